@@ -1,0 +1,43 @@
+"""Errors a user meets: each says what was wrong, where, and what would be right.
+
+`PermanentError` is never retried, `TransientError` is: the class alone decides. Asserts are kept for
+our own mistakes. Packages define their own errors from these two, next to the code that raises them.
+"""
+
+from collections.abc import Iterable
+
+
+class TamisError(Exception):
+    """Base of every error that Tamis raises on purpose."""
+
+
+class PermanentError(TamisError):
+    """Trying again without a change gives the same error."""
+
+
+class TransientError(TamisError):
+    """Trying again later may succeed (a busy endpoint, a lock that another run holds)."""
+
+
+class UnknownNameError(PermanentError):
+    """A name that is not among the valid ones; the message lists them."""
+
+    def __init__(self, kind: str, name: str, valid: Iterable[str]) -> None:
+        self.kind, self.name, self.valid = kind, name, sorted(valid)
+        super().__init__(f"unknown {kind} {name!r}; valid: {', '.join(self.valid) or 'none'}")
+
+
+class MissingPackageError(PermanentError):
+    """An optional package is not installed; the message is the command that installs it."""
+
+    def __init__(self, package: str, needed_for: str, command: str) -> None:
+        self.package, self.needed_for, self.command = package, needed_for, command
+        super().__init__(f"{needed_for} needs the package {package!r}; install it with: {command}")
+
+
+class ConfigurationError(PermanentError):
+    """A key of tamis.toml is wrong; names the file, the key, the value found and what was valid."""
+
+    def __init__(self, file: str, key: str, found: object, expected: str) -> None:
+        self.file, self.key, self.found, self.expected = file, key, found, expected
+        super().__init__(f"{file}: {key} = {found!r} is not valid; expected {expected}")

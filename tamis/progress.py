@@ -1,0 +1,65 @@
+"""Progress of long work: rows done, rate and time left, a line at least every two seconds.
+
+A daemon thread prints, so a line comes even while one batch takes long. Work reports by calling
+`advance(rows)`, which every long function of Tamis takes as an optional argument.
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+Advance = Callable[[int], None]
+INTERVAL_SECONDS = 1.5
+
+
+def ignore(rows: int) -> None:
+    """The `Advance` of callers that want no progress."""
+
+
+class Progress:
+    """Context manager that prints `label: done/total unit, rate, time left` until it is closed."""
+
+    def __init__(
+        self, label: str, total: int | None = None, unit: str = "rows", sink: Callable[[str], None] | None = None
+    ) -> None:
+        self.label, self.total, self.unit = label, total, unit
+        self.done = 0
+        self._sink = sink or _print_line
+        self._started = time.monotonic()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._tick, daemon=True)
+
+    def advance(self, rows: int) -> None:
+        """Count `rows` more as done."""
+        self.done += rows
+
+    def line(self) -> str:
+        """One line of the present state."""
+        seconds = time.monotonic() - self._started
+        rate = self.done / seconds if seconds > 0 else 0.0
+        if not self.done:
+            return f"{self.label}: working, {seconds:.0f} s"
+        if self.total is None:
+            return f"{self.label}: {self.done:,} {self.unit}, {rate:,.0f}/s"
+        left = (self.total - self.done) / rate if rate else 0.0
+        return f"{self.label}: {self.done:,}/{self.total:,} {self.unit}, {rate:,.0f}/s, {max(left, 0):.0f} s left"
+
+    def _tick(self) -> None:
+        while not self._closed.wait(INTERVAL_SECONDS):
+            self._sink(self.line())
+
+    def __enter__(self) -> "Progress":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closed.set()
+        self._thread.join()
+
+
+def _print_line(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The project file tamis.toml: every setting of the platform, validated before anything runs.
+"""The project file tamis.toml: read and validated before anything runs.
 
 One file, no inheritance, no environment overrides except `TAMIS_HOME` (where results live) and
 `TAMIS_PROJECT` (which tamis.toml). Loading takes a few milliseconds, so sensors read it on every tick.
@@ -7,186 +7,45 @@ One file, no inheritance, no environment overrides except `TAMIS_HOME` (where re
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError, model_validator
 
-from tamis.errors import ConfigurationError
+from tamis.errors import ConfigurationError, PermanentError
+from tamis.sections import (
+    FORMS_IN_WORDS,
+    AutomationSection,
+    BaseModelSection,
+    ComparisonSection,
+    CorpusSection,
+    DecontaminationSection,
+    DensitySection,
+    EncoderSection,
+    EngineSection,
+    FineTuningSection,
+    JudgeSection,
+    NearDuplicatesSection,
+    PerplexitySection,
+    PretrainingSection,
+    ProjectSection,
+    ScalingSection,
+    Section,
+    SelectionSection,
+    TargetSection,
+    TrackingSection,
+    TransportSection,
+    wrong_key,
+)
 
 PROJECT_FILE = "tamis.toml"
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,59}$")]
-Budget = Annotated[int, Field(gt=0)] | Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)?(%|Mtok|ktok)$")]
 
 
-class Section(BaseModel):
-    """A table of tamis.toml: unknown keys are errors, values never change after loading."""
+class UnreadableProjectError(PermanentError):
+    """There is no project file at that path, or it is not TOML."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ProjectSection(Section):
-    name: Name = "tamis"
-    seed: int = Field(0, ge=0)
-    owner: Annotated[str, StringConstraints(pattern=r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$")] = "team:data"
-
-
-class EngineSection(Section):
-    kind: Literal["local"] = "local"
-
-
-class CorpusSection(Section):
-    """Where documents come from: `files` (one file a shard) or `python-docs` (one package a shard)."""
-
-    name: Name
-    kind: Literal["files", "python-docs"]
-    path: str | None = None
-    packages: tuple[str, ...] = ()
-    text_column: str = "text"
-    include: tuple[str, ...] = ("**/*",)
-    licence: str | None = None
-    language: str | None = None
-    minimum_characters: int = Field(1, ge=1)
-    maximum_row_bytes: int = Field(10_000_000, ge=1_000)
-
-    @model_validator(mode="after")
-    def _kind_has_its_key(self) -> "CorpusSection":
-        if self.kind == "files" and not self.path:
-            raise ValueError("a corpus of kind 'files' needs path = \"folder\"")
-        if self.kind == "python-docs" and not self.packages:
-            raise ValueError("a corpus of kind 'python-docs' needs packages = [\"numpy\", ...]")
-        return self
-
-
-class TargetSection(Section):
-    """Examples of what the model must become good at, split into training and held-out parts."""
-
-    name: Name
-    kind: Literal["files", "python-docs"]
-    path: str | None = None
-    packages: tuple[str, ...] = ()
-    module: str | None = None
-    text_column: str = "text"
-    minimum_characters: int = Field(1, ge=1)
-    train: int = Field(300, ge=1)
-    held_out: int = Field(150, ge=1)
-
-    @model_validator(mode="after")
-    def _kind_has_its_key(self) -> "TargetSection":
-        if self.kind == "files" and not self.path:
-            raise ValueError("a target of kind 'files' needs path = \"file or folder\"")
-        if self.kind == "python-docs" and not self.packages:
-            raise ValueError("a target of kind 'python-docs' needs packages = [\"scipy\"]")
-        return self
-
-
-class EncoderSection(Section):
-    """`static`, `minilm`, or any sentence-transformers id or folder."""
-
-    name: str = "static"
-
-
-class NearDuplicatesSection(Section):
-    threshold: float = Field(0.8, gt=0, le=1)
-
-
-class TransportSection(Section):
-    relative_epsilon: float = Field(0.03, gt=0, le=0.3)
-    tolerance: float = Field(1e-3, gt=0, lt=1)
-    max_passes: int = Field(500, ge=1)
-
-
-class DensitySection(Section):
-    rows: int = Field(500, ge=1)
-    hashes: int = Field(8, ge=1)
-    calibration: int = Field(2_000, ge=2)
-
-
-class JudgeSection(Section):
-    """The model asked about a sample of the pool; the grader extends its answers to every document."""
-
-    model: str = "smollm2-135m"
-    prompt: Literal["auto", "ask-llm", "examples"] = "auto"
-    sample: int = Field(200, ge=20)
-    max_tokens: int = Field(192, ge=16)
-    batch_size: int = Field(16, ge=1)
-    url: str | None = None
-    key_env: str | None = None
-
-
-class PerplexitySection(Section):
-    """Bits per byte by a base model and its twin, each used on the half of the pool it never saw."""
-
-    model: Name = "llama-0.8m"
-    max_tokens: int = Field(128, ge=16)
-
-
-class DecontaminationSection(Section):
-    ngram: int = Field(20, ge=5)
-    maximum_share: float = Field(0.01, gt=0, le=1)
-
-
-class SelectionSection(Section):
-    name: Name
-    sampler: str
-    budget: Budget
-    target: Name | None = None
-    quality_weight: float = Field(1.0, ge=0)
-
-
-class BaseModelSection(Section):
-    """A shape pre-trained on the pool by the graph (`preset`), or an existing model (`path`: folder or id)."""
-
-    name: Name
-    preset: Literal["llama-0.8m", "llama-2.5m", "llama-6m"] | None = None
-    path: str | None = None
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> "BaseModelSection":
-        if (self.preset is None) == (self.path is None):
-            raise ValueError("give either preset (trained on the pool) or path (an existing model), not both")
-        return self
-
-
-class PretrainingSection(Section):
-    tokens: int = Field(700_000, ge=1_000)
-    vocabulary: int = Field(4_096, ge=512)
-    sequence_length: int = Field(256, ge=32)
-    batch_size: int = Field(16, ge=1)
-    learning_rate: float = Field(3e-3, gt=0)
-
-
-class FineTuningSection(Section):
-    epochs: int = Field(3, ge=1)
-    sequence_length: int = Field(256, ge=32)
-    batch_size: int = Field(8, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-
-
-class ScalingSection(Section):
-    """The grid of trials for the law: models x sizes of nested random subsets of the target's training set."""
-
-    target: Name | None = None
-    models: tuple[Name, ...] = ()
-    sizes: tuple[int, ...] = (25, 50, 100, 200)
-    predict_at: int | None = None
-
-
-class ComparisonSection(Section):
-    """Selections that the `comparison_model` is warmed up on, to see what the choice of documents buys."""
-
-    model: Name | None = None
-    selections: tuple[Name, ...] = ()
-
-
-class TrackingSection(Section):
-    uri: str | None = None
-    experiment: Name = "tamis"
-
-
-class AutomationSection(Section):
-    interval_seconds: int = Field(10, ge=5)
-    settle_seconds: float = Field(2.0, ge=0)
-    maximum_attempts: int = Field(3, ge=1)
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(f"{path} cannot be read: {problem}")
 
 
 class Settings(Section):
@@ -217,7 +76,9 @@ class Settings(Section):
         for kind in ("corpus", "target", "selection", "base_model"):
             names = [entry.name for entry in getattr(self, kind)]
             if repeated := {name for name in names if names.count(name) > 1}:
-                raise ValueError(f"[[{kind}]] names must differ; repeated: {', '.join(sorted(repeated))}")
+                raise wrong_key(
+                    f"[[{kind}]] name", min(repeated), f"names that differ; several [[{kind}]] have this one"
+                )
         _check_references(self)
         return self
 
@@ -244,29 +105,46 @@ def _check_references(settings: Settings) -> None:
         if selection.target is not None:
             _must_be(selection.target, targets, f"[[selection]] {selection.name}: target")
         elif SAMPLERS[selection.sampler].needs_target:
-            raise ValueError(
-                f"[[selection]] {selection.name}: sampler {selection.sampler!r} needs target = "
-                f"one of: {', '.join(sorted(targets)) or 'none is configured, add a [[target]]'}"
-            )
-    for model in settings.scaling.models:
-        _must_be(model, models, "[scaling] models")
-    if settings.scaling.target is not None:
-        _must_be(settings.scaling.target, targets, "[scaling] target")
-    if settings.comparison.model is not None:
-        _must_be(settings.comparison.model, models, "[comparison] model")
+            expected = f"{_one_of(targets)} (sampler {selection.sampler!r} needs it)"
+            raise wrong_key(f"[[selection]] {selection.name}: target", None, expected)
+    _check_scaling(settings.scaling, settings.target, models)
+    for where, model_name in (
+        ("comparison", settings.comparison.model),
+        ("perplexity", settings.perplexity.model),
+    ):
+        if model_name is not None:
+            _must_be(model_name, models, f"[{where}] model")
     for name in settings.comparison.selections:
         _must_be(name, selections, "[comparison] selections")
 
 
+def _check_scaling(scaling: ScalingSection, targets: tuple[TargetSection, ...], models: set[str]) -> None:
+    names = {target.name for target in targets}
+    for model in scaling.models:
+        _must_be(model, models, "[scaling] models")
+    if scaling.target is not None:
+        _must_be(scaling.target, names, "[scaling] target")
+        train = named(targets, scaling.target).train
+        if max(scaling.sizes, default=0) > train:
+            expected = f"sizes up to {train}, the train of target {scaling.target!r}"
+            raise wrong_key("[scaling] sizes", max(scaling.sizes), expected)
+    elif scaling.models:
+        raise wrong_key("[scaling] target", None, _one_of(names))
+
+
 def _must_be(name: str, valid: set[str], where: str) -> None:
     if name not in valid:
-        raise ValueError(f"{where} = {name!r} is unknown; valid: {', '.join(sorted(valid)) or 'none configured'}")
+        raise wrong_key(where, name, _one_of(valid))
+
+
+def _one_of(valid: set[str]) -> str:
+    return f"one of: {', '.join(sorted(valid))}" if valid else "a name that is configured, and there is none"
 
 
 def project_file(start: Path | None = None) -> Path:
     """Path of tamis.toml: `TAMIS_PROJECT`, or the nearest one at or above `start` (the working directory).
 
-    Raises `ConfigurationError` when there is none.
+    Raises `UnreadableProjectError` when there is none.
     """
     if override := os.environ.get("TAMIS_PROJECT"):
         return Path(override).resolve()
@@ -274,8 +152,8 @@ def project_file(start: Path | None = None) -> Path:
     for candidate in (folder, *folder.parents):
         if (candidate / PROJECT_FILE).is_file():
             return candidate / PROJECT_FILE
-    raise ConfigurationError(
-        str(folder / PROJECT_FILE), "file", "missing", "a project file; `tamis init` writes one"
+    raise UnreadableProjectError(
+        folder / PROJECT_FILE, "neither here nor in a folder above is there one; `tamis init` writes one"
     )
 
 
@@ -288,14 +166,15 @@ def home_folder(project: Path) -> Path:
 def load_settings(path: Path) -> Settings:
     """Read and validate a project file.
 
-    Raises `ConfigurationError` that names the key, the value found and what was valid.
+    Raises `ConfigurationError` that names the key, the value found and what was valid, and
+    `UnreadableProjectError` when there is no file or no TOML in it.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigurationError(str(path), "file", error.strerror, "a readable tamis.toml") from error
+        raise UnreadableProjectError(path, error.strerror or str(error)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(str(path), "syntax", str(error), "valid TOML in UTF-8") from error
+        raise UnreadableProjectError(path, f"not TOML in UTF-8: {error}") from error
     return parse_settings(values, str(path))
 
 
@@ -305,23 +184,34 @@ def parse_settings(values: dict[str, Any], file: str = PROJECT_FILE) -> Settings
         return Settings.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ConfigurationError(file, _key_path(first["loc"]), _shown(first), _expected(first)) from error
+        raise ConfigurationError(file, _key_path(first), _found(first), _expected(first)) from error
 
 
-def _key_path(location: tuple[int | str, ...]) -> str:
-    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
-    return "".join(parts).lstrip(".") or "project file"
+def _key_path(problem: Any) -> str:
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]]
+    own = problem.get("ctx", {}).get("key", "")
+    return "".join([*parts, f".{own}" if own else ""]).lstrip(".")
 
 
-def _shown(problem: Any) -> object:
-    return "nothing" if problem["type"] == "missing" else problem["input"] if problem["loc"] else "this file"
+def _found(problem: Any) -> object:
+    if problem["type"] == "missing":
+        return None
+    return problem["ctx"]["found"] if problem["type"] == "tamis" else problem["input"]
 
 
 def _expected(problem: Any) -> str:
-    if problem["type"] != "extra_forbidden":
-        return str(problem["msg"]).removeprefix("Value error, ")
-    valid = _section_keys(problem["loc"])
-    return f"one of the known keys: {', '.join(valid)}" if valid else "no such key"
+    match problem["type"]:
+        case "missing":
+            return "a value" if len(problem["loc"]) > 1 else f"at least one [[{problem['loc'][0]}]]"
+        case "extra_forbidden":
+            return f"one of the known keys: {', '.join(_section_keys(problem['loc']))}"
+        case "string_pattern_mismatch":
+            return FORMS_IN_WORDS[problem["ctx"]["pattern"]]
+        case "tuple_type":
+            return f"a list; a table is repeated as [[{problem['loc'][-1]}]]"
+        case "model_type":
+            return f"a table: [{problem['loc'][-1]}]"
+    return str(problem["msg"]).removeprefix("Input should be ")
 
 
 def _section_keys(location: tuple[int | str, ...]) -> list[str]:

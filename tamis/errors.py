@@ -36,8 +36,9 @@ class MissingPackageError(PermanentError):
 
 
 class ConfigurationError(PermanentError):
-    """A key of tamis.toml is wrong; names the file, the key, the value found and what was valid."""
+    """A key of tamis.toml is wrong or, where `found` is None, missing; says what is valid."""
 
     def __init__(self, file: str, key: str, found: object, expected: str) -> None:
         self.file, self.key, self.found, self.expected = file, key, found, expected
-        super().__init__(f"{file}: {key} = {found!r} is not valid; expected {expected}")
+        state = "is missing" if found is None else f"= {found!r} is not valid"
+        super().__init__(f"{file}: {key} {state}; expected {expected}")

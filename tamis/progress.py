@@ -22,7 +22,11 @@ class Progress:
     """Context manager that prints `label: done/total unit, rate, time left` until it is closed."""
 
     def __init__(
-        self, label: str, total: int | None = None, unit: str = "rows", sink: Callable[[str], None] | None = None
+        self,
+        label: str,
+        total: int | None = None,
+        unit: str = "rows",
+        sink: Callable[[str], None] | None = None,
     ) -> None:
         self.label, self.total, self.unit = label, total, unit
         self.done = 0
@@ -43,22 +47,38 @@ class Progress:
             return f"{self.label}: working, {seconds:.0f} s"
         if self.total is None:
             return f"{self.label}: {self.done:,} {self.unit}, {rate:,.0f}/s"
-        left = (self.total - self.done) / rate if rate else 0.0
-        return f"{self.label}: {self.done:,}/{self.total:,} {self.unit}, {rate:,.0f}/s, {max(left, 0):.0f} s left"
+        left = max(self.total - self.done, 0) / rate if rate else 0.0
+        return f"{self.label}: {self.done:,}/{self.total:,} {self.unit}, {rate:,.0f}/s, {left:.0f} s left"
 
     def _tick(self) -> None:
         while not self._closed.wait(INTERVAL_SECONDS):
             self._sink(self.line())
 
+    def close(self) -> None:
+        """Stop printing; may be called again."""
+        self._closed.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        _OPEN.discard(self)
+
     def __enter__(self) -> "Progress":
+        _OPEN.add(self)
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._closed.set()
-        self._thread.join()
+        self.close()
+
+
+_OPEN: set[Progress] = set()
+
+
+def close_all() -> None:
+    """Stop every progress that is still printing: a step that failed may have left its own open."""
+    for progress in list(_OPEN):
+        progress.close()
 
 
 def _print_line(line: str) -> None:

@@ -1,0 +1,37 @@
+"""Corpora and targets: raw files and packages become documents under content ids, bad rows quarantine.
+
+`list_shards` says what there is, `fingerprint_shard` whether it changed, `read_shard` gives its documents.
+"""
+
+from tamis.corpus.documents import ShardBatch, read_shard
+from tamis.corpus.fingerprint import fingerprint_shard, is_settled
+from tamis.corpus.listing import ListingError, list_shards
+from tamis.corpus.records import Reason
+from tamis.corpus.shards import Shard, ShardChangedError, ShardGoneError, shard_key
+from tamis.corpus.targets import TooFewExamplesError, fingerprint_target, read_target, split_target
+from tamis.corpus.text import document_id, normalise_text, normalised_id
+
+CODE_VERSION = "1"
+"""Raised by hand when the same bytes give other documents, ids or splits."""
+
+__all__ = [
+    "CODE_VERSION",
+    "ListingError",
+    "Reason",
+    "Shard",
+    "ShardBatch",
+    "ShardChangedError",
+    "ShardGoneError",
+    "TooFewExamplesError",
+    "document_id",
+    "fingerprint_shard",
+    "fingerprint_target",
+    "is_settled",
+    "list_shards",
+    "normalise_text",
+    "normalised_id",
+    "read_shard",
+    "read_target",
+    "shard_key",
+    "split_target",
+]

@@ -1,0 +1,23 @@
+"""Pages for people: scaling law, selection, samplers and audit, each one self-contained HTML file."""
+
+from tamis.report.audit import audit_page
+from tamis.report.page import plot_markdown
+from tamis.report.samplers import sampler_page
+from tamis.report.scaling_page import scaling_law_page
+from tamis.report.scaling_plot import curve_plot_png
+from tamis.report.scaling_report import ScalingReport, build_scaling_report
+from tamis.report.selection import SelectionReport, selection_page
+from tamis.report.selection_plot import selection_plot_png
+
+__all__ = [
+    "ScalingReport",
+    "SelectionReport",
+    "audit_page",
+    "build_scaling_report",
+    "curve_plot_png",
+    "plot_markdown",
+    "sampler_page",
+    "scaling_law_page",
+    "selection_page",
+    "selection_plot_png",
+]

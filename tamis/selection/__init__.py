@@ -1,0 +1,32 @@
+"""Which documents are chosen, and why each of the others is not."""
+
+from tamis.selection.budget import Budget, parse_budget
+from tamis.selection.decide import select, selection_digest
+from tamis.selection.errors import (
+    BadBudgetError,
+    BadColumnError,
+    BudgetExceedsPool,
+    MissingColumnsError,
+    RepeatedIdsError,
+)
+from tamis.selection.reasons import EXCLUSIONS, Reason
+from tamis.selection.samplers import SAMPLERS, Sampler
+
+CODE_VERSION = "1"
+
+__all__ = [
+    "CODE_VERSION",
+    "EXCLUSIONS",
+    "SAMPLERS",
+    "BadBudgetError",
+    "BadColumnError",
+    "Budget",
+    "BudgetExceedsPool",
+    "MissingColumnsError",
+    "Reason",
+    "RepeatedIdsError",
+    "Sampler",
+    "parse_budget",
+    "select",
+    "selection_digest",
+]

@@ -1,0 +1,46 @@
+"""SQL models over the store's tables: a folder of dbt syntax, run by DuckDB in process.
+
+Jinja `ref()` and `source()`, dependencies and column lineage by sqlglot, tests from YAML, and
+write-audit-publish. sqlglot, Jinja2 and DuckDB (0.3 s together) are imported by the functions that use them.
+"""
+
+from tamis.sql.checks import TestResult
+from tamis.sql.errors import (
+    CycleError,
+    MissingColumnsError,
+    ModelRunError,
+    ProjectFileError,
+    SqlProjectError,
+    SqlSyntaxError,
+    TemplateError,
+    UnknownColumnError,
+    UnknownReferenceError,
+    UnorderedModelError,
+)
+from tamis.sql.load import load_project
+from tamis.sql.project import CODE_VERSION, Column, DataTest, Model, Project, Source
+from tamis.sql.run import ModelResult, Read, run_model
+
+__all__ = [
+    "CODE_VERSION",
+    "Column",
+    "CycleError",
+    "DataTest",
+    "MissingColumnsError",
+    "Model",
+    "ModelResult",
+    "ModelRunError",
+    "Project",
+    "ProjectFileError",
+    "Read",
+    "Source",
+    "SqlProjectError",
+    "SqlSyntaxError",
+    "TemplateError",
+    "TestResult",
+    "UnknownColumnError",
+    "UnknownReferenceError",
+    "UnorderedModelError",
+    "load_project",
+    "run_model",
+]

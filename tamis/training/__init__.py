@@ -1,0 +1,37 @@
+"""Training: small base models, fine-tuned trials, bits per byte, tracking. Importing it loads no torch."""
+
+from tamis.training.errors import DivergedError, EmptyTextError, UnknownModelError
+from tamis.training.evaluation import Evaluation, document_bits_per_byte, evaluate
+from tamis.training.fine_tuning import fine_tune
+from tamis.training.models import model_identity
+from tamis.training.options import FineTuningOptions, PretrainingOptions, Runtime
+from tamis.training.pretraining import pretrain
+from tamis.training.results import TrainingResult
+from tamis.training.shapes import PRESETS, ModelShape
+from tamis.training.subsets import fold_of, nested_subset
+from tamis.training.tokenizer import count_tokens, train_tokenizer
+
+CODE_VERSION = "1"
+
+__all__ = [
+    "CODE_VERSION",
+    "PRESETS",
+    "DivergedError",
+    "EmptyTextError",
+    "Evaluation",
+    "FineTuningOptions",
+    "ModelShape",
+    "PretrainingOptions",
+    "Runtime",
+    "TrainingResult",
+    "UnknownModelError",
+    "count_tokens",
+    "document_bits_per_byte",
+    "evaluate",
+    "fine_tune",
+    "fold_of",
+    "model_identity",
+    "nested_subset",
+    "pretrain",
+    "train_tokenizer",
+]

@@ -1,0 +1,63 @@
+"""Audit: from checkpoints and selections down to raw bytes, checked against the event log."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from resources.events import manifests_of_events
+from resources.platform import Platform
+from resources.specification import described
+from resources.work import Made
+from tamis.lineage.audit import AUDIT_ASSET, Audit, audit_graph
+from tamis.lineage.manifest import write_atomically
+from tamis.report import audit_page
+
+NOT_RED = ("not_red", "Nothing that leads to a checkpoint or selection is missing or altered.", False)
+PAGE = "lineage_audit.html"
+
+
+@dg.asset(**described("lineage_audit", ["sha256"], [NOT_RED]))
+def lineage_audit(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+    """Four verdicts for every manifest: reachable, intact, consistent, current; drawn as one page."""
+    with platform.work(context) as work, work.progress("audit", unit="manifests") as progress:
+        events = manifests_of_events(context.instance, work.heads)
+        audit = audit_graph(work.project.home, work.world, work.heads, events, advance=progress.advance)
+        page = work.project.home.reports / PAGE
+        write_atomically(page, page_of(audit).encode())
+        counts = dict.fromkeys(("green", "amber", "red"), 0)
+        for node in audit.nodes.values():
+            counts[node.status] += 1
+        check = dg.AssetCheckResult(
+            asset_key=AUDIT_ASSET,
+            check_name="not_red",
+            passed=audit.status != "red",
+            severity=dg.AssetCheckSeverity.ERROR,
+            metadata={"lowest_broken": dg.MetadataValue.json([node.name for node in audit.lowest_broken()])},
+        )
+        facts = counts | {"report": work.project.home.relative(page)}
+        yield from work.record(Made(files=[page], row_count=len(audit.nodes), metadata=facts, checks=[check]))
+
+
+def page_of(audit: Audit) -> str:
+    """The audit as one self-contained page."""
+    nodes = [
+        {
+            "id": key,
+            "asset": node.asset,
+            "partition": node.partition,
+            "verdicts": {
+                "reachable": node.reachable,
+                "intact": node.intact,
+                "consistent": node.consistent,
+                "current": node.current,
+            },
+            "status": node.status,
+            "detail": "; ".join(node.details),
+        }
+        for key, node in audit.nodes.items()
+    ]
+    edges = [
+        (found, key) for key, node in audit.nodes.items() for found in node.inputs if found in audit.nodes
+    ]
+    return audit_page(nodes, edges)

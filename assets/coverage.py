@@ -1,0 +1,62 @@
+"""Coverage: how crowded the pool is around each document, from one additive sketch."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from resources.platform import Platform
+from resources.specification import described
+from resources.work import Made, Rows
+from tamis.coverage import DensitySketch, effective_sample_size
+from tamis.coverage.storing import build_sketch, score_density
+from tamis.embedding.storing import table_name
+
+INFORMATIVE = ("informative", "The sample differs from a uniform one (effective size under 99 %).", False)
+SKETCH_FILE = "sketch.npz"
+
+
+@dg.asset(**described("density_sketch", ["numpy"]))
+def density_sketch(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+    """Sketch of the kernel density of the whole pool: counts that add and subtract over shards."""
+    with platform.work(context) as work:
+        table = table_name(work.project.settings.encoder.name)
+        with work.progress("density sketch", work.store.count(table)) as progress:
+            sketch = build_sketch(
+                work.store, table, work.project.settings.density, work.project.seed, progress.advance
+            )
+        folder = work.fitted("")
+        folder.mkdir(parents=True, exist_ok=True)
+        sketch.save(folder / SKETCH_FILE)
+        facts = {"width": sketch.width, "rows": sketch.rows, "hashes": sketch.hashes}
+        yield from work.record(Made(files=[folder], row_count=sketch.count, metadata=facts))
+
+
+@dg.asset(**described("density_scores", ["lancedb"], [INFORMATIVE]))
+def density_scores(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+    """Density of each document: about how many documents of the pool are like it, itself included."""
+    with platform.work(context) as work:
+        table = table_name(work.project.settings.encoder.name)
+        sketch = DensitySketch.load(work.upstream("density_sketch") / SKETCH_FILE)
+        with work.progress("density scores", work.store.count(table)) as progress:
+            density_n = score_density(work.store, table, sketch, progress.advance)
+        share = effective_sample_size(density_n) if len(density_n) else 1.0
+        check = dg.AssetCheckResult(
+            asset_key="density_scores",
+            check_name="informative",
+            passed=share < 0.99,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"effective_sample_share": share},
+        )
+        yield from work.record(
+            Made(
+                rows=[Rows(table="scores_density")],
+                row_count=len(density_n),
+                metadata={"effective_sample_share": share, "median_density": _median(density_n)},
+                checks=[check],
+            )
+        )
+
+
+def _median(values_n: Any) -> float:
+    return float(sorted(values_n)[len(values_n) // 2]) if len(values_n) else 0.0

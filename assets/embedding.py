@@ -1,0 +1,35 @@
+"""Embedding: a vector for each distinct document, computed once per encoder and kept."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from resources.platform import Platform
+from resources.specification import described
+from resources.work import Made, Rows
+from tamis.embedding import load_encoder
+from tamis.embedding.storing import embed_missing, table_name
+from tamis.store.tables import quoted
+
+
+@dg.asset(**described("embeddings", ["lancedb", "torch"]))
+def embeddings(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+    """Vectors of a shard's documents; only documents that this encoder has not seen are encoded."""
+    with platform.work(context) as work:
+        name = work.project.settings.encoder.name
+        with work.progress(f"loading encoder {name}"):
+            encoder = load_encoder(name, cache=work.project.home.cache)
+        with work.progress("embeddings") as progress:
+            for key in work.partitions:
+                ids = work.store.read("occurrences", ["doc_id"], f"shard = {quoted(key)}")["doc_id"]
+                doc_ids = ids.unique().sort().to_list()
+                encoded = embed_missing(work.store, encoder, doc_ids, advance=progress.advance)
+                yield from work.record(
+                    Made(
+                        partition=key,
+                        rows=[Rows(table=table_name(name), doc_ids=doc_ids)],
+                        row_count=len(doc_ids),
+                        metadata={"encoded": encoded, "reused": len(doc_ids) - encoded, "encoder": name},
+                    )
+                )

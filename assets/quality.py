@@ -1,0 +1,180 @@
+"""Quality: a judge asked about a sample, a grader that extends it to every document, and perplexity."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import polars as pl
+
+from resources.platform import Platform
+from resources.specification import described
+from resources.work import Made, Rows
+from tamis.embedding.storing import table_name
+from tamis.quality import AskLLM, Endpoint, Grader, choose_sample, fit_grader, split_sample
+from tamis.quality.storing import (
+    grade_documents,
+    judge_documents,
+    read_features,
+    unjudged,
+    vector_dimension,
+)
+from tamis.store.schemas import schema_of
+from tamis.store.tables import quoted
+from tamis.training.storing import score_perplexity
+
+BEATS_LENGTH = (
+    "beats_length",
+    "On the hold-out the grader follows the judge better than length does.",
+    False,
+)
+DECISIVE = ("decisive", "The judge's answers hold at least half of the probability.", False)
+GRADER_FILE = "grader.npz"
+
+
+@dg.asset(**described("judge_sample", ["polars"]))
+def judge_sample(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+    """Documents the judge is asked about: a keyed-hash sample, so that it follows the pool as it grows."""
+    with platform.work(context) as work:
+        dropped = work.store.read("near_duplicates", ["doc_id"])
+        pool = work.store.read("documents", ["doc_id"]).join(dropped, on="doc_id", how="anti")
+        size = work.project.settings.judge.sample
+        chosen = sorted(choose_sample(pool["doc_id"].to_list(), size, work.project.seed))
+        sample = split_sample(chosen, work.project.seed)
+        work.store.overwrite("judge_sample", sample.to_arrow().cast(schema_of("judge_sample")))
+        yield from work.record(Made(rows=[Rows(table="judge_sample")], row_count=len(sample)))
+
+
+@dg.asset(**described("judge_scores", ["lancedb", "transformers"], [DECISIVE]))
+def judge_scores(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+    """Ask-LLM: log-probabilities of yes and no to the question whether a document is worth training on."""
+    with platform.work(context) as work:
+        section = work.project.settings.judge
+        doc_ids = work.store.read("judge_sample", ["doc_id"])["doc_id"].to_list()
+        with work.progress(f"loading judge {section.model}"):
+            judge = AskLLM(
+                Endpoint(section.url, section.model, section.key_env) if section.url else section.model,
+                prompt=section.prompt,
+                batch_size=section.batch_size,
+                max_tokens=section.max_tokens,
+            )
+        missing = unjudged(work.store, doc_ids, judge.fingerprint)
+        with work.progress("asking the judge", len(missing)) as progress:
+            judge_documents(work.store, judge, missing, progress.advance)
+        answers = pl.concat(
+            [pl.DataFrame(pl.from_arrow(b)) for b in work.store.by_ids("scores_judge", doc_ids)]
+        )
+        mass = float(answers.select(pl.col("answer_mass").median()).item() or 0.0)
+        check = dg.AssetCheckResult(
+            asset_key="judge_scores",
+            check_name="decisive",
+            passed=mass >= 0.5,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"median_answer_mass": mass},
+        )
+        facts = {"asked": len(missing), "reused": len(doc_ids) - len(missing), "median_answer_mass": mass}
+        yield from work.record(
+            Made(
+                rows=[Rows(table="scores_judge", doc_ids=doc_ids)],
+                row_count=len(doc_ids),
+                metadata=facts,
+                checks=[check],
+            )
+        )
+
+
+@dg.asset(**described("perplexity_scores", ["lancedb", "torch"]))
+def perplexity_scores(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+    """Bits per byte of each document by a small model that did not train on it."""
+    with platform.work(context) as work:
+        section = work.project.settings.perplexity
+        models = [key for key in work.world.keys("models") if ("base_models", key) in work.heads]
+        folders = {key: work.upstream("base_models", key) for key in models}
+        versions = {key: work.heads[("base_models", key)].data_version for key in models}
+        with work.progress("perplexity") as progress:
+            for key in work.partitions:
+                ids = work.store.read("occurrences", ["doc_id"], f"shard = {quoted(key)}")["doc_id"]
+                doc_ids = ids.unique().sort().to_list()
+                scored = score_perplexity(
+                    work.store, work.project, folders, versions, section, doc_ids, progress.advance
+                )
+                yield from work.record(
+                    Made(
+                        partition=key,
+                        rows=[Rows(table="scores_perplexity", doc_ids=doc_ids)],
+                        row_count=len(doc_ids),
+                        metadata={"scored": scored, "reused": len(doc_ids) - scored},
+                    )
+                )
+
+
+@dg.asset(**described("quality_grader", ["scikit-learn"], [BEATS_LENGTH]))
+def quality_grader(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+    """Regressor that learns the judge's margin from vectors, surface and perplexity features."""
+    with platform.work(context) as work:
+        table = table_name(work.project.settings.encoder.name)
+        sample = work.store.read("judge_sample")
+        ids, features_nk, lengths_n = read_features(work.store, table, sample["doc_id"].to_list())
+        answers = {
+            row["doc_id"]: row
+            for block in work.store.by_ids("scores_judge", ids, ["doc_id", "margin"])
+            for row in block.to_pylist()
+        }
+        parts = dict(sample.select("doc_id", "part").iter_rows())
+        margins_n = np.array([_number(answers[doc_id]["margin"]) for doc_id in ids])
+        hold_out_n = np.array([parts[doc_id] == "hold_out" for doc_id in ids])
+        grader = fit_grader(
+            features_nk,
+            margins_n,
+            hold_out_n,
+            doc_ids=ids,
+            lengths_n=lengths_n,
+            vector_columns=vector_dimension(work.store, table),
+            seed=work.project.seed,
+        )
+        folder = work.fitted("")
+        folder.mkdir(parents=True, exist_ok=True)
+        grader.save(folder / GRADER_FILE)
+        check = dg.AssetCheckResult(
+            asset_key="quality_grader",
+            check_name="beats_length",
+            passed=bool(grader.report.passed),
+            severity=dg.AssetCheckSeverity.WARN,
+        )
+        yield from work.record(
+            Made(files=[folder], row_count=len(ids), metadata=_report(grader), checks=[check])
+        )
+
+
+@dg.asset(**described("quality_scores", ["lancedb"]))
+def quality_scores(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+    """The grader's score of every document of a shard."""
+    with platform.work(context) as work:
+        table = table_name(work.project.settings.encoder.name)
+        grader = Grader.load(work.upstream("quality_grader") / GRADER_FILE)
+        fingerprint = work.heads[("quality_grader", "")].data_version[:32]
+        with work.progress("quality") as progress:
+            for key in work.partitions:
+                ids = work.store.read("occurrences", ["doc_id"], f"shard = {quoted(key)}")["doc_id"]
+                doc_ids = ids.unique().sort().to_list()
+                grade_documents(work.store, grader, fingerprint, table, doc_ids)
+                progress.advance(len(doc_ids))
+                yield from work.record(
+                    Made(
+                        partition=key,
+                        rows=[Rows(table="scores_quality", doc_ids=doc_ids)],
+                        row_count=len(doc_ids),
+                    )
+                )
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _report(grader: Grader) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in grader.report.__dict__.items()
+        if isinstance(value, int | float | str) and value == value
+    }

@@ -1,0 +1,135 @@
+"""Selection: which documents are chosen, with a reason for every document of the pool."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from resources.platform import Platform
+from resources.specification import PARTITION_SETS, RETRIES, described, specified
+from resources.work import Made, Rows
+from tamis.config import named
+from tamis.lineage.manifest import write_atomically
+from tamis.report import plot_markdown, sampler_page, selection_page, selection_plot_png
+from tamis.report.selection_data import selection_report
+from tamis.selection import SAMPLERS, select, selection_digest
+from tamis.selection.comparison import compare_samplers
+from tamis.selection.pool import budget_in_tokens, candidates, exclusions, mean_margin
+from tamis.store.schemas import schema_of
+from tamis.store.tables import quoted
+
+PARTITIONED = dg.AssetCheckSpec(
+    "every_document_decided",
+    asset="decisions",
+    description="Each document of the pool has exactly one verdict and one reason.",
+    blocking=True,
+)
+
+
+@dg.multi_asset(
+    name="selected_subset",
+    specs=[
+        specified("selected_subset", ["lancedb"], "The chosen documents in order, with the plot of the cut."),
+        specified(
+            "decisions", ["lancedb"], "Verdict, reason, rank and margin of every document of the pool."
+        ),
+    ],
+    check_specs=[PARTITIONED],
+    partitions_def=PARTITION_SETS["selections"],
+    retry_policy=RETRIES,
+)
+def selected_subset(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+    """Rank the pool by the selection's sampler, cut it at the budget, and write why for each document."""
+    with platform.work(context, "selected_subset") as work:
+        for key in work.partitions:
+            section = named(work.project.settings.selection, key)
+            pool = candidates(work.store, section)
+            decided = select(
+                pool,
+                section.sampler,
+                section.budget,
+                work.project.seed,
+                exclusions=exclusions(work.store),
+                options={"quality_weight": section.quality_weight},
+            )
+            scope = f"selection = {quoted(key)}"
+            rows = _complete(decided, key, "decisions")
+            work.store.replace("decisions", rows.to_arrow().cast(schema_of("decisions")), scope)
+            chosen = decided.filter(pl.col("verdict") == "selected").sort("rank")
+            subset = _complete(chosen, key, "selected_subset").to_arrow().cast(schema_of("selected_subset"))
+            work.store.replace("selected_subset", subset, scope)
+            report = selection_report(work.store, section, decided)
+            page = work.project.home.reports / f"selection_{key}.html"
+            write_atomically(page, selection_page(report).encode())
+            counts = dict(decided.group_by("reason").len().sort("reason").iter_rows())
+            yield from work.record(
+                Made(
+                    partition=key,
+                    rows=[Rows(table="selected_subset", where=scope)],
+                    files=[page],
+                    row_count=len(chosen),
+                    data_version=selection_digest(decided),
+                    metadata={
+                        "plot": dg.MetadataValue.md(plot_markdown(selection_plot_png(report))),
+                        "sampler": SAMPLERS[section.sampler].description,
+                        "budget": str(section.budget),
+                        "mean_margin": mean_margin(decided),
+                        "report": work.project.home.relative(page),
+                        "tokens_estimated": budget_in_tokens(section.budget),
+                    },
+                )
+            )
+            yield from work.record(
+                Made(
+                    asset="decisions",
+                    partition=key,
+                    rows=[Rows(table="decisions", where=scope)],
+                    row_count=len(decided),
+                    metadata={f"documents_{reason}": count for reason, count in counts.items()},
+                    checks=[_every_document_decided(decided, pool)],
+                )
+            )
+
+
+def _every_document_decided(decided: pl.DataFrame, pool: pl.DataFrame) -> dg.AssetCheckResult:
+    missing = len(pool.join(decided, on="doc_id", how="anti"))
+    silent = decided.filter(pl.col("reason").is_null() | pl.col("verdict").is_null())
+    return dg.AssetCheckResult(
+        asset_key="decisions",
+        check_name="every_document_decided",
+        passed=missing == 0 and len(silent) == 0 and decided["doc_id"].n_unique() == len(pool),
+        metadata={"documents": len(pool), "without_verdict": missing + len(silent)},
+    )
+
+
+def _complete(frame: pl.DataFrame, selection: str, table: str) -> pl.DataFrame:
+    """The frame with exactly the table's columns; scores that were not used are null."""
+    absent = [name for name in schema_of(table).names if name not in frame.columns and name != "selection"]
+    return frame.with_columns(
+        pl.lit(selection).alias("selection"), *(pl.lit(None, dtype=pl.Float64).alias(name) for name in absent)
+    ).select(schema_of(table).names)
+
+
+@dg.asset(**described("sampler_comparison", ["polars"]))
+def sampler_comparison(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+    """What each sampler would choose at one budget: overlap and rank agreement of every pair."""
+    with platform.work(context) as work:
+        settings = work.project.settings
+        budget, target = settings.selection[0].budget, settings.target[0].name
+        agreement, chosen = compare_samplers(work.store, budget, target, work.project.seed)
+        schema = schema_of("sampler_comparison")
+        work.store.overwrite("sampler_comparison", agreement.select(schema.names).to_arrow().cast(schema))
+        page = work.project.home.reports / "sampler_comparison.html"
+        write_atomically(page, sampler_page(agreement, chosen).encode())
+        yield from work.record(
+            Made(
+                rows=[Rows(table="sampler_comparison")],
+                files=[page],
+                row_count=len(agreement),
+                metadata={
+                    "samplers": dg.MetadataValue.json(chosen["sampler"].to_list()),
+                    "report": work.project.home.relative(page),
+                },
+            )
+        )

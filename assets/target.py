@@ -1,0 +1,171 @@
+"""Target: examples of what the model must become good at, and how far each document is from them."""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pyarrow as pa
+
+from resources.platform import Platform
+from resources.specification import described
+from resources.work import Made, Rows
+from tamis.config import named
+from tamis.corpus import read_target, split_target
+from tamis.corpus.near_duplicates import near_duplicate_groups
+from tamis.embedding import load_encoder
+from tamis.embedding.storing import encoder_slug, table_name
+from tamis.selection.decontamination import find_contaminated
+from tamis.store.schemas import schema_of
+from tamis.store.tables import quoted, vector_column
+from tamis.transport import TargetPotential
+from tamis.transport.storing import score_pool, solve_for_target
+
+CONVERGED = ("converged", "The marginal error is within the tolerance.", True)
+POTENTIAL_FILE = "potential.npz"
+
+
+@dg.asset(**described("target_examples", ["polars"]))
+def target_examples(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+    """Examples of a target, split into training and held-out parts by near-duplicate group."""
+    with platform.work(context) as work:
+        for key in work.partitions:
+            section = named(work.project.settings.target, key)
+            examples, quarantined = read_target(section, work.project.root)
+            threshold = work.project.settings.near_duplicates.threshold
+            ids, texts = examples["doc_id"].to_list(), examples["text"].to_list()
+            groups = near_duplicate_groups(ids, texts, threshold=threshold)
+            split = split_target(examples, groups, section.train, section.held_out, work.project.seed)
+            schema = schema_of("target_examples")
+            rows = split.with_columns(pl.lit(key).alias("target")).select(schema.names)
+            scope = f"target = {quoted(key)}"
+            work.store.replace("target_examples", rows.to_arrow().cast(schema), scope)
+            facts = dict(rows.group_by("split").len().sort("split").iter_rows())
+            facts["quarantined"] = len(quarantined)
+            entry = Rows(table="target_examples", where=scope)
+            yield from work.record(Made(partition=key, rows=[entry], row_count=len(rows), metadata=facts))
+
+
+@dg.asset(**described("target_embeddings", ["lancedb", "torch"]))
+def target_embeddings(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+    """Vectors of a target's examples, by the encoder of the pool."""
+    with platform.work(context) as work:
+        name = work.project.settings.encoder.name
+        table = f"target_embeddings_{encoder_slug(name)}"
+        encoder = load_encoder(name, cache=work.project.home.cache)
+        for key in work.partitions:
+            scope = f"target = {quoted(key)}"
+            examples = work.store.read("target_examples", ["doc_id", "text"], scope).sort("doc_id")
+            with work.progress(f"target {key}", len(examples)) as progress:
+                vectors_nd = encoder.encode(examples["text"].to_list(), advance=progress.advance)
+            columns = [
+                [key] * len(examples),
+                examples["doc_id"].to_list(),
+                vector_column(vectors_nd),
+                [encoder.fingerprint] * len(examples),
+            ]
+            rows = pa.table(columns, schema=schema_of(table, encoder.dimension))
+            work.store.replace(table, rows, scope)
+            entry = Rows(table=table, where=scope)
+            yield from work.record(Made(partition=key, rows=[entry], row_count=len(examples)))
+
+
+@dg.asset(**described("contamination", ["polars"]))
+def contamination(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+    """Documents of the pool that share long n-grams with a target's held-out examples."""
+    with platform.work(context) as work:
+        section = work.project.settings.decontamination
+        pool = work.store.read("documents", ["doc_id", "text"]).sort("doc_id")
+        for key in work.partitions:
+            scope = f"target = {quoted(key)}"
+            held_out = work.store.read("target_examples", ["text"], f"{scope} AND split = 'held_out'")
+            found = find_contaminated(
+                pool["doc_id"].to_list(),
+                pool["text"].to_list(),
+                held_out["text"].to_list(),
+                ngram=section.ngram,
+                maximum_share=section.maximum_share,
+            )
+            rows = found.select(pl.lit(key).alias("target"), "doc_id").to_arrow()
+            work.store.replace("contamination", rows.cast(schema_of("contamination")), scope)
+            entry = Rows(table="contamination", where=scope)
+            yield from work.record(Made(partition=key, rows=[entry], row_count=len(found)))
+
+
+@dg.asset(**described("target_potential", ["torch"], [CONVERGED]))
+def target_potential(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+    """The price of each target example: one number each, the whole solution of the transport problem."""
+    with platform.work(context) as work:
+        encoder = work.project.settings.encoder.name
+        for key in work.partitions:
+            with warnings.catch_warnings(record=True) as caught, work.progress(f"potential of {key}"):
+                warnings.simplefilter("always")
+                potential = solve_for_target(
+                    work.store,
+                    f"target_embeddings_{encoder_slug(encoder)}",
+                    table_name(encoder),
+                    key,
+                    work.project.settings.transport,
+                    work.project.seed,
+                )
+            for warning in caught:
+                context.log.warning(str(warning.message))
+            folder = work.fitted(key)
+            folder.mkdir(parents=True, exist_ok=True)
+            potential.save(folder / POTENTIAL_FILE)
+            yield from work.record(
+                Made(
+                    partition=key,
+                    files=[folder],
+                    row_count=len(potential.g),
+                    metadata=_certificate(potential),
+                    checks=[_converged(potential)],
+                )
+            )
+
+
+@dg.asset(**described("transport_scores", ["lancedb"]))
+def transport_scores(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+    """GOT-D: how much the transport distance from pool to target changes with each document's mass."""
+    with platform.work(context) as work:
+        encoder = work.project.settings.encoder.name
+        for key in work.partitions:
+            potential = TargetPotential.load(work.upstream("target_potential", key) / POTENTIAL_FILE)
+            with work.progress(f"transport to {key}", work.store.count(table_name(encoder))) as progress:
+                gradient_n = score_pool(
+                    work.store,
+                    potential,
+                    table_name(encoder),
+                    f"target_embeddings_{encoder_slug(encoder)}",
+                    key,
+                    work.heads[("target_potential", key)].data_version[:32],
+                    progress.advance,
+                )
+            facts = {
+                "smallest_gradient": float(gradient_n.min()),
+                "largest_gradient": float(gradient_n.max()),
+            }
+            entry = Rows(table=f"transport_{key}")
+            yield from work.record(
+                Made(partition=key, rows=[entry], row_count=len(gradient_n), metadata=facts)
+            )
+
+
+def _certificate(potential: TargetPotential) -> dict[str, Any]:
+    return {
+        "marginal_error": float(potential.marginal_error),
+        "dual_value": float(potential.dual_value),
+        "gap_bound": float(potential.gap_bound),
+        "passes": float(potential.passes),
+        "epsilon": float(potential.epsilon),
+    }
+
+
+def _converged(potential: TargetPotential) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key="target_potential",
+        check_name="converged",
+        passed=bool(potential.converged),
+        metadata={"marginal_error": float(potential.marginal_error)},
+    )

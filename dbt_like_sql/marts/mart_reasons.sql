@@ -1,0 +1,11 @@
+{{ config(materialized='table') }}
+
+select
+    selection,
+    verdict,
+    reason,
+    count(*) as documents,
+    count(*) / sum(count(*)) over (partition by selection) as share
+from {{ ref('stg_decisions') }}
+group by selection, verdict, reason
+order by selection, verdict, reason

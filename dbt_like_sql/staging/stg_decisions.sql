@@ -1,0 +1,16 @@
+select
+    selection,
+    doc_id,
+    verdict,
+    verdict = 'selected' as is_selected,
+    reason,
+    rank,
+    margin,
+    duplicate_of,
+    transport_gradient,
+    quality,
+    judge_margin_predicted,
+    density,
+    nearest_cost,
+    bits_per_byte
+from {{ source('lake', 'decisions') }}

@@ -1,0 +1,6 @@
+select
+    target,
+    doc_id,
+    transport_gradient,
+    nearest_cost
+from {{ source('lake', 'transport_scores') }}

@@ -1,0 +1,24 @@
+-- A loss that is not a number (a failed run) becomes null: it would otherwise sort above every number.
+with trials as (
+    select
+        trial,
+        model,
+        kind,
+        data,
+        size,
+        seed,
+        case when not isnan(zero_shot_bits_per_byte) then zero_shot_bits_per_byte end as zero_shot_bits_per_byte,
+        case when not isnan(held_out_bits_per_byte) then held_out_bits_per_byte end as held_out_bits_per_byte,
+        steps,
+        tokens,
+        flops,
+        seconds,
+        peak_memory_bytes,
+        parameters
+    from {{ source('lake', 'trials') }}
+)
+
+select
+    *,
+    zero_shot_bits_per_byte - held_out_bits_per_byte as improvement
+from trials

@@ -1,0 +1,19 @@
+"""Everything Dagster loads: assets, checks, sensors and the one resource."""
+
+import dagster as dg
+
+from assets import audit, corpus, coverage, embedding, marts, quality, scaling, selection, target, training
+from resources.platform import Platform, quiet_environment
+from sensors import arrivals, reselection
+from tamis.project import open_project
+
+PROJECT = open_project()
+quiet_environment(PROJECT.home)
+
+MODULES = [corpus, embedding, coverage, quality, target, selection, training, scaling, marts, audit]
+defs = dg.Definitions(
+    assets=dg.load_assets_from_modules(MODULES),
+    sensors=[arrivals.arrivals, reselection.reselection],
+    resources={"platform": Platform(project_file=str(PROJECT.file))},
+    executor=dg.in_process_executor,
+)

@@ -1,0 +1,26 @@
+"""The audit as the command line asks for it: the store against the event log."""
+
+from collections.abc import Callable
+
+from resources.events import manifests_of_events
+from resources.instance import open_instance
+from tamis.errors import UnknownNameError
+from tamis.lineage.audit import ROOTS, Audit, audit_graph
+from tamis.lineage.heads import read_heads
+from tamis.lineage.world import look
+from tamis.progress import Progress
+from tamis.project import Project
+
+
+def audit_project(project: Project, name: str | None, quick: bool, say: Callable[[str], None]) -> Audit:
+    """Audit a checkpoint or selection, or all of them; raises `UnknownNameError`."""
+    heads = read_heads(project.home.store)
+    names = {partition for asset, partition in heads if asset in ROOTS and partition}
+    if name is not None and name not in names:
+        raise UnknownNameError("checkpoint or selection", name, names)
+    instance = open_instance(project)
+    with Progress("audit", unit="manifests", sink=say) as progress:
+        events = manifests_of_events(instance, heads)
+        return audit_graph(
+            project.home, look(project), heads, events, name=name, quick=quick, advance=progress.advance
+        )

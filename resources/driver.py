@@ -1,0 +1,153 @@
+"""Materializing everything that is out of date, in one process and as few runs as possible.
+
+A run makes one asset for all partitions that need it, or a chain of assets of one partition, so 1,000
+shards cost one run and not 1,000 processes. Nothing out of date means no run at all.
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from resources.instance import PROCESS_TAG, end_killed_runs, open_instance, register_partitions
+from resources.platform import DRIVER_TAG
+from tamis.lineage.automation import Group, next_groups
+from tamis.lineage.heads import read_heads
+from tamis.lineage.plan import full_plan, label
+from tamis.lineage.reconcile import forget_gone, set_aside
+from tamis.lineage.stages import Stage, stages
+from tamis.lineage.world import World, look
+from tamis.progress import close_all
+from tamis.project import Project
+from tamis.store.home import writing
+
+COMMAND_LINE = "command line"
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What a materialization did: seconds per stage, partitions made, and what failed with its error."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    made: dict[str, int] = field(default_factory=dict)
+    removed: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    tried: set[tuple[str, ...]] = field(default_factory=set)
+
+
+def materialize(
+    project: Project,
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    say: Callable[[str], None],
+    only: frozenset[str] | None = None,
+) -> Outcome:
+    """Bring the project, or the stages in `only`, up to date; a failed stage does not stop the others."""
+    outcome = Outcome()
+    with writing(project.home, "tamis materialize"):
+        end_killed_runs(instance)
+        world = look(project, project.settings.automation.settle_seconds)
+        _reconcile(project, instance, world, outcome)
+        if only is None and not full_plan(world, read_heads(project.home.store)):
+            return outcome
+        job = definitions.resolve_implicit_global_asset_job_def()
+        while group := _next(project, world, only, outcome):
+            _materialize_group(job, instance, group, outcome, say)
+    return outcome
+
+
+def _next(project: Project, world: World, only: frozenset[str] | None, outcome: Outcome) -> Group | None:
+    """The first piece of work that has not failed in this materialization."""
+    heads = read_heads(project.home.store)
+    wanted = (
+        None
+        if only is None
+        else {(name, key) for name in only for key in world.keys(stages()[name].partitions)}
+    )
+    groups = next_groups(world, heads, wanted)
+    return next((group for group in groups if group.keys not in outcome.tried), None)
+
+
+def _reconcile(project: Project, instance: dg.DagsterInstance, world: World, outcome: Outcome) -> None:
+    store = project.home.store
+    set_aside(store, world)
+    gone = forget_gone(store, world, read_heads(store))
+    outcome.removed = [label(*entry) for entry in gone]
+    register_partitions(instance, world)
+
+
+def _materialize_group(
+    job: Any, instance: dg.DagsterInstance, group: Group, outcome: Outcome, say: Callable[[str], None]
+) -> None:
+    outcome.tried.add(group.keys)
+    first = stages()[group.assets[0]]
+    name = ", ".join(group.assets)
+    say(f"{name}: {_count(first, group.partitions)}")
+    started = time.monotonic()
+    result = job.execute_in_process(
+        instance=instance,
+        asset_selection=[key for asset in group.assets for key in selected_assets(stages()[asset])],
+        raise_on_error=False,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        **_partition_arguments(instance, first, list(group.partitions)),
+    )
+    close_all()
+    outcome.seconds[name] = time.monotonic() - started
+    if result.success:
+        outcome.made[name] = len(group.partitions) * len(group.assets)
+    else:
+        outcome.failed[name] = _first_error(result)
+        say(f"{name}: FAILED: {outcome.failed[name]}")
+
+
+def selected_assets(stage: Stage) -> list[dg.AssetKey]:
+    """The stage, and what is made in the same step."""
+    together = [other.name for other in stages().values() if other.made_with == stage.name]
+    return [dg.AssetKey(name) for name in (stage.name, *together)]
+
+
+def _partition_arguments(instance: dg.DagsterInstance, stage: Stage, due: list[str]) -> dict[str, Any]:
+    tags = {DRIVER_TAG: COMMAND_LINE, PROCESS_TAG: str(os.getpid())}
+    if stage.partitions is None:
+        return {"tags": tags}
+    if len(due) == 1:
+        return {"tags": tags, "partition_key": due[0]}
+    return {"tags": tags | range_tags(instance, stage, due)}
+
+
+def range_tags(instance: dg.DagsterInstance, stage: Stage, due: list[str]) -> dict[str, str]:
+    """Tags of a run over the range that holds the due partitions; the asset itself skips the others."""
+    assert stage.partitions is not None
+    order = {key: place for place, key in enumerate(instance.get_dynamic_partitions(stage.partitions))}
+    return {
+        "dagster/asset_partition_range_start": min(due, key=order.__getitem__),
+        "dagster/asset_partition_range_end": max(due, key=order.__getitem__),
+    }
+
+
+def _count(stage: Stage, due: Sequence[str]) -> str:
+    if stage.partitions is None:
+        return "materializing"
+    return f"materializing {due[0]}" if len(due) == 1 else f"materializing {len(due)} {stage.partitions}"
+
+
+def _first_error(result: Any) -> str:
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            cause = error.cause or error
+            return f"{cause.cls_name}: {cause.message.strip().splitlines()[0]}"
+    return "see the run in the UI"
+
+
+def materialize_project(
+    project: Project, say: Callable[[str], None], only: frozenset[str] | None = None
+) -> Outcome:
+    """Materialize from the command line: the definitions and the instance of the project, quiet logs."""
+    instance = open_instance(project)
+    from definitions import defs
+
+    return materialize(project, defs, instance, say, only)

@@ -1,0 +1,96 @@
+"""The one resource of the graph: the project, its store, and how a materialization is recorded.
+
+Assets get their work from here and hand back what they wrote; input keys, manifests, events and heads
+are made in one place, always in the order manifest, event, head, so that a crash between any two of
+them only makes the next run repeat the step.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from resources.work import InactiveStageError, Work
+from tamis.errors import PermanentError
+from tamis.lineage.heads import Heads, read_heads
+from tamis.lineage.manifest import ManifestFolder
+from tamis.lineage.plan import due_partitions
+from tamis.lineage.stages import stages
+from tamis.lineage.world import World, look
+from tamis.project import Project, open_project
+from tamis.store.home import Home, writing
+from tamis.store.tables import Store
+
+LOCK_PATIENCE_SECONDS = 900.0
+DRIVER_TAG = "tamis/driver"
+
+
+class Platform(dg.ConfigurableResource):
+    """Opens the project that `TAMIS_PROJECT` or the working directory names."""
+
+    project_file: str
+
+    _project: Project | None = PrivateAttr(default=None)
+
+    @property
+    def project(self) -> Project:
+        """The project, read once."""
+        if self._project is None:
+            self._project = open_project(Path(self.project_file).parent)
+        return self._project
+
+    @property
+    def home(self) -> Home:
+        """The home folder."""
+        return self.project.home
+
+    @property
+    def store(self) -> Store:
+        """All tables."""
+        return self.project.home.store
+
+    @cached_property
+    def manifests(self) -> ManifestFolder:
+        """All manifests."""
+        return ManifestFolder(self.project.home.manifests)
+
+    def look(self) -> World:
+        """What lies in the corpora and targets now."""
+        return look(self.project)
+
+    def heads(self) -> Heads:
+        """The latest materialization of everything."""
+        return read_heads(self.store)
+
+    @contextlib.contextmanager
+    def work(self, context: dg.AssetExecutionContext, name: str | None = None) -> Iterator[Work]:
+        """The work of this step: which partitions to make, with their inputs pinned as of now."""
+        stage = stages()[name or context.asset_key.path[-1]]
+        purpose = f"{stage.name}, run {context.run_id[:8]}"
+        with writing(self.home, purpose, LOCK_PATIENCE_SECONDS):
+            world, heads = self.look(), self.heads()
+            if not stage.active(world):
+                raise dg.Failure(str(InactiveStageError(stage.name)), allow_retries=False)
+            keys = list(context.partition_keys) if stage.partitions else [""]
+            if len(keys) > 1:
+                due = {found.partition for found in due_partitions(stage, world, heads)}
+                keys = [key for key in keys if key in due]
+            try:
+                yield Work(self.project, self.manifests, context, stage, world, heads, keys)
+            except PermanentError as error:
+                raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
+
+
+def quiet_environment(home: Home) -> None:
+    """Environment of every process of the platform: no telemetry, no network unless asked for."""
+    os.environ.setdefault("DAGSTER_HOME", str(home.dagster))
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -1,0 +1,50 @@
+"""What stands beside a manifest: where, when and with which libraries a value was made. Never hashed."""
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+LIBRARIES = ("dagster", "lancedb", "polars", "torch", "transformers", "pot", "mlflow", "numpy")
+
+
+def beside(run_id: str, seconds: float, table_versions: dict[str, int]) -> dict[str, Any]:
+    """Run, clock, cost, versions of tables, libraries and code."""
+    return {
+        "run_id": run_id,
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": seconds,
+        "table_versions": table_versions,
+        "python": platform.python_version(),
+        "libraries": _libraries(),
+        "git": _git_state(),
+    }
+
+
+@cache
+def _libraries() -> dict[str, str]:
+    return {name: version(name) for name in LIBRARIES}
+
+
+@cache
+def _git_state() -> dict[str, Any]:
+    """Commit of the checkout that runs, and whether it had changes; empty outside a repository."""
+    folder = Path(__file__).resolve().parent
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        return {
+            "commit": commit,
+            "changed": bool(_git(folder, "status", "--porcelain", "--untracked-files=no")),
+        }
+    except (OSError, subprocess.SubprocessError):
+        return {}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()

@@ -1,0 +1,244 @@
+"""One step's work: partitions with pinned inputs, and the recording of what was made of them."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from resources.provenance import beside
+from tamis.errors import PermanentError
+from tamis.lineage.heads import Head, Heads, write_heads
+from tamis.lineage.manifest import InputReference, Manifest, ManifestFolder, canonical_json
+from tamis.lineage.plan import config_of, input_key, input_references, label
+from tamis.lineage.stages import Stage, stages
+from tamis.lineage.world import World
+from tamis.progress import Progress
+from tamis.project import Project
+from tamis.store.digests import canonical_digest, folder_digests
+from tamis.store.records import BY_DOC_IDS, stored_rows
+from tamis.store.schemas import described_columns
+from tamis.store.tables import Store
+
+
+class InputMissingError(PermanentError):
+    """An input of a partition has not been made, or its blocking check failed."""
+
+    def __init__(self, asset: str, missing: Sequence[str]) -> None:
+        self.asset, self.missing = asset, list(missing)
+        shown = ", ".join(self.missing[:5]) + (", …" if len(self.missing) > 5 else "")
+        super().__init__(f"{asset} needs {shown} first; materialize it, or run `tamis materialize`")
+
+
+class InactiveStageError(PermanentError):
+    """The project does not use this asset."""
+
+    def __init__(self, asset: str) -> None:
+        self.asset = asset
+        super().__init__(
+            f"{asset} has nothing to do in this project: tamis.toml configures nothing that it would make; "
+            "the template that `tamis init` writes shows the sections"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Rows of one table that a partition holds: all that match `where`."""
+
+    table: str
+    where: str | None = None
+    doc_ids: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What was made of one partition, as the asset hands it back."""
+
+    partition: str = ""
+    rows: Sequence[Rows] = ()
+    files: Sequence[Path] = ()
+    row_count: int | None = None
+    data_version: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    checks: Sequence[dg.AssetCheckResult] = ()
+    asset: str | None = None
+
+
+class Work:
+    """The partitions that one step has to make; inputs are pinned when the step starts."""
+
+    def __init__(
+        self,
+        project: Project,
+        manifests: ManifestFolder,
+        context: dg.AssetExecutionContext,
+        stage: Stage,
+        world: World,
+        heads: Heads,
+        partitions: list[str],
+    ) -> None:
+        self.project, self.manifests, self.context = project, manifests, context
+        self.stage, self.world, self.heads, self.partitions = stage, world, heads, partitions
+        self._started = time.monotonic()
+        self._checks: dict[str, list[dg.AssetCheckResult]] = {}
+        self._asked = len(context.partition_keys) if stage.partitions else 1
+
+    @property
+    def store(self) -> Store:
+        """All tables."""
+        return self.project.home.store
+
+    def key(self, partition: str) -> str:
+        """The input key of a partition; raises `InputMissingError` while an input is missing."""
+        key = input_key(self.stage, partition, self.world, self.heads)
+        if key is None:
+            references = input_references(self.stage, partition, self.world, self.heads)
+            missing = [found for found in references if isinstance(found, str)]
+            raise InputMissingError(label(self.stage.name, partition), missing)
+        return key
+
+    def fitted(self, partition: str) -> Path:
+        """Folder for the files of a partition, named by its input key."""
+        name = partition or "all"
+        return self.project.home.fitted / self.stage.name / name / self.key(partition)[:16]
+
+    def upstream(self, asset: str, partition: str = "") -> Path:
+        """Folder of the files of an input at the version that this step pinned."""
+        head = self.heads[(asset, partition)]
+        folder = {"base_models": "checkpoints", "tokenizer": "checkpoints", "trials": "checkpoints"}
+        root = self.project.home.root / folder.get(asset, "fitted")
+        return root / asset / (partition or "all") / head.input_key[:16]
+
+    def progress(self, label_text: str, total: int | None = None, unit: str = "documents") -> Progress:
+        """Progress of long work: to the terminal from the command line, else to Dagster's log."""
+        printed = self.context.run.tags.get("tamis/driver") == "command line"
+        return Progress(label_text, total, unit, None if printed else self.context.log.info)
+
+    def record(self, made: Made) -> Iterator[Any]:
+        """Write the manifest, log the event, move the head, in this order."""
+        stage = stages()[made.asset or self.stage.name]
+        manifest = self._manifest(stage, made)
+        manifest_id = self.manifests.write(manifest)
+        metadata = self._metadata(made, manifest, manifest_id)
+        tags = {"tamis/manifest": manifest_id[:32], "tamis/input_key": manifest.input_key[:32]}
+        if self._asked > 1:
+            self._log(stage, made, manifest, metadata, tags)
+            checks = self._checks.setdefault(stage.name, [])
+            checks += made.checks
+            if made.partition == self.partitions[-1]:
+                yield from _merged(checks)
+        else:
+            yield dg.MaterializeResult(
+                asset_key=stage.name,
+                metadata=metadata,
+                data_version=dg.DataVersion(manifest.data_version),
+                tags=tags,
+                check_results=list(made.checks),
+            )
+        write_heads(self.store, [_head(manifest, manifest_id, made)])
+
+    def _manifest(self, stage: Stage, made: Made) -> Manifest:
+        rows = {entry.table: self._store_records(entry) for entry in made.rows}
+        home = self.project.home
+        files = {
+            f"{home.relative(path)}/{name}" if path.is_dir() else home.relative(path): digest
+            for path in made.files
+            for name, digest in folder_digests(path).items()
+        }
+        key = self.key(made.partition) if stage is self.stage else self._other_key(stage, made.partition)
+        digest = canonical_digest(canonical_json({"rows": rows, "files": files}))
+        version = made.data_version or (digest if stage.by_content else key)
+        return Manifest(
+            asset=stage.name,
+            partition=made.partition,
+            code_version=stage.code_version,
+            config=config_of(stage, made.partition, self.world),
+            seed=self.project.seed,
+            input_key=key,
+            data_version=version,
+            digest=digest,
+            row_count=made.row_count or 0,
+            rows=rows,
+            scopes={entry.table: scope_of(entry) for entry in made.rows},
+            files=files,
+            inputs=tuple(self._inputs(stage, made.partition)),
+            beside=beside(self.context.run_id, self._seconds(), self._table_versions(made)),
+        )
+
+    def _other_key(self, stage: Stage, partition: str) -> str:
+        key = input_key(stage, partition, self.world, self.heads)
+        assert key is not None, stage.name
+        return key
+
+    def _inputs(self, stage: Stage, partition: str) -> list[InputReference]:
+        found = input_references(stage, partition, self.world, self.heads)
+        return [entry for entry in found if isinstance(entry, InputReference)]
+
+    def _store_records(self, entry: Rows) -> str:
+        digest, content = stored_rows(self.store, entry.table, scope_of(entry), entry.doc_ids or ())
+        self.manifests.write_rows(digest, content)
+        return digest
+
+    def _table_versions(self, made: Made) -> dict[str, int]:
+        return {entry.table: self.store.version(entry.table) for entry in made.rows}
+
+    def _seconds(self) -> float:
+        return round(time.monotonic() - self._started, 3)
+
+    def _metadata(self, made: Made, manifest: Manifest, manifest_id: str) -> dict[str, Any]:
+        values: dict[str, Any] = {
+            "manifest": manifest_id,
+            "input_key": manifest.input_key,
+            "seconds": self._seconds(),
+        }
+        if made.row_count is not None:
+            name = "dagster/partition_row_count" if made.partition else "dagster/row_count"
+            values[name] = made.row_count
+        for entry in made.rows[:1]:
+            schema = self.store.schema(entry.table)
+            columns = [dg.TableColumn(name, kind, text) for name, kind, text in described_columns(schema)]
+            values["dagster/column_schema"] = dg.TableSchema(columns=columns)
+            values["dagster/table_name"] = entry.table
+            values["table_version"] = self.store.version(entry.table)
+        return values | made.metadata
+
+    def _log(
+        self, stage: Stage, made: Made, manifest: Manifest, metadata: dict[str, Any], tags: dict[str, str]
+    ) -> None:
+        versions = {
+            "dagster/data_version": manifest.data_version,
+            "dagster/data_version_is_user_provided": "true",
+            "dagster/code_version": stage.code_version,
+        }
+        self.context.log_event(
+            dg.AssetMaterialization(
+                stage.name, partition=made.partition, metadata=metadata, tags=tags | versions
+            )
+        )
+
+
+def _merged(checks: Sequence[dg.AssetCheckResult]) -> Iterator[dg.AssetCheckResult]:
+    """One result a check for a run over many partitions: passed when all passed."""
+    for name in dict.fromkeys((check.asset_key, check.check_name) for check in checks):
+        same = [check for check in checks if (check.asset_key, check.check_name) == name]
+        failed = [check for check in same if not check.passed]
+        yield (failed or same)[0]
+
+
+def scope_of(entry: Rows) -> str:
+    """How the rows are found again: by listed ids, by filter, or the whole table ("")."""
+    return BY_DOC_IDS if entry.doc_ids is not None else entry.where or ""
+
+
+def _head(manifest: Manifest, manifest_id: str, made: Made) -> Head:
+    blocked = any(not check.passed and check.severity == dg.AssetCheckSeverity.ERROR for check in made.checks)
+    return Head(
+        asset=manifest.asset,
+        partition=manifest.partition,
+        manifest=manifest_id,
+        input_key=manifest.input_key,
+        data_version=manifest.data_version,
+        passed=not blocked,
+    )

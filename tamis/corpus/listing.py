@@ -1,0 +1,128 @@
+"""List the shards of a corpus: the files under a folder, or installed packages by name.
+
+A listing is complete or it raises: a folder that is missing or cannot be read must never look like an
+empty corpus, since shards that are not listed are removed with their documents. Links to folders are
+followed unless they lead back to a folder above. About 50,000 files a second.
+"""
+
+import importlib.util
+import os
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+
+from tamis.config import CorpusSection
+from tamis.corpus.shards import Shard, shard_key
+from tamis.errors import MissingPackageError, PermanentError
+
+TEMPORARY_NAMES = (".*", "~*", "*~", "*.tmp", "*.part", "*.crdownload")
+
+
+class ListingError(PermanentError):
+    """A corpus cannot be listed completely."""
+
+    def __init__(self, corpus: str, path: Path, problem: str) -> None:
+        self.corpus, self.path, self.problem = corpus, path, problem
+        super().__init__(f"corpus {corpus!r}: cannot list {path}: {problem}")
+
+
+def list_shards(corpus: CorpusSection, root: Path) -> list[Shard]:
+    """Shards of a corpus, sorted by key; `root` is the folder that relative paths start from.
+
+    Hidden files and folders and temporary names (`*.tmp`, `*.part`, `*.crdownload`, `~*`, `*~`) are not
+    shards. Raises `ListingError` when the folder or one below it cannot be read, and
+    `MissingPackageError` for a package that is not installed.
+    """
+    found = _packages(corpus) if corpus.kind == "python-docs" else _files(corpus, root / str(corpus.path))
+    shards = sorted(found, key=lambda shard: shard.key)
+    for one, other in pairwise(shards):
+        if one.key == other.key:
+            raise ListingError(
+                corpus.name, other.path, f"same key {one.key!r} as {one.path}; rename one of them"
+            )
+    return shards
+
+
+def _files(corpus: CorpusSection, path: Path) -> Iterator[Shard]:
+    if path.is_file():
+        yield _file_shard(corpus.name, path.name, path)
+        return
+    for relative in _walk(corpus.name, path, "", ()):
+        if any(_pattern(glob).fullmatch(relative) for glob in corpus.include):
+            yield _file_shard(corpus.name, relative, path / relative)
+
+
+def _file_shard(corpus: str, relative: str, path: Path) -> Shard:
+    # Names of files are bytes; those that are not UTF-8 must still print and fit in a table.
+    name = os.fsencode(relative).decode("utf-8", "backslashreplace")
+    return Shard(corpus=corpus, name=name, key=shard_key(corpus, name), kind="file", path=path)
+
+
+def _walk(corpus: str, folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    """Relative paths of the files below a folder; `above` are device and inode of the folders over it."""
+    try:
+        status = folder.stat()
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise ListingError(corpus, folder, error.strerror or str(error)) from error
+    identity = (status.st_dev, status.st_ino)
+    if identity in above:
+        return
+    for entry in entries:
+        if any(fnmatchcase(entry.name, pattern) for pattern in TEMPORARY_NAMES):
+            continue
+        if entry.is_dir():
+            yield from _walk(corpus, folder / entry.name, f"{prefix}{entry.name}/", (*above, identity))
+        elif entry.is_file():
+            yield prefix + entry.name
+
+
+@lru_cache
+def _pattern(glob: str) -> re.Pattern[str]:
+    """Regular expression of a glob over a relative path: `**/` any folders, `*` and `?` within a name."""
+    parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    tokens = re.split(r"(\*\*/|\*\*|\*|\?|\[!?[^]]+\])", glob)
+    return re.compile("".join(_translated(token, parts) for token in tokens), re.DOTALL)
+
+
+def _translated(token: str, parts: dict[str, str]) -> str:
+    if token in parts:
+        return parts[token]
+    if token.startswith("[") and token.endswith("]"):
+        return token.replace("[!", "[^", 1).replace("\\", "\\\\")
+    return re.escape(token)
+
+
+def _packages(corpus: CorpusSection) -> Iterator[Shard]:
+    for name in sorted(set(corpus.packages)):
+        yield Shard(
+            corpus=corpus.name,
+            name=name,
+            key=shard_key(corpus.name, name),
+            kind="package",
+            path=package_path(name, f"corpus {corpus.name!r}"),
+        )
+
+
+def package_path(name: str, needed_for: str) -> Path:
+    """Folder (or single file) of an installed package, found without importing it.
+
+    Raises `MissingPackageError` when there is none.
+    """
+    top, *below = name.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        spec = None
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    candidates = [Path(folder, *below) for folder in folders]
+    candidates += [path.with_suffix(".py") for path in candidates if below]
+    if spec and spec.origin and not folders and not below:
+        candidates = [Path(spec.origin)]
+    for path in candidates:
+        if path.is_dir() or (path.suffix == ".py" and path.is_file()):
+            return path
+    raise MissingPackageError(name, needed_for, f"pip install {top}")

@@ -1,0 +1,119 @@
+"""Rows of Parquet, a row group at a time; a group that cannot be decoded costs that group only.
+
+Texts are decoded one by one from their bytes, so a value that is not UTF-8 costs its row only. Nested
+and binary columns (vectors, images) are not read: they would cost more than the text and could not be
+shown as metadata.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tamis.config import CorpusSection
+from tamis.corpus.records import (
+    WHOLE_SHARD,
+    Defect,
+    Item,
+    Reason,
+    Row,
+    missing_text_column,
+    wrong_encoding,
+)
+from tamis.corpus.text import excerpt
+
+BATCH_ROWS = 1_000
+
+
+def read_parquet(path: Path, corpus: CorpusSection) -> Iterator[Item]:
+    """A row per row of the file; one defect for the whole shard when it is no Parquet or lacks the column."""
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        if _is_from_the_disk(error):
+            raise
+        yield _malformed_file(path, str(error))
+        return
+    with file:
+        columns = [field.name for field in file.schema_arrow if _is_plain(field.type)]
+        if corpus.text_column not in file.schema_arrow.names:
+            yield missing_text_column(WHOLE_SHARD, corpus.text_column, file.schema_arrow.names)
+            return
+        columns = sorted({*columns, corpus.text_column})
+        start = 0
+        for group in range(file.num_row_groups):
+            yield from _group_items(file, group, start, columns, corpus.text_column)
+            start += file.metadata.row_group(group).num_rows
+
+
+def _group_items(
+    file: pq.ParquetFile, group: int, start: int, columns: list[str], text_column: str
+) -> Iterator[Item]:
+    row, rows = start, file.metadata.row_group(group).num_rows
+    try:
+        for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns):
+            yield from _batch_items(batch, row, text_column)
+            row += batch.num_rows
+    except (pa.ArrowException, OSError) as error:
+        if _is_from_the_disk(error):
+            raise
+        detail = f"rows {row} to {start + rows - 1} (row group {group}) cannot be decoded: {error}"
+        yield Defect(row=row, reason=Reason.MALFORMED_ROW, detail=detail)
+
+
+def _batch_items(batch: pa.RecordBatch, start: int, text_column: str) -> Iterator[Item]:
+    columns = dict(zip(batch.schema.names, map(_values, batch.columns), strict=True))
+    for offset in range(batch.num_rows):
+        values = {name: column[offset] for name, column in columns.items()}
+        text = values[text_column]
+        if isinstance(text, _Undecoded):
+            yield wrong_encoding(start + offset, "bytes that are not UTF-8", text.data)
+        else:
+            yield Row(row=start + offset, values=values)
+
+
+class _Undecoded:
+    """Bytes in a string column that are not UTF-8."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __str__(self) -> str:
+        return self.data.decode("utf-8", "replace")
+
+
+def _values(column: pa.Array) -> list[Any]:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = column.dictionary_decode(), kind.value_type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return [_decoded(value) for value in column.cast(pa.large_binary(), safe=False).to_pylist()]
+    return column.to_pylist()
+
+
+def _decoded(value: bytes | None) -> str | _Undecoded | None:
+    try:
+        return None if value is None else value.decode("utf-8")
+    except UnicodeDecodeError:
+        return _Undecoded(value or b"")
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _is_plain(kind.value_type)
+    binary = (pa.binary(), pa.large_binary(), pa.binary_view())
+    return not (pa.types.is_nested(kind) or pa.types.is_fixed_size_binary(kind) or kind in binary)
+
+
+def _is_from_the_disk(error: Exception) -> bool:
+    """Whether the system reports the failure; Arrow's own complaints about content carry no errno."""
+    return isinstance(error, OSError) and error.errno is not None
+
+
+def _malformed_file(path: Path, problem: str) -> Defect:
+    with path.open("rb") as file:
+        head = file.read(64)
+    reason = Reason.MALFORMED_FILE if head else Reason.EMPTY_FILE
+    return Defect(row=WHOLE_SHARD, reason=reason, detail=problem or "not Parquet", excerpt=excerpt(head))

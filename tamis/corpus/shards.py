@@ -1,0 +1,65 @@
+"""A shard: one raw file or one installed package, and the key that names it everywhere.
+
+The key is a Dagster partition, a column of tables and a word that people type, so it stays readable:
+`corpus__name`, with a hash of 32 bits only where the name had to change.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tamis.errors import PermanentError, TransientError
+
+KEY_CHARACTERS = 100
+SEPARATOR = "__"
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+|\.{3,}")
+_HASHED = re.compile(r"-[0-9a-f]{8}$")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shard:
+    """One file or package: `name` is the path relative to the corpus folder, or the package's name."""
+
+    corpus: str
+    name: str
+    key: str
+    kind: Literal["file", "package"]
+    path: Path
+
+
+class ShardGoneError(PermanentError):
+    """The file or package of a shard is no longer there; list the corpus again."""
+
+    def __init__(self, key: str, path: Path | None = None) -> None:
+        self.key, self.path = key, path
+        what = path or "its file or package"
+        super().__init__(f"shard {key}: {what} is gone; list the corpus again to drop the shard")
+
+
+class ShardChangedError(TransientError):
+    """A file changed while it was read: somebody is still writing it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(f"{path} changed while it was read; try again when it is written")
+
+
+def shard_key(corpus: str, name: str) -> str:
+    """Readable key `corpus__name` of letters, digits, `_`, `.` and `-`, without `...`, at most 100 long.
+
+    Distinct (corpus, name) give distinct keys: a part that had to change, is too long, or could be
+    read in two ways is followed by 8 hex digits of SHA-256 over both.
+    """
+    slug = f"{_UNSAFE.sub('-', corpus)}{SEPARATOR}{_UNSAFE.sub('-', name)}"
+    if slug == f"{corpus}{SEPARATOR}{name}" and len(slug) <= KEY_CHARACTERS and _reads_one_way(corpus, name):
+        return slug
+    digest = hashlib.sha256(f"{corpus}\0{name}".encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{slug[: KEY_CHARACTERS - 9]}-{digest}"
+
+
+def _reads_one_way(corpus: str, name: str) -> bool:
+    """Whether the first separator in the key ends the corpus and the key cannot pass for a hashed one."""
+    ambiguous = SEPARATOR in corpus or corpus.endswith("_") or name.startswith("_")
+    return bool(name) and not ambiguous and not _HASHED.search(name)

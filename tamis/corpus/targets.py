@@ -1,0 +1,126 @@
+"""A target: examples of what the model must become good at, and their split.
+
+Examples are read as a corpus is, each distinct text once. The split puts whole groups of near-duplicates
+on one side, in an order that a keyed hash gives: the held-out part does not depend on how many training
+examples are asked for, and a smaller training part is the beginning of a larger one.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from tamis.config import CorpusSection, TargetSection
+from tamis.corpus.docstrings import documented_files, read_package
+from tamis.corpus.documents import ShardBatch, all_documents, batches_of, read_shard
+from tamis.corpus.fingerprint import fingerprint_shard, hash_sources
+from tamis.corpus.listing import list_shards
+from tamis.corpus.shards import Shard
+from tamis.errors import PermanentError
+from tamis.progress import Advance, ignore
+
+BATCH_ROWS = 2_000
+
+
+class TooFewExamplesError(PermanentError):
+    """A target has fewer distinct examples than its split needs."""
+
+    def __init__(self, available: int, train: int, held_out: int, left_for_train: int) -> None:
+        self.available, self.train, self.held_out = available, train, held_out
+        super().__init__(
+            f"train = {train} and held_out = {held_out} need {train + held_out} distinct examples; there are "
+            f"{available}, of which {left_for_train} are left for training once those held out and their "
+            "near-duplicates are set aside; lower train or held_out, or add examples"
+        )
+
+
+def read_target(
+    target: TargetSection, root: Path, *, advance: Advance = ignore
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Distinct examples ordered by doc_id (columns as in `DOCUMENT_SCHEMA`, and shard), and the quarantine.
+
+    Of a text that stands in several places the first (by shard and row) is kept. Raises `ListingError`
+    and `MissingPackageError` as `list_shards` does.
+    """
+    examples, quarantine = [], []
+    for shard in _shards(target, root):
+        batch = all_documents(_batches(shard, target, advance))
+        examples.append(batch.documents.with_columns(pl.lit(shard.key).alias("shard")))
+        quarantine.append(batch.quarantine.with_columns(pl.lit(shard.key).alias("shard")))
+    ordered = pl.concat(examples).sort("doc_id", "shard", "row")
+    return ordered.unique("doc_id", keep="first", maintain_order=True), pl.concat(quarantine)
+
+
+def fingerprint_target(target: TargetSection, root: Path) -> str:
+    """SHA-256, hex, over the names and bytes of a target's files; of a `module`, its files only."""
+    digest = hashlib.sha256()
+    for shard in _shards(target, root):
+        if target.module is None:
+            content = fingerprint_shard(shard)
+        else:
+            content = hash_sources(documented_files(shard.path, shard.name, target.module))
+        digest.update(f"{shard.name}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
+def split_target(
+    examples: pl.DataFrame, groups: pl.DataFrame | None, train: int, held_out: int, seed: int
+) -> pl.DataFrame:
+    """The examples with a column `split`: exactly `held_out` and `train` of them, the others "unused".
+
+    groups: doc_id and group, for near-duplicates; an example without one is a group of its own. No group
+    has examples in both parts. Raises `TooFewExamplesError`.
+    """
+    ordered = _in_keyed_order(examples, groups, seed)
+    own_group_held = pl.col("place").min().over("group") < held_out
+    placed = ordered.with_columns(
+        pl.when(own_group_held).then(None).otherwise((~own_group_held).cum_sum()).alias("training_place")
+    )
+    left = len(placed) - placed["training_place"].null_count()
+    if len(placed) < held_out or left < train:
+        raise TooFewExamplesError(len(placed), train, held_out, left)
+    split = (
+        pl.when(pl.col("place") < held_out)
+        .then(pl.lit("held_out"))
+        .when(pl.col("training_place") <= train)
+        .then(pl.lit("train"))
+        .otherwise(pl.lit("unused"))
+    )
+    return placed.with_columns(split.alias("split")).sort("doc_id").select(*examples.columns, "split")
+
+
+def _in_keyed_order(examples: pl.DataFrame, groups: pl.DataFrame | None, seed: int) -> pl.DataFrame:
+    """Examples with group and place (from 0): groups by a hash of seed and group, then their members."""
+    if groups is None:
+        grouped = examples.with_columns(pl.col("doc_id").alias("group"))
+    else:
+        grouped = examples.join(groups.select("doc_id", "group"), on="doc_id", how="left").with_columns(
+            pl.coalesce(pl.col("group").cast(pl.Utf8), "doc_id").alias("group")
+        )
+    keys = [_keys(grouped[column], seed).alias(f"{column}_key") for column in ("group", "doc_id")]
+    ordered = grouped.with_columns(keys).sort("group_key", "group", "doc_id_key")
+    return ordered.with_columns(pl.int_range(pl.len()).alias("place"))
+
+
+def _keys(values: pl.Series, seed: int) -> pl.Series:
+    return pl.Series(
+        [hashlib.sha256(f"{seed}\0{value}".encode()).hexdigest() for value in values], dtype=pl.Utf8
+    )
+
+
+def _shards(target: TargetSection, root: Path) -> list[Shard]:
+    return list_shards(_as_corpus(target), root)
+
+
+def _as_corpus(target: TargetSection) -> CorpusSection:
+    shared = target.model_dump(exclude={"module", "train", "held_out"})
+    return CorpusSection.model_validate(shared)
+
+
+def _batches(shard: Shard, target: TargetSection, advance: Advance) -> Iterator[ShardBatch]:
+    corpus = _as_corpus(target)
+    if shard.kind == "file" or target.module is None:
+        return read_shard(shard, corpus, advance=advance)
+    items = read_package(shard.path, shard.name, corpus.text_column, target.module)
+    return batches_of(items, shard, corpus, BATCH_ROWS, advance)

@@ -1,0 +1,27 @@
+"""Errors of the coverage package; all are `ValueError` too, as the public interface promises."""
+
+from tamis.errors import PermanentError
+
+
+class BadVectorsError(PermanentError, ValueError):
+    """Vectors that cannot be hashed; `row` is the first offending row, None when the whole does not fit."""
+
+    def __init__(self, problem: str, row: int | None = None) -> None:
+        self.problem, self.row = problem, row
+        super().__init__(problem if row is None else f"row {row}: {problem}")
+
+
+class BadDensityError(PermanentError, ValueError):
+    """Densities, ids or a sample size that no draw can be made from."""
+
+    def __init__(self, problem: str, row: int | None = None) -> None:
+        self.problem, self.row = problem, row
+        super().__init__(problem if row is None else f"row {row}: {problem}")
+
+
+class SketchError(PermanentError, ValueError):
+    """A sketch built, calibrated or merged with settings that do not fit; `setting` names the one."""
+
+    def __init__(self, setting: str, problem: str) -> None:
+        self.setting, self.problem = setting, problem
+        super().__init__(f"{setting}: {problem}")

@@ -1,0 +1,203 @@
+"""The density sketch: how many documents stand near each one, in memory that does not grow with them.
+
+A RACE sketch (Coleman and Shrivastava 2020): `rows` arrays of `buckets` counters. Counts add, subtract
+and merge exactly, so a pool may be counted shard by shard in any order. 500 rows give a relative error
+of 3-4 % and a rank correlation of .97 with the exact kernel sum; the table takes 80 MB of memory.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tamis.coverage.errors import BadVectorsError, SketchError
+from tamis.coverage.hashing import HashFamily, hash_family
+from tamis.coverage.kernel import calibrated_width
+from tamis.coverage.vectors import checked_vectors
+from tamis.progress import Advance, ignore
+
+_FORMAT = 1
+
+
+class DensitySketch:
+    """Counts from which the density of any vector is estimated.
+
+    density(y) estimates the sum over added x of k(|x - y|)^hashes, where k is the collision probability
+    of the p-stable L2 hash of `width`; a document that was added counts itself as 1. "auto" needs
+    `expected`, the number of documents in the end, and sets the width at the first add or at `calibrate`.
+    Vectors are numpy or torch [n, dim], taken as they are (neither centred nor normalised).
+    `count`: documents counted. `width`: None until it is chosen. Errors are `ValueError`s.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        rows: int = 500,
+        hashes: int = 8,
+        width: float | Literal["auto"] = "auto",
+        expected: int | None = None,
+        buckets: int = 20_000,
+        seed: int = 0,
+    ) -> None:
+        _must_be_valid(dim=dim, rows=rows, hashes=hashes, buckets=buckets, seed=seed)
+        self.dim, self.rows, self.hashes, self.buckets, self.seed = dim, rows, hashes, buckets, seed
+        self.width = None if width == "auto" else _positive_width(width)
+        self.expected = expected
+        self._chooses_width = width == "auto"
+        if self._chooses_width and (expected is None or expected < 1):
+            raise SketchError(
+                "expected", f'width="auto" needs the number of documents to expect, got {expected}'
+            )
+        self.count = 0
+        self._counts = np.zeros((rows, buckets), dtype=np.int64)
+        self._hashing: HashFamily | None = None
+        self._digest: str | None = None
+
+    @property
+    def family(self) -> str:
+        """SHA-256 of everything two sketches must share to be merged."""
+        return hashlib.sha256(json.dumps(self._likeness()).encode()).hexdigest()
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of settings and counts: equal for equal content, whatever the order of arrival."""
+        if self._digest is None:  # 0.1 s, and stored beside every block of densities
+            digest = hashlib.sha256(json.dumps([self._likeness(), self.count]).encode())
+            digest.update(self._counts.astype("<i8", copy=False).tobytes())
+            self._digest = digest.hexdigest()
+        return self._digest
+
+    def calibrate(self, vectors: ArrayLike) -> "DensitySketch":
+        """Choose the width from [n, dim] vectors without counting them; for width "auto", before any add."""
+        if not self._chooses_width or self.count:
+            raise SketchError("width", f"is {self.width} already; calibrate an empty sketch of width 'auto'")
+        assert self.expected is not None
+        self._digest = None
+        self.width = calibrated_width(checked_vectors(vectors, self.dim), self.hashes, self.expected)
+        return self
+
+    def add(self, vectors: ArrayLike, advance: Advance = ignore) -> "DensitySketch":
+        """Count [n, dim] vectors. All or none: a bad row raises before anything is counted."""
+        vectors_nd = checked_vectors(vectors, self.dim)
+        if self.width is None and len(vectors_nd):
+            self.calibrate(vectors_nd)
+        self._scatter(vectors_nd, 1, advance)
+        return self
+
+    def subtract(self, vectors: ArrayLike, advance: Advance = ignore) -> "DensitySketch":
+        """Undo `add` of the same vectors, in any order and batch; raises if they cannot have been added."""
+        vectors_nd = checked_vectors(vectors, self.dim)
+        if len(vectors_nd) > self.count:
+            raise BadVectorsError(f"{len(vectors_nd)} vectors to subtract, but only {self.count} were added")
+        self._scatter(vectors_nd, -1, advance)
+        if self._counts.min() < 0:
+            self._scatter(vectors_nd, 1, ignore)
+            raise BadVectorsError("vectors to subtract were never added: a count would become negative")
+        return self
+
+    def merge(self, other: "DensitySketch") -> "DensitySketch":
+        """Add the counts of a like sketch (same dim, rows, hashes, buckets, seed and width) to this one."""
+        mine, theirs = self._likeness(), other._likeness()
+        if self.width is None or other.width is None:  # a sketch without width is empty and takes the other's
+            theirs["width"] = mine["width"] = self.width if other.width is None else other.width
+        for setting, value in mine.items():
+            if theirs[setting] != value:
+                raise SketchError(
+                    setting, f"sketches differ, {value} and {theirs[setting]}; they cannot be merged"
+                )
+        self.width, self._digest = mine["width"], None
+        self._counts += other._counts
+        self.count += other.count
+        return self
+
+    def density(self, vectors: ArrayLike, advance: Advance = ignore) -> NDArray[np.float32]:
+        """Debiased, unclamped density of [n, dim] vectors -> [n] float32; noise may make it negative.
+
+        (S - N/B) / (1 - 1/B) with S the mean count met, N = `count`, B = `buckets`.
+        """
+        vectors_nd = checked_vectors(vectors, self.dim)
+        totals = np.zeros(len(vectors_nd), dtype=np.int64)
+        if self.width is not None:
+            flat, done = self._counts.reshape(-1), 0
+            for documents, places in self._hasher().places(vectors_nd, self.width):
+                totals[documents] += flat[places].sum(axis=0)
+                done = _report(documents, done, advance)
+        means = totals / self.rows
+        return ((means - self.count / self.buckets) / (1 - 1 / self.buckets)).astype(np.float32)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to exactly `path` (numpy's zip format); an older file is replaced whole or not at all."""
+        narrow = self._counts.astype(_narrowest(self._counts))
+        settings = {**self._likeness(), "count": self.count, "expected": self.expected}
+        settings |= {"format": _FORMAT, "chooses_width": self._chooses_width}
+        partial = Path(f"{os.fspath(path)}.partial")
+        with partial.open("wb") as file:
+            np.savez(file, settings=np.array(json.dumps(settings)), counts=narrow)
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "DensitySketch":
+        """Read what `save` wrote; raises `SketchError` for another format."""
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as parts:
+            settings, counts = json.loads(str(parts["settings"])), parts["counts"].astype(np.int64)
+        if settings.pop("format") != _FORMAT:
+            raise SketchError("format", f"{path} was written by another version of Tamis")
+        count, width, chooses = settings.pop("count"), settings.pop("width"), settings.pop("chooses_width")
+        sketch = cls(**settings, width="auto" if chooses else width)
+        sketch.width, sketch.count, sketch._counts = width, count, counts
+        return sketch
+
+    def _likeness(self) -> dict[str, Any]:
+        names = ("dim", "rows", "hashes", "buckets", "seed", "width")
+        return {name: getattr(self, name) for name in names}
+
+    def _hasher(self) -> HashFamily:
+        if self._hashing is None:
+            self._hashing = hash_family(
+                dim=self.dim, rows=self.rows, hashes=self.hashes, buckets=self.buckets, seed=self.seed
+            )
+        return self._hashing
+
+    def _scatter(self, vectors_nd: NDArray[np.float64], sign: int, advance: Advance) -> None:
+        if not len(vectors_nd):
+            return
+        assert self.width is not None
+        self._digest = None
+        flat, done = self._counts.reshape(-1), 0
+        for documents, places in self._hasher().places(vectors_nd, self.width):
+            np.add.at(flat, places.reshape(-1), sign)
+            done = _report(documents, done, advance)
+        self.count += sign * len(vectors_nd)
+
+
+def _report(documents: slice, done: int, advance: Advance) -> int:
+    """Blocks of rows repeat a block of documents: each document is reported once, when its block begins."""
+    if documents.stop > done:
+        advance(documents.stop - done)
+    return int(documents.stop)
+
+
+def _narrowest(counts: NDArray[np.int64]) -> np.dtype[Any]:
+    return next(
+        kind for kind in map(np.dtype, ("<u1", "<u2", "<u4", "<i8")) if counts.max() <= np.iinfo(kind).max
+    )
+
+
+def _must_be_valid(**settings: int) -> None:
+    for name, value in settings.items():
+        least = {"seed": 0, "buckets": 2}.get(name, 1)
+        if value < least:
+            raise SketchError(name, f"must be at least {least}, got {value}")
+    if settings["buckets"] >= 2**31:
+        raise SketchError("buckets", f"must be below 2^31, got {settings['buckets']}")
+
+
+def _positive_width(width: float | str) -> float:
+    if isinstance(width, str) or not 0 < width < float("inf"):
+        raise SketchError("width", f'must be a positive number or "auto", got {width!r}')
+    return float(width)

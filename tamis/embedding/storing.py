@@ -1,0 +1,65 @@
+"""Vectors into the store: only what an encoder has not seen, 16-bit floats, the first one kept.
+
+Batches of 4,096 documents a commit; a killed run goes on after its last commit.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from tamis.embedding.encoder import Encoder
+from tamis.progress import Advance, ignore
+from tamis.store.schemas import schema_of
+from tamis.store.tables import Store, vector_column
+
+BATCH = 4_096
+
+
+def table_name(encoder: str) -> str:
+    """Name of an encoder's table, safe as a file name."""
+    return f"embeddings_{encoder_slug(encoder)}"
+
+
+def encoder_slug(encoder: str) -> str:
+    """An encoder's name, safe as a file name; ids and folders get a digest of the whole name."""
+    slug = re.sub(r"[^a-z0-9_.-]+", "-", encoder.lower()).strip("-.")
+    return slug if slug == encoder else f"{slug[-40:]}-{hashlib.sha256(encoder.encode()).hexdigest()[:8]}"
+
+
+def embed_missing(store: Store, encoder: Encoder, doc_ids: Sequence[str], advance: Advance = ignore) -> int:
+    """Encode the documents that have no vector of this encoder yet; returns how many that were."""
+    table = table_name(encoder.name)
+    schema = schema_of(table, encoder.dimension)
+    _drop_foreign(store, table, encoder.fingerprint)
+    known: set[str] = set()
+    for block in store.by_ids(table, doc_ids, ["doc_id"]) if store.exists(table) else ():
+        known.update(block["doc_id"].to_pylist())
+    missing = [doc_id for doc_id in doc_ids if doc_id not in known]
+    if not store.exists(table):
+        store.insert_new(table, schema.empty_table())
+    for start in range(0, len(missing), BATCH):
+        ids = missing[start : start + BATCH]
+        store.insert_new(table, _encoded(store, encoder, ids, schema, advance))
+    return len(missing)
+
+
+def _encoded(store: Store, encoder: Encoder, ids: list[str], schema: pa.Schema, advance: Advance) -> pa.Table:
+    blocks = list(store.by_ids("documents", ids, ["doc_id", "text"]))
+    rows = pa.concat_tables(blocks)
+    vectors_nd = encoder.encode(rows["text"].to_pylist(), advance=advance)
+    columns = [rows["doc_id"], vector_column(vectors_nd), [encoder.fingerprint] * rows.num_rows]
+    return pa.table(columns, schema=schema)
+
+
+def _drop_foreign(store: Store, table: str, fingerprint: str) -> None:
+    """Vectors of another model under the same name are of no use: they cannot be compared."""
+    if store.exists(table):
+        store.delete(table, f"fingerprint != '{fingerprint}'")
+
+
+def as_half(vectors_nd: np.ndarray) -> np.ndarray:
+    """Vectors as they are stored, back in 32 bits: what every later step computes with."""
+    return np.asarray(vectors_nd, dtype=np.float16).astype(np.float32)

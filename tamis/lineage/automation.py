@@ -1,0 +1,97 @@
+"""What automation keeps current, and in which order: the next piece of work that can be done.
+
+Everything cheap that a configured selection reads is kept ready; the judge's part, and the selections
+themselves, once a selection that needs them was made by hand. Trials and base models are never automatic.
+"""
+
+from dataclasses import dataclass
+
+from tamis.lineage.heads import Heads
+from tamis.lineage.plan import due_partitions, full_plan, input_key
+from tamis.lineage.stages import Stage, stages
+from tamis.lineage.world import World
+
+SHARDS = ("raw_shards", "documents", "embeddings")
+COSTLY = ("judge_sample", "judge_scores", "quality_grader", "quality_scores", "perplexity_scores")
+NEVER = ("tokenizer", "base_models", "trials")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Assets that one run can make, for these partitions; `keys` are the input keys of the first asset."""
+
+    assets: tuple[str, ...]
+    partitions: tuple[str, ...]
+    keys: tuple[str, ...]
+
+
+def automatic_work(world: World, heads: Heads) -> set[tuple[str, str]]:
+    """(asset, partition) of everything that automation keeps current."""
+    wanted = {(name, key) for name in SHARDS for key in world.keys("shards")}
+    for key in world.keys("selections"):
+        made = ("selected_subset", key) in heads
+        upstream = _upstream(world, ("selected_subset", key), NEVER if made else (*NEVER, *COSTLY))
+        wanted |= upstream | ({("selected_subset", key)} if made else set())
+    return wanted
+
+
+def _upstream(world: World, root: tuple[str, str], without: tuple[str, ...]) -> set[tuple[str, str]]:
+    """Everything that leads to `root`, stopping at the assets in `without`."""
+    found: set[tuple[str, str]] = set()
+    stack = [root]
+    while stack:
+        name, partition = stack.pop()
+        for edge in stages()[name].edges:
+            inputs = {(edge.asset, key) for key in edge.partitions(world, partition)} - found
+            if edge.asset not in without:
+                found |= inputs
+                stack += inputs
+    return found
+
+
+def next_groups(world: World, heads: Heads, wanted: set[tuple[str, str]] | None = None) -> list[Group]:
+    """Work whose inputs are all there, in order of execution; only the first should be started.
+
+    `wanted` limits it to these (asset, partition); None is everything.
+    """
+    waiting = {(due.asset, due.partition) for due in full_plan(world, heads)}
+    waiting = waiting if wanted is None else waiting & wanted
+    groups = []
+    for stage in stages().values():
+        due = [found.partition for found in due_partitions(stage, world, heads)]
+        partitions = tuple(key for key in due if (stage.name, key) in waiting)
+        if partitions and not _inputs_wait(stage, partitions, world, waiting):
+            keys = tuple(input_key(stage, key, world, heads) or "" for key in partitions)
+            assets = _together(stage, partitions, world, heads, waiting)
+            groups.append(Group(assets=assets, partitions=partitions, keys=keys))
+    return groups
+
+
+def _inputs_wait(
+    stage: Stage, partitions: tuple[str, ...], world: World, waiting: set[tuple[str, str]]
+) -> bool:
+    """Whether an input of any of the partitions is itself out of date."""
+    return any(
+        (edge.asset, key) in waiting
+        for partition in partitions
+        for edge in stage.edges
+        for key in edge.partitions(world, partition)
+    )
+
+
+def _together(
+    first: Stage, partitions: tuple[str, ...], world: World, heads: Heads, waiting: set[tuple[str, str]]
+) -> tuple[str, ...]:
+    """Later stages of the same partition that only wait for this run: one process makes them all."""
+    names = [first.name]
+    if len(partitions) > 1:
+        return tuple(names)
+    partition = partitions[0]
+    for stage in list(stages().values())[list(stages()).index(first.name) + 1 :]:
+        if stage.partitions != first.partitions or (stage.name, partition) not in waiting or stage.made_with:
+            continue
+        inputs = [(edge.asset, key) for edge in stage.edges for key in edge.partitions(world, partition)]
+        outside = [entry for entry in inputs if entry not in {(name, partition) for name in names}]
+        if all(entry in heads and entry not in waiting for entry in outside):
+            names.append(stage.name)
+    return tuple(names)

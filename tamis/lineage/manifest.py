@@ -1,0 +1,128 @@
+"""Manifests: immutable records that chain every value to the values it was made from (a Merkle graph).
+
+The id of a manifest is the SHA-256 of what it states; what merely stands beside (git commit, libraries,
+table versions, times, costs) is stored but never hashed. About 1 kB each, plus 48 bytes a row listed.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tamis.errors import PermanentError
+
+
+class ManifestError(PermanentError):
+    """A manifest that is missing or does not hash to its own name."""
+
+    def __init__(self, manifest: str, problem: str) -> None:
+        self.manifest, self.problem = manifest, problem
+        super().__init__(f"manifest {manifest[:16]}…: {problem}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputReference:
+    """One input of a value: which, at what version, stated by which manifest."""
+
+    asset: str
+    partition: str
+    data_version: str
+    manifest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a materialization states about itself.
+
+    `rows` maps tables to the SHA-256 of their rows file, `scopes` to the filter that finds these rows again
+    ("doc_ids": those that the rows file lists); `files` maps paths under the home to SHA-256.
+    """
+
+    asset: str
+    partition: str
+    code_version: str
+    config: dict[str, Any]
+    seed: int
+    input_key: str
+    data_version: str
+    digest: str
+    row_count: int
+    rows: dict[str, str] = field(default_factory=dict)
+    scopes: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    inputs: tuple[InputReference, ...] = ()
+    beside: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """SHA-256 over the canonical JSON of everything but `beside`, hex."""
+        return hashlib.sha256(canonical_json(asdict(replace(self, beside={}))).encode()).hexdigest()
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: the same value gives the same bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+class ManifestFolder:
+    """Content-addressed files: manifests by their id, rows files by their SHA-256."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, manifest: str) -> Path:
+        """Where a manifest stands."""
+        return self.folder / manifest[:2] / f"{manifest}.json"
+
+    def rows_path(self, digest: str) -> Path:
+        """Where a rows file stands."""
+        return self.folder / "rows" / digest[:2] / f"{digest}.rows"
+
+    def write(self, manifest: Manifest) -> str:
+        """Store a manifest and return its id; one that is there already stays as it is."""
+        path = self.path(manifest.id)
+        if not path.exists():
+            write_atomically(path, json.dumps(asdict(manifest), indent=1, ensure_ascii=False).encode())
+        return manifest.id
+
+    def write_rows(self, digest: str, content: bytes) -> None:
+        """Store a rows file under its digest."""
+        path = self.rows_path(digest)
+        if not path.exists():
+            write_atomically(path, content)
+
+    def read(self, manifest: str) -> Manifest:
+        """Read a manifest and verify that it hashes to its name; raises `ManifestError`."""
+        try:
+            values = json.loads(self.path(manifest).read_bytes())
+            values["inputs"] = tuple(InputReference(**reference) for reference in values["inputs"])
+            found = Manifest(**values)
+        except FileNotFoundError as error:
+            raise ManifestError(manifest, "is missing") from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise ManifestError(manifest, f"cannot be read: {error}") from error
+        if found.id != manifest:
+            raise ManifestError(manifest, f"was altered: its content hashes to {found.id[:16]}…")
+        return found
+
+    def ids(self) -> list[str]:
+        """Ids of all stored manifests, sorted."""
+        return sorted(path.stem for path in self.folder.glob("??/*.json"))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a crash, sees either nothing or all of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

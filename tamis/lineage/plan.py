@@ -1,0 +1,143 @@
+"""Plans: which partitions of which stages are out of date, and why.
+
+A value is current when the input key computed now equals the one it was made with; no clocks, no
+events, so nothing can be missed. Planning 1,000 shards takes well under a second.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tamis.lineage.heads import Head, Heads
+from tamis.lineage.manifest import InputReference, canonical_json
+from tamis.lineage.stages import Stage, stages
+from tamis.lineage.world import World
+from tamis.store.digests import canonical_digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Due:
+    """A partition that is out of date; `waits_for` names the first input that must be made before."""
+
+    asset: str
+    partition: str
+    reason: str
+    waits_for: str | None = None
+
+
+def input_references(stage: Stage, partition: str, world: World, heads: Heads) -> list[InputReference | str]:
+    """The inputs of a partition: a reference to each head, or `asset[partition]` where there is none."""
+    found: list[InputReference | str] = []
+    for edge in stage.edges:
+        for key in edge.partitions(world, partition):
+            head = heads.get((edge.asset, key))
+            found.append(reference(head) if head and head.passed else label(edge.asset, key))
+    return found
+
+
+def reference(head: Head) -> InputReference:
+    """A head as an input of something else."""
+    return InputReference(
+        asset=head.asset, partition=head.partition, data_version=head.data_version, manifest=head.manifest
+    )
+
+
+def label(asset: str, partition: str) -> str:
+    """`asset[partition]`, or `asset` when it has no partitions."""
+    return f"{asset}[{partition}]" if partition else asset
+
+
+def input_key(stage: Stage, partition: str, world: World, heads: Heads) -> str | None:
+    """Hash of everything a value depends on, or None while an input is missing."""
+    references = input_references(stage, partition, world, heads)
+    if any(isinstance(found, str) for found in references):
+        return None
+    inputs = [
+        [found.asset, found.partition, found.data_version]
+        for found in references
+        if isinstance(found, InputReference)
+    ]
+    return canonical_digest(
+        canonical_json(
+            {
+                "asset": stage.name,
+                "partition": partition,
+                "code_version": stage.code_version,
+                "config": config_of(stage, partition, world),
+                "seed": world.project.seed,
+                "inputs": [] if stage.frozen else sorted(inputs),
+            }
+        )
+    )
+
+
+def config_of(stage: Stage, partition: str, world: World) -> dict[str, Any]:
+    """The settings a value depends on, as JSON values."""
+    import json
+
+    values: dict[str, Any] = json.loads(json.dumps(stage.settings(world, partition)))
+    return values
+
+
+def due_partitions(stage: Stage, world: World, heads: Heads) -> Iterator[Due]:
+    """Out-of-date partitions of one stage whose inputs are all there."""
+    if stage.made_with or not stage.active(world):
+        return
+    together = [stage, *(other for other in stages().values() if other.made_with == stage.name)]
+    for partition in world.keys(stage.partitions):
+        reasons = [_difference(member, partition, world, heads) for member in together]
+        if reason := next((found for found in reasons if found), None):
+            yield Due(asset=stage.name, partition=partition, reason=reason)
+
+
+def _difference(stage: Stage, partition: str, world: World, heads: Heads) -> str | None:
+    """Why a value whose inputs are all there is out of date, or None when it is current."""
+    key = input_key(stage, partition, world, heads)
+    head = heads.get((stage.name, partition))
+    if key is None or (head is not None and head.input_key == key):
+        return None
+    return "new" if head is None else "changed"
+
+
+def full_plan(world: World, heads: Heads) -> list[Due]:
+    """Everything that is out of date, what waits for something else included, in order of execution."""
+    plan: list[Due] = []
+    pending: set[tuple[str, str]] = set()
+    for stage in stages().values():
+        if not stage.active(world):
+            continue
+        for partition in world.keys(stage.partitions):
+            due = _due(stage, partition, world, heads, pending)
+            if due is not None:
+                pending.add((stage.name, partition))
+                if stage.made_with is None or (stage.made_with, partition) not in pending:
+                    plan.append(due if stage.made_with is None else replace(due, asset=stage.made_with))
+    return plan
+
+
+def _due(
+    stage: Stage, partition: str, world: World, heads: Heads, pending: set[tuple[str, str]]
+) -> Due | None:
+    head = heads.get((stage.name, partition))
+    inputs = [(edge.asset, key) for edge in stage.edges for key in edge.partitions(world, partition)]
+    waits_for = next((label(*found) for found in inputs if found in pending), None)
+    if waits_for and not (stage.frozen and head):
+        reason = "new" if head is None else "an input changes"
+        return Due(asset=stage.name, partition=partition, reason=reason, waits_for=waits_for)
+    if difference := _difference(stage, partition, world, heads):
+        return Due(asset=stage.name, partition=partition, reason=difference)
+    if head is not None:
+        return None
+    missing = next((i for i in input_references(stage, partition, world, heads) if isinstance(i, str)), None)
+    return Due(asset=stage.name, partition=partition, reason="new", waits_for=missing)
+
+
+def gone_partitions(world: World, heads: Heads) -> list[tuple[str, str]]:
+    """Heads of partitions that no longer exist, shards first."""
+    known = stages()
+    gone = []
+    for asset, partition in heads:
+        stage = known.get(asset)
+        if stage is None or not stage.active(world) or partition not in world.keys(stage.partitions):
+            gone.append((asset, partition))
+    return sorted(gone, key=lambda entry: (entry[0] != "raw_shards", entry))

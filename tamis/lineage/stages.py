@@ -1,0 +1,381 @@
+"""The graph as data: every stage, its inputs and its settings, in order of execution.
+
+Plans, sensors, assets, audits and reports all read this one table, so they cannot disagree. It is the
+only place where an edge of the graph is written down.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import tamis
+from tamis import corpus, coverage, embedding, quality, scaling, selection, training, transport
+from tamis.corpus import near_duplicates
+from tamis.lineage.choosers import (
+    any_trained,
+    base_model_settings,
+    corpus_settings,
+    encoder_settings,
+    if_trained,
+    judge_settings,
+    law_active,
+    law_trials,
+    perplexity_models,
+    quality_wanted,
+    score_partitions,
+    section_settings,
+    selection_settings,
+    target_settings,
+    trial_data,
+    trial_settings,
+    trial_target,
+    when_judged,
+    when_perplexity,
+)
+from tamis.lineage.stage import Edge, PartitionSet, Stage, edge, every, only, same
+from tamis.sql import Project as SqlProject
+from tamis.sql import load_project
+
+SQL_FOLDER = Path(tamis.__file__).resolve().parent.parent / "dbt_like_sql"
+
+
+@cache
+def stages() -> dict[str, Stage]:
+    """Every stage by name, inputs before what reads them."""
+    made = (*_corpus(), *_training_base(), *_scores(), *_targets(), *_selections(), *_trials(), *_marts())
+    return {stage.name: stage for stage in (*made, _audit())}
+
+
+def _corpus() -> list[Stage]:
+    documents = edge("documents", every("shards"))
+    return [
+        Stage(
+            name="raw_shards",
+            group="corpus",
+            partitions="shards",
+            code_version="1",
+            by_content=True,
+            settings=lambda world, key: {"sha256": world.fingerprints[key]},
+        ),
+        Stage(
+            name="documents",
+            group="corpus",
+            partitions="shards",
+            code_version=corpus.CODE_VERSION,
+            by_content=True,
+            edges=(edge("raw_shards", same),),
+            settings=corpus_settings,
+        ),
+        Stage(
+            name="near_duplicates",
+            group="corpus",
+            code_version=near_duplicates.CODE_VERSION,
+            by_content=True,
+            edges=(documents,),
+            settings=section_settings("near_duplicates"),
+        ),
+        Stage(
+            name="embeddings",
+            group="embedding",
+            partitions="shards",
+            code_version=embedding.CODE_VERSION,
+            edges=(edge("documents", same),),
+            settings=encoder_settings,
+        ),
+    ]
+
+
+def _training_base() -> list[Stage]:
+    return [
+        Stage(
+            name="tokenizer",
+            group="training",
+            code_version=training.CODE_VERSION,
+            frozen=True,
+            active=any_trained,
+            edges=(edge("documents", every("shards")),),
+            settings=lambda world, key: {"vocabulary": world.project.settings.pretraining.vocabulary},
+        ),
+        Stage(
+            name="base_models",
+            group="training",
+            partitions="models",
+            code_version=training.CODE_VERSION,
+            frozen=True,
+            edges=(
+                edge("tokenizer", if_trained(only)),
+                edge("documents", if_trained(every("shards"))),
+            ),
+            settings=base_model_settings,
+        ),
+    ]
+
+
+def _scores() -> list[Stage]:
+    vectors = edge("embeddings", every("shards"))
+    surprise = edge("perplexity_scores", when_perplexity(every("shards")))
+    return [
+        Stage(
+            name="density_sketch",
+            group="coverage",
+            code_version=coverage.CODE_VERSION,
+            edges=(vectors,),
+            settings=section_settings("density"),
+        ),
+        Stage(
+            name="density_scores",
+            group="coverage",
+            code_version=coverage.CODE_VERSION,
+            edges=(edge("density_sketch"), vectors),
+        ),
+        Stage(
+            name="perplexity_scores",
+            group="quality",
+            partitions="shards",
+            code_version=training.CODE_VERSION,
+            active=lambda world: bool(perplexity_models(world, "")),
+            edges=(edge("documents", same), edge("base_models", perplexity_models)),
+            settings=section_settings("perplexity"),
+        ),
+        Stage(
+            name="judge_sample",
+            group="quality",
+            active=quality_wanted,
+            code_version=quality.CODE_VERSION,
+            by_content=True,
+            edges=(edge("documents", every("shards")), edge("near_duplicates")),
+            settings=lambda world, key: {"sample": world.project.settings.judge.sample},
+        ),
+        Stage(
+            name="judge_scores",
+            group="quality",
+            active=quality_wanted,
+            code_version=quality.CODE_VERSION,
+            edges=(edge("judge_sample"),),
+            settings=judge_settings,
+        ),
+        Stage(
+            name="quality_grader",
+            group="quality",
+            active=quality_wanted,
+            code_version=quality.GRADER_CODE_VERSION,
+            edges=(edge("judge_scores"), vectors, surprise),
+        ),
+        Stage(
+            name="quality_scores",
+            group="quality",
+            active=quality_wanted,
+            partitions="shards",
+            code_version=quality.GRADER_CODE_VERSION,
+            edges=(
+                edge("quality_grader"),
+                edge("embeddings", same),
+                edge("perplexity_scores", when_perplexity(same)),
+            ),
+        ),
+    ]
+
+
+def _targets() -> list[Stage]:
+    return [
+        Stage(
+            name="target_examples",
+            group="target",
+            partitions="targets",
+            code_version=corpus.CODE_VERSION,
+            by_content=True,
+            settings=target_settings,
+        ),
+        Stage(
+            name="target_embeddings",
+            group="target",
+            partitions="targets",
+            code_version=embedding.CODE_VERSION,
+            edges=(edge("target_examples", same),),
+            settings=encoder_settings,
+        ),
+        Stage(
+            name="contamination",
+            group="target",
+            partitions="targets",
+            code_version=selection.CODE_VERSION,
+            by_content=True,
+            edges=(edge("target_examples", same), edge("documents", every("shards"))),
+            settings=section_settings("decontamination"),
+        ),
+        Stage(
+            name="target_potential",
+            group="target",
+            partitions="targets",
+            code_version=transport.CODE_VERSION,
+            edges=(edge("target_embeddings", same), edge("embeddings", every("shards"))),
+            settings=section_settings("transport"),
+        ),
+        Stage(
+            name="transport_scores",
+            group="target",
+            partitions="targets",
+            code_version=transport.CODE_VERSION,
+            edges=(
+                edge("target_potential", same),
+                edge("target_embeddings", same),
+                edge("embeddings", every("shards")),
+            ),
+        ),
+    ]
+
+
+def _selections() -> list[Stage]:
+    pool = (
+        edge("documents", every("shards")),
+        edge("near_duplicates"),
+        edge("target_examples", every("targets")),
+        edge("contamination", every("targets")),
+    )
+    scores = (
+        edge("transport_scores", score_partitions("transport_scores", same)),
+        edge("quality_scores", score_partitions("quality_scores", every("shards"))),
+        edge("density_scores", score_partitions("density_scores", only)),
+        edge("perplexity_scores", score_partitions("perplexity_scores", every("shards"))),
+    )
+    whole = (
+        edge("transport_scores", every("targets")),
+        edge("quality_scores", when_judged(every("shards"))),
+        edge("density_scores"),
+        edge("perplexity_scores", when_perplexity(every("shards"))),
+    )
+    return [
+        Stage(
+            name="selected_subset",
+            group="selection",
+            partitions="selections",
+            code_version=selection.CODE_VERSION,
+            by_content=True,
+            edges=(*pool, *scores),
+            settings=selection_settings,
+        ),
+        Stage(
+            name="decisions",
+            group="selection",
+            partitions="selections",
+            code_version=selection.CODE_VERSION,
+            by_content=True,
+            edges=(*pool, *scores),
+            settings=selection_settings,
+            made_with="selected_subset",
+        ),
+        Stage(
+            name="sampler_comparison",
+            group="selection",
+            code_version=selection.CODE_VERSION,
+            by_content=True,
+            active=lambda world: bool(world.keys("selections") and world.keys("targets")),
+            edges=(*pool, *whole),
+            settings=lambda world, key: {
+                "budget": world.project.settings.selection[0].budget,
+                "target": world.keys("targets")[0],
+            },
+        ),
+    ]
+
+
+def _trials() -> list[Stage]:
+    return [
+        Stage(
+            name="trials",
+            group="training",
+            partitions="trials",
+            code_version=training.CODE_VERSION,
+            edges=(
+                edge("base_models", lambda world, key: (world.trials[key].model,)),
+                edge("target_examples", trial_target),
+                edge("selected_subset", trial_data("warm_up")),
+            ),
+            settings=trial_settings,
+        ),
+        Stage(
+            name="loss_curves",
+            group="scaling",
+            code_version=scaling.CODE_VERSION,
+            active=law_active,
+            edges=(edge("trials", law_trials),),
+        ),
+        Stage(
+            name="scaling_law_report",
+            group="scaling",
+            code_version=scaling.CODE_VERSION,
+            active=law_active,
+            edges=(edge("loss_curves"),),
+            settings=lambda world, key: {"predict_at": world.project.settings.scaling.predict_at},
+        ),
+        Stage(
+            name="model_choice",
+            group="scaling",
+            code_version=scaling.CODE_VERSION,
+            active=law_active,
+            edges=(edge("loss_curves"),),
+            settings=lambda world, key: {"predict_at": world.project.settings.scaling.predict_at},
+        ),
+    ]
+
+
+SOURCE_STAGES: dict[str, tuple[str, PartitionSet | None]] = {
+    "documents": ("documents", "shards"),
+    "occurrences": ("documents", "shards"),
+    "quarantine": ("documents", "shards"),
+    "near_duplicates": ("near_duplicates", None),
+    "density_scores": ("density_scores", None),
+    "quality_scores": ("quality_scores", "shards"),
+    "perplexity_scores": ("perplexity_scores", "shards"),
+    "judge_scores": ("judge_scores", None),
+    "transport_scores": ("transport_scores", "targets"),
+    "target_examples": ("target_examples", "targets"),
+    "decisions": ("decisions", "selections"),
+    "trials": ("trials", "trials"),
+}
+"""Which stage writes each source of the SQL models."""
+
+
+def _marts() -> list[Stage]:
+    project = load_project(SQL_FOLDER)
+    return [
+        Stage(
+            name=model.name,
+            group=model.layer,
+            code_version=model.code_version,
+            by_content=True,
+            edges=tuple(
+                edge(name) if name in project.models else _source_edge(name)
+                for name in _read_by(project, model.name)
+            ),
+        )
+        for model in project.ordered()
+    ]
+
+
+def _read_by(project: SqlProject, name: str) -> list[str]:
+    """Sources and models that a model and its tests read; upstream views are inlined but stay edges."""
+    return sorted({*project.tables(name), *project.model(name).models})
+
+
+def _source_edge(source: str) -> Edge:
+    asset, partition_set = SOURCE_STAGES[source]
+    if partition_set is None:
+        return edge(asset, when_judged(only) if asset == "judge_scores" else only)
+    wrap = {"perplexity_scores": when_perplexity, "quality_scores": when_judged}.get(asset, lambda c: c)
+    return edge(asset, wrap(every(partition_set)))
+
+
+def _audit() -> Stage:
+    return Stage(
+        name="lineage_audit",
+        group="audit",
+        code_version="1",
+        by_content=True,
+        edges=(
+            edge("selected_subset", every("selections")),
+            edge("decisions", every("selections")),
+            edge("trials", every("trials")),
+            edge("base_models", every("models")),
+            edge("scaling_law_report", lambda world, key: ("",) if law_active(world) else ()),
+        ),
+    )

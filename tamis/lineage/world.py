@@ -1,0 +1,187 @@
+"""The world a plan is made for: settings, and what lies in the corpora and targets right now.
+
+Files are hashed once and remembered by size and modification time, so looking at 1,000 unchanged shards
+costs stat calls only.
+"""
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from tamis.config import BaseModelSection, named
+from tamis.corpus import (
+    Shard,
+    ShardChangedError,
+    ShardGoneError,
+    fingerprint_shard,
+    fingerprint_target,
+    is_settled,
+    list_shards,
+)
+from tamis.lineage.manifest import write_atomically
+from tamis.project import Project
+
+TWIN = "-twin"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One fine-tuning: `law` trials take nested subsets of a target, `warm_up` trials a selection."""
+
+    name: str
+    model: str
+    kind: str
+    data: str
+    size: int
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything outside the store that input keys depend on."""
+
+    project: Project
+    shards: dict[str, Shard]
+    fingerprints: dict[str, str]
+    target_fingerprints: dict[str, str]
+    held: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def _shard_keys(self) -> tuple[str, ...]:
+        return tuple(sorted(self.shards))
+
+    @cached_property
+    def trials(self) -> dict[str, Trial]:
+        """Planned trials by name."""
+        return {trial.name: trial for trial in planned_trials(self.project)}
+
+    def keys(self, partition_set: str | None) -> tuple[str, ...]:
+        """Partition keys of a set, sorted; ("",) for assets without partitions."""
+        settings = self.project.settings
+        match partition_set:
+            case None:
+                return ("",)
+            case "shards":
+                return self._shard_keys
+            case "targets":
+                return tuple(target.name for target in settings.target)
+            case "selections":
+                return tuple(selection.name for selection in settings.selection)
+            case "models":
+                return model_names(self.project)
+            case _:
+                return tuple(self.trials)
+
+
+def model_names(project: Project) -> tuple[str, ...]:
+    """Base models, and the twin of the perplexity model when the graph trains it."""
+    settings = project.settings
+    names = [model.name for model in settings.base_model]
+    perplexity = settings.perplexity.model
+    if perplexity is not None and named(settings.base_model, perplexity).preset:
+        names.append(perplexity + TWIN)
+    return tuple(names)
+
+
+def model_section(project: Project, name: str) -> tuple[BaseModelSection, int]:
+    """Settings of a base model and the fold of the pool it trains on: 0, or 1 for a twin."""
+    fold = int(name.endswith(TWIN) and name not in {model.name for model in project.settings.base_model})
+    return named(project.settings.base_model, name.removesuffix(TWIN) if fold else name), fold
+
+
+def planned_trials(project: Project) -> list[Trial]:
+    """The grid for the scaling law, then one warm-up per compared selection."""
+    settings = project.settings
+    trials = []
+    if settings.scaling.target:
+        trials += [
+            Trial(
+                name=f"law__{model}__{size}", model=model, kind="law", data=settings.scaling.target, size=size
+            )
+            for model in settings.scaling.models
+            for size in settings.scaling.sizes
+        ]
+    if model := settings.comparison.model:
+        trials += [
+            Trial(name=f"warm-up__{model}__{name}", model=model, kind="warm_up", data=name, size=0)
+            for name in settings.comparison.selections
+        ]
+    return trials
+
+
+def look(project: Project, patience_seconds: float = 0.0) -> World:
+    """List and fingerprint all shards and targets.
+
+    A file that is being written keeps the fingerprint it had, or is held back when it is new;
+    `patience_seconds` is how long to wait for it to come to rest. Raises `ListingError` when a corpus
+    cannot be listed: that is never taken for an empty corpus.
+    """
+    memory = _Memory(project.home.cache / "fingerprints.json")
+    corpora = project.settings.corpus
+    shards = {shard.key: shard for corpus in corpora for shard in list_shards(corpus, project.root)}
+    moving = _moving(project, shards)
+    if moving and patience_seconds:
+        time.sleep(patience_seconds)
+        moving = _moving(project, shards)
+    fingerprints, held = {}, {}
+    for key, shard in sorted(shards.items()):
+        try:
+            fingerprints[key] = memory.fingerprint(shard, at_rest=key not in moving)
+        except (ShardChangedError, ShardGoneError) as error:
+            held[key] = str(error)
+    targets = {target.name: fingerprint_target(target, project.root) for target in project.settings.target}
+    memory.save()
+    listed = {key: shard for key, shard in shards.items() if key in fingerprints}
+    return World(project, listed, fingerprints, targets, held)
+
+
+def _moving(project: Project, shards: dict[str, Shard]) -> set[str]:
+    """Files modified within the settling time."""
+    seconds, now = project.settings.automation.settle_seconds, time.time()
+    return {
+        key
+        for key, shard in shards.items()
+        if shard.kind == "file" and not is_settled(shard.path, seconds, now)
+    }
+
+
+class _Memory:
+    """Fingerprints of files that have not moved since they were hashed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seen: dict[str, list[str]] = {}
+        try:
+            self.known: dict[str, list[str]] = json.loads(path.read_text())
+        except (OSError, ValueError):
+            self.known = {}
+
+    def fingerprint(self, shard: Shard, at_rest: bool) -> str:
+        remembered = self.known.get(shard.key)
+        if not at_rest:
+            if remembered is None:
+                raise ShardChangedError(shard.path)
+            self.seen[shard.key] = remembered
+            return remembered[1]
+        stamp = _stamp(shard)
+        digest = remembered[1] if remembered and remembered[0] == stamp else fingerprint_shard(shard)
+        self.seen[shard.key] = [stamp, digest]
+        return digest
+
+    def save(self) -> None:
+        if self.seen != self.known:
+            write_atomically(self.path, json.dumps(self.seen, sort_keys=True).encode())
+
+
+def _stamp(shard: Shard) -> str:
+    """Changes whenever a file of the shard does: size, inode and nanoseconds of the last change."""
+    files = sorted(shard.path.rglob("*.py")) if shard.kind == "package" else [shard.path]
+    parts = []
+    for file in files:
+        status = file.stat()
+        parts.append(
+            f"{file.name}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_ino}"
+        )
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

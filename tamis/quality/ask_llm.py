@@ -1,0 +1,144 @@
+"""Ask-LLM: how likely a judge is to answer "yes" when asked whether a document is worth learning from.
+
+Sachdeva et al. 2402.09668, Section 3.1. The paper keeps P("yes") of one token; here all single-token
+spellings of yes and no are summed and the margin log P(yes) - log P(no) is the score, since P("yes") ties
+near 1 and hides a judge that answers neither. The embedded judge reads 4 documents of 128 tokens a second
+in float32 on two cores.
+"""
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tamis.errors import UnknownNameError
+from tamis.progress import Advance, ignore
+from tamis.quality.endpoint import Endpoint, first_token_log_probabilities
+from tamis.quality.identity import DTYPES, judge_identity, judge_prompt, judge_source
+from tamis.quality.judge_loading import NO, YES, load_local_judge
+from tamis.quality.local_judge import LocalJudge
+from tamis.quality.prompts import Prompt, neutralised
+
+ENDPOINT_CHARACTERS_PER_TOKEN = 4  # an endpoint's tokenizer is out of reach
+SMALLEST_PROBABILITY = 1e-12
+SCHEMA = {
+    "logp_yes_raw": pl.Float32,
+    "logp_yes": pl.Float32,
+    "logp_no": pl.Float32,
+    "answer_mass": pl.Float32,
+    "margin": pl.Float32,
+    "truncated": pl.Boolean,
+}
+
+
+class AskLLM:
+    """A judge and its question; the model is loaded at the first score.
+
+    model: "smollm2-135m" (embedded), a transformers folder or hub id ("org/name@revision"), or an
+    `Endpoint`. prompt: "ask-llm" (the paper's), "examples" (small models), "auto" (by model). max_tokens
+    bounds the document, never the question; for an endpoint a token counts as four characters. batch_size
+    is an upper bound, and the number of requests in flight for an endpoint. dtype "bfloat16" is another
+    scorer: padding moves its margins by .1. Raises `UnknownNameError`, `JudgeModelError`,
+    `MissingPackageError`; `ValueError` for sizes below 1.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Endpoint,
+        *,
+        prompt: str = "auto",
+        batch_size: int = 16,
+        max_tokens: int = 512,
+        dtype: str = "float32",
+        device: str = "auto",
+    ) -> None:
+        if batch_size < 1 or max_tokens < 1:
+            raise ValueError(f"batch_size = {batch_size} and max_tokens = {max_tokens} must be at least 1")
+        if dtype not in DTYPES:
+            raise UnknownNameError("dtype", dtype, DTYPES)
+        self.model = model if isinstance(model, Endpoint) else str(model)
+        self.batch_size, self.max_tokens = batch_size, max_tokens
+        self.dtype, self.device = dtype, device
+        self.prompt = judge_prompt(self.model, prompt)
+        self._judge: LocalJudge | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """`judge_identity` of this judge: what the rows it scores are stored under."""
+        return judge_identity(self.model, self.prompt.name, max_tokens=self.max_tokens, dtype=self.dtype)
+
+    def score(self, texts: Sequence[str], advance: Advance = ignore) -> pl.DataFrame:
+        """A row per text in order: log-probabilities (natural), answer mass, margin, whether it was cut.
+
+        logp_yes_raw is the paper's score; answer_mass = P(yes) + P(no) over all single-token spellings. All
+        five numbers of a row are null where the judge's logits are not finite. Float32 scores do not depend
+        on the batch (1e-4). Raises the errors of `tamis.quality.endpoint` for an `Endpoint`.
+        """
+        if isinstance(self.model, Endpoint):
+            return _frame(
+                *_endpoint_scores(self.model, self.prompt, texts, self.max_tokens, self.batch_size, advance)
+            )
+        return _frame(*self.local_judge().score(texts, self.batch_size, advance))
+
+    def local_judge(self) -> LocalJudge:
+        """The loaded model, for callers that report its answer tokens or ask it something else."""
+        if self._judge is None:
+            self._judge = load_local_judge(
+                judge_source(self.model),
+                self.prompt,
+                max_tokens=self.max_tokens,
+                dtype=self.dtype,
+                device=self.device,
+            )
+        return self._judge
+
+
+def _frame(scores_n3: NDArray[np.float32], cut_n: NDArray[np.bool_]) -> pl.DataFrame:
+    scores = np.where(np.isfinite(scores_n3).all(axis=1, keepdims=True), scores_n3, np.nan)
+    raw, yes, no = scores.T
+    mass = np.minimum(np.exp(yes) + np.exp(no), 1.0)  # rounding may pass 1
+    columns = dict(zip(SCHEMA, (raw, yes, no, mass, yes - no, cut_n), strict=True))
+    return pl.DataFrame(columns, schema=SCHEMA).with_columns(pl.col(pl.Float32).fill_nan(None))
+
+
+def _endpoint_scores(
+    endpoint: Endpoint,
+    prompt: Prompt,
+    texts: Sequence[str],
+    max_tokens: int,
+    in_flight: int,
+    advance: Advance,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    longest = max_tokens * ENDPOINT_CHARACTERS_PER_TOKEN
+    documents = neutralised([text[:longest] for text in texts], prompt)
+    scores_n3 = np.empty((len(texts), 3), dtype=np.float32)
+
+    def alternatives(document: str) -> dict[str, float]:
+        return first_token_log_probabilities(endpoint, prompt, prompt.around(document))
+
+    with ThreadPoolExecutor(max_workers=in_flight) as threads:
+        for row, shown in enumerate(threads.map(alternatives, documents)):
+            scores_n3[row] = _answer_shares(shown, prompt)
+            advance(1)
+    return scores_n3, np.array([len(text) > longest for text in texts], dtype=np.bool_)
+
+
+def _answer_shares(alternatives: dict[str, float], prompt: Prompt) -> tuple[float, float, float]:
+    values = list(alternatives.values())
+    if not all(math.isfinite(value) for value in values):
+        return math.nan, math.nan, math.nan
+    rest = 1.0 - sum(math.exp(value) for value in values)
+    # What is not shown is no likelier than the least likely shown, nor than all that is left over.
+    bound = min(min(values), math.log(max(rest, SMALLEST_PROBABILITY)))
+    shown = {token: value for token, value in alternatives.items() if token.strip() in {"yes", "Yes", "YES"}}
+    raw = [shown[token] for token in (prompt.answer, prompt.answer.strip()) if token in shown]
+    return raw[0] if raw else bound, _summed(alternatives, YES, bound), _summed(alternatives, NO, bound)
+
+
+def _summed(alternatives: dict[str, float], spellings: Sequence[str], bound: float) -> float:
+    found = [value for token, value in alternatives.items() if token in spellings]
+    return float(np.logaddexp.reduce(found)) if found else bound

@@ -1,0 +1,184 @@
+"""A judge behind an OpenAI-compatible server, such as vLLM: one request a document.
+
+The standard library's HTTP client, so no dependency and no SDK. Only 429, 5xx and broken connections are
+tried again, because they are the only answers that change by waiting. A server shows 20 alternatives at
+most: a "no" that is not among them is below the smallest shown, which is what is stored (a bound, margins
+are then too small).
+"""
+
+import json
+import math
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from typing import Any
+
+from tamis.errors import PermanentError, TransientError
+from tamis.quality.prompts import CHAT_REMINDER, Prompt
+
+ALTERNATIVES = 20
+LONGEST_WAIT_SECONDS = 30.0
+RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
+
+
+class EndpointUnavailableError(TransientError):
+    """The endpoint kept failing; says how often it was tried and what the last failure was."""
+
+    def __init__(self, url: str, attempts: int, reason: str) -> None:
+        self.url, self.attempts, self.reason = url, attempts, reason
+        super().__init__(f"{url}: no answer after {attempts} attempts; the last failure: {reason}")
+
+
+class EndpointRejectedError(PermanentError):
+    """The endpoint refused the request; trying again would not help."""
+
+    def __init__(self, url: str, status: int, detail: str) -> None:
+        self.url, self.status, self.detail = url, status, detail
+        super().__init__(f"{url}: status {status}: {detail}")
+
+
+class MissingKeyError(PermanentError):
+    """The environment variable that should hold the endpoint's key is not set."""
+
+    def __init__(self, variable: str) -> None:
+        self.variable = variable
+        super().__init__(
+            f"the judge's key is read from the environment variable {variable}, which is not set"
+        )
+
+
+class MissingLogProbabilitiesError(PermanentError):
+    """The endpoint answered without log-probabilities, without which there is no score."""
+
+    def __init__(self, url: str, model: str) -> None:
+        self.url, self.model = url, model
+        super().__init__(
+            f"{url}: model {model!r} returned no log-probabilities of its first answer token; the judge "
+            f"needs the top {ALTERNATIVES} (vLLM: --max-logprobs {ALTERNATIVES})"
+        )
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An OpenAI-compatible server that returns log-probabilities.
+
+    url: ".../completions", ".../chat/completions", or their parent (".../v1": chat for the prompt "ask-llm",
+    completions for "examples"). key_env: name of the environment variable with the key, None for no key.
+    Raises `ValueError` for anything but http and https.
+    """
+
+    url: str
+    model: str
+    key_env: str | None = None
+    timeout_seconds: float = field(default=60.0, kw_only=True)
+    attempts: int = field(default=5, kw_only=True)
+    first_wait_seconds: float = field(default=0.5, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"endpoint url {self.url!r} must start with http:// or https://")
+        if self.attempts < 1:
+            raise ValueError(f"attempts = {self.attempts} must be at least 1")
+
+    def address(self, prompt: Prompt) -> str:
+        """The URL that a prompt is sent to."""
+        base = self.url.rstrip("/")
+        if base.endswith("/completions"):
+            return base
+        return f"{base}/chat/completions" if prompt.name == "ask-llm" else f"{base}/completions"
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    # urllib would send the key on to whatever host the answer names.
+    def redirect_request(self, *arguments: Any, **named: Any) -> None:
+        return None
+
+
+def first_token_log_probabilities(endpoint: Endpoint, prompt: Prompt, question: str) -> dict[str, float]:
+    """Log-probability by token text of the alternatives for the first answer token.
+
+    Raises `EndpointUnavailableError`, `EndpointRejectedError`, `MissingKeyError`,
+    `MissingLogProbabilitiesError`.
+    """
+    address = endpoint.address(prompt)
+    chat = address.endswith("/chat/completions")
+    body: dict[str, Any] = {"model": endpoint.model, "max_tokens": 1, "temperature": 0}
+    if chat:
+        asked = question + CHAT_REMINDER if prompt.name == "ask-llm" else question
+        messages = [{"role": "user", "content": asked}]
+        body |= {"messages": messages, "logprobs": True, "top_logprobs": ALTERNATIVES}
+    else:
+        body |= {"prompt": question, "logprobs": ALTERNATIVES}
+    answer = _post_with_retries(endpoint, address, body)
+    alternatives = _chat_alternatives(answer) if chat else _completion_alternatives(answer)
+    if not alternatives:
+        raise MissingLogProbabilitiesError(address, endpoint.model)
+    return alternatives
+
+
+def _post_with_retries(endpoint: Endpoint, address: str, body: Mapping[str, Any]) -> Any:
+    headers = {"Content-Type": "application/json", **_authorization(endpoint)}
+    request = urllib.request.Request(address, json.dumps(body).encode(), headers, method="POST")
+    opener = urllib.request.build_opener(_NoRedirects)
+    reason, asked_wait = "", 0.0
+    for attempt in range(endpoint.attempts):
+        if attempt:
+            backed_off = endpoint.first_wait_seconds * 2 ** (attempt - 1)
+            time.sleep(min(max(backed_off, asked_wait), LONGEST_WAIT_SECONDS))
+        try:
+            with opener.open(request, timeout=endpoint.timeout_seconds) as response:
+                return json.loads(response.read())
+        except urllib.error.HTTPError as error:
+            reason, asked_wait = f"status {error.code}", _retry_after(error)
+            if error.code not in RETRIED_STATUSES:
+                raise EndpointRejectedError(address, error.code, _detail(error, endpoint)) from None
+        except (OSError, HTTPException, ValueError) as error:  # refused, cut off, timed out, half a JSON text
+            reason, asked_wait = f"{type(error).__name__}: {error}", 0.0
+    raise EndpointUnavailableError(address, endpoint.attempts, reason)
+
+
+def _authorization(endpoint: Endpoint) -> dict[str, str]:
+    if endpoint.key_env is None:
+        return {}
+    if not (key := os.environ.get(endpoint.key_env)):
+        raise MissingKeyError(endpoint.key_env)
+    return {"Authorization": f"Bearer {key}"}
+
+
+def _retry_after(error: urllib.error.HTTPError) -> float:
+    try:
+        return float(error.headers.get("Retry-After", 0))
+    except ValueError:  # the header may hold a date
+        return 0.0
+
+
+def _detail(error: urllib.error.HTTPError, endpoint: Endpoint) -> str:
+    text = error.read(400).decode("utf-8", "replace") or str(error.reason)
+    key = os.environ.get(endpoint.key_env) if endpoint.key_env else None
+    hint = f" (the key is read from {endpoint.key_env})" if error.code in (401, 403) else ""
+    return (text.replace(key, "[key]") if key else text) + hint  # some servers repeat the key they refuse
+
+
+def _chat_alternatives(answer: Any) -> dict[str, float]:
+    try:
+        entries = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+        pairs = [(entry["token"], entry["logprob"]) for entry in entries]
+    except (KeyError, IndexError, TypeError):
+        return {}
+    return _collected(pairs)
+
+
+def _completion_alternatives(answer: Any) -> dict[str, float]:
+    try:
+        pairs = list(answer["choices"][0]["logprobs"]["top_logprobs"][0].items())
+    except (KeyError, IndexError, TypeError, AttributeError):
+        return {}
+    return _collected(pairs)
+
+
+def _collected(pairs: list[tuple[str, float | None]]) -> dict[str, float]:
+    return {token: math.nan if value is None else float(value) for token, value in pairs}

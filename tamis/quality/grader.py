@@ -1,0 +1,208 @@
+"""Quality grader: a cheap regression that extends the judge's margins from a sample to every document.
+
+Score distillation (FineWeb-Edu, JQL): features of a document -> the judge's margin, the setting chosen by
+cross-validation on the training part, all figures of the report from the hold-out part, which nothing else
+sees. The judge reads 4 documents a second, the grader 100,000. Length alone is the baseline it must beat:
+on crowd-judged arguments length had a rank correlation of .64 and a bag of words added nothing.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tamis.errors import PermanentError
+from tamis.quality.grader_report import NOT_TESTED, GraderReport, length_sign, report_on
+from tamis.quality.kernel_ridge import KernelRidge, choose_setting, fit_kernel_ridge, weighted
+from tamis.quality.sample import hash_order
+
+GRADER_CODE_VERSION = "1"  # raised by hand when a grader fitted on the same judgments would differ
+FEWEST_TRAINED, FEWEST_HELD_OUT = 10, 5
+BLOCK = 8_192  # rows predicted together
+
+
+class TooFewJudgedError(PermanentError, ValueError):
+    """Too few judged documents to fit a grader, or to say how good it is."""
+
+    def __init__(self, trained: int, held_out: int) -> None:
+        self.trained, self.held_out = trained, held_out
+        super().__init__(
+            f"a grader needs {FEWEST_TRAINED} judged documents to learn from and {FEWEST_HELD_OUT} to be "
+            f"tested on; got {trained} and {held_out}: raise [judge] sample"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grader:
+    """A fitted grader. Features [n, k] must have the columns it was fitted on."""
+
+    medians_k: NDArray[np.float64]
+    means_k: NDArray[np.float64]
+    scales_k: NDArray[np.float64]
+    vector_columns: int
+    vector_weight: float
+    regression: KernelRidge
+    margin_mean: float
+    margin_deviation: float
+    report: GraderReport
+
+    def predict(self, features_nk: ArrayLike) -> NDArray[np.float32]:
+        """The judge's margin [n], predicted. NaN features take the training median.
+
+        Raises `ValueError` when the columns do not fit.
+        """
+        features = np.asarray(features_nk)
+        if features.ndim != 2 or features.shape[1] != len(self.medians_k):
+            raise ValueError(f"features of shape {features.shape} do not fit {len(self.medians_k)} columns")
+        blocks = [self._predict(features[start : start + BLOCK]) for start in range(0, len(features), BLOCK)]
+        return np.concatenate(blocks) if blocks else np.empty(0, dtype=np.float32)
+
+    def quality(self, features_nk: ArrayLike) -> NDArray[np.float32]:
+        """Quality [n] in (0, 1): sigmoid of the predicted margin, standardised.
+
+        Mean and deviation are those of predictions out of fold on the training part, so 0.5 is the typical
+        judged document and a document's quality depends on no other document. It orders documents as
+        `predict` does.
+        """
+        standard = (self.predict(features_nk).astype(np.float64) - self.margin_mean) / self.margin_deviation
+        return (1.0 / (1.0 + np.exp(-np.clip(standard, -16.0, 16.0)))).astype(np.float32)
+
+    def _predict(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
+        rows = np.asarray(features, dtype=np.float64)
+        rows = (np.where(np.isnan(rows), self.medians_k, rows) - self.means_k) / self.scales_k
+        rows = weighted(rows, self.vector_columns, self.vector_weight)
+        return self.regression.predict(rows).astype(np.float32)
+
+    def save(self, path: str | Path) -> None:
+        """Write to exactly that path: arrays and JSON, nothing executable."""
+        numbers = {
+            "vector_columns": self.vector_columns,
+            "vector_weight": self.vector_weight,
+            "kernel": self.regression.kernel,
+            "gamma": self.regression.gamma,
+            "intercept": self.regression.intercept,
+            "margin_mean": self.margin_mean,
+            "margin_deviation": self.margin_deviation,
+            "report": asdict(self.report),
+        }
+        with Path(path).open("wb") as stream:
+            np.savez(
+                stream,
+                medians=self.medians_k,
+                means=self.means_k,
+                scales=self.scales_k,
+                anchors=self.regression.anchors,
+                coefficients=self.regression.coefficients,
+                numbers=np.array(json.dumps(numbers)),
+            )
+
+    @staticmethod
+    def load(path: str | Path) -> "Grader":
+        """Read what `save` wrote; predictions are equal to the bit."""
+        with np.load(path, allow_pickle=False) as arrays:
+            numbers = json.loads(str(arrays["numbers"]))
+            regression = KernelRidge(
+                kernel=numbers["kernel"],
+                gamma=numbers["gamma"],
+                anchors=arrays["anchors"],
+                coefficients=arrays["coefficients"],
+                intercept=numbers["intercept"],
+            )
+            return Grader(
+                medians_k=arrays["medians"],
+                means_k=arrays["means"],
+                scales_k=arrays["scales"],
+                vector_columns=numbers["vector_columns"],
+                vector_weight=numbers["vector_weight"],
+                regression=regression,
+                margin_mean=numbers["margin_mean"],
+                margin_deviation=numbers["margin_deviation"],
+                report=GraderReport(**numbers["report"]),
+            )
+
+
+def grader_features(
+    vectors_nd: ArrayLike, surface_nk: ArrayLike, bits_per_byte_n: ArrayLike
+) -> NDArray[np.float32]:
+    """Columns of the grader [n, d+k+2]: embedding, surface, perplexity, whether that is missing.
+
+    A missing perplexity stays NaN here; the grader puts its training median in. Raises `ValueError` for
+    rows that do not fit.
+    """
+    vectors, surface = np.asarray(vectors_nd, np.float32), np.asarray(surface_nk, np.float32)
+    bits = np.asarray(bits_per_byte_n, np.float32).reshape(-1, 1)
+    if not len(vectors) == len(surface) == len(bits):
+        raise ValueError(
+            f"rows differ: {len(vectors)} vectors, {len(surface)} surface, {len(bits)} bits per byte"
+        )
+    return np.concatenate([vectors, surface, bits, np.isnan(bits)], axis=1)
+
+
+def fit_grader(
+    features_nk: ArrayLike,
+    margins_n: ArrayLike,
+    hold_out_n: ArrayLike,
+    *,
+    doc_ids: Sequence[str],
+    lengths_n: ArrayLike,
+    vector_columns: int = 0,
+    cut_share: float = 0.2,
+    seed: int = 0,
+) -> Grader:
+    """Fit a grader to the judge's margins where `hold_out_n` is False and report on the rest.
+
+    features_nk: the first `vector_columns` are an embedding; NaN = missing. margins_n: NaN = the judge gave
+    none, such rows are left out. lengths_n: characters, for the baseline. cut_share: the share a selection
+    keeps, for AUC and recall. The result does not depend on the order of rows (folds follow hashed ids and
+    the seed). Raises `TooFewJudgedError`; `ValueError` for lengths that differ or repeated ids.
+    """
+    features = np.asarray(features_nk, dtype=np.float64)
+    margins = np.asarray(margins_n, dtype=np.float64)
+    hold_out, lengths = np.asarray(hold_out_n, dtype=np.bool_), np.asarray(lengths_n, dtype=np.float64)
+    if not len(features) == len(margins) == len(hold_out) == len(lengths) == len(doc_ids):
+        raise ValueError("features, margins, hold_out, lengths and doc_ids must have a row per document each")
+    order = hash_order(doc_ids, seed)
+    order = order[~np.isnan(margins[order])]
+    train, held = order[~hold_out[order]], order[hold_out[order]]
+    if len(train) < FEWEST_TRAINED or len(held) < FEWEST_HELD_OUT:
+        raise TooFewJudgedError(len(train), len(held))
+    grader = _fitted(features[train], margins[train], vector_columns)
+    report = report_on(
+        predicted_n=grader.predict(features[held]).astype(np.float64),
+        margins_n=margins[held],
+        lengths_n=lengths[held],
+        length_sign=length_sign(lengths[train], margins[train]),
+        n_train=len(train),
+        cut_share=cut_share,
+        seed=seed,
+    )
+    return replace(grader, report=report)
+
+
+def _fitted(features: NDArray[np.float64], margins: NDArray[np.float64], vector_columns: int) -> Grader:
+    present = ~np.isnan(features).all(axis=0)
+    medians = np.zeros(features.shape[1])
+    medians[present] = np.nanmedian(features[:, present], axis=0)
+    filled = np.where(np.isnan(features), medians, features)
+    means, deviations = filled.mean(axis=0), filled.std(axis=0)
+    scales = np.where(
+        deviations > 1e-9, deviations, 1.0
+    )  # a constant column says nothing and must not explode
+    rows = (filled - means) / scales
+    setting, out_of_fold = choose_setting(rows, margins, vector_columns)
+    scaled = weighted(rows, vector_columns, setting.vector_weight)
+    spread = float(out_of_fold.std())
+    return Grader(
+        medians_k=medians,
+        means_k=means,
+        scales_k=scales,
+        vector_columns=vector_columns,
+        vector_weight=setting.vector_weight,
+        regression=fit_kernel_ridge(scaled, margins, setting),
+        margin_mean=float(out_of_fold.mean()),
+        margin_deviation=spread if spread > 1e-9 else 1.0,
+        report=NOT_TESTED,
+    )

@@ -1,0 +1,154 @@
+"""Who judges: which model, which prompt, and a fingerprint of both that needs no model in memory.
+
+A judge is identified by the bytes of its files, so an edited model folder is another judge. Reading 90 MB
+takes 0.1 s and is remembered by size and time of change. A hub id is trusted by name: pin a revision
+("org/name@revision") for an identity that cannot move, and an endpoint is what its URL and model name say.
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from tamis.errors import PermanentError, UnknownNameError
+from tamis.quality.endpoint import Endpoint
+from tamis.quality.gguf_model import embedded_model_file
+from tamis.quality.prompts import PROMPT_NAMES, PROMPTS, Prompt, PromptName
+
+CODE_VERSION = "1"  # raised by hand when the scores of an unchanged judge change
+EMBEDDED_JUDGE = "smollm2-135m"
+DTYPES = ("bfloat16", "float32")
+CAPABLE_PARAMETERS = (
+    1.5e9  # below it a causal judge is shown examples: only far smaller and larger ones were measured
+)
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
+MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+
+JudgeKind = Literal["embedded", "folder", "hub", "endpoint"]
+
+
+class JudgeModelError(PermanentError):
+    """A model cannot serve as a judge; says which and why."""
+
+    def __init__(self, model: str, problem: str) -> None:
+        self.model, self.problem = model, problem
+        super().__init__(f"judge {model!r}: {problem}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeSource:
+    """Where a judge comes from: `location` is a file, a folder, a hub id (with `revision`) or a URL."""
+
+    kind: JudgeKind
+    location: str
+    revision: str | None = None
+
+
+def judge_source(model: str | Endpoint) -> JudgeSource:
+    """What a judge's name means.
+
+    Raises `JudgeModelError` for what is neither a folder nor the shape of a hub id, `MissingPackageError`
+    when the embedded judge is not installed.
+    """
+    if isinstance(model, Endpoint):
+        return JudgeSource(kind="endpoint", location=model.url)
+    if model == EMBEDDED_JUDGE:
+        return JudgeSource(kind="embedded", location=str(embedded_model_file()))
+    if Path(model).is_dir():
+        if not (Path(model) / "config.json").is_file():
+            raise JudgeModelError(model, "the folder holds no config.json, so it is not a transformers model")
+        return JudgeSource(kind="folder", location=model)
+    if not HUB_ID.fullmatch(model):
+        raise JudgeModelError(model, f"neither {EMBEDDED_JUDGE!r}, nor an existing folder, nor a hub id")
+    name, _, revision = model.partition("@")
+    return JudgeSource(kind="hub", location=name, revision=revision or None)
+
+
+def judge_prompt(model: str | Endpoint, prompt: str = "auto") -> Prompt:
+    """The prompt a judge is asked with: the one named, or "auto": examples for small causal models.
+
+    Raises `UnknownNameError` for an unknown prompt.
+    """
+    if prompt == "auto":
+        return PROMPTS[_fitting_prompt(judge_source(model))]
+    if prompt not in PROMPTS:
+        raise UnknownNameError("prompt", prompt, ("auto", *PROMPT_NAMES))
+    return PROMPTS[prompt]
+
+
+def judge_identity(
+    model: str | Endpoint, prompt: str = "auto", *, max_tokens: int = 512, dtype: str = "float32"
+) -> str:
+    """Fingerprint (32 hex digits) of everything that decides a score, without loading torch or the model.
+
+    Batch size and device stand outside: they move float32 scores by less than 1e-4.
+    """
+    if dtype not in DTYPES:
+        raise UnknownNameError("dtype", dtype, DTYPES)
+    asked = judge_prompt(model, prompt)
+    content = (asked.name, asked.prefix, asked.suffix, asked.answer, asked.delimiters)
+    parts = [CODE_VERSION, _model_key(model), content, max_tokens, dtype]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _model_key(model: str | Endpoint) -> list[str]:
+    source = judge_source(model)
+    if isinstance(model, Endpoint):
+        return [source.kind, source.location, model.model]
+    if source.kind == "hub":
+        return [source.kind, source.location, source.revision or "main"]
+    path = Path(source.location)
+    files = [path] if path.is_file() else sorted({file for glob in MODEL_FILES for file in path.glob(glob)})
+    return [file.name + ":" + _file_digest(file) for file in files]
+
+
+def _file_digest(file: Path) -> str:
+    state = file.stat()
+    return _digest_of(file, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _digest_of(file: Path, size: int, modified: int) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _fitting_prompt(source: JudgeSource) -> PromptName:
+    if source.kind == "endpoint":
+        return "ask-llm"
+    if source.kind == "embedded":
+        return "examples"
+    if source.kind == "hub":
+        stated = _stated_parameters(source.location)
+        return "examples" if stated is not None and stated < CAPABLE_PARAMETERS else "ask-llm"
+    folder = Path(source.location)
+    if json.loads((folder / "config.json").read_text()).get("is_encoder_decoder"):
+        return "ask-llm"
+    return "examples" if _stored_parameters(folder) < CAPABLE_PARAMETERS else "ask-llm"
+
+
+def _stated_parameters(hub_id: str) -> float | None:
+    # "Qwen/Qwen2.5-0.5B-Instruct" says 0.5B; encoder-decoder families do not carry sizes in their names
+    found = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)([MmBb])(?![A-Za-z0-9])", hub_id)
+    return float(found[1]) * (1e6 if found[2] in "Mm" else 1e9) if found else None
+
+
+def _stored_parameters(folder: Path) -> int:
+    return sum(_parameters_in(file) for file in folder.glob("*.safetensors"))
+
+
+def _parameters_in(file: Path) -> int:
+    # A safetensors file starts with the length of its JSON header, which lists every shape.
+    with file.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
+    total = 0
+    for shape in shapes:
+        size = 1
+        for extent in shape:
+            size *= extent
+        total += size
+    return total

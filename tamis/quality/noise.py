@@ -1,0 +1,131 @@
+"""Bad documents made on purpose, and how well a judge tells them from the good ones they were made of.
+
+Every judge carries its own AUC on such noise, beside that of length alone, since a judge near .5 (the
+paper's prompt on a 135M model: .55) would rank the pool at random and nothing downstream could see it. Six
+kinds, since a judge may be blind to one: the same model that finds shuffled words may like a page's menu.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike
+
+LONGEST_WORDS = 400  # noise is made of the first words of a text: no judge reads further
+MENU = (  # nothing that the prompt's own example of a menu shows
+    *("Overview", "Our team", "Sign up", "My account", "Wish list", "Basket", "Imprint", "Careers", "Press"),
+    *("Newsletter", "Follow us", "Top stories", "Weather", "RSS", "Cookie settings", "FAQ", "Support"),
+    *("Store finder", "View all", "Change language"),
+)
+TAGS = ("div", "span", "li", "td", "a", "nav")
+ROWS_OF_KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+
+Maker = Callable[[list[str], np.random.Generator], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AreaUnderCurve:
+    """AUC = P(clean scores above noisy) + half of ties, with a 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+    n_clean: int
+    n_noisy: int
+
+
+def planted_noise(texts: Sequence[str], seed: int = 0) -> pl.DataFrame:
+    """One bad document per text, in order: columns `text` and `kind`, the six kinds in turn.
+
+    The result depends on the text, its position and the seed alone.
+    """
+    kinds = sorted(MAKERS)
+    rows = []
+    for row, text in enumerate(texts):
+        generator = np.random.default_rng([seed, row])
+        kind = kinds[row % len(kinds)]
+        rows.append((MAKERS[kind](text.split()[:LONGEST_WORDS] or ["empty"], generator), kind))
+    return pl.DataFrame(rows, schema={"text": pl.String, "kind": pl.String}, orient="row")
+
+
+def auc(clean_n: ArrayLike, noisy_m: ArrayLike, *, seed: int = 0, resamples: int = 1_000) -> AreaUnderCurve:
+    """Area under the ROC curve of clean [n] against noisy [m] scores; NaN scores are left out.
+
+    Raises `ValueError` when either side has no score.
+    """
+    clean, noisy = (np.asarray(side, dtype=np.float64) for side in (clean_n, noisy_m))
+    clean, noisy = clean[~np.isnan(clean)], noisy[~np.isnan(noisy)]
+    if not len(clean) or not len(noisy):
+        raise ValueError(f"an AUC needs scores on both sides; got {len(clean)} clean and {len(noisy)} noisy")
+    generator = np.random.default_rng(seed)
+    drawn = [
+        _area(generator.choice(clean, len(clean)), generator.choice(noisy, len(noisy)))
+        for _ in range(resamples)
+    ]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return AreaUnderCurve(
+        value=_area(clean, noisy), low=float(low), high=float(high), n_clean=len(clean), n_noisy=len(noisy)
+    )
+
+
+def _area(clean: np.ndarray, noisy: np.ndarray) -> float:
+    ordered = np.sort(noisy)
+    below = np.searchsorted(ordered, clean, side="left") + np.searchsorted(ordered, clean, side="right")
+    return float(below.mean() / 2 / len(noisy))
+
+
+def _shuffled_words(words: list[str], generator: np.random.Generator) -> str:
+    return " ".join(generator.permutation(words).tolist())
+
+
+def _repeated_ngram(words: list[str], generator: np.random.Generator) -> str:
+    length = int(generator.integers(2, 6))
+    start = int(generator.integers(0, max(len(words) - length, 0) + 1))
+    phrase = words[start : start + length]
+    return " ".join(phrase * max(len(words) // len(phrase), 3))
+
+
+def _menu(words: list[str], generator: np.random.Generator) -> str:
+    count = max(len(words) // 2, 8)
+    entries = generator.choice(MENU, count).tolist()
+    if generator.random() < 0.5:
+        return " | ".join(entries)
+    tags = generator.choice(TAGS, count).tolist()
+    return "\n".join(
+        f'<{tag} class="{entry[:3].lower()}">{entry}</{tag}>'
+        for tag, entry in zip(tags, entries, strict=True)
+    )
+
+
+def _keyboard_mash(words: list[str], generator: np.random.Generator) -> str:
+    def mashed(word: str) -> str:
+        keys = ROWS_OF_KEYS[int(generator.integers(len(ROWS_OF_KEYS)))]
+        return "".join(keys[key] for key in generator.integers(0, len(keys), len(word)))
+
+    return " ".join(mashed(word) for word in words)
+
+
+def _fragments(words: list[str], generator: np.random.Generator) -> str:
+    # Four-word pieces from all over the text, each cut inside its last word.
+    starts = generator.permutation(max(len(words) - 4, 1))[: max(len(words) // 6, 2)]
+    pieces = [" ".join(words[start : start + 4]) for start in starts]
+    return " ... ".join(piece[: max(len(piece) - 2, 1)] for piece in pieces)
+
+
+def _number_dump(words: list[str], generator: np.random.Generator) -> str:
+    values = generator.lognormal(3.0, 3.0, max(len(words), 8))
+    return " ".join(
+        f"{value:.{int(places)}f}"
+        for value, places in zip(values, generator.integers(0, 4, len(values)), strict=True)
+    )
+
+
+MAKERS: dict[str, Maker] = {
+    "fragments": _fragments,
+    "keyboard_mash": _keyboard_mash,
+    "menu": _menu,
+    "number_dump": _number_dump,
+    "repeated_ngram": _repeated_ngram,
+    "shuffled_words": _shuffled_words,
+}

@@ -1,0 +1,128 @@
+"""What a judge is asked, and how a document is kept from asking something else.
+
+Two prompts. `ask-llm` is that of Sachdeva et al. 2402.09668 (Fig. 3), word for word, for capable judges.
+`examples` is a plain completion prompt with four examples, for small ones: SmolLM2-135M told clean from bad
+texts with an AUC of .55 when asked the paper's way and .91 when shown examples.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import polars as pl
+
+PromptName = Literal["ask-llm", "examples"]
+PROMPT_NAMES: tuple[PromptName, ...] = ("ask-llm", "examples")
+
+ASK_LLM_PREFIX = "###\n"
+ASK_LLM_SUFFIX = """
+###
+
+Does the previous paragraph demarcated within ### and ### contain informative signal for pre-training a \
+large-language model? An informative datapoint should be well-formatted, contain some usable knowledge of \
+the world, and strictly NOT have any harmful, racist, sexist, etc. content.
+
+OPTIONS:
+- yes
+- no
+"""
+CHAT_REMINDER = "\nAnswer with yes or no only."
+DOCUMENT_MARK = (
+    "\ue000document\ue000"  # private use: stands for the document while a chat template is applied
+)
+
+QUESTION = "Is this text informative and well written?"
+# The order is decisive: ending with a "no" the AUC was .88, the same four ending with a "yes" gave .46.
+EXAMPLES: tuple[tuple[str, str], ...] = (
+    (
+        "The heart pumps blood through two separate circuits. The right side sends it to the lungs, where it "
+        "takes up oxygen, and the left side sends it on to the rest of the body.",
+        "yes",
+    ),
+    (
+        "Home | About | Login | Cart (0) | Contact us | Privacy | Terms | Share | Next page >> "
+        "Click here Click here Click here",
+        "no",
+    ),
+    (
+        "sort_values(by, ascending=True) returns a new table whose rows are ordered by the given column. "
+        "Missing values are placed last, and the original table is left unchanged.",
+        "yes",
+    ),
+    ("river the of because 4471 to to running blue from table xq 88 was it under the the seven", "no"),
+)
+# Any judge may read these as its own control tokens; its tokenizer's list is added where it is known.
+CONTROL_PATTERNS: tuple[tuple[str, str], ...] = (
+    (r"<(\|[^<>|\s]{1,40}\|)>", "< ${1} >"),
+    (r"(?i)<(/?(?:s|bos|eos|pad|unk|start_of_turn|end_of_turn|think))>", "< ${1} >"),
+    (r"(?i)\[(/?(?:INST|SYS|SYSTEM_PROMPT))\]", "[ ${1} ]"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """Text around the document, how "yes" is spelled right after it, and the delimiters to break."""
+
+    name: PromptName
+    prefix: str
+    suffix: str
+    answer: str
+    delimiters: tuple[tuple[str, str], ...]
+
+    def around(self, document: str) -> str:
+        """The whole question about one (neutralised, truncated) document."""
+        return f"{self.prefix}{document}{self.suffix}"
+
+
+def _examples_prefix() -> str:
+    shown = [f"Text: {text}\n{QUESTION} {answer}\n\n" for text, answer in EXAMPLES]
+    return "".join(shown) + "Text: "
+
+
+PROMPTS: dict[str, Prompt] = {
+    "ask-llm": Prompt(
+        name="ask-llm",
+        prefix=ASK_LLM_PREFIX,
+        suffix=ASK_LLM_SUFFIX,
+        answer="yes",
+        delimiters=((r"#{3,}", "##"),),
+    ),
+    "examples": Prompt(
+        name="examples",
+        prefix=_examples_prefix(),
+        suffix=f"\n{QUESTION}",
+        answer=" yes",
+        delimiters=(
+            (r"(?i)is\s+this\s+text\s+informative\s+and\s+well[\s-]+written", "[...]"),
+            (r"(?im)^(\s*text)\s*:", "${1} -"),
+        ),
+    ),
+}
+
+
+def neutralised(texts: Sequence[str], prompt: Prompt, special_tokens: Iterable[str] = ()) -> list[str]:
+    """Documents in which the prompt's delimiters and control tokens of chat models no longer work.
+
+    Delimiters and control tokens are broken by an inserted space or shortened, never removed without trace,
+    so that no text can assemble one from what is left. Lone surrogates become "?".
+    """
+    encodable = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+    column = pl.Series("text", encodable, dtype=pl.String).str.strip_chars()
+    for pattern, replacement in (*CONTROL_PATTERNS, *_token_patterns(special_tokens), *prompt.delimiters):
+        column = column.str.replace_all(pattern, replacement)
+    return column.to_list()
+
+
+def _token_patterns(special_tokens: Iterable[str]) -> list[tuple[str, str]]:
+    rests: dict[str, list[str]] = {}
+    for token in sorted(set(special_tokens), key=len, reverse=True):
+        if len(token) > 1 and not token.isspace():
+            rests.setdefault(token[0], []).append(re.escape(token[1:]))
+    return [(f"({re.escape(first)})({'|'.join(rest)})", "${1} ${2}") for first, rest in sorted(rests.items())]
+
+
+def with_chat_template(prompt: Prompt, rendered: str) -> Prompt:
+    """The prompt of a chat model: `rendered` is its template applied to the prompt around `DOCUMENT_MARK`."""
+    prefix, suffix = rendered.split(DOCUMENT_MARK)
+    return replace(prompt, prefix=prefix, suffix=suffix)

@@ -1,0 +1,157 @@
+"""Where each box of the lineage graph stands: layers from raw bytes to results, few crossings.
+
+A node's layer is its longest path from a node without inputs, so every edge points to the right. Siblings
+of one asset beyond twelve in a layer become one box: a thousand shards would make the drawing unreadable.
+Order within layers by two sweeps of barycentres (Sugiyama et al. 1981), good enough for some 200 boxes.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MOST_SIBLINGS = 12
+SEVERITY = {"green": 0, "amber": 1, "red": 2}
+SWEEPS = 4
+Edge = tuple[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """A box of the drawing: one node, or all siblings of an asset in a layer. `place`: row from the top."""
+
+    key: str
+    asset: str
+    label: str
+    status: str
+    verdicts: tuple[tuple[str, bool | None], ...]
+    title: str
+    layer: int
+    place: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Boxes by key, and the edges between them, each once."""
+
+    boxes: dict[str, Box]
+    edges: tuple[Edge, ...]
+
+    @property
+    def layers(self) -> int:
+        """How many columns there are."""
+        return 1 + max((box.layer for box in self.boxes.values()), default=-1)
+
+    @property
+    def rows(self) -> int:
+        """Boxes in the fullest column."""
+        return 1 + max((box.place for box in self.boxes.values()), default=-1)
+
+
+def layers_of(keys: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
+    """Longest path from a node without inputs; nodes on a cycle, which only damage can make, come last."""
+    outputs: dict[str, list[str]] = defaultdict(list)
+    waiting: Counter[str] = Counter()
+    for start, end in edges:
+        outputs[start].append(end)
+        waiting[end] += 1
+    layers = {key: 0 for key in keys if not waiting[key]}
+    ready = list(layers)
+    for key in ready:
+        for end in outputs[key]:
+            layers[end] = max(layers.get(end, 0), layers[key] + 1)
+            waiting[end] -= 1
+            if not waiting[end]:
+                ready.append(end)
+    last = 1 + max((layers[key] for key in ready), default=-1)
+    done = set(ready)
+    return {key: layers[key] if key in done else last for key in keys}
+
+
+def lay_out(nodes: Sequence[Mapping[str, Any]], edges: Sequence[Edge]) -> Layout:
+    """Boxes and edges of the drawing; edges to unknown nodes are left out."""
+    by_key = {str(node["id"]): node for node in nodes}
+    known = sorted({(a, b) for a, b in edges if a in by_key and b in by_key and a != b})
+    layers = layers_of(list(by_key), known)
+    groups: dict[tuple[int, str], list[str]] = defaultdict(list)
+    for key, node in by_key.items():
+        groups[layers[key], str(node["asset"])].append(key)
+    members: dict[str, list[str]] = {}
+    for (layer, asset), keys in groups.items():
+        if len(keys) > MOST_SIBLINGS:
+            members[f"{asset} in layer {layer}"] = keys
+        else:
+            members |= {key: [key] for key in keys}
+    box_of = {key: box for box, keys in members.items() for key in keys}
+    joined = tuple(sorted({(box_of[a], box_of[b]) for a, b in known if box_of[a] != box_of[b]}))
+    columns: dict[int, list[str]] = defaultdict(list)
+    for box, keys in members.items():
+        columns[layers[keys[0]]].append(box)
+    order = _order(columns, joined, {box: _name(by_key[keys[0]]) for box, keys in members.items()})
+    boxes = {
+        box: _box(box, [by_key[key] for key in keys], layers[keys[0]], order[box])
+        for box, keys in members.items()
+    }
+    return Layout(boxes=boxes, edges=joined)
+
+
+def _order(
+    columns: Mapping[int, list[str]], edges: Sequence[Edge], names: Mapping[str, tuple[str, str]]
+) -> dict[str, int]:
+    """Row of each box: by name at first, then by the mean row of neighbours, to and fro."""
+    neighbours: dict[str, list[str]] = defaultdict(list)
+    for start, end in edges:
+        neighbours[start].append(end)
+        neighbours[end].append(start)
+    place: dict[str, int] = {}
+    for boxes in columns.values():
+        boxes.sort(key=lambda box: names[box])
+        place |= {box: row for row, box in enumerate(boxes)}
+
+    def barycentre(box: str) -> float:
+        rows = [place[other] for other in neighbours[box]]
+        return sum(rows) / len(rows) if rows else float(place[box])
+
+    for sweep in range(SWEEPS):
+        for layer in sorted(columns, reverse=bool(sweep % 2)):
+            columns[layer].sort(key=lambda box: (barycentre(box), names[box]))
+            place |= {box: row for row, box in enumerate(columns[layer])}
+    return place
+
+
+def _name(node: Mapping[str, Any]) -> tuple[str, str]:
+    return str(node["asset"]), str(node["partition"])
+
+
+def _box(key: str, nodes: list[Mapping[str, Any]], layer: int, place: int) -> Box:
+    statuses = Counter(str(node["status"]) for node in nodes)
+    worst = max(statuses, key=lambda status: SEVERITY.get(status, 2))
+    first = nodes[0]
+    if len(nodes) == 1:
+        label = str(first["partition"])
+        title = f"{first['asset']} {label} {key[:16]}: {first['detail'] or worst}"
+    else:
+        counts = ", ".join(f"{number} {status}" for status, number in sorted(statuses.items()))
+        label, title = f"{len(nodes)} partitions", f"{first['asset']}: {len(nodes)} partitions, {counts}"
+        if worst != "green":
+            label += f", {statuses[worst]} {worst}"
+    return Box(
+        key=key,
+        asset=str(first["asset"]),
+        label=label,
+        status=worst,
+        verdicts=tuple((name, _joint([node["verdicts"].get(name) for node in nodes])) for name in VERDICTS),
+        title=title,
+        layer=layer,
+        place=place,
+    )
+
+
+VERDICTS = ("reachable", "intact", "consistent", "current")
+
+
+def _joint(verdicts: list[bool | None]) -> bool | None:
+    """No where any is no, not checked where any was not, else yes."""
+    if False in verdicts:
+        return False
+    return None if None in verdicts else True

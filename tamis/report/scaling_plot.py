@@ -1,0 +1,104 @@
+"""The loss curves drawn: points, fitted laws, and the predictions with their intervals.
+
+Both axes are logarithmic, since a law of this family bends slowly there. Beyond twelve models the legend
+would hide the curves, so only the best twelve at the target are drawn.
+"""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from tamis.report.figures import FONT_POINTS, INK, new_figure, png_of
+from tamis.report.scaling_report import ModelReport, ScalingReport
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_MODELS = 12
+COLOURS = ("#1f5fa8", "#c25700", "#2c7a4b", "#8a2f8f", "#7a5a00", "#b3243a", "#3f6f7f", "#5b5b5b")
+COLOURS_AND_MARKS = [(colour, mark) for mark in "os^D" for colour in COLOURS]
+
+
+def curve_plot_png(report: ScalingReport) -> bytes:
+    """Points, laws and predictions of every model as PNG of at most 60 KB."""
+    figure, (axis,) = new_figure()
+    for model, (colour, mark) in zip(drawn_models(report), COLOURS_AND_MARKS, strict=False):
+        _draw_model(axis, report, model, colour, mark)
+    _finish(figure, axis, report)
+    return png_of(figure)
+
+
+def drawn_models(report: ScalingReport) -> list[ModelReport]:
+    """The models that the plot shows, best at the target first."""
+    return sorted(report.models, key=_order)[:MOST_MODELS]
+
+
+def _order(model: ModelReport) -> tuple[float, str]:
+    loss = model.predictions[0].loss
+    return (loss if math.isfinite(loss) else math.inf, model.model)
+
+
+def _draw_model(axis: Any, report: ScalingReport, model: ModelReport, colour: str, mark: str) -> None:
+    chosen = " (chosen)" if model.model == report.chosen else ""
+    axis.plot(model.sizes, model.losses, mark, color=colour, markersize=6, label=f"{model.model}{chosen}")
+    for law, dashes in (("rectified", "-"), ("vanilla", ":")):
+        losses = model.laws[law].grid_losses
+        if losses:
+            axis.plot(report.grid, losses, dashes, color=colour, linewidth=1.2, alpha=0.8)
+    shown = [one for one in model.predictions if math.isfinite(one.loss)]
+    for one in shown:
+        axis.plot(one.size, one.loss, mark, color=colour, markerfacecolor="white", markersize=6, zorder=4)
+        if math.isfinite(one.low) and math.isfinite(one.high):
+            axis.plot([one.size] * 2, [one.low, one.high], color=colour, linewidth=1.6, alpha=0.7, zorder=3)
+
+
+def _finish(figure: "Figure", axis: Any, report: ScalingReport) -> None:
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    plain = FuncFormatter(lambda value, _place: short(value))
+    sizes = sorted(
+        {n for model in report.models for n in model.sizes} | {report.target_size * m for m in (1, 2, 4)}
+    )
+    step = max(1, math.ceil(len(sizes) / 10))
+    axis.set_xticks(sizes[::-1][::step])
+    axis.xaxis.set_major_formatter(plain)
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.minorticks_off()
+    _loss_ticks(axis, report, plain)
+    axis.axvline(report.target_size, color=INK, linewidth=0.8, linestyle="--", alpha=0.5)
+    at_top = axis.get_xaxis_transform()
+    axis.text(
+        report.target_size, 1.01, "target size", transform=at_top, ha="center", fontsize=FONT_POINTS - 1
+    )
+    axis.set_xlabel("training examples (logarithmic)", fontsize=FONT_POINTS)
+    axis.set_ylabel("held-out loss, bits per byte", fontsize=FONT_POINTS)
+    axis.grid(color="#e6eaee", linewidth=0.6)
+    if report.models:
+        axis.legend(fontsize=FONT_POINTS - 1, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def short(value: float) -> str:
+    """A number for an axis: 12.8k, 1.64M."""
+    for least, unit, name in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if value >= least:
+            return f"{value / unit:.3g}{name}"
+    return f"{value:,.4g}"
+
+
+def _loss_ticks(axis: Any, report: ScalingReport, plain: Any) -> None:
+    """Limits from points and intervals (a law may leave them), and about six round ticks between."""
+    from matplotlib.ticker import FixedLocator, MaxNLocator
+
+    ends = [v for model in report.models for v in model.losses]
+    ends += [v for m in report.models for p in m.predictions for v in (p.loss, p.low, p.high)]
+    ends = [v for v in ends if math.isfinite(v) and v > 0]
+    if not ends:
+        axis.set_ylim(1.0, 2.0)  # a logarithmic axis cannot be drawn without limits
+        axis.set_yticks([])
+        return
+    low, high = min(ends) * 0.97, max(ends) * 1.03
+    axis.set_ylim(low, high)
+    ticks = [tick for tick in MaxNLocator(6).tick_values(low, high) if low <= tick <= high]
+    axis.yaxis.set_major_locator(FixedLocator(ticks))
+    axis.yaxis.set_major_formatter(plain)

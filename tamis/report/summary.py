@@ -1,0 +1,142 @@
+"""The closing summary in the terminal: what was selected and why, which model, where the pages are."""
+
+import json
+from collections import defaultdict
+from typing import Any
+
+import polars as pl
+
+from tamis.lineage.heads import Head, read_heads
+from tamis.lineage.manifest import ManifestFolder
+from tamis.project import Project
+from tamis.selection import SAMPLERS
+from tamis.store.tables import Store, one_of, quoted
+
+BEST_SHOWN = 3
+
+
+def summary(project: Project) -> str:
+    """A page of plain text about the present state of a project."""
+    store = project.home.store
+    lines = ["", f"== {project.settings.project.name} ==", *_pool_lines(store)]
+    for section in project.settings.selection:
+        lines += _selection_lines(store, section.name, section.sampler)
+    lines += _warm_up_lines(store)
+    lines += _model_lines(project)
+    lines += _time_lines(project)
+    lines += [
+        "Next: `make ui` shows the graph; `tamis explain DOC_ID` says why a document was kept or dropped."
+    ]
+    return "\n".join(lines)
+
+
+def _pool_lines(store: Store) -> list[str]:
+    documents = store.count("documents")
+    shards = store.read("occurrences", ["shard"])["shard"].n_unique()
+    near, quarantined = store.count("near_duplicates"), store.count("quarantine")
+    return [
+        f"Pool: {documents:,} distinct documents from {shards} shards; "
+        f"{near:,} near-duplicates set aside, {quarantined:,} bad rows in quarantine."
+    ]
+
+
+def _selection_lines(store: Store, name: str, sampler: str) -> list[str]:
+    scope = f"selection = {quoted(name)}"
+    decided = store.read("decisions", ["doc_id", "verdict", "reason", "rank", "margin"], scope)
+    if not len(decided):
+        return [f"Selection {name}: not made yet."]
+    chosen = decided.filter(pl.col("verdict") == "selected").sort("rank")
+    reasons = (
+        decided.filter(pl.col("verdict") == "rejected").group_by("reason").len().sort("len", descending=True)
+    )
+    dropped = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in reasons.iter_rows())
+    lines = [
+        f"Selection {name}: {len(chosen):,} documents. {SAMPLERS[sampler].description}",
+        f"  from {_mix(store, chosen['doc_id'].to_list())}; dropped: {dropped}",
+    ]
+    best = chosen.head(BEST_SHOWN)
+    sources = _sources(store, best["doc_id"].to_list())
+    lines += [
+        f"  #{rank} {sources.get(doc_id, '')} ({doc_id[:12]}), {margin:.4g} inside the cut"
+        for doc_id, rank, margin in best.select("doc_id", "rank", "margin").iter_rows()
+    ]
+    return lines
+
+
+def _sources(store: Store, doc_ids: list[str]) -> dict[str, str]:
+    rows = store.read("occurrences", ["doc_id", "source"], one_of("doc_id", doc_ids)).sort("doc_id", "source")
+    return dict(
+        rows.unique("doc_id", keep="first", maintain_order=True).select("doc_id", "source").iter_rows()
+    )
+
+
+def _mix(store: Store, doc_ids: list[str]) -> str:
+    occurrences = store.read("occurrences", ["doc_id", "shard"]).unique(
+        "doc_id", keep="first", maintain_order=True
+    )
+    mix = occurrences.join(pl.DataFrame({"doc_id": doc_ids}), on="doc_id", how="semi")
+    counts = mix.group_by("shard").len().sort(["len", "shard"], descending=[True, False]).head(4)
+    return ", ".join(
+        f"{shard.split('__')[-1]} {100 * count / len(doc_ids):.0f} %" for shard, count in counts.iter_rows()
+    )
+
+
+def _warm_up_lines(store: Store) -> list[str]:
+    trials = store.read("trials").filter(pl.col("kind") == "warm_up").sort("held_out_bits_per_byte")
+    return [
+        f"Warm-up of {row['model']} on {row['data']}: held-out target loss "
+        f"{row['zero_shot_bits_per_byte']:.3f} -> {row['held_out_bits_per_byte']:.3f} bits per byte "
+        f"({row['size']} documents)"
+        for row in trials.iter_rows(named=True)
+    ]
+
+
+def _model_lines(project: Project) -> list[str]:
+    heads = read_heads(project.home.store)
+    head = heads.get(("model_choice", ""))
+    if head is None:
+        return []
+    choice = read_choice(project, head)
+    lines = [
+        f"Model: {choice['model']}, predicted {choice['predicted_loss']:.3f} bits per byte at "
+        f"{choice['predict_at']} target documents; finding it cost {100 * choice['cost_share']:.0f} % of "
+        "training every model at that size."
+    ]
+    pages = sorted((project.home.reports).glob("*.html"))
+    return [*lines, "Reports: " + ", ".join(str(page) for page in pages)]
+
+
+def read_choice(project: Project, head: Head) -> dict[str, Any]:
+    """The model choice that a head names."""
+    folder = project.home.fitted / "model_choice" / "all" / head.input_key[:16]
+    found: dict[str, Any] = json.loads((folder / "choice.json").read_text())
+    return found
+
+
+def _time_lines(project: Project) -> list[str]:
+    """Seconds per group, from what stands beside the manifests."""
+    from tamis.lineage.stages import stages
+
+    folder = ManifestFolder(project.home.manifests)
+    seconds: dict[str, float] = defaultdict(float)
+    runs: set[tuple[str, str]] = set()
+    for head in read_heads(project.home.store).values():
+        beside = folder.read(head.manifest).beside
+        seconds[head.asset] = max(seconds[head.asset], float(beside["seconds"]))
+        runs.add((head.asset, beside["run_id"]))
+    groups: dict[str, float] = defaultdict(float)
+    for asset, spent in seconds.items():
+        if asset in stages():
+            groups[stages()[asset].group] += spent
+    shown = ", ".join(f"{group} {spent:.0f} s" for group, spent in groups.items())
+    return [f"Time: {shown}."]
+
+
+def comparison_lines(project: Project) -> list[str]:
+    """The sampler comparison as text."""
+    frame = project.home.store.read("sampler_comparison").sort("sampler_a", "sampler_b")
+    lines = [f"{'sampler':16}{'sampler':16}{'overlap':>10}{'Kendall':>10}"]
+    for row in frame.filter(pl.col("sampler_a") < pl.col("sampler_b")).iter_rows(named=True):
+        tau = f"{row['kendall_tau']:.2f}" if row["kendall_tau"] is not None else "-"
+        lines.append(f"{row['sampler_a']:16}{row['sampler_b']:16}{row['jaccard']:>10.2f}{tau:>10}")
+    return [*lines, f"page: {project.home.reports / 'sampler_comparison.html'}"]

@@ -1,0 +1,36 @@
+"""What can be wrong with the arguments of this package. Bad measurements are no errors: they are left out.
+
+Each error is a `ValueError` as well, so a caller needs no import from here to catch it.
+"""
+
+from collections.abc import Iterable
+
+from tamis.errors import PermanentError, UnknownNameError
+
+
+class BadCurveError(PermanentError, ValueError):
+    """Sizes and losses of one curve do not fit each other or are no numbers."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"a curve is two sequences of numbers of one length; {problem}")
+
+
+class BadSettingError(PermanentError, ValueError):
+    """A setting lies outside its range; names the setting, what was found and what is valid."""
+
+    def __init__(self, setting: str, found: object, expected: str) -> None:
+        self.setting, self.found, self.expected = setting, found, expected
+        super().__init__(f"{setting} = {found!r} is not valid; expected {expected}")
+
+
+class UnknownChoiceError(UnknownNameError, ValueError):
+    """A law, method, variant or model that does not exist; the message lists those that do."""
+
+
+def one_of(kind: str, name: str, valid: Iterable[str]) -> str:
+    """`name`, if it is valid; raises `UnknownChoiceError` otherwise."""
+    names = list(valid)
+    if name not in names:
+        raise UnknownChoiceError(kind, str(name), names)
+    return name

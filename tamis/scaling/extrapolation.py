@@ -1,0 +1,37 @@
+"""What a method says about the loss at a larger size: one number, a 90 % interval, and what it rests on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+NORMAL_90 = 1.6448536269514722  # two-sided 90 % quantile of a standard normal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extrapolation:
+    """Predicted loss with a 90 % interval [low, high]; NaN where the measurements allow no statement.
+
+    `accepted`: the sizes that the prediction rests on, ascending, or None for methods that use them all.
+    """
+
+    loss: float
+    low: float
+    high: float
+    accepted: tuple[float, ...] | None = None
+
+
+def around(log_loss: float, spread: float, accepted: tuple[float, ...] | None = None) -> Extrapolation:
+    """An extrapolation whose log loss is normal with standard deviation `spread` (NaN = unknown)."""
+    reach = NORMAL_90 * spread
+    with np.errstate(over="ignore"):
+        low, loss, high = (float(np.exp(log_loss + sign * reach)) for sign in (-1, 0, 1))
+    return Extrapolation(
+        loss=float(np.exp(log_loss)) if np.isnan(loss) else loss, low=low, high=high, accepted=accepted
+    )
+
+
+def student_widening(freedom: int) -> float:
+    """Student t over normal 90 % quantile, for a deviation estimated with so many degrees of freedom."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(max(freedom, 1), 0.95)) / NORMAL_90

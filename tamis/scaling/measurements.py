@@ -1,0 +1,103 @@
+"""One loss curve, cleaned: what the methods may use of what was measured, and what was left out and why.
+
+Everything downstream works on natural-log losses at distinct, increasing sizes, so a curve in any order,
+with holes, failed runs or several seeds a size is treated alike. Nothing is dropped silently: each thing
+left out is a remark.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tamis.scaling.errors import BadCurveError, BadSettingError
+
+Floats = NDArray[np.float64]
+Curve = tuple[Sequence[float], Sequence[float]]
+Curves = Mapping[str, Curve]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurements:
+    """The usable part of a curve: `sizes` [n] increasing and positive, `losses` [n] positive and finite.
+
+    `zero_shot` is the loss at a size <= 0 (NaN without one); `remarks` say what was left out.
+    """
+
+    sizes: Floats
+    losses: Floats
+    zero_shot: float
+    remarks: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @property
+    def log_sizes(self) -> Floats:
+        """[n] natural logarithms."""
+        return np.log(self.sizes)
+
+    @property
+    def log_losses(self) -> Floats:
+        """[n] natural logarithms."""
+        return np.log(self.losses)
+
+    def up_to(self, size: float) -> "Measurements":
+        """The part at sizes not above `size`."""
+        kept = self.sizes <= size * (1 + 1e-9)
+        return Measurements(
+            sizes=self.sizes[kept], losses=self.losses[kept], zero_shot=self.zero_shot, remarks=self.remarks
+        )
+
+
+def measured(sizes: ArrayLike, losses: ArrayLike) -> Measurements:
+    """Clean one curve. NaN = not measured; several losses at one size become their geometric mean.
+
+    Left out, with a remark: infinite or non-positive losses, sizes that are not finite.
+    Raises `BadCurveError` when the two differ in length or hold anything but numbers.
+    """
+    sizes_n, losses_n = _numbers("sizes", sizes), _numbers("losses", losses)
+    if sizes_n.shape != losses_n.shape:
+        raise BadCurveError(f"found {len(sizes_n)} sizes and {len(losses_n)} losses")
+    known = ~np.isnan(losses_n) & ~np.isnan(sizes_n)
+    usable = known & np.isfinite(sizes_n) & np.isfinite(losses_n) & (losses_n > 0)
+    remarks = []
+    if unusable := int((known & ~usable).sum()):
+        remarks.append(f"{unusable} left out: infinite, or a loss of zero or less")
+    zero_shot = losses_n[usable & (sizes_n <= 0)]
+    positive = usable & (sizes_n > 0)
+    distinct, place, count = np.unique(sizes_n[positive], return_inverse=True, return_counts=True)
+    means = np.exp(np.bincount(place, np.log(losses_n[positive]), len(distinct)) / np.maximum(count, 1))
+    # A single measurement stays as it is, to the last bit.
+    single = np.zeros(len(distinct))
+    single[place] = losses_n[positive]
+    if repeated := int((count > 1).sum()):
+        remarks.append(f"{repeated} sizes measured more than once: geometric mean")
+    return Measurements(
+        sizes=distinct,
+        losses=np.where(count == 1, single, means),
+        zero_shot=float(np.exp(np.log(zero_shot).mean())) if len(zero_shot) else float("nan"),
+        remarks=tuple(remarks),
+    )
+
+
+def target_of(size: float) -> float:
+    """The size to predict at, as a float; raises `BadSettingError` unless positive and finite."""
+    try:
+        target = float(size)
+    except (TypeError, ValueError):
+        target = float("nan")
+    if not (np.isfinite(target) and target > 0):
+        raise BadSettingError("target_size", size, "a positive number of examples")
+    return target
+
+
+def _numbers(name: str, values: ArrayLike) -> Floats:
+    try:
+        array = np.array([np.nan if value is None else value for value in values], dtype=np.float64)  # type: ignore[union-attr]
+    except (TypeError, ValueError) as error:
+        raise BadCurveError(f"{name}: {error}") from error
+    if array.ndim != 1:
+        raise BadCurveError(f"{name} has {array.ndim} dimensions")
+    return array

@@ -1,0 +1,91 @@
+"""Scaling from the store: loss curves of the finished trials, the report on them, and the choice."""
+
+from typing import Any
+
+import polars as pl
+
+from tamis.config import named
+from tamis.project import Project
+from tamis.report import ScalingReport, build_scaling_report
+from tamis.scaling import audit_curves, predict_full_loss
+from tamis.store.tables import Store
+
+Curves = dict[str, tuple[list[int], list[float]]]
+
+
+def curves_table(store: Store, project: Project) -> tuple[pl.DataFrame, list[dict[str, str]]]:
+    """Rows of `loss_curves`, zero-shot as size 0, and the defects found in the curves."""
+    trials = store.read("trials").filter(pl.col("kind") == "law")
+    target = project.settings.scaling.target
+    measured = trials.select(
+        pl.col("data").alias("target"),
+        "model",
+        "size",
+        pl.col("held_out_bits_per_byte").alias("loss"),
+        "trial",
+    )
+    zero_shot = (
+        trials.sort("model", "size")
+        .group_by("model", maintain_order=True)
+        .first()
+        .select(
+            pl.col("data").alias("target"),
+            "model",
+            pl.lit(0, dtype=pl.Int64).alias("size"),
+            pl.col("zero_shot_bits_per_byte").alias("loss"),
+            "trial",
+        )
+    )
+    frame = pl.concat([measured, zero_shot]).filter(pl.col("target") == target).sort("model", "size")
+    defects = [
+        {"model": defect.model, "kind": defect.kind, "detail": defect.detail}
+        for defect in audit_curves(_curves(frame))
+    ]
+    return frame, defects
+
+
+def _curves(frame: pl.DataFrame) -> Curves:
+    return {
+        str(model[0]): (rows["size"].to_list(), rows["loss"].to_list())
+        for model, rows in frame.sort("model", "size").group_by("model", maintain_order=True)
+    }
+
+
+def target_size(store: Store, project: Project) -> int:
+    """The size to predict at: as configured, or the whole training set of the target."""
+    if project.settings.scaling.predict_at is not None:
+        return project.settings.scaling.predict_at
+    section = named(project.settings.target, str(project.settings.scaling.target))
+    return max(section.train, max(project.settings.scaling.sizes))
+
+
+def costs_per_example(store: Store) -> dict[str, float]:
+    """Training cost of one example per model, FLOP, measured over its trials."""
+    trials = store.read("trials").filter(pl.col("kind") == "law")
+    sums = trials.group_by("model").agg((pl.col("flops").sum() / pl.col("size").sum()).alias("cost"))
+    return {str(model): float(cost) for model, cost in sums.sort("model").iter_rows()}
+
+
+def report_of_curves(store: Store, project: Project) -> ScalingReport:
+    """Everything the report page shows."""
+    curves = _curves(store.read("loss_curves"))
+    return build_scaling_report(curves, target_size(store, project), costs_per_example(store))
+
+
+def choose_model(store: Store, project: Project) -> dict[str, Any]:
+    """The model with the smallest predicted loss, all predictions, and the share of the full cost spent."""
+    curves, size = _curves(store.read("loss_curves")), target_size(store, project)
+    predictions = predict_full_loss(curves, size, method="best")
+    chosen = min(predictions, key=lambda model: (predictions[model].loss, model))
+    costs = costs_per_example(store)
+    spent = sum(costs[model] * sum(n for n in sizes if n > 0) for model, (sizes, _losses) in curves.items())
+    return {
+        "model": chosen,
+        "predict_at": size,
+        "predicted_loss": predictions[chosen].loss,
+        "cost_share": spent / max(sum(costs[model] * size for model in curves), 1e-300),
+        "predictions": {
+            model: {"loss": found.loss, "low": found.low, "high": found.high}
+            for model, found in predictions.items()
+        },
+    }

@@ -1,0 +1,216 @@
+"""The tables of tamis.toml: their keys, ranges and defaults.
+
+Every default is one that was measured to work on two CPU cores; a range excludes what cannot work, not
+what is unwise. What concerns several tables is checked in `tamis.config`.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+NAME_FORM = r"^[a-z0-9][a-z0-9._-]{0,59}$"
+OWNER_FORM = r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$"
+FORMS_IN_WORDS = {
+    NAME_FORM: "at most 60 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
+    OWNER_FORM: '"team:NAME" or an e-mail address',
+}
+
+
+def _checked_budget(budget: Any) -> Any:
+    from tamis.selection.budget import parse_budget
+    from tamis.selection.errors import BUDGET_FORMS, BadBudgetError
+
+    try:
+        parse_budget(budget)
+    except BadBudgetError as error:
+        raise PydanticCustomError("budget", "{forms}", {"forms": BUDGET_FORMS}) from error
+    return budget
+
+
+Name = Annotated[str, StringConstraints(pattern=NAME_FORM)]
+Budget = Annotated[int | str, PlainValidator(_checked_budget)]
+
+
+def wrong_key(key: str, found: object, expected: str) -> PydanticCustomError:
+    """A problem that concerns several keys: says itself which of them to name."""
+    return PydanticCustomError("tamis", "{expected}", {"key": key, "found": found, "expected": expected})
+
+
+class Section(BaseModel):
+    """A table of tamis.toml: unknown keys are errors, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ProjectSection(Section):
+    name: Name = "tamis"
+    seed: int = Field(0, ge=0)
+    owner: Annotated[str, StringConstraints(pattern=OWNER_FORM)] = "team:data"
+
+
+class EngineSection(Section):
+    kind: Literal["local"] = "local"
+
+
+class CorpusSection(Section):
+    """Where documents come from: `files` (one file a shard) or `python-docs` (one package a shard)."""
+
+    name: Name
+    kind: Literal["files", "python-docs"]
+    path: str | None = None
+    packages: tuple[str, ...] = ()
+    text_column: str = "text"
+    include: tuple[str, ...] = ("**/*",)
+    licence: str | None = None
+    language: str | None = None
+    minimum_characters: int = Field(1, ge=1)
+    maximum_row_bytes: int = Field(10_000_000, ge=1_000)
+
+    @model_validator(mode="after")
+    def _kind_has_its_key(self) -> "CorpusSection":
+        if self.kind == "files" and not self.path:
+            raise wrong_key("path", None, 'a folder or file, since kind = "files": path = "documents"')
+        if self.kind == "python-docs" and not self.packages:
+            raise wrong_key(
+                "packages", None, 'installed packages, since kind = "python-docs": packages = ["numpy"]'
+            )
+        return self
+
+
+class TargetSection(Section):
+    """Examples of what the model must become good at, split into training and held-out parts."""
+
+    name: Name
+    kind: Literal["files", "python-docs"]
+    path: str | None = None
+    packages: tuple[str, ...] = ()
+    module: str | None = None
+    text_column: str = "text"
+    minimum_characters: int = Field(1, ge=1)
+    train: int = Field(300, ge=1)
+    held_out: int = Field(150, ge=1)
+
+    @model_validator(mode="after")
+    def _kind_has_its_key(self) -> "TargetSection":
+        if self.kind == "files" and not self.path:
+            raise wrong_key("path", None, 'a folder or file, since kind = "files": path = "target"')
+        if self.kind == "python-docs" and not self.packages:
+            raise wrong_key(
+                "packages", None, 'installed packages, since kind = "python-docs": packages = ["scipy"]'
+            )
+        return self
+
+
+class EncoderSection(Section):
+    """`static`, `minilm`, or any sentence-transformers id or folder."""
+
+    name: str = "static"
+
+
+class NearDuplicatesSection(Section):
+    threshold: float = Field(0.8, gt=0, le=1)
+
+
+class TransportSection(Section):
+    relative_epsilon: float = Field(0.03, gt=0, le=0.3)
+    tolerance: float = Field(1e-3, gt=0, lt=1)
+    max_passes: int = Field(500, ge=1)
+
+
+class DensitySection(Section):
+    rows: int = Field(500, ge=1)
+    hashes: int = Field(8, ge=1)
+    calibration: int = Field(2_000, ge=2)
+
+
+class JudgeSection(Section):
+    """The model asked about a sample of the pool; the grader extends its answers to every document."""
+
+    model: str = "smollm2-135m"
+    prompt: Literal["auto", "ask-llm", "examples"] = "auto"
+    sample: int = Field(200, ge=20)
+    max_tokens: int = Field(192, ge=16)
+    batch_size: int = Field(16, ge=1)
+    url: str | None = None
+    key_env: str | None = None
+
+
+class PerplexitySection(Section):
+    """Bits per byte by a base model and its twin, each used on the half of the pool it never saw."""
+
+    model: Name | None = None
+    max_tokens: int = Field(128, ge=16)
+
+
+class DecontaminationSection(Section):
+    ngram: int = Field(20, ge=5)
+    maximum_share: float = Field(0.01, gt=0, le=1)
+
+
+class SelectionSection(Section):
+    name: Name
+    sampler: str
+    budget: Budget
+    target: Name | None = None
+    quality_weight: float = Field(1.0, ge=0)
+
+
+class BaseModelSection(Section):
+    """A shape the graph pre-trains on the pool (`preset`), or an existing model (`path`: folder or id)."""
+
+    name: Name
+    preset: Literal["llama-0.8m", "llama-2.5m", "llama-6m"] | None = None
+    path: str | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "BaseModelSection":
+        if (self.preset is None) == (self.path is None):
+            raise wrong_key(
+                "preset",
+                self.preset,
+                "either preset (trained on the pool) or path (an existing model), not both",
+            )
+        return self
+
+
+class PretrainingSection(Section):
+    tokens: int = Field(700_000, ge=1_000)
+    vocabulary: int = Field(4_096, ge=512)
+    sequence_length: int = Field(256, ge=32)
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(3e-3, gt=0)
+
+
+class FineTuningSection(Section):
+    epochs: int = Field(3, ge=1)
+    sequence_length: int = Field(256, ge=32)
+    batch_size: int = Field(8, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+
+
+class ScalingSection(Section):
+    """Trials for the law: models x sizes of nested random subsets of the target's training set."""
+
+    target: Name | None = None
+    models: tuple[Name, ...] = ()
+    sizes: tuple[Annotated[int, Field(gt=0)], ...] = (25, 50, 100, 200)
+    predict_at: int | None = Field(None, gt=0)
+
+
+class ComparisonSection(Section):
+    """Selections that the `comparison_model` is warmed up on, to see what the choice of documents buys."""
+
+    model: Name | None = None
+    selections: tuple[Name, ...] = ()
+
+
+class TrackingSection(Section):
+    uri: str | None = None
+    experiment: Name = "tamis"
+
+
+class AutomationSection(Section):
+    interval_seconds: int = Field(10, ge=5)
+    settle_seconds: float = Field(2.0, ge=0)
+    maximum_attempts: int = Field(3, ge=1)

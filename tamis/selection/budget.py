@@ -1,0 +1,36 @@
+"""How much may be chosen: documents, a share of what is eligible, or tokens.
+
+Amounts are exact fractions, so "0.1%" of 3,000 documents is 3 on every machine.
+"""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from tamis.selection.errors import BadBudgetError
+
+_FORM = re.compile(r"(\d+(?:\.\d+)?)(%|Mtok|ktok)", re.ASCII)
+_TOKENS = {"Mtok": 1_000_000, "ktok": 1_000}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """`amount` documents, percent of the eligible candidates, or tokens."""
+
+    amount: Fraction
+    unit: Literal["documents", "percent", "tokens"]
+
+
+def parse_budget(budget: int | str) -> Budget:
+    """Read 1000, "10%" (over 0, at most 100), "2Mtok" or "500ktok"; raises `BadBudgetError`."""
+    if isinstance(budget, int) and not isinstance(budget, bool) and budget > 0:
+        return Budget(amount=Fraction(budget), unit="documents")
+    form = _FORM.fullmatch(budget) if isinstance(budget, str) else None
+    if form is None or (amount := Fraction(form[1])) == 0:
+        raise BadBudgetError(budget)
+    if form[2] != "%":
+        return Budget(amount=amount * _TOKENS[form[2]], unit="tokens")
+    if amount > 100:
+        raise BadBudgetError(budget)
+    return Budget(amount=amount, unit="percent")

@@ -1,0 +1,47 @@
+"""Errors and warnings of the selection package."""
+
+from collections.abc import Iterable
+
+from tamis.errors import PermanentError
+
+BUDGET_FORMS = 'documents (1000), a share of the eligible candidates ("10%") or tokens ("2Mtok", "500ktok")'
+
+
+class BadBudgetError(PermanentError, ValueError):
+    """A budget that cannot be read; the message lists the valid forms."""
+
+    def __init__(self, budget: object) -> None:
+        self.budget, self.valid = budget, BUDGET_FORMS
+        super().__init__(f"budget {budget!r} is not valid; give a positive number of {BUDGET_FORMS}")
+
+
+class MissingColumnsError(PermanentError, ValueError):
+    """A frame lacks columns; names them, what needs them and what is there."""
+
+    def __init__(self, frame: str, missing: Iterable[str], needed_for: str, available: Iterable[str]) -> None:
+        self.frame, self.missing, self.needed_for = frame, list(missing), needed_for
+        self.available = list(available)
+        super().__init__(
+            f"{frame} lack the columns {', '.join(self.missing)}, "
+            f"needed for {needed_for}; available: {', '.join(self.available) or 'none'}"
+        )
+
+
+class BadColumnError(PermanentError, ValueError):
+    """A column holds what it must not; names the column, what was found and what was expected."""
+
+    def __init__(self, column: str, found: str, expected: str) -> None:
+        self.column, self.found, self.expected = column, found, expected
+        super().__init__(f"column {column!r} holds {found}; expected {expected}")
+
+
+class RepeatedIdsError(PermanentError, ValueError):
+    """A doc_id stands in more than one row; `doc_ids` names up to five of them."""
+
+    def __init__(self, doc_ids: Iterable[str], count: int) -> None:
+        self.doc_ids, self.count = list(doc_ids), count
+        super().__init__(f"{count} doc_ids stand in more than one row, among them {', '.join(self.doc_ids)}")
+
+
+class BudgetExceedsPool(UserWarning):
+    """The budget is larger than what is eligible, so that everything eligible was selected."""

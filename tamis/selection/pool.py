@@ -1,0 +1,87 @@
+"""The pool as a selection sees it: one row a document with its scores, and who is excluded and why.
+
+Joins are by doc_id, never by row position. About 300 bytes a document in memory; text stays in the store.
+"""
+
+import math
+
+import polars as pl
+
+from tamis.config import SelectionSection
+from tamis.selection import SAMPLERS, Reason
+from tamis.store.tables import Store, quoted
+
+BYTES_PER_TOKEN = 4.0
+"""Used for token budgets when no tokenizer was trained."""
+
+_SCORE_TABLES = {
+    "quality": "scores_quality",
+    "judge_margin_predicted": "scores_quality",
+    "density": "scores_density",
+    "bits_per_byte": "scores_perplexity",
+}
+
+
+def candidates(store: Store, section: SelectionSection) -> pl.DataFrame:
+    """A row per document: doc_id, n_tokens, and the score columns that the sampler declares."""
+    return with_scores(store, SAMPLERS[section.sampler].score_columns, section.target)
+
+
+def with_scores(store: Store, columns: tuple[str, ...], target: str | None) -> pl.DataFrame:
+    """A row per document with these score columns; a document without a score has null."""
+    pool = store.read("documents", ["doc_id", "n_bytes"])
+    tokens = (pl.col("n_bytes").cast(pl.Float64) / BYTES_PER_TOKEN).ceil().cast(pl.Int64).clip(lower_bound=1)
+    pool = pool.select("doc_id", tokens.alias("n_tokens"))
+    for column in columns:
+        table = _SCORE_TABLES.get(column, f"transport_{target}")
+        if store.exists(table):
+            scores = store.read(table, ["doc_id", column]).with_columns(pl.col(column).cast(pl.Float64))
+            pool = pool.join(scores, on="doc_id", how="left")
+        else:
+            pool = pool.with_columns(pl.lit(None, dtype=pl.Float64).alias(column))
+    return pool
+
+
+def exclusions(store: Store) -> pl.DataFrame:
+    """Documents that may not be selected: doc_id, reason, duplicate_of; one row a document.
+
+    The order of reasons is that of severity: what would leak the evaluation is named first.
+    """
+    empty = pl.lit(None, dtype=pl.String)
+    examples = store.read("target_examples", ["doc_id", "split"])
+    held_out = examples.filter(pl.col("split") == "held_out").select(
+        "doc_id", _reason(Reason.HELD_OUT_EXAMPLE)
+    )
+    train = examples.filter(pl.col("split") == "train").select("doc_id", _reason(Reason.TARGET_EXAMPLE))
+    shared = store.read("contamination", ["doc_id"]).select("doc_id", _reason(Reason.CONTAMINATED))
+    near = store.read("near_duplicates", ["doc_id", "kept"]).select(
+        "doc_id", _reason(Reason.NEAR_DUPLICATE), pl.col("kept").alias("duplicate_of")
+    )
+    named = [frame.with_columns(empty.alias("duplicate_of")) for frame in (held_out, train, shared)]
+    return pl.concat([*named, near]).unique(subset="doc_id", keep="first", maintain_order=True)
+
+
+def _reason(reason: Reason) -> pl.Expr:
+    return pl.lit(str(reason)).alias("reason")
+
+
+def chosen_documents(store: Store, selection: str) -> pl.DataFrame:
+    """The chosen documents in order of selection: doc_id, rank, text."""
+    ranks = store.read("selected_subset", ["doc_id", "rank"], f"selection = {quoted(selection)}").sort("rank")
+    blocks = list(store.by_ids("documents", ranks["doc_id"].to_list(), ["doc_id", "text"]))
+    if not blocks:
+        return ranks.with_columns(pl.lit("").alias("text"))
+    texts = pl.concat([pl.DataFrame(pl.from_arrow(block)) for block in blocks])
+    return ranks.join(texts, on="doc_id", how="inner").sort("rank")
+
+
+def budget_in_tokens(budget: int | str) -> bool:
+    """Whether a budget counts tokens."""
+    return isinstance(budget, str) and budget.endswith("tok")
+
+
+def mean_margin(decisions: pl.DataFrame) -> float:
+    """Mean distance of the selected documents to the cut."""
+    chosen = decisions.filter(pl.col("verdict") == "selected")["margin"].drop_nulls()
+    value = chosen.mean()
+    return float(value) if isinstance(value, float) and math.isfinite(value) else 0.0

@@ -1,0 +1,116 @@
+"""The samplers: each is one score, one direction and one rule, so a single code path serves all of them.
+
+A table of seven instead of seven classes: the 19 samplers of Sachdeva et al. (arXiv 2402.09668,
+appendix B) are all of this form. The price is that rules which look at a whole set at once
+(facility location, determinantal processes) need scores computed by their own asset first.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+import polars as pl
+
+from tamis.errors import UnknownNameError
+
+Rule = Literal["top_k", "inverse_propensity", "uniform"]
+Direction = Literal["highest", "lowest"]
+Options = Mapping[str, float]
+
+DEFAULT_OPTIONS: Options = MappingProxyType({"quality_weight": 1.0})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler:
+    """How documents are ranked.
+
+    `rule`: "top_k" takes the best scores; "inverse_propensity" draws without replacement with weights
+    1 / max(score, 1); "uniform" draws without looking. `direction` says which end of the score is best
+    and has no meaning for the two rules that draw. `needs_target`: its scores exist for a target only.
+    """
+
+    name: str
+    description: str
+    rule: Rule
+    direction: Direction = "highest"
+    score_columns: tuple[str, ...] = ()
+    needs_target: bool = False
+    needs_vectors: bool = False
+    combine: Callable[[Options], pl.Expr] | None = None
+
+    def score(self, options: Options) -> pl.Expr:
+        """The score that is ranked, as an expression over `score_columns`."""
+        assert self.score_columns, f"{self.name} ranks without a score"
+        return self.combine(options) if self.combine else pl.col(self.score_columns[0])
+
+
+def _gradient_and_quality(options: Options) -> pl.Expr:
+    # Gradient of OT((1-l) D_S + l D_U, D_R) + a E_U[1 - quality] with respect to the mass of a document.
+    return pl.col("transport_gradient") + options["quality_weight"] * (1.0 - pl.col("quality"))
+
+
+_ALL = (
+    Sampler(name="random", rule="uniform", description="Uniform draw without replacement: the baseline."),
+    Sampler(
+        name="got-d",
+        rule="top_k",
+        direction="lowest",
+        score_columns=("transport_gradient",),
+        needs_target=True,
+        description="Smallest gradient of the optimal transport distance to the target (arXiv 2405.02774).",
+    ),
+    Sampler(
+        name="got-d-quality",
+        rule="top_k",
+        direction="lowest",
+        score_columns=("transport_gradient", "quality"),
+        needs_target=True,
+        combine=_gradient_and_quality,
+        description="Smallest transport gradient plus quality_weight * (1 - quality): both papers at once.",
+    ),
+    Sampler(
+        name="ask-llm",
+        rule="top_k",
+        score_columns=("judge_margin_predicted",),
+        description="Highest Ask-LLM margin (arXiv 2402.09668), which the grader extends to the whole pool.",
+    ),
+    Sampler(
+        name="density",
+        rule="inverse_propensity",
+        score_columns=("density",),
+        description="Draw with weights 1 / density, so that crowded regions are thinned (arXiv 2402.09668).",
+    ),
+    Sampler(
+        name="knn",
+        rule="top_k",
+        direction="lowest",
+        score_columns=("nearest_cost",),
+        needs_target=True,
+        description="Smallest cost to the nearest target example.",
+    ),
+    Sampler(
+        name="perplexity",
+        rule="top_k",
+        direction="lowest",
+        score_columns=("bits_per_byte",),
+        description="Fewest bits per byte under a model that did not train on the document.",
+    ),
+)
+
+SAMPLERS: dict[str, Sampler] = {sampler.name: sampler for sampler in _ALL}
+
+
+def find_sampler(name: str) -> Sampler:
+    """The sampler of that name; raises `UnknownNameError` that lists the valid names."""
+    if name not in SAMPLERS:
+        raise UnknownNameError("sampler", name, SAMPLERS)
+    return SAMPLERS[name]
+
+
+def complete_options(given: Options | None) -> Options:
+    """Defaults overlaid with `given`; raises `UnknownNameError` for a key that no sampler knows."""
+    for key in given or {}:
+        if key not in DEFAULT_OPTIONS:
+            raise UnknownNameError("sampler option", key, DEFAULT_OPTIONS)
+    return {**DEFAULT_OPTIONS, **(given or {})}

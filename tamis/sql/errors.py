@@ -1,0 +1,75 @@
+"""Errors of the SQL layer: each names the file and the line, what stands there and what would be right."""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+from tamis.errors import PermanentError
+
+
+class SqlProjectError(PermanentError):
+    """Base: a problem at a line of a file of the SQL project."""
+
+    def __init__(self, file: Path, line: int, problem: str) -> None:
+        self.file, self.line, self.problem = file, line, problem
+        super().__init__(f"{file}:{line}: {problem}")
+
+
+class ProjectFileError(SqlProjectError):
+    """A YAML file, a folder or a name is not what the project layout asks for."""
+
+
+class TemplateError(SqlProjectError):
+    """The Jinja part of a SQL file cannot be rendered."""
+
+
+class SqlSyntaxError(SqlProjectError):
+    """The rendered SQL is not one SELECT statement."""
+
+
+class UnorderedModelError(SqlProjectError):
+    """A mart has no ORDER BY, or one that does not name columns of its result."""
+
+
+class ModelRunError(SqlProjectError):
+    """DuckDB refused a model or a test although it parsed."""
+
+
+class UnknownReferenceError(SqlProjectError):
+    """ref() or source() of a name that does not exist; the message lists the valid ones."""
+
+    def __init__(self, file: Path, line: int, kind: str, name: str, valid: Iterable[str]) -> None:
+        self.kind, self.name, self.valid = kind, name, sorted(valid)
+        super().__init__(file, line, f"unknown {kind} {name!r}{_hint(name, self.valid)}")
+
+
+class UnknownColumnError(SqlProjectError):
+    """A column that none of the relations in scope has, or that the result of the model lacks."""
+
+    def __init__(self, file: Path, line: int, column: str, valid: Iterable[str]) -> None:
+        self.column, self.valid = column, sorted(valid)
+        super().__init__(file, line, f"unknown column {column!r}{_hint(column, self.valid)}")
+
+
+class CycleError(SqlProjectError):
+    """Models or tests that depend on each other in a circle."""
+
+    def __init__(self, file: Path, line: int, cycle: Iterable[str]) -> None:
+        self.cycle = tuple(cycle)
+        super().__init__(file, line, f"models depend on each other: {' -> '.join(self.cycle)}")
+
+
+class MissingColumnsError(PermanentError):
+    """A table that was read lacks columns that a model needs."""
+
+    def __init__(self, table: str, missing: Iterable[str], present: Iterable[str]) -> None:
+        self.table, self.missing, self.present = table, sorted(missing), sorted(present)
+        super().__init__(
+            f"table {table!r} lacks the columns {', '.join(self.missing)}; it has: {', '.join(self.present)}"
+        )
+
+
+def _hint(name: str, valid: list[str]) -> str:
+    close = difflib.get_close_matches(name, valid, n=1)
+    guess = f" (did you mean {close[0]!r}?)" if close else ""
+    return f"{guess}; valid: {', '.join(valid) or 'none'}"

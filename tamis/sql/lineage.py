@@ -1,0 +1,53 @@
+"""Column lineage: which source columns the values of each output column come from.
+
+Views (and, on request, tables) are replaced by their syntax trees, the whole is qualified once, and each
+output column is followed to the tables at the bottom (sqlglot.lineage, as in dagster-dbt); 20-100 ms a model.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Literal
+
+import pyarrow as pa
+
+from tamis.sql.plan import expand, project_schema
+from tamis.sql.project import Leaves, Model, Project
+from tamis.sql.syntax import DIALECT, parse
+
+if TYPE_CHECKING:
+    from sqlglot.lineage import Node
+
+
+def column_lineage(
+    project: Project,
+    model: Model,
+    schemas: Mapping[str, pa.Schema | Iterable[str]],
+    until: Literal["sources", "tables"],
+) -> Leaves:
+    """Leaves of every column of `model`; see `Model.column_lineage`."""
+    from sqlglot.lineage import lineage
+    from sqlglot.optimizer.qualify import qualify
+    from sqlglot.optimizer.scope import build_scope
+
+    def inline(upstream: Model) -> bool:
+        return until == "sources" or upstream.materialized == "view"
+
+    schema = project_schema(project, {name: _names(columns) for name, columns in schemas.items()})
+    qualified = qualify(expand(project, parse(model.rendered), inline), schema=schema, dialect=DIALECT)
+    scope = build_scope(qualified)
+    leaves: Leaves = {}
+    for column in qualified.named_selects:
+        root = lineage(column, qualified, schema=schema, scope=scope, dialect=DIALECT, trim_selects=False)
+        leaves[column] = _leaves(root.walk())
+    return leaves
+
+
+def _names(columns: pa.Schema | Iterable[str]) -> list[str]:
+    return list(columns.names if isinstance(columns, pa.Schema) else columns)
+
+
+def _leaves(nodes: "Iterable[Node]") -> list[tuple[str, str]]:
+    from sqlglot import exp
+
+    tables = [node for node in nodes if isinstance(node.expression, exp.Table)]
+    found = {(node.expression.name, node.name.rpartition(".")[2].strip('"')) for node in tables}
+    return sorted(leaf for leaf in found if leaf[1] != "*")

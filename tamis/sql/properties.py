@@ -1,0 +1,178 @@
+"""The YAML of a SQL project: dbt_project.yml, and descriptions, columns, tests and sources beside the models.
+
+The keys are those of dbt 1.11 (test arguments nested under `arguments`); any other key is an error here,
+where dbt would ignore or deprecate it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tamis.sql.errors import ProjectFileError
+from tamis.sql.project import Column, Source
+from tamis.sql.yaml_tree import Node, read_yaml
+
+LAYERS = ("staging", "marts")
+MATERIALIZATIONS = ("view", "table", "incremental")
+SEVERITIES = ("error", "warn")
+GENERIC_TESTS = {
+    "unique": ((), ()),
+    "not_null": ((), ()),
+    "accepted_values": (("values",), ("quote",)),
+    "relationships": (("to", "field"), ()),
+}
+"""Required and optional arguments of each generic test."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectSettings:
+    """What is read from dbt_project.yml."""
+
+    name: str
+    layers: tuple[str, ...]
+    test_folders: tuple[str, ...]
+    materialized: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestEntry:
+    """A generic test as written in YAML."""
+
+    __test__ = False
+
+    kind: str
+    column: str
+    name: str | None
+    description: str
+    severity: str
+    where: str | None
+    arguments: dict[str, Node]
+    node: Node
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEntry:
+    """A model as described in YAML."""
+
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    column_nodes: tuple[Node, ...]
+    tests: tuple[TestEntry, ...]
+    node: Node
+
+
+def read_settings(folder: Path) -> ProjectSettings:
+    """Read dbt_project.yml; raises `ProjectFileError`."""
+    root = read_yaml(folder / "dbt_project.yml")
+    fields = root.mapping()
+    if "name" not in fields:
+        raise root.fail("the key 'name' is missing")
+    name = fields["name"].text()
+    layers = fields["model-paths"].items() if "model-paths" in fields else []
+    tests = fields["test-paths"].items() if "test-paths" in fields else []
+    defaults = fields["models"].mapping().get(name) if "models" in fields else None
+    materialized = defaults.mapping().get("+materialized") if defaults else None
+    return ProjectSettings(
+        name=name,
+        layers=tuple(layer.choice(LAYERS) for layer in layers) or LAYERS,
+        test_folders=tuple(test.text() for test in tests) or ("tests",),
+        materialized=materialized.choice(MATERIALIZATIONS) if materialized else "view",
+    )
+
+
+def read_properties(files: Iterable[Path]) -> tuple[dict[str, ModelEntry], dict[str, Source]]:
+    """Models and sources described in YAML files, by name; raises `ProjectFileError`."""
+    models: dict[str, ModelEntry] = {}
+    sources: dict[str, Source] = {}
+    for file in files:
+        fields = read_yaml(file).fields(optional=("version", "models", "sources"))
+        for node in fields["models"].items() if "models" in fields else ():
+            entry = _model(node)
+            if entry.name in models:
+                raise node.fail(f"model {entry.name!r} is described twice")
+            models[entry.name] = entry
+        for node in fields["sources"].items() if "sources" in fields else ():
+            for source in _sources(node):
+                if source.name in sources:
+                    raise ProjectFileError(source.file, source.line, f"source {source.name!r} stands twice")
+                sources[source.name] = source
+    return models, sources
+
+
+def _model(node: Node) -> ModelEntry:
+    fields = node.fields(("name",), ("description", "columns"))
+    column_nodes = fields["columns"].items() if "columns" in fields else []
+    return ModelEntry(
+        name=fields["name"].text(),
+        description=_description(fields),
+        columns=tuple(_column(column, tested=True) for column in column_nodes),
+        column_nodes=tuple(column_nodes),
+        tests=tuple(test for column in column_nodes for test in _tests(column)),
+        node=node,
+    )
+
+
+def _sources(node: Node) -> list[Source]:
+    fields = node.fields(("name", "tables"), ("description",))
+    sources = []
+    for table in fields["tables"].items():
+        inner = table.fields(("name", "columns"), ("description",))
+        columns = tuple(_column(column, tested=False) for column in inner["columns"].items())
+        if not columns:
+            raise inner["columns"].fail("a source needs its columns: only declared columns can be read")
+        sources.append(
+            Source(
+                name=inner["name"].text(),
+                group=fields["name"].text(),
+                description=_description(inner),
+                columns=columns,
+                file=table.file,
+                line=table.line,
+            )
+        )
+    return sources
+
+
+def _column(node: Node, *, tested: bool) -> Column:
+    optional = ("description", "data_type", "data_tests") if tested else ("description", "data_type")
+    fields = node.fields(("name",), optional)
+    return Column(
+        name=fields["name"].text(),
+        description=_description(fields),
+        data_type=fields["data_type"].text() if "data_type" in fields else None,
+    )
+
+
+def _tests(column: Node) -> list[TestEntry]:
+    fields = column.mapping()
+    entries = fields["data_tests"].items() if "data_tests" in fields else []
+    return [_test(fields["name"].text(), entry) for entry in entries]
+
+
+def _test(column: str, node: Node) -> TestEntry:
+    if isinstance(node.value, dict) and len(node.value) != 1:
+        raise node.fail("expected one test, as `- unique` or `- accepted_values: {arguments: ...}`")
+    kind, body = next(iter(node.value.items())) if isinstance(node.value, dict) else (node.text(), None)
+    if kind not in GENERIC_TESTS:
+        raise node.fail(f"unknown test {kind!r}; valid: {', '.join(GENERIC_TESTS)}")
+    fields = body.fields(optional=("arguments", "config", "name", "description")) if body else {}
+    config = fields["config"].fields(optional=("severity", "where")) if "config" in fields else {}
+    required, optional = GENERIC_TESTS[kind]
+    arguments = (
+        fields["arguments"] if "arguments" in fields else Node(file=node.file, line=node.line, value={})
+    )
+    return TestEntry(
+        kind=kind,
+        column=column,
+        name=fields["name"].text() if "name" in fields else None,
+        description=_description(fields),
+        severity=config["severity"].choice(SEVERITIES) if "severity" in config else "error",
+        where=config["where"].text() if "where" in config else None,
+        arguments=arguments.fields(required, optional),
+        node=node,
+    )
+
+
+def _description(fields: dict[str, Node]) -> str:
+    return " ".join(fields["description"].text().split()) if "description" in fields else ""

@@ -1,0 +1,185 @@
+"""Running a model: DuckDB in process over Arrow tables, then its tests, then back to Arrow.
+
+Write, audit, publish: the caller stores `ModelResult.table` only when `ModelResult.passed`. Rows come in the
+order of the model's ORDER BY with ties broken by the columns from left to right (staging: by the columns
+alone), so equal content has equal bytes whatever the threads. Ties of LIMIT and row_number, and sums of
+floating-point numbers, are the author's care: add them up as decimals or write `sum(x order by x)`.
+DuckDB has no access to files, network or extensions; beyond `memory_limit` it spills to a temporary folder.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pyarrow as pa
+
+from tamis.progress import Advance, ignore
+from tamis.sql.checks import TestResult, run_error, run_test
+from tamis.sql.errors import MissingColumnsError, ModelRunError
+from tamis.sql.plan import Plan, plan_run
+from tamis.sql.project import Model, Project
+from tamis.sql.template import MODEL_SCHEMA, relation
+
+if TYPE_CHECKING:
+    import duckdb
+
+UNREAD = "column was not read"
+_CLOSED = ("autoinstall_known_extensions", "autoload_known_extensions", "enable_external_access")
+
+
+class Read(Protocol):
+    """How a run obtains a source table or a materialized model; columns None = all."""
+
+    def __call__(self, name: str, columns: list[str] | None) -> pa.Table | pa.RecordBatchReader: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelResult:
+    """Rows of a model and the verdicts on them; `seconds` is wall clock, reading included."""
+
+    table: pa.Table
+    tests: tuple[TestResult, ...]
+    seconds: float
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return self.table.num_rows
+
+    @property
+    def passed(self) -> bool:
+        """Whether every test of severity error passed: only then may the table be published."""
+        return all(test.passed for test in self.tests if test.severity == "error")
+
+
+def run_model(
+    project: Project,
+    name: str,
+    read: Read,
+    *,
+    threads: int = 2,
+    memory_limit: str = "1GB",
+    advance: Advance = ignore,
+) -> ModelResult:
+    """Compute a model and run its tests.
+
+    Upstream views are inlined; sources and materialized models come from `read`, which is asked for the
+    columns that the result needs. `advance` is told the rows read. Raises `UnknownNameError`,
+    `MissingColumnsError` when a table lacks a column, `ModelRunError` when DuckDB refuses the SQL (memory
+    over the limit included).
+    """
+    started = time.perf_counter()
+    model = project.model(name)
+    plan = plan_run(project, model)
+    with _connection(threads, memory_limit) as connection:
+        inputs = _Inputs(connection=connection, project=project, plan=plan, read=read, advance=advance)
+        try:
+            inputs.register(plan.needed)
+            table, tests = _compute(connection, plan, model)
+        except ModelRunError as error:
+            if UNREAD not in error.problem:
+                raise
+            # Rare: DuckDB evaluates a column that cannot change the result (GROUP BY ALL over it, say).
+            inputs.register(plan.named)
+            table, tests = _compute(connection, plan, model)
+    return ModelResult(table=table, tests=tests, seconds=time.perf_counter() - started)
+
+
+@contextmanager
+def _connection(threads: int, memory_limit: str) -> "Iterator[duckdb.DuckDBPyConnection]":
+    import duckdb
+
+    with tempfile.TemporaryDirectory(prefix="tamis-sql-") as folder:
+        connection = duckdb.connect(":memory:", config={"threads": threads, "memory_limit": memory_limit})
+        try:
+            connection.execute("set temp_directory = $1", [str(Path(folder) / "spill")])
+            for setting in _CLOSED:
+                connection.execute(f"set {setting} = false")
+            connection.execute("set lock_configuration = true")
+            connection.execute(f'create schema "{MODEL_SCHEMA}"')
+            yield connection
+        finally:
+            connection.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Inputs:
+    """The tables of a run as DuckDB views over Arrow."""
+
+    connection: "duckdb.DuckDBPyConnection"
+    project: Project
+    plan: Plan
+    read: Read
+    advance: Advance
+
+    def register(self, columns: Mapping[str, tuple[str, ...]]) -> None:
+        """Read these columns of each table; the others that the SQL names fail when they are evaluated."""
+        for name, wanted in columns.items():
+            types = self._types(name)
+            unread = [column for column in self.plan.named[name] if column not in wanted]
+            # Without a declared type a column has no stand-in, so it is read.
+            stand_ins = [column for column in unread if types.get(column)]
+            self._register(name, sorted({*wanted, *unread} - {*stand_ins}), stand_ins, types)
+
+    def _types(self, name: str) -> dict[str, str | None]:
+        declared = self.project.sources.get(name) or self.project.models[name]
+        return {column.name: column.data_type for column in declared.columns}
+
+    def _register(
+        self, name: str, columns: list[str], stand_ins: list[str], types: Mapping[str, str | None]
+    ) -> None:
+        data = self.read(name, columns)
+        table = data.read_all() if isinstance(data, pa.RecordBatchReader) else data
+        if missing := set(columns) - set(table.column_names):
+            raise MissingColumnsError(name, missing, table.column_names)
+        self.connection.register(f"arrow_{name}", table.select(columns))
+        source = self.project.sources.get(name)
+        schema = source.group if source else MODEL_SCHEMA
+        unread = [f"cast(error('{UNREAD}') as {types[column]}) as \"{column}\"" for column in stand_ins]
+        self.connection.execute(f'create schema if not exists "{schema}"')
+        self.connection.execute(
+            f"create or replace view {relation(schema, name)} as "
+            f'select {", ".join(["*", *unread])} from "arrow_{name}"'
+        )
+        self.advance(table.num_rows)
+
+
+def _compute(
+    connection: "duckdb.DuckDBPyConnection", plan: Plan, model: Model
+) -> tuple[pa.Table, tuple[TestResult, ...]]:
+    for view in plan.views:
+        _create_view(connection, view)
+    _create_view(connection, model)
+    table = _result(connection, model)
+    # The tests see the finished rows, not a second evaluation.
+    connection.register(f"arrow_{model.name}", table)
+    name = relation(MODEL_SCHEMA, model.name)
+    connection.execute(f'create or replace view {name} as select * from "arrow_{model.name}"')
+    return table, tuple(run_test(connection, test) for test in model.tests)
+
+
+def _create_view(connection: "duckdb.DuckDBPyConnection", model: Model) -> None:
+    import duckdb
+
+    name = relation(MODEL_SCHEMA, model.name)
+    try:
+        connection.execute(f"create or replace view {name} as\n{model.rendered.sql}")
+    except duckdb.Error as error:
+        raise run_error(error, model.rendered, f"model {model.name}") from error
+
+
+def _result(connection: "duckdb.DuckDBPyConnection", model: Model) -> pa.Table:
+    import duckdb
+
+    positions = (str(place) for place in range(1, len(model.columns) + 1))
+    order = ", ".join([*model.order, *positions])
+    query = f"select * from {relation(MODEL_SCHEMA, model.name)} order by {order}"
+    try:
+        return connection.sql(query).to_arrow_table()
+    except duckdb.Error as error:
+        file, line = model.rendered.file, model.rendered.line(1)
+        raise ModelRunError(file, line, f"model {model.name}: {error}") from error

@@ -1,0 +1,163 @@
+"""Jinja in SQL files: the five names of dbt that the project allows, rendered with line numbers kept.
+
+Allowed are `ref`, `source`, `config`, `is_incremental` and `this`, so that dbt-core reads the same files.
+`is_incremental()` is always false: a mart is rebuilt whole, which takes 1-3 s a million documents and makes
+its content depend on its inputs alone.
+"""
+
+import re
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tamis.errors import UnknownNameError
+from tamis.sql.errors import TemplateError, UnknownReferenceError
+
+MODEL_SCHEMA = "models"
+ALLOWED_NAMES = ("ref", "source", "config", "is_incremental", "this")
+CONFIG_KEYS = ("materialized", "severity", "tags", "unique_key")
+_MARK = re.compile("\x00(\\d+)\x00")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Names:
+    """What can be referred to: the models, and the source group of each source table."""
+
+    models: frozenset[str]
+    sources: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendered:
+    """SQL after Jinja: `lines[i]` is the line of the file that rendered line i + 1 came from."""
+
+    file: Path
+    sql: str
+    lines: tuple[int, ...]
+    models: tuple[str, ...]
+    sources: tuple[str, ...]
+    config: Mapping[str, Any]
+
+    def line(self, rendered_line: int) -> int:
+        """Line of the file for a line of the rendered SQL, both from 1."""
+        return self.lines[min(max(rendered_line, 1), len(self.lines)) - 1]
+
+
+@dataclass
+class _Uses:
+    """What a file asked for while it was rendered."""
+
+    models: list[str] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+def relation(schema: str, name: str) -> str:
+    """Quoted `"schema"."name"`; the schema keeps a CTE of the same name from hiding the relation."""
+    return f'"{schema}"."{name}"'
+
+
+def render(file: Path, text: str, names: Names, *, this: str | None = None, line: int = 1) -> Rendered:
+    """Render the Jinja of a SQL text that begins at `line` of `file`.
+
+    Raises `UnknownReferenceError` for a ref() or source() that does not exist, `TemplateError` otherwise.
+    """
+    from jinja2 import StrictUndefined, TemplateSyntaxError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+    environment.globals.clear()
+    uses = _Uses()
+    try:
+        tree = environment.parse(text, filename=str(file))
+        _check_names(tree, file, line)
+        _mark_lines(tree)
+        code = environment.compile(tree, filename=str(file))
+        template = environment.template_class.from_code(environment, code, _functions(names, uses, this))
+        marked = template.render()
+    except TemplateSyntaxError as error:
+        raise TemplateError(file, line + error.lineno - 1, error.message or "not valid Jinja") from error
+    except UnknownNameError as error:
+        at = _line_of(error, file, line)
+        raise UnknownReferenceError(file, at, error.kind, error.name, error.valid) from error
+    except TemplateError:
+        raise
+    except Exception as error:
+        raise TemplateError(file, _line_of(error, file, line), str(error)) from error
+    sql, lines = _unmark(marked, line)
+    return Rendered(
+        file=file,
+        sql=sql,
+        lines=lines,
+        models=tuple(dict.fromkeys(uses.models)),
+        sources=tuple(dict.fromkeys(uses.sources)),
+        config=uses.config,
+    )
+
+
+def _functions(names: Names, uses: _Uses, this: str | None) -> dict[str, Any]:
+    def ref(model: str) -> str:
+        if model not in names.models:
+            raise UnknownNameError("model", model, names.models)
+        uses.models.append(model)
+        return relation(MODEL_SCHEMA, model)
+
+    def source(group: str, table: str) -> str:
+        if names.sources.get(table) != group:
+            valid = [f"{known}.{name}" for name, known in names.sources.items()]
+            raise UnknownNameError("source", f"{group}.{table}", valid)
+        uses.sources.append(table)
+        return relation(group, table)
+
+    functions: dict[str, Any] = {"ref": ref, "source": source, "config": _config(uses)}
+    functions["is_incremental"] = lambda: False
+    if this is not None:
+        functions["this"] = relation(MODEL_SCHEMA, this)
+    return functions
+
+
+def _config(uses: _Uses) -> Callable[..., str]:
+    def config(**values: Any) -> str:
+        for key in values:
+            if key not in CONFIG_KEYS:
+                raise ValueError(f"unknown config key {key!r}; valid: {', '.join(CONFIG_KEYS)}")
+        uses.config.update(values)
+        return ""
+
+    return config
+
+
+def _check_names(tree: Any, file: Path, line: int) -> None:
+    from jinja2 import meta, nodes
+
+    unknown = meta.find_undeclared_variables(tree) - set(ALLOWED_NAMES)
+    for name in tree.find_all(nodes.Name):
+        if name.name in unknown:
+            valid = ", ".join(ALLOWED_NAMES)
+            raise TemplateError(file, line + name.lineno - 1, f"unknown name {name.name!r}; valid: {valid}")
+
+
+def _mark_lines(tree: Any) -> None:
+    from jinja2 import nodes
+
+    for data in tree.find_all(nodes.TemplateData):
+        data.data = f"\x00{data.lineno}\x00{data.data}"
+
+
+def _unmark(marked: str, first_line: int) -> tuple[str, tuple[int, ...]]:
+    head, *parts = _MARK.split(marked)
+    sql, lines = head, [first_line]
+    for origin, text in zip(parts[::2], parts[1::2], strict=True):
+        start = first_line + int(origin) - 1
+        if not sql.rpartition("\n")[2].strip():
+            lines[-1] = start
+        lines.extend(start + offset for offset in range(1, text.count("\n") + 1))
+        sql += text
+    return sql, tuple(lines)
+
+
+def _line_of(error: Exception, file: Path, first_line: int) -> int:
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    return first_line + (frames[-1].lineno or 1) - 1 if frames else first_line

@@ -1,0 +1,126 @@
+"""Status: what the store holds, what is due, what is in quarantine and what is wrong. Read only."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tamis.errors import UnknownNameError
+from tamis.lineage.heads import Heads, read_heads
+from tamis.lineage.plan import Due, full_plan, label
+from tamis.lineage.stages import stages
+from tamis.lineage.world import World, look
+from tamis.project import Project
+from tamis.store.tables import Store
+
+SHOWN = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """The state of a project at one moment."""
+
+    project: str
+    home: str
+    shards: int
+    documents: int
+    due: list[Due]
+    quarantine: list[dict[str, Any]]
+    failed_checks: list[str]
+    selections: list[dict[str, Any]]
+
+    def problems(self) -> list[str]:
+        """What keeps `tamis materialize` from exiting with 0, a line each."""
+        lines = [
+            f"quarantine: {row['shard']} row {row['row']}: {row['reason']}: {row['detail']}"
+            for row in self.quarantine[:SHOWN]
+        ]
+        if len(self.quarantine) > SHOWN:
+            lines.append(f"quarantine: {len(self.quarantine) - SHOWN} more; `tamis status --json` lists all")
+        return [*lines, *(f"check failed: {name}" for name in self.failed_checks)]
+
+    def to_json(self) -> dict[str, Any]:
+        """The status as JSON values."""
+        return {
+            "project": self.project,
+            "home": self.home,
+            "shards": self.shards,
+            "documents": self.documents,
+            "due": [due.__dict__ for due in self.due],
+            "quarantine": self.quarantine,
+            "failed_checks": self.failed_checks,
+            "selections": self.selections,
+        }
+
+    def lines(self) -> list[str]:
+        """The status for a person."""
+        lines = [f"{self.project}: {self.shards} shards, {self.documents:,} documents in {self.home}"]
+        for chosen in self.selections:
+            lines.append(
+                f"selection {chosen['selection']}: {chosen['documents']:,} documents, {chosen['state']}"
+            )
+        lines += [f"due: {name}: {count}" for name, count in Counter(due.asset for due in self.due).items()]
+        return (
+            [*lines, *self.problems()] if self.due or self.problems() else [*lines, "everything is current"]
+        )
+
+
+def read_status(project: Project) -> Status:
+    """Look at the project; raises `ListingError` when a corpus cannot be listed."""
+    store, world = project.home.store, look(project)
+    heads = read_heads(store)
+    due = full_plan(world, heads)
+    return Status(
+        project=project.settings.project.name,
+        home=str(project.home.root),
+        shards=len(world.shards),
+        documents=store.count("documents"),
+        due=due,
+        quarantine=store.read("quarantine").sort("shard", "row", "reason").to_dicts(),
+        failed_checks=sorted(label(*entry) for entry, head in heads.items() if not head.passed),
+        selections=_selections(store, world, heads, due),
+    )
+
+
+def _selections(store: Store, world: World, heads: Heads, due: list[Due]) -> list[dict[str, Any]]:
+    """A selection is settled when nothing that it depends on is out of date."""
+    waiting = {(found.asset, found.partition) for found in due}
+    found = []
+    for name in world.keys("selections"):
+        made = ("selected_subset", name) in heads
+        state = (
+            "not made yet"
+            if not made
+            else "out of date"
+            if ("selected_subset", name) in waiting
+            else "settled"
+        )
+        count = store.count("selected_subset", f"selection = '{name}'")
+        found.append({"selection": name, "documents": count, "state": state})
+    return found
+
+
+def read_plan(project: Project) -> list[dict[str, Any]]:
+    """What `tamis materialize` would do, in order."""
+    world = look(project)
+    return [due.__dict__ for due in full_plan(world, read_heads(project.home.store))]
+
+
+def plan_lines(plan: list[dict[str, Any]]) -> list[str]:
+    """A plan for a person: a line per asset."""
+    if not plan:
+        return ["nothing to do: everything is current"]
+    counts = Counter((due["asset"], due["reason"]) for due in plan)
+    lines = []
+    for (asset, reason), count in counts.items():
+        set_name = stages()[asset].partitions
+        lines.append(f"{asset}: {reason}" + (f", {count} {set_name}" if set_name else ""))
+    return lines
+
+
+def unknown_assets(names: Sequence[str] | None) -> frozenset[str] | None:
+    """The names as a set; raises `UnknownNameError` for one that is no asset."""
+    for name in names or ():
+        if name not in stages():
+            raise UnknownNameError("asset", name, stages())
+    return frozenset(names) if names else None

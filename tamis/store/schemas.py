@@ -1,0 +1,226 @@
+"""Arrow schemas of every table in the store; each column carries its meaning and unit as metadata.
+
+Per-document truth is here and nowhere else. Tables that exist once per encoder, scorer or target
+(`embeddings_static`, `scores_density`, `transport_<target>`) share one schema per kind.
+"""
+
+import pyarrow as pa
+
+KEYS: dict[str, tuple[str, ...]] = {
+    "documents": ("doc_id",),
+    "occurrences": ("shard", "row"),
+    "near_duplicates": ("doc_id",),
+    "quarantine": ("shard", "row", "reason"),
+    "embeddings": ("doc_id",),
+    "scores_density": ("doc_id",),
+    "scores_judge": ("doc_id",),
+    "scores_perplexity": ("doc_id",),
+    "scores_quality": ("doc_id",),
+    "judge_sample": ("doc_id",),
+    "target_examples": ("target", "doc_id"),
+    "target_embeddings": ("target", "doc_id"),
+    "contamination": ("target", "doc_id"),
+    "trained_on": ("checkpoint", "doc_id"),
+    "transport": ("doc_id",),
+    "selected_subset": ("selection", "doc_id"),
+    "decisions": ("selection", "doc_id"),
+    "sampler_comparison": ("sampler_a", "sampler_b"),
+    "trials": ("trial",),
+    "loss_curves": ("model", "size"),
+    "withdrawals": ("doc_id",),
+    "heads": ("asset", "partition"),
+}
+"""Key columns of each kind of table: every write is idempotent on them."""
+
+UNHASHED_COLUMNS = frozenset(
+    {"first_seen", "seconds", "peak_memory_bytes", "mlflow_run", "manifest", "made_at"}
+)
+"""Columns that row digests skip: clocks, costs and references to manifests."""
+
+
+def _column(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
+    return pa.field(name, kind, metadata={"description": meaning})
+
+
+_DOC_ID = _column("doc_id", pa.string(), "content id: 128 bits of SHA-256 over the normalised text, hex")
+_FINGERPRINT = _column("fingerprint", pa.string(), "what computed the row: method, model and settings")
+
+_FIELDS: dict[str, list[pa.Field]] = {
+    "documents": [
+        _DOC_ID,
+        _column("text", pa.string(), "normalised text: NFC, LF line ends, outer white space stripped"),
+        _column("n_chars", pa.uint32(), "length in Unicode characters"),
+        _column("n_bytes", pa.uint32(), "length in UTF-8 bytes"),
+        _column("language", pa.string(), "language code as given by the source, null when unknown"),
+        _column("first_seen", pa.timestamp("us"), "when the text was first stored, UTC"),
+    ],
+    "occurrences": [
+        _DOC_ID,
+        _column("shard", pa.string(), "shard that holds the document"),
+        _column("row", pa.uint32(), "row within the shard, from 0"),
+        _column("source", pa.string(), "where in the shard: file, column or module"),
+        _column("licence", pa.string(), "licence as given by the source, null when unknown"),
+        _column("metadata", pa.string(), "the row's other columns as JSON"),
+    ],
+    "near_duplicates": [
+        _DOC_ID,
+        _column("kept", pa.string(), "the near-duplicate that is kept in its place"),
+        _column("jaccard", pa.float32(), "Jaccard similarity of word 5-shingles with the kept document"),
+    ],
+    "quarantine": [
+        _column("shard", pa.string(), "shard in which the bad input stands"),
+        _column("row", pa.int64(), "row within the shard, -1 for the whole shard"),
+        _column("reason", pa.string(), "reason code"),
+        _column("detail", pa.string(), "what was found and what would be right"),
+        _column("excerpt", pa.string(), "first characters of the raw input, control characters replaced"),
+    ],
+    "scores_density": [
+        _DOC_ID,
+        _column("density", pa.float64(), "kernel sum over the pool, debiased, in documents"),
+        _FINGERPRINT,
+    ],
+    "judge_sample": [
+        _DOC_ID,
+        _column("part", pa.string(), "train or hold_out"),
+    ],
+    "scores_judge": [
+        _DOC_ID,
+        _column(
+            "logp_yes_raw", pa.float64(), "log P of the single token yes over the whole vocabulary, nats"
+        ),
+        _column("logp_yes", pa.float64(), "log P of all single-token variants of yes, nats"),
+        _column("logp_no", pa.float64(), "log P of all single-token variants of no, nats"),
+        _column("answer_mass", pa.float64(), "P(yes) + P(no) over all variants"),
+        _column("margin", pa.float64(), "logp_yes - logp_no, nats"),
+        _column("truncated", pa.bool_(), "whether the document was cut to the judge's window"),
+        _FINGERPRINT,
+    ],
+    "scores_perplexity": [
+        _DOC_ID,
+        _column("bits_per_byte", pa.float32(), "bits per UTF-8 byte by a model that did not train on it"),
+        _FINGERPRINT,
+    ],
+    "scores_quality": [
+        _DOC_ID,
+        _column("judge_margin_predicted", pa.float64(), "the judge's margin as the grader predicts it, nats"),
+        _column("quality", pa.float64(), "quality in [0, 1], monotone in the predicted margin"),
+        _FINGERPRINT,
+    ],
+    "target_examples": [
+        _column("target", pa.string(), "name of the target"),
+        _DOC_ID,
+        _column("split", pa.string(), "train, held_out or unused"),
+        _column("text", pa.string(), "normalised text"),
+        _column("source", pa.string(), "where the example stands"),
+    ],
+    "contamination": [
+        _column("target", pa.string(), "target whose held-out examples are shared"),
+        _DOC_ID,
+    ],
+    "trained_on": [
+        _column("checkpoint", pa.string(), "base model or trial"),
+        _DOC_ID,
+        _column("data", pa.string(), "pool, target or selection the document came from"),
+    ],
+    "transport": [
+        _column("target", pa.string(), "name of the target"),
+        _DOC_ID,
+        _column("transport_gradient", pa.float64(), "gradient of OT(pool, target) in the document's mass"),
+        _column("nearest_cost", pa.float64(), "cost to the nearest target example"),
+        _FINGERPRINT,
+    ],
+    "selected_subset": [
+        _column("selection", pa.string(), "name of the selection"),
+        _DOC_ID,
+        _column("rank", pa.int64(), "place in the order of selection, from 1"),
+    ],
+    "decisions": [
+        _column("selection", pa.string(), "name of the selection"),
+        _DOC_ID,
+        _column("verdict", pa.string(), "selected or rejected"),
+        _column("reason", pa.string(), "reason code, one per document"),
+        _column("rank", pa.int64(), "place among eligible documents, from 1; null when excluded"),
+        _column("margin", pa.float64(), "signed distance to the cut, positive on the selected side"),
+        _column("duplicate_of", pa.string(), "the document kept in its place"),
+        _column("transport_gradient", pa.float64(), "score used, null when the sampler did not use it"),
+        _column("quality", pa.float64(), "score used, null when the sampler did not use it"),
+        _column("judge_margin_predicted", pa.float64(), "score used, null when the sampler did not use it"),
+        _column("density", pa.float64(), "score used, null when the sampler did not use it"),
+        _column("nearest_cost", pa.float64(), "score used, null when the sampler did not use it"),
+        _column("bits_per_byte", pa.float64(), "score used, null when the sampler did not use it"),
+    ],
+    "sampler_comparison": [
+        _column("sampler_a", pa.string(), "one sampler"),
+        _column("sampler_b", pa.string(), "the other sampler"),
+        _column("jaccard", pa.float64(), "overlap of the two chosen sets"),
+        _column("kendall_tau", pa.float64(), "rank agreement over the pool"),
+    ],
+    "trials": [
+        _column("trial", pa.string(), "name of the trial"),
+        _column("model", pa.string(), "base model"),
+        _column("kind", pa.string(), "law or warm_up"),
+        _column("data", pa.string(), "target or selection it was trained on"),
+        _column("size", pa.int64(), "training documents"),
+        _column("seed", pa.int64(), "seed of subset and training"),
+        _column("zero_shot_bits_per_byte", pa.float64(), "held-out target loss before training"),
+        _column("held_out_bits_per_byte", pa.float64(), "held-out target loss after training"),
+        _column("steps", pa.int64(), "optimiser steps"),
+        _column("tokens", pa.int64(), "training tokens seen, repeats counted"),
+        _column("flops", pa.float64(), "6 N T for training and 2 N T for evaluation"),
+        _column("seconds", pa.float64(), "wall clock"),
+        _column("peak_memory_bytes", pa.int64(), "peak resident memory of the process"),
+        _column("parameters", pa.int64(), "parameters of the model"),
+        _column("checkpoint", pa.string(), "folder of the weights under the home folder"),
+        _column("mlflow_run", pa.string(), "MLflow run id"),
+    ],
+    "loss_curves": [
+        _column("target", pa.string(), "target whose held-out loss is measured"),
+        _column("model", pa.string(), "base model"),
+        _column("size", pa.int64(), "training documents, 0 for zero-shot"),
+        _column("loss", pa.float64(), "held-out target loss, bits per byte"),
+        _column("trial", pa.string(), "trial that measured it"),
+    ],
+    "withdrawals": [
+        _DOC_ID,
+        _column("reason", pa.string(), "why the document was withdrawn"),
+        _column("made_at", pa.timestamp("us"), "when, UTC"),
+    ],
+    "heads": [
+        _column("asset", pa.string(), "asset"),
+        _column("partition", pa.string(), "partition, empty when the asset has none"),
+        _column("manifest", pa.string(), "id of the latest manifest"),
+        _column("input_key", pa.string(), "hash of everything the value depends on, known before a run"),
+        _column("data_version", pa.string(), "version of the value"),
+        _column("passed", pa.bool_(), "whether its blocking checks passed"),
+        _column("made_at", pa.timestamp("us"), "when, UTC"),
+    ],
+}
+
+
+def kind_of(table: str) -> str:
+    """Kind of a table by its name: `embeddings_static` is of kind `embeddings`."""
+    for prefix in ("embeddings", "transport", "target_embeddings"):
+        if table.startswith(f"{prefix}_"):
+            return prefix
+    return table
+
+
+def schema_of(table: str, dimension: int | None = None) -> pa.Schema:
+    """Arrow schema of a table; `dimension` is needed for tables that hold vectors."""
+    kind = kind_of(table)
+    if kind not in ("embeddings", "target_embeddings"):
+        return pa.schema(_FIELDS[kind])
+    assert dimension is not None, table
+    vector = _column("vector", pa.list_(pa.float16(), dimension), "embedding, 16-bit floats")
+    fields = [_DOC_ID, vector, _FINGERPRINT]
+    if kind == "target_embeddings":
+        fields.insert(0, _column("target", pa.string(), "name of the target"))
+    return pa.schema(fields)
+
+
+def described_columns(schema: pa.Schema) -> list[tuple[str, str, str]]:
+    """Name, type and meaning of each column, for the UI and the documentation."""
+    return [
+        (field.name, str(field.type), (field.metadata or {}).get(b"description", b"").decode())
+        for field in schema
+    ]

@@ -1,0 +1,210 @@
+"""Tables on LanceDB: idempotent writes by key, streamed reads at a pinned version.
+
+Every write is one commit, so a killed run leaves whole batches or nothing; the next run writes the rest.
+A merge of 10,000 rows costs 60-90 ms, so callers hand over batches, never single rows.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from tamis.errors import PermanentError
+from tamis.store.schemas import KEYS, kind_of, schema_of
+
+MOST_IDS_IN_A_FILTER = 2_000
+"""Above this, one scan of the id column is faster than a filter that lists the ids."""
+
+
+class UnknownTableError(PermanentError):
+    """A table that does not exist yet; names the table and what makes it."""
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+        super().__init__(f"the store holds no table {table!r} yet; `tamis materialize` makes it")
+
+
+def quoted(value: str) -> str:
+    """A string literal for a filter expression."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def one_of(column: str, values: Sequence[str]) -> str:
+    """Filter expression: the column equals one of the values (false when there are none)."""
+    return f"{column} IN ({', '.join(quoted(value) for value in values)})" if values else "false"
+
+
+class Store:
+    """All tables of one home folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._connection: Any = None
+
+    def names(self) -> list[str]:
+        """Names of the tables that exist, sorted."""
+        return sorted(self._connect().list_tables().tables)
+
+    def exists(self, table: str) -> bool:
+        """Whether the table has been made."""
+        return (self.folder / f"{table}.lance").is_dir()
+
+    def version(self, table: str) -> int:
+        """Latest version of a table, 0 when it does not exist."""
+        return self._open(table).version if self.exists(table) else 0
+
+    def count(self, table: str, where: str | None = None) -> int:
+        """Number of rows that match."""
+        return self._open(table).count_rows(where) if self.exists(table) else 0
+
+    def insert_new(self, table: str, rows: pa.Table) -> int:
+        """Insert the rows whose key is not there yet (the first one written stays); returns how many."""
+        if not rows.num_rows:
+            self._open_or_create(table, rows.schema)
+            return 0
+        key = list(KEYS[kind_of(table)])
+        result = self._open_or_create(table, rows.schema).merge_insert(key)
+        return result.when_not_matched_insert_all().execute(_unique(rows, key)).num_inserted_rows
+
+    def merge(self, table: str, rows: pa.Table, key: Sequence[str] | None = None) -> None:
+        """Insert or replace rows by key."""
+        opened = self._open_or_create(table, rows.schema)
+        if rows.num_rows:
+            merge = opened.merge_insert(list(key or KEYS[kind_of(table)]))
+            merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
+
+    def replace(self, table: str, rows: pa.Table, scope: str, key: Sequence[str] | None = None) -> None:
+        """Make the rows within `scope` (a filter) exactly these, in one commit."""
+        opened = self._open_or_create(table, rows.schema)
+        merge = opened.merge_insert(list(key or KEYS[kind_of(table)]))
+        merge = merge.when_matched_update_all().when_not_matched_insert_all()
+        merge.when_not_matched_by_source_delete(scope).execute(rows)
+
+    def overwrite(self, table: str, rows: pa.Table) -> None:
+        """Make the whole table exactly these rows, in one commit."""
+        if not self.exists(table):
+            self._connect().create_table(table, rows)
+        elif self._open(table).schema.equals(rows.schema):
+            self._open(table).add(rows, mode="overwrite")
+        else:
+            self._connect().create_table(table, rows, mode="overwrite")
+
+    def delete(self, table: str, where: str) -> int:
+        """Delete the rows that match; returns how many. Nothing matched makes no version."""
+        count = self.count(table, where)
+        if count:
+            self._open(table).delete(where)
+        return count
+
+    def batches(
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+        *,
+        version: int | None = None,
+        rows: int = 8_192,
+    ) -> Iterator[pa.RecordBatch]:
+        """Stream record batches at a version (the latest when the call is made)."""
+        if not self.exists(table):
+            return
+        opened = self._open(table)
+        opened.checkout(version or opened.version)
+        query = opened.search()
+        query = query.where(where) if where else query
+        query = query.select(list(columns)) if columns else query
+        yield from query.to_batches(batch_size=rows)
+
+    def read_arrow(
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+        *,
+        version: int | None = None,
+    ) -> pa.Table:
+        """A table or part of it, in memory; empty with the right columns when it does not exist."""
+        if not self.exists(table):
+            schema = self.schema(table)
+            return (
+                schema if columns is None else pa.schema([schema.field(c) for c in columns])
+            ).empty_table()
+        batches = list(self.batches(table, columns, where, version=version))
+        schema = self.schema(table)
+        selected = schema if columns is None else pa.schema([schema.field(column) for column in columns])
+        return pa.Table.from_batches(batches, schema=batches[0].schema if batches else selected)
+
+    def read(
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+        *,
+        version: int | None = None,
+    ) -> pl.DataFrame:
+        """As `read_arrow`, as a polars frame."""
+        return pl.DataFrame(pl.from_arrow(self.read_arrow(table, columns, where, version=version)))
+
+    def by_ids(
+        self, table: str, doc_ids: Sequence[str], columns: Sequence[str] | None = None
+    ) -> Iterator[pa.Table]:
+        """Rows of these documents, in blocks: by filter when they are few, by one scan when they are many."""
+        if len(doc_ids) <= MOST_IDS_IN_A_FILTER:
+            if doc_ids:
+                yield self.read_arrow(table, columns, one_of("doc_id", doc_ids))
+            return
+        wanted = pl.DataFrame({"doc_id": doc_ids}).unique()
+        for batch in self.batches(table, columns):
+            frame = pl.DataFrame(pl.from_arrow(batch.select(["doc_id"]))).with_row_index("position")
+            found = frame.join(wanted, on="doc_id", how="semi")["position"].sort()
+            if len(found):
+                yield pa.Table.from_batches([batch]).take(found.to_arrow())
+
+    def schema(self, table: str) -> pa.Schema:
+        """Arrow schema of a table, with column descriptions; raises `UnknownTableError`."""
+        if self.exists(table):
+            return self._open(table).schema
+        try:
+            return schema_of(table)
+        except (KeyError, AssertionError) as error:
+            raise UnknownTableError(table) from error
+
+    def _connect(self) -> Any:
+        import lancedb
+
+        if self._connection is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._connection = lancedb.connect(str(self.folder))
+        return self._connection
+
+    def _open(self, table: str) -> Any:
+        if not self.exists(table):
+            raise UnknownTableError(table)
+        return self._connect().open_table(table)
+
+    def _open_or_create(self, table: str, schema: pa.Schema) -> Any:
+        if not self.exists(table):
+            self._connect().create_table(table, schema=schema, exist_ok=True)
+        return self._connect().open_table(table)
+
+
+def matrix_of(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """A vector column as [n, d] float32."""
+    flat = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    values = flat.flatten().to_numpy(zero_copy_only=False)
+    return values.reshape(len(flat), -1).astype(np.float32)
+
+
+def vector_column(vectors_nd: np.ndarray) -> pa.FixedSizeListArray:
+    """[n, d] vectors as a column of 16-bit floats."""
+    halves = np.ascontiguousarray(vectors_nd, dtype=np.float16)
+    return pa.FixedSizeListArray.from_arrays(pa.array(halves.ravel()), halves.shape[1])
+
+
+def _unique(rows: pa.Table, key: list[str]) -> pa.Table:
+    frame = pl.DataFrame(pl.from_arrow(rows.select(key))).with_row_index("position")
+    first = frame.unique(subset=key, keep="first", maintain_order=True)["position"]
+    return rows.take(first.to_arrow()) if len(first) < rows.num_rows else rows

@@ -1,0 +1,32 @@
+"""Errors of training that a user meets; every one is permanent, since a retry would meet it again."""
+
+from tamis.errors import PermanentError
+
+
+class EmptyTextError(PermanentError):
+    """There is nothing to train or to evaluate on."""
+
+    def __init__(self, purpose: str) -> None:
+        self.purpose = purpose
+        super().__init__(f"{purpose}: the texts hold no token; give at least one text that is not empty")
+
+
+class DivergedError(PermanentError):
+    """The loss became infinite or NaN; a lower learning rate is the usual cure."""
+
+    def __init__(self, step: int, learning_rate: float) -> None:
+        self.step, self.learning_rate = step, learning_rate
+        super().__init__(
+            f"the training loss is not finite at step {step}; try a learning rate under {learning_rate:g}"
+        )
+
+
+class UnknownModelError(PermanentError):
+    """A base model that is neither a folder, nor an embedded model, nor an id that can be loaded."""
+
+    def __init__(self, model: str, reason: str) -> None:
+        self.model, self.reason = model, reason
+        super().__init__(
+            f"cannot load the model {model!r}: {reason}; give a folder with config.json and *.safetensors, "
+            "'smollm2-135m', or a hub id (with hub access, or already in the local cache)"
+        )

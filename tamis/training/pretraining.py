@@ -1,0 +1,55 @@
+"""Pre-training of a small base model from nothing, on a stream of texts, for a number of tokens.
+
+700,000 tokens cost 20 to 80 s on two cores for 0.8M to 6M parameters. The data are read once and packed;
+when they end before the tokens do, they are shown again in another order.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from tamis.progress import Advance, ignore
+from tamis.training.device import choose_device
+from tamis.training.finish import finish
+from tamis.training.loop import train
+from tamis.training.models import model_identity, prepared
+from tamis.training.options import PretrainingOptions, Runtime
+from tamis.training.packing import pack
+from tamis.training.plan import Plan, run_key, steps_for
+from tamis.training.results import TrainingResult
+from tamis.training.shapes import ModelShape, new_model
+from tamis.training.tokenizer import load_tokenizer
+
+
+def pretrain(
+    shape: ModelShape,
+    texts: Iterable[str],
+    tokenizer_folder: Path,
+    options: PretrainingOptions,
+    output: Path,
+    resume: Path,
+    *,
+    held_out: Sequence[str] = (),
+    runtime: Runtime = Runtime(),  # noqa: B008 (frozen)
+    advance: Advance = ignore,
+) -> TrainingResult:
+    """Train a new model on `texts` and write it to `output` (config, safetensors, tokenizer), all or nothing.
+
+    `resume` is a folder for the state of an interrupted run, removed at the end; calling again with the same
+    arguments continues it. `advance` counts tokens. Raises `EmptyTextError`, `DivergedError`.
+    """
+    tokenizer = load_tokenizer(tokenizer_folder)
+    documents = pack(tokenizer, texts, options.tokens)
+    device = choose_device(runtime.device)
+    model = new_model(shape, options.seed, tokenizer)
+    loaded = prepared(model, tokenizer, device, options.sequence_length)
+    origin = json.dumps([asdict(shape), model_identity(tokenizer_folder)])
+    plan = Plan(
+        documents=documents,
+        steps=steps_for(documents, options, options.tokens),
+        options=options,
+        key=run_key(origin, options, documents, device.type),
+    )
+    outcome = train(loaded, plan, resume, runtime, advance)
+    return finish(loaded, outcome, options, output, resume, held_out=held_out, zero_shot=None)

@@ -1,0 +1,134 @@
+"""Fixed-point iteration for g with Anderson mixing, and how fast the plain iteration contracts.
+
+Mixing costs a least-squares problem of M x 5 per pass. Measured on real vectors (20,000 x 1,000 x 384) to a
+marginal error of 1e-3: 7 passes against 12 plain and 12 over-relaxed (Thibault et al. 1711.01851) at epsilon
+= .03 of the mean cost, 13 against 41 and 32 at .01.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tamis.transport.cost import Floats
+from tamis.transport.sinkhorn import Evaluate, PassResult
+
+MEMORY = 5
+# In units of epsilon: the rounding of float32 similarities that shows up in the dual value.
+DUAL_ROUNDING = 1e-6
+SLOWEST = 1 - 1e-4
+
+
+class AndersonMixing:
+    """Anderson (1965) acceleration of g -> g + step(g), with least squares weighted by the masses b."""
+
+    def __init__(self, mass_k: Floats) -> None:
+        self._root_k1 = np.sqrt(mass_k)[:, None]
+        self._points: list[Floats] = []
+        self._steps: list[Floats] = []
+
+    def record(self, g_k: Floats, step_k: Floats) -> None:
+        """Remember the step that the plain iteration takes at g."""
+        self._points = [*self._points, g_k][-MEMORY - 1 :]
+        self._steps = [*self._steps, step_k][-MEMORY - 1 :]
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._points, self._steps = [], []
+
+    def next_potential(self) -> Floats:
+        """Where to evaluate next: the mixture of remembered points whose steps cancel best."""
+        g_k, step_k = self._points[-1], self._steps[-1]
+        if len(self._steps) < 2:
+            return g_k + step_k
+        moved_kp, changed_kp = self._differences()
+        weighted_step_k = self._root_k1[:, 0] * step_k
+        mixture_p = np.linalg.lstsq(self._root_k1 * changed_kp, weighted_step_k, rcond=1e-8)[0]
+        return g_k + step_k - (moved_kp + changed_kp) @ mixture_p
+
+    def contraction(self) -> float | None:
+        """Largest eigenvalue seen of the derivative of the plain iteration; None before two different points.
+
+        Rayleigh-Ritz over the remembered moves: the derivative is self-adjoint under b, with eigenvalues in
+        [0, 1). A value over 1 shows a move too long for a derivative, so older moves are left out until it
+        is below.
+        """
+        if len(self._steps) < 2:
+            return None
+        moved_kp, changed_kp = self._differences()
+        moved_kp, changed_kp = self._root_k1 * moved_kp, self._root_k1 * changed_kp
+        moves = range(moved_kp.shape[1])
+        known = [_largest_ritz_value(moved_kp[:, first:], changed_kp[:, first:]) for first in moves]
+        sound = [value for value in known if value is not None and value < SLOWEST]
+        if sound:
+            return max(sound[0], 0.0)
+        return SLOWEST if any(value is not None for value in known) else None
+
+    def _differences(self) -> tuple[Floats, Floats]:
+        return np.diff(np.stack(self._points, 1), axis=1), np.diff(np.stack(self._steps, 1), axis=1)
+
+
+def _largest_ritz_value(moved_kp: Floats, changed_kp: Floats) -> float | None:
+    basis_kp, upper_pp = np.linalg.qr(moved_kp)
+    diagonal_p = np.abs(np.diag(upper_pp))
+    if diagonal_p.min() <= 1e-10 * diagonal_p.max():
+        return None
+    image_pp = basis_kp.T @ np.linalg.solve(upper_pp.T, changed_kp.T).T
+    return float(1 + np.linalg.eigvalsh((image_pp + image_pp.T) / 2)[-1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solution:
+    """A potential g [K], the pass that measured it, the plain step [K] there, passes made and contraction."""
+
+    g_k: Floats
+    result: PassResult
+    step_k: Floats
+    passes: int
+    contraction: float | None
+
+
+def iterate(
+    evaluate: Evaluate,
+    g_k: Floats,
+    mass_k: Floats,
+    *,
+    epsilon: float,
+    tolerance: float,
+    max_passes: int,
+    contraction: float | None = None,
+    first: PassResult | None = None,
+) -> Solution:
+    """Iterate from g [K] until the marginal error is within the tolerance, or `max_passes` are made.
+
+    Returns a potential that was evaluated, so its error is measured, never inferred. A mixed step that
+    lowers the concave dual value is undone. `contraction` is what earlier work knows; without it two passes
+    are made at least, since one says nothing of the rate. `first` is the pass at the given g, when it has
+    been made already. Raises FloatingPointError when a pass overflows.
+    """
+    mixing = AndersonMixing(mass_k)
+    best: Solution | None = None
+    for passes in range(1, max_passes + 1):
+        result = first if first is not None and passes == 1 else evaluate(g_k)
+        if not np.isfinite(result.dual_value):
+            raise FloatingPointError(f"pass {passes} overflowed: coordinates or 1 / epsilon are too large")
+        if best is None or _no_worse(result, best.result, epsilon):
+            step_k = epsilon * (np.log(mass_k) - result.log_column_sum_k)
+            step_k -= mass_k @ step_k
+            mixing.record(g_k, step_k)
+            contraction = mixing.contraction() or contraction
+            best = Solution(g_k=g_k, result=result, step_k=step_k, passes=passes, contraction=contraction)
+        else:
+            mixing.reset()
+            mixing.record(best.g_k, best.step_k)
+        if best.result.marginal_error <= tolerance and (contraction is not None or passes > 1):
+            break
+        g_k = mixing.next_potential()
+    assert best is not None
+    return Solution(
+        g_k=best.g_k, result=best.result, step_k=best.step_k, passes=passes, contraction=contraction
+    )
+
+
+def _no_worse(result: PassResult, best: PassResult, epsilon: float) -> bool:
+    higher = result.dual_value >= best.dual_value - DUAL_ROUNDING * epsilon
+    return higher or result.marginal_error <= best.marginal_error

@@ -1,0 +1,144 @@
+"""Rows from an array or from an iterable of blocks, in chunks whose size depends on neither.
+
+Blocks are cut again into equal chunks, so a pool read as 3 blocks or as 3,000 meets the same matrix products
+and gives the same bits. The price is a copy where blocks meet: 0.3 % of a pass at M = 1,000, d = 384.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from tamis.errors import PermanentError
+
+if TYPE_CHECKING:
+    import torch
+
+Matrix: TypeAlias = "npt.NDArray[Any] | torch.Tensor"
+Rows: TypeAlias = "Matrix | Iterable[Matrix]"
+
+
+class BadVectorError(PermanentError, ValueError):
+    """A row that is no point: not finite, or without a direction."""
+
+    def __init__(self, source: str, row: int, problem: str) -> None:
+        self.source, self.row, self.problem = source, row, problem
+        super().__init__(f"{source} row {row}: {problem}")
+
+
+class BadShapeError(PermanentError, ValueError):
+    """Arrays that do not fit together, or are no matrix of numbers."""
+
+    def __init__(self, source: str, found: object, expected: str) -> None:
+        self.source, self.found, self.expected = source, found, expected
+        super().__init__(f"{source}: {found}; expected {expected}")
+
+
+class OneShotIterableError(PermanentError, ValueError):
+    """A generator where rows are read several times."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        super().__init__(
+            f"{source} can be iterated only once; give an array, a list of blocks, or an object whose "
+            "__iter__ starts again"
+        )
+
+
+def as_matrix(values: Matrix, name: str) -> "torch.Tensor":
+    """The values as a floating tensor [n, d], its type kept if it is one. Raises `BadShapeError`."""
+    import torch
+
+    if isinstance(values, torch.Tensor):
+        tensor = values.detach()
+    else:
+        array = np.asarray(values)
+        if array.dtype.kind not in "fiu":
+            raise BadShapeError(name, f"dtype {array.dtype}", "numbers")
+        if array.dtype.kind != "f" or array.dtype.itemsize > 8:
+            array = array.astype(np.float64)
+        if not (array.flags.writeable and array.flags.c_contiguous and array.dtype.isnative):
+            array = array.astype(array.dtype.newbyteorder("="), order="C", copy=True)
+        tensor = torch.from_numpy(array)
+    if tensor.ndim != 2:
+        raise BadShapeError(name, f"shape {list(tensor.shape)}", "[rows, d]")
+    return tensor if tensor.is_floating_point() else tensor.double()
+
+
+def is_array(values: object) -> bool:
+    """Whether rows come as one array, numpy or torch (and not as an iterable of blocks)."""
+    import torch
+
+    return isinstance(values, np.ndarray | torch.Tensor)
+
+
+class RowSource:
+    """Rows [n, d] that can be read again and again, in chunks of any size.
+
+    `count` is None until an iterable has been read once; a later reading of another length raises
+    `BadShapeError`. With `once` a generator will do, and no rows are no error.
+    """
+
+    def __init__(self, rows: Rows, name: str, *, once: bool = False) -> None:
+        self.name = name
+        self._rows, self._may_be_empty = rows, once
+        self.count: int | None = None
+        self.width: int | None = None
+        if is_array(rows):
+            if rows.ndim != 2:  # type: ignore[union-attr]
+                raise BadShapeError(name, f"shape {list(rows.shape)}", "[rows, d]")  # type: ignore[union-attr]
+            self.count, self.width = int(rows.shape[0]), int(rows.shape[1])  # type: ignore[union-attr]
+            self._check_not_empty(self.count)
+        elif not isinstance(rows, Iterable):
+            raise BadShapeError(name, f"a {type(rows).__name__}", "an array [rows, d] or an iterable of them")
+        elif not once and iter(rows) is rows:
+            raise OneShotIterableError(name)
+
+    def chunks(self, size: int) -> "Iterator[tuple[int, torch.Tensor]]":
+        """(first row, raw rows [size, d]) in order; only the last chunk is shorter."""
+        if is_array(self._rows):
+            assert self.count is not None
+            for start in range(0, self.count, size):
+                yield start, as_matrix(self._rows[start : start + size], self.name)  # type: ignore[index]
+            return
+        start = 0
+        for chunk in _cut_again(self._blocks(), size):
+            yield start, chunk
+            start += len(chunk)
+        self._check_not_empty(start)
+        if self.count is not None and start != self.count:
+            raise BadShapeError(self.name, f"{start} rows when read again", f"{self.count} as the first time")
+        self.count = start
+
+    def _blocks(self) -> "Iterator[torch.Tensor]":
+        for block in self._rows:
+            matrix = as_matrix(block, self.name)
+            if self.width is None:
+                self.width = int(matrix.shape[1])
+            if matrix.shape[1] != self.width:
+                raise BadShapeError(self.name, f"a block of width {matrix.shape[1]}", f"width {self.width}")
+            yield matrix
+
+    def _check_not_empty(self, count: int) -> None:
+        if count == 0 and not self._may_be_empty:
+            raise BadShapeError(self.name, "no rows", "at least one")
+
+
+def _cut_again(blocks: "Iterator[torch.Tensor]", size: int) -> "Iterator[torch.Tensor]":
+    import torch
+
+    held: list[torch.Tensor] = []
+    held_rows = 0
+    for block in blocks:
+        position = 0
+        while held_rows + len(block) - position >= size:
+            taken = block[position : position + size - held_rows]
+            yield torch.cat([*held, taken]) if held else taken
+            position += len(taken)
+            held, held_rows = [], 0
+        if position < len(block):
+            held.append(block[position:].clone())
+            held_rows += len(block) - position
+    if held:
+        yield torch.cat(held)

@@ -1,0 +1,150 @@
+"""What an unconverged potential still proves: which documents are in or out of the top k of the true scores.
+
+The bound on the gap is exact. The bound on the scores is first order in the remaining step, times a safety:
+over 500 small clustered problems (epsilon .01 to .1 of the mean cost) the true error was at most .33 of it
+up to a marginal error of .003, .55 up to .01; over 120 more, down to epsilon .001, .5. It is an estimate,
+not a proof.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tamis.transport.blocks import BadShapeError
+from tamis.transport.cost import Floats, as_weights
+
+if TYPE_CHECKING:
+    from tamis.transport.potential import TargetPotential
+
+Indices = npt.NDArray[np.int64]
+FLOAT32_ROUNDING = 2.0**-21
+SCORE_SAFETY = 5.0
+# With more marginal error than this the first order says less, and the safety grows in proportion.
+FIRST_ORDER_BELOW = 0.005
+ACCEPT_BELOW = 0.05
+REFINE_BELOW = 0.1
+
+
+def gap_bound(marginal_error: float, potential_range: float, optimal_range: float) -> float:
+    """Upper bound on OT - D(g): half the marginal error times (osc g* + osc g); exact, by concavity of D."""
+    return 0.5 * marginal_error * (optimal_range + potential_range)
+
+
+def score_error_bound(
+    marginal_error: float, step_range: float, contraction: float | None, a_priori: float
+) -> float:
+    """Bound on |f_g - f*| up to a constant, which is at most osc(g - g*) / 2.
+
+    osc(g - g*) ~ osc(step) / (1 - contraction), where step is that of the plain iteration at g. `a_priori` =
+    osc g + osc g* always holds, and stands alone when the contraction is unknown.
+    """
+    if step_range == 0:
+        return 0.0
+    if contraction is None:
+        return 0.5 * a_priori
+    safety = SCORE_SAFETY * max(1.0, marginal_error / FIRST_ORDER_BELOW)
+    return 0.5 * min(a_priori, safety * step_range / (1 - contraction))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertifiedTopK:
+    """Indices surely among the k smallest true scores, surely not, and those that the bound leaves open."""
+
+    k: int
+    threshold: float
+    error_bound: float
+    certainly_in: Indices
+    certainly_out: Indices
+    undecided: Indices
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many documents are in, out and undecided."""
+        return {
+            "in": len(self.certainly_in),
+            "out": len(self.certainly_out),
+            "undecided": len(self.undecided),
+        }
+
+
+def certified_top_k(potential: "TargetPotential", gradient: npt.ArrayLike, k: int) -> CertifiedTopK:
+    """Split documents by what `potential.error_bound` proves of the k smallest scores.
+
+    gradient [n] from `potential.gradient`. In: below the (k+1)-th score by more than 2 bounds; out: above
+    the k-th by more than 2 bounds. Raises ValueError unless 1 <= k <= n.
+    """
+    score_n = np.asarray(gradient, dtype=np.float64)
+    if score_n.ndim != 1 or not 1 <= k <= len(score_n):
+        raise BadShapeError("gradient", f"shape {list(score_n.shape)} with k = {k}", "[n] with 1 <= k <= n")
+    bound = potential.error_bound + FLOAT32_ROUNDING * float(np.abs(score_n).max())
+    order_n = np.argsort(score_n, kind="stable")
+    last_in = float(score_n[order_n[k - 1]])
+    first_out = float(score_n[order_n[k]]) if k < len(score_n) else np.inf
+    in_n = score_n < first_out - 2 * bound
+    out_n = score_n > last_in + 2 * bound
+    return CertifiedTopK(
+        k=k,
+        threshold=last_in,
+        error_bound=bound,
+        certainly_in=np.flatnonzero(in_n),
+        certainly_out=np.flatnonzero(out_n),
+        undecided=np.flatnonzero(~in_n & ~out_n),
+    )
+
+
+def calibrate(gradient: npt.ArrayLike, weights: Any = None) -> npt.NDArray[np.float32]:
+    """Scores [n] whose sign says whether more of a document lowers (negative) or raises the distance.
+
+    (f - <a, f>) / (1 - sum a^2), which for uniform masses a is LAVA's N/(N-1) (f - mean f) (Just et al.
+    2305.00054). The order never changes and the weighted mean is 0. Raises ValueError on weights that do
+    not fit.
+    """
+    score_n = np.asarray(gradient, dtype=np.float64)
+    if score_n.ndim != 1 or len(score_n) == 0:
+        raise BadShapeError("gradient", f"shape {list(score_n.shape)}", "[n]")
+    mass_n = as_weights(weights, len(score_n), "weights")
+    spread = 1 - float(mass_n @ mass_n)
+    if spread <= 0:
+        return np.zeros(len(score_n), dtype=np.float32)
+    return ((score_n - mass_n @ score_n) / spread).astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnionCertificate:
+    """What joining rows does to a potential solved without them: errors on the union, and what to do."""
+
+    marginal_error: float
+    gap_bound: float
+    error_bound: float
+    advice: Literal["accept", "refine", "solve"]
+
+
+def union_certificate(
+    potential: "TargetPotential", column_sums: "list[npt.ArrayLike]", rows: "list[int]"
+) -> UnionCertificate:
+    """Certificate of the potential for a pool made of parts with known column sums [M] and row counts.
+
+    Sums come from `potential.column_sums(part)`, so no row is read again. Measured over 30 shards: under
+    .05 the top 10 % of a new solve overlaps by .98 or more (accept), under .1 by .91 (refine: a few warm
+    passes), above it down to .69 (solve: warm start). Raises ValueError on sums that do not fit.
+    """
+    sums_pm = np.asarray(column_sums, dtype=np.float64)
+    share_p = np.asarray(rows, dtype=np.float64)
+    if sums_pm.shape != (len(share_p), len(potential.g)) or (share_p < 0).any() or share_p.sum() <= 0:
+        raise BadShapeError(
+            "column_sums", f"shape {list(sums_pm.shape)}", f"[{len(share_p)}, {len(potential.g)}]"
+        )
+    union_m: Floats = share_p @ sums_pm / share_p.sum()
+    error = float(np.abs(union_m - potential.target_weights).sum())
+    kept_m = potential.target_weights > 0
+    with np.errstate(divide="ignore"):
+        step_k = potential.epsilon * np.log(potential.target_weights[kept_m] / union_m[kept_m])
+    a_priori = potential.potential_range + potential.optimal_range
+    return UnionCertificate(
+        marginal_error=error,
+        gap_bound=gap_bound(error, potential.potential_range, potential.optimal_range),
+        error_bound=score_error_bound(error, float(np.ptp(step_k)), potential.contraction, a_priori),
+        advice="accept" if error < ACCEPT_BELOW else "refine" if error < REFINE_BELOW else "solve",
+    )

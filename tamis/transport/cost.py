@@ -1,0 +1,145 @@
+"""Points of the cost: raw vectors minus a centre, divided by their norm; cost = squared Euclidean distance.
+
+Centring keeps float32 products sharp where embeddings share an offset (ten standard deviations leave the top
+10 % unchanged). Points are prepared again on every reading instead of stored: 3 % of a pass at M = 1,000.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tamis.progress import Advance, ignore
+from tamis.transport.blocks import BadShapeError, BadVectorError, Matrix, RowSource
+
+if TYPE_CHECKING:
+    import torch
+
+Floats = npt.NDArray[np.float64]
+WEIGHT_SUM_TOLERANCE = 1e-5
+# A centred vector shorter than this share of the raw one is rounding, not a direction.
+DIRECTION_FLOOR = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """How raw vectors become points: `center` [d] or nothing is subtracted, then rows get norm 1."""
+
+    center_d: Floats | None
+    normalize: bool
+
+    def points(
+        self, raw_nd: "torch.Tensor", *, first_row: int, name: str, like: "torch.Tensor"
+    ) -> "torch.Tensor":
+        """Points [n, d] with the type and device of `like`. Raises `BadVectorError` and `BadShapeError`."""
+        import torch
+
+        # float64 input is centred in float64: an offset of 1e6 would eat every float32 digit.
+        exact = torch.float64 if raw_nd.dtype == torch.float64 else like.dtype
+        points_nd = raw_nd.to(device=like.device, dtype=exact)
+        raw_norm_n = torch.linalg.vector_norm(points_nd, dim=1)
+        if self.center_d is not None:
+            self._check_width(points_nd, name)
+            points_nd = points_nd - torch.as_tensor(self.center_d, dtype=exact, device=like.device)
+        norm_n = torch.linalg.vector_norm(points_nd, dim=1)
+        self._check_rows(raw_norm_n, norm_n, first_row, name)
+        if self.normalize:
+            points_nd = points_nd / norm_n[:, None]
+        return points_nd.to(like.dtype)
+
+    def _check_width(self, points_nd: "torch.Tensor", name: str) -> None:
+        assert self.center_d is not None
+        if points_nd.shape[1] != len(self.center_d):
+            raise BadShapeError(
+                name, f"width {points_nd.shape[1]}", f"width {len(self.center_d)}, that of the centre"
+            )
+
+    def _check_rows(
+        self, raw_norm_n: "torch.Tensor", norm_n: "torch.Tensor", first_row: int, name: str
+    ) -> None:
+        # Negated, so that NaN fails too; a norm is finite when every coordinate is and none is beyond 1e19.
+        bad_n = ~((norm_n + raw_norm_n) < float("inf"))
+        if self.normalize:
+            bad_n |= norm_n <= DIRECTION_FLOOR * raw_norm_n
+            bad_n |= raw_norm_n == 0
+        if not bool(bad_n.any()):
+            return
+        local = int(bad_n.nonzero()[0, 0])
+        raw_norm = float(raw_norm_n[local])
+        if not np.isfinite(raw_norm):
+            problem = "not finite (NaN, infinite or too large)"
+        elif raw_norm == 0:
+            problem = "a zero vector has no direction to normalise"
+        else:
+            problem = "equals the centre, so it has no direction to normalise"
+        raise BadVectorError(name, first_row + local, problem)
+
+
+def as_weights(weights: Any, count: int, name: str) -> Floats:
+    """Masses [count] in float64 that sum to 1; None = uniform. Raises `BadShapeError` when they do not.
+
+    Float32 masses sum to 1 within 1e-5; they are scaled to sum to 1 exactly.
+    """
+    if weights is None:
+        return np.full(count, 1.0 / count)
+    detached = weights.detach().cpu() if hasattr(weights, "detach") else weights
+    array = np.asarray(detached, dtype=np.float64)
+    if array.shape != (count,):
+        raise BadShapeError(name, f"shape {list(array.shape)}", f"[{count}], one mass a row")
+    if not np.isfinite(array).all() or (array < 0).any():
+        raise BadShapeError(
+            name, f"mass {array[~(array >= 0) | np.isinf(array)][0]}", "finite masses of 0 or more"
+        )
+    if abs(array.sum() - 1) > WEIGHT_SUM_TOLERANCE:
+        raise BadShapeError(name, f"sum {array.sum():.6g}", "masses that sum to 1")
+    return array / array.sum()
+
+
+def survey(source: RowSource, weights: Any, chunk: int, advance: Advance = ignore) -> tuple[Floats, Floats]:
+    """Read a source once: weighted mean [d] of its raw rows and masses [N], both float64.
+
+    Checks every row on the way. Raises `BadVectorError` and `BadShapeError`.
+    """
+    import torch
+
+    plain = Geometry(center_d=None, normalize=False)
+    like = torch.empty(0, dtype=torch.float64)
+    name = f"{source.name}_weights"
+    given_n = None
+    if weights is not None:
+        given_n = torch.from_numpy(as_weights(weights, source.count or len(weights), name))
+    total_d = torch.zeros((), dtype=torch.float64)
+    for start, raw_nd in source.chunks(chunk):
+        points_nd = plain.points(raw_nd, first_row=start, name=source.name, like=like)
+        rows = len(points_nd)
+        if given_n is not None and start + rows > len(given_n):
+            raise BadShapeError(name, f"{len(given_n)} masses", "one a row; there are more rows")
+        total_d = total_d + (
+            points_nd.sum(0) if given_n is None else given_n[start : start + rows] @ points_nd
+        )
+        advance(rows)
+    assert source.count is not None
+    mass_n = as_weights(weights, source.count, name)
+    return (total_d / source.count if given_n is None else total_d).numpy(), mass_n
+
+
+def target_points(target: Matrix, geometry: Geometry, like: "torch.Tensor") -> "torch.Tensor":
+    """Points [M, d] of the target. Raises `BadShapeError` and `BadVectorError`."""
+    from tamis.transport.blocks import as_matrix, is_array
+
+    if not is_array(target):
+        raise BadShapeError("target", f"a {type(target).__name__}", "one array [M, d]")
+    raw_md = as_matrix(target, "target")
+    if len(raw_md) == 0:
+        raise BadShapeError("target", "no rows", "at least one")
+    return geometry.points(raw_md, first_row=0, name="target", like=like)
+
+
+def center_vector(center: Any) -> Floats:
+    """A given centre as float64 [d]. Raises `BadShapeError`."""
+    plain = center.detach().cpu() if hasattr(center, "detach") else center
+    center_d = np.asarray(plain, dtype=np.float64)
+    if center_d.ndim != 1 or not np.isfinite(center_d).all():
+        raise BadShapeError("center", f"shape {list(center_d.shape)}", "True, False or a finite vector [d]")
+    return center_d

@@ -1,0 +1,178 @@
+"""What a solve needs before its first pass: target points, mean cost, epsilon, a sample of the reference.
+
+The reference is read once for its mean and once as points, so that both are exact; together the readings cost
+a fifth of a pass at M = 1,000. Only the sample, max(20,000, 10 M) rows, is kept.
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tamis.progress import Advance
+from tamis.transport.blocks import BadShapeError, Matrix, RowSource
+from tamis.transport.cost import Floats, Geometry, as_weights, target_points
+from tamis.transport.sinkhorn import chunk_rows
+
+if TYPE_CHECKING:
+    import torch
+
+SAMPLE_ROWS = 20_000
+SAMPLE_PER_TARGET = 10
+READING_WIDTH = 1_000
+LARGE_EPSILON = 0.1
+FEW_TARGET_POINTS = 500
+# Similarities are about mean cost / epsilon, and their last float32 bits show up in the column sums.
+FLOAT32_FLOOR = 2.0**-22
+
+
+class LargeEpsilon(UserWarning):
+    """epsilon is above .1 of the mean cost, where scores re-select what the pool already has too much of."""
+
+
+class FewTargetPoints(UserWarning):
+    """Under 500 target points the choice depends on which ones were drawn (overlap .63-.76 at 100)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """How sharp (epsilon) and how exact (tolerance, max_passes) a solve is; seed draws the sample."""
+
+    epsilon: float | None
+    relative_epsilon: float
+    tolerance: float
+    max_passes: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name in ("epsilon", "relative_epsilon", "tolerance"):
+            value = getattr(self, name)
+            if value is not None and not (np.isfinite(value) and value > 0):
+                raise BadShapeError(name, repr(value), "a positive finite number")
+        if self.max_passes < 1:
+            raise BadShapeError("max_passes", repr(self.max_passes), "1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Target points [M, d], a sample of the reference as points [n, d], and what reading it all gave.
+
+    mean_cost: exact, weighted. optimal_range: bound on osc g* (at most the range of the cost).
+    """
+
+    points_md: "torch.Tensor"
+    mass_m: Floats
+    sample_nd: "torch.Tensor"
+    sample_mass_n: Floats
+    mean_cost: float
+    optimal_range: float
+    epsilon: float
+
+
+def prepare(
+    target: Matrix,
+    target_weights: Any,
+    source: RowSource,
+    mass_n: Floats,
+    geometry: Geometry,
+    accuracy: Accuracy,
+    device: str,
+    advance: Advance,
+) -> Problem:
+    """Read the reference as points: float32, or float64 when the tolerance is below what float32 can measure.
+
+    Raises ValueError on rows or shapes that do not fit; warns with `LargeEpsilon` and `FewTargetPoints`.
+    """
+    import torch
+
+    for dtype in (torch.float32, torch.float64):
+        points_md = target_points(target, geometry, torch.empty(0, dtype=dtype, device=device))
+        if points_md.shape[1] != source.width:
+            expected = f"width {source.width}, that of the reference"
+            raise BadShapeError("target", f"width {points_md.shape[1]}", expected)
+        mass_m = as_weights(target_weights, len(points_md), "target_weights")
+        problem = _read(points_md, mass_m, source, mass_n, geometry, accuracy, advance)
+        relative = problem.epsilon / problem.mean_cost
+        if accuracy.tolerance >= FLOAT32_FLOOR / relative:
+            break
+    _warn(relative, len(mass_m))
+    return problem
+
+
+def _read(
+    points_md: "torch.Tensor",
+    mass_m: Floats,
+    source: RowSource,
+    mass_n: Floats,
+    geometry: Geometry,
+    accuracy: Accuracy,
+    advance: Advance,
+) -> Problem:
+    import torch
+
+    size = max(SAMPLE_ROWS, SAMPLE_PER_TARGET * len(mass_m))
+    chosen_n = _spread_sample(mass_n, size, accuracy.seed)
+    middle_d = points_md.mean(0)
+    total_d = torch.zeros(points_md.shape[1], dtype=torch.float64)
+    square, radius, kept = 0.0, 0.0, []
+    for start, raw_nd in source.chunks(chunk_rows(READING_WIDTH, points_md.device.type)):
+        points_nd = geometry.points(raw_nd, first_row=start, name=source.name, like=points_md)
+        end = start + len(points_nd)
+        chunk_mass_n = torch.from_numpy(mass_n[start:end])
+        total_d += chunk_mass_n @ points_nd.double().cpu()
+        square += float(chunk_mass_n @ points_nd.square().sum(1).double().cpu())
+        radius = max(radius, float((points_nd - middle_d).norm(dim=1).max()))
+        low, high = np.searchsorted(chosen_n, [start, end])
+        kept.append(points_nd[torch.from_numpy(chosen_n[low:high] - start).to(points_nd.device)])
+        advance(len(points_nd))
+    mean_cost = _mean_cost(points_md, mass_m, total_d, square)
+    target_radius = float((points_md - middle_d).norm(dim=1).max())
+    return Problem(
+        points_md=points_md,
+        mass_m=mass_m,
+        sample_nd=torch.cat(kept),
+        sample_mass_n=mass_n[chosen_n] / mass_n[chosen_n].sum(),
+        mean_cost=mean_cost,
+        optimal_range=(radius + target_radius) ** 2,
+        epsilon=accuracy.epsilon or accuracy.relative_epsilon * mean_cost,
+    )
+
+
+def _mean_cost(points_md: "torch.Tensor", mass_m: Floats, mean_d: "torch.Tensor", square: float) -> float:
+    """Sum of a_i b_j |x_i - y_j|^2 from the mean [d] and the mean square norm of the reference points."""
+    import torch
+
+    target_md, target_mass_m = points_md.double().cpu(), torch.from_numpy(mass_m)
+    target_square = float(target_mass_m @ target_md.square().sum(1))
+    mean_cost = square + target_square - 2 * float(mean_d @ (target_mass_m @ target_md))
+    if mean_cost <= 1e-12 * (square + target_square):
+        raise BadShapeError("target", "the one point that the reference is", "points at some distance")
+    return mean_cost
+
+
+def _spread_sample(mass_n: Floats, size: int, seed: int) -> npt.NDArray[np.int64]:
+    """Sorted rows with mass: one drawn from each of `size` equal stretches, so every shard has its share."""
+    (present_n,) = np.nonzero(mass_n)
+    if len(mass_n) <= size:
+        return np.arange(len(mass_n))
+    if len(present_n) <= size:
+        return present_n
+    within = np.random.default_rng(seed).random(size)
+    position_n = ((np.arange(size) + within) * (len(present_n) / size)).astype(np.int64)
+    return present_n[np.minimum(position_n, len(present_n) - 1)]
+
+
+def _warn(relative_epsilon: float, target_count: int) -> None:
+    if relative_epsilon > LARGE_EPSILON * (1 + 1e-6):
+        text = f"epsilon is {relative_epsilon:.3g} of the mean cost; above {LARGE_EPSILON} scores blur"
+        warnings.warn(text, LargeEpsilon, stacklevel=4)
+    if target_count < FEW_TARGET_POINTS:
+        text = f"{target_count} target points; under {FEW_TARGET_POINTS} the choice depends on the draw"
+        warnings.warn(text, FewTargetPoints, stacklevel=4)
+
+
+def explicit_center(center: Any) -> bool:
+    """Whether `center` is a vector rather than a yes or no."""
+    return not (center is None or isinstance(center, bool | np.bool_))

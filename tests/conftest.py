@@ -1,0 +1,43 @@
+"""What every test runs under: few threads, no network, no telemetry, no setting of the person who runs it."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+CORES = os.cpu_count() or 1
+
+# Read by numpy, torch, polars and the tokenizers when they are imported, and inherited by every process
+# that a test starts. Workers of pytest-xdist share the cores, so each computes on one.
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else str(min(CORES, 4)))
+os.environ.setdefault("POLARS_MAX_THREADS", "2")
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
+os.environ["DO_NOT_TRACK"] = "true"
+
+# A test that needs one of these sets it; what the shell holds must not decide where tests write.
+for name in ("TAMIS_HOME", "TAMIS_PROJECT", "TAMIS_PLATFORM", "DAGSTER_HOME", "MLFLOW_TRACKING_URI"):
+    os.environ.pop(name, None)
+
+settings.register_profile("developing", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("developing"), derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "developing")
+
+
+@pytest.fixture(scope="session")
+def bench_data() -> Path:
+    """Folder of the benchmark data; skips where it is absent, and fails where it was named and is absent."""
+    named = os.environ.get("TAMIS_BENCH_DATA")
+    folder = Path(named) if named else CHECKOUT.parent / "shared" / "data"
+    if folder.is_dir():
+        return folder
+    if named:
+        pytest.fail(f"TAMIS_BENCH_DATA = {named} is no folder")
+    pytest.skip(
+        "benchmark data is absent: put it into ../shared/data, or name its folder in TAMIS_BENCH_DATA"
+    )

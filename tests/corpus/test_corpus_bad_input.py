@@ -1,0 +1,243 @@
+"""Bad input is named by row and reason, and nothing valid beside it is lost."""
+
+import gzip
+import tracemalloc
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shard_files import PACK, ROWS, WRITERS, corpus, faults, read, texts, written
+
+from tamis.corpus import Reason, Shard, ShardGoneError, read_shard
+from tamis.corpus.records import QUARANTINE_SCHEMA
+
+BAD_LINES = {
+    b'{"text": "caf\xe9"}': Reason.WRONG_ENCODING,
+    b'{"text": "half': Reason.MALFORMED_ROW,
+    b"[1, 2]": Reason.MALFORMED_ROW,
+    b"[" * 100_000: Reason.MALFORMED_ROW,
+    b'{"text": ' + b"9" * 5_000 + b"}": Reason.MALFORMED_ROW,
+    b'{"body": "x"}': Reason.MISSING_TEXT_COLUMN,
+    b'{"text": " \\n\\u00a0"}': Reason.EMPTY_TEXT,
+    b'{"text": null}': Reason.EMPTY_TEXT,
+    b'{"text": 5}': Reason.NON_TEXT,
+    b'{"text": "' + b"x" * 200_000 + b'"}': Reason.GIANT_ROW,
+}
+
+
+@given(st.lists(st.sampled_from([*BAD_LINES, b'{"text": "good"}', b"", b'{"text": "\\ud800"}']), max_size=12))
+@settings(deadline=None, max_examples=25)
+def test_bad_lines_cost_only_themselves(tmp_path_factory, lines):
+    lines = [b'{"text": "first"}', *lines]
+    path = written(tmp_path_factory.mktemp("bad"), "a.jsonl", b"\n".join(lines))
+    batch = read(path, maximum_row_bytes=150_000)
+    assert faults(batch) == [(row, BAD_LINES[line]) for row, line in enumerate(lines) if line in BAD_LINES]
+    assert batch.documents["row"].to_list() == [
+        row for row, line in enumerate(lines) if line and line not in BAD_LINES
+    ]
+    assert dict(batch.quarantine.schema) == QUARANTINE_SCHEMA
+    assert all(len(entry) <= 200 and entry.isprintable() for entry in batch.quarantine["excerpt"])
+
+
+BAD_ELEMENTS = {
+    '{"text": bad}': Reason.MALFORMED_ROW,
+    '{"text": "x",}': Reason.MALFORMED_ROW,
+    "5": Reason.MALFORMED_ROW,
+    '{"body": "x"}': Reason.MISSING_TEXT_COLUMN,
+    '{"text": "caf\udce9"}': Reason.WRONG_ENCODING,
+    '{"text": "' + "x" * 2_000_000 + '"}': Reason.GIANT_ROW,
+}
+
+
+@given(st.lists(st.sampled_from([*BAD_ELEMENTS, '{"text": "good"}', '"a string"']), max_size=8))
+@settings(deadline=None, max_examples=25)
+def test_bad_elements_of_an_array_cost_only_themselves(tmp_path_factory, elements):
+    elements = ['{"text": "first"}', *elements]
+    # Reading goes on at the next object, so a broken element is followed by one.
+    spaced = [part for element in elements for part in (element, '{"text": "between"}')]
+    data = f"[{', '.join(spaced)}]".encode("utf-8", "surrogateescape")
+    batch = read(written(tmp_path_factory.mktemp("bad"), "a.json", data), maximum_row_bytes=150_000)
+    assert faults(batch) == [
+        (row, BAD_ELEMENTS[part]) for row, part in enumerate(spaced) if part in BAD_ELEMENTS
+    ]
+    assert batch.documents["row"].to_list() == [
+        row for row, part in enumerate(spaced) if part not in BAD_ELEMENTS
+    ]
+
+
+def test_bad_rows_of_csv_cost_only_themselves(tmp_path):
+    lines = [
+        b"id,text,note",
+        b"0,good,x",
+        b'1,"a stray quote,x',
+        b"2,good,x",
+        b'3,"a good ""quoted"" one',
+        b'over two lines",x',
+        b"4,caf\xe9,x",
+        b"5,two,many,fields",
+        b"6",
+        b"7,good,,,",
+        b"8,short",
+        b"9, ,x",
+        b"",
+        b'10,"closed" badly,x',
+        b"11," + b"x" * 5_000 + b",x",
+        b"12,good,x",
+        b'13,"open to the end',
+        b"14,good,x",
+    ]
+    batch = read(written(tmp_path, "a.csv", b"\n".join(lines)), maximum_row_bytes=1_000)
+    assert texts(batch) == [
+        "good",
+        "good",
+        'a good "quoted" one\nover two lines',
+        "good",
+        "short",
+        "good",
+        "good",
+    ]
+    assert faults(batch) == [
+        (1, "malformed_row"),
+        (4, "wrong_encoding"),
+        (5, "malformed_row"),
+        (6, "malformed_row"),
+        (9, "empty_text"),
+        (10, "malformed_row"),
+        (11, "giant_row"),
+        (13, "malformed_row"),
+    ]
+    assert batch.quarantine["excerpt"][0] == '1,"a stray quote,x'
+
+
+@pytest.mark.parametrize("extension", WRITERS)
+def test_missing_text_column_names_those_found(tmp_path, extension):
+    batch = read(written(tmp_path, f"a{extension}", WRITERS[extension](ROWS)), text_column="content")
+    assert faults(batch) == [(-1, "missing_text_column")]
+    assert "'content'" in batch.quarantine["detail"][0]
+    assert "text, url" in batch.quarantine["detail"][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("a.jsonl", b"", Reason.EMPTY_FILE),
+        ("a.txt", b"", Reason.EMPTY_FILE),
+        ("a.parquet", b"", Reason.EMPTY_FILE),
+        ("a.csv.gz", b"", Reason.EMPTY_FILE),
+        ("a.json.zst", zstandard.compress(b""), Reason.EMPTY_FILE),
+        ("a.txt.gz", b"not gzip", Reason.BROKEN_COMPRESSION),
+        ("a.csv.zst", b"not zstd at all", Reason.BROKEN_COMPRESSION),
+        ("a.txt.gz", gzip.compress(b"x" * 1000)[:-4], Reason.BROKEN_COMPRESSION),
+        ("a.txt", b"caf\xe9", Reason.WRONG_ENCODING),
+        ("a.jsonl", '{"text": "x"}'.encode("utf-16"), Reason.WRONG_ENCODING),
+        ("a.txt", b"x" * 2_000, Reason.GIANT_ROW),
+        ("a.pdf", b"%PDF", Reason.UNSUPPORTED_FORMAT),
+        ("README", b"x", Reason.UNSUPPORTED_FORMAT),
+        ("a.parquet", b"PAR1 but not really PAR1", Reason.MALFORMED_FILE),
+        ("a.parquet", b"x", Reason.MALFORMED_FILE),
+        ("a.parquet.gz", b"x", Reason.UNSUPPORTED_FORMAT),
+    ],
+)
+def test_unusable_files_are_one_defect(tmp_path, name, data, reason):
+    batch = read(written(tmp_path, name, data), maximum_row_bytes=1_000)
+    assert faults(batch) == [(-1, reason)]
+    assert batch.quarantine["detail"][0]
+    assert texts(batch) == []
+
+
+def test_unsupported_format_lists_the_valid_ones(tmp_path):
+    detail = read(written(tmp_path, "a.pdf", b"x")).quarantine["detail"][0]
+    assert all(extension in detail for extension in [".jsonl", ".txt", ".csv", ".parquet", ".gz", ".zst"])
+
+
+@pytest.mark.parametrize("extension", [".jsonl", ".json", ".csv", ".tsv"])
+@pytest.mark.parametrize("compression", [".gz", ".zst"])
+def test_rows_before_a_truncation_are_kept(tmp_path, extension, compression):
+    rows = [{"text": f"row {number} " + "y" * 20} for number in range(40_000)]
+    data = PACK[compression](WRITERS[extension](rows))
+    batch = read(written(tmp_path, f"a{extension}{compression}", data[: len(data) * 3 // 4]))
+    kept = len(batch.documents)
+    assert texts(batch) == [row["text"] for row in rows[:kept]]
+    assert kept > 15_000
+    assert faults(batch) == [(kept, "broken_compression")]
+
+
+def test_a_whole_last_row_before_a_break_is_kept(tmp_path):
+    data = gzip.compress(b'{"text": "one"}\n{"text": "two"}')
+    batch = read(written(tmp_path, "a.jsonl.gz", data[:-8]))
+    assert texts(batch) == ["one", "two"]
+    assert faults(batch) == [(2, "broken_compression")]
+
+
+def test_a_quoted_record_cut_by_a_break_is_not_taken_apart(tmp_path):
+    data = gzip.compress(b'text\n"whole"\n"cut\nhere\nand')
+    batch = read(written(tmp_path, "a.csv.gz", data[:-8]))
+    assert texts(batch) == ["whole"]
+    assert faults(batch) == [(1, "broken_compression")]
+
+
+def test_parquet_with_a_corrupt_row_group_keeps_the_others(tmp_path):
+    path = tmp_path / "a.parquet"
+    table = pa.table({"text": [f"row {number}" for number in range(300)], "vector": [[0.5]] * 300})
+    pq.write_table(table, path, row_group_size=100, compression="zstd", use_dictionary=False)
+    column = pq.ParquetFile(path).metadata.row_group(1).column(0)
+    data = bytearray(path.read_bytes())
+    start = column.data_page_offset
+    data[start : start + column.total_compressed_size] = bytes(column.total_compressed_size)
+    path.write_bytes(bytes(data))
+    batch = read(path)
+    assert batch.documents["row"].to_list() == [*range(100), *range(200, 300)]
+    assert faults(batch) == [(100, "malformed_row")]
+    assert "rows 100 to 199" in batch.quarantine["detail"][0]
+    assert batch.documents["metadata"][0] == "{}"
+
+
+def test_parquet_types_of_text(tmp_path):
+    latin = pa.array([b"good", b"caf\xe9", None, b""], pa.binary()).view(pa.string())
+    for name, column in (
+        ("plain", latin),
+        ("large", latin.cast(pa.binary()).cast(pa.large_binary()).view(pa.large_string())),
+    ):
+        pq.write_table(pa.table({"text": column, "other": latin}), tmp_path / f"{name}.parquet")
+        batch = read(tmp_path / f"{name}.parquet")
+        assert texts(batch) == ["good"]
+        assert faults(batch) == [(1, "wrong_encoding"), (2, "empty_text"), (3, "empty_text")]
+    pq.write_table(pa.table({"text": pa.array(["a", "b", "a"]).dictionary_encode()}), tmp_path / "d.parquet")
+    assert texts(read(tmp_path / "d.parquet")) == ["a", "b", "a"]
+    pq.write_table(pa.table({"text": [1, 2]}), tmp_path / "n.parquet")
+    assert faults(read(tmp_path / "n.parquet")) == [(0, "non_text"), (1, "non_text")]
+
+
+@pytest.mark.parametrize("extension", [".jsonl", ".csv", ".json", ".txt"])
+def test_giant_rows_are_skipped_in_bounded_memory(tmp_path, extension):
+    rows = [{"text": "first"}, {"text": "x" * 50_000_000}, {"text": "last"}]
+    data = rows[1]["text"].encode() if extension == ".txt" else WRITERS[extension](rows)
+    path = written(tmp_path, f"a{extension}", data)
+    del data, rows
+    tracemalloc.start()
+    batch = read(path, maximum_row_bytes=1_000_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16_000_000
+    assert faults(batch) == [(-1 if extension == ".txt" else 1, "giant_row")]
+    assert texts(batch) == ([] if extension == ".txt" else ["first", "last"])
+
+
+def test_control_characters_stay_in_the_text_and_leave_the_excerpt(tmp_path):
+    batch = read(written(tmp_path, "a.jsonl", b'{"text": "a\\u0000b"}\n{"te\x00xt\x1b'))
+    assert texts(batch) == ["a\x00b"]
+    assert batch.quarantine["excerpt"][0] == '{"te xt'
+
+
+def test_a_missing_file_raises_at_once(tmp_path):
+    shard = Shard(corpus="web", name="a.txt", key="web__a.txt", kind="file", path=tmp_path / "a.txt")
+    with pytest.raises(ShardGoneError, match=r"web__a\.txt"):
+        read_shard(shard, corpus())
+
+
+def test_a_folder_in_place_of_the_file_is_a_defect(tmp_path):
+    (tmp_path / "a.txt").mkdir()
+    assert faults(read(tmp_path / "a.txt")) == [(-1, "unreadable")]

@@ -1,0 +1,111 @@
+"""Listings are complete, sorted and safe, or they raise."""
+
+import os
+import sys
+
+import pytest
+
+from tamis.config import CorpusSection
+from tamis.corpus import ListingError, list_shards
+from tamis.corpus.listing import package_path
+from tamis.errors import MissingPackageError
+
+
+def corpus(**values):
+    return CorpusSection(name="web", kind="files", path="data", **values)
+
+
+def names(root, **values):
+    return [shard.name for shard in list_shards(corpus(**values), root)]
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name in ("a.jsonl", "b.txt", "sub/c.jsonl.gz", "sub/deep/d.csv", "sub/.hidden", ".git/config"):
+        path = tmp_path / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    for name in ("x.tmp", "y.part", "~z.txt", "z.txt~", "w.crdownload"):
+        (tmp_path / "data" / name).write_text("x")
+    return tmp_path
+
+
+def test_hidden_and_temporary_files_are_no_shards(root):
+    shards = list_shards(corpus(), root)
+    assert sorted(shard.name for shard in shards) == ["a.jsonl", "b.txt", "sub/c.jsonl.gz", "sub/deep/d.csv"]
+    assert [shard.key for shard in shards] == sorted(shard.key for shard in shards)
+    assert all(shard.path.is_file() and shard.kind == "file" for shard in shards)
+
+
+@pytest.mark.parametrize(
+    ("include", "expected"),
+    [
+        (("*.jsonl",), ["a.jsonl"]),
+        (("**/*.jsonl*",), ["a.jsonl", "sub/c.jsonl.gz"]),
+        (("sub/**/*",), ["sub/c.jsonl.gz", "sub/deep/d.csv"]),
+        (("sub/**",), ["sub/c.jsonl.gz", "sub/deep/d.csv"]),
+        (("sub/*/[a-d].csv", "?.txt"), ["b.txt", "sub/deep/d.csv"]),
+        (("[!ab].*",), []),
+    ],
+)
+def test_include_patterns(root, include, expected):
+    assert sorted(names(root, include=include)) == expected
+
+
+def test_missing_folder_raises(tmp_path):
+    with pytest.raises(ListingError, match="No such file") as caught:
+        list_shards(corpus(), tmp_path)
+    assert caught.value.path == tmp_path / "data"
+
+
+def test_folder_that_is_no_folder_raises(tmp_path):
+    os.mkfifo(tmp_path / "data")
+    with pytest.raises(ListingError, match="Not a directory"):
+        list_shards(corpus(), tmp_path)
+
+
+def test_single_file_is_one_shard(tmp_path):
+    (tmp_path / "data").write_text("x")
+    assert names(tmp_path) == ["data"]
+
+
+def test_loops_of_links_end(root):
+    (root / "data/sub/up").symlink_to(root / "data", target_is_directory=True)
+    (root / "data/dangling").symlink_to(root / "nowhere")
+    (root / "elsewhere").mkdir()
+    (root / "elsewhere/e.txt").write_text("x")
+    (root / "data/link").symlink_to(root / "elsewhere", target_is_directory=True)
+    assert sorted(names(root)) == ["a.jsonl", "b.txt", "link/e.txt", "sub/c.jsonl.gz", "sub/deep/d.csv"]
+
+
+def test_names_that_are_not_utf8_can_be_printed(root):
+    path = os.fsencode(root / "data") + b"/caf\xe9.txt"
+    with open(path, "w") as file:
+        file.write("x")
+    shard = next(shard for shard in list_shards(corpus(), root) if "caf" in shard.name)
+    assert shard.name == "caf\\xe9.txt"
+    assert shard.path.read_text() == "x"
+
+
+def test_packages_are_found_without_importing_them(tmp_path, monkeypatch):
+    package = tmp_path / "bomb"
+    (package / "inner").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    (package / "inner/__init__.py").write_text("raise RuntimeError('imported')")
+    (tmp_path / "alone.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    section = CorpusSection(name="docs", kind="python-docs", packages=("bomb", "alone", "bomb.inner"))
+    found = {shard.key: shard.path for shard in list_shards(section, tmp_path)}
+    assert found == {
+        "docs__alone": tmp_path / "alone.py",
+        "docs__bomb": package,
+        "docs__bomb.inner": package / "inner",
+    }
+    assert "bomb" not in sys.modules
+
+
+@pytest.mark.parametrize("name", ["no_such_package", "json.no_such_module", "sys"])
+def test_missing_package_is_named(name):
+    with pytest.raises(MissingPackageError) as caught:
+        package_path(name, "corpus 'docs'")
+    assert caught.value.package == name

@@ -1,0 +1,142 @@
+"""Targets: distinct examples, and a split that nothing leaks through."""
+
+from itertools import pairwise
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tamis.config import TargetSection
+from tamis.corpus import (
+    ListingError,
+    TooFewExamplesError,
+    document_id,
+    fingerprint_target,
+    read_target,
+    split_target,
+)
+
+
+def files_target(**values):
+    return TargetSection(name="goal", kind="files", path="goal", **values)
+
+
+def test_examples_of_files_are_distinct_and_ordered(tmp_path):
+    folder = tmp_path / "goal"
+    folder.mkdir()
+    (folder / "b.jsonl").write_text('{"text": "one"}\n{"text": "two"}\nbroken\n')
+    (folder / "a.txt").write_text("two\n")
+    examples, quarantine = read_target(files_target(), tmp_path)
+    assert examples["doc_id"].to_list() == sorted(map(document_id, ["one", "two"]))
+    assert examples.filter(text="two")["source"].item() == "a.txt"
+    assert quarantine.select("shard", "row").rows() == [("goal__b.jsonl", 2)]
+
+
+def test_a_single_file_is_a_target(tmp_path):
+    (tmp_path / "goal").mkdir()
+    (tmp_path / "goal/a.csv").write_text("text\nx\n")
+    target = TargetSection(name="goal", kind="files", path="goal/a.csv")
+    assert read_target(target, tmp_path)[0]["text"].to_list() == ["x"]
+
+
+def test_a_missing_target_raises(tmp_path):
+    with pytest.raises(ListingError):
+        read_target(files_target(), tmp_path)
+
+
+def docs_target(module):
+    return TargetSection(
+        name="goal", kind="python-docs", packages=("email",), module=module, minimum_characters=30
+    )
+
+
+def test_a_module_means_itself_and_those_below(tmp_path):
+    whole, _ = read_target(docs_target(None), tmp_path)
+    part, _ = read_target(docs_target("email.mime"), tmp_path)
+    modules = set(part["source"].str.split(":").list.first())
+    assert modules
+    assert all(module == "email.mime" or module.startswith("email.mime.") for module in modules)
+    expected = whole.filter(pl.col("source").str.starts_with("email.mime."))
+    assert part["doc_id"].to_list() == expected["doc_id"].to_list()
+    one, _ = read_target(docs_target("email.message"), tmp_path)
+    assert set(one["source"].str.split(":").list.first()) == {"email.message"}
+
+
+def test_fingerprint_follows_the_files(tmp_path):
+    (tmp_path / "goal").mkdir()
+    (tmp_path / "goal/a.txt").write_text("one")
+    before = fingerprint_target(files_target(), tmp_path)
+    assert fingerprint_target(files_target(), tmp_path) == before
+    (tmp_path / "goal/a.txt").write_text("two")
+    changed = fingerprint_target(files_target(), tmp_path)
+    (tmp_path / "goal/b.txt").write_text("one")
+    assert len({before, changed, fingerprint_target(files_target(), tmp_path)}) == 3
+    assert fingerprint_target(docs_target("email.mime"), tmp_path) != fingerprint_target(
+        docs_target("email.message"), tmp_path
+    )
+
+
+def made(count):
+    return pl.DataFrame({"doc_id": [document_id(str(number)) for number in range(count)], "text": "x"})
+
+
+def side(split, name):
+    return set(split.filter(split=name)["doc_id"])
+
+
+@given(
+    st.lists(st.integers(0, 12), min_size=20, max_size=40),
+    st.integers(1, 6),
+    st.integers(1, 6),
+    st.integers(0, 5),
+    st.randoms(),
+)
+@settings(deadline=None, max_examples=25)
+def test_whole_groups_go_to_one_side_in_any_order(labels, train, held_out, seed, random):
+    examples = made(len(labels))
+    groups = examples.select("doc_id").with_columns(group=pl.Series([f"g{label}" for label in labels]))
+    try:
+        split = split_target(examples, groups, train, held_out, seed)
+    except TooFewExamplesError as error:
+        split, available = None, error.available
+    if split is None:
+        assert available == len(labels)
+        assert len(labels) - held_out - max(map(labels.count, labels)) < train
+        return
+    assert split["split"].value_counts().sort("split").rows()[:2] == [
+        ("held_out", held_out),
+        ("train", train),
+    ]
+    group_of = dict(groups.iter_rows())
+    held, trained = side(split, "held_out"), side(split, "train")
+    assert not {group_of[doc_id] for doc_id in held} & {group_of[doc_id] for doc_id in trained}
+    assert split["doc_id"].to_list() == sorted(examples["doc_id"])
+    shuffled = examples.sample(fraction=1.0, shuffle=True, seed=random.randrange(1_000))
+    assert split_target(shuffled, groups.reverse(), train, held_out, seed).equals(split)
+
+
+def test_smaller_training_parts_are_nested_and_held_out_stays():
+    examples = made(60)
+    groups = examples.select("doc_id", group=pl.col("doc_id").str.head(1))
+    sizes = [split_target(examples, groups, train, 10, 3) for train in (1, 5, 20, 30)]
+    assert len({frozenset(side(split, "held_out")) for split in sizes}) == 1
+    for smaller, larger in pairwise(sizes):
+        assert side(smaller, "train") < side(larger, "train")
+
+
+def test_seeds_give_different_splits_and_groups_are_optional():
+    examples = made(50)
+    one, other = (split_target(examples, None, 20, 10, seed) for seed in (0, 1))
+    assert side(one, "held_out") != side(other, "held_out")
+    alone = split_target(examples, examples.select("doc_id", group="doc_id").head(7), 20, 10, 0)
+    assert alone.equals(one)
+
+
+def test_too_few_examples_says_how_many_there_are():
+    with pytest.raises(TooFewExamplesError, match=r"need 31 distinct examples; there are 30") as caught:
+        split_target(made(30), None, 21, 10, 0)
+    assert (caught.value.available, caught.value.train, caught.value.held_out) == (30, 21, 10)
+    same = made(30).select("doc_id", group=pl.lit("g"))
+    with pytest.raises(TooFewExamplesError, match="0 are left for training"):
+        split_target(made(30), same, 5, 5, 0)

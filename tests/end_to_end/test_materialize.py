@@ -1,0 +1,241 @@
+"""The command on a small project: from nothing, unchanged, with changed and bad files, after a kill."""
+
+import gzip
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import SETTINGS, make_project, sentences, write_jsonl
+
+from tamis.store.tables import Store
+
+EXPLANATION_KEYS = {"doc_id", "occurrences", "scores", "decisions", "checkpoints"}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, encoder_cache):
+    """A small project that was materialized once."""
+    project = make_project(tmp_path_factory.mktemp("built") / "project", encoder_cache)
+    project.tamis("materialize")
+    return project
+
+
+@pytest.fixture
+def project(built, tmp_path):
+    """A copy of it: a home can be copied, and the files keep their times."""
+    shutil.copytree(built.root, tmp_path / "copy")
+    return type(built)(tmp_path / "copy")
+
+
+def store_of(project) -> Store:
+    return Store(project.home / "lance")
+
+
+def versions(project) -> dict:
+    frame = store_of(project).read("heads", ["asset", "partition", "data_version"])
+    return {(asset, partition): version for asset, partition, version in frame.iter_rows()}
+
+
+def state(project) -> tuple:
+    """Everything that a run which does nothing must leave as it is."""
+    store = store_of(project)
+    tables = {name: store.version(name) for name in store.names()}
+    manifests = sorted(path.name for path in (project.home / "manifests").rglob("*") if path.is_file())
+    runs = len(list((project.home / "dagster").rglob("*.db")))
+    return versions(project), tables, manifests, runs
+
+
+def test_everything_is_made_and_a_second_time_nothing(built):
+    before = state(built)
+    done = built.tamis("materialize")
+    assert "everything is current" in done.stderr
+    assert state(built) == before
+    made = {asset for asset, _partition in before[0]}
+    assert {"documents", "transport_scores", "selected_subset", "decisions", "mart_reasons"} <= made
+    assert built.json("plan") == []
+    status = built.json("status")
+    assert status["documents"] == 180
+    assert status["quarantine"] == status["failed_checks"] == status["due"] == []
+
+
+def test_a_copied_home_is_current_and_green(project):
+    assert "everything is current" in project.tamis("materialize").stderr
+    assert project.json("audit")["status"] == "green"
+
+
+def test_the_selection_follows_the_target_and_every_document_has_a_reason(built):
+    decisions = store_of(built).read("decisions")
+    assert decisions.group_by("selection").len()["len"].to_list() == [180, 180]
+    assert decisions["reason"].null_count() == 0
+    chosen = store_of(built).read("selected_subset", ["doc_id"], "selection = 'near-algebra'")
+    shards = store_of(built).read("occurrences", ["doc_id", "shard"]).join(chosen, on="doc_id", how="semi")
+    assert len(chosen) == 20
+    assert (shards["shard"].str.contains("algebra")).mean() >= 0.9
+
+
+def test_explain_names_scores_reasons_and_origin(built):
+    chosen = store_of(built).read("selected_subset", ["doc_id"], "selection = 'near-algebra'")["doc_id"][0]
+    found = built.json("explain", chosen[:12])
+    assert set(found) == EXPLANATION_KEYS
+    assert found["doc_id"] == chosen
+    assert {"shard", "row", "source"} == set(found["occurrences"][0])
+    assert all(0 <= score["percentile"] <= 100 for score in found["scores"])
+    reasons = {row["selection"]: row["verdict"] for row in found["decisions"]}
+    assert reasons["near-algebra"] == "selected"
+    assert "32 hexadecimal digits" in built.tamis("explain", "nonsense", code=2).stderr
+
+
+def test_export_writes_the_chosen_documents(project):
+    import polars as pl
+
+    project.tamis("export", "near-algebra", "--format", "jsonl")
+    rows = pl.read_ndjson(project.home / "exports" / "near-algebra.jsonl")
+    assert len(rows) == 20
+    assert rows["rank"].to_list() == list(range(1, 21))
+    assert "near-algebra" in project.tamis("export", "nothing", code=2).stderr
+
+
+def test_a_changed_file_changes_what_depends_on_it_and_taking_it_back_undoes_it(project):
+    before = versions(project)
+    original = (project.root / "landing" / "cooking.jsonl").read_text()
+    write_jsonl(project.root / "landing" / "cooking.jsonl", sentences("algebra", 60, 9))
+    project.tamis("materialize")
+    after = versions(project)
+    changed = {key for key in before if after.get(key) != before[key]}
+    assert ("documents", "landing__cooking.jsonl") in changed
+    assert ("selected_subset", "near-algebra") in changed
+    assert ("documents", "landing__sailing.jsonl") not in changed
+    assert store_of(project).count("documents") == store_of(project).count("embeddings_static") == 180
+    (project.root / "landing" / "cooking.jsonl").write_text(original)
+    project.tamis("materialize")
+    assert versions(project) == before
+
+
+def test_an_added_and_removed_shard_leaves_nothing_behind(project):
+    before = versions(project)
+    write_jsonl(project.root / "landing" / "new.jsonl", sentences("algebra", 30, 5))
+    project.tamis("materialize")
+    assert store_of(project).count("documents") == 210
+    (project.root / "landing" / "new.jsonl").unlink()
+    project.tamis("materialize")
+    assert versions(project) == before
+    for table in ("documents", "embeddings_static", "scores_density", "transport_algebra"):
+        assert store_of(project).count(table) == 180
+
+
+def test_bad_input_goes_to_quarantine_and_loses_nothing_beside_it(project):
+    landing = project.root / "landing"
+    good = sentences("sailing", 5, 11)
+    whole = gzip.compress("".join(json.dumps({"text": text}) + "\n" for text in good * 40).encode())
+    (landing / "broken.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    (landing / "latin.jsonl").write_bytes(
+        json.dumps({"text": good[0]}).encode()
+        + b'\n{"text": "caf\xe9 noir"}\n'
+        + json.dumps({"text": good[1]}).encode()
+    )
+    (landing / "columns.csv").write_text("body,other\nhello,1\n")
+    (landing / "empty.jsonl").write_text("")
+    with (landing / "giant.jsonl").open("w") as stream:
+        stream.write(json.dumps({"text": good[2]}) + "\n")
+        stream.write('{"text": "' + "x" * 50_000_000 + '"}\n')
+        stream.write(json.dumps({"text": good[3]}) + "\n")
+    done = project.tamis("materialize", code=1)
+    assert "quarantine" in done.stderr
+    found = {(row["shard"], row["reason"]) for row in project.json("status", code=1)["quarantine"]}
+    reasons = {shard.removeprefix("landing__").split(".")[0]: reason for shard, reason in found}
+    assert reasons == {
+        "broken": "broken_compression",
+        "latin": "wrong_encoding",
+        "columns": "missing_text_column",
+        "empty": "empty_file",
+        "giant": "giant_row",
+    }
+    store = store_of(project)
+    assert store.count("occurrences", "shard LIKE '%giant%'") == 2
+    assert store.count("occurrences", "shard LIKE '%latin%'") == 2
+    for name in ("broken.jsonl.gz", "latin.jsonl", "columns.csv", "empty.jsonl", "giant.jsonl"):
+        (landing / name).unlink()
+    project.tamis("materialize")
+    assert project.json("status")["quarantine"] == []
+
+
+def test_a_file_that_is_still_being_written_waits(project):
+    import threading
+
+    growing = project.root / "landing" / "growing.jsonl"
+    stop = threading.Event()
+
+    def write():
+        while not stop.wait(0.2):
+            with growing.open("a") as stream:
+                stream.write(json.dumps({"text": sentences("sailing", 1, int(time.time() * 1e6))[0]}) + "\n")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        time.sleep(0.5)
+        project.tamis("materialize", code=1)
+        quarantine = project.json("status", code=1)["quarantine"]
+        assert [row["reason"] for row in quarantine] == ["still_being_written"]
+    finally:
+        stop.set()
+        writer.join()
+    time.sleep(1.5)
+    project.tamis("materialize")
+    assert project.json("status")["quarantine"] == []
+    assert store_of(project).count("occurrences", "shard LIKE '%growing%'") > 0
+
+
+def test_a_killed_run_is_resumed_to_the_same_versions(project, encoder_cache, tmp_path):
+    expected = versions(project)
+    fresh = make_project(tmp_path / "killed", encoder_cache)
+    shutil.rmtree(fresh.root / "landing")
+    shutil.copytree(project.root / "landing", fresh.root / "landing")
+    shutil.rmtree(fresh.root / "target")
+    shutil.copytree(project.root / "target", fresh.root / "target")
+    for stage in ("embeddings", "transport_scores"):
+        process = subprocess.Popen(
+            fresh.command("materialize"),
+            cwd=fresh.root,
+            env=fresh.environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith(f"{stage}: materializing"):
+                break
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    fresh.tamis("materialize")
+    assert versions(fresh) == expected
+    assert fresh.json("audit")["status"] == "green"
+    ids = store_of(fresh).read("embeddings_static", ["doc_id"])["doc_id"]
+    assert ids.n_unique() == len(ids) == 180
+
+
+def test_the_audit_names_an_altered_row(project):
+    import pyarrow as pa
+
+    store = store_of(project)
+    rows = store.read_arrow("transport_algebra").sort_by("doc_id").slice(0, 1)
+    forged = rows.set_column(2, rows.schema.field(2), pa.array([-9.0]))
+    store.merge("transport_algebra", forged)
+    done = project.tamis("audit", "--json", code=1)
+    found = json.loads(done.stdout)
+    assert found["status"] == "red"
+    assert found["lowest_broken"] == ["transport_scores[algebra]"]
+
+
+def test_wrong_settings_name_the_key(project):
+    text = SETTINGS.replace('sampler = "got-d"', 'sampler = "gotd"')
+    (project.root / "tamis.toml").write_text(text)
+    said = project.tamis("materialize", code=2).stderr
+    assert "sampler" in said
+    assert "gotd" in said
+    assert "got-d-quality" in said

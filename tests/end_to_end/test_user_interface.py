@@ -1,0 +1,143 @@
+"""Dagster's UI on an empty home: a selection is materialized by clicking, a dropped file is selected from."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import polars as pl
+import pytest
+from conftest import sentences, write_jsonl
+
+from tamis.store.tables import Store
+
+pytestmark = pytest.mark.browser
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SCREENSHOTS = os.environ.get("TAMIS_SCREENSHOTS")
+
+
+@pytest.fixture
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine; on Debian or Ubuntu: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.fixture
+def server(small_project):
+    port = free_port()
+    log = (small_project.root / "server.log").open("w")
+    process = subprocess.Popen(
+        small_project.command("ui", "--port", str(port)),
+        cwd=small_project.root,
+        env=small_project.environment,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        wait_for(lambda: answers(port), 120, "the server to answer", small_project.root / "server.log")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+
+
+def answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=2):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def wait_for(condition, seconds: float, what: str, log: Path) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:.0f} s for {what}\n{log.read_text()[-4000:]}")
+        time.sleep(1)
+
+
+def heads(store: Store) -> dict[tuple[str, str], str]:
+    frame = store.read("heads", ["asset", "partition", "data_version"])
+    return {(asset, partition): version for asset, partition, version in frame.iter_rows()}
+
+
+def shoot(page, name: str) -> None:
+    if SCREENSHOTS:
+        page.wait_for_timeout(2500)
+        page.screenshot(path=f"{SCREENSHOTS}/{name}.png")
+
+
+def test_a_click_selects_and_a_dropped_file_is_selected_from(small_project, server, browser):
+    store, log = Store(small_project.home / "lance"), small_project.root / "server.log"
+    made = ("selected_subset", "near-algebra")
+    ready = ("transport_scores", "algebra")
+    wait_for(lambda: ready in heads(store), 240, "the sensors to prepare the scores", log)
+    wait_for(lambda: ("contamination", "algebra") in heads(store), 120, "decontamination", log)
+    assert made not in heads(store)
+
+    page = browser.new_page(viewport={"width": 1600, "height": 1000})
+    page.goto(f"{server}/asset-groups")
+    page.wait_for_load_state("networkidle")
+    shoot(page, "asset_graph")
+    page.goto(f"{server}/assets/selected_subset")
+    page.get_by_role("button", name="Materialize").first.click()
+    dialog = page.get_by_role("dialog")
+    dialog.wait_for()
+    choose_partition(page, dialog, "near-algebra")
+    dialog.get_by_role("button", name="Launch").first.click()
+    wait_for(lambda: made in heads(store), 180, "the selection", log)
+    before = heads(store)[made]
+    page.goto(f"{server}/assets/selected_subset?partition=near-algebra&view=partitions")
+    page.wait_for_load_state("networkidle")
+    shoot(page, "selection")
+
+    better = sentences("algebra", 40, 7)
+    write_jsonl(small_project.root / "landing" / "more.jsonl", better)
+    wait_for(lambda: heads(store)[made] != before, 300, "the reselection", log)
+    chosen = store.read("selected_subset", ["doc_id"], "selection = 'near-algebra'")
+    new = store.read("occurrences", ["doc_id"], "shard LIKE '%more%'")
+    assert len(chosen) == 20
+    assert len(chosen.join(new, on="doc_id", how="semi")) > 0
+    assert store.read("decisions", ["doc_id"], "selection = 'near-algebra'")["doc_id"].n_unique() == 220
+    assert ("selected_subset", "uniform") not in heads(store)
+    assert isinstance(chosen, pl.DataFrame)
+
+
+def choose_partition(page, dialog, key: str) -> None:
+    """Leave only one partition chosen in the launch dialog."""
+    field = dialog.get_by_role("textbox").first
+    field.fill(key)
+    field.press("Tab")
+    page.wait_for_timeout(500)

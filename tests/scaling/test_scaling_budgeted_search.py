@@ -1,0 +1,204 @@
+"""The search: what it may spend, what it remembers, and that a replayed search is the same search."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tamis.scaling import BudgetedSearch
+from tamis.scaling.schedule import counts
+
+SIZES = [100 * 2**i for i in range(8)]
+NAN = float("nan")
+
+
+def losses_of(models, seed=0):
+    """A table of losses: curves that cross, so that small sizes mislead."""
+    rng = np.random.default_rng(seed)
+    table = {}
+    for model in models:
+        slope, level = rng.uniform(0.02, 0.12), rng.uniform(2, 3)
+        for size in SIZES:
+            table[model, size] = float(level * (size / 100) ** -slope * np.exp(0.002 * rng.normal()))
+    return table
+
+
+def run_to_the_end(search, table, stop_after=10**9):
+    """Answer every ask from the table; returns what was told, in order."""
+    told = []
+    while runs := search.ask():
+        for model, size in runs:
+            if len(told) == stop_after:
+                return told
+            told.append((model, size, table[model, size]))
+            search.tell(*told[-1])
+    return told
+
+
+def models_and_costs(m):
+    models = [f"m{i}" for i in range(m)]
+    return models, {model: 1.0 + (i % 3) for i, model in enumerate(models)}
+
+
+@settings(max_examples=20, deadline=None)
+@given(m=st.integers(1, 9), share=st.floats(0.005, 1.5), seed=st.integers(0, 99), failing=st.floats(0, 0.4))
+def test_the_budget_is_never_passed_and_costs_count_once(m, share, seed, failing):
+    models, costs = models_and_costs(m)
+    search = BudgetedSearch(models, SIZES, costs, share, seed)
+    rng, seen, full = np.random.default_rng(seed), set(), sum(costs.values()) * SIZES[-1]
+    assert search.spent_share == 0
+    while runs := search.ask():
+        assert not seen & set(runs)
+        assert len(runs) == len(set(runs))
+        seen |= set(runs)
+        expected = sum(costs[model] * size for model, size in seen) / full
+        assert search.spent_share == pytest.approx(expected)
+        assert search.spent_share <= share * (1 + 1e-6)
+        assert search.ask() == runs
+        assert search.spent_share == pytest.approx(expected)
+        for model, size in runs:
+            search.tell(model, size, NAN if rng.random() < failing else rng.uniform(1, 3))
+    assert search.ask() == []
+
+
+@settings(max_examples=12, deadline=None)
+@given(stop=st.integers(0, 60), share=st.sampled_from([0.1, 0.3, 0.8]), shuffle=st.integers(0, 99))
+def test_replaying_tell_rebuilds_the_state(stop, share, shuffle):
+    models, costs = models_and_costs(6)
+    table = losses_of(models)
+    undisturbed = BudgetedSearch(models, SIZES, costs, share, 5)
+    run_to_the_end(undisturbed, table)
+    first = BudgetedSearch(models, SIZES, costs, share, 5)
+    told = run_to_the_end(first, table, stop)
+    second = BudgetedSearch(models, SIZES, costs, share, 5)
+    for place in np.random.default_rng(shuffle).permutation(len(told)):
+        second.tell(*told[place])
+    assert second.choice == first.choice
+    assert second.ask() == first.ask()
+    assert second.spent_share == pytest.approx(first.spent_share)
+    run_to_the_end(second, table)
+    assert (second.choice, second.spent_share) == (undisturbed.choice, pytest.approx(undisturbed.spent_share))
+
+
+def test_open_runs_are_returned_until_told():
+    models, costs = models_and_costs(3)
+    search = BudgetedSearch(models, SIZES, costs, 0.3)
+    runs = search.ask()
+    search.tell(*runs[0], 2.0)
+    assert search.ask() == runs[1:]
+
+
+def test_a_run_that_was_not_asked_is_charged_and_leaves_less():
+    models, costs = models_and_costs(6)
+    table, search = losses_of(models), BudgetedSearch(models, SIZES, costs, 0.3)
+    search.tell("m2", SIZES[-1], 1.5)
+    full = sum(costs.values()) * SIZES[-1]
+    assert search.spent_share == pytest.approx(costs["m2"] * SIZES[-1] / full)
+    search.tell("m2", SIZES[-1], 1.4)
+    assert search.spent_share == pytest.approx(costs["m2"] * SIZES[-1] / full)
+    run_to_the_end(search, table)
+    assert search.spent_share <= 0.3 * (1 + 1e-6)
+
+
+def test_told_beyond_the_budget_ends_the_search():
+    search = BudgetedSearch(["a", "b"], SIZES, {"a": 1, "b": 1}, 0.3)
+    search.tell("a", SIZES[-1], 1.0)
+    assert search.spent_share == pytest.approx(0.5)
+    assert search.ask() == []
+    assert search.choice == "a"
+
+
+def test_a_crossing_winner_is_found_where_plain_losses_mislead():
+    models = [f"m{i}" for i in range(8)]
+    slopes = {model: 0.02 + 0.012 * i for i, model in enumerate(models)}
+    # The steepest curve starts worst and ends best.
+    table = {
+        (model, size): (2 + 0.08 * i) * (size / 100) ** -slopes[model]
+        for i, model in enumerate(models)
+        for size in SIZES
+    }
+    assert min(models, key=lambda model: table[model, SIZES[0]]) == "m0"
+    assert min(models, key=lambda model: table[model, SIZES[-1]]) == "m7"
+    search = BudgetedSearch(models, SIZES, dict.fromkeys(models, 1.0), 0.3)
+    run_to_the_end(search, table)
+    assert search.choice == "m7"
+
+
+def test_with_the_whole_budget_every_model_runs_in_full():
+    models, costs = models_and_costs(5)
+    table, search = losses_of(models, 3), BudgetedSearch(models, SIZES, costs, 1.0)
+    told = run_to_the_end(search, table)
+    assert {(model, size) for model, size, _loss in told} == {(model, SIZES[-1]) for model in models}
+    assert search.choice == min(models, key=lambda model: table[model, SIZES[-1]])
+    assert search.spent_share == pytest.approx(1.0)
+
+
+def test_a_tiny_budget_tries_the_cheapest_models():
+    costs = {"dear": 10.0, "cheap": 1.0, "middle": 3.0}
+    share = 4.5 * SIZES[0] / (14.0 * SIZES[-1])
+    search = BudgetedSearch(list(costs), SIZES, costs, share)
+    assert search.ask() == [("cheap", SIZES[0]), ("middle", SIZES[0])]
+    assert BudgetedSearch(list(costs), SIZES, costs, 1e-9).ask() == []
+
+
+def test_failed_models_are_not_chosen():
+    models, costs = models_and_costs(4)
+    table = losses_of(models)
+    for model, size in table:
+        if model in ("m0", "m1", "m2"):
+            table[model, size] = NAN
+    search = BudgetedSearch(models, SIZES, costs, 0.6)
+    assert search.choice is None
+    run_to_the_end(search, table)
+    assert search.choice == "m3"
+    all_failed = BudgetedSearch(models, SIZES, costs, 0.6)
+    run_to_the_end(all_failed, dict.fromkeys(table, NAN))
+    assert all_failed.choice is None
+
+
+def test_ties_are_broken_by_the_seed_not_by_the_order():
+    table = {(model, size): 2.0 for model in "abcdef" for size in SIZES}
+    chosen = set()
+    for seed in range(12):
+        picks = set()
+        for models in ("abcdef", "fedcba"):
+            search = BudgetedSearch(list(models), SIZES, dict.fromkeys(models, 1.0), 0.2, seed)
+            run_to_the_end(search, table)
+            picks.add(search.choice)
+        assert len(picks) == 1
+        chosen |= picks
+    assert len(chosen) > 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([], SIZES, {}, 0.1), "models"),
+        ((["a", "a"], SIZES, {"a": 1}, 0.1), "models"),
+        ((["a"], [], {"a": 1}, 0.1), "sizes"),
+        ((["a"], [0, 100], {"a": 1}, 0.1), "sizes"),
+        ((["a"], SIZES, {}, 0.1), r"cost_per_example\['a'\] = 'missing'"),
+        ((["a"], SIZES, {"a": 0}, 0.1), "cost_per_example"),
+        ((["a"], SIZES, {"a": 1}, 0), "budget_share"),
+        ((["a"], SIZES, {"a": 1}, NAN), "budget_share"),
+    ],
+)
+def test_wrong_settings_name_themselves(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        BudgetedSearch(*arguments)
+
+
+def test_wrong_tells_name_themselves():
+    search = BudgetedSearch(["a"], SIZES, {"a": 1}, 0.5)
+    with pytest.raises(ValueError, match="unknown model 'b'"):
+        search.tell("b", 100, 1.0)
+    with pytest.raises(ValueError, match="size = 0"):
+        search.tell("a", 0, 1.0)
+
+
+@given(models=st.integers(2, 60), left=st.integers(1, 10), rounds=st.integers(1, 12))
+def test_thinning_is_monotone_and_ends_where_it_should(models, left, rounds):
+    plan = counts(models, min(left, models), rounds)
+    assert plan == sorted(plan, reverse=True)
+    assert plan[-1] == min(left, models)
+    assert plan[0] <= models

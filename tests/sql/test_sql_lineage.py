@@ -1,0 +1,62 @@
+"""Column lineage through chains of models."""
+
+import pyarrow as pa
+import pytest
+
+from tamis.sql import load_project
+
+CHAIN = {
+    "staging/stg_items.sql": "select id, weight * 2 as twice, colour from {{ source('raw', 'items') }}",
+    "staging/stg_heavy.sql": """
+        with stg_items as (select * from {{ ref('stg_items') }})
+        select id as item, twice + length(colour) as load from stg_items where twice > 1
+    """,
+    "marts/mart_load.sql": """
+        {{ config(materialized='table') }}
+        select item, sum(load) as total, count(*) as n, 'kg' as unit
+        from {{ ref('stg_heavy') }} group by item order by item
+    """,
+    "marts/mart_top.sql": "select max(total) as top, max(n) as n from {{ ref('mart_load') }} order by top",
+}
+
+
+def test_leaves_through_three_models(write_project):
+    project = load_project(write_project(CHAIN))
+    assert project.model("mart_load").column_lineage(project) == {
+        "item": [("items", "id")],
+        "total": [("items", "colour"), ("items", "weight")],
+        "n": [],
+        "unit": [],
+    }
+
+
+def test_lineage_goes_through_stored_models_or_stops_at_them(write_project):
+    project = load_project(write_project(CHAIN))
+    top = project.model("mart_top")
+    assert top.column_lineage(project)["top"] == [("items", "colour"), ("items", "weight")]
+    assert top.column_lineage(project, until="tables") == {
+        "top": [("mart_load", "total")],
+        "n": [("mart_load", "n")],
+    }
+
+
+def test_schemas_extend_what_a_star_means(write_project):
+    project = load_project(write_project({"staging/s.sql": "select * from {{ source('raw', 'items') }}"}))
+    for schema in (["extra"], pa.schema([("extra", pa.int64())])):
+        lineage = project.model("s").column_lineage(project, {"items": schema})
+        assert lineage["extra"] == [("items", "extra")]
+    assert "extra" not in project.model("s").column_lineage(project)
+
+
+@pytest.mark.parametrize(
+    ("model", "column", "leaves"),
+    [
+        ("mart_documents", "shard", {("occurrences", "shard")}),
+        ("mart_documents", "n_bytes", {("documents", "n_bytes")}),
+        ("mart_selection_mix", "selected_bytes", {("decisions", "verdict"), ("documents", "n_bytes")}),
+        ("mart_trials", "improvement", {("trials", c + "_bits_per_byte") for c in ("zero_shot", "held_out")}),
+        ("mart_scores", "target", {("transport_scores", "target")}),
+    ],
+)
+def test_lineage_of_the_platform_models(project, model, column, leaves):
+    assert set(project.model(model).column_lineage(project)[column]) == leaves

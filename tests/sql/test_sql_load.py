@@ -1,0 +1,289 @@
+"""Loading: order, names, hashes, and an error with file and line for everything that can be wrong."""
+
+import itertools
+
+import pytest
+
+from tamis.errors import UnknownNameError
+from tamis.sql import (
+    CycleError,
+    ProjectFileError,
+    SqlSyntaxError,
+    TemplateError,
+    UnknownColumnError,
+    UnknownReferenceError,
+    UnorderedModelError,
+    load_project,
+)
+
+STAGING = "select id, weight, colour from {{ source('raw', 'items') }}\n"
+MART = """
+{{ config(materialized='table') }}
+
+select colour, count(*) as n
+from {{ ref('stg_items') }}
+group by colour
+order by colour
+"""
+TOY = {
+    "staging/stg_items.sql": STAGING,
+    "marts/mart_colours.sql": MART,
+    "tests/light.sql": "select id from {{ ref('stg_items') }} where weight > 9",
+}
+
+
+def test_models_stand_in_dependency_order_with_layer_and_materialization(write_project):
+    files = {**TOY, "staging/a_later.sql": "select id from {{ ref('stg_items') }}"}
+    project = load_project(write_project(files))
+    assert list(project.models) == ["stg_items", "a_later", "mart_colours"]
+    mart = project.model("mart_colours")
+    assert (mart.layer, mart.materialized) == ("marts", "table")
+    assert mart.models == ("stg_items",)
+    assert project.model("stg_items").materialized == "view"
+    assert project.model("stg_items").sources == ("items",)
+    assert [column.name for column in mart.columns] == ["colour", "n"]
+
+
+def test_default_materialization_comes_from_the_project_file(write_project):
+    settings = "name: toy\nmodels:\n  toy:\n    +materialized: table\n"
+    project = load_project(write_project({**TOY, "dbt_project.yml": settings}))
+    assert project.model("stg_items").materialized == "table"
+
+
+def test_unknown_model_name_lists_the_models(write_project):
+    with pytest.raises(UnknownNameError, match="mart_colours, stg_items"):
+        load_project(write_project(TOY)).model("nothing")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "{{ config(materialized = 'table') }}\nSELECT colour,\n       COUNT( * ) AS n\n"
+        "FROM {{ref('stg_items')}}\nGROUP BY colour ORDER BY colour",
+        MART + "-- a remark at the end\n",
+        MART.replace("count(*)", "count(*) /* rows */").replace("\n", "\n\n"),
+        MART.replace("order by colour", "order by colour asc;"),
+        MART.replace("as n", "n"),
+    ],
+)
+def test_code_version_ignores_the_format(write_project, change):
+    before = load_project(write_project(TOY)).model("mart_colours").code_version
+    after = load_project(write_project({**TOY, "marts/mart_colours.sql": change}))
+    assert after.model("mart_colours").code_version == before
+
+
+def test_code_version_follows_the_sql_the_inlined_views_and_the_tests(write_project):
+    yml = "models:\n  - name: mart_colours\n    columns:\n      - name: n\n        data_tests: [not_null]\n"
+    variants = [
+        TOY,
+        {**TOY, "marts/mart_colours.sql": MART.replace("count(*)", "count(id)")},
+        {**TOY, "marts/mart_colours.sql": MART.replace("order by colour", "order by n")},
+        {**TOY, "staging/stg_items.sql": STAGING.strip() + " where weight > 1"},
+        {**TOY, "marts/marts.yml": yml},
+        {**TOY, "marts/marts.yml": yml.replace("[not_null]", "[{not_null: {config: {severity: warn}}}]")},
+    ]
+    versions = [load_project(write_project(files)).model("mart_colours").code_version for files in variants]
+    assert all(a != b for a, b in itertools.combinations(versions, 2))
+
+
+def test_code_version_of_a_mart_does_not_follow_a_stored_parent_or_descriptions(write_project):
+    files = {**TOY, "marts/mart_top.sql": "select n from {{ ref('mart_colours') }} order by n"}
+    first = load_project(write_project(files))
+    yml = "models:\n  - name: mart_top\n    description: The counts.\n"
+    files |= {"staging/stg_items.sql": STAGING.strip() + " where weight > 1", "marts/marts.yml": yml}
+    second = load_project(write_project(files))
+    assert first.model("mart_colours").code_version != second.model("mart_colours").code_version
+    assert first.model("mart_top").code_version == second.model("mart_top").code_version
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "error", "line", "message"),
+    [
+        (
+            "marts/m.sql",
+            "select id\nfrom {{ ref('stg_itmes') }}\norder by id",
+            UnknownReferenceError,
+            2,
+            "did you mean 'stg_items'?); valid: m, mart_colours, stg_items",
+        ),
+        (
+            "marts/m.sql",
+            "select id\n\nfrom {{ source('raw', 'things') }}",
+            UnknownReferenceError,
+            3,
+            "valid: raw.items",
+        ),
+        ("marts/m.sql", "select id,\nfrom\nwhere (", SqlSyntaxError, 3, "near 'where'"),
+        ("marts/m.sql", "select id,\n  'open\nfrom x", SqlSyntaxError, 2, "Missing '"),
+        ("marts/m.sql", "select 1 as a;\nselect 2 as b", SqlSyntaxError, 1, "one SELECT"),
+        ("marts/m.sql", "drop table x", SqlSyntaxError, 1, "one SELECT"),
+        (
+            "marts/m.sql",
+            "{{ config(\n  materialized='table'\n) }}\nselect\n  id,\n  wieght\nfrom {{ ref('stg_items') }}",
+            UnknownColumnError,
+            6,
+            "did you mean 'weight'?",
+        ),
+        (
+            "marts/m.sql",
+            "select i.id,\n i.size\nfrom {{ ref('stg_items') }} as i",
+            UnknownColumnError,
+            2,
+            "valid: colour, id, weight",
+        ),
+        ("marts/m.sql", "select id from {{ ref('stg_items') }}\n", UnorderedModelError, 1, "ORDER BY"),
+        (
+            "marts/m.sql",
+            "select id from {{ ref('stg_items') }}\norder by weight",
+            UnorderedModelError,
+            2,
+            "ORDER BY weight must name",
+        ),
+        ("marts/m.sql", "select id\nfrom items\norder by id", ProjectFileError, 2, "use ref()"),
+        (
+            "marts/m.sql",
+            "select id, weight as id\nfrom {{ ref('stg_items') }}\norder by id",
+            ProjectFileError,
+            1,
+            "stand twice: id",
+        ),
+        ("marts/m.sql", "select 1 as a\nfrom {{ var('x') }}", TemplateError, 2, "unknown name 'var'"),
+        ("marts/m.sql", "select 1 as a\n{% if %}", TemplateError, 2, "Expected an expression"),
+        (
+            "marts/m.sql",
+            "select 1 as a\n{{ config(colour='red') }}",
+            TemplateError,
+            2,
+            "unknown config key 'colour'",
+        ),
+        ("marts/m.sql", "{{ config(materialized='cube') }} select 1 as a", TemplateError, 1, "view, table"),
+        ("marts/m.sql", "select 1 as a\nfrom {{ ref() }}", TemplateError, 2, "missing 1 required"),
+        ("marts/stg_items.sql", "select 1 as a", ProjectFileError, 1, "is taken"),
+        ("staging/items.sql", "select 1 as a", ProjectFileError, 1, "is taken"),
+        ("tests/t.sql", "select 1 as a", ProjectFileError, 1, "needs ref()"),
+        ("tests/more/light.sql", "select id from {{ ref('stg_items') }}", ProjectFileError, 1, "is taken"),
+        ("tests/t.sql", "select\n sice\nfrom {{ ref('stg_items') }}", UnknownColumnError, 2, "sice"),
+        ("marts/y.yml", "models:\n  - name: nothing\n", ProjectFileError, 2, "has no SQL file"),
+        ("marts/y.yml", "models:\n  - name: a\n   b: c\n", ProjectFileError, 3, "not valid YAML"),
+        ("marts/y.yml", "models:\n - name: mart_colours\n   colums: []\n", ProjectFileError, 3, "'colums'"),
+        ("marts/y.yml", "models:\n - name: stg_items\n - name: stg_items\n", ProjectFileError, 3, "twice"),
+        ("marts/y.yml", "models:\nmodels:\n", ProjectFileError, 2, "stands twice"),
+        ("dbt_project.yml", "name: toy\nmodel-paths:\n - models\n", ProjectFileError, 3, "staging, marts"),
+        ("dbt_project.yml", "profile: toy\n", ProjectFileError, 1, "'name' is missing"),
+    ],
+)
+def test_errors_name_file_and_line(write_project, path, text, error, line, message):
+    folder = write_project({**TOY, path: text})
+    with pytest.raises(error) as caught:
+        load_project(folder)
+    assert (caught.value.file, caught.value.line) == (folder / path, line)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(f"{folder / path}:{line}: ")
+
+
+@pytest.mark.parametrize(
+    ("tests", "line", "message"),
+    [
+        ("[uniqe]", 5, "unknown test 'uniqe'; valid: unique, not_null"),
+        ("[{accepted_values: {values: [1]}}]", 5, "unknown key 'values'; valid: arguments, config"),
+        ("[{accepted_values: {arguments: {vals: [1]}}}]", 5, "unknown key 'vals'"),
+        ("[{accepted_values: {}}]", 5, "'values' is missing"),
+        ("[{unique: {config: {severity: fatal}}}]", 5, "valid: error, warn"),
+        ("[unique, unique]", 5, "is taken"),
+        ("[{accepted_values: {arguments: {values: [yes]}}}]", 5, "truth value"),
+        ("[{relationships: {arguments: {to: \"ref('none')\", field: id}}}]", 5, "unknown model 'none'"),
+        ("[{relationships: {arguments: {to: \"ref('stg_items')\", field: di}}}]", 5, "unknown column 'di'"),
+        ("[{unique: {config: {where: wight > 1}}}]", 5, "unknown column 'wight'"),
+    ],
+)
+def test_errors_of_tests_name_the_line_in_the_yaml(write_project, tests, line, message):
+    yml = f"models:\n  - name: mart_colours\n    columns:\n    - name: colour\n      data_tests: {tests}\n"
+    folder = write_project({**TOY, "marts/y.yml": yml})
+    with pytest.raises((ProjectFileError, UnknownReferenceError, UnknownColumnError)) as caught:
+        load_project(folder)
+    assert (caught.value.file, caught.value.line) == (folder / "marts/y.yml", line)
+    assert message in str(caught.value)
+
+
+def test_a_documented_column_that_the_model_lacks_is_an_error(write_project):
+    yml = "models:\n  - name: mart_colours\n    columns:\n      - name: colour\n      - name: total\n"
+    with pytest.raises(UnknownColumnError, match=r"y\.yml:5: unknown column 'total'; valid: colour, n"):
+        load_project(write_project({**TOY, "marts/y.yml": yml}))
+
+
+def test_missing_project_file_and_bytes_that_are_not_utf8(tmp_path, write_project):
+    with pytest.raises(ProjectFileError, match="cannot be read"):
+        load_project(tmp_path / "nowhere")
+    folder = write_project(TOY)
+    (folder / "staging" / "stg_items.sql").write_bytes(b"select '\xff'")
+    with pytest.raises(ProjectFileError, match="not UTF-8"):
+        load_project(folder)
+
+
+def test_a_circle_is_named_in_the_order_of_need(write_project):
+    files = {
+        "staging/a.sql": "select x from {{ ref('b') }}",
+        "staging/b.sql": "select x from {{ ref('c') }}",
+        "staging/c.sql": "select x from {{ ref('a') }}",
+    }
+    with pytest.raises(CycleError) as caught:
+        load_project(write_project(files))
+    needs = {"a": "b", "b": "c", "c": "a"}
+    cycle = caught.value.cycle
+    assert len(cycle) == 4
+    assert all(needs[first] == second for first, second in itertools.pairwise(cycle))
+
+
+def test_a_test_cannot_look_at_a_child_of_its_model(write_project):
+    yml = """
+    models:
+      - name: stg_items
+        columns:
+          - name: colour
+            data_tests:
+              - relationships: {arguments: {to: ref('mart_colours'), field: colour}}
+    """
+    with pytest.raises(CycleError, match="stg_items"):
+        load_project(write_project({**TOY, "staging/y.yml": yml}))
+
+
+def test_a_model_runs_after_the_tables_that_its_tests_read(write_project):
+    yml = """
+    models:
+      - name: mart_a
+        columns:
+          - name: colour
+            data_tests:
+              - relationships: {arguments: {to: ref('mart_z'), field: colour}}
+    """
+    body = "{{ config(materialized='table') }} select colour from {{ ref('stg_items') }} order by colour"
+    files = {**TOY, "marts/mart_a.sql": body, "marts/mart_z.sql": body, "marts/y.yml": yml}
+    project = load_project(write_project(files))
+    assert list(project.models).index("mart_z") < list(project.models).index("mart_a")
+    assert project.tables("mart_a") == ["items", "mart_z"]
+
+
+def test_a_singular_test_belongs_to_the_last_stored_model(write_project):
+    sql = "select id from {{ ref('late') }} where id in (select colour from {{ ref('mart_colours') }})"
+    files = {**TOY, "staging/late.sql": "select id from {{ ref('stg_items') }}", "tests/t.sql": sql}
+    project = load_project(write_project(files))
+    assert [test.name for test in project.model("mart_colours").tests] == ["t"]
+    assert project.model("late").tests == ()
+
+
+def test_incremental_models_are_read_whole_and_both_branches_keep_their_lines(write_project):
+    sql = (
+        "{{ config(materialized='incremental', unique_key='id') }}\n"
+        "select id, weight\nfrom {{ ref('stg_items') }}\n"
+        "{% if is_incremental() %}\n"
+        "where weight > (select max(weight) from {{ this }})\n"
+        "{% endif %}\n"
+        "order by {COLUMN}\n"
+    )
+    path = "marts/m.sql"
+    project = load_project(write_project({**TOY, path: sql.replace("{COLUMN}", "id")}))
+    assert project.model("m").materialized == "incremental"
+    assert "max(" not in project.model("m").rendered.sql
+    with pytest.raises(UnorderedModelError) as caught:
+        load_project(write_project({**TOY, path: sql.replace("{COLUMN}", "colour")}))
+    assert caught.value.line == 7

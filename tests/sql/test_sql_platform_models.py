@@ -1,0 +1,304 @@
+"""The models of dbt_like_sql: right on a small world, valid on an empty one, stable under shuffling."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tamis.sql import run_model
+
+PLAIN_TYPES = {"string", "int64", "uint32", "double", "bool", "timestamp[us]"}
+MARTS = ("mart_documents", "mart_scores", "mart_selection_mix", "mart_reasons", "mart_trials")
+
+
+def test_every_model_and_column_is_described(project):
+    assert set(MARTS) <= set(project.models)
+    for model in project.models.values():
+        assert model.description, model.name
+        assert [column.name for column in model.columns if not column.description] == [], model.name
+    for source in project.sources.values():
+        assert source.description, source.name
+        assert all(column.description and column.data_type for column in source.columns), source.name
+
+
+def test_marts_are_tables_and_staging_models_views(project):
+    kinds = {(model.layer, model.materialized) for model in project.models.values()}
+    assert kinds == {("staging", "view"), ("marts", "table")}
+
+
+def test_sources_declare_no_text_of_documents(project):
+    names = {column.name for source in project.sources.values() for column in source.columns}
+    assert names.isdisjoint({"text", "excerpt", "metadata"})
+
+
+def test_tests_of_every_kind_are_there(project):
+    kinds = {test.kind for model in project.models.values() for test in model.tests}
+    assert kinds == {"unique", "not_null", "accepted_values", "relationships", "singular"}
+
+
+def test_every_model_runs_and_passes_in_order(project, world):
+    for model in project.ordered():
+        result = world.run(project, model.name)
+        assert result.table.column_names == [column.name for column in model.columns]
+        assert [test for test in result.tests if not test.passed] == [], model.name
+        # A sum of integers without a cast would come out as a 38-digit decimal.
+        assert {str(field.type) for field in result.table.schema} <= PLAIN_TYPES, model.name
+    assert "text" not in {column for _, columns in world.reads for column in columns}
+
+
+def test_every_model_is_valid_and_empty_on_empty_sources(project, empty_world):
+    for model in project.ordered():
+        result = empty_world.run(project, model.name)
+        assert result.passed, (model.name, result.tests)
+        assert result.rows == 0, model.name
+
+
+def test_schemas_do_not_depend_on_the_rows(project, world, empty_world):
+    for name in MARTS:
+        assert world.run(project, name).table.schema == empty_world.run(project, name).table.schema
+
+
+def test_documents_mart_counts_each_document_once_at_its_first_place(project, world):
+    assert world.run(project, "mart_documents").table.to_pylist() == [
+        row("law/a", "CC0", 2, 0, 30, 30 / 210),
+        row("law/a", "unknown", 1, 0, 30, 30 / 210),
+        row("web/b", "unknown", 3, 1, 150, 150 / 210),
+    ]
+
+
+def row(shard, licence, documents, near_duplicates, n_bytes, byte_share):
+    return {
+        "shard": shard,
+        "licence": licence,
+        "documents": documents,
+        "near_duplicates": near_duplicates,
+        "n_bytes": n_bytes,
+        "document_share": documents / 6,
+        "byte_share": byte_share,
+    }
+
+
+def test_scores_mart_describes_each_scorer_and_target(project, world):
+    table = world.run(project, "mart_scores").table
+    rows = {(r["scorer"], r["target"]): r for r in table.to_pylist()}
+    assert len(rows) == 5 + 2 * 2
+    density = rows["density", None]
+    values = np.arange(1.0, 7.0)
+    assert (density["documents"], density["missing"]) == (6, 0)
+    assert density["mean"] == pytest.approx(values.mean())
+    assert density["p05"] == pytest.approx(np.quantile(values, 0.05))
+    assert density["p95"] == pytest.approx(np.quantile(values, 0.95))
+    assert (density["minimum"], density["median"], density["maximum"]) == (1.0, 3.5, 6.0)
+    assert (rows["judge_margin", None]["documents"], rows["judge_margin", None]["missing"]) == (2, 4)
+    assert rows["transport_gradient", "law"]["maximum"] == -1.0
+    assert rows["transport_gradient", "stats"]["maximum"] == 6.0
+
+
+def test_scores_take_the_best_target_of_each_document(project, world):
+    scores = world.run(project, "stg_scores").table
+    assert set(scores["best_target"].to_pylist()) == {"law"}
+    assert scores["transport_gradient"].to_pylist() == [-1.0, -2.0, -3.0, -4.0, -5.0, -6.0]
+
+
+def test_selection_mix_compares_shares(project, world):
+    law, web = world.run(project, "mart_selection_mix").table.to_pylist()
+    assert (law["shard"], law["pool_documents"], law["selected_documents"]) == ("law/a", 3, 2)
+    assert law["lift"] == pytest.approx((2 / 3) / (3 / 6))
+    assert (web["pool_bytes"], web["selected_bytes"]) == (150, 40)
+    assert web["lift"] == pytest.approx((1 / 3) / (3 / 6))
+
+
+def test_a_selection_of_nothing_has_no_lift(project, world, to_arrow, rows):
+    rejected = [{**decision, "verdict": "rejected"} for decision in rows["decisions"]]
+    world.tables["decisions"] = to_arrow("decisions", rejected)
+    result = world.run(project, "mart_selection_mix")
+    assert result.passed
+    assert result.table["lift"].to_pylist() == [None, None]
+    assert result.table["selected_documents"].to_pylist() == [0, 0]
+
+
+def test_reasons_partition_the_pool(project, world):
+    table = world.run(project, "mart_reasons").table.to_pylist()
+    assert [(r["verdict"], r["reason"], r["documents"]) for r in table] == [
+        ("rejected", "near_duplicate", 1),
+        ("rejected", "over_the_cut", 2),
+        ("selected", "under_the_cut", 3),
+    ]
+    assert sum(r["share"] for r in table) == pytest.approx(1)
+
+
+def test_trials_are_ranked_within_kind_model_and_size_and_failed_runs_last(project, world):
+    table = world.run(project, "mart_trials").table.to_pylist()
+    found = [(r["trial"], r["place"], r["improvement"], r["behind_best"]) for r in table]
+    assert found == [
+        ("t4", 1, 0.25, 0.0),
+        ("t2", 1, 0.75, 0.0),
+        ("t1", 2, 0.5, 0.25),
+        ("t3", None, None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "change", "model", "failing"),
+    [
+        ("documents", {"doc_id": "d1", "n_bytes": 1}, "stg_documents", "unique_stg_documents_doc_id"),
+        ("near_duplicates", {"doc_id": "d6", "kept": "d4"}, "stg_documents", "unique_stg_documents_doc_id"),
+        (
+            "near_duplicates",
+            {"doc_id": "d1", "kept": "gone"},
+            "stg_documents",
+            "relationships_stg_documents_duplicate_of",
+        ),
+        (
+            "occurrences",
+            {"doc_id": "gone", "shard": "s", "row": 0},
+            "stg_occurrences",
+            "relationships_stg_occurrences_doc_id",
+        ),
+        (
+            "decisions",
+            {"selection": "core", "doc_id": "d1", "verdict": "maybe", "reason": "x"},
+            "stg_decisions",
+            "accepted_values_stg_decisions_verdict",
+        ),
+        (
+            "decisions",
+            {"selection": "core", "doc_id": "d6", "verdict": "rejected", "reason": "x"},
+            "stg_decisions",
+            "assert_one_decision_a_document",
+        ),
+        (
+            "decisions",
+            {"selection": "other", "doc_id": "d1", "verdict": "selected", "reason": "x"},
+            "stg_decisions",
+            "not_null_stg_decisions_rank_of_selected",
+        ),
+        (
+            "decisions",
+            {"selection": "core", "doc_id": "gone", "verdict": "rejected", "reason": "x"},
+            "stg_decisions",
+            "relationships_stg_decisions_doc_id",
+        ),
+        (
+            "transport_scores",
+            {"target": "law", "doc_id": "d1", "transport_gradient": 0.0},
+            "stg_transport_scores",
+            "assert_one_transport_score_a_target",
+        ),
+        ("density_scores", {"doc_id": "d1", "density": 2.0}, "stg_scores", "unique_stg_scores_doc_id"),
+        ("trials", {"trial": "t1", "kind": "law", "size": 1}, "mart_trials", "unique_mart_trials_trial"),
+        (
+            "trials",
+            {"trial": "t9", "kind": "other", "size": 1},
+            "mart_trials",
+            "accepted_values_mart_trials_kind",
+        ),
+    ],
+)
+def test_broken_data_are_not_published(project, world, to_arrow, rows, source, change, model, failing):
+    world.tables[source] = to_arrow(source, rows[source] + [change])
+    result = run_model(project, model, world.read)
+    assert failing in {test.name for test in result.tests if not test.passed}
+    assert not result.passed
+
+
+def test_a_score_that_is_not_finite_is_caught(project, world, to_arrow, rows):
+    for value, shown in ((float("nan"), "nan"), (float("inf"), "inf")):
+        broken = [*rows["density_scores"][1:], {"doc_id": "d1", "density": value}]
+        world.tables["density_scores"] = to_arrow("density_scores", broken)
+        result = run_model(project, "stg_scores", world.read)
+        (test,) = [test for test in result.tests if not test.passed]
+        assert (test.name, test.failures) == ("assert_scores_are_finite", 1)
+        assert (test.sample[0]["doc_id"], test.sample[0]["density"]) == ("d1", shown)
+
+
+def test_warnings_do_not_stop_publication(project, world, to_arrow, rows):
+    world.tables["documents"] = to_arrow(
+        "documents", rows["documents"] + [{"doc_id": "new", "n_bytes": 5, "first_seen": 0}]
+    )
+    homes = world.run(project, "stg_documents")
+    reasons = world.run(project, "mart_reasons")
+    assert homes.passed
+    assert json.loads(json.dumps([test.sample for test in homes.tests]))  # times become text
+    assert reasons.passed
+    assert [test.name for test in homes.tests if not test.passed] == ["not_null_stg_documents_shard"]
+    (late,) = [test for test in reasons.tests if not test.passed]
+    assert (late.name, late.sample[0]["decided"], late.sample[0]["pool"]) == (
+        "assert_reasons_partition_the_pool",
+        6,
+        7,
+    )
+    assert world.run(project, "mart_documents").table["shard"].to_pylist()[0] == "(none)"
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    places=st.lists(
+        st.tuples(st.integers(0, 9), st.sampled_from("abc"), st.sampled_from(["mit", None])), max_size=25
+    )
+)
+def test_documents_mart_agrees_with_polars(project, places):
+    occurrences = pl.DataFrame(
+        [(f"d{d}", shard, i, "text", licence) for i, (d, shard, licence) in enumerate(places)],
+        schema={"doc_id": str, "shard": str, "row": pl.UInt32, "source": str, "licence": str},
+        orient="row",
+    )
+    ids = occurrences["doc_id"].unique().sort()
+    documents = pl.DataFrame({"doc_id": ids, "n_bytes": pl.Series(range(1, len(ids) + 1), dtype=pl.UInt32)})
+    tables = {
+        "occurrences": occurrences.to_arrow(),
+        "documents": documents.to_arrow(),
+        "near_duplicates": pa.table({"doc_id": pa.array([], pa.string()), "kept": pa.array([], pa.string())}),
+    }
+    result = run_model(project, "mart_documents", lambda name, columns: tables[name])
+    expected = (
+        occurrences.sort("shard", "row")
+        .unique("doc_id", keep="first", maintain_order=True)
+        .with_columns(pl.col("licence").fill_null("unknown"))
+        .join(documents, on="doc_id")
+        .group_by("shard", "licence")
+        .agg(pl.len().cast(pl.Int64).alias("documents"), pl.col("n_bytes").sum().cast(pl.Int64))
+        .sort("shard", "licence")
+    )
+    assert result.passed
+    found = pl.from_arrow(result.table).select(expected.columns)
+    assert found.rows() == expected.rows()
+
+
+def test_marts_do_not_depend_on_row_order_or_threads(project):
+    """Over twelve decades a plain sum changes its last bits with the order of the rows."""
+    generator = np.random.default_rng(0)
+    n = 20_000
+    ids = pa.array([f"{i:06d}" for i in range(n)])
+    values = generator.standard_normal((5, n)) * 10.0 ** generator.integers(-6, 6, (5, n))  # [5, n]
+    bare = pa.table({"doc_id": pa.array([], pa.string())})
+    tables = {
+        "documents": pa.table({"doc_id": ids, "n_bytes": pa.array(np.arange(n), pa.uint32())}),
+        "occurrences": pa.table(
+            {"doc_id": ids, "shard": pc.utf8_slice_codeunits(ids, 3, 4), "row": pa.array(np.arange(n))}
+        ),
+        "near_duplicates": bare,
+        "density_scores": pa.table({"doc_id": ids, "density": values[0]}),
+        "quality_scores": pa.table(
+            {"doc_id": ids, "judge_margin_predicted": values[1], "quality": values[2]}
+        ),
+        "perplexity_scores": pa.table({"doc_id": ids, "bits_per_byte": values[3].astype(np.float32)}),
+        "judge_scores": bare.append_column("margin", pa.array([], pa.float64())),
+        "transport_scores": pa.table(
+            {
+                "target": pa.array(["law"] * n),
+                "doc_id": ids,
+                "transport_gradient": values[4],
+                "nearest_cost": values[4],
+            }
+        ),
+    }
+    shuffled = {name: table.take(generator.permutation(table.num_rows)) for name, table in tables.items()}
+    one = run_model(project, "mart_scores", lambda name, columns: tables[name], threads=1)
+    four = run_model(project, "mart_scores", lambda name, columns: shuffled[name], threads=4)
+    assert one.table.equals(four.table)

@@ -1,0 +1,139 @@
+"""Running models: inputs, order, write-audit-publish, isolation from files and network."""
+
+from dataclasses import replace
+
+import pyarrow as pa
+import pytest
+
+from tamis.errors import UnknownNameError
+from tamis.sql import MissingColumnsError, ModelRunError, load_project, run_model
+from tamis.sql.plan import plan_run
+
+STAGING = "select id, weight, colour from {{ source('raw', 'items') }}"
+
+
+def mart(sql: str) -> dict[str, str]:
+    body = "{{ config(materialized='table') }}\n" + sql
+    return {"staging/stg_items.sql": STAGING, "marts/m.sql": body}
+
+
+@pytest.fixture
+def run(write_project, items):
+    """Run model `m` of a project of files over `items`; the reads are recorded."""
+    reads = []
+
+    def read(name, columns):
+        reads.append((name, columns))
+        return {"items": items}[name]
+
+    def execute(files, name="m", **options):
+        return run_model(load_project(write_project(files)), name, read, **options)
+
+    execute.reads = reads
+    return execute
+
+
+def test_views_are_inlined_and_only_needed_columns_read(run):
+    result = run(
+        mart("select colour, count(*) as n from {{ ref('stg_items') }} group by colour order by colour")
+    )
+    assert result.table.to_pylist() == [
+        {"colour": "blue", "n": 1},
+        {"colour": "red", "n": 2},
+        {"colour": None, "n": 1},
+    ]
+    assert run.reads == [("items", ["colour"])]
+    assert (result.rows, result.passed, result.tests) == (3, True, ())
+    assert result.seconds > 0
+
+
+def test_a_column_that_the_plan_forgot_is_read_in_a_second_try(run, monkeypatch):
+    """The plan trusts sqlglot; should it be wrong, the rows must still be right."""
+
+    def forgetful(project, model):
+        return replace(plan_run(project, model), needed={"items": ("colour",)})
+
+    monkeypatch.setattr("tamis.sql.run.plan_run", forgetful)
+    result = run(
+        mart("select colour, sum(weight) as w from {{ ref('stg_items') }} group by 1 order by colour")
+    )
+    assert result.table["w"].to_pylist() == [4.0, 3.0, None]
+    assert [columns for _, columns in run.reads] == [["colour"], ["colour", "id", "weight"]]
+
+
+def test_order_by_decides_and_ties_go_by_the_columns_from_left_to_right(run):
+    descending = run(mart("select colour, id from {{ ref('stg_items') }} order by colour desc nulls first"))
+    assert descending.table["id"].to_pylist() == ["d", "a", "b", "c"]
+    ascending = run(mart("select id, colour from {{ ref('stg_items') }} order by colour"))
+    assert ascending.table["id"].to_pylist() == ["c", "a", "b", "d"]
+
+
+def test_staging_rows_are_sorted_by_their_columns(write_project, items):
+    project = load_project(write_project({"staging/stg_items.sql": STAGING}))
+    shuffled = items.take([2, 0, 3, 1])
+    result = run_model(project, "stg_items", lambda name, columns: shuffled)
+    assert result.table["id"].to_pylist() == ["a", "b", "c", "d"]
+
+
+def test_a_cte_may_bear_the_name_of_what_it_reads(run):
+    sql = "with stg_items as (select * from {{ ref('stg_items') }}) select id from stg_items order by id"
+    assert run(mart(sql)).rows == 4
+
+
+def test_stored_parents_are_read_not_computed(write_project, items):
+    files = mart("select id, weight from {{ ref('stg_items') }} order by id")
+    files["marts/top.sql"] = "select max(weight) as top from {{ ref('m') }} order by top"
+    project = load_project(write_project(files))
+    stored = pa.table({"id": ["z"], "weight": [99.0]})
+    result = run_model(project, "top", lambda name, columns: {"m": stored, "items": items}[name])
+    assert result.table.to_pylist() == [{"top": 99.0}]
+    assert project.inputs("top") == {"m": ["weight"]}
+
+
+def test_read_may_return_record_batches_and_progress_counts_rows(write_project, items):
+    project = load_project(write_project(mart("select id from {{ ref('stg_items') }} order by id")))
+    seen = []
+    result = run_model(project, "m", lambda name, columns: items.to_reader(), advance=seen.append)
+    assert (result.rows, seen) == (4, [4])
+
+
+def test_a_table_without_a_needed_column_is_an_error(write_project, items):
+    project = load_project(write_project(mart("select id, weight from {{ ref('stg_items') }} order by id")))
+    with pytest.raises(MissingColumnsError, match="'items' lacks the columns weight; it has: colour, id"):
+        run_model(project, "m", lambda name, columns: items.drop_columns("weight"))
+    with pytest.raises(UnknownNameError, match="valid: m, stg_items"):
+        run_model(project, "none", lambda name, columns: items)
+
+
+def test_what_duckdb_refuses_is_reported_at_the_line_of_the_file(run):
+    with pytest.raises(ModelRunError) as caught:
+        run(mart("select\n  id,\n  no_such_function(weight) as x\nfrom {{ ref('stg_items') }}\norder by id"))
+    assert caught.value.line == 4
+    assert "no_such_function" in str(caught.value)
+    with pytest.raises(ModelRunError, match=r"m\.sql:1: model m: Conversion Error"):
+        run(mart("select cast(id as integer) as x from {{ ref('stg_items') }} order by x"))
+
+
+@pytest.mark.parametrize(
+    "source", ["read_csv('/etc/hostname')", "read_parquet('https://example.org/a.parquet')"]
+)
+def test_neither_files_nor_network_can_be_read(run, source):
+    with pytest.raises(ModelRunError, match="disabled by configuration"):
+        run(mart(f"select 1 as a from {source} order by a"))
+
+
+def test_memory_is_bounded(write_project):
+    project = load_project(
+        write_project(mart("select list(id order by id) as ids from {{ ref('stg_items') }} order by ids"))
+    )
+    many = pa.table({"id": [f"{i:0100d}" for i in range(200_000)]})
+    with pytest.raises(ModelRunError, match="Out of Memory"):
+        run_model(project, "m", lambda name, columns: many, memory_limit="20MB", threads=1)
+
+
+def test_nothing_is_left_in_the_working_folder(run, tmp_path, monkeypatch):
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    run(mart("select id from {{ ref('stg_items') }} order by id"))
+    assert list(folder.iterdir()) == []

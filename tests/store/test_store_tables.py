@@ -1,0 +1,134 @@
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tamis.store.digests import row_records, rows_digest
+from tamis.store.records import BY_DOC_IDS, stored_rows
+from tamis.store.schemas import KEYS, kind_of, schema_of
+from tamis.store.tables import (
+    Store,
+    UnknownTableError,
+    matrix_of,
+    one_of,
+    quoted,
+    vector_column,
+)
+from tamis.store.vectors import VectorBlocks
+
+
+def doc(number):
+    return f"{number:032x}"
+
+
+def sample_rows(numbers, part="train"):
+    return pa.table([[doc(n) for n in numbers], [part] * len(numbers)], schema=schema_of("judge_sample"))
+
+
+def vectors(numbers, value=1.0):
+    matrix = np.full((len(numbers), 4), value)
+    columns = [[doc(n) for n in numbers], vector_column(matrix), ["encoder"] * len(numbers)]
+    return pa.table(columns, schema=schema_of("embeddings_static", 4))
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "lance")
+
+
+def test_insert_new_keeps_the_first_row_written(store):
+    assert store.insert_new("embeddings_static", vectors([1, 2, 2], 1.0)) == 2
+    assert store.insert_new("embeddings_static", vectors([2, 3], 5.0)) == 1
+    rows = store.read_arrow("embeddings_static").sort_by("doc_id")
+    assert matrix_of(rows["vector"])[:, 0].tolist() == [1.0, 1.0, 5.0]
+
+
+def test_replace_touches_its_scope_alone(store):
+    store.merge("judge_sample", sample_rows([1, 2], "train"))
+    store.merge("judge_sample", sample_rows([3], "hold_out"))
+    store.replace("judge_sample", sample_rows([2], "train"), "part = 'train'")
+    assert sorted(store.read("judge_sample")["doc_id"]) == [doc(2), doc(3)]
+    store.replace("judge_sample", sample_rows([]), "part = 'train'")
+    assert store.read("judge_sample")["doc_id"].to_list() == [doc(3)]
+
+
+def test_nothing_to_delete_makes_no_version(store):
+    store.merge("judge_sample", sample_rows([1]))
+    version = store.version("judge_sample")
+    assert store.delete("judge_sample", f"doc_id = {quoted(doc(9))}") == 0
+    assert store.version("judge_sample") == version
+
+
+def test_a_reader_keeps_the_version_it_pinned(store):
+    store.insert_new("embeddings_static", vectors([1, 2]))
+    blocks = VectorBlocks(store, "embeddings_static")
+    store.insert_new("embeddings_static", vectors([3]))
+    assert sum(len(block) for block in blocks) == 2
+    assert sum(len(block) for block in blocks) == 2
+
+
+def test_reads_of_a_table_that_is_not_there_are_empty_with_the_right_columns(store):
+    assert store.read("decisions", ["doc_id", "verdict"]).columns == ["doc_id", "verdict"]
+    assert store.count("decisions") == 0
+    with pytest.raises(UnknownTableError, match="no_such"):
+        store.read("no_such")
+
+
+@pytest.mark.parametrize("count", [0, 3, 2_500])
+def test_by_ids_gives_the_same_rows_by_filter_and_by_scan(store, count):
+    store.insert_new("judge_sample", sample_rows(range(5_000)))
+    wanted = [doc(n) for n in range(0, 2 * count, 2)]
+    found = [row for block in store.by_ids("judge_sample", wanted) for row in block["doc_id"].to_pylist()]
+    assert sorted(found) == sorted(set(wanted))
+
+
+def test_quoting_survives_a_quote(store):
+    rows = pa.table([["it's"], [doc(1)], [1]], schema=schema_of("selected_subset"))
+    store.merge("selected_subset", rows)
+    assert store.count("selected_subset", f"selection = {quoted(chr(105) + chr(116) + chr(39) + 's')}") == 1
+    assert one_of("doc_id", []) == "false"
+
+
+def test_every_kind_of_table_has_keys_and_descriptions():
+    for name in ("embeddings_static", "transport_t", "target_embeddings_static", *KEYS):
+        kind = kind_of(name)
+        schema = schema_of(name, 4)
+        assert set(KEYS[kind]) <= set(schema.names)
+        assert all((field.metadata or {}).get(b"description") for field in schema)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.permutations(list(range(8))), st.integers(1, 7))
+def test_rows_digest_does_not_depend_on_order_or_batches(order, cut):
+    rows = sample_rows(order)
+    whole = rows_digest([row_records(sample_rows(range(8)), ["doc_id"])])
+    parts = [row_records(rows.slice(0, cut), ["doc_id"]), row_records(rows.slice(cut), ["doc_id"])]
+    assert rows_digest(parts) == whole
+
+
+def test_rows_digest_sees_every_cell_and_skips_clocks():
+    plain = vectors([1, 2])
+    other = vectors([1, 2]).set_column(
+        1, plain.schema.field(1), vector_column(np.array([[1, 1, 1, 1], [1, 1, 1, 2]]))
+    )
+    assert rows_digest([row_records(plain, ["doc_id"])]) != rows_digest([row_records(other, ["doc_id"])])
+    withdrawn = [
+        pa.table([[doc(1)], ["asked"], [second]], schema=pa.schema(schema_of("withdrawals")))
+        for second in pl.Series([1, 2]).cast(pl.Datetime("us")).to_list()
+    ]
+    assert len({rows_digest([row_records(rows, ["doc_id"])])[0] for rows in withdrawn}) == 1
+
+
+def test_golden_digest_of_a_known_row():
+    digest, content = rows_digest([row_records(sample_rows([255]), ["doc_id"])])
+    assert content[:16].hex() == doc(255)
+    assert digest == "d261eb438af99900a6af10a4a18a8f9af6e9636a0723536f4d8fe5972d46cb4e"
+
+
+def test_stored_rows_find_the_same_rows_by_ids_and_by_scope(store):
+    store.insert_new("judge_sample", sample_rows(range(10)))
+    ids = [doc(n) for n in range(10)]
+    assert stored_rows(store, "judge_sample", BY_DOC_IDS, ids) == stored_rows(store, "judge_sample", "")
+    assert stored_rows(store, "judge_sample", BY_DOC_IDS, ids[:9]) != stored_rows(store, "judge_sample", "")

@@ -1,0 +1,290 @@
+"""A wrong tamis.toml must say which key is wrong, what stands there and what would be right."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from tamis.config import (
+    Settings,
+    home_folder,
+    load_settings,
+    named,
+    parse_settings,
+    project_file,
+)
+from tamis.errors import ConfigurationError, PermanentError
+from tamis.selection import SAMPLERS, BadBudgetError, parse_budget
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+DEMO = CHECKOUT / "tamis.toml"
+TEMPLATE = CHECKOUT / "tamis" / "templates" / "tamis.toml"
+
+CORPUS = '[[corpus]]\nname = "web"\nkind = "files"\npath = "documents"\n'
+TARGET = '[[target]]\nname = "law"\nkind = "files"\npath = "target"\n'
+MODEL = '[[base_model]]\nname = "small"\npreset = "llama-0.8m"\n'
+
+
+def selection(**keys: object) -> str:
+    values = {"name": "best", "sampler": "random", "budget": 10} | keys
+    return "[[selection]]\n" + "".join(f"{key} = {toml(value)}\n" for key, value in values.items())
+
+
+def toml(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+WRONG = {
+    # case: (file, parts that the message must hold: the key, what was found, what is valid)
+    "unknown section": (
+        CORPUS + "[corpsu]\nname = 1\n",
+        ["corpsu", "{'name': 1}", "corpus, decontamination"],
+    ),
+    "unknown key": (
+        CORPUS + "[encoder]\nnmae = 'minilm'\n",
+        ["encoder.nmae", "'minilm'", "known keys: name"],
+    ),
+    "unknown key in a list": (CORPUS + "pth = 'x'\n", ["corpus[0].pth", "'x'", "path, text_column"]),
+    "no corpus": (TARGET, ["corpus is missing", "[[corpus]]"]),
+    "no name": ('[[corpus]]\nkind = "files"\npath = "x"\n', ["corpus[0].name is missing"]),
+    "bad name": (CORPUS.replace("web", "My Web"), ["corpus[0].name", "'My Web'", "beginning with a letter"]),
+    "wrong kind": (CORPUS.replace('"files"', '"s3"'), ["corpus[0].kind", "'s3'", "'files' or 'python-docs'"]),
+    "no path": (CORPUS.replace("path", "#"), ["corpus[0].path is missing", 'path = "documents"']),
+    "no packages": (
+        CORPUS.replace('"files"', '"python-docs"'),
+        ["corpus[0].packages is missing", "packages = ["],
+    ),
+    "no path of a target": (
+        CORPUS + TARGET.replace("path", "#"),
+        ["target[0].path is missing", 'path = "target"'],
+    ),
+    "repeated names": (CORPUS + CORPUS, ["[[corpus]] name", "'web'", "differ"]),
+    "repeated selections": (
+        CORPUS + selection() + selection(),
+        ["[[selection]] name", "'best'", "differ"],
+    ),
+    "wrong sampler": (
+        CORPUS + selection(sampler="got"),
+        ["[[selection]] best: sampler", "'got'", ", ".join(sorted(SAMPLERS))],
+    ),
+    "unknown target": (
+        CORPUS + TARGET + selection(target="med"),
+        ["[[selection]] best: target", "'med'", "law"],
+    ),
+    "target needed": (
+        CORPUS + TARGET + selection(sampler="knn"),
+        ["[[selection]] best: target is missing", "'knn'", "law"],
+    ),
+    "target needed and none there": (
+        CORPUS + selection(sampler="knn"),
+        ["[[selection]] best: target is missing", "'knn'", "there is none"],
+    ),
+    "budget in words": (CORPUS + selection(budget="lots"), ["selection[0].budget = 'lots'", '"10%"', "Mtok"]),
+    "negative budget": (CORPUS + selection(budget=-5), ["selection[0].budget = -5", "documents"]),
+    "broken budget": (CORPUS + selection(budget=1.5), ["selection[0].budget = 1.5", "documents"]),
+    "more than everything": (CORPUS + selection(budget="120%"), ["selection[0].budget = '120%'", "share"]),
+    "wrong type": (CORPUS + "[project]\nseed = 'one'\n", ["project.seed", "'one'", "integer"]),
+    "out of range": (CORPUS + "[judge]\nsample = 3\n", ["judge.sample", "3", "20"]),
+    "two origins": (
+        CORPUS + MODEL + "path = 'x'\n",
+        ["base_model[0].preset = 'llama-0.8m'", "or path", "not both"],
+    ),
+    "no origin": (CORPUS + MODEL.replace("preset", "#"), ["base_model[0].preset is missing", "or path"]),
+    "unknown preset": (
+        CORPUS + MODEL.replace("0.8m", "7b"),
+        ["base_model[0].preset", "'llama-7b'", "'llama-2.5m' or 'llama-6m'"],
+    ),
+    "unknown scaling model": (
+        CORPUS + MODEL + "[scaling]\nmodels = ['big']\n",
+        ["[scaling] models", "'big'", "small"],
+    ),
+    "unknown scaling target": (
+        CORPUS + TARGET + "[scaling]\ntarget = 'med'\n",
+        ["[scaling] target", "'med'", "law"],
+    ),
+    "scaling without a target": (
+        CORPUS + TARGET + MODEL + "[scaling]\nmodels = ['small']\n",
+        ["[scaling] target is missing", "law"],
+    ),
+    "scaling beyond the target": (
+        CORPUS + TARGET + "[scaling]\ntarget = 'law'\nsizes = [100, 400]\n",
+        ["[scaling] sizes = 400", "300", "'law'"],
+    ),
+    "unknown perplexity model": (
+        CORPUS + MODEL + "[perplexity]\nmodel = 'big'\n",
+        ["[perplexity] model", "'big'", "small"],
+    ),
+    "unknown comparison model": (
+        CORPUS + "[comparison]\nmodel = 'big'\n",
+        ["[comparison] model", "'big'", "there is none"],
+    ),
+    "unknown comparison selection": (
+        CORPUS + selection() + "[comparison]\nselections = ['worst']\n",
+        ["[comparison] selections", "'worst'", "best"],
+    ),
+    "wrong owner": (CORPUS + "[project]\nowner = 'me'\n", ["project.owner", "'me'", "team:"]),
+    "a table that should be repeated": (
+        CORPUS.replace("[[corpus]]", "[corpus]"),
+        ["corpus = ", "[[corpus]]"],
+    ),
+    "a value that should be a table": ("encoder = 'minilm'\n" + CORPUS, ["encoder = 'minilm'", "[encoder]"]),
+    "unknown engine": (CORPUS + "[engine]\nkind = 'spark'\n", ["engine.kind", "'spark'", "'local'"]),
+    "no TOML": (CORPUS + "[encoder\n", ["line 5", "TOML"]),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_message_names_key_value_and_what_is_valid(tmp_path, case):
+    text, parts = WRONG[case]
+    file = tmp_path / "tamis.toml"
+    file.write_text(text)
+    with pytest.raises(PermanentError) as raised:
+        load_settings(file)
+    message = str(raised.value)
+    for part in (str(file), *parts):
+        assert part in message
+    # The words of the validation library mean nothing to who writes a tamis.toml.
+    assert not re.search(r"Input should|constrained|pattern|tuple|dictionary|instance|this file", message)
+
+
+def test_correct_parts_of_the_wrong_files_load():
+    # Guards the table above: each case must fail for its own reason, not for what it is built from.
+    text = CORPUS + TARGET + MODEL + selection() + selection(name="near", sampler="knn", target="law")
+    settings = parse_settings(tomllib.loads(text))
+    assert [entry.name for entry in settings.selection] == ["best", "near"]
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path):
+    with pytest.raises(PermanentError, match=r"tamis\.toml.*No such file"):
+        load_settings(tmp_path / "tamis.toml")
+    with pytest.raises(PermanentError, match=re.escape(str(tmp_path))):
+        load_settings(tmp_path)
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path):
+    file = tmp_path / "tamis.toml"
+    file.write_bytes(CORPUS.replace("web", "wéb").encode("latin-1"))
+    with pytest.raises(PermanentError, match="UTF-8"):
+        load_settings(file)
+
+
+@given(
+    st.one_of(
+        st.integers(-3, 10_000),
+        st.from_regex(r"\A[0-9]{1,3}(\.[0-9])?(%|Mtok|ktok|tok)?\Z"),
+        st.booleans(),
+        st.floats(0, 5),
+    )
+)
+@example("0%")
+@example("101%")
+@example(True)
+@hypothesis_settings(max_examples=25)
+def test_a_budget_is_valid_here_when_the_selection_can_read_it(budget):
+    values = tomllib.loads(CORPUS) | {"selection": [{"name": "a", "sampler": "random", "budget": budget}]}
+    try:
+        accepted = parse_settings(values).selection[0].budget
+    except ConfigurationError:
+        with pytest.raises(BadBudgetError):
+            parse_budget(budget)
+        return
+    assert parse_budget(accepted) == parse_budget(budget)
+
+
+def test_the_project_file_is_found_from_a_folder_below(tmp_path, monkeypatch):
+    (tmp_path / "tamis.toml").write_text(CORPUS)
+    below = tmp_path / "documents" / "2024"
+    below.mkdir(parents=True)
+    assert project_file(below) == tmp_path.resolve() / "tamis.toml"
+    other = tmp_path / "other.toml"
+    monkeypatch.setenv("TAMIS_PROJECT", str(other))
+    assert project_file(below) == other.resolve()
+
+
+def test_without_a_project_file_the_way_to_get_one_is_named(tmp_path):
+    with pytest.raises(PermanentError, match="tamis init"):
+        project_file(tmp_path)
+
+
+def test_results_live_beside_the_file_or_where_the_environment_says(tmp_path, monkeypatch):
+    assert home_folder(tmp_path / "tamis.toml") == tmp_path / ".tamis"
+    monkeypatch.setenv("TAMIS_HOME", str(tmp_path / "elsewhere"))
+    assert home_folder(tmp_path / "tamis.toml") == (tmp_path / "elsewhere").resolve()
+
+
+def test_settings_do_not_change_after_loading():
+    settings = load_settings(DEMO)
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.encoder.name = "minilm"
+
+
+def test_the_demo_asks_what_its_readme_says():
+    settings = load_settings(DEMO)
+    assert [corpus.name for corpus in settings.corpus] == ["python-docs", "landing"]
+    assert named(settings.target, "scipy-stats").module == "scipy.stats"
+    assert named(settings.selection, "got-d").sampler == "got-d"
+    assert max(settings.scaling.sizes) <= named(settings.target, "scipy-stats").train
+    with pytest.raises(KeyError):
+        named(settings.target, "no such target")
+
+
+def test_the_folder_of_the_demos_landing_corpus_is_there():
+    # A corpus whose folder is missing cannot be listed, which stops the whole demo.
+    landing = named(load_settings(DEMO).corpus, "landing")
+    assert landing.path is not None
+    assert (CHECKOUT / landing.path).is_dir()
+
+
+def test_the_template_loads_as_it_is():
+    settings = load_settings(TEMPLATE)
+    assert {entry.sampler for entry in settings.selection} == {"got-d", "random"}
+    assert settings.base_model == ()
+
+
+def uncommented() -> dict:
+    """The template with every commented key and section switched on."""
+    return tomllib.loads(re.sub(r"^#(?=[\[a-z])", "", TEMPLATE.read_text(), flags=re.MULTILINE))
+
+
+def test_the_template_loads_with_everything_uncommented():
+    settings = parse_settings(uncommented())
+    assert [model.name for model in settings.base_model] == ["small", "medium"]
+    assert settings.scaling.models == ("small", "medium")
+
+
+def test_the_template_explains_every_key():
+    text = TEMPLATE.read_text()
+    for name, field in Settings.model_fields.items():
+        for key in keys_of(field.annotation):
+            lines = re.findall(rf"^#? ?{key} = .*$", text, re.MULTILINE)
+            assert lines, f"[{name}] {key} is not in the template"
+            assert any("  # " in line for line in lines), f"[{name}] {key} has no explanation"
+
+
+EXAMPLES = {"judge": {"url", "key_env"}, "tracking": {"uri"}, "scaling": {"target", "models", "predict_at"}}
+EXAMPLES |= {"comparison": {"model", "selections"}, "perplexity": {"model"}}
+
+
+def test_what_the_template_shows_as_a_default_is_the_default():
+    values = uncommented()
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            shown = {key: value for key, value in values[name].items() if key not in EXAMPLES.get(name, ())}
+            defaults = field.annotation().model_dump(mode="json")
+            assert shown == {key: defaults[key] for key in shown}, name
+
+
+def keys_of(annotation: object) -> list[str]:
+    inner = getattr(annotation, "__args__", (annotation,))[0]
+    return list(inner.model_fields)
+
+
+def test_the_template_lists_every_sampler():
+    line = re.search(r"^sampler = .*$", TEMPLATE.read_text(), re.MULTILINE)
+    assert line is not None
+    assert set(re.split(r", | or |# ", line[0])) >= set(SAMPLERS)

@@ -1,0 +1,205 @@
+"""What is installed, what imports what, and what no file may hold."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+PYPROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+PLATFORM = {"dagster", "dagster_webserver", "assets", "resources", "sensors", "definitions"}
+HEAVY = set(PYPROJECT["tool"]["ruff"]["lint"]["flake8-tidy-imports"]["banned-module-level-imports"])
+NOT_OURS = {
+    ".git", ".venv", ".tamis", "__pycache__", "build", "dist", "landing", "test-results", ".env",
+    ".pytest_cache", ".ruff_cache", ".mypy_cache", ".hypothesis",
+}  # fmt: skip
+
+
+def constraints() -> dict[str, str]:
+    """Version by canonical name."""
+    lines = (CHECKOUT / "constraints.txt").read_text().splitlines()
+    pins = [line.split("==") for line in lines if not line.startswith("#")]
+    return {canonicalize_name(name): version for name, version in pins}
+
+
+def declared() -> list[Requirement]:
+    """Every requirement of pyproject.toml, extras included."""
+    project = PYPROJECT["project"]
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    return [Requirement(line) for line in [*project["dependencies"], *extras]]
+
+
+def repository_files() -> Iterator[Path]:
+    for folder, folders, names in os.walk(CHECKOUT):
+        folders[:] = [name for name in folders if name not in NOT_OURS and not name.endswith(".egg-info")]
+        yield from (Path(folder, name) for name in names if name not in NOT_OURS)
+
+
+@pytest.mark.parametrize("requirement", declared(), ids=lambda requirement: requirement.name)
+def test_each_declared_package_is_pinned_within_its_range(requirement):
+    pins = constraints()
+    name = canonicalize_name(requirement.name)
+    assert name in pins
+    assert requirement.specifier.contains(pins[name])
+
+
+def test_constraints_are_exact_public_and_sorted():
+    lines = [line for line in (CHECKOUT / "constraints.txt").read_text().splitlines() if line[:1] != "#"]
+    wrong = [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9A-Za-z.]*", line)]
+    assert wrong == []
+    names = [line.partition("==")[0].lower() for line in lines]
+    assert names == sorted(names)
+
+
+def test_the_makefile_installs_the_torch_that_is_pinned():
+    makefile = (CHECKOUT / "Makefile").read_text()
+    assert f"torch=={constraints()['torch']}\n" in makefile
+    assert constraints()["torch"] == "2.13.0"
+
+
+def test_no_table_silently_overrides_workspace_yaml():
+    assert {"dg", "dagster"}.isdisjoint(PYPROJECT["tool"])
+
+
+def test_workspace_loads_the_definitions_file_from_the_checkout():
+    from yaml import safe_load
+
+    workspace = safe_load((CHECKOUT / "workspace.yaml").read_text())
+    entry = {"relative_path": "definitions.py", "working_directory": "."}
+    assert workspace == {"load_from": [{"python_file": entry}]}
+
+
+def test_only_the_methods_are_packaged():
+    assert PYPROJECT["tool"]["setuptools"]["packages"]["find"]["include"] == ["tamis*"]
+    data = PYPROJECT["tool"]["setuptools"]["package-data"]["tamis"]
+    others = {path.suffix for path in (CHECKOUT / "tamis").rglob("*.*") if path.suffix not in {".py", ".pyc"}}
+    assert {suffix for suffix in others if not any(pattern.endswith(suffix) for pattern in data)} <= {
+        ".typed"
+    }
+    assert "py.typed" in data
+
+
+HERE = [folder for folder in (CHECKOUT, Path(sys.prefix).parent) if len(folder.parts) > 2]
+FORBIDDEN = {  # written so that they do not match themselves
+    "a home folder": r"/(?:home|Users)/[a-z][\w.-]*/|(?<![\w.])[/]root/",
+    "a folder of this machine": "|".join(re.escape(f"{folder}/") for folder in HERE) or r"(?!)",
+    "a package index": r"(?:index|find)-(?:url|links)\b|https?://\S+/simple\b|trusted[-]host",
+}
+
+
+@pytest.mark.parametrize("kind", FORBIDDEN)
+def test_no_file_holds(kind):
+    pattern = re.compile(FORBIDDEN[kind])
+    found = []
+    for path in repository_files():
+        text = path.read_bytes().decode("utf-8", errors="ignore")
+        found += [f"{path.relative_to(CHECKOUT)}: {match[0]}" for match in pattern.finditer(text)]
+    assert found == []
+
+
+def imports(tree: ast.AST, inside: bool = False) -> Iterator[tuple[str, bool]]:
+    """Top name of each import, and whether it stands inside a function; not those for type checkers only."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name.partition(".")[0], inside) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield (node.module or "").partition(".")[0], inside
+        elif not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
+            yield from imports(node, inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def modules(folder: str) -> list[Path]:
+    return sorted((CHECKOUT / folder).rglob("*.py"))
+
+
+def test_the_methods_know_nothing_of_the_platform():
+    for path in modules("tamis"):
+        for name, inside in imports(ast.parse(path.read_text())):
+            lazily_by_the_command = path.name == "cli.py" and inside
+            assert name not in PLATFORM or lazily_by_the_command, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("folder", ["tamis", "assets", "resources", "sensors"])
+def test_heavy_packages_are_imported_inside_functions(folder):
+    assert len(HEAVY) >= 8
+    for path in modules(folder):
+        for name, inside in imports(ast.parse(path.read_text())):
+            assert name not in HEAVY or inside, f"{path} imports {name} when it is imported"
+
+
+def test_the_scan_of_imports_sees_what_it_should():
+    source = """
+import torch.nn
+if TYPE_CHECKING:
+    import mlflow
+class A:
+    from ot import emd
+    def f(self):
+        import dagster as dg
+try:
+    from transformers import pipeline
+except ImportError:
+    pass
+"""
+    found = [("torch", False), ("ot", False), ("dagster", True), ("transformers", False)]
+    assert list(imports(ast.parse(source))) == found
+
+
+@pytest.mark.parametrize("module", ["tamis.cli", "tamis.lineage.stages", "tamis.status"])
+def test_importing_loads_neither_the_platform_nor_anything_heavy(module):
+    # The scan above sees our own imports; this sees those of the packages we import.
+    code = f"import {module}, sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CHECKOUT
+    )
+    assert set(run.stdout.split()) & (HEAVY | PLATFORM) == set()
+    assert "tamis" in run.stdout.split()
+
+
+def skip_check(folder: Path, **skips: str) -> subprocess.CompletedProcess[str]:
+    """Run the check in `folder` on a report of one passed test and the given skips (name and reason)."""
+    cases = [
+        f'<testcase classname="a" name="{name}"><skipped message="{why}"/></testcase>'
+        for name, why in skips.items()
+    ]
+    report = folder / "report.xml"
+    report.write_text("<testsuite><testcase classname='a' name='passed'/>" + "".join(cases) + "</testsuite>")
+    command = [sys.executable, CHECKOUT / ".ci" / "check_skips.py", report]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+
+
+def test_a_skip_that_is_not_on_the_list_fails_the_ci(tmp_path):
+    run = skip_check(tmp_path, lazy="no time")
+    assert run.returncode == 1
+    assert "skipped, not allowed: a::lazy: no time" in run.stdout
+    assert skip_check(tmp_path).returncode == 0
+
+
+def test_benchmark_data_may_be_missed_only_where_there_is_none(tmp_path):
+    reason = "benchmark data is absent"
+    assert f'"{reason}' in (CHECKOUT / "tests" / "conftest.py").read_text()
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    allowed = skip_check(checkout, speed=reason)
+    assert (allowed.returncode, "skipped, allowed: a::speed" in allowed.stdout) == (0, True)
+    (tmp_path / "shared" / "data").mkdir(parents=True)
+    assert skip_check(checkout, speed=reason).returncode == 1
+
+
+def test_the_ci_ends_what_tests_leave_running():
+    server = "subprocess.Popen(['sleep', '60'], start_new_session=True)"
+    code = f"import subprocess; print({server}.pid); raise SystemExit(7)"
+    command = [sys.executable, CHECKOUT / ".ci" / "without_leftovers.py", sys.executable, "-c", code]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    process = run.stdout.strip()
+    assert run.returncode == 7
+    assert f"left behind, ended: {process} sleep 60" in run.stderr
+    assert not Path("/proc", process).exists()

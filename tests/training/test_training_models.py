@@ -1,0 +1,93 @@
+"""Loading and naming models: identities follow the bytes, unknown names say what would be right."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from transformers import GraniteConfig, GraniteForCausalLM
+
+from tamis.training import UnknownModelError, evaluate, fine_tune, model_identity
+from tamis.training.models import load_model, prepared
+from tamis.training.options import FineTuningOptions
+from tamis.training.tokenizer import load_tokenizer
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    heavy = ["torch", "transformers", "mlflow", "tokenizers", "huggingface_hub", "safetensors", "sqlalchemy"]
+    program = f"import sys, tamis.training; print([name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_identity_follows_names_and_bytes(tiny, tmp_path):
+    shutil.copytree(tiny.model, tmp_path / "copy")
+    original = model_identity(tiny.model)
+    assert model_identity(tmp_path / "copy") == original
+    (tmp_path / "copy" / "config.json").rename(tmp_path / "copy" / "renamed.json")
+    renamed = model_identity(tmp_path / "copy")
+    weights = tmp_path / "copy" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert len({original, renamed, model_identity(tmp_path / "copy")}) == 3
+
+
+def test_unknown_models(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UnknownModelError, match="empty"):
+        model_identity(tmp_path / "empty")
+    with pytest.raises(UnknownModelError, match="not in the local hub cache"):
+        model_identity("no-such-organization/no-such-model")
+    with pytest.raises(UnknownModelError, match=r"config\.json"):
+        load_model(tmp_path / "empty", torch.device("cpu"), 32)
+
+
+def test_scaled_logits_take_the_general_path(tiny, tmp_path):
+    tokenizer = load_tokenizer(tiny.tokenizer)
+    torch.manual_seed(0)
+    config = GraniteConfig(
+        vocab_size=320,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        logits_scaling=4.0,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=2,
+    )
+    model = GraniteForCausalLM(config)
+    assert not prepared(model, tokenizer, torch.device("cpu"), 32).plain_head
+    model.save_pretrained(tmp_path / "granite")
+    tokenizer.save_pretrained(tmp_path / "granite")
+
+    ids = tokenizer(tiny.texts[0], add_special_tokens=False)["input_ids"][:20]
+    text = tokenizer.decode(ids)
+    with torch.no_grad():
+        logits = model.eval()(torch.tensor([[0, *ids[:-1]]])).logits[0]
+    expected = torch.nn.functional.cross_entropy(logits, torch.tensor(ids), reduction="sum").item()
+    found = evaluate(tmp_path / "granite", [text], sequence_length=32, device="cpu")
+    assert found.nats == pytest.approx(expected, rel=1e-5)
+
+    options = FineTuningOptions(sequence_length=32, batch_size=4, learning_rate=3e-3)
+    result = fine_tune(
+        tmp_path / "granite",
+        tiny.texts[:40],
+        options,
+        tiny.held_out,
+        tmp_path / "tuned",
+        tmp_path / "resume",
+        runtime=tiny.runtime,
+    )
+    assert result.held_out_bits_per_byte < result.zero_shot_bits_per_byte - 0.3
+
+
+@pytest.mark.slow
+def test_embedded_model_scores_english_well():
+    pytest.importorskip("gguf")
+    text = "The mean of a sample is the sum of its values divided by how many there are."
+    assert len(model_identity("smollm2-135m")) == 64
+    assert evaluate("smollm2-135m", [text], device="cpu").bits_per_byte < 1.5

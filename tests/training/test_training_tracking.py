@@ -1,0 +1,107 @@
+"""MLflow on a real SQLite database: one run a trial, whatever is retried, and no path of this machine."""
+
+import sqlite3
+
+import pytest
+
+from tamis.training.tracking import _experiment, find_run, log_trial, open_tracker
+
+HISTORY = [(step, 5.0 / step) for step in range(1, 41)]
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory):
+    return f"sqlite:///{tmp_path_factory.mktemp('home')}/mlflow/mlflow.db"
+
+
+def log(uri: str, trial: str = "llama/200", input_key: str = "k1", **changes) -> str:
+    values = {
+        "parameters": {"learning_rate": 1e-3, "model": "llama"},
+        "metrics": {"held_out_bits_per_byte": 1.5, "seconds": 3.0},
+        "loss_history": HISTORY,
+        "dataset": ("scipy-stats", "ab" * 32, 200),
+        "checkpoint": "checkpoints/llama-200",
+        "manifest": "cd" * 32,
+    }
+    return log_trial(uri, "tamis", trial, input_key=input_key, **{**values, **changes})
+
+
+def test_run_holds_everything(uri):
+    run_id = log(uri)
+    client = open_tracker(uri)
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"learning_rate": "0.001", "model": "llama"}
+    assert run.data.metrics["held_out_bits_per_byte"] == 1.5
+    assert run.data.tags["tamis.checkpoint"] == "checkpoints/llama-200"
+    assert run.data.tags["tamis.manifest"] == "cd" * 32
+    points = client.get_metric_history(run_id, "training_loss")
+    assert sorted((point.step, point.value) for point in points) == HISTORY
+    (used,) = run.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("scipy-stats", "ab" * 16)
+    assert "200" in used.dataset.profile
+
+
+def test_retries_change_nothing(uri):
+    first = log(uri)
+    assert log(uri, parameters={"learning_rate": 5}) == first
+    assert find_run(uri, "tamis", "llama/200") == find_run(uri, "tamis", "llama/200", "k1") == first
+    assert open_tracker(uri).get_run(first).data.params["learning_rate"] == "0.001"
+
+
+def test_interrupted_run_is_completed_not_doubled(uri):
+    client = open_tracker(uri)
+    tags = {"tamis.trial": "cut", "tamis.input_key": "k1"}
+    run = client.create_run(_experiment(client, uri, "tamis"), tags=tags)
+    client.log_param(run.info.run_id, "learning_rate", "0.5")
+    first = run.info.start_time
+    for step, loss in HISTORY[:10]:
+        client.log_metric(run.info.run_id, "training_loss", loss, timestamp=first + step, step=step)
+    assert log(uri, trial="cut") == run.info.run_id
+    done = client.get_run(run.info.run_id)
+    assert done.info.status == "FINISHED"
+    assert done.data.params == {"learning_rate": "0.5", "model": "llama"}
+    assert done.data.tags["changed.learning_rate"] == "0.001"
+    assert len(client.get_metric_history(run.info.run_id, "training_loss")) == len(HISTORY)
+
+
+def test_new_input_key_is_a_new_run(uri):
+    first = log(uri, trial="two")
+    second = log(uri, trial="two", input_key="k2")
+    assert first != second
+    assert find_run(uri, "tamis", "two") == second
+    assert find_run(uri, "tamis", "two", "k1") == first
+
+
+def test_unknown_trials(uri):
+    assert find_run(uri, "tamis", "nothing") is None
+    assert find_run(uri, "no-such-experiment", "nothing") is None
+
+
+def test_bad_names(uri):
+    with pytest.raises(ValueError, match="relative"):
+        log(uri, checkpoint="/checkpoints/llama")
+    with pytest.raises(ValueError, match="quote"):
+        find_run(uri, "tamis", "it's")
+
+
+def test_nothing_absolute_and_nothing_beside_the_database(uri, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    log(uri, trial="elsewhere")
+    assert list(tmp_path.iterdir()) == []
+    path = uri.removeprefix("sqlite:///")
+    folder = path.rsplit("/", 2)[0]
+    with sqlite3.connect(path) as connection:
+        dump = "\n".join(connection.iterdump())
+    assert folder not in dump
+    assert "file:" not in dump
+    locations = sqlite3.connect(path).execute("select artifact_location from experiments").fetchall()
+    assert all(location.startswith("mlflow-artifacts:/") for (location,) in locations)
+
+
+def test_databases_can_be_moved(uri, tmp_path):
+    run_id = log(uri)
+    copy = tmp_path / "moved.db"
+    with sqlite3.connect(uri.removeprefix("sqlite:///")) as source, sqlite3.connect(copy) as target:
+        source.backup(target)
+    assert find_run(f"sqlite:///{copy}", "tamis", "llama/200") == run_id

@@ -104,7 +104,7 @@ def refine(law: Law, log_x: Floats, log_losses: Floats, starts: Floats) -> Solut
     costs = (residuals**2).sum(axis=1)
     done, earlier = costs < EXACT, costs
     for iteration in range(ITERATIONS):
-        if done.all():
+        if done.all() or costs.min() < EXACT:
             break
         if iteration % PATIENCE == PATIENCE - 1:
             done |= earlier - costs <= 1e-6 * costs

@@ -110,7 +110,7 @@ def _heads(loaded: LoadedModel, texts: Sequence[str], max_tokens: int) -> tuple[
     for index, ids in enumerate(tokens):
         if len(ids) > max_tokens:
             tokens[index] = ids[:max_tokens]
-            starts[index] = loaded.tokenizer.decode(tokens[index], clean_up_tokenization_spaces=False)
+            starts[index] = str(loaded.tokenizer.decode(tokens[index], clean_up_tokenization_spaces=False))
     return tokens, np.fromiter((len(text.encode()) for text in starts), dtype=np.int64, count=len(starts))
 
 

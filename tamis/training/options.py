@@ -43,7 +43,7 @@ class FineTuningOptions(StepOptions):
     """Training of an existing model for a number of epochs over a small set."""
 
     epochs: int = 3
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     warm_up_share: float = 0.1
 
 

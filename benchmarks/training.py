@@ -1,0 +1,133 @@
+"""Tokens a second of training: Tamis against a bare PyTorch loop, same model, batch, optimizer and threads.
+
+    python -m benchmarks.training --threads 2 --seconds 10
+
+Random rows of token ids, so no data loading is timed. Rivals: `bare` is transformers' model under bfloat16
+autocast with its fused attention, `cross_entropy` on its logits, fused AdamW and gradient clipping;
+`bare-float32` the same without autocast. Steps of all loops alternate in blocks of --block until each
+has had --seconds of processor time or of the clock (--clock); what is reported is the median step. One JSON
+line a preset and loop.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from transformers import LlamaForCausalLM
+
+from tamis.training import PRESETS, ModelShape
+from tamis.training.device import choose_device, retained_heap, training_precision
+from tamis.training.loop import backward
+from tamis.training.models import prepared
+from tamis.training.shapes import new_model
+from tamis.training.weights import MasterWeights
+
+Step = Callable[[np.ndarray], float]
+BETAS, DECAY, NORM, RATE = (0.9, 0.95), 0.1, 1.0, 1e-3
+WARM_UP_STEPS = 2
+
+
+class _NoTokenizer:
+    """Only the three ids that a new model's configuration holds."""
+
+    bos_token_id, eos_token_id, pad_token_id = 0, 1, 2
+
+
+def tamis_loop(shape: ModelShape, length: int) -> Step:
+    """A step of the platform's own loop."""
+    device = choose_device("auto")
+    loaded = prepared(new_model(shape, 0, _NoTokenizer()), _NoTokenizer(), device, length)
+    loaded.model.train()
+    weights = MasterWeights(loaded.model, training_precision(device), betas=BETAS, weight_decay=DECAY)
+
+    def step(rows: np.ndarray) -> float:
+        loss = backward(loaded, rows)
+        weights.step(RATE, NORM)
+        return float(loss)
+
+    return step
+
+
+def bare_loop(shape: ModelShape, autocast: bool) -> Step:
+    """A step as one writes it first."""
+    device = choose_device("auto")
+    model: LlamaForCausalLM = new_model(shape, 0, _NoTokenizer()).to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=BETAS, weight_decay=DECAY, fused=True)
+
+    def step(rows: np.ndarray) -> float:
+        batch = torch.tensor(rows, device=device)
+        optimizer.zero_grad()
+        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+            logits = model(input_ids=batch[:, :-1], use_cache=False).logits
+            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), NORM)
+        optimizer.step()
+        return float(loss)
+
+    return step
+
+
+def measure(loops: dict[str, Callable[[], Step]], options: argparse.Namespace) -> dict[str, list[float]]:
+    """Seconds of every timed step of each loop."""
+    clock = time.perf_counter if options.clock == "wall" else time.process_time
+    rows = np.random.default_rng(0).integers(3, 4_096, size=(options.batch_size, options.length + 1))
+    steps = {name: make() for name, make in loops.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
+    for name, step in steps.items():
+        with retained_heap() if name == "tamis" else torch.enable_grad():
+            for _ in range(WARM_UP_STEPS):
+                step(rows)
+    while min(map(sum, seconds.values())) < options.seconds:
+        for name, step in steps.items():
+            # The allocator setting is part of ours and no part of theirs.
+            with retained_heap() if name == "tamis" else torch.enable_grad():
+                step(rows)
+                for _ in range(options.block):
+                    started = clock()
+                    step(rows)
+                    seconds[name].append(clock() - started)
+    return seconds
+
+
+def main() -> None:
+    """Measure every preset."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--presets", nargs="+", default=list(PRESETS), choices=list(PRESETS))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--length", type=int, default=256)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--block", type=int, default=8, help="timed steps before the next loop has its turn")
+    parser.add_argument("--clock", choices=["wall", "process"], default="wall")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    for preset in options.presets:
+        shape = PRESETS[preset]
+        loops: dict[str, Callable[[], Step]] = {
+            "tamis": lambda shape=shape: tamis_loop(shape, options.length),
+            "bare": lambda shape=shape: bare_loop(shape, autocast=True),
+            "bare-float32": lambda shape=shape: bare_loop(shape, autocast=False),
+        }
+        for name, seconds in measure(loops, options).items():
+            figures = {
+                "benchmark": "training",
+                "preset": preset,
+                "parameters": shape.parameters,
+                "loop": name,
+                "tokens_per_second": round(options.batch_size * options.length / float(np.median(seconds))),
+                "steps": len(seconds),
+                "clock": options.clock,
+                "threads": options.threads,
+                "rows": [options.batch_size, options.length],
+            }
+            print(json.dumps(figures), flush=True)
+
+
+if __name__ == "__main__":
+    main()

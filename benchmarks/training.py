@@ -46,7 +46,7 @@ def tamis_loop(shape: ModelShape, length: int) -> Step:
     def step(rows: np.ndarray) -> float:
         loss = backward(loaded, rows)
         weights.step(RATE, NORM)
-        return float(loss)
+        return loss.item()
 
     return step
 
@@ -66,7 +66,7 @@ def bare_loop(shape: ModelShape, autocast: bool) -> Step:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), NORM)
         optimizer.step()
-        return float(loss)
+        return loss.item()
 
     return step
 

@@ -54,8 +54,10 @@ def next_groups(world: World, heads: Heads, wanted: set[tuple[str, str]] | None 
 
     `wanted` limits it to these (asset, partition); None is everything.
     """
-    waiting = {(due.asset, due.partition) for due in full_plan(world, heads)}
-    waiting = waiting if wanted is None else waiting & wanted
+    due_now = {(due.asset, due.partition) for due in full_plan(world, heads)}
+    due_now = due_now if wanted is None else due_now & wanted
+    together = {(other.name, other.made_with) for other in stages().values() if other.made_with}
+    waiting = due_now | {(name, key) for name, maker in together for asset, key in due_now if asset == maker}
     groups = []
     for stage in stages().values():
         due = [found.partition for found in due_partitions(stage, world, heads)]

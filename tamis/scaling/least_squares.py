@@ -1,9 +1,9 @@
 """Least squares on log losses for one law: a grid of starts by variable projection, then all refined at once.
 
 For fixed shape (beta, delay, alpha) a law is linear in its two non-negative levels, so the grid solves two
-unknowns in closed form at each of some hundred to two thousand shapes; the best local minima of the grid
-are refined together by a batched Levenberg-Marquardt in the bounded coordinates of `laws`. 14 sizes take
-about 15 ms a curve; on 60 public curves differential evolution or more starts find nothing better.
+unknowns in closed form at each of 24 to 7,200 shapes; the best local minima of the grid are refined together
+by a batched Levenberg-Marquardt in the bounded coordinates of `laws`. 14 sizes take about 15 ms a curve (five
+parameters: 90 ms), and the mean errors on 60 public curves are those of the best optima known.
 """
 
 from dataclasses import dataclass

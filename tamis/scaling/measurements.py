@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from tamis.scaling.errors import BadCurveError, BadSettingError
 
 Floats = NDArray[np.float64]
-Curve = tuple[Sequence[float], Sequence[float]]
+Numbers = Sequence[float] | NDArray[np.floating]
+Curve = tuple[Numbers, Numbers]
 Curves = Mapping[str, Curve]
 
 

@@ -18,6 +18,7 @@ from tamis.scaling.methods import METHODS, Method
 
 MethodName = Literal["best", "ats", "subtuning", "zeroshot", "rectified", "vanilla"]
 LEAST_SIZES = 3  # a backtest needs as many sizes before the one it predicts
+UNTRIED = 1.25  # least factor where no backtest spans as many octaves as the prediction
 PSEUDO_ERRORS = np.array([0.06, 0.19, 0.32, 0.45, 0.6, 0.76, 0.93, 1.15, 1.44, 1.96])
 """Absolute standard-normal errors added to the observed ones: with few curves the method's spread stands."""
 
@@ -52,13 +53,13 @@ def extrapolate(curves: Sequence[Measurements], target: float, method: Method) -
 def calibration(curves: Sequence[Measurements], target: float, method: Method) -> float:
     """What to multiply spreads by, so that 90 % of the backtest errors (with pseudo-errors) lie within.
 
-    Intervals are narrowed only on the word of backtests over the full number of octaves: over fewer, a
-    method's assumptions have not been tried.
+    Intervals are narrowed only on the word of backtests over the full number of octaves; over fewer, a
+    method's assumptions have not been tried and they are widened.
     """
     errors, tried = backtest(curves, target, method)
     pooled = np.concatenate([PSEUDO_ERRORS, errors])
     factor = float(np.quantile(pooled, 0.9, method="hazen")) / NORMAL_90
-    return factor if tried else max(factor, 1.0)
+    return factor if tried else max(factor, UNTRIED)
 
 
 def backtest(curves: Sequence[Measurements], target: float, method: Method) -> tuple[Floats, bool]:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tamis.errors import UnknownNameError
+
 if TYPE_CHECKING:
     import torch
 
@@ -35,6 +37,30 @@ def training_precision(device: "torch.device") -> "torch.dtype":
     # Emulated bfloat16 is slower than float32, so the instruction set decides.
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if native else torch.float32
+
+
+def named_precision(name: str, device: "torch.device") -> "torch.dtype":
+    """`auto` is the precision of training; raises `UnknownNameError`."""
+    import torch
+
+    valid = {"auto": training_precision(device), "float32": torch.float32, "bfloat16": torch.bfloat16}
+    if name not in valid:
+        raise UnknownNameError("dtype", name, valid)
+    return valid[name]
+
+
+@contextmanager
+def weights_in(model: "torch.nn.Module", precision: "torch.dtype") -> Iterator[None]:
+    """The model's parameters in another precision while inside, and exactly as they were afterwards."""
+    parameters = list(model.parameters())
+    originals = [parameter.data for parameter in parameters]
+    try:
+        for parameter in parameters:
+            parameter.data = parameter.data.to(precision)
+        yield
+    finally:
+        for parameter, original in zip(parameters, originals, strict=True):
+            parameter.data = original
 
 
 @contextmanager

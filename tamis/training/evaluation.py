@@ -1,8 +1,9 @@
 """Bits per byte: total code length of texts over their UTF-8 bytes, comparable between tokenizers.
 
 Every token is scored exactly once: a document is `<bos>` and its tokens, cut into windows that share one
-token, the last of a window being the first input of the next. Evaluation runs in float32, so a document's
-figure moves by less than 1e-5 with what it is batched with (bfloat16: up to 1e-2).
+token, the last of a window being the first input of the next. Documents are scored in float32, where a
+figure moves by less than 1e-5 with what it is batched with; a whole set is evaluated in the precision of
+training, twice as fast in bfloat16: its total moves by 1e-4 bits per byte, a single document's by 1e-3.
 """
 
 import math
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tamis.progress import Advance, ignore
-from tamis.training.device import choose_device, retained_heap
+from tamis.training.device import choose_device, named_precision, retained_heap, weights_in
 from tamis.training.errors import EmptyTextError
 from tamis.training.loss import token_losses
 from tamis.training.models import LoadedModel, load_model
@@ -43,14 +44,16 @@ def evaluate(
     sequence_length: int = 256,
     batch_size: int = 16,
     device: str = "auto",
+    dtype: str = "auto",
     advance: Advance = ignore,
 ) -> Evaluation:
     """Bits per byte of whole documents under a model (folder, hub id or embedded name).
 
-    Raises `EmptyTextError` when no text holds a byte.
+    `dtype`: "float32", "bfloat16" or "auto", the precision of training. Raises `EmptyTextError` when no text
+    holds a byte.
     """
     loaded = load_model(model, choose_device(device), sequence_length)
-    return evaluate_loaded(loaded, texts, sequence_length, batch_size, advance)
+    return evaluate_loaded(loaded, texts, sequence_length, batch_size, dtype, advance)
 
 
 def evaluate_loaded(
@@ -58,11 +61,13 @@ def evaluate_loaded(
     texts: Sequence[str],
     sequence_length: int,
     batch_size: int,
+    dtype: str = "auto",
     advance: Advance = ignore,
 ) -> Evaluation:
     """The same for a model in memory; `sequence_length` tokens a window, `batch_size` windows at once."""
     documents = encode(loaded.tokenizer, texts)
-    nats = document_nats(loaded, documents, sequence_length, batch_size, advance)
+    with weights_in(loaded.model, named_precision(dtype, loaded.device)):
+        nats = document_nats(loaded, documents, sequence_length, batch_size, advance)
     sizes = np.fromiter((len(text.encode()) for text in texts), dtype=np.int64, count=len(texts))
     n_bytes = int(sizes.sum())
     if n_bytes == 0:

@@ -65,5 +65,5 @@ def token_losses(hidden: "Tensor", weight: "Tensor", targets: "Tensor") -> "Tens
     for start in range(0, len(targets), rows):
         chunk = slice(start, start + rows)
         logits = (hidden[chunk] @ weight.T).float()
-        losses[chunk] = torch.logsumexp(logits, -1) - logits.gather(1, targets[chunk, None]).squeeze(1)
+        losses[chunk] = torch.nn.functional.cross_entropy(logits, targets[chunk], reduction="none")
     return losses

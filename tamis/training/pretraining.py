@@ -37,9 +37,12 @@ def pretrain(
     """Train a new model on `texts` and write it to `output` (config, safetensors, tokenizer), all or nothing.
 
     `resume` is a folder for the state of an interrupted run, removed at the end; calling again with the same
-    arguments continues it. `advance` counts tokens. Raises `EmptyTextError`, `DivergedError`.
+    arguments continues it. `advance` counts tokens. Raises `EmptyTextError`, `DivergedError`; `ValueError`
+    when the tokenizer is too large for the shape.
     """
     tokenizer = load_tokenizer(tokenizer_folder)
+    if len(tokenizer) > shape.vocabulary:
+        raise ValueError(f"the tokenizer has {len(tokenizer)} tokens, the shape only {shape.vocabulary}")
     documents = pack(tokenizer, texts, options.tokens)
     device = choose_device(runtime.device)
     model = new_model(shape, options.seed, tokenizer)

@@ -35,13 +35,13 @@ def nested_subset(doc_ids: Sequence[str] | pl.Series, size: int, seed: int) -> l
     The draw depends on the set of ids and the seed, never on the order of `doc_ids`. Raises `ValueError`
     when ids repeat or there are fewer than `size` of them.
     """
-    ids = np.asarray(list(doc_ids), dtype=np.str_)
-    if len(np.unique(ids)) != len(ids):
+    ids = list(doc_ids)
+    if len(set(ids)) != len(ids):
         raise ValueError("doc_ids repeat; a subset is drawn from distinct documents")
     if not 0 <= size <= len(ids):
         raise ValueError(f"a subset of {size} documents cannot be drawn from {len(ids)}")
-    keys = _keyed(ids.tolist(), b"tamis.training.subset:%d" % seed)
-    return ids[np.lexsort((ids, keys))[:size]].tolist()
+    keys = _keyed(ids, b"tamis.training.subset:%d" % seed)
+    return [doc_id for _, doc_id in sorted(zip(keys.tolist(), ids, strict=True))[:size]]
 
 
 def _keyed(doc_ids: Iterable[str], key: bytes) -> np.ndarray:

@@ -60,6 +60,7 @@ def count_tokens(tokenizer_folder: Path, texts: Iterable[str]) -> np.ndarray:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
+    tokenizer.encode_special_tokens = True
     counts: list[int] = []
     for block in blocks(texts, COUNT_BLOCK):
         encodings = tokenizer.encode_batch_fast(block, add_special_tokens=False)
@@ -87,10 +88,11 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each text, without special tokens and without truncation."""
+    """Token ids of each text, without truncation; a special token spelled in a text is plain text."""
     encoded = tokenizer(
         list(texts),
         add_special_tokens=False,
+        split_special_tokens=True,
         return_attention_mask=False,
         return_token_type_ids=False,
         verbose=False,

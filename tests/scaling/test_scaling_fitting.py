@@ -169,7 +169,7 @@ def test_aicc_is_that_of_the_textbook():
         ),
         max_size=12,
     ),
-    st.sampled_from(["rectified", "vanilla", "power3", "shifted"]),
+    st.sampled_from(["rectified", "power3", "shifted"]),
 )
 def test_any_numbers_give_a_stated_outcome(points, law):
     sizes, losses = [p[0] for p in points], [p[1] for p in points]

@@ -33,19 +33,17 @@ def test_noise_free_power_laws_are_continued(method):
 
 
 def test_methods_are_those_they_are_named_after():
-    curves, target, _ = rectified_curves(0, models=4)
+    curves, target, _ = rectified_curves(0, models=3)
     curves["m0"] = ([0, *SIZES], [9.0, *curves["m0"][1]])
+    found = {method: predict_full_loss(curves, target, method) for method in METHODS}
     for name, (sizes, losses) in curves.items():
-        assert predict_full_loss(curves, target, "ats")[name].loss == pytest.approx(
-            accept_then_stop(sizes, losses, target).loss
-        )
-        assert predict_full_loss(curves, target, "subtuning")[name].loss == pytest.approx(losses[-1])
+        assert found["ats"][name].loss == pytest.approx(accept_then_stop(sizes, losses, target).loss)
+        assert found["ats"][name].accepted == accept_then_stop(sizes, losses, target).accepted
+        assert found["subtuning"][name].loss == pytest.approx(losses[-1])
         for law in ("rectified", "vanilla"):
-            expected = fit_law(law, sizes, losses).predict(target)
-            assert predict_full_loss(curves, target, law)[name].loss == pytest.approx(expected)
-    zero = predict_full_loss(curves, target, "zeroshot")
-    assert zero["m0"].loss == pytest.approx(9.0)
-    assert np.isnan(zero["m1"].loss)
+            assert found[law][name].loss == pytest.approx(fit_law(law, sizes, losses).predict(target))
+    assert found["zeroshot"]["m0"].loss == pytest.approx(9.0)
+    assert np.isnan(found["zeroshot"]["m1"].loss)
 
 
 @settings(max_examples=10, deadline=None)

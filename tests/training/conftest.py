@@ -13,23 +13,23 @@ TINY = ModelShape(
 )
 OPTIONS = PretrainingOptions(tokens=3_000, sequence_length=32, batch_size=4, seed=3)
 CPU = Runtime(device="cpu")
-WORDS = [
+WORDS = (
+    "distribution",
+    "parameter",
+    "scale",
     "mean",
     "of",
     "the",
     "sample",
-    "distribution",
     "returns",
     "an",
     "array",
-    "scale",
     "shape",
-    "parameter",
     "test",
     "value",
     "naïve",
     "中文",
-]
+)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tamis.errors import UnknownNameError
 from tamis.training import EmptyTextError, document_bits_per_byte, evaluate
+from tamis.training.evaluation import evaluate_loaded
+from tamis.training.models import load_model
 
 TEXTS = ["mean of the sample", "naïve 中文 distribution returns an array " * 9, "", "x", "scale shape " * 30]
 
@@ -34,7 +37,9 @@ def by_hand(tiny):
 
 @pytest.mark.parametrize("sequence_length", [7, 32])
 def test_evaluation_matches_a_hand_computation(tiny, by_hand, sequence_length):
-    found = evaluate(tiny.model, TEXTS, sequence_length=sequence_length, batch_size=3, device="cpu")
+    found = evaluate(
+        tiny.model, TEXTS, sequence_length=sequence_length, batch_size=3, device="cpu", dtype="float32"
+    )
     expected = [by_hand(text, sequence_length) for text in TEXTS]
     n_bytes = len("".join(TEXTS).encode())
     tokenizer = AutoTokenizer.from_pretrained(tiny.model)
@@ -46,6 +51,18 @@ def test_evaluation_matches_a_hand_computation(tiny, by_hand, sequence_length):
     assert found.document_bytes.tolist() == [len(text.encode()) for text in TEXTS]
     assert found.bits_per_byte == pytest.approx(sum(expected) / n_bytes, rel=1e-5)
     assert found.nats == pytest.approx(sum(expected) * math.log(2), rel=1e-5)
+
+
+def test_half_precision_moves_little_and_leaves_the_model_alone(tiny):
+    loaded = load_model(tiny.model, torch.device("cpu"), 32)
+    before = [parameter.clone() for parameter in loaded.model.parameters()]
+    whole = evaluate_loaded(loaded, tiny.texts, 32, 16, "float32").bits_per_byte
+    half = evaluate_loaded(loaded, tiny.texts, 32, 16, "bfloat16").bits_per_byte
+    assert whole != half
+    assert half == pytest.approx(whole, abs=2e-3)
+    assert all(torch.equal(a, b) for a, b in zip(before, loaded.model.parameters(), strict=True))
+    with pytest.raises(UnknownNameError, match="valid: auto, bfloat16, float32"):
+        evaluate_loaded(loaded, tiny.texts, 32, 16, "float16")
 
 
 def test_document_scores_match_a_hand_computation(tiny, by_hand):

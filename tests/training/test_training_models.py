@@ -69,7 +69,7 @@ def test_scaled_logits_take_the_general_path(tiny, tmp_path):
     with torch.no_grad():
         logits = model.eval()(torch.tensor([[0, *ids[:-1]]])).logits[0]
     expected = torch.nn.functional.cross_entropy(logits, torch.tensor(ids), reduction="sum").item()
-    found = evaluate(tmp_path / "granite", [text], sequence_length=32, device="cpu")
+    found = evaluate(tmp_path / "granite", [text], sequence_length=32, device="cpu", dtype="float32")
     assert found.nats == pytest.approx(expected, rel=1e-5)
 
     options = FineTuningOptions(sequence_length=32, batch_size=4, learning_rate=3e-3)

@@ -27,8 +27,15 @@ def test_vocabulary_is_filled_and_boundaries_are_known(tiny):
 def test_any_text_survives(tiny, text):
     tokenizer = load_tokenizer(tiny.tokenizer)
     (ids,) = encode(tokenizer, [text])
-    # A text may spell a special token; everything else is bytes, and bytes are all known.
     assert tokenizer.decode(ids, clean_up_tokenization_spaces=False) == text
+
+
+def test_spelled_special_tokens_are_text(tiny):
+    text = "before <eos> after<bos>"
+    (ids,) = encode(load_tokenizer(tiny.tokenizer), [text])
+    assert not {0, 1, 2} & set(ids)
+    assert load_tokenizer(tiny.tokenizer).decode(ids) == text
+    assert count_tokens(tiny.tokenizer, [text]).tolist() == [len(ids)]
 
 
 def test_counts_agree_with_transformers(tiny):

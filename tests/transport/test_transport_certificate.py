@@ -18,7 +18,7 @@ seeds = st.integers(0, 10_000)
 
 
 @given(seed=seeds, relative=st.sampled_from([0.02, 0.05, 0.1]), tolerance=st.sampled_from([1e-2, 1e-3, 1e-4]))
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=12)
 def test_bounds_hold_and_certified_sets_are_right(seed, relative, tolerance):
     problem = clustered(seed, n=300, m=40)
     options = {"relative_epsilon": relative, **problem.weights}

@@ -25,7 +25,7 @@ seeds = st.integers(0, 10_000)
 
 
 @given(seed=seeds)
-@settings(deadline=None, max_examples=4)
+@settings(deadline=None, max_examples=3)
 def test_entropic_values_and_potentials_approach_the_linear_program(seed):
     problem = clustered(seed)
     cost = costs(problem)
@@ -55,7 +55,7 @@ def test_entropic_values_and_potentials_approach_the_linear_program(seed):
 
 
 @given(seed=seeds, relative=st.sampled_from([0.02, 0.05, 0.2]))
-@settings(deadline=None, max_examples=6)
+@settings(deadline=None, max_examples=5)
 def test_potentials_equal_those_of_pot(seed, relative):
     problem = prepared(clustered(seed))
     cost = costs(problem)
@@ -194,7 +194,7 @@ def test_limits_of_epsilon():
 
 
 @given(seed=seeds, relative=st.sampled_from([0.003, 0.02, 0.08]))
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=5)
 def test_a_sample_first_gives_the_same_potential_and_honest_passes(seed, relative):
     problem = clustered(seed, n=887, m=20)
     with pytest.MonkeyPatch.context() as patch:

@@ -10,6 +10,7 @@ from tamis.training.results import TrainingResult
 from tamis.training.shapes import PRESETS, ModelShape
 from tamis.training.subsets import fold_of, nested_subset
 from tamis.training.tokenizer import count_tokens, train_tokenizer
+from tamis.training.tracking import find_run, log_trial
 
 CODE_VERSION = "1"
 
@@ -28,8 +29,10 @@ __all__ = [
     "count_tokens",
     "document_bits_per_byte",
     "evaluate",
+    "find_run",
     "fine_tune",
     "fold_of",
+    "log_trial",
     "model_identity",
     "nested_subset",
     "pretrain",

@@ -1,4 +1,9 @@
-"""Settings of a training run; the defaults were chosen by held-out bits per byte on package docstrings."""
+"""Settings of a training run; the defaults were chosen by held-out bits per byte on package docstrings.
+
+Small batches matter most: 300,000 tokens in steps of 4 x 256 bring 0.8M parameters to 2.63, in steps of
+16 x 256 to 2.97, at 12 % less speed. Fine-tuning at .001, .002, .003: 2.275, 2.279, 2.306 with 25 documents,
+1.937, 1.847, 1.811 with 200; .002 is the compromise, since a trial must not change its recipe with its size.
+"""
 
 from dataclasses import dataclass
 

@@ -1,7 +1,8 @@
 """AdamW on float32 master weights while the model computes in bfloat16.
 
 Casting once a step beats autocast, which casts inside every operation: 11.8 against 8.2 thousand tokens a
-second for 2.5M parameters on two cores. Only parameters are cast; rotary tables stay in float32.
+second for 2.6M parameters in 4 layers on two cores, for .01 bits per byte more than float32 at 300,000
+tokens. Only parameters are cast; rotary tables stay in float32.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,7 @@
 """Dagster's UI on an empty home: a selection is materialized by clicking, a dropped file is selected from."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -112,11 +113,7 @@ def test_a_click_selects_and_a_dropped_file_is_selected_from(small_project, serv
     page.wait_for_load_state("networkidle")
     shoot(page, "asset_graph")
     page.goto(f"{server}/assets/selected_subset")
-    page.get_by_role("button", name="Materialize").first.click()
-    dialog = page.get_by_role("dialog")
-    dialog.wait_for()
-    choose_partition(page, dialog, "near-algebra")
-    dialog.get_by_role("button", name="Launch").first.click()
+    launch(page, "near-algebra")
     wait_for(lambda: made in heads(store), 180, "the selection", log)
     before = heads(store)[made]
     page.goto(f"{server}/assets/selected_subset?partition=near-algebra&view=partitions")
@@ -135,9 +132,17 @@ def test_a_click_selects_and_a_dropped_file_is_selected_from(small_project, serv
     assert isinstance(chosen, pl.DataFrame)
 
 
-def choose_partition(page, dialog, key: str) -> None:
-    """Leave only one partition chosen in the launch dialog."""
-    field = dialog.get_by_role("textbox").first
-    field.fill(key)
-    field.press("Tab")
-    page.wait_for_timeout(500)
+def launch(page, key: str) -> None:
+    """Materialize one partition of the asset on this page, confirming what Dagster asks before."""
+    page.get_by_role("button", name="Materialize").first.click()
+    chooser = page.get_by_text("Select a partition or create one")
+    confirm = page.get_by_role("button", name="Confirm")
+    chooser.or_(confirm).first.wait_for()
+    while not chooser.count():
+        confirm.click()
+        page.wait_for_timeout(500)
+        chooser.or_(confirm).first.wait_for()
+    chooser.click()
+    page.get_by_text(key, exact=True).filter(visible=True).last.click()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name=re.compile("^Launch")).click()

@@ -2,8 +2,8 @@
 
 Sachdeva et al. 2402.09668, Section 3.1. The paper keeps P("yes") of one token; here all single-token
 spellings of yes and no are summed and the margin log P(yes) - log P(no) is the score, since P("yes") ties
-near 1 and hides a judge that answers neither. The embedded judge reads 4 documents of 128 tokens a second
-in float32 on two cores.
+near 1 and hides a judge that answers neither. The embedded judge reads 2.3 documents of 128 tokens a second
+and core in float32, 4.1 in bfloat16.
 """
 
 import math

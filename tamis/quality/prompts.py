@@ -1,8 +1,9 @@
 """What a judge is asked, and how a document is kept from asking something else.
 
 Two prompts. `ask-llm` is that of Sachdeva et al. 2402.09668 (Fig. 3), word for word, for capable judges.
-`examples` is a plain completion prompt with four examples, for small ones: SmolLM2-135M told clean from bad
-texts with an AUC of .55 when asked the paper's way and .91 when shown examples.
+`examples` is a plain completion prompt with four examples, for small ones. AUC of SmolLM2-135M on planted
+noise: `examples` .82 on docstrings and .79 on prose of seven sources, `ask-llm` .83 and .33, worse than
+chance.
 """
 
 import re

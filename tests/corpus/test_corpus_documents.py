@@ -9,7 +9,6 @@ from shard_files import PACK, ROWS, WRITERS, corpus, faults, read, texts, writte
 from tamis.corpus import Shard, document_id, read_shard
 from tamis.corpus.documents import DOCUMENT_SCHEMA, METADATA_CHARACTERS, all_documents, short_metadata
 
-
 # Parquet is compressed inside, so it is never packed again.
 FORMATS = [(name, packed) for name in WRITERS for packed in PACK if name != ".parquet" or not packed]
 

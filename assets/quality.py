@@ -108,7 +108,7 @@ def perplexity_scores(context: dg.AssetExecutionContext, platform: Platform) -> 
                 )
 
 
-@dg.asset(**described("quality_grader", ["scikit-learn"], [BEATS_LENGTH]))
+@dg.asset(**described("quality_grader", ["numpy"], [BEATS_LENGTH]))
 def quality_grader(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """Regressor that learns the judge's margin from vectors, surface and perplexity features."""
     with platform.work(context) as work:

@@ -41,7 +41,7 @@ SQL_FOLDER = Path(tamis.__file__).resolve().parent.parent / "dbt_like_sql"
 @cache
 def stages() -> dict[str, Stage]:
     """Every stage by name, inputs before what reads them."""
-    made = (*_corpus(), *_training_base(), *_scores(), *_targets(), *_selections(), *_trials(), *_marts())
+    made = (*_corpus(), *_targets(), *_training_base(), *_scores(), *_selections(), *_trials(), *_marts())
     return {stage.name: stage for stage in (*made, _audit())}
 
 
@@ -104,6 +104,8 @@ def _training_base() -> list[Stage]:
             edges=(
                 edge("tokenizer", if_trained(only)),
                 edge("documents", if_trained(every("shards"))),
+                edge("target_examples", if_trained(every("targets"))),
+                edge("contamination", if_trained(every("targets"))),
             ),
             settings=base_model_settings,
         ),

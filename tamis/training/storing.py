@@ -30,8 +30,13 @@ def keyed_order(doc_ids: Sequence[str], seed: int) -> list[str]:
 
 
 def pretraining_documents(store: Store, tokenizer: Path, fold: int, tokens: int, seed: int) -> list[str]:
-    """Documents of a fold in keyed order, up to the one that fills the token budget."""
-    excluded = store.read("target_examples", ["doc_id"])
+    """Documents of a fold in keyed order, up to the one that fills the token budget.
+
+    Training and held-out examples of the targets, and what shares long n-grams with the held-out ones, are
+    left out: a base model that had seen them would make every held-out loss look better than it is.
+    """
+    examples = store.read("target_examples", ["doc_id"], "split != 'unused'")
+    excluded = pl.concat([examples, store.read("contamination", ["doc_id"])])
     pool = store.read("documents", ["doc_id"]).join(excluded, on="doc_id", how="anti")["doc_id"].to_list()
     folds = fold_of(pool)
     ordered = keyed_order([doc_id for doc_id, found in zip(pool, folds, strict=True) if found == fold], seed)

@@ -1,0 +1,46 @@
+import polars as pl
+import pytest
+
+from tamis.corpus import document_id
+from tamis.store.schemas import schema_of
+from tamis.store.tables import Store
+from tamis.training import fold_of
+from tamis.training.storing import pretraining_documents
+
+TEXTS = [f"the sample distribution returns an array number {number}" for number in range(60)]
+IDS = [document_id(text) for text in TEXTS]
+
+
+def table(name, **columns):
+    frame = pl.DataFrame(columns)
+    absent = [column for column in schema_of(name).names if column not in frame.columns]
+    return (
+        frame.with_columns(pl.lit(None).alias(c) for c in absent)
+        .select(schema_of(name).names)
+        .to_arrow()
+        .cast(schema_of(name))
+    )
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "lance")
+    store.merge("documents", table("documents", doc_id=IDS, text=TEXTS))
+    return store
+
+
+@pytest.mark.parametrize("fold", [0, 1])
+def test_a_base_model_never_sees_what_it_is_evaluated_on(store, tiny, fold):
+    splits = ["held_out"] * 10 + ["train"] * 10 + ["unused"] * 10
+    store.merge("target_examples", table("target_examples", doc_id=IDS[:30], split=splits, target=["t"] * 30))
+    store.merge("contamination", table("contamination", doc_id=IDS[30:40], target=["t"] * 10))
+    allowed = IDS[20:30] + IDS[40:]
+    expected = {doc_id for doc_id, found in zip(allowed, fold_of(allowed), strict=True) if found == fold}
+    assert set(pretraining_documents(store, tiny.tokenizer, fold, 10**9, seed=0)) == expected
+
+
+def test_the_token_budget_takes_a_prefix_of_the_same_order(store, tiny):
+    whole = pretraining_documents(store, tiny.tokenizer, 0, 10**9, seed=0)
+    part = pretraining_documents(store, tiny.tokenizer, 0, 40, seed=0)
+    assert 0 < len(part) < len(whole)
+    assert part == whole[: len(part)]

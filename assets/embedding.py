@@ -8,9 +8,9 @@ import dagster as dg
 from resources.platform import Platform
 from resources.specification import described
 from resources.work import Made, Rows
+from tamis.corpus.intake import shard_documents
 from tamis.embedding import load_encoder
 from tamis.embedding.storing import embed_missing, table_name
-from tamis.store.tables import quoted
 
 
 @dg.asset(**described("embeddings", ["lancedb", "torch"]))
@@ -22,8 +22,7 @@ def embeddings(context: dg.AssetExecutionContext, platform: Platform) -> Iterato
             encoder = load_encoder(name, cache=work.project.home.cache)
         with work.progress("embeddings") as progress:
             for key in work.partitions:
-                ids = work.store.read("occurrences", ["doc_id"], f"shard = {quoted(key)}")["doc_id"]
-                doc_ids = ids.unique().sort().to_list()
+                doc_ids = shard_documents(work.store, key)
                 encoded = embed_missing(work.store, encoder, doc_ids, advance=progress.advance)
                 yield from work.record(
                     Made(

@@ -10,6 +10,7 @@ import polars as pl
 from resources.platform import Platform
 from resources.specification import described
 from resources.work import Made, Rows
+from tamis.corpus.intake import shard_documents
 from tamis.embedding.storing import table_name
 from tamis.quality import AskLLM, Endpoint, Grader, choose_sample, fit_grader, split_sample
 from tamis.quality.storing import (
@@ -20,7 +21,6 @@ from tamis.quality.storing import (
     vector_dimension,
 )
 from tamis.store.schemas import schema_of
-from tamis.store.tables import quoted
 from tamis.training.storing import score_perplexity
 
 BEATS_LENGTH = (
@@ -93,8 +93,7 @@ def perplexity_scores(context: dg.AssetExecutionContext, platform: Platform) -> 
         versions = {key: work.heads[("base_models", key)].data_version for key in models}
         with work.progress("perplexity") as progress:
             for key in work.partitions:
-                ids = work.store.read("occurrences", ["doc_id"], f"shard = {quoted(key)}")["doc_id"]
-                doc_ids = ids.unique().sort().to_list()
+                doc_ids = shard_documents(work.store, key)
                 scored = score_perplexity(
                     work.store, work.project, folders, versions, section, doc_ids, progress.advance
                 )
@@ -155,8 +154,7 @@ def quality_scores(context: dg.AssetExecutionContext, platform: Platform) -> Ite
         fingerprint = work.heads[("quality_grader", "")].data_version[:32]
         with work.progress("quality") as progress:
             for key in work.partitions:
-                ids = work.store.read("occurrences", ["doc_id"], f"shard = {quoted(key)}")["doc_id"]
-                doc_ids = ids.unique().sort().to_list()
+                doc_ids = shard_documents(work.store, key)
                 grade_documents(work.store, grader, fingerprint, table, doc_ids)
                 progress.advance(len(doc_ids))
                 yield from work.record(

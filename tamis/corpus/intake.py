@@ -51,7 +51,7 @@ def store_shard(store: Store, shard: str, batches: Iterable[ShardBatch]) -> Inta
             occurrences.append(rows.select(schema_of("occurrences").names))
         if len(batch.quarantine):
             quarantine.append(batch.quarantine.with_columns(pl.lit(shard).alias("shard")))
-    before = set(store.read("occurrences", ["doc_id"], f"shard = {quoted(shard)}")["doc_id"])
+    before = set(shard_documents(store, shard))
     _replace(store, "occurrences", occurrences, shard)
     _replace(store, "quarantine", quarantine, shard)
     found = (
@@ -68,10 +68,16 @@ def store_shard(store: Store, shard: str, batches: Iterable[ShardBatch]) -> Inta
     return intake
 
 
+def shard_documents(store: Store, shard: str) -> list[str]:
+    """Distinct documents of a shard, sorted."""
+    ids = store.read("occurrences", ["doc_id"], f"shard = {quoted(shard)}")["doc_id"]
+    return ids.unique().sort().to_list()
+
+
 def remove_shard(store: Store, shard: str) -> None:
     """Forget a shard that is gone, and every document that stood nowhere else."""
     scope = f"shard = {quoted(shard)}"
-    before = store.read("occurrences", ["doc_id"], scope)["doc_id"].unique().sort().to_list()
+    before = shard_documents(store, shard)
     store.delete("occurrences", scope)
     store.delete("quarantine", scope)
     collect_orphans(store, before)

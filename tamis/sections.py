@@ -178,15 +178,15 @@ class PretrainingSection(Section):
     tokens: int = Field(700_000, ge=1_000)
     vocabulary: int = Field(4_096, ge=512)
     sequence_length: int = Field(256, ge=32)
-    batch_size: int = Field(16, ge=1)
+    batch_size: int = Field(4, ge=1)
     learning_rate: float = Field(3e-3, gt=0)
 
 
 class FineTuningSection(Section):
     epochs: int = Field(3, ge=1)
     sequence_length: int = Field(256, ge=32)
-    batch_size: int = Field(8, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
+    batch_size: int = Field(4, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)
 
 
 class ScalingSection(Section):

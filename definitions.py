@@ -8,11 +8,13 @@ from sensors import arrivals, reselection
 from tamis.project import open_project
 
 PROJECT = open_project()
-quiet_environment(PROJECT.home)
+quiet_environment(PROJECT)
 
+ON_REQUEST = "Train chosen trials by hand: those of [comparison.on_request] are made by this job alone."
 MODULES = [corpus, embedding, coverage, quality, target, selection, training, scaling, marts, audit]
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules(MODULES),
+    jobs=[dg.define_asset_job("trials_on_request", selection=["trials"], description=ON_REQUEST)],
     sensors=[arrivals.arrivals, reselection.reselection],
     resources={"platform": Platform(project_file=str(PROJECT.file))},
     executor=dg.in_process_executor,

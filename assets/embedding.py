@@ -19,7 +19,7 @@ def embeddings(context: dg.AssetExecutionContext, platform: Platform) -> Iterato
     with platform.work(context) as work:
         name = work.project.settings.encoder.name
         with work.progress(f"loading encoder {name}"):
-            encoder = load_encoder(name, cache=work.project.home.cache)
+            encoder = load_encoder(work.project.model(name), cache=work.project.home.cache)
         with work.progress("embeddings") as progress:
             for key in work.partitions:
                 doc_ids = shard_documents(work.store, key)

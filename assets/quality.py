@@ -4,22 +4,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
-import numpy as np
-import polars as pl
 
 from resources.platform import Platform
 from resources.specification import described
 from resources.work import Made, Rows
 from tamis.corpus.intake import shard_documents
 from tamis.embedding.storing import table_name
-from tamis.quality import AskLLM, Endpoint, Grader, choose_sample, fit_grader, split_sample
-from tamis.quality.storing import (
-    grade_documents,
-    judge_documents,
-    read_features,
-    unjudged,
-    vector_dimension,
+from tamis.quality import Grader
+from tamis.quality.judging import (
+    grader_of_sample,
+    grader_report,
+    median_answer_mass,
+    open_judge,
+    sample_of_pool,
 )
+from tamis.quality.storing import grade_documents, judge_documents, unjudged
 from tamis.store.schemas import schema_of
 from tamis.training.storing import score_perplexity
 
@@ -36,11 +35,7 @@ GRADER_FILE = "grader.npz"
 def judge_sample(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """Documents the judge is asked about: a keyed-hash sample, so that it follows the pool as it grows."""
     with platform.work(context) as work:
-        dropped = work.store.read("near_duplicates", ["doc_id"])
-        pool = work.store.read("documents", ["doc_id"]).join(dropped, on="doc_id", how="anti")
-        size = work.project.settings.judge.sample
-        chosen = sorted(choose_sample(pool["doc_id"].to_list(), size, work.project.seed))
-        sample = split_sample(chosen, work.project.seed)
+        sample = sample_of_pool(work.store, work.project)
         work.store.overwrite("judge_sample", sample.to_arrow().cast(schema_of("judge_sample")))
         yield from work.record(Made(rows=[Rows(table="judge_sample")], row_count=len(sample)))
 
@@ -49,22 +44,13 @@ def judge_sample(context: dg.AssetExecutionContext, platform: Platform) -> Itera
 def judge_scores(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """Ask-LLM: log-probabilities of yes and no to the question whether a document is worth training on."""
     with platform.work(context) as work:
-        section = work.project.settings.judge
         doc_ids = work.store.read("judge_sample", ["doc_id"])["doc_id"].to_list()
-        with work.progress(f"loading judge {section.model}"):
-            judge = AskLLM(
-                Endpoint(section.url, section.model, section.key_env) if section.url else section.model,
-                prompt=section.prompt,
-                batch_size=section.batch_size,
-                max_tokens=section.max_tokens,
-            )
+        with work.progress(f"loading judge {work.project.settings.judge.model}"):
+            judge = open_judge(work.project)
         missing = unjudged(work.store, doc_ids, judge.fingerprint)
         with work.progress("asking the judge", len(missing)) as progress:
             judge_documents(work.store, judge, missing, progress.advance)
-        answers = pl.concat(
-            [pl.DataFrame(pl.from_arrow(b)) for b in work.store.by_ids("scores_judge", doc_ids)]
-        )
-        mass = float(answers.select(pl.col("answer_mass").median()).item() or 0.0)
+        mass = median_answer_mass(work.store, doc_ids)
         check = dg.AssetCheckResult(
             asset_key="judge_scores",
             check_name="decisive",
@@ -112,25 +98,7 @@ def quality_grader(context: dg.AssetExecutionContext, platform: Platform) -> Ite
     """Regressor that learns the judge's margin from vectors, surface and perplexity features."""
     with platform.work(context) as work:
         table = table_name(work.project.settings.encoder.name)
-        sample = work.store.read("judge_sample")
-        ids, features_nk, lengths_n = read_features(work.store, table, sample["doc_id"].to_list())
-        answers = {
-            row["doc_id"]: row
-            for block in work.store.by_ids("scores_judge", ids, ["doc_id", "margin"])
-            for row in block.to_pylist()
-        }
-        parts = dict(sample.select("doc_id", "part").iter_rows())
-        margins_n = np.array([_number(answers[doc_id]["margin"]) for doc_id in ids])
-        hold_out_n = np.array([parts[doc_id] == "hold_out" for doc_id in ids])
-        grader = fit_grader(
-            features_nk,
-            margins_n,
-            hold_out_n,
-            doc_ids=ids,
-            lengths_n=lengths_n,
-            vector_columns=vector_dimension(work.store, table),
-            seed=work.project.seed,
-        )
+        grader, count = grader_of_sample(work.store, table, work.project.seed)
         folder = work.fitted("")
         folder.mkdir(parents=True, exist_ok=True)
         grader.save(folder / GRADER_FILE)
@@ -140,9 +108,8 @@ def quality_grader(context: dg.AssetExecutionContext, platform: Platform) -> Ite
             passed=bool(grader.report.passed),
             severity=dg.AssetCheckSeverity.WARN,
         )
-        yield from work.record(
-            Made(files=[folder], row_count=len(ids), metadata=_report(grader), checks=[check])
-        )
+        facts = grader_report(grader)
+        yield from work.record(Made(files=[folder], row_count=count, metadata=facts, checks=[check]))
 
 
 @dg.asset(**described("quality_scores", ["lancedb"]))
@@ -164,15 +131,3 @@ def quality_scores(context: dg.AssetExecutionContext, platform: Platform) -> Ite
                         row_count=len(doc_ids),
                     )
                 )
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
-
-
-def _report(grader: Grader) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in grader.report.__dict__.items()
-        if isinstance(value, int | float | str) and value == value
-    }

@@ -134,7 +134,8 @@ def trial_data(work: Work, trial: Trial) -> TrialData:
         doc_ids = chosen["doc_id"].to_list()
         texts = texts_of(work.store, doc_ids)
     section, _fold = model_section(work.project, trial.model)
-    base: str | Path = section.path or work.upstream("base_models", trial.model)
+    base: str | Path = work.upstream("base_models", trial.model)
+    base = work.project.model(section.path) if section.path else base
     ordered = [texts[doc_id] for doc_id in doc_ids]
     epochs = work.project.settings.fine_tuning.epochs
     tokens = int(count_tokens(base, ordered).sum()) * epochs if isinstance(base, Path) else None

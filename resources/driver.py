@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from resources.instance import PROCESS_TAG, end_killed_runs, open_instance, register_partitions
-from resources.platform import DRIVER_TAG
+from resources.platform import DRIVER_TAG, ON_REQUEST_TAG
 from tamis.lineage.automation import Group, next_groups
 from tamis.lineage.heads import read_heads
 from tamis.lineage.plan import full_plan, label
@@ -44,18 +44,22 @@ def materialize(
     instance: dg.DagsterInstance,
     say: Callable[[str], None],
     only: frozenset[str] | None = None,
+    on_request: bool = False,
 ) -> Outcome:
-    """Bring the project, or the stages in `only`, up to date; a failed stage does not stop the others."""
+    """Bring the project, or the stages in `only`, up to date; a failed stage does not stop the others.
+
+    `on_request` makes the trials too that are made only when somebody asks for them.
+    """
     outcome = Outcome()
     with writing(project.home, "tamis materialize"):
         end_killed_runs(instance)
-        world = look(project, project.settings.automation.settle_seconds)
+        world = look(project, project.settings.automation.settle_seconds, on_request)
         _reconcile(project, instance, world, outcome)
         if only is None and not full_plan(world, read_heads(project.home.store)):
             return outcome
         job = definitions.resolve_implicit_global_asset_job_def()
         while group := _next(project, world, only, outcome):
-            _materialize_group(job, instance, group, outcome, say)
+            _materialize_group(job, instance, group, outcome, say, on_request)
     return outcome
 
 
@@ -80,7 +84,12 @@ def _reconcile(project: Project, instance: dg.DagsterInstance, world: World, out
 
 
 def _materialize_group(
-    job: Any, instance: dg.DagsterInstance, group: Group, outcome: Outcome, say: Callable[[str], None]
+    job: Any,
+    instance: dg.DagsterInstance,
+    group: Group,
+    outcome: Outcome,
+    say: Callable[[str], None],
+    on_request: bool,
 ) -> None:
     outcome.tried.add(group.keys)
     first = stages()[group.assets[0]]
@@ -92,7 +101,7 @@ def _materialize_group(
         asset_selection=[key for asset in group.assets for key in selected_assets(stages()[asset])],
         raise_on_error=False,
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        **_partition_arguments(instance, first, list(group.partitions)),
+        **_run_arguments(instance, first, list(group.partitions), on_request),
     )
     close_all()
     outcome.seconds[name] = time.monotonic() - started
@@ -109,8 +118,11 @@ def selected_assets(stage: Stage) -> list[dg.AssetKey]:
     return [dg.AssetKey(name) for name in (stage.name, *together)]
 
 
-def _partition_arguments(instance: dg.DagsterInstance, stage: Stage, due: list[str]) -> dict[str, Any]:
+def _run_arguments(
+    instance: dg.DagsterInstance, stage: Stage, due: list[str], on_request: bool
+) -> dict[str, Any]:
     tags = {DRIVER_TAG: COMMAND_LINE, PROCESS_TAG: str(os.getpid())}
+    tags |= {ON_REQUEST_TAG: "yes"} if on_request else {}
     if stage.partitions is None:
         return {"tags": tags}
     if len(due) == 1:
@@ -144,10 +156,13 @@ def _first_error(result: Any) -> str:
 
 
 def materialize_project(
-    project: Project, say: Callable[[str], None], only: frozenset[str] | None = None
+    project: Project,
+    say: Callable[[str], None],
+    only: frozenset[str] | None = None,
+    on_request: bool = False,
 ) -> Outcome:
     """Materialize from the command line: the definitions and the instance of the project, quiet logs."""
     instance = open_instance(project)
     from definitions import defs
 
-    return materialize(project, defs, instance, say, only)
+    return materialize(project, defs, instance, say, only, on_request)

@@ -30,7 +30,7 @@ run_monitoring:
 
 def open_instance(project: Project) -> dg.DagsterInstance:
     """The instance of the project's home, configured at first use; `DAGSTER_HOME` is set to it."""
-    quiet_environment(project.home)
+    quiet_environment(project)
     folder = prepare_folder(project)
     os.environ["DAGSTER_HOME"] = str(folder)
     return dg.DagsterInstance.from_config(str(folder))

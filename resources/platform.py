@@ -27,6 +27,7 @@ from tamis.store.tables import Store
 
 LOCK_PATIENCE_SECONDS = 900.0
 DRIVER_TAG = "tamis/driver"
+ON_REQUEST_TAG = "tamis/on_request"
 
 
 class Platform(dg.ConfigurableResource):
@@ -58,9 +59,9 @@ class Platform(dg.ConfigurableResource):
         """All manifests."""
         return ManifestFolder(self.project.home.manifests)
 
-    def look(self) -> World:
+    def look(self, on_request: bool = False) -> World:
         """What lies in the corpora and targets now."""
-        return look(self.project)
+        return look(self.project, on_request=on_request)
 
     def heads(self) -> Heads:
         """The latest materialization of everything."""
@@ -72,7 +73,7 @@ class Platform(dg.ConfigurableResource):
         stage = stages()[name or context.asset_key.path[-1]]
         purpose = f"{stage.name}, run {context.run_id[:8]}"
         with writing(self.home, purpose, LOCK_PATIENCE_SECONDS):
-            world, heads = self.look(), self.heads()
+            world, heads = self.look(stage.partitions == "trials" and _asked_for(context.run)), self.heads()
             if not stage.active(world):
                 raise dg.Failure(str(InactiveStageError(stage.name)), allow_retries=False)
             keys = list(context.partition_keys) if stage.partitions else [""]
@@ -85,10 +86,15 @@ class Platform(dg.ConfigurableResource):
                 raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
 
 
-def quiet_environment(home: Home) -> None:
-    """Environment of every process of the platform: no telemetry, no network unless asked for."""
-    os.environ.setdefault("DAGSTER_HOME", str(home.dagster))
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+def _asked_for(run: dg.DagsterRun) -> bool:
+    """Whether a person chose the partitions of this run; our own driver says so where one did."""
+    return DRIVER_TAG not in run.tags or ON_REQUEST_TAG in run.tags
+
+
+def quiet_environment(project: Project) -> None:
+    """Environment of every process of the platform: no telemetry, no hub unless a model comes from it."""
+    os.environ.setdefault("DAGSTER_HOME", str(project.home.dagster))
+    os.environ.setdefault("HF_HUB_OFFLINE", "0" if project.names_hub_models else "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")

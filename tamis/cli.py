@@ -44,6 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     _json(_verb(verbs, "plan", _plan, "what materialize would do"))
     materialize = _verb(verbs, "materialize", _materialize, "bring everything up to date")
     materialize.add_argument("--only", nargs="+", metavar="ASSET", help="only these assets")
+    materialize.add_argument(
+        "--on-request", action="store_true", help="also the trials under [comparison.on_request]"
+    )
     _json(_verb(verbs, "status", _status, "what is current, due, quarantined or red"))
     explain = _json(_verb(verbs, "explain", _explain, "why a document was kept or dropped"))
     explain.add_argument("doc_id", metavar="DOC_ID", help="content id, or an unambiguous beginning of it")
@@ -93,7 +96,7 @@ def _demo(parsed: argparse.Namespace) -> int:
     from tamis.project import open_project
     from tamis.report.summary import summary
 
-    code = _materialize(argparse.Namespace(only=None))
+    code = _materialize(argparse.Namespace(only=None, on_request=False))
     print(summary(open_project()))
     return code
 
@@ -104,7 +107,7 @@ def _materialize(parsed: argparse.Namespace) -> int:
 
     project = open_project()
     only = unknown_assets(parsed.only)
-    outcome = _platform("driver").materialize_project(project, _say, only)
+    outcome = _platform("driver").materialize_project(project, _say, only, parsed.on_request)
     status = read_status(project)
     for name, error in outcome.failed.items():
         _say(f"failed: {name}: {error}")

@@ -114,8 +114,13 @@ def _check_references(settings: Settings) -> None:
     ):
         if model_name is not None:
             _must_be(model_name, models, f"[{where}] model")
+    more = settings.comparison.on_request
     for name in settings.comparison.selections:
         _must_be(name, selections, "[comparison] selections")
+    for name in more.selections:
+        _must_be(name, selections, "[comparison.on_request] selections")
+    for name in more.models:
+        _must_be(name, models, "[comparison.on_request] models")
 
 
 def _check_scaling(scaling: ScalingSection, targets: tuple[TargetSection, ...], models: set[str]) -> None:

@@ -25,6 +25,19 @@ class Project:
         """The project's seed."""
         return self.settings.project.seed
 
+    def model(self, reference: str) -> str:
+        """A model as configured: a folder (relative to tamis.toml), a hub id, or an embedded name."""
+        folder = self.root / reference
+        return str(folder) if folder.is_dir() else reference
+
+    @property
+    def names_hub_models(self) -> bool:
+        """Whether an encoder, judge or base model has to come from a model hub."""
+        settings = self.settings
+        names = [settings.encoder.name, *(model.path for model in settings.base_model if model.path)]
+        names += [] if settings.judge.url else [settings.judge.model]
+        return any("/" in name and not Path(self.model(name)).is_dir() for name in names)
+
     @property
     def tracking_uri(self) -> str:
         """Where MLflow writes: the configured server, or a SQLite file in the home."""

@@ -198,11 +198,19 @@ class ScalingSection(Section):
     predict_at: int | None = Field(None, gt=0)
 
 
+class OnRequestSection(Section):
+    """Warm-ups of every model on every selection here, made by `tamis materialize --on-request` alone."""
+
+    models: tuple[Name, ...] = ()
+    selections: tuple[Name, ...] = ()
+
+
 class ComparisonSection(Section):
-    """Selections that the `comparison_model` is warmed up on, to see what the choice of documents buys."""
+    """Selections that the model is warmed up on, to see what the choice of documents buys."""
 
     model: Name | None = None
     selections: tuple[Name, ...] = ()
+    on_request: OnRequestSection = OnRequestSection()
 
 
 class TrackingSection(Section):

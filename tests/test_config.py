@@ -267,7 +267,7 @@ def test_the_template_explains_every_key():
 
 
 EXAMPLES = {"judge": {"url", "key_env"}, "tracking": {"uri"}, "scaling": {"target", "models", "predict_at"}}
-EXAMPLES |= {"comparison": {"model", "selections"}, "perplexity": {"model"}}
+EXAMPLES |= {"comparison": {"model", "selections", "on_request"}, "perplexity": {"model"}}
 
 
 def test_what_the_template_shows_as_a_default_is_the_default():

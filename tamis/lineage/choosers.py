@@ -6,6 +6,7 @@ from tamis import embedding, quality, training
 from tamis.config import named
 from tamis.lineage.stage import Chooser, Settings
 from tamis.lineage.world import TWIN, World, model_section
+from tamis.quality.judging import configured_judge
 from tamis.selection import SAMPLERS
 
 SCORE_STAGES = {
@@ -68,6 +69,11 @@ def law_trials(world: World, partition: str) -> tuple[str, ...]:
     return tuple(name for name, trial in world.trials.items() if trial.kind == "law")
 
 
+def standing_trials(world: World, partition: str) -> tuple[str, ...]:
+    """Trials that exist or are due, not those that wait to be asked for."""
+    return tuple(key for key in world.keys("trials") if not world.waits_for_request("trials", key))
+
+
 def trained_on_pool(world: World, partition: str) -> bool:
     return model_section(world.project, partition)[0].preset is not None
 
@@ -88,7 +94,7 @@ def corpus_settings(world: World, partition: str) -> dict[str, Any]:
 
 
 def encoder_settings(world: World, partition: str) -> dict[str, Any]:
-    return {"encoder": embedding.encoder_identity(world.project.settings.encoder.name)}
+    return {"encoder": embedding.encoder_identity(world.project.model(world.project.settings.encoder.name))}
 
 
 def section_settings(name: str, exclude: frozenset[str] = frozenset()) -> Settings:
@@ -108,8 +114,7 @@ def when_judged(chooser: Chooser) -> Chooser:
 
 
 def judge_settings(world: World, partition: str) -> dict[str, Any]:
-    section = world.project.settings.judge
-    judge = quality.Endpoint(section.url, section.model, section.key_env) if section.url else section.model
+    section, judge = world.project.settings.judge, configured_judge(world.project)
     identity = quality.judge_identity(judge, section.prompt, max_tokens=section.max_tokens)
     return {"judge": identity, "model": section.model}
 
@@ -117,7 +122,7 @@ def judge_settings(world: World, partition: str) -> dict[str, Any]:
 def base_model_settings(world: World, partition: str) -> dict[str, Any]:
     section, fold = model_section(world.project, partition)
     if section.path is not None:
-        return {"model": training.model_identity(section.path)}
+        return {"model": training.model_identity(world.project.model(section.path))}
     shape = {"preset": section.preset, "fold": fold}
     return shape | world.project.settings.pretraining.model_dump()
 
@@ -137,7 +142,8 @@ def selection_settings(world: World, partition: str) -> dict[str, Any]:
 
 def trial_settings(world: World, partition: str) -> dict[str, Any]:
     trial = world.trials[partition]
-    return trial.__dict__ | world.project.settings.fine_tuning.model_dump()
+    fields = {name: value for name, value in trial.__dict__.items() if name != "on_request"}
+    return fields | world.project.settings.fine_tuning.model_dump()
 
 
 def law_active(world: World) -> bool:

@@ -85,6 +85,8 @@ def due_partitions(stage: Stage, world: World, heads: Heads) -> Iterator[Due]:
         return
     together = [stage, *(other for other in stages().values() if other.made_with == stage.name)]
     for partition in world.keys(stage.partitions):
+        if world.waits_for_request(stage.partitions, partition):
+            continue
         reasons = [_difference(member, partition, world, heads) for member in together]
         if reason := next((found for found in reasons if found), None):
             yield Due(asset=stage.name, partition=partition, reason=reason)
@@ -100,13 +102,18 @@ def _difference(stage: Stage, partition: str, world: World, heads: Heads) -> str
 
 
 def full_plan(world: World, heads: Heads) -> list[Due]:
-    """Everything that is out of date, what waits for something else included, in order of execution."""
+    """Everything that is out of date, what waits for something else included, in order of execution.
+
+    Trials that wait to be asked for are not part of it.
+    """
     plan: list[Due] = []
     pending: set[tuple[str, str]] = set()
     for stage in stages().values():
         if not stage.active(world):
             continue
         for partition in world.keys(stage.partitions):
+            if world.waits_for_request(stage.partitions, partition):
+                continue
             due = _due(stage, partition, world, heads, pending)
             if due is not None:
                 pending.add((stage.name, partition))

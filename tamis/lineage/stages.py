@@ -24,6 +24,7 @@ from tamis.lineage.choosers import (
     score_partitions,
     section_settings,
     selection_settings,
+    standing_trials,
     target_settings,
     trial_data,
     trial_settings,
@@ -361,6 +362,8 @@ def _read_by(project: SqlProject, name: str) -> list[str]:
 
 def _source_edge(source: str) -> Edge:
     asset, partition_set = SOURCE_STAGES[source]
+    if partition_set == "trials":
+        return edge(asset, standing_trials)
     if partition_set is None:
         return edge(asset, when_judged(only) if asset == "judge_scores" else only)
     wrap = {"perplexity_scores": when_perplexity, "quality_scores": when_judged}.get(asset, lambda c: c)
@@ -376,7 +379,7 @@ def _audit() -> Stage:
         edges=(
             edge("selected_subset", every("selections")),
             edge("decisions", every("selections")),
-            edge("trials", every("trials")),
+            edge("trials", standing_trials),
             edge("base_models", every("models")),
             edge("scaling_law_report", lambda world, key: ("",) if law_active(world) else ()),
         ),

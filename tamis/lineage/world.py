@@ -29,24 +29,32 @@ TWIN = "-twin"
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One fine-tuning: `law` trials take nested subsets of a target, `warm_up` trials a selection."""
+    """One fine-tuning: `law` trials take nested subsets of a target, `warm_up` trials a selection.
+
+    `on_request`: made when it is asked for, never because it is missing.
+    """
 
     name: str
     model: str
     kind: str
     data: str
     size: int
+    on_request: bool = False
 
 
 @dataclass(frozen=True)
 class World:
-    """Everything outside the store that input keys depend on."""
+    """Everything outside the store that input keys depend on.
+
+    `asked`: trials on request that were made once or are asked for now; they are kept current as others are.
+    """
 
     project: Project
     shards: dict[str, Shard]
     fingerprints: dict[str, str]
     target_fingerprints: dict[str, str]
     held: dict[str, str] = field(default_factory=dict)
+    asked: frozenset[str] = frozenset()
 
     @cached_property
     def _shard_keys(self) -> tuple[str, ...]:
@@ -56,6 +64,10 @@ class World:
     def trials(self) -> dict[str, Trial]:
         """Planned trials by name."""
         return {trial.name: trial for trial in planned_trials(self.project)}
+
+    def waits_for_request(self, partition_set: str | None, key: str) -> bool:
+        """Whether a partition is made only when somebody asks for it, and nobody has."""
+        return partition_set == "trials" and self.trials[key].on_request and key not in self.asked
 
     def keys(self, partition_set: str | None) -> tuple[str, ...]:
         """Partition keys of a set, sorted; ("",) for assets without partitions."""
@@ -92,7 +104,7 @@ def model_section(project: Project, name: str) -> tuple[BaseModelSection, int]:
 
 
 def planned_trials(project: Project) -> list[Trial]:
-    """The grid for the scaling law, then one warm-up per compared selection."""
+    """The grid for the scaling law, one warm-up per compared selection, then those on request."""
     settings = project.settings
     trials = []
     if settings.scaling.target:
@@ -103,20 +115,24 @@ def planned_trials(project: Project) -> list[Trial]:
             for model in settings.scaling.models
             for size in settings.scaling.sizes
         ]
-    if model := settings.comparison.model:
-        trials += [
-            Trial(name=f"warm-up__{model}__{name}", model=model, kind="warm_up", data=name, size=0)
-            for name in settings.comparison.selections
-        ]
-    return trials
+    compared, more = settings.comparison, settings.comparison.on_request
+    standing = [(compared.model, name) for name in compared.selections if compared.model]
+    asked = [(model, name) for model in more.models for name in more.selections]
+    trials += [_warm_up(model, name, False) for model, name in standing if model]
+    return trials + [_warm_up(*pair, True) for pair in asked if pair not in standing]
 
 
-def look(project: Project, patience_seconds: float = 0.0) -> World:
+def _warm_up(model: str, selection: str, on_request: bool) -> Trial:
+    name = f"warm-up__{model}__{selection}"
+    return Trial(name=name, model=model, kind="warm_up", data=selection, size=0, on_request=on_request)
+
+
+def look(project: Project, patience_seconds: float = 0.0, on_request: bool = False) -> World:
     """List and fingerprint all shards and targets.
 
     A file that is being written keeps the fingerprint it had, or is held back when it is new;
-    `patience_seconds` is how long to wait for it to come to rest. Raises `ListingError` when a corpus
-    cannot be listed: that is never taken for an empty corpus.
+    `patience_seconds` is how long to wait for it to come to rest; `on_request` asks for the trials that are
+    made on request. Raises `ListingError` when a corpus cannot be listed: that is never taken for empty.
     """
     memory = _Memory(project.home.cache / "fingerprints.json")
     corpora = project.settings.corpus
@@ -134,7 +150,18 @@ def look(project: Project, patience_seconds: float = 0.0) -> World:
     targets = {target.name: fingerprint_target(target, project.root) for target in project.settings.target}
     memory.save()
     listed = {key: shard for key, shard in shards.items() if key in fingerprints}
-    return World(project, listed, fingerprints, targets, held)
+    asked = _all_trials(project) if on_request else _trials_made(project)
+    return World(project, listed, fingerprints, targets, held, asked)
+
+
+def _all_trials(project: Project) -> frozenset[str]:
+    return frozenset(trial.name for trial in planned_trials(project))
+
+
+def _trials_made(project: Project) -> frozenset[str]:
+    if not project.settings.comparison.on_request.models:
+        return frozenset()
+    return frozenset(project.home.store.read("trials", ["trial"])["trial"])
 
 
 def _moving(project: Project, shards: dict[str, Shard]) -> set[str]:

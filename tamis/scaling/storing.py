@@ -1,14 +1,26 @@
 """Scaling from the store: loss curves of the finished trials, the report on them, and the choice."""
 
+import math
 from typing import Any
 
 import polars as pl
 
 from tamis.config import named
+from tamis.errors import PermanentError
 from tamis.project import Project
 from tamis.report import ScalingReport, build_scaling_report
 from tamis.scaling import audit_curves, predict_full_loss
 from tamis.store.tables import Store
+
+
+class NoPredictionError(PermanentError):
+    """No curve is good enough to predict from; says how many sizes were measured of each."""
+
+    def __init__(self, measured: dict[str, int]) -> None:
+        self.measured = measured
+        found = ", ".join(f"{model}: {count}" for model, count in sorted(measured.items()))
+        super().__init__(f"no loss curve predicts anything (sizes measured: {found}); add [scaling] sizes")
+
 
 Curves = dict[str, tuple[list[int], list[float]]]
 
@@ -73,10 +85,16 @@ def report_of_curves(store: Store, project: Project) -> ScalingReport:
 
 
 def choose_model(store: Store, project: Project) -> dict[str, Any]:
-    """The model with the smallest predicted loss, all predictions, and the share of the full cost spent."""
+    """The model with the smallest predicted loss, all predictions, and the share of the full cost spent.
+
+    A model whose curve predicts nothing is passed over; `NoPredictionError` when that is all of them.
+    """
     curves, size = _curves(store.read("loss_curves")), target_size(store, project)
     predictions = predict_full_loss(curves, size, method="best")
-    chosen = min(predictions, key=lambda model: (predictions[model].loss, model))
+    able = {model: found.loss for model, found in predictions.items() if math.isfinite(found.loss)}
+    if not able:
+        raise NoPredictionError({model: len(sizes) for model, (sizes, _losses) in curves.items()})
+    chosen = min(able, key=lambda model: (able[model], model))
     costs = costs_per_example(store)
     spent = sum(costs[model] * sum(n for n in sizes if n > 0) for model, (sizes, _losses) in curves.items())
     return {

@@ -22,6 +22,7 @@ from tamis.training.packing import IGNORED
 from tamis.training.tokenizer import boundary_tokens, encode
 
 SLICE_DOCUMENTS = 4_096  # tokenized at once
+WINDOWS_AT_ONCE = 16
 LONGEST_TOKEN = 16  # characters a token that a text is assumed to need at most
 
 
@@ -42,7 +43,7 @@ def evaluate(
     texts: Sequence[str],
     *,
     sequence_length: int = 256,
-    batch_size: int = 16,
+    batch_size: int = WINDOWS_AT_ONCE,
     device: str = "auto",
     dtype: str = "auto",
     advance: Advance = ignore,
@@ -60,7 +61,7 @@ def evaluate_loaded(
     loaded: LoadedModel,
     texts: Sequence[str],
     sequence_length: int,
-    batch_size: int,
+    batch_size: int = WINDOWS_AT_ONCE,
     dtype: str = "auto",
     advance: Advance = ignore,
 ) -> Evaluation:

@@ -47,6 +47,6 @@ def fine_tune(
     )
     before = None
     if zero_shot is None and held_out:
-        before = evaluate_loaded(loaded, held_out, options.sequence_length, options.batch_size)
+        before = evaluate_loaded(loaded, held_out, options.sequence_length)
     outcome = train(loaded, plan, resume, runtime, advance)
     return finish(loaded, outcome, options, output, resume, held_out=held_out, zero_shot=before or zero_shot)

@@ -30,7 +30,7 @@ def finish(
     started = time.monotonic()
     after = None
     if held_out:
-        after = evaluate_loaded(loaded, held_out, options.sequence_length, options.batch_size)
+        after = evaluate_loaded(loaded, held_out, options.sequence_length)
     evaluated = sum(done.n_tokens for done in (zero_shot, after) if isinstance(done, Evaluation))
     save_checkpoint(loaded, output)
     shutil.rmtree(resume, ignore_errors=True)

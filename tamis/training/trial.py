@@ -79,7 +79,6 @@ def _zero_shot(project: Project, data: TrialData, options: FineTuningOptions) ->
             data.base,
             data.held_out,
             sequence_length=options.sequence_length,
-            batch_size=options.batch_size,
         )
         write_atomically(path, json.dumps({"bits_per_byte": found.bits_per_byte}).encode())
     return float(json.loads(path.read_text())["bits_per_byte"])

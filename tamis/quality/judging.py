@@ -1,0 +1,84 @@
+"""The configured judge, its sample, and the grader fitted to its answers: what the quality assets call."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tamis.project import Project
+from tamis.quality.ask_llm import AskLLM
+from tamis.quality.endpoint import Endpoint
+from tamis.quality.grader import Grader, fit_grader
+from tamis.quality.sample import choose_sample, split_sample
+from tamis.quality.storing import read_features, vector_dimension
+from tamis.store.tables import Store
+
+
+def configured_judge(project: Project) -> str | Endpoint:
+    """The judge that tamis.toml names: an endpoint, a folder, a hub id or the embedded one."""
+    section = project.settings.judge
+    return (
+        Endpoint(section.url, section.model, section.key_env) if section.url else project.model(section.model)
+    )
+
+
+def open_judge(project: Project) -> AskLLM:
+    """That judge, with the prompt and limits of tamis.toml."""
+    section = project.settings.judge
+    return AskLLM(
+        configured_judge(project),
+        prompt=section.prompt,
+        batch_size=section.batch_size,
+        max_tokens=section.max_tokens,
+    )
+
+
+def sample_of_pool(store: Store, project: Project) -> pl.DataFrame:
+    """Documents to ask about, without near-duplicates, each in the training or the hold-out part."""
+    dropped = store.read("near_duplicates", ["doc_id"])
+    pool = store.read("documents", ["doc_id"]).join(dropped, on="doc_id", how="anti")
+    chosen = choose_sample(pool["doc_id"].to_list(), project.settings.judge.sample, project.seed)
+    return split_sample(sorted(chosen), project.seed)
+
+
+def median_answer_mass(store: Store, doc_ids: list[str]) -> float:
+    """Half of the documents have at least this much of the judge's probability on its answers."""
+    blocks = [
+        block["answer_mass"].to_numpy() for block in store.by_ids("scores_judge", doc_ids, ["answer_mass"])
+    ]
+    mass_n = np.concatenate(blocks) if blocks else np.zeros(0)
+    return float(np.nanmedian(mass_n)) if np.isfinite(mass_n).any() else 0.0
+
+
+def grader_of_sample(store: Store, embeddings: str, seed: int) -> tuple[Grader, int]:
+    """The grader fitted to the judge's answers about the sample, and how many documents that were."""
+    sample = store.read("judge_sample")
+    ids, features_nk, lengths_n = read_features(store, embeddings, sample["doc_id"].to_list())
+    margins = _column(store, ids, "margin")
+    parts = dict(sample.select("doc_id", "part").iter_rows())
+    grader = fit_grader(
+        features_nk,
+        np.array([margins[doc_id] for doc_id in ids], dtype=np.float64),
+        np.array([parts[doc_id] == "hold_out" for doc_id in ids]),
+        doc_ids=ids,
+        lengths_n=lengths_n,
+        vector_columns=vector_dimension(store, embeddings),
+        seed=seed,
+    )
+    return grader, len(ids)
+
+
+def grader_report(grader: Grader) -> dict[str, Any]:
+    """Figures of the hold-out for the event log; those that could not be measured are left out."""
+    return {
+        name: value
+        for name, value in grader.report.__dict__.items()
+        if isinstance(value, int | float | str) and value == value
+    }
+
+
+def _column(store: Store, ids: list[str], column: str) -> dict[str, float | None]:
+    values: dict[str, float | None] = {}
+    for block in store.by_ids("scores_judge", ids, ["doc_id", column]):
+        values.update(zip(block["doc_id"].to_pylist(), block[column].to_pylist(), strict=True))
+    return values

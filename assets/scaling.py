@@ -10,7 +10,7 @@ from resources.platform import Platform
 from resources.specification import described
 from resources.work import Made, Rows
 from tamis.lineage.manifest import write_atomically
-from tamis.report import curve_plot_png, plot_markdown, scaling_law_page
+from tamis.report import curve_plot_png, models_markdown, plot_markdown, scaling_law_page
 from tamis.scaling.storing import choose_model, curves_table, report_of_curves
 from tamis.store.schemas import schema_of
 
@@ -47,7 +47,11 @@ def scaling_law_report(context: dg.AssetExecutionContext, platform: Platform) ->
                 files=[page],
                 row_count=work.store.count("loss_curves"),
                 metadata={
+                    "chosen_model": report.chosen or "none",
+                    "why": report.why,
                     "plot": dg.MetadataValue.md(plot_markdown(curve_plot_png(report))),
+                    "models": dg.MetadataValue.md(models_markdown(report)),
+                    "share_of_full_cost": report.cost_share,
                     "report": work.project.home.relative(page),
                 },
             )

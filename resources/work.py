@@ -83,6 +83,7 @@ class Work:
         self.stage, self.world, self.heads, self.partitions = stage, world, heads, partitions
         self._started = time.monotonic()
         self._checks: dict[str, list[dg.AssetCheckResult]] = {}
+        self._tags: dict[str, dict[str, str]] = {}
         self._asked = len(context.partition_keys) if stage.partitions else 1
 
     @property
@@ -188,11 +189,7 @@ class Work:
         return round(time.monotonic() - self._started, 3)
 
     def _metadata(self, made: Made, manifest: Manifest, manifest_id: str) -> dict[str, Any]:
-        values: dict[str, Any] = {
-            "manifest": manifest_id,
-            "input_key": manifest.input_key,
-            "seconds": self._seconds(),
-        }
+        values = dict(made.metadata)
         if made.row_count is not None:
             name = "dagster/partition_row_count" if made.partition else "dagster/row_count"
             values[name] = made.row_count
@@ -202,7 +199,8 @@ class Work:
             values["dagster/column_schema"] = dg.TableSchema(columns=columns)
             values["dagster/table_name"] = entry.table
             values["table_version"] = self.store.version(entry.table)
-        return values | made.metadata
+        values["seconds"] = self._seconds()
+        return values | {"manifest": manifest_id, "input_key": manifest.input_key}
 
     def _log(
         self, stage: Stage, made: Made, manifest: Manifest, metadata: dict[str, Any], tags: dict[str, str]
@@ -211,12 +209,28 @@ class Work:
             "dagster/data_version": manifest.data_version,
             "dagster/data_version_is_user_provided": "true",
             "dagster/code_version": stage.code_version,
+            **self._input_tags(stage),
         }
         self.context.log_event(
             dg.AssetMaterialization(
                 stage.name, partition=made.partition, metadata=metadata, tags=tags | versions
             )
         )
+
+    def _input_tags(self, stage: Stage) -> dict[str, str]:
+        """The latest event of each input, as Dagster would note it: without these the UI says "unsynced"."""
+        if stage.name not in self._tags:
+            found: dict[str, str] = {}
+            for asset in sorted({edge.asset for edge in stage.edges}):
+                records = self.context.instance.fetch_materializations(dg.AssetKey(asset), limit=1).records
+                event = records[0].asset_materialization if records else None
+                version = (event.tags or {}).get("dagster/data_version") if event else None
+                found[f"dagster/input_data_version/{asset}"] = version or "INITIAL"
+                found[f"dagster/input_event_pointer/{asset}"] = (
+                    str(records[0].storage_id) if records else "NULL"
+                )
+            self._tags[stage.name] = found
+        return self._tags[stage.name]
 
 
 def _merged(checks: Sequence[dg.AssetCheckResult]) -> Iterator[dg.AssetCheckResult]:

@@ -3,6 +3,7 @@
 from tamis.report.audit import audit_page
 from tamis.report.page import plot_markdown
 from tamis.report.samplers import sampler_page
+from tamis.report.scaling_choice import models_markdown
 from tamis.report.scaling_page import scaling_law_page
 from tamis.report.scaling_plot import curve_plot_png
 from tamis.report.scaling_report import ScalingReport, build_scaling_report
@@ -15,6 +16,7 @@ __all__ = [
     "audit_page",
     "build_scaling_report",
     "curve_plot_png",
+    "models_markdown",
     "plot_markdown",
     "sampler_page",
     "scaling_law_page",

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 from tamis.report.page import count, number, percent
-from tamis.report.scaling_report import ModelReport
+from tamis.report.scaling_report import ModelReport, ScalingReport
 
 PARAMETERS_RECTIFIED = 4
 FAR_OCTAVES = 2.0
@@ -107,3 +107,17 @@ def _caveats_of_backtests(models: Sequence[ModelReport]) -> list[str]:
 
 def _within(value: float, low: float, high: float) -> bool:
     return not (math.isfinite(low) and math.isfinite(high)) or low <= value <= high
+
+
+def models_markdown(report: ScalingReport) -> str:
+    """The models as a Markdown table: what was measured and what is predicted at the target size."""
+    predicted = f"predicted at {count(report.target_size)}"
+    head = f"| model | sizes | loss at largest size | {predicted} | 90 % interval |"
+    return "\n".join([head, "|---|---|---|---|---|", *(_model_row(model) for model in report.models)])
+
+
+def _model_row(model: ModelReport) -> str:
+    found, measured = model.predictions[0], [n for n in model.sizes if n > 0]
+    last = f"{number(model.losses[-1])} at {count(measured[-1])}" if measured else "none"
+    interval = f"{number(found.low)} to {number(found.high)}" if math.isfinite(found.high) else "none"
+    return f"| {model.model} | {len(measured)} | {last} | {number(found.loss)} | {interval} |"

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from tamis.report import build_scaling_report, curve_plot_png, scaling_law_page
+from tamis.report import build_scaling_report, curve_plot_png, models_markdown, scaling_law_page
 from tamis.scaling import accept_then_stop, fit_law, predict_full_loss
 
 SIZES = [0, *(100 * 2**i for i in range(8))]
@@ -132,3 +132,12 @@ def test_defects_are_reported(read_page):
 def test_a_target_that_is_no_size_is_refused(curves):
     with pytest.raises(ValueError, match="target"):
         build_scaling_report(curves, 0, {})
+
+
+def test_the_table_for_the_user_interface_has_a_row_a_model(report):
+    lines = models_markdown(report).splitlines()
+    assert len(lines) == 2 + len(report.models)
+    assert {line.count("|") for line in lines} == {6}
+    assert all(
+        line.startswith(f"| {model.model} |") for line, model in zip(lines[2:], report.models, strict=True)
+    )

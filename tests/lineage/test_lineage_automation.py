@@ -1,0 +1,61 @@
+"""Automation: what sensors keep current, in an order in which nothing starts before its inputs."""
+
+from tamis.lineage.automation import NEVER, automatic_work, next_groups
+
+
+def work_of(imagined) -> set:
+    return automatic_work(imagined.world(), imagined.heads)
+
+
+def test_scores_are_kept_ready_and_selections_wait_for_a_person(imagined):
+    made = {asset for asset, _key in imagined.materialize(work_of(imagined))}
+    assert {"embeddings", "transport_scores", "density_scores"} <= made
+    assert not made & {"selected_subset", *NEVER}
+
+
+def test_what_was_selected_once_is_selected_again(imagined):
+    imagined.materialize(work_of(imagined))
+    imagined.make("selected_subset", ("near",))
+    imagined.contents["web__c"] = "1"
+    made = imagined.materialize(work_of(imagined))
+    assert ("selected_subset", "near") in made
+    assert ("selected_subset", "thin") not in made
+
+
+def test_a_change_during_a_run_is_seen_afterwards(imagined):
+    imagined.materialize(work_of(imagined))
+    imagined.make("selected_subset", ("near",))
+    imagined.contents["web__a"] = "2"
+    group = next_groups(imagined.world(), imagined.heads, work_of(imagined))[0]
+    imagined.contents["web__b"] = "2"  # lands after the request, before the run has ended
+    for asset in group.assets:
+        imagined.make(asset, group.partitions)
+    made = imagined.materialize(work_of(imagined))
+    assert ("raw_shards", "web__b") in made
+    assert ("selected_subset", "near") in made
+    assert next_groups(imagined.world(), imagined.heads, work_of(imagined)) == []
+
+
+def test_the_same_work_has_the_same_keys_and_changed_work_others(imagined):
+    first = next_groups(imagined.world(), imagined.heads)[0]
+    assert next_groups(imagined.world(), imagined.heads)[0] == first
+    imagined.contents["web__a"] = "2"
+    assert next_groups(imagined.world(), imagined.heads)[0].keys != first.keys
+
+
+def test_a_shard_that_leaves_calls_for_a_new_selection(imagined):
+    imagined.materialize(work_of(imagined))
+    imagined.make("selected_subset", ("near",))
+    del imagined.contents["web__b"]
+    for entry in [entry for entry in imagined.heads if entry[1] == "web__b"]:
+        del imagined.heads[entry]
+    assert ("selected_subset", "near") in imagined.materialize(work_of(imagined))
+
+
+def test_one_partition_is_made_by_one_run_through_its_chain(imagined):
+    imagined.contents = {"web__a": "1"}
+    assert next_groups(imagined.world(), imagined.heads)[0].assets == (
+        "raw_shards",
+        "documents",
+        "embeddings",
+    )

@@ -1,0 +1,78 @@
+"""Every code block of the README and of docs/ is run, or, where it takes minutes, checked to be callable."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tamis.cli import _parser
+from tamis.config import parse_settings
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+TAKES_MINUTES = ("make", "python -m benchmarks.")
+
+
+def blocks(*languages: str) -> list:
+    found = []
+    for page in PAGES:
+        for place, (language, text) in enumerate(BLOCK.findall(page.read_text())):
+            if language in languages:
+                found.append(pytest.param(text, id=f"{page.relative_to(CHECKOUT)}:{place}"))
+    return found
+
+
+def test_no_block_is_of_a_kind_that_is_not_run():
+    kinds = {language for page in PAGES for language, _text in BLOCK.findall(page.read_text())}
+    assert kinds <= {"", "bash", "python", "toml", "text"}
+
+
+@pytest.mark.parametrize("text", blocks("", "bash"))
+def test_commands(text, tmp_path):
+    quick = [line for line in text.splitlines() if line.strip() and not is_slow(line)]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    script = "set -e\n" + "\n".join(quick)
+    run(["bash", "-c", script], tmp_path, environment)
+
+
+def run(command, folder, environment=None) -> None:
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def is_slow(line: str) -> bool:
+    """A command that takes minutes: it must exist, but is run elsewhere (CI, benchmarks)."""
+    if not line.startswith(TAKES_MINUTES):
+        return False
+    words = line.split()
+    if words[0] == "make":
+        assert subprocess.run(["make", "-n", *words[1:2]], cwd=CHECKOUT, capture_output=True).returncode == 0
+    else:
+        module = words[2].replace(".", "/")
+        assert (CHECKOUT / f"{module}.py").exists(), line
+    return True
+
+
+@pytest.mark.parametrize("text", blocks("python"))
+def test_python(text, tmp_path):
+    run([sys.executable, "-c", text], tmp_path)
+
+
+@pytest.mark.parametrize("text", blocks("toml"))
+def test_settings(text):
+    import tomllib
+
+    parse_settings(tomllib.loads(text))
+
+
+@pytest.mark.parametrize(
+    "command", sorted(set(re.findall(r"`tamis ([a-z][^`]*)`", (CHECKOUT / "README.md").read_text())))
+)
+def test_commands_named_in_the_readme_parse(command):
+    words = re.sub(r"\[(\w+)\]", "", command).split()
+    parsed = _parser().parse_args([word if word.islower() else "some-name" for word in words])
+    assert callable(parsed.verb)

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -10,7 +11,7 @@ import pyarrow as pa
 
 from resources.platform import Platform
 from resources.specification import described
-from resources.work import Made, Rows
+from resources.work import Made, Rows, Work
 from tamis.config import named
 from tamis.corpus import read_target, split_target
 from tamis.corpus.near_duplicates import near_duplicate_groups
@@ -19,11 +20,21 @@ from tamis.embedding.storing import encoder_slug, table_name
 from tamis.selection.decontamination import find_contaminated
 from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted, vector_column
-from tamis.transport import TargetPotential
-from tamis.transport.storing import score_pool, solve_for_target
+from tamis.transport.scoring import PoolScoring, score_pool, score_range
+from tamis.transport.storing import (
+    CurrentPotential,
+    current_potential,
+    load_potential,
+    potential_facts,
+    save_potential,
+    target_vectors,
+)
 
-CONVERGED = ("converged", "The marginal error is within the tolerance.", True)
-POTENTIAL_FILE = "potential.npz"
+CONVERGED = (
+    "converged",
+    "The marginal error is within the tolerance, or what its certificate accepts.",
+    True,
+)
 
 
 @dg.asset(**described("target_examples", ["polars"]))
@@ -101,28 +112,45 @@ def target_potential(context: dg.AssetExecutionContext, platform: Platform) -> I
         for key in work.partitions:
             with warnings.catch_warnings(record=True) as caught, work.progress(f"potential of {key}"):
                 warnings.simplefilter("always")
-                potential = solve_for_target(
+                found = current_potential(
                     work.store,
-                    f"target_embeddings_{encoder_slug(encoder)}",
-                    table_name(encoder),
                     key,
-                    work.project.settings.transport,
-                    work.project.seed,
+                    target_table=f"target_embeddings_{encoder_slug(encoder)}",
+                    pool_table=table_name(encoder),
+                    section=work.project.settings.transport,
+                    seed=work.project.seed,
+                    before=kept_potential(work, key),
                 )
             for warning in caught:
                 context.log.warning(str(warning.message))
             folder = work.fitted(key)
-            folder.mkdir(parents=True, exist_ok=True)
-            potential.save(folder / POTENTIAL_FILE)
+            save_potential(folder, found)
             yield from work.record(
                 Made(
                     partition=key,
                     files=[folder],
-                    row_count=len(potential.g),
-                    metadata=_certificate(potential),
-                    checks=[_converged(potential)],
+                    row_count=len(found.potential.g),
+                    metadata=potential_facts(found),
+                    checks=[_converged(found)],
+                    **kept_version(work, key, found),
                 )
             )
+
+
+def kept_version(work: Work, key: str, found: CurrentPotential) -> dict[str, Any]:
+    """An accepted potential keeps its version; that of a solve from nothing on this very pool is settled."""
+    if found.done != "accept":
+        return {"settled": found.done is None}
+    version = work.heads[("target_potential", key)].data_version
+    return {"settled": version == work.key(key), "data_version": version}
+
+
+def kept_potential(work: Work, key: str) -> Path | None:
+    """Folder of the potential to bring up to date; None where it has to be solved from nothing."""
+    before = work.heads.get(("target_potential", key))
+    if work.settles or before is None or not work.differs_only_in(key, {"embeddings"}):
+        return None
+    return work.upstream("target_potential", key)
 
 
 @dg.asset(**described("transport_scores", ["lancedb"]))
@@ -131,41 +159,25 @@ def transport_scores(context: dg.AssetExecutionContext, platform: Platform) -> I
     with platform.work(context) as work:
         encoder = work.project.settings.encoder.name
         for key in work.partitions:
-            potential = TargetPotential.load(work.upstream("target_potential", key) / POTENTIAL_FILE)
-            with work.progress(f"transport to {key}", work.store.count(table_name(encoder))) as progress:
-                gradient_n = score_pool(
-                    work.store,
-                    potential,
-                    table_name(encoder),
-                    f"target_embeddings_{encoder_slug(encoder)}",
-                    key,
-                    work.heads[("target_potential", key)].data_version[:32],
-                    progress.advance,
-                )
-            facts = {
-                "smallest_gradient": float(gradient_n.min()),
-                "largest_gradient": float(gradient_n.max()),
-            }
-            entry = Rows(table=f"transport_{key}")
-            yield from work.record(
-                Made(partition=key, rows=[entry], row_count=len(gradient_n), metadata=facts)
+            scoring = PoolScoring(
+                potential=load_potential(work.upstream("target_potential", key)),
+                target_md=target_vectors(work.store, f"target_embeddings_{encoder_slug(encoder)}", key),
+                target=key,
+                fingerprint=work.heads[("target_potential", key)].data_version[:32],
             )
+            count = work.store.count(table_name(encoder))
+            with work.progress(f"transport to {key}", count) as progress:
+                scored = score_pool(work.store, scoring, table_name(encoder), progress.advance)
+            smallest, largest = score_range(work.store, key)
+            facts = {"scored": scored, "smallest_gradient": smallest, "largest_gradient": largest}
+            entry = Rows(table=f"transport_{key}")
+            yield from work.record(Made(partition=key, rows=[entry], row_count=count, metadata=facts))
 
 
-def _certificate(potential: TargetPotential) -> dict[str, Any]:
-    return {
-        "marginal_error": float(potential.marginal_error),
-        "dual_value": float(potential.dual_value),
-        "gap_bound": float(potential.gap_bound),
-        "passes": float(potential.passes),
-        "epsilon": float(potential.epsilon),
-    }
-
-
-def _converged(potential: TargetPotential) -> dg.AssetCheckResult:
+def _converged(found: CurrentPotential) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         asset_key="target_potential",
         check_name="converged",
-        passed=bool(potential.converged),
-        metadata={"marginal_error": float(potential.marginal_error)},
+        passed=found.within_tolerance,
+        metadata={"marginal_error": found.marginal_error, "tolerance": found.tolerance},
     )

@@ -12,19 +12,36 @@ from typing import Any
 
 import dagster as dg
 
-from resources.instance import PROCESS_TAG, end_killed_runs, open_instance, register_partitions
-from resources.platform import DRIVER_TAG, ON_REQUEST_TAG
+from resources.instance import end_killed_runs, open_instance, register_partitions
+from resources.tags import CERTIFIED_TAG, COMMAND_LINE, DRIVER_TAG, ON_REQUEST_TAG, PROCESS_TAG
 from tamis.lineage.automation import Group, next_groups
 from tamis.lineage.heads import read_heads
 from tamis.lineage.plan import full_plan, label
 from tamis.lineage.reconcile import forget_gone, set_aside
 from tamis.lineage.stages import Stage, stages
 from tamis.lineage.world import World, look
-from tamis.progress import close_all
+from tamis.progress import Heartbeat, close_all
 from tamis.project import Project
 from tamis.store.home import writing
 
-COMMAND_LINE = "command line"
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What to bring up to date: the stages in `only`, or all.
+
+    `on_request`: the trials too that are made only when somebody asks. `certified`: keep what was fitted on
+    an earlier pool where its certificate allows; else everything is fitted again from nothing (settled).
+    """
+
+    only: frozenset[str] | None = None
+    on_request: bool = False
+    certified: bool = False
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What tells the steps of a run about it."""
+        named = {ON_REQUEST_TAG: self.on_request, CERTIFIED_TAG: self.certified}
+        return {name: "yes" for name, on in named.items() if on}
 
 
 @dataclass(kw_only=True)
@@ -43,35 +60,32 @@ def materialize(
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
     say: Callable[[str], None],
-    only: frozenset[str] | None = None,
-    on_request: bool = False,
+    wanted: Wanted = Wanted(),
 ) -> Outcome:
-    """Bring the project, or the stages in `only`, up to date; a failed stage does not stop the others.
-
-    `on_request` makes the trials too that are made only when somebody asks for them.
-    """
+    """Bring the project up to date; a failed stage does not stop the others."""
     outcome = Outcome()
     with writing(project.home, "tamis materialize"):
         end_killed_runs(instance)
-        world = look(project, project.settings.automation.settle_seconds, on_request)
+        world = look(project, project.settings.automation.settle_seconds, wanted.on_request)
         _reconcile(project, instance, world, outcome)
-        if only is None and not full_plan(world, read_heads(project.home.store)):
+        heads = read_heads(project.home.store)
+        if wanted.only is None and not full_plan(world, heads, not wanted.certified):
             return outcome
         job = definitions.resolve_implicit_global_asset_job_def()
-        while group := _next(project, world, only, outcome):
-            _materialize_group(job, instance, group, outcome, say, on_request)
+        while group := _next(project, world, wanted, outcome):
+            _materialize_group(job, instance, group, outcome, say, wanted.tags)
     return outcome
 
 
-def _next(project: Project, world: World, only: frozenset[str] | None, outcome: Outcome) -> Group | None:
+def _next(project: Project, world: World, wanted: Wanted, outcome: Outcome) -> Group | None:
     """The first piece of work that has not failed in this materialization."""
     heads = read_heads(project.home.store)
-    wanted = (
+    entries = (
         None
-        if only is None
-        else {(name, key) for name in only for key in world.keys(stages()[name].partitions)}
+        if wanted.only is None
+        else {(name, key) for name in wanted.only for key in world.keys(stages()[name].partitions)}
     )
-    groups = next_groups(world, heads, wanted)
+    groups = next_groups(world, heads, entries, not wanted.certified)
     return next((group for group in groups if group.keys not in outcome.tried), None)
 
 
@@ -89,21 +103,22 @@ def _materialize_group(
     group: Group,
     outcome: Outcome,
     say: Callable[[str], None],
-    on_request: bool,
+    tags: dict[str, str],
 ) -> None:
     outcome.tried.add(group.keys)
     first = stages()[group.assets[0]]
     name = ", ".join(group.assets)
     say(f"{name}: {_count(first, group.partitions)}")
     started = time.monotonic()
-    result = job.execute_in_process(
-        instance=instance,
-        asset_selection=[key for asset in group.assets for key in selected_assets(stages()[asset])],
-        raise_on_error=False,
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        **_run_arguments(instance, first, list(group.partitions), on_request),
-    )
-    close_all()
+    with Heartbeat(name):
+        result = job.execute_in_process(
+            instance=instance,
+            asset_selection=[key for asset in group.assets for key in selected_assets(stages()[asset])],
+            raise_on_error=False,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            **_run_arguments(instance, first, list(group.partitions), tags),
+        )
+        close_all()
     outcome.seconds[name] = time.monotonic() - started
     if result.success:
         outcome.made[name] = len(group.partitions) * len(group.assets)
@@ -119,10 +134,9 @@ def selected_assets(stage: Stage) -> list[dg.AssetKey]:
 
 
 def _run_arguments(
-    instance: dg.DagsterInstance, stage: Stage, due: list[str], on_request: bool
+    instance: dg.DagsterInstance, stage: Stage, due: list[str], more: dict[str, str]
 ) -> dict[str, Any]:
-    tags = {DRIVER_TAG: COMMAND_LINE, PROCESS_TAG: str(os.getpid())}
-    tags |= {ON_REQUEST_TAG: "yes"} if on_request else {}
+    tags = {DRIVER_TAG: COMMAND_LINE, PROCESS_TAG: str(os.getpid()), **more}
     if stage.partitions is None:
         return {"tags": tags}
     if len(due) == 1:
@@ -158,11 +172,10 @@ def _first_error(result: Any) -> str:
 def materialize_project(
     project: Project,
     say: Callable[[str], None],
-    only: frozenset[str] | None = None,
-    on_request: bool = False,
+    wanted: Wanted = Wanted(),
 ) -> Outcome:
     """Materialize from the command line: the definitions and the instance of the project, quiet logs."""
     instance = open_instance(project)
     from definitions import defs
 
-    return materialize(project, defs, instance, say, only, on_request)
+    return materialize(project, defs, instance, say, wanted)

@@ -8,11 +8,11 @@ import psutil
 
 from resources.platform import quiet_environment
 from resources.specification import PARTITION_SETS
+from resources.tags import PROCESS_TAG
 from tamis.lineage.manifest import write_atomically
 from tamis.lineage.world import World
 from tamis.project import Project
 
-PROCESS_TAG = "tamis/process"
 CONFIGURATION = """\
 telemetry:
   enabled: false

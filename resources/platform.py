@@ -14,6 +14,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import PrivateAttr
 
+from resources.tags import asked_for, settles
 from resources.work import InactiveStageError, Work
 from tamis.errors import PermanentError
 from tamis.lineage.heads import Heads, read_heads
@@ -26,8 +27,6 @@ from tamis.store.home import Home, writing
 from tamis.store.tables import Store
 
 LOCK_PATIENCE_SECONDS = 900.0
-DRIVER_TAG = "tamis/driver"
-ON_REQUEST_TAG = "tamis/on_request"
 
 
 class Platform(dg.ConfigurableResource):
@@ -73,22 +72,18 @@ class Platform(dg.ConfigurableResource):
         stage = stages()[name or context.asset_key.path[-1]]
         purpose = f"{stage.name}, run {context.run_id[:8]}"
         with writing(self.home, purpose, LOCK_PATIENCE_SECONDS):
-            world, heads = self.look(stage.partitions == "trials" and _asked_for(context.run)), self.heads()
+            world, heads = self.look(stage.partitions == "trials" and asked_for(context.run)), self.heads()
             if not stage.active(world):
                 raise dg.Failure(str(InactiveStageError(stage.name)), allow_retries=False)
             keys = list(context.partition_keys) if stage.partitions else [""]
             if len(keys) > 1:
-                due = {found.partition for found in due_partitions(stage, world, heads)}
+                settle = settles(context.run)
+                due = {found.partition for found in due_partitions(stage, world, heads, settle)}
                 keys = [key for key in keys if key in due]
             try:
                 yield Work(self.project, self.manifests, context, stage, world, heads, keys)
             except PermanentError as error:
                 raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
-
-
-def _asked_for(run: dg.DagsterRun) -> bool:
-    """Whether a person chose the partitions of this run; our own driver says so where one did."""
-    return DRIVER_TAG not in run.tags or ON_REQUEST_TAG in run.tags
 
 
 def quiet_environment(project: Project) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import dagster as dg
 
-from resources.platform import DRIVER_TAG
 from tamis.lineage.stages import Stage, stages
 
 OWNERS = ["team:data"]
@@ -19,7 +18,7 @@ PARTITION_SETS = {
     for name in ("shards", "targets", "selections", "models", "trials")
 }
 RETRIES = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL)
-__all__ = ["DRIVER_TAG", "OWNERS", "PARTITION_SETS", "RETRIES", "dependencies", "described", "specified"]
+__all__ = ["OWNERS", "PARTITION_SETS", "RETRIES", "dependencies", "described", "specified"]
 
 
 def described(

@@ -9,10 +9,11 @@ from typing import Any
 import dagster as dg
 
 from resources.provenance import beside
+from resources.tags import COMMAND_LINE, DRIVER_TAG, settles
 from tamis.errors import PermanentError
 from tamis.lineage.heads import Head, Heads, write_heads
 from tamis.lineage.manifest import InputReference, Manifest, ManifestFolder, canonical_json
-from tamis.lineage.plan import config_of, input_key, input_references, label
+from tamis.lineage.plan import config_of, input_key, input_references, label, reference
 from tamis.lineage.stages import Stage, stages
 from tamis.lineage.world import World
 from tamis.progress import Progress
@@ -64,6 +65,7 @@ class Made:
     metadata: dict[str, Any] = field(default_factory=dict)
     checks: Sequence[dg.AssetCheckResult] = ()
     asset: str | None = None
+    settled: bool = True
 
 
 class Work:
@@ -100,6 +102,20 @@ class Work:
             raise InputMissingError(label(self.stage.name, partition), missing)
         return key
 
+    @property
+    def settles(self) -> bool:
+        """Whether this run fits again from nothing what is fitted on the pool."""
+        return settles(self.context.run)
+
+    def differs_only_in(self, partition: str, assets: set[str]) -> bool:
+        """Whether the last value of a partition was made as this one would be, but for these inputs."""
+        before = self.manifests.read(self.heads[(self.stage.name, partition)].manifest)
+        made_by = (self.stage.code_version, config_of(self.stage, partition, self.world), self.project.seed)
+        now = input_references(self.stage, partition, self.world, self.heads)
+        return (before.code_version, before.config, before.seed) == made_by and _versions(
+            before.inputs, {*assets, self.stage.name}
+        ) == _versions([found for found in now if isinstance(found, InputReference)], assets)
+
     def fitted(self, partition: str) -> Path:
         """Folder for the files of a partition, named by its input key."""
         name = partition or "all"
@@ -114,7 +130,7 @@ class Work:
 
     def progress(self, label_text: str, total: int | None = None, unit: str = "documents") -> Progress:
         """Progress of long work: to the terminal from the command line, else to Dagster's log."""
-        printed = self.context.run.tags.get("tamis/driver") == "command line"
+        printed = self.context.run.tags.get(DRIVER_TAG) == COMMAND_LINE
         return Progress(label_text, total, unit, None if printed else self.context.log.info)
 
     def record(self, made: Made) -> Iterator[Any]:
@@ -151,6 +167,8 @@ class Work:
         key = self.key(made.partition) if stage is self.stage else self._other_key(stage, made.partition)
         digest = canonical_digest(canonical_json({"rows": rows, "files": files}))
         version = made.data_version or (digest if stage.by_content else key)
+        if not made.settled and made.data_version is None:
+            version = canonical_digest(f"{version}|{self.heads[(stage.name, made.partition)].data_version}")
         return Manifest(
             asset=stage.name,
             partition=made.partition,
@@ -161,10 +179,11 @@ class Work:
             data_version=version,
             digest=digest,
             row_count=made.row_count or 0,
+            settled=made.settled,
             rows=rows,
             scopes={entry.table: scope_of(entry) for entry in made.rows},
             files=files,
-            inputs=tuple(self._inputs(stage, made.partition)),
+            inputs=tuple(self._inputs(stage, made)),
             beside=beside(self.context.run_id, self._seconds(), self._table_versions(made)),
         )
 
@@ -173,9 +192,11 @@ class Work:
         assert key is not None, stage.name
         return key
 
-    def _inputs(self, stage: Stage, partition: str) -> list[InputReference]:
-        found = input_references(stage, partition, self.world, self.heads)
-        return [entry for entry in found if isinstance(entry, InputReference)]
+    def _inputs(self, stage: Stage, made: Made) -> list[InputReference]:
+        found = input_references(stage, made.partition, self.world, self.heads)
+        before = self.heads.get((stage.name, made.partition))
+        continued = [reference(before)] if before and not made.settled else []
+        return [entry for entry in found if isinstance(entry, InputReference)] + continued
 
     def _store_records(self, entry: Rows) -> str:
         digest, content = stored_rows(self.store, entry.table, scope_of(entry), entry.doc_ids or ())
@@ -233,6 +254,12 @@ class Work:
         return self._tags[stage.name]
 
 
+def _versions(inputs: Sequence[InputReference], without: set[str]) -> set[tuple[str, str, str]]:
+    return {
+        (entry.asset, entry.partition, entry.data_version) for entry in inputs if entry.asset not in without
+    }
+
+
 def _merged(checks: Sequence[dg.AssetCheckResult]) -> Iterator[dg.AssetCheckResult]:
     """One result a check for a run over many partitions: passed when all passed."""
     for name in dict.fromkeys((check.asset_key, check.check_name) for check in checks):
@@ -255,4 +282,5 @@ def _head(manifest: Manifest, manifest_id: str, made: Made) -> Head:
         input_key=manifest.input_key,
         data_version=manifest.data_version,
         passed=not blocked,
+        settled=manifest.settled,
     )

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import dagster as dg
 
 from resources.driver import range_tags, selected_assets
-from resources.platform import DRIVER_TAG, Platform
+from resources.platform import Platform
+from resources.tags import CERTIFIED_TAG, DRIVER_TAG, WORK_TAG
 from tamis.lineage.automation import Group, automatic_work, next_groups
 
-WORK_TAG = "tamis/work"
 ACTIVE = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.QUEUED,
@@ -40,7 +40,7 @@ def reselection(context: dg.SensorEvaluationContext, platform: Platform) -> dg.S
     if not registered.issuperset(world.shards):
         return dg.SkipReason("new shards are being registered")
     group, given_up = _first_allowed(
-        context.instance, platform, next_groups(world, heads, automatic_work(world, heads))
+        context.instance, platform, next_groups(world, heads, automatic_work(world, heads), settle=False)
     )
     if group is None:
         return dg.SkipReason(given_up or "every selection is current")
@@ -75,7 +75,7 @@ def _requests(instance: dg.DagsterInstance, group: Group) -> list[dg.RunRequest]
     from tamis.lineage.stages import stages
 
     stage = stages()[group.assets[0]]
-    tags = {DRIVER_TAG: "sensor", WORK_TAG: work_id(group)}
+    tags = {DRIVER_TAG: "sensor", CERTIFIED_TAG: "yes", WORK_TAG: work_id(group)}
     keys = [key for name in group.assets for key in selected_assets(stages()[name])]
     if stage.partitions is None:
         return [dg.RunRequest(asset_selection=keys, tags=tags)]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tamis.errors import PermanentError, TamisError
+from tamis.progress import say
 
 Verb = Callable[[argparse.Namespace], int]
 
@@ -47,6 +48,11 @@ def _parser() -> argparse.ArgumentParser:
     materialize.add_argument(
         "--on-request", action="store_true", help="also the trials under [comparison.on_request]"
     )
+    materialize.add_argument(
+        "--certified",
+        action="store_true",
+        help="keep what was fitted on an earlier pool where its certificate allows, as sensors do",
+    )
     _json(_verb(verbs, "status", _status, "what is current, due, quarantined or red"))
     explain = _json(_verb(verbs, "explain", _explain, "why a document was kept or dropped"))
     explain.add_argument("doc_id", metavar="DOC_ID", help="content id, or an unambiguous beginning of it")
@@ -80,10 +86,6 @@ def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=1, ensure_ascii=False, sort_keys=False, default=str))
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def _init(parsed: argparse.Namespace) -> int:
     from tamis.starting import write_project_file
 
@@ -96,7 +98,7 @@ def _demo(parsed: argparse.Namespace) -> int:
     from tamis.project import open_project
     from tamis.report.summary import summary
 
-    code = _materialize(argparse.Namespace(only=None, on_request=False))
+    code = _materialize(argparse.Namespace(only=None, on_request=False, certified=False))
     print(summary(open_project()))
     return code
 
@@ -107,14 +109,16 @@ def _materialize(parsed: argparse.Namespace) -> int:
 
     project = open_project()
     only = unknown_assets(parsed.only)
-    outcome = _platform("driver").materialize_project(project, _say, only, parsed.on_request)
+    driver = _platform("driver")
+    wanted = driver.Wanted(only=only, on_request=parsed.on_request, certified=parsed.certified)
+    outcome = driver.materialize_project(project, say, wanted)
     status = read_status(project)
     for name, error in outcome.failed.items():
-        _say(f"failed: {name}: {error}")
+        say(f"failed: {name}: {error}")
     for line in status.problems():
-        _say(line)
+        say(line)
     made = sum(outcome.made.values())
-    _say(f"made {made} values in {sum(outcome.seconds.values()):.0f} s" if made else "everything is current")
+    say(f"made {made} values in {sum(outcome.seconds.values()):.0f} s" if made else "everything is current")
     return int(bool(outcome.failed or status.problems()))
 
 
@@ -168,7 +172,7 @@ def _audit(parsed: argparse.Namespace) -> int:
     from tamis.lineage.audit import audit_lines
     from tamis.project import open_project
 
-    audit = _platform("auditing").audit_project(open_project(), parsed.name, parsed.quick, _say)
+    audit = _platform("auditing").audit_project(open_project(), parsed.name, parsed.quick, say)
     if parsed.json:
         _print_json(audit.to_json())
     else:
@@ -209,7 +213,7 @@ def _ui(parsed: argparse.Namespace) -> int:
     _platform("instance").open_instance(project).dispose()
     os.environ["TAMIS_PROJECT"] = str(project.file)
     os.chdir(checkout)
-    _say(f"http://127.0.0.1:{parsed.port} shows {project.file}; stop it with Ctrl-C")
+    say(f"http://127.0.0.1:{parsed.port} shows {project.file}; stop it with Ctrl-C")
     command = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1"]
     os.execv(sys.executable, [*command, "-p", str(parsed.port)])
 

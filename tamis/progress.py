@@ -30,7 +30,7 @@ class Progress:
     ) -> None:
         self.label, self.total, self.unit = label, total, unit
         self.done = 0
-        self._sink = sink or _print_line
+        self._sink = sink or say
         self._started = time.monotonic()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._tick, daemon=True)
@@ -81,5 +81,41 @@ def close_all() -> None:
         progress.close()
 
 
-def _print_line(line: str) -> None:
+class Heartbeat:
+    """Context manager that speaks where nothing else does: between the parts of a long piece of work."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self._started = time.monotonic()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._tick, daemon=True)
+
+    def _tick(self) -> None:
+        while not self._closed.wait(INTERVAL_SECONDS / 10):
+            if time.monotonic() - max(_LAST.spoken, self._started) > INTERVAL_SECONDS:
+                say(f"{self.label}: working, {time.monotonic() - self._started:.0f} s")
+
+    def __enter__(self) -> "Heartbeat":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closed.set()
+        self._thread.join()
+
+
+class _Last:
+    """When a line was last printed, by anyone."""
+
+    spoken = time.monotonic()
+
+
+_LAST = _Last()
+
+
+def say(line: str) -> None:
+    """Print a line for the person who waits, on standard error."""
+    _LAST.spoken = time.monotonic()
     print(line, file=sys.stderr, flush=True)

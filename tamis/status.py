@@ -7,7 +7,7 @@ from typing import Any
 
 from tamis.errors import UnknownNameError
 from tamis.lineage.heads import Heads, read_heads
-from tamis.lineage.plan import Due, full_plan, label
+from tamis.lineage.plan import Due, full_plan, label, upstream
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World, look
 from tamis.project import Project
@@ -69,7 +69,7 @@ def read_status(project: Project) -> Status:
     """Look at the project; raises `ListingError` when a corpus cannot be listed."""
     store, world = project.home.store, look(project)
     heads = read_heads(store)
-    due = full_plan(world, heads)
+    due = full_plan(world, heads, settle=False)
     return Status(
         project=project.settings.project.name,
         home=str(project.home.root),
@@ -83,18 +83,18 @@ def read_status(project: Project) -> Status:
 
 
 def _selections(store: Store, world: World, heads: Heads, due: list[Due]) -> list[dict[str, Any]]:
-    """A selection is settled when nothing that it depends on is out of date."""
+    """A selection is settled when nothing that it depends on is out of date or kept within a certificate."""
     waiting = {(found.asset, found.partition) for found in due}
     found = []
     for name in world.keys("selections"):
-        made = ("selected_subset", name) in heads
-        state = (
-            "not made yet"
-            if not made
-            else "out of date"
-            if ("selected_subset", name) in waiting
-            else "settled"
-        )
+        entry = ("selected_subset", name)
+        if entry not in heads:
+            state = "not made yet"
+        elif entry in waiting:
+            state = "out of date"
+        else:
+            inputs = upstream(world, entry)
+            state = "settled" if all(heads[i].settled for i in inputs if i in heads) else "certified"
         count = store.count("selected_subset", f"selection = '{name}'")
         found.append({"selection": name, "documents": count, "state": state})
     return found

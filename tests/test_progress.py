@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tamis.progress import INTERVAL_SECONDS, Progress, ignore
+from tamis.progress import INTERVAL_SECONDS, Heartbeat, Progress, ignore, say
 
 
 def test_lines_come_in_time_while_work_blocks():
@@ -69,3 +69,14 @@ def test_an_error_in_the_work_passes_through_and_ends_the_thread():
 def test_ignore_takes_rows_and_says_nothing(capsys):
     ignore(5)
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_heartbeat_is_heard_in_silence_only(capsys, monkeypatch):
+    monkeypatch.setattr("tamis.progress.INTERVAL_SECONDS", 0.8)
+    with Heartbeat("moving"):
+        for _ in range(20):
+            say("here")
+            time.sleep(0.05)
+        assert "moving" not in capsys.readouterr().err
+        time.sleep(1.5)
+    assert capsys.readouterr().err.startswith("moving: working, ")

@@ -7,7 +7,7 @@ themselves, once a selection that needs them was made by hand. Trials and base m
 from dataclasses import dataclass
 
 from tamis.lineage.heads import Heads
-from tamis.lineage.plan import due_partitions, full_plan, input_key
+from tamis.lineage.plan import due_partitions, full_plan, input_key, upstream
 from tamis.lineage.stages import Stage, stages
 from tamis.lineage.world import World
 
@@ -30,37 +30,25 @@ def automatic_work(world: World, heads: Heads) -> set[tuple[str, str]]:
     wanted = {(name, key) for name in SHARDS for key in world.keys("shards")}
     for key in world.keys("selections"):
         made = ("selected_subset", key) in heads
-        upstream = _upstream(world, ("selected_subset", key), NEVER if made else (*NEVER, *COSTLY))
-        wanted |= upstream | ({("selected_subset", key)} if made else set())
+        inputs = upstream(world, ("selected_subset", key), NEVER if made else (*NEVER, *COSTLY))
+        wanted |= inputs | ({("selected_subset", key)} if made else set())
     return wanted
 
 
-def _upstream(world: World, root: tuple[str, str], without: tuple[str, ...]) -> set[tuple[str, str]]:
-    """Everything that leads to `root`, stopping at the assets in `without`."""
-    found: set[tuple[str, str]] = set()
-    stack = [root]
-    while stack:
-        name, partition = stack.pop()
-        for edge in stages()[name].edges:
-            inputs = {(edge.asset, key) for key in edge.partitions(world, partition)} - found
-            if edge.asset not in without:
-                found |= inputs
-                stack += inputs
-    return found
-
-
-def next_groups(world: World, heads: Heads, wanted: set[tuple[str, str]] | None = None) -> list[Group]:
+def next_groups(
+    world: World, heads: Heads, wanted: set[tuple[str, str]] | None = None, settle: bool = True
+) -> list[Group]:
     """Work whose inputs are all there, in order of execution; only the first should be started.
 
-    `wanted` limits it to these (asset, partition); None is everything.
+    `wanted` limits it to these (asset, partition), None is everything; `settle` as in `full_plan`.
     """
-    due_now = {(due.asset, due.partition) for due in full_plan(world, heads)}
+    due_now = {(due.asset, due.partition) for due in full_plan(world, heads, settle)}
     due_now = due_now if wanted is None else due_now & wanted
     together = {(other.name, other.made_with) for other in stages().values() if other.made_with}
     waiting = due_now | {(name, key) for name, maker in together for asset, key in due_now if asset == maker}
     groups = []
     for stage in stages().values():
-        due = [found.partition for found in due_partitions(stage, world, heads)]
+        due = [found.partition for found in due_partitions(stage, world, heads, settle)]
         partitions = tuple(key for key in due if (stage.name, key) in waiting)
         if partitions and not _inputs_wait(stage, partitions, world, waiting):
             keys = tuple(input_key(stage, key, world, heads) or "" for key in partitions)

@@ -17,7 +17,11 @@ TABLE = "heads"
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """The latest materialization of one (asset, partition); partition is "" when the asset has none."""
+    """The latest materialization of one (asset, partition); partition is "" when the asset has none.
+
+    `settled` is False where something fitted on an earlier pool was kept (design section 5): right within its
+    certificate, and fitted again by the next `tamis materialize`.
+    """
 
     asset: str
     partition: str
@@ -25,6 +29,7 @@ class Head:
     input_key: str
     data_version: str
     passed: bool = True
+    settled: bool = True
 
 
 Heads = dict[tuple[str, str], Head]
@@ -32,7 +37,7 @@ Heads = dict[tuple[str, str], Head]
 
 def read_heads(store: Store) -> Heads:
     """All heads by (asset, partition)."""
-    columns = ["asset", "partition", "manifest", "input_key", "data_version", "passed"]
+    columns = ["asset", "partition", "manifest", "input_key", "data_version", "passed", "settled"]
     rows = store.read(TABLE, columns).iter_rows(named=True)
     return {(row["asset"], row["partition"]): Head(**row) for row in rows}
 

@@ -38,7 +38,8 @@ class Manifest:
     """What a materialization states about itself.
 
     `rows` maps tables to the SHA-256 of their rows file, `scopes` to the filter that finds these rows again
-    ("doc_ids": those that the rows file lists); `files` maps paths under the home to SHA-256.
+    ("doc_ids": those that the rows file lists); `files` maps paths under the home to SHA-256. A value that is
+    not `settled` names the one that it was brought up to date from among its inputs.
     """
 
     asset: str
@@ -50,6 +51,7 @@ class Manifest:
     data_version: str
     digest: str
     row_count: int
+    settled: bool = True
     rows: dict[str, str] = field(default_factory=dict)
     scopes: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)

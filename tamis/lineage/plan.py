@@ -79,29 +79,34 @@ def config_of(stage: Stage, partition: str, world: World) -> dict[str, Any]:
     return values
 
 
-def due_partitions(stage: Stage, world: World, heads: Heads) -> Iterator[Due]:
-    """Out-of-date partitions of one stage whose inputs are all there."""
+def due_partitions(stage: Stage, world: World, heads: Heads, settle: bool = True) -> Iterator[Due]:
+    """Out-of-date partitions of one stage whose inputs are all there.
+
+    `settle` counts what is right within a certificate only as out of date (design section 5).
+    """
     if stage.made_with or not stage.active(world):
         return
     together = [stage, *(other for other in stages().values() if other.made_with == stage.name)]
     for partition in world.keys(stage.partitions):
         if world.waits_for_request(stage.partitions, partition):
             continue
-        reasons = [_difference(member, partition, world, heads) for member in together]
+        reasons = [_difference(member, partition, world, heads, settle) for member in together]
         if reason := next((found for found in reasons if found), None):
             yield Due(asset=stage.name, partition=partition, reason=reason)
 
 
-def _difference(stage: Stage, partition: str, world: World, heads: Heads) -> str | None:
+def _difference(stage: Stage, partition: str, world: World, heads: Heads, settle: bool) -> str | None:
     """Why a value whose inputs are all there is out of date, or None when it is current."""
     key = input_key(stage, partition, world, heads)
     head = heads.get((stage.name, partition))
-    if key is None or (head is not None and head.input_key == key):
+    if key is None:
         return None
+    if head is not None and head.input_key == key:
+        return None if head.settled or not settle else "to be settled"
     return "new" if head is None else "changed"
 
 
-def full_plan(world: World, heads: Heads) -> list[Due]:
+def full_plan(world: World, heads: Heads, settle: bool = True) -> list[Due]:
     """Everything that is out of date, what waits for something else included, in order of execution.
 
     Trials that wait to be asked for are not part of it.
@@ -114,7 +119,7 @@ def full_plan(world: World, heads: Heads) -> list[Due]:
         for partition in world.keys(stage.partitions):
             if world.waits_for_request(stage.partitions, partition):
                 continue
-            due = _due(stage, partition, world, heads, pending)
+            due = _due(stage, partition, world, heads, pending, settle)
             if due is not None:
                 pending.add((stage.name, partition))
                 if stage.made_with is None or (stage.made_with, partition) not in pending:
@@ -123,7 +128,12 @@ def full_plan(world: World, heads: Heads) -> list[Due]:
 
 
 def _due(
-    stage: Stage, partition: str, world: World, heads: Heads, pending: set[tuple[str, str]]
+    stage: Stage,
+    partition: str,
+    world: World,
+    heads: Heads,
+    pending: set[tuple[str, str]],
+    settle: bool,
 ) -> Due | None:
     head = heads.get((stage.name, partition))
     inputs = [(edge.asset, key) for edge in stage.edges for key in edge.partitions(world, partition)]
@@ -131,12 +141,26 @@ def _due(
     if waits_for and not (stage.frozen and head):
         reason = "new" if head is None else "an input changes"
         return Due(asset=stage.name, partition=partition, reason=reason, waits_for=waits_for)
-    if difference := _difference(stage, partition, world, heads):
+    if difference := _difference(stage, partition, world, heads, settle):
         return Due(asset=stage.name, partition=partition, reason=difference)
     if head is not None:
         return None
     missing = next((i for i in input_references(stage, partition, world, heads) if isinstance(i, str)), None)
     return Due(asset=stage.name, partition=partition, reason="new", waits_for=missing)
+
+
+def upstream(world: World, root: tuple[str, str], without: tuple[str, ...] = ()) -> set[tuple[str, str]]:
+    """Everything that leads to `root` (asset, partition), stopping at the assets in `without`."""
+    found: set[tuple[str, str]] = set()
+    stack = [root]
+    while stack:
+        name, partition = stack.pop()
+        for edge in stages()[name].edges:
+            inputs = {(edge.asset, key) for key in edge.partitions(world, partition)} - found
+            if edge.asset not in without:
+                found |= inputs
+                stack += inputs
+    return found
 
 
 def gone_partitions(world: World, heads: Heads) -> list[tuple[str, str]]:

@@ -192,6 +192,7 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _column("input_key", pa.string(), "hash of everything the value depends on, known before a run"),
         _column("data_version", pa.string(), "version of the value"),
         _column("passed", pa.bool_(), "whether its blocking checks passed"),
+        _column("settled", pa.bool_(), "false where something fitted on an earlier pool was kept"),
         _column("made_at", pa.timestamp("us"), "when, UTC"),
     ],
 }

@@ -1,20 +1,24 @@
-"""Transport from and into the store: the potential of a target, then the gradient of each document.
+"""Transport from the store: the vectors of a target, and its potential solved against the whole pool.
 
 The pool is streamed 4,096 vectors at a time at a pinned version; what is kept of it are M floats.
 """
 
-from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from tamis.config import TransportSection
-from tamis.progress import Advance, ignore
-from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of, quoted
 from tamis.store.vectors import VectorBlocks
-from tamis.transport import TargetPotential, nearest_cost, solve_potential
+from tamis.transport.certificate import UnionCertificate
+from tamis.transport.joining import Done, ShardSums, join_pool, sums_of_pool
+from tamis.transport.potential import TargetPotential
+from tamis.transport.solve import solve_potential
+
+POTENTIAL_FILE, SUMS_FILE = "potential.npz", "shard_sums.npz"
 
 
 def target_vectors(store: Store, table: str, target: str, split: str = "train") -> np.ndarray:
@@ -42,27 +46,73 @@ def solve_for_target(
     )
 
 
-def score_pool(
+@dataclass(frozen=True, kw_only=True)
+class CurrentPotential:
+    """A potential for the pool as it is: solved from nothing (`done` None), or brought up to date."""
+
+    potential: TargetPotential
+    sums: ShardSums
+    certificate: UnionCertificate
+    tolerance: float
+    done: Done | None
+
+    @property
+    def marginal_error(self) -> float:
+        """On the pool as it is now; of a solve from nothing the solver's own figure."""
+        return self.potential.marginal_error if self.done is None else self.certificate.marginal_error
+
+    @property
+    def within_tolerance(self) -> bool:
+        """Solved to the tolerance, or within what a certificate accepts."""
+        return self.potential.converged if self.done is None else self.certificate.advice == "accept"
+
+
+def current_potential(
     store: Store,
-    potential: TargetPotential,
-    pool_table: str,
-    target_table: str,
     target: str,
-    fingerprint: str,
-    advance: Advance = ignore,
-) -> np.ndarray:
-    """Write gradient and nearest cost of every document for a target; returns the gradients, [N]."""
-    target_md = target_vectors(store, target_table, target)
-    gradients: list[np.ndarray] = []
-    table = f"transport_{target}"
+    *,
+    target_table: str,
+    pool_table: str,
+    section: TransportSection,
+    seed: int,
+    before: Path | None = None,
+) -> CurrentPotential:
+    """The potential of a target for the stored pool: solved, or that in the folder `before` kept current."""
+    if before is None:
+        potential = solve_for_target(store, target_table, pool_table, target, section, seed)
+        sums = sums_of_pool(store, potential, pool_table)
+        certificate, done = sums.certificate(potential), None
+    else:
+        target_md = target_vectors(store, target_table, target)
+        known = ShardSums.load(before / SUMS_FILE)
+        joined = join_pool(store, load_potential(before), known, target_md, pool_table, section, seed)
+        potential, sums, certificate, done = joined.potential, joined.sums, joined.certificate, joined.done
+    return CurrentPotential(
+        potential=potential, sums=sums, certificate=certificate, tolerance=section.tolerance, done=done
+    )
 
-    def rows() -> Iterator[pa.Table]:
-        for ids, vectors_nd in VectorBlocks(store, pool_table).with_ids():
-            gradients.append(potential.gradient(vectors_nd).astype(np.float64))
-            nearest_n = nearest_cost(target_md, vectors_nd, center=potential.center).astype(np.float64)
-            advance(len(ids))
-            columns = [[target] * len(ids), ids, gradients[-1], nearest_n, [fingerprint] * len(ids)]
-            yield pa.table(columns, schema=schema_of(table))
 
-    store.overwrite(table, pa.concat_tables(rows()).sort_by("doc_id"))
-    return np.concatenate(gradients)
+def save_potential(folder: Path, found: CurrentPotential) -> None:
+    """Write a potential and its shards' sums to a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found.potential.save(folder / POTENTIAL_FILE)
+    found.sums.save(folder / SUMS_FILE)
+
+
+def load_potential(folder: Path) -> TargetPotential:
+    """The potential in a folder."""
+    return TargetPotential.load(folder / POTENTIAL_FILE)
+
+
+def potential_facts(found: CurrentPotential) -> dict[str, Any]:
+    """Figures of a potential for the event log."""
+    return {
+        "marginal_error": float(found.marginal_error),
+        "done": found.done or "solved from nothing",
+        "dual_value": float(found.potential.dual_value),
+        "gap_bound": float(found.certificate.gap_bound),
+        "score_error_bound": float(found.certificate.error_bound),
+        "passes": float(found.potential.passes),
+        "epsilon": float(found.potential.epsilon),
+        "shards": len(found.sums.shards),
+    }

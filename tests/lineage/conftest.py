@@ -73,10 +73,10 @@ class Imagined:
         targets = {target.name: "1" for target in self.project.settings.target}
         return World(self.project, shards, dict(self.contents), targets, asked=self.asked)
 
-    def materialize(self, wanted=None) -> list[tuple[str, str]]:
+    def materialize(self, wanted=None, settle=True) -> list[tuple[str, str]]:
         """Make everything that is due, one group after the other; returns (asset, partition) in order."""
         made = []
-        while groups := next_groups(self.world(), self.heads, wanted):
+        while groups := next_groups(self.world(), self.heads, wanted, settle):
             for asset in groups[0].assets:
                 made += [(asset, key) for key in self.make(asset, groups[0].partitions)]
         return made

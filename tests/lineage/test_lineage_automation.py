@@ -1,5 +1,7 @@
 """Automation: what sensors keep current, in an order in which nothing starts before its inputs."""
 
+from dataclasses import replace
+
 from tamis.lineage.automation import NEVER, automatic_work, next_groups
 
 
@@ -59,3 +61,11 @@ def test_one_partition_is_made_by_one_run_through_its_chain(imagined):
         "documents",
         "embeddings",
     )
+
+
+def test_what_is_right_within_its_certificate_is_left_by_sensors_and_settled_by_hand(imagined):
+    imagined.materialize()
+    entry = ("target_potential", "goal")
+    imagined.heads[entry] = replace(imagined.heads[entry], settled=False)
+    assert imagined.materialize(work_of(imagined), settle=False) == []
+    assert entry in imagined.materialize(work_of(imagined))

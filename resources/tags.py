@@ -1,0 +1,20 @@
+"""Tags of runs: who asked for one, and what for. Steps read them, the driver and the sensors write them."""
+
+import dagster as dg
+
+DRIVER_TAG = "tamis/driver"
+PROCESS_TAG = "tamis/process"
+WORK_TAG = "tamis/work"
+ON_REQUEST_TAG = "tamis/on_request"
+CERTIFIED_TAG = "tamis/certified"
+COMMAND_LINE = "command line"
+
+
+def settles(run: dg.DagsterRun) -> bool:
+    """Whether a run fits again what is fitted on the pool: all but those that sensors ask for."""
+    return CERTIFIED_TAG not in run.tags
+
+
+def asked_for(run: dg.DagsterRun) -> bool:
+    """Whether a person chose the partitions of this run; our own driver says so where one did."""
+    return DRIVER_TAG not in run.tags or ON_REQUEST_TAG in run.tags

@@ -1,0 +1,75 @@
+"""Scores of a target in the store: only documents that this potential has not scored are read.
+
+Rows carry the version of the potential that made them, so 1 % of new documents costs 1 % of the products.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from tamis.progress import Advance, ignore
+from tamis.store.schemas import schema_of
+from tamis.store.tables import Store, matrix_of, one_of, quoted
+from tamis.store.vectors import VectorBlocks
+from tamis.transport.nearest import nearest_cost
+from tamis.transport.potential import TargetPotential
+
+IDS_A_DELETE = 1_000
+REWRITE_ABOVE = 0.5
+"""Share of new rows from which the whole table is written in one go instead of merged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolScoring:
+    """What scores a pool: the potential, the target's vectors [M, d], and the version the rows will carry."""
+
+    potential: TargetPotential
+    target_md: np.ndarray
+    target: str
+    fingerprint: str
+
+    def rows(self, ids: list[str], vectors_nd: np.ndarray) -> pa.Table:
+        """Rows of the table `transport_<target>` for some documents."""
+        gradient_n = self.potential.gradient(vectors_nd).astype(np.float64)
+        nearest_n = nearest_cost(self.target_md, vectors_nd, center=self.potential.center).astype(np.float64)
+        columns = [[self.target] * len(ids), ids, gradient_n, nearest_n, [self.fingerprint] * len(ids)]
+        return pa.table(columns, schema=schema_of(f"transport_{self.target}"))
+
+
+def score_pool(store: Store, scoring: PoolScoring, pool_table: str, advance: Advance = ignore) -> int:
+    """Bring gradient and nearest cost of every document up to date; returns how many were computed."""
+    table = f"transport_{scoring.target}"
+    pool = store.read(pool_table, ["doc_id"])
+    current = store.read(table, ["doc_id"], f"fingerprint = {quoted(scoring.fingerprint)}")
+    missing = pool.join(current, on="doc_id", how="anti")["doc_id"].sort().to_list()
+    if len(missing) > REWRITE_ABOVE * len(pool) or not store.exists(table):
+        blocks = list(_all_rows(store, scoring, pool_table, advance))
+        store.overwrite(table, pa.concat_tables(blocks).sort_by("doc_id"))
+        return len(pool)
+    for block in store.by_ids(pool_table, missing, ["doc_id", "vector"]):
+        store.merge(table, scoring.rows(block["doc_id"].to_pylist(), matrix_of(block["vector"])))
+        advance(block.num_rows)
+    _drop_gone(store, table, pool)
+    return len(missing)
+
+
+def _all_rows(store: Store, scoring: PoolScoring, pool_table: str, advance: Advance) -> Iterator[pa.Table]:
+    yield schema_of(f"transport_{scoring.target}").empty_table()
+    for ids, vectors_nd in VectorBlocks(store, pool_table).with_ids():
+        yield scoring.rows(ids, vectors_nd)
+        advance(len(ids))
+
+
+def _drop_gone(store: Store, table: str, pool: pl.DataFrame) -> None:
+    gone = store.read(table, ["doc_id"]).join(pool, on="doc_id", how="anti")["doc_id"].to_list()
+    for start in range(0, len(gone), IDS_A_DELETE):
+        store.delete(table, one_of("doc_id", gone[start : start + IDS_A_DELETE]))
+
+
+def score_range(store: Store, target: str) -> tuple[float, float]:
+    """Smallest and largest gradient of a target."""
+    scores = store.read(f"transport_{target}", ["transport_gradient"])["transport_gradient"]
+    return float(scores.min() or 0.0), float(scores.max() or 0.0)  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from conftest import make_project, sentences, write_jsonl
+from small_project import make_project, sentences, write_jsonl
 
 from tamis.store.tables import Store
 

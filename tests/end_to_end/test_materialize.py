@@ -9,7 +9,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import SETTINGS, make_project, sentences, write_jsonl
+from small_project import SETTINGS, make_project, sentences, write_jsonl
 
 from tamis.store.tables import Store
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import sentences, write_jsonl
+from small_project import sentences, write_jsonl
 
 from tamis.store.tables import Store
 

@@ -23,7 +23,7 @@ def project(built, tmp_path):
 
 def head(project, asset: str) -> dict:
     heads = Store(project.home / "lance").read("heads", where=f"asset = '{asset}'")
-    return heads.row(0, named=True)
+    return heads.sort("partition").row(0, named=True)
 
 
 def state(project) -> str:

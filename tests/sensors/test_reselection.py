@@ -1,0 +1,190 @@
+"""The sensors on a real instance: what is requested, what waits, what is tried again, and nothing lost."""
+
+import json
+from types import SimpleNamespace
+
+import dagster as dg
+import pytest
+
+from resources.platform import Platform
+from resources.tags import CERTIFIED_TAG, WORK_TAG
+from sensors.arrivals import arrivals
+from sensors.reselection import BACK_OFF_SECONDS, reselection
+from tamis.lineage.heads import Head, write_heads
+from tamis.lineage.plan import input_key
+from tamis.lineage.stages import stages
+
+SETTINGS = """
+[automation]
+settle_seconds = 0.0
+[[corpus]]
+name = "web"
+kind = "files"
+path = "documents"
+[[target]]
+name = "goal"
+kind = "files"
+path = "target"
+[[selection]]
+name = "near"
+sampler = "got-d"
+target = "goal"
+budget = 2
+"""
+SELECTED = dg.RunRequest(
+    asset_selection=[dg.AssetKey("selected_subset"), dg.AssetKey("decisions")], partition_key="near"
+)
+
+
+class Ticks:
+    """A project, an instance, and the two sensors as the daemon calls them."""
+
+    def __init__(self, root, monkeypatch) -> None:
+        monkeypatch.setenv("DAGSTER_HOME", str(root))
+        monkeypatch.delenv("TAMIS_HOME", raising=False)
+        (root / "tamis.toml").write_text(SETTINGS)
+        for name in ("documents/a.jsonl", "target/goal.jsonl"):
+            self.root = root
+            self.write(name, "one")
+        self.instance = dg.DagsterInstance.ephemeral()
+        self.platform = Platform(project_file=str(root / "tamis.toml"))
+
+    def write(self, name: str, text: str) -> None:
+        (self.root / name).parent.mkdir(exist_ok=True)
+        (self.root / name).write_text(json.dumps({"text": text}) + "\n")
+
+    def arrive(self) -> str:
+        context = dg.build_sensor_context(self.instance, resources={"platform": self.platform})
+        return str(arrivals(context).skip_message)
+
+    def tick(self) -> tuple[list[dg.RunRequest], str]:
+        """Requests of a tick, and the reason when there is none."""
+        context = dg.build_sensor_context(self.instance, resources={"platform": self.platform})
+        found = reselection(context)
+        if isinstance(found, dg.SkipReason):
+            return [], str(found.skip_message)
+        return list(found.run_requests), ""
+
+    def run(self, request: dg.RunRequest, status: dg.DagsterRunStatus) -> dg.DagsterRun:
+        """A run of that request as the daemon would note it."""
+        run = dg.DagsterRun(job_name="__ASSET_JOB", tags=dict(request.tags), status=status)
+        return self.instance.add_run(run)
+
+    def make(self, request: dg.RunRequest) -> None:
+        """What a run that succeeds leaves behind: heads with the keys of this moment."""
+        world, heads = self.platform.look(), self.platform.heads()
+        for asset in request.asset_selection:
+            stage = stages()[asset.path[-1]]
+            keys = [request.partition_key] if request.partition_key else world.keys(stage.partitions)
+            for key in keys:
+                found = input_key(stage, key, world, heads)
+                assert found is not None
+                heads[(stage.name, key)] = Head(
+                    asset=stage.name, partition=key, manifest=found, input_key=found, data_version=found
+                )
+        write_heads(self.platform.store, list(heads.values()))
+
+
+@pytest.fixture
+def ticks(tmp_path, monkeypatch) -> Ticks:
+    return Ticks(tmp_path, monkeypatch)
+
+
+def names(request: dg.RunRequest) -> list[str]:
+    return [asset.path[-1] for asset in request.asset_selection]
+
+
+def test_a_new_file_is_registered_before_anything_is_requested(ticks):
+    assert ticks.tick() == ([], "new shards are being registered")
+    assert (
+        ticks.arrive()
+        == "shards: 1 added, 0 removed; targets: 1 added, 0 removed; selections: 1 added, 0 removed"
+    )
+    requests, _ = ticks.tick()
+    assert names(requests[0])[0] == "raw_shards"
+    assert requests[0].partition_key == "web__a.jsonl"
+    assert requests[0].tags[CERTIFIED_TAG] == "yes"
+
+
+def test_nothing_is_requested_while_a_run_is_active_and_what_landed_meanwhile_afterwards(ticks):
+    ticks.arrive()
+    (first,), _ = ticks.tick()
+    active = ticks.run(first, dg.DagsterRunStatus.STARTED)
+    ticks.write("documents/a.jsonl", "two")  # lands after the request, while the run is in flight
+    assert "in progress" in ticks.tick()[1]
+    ticks.instance.delete_run(active.run_id)
+    (second,), _ = ticks.tick()
+    assert second.tags[WORK_TAG] != first.tags[WORK_TAG]
+
+
+def at(monkeypatch, seconds: float) -> None:
+    """Let the sensor read this time from the clock."""
+    monkeypatch.setattr("sensors.reselection.time", SimpleNamespace(time=lambda: seconds))
+
+
+def test_a_failed_run_is_tried_again_later_and_three_times_at_most(ticks, monkeypatch):
+    ticks.arrive()
+    (request,), _ = ticks.tick()
+    at(monkeypatch, 3e9)
+    for attempt in range(1, 4):
+        assert work(ticks) == request.tags[WORK_TAG], f"attempt {attempt} is due"
+        ticks.run(request, dg.DagsterRunStatus.FAILURE)
+    assert work(ticks) != request.tags[WORK_TAG], "given up; other work goes on"
+    ticks.write("documents/a.jsonl", "two")
+    assert names(ticks.tick()[0][0])[0] == "raw_shards", "other inputs are other work: the count begins anew"
+
+
+def work(ticks: Ticks) -> str:
+    return ticks.tick()[0][0].tags[WORK_TAG]
+
+
+def test_the_back_off_grows(ticks, monkeypatch):
+    ticks.arrive()
+    (request,), _ = ticks.tick()
+    ticks.run(request, dg.DagsterRunStatus.FAILURE)
+    at(monkeypatch, BACK_OFF_SECONDS)
+    assert work(ticks) != request.tags[WORK_TAG]
+    at(monkeypatch, 2 * BACK_OFF_SECONDS)
+    assert work(ticks) == request.tags[WORK_TAG]
+    ticks.run(request, dg.DagsterRunStatus.FAILURE)
+    assert work(ticks) != request.tags[WORK_TAG]
+    at(monkeypatch, 4 * BACK_OFF_SECONDS)
+    assert work(ticks) == request.tags[WORK_TAG]
+
+
+def test_everything_cheap_is_made_and_a_selection_only_after_it_was_made_once(ticks):
+    ticks.arrive()
+    made = follow(ticks)
+    assert "transport_scores" in made
+    assert "selected_subset" not in made
+    select = dg.RunRequest(
+        asset_selection=[dg.AssetKey(n) for n in ("selected_subset", "decisions")], partition_key="near"
+    )
+    ticks.make(select)
+    ticks.write("documents/b.jsonl", "new")
+    ticks.arrive()
+    assert "selected_subset" in follow(ticks)
+
+
+def follow(ticks: Ticks) -> list[str]:
+    """Let every request succeed until none is left; the assets made."""
+    made = []
+    for _ in range(30):
+        requests, reason = ticks.tick()
+        if not requests:
+            assert reason == "every selection is current"
+            return made
+        for request in requests:
+            ticks.make(request)
+            made += names(request)
+    pytest.fail("the sensor never comes to rest")
+
+
+def test_a_shard_set_that_shrinks_calls_for_a_new_selection(ticks):
+    ticks.write("documents/b.jsonl", "two")
+    ticks.arrive()
+    follow(ticks)
+    ticks.make(SELECTED)
+    (ticks.root / "documents" / "b.jsonl").unlink()
+    assert "1 removed" in ticks.arrive()
+    assert "selected_subset" in follow(ticks)

@@ -8,16 +8,19 @@ import polars as pl
 
 from resources.platform import Platform
 from resources.specification import PARTITION_SETS, RETRIES, described, specified
-from resources.work import Made, Rows
-from tamis.config import named
+from resources.work import Made, Rows, Work
+from tamis.config import SelectionSection, named
+from tamis.embedding.storing import encoder_slug, table_name
 from tamis.lineage.manifest import write_atomically
 from tamis.report import plot_markdown, sampler_page, selection_page, selection_plot_png
 from tamis.report.selection_data import selection_report
 from tamis.selection import SAMPLERS, select, selection_digest
 from tamis.selection.comparison import compare_samplers
+from tamis.selection.computing import method_scores
 from tamis.selection.pool import budget_in_tokens, candidates, exclusions, mean_margin
 from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted
+from tamis.transport.storing import certified_counts
 
 PARTITIONED = dg.AssetCheckSpec(
     "every_document_decided",
@@ -44,13 +47,15 @@ def selected_subset(context: dg.AssetExecutionContext, platform: Platform) -> It
     with platform.work(context, "selected_subset") as work:
         for key in work.partitions:
             section = named(work.project.settings.selection, key)
-            pool = candidates(work.store, section)
+            pool, excluded = candidates(work.store, section), exclusions(work.store)
+            if SAMPLERS[section.sampler].method:
+                pool = pool.join(computed(work, section, pool, excluded), on="doc_id", how="left")
             decided = select(
                 pool,
                 section.sampler,
                 section.budget,
                 work.project.seed,
-                exclusions=exclusions(work.store),
+                exclusions=excluded,
                 options={"quality_weight": section.quality_weight},
             )
             scope = f"selection = {quoted(key)}"
@@ -77,6 +82,7 @@ def selected_subset(context: dg.AssetExecutionContext, platform: Platform) -> It
                         "mean_margin": mean_margin(decided),
                         "report": work.project.home.relative(page),
                         "tokens_estimated": budget_in_tokens(section.budget),
+                        **certificate(work, section, decided),
                     },
                 )
             )
@@ -90,6 +96,34 @@ def selected_subset(context: dg.AssetExecutionContext, platform: Platform) -> It
                     checks=[_every_document_decided(decided, pool)],
                 )
             )
+
+
+def certificate(work: Work, section: SelectionSection, decided: pl.DataFrame) -> dict[str, int]:
+    """Of a GOT-D selection: how many of its documents are proven to belong to it, and the undecided band."""
+    ranked = decided.drop_nulls("rank")
+    if section.sampler != "got-d" or not len(ranked):
+        return {}
+    folder = work.upstream("target_potential", str(section.target))
+    chosen = int((ranked["verdict"] == "selected").sum())
+    return certified_counts(folder, ranked["transport_gradient"].to_numpy(), chosen)
+
+
+def computed(
+    work: Work, section: SelectionSection, pool: pl.DataFrame, excluded: pl.DataFrame
+) -> pl.DataFrame:
+    """The score that the sampler computes for this selection, of the eligible documents."""
+    encoder = work.project.settings.encoder.name
+    with work.progress(f"{section.sampler} for {section.name}", unit="rows") as progress:
+        return method_scores(
+            work.store,
+            section,
+            work.project.settings.transport,
+            pool.join(excluded, on="doc_id", how="anti"),
+            pool_table=table_name(encoder),
+            target_table=f"target_embeddings_{encoder_slug(encoder)}",
+            seed=work.project.seed,
+            advance=progress.advance,
+        )
 
 
 def _every_document_decided(decided: pl.DataFrame, pool: pl.DataFrame) -> dg.AssetCheckResult:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from resources.events import manifests_of_events
 from resources.instance import open_instance
-from tamis.errors import UnknownNameError
+from tamis.errors import NotMadeError, UnknownNameError
 from tamis.lineage.audit import ROOTS, Audit, audit_graph
 from tamis.lineage.heads import read_heads
 from tamis.lineage.world import look
@@ -17,7 +17,11 @@ def audit_project(project: Project, name: str | None, quick: bool, say: Callable
     heads = read_heads(project.home.store)
     names = {partition for asset, partition in heads if asset in ROOTS and partition}
     if name is not None and name not in names:
-        raise UnknownNameError("checkpoint or selection", name, names)
+        world = look(project)
+        configured = {key for kind in ("selections", "models", "trials") for key in world.keys(kind)}
+        if name in configured:
+            raise NotMadeError(name)
+        raise UnknownNameError("checkpoint or selection", name, names | configured)
     instance = open_instance(project)
     with Progress("audit", unit="manifests", sink=say) as progress:
         events = manifests_of_events(instance, heads)

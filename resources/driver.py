@@ -4,18 +4,23 @@ A run makes one asset for all partitions that need it, or a chain of assets of o
 shards cost one run and not 1,000 processes. Nothing out of date means no run at all.
 """
 
+import contextlib
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
 
+from resources.events import log_again
 from resources.instance import end_killed_runs, open_instance, register_partitions
 from resources.tags import CERTIFIED_TAG, COMMAND_LINE, DRIVER_TAG, ON_REQUEST_TAG, PROCESS_TAG
 from tamis.lineage.automation import Group, next_groups
-from tamis.lineage.heads import read_heads
+from tamis.lineage.damage import drop_table, find_damage, forget_damaged, unreadable_tables
+from tamis.lineage.heads import TABLE, read_heads
 from tamis.lineage.plan import full_plan, label
 from tamis.lineage.reconcile import forget_gone, set_aside
 from tamis.lineage.stages import Stage, stages
@@ -53,6 +58,14 @@ class Outcome:
     removed: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     tried: set[tuple[str, ...]] = field(default_factory=set)
+    given_up: set[tuple[str, str]] = field(default_factory=set)
+
+    def sentence(self, problems: bool) -> str:
+        """What came of it, in a line."""
+        made = sum(self.made.values())
+        if made:
+            return f"made {made} values in {sum(self.seconds.values()):.0f} s"
+        return "nothing was made" if self.failed or problems else "everything is current"
 
 
 def materialize(
@@ -66,6 +79,7 @@ def materialize(
     outcome = Outcome()
     with writing(project.home, "tamis materialize"):
         end_killed_runs(instance)
+        repair(project, instance, say)
         world = look(project, project.settings.automation.settle_seconds, wanted.on_request)
         _reconcile(project, instance, world, outcome)
         heads = read_heads(project.home.store)
@@ -85,8 +99,22 @@ def _next(project: Project, world: World, wanted: Wanted, outcome: Outcome) -> G
         if wanted.only is None
         else {(name, key) for name in wanted.only for key in world.keys(stages()[name].partitions)}
     )
-    groups = next_groups(world, heads, entries, not wanted.certified)
+    groups = next_groups(world, heads, entries, not wanted.certified, outcome.given_up)
     return next((group for group in groups if group.keys not in outcome.tried), None)
+
+
+def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], None]) -> None:
+    """Forget what was damaged, so that it is made again, and log again what the event log has lost."""
+    if TABLE in unreadable_tables(project.home.store):
+        drop_table(project.home.store, TABLE)
+        say("the index of what was made cannot be read; everything is made again")
+    heads = read_heads(project.home.store)
+    damage = find_damage(project.home, heads)
+    for line in forget_damaged(project.home, damage) if damage else ():
+        say(line)
+    kept = {entry: head for entry, head in heads.items() if entry not in damage}
+    if logged := log_again(instance, kept):
+        say(f"the event log had lost {logged} materializations; they are logged again")
 
 
 def _reconcile(project: Project, instance: dg.DagsterInstance, world: World, outcome: Outcome) -> None:
@@ -110,7 +138,7 @@ def _materialize_group(
     name = ", ".join(group.assets)
     say(f"{name}: {_count(first, group.partitions)}")
     started = time.monotonic()
-    with Heartbeat(name):
+    with Heartbeat(name), interruptible():
         result = job.execute_in_process(
             instance=instance,
             asset_selection=[key for asset in group.assets for key in selected_assets(stages()[asset])],
@@ -122,9 +150,46 @@ def _materialize_group(
     outcome.seconds[name] = time.monotonic() - started
     if result.success:
         outcome.made[name] = len(group.partitions) * len(group.assets)
-    else:
-        outcome.failed[name] = _first_error(result)
-        say(f"{name}: FAILED: {outcome.failed[name]}")
+        return
+    for asset, error in failures(result).items():
+        outcome.failed[asset] = error
+        outcome.given_up |= {(asset, key) for key in group.partitions}
+        say(f"{asset}: FAILED: {error}")
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C end the command at the latest when the run ends: Dagster swallows it between steps."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        yield
+        with contextlib.suppress(BlockingIOError):
+            if signal.SIGINT in os.read(reader, 64):
+                raise KeyboardInterrupt
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(reader)
+        os.close(writer)
+
+
+def failures(result: Any) -> dict[str, str]:
+    """Assets that failed, with the first line of the error; raises `KeyboardInterrupt` after Ctrl-C."""
+    found = {}
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            cause = error.cause or error
+            if "Interrupt" in (cause.cls_name or "") or "Interrupt" in (error.cls_name or ""):
+                raise KeyboardInterrupt
+            first = (cause.message.strip().splitlines() or [""])[0]
+            found[str(event.step_key)] = first.split(f".{cause.cls_name}: ")[-1] or str(cause.cls_name)
+    return found or {"run": "see the run in the UI"}
 
 
 def selected_assets(stage: Stage) -> list[dg.AssetKey]:
@@ -158,15 +223,6 @@ def _count(stage: Stage, due: Sequence[str]) -> str:
     if stage.partitions is None:
         return "materializing"
     return f"materializing {due[0]}" if len(due) == 1 else f"materializing {len(due)} {stage.partitions}"
-
-
-def _first_error(result: Any) -> str:
-    for event in result.all_events:
-        if event.is_step_failure:
-            error = event.step_failure_data.error
-            cause = error.cause or error
-            return f"{cause.cls_name}: {cause.message.strip().splitlines()[0]}"
-    return "see the run in the UI"
 
 
 def materialize_project(

@@ -14,6 +14,7 @@ from typing import Any
 from tamis.errors import PermanentError, TamisError
 from tamis.progress import say
 
+EVERYTHING = {"only": None, "on_request": False, "certified": False}
 Verb = Callable[[argparse.Namespace], int]
 
 
@@ -27,6 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, PermanentError) else 1
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        print(f"tamis: {error.strerror or error}{where}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("tamis: interrupted; run the same command again to go on", file=sys.stderr)
         return 130
@@ -63,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("name", nargs="?", metavar="CHECKPOINT|SELECTION")
     audit.add_argument("--quick", action="store_true", help="do not hash the stored content again")
     _verb(verbs, "compare", _compare, "what each sampler would choose, and how alike they are")
-    bench = _verb(verbs, "bench", _bench, "run a benchmark: transport, quality, training, scaling")
+    bench = _verb(verbs, "bench", _bench, "run a benchmark: a module of benchmarks, say demo")
     bench.add_argument("name", metavar="NAME")
     bench.add_argument("rest", nargs=argparse.REMAINDER)
     ui = _verb(verbs, "ui", _ui, "serve Dagster's UI on localhost")
@@ -98,7 +103,7 @@ def _demo(parsed: argparse.Namespace) -> int:
     from tamis.project import open_project
     from tamis.report.summary import summary
 
-    code = _materialize(argparse.Namespace(only=None, on_request=False, certified=False))
+    code = _materialize(argparse.Namespace(**EVERYTHING))
     print(summary(open_project()))
     return code
 
@@ -117,8 +122,7 @@ def _materialize(parsed: argparse.Namespace) -> int:
         say(f"failed: {name}: {error}")
     for line in status.problems():
         say(line)
-    made = sum(outcome.made.values())
-    say(f"made {made} values in {sum(outcome.seconds.values()):.0f} s" if made else "everything is current")
+    say(outcome.sentence(bool(status.problems())))
     return int(bool(outcome.failed or status.problems()))
 
 
@@ -181,7 +185,7 @@ def _audit(parsed: argparse.Namespace) -> int:
 
 
 def _compare(parsed: argparse.Namespace) -> int:
-    code = _materialize(argparse.Namespace(only=["sampler_comparison"]))
+    code = _materialize(argparse.Namespace(**EVERYTHING | {"only": ["sampler_comparison"]}))
     from tamis.project import open_project
     from tamis.report.summary import comparison_lines
 

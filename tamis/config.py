@@ -104,7 +104,10 @@ def _check_references(settings: Settings) -> None:
         _must_be(selection.sampler, set(SAMPLERS), f"[[selection]] {selection.name}: sampler")
         if selection.target is not None:
             _must_be(selection.target, targets, f"[[selection]] {selection.name}: target")
-        elif SAMPLERS[selection.sampler].needs_target:
+        if "bits_per_byte" in SAMPLERS[selection.sampler].score_columns and not settings.perplexity.model:
+            expected = f'a [[base_model]], since selection {selection.name!r} has sampler "perplexity"'
+            raise wrong_key("perplexity.model", None, expected)
+        if selection.target is None and SAMPLERS[selection.sampler].needs_target:
             expected = f"{_one_of(targets)} (sampler {selection.sampler!r} needs it)"
             raise wrong_key(f"[[selection]] {selection.name}: target", None, expected)
     _check_scaling(settings.scaling, settings.target, models)
@@ -175,7 +178,7 @@ def load_settings(path: Path) -> Settings:
     `UnreadableProjectError` when there is no file or no TOML in it.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UnreadableProjectError(path, error.strerror or str(error)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -27,6 +27,14 @@ class UnknownNameError(PermanentError):
         super().__init__(f"unknown {kind} {name!r}; valid: {', '.join(self.valid) or 'none'}")
 
 
+class NotMadeError(PermanentError):
+    """Something that tamis.toml names but that has not been made yet."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"{name!r} has not been made yet; run `tamis materialize`")
+
+
 class MissingPackageError(PermanentError):
     """An optional package is not installed; the message is the command that installs it."""
 

@@ -3,21 +3,39 @@
 import os
 from pathlib import Path
 
-from tamis.errors import UnknownNameError
+from tamis.errors import NotMadeError, PermanentError, UnknownNameError
 from tamis.project import Project
 from tamis.selection.pool import chosen_documents
+from tamis.store.tables import quoted
+
+
+class IncompleteSelectionError(PermanentError):
+    """Texts of chosen documents are missing from the store."""
+
+    def __init__(self, selection: str, chosen: int, found: int) -> None:
+        self.selection, self.chosen, self.found = selection, chosen, found
+        super().__init__(
+            f"{chosen} documents were chosen for {selection!r}, but the store holds the text of {found}; "
+            "`tamis status` says what is damaged, `tamis materialize` makes it again"
+        )
 
 
 def export_selection(project: Project, selection: str, form: str) -> tuple[Path, int]:
     """Write doc_id, rank and text of a selection in its order; returns the path and the number of rows.
 
-    Raises `UnknownNameError` when no such selection has been made.
+    Raises `UnknownNameError`, `NotMadeError` or `IncompleteSelectionError`.
     """
     store = project.home.store
     made = store.read("selected_subset", ["selection"])["selection"].unique()
     if selection not in made:
-        raise UnknownNameError("selection", selection, made)
+        configured = [section.name for section in project.settings.selection]
+        if selection in configured:
+            raise NotMadeError(selection)
+        raise UnknownNameError("selection", selection, {*made, *configured})
     chosen = chosen_documents(store, selection)
+    expected = store.count("selected_subset", f"selection = {quoted(selection)}")
+    if len(chosen) != expected:
+        raise IncompleteSelectionError(selection, expected, len(chosen))
     path = project.home.exports / f"{selection}.{form}"
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")

@@ -105,7 +105,7 @@ class TargetSection(Section):
 class EncoderSection(Section):
     """`static`, `minilm`, or any sentence-transformers id or folder."""
 
-    name: str = "static"
+    name: str = Field("static", min_length=1)
 
 
 class NearDuplicatesSection(Section):
@@ -129,7 +129,7 @@ class JudgeSection(Section):
 
     model: str = "smollm2-135m"
     prompt: Literal["auto", "ask-llm", "examples"] = "auto"
-    sample: int = Field(200, ge=20)
+    sample: int = Field(200, ge=40)
     max_tokens: int = Field(192, ge=16)
     batch_size: int = Field(16, ge=1)
     url: str | None = None
@@ -154,6 +154,8 @@ class SelectionSection(Section):
     budget: Budget
     target: Name | None = None
     quality_weight: float = Field(1.0, ge=0)
+    rounds: int = Field(10, ge=1)
+    mixing: float = Field(0.5, gt=0, le=1)
 
 
 class BaseModelSection(Section):

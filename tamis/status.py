@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tamis.errors import UnknownNameError
+from tamis.lineage.damage import find_damage
 from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.plan import Due, full_plan, label, upstream
 from tamis.lineage.stages import stages
@@ -27,6 +28,7 @@ class Status:
     due: list[Due]
     quarantine: list[dict[str, Any]]
     failed_checks: list[str]
+    damaged: dict[str, str]
     selections: list[dict[str, Any]]
 
     def problems(self) -> list[str]:
@@ -37,7 +39,21 @@ class Status:
         ]
         if len(self.quarantine) > SHOWN:
             lines.append(f"quarantine: {len(self.quarantine) - SHOWN} more; `tamis status --json` lists all")
-        return [*lines, *(f"check failed: {name}" for name in self.failed_checks)]
+        lines += [f"damaged: {name}: {reason}" for name, reason in list(self.damaged.items())[:SHOWN]]
+        lines += [f"check failed: {name}" for name in self.failed_checks]
+        stuck = [(label(due.asset, due.partition), due.waits_for) for due in self.stuck()]
+        return lines + [f"not made: {name} waits for {reason}" for name, reason in stuck[:SHOWN]]
+
+    def stuck(self) -> list[Due]:
+        """Values that wait for something that nothing is going to make."""
+        coming = {label(due.asset, due.partition) for due in self.due}
+        coming |= {
+            label(other.name, due.partition)
+            for due in self.due
+            for other in stages().values()
+            if other.made_with == due.asset
+        }
+        return [due for due in self.due if due.waits_for and due.waits_for not in coming]
 
     def to_json(self) -> dict[str, Any]:
         """The status as JSON values."""
@@ -49,6 +65,7 @@ class Status:
             "due": [due.__dict__ for due in self.due],
             "quarantine": self.quarantine,
             "failed_checks": self.failed_checks,
+            "damaged": self.damaged,
             "selections": self.selections,
         }
 
@@ -77,6 +94,7 @@ def read_status(project: Project) -> Status:
         documents=store.count("documents"),
         due=due,
         quarantine=store.read("quarantine").sort("shard", "row", "reason").to_dicts(),
+        damaged={label(*entry): reason for entry, reason in find_damage(project.home, heads).items()},
         failed_checks=sorted(label(*entry) for entry, head in heads.items() if not head.passed),
         selections=_selections(store, world, heads, due),
     )

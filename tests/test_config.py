@@ -89,7 +89,7 @@ WRONG = {
     "broken budget": (CORPUS + selection(budget=1.5), ["selection[0].budget = 1.5", "documents"]),
     "more than everything": (CORPUS + selection(budget="120%"), ["selection[0].budget = '120%'", "share"]),
     "wrong type": (CORPUS + "[project]\nseed = 'one'\n", ["project.seed", "'one'", "integer"]),
-    "out of range": (CORPUS + "[judge]\nsample = 3\n", ["judge.sample", "3", "20"]),
+    "out of range": (CORPUS + "[judge]\nsample = 3\n", ["judge.sample", "3", "40"]),
     "two origins": (
         CORPUS + MODEL + "path = 'x'\n",
         ["base_model[0].preset = 'llama-0.8m'", "or path", "not both"],

@@ -26,7 +26,7 @@ class ListingError(PermanentError):
 
     def __init__(self, corpus: str, path: Path, problem: str) -> None:
         self.corpus, self.path, self.problem = corpus, path, problem
-        super().__init__(f"corpus {corpus!r}: cannot list {path}: {problem}")
+        super().__init__(f"{corpus!r}: cannot list {path}: {problem}; check its path in tamis.toml")
 
 
 def list_shards(corpus: CorpusSection, root: Path) -> list[Shard]:
@@ -74,10 +74,25 @@ def _walk(corpus: str, folder: Path, prefix: str, above: tuple[tuple[int, int], 
     for entry in entries:
         if any(fnmatchcase(entry.name, pattern) for pattern in TEMPORARY_NAMES):
             continue
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _walk(corpus, folder / entry.name, f"{prefix}{entry.name}/", (*above, identity))
-        elif entry.is_file():
+        elif _is_file(entry):
             yield prefix + entry.name
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder; a link that leads nowhere is neither folder nor file."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 @lru_cache

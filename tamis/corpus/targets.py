@@ -15,7 +15,7 @@ from tamis.config import CorpusSection, TargetSection
 from tamis.corpus.docstrings import documented_files, read_package
 from tamis.corpus.documents import ShardBatch, all_documents, batches_of, read_shard
 from tamis.corpus.fingerprint import fingerprint_shard, hash_sources
-from tamis.corpus.listing import list_shards
+from tamis.corpus.listing import ListingError, list_shards
 from tamis.corpus.shards import Shard
 from tamis.errors import PermanentError
 from tamis.progress import Advance, ignore
@@ -44,7 +44,10 @@ def read_target(
     and `MissingPackageError` as `list_shards` does.
     """
     examples, quarantine = [], []
-    for shard in _shards(target, root):
+    shards = _shards(target, root)
+    if not shards:
+        raise ListingError(target.name, root / str(target.path), "no file that holds examples")
+    for shard in shards:
         batch = all_documents(_batches(shard, target, advance))
         examples.append(batch.documents.with_columns(pl.lit(shard.key).alias("shard")))
         quarantine.append(batch.quarantine.with_columns(pl.lit(shard.key).alias("shard")))

@@ -10,28 +10,17 @@ import pyarrow as pa
 
 from tamis.config import DensitySection
 from tamis.coverage.sketch import DensitySketch
-from tamis.errors import PermanentError
 from tamis.progress import Advance, ignore
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of
-from tamis.store.vectors import VectorBlocks
-
-
-class EmptyPoolError(PermanentError):
-    """There is no document to work on."""
-
-    def __init__(self, table: str) -> None:
-        self.table = table
-        super().__init__(f"table {table} is empty: the corpora hold no document; `tamis status` shows why")
+from tamis.store.vectors import VectorBlocks, require_documents
 
 
 def build_sketch(
     store: Store, table: str, section: DensitySection, seed: int, advance: Advance
 ) -> DensitySketch:
     """A sketch of all vectors of a table, its width calibrated on the documents with the smallest ids."""
-    count = store.count(table)
-    if not count:
-        raise EmptyPoolError(table)
+    count = require_documents(store, table, 1)
     calibration_nd = smallest_id_vectors(store, table, section.calibration)
     sketch = DensitySketch(
         calibration_nd.shape[1], rows=section.rows, hashes=section.hashes, expected=count, seed=seed

@@ -18,6 +18,7 @@ from tamis.lineage.world import World
 from tamis.store.digests import file_digest, read_records
 from tamis.store.home import Home
 from tamis.store.records import BY_DOC_IDS, stored_rows
+from tamis.store.tables import DamagedTableError
 
 Verdict = bool | None
 ROOTS = ("trials", "selected_subset", "decisions", "base_models", "scaling_law_report")
@@ -194,7 +195,11 @@ def _altered_rows(home: Home, manifest: Manifest) -> Iterable[str]:
             continue
         scope = manifest.scopes[table]
         doc_ids = [key for key, _row in read_records(content)] if scope == BY_DOC_IDS else []
-        found, stored = stored_rows(home.store, table, scope, doc_ids)
+        try:
+            found, stored = stored_rows(home.store, table, scope, doc_ids)
+        except DamagedTableError as error:
+            yield str(error)
+            continue
         if found != digest:
             before, now = dict(read_records(content)), dict(read_records(stored))
             changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
@@ -212,6 +217,8 @@ def _judge_heads(folder: ManifestFolder, heads: Heads, nodes: dict[str, Node]) -
 
 def audit_lines(audit: Audit) -> list[str]:
     """An audit for a person: the verdict, what is wrong, and counts per asset."""
+    if not audit.nodes:
+        return ["nothing has been made yet, so there is nothing to audit"]
     lines = [f"{audit.status.upper()}: {len(audit.nodes)} manifests lead to {len(audit.roots)} results"]
     for node in audit.lowest_broken():
         lines.append(f"  red: {node.name}: {'; '.join(node.details)}")

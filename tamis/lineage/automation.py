@@ -4,6 +4,7 @@ Everything cheap that a configured selection reads is kept ready; the judge's pa
 themselves, once a selection that needs them was made by hand. Trials and base models are never automatic.
 """
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from tamis.lineage.heads import Heads
@@ -36,23 +37,28 @@ def automatic_work(world: World, heads: Heads) -> set[tuple[str, str]]:
 
 
 def next_groups(
-    world: World, heads: Heads, wanted: set[tuple[str, str]] | None = None, settle: bool = True
+    world: World,
+    heads: Heads,
+    wanted: set[tuple[str, str]] | None = None,
+    settle: bool = True,
+    without: AbstractSet[tuple[str, str]] = frozenset(),
 ) -> list[Group]:
     """Work whose inputs are all there, in order of execution; only the first should be started.
 
-    `wanted` limits it to these (asset, partition), None is everything; `settle` as in `full_plan`.
+    `wanted` limits it to these (asset, partition), None is everything; `without` are given up; `settle` as
+    in `full_plan`.
     """
     due_now = {(due.asset, due.partition) for due in full_plan(world, heads, settle)}
-    due_now = due_now if wanted is None else due_now & wanted
+    due_now = (due_now if wanted is None else due_now & wanted) - without
     together = {(other.name, other.made_with) for other in stages().values() if other.made_with}
     waiting = due_now | {(name, key) for name, maker in together for asset, key in due_now if asset == maker}
     groups = []
     for stage in stages().values():
         due = [found.partition for found in due_partitions(stage, world, heads, settle)]
         partitions = tuple(key for key in due if (stage.name, key) in waiting)
-        if partitions and not _inputs_wait(stage, partitions, world, waiting):
+        if partitions and not _inputs_wait(stage, partitions, world, waiting | without):
             keys = tuple(input_key(stage, key, world, heads) or "" for key in partitions)
-            assets = _together(stage, partitions, world, heads, waiting)
+            assets = _together(stage, partitions, world, heads, waiting, without)
             groups.append(Group(assets=assets, partitions=partitions, keys=keys))
     return groups
 
@@ -70,7 +76,12 @@ def _inputs_wait(
 
 
 def _together(
-    first: Stage, partitions: tuple[str, ...], world: World, heads: Heads, waiting: set[tuple[str, str]]
+    first: Stage,
+    partitions: tuple[str, ...],
+    world: World,
+    heads: Heads,
+    waiting: set[tuple[str, str]],
+    without: AbstractSet[tuple[str, str]],
 ) -> tuple[str, ...]:
     """Later stages of the same partition that only wait for this run: one process makes them all."""
     names = [first.name]
@@ -82,6 +93,6 @@ def _together(
             continue
         inputs = [(edge.asset, key) for edge in stage.edges for key in edge.partitions(world, partition)]
         outside = [entry for entry in inputs if entry not in {(name, partition) for name in names}]
-        if all(entry in heads and entry not in waiting for entry in outside):
+        if all(entry in heads and entry not in waiting and entry not in without for entry in outside):
             names.append(stage.name)
     return tuple(names)

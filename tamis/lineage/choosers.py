@@ -34,7 +34,8 @@ def when_perplexity(chooser: Chooser) -> Chooser:
 def score_partitions(stage: str, chooser: Chooser) -> Chooser:
     def choose(world: World, partition: str) -> tuple[str, ...]:
         section = named(world.project.settings.selection, partition)
-        needed = {SCORE_STAGES[column] for column in SAMPLERS[section.sampler].score_columns}
+        columns = SAMPLERS[section.sampler].score_columns
+        needed = {SCORE_STAGES[column] for column in columns if column in SCORE_STAGES}
         if stage not in needed:
             return ()
         if stage == "transport_scores":
@@ -42,6 +43,21 @@ def score_partitions(stage: str, chooser: Chooser) -> Chooser:
         return chooser(world, partition)
 
     return choose
+
+
+def when_computed(partitions: Chooser) -> Chooser:
+    """For selections whose sampler computes its score itself."""
+
+    def choose(world: World, partition: str) -> tuple[str, ...]:
+        section = named(world.project.settings.selection, partition)
+        return partitions(world, partition) if SAMPLERS[section.sampler].method else ()
+
+    return choose
+
+
+def target_of_selection(world: World, partition: str) -> tuple[str, ...]:
+    target = named(world.project.settings.selection, partition).target
+    return (target,) if target else ()
 
 
 def trial_data(kind: str) -> Chooser:
@@ -105,7 +121,7 @@ def quality_wanted(world: World) -> bool:
     """The judge costs minutes, so it is asked when a sampler needs it or tamis.toml has a [judge] section."""
     settings = world.project.settings
     columns = {column for chosen in settings.selection for column in SAMPLERS[chosen.sampler].score_columns}
-    needed = any(SCORE_STAGES[column] == "quality_scores" for column in columns)
+    needed = any(SCORE_STAGES.get(column) == "quality_scores" for column in columns)
     return needed or "judge" in settings.model_fields_set
 
 
@@ -137,7 +153,12 @@ def target_settings(world: World, partition: str) -> dict[str, Any]:
 
 def selection_settings(world: World, partition: str) -> dict[str, Any]:
     section = named(world.project.settings.selection, partition)
-    return section.model_dump(exclude=set() if section.sampler == "got-d-quality" else {"quality_weight"})
+    sampler, unused = SAMPLERS[section.sampler], {"rounds", "mixing"}
+    unused |= set() if "quality" in sampler.score_columns else {"quality_weight"}
+    if sampler.method is None:
+        return section.model_dump(exclude=unused)
+    transport = world.project.settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
+    return section.model_dump() | transport
 
 
 def trial_settings(world: World, partition: str) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class UnknownDocumentError(PermanentError):
 
 def resolve_document(store: Store, doc_id: str) -> str:
     """The full id of a document from an unambiguous beginning; raises `UnknownDocumentError`."""
+    doc_id = doc_id.strip().lower()
     if not doc_id or set(doc_id) - set("0123456789abcdef"):
         raise UnknownDocumentError(doc_id, 0)
     ids = store.read("documents", ["doc_id"], f"doc_id LIKE {quoted(doc_id + '%')}")["doc_id"]

@@ -25,10 +25,12 @@ from tamis.lineage.choosers import (
     section_settings,
     selection_settings,
     standing_trials,
+    target_of_selection,
     target_settings,
     trial_data,
     trial_settings,
     trial_target,
+    when_computed,
     when_judged,
     when_perplexity,
 )
@@ -239,6 +241,8 @@ def _selections() -> list[Stage]:
         edge("quality_scores", score_partitions("quality_scores", every("shards"))),
         edge("density_scores", score_partitions("density_scores", only)),
         edge("perplexity_scores", score_partitions("perplexity_scores", every("shards"))),
+        edge("embeddings", when_computed(every("shards"))),
+        edge("target_embeddings", when_computed(target_of_selection)),
     )
     whole = (
         edge("transport_scores", every("targets")),

@@ -31,7 +31,8 @@ class TooFewJudgedError(PermanentError, ValueError):
         self.trained, self.held_out = trained, held_out
         super().__init__(
             f"a grader needs {FEWEST_TRAINED} judged documents to learn from and {FEWEST_HELD_OUT} to be "
-            f"tested on; got {trained} and {held_out}: raise [judge] sample"
+            f"tested on; got {trained} and {held_out}: raise [judge] sample, or leave [judge] and "
+            "samplers that need quality out while the pool is this small"
         )
 
 

@@ -50,6 +50,7 @@ SCORES: dict[str, str] = {
     "better.",
     "density": "How many similar documents the pool holds; documents are drawn with weight 1 / density.",
     "nearest_cost": "Cost of transport to the nearest target example, no unit; smaller is nearer.",
+    "method_score": "Computed for this selection by its own method; smaller is chosen first.",
     "bits_per_byte": "Bits a small model needs for one byte of the text; fewer means more predictable.",
 }
 TERMS = {

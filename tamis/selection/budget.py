@@ -11,6 +11,7 @@ from typing import Literal
 from tamis.selection.errors import BadBudgetError
 
 _FORM = re.compile(r"(\d+(?:\.\d+)?)(%|Mtok|ktok)", re.ASCII)
+MOST_DOCUMENTS = 10**12
 _TOKENS = {"Mtok": 1_000_000, "ktok": 1_000}
 
 
@@ -24,7 +25,7 @@ class Budget:
 
 def parse_budget(budget: int | str) -> Budget:
     """Read 1000, "10%" (over 0, at most 100), "2Mtok" or "500ktok"; raises `BadBudgetError`."""
-    if isinstance(budget, int) and not isinstance(budget, bool) and budget > 0:
+    if isinstance(budget, int) and not isinstance(budget, bool) and 0 < budget <= MOST_DOCUMENTS:
         return Budget(amount=Fraction(budget), unit="documents")
     form = _FORM.fullmatch(budget) if isinstance(budget, str) else None
     if form is None or (amount := Fraction(form[1])) == 0:

@@ -18,14 +18,16 @@ def compare_samplers(
 
     The second frame holds sampler, description, selected, mean of each score over the chosen documents.
     """
-    columns = tuple(dict.fromkeys(c for sampler in SAMPLERS.values() for c in sampler.score_columns))
+    columns = tuple(
+        dict.fromkeys(c for sampler in SAMPLERS.values() if not sampler.method for c in sampler.score_columns)
+    )
     pool = with_scores(store, columns, target)
     available = [name for name in columns if pool[name].null_count() < len(pool)]
     excluded = exclusions(store)
     decided = {
         name: select(pool, name, budget, seed, exclusions=excluded)
         for name, sampler in sorted(SAMPLERS.items())
-        if set(sampler.score_columns) <= set(available)
+        if set(sampler.score_columns) <= set(available) and sampler.method is None
     }
     rows = [_chosen_row(name, frame, pool, available) for name, frame in decided.items()]
     return compare_decisions(decided), pl.DataFrame(rows)

@@ -9,6 +9,7 @@ import polars as pl
 
 from tamis.config import SelectionSection
 from tamis.selection import SAMPLERS, Reason
+from tamis.selection.samplers import METHOD_SCORE
 from tamis.store.tables import Store, quoted
 
 BYTES_PER_TOKEN = 4.0
@@ -23,8 +24,9 @@ _SCORE_TABLES = {
 
 
 def candidates(store: Store, section: SelectionSection) -> pl.DataFrame:
-    """A row per document: doc_id, n_tokens, and the score columns that the sampler declares."""
-    return with_scores(store, SAMPLERS[section.sampler].score_columns, section.target)
+    """A row per document: doc_id, n_tokens, and the stored score columns that the sampler declares."""
+    columns = SAMPLERS[section.sampler].score_columns
+    return with_scores(store, tuple(name for name in columns if name != METHOD_SCORE), section.target)
 
 
 def with_scores(store: Store, columns: tuple[str, ...], target: str | None) -> pl.DataFrame:

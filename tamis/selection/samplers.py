@@ -1,6 +1,6 @@
 """The samplers: each is one score, one direction and one rule, so a single code path serves all of them.
 
-A table of seven instead of seven classes: the 19 samplers of Sachdeva et al. (arXiv 2402.09668,
+A table instead of as many classes: the 19 samplers of Sachdeva et al. (arXiv 2402.09668,
 appendix B) are all of this form. The price is that rules which look at a whole set at once
 (facility location, determinantal processes) need scores computed by their own asset first.
 """
@@ -18,6 +18,7 @@ Rule = Literal["top_k", "inverse_propensity", "uniform"]
 Direction = Literal["highest", "lowest"]
 Options = Mapping[str, float]
 
+METHOD_SCORE = "method_score"
 DEFAULT_OPTIONS: Options = MappingProxyType({"quality_weight": 1.0})
 
 
@@ -28,6 +29,7 @@ class Sampler:
     `rule`: "top_k" takes the best scores; "inverse_propensity" draws without replacement with weights
     1 / max(score, 1); "uniform" draws without looking. `direction` says which end of the score is best
     and has no meaning for the two rules that draw. `needs_target`: its scores exist for a target only.
+    `method`: computes the column method_score for the selection itself (tamis/selection/methods.py).
     """
 
     name: str
@@ -37,6 +39,7 @@ class Sampler:
     score_columns: tuple[str, ...] = ()
     needs_target: bool = False
     needs_vectors: bool = False
+    method: str | None = None
     combine: Callable[[Options], pl.Expr] | None = None
 
     def score(self, options: Options) -> pl.Expr:
@@ -48,6 +51,18 @@ class Sampler:
 def _gradient_and_quality(options: Options) -> pl.Expr:
     # Gradient of OT((1-l) D_S + l D_U, D_R) + a E_U[1 - quality] with respect to the mass of a document.
     return pl.col("transport_gradient") + options["quality_weight"] * (1.0 - pl.col("quality"))
+
+
+def _method(name: str, method: str, description: str, *columns: str) -> Sampler:
+    return Sampler(
+        name=name,
+        description=description,
+        rule="top_k",
+        direction="lowest",
+        score_columns=(METHOD_SCORE, *columns),
+        needs_target=True,
+        method=method,
+    )
 
 
 _ALL = (
@@ -96,6 +111,19 @@ _ALL = (
         score_columns=("bits_per_byte",),
         description="Fewest bits per byte under a model that did not train on the document.",
     ),
+    _method(
+        "got-d-rounds", "rounds", "GOT-D in several rounds, each on the pool plus what was chosen before."
+    ),
+    _method(
+        "got-d-quality-rounds",
+        "rounds",
+        "Several rounds on the joint objective: transport distance plus quality_weight * (1 - quality).",
+        "quality",
+    ),
+    _method("round-robin", "round-robin", "Target examples take turns, each its nearest document left."),
+    _method("dsir", "dsir", "Draw by importance weights of hashed n-grams (arXiv 2302.03169)."),
+    _method("tsds", "tsds", "Nearest neighbours of the target, thinned where they crowd (arXiv 2410.11303)."),
+    _method("unbalanced", "unbalanced", "Most mass received in unbalanced transport from the target."),
 )
 
 SAMPLERS: dict[str, Sampler] = {sampler.name: sampler for sampler in _ALL}

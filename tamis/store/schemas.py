@@ -148,6 +148,7 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _column("density", pa.float64(), "score used, null when the sampler did not use it"),
         _column("nearest_cost", pa.float64(), "score used, null when the sampler did not use it"),
         _column("bits_per_byte", pa.float64(), "score used, null when the sampler did not use it"),
+        _column("method_score", pa.float64(), "score the sampler computed itself, smallest first, or null"),
     ],
     "sampler_comparison": [
         _column("sampler_a", pa.string(), "one sampler"),

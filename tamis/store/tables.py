@@ -4,6 +4,7 @@ Every write is one commit, so a killed run leaves whole batches or nothing; the 
 A merge of 10,000 rows costs 60-90 ms, so callers hand over batches, never single rows.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,30 @@ class UnknownTableError(PermanentError):
     def __init__(self, table: str) -> None:
         self.table = table
         super().__init__(f"the store holds no table {table!r} yet; `tamis materialize` makes it")
+
+
+class DamagedTableError(PermanentError):
+    """A table whose files cannot be read; names the table and the way back."""
+
+    def __init__(self, table: str, problem: str) -> None:
+        self.table, self.problem = table, problem
+        super().__init__(
+            f"table {table!r} is damaged ({problem.splitlines()[0][:160]}); "
+            "`tamis materialize` makes it again"
+        )
+
+
+@contextlib.contextmanager
+def reading(table: str) -> Iterator[None]:
+    """Turn what the storage layer raises on unreadable files into `DamagedTableError`."""
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        raise DamagedTableError(table, str(error) or type(error).__name__) from error
+    except ValueError as error:
+        if "lance" not in str(error).lower():
+            raise
+        raise DamagedTableError(table, str(error)) from error
 
 
 def quoted(value: str) -> str:
@@ -111,12 +136,19 @@ class Store:
         """Stream record batches at a version (the latest when the call is made)."""
         if not self.exists(table):
             return
-        opened = self._open(table)
-        opened.checkout(version or opened.version)
-        query = opened.search()
-        query = query.where(where) if where else query
-        query = query.select(list(columns)) if columns else query
-        yield from query.to_batches(batch_size=rows)
+        with reading(table):
+            opened = self._open(table)
+            opened.checkout(version or opened.version)
+            query = opened.search()
+            query = query.where(where) if where else query
+            query = query.select(list(columns)) if columns else query
+            batches = iter(query.to_batches(batch_size=rows))
+        while True:
+            with reading(table):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
 
     def read_arrow(
         self,
@@ -183,7 +215,8 @@ class Store:
     def _open(self, table: str) -> Any:
         if not self.exists(table):
             raise UnknownTableError(table)
-        return self._connect().open_table(table)
+        with reading(table):
+            return self._connect().open_table(table)
 
     def _open_or_create(self, table: str, schema: pa.Schema) -> Any:
         if not self.exists(table):

@@ -10,9 +10,30 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
+from tamis.errors import PermanentError
 from tamis.store.tables import Store, matrix_of
 
 MOST_SORTED = 200_000
+
+
+class PoolTooSmallError(PermanentError):
+    """The corpora hold fewer documents than a method needs."""
+
+    def __init__(self, documents: int, needed: int) -> None:
+        self.documents, self.needed = documents, needed
+        held = "no document" if not documents else f"{documents} document{'s' if documents > 1 else ''}"
+        super().__init__(
+            f"the corpora hold {held}, this needs {needed} at least; check path and include of [[corpus]], "
+            "and `tamis status` for files in quarantine"
+        )
+
+
+def require_documents(store: Store, table: str, needed: int) -> int:
+    """Rows of a table of the pool; raises `PoolTooSmallError` when they are too few."""
+    found = store.count(table)
+    if found < needed:
+        raise PoolTooSmallError(found, needed)
+    return found
 
 
 class VectorBlocks:

@@ -1,6 +1,6 @@
 """Errors of training that a user meets; every one is permanent, since a retry would meet it again."""
 
-from tamis.errors import PermanentError
+from tamis.errors import PermanentError, TransientError
 
 
 class EmptyTextError(PermanentError):
@@ -9,6 +9,17 @@ class EmptyTextError(PermanentError):
     def __init__(self, purpose: str) -> None:
         self.purpose = purpose
         super().__init__(f"{purpose}: the texts hold no token; give at least one text that is not empty")
+
+
+class TrackerUnavailableError(TransientError):
+    """The MLflow server that tamis.toml names does not answer."""
+
+    def __init__(self, uri: str, problem: str) -> None:
+        self.uri, self.problem = uri, problem
+        super().__init__(
+            f"the tracking server {uri} does not answer ({problem}); start it, or leave [tracking] uri out "
+            "to track in the home folder"
+        )
 
 
 class DivergedError(PermanentError):

@@ -7,10 +7,13 @@ time, a run with 200 losses 0.1 s.
 """
 
 import os
+import urllib.error
+import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from tamis.training.errors import TrackerUnavailableError
 from tamis.training.tracking_database import ARTIFACT_ROOT, SQLITE, ensure_database
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ TRIAL, INPUT_KEY, CHECKPOINT, MANIFEST = (
     "tamis.manifest",
 )
 LOSS = "training_loss"
+PROBE_SECONDS = 5.0
 DIGEST_CHARACTERS = 32  # MLflow allows 36
 PARAMETERS_PER_CALL, METRICS_PER_CALL = 100, 1_000
 
@@ -70,11 +74,27 @@ def find_run(uri: str, experiment: str, trial: str, input_key: str | None = None
     return None if run is None else run.info.run_id
 
 
+def require_tracker(uri: str) -> None:
+    """Ask a server whether it is there, before hours of training; raises `TrackerUnavailableError`."""
+    if not uri.startswith(("http://", "https://")):
+        return
+    request = urllib.request.Request(f"{uri.rstrip('/')}/health", headers={"User-Agent": "tamis"})
+    try:
+        with urllib.request.urlopen(request, timeout=PROBE_SECONDS):
+            return
+    except urllib.error.HTTPError:
+        return  # an answer: a server that guards its pages is there
+    except (OSError, ValueError) as error:
+        raise TrackerUnavailableError(uri, str(getattr(error, "reason", error))) from error
+
+
 def open_tracker(uri: str) -> "MlflowClient":
     """An MLflow client with telemetry off; an SQLite database is created when it is missing."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     from mlflow import MlflowClient
 
     ensure_database(uri)

@@ -20,7 +20,7 @@ from tamis.training.evaluation import evaluate
 from tamis.training.fine_tuning import fine_tune
 from tamis.training.options import FineTuningOptions
 from tamis.training.results import TrainingResult
-from tamis.training.tracking import log_trial
+from tamis.training.tracking import log_trial, require_tracker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,7 @@ def run_trial(
     project: Project, trial: Trial, data: TrialData, folder: Path, input_key: str, advance: Advance = ignore
 ) -> tuple[TrainingResult, pa.Table]:
     """Train and evaluate; returns the result and its row of the table `trials`."""
+    require_tracker(project.tracking_uri)
     options = FineTuningOptions(seed=project.seed, **project.settings.fine_tuning.model_dump())
     result = fine_tune(
         data.base,

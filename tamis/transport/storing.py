@@ -3,7 +3,8 @@
 The pool is streamed 4,096 vectors at a time at a pinned version; what is kept of it are M floats.
 """
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,15 @@ import numpy as np
 import polars as pl
 
 from tamis.config import TransportSection
+from tamis.lineage.manifest import write_atomically
 from tamis.store.tables import Store, matrix_of, quoted
-from tamis.store.vectors import VectorBlocks
-from tamis.transport.certificate import UnionCertificate
+from tamis.store.vectors import VectorBlocks, require_documents
+from tamis.transport.certificate import UnionCertificate, certified_top_k
 from tamis.transport.joining import Done, ShardSums, join_pool, sums_of_pool
 from tamis.transport.potential import TargetPotential
 from tamis.transport.solve import solve_potential
 
-POTENTIAL_FILE, SUMS_FILE = "potential.npz", "shard_sums.npz"
+POTENTIAL_FILE, SUMS_FILE, CERTIFICATE_FILE = "potential.npz", "shard_sums.npz", "certificate.json"
 
 
 def target_vectors(store: Store, table: str, target: str, split: str = "train") -> np.ndarray:
@@ -35,7 +37,8 @@ def target_vectors(store: Store, table: str, target: str, split: str = "train") 
 def solve_for_target(
     store: Store, target_table: str, pool_table: str, target: str, section: TransportSection, seed: int
 ) -> TargetPotential:
-    """Solve the potential of a target against the whole stored pool."""
+    """Solve the potential of a target against the whole stored pool; raises `PoolTooSmallError`."""
+    require_documents(store, pool_table, 2)
     return solve_potential(
         target_vectors(store, target_table, target),
         VectorBlocks(store, pool_table),
@@ -97,11 +100,22 @@ def save_potential(folder: Path, found: CurrentPotential) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     found.potential.save(folder / POTENTIAL_FILE)
     found.sums.save(folder / SUMS_FILE)
+    write_atomically(folder / CERTIFICATE_FILE, json.dumps(potential_facts(found), sort_keys=True).encode())
 
 
 def load_potential(folder: Path) -> TargetPotential:
     """The potential in a folder."""
     return TargetPotential.load(folder / POTENTIAL_FILE)
+
+
+def certified_counts(folder: Path, gradient_n: np.ndarray, k: int) -> dict[str, int]:
+    """How many of the k chosen are proven to be among the k smallest, and how many documents are undecided.
+
+    gradient [n] of the eligible documents; the error bound is that of the certificate in the folder.
+    """
+    bound = json.loads((folder / CERTIFICATE_FILE).read_text())["score_error_bound"]
+    found = certified_top_k(replace(load_potential(folder), error_bound=bound), gradient_n, k).counts
+    return {"certified_chosen": found["in"], "undecided": found["undecided"]}
 
 
 def potential_facts(found: CurrentPotential) -> dict[str, Any]:

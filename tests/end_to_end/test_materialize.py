@@ -239,3 +239,52 @@ def test_wrong_settings_name_the_key(project):
     assert "sampler" in said
     assert "gotd" in said
     assert "got-d-quality" in said
+
+
+def test_what_is_damaged_is_named_and_made_again(project):
+    before = versions(project)
+    shutil.rmtree(project.home / "lance" / "documents.lance")
+    shutil.rmtree(project.home / "fitted" / "density_sketch")
+    for file in (project.home / "lance" / "transport_algebra.lance" / "data").iterdir():
+        file.write_bytes(b"")
+    heads = store_of(project).read("heads").filter(asset="target_examples")
+    manifest = heads["manifest"][0]
+    (project.home / "manifests" / manifest[:2] / f"{manifest}.json").unlink()
+    said = project.tamis("status", code=1).stdout
+    for part in (
+        "documents is missing",
+        "transport_algebra is damaged",
+        "density_sketch",
+        "its manifest is missing",
+    ):
+        assert part in said
+    assert project.json("audit", code=1)["status"] == "red"
+    project.tamis("export", "near-algebra", code=2)
+    project.tamis("materialize")
+    assert versions(project) == before
+    assert project.json("audit")["status"] == "green"
+    assert "20 documents" in project.tamis("export", "near-algebra").stdout
+
+
+def test_a_lost_event_log_is_written_again(project):
+    before = versions(project)
+    shutil.rmtree(project.home / "dagster")
+    assert "logged again" in project.tamis("materialize").stderr
+    assert versions(project) == before
+    assert project.json("audit")["status"] == "green"
+
+
+def test_each_verb_says_what_it_cannot_do(project, tmp_path):
+    assert "everything is current" in project.tamis("materialize").stderr
+    assert "got-d" in project.tamis("compare").stdout
+    name = os.fsdecode(b"bad\xff\xfename.jsonl")
+    (project.root / "landing" / name).write_text('{"text": "a document in a file of an odd name"}\n')
+    os.symlink("itself.jsonl", project.root / "landing" / "itself.jsonl")
+    project.tamis("materialize")
+    assert store_of(project).count("documents", "text LIKE '%odd name'") == 1
+    environment = project.environment | {"TAMIS_HOME": "/proc/nowhere"}
+    done = subprocess.run(
+        project.command("materialize"), cwd=project.root, env=environment, capture_output=True
+    )
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr

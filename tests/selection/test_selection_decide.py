@@ -28,6 +28,7 @@ from tamis.selection import (
 )
 
 SCORES = (
+    "method_score",
     "transport_gradient",
     "quality",
     "judge_margin_predicted",
@@ -59,13 +60,16 @@ def chosen(decisions):
 
 
 def test_the_names_of_the_samplers():
-    named = {"random", "got-d", "got-d-quality", "ask-llm", "density", "knn", "perplexity"}
-    assert set(SAMPLERS) == named
+    stored = {"random", "got-d", "got-d-quality", "ask-llm", "density", "knn", "perplexity"}
+    computed = {"got-d-rounds", "got-d-quality-rounds", "round-robin", "dsir", "tsds", "unbalanced"}
+    assert set(SAMPLERS) == stored | computed
+    assert {name for name, sampler in SAMPLERS.items() if sampler.method} == computed
     assert all(sampler.name == name for name, sampler in SAMPLERS.items())
     assert {name for name, sampler in SAMPLERS.items() if sampler.needs_target} == {
         "got-d",
         "got-d-quality",
         "knn",
+        *computed,
     }
 
 

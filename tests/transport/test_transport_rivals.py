@@ -2,6 +2,8 @@
 
 import heapq
 import re
+from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import ot
@@ -26,7 +28,22 @@ from tamis.transport.rivals.round_robin import round_robin, take_turns
 pytestmark = pytest.mark.filterwarnings("ignore::tamis.transport.FewTargetPoints")
 seeds = st.integers(0, 10_000)
 RAW = {"center": False, "normalize": False}
-WORDS = "the cost of a tree; its leaves, roots & bark are measured in metres by people who like trees".split()
+WORDS = [
+    "the",
+    "cost",
+    "of",
+    "a",
+    "tree;",
+    "its",
+    "leaves,",
+    "roots",
+    "&",
+    "bark",
+    "are",
+    "who",
+    "like",
+    "Trees",
+]
 
 
 def texts_of(seed, count, words=WORDS, length=12):
@@ -39,7 +56,7 @@ def model(tmp_path_factory):
     """A Llama folder with random weights and a real tokenizer."""
     folder = tmp_path_factory.mktemp("model")
     shape = ModelShape(hidden_size=32, intermediate_size=48, layers=2, heads=2, vocabulary=320)
-    train_tokenizer(texts_of(0, 200), folder, vocabulary=320)
+    train_tokenizer(texts_of(0, 60), folder, vocabulary=320)
     tokenizer = load_tokenizer(folder)
     new_model(shape, 0, tokenizer).save_pretrained(folder)
     return folder
@@ -76,7 +93,7 @@ def test_a_draw_follows_seed_and_id_and_not_the_row(name, model):
     target, candidates, _ = inputs(name, model)
     ids = np.array([f"doc{row}" for row in range(60)])
     found = RIVALS[name](target, candidates, 20, seed=1, ids=list(ids))
-    assert set(RIVALS[name](target, candidates, 20, seed=2, ids=list(ids)).chosen) != set(found.chosen)
+    assert (RIVALS[name](target, candidates, 20, seed=2, ids=list(ids)).chosen != found.chosen).any()
     order = np.random.default_rng(0).permutation(60)
     moved = [candidates[row] for row in order] if name in TAKES_TEXTS else np.asarray(candidates)[order]
     other = RIVALS[name](target, moved, 20, seed=1, ids=list(ids[order]))
@@ -168,33 +185,37 @@ def test_mass_is_spread_as_by_the_published_loop(seed, pull):
 def test_near_duplicates_share_the_mass_of_one():
     rng = np.random.default_rng(1)
     target = np.eye(16)[:4]
-    singles = np.repeat(target, 12, axis=0) + 0.25 * rng.normal(size=(48, 16))
+    singles = np.repeat(target, 120, axis=0) + 0.25 * rng.normal(size=(480, 16))
     copies = np.tile(singles[:1], (30, 1)) + 1e-3 * rng.normal(size=(30, 16))
     pool = np.concatenate([singles[1:], copies])
     uniform, thinned = (
-        neighbour_density(target, pool, 5, bandwidth=bandwidth, draw=False, scale=500.0, neighbours=70).score
-        for bandwidth in (1e-6, 0.75)
+        neighbour_density(target, pool, 5, bandwidth=bandwidth, draw=False).score for bandwidth in (1e-6, 0.4)
     )
-    shares = [np.exp(-score[47:]).sum() / np.exp(-score[:47]).sum() for score in (uniform, thinned)]
-    assert shares[1] < 0.35 * shares[0]
+    shares = [np.exp(-score[479:]).sum() for score in (uniform, thinned)]
+    assert shares[1] < 0.1 * shares[0]
 
 
 @given(seed=seeds, buckets=st.sampled_from([50, 10_000]))
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=6)
 def test_ngrams_and_weights_are_those_of_plain_counting(seed, buckets):
-    target, pool = texts_of(seed, 9), [*texts_of(seed + 1, 20), "", "  ", "Ünïcode TREES... trees!?"]
+    target, pool = texts_of(seed, 6), [*texts_of(seed + 1, 9), "", "  ", "Ünïcode TREES... trees!?"]
     grams = HashedGrams(buckets=buckets)
 
     def tokens(text):
         return re.findall(r"\w+|[^\w\s]+", text.lower())
 
+    @cache
+    def bucket(piece):
+        return grams.counts([piece])
+
+    @cache
+    def pair_bucket(first, second):
+        return grams.counts([f"{first} {second}"]) - bucket(first) - bucket(second)
+
     def bucket_counts(text):
         pieces = tokens(text)
-        alone = sum((grams.counts([piece]) for piece in pieces), np.zeros(buckets))
-        pairs = [" ".join(pair) for pair in zip(pieces, pieces[1:], strict=False)]
-        together = sum((grams.counts([pair]) for pair in pairs), np.zeros(buckets))
-        inner = sum((grams.counts([piece]) for pair in pairs for piece in pair.split()), np.zeros(buckets))
-        return alone + together - inner
+        alone = sum((bucket(piece) for piece in pieces), np.zeros(buckets))
+        return alone + sum(pair_bucket(*pair) for pair in pairwise(pieces))
 
     counts = np.array([bucket_counts(text) for text in pool])
     assert (grams.counts(pool) == counts.sum(0)).all()
@@ -205,19 +226,19 @@ def test_ngrams_and_weights_are_those_of_plain_counting(seed, buckets):
 
 
 def test_hashes_tell_words_pairs_and_their_order_apart():
-    grams = HashedGrams(buckets=2**31 - 1 if False else 1_000_003)
+    grams = HashedGrams(buckets=1_000_003)
     one, other = (np.flatnonzero(grams.counts([text])) for text in ("alpha beta", "beta alpha"))
     assert len(one) == len(other) == 3
     assert len(np.intersect1d(one, other)) == 2
     # Fixed values: the hash must not change between machines or versions.
-    assert np.flatnonzero(HashedGrams(buckets=10_000).counts(["alpha beta"])).tolist() == ALPHA_BETA
+    assert np.flatnonzero(HashedGrams(buckets=10_000).counts(["alpha beta"])).tolist() == [2134, 4947, 7427]
 
 
 def test_importance_resampling_draws_by_its_weights():
     pool = ["alpha"] * 50 + ["beta"] * 50
     target = ["alpha"] * 8 + ["beta"] * 2
-    drawn = [importance_resampling(target, pool, 1, seed=seed).chosen[0] < 50 for seed in range(400)]
-    assert np.mean(drawn) == pytest.approx(0.8, abs=0.08)
+    drawn = [importance_resampling(target, pool, 1, seed=seed).chosen[0] < 50 for seed in range(150)]
+    assert np.mean(drawn) == pytest.approx(0.8, abs=0.12)
 
 
 @given(seed=seeds, relative=st.sampled_from([0.03, 0.1]), penalty=st.sampled_from([0.01, 1.0, 20.0]))
@@ -248,8 +269,10 @@ def test_mass_received_is_that_of_pot(seed, relative, penalty):
 
 def test_a_heavy_penalty_gives_the_order_of_the_gradient():
     problem = clustered(7)
-    heavy = unbalanced(problem.y, problem.x, 10, relative_epsilon=0.05, penalty=1e5, tolerance=1e-6)
-    gradient = solve_potential(problem.y, problem.x, relative_epsilon=0.05, tolerance=1e-7).gradient(problem.x)
+    heavy = unbalanced(problem.y, problem.x, 10, relative_epsilon=0.05, penalty=1e5, tolerance=1e-3)
+    gradient = solve_potential(problem.y, problem.x, relative_epsilon=0.05, tolerance=1e-5).gradient(
+        problem.x
+    )
     assert spearmanr(heavy.score, gradient).statistic > 0.999
     assert (RIVALS["knn"](problem.y, problem.x, 5).score == nearest_cost(problem.y, problem.x)).all()
 

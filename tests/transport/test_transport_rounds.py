@@ -1,4 +1,4 @@
-"""Selection in rounds: a lower joint objective than one round, by the exact linear program and by the solver."""
+"""Selection in rounds: a lower joint objective than one round, exactly and by the solver."""
 
 import numpy as np
 import ot
@@ -96,7 +96,9 @@ def test_the_objective_is_the_entropic_value_of_the_mixture_plus_the_cost(seed, 
         masses, problem.b, matrix, epsilon, stopThr=1e-8, numItermax=5_000, log=True
     )[1]
     f, g = epsilon * (log["log_u"] - np.log(masses)), epsilon * (log["log_v"] - np.log(problem.b))
-    assert found.objectives[-1] == pytest.approx(masses @ f + problem.b @ g + cost[found.chosen].mean(), abs=1e-5)
+    assert found.objectives[-1] == pytest.approx(
+        masses @ f + problem.b @ g + cost[found.chosen].mean(), abs=1e-5
+    )
     first = solve_potential(problem.y, problem.x, tolerance=1e-7, max_passes=5_000, **problem.weights)
     assert found.objectives[0] == pytest.approx(first.dual_value + cost.mean(), abs=1e-6)
 

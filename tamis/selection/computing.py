@@ -1,0 +1,106 @@
+"""Scores that a selection computes for itself, from the store: eligible documents in, `method_score` out.
+
+Vectors of the eligible documents are held in memory, 2 bytes a component.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tamis.config import SelectionSection, TransportSection
+from tamis.progress import Advance, ignore
+from tamis.selection.budget import Budget, parse_budget
+from tamis.selection.methods import METHODS, READS_TEXTS, MethodProblem
+from tamis.selection.samplers import find_sampler
+from tamis.store.tables import Store, matrix_of, quoted
+from tamis.transport.storing import target_vectors
+
+BLOCK_ROWS = 4_096
+
+
+class Blocks:
+    """Rows [n, d] of half precision as blocks of float32 that can be read again and again."""
+
+    def __init__(self, vectors_nd: np.ndarray) -> None:
+        self.vectors_nd = vectors_nd
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for start in range(0, len(self.vectors_nd), BLOCK_ROWS):
+            yield self.vectors_nd[start : start + BLOCK_ROWS].astype(np.float32)
+
+
+def method_scores(
+    store: Store,
+    section: SelectionSection,
+    transport: TransportSection,
+    eligible: pl.DataFrame,
+    *,
+    pool_table: str,
+    target_table: str,
+    seed: int,
+    advance: Advance = ignore,
+) -> pl.DataFrame:
+    """doc_id and method_score (smallest first) of the eligible documents (doc_id, n_tokens, maybe quality).
+
+    Documents without a vector, and those without a quality where it counts, get none.
+    """
+    method, target = find_sampler(section.sampler).method, str(section.target)
+    pool = eligible.drop_nulls().sort("doc_id")
+    if not len(pool):
+        return pl.DataFrame(schema={"doc_id": pl.String, "method_score": pl.Float64})
+    sides: tuple[Any, Any]
+    if method in READS_TEXTS:
+        sides = _target_texts(store, target), _texts(store, pool["doc_id"].to_list())
+    else:
+        pool, vectors_nd = _vectors(store, pool_table, pool)
+        sides = target_vectors(store, target_table, target), Blocks(vectors_nd)
+    problem = MethodProblem(
+        target=sides[0],
+        candidates=sides[1],
+        k=documents_in(parse_budget(section.budget), pool),
+        ids=pool["doc_id"].to_list(),
+        seed=seed,
+        settings=section.model_dump(include={"rounds", "mixing", "quality_weight"})
+        | transport.model_dump(include={"relative_epsilon", "tolerance"}),
+        quality=pool["quality"].to_numpy() if "quality" in pool.columns else None,
+        advance=advance,
+    )
+    return pool.select("doc_id", pl.Series("method_score", METHODS[str(method)](problem), dtype=pl.Float64))
+
+
+def documents_in(budget: Budget, eligible: pl.DataFrame) -> int:
+    """How many documents a budget comes to, tokens by their mean length; 1 to all of the eligible."""
+    if budget.unit == "documents":
+        wanted = float(budget.amount)
+    elif budget.unit == "percent":
+        wanted = float(budget.amount * len(eligible) / 100)
+    else:
+        wanted = float(budget.amount) * len(eligible) / max(float(eligible["n_tokens"].sum()), 1.0)
+    return min(max(math.floor(wanted), 1), len(eligible))
+
+
+def _target_texts(store: Store, target: str) -> list[str]:
+    where = f"target = {quoted(target)} AND split = 'train'"
+    return store.read("target_examples", ["doc_id", "text"], where).sort("doc_id")["text"].to_list()
+
+
+def _texts(store: Store, doc_ids: list[str]) -> list[str]:
+    texts: dict[str, str] = {}
+    for block in store.by_ids("documents", doc_ids, ["doc_id", "text"]):
+        texts.update(zip(block["doc_id"].to_pylist(), block["text"].to_pylist(), strict=True))
+    return [texts[doc_id] for doc_id in doc_ids]
+
+
+def _vectors(store: Store, table: str, pool: pl.DataFrame) -> tuple[pl.DataFrame, np.ndarray]:
+    """The documents that have a vector, and their vectors [n, d] in the same order, half precision."""
+    ids: list[str] = []
+    parts: list[np.ndarray] = []
+    for block in store.by_ids(table, pool["doc_id"].to_list(), ["doc_id", "vector"]):
+        ids += block["doc_id"].to_pylist()
+        parts.append(matrix_of(block["vector"]).astype(np.float16))
+    order = np.argsort(np.array(ids, dtype=object), kind="stable")
+    known = pool.filter(pl.col("doc_id").is_in(ids))
+    return known, np.concatenate(parts)[order]

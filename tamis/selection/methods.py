@@ -1,0 +1,84 @@
+"""Samplers that compute their score for one selection: rounds of GOT-D and the rivals of tamis.transport.
+
+They look at the whole eligible pool and at the budget, so their score belongs to a selection and is no asset
+of its own. 5,000 documents take seconds; the modules of tamis/transport/rivals say what larger pools cost.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tamis.progress import Advance, ignore
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodProblem:
+    """What a method chooses from: target and candidates, vectors or texts, in the order of `ids`.
+
+    `k`: documents that the budget comes to. `quality` [n] or None. `settings`: relative_epsilon, tolerance,
+    rounds, mixing, quality_weight.
+    """
+
+    target: Any
+    candidates: Any
+    k: int
+    ids: Sequence[str]
+    seed: int
+    settings: Mapping[str, float]
+    quality: Floats | None = None
+    advance: Advance = ignore
+
+
+Method = Callable[[MethodProblem], Floats]
+"""Scores [n] whose order, smallest first, is the choice."""
+
+
+def _rival(name: str) -> Method:
+    def score(problem: MethodProblem) -> Floats:
+        from tamis.transport.rivals import RIVALS
+
+        return RIVALS[name](
+            problem.target,
+            problem.candidates,
+            problem.k,
+            seed=problem.seed,
+            ids=problem.ids,
+            advance=problem.advance,
+        ).score
+
+    return score
+
+
+def _rounds(problem: MethodProblem) -> Floats:
+    from tamis.transport.rounds import select_in_rounds
+
+    found = select_in_rounds(
+        problem.target,
+        problem.candidates,
+        problem.k,
+        rounds=int(problem.settings["rounds"]),
+        mixing=problem.settings["mixing"],
+        quality=problem.quality,
+        quality_weight=problem.settings["quality_weight"],
+        relative_epsilon=problem.settings["relative_epsilon"],
+        tolerance=problem.settings["tolerance"],
+        ids=problem.ids,
+        seed=problem.seed,
+        advance=problem.advance,
+    )
+    return found.rank
+
+
+METHODS: dict[str, Method] = {
+    "rounds": _rounds,
+    "round-robin": _rival("round-robin"),
+    "dsir": _rival("dsir"),
+    "tsds": _rival("tsds"),
+    "unbalanced": _rival("unbalanced"),
+}
+READS_TEXTS = frozenset({"dsir"})

@@ -1,0 +1,75 @@
+"""Which scores come first: the k smallest, with equal ones in an order that no sharding changes.
+
+A hash of the id decides between equal scores, so that rows may arrive in any order. It costs a microsecond a
+document, therefore only documents with an equal score are hashed.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tamis.coverage.keyed_hash import keyed_hash, keyed_uniform
+from tamis.transport.blocks import BadShapeError
+from tamis.transport.cost import Floats
+
+Indices = npt.NDArray[np.int64]
+
+
+def smallest_first(
+    score: npt.ArrayLike, k: int | None = None, *, ids: Sequence[str] | None = None, seed: int = 0
+) -> Indices:
+    """Positions [k] of the k smallest scores [n], in order; all n without k.
+
+    Equal scores are ordered by a hash of (seed, id), without ids by position. Raises ValueError on NaN,
+    unless 1 <= k <= n, and on ids of another length.
+    """
+    score_n = np.asarray(score, dtype=np.float64)
+    if score_n.ndim != 1 or np.isnan(score_n).any():
+        raise BadShapeError("score", f"shape {list(score_n.shape)} or NaN", "[n] without NaN")
+    count = len(score_n) if k is None else check_k(k, len(score_n))
+    if ids is not None and len(ids) != len(score_n):
+        raise BadShapeError("ids", f"{len(ids)} ids", f"{len(score_n)}, one a score")
+    order_n = np.argsort(score_n, kind="stable")
+    if ids is None:
+        return order_n[:count]
+    ties_n = _tie_hashes(score_n[order_n], [ids[position] for position in order_n], seed)
+    return order_n[np.lexsort((ties_n, score_n[order_n]))][:count]
+
+
+def check_k(k: int, count: int) -> int:
+    """k as given; raises `BadShapeError` unless 1 <= k <= count."""
+    if not 1 <= k <= count:
+        raise BadShapeError("k", f"{k} of {count} candidates", f"1 to {count}")
+    return k
+
+
+def gumbel_noise(count: int, *, ids: Sequence[str] | None, seed: int, purpose: str) -> Floats:
+    """Standard Gumbel noise [n] from a hash of (seed, id); without ids from the seed and the position.
+
+    Log weight + noise, largest first, is a draw without replacement (Efraimidis and Spirakis 2006).
+    """
+    if ids is not None and len(ids) != count:
+        raise BadShapeError("ids", f"{len(ids)} ids", f"{count}, one a candidate")
+    if ids is None:
+        ids = [str(position) for position in range(count)]
+    return -np.log(-np.log(keyed_uniform(ids, seed, purpose)))
+
+
+def ranks_of(chosen_k: Indices, rest_score: npt.ArrayLike) -> Floats:
+    """Score [n] whose order is a given choice [k] first, then the others by their own score [n]."""
+    rest_n = np.asarray(rest_score, dtype=np.float64)
+    rank_n = np.empty(len(rest_n))
+    others_n = np.setdiff1d(np.argsort(rest_n, kind="stable"), chosen_k, assume_unique=True)
+    rank_n[chosen_k] = np.arange(len(chosen_k))
+    rank_n[others_n] = len(chosen_k) + np.arange(len(others_n))
+    return rank_n
+
+
+def _tie_hashes(sorted_score_n: Floats, ids: list[str], seed: int) -> npt.NDArray[np.uint64]:
+    equal_n = sorted_score_n[1:] == sorted_score_n[:-1]
+    tied_n = np.concatenate([[False], equal_n]) | np.concatenate([equal_n, [False]])
+    ties_n = np.zeros(len(ids), dtype=np.uint64)
+    positions = np.flatnonzero(tied_n[: len(ids)])
+    ties_n[positions] = keyed_hash([ids[position] for position in positions], seed, "tie")
+    return ties_n

@@ -1,0 +1,107 @@
+"""DSIR: draw with weights p_target / p_pool of hashed n-grams (Xie et al., NeurIPS 2023, arXiv 2302.03169).
+
+Looks at words only, needs no encoder. Each distinct token is hashed once and pairs of tokens are mixed from
+their hashes by vectorised integer arithmetic, where the published code hashes every n-gram of every document
+with SHA-256 in Python: 20,000 documents of 1,000 characters take 1.4 s of one core.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from tamis.progress import Advance, ignore
+from tamis.transport.blocks import BadShapeError
+from tamis.transport.cost import Floats
+from tamis.transport.ordering import gumbel_noise
+from tamis.transport.rivals.choice import Choice, choose
+
+TOKEN = r"\w+|[^\w\s]+"  # that of nltk's WordPunctTokenizer, as published
+BATCH_TEXTS = 2_048
+Buckets = npt.NDArray[np.int64]
+
+
+def importance_resampling(
+    target: Sequence[str],
+    candidates: Sequence[str],
+    k: int,
+    *,
+    seed: int = 0,
+    ids: Sequence[str] | None = None,
+    buckets: int = 10_000,
+    smoothing: float = 1e-8,
+    draw: bool = True,
+    advance: Advance = ignore,
+) -> Choice:
+    """k of the candidate texts, drawn without replacement with their importance weights.
+
+    Unigrams and bigrams of lower-case words and runs of punctuation fall into `buckets`; smoothing is added
+    to the frequencies of both sides, as published. score [n]: -(log weight + Gumbel noise), without `draw`
+    -log weight; seed and ids decide the noise. Short texts are kept (the published code drops those under
+    100 tokens). Raises ValueError on no texts, and unless 1 <= k <= n.
+    """
+    if not len(target) or buckets < 1 or smoothing <= 0:
+        found = f"{len(target)} texts, buckets = {buckets}, smoothing = {smoothing}"
+        raise BadShapeError("target", found, "texts, and positive settings")
+    grams = HashedGrams(buckets=buckets)
+    shares = [grams.counts(texts, advance) for texts in (target, candidates)]
+    target_b, pool_b = (count_b / max(count_b.sum(), 1.0) for count_b in shares)
+    ratio_b = np.log(target_b + smoothing) - np.log(pool_b + smoothing)
+    weight_n = grams.sums(candidates, ratio_b, advance)
+    if draw:
+        weight_n = weight_n + gumbel_noise(len(weight_n), ids=ids, seed=seed, purpose="dsir")
+    return choose(-weight_n, k, ids=ids, seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HashedGrams:
+    """Unigrams and bigrams of texts, hashed into buckets; the same on every machine."""
+
+    buckets: int
+
+    def counts(self, texts: Sequence[str], advance: Advance = ignore) -> Floats:
+        """How often each bucket [b] occurs in all texts together."""
+        total_b = np.zeros(self.buckets)
+        for _, bucket in self._batches(texts, advance):
+            total_b += np.bincount(bucket, minlength=self.buckets)
+        return total_b
+
+    def sums(self, texts: Sequence[str], value_b: Floats, advance: Advance = ignore) -> Floats:
+        """Sum [n] over the n-grams of each text of the value [b] of their bucket."""
+        sum_n = np.zeros(len(texts))
+        for start, (text, bucket) in enumerate(self._batches(texts, advance)):
+            np.add.at(sum_n, text + start * BATCH_TEXTS, value_b[bucket])
+        return sum_n
+
+    def _batches(self, texts: Sequence[str], advance: Advance) -> Iterator[tuple[Buckets, Buckets]]:
+        """Text (within the batch) and bucket of every n-gram, a batch of texts at a time."""
+        for start in range(0, len(texts), BATCH_TEXTS):
+            batch = list(texts[start : start + BATCH_TEXTS])
+            text_t, hash_t = _token_hashes(batch)
+            pair = text_t[1:] == text_t[:-1]
+            grams = np.concatenate([hash_t, _mixed(hash_t[:-1], hash_t[1:])[pair]])
+            bucket = (grams % np.uint64(self.buckets)).astype(np.int64)
+            yield np.concatenate([text_t, text_t[1:][pair]]), bucket
+            advance(len(batch))
+
+
+def _token_hashes(texts: list[str]) -> tuple[Buckets, npt.NDArray[np.uint64]]:
+    """Text and hash of every token, in order."""
+    lists = pl.Series("token", texts, dtype=pl.String).str.to_lowercase().str.extract_all(TOKEN)
+    tokens = pl.DataFrame({"token": lists}).with_row_index("text").explode("token").drop_nulls("token")
+    distinct = tokens["token"].unique(maintain_order=True)
+    digests = b"".join(hashlib.blake2b(token.encode(), digest_size=8).digest() for token in distinct)
+    hashes = pl.DataFrame({"token": distinct, "hash": np.frombuffer(digests, dtype="<u8").astype(np.uint64)})
+    joined = tokens.join(hashes, on="token", how="left", maintain_order="left")
+    return joined["text"].to_numpy().astype(np.int64), joined["hash"].to_numpy()
+
+
+def _mixed(first: npt.NDArray[np.uint64], second: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Hash of an ordered pair of hashes: the finaliser of MurmurHash3 over 31 * first + second."""
+    mixed = first * np.uint64(31) + second
+    for multiplier in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        mixed = (mixed ^ (mixed >> np.uint64(33))) * np.uint64(multiplier)
+    return mixed ^ (mixed >> np.uint64(33))

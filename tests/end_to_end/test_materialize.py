@@ -288,3 +288,23 @@ def test_each_verb_says_what_it_cannot_do(project, tmp_path):
     )
     assert done.returncode == 1
     assert b"Traceback" not in done.stderr
+
+
+def test_ctrl_c_ends_the_command_and_the_next_one_goes_on(small_project):
+    running = subprocess.Popen(
+        small_project.command("materialize"),
+        cwd=small_project.root,
+        env=small_project.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stderr is not None
+    for line in running.stderr:
+        if line.startswith("documents: materializing"):
+            running.send_signal(signal.SIGINT)
+            break
+    said = running.stderr.read()
+    assert running.wait(timeout=120) == 130, said
+    assert "run the same command again" in said
+    small_project.tamis("materialize")
+    assert small_project.json("plan") == []

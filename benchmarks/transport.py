@@ -1,114 +1,150 @@
-"""Time to score a pool against a target: Tamis and Python Optimal Transport (POT), on the same points.
+"""Time, memory and accuracy of transport solvers on the same real vectors, as JSON lines.
 
-Each method gets the same centred unit vectors and epsilon, and gives a score for every row. Stopping rule:
-L1 error of one marginal under --tolerance (POT lazy tests that itself; POT dense tests an L2 norm, given
-tolerance / sqrt(targets)). The error of what came out is measured again in float64, the same way for all.
-One JSON line a method.
+    python -m benchmarks.transport                         # figure a: Tamis and its rivals on the CPU
+    python -m benchmarks.transport --figure table          # figure b: 1,000,000 vectors from a Lance table
+    python -m benchmarks.transport --figure gpu            # figure c: 1,000,000 x 10,000 on CUDA
 
-    python -m benchmarks.transport --rows 20000 --targets 1000 --dim 384
-    python -m benchmarks.transport --reference pool.npy --target target.npy --methods tamis pot-lazy
+Every solver runs in a process of its own and gets the same centred unit vectors (MiniLM, d = 384, see
+_transport_data.py) and epsilon; the fastest of --repeats runs counts. Its marginal error and scores are
+measured again from the potential g it returns, in float64, the same way for all; overlaps are with the
+answer converged to 1e-6. Peak memory: growth over the resident set before the call. POT on stored costs
+tests an L2 norm every ten iterations: it gets the tolerance / sqrt(targets). POT lazy tries --batches for one
+iteration each and runs with the fastest. "tamis-scores" returns the scores of all rows too. Solvers that are
+not installed are named with the command that installs them.
 """
 
 import argparse
+import importlib.util
 import json
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import ot
-import torch
 
-from tamis.transport import solve_potential
+from benchmarks._transport_data import cache_folder, unit_vectors, vectors
+from benchmarks._transport_large import build_table, gpu, table, work_table
+from benchmarks._transport_solvers import SOLVERS, PeakMemory, fastest_batch, overlap, scores_of
 
-Potentials = tuple[np.ndarray, np.ndarray]
-EVALUATION_ROWS = 1_024
-
-
-def clustered_vectors(count: int, dim: int, share: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Vectors [count, dim] around topic centres, cosine about .4 within a topic and 0 across."""
-    centres = np.random.default_rng(0).normal(size=(len(share), dim))
-    topics = rng.choice(len(share), size=count, p=share)
-    return (centres[topics] + 1.25 * rng.normal(size=(count, dim))).astype(np.float32)
+INSTALLS = {"geomloss": "pip install geomloss pykeops", "ott": "pip install ott-jax"}
+NEEDS = {"geomloss": "geomloss", "ott-jax": "ott"}
 
 
-def read_vectors(path: Path | None, count: int, dim: int, share: np.ndarray, seed: int) -> np.ndarray:
-    """The first `count` stored vectors with a direction, or synthetic ones."""
-    if path is None:
-        return clustered_vectors(count, dim, share, np.random.default_rng(seed))
-    stored = np.load(path, mmap_mode="r")
-    vectors = np.asarray(stored[: 2 * count], dtype=np.float32)
-    return vectors[np.linalg.norm(vectors, axis=1) > 1e-3][:count]
+def work(flags: argparse.Namespace) -> None:
+    """In a process of its own: run one solver on stored points; writes g, prints seconds and memory."""
+    import torch
 
-
-def unit_vectors(vectors: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """Rows less the centre, divided by their norm."""
-    moved = vectors - centre.astype(np.float32)
-    return moved / np.linalg.norm(moved, axis=1, keepdims=True)
-
-
-def run_tamis(y: np.ndarray, x: np.ndarray, epsilon: float, tolerance: float) -> Potentials:
-    """Solve, then score."""
-    potential = solve_potential(y, x, epsilon=epsilon, tolerance=tolerance, center=False, normalize=False)
-    return potential.gradient(x), potential.g
-
-
-def run_pot_lazy(y: np.ndarray, x: np.ndarray, epsilon: float, tolerance: float) -> Potentials:
-    """POT's Sinkhorn on costs computed batch by batch."""
-    u, v = ot.bregman.empirical_sinkhorn(
-        x, y, epsilon, isLazy=True, batchSize=4_096, stopThr=tolerance, numIterMax=10_000
-    )
-    return epsilon * (u + np.log(len(x))), epsilon * (v + np.log(len(y)))
-
-
-def run_pot_dense(y: np.ndarray, x: np.ndarray, epsilon: float, tolerance: float) -> Potentials:
-    """POT's Sinkhorn on the stored cost matrix, numpy."""
-    a, b = np.full(len(x), 1 / len(x), np.float32), np.full(len(y), 1 / len(y), np.float32)
-    log = ot.sinkhorn(
-        a, b, ot.dist(x, y), epsilon, stopThr=tolerance / len(y) ** 0.5, numItermax=10_000, log=True
-    )[1]
-    return epsilon * (np.log(log["u"]) + np.log(len(x))), epsilon * (np.log(log["v"]) + np.log(len(y)))
-
-
-def run_pot_torch(y: np.ndarray, x: np.ndarray, epsilon: float, tolerance: float) -> Potentials:
-    """The same on torch tensors."""
-    y_t, x_t = torch.from_numpy(y), torch.from_numpy(x)
-    a, b = torch.full((len(x),), 1 / len(x)), torch.full((len(y),), 1 / len(y))
-    log = ot.sinkhorn(
-        a, b, ot.dist(x_t, y_t), epsilon, stopThr=tolerance / len(y) ** 0.5, numItermax=10_000, log=True
-    )[1]
-    return (
-        epsilon * (log["u"].log().numpy() + np.log(len(x))),
-        epsilon * (log["v"].log().numpy() + np.log(len(y))),
+    warnings.simplefilter("ignore")
+    x, y = np.load(flags.folder / "x.npy"), np.load(flags.folder / "y.npy")
+    SOLVERS[flags.worker](x[:1_000].copy(), y[:100].copy(), flags)
+    if flags.worker == "pot-lazy":
+        flags.batch = fastest_batch(x, y, flags)
+    seconds, peaks = [], []
+    for _ in range(flags.repeats):
+        memory = PeakMemory()
+        started = time.perf_counter()
+        g = SOLVERS[flags.worker](x, y, flags)
+        seconds.append(time.perf_counter() - started)
+        peaks.append(memory.growth())
+    np.save(flags.folder / f"{flags.worker}.npy", g)
+    line = {"seconds": round(min(seconds), 3), "all_seconds": [round(value, 3) for value in seconds]}
+    batch = {"batch": flags.batch} if hasattr(flags, "batch") else {}
+    print(
+        json.dumps(
+            {**line, "peak_memory_mib": round(max(peaks)), "threads": torch.get_num_threads(), **batch}
+        )
     )
 
 
-METHODS: dict[str, Callable[[np.ndarray, np.ndarray, float, float], Potentials]] = {
-    "tamis": run_tamis,
-    "pot-dense": run_pot_dense,
-    "pot-torch": run_pot_torch,
-    "pot-lazy": run_pot_lazy,
-}
+def compare(flags: argparse.Namespace, cache: Path) -> None:
+    """Figure a: every installed solver on the same points."""
+    folder = _points(flags, cache)
+    x, y = np.load(folder / "x.npy"), np.load(folder / "y.npy")
+    epsilon = float(np.load(folder / "epsilon.npy"))
+    truth = _converged(x, y, epsilon, folder)
+    lines: dict[str, dict[str, Any]] = {}
+    for name in flags.solvers:
+        head = {"benchmark": "transport", "figure": "cpu", "solver": name}
+        package = NEEDS.get(name, "ot" if name.startswith("pot") else "tamis")
+        if importlib.util.find_spec(package) is None:
+            print(json.dumps({**head, "skipped": "not installed", "install": INSTALLS[package]}), flush=True)
+            continue
+        measured = _in_process(name, flags, folder, epsilon)
+        f, error = scores_of(x, y, epsilon, np.load(folder / f"{name}.npy").astype(np.float64))
+        lines[name] = {
+            **head,
+            "N": len(x),
+            "M": len(y),
+            "d": x.shape[1],
+            "relative_epsilon": flags.relative_epsilon,
+            "tolerance": flags.tolerance,
+            **measured,
+            "marginal_error": float(f"{error:.3g}"),
+            "top_1_percent_overlap": round(overlap(f, truth, 0.01), 4),
+            "top_10_percent_overlap": round(overlap(f, truth, 0.1), 4),
+        }
+        print(json.dumps(lines[name]), flush=True)
+    _ratios(lines)
 
 
-def column_error(y: np.ndarray, x: np.ndarray, epsilon: float, g: np.ndarray) -> float:
-    """L1 error of the column sums of the plan that g gives, in float64."""
-    sums = np.zeros(len(y))
-    y64 = y.astype(np.float64)
-    for start in range(0, len(x), EVALUATION_ROWS):
-        x64 = x[start : start + EVALUATION_ROWS].astype(np.float64)
-        cost = (x64**2).sum(1)[:, None] + (y64**2).sum(1) - 2 * x64 @ y64.T
-        exponent = (g - cost) / epsilon
-        plan = np.exp(exponent - exponent.max(1, keepdims=True))
-        sums += (plan / plan.sum(1, keepdims=True)).sum(0)
-    return float(np.abs(sums / len(x) - 1 / len(y)).sum())
+def _ratios(lines: dict[str, dict[str, Any]]) -> None:
+    for own in ("tamis", "tamis-scores"):
+        for name, line in lines.items():
+            if own in lines and not name.startswith("tamis"):
+                ratios = {
+                    "times_faster": round(line["seconds"] / lines[own]["seconds"], 2),
+                    "share_of_memory": round(
+                        lines[own]["peak_memory_mib"] / max(1, line["peak_memory_mib"]), 3
+                    ),
+                }
+                head = {"benchmark": "transport", "figure": "cpu", "ratio": f"{own} to {name}"}
+                print(json.dumps({**head, **ratios}), flush=True)
 
 
-def overlap(first: np.ndarray, second: np.ndarray) -> float:
-    """Share of the top 10 % (smallest scores) that two methods have in common."""
-    k = max(1, len(first) // 10)
-    return len(np.intersect1d(np.argsort(first)[:k], np.argsort(second)[:k])) / k
+def _points(flags: argparse.Namespace, cache: Path) -> Path:
+    """Folder with x [N, d], y [M, d] and epsilon, ready for every solver."""
+    name = f"points-{flags.encoder}-{flags.rows}-{flags.targets}-{flags.relative_epsilon}"
+    folder = cache / name
+    if not (folder / "epsilon.npy").exists():
+        folder.mkdir(exist_ok=True)
+        pool = vectors(flags.encoder, "pool", flags.rows, cache)
+        centre = pool.mean(0, dtype=np.float64)
+        x = unit_vectors(pool, centre)
+        y = unit_vectors(vectors(flags.encoder, "target", flags.targets, cache), centre)
+        mean_cost = 2 - 2 * float(x.mean(0, dtype=np.float64) @ y.mean(0, dtype=np.float64))
+        np.save(folder / "x.npy", x)
+        np.save(folder / "y.npy", y)
+        np.save(folder / "epsilon.npy", flags.relative_epsilon * mean_cost)
+    return folder
+
+
+def _converged(x: np.ndarray, y: np.ndarray, epsilon: float, folder: Path) -> np.ndarray:
+    path = folder / "converged.npy"
+    if not path.exists():
+        from tamis.transport import solve_potential
+
+        potential = solve_potential(
+            y, x, epsilon=epsilon, tolerance=1e-6, max_passes=2_000, center=False, normalize=False
+        )
+        f, error = scores_of(x, y, epsilon, potential.potential)
+        assert error < 2e-6, f"the converged answer has a marginal error of {error:.2g}"
+        np.save(path, f)
+    return np.load(path)
+
+
+def _in_process(name: str, flags: argparse.Namespace, folder: Path, epsilon: float) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.transport", "--worker", name, "--folder", str(folder)]
+    command += ["--epsilon", str(epsilon), "--tolerance", str(flags.tolerance), "--seed", str(flags.seed)]
+    repeats = flags.lazy_repeats if name == "pot-lazy" else flags.repeats
+    command += ["--repeats", str(repeats), "--batches", *map(str, flags.batches)]
+    output = subprocess.run(command, capture_output=True, text=True, check=False)
+    if output.returncode:
+        sys.exit(f"{name} failed:\n{output.stderr}")
+    return dict(json.loads(output.stdout.splitlines()[-1]))
 
 
 def arguments() -> argparse.Namespace:
@@ -116,59 +152,43 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", type=int, default=20_000)
-    parser.add_argument("--targets", type=int, default=1_000)
-    parser.add_argument("--dim", type=int, default=384)
+    parser.add_argument(
+        "--figure", nargs="+", choices=["cpu", "table", "gpu"], default=["cpu", "table", "gpu"]
+    )
+    parser.add_argument("--encoder", choices=["minilm", "static"], default="minilm")
+    parser.add_argument("--rows", type=int, default=50_000)
+    parser.add_argument("--targets", type=int, default=2_000)
+    parser.add_argument("--table-rows", type=int, default=1_000_000)
+    parser.add_argument("--table-targets", type=int, default=1_000)
+    parser.add_argument("--gpu-targets", type=int, default=10_000)
     parser.add_argument("--relative-epsilon", type=float, default=0.03)
     parser.add_argument("--tolerance", type=float, default=1e-3)
-    parser.add_argument(
-        "--reference", type=Path, help="stored vectors [N, d], .npy; otherwise synthetic topics"
-    )
-    parser.add_argument("--target", type=Path, help="stored vectors [M, d], .npy")
-    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
-    parser.add_argument("--repeats", type=int, default=3, help="runs of Tamis; the fastest counts")
+    parser.add_argument("--solvers", nargs="+", choices=list(SOLVERS), default=list(SOLVERS))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--lazy-repeats", type=int, default=3)
+    parser.add_argument("--batches", nargs="+", type=int, default=[1_000, 5_000, 25_000])
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", type=Path, help="folder for embeddings, tables and converged answers")
+    for name in ("--worker", "--folder", "--epsilon"):
+        kind: Callable[[str], Any] = {"--folder": Path, "--epsilon": float}.get(name, str)
+        parser.add_argument(name, type=kind, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def main() -> None:
-    """Run every method and print a JSON line for each."""
+    """Print the figures asked for, or do the work of one process."""
     flags = arguments()
-    warnings.simplefilter("ignore")
-    topics = np.arange(1, 31) ** -1.0
-    pool_share, target_share = topics / topics.sum(), np.roll(topics, 5) / topics.sum()
-    pool = read_vectors(flags.reference, flags.rows, flags.dim, pool_share, flags.seed)
-    examples = read_vectors(flags.target, flags.targets, flags.dim, target_share, flags.seed + 1)
-    centre = pool.mean(0, dtype=np.float64)
-    x, y = unit_vectors(pool, centre), unit_vectors(examples, centre)
-    epsilon = flags.relative_epsilon * float(
-        2 - 2 * x.mean(0, dtype=np.float64) @ y.mean(0, dtype=np.float64)
-    )
-    solve_potential(y, x[:100], max_passes=2)
-    scores = {}
-    for name in flags.methods:
-        seconds = []
-        for _ in range(flags.repeats if name == "tamis" else 1):
-            started = time.perf_counter()
-            f, g = METHODS[name](y, x, epsilon, flags.tolerance)
-            seconds.append(time.perf_counter() - started)
-        scores[name] = f
-        line = {
-            "benchmark": "transport",
-            "method": name,
-            "rows": len(x),
-            "targets": len(y),
-            "dim": x.shape[1],
-            "vectors": str(flags.reference.name) if flags.reference else "synthetic",
-            "relative_epsilon": flags.relative_epsilon,
-            "tolerance": flags.tolerance,
-            "threads": torch.get_num_threads(),
-            "pot": ot.__version__,
-            "seconds": round(min(seconds), 3),
-            "marginal_error": column_error(y, x, epsilon, np.asarray(g, dtype=np.float64)),
-            "top_10_percent_overlap": overlap(f, scores[flags.methods[0]]),
-        }
-        print(json.dumps(line), flush=True)
+    if flags.worker == "build":
+        return build_table(flags)
+    if flags.worker and flags.worker.startswith("table"):
+        return work_table(flags)
+    if flags.worker:
+        return work(flags)
+    cache = cache_folder(flags.cache)
+    figures = {"cpu": compare, "table": table, "gpu": gpu}
+    for name in flags.figure:
+        figures[name](flags, cache)
+    return None
 
 
 if __name__ == "__main__":

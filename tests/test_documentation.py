@@ -57,7 +57,17 @@ def is_slow(line: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("text", blocks("python"))
+def programs() -> list:
+    """The Python blocks of a page, one after the other: later ones may use what earlier ones made."""
+    found = []
+    for page in PAGES:
+        parts = [text for language, text in BLOCK.findall(page.read_text()) if language == "python"]
+        if parts:
+            found.append(pytest.param("\n".join(parts), id=str(page.relative_to(CHECKOUT))))
+    return found
+
+
+@pytest.mark.parametrize("text", programs())
 def test_python(text, tmp_path):
     run([sys.executable, "-c", text], tmp_path)
 

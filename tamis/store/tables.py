@@ -224,11 +224,11 @@ class Store:
         return self._connect().open_table(table)
 
 
-def matrix_of(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """A vector column as [n, d] float32."""
+def matrix_of(column: pa.Array | pa.ChunkedArray, dtype: type[np.floating] = np.float32) -> np.ndarray:
+    """A vector column as [n, d]."""
     flat = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     values = flat.flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(len(flat), -1).astype(np.float32)
+    return values.reshape(len(flat), -1).astype(dtype, copy=False)
 
 
 def vector_column(vectors_nd: np.ndarray) -> pa.FixedSizeListArray:

@@ -2,7 +2,7 @@
 
 A solve is summarised by M numbers, the target potential g, and a document's score is one soft c-transform of
 g. So a pool of any size is streamed, sharded and updated with M floats of state, at the price of redoing the
-products on every pass: 234,000 x 1,000 x 384 to a marginal error of 1e-3 takes 11 s of one core.
+products on every pass: 1,000,000 x 1,000 x 384 from a table take 12 s of two cores, all scores included.
 """
 
 from tamis.transport.blocks import BadShapeError, BadVectorError, OneShotIterableError
@@ -13,28 +13,59 @@ from tamis.transport.certificate import (
     certified_top_k,
     union_certificate,
 )
+from tamis.transport.contrast import contrast
+from tamis.transport.domains import DomainDistance, nearest_domains, rank_domains
+from tamis.transport.increment import (
+    OtherPotentialError,
+    ShardSums,
+    UnknownShardError,
+    Update,
+    bring_up_to_date,
+    join,
+    leave,
+)
 from tamis.transport.nearest import nearest_cost
+from tamis.transport.ordering import smallest_first
 from tamis.transport.potential import TargetPotential, UnreadablePotentialError
 from tamis.transport.prepare import FewTargetPoints, LargeEpsilon
-from tamis.transport.solve import NotConverged, solve_potential
+from tamis.transport.rounds import RoundsSelection, select_in_rounds
+from tamis.transport.solve import NotConverged, solve_and_score, solve_potential
+from tamis.transport.stability import Stability, bootstrap_stability
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 __all__ = [
     "CODE_VERSION",
     "BadShapeError",
     "BadVectorError",
     "CertifiedTopK",
+    "DomainDistance",
     "FewTargetPoints",
     "LargeEpsilon",
     "NotConverged",
     "OneShotIterableError",
+    "OtherPotentialError",
+    "RoundsSelection",
+    "ShardSums",
+    "Stability",
     "TargetPotential",
     "UnionCertificate",
+    "UnknownShardError",
     "UnreadablePotentialError",
+    "Update",
+    "bootstrap_stability",
+    "bring_up_to_date",
     "calibrate",
     "certified_top_k",
+    "contrast",
+    "join",
+    "leave",
     "nearest_cost",
+    "nearest_domains",
+    "rank_domains",
+    "select_in_rounds",
+    "smallest_first",
+    "solve_and_score",
     "solve_potential",
     "union_certificate",
 ]

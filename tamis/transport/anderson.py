@@ -87,6 +87,12 @@ class Solution:
     contraction: float | None
 
 
+def plain_step(result: PassResult, mass_k: Floats, epsilon: float) -> Floats:
+    """Step [K] of Sinkhorn's iteration after a pass, epsilon log(b / r), shifted to a mean of 0 under b."""
+    step_k = epsilon * (np.log(mass_k) - result.log_column_sum_k)
+    return step_k - mass_k @ step_k
+
+
 def iterate(
     evaluate: Evaluate,
     g_k: Floats,
@@ -103,17 +109,15 @@ def iterate(
     Returns a potential that was evaluated, so its error is measured, never inferred. A mixed step that
     lowers the concave dual value is undone. `contraction` is what earlier work knows; without it two passes
     are made at least, since one says nothing of the rate. `first` is the pass at the given g, when it has
-    been made already. Raises FloatingPointError when a pass overflows.
+    been made already.
     """
     mixing = AndersonMixing(mass_k)
     best: Solution | None = None
     for passes in range(1, max_passes + 1):
+        g_k = g_k - mass_k @ g_k
         result = first if first is not None and passes == 1 else evaluate(g_k)
-        if not np.isfinite(result.dual_value):
-            raise FloatingPointError(f"pass {passes} overflowed: coordinates or 1 / epsilon are too large")
         if best is None or _no_worse(result, best.result, epsilon):
-            step_k = epsilon * (np.log(mass_k) - result.log_column_sum_k)
-            step_k -= mass_k @ step_k
+            step_k = plain_step(result, mass_k, epsilon)
             mixing.record(g_k, step_k)
             contraction = mixing.contraction() or contraction
             best = Solution(g_k=g_k, result=result, step_k=step_k, passes=passes, contraction=contraction)

@@ -139,8 +139,9 @@ def union_certificate(
     union_m: Floats = share_p @ sums_pm / share_p.sum()
     error = float(np.abs(union_m - potential.target_weights).sum())
     kept_m = potential.target_weights > 0
-    with np.errstate(divide="ignore"):
-        step_k = potential.epsilon * np.log(potential.target_weights[kept_m] / union_m[kept_m])
+    # A column that no part reaches is as light as a float can be, not a division by zero.
+    reached_k = np.maximum(union_m[kept_m], np.finfo(np.float64).tiny)
+    step_k = potential.epsilon * np.log(potential.target_weights[kept_m] / reached_k)
     a_priori = potential.potential_range + potential.optimal_range
     return UnionCertificate(
         marginal_error=error,

@@ -22,6 +22,13 @@ WEIGHT_SUM_TOLERANCE = 1e-5
 DIRECTION_FLOOR = 1e-6
 
 
+def squared_norms(points_nd: "torch.Tensor") -> "torch.Tensor":
+    """|x|^2 of each row [n], without a squared copy of the rows."""
+    import torch
+
+    return torch.linalg.vector_norm(points_nd, dim=1).square()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
     """How raw vectors become points: `center` [d] or nothing is subtracted, then rows get norm 1."""
@@ -45,7 +52,9 @@ class Geometry:
         norm_n = torch.linalg.vector_norm(points_nd, dim=1)
         self._check_rows(raw_norm_n, norm_n, first_row, name)
         if self.normalize:
-            points_nd = points_nd / norm_n[:, None]
+            # In place where the rows are ours already: fresh memory costs more than the division.
+            ours = self.center_d is not None
+            points_nd = points_nd.div_(norm_n[:, None]) if ours else points_nd / norm_n[:, None]
         return points_nd.to(like.dtype)
 
     def _check_width(self, points_nd: "torch.Tensor", name: str) -> None:
@@ -104,20 +113,23 @@ def survey(source: RowSource, weights: Any, chunk: int, advance: Advance = ignor
     import torch
 
     plain = Geometry(center_d=None, normalize=False)
-    like = torch.empty(0, dtype=torch.float64)
     name = f"{source.name}_weights"
     given_n = None
     if weights is not None:
         given_n = torch.from_numpy(as_weights(weights, source.count or len(weights), name))
     total_d = torch.zeros((), dtype=torch.float64)
     for start, raw_nd in source.chunks(chunk):
+        # Float32 sums of one chunk lose nothing that the next chunk's float64 addition would keep.
+        like = raw_nd if raw_nd.dtype == torch.float64 else raw_nd.new_empty(0, dtype=torch.float32)
         points_nd = plain.points(raw_nd, first_row=start, name=source.name, like=like)
         rows = len(points_nd)
         if given_n is not None and start + rows > len(given_n):
             raise BadShapeError(name, f"{len(given_n)} masses", "one a row; there are more rows")
-        total_d = total_d + (
-            points_nd.sum(0) if given_n is None else given_n[start : start + rows] @ points_nd
-        )
+        if given_n is None:
+            chunk_d = points_nd.sum(0)
+        else:
+            chunk_d = given_n[start : start + rows].to(points_nd) @ points_nd
+        total_d = total_d + chunk_d.double().cpu()
         advance(rows)
     assert source.count is not None
     mass_n = as_weights(weights, source.count, name)

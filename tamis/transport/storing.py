@@ -16,9 +16,11 @@ from tamis.lineage.manifest import write_atomically
 from tamis.store.tables import Store, matrix_of, quoted
 from tamis.store.vectors import VectorBlocks, require_documents
 from tamis.transport.certificate import UnionCertificate, certified_top_k
-from tamis.transport.joining import Done, ShardSums, join_pool, sums_of_pool
+from tamis.transport.increment import Done, ShardSums
+from tamis.transport.joining import join_pool, sums_of_pool
 from tamis.transport.potential import TargetPotential
 from tamis.transport.solve import solve_potential
+from tamis.transport.stability import Stability, bootstrap_stability
 
 POTENTIAL_FILE, SUMS_FILE, CERTIFICATE_FILE = "potential.npz", "shard_sums.npz", "certificate.json"
 
@@ -41,7 +43,7 @@ def solve_for_target(
     require_documents(store, pool_table, 2)
     return solve_potential(
         target_vectors(store, target_table, target),
-        VectorBlocks(store, pool_table),
+        VectorBlocks(store, pool_table, dtype=np.float16),
         relative_epsilon=section.relative_epsilon,
         tolerance=section.tolerance,
         max_passes=section.max_passes,
@@ -58,6 +60,7 @@ class CurrentPotential:
     certificate: UnionCertificate
     tolerance: float
     done: Done | None
+    stability: Stability | None = None
 
     @property
     def marginal_error(self) -> float:
@@ -83,15 +86,21 @@ def current_potential(
     """The potential of a target for the stored pool: solved, or that in the folder `before` kept current."""
     if before is None:
         potential = solve_for_target(store, target_table, pool_table, target, section, seed)
-        sums = sums_of_pool(store, potential, pool_table)
-        certificate, done = sums.certificate(potential), None
+        sums, done = sums_of_pool(store, potential, pool_table), None
+        certificate = sums.certificate(potential)
+        stability = stability_of(store, potential, target, target_table, pool_table, seed)
     else:
-        target_md = target_vectors(store, target_table, target)
-        known = ShardSums.load(before / SUMS_FILE)
-        joined = join_pool(store, load_potential(before), known, target_md, pool_table, section, seed)
+        goal, known = target_vectors(store, target_table, target), ShardSums.load(before / SUMS_FILE)
+        joined = join_pool(store, load_potential(before), known, goal, pool_table, section, seed)
         potential, sums, certificate, done = joined.potential, joined.sums, joined.certificate, joined.done
+        stability = None
     return CurrentPotential(
-        potential=potential, sums=sums, certificate=certificate, tolerance=section.tolerance, done=done
+        potential=potential,
+        sums=sums,
+        certificate=certificate,
+        tolerance=section.tolerance,
+        done=done,
+        stability=stability,
     )
 
 
@@ -120,7 +129,7 @@ def certified_counts(folder: Path, gradient_n: np.ndarray, k: int) -> dict[str, 
 
 def potential_facts(found: CurrentPotential) -> dict[str, Any]:
     """Figures of a potential for the event log."""
-    return {
+    facts: dict[str, Any] = {
         "marginal_error": float(found.marginal_error),
         "done": found.done or "solved from nothing",
         "dual_value": float(found.potential.dual_value),
@@ -128,5 +137,20 @@ def potential_facts(found: CurrentPotential) -> dict[str, Any]:
         "score_error_bound": float(found.certificate.error_bound),
         "passes": float(found.potential.passes),
         "epsilon": float(found.potential.epsilon),
-        "shards": len(found.sums.shards),
+        "shards": len(found.sums.rows),
     }
+    if found.stability is not None:
+        facts["bootstrap_overlap_top_10_percent"] = float(found.stability.mean_overlap)
+        facts["bootstrap_overlap_lowest"] = float(found.stability.lowest_overlap)
+    return facts
+
+
+def stability_of(
+    store: Store, potential: TargetPotential, target: str, target_table: str, pool_table: str, seed: int
+) -> Stability:
+    """How much the best tenth of the pool depends on which examples the target happens to hold."""
+    tenth = max(1, store.count(pool_table) // 10)
+    goal = target_vectors(store, target_table, target)
+    return bootstrap_stability(
+        goal, VectorBlocks(store, pool_table, dtype=np.float16), potential, tenth, seed=seed
+    )

@@ -8,7 +8,8 @@ from transport_problems import clustered
 
 from tamis.transport import NotConverged, calibrate, certified_top_k, solve_potential, union_certificate
 from tamis.transport.anderson import iterate
-from tamis.transport.sinkhorn import StoredRows, TargetSide, evaluate
+from tamis.transport.rows import StoredRows
+from tamis.transport.sinkhorn import TargetSide, evaluate
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::tamis.transport.FewTargetPoints"),

@@ -1,0 +1,47 @@
+"""Numpy archives at exactly the path that was asked for, whole or not at all.
+
+`np.savez` alone adds a suffix and leaves half a file behind when it is stopped.
+"""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tamis.errors import PermanentError
+
+
+class UnreadableFileError(PermanentError):
+    """A file that is not what was saved."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{path}: {reason}")
+
+
+def write_npz(path: Path, **arrays: Any) -> None:
+    """Write arrays by name."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".saving-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, **arrays)
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(temporary).unlink()
+        raise
+
+
+def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Arrays by name. Raises FileNotFoundError and `UnreadableFileError`."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise UnreadableFileError(str(path), f"{type(error).__name__}: {error}") from error

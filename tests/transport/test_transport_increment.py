@@ -1,0 +1,169 @@
+"""Shards that come and go: sums that add up, files, and a policy that does what its certificate says."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transport_problems import Blocks, clustered
+
+from tamis.transport import (
+    OtherPotentialError,
+    ShardSums,
+    UnknownShardError,
+    bring_up_to_date,
+    join,
+    leave,
+    solve_potential,
+)
+from tamis.transport.files import UnreadableFileError
+
+pytestmark = pytest.mark.filterwarnings("ignore::tamis.transport.FewTargetPoints")
+seeds = st.integers(0, 10_000)
+
+
+def joined(potential, shards):
+    sums = ShardSums.none(potential)
+    for shard, rows in shards.items():
+        sums, _ = join(potential, sums, shard, rows)
+    return sums
+
+
+@given(seed=seeds, cut=st.integers(1, 299))
+@settings(deadline=None, max_examples=10)
+def test_sums_of_shards_are_those_of_the_union_in_any_order(seed, cut):
+    problem = clustered(seed, n=300, m=30)
+    potential = solve_potential(problem.y, problem.x)
+    shards = {"b": problem.x[:cut], "a": problem.x[cut:]}
+    forth = joined(potential, shards).certificate(potential)
+    back = joined(potential, dict(reversed(shards.items()))).certificate(potential)
+    assert forth == back
+    whole = joined(potential, {"all": problem.x}).certificate(potential)
+    assert forth.marginal_error == pytest.approx(whole.marginal_error, abs=1e-6)
+    assert forth.marginal_error == pytest.approx(potential.marginal_error, abs=1e-5)
+
+
+def test_a_shard_that_leaves_takes_its_sums_with_it_and_one_that_joins_again_replaces_them():
+    problem = clustered(1, n=300, m=30)
+    potential = solve_potential(problem.y, problem.x)
+    base = joined(potential, {"a": problem.x[:200]})
+    more, scores = join(potential, base, "b", problem.x[200:])
+    assert (scores == potential.gradient(problem.x[200:])).all()
+    assert more.certificate(potential) != base.certificate(potential)
+    assert leave(more, "b").certificate(potential) == base.certificate(potential)
+    again, _ = join(potential, more, "b", problem.x[200:210])
+    assert again.rows == {"a": 200, "b": 10}
+    with pytest.raises(UnknownShardError, match="'c'"):
+        leave(more, "c")
+
+
+def test_a_shard_without_rows_weighs_nothing_and_no_rows_at_all_have_no_certificate():
+    problem = clustered(2, n=200, m=30)
+    potential = solve_potential(problem.y, problem.x)
+    base = joined(potential, {"a": problem.x})
+    empty, scores = join(potential, base, "nothing", problem.x[:0])
+    assert scores.shape == (0,)
+    assert empty.certificate(potential) == base.certificate(potential)
+    alone = leave(empty, "a")
+    with pytest.raises(ValueError, match="column_sums"):
+        alone.certificate(potential)
+    with pytest.raises(ValueError, match="column_sums"):
+        ShardSums.none(potential).certificate(potential)
+
+
+def test_a_column_that_nothing_reaches_is_finite():
+    problem = clustered(3, n=200, m=30)
+    potential = solve_potential(problem.y, problem.x)
+    sums = ShardSums(
+        fingerprint=potential.fingerprint, rows={"a": 5}, sums={"a": np.eye(30)[0].astype(np.float64)}
+    )
+    certificate = sums.certificate(potential)
+    assert certificate.advice == "solve"
+    assert np.isfinite([certificate.marginal_error, certificate.gap_bound, certificate.error_bound]).all()
+
+
+@pytest.mark.parametrize("name", ["sums", "sums.bin", "a b.npz"])
+def test_a_file_is_exactly_the_path_and_everything_comes_back(tmp_path, name):
+    problem = clustered(4, n=200, m=30)
+    potential = solve_potential(problem.y, problem.x)
+    sums = joined(potential, {"é/1.txt": problem.x[:50], "b": problem.x[50:]})
+    sums.save(tmp_path / name)
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+    loaded = ShardSums.load(tmp_path / name)
+    assert loaded.rows == sums.rows
+    assert loaded.certificate(potential) == sums.certificate(potential)
+    ShardSums.none(potential).save(tmp_path / name)
+    assert ShardSums.load(tmp_path / name).rows == {}
+
+
+def test_other_files_and_other_potentials_are_refused(tmp_path):
+    problem = clustered(5, n=200, m=30)
+    potential = solve_potential(problem.y, problem.x)
+    potential.save(tmp_path / "potential")
+    with pytest.raises(UnreadableFileError):
+        ShardSums.load(tmp_path / "potential")
+    (tmp_path / "text").write_text("no archive")
+    with pytest.raises(UnreadableFileError):
+        ShardSums.load(tmp_path / "text")
+    with pytest.raises(FileNotFoundError):
+        ShardSums.load(tmp_path / "absent")
+    sums = joined(potential, {"a": problem.x})
+    other = solve_potential(problem.y, problem.x, tolerance=1e-6)
+    with pytest.raises(OtherPotentialError):
+        sums.certificate(other)
+    with pytest.raises(OtherPotentialError):
+        join(other, sums, "b", problem.x)
+
+
+def test_more_of_the_same_is_accepted_without_reading_anything():
+    problem = clustered(6, n=2_000, m=30)
+    potential = solve_potential(problem.y, problem.x[:1_500])
+    sums = joined(potential, {"a": problem.x[:1_500], "b": problem.x[1_500:1_515]})
+    update = bring_up_to_date(potential, problem.y, {}, sums)
+    assert update.done == "accept"
+    assert update.potential is potential
+    assert update.sums is sums
+    assert update.passes == 0
+    assert update.scores == {}
+
+
+def rich_shard(rows):
+    """A pool without the target's cluster, a target of that cluster, and `rows` documents of it."""
+    rng = np.random.default_rng(5)
+    centres = np.eye(6)
+    pool = centres[rng.integers(0, 6, size=900)] + 0.1 * rng.normal(size=(900, 6))
+    target = centres[rng.integers(0, 3, size=60)] + 0.1 * rng.normal(size=(60, 6))
+    return target, pool, centres[np.zeros(rows, dtype=int)] + 0.1 * rng.normal(size=(rows, 6))
+
+
+@pytest.mark.parametrize(("rows", "done"), [(50, "refine"), (400, "solve")])
+@pytest.mark.parametrize("as_blocks", [False, True])
+def test_a_shard_that_fills_the_deficit_is_brought_to_what_a_full_solve_gives(rows, done, as_blocks):
+    target, pool, rich = rich_shard(rows)
+    potential = solve_potential(target, pool)
+    shards = {"a": Blocks(pool, [333]) if as_blocks else pool, "b": rich}
+    sums = joined(potential, shards)
+    assert sums.certificate(potential).advice == done
+    update = bring_up_to_date(potential, target, shards, sums)
+    assert update.done == done
+    assert update.certificate.advice == "accept"
+    assert update.certificate.marginal_error <= (0.05 if done == "refine" else 0.00101)
+    assert update.passes <= 3 or done == "solve"
+    union = np.concatenate([pool, rich])
+    full = solve_potential(
+        target, union, center=potential.center, epsilon=potential.epsilon, tolerance=1e-6, max_passes=2_000
+    )
+    found = np.concatenate([update.scores["a"], update.scores["b"]])
+    assert (found == update.potential.gradient(union)).all()
+    k = len(union) // 10
+    chosen, truth = (set(np.argsort(score)[:k]) for score in (found, full.gradient(union)))
+    assert len(chosen & truth) >= 0.98 * k
+
+
+def test_rows_that_are_missing_where_they_are_needed_are_named():
+    target, pool, rich = rich_shard(400)
+    potential = solve_potential(target, pool)
+    sums = joined(potential, {"a": pool, "b": rich})
+    with pytest.raises(UnknownShardError, match="'b' is not among reference_blocks"):
+        bring_up_to_date(potential, target, {"a": pool}, sums)
+    with pytest.raises(ValueError, match="iterated again"):
+        bring_up_to_date(potential, target, {"a": pool, "b": (part for part in [rich])}, sums)

@@ -25,3 +25,22 @@ class SketchError(PermanentError, ValueError):
     def __init__(self, setting: str, problem: str) -> None:
         self.setting, self.problem = setting, problem
         super().__init__(f"{setting}: {problem}")
+
+
+class ClusteringError(PermanentError, ValueError):
+    """Documents or settings that cannot be clustered; `setting` names the one."""
+
+    def __init__(self, setting: str, problem: str) -> None:
+        self.setting, self.problem = setting, problem
+        super().__init__(f"{setting}: {problem}")
+
+
+class UniformDrawWarning(UserWarning):
+    """A draw by inverse density that is uniform in disguise; `share` is its effective sample size over N."""
+
+    def __init__(self, share: float, limit: float) -> None:
+        self.share, self.limit = share, limit
+        super().__init__(
+            f"weights 1 / density spread over {share:.1%} of the pool (limit {limit:.0%}): the draw cannot "
+            "be told from a uniform one; use more hashes or a smaller width"
+        )

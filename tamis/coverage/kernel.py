@@ -16,6 +16,7 @@ from tamis.coverage.errors import SketchError
 CALIBRATION_ROWS = 2_000
 _FRACTION_BITS = 18  # of the scaled vectors: squared distances are then exact integers for d up to 32,768
 _WIDTH_BITS = 5  # significant bits of a width: equal on every machine, and for pools that differ by a little
+PAPER_DISTANCES = 1.3  # median distances in the paper's width, inferred from its figure 9
 _WIDEST = 16.0  # in units of the median distance; caps the width when almost nothing is expected
 
 
@@ -42,6 +43,13 @@ def calibrated_width(vectors_nd: NDArray[np.float64], hashes: int, expected: int
     if not len(vectors_nd):
         raise SketchError("width", 'to choose it ("auto") at least one vector is needed, got none')
     return _rounded_down(typical_distance(vectors_nd) * _ratio(expected ** (-1.0 / hashes)))
+
+
+def width_in_distances(vectors_nd: NDArray[np.float64], distances: float) -> float:
+    """That many median distances of [n, d], rounded down to 5 significant bits; `SketchError` for none."""
+    if not len(vectors_nd):
+        raise SketchError("width", 'to choose it ("auto") at least one vector is needed, got none')
+    return _rounded_down(distances * typical_distance(vectors_nd))
 
 
 def typical_distance(vectors_nd: NDArray[np.float64]) -> float:

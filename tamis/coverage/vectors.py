@@ -1,4 +1,4 @@
-"""Vectors as callers have them (numpy or torch, any float type) to the float64 that hashing works on."""
+"""Vectors as callers have them (numpy or torch, any float type) to what hashing and cosines work on."""
 
 from typing import Any, cast
 
@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tamis.coverage.errors import BadVectorsError
+
+_ROWS_PER_BLOCK = 65_536
 
 
 def checked_vectors(vectors: ArrayLike, dim: int) -> NDArray[np.float64]:
@@ -17,11 +19,49 @@ def checked_vectors(vectors: ArrayLike, dim: int) -> NDArray[np.float64]:
     vectors_nd = _as_float64(vectors)
     if vectors_nd.ndim != 2 or vectors_nd.shape[1] != dim:
         raise BadVectorsError(f"expected vectors of shape [n, {dim}], got {list(vectors_nd.shape)}")
+    squares = np.einsum("nd,nd->n", vectors_nd, vectors_nd)
+    if not (np.isfinite(squares) & (squares > 0)).all():  # may be an overflow: the rows themselves decide
+        _must_be_usable(vectors_nd)
+    return vectors_nd
+
+
+def unit_vectors(vectors: ArrayLike, dim: int | None = None) -> NDArray[np.float32]:
+    """[n, dim] float32 rows of length 1; a row has the same bits whatever stands beside it.
+
+    Raises as `checked_vectors`; `dim` None takes any. Worked through in blocks of 65,536 rows.
+    """
+    rows = vectors if hasattr(vectors, "shape") else np.asarray(vectors)
+    shape = tuple(cast(Any, rows).shape)
+    if len(shape) != 2 or dim not in (None, shape[1]):
+        raise BadVectorsError(f"expected vectors of shape [n, {dim or 'd'}], got {list(shape)}")
+    unit_nd = np.empty(shape, dtype=np.float32)
+    for start in range(0, shape[0], _ROWS_PER_BLOCK):
+        try:
+            block_nd = checked_vectors(cast(Any, rows)[start : start + _ROWS_PER_BLOCK], shape[1])
+        except BadVectorsError as error:
+            raise BadVectorsError(error.problem, start + (error.row or 0)) from None
+        largest_n = np.abs(block_nd).max(axis=1, keepdims=True)  # so that no square over- or underflows
+        block_nd = block_nd / largest_n
+        length_n = np.sqrt(np.einsum("nd,nd->n", block_nd, block_nd))[:, None]
+        unit_nd[start : start + _ROWS_PER_BLOCK] = block_nd / length_n
+    return unit_nd
+
+
+def as_rows(vectors: ArrayLike, count: int) -> Any:
+    """Vectors as an array or a tensor to take rows from; raises `BadVectorsError` unless [count, d]."""
+    rows = cast(Any, vectors if hasattr(vectors, "shape") else np.asarray(vectors))
+    if len(rows.shape) != 2 or rows.shape[0] != count:
+        raise BadVectorsError(
+            f"expected vectors of shape [{count}, d], a row a doc_id, got {list(rows.shape)}"
+        )
+    return rows
+
+
+def _must_be_usable(vectors_nd: NDArray[np.float64]) -> None:
     if (bad := np.flatnonzero(~np.isfinite(vectors_nd).all(axis=1))).size:
         raise BadVectorsError("holds a value that is not finite", int(bad[0]))
     if (empty := np.flatnonzero(~vectors_nd.any(axis=1))).size:
         raise BadVectorsError("is a vector of zeros", int(empty[0]))
-    return vectors_nd
 
 
 def _as_float64(vectors: ArrayLike) -> NDArray[np.float64]:

@@ -1,5 +1,7 @@
 """Draws with weights 1 / density: right direction, right odds, and exact over shards."""
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,8 @@ from scipy.stats import chisquare, kstest
 from tamis.coverage import (
     BadDensityError,
     DensitySketch,
+    UniformDrawWarning,
+    draw_report,
     effective_sample_size,
     inverse_propensity_keys,
     inverse_propensity_sample,
@@ -92,3 +96,66 @@ def test_effective_sample_size():
     for wrong in ([], [1.0, np.nan]):
         with pytest.raises(ValueError, match="NaN"):
             effective_sample_size(wrong)
+
+
+def sequential_draw_odds(weights, k):
+    """Chance of each document to be among k drawn one after the other with these weights, by enumeration."""
+    if k == 0:
+        return np.zeros(len(weights))
+    odds = np.zeros(len(weights))
+    for first, weight in enumerate(weights):
+        if weight:
+            rest = weights.copy()
+            rest[first] = 0
+            odds += weight / weights.sum() * (sequential_draw_odds(rest, k - 1) + np.eye(len(weights))[first])
+    return odds
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_inclusion_is_that_of_sequential_draws_without_replacement(k):
+    density, draws = np.array([1.0, 1.5, 3.0, 6.0, 20.0]), 4_000
+    expected = sequential_draw_odds(1 / density, k)
+    samples = [inverse_propensity_sample(IDS[:5], density, k, seed) for seed in range(draws)]
+    counts = np.array([sum(doc_id in sample for sample in samples) for doc_id in IDS[:5]])
+    assert np.abs(counts / draws - expected).max() < 5 * np.sqrt(0.25 / draws)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 200), st.integers(0, 9), st.floats(0, 3))
+def test_draw_report_is_the_formula(n, seed, spread):
+    density = np.random.default_rng(seed).lognormal(1, spread, n)
+    weights = [1 / max(value, 1.0) for value in density]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UniformDrawWarning)
+        draw = draw_report(density)
+    assert draw.effective_share == pytest.approx(
+        sum(weights) ** 2 / n / sum(weight**2 for weight in weights), rel=1e-9
+    )
+    assert draw.uniform_in_disguise == (draw.effective_share > 0.99)
+    assert draw.density_spread >= 1
+    assert draw.documents == n
+
+
+def test_a_uniform_draw_in_disguise_warns_and_a_real_one_does_not():
+    rng = np.random.default_rng(0)
+    with pytest.warns(UniformDrawWarning) as caught:
+        draw = draw_report(rng.uniform(1.50e8, 1.75e8, 10_000))  # figure 9 of the paper
+    assert caught[0].message.share == draw.effective_share == pytest.approx(0.998, abs=0.001)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not draw_report([1.0] * 90 + [30.0] * 10).uniform_in_disguise
+
+
+def test_the_published_setting_is_uniform_in_disguise_and_the_default_is_not():
+    rng = np.random.default_rng(0)
+    topics = rng.normal(size=(30, 48))
+    pool = topics[rng.integers(0, 30, 1_500)] + rng.normal(size=(1_500, 48))
+    pool[:150] = pool[0] + 0.05 * rng.normal(size=(150, 48))
+    paper = DensitySketch.paper_mode(48).add(pool)
+    assert (paper.rows, paper.hashes, paper.buckets) == (1_000, 1, 20_000)
+    density = paper.density(pool)
+    assert 0.40 < density[150:].mean() / len(pool) < 0.52
+    with pytest.warns(UniformDrawWarning):
+        draw_report(density[150:])
+    default = DensitySketch(48, rows=200, expected=len(pool)).add(pool)
+    assert draw_report(default.density(pool)).effective_share < 0.95

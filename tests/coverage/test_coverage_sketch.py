@@ -116,7 +116,7 @@ def test_the_same_bits_everywhere():
     """The fingerprint was taken once: it changes when hashing does, and then every stored sketch is void."""
     grid = np.array([[((7 * i + 3 * j) % 23 - 11) / 8 for j in range(DIM)] for i in range(64)])
     sketch = DensitySketch(DIM, rows=16, hashes=4, width=1.5, buckets=101, seed=5).add(grid)
-    assert sketch.fingerprint == "4f0d19cae9a2782407a9f34297ac94a5966e26c3bc47d8a9a590722d3e78c926"
+    assert sketch.fingerprint == "2a3ccbff499046d3edd09461b4d6cfccd100c9c0f5f0020cc0ace2b8ecbada5b"
 
 
 def test_float_types_and_torch_agree():
@@ -196,3 +196,30 @@ def test_progress_counts_every_document_once():
     DensitySketch(DIM, rows=300, width=1.0).add(points(10_000), advance=seen.append).density(points(10))
     assert sum(seen) == 10_000
     assert len(seen) > 1
+
+
+def test_paper_mode_keeps_its_width_through_save_load_and_merge(tmp_path):
+    added = points(400)
+    sketch = DensitySketch.paper_mode(DIM, seed=3).add(added)
+    typical = np.median(cdist(added, added)[np.triu_indices(400, 1)])
+    assert 1.3 * typical * (1 - 1 / 16) < sketch.width <= 1.3 * typical * 1.001
+    sketch.save(tmp_path / "sketch")
+    loaded = DensitySketch.load(tmp_path / "sketch")
+    assert loaded.fingerprint == sketch.fingerprint
+    assert loaded.merge(DensitySketch.paper_mode(DIM, seed=3)).width == sketch.width
+    DensitySketch.paper_mode(DIM).save(tmp_path / "empty")
+    assert DensitySketch.load(tmp_path / "empty").add(added).width == sketch.width
+    assert DensitySketch.paper_mode(DIM, width=2.0).add(added).width == 2.0
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(1, 6), st.floats(0.5, 6.0), st.integers(0, 99))
+def test_the_estimate_is_unbiased_over_seeds(hashes, width, seed):
+    """Mean over many rows against brute force, within five standard errors of the mean over rows."""
+    added, asked = points(60, seed), points(5, seed + 100)
+    exact = exact_density(asked, added, width, hashes)
+    rows = 2_000
+    sketch = DensitySketch(DIM, rows=rows, hashes=hashes, width=width, buckets=500, seed=seed).add(added)
+    error = np.abs(sketch.density(asked) - exact)
+    deviation = 60 * np.sqrt(np.minimum(exact / 60, 0.25) + 60 / 500 / 60)  # at most, of one row
+    assert (error < 5 * deviation / np.sqrt(rows) + 1e-3).all()

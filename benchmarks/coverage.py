@@ -1,0 +1,387 @@
+"""What density sketch, SemDeDup and near-duplicate detection find on real texts, how fast: JSON lines.
+
+    python -m benchmarks.coverage --cache .tamis/cache
+
+- sketch_speed: documents a second into the sketch and out of it (d=384, 500 rows, 4 and 8 hashes). Claim: at
+  least 20,000 into it with 4 hashes on two cores.
+- sketch_error: density against the exact kernel sum over 20,000 texts, 2,000 of them asked, automatic width.
+  Claim: the median error is at most 4 %.
+- planted: near-duplicates of random texts are a tenth of a pool of 20,000 and 200,000 texts, in clusters of
+  one size and one cosine between any two members. How many times smaller is their share of a 20 % sample by
+  inverse density (mean of five draws, sketch with its defaults, automatic width)? Claims: clusters of 50 ten
+  times at cosine .999, five at .99, three at .98; clusters of 500 ten times at .98. `around_original` is the
+  same for members at that cosine to the original only, so at about its square to each other: no claim.
+- paper_mode: the published setting on the same pool, and the effective sample size it leaves: no claim.
+- near_duplicates: copies with one word replaced (Jaccard similarity at least .8, checked) in 100,000
+  texts. Claim: .99 of the copies or their originals are dropped, in under two minutes of two cores.
+- semantic_redundancy: the same for copies of vectors at cosine .98, cut at .95, k-means included. Same claim.
+
+Measured and missed: with 8 hashes the median error is 4.7 % (4.2 % with any number of buckets, 3.2 % with
+1,000 rows), and at 200,000 texts clusters of 50 at cosine .98 are cut 2.8 times; `--hashes 12` cuts them 3.7
+times, at an error of 6.3 %.
+
+A line holds `holds` where it makes a claim; exit code 1 when one does not. Text is found through
+TAMIS_BENCH_DATA (default ../shared/data beside the checkout): every distinct text of text/*.parquet; when
+they are too few, paragraphs and runs of ten sentences of the long ones follow, and the line `texts` counts
+them. The encoder is the static one, 256 dimensions. All parts take about five minutes of two cores, a minute
+of it to embed, once.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tamis.corpus.near_duplicates import find_near_duplicates
+from tamis.coverage import (
+    DensitySketch,
+    UniformDrawWarning,
+    collision_probability,
+    draw_report,
+    inverse_propensity_sample,
+    semantic_redundancy,
+)
+from tamis.embedding import encoder_identity, load_encoder
+from tamis.progress import Advance, Progress
+
+Floats = np.ndarray
+PARTS = ("sketch_speed", "sketch_error", "planted", "near_duplicates", "semantic_redundancy")
+PLANTED_SHARE, SAMPLE_SHARE, DRAWS, CALIBRATION = 0.1, 0.2, 5, 2_000
+CLAIMED_CUTS = {(50, 0.999): 10.0, (50, 0.99): 5.0, (50, 0.98): 3.0, (500, 0.98): 10.0}
+MOST_SECONDS, LEAST_RECALL, LEAST_SPEED, LARGEST_ERROR = 120.0, 0.99, 20_000.0, 0.04
+COPIES_SHARE = 0.05
+ENCODED_AT_ONCE = 20_000
+
+
+@dataclass
+class Report:
+    """Prints JSON lines and remembers whether a claim failed."""
+
+    failed: list[str] = field(default_factory=list)
+
+    def line(self, name: str, holds: bool | None = None, **figures: Any) -> None:
+        """One line; `holds` None makes no claim."""
+        claim = {} if holds is None else {"holds": bool(holds)}
+        self.failed += [name] if holds is False else []
+        rounded = {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in figures.items()}
+        print(json.dumps({"benchmark": name, **rounded, **claim}), flush=True)
+
+
+@dataclass(kw_only=True)
+class Stopwatch:
+    """Wall-clock and processor seconds of a block of code."""
+
+    wall: float = 0.0
+    processor: float = 0.0
+
+    def __enter__(self) -> "Stopwatch":
+        self.wall, self.processor = -time.perf_counter(), -time.process_time()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wall += time.perf_counter()
+        self.processor += time.process_time()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the command line says."""
+
+    cache: Path
+    sizes: list[int]
+    documents: int
+    seed: int
+    hashes: int
+
+
+def texts(count: int, seed: int, report: Report) -> list[str]:
+    """That many distinct texts in random order; exits when there are none."""
+    default = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+    folder = Path(os.environ.get("TAMIS_BENCH_DATA", default)) / "text"
+    files = sorted(folder.glob("*.parquet"))
+    if not files:
+        sys.exit(f"no texts in {folder}; set TAMIS_BENCH_DATA to the folder that holds text/")
+    every = pl.concat([pl.read_parquet(file, columns=["text"]) for file in files])["text"]
+    whole = every.str.strip_chars().unique().sort()
+    whole = whole.filter(whole.str.len_chars() > 0).sample(fraction=1.0, shuffle=True, seed=seed)
+    chosen = whole.head(count)
+    if len(chosen) < count:
+        pieces = whole.str.extract_all(r"(?s)[^\n]{80,}|(?:[^.!?]+[.!?]+){10}").explode().drop_nulls()
+        pieces = pieces.str.strip_chars().unique(maintain_order=True)
+        chosen = pl.concat([chosen, pieces.filter(~pieces.is_in(chosen.implode()))]).head(count)
+    pieces_used = len(chosen) - min(len(whole), count)
+    report.line("texts", distinct=len(whole), used=len(chosen), pieces=pieces_used)
+    return chosen.to_list()
+
+
+def vectors(rows: list[str], cache: Path) -> Floats:
+    """Static vectors [n, 256] of the texts, kept in blocks in the cache folder."""
+    cache.mkdir(parents=True, exist_ok=True)
+    encoder, blocks = None, []
+    with Progress("embedding", len(rows)) as progress:
+        for start in range(0, len(rows), ENCODED_AT_ONCE):
+            block = rows[start : start + ENCODED_AT_ONCE]
+            key = hashlib.sha256(encoder_identity("static").encode())
+            key.update("\x00".join(block).encode("utf-8", "replace"))
+            path = cache / f"coverage-{key.hexdigest()[:24]}.npy"
+            if not path.exists():
+                encoder = encoder or load_encoder("static", cache=cache)
+                partial = path.with_suffix(".partial.npy")
+                np.save(partial, encoder.encode(block))
+                partial.replace(path)
+            blocks.append(np.load(path))
+            progress.advance(len(block))
+    return np.concatenate(blocks)
+
+
+def near(originals_nd: Floats, cosine: float, rng: np.random.Generator) -> Floats:
+    """A unit vector at that cosine to each unit vector [n, d], in a random direction."""
+    noise_nd = rng.normal(size=originals_nd.shape)
+    noise_nd -= np.einsum("nd,nd->n", noise_nd, originals_nd)[:, None] * originals_nd
+    noise_nd /= np.linalg.norm(noise_nd, axis=1, keepdims=True)
+    return (cosine * originals_nd + np.sqrt(1 - cosine**2) * noise_nd).astype(np.float32)
+
+
+def ids_of(count: int) -> list[str]:
+    """Ids as documents have them, 128 bits in hex."""
+    return [hashlib.sha256(str(row).encode()).hexdigest()[:32] for row in range(count)]
+
+
+def sketch_of(vectors_nd: Floats, advance: Advance, **options: Any) -> DensitySketch:
+    """A sketch of all vectors, calibrated on the first 2,000."""
+    sketch = DensitySketch(vectors_nd.shape[1], expected=len(vectors_nd), **options)
+    return sketch.calibrate(vectors_nd[:CALIBRATION]).add(vectors_nd, advance)
+
+
+def bench_sketch_speed(settings: Settings, report: Report) -> None:
+    """Best of three, since the machine may be doing something else; content has no influence."""
+    rng = np.random.default_rng(settings.seed)
+    unit_nd = rng.normal(size=(40_000, 384)).astype(np.float32)
+    unit_nd /= np.linalg.norm(unit_nd, axis=1, keepdims=True)
+    for hashes in (4, 8):
+        sketch = DensitySketch(384, rows=500, hashes=hashes, expected=1_000_000)
+        sketch.add(unit_nd[:CALIBRATION]).density(unit_nd[:CALIBRATION])
+        speeds = {}
+        for name, use in (("into", sketch.add), ("out_of", sketch.density)):
+            runs = [_timed(use, unit_nd) for _ in range(3)]
+            speeds[f"{name}_per_second"] = len(unit_nd) / min(run.wall for run in runs)
+            speeds[f"{name}_per_processor_second"] = len(unit_nd) / min(run.processor for run in runs)
+        holds = speeds["into_per_second"] >= LEAST_SPEED if hashes == 4 else None
+        report.line("sketch_speed", holds, dim=384, rows=500, hashes=hashes, **speeds)
+
+
+def _timed(use: Callable[[Floats], object], vectors_nd: Floats) -> Stopwatch:
+    with Stopwatch() as watch:
+        use(vectors_nd)
+    return watch
+
+
+def bench_sketch_error(vectors_nd: Floats, report: Report) -> None:
+    """Density against the exact sum of kernels."""
+    asked_nd = vectors_nd[:: max(1, len(vectors_nd) // 2_000)]
+    for hashes in (4, 8):
+        with Progress("sketch", len(vectors_nd)) as progress:
+            sketch = sketch_of(vectors_nd, progress.advance, hashes=hashes)
+        assert sketch.width is not None
+        exact = np.concatenate(list(_exact(asked_nd, vectors_nd, sketch.width, hashes)))
+        error = np.abs(sketch.density(asked_nd) / exact - 1)
+        median, p90 = np.percentile(error, [50, 90]).tolist()
+        report.line(
+            "sketch_error",
+            median <= LARGEST_ERROR,
+            documents=len(vectors_nd),
+            asked=len(asked_nd),
+            hashes=hashes,
+            width=sketch.width,
+            median_density=float(np.median(exact)),
+            median_error=median,
+            p90_error=p90,
+        )
+
+
+def _exact(asked_nd: Floats, all_nd: Floats, width: float, hashes: int) -> Iterator[Floats]:
+    all64_nd = all_nd.astype(np.float64)
+    for block_nd in np.array_split(asked_nd.astype(np.float64), max(1, len(asked_nd) // 100)):
+        squared = 2.0 - 2.0 * (block_nd @ all64_nd.T)  # of unit vectors
+        yield (collision_probability(np.sqrt(np.maximum(squared, 0)), width) ** hashes).sum(axis=1)
+
+
+def bench_planted(vectors_nd: Floats, settings: Settings, report: Report) -> None:
+    """Cuts at each size of the pool."""
+    for size in settings.sizes:
+        planted = int(size * PLANTED_SHARE)
+        real_nd = vectors_nd[: size - planted]
+        with Progress("sketch", len(real_nd)) as progress:
+            sketch = DensitySketch(real_nd.shape[1], hashes=settings.hashes, expected=size)
+            sketch.calibrate(real_nd[:CALIBRATION]).add(real_nd, progress.advance)
+        for (members, cosine), claimed in CLAIMED_CUTS.items():
+            for between in (True, False):
+                rng = np.random.default_rng(settings.seed)
+                originals_nd = real_nd[rng.choice(len(real_nd), planted // members, replace=False)]
+                to_original = np.sqrt(cosine) if between else cosine
+                copies_nd = near(np.repeat(originals_nd, members, axis=0), to_original, rng)
+                cut = _cut(sketch, real_nd, copies_nd)
+                name = "planted" if between else "planted_around_original"
+                holds = cut["times_fewer"] >= claimed if between else None
+                facts = {"documents": size, "members": members, "cosine": cosine, "hashes": sketch.hashes}
+                report.line(
+                    name, holds, **facts, width=sketch.width, **cut, claimed=claimed if between else None
+                )
+    _bench_paper_mode(vectors_nd[: min(settings.sizes)], report)
+
+
+def _cut(sketch: DensitySketch, real_nd: Floats, copies_nd: Floats) -> dict[str, float]:
+    """How much smaller the share of the copies is in a sample; the sketch is left as it was."""
+    pool_nd = np.concatenate([real_nd, copies_nd])
+    sketch.add(copies_nd)
+    with Progress("density", len(pool_nd)) as progress:
+        density = sketch.density(pool_nd, progress.advance)
+    sketch.subtract(copies_nd)
+    ids = ids_of(len(pool_nd))
+    planted = set(ids[len(real_nd) :])
+    count = int(len(ids) * SAMPLE_SHARE)
+    draws = [inverse_propensity_sample(ids, density, count, seed) for seed in range(DRAWS)]
+    found = np.mean([sum(doc_id in planted for doc_id in draw) for draw in draws])
+    share, pool_share = float(found) / count, len(copies_nd) / len(ids)
+    return {
+        "share_in_sample": share,
+        "times_fewer": pool_share / max(share, 0.5 / count / DRAWS),
+        "effective_share": draw_report(density, limit=1.0).effective_share,
+        "median_density_real": float(np.median(density[: len(real_nd)])),
+        "median_density_planted": float(np.median(density[len(real_nd) :])),
+    }
+
+
+def _bench_paper_mode(vectors_nd: Floats, report: Report) -> None:
+    sketch = DensitySketch.paper_mode(vectors_nd.shape[1]).calibrate(vectors_nd[:CALIBRATION])
+    density = sketch.add(vectors_nd).density(vectors_nd)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UniformDrawWarning)
+        draw = draw_report(density)
+    collisions = float(density.mean()) / len(vectors_nd)
+    report.line(
+        "paper_mode",
+        width=sketch.width,
+        mean_collision_probability=collisions,
+        effective_share=draw.effective_share,
+        density_spread=draw.density_spread,
+        warned=bool(caught),
+    )
+
+
+def bench_near_duplicates(rows: list[str], settings: Settings, report: Report) -> None:
+    """Copies of long enough texts with one word in the middle replaced."""
+    copies = int(len(rows) * COPIES_SHARE)
+    originals = [text for text in rows if len(text.split()) >= 60][:copies]
+    edited = [_one_word_replaced(text) for text in originals]
+    kept = [row for row, pair in enumerate(zip(originals, edited, strict=True)) if _jaccard(*pair) >= 0.8]
+    pool = rows[: len(rows) - len(kept)]
+    pool += [text for text in originals if text not in set(pool)] + [edited[row] for row in kept]
+    ids = dict(zip(pool, ids_of(len(pool)), strict=True))
+    with Stopwatch() as watch, Progress("near-duplicates", len(pool)) as progress:
+        dropped = find_near_duplicates(list(ids.values()), list(ids), advance=progress.advance)
+    gone = set(dropped["doc_id"])
+    found = [ids[originals[row]] in gone or ids[edited[row]] in gone for row in kept]
+    _report_found("near_duplicates", len(ids), found, watch, report, dropped=len(gone))
+
+
+def _one_word_replaced(text: str) -> str:
+    words = text.split(" ")
+    words[len(words) // 2] = "replacement"
+    return " ".join(words)
+
+
+def _jaccard(one: str, other: str) -> float:
+    sets = []
+    for text in (one, other):
+        words = pl.Series([text.lower()]).str.extract_all(r"\w+")[0].to_list()
+        sets.append({tuple(words[start : start + 5]) for start in range(max(len(words) - 4, 1))})
+    return len(sets[0] & sets[1]) / len(sets[0] | sets[1])
+
+
+def bench_semantic_redundancy(vectors_nd: Floats, settings: Settings, report: Report) -> None:
+    """Copies at cosine .98: of each and its original at most one may stay below .95."""
+    rng = np.random.default_rng(settings.seed)
+    copies = int(len(vectors_nd) * COPIES_SHARE)
+    real_nd = vectors_nd[: len(vectors_nd) - copies]
+    originals = rng.choice(len(real_nd), copies, replace=False)
+    pool_nd = np.concatenate([real_nd, near(real_nd[originals], 0.98, rng)])
+    ids = ids_of(len(pool_nd))
+    with Stopwatch() as watch, Progress("semantic redundancy", len(pool_nd)) as progress:
+        scored = semantic_redundancy(ids, pool_nd, seed=settings.seed, advance=progress.advance)
+    gone = set(scored.filter(pl.col("cosine") >= 0.95)["doc_id"])
+    found = [
+        ids[original] in gone or ids[len(real_nd) + row] in gone for row, original in enumerate(originals)
+    ]
+    facts = {"clusters": scored["cluster"].n_unique(), "dropped": len(gone)}
+    _report_found("semantic_redundancy", len(pool_nd), found, watch, report, **facts)
+
+
+def _report_found(
+    name: str, documents: int, found: list[bool], watch: Stopwatch, report: Report, **facts: Any
+) -> None:
+    recall = float(np.mean(found))
+    holds = recall >= LEAST_RECALL and watch.wall < MOST_SECONDS
+    seconds = {"seconds": watch.wall, "processor_seconds": watch.processor}
+    report.line(name, holds, documents=documents, planted=len(found), recall=recall, **seconds, **facts)
+
+
+def main() -> None:
+    """Run the parts asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--cache", type=Path, default=Path(".tamis/cache"), help="encoder and vectors")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[20_000, 200_000], help="pools of `planted`")
+    parser.add_argument("--documents", type=int, default=100_000, help="of the two duplicate finders")
+    parser.add_argument("--hashes", type=int, default=8, help="of the sketch in `planted`")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(given.threads)
+    settings = Settings(
+        cache=given.cache, sizes=given.sizes, documents=given.documents, seed=given.seed, hashes=given.hashes
+    )
+    report = Report()
+    report.line("machine", threads=given.threads, python=sys.version.split()[0], torch=torch.__version__)
+    run(set(given.parts), settings, report)
+    sys.exit(1 if report.failed else 0)
+
+
+def run(parts: set[str], settings: Settings, report: Report) -> None:
+    """The parts in order, embedding as many texts as they need."""
+    if "sketch_speed" in parts:
+        bench_sketch_speed(settings, report)
+    needs = {
+        "sketch_error": 20_000,
+        "planted": max(settings.sizes),
+        "semantic_redundancy": settings.documents,
+    }
+    embedded = max((needs[part] for part in parts & set(needs)), default=0)
+    rows = texts(max(embedded, settings.documents), settings.seed, report)
+    vectors_nd = vectors(rows[:embedded], settings.cache) if embedded else np.empty((0, 0))
+    if "sketch_error" in parts:
+        bench_sketch_error(vectors_nd[:20_000], report)
+    if "planted" in parts:
+        bench_planted(vectors_nd, settings, report)
+    if "near_duplicates" in parts:
+        bench_near_duplicates(rows[: settings.documents], settings, report)
+    if "semantic_redundancy" in parts:
+        bench_semantic_redundancy(vectors_nd[: settings.documents], settings, report)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Digit products against integers of any size, and against the float64 products that stand in for them."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tamis.coverage import DensitySketch, integer_products
+from tamis.coverage.integer_products import Projector, digit_products_are_exact
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 40), st.integers(1, 70), st.integers(1, 70), st.integers(0, 40), st.integers(0, 99))
+def test_products_are_those_of_integers(n, d, o, bits, seed):
+    rng = np.random.default_rng(seed)
+    points = rng.integers(-(2**bits), 2**bits, size=(n, d), endpoint=True)
+    directions = rng.integers(-127, 127, size=(o, d), endpoint=True).astype(np.int8)
+    exact = directions.astype(np.int64) @ points.T
+    largest = float(np.abs(exact).max()) + 1
+    for fast in {False, digit_products_are_exact(d)}:
+        products = Projector(points, largest=largest, fast=fast).products(directions)
+        assert products.dtype == (np.int32 if largest < 2**31 else np.int64)
+        assert np.array_equal(products, exact)
+
+
+def test_the_largest_digits_do_not_saturate():
+    points = np.full((3, 1_000), -128)
+    directions = np.full((5, 1_000), 127, dtype=np.int8)
+    for fast in {False, digit_products_are_exact(1_000)}:
+        assert (Projector(points, largest=1e9, fast=fast).products(directions) == -128 * 127 * 1_000).all()
+
+
+def test_a_machine_without_exact_products_counts_the_same(monkeypatch):
+    vectors = np.random.default_rng(0).normal(size=(300, 40)) * 30
+    here = DensitySketch(40, rows=60, hashes=3, width=2.0).add(vectors)
+
+    def saturating(directions, digit):
+        return np.clip(directions.astype(np.int64) @ digit.numpy(), -(2**15), 2**15 - 1)
+
+    def absent(directions, digit):
+        raise AttributeError("_int_mm")
+
+    for broken in (saturating, absent):
+        monkeypatch.setattr(integer_products, "_digit_product", broken)
+        digit_products_are_exact.cache_clear()
+        assert not digit_products_are_exact(40)
+        there = DensitySketch(40, rows=60, hashes=3, width=2.0).add(vectors)
+        assert there.fingerprint == here.fingerprint
+    monkeypatch.undo()
+    digit_products_are_exact.cache_clear()
+
+
+def test_sums_that_float64_could_not_hold_are_our_own_mistake():
+    with pytest.raises(AssertionError):
+        Projector(np.ones((1, 1), dtype=np.int64), largest=2.0**53)

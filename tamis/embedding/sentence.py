@@ -16,6 +16,7 @@ import numpy as np
 from tamis.embedding.identity import EncoderUnavailableError
 from tamis.embedding.quiet import quiet_libraries
 from tamis.errors import PermanentError
+from tamis.loading import ONE_MODEL_AT_A_TIME
 from tamis.progress import Advance, ignore
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _load(name: str, folder: Path, device: str) -> "SentenceTransformer":
 
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
-        with quiet_libraries():
+        with quiet_libraries(), ONE_MODEL_AT_A_TIME:
             model = SentenceTransformer(
                 str(folder),
                 device=chosen,

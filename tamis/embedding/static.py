@@ -22,6 +22,7 @@ import numpy as np
 from scipy import sparse
 
 from tamis.embedding.quiet import quiet_libraries
+from tamis.loading import ONE_MODEL_AT_A_TIME
 from tamis.progress import Advance, ignore
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _token_vectors(teacher: Path, ids_k: np.ndarray, opening: int, closing: int)
     import torch
     from transformers import AutoModel
 
-    with quiet_libraries():
+    with quiet_libraries(), ONE_MODEL_AT_A_TIME:
         model = AutoModel.from_pretrained(
             str(teacher),
             dtype=torch.float32,

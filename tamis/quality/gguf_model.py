@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.errors import MissingPackageError
+from tamis.loading import ONE_MODEL_AT_A_TIME
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -58,7 +59,8 @@ def load_gguf(file: Path) -> tuple["PreTrainedModel", "PreTrainedTokenizerFast"]
     config = LlamaConfig(**_configuration(fields))
     weights = _weights(reader, fields["llama.attention.head_count"], fields["llama.attention.head_count_kv"])
     config.tie_word_embeddings = "lm_head.weight" not in weights
-    model = LlamaForCausalLM.from_pretrained(None, config=config, state_dict=weights)
+    with ONE_MODEL_AT_A_TIME:
+        model = LlamaForCausalLM.from_pretrained(None, config=config, state_dict=weights)
     return model, _tokenizer(fields)
 
 

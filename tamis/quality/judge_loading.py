@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tamis.loading import ONE_MODEL_AT_A_TIME
 from tamis.quality.gguf_model import load_gguf
 from tamis.quality.identity import JudgeModelError, JudgeSource
 from tamis.quality.local_judge import AnswerTokens, LocalJudge, prefix_cache, question_ids
@@ -60,7 +61,8 @@ def _loaded(source: JudgeSource) -> tuple[Any, Any]:
     try:
         config = AutoConfig.from_pretrained(source.location, **options)
         family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        model = family.from_pretrained(source.location, config=config, use_safetensors=True, **options)
+        with ONE_MODEL_AT_A_TIME:
+            model = family.from_pretrained(source.location, config=config, use_safetensors=True, **options)
         return model, AutoTokenizer.from_pretrained(source.location, **options)
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise JudgeModelError(source.location, f"transformers cannot load it: {error}") from error

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tamis.errors import MissingPackageError
+from tamis.loading import ONE_MODEL_AT_A_TIME
 from tamis.training.attention import choose_attention
 from tamis.training.errors import UnknownModelError
 
@@ -61,7 +62,7 @@ def load_model(name: str | Path, device: "torch.device", sequence_length: int) -
 
     folder, options = _location(name)
     try:
-        with without_bars():
+        with without_bars(), ONE_MODEL_AT_A_TIME:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
             model = AutoModelForCausalLM.from_pretrained(
                 folder,

@@ -78,11 +78,12 @@ def materialize(
     """Bring the project up to date; a failed stage does not stop the others."""
     outcome = Outcome()
     with writing(project.home, "tamis materialize"):
-        end_killed_runs(instance)
-        repair(project, instance, say)
-        world = look(project, project.settings.automation.settle_seconds, wanted.on_request)
-        _reconcile(project, instance, world, outcome)
-        heads = read_heads(project.home.store)
+        with Heartbeat("looking at what is there"):
+            end_killed_runs(instance)
+            repair(project, instance, say)
+            world = look(project, project.settings.automation.settle_seconds, wanted.on_request)
+            _reconcile(project, instance, world, outcome)
+            heads = read_heads(project.home.store)
         if wanted.only is None and not full_plan(world, heads, not wanted.certified):
             return outcome
         job = definitions.resolve_implicit_global_asset_job_def()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tamis.errors import PermanentError, TamisError
-from tamis.progress import say
+from tamis.progress import Heartbeat, say
 
 EVERYTHING = {"only": None, "on_request": False, "certified": False}
 Verb = Callable[[argparse.Namespace], int]
@@ -112,9 +112,11 @@ def _materialize(parsed: argparse.Namespace) -> int:
     from tamis.project import open_project
     from tamis.status import read_status, unknown_assets
 
-    project = open_project()
-    only = unknown_assets(parsed.only)
-    driver = _platform("driver")
+    say("reading the project")
+    with Heartbeat("reading the project"):
+        project = open_project()
+        only = unknown_assets(parsed.only)
+        driver = _platform("driver")
     wanted = driver.Wanted(only=only, on_request=parsed.on_request, certified=parsed.certified)
     outcome = driver.materialize_project(project, say, wanted)
     status = read_status(project)

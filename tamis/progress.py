@@ -12,6 +12,7 @@ from types import TracebackType
 
 Advance = Callable[[int], None]
 INTERVAL_SECONDS = 1.5
+HEARTBEAT_SECONDS = 1.8  # longer, so that it speaks only where no progress does
 
 
 def ignore(rows: int) -> None:
@@ -91,8 +92,8 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._tick, daemon=True)
 
     def _tick(self) -> None:
-        while not self._closed.wait(INTERVAL_SECONDS / 10):
-            if time.monotonic() - max(_LAST.spoken, self._started) > INTERVAL_SECONDS:
+        while not self._closed.wait(HEARTBEAT_SECONDS / 20):
+            if time.monotonic() - max(_LAST.spoken, self._started) > HEARTBEAT_SECONDS:
                 say(f"{self.label}: working, {time.monotonic() - self._started:.0f} s")
 
     def __enter__(self) -> "Heartbeat":
@@ -118,4 +119,5 @@ _LAST = _Last()
 def say(line: str) -> None:
     """Print a line for the person who waits, on standard error."""
     _LAST.spoken = time.monotonic()
-    print(line, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{line}\n")  # one write a line: threads speak at the same time
+    sys.stderr.flush()

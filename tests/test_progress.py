@@ -3,6 +3,7 @@
 import re
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_ignore_takes_rows_and_says_nothing(capsys):
 
 
 def test_a_heartbeat_is_heard_in_silence_only(capsys, monkeypatch):
-    monkeypatch.setattr("tamis.progress.INTERVAL_SECONDS", 0.8)
+    monkeypatch.setattr("tamis.progress.HEARTBEAT_SECONDS", 0.8)
     with Heartbeat("moving"):
         for _ in range(20):
             say("here")
@@ -80,3 +81,10 @@ def test_a_heartbeat_is_heard_in_silence_only(capsys, monkeypatch):
         assert "moving" not in capsys.readouterr().err
         time.sleep(1.5)
     assert capsys.readouterr().err.startswith("moving: working, ")
+
+
+def test_lines_of_threads_that_speak_at_once_stay_whole(monkeypatch):
+    written = []
+    monkeypatch.setattr("sys.stderr", SimpleNamespace(write=written.append, flush=lambda: None))
+    say("a line")
+    assert written == ["a line\n"]

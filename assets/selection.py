@@ -18,6 +18,7 @@ from tamis.selection import SAMPLERS, select, selection_digest
 from tamis.selection.comparison import compare_samplers
 from tamis.selection.computing import method_scores
 from tamis.selection.pool import budget_in_tokens, candidates, exclusions, mean_margin
+from tamis.selection.samplers import DEFAULT_OPTIONS
 from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted
 from tamis.transport.storing import certified_counts
@@ -56,7 +57,7 @@ def selected_subset(context: dg.AssetExecutionContext, platform: Platform) -> It
                 section.budget,
                 work.project.seed,
                 exclusions=excluded,
-                options={"quality_weight": section.quality_weight},
+                options=section.model_dump(include={*DEFAULT_OPTIONS}),
             )
             scope = f"selection = {quoted(key)}"
             rows = _complete(decided, key, "decisions")

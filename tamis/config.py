@@ -110,6 +110,7 @@ def _check_references(settings: Settings) -> None:
         if selection.target is None and SAMPLERS[selection.sampler].needs_target:
             expected = f"{_one_of(targets)} (sampler {selection.sampler!r} needs it)"
             raise wrong_key(f"[[selection]] {selection.name}: target", None, expected)
+        _check_contrast(selection, targets)
     _check_scaling(settings.scaling, settings.target, models)
     for where, model_name in (
         ("comparison", settings.comparison.model),
@@ -124,6 +125,17 @@ def _check_references(settings: Settings) -> None:
         _must_be(name, selections, "[comparison.on_request] selections")
     for name in more.models:
         _must_be(name, models, "[comparison.on_request] models")
+
+
+def _check_contrast(selection: SelectionSection, targets: set[str]) -> None:
+    from tamis.selection.samplers import AWAY_SCORE, SAMPLERS
+
+    where, others = f"[[selection]] {selection.name}: away_from", targets - {str(selection.target)}
+    if selection.away_from is not None:
+        _must_be(selection.away_from, others, where)
+    elif AWAY_SCORE in SAMPLERS[selection.sampler].score_columns:
+        named = _one_of(others) if others else "a second [[target]]"
+        raise wrong_key(where, None, f"{named} (sampler {selection.sampler!r} needs it)")
 
 
 def _check_scaling(scaling: ScalingSection, targets: tuple[TargetSection, ...], models: set[str]) -> None:

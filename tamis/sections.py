@@ -4,7 +4,7 @@ Every default is one that was measured to work on two CPU cores; a range exclude
 what is unwise. What concerns several tables is checked in `tamis.config`.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
@@ -41,6 +41,16 @@ class Section(BaseModel):
     """A table of tamis.toml: unknown keys are errors, values never change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _true_is_no_number(cls, values: Any) -> Any:
+        for key, value in values.items() if isinstance(values, dict) else ():
+            if isinstance(value, bool) and key in cls.model_fields:
+                annotation = cls.model_fields[key].annotation
+                if {int, float} & set(kinds := get_args(annotation) or (annotation,)) and bool not in kinds:
+                    raise wrong_key(key, value, "a number")
+        return values
 
 
 class ProjectSection(Section):
@@ -153,6 +163,8 @@ class SelectionSection(Section):
     sampler: str
     budget: Budget
     target: Name | None = None
+    away_from: Name | None = None
+    away_weight: float = Field(1.0, ge=0)
     quality_weight: float = Field(1.0, ge=0)
     rounds: int = Field(10, ge=1)
     mixing: float = Field(0.5, gt=0, le=1)

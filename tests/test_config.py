@@ -88,7 +88,16 @@ WRONG = {
     "negative budget": (CORPUS + selection(budget=-5), ["selection[0].budget = -5", "documents"]),
     "broken budget": (CORPUS + selection(budget=1.5), ["selection[0].budget = 1.5", "documents"]),
     "more than everything": (CORPUS + selection(budget="120%"), ["selection[0].budget = '120%'", "share"]),
+    "contrast to nothing": (
+        CORPUS + TARGET + selection(sampler="got-d-contrast", target="law"),
+        ["best: away_from is missing", "a second [[target]]"],
+    ),
+    "contrast to itself": (
+        CORPUS + TARGET + TARGET.replace("law", "spam") + selection(target="law", away_from="law"),
+        ["best: away_from = 'law'", "one of: spam"],
+    ),
     "wrong type": (CORPUS + "[project]\nseed = 'one'\n", ["project.seed", "'one'", "integer"]),
+    "true for a number": (CORPUS + TARGET + "train = true\n", ["target[0].train = True", "a number"]),
     "out of range": (CORPUS + "[judge]\nsample = 3\n", ["judge.sample", "3", "40"]),
     "two origins": (
         CORPUS + MODEL + "path = 'x'\n",

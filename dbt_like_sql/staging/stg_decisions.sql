@@ -12,5 +12,7 @@ select
     judge_margin_predicted,
     density,
     nearest_cost,
-    bits_per_byte
+    bits_per_byte,
+    gradient_away,
+    method_score
 from {{ source('lake', 'decisions') }}

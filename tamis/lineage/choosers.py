@@ -8,9 +8,11 @@ from tamis.lineage.stage import Chooser, Settings
 from tamis.lineage.world import TWIN, World, model_section
 from tamis.quality.judging import configured_judge
 from tamis.selection import SAMPLERS
+from tamis.selection.samplers import AWAY_SCORE
 
 SCORE_STAGES = {
     "transport_gradient": "transport_scores",
+    "gradient_away": "transport_scores",
     "nearest_cost": "transport_scores",
     "quality": "quality_scores",
     "judge_margin_predicted": "quality_scores",
@@ -39,7 +41,8 @@ def score_partitions(stage: str, chooser: Chooser) -> Chooser:
         if stage not in needed:
             return ()
         if stage == "transport_scores":
-            return (section.target,) if section.target else ()
+            away = section.away_from if AWAY_SCORE in columns else None
+            return tuple(target for target in (section.target, away) if target)
         return chooser(world, partition)
 
     return choose
@@ -155,10 +158,11 @@ def selection_settings(world: World, partition: str) -> dict[str, Any]:
     section = named(world.project.settings.selection, partition)
     sampler, unused = SAMPLERS[section.sampler], {"rounds", "mixing"}
     unused |= set() if "quality" in sampler.score_columns else {"quality_weight"}
+    contrast = set() if AWAY_SCORE in sampler.score_columns else {"away_from", "away_weight"}
     if sampler.method is None:
-        return section.model_dump(exclude=unused)
+        return section.model_dump(exclude=unused | contrast)
     transport = world.project.settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
-    return section.model_dump() | transport
+    return section.model_dump(exclude=contrast) | transport
 
 
 def trial_settings(world: World, partition: str) -> dict[str, Any]:

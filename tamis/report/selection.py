@@ -45,6 +45,7 @@ SENTENCES: dict[str, str] = {
 SCORES: dict[str, str] = {
     "transport_gradient": "How much the optimal transport distance between the pool and the target grows "
     "when this document gets more weight; no unit, smaller is better.",
+    "gradient_away": "The same for the examples to keep away from; larger is better.",
     "quality": "Quality from 0 (worst) to 1 (best); rises with what the judge is predicted to say.",
     "judge_margin_predicted": "Predicted log odds that the judge calls the text worth training on; larger is "
     "better.",

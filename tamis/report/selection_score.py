@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tamis.report.selection import SelectionReport, used_score_columns
-from tamis.selection.samplers import SAMPLERS, Sampler
+from tamis.selection.samplers import DEFAULT_OPTIONS, SAMPLERS, Sampler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +42,10 @@ def deciding_score(report: SelectionReport) -> DecidingScore | None:
         return None
     if not sampler.score_columns:
         return None
-    weight = float(report.settings.get("quality_weight", "1.0"))
+    options = {name: float(report.settings.get(name, value)) for name, value in DEFAULT_OPTIONS.items()}
     eligible = (
         report.decisions.filter(pl.col("rank").is_not_null())
-        .with_columns(score=sampler.score({"quality_weight": weight}).cast(pl.Float64))
+        .with_columns(score=sampler.score(options).cast(pl.Float64))
         .filter(pl.col("score").is_finite())
     )
     if eligible.is_empty():
@@ -53,8 +53,7 @@ def deciding_score(report: SelectionReport) -> DecidingScore | None:
     smaller = sampler.rule == "top_k" and sampler.direction == "lowest"
     scores = eligible["score"].to_numpy()
     cut = None if sampler.rule != "top_k" else _cut(scores, eligible["margin"], smaller)
-    combined = " + ".join(sampler.score_columns) if sampler.combine is None else ""
-    label = combined or f"transport gradient + {weight:g} x (1 - quality)"
+    label = sampler.formula.format(**options) or " + ".join(sampler.score_columns)
     return DecidingScore(
         label=label.replace("_", " "),
         scores=scores,

@@ -8,6 +8,7 @@ import polars as pl
 from tamis.selection import SAMPLERS, select
 from tamis.selection.agreement import compare_decisions
 from tamis.selection.pool import exclusions, with_scores
+from tamis.selection.samplers import AWAY_SCORE
 from tamis.store.tables import Store
 
 
@@ -18,9 +19,8 @@ def compare_samplers(
 
     The second frame holds sampler, description, selected, mean of each score over the chosen documents.
     """
-    columns = tuple(
-        dict.fromkeys(c for sampler in SAMPLERS.values() if not sampler.method for c in sampler.score_columns)
-    )
+    stored = (sampler.score_columns for sampler in SAMPLERS.values() if not sampler.method)
+    columns = tuple(dict.fromkeys(name for names in stored for name in names if name != AWAY_SCORE))
     pool = with_scores(store, columns, target)
     available = [name for name in columns if pool[name].null_count() < len(pool)]
     excluded = exclusions(store)

@@ -9,7 +9,7 @@ import polars as pl
 
 from tamis.config import SelectionSection
 from tamis.selection import SAMPLERS, Reason
-from tamis.selection.samplers import METHOD_SCORE
+from tamis.selection.samplers import AWAY_SCORE, METHOD_SCORE
 from tamis.store.tables import Store, quoted
 
 BYTES_PER_TOKEN = 4.0
@@ -26,7 +26,12 @@ _SCORE_TABLES = {
 def candidates(store: Store, section: SelectionSection) -> pl.DataFrame:
     """A row per document: doc_id, n_tokens, and the stored score columns that the sampler declares."""
     columns = SAMPLERS[section.sampler].score_columns
-    return with_scores(store, tuple(name for name in columns if name != METHOD_SCORE), section.target)
+    stored = tuple(name for name in columns if name not in (METHOD_SCORE, AWAY_SCORE))
+    pool = with_scores(store, stored, section.target)
+    if AWAY_SCORE not in columns:
+        return pool
+    away = with_scores(store, ("transport_gradient",), section.away_from)
+    return pool.join(away.select("doc_id", pl.col("transport_gradient").alias(AWAY_SCORE)), on="doc_id")
 
 
 def with_scores(store: Store, columns: tuple[str, ...], target: str | None) -> pl.DataFrame:

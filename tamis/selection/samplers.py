@@ -19,7 +19,9 @@ Direction = Literal["highest", "lowest"]
 Options = Mapping[str, float]
 
 METHOD_SCORE = "method_score"
-DEFAULT_OPTIONS: Options = MappingProxyType({"quality_weight": 1.0})
+AWAY_SCORE = "gradient_away"
+"""The transport gradient of the target that a selection is to keep away from."""
+DEFAULT_OPTIONS: Options = MappingProxyType({"quality_weight": 1.0, "away_weight": 1.0})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,7 @@ class Sampler:
     `rule`: "top_k" takes the best scores; "inverse_propensity" draws without replacement with weights
     1 / max(score, 1); "uniform" draws without looking. `direction` says which end of the score is best
     and has no meaning for the two rules that draw. `needs_target`: its scores exist for a target only.
+    `formula`: what `combine` computes, for people, options in braces.
     `method`: computes the column method_score for the selection itself (tamis/selection/methods.py).
     """
 
@@ -41,6 +44,7 @@ class Sampler:
     needs_vectors: bool = False
     method: str | None = None
     combine: Callable[[Options], pl.Expr] | None = None
+    formula: str = ""
 
     def score(self, options: Options) -> pl.Expr:
         """The score that is ranked, as an expression over `score_columns`."""
@@ -51,6 +55,11 @@ class Sampler:
 def _gradient_and_quality(options: Options) -> pl.Expr:
     # Gradient of OT((1-l) D_S + l D_U, D_R) + a E_U[1 - quality] with respect to the mass of a document.
     return pl.col("transport_gradient") + options["quality_weight"] * (1.0 - pl.col("quality"))
+
+
+def _gradient_and_contrast(options: Options) -> pl.Expr:
+    # Gradient of OT(pool, target) - w OT(pool, away) with respect to the mass of a document.
+    return pl.col("transport_gradient") - options["away_weight"] * pl.col(AWAY_SCORE)
 
 
 def _method(name: str, method: str, description: str, *columns: str) -> Sampler:
@@ -82,7 +91,19 @@ _ALL = (
         score_columns=("transport_gradient", "quality"),
         needs_target=True,
         combine=_gradient_and_quality,
+        formula="transport gradient + {quality_weight:g} x (1 - quality)",
         description="Smallest transport gradient plus quality_weight * (1 - quality): both papers at once.",
+    ),
+    Sampler(
+        name="got-d-contrast",
+        rule="top_k",
+        direction="lowest",
+        score_columns=("transport_gradient", AWAY_SCORE),
+        needs_target=True,
+        combine=_gradient_and_contrast,
+        formula="transport gradient - {away_weight:g} x gradient away",
+        description="Towards one target and away from another: transport gradient less away_weight times "
+        "that of away_from (arXiv 2405.02774, section 4.1).",
     ),
     Sampler(
         name="ask-llm",

@@ -143,6 +143,7 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _column("margin", pa.float64(), "signed distance to the cut, positive on the selected side"),
         _column("duplicate_of", pa.string(), "the document kept in its place"),
         _column("transport_gradient", pa.float64(), "score used, null when the sampler did not use it"),
+        _column("gradient_away", pa.float64(), "transport gradient of the target kept away from, or null"),
         _column("quality", pa.float64(), "score used, null when the sampler did not use it"),
         _column("judge_margin_predicted", pa.float64(), "score used, null when the sampler did not use it"),
         _column("density", pa.float64(), "score used, null when the sampler did not use it"),

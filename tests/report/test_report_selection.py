@@ -19,6 +19,7 @@ SCORES = (
     "density",
     "nearest_cost",
     "bits_per_byte",
+    "gradient_away",
 )
 
 
@@ -50,7 +51,9 @@ def _report(sampler, budget=40, excerpt="Some text.", sources=3):
     return SelectionReport(name="chosen", decisions=decisions, documents=documents, settings=settings)
 
 
-@pytest.mark.parametrize("sampler", ["got-d", "got-d-quality", "ask-llm", "knn", "perplexity"])
+@pytest.mark.parametrize(
+    "sampler", ["got-d", "got-d-quality", "got-d-contrast", "ask-llm", "knn", "perplexity"]
+)
 def test_the_cut_parts_chosen_from_missed(sampler):
     report = _report(sampler)
     score = deciding_score(report)

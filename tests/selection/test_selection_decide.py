@@ -35,6 +35,7 @@ SCORES = (
     "density",
     "nearest_cost",
     "bits_per_byte",
+    "gradient_away",
 )
 
 
@@ -61,12 +62,14 @@ def chosen(decisions):
 
 def test_the_names_of_the_samplers():
     stored = {"random", "got-d", "got-d-quality", "ask-llm", "density", "knn", "perplexity"}
+    stored |= {"got-d-contrast"}
     computed = {"got-d-rounds", "got-d-quality-rounds", "round-robin", "dsir", "tsds", "unbalanced"}
     assert set(SAMPLERS) == stored | computed
     assert {name for name, sampler in SAMPLERS.items() if sampler.method} == computed
     assert all(sampler.name == name for name, sampler in SAMPLERS.items())
     assert {name for name, sampler in SAMPLERS.items() if sampler.needs_target} == {
         "got-d",
+        "got-d-contrast",
         "got-d-quality",
         "knn",
         *computed,
@@ -77,6 +80,7 @@ def test_the_names_of_the_samplers():
     ("sampler", "key"),
     [
         ("got-d", lambda row: row["transport_gradient"]),
+        ("got-d-contrast", lambda row: row["transport_gradient"] - row["gradient_away"]),
         ("got-d-quality", lambda row: row["transport_gradient"] + (1 - row["quality"])),
         ("ask-llm", lambda row: -row["judge_margin_predicted"]),
         ("knn", lambda row: row["nearest_cost"]),
@@ -87,6 +91,13 @@ def test_the_right_end_of_the_right_score(sampler, key):
     frame = pool()
     expected = [row["doc_id"] for row in sorted(frame.iter_rows(named=True), key=key)][:10]
     assert chosen(select(frame, sampler, 10)) == expected
+
+
+def test_without_a_weight_contrast_only_goes_towards_the_target():
+    none = select(pool(), "got-d-contrast", 10, options={"away_weight": 0.0})
+    assert chosen(none) == chosen(select(pool(), "got-d", 10))
+    away = pool().sort("gradient_away", descending=True)["doc_id"].head(10).to_list()
+    assert chosen(select(pool(), "got-d-contrast", 10, options={"away_weight": 1e9})) == away
 
 
 def test_quality_weight_moves_from_one_ranking_to_the_other():

@@ -78,6 +78,8 @@ SCHEMAS = {
         "density": pa.float64(),
         "nearest_cost": pa.float64(),
         "bits_per_byte": pa.float64(),
+        "gradient_away": pa.float64(),
+        "method_score": pa.float64(),
     },
     "trials": {
         "trial": pa.string(),

@@ -30,7 +30,7 @@ from benchmarks._transport_data import cache_folder, unit_vectors, vectors
 from benchmarks._transport_large import build_table, gpu, table, work_table
 from benchmarks._transport_solvers import SOLVERS, PeakMemory, fastest_batch, overlap, scores_of
 
-INSTALLS = {"geomloss": "pip install geomloss pykeops", "ott": "pip install ott-jax"}
+INSTALLS = {"geomloss": "pip install geomloss", "ott": "pip install ott-jax"}
 NEEDS = {"geomloss": "geomloss", "ott-jax": "ott"}
 
 

@@ -25,6 +25,7 @@ from tamis.lineage.world import World, look
 from tamis.project import Project, open_project
 from tamis.store.home import Home, writing
 from tamis.store.tables import Store
+from tamis.waiting_threads import spin_briefly
 
 LOCK_PATIENCE_SECONDS = 900.0
 
@@ -88,6 +89,7 @@ class Platform(dg.ConfigurableResource):
 
 def quiet_environment(project: Project) -> None:
     """Environment of every process of the platform: no telemetry, no hub unless a model comes from it."""
+    spin_briefly()
     os.environ.setdefault("DAGSTER_HOME", str(project.home.dagster))
     os.environ.setdefault("HF_HUB_OFFLINE", "0" if project.names_hub_models else "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

@@ -6,6 +6,7 @@ Logs and progress go to stderr; what a command answers goes to stdout, with `--j
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from tamis.errors import PermanentError, TamisError
 from tamis.progress import Heartbeat, say
+from tamis.waiting_threads import spin_briefly
 
 EVERYTHING = {"only": None, "on_request": False, "certified": False}
 Verb = Callable[[argparse.Namespace], int]
@@ -38,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def console() -> None:
-    """Entry point of the installed command."""
+    """Entry point of the installed command; a request to terminate is taken as Ctrl-C."""
+    spin_briefly()
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     sys.exit(main())
 
 
@@ -122,10 +126,12 @@ def _materialize(parsed: argparse.Namespace) -> int:
     status = read_status(project)
     for name, error in outcome.failed.items():
         say(f"failed: {name}: {error}")
-    for line in status.problems():
+    unmet = status.waiting(only)
+    for line in (*status.problems(), *unmet):
         say(line)
-    say(outcome.sentence(bool(status.problems())))
-    return int(bool(outcome.failed or status.problems()))
+    wrong = bool(status.problems() or unmet)
+    say(outcome.sentence(wrong))
+    return int(bool(outcome.failed) or wrong)
 
 
 def _plan(parsed: argparse.Namespace) -> int:
@@ -188,10 +194,18 @@ def _audit(parsed: argparse.Namespace) -> int:
 
 def _compare(parsed: argparse.Namespace) -> int:
     code = _materialize(argparse.Namespace(**EVERYTHING | {"only": ["sampler_comparison"]}))
+    from tamis.errors import NotMadeError
     from tamis.project import open_project
     from tamis.report.summary import comparison_lines
 
-    print("\n".join(comparison_lines(open_project())))
+    project = open_project()
+    if not project.settings.selection or not project.settings.target:
+        raise PermanentError(
+            f"{project.file} has nothing to compare: it needs a [[selection]] and a [[target]]"
+        )
+    if not project.home.store.count("sampler_comparison"):
+        raise NotMadeError("sampler_comparison")
+    print("\n".join(comparison_lines(project)))
     return code
 
 
@@ -216,12 +230,27 @@ def _ui(parsed: argparse.Namespace) -> int:
 
     project = open_project()
     checkout = _checkout()
+    _must_be_free(parsed.port)
     _platform("instance").open_instance(project).dispose()
     os.environ["TAMIS_PROJECT"] = str(project.file)
     os.chdir(checkout)
     say(f"http://127.0.0.1:{parsed.port} shows {project.file}; stop it with Ctrl-C")
     command = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1"]
     os.execv(sys.executable, [*command, "-p", str(parsed.port)])
+
+
+def _must_be_free(port: int) -> None:
+    import socket
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise PermanentError(
+                f"port {port} is taken ({error.strerror}), perhaps by another `tamis ui`; "
+                f"stop that, or take another one: tamis ui --port {port + 1}"
+            ) from error
 
 
 def _checkout() -> Path:

@@ -6,6 +6,7 @@ One file, no inheritance, no environment overrides except `TAMIS_HOME` (where re
 
 import os
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -194,8 +195,16 @@ def load_settings(path: Path) -> Settings:
     except OSError as error:
         raise UnreadableProjectError(path, error.strerror or str(error)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UnreadableProjectError(path, f"not TOML in UTF-8: {error}") from error
+        raise UnreadableProjectError(path, f"not TOML in UTF-8: {error}{_toml_hint(str(error))}") from error
     return parse_settings(values, str(path))
+
+
+def _toml_hint(problem: str) -> str:
+    if "Cannot overwrite" in problem or "Cannot declare" in problem:
+        return "; a table that may stand there several times has double brackets each time: [[selection]]"
+    if "end of document after a statement" in problem or "Invalid value" in problem:
+        return '; texts and shares stand in quotes: budget = "10%"'
+    return ""
 
 
 def parse_settings(values: dict[str, Any], file: str = PROJECT_FILE) -> Settings:
@@ -203,8 +212,17 @@ def parse_settings(values: dict[str, Any], file: str = PROJECT_FILE) -> Settings
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = _most_telling(error.errors())
         raise ConfigurationError(file, _key_path(first), _found(first), _expected(first)) from error
+
+
+def _most_telling(problems: Sequence[Any]) -> Any:
+    """The first problem; an unknown key beside a missing one is likely its misspelling."""
+    first = problems[0]
+    if first["type"] != "missing":
+        return first
+    unknown = [found for found in problems if found["type"] == "extra_forbidden"]
+    return next((found for found in unknown if found["loc"][:-1] == first["loc"][:-1]), first)
 
 
 def _key_path(problem: Any) -> str:

@@ -32,24 +32,26 @@ class Progress:
         self.label, self.total, self.unit = label, total, unit
         self.done = 0
         self._sink = sink or say
-        self._started = time.monotonic()
+        self._started = self._advanced = time.monotonic()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._tick, daemon=True)
 
     def advance(self, rows: int) -> None:
         """Count `rows` more as done."""
         self.done += rows
+        self._advanced = time.monotonic()
 
     def line(self) -> str:
-        """One line of the present state."""
-        seconds = time.monotonic() - self._started
-        rate = self.done / seconds if seconds > 0 else 0.0
+        """One line of the present state; the rate is of the last advance, so waiting does not lower it."""
+        now = time.monotonic()
         if not self.done:
-            return f"{self.label}: working, {seconds:.0f} s"
+            return f"{self.label}: working, {now - self._started:.0f} s"
+        rate = self.done / max(self._advanced - self._started, 1e-3)
+        pace = f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
         if self.total is None:
-            return f"{self.label}: {self.done:,} {self.unit}, {rate:,.0f}/s"
-        left = max(self.total - self.done, 0) / rate if rate else 0.0
-        return f"{self.label}: {self.done:,}/{self.total:,} {self.unit}, {rate:,.0f}/s, {left:.0f} s left"
+            return f"{self.label}: {self.done:,} {self.unit}, {pace}"
+        left = max((self.total - self.done) / rate - (now - self._advanced), 0.0)
+        return f"{self.label}: {self.done:,}/{self.total:,} {self.unit}, {pace}, {left:.0f} s left"
 
     def _tick(self) -> None:
         while not self._closed.wait(INTERVAL_SECONDS):

@@ -72,6 +72,7 @@ class CorpusSection(Section):
     packages: tuple[str, ...] = ()
     text_column: str = "text"
     include: tuple[str, ...] = ("**/*",)
+    exclude: tuple[str, ...] = ()
     licence: str | None = None
     language: str | None = None
     minimum_characters: int = Field(1, ge=1)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tamis.corpus.records import WHOLE_SHARD
 from tamis.errors import UnknownNameError
 from tamis.lineage.damage import find_damage
 from tamis.lineage.heads import Heads, read_heads
@@ -34,7 +35,7 @@ class Status:
     def problems(self) -> list[str]:
         """What keeps `tamis materialize` from exiting with 0, a line each."""
         lines = [
-            f"quarantine: {row['shard']} row {row['row']}: {row['reason']}: {row['detail']}"
+            f"quarantine: {row['shard']} {_place(row['row'])}: {row['reason']}: {row['detail']}"
             for row in self.quarantine[:SHOWN]
         ]
         if len(self.quarantine) > SHOWN:
@@ -43,6 +44,16 @@ class Status:
         lines += [f"check failed: {name}" for name in self.failed_checks]
         stuck = [(label(due.asset, due.partition), due.waits_for) for due in self.stuck()]
         return lines + [f"not made: {name} waits for {reason}" for name, reason in stuck[:SHOWN]]
+
+    def waiting(self, asked: frozenset[str] | None) -> list[str]:
+        """What was asked for by name but waits for what was not, a line each."""
+        left = [due for due in self.due if asked and due.asset in asked and due.waits_for]
+        left = [due for due in left if due not in self.stuck()]
+        return [
+            f"not made: {label(due.asset, due.partition)} waits for {due.waits_for}; "
+            "`tamis materialize` makes what comes before, too"
+            for due in left[:SHOWN]
+        ]
 
     def stuck(self) -> list[Due]:
         """Values that wait for something that nothing is going to make."""
@@ -82,9 +93,13 @@ class Status:
         )
 
 
+def _place(row: int) -> str:
+    return "as a whole" if row == WHOLE_SHARD else f"row {row}"
+
+
 def read_status(project: Project) -> Status:
-    """Look at the project; raises `ListingError` when a corpus cannot be listed."""
-    store, world = project.home.store, look(project)
+    """Look at the project, once files just written have come to rest; raises `ListingError`."""
+    store, world = project.home.store, look(project, project.settings.automation.settle_seconds)
     heads = read_heads(store)
     due = full_plan(world, heads, settle=False)
     return Status(
@@ -120,7 +135,7 @@ def _selections(store: Store, world: World, heads: Heads, due: list[Due]) -> lis
 
 def read_plan(project: Project) -> list[dict[str, Any]]:
     """What `tamis materialize` would do, in order."""
-    world = look(project)
+    world = look(project, project.settings.automation.settle_seconds)
     return [due.__dict__ for due in full_plan(world, read_heads(project.home.store))]
 
 

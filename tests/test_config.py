@@ -88,6 +88,12 @@ WRONG = {
     "negative budget": (CORPUS + selection(budget=-5), ["selection[0].budget = -5", "documents"]),
     "broken budget": (CORPUS + selection(budget=1.5), ["selection[0].budget = 1.5", "documents"]),
     "more than everything": (CORPUS + selection(budget="120%"), ["selection[0].budget = '120%'", "share"]),
+    "misspelt needed key": (
+        CORPUS + selection().replace("budget", "buget"),
+        ["selection[0].buget = 10", "known keys", "budget"],
+    ),
+    "single brackets after double": (CORPUS + selection() + "[selection]\n", ["line", "double brackets"]),
+    "a share without quotes": (CORPUS + selection(budget=10).replace("10", "10%"), ["quotes", '"10%"']),
     "contrast to nothing": (
         CORPUS + TARGET + selection(sampler="got-d-contrast", target="law"),
         ["best: away_from is missing", "a second [[target]]"],

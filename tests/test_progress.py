@@ -53,6 +53,15 @@ def test_line_before_the_first_row_and_without_a_total():
     assert re.fullmatch(r"reading: 2,500 rows, [\d,]+/s", endless.line())
 
 
+def test_time_left_falls_while_a_batch_takes_long():
+    progress = Progress("asking", total=10)
+    progress._started -= 10
+    progress.advance(2)
+    progress._advanced -= 5
+    now, left = re.fullmatch(r"asking: 2/10 rows, (0\.\d)/s, (\d+) s left", progress.line()).groups()
+    assert (now, left) == ("0.4", "15")
+
+
 def test_more_than_announced_leaves_no_negative_time():
     progress = Progress("reading", total=5)
     time.sleep(0.01)

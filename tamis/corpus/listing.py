@@ -51,8 +51,12 @@ def _files(corpus: CorpusSection, path: Path) -> Iterator[Shard]:
         yield _file_shard(corpus.name, path.name, path)
         return
     for relative in _walk(corpus.name, path, "", ()):
-        if any(_pattern(glob).fullmatch(relative) for glob in corpus.include):
+        if _matches(corpus.include, relative) and not _matches(corpus.exclude, relative):
             yield _file_shard(corpus.name, relative, path / relative)
+
+
+def _matches(globs: tuple[str, ...], relative: str) -> bool:
+    return any(_pattern(glob).fullmatch(relative) for glob in globs)
 
 
 def _file_shard(corpus: str, relative: str, path: Path) -> Shard:

@@ -161,7 +161,10 @@ def _judge_place(
         node.details.append("it is no longer part of the project")
     elif input_key(stage, node.partition, world, heads) != head.input_key:
         node.current = False
-        node.details.append("code, settings or inputs have changed since")
+        source = node.asset == "raw_shards"
+        node.details.append(
+            "its file has changed since" if source else "code, settings or inputs have changed since"
+        )
 
 
 def _judge_content(home: Home, manifest: Manifest, node: Node, head: Head | None) -> None:

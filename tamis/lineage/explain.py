@@ -25,7 +25,9 @@ class UnknownDocumentError(PermanentError):
     def __init__(self, doc_id: str, matches: int) -> None:
         self.doc_id, self.matches = doc_id, matches
         found = f"{matches} documents begin with it" if matches else "the store holds no such document"
-        super().__init__(f"{doc_id!r} is not a document id: {found}; ids are 32 hexadecimal digits")
+        super().__init__(
+            f"{doc_id!r} is not a document id: {found}; 32 hexadecimal digits, or the first few, are one"
+        )
 
 
 def resolve_document(store: Store, doc_id: str) -> str:

@@ -43,8 +43,18 @@ SQL_FOLDER = Path(tamis.__file__).resolve().parent.parent / "dbt_like_sql"
 
 @cache
 def stages() -> dict[str, Stage]:
-    """Every stage by name, inputs before what reads them."""
-    made = (*_corpus(), *_targets(), *_training_base(), *_scores(), *_selections(), *_trials(), *_marts())
+    """Every stage by name, inputs before what reads them, and first what may fail for want of examples."""
+    examples, *targets = _targets()
+    made = (
+        examples,
+        *_corpus(),
+        *targets,
+        *_training_base(),
+        *_scores(),
+        *_selections(),
+        *_trials(),
+        *_marts(),
+    )
     return {stage.name: stage for stage in (*made, _audit())}
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from tamis.progress import Advance, ignore
 from tamis.quality import AskLLM, Grader, grader_features, surface_features
+from tamis.quality.grader import TooFewJudgedError
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of
 
@@ -50,7 +51,10 @@ def read_features(
     store: Store, embeddings: str, doc_ids: Sequence[str]
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Ids in order, grader features [n, k], and lengths in characters [n] of documents."""
-    vectors = pa.concat_tables(store.by_ids(embeddings, doc_ids, ["doc_id", "vector"])).sort_by("doc_id")
+    blocks = list(store.by_ids(embeddings, doc_ids, ["doc_id", "vector"]))
+    if not blocks:
+        raise TooFewJudgedError(0, 0)
+    vectors = pa.concat_tables(blocks).sort_by("doc_id")
     ids = vectors["doc_id"].to_pylist()
     texts = texts_of(store, ids)
     ordered = [texts[doc_id] for doc_id in ids]

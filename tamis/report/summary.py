@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -86,7 +87,7 @@ def _warm_up_lines(store: Store) -> list[str]:
     return [
         f"Warm-up of {row['model']} on {row['data']}: held-out target loss "
         f"{row['zero_shot_bits_per_byte']:.3f} -> {row['held_out_bits_per_byte']:.3f} bits per byte "
-        f"({row['size']} documents)"
+        f"({row['size']:,} documents, {row['tokens']:,} tokens)"
         for row in trials.iter_rows(named=True)
     ]
 
@@ -99,11 +100,23 @@ def _model_lines(project: Project) -> list[str]:
     choice = read_choice(project, head)
     lines = [
         f"Model: {choice['model']}, predicted {choice['predicted_loss']:.3f} bits per byte at "
-        f"{choice['predict_at']} target documents; finding it cost {100 * choice['cost_share']:.0f} % of "
-        "training every model at that size."
+        f"{choice['predict_at']} target documents{_doubt(choice)}; finding it cost "
+        f"{100 * choice['cost_share']:.0f} % of training every model at that size."
     ]
     pages = sorted((project.home.reports).glob("*.html"))
-    return [*lines, "Reports: " + ", ".join(str(page) for page in pages)]
+    return [*lines, f"Reports in {project.home.reports}: " + ", ".join(page.name for page in pages)]
+
+
+def _doubt(choice: Mapping[str, Any]) -> str:
+    """The interval of the chosen model, and who else could be best."""
+    chosen = choice["predictions"][choice["model"]]
+    rivals = [
+        name
+        for name, found in choice["predictions"].items()
+        if name != choice["model"] and found["low"] < chosen["high"]
+    ]
+    unsettled = f"; {' and '.join(rivals)} could be as good" if rivals else ""
+    return f" (90 %: {chosen['low']:.2f} to {chosen['high']:.2f}{unsettled})"
 
 
 def read_choice(project: Project, head: Head) -> dict[str, Any]:

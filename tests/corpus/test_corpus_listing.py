@@ -52,6 +52,13 @@ def test_include_patterns(root, include, expected):
     assert sorted(names(root, include=include)) == expected
 
 
+def test_excluded_files_are_not_listed_even_if_included(root):
+    everything = names(root)
+    left = names(root, include=("**/*",), exclude=("sub/**", "?.txt"))
+    assert left == [name for name in everything if not name.startswith("sub/") and name != "b.txt"]
+    assert len(left) < len(everything)
+
+
 def test_missing_folder_raises(tmp_path):
     with pytest.raises(ListingError, match="No such file") as caught:
         list_shards(corpus(), tmp_path)

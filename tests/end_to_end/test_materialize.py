@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 
@@ -290,21 +291,33 @@ def test_each_verb_says_what_it_cannot_do(project, tmp_path):
     assert b"Traceback" not in done.stderr
 
 
-def test_ctrl_c_ends_the_command_and_the_next_one_goes_on(small_project):
-    running = subprocess.Popen(
-        small_project.command("materialize"),
-        cwd=small_project.root,
-        env=small_project.environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert running.stderr is not None
-    for line in running.stderr:
-        if line.startswith("documents: materializing"):
-            running.send_signal(signal.SIGINT)
-            break
-    said = running.stderr.read()
-    assert running.wait(timeout=120) == 130, said
-    assert "run the same command again" in said
+def test_what_cannot_be_done_yet_is_said(small_project):
+    assert "has not been made yet" in small_project.tamis("compare", code=2).stderr
+    alone = small_project.tamis("materialize", "--only", "sampler_comparison", code=1)
+    assert "not made: sampler_comparison waits for documents[" in alone.stderr
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert f"port {port} is taken" in small_project.tamis("ui", "--port", port, code=2).stderr
+
+
+def test_ctrl_c_and_termination_end_the_command_and_the_next_one_goes_on(small_project):
+    for ended_by in (signal.SIGINT, signal.SIGTERM):
+        running = subprocess.Popen(
+            small_project.command("materialize"),
+            cwd=small_project.root,
+            env=small_project.environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert running.stderr is not None
+        for line in running.stderr:
+            if "materializing" in line:
+                running.send_signal(ended_by)
+                break
+        said = running.stderr.read()
+        assert running.wait(timeout=120) == 130, said
+        assert "run the same command again" in said
     small_project.tamis("materialize")
     assert small_project.json("plan") == []

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from types import TracebackType
 
 Advance = Callable[[int], None]
-INTERVAL_SECONDS = 1.5
-HEARTBEAT_SECONDS = 1.8  # longer, so that it speaks only where no progress does
+INTERVAL_SECONDS = 1.4
+HEARTBEAT_SECONDS = 1.6  # longer, so that it speaks only where no progress does
 
 
 def ignore(rows: int) -> None:
@@ -95,7 +95,7 @@ class Heartbeat:
 
     def _tick(self) -> None:
         while not self._closed.wait(HEARTBEAT_SECONDS / 20):
-            if time.monotonic() - max(_LAST.spoken, self._started) > HEARTBEAT_SECONDS:
+            if time.monotonic() - _LAST.spoken > HEARTBEAT_SECONDS:
                 say(f"{self.label}: working, {time.monotonic() - self._started:.0f} s")
 
     def __enter__(self) -> "Heartbeat":

@@ -100,6 +100,9 @@ def test_a_new_file_is_registered_before_anything_is_requested(ticks):
         ticks.arrive()
         == "shards: 1 added, 0 removed; targets: 1 added, 0 removed; selections: 1 added, 0 removed"
     )
+    (examples,), _ = ticks.tick()
+    assert names(examples) == ["target_examples"]
+    ticks.make(examples)
     requests, _ = ticks.tick()
     assert names(requests[0])[0] == "raw_shards"
     assert requests[0].partition_key == "web__a.jsonl"
@@ -108,6 +111,7 @@ def test_a_new_file_is_registered_before_anything_is_requested(ticks):
 
 def test_nothing_is_requested_while_a_run_is_active_and_what_landed_meanwhile_afterwards(ticks):
     ticks.arrive()
+    ticks.make(ticks.tick()[0][0])
     (first,), _ = ticks.tick()
     active = ticks.run(first, dg.DagsterRunStatus.STARTED)
     ticks.write("documents/a.jsonl", "two")  # lands after the request, while the run is in flight

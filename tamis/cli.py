@@ -123,7 +123,8 @@ def _materialize(parsed: argparse.Namespace) -> int:
         driver = _platform("driver")
     wanted = driver.Wanted(only=only, on_request=parsed.on_request, certified=parsed.certified)
     outcome = driver.materialize_project(project, say, wanted)
-    status = read_status(project)
+    with Heartbeat("looking at what was made"):
+        status = read_status(project)
     for name, error in outcome.failed.items():
         say(f"failed: {name}: {error}")
     unmet = status.waiting(only)

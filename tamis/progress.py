@@ -11,8 +11,8 @@ from collections.abc import Callable
 from types import TracebackType
 
 Advance = Callable[[int], None]
-INTERVAL_SECONDS = 1.4
-HEARTBEAT_SECONDS = 1.6  # longer, so that it speaks only where no progress does
+INTERVAL_SECONDS = 1.3
+HEARTBEAT_SECONDS = 1.5  # longer, so that it speaks only where no progress does
 
 
 def ignore(rows: int) -> None:

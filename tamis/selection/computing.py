@@ -47,7 +47,8 @@ def method_scores(
 
     Documents without a vector, and those without a quality where it counts, get none.
     """
-    method, target = find_sampler(section.sampler).method, str(section.target)
+    sampler, target = find_sampler(section.sampler), str(section.target)
+    method = sampler.method
     pool = eligible.drop_nulls().sort("doc_id")
     if not len(pool):
         return pl.DataFrame(schema={"doc_id": pl.String, "method_score": pl.Float64})
@@ -56,7 +57,8 @@ def method_scores(
         sides = _target_texts(store, target), _texts(store, pool["doc_id"].to_list())
     else:
         pool, vectors_nd = _vectors(store, pool_table, pool)
-        sides = target_vectors(store, target_table, target), Blocks(vectors_nd)
+        examples = target_vectors(store, target_table, target) if sampler.needs_target else None
+        sides = examples, Blocks(vectors_nd)
     problem = MethodProblem(
         target=sides[0],
         candidates=sides[1],

@@ -1,4 +1,4 @@
-"""Samplers that compute their score for one selection: rounds of GOT-D and the rivals of tamis.transport.
+"""Samplers that compute their score for one selection: rounds of GOT-D, its rivals, SemDeDup and prototypes.
 
 They look at the whole eligible pool and at the budget, so their score belongs to a selection and is no asset
 of its own. 5,000 documents take seconds; the modules of tamis/transport/rivals say what larger pools cost.
@@ -74,7 +74,35 @@ def _rounds(problem: MethodProblem) -> Floats:
     return found.rank
 
 
+def _semantic_redundancy(problem: MethodProblem) -> Floats:
+    from tamis.coverage import semantic_redundancy
+
+    found = semantic_redundancy(
+        problem.ids, _matrix(problem.candidates), seed=problem.seed, advance=problem.advance
+    )
+    return _in_order(problem.ids, found["doc_id"].to_list(), found["cosine"].to_numpy())
+
+
+def _prototypes(problem: MethodProblem) -> Floats:
+    from tamis.coverage import fit_prototypes
+
+    vectors_nd = _matrix(problem.candidates)
+    fitted = fit_prototypes(problem.ids, vectors_nd, seed=problem.seed)
+    return -fitted.distance(vectors_nd, problem.advance).astype(np.float64)
+
+
+def _matrix(blocks: Any) -> npt.NDArray[np.float32]:
+    return np.concatenate(list(blocks))
+
+
+def _in_order(ids: Sequence[str], found: Sequence[str], values: npt.NDArray[Any]) -> Floats:
+    places = {doc_id: place for place, doc_id in enumerate(found)}
+    return np.array([values[places[doc_id]] for doc_id in ids], dtype=np.float64)
+
+
 METHODS: dict[str, Method] = {
+    "semdedup": _semantic_redundancy,
+    "prototypes": _prototypes,
     "rounds": _rounds,
     "round-robin": _rival("round-robin"),
     "dsir": _rival("dsir"),

@@ -62,14 +62,14 @@ def _gradient_and_contrast(options: Options) -> pl.Expr:
     return pl.col("transport_gradient") - options["away_weight"] * pl.col(AWAY_SCORE)
 
 
-def _method(name: str, method: str, description: str, *columns: str) -> Sampler:
+def _method(name: str, method: str, description: str, *columns: str, needs_target: bool = True) -> Sampler:
     return Sampler(
         name=name,
         description=description,
         rule="top_k",
         direction="lowest",
         score_columns=(METHOD_SCORE, *columns),
-        needs_target=True,
+        needs_target=needs_target,
         method=method,
     )
 
@@ -140,6 +140,18 @@ _ALL = (
         "rounds",
         "Several rounds on the joint objective: transport distance plus quality_weight * (1 - quality).",
         "quality",
+    ),
+    _method(
+        "semdedup",
+        "semdedup",
+        "Least similar to what is kept of its cluster (SemDeDup, arXiv 2303.09540).",
+        needs_target=False,
+    ),
+    _method(
+        "prototypes",
+        "prototypes",
+        "Farthest from the centre of its cluster (SSL prototypes, arXiv 2206.14486).",
+        needs_target=False,
     ),
     _method("round-robin", "round-robin", "Target examples take turns, each its nearest document left."),
     _method("dsir", "dsir", "Draw by importance weights of hashed n-grams (arXiv 2302.03169)."),

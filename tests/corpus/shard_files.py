@@ -68,4 +68,4 @@ WRITERS = {
     ".tsv": lambda rows: as_csv(rows, "\t"),
     ".parquet": as_parquet,
 }
-PACK = {"": lambda data: data, ".gz": gzip.compress, ".zst": zstandard.compress}
+PACK = {"": lambda data: data, ".gz": lambda data: gzip.compress(data, mtime=0), ".zst": zstandard.compress}

@@ -12,7 +12,7 @@ from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, vector_column
 
 WIDTH, TOPICS, EACH = 16, 4, 50
-COMPUTED = sorted(name for name, sampler in SAMPLERS.items() if sampler.method)
+COMPUTED = sorted(name for name, sampler in SAMPLERS.items() if sampler.method and sampler.needs_target)
 WORDS = ["butter oven dough spice", "mast anchor harbour tide", "matrix group lemma norm", "goal pitch match"]
 
 
@@ -47,7 +47,7 @@ def table(store: Store, name: str, columns: dict) -> None:
 
 
 def scores(store: Store, sampler: str, pool: pl.DataFrame, **keys) -> pl.DataFrame:
-    section = SelectionSection(name="s", sampler=sampler, budget=20, target="goal", **keys)
+    section = SelectionSection(name="s", sampler=sampler, budget=20, **{"target": "goal"} | keys)
     places = {"pool_table": "embeddings_static", "target_table": "target_embeddings_static"}
     return method_scores(store, section, TransportSection(), pool, seed=0, **places)
 
@@ -66,6 +66,24 @@ def test_every_method_finds_the_topic_of_the_target(store, sampler):
     chosen = decided.filter(pl.col("verdict") == "selected")["doc_id"]
     assert sum(doc_id.startswith("2") for doc_id in chosen) >= 16
     assert scores(store, sampler, pool.sample(fraction=1, shuffle=True, seed=3)).equals(found)
+
+
+@pytest.mark.parametrize("sampler", ["semdedup", "prototypes"])
+def test_without_a_target_what_is_like_the_rest_comes_last(store, sampler):
+    pool = pool_of(store)
+    found = scores(store, sampler, pool, target=None).sort("doc_id")
+    rows = store.read("embeddings_static", ["doc_id", "vector"]).sort("doc_id")
+    units = np.array(rows["vector"].to_list(), dtype=np.float32)
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    order = found["method_score"].arg_sort().to_numpy()
+    if sampler == "prototypes":
+        alike = units @ units.mean(0)  # 200 documents have one centre
+        assert np.corrcoef(alike, found["method_score"])[0, 1] > 0.99
+    else:
+        cosines = units @ units.T - 2 * np.eye(len(units))
+        first, last = order[:20], order[-20:]
+        assert cosines[np.ix_(first, first)].max() < cosines[last].max(1).min()
+    assert scores(store, sampler, pool.sample(fraction=1, shuffle=True, seed=3), target=None).equals(found)
 
 
 @pytest.mark.filterwarnings("ignore::tamis.transport.FewTargetPoints")

@@ -11,9 +11,12 @@ from resources.work import Made, Rows
 from tamis.corpus.intake import shard_documents
 from tamis.embedding.storing import table_name
 from tamis.quality import Grader
+from tamis.quality.judge_check import JudgeCheck
 from tamis.quality.judging import (
     grader_of_sample,
     grader_report,
+    mark_in_words,
+    mark_of_judge,
     median_answer_mass,
     open_judge,
     sample_of_pool,
@@ -28,6 +31,11 @@ BEATS_LENGTH = (
     False,
 )
 DECISIVE = ("decisive", "The judge's answers hold at least half of the probability.", False)
+TELLS_NOISE = (
+    "tells_noise",
+    "The judge tells documents from noise made of them, beyond what their length tells.",
+    False,
+)
 GRADER_FILE = "grader.npz"
 
 
@@ -40,7 +48,7 @@ def judge_sample(context: dg.AssetExecutionContext, platform: Platform) -> Itera
         yield from work.record(Made(rows=[Rows(table="judge_sample")], row_count=len(sample)))
 
 
-@dg.asset(**described("judge_scores", ["lancedb", "transformers"], [DECISIVE]))
+@dg.asset(**described("judge_scores", ["lancedb", "transformers"], [DECISIVE, TELLS_NOISE]))
 def judge_scores(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """Ask-LLM: log-probabilities of yes and no to the question whether a document is worth training on."""
     with platform.work(context) as work:
@@ -50,6 +58,8 @@ def judge_scores(context: dg.AssetExecutionContext, platform: Platform) -> Itera
         missing = unjudged(work.store, doc_ids, judge.fingerprint)
         with work.progress("asking the judge", len(missing)) as progress:
             judge_documents(work.store, judge, missing, progress.advance)
+        with work.progress("asking the judge about noise") as progress:
+            mark = mark_of_judge(work.store, judge, doc_ids, work.project.seed, progress.advance)
         mass = median_answer_mass(work.store, doc_ids)
         check = dg.AssetCheckResult(
             asset_key="judge_scores",
@@ -63,10 +73,20 @@ def judge_scores(context: dg.AssetExecutionContext, platform: Platform) -> Itera
             Made(
                 rows=[Rows(table="scores_judge", doc_ids=doc_ids)],
                 row_count=len(doc_ids),
-                metadata=facts,
-                checks=[check],
+                metadata=facts | mark_in_words(mark),
+                checks=[check, _tells_noise(mark)],
             )
         )
+
+
+def _tells_noise(mark: JudgeCheck | None) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key="judge_scores",
+        check_name="tells_noise",
+        passed=mark is not None and mark.beats_length,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata=mark_in_words(mark),
+    )
 
 
 @dg.asset(**described("perplexity_scores", ["lancedb", "torch"]))

@@ -20,7 +20,10 @@ LEAST_ANSWER_MASS = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeCheck:
-    """AUC of the judge on planted noise, by kind and against length alone (longer or shorter)."""
+    """AUC of the judge on planted noise, by kind and against length alone (longer or shorter).
+
+    `beats_length`: even the lower end of the interval lies above that of length.
+    """
 
     judge: AreaUnderCurve
     by_kind: dict[str, float]
@@ -31,14 +34,25 @@ class JudgeCheck:
 
 
 def check_judge(
-    judge: AskLLM, texts: Sequence[str], *, seed: int = 0, advance: Advance = ignore
+    judge: AskLLM,
+    texts: Sequence[str],
+    *,
+    answers: pl.DataFrame | None = None,
+    seed: int = 0,
+    advance: Advance = ignore,
 ) -> JudgeCheck:
     """Score texts [n] and one piece of noise made of each, 2n questions in all.
 
+    `answers`: margin and answer_mass [n] of the texts where the judge has given them already: n questions.
     Raises `ValueError` when the judge gives no score to either side.
     """
     noise = planted_noise(texts, seed)
-    asked = judge.score([*texts, *noise["text"].to_list()], advance)
+    if answers is None:
+        asked = judge.score([*texts, *noise["text"].to_list()], advance)
+    else:
+        about_noise = judge.score(noise["text"].to_list(), advance)
+        both = [frame.select("margin", "answer_mass") for frame in (answers, about_noise)]
+        asked = pl.concat(both, how="vertical_relaxed")
     margins = asked["margin"].cast(pl.Float64).fill_null(np.nan).to_numpy()
     clean, noisy = margins[: len(texts)], margins[len(texts) :]
     kinds = noise["kind"].to_numpy()
@@ -54,6 +68,6 @@ def check_judge(
         by_kind={str(kind): auc(clean, noisy[kinds == kind], resamples=1).value for kind in np.unique(kinds)},
         length_only=length_only,
         median_answer_mass=median_mass,
-        beats_length=whole.value > length_only,
+        beats_length=whole.low > length_only,
         answers=median_mass >= LEAST_ANSWER_MASS,
     )

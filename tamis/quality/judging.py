@@ -5,13 +5,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tamis.progress import Advance, ignore
 from tamis.project import Project
 from tamis.quality.ask_llm import AskLLM
 from tamis.quality.endpoint import Endpoint
 from tamis.quality.grader import Grader, fit_grader
-from tamis.quality.sample import choose_sample, split_sample
-from tamis.quality.storing import read_features, vector_dimension
+from tamis.quality.judge_check import JudgeCheck, check_judge
+from tamis.quality.sample import choose_sample, hash_order, split_sample
+from tamis.quality.storing import read_features, texts_of, vector_dimension
 from tamis.store.tables import Store
+
+CHECKED = 48  # documents that noise is made of, eight of each kind: 14 s of the embedded judge
 
 
 def configured_judge(project: Project) -> str | Endpoint:
@@ -50,6 +54,21 @@ def median_answer_mass(store: Store, doc_ids: list[str]) -> float:
     return float(np.nanmedian(mass_n)) if np.isfinite(mass_n).any() else 0.0
 
 
+def mark_of_judge(
+    store: Store, judge: AskLLM, doc_ids: list[str], seed: int, advance: Advance = ignore
+) -> JudgeCheck | None:
+    """How well the judge tells documents of its sample from noise made of them; None without an answer."""
+    asked = [doc_ids[place] for place in hash_order(doc_ids, seed)[:CHECKED]]
+    texts = texts_of(store, asked)
+    blocks = store.by_ids("scores_judge", asked, ["doc_id", "margin", "answer_mass"])
+    answers = pl.concat([pl.DataFrame(pl.from_arrow(block)) for block in blocks]).sort("doc_id")
+    answers = answers.filter(pl.col("margin").is_finite())
+    if not len(answers):
+        return None
+    clean = [texts[doc_id] for doc_id in answers["doc_id"]]
+    return check_judge(judge, clean, answers=answers, seed=seed, advance=advance)
+
+
 def grader_of_sample(store: Store, embeddings: str, seed: int) -> tuple[Grader, int]:
     """The grader fitted to the judge's answers about the sample, and how many documents that were."""
     sample = store.read("judge_sample")
@@ -82,3 +101,18 @@ def _column(store: Store, ids: list[str], column: str) -> dict[str, float | None
     for block in store.by_ids("scores_judge", ids, ["doc_id", column]):
         values.update(zip(block["doc_id"].to_pylist(), block[column].to_pylist(), strict=True))
     return values
+
+
+def mark_in_words(mark: JudgeCheck | None) -> dict[str, Any]:
+    """The judge's mark as metadata: AUC with its interval, by kind, that of length, and on what."""
+    if mark is None:
+        return {"auc_on": "nothing: the judge has given no score"}
+    return {
+        "auc": mark.judge.value,
+        "auc_low": mark.judge.low,
+        "auc_high": mark.judge.high,
+        "auc_of_length_alone": mark.length_only,
+        **{f"auc_{kind}": value for kind, value in mark.by_kind.items()},
+        "auc_on": f"{mark.judge.n_clean} documents of the sample against {mark.judge.n_noisy} pieces "
+        "of noise made of them: shuffled words, repeated n-grams, menus, keyboard mash, fragments, numbers",
+    }

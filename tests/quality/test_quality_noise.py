@@ -58,5 +58,7 @@ def test_a_random_judge_does_not_pass_for_a_good_one(tmp_path, word_tokenizer, s
     assert check.judge.n_clean == check.judge.n_noisy == 18
     assert set(check.by_kind) == set(planted_noise(TEXTS)["kind"])
     assert 0.5 <= check.length_only <= 1
-    assert check.beats_length == (check.judge.value > check.length_only)
+    assert check.beats_length == (check.judge.low > check.length_only)
+    judge = AskLLM(str(tmp_path), max_tokens=64)
+    assert check_judge(judge, TEXTS, answers=judge.score(TEXTS), seed=0) == check
     assert not check.answers  # yes and no are four of nineteen tokens to it

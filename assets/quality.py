@@ -13,6 +13,7 @@ from tamis.embedding.storing import table_name
 from tamis.quality import Grader
 from tamis.quality.judge_check import JudgeCheck
 from tamis.quality.judging import (
+    CHECKED,
     grader_of_sample,
     grader_report,
     mark_in_words,
@@ -58,7 +59,7 @@ def judge_scores(context: dg.AssetExecutionContext, platform: Platform) -> Itera
         missing = unjudged(work.store, doc_ids, judge.fingerprint)
         with work.progress("asking the judge", len(missing)) as progress:
             judge_documents(work.store, judge, missing, progress.advance)
-        with work.progress("asking the judge about noise") as progress:
+        with work.progress("asking the judge about noise", min(CHECKED, len(doc_ids))) as progress:
             mark = mark_of_judge(work.store, judge, doc_ids, work.project.seed, progress.advance)
         mass = median_answer_mass(work.store, doc_ids)
         check = dg.AssetCheckResult(

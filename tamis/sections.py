@@ -167,6 +167,8 @@ class SelectionSection(Section):
     away_from: Name | None = None
     away_weight: float = Field(1.0, ge=0)
     quality_weight: float = Field(1.0, ge=0)
+    temperature: float = Field(1.0, gt=0)
+    diversity_weight: float = Field(1.0, ge=0)
     rounds: int = Field(10, ge=1)
     mixing: float = Field(0.5, gt=0, le=1)
 

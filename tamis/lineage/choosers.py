@@ -8,7 +8,7 @@ from tamis.lineage.stage import Chooser, Settings
 from tamis.lineage.world import TWIN, World, model_section
 from tamis.quality.judging import configured_judge
 from tamis.selection import SAMPLERS
-from tamis.selection.samplers import AWAY_SCORE
+from tamis.selection.samplers import AWAY_SCORE, DEFAULT_OPTIONS
 
 SCORE_STAGES = {
     "transport_gradient": "transport_scores",
@@ -155,14 +155,15 @@ def target_settings(world: World, partition: str) -> dict[str, Any]:
 
 
 def selection_settings(world: World, partition: str) -> dict[str, Any]:
+    """What the sampler heeds, so that a key it does not know makes nothing anew."""
     section = named(world.project.settings.selection, partition)
-    sampler, unused = SAMPLERS[section.sampler], {"rounds", "mixing"}
-    unused |= set() if "quality" in sampler.score_columns else {"quality_weight"}
-    contrast = set() if AWAY_SCORE in sampler.score_columns else {"away_from", "away_weight"}
+    sampler = SAMPLERS[section.sampler]
+    unused = set(DEFAULT_OPTIONS) - set(sampler.options)
+    unused |= set() if AWAY_SCORE in sampler.score_columns else {"away_from"}
     if sampler.method is None:
-        return section.model_dump(exclude=unused | contrast)
+        return section.model_dump(exclude=unused | {"rounds", "mixing"})
     transport = world.project.settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
-    return section.model_dump(exclude=contrast) | transport
+    return section.model_dump(exclude=unused) | transport
 
 
 def trial_settings(world: World, partition: str) -> dict[str, Any]:

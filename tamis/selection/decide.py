@@ -112,6 +112,9 @@ def _keys(eligible: pl.DataFrame, sampler: Sampler, options: Options, seed: int)
     score = eligible.select(score=sampler.score(options))["score"]
     if sampler.rule == "inverse_propensity":
         return pl.Series(inverse_propensity_keys(eligible["doc_id"].to_list(), score.to_numpy(), seed))
+    if sampler.rule == "softmax":  # Gumbel top-k: the largest of log weight + Gumbel noise
+        uniform = keyed_uniform(eligible["doc_id"], seed, "softmax draw")
+        return score - pl.Series(np.log(-np.log(uniform)))
     return (score if sampler.direction == "highest" else -score) + 0.0  # turns -0.0 into 0.0
 
 

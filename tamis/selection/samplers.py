@@ -14,14 +14,16 @@ import polars as pl
 
 from tamis.errors import UnknownNameError
 
-Rule = Literal["top_k", "inverse_propensity", "uniform"]
+Rule = Literal["top_k", "inverse_propensity", "softmax", "uniform"]
 Direction = Literal["highest", "lowest"]
 Options = Mapping[str, float]
 
 METHOD_SCORE = "method_score"
 AWAY_SCORE = "gradient_away"
 """The transport gradient of the target that a selection is to keep away from."""
-DEFAULT_OPTIONS: Options = MappingProxyType({"quality_weight": 1.0, "away_weight": 1.0})
+DEFAULT_OPTIONS: Options = MappingProxyType(
+    {"quality_weight": 1.0, "away_weight": 1.0, "temperature": 1.0, "diversity_weight": 1.0}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +31,10 @@ class Sampler:
     """How documents are ranked.
 
     `rule`: "top_k" takes the best scores; "inverse_propensity" draws without replacement with weights
-    1 / max(score, 1); "uniform" draws without looking. `direction` says which end of the score is best
-    and has no meaning for the two rules that draw. `needs_target`: its scores exist for a target only.
-    `formula`: what `combine` computes, for people, options in braces.
+    1 / max(score, 1), "softmax" with weights exp(score); "uniform" draws without looking. `direction` says
+    which end of the score is best and has no meaning for the three rules that draw. `needs_target`: its
+    scores exist for a target only. `options`: those of DEFAULT_OPTIONS that it heeds. `formula`: what
+    `combine` computes, for people, options in braces.
     `method`: computes the column method_score for the selection itself (tamis/selection/methods.py).
     """
 
@@ -45,6 +48,7 @@ class Sampler:
     method: str | None = None
     combine: Callable[[Options], pl.Expr] | None = None
     formula: str = ""
+    options: tuple[str, ...] = ()
 
     def score(self, options: Options) -> pl.Expr:
         """The score that is ranked, as an expression over `score_columns`."""
@@ -62,7 +66,26 @@ def _gradient_and_contrast(options: Options) -> pl.Expr:
     return pl.col("transport_gradient") - options["away_weight"] * pl.col(AWAY_SCORE)
 
 
-def _method(name: str, method: str, description: str, *columns: str, needs_target: bool = True) -> Sampler:
+def _quality_and_diversity(options: Options) -> pl.Expr:
+    # Log of p ~ exp(margin / temperature) / density^weight; documents below density 1 are thinned no less.
+    diversity = options["diversity_weight"] * pl.col("density").clip(lower_bound=1.0).log()
+    return pl.col("judge_margin_predicted") / options["temperature"] - diversity
+
+
+def _mean_rank(options: Options) -> pl.Expr:
+    by_target = pl.col("transport_gradient").rank()
+    by_judge = pl.col("judge_margin_predicted").rank(descending=True)
+    return (by_target + by_judge) / (2 * pl.len())
+
+
+def _method(
+    name: str,
+    method: str,
+    description: str,
+    *columns: str,
+    needs_target: bool = True,
+    options: tuple[str, ...] = (),
+) -> Sampler:
     return Sampler(
         name=name,
         description=description,
@@ -71,6 +94,7 @@ def _method(name: str, method: str, description: str, *columns: str, needs_targe
         score_columns=(METHOD_SCORE, *columns),
         needs_target=needs_target,
         method=method,
+        options=options,
     )
 
 
@@ -91,6 +115,7 @@ _ALL = (
         score_columns=("transport_gradient", "quality"),
         needs_target=True,
         combine=_gradient_and_quality,
+        options=("quality_weight",),
         formula="transport gradient + {quality_weight:g} x (1 - quality)",
         description="Smallest transport gradient plus quality_weight * (1 - quality): both papers at once.",
     ),
@@ -101,6 +126,7 @@ _ALL = (
         score_columns=("transport_gradient", AWAY_SCORE),
         needs_target=True,
         combine=_gradient_and_contrast,
+        options=("away_weight",),
         formula="transport gradient - {away_weight:g} x gradient away",
         description="Towards one target and away from another: transport gradient less away_weight times "
         "that of away_from (arXiv 2405.02774, section 4.1).",
@@ -116,6 +142,25 @@ _ALL = (
         rule="inverse_propensity",
         score_columns=("density",),
         description="Draw with weights 1 / density, so that crowded regions are thinned (arXiv 2402.09668).",
+    ),
+    Sampler(
+        name="quality-diversity",
+        rule="softmax",
+        score_columns=("judge_margin_predicted", "density"),
+        combine=_quality_and_diversity,
+        options=("temperature", "diversity_weight"),
+        formula="predicted margin / {temperature:g} - {diversity_weight:g} x log density",
+        description="Draw with weights exp(margin / temperature) / density: good ones that are not alike.",
+    ),
+    Sampler(
+        name="rank-ensemble",
+        rule="top_k",
+        direction="lowest",
+        score_columns=("transport_gradient", "judge_margin_predicted"),
+        needs_target=True,
+        combine=_mean_rank,
+        formula="mean of the ranks by transport gradient and by predicted margin",
+        description="Smallest mean of two ranks: by GOT-D and by Ask-LLM, whose scales do not compare.",
     ),
     Sampler(
         name="knn",
@@ -140,6 +185,7 @@ _ALL = (
         "rounds",
         "Several rounds on the joint objective: transport distance plus quality_weight * (1 - quality).",
         "quality",
+        options=("quality_weight",),
     ),
     _method(
         "semdedup",

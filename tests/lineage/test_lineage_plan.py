@@ -1,10 +1,12 @@
 """Plans: everything is made once and in order, a change calls for what depends on it and nothing else."""
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tamis.lineage.plan import full_plan, gone_partitions
 from tamis.lineage.stages import stages
+from tamis.project import open_project
 
 WARM_UP, ASKED = ("trials", "warm-up__small__near"), ("trials", "warm-up__small__thin")
 
@@ -87,3 +89,25 @@ def test_trials_on_request_wait_until_somebody_asks(imagined):
     assert ASKED in imagined.materialize()
     imagined.contents["web__b"] = "2"
     assert ASKED in imagined.materialize()  # made once, it is kept current as the others are
+
+
+@pytest.mark.parametrize(
+    ("more", "due"),
+    [
+        ("quality_weight = 3.0", set()),
+        ("temperature = 2.0", set()),
+        ('away_from = "other"', set()),
+        ('sampler = "got-d-contrast"\naway_from = "other"\naway_weight = 2.0', {"near"}),
+        ("budget = 11", {"near"}),
+    ],
+)
+def test_a_selection_is_made_again_for_settings_that_its_sampler_heeds(imagined, more, due):
+    imagined.materialize()
+    file = imagined.project.file
+    key = more.split(" ")[0]
+    near = file.read_text().split('name = "near"\n')[1].split("\n\n")[0].splitlines()
+    kept = [line for line in near if not line.startswith(key)]
+    file.write_text(file.read_text().replace("\n".join(near), "\n".join([*kept, more]), 1))
+    imagined.project = open_project(file.parent)
+    found = {part for asset, part in imagined.materialize() if asset == "selected_subset"}
+    assert found == due

@@ -62,7 +62,7 @@ def chosen(decisions):
 
 def test_the_names_of_the_samplers():
     stored = {"random", "got-d", "got-d-quality", "ask-llm", "density", "knn", "perplexity"}
-    stored |= {"got-d-contrast"}
+    stored |= {"got-d-contrast", "quality-diversity", "rank-ensemble"}
     computed = {"got-d-rounds", "got-d-quality-rounds", "round-robin", "dsir", "tsds", "unbalanced"}
     free = {"semdedup", "prototypes"}
     assert set(SAMPLERS) == stored | computed | free
@@ -72,6 +72,7 @@ def test_the_names_of_the_samplers():
         "got-d",
         "got-d-contrast",
         "got-d-quality",
+        "rank-ensemble",
         "knn",
         *computed,
     }
@@ -116,6 +117,31 @@ def test_density_draws_as_inverse_propensity_sampling():
     densities = dict(frame.select("doc_id", "density").iter_rows())
     means = [np.mean([densities[i] for i in chosen(select(frame, "density", 40, seed=s))]) for s in range(20)]
     assert np.mean(means) < 0.7 * frame["density"].mean()
+
+
+def test_quality_and_diversity_draw_in_proportion_to_their_weights():
+    frame = pool(12)
+    options = {"temperature": 0.8, "diversity_weight": 0.5}
+    density = np.maximum(frame["density"].to_numpy(), 1.0)
+    weights = np.exp(frame["judge_margin_predicted"].to_numpy() / 0.8) / density**0.5
+    draws = 3_000
+    first = [chosen(select(frame, "quality-diversity", 1, seed=s, options=options))[0] for s in range(draws)]
+    counts = np.array([first.count(doc_id) for doc_id in frame["doc_id"]])
+    expected = draws * weights / weights.sum()
+    assert ((counts - expected) ** 2 / expected).sum() < 31.3  # chi-square, 11 degrees of freedom, p = .001
+    cold = chosen(select(frame, "quality-diversity", 3, options={"temperature": 1e-6}))
+    assert cold == chosen(select(frame, "ask-llm", 3))
+
+
+def test_the_rank_ensemble_heeds_order_and_not_scale():
+    frame = pool(40)
+    found = chosen(select(frame, "rank-ensemble", 8))
+    stretched = frame.with_columns(pl.col("transport_gradient") ** 3 * 1e6)
+    assert chosen(select(stretched, "rank-ensemble", 8)) == found
+    by_target = {i: place for place, i in enumerate(frame.sort("transport_gradient")["doc_id"])}
+    by_judge = {i: place for place, i in enumerate(frame.sort("judge_margin_predicted")["doc_id"][::-1])}
+    worst = sorted(by_target[i] + by_judge[i] for i in by_target)[7]
+    assert max(by_target[i] + by_judge[i] for i in found) == worst
 
 
 def test_random_is_uniform_and_follows_the_seed():

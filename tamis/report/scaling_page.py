@@ -32,6 +32,7 @@ NAMES = {
     "vanilla": "vanilla law",
 }
 LISTED_SIZES = 4
+PARAMETERS = 4  # of the rectified law
 LIMITS = {
     "share": "E (or else B) is zero",
     "delay": "D_l is zero or without bound",
@@ -129,8 +130,8 @@ def _picture(report: ScalingReport) -> list[Markup]:
     return [
         image(curve_plot_png(report), "Held-out loss over the number of training examples, for every model"),
         paragraph(
-            "Filled marks are measured, open marks predicted, with a bar for the 90 % interval, at the "
-            "target size and at twice and four times that. Lines are fitted laws: solid the rectified one, "
+            "Filled marks are measured. Open marks are predicted by the method used (the trend), with a bar "
+            "for the 90 % interval, at the target size and at twice and four times that. Lines are fitted laws: solid the rectified one, "
             "dotted the vanilla one; where they part, more data alone can tell which is right." + shown,
             class_="note",
         ),
@@ -170,11 +171,13 @@ def _model_row(model: ModelReport) -> list[Content]:
         number(double.loss),
         number(fourfold.loss),
         f"{number(gain)} ({percent(gain / now.loss)})" if math.isfinite(gain) else None,
-        _pre_learned(model.pre_learned_examples),
+        _pre_learned(model.pre_learned_examples, len(model.sizes)),
     ]
 
 
-def _pre_learned(examples: float) -> str:
+def _pre_learned(examples: float, sizes: int) -> str:
+    if sizes <= PARAMETERS:  # the law fits any such curve, so the number would be an accident
+        return "too few sizes"
     return "under 1" if examples < 1 else significant(examples, 3)
 
 

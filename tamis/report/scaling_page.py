@@ -131,8 +131,9 @@ def _picture(report: ScalingReport) -> list[Markup]:
         image(curve_plot_png(report), "Held-out loss over the number of training examples, for every model"),
         paragraph(
             "Filled marks are measured. Open marks are predicted by the method used (the trend), with a bar "
-            "for the 90 % interval, at the target size and at twice and four times that. Lines are fitted laws: solid the rectified one, "
-            "dotted the vanilla one; where they part, more data alone can tell which is right." + shown,
+            "for the 90 % interval, at the target size and at twice and four times that. Lines are fitted "
+            "laws: solid the rectified one, dotted the vanilla one; where they part, more data alone can "
+            "tell which is right." + shown,
             class_="note",
         ),
     ]

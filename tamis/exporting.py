@@ -3,10 +3,12 @@
 import os
 from pathlib import Path
 
+import polars as pl
+
 from tamis.errors import NotMadeError, PermanentError, UnknownNameError
 from tamis.project import Project
 from tamis.selection.pool import chosen_documents
-from tamis.store.tables import quoted
+from tamis.store.tables import Store, quoted
 
 
 class IncompleteSelectionError(PermanentError):
@@ -21,7 +23,9 @@ class IncompleteSelectionError(PermanentError):
 
 
 def export_selection(project: Project, selection: str, form: str) -> tuple[Path, int]:
-    """Write doc_id, rank and text of a selection in its order; returns the path and the number of rows.
+    """Write the documents of a selection in its order; returns the path and the number of documents.
+
+    Columns doc_id, rank, margin, text, and shard, row, source and licence of the first place it stands in.
 
     Raises `UnknownNameError`, `NotMadeError` or `IncompleteSelectionError`.
     """
@@ -36,6 +40,9 @@ def export_selection(project: Project, selection: str, form: str) -> tuple[Path,
     expected = store.count("selected_subset", f"selection = {quoted(selection)}")
     if len(chosen) != expected:
         raise IncompleteSelectionError(selection, expected, len(chosen))
+    chosen = chosen.join(_origins(store), on="doc_id", how="left", maintain_order="left")
+    chosen = chosen.join(_margins(store, selection), on="doc_id", how="left", maintain_order="left")
+    chosen = chosen.select("doc_id", "rank", "margin", "shard", "row", "source", "licence", "text")
     path = project.home.exports / f"{selection}.{form}"
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
@@ -45,3 +52,12 @@ def export_selection(project: Project, selection: str, form: str) -> tuple[Path,
         chosen.write_ndjson(temporary)
     os.replace(temporary, path)
     return path, len(chosen)
+
+
+def _origins(store: Store) -> pl.DataFrame:
+    places = store.read("occurrences", ["doc_id", "shard", "row", "source", "licence"]).sort("shard", "row")
+    return places.unique("doc_id", keep="first", maintain_order=True)
+
+
+def _margins(store: Store, selection: str) -> pl.DataFrame:
+    return store.read("decisions", ["doc_id", "margin"], f"selection = {quoted(selection)}")

@@ -97,6 +97,11 @@ def test_export_writes_the_chosen_documents(project):
     rows = pl.read_ndjson(project.home / "exports" / "near-algebra.jsonl")
     assert len(rows) == 20
     assert rows["rank"].to_list() == list(range(1, 21))
+    assert rows.columns == ["doc_id", "rank", "margin", "shard", "row", "source", "licence", "text"]
+    assert rows["margin"].is_sorted(descending=True)
+    lines = {path.name: path.read_text().splitlines() for path in (project.root / "landing").iterdir()}
+    for shard, row, text in rows.select("shard", "row", "text").iter_rows():
+        assert json.loads(lines[shard.removeprefix("landing__")][row])["text"] == text
     assert "near-algebra" in project.tamis("export", "nothing", code=2).stderr
 
 

@@ -57,6 +57,7 @@ class Settings:
     sizes: list[int]
     documents: int
     seed: int
+    rows: int
     hashes: int
 
 

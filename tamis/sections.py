@@ -130,8 +130,8 @@ class TransportSection(Section):
 
 
 class DensitySection(Section):
-    rows: int = Field(500, ge=1)
-    hashes: int = Field(8, ge=1)
+    rows: int = Field(1_200, ge=1)
+    hashes: int = Field(10, ge=1)
     calibration: int = Field(2_000, ge=2)
 
 

@@ -40,7 +40,7 @@ def wrong_key(key: str, found: object, expected: str) -> PydanticCustomError:
 class Section(BaseModel):
     """A table of tamis.toml: unknown keys are errors, values never change after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -165,8 +165,8 @@ class SelectionSection(Section):
     budget: Budget
     target: Name | None = None
     away_from: Name | None = None
-    away_weight: float = Field(1.0, ge=0)
-    quality_weight: float = Field(1.0, ge=0)
+    away_weight: float = Field(1.0, ge=0, le=1e6)
+    quality_weight: float = Field(1.0, ge=0, le=1e6)
     temperature: float = Field(1.0, gt=0)
     diversity_weight: float = Field(1.0, ge=0)
     rounds: int = Field(10, ge=1)

@@ -32,7 +32,7 @@ from tamis.transport.rounds import RoundsSelection, select_in_rounds
 from tamis.transport.solve import NotConverged, solve_and_score, solve_potential
 from tamis.transport.stability import Stability, bootstrap_stability
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 __all__ = [
     "CODE_VERSION",

@@ -10,7 +10,7 @@ import hashlib
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +66,8 @@ def rank_domains(
     """
     if not domains or sample_rows < 1:
         raise BadShapeError("domains", f"{len(domains)} domains, sample_rows = {sample_rows}", "1 or more")
+    if by not in get_args(By):
+        raise BadShapeError("by", repr(by), f"one of {', '.join(get_args(By))}")
     target_md, _ = _sample(target, "target", sample_rows, seed, advance)
     samples = {name: _sample(rows, name, sample_rows, seed, advance) for name, rows in domains.items()}
     solver: dict[str, Any] = {

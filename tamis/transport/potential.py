@@ -170,7 +170,7 @@ class TargetPotential:
             stored = read_npz(Path(path))
         except UnreadableFileError as error:
             raise UnreadablePotentialError(str(path), error.reason) from error
-        if int(stored.pop("format", -1)) != FILE_FORMAT:
+        if str(stored.pop("format", "")) != str(FILE_FORMAT):
             raise UnreadablePotentialError(str(path), "another file format")
         fingerprint = str(stored.pop("fingerprint", ""))
         values: dict[str, Any] = {
@@ -178,8 +178,11 @@ class TargetPotential:
         }
         try:
             potential = cls(**{"center": None, "contraction": None, **values})
-        except TypeError as error:
+            fits = potential.points.ndim == 2 and potential.potential.shape == potential.points.shape[:1]
+        except (TypeError, AttributeError) as error:
             raise UnreadablePotentialError(str(path), str(error)) from error
+        if not fits:
+            raise UnreadablePotentialError(str(path), "points and potential do not fit each other")
         if potential.fingerprint != fingerprint:
             raise UnreadablePotentialError(str(path), "the content does not match its fingerprint")
         return potential

@@ -52,6 +52,8 @@ def bootstrap_stability(
     """
     if resamples < 2:
         raise BadShapeError("resamples", resamples, "2 or more")
+    if sample < 1:
+        raise BadShapeError("sample", sample, "1 or more")
     rows_nd, count = _sample(reference, sample, seed)
     if not 1 <= k <= count:
         raise BadShapeError("k", k, f"1 to {count}, the rows of the reference")

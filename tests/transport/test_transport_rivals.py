@@ -301,3 +301,13 @@ def test_hidden_states_choose_by_round_robin_on_cosines(model):
     vectors = [hidden_state_vectors(texts, model) for texts in (target, pool)]
     assert (found.chosen == round_robin(*vectors, 12, center=False).chosen).all()
     assert found.chosen[0] == (vectors[1] @ vectors[0][0]).argmax()
+
+
+def test_random_takes_blocks_that_can_be_read_again():
+    rows = np.random.default_rng(0).normal(size=(40, 4))
+
+    class Again:
+        def __iter__(self):
+            return iter([rows[:15], rows[15:]])
+
+    assert len(RIVALS["random"](rows[:5], Again(), 7).chosen) == 7

@@ -54,7 +54,7 @@ def chance(
 
 
 def _count(candidates: Any, advance: Advance) -> int:
-    if not hasattr(candidates, "shape") and isinstance(candidates[0], str):
+    if isinstance(candidates, Sequence) and candidates and isinstance(candidates[0], str):
         return len(candidates)
     source = RowSource(candidates, "candidates", once=True)
     if source.count is None:

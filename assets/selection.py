@@ -101,12 +101,9 @@ def selected_subset(context: dg.AssetExecutionContext, platform: Platform) -> It
 
 def certificate(work: Work, section: SelectionSection, decided: pl.DataFrame) -> dict[str, int]:
     """Of a GOT-D selection: how many of its documents are proven to belong to it, and the undecided band."""
-    ranked = decided.drop_nulls("rank")
-    if section.sampler != "got-d" or not len(ranked):
+    if section.sampler != "got-d":
         return {}
-    folder = work.upstream("target_potential", str(section.target))
-    chosen = int((ranked["verdict"] == "selected").sum())
-    return certified_counts(folder, ranked["transport_gradient"].to_numpy(), chosen)
+    return certified_counts(work.upstream("target_potential", str(section.target)), decided)
 
 
 def computed(

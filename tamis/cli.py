@@ -194,7 +194,6 @@ def _audit(parsed: argparse.Namespace) -> int:
 
 
 def _compare(parsed: argparse.Namespace) -> int:
-    code = _materialize(argparse.Namespace(**EVERYTHING | {"only": ["sampler_comparison"]}))
     from tamis.errors import NotMadeError
     from tamis.project import open_project
     from tamis.report.summary import comparison_lines
@@ -204,6 +203,7 @@ def _compare(parsed: argparse.Namespace) -> int:
         raise PermanentError(
             f"{project.file} has nothing to compare: it needs a [[selection]] and a [[target]]"
         )
+    code = _materialize(argparse.Namespace(**EVERYTHING | {"only": ["sampler_comparison"]}))
     if not project.home.store.count("sampler_comparison"):
         raise NotMadeError("sampler_comparison")
     print("\n".join(comparison_lines(project)))

@@ -27,3 +27,8 @@ def keyed_hash(doc_ids: Iterable[str], seed: int, purpose: str) -> NDArray[np.ui
 def keyed_uniform(doc_ids: Iterable[str], seed: int, purpose: str) -> NDArray[np.float64]:
     """[n] float64 in the open interval (0, 1), from the upper 53 bits of `keyed_hash`."""
     return ((keyed_hash(doc_ids, seed, purpose) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+
+
+def keyed_gumbel(doc_ids: Iterable[str], seed: int, purpose: str) -> NDArray[np.float64]:
+    """[n] standard Gumbel noise of the same kind: log weight + noise, largest first, draws by weight."""
+    return -np.log(-np.log(keyed_uniform(doc_ids, seed, purpose)))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tamis.coverage.errors import BadDensityError, UniformDrawWarning
-from tamis.coverage.keyed_hash import keyed_uniform
+from tamis.coverage.keyed_hash import keyed_gumbel
 
 UNIFORM_ABOVE = 0.99
 
@@ -43,7 +43,7 @@ def inverse_propensity_keys(doc_ids: Sequence[str], density: ArrayLike, seed: in
         raise BadDensityError(f"{len(doc_ids)} doc_ids, but densities of shape {list(densities.shape)}")
     if (bad := np.flatnonzero(np.isnan(densities))).size:
         raise BadDensityError("density is NaN", int(bad[0]))
-    gumbel = -np.log(-np.log(keyed_uniform(doc_ids, seed, "inverse density")))
+    gumbel = keyed_gumbel(doc_ids, seed, "inverse density")
     return gumbel - np.log(np.maximum(densities, 1.0))
 
 

@@ -24,6 +24,7 @@ from tamis.report.page import (
 )
 from tamis.report.scaling_plot import MOST_MODELS, curve_plot_png
 from tamis.report.scaling_report import METHODS, FittedLaw, ModelReport, Prediction, ScalingReport
+from tamis.scaling.laws import LAWS
 
 NAMES = {
     "best": "trend (used)",
@@ -32,7 +33,6 @@ NAMES = {
     "vanilla": "vanilla law",
 }
 LISTED_SIZES = 4
-PARAMETERS = 4  # of the rectified law
 LIMITS = {
     "share": "E (or else B) is zero",
     "delay": "D_l is zero or without bound",
@@ -177,7 +177,9 @@ def _model_row(model: ModelReport) -> list[Content]:
 
 
 def _pre_learned(examples: float, sizes: int) -> str:
-    if sizes <= PARAMETERS:  # the law fits any such curve, so the number would be an accident
+    if sizes <= len(
+        LAWS["rectified"].free
+    ):  # the law fits any such curve, so the number would be an accident
         return "too few sizes"
     return "under 1" if examples < 1 else significant(examples, 3)
 

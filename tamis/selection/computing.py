@@ -12,6 +12,7 @@ import polars as pl
 
 from tamis.config import SelectionSection, TransportSection
 from tamis.progress import Advance, ignore
+from tamis.quality.storing import texts_of
 from tamis.selection.budget import Budget, parse_budget
 from tamis.selection.methods import METHODS, READS_TEXTS, MethodProblem
 from tamis.selection.samplers import find_sampler
@@ -54,7 +55,8 @@ def method_scores(
         return pl.DataFrame(schema={"doc_id": pl.String, "method_score": pl.Float64})
     sides: tuple[Any, Any]
     if method in READS_TEXTS:
-        sides = _target_texts(store, target), _texts(store, pool["doc_id"].to_list())
+        texts = texts_of(store, pool["doc_id"].to_list())
+        sides = _target_texts(store, target), [texts[doc_id] for doc_id in pool["doc_id"]]
     else:
         pool, vectors_nd = _vectors(store, pool_table, pool)
         examples = target_vectors(store, target_table, target) if sampler.needs_target else None
@@ -87,13 +89,6 @@ def documents_in(budget: Budget, eligible: pl.DataFrame) -> int:
 def _target_texts(store: Store, target: str) -> list[str]:
     where = f"target = {quoted(target)} AND split = 'train'"
     return store.read("target_examples", ["doc_id", "text"], where).sort("doc_id")["text"].to_list()
-
-
-def _texts(store: Store, doc_ids: list[str]) -> list[str]:
-    texts: dict[str, str] = {}
-    for block in store.by_ids("documents", doc_ids, ["doc_id", "text"]):
-        texts.update(zip(block["doc_id"].to_pylist(), block["text"].to_pylist(), strict=True))
-    return [texts[doc_id] for doc_id in doc_ids]
 
 
 def _vectors(store: Store, table: str, pool: pl.DataFrame) -> tuple[pl.DataFrame, np.ndarray]:

@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 import polars as pl
 
-from tamis.coverage.keyed_hash import keyed_hash, keyed_uniform
+from tamis.coverage.keyed_hash import keyed_gumbel, keyed_hash, keyed_uniform
 from tamis.coverage.sampling import inverse_propensity_keys
 from tamis.selection.budget import Budget, parse_budget
 from tamis.selection.errors import BadColumnError, BudgetExceedsPool, MissingColumnsError, RepeatedIdsError
@@ -113,8 +113,7 @@ def _keys(eligible: pl.DataFrame, sampler: Sampler, options: Options, seed: int)
     if sampler.rule == "inverse_propensity":
         return pl.Series(inverse_propensity_keys(eligible["doc_id"].to_list(), score.to_numpy(), seed))
     if sampler.rule == "softmax":  # Gumbel top-k: the largest of log weight + Gumbel noise
-        uniform = keyed_uniform(eligible["doc_id"], seed, "softmax draw")
-        return score - pl.Series(np.log(-np.log(uniform)))
+        return score + pl.Series(keyed_gumbel(eligible["doc_id"], seed, "softmax draw"))
     return (score if sampler.direction == "highest" else -score) + 0.0  # turns -0.0 into 0.0
 
 

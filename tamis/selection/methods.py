@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from tamis.progress import Advance, ignore
 
@@ -80,7 +81,9 @@ def _semantic_redundancy(problem: MethodProblem) -> Floats:
     found = semantic_redundancy(
         problem.ids, _matrix(problem.candidates), seed=problem.seed, advance=problem.advance
     )
-    return _in_order(problem.ids, found["doc_id"].to_list(), found["cosine"].to_numpy())
+    asked = pl.DataFrame({"doc_id": problem.ids})
+    cosine = asked.join(found, on="doc_id", how="left", maintain_order="left")["cosine"]
+    return cosine.cast(pl.Float64).to_numpy()
 
 
 def _prototypes(problem: MethodProblem) -> Floats:
@@ -93,11 +96,6 @@ def _prototypes(problem: MethodProblem) -> Floats:
 
 def _matrix(blocks: Any) -> npt.NDArray[np.float32]:
     return np.concatenate(list(blocks))
-
-
-def _in_order(ids: Sequence[str], found: Sequence[str], values: npt.NDArray[Any]) -> Floats:
-    places = {doc_id: place for place, doc_id in enumerate(found)}
-    return np.array([values[places[doc_id]] for doc_id in ids], dtype=np.float64)
 
 
 METHODS: dict[str, Method] = {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from tamis.transport.anderson import SLOWEST
 from tamis.transport.blocks import BadShapeError
 from tamis.transport.cost import Floats, as_weights
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 Indices = npt.NDArray[np.int64]
 FLOAT32_ROUNDING = 2.0**-21
 SCORE_SAFETY = 5.0
-SLOWEST_KNOWN = 1 - 1e-4
 # With more marginal error than this the first order says less, and the safety grows in proportion.
 FIRST_ORDER_BELOW = 0.005
 ACCEPT_BELOW = 0.05
@@ -44,7 +44,7 @@ def score_error_bound(
     """
     if step_range == 0:
         return 0.0
-    if contraction is None or contraction >= SLOWEST_KNOWN:
+    if contraction is None or contraction >= SLOWEST:
         return 0.5 * a_priori
     safety = SCORE_SAFETY * max(1.0, marginal_error / FIRST_ORDER_BELOW)
     return 0.5 * min(a_priori, safety * step_range / (1 - contraction))

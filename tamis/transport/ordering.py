@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tamis.coverage.keyed_hash import keyed_hash, keyed_uniform
+from tamis.coverage.keyed_hash import keyed_gumbel, keyed_hash
 from tamis.transport.blocks import BadShapeError
 from tamis.transport.cost import Floats
 
@@ -53,7 +53,7 @@ def gumbel_noise(count: int, *, ids: Sequence[str] | None, seed: int, purpose: s
         raise BadShapeError("ids", f"{len(ids)} ids", f"{count}, one a candidate")
     if ids is None:
         ids = [str(position) for position in range(count)]
-    return -np.log(-np.log(keyed_uniform(ids, seed, purpose)))
+    return keyed_gumbel(ids, seed, purpose)
 
 
 def ranks_of(chosen_k: Indices, rest_score: npt.ArrayLike) -> Floats:

@@ -117,11 +117,16 @@ def load_potential(folder: Path) -> TargetPotential:
     return TargetPotential.load(folder / POTENTIAL_FILE)
 
 
-def certified_counts(folder: Path, gradient_n: np.ndarray, k: int) -> dict[str, int]:
-    """How many of the k chosen are proven to be among the k smallest, and how many documents are undecided.
+def certified_counts(folder: Path, decisions: pl.DataFrame) -> dict[str, int]:
+    """How many chosen documents are proven to be among the smallest scores, and how many are undecided.
 
-    gradient [n] of the eligible documents; the error bound is that of the certificate in the folder.
+    decisions: transport_gradient, verdict and rank (null for those not eligible); nothing when none was
+    chosen. The error bound is that of the certificate in the folder.
     """
+    ranked = decisions.drop_nulls("rank")
+    gradient_n, k = ranked["transport_gradient"].to_numpy(), int((ranked["verdict"] == "selected").sum())
+    if k == 0:  # nothing is eligible, or the first document is larger than the budget
+        return {}
     bound = json.loads((folder / CERTIFICATE_FILE).read_text())["score_error_bound"]
     found = certified_top_k(replace(load_potential(folder), error_bound=bound), gradient_n, k).counts
     return {"certified_chosen": found["in"], "undecided": found["undecided"]}

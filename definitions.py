@@ -2,7 +2,19 @@
 
 import dagster as dg
 
-from assets import audit, corpus, coverage, embedding, marts, quality, scaling, selection, target, training
+from assets import (
+    audit,
+    comparison,
+    corpus,
+    coverage,
+    embedding,
+    marts,
+    quality,
+    scaling,
+    selection,
+    target,
+    training,
+)
 from resources.platform import Platform, quiet_environment
 from sensors import arrivals, reselection
 from tamis.project import open_project
@@ -11,7 +23,19 @@ PROJECT = open_project()
 quiet_environment(PROJECT)
 
 ON_REQUEST = "Train chosen trials by hand: those of [comparison.on_request] are made by this job alone."
-MODULES = [corpus, embedding, coverage, quality, target, selection, training, scaling, marts, audit]
+MODULES = [
+    corpus,
+    embedding,
+    coverage,
+    quality,
+    target,
+    selection,
+    training,
+    comparison,
+    scaling,
+    marts,
+    audit,
+]
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules(MODULES),
     jobs=[dg.define_asset_job("trials_on_request", selection=["trials"], description=ON_REQUEST)],

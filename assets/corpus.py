@@ -9,9 +9,9 @@ import polars as pl
 from resources.platform import Platform
 from resources.specification import described
 from resources.work import Made, Rows
-from tamis.config import named
 from tamis.corpus import ShardGoneError, near_duplicates, read_shard
 from tamis.corpus.intake import store_shard
+from tamis.references import named
 from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted
 

@@ -7,15 +7,16 @@ import dagster as dg
 import polars as pl
 
 from resources.platform import Platform
-from resources.specification import PARTITION_SETS, RETRIES, described, specified
+from resources.scorers import scorers
+from resources.specification import PARTITION_SETS, RETRIES, specified
 from resources.work import Made, Rows, Work
-from tamis.config import SelectionSection, named
+from tamis.config import SelectionSection
 from tamis.embedding.storing import encoder_slug, table_name
 from tamis.lineage.manifest import write_atomically
-from tamis.report import plot_markdown, sampler_page, selection_page, selection_plot_png
+from tamis.references import named
+from tamis.report import plot_markdown, selection_page, selection_plot_png
 from tamis.report.selection_data import selection_report
-from tamis.selection import SAMPLERS, select, selection_digest
-from tamis.selection.comparison import compare_samplers
+from tamis.selection import find_sampler, select, selection_digest
 from tamis.selection.computing import method_scores
 from tamis.selection.pool import budget_in_tokens, candidates, exclusions, mean_margin
 from tamis.selection.samplers import DEFAULT_OPTIONS
@@ -49,7 +50,7 @@ def selected_subset(context: dg.AssetExecutionContext, platform: Platform) -> It
         for key in work.partitions:
             section = named(work.project.settings.selection, key)
             pool, excluded = candidates(work.store, section), exclusions(work.store)
-            if SAMPLERS[section.sampler].method:
+            if find_sampler(section.sampler).method:
                 pool = pool.join(computed(work, section, pool, excluded), on="doc_id", how="left")
             decided = select(
                 pool,
@@ -78,7 +79,7 @@ def selected_subset(context: dg.AssetExecutionContext, platform: Platform) -> It
                     data_version=selection_digest(decided),
                     metadata={
                         "plot": dg.MetadataValue.md(plot_markdown(selection_plot_png(report))),
-                        "sampler": SAMPLERS[section.sampler].description,
+                        "sampler": find_sampler(section.sampler).description,
                         "budget": str(section.budget),
                         "mean_margin": mean_margin(decided),
                         "report": work.project.home.relative(page),
@@ -120,6 +121,7 @@ def computed(
             pool_table=table_name(encoder),
             target_table=f"target_embeddings_{encoder_slug(encoder)}",
             seed=work.project.seed,
+            scorer=scorers(work, [section.sampler]).get(section.sampler),
             advance=progress.advance,
         )
 
@@ -141,27 +143,3 @@ def _complete(frame: pl.DataFrame, selection: str, table: str) -> pl.DataFrame:
     return frame.with_columns(
         pl.lit(selection).alias("selection"), *(pl.lit(None, dtype=pl.Float64).alias(name) for name in absent)
     ).select(schema_of(table).names)
-
-
-@dg.asset(**described("sampler_comparison", ["polars"]))
-def sampler_comparison(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
-    """What each sampler would choose at one budget: overlap and rank agreement of every pair."""
-    with platform.work(context) as work:
-        settings = work.project.settings
-        budget, target = settings.selection[0].budget, settings.target[0].name
-        agreement, chosen = compare_samplers(work.store, budget, target, work.project.seed)
-        schema = schema_of("sampler_comparison")
-        work.store.overwrite("sampler_comparison", agreement.select(schema.names).to_arrow().cast(schema))
-        page = work.project.home.reports / "sampler_comparison.html"
-        write_atomically(page, sampler_page(agreement, chosen).encode())
-        yield from work.record(
-            Made(
-                rows=[Rows(table="sampler_comparison")],
-                files=[page],
-                row_count=len(agreement),
-                metadata={
-                    "samplers": dg.MetadataValue.json(chosen["sampler"].to_list()),
-                    "report": work.project.home.relative(page),
-                },
-            )
-        )

@@ -12,11 +12,11 @@ import pyarrow as pa
 from resources.platform import Platform
 from resources.specification import described
 from resources.work import Made, Rows, Work
-from tamis.config import named
 from tamis.corpus import read_target, split_target
 from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.embedding import load_encoder
 from tamis.embedding.storing import encoder_slug, table_name
+from tamis.references import named
 from tamis.selection.decontamination import find_contaminated
 from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted, vector_column

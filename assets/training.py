@@ -67,6 +67,7 @@ def base_models(context: dg.AssetExecutionContext, platform: Platform) -> Iterat
                     PretrainingOptions(seed=work.project.seed, **options.model_dump(exclude={"vocabulary"})),
                     folder,
                     work.project.home.cache / "training" / work.key(key)[:16],
+                    checkpoints=section.checkpoints,
                     advance=progress.advance,
                 )
             rows = Rows(table="trained_on", where=f"checkpoint = {quoted(key)}")

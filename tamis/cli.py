@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     audit = _json(_verb(verbs, "audit", _audit, "verify a checkpoint or selection down to raw bytes"))
     audit.add_argument("name", nargs="?", metavar="CHECKPOINT|SELECTION")
     audit.add_argument("--quick", action="store_true", help="do not hash the stored content again")
-    _verb(verbs, "compare", _compare, "what each sampler would choose, and how alike they are")
+    _verb(verbs, "compare", _compare, "what each sampler chooses, and what a model learns of it")
     bench = _verb(verbs, "bench", _bench, "run a benchmark: a module of benchmarks, say demo")
     bench.add_argument("name", metavar="NAME")
     bench.add_argument("rest", nargs=argparse.REMAINDER)
@@ -203,7 +203,8 @@ def _compare(parsed: argparse.Namespace) -> int:
         raise PermanentError(
             f"{project.file} has nothing to compare: it needs a [[selection]] and a [[target]]"
         )
-    code = _materialize(argparse.Namespace(**EVERYTHING | {"only": ["sampler_comparison"]}))
+    trained = ["sampler_trials"] if project.settings.sampler_trials.model else []
+    code = _materialize(argparse.Namespace(**EVERYTHING | {"only": [*trained, "sampler_comparison"]}))
     if not project.home.store.count("sampler_comparison"):
         raise NotMadeError("sampler_comparison")
     print("\n".join(comparison_lines(project)))

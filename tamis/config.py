@@ -8,11 +8,12 @@ import os
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel, ValidationError, model_validator
 
 from tamis.errors import ConfigurationError, PermanentError
+from tamis.references import check_references
 from tamis.sections import (
     FORMS_IN_WORDS,
     AutomationSection,
@@ -29,6 +30,7 @@ from tamis.sections import (
     PerplexitySection,
     PretrainingSection,
     ProjectSection,
+    SamplerTrialsSection,
     ScalingSection,
     Section,
     SelectionSection,
@@ -69,6 +71,7 @@ class Settings(Section):
     fine_tuning: FineTuningSection = FineTuningSection()
     scaling: ScalingSection = ScalingSection()
     comparison: ComparisonSection = ComparisonSection()
+    sampler_trials: SamplerTrialsSection = SamplerTrialsSection()
     tracking: TrackingSection = TrackingSection()
     automation: AutomationSection = AutomationSection()
 
@@ -80,86 +83,8 @@ class Settings(Section):
                 raise wrong_key(
                     f"[[{kind}]] name", min(repeated), f"names that differ; several [[{kind}]] have this one"
                 )
-        _check_references(self)
+        check_references(self)
         return self
-
-
-Entry = TypeVar("Entry", CorpusSection, TargetSection, SelectionSection, BaseModelSection)
-
-
-def named(entries: tuple[Entry, ...], name: str) -> Entry:
-    """The entry of that name; raises `KeyError` when there is none."""
-    for entry in entries:
-        if entry.name == name:
-            return entry
-    raise KeyError(name)
-
-
-def _check_references(settings: Settings) -> None:
-    from tamis.selection import SAMPLERS
-
-    targets = {target.name for target in settings.target}
-    models = {model.name for model in settings.base_model}
-    selections = {selection.name for selection in settings.selection}
-    for selection in settings.selection:
-        _must_be(selection.sampler, set(SAMPLERS), f"[[selection]] {selection.name}: sampler")
-        if selection.target is not None:
-            _must_be(selection.target, targets, f"[[selection]] {selection.name}: target")
-        if "bits_per_byte" in SAMPLERS[selection.sampler].score_columns and not settings.perplexity.model:
-            expected = f'a [[base_model]], since selection {selection.name!r} has sampler "perplexity"'
-            raise wrong_key("perplexity.model", None, expected)
-        if selection.target is None and SAMPLERS[selection.sampler].needs_target:
-            expected = f"{_one_of(targets)} (sampler {selection.sampler!r} needs it)"
-            raise wrong_key(f"[[selection]] {selection.name}: target", None, expected)
-        _check_contrast(selection, targets)
-    _check_scaling(settings.scaling, settings.target, models)
-    for where, model_name in (
-        ("comparison", settings.comparison.model),
-        ("perplexity", settings.perplexity.model),
-    ):
-        if model_name is not None:
-            _must_be(model_name, models, f"[{where}] model")
-    more = settings.comparison.on_request
-    for name in settings.comparison.selections:
-        _must_be(name, selections, "[comparison] selections")
-    for name in more.selections:
-        _must_be(name, selections, "[comparison.on_request] selections")
-    for name in more.models:
-        _must_be(name, models, "[comparison.on_request] models")
-
-
-def _check_contrast(selection: SelectionSection, targets: set[str]) -> None:
-    from tamis.selection.samplers import AWAY_SCORE, SAMPLERS
-
-    where, others = f"[[selection]] {selection.name}: away_from", targets - {str(selection.target)}
-    if selection.away_from is not None:
-        _must_be(selection.away_from, others, where)
-    elif AWAY_SCORE in SAMPLERS[selection.sampler].score_columns:
-        named = _one_of(others) if others else "a second [[target]]"
-        raise wrong_key(where, None, f"{named} (sampler {selection.sampler!r} needs it)")
-
-
-def _check_scaling(scaling: ScalingSection, targets: tuple[TargetSection, ...], models: set[str]) -> None:
-    names = {target.name for target in targets}
-    for model in scaling.models:
-        _must_be(model, models, "[scaling] models")
-    if scaling.target is not None:
-        _must_be(scaling.target, names, "[scaling] target")
-        train = named(targets, scaling.target).train
-        if max(scaling.sizes, default=0) > train:
-            expected = f"sizes up to {train}, the train of target {scaling.target!r}"
-            raise wrong_key("[scaling] sizes", max(scaling.sizes), expected)
-    elif scaling.models:
-        raise wrong_key("[scaling] target", None, _one_of(names))
-
-
-def _must_be(name: str, valid: set[str], where: str) -> None:
-    if name not in valid:
-        raise wrong_key(where, name, _one_of(valid))
-
-
-def _one_of(valid: set[str]) -> str:
-    return f"one of: {', '.join(sorted(valid))}" if valid else "a name that is configured, and there is none"
 
 
 def project_file(start: Path | None = None) -> Path:

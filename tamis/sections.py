@@ -179,6 +179,7 @@ class BaseModelSection(Section):
     name: Name
     preset: Literal["llama-0.8m", "llama-2.5m", "llama-6m"] | None = None
     path: str | None = None
+    checkpoints: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
 
     @model_validator(mode="after")
     def _one_origin(self) -> "BaseModelSection":
@@ -188,6 +189,8 @@ class BaseModelSection(Section):
                 self.preset,
                 "either preset (trained on the pool) or path (an existing model), not both",
             )
+        if self.path is not None and self.checkpoints:
+            raise wrong_key("checkpoints", list(self.checkpoints), "none, since path is a finished model")
         return self
 
 
@@ -228,6 +231,22 @@ class ComparisonSection(Section):
     model: Name | None = None
     selections: tuple[Name, ...] = ()
     on_request: OnRequestSection = OnRequestSection()
+
+
+class SamplerTrialsSection(Section):
+    """One small model trained on what every sampler chooses, with several seeds, in pairs."""
+
+    model: Name | None = None
+    target: Name | None = None
+    from_scratch: bool = True
+    samplers: tuple[str, ...] = ("got-d", "knn", "density")
+    budgets: tuple[Budget, ...] = ("10%",)
+    data_seeds: int = Field(3, ge=1, le=100)
+    training_seeds: int = Field(2, ge=1, le=100)
+    tokens: int = Field(200_000, ge=1_000)
+    evaluations: int = Field(8, ge=1)
+    pool_share: float = Field(0.5, gt=0, le=1)
+    held_out: int = Field(150, ge=10)
 
 
 class TrackingSection(Section):

@@ -14,11 +14,11 @@ from tamis.config import (
     Settings,
     home_folder,
     load_settings,
-    named,
     parse_settings,
     project_file,
 )
 from tamis.errors import ConfigurationError, PermanentError
+from tamis.references import named
 from tamis.selection import SAMPLERS, BadBudgetError, parse_budget
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -283,6 +283,7 @@ def test_the_template_explains_every_key():
 
 EXAMPLES = {"judge": {"url", "key_env"}, "tracking": {"uri"}, "scaling": {"target", "models", "predict_at"}}
 EXAMPLES |= {"comparison": {"model", "selections", "on_request"}, "perplexity": {"model"}}
+EXAMPLES |= {"sampler_trials": {"model", "target"}}
 
 
 def test_what_the_template_shows_as_a_default_is_the_default():

@@ -1,13 +1,15 @@
 """Which partitions and settings each stage depends on: the choosers behind the edges of the graph."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from tamis import embedding, quality, training
-from tamis.config import named
 from tamis.lineage.stage import Chooser, Settings
 from tamis.lineage.world import TWIN, World, model_section
 from tamis.quality.judging import configured_judge
-from tamis.selection import SAMPLERS
+from tamis.references import named
+from tamis.selection import find_sampler
+from tamis.selection.families import ASK_LLM, PERPLEXITY, model_of
 from tamis.selection.samplers import AWAY_SCORE, DEFAULT_OPTIONS
 
 SCORE_STAGES = {
@@ -36,7 +38,7 @@ def when_perplexity(chooser: Chooser) -> Chooser:
 def score_partitions(stage: str, chooser: Chooser) -> Chooser:
     def choose(world: World, partition: str) -> tuple[str, ...]:
         section = named(world.project.settings.selection, partition)
-        columns = SAMPLERS[section.sampler].score_columns
+        columns = find_sampler(section.sampler).score_columns
         needed = {SCORE_STAGES[column] for column in columns if column in SCORE_STAGES}
         if stage not in needed:
             return ()
@@ -53,9 +55,41 @@ def when_computed(partitions: Chooser) -> Chooser:
 
     def choose(world: World, partition: str) -> tuple[str, ...]:
         section = named(world.project.settings.selection, partition)
-        return partitions(world, partition) if SAMPLERS[section.sampler].method else ()
+        computed = find_sampler(section.sampler).method and not model_of(section.sampler)
+        return partitions(world, partition) if computed else ()
 
     return choose
+
+
+def models_of_selection(world: World, partition: str) -> tuple[str, ...]:
+    """The base model, and its twin, whose perplexity a selection's sampler ranks by."""
+    return _with_twins(world, [named(world.project.settings.selection, partition).sampler])
+
+
+def _with_twins(world: World, samplers: Iterable[str]) -> tuple[str, ...]:
+    asked = [found.model for name in samplers if (found := model_of(name)) and found.family == PERPLEXITY]
+    both = [model for name in dict.fromkeys(asked) for model in (name, name + TWIN)]
+    return tuple(model for model in both if model in world.keys("models"))
+
+
+def judges_of(world: World, samplers: Iterable[str]) -> dict[str, str]:
+    """Identities of the judges that samplers name: other weights are another score."""
+    asked = [found.model for name in samplers if (found := model_of(name)) and found.family == ASK_LLM]
+    section = world.project.settings.judge
+    return {
+        model: quality.judge_identity(
+            world.project.model(model), section.prompt, max_tokens=section.max_tokens
+        )
+        for model in asked
+    }
+
+
+def models_compared(world: World, partition: str) -> tuple[str, ...]:
+    """The model that compared runs begin with, unless they begin with fresh weights, and samplers' models."""
+    trials = world.project.settings.sampler_trials
+    fresh = trials.from_scratch and trained_on_pool(world, str(trials.model))
+    begun = () if fresh else (str(trials.model),)
+    return tuple(dict.fromkeys((*begun, *_with_twins(world, trials.samplers))))
 
 
 def target_of_selection(world: World, partition: str) -> tuple[str, ...]:
@@ -120,10 +154,61 @@ def section_settings(name: str, exclude: frozenset[str] = frozenset()) -> Settin
     return lambda world, partition: getattr(world.project.settings, name).model_dump(exclude=exclude)
 
 
+def compared(world: World) -> bool:
+    """Whether samplers are compared by training on what they choose."""
+    return world.project.settings.sampler_trials.model is not None
+
+
+def when_compared(chooser: Chooser) -> Chooser:
+    return lambda world, partition: chooser(world, partition) if compared(world) else ()
+
+
+def when_scored(stage: str, chooser: Chooser) -> Chooser:
+    """For scores that a compared sampler ranks by; vectors, for samplers that compute theirs themselves."""
+
+    def choose(world: World, partition: str) -> tuple[str, ...]:
+        samplers = [find_sampler(name) for name in world.project.settings.sampler_trials.samplers]
+        needed = {SCORE_STAGES.get(column) for found in samplers for column in found.score_columns}
+        needed |= {"vectors"} if any(one.method and not model_of(one.name) for one in samplers) else set()
+        return chooser(world, partition) if stage in needed else ()
+
+    return choose
+
+
+def compared_target(world: World, partition: str) -> tuple[str, ...]:
+    return (str(world.project.settings.sampler_trials.target),)
+
+
+def tokenizer_compared(world: World, partition: str) -> tuple[str, ...]:
+    """The tokenizer of runs that begin with fresh weights."""
+    trials = world.project.settings.sampler_trials
+    return ("",) if trials.from_scratch and trained_on_pool(world, str(trials.model)) else ()
+
+
+def sampler_trials_settings(world: World, partition: str) -> dict[str, Any]:
+    settings = world.project.settings
+    section = settings.sampler_trials.model_dump()
+    recipe = settings.pretraining if section["from_scratch"] else settings.fine_tuning
+    transport = settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
+    shape = model_section(world.project, str(settings.sampler_trials.model))[0].preset
+    own = {"recipe": recipe.model_dump(), "transport": transport, "preset": shape}
+    return section | own | _measured_by(world, settings.sampler_trials.samplers)
+
+
+def _measured_by(world: World, samplers: Iterable[str]) -> dict[str, Any]:
+    """Settings of the models that samplers name, where they name any."""
+    families = {found.family for name in samplers if (found := model_of(name))}
+    judges = {"judges": judges_of(world, samplers)} if ASK_LLM in families else {}
+    tokens = {"perplexity_tokens": world.project.settings.perplexity.max_tokens}
+    return judges | (tokens if PERPLEXITY in families else {})
+
+
 def quality_wanted(world: World) -> bool:
     """The judge costs minutes, so it is asked when a sampler needs it or tamis.toml has a [judge] section."""
     settings = world.project.settings
-    columns = {column for chosen in settings.selection for column in SAMPLERS[chosen.sampler].score_columns}
+    used = [chosen.sampler for chosen in settings.selection]
+    used += settings.sampler_trials.samplers if compared(world) else ()
+    columns = {column for name in used for column in find_sampler(name).score_columns}
     needed = any(SCORE_STAGES.get(column) == "quality_scores" for column in columns)
     return needed or "judge" in settings.model_fields_set
 
@@ -142,7 +227,8 @@ def base_model_settings(world: World, partition: str) -> dict[str, Any]:
     section, fold = model_section(world.project, partition)
     if section.path is not None:
         return {"model": training.model_identity(world.project.model(section.path))}
-    shape = {"preset": section.preset, "fold": fold}
+    kept = {"checkpoints": section.checkpoints} if section.checkpoints else {}
+    shape = {"preset": section.preset, "fold": fold} | kept
     return shape | world.project.settings.pretraining.model_dump()
 
 
@@ -157,11 +243,14 @@ def target_settings(world: World, partition: str) -> dict[str, Any]:
 def selection_settings(world: World, partition: str) -> dict[str, Any]:
     """What the sampler heeds, so that a key it does not know makes nothing anew."""
     section = named(world.project.settings.selection, partition)
-    sampler = SAMPLERS[section.sampler]
+    sampler = find_sampler(section.sampler)
     unused = set(DEFAULT_OPTIONS) - set(sampler.options)
     unused |= set() if AWAY_SCORE in sampler.score_columns else {"away_from"}
     if sampler.method is None:
         return section.model_dump(exclude=unused | {"rounds", "mixing"})
+    if model_of(section.sampler):
+        measured = _measured_by(world, [section.sampler])
+        return section.model_dump(exclude=unused | {"rounds", "mixing"}) | measured
     transport = world.project.settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
     return section.model_dump(exclude=unused) | transport
 

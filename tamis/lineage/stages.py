@@ -8,31 +8,39 @@ from functools import cache
 from pathlib import Path
 
 import tamis
-from tamis import corpus, coverage, embedding, quality, scaling, selection, training, transport
+from tamis import comparison, corpus, coverage, embedding, quality, scaling, selection, training, transport
 from tamis.corpus import near_duplicates
 from tamis.lineage.choosers import (
     any_trained,
     base_model_settings,
+    compared,
+    compared_target,
     corpus_settings,
     encoder_settings,
     if_trained,
     judge_settings,
     law_active,
     law_trials,
+    models_compared,
+    models_of_selection,
     perplexity_models,
     quality_wanted,
+    sampler_trials_settings,
     score_partitions,
     section_settings,
     selection_settings,
     standing_trials,
     target_of_selection,
     target_settings,
+    tokenizer_compared,
     trial_data,
     trial_settings,
     trial_target,
+    when_compared,
     when_computed,
     when_judged,
     when_perplexity,
+    when_scored,
 )
 from tamis.lineage.stage import Edge, PartitionSet, Stage, edge, every, only, same
 from tamis.sql import Project as SqlProject
@@ -53,6 +61,7 @@ def stages() -> dict[str, Stage]:
         *_scores(),
         *_selections(),
         *_trials(),
+        *_comparisons(),
         *_marts(),
     )
     return {stage.name: stage for stage in (*made, _audit())}
@@ -239,13 +248,18 @@ def _targets() -> list[Stage]:
     ]
 
 
-def _selections() -> list[Stage]:
-    pool = (
+def _pool() -> tuple[Edge, ...]:
+    """The documents, and what says which of them may be chosen."""
+    return (
         edge("documents", every("shards")),
         edge("near_duplicates"),
         edge("target_examples", every("targets")),
         edge("contamination", every("targets")),
     )
+
+
+def _selections() -> list[Stage]:
+    pool = _pool()
     scores = (
         edge("transport_scores", score_partitions("transport_scores", same)),
         edge("quality_scores", score_partitions("quality_scores", every("shards"))),
@@ -253,12 +267,7 @@ def _selections() -> list[Stage]:
         edge("perplexity_scores", score_partitions("perplexity_scores", every("shards"))),
         edge("embeddings", when_computed(every("shards"))),
         edge("target_embeddings", when_computed(target_of_selection)),
-    )
-    whole = (
-        edge("transport_scores", every("targets")),
-        edge("quality_scores", when_judged(every("shards"))),
-        edge("density_scores"),
-        edge("perplexity_scores", when_perplexity(every("shards"))),
+        edge("base_models", models_of_selection),
     )
     return [
         Stage(
@@ -279,18 +288,6 @@ def _selections() -> list[Stage]:
             edges=(*pool, *scores),
             settings=selection_settings,
             made_with="selected_subset",
-        ),
-        Stage(
-            name="sampler_comparison",
-            group="selection",
-            code_version=selection.CODE_VERSION,
-            by_content=True,
-            active=lambda world: bool(world.keys("selections") and world.keys("targets")),
-            edges=(*pool, *whole),
-            settings=lambda world, key: {
-                "budget": world.project.settings.selection[0].budget,
-                "target": world.keys("targets")[0],
-            },
         ),
     ]
 
@@ -331,6 +328,50 @@ def _trials() -> list[Stage]:
             active=law_active,
             edges=(edge("loss_curves"),),
             settings=lambda world, key: {"predict_at": world.project.settings.scaling.predict_at},
+        ),
+    ]
+
+
+def _comparisons() -> list[Stage]:
+    whole = (
+        edge("transport_scores", every("targets")),
+        edge("quality_scores", when_judged(every("shards"))),
+        edge("density_scores"),
+        edge("perplexity_scores", when_perplexity(every("shards"))),
+    )
+    ranked_by = (
+        edge("transport_scores", when_scored("transport_scores", compared_target)),
+        edge("quality_scores", when_scored("quality_scores", every("shards"))),
+        edge("density_scores", when_scored("density_scores", only)),
+        edge("perplexity_scores", when_scored("perplexity_scores", every("shards"))),
+        edge("embeddings", when_scored("vectors", every("shards"))),
+        edge("target_embeddings", when_scored("vectors", compared_target)),
+    )
+    return [
+        Stage(
+            name="sampler_trials",
+            group="training",
+            code_version=f"{comparison.CODE_VERSION}.{training.CODE_VERSION}.{selection.CODE_VERSION}",
+            active=compared,
+            edges=(
+                *_pool(),
+                *ranked_by,
+                edge("tokenizer", tokenizer_compared),
+                edge("base_models", models_compared),
+            ),
+            settings=sampler_trials_settings,
+        ),
+        Stage(
+            name="sampler_comparison",
+            group="selection",
+            code_version=selection.CODE_VERSION,
+            by_content=True,
+            active=lambda world: bool(world.keys("selections") and world.keys("targets")),
+            edges=(*_pool(), *whole, edge("sampler_trials", when_compared(only))),
+            settings=lambda world, key: {
+                "budget": world.project.settings.selection[0].budget,
+                "target": world.keys("targets")[0],
+            },
         ),
     ]
 

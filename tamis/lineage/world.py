@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from tamis.config import BaseModelSection, named
+from tamis.config import BaseModelSection
 from tamis.corpus import (
     Shard,
     ShardChangedError,
@@ -23,6 +23,8 @@ from tamis.corpus import (
 )
 from tamis.lineage.manifest import write_atomically
 from tamis.project import Project
+from tamis.references import named
+from tamis.selection.families import PERPLEXITY, ModelOf, model_of
 
 TWIN = "-twin"
 
@@ -88,13 +90,21 @@ class World:
 
 
 def model_names(project: Project) -> tuple[str, ...]:
-    """Base models, and the twin of the perplexity model when the graph trains it."""
+    """Base models, and twins of those that measure perplexity where the graph trains them."""
     settings = project.settings
     names = [model.name for model in settings.base_model]
-    perplexity = settings.perplexity.model
-    if perplexity is not None and named(settings.base_model, perplexity).preset:
-        names.append(perplexity + TWIN)
-    return tuple(names)
+    measuring = [settings.perplexity.model, *(found.model for found in sampler_models(project))]
+    trained = [name for name in measuring if name in names and named(settings.base_model, name).preset]
+    return (*names, *(name + TWIN for name in dict.fromkeys(trained)))
+
+
+def sampler_models(project: Project) -> list[ModelOf]:
+    """Models that samplers name, of selections and of the trained comparison, for their perplexity."""
+    settings = project.settings
+    used = [section.sampler for section in settings.selection]
+    used += settings.sampler_trials.samplers if settings.sampler_trials.model else ()
+    found = [model for name in used if (model := model_of(name))]
+    return [model for model in found if model.family == PERPLEXITY]
 
 
 def model_section(project: Project, name: str) -> tuple[BaseModelSection, int]:

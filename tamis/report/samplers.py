@@ -9,6 +9,8 @@ import statistics
 
 import polars as pl
 
+from tamis.comparison.analysis import ComparisonReport
+from tamis.report.comparison import comparison_sections
 from tamis.report.page import (
     Column,
     Markup,
@@ -34,15 +36,18 @@ TERMS = {
 BLUE_RGB, RED_RGB = (31, 95, 168), (194, 63, 56)
 
 
-def sampler_page(agreement: pl.DataFrame, chosen: pl.DataFrame) -> str:
+def sampler_page(
+    agreement: pl.DataFrame, chosen: pl.DataFrame, trained: ComparisonReport | None = None
+) -> str:
     """The page for pairs (sampler_a, sampler_b, jaccard, kendall_tau) and samplers (sampler, description,
-    selected, mean_<score>)."""
+    selected, mean_<score>), and for what a model learnt from their choices where one was trained."""
     samplers = _samplers(agreement, chosen)
     overlap, tau = _pairs(agreement, "jaccard"), _pairs(agreement, "kendall_tau")
     return document(
         "Samplers compared",
         "Each sampler was asked for the same budget from the same pool. Do they choose the same documents?",
         _answer(overlap),
+        *(comparison_sections(trained) if trained else ()),
         section("The samplers", *_samplers_table(chosen)),
         section(
             "Overlap of what they chose",

@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tamis.report.selection import SelectionReport, used_score_columns
-from tamis.selection.samplers import DEFAULT_OPTIONS, SAMPLERS, Sampler
+from tamis.selection.samplers import DEFAULT_OPTIONS, SAMPLERS, Sampler, find_sampler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +27,9 @@ class DecidingScore:
 
 def sampler_of(report: SelectionReport) -> Sampler | None:
     """The sampler named in the settings, or else the only one that uses these score columns."""
-    named = SAMPLERS.get(report.settings.get("sampler", ""))
-    if named is not None:
-        return named
+    named = report.settings.get("sampler")
+    if named:
+        return find_sampler(named)
     used = set(used_score_columns(report.decisions))
     fitting = [sampler for sampler in SAMPLERS.values() if set(sampler.score_columns) == used and used]
     return fitting[0] if len(fitting) == 1 else None

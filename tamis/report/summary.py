@@ -10,7 +10,7 @@ import polars as pl
 from tamis.lineage.heads import Head, read_heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.project import Project
-from tamis.selection import SAMPLERS
+from tamis.selection import find_sampler
 from tamis.store.tables import Store, one_of, quoted
 
 BEST_SHOWN = 3
@@ -52,7 +52,7 @@ def _selection_lines(store: Store, name: str, sampler: str) -> list[str]:
     )
     dropped = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in reasons.iter_rows())
     lines = [
-        f"Selection {name}: {len(chosen):,} documents. {SAMPLERS[sampler].description}",
+        f"Selection {name}: {len(chosen):,} documents. {find_sampler(sampler).description}",
         f"  from {_mix(store, chosen['doc_id'].to_list())}; dropped: {dropped}",
     ]
     best = chosen.head(BEST_SHOWN)
@@ -152,4 +152,14 @@ def comparison_lines(project: Project) -> list[str]:
     for row in frame.filter(pl.col("sampler_a") < pl.col("sampler_b")).iter_rows(named=True):
         tau = f"{row['kendall_tau']:.2f}" if row["kendall_tau"] is not None else "-"
         lines.append(f"{row['sampler_a']:16}{row['sampler_b']:16}{row['jaccard']:>10.2f}{tau:>10}")
-    return [*lines, f"page: {project.home.reports / 'sampler_comparison.html'}"]
+    return [*lines, *_trained_lines(project), f"page: {project.home.reports / 'sampler_comparison.html'}"]
+
+
+def _trained_lines(project: Project) -> list[str]:
+    from tamis.comparison.analysis import analyse
+    from tamis.report.comparison import comparison_text
+
+    if project.settings.sampler_trials.model is None:
+        hint = "train on them too: add [sampler_trials] to tamis.toml, as the template of `tamis init` shows"
+        return ["", hint]
+    return ["", *comparison_text(analyse(project.home.store.read("sampler_trials"), project.seed))]

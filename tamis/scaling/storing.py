@@ -5,9 +5,9 @@ from typing import Any
 
 import polars as pl
 
-from tamis.config import named
 from tamis.errors import PermanentError
 from tamis.project import Project
+from tamis.references import named
 from tamis.report import ScalingReport, build_scaling_report
 from tamis.scaling import audit_curves, predict_full_loss
 from tamis.store.tables import Store

@@ -10,7 +10,7 @@ from tamis.selection.errors import (
     RepeatedIdsError,
 )
 from tamis.selection.reasons import EXCLUSIONS, Reason
-from tamis.selection.samplers import SAMPLERS, Sampler
+from tamis.selection.samplers import SAMPLERS, Sampler, find_sampler
 
 CODE_VERSION = "1"
 
@@ -26,6 +26,7 @@ __all__ = [
     "Reason",
     "RepeatedIdsError",
     "Sampler",
+    "find_sampler",
     "parse_budget",
     "select",
     "selection_digest",

@@ -15,6 +15,7 @@ from tamis.progress import Advance, ignore
 from tamis.quality.storing import texts_of
 from tamis.selection.budget import Budget, parse_budget
 from tamis.selection.methods import METHODS, READS_TEXTS, MethodProblem
+from tamis.selection.model_scores import ModelScorer, model_scores
 from tamis.selection.samplers import find_sampler
 from tamis.store.tables import Store, matrix_of, quoted
 from tamis.transport.storing import target_vectors
@@ -42,9 +43,12 @@ def method_scores(
     pool_table: str,
     target_table: str,
     seed: int,
+    scorer: ModelScorer | None = None,
     advance: Advance = ignore,
 ) -> pl.DataFrame:
     """doc_id and method_score (smallest first) of the eligible documents (doc_id, n_tokens, maybe quality).
+
+    `scorer`: of a sampler that names a model.
 
     Documents without a vector, and those without a quality where it counts, get none.
     """
@@ -53,6 +57,8 @@ def method_scores(
     pool = eligible.drop_nulls().sort("doc_id")
     if not len(pool):
         return pl.DataFrame(schema={"doc_id": pl.String, "method_score": pl.Float64})
+    if scorer is not None:
+        return model_scores(store, scorer, pool["doc_id"].to_list(), advance)
     sides: tuple[Any, Any]
     if method in READS_TEXTS:
         texts = texts_of(store, pool["doc_id"].to_list())

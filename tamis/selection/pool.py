@@ -8,7 +8,7 @@ import math
 import polars as pl
 
 from tamis.config import SelectionSection
-from tamis.selection import SAMPLERS, Reason
+from tamis.selection import Reason, find_sampler
 from tamis.selection.samplers import AWAY_SCORE, METHOD_SCORE
 from tamis.store.tables import Store, quoted
 
@@ -25,7 +25,7 @@ _SCORE_TABLES = {
 
 def candidates(store: Store, section: SelectionSection) -> pl.DataFrame:
     """A row per document: doc_id, n_tokens, and the stored score columns that the sampler declares."""
-    columns = SAMPLERS[section.sampler].score_columns
+    columns = find_sampler(section.sampler).score_columns
     stored = tuple(name for name in columns if name not in (METHOD_SCORE, AWAY_SCORE))
     pool = with_scores(store, stored, section.target)
     if AWAY_SCORE not in columns:

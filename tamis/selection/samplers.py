@@ -209,10 +209,16 @@ SAMPLERS: dict[str, Sampler] = {sampler.name: sampler for sampler in _ALL}
 
 
 def find_sampler(name: str) -> Sampler:
-    """The sampler of that name; raises `UnknownNameError` that lists the valid names."""
-    if name not in SAMPLERS:
-        raise UnknownNameError("sampler", name, SAMPLERS)
-    return SAMPLERS[name]
+    """The sampler of that name, "family:MODEL" included (families.py).
+
+    Raises `UnknownNameError` that lists the valid names, `BadModelSamplerError`.
+    """
+    from tamis.selection.families import FORMS, sampler_of_model
+
+    found = SAMPLERS.get(name) or sampler_of_model(name)
+    if found is None:
+        raise UnknownNameError("sampler", name, [*SAMPLERS, FORMS])
+    return found
 
 
 def complete_options(given: Options | None) -> Options:

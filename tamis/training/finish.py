@@ -12,6 +12,8 @@ from tamis.training.models import LoadedModel, without_bars
 from tamis.training.options import StepOptions
 from tamis.training.results import TrainingResult, evaluation_flops, history, training_flops
 
+CHECKPOINTS = "checkpoints"
+
 
 def finish(
     loaded: LoadedModel,
@@ -32,7 +34,7 @@ def finish(
     if held_out:
         after = evaluate_loaded(loaded, held_out, options.sequence_length)
     evaluated = sum(done.n_tokens for done in (zero_shot, after) if isinstance(done, Evaluation))
-    save_checkpoint(loaded, output)
+    save_checkpoint(loaded, output, kept=resume / CHECKPOINTS)
     shutil.rmtree(resume, ignore_errors=True)
     return TrainingResult(
         steps=len(outcome.losses),
@@ -48,8 +50,15 @@ def finish(
     )
 
 
-def save_checkpoint(loaded: LoadedModel, output: Path) -> None:
-    """Write config.json, model.safetensors and the tokenizer to `output`, all or nothing."""
+def checkpoint_folder(model: Path, share: float) -> Path:
+    """Where the folder of a model keeps it as it was after a share of its training."""
+    return model / CHECKPOINTS / f"{share:g}"
+
+
+def save_checkpoint(loaded: LoadedModel, output: Path, kept: Path | None = None) -> None:
+    """Write config.json, model.safetensors, the tokenizer and what was `kept` to `output`, all or nothing."""
     with replace_folder(output) as draft, without_bars():
         loaded.model.save_pretrained(draft)
         loaded.tokenizer.save_pretrained(draft)
+        if kept is not None and kept.is_dir():
+            shutil.copytree(kept, draft / CHECKPOINTS)

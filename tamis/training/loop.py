@@ -6,6 +6,7 @@ epoch), dropout of (seed, step). So a run killed at any moment ends with the wei
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,10 +41,18 @@ class Outcome:
     losses: list[float]
 
 
-def train(loaded: LoadedModel, plan: Plan, resume: Path, runtime: Runtime, advance: Advance) -> Outcome:
+def train(
+    loaded: LoadedModel,
+    plan: Plan,
+    resume: Path,
+    runtime: Runtime,
+    advance: Advance,
+    observe: Callable[[int], None] | None = None,
+) -> Outcome:
     """Run the plan to its end, from the state in `resume` if it is this plan's; the model ends in float32.
 
-    `advance` counts tokens. Raises `DivergedError` when the loss is not finite.
+    `advance` counts tokens; `observe` is called with the number of finished steps after each of them and may
+    evaluate the model. Raises `DivergedError` when the loss is not finite.
     """
     import torch
 
@@ -67,6 +76,8 @@ def train(loaded: LoadedModel, plan: Plan, resume: Path, runtime: Runtime, advan
             torch.manual_seed(options.seed * LARGE_PRIME + step)
             losses[step] = backward(loaded, rows)
             weights.step(schedule.rate(step), options.maximum_norm)
+            if observe is not None:
+                observe(step + 1)
             keeper.after(step + 1)
     weights.release()
     loaded.model.eval()

@@ -5,15 +5,16 @@ and packed; when they end before the tokens do, they are shown again in another 
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from tamis.progress import Advance, ignore
 from tamis.training.device import choose_device
-from tamis.training.finish import finish
+from tamis.training.finish import checkpoint_folder, finish, save_checkpoint
 from tamis.training.loop import train
-from tamis.training.models import model_identity, prepared
+from tamis.training.models import LoadedModel, model_identity, prepared
 from tamis.training.options import PretrainingOptions, Runtime
 from tamis.training.packing import pack
 from tamis.training.plan import Plan, run_key, steps_for
@@ -31,14 +32,16 @@ def pretrain(
     resume: Path,
     *,
     held_out: Sequence[str] = (),
+    checkpoints: Sequence[float] = (),
     runtime: Runtime = Runtime(),  # noqa: B008 (frozen)
     advance: Advance = ignore,
 ) -> TrainingResult:
     """Train a new model on `texts` and write it to `output` (config, safetensors, tokenizer), all or nothing.
 
-    `resume` is a folder for the state of an interrupted run, removed at the end; calling again with the same
-    arguments continues it. `advance` counts tokens. Raises `EmptyTextError`, `DivergedError`; `ValueError`
-    when the tokenizer is too large for the shape.
+    `checkpoints`: shares of the training after which the model is kept too (`checkpoint_folder`). `resume` is
+    a folder for the state of an interrupted run, removed at the end; calling again with the same arguments
+    continues it. `advance` counts tokens. Raises `EmptyTextError`, `DivergedError`; `ValueError` when the
+    tokenizer is too large for the shape.
     """
     tokenizer = load_tokenizer(tokenizer_folder)
     if len(tokenizer) > shape.vocabulary:
@@ -54,5 +57,12 @@ def pretrain(
         options=options,
         key=run_key(origin, options, documents, device.type),
     )
-    outcome = train(loaded, plan, resume, runtime, advance)
+    keep = partial(_keep, loaded, {round(share * plan.steps): share for share in checkpoints}, resume)
+    outcome = train(loaded, plan, resume, runtime, advance, observe=keep)
     return finish(loaded, outcome, options, output, resume, held_out=held_out, zero_shot=None)
+
+
+def _keep(loaded: LoadedModel, shares: Mapping[int, float], resume: Path, done: int) -> None:
+    """Save the model beside the resume state when this step is one of those to keep."""
+    if done in shares:
+        save_checkpoint(loaded, checkpoint_folder(resume, shares[done]))

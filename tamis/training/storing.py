@@ -13,10 +13,11 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from tamis.config import PerplexitySection, named
+from tamis.config import PerplexitySection
 from tamis.progress import Advance, ignore
 from tamis.project import Project
 from tamis.quality.storing import texts_of
+from tamis.references import named
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 from tamis.training import count_tokens, document_bits_per_byte, fold_of

@@ -19,7 +19,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 NOTED = Path(__file__).with_name("code_digests.json")
 # Settings reach a result through its input key, not through the code that reads them.
 WITHOUT_RESULTS = {
-    f"tamis.{name}" for name in ("progress", "errors", "config", "sections", "project", "loading")
+    f"tamis.{name}"
+    for name in ("progress", "errors", "config", "references", "sections", "project", "loading")
 }
 METHODS = {
     # method: (where its code version stands, its modules; a package stands for all of its modules)
@@ -32,6 +33,7 @@ METHODS = {
     "grader": ("tamis.quality.grader:GRADER_CODE_VERSION", ["tamis.quality.grader", "tamis.quality.surface"]),
     "selection": ("tamis.selection:CODE_VERSION", ["tamis.selection"]),
     "training": ("tamis.training:CODE_VERSION", ["tamis.training"]),
+    "comparison": ("tamis.comparison:CODE_VERSION", ["tamis.comparison"]),
     "scaling": ("tamis.scaling:CODE_VERSION", ["tamis.scaling"]),
     "sql": ("tamis.sql.project:CODE_VERSION", ["tamis.sql"]),
 }

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from tamis.training import DivergedError, EmptyTextError, Runtime, evaluate, model_identity, pretrain
 from tamis.training import loop as loop_module
+from tamis.training.finish import checkpoint_folder
 from tamis.training.loop import train
 from tamis.training.models import prepared
 from tamis.training.packing import pack
@@ -211,3 +212,27 @@ def test_tokenizer_must_fit_the_shape(tiny, tmp_path):
 def test_no_text(tiny, tmp_path):
     with pytest.raises(EmptyTextError):
         pretrain(tiny.shape, [], tiny.tokenizer, tiny.options, tmp_path / "model", tmp_path / "resume")
+
+
+def test_a_model_is_kept_at_shares_of_its_training_and_the_end_is_the_same(tiny, tmp_path):
+    arguments = (tiny.shape, tiny.texts, tiny.tokenizer, tiny.options)
+    plain = pretrain(*arguments, tmp_path / "a", tmp_path / "resume", runtime=tiny.runtime)
+    kept = pretrain(
+        *arguments, tmp_path / "b", tmp_path / "resume", runtime=tiny.runtime, checkpoints=(0.25, 0.75)
+    )
+    assert kept.losses == plain.losses
+    weights = load_file(tmp_path / "b" / "model.safetensors")
+    assert all(
+        (weights[name] == one).all() for name, one in load_file(tmp_path / "a" / "model.safetensors").items()
+    )
+    places = [
+        tmp_path / "b",
+        checkpoint_folder(tmp_path / "b", 0.75),
+        checkpoint_folder(tmp_path / "b", 0.25),
+    ]
+    losses = [
+        evaluate(place, tiny.held_out, sequence_length=32, device="cpu").bits_per_byte for place in places
+    ]
+    assert losses == sorted(losses)
+    assert len(set(losses)) == 3
+    assert not (tmp_path / "resume").exists()

@@ -1,0 +1,107 @@
+"""Samplers compared: what each would choose, and what the same small model learns from it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from resources.platform import Platform
+from resources.scorers import scorers
+from resources.specification import described
+from resources.work import Made, Rows, Work
+from tamis.comparison.analysis import analyse
+from tamis.comparison.storing import TABLE, Comparison, make_runs
+from tamis.embedding.storing import encoder_slug, table_name
+from tamis.lineage.manifest import write_atomically
+from tamis.lineage.world import model_section
+from tamis.report import plot_markdown, sampler_page
+from tamis.report.comparison_plot import comparison_plot_png
+from tamis.selection.comparison import compare_samplers
+from tamis.store.schemas import schema_of
+from tamis.training import PRESETS
+from tamis.training.measured import MeasuredOptions, Start
+
+
+@dg.asset(**described("sampler_trials", ["torch"]))
+def sampler_trials(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+    """One small model trained on what each sampler chooses, several data seeds and training seeds each."""
+    with platform.work(context) as work:
+        comparison = configured(work)
+        runs = len(comparison.runs)
+        with work.progress(f"{runs} runs", runs * comparison.options.tokens, "tokens") as progress:
+            rows = make_runs(
+                work.store,
+                comparison,
+                work.project.home.cache / "training",
+                progress.advance,
+                context.log.debug,
+            )
+        yield from work.record(
+            Made(
+                rows=[Rows(table=TABLE)],
+                row_count=len(rows),
+                metadata={
+                    "plot": dg.MetadataValue.md(
+                        plot_markdown(comparison_plot_png(analyse(rows, work.project.seed)))
+                    ),
+                    "failed_runs": len(rows) - rows["failure"].null_count(),
+                },
+            )
+        )
+
+
+def configured(work: Work) -> Comparison:
+    """The comparison that tamis.toml asks for, at the versions this step pinned."""
+    settings, encoder = work.project.settings, work.project.settings.encoder.name
+    section = settings.sampler_trials
+    base, _fold = model_section(work.project, str(section.model))
+    fresh = section.from_scratch and base.preset is not None
+    recipe = settings.pretraining if fresh else settings.fine_tuning
+    if fresh:
+        start = Start(shape=PRESETS[str(base.preset)], model=work.upstream("tokenizer"))
+    elif base.path is not None:
+        start = Start(model=work.project.model(base.path))
+    else:
+        start = Start(model=work.upstream("base_models", base.name))
+    return Comparison(
+        section=section,
+        transport=settings.transport,
+        start=start,
+        options=MeasuredOptions(
+            **recipe.model_dump(include={"sequence_length", "batch_size", "learning_rate"}),
+            tokens=section.tokens,
+            evaluations=section.evaluations,
+        ),
+        seed=work.project.seed,
+        pool_table=table_name(encoder),
+        target_table=f"target_embeddings_{encoder_slug(encoder)}",
+        unseen_by=None if fresh else base.name,
+        scorers=scorers(work, section.samplers),
+    )
+
+
+@dg.asset(**described("sampler_comparison", ["polars"]))
+def sampler_comparison(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+    """What each sampler would choose at one budget, how alike the choices are, and what they are worth."""
+    with platform.work(context) as work:
+        settings = work.project.settings
+        budget, target = settings.selection[0].budget, settings.target[0].name
+        agreement, chosen = compare_samplers(work.store, budget, target, work.project.seed)
+        schema = schema_of("sampler_comparison")
+        work.store.overwrite("sampler_comparison", agreement.select(schema.names).to_arrow().cast(schema))
+        page = work.project.home.reports / "sampler_comparison.html"
+        trained = (
+            analyse(work.store.read(TABLE), work.project.seed) if settings.sampler_trials.model else None
+        )
+        write_atomically(page, sampler_page(agreement, chosen, trained).encode())
+        yield from work.record(
+            Made(
+                rows=[Rows(table="sampler_comparison")],
+                files=[page],
+                row_count=len(agreement),
+                metadata={
+                    "samplers": dg.MetadataValue.json(chosen["sampler"].to_list()),
+                    "report": work.project.home.relative(page),
+                },
+            )
+        )

@@ -1,0 +1,42 @@
+"""The models that samplers name, ready to score at the versions that a step pinned."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from resources.work import Work
+from tamis.lineage.world import TWIN, model_section
+from tamis.selection.families import ASK_LLM, ModelOf, model_of
+from tamis.selection.model_scores import ModelScorer, judge_scorer, perplexity_scorer
+from tamis.store.digests import canonical_digest
+from tamis.training.finish import checkpoint_folder
+
+
+def scorers(work: Work, samplers: Iterable[str]) -> dict[str, ModelScorer]:
+    """By sampler, for those that name a model."""
+    return {name: _scorer(work, asked) for name in samplers if (asked := model_of(name))}
+
+
+def _scorer(work: Work, asked: ModelOf) -> ModelScorer:
+    settings = work.project.settings
+    if asked.family == ASK_LLM:
+        return judge_scorer(
+            work.project.model(asked.model),
+            prompt=settings.judge.prompt,
+            max_tokens=settings.judge.max_tokens,
+            batch_size=settings.judge.batch_size,
+        )
+    base, _fold = model_section(work.project, asked.model)
+    twin = asked.model + TWIN if base.preset else asked.model
+    versions = [work.heads[("base_models", name)].data_version for name in (asked.model, twin)]
+    version = canonical_digest(f"{versions} {asked.checkpoint}")
+    # The model itself trained on fold 0, so it measures fold 1.
+    folders = {0: _folder(work, twin, asked), 1: _folder(work, asked.model, asked)}
+    return perplexity_scorer(folders, version, settings.perplexity.max_tokens)
+
+
+def _folder(work: Work, name: str, asked: ModelOf) -> str | Path:
+    section, _fold = model_section(work.project, name)
+    if section.path is not None:
+        return work.project.model(section.path)
+    folder = work.upstream("base_models", name)
+    return folder if asked.checkpoint is None else checkpoint_folder(folder, asked.checkpoint)

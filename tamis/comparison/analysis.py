@@ -1,0 +1,166 @@
+"""What the runs of a comparison say: losses with intervals, contrasts, recoveries, and when they converge."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tamis.comparison.convergence import Convergence, convergences
+from tamis.comparison.grid import FULL, RANDOM
+from tamis.comparison.losses import Floats, interval, mean_of_runs, stacked
+from tamis.comparison.statistics import (
+    LEVEL,
+    RESAMPLES,
+    Contrast,
+    NonInferiority,
+    contrasts,
+    holm,
+    recoveries,
+)
+from tamis.comparison.storing import POOL, TARGET, document_bits
+
+CURVE_POINTS = 41
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmLoss:
+    """Mean loss of a sampler at a budget, bits per byte, with its 95 % bootstrap interval."""
+
+    sampler: str
+    budget: str
+    loss: float
+    low: float
+    high: float
+    runs: int
+    documents: float
+    epochs: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One held-out set. p_holm: the contrasts' p-values corrected for their number; likewise recovery_p."""
+
+    arms: list[ArmLoss]
+    contrasts: list[Contrast]
+    p_holm: list[float]
+    recoveries: list[NonInferiority]
+    recovery_p: list[float]
+
+    @property
+    def proven(self) -> list[Contrast]:
+        """Contrasts with random that are significant after correction."""
+        return [one for one, p in zip(self.contrasts, self.p_holm, strict=True) if p < LEVEL]
+
+    @property
+    def recovered(self) -> list[NonInferiority]:
+        """Samplers proven to give what all data give, within the margin."""
+        return [one for one, p in zip(self.recoveries, self.recovery_p, strict=True) if p < LEVEL]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonReport:
+    """All that a page shows. curve_ap: mean target loss [arm, point] at shares of the tokens share_p."""
+
+    target: Measured
+    pool: Measured
+    convergences: list[Convergence]
+    arms: list[tuple[str, str]]
+    share_p: Floats
+    curve_ap: Floats
+    tokens: int
+    data_seeds: int
+    training_seeds: int
+    failures: list[str]
+
+
+def analyse(runs: pl.DataFrame, seed: int) -> ComparisonReport:
+    """The report on the rows of the table sampler_trials. Raises `ValueError` when no run was made."""
+    done = runs.filter(pl.col("failure").is_null())
+    if done.is_empty():
+        raise ValueError("no run of the comparison was made")
+    arms = list(runs.select("sampler", "budget").unique(maintain_order=True).iter_rows())
+    curve = _curves(done, arms, _seeds(runs))
+    share_p = np.linspace(0, 1, CURVE_POINTS)
+    full = arms.index(next(arm for arm in arms if arm[0] == FULL))
+    return ComparisonReport(
+        target=_measured(runs, arms, TARGET, seed),
+        pool=_measured(runs, arms, POOL, seed),
+        convergences=convergences(arms, curve, share_p, full, seed),
+        arms=arms,
+        share_p=share_p,
+        curve_ap=mean_of_runs(np.moveaxis(curve, -1, 1).reshape(len(arms), CURVE_POINTS, -1)),
+        tokens=int(done["tokens"].to_numpy().max()),
+        data_seeds=_seeds(runs)[0],
+        training_seeds=_seeds(runs)[1],
+        failures=[
+            _failure(row) for row in runs.filter(pl.col("failure").is_not_null()).iter_rows(named=True)
+        ],
+    )
+
+
+def _measured(runs: pl.DataFrame, arms: list[tuple[str, str]], measured: str, seed: int) -> Measured:
+    rows = list(runs.iter_rows(named=True))
+    bits = {_place(row): one for row in rows if (one := document_bits(row, measured)) is not None}
+    sizes = next(row[f"{measured}_document_bytes"] for row in rows if row[f"{measured}_document_bytes"])
+    losses = stacked(arms, bits, np.asarray(sizes, dtype=np.float64), *_seeds(runs))
+    resampled_ar = losses.resampled(RESAMPLES, seed)
+    found, recovered = contrasts(losses, RANDOM, seed), recoveries(losses, FULL)
+    return Measured(
+        arms=[
+            _arm(runs, arm, float(losses.loss_a[place]), interval(resampled_ar[place]))
+            for place, arm in enumerate(arms)
+        ],
+        contrasts=found,
+        p_holm=holm([one.p for one in found]).tolist(),
+        recoveries=recovered,
+        recovery_p=holm([one.p for one in recovered]).tolist(),
+    )
+
+
+def _arm(runs: pl.DataFrame, arm: tuple[str, str], loss: float, bounds: tuple[float, float]) -> ArmLoss:
+    own = runs.filter((pl.col("sampler") == arm[0]) & (pl.col("budget") == arm[1]))
+    done = own.filter(pl.col("failure").is_null())
+    return ArmLoss(
+        sampler=arm[0],
+        budget=arm[1],
+        loss=loss,
+        low=bounds[0],
+        high=bounds[1],
+        runs=len(done),
+        documents=float(own["documents"].to_numpy().mean()),
+        epochs=float(done["epochs"].to_numpy().mean()) if len(done) else float("nan"),
+    )
+
+
+def _curves(done: pl.DataFrame, arms: list[tuple[str, str]], seeds: tuple[int, int]) -> Floats:
+    """Target loss [arm, data seed, training seed, point] on one grid of shares of the tokens.
+
+    NaN before the first measurement: a line from nowhere would be made up.
+    """
+    share_p = np.linspace(0, 1, CURVE_POINTS)
+    curve = np.full((len(arms), *seeds, CURVE_POINTS), np.nan)
+    for row in done.iter_rows(named=True):
+        sampler, budget, i, j = _place(row)
+        share = np.asarray(row["curve_tokens"], dtype=np.float64) / row["curve_tokens"][-1]
+        loss = np.asarray(row["curve_target"], dtype=np.float64)
+        curve[arms.index((sampler, budget)), i, j] = np.interp(share_p, share, loss, left=np.nan)
+    return curve
+
+
+def _place(row: dict[str, Any]) -> tuple[str, str, int, int]:
+    return row["sampler"], row["budget"], row["data_seed"], row["training_seed"]
+
+
+def _seeds(runs: pl.DataFrame) -> tuple[int, int]:
+    data, training = runs.select(pl.col("data_seed").max() + 1, pl.col("training_seed").max() + 1).row(0)
+    return int(data), int(training)
+
+
+def _failed(runs: pl.DataFrame) -> pl.DataFrame:
+    return runs.filter(pl.col("failure").is_not_null())
+
+
+def _failure(row: dict[str, Any]) -> str:
+    sampler, budget, data, training = _place(row)
+    return f"{sampler} {budget} (data seed {data}, training seed {training}): {row['failure']}"

@@ -1,0 +1,186 @@
+"""Which differences between samplers are more than luck: paired contrasts, Holm, non-inferiority.
+
+The unit is a data seed: runs that share one share their pool, so they are averaged first. With three data
+seeds a t test has two degrees of freedom and little power; that is what three repetitions can say, and a
+bootstrap of three values would only hide it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis.comparison.losses import Floats, PairedLosses, interval, mean_of_runs
+
+RESAMPLES = 2_000
+LEVEL = 0.05
+MARGIN_IN_DEVIATIONS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """Loss of an arm less that of a reference, in bits per byte: negative is better.
+
+    low, high: 95 % interval by the t distribution over seeds and documents. bootstrap_low, bootstrap_high:
+    by resampling the same. p: two-sided, not corrected; NaN where a single run an arm allows no test.
+    """
+
+    sampler: str
+    budget: str
+    difference: float
+    low: float
+    high: float
+    bootstrap_low: float
+    bootstrap_high: float
+    p: float
+    degrees_of_freedom: float
+    pairs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NonInferiority:
+    """Whether an arm recovers what all data give: its loss is worse by less than the margin.
+
+    upper: one-sided 95 % bound of the difference to "full". margin: twice the deviation between full-data
+    runs, which is what chance alone does. p: one-sided.
+    """
+
+    sampler: str
+    budget: str
+    difference: float
+    upper: float
+    margin: float
+    p: float
+
+
+def contrasts(losses: PairedLosses, reference: str, seed: int) -> list[Contrast]:
+    """Every arm against the reference sampler at its own budget, in order of arms."""
+    resampled_ar = losses.resampled(RESAMPLES, seed)
+    found = []
+    for place, (sampler, budget) in enumerate(losses.arms):
+        against = _reference(losses, reference, budget)
+        if sampler == reference or against is None:
+            continue
+        estimate = _difference(losses, place, against)
+        low, high = interval(resampled_ar[place] - resampled_ar[against])
+        spread = _quantile(1 - LEVEL / 2, estimate.degrees_of_freedom) * estimate.deviation
+        found.append(
+            Contrast(
+                sampler=sampler,
+                budget=budget,
+                difference=estimate.mean,
+                low=estimate.mean - spread,
+                high=estimate.mean + spread,
+                bootstrap_low=low,
+                bootstrap_high=high,
+                p=2 * _tail(abs(estimate.mean), estimate),
+                degrees_of_freedom=estimate.degrees_of_freedom,
+                pairs=estimate.pairs,
+            )
+        )
+    return found
+
+
+def recoveries(losses: PairedLosses, full: str) -> list[NonInferiority]:
+    """Every arm but "full" tested against it; empty without two full-data runs (the margin)."""
+    against = _reference(losses, full, None)
+    if against is None:
+        return []
+    runs = losses.loss_aij[against].ravel()
+    runs = runs[np.isfinite(runs)]
+    if len(runs) < 2:
+        return []
+    margin = MARGIN_IN_DEVIATIONS * float(runs.std(ddof=1))
+    found = []
+    for place, (sampler, budget) in enumerate(losses.arms):
+        if sampler == full:
+            continue
+        estimate = _difference(losses, place, against)
+        quantile = _quantile(1 - LEVEL, estimate.degrees_of_freedom)
+        found.append(
+            NonInferiority(
+                sampler=sampler,
+                budget=budget,
+                difference=estimate.mean,
+                upper=estimate.mean + quantile * estimate.deviation,
+                margin=margin,
+                p=_tail(margin - estimate.mean, estimate),
+            )
+        )
+    return found
+
+
+def holm(p_n: NDArray[np.floating] | list[float]) -> Floats:
+    """P-values corrected for their number (Holm 1979), in order; NaN stays NaN and counts as none."""
+    p = np.asarray(p_n, dtype=np.float64)
+    corrected = np.full(len(p), np.nan)
+    (present,) = np.nonzero(~np.isnan(p))
+    order = present[np.argsort(p[present], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1.0)
+    return corrected
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Estimate:
+    mean: float
+    deviation: float
+    degrees_of_freedom: float
+    pairs: int
+
+
+def _reference(losses: PairedLosses, sampler: str, budget: str | None) -> int | None:
+    for place, arm in enumerate(losses.arms):
+        if arm[0] == sampler and budget in (None, arm[1]):
+            return place
+    return None
+
+
+def _difference(losses: PairedLosses, place: int, against: int) -> _Estimate:
+    """Mean paired difference and its standard error from seeds and from documents (Satterthwaite 1946)."""
+    difference_ij = losses.loss_aij[place] - losses.loss_aij[against]
+    units = _units(difference_ij)
+    if not len(units):
+        return _Estimate(mean=np.nan, deviation=np.nan, degrees_of_freedom=np.nan, pairs=0)
+    mean, pairs = float(units.mean()), int(np.isfinite(difference_ij).sum())
+    if len(units) < 2:
+        return _Estimate(mean=mean, deviation=np.nan, degrees_of_freedom=np.nan, pairs=pairs)
+    by_seed = float(units.var(ddof=1)) / len(units)
+    by_document, documents = _document_variance(losses, place, against)
+    total = by_seed + by_document
+    spread = by_seed**2 / (len(units) - 1) + by_document**2 / max(documents - 1, 1)
+    freedom = total**2 / spread if spread > 0 else float(len(units) - 1)
+    return _Estimate(mean=mean, deviation=total**0.5, degrees_of_freedom=freedom, pairs=pairs)
+
+
+def _units(difference_ij: Floats) -> Floats:
+    """Independent repetitions: means over a data seed, or the training seeds where there is one data seed."""
+    rows = difference_ij if len(difference_ij) > 1 else difference_ij.T
+    means = mean_of_runs(rows)
+    return means[np.isfinite(means)]
+
+
+def _document_variance(losses: PairedLosses, place: int, against: int) -> tuple[float, int]:
+    """Variance of the difference of two ratios over another draw of held-out documents; their number."""
+    bits_sd = (losses.bits_aijd[place] - losses.bits_aijd[against]).reshape(-1, len(losses.bytes_d))
+    bits_d = bits_sd[np.isfinite(bits_sd).all(1)].mean(0)
+    count, total = len(bits_d), losses.bytes_d.sum()
+    residual_d = bits_d - bits_d.sum() / total * losses.bytes_d
+    return float((residual_d**2).sum() / total**2 * count / max(count - 1, 1)), count
+
+
+def _quantile(share: float, freedom: float) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf(share, freedom))
+
+
+def _tail(distance: float, estimate: _Estimate) -> float:
+    """Probability of a difference beyond `distance` by chance; 0 or 1 where nothing varies."""
+    from scipy.stats import t
+
+    if np.isnan(estimate.deviation):
+        return float("nan")
+    if estimate.deviation == 0:
+        return 0.5 if distance == 0 else float(distance < 0)
+    return float(t.sf(distance / estimate.deviation, estimate.degrees_of_freedom))

@@ -1,0 +1,242 @@
+"""The comparison from and into the store: what each run trains on, and a row for each run that is done.
+
+A run is named by all that decides its losses, so a comparison that was cut short or whose pool changed makes
+only the runs that are missing.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from tamis.comparison.grid import FULL, WHOLE, PlannedRun, planned_runs
+from tamis.config import SamplerTrialsSection, SelectionSection, TransportSection
+from tamis.coverage.keyed_hash import keyed_uniform
+from tamis.errors import PermanentError
+from tamis.progress import Advance, ignore
+from tamis.quality.storing import texts_of
+from tamis.selection import find_sampler, select
+from tamis.selection.computing import method_scores
+from tamis.selection.model_scores import ModelScorer
+from tamis.selection.pool import candidates, exclusions
+from tamis.store.digests import canonical_digest
+from tamis.store.schemas import schema_of
+from tamis.store.tables import Store, quoted
+from tamis.training import CODE_VERSION, DivergedError, model_identity
+from tamis.training.measured import MeasuredOptions, MeasuredRun, Start, train_measured
+from tamis.training.storing import keyed_order, split_texts
+
+TABLE = "sampler_trials"
+TARGET, POOL = "target", "pool"
+TEXT_BLOCK = 512
+
+
+class TooSmallPoolError(PermanentError, ValueError):
+    """Too few documents may be chosen for the comparison to hold some out and leave a choice."""
+
+    def __init__(self, eligible: int, held_out: int) -> None:
+        self.eligible, self.held_out = eligible, held_out
+        super().__init__(
+            f"[sampler_trials] holds {held_out} documents of the pool out, and only {eligible} may be chosen "
+            "at all: lower held_out to a tenth of that, or add documents"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A configured comparison: its section, the model each run begins with, and how it is trained.
+
+    `unseen_by`: the base model, whose training documents may not be held out. `scorers`: of samplers that
+    name a model. Tables are those of the encoder.
+    """
+
+    section: SamplerTrialsSection
+    transport: TransportSection
+    start: Start
+    options: MeasuredOptions
+    seed: int
+    pool_table: str
+    target_table: str
+    unseen_by: str | None = None
+    scorers: Mapping[str, ModelScorer] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> list[PlannedRun]:
+        """All runs, in the order in which they are made."""
+        chosen = self.section
+        return planned_runs(chosen.samplers, chosen.budgets, chosen.data_seeds, chosen.training_seeds)
+
+    @cached_property
+    def origin(self) -> str:
+        """What identifies the model that runs begin with."""
+        shape = asdict(self.start.shape) if self.start.shape else None
+        return json.dumps([shape, model_identity(self.start.model)])
+
+
+def make_runs(
+    store: Store,
+    comparison: Comparison,
+    resume: Path,
+    advance: Advance = ignore,
+    say: Callable[[str], None] = lambda text: None,
+) -> pl.DataFrame:
+    """Make the runs that are missing and drop those that belong to no planned run; all rows, in order.
+
+    `advance` counts tokens. A run whose loss diverges gets a row without losses. Raises `TooSmallPoolError`.
+    """
+    held_out = held_out_texts(store, comparison)
+    fixed = [
+        comparison.origin,
+        asdict(comparison.options),
+        {name: canonical_digest("\n".join(texts)) for name, texts in held_out.items()},
+        CODE_VERSION,
+    ]
+    known = set(store.read(TABLE, ["run"])["run"]) if store.exists(TABLE) else set()
+    keys: dict[str, PlannedRun] = {}
+    for planned, doc_ids in _training_sets(store, comparison):
+        key = canonical_digest(json.dumps([fixed, doc_ids, planned.training_seed], sort_keys=True))
+        key = canonical_digest(f"{key}|{planned.label}")[:32]
+        keys[key] = planned
+        if key in known:
+            advance(comparison.options.tokens)
+            continue
+        say(planned.label)
+        row = _run(store, comparison, planned, doc_ids, held_out, resume / key, advance)
+        store.merge(TABLE, _row(key, planned, len(doc_ids), row))
+    return _kept(store, keys)
+
+
+def held_out_texts(store: Store, comparison: Comparison) -> dict[str, list[str]]:
+    """Texts that no run trains on: the held-out examples of the target, and a keyed sample of the pool."""
+    section = comparison.section
+    ids = _held_out_ids(store, comparison)
+    texts = texts_of(store, ids)
+    target = split_texts(store, str(section.target), "held_out")["text"].to_list()
+    return {TARGET: target, POOL: [texts[doc_id] for doc_id in ids]}
+
+
+def _held_out_ids(store: Store, comparison: Comparison) -> list[str]:
+    eligible = _eligible(store, _whole(comparison.section))
+    if comparison.unseen_by is not None:
+        scope = f"checkpoint = {quoted(comparison.unseen_by)}"
+        eligible = eligible.join(store.read("trained_on", ["doc_id"], scope), on="doc_id", how="anti")
+    count = comparison.section.held_out
+    if len(eligible) < 2 * count:
+        raise TooSmallPoolError(len(eligible), count)
+    return sorted(keyed_order(eligible["doc_id"].to_list(), comparison.seed)[:count])
+
+
+def _eligible(store: Store, section: SelectionSection) -> pl.DataFrame:
+    return candidates(store, section).join(exclusions(store), on="doc_id", how="anti").sort("doc_id")
+
+
+def _whole(section: SamplerTrialsSection) -> SelectionSection:
+    return SelectionSection(name=FULL, sampler="random", target=section.target, budget=WHOLE)
+
+
+def _training_sets(store: Store, comparison: Comparison) -> Iterator[tuple[PlannedRun, list[str]]]:
+    """Each planned run and the ids it trains on, sorted; a set is chosen once for all its training seeds."""
+    held_out = set(_held_out_ids(store, comparison))
+    chosen: dict[tuple[str, str, int], list[str]] = {}
+    for planned in comparison.runs:
+        place = (planned.sampler, planned.budget, planned.data_seed)
+        if place not in chosen:
+            chosen[place] = _choose(store, comparison, planned, held_out)
+        yield planned, chosen[place]
+
+
+def _choose(store: Store, comparison: Comparison, planned: PlannedRun, held_out: set[str]) -> list[str]:
+    section = _selection(comparison.section, planned)
+    pool = _eligible(store, section).filter(~pl.col("doc_id").is_in(list(held_out)))
+    drawn = keyed_uniform(pool["doc_id"], comparison.seed + planned.data_seed, "comparison.pool")
+    pool = pool.filter(pl.Series(drawn <= comparison.section.pool_share))
+    if find_sampler(section.sampler).method:
+        scores = method_scores(
+            store,
+            section,
+            comparison.transport,
+            pool,
+            pool_table=comparison.pool_table,
+            target_table=comparison.target_table,
+            seed=comparison.seed + planned.data_seed,
+            scorer=comparison.scorers.get(section.sampler),
+        )
+        pool = pool.join(scores, on="doc_id", how="left")
+    decided = select(pool, section.sampler, section.budget, comparison.seed + planned.data_seed)
+    return sorted(decided.filter(pl.col("verdict") == "selected")["doc_id"])
+
+
+def _selection(section: SamplerTrialsSection, planned: PlannedRun) -> SelectionSection:
+    if planned.sampler == FULL:
+        return _whole(section)
+    budget = int(planned.budget) if planned.budget.isdigit() else planned.budget
+    return SelectionSection(
+        name=planned.sampler, sampler=planned.sampler, target=section.target, budget=budget
+    )
+
+
+def _run(
+    store: Store,
+    comparison: Comparison,
+    planned: PlannedRun,
+    doc_ids: Sequence[str],
+    held_out: Mapping[str, Sequence[str]],
+    resume: Path,
+    advance: Advance,
+) -> MeasuredRun | DivergedError:
+    seed = comparison.seed + planned.training_seed
+    options = MeasuredOptions(**asdict(comparison.options) | {"seed": seed})
+    texts = _texts(store, keyed_order(doc_ids, seed))
+    try:
+        return train_measured(comparison.start, texts, options, held_out, resume, advance=advance)
+    except DivergedError as error:
+        return error
+
+
+def _texts(store: Store, doc_ids: Sequence[str]) -> Iterator[str]:
+    """Texts in order, read as far as they are needed."""
+    for start in range(0, len(doc_ids), TEXT_BLOCK):
+        block = doc_ids[start : start + TEXT_BLOCK]
+        texts = texts_of(store, block)
+        yield from (texts[doc_id] for doc_id in block)
+
+
+def _row(key: str, planned: PlannedRun, documents: int, result: MeasuredRun | DivergedError) -> pa.Table:
+    values: dict[str, Any] = {"run": key, **asdict(planned), "documents": documents}
+    if isinstance(result, DivergedError):
+        values |= {"failure": str(result)}
+    else:
+        values |= {
+            "tokens": result.tokens,
+            "epochs": result.epochs,
+            "seconds": result.seconds,
+            "curve_tokens": [tokens for tokens, _ in result.curve],
+            "curve_target": [loss for _, loss in result.curve],
+        }
+        for name, found in result.evaluations.items():
+            values[f"{name}_bits_per_byte"] = found.bits_per_byte
+            values[f"{name}_document_bits"] = found.document_bits.tolist()
+            values[f"{name}_document_bytes"] = found.document_bytes.tolist()
+    return pa.Table.from_pylist([values], schema=schema_of(TABLE))
+
+
+def _kept(store: Store, keys: Mapping[str, PlannedRun]) -> pl.DataFrame:
+    """Rows of the planned runs in their order; other rows go."""
+    rows = store.read(TABLE)
+    for run in sorted(set(rows["run"]) - set(keys)):
+        store.delete(TABLE, f"run = {quoted(run)}")
+    order = {key: place for place, key in enumerate(keys)}
+    kept = rows.filter(pl.col("run").is_in(list(keys)))
+    return kept.sort(pl.col("run").replace_strict(order, return_dtype=pl.Int64))
+
+
+def document_bits(row: Mapping[str, Any], measured: str) -> np.ndarray | None:
+    """Code lengths [document] of a run on the target or the pool; None for a run that failed."""
+    bits = row[f"{measured}_document_bits"]
+    return None if bits is None else np.asarray(bits, dtype=np.float64)

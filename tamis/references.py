@@ -1,0 +1,134 @@
+"""What the tables of tamis.toml say of each other: every name resolves, every sampler has what it needs."""
+
+from typing import TYPE_CHECKING, TypeVar
+
+from tamis.sections import (
+    BaseModelSection,
+    CorpusSection,
+    ScalingSection,
+    SelectionSection,
+    TargetSection,
+    wrong_key,
+)
+
+if TYPE_CHECKING:
+    from tamis.config import Settings
+
+Entry = TypeVar("Entry", CorpusSection, TargetSection, SelectionSection, BaseModelSection)
+
+
+def named(entries: tuple[Entry, ...], name: str) -> Entry:
+    """The entry of that name; raises `KeyError` when there is none."""
+    for entry in entries:
+        if entry.name == name:
+            return entry
+    raise KeyError(name)
+
+
+def check_references(settings: "Settings") -> None:
+    from tamis.selection import find_sampler
+
+    targets = {target.name for target in settings.target}
+    models = {model.name for model in settings.base_model}
+    selections = {selection.name for selection in settings.selection}
+    for selection in settings.selection:
+        _check_sampler(selection.sampler, settings.base_model, f"[[selection]] {selection.name}: sampler")
+        if selection.target is not None:
+            _must_be(selection.target, targets, f"[[selection]] {selection.name}: target")
+        if "bits_per_byte" in find_sampler(selection.sampler).score_columns and not settings.perplexity.model:
+            expected = f'a [[base_model]], since selection {selection.name!r} has sampler "perplexity"'
+            raise wrong_key("perplexity.model", None, expected)
+        if selection.target is None and find_sampler(selection.sampler).needs_target:
+            expected = f"{_one_of(targets)} (sampler {selection.sampler!r} needs it)"
+            raise wrong_key(f"[[selection]] {selection.name}: target", None, expected)
+        _check_contrast(selection, targets)
+    _check_scaling(settings.scaling, settings.target, models)
+    for where, model_name in (
+        ("comparison", settings.comparison.model),
+        ("perplexity", settings.perplexity.model),
+    ):
+        if model_name is not None:
+            _must_be(model_name, models, f"[{where}] model")
+    _check_sampler_trials(settings, set(targets), models)
+    more = settings.comparison.on_request
+    for name in settings.comparison.selections:
+        _must_be(name, selections, "[comparison] selections")
+    for name in more.selections:
+        _must_be(name, selections, "[comparison.on_request] selections")
+    for name in more.models:
+        _must_be(name, models, "[comparison.on_request] models")
+
+
+def _check_sampler(name: str, models: tuple[BaseModelSection, ...], where: str) -> None:
+    """A sampler's name, and where it holds a model that model and the part of its training."""
+    from tamis.errors import UnknownNameError
+    from tamis.selection import SAMPLERS, find_sampler
+    from tamis.selection.families import FORMS, PERPLEXITY, BadModelSamplerError, model_of
+
+    try:
+        find_sampler(name)
+    except (UnknownNameError, BadModelSamplerError) as error:
+        raise wrong_key(where, name, f"{_one_of(set(SAMPLERS))}; or {FORMS}") from error
+    asked = model_of(name)
+    if asked is None or asked.family != PERPLEXITY:
+        return
+    _must_be(asked.model, {model.name for model in models}, where)
+    kept = named(models, asked.model).checkpoints
+    if asked.checkpoint is not None and asked.checkpoint not in kept:
+        expected = (
+            f"a share in checkpoints of [[base_model]] {asked.model} ({', '.join(map(str, kept)) or 'none'})"
+        )
+        raise wrong_key(where, name, expected)
+
+
+def _check_contrast(selection: SelectionSection, targets: set[str]) -> None:
+    from tamis.selection.samplers import AWAY_SCORE, find_sampler
+
+    where, others = f"[[selection]] {selection.name}: away_from", targets - {str(selection.target)}
+    if selection.away_from is not None:
+        _must_be(selection.away_from, others, where)
+    elif AWAY_SCORE in find_sampler(selection.sampler).score_columns:
+        named = _one_of(others) if others else "a second [[target]]"
+        raise wrong_key(where, None, f"{named} (sampler {selection.sampler!r} needs it)")
+
+
+def _check_sampler_trials(settings: "Settings", targets: set[str], models: set[str]) -> None:
+    from tamis.selection.samplers import AWAY_SCORE, find_sampler
+
+    trials = settings.sampler_trials
+    if "sampler_trials" not in settings.model_fields_set:
+        return
+    _must_be(trials.model, models, "[sampler_trials] model")
+    _must_be(trials.target, targets, "[sampler_trials] target")
+    for name in trials.samplers:
+        where = "[sampler_trials] samplers"
+        _check_sampler(name, settings.base_model, where)
+        if AWAY_SCORE in find_sampler(name).score_columns:
+            raise wrong_key(where, name, "samplers without away_from")
+    measured = any("bits_per_byte" in find_sampler(name).score_columns for name in trials.samplers)
+    if measured and not settings.perplexity.model:
+        expected = 'a [[base_model]], since [sampler_trials] has sampler "perplexity"'
+        raise wrong_key("perplexity.model", None, expected)
+
+
+def _check_scaling(scaling: ScalingSection, targets: tuple[TargetSection, ...], models: set[str]) -> None:
+    names = {target.name for target in targets}
+    for model in scaling.models:
+        _must_be(model, models, "[scaling] models")
+    if scaling.target is not None:
+        _must_be(scaling.target, names, "[scaling] target")
+        train = named(targets, scaling.target).train
+        if max(scaling.sizes, default=0) > train:
+            expected = f"sizes up to {train}, the train of target {scaling.target!r}"
+            raise wrong_key("[scaling] sizes", max(scaling.sizes), expected)
+    elif scaling.models:
+        raise wrong_key("[scaling] target", None, _one_of(names))
+
+
+def _must_be(name: str | None, valid: set[str], where: str) -> None:
+    if name not in valid:
+        raise wrong_key(where, name, _one_of(valid))
+
+
+def _one_of(valid: set[str]) -> str:
+    return f"one of: {', '.join(sorted(valid))}" if valid else "a name that is configured, and there is none"

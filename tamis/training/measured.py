@@ -1,0 +1,158 @@
+"""A run whose held-out losses are followed while it trains: what a comparison of training sets is made of.
+
+Every run of a comparison predicts the same number of tokens, over as many epochs as its set needs, so sets
+of all sizes cost the same. No checkpoint is kept. 200,000 tokens and nine evaluations on 100 documents take
+0.8M parameters 15 s on two cores.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tamis.progress import Advance, ignore
+from tamis.training.device import choose_device
+from tamis.training.evaluation import Evaluation, evaluate_loaded
+from tamis.training.files import replace_file
+from tamis.training.loop import Outcome, train
+from tamis.training.models import LoadedModel, load_model, model_identity, prepared
+from tamis.training.options import Runtime, StepOptions
+from tamis.training.packing import pack
+from tamis.training.plan import Plan, run_key, steps_for
+from tamis.training.shapes import ModelShape, new_model
+from tamis.training.tokenizer import load_tokenizer
+
+CURVE_FILE = "curve.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredOptions(StepOptions):
+    """Training for a number of tokens; the loss is measured at `evaluations` equal steps of it."""
+
+    tokens: int = 200_000
+    evaluations: int = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a run begins with: a shape with fresh weights (and the folder of a tokenizer), or a model."""
+
+    shape: ModelShape | None = None
+    model: str | Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredRun:
+    """Cost, the losses on each held-out set at the end, and those on the first of them on the way.
+
+    curve: [(tokens predicted, bits per byte)], the last entry that of the end.
+    """
+
+    tokens: int
+    epochs: float
+    steps: int
+    seconds: float
+    curve: list[tuple[int, float]]
+    evaluations: Mapping[str, Evaluation]
+
+
+def train_measured(
+    start: Start,
+    texts: Iterable[str],
+    options: MeasuredOptions,
+    held_out: Mapping[str, Sequence[str]],
+    resume: Path,
+    *,
+    runtime: Runtime = Runtime(),  # noqa: B008 (frozen)
+    advance: Advance = ignore,
+) -> MeasuredRun:
+    """Train on `texts` and measure bits per byte on each set of `held_out`, whose first is followed.
+
+    The seed of the options draws fresh weights and the order of documents. `resume` holds the state of an
+    interrupted run and is removed at the end; `advance` counts tokens. Raises `EmptyTextError`,
+    `DivergedError`, `UnknownModelError`.
+    """
+    began = time.monotonic()
+    device = choose_device(runtime.device)
+    loaded, origin = _loaded(start, options, device)
+    documents = pack(loaded.tokenizer, texts)
+    plan = Plan(
+        documents=documents,
+        steps=steps_for(documents, options, options.tokens),
+        options=options,
+        key=run_key(origin, options, documents, device.type),
+    )
+    followed = next(iter(held_out))
+    curve = _Curve(loaded, plan, held_out[followed], resume, options)
+    outcome: Outcome = train(loaded, plan, resume, runtime, advance, observe=curve.observe)
+    found = {
+        name: evaluate_loaded(loaded, documents, options.sequence_length)
+        for name, documents in held_out.items()
+    }
+    shutil.rmtree(resume, ignore_errors=True)
+    return MeasuredRun(
+        tokens=outcome.tokens,
+        epochs=outcome.tokens / documents.targets,
+        steps=plan.steps,
+        seconds=time.monotonic() - began,
+        curve=[*curve.points(), (outcome.tokens, found[followed].bits_per_byte)],
+        evaluations=found,
+    )
+
+
+def _loaded(start: Start, options: MeasuredOptions, device: "object") -> tuple[LoadedModel, str]:
+    """The model that a run begins with, and what identifies it."""
+    if start.shape is None:
+        loaded = load_model(start.model, device, options.sequence_length)  # type: ignore[arg-type]
+        return loaded, model_identity(start.model)
+    tokenizer = load_tokenizer(Path(start.model))
+    model = new_model(start.shape, options.seed, tokenizer)
+    origin = json.dumps([asdict(start.shape), model_identity(start.model)])
+    return prepared(model, tokenizer, device, options.sequence_length), origin  # type: ignore[arg-type]
+
+
+class _Curve:
+    """Losses measured on the way; they outlive a kill beside the resume state."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        plan: Plan,
+        texts: Sequence[str],
+        resume: Path,
+        options: MeasuredOptions,
+    ) -> None:
+        self._loaded, self._plan, self._texts = loaded, plan, texts
+        self._path, self._length = resume / CURVE_FILE, options.sequence_length
+        places = np.linspace(0, plan.steps, options.evaluations + 1)[1:-1]
+        self._steps = {int(step) for step in np.round(places) if 0 < step < plan.steps}
+        self._found: dict[int, float] = self._read()
+
+    def observe(self, done: int) -> None:
+        """Called when `done` steps are finished."""
+        if done not in self._steps:
+            return
+        self._loaded.model.eval()
+        self._found[done] = evaluate_loaded(self._loaded, self._texts, self._length).bits_per_byte
+        self._loaded.model.train()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self._path.with_suffix(".draft")
+        draft.write_text(json.dumps({"key": self._plan.key, "found": self._found}))
+        replace_file(draft, self._path)
+
+    def points(self) -> list[tuple[int, float]]:
+        """(tokens, bits per byte) in order."""
+        return [(self._plan.tokens(step), loss) for step, loss in sorted(self._found.items())]
+
+    def _read(self) -> dict[int, float]:
+        try:
+            stored = json.loads(self._path.read_text())
+        except (OSError, ValueError):
+            return {}
+        if stored.get("key") != self._plan.key:
+            return {}
+        return {int(step): float(loss) for step, loss in stored["found"].items()}

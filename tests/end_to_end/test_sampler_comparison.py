@@ -1,0 +1,111 @@
+"""Samplers compared by training on what they choose, from tamis.toml to the page, and after a change."""
+
+import polars as pl
+import pytest
+from small_project import SETTINGS, make_project, sentences, write_jsonl
+
+from tamis.store.tables import Store
+
+TRIALS = """
+[[base_model]]
+name = "small"
+preset = "llama-0.8m"
+checkpoints = [0.5]
+
+[[selection]]
+name = "likely"
+sampler = "perplexity:small@0.5"
+budget = 20
+
+[pretraining]
+tokens = 1_000
+vocabulary = 512
+sequence_length = 32
+
+[sampler_trials]
+model = "small"
+target = "algebra"
+samplers = ["got-d", "semdedup"]
+budgets = ["20%"]
+data_seeds = 2
+training_seeds = 1
+tokens = 6_000
+evaluations = 3
+held_out = 10
+"""
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory, encoder_cache):
+    project = make_project(tmp_path_factory.mktemp("compared") / "project", encoder_cache, SETTINGS + TRIALS)
+    project.tamis("materialize")
+    return project
+
+
+def runs_of(project) -> pl.DataFrame:
+    return Store(project.home / "lance").read("sampler_trials").sort("run")
+
+
+def test_every_sampler_meets_the_same_seeds_and_the_page_says_what_is_proven(compared):
+    runs = runs_of(compared)
+    assert len(runs) == 2 * 4
+    assert set(runs["sampler"]) == {"full", "random", "got-d", "semdedup"}
+    assert runs["failure"].null_count() == 8
+    tokens = runs["tokens"].to_numpy()
+    assert tokens.min() >= 6_000
+    assert tokens.max() - tokens.min() <= 128
+    chosen = runs.filter(pl.col("sampler") != "full")
+    assert chosen.group_by("data_seed").agg(pl.col("documents").n_unique())["documents"].to_list() == [1, 1]
+    page = (compared.home / "reports" / "sampler_comparison.html").read_text()
+    assert "What training on them gives" in page
+    said = compared.tamis("compare").stdout
+    assert "target loss" in said
+    assert "got-d" in said
+    # A target of one of three topics: what GOT-D chooses teaches it better than a random draw.
+    mean = dict(runs.group_by("sampler").agg(pl.col("target_bits_per_byte").mean()).iter_rows())
+    assert mean["got-d"] < mean["random"]
+
+
+def test_a_selection_by_a_model_at_half_of_its_training_asks_it_once_about_each_document(compared):
+    store = Store(compared.home / "lance")
+    decided = store.read("decisions").filter(pl.col("selection") == "likely")
+    assert (decided["verdict"] == "selected").sum() == 20
+    scored = store.read("scores_by_model")
+    assert scored["fingerprint"].n_unique() == 1
+    assert len(scored) == decided["rank"].drop_nulls().len()
+    folder = compared.home / "checkpoints" / "base_models"
+    assert len(list(folder.glob("small*/*/checkpoints/0.5/model.safetensors"))) == 2  # the model and its twin
+
+
+def test_unchanged_nothing_is_trained_again_and_a_changed_pool_trains_what_it_changes(compared):
+    before = runs_of(compared)
+    assert "everything is current" in compared.tamis("materialize").stderr
+    write_jsonl(compared.root / "landing" / "more.jsonl", sentences("sailing", 40, 3))
+    compared.tamis("materialize")
+    after = runs_of(compared)
+    assert len(after) == len(before)
+    assert set(after["run"]) != set(before["run"])
+    (compared.root / "landing" / "more.jsonl").unlink()
+    compared.tamis("materialize")
+    back = runs_of(compared)
+    columns = ["run", "sampler", "data_seed", "documents", "target_bits_per_byte"]
+    assert back.select(columns).equals(before.select(columns))
+
+
+def test_what_cannot_be_compared_is_said(compared):
+    settings = (compared.root / "tamis.toml").read_text()
+    try:
+        for wrong, said in (
+            ('samplers = ["got-d-contrast"]', "[sampler_trials] samplers"),
+            ('samplers = ["perplexity"]', "perplexity.model"),
+            ("held_out = 100", "holds 100 documents of the pool out"),
+        ):
+            key = wrong.split(" = ")[0]
+            lines = settings.split("\n")
+            changed = "\n".join(wrong if line.startswith(f"{key} = ") else line for line in lines)
+            if key == "held_out":  # of the target, a key of the same name
+                changed = changed.replace("held_out = 100", "held_out = 15", 1)
+            (compared.root / "tamis.toml").write_text(changed)
+            assert said in compared.tamis("materialize", code=None).stderr
+    finally:
+        (compared.root / "tamis.toml").write_text(settings)

@@ -17,6 +17,7 @@ from tamis.lineage.world import model_section
 from tamis.report import plot_markdown, sampler_page
 from tamis.report.comparison_plot import comparison_plot_png
 from tamis.selection.comparison import compare_samplers
+from tamis.selection.paper import configured_paper_samplers
 from tamis.store.schemas import schema_of
 from tamis.training import PRESETS
 from tamis.training.measured import MeasuredOptions, Start
@@ -93,7 +94,8 @@ def sampler_comparison(context: dg.AssetExecutionContext, platform: Platform) ->
         trained = (
             analyse(work.store.read(TABLE), work.project.seed) if settings.sampler_trials.model else None
         )
-        write_atomically(page, sampler_page(agreement, chosen, trained).encode())
+        content = sampler_page(agreement, chosen, trained, configured_paper_samplers(settings))
+        write_atomically(page, content.encode())
         yield from work.record(
             Made(
                 rows=[Rows(table="sampler_comparison")],

@@ -6,6 +6,7 @@ ranking; so overlap and rank agreement stand side by side.
 
 import math
 import statistics
+from collections.abc import Sequence
 
 import polars as pl
 
@@ -26,6 +27,7 @@ from tamis.report.page import (
     table,
 )
 from tamis.report.selection import SCORES
+from tamis.selection.paper import PaperSampler
 
 TERMS = {
     "overlap (Jaccard)": "Documents that both chose, divided by documents that at least one chose: 100 % "
@@ -37,10 +39,14 @@ BLUE_RGB, RED_RGB = (31, 95, 168), (194, 63, 56)
 
 
 def sampler_page(
-    agreement: pl.DataFrame, chosen: pl.DataFrame, trained: ComparisonReport | None = None
+    agreement: pl.DataFrame,
+    chosen: pl.DataFrame,
+    trained: ComparisonReport | None = None,
+    paper: Sequence[PaperSampler] = (),
 ) -> str:
     """The page for pairs (sampler_a, sampler_b, jaccard, kendall_tau) and samplers (sampler, description,
-    selected, mean_<score>), and for what a model learnt from their choices where one was trained."""
+    selected, mean_<score>), for what a model learnt from their choices where one was trained, and for the
+    nineteen samplers of the paper."""
     samplers = _samplers(agreement, chosen)
     overlap, tau = _pairs(agreement, "jaccard"), _pairs(agreement, "kendall_tau")
     return document(
@@ -61,6 +67,7 @@ def sampler_page(
             ),
             _heatmap(samplers, tau, share=False),
         ),
+        *(_paper(paper) if paper else ()),
         section("Terms", definitions({**TERMS, **_score_terms(chosen)})),
     )
 
@@ -117,6 +124,19 @@ def _samplers_table(chosen: pl.DataFrame) -> list[Markup]:
     ]
     note = "Means are over the documents that the sampler chose: what it favours and what it ignores."
     return [paragraph(note, class_="note"), table(columns, rows)]
+
+
+def _paper(samplers: Sequence[PaperSampler]) -> list[Markup]:
+    columns = [
+        Column(heading="number", kind="n"),
+        Column(heading="in the paper"),
+        Column(heading="sampler here", kind="s"),
+        Column(heading="to have it, add"),
+    ]
+    rows = [[str(one.number), one.name, one.status, one.needs] for one in samplers]
+    note = "Models are yours to choose: those of the paper, or others. A place without one stays empty."
+    heading = "The nineteen samplers of the paper (arXiv 2402.09668)"
+    return [section(heading, paragraph(note, class_="note"), table(columns, rows))]
 
 
 def _heatmap(samplers: list[str], values: dict[frozenset[str], float], share: bool) -> Markup:

@@ -7,6 +7,12 @@ five judges. A place without a configured model says so and is never filled with
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice, repeat
+from typing import TYPE_CHECKING
+
+from tamis.selection.families import ASK_LLM, model_of
+
+if TYPE_CHECKING:
+    from tamis.config import Settings
 
 NEEDS_A_MODEL = "needs a model"
 PLACES = 5
@@ -25,6 +31,18 @@ class PaperSampler:
     def status(self) -> str:
         """What a list shows: the sampler's name, or that a model is missing."""
         return self.sampler or NEEDS_A_MODEL
+
+
+def configured_paper_samplers(settings: "Settings") -> list[PaperSampler]:
+    """All nineteen with the models that tamis.toml names: base models, their checkpoints, judges."""
+    used = [section.sampler for section in settings.selection] + list(settings.sampler_trials.samplers)
+    named = [model_of(name) for name in used]
+    judges = [found.model for found in named if found is not None and found.family == ASK_LLM]
+    return paper_samplers(
+        [model.name for model in settings.base_model],
+        [(model.name, share) for model in settings.base_model for share in model.checkpoints],
+        list(dict.fromkeys([settings.judge.model, *judges])),
+    )
 
 
 def paper_samplers(

@@ -3,6 +3,7 @@
 import polars as pl
 
 from tamis.report import sampler_page
+from tamis.selection.paper import paper_samplers
 
 PAIRS = {"sampler_a": pl.String, "sampler_b": pl.String, "jaccard": pl.Float64, "kendall_tau": pl.Float64}
 CHOSEN = {"sampler": pl.String, "description": pl.String, "selected": pl.Int64, "mean_quality": pl.Float64}
@@ -33,3 +34,11 @@ def test_names_and_descriptions_are_escaped(hostile, read_page):
     agreement = pl.DataFrame([(hostile, "b", 0.5, 0.5)], schema=PAIRS, orient="row")
     chosen = pl.DataFrame([(hostile, hostile, 1, 0.5)], schema=CHOSEN, orient="row")
     assert read_page(sampler_page(agreement, chosen)).count(hostile) >= 5
+
+
+def test_the_nineteen_are_listed_and_those_without_a_model_say_what_to_add(read_page):
+    empty = pl.DataFrame(schema=PAIRS), pl.DataFrame(schema=CHOSEN)
+    text = read_page(sampler_page(*empty, paper=paper_samplers(["small"], [], ["smollm2-135m"])))
+    assert "Perplexity, model size 1 perplexity:small" in text
+    assert text.count("needs a model") == 4 + 5 + 4
+    assert "a [[base_model]] more" in text

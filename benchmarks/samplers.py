@@ -4,8 +4,8 @@
     python -m benchmarks.samplers --samplers got-d knn density semdedup --tokens 200000 --data-seeds 3
 
 The pool is that of the demonstration, the target the docstrings of scipy.stats. Every run predicts the same
-number of tokens with fresh weights; the graph itself makes the runs (`tamis materialize`), and what is printed
-is its analysis: the loss of each sampler on the target and on the pool with its interval, its paired
+number of tokens with fresh weights; the graph itself makes the runs (`tamis materialize`), and what is
+printed is its analysis: the loss of each sampler on the target and on the pool with its interval, its paired
 contrast with random (Holm-corrected), whether it recovers what all data give, and the tokens it saves on the
 way. 36 runs of 150,000 tokens: about 10 minutes on two cores. With --home an interrupted benchmark goes on.
 """

@@ -98,13 +98,13 @@ def test_what_cannot_be_compared_is_said(compared):
         for wrong, said in (
             ('samplers = ["got-d-contrast"]', "[sampler_trials] samplers"),
             ('samplers = ["perplexity"]', "perplexity.model"),
-            ("held_out = 100", "holds 100 documents of the pool out"),
+            ("held_out = 150", "holds 150 documents of the pool out"),
         ):
             key = wrong.split(" = ")[0]
             lines = settings.split("\n")
             changed = "\n".join(wrong if line.startswith(f"{key} = ") else line for line in lines)
             if key == "held_out":  # of the target, a key of the same name
-                changed = changed.replace("held_out = 100", "held_out = 15", 1)
+                changed = changed.replace("held_out = 150", "held_out = 15", 1)
             (compared.root / "tamis.toml").write_text(changed)
             assert said in compared.tamis("materialize", code=None).stderr
     finally:

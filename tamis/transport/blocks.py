@@ -51,6 +51,7 @@ def as_matrix(values: Matrix, name: str) -> "torch.Tensor":
     import torch
 
     if isinstance(values, torch.Tensor):
+        _check_dense(values, name)
         tensor = values.detach()
     else:
         array = np.asarray(values)
@@ -64,6 +65,15 @@ def as_matrix(values: Matrix, name: str) -> "torch.Tensor":
     if tensor.ndim != 2:
         raise BadShapeError(name, f"shape {list(tensor.shape)}", "[rows, d]")
     return tensor if tensor.is_floating_point() else tensor.double()
+
+
+def _check_dense(tensor: "torch.Tensor", name: str) -> None:
+    import torch
+
+    if tensor.layout != torch.strided:
+        raise BadShapeError(name, f"a tensor of layout {tensor.layout}", "a dense one: call .to_dense()")
+    if tensor.is_complex():
+        raise BadShapeError(name, f"dtype {tensor.dtype}", "numbers")
 
 
 def is_array(values: object) -> bool:
@@ -86,6 +96,8 @@ class RowSource:
         self.count: int | None = None
         self.width: int | None = None
         if is_array(rows):
+            if not isinstance(rows, np.ndarray):
+                _check_dense(rows, name)  # type: ignore[arg-type]
             if rows.ndim != 2:  # type: ignore[union-attr]
                 raise BadShapeError(name, f"shape {list(rows.shape)}", "[rows, d]")  # type: ignore[union-attr]
             self.count, self.width = int(rows.shape[0]), int(rows.shape[1])  # type: ignore[union-attr]

@@ -17,13 +17,17 @@ import numpy.typing as npt
 
 from tamis.errors import PermanentError
 from tamis.progress import Advance, ignore
-from tamis.transport.blocks import BadShapeError, Rows, RowSource
-from tamis.transport.cost import Floats, Geometry, as_weights, squared_norms
+from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource
+from tamis.transport.checks import as_floats
+from tamis.transport.cost import Floats, Geometry, as_weights, squared_norms, target_points
 from tamis.transport.files import UnreadableFileError, read_npz, write_npz
 from tamis.transport.sinkhorn import Kernel, RowWeights, TargetSide, chunk_rows, exact_products
 
 Float32s = npt.NDArray[np.float32]
 FILE_FORMAT = 1
+# In units of the longest target point: rounding of raw vectors moves points by less.
+SAME_POINT = 1e-4
+DEVICES = "'auto', 'cpu', 'cuda' or 'cuda:<number>'"
 
 
 class UnreadablePotentialError(PermanentError):
@@ -99,8 +103,7 @@ class TargetPotential:
         score_n = np.concatenate([np.zeros(0), *scores])
         if row_cost is None:
             return score_n.astype(np.float32)
-        cost = row_cost.detach().cpu() if hasattr(row_cost, "detach") else row_cost
-        cost_n = np.asarray(cost, dtype=np.float64)
+        cost_n = as_floats(row_cost, "row_cost", f"[{len(score_n)}], finite")
         if cost_n.shape != score_n.shape or not np.isfinite(cost_n).all():
             raise BadShapeError("row_cost", f"shape {list(cost_n.shape)}", f"[{len(score_n)}], finite")
         return (score_n + cost_n).astype(np.float32)
@@ -120,7 +123,7 @@ class TargetPotential:
         """Scores [n] and column sums [M] (weights [n] sum to 1, default uniform) from one pass."""
         scores: list[Floats] = []
         total_k = np.zeros(int((self.target_weights > 0).sum()))
-        given_n = None if weights is None else as_weights(weights, len(weights), "weights")
+        given_n = None if weights is None else as_weights(weights, None, "weights")
         start = 0
         for gradient_n, rows in self._chunks(candidates, device, advance):
             scores.append(gradient_n)
@@ -157,6 +160,21 @@ class TargetPotential:
             yield gradient_n.cpu().numpy(), rows
             advance(len(points_nd))
 
+    def check_target(self, target: Matrix) -> None:
+        """Raise `BadShapeError` unless the raw target [M, d] is the one that the potential was solved for."""
+        import torch
+
+        geometry = Geometry(center_d=self.center, normalize=self.normalize)
+        found_md = target_points(target, geometry, torch.from_numpy(self.points[:0])).numpy()
+        if found_md.shape != self.points.shape:
+            expected = f"shape {list(self.points.shape)}, that of the target of the potential"
+            raise BadShapeError("target", f"shape {list(found_md.shape)}", expected)
+        away_m = np.linalg.norm(found_md - self.points, axis=1)
+        row = int(away_m.argmax())
+        if away_m[row] > SAME_POINT * np.linalg.norm(self.points, axis=1).max():
+            text = f"row {row} is a distance of {away_m[row]:.3g} from that of the potential"
+            raise BadShapeError("target", text, "the target that the potential was solved for")
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to exactly that path, whole or not at all."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -189,9 +207,17 @@ class TargetPotential:
 
 
 def resolve_device(device: str) -> str:
-    """A torch device name; "auto" = cuda where there is one, else cpu."""
+    """A torch device name; "auto" = cuda where there is one, else cpu. Raises `BadShapeError` on others."""
     import torch
 
-    if device != "auto":
-        return str(torch.device(device))
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise BadShapeError("device", repr(device), DEVICES) from None
+    if found.type not in ("cpu", "cuda"):
+        raise BadShapeError("device", repr(device), DEVICES)
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise BadShapeError("device", f"{device!r}, but torch finds no such GPU", "'auto' or 'cpu'")
+    return str(found)

@@ -15,6 +15,7 @@ from tamis.errors import PermanentError
 if TYPE_CHECKING:
     import torch
 
+TILE = 64
 Matrix: TypeAlias = "npt.NDArray[Any] | torch.Tensor"
 Rows: TypeAlias = "Matrix | Iterable[Matrix]"
 
@@ -135,6 +136,18 @@ class RowSource:
     def _check_not_empty(self, count: int) -> None:
         if count == 0 and not self._may_be_empty:
             raise BadShapeError(self.name, "no rows", "at least one")
+
+
+def whole_tiles(rows_nd: "torch.Tensor", least: int) -> "torch.Tensor":
+    """Rows [n, d], n > 0, followed by copies of the last one, up to `least` and a multiple of TILE.
+
+    Products at the edge of a matrix are summed in another order, so that copies of a row would get other
+    last bits there.
+    """
+    import torch
+
+    missing = -(-max(len(rows_nd), least) // TILE) * TILE - len(rows_nd)
+    return torch.cat([rows_nd, rows_nd[-1:].expand(missing, -1)]) if missing else rows_nd
 
 
 def _cut_again(blocks: "Iterator[torch.Tensor]", size: int) -> "Iterator[torch.Tensor]":

@@ -32,7 +32,7 @@ from tamis.transport.shards import (
 from tamis.transport.solve import NotConverged, solve_and_score, solve_potential
 from tamis.transport.stability import Stability, bootstrap_stability
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 
 __all__ = [
     "CODE_VERSION",

@@ -136,7 +136,7 @@ def _densities(
             distance_ru = torch.addmm(square_u, points_ud[rows], points_ud.T, alpha=-2.0)
         distance_ru += square_u[rows, None]
         kernel_ru = (1 - distance_ru.clamp_min(0) / bandwidth**2).clamp_min(0)
-        density_u[rows] = (kernel_ru * copies_u).sum(1).double().cpu()
+        density_u[rows] = (kernel_ru @ copies_u).double().cpu()
         advance(int(count_u[rows].sum()))
     return density_u.clamp_min(1.0).numpy()[copy.reshape(-1)[place.reshape(position_mk.shape)]]
 

@@ -15,24 +15,24 @@ from tamis.transport.certificate import (
 )
 from tamis.transport.contrast import contrast
 from tamis.transport.domains import DomainDistance, nearest_domains, rank_domains
-from tamis.transport.increment import (
-    OtherPotentialError,
-    ShardSums,
-    UnknownShardError,
-    Update,
-    bring_up_to_date,
-    join,
-    leave,
-)
+from tamis.transport.increment import Update, bring_up_to_date
 from tamis.transport.nearest import nearest_cost
 from tamis.transport.ordering import smallest_first
 from tamis.transport.potential import TargetPotential, UnreadablePotentialError
 from tamis.transport.prepare import FewTargetPoints, LargeEpsilon
 from tamis.transport.rounds import RoundsSelection, select_in_rounds
+from tamis.transport.shards import (
+    OtherPotentialError,
+    ShardNameError,
+    ShardSums,
+    UnknownShardError,
+    join,
+    leave,
+)
 from tamis.transport.solve import NotConverged, solve_and_score, solve_potential
 from tamis.transport.stability import Stability, bootstrap_stability
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 
 __all__ = [
     "CODE_VERSION",
@@ -46,6 +46,7 @@ __all__ = [
     "OneShotIterableError",
     "OtherPotentialError",
     "RoundsSelection",
+    "ShardNameError",
     "ShardSums",
     "Stability",
     "TargetPotential",

@@ -15,6 +15,7 @@ from tamis.errors import PermanentError
 if TYPE_CHECKING:
     import torch
 
+TILE = 64
 Matrix: TypeAlias = "npt.NDArray[Any] | torch.Tensor"
 Rows: TypeAlias = "Matrix | Iterable[Matrix]"
 
@@ -51,6 +52,7 @@ def as_matrix(values: Matrix, name: str) -> "torch.Tensor":
     import torch
 
     if isinstance(values, torch.Tensor):
+        _check_dense(values, name)
         tensor = values.detach()
     else:
         array = np.asarray(values)
@@ -64,6 +66,15 @@ def as_matrix(values: Matrix, name: str) -> "torch.Tensor":
     if tensor.ndim != 2:
         raise BadShapeError(name, f"shape {list(tensor.shape)}", "[rows, d]")
     return tensor if tensor.is_floating_point() else tensor.double()
+
+
+def _check_dense(tensor: "torch.Tensor", name: str) -> None:
+    import torch
+
+    if tensor.layout != torch.strided:
+        raise BadShapeError(name, f"a tensor of layout {tensor.layout}", "a dense one: call .to_dense()")
+    if tensor.is_complex():
+        raise BadShapeError(name, f"dtype {tensor.dtype}", "numbers")
 
 
 def is_array(values: object) -> bool:
@@ -86,6 +97,8 @@ class RowSource:
         self.count: int | None = None
         self.width: int | None = None
         if is_array(rows):
+            if not isinstance(rows, np.ndarray):
+                _check_dense(rows, name)  # type: ignore[arg-type]
             if rows.ndim != 2:  # type: ignore[union-attr]
                 raise BadShapeError(name, f"shape {list(rows.shape)}", "[rows, d]")  # type: ignore[union-attr]
             self.count, self.width = int(rows.shape[0]), int(rows.shape[1])  # type: ignore[union-attr]
@@ -123,6 +136,18 @@ class RowSource:
     def _check_not_empty(self, count: int) -> None:
         if count == 0 and not self._may_be_empty:
             raise BadShapeError(self.name, "no rows", "at least one")
+
+
+def whole_tiles(rows_nd: "torch.Tensor", least: int) -> "torch.Tensor":
+    """Rows [n, d], n > 0, followed by copies of the last one, up to `least` and a multiple of TILE.
+
+    Products at the edge of a matrix are summed in another order, so that copies of a row would get other
+    last bits there.
+    """
+    import torch
+
+    missing = -(-max(len(rows_nd), least) // TILE) * TILE - len(rows_nd)
+    return torch.cat([rows_nd, rows_nd[-1:].expand(missing, -1)]) if missing else rows_nd
 
 
 def _cut_again(blocks: "Iterator[torch.Tensor]", size: int) -> "Iterator[torch.Tensor]":

@@ -11,6 +11,7 @@ import numpy as np
 
 from tamis.progress import Advance, ignore
 from tamis.transport.blocks import BadShapeError, OneShotIterableError, Rows, is_array
+from tamis.transport.checks import as_floats
 from tamis.transport.potential import Float32s, TargetPotential
 
 
@@ -34,7 +35,7 @@ def contrast(
     if not (np.isfinite(weight) and weight >= 0):
         raise BadShapeError("weight", repr(weight), "a finite number of 0 or more")
     if good is None:
-        opposite = None if row_cost is None else -np.asarray(row_cost, dtype=np.float64)
+        opposite = None if row_cost is None else -as_floats(row_cost, "row_cost", "one number a candidate")
         return -bad.gradient(candidates, opposite, device=device, advance=advance)
     if not is_array(candidates) and iter(candidates) is candidates:
         raise OneShotIterableError("candidates")

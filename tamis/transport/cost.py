@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tamis.progress import Advance, ignore
 from tamis.transport.blocks import BadShapeError, BadVectorError, Matrix, RowSource
+from tamis.transport.checks import Floats, as_floats
 
 if TYPE_CHECKING:
     import torch
 
-Floats = npt.NDArray[np.float64]
 WEIGHT_SUM_TOLERANCE = 1e-5
 # A centred vector shorter than this share of the raw one is rounding, not a direction.
 DIRECTION_FLOOR = 1e-6
@@ -85,17 +84,19 @@ class Geometry:
         raise BadVectorError(name, first_row + local, problem)
 
 
-def as_weights(weights: Any, count: int, name: str) -> Floats:
+def as_weights(weights: Any, count: int | None, name: str) -> Floats:
     """Masses [count] in float64 that sum to 1; None = uniform. Raises `BadShapeError` when they do not.
 
-    Float32 masses sum to 1 within 1e-5; they are scaled to sum to 1 exactly.
+    Float32 masses sum to 1 within 1e-5; they are scaled to sum to 1 exactly. Without a count any length
+    will do, as long as masses are given.
     """
     if weights is None:
+        assert count is not None
         return np.full(count, 1.0 / count)
-    detached = weights.detach().cpu() if hasattr(weights, "detach") else weights
-    array = np.asarray(detached, dtype=np.float64)
-    if array.shape != (count,):
-        raise BadShapeError(name, f"shape {list(array.shape)}", f"[{count}], one mass a row")
+    array = as_floats(weights, name, "one mass a row")
+    if array.ndim != 1 or len(array) != (len(array) if count is None else count):
+        expected = "[rows]" if count is None else f"[{count}]"
+        raise BadShapeError(name, f"shape {list(array.shape)}", f"{expected}, one mass a row")
     if not np.isfinite(array).all() or (array < 0).any():
         raise BadShapeError(
             name, f"mass {array[~(array >= 0) | np.isinf(array)][0]}", "finite masses of 0 or more"
@@ -116,7 +117,7 @@ def survey(source: RowSource, weights: Any, chunk: int, advance: Advance = ignor
     name = f"{source.name}_weights"
     given_n = None
     if weights is not None:
-        given_n = torch.from_numpy(as_weights(weights, source.count or len(weights), name))
+        given_n = torch.from_numpy(as_weights(weights, source.count, name))
     total_d = torch.zeros((), dtype=torch.float64)
     for start, raw_nd in source.chunks(chunk):
         # Float32 sums of one chunk lose nothing that the next chunk's float64 addition would keep.
@@ -150,8 +151,8 @@ def target_points(target: Matrix, geometry: Geometry, like: "torch.Tensor") -> "
 
 def center_vector(center: Any) -> Floats:
     """A given centre as float64 [d]. Raises `BadShapeError`."""
-    plain = center.detach().cpu() if hasattr(center, "detach") else center
-    center_d = np.asarray(plain, dtype=np.float64)
+    expected = "True, False or a finite vector [d]"
+    center_d = as_floats(center, "center", expected)
     if center_d.ndim != 1 or not np.isfinite(center_d).all():
-        raise BadShapeError("center", f"shape {list(center_d.shape)}", "True, False or a finite vector [d]")
+        raise BadShapeError("center", f"shape {list(center_d.shape)}", expected)
     return center_d

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from tamis.progress import Advance, ignore
 from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource
-from tamis.transport.cost import Floats
+from tamis.transport.cost import Floats, Geometry
 from tamis.transport.mixture import BLOCK_ROWS, as_numpy
 from tamis.transport.potential import TargetPotential
 from tamis.transport.prepare import FewTargetPoints, LargeEpsilon
@@ -62,14 +62,16 @@ def rank_domains(
     domains: vectors [n, d] a name, an array or an iterable of blocks (a generator will do: read once). Centre
     and epsilon are shared: those of a pool of equal parts. The sample of a domain depends on seed, name and
     its rows in order, not on blocks or other domains; a target of more than sample_rows is sampled too.
-    Raises ValueError on no domains and as `solve_potential`.
+    Raises ValueError on no domains and as `solve_potential`; a row that is no point, sampled or not, is named
+    with its domain.
     """
     if not domains or sample_rows < 1:
         raise BadShapeError("domains", f"{len(domains)} domains, sample_rows = {sample_rows}", "1 or more")
     if by not in get_args(By):
         raise BadShapeError("by", repr(by), f"one of {', '.join(get_args(By))}")
-    target_md, _ = _sample(target, "target", sample_rows, seed, advance)
-    samples = {name: _sample(rows, name, sample_rows, seed, advance) for name, rows in domains.items()}
+    options = (sample_rows, seed, advance, normalize)
+    target_md, _ = _sample(target, "target", *options)
+    samples = {name: _sample(rows, name, *options, label=f"domain {name}") for name, rows in domains.items()}
     solver: dict[str, Any] = {
         "tolerance": tolerance,
         "normalize": normalize,
@@ -123,7 +125,7 @@ def nearest_domains(
     if not 1 <= keep <= len(domains):
         raise BadShapeError("keep", f"{keep} of {len(domains)} domains", f"1 to {len(domains)}")
     for name, rows in domains.items():
-        RowSource(rows, name)
+        RowSource(rows, f"domain {name}")
     ranking = rank_domains(target, domains, **options)
     return {ranked.domain: domains[ranked.domain] for ranked in ranking[:keep]}
 
@@ -144,14 +146,28 @@ def _value(
     return solved.dual_value
 
 
-def _sample(rows: Rows, name: str, size: int, seed: int, advance: Advance) -> tuple[npt.NDArray[Any], int]:
-    """A uniform sample [s, d] of rows in their order, read once, and how many rows there were."""
+def _sample(
+    rows: Rows,
+    name: str,
+    size: int,
+    seed: int,
+    advance: Advance,
+    normalize: bool = False,
+    *,
+    label: str = "target",
+) -> tuple[npt.NDArray[Any], int]:
+    """A uniform sample [s, d] of rows in their order, read once, and how many rows there were.
+
+    The draw depends on name and seed; errors say `label`. Raises `BadVectorError` and `BadShapeError`.
+    """
     digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
     draw = np.random.default_rng(int.from_bytes(digest[:8], "little"))
-    source = RowSource(rows, name, once=True)
+    source = RowSource(rows, label, once=True)
+    raw = Geometry(center_d=None, normalize=normalize)
     keys: Floats = np.zeros(0)
     kept: npt.NDArray[Any] | None = None
-    for _, block in source.chunks(BLOCK_ROWS):
+    for start, block in source.chunks(BLOCK_ROWS):
+        raw.points(block, first_row=start, name=label, like=block[:0].float())
         vectors_nd = as_numpy(block)
         kept = vectors_nd if kept is None else np.concatenate([kept, vectors_nd])
         keys = np.concatenate([keys, draw.random(len(vectors_nd))])
@@ -160,6 +176,6 @@ def _sample(rows: Rows, name: str, size: int, seed: int, advance: Advance) -> tu
             kept, keys = kept[smallest], keys[smallest]
         advance(len(vectors_nd))
     if kept is None or not len(kept):
-        raise BadShapeError(f"domain {name}", "no rows", "at least one")
+        raise BadShapeError(label, "no rows", "at least one")
     assert source.count is not None
     return kept, source.count

@@ -4,8 +4,10 @@
 """
 
 import contextlib
+import hashlib
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,16 @@ class UnreadableFileError(PermanentError):
     def __init__(self, path: str, reason: str) -> None:
         self.path, self.reason = path, reason
         super().__init__(f"{path}: {reason}")
+
+
+def content_digest(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    """SHA-256, hex, over names, types, shapes and values of arrays, in order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def write_npz(path: Path, **arrays: Any) -> None:

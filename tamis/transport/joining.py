@@ -19,8 +19,9 @@ from tamis.store.tables import Store, matrix_of
 from tamis.store.vectors import VectorBlocks
 from tamis.transport.certificate import ACCEPT_BELOW, UnionCertificate
 from tamis.transport.cost import Floats
-from tamis.transport.increment import REFINED_ERROR, REFINING_PASSES, Done, ShardSums
+from tamis.transport.increment import REFINED_ERROR, REFINING_PASSES, Done
 from tamis.transport.potential import Float32s, TargetPotential
+from tamis.transport.shards import ShardSums
 from tamis.transport.solve import NotConverged, solve_potential
 
 

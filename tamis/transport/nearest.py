@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tamis.progress import Advance, ignore
-from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource
+from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource, whole_tiles
 from tamis.transport.cost import Floats, Geometry, center_vector, survey, target_points
 from tamis.transport.potential import Float32s, resolve_device
 from tamis.transport.prepare import READING_WIDTH, explicit_center
@@ -25,7 +25,7 @@ def nearest_cost(
     device: str = "auto",
     advance: Advance = ignore,
 ) -> Float32s:
-    """Smallest cost [n] of each candidate [n, d] to a target point [M, d].
+    """Smallest cost [n] of each candidate [n, d] to a target point [M, d]; copies have the same one.
 
     center: True (mean of the candidates), False or None, or a vector [d], such as `potential.center`. Raises
     ValueError on bad rows or shapes, and on a generator where the mean needs a second reading.
@@ -39,15 +39,17 @@ def nearest_cost(
     points_md = target_points(target, geometry, like)
     squared_norm_m = points_md.square().sum(1)
     costs = []
-    for start, raw_nd in source.chunks(chunk_rows(len(points_md), place)):
-        points_nd = geometry.points(raw_nd, first_row=start, name="candidates", like=like)
+    size = chunk_rows(len(points_md), place)
+    for start, raw_nd in source.chunks(size):
+        whole_nd = whole_tiles(raw_nd, size if start else 0)
+        points_nd = geometry.points(whole_nd, first_row=start, name="candidates", like=like)
         if points_nd.shape[1] != points_md.shape[1]:
             raise BadShapeError("candidates", f"width {points_nd.shape[1]}", f"width {points_md.shape[1]}")
         with exact_products():
             partial_nm = torch.addmm(squared_norm_m, points_nd, points_md.T, alpha=-2.0)
-        cost_n = (partial_nm.amin(1) + points_nd.square().sum(1)).clamp_min(0)
+        cost_n = (partial_nm.amin(1) + points_nd.square().sum(1)).clamp_min(0)[: len(raw_nd)]
         costs.append(cost_n.cpu().numpy())
-        advance(len(points_nd))
+        advance(len(raw_nd))
     return np.concatenate([np.zeros(0, dtype=np.float32), *costs])
 
 

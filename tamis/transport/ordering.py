@@ -28,8 +28,7 @@ def smallest_first(
     if score_n.ndim != 1 or np.isnan(score_n).any():
         raise BadShapeError("score", f"shape {list(score_n.shape)} or NaN", "[n] without NaN")
     count = len(score_n) if k is None else check_k(k, len(score_n))
-    if ids is not None and len(ids) != len(score_n):
-        raise BadShapeError("ids", f"{len(ids)} ids", f"{len(score_n)}, one a score")
+    _check_ids(ids, len(score_n), "score")
     order_n = np.argsort(score_n, kind="stable")
     if ids is None:
         return order_n[:count]
@@ -49,21 +48,38 @@ def gumbel_noise(count: int, *, ids: Sequence[str] | None, seed: int, purpose: s
 
     Log weight + noise, largest first, is a draw without replacement (Efraimidis and Spirakis 2006).
     """
-    if ids is not None and len(ids) != count:
-        raise BadShapeError("ids", f"{len(ids)} ids", f"{count}, one a candidate")
+    _check_ids(ids, count, "candidate")
     if ids is None:
         ids = [str(position) for position in range(count)]
     return keyed_gumbel(ids, seed, purpose)
 
 
-def ranks_of(chosen_k: Indices, rest_score: npt.ArrayLike) -> Floats:
-    """Score [n] whose order is a given choice [k] first, then the others by their own score [n]."""
+def hash_order(count: int, *, ids: Sequence[str] | None, seed: int) -> Indices:
+    """Positions [n] in the order that decides between equal scores: by a hash of the id, or as they stand."""
+    _check_ids(ids, count, "candidate")
+    if ids is None:
+        return np.arange(count)
+    return np.argsort(keyed_hash(ids, seed, "tie"), kind="stable")
+
+
+def ranks_of(
+    chosen_k: Indices, rest_score: npt.ArrayLike, *, ids: Sequence[str] | None = None, seed: int = 0
+) -> Floats:
+    """Score [n] whose order is a given choice [k] first, then the others by their own score [n].
+
+    Equal ones of the others are ordered as by `smallest_first`.
+    """
     rest_n = np.asarray(rest_score, dtype=np.float64)
     rank_n = np.empty(len(rest_n))
-    others_n = np.setdiff1d(np.argsort(rest_n, kind="stable"), chosen_k, assume_unique=True)
+    others_n = np.setdiff1d(smallest_first(rest_n, ids=ids, seed=seed), chosen_k, assume_unique=True)
     rank_n[chosen_k] = np.arange(len(chosen_k))
     rank_n[others_n] = len(chosen_k) + np.arange(len(others_n))
     return rank_n
+
+
+def _check_ids(ids: Sequence[str] | None, count: int, unit: str) -> None:
+    if ids is not None and len(ids) != count:
+        raise BadShapeError("ids", f"{len(ids)} ids", f"{count}, one a {unit}")
 
 
 def _tie_hashes(sorted_score_n: Floats, ids: list[str], seed: int) -> npt.NDArray[np.uint64]:

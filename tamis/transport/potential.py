@@ -17,13 +17,18 @@ import numpy.typing as npt
 
 from tamis.errors import PermanentError
 from tamis.progress import Advance, ignore
-from tamis.transport.blocks import BadShapeError, Rows, RowSource
-from tamis.transport.cost import Floats, Geometry, as_weights, squared_norms
-from tamis.transport.files import UnreadableFileError, read_npz, write_npz
+from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource
+from tamis.transport.checks import as_floats
+from tamis.transport.cost import Floats, Geometry, as_weights, squared_norms, target_points
+from tamis.transport.files import UnreadableFileError, content_digest, read_npz, write_npz
 from tamis.transport.sinkhorn import Kernel, RowWeights, TargetSide, chunk_rows, exact_products
 
 Float32s = npt.NDArray[np.float32]
-FILE_FORMAT = 1
+Points = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+FILE_FORMAT, FINGERPRINT_FORMAT = 2, 1
+# In units of the longest target point: rounding of raw vectors moves points by less.
+SAME_POINT = 1e-4
+DEVICES = "'auto', 'cpu', 'cuda' or 'cuda:<number>'"
 
 
 class UnreadablePotentialError(PermanentError):
@@ -38,15 +43,16 @@ class UnreadablePotentialError(PermanentError):
 class TargetPotential:
     """Solution of a transport problem, seen from the target; see `solve_potential`.
 
-    points [M, d]: target after centring and normalising. potential [M]: g in float64, sum(b g) = 0, zero
-    where the target has no mass. target_weights [M]: b. center [d] or None. epsilon and mean_cost in units
-    of the cost. marginal_error: L1 distance of column sums to b, measured at this very g. dual_value: D(g)
-    under KL(P | a x b). gap_bound >= OT - D(g). error_bound: on scores, up to a constant. passes: in
+    points [M, d]: target after centring and normalising, in the type of the products of the solve, float64
+    where the tolerance needed it, so that scores have its precision. potential [M]: g in float64, sum(b g) =
+    0, zero where the target has no mass. target_weights [M]: b. center [d] or None. epsilon and mean_cost in
+    units of the cost. marginal_error: L1 distance of column sums to b, measured at this very g. dual_value:
+    D(g) under KL(P | a x b). gap_bound >= OT - D(g). error_bound: on scores, up to a constant. passes: in
     readings of the whole reference. optimal_range: bound on osc g*. contraction: of the plain iteration,
     None when unknown.
     """
 
-    points: Float32s
+    points: Points
     potential: Floats
     target_weights: Floats
     center: Floats | None
@@ -80,7 +86,7 @@ class TargetPotential:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256, hex, over all that scores depend on: target points and masses, g, epsilon, centre."""
-        digest = hashlib.sha256(f"{FILE_FORMAT} {self.normalize} {self.epsilon!r}".encode())
+        digest = hashlib.sha256(f"{FINGERPRINT_FORMAT} {self.normalize} {self.epsilon!r}".encode())
         center_d = np.zeros(0) if self.center is None else self.center
         for array in (self.points, self.potential, self.target_weights, center_d):
             digest.update(f"{array.dtype.str} {array.shape}".encode())
@@ -93,14 +99,13 @@ class TargetPotential:
         """Scores [n] of candidates [n, d]: soft c-transform of g, plus row_cost [n]; smallest first.
 
         Equals the gradient of the transport distance in the mass of a candidate, up to a constant (Kang et
-        al. 2405.02774, theorem 1). float32 products. Raises ValueError on bad rows or shapes.
+        al. 2405.02774, theorem 1). Products in the type of `points`. Raises ValueError on bad rows or shapes.
         """
         scores = [gradient_n for gradient_n, _ in self._chunks(candidates, device, advance)]
         score_n = np.concatenate([np.zeros(0), *scores])
         if row_cost is None:
             return score_n.astype(np.float32)
-        cost = row_cost.detach().cpu() if hasattr(row_cost, "detach") else row_cost
-        cost_n = np.asarray(cost, dtype=np.float64)
+        cost_n = as_floats(row_cost, "row_cost", f"[{len(score_n)}], finite")
         if cost_n.shape != score_n.shape or not np.isfinite(cost_n).all():
             raise BadShapeError("row_cost", f"shape {list(cost_n.shape)}", f"[{len(score_n)}], finite")
         return (score_n + cost_n).astype(np.float32)
@@ -120,7 +125,7 @@ class TargetPotential:
         """Scores [n] and column sums [M] (weights [n] sum to 1, default uniform) from one pass."""
         scores: list[Floats] = []
         total_k = np.zeros(int((self.target_weights > 0).sum()))
-        given_n = None if weights is None else as_weights(weights, len(weights), "weights")
+        given_n = None if weights is None else as_weights(weights, None, "weights")
         start = 0
         for gradient_n, rows in self._chunks(candidates, device, advance):
             scores.append(gradient_n)
@@ -157,11 +162,27 @@ class TargetPotential:
             yield gradient_n.cpu().numpy(), rows
             advance(len(points_nd))
 
+    def check_target(self, target: Matrix) -> None:
+        """Raise `BadShapeError` unless the raw target [M, d] is the one that the potential was solved for."""
+        import torch
+
+        geometry = Geometry(center_d=self.center, normalize=self.normalize)
+        found_md = target_points(target, geometry, torch.from_numpy(self.points[:0])).numpy()
+        if found_md.shape != self.points.shape:
+            expected = f"shape {list(self.points.shape)}, that of the target of the potential"
+            raise BadShapeError("target", f"shape {list(found_md.shape)}", expected)
+        away_m = np.linalg.norm(found_md - self.points, axis=1)
+        row = int(away_m.argmax())
+        if away_m[row] > SAME_POINT * np.linalg.norm(self.points, axis=1).max():
+            text = f"row {row} is a distance of {away_m[row]:.3g} from that of the potential"
+            raise BadShapeError("target", text, "the target that the potential was solved for")
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to exactly that path, whole or not at all."""
+        """Write to exactly that path, whole or not at all, with a digest over every field."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        stored = {name: value for name, value in values.items() if value is not None}
-        write_npz(Path(path), format=FILE_FORMAT, fingerprint=self.fingerprint, **stored)
+        values |= {"format": FILE_FORMAT, "fingerprint": self.fingerprint}
+        stored = {name: np.asarray(value) for name, value in values.items() if value is not None}
+        write_npz(Path(path), content=content_digest(stored), **stored)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "TargetPotential":
@@ -170,8 +191,12 @@ class TargetPotential:
             stored = read_npz(Path(path))
         except UnreadableFileError as error:
             raise UnreadablePotentialError(str(path), error.reason) from error
-        if str(stored.pop("format", "")) != str(FILE_FORMAT):
+        if str(stored.get("format", "")) != str(FILE_FORMAT):
             raise UnreadablePotentialError(str(path), "another file format")
+        content = str(stored.pop("content", ""))
+        if content != content_digest(stored):
+            raise UnreadablePotentialError(str(path), "the content does not match its digest")
+        del stored["format"]
         fingerprint = str(stored.pop("fingerprint", ""))
         values: dict[str, Any] = {
             name: value.item() if value.ndim == 0 else value for name, value in stored.items()
@@ -189,9 +214,17 @@ class TargetPotential:
 
 
 def resolve_device(device: str) -> str:
-    """A torch device name; "auto" = cuda where there is one, else cpu."""
+    """A torch device name; "auto" = cuda where there is one, else cpu. Raises `BadShapeError` on others."""
     import torch
 
-    if device != "auto":
-        return str(torch.device(device))
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise BadShapeError("device", repr(device), DEVICES) from None
+    if found.type not in ("cpu", "cuda"):
+        raise BadShapeError("device", repr(device), DEVICES)
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise BadShapeError("device", f"{device!r}, but torch finds no such GPU", "'auto' or 'cpu'")
+    return str(found)

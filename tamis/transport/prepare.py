@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from tamis.progress import Advance
 from tamis.transport.blocks import BadShapeError, Matrix, RowSource
+from tamis.transport.checks import check_positive, check_whole
 from tamis.transport.cost import Floats, Geometry, as_weights, squared_norms, target_points
 from tamis.transport.sinkhorn import chunk_rows
 
@@ -51,10 +52,9 @@ class Accuracy:
     def __post_init__(self) -> None:
         for name in ("epsilon", "relative_epsilon", "tolerance"):
             value = getattr(self, name)
-            if value is not None and not (np.isfinite(value) and value > 0):
-                raise BadShapeError(name, repr(value), "a positive finite number")
-        if self.max_passes < 1:
-            raise BadShapeError("max_passes", repr(self.max_passes), "1 or more")
+            if value is not None:
+                check_positive(name, value)
+        check_whole("max_passes", self.max_passes)
 
 
 @dataclass(frozen=True, kw_only=True)

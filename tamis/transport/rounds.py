@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from tamis.progress import Advance, ignore
 from tamis.transport.blocks import BadShapeError, Matrix, Rows
+from tamis.transport.checks import as_floats
 from tamis.transport.cost import Floats
 from tamis.transport.mixture import Mixture, rows_at
 from tamis.transport.ordering import Indices, check_k, ranks_of, smallest_first
@@ -167,7 +168,7 @@ def _costs(quality: Any, quality_weight: float, row_cost: Any, count: int) -> Fl
 
 
 def _column(values: Any, count: int, name: str) -> Floats:
-    value_n = np.asarray(values, dtype=np.float64)
+    value_n = as_floats(values, name, f"[{count}], finite")
     if value_n.shape != (count,) or not np.isfinite(value_n).all():
         raise BadShapeError(name, f"shape {list(value_n.shape)}", f"[{count}], finite")
     return value_n

@@ -16,9 +16,10 @@ from tamis.lineage.manifest import write_atomically
 from tamis.store.tables import Store, matrix_of, quoted
 from tamis.store.vectors import VectorBlocks, require_documents
 from tamis.transport.certificate import UnionCertificate, certified_top_k
-from tamis.transport.increment import Done, ShardSums
+from tamis.transport.increment import Done
 from tamis.transport.joining import join_pool, sums_of_pool
 from tamis.transport.potential import TargetPotential
+from tamis.transport.shards import ShardSums
 from tamis.transport.solve import solve_potential
 from tamis.transport.stability import Stability, bootstrap_stability
 

@@ -1,5 +1,7 @@
 """What may come in: arrays of numpy and torch, blocks, and the errors that name what may not."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transport_problems import Blocks, clustered
 
-from tamis.transport import nearest_cost, solve_potential
+from tamis.transport import BadShapeError, nearest_cost, solve_potential
 from tamis.transport.blocks import RowSource
 
 pytestmark = pytest.mark.filterwarnings("ignore::tamis.transport.FewTargetPoints")
@@ -113,10 +115,77 @@ def test_shapes_and_masses_that_do_not_fit_are_refused():
         (lambda: potential.column_sums(x, weights=problem.a[:-1] / problem.a[:-1].sum()), "one mass a row"),
         (lambda: potential.column_sums(x[:0]), "no rows"),
         (lambda: nearest_cost(y, x[:, :5], center=False), "width 5"),
+        (
+            lambda: solve_potential(y, [x], reference_weights=1.0),
+            r"reference_weights: shape \[\]; expected \[",
+        ),
+        (
+            lambda: solve_potential(y, [x], reference_weights="even"),
+            "reference_weights: a str that is no array",
+        ),
+        (
+            lambda: potential.column_sums([x], weights=1.0),
+            r"weights: shape \[\]; expected \[rows\], one mass",
+        ),
+        (lambda: solve_potential(y, x, center="mean"), "center: a str that is no array of numbers; expected"),
     ]
     for call, message in cases:
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_sparse_and_complex_tensors_are_refused_with_a_way_out():
+    problem = clustered(7)
+    potential = solve_potential(problem.y, problem.x)
+    y, x = torch.from_numpy(problem.y), torch.from_numpy(problem.x)
+    dense = "a tensor of layout torch.sparse_coo; expected a dense one: call .to_dense()"
+    for call in (
+        lambda: solve_potential(y, x.to_sparse()),
+        lambda: solve_potential(y, [x[:9], x[9:].to_sparse()]),
+        lambda: solve_potential(y.to_sparse(), x),
+        lambda: potential.gradient(x.to_sparse()),
+        lambda: nearest_cost(y, x.to_sparse()),
+    ):
+        with pytest.raises(BadShapeError, match=re.escape(dense)):
+            call()
+    with pytest.raises(BadShapeError, match=r"reference: dtype torch.complex128; expected numbers"):
+        solve_potential(y, x.to(torch.complex128))
+    with pytest.raises(BadShapeError, match=r"row_cost: a Tensor that is no array of numbers"):
+        potential.gradient(x, row_cost=x[:, 0].to_sparse())
+
+
+def test_numbers_a_row_may_be_any_kind_of_tensor():
+    problem = clustered(8)
+    potential = solve_potential(problem.y, problem.x)
+    cost = torch.linspace(0, 1, 120).bfloat16()
+    expected = potential.gradient(problem.x, row_cost=cost.double().numpy())
+    for given_cost in (cost, cost.clone().requires_grad_(), cost.tolist()):
+        assert (potential.gradient(problem.x, row_cost=given_cost) == expected).all()
+    masses = torch.full((120,), 1 / 120, requires_grad=True)
+    weighted = solve_potential(problem.y, [problem.x], reference_weights=masses)
+    assert np.allclose(weighted.potential, potential.potential, atol=1e-6)
+
+
+@pytest.mark.parametrize("device", ["gpu", "mps", "meta", "cuda:x", None, 3.5])
+def test_an_unknown_device_is_refused_with_those_that_are_valid(device):
+    problem = clustered(9)
+    potential = solve_potential(problem.y, problem.x)
+    valid = "device: .*; expected 'auto', 'cpu', 'cuda' or 'cuda:<number>'"
+    for call in (
+        lambda: solve_potential(problem.y, problem.x, device=device),
+        lambda: potential.gradient(problem.x, device=device),
+        lambda: nearest_cost(problem.y, problem.x, device=device),
+    ):
+        with pytest.raises(BadShapeError, match=valid):
+            call()
+
+
+def test_a_gpu_that_is_not_there_is_refused():
+    problem = clustered(9)
+    with pytest.raises(
+        BadShapeError, match="device: 'cuda:99', but torch finds no such GPU; expected 'auto'"
+    ):
+        solve_potential(problem.y, problem.x, device="cuda:99")
 
 
 def test_a_generator_is_refused_where_rows_are_read_again_and_taken_where_they_are_not():

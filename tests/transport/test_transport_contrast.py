@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transport_problems import clustered
@@ -62,6 +63,12 @@ def test_weights_of_none_one_and_much():
         assert np.abs(score - contrast(bad, problem.x)).max() < 1e-6
     with pytest.raises(ValueError, match="row_cost"):
         contrast(bad, problem.x, good=good, row_cost=np.zeros(3))
+    for options in ({}, {"good": good}):
+        cost = torch.linspace(0, 1, 120, dtype=torch.float64, requires_grad=True)
+        plain = contrast(bad, problem.x, row_cost=cost.detach().numpy(), **options)
+        assert (contrast(bad, problem.x, row_cost=cost, **options) == plain).all()
+        with pytest.raises(ValueError, match="row_cost: a str that is no array of numbers"):
+            contrast(bad, problem.x, row_cost="low", **options)
 
 
 def test_bad_documents_are_left_out_and_good_ones_found():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from transport_problems import Blocks
 
 from tamis.progress import ignore
+from tamis.transport import BadShapeError, BadVectorError
 from tamis.transport.domains import _sample, nearest_domains, rank_domains
 
 pytestmark = pytest.mark.filterwarnings("ignore::tamis.transport.FewTargetPoints")
@@ -122,5 +123,22 @@ def test_what_does_not_fit_is_refused():
         rank_domains(target, {**domains, "empty": np.zeros((0, 8))})
     with pytest.raises(ValueError, match="only once"):
         nearest_domains(target, {"a": iter([target])}, 1)
-    with pytest.raises(ValueError, match="row"):
-        rank_domains(target, {**domains, "d1": np.full((9, 8), np.nan)})
+
+
+@pytest.mark.parametrize(
+    "call", [rank_domains, lambda *given, **options: nearest_domains(*given, 1, **options)]
+)
+def test_a_row_that_is_no_point_is_named_with_its_domain(call):
+    target, domains = domains_of(6)
+    for bad, problem in ((np.nan, "not finite"), (np.inf, "not finite"), (0.0, "a zero vector")):
+        rows = domains["d2"].copy()
+        rows[137] = bad
+        for given_rows in (rows, Blocks(rows, [50])):
+            with pytest.raises(BadVectorError, match=f"domain d2 row 137: {problem}"):
+                call(target, {**domains, "d2": given_rows}, sample_rows=20)
+    zero = np.where(np.arange(90)[:, None] == 4, 0, target)
+    with pytest.raises(BadVectorError, match="target row 4: a zero vector"):
+        call(zero, domains)
+    call(zero, {**domains, "d2": rows}, sample_rows=20, normalize=False)
+    with pytest.raises(BadShapeError, match="domain d1: shape"):
+        call(target, {**domains, "d1": np.zeros(8)})

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from transport_problems import Blocks, clustered
 
 from tamis.transport import (
+    BadShapeError,
     OtherPotentialError,
+    ShardNameError,
     ShardSums,
     UnknownShardError,
     bring_up_to_date,
@@ -167,3 +169,57 @@ def test_rows_that_are_missing_where_they_are_needed_are_named():
         bring_up_to_date(potential, target, {"a": pool}, sums)
     with pytest.raises(ValueError, match="iterated again"):
         bring_up_to_date(potential, target, {"a": pool, "b": (part for part in [rich])}, sums)
+
+
+def test_a_target_that_is_not_that_of_the_potential_is_refused_even_when_nothing_is_to_do():
+    problem = clustered(8, n=300, m=30)
+    potential = solve_potential(problem.y, problem.x)
+    sums = joined(potential, {"a": problem.x})
+    bring_up_to_date(potential, problem.y.astype(np.float32), {}, sums)
+    other = problem.y.copy()
+    other[7] = problem.x[0]
+    cases = [
+        (other, r"target: row 7 is a distance of .* expected the target that the potential was solved for"),
+        (problem.y[:20], r"target: shape \[20, 6\]; expected shape \[30, 6\], that of the target"),
+        (problem.y[::-1], "target: row"),
+        (problem.y[:, :5], "target: width 5"),
+    ]
+    for target, message in cases:
+        with pytest.raises(BadShapeError, match=message):
+            bring_up_to_date(potential, target, {}, sums)
+
+
+@pytest.mark.parametrize("as_blocks", [False, True])
+def test_shards_of_other_lengths_than_joined_are_refused(as_blocks):
+    target, pool, rich = rich_shard(400)
+    potential = solve_potential(target, pool)
+    sums = joined(potential, {"a": pool, "b": rich})
+    for rows in (rich[:-1], np.concatenate([rich, rich[:1]])):
+        given_rows = Blocks(rows, [150]) if as_blocks else rows
+        with pytest.raises(
+            BadShapeError, match=f"shard 'b': {len(rows)} rows; expected 400, as when it join"
+        ):
+            bring_up_to_date(potential, target, {"a": pool, "b": given_rows}, sums)
+
+
+def test_blocks_without_rows_are_an_empty_shard():
+    problem = clustered(9, n=200, m=30)
+    potential = solve_potential(problem.y, problem.x)
+    base = joined(potential, {"a": problem.x})
+    for nothing in ([], [problem.x[:0]], iter([])):
+        empty, scores = join(potential, base, "e", nothing)
+        assert scores.shape == (0,)
+        assert empty.rows == {"a": 200, "e": 0}
+        assert empty.certificate(potential) == base.certificate(potential)
+    late, scores = join(potential, base, "a", iter([problem.x[:0], problem.x[:30], problem.x[30:]]))
+    assert (scores == potential.gradient(problem.x)).all()
+    assert late.rows == {"a": 200}
+
+
+def test_a_shard_is_named_by_a_text():
+    problem = clustered(10, n=200, m=30)
+    potential = solve_potential(problem.y, problem.x)
+    with pytest.raises(ShardNameError, match="shard name 3 is of type int; expected str"):
+        join(potential, ShardSums.none(potential), 3, problem.x)
+    with pytest.raises(ShardNameError, match="NoneType"):
+        ShardSums(fingerprint="", rows={"a": 1, None: 2}, sums={})

@@ -8,9 +8,9 @@ from tamis.sections import TransportSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, vector_column
 from tamis.transport import solve_potential
-from tamis.transport.increment import ShardSums
 from tamis.transport.joining import join_pool, sums_of_pool
 from tamis.transport.scoring import PoolScoring, score_pool
+from tamis.transport.shards import ShardSums
 
 pytestmark = pytest.mark.filterwarnings("ignore::tamis.transport.FewTargetPoints")
 WIDTH, SECTION = 16, TransportSection()

@@ -3,6 +3,7 @@
 import numpy as np
 import ot
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transport_problems import Blocks, clustered, costs, prepared
@@ -167,6 +168,7 @@ def test_one_mode_is_no_longer_over_served():
         ({"rounds": 0}, "rounds"),
         ({"quality": np.zeros(3)}, "quality"),
         ({"row_cost": np.full(120, np.nan)}, "row_cost"),
+        ({"row_cost": "low"}, "row_cost: a str that is no array of numbers"),
         ({"reference_weights": np.ones(120)}, "sum to 1"),
         ({"ids": ["a"]}, "ids"),
     ],
@@ -178,6 +180,14 @@ def test_what_does_not_fit_is_refused(settings_, message):
         select_in_rounds(problem.y, problem.x, **options)
     with pytest.raises(ValueError, match="only once"):
         select_in_rounds(problem.y, iter([problem.x]), 10)
+
+
+def test_a_cost_may_be_a_tensor_with_a_gradient():
+    problem = clustered(8)
+    cost = torch.linspace(0, 1, 120, requires_grad=True)
+    found = select_in_rounds(problem.y, problem.x, 10, rounds=2, row_cost=cost)
+    plain = select_in_rounds(problem.y, problem.x, 10, rounds=2, row_cost=cost.detach().numpy())
+    assert (found.chosen == plain.chosen).all()
 
 
 @given(seed=seeds, k=st.integers(1, 40))

@@ -12,6 +12,7 @@ from scipy.stats import spearmanr
 from transport_problems import RAW, Blocks, centred, clustered, costs, prepared
 
 from tamis.transport import (
+    BadShapeError,
     FewTargetPoints,
     LargeEpsilon,
     NotConverged,
@@ -291,9 +292,20 @@ def test_reduced_precision_of_the_caller_is_neither_used_nor_lost(mode):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"tolerance": 0}, {"relative_epsilon": -1}, {"epsilon": float("nan")}, {"max_passes": 0}],
+    [
+        {"tolerance": 0},
+        {"tolerance": "1e-3"},
+        {"relative_epsilon": -1},
+        {"epsilon": float("nan")},
+        {"max_passes": 0},
+        {"max_passes": float("nan")},
+        {"max_passes": 10.5},
+        {"max_passes": 100.0},
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(settings):
     problem = clustered(29)
-    with pytest.raises(ValueError, match=next(iter(settings))):
+    expected = "a whole number, 1 or more" if "max_passes" in settings else "a positive finite number"
+    name, value = next(iter(settings.items()))
+    with pytest.raises(BadShapeError, match=f"{name}: {value!r}; expected {expected}"):
         solve_potential(problem.y, problem.x, **settings)

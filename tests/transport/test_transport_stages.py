@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from transport_problems import RAW, Blocks, centred, clustered, costs, prepared
 
 from tamis.transport import NotConverged, bring_up_to_date, prepare, solve, solve_and_score, solve_potential
-from tamis.transport.increment import ShardSums, join
 from tamis.transport.rows import StoredRows, has_bfloat16
+from tamis.transport.shards import ShardSums, join
 from tamis.transport.sinkhorn import Kernel, TargetSide, evaluate
 
 pytestmark = pytest.mark.filterwarnings("ignore::tamis.transport.FewTargetPoints")

@@ -12,9 +12,10 @@ from tamis.transport.rivals.importance_resampling import importance_resampling
 from tamis.transport.rivals.nearest import chance, nearest
 from tamis.transport.rivals.neighbour_density import neighbour_density
 from tamis.transport.rivals.round_robin import round_robin
+from tamis.transport.rivals.texts import BadTextError
 from tamis.transport.rivals.unbalanced import unbalanced
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 RIVALS: dict[str, Callable[..., Choice]] = {
     "random": chance,
@@ -31,6 +32,7 @@ __all__ = [
     "CODE_VERSION",
     "RIVALS",
     "TAKES_TEXTS",
+    "BadTextError",
     "Choice",
     "chance",
     "hidden_state_vectors",

@@ -16,6 +16,7 @@ from tamis.transport.blocks import BadShapeError
 from tamis.transport.potential import Float32s, resolve_device
 from tamis.transport.rivals.choice import Choice
 from tamis.transport.rivals.round_robin import round_robin
+from tamis.transport.rivals.texts import check_texts
 
 if TYPE_CHECKING:
     from tamis.training.models import LoadedModel
@@ -39,8 +40,11 @@ def hidden_states(
     """k of the candidate texts by round-robin on cosines of the model's hidden states, as published.
 
     model: a loaded one, a folder, a hub id or "smollm2-135m". score [n]: rank, as `round_robin`; seed and ids
-    only stand for the common signature. Raises ValueError on no texts, and unless 1 <= k <= n.
+    decide between equal distances. Raises `BadTextError` on what is no text, ValueError on no texts, and
+    unless 1 <= k <= n.
     """
+    check_texts(target, "target")
+    check_texts(candidates, "candidates")
     loaded = _loaded(model, max_tokens, device)
     target_md, vectors_nd = (
         hidden_state_vectors(texts, loaded, max_tokens=max_tokens, advance=advance)

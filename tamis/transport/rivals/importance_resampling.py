@@ -15,9 +15,11 @@ import polars as pl
 
 from tamis.progress import Advance, ignore
 from tamis.transport.blocks import BadShapeError
+from tamis.transport.checks import check_positive, check_whole
 from tamis.transport.cost import Floats
 from tamis.transport.ordering import gumbel_noise
 from tamis.transport.rivals.choice import Choice, choose
+from tamis.transport.rivals.texts import check_texts
 
 TOKEN = r"\w+|[^\w\s]+"  # that of nltk's WordPunctTokenizer, as published
 BATCH_TEXTS = 2_048
@@ -41,11 +43,14 @@ def importance_resampling(
     Unigrams and bigrams of lower-case words and runs of punctuation fall into `buckets`; smoothing is added
     to the frequencies of both sides, as published. score [n]: -(log weight + Gumbel noise), without `draw`
     -log weight; seed and ids decide the noise. Short texts are kept (the published code drops those under
-    100 tokens). Raises ValueError on no texts, and unless 1 <= k <= n.
+    100 tokens). Raises `BadTextError` on what is no text, ValueError on no texts, and unless 1 <= k <= n.
     """
-    if not len(target) or buckets < 1 or smoothing <= 0:
-        found = f"{len(target)} texts, buckets = {buckets}, smoothing = {smoothing}"
-        raise BadShapeError("target", found, "texts, and positive settings")
+    if not len(target):
+        raise BadShapeError("target", "no texts", "at least one")
+    check_whole("buckets", buckets)
+    check_positive("smoothing", smoothing)
+    check_texts(target, "target")
+    check_texts(candidates, "candidates")
     grams = HashedGrams(buckets=buckets)
     shares = [grams.counts(texts, advance) for texts in (target, candidates)]
     target_b, pool_b = (count_b / max(count_b.sum(), 1.0) for count_b in shares)

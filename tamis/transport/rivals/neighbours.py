@@ -4,16 +4,20 @@ Only the best are held, M x count costs and positions, in place of M x n: 60 MB 
 neighbours in a pool of any size. Exact, no index to build or tune; a pass costs about a scoring pass.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tamis.progress import Advance, ignore
-from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource
+from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource, whole_tiles
 from tamis.transport.cost import Geometry, center_vector, survey, target_points
+from tamis.transport.ordering import Indices
 from tamis.transport.potential import Float32s, resolve_device
 from tamis.transport.prepare import explicit_center
+from tamis.transport.sinkhorn import exact_products
+
+if TYPE_CHECKING:
+    import torch
 
 READING_ROWS = 2_048
 
@@ -30,15 +34,16 @@ def nearest_neighbours(
     candidates: Rows,
     count: int,
     *,
+    order: Indices | None = None,
     center: Any = True,
     normalize: bool = True,
     device: str = "auto",
     advance: Advance = ignore,
-) -> tuple[Float32s, npt.NDArray[np.int64]]:
+) -> tuple[Float32s, Indices]:
     """Squared distances [M, count] of the nearest candidates of each target point, ascending, and positions.
 
-    Equal distances are ordered by position; with fewer than `count` candidates all of them are given. Raises
-    ValueError on rows or shapes that do not fit.
+    order [n]: positions in the order that decides between equal distances, by default as they stand. With
+    fewer than `count` candidates all of them are given. Raises ValueError on rows or shapes that do not fit.
     """
     import torch
 
@@ -46,32 +51,51 @@ def nearest_neighbours(
     geometry = geometry_of(source, center, normalize)
     like = torch.empty(0, dtype=torch.float32, device=resolve_device(device))
     points_md = target_points(target, geometry, like)
+    place_n = None if order is None else torch.from_numpy(np.argsort(order)).to(like.device)
     cost_mk = torch.empty((len(points_md), 0), device=like.device)
-    position_mk = torch.empty((len(points_md), 0), dtype=torch.int64, device=like.device)
+    place_mk = torch.empty((len(points_md), 0), dtype=torch.int64, device=like.device)
     for start, raw_nd in source.chunks(READING_ROWS):
-        points_nd = geometry.points(raw_nd, first_row=start, name="candidates", like=like)
+        count_n = len(raw_nd)
+        whole_nd = whole_tiles(raw_nd, READING_ROWS if start else 0)
+        points_nd = geometry.points(whole_nd, first_row=start, name="candidates", like=like)
         if points_nd.shape[1] != points_md.shape[1]:
             raise BadShapeError("candidates", f"width {points_nd.shape[1]}", f"width {points_md.shape[1]}")
-        cost_mn = torch.addmm(points_nd.square().sum(1), points_md, points_nd.T, alpha=-2.0)
-        position_mn = torch.arange(start, start + len(points_nd), device=like.device).expand_as(cost_mn)
-        cost_mk, best_mk = _smallest(torch.cat([cost_mk, cost_mn], 1), count)
-        position_mk = torch.cat([position_mk, position_mn], 1).gather(1, best_mk)
-        advance(len(points_nd))
+        with exact_products():
+            cost_mn = torch.addmm(points_nd.square().sum(1), points_md, points_nd.T, alpha=-2.0)[:, :count_n]
+        stand_n = torch.arange(start, start + count_n, device=like.device)
+        chunk_n = stand_n if place_n is None else place_n[stand_n]
+        place_mn = torch.cat([place_mk, chunk_n.expand_as(cost_mn)], 1)
+        cost_mk, place_mk = _smallest(torch.cat([cost_mk, cost_mn], 1), place_mn, count)
+        advance(count_n)
+    cost_mk, place_mk = _in_order(cost_mk, place_mk)
     cost_mk = (cost_mk + points_md.square().sum(1)[:, None]).clamp_min(0)
-    return cost_mk.cpu().numpy(), position_mk.cpu().numpy()
+    position_mk = place_mk.cpu().numpy()
+    return cost_mk.cpu().numpy(), position_mk if order is None else order[position_mk]
 
 
-def _smallest(cost_mn: Any, count: int) -> tuple[Any, Any]:
-    """The `count` smallest of each row in order, equal ones by column."""
+def _smallest(
+    cost_mn: "torch.Tensor", place_mn: "torch.Tensor", count: int
+) -> "tuple[torch.Tensor, torch.Tensor]":
+    """The `count` smallest costs of each row and their places, in any order; of equal ones the first."""
     import torch
 
-    if cost_mn.shape[1] > count:
-        last_m1 = torch.topk(cost_mn, count, dim=1, largest=False).values[:, -1:]
-        below_mn, equal_mn = cost_mn < last_m1, cost_mn == last_m1
-        room_m1 = count - below_mn.sum(1, keepdim=True)
-        kept_mn = below_mn | (equal_mn & (equal_mn.cumsum(1) <= room_m1))
-        columns_mk = kept_mn.nonzero()[:, 1].reshape(len(cost_mn), count)
-        ordered, within_mk = torch.sort(cost_mn.gather(1, columns_mk), dim=1, stable=True)
-        return ordered, columns_mk.gather(1, within_mk)
-    ordered, columns_mn = torch.sort(cost_mn, dim=1, stable=True)
-    return ordered, columns_mn
+    if cost_mn.shape[1] <= count:
+        return cost_mn, place_mn
+    last_m1 = torch.topk(cost_mn, count, dim=1, largest=False).values[:, -1:]
+    below_mn, equal_mn = cost_mn < last_m1, cost_mn == last_m1
+    room_m = count - below_mn.sum(1)
+    (crowded_c,) = (equal_mn.sum(1) > room_m).nonzero(as_tuple=True)
+    if len(crowded_c):
+        nowhere = torch.iinfo(torch.int64).max
+        tied_cn = place_mn[crowded_c].masked_fill(~equal_mn[crowded_c], nowhere)
+        last_c1 = tied_cn.sort(1).values.gather(1, room_m[crowded_c, None] - 1)
+        equal_mn[crowded_c] = tied_cn <= last_c1
+    columns_mk = (below_mn | equal_mn).nonzero()[:, 1].reshape(len(cost_mn), count)
+    return cost_mn.gather(1, columns_mk), place_mn.gather(1, columns_mk)
+
+
+def _in_order(cost_mk: "torch.Tensor", place_mk: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
+    """Costs ascending, equal ones by place."""
+    place_mk, by_place_mk = place_mk.sort(1)
+    cost_mk, by_cost_mk = cost_mk.gather(1, by_place_mk).sort(stable=True, dim=1)
+    return cost_mk, place_mk.gather(1, by_cost_mk)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tamis.progress import Advance, ignore
 from tamis.transport.blocks import Matrix, Rows
 from tamis.transport.nearest import nearest_cost
-from tamis.transport.ordering import Indices, check_k, ranks_of
+from tamis.transport.ordering import Indices, check_k, hash_order, ranks_of
 from tamis.transport.rivals.choice import Choice
 from tamis.transport.rivals.neighbours import nearest_neighbours
 
@@ -36,19 +36,23 @@ def round_robin(
     """k of the candidates [n, d], taken in turns by the target points [M, d] in their order.
 
     score [n]: the rank of a choice, then the others by the distance to their nearest target point. Nothing is
-    drawn: seed and ids only stand for the common signature; equal distances are ordered by position. Raises
-    ValueError as `nearest_cost`, and unless 1 <= k <= n.
+    drawn: seed and ids decide between equal distances, of exact copies say, by a hash of (seed, id); without
+    ids such ties follow the order of the rows. Raises ValueError as `nearest_cost`, on ids of another length,
+    and unless 1 <= k <= n.
     """
     geometry = {"center": center, "normalize": normalize, "device": device}
     cost_n = nearest_cost(target, candidates, advance=advance, **geometry)
     check_k(k, len(cost_n))
+    order = None if ids is None else hash_order(len(cost_n), ids=ids, seed=seed)
     count = 2 * -(-k // len(target)) + SPARE_NEIGHBOURS
     while True:
         count = min(count, len(cost_n))
-        _, position_mk = nearest_neighbours(target, candidates, count, advance=advance, **geometry)
+        _, position_mk = nearest_neighbours(
+            target, candidates, count, order=order, advance=advance, **geometry
+        )
         chosen = take_turns(position_mk, k)
         if chosen is not None:
-            return Choice(chosen, ranks_of(chosen, cost_n))
+            return Choice(chosen, ranks_of(chosen, cost_n, ids=ids, seed=seed))
         count *= 4
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from tamis.progress import Advance, ignore
 from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource
+from tamis.transport.checks import check_positive, check_whole
 from tamis.transport.cost import Floats, Geometry, target_points
 from tamis.transport.potential import resolve_device
 from tamis.transport.rivals.choice import Choice, choose
@@ -50,10 +51,13 @@ def unbalanced(
     """
     import torch
 
-    if not (relative_epsilon > 0 and penalty > 0 and tolerance > 0 and max_passes >= 1):
-        raise BadShapeError(
-            "relative_epsilon, penalty, tolerance, max_passes", "0 or less", "positive numbers"
-        )
+    for name, value in (
+        ("relative_epsilon", relative_epsilon),
+        ("penalty", penalty),
+        ("tolerance", tolerance),
+    ):
+        check_positive(name, value)
+    check_whole("max_passes", max_passes)
     source = RowSource(candidates, "candidates")
     geometry = geometry_of(source, center, normalize)
     like = torch.empty(0, dtype=torch.float32, device=resolve_device(device))

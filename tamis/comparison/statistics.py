@@ -41,8 +41,8 @@ class Contrast:
 class NonInferiority:
     """Whether an arm recovers what all data give: its loss is worse by less than the margin.
 
-    upper: one-sided 95 % bound of the difference to "full". margin: twice the deviation between full-data
-    runs, which is what chance alone does. p: one-sided.
+    upper: one-sided 95 % bound of the difference to "full". margin: twice the standard deviation between
+    full-data runs that differ in their training seed, which is what chance alone does. p: one-sided.
     """
 
     sampler: str
@@ -86,11 +86,9 @@ def recoveries(losses: PairedLosses, full: str) -> list[NonInferiority]:
     against = _reference(losses, full, None)
     if against is None:
         return []
-    runs = losses.loss_aij[against].ravel()
-    runs = runs[np.isfinite(runs)]
-    if len(runs) < 2:
+    margin = MARGIN_IN_DEVIATIONS * _spread(losses.loss_aij[against])
+    if np.isnan(margin):
         return []
-    margin = MARGIN_IN_DEVIATIONS * float(runs.std(ddof=1))
     found = []
     for place, (sampler, budget) in enumerate(losses.arms):
         if sampler == full:
@@ -151,6 +149,21 @@ def _difference(losses: PairedLosses, place: int, against: int) -> _Estimate:
     spread = by_seed**2 / (len(units) - 1) + by_document**2 / max(documents - 1, 1)
     freedom = total**2 / spread if spread > 0 else float(len(units) - 1)
     return _Estimate(mean=mean, deviation=total**0.5, degrees_of_freedom=freedom, pairs=pairs)
+
+
+def _spread(loss_ij: Floats) -> float:
+    """Standard deviation between runs that differ by luck alone; NaN under two runs.
+
+    Between training seeds of one data seed where there are several: what another pool changes, all arms
+    share. Else between data seeds.
+    """
+    present = np.isfinite(loss_ij)
+    within = loss_ij - mean_of_runs(loss_ij)[:, None]
+    freedom = int((present.sum(1) - 1).clip(0).sum())
+    if freedom:
+        return float((np.nansum(within**2) / freedom) ** 0.5)
+    runs = loss_ij[present]
+    return float(runs.std(ddof=1)) if len(runs) > 1 else float("nan")
 
 
 def _units(difference_ij: Floats) -> Floats:

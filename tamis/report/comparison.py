@@ -32,11 +32,11 @@ TERMS = {
     "difference": "Loss of a sampler less that of random at the same budget and the same seeds, so that luck "
     "which both share cancels.",
     "95 % interval": "By the t distribution over data seeds, widened by what other held-out documents would "
-    "change; in brackets the same by resampling seeds and documents.",
+    "change; beside it the same by resampling seeds and documents.",
     "p (Holm)": "Probability of a difference this large by luck alone, corrected for the number of "
     "comparisons; under .05 counts as proven.",
     "recovers": "Non-inferiority to all data: proven when the loss is worse by less than the margin, twice "
-    "the standard deviation between runs on all data.",
+    "the standard deviation between runs on all data that differ in their training seed alone.",
     "tokens saved": "How much sooner than all data the sampler reaches the loss that all data end with. The "
     "learning rate has not fallen yet when it does, so this is understated.",
 }

@@ -112,7 +112,9 @@ def test_recovery_is_proven_within_the_margin_only():
     assert found["random"].p > 0.99
     assert found["more0"].p < 0.001
     assert found["more0"].upper < found["more0"].margin
-    assert found["more0"].margin == pytest.approx(2 * loss[0].std(ddof=1))
+    assert found["more0"].margin == pytest.approx(2 * loss[0].var(axis=1, ddof=1).mean() ** 0.5)
+    once = {one.sampler: one for one in recoveries(losses_of(loss[:, :, :1]), "full")}
+    assert once["good"].margin == pytest.approx(2 * loss[0, :, 0].std(ddof=1))
 
 
 def test_a_single_run_on_all_data_gives_no_margin():

@@ -44,11 +44,11 @@ class Geometry:
         # float64 input is centred in float64: an offset of 1e6 would eat every float32 digit.
         exact = torch.float64 if raw_nd.dtype == torch.float64 else like.dtype
         points_nd = raw_nd.to(device=like.device, dtype=exact)
-        raw_norm_n = torch.linalg.vector_norm(points_nd, dim=1)
+        raw_norm_n = norm_n = torch.linalg.vector_norm(points_nd, dim=1)
         if self.center_d is not None:
             self._check_width(points_nd, name)
             points_nd = points_nd - torch.as_tensor(self.center_d, dtype=exact, device=like.device)
-        norm_n = torch.linalg.vector_norm(points_nd, dim=1)
+            norm_n = torch.linalg.vector_norm(points_nd, dim=1)
         self._check_rows(raw_norm_n, norm_n, first_row, name)
         if self.normalize:
             # In place where the rows are ours already: fresh memory costs more than the division.

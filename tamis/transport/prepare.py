@@ -6,7 +6,7 @@ of three passes over all of them against a sample of 20,000.
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,6 +73,10 @@ class Problem:
     optimal_range: float
     epsilon: float
 
+    def with_rows(self, picked: npt.NDArray[np.int64]) -> "Problem":
+        """The problem with these rows of its sample only, whose masses keep their proportions."""
+        return replace(self, sample_nd=self.sample_nd[picked], sample_mass_n=self.sample_mass_n[picked])
+
     @property
     def rounding(self) -> float:
         """2 |x| |y| / epsilon times 2^-9 / sqrt(d): coordinates round independently of each other."""
@@ -124,7 +128,8 @@ def _read(
     chosen_n = spread_sample(mass_n, _sample_rows(len(mass_n), len(mass_m)), accuracy.seed)
     middle_d = points_md.mean(0)
     total_d = torch.zeros(points_md.shape[1], dtype=torch.float64)
-    square, radius, kept = 0.0, 0.0, []
+    square, radius = 0.0, 0.0
+    sample_nd = points_md.new_empty(len(chosen_n), points_md.shape[1])
     for start, raw_nd in source.chunks(chunk_rows(READING_WIDTH, points_md.device.type)):
         points_nd = geometry.points(raw_nd, first_row=start, name=source.name, like=points_md)
         end = start + len(points_nd)
@@ -135,14 +140,14 @@ def _read(
         squared_radius_n = squared_norm_n - 2 * (points_nd @ middle_d) + middle_d @ middle_d
         radius = max(radius, float(squared_radius_n.max().clamp_min(0).sqrt()))
         low, high = np.searchsorted(chosen_n, [start, end])
-        kept.append(points_nd[torch.from_numpy(chosen_n[low:high] - start).to(points_nd.device)])
+        sample_nd[low:high] = points_nd[torch.from_numpy(chosen_n[low:high] - start).to(points_nd.device)]
         advance(len(points_nd))
     mean_cost = _mean_cost(points_md, mass_m, total_d, square)
     target_radius = float((points_md - middle_d).norm(dim=1).max())
     return Problem(
         points_md=points_md,
         mass_m=mass_m,
-        sample_nd=torch.cat(kept),
+        sample_nd=sample_nd,
         sample_mass_n=mass_n[chosen_n] / mass_n[chosen_n].sum(),
         mean_cost=mean_cost,
         optimal_range=(radius + target_radius) ** 2,

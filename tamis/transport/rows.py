@@ -59,18 +59,20 @@ class StoredRows:
         import torch
 
         self.count, self._reduced = len(points_nd), reduced
-        self._points_nd, self._chunk = points_nd, chunk_rows(len(target.mass_k), points_nd.device.type)
+        self._chunk = chunk_rows(len(target.mass_k), points_nd.device.type)
         self._mass_n = torch.as_tensor(mass_n, dtype=points_nd.dtype, device=points_nd.device)
         self._squared_norm_n = squared_norms(points_nd)
         size = self.count * len(target.mass_k) * (2 if compact else points_nd.element_size())
         self._products_nk: torch.Tensor | None = None
+        # Points are let go where their products stand for them: 30 MB of 20,000 rows with d = 384.
+        self._points_nd = points_nd
         if size <= _cached_bytes(points_nd.device):
-            self._products_nk = self._products(target, compact)
+            self._products_nk = self._products(points_nd, target, compact)
+            self._points_nd = points_nd[:0]
 
-    def _products(self, target: TargetSide, compact: bool) -> "torch.Tensor":
+    def _products(self, like: "torch.Tensor", target: TargetSide, compact: bool) -> "torch.Tensor":
         import torch
 
-        like = self._points_nd
         dtype = torch.float16 if compact else like.dtype
         products_nk = torch.empty(self.count, len(target.mass_k), dtype=dtype, device=like.device)
         with exact_products():

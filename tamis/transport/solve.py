@@ -20,7 +20,7 @@ from tamis.transport.potential import Float32s, TargetPotential, resolve_device
 from tamis.transport.prepare import READING_WIDTH, Accuracy, Problem, explicit_center, prepare
 from tamis.transport.rows import StoredRows, StreamedRows, has_bfloat16, on_device
 from tamis.transport.sinkhorn import TargetSide, chunk_rows, exact_products
-from tamis.transport.spectrum import slowest_contraction
+from tamis.transport.spectrum import slowest_contraction, spectral_rows
 from tamis.transport.stages import Stages
 
 # Above this noise in a similarity, bfloat16 passes would say too little.
@@ -118,6 +118,7 @@ def _solve(
         geometry = Geometry(center_d=_center(center, mean_d, warm_start), normalize=normalize)
         problem = prepare(target, target_weights, source, mass_n, geometry, accuracy, place, advance)
     stages = _stages(problem, source, geometry, mass_n, accuracy, keep_gradient, advance)
+    problem = stages.problem
     solution, passes = stages.run(*_start(warm_start, stages.side, normalize))
     _warn_unless_converged(solution, passes, accuracy, problem)
     solution = _with_slowest_mode(solution, problem, stages.side)
@@ -152,11 +153,12 @@ def _stages(
     single = problem.points_md.element_size() == 4
     compact = partial and single and problem.rounding <= LARGEST_ROUNDING
     reduced = compact and has_bfloat16(place)
+    stored = StoredRows(problem.sample_nd, problem.sample_mass_n, side, compact=compact, reduced=reduced)
     return Stages(
         side=side,
-        stored=StoredRows(problem.sample_nd, problem.sample_mass_n, side, compact=compact, reduced=reduced),
+        stored=stored,
         full=StreamedRows(source, geometry, mass_n) if partial else None,
-        problem=problem,
+        problem=problem.with_rows(spectral_rows(stored.count, len(side.mass_k))),
         accuracy=accuracy,
         reduced=reduced,
         keep_gradient=keep_gradient,

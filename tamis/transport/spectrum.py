@@ -10,6 +10,7 @@ from 2,000. 4,000,000 entries take .1 s of two cores.
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from tamis.transport.cost import Floats
 from tamis.transport.sinkhorn import Kernel, TargetSide, exact_products
@@ -23,6 +24,12 @@ DENSE_BELOW = 400
 _LANCZOS_VECTORS, _LANCZOS_RESTARTS = 20, 10
 
 
+def spectral_rows(count: int, targets: int) -> npt.NDArray[np.int64]:
+    """Those of `count` rows that the spectrum is measured on: evenly spaced, all when there are few."""
+    wanted = max(ENTRIES // targets, min(targets, MOST_ENTRIES // targets), 1)
+    return np.linspace(0, count - 1, min(wanted, count)).astype(np.int64)
+
+
 def slowest_contraction(
     rows_nd: "torch.Tensor", mass_n: Floats, side: TargetSide, g_k: Floats, epsilon: float
 ) -> float:
@@ -34,9 +41,7 @@ def slowest_contraction(
     """
     if len(g_k) == 1:
         return 0.0
-    count = len(g_k)
-    wanted = max(ENTRIES // count, min(count, MOST_ENTRIES // count), 1)
-    picked = np.linspace(0, len(rows_nd) - 1, min(wanted, len(rows_nd))).astype(np.int64)
+    picked = spectral_rows(len(rows_nd), len(g_k))
     plan_nk, mass = _row_plan(rows_nd[picked], mass_n[picked], side, g_k, epsilon)
     sum_k = mass @ plan_nk
     reached_k = sum_k > np.finfo(plan_nk.dtype).tiny

@@ -68,7 +68,7 @@ class StoredRows:
         self._points_nd = points_nd
         if size <= _cached_bytes(points_nd.device):
             self._products_nk = self._products(points_nd, target, compact)
-            self._points_nd = points_nd[:0]
+            self._points_nd = points_nd.new_empty(0, points_nd.shape[1])  # a slice would hold them all
 
     def _products(self, like: "torch.Tensor", target: TargetSide, compact: bool) -> "torch.Tensor":
         import torch

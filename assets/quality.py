@@ -48,7 +48,7 @@ GRADER_FILE = "grader.npz"
 
 @dg.asset(**described("judge_sample", ["polars"]))
 def judge_sample(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
-    """Documents the judge is asked about: a uniform draw, and those whose answers would tell most beside it."""
+    """Documents the judge is asked about: a uniform draw, and those that tell most beside it."""
     with platform.work(context) as work:
         sample = sample_of_pool(work.store, work.project)
         work.store.overwrite("judge_sample", sample.to_arrow().cast(schema_of("judge_sample")))

@@ -5,7 +5,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,17 @@ class Report:
 
     missed: list[str] = field(default_factory=list)
 
-    def line(self, name: str, wanted: dict[str, float] | None = None, **figures: Any) -> None:
+    def line(self, name: str, wanted: Mapping[str, float] | None = None, **figures: Any) -> None:
         """One line; `wanted` names figures that must be at least so large."""
         claim: dict[str, Any] = {}
         if wanted is not None:
-            short = [f"{key} {figures[key]:.4g}" for key, least in wanted.items() if not figures[key] >= least]
-            claim = {"wanted": {key: f">= {least:.4g}" for key, least in wanted.items()}, "reached": not short}
+            short = [
+                f"{key} {figures[key]:.4g}" for key, least in wanted.items() if not figures[key] >= least
+            ]
+            claim = {
+                "wanted": {key: f">= {least:.4g}" for key, least in wanted.items()},
+                "reached": not short,
+            }
             self.missed += [f"{name}: {figure}, wanted {claim['wanted']}" for figure in short]
         print(json.dumps({"benchmark": name, **_rounded(figures), **claim}), flush=True)
 
@@ -97,7 +102,9 @@ def noise_of(texts: Sequence[str], seed: int, languages: int) -> pl.DataFrame:
     foreign = pl.read_parquet(file, columns=["text", "label"])
     dealt = foreign.filter((pl.col("label").cast(pl.Categorical).to_physical() % 2) == languages)
     count = len(texts) // KINDS_WITH_FOREIGN
-    rows = dealt.sample(count, shuffle=True, seed=seed).select("text", pl.lit("other_languages").alias("kind"))
+    rows = dealt.sample(count, shuffle=True, seed=seed).select(
+        "text", pl.lit("other_languages").alias("kind")
+    )
     return pl.concat([noise.head(len(texts) - count), rows])
 
 

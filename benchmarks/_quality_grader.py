@@ -68,20 +68,21 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
 
 def bench_active(rows: pl.DataFrame, features_nk: np.ndarray, dimension: int, report: Report) -> None:
     """Samples of 200 chosen with each share, graders compared on 350 documents that no choice has seen."""
-    found = np.array([
-        [_chosen(rows, features_nk, dimension, seed, share) for share in SHARES] for seed in range(SEEDS)
-    ])
+    found = np.array(
+        [[_chosen(rows, features_nk, dimension, seed, share) for share in SHARES] for seed in range(SEEDS)]
+    )
     for place, share in enumerate(SHARES[1:], start=1):
         against = found[:, place] - found[:, 0]
         low, high = _interval(against)
-        means = {"spearman": float(found[:, place].mean()), "uniform": float(found[:, 0].mean())}
-        difference = {"difference": float(against.mean()), "low": low, "high": high}
+        means: dict[str, Any] = {
+            "spearman": float(found[:, place].mean()),
+            "uniform": float(found[:, 0].mean()),
+        }
+        difference: dict[str, Any] = {"difference": float(against.mean()), "low": low, "high": high}
         report.line("active_sample", active_share=share, judged=JUDGED, seeds=SEEDS, **means, **difference)
 
 
-def _chosen(
-    rows: pl.DataFrame, features_nk: np.ndarray, dimension: int, seed: int, share: float
-) -> float:
+def _chosen(rows: pl.DataFrame, features_nk: np.ndarray, dimension: int, seed: int, share: float) -> float:
     order = np.random.default_rng(seed).permutation(len(rows))
     tested, pool = order[:TESTED], order[TESTED:]
     ids = rows["doc_id"].to_numpy()
@@ -126,7 +127,9 @@ def bench_noise(given: Namespace, report: Report) -> None:
         predicted = _predictions(features_nk, values, [*learned, *asked], dimension, given.seed)
         clean, noisy = predicted[: len(parts[2])], predicted[len(parts[2]) :]
         area = auc(clean, noisy, seed=given.seed)
-        by_kind = {str(kind): auc(clean, noisy[kinds == kind], resamples=1).value for kind in np.unique(kinds)}
+        by_kind = {
+            str(kind): auc(clean, noisy[kinds == kind], resamples=1).value for kind in np.unique(kinds)
+        }
         figures = {"auc": area.value, "low": area.low, "high": area.high, "by_kind": by_kind}
         report.line("grader_on_noise", {"auc": LEAST_AREA}, learned_from=labels, **figures, **facts)
 
@@ -147,4 +150,3 @@ def _predictions(
         seed=seed,
     )
     return grader.predict(features_nk[count:])
-

@@ -33,9 +33,8 @@ DOCUMENT_MARK = (
 )
 
 QUESTION = "Is this text informative and well written?"
-# The order is decisive. On 86 clean texts of five sources against noise made of them the AUC was .95 with four
-# good ones and then four bad ones, .83 with the same eight by turns, .69 with the good ones in another order
-# and the menu last, .88 with four by turns.
+# The order is decisive. On 72 clean texts of five sources against noise made of them the AUC was .95 with four
+# good ones and then four bad ones, .83 with the same eight by turns, .88 with four by turns.
 EXAMPLES: tuple[tuple[str, str], ...] = (
     (
         "The heart pumps blood through two separate circuits. The right side sends it to the lungs, where it "
@@ -48,8 +47,8 @@ EXAMPLES: tuple[tuple[str, str], ...] = (
         "yes",
     ),
     (
-        "A tenant may end the agreement by giving the owner thirty days of notice in writing. If the rent has "
-        "been paid in advance, the owner shall return what is left of it.",
+        "A tenant may end the agreement by giving the owner thirty days of notice in writing. If the rent "
+        "has been paid in advance, the owner shall return what is left of it.",
         "yes",
     ),
     (
@@ -63,7 +62,7 @@ EXAMPLES: tuple[tuple[str, str], ...] = (
         "no",
     ),
     ("83.2 0.417 5 1190 22.71 3 0.08 616.4 9 47.5 1203 0.66 7.1 358 2.25", "no"),
-    (" ".join(["in the middle of"] * 6), "no"),
+    (" ".join(["in the middle of"] * 7), "no"),
     ("river the of because 4471 to to running blue from table xq 88 was it under the the seven", "no"),
 )
 # Any judge may read these as its own control tokens; its tokenizer's list is added where it is known.

@@ -118,9 +118,10 @@ def bench_noise(given: Namespace, report: Report) -> None:
     with Progress("asking the judge", len(learned)) as progress:
         judge = AskLLM("smollm2-135m", max_tokens=given.max_tokens)
         margins = judge.score(learned, progress.advance)["margin"].to_numpy()
-    features_nk, dimension = features_of([*learned, *asked], given.encoder, given.cache)
+    features_nk, dimension = features_of([*learned, *asked], given.filter_encoder, given.cache)
     kinds = other_noise["kind"].to_numpy()
     facts = {"clean": name, "n": len(asked), "judged": len(learned), "seed": given.seed}
+    facts |= {"encoder": given.filter_encoder, "max_tokens": given.max_tokens}
     area = auc(margins[is_clean], margins[~is_clean], seed=given.seed)
     report.line("judge_on_training_part", auc=area.value, low=area.low, high=area.high, **facts)
     for labels, values in (("judge margins", margins), ("noise labels", is_clean.astype(float))):

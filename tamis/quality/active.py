@@ -3,7 +3,9 @@
 A Gaussian process over the grader's features says how uncertain a prediction is without knowing a single
 answer, so uncertainty and coverage come from one rule and one pass: ask next about the document that lowers
 the expected squared error over the whole pool most (Cohn 1996; variance alone would ask about outliers).
-The hold-out stays a uniform draw. 2,000 candidates and 100 choices take 1 s.
+The hold-out stays a uniform draw. 2,000 candidates and 100 choices take 1 s. Of 200 crowd-judged arguments
+learned from, half chosen so: rank correlation .677, against .658 for a uniform sample of the same size
+(difference .019, 95 % interval .005 to .034 over 16 draws; all chosen: .016, -.002 to .035).
 
 Two prices: the choice follows the pool as a whole, so an arrival may replace documents already judged, and
 the training part is no longer a picture of the pool.

@@ -22,7 +22,13 @@ from tamis.quality.judging import (
     open_judge,
     sample_of_pool,
 )
-from tamis.quality.storing import grade_documents, judge_documents, unjudged
+from tamis.quality.storing import (
+    UNANSWERED,
+    grade_documents,
+    judge_documents,
+    set_unanswered_aside,
+    unjudged,
+)
 from tamis.store.schemas import schema_of
 from tamis.training.storing import score_perplexity
 
@@ -42,7 +48,7 @@ GRADER_FILE = "grader.npz"
 
 @dg.asset(**described("judge_sample", ["polars"]))
 def judge_sample(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
-    """Documents the judge is asked about: a keyed-hash sample, so that it follows the pool as it grows."""
+    """Documents the judge is asked about: a uniform draw, and those that tell most beside it."""
     with platform.work(context) as work:
         sample = sample_of_pool(work.store, work.project)
         work.store.overwrite("judge_sample", sample.to_arrow().cast(schema_of("judge_sample")))
@@ -53,14 +59,16 @@ def judge_sample(context: dg.AssetExecutionContext, platform: Platform) -> Itera
 def judge_scores(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """Ask-LLM: log-probabilities of yes and no to the question whether a document is worth training on."""
     with platform.work(context) as work:
-        doc_ids = work.store.read("judge_sample", ["doc_id"])["doc_id"].to_list()
+        sample = work.store.read("judge_sample")
+        doc_ids = sample["doc_id"].to_list()
         with work.progress(f"loading judge {work.project.settings.judge.model}"):
             judge = open_judge(work.project)
         missing = unjudged(work.store, doc_ids, judge.fingerprint)
         with work.progress("asking the judge", len(missing)) as progress:
             judge_documents(work.store, judge, missing, progress.advance)
         with work.progress("asking the judge about noise", min(CHECKED, len(doc_ids))) as progress:
-            mark = mark_of_judge(work.store, judge, doc_ids, work.project.seed, progress.advance)
+            mark = mark_of_judge(work.store, judge, sample, work.project.seed, progress.advance)
+        unanswered = set_unanswered_aside(work.store, doc_ids)
         mass = median_answer_mass(work.store, doc_ids)
         check = dg.AssetCheckResult(
             asset_key="judge_scores",
@@ -70,9 +78,13 @@ def judge_scores(context: dg.AssetExecutionContext, platform: Platform) -> Itera
             metadata={"median_answer_mass": mass},
         )
         facts = {"asked": len(missing), "reused": len(doc_ids) - len(missing), "median_answer_mass": mass}
+        facts |= {"unanswered": len(unanswered)}
         yield from work.record(
             Made(
-                rows=[Rows(table="scores_judge", doc_ids=doc_ids)],
+                rows=[
+                    Rows(table="scores_judge", doc_ids=doc_ids),
+                    Rows(table="quarantine", where=f"shard = '{UNANSWERED}'"),
+                ],
                 row_count=len(doc_ids),
                 metadata=facts | mark_in_words(mark),
                 checks=[check, _tells_noise(mark)],

@@ -141,6 +141,7 @@ class JudgeSection(Section):
     model: str = "smollm2-135m"
     prompt: Literal["auto", "ask-llm", "examples"] = "auto"
     sample: int = Field(200, ge=40)
+    active_share: float = Field(0.5, ge=0, le=1)
     max_tokens: int = Field(192, ge=16)
     batch_size: int = Field(16, ge=1)
     url: str | None = None

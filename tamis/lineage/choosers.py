@@ -217,6 +217,15 @@ def when_judged(chooser: Chooser) -> Chooser:
     return lambda world, partition: chooser(world, partition) if quality_wanted(world) else ()
 
 
+def when_active(chooser: Chooser) -> Chooser:
+    """For a judge's sample that is chosen by vectors."""
+
+    def choose(world: World, partition: str) -> tuple[str, ...]:
+        return chooser(world, partition) if world.project.settings.judge.active_share else ()
+
+    return choose
+
+
 def judge_settings(world: World, partition: str) -> dict[str, Any]:
     section, judge = world.project.settings.judge, configured_judge(world.project)
     identity = quality.judge_identity(judge, section.prompt, max_tokens=section.max_tokens)

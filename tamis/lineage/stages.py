@@ -36,6 +36,7 @@ from tamis.lineage.choosers import (
     trial_data,
     trial_settings,
     trial_target,
+    when_active,
     when_compared,
     when_computed,
     when_judged,
@@ -166,8 +167,14 @@ def _scores() -> list[Stage]:
             active=quality_wanted,
             code_version=quality.CODE_VERSION,
             by_content=True,
-            edges=(edge("documents", every("shards")), edge("near_duplicates")),
-            settings=lambda world, key: {"sample": world.project.settings.judge.sample},
+            edges=(
+                edge("documents", every("shards")),
+                edge("near_duplicates"),
+                edge("embeddings", when_active(every("shards"))),
+            ),
+            settings=lambda world, key: world.project.settings.judge.model_dump(
+                include={"sample", "active_share"}
+            ),
         ),
         Stage(
             name="judge_scores",

@@ -1,5 +1,6 @@
 """Quality: a judge asked about a sample (Ask-LLM), a grader for every document, and checks of both."""
 
+from tamis.quality.active import candidates, choose_actively
 from tamis.quality.ask_llm import AskLLM
 from tamis.quality.endpoint import (
     Endpoint,
@@ -39,7 +40,9 @@ __all__ = [
     "MissingLogProbabilitiesError",
     "TooFewJudgedError",
     "auc",
+    "candidates",
     "check_judge",
+    "choose_actively",
     "choose_sample",
     "fit_grader",
     "grader_features",

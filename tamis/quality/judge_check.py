@@ -7,15 +7,23 @@ documents take the embedded judge half a minute and give the AUC to +-.08.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import polars as pl
 
 from tamis.progress import Advance, ignore
-from tamis.quality.ask_llm import AskLLM
 from tamis.quality.noise import AreaUnderCurve, auc, planted_noise
 
 LEAST_ANSWER_MASS = 0.5
+
+
+class Asked(Protocol):
+    """What is asked: `AskLLM`, or one that remembers its answers."""
+
+    def score(self, texts: Sequence[str], advance: Advance = ignore) -> pl.DataFrame:
+        """At least the columns `margin` and `answer_mass`, a row per text."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +42,7 @@ class JudgeCheck:
 
 
 def check_judge(
-    judge: AskLLM,
+    judge: Asked,
     texts: Sequence[str],
     *,
     answers: pl.DataFrame | None = None,
@@ -48,11 +56,9 @@ def check_judge(
     """
     noise = planted_noise(texts, seed)
     if answers is None:
-        asked = judge.score([*texts, *noise["text"].to_list()], advance)
-    else:
-        about_noise = judge.score(noise["text"].to_list(), advance)
-        both = [frame.select("margin", "answer_mass") for frame in (answers, about_noise)]
-        asked = pl.concat(both, how="vertical_relaxed")
+        answers = judge.score(texts, advance)
+    both = [answers, judge.score(noise["text"].to_list(), advance)]
+    asked = pl.concat([frame.select("margin", "answer_mass") for frame in both], how="vertical_relaxed")
     margins = asked["margin"].cast(pl.Float64).fill_null(np.nan).to_numpy()
     clean, noisy = margins[: len(texts)], margins[len(texts) :]
     kinds = noise["kind"].to_numpy()

@@ -5,14 +5,22 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tamis.embedding.storing import table_name
 from tamis.progress import Advance, ignore
 from tamis.project import Project
+from tamis.quality.active import candidates, choose_actively
 from tamis.quality.ask_llm import AskLLM
 from tamis.quality.endpoint import Endpoint
 from tamis.quality.grader import Grader, fit_grader
 from tamis.quality.judge_check import JudgeCheck, check_judge
 from tamis.quality.sample import choose_sample, hash_order, split_sample
-from tamis.quality.storing import read_features, texts_of, vector_dimension
+from tamis.quality.storing import (
+    RememberingJudge,
+    read_features,
+    read_visible,
+    texts_of,
+    vector_dimension,
+)
 from tamis.store.tables import Store
 
 CHECKED = 48  # documents that noise is made of, eight of each kind: 14 s of the embedded judge
@@ -39,10 +47,21 @@ def open_judge(project: Project) -> AskLLM:
 
 def sample_of_pool(store: Store, project: Project) -> pl.DataFrame:
     """Documents to ask about, without near-duplicates, each in the training or the hold-out part."""
+    section, seed = project.settings.judge, project.seed
     dropped = store.read("near_duplicates", ["doc_id"])
-    pool = store.read("documents", ["doc_id"]).join(dropped, on="doc_id", how="anti")
-    chosen = choose_sample(pool["doc_id"].to_list(), project.settings.judge.sample, project.seed)
-    return split_sample(sorted(chosen), project.seed)
+    pool = store.read("documents", ["doc_id"]).join(dropped, on="doc_id", how="anti")["doc_id"].to_list()
+    if not section.active_share or not pool:
+        return split_sample(sorted(choose_sample(pool, section.sample, seed)), seed)
+    table = table_name(project.settings.encoder.name)
+    ids, vectors_nd, surface_nk, _ = read_visible(store, table, candidates(pool, section.sample, seed))
+    return choose_actively(
+        ids,
+        np.concatenate([vectors_nd, surface_nk], axis=1),
+        section.sample,
+        seed,
+        active_share=section.active_share,
+        vector_columns=vectors_nd.shape[1],
+    )
 
 
 def median_answer_mass(store: Store, doc_ids: list[str]) -> float:
@@ -55,10 +74,16 @@ def median_answer_mass(store: Store, doc_ids: list[str]) -> float:
 
 
 def mark_of_judge(
-    store: Store, judge: AskLLM, doc_ids: list[str], seed: int, advance: Advance = ignore
+    store: Store, judge: AskLLM, sample: pl.DataFrame, seed: int, advance: Advance = ignore
 ) -> JudgeCheck | None:
-    """How well the judge tells documents of its sample from noise made of them; None without an answer."""
-    asked = [doc_ids[place] for place in hash_order(doc_ids, seed)[:CHECKED]]
+    """How well the judge tells documents of its sample from noise made of them; None without an answer.
+
+    Documents of the hold-out first, since these are a uniform draw of the pool.
+    """
+    doc_ids = sample["doc_id"].to_list()
+    rank = dict(zip(doc_ids, sample["part"] != "hold_out", strict=True))
+    ordered = sorted((doc_ids[place] for place in hash_order(doc_ids, seed)), key=rank.__getitem__)
+    asked = ordered[:CHECKED]
     texts = texts_of(store, asked)
     blocks = store.by_ids("scores_judge", asked, ["doc_id", "margin", "answer_mass"])
     answers = pl.concat([pl.DataFrame(pl.from_arrow(block)) for block in blocks]).sort("doc_id")
@@ -66,7 +91,8 @@ def mark_of_judge(
     if not len(answers):
         return None
     clean = [texts[doc_id] for doc_id in answers["doc_id"]]
-    return check_judge(judge, clean, answers=answers, seed=seed, advance=advance)
+    asking = RememberingJudge(store, judge)
+    return check_judge(asking, clean, answers=answers, seed=seed, advance=advance)
 
 
 def grader_of_sample(store: Store, embeddings: str, seed: int) -> tuple[Grader, int]:

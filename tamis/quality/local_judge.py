@@ -127,16 +127,16 @@ def answer_logits(judge: LocalJudge, rows: list[list[int]]) -> "torch.Tensor":
     import torch
 
     if judge.model.config.is_encoder_decoder:
-        ids, mask = _padded(judge, rows)
+        ids, mask = padded(judge, rows)
         start = torch.full((len(rows), 1), _decoder_start(judge), device=judge.model.device)
         return judge.model(input_ids=ids, attention_mask=mask, decoder_input_ids=start).logits[:, -1]
     past = judge.prefix
     if past is not None and any(row[: len(past.ids)] != past.ids for row in rows):
         past = None
     known = len(past.ids) if past is not None else 0
-    ids, mask = _padded(judge, [row[known:] for row in rows])
+    ids, mask = padded(judge, [row[known:] for row in rows])
     inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
-    positions = (mask.cumsum(dim=1) - 1).clamp(min=0) + known
+    positions = token_positions(mask) + known
     if past is not None:
         seen = torch.ones((len(rows), known), dtype=mask.dtype, device=mask.device)
         inputs |= {
@@ -151,7 +151,13 @@ def answer_logits(judge: LocalJudge, rows: list[list[int]]) -> "torch.Tensor":
     return judge.model(**inputs, use_cache=past is not None).logits[:, -1]
 
 
-def _padded(judge: LocalJudge, rows: list[list[int]]) -> tuple["torch.Tensor", "torch.Tensor"]:
+def token_positions(mask: "torch.Tensor") -> "torch.Tensor":
+    """Position [b, width] of each token within its own question."""
+    return (mask.cumsum(dim=1) - 1).clamp(min=0)
+
+
+def padded(judge: LocalJudge, rows: list[list[int]]) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Token ids and mask [b, width] of rows that end together."""
     import torch
 
     lengths = np.array([len(row) for row in rows])

@@ -1,9 +1,8 @@
 """What a judge is asked, and how a document is kept from asking something else.
 
 Two prompts. `ask-llm` is that of Sachdeva et al. 2402.09668 (Fig. 3), word for word, for capable judges.
-`examples` is a plain completion prompt with four examples, for small ones. AUC of SmolLM2-135M on planted
-noise: `examples` .82 on docstrings and .79 on prose of seven sources, `ask-llm` .83 and .33, worse than
-chance.
+`examples` is a plain completion prompt with eight examples, for small ones. SmolLM2-135M tells clean texts
+from planted noise with it; asked with `ask-llm` it does worse than chance on prose (`benchmarks.quality`).
 """
 
 import re
@@ -34,7 +33,8 @@ DOCUMENT_MARK = (
 )
 
 QUESTION = "Is this text informative and well written?"
-# The order is decisive: ending with a "no" the AUC was .88, the same four ending with a "yes" gave .46.
+# The order is decisive. On 72 clean texts of five sources and noise made of them the AUC was .95 with four
+# good ones and then four bad ones, .83 with the same eight by turns, .88 with four by turns.
 EXAMPLES: tuple[tuple[str, str], ...] = (
     (
         "The heart pumps blood through two separate circuits. The right side sends it to the lungs, where it "
@@ -42,15 +42,27 @@ EXAMPLES: tuple[tuple[str, str], ...] = (
         "yes",
     ),
     (
-        "Home | About | Login | Cart (0) | Contact us | Privacy | Terms | Share | Next page >> "
-        "Click here Click here Click here",
-        "no",
+        "I watched this with my sister and we both laughed a lot. The story is simple, but the actors are so "
+        "good that you forget it, and the last scene stays with you for days.",
+        "yes",
+    ),
+    (
+        "A tenant may end the agreement by giving the owner thirty days of notice in writing. If the rent "
+        "has been paid in advance, the owner shall return what is left of it.",
+        "yes",
     ),
     (
         "sort_values(by, ascending=True) returns a new table whose rows are ordered by the given column. "
         "Missing values are placed last, and the original table is left unchanged.",
         "yes",
     ),
+    (
+        "Home | About | Login | Cart (0) | Contact us | Privacy | Terms | Share | Next page >> "
+        "Click here Click here Click here",
+        "no",
+    ),
+    ("83.2 0.417 5 1190 22.71 3 0.08 616.4 9 47.5 1203 0.66 7.1 358 2.25", "no"),
+    (" ".join(["in the middle of"] * 7), "no"),
     ("river the of because 4471 to to running blue from table xq 88 was it under the the seven", "no"),
 )
 # Any judge may read these as its own control tokens; its tokenizer's list is added where it is known.

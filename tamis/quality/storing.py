@@ -1,10 +1,12 @@
-"""Quality from and into the store: judged answers, grader features, and the grader's scores.
+"""Quality from and into the store: judged answers, what went without, grader features, and scores.
 
 The judge is asked once per document and its answers are committed 32 at a time, so a killed run loses
 at most a few seconds of judging.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of
 
 JUDGE_BATCH = 32
+UNANSWERED = "judge_scores"  # stands for a shard in quarantine: no file is at fault
 
 
 def unjudged(store: Store, doc_ids: Sequence[str], fingerprint: str) -> list[str]:
@@ -39,6 +42,59 @@ def judge_documents(store: Store, judge: AskLLM, doc_ids: Sequence[str], advance
         advance(len(ids))
 
 
+def set_unanswered_aside(store: Store, doc_ids: Sequence[str]) -> list[str]:
+    """Note in quarantine which of the sample the judge gave no score; their rows stay, with nulls."""
+    blocks = store.by_ids("scores_judge", doc_ids, ["doc_id", "margin"])
+    answers = [pl.DataFrame(pl.from_arrow(block)) for block in blocks]
+    without = sorted(
+        doc_id
+        for frame in answers
+        for doc_id in frame.filter(~pl.col("margin").fill_null(np.nan).is_finite())["doc_id"]
+    )
+    scope = f"shard = '{UNANSWERED}'"
+    if without or store.count("quarantine", scope):
+        detail = "the judge's logits are not finite, so the grader learns nothing from this document"
+        rows = [
+            {"shard": UNANSWERED, "row": row, "reason": "no_score", "detail": detail, "excerpt": doc_id}
+            for row, doc_id in enumerate(without)
+        ]
+        store.replace("quarantine", pa.Table.from_pylist(rows, schema=schema_of("quarantine")), scope)
+    return without
+
+
+@dataclass(frozen=True)
+class RememberingJudge:
+    """A judge asked about texts that are not documents, once each: a killed run goes on where it was."""
+
+    store: Store
+    judge: AskLLM
+
+    def score(self, texts: Sequence[str], advance: Advance = ignore) -> pl.DataFrame:
+        """Columns `margin` and `answer_mass`, a row per text in order, null where the judge gives none."""
+        by_digest = {sha256(text.encode("utf-8", "replace")).hexdigest()[:32]: text for text in texts}
+        known = self._answers()
+        missing = sorted(set(by_digest).difference(known["text_digest"]))
+        advance(len(texts) - len(missing))
+        for start in range(0, len(missing), JUDGE_BATCH):
+            self._ask({digest: by_digest[digest] for digest in missing[start : start + JUDGE_BATCH]})
+            advance(len(missing[start : start + JUDGE_BATCH]))
+        digest_of = {text: digest for digest, text in by_digest.items()}
+        asked = pl.DataFrame({"text_digest": [digest_of[text] for text in texts]}, {"text_digest": pl.String})
+        known = self._answers() if missing else known
+        return asked.join(known, on="text_digest", how="left", maintain_order="left").drop("text_digest")
+
+    def _answers(self) -> pl.DataFrame:
+        scope = f"fingerprint = '{self.judge.fingerprint}'"
+        return self.store.read("scores_noise", ["text_digest", "margin", "answer_mass"], scope)
+
+    def _ask(self, texts: dict[str, str]) -> None:
+        scores = self.judge.score(list(texts.values()))
+        digests = pl.Series("text_digest", list(texts))
+        rows = scores.with_columns(digests, pl.lit(self.judge.fingerprint).alias("fingerprint"))
+        schema = schema_of("scores_noise")
+        self.store.merge("scores_noise", rows.select(schema.names).to_arrow().cast(schema))
+
+
 def texts_of(store: Store, doc_ids: Sequence[str]) -> dict[str, str]:
     """Texts of documents by id."""
     texts: dict[str, str] = {}
@@ -51,6 +107,17 @@ def read_features(
     store: Store, embeddings: str, doc_ids: Sequence[str]
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Ids in order, grader features [n, k], and lengths in characters [n] of documents."""
+    ids, vectors_nd, surface_nk, lengths_n = read_visible(store, embeddings, doc_ids)
+    return ids, grader_features(vectors_nd, surface_nk, _bits_per_byte(store, ids)), lengths_n
+
+
+def read_visible(
+    store: Store, embeddings: str, doc_ids: Sequence[str]
+) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
+    """Ids in order, vectors [n, d], surface features [n, k] and lengths [n]: what needs no model of the pool.
+
+    Raises `TooFewJudgedError` when there is none.
+    """
     blocks = list(store.by_ids(embeddings, doc_ids, ["doc_id", "vector"]))
     if not blocks:
         raise TooFewJudgedError(0, 0)
@@ -59,9 +126,8 @@ def read_features(
     texts = texts_of(store, ids)
     ordered = [texts[doc_id] for doc_id in ids]
     _names, surface_nk = surface_features(ordered)
-    bits_n = _bits_per_byte(store, ids)
     lengths_n = np.array([len(text) for text in ordered], dtype=np.float64)
-    return ids, grader_features(matrix_of(vectors["vector"]), surface_nk, bits_n), lengths_n
+    return ids, matrix_of(vectors["vector"]), surface_nk, lengths_n
 
 
 def _bits_per_byte(store: Store, ids: list[str]) -> np.ndarray:

@@ -29,7 +29,10 @@ METHODS = {
     "embedding": ("tamis.embedding:CODE_VERSION", ["tamis.embedding"]),
     "transport": ("tamis.transport:CODE_VERSION", ["tamis.transport"]),
     "coverage": ("tamis.coverage:CODE_VERSION", ["tamis.coverage"]),
-    "quality": ("tamis.quality:CODE_VERSION", ["tamis.quality.ask_llm", "tamis.quality.sample"]),
+    "quality": (
+        "tamis.quality:CODE_VERSION",
+        ["tamis.quality.ask_llm", "tamis.quality.sample", "tamis.quality.active"],
+    ),
     "grader": ("tamis.quality.grader:GRADER_CODE_VERSION", ["tamis.quality.grader", "tamis.quality.surface"]),
     "selection": ("tamis.selection:CODE_VERSION", ["tamis.selection"]),
     "training": ("tamis.training:CODE_VERSION", ["tamis.training"]),

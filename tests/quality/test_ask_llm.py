@@ -95,3 +95,20 @@ def test_wrong_settings_are_named():
         AskLLM("smollm2-135m", dtype="int8")
     with pytest.raises(ValueError, match="at least 1"):
         AskLLM("smollm2-135m", max_tokens=0)
+
+
+def test_bad_input_of_every_kind_keeps_a_row_with_a_score(smollm):
+    bad = [
+        "",
+        " \n\t",
+        "🎉🎉🎉 👍🏽",
+        "\x00\x07\x1b[31m\x7f\x85",
+        "a" * 1_000_000,
+        "word " * 200_000,
+        "\ud800",
+    ]
+    scores = smollm.score(bad)
+    assert scores.height == len(bad)
+    assert scores.null_count().sum_horizontal().item() == 0
+    assert scores["answer_mass"].is_between(0, 1).all()
+    assert scores["truncated"].to_list() == [False] * 4 + [True, True, False]

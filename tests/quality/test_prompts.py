@@ -41,7 +41,7 @@ def test_the_question_of_the_paper_is_asked_word_for_word():
 
 def test_examples_end_with_a_no_and_the_document_is_asked_the_same_way():
     assert SHOW.prefix.endswith(f"{QUESTION} no\n\nText: ")
-    assert SHOW.prefix.count(f"{QUESTION} yes") == SHOW.prefix.count(f"{QUESTION} no") == 2
+    assert SHOW.prefix.count(f"{QUESTION} yes") == SHOW.prefix.count(f"{QUESTION} no") == 4
     assert SHOW.around("x").endswith(f"Text: x\n{QUESTION}")
 
 

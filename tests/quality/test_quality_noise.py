@@ -16,7 +16,11 @@ scores = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=30)
 
 def test_noise_has_every_kind_differs_from_its_text_and_can_be_made_again():
     noise = planted_noise(TEXTS, seed=4)
-    assert noise["kind"].value_counts()["count"].to_list() == [3] * 6
+    many = planted_noise([f"{text} {number}" for text in TEXTS for number in range(20)])
+    counts = many["kind"].value_counts()["count"]
+    assert len(counts) == 6
+    assert counts.min() > 30
+    assert planted_noise(TEXTS[::-1], seed=4)[::-1].equals(noise)  # a row does not depend on the others
     assert all(bad != good for bad, good in zip(noise["text"], TEXTS, strict=True))
     assert noise.equals(planted_noise(TEXTS, seed=4))
     assert not noise.equals(planted_noise(TEXTS, seed=5))

@@ -1,0 +1,48 @@
+"""A selection by quality in a small project: a judge, its chosen sample, and a grader for the rest."""
+
+import pytest
+from small_project import SETTINGS, make_project, sentences, write_jsonl
+
+from tamis.store.tables import Store
+
+QUALITY = """
+[judge]
+sample = 60
+max_tokens = 16
+
+[[selection]]
+name = "good"
+sampler = "ask-llm"
+budget = 20
+"""
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory, encoder_cache):
+    project = make_project(
+        tmp_path_factory.mktemp("judged") / "project", encoder_cache, settings=SETTINGS + QUALITY
+    )
+    project.tamis("materialize")
+    return project
+
+
+def test_the_sample_is_judged_and_everything_graded_and_arrivals_are_asked_about_once(judged):
+    store = Store(judged.home / "lance")
+    sample = store.read("judge_sample")
+    assert len(sample) == 60
+    assert 8 <= (sample["part"] == "hold_out").sum() <= 30
+    assert store.count("scores_judge") == 60
+    assert store.count("scores_quality") == 180
+    noise = store.count("scores_noise")
+    assert 0 < noise <= 48
+    assert judged.json("status")["quarantine"] == []
+    assert judged.json("plan") == []
+
+    added = judged.root / "landing" / "more.jsonl"
+    write_jsonl(added, sentences("sailing", 20, 7))
+    judged.tamis("materialize")
+    assert store.count("scores_quality") == 200
+    added.unlink()
+    judged.tamis("materialize")
+    assert Store(judged.home / "lance").read("judge_sample").sort("doc_id").equals(sample.sort("doc_id"))
+    assert judged.json("audit")["status"] == "green"

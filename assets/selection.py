@@ -48,7 +48,8 @@ def selected_subset(context: dg.AssetExecutionContext, platform: Platform) -> It
     with platform.work(context, "selected_subset") as work:
         for key in work.partitions:
             section = named(work.project.settings.selection, key)
-            pool, excluded = candidates(work.store, section), exclusions(work.store)
+            pool = candidates(work.store, section)
+            excluded = exclusions(work.store, work.project.settings.filters)
             if SAMPLERS[section.sampler].method:
                 pool = pool.join(computed(work, section, pool, excluded), on="doc_id", how="left")
             decided = select(
@@ -149,7 +150,9 @@ def sampler_comparison(context: dg.AssetExecutionContext, platform: Platform) ->
     with platform.work(context) as work:
         settings = work.project.settings
         budget, target = settings.selection[0].budget, settings.target[0].name
-        agreement, chosen = compare_samplers(work.store, budget, target, work.project.seed)
+        agreement, chosen = compare_samplers(
+            work.store, budget, target, work.project.seed, settings.filters
+        )
         schema = schema_of("sampler_comparison")
         work.store.overwrite("sampler_comparison", agreement.select(schema.names).to_arrow().cast(schema))
         page = work.project.home.reports / "sampler_comparison.html"

@@ -16,7 +16,14 @@ from tamis.corpus.documents import ShardBatch
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of, quoted
 
-DOCUMENT_TABLES = ("documents", "scores_density", "scores_judge", "scores_perplexity", "scores_quality")
+DOCUMENT_TABLES = (
+    "documents",
+    "scores_density",
+    "scores_judge",
+    "scores_perplexity",
+    "scores_quality",
+    "document_flags",
+)
 
 
 @dataclass(kw_only=True)

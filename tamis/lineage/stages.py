@@ -8,13 +8,16 @@ from functools import cache
 from pathlib import Path
 
 import tamis
-from tamis import corpus, coverage, embedding, quality, scaling, selection, training, transport
+from tamis import corpus, coverage, embedding, filters, quality, scaling, selection, training, transport
 from tamis.corpus import near_duplicates
 from tamis.lineage.choosers import (
     any_trained,
     base_model_settings,
+    comparison_settings,
     corpus_settings,
     encoder_settings,
+    flag_settings,
+    flags_wanted,
     if_trained,
     judge_settings,
     law_active,
@@ -31,6 +34,7 @@ from tamis.lineage.choosers import (
     trial_settings,
     trial_target,
     when_computed,
+    when_flags_exclude,
     when_judged,
     when_perplexity,
 )
@@ -93,6 +97,15 @@ def _corpus() -> list[Stage]:
             code_version=embedding.CODE_VERSION,
             edges=(edge("documents", same),),
             settings=encoder_settings,
+        ),
+        Stage(
+            name="document_flags",
+            group="quality",
+            partitions="shards",
+            code_version=filters.CODE_VERSION,
+            active=flags_wanted,
+            edges=(edge("documents", same),),
+            settings=flag_settings,
         ),
     ]
 
@@ -245,6 +258,7 @@ def _selections() -> list[Stage]:
         edge("near_duplicates"),
         edge("target_examples", every("targets")),
         edge("contamination", every("targets")),
+        edge("document_flags", when_flags_exclude(every("shards"))),
     )
     scores = (
         edge("transport_scores", score_partitions("transport_scores", same)),
@@ -287,10 +301,7 @@ def _selections() -> list[Stage]:
             by_content=True,
             active=lambda world: bool(world.keys("selections") and world.keys("targets")),
             edges=(*pool, *whole),
-            settings=lambda world, key: {
-                "budget": world.project.settings.selection[0].budget,
-                "target": world.keys("targets")[0],
-            },
+            settings=comparison_settings,
         ),
     ]
 

@@ -12,7 +12,7 @@ from tamis.selection.errors import (
 from tamis.selection.reasons import EXCLUSIONS, Reason
 from tamis.selection.samplers import SAMPLERS, Sampler
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"  # 2: decisions have a detail
 
 __all__ = [
     "CODE_VERSION",

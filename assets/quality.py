@@ -1,4 +1,4 @@
-"""Quality: a judge asked about a sample, a grader that extends it to every document, perplexity, and flags."""
+"""Quality: a judge asked about a sample, a grader that extends it to every document, perplexity, flags."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,9 +1,9 @@
 """The three rules of FineWeb (Penedo et al., arXiv 2406.17557, section 3.6).
 
-Dropped are documents with at most 12 % of lines that end with punctuation, with at least 10 % of characters in
-duplicated lines, and with at least 67 % of lines under 30 characters. The limits are the paper's: datatrove's
-`FineWebQualityFilter` has .01 for duplicated lines, and a fourth rule on line breaks that the paper lacks.
-Blank lines do not count.
+Dropped are documents with at most 12 % of lines that end with punctuation, with at least 10 % of characters
+in duplicated lines, and with at least 67 % of lines under 30 characters. The limits are the paper's:
+datatrove's `FineWebQualityFilter` has .01 for duplicated lines, and a fourth rule on line breaks that the
+paper lacks. Blank lines do not count.
 """
 
 import polars as pl

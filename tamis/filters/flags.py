@@ -51,17 +51,19 @@ class Plan:
 def measured(texts: pl.DataFrame, plan: Plan) -> pl.DataFrame:
     """The measures and broken rules of a frame (text, language as stated or null), a row per text in order.
 
-    Columns: those of `MEASURES` and `COUNTS`, `broken`, `detected_language`, `language_confidence`; null where
-    the plan does not ask. A language is detected where none is stated, or everywhere when the plan says so.
+    Columns, as far as the plan asks for them: those of `MEASURES` and `COUNTS`, `broken`,
+    `detected_language`, `language_confidence`. A language is detected where none is stated, or everywhere
+    when the plan says so.
     """
-    frames = [texts.select(pl.lit(None).alias("nothing"))]
+    assert plan, "a plan that asks for nothing"
+    frames = []
     if plan.heuristics:
         frames.append(_heuristics(texts, plan.heuristics))
     if plan.language:
         frames.append(_languages(texts, plan.language))
     if plan.personal_data:
         frames.append(personal_data(texts))
-    return pl.concat(frames, how="horizontal").drop("nothing")
+    return pl.concat(frames, how="horizontal")
 
 
 def _heuristics(texts: pl.DataFrame, families: Sequence[str]) -> pl.DataFrame:

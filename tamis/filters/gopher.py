@@ -1,9 +1,9 @@
 """The quality rules of Gopher (Rae et al., arXiv 2112.11446, appendix A.1.1), for English.
 
-"Between 50 and 100,000 words", mean word length 3 to 10, at most .1 hashes or ellipses a word, at most 90 % of
-lines that begin with a bullet and 30 % that end with an ellipsis, a letter in at least 80 % of the words, and
-at least two of eight stop words (occurrences, as in datatrove's `GopherQualityFilter`). As there, count and
-mean length are of words that are not punctuation alone.
+Between 50 and 100,000 words, mean word length 3 to 10, at most .1 hashes or ellipses a word, at most 90 % of
+lines that begin with a bullet and 30 % that end with an ellipsis, a letter in at least 80 % of the words,
+and at least two of eight stop words (occurrences, as in datatrove's `GopherQualityFilter`). As there, count
+and mean length are of words that are not punctuation alone.
 """
 
 import polars as pl

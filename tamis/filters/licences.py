@@ -1,8 +1,8 @@
 """Which documents their licences allow: glob patterns over what the sources state.
 
-In a pattern * is any characters and ? one. A text may stand in several places under several licences; one that is allowed is enough. Patterns heed neither
-case nor outer white space: "cc-by*" covers "CC-BY-4.0". A denied licence is denied even where a pattern of
-the allowed ones covers it.
+In a pattern * is any characters and ? one; neither case nor outer white space counts: "cc-by*" covers
+"CC-BY-4.0". A text may stand in several places under several licences: one that is allowed is enough. A
+denied licence is denied even where a pattern of the allowed ones covers it.
 """
 
 import re
@@ -23,8 +23,8 @@ def forbidden_by_licence(
 ) -> pl.DataFrame:
     """doc_id and rule of the documents of `occurrences` (doc_id, licence) that no licence allows; by doc_id.
 
-    Without `allowed` patterns everything is that is not denied. A licence is unknown when it is null or blank.
-    Of several rules the one that stands first in `RULES` is given.
+    Without `allowed` patterns everything is that is not denied. A licence is unknown when null or blank. Of
+    several rules the one that stands first in `RULES` is given.
     """
     licence = pl.col("licence").str.strip_chars().str.to_lowercase()
     stated = licence.fill_null("") != ""
@@ -40,9 +40,9 @@ def forbidden_by_licence(
     return (
         occurrences.select("doc_id", rule=rule)
         .group_by("doc_id")
-        .agg(pl.col("rule").has_nulls().alias("free"), pl.col("rule").to_physical().min())
+        .agg(pl.col("rule").has_nulls().alias("free"), pl.col("rule").drop_nulls().sort().first())
         .filter(~pl.col("free"))
-        .select("doc_id", pl.col("rule").cast(pl.Enum(RULES)).cast(pl.String))
+        .select("doc_id", pl.col("rule").cast(pl.String))
         .sort("doc_id")
     )
 

@@ -54,13 +54,20 @@ def explain_document(store: Store, doc_id: str) -> dict[str, Any]:
         .sort("shard", "row")
         .to_dicts(),
         "scores": _scores(store, doc_id),
-        "decisions": store.read("decisions", where=where).sort("selection").select(_DECISION).to_dicts(),
+        "decisions": _decisions(store, where),
         "checkpoints": store.read("trained_on", ["checkpoint", "data"], where).sort("checkpoint").to_dicts(),
     }
 
 
+def _decisions(store: Store, where: str) -> list[dict[str, Any]]:
+    found = store.read("decisions", where=where).sort("selection")
+    # A table made before rules had names gets the column with its next selection.
+    absent = [pl.lit(None).alias(name) for name in _DECISION if name not in found.columns]
+    return found.with_columns(absent).select(_DECISION).to_dicts()
+
+
 def _scores(store: Store, doc_id: str) -> list[dict[str, Any]]:
-    found = [flag for flag in _flags(store, doc_id) if flag["score"] > 0]
+    found: list[dict[str, Any] | None] = [*_flags(store, doc_id)]
     for table, columns in _SCORERS.items():
         found += [_score(store, table, column, column, doc_id) for column in columns]
     for table in store.names():
@@ -71,9 +78,9 @@ def _scores(store: Store, doc_id: str) -> list[dict[str, Any]]:
 
 
 def _flags(store: Store, doc_id: str) -> list[dict[str, Any]]:
-    """How much personal data of each kind was counted."""
+    """The kinds of personal data of which any was found."""
     found = [_score(store, "document_flags", column, column, doc_id) for column in COUNTS]
-    return [flag for flag in found if flag is not None]
+    return [flag for flag in found if flag is not None and flag["score"] > 0]
 
 
 def _score(store: Store, table: str, column: str, name: str, doc_id: str) -> dict[str, Any] | None:

@@ -37,7 +37,7 @@ SENTENCES: dict[str, str] = {
     Reason.NEAR_DUPLICATE: "Nearly the same text as another document, which stands in its place.",
     Reason.HEURISTIC: "Breaks a published rule of form, such as too few words or too much repetition.",
     Reason.LANGUAGE: "Is in another language than those wanted.",
-    Reason.PERSONAL_DATA: "Holds more e-mail addresses, phone or card numbers and the like than is tolerated.",
+    Reason.PERSONAL_DATA: "Holds more e-mail addresses, phone numbers and the like than is tolerated.",
     Reason.LICENCE: "Stands under no licence that is allowed.",
     Reason.CONTAMINATED: "Shares long word sequences with the held-out examples; training on it would make "
     "the evaluation look better than it is.",

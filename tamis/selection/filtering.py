@@ -80,7 +80,7 @@ def _excluded(rows: pl.DataFrame, reason: Reason, rule: pl.Expr) -> pl.DataFrame
 def with_heirs(near: pl.DataFrame, excluded: pl.DataFrame, filtered_out: pl.DataFrame) -> pl.DataFrame:
     """Near-duplicates (doc_id, duplicate_of) when filters exclude some of the documents they yield to.
 
-    Of those that yield to one excluded document, the smallest doc_id that nothing excludes steps in its place.
+    Of those that yield to such a document, the smallest doc_id that nothing excludes steps in its place.
     """
     orphaned = near.filter(pl.col("duplicate_of").is_in(filtered_out["doc_id"].implode()))
     free = orphaned.join(excluded, on="doc_id", how="anti")

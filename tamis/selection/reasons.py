@@ -40,10 +40,10 @@ _EMPTY = {"doc_id": pl.String, "reason": pl.String, "duplicate_of": pl.String, "
 
 
 def one_exclusion_each(exclusions: pl.DataFrame | None) -> pl.DataFrame:
-    """Frame (doc_id, reason, duplicate_of, detail), one row a document, the reason that comes first in `Reason`.
+    """Frame (doc_id, reason, duplicate_of, detail), a row per document: the reason that is first in `Reason`.
 
-    `duplicate_of` and `detail` may be absent. Raises `MissingColumnsError`, and `UnknownNameError` for a reason that is
-    not one of `EXCLUSIONS`.
+    `duplicate_of` and `detail` may be absent. Raises `MissingColumnsError`, and `UnknownNameError` for a
+    reason that is not one of `EXCLUSIONS`.
     """
     if exclusions is None or exclusions.is_empty():
         return pl.DataFrame(schema=_EMPTY)

@@ -6,6 +6,7 @@ import os
 import pytest
 from small_project import SETTINGS, make_project, sentences, write_jsonl
 
+from tamis.filters import RULE_NAMES
 from tamis.store.tables import Store
 
 GERMAN = (
@@ -14,11 +15,12 @@ GERMAN = (
 FILTERS = """
 [filters]
 heuristics = ["gopher"]
-heuristics_off = ["gopher_word_count", "gopher_stop_words", "gopher_top_2_grams"]
+heuristics_off = OFF
 languages = ["en"]
 personal_data = "exclude"
 licences_denied = ["proprietary*"]
 """
+OFF = [name for name in RULE_NAMES if name != "gopher_hash_ratio"]  # the generated texts break some
 # What each planted row is: (text, other columns, reason, rule)
 PLANTED = [
     (GERMAN * 2, {}, "language", "language_detected_de"),
@@ -49,6 +51,10 @@ def built(tmp_path_factory, encoder_cache):
     return project, settings, digests(project)
 
 
+def filters(off: list[str]) -> str:
+    return FILTERS.replace("OFF", json.dumps(off))
+
+
 def digests(project) -> dict[str, str]:
     heads = store_of(project).read("heads", where="asset = 'selected_subset'")
     return dict(heads.select("partition", "data_version").iter_rows())
@@ -65,7 +71,7 @@ def configure(project, text: str) -> None:
 def test_filters_give_their_reasons_and_without_them_all_is_as_before(built):
     project, plain, before = built
     assert not store_of(project).exists("document_flags")  # nothing asked for, nothing looked at
-    configure(project, plain + FILTERS)
+    configure(project, plain + filters(OFF))
     project.tamis("materialize")
     decisions = store_of(project).read("decisions", where="selection = 'near-algebra'")
     texts = dict(store_of(project).read("documents", ["text", "doc_id"]).iter_rows())
@@ -85,10 +91,7 @@ def test_filters_give_their_reasons_and_without_them_all_is_as_before(built):
     assert "email_count = 1" in said
 
     flags = store_of(project).version("document_flags")
-    configure(
-        project,
-        plain + FILTERS.replace('"gopher_word_count", ', '"gopher_word_count", "gopher_hash_ratio", '),
-    )
+    configure(project, plain + filters([*OFF, "gopher_hash_ratio"]))
     project.tamis("materialize")
     kept = store_of(project).read("decisions", where=f"doc_id = '{texts[PLANTED[4][0]]}'")
     assert "heuristic" not in set(kept["reason"])
@@ -102,7 +105,7 @@ def test_filters_give_their_reasons_and_without_them_all_is_as_before(built):
 
 def test_a_run_that_was_killed_and_a_new_shard_measure_only_what_is_missing(built):
     project, plain, _before = built
-    configure(project, plain + FILTERS)
+    configure(project, plain + filters(OFF))
     project.tamis("materialize")
     first = store_of(project).version("document_flags")
     write_jsonl(project.root / "landing" / "more.jsonl", sentences("sailing", 4, 41))

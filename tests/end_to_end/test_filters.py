@@ -1,7 +1,6 @@
 """Filters through the real graph: each gives its reason with the rule, and without them all is as before."""
 
 import json
-import os
 
 import pytest
 from small_project import SETTINGS, make_project, sentences, write_jsonl
@@ -101,16 +100,3 @@ def test_filters_give_their_reasons_and_without_them_all_is_as_before(built):
     project.tamis("materialize")
     assert digests(project) == before
     assert "everything is current" in project.tamis("materialize").stderr
-
-
-def test_a_run_that_was_killed_and_a_new_shard_measure_only_what_is_missing(built):
-    project, plain, _before = built
-    configure(project, plain + filters(OFF))
-    project.tamis("materialize")
-    first = store_of(project).version("document_flags")
-    write_jsonl(project.root / "landing" / "more.jsonl", sentences("sailing", 4, 41))
-    project.tamis("materialize")
-    assert store_of(project).version("document_flags") == first + 1
-    os.remove(project.root / "landing" / "more.jsonl")
-    project.tamis("materialize")
-    assert store_of(project).count("document_flags") == store_of(project).count("documents")

@@ -16,7 +16,7 @@ from tamis.store.tables import Store
 
 PROSE = (
     "The water came in the night and took the old bridge, which nobody in our village had expected. My "
-    "father ran down to the mill with a lantern, while two neighbours tried to save their cattle from the lower "
+    "father ran down to the mill with a lantern, while two neighbours tried to save cattle from the lower "
     "meadow. By morning everything was quiet again; only some broken planks, a cart wheel and much brown mud "
     "told of what had happened before we could sleep."
 )

@@ -67,6 +67,7 @@ def configured(work: Work) -> Comparison:
     return Comparison(
         section=section,
         transport=settings.transport,
+        filters=settings.filters,
         start=start,
         options=MeasuredOptions(
             **recipe.model_dump(include={"sequence_length", "batch_size", "learning_rate"}),
@@ -87,7 +88,7 @@ def sampler_comparison(context: dg.AssetExecutionContext, platform: Platform) ->
     with platform.work(context) as work:
         settings = work.project.settings
         budget, target = settings.selection[0].budget, settings.target[0].name
-        agreement, chosen = compare_samplers(work.store, budget, target, work.project.seed)
+        agreement, chosen = compare_samplers(work.store, budget, target, work.project.seed, settings.filters)
         schema = schema_of("sampler_comparison")
         work.store.overwrite("sampler_comparison", agreement.select(schema.names).to_arrow().cast(schema))
         page = work.project.home.reports / "sampler_comparison.html"

@@ -1,4 +1,4 @@
-"""Quality: a judge asked about a sample, a grader that extends it to every document, and perplexity."""
+"""Quality: a judge asked about a sample, a grader that extends it to every document, perplexity, flags."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +10,7 @@ from resources.specification import described
 from resources.work import Made, Rows
 from tamis.corpus.intake import shard_documents
 from tamis.embedding.storing import table_name
+from tamis.filters.storing import flag_documents
 from tamis.quality import Grader
 from tamis.quality.judge_check import JudgeCheck
 from tamis.quality.judging import (
@@ -29,6 +30,7 @@ from tamis.quality.storing import (
     set_unanswered_aside,
     unjudged,
 )
+from tamis.selection.filtering import plan_of
 from tamis.store.schemas import schema_of
 from tamis.training.storing import score_perplexity
 
@@ -44,6 +46,24 @@ TELLS_NOISE = (
     False,
 )
 GRADER_FILE = "grader.npz"
+
+
+@dg.asset(**described("document_flags", ["lancedb", "polars"]))
+def document_flags(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+    """What the filters see of each document: form, language, counts of personal data; no text of it."""
+    with platform.work(context) as work, work.progress("flags") as progress:
+        plan = plan_of(work.project.settings.filters)
+        for key in work.partitions:
+            doc_ids = shard_documents(work.store, key)
+            flagged = flag_documents(work.store, plan, doc_ids, progress.advance)
+            yield from work.record(
+                Made(
+                    partition=key,
+                    rows=[Rows(table="document_flags", doc_ids=doc_ids)],
+                    row_count=len(doc_ids),
+                    metadata={"flagged": flagged, "reused": len(doc_ids) - flagged},
+                )
+            )
 
 
 @dg.asset(**described("judge_sample", ["polars"]))

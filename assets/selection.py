@@ -49,7 +49,8 @@ def selected_subset(context: dg.AssetExecutionContext, platform: Platform) -> It
     with platform.work(context, "selected_subset") as work:
         for key in work.partitions:
             section = named(work.project.settings.selection, key)
-            pool, excluded = candidates(work.store, section), exclusions(work.store)
+            pool = candidates(work.store, section)
+            excluded = exclusions(work.store, work.project.settings.filters)
             if find_sampler(section.sampler).method:
                 pool = pool.join(computed(work, section, pool, excluded), on="doc_id", how="left")
             decided = select(

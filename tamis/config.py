@@ -24,6 +24,7 @@ from tamis.sections import (
     DensitySection,
     EncoderSection,
     EngineSection,
+    FiltersSection,
     FineTuningSection,
     JudgeSection,
     NearDuplicatesSection,
@@ -65,6 +66,7 @@ class Settings(Section):
     judge: JudgeSection = JudgeSection()
     perplexity: PerplexitySection = PerplexitySection()
     decontamination: DecontaminationSection = DecontaminationSection()
+    filters: FiltersSection = FiltersSection()
     selection: tuple[SelectionSection, ...] = ()
     base_model: tuple[BaseModelSection, ...] = ()
     pretraining: PretrainingSection = PretrainingSection()
@@ -170,6 +172,8 @@ def _expected(problem: Any) -> str:
             return f"one of the known keys: {', '.join(_section_keys(problem['loc']))}"
         case "string_pattern_mismatch":
             return FORMS_IN_WORDS[problem["ctx"]["pattern"]]
+        case "tuple_type" if len(problem["loc"]) > 1:
+            return "a list, in square brackets"
         case "tuple_type":
             return f"a list; a table is repeated as [[{problem['loc'][-1]}]]"
         case "model_type":

@@ -10,9 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StringConstra
 from pydantic_core import PydanticCustomError
 
 NAME_FORM = r"^[a-z0-9][a-z0-9._-]{0,59}$"
+LANGUAGE_FORM = r"^[a-z]{2,3}$"
 OWNER_FORM = r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$"
 FORMS_IN_WORDS = {
     NAME_FORM: "at most 60 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
+    LANGUAGE_FORM: 'a code of two or three letters, such as "en"',
     OWNER_FORM: '"team:NAME" or an e-mail address',
 }
 
@@ -28,7 +30,18 @@ def _checked_budget(budget: Any) -> Any:
     return budget
 
 
+def _checked_rule(rule: Any) -> Any:
+    from tamis.filters import RULE_NAMES
+
+    if rule not in RULE_NAMES:
+        raise PydanticCustomError("rule", "{names}", {"names": f"one of {', '.join(RULE_NAMES)}"})
+    return rule
+
+
 Name = Annotated[str, StringConstraints(pattern=NAME_FORM)]
+Language = Annotated[str, StringConstraints(pattern=LANGUAGE_FORM)]
+Pattern = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+RuleName = Annotated[str, PlainValidator(_checked_rule)]
 Budget = Annotated[int | str, PlainValidator(_checked_budget)]
 
 
@@ -158,6 +171,21 @@ class PerplexitySection(Section):
 class DecontaminationSection(Section):
     ngram: int = Field(20, ge=5)
     maximum_share: float = Field(0.01, gt=0, le=1)
+
+
+class FiltersSection(Section):
+    """Which documents no selection may choose, by published heuristics, language, personal data, licence."""
+
+    heuristics: tuple[Literal["gopher", "fineweb"], ...] = ()
+    heuristics_off: tuple[RuleName, ...] = ()
+    languages: tuple[Language, ...] = ()
+    language_from: Literal["stated", "detected"] = "stated"
+    language_confidence: float = Field(0.5, ge=0, le=1)
+    personal_data: Literal["off", "flag", "exclude"] = "off"
+    personal_data_limit: int = Field(0, ge=0)
+    licences_allowed: tuple[Pattern, ...] = ()
+    licences_denied: tuple[Pattern, ...] = ()
+    unknown_licence: Literal["allow", "exclude"] = "allow"
 
 
 class SelectionSection(Section):

@@ -130,6 +130,22 @@ WRONG = {
         CORPUS + TARGET + "[scaling]\ntarget = 'law'\nsizes = [100, 400]\n",
         ["[scaling] sizes = 400", "300", "'law'"],
     ),
+    "unknown heuristics": (
+        CORPUS + "[filters]\nheuristics = ['c4']\n",
+        ["filters.heuristics[0]", "'c4'", "'gopher' or 'fineweb'"],
+    ),
+    "heuristics without brackets": (
+        CORPUS + "[filters]\nheuristics = 'gopher'\n",
+        ["filters.heuristics = 'gopher'", "a list"],
+    ),
+    "unknown rule": (
+        CORPUS + "[filters]\nheuristics_off = ['gopher_words']\n",
+        ["filters.heuristics_off[0]", "'gopher_words'", "gopher_word_count"],
+    ),
+    "a language in words": (
+        CORPUS + "[filters]\nlanguages = ['English']\n",
+        ["filters.languages[0]", "'English'", '"en"'],
+    ),
     "unknown perplexity model": (
         CORPUS + MODEL + "[perplexity]\nmodel = 'big'\n",
         ["[perplexity] model", "'big'", "small"],
@@ -283,7 +299,7 @@ def test_the_template_explains_every_key():
 
 EXAMPLES = {"judge": {"url", "key_env"}, "tracking": {"uri"}, "scaling": {"target", "models", "predict_at"}}
 EXAMPLES |= {"comparison": {"model", "selections", "on_request"}, "perplexity": {"model"}}
-EXAMPLES |= {"sampler_trials": {"model", "target"}}
+EXAMPLES |= {"sampler_trials": {"model", "target"}, "filters": {"heuristics_off"}}
 
 
 def test_what_the_template_shows_as_a_default_is_the_default():

@@ -4,6 +4,7 @@ select
     verdict,
     verdict = 'selected' as is_selected,
     reason,
+    detail,
     rank,
     margin,
     duplicate_of,

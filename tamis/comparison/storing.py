@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.comparison.grid import FULL, WHOLE, PlannedRun, planned_runs
-from tamis.config import SamplerTrialsSection, SelectionSection, TransportSection
+from tamis.config import FiltersSection, SamplerTrialsSection, SelectionSection, TransportSection
 from tamis.coverage.keyed_hash import keyed_uniform
 from tamis.errors import PermanentError
 from tamis.progress import Advance, ignore
@@ -58,6 +58,7 @@ class Comparison:
 
     section: SamplerTrialsSection
     transport: TransportSection
+    filters: FiltersSection
     start: Start
     options: MeasuredOptions
     seed: int
@@ -122,7 +123,7 @@ def held_out_texts(store: Store, comparison: Comparison) -> dict[str, list[str]]
 
 
 def _held_out_ids(store: Store, comparison: Comparison) -> list[str]:
-    eligible = _eligible(store, _whole(comparison.section))
+    eligible = _eligible(store, comparison, _whole(comparison.section))
     if comparison.unseen_by is not None:
         scope = f"checkpoint = {quoted(comparison.unseen_by)}"
         eligible = eligible.join(store.read("trained_on", ["doc_id"], scope), on="doc_id", how="anti")
@@ -132,8 +133,9 @@ def _held_out_ids(store: Store, comparison: Comparison) -> list[str]:
     return sorted(keyed_order(eligible["doc_id"].to_list(), comparison.seed)[:count])
 
 
-def _eligible(store: Store, section: SelectionSection) -> pl.DataFrame:
-    return candidates(store, section).join(exclusions(store), on="doc_id", how="anti").sort("doc_id")
+def _eligible(store: Store, comparison: Comparison, section: SelectionSection) -> pl.DataFrame:
+    excluded = exclusions(store, comparison.filters)
+    return candidates(store, section).join(excluded, on="doc_id", how="anti").sort("doc_id")
 
 
 def _whole(section: SamplerTrialsSection) -> SelectionSection:
@@ -153,7 +155,7 @@ def _training_sets(store: Store, comparison: Comparison) -> Iterator[tuple[Plann
 
 def _choose(store: Store, comparison: Comparison, planned: PlannedRun, held_out: set[str]) -> list[str]:
     section = _selection(comparison.section, planned)
-    pool = _eligible(store, section).filter(~pl.col("doc_id").is_in(list(held_out)))
+    pool = _eligible(store, comparison, section).filter(~pl.col("doc_id").is_in(list(held_out)))
     drawn = keyed_uniform(pool["doc_id"], comparison.seed + planned.data_seed, "comparison.pool")
     pool = pool.filter(pl.Series(drawn <= comparison.section.pool_share))
     if find_sampler(section.sampler).method:

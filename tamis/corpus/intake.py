@@ -23,6 +23,7 @@ DOCUMENT_TABLES = (
     "scores_judge",
     "scores_perplexity",
     "scores_quality",
+    "document_flags",
 )
 
 

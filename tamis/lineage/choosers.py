@@ -10,6 +10,7 @@ from tamis.quality.judging import configured_judge
 from tamis.references import named
 from tamis.selection import find_sampler
 from tamis.selection.families import ASK_LLM, PERPLEXITY, model_of
+from tamis.selection.filtering import plan_of, rules_of_flags, rules_of_licences
 from tamis.selection.samplers import AWAY_SCORE, DEFAULT_OPTIONS
 
 SCORE_STAGES = {
@@ -192,7 +193,8 @@ def sampler_trials_settings(world: World, partition: str) -> dict[str, Any]:
     transport = settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
     shape = model_section(world.project, str(settings.sampler_trials.model))[0].preset
     own = {"recipe": recipe.model_dump(), "transport": transport, "preset": shape}
-    return section | own | _measured_by(world, settings.sampler_trials.samplers)
+    measured = _measured_by(world, settings.sampler_trials.samplers)
+    return section | own | measured | filter_settings(world, partition)
 
 
 def _measured_by(world: World, samplers: Iterable[str]) -> dict[str, Any]:
@@ -249,8 +251,40 @@ def target_settings(world: World, partition: str) -> dict[str, Any]:
     }
 
 
+def flags_wanted(world: World) -> bool:
+    """Whether [filters] asks for anything that has to be measured."""
+    return bool(plan_of(world.project.settings.filters))
+
+
+def flag_settings(world: World, partition: str) -> dict[str, Any]:
+    """What is measured, not the limits that a selection applies."""
+    return plan_of(world.project.settings.filters).identity()
+
+
+def when_flags_exclude(chooser: Chooser) -> Chooser:
+    """For what heeds flags: personal data that is only flagged keeps no document out."""
+    return lambda world, key: chooser(world, key) if rules_of_flags(world.project.settings.filters) else ()
+
+
+def filter_settings(world: World, partition: str) -> dict[str, Any]:
+    """The filters that keep documents out; nothing at all without any, so that nothing is made anew."""
+    filters = world.project.settings.filters
+    rules = rules_of_flags(filters) | rules_of_licences(filters)
+    return {"filters": rules} if rules else {}
+
+
+def comparison_settings(world: World, partition: str) -> dict[str, Any]:
+    settings = world.project.settings
+    chosen = {"budget": settings.selection[0].budget, "target": world.keys("targets")[0]}
+    return chosen | filter_settings(world, partition)
+
+
 def selection_settings(world: World, partition: str) -> dict[str, Any]:
-    """What the sampler heeds, so that a key it does not know makes nothing anew."""
+    """What the sampler heeds, so that a key it does not know makes nothing anew, and the filters."""
+    return _sampler_settings(world, partition) | filter_settings(world, partition)
+
+
+def _sampler_settings(world: World, partition: str) -> dict[str, Any]:
     section = named(world.project.settings.selection, partition)
     sampler = find_sampler(section.sampler)
     unused = set(DEFAULT_OPTIONS) - set(sampler.options)

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from tamis.errors import PermanentError
+from tamis.filters import COUNTS
 from tamis.store.tables import Store, quoted
 
 _SCORERS = {
@@ -16,6 +17,7 @@ _SCORERS = {
     "scores_judge": ("margin",),
     "scores_quality": ("judge_margin_predicted", "quality"),
 }
+_DECISION = ["selection", "verdict", "reason", "detail", "rank", "margin", "duplicate_of"]
 _TRANSPORT = ("transport_gradient", "nearest_cost")
 
 
@@ -52,17 +54,20 @@ def explain_document(store: Store, doc_id: str) -> dict[str, Any]:
         .sort("shard", "row")
         .to_dicts(),
         "scores": _scores(store, doc_id),
-        "decisions": store.read(
-            "decisions", ["selection", "verdict", "reason", "rank", "margin", "duplicate_of"], where
-        )
-        .sort("selection")
-        .to_dicts(),
+        "decisions": _decisions(store, where),
         "checkpoints": store.read("trained_on", ["checkpoint", "data"], where).sort("checkpoint").to_dicts(),
     }
 
 
+def _decisions(store: Store, where: str) -> list[dict[str, Any]]:
+    found = store.read("decisions", where=where).sort("selection")
+    # A table made before rules had names gets the column with its next selection.
+    absent = [pl.lit(None).alias(name) for name in _DECISION if name not in found.columns]
+    return found.with_columns(absent).select(_DECISION).to_dicts()
+
+
 def _scores(store: Store, doc_id: str) -> list[dict[str, Any]]:
-    found = []
+    found: list[dict[str, Any] | None] = [*_flags(store, doc_id)]
     for table, columns in _SCORERS.items():
         found += [_score(store, table, column, column, doc_id) for column in columns]
     for table in store.names():
@@ -70,6 +75,12 @@ def _scores(store: Store, doc_id: str) -> list[dict[str, Any]]:
             target = table.removeprefix("transport_")
             found += [_score(store, table, column, f"{column}[{target}]", doc_id) for column in _TRANSPORT]
     return [score for score in found if score is not None]
+
+
+def _flags(store: Store, doc_id: str) -> list[dict[str, Any]]:
+    """The kinds of personal data of which any was found."""
+    found = [_score(store, "document_flags", column, column, doc_id) for column in COUNTS]
+    return [flag for flag in found if flag is not None and flag["score"] > 0]
 
 
 def _score(store: Store, table: str, column: str, name: str, doc_id: str) -> dict[str, Any] | None:
@@ -100,6 +111,8 @@ def explanation_lines(found: dict[str, Any]) -> list[str]:
 
 def _decision_line(row: dict[str, Any]) -> str:
     line = f"{row['selection']}: {row['verdict']}, {row['reason'].replace('_', ' ')}"
+    if row["detail"] is not None:
+        line += f" ({row['detail']})"
     if row["rank"] is not None:
         line += f", rank {row['rank']:,}"
     if row["margin"] is not None:

@@ -8,15 +8,29 @@ from functools import cache
 from pathlib import Path
 
 import tamis
-from tamis import comparison, corpus, coverage, embedding, quality, scaling, selection, training, transport
+from tamis import (
+    comparison,
+    corpus,
+    coverage,
+    embedding,
+    filters,
+    quality,
+    scaling,
+    selection,
+    training,
+    transport,
+)
 from tamis.corpus import near_duplicates
 from tamis.lineage.choosers import (
     any_trained,
     base_model_settings,
     compared,
     compared_target,
+    comparison_settings,
     corpus_settings,
     encoder_settings,
+    flag_settings,
+    flags_wanted,
     if_trained,
     judge_settings,
     law_active,
@@ -39,6 +53,7 @@ from tamis.lineage.choosers import (
     when_active,
     when_compared,
     when_computed,
+    when_flags_exclude,
     when_judged,
     when_perplexity,
     when_scored,
@@ -103,6 +118,15 @@ def _corpus() -> list[Stage]:
             code_version=embedding.CODE_VERSION,
             edges=(edge("documents", same),),
             settings=encoder_settings,
+        ),
+        Stage(
+            name="document_flags",
+            group="quality",
+            partitions="shards",
+            code_version=filters.CODE_VERSION,
+            active=flags_wanted,
+            edges=(edge("documents", same),),
+            settings=flag_settings,
         ),
     ]
 
@@ -262,6 +286,7 @@ def _pool() -> tuple[Edge, ...]:
         edge("near_duplicates"),
         edge("target_examples", every("targets")),
         edge("contamination", every("targets")),
+        edge("document_flags", when_flags_exclude(every("shards"))),
     )
 
 
@@ -375,10 +400,7 @@ def _comparisons() -> list[Stage]:
             by_content=True,
             active=lambda world: bool(world.keys("selections") and world.keys("targets")),
             edges=(*_pool(), *whole, edge("sampler_trials", when_compared(only))),
-            settings=lambda world, key: {
-                "budget": world.project.settings.selection[0].budget,
-                "target": world.keys("targets")[0],
-            },
+            settings=comparison_settings,
         ),
     ]
 

@@ -35,6 +35,10 @@ SENTENCES: dict[str, str] = {
     Reason.WITHIN_BUDGET: "Chosen: eligible, and ranked before the cut.",
     Reason.OVER_BUDGET: "Eligible, but ranked behind the cut: the budget was spent on better documents.",
     Reason.NEAR_DUPLICATE: "Nearly the same text as another document, which stands in its place.",
+    Reason.HEURISTIC: "Breaks a published rule of form, such as too few words or too much repetition.",
+    Reason.LANGUAGE: "Is in another language than those wanted.",
+    Reason.PERSONAL_DATA: "Holds more e-mail addresses, phone numbers and the like than is tolerated.",
+    Reason.LICENCE: "Stands under no licence that is allowed.",
     Reason.CONTAMINATED: "Shares long word sequences with the held-out examples; training on it would make "
     "the evaluation look better than it is.",
     Reason.TARGET_EXAMPLE: "Is itself one of the target's training examples, so it is used there already.",

@@ -12,7 +12,7 @@ from tamis.selection.errors import (
 from tamis.selection.reasons import EXCLUSIONS, Reason
 from tamis.selection.samplers import SAMPLERS, Sampler, find_sampler
 
-CODE_VERSION = "2"
+CODE_VERSION = "2"  # 2: decisions have a detail, ties of rivals follow ids
 
 __all__ = [
     "CODE_VERSION",

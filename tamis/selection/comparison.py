@@ -5,6 +5,7 @@ Each sampler whose scores exist ranks the same pool at the same budget; seconds 
 
 import polars as pl
 
+from tamis.config import FiltersSection
 from tamis.selection import SAMPLERS, select
 from tamis.selection.agreement import compare_decisions
 from tamis.selection.pool import exclusions, with_scores
@@ -13,7 +14,7 @@ from tamis.store.tables import Store
 
 
 def compare_samplers(
-    store: Store, budget: int | str, target: str, seed: int
+    store: Store, budget: int | str, target: str, seed: int, filters: FiltersSection | None = None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Pairwise agreement (sampler_a, sampler_b, jaccard, kendall_tau), and one row a sampler.
 
@@ -23,7 +24,7 @@ def compare_samplers(
     columns = tuple(dict.fromkeys(name for names in stored for name in names if name != AWAY_SCORE))
     pool = with_scores(store, columns, target)
     available = [name for name in columns if pool[name].null_count() < len(pool)]
-    excluded = exclusions(store)
+    excluded = exclusions(store, filters)
     decided = {
         name: select(pool, name, budget, seed, exclusions=excluded)
         for name, sampler in sorted(SAMPLERS.items())

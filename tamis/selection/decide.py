@@ -33,13 +33,13 @@ def select(
     `candidates`: doc_id and the sampler's score columns (numbers, nullable), for a budget in tokens also
     n_tokens. `budget`: documents (1000), a share of the eligible candidates ("10%", rounded down, at least
     one), or tokens ("2Mtok", "500ktok": best first, stopping at the first that does not fit). `exclusions`:
-    doc_id, reason (see `reasons.EXCLUSIONS`), duplicate_of. `options`: {"quality_weight": 1.0}.
+    doc_id, reason (see `reasons.EXCLUSIONS`), duplicate_of, detail. `options`: {"quality_weight": 1.0}.
 
     Returns doc_id, verdict ("selected" | "rejected"), reason (`Reason`), rank (from 1, null when not
-    eligible), margin, duplicate_of and the score columns. The margin is the distance of the sampler's key
-    to the cut, halfway between the last key selected and the first rejected, positive on the selected
-    side; the key is the score, its sign turned where small is good (for samplers that draw, the random
-    key). Equal keys are ordered by a hash of the doc_id.
+    eligible), margin, duplicate_of, the score columns, and detail where the exclusions have it. The margin
+    is the distance of the sampler's key to the cut, halfway between the last key selected and the first
+    rejected, positive on the selected side; the key is the score, its sign turned where small is good (for
+    samplers that draw, the random key). Equal keys are ordered by a hash of the doc_id.
 
     Raises `UnknownNameError` (sampler, option, reason), `BadBudgetError`, `MissingColumnsError`,
     `BadColumnError`, `RepeatedIdsError`; warns `BudgetExceedsPool` and selects all when too few are eligible.
@@ -48,6 +48,8 @@ def select(
     pool = _checked(candidates, chosen, limit).join(one_exclusion_each(exclusions), on="doc_id", how="left")
     pool = pool.with_columns(reason=pl.coalesce("reason", _no_score(chosen, limit, settings)))
     ranked = _ranked(pool.filter(pl.col("reason").is_null()), chosen, settings, seed)
+    shown = [*chosen.score_columns]
+    shown += ["detail"] if exclusions is not None and "detail" in exclusions.columns else []
     decided = _decided(ranked, _number_selected(ranked, limit))
     return (
         pool.drop("n_tokens", strict=False)
@@ -56,7 +58,7 @@ def select(
             verdict=pl.coalesce("verdict", pl.lit("rejected")), reason=pl.coalesce("reason", "reason_right")
         )
         .sort("doc_id")
-        .select("doc_id", "verdict", "reason", "rank", "margin", "duplicate_of", *chosen.score_columns)
+        .select("doc_id", "verdict", "reason", "rank", "margin", "duplicate_of", *shown)
     )
 
 

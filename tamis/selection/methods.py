@@ -1,4 +1,4 @@
-"""Samplers that compute their score for one selection: rounds of GOT-D, its rivals, SemDeDup and prototypes.
+"""Samplers that compute their score for one selection: rounds of GOT-D, rivals, SemDeDup, prototypes.
 
 They look at the whole eligible pool and at the budget, so their score belongs to a selection and is no asset
 of its own. 5,000 documents take seconds; the modules of tamis/transport/rivals say what larger pools cost.
@@ -94,6 +94,14 @@ def _prototypes(problem: MethodProblem) -> Floats:
     return -fitted.distance(vectors_nd, problem.advance).astype(np.float64)
 
 
+def _classifier(problem: MethodProblem) -> Floats:
+    from tamis.selection.classifier import classifier_log_odds
+
+    return -classifier_log_odds(
+        problem.target, problem.candidates, problem.ids, seed=problem.seed, advance=problem.advance
+    )
+
+
 def _matrix(blocks: Any) -> npt.NDArray[np.float32]:
     return np.concatenate(list(blocks))
 
@@ -104,7 +112,8 @@ METHODS: dict[str, Method] = {
     "rounds": _rounds,
     "round-robin": _rival("round-robin"),
     "dsir": _rival("dsir"),
+    "classifier": _classifier,
     "tsds": _rival("tsds"),
     "unbalanced": _rival("unbalanced"),
 }
-READS_TEXTS = frozenset({"dsir"})
+READS_TEXTS = frozenset({"dsir", "classifier"})

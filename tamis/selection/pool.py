@@ -7,8 +7,10 @@ import math
 
 import polars as pl
 
-from tamis.config import SelectionSection
+from tamis.config import FiltersSection, SelectionSection
 from tamis.selection import Reason, find_sampler
+from tamis.selection.filtering import filtered, with_heirs
+from tamis.selection.reasons import one_exclusion_each
 from tamis.selection.samplers import AWAY_SCORE, METHOD_SCORE
 from tamis.store.tables import Store, quoted
 
@@ -49,23 +51,22 @@ def with_scores(store: Store, columns: tuple[str, ...], target: str | None) -> p
     return pool
 
 
-def exclusions(store: Store) -> pl.DataFrame:
-    """Documents that may not be selected: doc_id, reason, duplicate_of; one row a document.
+def exclusions(store: Store, filters: FiltersSection | None = None) -> pl.DataFrame:
+    """Documents that may not be selected: doc_id, reason, duplicate_of, detail; one row a document.
 
     The order of reasons is that of severity: what would leak the evaluation is named first.
     """
-    empty = pl.lit(None, dtype=pl.String)
     examples = store.read("target_examples", ["doc_id", "split"])
     held_out = examples.filter(pl.col("split") == "held_out").select(
         "doc_id", _reason(Reason.HELD_OUT_EXAMPLE)
     )
     train = examples.filter(pl.col("split") == "train").select("doc_id", _reason(Reason.TARGET_EXAMPLE))
     shared = store.read("contamination", ["doc_id"]).select("doc_id", _reason(Reason.CONTAMINATED))
-    near = store.read("near_duplicates", ["doc_id", "kept"]).select(
-        "doc_id", _reason(Reason.NEAR_DUPLICATE), pl.col("kept").alias("duplicate_of")
-    )
-    named = [frame.with_columns(empty.alias("duplicate_of")) for frame in (held_out, train, shared)]
-    return pl.concat([*named, near]).unique(subset="doc_id", keep="first", maintain_order=True)
+    broken = filtered(store, filters or FiltersSection())
+    named = pl.concat([held_out, train, shared, broken], how="diagonal")
+    near = store.read("near_duplicates", ["doc_id", "kept"]).rename({"kept": "duplicate_of"})
+    near = with_heirs(near, named, broken).with_columns(_reason(Reason.NEAR_DUPLICATE))
+    return one_exclusion_each(pl.concat([named, near], how="diagonal"))
 
 
 def _reason(reason: Reason) -> pl.Expr:

@@ -15,6 +15,10 @@ class Reason(StrEnum):
     HELD_OUT_EXAMPLE = "held_out_example"  # stands in the held-out part of the target
     TARGET_EXAMPLE = "target_example"  # stands in the training part of the target
     CONTAMINATED = "contaminated"  # shares long n-grams with held-out target examples
+    LICENCE = "licence"  # no licence under which it stands is allowed
+    PERSONAL_DATA = "personal_data"  # holds more personal data than is tolerated
+    LANGUAGE = "language"  # in another language than those wanted
+    HEURISTIC = "heuristic"  # breaks a published rule of form
     NEAR_DUPLICATE = "near_duplicate"  # a near-duplicate with a smaller doc_id is kept in its place
     NO_SCORE = "no_score"  # a score (or number of tokens) that the ranking needs is missing
     OVER_BUDGET = "over_budget"  # eligible, but ranked behind the cut
@@ -26,28 +30,32 @@ EXCLUSIONS = (
     Reason.HELD_OUT_EXAMPLE,
     Reason.TARGET_EXAMPLE,
     Reason.CONTAMINATED,
+    Reason.LICENCE,
+    Reason.PERSONAL_DATA,
+    Reason.LANGUAGE,
+    Reason.HEURISTIC,
     Reason.NEAR_DUPLICATE,
 )
-_EMPTY = {"doc_id": pl.String, "reason": pl.String, "duplicate_of": pl.String}
+_EMPTY = {"doc_id": pl.String, "reason": pl.String, "duplicate_of": pl.String, "detail": pl.String}
 
 
 def one_exclusion_each(exclusions: pl.DataFrame | None) -> pl.DataFrame:
-    """Frame (doc_id, reason, duplicate_of) with one row a document, the reason that comes first in `Reason`.
+    """Frame (doc_id, reason, duplicate_of, detail), a row per document: the reason that is first in `Reason`.
 
-    `duplicate_of` may be absent. Raises `MissingColumnsError`, and `UnknownNameError` for a reason that is
-    not one of `EXCLUSIONS`.
+    `duplicate_of` and `detail` may be absent. Raises `MissingColumnsError`, and `UnknownNameError` for a
+    reason that is not one of `EXCLUSIONS`.
     """
     if exclusions is None or exclusions.is_empty():
         return pl.DataFrame(schema=_EMPTY)
     if missing := {"doc_id", "reason"} - set(exclusions.columns):
         raise MissingColumnsError("exclusions", sorted(missing), "exclusions", exclusions.columns)
-    if "duplicate_of" not in exclusions.columns:
-        exclusions = exclusions.with_columns(duplicate_of=pl.lit(None))
+    absent = [name for name in _EMPTY if name not in exclusions.columns]
+    exclusions = exclusions.with_columns(pl.lit(None).alias(name) for name in absent)
     known = exclusions.select(pl.col(name).cast(kind) for name, kind in _EMPTY.items())
     names = [reason.value for reason in EXCLUSIONS]
     for unknown in sorted(set(known["reason"].fill_null("null")) - set(names)):
         raise UnknownNameError("reason of exclusion", unknown, names)
     precedence = pl.col("reason").cast(pl.Enum(names)).to_physical()
-    return known.sort("doc_id", precedence, "duplicate_of", nulls_last=True).unique(
+    return known.sort("doc_id", precedence, "duplicate_of", "detail", nulls_last=True).unique(
         "doc_id", keep="first", maintain_order=True
     )

@@ -201,6 +201,11 @@ _ALL = (
     ),
     _method("round-robin", "round-robin", "Target examples take turns, each its nearest document left."),
     _method("dsir", "dsir", "Draw by importance weights of hashed n-grams (arXiv 2302.03169)."),
+    _method(
+        "classifier",
+        "classifier",
+        "Highest log odds of a linear classifier of target against pool (DCLM, arXiv 2406.11794).",
+    ),
     _method("tsds", "tsds", "Nearest neighbours of the target, thinned where they crowd (arXiv 2410.11303)."),
     _method("unbalanced", "unbalanced", "Most mass received in unbalanced transport from the target."),
 )

@@ -19,6 +19,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "scores_by_model": ("doc_id", "fingerprint"),
     "scores_quality": ("doc_id",),
     "judge_sample": ("doc_id",),
+    "document_flags": ("doc_id",),
     "target_examples": ("target", "doc_id"),
     "target_embeddings": ("target", "doc_id"),
     "contamination": ("target", "doc_id"),
@@ -47,6 +48,34 @@ def _column(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
 
 _DOC_ID = _column("doc_id", pa.string(), "content id: 128 bits of SHA-256 over the normalised text, hex")
 _FINGERPRINT = _column("fingerprint", pa.string(), "what computed the row: method, model and settings")
+
+_MEASURES = {
+    "n_words": "words that hold a letter or digit",
+    "mean_word_length": "their mean length in characters",
+    "hash_ratio": "hash signs a word",
+    "ellipsis_ratio": "ellipses a word",
+    "bullet_line_share": "share of lines that begin with a bullet",
+    "ellipsis_line_share": "share of lines that end with an ellipsis",
+    "alphabetic_word_share": "share of words that hold a letter",
+    "stop_words": "occurrences of the eight stop words",
+    "duplicate_line_share": "share of lines that stand in the text before",
+    "duplicate_paragraph_share": "share of paragraphs that stand in the text before",
+    "duplicate_line_character_share": "their share of the characters, of lines",
+    "duplicate_paragraph_character_share": "their share of the characters, of paragraphs",
+    **{f"top_{n}_gram_share": f"share of characters in the most frequent {n}-gram" for n in (2, 3, 4)},
+    **{f"duplicate_{n}_gram_share": f"share of characters in repeated {n}-grams" for n in range(5, 11)},
+    "punctuated_line_share": "share of lines that end with punctuation",
+    "repeated_line_character_share": "share of the lines' characters in repeated lines",
+    "short_line_share": "share of lines under 30 characters",
+}
+_PERSONAL_DATA = {
+    "card": "card numbers",
+    "iban": "account numbers",
+    "ssn": "US social security numbers",
+    "email": "e-mail addresses",
+    "phone": "phone numbers",
+    "ip_address": "public IP addresses",
+}
 
 _FIELDS: dict[str, list[pa.Field]] = {
     "documents": [
@@ -120,6 +149,15 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _column("quality", pa.float64(), "quality in [0, 1], monotone in the predicted margin"),
         _FINGERPRINT,
     ],
+    "document_flags": [
+        _DOC_ID,
+        *(_column(name, pa.float32(), meaning) for name, meaning in _MEASURES.items()),
+        _column("broken", pa.string(), "heuristic rules that the document breaks, by commas, or empty"),
+        _column("detected_language", pa.string(), "ISO 639 code, null where the source states a language"),
+        _column("language_confidence", pa.float32(), "of the detected language, from 0 to 1"),
+        *(_column(f"{kind}_count", pa.uint32(), meaning) for kind, meaning in _PERSONAL_DATA.items()),
+        _FINGERPRINT,
+    ],
     "target_examples": [
         _column("target", pa.string(), "name of the target"),
         _DOC_ID,
@@ -164,6 +202,7 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _column("nearest_cost", pa.float64(), "score used, null when the sampler did not use it"),
         _column("bits_per_byte", pa.float64(), "score used, null when the sampler did not use it"),
         _column("method_score", pa.float64(), "score the sampler computed itself, smallest first, or null"),
+        _column("detail", pa.string(), "rule that the document breaks, null for reasons without rules"),
     ],
     "sampler_comparison": [
         _column("sampler_a", pa.string(), "one sampler"),

@@ -221,7 +221,11 @@ class Store:
     def _open_or_create(self, table: str, schema: pa.Schema) -> Any:
         if not self.exists(table):
             self._connect().create_table(table, schema=schema, exist_ok=True)
-        return self._connect().open_table(table)
+        opened = self._connect().open_table(table)
+        # A table made before a column was introduced gets it, null in the rows that stand there.
+        if added := [field for field in schema if field.name not in opened.schema.names]:
+            opened.add_columns(added)
+        return opened
 
 
 def matrix_of(column: pa.Array | pa.ChunkedArray, dtype: type[np.floating] = np.float32) -> np.ndarray:

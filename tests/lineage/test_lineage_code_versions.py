@@ -34,6 +34,7 @@ METHODS = {
         ["tamis.quality.ask_llm", "tamis.quality.sample", "tamis.quality.active"],
     ),
     "grader": ("tamis.quality.grader:GRADER_CODE_VERSION", ["tamis.quality.grader", "tamis.quality.surface"]),
+    "filters": ("tamis.filters:CODE_VERSION", ["tamis.filters"]),
     "selection": ("tamis.selection:CODE_VERSION", ["tamis.selection"]),
     "training": ("tamis.training:CODE_VERSION", ["tamis.training"]),
     "comparison": ("tamis.comparison:CODE_VERSION", ["tamis.comparison"]),

@@ -69,6 +69,7 @@ SCHEMAS = {
         "doc_id": pa.string(),
         "verdict": pa.string(),
         "reason": pa.string(),
+        "detail": pa.string(),
         "rank": pa.int64(),
         "margin": pa.float64(),
         "duplicate_of": pa.string(),

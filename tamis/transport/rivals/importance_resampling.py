@@ -70,18 +70,18 @@ class HashedGrams:
     def counts(self, texts: Sequence[str], advance: Advance = ignore) -> Floats:
         """How often each bucket [b] occurs in all texts together."""
         total_b = np.zeros(self.buckets)
-        for _, bucket in self._batches(texts, advance):
+        for _, bucket in self.batches(texts, advance):
             total_b += np.bincount(bucket, minlength=self.buckets)
         return total_b
 
     def sums(self, texts: Sequence[str], value_b: Floats, advance: Advance = ignore) -> Floats:
         """Sum [n] over the n-grams of each text of the value [b] of their bucket."""
         sum_n = np.zeros(len(texts))
-        for start, (text, bucket) in enumerate(self._batches(texts, advance)):
+        for start, (text, bucket) in enumerate(self.batches(texts, advance)):
             np.add.at(sum_n, text + start * BATCH_TEXTS, value_b[bucket])
         return sum_n
 
-    def _batches(self, texts: Sequence[str], advance: Advance) -> Iterator[tuple[Buckets, Buckets]]:
+    def batches(self, texts: Sequence[str], advance: Advance) -> Iterator[tuple[Buckets, Buckets]]:
         """Text (within the batch) and bucket of every n-gram, a batch of texts at a time."""
         for start in range(0, len(texts), BATCH_TEXTS):
             batch = list(texts[start : start + BATCH_TEXTS])

@@ -1,0 +1,20 @@
+"""Document filters: published heuristics, language, personal data and licences, each a rule with a name.
+
+Pure: texts and stored rows in, rules broken out; what a broken rule means is decided in tamis/selection.
+"""
+
+from tamis.filters.flags import COUNTS, FAMILIES, MEASURES, RULE_NAMES, Plan, measured
+from tamis.filters.licences import forbidden_by_licence
+
+CODE_VERSION = "1"
+
+__all__ = [
+    "CODE_VERSION",
+    "COUNTS",
+    "FAMILIES",
+    "MEASURES",
+    "RULE_NAMES",
+    "Plan",
+    "forbidden_by_licence",
+    "measured",
+]

@@ -1,0 +1,119 @@
+"""What filters see of a document, and what a selection makes of it.
+
+`measured` looks at texts and is stored; `verdicts` turns stored rows into rules that documents break, by
+limits that may change without a text being read again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+from tamis.filters import fineweb, gopher, repetition
+from tamis.filters.language import identified, identifier_version, stated_code
+from tamis.filters.personal_data import COUNTS, first_found, personal_data
+from tamis.filters.rule import Rule, broken_rules, first_broken
+from tamis.filters.text_units import with_units
+
+FAMILIES: dict[str, tuple[Rule, ...]] = {
+    "gopher": (*gopher.RULES, *repetition.RULES),
+    "fineweb": fineweb.RULES,
+}
+MEASURES: dict[str, tuple[str, ...]] = {
+    "gopher": (*gopher.MEASURES, *repetition.MEASURES),
+    "fineweb": tuple(fineweb.MEASURES),
+}
+RULE_NAMES: tuple[str, ...] = tuple(rule.name for rules in FAMILIES.values() for rule in rules)
+LanguageSource = Literal["stated", "detected"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is measured: families of heuristics, the language where `language` says so, personal data."""
+
+    heuristics: tuple[str, ...] = ()
+    language: LanguageSource | None = None
+    personal_data: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.heuristics or self.language or self.personal_data)
+
+    def identity(self) -> dict[str, object]:
+        """Everything but the code that decides what is measured."""
+        return {
+            "heuristics": sorted(set(self.heuristics)),
+            "language": [self.language, identifier_version()] if self.language else None,
+            "personal_data": self.personal_data,
+        }
+
+
+def measured(texts: pl.DataFrame, plan: Plan) -> pl.DataFrame:
+    """The measures and broken rules of a frame (text, language as stated or null), a row per text in order.
+
+    Columns, as far as the plan asks for them: those of `MEASURES` and `COUNTS`, `broken`,
+    `detected_language`, `language_confidence`. A language is detected where none is stated, or everywhere
+    when the plan says so.
+    """
+    assert plan, "a plan that asks for nothing"
+    frames = []
+    if plan.heuristics:
+        frames.append(_heuristics(texts, plan.heuristics))
+    if plan.language:
+        frames.append(_languages(texts, plan.language))
+    if plan.personal_data:
+        frames.append(personal_data(texts))
+    return pl.concat(frames, how="horizontal")
+
+
+def _heuristics(texts: pl.DataFrame, families: Sequence[str]) -> pl.DataFrame:
+    units = with_units(texts.select("text"))
+    measures = []
+    if "gopher" in families:
+        measures += [units.select(**gopher.MEASURES), repetition.repetition(units)]
+    if "fineweb" in families:
+        measures += [units.select(**fineweb.MEASURES)]
+    found = pl.concat(measures, how="horizontal")
+    rules = [rule for family, rules in FAMILIES.items() if family in families for rule in rules]
+    return found.with_columns(broken=broken_rules(rules))
+
+
+def _languages(texts: pl.DataFrame, source: LanguageSource) -> pl.DataFrame:
+    rows = texts.with_row_index("row").select(
+        "row", "text", unstated=stated_code(pl.col("language").cast(pl.String)).is_null()
+    )
+    asked = rows if source == "detected" else rows.filter("unstated")
+    found = identified(asked["text"]).with_columns(asked["row"])
+    return rows.join(found, on="row", how="left", maintain_order="left").select(
+        detected_language="language", language_confidence="confidence"
+    )
+
+
+def broken_heuristic(families: Sequence[str], without: Sequence[str]) -> pl.Expr:
+    """The first rule of these families, in the order of `FAMILIES`, that a stored row breaks, or null."""
+    rules = [rule.name for family in FAMILIES if family in families for rule in FAMILIES[family]]
+    return first_broken(pl.col("broken"), [name for name in rules if name not in without])
+
+
+def wrong_language(languages: Sequence[str], source: LanguageSource, confidence: float) -> pl.Expr:
+    """ "language_stated_de" or "language_detected_de" for a row in another language than these, else null.
+
+    A detected language under `confidence` is not known, and an unknown language is not wrong.
+    """
+    code = stated_code(pl.col("language").cast(pl.String))
+    stated = pl.lit(None, dtype=pl.String) if source == "detected" else code
+    sure = pl.col("language_confidence") >= confidence
+    detected = pl.when(sure).then(pl.col("detected_language"))
+    name = pl.coalesce(
+        pl.lit("language_stated_") + stated,
+        pl.when(stated.is_null()).then(pl.lit("language_detected_") + detected),
+    )
+    return pl.when(~pl.coalesce(stated, detected).is_in(list(languages))).then(name)
+
+
+def too_much_personal_data(limit: int) -> pl.Expr:
+    """The rule that a row with more than `limit` findings breaks, else null."""
+    return first_found(limit)
+
+
+__all__ = ["COUNTS", "FAMILIES", "MEASURES", "RULE_NAMES", "Plan", "measured"]

@@ -1,0 +1,95 @@
+"""The repetition rules of Gopher (Rae et al., arXiv 2112.11446, table A1).
+
+Fractions of repeated lines and paragraphs, by number and by characters; of characters in the most frequent
+2- to 4-gram of words; and in repeated 5- to 10-grams, where overlapping ones count their characters once. As
+in RedPajama's version an n-gram repeats from its second occurrence on, shares are of the characters of the
+words, and an n-gram that stands once is no repetition. datatrove's `GopherRepetitionFilter` skips ahead after
+a repetition instead of uniting what repetitions cover, which counts a little less.
+
+N-grams are compared by 64-bit hashes. With the other rules of form 3,400 texts of 1,300 characters a second
+on one core, three quarters of it here.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from tamis.filters.rule import Rule, at_most
+from tamis.filters.text_units import LINES, PARAGRAPHS, TEXT, ratio, repeated, repeated_characters
+
+_TOP = {2: 0.20, 3: 0.18, 4: 0.16}
+_REPEATED = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+Floats = npt.NDArray[np.float64]
+
+UNIT_MEASURES: dict[str, pl.Expr] = {
+    "duplicate_line_share": ratio(repeated(LINES), LINES.list.len()),
+    "duplicate_paragraph_share": ratio(repeated(PARAGRAPHS), PARAGRAPHS.list.len()),
+    "duplicate_line_character_share": ratio(repeated_characters(LINES), TEXT.str.len_chars()),
+    "duplicate_paragraph_character_share": ratio(repeated_characters(PARAGRAPHS), TEXT.str.len_chars()),
+}
+_GRAM_COLUMNS = {n: f"top_{n}_gram_share" for n in _TOP} | {n: f"duplicate_{n}_gram_share" for n in _REPEATED}
+MEASURES: tuple[str, ...] = (*UNIT_MEASURES, *_GRAM_COLUMNS.values())
+
+RULES: tuple[Rule, ...] = (
+    at_most("gopher_duplicate_lines", "duplicate_line_share", 0.30),
+    at_most("gopher_duplicate_paragraphs", "duplicate_paragraph_share", 0.30),
+    at_most("gopher_duplicate_line_characters", "duplicate_line_character_share", 0.20),
+    at_most("gopher_duplicate_paragraph_characters", "duplicate_paragraph_character_share", 0.20),
+    *(at_most(f"gopher_top_{n}_grams", _GRAM_COLUMNS[n], limit) for n, limit in _TOP.items()),
+    *(at_most(f"gopher_duplicate_{n}_grams", _GRAM_COLUMNS[n], limit) for n, limit in _REPEATED.items()),
+)
+
+
+def repetition(units: pl.DataFrame) -> pl.DataFrame:
+    """The columns `MEASURES` of a frame that `with_units` made, a row per text in order."""
+    words = units.select("words").with_row_index("text").explode("words").drop_nulls("words")
+    text_t = words["text"].to_numpy().astype(np.int64)
+    length_t = words["words"].str.len_chars().to_numpy().astype(np.float64)
+    hash_t = words["words"].hash().to_numpy()
+    whole_n = np.maximum(np.bincount(text_t, length_t, minlength=len(units)), 1.0)
+    columns = {}
+    for n, column in _GRAM_COLUMNS.items():
+        gram_g = _grams(text_t, hash_t, n)
+        count = _most_frequent if n in _TOP else _covered
+        columns[column] = count(gram_g, text_t, length_t, n, len(units)) / whole_n
+    return units.select(**UNIT_MEASURES).with_columns(**{name: pl.Series(v) for name, v in columns.items()})
+
+
+def _grams(text_t: npt.NDArray[np.int64], hash_t: npt.NDArray[np.uint64], n: int) -> pl.DataFrame:
+    """N-grams that lie within one text: `first` (word), `gram` (hash of text and words); in order."""
+    count = max(len(hash_t) - n + 1, 0)
+    mixed = text_t[:count].astype(np.uint64) * _MULTIPLIER
+    for offset in range(n):
+        mixed = (mixed ^ hash_t[offset : offset + count]) * _MULTIPLIER
+        mixed ^= mixed >> np.uint64(29)
+    within = np.flatnonzero(text_t[:count] == text_t[n - 1 : n - 1 + count])
+    return pl.DataFrame({"first": within, "gram": mixed[within]})
+
+
+def _most_frequent(
+    grams: pl.DataFrame, text_t: npt.NDArray[np.int64], length_t: Floats, n: int, texts: int
+) -> Floats:
+    """Characters [n texts] of all occurrences of the most frequent n-gram; the earliest of equals."""
+    counted = grams.group_by("gram").agg(pl.len().alias("count"), pl.col("first").min())
+    counted = counted.filter(pl.col("count") > 1)
+    first, count = counted["first"].to_numpy(), counted["count"].to_numpy()
+    order = np.lexsort((first, -count.astype(np.int64), text_t[first]))
+    holders, place = np.unique(text_t[first[order]], return_index=True)
+    best = order[place]
+    sums_t = np.concatenate([[0.0], np.cumsum(length_t)])
+    found = np.zeros(texts)
+    found[holders] = (sums_t[first[best] + n] - sums_t[first[best]]) * count[best]
+    return found
+
+
+def _covered(
+    grams: pl.DataFrame, text_t: npt.NDArray[np.int64], length_t: Floats, n: int, texts: int
+) -> Floats:
+    """Characters [n texts] of the words that lie in an n-gram which stands in the text before."""
+    starts_t = np.zeros(len(text_t) + 1, dtype=np.int64)
+    again = grams.filter(~pl.col("gram").is_first_distinct())["first"].to_numpy()
+    np.add.at(starts_t, again, 1)
+    np.add.at(starts_t, np.minimum(again + n, len(text_t)), -1)
+    covered_t = np.cumsum(starts_t)[:-1] > 0
+    return np.bincount(text_t[covered_t], length_t[covered_t], minlength=texts).astype(np.float64)

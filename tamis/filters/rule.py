@@ -1,0 +1,55 @@
+"""Rules over measures: each says by an expression whether a document breaks it, and has a name to show.
+
+Measures are stored, verdicts are not: which rules count is decided when a selection is made, so switching
+one off reads no text again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A published rule: `broken` is an expression over the columns that its module measures."""
+
+    name: str
+    broken: pl.Expr
+
+
+def at_most(name: str, column: str, limit: float) -> Rule:
+    """The measure may not be above the limit."""
+    return Rule(name=name, broken=pl.col(column) > limit)
+
+
+def under(name: str, column: str, limit: float) -> Rule:
+    """The measure must be below the limit."""
+    return Rule(name=name, broken=pl.col(column) >= limit)
+
+
+def over(name: str, column: str, limit: float) -> Rule:
+    """The measure must be above the limit."""
+    return Rule(name=name, broken=pl.col(column) <= limit)
+
+
+def at_least(name: str, column: str, limit: float) -> Rule:
+    """The measure may not be below the limit."""
+    return Rule(name=name, broken=pl.col(column) < limit)
+
+
+def between(name: str, column: str, low: float, high: float) -> Rule:
+    """The measure must lie in the closed interval."""
+    return Rule(name=name, broken=~pl.col(column).is_between(low, high))
+
+
+def broken_rules(rules: Sequence[Rule]) -> pl.Expr:
+    """Names of the broken rules in their order, separated by commas; "" when there are none."""
+    named = [pl.when(rule.broken).then(pl.lit(rule.name)) for rule in rules]
+    return pl.concat_str(named, separator=",", ignore_nulls=True) if named else pl.lit("")
+
+
+def first_broken(broken: pl.Expr, counted: Sequence[str]) -> pl.Expr:
+    """Of what `broken_rules` gave the first rule among those that count, null when there is none."""
+    counts = pl.element().filter(pl.element().is_in(list(counted)))
+    return broken.str.split(",").list.eval(counts).list.first()

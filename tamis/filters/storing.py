@@ -1,0 +1,45 @@
+"""Flags from and into the store: 2,000 documents a commit, so a killed run goes on where it stopped."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+import polars as pl
+import pyarrow as pa
+
+from tamis.filters import CODE_VERSION, Plan, measured
+from tamis.progress import Advance, ignore
+from tamis.store.schemas import schema_of
+from tamis.store.tables import Store
+
+TABLE = "document_flags"
+BATCH = 2_000
+
+
+def fingerprint(plan: Plan) -> str:
+    """What computed a row: code and plan, 32 hex digits."""
+    parts = json.dumps([CODE_VERSION, plan.identity()], sort_keys=True)
+    return hashlib.sha256(parts.encode()).hexdigest()[:32]
+
+
+def flag_documents(store: Store, plan: Plan, doc_ids: Sequence[str], advance: Advance = ignore) -> int:
+    """Measure and store the documents that have no row of this plan yet; returns how many that were."""
+    mark = fingerprint(plan)
+    known: set[str] = set()
+    for block in store.by_ids(TABLE, doc_ids, ["doc_id", "fingerprint"]):
+        rows = pl.DataFrame(pl.from_arrow(block))
+        known.update(rows.filter(pl.col("fingerprint") == mark)["doc_id"])
+    missing = sorted(set(doc_ids) - known)
+    for start in range(0, len(missing), BATCH):
+        store.merge(TABLE, _rows(store, plan, missing[start : start + BATCH], mark))
+        advance(min(BATCH, len(missing) - start))
+    return len(missing)
+
+
+def _rows(store: Store, plan: Plan, ids: Sequence[str], mark: str) -> pa.Table:
+    blocks = store.by_ids("documents", ids, ["doc_id", "text", "language"])
+    texts = pl.concat([pl.DataFrame(pl.from_arrow(block)) for block in blocks])
+    found = texts.select("doc_id").hstack(measured(texts, plan)).with_columns(fingerprint=pl.lit(mark))
+    schema = schema_of(TABLE)
+    absent = [pl.lit(None).alias(name) for name in schema.names if name not in found.columns]
+    return found.with_columns(absent).select(schema.names).to_arrow().cast(schema)

@@ -1,0 +1,91 @@
+"""Filters as exclusions: which documents the rules of [filters] keep out, each with the rule it breaks."""
+
+from typing import Any
+
+import polars as pl
+
+from tamis.filters import COUNTS, Plan, forbidden_by_licence
+from tamis.filters.flags import broken_heuristic, too_much_personal_data, wrong_language
+from tamis.filters.storing import TABLE
+from tamis.sections import FiltersSection
+from tamis.selection.reasons import Reason
+from tamis.store.tables import Store
+
+_EMPTY = {"doc_id": pl.String, "reason": pl.String, "detail": pl.String}
+_FLAGS = ["doc_id", "broken", "detected_language", "language_confidence", *COUNTS]
+
+
+def plan_of(filters: FiltersSection) -> Plan:
+    """What has to be measured of every document for these filters."""
+    return Plan(
+        heuristics=filters.heuristics,
+        language=filters.language_from if filters.languages else None,
+        personal_data=filters.personal_data != "off",
+    )
+
+
+def rules_of_flags(filters: FiltersSection) -> dict[str, Any]:
+    """The settings by which stored flags exclude documents; empty when none is excluded by them."""
+    kept: set[str] = set()
+    if filters.heuristics:
+        kept |= {"heuristics", "heuristics_off"}
+    if filters.languages:
+        kept |= {"languages", "language_from", "language_confidence"}
+    if filters.personal_data == "exclude":
+        kept |= {"personal_data", "personal_data_limit"}
+    return filters.model_dump(include=kept)
+
+
+def rules_of_licences(filters: FiltersSection) -> dict[str, Any]:
+    """The settings by which licences exclude documents; empty when none does."""
+    restricted = filters.licences_allowed or filters.licences_denied or filters.unknown_licence == "exclude"
+    kept = {"licences_allowed", "licences_denied", "unknown_licence"}
+    return filters.model_dump(include=kept) if restricted else {}
+
+
+def filtered(store: Store, filters: FiltersSection) -> pl.DataFrame:
+    """doc_id, reason and detail (the rule) of every document that a filter excludes, once for each reason."""
+    found = [pl.DataFrame(schema=_EMPTY)]
+    if rules_of_licences(filters):
+        occurrences = store.read("occurrences", ["doc_id", "licence"])
+        forbidden = forbidden_by_licence(
+            occurrences, filters.licences_allowed, filters.licences_denied, filters.unknown_licence
+        )
+        found.append(_excluded(forbidden, Reason.LICENCE, pl.col("rule")))
+    if rules_of_flags(filters):
+        stated = store.read("documents", ["doc_id", "language"])
+        flags = store.read(TABLE, _FLAGS).join(stated, on="doc_id")
+        found += [_excluded(flags, reason, rule) for reason, rule in _rules(filters).items()]
+    return pl.concat(found)
+
+
+def _rules(filters: FiltersSection) -> dict[Reason, pl.Expr]:
+    rules = {}
+    if filters.personal_data == "exclude":
+        rules[Reason.PERSONAL_DATA] = too_much_personal_data(filters.personal_data_limit)
+    if filters.languages:
+        rules[Reason.LANGUAGE] = wrong_language(
+            filters.languages, filters.language_from, filters.language_confidence
+        )
+    if filters.heuristics:
+        rules[Reason.HEURISTIC] = broken_heuristic(filters.heuristics, filters.heuristics_off)
+    return rules
+
+
+def _excluded(rows: pl.DataFrame, reason: Reason, rule: pl.Expr) -> pl.DataFrame:
+    named = rows.select("doc_id", pl.lit(str(reason)).alias("reason"), rule.cast(pl.String).alias("detail"))
+    return named.drop_nulls("detail")
+
+
+def with_heirs(near: pl.DataFrame, excluded: pl.DataFrame, filtered_out: pl.DataFrame) -> pl.DataFrame:
+    """Near-duplicates (doc_id, duplicate_of) when filters exclude some of the documents they yield to.
+
+    Of those that yield to such a document, the smallest doc_id that nothing excludes steps in its place.
+    """
+    orphaned = near.filter(pl.col("duplicate_of").is_in(filtered_out["doc_id"].implode()))
+    free = orphaned.join(excluded, on="doc_id", how="anti")
+    heirs = free.group_by("duplicate_of").agg(pl.col("doc_id").min().alias("heir"))
+    inherited = near.join(heirs, on="duplicate_of", how="left")
+    return inherited.filter(pl.col("heir").is_null() | (pl.col("doc_id") != pl.col("heir"))).select(
+        "doc_id", pl.coalesce("heir", "duplicate_of").alias("duplicate_of")
+    )

@@ -1,0 +1,102 @@
+"""Filters through the real graph: each gives its reason with the rule, and without them all is as before."""
+
+import json
+
+import pytest
+from small_project import SETTINGS, make_project, sentences, write_jsonl
+
+from tamis.filters import RULE_NAMES
+from tamis.store.tables import Store
+
+GERMAN = (
+    "Der Fluss stieg in der Nacht und niemand im Dorf hatte erwartet dass er die Brücke erreichen würde. "
+)
+FILTERS = """
+[filters]
+heuristics = ["gopher"]
+heuristics_off = OFF
+languages = ["en"]
+personal_data = "exclude"
+licences_denied = ["proprietary*"]
+"""
+OFF = [name for name in RULE_NAMES if name != "gopher_hash_ratio"]  # the generated texts break some
+# What each planted row is: (text, other columns, reason, rule)
+PLANTED = [
+    (GERMAN * 2, {}, "language", "language_detected_de"),
+    (sentences("algebra", 1, 31)[0], {"language": "fr-FR"}, "language", "language_stated_fr"),
+    (
+        sentences("algebra", 1, 32)[0] + " jane@doe.io",
+        {"language": "en"},
+        "personal_data",
+        "personal_data_email",
+    ),
+    (sentences("algebra", 1, 33)[0], {"licence": "Proprietary, Inc."}, "licence", "licence_denied"),
+    (sentences("algebra", 1, 34)[0] + " #" * 20, {"language": "en"}, "heuristic", "gopher_hash_ratio"),
+]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, encoder_cache):
+    """A small project with planted rows, materialized first without filters and then with them."""
+    root = tmp_path_factory.mktemp("filters") / "project"
+    plain = SETTINGS.replace('path = "landing"\n', 'path = "landing"\nlanguage = "en"\n', 1)
+    project = make_project(root, encoder_cache, plain)
+    lines = [json.dumps({"text": text, **columns}) for text, columns, _reason, _rule in PLANTED]
+    (root / "landing" / "planted.jsonl").write_text("\n".join(lines[1:]) + "\n")
+    write_jsonl(root / "strange" / "german.jsonl", [PLANTED[0][0]])
+    settings = plain + '\n[[corpus]]\nname = "strange"\nkind = "files"\npath = "strange"\n'
+    (root / "tamis.toml").write_text(settings)
+    project.tamis("materialize")
+    return project, settings, digests(project)
+
+
+def filters(off: list[str]) -> str:
+    return FILTERS.replace("OFF", json.dumps(off))
+
+
+def digests(project) -> dict[str, str]:
+    heads = store_of(project).read("heads", where="asset = 'selected_subset'")
+    return dict(heads.select("partition", "data_version").iter_rows())
+
+
+def store_of(project) -> Store:
+    return Store(project.home / "lance")
+
+
+def configure(project, text: str) -> None:
+    (project.root / "tamis.toml").write_text(text)
+
+
+def test_filters_give_their_reasons_and_without_them_all_is_as_before(built):
+    project, plain, before = built
+    assert not store_of(project).exists("document_flags")  # nothing asked for, nothing looked at
+    configure(project, plain + filters(OFF))
+    project.tamis("materialize")
+    decisions = store_of(project).read("decisions", where="selection = 'near-algebra'")
+    texts = dict(store_of(project).read("documents", ["text", "doc_id"]).iter_rows())
+    found = {row["doc_id"]: row for row in decisions.iter_rows(named=True)}
+    for text, _columns, reason, rule in PLANTED:
+        row = found[texts[text.strip()]]
+        assert (row["verdict"], row["reason"], row["detail"]) == ("rejected", reason, rule)
+    others = decisions.filter(~decisions["doc_id"].is_in([texts[p[0].strip()] for p in PLANTED]))
+    assert set(others["reason"]) <= {"within_budget", "over_budget", "near_duplicate", "contaminated"}
+    assert others["detail"].null_count() == len(others)
+    assert project.json("audit")["status"] == "green"
+    reasons = store_of(project).read("mart_reasons", ["reason", "detail"]).unique()
+    assert ("heuristic", "gopher_hash_ratio") in reasons.rows()
+    email = texts[PLANTED[2][0]]
+    said = project.tamis("explain", email).stdout
+    assert "personal data (personal_data_email)" in said
+    assert "email_count = 1" in said
+
+    flags = store_of(project).version("document_flags")
+    configure(project, plain + filters([*OFF, "gopher_hash_ratio"]))
+    project.tamis("materialize")
+    kept = store_of(project).read("decisions", where=f"doc_id = '{texts[PLANTED[4][0]]}'")
+    assert "heuristic" not in set(kept["reason"])
+    assert store_of(project).version("document_flags") == flags  # limits change, measures do not
+
+    configure(project, plain)
+    project.tamis("materialize")
+    assert digests(project) == before
+    assert "everything is current" in project.tamis("materialize").stderr

@@ -1,0 +1,97 @@
+"""Licences by pattern, languages stated and detected."""
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tamis.filters import Plan, forbidden_by_licence, measured
+from tamis.filters.flags import wrong_language
+
+ENGLISH = (
+    "The river rose in the night, and nobody in the village had expected that it would reach the bridge."
+)
+GERMAN = (
+    "Der Fluss stieg in der Nacht, und niemand im Dorf hatte erwartet, dass er die Brücke erreichen würde."
+)
+PLACES = [
+    ("free", "CC-BY-4.0"),
+    ("both", "proprietary"),
+    ("both", "cc0"),
+    ("share", "CC BY-SA 3.0"),
+    ("none", None),
+    ("blank", "  "),
+    ("closed", " Proprietary "),
+]
+
+
+def forbidden(*arguments, **keys) -> dict[str, str]:
+    places = pl.DataFrame(PLACES, schema=["doc_id", "licence"], orient="row")
+    return dict(forbidden_by_licence(places, *arguments, **keys).iter_rows())
+
+
+def test_licences_by_pattern():
+    assert forbidden([], []) == {}
+    assert forbidden([], ["propriet*"]) == {"closed": "licence_denied"}
+    assert forbidden(["CC0*", "cc-by*"], []) == {
+        "share": "licence_not_allowed",
+        "closed": "licence_not_allowed",
+    }
+    assert forbidden(["cc?by*"], ["*-sa*"]) == {
+        "both": "licence_not_allowed",
+        "share": "licence_denied",
+        "closed": "licence_not_allowed",
+    }
+    assert forbidden([], [], "exclude") == {"none": "licence_unknown", "blank": "licence_unknown"}
+
+
+@given(st.lists(st.sampled_from(["cc0", "mit", None, "x(y", "a.b"]), min_size=1), st.permutations(range(5)))
+def test_one_allowed_place_is_enough_whatever_the_order(licences, order):
+    rows = [("d", licence) for licence in licences]
+    found = forbidden_by_licence(
+        pl.DataFrame(rows, schema={"doc_id": pl.String, "licence": pl.String}, orient="row"),
+        ["mit", "x(*"],
+        [],
+        "exclude",
+    )
+    assert found.is_empty() == any(licence in ("mit", "x(y") for licence in licences)
+
+
+def languages(rows: list[tuple[str, str | None]], source: str, wanted: tuple[str, ...] = ("en",)) -> list:
+    frame = pl.DataFrame(rows, schema={"text": pl.String, "language": pl.String}, orient="row")
+    found = frame.hstack(measured(frame, Plan(language=source)))
+    return found.select(rule=wrong_language(wanted, source, 0.5))["rule"].to_list()
+
+
+def test_a_stated_language_wins_unless_told_otherwise():
+    rows = [
+        (ENGLISH, None),
+        (GERMAN, None),
+        (GERMAN, "en-US"),
+        (ENGLISH, "DE"),
+        (GERMAN, "Deutsch"),
+        ("", None),
+    ]
+    assert languages(rows, "stated") == [
+        None,
+        "language_detected_de",
+        None,
+        "language_stated_de",
+        "language_detected_de",
+        None,
+    ]
+    detected = "language_detected_de"
+    assert languages(rows, "detected") == [None, detected, detected, None, detected, None]
+    assert languages(rows, "detected", ("de", "en")) == [None] * 6
+
+
+@pytest.mark.parametrize("text", ["", "12 34 56", "🙂🙂", "\x00\x01", "?!"])
+def test_what_no_language_is_found_in_is_not_wrong(text):
+    assert languages([(text, None)], "detected") == [None]
+
+
+def test_detection_is_the_same_each_time_and_alone():
+    texts = pl.DataFrame({"text": [ENGLISH, GERMAN] * 3, "language": [None] * 6})
+    found = measured(texts, Plan(language="stated"))
+    assert found["detected_language"].to_list() == ["en", "de"] * 3
+    assert found.equals(pl.concat([measured(texts[n : n + 1], Plan(language="stated")) for n in range(6)]))

@@ -1,0 +1,134 @@
+"""Filters through the store: flags are measured once, exclusions name their rule, and texts are not lost."""
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from tamis.filters import RULE_NAMES, Plan
+from tamis.filters import storing as flag_storing
+from tamis.filters.storing import flag_documents
+from tamis.sections import FiltersSection
+from tamis.selection import select
+from tamis.selection.filtering import filtered, plan_of, rules_of_flags, rules_of_licences, with_heirs
+from tamis.selection.pool import exclusions
+from tamis.store.schemas import schema_of
+from tamis.store.tables import Store
+
+PROSE = (
+    "The water came in the night and took the old bridge, which nobody in our village had expected. My "
+    "father ran down to the mill with a lantern, while two neighbours tried to save cattle from the lower "
+    "meadow. By morning everything was quiet again; only some broken planks, a cart wheel and much brown mud "
+    "told of what had happened before we could sleep."
+)
+TEXTS = {
+    "a": PROSE,
+    "b": "Too short.",
+    "c": f"{PROSE} Mail jane@doe.io or john@doe.io.",
+    "d": "\n".join([PROSE] * 9),
+}
+EVERYTHING = FiltersSection(heuristics=("gopher", "fineweb"), languages=("en",), personal_data="exclude")
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    made = Store(tmp_path / "lance")
+    table(made, "documents", {"doc_id": list(TEXTS), "text": list(TEXTS.values())})
+    licences = ["mit", None, "mit", "proprietary"]
+    places = {"doc_id": list(TEXTS), "shard": ["s"] * 4, "row": list(range(4)), "licence": licences}
+    table(made, "occurrences", places)
+    return made
+
+
+def table(store: Store, name: str, columns: dict) -> None:
+    schema = schema_of(name)
+    count = len(columns["doc_id"])
+    arrays = [pa.array(columns.get(field.name, [None] * count), field.type) for field in schema]
+    store.overwrite(name, pa.table(arrays, schema=schema))
+
+
+def reasons(store: Store, filters: FiltersSection) -> dict[str, tuple[str, str | None]]:
+    found = exclusions(store, filters).select("doc_id", "reason", "detail")
+    return {doc_id: (reason, detail) for doc_id, reason, detail in found.iter_rows()}
+
+
+def test_each_document_is_measured_once_for_a_plan(store, monkeypatch):
+    monkeypatch.setattr(flag_storing, "BATCH", 3)
+    seen: list[int] = []
+    plan = plan_of(EVERYTHING)
+    assert flag_documents(store, plan, ["a", "b"]) == 2
+    assert flag_documents(store, plan, list(TEXTS), seen.append) == 2
+    assert flag_documents(store, plan, list(TEXTS)) == 0
+    assert sum(seen) == 2
+    assert store.count("document_flags") == 4
+    assert flag_documents(store, Plan(personal_data=True), list(TEXTS)) == 4
+    rows = store.read("document_flags")
+    assert rows["fingerprint"].n_unique() == 1
+    assert rows["broken"].null_count() == rows["n_words"].null_count() == 4
+    assert rows.sort("doc_id")["email_count"].to_list() == [0, 0, 2, 0]
+    assert not rows.select(pl.col(pl.String)).unpivot()["value"].fill_null("").str.contains("jane").any()
+
+
+def test_reasons_name_the_first_rule_and_rules_can_be_switched_off(store):
+    flag_documents(store, plan_of(EVERYTHING), list(TEXTS))
+    found = reasons(store, EVERYTHING)
+    assert found == {
+        "b": ("heuristic", "gopher_word_count"),
+        "c": ("personal_data", "personal_data_email"),
+        "d": ("heuristic", "gopher_duplicate_lines"),
+    }
+    off = EVERYTHING.model_copy(update={"heuristics_off": tuple(RULE_NAMES), "personal_data_limit": 2})
+    assert reasons(store, off) == {}
+    fineweb = EVERYTHING.model_copy(update={"heuristics": ("fineweb",), "personal_data": "flag"})
+    assert reasons(store, fineweb) == {
+        "b": ("heuristic", "fineweb_short_lines"),
+        "d": ("heuristic", "fineweb_duplicate_characters"),
+    }
+
+
+def test_a_licence_comes_first_and_needs_no_flags(store):
+    section = FiltersSection(licences_denied=("propr*",), unknown_licence="exclude")
+    assert reasons(store, section) == {
+        "b": ("licence", "licence_unknown"),
+        "d": ("licence", "licence_denied"),
+    }
+    assert filtered(store, FiltersSection()).is_empty()
+
+
+def test_decisions_hold_the_rule_of_an_exclusion(store):
+    section = FiltersSection(licences_denied=("propr*",))
+    pool = pl.DataFrame({"doc_id": list(TEXTS)})
+    decided = select(pool, "random", 3, exclusions=exclusions(store, section))
+    assert dict(decided.select("doc_id", "detail").iter_rows())["d"] == "licence_denied"
+    assert decided["detail"].null_count() == 3
+    assert "detail" not in select(pool, "random", 3).columns
+
+
+def test_a_near_duplicate_takes_the_place_of_what_filters_exclude():
+    rows = [("b", "a"), ("c", "a"), ("d", "a"), ("y", "x")]
+    near = pl.DataFrame(rows, schema=["doc_id", "duplicate_of"], orient="row")
+    out = pl.DataFrame({"doc_id": ["a"]})
+    excluded = pl.DataFrame({"doc_id": ["a", "b"]})
+    assert sorted(with_heirs(near, excluded, out).rows()) == [("b", "c"), ("d", "c"), ("y", "x")]
+    assert sorted(with_heirs(near, excluded, out.clear()).rows()) == sorted(rows)
+    everyone = pl.DataFrame({"doc_id": list("abcd")})
+    assert sorted(with_heirs(near, everyone, everyone).rows()) == sorted(rows)
+
+
+def test_what_only_flags_decides_nothing():
+    assert plan_of(FiltersSection(personal_data="flag"))
+    assert rules_of_flags(FiltersSection(personal_data="flag")) == {}
+    assert not plan_of(FiltersSection(licences_allowed=("mit",), personal_data_limit=3))
+    assert (
+        rules_of_licences(FiltersSection()) == rules_of_flags(FiltersSection(language_confidence=0.9)) == {}
+    )
+
+
+def test_a_table_made_before_a_column_gets_it(tmp_path):
+    old, schema = Store(tmp_path / "lance"), schema_of("decisions")
+    before = pa.schema([field for field in schema if field.name != "detail"])
+    row = {"selection": "s", "doc_id": "a", "verdict": "rejected", "reason": "heuristic"}
+    old.replace("decisions", pa.Table.from_pylist([row], schema=before), "selection = 's'")
+    new = {**row, "selection": "t", "detail": "gopher_word_count"}
+    old.replace("decisions", pa.Table.from_pylist([new], schema=schema), "selection = 't'")
+    found = old.read("decisions", ["selection", "detail"]).sort("selection")
+    assert found.rows() == [("s", None), ("t", "gopher_word_count")]

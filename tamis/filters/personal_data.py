@@ -21,7 +21,6 @@ _EXAMPLE_DOMAIN = (
 )
 _NOT_A_PERSON = r"^(?:git|svn|hg|user|username|name|you|your[._-]?name|foo|bar|noreply|no-reply)@"
 _FILE_NAME = r"\.(?:png|jpe?g|gif|svg|webp|ico|js|css|py|html?|json)$"
-_CODE_BEFORE = r"(?i)^(?:version|release|ver|rev|v)"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -99,6 +99,7 @@ def judge_scores(context: dg.AssetExecutionContext, platform: Platform) -> Itera
         )
         facts = {"asked": len(missing), "reused": len(doc_ids) - len(missing), "median_answer_mass": mass}
         facts |= {"unanswered": len(unanswered)}
+        facts |= judge.usage.in_words(work.project.settings.judge.price_per_million_tokens)
         yield from work.record(
             Made(
                 rows=[

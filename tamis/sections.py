@@ -159,6 +159,7 @@ class JudgeSection(Section):
     batch_size: int = Field(16, ge=1)
     url: str | None = None
     key_env: str | None = None
+    price_per_million_tokens: float | None = Field(None, ge=0)
 
 
 class PerplexitySection(Section):

@@ -297,9 +297,15 @@ def test_the_template_explains_every_key():
             assert any("  # " in line for line in lines), f"[{name}] {key} has no explanation"
 
 
-EXAMPLES = {"judge": {"url", "key_env"}, "tracking": {"uri"}, "scaling": {"target", "models", "predict_at"}}
-EXAMPLES |= {"comparison": {"model", "selections", "on_request"}, "perplexity": {"model"}}
-EXAMPLES |= {"sampler_trials": {"model", "target"}, "filters": {"heuristics_off"}}
+EXAMPLES = {
+    "judge": {"url", "key_env", "price_per_million_tokens"},
+    "tracking": {"uri"},
+    "scaling": {"target", "models", "predict_at"},
+    "comparison": {"model", "selections", "on_request"},
+    "perplexity": {"model"},
+    "sampler_trials": {"model", "target"},
+    "filters": {"heuristics_off"},
+}
 
 
 def test_what_the_template_shows_as_a_default_is_the_default():

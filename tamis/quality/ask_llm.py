@@ -9,6 +9,7 @@ and core in float32, 4.1 in bfloat16.
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from tamis.quality.identity import DTYPES, judge_identity, judge_prompt, judge_s
 from tamis.quality.judge_loading import NO, YES, load_local_judge
 from tamis.quality.local_judge import LocalJudge
 from tamis.quality.prompts import Prompt, neutralised
+from tamis.quality.usage import Usage
 
 ENDPOINT_CHARACTERS_PER_TOKEN = 4  # an endpoint's tokenizer is out of reach
 SMALLEST_PROBABILITY = 1e-12
@@ -64,6 +66,7 @@ class AskLLM:
         self.batch_size, self.max_tokens = batch_size, max_tokens
         self.dtype, self.device = dtype, device
         self.prompt = judge_prompt(self.model, prompt)
+        self.usage = Usage()
         self._judge: LocalJudge | None = None
 
     @property
@@ -78,11 +81,13 @@ class AskLLM:
         five numbers of a row are null where the judge's logits are not finite. Float32 scores do not depend
         on the batch (1e-4). Raises the errors of `tamis.quality.endpoint` for an `Endpoint`.
         """
+        count = self.usage.count_tokens
         if isinstance(self.model, Endpoint):
-            return _frame(
-                *_endpoint_scores(self.model, self.prompt, texts, self.max_tokens, self.batch_size, advance)
-            )
-        return _frame(*self.local_judge().score(texts, self.batch_size, advance))
+            ask = partial(_endpoint_scores, self.model, self.prompt, max_tokens=self.max_tokens)
+        else:
+            ask = self.local_judge().score
+        with self.usage.asking(len(texts)):
+            return _frame(*ask(texts, self.batch_size, advance, count))
 
     def local_judge(self) -> LocalJudge:
         """The loaded model, for callers that report its answer tokens or ask it something else."""
@@ -109,16 +114,18 @@ def _endpoint_scores(
     endpoint: Endpoint,
     prompt: Prompt,
     texts: Sequence[str],
-    max_tokens: int,
     in_flight: int,
     advance: Advance,
+    count_tokens: Advance,
+    *,
+    max_tokens: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     longest = max_tokens * ENDPOINT_CHARACTERS_PER_TOKEN
     documents = neutralised([text[:longest] for text in texts], prompt)
     scores_n3 = np.empty((len(texts), 3), dtype=np.float32)
 
     def alternatives(document: str) -> dict[str, float]:
-        return first_token_log_probabilities(endpoint, prompt, prompt.around(document))
+        return first_token_log_probabilities(endpoint, prompt, prompt.around(document), count_tokens)
 
     with ThreadPoolExecutor(max_workers=in_flight) as threads:
         for row, shown in enumerate(threads.map(alternatives, documents)):

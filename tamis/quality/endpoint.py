@@ -18,6 +18,7 @@ from http.client import HTTPException
 from typing import Any
 
 from tamis.errors import PermanentError, TransientError
+from tamis.progress import Advance, ignore
 from tamis.quality.prompts import CHAT_REMINDER, Prompt
 
 ALTERNATIVES = 20
@@ -98,11 +99,13 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def first_token_log_probabilities(endpoint: Endpoint, prompt: Prompt, question: str) -> dict[str, float]:
+def first_token_log_probabilities(
+    endpoint: Endpoint, prompt: Prompt, question: str, count_tokens: Advance = ignore
+) -> dict[str, float]:
     """Log-probability by token text of the alternatives for the first answer token.
 
-    Raises `EndpointUnavailableError`, `EndpointRejectedError`, `MissingKeyError`,
-    `MissingLogProbabilitiesError`.
+    `count_tokens` gets the tokens that the server says it has read and written. Raises
+    `EndpointUnavailableError`, `EndpointRejectedError`, `MissingKeyError`, `MissingLogProbabilitiesError`.
     """
     address = endpoint.address(prompt)
     chat = address.endswith("/chat/completions")
@@ -114,6 +117,7 @@ def first_token_log_probabilities(endpoint: Endpoint, prompt: Prompt, question: 
     else:
         body |= {"prompt": question, "logprobs": ALTERNATIVES}
     answer = _post_with_retries(endpoint, address, body)
+    count_tokens(_tokens_used(answer))
     alternatives = _chat_alternatives(answer) if chat else _completion_alternatives(answer)
     if not alternatives:
         raise MissingLogProbabilitiesError(address, endpoint.model)
@@ -161,6 +165,12 @@ def _detail(error: urllib.error.HTTPError, endpoint: Endpoint) -> str:
     key = os.environ.get(endpoint.key_env) if endpoint.key_env else None
     hint = f" (the key is read from {endpoint.key_env})" if error.code in (401, 403) else ""
     return (text.replace(key, "[key]") if key else text) + hint  # some servers repeat the key they refuse
+
+
+def _tokens_used(answer: Any) -> int:
+    used = answer.get("usage") if isinstance(answer, dict) else None
+    total = used.get("total_tokens") if isinstance(used, dict) else None
+    return total if isinstance(total, int) else 0
 
 
 def _chat_alternatives(answer: Any) -> dict[str, float]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.progress import Advance
+from tamis.progress import Advance, ignore
 from tamis.quality.prompts import Prompt, neutralised
 
 if TYPE_CHECKING:
@@ -55,9 +55,12 @@ class LocalJudge:
     prefix: PrefixCache | None = None
 
     def score(
-        self, texts: Sequence[str], batch_size: int, advance: Advance
+        self, texts: Sequence[str], batch_size: int, advance: Advance, count_tokens: Advance = ignore
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Log-probabilities [n, 3] of raw yes, all yes and all no tokens, and which texts were cut [n]."""
+        """Log-probabilities [n, 3] of raw yes, all yes and all no tokens, and which texts were cut [n].
+
+        `count_tokens` gets the tokens of the questions, those of a kept prefix included.
+        """
         if self.model.device.type == "cpu":
             batch_size = min(batch_size, CPU_BATCH)
         scores_n3 = np.empty((len(texts), 3), dtype=np.float32)
@@ -66,6 +69,7 @@ class LocalJudge:
             documents, cut = bounded_documents(self, texts[start : start + WINDOW])
             cut_n[start : start + WINDOW] = cut
             questions = question_ids(self, documents)
+            count_tokens(sum(map(len, questions)))
             for rows in _by_length(questions, batch_size):
                 scores_n3[start + rows] = _answer_log_probabilities(self, [questions[row] for row in rows])
                 advance(len(rows))

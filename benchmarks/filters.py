@@ -1,0 +1,122 @@
+"""How fast documents are filtered, and what a classifier finds: JSON lines on stdout.
+
+    python -m benchmarks.filters --documents 5000 --cache .tamis/cache
+
+- speed: documents a second of each family of rules, of languages and of personal data, best of three on one
+  set of real texts, one thread where the library allows it. No claim; a pool should not wait for its filters.
+- english: the share of English texts that language identification calls something else with confidence.
+  Wanted: under .2 %.
+- classifier: film reviews as target, others of the same kind hidden among other texts. What share of its
+  first choices, as many as are hidden, are hidden ones? Beside it DSIR, which draws, and a random choice.
+  Wanted: at least .8.
+
+Each line with a claim says what was wanted and whether it was reached; exit code 1 when one was missed. Text
+is found through TAMIS_BENCH_DATA (default ../shared/data beside the checkout). About two minutes.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import polars as pl
+
+from benchmarks._quality_data import Report, folder
+from tamis.filters import Plan, measured
+from tamis.selection.methods import METHODS, MethodProblem
+
+ENGLISH = ("p_arxiv_a", "p_mixed_free", "p_mixed_research", "t_imdb_train")
+LEAST_FOUND, MOST_MISTAKEN, CONFIDENCE = 0.8, 0.002, 0.5
+PLANS = {
+    "gopher": Plan(heuristics=("gopher",)),
+    "fineweb": Plan(heuristics=("fineweb",)),
+    "language": Plan(language="detected"),
+    "personal_data": Plan(personal_data=True),
+}
+
+
+def texts_of(name: str) -> pl.Series:
+    """Distinct texts of a file, sorted."""
+    texts = pl.read_parquet(folder() / "text" / f"{name}.parquet", columns=["text"])["text"]
+    return texts.filter(texts.str.len_chars() >= 200).unique().sort()
+
+
+def english(count: int, seed: int) -> pl.DataFrame:
+    """That many English texts, as many of each file: `text`, and `language` as nobody stated it."""
+    each = -(-count // len(ENGLISH))
+    parts = [found.sample(min(each, len(found)), seed=seed) for found in map(texts_of, ENGLISH)]
+    return pl.DataFrame({"text": pl.concat(parts)}).with_columns(language=pl.lit(None, dtype=pl.String))
+
+
+def best_of_three(run: Callable[[], object]) -> float:
+    """Least seconds."""
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def bench_speed(texts: pl.DataFrame, report: Report) -> None:
+    """Documents a second by what is measured."""
+    for name, plan in PLANS.items():
+        seconds = best_of_three(lambda plan=plan: measured(texts, plan))  # type: ignore[misc]
+        mean = float(texts["text"].str.len_chars().mean())  # type: ignore[arg-type]
+        report.line("filter_speed", measured=name, documents_per_second=len(texts) / seconds, characters=mean)
+
+
+def bench_english(texts: pl.DataFrame, report: Report) -> None:
+    """English texts called something else."""
+    found = measured(texts, PLANS["language"])
+    wrong = (found["detected_language"] != "en") & (found["language_confidence"] >= CONFIDENCE)
+    share = float(wrong.sum()) / len(texts)
+    report.line("filter_english", {"right": 1 - MOST_MISTAKEN}, right=1 - share, n=len(texts))
+
+
+def bench_classifier(pool_size: int, hidden: int, seed: int, report: Report) -> None:
+    """Hidden reviews among the first choices of each method."""
+    reviews = texts_of("t_imdb_train").sample(2 * hidden, shuffle=True, seed=seed).to_list()
+    others = english(pool_size + hidden, seed).filter(
+        ~pl.col("text").is_in(texts_of("t_imdb_train").implode())
+    )
+    pool = [*reviews[hidden:], *others["text"].to_list()[: pool_size - hidden]]
+    ids = [f"{place:032x}" for place in np.random.default_rng(seed).permutation(len(pool))]
+    settings = {"relative_epsilon": 0.03, "tolerance": 1e-3}
+    problem = MethodProblem(
+        target=reviews[:hidden], candidates=pool, k=hidden, ids=ids, seed=seed, settings=settings
+    )
+    for name in ("classifier", "dsir"):
+        began = time.perf_counter()
+        first = np.argsort(METHODS[name](problem), kind="stable")[:hidden]
+        seconds = time.perf_counter() - began
+        wanted = {"found": LEAST_FOUND} if name == "classifier" else None
+        figures = {"found": float((first < hidden).mean()), "by_chance": hidden / len(pool)}
+        rate = len(pool) / seconds
+        report.line("classifier", wanted, method=name, **figures, n=len(pool), documents_per_second=rate)
+
+
+def main() -> None:
+    """Run all parts."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--documents", type=int, default=4_000)
+    parser.add_argument("--pool", type=int, default=8_000)
+    parser.add_argument("--hidden", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    flags = parser.parse_args()
+    if not (folder() / "text").is_dir():
+        sys.exit(f"no texts in {folder()}: put the benchmark data there, or name it in TAMIS_BENCH_DATA")
+    report = Report()
+    texts = english(flags.documents, flags.seed)
+    bench_speed(texts, report)
+    bench_english(texts, report)
+    bench_classifier(flags.pool, flags.hidden, flags.seed, report)
+    print(*report.missed, sep="\n", end="\n" if report.missed else "", file=sys.stderr)
+    sys.exit(bool(report.missed))
+
+
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,7 @@ and core in float32, 4.1 in bfloat16.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,8 @@ from tamis.quality.usage import Usage
 
 ENDPOINT_CHARACTERS_PER_TOKEN = 4  # an endpoint's tokenizer is out of reach
 SMALLEST_PROBABILITY = 1e-12
+Answers = tuple[NDArray[np.float32], NDArray[np.bool_]]
+Ask = Callable[[Sequence[str], int, Advance, Advance], Answers]
 SCHEMA = {
     "logp_yes_raw": pl.Float32,
     "logp_yes": pl.Float32,
@@ -81,13 +83,13 @@ class AskLLM:
         five numbers of a row are null where the judge's logits are not finite. Float32 scores do not depend
         on the batch (1e-4). Raises the errors of `tamis.quality.endpoint` for an `Endpoint`.
         """
-        count = self.usage.count_tokens
-        if isinstance(self.model, Endpoint):
-            ask = partial(_endpoint_scores, self.model, self.prompt, max_tokens=self.max_tokens)
-        else:
-            ask = self.local_judge().score
+        ask: Ask = (
+            partial(_endpoint_scores, self.model, self.prompt, max_tokens=self.max_tokens)
+            if isinstance(self.model, Endpoint)
+            else self.local_judge().score
+        )
         with self.usage.asking(len(texts)):
-            return _frame(*ask(texts, self.batch_size, advance, count))
+            return _frame(*ask(texts, self.batch_size, advance, self.usage.count_tokens))
 
     def local_judge(self) -> LocalJudge:
         """The loaded model, for callers that report its answer tokens or ask it something else."""

@@ -33,7 +33,7 @@ DOCUMENT_MARK = (
 )
 
 QUESTION = "Is this text informative and well written?"
-# The order is decisive. On 72 clean texts of five sources and noise made of them the AUC was .95 with four
+# The order is decisive. On 86 clean texts of five sources and noise made of them the AUC was .95 with four
 # good ones and then four bad ones, .83 with the same eight by turns, .88 with four by turns.
 EXAMPLES: tuple[tuple[str, str], ...] = (
     (

@@ -1,7 +1,7 @@
 """`solve_potential`: from a target and a reference pool to the M numbers that score any document.
 
 It streams the pool and never stores its costs. 50,000 x 2,000 x 384 real vectors to a marginal error of 1e-3
-take 1.0 s of two cores and 177 MiB; benchmarks/transport.py compares with POT.
+take 1.0 to 1.2 s of two cores and 143 MiB; benchmarks/transport.py compares with POT.
 """
 
 import inspect

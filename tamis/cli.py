@@ -175,9 +175,13 @@ def _explain(parsed: argparse.Namespace) -> int:
 def _export(parsed: argparse.Namespace) -> int:
     from tamis.exporting import export_selection
     from tamis.project import open_project
+    from tamis.status import due
 
-    path, rows = export_selection(open_project(), parsed.selection, parsed.format)
+    project = open_project()
+    path, rows = export_selection(project, parsed.selection, parsed.format)
     print(f"{path}: {rows:,} documents")
+    if reason := due(project, "selected_subset", parsed.selection):
+        say(f"this choice is out of date ({reason}): `tamis materialize`, then export again")
     return 0
 
 

@@ -6,7 +6,15 @@ what is unwise. What concerns several tables is checked in `tamis.config`.
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 NAME_FORM = r"^[a-z0-9][a-z0-9._-]{0,59}$"
@@ -38,8 +46,14 @@ def _checked_rule(rule: Any) -> Any:
     return rule
 
 
+def _short_language(code: str) -> str:
+    from tamis.filters.language import short_code
+
+    return short_code(code)
+
+
 Name = Annotated[str, StringConstraints(pattern=NAME_FORM)]
-Language = Annotated[str, StringConstraints(pattern=LANGUAGE_FORM)]
+Language = Annotated[str, StringConstraints(pattern=LANGUAGE_FORM), AfterValidator(_short_language)]
 Pattern = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 RuleName = Annotated[str, PlainValidator(_checked_rule)]
 Budget = Annotated[int | str, PlainValidator(_checked_budget)]

@@ -157,3 +157,10 @@ def unknown_assets(names: Sequence[str] | None) -> frozenset[str] | None:
         if name not in stages():
             raise UnknownNameError("asset", name, stages())
     return frozenset(names) if names else None
+
+
+def due(project: Project, asset: str, partition: str) -> str | None:
+    """Why a value would be made again now; None when it is current."""
+    world = look(project, project.settings.automation.settle_seconds)
+    found = full_plan(world, read_heads(project.home.store))
+    return next((one.reason for one in found if (one.asset, one.partition) == (asset, partition)), None)

@@ -51,11 +51,11 @@ def convergences(
     _, data, training, points = curve_aijp.shape
     mean_ap = mean_of_runs(np.moveaxis(curve_aijp, -1, 1).reshape(len(arms), points, -1))
     weight_ijr = seed_weights(data, training, RESAMPLES, seed)
+    goal_r = _weighted(curve_aijp[full], weight_ijr)[:, -1]  # as curves are: last bits decide ties
     found = []
     for place, (sampler, budget) in enumerate(arms):
         if place == full:
             continue
-        goal_r = _weighted(curve_aijp[full, :, :, -1:], weight_ijr)[:, 0]
         curve_rp = _weighted(curve_aijp[place], weight_ijr)
         saved_r = 1 - np.array(
             [crossing(share_p, one, goal) for one, goal in zip(curve_rp, goal_r, strict=True)]

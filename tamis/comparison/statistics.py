@@ -42,7 +42,8 @@ class NonInferiority:
     """Whether an arm recovers what all data give: its loss is worse by less than the margin.
 
     upper: one-sided 95 % bound of the difference to "full". margin: twice the standard deviation between
-    full-data runs that differ in their training seed, which is what chance alone does. p: one-sided.
+    full-data runs that differ in their training seed (its lower 95 % bound), which is what chance alone
+    does. p: one-sided.
     """
 
     sampler: str
@@ -82,7 +83,7 @@ def contrasts(losses: PairedLosses, reference: str, seed: int) -> list[Contrast]
 
 
 def recoveries(losses: PairedLosses, full: str) -> list[NonInferiority]:
-    """Every arm but "full" tested against it; empty without two full-data runs (the margin)."""
+    """Every arm but "full" tested against it; empty without two training seeds (their spread: the margin)."""
     against = _reference(losses, full, None)
     if against is None:
         return []
@@ -152,18 +153,18 @@ def _difference(losses: PairedLosses, place: int, against: int) -> _Estimate:
 
 
 def _spread(loss_ij: Floats) -> float:
-    """Standard deviation between runs that differ by luck alone; NaN under two runs.
+    """Lower 95 % bound of the standard deviation between training seeds of one data seed; NaN without two.
 
-    Between training seeds of one data seed where there are several: what another pool changes, all arms
-    share. Else between data seeds.
+    What another pool changes, all arms share, so data seeds say nothing of it. The bound, not the estimate:
+    a margin that chance made wide would prove what is not so.
     """
-    present = np.isfinite(loss_ij)
+    from scipy.stats import chi2
+
+    freedom = int((np.isfinite(loss_ij).sum(1) - 1).clip(0).sum())
+    if not freedom:
+        return float("nan")
     within = loss_ij - mean_of_runs(loss_ij)[:, None]
-    freedom = int((present.sum(1) - 1).clip(0).sum())
-    if freedom:
-        return float((np.nansum(within**2) / freedom) ** 0.5)
-    runs = loss_ij[present]
-    return float(runs.std(ddof=1)) if len(runs) > 1 else float("nan")
+    return float((np.nansum(within**2) / chi2.ppf(1 - LEVEL, freedom)) ** 0.5)
 
 
 def _units(difference_ij: Floats) -> Floats:

@@ -73,11 +73,26 @@ class Comparison:
         chosen = self.section
         return planned_runs(chosen.samplers, chosen.budgets, chosen.data_seeds, chosen.training_seeds)
 
+    def data_seed(self, planned: PlannedRun) -> int:
+        """What draws the part of the pool and the choice; other projects and other seeds share none."""
+        return _derived(self.seed, "data", planned.data_seed)
+
+    def training_seed(self, planned: PlannedRun) -> int:
+        """What draws first weights and order: shared by all samplers of a pair of seeds, by no other pair.
+
+        Were it shared between data seeds, luck with the first weights would never average out.
+        """
+        return _derived(self.seed, "training", planned.data_seed, planned.training_seed)
+
     @cached_property
     def origin(self) -> str:
         """What identifies the model that runs begin with."""
         shape = asdict(self.start.shape) if self.start.shape else None
         return json.dumps([shape, model_identity(self.start.model)])
+
+
+def _derived(*parts: int | str) -> int:
+    return int(canonical_digest("|".join(map(str, parts)))[:7], 16)
 
 
 def make_runs(
@@ -100,17 +115,29 @@ def make_runs(
     ]
     known = set(store.read(TABLE, ["run"])["run"]) if store.exists(TABLE) else set()
     keys: dict[str, PlannedRun] = {}
+    whole: list[str] = []
     for planned, doc_ids in _training_sets(store, comparison):
-        key = canonical_digest(json.dumps([fixed, doc_ids, planned.training_seed], sort_keys=True))
-        key = canonical_digest(f"{key}|{planned.label}")[:32]
+        whole = doc_ids if planned.sampler == FULL else whole
+        named = [fixed, doc_ids, comparison.training_seed(planned), planned.label]
+        key = canonical_digest(json.dumps(named, sort_keys=True))[:32]
         keys[key] = planned
         if key in known:
             advance(comparison.options.tokens)
             continue
         say(planned.label)
-        row = _run(store, comparison, planned, doc_ids, held_out, resume / key, advance)
+        failure = _no_choice(planned, doc_ids, whole)
+        row = failure or _run(store, comparison, planned, doc_ids, held_out, resume / key, advance)
         store.merge(TABLE, _row(key, planned, len(doc_ids), row))
     return _kept(store, keys)
+
+
+def _no_choice(planned: PlannedRun, doc_ids: Sequence[str], whole: Sequence[str]) -> str | None:
+    """Why there is nothing to learn from a run; None when there is."""
+    if not doc_ids:
+        return "nothing was chosen: the budget is below the first document, or no document may be chosen"
+    if planned.sampler != FULL and doc_ids == whole:
+        return 'every document was chosen, as by "full": the budget is above what there is'
+    return None
 
 
 def held_out_texts(store: Store, comparison: Comparison) -> dict[str, list[str]]:
@@ -156,7 +183,8 @@ def _training_sets(store: Store, comparison: Comparison) -> Iterator[tuple[Plann
 def _choose(store: Store, comparison: Comparison, planned: PlannedRun, held_out: set[str]) -> list[str]:
     section = _selection(comparison.section, planned)
     pool = _eligible(store, comparison, section).filter(~pl.col("doc_id").is_in(list(held_out)))
-    drawn = keyed_uniform(pool["doc_id"], comparison.seed + planned.data_seed, "comparison.pool")
+    seed = comparison.data_seed(planned)
+    drawn = keyed_uniform(pool["doc_id"], seed, "comparison.pool")
     pool = pool.filter(pl.Series(drawn <= comparison.section.pool_share))
     if find_sampler(section.sampler).method:
         scores = method_scores(
@@ -166,11 +194,11 @@ def _choose(store: Store, comparison: Comparison, planned: PlannedRun, held_out:
             pool,
             pool_table=comparison.pool_table,
             target_table=comparison.target_table,
-            seed=comparison.seed + planned.data_seed,
+            seed=seed,
             scorer=comparison.scorers.get(section.sampler),
         )
         pool = pool.join(scores, on="doc_id", how="left")
-    decided = select(pool, section.sampler, section.budget, comparison.seed + planned.data_seed)
+    decided = select(pool, section.sampler, section.budget, seed)
     return sorted(decided.filter(pl.col("verdict") == "selected")["doc_id"])
 
 
@@ -178,9 +206,7 @@ def _selection(section: SamplerTrialsSection, planned: PlannedRun) -> SelectionS
     if planned.sampler == FULL:
         return _whole(section)
     budget = int(planned.budget) if planned.budget.isdigit() else planned.budget
-    return SelectionSection(
-        name=planned.sampler, sampler=planned.sampler, target=section.target, budget=budget
-    )
+    return SelectionSection(name="trial", sampler=planned.sampler, target=section.target, budget=budget)
 
 
 def _run(
@@ -191,14 +217,14 @@ def _run(
     held_out: Mapping[str, Sequence[str]],
     resume: Path,
     advance: Advance,
-) -> MeasuredRun | DivergedError:
-    seed = comparison.seed + planned.training_seed
+) -> MeasuredRun | str:
+    seed = comparison.training_seed(planned)
     options = MeasuredOptions(**asdict(comparison.options) | {"seed": seed})
     texts = _texts(store, keyed_order(doc_ids, seed))
     try:
         return train_measured(comparison.start, texts, options, held_out, resume, advance=advance)
     except DivergedError as error:
-        return error
+        return str(error)
 
 
 def _texts(store: Store, doc_ids: Sequence[str]) -> Iterator[str]:
@@ -209,10 +235,11 @@ def _texts(store: Store, doc_ids: Sequence[str]) -> Iterator[str]:
         yield from (texts[doc_id] for doc_id in block)
 
 
-def _row(key: str, planned: PlannedRun, documents: int, result: MeasuredRun | DivergedError) -> pa.Table:
+def _row(key: str, planned: PlannedRun, documents: int, result: MeasuredRun | str) -> pa.Table:
+    """The row of a run, or of one without losses and why."""
     values: dict[str, Any] = {"run": key, **asdict(planned), "documents": documents}
-    if isinstance(result, DivergedError):
-        values |= {"failure": str(result)}
+    if isinstance(result, str):
+        values |= {"failure": result}
     else:
         values |= {
             "tokens": result.tokens,

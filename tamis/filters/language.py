@@ -12,6 +12,9 @@ from typing import Any
 
 import polars as pl
 
+from tamis.filters.language_codes import SHORT
+
+_NO_LANGUAGE = ("und", "mul", "mis", "zxx")
 LONGEST = 1_000  # the time is linear in it, and less is enough
 _PACKAGE = "py3langid"
 _CODE = r"^\s*([A-Za-z]{2,3})(?:[-_][A-Za-z0-9_-]+)?\s*$"
@@ -32,8 +35,17 @@ def identified(texts: pl.Series) -> pl.DataFrame:
 
 
 def stated_code(language: pl.Expr) -> pl.Expr:
-    """The code of a stated language without its region ("en-US": "en"); null for no code ("English")."""
-    return language.str.extract(_CODE, 1).str.to_lowercase()
+    """The code of a stated language as `short_code` has it, without its region ("en-US": "en").
+
+    Null for no code ("English") and for codes that name no language ("und").
+    """
+    code = language.str.extract(_CODE, 1).str.to_lowercase()
+    return code.replace({**SHORT, **dict.fromkeys(_NO_LANGUAGE)})
+
+
+def short_code(code: str) -> str:
+    """The two letters of a language that has them ("eng": "en"), as the identifier names it."""
+    return SHORT.get(code, code)
 
 
 @cache

@@ -16,7 +16,7 @@ from tamis.filters.text_units import TEXT
 
 FOUND = pl.col("found")
 _EXAMPLE_DOMAIN = (
-    r"@(?:[a-z0-9-]+\.)*(?:example\.(?:com|org|net|edu)|(?:your)?(?:domain|company|email|mail|site)\.com|"
+    r"@(?:[a-z0-9-]+\.)*(?:example\.(?:com|org|net|edu)|your(?:domain|company|email|mail|site)\.com|"
     r"[a-z0-9-]+\.(?:example|test|invalid|localhost|local|internal))$"
 )
 _NOT_A_PERSON = r"^(?:git|svn|hg|user|username|name|you|your[._-]?name|foo|bar|noreply|no-reply)@"

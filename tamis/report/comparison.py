@@ -8,6 +8,8 @@ import math
 from collections.abc import Iterator
 
 from tamis.comparison.analysis import ComparisonReport, Measured
+from tamis.comparison.convergence import Convergence
+from tamis.comparison.grid import FULL
 from tamis.comparison.statistics import Contrast
 from tamis.report.comparison_plot import comparison_plot_png, name_of
 from tamis.report.page import (
@@ -21,6 +23,7 @@ from tamis.report.page import (
     paragraph,
     percent,
     section,
+    significant,
     table,
 )
 
@@ -36,7 +39,8 @@ TERMS = {
     "p (Holm)": "Probability of a difference this large by luck alone, corrected for the number of "
     "comparisons; under .05 counts as proven.",
     "recovers": "Non-inferiority to all data: proven when the loss is worse by less than the margin, twice "
-    "the standard deviation between runs on all data that differ in their training seed alone.",
+    "the standard deviation (its lower 95 % bound) between runs on all data that differ in their training "
+    "seed alone.",
     "tokens saved": "How much sooner than all data the sampler reaches the loss that all data end with. The "
     "learning rate has not fallen yet when it does, so this is understated.",
 }
@@ -65,6 +69,9 @@ def sentences(report: ComparisonReport) -> Iterator[str]:
     if not report.target.contrasts or all(math.isnan(one.p) for one in report.target.contrasts):
         yield "One run a sampler cannot show a difference: raise data_seeds to 3 or more."
         return
+    if report.data_seeds == 1:
+        yield "One data seed says nothing about other pools: raise data_seeds to 3 or more."
+        return
     if better:
         yield f"Better than random on the target: {_listed(report, better)}."
     if worse:
@@ -83,7 +90,7 @@ def _listed(report: ComparisonReport, found: list[Contrast]) -> str:
     ordered = sorted(found, key=lambda one: one.difference)
     return "; ".join(
         f"{name_of(report, one.sampler, one.budget)} by {abs(one.difference):.3f} bits per byte "
-        f"({_range(one.low, one.high)})"
+        f"(95 %: {_range(*sorted((abs(one.low), abs(one.high))))})"
         for one in ordered
     )
 
@@ -102,7 +109,7 @@ def _note(report: ComparisonReport) -> Markup:
     text = (
         f"Every run predicts {report.tokens:,} tokens, over as many epochs as its set needs; "
         f"{report.data_seeds} data seeds x {report.training_seeds} training seeds, in pairs. "
-        "Intervals: 95 %, by resampling seeds and held-out documents."
+        f"Intervals: 95 %, by resampling seeds and held-out documents.{_partly_read(report)}"
     )
     if not report.failures:
         return paragraph(text, class_="note")
@@ -125,7 +132,7 @@ def _losses_table(report: ComparisonReport) -> Markup:
             target.sampler,
             target.budget,
             count(target.documents),
-            number(target.epochs, 1),
+            significant(target.epochs, 2),
             number(target.loss),
             _range(target.low, target.high),
             number(pool.loss),
@@ -135,6 +142,17 @@ def _losses_table(report: ComparisonReport) -> Markup:
     ]
     best = min(range(len(rows)), key=lambda place: _finite(report.target.arms[place].loss))
     return table(columns, rows, strong=frozenset({best}))
+
+
+def _partly_read(report: ComparisonReport) -> str:
+    """What to think of runs that ended before they had read all of their documents."""
+    read = next(arm.epochs for arm in report.target.arms if arm.sampler == FULL)
+    if not read < 1:
+        return ""
+    return (
+        f' "full" read {percent(read)} of its documents: raise tokens, or take it for a random part of that '
+        "size."
+    )
 
 
 def _finite(value: float) -> float:
@@ -176,7 +194,9 @@ def _pool_contrasts(report: ComparisonReport) -> list[Markup]:
 def _recovery(report: ComparisonReport) -> list[Markup]:
     measured = report.target
     if not measured.recoveries:
-        note = "Two runs on all data are needed, whose spread is the margin: raise data_seeds."
+        note = (
+            "The margin is the spread between training seeds on all data: raise training_seeds to 2 or more."
+        )
         return [paragraph(note, class_="note")]
     columns = [
         Column(heading="sampler"),
@@ -195,17 +215,23 @@ def _recovery(report: ComparisonReport) -> list[Markup]:
             number(one.upper, 4),
             number(one.margin, 4),
             number(corrected, 4),
-            _saved(pace[one.sampler, one.budget].saved),
+            _saved(pace[one.sampler, one.budget]),
             percent(pace[one.sampler, one.budget].reached, 0),
         ]
         for one, corrected in zip(measured.recoveries, measured.recovery_p, strict=True)
     ]
-    note = '"Gets there" is the share of resamplings in which the full-data loss is reached at all.'
+    note = (
+        '"Gets there" is the share of resamplings in which the full-data loss is reached at all; the '
+        "interval of the tokens saved is over these. The loss is measured a few times on the way, with "
+        "straight lines between."
+    )
     return [paragraph(note, class_="note"), table(columns, rows)]
 
 
-def _saved(share: float) -> str:
-    return percent(share, 0) if math.isfinite(share) else "not reached"
+def _saved(pace: Convergence) -> str:
+    if not math.isfinite(pace.saved):
+        return "not reached"
+    return f"{percent(pace.saved, 0)} ({percent(pace.low, 0)} to {percent(pace.high, 0)})"
 
 
 def comparison_text(report: ComparisonReport) -> list[str]:

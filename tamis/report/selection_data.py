@@ -14,7 +14,8 @@ def selection_report(store: Store, section: SelectionSection, decisions: pl.Data
     occurrences = store.read("occurrences", ["doc_id", "shard"]).sort("doc_id", "shard")
     first = occurrences.unique("doc_id", keep="first", maintain_order=True)
     shown = _shown(decisions)
-    texts = [
+    texts = [pl.DataFrame(schema={"doc_id": pl.String, "text": pl.String})]  # nothing may be eligible
+    texts += [
         pl.DataFrame(pl.from_arrow(block)) for block in store.by_ids("documents", shown, ["doc_id", "text"])
     ]
     excerpts = pl.concat(texts).select(

@@ -31,3 +31,10 @@ def test_tokens_saved_are_those_after_the_crossing():
     assert (fast.low, fast.high) == pytest.approx((0.5, 0.5))
     assert (fast.reached, never.reached) == (1.0, 0.0)
     assert np.isnan(never.saved)
+
+
+def test_an_arm_that_is_all_data_always_gets_there():
+    curves = 2 + np.random.default_rng(0).random((3, 3, 2, 11))
+    curves[1] = curves[0]
+    same, _ = convergences(ARMS, np.sort(curves)[..., ::-1], SHARE, 0, 0)
+    assert same.reached == 1.0

@@ -103,6 +103,8 @@ def test_export_writes_the_chosen_documents(project):
     for shard, row, text in rows.select("shard", "row", "text").iter_rows():
         assert json.loads(lines[shard.removeprefix("landing__")][row])["text"] == text
     assert "near-algebra" in project.tamis("export", "nothing", code=2).stderr
+    write_jsonl(project.root / "landing" / "more.jsonl", sentences("sailing", 3, 5))
+    assert "this choice is out of date" in project.tamis("export", "near-algebra").stderr
 
 
 def test_a_changed_file_changes_what_depends_on_it_and_taking_it_back_undoes_it(project):

@@ -25,7 +25,7 @@ sequence_length = 32
 [sampler_trials]
 model = "small"
 target = "algebra"
-samplers = ["got-d", "semdedup"]
+samplers = ["got-d", "semdedup", "perplexity:small@0.5"]
 budgets = ["20%"]
 data_seeds = 2
 training_seeds = 1
@@ -48,9 +48,9 @@ def runs_of(project) -> pl.DataFrame:
 
 def test_every_sampler_meets_the_same_seeds_and_the_page_says_what_is_proven(compared):
     runs = runs_of(compared)
-    assert len(runs) == 2 * 4
-    assert set(runs["sampler"]) == {"full", "random", "got-d", "semdedup"}
-    assert runs["failure"].null_count() == 8
+    assert len(runs) == 2 * 5
+    assert set(runs["sampler"]) == {"full", "random", "got-d", "semdedup", "perplexity:small@0.5"}
+    assert runs["failure"].null_count() == 10
     tokens = runs["tokens"].to_numpy()
     assert tokens.min() >= 6_000
     assert tokens.max() - tokens.min() <= 128
@@ -72,11 +72,12 @@ def test_a_selection_by_a_model_at_half_of_its_training_asks_it_once_about_each_
     assert (decided["verdict"] == "selected").sum() == 20
     scored = store.read("scores_by_model")
     assert scored["fingerprint"].n_unique() == 1
-    assert len(scored) == decided["rank"].drop_nulls().len()
+    assert set(scored["doc_id"]) >= set(decided.drop_nulls("rank")["doc_id"])
     folder = compared.home / "checkpoints" / "base_models"
     assert len(list(folder.glob("small*/*/checkpoints/0.5/model.safetensors"))) == 2  # the model and its twin
 
 
+@pytest.mark.slow
 def test_unchanged_nothing_is_trained_again_and_a_changed_pool_trains_what_it_changes(compared):
     before = runs_of(compared)
     assert "everything is current" in compared.tamis("materialize").stderr

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tamis.filters import Plan, forbidden_by_licence, measured
 from tamis.filters.flags import wrong_language
+from tamis.filters.language import short_code, stated_code
 
 ENGLISH = (
     "The river rose in the night, and nobody in the village had expected that it would reach the bridge."
@@ -95,3 +96,18 @@ def test_detection_is_the_same_each_time_and_alone():
     found = measured(texts, Plan(language="stated"))
     assert found["detected_language"].to_list() == ["en", "de"] * 3
     assert found.equals(pl.concat([measured(texts[n : n + 1], Plan(language="stated")) for n in range(6)]))
+
+
+def test_three_letters_are_the_two_that_mean_the_same_and_und_is_no_language():
+    stated = pl.DataFrame({"language": ["eng", "en-US", "GER", "und", "mul", "English", "fr", "haw"]})
+    assert stated.select(stated_code(pl.col("language")))["language"].to_list() == [
+        "en",
+        "en",
+        "de",
+        None,
+        None,
+        None,
+        "fr",
+        "haw",
+    ]
+    assert [short_code(code) for code in ("eng", "fre", "fra", "en")] == ["en", "fr", "fr", "en"]

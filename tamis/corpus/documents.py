@@ -149,7 +149,7 @@ class _Checks:
 
     def _origin(self, item: Row) -> tuple[str | None, int, str, str | None, str]:
         values, corpus = item.values, self.corpus
-        licence = next((found for name in LICENCE_COLUMNS if (found := _label(values.get(name)))), None)
+        licence = next((found for name in LICENCE_COLUMNS if (found := _licence(values.get(name)))), None)
         own = {"language", "source", corpus.text_column, *LICENCE_COLUMNS}
         return (
             _label(values.get("language")) or corpus.language,
@@ -165,6 +165,13 @@ def _non_text(row: int, value: object) -> Defect:
         return Defect(row=row, reason=Reason.EMPTY_TEXT, detail="the text is null", excerpt="")
     detail = f"the text is of type {type(value).__name__}, not a string"
     return Defect(row=row, reason=Reason.NON_TEXT, detail=detail, excerpt=excerpt(value))
+
+
+def _licence(value: object) -> str | None:
+    """A licence; of a list of them all, joined by AND, since nothing says that one is enough."""
+    if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+        return _label(" AND ".join(one.strip() for one in value))
+    return _label(value)
 
 
 def _label(value: object, characters: int = LABEL_CHARACTERS) -> str | None:

@@ -43,24 +43,23 @@ class Plan:
         """Everything but the code that decides what is measured."""
         return {
             "heuristics": sorted(set(self.heuristics)),
-            "language": [self.language, identifier_version()] if self.language else None,
+            "language": identifier_version() if self.language else None,
             "personal_data": self.personal_data,
         }
 
 
 def measured(texts: pl.DataFrame, plan: Plan) -> pl.DataFrame:
-    """The measures and broken rules of a frame (text, language as stated or null), a row per text in order.
+    """The measures and broken rules of a frame with a column text, a row per text in order.
 
     Columns, as far as the plan asks for them: those of `MEASURES` and `COUNTS`, `broken`,
-    `detected_language`, `language_confidence`. A language is detected where none is stated, or everywhere
-    when the plan says so.
+    `detected_language`, `language_confidence`.
     """
     assert plan, "a plan that asks for nothing"
     frames = []
     if plan.heuristics:
         frames.append(_heuristics(texts, plan.heuristics))
     if plan.language:
-        frames.append(_languages(texts, plan.language))
+        frames.append(_languages(texts))
     if plan.personal_data:
         frames.append(personal_data(texts))
     return pl.concat(frames, how="horizontal")
@@ -78,15 +77,9 @@ def _heuristics(texts: pl.DataFrame, families: Sequence[str]) -> pl.DataFrame:
     return found.with_columns(broken=broken_rules(rules))
 
 
-def _languages(texts: pl.DataFrame, source: LanguageSource) -> pl.DataFrame:
-    rows = texts.with_row_index("row").select(
-        "row", "text", unstated=stated_code(pl.col("language").cast(pl.String)).is_null()
-    )
-    asked = rows if source == "detected" else rows.filter("unstated")
-    found = identified(asked["text"]).with_columns(asked["row"])
-    return rows.join(found, on="row", how="left", maintain_order="left").select(
-        detected_language="language", language_confidence="confidence"
-    )
+def _languages(texts: pl.DataFrame) -> pl.DataFrame:
+    # Of every text: what its places state may change without it, and is no part of its flags.
+    return identified(texts["text"]).select(detected_language="language", language_confidence="confidence")
 
 
 def broken_heuristic(families: Sequence[str], without: Sequence[str]) -> pl.Expr:

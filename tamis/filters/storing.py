@@ -37,7 +37,7 @@ def flag_documents(store: Store, plan: Plan, doc_ids: Sequence[str], advance: Ad
 
 
 def _rows(store: Store, plan: Plan, ids: Sequence[str], mark: str) -> pa.Table:
-    blocks = store.by_ids("documents", ids, ["doc_id", "text", "language"])
+    blocks = store.by_ids("documents", ids, ["doc_id", "text"])
     texts = pl.concat([pl.DataFrame(pl.from_arrow(block)) for block in blocks])
     found = texts.select("doc_id").hstack(measured(texts, plan)).with_columns(fingerprint=pl.lit(mark))
     schema = schema_of(TABLE)

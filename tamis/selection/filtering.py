@@ -1,11 +1,13 @@
 """Filters as exclusions: which documents the rules of [filters] keep out, each with the rule it breaks."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
 from tamis.filters import COUNTS, Plan, forbidden_by_licence
 from tamis.filters.flags import broken_heuristic, too_much_personal_data, wrong_language
+from tamis.filters.language import stated_code
 from tamis.filters.storing import TABLE
 from tamis.sections import FiltersSection
 from tamis.selection.reasons import Reason
@@ -53,10 +55,20 @@ def filtered(store: Store, filters: FiltersSection) -> pl.DataFrame:
         )
         found.append(_excluded(forbidden, Reason.LICENCE, pl.col("rule")))
     if rules_of_flags(filters):
-        stated = store.read("documents", ["doc_id", "language"])
+        stated = stated_languages(store.read("occurrences", ["doc_id", "language"]), filters.languages)
         flags = store.read(TABLE, _FLAGS).join(stated, on="doc_id")
         found += [_excluded(flags, reason, rule) for reason, rule in _rules(filters).items()]
     return pl.concat(found)
+
+
+def stated_languages(places: pl.DataFrame, wanted: Sequence[str]) -> pl.DataFrame:
+    """doc_id and the language that its places (doc_id, language) state: a wanted one where any place does.
+
+    Else the first code by the alphabet, so that it does not matter which place came first; null without any.
+    """
+    codes = places.select("doc_id", language=stated_code(pl.col("language")))
+    first = (~pl.col("language").is_in(list(wanted)), pl.col("language"))
+    return codes.sort("doc_id", *first, nulls_last=True).unique("doc_id", keep="first", maintain_order=True)
 
 
 def _rules(filters: FiltersSection) -> dict[Reason, pl.Expr]:

@@ -83,7 +83,7 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _column("text", pa.string(), "normalised text: NFC, LF line ends, outer white space stripped"),
         _column("n_chars", pa.uint32(), "length in Unicode characters"),
         _column("n_bytes", pa.uint32(), "length in UTF-8 bytes"),
-        _column("language", pa.string(), "language code as given by the source, null when unknown"),
+        _column("language", pa.string(), "language code as its first place stated it, null when unknown"),
         _column("first_seen", pa.timestamp("us"), "when the text was first stored, UTC"),
     ],
     "occurrences": [
@@ -92,6 +92,7 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _column("row", pa.uint32(), "row within the shard, from 0"),
         _column("source", pa.string(), "where in the shard: file, column or module"),
         _column("licence", pa.string(), "licence as given by the source, null when unknown"),
+        _column("language", pa.string(), "language code as this place states it, null when it states none"),
         _column("metadata", pa.string(), "the row's other columns as JSON"),
     ],
     "near_duplicates": [
@@ -153,7 +154,7 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _DOC_ID,
         *(_column(name, pa.float32(), meaning) for name, meaning in _MEASURES.items()),
         _column("broken", pa.string(), "heuristic rules that the document breaks, by commas, or empty"),
-        _column("detected_language", pa.string(), "ISO 639 code, null where the source states a language"),
+        _column("detected_language", pa.string(), "ISO 639 code, as identified from the text"),
         _column("language_confidence", pa.float32(), "of the detected language, from 0 to 1"),
         *(_column(f"{kind}_count", pa.uint32(), meaning) for kind, meaning in _PERSONAL_DATA.items()),
         _FINGERPRINT,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tamis.filters import Plan, forbidden_by_licence, measured
 from tamis.filters.flags import wrong_language
 from tamis.filters.language import short_code, stated_code
+from tamis.selection.filtering import stated_languages
 
 ENGLISH = (
     "The river rose in the night, and nobody in the village had expected that it would reach the bridge."
@@ -111,3 +112,11 @@ def test_three_letters_are_the_two_that_mean_the_same_and_und_is_no_language():
         "haw",
     ]
     assert [short_code(code) for code in ("eng", "fre", "fra", "en")] == ["en", "fr", "fr", "en"]
+
+
+@given(st.permutations(range(6)))
+def test_a_wanted_language_at_one_place_is_enough_whatever_came_first(order):
+    rows = [("both", "de"), ("both", "en"), ("none", None), ("two", "fr"), ("two", "de"), ("two", None)]
+    places = pl.DataFrame([rows[at] for at in order], schema=["doc_id", "language"], orient="row")
+    found = dict(stated_languages(places, ["en"]).iter_rows())
+    assert found == {"both": "en", "none": None, "two": "de"}

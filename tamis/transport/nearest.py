@@ -46,8 +46,9 @@ def nearest_cost(
         if points_nd.shape[1] != points_md.shape[1]:
             raise BadShapeError("candidates", f"width {points_nd.shape[1]}", f"width {points_md.shape[1]}")
         with exact_products():
-            partial_nm = torch.addmm(squared_norm_m, points_nd, points_md.T, alpha=-2.0)
-        cost_n = (partial_nm.amin(1) + points_nd.square().sum(1)).clamp_min(0)[: len(raw_nd)]
+            # Candidates are the columns: as rows, some processors sum copies of one in another order.
+            partial_mn = torch.addmm(squared_norm_m[:, None], points_md, points_nd.T, alpha=-2.0)
+        cost_n = (partial_mn.amin(0) + points_nd.square().sum(1)).clamp_min(0)[: len(raw_nd)]
         costs.append(cost_n.cpu().numpy())
         advance(len(raw_nd))
     return np.concatenate([np.zeros(0, dtype=np.float32), *costs])

@@ -4,15 +4,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
-import polars as pl
 
 from resources.platform import Platform
 from resources.specification import described
 from resources.work import Made, Rows
-from tamis.corpus import ShardGoneError, near_duplicates, read_shard
+from tamis.corpus import ShardGoneError, read_shard
 from tamis.corpus.intake import store_shard
+from tamis.corpus.near_index import INDEX, TABLE, update_near_duplicates
 from tamis.references import named
-from tamis.store.schemas import schema_of
+from tamis.store.records import stored_rows
 from tamis.store.tables import quoted
 
 READABLE = ("readable", "Nothing of the shard is in quarantine.", False)
@@ -75,18 +75,17 @@ def near_duplicate_documents(context: dg.AssetExecutionContext, platform: Platfo
     MinHash over word 5-shingles finds candidates, exact Jaccard similarity decides.
     """
     with platform.work(context) as work:
-        pool = work.store.read("documents", ["doc_id", "text"]).sort("doc_id")
         threshold = work.project.settings.near_duplicates.threshold
-        with work.progress("near-duplicates", len(pool)) as progress:
-            found = near_duplicates.find_near_duplicates(
-                pool["doc_id"].to_list(),
-                pool["text"].to_list(),
-                threshold=threshold,
-                advance=progress.advance,
-            )
-        rows = found.select(pl.col("doc_id"), pl.col("kept"), pl.col("jaccard").cast(pl.Float32)).to_arrow()
-        work.store.overwrite("near_duplicates", rows.cast(schema_of("near_duplicates")))
-        share = len(found) / max(len(pool), 1)
+        never = ("near_duplicates", "") not in work.heads
+        with work.progress("near-duplicates") as progress:
+            update = update_near_duplicates(work.store, threshold, afresh=never, advance=progress.advance)
+        share = update.dropped / max(work.store.count("documents"), 1)
+        facts = {"share": share, "hashed": update.hashed, "decided_again": update.decided}
         yield from work.record(
-            Made(rows=[Rows(table="near_duplicates")], row_count=len(found), metadata={"share": share})
+            Made(
+                rows=[Rows(table=TABLE), Rows(table=INDEX)],
+                row_count=update.dropped,
+                data_version=stored_rows(work.store, TABLE, "")[0],
+                metadata=facts,
+            )
         )

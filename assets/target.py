@@ -17,7 +17,8 @@ from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.embedding import load_encoder
 from tamis.embedding.storing import encoder_slug, table_name
 from tamis.references import named
-from tamis.selection.decontamination import find_contaminated
+from tamis.selection.leaks import RUNS, TABLE, update_contamination
+from tamis.store.records import stored_rows
 from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted, vector_column
 from tamis.transport.scoring import PoolScoring, score_pool, score_range
@@ -87,21 +88,20 @@ def contamination(context: dg.AssetExecutionContext, platform: Platform) -> Iter
     """Documents of the pool that share long n-grams with a target's held-out examples."""
     with platform.work(context) as work:
         section = work.project.settings.decontamination
-        pool = work.store.read("documents", ["doc_id", "text"]).sort("doc_id")
         for key in work.partitions:
             scope = f"target = {quoted(key)}"
-            held_out = work.store.read("target_examples", ["text"], f"{scope} AND split = 'held_out'")
-            found = find_contaminated(
-                pool["doc_id"].to_list(),
-                pool["text"].to_list(),
-                held_out["text"].to_list(),
-                ngram=section.ngram,
-                maximum_share=section.maximum_share,
+            changed = work.changed_only(key, "documents") if work.store.exists(RUNS) else None
+            with work.progress(f"contamination by {key}") as progress:
+                found = update_contamination(work.store, key, section, changed, progress.advance)
+            yield from work.record(
+                Made(
+                    partition=key,
+                    rows=[Rows(table=TABLE, where=scope), Rows(table=RUNS, where=scope)],
+                    row_count=found.contaminated,
+                    data_version=stored_rows(work.store, TABLE, scope)[0],
+                    metadata={"documents_read": found.read},
+                )
             )
-            rows = found.select(pl.lit(key).alias("target"), "doc_id").to_arrow()
-            work.store.replace("contamination", rows.cast(schema_of("contamination")), scope)
-            entry = Rows(table="contamination", where=scope)
-            yield from work.record(Made(partition=key, rows=[entry], row_count=len(found)))
 
 
 @dg.asset(**described("target_potential", ["torch"], [CONVERGED]))

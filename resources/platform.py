@@ -23,6 +23,7 @@ from tamis.lineage.plan import due_partitions
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World, look
 from tamis.project import Project, open_project
+from tamis.store.compaction import compact
 from tamis.store.home import Home, writing
 from tamis.store.tables import Store
 from tamis.waiting_threads import spin_briefly
@@ -81,10 +82,13 @@ class Platform(dg.ConfigurableResource):
                 settle = settles(context.run)
                 due = {found.partition for found in due_partitions(stage, world, heads, settle)}
                 keys = [key for key in keys if key in due]
+            work = Work(self.project, self.manifests, context, stage, world, heads, keys)
             try:
-                yield Work(self.project, self.manifests, context, stage, world, heads, keys)
+                yield work
             except PermanentError as error:
                 raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
+            for table in sorted(work.written):
+                compact(self.store, table)
 
 
 def quiet_environment(project: Project) -> None:

@@ -11,7 +11,8 @@ import dagster as dg
 from resources.provenance import beside
 from resources.tags import COMMAND_LINE, DRIVER_TAG, settles
 from tamis.errors import PermanentError
-from tamis.lineage.heads import Head, Heads, write_heads
+from tamis.lineage.differences import changed_partitions, differs_only_in
+from tamis.lineage.heads import TABLE, Head, Heads, write_heads
 from tamis.lineage.manifest import InputReference, Manifest, ManifestFolder, canonical_json
 from tamis.lineage.plan import config_of, input_key, input_references, label, reference
 from tamis.lineage.stages import Stage, stages
@@ -83,6 +84,7 @@ class Work:
     ) -> None:
         self.project, self.manifests, self.context = project, manifests, context
         self.stage, self.world, self.heads, self.partitions = stage, world, heads, partitions
+        self.written: set[str] = {TABLE}
         self._started = time.monotonic()
         self._checks: dict[str, list[dg.AssetCheckResult]] = {}
         self._tags: dict[str, dict[str, str]] = {}
@@ -110,11 +112,14 @@ class Work:
     def differs_only_in(self, partition: str, assets: set[str]) -> bool:
         """Whether the last value of a partition was made as this one would be, but for these inputs."""
         before = self.manifests.read(self.heads[(self.stage.name, partition)].manifest)
-        made_by = (self.stage.code_version, config_of(self.stage, partition, self.world), self.project.seed)
-        now = input_references(self.stage, partition, self.world, self.heads)
-        return (before.code_version, before.config, before.seed) == made_by and _versions(
-            before.inputs, {*assets, self.stage.name}
-        ) == _versions([found for found in now if isinstance(found, InputReference)], assets)
+        return differs_only_in(before, self.stage, self.world, self.heads, assets)
+
+    def changed_only(self, partition: str, asset: str) -> list[str] | None:
+        """Partitions of `asset` that are new or changed since the last value; None where more changed."""
+        if (self.stage.name, partition) not in self.heads or not self.differs_only_in(partition, {asset}):
+            return None
+        before = self.manifests.read(self.heads[(self.stage.name, partition)].manifest)
+        return changed_partitions(before, self.stage, self.world, self.heads, asset)
 
     def fitted(self, partition: str) -> Path:
         """Folder for the files of a partition, named by its input key."""
@@ -136,6 +141,7 @@ class Work:
     def record(self, made: Made) -> Iterator[Any]:
         """Write the manifest, log the event, move the head, in this order."""
         stage = stages()[made.asset or self.stage.name]
+        self.written.update(entry.table for entry in made.rows)
         manifest = self._manifest(stage, made)
         manifest_id = self.manifests.write(manifest)
         metadata = self._metadata(made, manifest, manifest_id)
@@ -252,12 +258,6 @@ class Work:
                 )
             self._tags[stage.name] = found
         return self._tags[stage.name]
-
-
-def _versions(inputs: Sequence[InputReference], without: set[str]) -> set[tuple[str, str, str]]:
-    return {
-        (entry.asset, entry.partition, entry.data_version) for entry in inputs if entry.asset not in without
-    }
 
 
 def _merged(checks: Sequence[dg.AssetCheckResult]) -> Iterator[dg.AssetCheckResult]:

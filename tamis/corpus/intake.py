@@ -18,6 +18,7 @@ from tamis.store.tables import Store, one_of, quoted
 
 DOCUMENT_TABLES = (
     "documents",
+    "near_duplicate_bands",
     "scores_by_model",
     "scores_density",
     "scores_judge",

@@ -5,25 +5,22 @@ word shingles decides. In ascending doc_id, a document is dropped iff a verified
 doc_id is itself kept. Ids are content hashes, so the outcome depends on the set of documents alone, and
 removing a kept one promotes the next. Dropping all but one of a connected component instead would, along
 a chain of small edits, drop documents that resemble nothing that is kept. 20,000 documents of 1,000
-characters take 4 s on one core; signatures take 1 KB a document.
+characters take 4 s on one core. The persistent index is in near_index.py.
 """
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse
 
+from tamis.corpus.minhash import Buckets, band_keys, buckets_of
+from tamis.corpus.windows import word_windows
 from tamis.errors import PermanentError
 from tamis.progress import Advance, ignore
 
 CODE_VERSION = "1"
-_RECALL = 0.999  # chance that a pair exactly at the threshold is proposed
-_DOCUMENTS_PER_BLOCK = 2_000
-_PAIRS_PER_BLOCK = 50_000
 _INPUT = {"doc_id": pl.String, "text": pl.String}
 _FIRST_STRETCH = 256  # documents decided before the others are compared with what they keep
 
@@ -34,40 +31,6 @@ class NearDuplicateInputError(PermanentError, ValueError):
     def __init__(self, argument: str, problem: str) -> None:
         self.argument, self.problem = argument, problem
         super().__init__(f"{argument}: {problem}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Windows:
-    """Runs of consecutive words: hash, position of its text, first word there; ordered by text and word."""
-
-    hashes: NDArray[np.uint64]
-    document: NDArray[np.int64]
-    first_word: NDArray[np.int64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Buckets:
-    """LSH buckets: documents (by position) and their bucket, ordered by bucket and then document."""
-
-    members: NDArray[np.int64]  # [e]
-    bucket: NDArray[np.int64]  # [e]
-
-    def restricted(self, documents: NDArray[np.bool_]) -> "_Buckets":
-        """The same buckets with only the documents of the mask [n]."""
-        inside = documents[self.members]
-        return _Buckets(members=self.members[inside], bucket=self.bucket[inside])
-
-    def pairs(self, of: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Blocks of distinct pairs (a, b), a < b, that share a bucket, for all a in the mask [n]."""
-        places = np.flatnonzero(of[self.members])
-        places = places[np.argsort(self.members[places], kind="stable")]  # a pair's buckets in one block
-        later = np.searchsorted(self.bucket, self.bucket[places], side="right") - places - 1
-        block = np.cumsum(later) // _PAIRS_PER_BLOCK
-        for chosen in np.split(np.arange(len(places)), np.flatnonzero(np.diff(block)) + 1):
-            counts = later[chosen]
-            first = np.repeat(places[chosen], counts)
-            codes = np.unique(self.members[first] * len(of) + self.members[first + 1 + _counting(counts)])
-            yield codes // len(of), codes % len(of)
 
 
 def find_near_duplicates(
@@ -85,8 +48,18 @@ def find_near_duplicates(
     Raises `NearDuplicateInputError` (a `ValueError`) for repeated ids, lengths or settings that do not fit.
     """
     ids, sorted_texts = _in_order(doc_ids, texts, threshold, shingle, permutations)
-    signatures_np = _signatures(sorted_texts, shingle, permutations, advance)
-    kept, jaccard = _drop_greedily(_buckets(signatures_np, threshold), sorted_texts, threshold, shingle)
+    buckets = buckets_of(band_keys(sorted_texts, threshold, shingle, permutations, advance))
+    return dropped_of(ids, sorted_texts, buckets, threshold, shingle)
+
+
+def dropped_of(
+    ids: pl.Series, texts: pl.Series, buckets: Buckets, threshold: float, shingle: int
+) -> pl.DataFrame:
+    """As `find_near_duplicates`, of documents in ascending order of id whose buckets are known.
+
+    Texts of documents that are in no bucket are not read and may be null.
+    """
+    kept, jaccard = _drop_greedily(buckets, texts, threshold, shingle)
     dropped = np.flatnonzero(kept < len(ids))
     return pl.DataFrame(
         {"doc_id": ids.gather(dropped), "kept": ids.gather(kept[dropped]), "jaccard": jaccard[dropped]}
@@ -108,35 +81,10 @@ def near_duplicate_groups(
     verified, so a cluster of n near-equal documents costs n^2 / 2 comparisons.
     """
     ids, sorted_texts = _in_order(doc_ids, texts, threshold, shingle, permutations)
-    buckets = _buckets(_signatures(sorted_texts, shingle, permutations, advance), threshold)
+    buckets = buckets_of(band_keys(sorted_texts, threshold, shingle, permutations, advance))
     similarity = _Similarity(sorted_texts, buckets.members, shingle)
     edges, _ = _verified(buckets, np.ones(len(ids), dtype=bool), similarity, threshold)
     return pl.DataFrame({"doc_id": ids, "group": ids.gather(_components(edges, len(ids)))})
-
-
-def split_words(texts: pl.Series) -> pl.Series:
-    """Lists of the words of each text: runs of letters, digits and underscores, lower-cased."""
-    return texts.str.to_lowercase().str.extract_all(r"\w+")
-
-
-def word_windows(texts: Sequence[str] | pl.Series, size: int) -> Windows:
-    """Runs of `size` words of each text; a shorter text is one run, one without words has none.
-
-    Equal runs have equal 64-bit hashes on every machine; any two of a billion collide with chance .03.
-    """
-    lists = split_words(pl.Series(texts, dtype=pl.String))
-    lengths = lists.list.len().fill_null(0).cast(pl.Int64).to_numpy()
-    words = _word_hashes(lists.explode().drop_nulls())
-    counts = np.where(lengths > 0, np.maximum(lengths - size + 1, 1), 0)
-    document = np.repeat(np.arange(len(lengths)), counts)
-    first_word = _counting(counts)
-    place = np.repeat(np.cumsum(lengths) - lengths, counts) + first_word
-    padded = np.concatenate([words, np.zeros(size, dtype=np.uint64)])
-    hashes = np.zeros(len(place), dtype=np.uint64)
-    for step, factor in enumerate(np.random.PCG64(size).random_raw(size) | np.uint64(1)):
-        inside = step < lengths[document]  # false only past the end of a text shorter than the window
-        hashes += np.where(inside, padded[place + step] * factor, np.uint64(0))
-    return Windows(hashes=_mixed(hashes), document=document, first_word=first_word)
 
 
 def _in_order(
@@ -151,67 +99,6 @@ def _in_order(
     if frame["doc_id"].n_unique() < len(frame):
         raise NearDuplicateInputError("doc_ids", "are repeated")
     return frame["doc_id"], frame["text"]
-
-
-def _word_hashes(words: pl.Series) -> NDArray[np.uint64]:
-    """BLAKE2b of each distinct word, spread to all of its uses."""
-    encoded = words.to_arrow().dictionary_encode()
-    digests = (
-        hashlib.blake2b(word.encode(), digest_size=8).digest() for word in encoded.dictionary.to_pylist()
-    )
-    distinct = np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
-    return distinct[encoded.indices.to_numpy(zero_copy_only=False)]
-
-
-def _counting(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """0, 1, ..., c - 1 for each count c, one after the other."""
-    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-
-
-def _mixed(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The 64-bit finaliser of MurmurHash3: spreads every input bit over all output bits."""
-    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
-        hashes = (hashes ^ (hashes >> np.uint64(33))) * np.uint64(factor)
-    return hashes ^ (hashes >> np.uint64(33))
-
-
-def _signatures(texts: pl.Series, shingle: int, permutations: int, advance: Advance) -> NDArray[np.uint64]:
-    """MinHash signatures [permutations, n]; documents without words keep the largest value throughout."""
-    draws = np.random.PCG64(0).random_raw(2 * permutations).reshape(2, permutations)
-    signatures = np.full((permutations, len(texts)), np.iinfo(np.uint64).max, dtype=np.uint64)
-    for start in range(0, len(texts), _DOCUMENTS_PER_BLOCK):
-        block = texts.slice(start, _DOCUMENTS_PER_BLOCK)
-        windows = word_windows(block, shingle)
-        documents, firsts = np.unique(windows.document, return_index=True)
-        for permutation, (flip, factor) in enumerate(draws.T if len(documents) else ()):
-            permuted = (windows.hashes ^ flip) * (factor | np.uint64(1))
-            signatures[permutation, start + documents] = np.minimum.reduceat(permuted, firsts)
-        advance(len(block))
-    return signatures
-
-
-def _buckets(signatures_pn: NDArray[np.uint64], threshold: float) -> _Buckets:
-    """Documents that agree in a whole band of rows; documents without words are in no bucket."""
-    rows = _rows_per_band(len(signatures_pn), threshold)
-    documents = np.flatnonzero(signatures_pn[0] < np.iinfo(np.uint64).max)
-    members, buckets, used = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)], 0
-    for first in range(0, len(signatures_pn) - rows + 1, rows):
-        keys = np.zeros(len(documents), dtype=np.uint64)
-        for row in signatures_pn[first : first + rows]:
-            keys = _mixed(keys ^ row[documents])
-        _, bucket, size = np.unique(keys, return_inverse=True, return_counts=True)
-        order = np.argsort(bucket, kind="stable")
-        order = order[size[bucket[order]] > 1]
-        members.append(documents[order])
-        buckets.append(bucket[order] + used)
-        used += len(size)
-    return _Buckets(members=np.concatenate(members), bucket=np.concatenate(buckets))
-
-
-def _rows_per_band(permutations: int, threshold: float) -> int:
-    """Most rows a band (fewest false proposals) that still propose a pair at the threshold with `_RECALL`."""
-    missed = {rows: (1 - threshold**rows) ** (permutations // rows) for rows in range(1, permutations + 1)}
-    return max((rows for rows, share in missed.items() if share <= 1 - _RECALL), default=1)
 
 
 class _Similarity:
@@ -237,7 +124,7 @@ class _Similarity:
 
 
 def _drop_greedily(
-    buckets: _Buckets, texts: pl.Series, threshold: float, shingle: int
+    buckets: Buckets, texts: pl.Series, threshold: float, shingle: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """For each document the smallest kept neighbour (n where it is kept itself) and the similarity to it.
 
@@ -264,7 +151,7 @@ def _drop_greedily(
 
 
 def _verified(
-    buckets: _Buckets, of: NDArray[np.bool_], similarity: _Similarity, threshold: float
+    buckets: Buckets, of: NDArray[np.bool_], similarity: _Similarity, threshold: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The proposed pairs [2, m] whose similarity [m] reaches the threshold."""
     pairs, similarities = [np.empty((2, 0), dtype=np.int64)], [np.empty(0)]

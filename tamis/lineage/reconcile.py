@@ -9,12 +9,12 @@ from tamis.lineage.world import World
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 
-_PARTITION_COLUMNS = {
-    "target_examples": ("target_examples", "target"),
-    "contamination": ("contamination", "target"),
-    "selected_subset": ("selected_subset", "selection"),
-    "decisions": ("decisions", "selection"),
-    "trials": ("trials", "trial"),
+_PARTITION_TABLES = {
+    "target_examples": (("target_examples",), "target"),
+    "contamination": (("contamination", "contamination_runs"), "target"),
+    "selected_subset": (("selected_subset",), "selection"),
+    "decisions": (("decisions",), "selection"),
+    "trials": (("trials",), "trial"),
 }
 
 
@@ -24,9 +24,10 @@ def forget_gone(store: Store, world: World, heads: Heads) -> list[tuple[str, str
     for asset, partition in gone:
         if asset == "raw_shards":
             remove_shard(store, partition)
-        elif asset in _PARTITION_COLUMNS:
-            table, column = _PARTITION_COLUMNS[asset]
-            store.delete(table, f"{column} = {quoted(partition)}")
+        elif asset in _PARTITION_TABLES:
+            tables, column = _PARTITION_TABLES[asset]
+            for table in tables:
+                store.delete(table, f"{column} = {quoted(partition)}")
         forget_heads(store, asset, partition)
     return gone
 

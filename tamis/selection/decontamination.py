@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.corpus.near_duplicates import Windows, split_words, word_windows
+from tamis.corpus.windows import Windows, split_words, word_windows
 from tamis.progress import Advance, ignore
 
 Batch = tuple[Sequence[str], Sequence[str]]
@@ -58,6 +58,36 @@ def find_contaminated_in_batches(
     rarest = _rarest(pl.concat(hits), max(maximum_share * documents, _FEW_DOCUMENTS))
     shown = _run_texts(held_out, example[rarest["run"].to_numpy()], held_out_texts, ngram)
     return rarest.select("doc_id", shown)
+
+
+def shared_runs(
+    batches: Iterable[Batch], held_out_texts: Sequence[str], ngram: int = 20, advance: Advance = ignore
+) -> pl.DataFrame:
+    """The runs of held-out texts that each document holds: doc_id, runs (hashes, ascending); by doc_id.
+
+    Documents that hold none are left out. What a run is, and when it counts, is as in `find_contaminated`.
+    """
+    runs = np.unique(word_windows(held_out_texts, ngram).hashes)
+    hits = [pl.DataFrame(schema=_HITS)]
+    for doc_ids, texts in batches:
+        hits.append(_hits(doc_ids, texts, runs, ngram))
+        advance(len(doc_ids))
+    found = pl.concat(hits)
+    hashes = pl.Series("runs", runs[found["run"].to_numpy()], dtype=pl.UInt64)
+    return (
+        found.select("doc_id")
+        .with_columns(hashes)
+        .sort("doc_id", "runs")
+        .group_by("doc_id")
+        .all()
+        .sort("doc_id")
+    )
+
+
+def contaminated_among(shared: pl.DataFrame, documents: int, maximum_share: float = 0.01) -> pl.Series:
+    """doc_ids, ascending, that hold a run which few of all `documents` hold; `shared` as of `shared_runs`."""
+    hits = shared.explode("runs").rename({"runs": "run"})
+    return _rarest(hits, max(maximum_share * documents, _FEW_DOCUMENTS))["doc_id"]
 
 
 def _batches(doc_ids: Sequence[str], texts: Sequence[str]) -> Iterator[Batch]:

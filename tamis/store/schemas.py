@@ -10,6 +10,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "documents": ("doc_id",),
     "occurrences": ("shard", "row"),
     "near_duplicates": ("doc_id",),
+    "near_duplicate_bands": ("doc_id",),
     "quarantine": ("shard", "row", "reason"),
     "embeddings": ("doc_id",),
     "scores_density": ("doc_id",),
@@ -23,6 +24,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "target_examples": ("target", "doc_id"),
     "target_embeddings": ("target", "doc_id"),
     "contamination": ("target", "doc_id"),
+    "contamination_runs": ("target", "doc_id"),
     "trained_on": ("checkpoint", "doc_id"),
     "transport": ("doc_id",),
     "selected_subset": ("selection", "doc_id"),
@@ -170,6 +172,11 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _column("target", pa.string(), "target whose held-out examples are shared"),
         _DOC_ID,
     ],
+    "contamination_runs": [
+        _column("target", pa.string(), "target whose held-out examples hold the runs"),
+        _DOC_ID,
+        _column("runs", pa.list_(pa.uint64()), "hashes of those runs of words that it holds, ascending"),
+    ],
     "trained_on": [
         _column("checkpoint", pa.string(), "base model or trial"),
         _DOC_ID,
@@ -283,8 +290,11 @@ def kind_of(table: str) -> str:
 
 
 def schema_of(table: str, dimension: int | None = None) -> pa.Schema:
-    """Arrow schema of a table; `dimension` is needed for tables that hold vectors."""
+    """Arrow schema of a table; `dimension` is needed for tables that hold vectors or band keys."""
     kind = kind_of(table)
+    if kind == "near_duplicate_bands" and dimension is not None:
+        keys = _column("bands", pa.list_(pa.uint64(), dimension), "who shares one may be a near-duplicate")
+        return pa.schema([_DOC_ID, keys, _FINGERPRINT])
     if kind not in ("embeddings", "target_embeddings"):
         return pa.schema(_FIELDS[kind])
     assert dimension is not None, table

@@ -79,11 +79,11 @@ class Store:
 
     def version(self, table: str) -> int:
         """Latest version of a table, 0 when it does not exist."""
-        return self._open(table).version if self.exists(table) else 0
+        return self.open(table).version if self.exists(table) else 0
 
     def count(self, table: str, where: str | None = None) -> int:
         """Number of rows that match."""
-        return self._open(table).count_rows(where) if self.exists(table) else 0
+        return self.open(table).count_rows(where) if self.exists(table) else 0
 
     def insert_new(self, table: str, rows: pa.Table) -> int:
         """Insert the rows whose key is not there yet (the first one written stays); returns how many."""
@@ -112,8 +112,8 @@ class Store:
         """Make the whole table exactly these rows, in one commit."""
         if not self.exists(table):
             self._connect().create_table(table, rows)
-        elif self._open(table).schema.equals(rows.schema):
-            self._open(table).add(rows, mode="overwrite")
+        elif self.open(table).schema.equals(rows.schema):
+            self.open(table).add(rows, mode="overwrite")
         else:
             self._connect().create_table(table, rows, mode="overwrite")
 
@@ -121,7 +121,7 @@ class Store:
         """Delete the rows that match; returns how many. Nothing matched makes no version."""
         count = self.count(table, where)
         if count:
-            self._open(table).delete(where)
+            self.open(table).delete(where)
         return count
 
     def batches(
@@ -137,7 +137,7 @@ class Store:
         if not self.exists(table):
             return
         with reading(table):
-            opened = self._open(table)
+            opened = self.open(table)
             opened.checkout(version or opened.version)
             query = opened.search()
             query = query.where(where) if where else query
@@ -198,7 +198,7 @@ class Store:
     def schema(self, table: str) -> pa.Schema:
         """Arrow schema of a table, with column descriptions; raises `UnknownTableError`."""
         if self.exists(table):
-            return self._open(table).schema
+            return self.open(table).schema
         try:
             return schema_of(table)
         except (KeyError, AssertionError) as error:
@@ -212,7 +212,8 @@ class Store:
             self._connection = lancedb.connect(str(self.folder))
         return self._connection
 
-    def _open(self, table: str) -> Any:
+    def open(self, table: str) -> Any:
+        """The storage layer's own table, at its latest version; raises `UnknownTableError`."""
         if not self.exists(table):
             raise UnknownTableError(table)
         with reading(table):
@@ -228,8 +229,8 @@ class Store:
         return opened
 
 
-def matrix_of(column: pa.Array | pa.ChunkedArray, dtype: type[np.floating] = np.float32) -> np.ndarray:
-    """A vector column as [n, d]."""
+def matrix_of(column: pa.Array | pa.ChunkedArray, dtype: type[np.number] = np.float32) -> np.ndarray:
+    """A column of lists of one length as [n, d]."""
     flat = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     values = flat.flatten().to_numpy(zero_copy_only=False)
     return values.reshape(len(flat), -1).astype(dtype, copy=False)

@@ -13,8 +13,8 @@ from tamis.corpus.near_duplicates import (
     NearDuplicateInputError,
     find_near_duplicates,
     near_duplicate_groups,
-    word_windows,
 )
+from tamis.corpus.windows import word_windows
 
 VOCABULARY = [hashlib.sha256(str(number).encode()).hexdigest()[:7] for number in range(3_000)]
 

@@ -1,0 +1,100 @@
+"""Contamination kept current by shard: whatever came and went, it is that of reading the whole pool."""
+
+import random
+
+import pyarrow as pa
+import pytest
+
+from tamis.config import DecontaminationSection
+from tamis.corpus import document_id
+from tamis.corpus.intake import remove_shard
+from tamis.selection.decontamination import find_contaminated
+from tamis.selection.leaks import RUNS, TABLE, update_contamination
+from tamis.store.schemas import schema_of
+from tamis.store.tables import Store
+
+SECTION = DecontaminationSection(ngram=5, maximum_share=0.1)
+HELD_OUT = [" ".join(f"w{number}" for number in range(start, start + 12)) for start in range(0, 120, 12)]
+TEMPLATE = "this sentence stands in very many of the documents"
+
+
+def add_shard(store, shard, texts):
+    rows = [{"doc_id": document_id(text), "text": text, "n_chars": len(text)} for text in texts]
+    store.insert_new("documents", pa.Table.from_pylist(rows, schema=schema_of("documents")))
+    places = [{"doc_id": document_id(t), "shard": shard, "row": i} for i, t in enumerate(texts)]
+    store.replace(
+        "occurrences", pa.Table.from_pylist(places, schema=schema_of("occurrences")), f"shard = '{shard}'"
+    )
+
+
+def a_text(rng):
+    own = " ".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=12))
+    leak = rng.choice(HELD_OUT) if rng.random() < 0.3 else ""
+    return f"{own} {leak} {TEMPLATE if rng.random() < 0.5 else ''}".strip()
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = Store(tmp_path)
+    rows = [
+        {
+            "target": "t",
+            "doc_id": document_id(text),
+            "split": "held_out",
+            "text": f"{text} {TEMPLATE}",
+            "source": "",
+        }
+        for text in HELD_OUT
+    ]
+    made.insert_new("target_examples", pa.Table.from_pylist(rows, schema=schema_of("target_examples")))
+    return made
+
+
+def found(store):
+    return sorted(store.read(TABLE, ["doc_id"], "target = 't'")["doc_id"])
+
+
+def expected(store):
+    pool = store.read("documents", ["doc_id", "text"])
+    held_out = [f"{text} {TEMPLATE}" for text in HELD_OUT]
+    return sorted(find_contaminated(pool["doc_id"], pool["text"], held_out, 5, 0.1)["doc_id"])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_shards_that_come_change_and_go(store, seed):
+    rng = random.Random(seed)
+    shards = {}
+    for step in range(6):
+        name = f"s{rng.randint(0, 3)}"
+        if name in shards and rng.random() < 0.4:
+            remove_shard(store, name)
+            del shards[name]
+            changed = []
+        else:
+            remove_shard(store, name) if name in shards else None
+            shards[name] = [a_text(rng) for _ in range(rng.randint(0, 40))]
+            add_shard(store, name, shards[name])
+            changed = [name]
+        update_contamination(store, "t", SECTION, changed if step else None)
+        assert found(store) == expected(store)
+    assert found(store), "the case must have something to find"
+
+
+def test_a_run_that_becomes_a_template_counts_no_more_and_counts_again_when_it_is_rare(store):
+    leaked = f"mine {HELD_OUT[0]}"
+    add_shard(store, "a", [leaked])
+    update_contamination(store, "t", SECTION)
+    assert found(store) == [document_id(leaked)]
+    add_shard(store, "b", [f"{HELD_OUT[0]} copy {number}" for number in range(20)])
+    assert update_contamination(store, "t", SECTION, ["b"]).read == 20
+    assert found(store) == expected(store) == []
+    remove_shard(store, "b")
+    assert update_contamination(store, "t", SECTION, []).read == 0
+    assert found(store) == [document_id(leaked)]
+
+
+def test_the_kept_runs_are_hashes_and_hold_no_text(store):
+    add_shard(store, "a", [f"mine {HELD_OUT[0]}"])
+    update_contamination(store, "t", SECTION)
+    assert store.schema(RUNS).names == ["target", "doc_id", "runs"]
+    assert store.schema(RUNS).field("runs").type == pa.list_(pa.uint64())

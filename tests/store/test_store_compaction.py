@@ -1,0 +1,70 @@
+"""Compaction: fewer files, the same rows, and pinned readers are left alone."""
+
+from datetime import timedelta
+
+import pyarrow as pa
+import pytest
+
+from tamis.store import compaction
+from tamis.store.compaction import compact
+from tamis.store.schemas import schema_of
+from tamis.store.tables import Store
+
+
+def row(number):
+    return pa.Table.from_pylist(
+        [{"doc_id": f"{number:032x}", "text": f"text {number}", "n_chars": 6}], schema=schema_of("documents")
+    )
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = Store(tmp_path)
+    for number in range(40):
+        made.insert_new("documents", row(number))
+    return made
+
+
+def files(store):
+    return store.open("documents").stats()["fragment_stats"]["num_fragments"]
+
+
+def test_many_commits_become_one_file_with_the_same_rows(store):
+    before = store.read("documents").sort("doc_id")
+    assert files(store) == 40
+    assert compact(store) == ["documents"]
+    assert files(store) == 1
+    assert store.read("documents").sort("doc_id").equals(before)
+
+
+def test_a_compact_table_gets_no_new_version(store):
+    compact(store)
+    version = store.version("documents")
+    assert compact(store) == []
+    assert store.version("documents") == version
+
+
+def test_a_reader_goes_on_with_the_version_it_pinned(store):
+    reader = store.batches("documents", ["doc_id"], rows=1)
+    first = next(reader)
+    store.delete("documents", "doc_id >= ''")
+    for number in range(100, 140):
+        store.insert_new("documents", row(number))
+    assert compact(store) == ["documents"]
+    assert first.num_rows + sum(batch.num_rows for batch in reader) == 40
+
+
+@pytest.mark.parametrize("tagged", [False, True])
+def test_old_versions_go_unless_one_of_them_is_tagged(store, monkeypatch, tagged):
+    monkeypatch.setattr(compaction, "KEPT", timedelta(0))
+    monkeypatch.setattr(compaction, "MOST_VERSIONS", 8)
+    if tagged:
+        store.open("documents").tags.create("kept", 5)
+    compact(store)
+    assert (len(store.open("documents").list_versions()) > 1) == tagged
+    assert store.count("documents") == 40
+
+
+def test_a_table_that_is_not_there_is_no_error(tmp_path):
+    assert compact(Store(tmp_path)) == []
+    assert compact(Store(tmp_path), "documents") == []

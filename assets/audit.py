@@ -6,9 +6,9 @@ from typing import Any
 import dagster as dg
 
 from resources.events import manifests_of_events
+from resources.made import Made
 from resources.platform import Platform
 from resources.specification import described
-from resources.work import Made
 from tamis.lineage.audit import AUDIT_ASSET, Audit, audit_graph
 from tamis.lineage.manifest import write_atomically
 from tamis.report import audit_page

@@ -5,10 +5,11 @@ from typing import Any
 
 import dagster as dg
 
+from resources.made import Made, Rows
 from resources.platform import Platform
 from resources.scorers import scorers
 from resources.specification import described
-from resources.work import Made, Rows, Work
+from resources.work import Work
 from tamis.comparison.analysis import analyse
 from tamis.comparison.storing import TABLE, Comparison, make_runs
 from tamis.embedding.storing import encoder_slug, table_name

@@ -1,20 +1,22 @@
 """Corpus: raw shards, their documents, and near-duplicates over the whole pool."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
 
+from resources.made import Made, Rows
 from resources.platform import Platform
 from resources.specification import described
-from resources.work import Made, Rows
-from tamis.corpus import ShardGoneError, read_shard
-from tamis.corpus.intake import store_shard
+from resources.work import Work
+from tamis.corpus import ShardBatch, ShardGoneError, read_shard
+from tamis.corpus.intake import Intake, store_shards
 from tamis.corpus.near_index import INDEX, TABLE, update_near_duplicates
 from tamis.references import named
 from tamis.store.records import stored_rows
 from tamis.store.tables import quoted
 
+RECORDED_TOGETHER, BATCH_ROWS = 500, 10_000
 READABLE = ("readable", "Nothing of the shard is in quarantine.", False)
 
 
@@ -22,12 +24,19 @@ READABLE = ("readable", "Nothing of the shard is in quarantine.", False)
 def raw_shards(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """One raw file, or one installed package: hashed again at each materialization."""
     with platform.work(context) as work:
-        for key in work.partitions:
-            if key not in work.world.shards:
-                raise ShardGoneError(key)
-            shard, digest = work.world.shards[key], work.world.fingerprints[key]
-            facts = {"corpus": shard.corpus, "name": shard.name, "sha256": digest}
-            yield from work.record(Made(partition=key, data_version=digest, metadata=facts))
+        for start in range(0, len(work.partitions), RECORDED_TOGETHER):
+            yield from work.record(*map(_raw(work), work.partitions[start : start + RECORDED_TOGETHER]))
+
+
+def _raw(work: Work) -> Callable[[str], Made]:
+    def made(key: str) -> Made:
+        if key not in work.world.shards:
+            raise ShardGoneError(key)
+        shard, digest = work.world.shards[key], work.world.fingerprints[key]
+        facts = {"corpus": shard.corpus, "name": shard.name, "sha256": digest}
+        return Made(partition=key, data_version=digest, metadata=facts)
+
+    return made
 
 
 @dg.asset(**described("documents", ["lancedb", "polars"], [READABLE]))
@@ -37,25 +46,29 @@ def documents(context: dg.AssetExecutionContext, platform: Platform) -> Iterator
     Bad rows go to quarantine with a reason; everything valid beside them is kept.
     """
     with platform.work(context) as work, work.progress("documents", unit="rows") as progress:
-        for key in work.partitions:
+
+        def read(key: str) -> tuple[str, Iterator[ShardBatch]]:
             shard = work.world.shards[key]
             section = named(work.project.settings.corpus, shard.corpus)
-            batches = read_shard(shard, section, advance=progress.advance)
-            intake = store_shard(work.store, key, batches)
-            scope = f"shard = {quoted(key)}"
-            yield from work.record(
-                Made(
-                    partition=key,
-                    rows=[
-                        Rows(table="occurrences", where=scope),
-                        Rows(table="quarantine", where=scope),
-                        Rows(table="documents", doc_ids=intake.doc_ids),
-                    ],
-                    row_count=intake.occurrences,
-                    metadata=intake.metadata(),
-                    checks=[_readable(intake.quarantined, len(work.partitions) == 1)],
-                )
-            )
+            return key, read_shard(shard, section, batch_rows=BATCH_ROWS, advance=progress.advance)
+
+        for group in store_shards(work.store, map(read, work.partitions)):
+            yield from work.record(*[_documents_made(intake, len(work.partitions) == 1) for intake in group])
+
+
+def _documents_made(intake: Intake, alone: bool) -> Made:
+    scope, records = f"shard = {quoted(intake.shard)}", intake.records
+    return Made(
+        partition=intake.shard,
+        rows=[
+            Rows(table="occurrences", where=scope, records=records["occurrences"]),
+            Rows(table="quarantine", where=scope, records=records["quarantine"]),
+            Rows(table="documents", doc_ids=intake.doc_ids, records=records["documents"]),
+        ],
+        row_count=intake.occurrences,
+        metadata=intake.metadata(),
+        checks=[_readable(intake.quarantined, alone)],
+    )
 
 
 def _readable(quarantined: dict[str, int], partitioned: bool) -> dg.AssetCheckResult:

@@ -5,10 +5,9 @@ from typing import Any
 
 import dagster as dg
 
+from resources.made import Made, Rows
 from resources.platform import Platform
 from resources.specification import described
-from resources.work import Made, Rows
-from tamis.corpus.intake import shard_documents
 from tamis.embedding import load_encoder
 from tamis.embedding.storing import embed_missing, table_name
 
@@ -21,14 +20,20 @@ def embeddings(context: dg.AssetExecutionContext, platform: Platform) -> Iterato
         with work.progress(f"loading encoder {name}"):
             encoder = load_encoder(work.project.model(name), cache=work.project.home.cache)
         with work.progress("embeddings") as progress:
-            for key in work.partitions:
-                doc_ids = shard_documents(work.store, key)
-                encoded = embed_missing(work.store, encoder, doc_ids, advance=progress.advance)
+            for group in work.shard_groups():
+                every = [doc_id for doc_ids in group.values() for doc_id in doc_ids]
+                encoded = set(embed_missing(work.store, encoder, every, progress.advance))
                 yield from work.record(
-                    Made(
-                        partition=key,
-                        rows=[Rows(table=table_name(name), doc_ids=doc_ids)],
-                        row_count=len(doc_ids),
-                        metadata={"encoded": encoded, "reused": len(doc_ids) - encoded, "encoder": name},
-                    )
+                    *[_made(name, key, doc_ids, encoded) for key, doc_ids in group.items()]
                 )
+
+
+def _made(encoder: str, shard: str, doc_ids: list[str], encoded: set[str]) -> Made:
+    new = len(encoded.intersection(doc_ids))
+    encoded.difference_update(doc_ids)  # a document of two shards counts in the first
+    return Made(
+        partition=shard,
+        rows=[Rows(table=table_name(encoder), doc_ids=doc_ids)],
+        row_count=len(doc_ids),
+        metadata={"encoded": new, "reused": len(doc_ids) - new, "encoder": encoder},
+    )

@@ -9,9 +9,9 @@ from typing import Any
 
 import dagster as dg
 
+from resources.made import Made, Rows
 from resources.platform import Platform
 from resources.specification import described
-from resources.work import Made, Rows
 from tamis.lineage.stages import SOURCE_STAGES, SQL_FOLDER
 from tamis.sql import Model, ModelResult, load_project, run_model
 from tamis.sql.reading import column_lineage_of, read_source

@@ -5,10 +5,9 @@ from typing import Any
 
 import dagster as dg
 
+from resources.made import Made, Rows
 from resources.platform import Platform
 from resources.specification import described
-from resources.work import Made, Rows
-from tamis.corpus.intake import shard_documents
 from tamis.embedding.storing import table_name
 from tamis.filters.storing import flag_documents
 from tamis.quality import Grader
@@ -53,17 +52,18 @@ def document_flags(context: dg.AssetExecutionContext, platform: Platform) -> Ite
     """What the filters see of each document: form, language, counts of personal data; no text of it."""
     with platform.work(context) as work, work.progress("flags") as progress:
         plan = plan_of(work.project.settings.filters)
-        for key in work.partitions:
-            doc_ids = shard_documents(work.store, key)
-            flagged = flag_documents(work.store, plan, doc_ids, progress.advance)
-            yield from work.record(
-                Made(
-                    partition=key,
-                    rows=[Rows(table="document_flags", doc_ids=doc_ids)],
-                    row_count=len(doc_ids),
-                    metadata={"flagged": flagged, "reused": len(doc_ids) - flagged},
-                )
-            )
+        for group in work.shard_groups():
+            made = []
+            for key, doc_ids in group.items():
+                flagged = flag_documents(work.store, plan, doc_ids, progress.advance)
+                facts = {"flagged": flagged, "reused": len(doc_ids) - flagged}
+                made.append(_of_shard("document_flags", key, doc_ids, facts))
+            yield from work.record(*made)
+
+
+def _of_shard(table: str, shard: str, doc_ids: list[str], facts: dict[str, Any]) -> Made:
+    rows = [Rows(table=table, doc_ids=doc_ids)]
+    return Made(partition=shard, rows=rows, row_count=len(doc_ids), metadata=facts)
 
 
 @dg.asset(**described("judge_sample", ["polars"]))
@@ -132,19 +132,12 @@ def perplexity_scores(context: dg.AssetExecutionContext, platform: Platform) -> 
         folders = {key: work.upstream("base_models", key) for key in models}
         versions = {key: work.heads[("base_models", key)].data_version for key in models}
         with work.progress("perplexity") as progress:
-            for key in work.partitions:
-                doc_ids = shard_documents(work.store, key)
+            for key, doc_ids in ((k, ids) for group in work.shard_groups() for k, ids in group.items()):
                 scored = score_perplexity(
                     work.store, work.project, folders, versions, section, doc_ids, progress.advance
                 )
-                yield from work.record(
-                    Made(
-                        partition=key,
-                        rows=[Rows(table="scores_perplexity", doc_ids=doc_ids)],
-                        row_count=len(doc_ids),
-                        metadata={"scored": scored, "reused": len(doc_ids) - scored},
-                    )
-                )
+                facts = {"scored": scored, "reused": len(doc_ids) - scored}
+                yield from work.record(_of_shard("scores_perplexity", key, doc_ids, facts))
 
 
 @dg.asset(**described("quality_grader", ["numpy"], [BEATS_LENGTH]))
@@ -174,14 +167,10 @@ def quality_scores(context: dg.AssetExecutionContext, platform: Platform) -> Ite
         grader = Grader.load(work.upstream("quality_grader") / GRADER_FILE)
         fingerprint = work.heads[("quality_grader", "")].data_version[:32]
         with work.progress("quality") as progress:
-            for key in work.partitions:
-                doc_ids = shard_documents(work.store, key)
-                grade_documents(work.store, grader, fingerprint, table, doc_ids)
-                progress.advance(len(doc_ids))
+            for group in work.shard_groups():
+                every = sorted({doc_id for doc_ids in group.values() for doc_id in doc_ids})
+                grade_documents(work.store, grader, fingerprint, table, every)
+                progress.advance(len(every))
                 yield from work.record(
-                    Made(
-                        partition=key,
-                        rows=[Rows(table="scores_quality", doc_ids=doc_ids)],
-                        row_count=len(doc_ids),
-                    )
+                    *[_of_shard("scores_quality", key, doc_ids, {}) for key, doc_ids in group.items()]
                 )

@@ -6,9 +6,9 @@ from typing import Any
 
 import dagster as dg
 
+from resources.made import Made, Rows
 from resources.platform import Platform
 from resources.specification import described
-from resources.work import Made, Rows
 from tamis.lineage.manifest import write_atomically
 from tamis.report import curve_plot_png, models_markdown, plot_markdown, scaling_law_page
 from tamis.scaling.storing import choose_model, curves_table, report_of_curves

@@ -6,10 +6,11 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from resources.made import Made, Rows
 from resources.platform import Platform
 from resources.scorers import scorers
 from resources.specification import PARTITION_SETS, RETRIES, specified
-from resources.work import Made, Rows, Work
+from resources.work import Work
 from tamis.config import SelectionSection
 from tamis.embedding.storing import encoder_slug, table_name
 from tamis.lineage.manifest import write_atomically

@@ -9,9 +9,10 @@ import dagster as dg
 import polars as pl
 import pyarrow as pa
 
+from resources.made import Made, Rows
 from resources.platform import Platform
 from resources.specification import described
-from resources.work import Made, Rows, Work
+from resources.work import Work
 from tamis.corpus import read_target, split_target
 from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.embedding import load_encoder

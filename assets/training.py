@@ -6,9 +6,10 @@ from typing import Any
 
 import dagster as dg
 
+from resources.made import Made, Rows
 from resources.platform import Platform
 from resources.specification import described
-from resources.work import Made, Rows, Work
+from resources.work import Work
 from tamis.lineage.choosers import target_of_trial
 from tamis.lineage.world import Trial, model_section
 from tamis.quality.storing import texts_of

@@ -6,6 +6,7 @@ from pathlib import Path
 import dagster as dg
 import psutil
 
+import resources.sqlite  # noqa: F401  (its listener is all that is wanted)
 from resources.platform import quiet_environment
 from resources.specification import PARTITION_SETS
 from resources.tags import PROCESS_TAG

@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from resources.made import Made, Rows, scope_of, with_records
 from resources.provenance import beside
 from resources.tags import COMMAND_LINE, DRIVER_TAG, settles
+from tamis.corpus.intake import groups_of_shards
 from tamis.errors import PermanentError
 from tamis.lineage.differences import changed_partitions, differs_only_in
 from tamis.lineage.heads import TABLE, Head, Heads, write_heads
@@ -20,7 +21,7 @@ from tamis.lineage.world import World
 from tamis.progress import Progress
 from tamis.project import Project
 from tamis.store.digests import canonical_digest, folder_digests
-from tamis.store.records import BY_DOC_IDS, stored_rows
+from tamis.store.records import stored_rows
 from tamis.store.schemas import described_columns
 from tamis.store.tables import Store
 
@@ -43,30 +44,6 @@ class InactiveStageError(PermanentError):
             f"{asset} has nothing to do in this project: tamis.toml configures nothing that it would make; "
             "the template that `tamis init` writes shows the sections"
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rows:
-    """Rows of one table that a partition holds: all that match `where`."""
-
-    table: str
-    where: str | None = None
-    doc_ids: Sequence[str] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Made:
-    """What was made of one partition, as the asset hands it back."""
-
-    partition: str = ""
-    rows: Sequence[Rows] = ()
-    files: Sequence[Path] = ()
-    row_count: int | None = None
-    data_version: str | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
-    checks: Sequence[dg.AssetCheckResult] = ()
-    asset: str | None = None
-    settled: bool = True
 
 
 class Work:
@@ -121,6 +98,10 @@ class Work:
         before = self.manifests.read(self.heads[(self.stage.name, partition)].manifest)
         return changed_partitions(before, self.stage, self.world, self.heads, asset)
 
+    def shard_groups(self) -> Iterator[dict[str, list[str]]]:
+        """The partitions, which are shards, with their documents: many small ones at a time."""
+        return groups_of_shards(self.store, self.partitions)
+
     def fitted(self, partition: str) -> Path:
         """Folder for the files of a partition, named by its input key."""
         name = partition or "all"
@@ -138,14 +119,23 @@ class Work:
         printed = self.context.run.tags.get(DRIVER_TAG) == COMMAND_LINE
         return Progress(label_text, total, unit, None if printed else self.context.log.info)
 
-    def record(self, made: Made) -> Iterator[Any]:
-        """Write the manifest, log the event, move the head, in this order."""
-        stage = stages()[made.asset or self.stage.name]
-        self.written.update(entry.table for entry in made.rows)
-        manifest = self._manifest(stage, made)
-        manifest_id = self.manifests.write(manifest)
-        metadata = self._metadata(made, manifest, manifest_id)
-        tags = {"tamis/manifest": manifest_id[:32], "tamis/input_key": manifest.input_key[:32]}
+    def record(self, *mades: Made) -> Iterator[Any]:
+        """Write the manifests, log the events, move the heads, in this order."""
+        heads = []
+        for made in with_records(self.store, mades):
+            stage = stages()[made.asset or self.stage.name]
+            self.written.update(entry.table for entry in made.rows)
+            manifest = self._manifest(stage, made)
+            manifest_id = self.manifests.write(manifest)
+            metadata = self._metadata(made, manifest, manifest_id)
+            tags = {"tamis/manifest": manifest_id[:32], "tamis/input_key": manifest.input_key[:32]}
+            yield from self._event(stage, made, manifest, metadata, tags)
+            heads.append(_head(manifest, manifest_id, made))
+        write_heads(self.store, heads)
+
+    def _event(
+        self, stage: Stage, made: Made, manifest: Manifest, metadata: dict[str, Any], tags: dict[str, str]
+    ) -> Iterator[Any]:
         if self._asked > 1:
             self._log(stage, made, manifest, metadata, tags)
             checks = self._checks.setdefault(stage.name, [])
@@ -160,7 +150,6 @@ class Work:
                 tags=tags,
                 check_results=list(made.checks),
             )
-        write_heads(self.store, [_head(manifest, manifest_id, made)])
 
     def _manifest(self, stage: Stage, made: Made) -> Manifest:
         rows = {entry.table: self._store_records(entry) for entry in made.rows}
@@ -205,7 +194,7 @@ class Work:
         return [entry for entry in found if isinstance(entry, InputReference)] + continued
 
     def _store_records(self, entry: Rows) -> str:
-        digest, content = stored_rows(self.store, entry.table, scope_of(entry), entry.doc_ids or ())
+        digest, content = entry.records or stored_rows(self.store, entry.table, scope_of(entry))
         self.manifests.write_rows(digest, content)
         return digest
 
@@ -266,11 +255,6 @@ def _merged(checks: Sequence[dg.AssetCheckResult]) -> Iterator[dg.AssetCheckResu
         same = [check for check in checks if (check.asset_key, check.check_name) == name]
         failed = [check for check in same if not check.passed]
         yield (failed or same)[0]
-
-
-def scope_of(entry: Rows) -> str:
-    """How the rows are found again: by listed ids, by filter, or the whole table ("")."""
-    return BY_DOC_IDS if entry.doc_ids is not None else entry.where or ""
 
 
 def _head(manifest: Manifest, manifest_id: str, made: Made) -> Head:

@@ -29,21 +29,23 @@ def encoder_slug(encoder: str) -> str:
     return slug if slug == encoder else f"{slug[-40:]}-{hashlib.sha256(encoder.encode()).hexdigest()[:8]}"
 
 
-def embed_missing(store: Store, encoder: Encoder, doc_ids: Sequence[str], advance: Advance = ignore) -> int:
-    """Encode the documents that have no vector of this encoder yet; returns how many that were."""
+def embed_missing(
+    store: Store, encoder: Encoder, doc_ids: Sequence[str], advance: Advance = ignore
+) -> list[str]:
+    """Encode the documents that have no vector of this encoder yet; returns which these were."""
     table = table_name(encoder.name)
     schema = schema_of(table, encoder.dimension)
     _drop_foreign(store, table, encoder.fingerprint)
     known: set[str] = set()
     for block in store.by_ids(table, doc_ids, ["doc_id"]) if store.exists(table) else ():
         known.update(block["doc_id"].to_pylist())
-    missing = [doc_id for doc_id in doc_ids if doc_id not in known]
+    missing = sorted(set(doc_ids) - known)
     if not store.exists(table):
         store.insert_new(table, schema.empty_table())
     for start in range(0, len(missing), BATCH):
         ids = missing[start : start + BATCH]
-        store.insert_new(table, _encoded(store, encoder, ids, schema, advance))
-    return len(missing)
+        store.append(table, _encoded(store, encoder, ids, schema, advance))
+    return missing
 
 
 def _encoded(store: Store, encoder: Encoder, ids: list[str], schema: pa.Schema, advance: Advance) -> pa.Table:

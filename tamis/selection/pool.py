@@ -77,9 +77,8 @@ def chosen_documents(store: Store, selection: str) -> pl.DataFrame:
     """The chosen documents in order of selection: doc_id, rank, text."""
     ranks = store.read("selected_subset", ["doc_id", "rank"], f"selection = {quoted(selection)}").sort("rank")
     blocks = list(store.by_ids("documents", ranks["doc_id"].to_list(), ["doc_id", "text"]))
-    if not blocks:
-        return ranks.with_columns(pl.lit("").alias("text"))
-    texts = pl.concat([pl.DataFrame(pl.from_arrow(block)) for block in blocks])
+    none = pl.DataFrame(schema={"doc_id": pl.String, "text": pl.String})
+    texts = pl.concat([none, *(pl.DataFrame(pl.from_arrow(block)) for block in blocks)])
     return ranks.join(texts, on="doc_id", how="inner").sort("rank")
 
 

@@ -23,6 +23,8 @@ from tamis.quality.judging import (
     open_judge,
     sample_of_pool,
 )
+from tamis.quality.second_asking import TABLE as SECOND_ANSWERS
+from tamis.quality.second_asking import ask_again, asked_again
 from tamis.quality.storing import (
     UNANSWERED,
     grade_documents,
@@ -88,6 +90,9 @@ def judge_scores(context: dg.AssetExecutionContext, platform: Platform) -> Itera
             judge_documents(work.store, judge, missing, progress.advance)
         with work.progress("asking the judge about noise", min(CHECKED, len(doc_ids))) as progress:
             mark = mark_of_judge(work.store, judge, sample, work.project.seed, progress.advance)
+        twice = asked_again(sample, work.project.seed)
+        with work.progress("asking the judge a second time", len(twice)) as progress:
+            again = ask_again(work.store, judge, twice, progress.advance)
         unanswered = set_unanswered_aside(work.store, doc_ids)
         mass = median_answer_mass(work.store, doc_ids)
         check = dg.AssetCheckResult(
@@ -98,12 +103,13 @@ def judge_scores(context: dg.AssetExecutionContext, platform: Platform) -> Itera
             metadata={"median_answer_mass": mass},
         )
         facts = {"asked": len(missing), "reused": len(doc_ids) - len(missing), "median_answer_mass": mass}
-        facts |= {"unanswered": len(unanswered)}
+        facts |= {"unanswered": len(unanswered), "asked_again": again}
         facts |= judge.usage.in_words(work.project.settings.judge.price_per_million_tokens)
         yield from work.record(
             Made(
                 rows=[
                     Rows(table="scores_judge", doc_ids=doc_ids),
+                    Rows(table=SECOND_ANSWERS, doc_ids=twice),
                     Rows(table="quarantine", where=f"shard = '{UNANSWERED}'"),
                 ],
                 row_count=len(doc_ids),

@@ -42,9 +42,12 @@ from tamis.quality.local_judge import (
     question_ids,
     token_positions,
 )
+from tamis.quality.noise_ceiling import noise_ceiling
+from tamis.quality.prompts import reordered
 
 LEAST_AREA, LEAST_GAIN, LARGEST_DIFFERENCE = 0.90, 2.0, 1e-4
 REPEATS, ORDERS = 3, 3
+CUT = 0.2  # as the grader reports
 
 
 def bench_judge(given: Namespace, report: Report) -> None:
@@ -58,6 +61,18 @@ def bench_judge(given: Namespace, report: Report) -> None:
         facts = {"clean": name, "n": len(texts), "seed": given.seed, "max_tokens": given.max_tokens}
         others = {key: value for key, value in asdict(found).items() if key != "judge"}
         report.line("judge", wanted, prompt=prompt, **figures, **others, **facts)
+
+
+def bench_ceiling(given: Namespace, report: Report) -> None:
+    """How steady the judge is, asked twice with its question in two orders, and what follows for a grader."""
+    name, texts = clean_texts(given.documents, given.seed)
+    for prompt in ("examples", "ask-llm"):
+        judge = AskLLM("smollm2-135m", prompt=prompt, max_tokens=given.max_tokens)
+        other = judge.asking(reordered(judge.prompt))
+        found = noise_ceiling(_margins(judge, texts), _margins(other, texts), cut_share=CUT, seed=given.seed)
+        assert found is not None, "a judge without answers"
+        facts = {"clean": name, "n": len(texts), "seed": given.seed, "max_tokens": given.max_tokens}
+        report.line("noise_ceiling", None, prompt=prompt, cut_share=CUT, **asdict(found), **facts)
 
 
 def bench_speed(given: Namespace, report: Report) -> None:
@@ -132,7 +147,13 @@ def _largest_difference(judge: AskLLM, texts: list[str]) -> float:
     return largest
 
 
-PARTS = {"judge": bench_judge, "speed": bench_speed, "grader": bench_grader, "noise": bench_noise}
+PARTS = {
+    "judge": bench_judge,
+    "ceiling": bench_ceiling,
+    "speed": bench_speed,
+    "grader": bench_grader,
+    "noise": bench_noise,
+}
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ DOCUMENT_TABLES = (
     "scores_by_model",
     "scores_density",
     "scores_judge",
+    "scores_judge_again",
     "scores_perplexity",
     "scores_quality",
     "document_flags",

@@ -20,16 +20,23 @@ from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of
 
 JUDGE_BATCH = 32
+ANSWERS = "scores_judge"
 UNANSWERED = "judge_scores"  # stands for a shard in quarantine: no file is at fault
 
 
-def unjudged(store: Store, doc_ids: Sequence[str], fingerprint: str) -> list[str]:
+def unjudged(store: Store, doc_ids: Sequence[str], fingerprint: str, table: str = ANSWERS) -> list[str]:
     """Those of the documents that this judge has not answered yet."""
-    known = store.read("scores_judge", ["doc_id"], f"fingerprint = '{fingerprint}'")["doc_id"]
+    known = store.read(table, ["doc_id"], f"fingerprint = '{fingerprint}'")["doc_id"]
     return sorted(set(doc_ids).difference(known))
 
 
-def judge_documents(store: Store, judge: AskLLM, doc_ids: Sequence[str], advance: Advance = ignore) -> None:
+def judge_documents(
+    store: Store,
+    judge: AskLLM,
+    doc_ids: Sequence[str],
+    advance: Advance = ignore,
+    table: str = ANSWERS,
+) -> None:
     """Ask the judge about documents and store its answers, a batch a commit."""
     texts = texts_of(store, doc_ids)
     by_length = sorted(doc_ids, key=lambda doc_id: (len(texts[doc_id]), doc_id))
@@ -37,8 +44,8 @@ def judge_documents(store: Store, judge: AskLLM, doc_ids: Sequence[str], advance
         ids = by_length[start : start + JUDGE_BATCH]
         scores = judge.score([texts[doc_id] for doc_id in ids])
         rows = scores.with_columns(pl.Series("doc_id", ids), pl.lit(judge.fingerprint).alias("fingerprint"))
-        schema = schema_of("scores_judge")
-        store.merge("scores_judge", rows.select(schema.names).to_arrow().cast(schema))
+        schema = schema_of(table)
+        store.merge(table, rows.select(schema.names).to_arrow().cast(schema))
         advance(len(ids))
 
 

@@ -14,6 +14,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "embeddings": ("doc_id",),
     "scores_density": ("doc_id",),
     "scores_judge": ("doc_id",),
+    "scores_judge_again": ("doc_id",),
     "scores_noise": ("text_digest", "fingerprint"),
     "scores_perplexity": ("doc_id",),
     "scores_by_model": ("doc_id", "fingerprint"),
@@ -126,6 +127,12 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _column("answer_mass", pa.float64(), "P(yes) + P(no) over all variants"),
         _column("margin", pa.float64(), "logp_yes - logp_no, nats"),
         _column("truncated", pa.bool_(), "whether the document was cut to the judge's window"),
+        _FINGERPRINT,
+    ],
+    "scores_judge_again": [
+        _DOC_ID,
+        _column("answer_mass", pa.float64(), "P(yes) + P(no) over all variants"),
+        _column("margin", pa.float64(), "logp_yes - logp_no of the question in another order, nats"),
         _FINGERPRINT,
     ],
     "scores_noise": [

@@ -1,10 +1,12 @@
 """How well and how fast the embedded judge reads, and how far a grader carries its answers: JSON lines.
 
-    python -m benchmarks.quality --part judge speed grader noise --cache .tamis/cache
+    python -m benchmarks.quality --part judge ceiling speed grader noise --cache .tamis/cache
 
 - judge: AUC of clean texts against noise made of them (`tamis.quality.noise`: fragments, keyboard mash,
   menus, numbers, repeated n-grams, shuffled words). Wanted of the default: .90, and the lower end of its
   interval above length alone. The paper's prompt is beside it.
+- ceiling: the judge asked twice, its question in two orders: how steady it is, and how far a grader could
+  follow it at most. No claim.
 - speed: tokens a second of the judge against plain `model(**batch)` in order of arrival: same questions,
   batch size, type and threads, best of three by turns. Wanted in float32: twice as many, and the same scores
   (1e-4) in any order and batch size. bfloat16 is beside it.

@@ -161,10 +161,12 @@ def _status(parsed: argparse.Namespace) -> int:
 
 def _explain(parsed: argparse.Namespace) -> int:
     from tamis.lineage.explain import explain_document, explanation_lines, resolve_document
+    from tamis.lineage.manifest import ManifestFolder
     from tamis.project import open_project
 
-    store = open_project().home.store
-    found = explain_document(store, resolve_document(store, parsed.doc_id))
+    home = open_project().home
+    doc_id = resolve_document(home.store, parsed.doc_id)
+    found = explain_document(home.store, doc_id, ManifestFolder(home.manifests))
     if parsed.json:
         _print_json(found)
     else:

@@ -200,9 +200,10 @@ def _audit(parsed: argparse.Namespace) -> int:
 
 
 def _compare(parsed: argparse.Namespace) -> int:
-    from tamis.errors import NotMadeError
+    from tamis.errors import NotMadeError, OutdatedError
     from tamis.project import open_project
     from tamis.report.summary import comparison_lines
+    from tamis.status import due
 
     project = open_project()
     if not project.settings.selection or not project.settings.target:
@@ -213,6 +214,9 @@ def _compare(parsed: argparse.Namespace) -> int:
     code = _materialize(argparse.Namespace(**EVERYTHING | {"only": [*trained, "sampler_comparison"]}))
     if not project.home.store.count("sampler_comparison"):
         raise NotMadeError("sampler_comparison")
+    for asset in (*trained, "sampler_comparison"):
+        if reason := due(project, asset, "", settle=False):
+            raise OutdatedError(asset, reason)
     print("\n".join(comparison_lines(project)))
     return code
 

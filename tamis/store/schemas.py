@@ -30,6 +30,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "decisions": ("selection", "doc_id"),
     "sampler_comparison": ("sampler_a", "sampler_b"),
     "sampler_trials": ("run",),
+    "sampler_trials_left": ("run",),
     "trials": ("trial",),
     "loss_curves": ("model", "size"),
     "withdrawals": ("doc_id",),
@@ -279,6 +280,12 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _column("made_at", pa.timestamp("us"), "when, UTC"),
     ],
 }
+
+
+_FIELDS["sampler_trials_left"] = [
+    *_FIELDS["sampler_trials"],
+    _column("left_at", pa.timestamp("us"), "when the run was no longer planned, UTC"),
+]
 
 
 def kind_of(table: str) -> str:

@@ -8,7 +8,7 @@ import dagster as dg
 from resources.platform import Platform
 from resources.specification import described
 from resources.work import Made, Rows
-from tamis.corpus.intake import shard_documents
+from tamis.corpus.intake import count_documents, shard_documents
 from tamis.embedding import load_encoder
 from tamis.embedding.storing import embed_missing, table_name
 
@@ -20,7 +20,9 @@ def embeddings(context: dg.AssetExecutionContext, platform: Platform) -> Iterato
         name = work.project.settings.encoder.name
         with work.progress(f"loading encoder {name}"):
             encoder = load_encoder(work.project.model(name), cache=work.project.home.cache)
-        with work.progress("embeddings") as progress:
+        known = f"fingerprint = '{encoder.fingerprint}'"
+        missing = count_documents(work.store, work.partitions, table_name(name), known)
+        with work.progress("embeddings", missing) as progress:
             for key in work.partitions:
                 doc_ids = shard_documents(work.store, key)
                 encoded = embed_missing(work.store, encoder, doc_ids, advance=progress.advance)

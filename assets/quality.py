@@ -8,9 +8,10 @@ import dagster as dg
 from resources.platform import Platform
 from resources.specification import described
 from resources.work import Made, Rows
-from tamis.corpus.intake import shard_documents
+from tamis.corpus.intake import count_documents, shard_documents
 from tamis.embedding.storing import table_name
-from tamis.filters.storing import flag_documents
+from tamis.filters.storing import TABLE as FLAGS
+from tamis.filters.storing import fingerprint, flag_documents
 from tamis.quality import Grader
 from tamis.quality.judge_check import JudgeCheck
 from tamis.quality.judging import (
@@ -34,6 +35,7 @@ from tamis.quality.storing import (
 )
 from tamis.selection.filtering import plan_of
 from tamis.store.schemas import schema_of
+from tamis.store.tables import one_of
 from tamis.training.storing import score_perplexity
 
 BEATS_LENGTH = (
@@ -53,19 +55,22 @@ GRADER_FILE = "grader.npz"
 @dg.asset(**described("document_flags", ["lancedb", "polars"]))
 def document_flags(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """What the filters see of each document: form, language, counts of personal data; no text of it."""
-    with platform.work(context) as work, work.progress("flags") as progress:
+    with platform.work(context) as work:
         plan = plan_of(work.project.settings.filters)
-        for key in work.partitions:
-            doc_ids = shard_documents(work.store, key)
-            flagged = flag_documents(work.store, plan, doc_ids, progress.advance)
-            yield from work.record(
-                Made(
-                    partition=key,
-                    rows=[Rows(table="document_flags", doc_ids=doc_ids)],
-                    row_count=len(doc_ids),
-                    metadata={"flagged": flagged, "reused": len(doc_ids) - flagged},
+        known = f"fingerprint = '{fingerprint(plan)}'"
+        missing = count_documents(work.store, work.partitions, FLAGS, known)
+        with work.progress("flags", missing) as progress:
+            for key in work.partitions:
+                doc_ids = shard_documents(work.store, key)
+                flagged = flag_documents(work.store, plan, doc_ids, progress.advance)
+                yield from work.record(
+                    Made(
+                        partition=key,
+                        rows=[Rows(table=FLAGS, doc_ids=doc_ids)],
+                        row_count=len(doc_ids),
+                        metadata={"flagged": flagged, "reused": len(doc_ids) - flagged},
+                    )
                 )
-            )
 
 
 @dg.asset(**described("judge_sample", ["polars"]))
@@ -137,7 +142,10 @@ def perplexity_scores(context: dg.AssetExecutionContext, platform: Platform) -> 
         models = [key for key in work.world.keys("models") if ("base_models", key) in work.heads]
         folders = {key: work.upstream("base_models", key) for key in models}
         versions = {key: work.heads[("base_models", key)].data_version for key in models}
-        with work.progress("perplexity") as progress:
+        marks = [f"{versions[key][:32]}:{section.max_tokens}" for key in models]
+        known = one_of("fingerprint", marks)
+        missing = count_documents(work.store, work.partitions, "scores_perplexity", known)
+        with work.progress("perplexity", missing) as progress:
             for key in work.partitions:
                 doc_ids = shard_documents(work.store, key)
                 scored = score_perplexity(
@@ -178,11 +186,11 @@ def quality_scores(context: dg.AssetExecutionContext, platform: Platform) -> Ite
     with platform.work(context) as work:
         table = table_name(work.project.settings.encoder.name)
         grader = Grader.load(work.upstream("quality_grader") / GRADER_FILE)
-        fingerprint = work.heads[("quality_grader", "")].data_version[:32]
-        with work.progress("quality") as progress:
+        mark = work.heads[("quality_grader", "")].data_version[:32]
+        with work.progress("quality", count_documents(work.store, work.partitions)) as progress:
             for key in work.partitions:
                 doc_ids = shard_documents(work.store, key)
-                grade_documents(work.store, grader, fingerprint, table, doc_ids)
+                grade_documents(work.store, grader, mark, table, doc_ids)
                 progress.advance(len(doc_ids))
                 yield from work.record(
                     Made(

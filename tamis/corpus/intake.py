@@ -4,7 +4,7 @@ The text goes in before the occurrence that names it, so a crash leaves at worst
 names, which the next removal collects. Batches of 2,000 rows, one commit each.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -81,6 +81,20 @@ def shard_documents(store: Store, shard: str) -> list[str]:
     """Distinct documents of a shard, sorted."""
     ids = store.read("occurrences", ["doc_id"], f"shard = {quoted(shard)}")["doc_id"]
     return ids.unique().sort().to_list()
+
+
+def count_documents(
+    store: Store, shards: Sequence[str], without: str | None = None, scope: str | None = None
+) -> int:
+    """How many distinct documents stand in these shards; those with a row in a table are left out.
+
+    `without`: that table; `scope`: a filter on its rows.
+    """
+    places = store.read("occurrences", ["doc_id", "shard"])
+    ids = places.filter(pl.col("shard").is_in(list(shards))).select("doc_id").unique()
+    if without is None or not store.exists(without):
+        return len(ids)
+    return len(ids.join(store.read(without, ["doc_id"], scope), on="doc_id", how="anti"))
 
 
 def remove_shard(store: Store, shard: str) -> None:

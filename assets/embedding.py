@@ -8,6 +8,7 @@ import dagster as dg
 from resources.made import Made, Rows
 from resources.platform import Platform
 from resources.specification import described
+from tamis.corpus.intake import count_documents
 from tamis.embedding import load_encoder
 from tamis.embedding.storing import embed_missing, table_name
 
@@ -19,7 +20,9 @@ def embeddings(context: dg.AssetExecutionContext, platform: Platform) -> Iterato
         name = work.project.settings.encoder.name
         with work.progress(f"loading encoder {name}"):
             encoder = load_encoder(work.project.model(name), cache=work.project.home.cache)
-        with work.progress("embeddings") as progress:
+        known = f"fingerprint = '{encoder.fingerprint}'"
+        missing = count_documents(work.store, work.partitions, table_name(name), known)
+        with work.progress("embeddings", missing) as progress:
             for group in work.shard_groups():
                 every = [doc_id for doc_ids in group.values() for doc_id in doc_ids]
                 encoded = set(embed_missing(work.store, encoder, every, progress.advance))

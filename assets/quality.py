@@ -8,8 +8,10 @@ import dagster as dg
 from resources.made import Made, Rows
 from resources.platform import Platform
 from resources.specification import described
+from tamis.corpus.intake import count_documents
 from tamis.embedding.storing import table_name
-from tamis.filters.storing import flag_documents
+from tamis.filters.storing import TABLE as FLAGS
+from tamis.filters.storing import fingerprint, flag_documents
 from tamis.quality import Grader
 from tamis.quality.judge_check import JudgeCheck
 from tamis.quality.judging import (
@@ -22,6 +24,8 @@ from tamis.quality.judging import (
     open_judge,
     sample_of_pool,
 )
+from tamis.quality.second_asking import TABLE as SECOND_ANSWERS
+from tamis.quality.second_asking import ask_again, asked_again
 from tamis.quality.storing import (
     UNANSWERED,
     grade_documents,
@@ -31,6 +35,7 @@ from tamis.quality.storing import (
 )
 from tamis.selection.filtering import plan_of
 from tamis.store.schemas import schema_of
+from tamis.store.tables import one_of
 from tamis.training.storing import score_perplexity
 
 BEATS_LENGTH = (
@@ -50,15 +55,18 @@ GRADER_FILE = "grader.npz"
 @dg.asset(**described("document_flags", ["lancedb", "polars"]))
 def document_flags(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """What the filters see of each document: form, language, counts of personal data; no text of it."""
-    with platform.work(context) as work, work.progress("flags") as progress:
+    with platform.work(context) as work:
         plan = plan_of(work.project.settings.filters)
-        for group in work.shard_groups():
-            made = []
-            for key, doc_ids in group.items():
-                flagged = flag_documents(work.store, plan, doc_ids, progress.advance)
-                facts = {"flagged": flagged, "reused": len(doc_ids) - flagged}
-                made.append(_of_shard("document_flags", key, doc_ids, facts))
-            yield from work.record(*made)
+        known = f"fingerprint = '{fingerprint(plan)}'"
+        missing = count_documents(work.store, work.partitions, FLAGS, known)
+        with work.progress("flags", missing) as progress:
+            for group in work.shard_groups():
+                made = []
+                for key, doc_ids in group.items():
+                    flagged = flag_documents(work.store, plan, doc_ids, progress.advance)
+                    facts = {"flagged": flagged, "reused": len(doc_ids) - flagged}
+                    made.append(_of_shard(FLAGS, key, doc_ids, facts))
+                yield from work.record(*made)
 
 
 def _of_shard(table: str, shard: str, doc_ids: list[str], facts: dict[str, Any]) -> Made:
@@ -88,6 +96,9 @@ def judge_scores(context: dg.AssetExecutionContext, platform: Platform) -> Itera
             judge_documents(work.store, judge, missing, progress.advance)
         with work.progress("asking the judge about noise", min(CHECKED, len(doc_ids))) as progress:
             mark = mark_of_judge(work.store, judge, sample, work.project.seed, progress.advance)
+        twice = asked_again(sample, work.project.seed)
+        with work.progress("asking the judge a second time", len(twice)) as progress:
+            again = ask_again(work.store, judge, twice, progress.advance)
         unanswered = set_unanswered_aside(work.store, doc_ids)
         mass = median_answer_mass(work.store, doc_ids)
         check = dg.AssetCheckResult(
@@ -98,12 +109,13 @@ def judge_scores(context: dg.AssetExecutionContext, platform: Platform) -> Itera
             metadata={"median_answer_mass": mass},
         )
         facts = {"asked": len(missing), "reused": len(doc_ids) - len(missing), "median_answer_mass": mass}
-        facts |= {"unanswered": len(unanswered)}
+        facts |= {"unanswered": len(unanswered), "asked_again": again}
         facts |= judge.usage.in_words(work.project.settings.judge.price_per_million_tokens)
         yield from work.record(
             Made(
                 rows=[
                     Rows(table="scores_judge", doc_ids=doc_ids),
+                    Rows(table=SECOND_ANSWERS, doc_ids=twice),
                     Rows(table="quarantine", where=f"shard = '{UNANSWERED}'"),
                 ],
                 row_count=len(doc_ids),
@@ -131,7 +143,10 @@ def perplexity_scores(context: dg.AssetExecutionContext, platform: Platform) -> 
         models = [key for key in work.world.keys("models") if ("base_models", key) in work.heads]
         folders = {key: work.upstream("base_models", key) for key in models}
         versions = {key: work.heads[("base_models", key)].data_version for key in models}
-        with work.progress("perplexity") as progress:
+        marks = [f"{versions[key][:32]}:{section.max_tokens}" for key in models]
+        known = one_of("fingerprint", marks)
+        missing = count_documents(work.store, work.partitions, "scores_perplexity", known)
+        with work.progress("perplexity", missing) as progress:
             for key, doc_ids in ((k, ids) for group in work.shard_groups() for k, ids in group.items()):
                 scored = score_perplexity(
                     work.store, work.project, folders, versions, section, doc_ids, progress.advance
@@ -165,11 +180,11 @@ def quality_scores(context: dg.AssetExecutionContext, platform: Platform) -> Ite
     with platform.work(context) as work:
         table = table_name(work.project.settings.encoder.name)
         grader = Grader.load(work.upstream("quality_grader") / GRADER_FILE)
-        fingerprint = work.heads[("quality_grader", "")].data_version[:32]
-        with work.progress("quality") as progress:
+        mark = work.heads[("quality_grader", "")].data_version[:32]
+        with work.progress("quality", count_documents(work.store, work.partitions)) as progress:
             for group in work.shard_groups():
                 every = sorted({doc_id for doc_ids in group.values() for doc_id in doc_ids})
-                grade_documents(work.store, grader, fingerprint, table, every)
+                grade_documents(work.store, grader, mark, table, every)
                 progress.advance(len(every))
                 yield from work.record(
                     *[_of_shard("scores_quality", key, doc_ids, {}) for key, doc_ids in group.items()]

@@ -6,9 +6,9 @@
   set of real texts, one thread where the library allows it. No claim; a pool should not wait for its filters.
 - english: the share of English texts that language identification calls something else with confidence.
   Wanted: under .2 %.
-- classifier: film reviews as target, others of the same kind hidden among other texts. What share of its
-  first choices, as many as are hidden, are hidden ones? Beside it DSIR, which draws, and a random choice.
-  Wanted: at least .8.
+- classifier: film reviews as target, others of the same kind hidden among texts of other kinds (one source
+  of the data is film reviews as well and is left out there). What share of its first choices, as many as are
+  hidden, are hidden ones? Beside it DSIR, which draws, and a random choice. Wanted: at least .8.
 
 Each line with a claim says what was wanted and whether it was reached; exit code 1 when one was missed. Text
 is found through TAMIS_BENCH_DATA (default ../shared/data beside the checkout). About two minutes.
@@ -40,6 +40,13 @@ def texts_of(name: str) -> pl.Series:
     """Distinct texts of a file, sorted."""
     texts = pl.read_parquet(folder() / "text" / f"{name}.parquet", columns=["text"])["text"]
     return texts.filter(texts.str.len_chars() >= 200).unique().sort()
+
+
+def film_reviews() -> pl.Series:
+    """Texts that are film reviews, whatever file they are in."""
+    mixed = pl.read_parquet(folder() / "text" / "p_mixed_free.parquet", columns=["text", "source"])
+    others = mixed.filter(pl.col("source") == "movie_reviews_2004")["text"]
+    return pl.concat([texts_of("t_imdb_train"), others.cast(pl.String)])
 
 
 def english(count: int, seed: int) -> pl.DataFrame:
@@ -78,9 +85,7 @@ def bench_english(texts: pl.DataFrame, report: Report) -> None:
 def bench_classifier(pool_size: int, hidden: int, seed: int, report: Report) -> None:
     """Hidden reviews among the first choices of each method."""
     reviews = texts_of("t_imdb_train").sample(2 * hidden, shuffle=True, seed=seed).to_list()
-    others = english(pool_size + hidden, seed).filter(
-        ~pl.col("text").is_in(texts_of("t_imdb_train").implode())
-    )
+    others = english(pool_size + hidden, seed).filter(~pl.col("text").is_in(film_reviews().implode()))
     pool = [*reviews[hidden:], *others["text"].to_list()[: pool_size - hidden]]
     ids = [f"{place:032x}" for place in np.random.default_rng(seed).permutation(len(pool))]
     settings = {"relative_epsilon": 0.03, "tolerance": 1e-3}

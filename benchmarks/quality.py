@@ -1,10 +1,12 @@
 """How well and how fast the embedded judge reads, and how far a grader carries its answers: JSON lines.
 
-    python -m benchmarks.quality --part judge speed grader noise --cache .tamis/cache
+    python -m benchmarks.quality --part judge ceiling speed grader noise --cache .tamis/cache
 
 - judge: AUC of clean texts against noise made of them (`tamis.quality.noise`: fragments, keyboard mash,
   menus, numbers, repeated n-grams, shuffled words). Wanted of the default: .90, and the lower end of its
   interval above length alone. The paper's prompt is beside it.
+- ceiling: the judge asked twice, its question in two orders: how steady it is, and how far a grader could
+  follow it at most. No claim.
 - speed: tokens a second of the judge against plain `model(**batch)` in order of arrival: same questions,
   batch size, type and threads, best of three by turns. Wanted in float32: twice as many, and the same scores
   (1e-4) in any order and batch size. bfloat16 is beside it.
@@ -42,9 +44,12 @@ from tamis.quality.local_judge import (
     question_ids,
     token_positions,
 )
+from tamis.quality.noise_ceiling import noise_ceiling
+from tamis.quality.prompts import reordered
 
 LEAST_AREA, LEAST_GAIN, LARGEST_DIFFERENCE = 0.90, 2.0, 1e-4
 REPEATS, ORDERS = 3, 3
+CUT = 0.2  # as the grader reports
 
 
 def bench_judge(given: Namespace, report: Report) -> None:
@@ -58,6 +63,18 @@ def bench_judge(given: Namespace, report: Report) -> None:
         facts = {"clean": name, "n": len(texts), "seed": given.seed, "max_tokens": given.max_tokens}
         others = {key: value for key, value in asdict(found).items() if key != "judge"}
         report.line("judge", wanted, prompt=prompt, **figures, **others, **facts)
+
+
+def bench_ceiling(given: Namespace, report: Report) -> None:
+    """How steady the judge is, asked twice with its question in two orders, and what follows for a grader."""
+    name, texts = clean_texts(given.documents, given.seed)
+    for prompt in ("examples", "ask-llm"):
+        judge = AskLLM("smollm2-135m", prompt=prompt, max_tokens=given.max_tokens)
+        other = judge.asking(reordered(judge.prompt))
+        found = noise_ceiling(_margins(judge, texts), _margins(other, texts), cut_share=CUT, seed=given.seed)
+        assert found is not None, "a judge without answers"
+        facts = {"clean": name, "n": len(texts), "seed": given.seed, "max_tokens": given.max_tokens}
+        report.line("noise_ceiling", None, prompt=prompt, cut_share=CUT, **asdict(found), **facts)
 
 
 def bench_speed(given: Namespace, report: Report) -> None:
@@ -132,7 +149,13 @@ def _largest_difference(judge: AskLLM, texts: list[str]) -> float:
     return largest
 
 
-PARTS = {"judge": bench_judge, "speed": bench_speed, "grader": bench_grader, "noise": bench_noise}
+PARTS = {
+    "judge": bench_judge,
+    "ceiling": bench_ceiling,
+    "speed": bench_speed,
+    "grader": bench_grader,
+    "noise": bench_noise,
+}
 
 
 def main() -> None:

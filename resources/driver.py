@@ -28,6 +28,7 @@ from tamis.lineage.world import World, look
 from tamis.progress import Heartbeat, close_all
 from tamis.project import Project
 from tamis.store.home import writing
+from tamis.store.writable import stop_unless_writable, storing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ def materialize(
 ) -> Outcome:
     """Bring the project up to date; a failed stage does not stop the others."""
     outcome = Outcome()
-    with writing(project.home, "tamis materialize"):
+    with storing(project.home.root), writing(project.home, "tamis materialize"):
         with Heartbeat("looking at what is there"):
             end_killed_runs(instance)
             repair(project, instance, say)
@@ -89,6 +90,8 @@ def materialize(
         job = definitions.resolve_implicit_global_asset_job_def()
         while group := _next(project, world, wanted, outcome):
             _materialize_group(job, instance, group, outcome, say, wanted.tags)
+            if outcome.failed:  # on a full disk all that follows would fail, too
+                stop_unless_writable(project.home.root)
     return outcome
 
 
@@ -139,7 +142,7 @@ def _materialize_group(
     name = ", ".join(group.assets)
     say(f"{name}: {_count(first, group.partitions)}")
     started = time.monotonic()
-    with Heartbeat(name), interruptible():
+    with Heartbeat(name), interruptible(), _cancelled_as_interrupted():
         result = job.execute_in_process(
             instance=instance,
             asset_selection=[key for asset in group.assets for key in selected_assets(stages()[asset])],
@@ -177,6 +180,15 @@ def interruptible() -> Iterator[None]:
         signal.set_wakeup_fd(before)
         os.close(reader)
         os.close(writer)
+
+
+@contextlib.contextmanager
+def _cancelled_as_interrupted() -> Iterator[None]:
+    """Dagster's own name for Ctrl-C within a step, as Python's."""
+    try:
+        yield
+    except dg.DagsterExecutionInterruptedError as error:
+        raise KeyboardInterrupt from error
 
 
 def failures(result: Any) -> dict[str, str]:
@@ -232,7 +244,8 @@ def materialize_project(
     wanted: Wanted = Wanted(),
 ) -> Outcome:
     """Materialize from the command line: the definitions and the instance of the project, quiet logs."""
-    instance = open_instance(project)
+    with storing(project.home.root):
+        instance = open_instance(project)
     from definitions import defs
 
     return materialize(project, defs, instance, say, wanted)

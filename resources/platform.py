@@ -26,9 +26,11 @@ from tamis.project import Project, open_project
 from tamis.store.compaction import compact
 from tamis.store.home import Home, writing
 from tamis.store.tables import Store
+from tamis.store.writable import storing
 from tamis.waiting_threads import spin_briefly
 
 LOCK_PATIENCE_SECONDS = 900.0
+MOST_RETRIES, RETRY_SECONDS = 2, 2.0
 
 
 class Platform(dg.ConfigurableResource):
@@ -82,13 +84,27 @@ class Platform(dg.ConfigurableResource):
                 settle = settles(context.run)
                 due = {found.partition for found in due_partitions(stage, world, heads, settle)}
                 keys = [key for key in keys if key in due]
-            work = Work(self.project, self.manifests, context, stage, world, heads, keys)
-            try:
+            with retried(context.retry_number), storing(self.home.root):
+                work = Work(self.project, self.manifests, context, stage, world, heads, keys)
                 yield work
-            except PermanentError as error:
-                raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
-            for table in sorted(work.written):
-                compact(self.store, table)
+                for table in sorted(work.written):
+                    compact(self.store, table)
+
+
+@contextlib.contextmanager
+def retried(attempt: int) -> Iterator[None]:
+    """Ask Dagster to try again what may succeed then: all but errors that say that it will not.
+
+    In place of a retry policy, which would also start a step again that a person has just cancelled.
+    """
+    try:
+        yield
+    except (dg.Failure, dg.RetryRequested):
+        raise
+    except PermanentError as error:
+        raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
+    except Exception as error:
+        raise dg.RetryRequested(MOST_RETRIES, seconds_to_wait=RETRY_SECONDS * 2**attempt) from error
 
 
 def quiet_environment(project: Project) -> None:

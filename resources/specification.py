@@ -17,8 +17,7 @@ PARTITION_SETS = {
     name: dg.DynamicPartitionsDefinition(name=name)
     for name in ("shards", "targets", "selections", "models", "trials")
 }
-RETRIES = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL)
-__all__ = ["OWNERS", "PARTITION_SETS", "RETRIES", "dependencies", "described", "specified"]
+__all__ = ["OWNERS", "PARTITION_SETS", "dependencies", "described", "specified"]
 
 
 def described(
@@ -35,7 +34,6 @@ def described(
         "kinds": set(kinds),
         "owners": OWNERS,
         "output_required": False,
-        "retry_policy": RETRIES,
         "check_specs": [
             dg.AssetCheckSpec(check, asset=name, description=text, blocking=blocking)
             for check, text, blocking in checks

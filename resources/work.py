@@ -18,7 +18,7 @@ from tamis.lineage.manifest import InputReference, Manifest, ManifestFolder, can
 from tamis.lineage.plan import config_of, input_key, input_references, label, reference
 from tamis.lineage.stages import Stage, stages
 from tamis.lineage.world import World
-from tamis.progress import Progress
+from tamis.progress import Progress, silent
 from tamis.project import Project
 from tamis.store.digests import canonical_digest, folder_digests
 from tamis.store.records import stored_rows
@@ -115,9 +115,9 @@ class Work:
         return root / asset / (partition or "all") / head.input_key[:16]
 
     def progress(self, label_text: str, total: int | None = None, unit: str = "documents") -> Progress:
-        """Progress of long work: to the terminal from the command line, else to Dagster's log."""
-        printed = self.context.run.tags.get(DRIVER_TAG) == COMMAND_LINE
-        return Progress(label_text, total, unit, None if printed else self.context.log.info)
+        """Progress of long work: to Dagster's log, and to the terminal from the command line."""
+        watched = self.context.run.tags.get(DRIVER_TAG) == COMMAND_LINE
+        return Progress(label_text, total, unit, None if watched else silent, self.context.log.info)
 
     def record(self, *mades: Made) -> Iterator[Any]:
         """Write the manifests, log the events, move the heads, in this order."""

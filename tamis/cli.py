@@ -161,10 +161,12 @@ def _status(parsed: argparse.Namespace) -> int:
 
 def _explain(parsed: argparse.Namespace) -> int:
     from tamis.lineage.explain import explain_document, explanation_lines, resolve_document
+    from tamis.lineage.manifest import ManifestFolder
     from tamis.project import open_project
 
-    store = open_project().home.store
-    found = explain_document(store, resolve_document(store, parsed.doc_id))
+    home = open_project().home
+    doc_id = resolve_document(home.store, parsed.doc_id)
+    found = explain_document(home.store, doc_id, ManifestFolder(home.manifests))
     if parsed.json:
         _print_json(found)
     else:
@@ -198,9 +200,10 @@ def _audit(parsed: argparse.Namespace) -> int:
 
 
 def _compare(parsed: argparse.Namespace) -> int:
-    from tamis.errors import NotMadeError
+    from tamis.errors import NotMadeError, OutdatedError
     from tamis.project import open_project
     from tamis.report.summary import comparison_lines
+    from tamis.status import due
 
     project = open_project()
     if not project.settings.selection or not project.settings.target:
@@ -211,6 +214,9 @@ def _compare(parsed: argparse.Namespace) -> int:
     code = _materialize(argparse.Namespace(**EVERYTHING | {"only": [*trained, "sampler_comparison"]}))
     if not project.home.store.count("sampler_comparison"):
         raise NotMadeError("sampler_comparison")
+    for asset in (*trained, "sampler_comparison"):
+        if reason := due(project, asset, "", settle=False):
+            raise OutdatedError(asset, reason)
     print("\n".join(comparison_lines(project)))
     return code
 

@@ -35,6 +35,17 @@ class NotMadeError(PermanentError):
         super().__init__(f"{name!r} has not been made yet; run `tamis materialize`")
 
 
+class OutdatedError(PermanentError):
+    """What there is to show was made of something else than there is now, and could not be made again."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+        super().__init__(
+            f"{name!r} is out of date ({reason}) and was not made again, as said above; what an earlier run "
+            "found is not shown. `tamis materialize` makes it with all that it depends on"
+        )
+
+
 class MissingPackageError(PermanentError):
     """An optional package is not installed; the message is the command that installs it."""
 

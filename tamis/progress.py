@@ -1,7 +1,9 @@
 """Progress of long work: rows done, rate and time left, a line at least every two seconds.
 
 A daemon thread prints, so a line comes even while one batch takes long. Work reports by calling
-`advance(rows)`, which every long function of Tamis takes as an optional argument.
+`advance(rows)`, which every long function of Tamis takes as an optional argument. A log that is kept gets a
+line after 5, 10, 20, 40 seconds and then every minute, and one at the end of what was logged at all: an hour
+of work leaves some sixty.
 """
 
 import sys
@@ -12,6 +14,7 @@ from types import TracebackType
 
 Advance = Callable[[int], None]
 INTERVAL_SECONDS = 1.3
+FIRST_LOGGED_SECONDS, LOG_INTERVAL_SECONDS = 5.0, 60.0
 HEARTBEAT_SECONDS = 1.5  # longer, so that it speaks only where no progress does
 
 
@@ -19,8 +22,15 @@ def ignore(rows: int) -> None:
     """The `Advance` of callers that want no progress."""
 
 
+def silent(line: str) -> None:
+    """The sink of work that nobody watches in a terminal."""
+
+
 class Progress:
-    """Context manager that prints `label: done/total unit, rate, time left` until it is closed."""
+    """Context manager that prints `label: done/total unit, rate, time left` until it is closed.
+
+    `sink` gets every line, standard error unless it is given; `log` the few that are worth keeping.
+    """
 
     def __init__(
         self,
@@ -28,10 +38,13 @@ class Progress:
         total: int | None = None,
         unit: str = "rows",
         sink: Callable[[str], None] | None = None,
+        log: Callable[[str], None] = silent,
     ) -> None:
         self.label, self.total, self.unit = label, total, unit
         self.done = 0
-        self._sink = sink or say
+        self._sink, self._log = sink or say, log
+        self._log_at = FIRST_LOGGED_SECONDS
+        self._logged = False
         self._started = self._advanced = time.monotonic()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._tick, daemon=True)
@@ -56,12 +69,21 @@ class Progress:
     def _tick(self) -> None:
         while not self._closed.wait(INTERVAL_SECONDS):
             self._sink(self.line())
+            worked = time.monotonic() - self._started
+            if worked >= self._log_at:
+                self._log(self.line())
+                self._logged = True
+                self._log_at = worked + min(worked, LOG_INTERVAL_SECONDS)
 
     def close(self) -> None:
         """Stop printing; may be called again."""
         self._closed.set()
         if self._thread.is_alive():
             self._thread.join()
+        if self._logged:
+            self._logged = False
+            done = f"{self.done:,} {self.unit} in " if self.done else "ended after "
+            self._log(f"{self.label}: {done}{time.monotonic() - self._started:.0f} s")
         _OPEN.discard(self)
 
     def __enter__(self) -> "Progress":

@@ -46,6 +46,15 @@ def _checked_rule(rule: Any) -> Any:
     return rule
 
 
+def _checked_region(code: object) -> object:
+    from tamis.filters.phone_numbers import known_regions
+
+    if code not in known_regions():
+        expected = 'two-letter codes of regions, such as "US" or "DE"'
+        raise PydanticCustomError("region", "{expected}", {"expected": expected})
+    return code
+
+
 def _short_language(code: str) -> str:
     from tamis.filters.language import short_code
 
@@ -55,6 +64,7 @@ def _short_language(code: str) -> str:
 Name = Annotated[str, StringConstraints(pattern=NAME_FORM)]
 Language = Annotated[str, StringConstraints(pattern=LANGUAGE_FORM), AfterValidator(_short_language)]
 Pattern = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Region = Annotated[str, PlainValidator(_checked_region)]
 RuleName = Annotated[str, PlainValidator(_checked_rule)]
 Budget = Annotated[int | str, PlainValidator(_checked_budget)]
 
@@ -198,6 +208,7 @@ class FiltersSection(Section):
     language_confidence: float = Field(0.5, ge=0, le=1)
     personal_data: Literal["off", "flag", "exclude"] = "off"
     personal_data_limit: int = Field(0, ge=0)
+    phone_regions: tuple[Region, ...] = ("US", "GB", "DE", "FR")
     licences_allowed: tuple[Pattern, ...] = ()
     licences_denied: tuple[Pattern, ...] = ()
     unknown_licence: Literal["allow", "exclude"] = "allow"

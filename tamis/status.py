@@ -159,8 +159,11 @@ def unknown_assets(names: Sequence[str] | None) -> frozenset[str] | None:
     return frozenset(names) if names else None
 
 
-def due(project: Project, asset: str, partition: str) -> str | None:
-    """Why a value would be made again now; None when it is current."""
+def due(project: Project, asset: str, partition: str, settle: bool = True) -> str | None:
+    """Why a value would be made again now; None when it is current.
+
+    `settle`: what was kept within a certificate counts as out of date, too.
+    """
     world = look(project, project.settings.automation.settle_seconds)
-    found = full_plan(world, read_heads(project.home.store))
+    found = full_plan(world, read_heads(project.home.store), settle)
     return next((one.reason for one in found if (one.asset, one.partition) == (asset, partition)), None)

@@ -3,6 +3,7 @@
 import re
 import threading
 import time
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -79,6 +80,38 @@ def test_an_error_in_the_work_passes_through_and_ends_the_thread():
 def test_ignore_takes_rows_and_says_nothing(capsys):
     ignore(5)
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_log_gets_few_lines_and_one_at_the_end(monkeypatch):
+    monkeypatch.setattr("tamis.progress.INTERVAL_SECONDS", 0.02)
+    monkeypatch.setattr("tamis.progress.FIRST_LOGGED_SECONDS", 0.1)
+    monkeypatch.setattr("tamis.progress.LOG_INTERVAL_SECONDS", 0.4)
+    shown: list[str] = []
+    logged: list[tuple[float, str]] = []
+    started = time.monotonic()
+    with Progress(
+        "embedding",
+        100,
+        "documents",
+        shown.append,
+        lambda line: logged.append((time.monotonic() - started, line)),
+    ) as progress:
+        progress.advance(40)
+        time.sleep(1.3)
+        progress.advance(10)
+    moments = [moment for moment, _line in logged]
+    assert len(shown) > 20
+    assert 4 <= len(moments) <= 7  # at .1, .2, .4, .8 and 1.2 s, and at the end
+    assert all(later >= 1.5 * earlier for earlier, later in pairwise(moments[:3]))
+    assert re.fullmatch(r"embedding: 40/100 documents, [\d,.]+/s, \d+ s left", logged[0][1])
+    assert re.fullmatch(r"embedding: 50 documents in \d s", logged[-1][1])
+
+
+def test_short_work_leaves_no_line_in_the_log():
+    logged: list[str] = []
+    with Progress("hashing", 3, log=logged.append) as progress:
+        progress.advance(3)
+    assert logged == []
 
 
 def test_a_heartbeat_is_heard_in_silence_only(capsys, monkeypatch):

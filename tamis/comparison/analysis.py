@@ -18,14 +18,18 @@ from tamis.comparison.statistics import (
     holm,
     recoveries,
 )
-from tamis.comparison.storing import POOL, TARGET, document_bits
+from tamis.comparison.storing import DIVERGED, POOL, TARGET, document_bits
+from tamis.errors import PermanentError
 
 CURVE_POINTS = 41
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArmLoss:
-    """Mean loss of a sampler at a budget, bits per byte, with its 95 % bootstrap interval."""
+    """Mean loss of a sampler at a budget, bits per byte, with its 95 % bootstrap interval.
+
+    runs: those with a loss, over which the mean is; diverged: trained without a finite loss.
+    """
 
     sampler: str
     budget: str
@@ -33,6 +37,8 @@ class ArmLoss:
     low: float
     high: float
     runs: int
+    planned: int
+    diverged: int
     documents: float
     epochs: float
 
@@ -74,11 +80,20 @@ class ComparisonReport:
     failures: list[str]
 
 
+class NoLossesError(PermanentError, ValueError):
+    """No run of the comparison has a loss; says what became of the first."""
+
+    def __init__(self, failures: list[str]) -> None:
+        self.failures = failures
+        first = f"; the first of {len(failures)}: {failures[0]}" if failures else ""
+        super().__init__(f"no run of the comparison was made{first}")
+
+
 def analyse(runs: pl.DataFrame, seed: int) -> ComparisonReport:
-    """The report on the rows of the table sampler_trials. Raises `ValueError` when no run was made."""
-    done = runs.filter(pl.col("failure").is_null())
+    """The report on the rows of the table sampler_trials. Raises `NoLossesError` when no run was made."""
+    done, failures = runs.filter(pl.col("failure").is_null()), _failures(runs)
     if done.is_empty():
-        raise ValueError("no run of the comparison was made")
+        raise NoLossesError(failures)
     arms = list(runs.select("sampler", "budget").unique(maintain_order=True).iter_rows())
     curve = _curves(done, arms, _seeds(runs))
     share_p = np.linspace(0, 1, CURVE_POINTS)
@@ -93,9 +108,7 @@ def analyse(runs: pl.DataFrame, seed: int) -> ComparisonReport:
         tokens=int(done["tokens"].to_numpy().max()),
         data_seeds=_seeds(runs)[0],
         training_seeds=_seeds(runs)[1],
-        failures=[
-            _failure(row) for row in runs.filter(pl.col("failure").is_not_null()).iter_rows(named=True)
-        ],
+        failures=failures,
     )
 
 
@@ -128,6 +141,8 @@ def _arm(runs: pl.DataFrame, arm: tuple[str, str], loss: float, bounds: tuple[fl
         low=bounds[0],
         high=bounds[1],
         runs=len(done),
+        planned=len(own),
+        diverged=len(own.filter(pl.col("failure").str.starts_with(DIVERGED))),
         documents=float(own["documents"].to_numpy().mean()),
         epochs=float(done["epochs"].to_numpy().mean()) if len(done) else float("nan"),
     )
@@ -157,10 +172,9 @@ def _seeds(runs: pl.DataFrame) -> tuple[int, int]:
     return int(data), int(training)
 
 
-def _failed(runs: pl.DataFrame) -> pl.DataFrame:
-    return runs.filter(pl.col("failure").is_not_null())
-
-
-def _failure(row: dict[str, Any]) -> str:
-    sampler, budget, data, training = _place(row)
-    return f"{sampler} {budget} (data seed {data}, training seed {training}): {row['failure']}"
+def _failures(runs: pl.DataFrame) -> list[str]:
+    return [
+        f"{row['sampler']} {row['budget']} (data seed {row['data_seed']}, training seed "
+        f"{row['training_seed']}): {row['failure']}"
+        for row in runs.filter(pl.col("failure").is_not_null()).iter_rows(named=True)
+    ]

@@ -5,6 +5,7 @@ only the runs that are missing.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -15,6 +16,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from tamis.comparison.finished import TABLE, bring_back, known_runs, set_aside
 from tamis.comparison.grid import FULL, WHOLE, PlannedRun, planned_runs
 from tamis.config import FiltersSection, SamplerTrialsSection, SelectionSection, TransportSection
 from tamis.coverage.keyed_hash import keyed_uniform
@@ -32,8 +34,8 @@ from tamis.training import CODE_VERSION, DivergedError, model_identity
 from tamis.training.measured import MeasuredOptions, MeasuredRun, Start, train_measured
 from tamis.training.storing import keyed_order, split_texts
 
-TABLE = "sampler_trials"
 TARGET, POOL = "target", "pool"
+DIVERGED = "diverged"  # begins the failure of a run that was trained and has no finite loss
 TEXT_BLOCK = 512
 
 
@@ -102,7 +104,7 @@ def make_runs(
     advance: Advance = ignore,
     say: Callable[[str], None] = lambda text: None,
 ) -> pl.DataFrame:
-    """Make the runs that are missing and drop those that belong to no planned run; all rows, in order.
+    """Make the runs that are missing and set aside those that belong to no planned run; all rows, in order.
 
     `advance` counts tokens. A run whose loss diverges gets a row without losses. Raises `TooSmallPoolError`.
     """
@@ -113,7 +115,7 @@ def make_runs(
         {name: canonical_digest("\n".join(texts)) for name, texts in held_out.items()},
         CODE_VERSION,
     ]
-    known = set(store.read(TABLE, ["run"])["run"]) if store.exists(TABLE) else set()
+    known = known_runs(store)
     keys: dict[str, PlannedRun] = {}
     whole: list[str] = []
     for planned, doc_ids in _training_sets(store, comparison):
@@ -121,7 +123,7 @@ def make_runs(
         named = [fixed, doc_ids, comparison.training_seed(planned), planned.label]
         key = canonical_digest(json.dumps(named, sort_keys=True))[:32]
         keys[key] = planned
-        if key in known:
+        if key in known or bring_back(store, [key]):
             advance(comparison.options.tokens)
             continue
         say(planned.label)
@@ -222,9 +224,11 @@ def _run(
     options = MeasuredOptions(**asdict(comparison.options) | {"seed": seed})
     texts = _texts(store, keyed_order(doc_ids, seed))
     try:
-        return train_measured(comparison.start, texts, options, held_out, resume, advance=advance)
+        made = train_measured(comparison.start, texts, options, held_out, resume, advance=advance)
     except DivergedError as error:
-        return str(error)
+        return f"{DIVERGED}: {error}"
+    unmeasured = [name for name, one in made.evaluations.items() if not math.isfinite(one.bits_per_byte)]
+    return f"{DIVERGED}: the loss on {' and '.join(unmeasured)} is not finite" if unmeasured else made
 
 
 def _texts(store: Store, doc_ids: Sequence[str]) -> Iterator[str]:
@@ -256,12 +260,10 @@ def _row(key: str, planned: PlannedRun, documents: int, result: MeasuredRun | st
 
 
 def _kept(store: Store, keys: Mapping[str, PlannedRun]) -> pl.DataFrame:
-    """Rows of the planned runs in their order; other rows go."""
-    rows = store.read(TABLE)
-    for run in sorted(set(rows["run"]) - set(keys)):
-        store.delete(TABLE, f"run = {quoted(run)}")
+    """Rows of the planned runs in their order; other rows are set aside."""
+    set_aside(store, keys)
     order = {key: place for place, key in enumerate(keys)}
-    kept = rows.filter(pl.col("run").is_in(list(keys)))
+    kept = store.read(TABLE).filter(pl.col("run").is_in(list(keys)))
     return kept.sort(pl.col("run").replace_strict(order, return_dtype=pl.Int64))
 
 

@@ -27,6 +27,7 @@ DOCUMENT_TABLES = (
     "scores_by_model",
     "scores_density",
     "scores_judge",
+    "scores_judge_again",
     "scores_perplexity",
     "scores_quality",
     "document_flags",
@@ -211,6 +212,20 @@ def documents_of_shards(store: Store, shards: Sequence[str]) -> dict[str, list[s
     rows = store.read("occurrences", ["shard", "doc_id"], one_of("shard", shards)).unique().sort("doc_id")
     found = dict(rows.group_by("shard", maintain_order=True).all().iter_rows())
     return {shard: found.get(shard, []) for shard in shards}
+
+
+def count_documents(
+    store: Store, shards: Sequence[str], without: str | None = None, scope: str | None = None
+) -> int:
+    """How many distinct documents stand in these shards; those with a row in a table are left out.
+
+    `without`: that table; `scope`: a filter on its rows.
+    """
+    places = store.read("occurrences", ["doc_id", "shard"])
+    ids = places.filter(pl.col("shard").is_in(list(shards))).select("doc_id").unique()
+    if without is None or not store.exists(without):
+        return len(ids)
+    return len(ids.join(store.read(without, ["doc_id"], scope), on="doc_id", how="anti"))
 
 
 def remove_shard(store: Store, shard: str) -> None:

@@ -6,7 +6,7 @@ Pure: texts and stored rows in, rules broken out; what a broken rule means is de
 from tamis.filters.flags import COUNTS, FAMILIES, MEASURES, RULE_NAMES, Plan, measured
 from tamis.filters.licences import forbidden_by_licence
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 __all__ = [
     "CODE_VERSION",

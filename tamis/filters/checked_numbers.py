@@ -62,9 +62,11 @@ def _luhn(digits: pl.Expr) -> pl.Expr:
 def is_iban(found: pl.Expr) -> pl.Expr:
     """Whether a string is an account number: a country's length, remainder 1 when divided by 97."""
     number = found.str.replace_all(" ", "", literal=True)
+    one_case = number.str.contains(r"^(?:[A-Z0-9]+|[a-z0-9]+)$")  # mixed case is a name or a key
+    number = number.str.to_uppercase()
     length = pl.concat_str(number.str.slice(0, 2), number.str.len_chars().cast(pl.String))
     form = number.str.contains(r"^[A-Z]{2}\d{2}[A-Z0-9]+$") & length.str.contains(f"^(?:{_LENGTHS})$")
-    return form & (_remainder(number) == 1) & ~number.str.contains(f"^(?:{_EXAMPLE_IBANS})$")
+    return one_case & form & (_remainder(number) == 1) & ~number.str.contains(f"^(?:{_EXAMPLE_IBANS})$")
 
 
 def _remainder(number: pl.Expr) -> pl.Expr:

@@ -13,6 +13,7 @@ import polars as pl
 from tamis.filters import fineweb, gopher, repetition
 from tamis.filters.language import identified, identifier_version, stated_code
 from tamis.filters.personal_data import COUNTS, first_found, personal_data
+from tamis.filters.phone_numbers import DEFAULT_REGIONS, phone_rules_version
 from tamis.filters.rule import Rule, broken_rules, first_broken
 from tamis.filters.text_units import with_units
 
@@ -30,11 +31,15 @@ LanguageSource = Literal["stated", "detected"]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is measured: families of heuristics, the language where `language` says so, personal data."""
+    """What is measured: families of heuristics, the language where `language` says so, personal data.
+
+    phone_regions: of those, whose national phone numbers are known.
+    """
 
     heuristics: tuple[str, ...] = ()
     language: LanguageSource | None = None
     personal_data: bool = False
+    phone_regions: tuple[str, ...] = DEFAULT_REGIONS
 
     def __bool__(self) -> bool:
         return bool(self.heuristics or self.language or self.personal_data)
@@ -44,7 +49,7 @@ class Plan:
         return {
             "heuristics": sorted(set(self.heuristics)),
             "language": identifier_version() if self.language else None,
-            "personal_data": self.personal_data,
+            "personal_data": phone_rules_version(self.phone_regions) if self.personal_data else False,
         }
 
 
@@ -61,7 +66,7 @@ def measured(texts: pl.DataFrame, plan: Plan) -> pl.DataFrame:
     if plan.language:
         frames.append(_languages(texts))
     if plan.personal_data:
-        frames.append(personal_data(texts))
+        frames.append(personal_data(texts, plan.phone_regions))
     return pl.concat(frames, how="horizontal")
 
 

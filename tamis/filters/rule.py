@@ -12,35 +12,38 @@ import polars as pl
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A published rule: `broken` is an expression over the columns that its module measures."""
+    """A published rule: `broken` is an expression over `column`, `allowed` the same in words."""
 
     name: str
+    column: str
+    allowed: str
     broken: pl.Expr
 
 
 def at_most(name: str, column: str, limit: float) -> Rule:
     """The measure may not be above the limit."""
-    return Rule(name=name, broken=pl.col(column) > limit)
+    return Rule(name=name, column=column, allowed=f"at most {limit:g}", broken=pl.col(column) > limit)
 
 
 def under(name: str, column: str, limit: float) -> Rule:
     """The measure must be below the limit."""
-    return Rule(name=name, broken=pl.col(column) >= limit)
+    return Rule(name=name, column=column, allowed=f"under {limit:g}", broken=pl.col(column) >= limit)
 
 
 def over(name: str, column: str, limit: float) -> Rule:
     """The measure must be above the limit."""
-    return Rule(name=name, broken=pl.col(column) <= limit)
+    return Rule(name=name, column=column, allowed=f"over {limit:g}", broken=pl.col(column) <= limit)
 
 
 def at_least(name: str, column: str, limit: float) -> Rule:
     """The measure may not be below the limit."""
-    return Rule(name=name, broken=pl.col(column) < limit)
+    return Rule(name=name, column=column, allowed=f"at least {limit:g}", broken=pl.col(column) < limit)
 
 
 def between(name: str, column: str, low: float, high: float) -> Rule:
     """The measure must lie in the closed interval."""
-    return Rule(name=name, broken=~pl.col(column).is_between(low, high))
+    allowed = f"from {low:g} to {high:g}"
+    return Rule(name=name, column=column, allowed=allowed, broken=~pl.col(column).is_between(low, high))
 
 
 def broken_rules(rules: Sequence[Rule]) -> pl.Expr:

@@ -9,6 +9,10 @@ import polars as pl
 
 from tamis.errors import PermanentError
 from tamis.filters import COUNTS
+from tamis.lineage.heads import Heads, read_heads
+from tamis.lineage.manifest import ManifestFolder
+from tamis.sections import FiltersSection
+from tamis.selection.evidence import evidence_of, in_words
 from tamis.store.tables import Store, quoted
 
 _SCORERS = {
@@ -45,8 +49,12 @@ def resolve_document(store: Store, doc_id: str) -> str:
     return found[0]
 
 
-def explain_document(store: Store, doc_id: str) -> dict[str, Any]:
-    """Where a document came from, its scores, its decisions, and the checkpoints that trained on it."""
+def explain_document(store: Store, doc_id: str, manifests: ManifestFolder) -> dict[str, Any]:
+    """Where a document came from, its scores, its decisions, and the checkpoints that trained on it.
+
+    A decision that a filter made carries `evidence`: what was measured, and what would have been allowed by
+    the settings it was made with.
+    """
     where = f"doc_id = {quoted(doc_id)}"
     return {
         "doc_id": doc_id,
@@ -54,16 +62,28 @@ def explain_document(store: Store, doc_id: str) -> dict[str, Any]:
         .sort("shard", "row")
         .to_dicts(),
         "scores": _scores(store, doc_id),
-        "decisions": _decisions(store, where),
+        "decisions": _decisions(store, doc_id, manifests),
         "checkpoints": store.read("trained_on", ["checkpoint", "data"], where).sort("checkpoint").to_dicts(),
     }
 
 
-def _decisions(store: Store, where: str) -> list[dict[str, Any]]:
-    found = store.read("decisions", where=where).sort("selection")
+def _decisions(store: Store, doc_id: str, manifests: ManifestFolder) -> list[dict[str, Any]]:
+    found = store.read("decisions", where=f"doc_id = {quoted(doc_id)}").sort("selection")
     # A table made before rules had names gets the column with its next selection.
     absent = [pl.lit(None).alias(name) for name in _DECISION if name not in found.columns]
-    return found.with_columns(absent).select(_DECISION).to_dicts()
+    heads = read_heads(store)
+    decided = found.with_columns(absent).select(_DECISION).to_dicts()
+    for row in decided:
+        filters = _filters_of(heads, manifests, row["selection"])
+        row["evidence"] = evidence_of(store, doc_id, row["reason"], row["detail"], filters)
+    return decided
+
+
+def _filters_of(heads: Heads, manifests: ManifestFolder, selection: str) -> FiltersSection:
+    """The filters that a selection was made with, which tamis.toml may have left behind."""
+    head = heads.get(("decisions", selection))
+    config = manifests.read(head.manifest).config if head else {}
+    return FiltersSection.model_validate(config.get("filters", {}))
 
 
 def _scores(store: Store, doc_id: str) -> list[dict[str, Any]]:
@@ -112,7 +132,8 @@ def explanation_lines(found: dict[str, Any]) -> list[str]:
 def _decision_line(row: dict[str, Any]) -> str:
     line = f"{row['selection']}: {row['verdict']}, {row['reason'].replace('_', ' ')}"
     if row["detail"] is not None:
-        line += f" ({row['detail']})"
+        seen = f": {in_words(row['evidence'])}" if row["evidence"] else ""
+        line += f" ({row['detail']}{seen})"
     if row["rank"] is not None:
         line += f", rank {row['rank']:,}"
     if row["margin"] is not None:

@@ -59,6 +59,7 @@ from tamis.lineage.choosers import (
     when_scored,
 )
 from tamis.lineage.stage import Edge, PartitionSet, Stage, edge, every, only, same
+from tamis.quality import second_asking
 from tamis.sql import Project as SqlProject
 from tamis.sql import load_project
 
@@ -204,7 +205,7 @@ def _scores() -> list[Stage]:
             name="judge_scores",
             group="quality",
             active=quality_wanted,
-            code_version=quality.CODE_VERSION,
+            code_version=f"{quality.CODE_VERSION}.{second_asking.CODE_VERSION}",
             edges=(edge("judge_sample"),),
             settings=judge_settings,
         ),

@@ -4,6 +4,7 @@ Files are hashed once and remembered by size and modification time, so looking a
 costs stat calls only.
 """
 
+import contextlib
 import hashlib
 import json
 import time
@@ -209,7 +210,8 @@ class _Memory:
 
     def save(self) -> None:
         if self.seen != self.known:
-            write_atomically(self.path, json.dumps(self.seen, sort_keys=True).encode())
+            with contextlib.suppress(OSError):  # a memory only: a full or read-only disk may still be read
+                write_atomically(self.path, json.dumps(self.seen, sort_keys=True).encode())
 
 
 def _stamp(shard: Shard) -> str:

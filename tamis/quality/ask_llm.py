@@ -20,7 +20,7 @@ from tamis.errors import UnknownNameError
 from tamis.progress import Advance, ignore
 from tamis.quality.endpoint import Endpoint, first_token_log_probabilities
 from tamis.quality.identity import DTYPES, judge_identity, judge_prompt, judge_source
-from tamis.quality.judge_loading import NO, YES, load_local_judge
+from tamis.quality.judge_loading import NO, YES, asked_with, load_local_judge
 from tamis.quality.local_judge import LocalJudge
 from tamis.quality.prompts import Prompt, neutralised
 from tamis.quality.usage import Usage
@@ -54,7 +54,7 @@ class AskLLM:
         self,
         model: str | Path | Endpoint,
         *,
-        prompt: str = "auto",
+        prompt: str | Prompt = "auto",
         batch_size: int = 16,
         max_tokens: int = 512,
         dtype: str = "float32",
@@ -70,11 +70,25 @@ class AskLLM:
         self.prompt = judge_prompt(self.model, prompt)
         self.usage = Usage()
         self._judge: LocalJudge | None = None
+        self._shares_model_of: AskLLM | None = None
 
     @property
     def fingerprint(self) -> str:
         """`judge_identity` of this judge: what the rows it scores are stored under."""
-        return judge_identity(self.model, self.prompt.name, max_tokens=self.max_tokens, dtype=self.dtype)
+        return judge_identity(self.model, self.prompt, max_tokens=self.max_tokens, dtype=self.dtype)
+
+    def asking(self, prompt: Prompt) -> "AskLLM":
+        """The same model asked another question; loaded once, its costs counted together."""
+        other = AskLLM(
+            self.model,
+            prompt=prompt,
+            batch_size=self.batch_size,
+            max_tokens=self.max_tokens,
+            dtype=self.dtype,
+            device=self.device,
+        )
+        other.usage, other._shares_model_of = self.usage, self
+        return other
 
     def score(self, texts: Sequence[str], advance: Advance = ignore) -> pl.DataFrame:
         """A row per text in order: log-probabilities (natural), answer mass, margin, whether it was cut.
@@ -93,6 +107,9 @@ class AskLLM:
 
     def local_judge(self) -> LocalJudge:
         """The loaded model, for callers that report its answer tokens or ask it something else."""
+        if self._judge is None and self._shares_model_of is not None:
+            loaded = self._shares_model_of.local_judge()
+            self._judge = asked_with(loaded, self.prompt, self.max_tokens, judge_source(self.model))
         if self._judge is None:
             self._judge = load_local_judge(
                 judge_source(self.model),

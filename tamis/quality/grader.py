@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tamis.errors import PermanentError
-from tamis.quality.grader_report import NOT_TESTED, GraderReport, length_sign, report_on
+from tamis.quality.grader_report import NOT_TESTED, GraderReport, length_sign, report_from, report_on
 from tamis.quality.kernel_ridge import KernelRidge, choose_setting, fit_kernel_ridge, weighted
 from tamis.quality.sample import hash_order
 
@@ -121,7 +121,7 @@ class Grader:
                 regression=regression,
                 margin_mean=numbers["margin_mean"],
                 margin_deviation=numbers["margin_deviation"],
-                report=GraderReport(**numbers["report"]),
+                report=report_from(numbers["report"]),
             )
 
 
@@ -149,6 +149,7 @@ def fit_grader(
     *,
     doc_ids: Sequence[str],
     lengths_n: ArrayLike,
+    margins_again_n: ArrayLike | None = None,
     vector_columns: int = 0,
     cut_share: float = 0.2,
     seed: int = 0,
@@ -156,14 +157,16 @@ def fit_grader(
     """Fit a grader to the judge's margins where `hold_out_n` is False and report on the rest.
 
     features_nk: the first `vector_columns` are an embedding; NaN = missing. margins_n: NaN = the judge gave
-    none, such rows are left out. lengths_n: characters, for the baseline. cut_share: the share a selection
-    keeps, for AUC and recall. The result does not depend on the order of rows (folds follow hashed ids and
+    none, such rows are left out. lengths_n: characters, for the baseline. margins_again_n: of a second
+    asking, for the noise ceiling; NaN = not asked. cut_share: the share a selection keeps, for AUC and
+    recall. The result does not depend on the order of rows (folds follow hashed ids and
     the seed). Raises `TooFewJudgedError`; `ValueError` for lengths that differ or repeated ids.
     """
     features = np.asarray(features_nk, dtype=np.float64)
     margins = np.asarray(margins_n, dtype=np.float64)
     hold_out, lengths = np.asarray(hold_out_n, dtype=np.bool_), np.asarray(lengths_n, dtype=np.float64)
-    if not len(features) == len(margins) == len(hold_out) == len(lengths) == len(doc_ids):
+    again = np.full(len(margins), np.nan) if margins_again_n is None else np.asarray(margins_again_n, float)
+    if any(len(given) != len(features) for given in (margins, hold_out, lengths, again, doc_ids)):
         raise ValueError("features, margins, hold_out, lengths and doc_ids must have a row per document each")
     order = hash_order(doc_ids, seed)
     order = order[~np.isnan(margins[order])]
@@ -174,6 +177,7 @@ def fit_grader(
     report = report_on(
         predicted_n=grader.predict(features[held]).astype(np.float64),
         margins_n=margins[held],
+        margins_again_n=again[held],
         lengths_n=lengths[held],
         length_sign=length_sign(lengths[train], margins[train]),
         n_train=len(train),

@@ -6,11 +6,14 @@ larger number: it must win in nine of ten resamplings of the hold-out.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tamis.quality.noise import auc
+from tamis.quality.noise_ceiling import NoiseCeiling, noise_ceiling
+from tamis.quality.ranks import spearman
 
 RESAMPLES = 1_000
 CONFIDENCE = 0.9
@@ -26,7 +29,8 @@ class GraderReport:
     the prediction for "among the judge's best `cut_share`"; top_k_recall: overlap of the two best
     `cut_share`s; length_only_spearman: the same correlation for length, its sign taken from the training
     part; beats_length: share of resamplings in which the grader wins; passed: it is at least .9 and the
-    correlation is positive.
+    correlation is positive; ceiling: what the judge's own noise allows at most, None when too few documents
+    were asked about twice.
     """
 
     spearman: float
@@ -40,6 +44,7 @@ class GraderReport:
     n_train: int
     n_hold_out: int
     passed: bool
+    ceiling: NoiseCeiling | None = None
 
 
 NOT_TESTED = GraderReport(
@@ -57,17 +62,27 @@ NOT_TESTED = GraderReport(
 )
 
 
+def report_from(stored: dict[str, Any]) -> GraderReport:
+    """A report from its fields as they were stored."""
+    ceiling = stored.get("ceiling")
+    return GraderReport(**stored | {"ceiling": NoiseCeiling(**ceiling) if ceiling else None})
+
+
 def report_on(
     *,
     predicted_n: Float64,
     margins_n: Float64,
+    margins_again_n: Float64,
     lengths_n: Float64,
     length_sign: float,
     n_train: int,
     cut_share: float,
     seed: int,
 ) -> GraderReport:
-    """Report of predictions against the judge's margins, all of hold-out documents."""
+    """Report of predictions against the judge's margins, all of hold-out documents.
+
+    margins_again_n: of the judge's second asking, NaN where there was none.
+    """
     count = len(margins_n)
     baseline = length_sign * lengths_n
     best = max(round(cut_share * count), 1)
@@ -90,23 +105,10 @@ def report_on(
         n_train=n_train,
         n_hold_out=count,
         passed=beats >= CONFIDENCE and correlation > 0,
+        ceiling=noise_ceiling(margins_n, margins_again_n, cut_share=cut_share, seed=seed),
     )
 
 
 def length_sign(lengths_n: Float64, margins_n: Float64) -> float:
     """1 if the judge prefers long documents of the training part, -1 if short ones."""
     return 1.0 if spearman(lengths_n, margins_n) >= 0 else -1.0
-
-
-def spearman(left_n: Float64, right_n: Float64) -> float:
-    """Rank correlation, ties ranked by their mean; 0 where one side is constant."""
-    left, right = (_centred_ranks(values) for values in (left_n, right_n))
-    norm = np.sqrt((left**2).sum() * (right**2).sum())
-    return float((left * right).sum() / norm) if norm > 0 else 0.0
-
-
-def _centred_ranks(values: Float64) -> Float64:
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    ranks = ends - (counts - 1) / 2
-    return ranks[places] - (len(values) + 1) / 2

@@ -67,11 +67,13 @@ def judge_source(model: str | Endpoint) -> JudgeSource:
     return JudgeSource(kind="hub", location=name, revision=revision or None)
 
 
-def judge_prompt(model: str | Endpoint, prompt: str = "auto") -> Prompt:
-    """The prompt a judge is asked with: the one named, or "auto": examples for small causal models.
+def judge_prompt(model: str | Endpoint, prompt: str | Prompt = "auto") -> Prompt:
+    """The prompt a judge is asked with: the one given or named, or "auto": examples for small causal models.
 
     Raises `UnknownNameError` for an unknown prompt.
     """
+    if isinstance(prompt, Prompt):
+        return prompt
     if prompt == "auto":
         return PROMPTS[_fitting_prompt(judge_source(model))]
     if prompt not in PROMPTS:
@@ -80,7 +82,7 @@ def judge_prompt(model: str | Endpoint, prompt: str = "auto") -> Prompt:
 
 
 def judge_identity(
-    model: str | Endpoint, prompt: str = "auto", *, max_tokens: int = 512, dtype: str = "float32"
+    model: str | Endpoint, prompt: str | Prompt = "auto", *, max_tokens: int = 512, dtype: str = "float32"
 ) -> str:
     """Fingerprint (32 hex digits) of everything that decides a score, without loading torch or the model.
 

@@ -35,6 +35,17 @@ def load_local_judge(
     with _without_progress_bars():
         model, tokenizer = _loaded(source)
     model = model.to(device=place, dtype=getattr(torch, dtype)).eval()
+    return _asked_with(model, tokenizer, prompt, max_tokens, source)
+
+
+def asked_with(judge: LocalJudge, prompt: Prompt, max_tokens: int, source: JudgeSource) -> LocalJudge:
+    """A loaded judge asked another question. Raises `JudgeModelError` when it leaves no room."""
+    return _asked_with(judge.model, judge.tokenizer, prompt, max_tokens, source)
+
+
+def _asked_with(
+    model: Any, tokenizer: Any, prompt: Prompt, max_tokens: int, source: JudgeSource
+) -> LocalJudge:
     chat = prompt.name == "ask-llm" and not model.config.is_encoder_decoder and bool(tokenizer.chat_template)
     judge = LocalJudge(
         model=model,

@@ -14,6 +14,7 @@ from tamis.quality.endpoint import Endpoint
 from tamis.quality.grader import Grader, fit_grader
 from tamis.quality.judge_check import JudgeCheck, check_judge
 from tamis.quality.sample import choose_sample, hash_order, split_sample
+from tamis.quality.second_asking import asked_again, margins_again
 from tamis.quality.storing import (
     RememberingJudge,
     read_features,
@@ -107,6 +108,7 @@ def grader_of_sample(store: Store, embeddings: str, seed: int) -> tuple[Grader, 
         np.array([parts[doc_id] == "hold_out" for doc_id in ids]),
         doc_ids=ids,
         lengths_n=lengths_n,
+        margins_again_n=margins_again(store, ids, asked_again(sample, seed)),
         vector_columns=vector_dimension(store, embeddings),
         seed=seed,
     )
@@ -115,9 +117,18 @@ def grader_of_sample(store: Store, embeddings: str, seed: int) -> tuple[Grader, 
 
 def grader_report(grader: Grader) -> dict[str, Any]:
     """Figures of the hold-out for the event log; those that could not be measured are left out."""
+    found = dict(grader.report.__dict__)
+    ceiling = found.pop("ceiling")
+    if ceiling is not None:
+        found |= {"documents_asked_twice": ceiling.documents, "judge_reliability": ceiling.reliability}
+        found |= {
+            f"judge_reliability_{end}": getattr(ceiling, f"reliability_{end}") for end in ("low", "high")
+        }
+        names = ("spearman", "spearman_low", "spearman_high", "auc_at_cut", "spearman_of_mean")
+        found |= {f"noise_ceiling_{name}": getattr(ceiling, name) for name in names}
     return {
         name: value
-        for name, value in grader.report.__dict__.items()
+        for name, value in found.items()
         if isinstance(value, int | float | str) and value == value
     }
 

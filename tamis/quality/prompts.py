@@ -88,8 +88,8 @@ class Prompt:
         return f"{self.prefix}{document}{self.suffix}"
 
 
-def _examples_prefix() -> str:
-    shown = [f"Text: {text}\n{QUESTION} {answer}\n\n" for text, answer in EXAMPLES]
+def _examples_prefix(examples: Sequence[tuple[str, str]]) -> str:
+    shown = [f"Text: {text}\n{QUESTION} {answer}\n\n" for text, answer in examples]
     return "".join(shown) + "Text: "
 
 
@@ -103,7 +103,7 @@ PROMPTS: dict[str, Prompt] = {
     ),
     "examples": Prompt(
         name="examples",
-        prefix=_examples_prefix(),
+        prefix=_examples_prefix(EXAMPLES),
         suffix=f"\n{QUESTION}",
         answer=" yes",
         delimiters=(
@@ -112,6 +112,18 @@ PROMPTS: dict[str, Prompt] = {
         ),
     ),
 }
+
+
+def reordered(prompt: Prompt) -> Prompt:
+    """The same question in an order that ought not to matter: for how steady a judge's answers are.
+
+    Examples change places among the good and among the bad ones, since which come last is known to matter;
+    of the paper's prompt the two options do.
+    """
+    if prompt.name == "examples":
+        turned = [example for answer in ("yes", "no") for example in EXAMPLES[::-1] if example[1] == answer]
+        return replace(prompt, prefix=_examples_prefix(turned))
+    return replace(prompt, suffix=prompt.suffix.replace("- yes\n- no", "- no\n- yes"))
 
 
 def neutralised(texts: Sequence[str], prompt: Prompt, special_tokens: Iterable[str] = ()) -> list[str]:

@@ -20,26 +20,32 @@ from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of
 
 JUDGE_BATCH = 32
+ANSWERS = "scores_judge"
 UNANSWERED = "judge_scores"  # stands for a shard in quarantine: no file is at fault
 
 
-def unjudged(store: Store, doc_ids: Sequence[str], fingerprint: str) -> list[str]:
+def unjudged(store: Store, doc_ids: Sequence[str], fingerprint: str, table: str = ANSWERS) -> list[str]:
     """Those of the documents that this judge has not answered yet."""
-    known = store.read("scores_judge", ["doc_id"], f"fingerprint = '{fingerprint}'")["doc_id"]
+    known = store.read(table, ["doc_id"], f"fingerprint = '{fingerprint}'")["doc_id"]
     return sorted(set(doc_ids).difference(known))
 
 
-def judge_documents(store: Store, judge: AskLLM, doc_ids: Sequence[str], advance: Advance = ignore) -> None:
+def judge_documents(
+    store: Store,
+    judge: AskLLM,
+    doc_ids: Sequence[str],
+    advance: Advance = ignore,
+    table: str = ANSWERS,
+) -> None:
     """Ask the judge about documents and store its answers, a batch a commit."""
     texts = texts_of(store, doc_ids)
     by_length = sorted(doc_ids, key=lambda doc_id: (len(texts[doc_id]), doc_id))
     for start in range(0, len(by_length), JUDGE_BATCH):
         ids = by_length[start : start + JUDGE_BATCH]
-        scores = judge.score([texts[doc_id] for doc_id in ids])
+        scores = judge.score([texts[doc_id] for doc_id in ids], advance)
         rows = scores.with_columns(pl.Series("doc_id", ids), pl.lit(judge.fingerprint).alias("fingerprint"))
-        schema = schema_of("scores_judge")
-        store.merge("scores_judge", rows.select(schema.names).to_arrow().cast(schema))
-        advance(len(ids))
+        schema = schema_of(table)
+        store.merge(table, rows.select(schema.names).to_arrow().cast(schema))
 
 
 def set_unanswered_aside(store: Store, doc_ids: Sequence[str]) -> list[str]:
@@ -76,8 +82,7 @@ class RememberingJudge:
         missing = sorted(set(by_digest).difference(known["text_digest"]))
         advance(len(texts) - len(missing))
         for start in range(0, len(missing), JUDGE_BATCH):
-            self._ask({digest: by_digest[digest] for digest in missing[start : start + JUDGE_BATCH]})
-            advance(len(missing[start : start + JUDGE_BATCH]))
+            self._ask({digest: by_digest[digest] for digest in missing[start : start + JUDGE_BATCH]}, advance)
         digest_of = {text: digest for digest, text in by_digest.items()}
         asked = pl.DataFrame({"text_digest": [digest_of[text] for text in texts]}, {"text_digest": pl.String})
         known = self._answers() if missing else known
@@ -87,8 +92,8 @@ class RememberingJudge:
         scope = f"fingerprint = '{self.judge.fingerprint}'"
         return self.store.read("scores_noise", ["text_digest", "margin", "answer_mass"], scope)
 
-    def _ask(self, texts: dict[str, str]) -> None:
-        scores = self.judge.score(list(texts.values()))
+    def _ask(self, texts: dict[str, str], advance: Advance) -> None:
+        scores = self.judge.score(list(texts.values()), advance)
         digests = pl.Series("text_digest", list(texts))
         rows = scores.with_columns(digests, pl.lit(self.judge.fingerprint).alias("fingerprint"))
         schema = schema_of("scores_noise")

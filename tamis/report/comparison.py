@@ -7,7 +7,7 @@ says that nothing is proven, which with three data seeds is common.
 import math
 from collections.abc import Iterator
 
-from tamis.comparison.analysis import ComparisonReport, Measured
+from tamis.comparison.analysis import ArmLoss, ComparisonReport, Measured
 from tamis.comparison.convergence import Convergence
 from tamis.comparison.grid import FULL
 from tamis.comparison.statistics import Contrast
@@ -63,7 +63,17 @@ def answers(report: ComparisonReport) -> list[Markup]:
 
 
 def sentences(report: ComparisonReport) -> Iterator[str]:
-    """What is proven about the target loss, or that nothing is."""
+    """What is proven about the target loss, or that nothing is; and which means leave runs out."""
+    yield from _claims(report)
+    for arm in report.target.arms:
+        if arm.diverged:
+            yield (
+                f"{name_of(report, arm.sampler, arm.budget)}: {arm.diverged} of {arm.planned} runs diverged; "
+                "its figures are of the others alone and flatter it. A lower learning_rate is the usual cure."
+            )
+
+
+def _claims(report: ComparisonReport) -> Iterator[str]:
     better = [one for one in report.target.proven if one.difference < 0]
     worse = [one for one in report.target.proven if one.difference > 0]
     if not report.target.contrasts or all(math.isnan(one.p) for one in report.target.contrasts):
@@ -121,6 +131,7 @@ def _losses_table(report: ComparisonReport) -> Markup:
         Column(heading="sampler"),
         Column(heading="budget", kind="s"),
         Column(heading="documents", kind="n"),
+        Column(heading="runs", kind="s"),
         Column(heading="epochs", kind="n"),
         Column(heading="target loss", kind="n"),
         Column(heading="95 % interval", kind="n"),
@@ -132,6 +143,7 @@ def _losses_table(report: ComparisonReport) -> Markup:
             target.sampler,
             target.budget,
             count(target.documents),
+            _runs(target),
             significant(target.epochs, 2),
             number(target.loss),
             _range(target.low, target.high),
@@ -142,6 +154,15 @@ def _losses_table(report: ComparisonReport) -> Markup:
     ]
     best = min(range(len(rows)), key=lambda place: _finite(report.target.arms[place].loss))
     return table(columns, rows, strong=frozenset({best}))
+
+
+def _runs(arm: ArmLoss) -> str:
+    """How many runs a mean is of, and what became of the others."""
+    if arm.runs == arm.planned:
+        return str(arm.runs)
+    others = arm.planned - arm.runs - arm.diverged
+    lost = [f"{arm.diverged} diverged"] * bool(arm.diverged) + [f"{others} not trained"] * bool(others)
+    return f"{arm.runs} of {arm.planned}, {' and '.join(lost)}"
 
 
 def _partly_read(report: ComparisonReport) -> str:
@@ -240,11 +261,11 @@ def comparison_text(report: ComparisonReport) -> list[str]:
         (one.sampler, one.budget): (one, p)
         for one, p in zip(report.target.contrasts, report.target.p_holm, strict=True)
     }
-    lines = [f"{'trained on':24}{'target loss':>13}{'pool loss':>11}{'to random':>11}{'p (Holm)':>10}"]
+    lines = [f"{'trained on':24}{'target loss':>13}{'pool loss':>11}{'to random':>11}{'p (Holm)':>10}  runs"]
     for target, pool in zip(report.target.arms, report.pool.arms, strict=True):
         contrast = corrected.get((target.sampler, target.budget))
         shown = (contrast[0].difference, contrast[1]) if contrast else (math.nan, math.nan)
         name = name_of(report, target.sampler, target.budget)
         line = f"{name:24}{number(target.loss):>13}{number(pool.loss):>11}"
-        lines.append(f"{line}{number(shown[0]):>11}{number(shown[1]):>10}")
+        lines.append(f"{line}{number(shown[0]):>11}{number(shown[1]):>10}  {_runs(target)}")
     return [*lines, *sentences(report)]

@@ -23,6 +23,7 @@ def plan_of(filters: FiltersSection) -> Plan:
         heuristics=filters.heuristics,
         language=filters.language_from if filters.languages else None,
         personal_data=filters.personal_data != "off",
+        phone_regions=filters.phone_regions,
     )
 
 

@@ -15,6 +15,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "embeddings": ("doc_id",),
     "scores_density": ("doc_id",),
     "scores_judge": ("doc_id",),
+    "scores_judge_again": ("doc_id",),
     "scores_noise": ("text_digest", "fingerprint"),
     "scores_perplexity": ("doc_id",),
     "scores_by_model": ("doc_id", "fingerprint"),
@@ -31,6 +32,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "decisions": ("selection", "doc_id"),
     "sampler_comparison": ("sampler_a", "sampler_b"),
     "sampler_trials": ("run",),
+    "sampler_trials_left": ("run",),
     "trials": ("trial",),
     "loss_curves": ("model", "size"),
     "withdrawals": ("doc_id",),
@@ -128,6 +130,12 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _column("answer_mass", pa.float64(), "P(yes) + P(no) over all variants"),
         _column("margin", pa.float64(), "logp_yes - logp_no, nats"),
         _column("truncated", pa.bool_(), "whether the document was cut to the judge's window"),
+        _FINGERPRINT,
+    ],
+    "scores_judge_again": [
+        _DOC_ID,
+        _column("answer_mass", pa.float64(), "P(yes) + P(no) over all variants"),
+        _column("margin", pa.float64(), "logp_yes - logp_no of the question in another order, nats"),
         _FINGERPRINT,
     ],
     "scores_noise": [
@@ -279,6 +287,12 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _column("made_at", pa.timestamp("us"), "when, UTC"),
     ],
 }
+
+
+_FIELDS["sampler_trials_left"] = [
+    *_FIELDS["sampler_trials"],
+    _column("left_at", pa.timestamp("us"), "when the run was no longer planned, UTC"),
+]
 
 
 def kind_of(table: str) -> str:

@@ -86,8 +86,26 @@ def test_filters_give_their_reasons_and_without_them_all_is_as_before(built):
     assert ("heuristic", "gopher_hash_ratio") in reasons.rows()
     email = texts[PLANTED[2][0]]
     said = project.tamis("explain", email).stdout
-    assert "personal data (personal_data_email)" in said
-    assert "email_count = 1" in said
+    assert "personal data (personal_data_email: email_count = 1; allowed: at most 0 in all)" in said
+    explained = {}
+    for text, _columns, reason, rule in PLANTED:
+        found = project.json("explain", texts[text.strip()])
+        assert set(found) == {"doc_id", "occurrences", "scores", "decisions", "checkpoints"}
+        (row,) = [one for one in found["decisions"] if one["selection"] == "near-algebra"]
+        assert (row["reason"], row["detail"]) == (reason, rule)
+        explained[rule] = row["evidence"]
+    assert explained["licence_denied"] == {
+        "measured": {"licences": ["Proprietary, Inc."]},
+        "allowed": "none of proprietary*",
+    }
+    german, french = explained["language_detected_de"], explained["language_stated_fr"]
+    assert german["measured"]["detected_language"] == "de"
+    assert german["measured"]["language_confidence"] > 0.5
+    assert german["allowed"] == "one of en, or a confidence below 0.5"
+    assert (french["measured"]["stated_language"], french["allowed"]) == ("fr", "one of en")
+    hashes = explained["gopher_hash_ratio"]
+    assert (hashes["measured"]["hash_ratio"] > 0.1, hashes["allowed"]) == (True, "at most 0.1")
+    assert "hash_ratio = 0.3" in project.tamis("explain", texts[PLANTED[4][0]]).stdout
 
     flags = store_of(project).version("document_flags")
     configure(project, plain + filters([*OFF, "gopher_hash_ratio"]))

@@ -165,10 +165,17 @@ def test_bad_input_goes_to_quarantine_and_loses_nothing_beside_it(project):
     store = store_of(project)
     assert store.count("occurrences", "shard LIKE '%giant%'") == 2
     assert store.count("occurrences", "shard LIKE '%latin%'") == 2
-    for name in ("broken.jsonl.gz", "latin.jsonl", "columns.csv", "empty.jsonl", "giant.jsonl"):
+    said = project.tamis("status", code=1).stdout
+    assert "quarantine: landing__latin.jsonl row 1: wrong_encoding" in said
+    assert "quarantine: landing__columns.csv as a whole: missing_text_column" in said
+    for name in ("columns.csv", "empty.jsonl", "giant.jsonl"):
         (landing / name).unlink()
+    (landing / "broken.jsonl.gz").write_bytes(whole)
+    (landing / "latin.jsonl").write_text(json.dumps({"text": "caf\xe9 noir et un croissant chaud"}) + "\n")
     project.tamis("materialize")
     assert project.json("status")["quarantine"] == []
+    assert store_of(project).count("occurrences", "shard LIKE '%latin%'") == 1
+    assert store_of(project).count("occurrences", "shard LIKE '%broken%'") == 200
 
 
 def test_a_file_that_is_still_being_written_waits(project):

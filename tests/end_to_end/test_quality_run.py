@@ -3,6 +3,7 @@
 import pytest
 from small_project import SETTINGS, make_project, sentences, write_jsonl
 
+from tamis.quality import Grader
 from tamis.store.tables import Store
 
 QUALITY = """
@@ -35,6 +36,11 @@ def test_the_sample_is_judged_and_everything_graded_and_arrivals_are_asked_about
     assert store.count("scores_quality") == 180
     noise = store.count("scores_noise")
     assert 0 < noise <= 48
+    held_out = (sample["part"] == "hold_out").sum()
+    assert store.count("scores_judge_again") == held_out
+    (fitted,) = (judged.home / "fitted" / "quality_grader").rglob("grader.npz")
+    ceiling = Grader.load(fitted).report.ceiling
+    assert (ceiling.documents if ceiling else 0) == (held_out if held_out >= 10 else 0)
     assert judged.json("status")["quarantine"] == []
     assert judged.json("plan") == []
 

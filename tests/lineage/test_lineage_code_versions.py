@@ -33,6 +33,10 @@ METHODS = {
         "tamis.quality:CODE_VERSION",
         ["tamis.quality.ask_llm", "tamis.quality.sample", "tamis.quality.active"],
     ),
+    "second_asking": (
+        "tamis.quality.second_asking:CODE_VERSION",
+        ["tamis.quality.second_asking", "tamis.quality.noise_ceiling"],
+    ),
     "grader": ("tamis.quality.grader:GRADER_CODE_VERSION", ["tamis.quality.grader", "tamis.quality.surface"]),
     "filters": ("tamis.filters:CODE_VERSION", ["tamis.filters"]),
     "selection": ("tamis.selection:CODE_VERSION", ["tamis.selection"]),

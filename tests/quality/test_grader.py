@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tamis.quality import Grader, TooFewJudgedError, fit_grader, grader_features, split_sample
-from tamis.quality.grader_report import spearman
+from tamis.quality.judging import grader_report
+from tamis.quality.ranks import spearman
 
 N = 240
 IDS = [f"{number:032x}" for number in range(N)]
@@ -95,6 +96,24 @@ def test_quality_is_between_zero_and_one_and_orders_as_the_prediction_does(good)
     assert spearman(quality.astype(float), grader.predict(features).astype(float)) == pytest.approx(1.0)
     assert 0.4 < quality[~HOLD_OUT].mean() < 0.6
     np.testing.assert_allclose(grader.quality(features[:1]), quality[:1], rtol=1e-6)
+
+
+def test_the_ceiling_is_that_of_the_hold_out_and_survives_saving(good, tmp_path):
+    _, _, margins = good
+    vectors, surface, bits, lengths, generator = pool()
+    again = margins + 0.5 * generator.normal(size=N)
+    grader = fitted(margins, vectors, surface, bits, lengths, margins_again_n=again)
+    ceiling = grader.report.ceiling
+    assert ceiling.documents == HOLD_OUT.sum()
+    assert ceiling.reliability == pytest.approx(spearman(margins[HOLD_OUT], again[HOLD_OUT]))
+    assert 0.8 < ceiling.reliability < ceiling.spearman < 1
+    grader.save(tmp_path / "grader")
+    assert Grader.load(tmp_path / "grader").report == grader.report
+    assert good[0].report.ceiling is None
+    shown = grader_report(grader)
+    assert shown["noise_ceiling_spearman"] == ceiling.spearman
+    assert shown["judge_reliability"] == ceiling.reliability
+    assert all(isinstance(value, int | float) for value in shown.values())
 
 
 def test_saved_and_loaded_is_equal_to_the_bit(good, tmp_path):

@@ -5,6 +5,8 @@ import pytest
 
 from tamis.quality import check_judge, planted_noise
 from tamis.quality.judging import mark_of_judge, median_answer_mass
+from tamis.quality.prompts import PROMPTS
+from tamis.quality.second_asking import ASKED_AGAIN, ask_again, asked_again, margins_again
 from tamis.quality.storing import (
     UNANSWERED,
     RememberingJudge,
@@ -26,6 +28,13 @@ class Judge:
 
     def __init__(self, silent="never said", mass=0.9, breaks_after=None):
         self.silent, self.mass, self.breaks_after, self.asked = silent, mass, breaks_after, []
+
+    prompt = PROMPTS["examples"]
+
+    def asking(self, prompt):
+        other = Judge(self.silent, self.mass, self.breaks_after)
+        other.prompt, other.fingerprint, other.asked = prompt, "a" * 32, self.asked
+        return other
 
     def score(self, texts, advance=None):
         if self.breaks_after is not None and len(self.asked) >= self.breaks_after:
@@ -104,3 +113,29 @@ def test_a_judge_without_any_score_has_no_mark(store):
     sample = pl.DataFrame({"doc_id": IDS, "part": ["train"] * 40})
     assert mark_of_judge(store, judge, sample, 0) is None
     assert len(set_unanswered_aside(store, IDS)) == 40
+
+
+def test_a_part_of_the_hold_out_is_asked_about_twice_and_never_a_third_time(store):
+    sample = pl.DataFrame({"doc_id": IDS, "part": ["hold_out" if row % 4 else "train" for row in range(40)]})
+    twice = asked_again(sample, 0)
+    assert set(twice) == {one for row, one in enumerate(IDS) if row % 4}
+    assert asked_again(sample[::-1], 0) == twice
+    first = Judge(silent=" 7 ")
+    assert ask_again(store, first, twice) == 30
+    assert len(first.asked) == 30
+    again = Judge()
+    assert ask_again(store, again, twice) == 0
+    assert again.asked == []
+    margins = dict(zip(IDS, margins_again(store, IDS, twice), strict=True))
+    assert {one for one, margin in margins.items() if margin != margin} == {*IDS[::4], IDS[7]}
+    assert margins[IDS[9]] == float(len(TEXTS[9]) % 17)
+
+
+def test_a_large_hold_out_is_asked_about_in_part():
+    sample = pl.DataFrame({"doc_id": [f"{n:032x}" for n in range(200)], "part": ["hold_out"] * 200})
+    chosen = asked_again(sample, 0)
+    assert len(chosen) == ASKED_AGAIN == 60
+    assert (
+        len(set(chosen) & set(asked_again(sample[:150], 0))) > 35
+    )  # what stays of the pool is not asked anew
+    assert chosen != asked_again(sample, 1)

@@ -8,7 +8,7 @@ from tamis.quality import AskLLM, JudgeModelError
 from tamis.quality.identity import judge_prompt, judge_source
 from tamis.quality.judge_loading import load_local_judge
 from tamis.quality.local_judge import answer_logits, bounded_documents, question_ids
-from tamis.quality.prompts import CHAT_REMINDER, PROMPTS
+from tamis.quality.prompts import CHAT_REMINDER, PROMPTS, reordered
 
 TEXTS = ("the cat is red", "", "a dog " * 60, "unknown words only", "well well the dog")
 TEMPLATE = (
@@ -39,6 +39,23 @@ def test_a_causal_judge_equals_transformers_by_hand(tmp_path, word_tokenizer, sa
     expected = [by_hand(model, tokenizer, PROMPTS[prompt].around(text.strip())) for text in TEXTS]
     np.testing.assert_allclose(scores, expected, atol=1e-4)
     assert (judge.local_judge().prefix is not None) == (prompt == "examples")
+
+
+@pytest.mark.parametrize("prompt", ["ask-llm", "examples"])
+def test_asked_in_another_order_the_same_weights_answer_under_another_fingerprint(
+    tmp_path, word_tokenizer, save_llama, prompt
+):
+    tokenizer = word_tokenizer(template="<s> $A")
+    model = save_llama(tmp_path, tokenizer)
+    judge = AskLLM(tmp_path, prompt=prompt, max_tokens=200)
+    other = judge.asking(reordered(judge.prompt))
+    scores = other.score(TEXTS).select("logp_yes_raw", "logp_yes", "logp_no").to_numpy()
+    expected = [by_hand(model, tokenizer, other.prompt.around(text.strip())) for text in TEXTS]
+    np.testing.assert_allclose(scores, expected, atol=1e-4)
+    assert other.local_judge().model is judge.local_judge().model
+    assert other.fingerprint == AskLLM(tmp_path, prompt=other.prompt, max_tokens=200).fingerprint
+    assert other.fingerprint != judge.fingerprint
+    assert judge.usage.documents == len(TEXTS)
 
 
 def test_an_encoder_decoder_judge_equals_transformers_by_hand(tmp_path, word_tokenizer, save_t5):

@@ -5,7 +5,7 @@ import hashlib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.quality.prompts import DOCUMENT_MARK, PROMPTS, QUESTION, neutralised, with_chat_template
+from tamis.quality.prompts import DOCUMENT_MARK, PROMPTS, QUESTION, neutralised, reordered, with_chat_template
 
 ASK, SHOW = PROMPTS["ask-llm"], PROMPTS["examples"]
 PIECES = [
@@ -72,3 +72,15 @@ def test_a_chat_template_is_split_around_the_document():
     prompt = with_chat_template(ASK, f"<user>{ASK.around(DOCUMENT_MARK)}<end>")
     assert prompt.around("x") == f"<user>{ASK.around('x')}<end>"
     assert prompt.delimiters == ASK.delimiters
+
+
+def test_another_order_holds_the_same_words_and_the_same_good_before_bad():
+    other = reordered(SHOW)
+    assert sorted(other.prefix.split("\n\n")) == sorted(SHOW.prefix.split("\n\n"))
+    assert other.prefix != SHOW.prefix
+    answers = [part.rsplit(" ", 1)[-1] for part in other.prefix.split("\n\n")[:-1]]
+    assert answers == ["yes"] * 4 + ["no"] * 4
+    assert other.suffix == SHOW.suffix
+    turned = reordered(ASK)
+    assert turned.around("x").endswith("OPTIONS:\n- no\n- yes\n")
+    assert turned.suffix.replace("- no\n- yes", "- yes\n- no") == ASK.suffix

@@ -45,7 +45,7 @@ def rows(losses: dict[str, float], data_seeds: int = 4, noise: float = 0.01, fai
             }
             if sampler == failed and place == 0:
                 keep = ("run", "sampler", "budget", "data_seed", "training_seed", "documents")
-                row = {name: row[name] for name in keep} | {"failure": "the loss is not finite"}
+                row = {name: row[name] for name in keep} | {"failure": "diverged: the loss is not finite"}
             found.append(row)
     schema = dict(zip(*_types(), strict=True))
     return pl.DataFrame(found, schema=schema)
@@ -86,8 +86,17 @@ def test_one_seed_proves_nothing_and_says_what_to_do(read_page):
 def test_a_failed_run_is_named_and_the_rest_counts(read_page):
     report = analyse(rows({"full": 2.0, "random": 2.3, "got-d": 2.0}, failed="got-d"), 0)
     page = read_page(sampler_page(pl.DataFrame(schema=PAIRS), pl.DataFrame(schema=CHOSEN), report))
-    assert "Runs without a loss: got-d 10% (data seed 0, training seed 0): the loss is not finite" in page
+    where = "got-d 10% (data seed 0, training seed 0): diverged: the loss is not finite"
+    assert f"Runs without a loss: {where}" in page
     assert [one.runs for one in report.target.arms] == [4, 4, 3]
+    assert [one.diverged for one in report.target.arms] == [0, 0, 1]
+    assert "3 of 4, 1 diverged" in page
+    caveat = "got-d: 1 of 4 runs diverged; its figures are of the others alone and flatter it."
+    assert caveat in page
+    lines = comparison_text(report)
+    assert lines[3].endswith("3 of 4, 1 diverged")
+    assert lines[2].endswith("  4")
+    assert any(line.startswith(caveat) for line in lines)
 
 
 def test_the_terminal_shows_every_arm(read_page):
@@ -98,5 +107,5 @@ def test_the_terminal_shows_every_arm(read_page):
 
 def test_a_comparison_without_a_single_loss_is_an_error():
     failed = rows({"full": 2.0}, data_seeds=1, failed="full")
-    with pytest.raises(ValueError, match="no run of the comparison"):
+    with pytest.raises(ValueError, match="no run of the comparison was made; the first of 1: full 100%"):
         analyse(failed, 0)

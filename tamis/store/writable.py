@@ -1,0 +1,100 @@
+"""A home that cannot be written: the disk is full, or mounted or owned so that this user may only read.
+
+Every library below says so in its own words (Lance, SQLite, torch, numpy), some in none. So a failed piece of
+work is followed by one question: can a small file be written there? The answer is the message.
+"""
+
+import contextlib
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from tamis.errors import PermanentError, TamisError, TransientError
+
+PROBE_BYTES = 1 << 18
+FULL, READ_ONLY = (errno.ENOSPC, errno.EDQUOT), (errno.EROFS, errno.EACCES, errno.EPERM)
+_SAID_WHEN_FULL = ("no space left", "disk is full", "os error 28", "disk quota exceeded")
+
+
+class DiskFullError(TransientError):
+    """No space left for the home; says how much there is and how to go on."""
+
+    def __init__(self, home: Path, free_bytes: int) -> None:
+        self.home, self.free_bytes = home, free_bytes
+        super().__init__(
+            f"the disk that holds {home} is full ({free_bytes / 1e6:,.1f} MB free): make room there, or move "
+            "the folder to a larger disk and name it in TAMIS_HOME; then run the same command again. What "
+            "was finished is kept, and the next run goes on from there"
+        )
+
+
+class ReadOnlyHomeError(PermanentError):
+    """The home may only be read; says why and what would be right."""
+
+    def __init__(self, home: Path, problem: str) -> None:
+        self.home, self.problem = home, problem
+        super().__init__(
+            f"{home} cannot be written ({problem}): mount its disk for writing, give this user the right to "
+            "write there, or name another home in TAMIS_HOME. Nothing was changed; status, plan and explain "
+            "only read and still work"
+        )
+
+
+def storage_error(home: Path, error: BaseException) -> TamisError | None:
+    """What an error means when the home cannot be written; None when it can, and the error is another."""
+    if isinstance(error, TamisError):
+        return None
+    problem = write_problem(home)
+    if problem is not None and problem.errno in READ_ONLY:
+        return ReadOnlyHomeError(home, problem.strerror or "permission denied")
+    said = " ".join(str(cause).lower() for cause in _causes(error))
+    if (problem is not None and problem.errno in FULL) or any(words in said for words in _SAID_WHEN_FULL):
+        return DiskFullError(home, free_bytes(home))
+    return None
+
+
+@contextlib.contextmanager
+def storing(home: Path) -> Iterator[None]:
+    """Raise `DiskFullError` or `ReadOnlyHomeError` for whatever fails while the home cannot be written."""
+    try:
+        yield
+    except Exception as error:
+        found = storage_error(home, error)
+        if found is None:
+            raise
+        raise found from error
+
+
+def stop_unless_writable(home: Path) -> None:
+    """Raise `DiskFullError` or `ReadOnlyHomeError` when the home cannot be written, after a failure there."""
+    problem = write_problem(home)
+    if problem is not None and (found := storage_error(home, problem)):
+        raise found from problem
+
+
+def write_problem(home: Path) -> OSError | None:
+    """Why a small file cannot be written at the home, or None."""
+    folder = next(path for path in (home, *home.parents) if path.is_dir())
+    probe = folder / f".probe-{uuid.uuid4().hex}"
+    try:
+        probe.write_bytes(bytes(PROBE_BYTES))
+    except OSError as error:
+        return error
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+    return None
+
+
+def free_bytes(home: Path) -> int:
+    """Bytes that this user may still write on the disk of the home."""
+    state = os.statvfs(next(path for path in (home, *home.parents) if path.is_dir()))
+    return state.f_bavail * state.f_frsize
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

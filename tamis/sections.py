@@ -189,7 +189,7 @@ class DecontaminationSection(Section):
 
 
 class FiltersSection(Section):
-    """Which documents no selection may choose, by published heuristics, language, personal data, licence."""
+    """Which documents no selection may choose: by published heuristics, language, personal data, origin."""
 
     heuristics: tuple[Literal["gopher", "fineweb"], ...] = ()
     heuristics_off: tuple[RuleName, ...] = ()
@@ -201,6 +201,8 @@ class FiltersSection(Section):
     licences_allowed: tuple[Pattern, ...] = ()
     licences_denied: tuple[Pattern, ...] = ()
     unknown_licence: Literal["allow", "exclude"] = "allow"
+    sources_allowed: tuple[Pattern, ...] = ()
+    sources_denied: tuple[Pattern, ...] = ()
 
 
 class SelectionSection(Section):

@@ -10,7 +10,7 @@ from tamis.quality.judging import configured_judge
 from tamis.references import named
 from tamis.selection import find_sampler
 from tamis.selection.families import ASK_LLM, PERPLEXITY, model_of
-from tamis.selection.filtering import plan_of, rules_of_flags, rules_of_licences
+from tamis.selection.filtering import plan_of, rules_of_flags, rules_of_licences, rules_of_sources
 from tamis.selection.samplers import AWAY_SCORE, DEFAULT_OPTIONS
 
 SCORE_STAGES = {
@@ -269,7 +269,7 @@ def when_flags_exclude(chooser: Chooser) -> Chooser:
 def filter_settings(world: World, partition: str) -> dict[str, Any]:
     """The filters that keep documents out; nothing at all without any, so that nothing is made anew."""
     filters = world.project.settings.filters
-    rules = rules_of_flags(filters) | rules_of_licences(filters)
+    rules = rules_of_flags(filters) | rules_of_licences(filters) | rules_of_sources(filters)
     return {"filters": rules} if rules else {}
 
 

@@ -38,6 +38,7 @@ SENTENCES: dict[str, str] = {
     Reason.HEURISTIC: "Breaks a published rule of form, such as too few words or too much repetition.",
     Reason.LANGUAGE: "Is in another language than those wanted.",
     Reason.PERSONAL_DATA: "Holds more e-mail addresses, phone numbers and the like than is tolerated.",
+    Reason.SOURCE: "Stands in no source that is allowed.",
     Reason.LICENCE: "Stands under no licence that is allowed.",
     Reason.CONTAMINATED: "Shares long word sequences with the held-out examples; training on it would make "
     "the evaluation look better than it is.",

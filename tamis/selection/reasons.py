@@ -15,6 +15,7 @@ class Reason(StrEnum):
     HELD_OUT_EXAMPLE = "held_out_example"  # stands in the held-out part of the target
     TARGET_EXAMPLE = "target_example"  # stands in the training part of the target
     CONTAMINATED = "contaminated"  # shares long n-grams with held-out target examples
+    SOURCE = "source"  # no source in which it stands is allowed
     LICENCE = "licence"  # no licence under which it stands is allowed
     PERSONAL_DATA = "personal_data"  # holds more personal data than is tolerated
     LANGUAGE = "language"  # in another language than those wanted
@@ -30,6 +31,7 @@ EXCLUSIONS = (
     Reason.HELD_OUT_EXAMPLE,
     Reason.TARGET_EXAMPLE,
     Reason.CONTAMINATED,
+    Reason.SOURCE,
     Reason.LICENCE,
     Reason.PERSONAL_DATA,
     Reason.LANGUAGE,

@@ -23,6 +23,9 @@ from tamis.store.records import BY_DOC_IDS, stored_rows
 from tamis.store.schemas import described_columns
 from tamis.store.tables import Store
 
+COSTS = ("asked", "tokens_asked", "cost")
+"""Metadata that stands beside the manifest too, so that a plan can say what the next time will cost."""
+
 
 class InputMissingError(PermanentError):
     """An input of a partition has not been made, or its blocking check failed."""
@@ -66,6 +69,7 @@ class Made:
     checks: Sequence[dg.AssetCheckResult] = ()
     asset: str | None = None
     settled: bool = True
+    origins: Sequence[InputReference] = ()
 
 
 class Work:
@@ -83,7 +87,7 @@ class Work:
     ) -> None:
         self.project, self.manifests, self.context = project, manifests, context
         self.stage, self.world, self.heads, self.partitions = stage, world, heads, partitions
-        self._started = time.monotonic()
+        self._started = self._recorded = time.monotonic()
         self._checks: dict[str, list[dg.AssetCheckResult]] = {}
         self._tags: dict[str, dict[str, str]] = {}
         self._asked = len(context.partition_keys) if stage.partitions else 1
@@ -184,7 +188,12 @@ class Work:
             scopes={entry.table: scope_of(entry) for entry in made.rows},
             files=files,
             inputs=tuple(self._inputs(stage, made)),
-            beside=beside(self.context.run_id, self._seconds(), self._table_versions(made)),
+            beside=beside(
+                self.context.run_id,
+                (self._seconds(), self._lap()),
+                self._table_versions(made),
+                {name: made.metadata[name] for name in COSTS if name in made.metadata},
+            ),
         )
 
     def _other_key(self, stage: Stage, partition: str) -> str:
@@ -196,7 +205,7 @@ class Work:
         found = input_references(stage, made.partition, self.world, self.heads)
         before = self.heads.get((stage.name, made.partition))
         continued = [reference(before)] if before and not made.settled else []
-        return [entry for entry in found if isinstance(entry, InputReference)] + continued
+        return [entry for entry in found if isinstance(entry, InputReference)] + continued + [*made.origins]
 
     def _store_records(self, entry: Rows) -> str:
         digest, content = stored_rows(self.store, entry.table, scope_of(entry), entry.doc_ids or ())
@@ -205,6 +214,11 @@ class Work:
 
     def _table_versions(self, made: Made) -> dict[str, int]:
         return {entry.table: self.store.version(entry.table) for entry in made.rows}
+
+    def _lap(self) -> float:
+        """Seconds since the value before this one was recorded, or the step began."""
+        before, self._recorded = self._recorded, time.monotonic()
+        return round(self._recorded - before, 4)
 
     def _seconds(self) -> float:
         return round(time.monotonic() - self._started, 3)

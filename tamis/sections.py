@@ -20,9 +20,13 @@ from pydantic_core import PydanticCustomError
 NAME_FORM = r"^[a-z0-9][a-z0-9._-]{0,59}$"
 LANGUAGE_FORM = r"^[a-z]{2,3}$"
 OWNER_FORM = r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$"
+URL_FORM = r"^https?://[^\s/]+"
+VARIABLE_FORM = r"^[A-Za-z_][A-Za-z0-9_]*$"
 FORMS_IN_WORDS = {
     NAME_FORM: "at most 60 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
     LANGUAGE_FORM: 'a code of two or three letters, such as "en"',
+    URL_FORM: "an address that begins with https:// or http://",
+    VARIABLE_FORM: "the name of an environment variable",
     OWNER_FORM: '"team:NAME" or an e-mail address',
 }
 
@@ -304,3 +308,12 @@ class AutomationSection(Section):
     interval_seconds: int = Field(10, ge=5)
     settle_seconds: float = Field(2.0, ge=0)
     maximum_attempts: int = Field(3, ge=1)
+    approve_selections: bool = False
+    kept_versions: int = Field(20, ge=2)
+    webhook: Annotated[str, StringConstraints(pattern=URL_FORM)] | None = None
+    webhook_events: tuple[Literal["selection_changed", "failed", "quarantine_grew"], ...] = (
+        "selection_changed",
+        "failed",
+        "quarantine_grew",
+    )
+    webhook_key_env: Annotated[str, StringConstraints(pattern=VARIABLE_FORM)] | None = None

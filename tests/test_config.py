@@ -164,6 +164,18 @@ WRONG = {
         ["corpus = ", "[[corpus]]"],
     ),
     "a value that should be a table": ("encoder = 'minilm'\n" + CORPUS, ["encoder = 'minilm'", "[encoder]"]),
+    "a webhook without a scheme": (
+        CORPUS + "[automation]\nwebhook = 'example.org'\n",
+        ["automation.webhook = 'example.org'", "https://"],
+    ),
+    "a webhook for nothing": (
+        CORPUS + "[automation]\nwebhook_events = ['all']\n",
+        ["automation.webhook_events[0]", "'all'", "'quarantine_grew'"],
+    ),
+    "a key instead of its variable": (
+        CORPUS + "[automation]\nwebhook_key_env = 'se-cret'\n",
+        ["automation.webhook_key_env", "environment variable"],
+    ),
     "unknown engine": (CORPUS + "[engine]\nkind = 'spark'\n", ["engine.kind", "'spark'", "'local'"]),
     "no TOML": (CORPUS + "[encoder\n", ["line 5", "TOML"]),
 }
@@ -305,6 +317,7 @@ EXAMPLES = {
     "perplexity": {"model"},
     "sampler_trials": {"model", "target"},
     "filters": {"heuristics_off"},
+    "automation": {"webhook", "webhook_key_env"},
 }
 
 

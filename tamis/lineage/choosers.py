@@ -93,6 +93,11 @@ def models_compared(world: World, partition: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*begun, *_with_twins(world, trials.samplers))))
 
 
+def unless_pinned(chooser: Chooser) -> Chooser:
+    """For what decides a choice: a selection that is kept at an earlier version reads none of it."""
+    return lambda world, partition: () if partition in world.pins else chooser(world, partition)
+
+
 def target_of_selection(world: World, partition: str) -> tuple[str, ...]:
     target = named(world.project.settings.selection, partition).target
     return (target,) if target else ()
@@ -280,7 +285,12 @@ def comparison_settings(world: World, partition: str) -> dict[str, Any]:
 
 
 def selection_settings(world: World, partition: str) -> dict[str, Any]:
-    """What the sampler heeds, so that a key it does not know makes nothing anew, and the filters."""
+    """What the sampler heeds, so that a key it does not know makes nothing anew, and the filters.
+
+    A selection that is pinned depends on nothing but the version it is kept at.
+    """
+    if pin := world.pins.get(partition):
+        return {"pinned": pin.decisions}
     return _sampler_settings(world, partition) | filter_settings(world, partition)
 
 

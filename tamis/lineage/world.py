@@ -22,6 +22,7 @@ from tamis.corpus import (
     list_shards,
 )
 from tamis.lineage.manifest import write_atomically
+from tamis.lineage.pins import Pin, read_pins
 from tamis.project import Project
 from tamis.references import named
 from tamis.selection.families import PERPLEXITY, ModelOf, model_of
@@ -49,6 +50,7 @@ class World:
     """Everything outside the store that input keys depend on.
 
     `asked`: trials on request that were made once or are asked for now; they are kept current as others are.
+    `pins`: selections that are kept at an earlier version.
     """
 
     project: Project
@@ -57,6 +59,7 @@ class World:
     target_fingerprints: dict[str, str]
     held: dict[str, str] = field(default_factory=dict)
     asked: frozenset[str] = frozenset()
+    pins: dict[str, Pin] = field(default_factory=dict)
 
     @cached_property
     def _shard_keys(self) -> tuple[str, ...]:
@@ -161,7 +164,7 @@ def look(project: Project, patience_seconds: float = 0.0, on_request: bool = Fal
     memory.save()
     listed = {key: shard for key, shard in shards.items() if key in fingerprints}
     asked = _all_trials(project) if on_request else _trials_made(project)
-    return World(project, listed, fingerprints, targets, held, asked)
+    return World(project, listed, fingerprints, targets, held, asked, read_pins(project.home.store))
 
 
 def _all_trials(project: Project) -> frozenset[str]:

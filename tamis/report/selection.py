@@ -45,6 +45,7 @@ SENTENCES: dict[str, str] = {
     Reason.TARGET_EXAMPLE: "Is itself one of the target's training examples, so it is used there already.",
     Reason.HELD_OUT_EXAMPLE: "Is itself one of the held-out examples that models are evaluated on.",
     Reason.WITHDRAWN: "Its owner took it back, so nothing may be trained on it.",
+    Reason.ARRIVED_LATER: "Came after the version of the selection that it is kept at.",
     Reason.NO_SCORE: "A score (or a token count) that the ranking needs is missing.",
 }
 SCORES: dict[str, str] = {

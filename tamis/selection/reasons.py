@@ -24,6 +24,7 @@ class Reason(StrEnum):
     NO_SCORE = "no_score"  # a score (or number of tokens) that the ranking needs is missing
     OVER_BUDGET = "over_budget"  # eligible, but ranked behind the cut
     WITHIN_BUDGET = "within_budget"  # selected
+    ARRIVED_LATER = "arrived_later"  # came after the version that the selection is pinned to
 
 
 EXCLUSIONS = (

@@ -1,0 +1,35 @@
+"""Going back to an earlier version of a selection, and letting go of it again."""
+
+from tamis.lineage.heads import read_heads
+from tamis.lineage.pins import Pin, pin, read_pins, unpin
+from tamis.lineage.versions import decisions_of, find_version, note_version
+from tamis.project import Project
+from tamis.selection.pinned import repeated
+from tamis.store.home import writing
+
+PATIENCE_SECONDS = 30.0
+
+
+def restore(project: Project, selection: str, number: int) -> tuple[Pin, list[str]]:
+    """Pin a selection to a version; the next materialization of it repeats that version.
+
+    Returns the pin and the documents that were chosen then but are gone. Raises as `difference` does.
+    """
+    home, names = project.home, [section.name for section in project.settings.selection]
+    with writing(home, "tamis restore", PATIENCE_SECONDS):
+        note_version(home, read_heads(home.store), selection)
+        version = find_version(home.store, selection, number, names)
+        then = decisions_of(home, version)
+        gone = repeated(then, home.store.read("documents", ["doc_id"])).gone
+        made = pin(home.store, selection, version.version, version.decisions, version.subset, version.rows)
+    return made, gone
+
+
+def release(project: Project, selection: str) -> Pin | None:
+    """Let a selection follow the corpora again; the pin it had."""
+    home, names = project.home, [section.name for section in project.settings.selection]
+    find_version(home.store, selection, None, names)
+    with writing(home, "tamis restore", PATIENCE_SECONDS):
+        before = read_pins(home.store).get(selection)
+        unpin(home.store, selection)
+    return before

@@ -24,7 +24,7 @@ def add_control_verbs(verbs: Any) -> None:
     diff.add_argument("--limit", type=int, default=20, metavar="N", help="documents shown, 20 by default")
     restore = add_verb(verbs, "restore", _restore, "go back to an earlier version of a selection and keep it")
     restore.add_argument("selection", metavar="SELECTION")
-    restore.add_argument("version", nargs="?", type=int, metavar="VERSION", help="see `tamis diff --list`")
+    restore.add_argument("version", nargs="?", metavar="VERSION", help="a number: see `tamis diff --list`")
     restore.add_argument("--latest", action="store_true", help="end that: follow the corpora again")
     approve = with_json(add_verb(verbs, "approve", _approve, "let the sensors make what waits for approval"))
     approve.add_argument("selections", nargs="*", metavar="SELECTION", help="without one: list what waits")
@@ -58,7 +58,9 @@ def _restore(parsed: argparse.Namespace) -> int:
         told = f"is no longer {released.sentence}; {after}" if released else "was not pinned"
         print(f"{parsed.selection} {told}")
         return 0
-    pin, gone = restore(project, parsed.selection, parsed.version)
+    if not parsed.version.isdecimal():
+        raise AmbiguousCallError(f"{parsed.version!r} is no version: versions are numbers, from 1")
+    pin, gone = restore(project, parsed.selection, int(parsed.version))
     driver = platform_module("driver")
     wanted = driver.Wanted(only=frozenset({"selected_subset"}), partitions=frozenset({parsed.selection}))
     outcome = driver.materialize_project(project, say, wanted)

@@ -95,11 +95,14 @@ class EngineSection(Section):
 
 
 class CorpusSection(Section):
-    """Where documents come from: `files` (one file a shard) or `python-docs` (one package a shard)."""
+    """Where documents come from: `files` or `datasets` (one file a shard), `python-docs` (one package)."""
 
     name: Name
-    kind: Literal["files", "python-docs"]
+    kind: Literal["files", "python-docs", "datasets"]
     path: str | None = None
+    hub: str | None = None
+    revision: str | None = None
+    splits: tuple[Pattern, ...] = ()
     packages: tuple[str, ...] = ()
     text_column: str = "text"
     include: tuple[str, ...] = ("**/*",)
@@ -117,6 +120,12 @@ class CorpusSection(Section):
             raise wrong_key(
                 "packages", None, 'installed packages, since kind = "python-docs": packages = ["numpy"]'
             )
+        if self.kind == "datasets" and (self.path is None) == (self.hub is None):
+            expected = 'either path (a folder that save_to_disk wrote) or hub ("owner/name")'
+            raise wrong_key("path", self.path, f'{expected}, since kind = "datasets"')
+        for key in () if self.kind == "datasets" else ("hub", "revision", "splits"):
+            if getattr(self, key):
+                raise wrong_key(key, getattr(self, key), 'nothing, unless kind = "datasets"')
         return self
 
 
@@ -137,6 +146,8 @@ class TargetSection(Section):
     def _kind_has_its_key(self) -> "TargetSection":
         if self.kind == "files" and not self.path:
             raise wrong_key("path", None, 'a folder or file, since kind = "files": path = "target"')
+        if self.path and "://" in self.path:
+            raise wrong_key("path", self.path, "a folder or file on this machine; only corpora lie elsewhere")
         if self.kind == "python-docs" and not self.packages:
             raise wrong_key(
                 "packages", None, 'installed packages, since kind = "python-docs": packages = ["scipy"]'

@@ -49,11 +49,23 @@ WRONG = {
         CORPUS + "[encoder]\nnmae = 'minilm'\n",
         ["encoder.nmae", "'minilm'", "known keys: name"],
     ),
-    "unknown key in a list": (CORPUS + "pth = 'x'\n", ["corpus[0].pth", "'x'", "path, text_column"]),
+    "unknown key in a list": (CORPUS + "pth = 'x'\n", ["corpus[0].pth", "'x'", "splits, text_column"]),
     "no corpus": (TARGET, ["corpus is missing", "[[corpus]]"]),
     "no name": ('[[corpus]]\nkind = "files"\npath = "x"\n', ["corpus[0].name is missing"]),
     "bad name": (CORPUS.replace("web", "My Web"), ["corpus[0].name", "'My Web'", "beginning with a letter"]),
-    "wrong kind": (CORPUS.replace('"files"', '"s3"'), ["corpus[0].kind", "'s3'", "'files' or 'python-docs'"]),
+    "wrong kind": (
+        CORPUS.replace('"files"', '"s3"'),
+        ["corpus[0].kind", "'s3'", "'files', 'python-docs' or 'datasets'"],
+    ),
+    "a dataset from nowhere": (
+        '[[corpus]]\nname = "web"\nkind = "datasets"\n',
+        ["corpus[0].path is missing", "save_to_disk", "hub"],
+    ),
+    "a hub for files": (CORPUS + "hub = 'a/b'\n", ["corpus[0].hub = 'a/b'", 'unless kind = "datasets"']),
+    "a target elsewhere": (
+        CORPUS + TARGET.replace('"target"', '"s3://bucket/x"'),
+        ["target[0].path = 's3://bucket/x'", "on this machine"],
+    ),
     "no path": (CORPUS.replace("path", "#"), ["corpus[0].path is missing", 'path = "documents"']),
     "no packages": (
         CORPUS.replace('"files"', '"python-docs"'),

@@ -1,8 +1,9 @@
 """Which documents their sources allow: glob patterns over where each place of a document stands.
 
 A place is known by three names: its source (a column of the row, or else the file or module), its shard
-("web__2024/a.jsonl") and its corpus ("web"). A pattern that matches one of them matches the place. One
-allowed place of a document is enough; a denied place is denied even where an allowed pattern covers it.
+(the key that `tamis explain` shows, "web__a.jsonl") and its corpus ("web"). A pattern that matches one of
+them matches the place. One allowed place of a document is enough; a denied place is denied even where an
+allowed pattern covers it.
 """
 
 from collections.abc import Sequence

@@ -126,6 +126,8 @@ class _Past:
 
     def _size(self, key: str) -> int | None:
         shard = self.world.shards[key]
+        if shard.remote is not None:
+            return shard.remote.size
         try:
             return shard.path.stat().st_size if shard.kind == "file" else None
         except OSError:

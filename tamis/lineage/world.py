@@ -148,8 +148,9 @@ def look(project: Project, patience_seconds: float = 0.0, on_request: bool = Fal
     made on request. Raises `ListingError` when a corpus cannot be listed: that is never taken for empty.
     """
     memory = _Memory(project.home.cache / "fingerprints.json")
-    corpora = project.settings.corpus
-    shards = {shard.key: shard for corpus in corpora for shard in list_shards(corpus, project.root)}
+    corpora, cache = project.settings.corpus, project.home.cache
+    listed = (shard for corpus in corpora for shard in list_shards(corpus, project.root, cache))
+    shards = {shard.key: shard for shard in listed}
     moving = _moving(project, shards)
     if moving and patience_seconds:
         time.sleep(patience_seconds)
@@ -162,9 +163,9 @@ def look(project: Project, patience_seconds: float = 0.0, on_request: bool = Fal
             held[key] = str(error)
     targets = {target.name: fingerprint_target(target, project.root) for target in project.settings.target}
     memory.save()
-    listed = {key: shard for key, shard in shards.items() if key in fingerprints}
+    readable = {key: shard for key, shard in shards.items() if key in fingerprints}
     asked = _all_trials(project) if on_request else _trials_made(project)
-    return World(project, listed, fingerprints, targets, held, asked, read_pins(project.home.store))
+    return World(project, readable, fingerprints, targets, held, asked, read_pins(project.home.store))
 
 
 def _all_trials(project: Project) -> frozenset[str]:
@@ -216,7 +217,9 @@ class _Memory:
 
 
 def _stamp(shard: Shard) -> str:
-    """Changes whenever a file of the shard does: size, inode and nanoseconds of the last change."""
+    """Changes whenever a file of the shard does: size, inode and nanoseconds of the last change, or tag."""
+    if shard.remote is not None:
+        return f"{shard.remote.tag}:{shard.remote.size}"
     files = sorted(shard.path.rglob("*.py")) if shard.kind == "package" else [shard.path]
     parts = []
     for file in files:

@@ -8,6 +8,7 @@ answer is that it is not known. Twenty manifests a stage are read at most, so a 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import median
 
 import polars as pl
 
@@ -58,14 +59,15 @@ class _Past:
             return Estimate(rows=rows, seconds=_rounded(seconds))
         head = self.heads.get((due.asset, due.partition))
         before = self._manifest(head.manifest) if head else None
-        growth = self._growth if _reads_the_pool(stage, self.world, due.partition) else 1.0
+        pool = _reads_the_pool(stage, self.world, due.partition)
+        growth = self._growth if pool or stage.group == "marts" else 1.0
         if before is None or growth is None or "partition_seconds" not in before.beside:
             return Estimate()
         seconds = float(before.beside["partition_seconds"]) * growth
         if due.asset == JUDGE and before.beside.get("asked"):  # the rest had been answered before
             seconds *= before.row_count / before.beside["asked"]
         return Estimate(
-            rows=round(before.row_count * growth),
+            rows=self._pool if pool else round(before.row_count * growth),
             seconds=_rounded(seconds),
             cost=self._cost(before) if due.asset == JUDGE else None,
         )
@@ -96,24 +98,30 @@ class _Past:
         return dict(rates.iter_rows())
 
     @cached_property
-    def _growth(self) -> float | None:
-        """The pool to come as a multiple of the pool now, None where a new shard's rows are not known."""
+    def _pool(self) -> int | None:
+        """Rows of all shards as they will be, None where those of a new one are not known."""
         known = [self.rows_of(key) for key in self.world.keys("shards")]
-        if not self._stored or None in known:
-            return None
-        return sum(rows or 0 for rows in known) / sum(self._stored.values())
+        return None if None in known else sum(rows or 0 for rows in known)
+
+    @cached_property
+    def _growth(self) -> float | None:
+        """The pool to come as a multiple of the pool now."""
+        now = sum(self._stored.values())
+        return self._pool / now if now and self._pool is not None else None
 
     def _rate(self, asset: str) -> float | None:
-        """Seconds a row, over a sample of the shards made last."""
+        """Seconds a row: the median over a sample of shards, since one of a run also loads the model."""
         if asset not in self._rates:
             heads = [head for (name, _key), head in self.heads.items() if name == asset]
             sample = heads[:: max(1, len(heads) // SAMPLED)][:SAMPLED]
             found = [self._manifest(head.manifest) for head in sample]
-            timed = [one for one in found if one and one.row_count and "partition_seconds" in one.beside]
-            rows = sum(one.row_count for one in timed)
-            spent = sum(float(one.beside["partition_seconds"]) for one in timed)
+            rates = [
+                float(one.beside["partition_seconds"]) / one.row_count
+                for one in found
+                if one and one.row_count and "partition_seconds" in one.beside
+            ]
             # The bytes of a raw shard are hashed while the plan is made: no rows, and no time to speak of.
-            self._rates[asset] = 0.0 if asset == "raw_shards" else spent / rows if rows else None
+            self._rates[asset] = 0.0 if asset == "raw_shards" else median(rates) if rates else None
         return self._rates[asset]
 
     def _cost(self, before: Manifest) -> float | None:
@@ -141,10 +149,10 @@ class _Past:
 
 
 def _reads_the_pool(stage: Stage, world: World, partition: str) -> bool:
-    """Whether the work grows with the pool: all that reads something of every shard, or its tables."""
+    """Whether the work is on every document: all that reads something of every shard, or its tables."""
     if stage.name in NEVER or stage.group in ("scaling", "training"):
         return False
-    return stage.group in ("coverage", "selection", "marts") or any(
+    return stage.group in ("coverage", "selection") or any(
         stages()[edge.asset].partitions == "shards" and edge.partitions(world, partition)
         for edge in stage.edges
     )

@@ -2,7 +2,7 @@
 
 A version is another choice of documents; a run that chooses the same ones in the same order brings the last
 version up to date. The decisions of a version are kept beside the manifests as one Parquet file without text,
-named by the digest of its rows that the manifest states, so that an altered file is refused. About 40 bytes
+named by the digest of its rows that the manifest states, so that an altered file is refused. About 50 bytes
 a document.
 """
 

@@ -105,7 +105,7 @@ def test_a_new_file_goes_by_its_bytes_and_the_pool_by_its_growth(project):
     built(project)
     plan = read_plan(project)
     assert entry(plan, "documents", "web__b.jsonl") == Estimate(rows=100, seconds=2.0)
-    assert entry(plan, "near_duplicates") == Estimate(rows=20, seconds=6.0)
+    assert entry(plan, "near_duplicates") == Estimate(rows=200, seconds=6.0)
     assert entry(plan, "judge_scores") == Estimate(rows=50, seconds=75.0, cost=0.1)
     assert entry(plan, "selected_subset", "best") == Estimate()
     lines = plan_lines(plan)

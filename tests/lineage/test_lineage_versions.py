@@ -1,11 +1,11 @@
 """Versions of a selection: noted once a choice, read back verified, pruned but for what is still wanted."""
 
-import pyarrow as pa
 import pytest
+from made_selections import made
 
 from tamis.errors import NotMadeError, UnknownNameError
-from tamis.lineage.heads import Head, Heads, read_heads, write_heads
-from tamis.lineage.manifest import Manifest, ManifestFolder
+from tamis.lineage.heads import Heads, read_heads
+from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.pins import pin, read_pins, unpin
 from tamis.lineage.versions import (
     UnknownVersionError,
@@ -18,57 +18,11 @@ from tamis.lineage.versions import (
     read_versions,
 )
 from tamis.store.home import Home
-from tamis.store.records import stored_rows
-from tamis.store.schemas import schema_of
-
-SCOPE = "selection = 'best'"
 
 
 @pytest.fixture
 def home(tmp_path) -> Home:
     return Home(tmp_path / "home")
-
-
-def doc(number: int) -> str:
-    return f"{number:032x}"
-
-
-def made(home: Home, chosen: list[int], rejected: list[int] = (), inputs: str = "") -> Heads:
-    """The selection as a run leaves it: rows, manifests and heads."""
-    rows = [
-        {"selection": "best", "doc_id": doc(number), "verdict": verdict, "reason": reason, "rank": rank}
-        for numbers, verdict, reason in (
-            (chosen, "selected", "within_budget"),
-            (rejected, "rejected", "over_budget"),
-        )
-        for rank, number in enumerate(numbers, 1)
-    ]
-    home.store.replace("decisions", pa.Table.from_pylist(rows, schema=schema_of("decisions")), SCOPE)
-    digest, content = stored_rows(home.store, "decisions", SCOPE)
-    folder = ManifestFolder(home.manifests)
-    folder.write_rows(digest, content)
-    for asset, version in (("decisions", digest), ("selected_subset", str(chosen))):
-        manifest = Manifest(
-            asset=asset,
-            partition="best",
-            code_version="1",
-            config={"inputs": inputs},
-            seed=0,
-            input_key=inputs,
-            data_version=version,
-            digest=version,
-            row_count=len(rows) if asset == "decisions" else len(chosen),
-            rows={"decisions": digest} if asset == "decisions" else {},
-        )
-        head = Head(
-            asset=asset,
-            partition="best",
-            manifest=folder.write(manifest),
-            input_key=inputs,
-            data_version=version,
-        )
-        write_heads(home.store, [head])
-    return read_heads(home.store)
 
 
 def note(home: Home, heads: Heads, pinned_to: int | None = None):

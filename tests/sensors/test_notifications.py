@@ -5,11 +5,13 @@ import json
 import dagster as dg
 import pyarrow as pa
 import pytest
+from made_selections import made
 
 from resources.failures import told
 from resources.platform import Platform
 from sensors import notifications as module
 from sensors.notifications import notifications
+from tamis.lineage.versions import note_version
 from tamis.store.schemas import schema_of
 
 SETTINGS = """
@@ -85,6 +87,38 @@ def test_quarantine_and_failures_are_told_once_and_without_text(tmp_path, receiv
     assert grew["reasons"] == {"empty_text": 2}
     assert (failed["event"], failed["asset"], failed["error"]) == ("failed", "embeddings", "ValueError")
     assert TEXT not in json.dumps(seen)
+
+
+def test_a_selection_that_changed_is_told_in_counts(tmp_path, receive):
+    server = receive()
+    watch = Watch(tmp_path, server.port)
+    home = watch.platform.home
+    watch.tick()
+    note_version(home, made(home, [1, 2], [3]), "best")
+    assert watch.tick() == "1 delivered"
+    note_version(home, made(home, [1, 3], [2]), "best")
+    note_version(home, made(home, [3], [1, 2]), "best")
+    assert watch.tick() == "1 delivered"
+    note_version(home, made(home, [3], [1, 2, 4]), "best")
+    assert watch.tick() == "nothing to tell", "the same choice"
+    first, second = (entry["body"] for entry in server.stop())
+    assert (first["selection"], first["from_version"], first["to_version"]) == ("best", None, 1)
+    assert (second["from_version"], second["to_version"]) == (1, 3)
+    assert second["counts"] == {"in": 1, "out": 2, "kept": 0}
+
+
+def test_events_that_nobody_asked_for_are_not_told(tmp_path, receive):
+    server = receive()
+    watch = Watch(tmp_path, server.port)
+    text = (
+        (tmp_path / "tamis.toml").read_text().replace("webhook =", 'webhook_events = ["failed"]\nwebhook =')
+    )
+    (tmp_path / "tamis.toml").write_text(text)
+    watch.platform = Platform(project_file=str(tmp_path / "tamis.toml"))
+    watch.tick()
+    watch.quarantine("web__one")
+    assert watch.tick() == "nothing to tell"
+    assert server.stop() == []
 
 
 def test_what_a_server_refuses_waits_and_arrives_in_order(tmp_path, receive):

@@ -10,10 +10,11 @@ from resources.platform import Platform
 from resources.tags import CERTIFIED_TAG, WORK_TAG
 from sensors.arrivals import arrivals
 from sensors.reselection import BACK_OFF_SECONDS, reselection
-from tamis.lineage.approval import approve
+from tamis.cli import main
 from tamis.lineage.heads import Head, write_heads
 from tamis.lineage.plan import input_key
 from tamis.lineage.stages import stages
+from tamis.status import read_status
 
 SETTINGS = """
 [automation]
@@ -139,7 +140,7 @@ def test_a_failed_run_is_tried_again_later_and_three_times_at_most(ticks, monkey
     assert names(ticks.tick()[0][0])[0] == "raw_shards", "other inputs are other work: the count begins anew"
 
 
-def test_a_selection_waits_for_approval_and_the_reason_says_how_to_give_it(ticks):
+def test_a_selection_waits_for_approval_and_the_reason_says_how_to_give_it(ticks, monkeypatch, capsys):
     settings = ticks.root / "tamis.toml"
     settings.write_text(SETTINGS.replace("settle", "approve_selections = true\nsettle"))
     ticks.platform = Platform(project_file=str(settings))
@@ -155,7 +156,15 @@ def test_a_selection_waits_for_approval_and_the_reason_says_how_to_give_it(ticks
     noted = ticks.platform.store.version("approvals")
     ticks.tick()
     assert ticks.platform.store.version("approvals") == noted
-    approve(ticks.platform.store, ticks.platform.look(), ticks.platform.heads(), ["near"])
+    (held,) = read_status(ticks.platform.project).to_json()["waiting_for_approval"]
+    assert (held["selection"], held["approved"]) == ("near", False)
+    monkeypatch.setenv("TAMIS_PROJECT", str(settings))
+    assert main(["approve"]) == 0
+    assert "waits for approval: selection near since" in capsys.readouterr().out
+    assert main(["approve", "far"]) == 2
+    assert main(["approve", "near", "--json"]) == 0
+    (given,) = json.loads(capsys.readouterr().out)
+    assert (given["input_key"], given["approved"]) == (held["input_key"], True)
     assert follow(ticks) == ["selected_subset", "decisions"]
 
 

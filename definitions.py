@@ -16,7 +16,7 @@ from assets import (
     training,
 )
 from resources.platform import Platform, quiet_environment
-from sensors import arrivals, reselection
+from sensors import arrivals, notifications, reselection
 from tamis.project import open_project
 
 PROJECT = open_project()
@@ -39,7 +39,7 @@ MODULES = [
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules(MODULES),
     jobs=[dg.define_asset_job("trials_on_request", selection=["trials"], description=ON_REQUEST)],
-    sensors=[arrivals.arrivals, reselection.reselection],
+    sensors=[arrivals.arrivals, reselection.reselection, notifications.notifications],
     resources={"platform": Platform(project_file=str(PROJECT.file))},
     executor=dg.in_process_executor,
 )

@@ -1,6 +1,7 @@
 """Selection: which documents are chosen, with a reason for every document of the pool."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -13,18 +14,23 @@ from resources.specification import PARTITION_SETS, specified
 from resources.work import Work
 from tamis.config import SelectionSection
 from tamis.embedding.storing import encoder_slug, table_name
-from tamis.lineage.manifest import write_atomically
+from tamis.lineage.heads import read_heads
+from tamis.lineage.manifest import InputReference, write_atomically
+from tamis.lineage.pins import Pin
+from tamis.lineage.versions import decisions_of, note_version, prune_versions, section_then
 from tamis.references import named
 from tamis.report import plot_markdown, selection_page, selection_plot_png
 from tamis.report.selection_data import selection_report
 from tamis.selection import find_sampler, select, selection_digest
 from tamis.selection.computing import method_scores
+from tamis.selection.pinned import repeated
 from tamis.selection.pool import budget_in_tokens, candidates, exclusions, mean_margin
 from tamis.selection.samplers import DEFAULT_OPTIONS
 from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted
 from tamis.transport.storing import certified_counts
 
+GONE_SHOWN = 100
 PARTITIONED = dg.AssetCheckSpec(
     "every_document_decided",
     asset="decisions",
@@ -45,60 +51,118 @@ PARTITIONED = dg.AssetCheckSpec(
     partitions_def=PARTITION_SETS["selections"],
 )
 def selected_subset(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
-    """Rank the pool by the selection's sampler, cut it at the budget, and write why for each document."""
+    """Rank the pool by the selection's sampler, cut it at the budget, and write why for each document.
+
+    A selection that is pinned repeats an earlier version of itself.
+    """
     with platform.work(context, "selected_subset") as work:
+        home = work.project.home
         for key in work.partitions:
-            section = named(work.project.settings.selection, key)
-            pool = candidates(work.store, section)
-            excluded = exclusions(work.store, work.project.settings.filters)
-            if find_sampler(section.sampler).method:
-                pool = pool.join(computed(work, section, pool, excluded), on="doc_id", how="left")
-            decided = select(
-                pool,
-                section.sampler,
-                section.budget,
-                work.project.seed,
-                exclusions=excluded,
-                options=section.model_dump(include={*DEFAULT_OPTIONS}),
+            note_version(home, work.heads, key)
+            pin = work.world.pins.get(key)
+            choice = _repeated(work, pin) if pin else _chosen(work, key)
+            yield from _recorded(work, key, choice)
+            note_version(home, read_heads(work.store), key, pin.version if pin else None)
+            most = work.project.settings.automation.kept_versions
+            prune_versions(home, most, [found.rows for found in work.world.pins.values()])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What was decided about every document, by which settings, and what the event log is told of it."""
+
+    section: SelectionSection
+    decided: pl.DataFrame
+    pool: pl.DataFrame
+    facts: dict[str, Any]
+    origins: tuple[InputReference, ...] = ()
+
+
+def _chosen(work: Work, key: str) -> Choice:
+    """The choice as settings and scores of now make it."""
+    section = named(work.project.settings.selection, key)
+    pool = candidates(work.store, section)
+    excluded = exclusions(work.store, work.project.settings.filters)
+    if find_sampler(section.sampler).method:
+        pool = pool.join(computed(work, section, pool, excluded), on="doc_id", how="left")
+    decided = select(
+        pool,
+        section.sampler,
+        section.budget,
+        work.project.seed,
+        exclusions=excluded,
+        options=section.model_dump(include={*DEFAULT_OPTIONS}),
+    )
+    return Choice(section=section, decided=decided, pool=pool, facts=certificate(work, section, decided))
+
+
+def _repeated(work: Work, pin: Pin) -> Choice:
+    """The choice of an earlier version, of the documents that are still there."""
+    home = work.project.home
+    pool = work.store.read("documents", ["doc_id"])
+    found = repeated(decisions_of(home, pin).drop("selection"), pool)
+    manifests = [work.manifests.read(pin.subset), work.manifests.read(pin.decisions)]
+    facts: dict[str, Any] = {
+        "pinned_to_version": pin.version,
+        "documents_gone": len(found.gone),
+        "gone": dg.MetadataValue.json(found.gone[:GONE_SHOWN]),
+    }
+    return Choice(
+        section=section_then(home, manifests[0], named(work.project.settings.selection, pin.selection)),
+        decided=found.decisions,
+        pool=pool,
+        facts=facts,
+        origins=tuple(
+            InputReference(
+                asset=one.asset, partition=one.partition, data_version=one.data_version, manifest=one.id
             )
-            scope = f"selection = {quoted(key)}"
-            rows = _complete(decided, key, "decisions")
-            work.store.replace("decisions", rows.to_arrow().cast(schema_of("decisions")), scope)
-            chosen = decided.filter(pl.col("verdict") == "selected").sort("rank")
-            subset = _complete(chosen, key, "selected_subset").to_arrow().cast(schema_of("selected_subset"))
-            work.store.replace("selected_subset", subset, scope)
-            report = selection_report(work.store, section, decided)
-            page = work.project.home.reports / f"selection_{key}.html"
-            write_atomically(page, selection_page(report).encode())
-            counts = dict(decided.group_by("reason").len().sort("reason").iter_rows())
-            yield from work.record(
-                Made(
-                    partition=key,
-                    rows=[Rows(table="selected_subset", where=scope)],
-                    files=[page],
-                    row_count=len(chosen),
-                    data_version=selection_digest(decided),
-                    metadata={
-                        "plot": dg.MetadataValue.md(plot_markdown(selection_plot_png(report))),
-                        "sampler": find_sampler(section.sampler).description,
-                        "budget": str(section.budget),
-                        "mean_margin": mean_margin(decided),
-                        "report": work.project.home.relative(page),
-                        "tokens_estimated": budget_in_tokens(section.budget),
-                        **certificate(work, section, decided),
-                    },
-                )
-            )
-            yield from work.record(
-                Made(
-                    asset="decisions",
-                    partition=key,
-                    rows=[Rows(table="decisions", where=scope)],
-                    row_count=len(decided),
-                    metadata={f"documents_{reason}": count for reason, count in counts.items()},
-                    checks=[_every_document_decided(decided, pool)],
-                )
-            )
+            for one in manifests
+        ),
+    )
+
+
+def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
+    """Write the decisions, the chosen documents and the page, and record them."""
+    scope, decided, section = f"selection = {quoted(key)}", choice.decided, choice.section
+    rows = _complete(decided, key, "decisions")
+    work.store.replace("decisions", rows.to_arrow().cast(schema_of("decisions")), scope)
+    chosen = decided.filter(pl.col("verdict") == "selected").sort("rank")
+    subset = _complete(chosen, key, "selected_subset").to_arrow().cast(schema_of("selected_subset"))
+    work.store.replace("selected_subset", subset, scope)
+    report = selection_report(work.store, section, decided)
+    page = work.project.home.reports / f"selection_{key}.html"
+    write_atomically(page, selection_page(report).encode())
+    counts = dict(decided.group_by("reason").len().sort("reason").iter_rows())
+    yield from work.record(
+        Made(
+            partition=key,
+            rows=[Rows(table="selected_subset", where=scope)],
+            files=[page],
+            row_count=len(chosen),
+            data_version=selection_digest(decided),
+            metadata={
+                "plot": dg.MetadataValue.md(plot_markdown(selection_plot_png(report))),
+                "sampler": find_sampler(section.sampler).description,
+                "budget": str(section.budget),
+                "mean_margin": mean_margin(decided),
+                "report": work.project.home.relative(page),
+                "tokens_estimated": budget_in_tokens(section.budget),
+                **choice.facts,
+            },
+            origins=choice.origins,
+        )
+    )
+    yield from work.record(
+        Made(
+            asset="decisions",
+            partition=key,
+            rows=[Rows(table="decisions", where=scope)],
+            row_count=len(decided),
+            metadata={f"documents_{reason}": count for reason, count in counts.items()},
+            checks=[_every_document_decided(decided, choice.pool)],
+            origins=choice.origins,
+        )
+    )
 
 
 def certificate(work: Work, section: SelectionSection, decided: pl.DataFrame) -> dict[str, int]:

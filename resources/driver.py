@@ -33,13 +33,14 @@ from tamis.store.writable import stop_unless_writable, storing
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What to bring up to date: the stages in `only`, or all.
+    """What to bring up to date: the stages in `only`, or all; of `partitions` alone, where they are named.
 
     `on_request`: the trials too that are made only when somebody asks. `certified`: keep what was fitted on
     an earlier pool where its certificate allows; else everything is fitted again from nothing (settled).
     """
 
     only: frozenset[str] | None = None
+    partitions: frozenset[str] | None = None
     on_request: bool = False
     certified: bool = False
 
@@ -101,7 +102,12 @@ def _next(project: Project, world: World, wanted: Wanted, outcome: Outcome) -> G
     entries = (
         None
         if wanted.only is None
-        else {(name, key) for name in wanted.only for key in world.keys(stages()[name].partitions)}
+        else {
+            (name, key)
+            for name in wanted.only
+            for key in world.keys(stages()[name].partitions)
+            if wanted.partitions is None or key in wanted.partitions
+        }
     )
     groups = next_groups(world, heads, entries, not wanted.certified, outcome.given_up)
     return next((group for group in groups if group.keys not in outcome.tried), None)

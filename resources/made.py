@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from tamis.lineage.manifest import InputReference
 from tamis.store.records import BY_DOC_IDS, records_of_ids
 from tamis.store.tables import Store
 
@@ -37,6 +38,7 @@ class Made:
     checks: Sequence[dg.AssetCheckResult] = ()
     asset: str | None = None
     settled: bool = True
+    origins: Sequence[InputReference] = ()
 
 
 def scope_of(entry: Rows) -> str:

@@ -11,12 +11,16 @@ from typing import Any
 LIBRARIES = ("dagster", "lancedb", "polars", "torch", "transformers", "pot", "mlflow", "numpy")
 
 
-def beside(run_id: str, seconds: float, table_versions: dict[str, int]) -> dict[str, Any]:
-    """Run, clock, cost, versions of tables, libraries and code."""
+def beside(
+    run_id: str, seconds: tuple[float, float], table_versions: dict[str, int], costs: dict[str, Any]
+) -> dict[str, Any]:
+    """Run, clock, costs, versions of tables and libraries, code; seconds of the step, and of this value."""
     return {
         "run_id": run_id,
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": seconds,
+        "seconds": seconds[0],
+        "partition_seconds": seconds[1],
+        **costs,
         "table_versions": table_versions,
         "python": platform.python_version(),
         "libraries": _libraries(),

@@ -12,7 +12,7 @@ from resources.provenance import beside
 from resources.tags import COMMAND_LINE, DRIVER_TAG, settles
 from tamis.corpus.intake import groups_of_shards
 from tamis.errors import PermanentError
-from tamis.lineage.differences import changed_partitions, differs_only_in
+from tamis.lineage.changed import changed_partitions, differs_only_in
 from tamis.lineage.heads import TABLE, Head, Heads, write_heads
 from tamis.lineage.manifest import InputReference, Manifest, ManifestFolder, canonical_json
 from tamis.lineage.plan import config_of, input_key, input_references, label, reference
@@ -24,6 +24,9 @@ from tamis.store.digests import canonical_digest, folder_digests
 from tamis.store.records import stored_rows
 from tamis.store.schemas import described_columns
 from tamis.store.tables import Store
+
+COSTS = ("asked", "tokens_asked", "cost")
+"""Metadata that stands beside the manifest too, so that a plan can say what the next time will cost."""
 
 
 class InputMissingError(PermanentError):
@@ -62,7 +65,8 @@ class Work:
         self.project, self.manifests, self.context = project, manifests, context
         self.stage, self.world, self.heads, self.partitions = stage, world, heads, partitions
         self.written: set[str] = {TABLE}
-        self._started = time.monotonic()
+        self._started = self._recorded = time.monotonic()
+        self._share = 0.0
         self._checks: dict[str, list[dg.AssetCheckResult]] = {}
         self._tags: dict[str, dict[str, str]] = {}
         self._asked = len(context.partition_keys) if stage.partitions else 1
@@ -122,7 +126,9 @@ class Work:
     def record(self, *mades: Made) -> Iterator[Any]:
         """Write the manifests, log the events, move the heads, in this order."""
         heads = []
-        for made in with_records(self.store, mades):
+        complete = with_records(self.store, mades)
+        self._share = round((time.monotonic() - self._recorded) / len(mades), 4)
+        for made in complete:
             stage = stages()[made.asset or self.stage.name]
             self.written.update(entry.table for entry in made.rows)
             manifest = self._manifest(stage, made)
@@ -132,6 +138,7 @@ class Work:
             yield from self._event(stage, made, manifest, metadata, tags)
             heads.append(_head(manifest, manifest_id, made))
         write_heads(self.store, heads)
+        self._recorded = time.monotonic()
 
     def _event(
         self, stage: Stage, made: Made, manifest: Manifest, metadata: dict[str, Any], tags: dict[str, str]
@@ -179,7 +186,12 @@ class Work:
             scopes={entry.table: scope_of(entry) for entry in made.rows},
             files=files,
             inputs=tuple(self._inputs(stage, made)),
-            beside=beside(self.context.run_id, self._seconds(), self._table_versions(made)),
+            beside=beside(
+                self.context.run_id,
+                (self._seconds(), self._share),
+                self._table_versions(made),
+                {name: made.metadata[name] for name in COSTS if name in made.metadata},
+            ),
         )
 
     def _other_key(self, stage: Stage, partition: str) -> str:
@@ -191,7 +203,7 @@ class Work:
         found = input_references(stage, made.partition, self.world, self.heads)
         before = self.heads.get((stage.name, made.partition))
         continued = [reference(before)] if before and not made.settled else []
-        return [entry for entry in found if isinstance(entry, InputReference)] + continued
+        return [entry for entry in found if isinstance(entry, InputReference)] + continued + [*made.origins]
 
     def _store_records(self, entry: Rows) -> str:
         digest, content = entry.records or stored_rows(self.store, entry.table, scope_of(entry))

@@ -2,9 +2,11 @@
 
 Level-triggered: each tick compares the input key that every value should have with the one it has and
 requests the next run that can be made, so a change that lands while a run is in flight, or after one that
-failed, is seen on the next tick. Automation stops at selections; trials are run by hand.
+failed, is seen on the next tick. Where selections have to be approved, all before them is made and they
+wait. Automation stops at selections; trials are run by hand.
 """
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Sequence
@@ -14,7 +16,16 @@ import dagster as dg
 from resources.driver import range_tags, selected_assets
 from resources.platform import Platform
 from resources.tags import CERTIFIED_TAG, DRIVER_TAG, WORK_TAG
-from tamis.lineage.automation import Group, automatic_work, next_groups
+from tamis.lineage.approval import (
+    Approval,
+    note_waiting,
+    read_approvals,
+    unattended_work,
+    waiting,
+    waiting_lines,
+)
+from tamis.lineage.automation import Group, next_groups
+from tamis.store.home import HomeLockedError, writing
 
 ACTIVE = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -39,12 +50,24 @@ def reselection(context: dg.SensorEvaluationContext, platform: Platform) -> dg.S
     registered = set(context.instance.get_dynamic_partitions("shards"))
     if not registered.issuperset(world.shards):
         return dg.SkipReason("new shards are being registered")
+    approvals = read_approvals(platform.store)
+    wanted = unattended_work(world, heads, approvals)
     group, given_up = _first_allowed(
-        context.instance, platform, next_groups(world, heads, automatic_work(world, heads), settle=False)
+        context.instance, platform, next_groups(world, heads, wanted, settle=False)
     )
     if group is None:
-        return dg.SkipReason(given_up or "every selection is current")
+        held = waiting(world, heads, approvals)
+        _note(platform, held)
+        reasons = [given_up, *waiting_lines(held)] if given_up else waiting_lines(held)
+        return dg.SkipReason("; ".join(reasons) or "every selection is current")
     return dg.SensorResult(run_requests=_requests(context.instance, group))
+
+
+def _note(platform: Platform, held: Sequence[Approval]) -> None:
+    """Note what waits for a person, unless somebody writes just now: then the next tick does."""
+    if held:
+        with contextlib.suppress(HomeLockedError), writing(platform.home, "reselection sensor"):
+            note_waiting(platform.store, held)
 
 
 def _first_allowed(

@@ -4,20 +4,23 @@ Logs and progress go to stderr; what a command answers goes to stdout, with `--j
 """
 
 import argparse
-import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from tamis.cli_control import add_control_verbs
+from tamis.cli_parts import add_verb as _verb
+from tamis.cli_parts import checkout as _checkout
+from tamis.cli_parts import platform_module as _platform
+from tamis.cli_parts import print_json as _print_json
+from tamis.cli_parts import with_json as _json
 from tamis.errors import PermanentError, TamisError
 from tamis.progress import Heartbeat, say
 from tamis.waiting_threads import spin_briefly
 
 EVERYTHING = {"only": None, "on_request": False, "certified": False}
-Verb = Callable[[argparse.Namespace], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,24 +78,10 @@ def _parser() -> argparse.ArgumentParser:
     bench = _verb(verbs, "bench", _bench, "run a benchmark: a module of benchmarks, say demo")
     bench.add_argument("name", metavar="NAME")
     bench.add_argument("rest", nargs=argparse.REMAINDER)
+    add_control_verbs(verbs)
     ui = _verb(verbs, "ui", _ui, "serve Dagster's UI on localhost")
     ui.add_argument("--port", type=int, default=3000)
     return parser
-
-
-def _verb(verbs: Any, name: str, verb: Verb, text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
-    parser.set_defaults(verb=verb)
-    return parser
-
-
-def _json(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    return parser
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False, sort_keys=False, default=str))
 
 
 def _init(parsed: argparse.Namespace) -> int:
@@ -136,8 +125,8 @@ def _materialize(parsed: argparse.Namespace) -> int:
 
 
 def _plan(parsed: argparse.Namespace) -> int:
+    from tamis.planning import plan_lines, read_plan
     from tamis.project import open_project
-    from tamis.status import plan_lines, read_plan
 
     plan = read_plan(open_project())
     if parsed.json:
@@ -263,30 +252,6 @@ def _must_be_free(port: int) -> None:
                 f"port {port} is taken ({error.strerror}), perhaps by another `tamis ui`; "
                 f"stop that, or take another one: tamis ui --port {port + 1}"
             ) from error
-
-
-def _checkout() -> Path:
-    """The platform's folder: `TAMIS_PLATFORM`, or where the package is installed from; put on the path."""
-    folder = Path(os.environ.get("TAMIS_PLATFORM", Path(__file__).resolve().parent.parent))
-    if not (folder / "definitions.py").is_file():
-        raise PermanentError(
-            f"{folder} holds no definitions.py: the platform runs from its checkout; "
-            "install it with `pip install -e .` there, or set TAMIS_PLATFORM to that folder"
-        )
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-    return folder
-
-
-def _platform(module: str) -> Any:
-    """A module of the platform; importing it is what loads Dagster."""
-    import importlib
-
-    from tamis.project import open_project
-
-    _checkout()
-    os.environ["TAMIS_PROJECT"] = str(open_project().file)
-    return importlib.import_module(f"resources.{module}")
 
 
 if __name__ == "__main__":

@@ -32,11 +32,12 @@ class Project:
 
     @property
     def names_hub_models(self) -> bool:
-        """Whether an encoder, judge or base model has to come from a model hub."""
+        """Whether an encoder, judge, base model or corpus has to come from a hub."""
         settings = self.settings
         names = [settings.encoder.name, *(model.path for model in settings.base_model if model.path)]
         names += [] if settings.judge.url else [settings.judge.model]
-        return any("/" in name and not Path(self.model(name)).is_dir() for name in names)
+        hub = any(corpus.hub for corpus in settings.corpus)
+        return hub or any("/" in name and not Path(self.model(name)).is_dir() for name in names)
 
     @property
     def tracking_uri(self) -> str:

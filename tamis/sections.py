@@ -20,9 +20,13 @@ from pydantic_core import PydanticCustomError
 NAME_FORM = r"^[a-z0-9][a-z0-9._-]{0,59}$"
 LANGUAGE_FORM = r"^[a-z]{2,3}$"
 OWNER_FORM = r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$"
+URL_FORM = r"^https?://[^\s/]+"
+VARIABLE_FORM = r"^[A-Za-z_][A-Za-z0-9_]*$"
 FORMS_IN_WORDS = {
     NAME_FORM: "at most 60 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
     LANGUAGE_FORM: 'a code of two or three letters, such as "en"',
+    URL_FORM: "an address that begins with https:// or http://",
+    VARIABLE_FORM: "the name of an environment variable",
     OWNER_FORM: '"team:NAME" or an e-mail address',
 }
 
@@ -101,11 +105,14 @@ class EngineSection(Section):
 
 
 class CorpusSection(Section):
-    """Where documents come from: `files` (one file a shard) or `python-docs` (one package a shard)."""
+    """Where documents come from: `files` or `datasets` (one file a shard), `python-docs` (one package)."""
 
     name: Name
-    kind: Literal["files", "python-docs"]
+    kind: Literal["files", "python-docs", "datasets"]
     path: str | None = None
+    hub: str | None = None
+    revision: str | None = None
+    splits: tuple[Pattern, ...] = ()
     packages: tuple[str, ...] = ()
     text_column: str = "text"
     include: tuple[str, ...] = ("**/*",)
@@ -123,6 +130,12 @@ class CorpusSection(Section):
             raise wrong_key(
                 "packages", None, 'installed packages, since kind = "python-docs": packages = ["numpy"]'
             )
+        if self.kind == "datasets" and (self.path is None) == (self.hub is None):
+            expected = 'either path (a folder that save_to_disk wrote) or hub ("owner/name")'
+            raise wrong_key("path", self.path, f'{expected}, since kind = "datasets"')
+        for key in () if self.kind == "datasets" else ("hub", "revision", "splits"):
+            if getattr(self, key):
+                raise wrong_key(key, getattr(self, key), 'nothing, unless kind = "datasets"')
         return self
 
 
@@ -143,6 +156,8 @@ class TargetSection(Section):
     def _kind_has_its_key(self) -> "TargetSection":
         if self.kind == "files" and not self.path:
             raise wrong_key("path", None, 'a folder or file, since kind = "files": path = "target"')
+        if self.path and "://" in self.path:
+            raise wrong_key("path", self.path, "a folder or file on this machine; only corpora lie elsewhere")
         if self.kind == "python-docs" and not self.packages:
             raise wrong_key(
                 "packages", None, 'installed packages, since kind = "python-docs": packages = ["scipy"]'
@@ -199,7 +214,7 @@ class DecontaminationSection(Section):
 
 
 class FiltersSection(Section):
-    """Which documents no selection may choose, by published heuristics, language, personal data, licence."""
+    """Which documents no selection may choose: by published heuristics, language, personal data, origin."""
 
     heuristics: tuple[Literal["gopher", "fineweb"], ...] = ()
     heuristics_off: tuple[RuleName, ...] = ()
@@ -212,6 +227,8 @@ class FiltersSection(Section):
     licences_allowed: tuple[Pattern, ...] = ()
     licences_denied: tuple[Pattern, ...] = ()
     unknown_licence: Literal["allow", "exclude"] = "allow"
+    sources_allowed: tuple[Pattern, ...] = ()
+    sources_denied: tuple[Pattern, ...] = ()
 
 
 class SelectionSection(Section):
@@ -313,3 +330,12 @@ class AutomationSection(Section):
     interval_seconds: int = Field(10, ge=5)
     settle_seconds: float = Field(2.0, ge=0)
     maximum_attempts: int = Field(3, ge=1)
+    approve_selections: bool = False
+    kept_versions: int = Field(20, ge=2)
+    webhook: Annotated[str, StringConstraints(pattern=URL_FORM)] | None = None
+    webhook_events: tuple[Literal["selection_changed", "failed", "quarantine_grew"], ...] = (
+        "selection_changed",
+        "failed",
+        "quarantine_grew",
+    )
+    webhook_key_env: Annotated[str, StringConstraints(pattern=VARIABLE_FORM)] | None = None

@@ -7,6 +7,7 @@ from typing import Any
 
 from tamis.corpus.records import WHOLE_SHARD
 from tamis.errors import UnknownNameError
+from tamis.lineage.approval import Approval, read_approvals, waiting, waiting_lines
 from tamis.lineage.damage import find_damage
 from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.plan import Due, full_plan, label, upstream
@@ -31,6 +32,7 @@ class Status:
     failed_checks: list[str]
     damaged: dict[str, str]
     selections: list[dict[str, Any]]
+    waiting_for_approval: list[Approval]
 
     def problems(self) -> list[str]:
         """What keeps `tamis materialize` from exiting with 0, a line each."""
@@ -78,6 +80,7 @@ class Status:
             "failed_checks": self.failed_checks,
             "damaged": self.damaged,
             "selections": self.selections,
+            "waiting_for_approval": [one.to_json() for one in self.waiting_for_approval],
         }
 
     def lines(self) -> list[str]:
@@ -87,6 +90,7 @@ class Status:
             lines.append(
                 f"selection {chosen['selection']}: {chosen['documents']:,} documents, {chosen['state']}"
             )
+        lines += waiting_lines(self.waiting_for_approval)
         lines += [f"due: {name}: {count}" for name, count in Counter(due.asset for due in self.due).items()]
         return (
             [*lines, *self.problems()] if self.due or self.problems() else [*lines, "everything is current"]
@@ -112,43 +116,29 @@ def read_status(project: Project) -> Status:
         damaged={label(*entry): reason for entry, reason in find_damage(project.home, heads).items()},
         failed_checks=sorted(label(*entry) for entry, head in heads.items() if not head.passed),
         selections=_selections(store, world, heads, due),
+        waiting_for_approval=waiting(world, heads, read_approvals(store)),
     )
 
 
 def _selections(store: Store, world: World, heads: Heads, due: list[Due]) -> list[dict[str, Any]]:
     """A selection is settled when nothing that it depends on is out of date or kept within a certificate."""
-    waiting = {(found.asset, found.partition) for found in due}
+    outdated = {(found.asset, found.partition) for found in due}
     found = []
     for name in world.keys("selections"):
         entry = ("selected_subset", name)
         if entry not in heads:
             state = "not made yet"
-        elif entry in waiting:
+        elif entry in outdated:
             state = "out of date"
+        elif name in world.pins:
+            state = world.pins[name].sentence
         else:
             inputs = upstream(world, entry)
             state = "settled" if all(heads[i].settled for i in inputs if i in heads) else "certified"
         count = store.count("selected_subset", f"selection = '{name}'")
-        found.append({"selection": name, "documents": count, "state": state})
+        pinned = world.pins[name].version if name in world.pins else None
+        found.append({"selection": name, "documents": count, "state": state, "pinned_to": pinned})
     return found
-
-
-def read_plan(project: Project) -> list[dict[str, Any]]:
-    """What `tamis materialize` would do, in order."""
-    world = look(project, project.settings.automation.settle_seconds)
-    return [due.__dict__ for due in full_plan(world, read_heads(project.home.store))]
-
-
-def plan_lines(plan: list[dict[str, Any]]) -> list[str]:
-    """A plan for a person: a line per asset."""
-    if not plan:
-        return ["nothing to do: everything is current"]
-    counts = Counter((due["asset"], due["reason"]) for due in plan)
-    lines = []
-    for (asset, reason), count in counts.items():
-        set_name = stages()[asset].partitions
-        lines.append(f"{asset}: {reason}" + (f", {count} {set_name}" if set_name else ""))
-    return lines
 
 
 def unknown_assets(names: Sequence[str] | None) -> frozenset[str] | None:

@@ -41,3 +41,20 @@ def bench_data() -> Path:
     pytest.skip(
         "benchmark data is absent: put it into ../shared/data, or name its folder in TAMIS_BENCH_DATA"
     )
+
+
+@pytest.fixture
+def receive():
+    """Start servers that take webhook messages, with these faults; they end with the test."""
+    from webhook_receiver import Receiver
+
+    started: list[Receiver] = []
+
+    def start(*faults: str) -> Receiver:
+        started.append(Receiver(*faults))
+        return started[-1]
+
+    yield start
+    for receiver in started:
+        if receiver.process.poll() is None:
+            receiver.process.communicate("", timeout=20)

@@ -49,11 +49,23 @@ WRONG = {
         CORPUS + "[encoder]\nnmae = 'minilm'\n",
         ["encoder.nmae", "'minilm'", "known keys: name"],
     ),
-    "unknown key in a list": (CORPUS + "pth = 'x'\n", ["corpus[0].pth", "'x'", "path, text_column"]),
+    "unknown key in a list": (CORPUS + "pth = 'x'\n", ["corpus[0].pth", "'x'", "splits, text_column"]),
     "no corpus": (TARGET, ["corpus is missing", "[[corpus]]"]),
     "no name": ('[[corpus]]\nkind = "files"\npath = "x"\n', ["corpus[0].name is missing"]),
     "bad name": (CORPUS.replace("web", "My Web"), ["corpus[0].name", "'My Web'", "beginning with a letter"]),
-    "wrong kind": (CORPUS.replace('"files"', '"s3"'), ["corpus[0].kind", "'s3'", "'files' or 'python-docs'"]),
+    "wrong kind": (
+        CORPUS.replace('"files"', '"s3"'),
+        ["corpus[0].kind", "'s3'", "'files', 'python-docs' or 'datasets'"],
+    ),
+    "a dataset from nowhere": (
+        '[[corpus]]\nname = "web"\nkind = "datasets"\n',
+        ["corpus[0].path is missing", "save_to_disk", "hub"],
+    ),
+    "a hub for files": (CORPUS + "hub = 'a/b'\n", ["corpus[0].hub = 'a/b'", 'unless kind = "datasets"']),
+    "a target elsewhere": (
+        CORPUS + TARGET.replace('"target"', '"s3://bucket/x"'),
+        ["target[0].path = 's3://bucket/x'", "on this machine"],
+    ),
     "no path": (CORPUS.replace("path", "#"), ["corpus[0].path is missing", 'path = "documents"']),
     "no packages": (
         CORPUS.replace('"files"', '"python-docs"'),
@@ -164,6 +176,18 @@ WRONG = {
         ["corpus = ", "[[corpus]]"],
     ),
     "a value that should be a table": ("encoder = 'minilm'\n" + CORPUS, ["encoder = 'minilm'", "[encoder]"]),
+    "a webhook without a scheme": (
+        CORPUS + "[automation]\nwebhook = 'example.org'\n",
+        ["automation.webhook = 'example.org'", "https://"],
+    ),
+    "a webhook for nothing": (
+        CORPUS + "[automation]\nwebhook_events = ['all']\n",
+        ["automation.webhook_events[0]", "'all'", "'quarantine_grew'"],
+    ),
+    "a key instead of its variable": (
+        CORPUS + "[automation]\nwebhook_key_env = 'se-cret'\n",
+        ["automation.webhook_key_env", "environment variable"],
+    ),
     "unknown engine": (CORPUS + "[engine]\nkind = 'spark'\n", ["engine.kind", "'spark'", "'local'"]),
     "no TOML": (CORPUS + "[encoder\n", ["line 5", "TOML"]),
 }
@@ -305,6 +329,7 @@ EXAMPLES = {
     "perplexity": {"model"},
     "sampler_trials": {"model", "target"},
     "filters": {"heuristics_off"},
+    "automation": {"webhook", "webhook_key_env"},
 }
 
 

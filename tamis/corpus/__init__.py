@@ -11,7 +11,7 @@ from tamis.corpus.shards import Shard, ShardChangedError, ShardGoneError, shard_
 from tamis.corpus.targets import TooFewExamplesError, fingerprint_target, read_target, split_target
 from tamis.corpus.text import document_id, normalise_text, normalised_id
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"  # 3: Arrow files are read
 """Raised by hand when the same bytes give other documents, ids or splits."""
 
 __all__ = [

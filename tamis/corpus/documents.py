@@ -15,7 +15,8 @@ import polars as pl
 from tamis.config import CorpusSection
 from tamis.corpus.docstrings import read_package
 from tamis.corpus.file_rows import read_file
-from tamis.corpus.records import Defect, Item, Reason, Row, giant_row, quarantine_frame
+from tamis.corpus.records import WHOLE_SHARD, Defect, Item, Reason, Row, giant_row, quarantine_frame
+from tamis.corpus.remote import RemoteForbiddenError, fetched
 from tamis.corpus.shards import Shard, ShardGoneError
 from tamis.corpus.text import excerpt, normalise_text, without_surrogates
 from tamis.progress import Advance, ignore
@@ -59,8 +60,10 @@ def read_shard(
 ) -> Iterator[ShardBatch]:
     """Batches of a shard in the order of its rows, at least one; bad content never raises.
 
-    Raises `ShardGoneError` when the file or package is not there.
+    Raises `ShardGoneError` when the file or package is not there, and as `fetched` does for a remote one.
     """
+    if shard.remote is not None:
+        return _read_remote(shard, corpus, batch_rows, advance)
     if not shard.path.exists():
         raise ShardGoneError(shard.key, shard.path)
     if shard.kind == "package":
@@ -68,6 +71,18 @@ def read_shard(
     else:
         items = read_file(shard.path, corpus)
     return batches_of(items, shard, corpus, batch_rows, advance)
+
+
+def _read_remote(
+    shard: Shard, corpus: CorpusSection, batch_rows: int, advance: Advance
+) -> Iterator[ShardBatch]:
+    """Batches of a file that is fetched first; one that may not be read is a defect, as a local one is."""
+    try:
+        with fetched(shard) as path:
+            yield from batches_of(read_file(path, corpus), shard, corpus, batch_rows, advance)
+    except RemoteForbiddenError as error:
+        defect = Defect(row=WHOLE_SHARD, reason=Reason.UNREADABLE, detail=error.problem)
+        yield from batches_of([defect], shard, corpus, batch_rows, advance)
 
 
 def batches_of(

@@ -1,9 +1,10 @@
-"""Rows of a file by its extension: text, JSON, CSV and Parquet, the first three also as .gz or .zst."""
+"""Rows of a file by its extension: text, JSON, CSV, Arrow and Parquet, the first three also .gz or .zst."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tamis.config import CorpusSection
+from tamis.corpus.arrow_rows import read_arrow
 from tamis.corpus.csv_rows import read_csv, read_tsv
 from tamis.corpus.json_rows import read_json, read_json_lines
 from tamis.corpus.parquet_rows import read_parquet
@@ -48,12 +49,25 @@ READERS: dict[str, Callable[[Content, CorpusSection], Iterator[Item]]] = {
 }
 
 
+WHOLE_FILES: dict[str, Callable[[Path, CorpusSection], Iterator[Item]]] = {
+    ".arrow": read_arrow,
+    ".parquet": read_parquet,
+}
+
+
+def is_readable(name: str) -> bool:
+    """Whether the extension of a file is one that is read."""
+    plain = name.lower()
+    packed = plain.removesuffix(".gz").removesuffix(".zst")
+    return Path(plain).suffix in WHOLE_FILES or Path(packed).suffix in READERS
+
+
 def read_file(path: Path, corpus: CorpusSection) -> Iterator[Item]:
     """Rows and defects of a file, in order; `OSError` only when reading fails after the file was opened."""
     name = path.name.lower()
     try:
-        if name.endswith(".parquet"):
-            yield from read_parquet(path, corpus)
+        if whole := WHOLE_FILES.get(Path(name).suffix):
+            yield from whole(path, corpus)
             return
         extension = Path(name.removesuffix(".gz").removesuffix(".zst")).suffix
         if extension not in READERS:
@@ -82,6 +96,6 @@ def _content_items(
 
 
 def _unsupported(path: Path) -> Defect:
-    valid = ", ".join(f"{extension}[.gz|.zst]" for extension in sorted(READERS))
-    detail = f"cannot read {path.suffix or 'a file without extension'}; valid: {valid}, .parquet"
+    valid = ", ".join([*(f"{extension}[.gz|.zst]" for extension in sorted(READERS)), *WHOLE_FILES])
+    detail = f"cannot read {path.suffix or 'a file without extension'}; valid: {valid}"
     return Defect(row=WHOLE_SHARD, reason=Reason.UNSUPPORTED_FORMAT, detail=detail, excerpt=path.name)

@@ -8,6 +8,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from tamis.corpus.remote import remote_fingerprint
 from tamis.corpus.shards import Shard, ShardChangedError, ShardGoneError
 
 BLOCK_BYTES = 1 << 20
@@ -15,11 +16,13 @@ UNREADABLE = hashlib.sha256(b"unreadable").hexdigest()
 
 
 def fingerprint_shard(shard: Shard) -> str:
-    """SHA-256, hex, of a shard's bytes.
+    """SHA-256, hex, of a shard's bytes; of a remote file, of its tag and size: it is not fetched for this.
 
     A file that may not be read has a fingerprint of its own, so that it changes once it may. Raises
     `ShardGoneError` when there is nothing, `ShardChangedError` when a file changes meanwhile.
     """
+    if shard.remote is not None:
+        return remote_fingerprint(shard.remote.tag, shard.remote.size)
     try:
         return hash_file(shard.path) if shard.kind == "file" else hash_sources(python_files(shard.path))
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -1,4 +1,4 @@
-"""List the shards of a corpus: the files under a folder, or installed packages by name.
+"""List the shards of a corpus: files of a folder, a store or a saved dataset, or installed packages.
 
 A listing is complete or it raises: a folder that is missing or cannot be read must never look like an
 empty corpus, since shards that are not listed are removed with their documents. Links to folders are
@@ -8,6 +8,7 @@ followed unless they lead back to a folder above. About 50,000 files a second.
 import importlib.util
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -15,7 +16,11 @@ from itertools import pairwise
 from pathlib import Path
 
 from tamis.config import CorpusSection
-from tamis.corpus.shards import Shard, shard_key
+from tamis.corpus.hub_datasets import HubProblemError, list_hub
+from tamis.corpus.object_store import StoreProblemError, is_url, list_objects
+from tamis.corpus.remote import local_copy
+from tamis.corpus.saved_datasets import SavedDatasetError, list_saved
+from tamis.corpus.shards import RemoteFile, Shard, shard_key
 from tamis.errors import MissingPackageError, PermanentError
 
 TEMPORARY_NAMES = (".*", "~*", "*~", "*.tmp", "*.part", "*.crdownload")
@@ -24,26 +29,62 @@ TEMPORARY_NAMES = (".*", "~*", "*~", "*.tmp", "*.part", "*.crdownload")
 class ListingError(PermanentError):
     """A corpus cannot be listed completely."""
 
-    def __init__(self, corpus: str, path: Path, problem: str) -> None:
+    def __init__(self, corpus: str, path: Path | str, problem: str) -> None:
         self.corpus, self.path, self.problem = corpus, path, problem
         super().__init__(f"{corpus!r}: cannot list {path}: {problem}; check its path in tamis.toml")
 
 
-def list_shards(corpus: CorpusSection, root: Path) -> list[Shard]:
+def list_shards(corpus: CorpusSection, root: Path, cache: Path | None = None) -> list[Shard]:
     """Shards of a corpus, sorted by key; `root` is the folder that relative paths start from.
+
+    Files that lie elsewhere are listed, not fetched; `cache` is where they are put while they are read.
 
     Hidden files and folders and temporary names (`*.tmp`, `*.part`, `*.crdownload`, `~*`, `*~`) are not
     shards. Raises `ListingError` when the folder or one below it cannot be read, and
     `MissingPackageError` for a package that is not installed.
     """
-    found = _packages(corpus) if corpus.kind == "python-docs" else _files(corpus, root / str(corpus.path))
-    shards = sorted(found, key=lambda shard: shard.key)
+    shards = sorted(_listed(corpus, root, cache), key=lambda shard: shard.key)
     for one, other in pairwise(shards):
         if one.key == other.key:
             raise ListingError(
                 corpus.name, other.path, f"same key {one.key!r} as {one.path}; rename one of them"
             )
     return shards
+
+
+def _listed(corpus: CorpusSection, root: Path, cache: Path | None) -> Iterator[Shard]:
+    if corpus.kind == "python-docs":
+        return _packages(corpus)
+    if corpus.hub is not None:
+        return _remote(corpus, corpus.hub, list_hub(corpus.hub, corpus.revision, corpus.splits), cache)
+    if corpus.kind == "datasets":
+        return _saved(corpus, root / str(corpus.path))
+    if is_url(corpus.path):
+        return _remote(corpus, str(corpus.path), list_objects(str(corpus.path)), cache)
+    return _files(corpus, root / str(corpus.path))
+
+
+def _remote(
+    corpus: CorpusSection, url: str, found: Iterator[tuple[str, RemoteFile]], cache: Path | None
+) -> Iterator[Shard]:
+    try:
+        for name, remote in found:
+            temporary = any(fnmatchcase(part, glob) for part in name.split("/") for glob in TEMPORARY_NAMES)
+            if not temporary and _matches(corpus.include, name) and not _matches(corpus.exclude, name):
+                key = shard_key(corpus.name, name)
+                path = local_copy(cache or Path(tempfile.gettempdir()), key, name)
+                yield Shard(corpus=corpus.name, name=name, key=key, kind="remote", path=path, remote=remote)
+    except (StoreProblemError, HubProblemError) as error:
+        raise ListingError(corpus.name, url, str(error)) from error
+
+
+def _saved(corpus: CorpusSection, folder: Path) -> Iterator[Shard]:
+    try:
+        for name, path in list_saved(folder, corpus.splits):
+            if _matches(corpus.include, name) and not _matches(corpus.exclude, name):
+                yield _file_shard(corpus.name, name, path)
+    except SavedDatasetError as error:
+        raise ListingError(corpus.name, error.path, error.problem) from error
 
 
 def _files(corpus: CorpusSection, path: Path) -> Iterator[Shard]:

@@ -32,12 +32,12 @@ def read_parquet(path: Path, corpus: CorpusSection) -> Iterator[Item]:
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
-        if _is_from_the_disk(error):
+        if is_from_the_disk(error):
             raise
-        yield _malformed_file(path, str(error))
+        yield malformed_file(path, str(error))
         return
     with file:
-        columns = [field.name for field in file.schema_arrow if _is_plain(field.type)]
+        columns = [field.name for field in file.schema_arrow if is_plain(field.type)]
         if corpus.text_column not in file.schema_arrow.names:
             yield missing_text_column(WHOLE_SHARD, corpus.text_column, file.schema_arrow.names)
             return
@@ -54,16 +54,17 @@ def _group_items(
     row, rows = start, file.metadata.row_group(group).num_rows
     try:
         for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns):
-            yield from _batch_items(batch, row, text_column)
+            yield from batch_items(batch, row, text_column)
             row += batch.num_rows
     except (pa.ArrowException, OSError) as error:
-        if _is_from_the_disk(error):
+        if is_from_the_disk(error):
             raise
         detail = f"rows {row} to {start + rows - 1} (row group {group}) cannot be decoded: {error}"
         yield Defect(row=row, reason=Reason.MALFORMED_ROW, detail=detail)
 
 
-def _batch_items(batch: pa.RecordBatch, start: int, text_column: str) -> Iterator[Item]:
+def batch_items(batch: pa.RecordBatch, start: int, text_column: str) -> Iterator[Item]:
+    """Rows of a batch that begins at row `start`; a text that is not UTF-8 is a defect of its row."""
     columns = dict(zip(batch.schema.names, map(_values, batch.columns), strict=True))
     for offset in range(batch.num_rows):
         values = {name: column[offset] for name, column in columns.items()}
@@ -100,19 +101,21 @@ def _decoded(value: bytes | None) -> str | _Undecoded | None:
         return _Undecoded(value or b"")
 
 
-def _is_plain(kind: pa.DataType) -> bool:
+def is_plain(kind: pa.DataType) -> bool:
+    """Whether a column can be shown as metadata: neither nested nor binary."""
     if pa.types.is_dictionary(kind):
-        return _is_plain(kind.value_type)
+        return is_plain(kind.value_type)
     binary = (pa.binary(), pa.large_binary(), pa.binary_view())
     return not (pa.types.is_nested(kind) or pa.types.is_fixed_size_binary(kind) or kind in binary)
 
 
-def _is_from_the_disk(error: Exception) -> bool:
+def is_from_the_disk(error: Exception) -> bool:
     """Whether the system reports the failure; Arrow's own complaints about content carry no errno."""
     return isinstance(error, OSError) and error.errno is not None
 
 
-def _malformed_file(path: Path, problem: str) -> Defect:
+def malformed_file(path: Path, problem: str) -> Defect:
+    """The defect of a file that cannot be opened as what it claims to be."""
     with path.open("rb") as file:
         head = file.read(64)
     reason = Reason.MALFORMED_FILE if head else Reason.EMPTY_FILE

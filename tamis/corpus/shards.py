@@ -19,14 +19,28 @@ _HASHED = re.compile(r"-[0-9a-f]{8}$")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RemoteFile:
+    """A file in an object store or on a hub: `tag` changes with it, `base` is what it was listed under."""
+
+    url: str
+    base: str
+    tag: str
+    size: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Shard:
-    """One file or package: `name` is the path relative to the corpus folder, or the package's name."""
+    """One file or package: `name` is the path relative to the corpus folder, or the package's name.
+
+    The `path` of a remote file is where it is put while it is read.
+    """
 
     corpus: str
     name: str
     key: str
-    kind: Literal["file", "package"]
+    kind: Literal["file", "package", "remote"]
     path: Path
+    remote: RemoteFile | None = None
 
 
 class ShardGoneError(PermanentError):

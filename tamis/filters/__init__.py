@@ -1,10 +1,12 @@
-"""Document filters: published heuristics, language, personal data and licences, each a rule with a name.
+"""Document filters: published heuristics, language, personal data, licences and
+sources, each a rule with a name.
 
 Pure: texts and stored rows in, rules broken out; what a broken rule means is decided in tamis/selection.
 """
 
 from tamis.filters.flags import COUNTS, FAMILIES, MEASURES, RULE_NAMES, Plan, measured
 from tamis.filters.licences import forbidden_by_licence
+from tamis.filters.sources import forbidden_by_source, source_rule
 
 CODE_VERSION = "3"
 
@@ -16,5 +18,7 @@ __all__ = [
     "RULE_NAMES",
     "Plan",
     "forbidden_by_licence",
+    "forbidden_by_source",
     "measured",
+    "source_rule",
 ]

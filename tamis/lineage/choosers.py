@@ -10,7 +10,7 @@ from tamis.quality.judging import configured_judge
 from tamis.references import named
 from tamis.selection import find_sampler
 from tamis.selection.families import ASK_LLM, PERPLEXITY, model_of
-from tamis.selection.filtering import plan_of, rules_of_flags, rules_of_licences
+from tamis.selection.filtering import plan_of, rules_of_flags, rules_of_licences, rules_of_sources
 from tamis.selection.samplers import AWAY_SCORE, DEFAULT_OPTIONS
 
 SCORE_STAGES = {
@@ -91,6 +91,11 @@ def models_compared(world: World, partition: str) -> tuple[str, ...]:
     fresh = trials.from_scratch and trained_on_pool(world, str(trials.model))
     begun = () if fresh else (str(trials.model),)
     return tuple(dict.fromkeys((*begun, *_with_twins(world, trials.samplers))))
+
+
+def unless_pinned(chooser: Chooser) -> Chooser:
+    """For what decides a choice: a selection that is kept at an earlier version reads none of it."""
+    return lambda world, partition: () if partition in world.pins else chooser(world, partition)
 
 
 def target_of_selection(world: World, partition: str) -> tuple[str, ...]:
@@ -269,7 +274,7 @@ def when_flags_exclude(chooser: Chooser) -> Chooser:
 def filter_settings(world: World, partition: str) -> dict[str, Any]:
     """The filters that keep documents out; nothing at all without any, so that nothing is made anew."""
     filters = world.project.settings.filters
-    rules = rules_of_flags(filters) | rules_of_licences(filters)
+    rules = rules_of_flags(filters) | rules_of_licences(filters) | rules_of_sources(filters)
     return {"filters": rules} if rules else {}
 
 
@@ -280,7 +285,12 @@ def comparison_settings(world: World, partition: str) -> dict[str, Any]:
 
 
 def selection_settings(world: World, partition: str) -> dict[str, Any]:
-    """What the sampler heeds, so that a key it does not know makes nothing anew, and the filters."""
+    """What the sampler heeds, so that a key it does not know makes nothing anew, and the filters.
+
+    A selection that is pinned depends on nothing but the version it is kept at.
+    """
+    if pin := world.pins.get(partition):
+        return {"pinned": pin.decisions}
     return _sampler_settings(world, partition) | filter_settings(world, partition)
 
 

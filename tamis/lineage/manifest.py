@@ -83,6 +83,14 @@ class ManifestFolder:
         """Where a rows file stands."""
         return self.folder / "rows" / digest[:2] / f"{digest}.rows"
 
+    def kept_path(self, digest: str) -> Path:
+        """Where the rows themselves stand that a rows file of this digest lists, if they are kept."""
+        return self.folder / "rows" / digest[:2] / f"{digest}.parquet"
+
+    def kept(self) -> list[Path]:
+        """All kept rows."""
+        return sorted(self.folder.glob("rows/??/*.parquet"))
+
     def write(self, manifest: Manifest) -> str:
         """Store a manifest and return its id; one that is there already stays as it is."""
         path = self.path(manifest.id)

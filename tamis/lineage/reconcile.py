@@ -4,6 +4,7 @@ import pyarrow as pa
 
 from tamis.corpus.intake import remove_shard
 from tamis.lineage.heads import Heads, forget_heads
+from tamis.lineage.pins import unpin
 from tamis.lineage.plan import gone_partitions
 from tamis.lineage.world import World
 from tamis.store.schemas import schema_of
@@ -28,6 +29,8 @@ def forget_gone(store: Store, world: World, heads: Heads) -> list[tuple[str, str
             tables, column = _PARTITION_TABLES[asset]
             for table in tables:
                 store.delete(table, f"{column} = {quoted(partition)}")
+        if asset == "selected_subset":
+            unpin(store, partition)
         forget_heads(store, asset, partition)
     return gone
 

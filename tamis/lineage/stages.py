@@ -50,6 +50,7 @@ from tamis.lineage.choosers import (
     trial_data,
     trial_settings,
     trial_target,
+    unless_pinned,
     when_active,
     when_compared,
     when_computed,
@@ -292,7 +293,8 @@ def _pool() -> tuple[Edge, ...]:
 
 
 def _selections() -> list[Stage]:
-    pool = _pool()
+    # What stands in the corpora counts for a pinned selection too: texts that are gone leave it.
+    documents, *deciding = _pool()
     scores = (
         edge("transport_scores", score_partitions("transport_scores", same)),
         edge("quality_scores", score_partitions("quality_scores", every("shards"))),
@@ -302,6 +304,7 @@ def _selections() -> list[Stage]:
         edge("target_embeddings", when_computed(target_of_selection)),
         edge("base_models", models_of_selection),
     )
+    read = (documents, *(edge(one.asset, unless_pinned(one.partitions)) for one in (*deciding, *scores)))
     return [
         Stage(
             name="selected_subset",
@@ -309,7 +312,7 @@ def _selections() -> list[Stage]:
             partitions="selections",
             code_version=selection.CODE_VERSION,
             by_content=True,
-            edges=(*pool, *scores),
+            edges=read,
             settings=selection_settings,
         ),
         Stage(
@@ -318,7 +321,7 @@ def _selections() -> list[Stage]:
             partitions="selections",
             code_version=selection.CODE_VERSION,
             by_content=True,
-            edges=(*pool, *scores),
+            edges=read,
             settings=selection_settings,
             made_with="selected_subset",
         ),

@@ -23,6 +23,7 @@ from tamis.corpus import (
     list_shards,
 )
 from tamis.lineage.manifest import write_atomically
+from tamis.lineage.pins import Pin, read_pins
 from tamis.project import Project
 from tamis.references import named
 from tamis.selection.families import PERPLEXITY, ModelOf, model_of
@@ -50,6 +51,7 @@ class World:
     """Everything outside the store that input keys depend on.
 
     `asked`: trials on request that were made once or are asked for now; they are kept current as others are.
+    `pins`: selections that are kept at an earlier version.
     """
 
     project: Project
@@ -58,6 +60,7 @@ class World:
     target_fingerprints: dict[str, str]
     held: dict[str, str] = field(default_factory=dict)
     asked: frozenset[str] = frozenset()
+    pins: dict[str, Pin] = field(default_factory=dict)
 
     @cached_property
     def _shard_keys(self) -> tuple[str, ...]:
@@ -146,8 +149,9 @@ def look(project: Project, patience_seconds: float = 0.0, on_request: bool = Fal
     made on request. Raises `ListingError` when a corpus cannot be listed: that is never taken for empty.
     """
     memory = _Memory(project.home.cache / "fingerprints.json")
-    corpora = project.settings.corpus
-    shards = {shard.key: shard for corpus in corpora for shard in list_shards(corpus, project.root)}
+    corpora, cache = project.settings.corpus, project.home.cache
+    listed = (shard for corpus in corpora for shard in list_shards(corpus, project.root, cache))
+    shards = {shard.key: shard for shard in listed}
     moving = _moving(project, shards)
     if moving and patience_seconds:
         time.sleep(patience_seconds)
@@ -160,9 +164,9 @@ def look(project: Project, patience_seconds: float = 0.0, on_request: bool = Fal
             held[key] = str(error)
     targets = {target.name: fingerprint_target(target, project.root) for target in project.settings.target}
     memory.save()
-    listed = {key: shard for key, shard in shards.items() if key in fingerprints}
+    readable = {key: shard for key, shard in shards.items() if key in fingerprints}
     asked = _all_trials(project) if on_request else _trials_made(project)
-    return World(project, listed, fingerprints, targets, held, asked)
+    return World(project, readable, fingerprints, targets, held, asked, read_pins(project.home.store))
 
 
 def _all_trials(project: Project) -> frozenset[str]:
@@ -215,7 +219,9 @@ class _Memory:
 
 
 def _stamp(shard: Shard) -> str:
-    """Changes whenever a file of the shard does: size, inode and nanoseconds of the last change."""
+    """Changes whenever a file of the shard does: size, inode and nanoseconds of the last change, or tag."""
+    if shard.remote is not None:
+        return f"{shard.remote.tag}:{shard.remote.size}"
     files = sorted(shard.path.rglob("*.py")) if shard.kind == "package" else [shard.path]
     parts = []
     for file in files:

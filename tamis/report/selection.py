@@ -38,12 +38,14 @@ SENTENCES: dict[str, str] = {
     Reason.HEURISTIC: "Breaks a published rule of form, such as too few words or too much repetition.",
     Reason.LANGUAGE: "Is in another language than those wanted.",
     Reason.PERSONAL_DATA: "Holds more e-mail addresses, phone numbers and the like than is tolerated.",
+    Reason.SOURCE: "Stands in no source that is allowed.",
     Reason.LICENCE: "Stands under no licence that is allowed.",
     Reason.CONTAMINATED: "Shares long word sequences with the held-out examples; training on it would make "
     "the evaluation look better than it is.",
     Reason.TARGET_EXAMPLE: "Is itself one of the target's training examples, so it is used there already.",
     Reason.HELD_OUT_EXAMPLE: "Is itself one of the held-out examples that models are evaluated on.",
     Reason.WITHDRAWN: "Its owner took it back, so nothing may be trained on it.",
+    Reason.ARRIVED_LATER: "Came after the version of the selection that it is kept at.",
     Reason.NO_SCORE: "A score (or a token count) that the ranking needs is missing.",
 }
 SCORES: dict[str, str] = {

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from tamis.filters import COUNTS, Plan, forbidden_by_licence
+from tamis.filters import COUNTS, Plan, forbidden_by_licence, forbidden_by_source, source_rule
 from tamis.filters.flags import broken_heuristic, too_much_personal_data, wrong_language
 from tamis.filters.language import stated_code
 from tamis.filters.storing import TABLE
@@ -46,20 +46,36 @@ def rules_of_licences(filters: FiltersSection) -> dict[str, Any]:
     return filters.model_dump(include=kept) if restricted else {}
 
 
+def rules_of_sources(filters: FiltersSection) -> dict[str, Any]:
+    """The settings by which sources exclude documents; empty when none does."""
+    restricted = filters.sources_allowed or filters.sources_denied
+    return filters.model_dump(include={"sources_allowed", "sources_denied"}) if restricted else {}
+
+
 def filtered(store: Store, filters: FiltersSection) -> pl.DataFrame:
     """doc_id, reason and detail (the rule) of every document that a filter excludes, once for each reason."""
     found = [pl.DataFrame(schema=_EMPTY)]
-    if rules_of_licences(filters):
-        occurrences = store.read("occurrences", ["doc_id", "licence"])
-        forbidden = forbidden_by_licence(
-            occurrences, filters.licences_allowed, filters.licences_denied, filters.unknown_licence
-        )
-        found.append(_excluded(forbidden, Reason.LICENCE, pl.col("rule")))
+    if rules_of_licences(filters) or rules_of_sources(filters):
+        found += _by_place(store.read("occurrences", ["doc_id", "source", "shard", "licence"]), filters)
     if rules_of_flags(filters):
         stated = stated_languages(store.read("occurrences", ["doc_id", "language"]), filters.languages)
         flags = store.read(TABLE, _FLAGS).join(stated, on="doc_id")
         found += [_excluded(flags, reason, rule) for reason, rule in _rules(filters).items()]
     return pl.concat(found)
+
+
+def _by_place(places: pl.DataFrame, filters: FiltersSection) -> list[pl.DataFrame]:
+    """By source, then by the licences of those places whose source is allowed: no other lends its licence."""
+    sources = (filters.sources_allowed, filters.sources_denied)
+    by_source = forbidden_by_source(places, *sources)
+    by_licence = forbidden_by_licence(
+        places.filter(source_rule(*sources).is_null()),
+        filters.licences_allowed,
+        filters.licences_denied,
+        filters.unknown_licence,
+    )
+    rule = pl.col("rule")
+    return [_excluded(by_source, Reason.SOURCE, rule), _excluded(by_licence, Reason.LICENCE, rule)]
 
 
 def stated_languages(places: pl.DataFrame, wanted: Sequence[str]) -> pl.DataFrame:

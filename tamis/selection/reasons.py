@@ -15,6 +15,7 @@ class Reason(StrEnum):
     HELD_OUT_EXAMPLE = "held_out_example"  # stands in the held-out part of the target
     TARGET_EXAMPLE = "target_example"  # stands in the training part of the target
     CONTAMINATED = "contaminated"  # shares long n-grams with held-out target examples
+    SOURCE = "source"  # no source in which it stands is allowed
     LICENCE = "licence"  # no licence under which it stands is allowed
     PERSONAL_DATA = "personal_data"  # holds more personal data than is tolerated
     LANGUAGE = "language"  # in another language than those wanted
@@ -23,6 +24,7 @@ class Reason(StrEnum):
     NO_SCORE = "no_score"  # a score (or number of tokens) that the ranking needs is missing
     OVER_BUDGET = "over_budget"  # eligible, but ranked behind the cut
     WITHIN_BUDGET = "within_budget"  # selected
+    ARRIVED_LATER = "arrived_later"  # came after the version that the selection is pinned to
 
 
 EXCLUSIONS = (
@@ -30,6 +32,7 @@ EXCLUSIONS = (
     Reason.HELD_OUT_EXAMPLE,
     Reason.TARGET_EXAMPLE,
     Reason.CONTAMINATED,
+    Reason.SOURCE,
     Reason.LICENCE,
     Reason.PERSONAL_DATA,
     Reason.LANGUAGE,

@@ -6,6 +6,9 @@ Per-document truth is here and nowhere else. Tables that exist once per encoder,
 
 import pyarrow as pa
 
+from tamis.store.columns import column as _column
+from tamis.store.control_schemas import CONTROL_FIELDS, CONTROL_KEYS
+
 KEYS: dict[str, tuple[str, ...]] = {
     "documents": ("doc_id",),
     "occurrences": ("shard", "row"),
@@ -37,6 +40,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "loss_curves": ("model", "size"),
     "withdrawals": ("doc_id",),
     "heads": ("asset", "partition"),
+    **CONTROL_KEYS,
 }
 """Key columns of each kind of table: every write is idempotent on them."""
 
@@ -44,10 +48,6 @@ UNHASHED_COLUMNS = frozenset(
     {"first_seen", "seconds", "peak_memory_bytes", "mlflow_run", "manifest", "made_at"}
 )
 """Columns that row digests skip: clocks, costs and references to manifests."""
-
-
-def _column(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
-    return pa.field(name, kind, metadata={"description": meaning})
 
 
 _DOC_ID = _column("doc_id", pa.string(), "content id: 128 bits of SHA-256 over the normalised text, hex")
@@ -286,6 +286,7 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _column("settled", pa.bool_(), "false where something fitted on an earlier pool was kept"),
         _column("made_at", pa.timestamp("us"), "when, UTC"),
     ],
+    **CONTROL_FIELDS,
 }
 
 

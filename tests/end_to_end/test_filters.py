@@ -18,6 +18,7 @@ heuristics_off = OFF
 languages = ["en"]
 personal_data = "exclude"
 licences_denied = ["proprietary*"]
+sources_denied = ["*.example/*"]
 """
 OFF = [name for name in RULE_NAMES if name != "gopher_hash_ratio"]  # the generated texts break some
 # What each planted row is: (text, other columns, reason, rule)
@@ -31,6 +32,7 @@ PLANTED = [
         "personal_data_email",
     ),
     (sentences("algebra", 1, 33)[0], {"licence": "Proprietary, Inc."}, "licence", "licence_denied"),
+    (sentences("algebra", 1, 35)[0], {"source": "https://bad.example/1"}, "source", "source_denied"),
     (sentences("algebra", 1, 34)[0] + " #" * 20, {"language": "en"}, "heuristic", "gopher_hash_ratio"),
 ]
 
@@ -110,7 +112,7 @@ def test_filters_give_their_reasons_and_without_them_all_is_as_before(built):
     flags = store_of(project).version("document_flags")
     configure(project, plain + filters([*OFF, "gopher_hash_ratio"]))
     project.tamis("materialize")
-    kept = store_of(project).read("decisions", where=f"doc_id = '{texts[PLANTED[4][0]]}'")
+    kept = store_of(project).read("decisions", where=f"doc_id = '{texts[PLANTED[-1][0]]}'")
     assert "heuristic" not in set(kept["reason"])
     assert store_of(project).version("document_flags") == flags  # limits change, measures do not
 

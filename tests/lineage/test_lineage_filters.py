@@ -37,6 +37,7 @@ def test_limits_and_licences_are_the_selections_alone(imagined):
         personal_data="exclude",
         personal_data_limit=4,
         licences_allowed=["mit"],
+        sources_denied=["web__b"],
     )
     made = {asset for asset, _key in imagined.materialize()}
     assert "selected_subset" in made

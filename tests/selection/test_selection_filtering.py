@@ -94,6 +94,19 @@ def test_a_licence_comes_first_and_needs_no_flags(store):
     assert filtered(store, FiltersSection()).is_empty()
 
 
+def test_a_place_that_is_denied_does_not_lend_its_licence(store):
+    places = {"doc_id": ["a", "a", "b"], "row": [0, 1, 0], "shard": ["x__1", "y__1", "x__1"]}
+    places |= {"licence": ["mit", "proprietary", "mit"], "source": ["1", "1", "1"]}
+    table(store, "occurrences", places)
+    both = FiltersSection(sources_denied=("x",), licences_allowed=("mit",))
+    assert reasons(store, both) == {
+        "a": ("licence", "licence_not_allowed"),
+        "b": ("source", "source_denied"),
+    }
+    assert reasons(store, FiltersSection(sources_denied=("x",))) == {"b": ("source", "source_denied")}
+    assert reasons(store, FiltersSection(licences_allowed=("mit",))) == {}
+
+
 def test_decisions_hold_the_rule_of_an_exclusion(store):
     section = FiltersSection(licences_denied=("propr*",))
     pool = pl.DataFrame({"doc_id": list(TEXTS)})

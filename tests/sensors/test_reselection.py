@@ -10,9 +10,11 @@ from resources.platform import Platform
 from resources.tags import CERTIFIED_TAG, WORK_TAG
 from sensors.arrivals import arrivals
 from sensors.reselection import BACK_OFF_SECONDS, reselection
+from tamis.cli import main
 from tamis.lineage.heads import Head, write_heads
 from tamis.lineage.plan import input_key
 from tamis.lineage.stages import stages
+from tamis.status import read_status
 
 SETTINGS = """
 [automation]
@@ -138,6 +140,34 @@ def test_a_failed_run_is_tried_again_later_and_three_times_at_most(ticks, monkey
     assert names(ticks.tick()[0][0])[0] == "raw_shards", "other inputs are other work: the count begins anew"
 
 
+def test_a_selection_waits_for_approval_and_the_reason_says_how_to_give_it(ticks, monkeypatch, capsys):
+    settings = ticks.root / "tamis.toml"
+    settings.write_text(SETTINGS.replace("settle", "approve_selections = true\nsettle"))
+    ticks.platform = Platform(project_file=str(settings))
+    ticks.arrive()
+    follow(ticks)
+    ticks.make(SELECTED)
+    ticks.write("documents/b.jsonl", "two")
+    ticks.arrive()
+    made = follow(ticks, "waits for approval: selection near since")
+    assert "transport_scores" in made
+    assert "selected_subset" not in made
+    assert "`tamis approve near`" in ticks.tick()[1]
+    noted = ticks.platform.store.version("approvals")
+    ticks.tick()
+    assert ticks.platform.store.version("approvals") == noted
+    (held,) = read_status(ticks.platform.project).to_json()["waiting_for_approval"]
+    assert (held["selection"], held["approved"]) == ("near", False)
+    monkeypatch.setenv("TAMIS_PROJECT", str(settings))
+    assert main(["approve"]) == 0
+    assert "waits for approval: selection near since" in capsys.readouterr().out
+    assert main(["approve", "far"]) == 2
+    assert main(["approve", "near", "--json"]) == 0
+    (given,) = json.loads(capsys.readouterr().out)
+    assert (given["input_key"], given["approved"]) == (held["input_key"], True)
+    assert follow(ticks) == ["selected_subset", "decisions"]
+
+
 def work(ticks: Ticks) -> str:
     return ticks.tick()[0][0].tags[WORK_TAG]
 
@@ -170,13 +200,13 @@ def test_everything_cheap_is_made_and_a_selection_only_after_it_was_made_once(ti
     assert "selected_subset" in follow(ticks)
 
 
-def follow(ticks: Ticks) -> list[str]:
-    """Let every request succeed until none is left; the assets made."""
+def follow(ticks: Ticks, until: str = "every selection is current") -> list[str]:
+    """Let every request succeed until none is left, for this reason; the assets made."""
     made = []
     for _ in range(30):
         requests, reason = ticks.tick()
         if not requests:
-            assert reason == "every selection is current"
+            assert reason.startswith(until)
             return made
         for request in requests:
             ticks.make(request)

@@ -1,0 +1,102 @@
+"""The verbs of control over selections: what changed, what waits, and the way back."""
+
+import argparse
+from typing import Any
+
+from tamis.cli_parts import add_verb, platform_module, print_json, with_json
+from tamis.errors import PermanentError
+from tamis.progress import Heartbeat, say
+
+
+class AmbiguousCallError(PermanentError):
+    """A call that does not say what is meant; the message says what would."""
+
+
+def add_control_verbs(verbs: Any) -> None:
+    """`diff`, `restore` and `approve`."""
+    diff = with_json(
+        add_verb(verbs, "diff", _diff, "what changed between two versions of a selection, and why")
+    )
+    diff.add_argument("selection", metavar="SELECTION")
+    diff.add_argument("start", nargs="?", type=int, metavar="FROM", help="a version; default: the one before")
+    diff.add_argument("end", nargs="?", type=int, metavar="TO", help="a version; default: the latest")
+    diff.add_argument("--list", action="store_true", help="list the versions instead")
+    diff.add_argument("--limit", type=int, default=20, metavar="N", help="documents shown, 20 by default")
+    restore = add_verb(verbs, "restore", _restore, "go back to an earlier version of a selection and keep it")
+    restore.add_argument("selection", metavar="SELECTION")
+    restore.add_argument("version", nargs="?", metavar="VERSION", help="a number: see `tamis diff --list`")
+    restore.add_argument("--latest", action="store_true", help="end that: follow the corpora again")
+    approve = with_json(add_verb(verbs, "approve", _approve, "let the sensors make what waits for approval"))
+    approve.add_argument("selections", nargs="*", metavar="SELECTION", help="without one: list what waits")
+    approve.add_argument("--all", action="store_true", help="everything that waits")
+
+
+def _diff(parsed: argparse.Namespace) -> int:
+    from tamis.lineage.differences import difference, history, history_lines
+    from tamis.project import open_project
+
+    project = open_project()
+    if parsed.list:
+        rows = history(project, parsed.selection)
+        print_json(rows) if parsed.json else print("\n".join(history_lines(rows)))
+        return 0
+    found = difference(project, parsed.selection, parsed.start, parsed.end)
+    print_json(found.to_json()) if parsed.json else print("\n".join(found.lines(parsed.limit)))
+    return 0
+
+
+def _restore(parsed: argparse.Namespace) -> int:
+    from tamis.lineage.restoring import release, restore
+    from tamis.project import open_project
+
+    if (parsed.version is None) != parsed.latest:
+        raise AmbiguousCallError("`tamis restore SELECTION` needs either a VERSION or --latest")
+    project = open_project()
+    if parsed.latest:
+        released = release(project, parsed.selection)
+        after = "`tamis materialize`, or the sensors, make it again"
+        told = f"is no longer {released.sentence}; {after}" if released else "was not pinned"
+        print(f"{parsed.selection} {told}")
+        return 0
+    if not parsed.version.isdecimal():
+        raise AmbiguousCallError(f"{parsed.version!r} is no version: versions are numbers, from 1")
+    pin, gone = restore(project, parsed.selection, int(parsed.version))
+    driver = platform_module("driver")
+    wanted = driver.Wanted(only=frozenset({"selected_subset"}), partitions=frozenset({parsed.selection}))
+    outcome = driver.materialize_project(project, say, wanted)
+    for name, error in outcome.failed.items():
+        say(f"failed: {name}: {error}")
+    print(f"{parsed.selection} is {pin.sentence}; `tamis restore {parsed.selection} --latest` ends that")
+    for doc_id in gone:
+        print(f"gone: {doc_id} was chosen then and is in none of the corpora any more")
+    return int(bool(outcome.failed))
+
+
+def _approve(parsed: argparse.Namespace) -> int:
+    from tamis.lineage.approval import approve, read_approvals, waiting, waiting_lines
+    from tamis.lineage.heads import read_heads
+    from tamis.lineage.world import look
+    from tamis.project import open_project
+    from tamis.store.home import writing
+
+    if parsed.all and parsed.selections:
+        raise AmbiguousCallError("name selections or give --all, not both")
+    project = open_project()
+    with Heartbeat("looking at what waits"):
+        world, heads = (
+            look(project, project.settings.automation.settle_seconds),
+            read_heads(project.home.store),
+        )
+    store = project.home.store
+    if not parsed.all and not parsed.selections:
+        found = waiting(world, heads, read_approvals(store))
+        lines = waiting_lines(found)
+    else:
+        with writing(project.home, "tamis approve", 30.0):
+            found = approve(store, world, heads, parsed.selections)
+        lines = [f"{one.selection} is approved as it stands now; the sensors make it" for one in found]
+    if parsed.json:
+        print_json([one.to_json() for one in found])
+    else:
+        print("\n".join(lines) or "nothing waits for approval")
+    return 0

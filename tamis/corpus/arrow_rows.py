@@ -1,0 +1,76 @@
+"""Rows of an Arrow stream, as `datasets` saves them: a record batch at a time, memory-mapped.
+
+Where the bytes break, the rows before them are kept. Nested and binary columns are not read.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from tamis.config import CorpusSection
+from tamis.corpus.parquet_rows import batch_items, is_from_the_disk, is_plain, malformed_file
+from tamis.corpus.records import WHOLE_SHARD, Item, broken_stream, missing_text_column
+from tamis.corpus.streams import ENDS_EARLY
+
+CONTINUES = b"\xff\xff\xff\xff"
+END = CONTINUES + b"\0\0\0\0"
+
+
+def read_arrow(path: Path, corpus: CorpusSection) -> Iterator[Item]:
+    """A row per row of the file; one defect for the whole shard when it is no Arrow or lacks the column."""
+    try:
+        source = pa.memory_map(str(path))
+    except pa.ArrowInvalid as error:  # an empty file cannot be mapped
+        yield malformed_file(path, str(error))
+        return
+    with source:
+        try:
+            reader = _opened(source)
+        except (pa.ArrowException, OSError) as error:
+            if is_from_the_disk(error):
+                raise
+            yield malformed_file(path, f"not an Arrow file: {error}")
+            return
+        if corpus.text_column not in reader.schema.names:
+            yield missing_text_column(WHOLE_SHARD, corpus.text_column, reader.schema.names)
+            return
+        yield from _rows(reader, corpus.text_column, _ended(path))
+
+
+def _ended(path: Path) -> bool:
+    """Whether the end was written: a file cut off between two batches would pass for a shorter one."""
+    with path.open("rb") as file:
+        if not file.read(4).startswith(CONTINUES):
+            return True  # the random-access format, or a stream of before 2019: neither can be told
+        file.seek(max(0, path.stat().st_size - len(END)))
+        return file.read() == END
+
+
+def _opened(source: pa.MemoryMappedFile) -> pa.RecordBatchStreamReader:
+    """`datasets` writes the stream format; a file in the random-access one is read as well."""
+    if source.read(6) == b"ARROW1":
+        source.seek(8)
+        return pa.ipc.open_stream(source)
+    source.seek(0)
+    return pa.ipc.open_stream(source)
+
+
+def _rows(reader: pa.RecordBatchStreamReader, text_column: str, ended: bool) -> Iterator[Item]:
+    columns = [field.name for field in reader.schema if is_plain(field.type) or field.name == text_column]
+    row = 0
+    while True:
+        try:
+            batch = reader.read_next_batch()
+            batch.validate()
+        except StopIteration:
+            if not ended:
+                yield broken_stream(row, ENDS_EARLY, "")
+            return
+        except (pa.ArrowException, OSError) as error:
+            if is_from_the_disk(error):
+                raise
+            yield broken_stream(row, f"rows from {row} cannot be read: {error}", "")
+            return
+        yield from batch_items(batch.select(columns), row, text_column)
+        row += batch.num_rows

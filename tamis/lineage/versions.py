@@ -1,0 +1,204 @@
+"""Versions of a selection: which there were, and the decisions of each, read back and verified.
+
+A version is another choice of documents; a run that chooses the same ones in the same order brings the last
+version up to date. The decisions of a version are kept beside the manifests as one Parquet file without text,
+named by the digest of its rows that the manifest states, so that an altered file is refused. About 50 bytes
+a document.
+"""
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from tamis.errors import NotMadeError, PermanentError, UnknownNameError
+from tamis.lineage.heads import Heads
+from tamis.lineage.manifest import Manifest, ManifestFolder, write_atomically
+from tamis.lineage.pins import Pin
+from tamis.sections import SelectionSection
+from tamis.store.digests import row_records, rows_digest
+from tamis.store.home import Home
+from tamis.store.schemas import KEYS, schema_of
+from tamis.store.tables import Store, quoted
+
+TABLE, DECISIONS, SUBSET = "selection_versions", "decisions", "selected_subset"
+
+
+class UnknownVersionError(PermanentError):
+    """A version that the selection never had; names those it had."""
+
+    def __init__(self, selection: str, version: int, known: Sequence[int]) -> None:
+        self.selection, self.version, self.known = selection, version, list(known)
+        shown = f"{self.known[0]} to {self.known[-1]}" if len(self.known) > 1 else f"{self.known[0]} alone"
+        super().__init__(
+            f"selection {selection!r} has no version {version}; there is {shown} "
+            f"(`tamis diff {selection} --list`)"
+        )
+
+
+class VersionLostError(PermanentError):
+    """The decisions of a version cannot be read back."""
+
+    def __init__(self, selection: str, version: int, problem: str) -> None:
+        self.selection, self.version, self.problem = selection, version, problem
+        super().__init__(
+            f"the decisions of {selection!r} version {version} {problem}; "
+            f"`tamis diff {selection} --list` says which versions are kept"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """One version of a selection, as the store notes it."""
+
+    selection: str
+    version: int
+    data_version: str
+    decisions: str
+    subset: str
+    rows: str
+    documents: int
+    pool: int
+    pinned_to: int | None
+    made_at: datetime
+
+
+def read_versions(store: Store, selection: str) -> list[Version]:
+    """Versions of a selection, oldest first."""
+    frame = store.read(TABLE, where=f"selection = {quoted(selection)}").sort("version")
+    return [Version(**row) for row in frame.iter_rows(named=True)]
+
+
+def find_version(
+    store: Store, selection: str, number: int | None = None, known: Iterable[str] = ()
+) -> Version:
+    """A version by its number, the latest without one.
+
+    Raises `UnknownVersionError`, `NotMadeError` or, for no selection in `known`, `UnknownNameError`.
+    """
+    versions = read_versions(store, selection)
+    if not versions:
+        if selection in known:
+            raise NotMadeError(selection)
+        made = store.read(TABLE, ["selection"])["selection"].unique()
+        raise UnknownNameError("selection", selection, {*known, *made})
+    if number is None:
+        return versions[-1]
+    for found in versions:
+        if found.version == number:
+            return found
+    raise UnknownVersionError(selection, number, [found.version for found in versions])
+
+
+def note_version(home: Home, heads: Heads, selection: str, pinned_to: int | None = None) -> Version | None:
+    """Keep the decisions that the heads name, and note them as a version; None while there are none.
+
+    To be called before a selection is made again, too: then what a killed run left unnoted is not lost.
+    """
+    entries = [heads.get((asset, selection)) for asset in (DECISIONS, SUBSET)]
+    if None in entries:
+        return None
+    decided, chosen = (head for head in entries if head is not None)
+    versions = read_versions(home.store, selection)
+    last = versions[-1] if versions else None
+    if last is not None and last.decisions == decided.manifest:
+        return last
+    folder = ManifestFolder(home.manifests)
+    manifest = folder.read(decided.manifest)
+    same = last is not None and last.data_version == chosen.data_version
+    if same and last is not None and pinned_to is None:
+        pinned_to = last.pinned_to
+    version = Version(
+        selection=selection,
+        version=1 if last is None else last.version + (not same),
+        data_version=chosen.data_version,
+        decisions=decided.manifest,
+        subset=chosen.manifest,
+        rows=manifest.rows[DECISIONS],
+        documents=folder.read(chosen.manifest).row_count,
+        pool=manifest.row_count,
+        pinned_to=pinned_to,
+        made_at=datetime.now(UTC).replace(tzinfo=None),
+    )
+    _keep(home, version)
+    home.store.merge(TABLE, pa.Table.from_pylist([asdict(version)], schema=schema_of(TABLE)))
+    return version
+
+
+def _keep(home: Home, version: Version) -> None:
+    """Keep the rows of `decisions`, unless they are no longer those of this version."""
+    path = ManifestFolder(home.manifests).kept_path(version.rows)
+    if path.exists():
+        return
+    rows = _current(home.store, version.selection)
+    if _digest(rows) == version.rows:
+        stream = io.BytesIO()
+        pq.write_table(rows.sort_by("doc_id").drop_columns(["selection"]), stream, compression="zstd")
+        write_atomically(path, stream.getvalue())
+
+
+def decisions_of(home: Home, version: Version | Pin) -> pl.DataFrame:
+    """The decisions of a version, a row a document; raises `VersionLostError`."""
+    path = ManifestFolder(home.manifests).kept_path(version.rows)
+    try:
+        kept = pq.read_table(path)
+    except FileNotFoundError:
+        rows = _current(home.store, version.selection)
+        if _digest(rows) != version.rows:
+            raise VersionLostError(version.selection, version.version, "are no longer kept") from None
+        return pl.DataFrame(pl.from_arrow(rows))
+    except (pa.ArrowException, OSError) as error:
+        raise VersionLostError(version.selection, version.version, f"cannot be read: {error}") from error
+    named = pa.array([version.selection] * kept.num_rows, pa.string())
+    rows = kept.add_column(0, schema_of(DECISIONS).field("selection"), named)
+    if _digest(rows) != version.rows:
+        raise VersionLostError(version.selection, version.version, f"were altered: see {path.name}")
+    return pl.DataFrame(pl.from_arrow(rows))
+
+
+def is_kept(home: Home, version: Version) -> bool:
+    """Whether the decisions of a version lie beside the manifests."""
+    return ManifestFolder(home.manifests).kept_path(version.rows).exists()
+
+
+def prune_versions(home: Home, most: int, also: Iterable[str]) -> int:
+    """Remove all kept decisions but those of each selection's last `most` versions and the digests `also`."""
+    folder = ManifestFolder(home.manifests)
+    frame = home.store.read(TABLE, ["selection", "version", "rows"]).sort("selection", "version")
+    wanted = {*frame.group_by("selection").tail(most)["rows"], *also}
+    surplus = [path for path in folder.kept() if path.stem not in wanted]
+    for path in surplus:
+        path.unlink(missing_ok=True)
+    return len(surplus)
+
+
+def section_then(home: Home, manifest: Manifest, now: SelectionSection) -> SelectionSection:
+    """The settings by which a version was chosen; those of now where they do not fit any more."""
+    config = settings_then(ManifestFolder(home.manifests), manifest)
+    try:
+        known = {name: value for name, value in config.items() if name in SelectionSection.model_fields}
+        return SelectionSection.model_validate(known)
+    except ValidationError:
+        return now
+
+
+def settings_then(folder: ManifestFolder, manifest: Manifest) -> dict[str, Any]:
+    """The settings that decided a choice: of a version that repeats another one, those of the first."""
+    config = manifest.config
+    while "pinned" in config:
+        config = folder.read(config["pinned"]).config
+    return config
+
+
+def _current(store: Store, selection: str) -> pa.Table:
+    return store.read_arrow(DECISIONS, where=f"selection = {quoted(selection)}")
+
+
+def _digest(rows: pa.Table) -> str:
+    return rows_digest([row_records(rows, KEYS[DECISIONS])] if rows.num_rows else [])[0]

@@ -1,0 +1,79 @@
+"""What `tamis materialize` would do, and what that would take."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from tamis.lineage.estimates import estimates
+from tamis.lineage.heads import read_heads
+from tamis.lineage.plan import full_plan
+from tamis.lineage.stages import stages
+from tamis.lineage.world import look
+from tamis.project import Project
+
+NAMED = 5
+
+
+def read_plan(project: Project) -> list[dict[str, Any]]:
+    """What `tamis materialize` would do, in order; each with rows, seconds and cost, null where unknown."""
+    world = look(project, project.settings.automation.settle_seconds)
+    heads = read_heads(project.home.store)
+    plan = full_plan(world, heads)
+    return [
+        due.__dict__ | asdict(found)
+        for due, found in zip(plan, estimates(project, world, heads, plan), strict=True)
+    ]
+
+
+def plan_lines(plan: list[dict[str, Any]]) -> list[str]:
+    """A plan for a person: a line per asset, then what all of it takes."""
+    if not plan:
+        return ["nothing to do: everything is current"]
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for due in plan:
+        groups.setdefault((due["asset"], due["reason"]), []).append(due)
+    lines = []
+    for (asset, reason), entries in groups.items():
+        set_name = stages()[asset].partitions
+        counted = f", {len(entries)} {set_name}" if set_name else ""
+        lines.append(f"{asset}: {reason}{counted}{_measures(entries)}")
+    return [*lines, _in_all(plan)]
+
+
+def _measures(entries: list[dict[str, Any]]) -> str:
+    """Rows, time and cost of some values, as far as each of them is known."""
+    parts = []
+    if (rows := _sum(entries, "rows")) is not None:
+        parts.append(f"about {rows:,.0f} rows")
+    if (seconds := _sum(entries, "seconds")) is not None:
+        parts.append(_time(seconds))
+    if (cost := _sum((one for one in entries if one["cost"] is not None), "cost")) is not None:
+        parts.append(f"cost at most {cost:g}")
+    return f", {', '.join(parts)}" if parts else ""
+
+
+def _in_all(plan: list[dict[str, Any]]) -> str:
+    known = [due for due in plan if due["seconds"] is not None]
+    unknown = list(dict.fromkeys(due["asset"] for due in plan if due["seconds"] is None))
+    told = f"in all about {_time(_sum(known, 'seconds') or 0.0)}" if known else "how long it takes is unknown"
+    if (cost := _sum((due for due in plan if due["cost"] is not None), "cost")) is not None:
+        told += f", cost at most {cost:g}"
+    if not unknown:
+        return told
+    if not known:
+        return f"{told}: nothing was measured yet"
+    shown = ", ".join(unknown[:NAMED]) + (f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else "")
+    return f"{told}; without {shown}, for which nothing was measured yet"
+
+
+def _sum(entries: Iterable[dict[str, Any]], name: str) -> float | None:
+    """The sum, None when there is nothing to add or any of it is unknown."""
+    values = [one[name] for one in entries]
+    return sum(values) if values and None not in values else None
+
+
+def _time(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,106 @@
+"""What changed between two versions of a selection: which documents came in or went out, and why.
+
+The cause of a document, the first of these that applies: it was not there before, or is not any more; a
+reason that excludes it came or went; the cut moved past its old rank; its score is what it was, so that
+others overtook it or made room; else its score changed.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+import polars as pl
+
+from tamis.selection.reasons import Reason
+
+RANKED = (Reason.WITHIN_BUDGET, Reason.OVER_BUDGET)
+NOT_SCORES = frozenset(
+    {"doc_id", "selection", "verdict", "reason", "rank", "margin", "duplicate_of", "detail"}
+)
+COLUMNS = (
+    "doc_id", "change", "cause", "reason_before", "reason_after", "detail", "rank_before", "rank_after",
+    "margin_before", "margin_after", "duplicate_of",
+)  # fmt: skip
+
+
+class Cause(StrEnum):
+    """Why a document came in or went out, where no reason of exclusion says it."""
+
+    NEW_DOCUMENT = "new_document"  # was not in the corpora before
+    REMOVED_DOCUMENT = "removed_document"  # is in none of the corpora any more
+    WITHDRAWN = "withdrawn"  # was taken back by its owner
+    BUDGET = "budget"  # the cut moved, its old rank would do (or no longer does)
+    OTHERS = "others"  # its score is the same: others came, went, or changed theirs
+    SCORE = "score"  # its score changed
+
+
+def changes(before: pl.DataFrame, after: pl.DataFrame, withdrawn: pl.DataFrame) -> pl.DataFrame:
+    """A row per document that is chosen in one of two tables of decisions only: `COLUMNS`.
+
+    `withdrawn`: doc_id of what its owners took back. In before out, each by rank. `detail` and
+    `duplicate_of` belong to the reason that excludes: the one of now of what went out, else the one before.
+    """
+    both = _paired(before, after).filter(pl.col("was") != pl.col("is"))
+    both = both.with_columns(taken_back=pl.col("doc_id").is_in(withdrawn["doc_id"].implode()))
+    cut_after = len(after.filter(pl.col("verdict") == "selected"))
+    named = pl.when(pl.col("is")).then(pl.lit("_before")).otherwise(pl.lit("_after")) == "_before"
+    told = [
+        pl.when(named).then(pl.col(f"{name}_before")).otherwise(pl.col(f"{name}_after")).alias(name)
+        for name in ("detail", "duplicate_of")
+    ]
+    change = pl.when("is").then(pl.lit("in")).otherwise(pl.lit("out")).alias("change")
+    found = both.with_columns(change, _cause(cut_after).alias("cause"), *told)
+    return found.sort("change", "rank_after", "rank_before", "doc_id", nulls_last=True).select(COLUMNS)
+
+
+def _paired(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
+    """Decisions side by side, a row for every document of either; `same`: no score of it changed."""
+    before, after = _with_columns(before, after.columns), _with_columns(after, before.columns)
+    scores = [name for name in before.columns if name not in NOT_SCORES]
+    sides = [
+        frame.select("doc_id", pl.exclude("doc_id").name.suffix(suffix))
+        for frame, suffix in ((before, "_before"), (after, "_after"))
+    ]
+    same = [pl.col(f"{name}_before").eq_missing(pl.col(f"{name}_after")) for name in scores]
+    return (
+        sides[0]
+        .join(sides[1], on="doc_id", how="full", coalesce=True)
+        .with_columns(
+            (pl.col("verdict_before") == "selected").fill_null(False).alias("was"),
+            (pl.col("verdict_after") == "selected").fill_null(False).alias("is"),
+            (pl.all_horizontal(same) if same else pl.lit(True)).alias("same"),
+        )
+    )
+
+
+def _with_columns(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
+    """The frame with these columns and a detail, which tables have not always had."""
+    absent = [name for name in dict.fromkeys((*names, "detail")) if name not in frame.columns]
+    return frame.with_columns(pl.lit(None).alias(name) for name in absent)
+
+
+def _cause(cut_after: int) -> pl.Expr:
+    """The cause of a change; `cut_after` is the number chosen now."""
+    old_rank_does = pl.col("rank_before") <= cut_after
+    excluded = pl.coalesce(_excluding("reason_after"), _excluding("reason_before"))
+    return (
+        pl.when(pl.col("reason_after").is_null())
+        .then(pl.when("taken_back").then(_lit(Cause.WITHDRAWN)).otherwise(_lit(Cause.REMOVED_DOCUMENT)))
+        .when(pl.col("reason_before").is_null())
+        .then(_lit(Cause.NEW_DOCUMENT))
+        .when(excluded.is_not_null())
+        .then(excluded)
+        .when(old_rank_does == pl.col("is"))
+        .then(_lit(Cause.BUDGET))
+        .when("same")
+        .then(_lit(Cause.OTHERS))
+        .otherwise(_lit(Cause.SCORE))
+    )
+
+
+def _excluding(column: str) -> pl.Expr:
+    """A reason that is not about the rank, null otherwise."""
+    return pl.when(~pl.col(column).is_in([str(reason) for reason in RANKED])).then(pl.col(column))
+
+
+def _lit(cause: Cause) -> pl.Expr:
+    return pl.lit(str(cause))

@@ -1,0 +1,134 @@
+"""Estimates: from what earlier runs took, by rows and by the growth of the pool; else unknown."""
+
+import json
+
+import pyarrow as pa
+import pytest
+
+from tamis.lineage.estimates import Estimate
+from tamis.lineage.heads import Head, read_heads, write_heads
+from tamis.lineage.manifest import Manifest, ManifestFolder
+from tamis.planning import plan_lines, read_plan
+from tamis.project import Project, open_project
+from tamis.store.schemas import schema_of
+
+SETTINGS = """
+[automation]
+settle_seconds = 0.0
+[[corpus]]
+name = "web"
+kind = "files"
+path = "documents"
+[[selection]]
+name = "best"
+sampler = "ask-llm"
+budget = 2
+[judge]
+model = "smollm2-135m"
+sample = 50
+price_per_million_tokens = 2.0
+"""
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    (tmp_path / "documents").mkdir()
+    (tmp_path / "tamis.toml").write_text(SETTINGS)
+    write(tmp_path, "a", 100)
+    write(tmp_path, "b", 100)
+    return open_project(tmp_path)
+
+
+def write(root, name: str, rows: int) -> None:
+    lines = [json.dumps({"text": f"{number:08d}"}) for number in range(rows)]
+    (root / "documents" / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def made(project: Project, asset: str, partition: str, rows: int, **beside) -> None:
+    """What a run of an earlier state leaves behind."""
+    manifest = Manifest(
+        asset=asset,
+        partition=partition,
+        code_version="1",
+        config={},
+        seed=0,
+        input_key="earlier",
+        data_version="1",
+        digest="",
+        row_count=rows,
+        beside=beside,
+    )
+    key = ManifestFolder(project.home.manifests).write(manifest)
+    head = Head(asset=asset, partition=partition, manifest=key, input_key="earlier", data_version="1")
+    write_heads(project.home.store, [head])
+
+
+def stored(project: Project, shard: str, rows: int) -> None:
+    names = schema_of("occurrences").names
+    values = [dict.fromkeys(names) | {"doc_id": f"{shard}{n}", "shard": shard, "row": n} for n in range(rows)]
+    project.home.store.merge("occurrences", pa.Table.from_pylist(values, schema=schema_of("occurrences")))
+
+
+def built(project: Project) -> None:
+    """Shard a as it lies; half the pool is new."""
+    from tamis.lineage.plan import input_key
+    from tamis.lineage.stages import stages
+    from tamis.lineage.world import look
+
+    stored(project, "web__a.jsonl", 100)
+    world = look(project)
+    for asset in ("raw_shards", "documents"):
+        made(project, asset, "web__a.jsonl", 100, partition_seconds=2.0)
+        heads = read_heads(project.home.store)
+        head = heads[(asset, "web__a.jsonl")]
+        key = input_key(stages()[asset], "web__a.jsonl", world, heads)
+        write_heads(project.home.store, [Head(**(head.__dict__ | {"input_key": key}))])
+    made(project, "near_duplicates", "", 10, partition_seconds=3.0)
+    made(project, "judge_scores", "", 50, partition_seconds=60.0, asked=40, tokens_asked=40_000)
+
+
+def entry(plan, asset: str, partition: str = "") -> Estimate:
+    (found,) = [due for due in plan if (due["asset"], due["partition"]) == (asset, partition)]
+    assert set(found) == {"asset", "partition", "reason", "waits_for", "rows", "seconds", "cost"}
+    return Estimate(rows=found["rows"], seconds=found["seconds"], cost=found["cost"])
+
+
+def test_before_anything_was_made_nothing_is_known_and_that_is_said(project):
+    plan = read_plan(project)
+    assert {(due["rows"], due["seconds"], due["cost"]) for due in plan if due["asset"] != "raw_shards"} == {
+        (None, None, None)
+    }
+    assert "nothing was measured yet" in plan_lines(plan)[-1]
+
+
+def test_a_new_file_goes_by_its_bytes_and_the_pool_by_its_growth(project):
+    built(project)
+    plan = read_plan(project)
+    assert entry(plan, "documents", "web__b.jsonl") == Estimate(rows=100, seconds=2.0)
+    assert entry(plan, "near_duplicates") == Estimate(rows=200, seconds=6.0)
+    assert entry(plan, "judge_scores") == Estimate(rows=50, seconds=75.0, cost=0.1)
+    assert entry(plan, "selected_subset", "best") == Estimate()
+    lines = plan_lines(plan)
+    assert "documents: new, 1 shards, about 100 rows, 2 s" in lines
+    assert any(line.startswith("judge_scores: ") and "cost at most 0.1" in line for line in lines)
+    assert "in all about 1 min, cost at most 0.1; without " in lines[-1]
+    (project.root / "documents" / "b.jsonl").unlink()
+    write(project.root, "c", 300)
+    assert entry(read_plan(project), "documents", "web__c.jsonl") == Estimate(rows=300, seconds=6.0)
+
+
+def test_without_a_price_there_is_no_cost(project):
+    built(project)
+    (project.root / "tamis.toml").write_text(SETTINGS.replace("price_per", "#price_per"))
+    assert entry(read_plan(open_project(project.root)), "judge_scores").cost is None
+
+
+def test_files_of_a_corpus_that_was_never_read_are_not_guessed(project):
+    built(project)
+    (project.root / "other").mkdir()
+    (project.root / "other" / "x.txt").write_text("one")
+    more = '[[corpus]]\nname = "other"\nkind = "files"\npath = "other"\n'
+    (project.root / "tamis.toml").write_text(SETTINGS + more)
+    plan = read_plan(open_project(project.root))
+    assert entry(plan, "documents", "other__x.txt") == Estimate()
+    assert entry(plan, "near_duplicates") == Estimate()

@@ -8,9 +8,11 @@ import polars as pl
 
 from resources.platform import Platform
 from resources.specification import described
-from resources.work import Made, Rows
-from tamis.corpus import ShardGoneError, near_duplicates, read_shard
-from tamis.corpus.intake import store_shard
+from resources.work import Made, Rows, Work
+from tamis.corpus import ShardChangedError, ShardGoneError, near_duplicates, read_shard
+from tamis.corpus.documents import ShardBatch
+from tamis.corpus.intake import collect_all_orphans, store_shard
+from tamis.progress import Advance
 from tamis.references import named
 from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted
@@ -24,7 +26,8 @@ def raw_shards(context: dg.AssetExecutionContext, platform: Platform) -> Iterato
     with platform.work(context) as work:
         for key in work.partitions:
             if key not in work.world.shards:
-                raise ShardGoneError(key)
+                _left_for_later(work, ShardGoneError(key))
+                continue
             shard, digest = work.world.shards[key], work.world.fingerprints[key]
             facts = {"corpus": shard.corpus, "name": shard.name, "sha256": digest}
             yield from work.record(Made(partition=key, data_version=digest, metadata=facts))
@@ -38,10 +41,11 @@ def documents(context: dg.AssetExecutionContext, platform: Platform) -> Iterator
     """
     with platform.work(context) as work, work.progress("documents", unit="rows") as progress:
         for key in work.partitions:
-            shard = work.world.shards[key]
-            section = named(work.project.settings.corpus, shard.corpus)
-            batches = read_shard(shard, section, advance=progress.advance)
-            intake = store_shard(work.store, key, batches)
+            try:
+                intake = store_shard(work.store, key, as_hashed(work, key, progress.advance))
+            except (ShardChangedError, ShardGoneError) as error:
+                _left_for_later(work, error)
+                continue
             scope = f"shard = {quoted(key)}"
             yield from work.record(
                 Made(
@@ -53,12 +57,32 @@ def documents(context: dg.AssetExecutionContext, platform: Platform) -> Iterator
                     ],
                     row_count=intake.occurrences,
                     metadata=intake.metadata(),
-                    checks=[_readable(intake.quarantined, len(work.partitions) == 1)],
+                    checks=[_readable(intake.quarantined)],
                 )
             )
+        if any(map(work.interrupted, work.partitions)):
+            collect_all_orphans(work.store)
 
 
-def _readable(quarantined: dict[str, int], partitioned: bool) -> dg.AssetCheckResult:
+def as_hashed(work: Work, key: str, advance: Advance) -> Iterator[ShardBatch]:
+    """Batches of a shard; raises `ShardChangedError` unless they are the bytes that `raw_shards` hashed."""
+    if key not in work.world.shards:
+        raise ShardGoneError(key)
+    work.key(key)
+    shard = work.world.shards[key]
+    if work.heads[("raw_shards", key)].data_version != work.world.fingerprints[key]:
+        raise ShardChangedError(shard.path)
+    yield from read_shard(shard, named(work.project.settings.corpus, shard.corpus), advance=advance)
+    if not work.world.lies_as_hashed(key):
+        raise ShardChangedError(shard.path)
+
+
+def _left_for_later(work: Work, error: ShardChangedError | ShardGoneError) -> None:
+    """Say why a shard is not made now; the next run lists and hashes the files again."""
+    work.context.log.warning(str(error))
+
+
+def _readable(quarantined: dict[str, int]) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         asset_key="documents",
         check_name="readable",

@@ -1,14 +1,12 @@
-"""The Dagster instance of a home: its configuration file, its partitions, and runs that were killed."""
+"""The Dagster instance of a home: its configuration file and its partitions."""
 
 import os
 from pathlib import Path
 
 import dagster as dg
-import psutil
 
 from resources.platform import quiet_environment
 from resources.specification import PARTITION_SETS
-from resources.tags import PROCESS_TAG
 from tamis.lineage.manifest import write_atomically
 from tamis.lineage.world import World
 from tamis.project import Project
@@ -45,13 +43,18 @@ def prepare_folder(project: Project) -> Path:
     return folder
 
 
-def register_partitions(instance: dg.DagsterInstance, world: World) -> dict[str, tuple[list[str], list[str]]]:
-    """Make the partition sets those of the world; returns what was added and removed per set."""
+def register_partitions(
+    instance: dg.DagsterInstance, world: World, remove: bool = True
+) -> dict[str, tuple[list[str], list[str]]]:
+    """Make the partition sets those of the world; returns what was added and removed per set.
+
+    Without `remove` only what is new is registered: a run in flight may name what is gone.
+    """
     changes = {}
     for name in PARTITION_SETS:
         wanted, present = set(world.keys(name)), set(instance.get_dynamic_partitions(name))
         held = set(world.held) if name == "shards" else set()
-        added, removed = sorted(wanted - present), sorted(present - wanted - held)
+        added, removed = sorted(wanted - present), sorted(present - wanted - held) if remove else []
         if added:
             instance.add_dynamic_partitions(name, added)
         for key in removed:
@@ -59,16 +62,3 @@ def register_partitions(instance: dg.DagsterInstance, world: World) -> dict[str,
         if added or removed:
             changes[name] = (added, removed)
     return changes
-
-
-def end_killed_runs(instance: dg.DagsterInstance) -> int:
-    """Mark runs of processes that are gone as failed, so that they do not look alive for ever."""
-    started = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-    killed = [run for run in started if _is_dead(run.tags.get(PROCESS_TAG))]
-    for run in killed:
-        instance.report_run_failed(run, "the process that ran it is gone; materialize again to go on")
-    return len(killed)
-
-
-def _is_dead(process: str | None) -> bool:
-    return process is not None and process.isdigit() and not psutil.pid_exists(int(process))

@@ -68,6 +68,14 @@ class Made:
     settled: bool = True
 
 
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """This attempt at the partitions of a step, and those whose last attempt did not end."""
+
+    token: str
+    left_over: frozenset[str]
+
+
 class Work:
     """The partitions that one step has to make; inputs are pinned when the step starts."""
 
@@ -80,8 +88,10 @@ class Work:
         world: World,
         heads: Heads,
         partitions: list[str],
+        attempt: Attempt,
     ) -> None:
         self.project, self.manifests, self.context = project, manifests, context
+        self.attempt = attempt
         self.stage, self.world, self.heads, self.partitions = stage, world, heads, partitions
         self._started = time.monotonic()
         self._checks: dict[str, list[dg.AssetCheckResult]] = {}
@@ -107,8 +117,17 @@ class Work:
         """Whether this run fits again from nothing what is fitted on the pool."""
         return settles(self.context.run)
 
+    def interrupted(self, partition: str) -> bool:
+        """Whether an earlier attempt at this partition did not end, so that rows of it may lie about."""
+        return partition in self.attempt.left_over
+
     def differs_only_in(self, partition: str, assets: set[str]) -> bool:
-        """Whether the last value of a partition was made as this one would be, but for these inputs."""
+        """Whether the last value of a partition was made as this one would be, but for these inputs.
+
+        What an interrupted attempt has left is no value to go on from.
+        """
+        if not self.heads[(self.stage.name, partition)].finished:
+            return False
         before = self.manifests.read(self.heads[(self.stage.name, partition)].manifest)
         made_by = (self.stage.code_version, config_of(self.stage, partition, self.world), self.project.seed)
         now = input_references(self.stage, partition, self.world, self.heads)
@@ -154,7 +173,7 @@ class Work:
                 tags=tags,
                 check_results=list(made.checks),
             )
-        write_heads(self.store, [_head(manifest, manifest_id, made)])
+        write_heads(self.store, [_head(manifest, manifest_id, made, self.attempt.token)])
 
     def _manifest(self, stage: Stage, made: Made) -> Manifest:
         rows = {entry.table: self._store_records(entry) for entry in made.rows}
@@ -273,7 +292,7 @@ def scope_of(entry: Rows) -> str:
     return BY_DOC_IDS if entry.doc_ids is not None else entry.where or ""
 
 
-def _head(manifest: Manifest, manifest_id: str, made: Made) -> Head:
+def _head(manifest: Manifest, manifest_id: str, made: Made, attempt: str) -> Head:
     blocked = any(not check.passed and check.severity == dg.AssetCheckSeverity.ERROR for check in made.checks)
     return Head(
         asset=manifest.asset,
@@ -283,4 +302,5 @@ def _head(manifest: Manifest, manifest_id: str, made: Made) -> Head:
         data_version=manifest.data_version,
         passed=not blocked,
         settled=manifest.settled,
+        attempt=attempt,
     )

@@ -13,8 +13,10 @@ import dagster as dg
 
 from resources.driver import range_tags, selected_assets
 from resources.platform import Platform
+from resources.processes import end_killed_runs
 from resources.tags import CERTIFIED_TAG, DRIVER_TAG, WORK_TAG
 from tamis.lineage.automation import Group, automatic_work, next_groups
+from tamis.store.home import writer
 
 ACTIVE = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -33,8 +35,11 @@ BACK_OFF_SECONDS = 20.0
 )
 def reselection(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
     """Request the next run that brings shards and selections up to date, three attempts at most."""
+    end_killed_runs(context.instance)
     if context.instance.get_runs(dg.RunsFilter(statuses=ACTIVE), limit=1):
         return dg.SkipReason("a run is in progress; what it leaves undone is seen when it ends")
+    if holder := writer(platform.home):
+        return dg.SkipReason(f"{holder} is writing; what it leaves undone is seen when it ends")
     world, heads = platform.look(), platform.heads()
     registered = set(context.instance.get_dynamic_partitions("shards"))
     if not registered.issuperset(world.shards):

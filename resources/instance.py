@@ -1,17 +1,26 @@
-"""The Dagster instance of a home: its configuration file and its partitions."""
+"""The Dagster instance of a home: its configuration file, where its state is kept, and its partitions.
 
+The state is SQLite in the home, or PostgreSQL where `TAMIS_POSTGRES_URL` names a database.
+"""
+
+import importlib.util
 import os
 from pathlib import Path
 
 import dagster as dg
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
 from resources.platform import quiet_environment
 from resources.specification import PARTITION_SETS
+from tamis.errors import MissingPackageError, PermanentError, TransientError
 from tamis.lineage.manifest import write_atomically
 from tamis.lineage.world import World
 from tamis.project import Project
 
-CONFIGURATION = """\
+POSTGRES_URL = "TAMIS_POSTGRES_URL"
+ON_POSTGRES = Path(__file__).resolve().parent.parent / "deploy" / "dagster.yaml"
+ON_SQLITE = """\
 telemetry:
   enabled: false
 nux:
@@ -26,20 +35,69 @@ run_monitoring:
 """
 
 
+class StorageMismatchError(PermanentError):
+    """The home's dagster.yaml keeps the state elsewhere than the environment says."""
+
+    def __init__(self, path: Path, url_is_set: bool) -> None:
+        self.path, self.url_is_set = path, url_is_set
+        where = "somewhere else than in the database that" if url_is_set else "in a database, but no"
+        cure = f"copy {ON_POSTGRES} over it, or unset {POSTGRES_URL}" if url_is_set else "set it"
+        super().__init__(f"{path} keeps Dagster's state {where} {POSTGRES_URL} names; {cure}")
+
+
+class DatabaseUnreachableError(TransientError):
+    """PostgreSQL does not answer; names the database without its password."""
+
+    def __init__(self, url: str, problem: str) -> None:
+        self.url = make_url(url).render_as_string(hide_password=True)
+        first = next((line.strip() for line in problem.splitlines() if line.strip()), "no answer")
+        super().__init__(f"PostgreSQL at {self.url} ({POSTGRES_URL}) cannot be used: {first}")
+
+
 def open_instance(project: Project) -> dg.DagsterInstance:
-    """The instance of the project's home, configured at first use; `DAGSTER_HOME` is set to it."""
+    """The instance of the project's home, configured at first use; `DAGSTER_HOME` is set to it.
+
+    Raises `StorageMismatchError`, and `DatabaseUnreachableError` where a database is named.
+    """
     quiet_environment(project)
+    name_driver()
     folder = prepare_folder(project)
     os.environ["DAGSTER_HOME"] = str(folder)
-    return dg.DagsterInstance.from_config(str(folder))
+    url = os.environ.get(POSTGRES_URL)
+    if not url:
+        return dg.DagsterInstance.from_config(str(folder))
+    from dagster_postgres.utils import DagsterPostgresException
+
+    try:
+        return dg.DagsterInstance.from_config(str(folder))
+    except (OperationalError, DagsterPostgresException) as error:
+        raise DatabaseUnreachableError(url, str(error.__cause__ or error)) from error
+
+
+def name_driver() -> None:
+    """Name the driver in the URL for this process and those it starts, unless one is named.
+
+    SQLAlchemy 2.1 takes psycopg where none is, dagster-postgres 0.29.27 works with psycopg2 alone.
+    """
+    scheme, separator, rest = os.environ.get(POSTGRES_URL, "").partition("://")
+    if scheme in ("postgres", "postgresql"):
+        os.environ[POSTGRES_URL] = f"postgresql+psycopg2{separator}{rest}"
 
 
 def prepare_folder(project: Project) -> Path:
-    """DAGSTER_HOME of the project, with a dagster.yaml unless it has one."""
+    """DAGSTER_HOME of the project, with a dagster.yaml unless it has one that is not ours."""
     folder = project.home.dagster
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "dagster.yaml").exists():
-        write_atomically(folder / "dagster.yaml", CONFIGURATION.encode())
+    path, url = folder / "dagster.yaml", os.environ.get(POSTGRES_URL)
+    if url and importlib.util.find_spec("dagster_postgres") is None:
+        needed_for = f"keeping Dagster's state in the database that {POSTGRES_URL} names"
+        raise MissingPackageError("dagster-postgres", needed_for, "pip install -e '.[postgres]'")
+    present = path.read_text() if path.exists() else ""
+    if present in ("", ON_SQLITE):
+        present = ON_POSTGRES.read_text() if url else ON_SQLITE
+        write_atomically(path, present.encode())
+    if (POSTGRES_URL in present) != bool(url):
+        raise StorageMismatchError(path, bool(url))
     return folder
 
 

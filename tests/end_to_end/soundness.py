@@ -10,6 +10,8 @@ from tamis.store.tables import Store
 
 WHOLE_POOL = ("embeddings", "scores_density", "scores_quality", "document_flags", "transport")
 PART_OF_POOL = ("near_duplicates", "judge_sample", "scores_judge", "scores_perplexity", "selected_subset")
+BY_SENSORS = ("embeddings", "transport")
+"""What sensors keep whole here: no selection reads the density, so they leave it to a person."""
 PARTITION_COLUMNS = {"target": "targets", "selection": "selections", "trial": "trials"}
 
 
@@ -44,7 +46,8 @@ def assert_known_partitions(table: str, store: Store, world: World) -> None:
             assert found <= set(world.keys(kind)), f"{table} has rows of partitions that are gone"
 
 
-def assert_pool(store: Store, world: World) -> None:
+def assert_pool(store: Store, world: World, whole: tuple[str, ...] = WHOLE_POOL) -> None:
+    """Every document has a place and every row a document; tables of the kinds in `whole` have them all."""
     occurrences = store.read("occurrences", ["doc_id", "shard"])
     pool = set(store.read("documents", ["doc_id"])["doc_id"])
     assert set(occurrences["shard"]) <= set(world.shards)
@@ -53,7 +56,7 @@ def assert_pool(store: Store, world: World) -> None:
         if kind_of(table) in (*WHOLE_POOL, *PART_OF_POOL):
             found = set(store.read(table, ["doc_id"])["doc_id"])
             assert found <= pool, f"orphaned rows in {table}"
-            assert found == pool or kind_of(table) in PART_OF_POOL, f"lost rows in {table}"
+            assert found == pool or kind_of(table) not in whole, f"lost rows in {table}"
     decided = store.read("decisions", ["selection", "doc_id"])
     for (selection,), rows in decided.group_by("selection"):
         assert set(rows["doc_id"]) == pool, f"decisions of {selection} are not about the pool"

@@ -11,7 +11,8 @@ from resources.specification import described
 from resources.work import Made, Rows, Work
 from tamis.corpus import ShardChangedError, ShardGoneError, near_duplicates, read_shard
 from tamis.corpus.documents import ShardBatch
-from tamis.corpus.intake import collect_all_orphans, store_shard
+from tamis.corpus.intake import store_shard
+from tamis.lineage.reconcile import collect_orphans
 from tamis.progress import Advance
 from tamis.references import named
 from tamis.store.schemas import schema_of
@@ -46,6 +47,9 @@ def documents(context: dg.AssetExecutionContext, platform: Platform) -> Iterator
             except (ShardChangedError, ShardGoneError) as error:
                 _left_for_later(work, error)
                 continue
+            if key == work.partitions[-1]:
+                # Before the last head moves: a run that dies here leaves a shard to do, and this with it.
+                collect_orphans(work.store, work.world)
             scope = f"shard = {quoted(key)}"
             yield from work.record(
                 Made(
@@ -60,8 +64,6 @@ def documents(context: dg.AssetExecutionContext, platform: Platform) -> Iterator
                     checks=[_readable(intake.quarantined)],
                 )
             )
-        if any(map(work.interrupted, work.partitions)):
-            collect_all_orphans(work.store)
 
 
 def as_hashed(work: Work, key: str, advance: Advance) -> Iterator[ShardBatch]:

@@ -16,10 +16,10 @@ from pydantic import PrivateAttr
 
 from resources.processes import note_process
 from resources.tags import asked_for, settles
-from resources.work import Attempt, InactiveStageError, Work
+from resources.work import InactiveStageError, Work
 from tamis.errors import PermanentError
-from tamis.lineage.attempts import begin, read_attempts
-from tamis.lineage.heads import Heads, read_heads, unfinished
+from tamis.lineage.attempts import begin
+from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.plan import due_partitions
 from tamis.lineage.stages import stages
@@ -74,7 +74,7 @@ class Platform(dg.ConfigurableResource):
         """The work of this step: which partitions to make, with their inputs pinned as of now."""
         stage = stages()[name or context.asset_key.path[-1]]
         note_process(context.instance, context.run)
-        purpose = f"{stage.name}, run {context.run_id[:8]}"
+        purpose = f"{stage.name}, run {context.run.run_id[:8]}"
         with writing(self.home, purpose, LOCK_PATIENCE_SECONDS):
             world, heads = self.look(stage.partitions == "trials" and asked_for(context.run)), self.heads()
             if not stage.active(world):
@@ -88,11 +88,7 @@ class Platform(dg.ConfigurableResource):
                 stage.name,
                 *(other.name for other in stages().values() if other.made_with == stage.name),
             ]
-            left_over = unfinished(heads, read_attempts(self.store))
-            attempt = Attempt(
-                token=begin(self.store, [(asset, key) for asset in together for key in keys]),
-                left_over=frozenset(key for asset, key in left_over if asset == stage.name),
-            )
+            attempt = begin(self.store, [(asset, key) for asset in together for key in keys])
             try:
                 yield Work(self.project, self.manifests, context, stage, world, heads, keys, attempt)
             except PermanentError as error:

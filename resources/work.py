@@ -68,14 +68,6 @@ class Made:
     settled: bool = True
 
 
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """This attempt at the partitions of a step, and those whose last attempt did not end."""
-
-    token: str
-    left_over: frozenset[str]
-
-
 class Work:
     """The partitions that one step has to make; inputs are pinned when the step starts."""
 
@@ -88,7 +80,7 @@ class Work:
         world: World,
         heads: Heads,
         partitions: list[str],
-        attempt: Attempt,
+        attempt: str,
     ) -> None:
         self.project, self.manifests, self.context = project, manifests, context
         self.attempt = attempt
@@ -116,10 +108,6 @@ class Work:
     def settles(self) -> bool:
         """Whether this run fits again from nothing what is fitted on the pool."""
         return settles(self.context.run)
-
-    def interrupted(self, partition: str) -> bool:
-        """Whether an earlier attempt at this partition did not end, so that rows of it may lie about."""
-        return partition in self.attempt.left_over
 
     def differs_only_in(self, partition: str, assets: set[str]) -> bool:
         """Whether the last value of a partition was made as this one would be, but for these inputs.
@@ -173,7 +161,7 @@ class Work:
                 tags=tags,
                 check_results=list(made.checks),
             )
-        write_heads(self.store, [_head(manifest, manifest_id, made, self.attempt.token)])
+        write_heads(self.store, [_head(manifest, manifest_id, made, self.attempt)])
 
     def _manifest(self, stage: Stage, made: Made) -> Manifest:
         rows = {entry.table: self._store_records(entry) for entry in made.rows}
@@ -203,7 +191,7 @@ class Work:
             scopes={entry.table: scope_of(entry) for entry in made.rows},
             files=files,
             inputs=tuple(self._inputs(stage, made)),
-            beside=beside(self.context.run_id, self._seconds(), self._table_versions(made)),
+            beside=beside(self.context.run.run_id, self._seconds(), self._table_versions(made)),
         )
 
     def _other_key(self, stage: Stage, partition: str) -> str:

@@ -7,7 +7,8 @@ failed, is seen on the next tick. Automation stops at selections; trials are run
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import dagster as dg
 
@@ -16,6 +17,7 @@ from resources.platform import Platform
 from resources.processes import end_killed_runs
 from resources.tags import CERTIFIED_TAG, DRIVER_TAG, WORK_TAG
 from tamis.lineage.automation import Group, automatic_work, next_groups
+from tamis.lineage.plan import label
 from tamis.store.home import writer
 
 ACTIVE = [
@@ -26,6 +28,7 @@ ACTIVE = [
     dg.DagsterRunStatus.CANCELING,
 ]
 BACK_OFF_SECONDS = 20.0
+SHOWN = 5
 
 
 @dg.sensor(
@@ -55,20 +58,39 @@ def reselection(context: dg.SensorEvaluationContext, platform: Platform) -> dg.S
 def _first_allowed(
     instance: dg.DagsterInstance, platform: Platform, groups: Sequence[Group]
 ) -> tuple[Group | None, str]:
-    """The first group that has attempts left and is not waiting for its next one."""
+    """The first piece of work that has attempts left and is not waiting for its next one."""
     most = platform.project.settings.automation.maximum_attempts
     reasons = []
-    for group in groups:
-        failures = instance.get_run_records(dg.RunsFilter(tags={WORK_TAG: work_id(group)}), limit=most + 1)
+    for group in chain.from_iterable(_parts(instance, whole) for whole in groups):
+        failures = _attempts(instance, group, most + 1)
         if len(failures) >= most:
-            reasons.append(
-                f"{group.assets[0]} failed {len(failures)} times; materialize it by hand to see why"
-            )
+            reasons.append(f"{_shown(group)} failed {len(failures)} times; materialize it by hand to see why")
         elif failures and time.time() - (failures[0].end_time or 0) < BACK_OFF_SECONDS * 2 ** len(failures):
-            reasons.append(f"{group.assets[0]} is tried again shortly")
+            reasons.append(f"{_shown(group)} is tried again shortly")
         else:
             return group, ""
-    return None, "; ".join(reasons)
+    return None, "; ".join(reasons[:SHOWN])
+
+
+def _parts(instance: dg.DagsterInstance, group: Group) -> Iterator[Group]:
+    """The group, or once it failed its halves, and theirs: one bad partition holds no others back."""
+    count = len(group.partitions)
+    if count == 1 or not _attempts(instance, group, 1):
+        yield group
+        return
+    for part in (slice(count // 2), slice(count // 2, count)):
+        half = Group(assets=group.assets[:1], partitions=group.partitions[part], keys=group.keys[part])
+        yield from _parts(instance, half)
+
+
+def _attempts(instance: dg.DagsterInstance, group: Group, most: int) -> Sequence[dg.RunRecord]:
+    """Earlier runs of this very work, latest first; it is due, so none of them made it."""
+    return instance.get_run_records(dg.RunsFilter(tags={WORK_TAG: work_id(group)}), limit=most)
+
+
+def _shown(group: Group) -> str:
+    only = len(group.partitions) == 1
+    return label(group.assets[0], group.partitions[0]) if only else group.assets[0]
 
 
 def work_id(group: Group) -> str:

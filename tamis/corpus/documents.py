@@ -15,9 +15,10 @@ import polars as pl
 from tamis.config import CorpusSection
 from tamis.corpus.docstrings import read_package
 from tamis.corpus.file_rows import read_file
-from tamis.corpus.records import Defect, Item, Reason, Row, giant_row, quarantine_frame
+from tamis.corpus.records import WHOLE_SHARD, Defect, Item, Reason, Row, giant_row, quarantine_frame
 from tamis.corpus.shards import Shard, ShardGoneError
 from tamis.corpus.text import excerpt, normalise_text, without_surrogates
+from tamis.errors import TamisError
 from tamis.progress import Advance, ignore
 
 BATCH_BYTES = 32_000_000
@@ -87,6 +88,12 @@ def batches_of(
                 batch = _Batch(first=False)
     except FileNotFoundError as error:
         raise ShardGoneError(shard.key, shard.path) from error
+    except (OSError, MemoryError, TamisError):
+        raise
+    except Exception as error:
+        # A reader's own mistake: what it cannot read must not keep the other shards waiting for ever.
+        detail = f"its reader failed: {type(error).__name__}: {error}"[:VALUE_CHARACTERS]
+        batch.add(Defect(row=WHOLE_SHARD, reason=Reason.UNREADABLE, detail=detail))
     if batch.rows or batch.first:
         advance(batch.rows % REPORTED_ROWS)
         yield batch.frames()

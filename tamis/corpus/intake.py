@@ -1,8 +1,7 @@
 """Intake: one shard's documents and quarantine into the store, and the removal of what is left over.
 
 The text goes in before the occurrence that names it, so a crash leaves at worst a text that nothing
-names; `collect_all_orphans` takes it away after an attempt that did not end. Batches of 2,000 rows, one
-commit each.
+names; the collection of orphans takes it away. Batches of 2,000 rows, one commit each.
 """
 
 from collections.abc import Iterable, Sequence
@@ -50,7 +49,10 @@ class Intake:
 
 
 def store_shard(store: Store, shard: str, batches: Iterable[ShardBatch]) -> Intake:
-    """Store a shard's documents, occurrences and quarantine; what it no longer holds is removed."""
+    """Store a shard's documents, occurrences and quarantine.
+
+    Texts that it no longer holds stay until orphans are collected: another shard may be about to bring them.
+    """
     intake, occurrences, quarantine = Intake(), [], []
     now = datetime.now(UTC).replace(tzinfo=None)
     for batch in batches:
@@ -61,7 +63,6 @@ def store_shard(store: Store, shard: str, batches: Iterable[ShardBatch]) -> Inta
             occurrences.append(rows.select(schema_of("occurrences").names))
         if len(batch.quarantine):
             quarantine.append(batch.quarantine.with_columns(pl.lit(shard).alias("shard")))
-    before = set(shard_documents(store, shard))
     _replace(store, "occurrences", occurrences, shard)
     _replace(store, "quarantine", quarantine, shard)
     found = (
@@ -74,7 +75,6 @@ def store_shard(store: Store, shard: str, batches: Iterable[ShardBatch]) -> Inta
     if quarantine:
         counts = pl.concat(quarantine).group_by("reason").len().sort("reason")
         intake.quarantined = dict(counts.iter_rows())
-    collect_orphans(store, sorted(before.difference(intake.doc_ids)))
     return intake
 
 
@@ -85,52 +85,40 @@ def shard_documents(store: Store, shard: str) -> list[str]:
 
 
 def remove_shards(store: Store, shards: Sequence[str]) -> None:
-    """Forget shards that are gone, and every document that stood nowhere else.
-
-    Looks at all documents, not at those of the shards: of a removal that was cut short they are not known.
-    """
+    """Forget the places in shards that are gone; what stood nowhere else is an orphan then."""
     for start in range(0, len(shards), SHARDS_A_FILTER):
         scope = one_of("shard", shards[start : start + SHARDS_A_FILTER])
         store.delete("occurrences", scope)
         store.delete("quarantine", scope)
-    collect_all_orphans(store)
 
 
-def collect_all_orphans(store: Store) -> int:
-    """Delete from every table the documents that no shard holds; 1,000,000 documents in seconds."""
+def find_orphans(store: Store) -> dict[str, list[str]]:
+    """Documents that no shard holds, by each table that has rows of them; `documents` comes last.
+
+    A collection that was cut short is seen there. Looking at 1,000,000 documents takes less than a second.
+    """
     held = store.read("occurrences", ["doc_id"]).unique()
-    removed = 0
+    if not len(store.read("documents", ["doc_id"]).join(held, on="doc_id", how="anti")):
+        return {}
+    found = {}
     for table in _document_tables(store):
         ids = store.read(table, ["doc_id"]).unique()
-        orphans = ids.join(held, on="doc_id", how="anti")["doc_id"].to_list()
-        removed += _delete_documents(store, table, orphans)
-    return removed
+        if len(orphans := ids.join(held, on="doc_id", how="anti")["doc_id"]):
+            found[table] = orphans.to_list()
+    return found
 
 
-def collect_orphans(store: Store, candidates: list[str]) -> int:
-    """Delete from every table the documents among `candidates` that no shard holds any more."""
-    if not candidates:
-        return 0
-    held = {
-        doc_id
-        for block in store.by_ids("occurrences", candidates, ["doc_id"])
-        for doc_id in block["doc_id"].to_pylist()
-    }
-    orphans = [doc_id for doc_id in candidates if doc_id not in held]
-    for table in _document_tables(store):
-        _delete_documents(store, table, orphans)
-    return len(orphans)
+def delete_orphans(store: Store, orphans: dict[str, list[str]]) -> None:
+    """Delete what `find_orphans` found, in its order."""
+    for table, doc_ids in orphans.items():
+        for start in range(0, len(doc_ids), 1_000):
+            store.delete(table, one_of("doc_id", doc_ids[start : start + 1_000]))
 
 
 def _document_tables(store: Store) -> list[str]:
-    """Tables with a row a document, those that exist."""
-    names = store.names()
-    return [name for name in names if name.startswith("embeddings_") or name in DOCUMENT_TABLES]
-
-
-def _delete_documents(store: Store, table: str, doc_ids: list[str]) -> int:
-    starts = range(0, len(doc_ids), 1_000)
-    return sum(store.delete(table, one_of("doc_id", doc_ids[start : start + 1_000])) for start in starts)
+    """Tables with a row a document, those that exist; the texts themselves last."""
+    names = [name for name in store.names() if name.startswith("embeddings_") or name in DOCUMENT_TABLES]
+    return sorted(names, key=lambda name: (name == "documents", name))
 
 
 def _as_table(frame: pl.DataFrame, table: str) -> pa.Table:

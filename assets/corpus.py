@@ -27,7 +27,7 @@ def raw_shards(context: dg.AssetExecutionContext, platform: Platform) -> Iterato
     with platform.work(context) as work:
         for key in work.partitions:
             if key not in work.world.shards:
-                _left_for_later(work, ShardGoneError(key))
+                yield from work.leave(key, ShardGoneError(key))
                 continue
             shard, digest = work.world.shards[key], work.world.fingerprints[key]
             facts = {"corpus": shard.corpus, "name": shard.name, "sha256": digest}
@@ -45,7 +45,7 @@ def documents(context: dg.AssetExecutionContext, platform: Platform) -> Iterator
             try:
                 intake = store_shard(work.store, key, as_hashed(work, key, progress.advance))
             except (ShardChangedError, ShardGoneError) as error:
-                _left_for_later(work, error)
+                yield from work.leave(key, error, "readable")
                 continue
             if key == work.partitions[-1]:
                 # Before the last head moves: a run that dies here leaves a shard to do, and this with it.
@@ -77,11 +77,6 @@ def as_hashed(work: Work, key: str, advance: Advance) -> Iterator[ShardBatch]:
     yield from read_shard(shard, named(work.project.settings.corpus, shard.corpus), advance=advance)
     if not work.world.lies_as_hashed(key):
         raise ShardChangedError(shard.path)
-
-
-def _left_for_later(work: Work, error: ShardChangedError | ShardGoneError) -> None:
-    """Say why a shard is not made now; the next run lists and hashes the files again."""
-    work.context.log.warning(str(error))
 
 
 def _readable(quarantined: dict[str, int]) -> dg.AssetCheckResult:

@@ -140,6 +140,30 @@ class Work:
         printed = self.context.run.tags.get(DRIVER_TAG) == COMMAND_LINE
         return Progress(label_text, total, unit, None if printed else self.context.log.info)
 
+    def leave(self, partition: str, error: Exception, *checks: str) -> Iterator[dg.AssetCheckResult]:
+        """Leave a partition for the next run, with warnings in place of its checks: Dagster wants them."""
+        self.context.log.warning(str(error))
+        found = [
+            dg.AssetCheckResult(
+                asset_key=self.stage.name,
+                check_name=name,
+                passed=False,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={"left_for_later": str(error)},
+            )
+            for name in checks
+        ]
+        yield from self._checked(self.stage, partition, found) if self._asked > 1 else found
+
+    def _checked(
+        self, stage: Stage, partition: str, checks: Sequence[dg.AssetCheckResult]
+    ) -> Iterator[dg.AssetCheckResult]:
+        """Keep the checks of a partition; after the last one, those of the whole run."""
+        kept = self._checks.setdefault(stage.name, [])
+        kept += checks
+        if partition == self.partitions[-1]:
+            yield from _merged(kept)
+
     def record(self, made: Made) -> Iterator[Any]:
         """Write the manifest, log the event, move the head, in this order."""
         stage = stages()[made.asset or self.stage.name]
@@ -149,10 +173,7 @@ class Work:
         tags = {"tamis/manifest": manifest_id[:32], "tamis/input_key": manifest.input_key[:32]}
         if self._asked > 1:
             self._log(stage, made, manifest, metadata, tags)
-            checks = self._checks.setdefault(stage.name, [])
-            checks += made.checks
-            if made.partition == self.partitions[-1]:
-                yield from _merged(checks)
+            yield from self._checked(stage, made.partition, made.checks)
         else:
             yield dg.MaterializeResult(
                 asset_key=stage.name,

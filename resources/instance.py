@@ -1,20 +1,27 @@
-"""The Dagster instance of a home: its configuration file, its partitions, and runs that were killed."""
+"""The Dagster instance of a home: its configuration file, where its state is kept, and its partitions.
 
+The state is SQLite in the home, or PostgreSQL where `TAMIS_POSTGRES_URL` names a database.
+"""
+
+import importlib.util
 import os
 from pathlib import Path
 
 import dagster as dg
-import psutil
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
 import resources.sqlite  # noqa: F401  (its listener is all that is wanted)
 from resources.platform import quiet_environment
 from resources.specification import PARTITION_SETS
-from resources.tags import PROCESS_TAG
+from tamis.errors import MissingPackageError, PermanentError, TransientError
 from tamis.lineage.manifest import write_atomically
 from tamis.lineage.world import World
 from tamis.project import Project
 
-CONFIGURATION = """\
+POSTGRES_URL = "TAMIS_POSTGRES_URL"
+ON_POSTGRES = Path(__file__).resolve().parent.parent / "deploy" / "dagster.yaml"
+ON_SQLITE = """\
 telemetry:
   enabled: false
 nux:
@@ -29,30 +36,84 @@ run_monitoring:
 """
 
 
+class StorageMismatchError(PermanentError):
+    """The home's dagster.yaml keeps the state elsewhere than the environment says."""
+
+    def __init__(self, path: Path, url_is_set: bool) -> None:
+        self.path, self.url_is_set = path, url_is_set
+        where = "somewhere else than in the database that" if url_is_set else "in a database, but no"
+        cure = f"copy {ON_POSTGRES} over it, or unset {POSTGRES_URL}" if url_is_set else "set it"
+        super().__init__(f"{path} keeps Dagster's state {where} {POSTGRES_URL} names; {cure}")
+
+
+class DatabaseUnreachableError(TransientError):
+    """PostgreSQL does not answer; names the database without its password."""
+
+    def __init__(self, url: str, problem: str) -> None:
+        self.url = make_url(url).render_as_string(hide_password=True)
+        first = next((line.strip() for line in problem.splitlines() if line.strip()), "no answer")
+        super().__init__(f"PostgreSQL at {self.url} ({POSTGRES_URL}) cannot be used: {first}")
+
+
 def open_instance(project: Project) -> dg.DagsterInstance:
-    """The instance of the project's home, configured at first use; `DAGSTER_HOME` is set to it."""
+    """The instance of the project's home, configured at first use; `DAGSTER_HOME` is set to it.
+
+    Raises `StorageMismatchError`, and `DatabaseUnreachableError` where a database is named.
+    """
     quiet_environment(project)
+    name_driver()
     folder = prepare_folder(project)
     os.environ["DAGSTER_HOME"] = str(folder)
-    return dg.DagsterInstance.from_config(str(folder))
+    url = os.environ.get(POSTGRES_URL)
+    if not url:
+        return dg.DagsterInstance.from_config(str(folder))
+    from dagster_postgres.utils import DagsterPostgresException
+
+    try:
+        return dg.DagsterInstance.from_config(str(folder))
+    except (OperationalError, DagsterPostgresException) as error:
+        raise DatabaseUnreachableError(url, str(error.__cause__ or error)) from error
+
+
+def name_driver() -> None:
+    """Name the driver in the URL for this process and those it starts, unless one is named.
+
+    SQLAlchemy 2.1 takes psycopg where none is, dagster-postgres 0.29.27 works with psycopg2 alone.
+    """
+    scheme, separator, rest = os.environ.get(POSTGRES_URL, "").partition("://")
+    if scheme in ("postgres", "postgresql"):
+        os.environ[POSTGRES_URL] = f"postgresql+psycopg2{separator}{rest}"
 
 
 def prepare_folder(project: Project) -> Path:
-    """DAGSTER_HOME of the project, with a dagster.yaml unless it has one."""
+    """DAGSTER_HOME of the project, with a dagster.yaml unless it has one that is not ours."""
     folder = project.home.dagster
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "dagster.yaml").exists():
-        write_atomically(folder / "dagster.yaml", CONFIGURATION.encode())
+    path, url = folder / "dagster.yaml", os.environ.get(POSTGRES_URL)
+    if url and importlib.util.find_spec("dagster_postgres") is None:
+        needed_for = f"keeping Dagster's state in the database that {POSTGRES_URL} names"
+        raise MissingPackageError("dagster-postgres", needed_for, "pip install -e '.[postgres]'")
+    present = path.read_text() if path.exists() else ""
+    if present in ("", ON_SQLITE):
+        present = ON_POSTGRES.read_text() if url else ON_SQLITE
+        write_atomically(path, present.encode())
+    if (POSTGRES_URL in present) != bool(url):
+        raise StorageMismatchError(path, bool(url))
     return folder
 
 
-def register_partitions(instance: dg.DagsterInstance, world: World) -> dict[str, tuple[list[str], list[str]]]:
-    """Make the partition sets those of the world; returns what was added and removed per set."""
+def register_partitions(
+    instance: dg.DagsterInstance, world: World, remove: bool = True
+) -> dict[str, tuple[list[str], list[str]]]:
+    """Make the partition sets those of the world; returns what was added and removed per set.
+
+    Without `remove` only what is new is registered: a run in flight may name what is gone.
+    """
     changes = {}
     for name in PARTITION_SETS:
         wanted, present = set(world.keys(name)), set(instance.get_dynamic_partitions(name))
         held = set(world.held) if name == "shards" else set()
-        added, removed = sorted(wanted - present), sorted(present - wanted - held)
+        added, removed = sorted(wanted - present), sorted(present - wanted - held) if remove else []
         if added:
             instance.add_dynamic_partitions(name, added)
         for key in removed:
@@ -60,16 +121,3 @@ def register_partitions(instance: dg.DagsterInstance, world: World) -> dict[str,
         if added or removed:
             changes[name] = (added, removed)
     return changes
-
-
-def end_killed_runs(instance: dg.DagsterInstance) -> int:
-    """Mark runs of processes that are gone as failed, so that they do not look alive for ever."""
-    started = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-    killed = [run for run in started if _is_dead(run.tags.get(PROCESS_TAG))]
-    for run in killed:
-        instance.report_run_failed(run, "the process that ran it is gone; materialize again to go on")
-    return len(killed)
-
-
-def _is_dead(process: str | None) -> bool:
-    return process is not None and process.isdigit() and not psutil.pid_exists(int(process))

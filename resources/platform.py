@@ -1,8 +1,8 @@
 """The one resource of the graph: the project, its store, and how a materialization is recorded.
 
 Assets get their work from here and hand back what they wrote; input keys, manifests, events and heads
-are made in one place, always in the order manifest, event, head, so that a crash between any two of
-them only makes the next run repeat the step.
+are made in one place, always in the order attempt, rows, manifest, event, head, so that a crash between any
+two of them only makes the next run repeat the step.
 """
 
 import contextlib
@@ -14,9 +14,11 @@ from pathlib import Path
 import dagster as dg
 from pydantic import PrivateAttr
 
+from resources.processes import note_process
 from resources.tags import asked_for, settles
 from resources.work import InactiveStageError, Work
 from tamis.errors import PermanentError
+from tamis.lineage.attempts import begin
 from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.plan import due_partitions
@@ -74,7 +76,8 @@ class Platform(dg.ConfigurableResource):
     def work(self, context: dg.AssetExecutionContext, name: str | None = None) -> Iterator[Work]:
         """The work of this step: which partitions to make, with their inputs pinned as of now."""
         stage = stages()[name or context.asset_key.path[-1]]
-        purpose = f"{stage.name}, run {context.run_id[:8]}"
+        note_process(context.instance, context.run)
+        purpose = f"{stage.name}, run {context.run.run_id[:8]}"
         with writing(self.home, purpose, LOCK_PATIENCE_SECONDS):
             world, heads = self.look(stage.partitions == "trials" and asked_for(context.run)), self.heads()
             if not stage.active(world):
@@ -83,9 +86,15 @@ class Platform(dg.ConfigurableResource):
             if len(keys) > 1:
                 settle = settles(context.run)
                 due = {found.partition for found in due_partitions(stage, world, heads, settle)}
-                keys = [key for key in keys if key in due]
+                # Where another run was faster nothing is left; but a step with checks has to make something.
+                keys = [key for key in keys if key in due] or keys[:1]
+            together = [
+                stage.name,
+                *(other.name for other in stages().values() if other.made_with == stage.name),
+            ]
             with retried(context.retry_number), storing(self.home.root):
-                work = Work(self.project, self.manifests, context, stage, world, heads, keys)
+                attempt = begin(self.store, [(asset, key) for asset in together for key in keys])
+                work = Work(self.project, self.manifests, context, stage, world, heads, keys, attempt)
                 yield work
                 for table in sorted(work.written):
                     compact(self.store, table)

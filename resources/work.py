@@ -61,13 +61,16 @@ class Work:
         world: World,
         heads: Heads,
         partitions: list[str],
+        attempt: str,
     ) -> None:
         self.project, self.manifests, self.context = project, manifests, context
+        self.attempt = attempt
         self.stage, self.world, self.heads, self.partitions = stage, world, heads, partitions
         self.written: set[str] = {TABLE}
         self._started = self._recorded = time.monotonic()
         self._share = 0.0
         self._checks: dict[str, list[dg.AssetCheckResult]] = {}
+        self._done: dict[str, set[str]] = {}
         self._tags: dict[str, dict[str, str]] = {}
         self._asked = len(context.partition_keys) if stage.partitions else 1
 
@@ -91,7 +94,12 @@ class Work:
         return settles(self.context.run)
 
     def differs_only_in(self, partition: str, assets: set[str]) -> bool:
-        """Whether the last value of a partition was made as this one would be, but for these inputs."""
+        """Whether the last value of a partition was made as this one would be, but for these inputs.
+
+        What an interrupted attempt has left is no value to go on from.
+        """
+        if not self.heads[(self.stage.name, partition)].finished:
+            return False
         before = self.manifests.read(self.heads[(self.stage.name, partition)].manifest)
         return differs_only_in(before, self.stage, self.world, self.heads, assets)
 
@@ -123,11 +131,37 @@ class Work:
         watched = self.context.run.tags.get(DRIVER_TAG) == COMMAND_LINE
         return Progress(label_text, total, unit, None if watched else silent, self.context.log.info)
 
+    def leave(self, partition: str, error: Exception, *checks: str) -> Iterator[dg.AssetCheckResult]:
+        """Leave a partition for the next run, with warnings in place of its checks: Dagster wants them."""
+        self.context.log.warning(str(error))
+        found = [
+            dg.AssetCheckResult(
+                asset_key=self.stage.name,
+                check_name=name,
+                passed=False,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={"left_for_later": str(error)},
+            )
+            for name in checks
+        ]
+        yield from self._checked(self.stage, partition, found) if self._asked > 1 else found
+
+    def _checked(
+        self, stage: Stage, partition: str, checks: Sequence[dg.AssetCheckResult]
+    ) -> Iterator[dg.AssetCheckResult]:
+        """Keep the checks of a partition; with the last one, those of the whole run."""
+        kept = self._checks.setdefault(stage.name, [])
+        kept += checks
+        done = self._done.setdefault(stage.name, set())
+        done.add(partition)
+        if done.issuperset(self.partitions):
+            yield from _merged(kept)
+
     def record(self, *mades: Made) -> Iterator[Any]:
         """Write the manifests, log the events, move the heads, in this order."""
         heads = []
         complete = with_records(self.store, mades)
-        self._share = round((time.monotonic() - self._recorded) / len(mades), 4)
+        self._share = round((time.monotonic() - self._recorded) / max(len(mades), 1), 4)
         for made in complete:
             stage = stages()[made.asset or self.stage.name]
             self.written.update(entry.table for entry in made.rows)
@@ -136,7 +170,7 @@ class Work:
             metadata = self._metadata(made, manifest, manifest_id)
             tags = {"tamis/manifest": manifest_id[:32], "tamis/input_key": manifest.input_key[:32]}
             yield from self._event(stage, made, manifest, metadata, tags)
-            heads.append(_head(manifest, manifest_id, made))
+            heads.append(_head(manifest, manifest_id, made, self.attempt))
         write_heads(self.store, heads)
         self._recorded = time.monotonic()
 
@@ -145,10 +179,7 @@ class Work:
     ) -> Iterator[Any]:
         if self._asked > 1:
             self._log(stage, made, manifest, metadata, tags)
-            checks = self._checks.setdefault(stage.name, [])
-            checks += made.checks
-            if made.partition == self.partitions[-1]:
-                yield from _merged(checks)
+            yield from self._checked(stage, made.partition, made.checks)
         else:
             yield dg.MaterializeResult(
                 asset_key=stage.name,
@@ -187,7 +218,7 @@ class Work:
             files=files,
             inputs=tuple(self._inputs(stage, made)),
             beside=beside(
-                self.context.run_id,
+                self.context.run.run_id,
                 (self._seconds(), self._share),
                 self._table_versions(made),
                 {name: made.metadata[name] for name in COSTS if name in made.metadata},
@@ -269,7 +300,7 @@ def _merged(checks: Sequence[dg.AssetCheckResult]) -> Iterator[dg.AssetCheckResu
         yield (failed or same)[0]
 
 
-def _head(manifest: Manifest, manifest_id: str, made: Made) -> Head:
+def _head(manifest: Manifest, manifest_id: str, made: Made, attempt: str) -> Head:
     blocked = any(not check.passed and check.severity == dg.AssetCheckSeverity.ERROR for check in made.checks)
     return Head(
         asset=manifest.asset,
@@ -279,4 +310,5 @@ def _head(manifest: Manifest, manifest_id: str, made: Made) -> Head:
         data_version=manifest.data_version,
         passed=not blocked,
         settled=manifest.settled,
+        attempt=attempt,
     )

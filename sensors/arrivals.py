@@ -8,41 +8,47 @@ import dagster as dg
 
 from resources.instance import register_partitions
 from resources.platform import Platform
-from tamis.lineage.heads import read_heads
-from tamis.lineage.reconcile import forget_gone, set_aside
+from resources.specification import PARTITION_SETS
+from tamis.lineage.reconcile import find_gone, forget_gone, set_aside
+from tamis.lineage.world import World
 from tamis.store.home import HomeLockedError, writing
+
+Changes = dict[str, tuple[list[str], list[str]]]
 
 
 @dg.sensor(minimum_interval_seconds=5, default_status=dg.DefaultSensorStatus.RUNNING)
 def arrivals(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SkipReason:
     """Register new shards and forget those that are gone."""
     world = platform.look()
-    changes = register_partitions(context.instance, world)
+    changes = register_partitions(context.instance, world, remove=False)
     gone: list[tuple[str, str]] = []
-    if _something_left(platform, world):
+    waits = ""
+    if world.held or find_gone(platform.store, world, platform.heads()) or _leaving(context.instance, world):
         try:
+            # Nothing leaves while somebody writes: a run in flight may name it.
             with writing(platform.home, "arrivals sensor"):
+                changes |= register_partitions(context.instance, world)
                 set_aside(platform.store, world)
-                gone = forget_gone(platform.store, world, read_heads(platform.store))
+                gone = forget_gone(platform.store, world, platform.heads())
         except HomeLockedError as error:
-            return dg.SkipReason(f"removals wait: {error}")
-    return dg.SkipReason(_told(changes, gone, len(world.held)))
+            waits = f"; removals wait: {error}"
+    return dg.SkipReason(_told(changes, len(gone), len(world.held)) + waits)
 
 
-def _something_left(platform: Platform, world: object) -> bool:
-    from tamis.lineage.plan import gone_partitions
-    from tamis.lineage.world import World
+def _leaving(instance: dg.DagsterInstance, world: World) -> bool:
+    """Whether a partition is registered that the world no longer holds."""
+    return any(
+        set(instance.get_dynamic_partitions(name)).difference(world.keys(name), world.held)
+        for name in PARTITION_SETS
+    )
 
-    assert isinstance(world, World)
-    return bool(world.held or gone_partitions(world, read_heads(platform.store)))
 
-
-def _told(changes: dict[str, tuple[list[str], list[str]]], gone: list[tuple[str, str]], held: int) -> str:
+def _told(changes: Changes, gone: int, held: int) -> str:
     parts = [
         f"{name}: {len(added)} added, {len(removed)} removed" for name, (added, removed) in changes.items()
     ]
     if gone:
-        parts.append(f"{len(gone)} values of removed partitions forgotten")
+        parts.append(f"{gone} values of removed partitions forgotten")
     if held:
         parts.append(f"{held} files are still being written")
     return "; ".join(parts) or "nothing arrived, nothing left"

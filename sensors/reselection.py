@@ -9,12 +9,14 @@ wait. Automation stops at selections; trials are run by hand.
 import contextlib
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import dagster as dg
 
 from resources.driver import range_tags, selected_assets
 from resources.platform import Platform
+from resources.processes import end_killed_runs
 from resources.tags import CERTIFIED_TAG, DRIVER_TAG, WORK_TAG
 from tamis.lineage.approval import (
     Approval,
@@ -25,7 +27,8 @@ from tamis.lineage.approval import (
     waiting_lines,
 )
 from tamis.lineage.automation import Group, next_groups
-from tamis.store.home import HomeLockedError, writing
+from tamis.lineage.plan import label
+from tamis.store.home import HomeLockedError, writer, writing
 
 ACTIVE = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -35,6 +38,7 @@ ACTIVE = [
     dg.DagsterRunStatus.CANCELING,
 ]
 BACK_OFF_SECONDS = 20.0
+SHOWN = 5
 
 
 @dg.sensor(
@@ -44,8 +48,11 @@ BACK_OFF_SECONDS = 20.0
 )
 def reselection(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
     """Request the next run that brings shards and selections up to date, three attempts at most."""
+    end_killed_runs(context.instance)
     if context.instance.get_runs(dg.RunsFilter(statuses=ACTIVE), limit=1):
         return dg.SkipReason("a run is in progress; what it leaves undone is seen when it ends")
+    if holder := writer(platform.home):
+        return dg.SkipReason(f"{holder} is writing; what it leaves undone is seen when it ends")
     world, heads = platform.look(), platform.heads()
     registered = set(context.instance.get_dynamic_partitions("shards"))
     if not registered.issuperset(world.shards):
@@ -73,20 +80,39 @@ def _note(platform: Platform, held: Sequence[Approval]) -> None:
 def _first_allowed(
     instance: dg.DagsterInstance, platform: Platform, groups: Sequence[Group]
 ) -> tuple[Group | None, str]:
-    """The first group that has attempts left and is not waiting for its next one."""
+    """The first piece of work that has attempts left and is not waiting for its next one."""
     most = platform.project.settings.automation.maximum_attempts
     reasons = []
-    for group in groups:
-        failures = instance.get_run_records(dg.RunsFilter(tags={WORK_TAG: work_id(group)}), limit=most + 1)
+    for group in chain.from_iterable(_parts(instance, whole) for whole in groups):
+        failures = _attempts(instance, group, most + 1)
         if len(failures) >= most:
-            reasons.append(
-                f"{group.assets[0]} failed {len(failures)} times; materialize it by hand to see why"
-            )
+            reasons.append(f"{_shown(group)} failed {len(failures)} times; materialize it by hand to see why")
         elif failures and time.time() - (failures[0].end_time or 0) < BACK_OFF_SECONDS * 2 ** len(failures):
-            reasons.append(f"{group.assets[0]} is tried again shortly")
+            reasons.append(f"{_shown(group)} is tried again shortly")
         else:
             return group, ""
-    return None, "; ".join(reasons)
+    return None, "; ".join(reasons[:SHOWN])
+
+
+def _parts(instance: dg.DagsterInstance, group: Group) -> Iterator[Group]:
+    """The group, or once it failed its halves, and theirs: one bad partition holds no others back."""
+    count = len(group.partitions)
+    if count == 1 or not _attempts(instance, group, 1):
+        yield group
+        return
+    for part in (slice(count // 2), slice(count // 2, count)):
+        half = Group(assets=group.assets[:1], partitions=group.partitions[part], keys=group.keys[part])
+        yield from _parts(instance, half)
+
+
+def _attempts(instance: dg.DagsterInstance, group: Group, most: int) -> Sequence[dg.RunRecord]:
+    """Earlier runs of this very work, latest first; it is due, so none of them made it."""
+    return instance.get_run_records(dg.RunsFilter(tags={WORK_TAG: work_id(group)}), limit=most)
+
+
+def _shown(group: Group) -> str:
+    only = len(group.partitions) == 1
+    return label(group.assets[0], group.partitions[0]) if only else group.assets[0]
 
 
 def work_id(group: Group) -> str:

@@ -19,6 +19,7 @@ from tamis.corpus.records import WHOLE_SHARD, Defect, Item, Reason, Row, giant_r
 from tamis.corpus.remote import RemoteForbiddenError, fetched
 from tamis.corpus.shards import Shard, ShardGoneError
 from tamis.corpus.text import excerpt, normalise_text, without_surrogates
+from tamis.errors import TamisError
 from tamis.progress import Advance, ignore
 
 BATCH_BYTES = 32_000_000
@@ -102,6 +103,12 @@ def batches_of(
                 batch = _Batch(first=False)
     except FileNotFoundError as error:
         raise ShardGoneError(shard.key, shard.path) from error
+    except (OSError, MemoryError, TamisError):
+        raise
+    except Exception as error:
+        # A reader's own mistake: what it cannot read must not keep the other shards waiting for ever.
+        detail = f"its reader failed: {type(error).__name__}: {error}"[:VALUE_CHARACTERS]
+        batch.add(Defect(row=WHOLE_SHARD, reason=Reason.UNREADABLE, detail=detail))
     if batch.rows or batch.first:
         advance(batch.rows % REPORTED_ROWS)
         yield batch.frames()

@@ -1,8 +1,8 @@
 """Intake: documents and quarantine of shards into the store, and the removal of what is left over.
 
-The text goes in before the occurrence that names it, so a crash leaves at worst a text that nothing names.
-Many shards share a commit: 50,000 rows or 64 MB of text at a time, so 1,000,000 documents cost 20 commits
-whether they come in 10 files or in 10,000.
+The text goes in before the occurrence that names it, so a crash leaves at worst a text that nothing names;
+the collection of orphans takes it away. Many shards share a commit, of 50,000 rows or 64 MB of text, so
+1,000,000 documents cost 20 commits whether they come in 10 files or in 10,000.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ from tamis.corpus.documents import ShardBatch
 from tamis.store.digests import row_records, rows_digest
 from tamis.store.records import records_of_groups
 from tamis.store.schemas import KEYS, schema_of
-from tamis.store.tables import Store, one_of, quoted
+from tamis.store.tables import Store, one_of
 
 GROUP_ROWS, GROUP_BYTES = 50_000, 64_000_000
 DOCUMENT_TABLES = (
@@ -32,6 +32,7 @@ DOCUMENT_TABLES = (
     "scores_quality",
     "document_flags",
 )
+SHARDS_A_FILTER = 500
 
 
 @dataclass(kw_only=True)
@@ -45,6 +46,7 @@ class Intake:
     skipped: int = 0
     quarantined: dict[str, int] = field(default_factory=dict)
     records: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    error: Exception | None = None
 
     def metadata(self) -> dict[str, Any]:
         """Counts for the event log."""
@@ -57,30 +59,40 @@ class Intake:
 
 
 def store_shard(store: Store, shard: str, batches: Iterable[ShardBatch]) -> Intake:
-    """Store one shard's documents, occurrences and quarantine; what it no longer holds is removed."""
+    """Store one shard's documents, occurrences and quarantine.
+
+    Texts that it no longer holds stay until orphans are collected: another shard may be about to bring them.
+    """
     ((intake,),) = store_shards(store, [(shard, batches)])
     return intake
 
 
-def store_shards(store: Store, shards: Iterable[tuple[str, Iterable[ShardBatch]]]) -> Iterator[list[Intake]]:
+def store_shards(
+    store: Store,
+    shards: Iterable[tuple[str, Iterable[ShardBatch]]],
+    leave: tuple[type[Exception], ...] = (),
+) -> Iterator[list[Intake]]:
     """Store shards as `store_shard` does, many in a commit; yields what came in once it is stored.
 
-    When reading a shard fails, what was read before it is stored and handed on first.
+    A shard that raises one of `leave` is left as it was, with its error. When reading raises another one,
+    what was read before is stored and handed on first.
     """
-    collect_nameless(store)
     texts, group = _Texts(store), _Group()
     for shard, batches in shards:
         try:
             group.read(shard, batches, texts)
-        except BaseException as error:
+        except leave as error:
             group.drop(shard)
-            if group.intakes and isinstance(error, Exception):
+            group.left[shard] = error
+        except Exception:
+            group.drop(shard)
+            if group.intakes or group.left:
                 yield group.store(store, texts)
             raise
         if group.rows >= GROUP_ROWS:
             yield group.store(store, texts)
             group = _Group()
-    if group.intakes:
+    if group.intakes or group.left:
         yield group.store(store, texts)
 
 
@@ -132,6 +144,7 @@ class _Group:
 
     def __init__(self) -> None:
         self.intakes: dict[str, Intake] = {}
+        self.left: dict[str, Exception] = {}
         self.frames: dict[str, dict[str, list[pl.DataFrame]]] = {"occurrences": {}, "quarantine": {}}
         self.rows = 0
 
@@ -158,24 +171,21 @@ class _Group:
             frames.pop(shard, None)
 
     def store(self, store: Store, texts: _Texts) -> list[Intake]:
-        """Store all that was read, texts first, and remove what the shards no longer hold."""
+        """Store all that was read, texts first; returns it, then what was left."""
         texts.flush()
-        shards = list(self.intakes)
-        before = documents_of_shards(store, shards)
         for table in self.frames:
-            self._replace(store, table, shards)
+            self._replace(store, table, list(self.intakes))
         for shard, intake in self.intakes.items():
             frames = self.frames["occurrences"].get(shard, [])
             intake.doc_ids = sorted(pl.concat(frames)["doc_id"].unique()) if frames else []
             bad = self.frames["quarantine"].get(shard, [])
             counts = pl.concat(bad).group_by("reason").len().sort("reason").iter_rows() if bad else ()
             intake.quarantined = dict(counts)
-        now = {doc_id for intake in self.intakes.values() for doc_id in intake.doc_ids}
-        collect_orphans(store, sorted({doc_id for ids in before.values() for doc_id in ids} - now))
         found = texts.records_of({shard: intake.doc_ids for shard, intake in self.intakes.items()})
         for shard, intake in self.intakes.items():
             intake.records["documents"] = found[shard]
-        return list(self.intakes.values())
+        left = [Intake(shard=shard, error=error) for shard, error in self.left.items()]
+        return [*self.intakes.values(), *left]
 
     def _replace(self, store: Store, table: str, shards: list[str]) -> None:
         """Make the rows of the shards exactly what was read, in one commit."""
@@ -185,6 +195,8 @@ class _Group:
             intake.records[table] = rows_digest([row_records(parts.get(shard, nothing), KEYS[table])])
         rows = pa.concat_tables([nothing, *parts.values()])
         scope = one_of("shard", shards)
+        if not shards:
+            return
         if store.count(table, scope):
             store.replace(table, rows, scope)
         elif rows.num_rows or not store.exists(table):
@@ -228,38 +240,41 @@ def count_documents(
     return len(ids.join(store.read(without, ["doc_id"], scope), on="doc_id", how="anti"))
 
 
-def remove_shard(store: Store, shard: str) -> None:
-    """Forget a shard that is gone, and every document that stood nowhere else."""
-    scope = f"shard = {quoted(shard)}"
-    (before,) = documents_of_shards(store, [shard]).values()
-    store.delete("occurrences", scope)
-    store.delete("quarantine", scope)
-    collect_orphans(store, before)
+def remove_shards(store: Store, shards: Sequence[str]) -> None:
+    """Forget the places in shards that are gone; what stood nowhere else is an orphan then."""
+    for start in range(0, len(shards), SHARDS_A_FILTER):
+        scope = one_of("shard", shards[start : start + SHARDS_A_FILTER])
+        store.delete("occurrences", scope)
+        store.delete("quarantine", scope)
 
 
-def collect_nameless(store: Store) -> int:
-    """Delete documents that stand nowhere: a run died between storing a text and the place it stands in."""
-    named = store.read("occurrences", ["doc_id"])["doc_id"]
-    stored = store.read("documents", ["doc_id"])["doc_id"]
-    return collect_orphans(store, stored.filter(~stored.is_in(named.implode())).sort().to_list())
+def find_orphans(store: Store) -> dict[str, list[str]]:
+    """Documents that no shard holds, by each table that has rows of them; `documents` comes last.
+
+    A collection that was cut short is seen there. Looking at 1,000,000 documents takes less than a second.
+    """
+    held = store.read("occurrences", ["doc_id"]).unique()
+    if not len(store.read("documents", ["doc_id"]).join(held, on="doc_id", how="anti")):
+        return {}
+    found = {}
+    for table in _document_tables(store):
+        ids = store.read(table, ["doc_id"]).unique()
+        if len(orphans := ids.join(held, on="doc_id", how="anti")["doc_id"]):
+            found[table] = orphans.to_list()
+    return found
 
 
-def collect_orphans(store: Store, candidates: list[str]) -> int:
-    """Delete from every table the documents among `candidates` that no shard holds any more."""
-    if not candidates:
-        return 0
-    held = {
-        doc_id
-        for block in store.by_ids("occurrences", candidates, ["doc_id"])
-        for doc_id in block["doc_id"].to_pylist()
-    }
-    orphans = [doc_id for doc_id in candidates if doc_id not in held]
-    embeddings = [name for name in store.names() if name.startswith("embeddings_")]
-    for table in (*embeddings, *DOCUMENT_TABLES):
-        for start in range(0, len(orphans), 1_000):
-            if store.exists(table):
-                store.delete(table, one_of("doc_id", orphans[start : start + 1_000]))
-    return len(orphans)
+def delete_orphans(store: Store, orphans: dict[str, list[str]]) -> None:
+    """Delete what `find_orphans` found, in its order."""
+    for table, doc_ids in orphans.items():
+        for start in range(0, len(doc_ids), 1_000):
+            store.delete(table, one_of("doc_id", doc_ids[start : start + 1_000]))
+
+
+def _document_tables(store: Store) -> list[str]:
+    """Tables with a row a document, those that exist; the texts themselves last."""
+    names = [name for name in store.names() if name.startswith("embeddings_") or name in DOCUMENT_TABLES]
+    return sorted(names, key=lambda name: (name == "documents", name))
 
 
 def _as_table(frame: pl.DataFrame, table: str) -> pa.Table:

@@ -149,6 +149,10 @@ def _judge_place(
         node.current = False
         node.details.append("superseded by a later materialization" if head else "its partition is gone")
         return
+    if not head.finished:
+        node.current = False
+        node.details.append("its making was interrupted; `tamis materialize` goes on")
+        return
     logged = None if events is None else events.get((node.asset, node.partition))
     if events is not None and logged != node.manifest:
         node.consistent = False
@@ -168,10 +172,13 @@ def _judge_place(
 
 
 def _judge_content(home: Home, manifest: Manifest, node: Node, head: Head | None) -> None:
-    """Hash what is stored again; only the latest of each partition is still there to be hashed."""
-    if head is None or head.manifest != node.manifest:
+    """Hash what is stored again; only the latest of each partition is still there to be hashed.
+
+    Of one that was interrupted while it was made again, rows of both may be there.
+    """
+    if head is None or head.manifest != node.manifest or not head.finished:
         return
-    problems = [*_altered_files(home, manifest), *_altered_rows(home, manifest)]
+    problems = [*_altered_files(home, manifest), *_altered_rows(home, manifest, bool(node.current))]
     if (head.input_key, head.data_version) != (manifest.input_key, manifest.data_version):
         node.consistent = False
         node.details.append("the index states another key or version than the manifest")
@@ -188,7 +195,11 @@ def _altered_files(home: Home, manifest: Manifest) -> Iterable[str]:
             yield f"file {name} was altered"
 
 
-def _altered_rows(home: Home, manifest: Manifest) -> Iterable[str]:
+def _altered_rows(home: Home, manifest: Manifest, current: bool) -> Iterable[str]:
+    """What differs from the manifest, a line each table.
+
+    Rows of documents that no shard holds any more leave all tables before what lists them is made again.
+    """
     folder = ManifestFolder(home.manifests)
     for table, digest in manifest.rows.items():
         try:
@@ -206,7 +217,17 @@ def _altered_rows(home: Home, manifest: Manifest) -> Iterable[str]:
         if found != digest:
             before, now = dict(read_records(content)), dict(read_records(stored))
             changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-            yield f"table {table}: {len(changed)} rows differ, first {changed[0] if changed else 'order'}"
+            altered = changed if current else _without_collected(home, changed, now)
+            if altered or not changed:
+                yield f"table {table}: {len(altered)} rows differ, first {altered[0] if altered else 'order'}"
+
+
+def _without_collected(home: Home, changed: list[str], now: Mapping[str, str]) -> list[str]:
+    """Those of the rows that are not gone together with their document."""
+    gone = [key for key in changed if key not in now]
+    blocks = home.store.by_ids("documents", gone, ["doc_id"])
+    held = {key for block in blocks for key in block["doc_id"].to_pylist()}
+    return [key for key in changed if key in now or key in held]
 
 
 def _judge_heads(folder: ManifestFolder, heads: Heads, nodes: dict[str, Node]) -> None:

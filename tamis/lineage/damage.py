@@ -6,7 +6,7 @@ altered is for the audit to find (tamis/lineage/audit.py).
 
 import shutil
 
-from tamis.lineage.heads import TABLE, Head, Heads, forget_heads
+from tamis.lineage.heads import Head, Heads, forget_heads
 from tamis.lineage.manifest import ManifestError, ManifestFolder
 from tamis.lineage.stages import stages
 from tamis.store.digests import rows_digest
@@ -64,6 +64,13 @@ def unreadable_tables(store: Store) -> list[str]:
     return found
 
 
+def sweep_unwritten(home: Home) -> None:
+    """Remove the files that a killed process had begun to write and not yet given their name."""
+    for folder in (home.manifests, home.reports, home.fitted):
+        for path in folder.rglob(".*.tmp"):
+            path.unlink(missing_ok=True)
+
+
 def drop_table(store: Store, table: str) -> None:
     """Remove the files of a table that cannot be opened any more."""
     shutil.rmtree(store.folder / f"{table}.lance")
@@ -75,9 +82,7 @@ def forget_damaged(home: Home, damage: Damage) -> list[str]:
     for table in unreadable_tables(home.store):
         drop_table(home.store, table)
         lines.append(f"table {table} cannot be read and is made again")
-    for entry in damage:
-        if TABLE in home.store.names():
-            forget_heads(home.store, *entry)
+    forget_heads(home.store, damage)
     reasons: dict[tuple[str, str], int] = {}
     for (asset, _partition), reason in damage.items():
         reasons[(asset, reason)] = reasons.get((asset, reason), 0) + 1

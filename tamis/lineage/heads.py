@@ -4,13 +4,14 @@ The manifest files are the record; this table is the index that plans, sensors a
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from tamis.lineage import attempts
 from tamis.store.schemas import schema_of
-from tamis.store.tables import Store, quoted
+from tamis.store.tables import Store
 
 TABLE = "heads"
 
@@ -20,7 +21,8 @@ class Head:
     """The latest materialization of one (asset, partition); partition is "" when the asset has none.
 
     `settled` is False where something fitted on an earlier pool was kept (design section 5): right within its
-    certificate, and fitted again by the next `tamis materialize`.
+    certificate, and fitted again by the next `tamis materialize`. `finished` is False where a later attempt
+    did not end: what is stored may be the half of something else, and has to be made again.
     """
 
     asset: str
@@ -30,26 +32,47 @@ class Head:
     data_version: str
     passed: bool = True
     settled: bool = True
+    attempt: str = ""
+    finished: bool = True
+
+    @property
+    def usable(self) -> bool:
+        """Whether something else may be made of it."""
+        return self.passed and self.finished
 
 
 Heads = dict[tuple[str, str], Head]
+COLUMNS = ("asset", "partition", "manifest", "input_key", "data_version", "passed", "settled", "attempt")
 
 
 def read_heads(store: Store) -> Heads:
     """All heads by (asset, partition)."""
-    columns = ["asset", "partition", "manifest", "input_key", "data_version", "passed", "settled"]
-    rows = store.read(TABLE, columns).iter_rows(named=True)
-    return {(row["asset"], row["partition"]): Head(**row) for row in rows}
+    present = store.schema(TABLE).names
+    rows = list(store.read(TABLE, [name for name in COLUMNS if name in present]).iter_rows(named=True))
+    # Read after the heads: an attempt that ends in between must not look as if it had not.
+    latest = attempts.read_attempts(store)
+    heads = {}
+    for row in rows:
+        entry = (row["asset"], row["partition"])
+        made_by = row.pop("attempt", None) or ""
+        finished = latest.get(entry, made_by) == made_by
+        heads[entry] = Head(**row, attempt=made_by, finished=finished)
+    return heads
 
 
 def write_heads(store: Store, heads: Iterable[Head]) -> None:
     """Move heads forward, in one commit."""
     now = datetime.now(UTC).replace(tzinfo=None)
-    rows = [{**head.__dict__, "made_at": now} for head in heads]
+    rows = [{name: asdict(head)[name] for name in COLUMNS} | {"made_at": now} for head in heads]
     if rows:
         store.merge(TABLE, pa.Table.from_pylist(rows, schema=schema_of(TABLE)))
 
 
-def forget_heads(store: Store, asset: str, partition: str) -> None:
-    """Drop the head of a partition that is gone."""
-    store.delete(TABLE, f"asset = {quoted(asset)} AND partition = {quoted(partition)}")
+def unfinished(heads: Heads, latest: attempts.Attempts) -> set[tuple[str, str]]:
+    """(asset, partition) of attempts that did not end, whether there was a value before or not."""
+    return {entry for entry, token in latest.items() if entry not in heads or heads[entry].attempt != token}
+
+
+def forget_heads(store: Store, entries: Iterable[tuple[str, str]]) -> None:
+    """Drop heads of (asset, partition) that are gone or damaged; their attempts stay noted."""
+    attempts.forget_entries(store, TABLE, entries)

@@ -4,7 +4,7 @@ A value is current when the input key computed now equals the one it was made wi
 events, so nothing can be missed. Planning 1,000 shards takes well under a second.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,7 +31,7 @@ def input_references(stage: Stage, partition: str, world: World, heads: Heads) -
     for edge in stage.edges:
         for key in edge.partitions(world, partition):
             head = heads.get((edge.asset, key))
-            found.append(reference(head) if head and head.passed else label(edge.asset, key))
+            found.append(reference(head) if head and head.usable else label(edge.asset, key))
     return found
 
 
@@ -101,6 +101,8 @@ def _difference(stage: Stage, partition: str, world: World, heads: Heads, settle
     head = heads.get((stage.name, partition))
     if key is None:
         return None
+    if head is not None and not head.finished:
+        return "interrupted"
     if head is not None and head.input_key == key:
         return None if head.settled or not settle else "to be settled"
     return "new" if head is None else "changed"
@@ -163,12 +165,13 @@ def upstream(world: World, root: tuple[str, str], without: tuple[str, ...] = ())
     return found
 
 
-def gone_partitions(world: World, heads: Heads) -> list[tuple[str, str]]:
-    """Heads of partitions that no longer exist, shards first."""
+def gone_partitions(world: World, entries: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Those of the (asset, partition) that no longer exist, shards first."""
     known = stages()
+    present = {stage.partitions: frozenset(world.keys(stage.partitions)) for stage in known.values()}
     gone = []
-    for asset, partition in heads:
+    for asset, partition in entries:
         stage = known.get(asset)
-        if stage is None or not stage.active(world) or partition not in world.keys(stage.partitions):
+        if stage is None or not stage.active(world) or partition not in present[stage.partitions]:
             gone.append((asset, partition))
     return sorted(gone, key=lambda entry: (entry[0] != "raw_shards", entry))

@@ -2,37 +2,95 @@
 
 import pyarrow as pa
 
-from tamis.corpus.intake import remove_shard
-from tamis.lineage.heads import Heads, forget_heads
+from tamis.corpus.intake import delete_orphans, find_orphans, remove_shards
+from tamis.lineage import attempts
+from tamis.lineage.heads import Heads, forget_heads, read_heads
 from tamis.lineage.pins import unpin
-from tamis.lineage.plan import gone_partitions
+from tamis.lineage.plan import full_plan, gone_partitions
 from tamis.lineage.world import World
-from tamis.store.schemas import schema_of
-from tamis.store.tables import Store, quoted
+from tamis.store.schemas import kind_of, schema_of
+from tamis.store.tables import Store, one_of, quoted
 
 _PARTITION_TABLES = {
     "target_examples": (("target_examples",), "target"),
+    "target_embeddings": (("target_embeddings",), "target"),
     "contamination": (("contamination", "contamination_runs"), "target"),
+    "transport_scores": (("transport",), "target"),
     "selected_subset": (("selected_subset",), "selection"),
     "decisions": (("decisions",), "selection"),
     "trials": (("trials",), "trial"),
 }
+"""Of the assets that write rows a partition: the kind of their tables, and the column that names it."""
+
+
+_WRITERS = {
+    "embeddings": "embeddings",
+    "near_duplicate_bands": "near_duplicates",
+    "scores_density": "density_scores",
+    "scores_judge": "judge_scores",
+    "scores_perplexity": "perplexity_scores",
+    "scores_quality": "quality_scores",
+    "document_flags": "document_flags",
+}
+"""Which asset lists the rows that go with a document, by the kind of their table."""
+
+
+def find_gone(store: Store, world: World, heads: Heads) -> list[tuple[str, str]]:
+    """(asset, partition) of what belonged to partitions that no longer exist, begun values included."""
+    entries = {*heads, *attempts.read_attempts(store)}
+    return [entry for entry in gone_partitions(world, entries) if entry[1] not in world.held]
 
 
 def forget_gone(store: Store, world: World, heads: Heads) -> list[tuple[str, str]]:
-    """Remove what belonged to partitions that no longer exist; returns them as (asset, partition)."""
-    gone = [entry for entry in gone_partitions(world, heads) if entry[1] not in world.held]
+    """Remove what belonged to partitions that no longer exist; returns them as (asset, partition).
+
+    Heads go last: a removal that is cut short is found and done again. Documents stay where shards are to be
+    taken in: they may hold them again under another name, and what is embedded is not embedded twice.
+    """
+    gone = find_gone(store, world, heads)
+    if not gone:
+        return []
+    shards = {key for asset, key in gone if asset in ("raw_shards", "documents") and key not in world.shards}
+    if shards:
+        remove_shards(store, sorted(shards))
+        if not _intake_follows(world, heads):
+            collect_orphans(store, world)
+    for asset, (kinds, column) in _PARTITION_TABLES.items():
+        keys = [key for name, key in gone if name == asset]
+        for table in [name for name in store.names() if kind_of(name) in kinds] if keys else ():
+            for chunk in attempts.chunks(keys):
+                store.delete(table, one_of(column, chunk))
     for asset, partition in gone:
-        if asset == "raw_shards":
-            remove_shard(store, partition)
-        elif asset in _PARTITION_TABLES:
-            tables, column = _PARTITION_TABLES[asset]
-            for table in tables:
-                store.delete(table, f"{column} = {quoted(partition)}")
         if asset == "selected_subset":
             unpin(store, partition)
-        forget_heads(store, asset, partition)
+    forget_heads(store, gone)
+    attempts.forget_entries(store, attempts.TABLE, gone)
     return gone
+
+
+def collect_orphans(store: Store, world: World) -> None:
+    """Delete the documents that no shard holds, with everything that was computed of them.
+
+    What listed them is out of date now. It is noted as begun before its rows go: should the files change back
+    before it is made again, its old input key would call it current without them.
+    """
+    orphans = find_orphans(store)
+    if not orphans:
+        return
+    heads = read_heads(store)
+    losing = {_WRITERS[kind_of(table)] for table in orphans if kind_of(table) in _WRITERS}
+    due = {(found.asset, found.partition) for found in full_plan(world, heads, settle=False)}
+    attempts.begin(store, sorted(entry for entry in due if entry in heads and entry[0] in losing))
+    delete_orphans(store, orphans)
+
+
+def _intake_follows(world: World, heads: Heads) -> bool:
+    """Whether a shard is new, changed or interrupted, so that its intake collects what is left over."""
+    for key, digest in world.fingerprints.items():
+        raw, made = heads.get(("raw_shards", key)), heads.get(("documents", key))
+        if raw is None or made is None or raw.data_version != digest or not (raw.finished and made.finished):
+            return True
+    return False
 
 
 def set_aside(store: Store, world: World) -> None:

@@ -52,6 +52,7 @@ class World:
 
     `asked`: trials on request that were made once or are asked for now; they are kept current as others are.
     `pins`: selections that are kept at an earlier version.
+    `stamps`: size and times of each shard's files when they were hashed.
     """
 
     project: Project
@@ -61,6 +62,21 @@ class World:
     held: dict[str, str] = field(default_factory=dict)
     asked: frozenset[str] = frozenset()
     pins: dict[str, Pin] = field(default_factory=dict)
+    stamps: dict[str, str] = field(default_factory=dict)
+
+    def lies_as_hashed(self, key: str) -> bool:
+        """Whether the files of a shard have not been touched since they were hashed: what is read is that."""
+        try:
+            return self.stamps.get(key) == _stamp(self.shards[key])
+        except OSError:
+            return False
+
+    def same_files(self, other: "World") -> bool:
+        """Whether corpora and targets hold the same in both."""
+        return (self.fingerprints, self.target_fingerprints) == (
+            other.fingerprints,
+            other.target_fingerprints,
+        )
 
     @cached_property
     def _shard_keys(self) -> tuple[str, ...]:
@@ -166,7 +182,9 @@ def look(project: Project, patience_seconds: float = 0.0, on_request: bool = Fal
     memory.save()
     readable = {key: shard for key, shard in shards.items() if key in fingerprints}
     asked = _all_trials(project) if on_request else _trials_made(project)
-    return World(project, readable, fingerprints, targets, held, asked, read_pins(project.home.store))
+    stamps = {key: memory.seen[key][0] for key in readable}
+    pins = read_pins(project.home.store)
+    return World(project, readable, fingerprints, targets, held, asked, pins, stamps)
 
 
 def _all_trials(project: Project) -> frozenset[str]:

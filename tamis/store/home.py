@@ -113,6 +113,19 @@ def writing(home: Home, purpose: str, patience_seconds: float = 0.0) -> Iterator
             fcntl.flock(stream, fcntl.LOCK_UN)
 
 
+def writer(home: Home) -> str:
+    """Who else writes to this home at this moment, "" for nobody."""
+    path = home.root / "writer.lock"
+    if _HELD.get(path) or not path.exists():
+        return ""
+    with path.open() as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return _holder(path)
+    return ""
+
+
 def _acquire(descriptor: int, home: Home, path: Path, patience_seconds: float) -> None:
     deadline = time.monotonic() + patience_seconds
     while True:

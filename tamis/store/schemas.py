@@ -41,6 +41,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "withdrawals": ("doc_id",),
     "heads": ("asset", "partition"),
     **CONTROL_KEYS,
+    "attempts": ("asset", "partition"),
 }
 """Key columns of each kind of table: every write is idempotent on them."""
 
@@ -284,9 +285,15 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _column("data_version", pa.string(), "version of the value"),
         _column("passed", pa.bool_(), "whether its blocking checks passed"),
         _column("settled", pa.bool_(), "false where something fitted on an earlier pool was kept"),
+        _column("attempt", pa.string(), "token of the attempt that made it"),
         _column("made_at", pa.timestamp("us"), "when, UTC"),
     ],
     **CONTROL_FIELDS,
+    "attempts": [
+        _column("asset", pa.string(), "asset"),
+        _column("partition", pa.string(), "partition, empty when the asset has none"),
+        _column("attempt", pa.string(), "token of the latest attempt to make it, whether it ended or not"),
+    ],
 }
 
 

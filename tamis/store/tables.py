@@ -70,11 +70,11 @@ class Store:
 
     def names(self) -> list[str]:
         """Names of the tables that exist, sorted."""
-        return sorted(self._connect().list_tables().tables)
+        return sorted(name for name in self._connect().list_tables().tables if self.exists(name))
 
     def exists(self, table: str) -> bool:
-        """Whether the table has been made."""
-        return (self.folder / f"{table}.lance").is_dir()
+        """Whether the table has been made: a process that dies while making one leaves a folder alone."""
+        return any((self.folder / f"{table}.lance" / "_versions").glob("*.manifest"))
 
     def version(self, table: str) -> int:
         """Latest version of a table, 0 when it does not exist."""

@@ -5,7 +5,14 @@ import pytest
 
 from tamis.corpus import document_id, intake
 from tamis.corpus.documents import DOCUMENT_SCHEMA, ShardBatch
-from tamis.corpus.intake import collect_nameless, groups_of_shards, remove_shard, store_shard, store_shards
+from tamis.corpus.intake import (
+    delete_orphans,
+    find_orphans,
+    groups_of_shards,
+    remove_shards,
+    store_shard,
+    store_shards,
+)
 from tamis.corpus.records import Defect, Reason, quarantine_frame
 from tamis.store.records import BY_DOC_IDS, stored_rows
 from tamis.store.tables import Store
@@ -74,6 +81,7 @@ def test_a_changed_shard_replaces_its_rows_and_leaves_no_text_that_nothing_holds
     list(store_shards(store, shards().items()))
     changed = {"a": [batch(["two"])], "b": [batch(["four"])], "d": [batch([])]}
     list(store_shards(store, changed.items()))
+    delete_orphans(store, find_orphans(store))
     assert sorted(store.read("documents", ["text"])["text"]) == ["four", "two"]
     assert content(store) == content(one_by_one(tmp_path / "one", changed | {"c": [batch([])]}))
 
@@ -93,15 +101,17 @@ def test_what_was_read_before_a_shard_that_fails_is_stored_and_handed_on(tmp_pat
     assert seen == ["a"]
     assert store.read("occurrences", ["shard"])["shard"].to_list() == ["a"]
     store_shard(store, "b", [batch(["other"])])
+    delete_orphans(store, find_orphans(store))
     assert sorted(store.read("documents", ["text"])["text"]) == ["one", "other"]
 
 
-def test_texts_of_a_run_that_died_before_their_places_were_stored_are_collected(tmp_path):
-    store = Store(tmp_path)
-    list(store_shards(store, shards().items()))
-    store.delete("occurrences", "shard = 'd'")
-    assert collect_nameless(store) == 30
-    assert collect_nameless(store) == 0
+def test_a_shard_that_is_to_be_left_keeps_what_it_had_and_holds_no_other_back(tmp_path):
+    store = one_by_one(tmp_path, {"b": [batch(["as it was"])]})
+    coming = [("a", [batch(["one"])]), ("b", broken()), ("c", [batch(["three"])])]
+    (found,) = store_shards(store, coming, leave=(OSError,))
+    assert [(came.shard, came.error is None) for came in found] == [("a", True), ("c", True), ("b", False)]
+    assert sorted(store.read("occurrences", ["shard"])["shard"]) == ["a", "b", "c"]
+    assert find_orphans(store) == {"documents": [document_id("never stored whole")]}
 
 
 def test_large_texts_are_stored_before_the_group_is_full(tmp_path, monkeypatch):
@@ -120,5 +130,5 @@ def test_groups_hold_every_shard_once_in_order(tmp_path, monkeypatch):
     groups = list(groups_of_shards(store, ["a", "b", "c", "d"]))
     assert [list(group) for group in groups] == [["a", "b", "c"], ["d"]]
     assert groups[0]["a"] == sorted([document_id("one"), document_id("two")])
-    remove_shard(store, "a")
+    remove_shards(store, ["a"])
     assert list(groups_of_shards(store, ["a"])) == [{"a": []}]

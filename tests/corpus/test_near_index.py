@@ -10,16 +10,21 @@ from hypothesis import strategies as st
 from test_near_duplicates import doc_id, edited, pool_of, random_text
 
 from tamis.corpus import near_index
-from tamis.corpus.intake import collect_orphans
 from tamis.corpus.near_duplicates import find_near_duplicates
 from tamis.corpus.near_index import INDEX, TABLE, update_near_duplicates
 from tamis.store.schemas import schema_of
-from tamis.store.tables import Store
+from tamis.store.tables import Store, one_of
 
 
 def put(store, texts):
     rows = [{"doc_id": doc_id(text), "text": text, "n_chars": len(text)} for text in texts]
     store.insert_new("documents", pa.Table.from_pylist(rows, schema=schema_of("documents")))
+
+
+def take(store, ids):
+    for table in ("documents", INDEX):
+        if store.exists(table):
+            store.delete(table, one_of("doc_id", sorted(ids)))
 
 
 def rows_of(store):
@@ -42,7 +47,7 @@ def test_documents_that_come_and_go_leave_what_all_at_once_give(tmp_path_factory
         put(store, coming)
         there = list(dict.fromkeys(there + coming))
         going = rng.sample(there, k=rng.randint(0, len(there) // 3))
-        collect_orphans(store, [doc_id(text) for text in going])
+        take(store, [doc_id(text) for text in going])
         there = [text for text in there if text not in going]
         update_near_duplicates(store, threshold)
         assert rows_of(store) == expected(there, threshold)
@@ -70,7 +75,7 @@ def test_the_removal_of_the_kept_one_promotes_the_next(tmp_path):
     store, (first, copy, others) = Store(tmp_path), cluster()
     put(store, [first, copy, *others])
     update_near_duplicates(store, 0.8)
-    collect_orphans(store, [min(doc_id(first), doc_id(copy))])
+    take(store, [min(doc_id(first), doc_id(copy))])
     assert update_near_duplicates(store, 0.8).decided == 1
     assert rows_of(store) == []
 
@@ -106,7 +111,7 @@ def test_a_run_that_dies_before_the_index_is_written_is_made_good(tmp_path, monk
         patched.setattr(near_index, "_write_index", dies)
         with pytest.raises(KeyboardInterrupt):
             update_near_duplicates(store, 0.8)
-    collect_orphans(store, [doc_id(first)])
+    take(store, [doc_id(first)])
     update_near_duplicates(store, 0.8)
     assert rows_of(store) == []
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -10,7 +11,9 @@ import subprocess
 import time
 
 import pytest
+from crashes import draw, kill, lay, usual
 from small_project import SETTINGS, make_project, sentences, write_jsonl
+from soundness import assert_sound, versions
 
 from tamis.store.tables import Store
 
@@ -34,11 +37,6 @@ def project(built, tmp_path):
 
 def store_of(project) -> Store:
     return Store(project.home / "lance")
-
-
-def versions(project) -> dict:
-    frame = store_of(project).read("heads", ["asset", "partition", "data_version"])
-    return {(asset, partition): version for asset, partition, version in frame.iter_rows()}
 
 
 def state(project) -> tuple:
@@ -205,33 +203,17 @@ def test_a_file_that_is_still_being_written_waits(project):
     assert store_of(project).count("occurrences", "shard LIKE '%growing%'") > 0
 
 
-def test_a_killed_run_is_resumed_to_the_same_versions(project, encoder_cache, tmp_path):
-    expected = versions(project)
-    fresh = make_project(tmp_path / "killed", encoder_cache)
-    shutil.rmtree(fresh.root / "landing")
-    shutil.copytree(project.root / "landing", fresh.root / "landing")
-    shutil.rmtree(fresh.root / "target")
-    shutil.copytree(project.root / "target", fresh.root / "target")
-    for stage in ("embeddings", "transport_scores"):
-        process = subprocess.Popen(
-            fresh.command("materialize"),
-            cwd=fresh.root,
-            env=fresh.environment,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith(f"{stage}: materializing"):
-                break
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    fresh.tamis("materialize")
-    assert versions(fresh) == expected
-    assert fresh.json("audit")["status"] == "green"
-    ids = store_of(fresh).read("embeddings_static", ["doc_id"])["doc_id"]
-    assert ids.n_unique() == len(ids) == 180
+def test_five_killed_runs_and_files_that_change_back_leave_what_an_undisturbed_run_does(project, built):
+    known, chance = usual(built), random.Random(9)
+    lay(project, "third")
+    for moment in draw(project, known, 3, chance):
+        kill(project, *moment)
+    lay(project, "first")
+    for _ in range(2):
+        kill(project, *draw(project, known, 1, chance, ready=True)[0])
+    project.tamis("materialize")
+    assert versions(project) == versions(built)
+    assert_sound(project)
 
 
 def test_the_audit_names_an_altered_row(project):

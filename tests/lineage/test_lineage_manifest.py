@@ -62,7 +62,7 @@ def test_heads_move_forward_and_can_be_forgotten(tmp_path):
     write_heads(store, [first])
     write_heads(store, [second])
     assert read_heads(store) == {("a", ""): second}
-    forget_heads(store, "a", "")
+    forget_heads(store, [("a", "")])
     assert read_heads(store) == {}
 
 

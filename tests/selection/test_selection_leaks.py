@@ -7,7 +7,7 @@ import pytest
 
 from tamis.config import DecontaminationSection
 from tamis.corpus import document_id
-from tamis.corpus.intake import remove_shard
+from tamis.corpus.intake import delete_orphans, find_orphans, remove_shards
 from tamis.selection.decontamination import find_contaminated
 from tamis.selection.leaks import RUNS, TABLE, update_contamination
 from tamis.store.schemas import schema_of
@@ -25,6 +25,11 @@ def add_shard(store, shard, texts):
     store.replace(
         "occurrences", pa.Table.from_pylist(places, schema=schema_of("occurrences")), f"shard = '{shard}'"
     )
+
+
+def remove_shard(store, shard):
+    remove_shards(store, [shard])
+    delete_orphans(store, find_orphans(store))
 
 
 def a_text(rng):

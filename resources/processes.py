@@ -1,0 +1,60 @@
+"""Which process a run lives in, so that one that was killed does not look alive for ever.
+
+Dagster's default launcher does not watch its processes (measured on 1.13.27: run monitoring leaves a killed
+run in STARTED), and the reselection sensor waits while any run is active.
+"""
+
+import os
+import socket
+import time
+
+import dagster as dg
+import psutil
+
+from resources.tags import PROCESS_TAG
+
+ALIVE = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+SILENT_SECONDS = 300.0
+"""A run that has started but reached no step for so long died in between: steps name their process."""
+CLOCK_SECONDS = 5.0
+
+
+def this_process() -> str:
+    """Host, process id and start of this process: an id alone is used again after a restart."""
+    return f"{socket.gethostname()[:30]}:{os.getpid()}:{psutil.Process().create_time():.0f}"
+
+
+def note_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Tag a run with the process that executes it, unless it is."""
+    if run.tags.get(PROCESS_TAG) != this_process():
+        instance.add_run_tags(run.run_id, {PROCESS_TAG: this_process()})
+
+
+def end_killed_runs(instance: dg.DagsterInstance) -> int:
+    """Mark runs whose process is gone as failed; returns how many."""
+    records = instance.get_run_records(dg.RunsFilter(statuses=ALIVE))
+    killed = [record.dagster_run for record in records if _is_dead(record)]
+    for run in killed:
+        instance.report_run_failed(run, "the process that ran it is gone; materialize again to go on")
+    return len(killed)
+
+
+def _is_dead(record: dg.RunRecord) -> bool:
+    process = record.dagster_run.tags.get(PROCESS_TAG)
+    if process is None:
+        started = record.start_time if record.dagster_run.status == dg.DagsterRunStatus.STARTED else None
+        return started is not None and time.time() - started > SILENT_SECONDS
+    host, number, created = process.rsplit(":", 2)
+    return host == socket.gethostname()[:30] and not _lives(int(number), float(created))
+
+
+def _lives(number: int, created: float) -> bool:
+    try:
+        return abs(psutil.Process(number).create_time() - created) < CLOCK_SECONDS
+    except psutil.NoSuchProcess:
+        return False

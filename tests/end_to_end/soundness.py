@@ -1,0 +1,65 @@
+"""What must hold of a home at rest: nothing lost, orphaned or doubled, and nothing begun and left."""
+
+from tamis.lineage.attempts import read_attempts
+from tamis.lineage.heads import read_heads, unfinished
+from tamis.lineage.manifest import ManifestFolder
+from tamis.lineage.world import World, look
+from tamis.project import open_project
+from tamis.store.schemas import KEYS, kind_of
+from tamis.store.tables import Store
+
+WHOLE_POOL = ("embeddings", "scores_density", "scores_quality", "document_flags", "transport")
+PART_OF_POOL = ("near_duplicates", "judge_sample", "scores_judge", "scores_perplexity", "selected_subset")
+BY_SENSORS = ("embeddings", "transport")
+"""What sensors keep whole here: no selection reads the density, so they leave it to a person."""
+PARTITION_COLUMNS = {"target": "targets", "selection": "selections", "trial": "trials"}
+
+
+def versions(project) -> dict[tuple[str, str], str]:
+    """Data version of everything that was made."""
+    frame = Store(project.home / "lance").read("heads", ["asset", "partition", "data_version"])
+    return {(asset, partition): version for asset, partition, version in frame.iter_rows()}
+
+
+def assert_sound(project) -> None:
+    """Check every table, the index and the manifests, then let the audit hash everything again."""
+    opened = open_project(project.root)
+    store, world = opened.home.store, look(opened)
+    for table in store.names():
+        key = KEYS.get(kind_of(table))
+        rows = store.read(table, list(key) if key else None)
+        assert not key or not rows.is_duplicated().any(), f"doubled rows in {table}"
+        assert_known_partitions(table, store, world)
+    assert_pool(store, world)
+    heads = read_heads(store)
+    assert unfinished(heads, read_attempts(store)) == set()
+    for head in heads.values():
+        ManifestFolder(opened.home.manifests).read(head.manifest)
+    assert list(opened.home.manifests.rglob(".*.tmp")) == []
+    assert project.json("audit")["status"] == "green"
+
+
+def assert_known_partitions(table: str, store: Store, world: World) -> None:
+    for column, kind in PARTITION_COLUMNS.items():
+        if column in store.schema(table).names and KEYS.get(kind_of(table)):
+            found = set(store.read(table, [column])[column])
+            assert found <= set(world.keys(kind)), f"{table} has rows of partitions that are gone"
+
+
+def assert_pool(store: Store, world: World, whole: tuple[str, ...] = WHOLE_POOL) -> None:
+    """Every document has a place and every row a document; tables of the kinds in `whole` have them all."""
+    occurrences = store.read("occurrences", ["doc_id", "shard"])
+    pool = set(store.read("documents", ["doc_id"])["doc_id"])
+    assert set(occurrences["shard"]) <= set(world.shards)
+    assert set(occurrences["doc_id"]) == pool, "a document without a place, or a place without one"
+    for table in store.names():
+        if kind_of(table) in (*WHOLE_POOL, *PART_OF_POOL):
+            found = set(store.read(table, ["doc_id"])["doc_id"])
+            assert found <= pool, f"orphaned rows in {table}"
+            assert found == pool or kind_of(table) not in whole, f"lost rows in {table}"
+    decided = store.read("decisions", ["selection", "doc_id"])
+    for (selection,), rows in decided.group_by("selection"):
+        assert set(rows["doc_id"]) == pool, f"decisions of {selection} are not about the pool"
+    chosen = store.read("decisions", ["selection", "doc_id"], "verdict = 'selected'")
+    listed = store.read("selected_subset", ["selection", "doc_id"])
+    assert set(chosen.iter_rows()) == set(listed.iter_rows())

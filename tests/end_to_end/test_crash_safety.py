@@ -1,0 +1,33 @@
+"""kill -9 at any moment, then resume: what an undisturbed run leaves, no row lost, orphaned or doubled.
+
+Five kills are in test_materialize.py; these are fifty more, in homes that live on.
+"""
+
+import random
+
+import pytest
+from crashes import draw, kill, lay, usual
+from small_project import SETTINGS, make_project
+from soundness import assert_sound, versions
+
+CALM = SETTINGS.replace("settle_seconds = 1.0", "settle_seconds = 0.0")
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ten_kills_in_a_home_that_lives_on(tmp_path, encoder_cache, seed):
+    calm = make_project(tmp_path / "calm", encoder_cache, CALM)
+    torn = make_project(tmp_path / "torn", encoder_cache, CALM)
+    calm.tamis("materialize")
+    known, chance = usual(calm), random.Random(seed)
+    for midway, state in (("third", "first"), ("third", "second")):
+        lay(calm, state)
+        calm.tamis("materialize")
+        for laid, kills in ((midway, 2), (state, 3)):
+            lay(torn, laid)
+            for moment in draw(torn, known, kills, chance):
+                kill(torn, *moment)
+        assert torn.json("audit")["status"] in ("green", "amber"), "interrupted is not altered"
+        torn.tamis("materialize")
+        assert versions(torn) == versions(calm), f"seed {seed}, {state}"
+        assert_sound(torn)

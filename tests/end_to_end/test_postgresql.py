@@ -1,0 +1,89 @@
+"""The whole graph with Dagster's state on PostgreSQL: the values of SQLite, and every command and sensor."""
+
+import shutil
+
+import pytest
+import sqlalchemy
+from small_project import SETTINGS, make_project, sentences, write_jsonl
+from soundness import assert_sound, versions
+from watched_project import assets_made, watched
+
+from resources.instance import ON_POSTGRES, ON_SQLITE, POSTGRES_URL, prepare_folder
+from tamis.project import open_project
+
+
+@pytest.fixture(scope="module")
+def on_sqlite(tmp_path_factory, encoder_cache):
+    project = make_project(tmp_path_factory.mktemp("sqlite") / "project", encoder_cache)
+    project.tamis("materialize")
+    return project
+
+
+@pytest.fixture
+def on_postgres(tmp_path, encoder_cache, postgres_url, monkeypatch):
+    """The same project with an empty database of its own."""
+    name = f"db_{abs(hash(str(tmp_path)))}"
+    server = sqlalchemy.create_engine(postgres_url, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
+    server.dispose()
+    url = sqlalchemy.make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
+    # As people write it: the command names the driver.
+    monkeypatch.setenv(POSTGRES_URL, url.replace("postgresql+psycopg2://", "postgresql://"))
+    return make_project(tmp_path / "project", encoder_cache)
+
+
+def test_everything_is_made_as_on_sqlite_and_the_sensors_go_on_from_there(
+    on_sqlite, on_postgres, monkeypatch
+):
+    on_postgres.tamis("materialize")
+    assert versions(on_postgres) == versions(on_sqlite)
+    assert (on_postgres.home / "dagster" / "dagster.yaml").read_text() == ON_POSTGRES.read_text()
+    assert list((on_postgres.home / "dagster").rglob("*.db")) == [], "the state is in the database"
+    assert_sound(on_postgres)
+    for platform in watched(on_postgres, monkeypatch):
+        assert platform.instance.get_runs_count() > 0
+        assert platform.until_rest() == []
+        write_jsonl(on_postgres.root / "landing" / "more.jsonl", sentences("algebra", 30, 5))
+        platform.project.tamis("status")
+        made = assets_made(platform.until_rest())
+        assert {"documents", "embeddings", "transport_scores", "selected_subset"} <= made
+    (on_postgres.root / "landing" / "more.jsonl").unlink()
+    on_postgres.tamis("materialize")
+    assert versions(on_postgres) == versions(on_sqlite)
+
+
+def test_a_home_moves_from_sqlite_to_a_database_and_is_not_opened_without_it(
+    on_sqlite, on_postgres, monkeypatch
+):
+    shutil.rmtree(on_postgres.root)
+    shutil.copytree(on_sqlite.root, on_postgres.root)
+    assert "logged again" in on_postgres.tamis("materialize").stderr
+    assert on_postgres.json("audit")["status"] == "green"
+    monkeypatch.delenv(POSTGRES_URL)
+    said = on_postgres.tamis("audit", code=2).stderr
+    assert POSTGRES_URL in said
+    assert "set it" in said
+
+
+def test_a_database_that_does_not_answer_is_named_without_its_password(small_project, monkeypatch):
+    monkeypatch.setenv(POSTGRES_URL, "postgresql://me:secret@127.0.0.1:1/tamis")
+    said = small_project.tamis("audit", code=1).stderr
+    assert "127.0.0.1:1/tamis" in said
+    assert POSTGRES_URL in said
+    assert "secret" not in said
+    assert "Traceback" not in said
+
+
+def test_a_missing_package_and_a_file_of_somebody_elses_are_named(tmp_path, monkeypatch):
+    (tmp_path / "tamis.toml").write_text(SETTINGS)
+    project = open_project(tmp_path)
+    folder = prepare_folder(project)
+    assert (folder / "dagster.yaml").read_text() == ON_SQLITE
+    (folder / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    monkeypatch.setenv(POSTGRES_URL, "postgresql://me@127.0.0.1/tamis")
+    with pytest.raises(Exception, match="somewhere else than in the database"):
+        prepare_folder(project)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(Exception, match=r"pip install -e '\.\[postgres\]'"):
+        prepare_folder(project)

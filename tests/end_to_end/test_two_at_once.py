@@ -1,0 +1,108 @@
+"""Two at once on one home: two commands, a command beside a run of the sensors, a run during compaction."""
+
+import shutil
+import subprocess
+import threading
+
+import pytest
+from crashes import lay
+from small_project import SETTINGS, make_project
+from soundness import assert_sound, versions
+from watched_project import watched
+
+from tamis.store.tables import Store
+
+CALM = SETTINGS.replace("settle_seconds = 1.0", "settle_seconds = 0.0")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, encoder_cache):
+    project = make_project(tmp_path_factory.mktemp("calm") / "project", encoder_cache, CALM)
+    project.tamis("materialize")
+    return project
+
+
+@pytest.fixture
+def changed(built, tmp_path):
+    """A home that was at rest in another state of the files and has all of `built` to do again."""
+    shutil.copytree(built.root, tmp_path / "copy")
+    project = type(built)(tmp_path / "copy")
+    lay(project, "third")
+    project.tamis("materialize", "--only", "target_examples", "raw_shards", "documents", "embeddings")
+    lay(project, "first")
+    return project
+
+
+def start(project) -> subprocess.Popen:
+    return subprocess.Popen(
+        project.command("materialize"),
+        cwd=project.root,
+        env=project.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_two_commands(changed, built):
+    one, two = start(changed), start(changed)
+    said = [process.communicate(timeout=400)[1] for process in (one, two)]
+    for process, text in zip((one, two), said, strict=True):
+        assert process.returncode == 0 or "is being written by process" in text, text
+        assert "Traceback" not in text
+    assert 0 in (one.returncode, two.returncode)
+    assert versions(changed) == versions(built)
+    assert_sound(changed)
+
+
+def test_a_command_beside_a_run_that_a_sensor_asked_for(changed, built, monkeypatch):
+    for platform in watched(changed, monkeypatch):
+        platform.arrive()
+        (request,), _reason = platform.tick()
+        command = start(changed)
+        assert command.stderr is not None
+        for line in command.stderr:
+            if "materializing" in line:
+                break
+        assert platform.tick()[0] == [], "nothing is requested while a command writes"
+        assert platform.execute(request).success, "it waits for its turn"
+        rest = command.communicate(timeout=400)[1]
+        assert command.returncode == 0, rest
+        platform.until_rest()
+    changed.tamis("materialize")
+    assert versions(changed) == versions(built)
+    assert_sound(changed)
+
+
+def test_a_run_during_compaction(changed, built):
+    done = threading.Event()
+    compacted: list[str] = []
+
+    def compact_all_the_time() -> None:
+        while not done.wait(0.05):
+            compacted.extend(compact(Store(changed.home / "lance")))
+
+    beside = threading.Thread(target=compact_all_the_time)
+    beside.start()
+    try:
+        changed.tamis("materialize")
+    finally:
+        done.set()
+        beside.join()
+    assert len(compacted) > 20
+    assert versions(changed) == versions(built)
+    assert_sound(changed)
+
+
+def compact(store: Store) -> list[str]:
+    """Compaction as any maintenance job would do it: whatever table there is, whoever writes to it."""
+    import lancedb
+
+    connection = lancedb.connect(str(store.folder))
+    done = []
+    for table in store.names():
+        try:
+            connection.open_table(table).optimize()
+        except (RuntimeError, ValueError, OSError):
+            continue  # It lost the race against a writer; the writer must not lose.
+        done.append(table)
+    return done

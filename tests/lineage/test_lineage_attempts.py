@@ -1,0 +1,105 @@
+"""Attempts: what was begun and did not end is known, is made again, and is nothing to build on."""
+
+import hashlib
+
+import pyarrow as pa
+import pytest
+
+from tamis.lineage.attempts import begin, read_attempts
+from tamis.lineage.heads import Head, read_heads, unfinished, write_heads
+from tamis.lineage.plan import due_partitions, full_plan, input_references
+from tamis.lineage.reconcile import forget_gone
+from tamis.lineage.stages import stages
+from tamis.store.schemas import schema_of
+from tamis.store.tables import Store
+
+ENTRY = ("documents", "web__a")
+
+
+def head(attempt: str, **more) -> Head:
+    asset, partition = ENTRY
+    values = {"manifest": "m", "input_key": "k", "data_version": "v"} | more
+    return Head(asset=asset, partition=partition, attempt=attempt, **values)
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(tmp_path / "lance")
+
+
+def test_a_head_speaks_for_what_is_stored_only_after_its_latest_attempt(store):
+    first = begin(store, [ENTRY])
+    assert unfinished(read_heads(store), read_attempts(store)) == {ENTRY}
+    write_heads(store, [head(first)])
+    assert read_heads(store)[ENTRY].finished
+    second = begin(store, [ENTRY])
+    assert not read_heads(store)[ENTRY].usable
+    write_heads(store, [head(second)])
+    assert unfinished(read_heads(store), read_attempts(store)) == set()
+    assert read_heads(store)[ENTRY].usable
+
+
+def test_a_head_from_before_attempts_were_noted_counts(store):
+    asset, partition = ENTRY
+    row = head("").__dict__ | {"made_at": None}
+    old = pa.schema([field for field in schema_of("heads") if field.name != "attempt"])
+    store.merge("heads", pa.Table.from_pylist([{name: row[name] for name in old.names}], schema=old))
+    assert read_heads(store) == {(asset, partition): head("")}
+
+
+def test_an_interrupted_value_is_due_though_its_inputs_are_what_they_were(imagined):
+    imagined.materialize()
+    assert full_plan(imagined.world(), imagined.heads) == []
+    made = imagined.heads[ENTRY]
+    imagined.heads[ENTRY] = Head(**made.__dict__ | {"finished": False})
+    (due,) = due_partitions(stages()["documents"], imagined.world(), imagined.heads)
+    assert (due.partition, due.reason) == ("web__a", "interrupted")
+    reading = input_references(stages()["embeddings"], "web__a", imagined.world(), imagined.heads)
+    assert reading == ["documents[web__a]"]
+
+
+def test_what_was_only_begun_leaves_with_its_partition(imagined):
+    store, world = imagined.project.home.store, imagined.world()
+    begin(store, [("target_examples", "left"), ("documents", "web__left"), ("documents", "web__a")])
+    rows = {
+        "target_examples": {
+            "target": "left",
+            "doc_id": "0" * 32,
+            "split": "train",
+            "text": "t",
+            "source": "s",
+        },
+        "occurrences": {"doc_id": "1" * 32, "shard": "web__left", "row": 0},
+        "documents": {"doc_id": hashlib.sha256(b"nothing names it").hexdigest()[:32], "text": "t"},
+    }
+    for table, row in rows.items():
+        schema = schema_of(table)
+        full = {name: row.get(name) for name in schema.names}
+        store.merge(table, pa.Table.from_pylist([full], schema=schema))
+    gone = forget_gone(store, world, taken_in(world))
+    assert set(gone) == {("target_examples", "left"), ("documents", "web__left")}
+    assert [store.count(table) for table in rows] == [0, 0, 0]
+    assert set(read_attempts(store)) == {("documents", "web__a")}
+    assert forget_gone(store, world, taken_in(world)) == []
+
+
+def taken_in(world) -> dict:
+    """Heads of shards that are stored as they lie there."""
+    found = {}
+    for key, digest in world.fingerprints.items():
+        for asset in ("raw_shards", "documents"):
+            values = {"manifest": "m", "input_key": "k", "data_version": digest}
+            found[asset, key] = Head(asset=asset, partition=key, **values)
+    return found
+
+
+def test_documents_of_a_shard_that_is_gone_wait_for_shards_that_may_hold_them_again(imagined):
+    store, world = imagined.project.home.store, imagined.world()
+    schema = schema_of("documents")
+    row = dict.fromkeys(schema.names) | {"doc_id": "2" * 32, "text": "moved"}
+    store.merge("documents", pa.Table.from_pylist([row], schema=schema))
+    begin(store, [("documents", "web__left")])
+    heads = taken_in(world)
+    del heads["documents", "web__b"]
+    assert forget_gone(store, world, heads) == [("documents", "web__left")]
+    assert store.count("documents") == 1

@@ -81,9 +81,9 @@ def download(shard: Shard, path: Path) -> None:
 def _store(url: str) -> Any:
     from obstore.store import from_url
 
-    if url.startswith("file:"):
-        return from_url(url)
-    return from_url(url, client_options=CLIENT, retry_config=RETRIES)
+    # Options as a mapping: the library's own types say which stores take which, by keyword only.
+    options: Any = {} if url.startswith("file:") else {"client_options": CLIENT, "retry_config": RETRIES}
+    return from_url(url, **options)
 
 
 def _library() -> Any:

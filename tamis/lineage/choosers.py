@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from tamis import embedding, quality, training
+from tamis import quality, training
 from tamis.lineage.stage import Chooser, Settings
 from tamis.lineage.world import TWIN, World, model_section
 from tamis.quality.judging import configured_judge
@@ -153,7 +153,7 @@ def corpus_settings(world: World, partition: str) -> dict[str, Any]:
 
 
 def encoder_settings(world: World, partition: str) -> dict[str, Any]:
-    return {"encoder": embedding.encoder_identity(world.project.model(world.project.settings.encoder.name))}
+    return {"encoder": world.encoder_identity}
 
 
 def section_settings(name: str, exclude: frozenset[str] = frozenset()) -> Settings:

@@ -83,6 +83,13 @@ class World:
         return tuple(sorted(self.shards))
 
     @cached_property
+    def encoder_identity(self) -> str:
+        """What the configured encoder is; looked up once, however many shards depend on it."""
+        from tamis.embedding import encoder_identity
+
+        return encoder_identity(self.project.model(self.project.settings.encoder.name))
+
+    @cached_property
     def trials(self) -> dict[str, Trial]:
         """Planned trials by name."""
         return {trial.name: trial for trial in planned_trials(self.project)}

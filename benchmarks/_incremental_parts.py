@@ -1,0 +1,131 @@
+"""Parts of the incremental benchmark that run in a process of their own; each prints one JSON line.
+
+`ingest`: files into the documents table. `ticks`: the sensors' way, ticks and the runs that they request,
+until nothing is left to do. `idle`: ticks with nothing to do.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from benchmarks._incremental_project import peak_megabytes
+
+MOST_TICKS = 30
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def ingest(folder: Path) -> dict[str, Any]:
+    """Documents a second from files to the documents table, and peak memory."""
+    from tamis.corpus import ShardBatch, list_shards, read_shard
+    from tamis.corpus.intake import store_shards
+    from tamis.project import open_project
+
+    project = open_project(folder)
+    (corpus,) = project.settings.corpus
+
+    def batches() -> Iterator[tuple[str, Iterator[ShardBatch]]]:
+        for shard in list_shards(corpus, project.root):
+            yield shard.key, read_shard(shard, corpus, batch_rows=10_000)
+
+    project.home.store.names()
+    began = time.perf_counter()
+    rows = sum(came.occurrences for group in store_shards(project.home.store, batches()) for came in group)
+    seconds = time.perf_counter() - began
+    assert rows == project.home.store.count("occurrences")
+    return {
+        "documents": project.home.store.count("documents"),
+        "seconds": seconds,
+        "documents_per_second": rows / seconds,
+        "peak_megabytes": peak_megabytes(),
+    }
+
+
+def ticks(folder: Path) -> dict[str, Any]:
+    """Seconds of everything that the sensors do until nothing is left, and the rows that were touched."""
+    began = time.perf_counter()
+    instance, platform, job, sensors = _open(folder)
+    ready = time.perf_counter()
+    before = _rows(platform)
+    requested = []
+    for _ in range(MOST_TICKS):
+        found = _tick(instance, platform, sensors)
+        if isinstance(found, dg.SkipReason):
+            break
+        for request in found.run_requests or ():
+            started = time.perf_counter()
+            done = job.execute_in_process(
+                instance=instance,
+                asset_selection=list(request.asset_selection),
+                partition_key=request.partition_key,
+                tags=request.tags,
+                run_config=QUIET,
+            )
+            assert done.success
+            requested.append(
+                {
+                    "assets": [key.path[-1] for key in request.asset_selection],
+                    "seconds": time.perf_counter() - started,
+                }
+            )
+    after = _rows(platform)
+    return {
+        "seconds": time.perf_counter() - ready,
+        "seconds_of_loading": ready - began,
+        "runs": requested,
+        "rows": {name: after[name] - before.get(name, 0) for name in after},
+        "ended": str(found.skip_message),
+    }
+
+
+def idle(folder: Path) -> dict[str, Any]:
+    """Seconds of a tick of both sensors when nothing has changed, the second one of three."""
+    instance, platform, _job, sensors = _open(folder)
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        found = _tick(instance, platform, sensors)
+        seconds.append(time.perf_counter() - began)
+    assert isinstance(found, dg.SkipReason), found
+    shards = len(platform.look().shards)
+    return {
+        "shards": shards,
+        "seconds": sorted(seconds)[1],
+        "first": seconds[0],
+        "said": str(found.skip_message),
+    }
+
+
+def _open(folder: Path) -> tuple[dg.DagsterInstance, Any, Any, Any]:
+    from definitions import defs
+    from resources.instance import open_instance
+    from resources.platform import Platform
+    from sensors.arrivals import arrivals
+    from sensors.reselection import reselection
+    from tamis.project import open_project
+
+    project = open_project(folder)
+    instance = open_instance(project)
+    platform = Platform(project_file=str(project.file))
+    return instance, platform, defs.resolve_implicit_global_asset_job_def(), (arrivals, reselection)
+
+
+def _tick(instance: dg.DagsterInstance, platform: Any, sensors: Any) -> Any:
+    for sensor in sensors:
+        context = dg.build_sensor_context(instance=instance, resources={"platform": platform})
+        found = sensor(context)
+    return found
+
+
+def _rows(platform: Any) -> dict[str, int]:
+    store = platform.store
+    wanted = ("documents", "embeddings_static", "near_duplicate_bands", "transport_examples")
+    return {name: store.count(name) for name in wanted}
+
+
+if __name__ == "__main__":
+    print(json.dumps({"ingest": ingest, "ticks": ticks, "idle": idle}[sys.argv[1]](Path(sys.argv[2]))))

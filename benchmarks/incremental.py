@@ -1,0 +1,166 @@
+"""What new data costs: JSON lines on stdout.
+
+    python -m benchmarks.incremental [--part curve|nothing|tick|ingest] [--documents 100000]
+
+`curve`: over a pool of real texts in files of 1,000 (static encoder, a GOT-D selection), seconds and rows
+from new files to the new selection for +0.1, +1, +10 and +100 %, by the sensors' way (certified; ticks and
+the runs that they request, in one process; loading it is printed, not counted) beside the full build; then
+`tamis materialize`, compared with a build from nothing. `nothing`: `tamis materialize` when nothing changed,
+1,000 files. `tick`: both sensors when nothing changed, 10,000 files. `ingest`: files to the documents table,
+100,000 and 1,000,000 short documents. Exits 1 when a figure misses its limit. About an hour on two cores,
+most of it building what is measured.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks._coverage_data import Report
+from benchmarks._incremental_project import (
+    TARGET_TEXTS,
+    add_files,
+    command,
+    in_process_of_its_own,
+    make_project,
+    real_texts,
+)
+from tamis.lineage.heads import read_heads
+from tamis.store.home import Home
+
+SHARES = (0.001, 0.01, 0.1, 1.0)
+CLAIMED, SHARE_OF_BUILD, PLUS_SECONDS = 0.01, 0.03, 10.0
+IN_A_FILE = 1_000
+NOTHING_SECONDS, TICK_SECONDS, INGEST_RATE, INGEST_MEGABYTES = 5.0, 5.0, 20_000, 1_536
+COMPARED = (
+    "documents",
+    "embeddings",
+    "density_sketch",
+    "near_duplicates",
+    "contamination",
+    "selected_subset",
+)
+
+
+def curve(folder: Path, documents: int, seed: int, report: Report) -> None:
+    """The cost of new data by its share, and what settling leaves."""
+    every = real_texts(TARGET_TEXTS + 2 * documents, seed)
+    make_project(folder, every[: TARGET_TEXTS + documents], -(-documents // IN_A_FILE))
+    build, _ = command(folder, "materialize")
+    report.line("full_build", documents=documents, seconds=build)
+    new = every[TARGET_TEXTS + documents :]
+    for share in SHARES:
+        copied = folder.with_name(f"{folder.name}-{share}")
+        shutil.copytree(folder, copied, symlinks=True)
+        count = int(share * documents)
+        add_files(copied, new[:count], -(-count // IN_A_FILE), "new")
+        found = in_process_of_its_own("ticks", copied)
+        seconds = float(str(found["seconds"]))
+        limit = SHARE_OF_BUILD * build + PLUS_SECONDS
+        report.line(
+            "new_data",
+            holds=seconds <= limit if share == CLAIMED else None,
+            share=share,
+            documents=count,
+            share_of_build=seconds / build,
+            limit_seconds=limit if share == CLAIMED else None,
+            **found,
+        )
+        if share == CLAIMED:
+            settled(copied, report)
+        shutil.rmtree(copied)
+
+
+def settled(folder: Path, report: Report) -> None:
+    """Whether `tamis materialize` after the sensors equals a build from nothing."""
+    seconds, _ = command(folder, "materialize")
+    other = folder / "from-nothing"
+    rebuilt, _ = command(folder, "materialize", home=other)
+    one, two = (_digests(Home(home)) for home in (folder / ".tamis", other))
+    differ = sorted(
+        {asset for asset, _partition in {*one.items(), *two.items()} - (one.items() & two.items())}
+    )
+    report.line(
+        "settled", holds=one == two, values=len(one), seconds=seconds, rebuild_seconds=rebuilt, differ=differ
+    )
+
+
+def _digests(home: Home) -> dict[tuple[str, str], str]:
+    """Digest of what is stored of each value compared, from its manifest."""
+    from tamis.lineage.manifest import ManifestFolder
+
+    folder = ManifestFolder(home.manifests)
+    heads = read_heads(home.store).items()
+    return {entry: folder.read(head.manifest).digest for entry, head in heads if entry[0] in COMPARED}
+
+
+def nothing(folder: Path, seed: int, report: Report) -> None:
+    """A materialization that has nothing to do."""
+    make_project(folder, real_texts(TARGET_TEXTS + 20_000, seed), 1_000)
+    build, _ = command(folder, "materialize")
+    seconds = min(command(folder, "materialize")[0] for _ in range(2))
+    report.line(
+        "nothing_changed", holds=seconds < NOTHING_SECONDS, shards=1_000, seconds=seconds, build=build
+    )
+
+
+def tick(folder: Path, seed: int, report: Report) -> None:
+    """A tick of both sensors that has nothing to do."""
+    make_project(folder, real_texts(TARGET_TEXTS + 50_000, seed), 10_000)
+    build, _ = command(folder, "materialize", "--only", *STEADY)
+    found = in_process_of_its_own("idle", folder)
+    report.line(
+        "steady_tick", holds=float(str(found["seconds"])) < TICK_SECONDS, build_seconds=build, **found
+    )
+
+
+STEADY = (
+    "target_examples",
+    "raw_shards",
+    "documents",
+    "near_duplicates",
+    "embeddings",
+    "contamination",
+    "target_embeddings",
+    "target_potential",
+    "transport_scores",
+    "selected_subset",
+)
+
+
+def ingest(folder: Path, seed: int, report: Report) -> None:
+    """Files into the documents table."""
+    for documents in (100_000, 1_000_000):
+        place = folder.with_name(f"{folder.name}-{documents}")
+        make_project(place, real_texts(TARGET_TEXTS + documents, seed), documents // 10_000)
+        found = in_process_of_its_own("ingest", place)
+        fast = float(str(found["documents_per_second"])) >= INGEST_RATE or documents > 100_000
+        small = float(str(found["peak_megabytes"])) <= INGEST_MEGABYTES
+        report.line("ingest", holds=fast and small, **found)
+        shutil.rmtree(place)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parts = ("curve", "nothing", "tick", "ingest")
+    parser.add_argument("--part", choices=parts, help="only this part (default: all)")
+    parser.add_argument("--documents", type=int, default=100_000, help="pool of the cost curve")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    report = Report()
+    with tempfile.TemporaryDirectory() as scratch:
+        for part in [options.part] if options.part else parts:
+            folder = Path(scratch) / part
+            if part == "curve":
+                curve(folder, options.documents, options.seed, report)
+            else:
+                {"nothing": nothing, "tick": tick, "ingest": ingest}[part](folder, options.seed, report)
+            shutil.rmtree(folder, ignore_errors=True)
+    sys.exit(f"missed: {', '.join(report.failed)}" if report.failed else 0)
+
+
+if __name__ == "__main__":
+    main()

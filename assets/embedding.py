@@ -10,7 +10,9 @@ from resources.platform import Platform
 from resources.specification import described
 from tamis.corpus.intake import count_documents
 from tamis.embedding import load_encoder
+from tamis.embedding.near_copies import INDEX, TABLE, update_near_copies
 from tamis.embedding.storing import embed_missing, table_name
+from tamis.store.records import stored_rows
 
 
 @dg.asset(**described("embeddings", ["lancedb", "torch"]))
@@ -40,3 +42,23 @@ def _made(encoder: str, shard: str, doc_ids: list[str], encoded: set[str]) -> Ma
         row_count=len(doc_ids),
         metadata={"encoded": new, "reused": len(doc_ids) - new, "encoder": encoder},
     )
+
+
+@dg.asset(**described("near_copies", ["lancedb", "numpy"]))
+def near_copy_documents(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+    """Documents whose vector all but coincides with another's; the kept one is the smallest doc_id."""
+    with platform.work(context) as work:
+        table = table_name(work.project.settings.encoder.name)
+        cosine = work.project.settings.near_duplicates.cosine
+        assert cosine is not None
+        never = ("near_copies", "") not in work.heads
+        with work.progress("near copies") as progress:
+            update = update_near_copies(work.store, table, cosine, afresh=never, advance=progress.advance)
+        yield from work.record(
+            Made(
+                rows=[Rows(table=TABLE), Rows(table=INDEX)],
+                row_count=update.dropped,
+                data_version=stored_rows(work.store, TABLE, "")[0],
+                metadata={"hashed": update.hashed, "decided_again": update.decided},
+            )
+        )

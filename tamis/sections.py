@@ -173,6 +173,7 @@ class EncoderSection(Section):
 
 class NearDuplicatesSection(Section):
     threshold: float = Field(0.8, gt=0, le=1)
+    cosine: float | None = Field(None, ge=0.9, le=1)
 
 
 class TransportSection(Section):

@@ -322,6 +322,7 @@ def test_the_template_explains_every_key():
 
 
 EXAMPLES = {
+    "near_duplicates": {"cosine"},
     "judge": {"url", "key_env", "price_per_million_tokens"},
     "tracking": {"uri"},
     "scaling": {"target", "models", "predict_at"},

@@ -24,6 +24,7 @@ GROUP_ROWS, GROUP_BYTES = 50_000, 64_000_000
 DOCUMENT_TABLES = (
     "documents",
     "near_duplicate_bands",
+    "near_copy_bands",
     "scores_by_model",
     "scores_density",
     "scores_judge",

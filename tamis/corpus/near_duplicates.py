@@ -9,6 +9,7 @@ characters take 4 s on one core. The persistent index is in near_index.py.
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -59,7 +60,7 @@ def dropped_of(
 
     Texts of documents that are in no bucket are not read and may be null.
     """
-    kept, jaccard = _drop_greedily(buckets, texts, threshold, shingle)
+    kept, jaccard = drop_greedily(buckets, _Similarity(texts, buckets.members, shingle), len(ids), threshold)
     dropped = np.flatnonzero(kept < len(ids))
     return pl.DataFrame(
         {"doc_id": ids.gather(dropped), "kept": ids.gather(kept[dropped]), "jaccard": jaccard[dropped]}
@@ -101,6 +102,13 @@ def _in_order(
     return frame["doc_id"], frame["text"]
 
 
+class Similarity(Protocol):
+    """How alike two documents are, by position."""
+
+    def of_pairs(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Similarity [m] of the documents a[i] and b[i]."""
+
+
 class _Similarity:
     """Exact Jaccard similarities between the shingle sets of some documents, by position."""
 
@@ -116,23 +124,22 @@ class _Similarity:
         self._sets.data[:] = 1
         self._sizes = np.diff(self._sets.indptr)
 
-    def jaccard(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.float64]:
+    def of_pairs(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.float64]:
         """|A and B| / |A or B| of the pairs of documents a[i], b[i]."""
         left, right = self._row[a], self._row[b]
         shared = np.asarray(self._sets[left].multiply(self._sets[right]).sum(axis=1)).reshape(-1)
         return shared / (self._sizes[left] + self._sizes[right] - shared)
 
 
-def _drop_greedily(
-    buckets: Buckets, texts: pl.Series, threshold: float, shingle: int
+def drop_greedily(
+    buckets: Buckets, similarity: Similarity, count: int, threshold: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """For each document the smallest kept neighbour (n where it is kept itself) and the similarity to it.
 
     The greedy pass in ascending order, over stretches of doubling length: ids are in random order, so a
     large cluster meets its kept document in an early stretch, and costs n comparisons instead of n^2 / 2.
     """
-    similarity, count = _Similarity(texts, buckets.members, shingle), len(texts)
-    kept, jaccard = np.full(count, count), np.full(count, np.nan)
+    kept, similarities = np.full(count, count), np.full(count, np.nan)
     positions, first, last = np.arange(count), 0, _FIRST_STRETCH
     while first < count:
         undecided = (positions >= first) & (kept == count)
@@ -145,18 +152,18 @@ def _drop_greedily(
         edges = np.hstack([near[:, decisive], far])
         order = np.argsort(-edges[0], kind="stable")  # of several neighbours the smallest is written last
         kept[edges[1, order]] = edges[0, order]
-        jaccard[edges[1, order]] = np.concatenate([near_similar[decisive], far_similar])[order]
+        similarities[edges[1, order]] = np.concatenate([near_similar[decisive], far_similar])[order]
         first, last = last, 2 * last
-    return kept, jaccard
+    return kept, similarities
 
 
 def _verified(
-    buckets: Buckets, of: NDArray[np.bool_], similarity: _Similarity, threshold: float
+    buckets: Buckets, of: NDArray[np.bool_], similarity: Similarity, threshold: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The proposed pairs [2, m] whose similarity [m] reaches the threshold."""
     pairs, similarities = [np.empty((2, 0), dtype=np.int64)], [np.empty(0)]
     for a, b in buckets.pairs(of):
-        similar = similarity.jaccard(a, b)
+        similar = similarity.of_pairs(a, b)
         pairs.append(np.stack([a, b])[:, similar >= threshold])
         similarities.append(similar[similar >= threshold])
     return np.hstack(pairs), np.concatenate(similarities)

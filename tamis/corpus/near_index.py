@@ -5,7 +5,7 @@ documents come or go, those chains alone are decided again, from their texts; th
 documents at once. 200 bytes of keys a document are held in memory, and texts only of what is decided.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from tamis.corpus.minhash import Buckets, band_keys, buckets_of, connected, rows
 from tamis.corpus.near_duplicates import dropped_of
 from tamis.progress import Advance, ignore
 from tamis.store.schemas import schema_of
-from tamis.store.tables import Store, matrix_of, quoted
+from tamis.store.tables import Store, matrix_of, one_of, quoted
 
 TABLE, INDEX = "near_duplicates", "near_duplicate_bands"
 SHINGLE, PERMUTATIONS = 5, 128
@@ -36,11 +36,27 @@ class Update:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Keys:
+class Keys:
     """Band keys of some documents."""
 
     doc_ids: pl.Series  # [n]
     bands_nb: NDArray[np.uint64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relation:
+    """Who may resemble whom, and who does: where it is kept, and how it is computed.
+
+    `hashed` gives band keys of documents, in blocks; `dropped` the documents to drop (doc_id, kept,
+    similarity) among some in ascending order, whose buckets are given by position.
+    """
+
+    table: str
+    index: str
+    fingerprint: str
+    bands: int
+    hashed: Callable[[pl.Series, Advance], Iterator[Keys]]
+    dropped: Callable[[pl.Series, Buckets], pl.DataFrame]
 
 
 def update_near_duplicates(
@@ -48,24 +64,57 @@ def update_near_duplicates(
 ) -> Update:
     """Make the table of near-duplicates what it is for the documents stored now.
 
-    `afresh`: trust neither table nor index. The table is written before the index, so a run that dies between
-    the two decides the same documents again.
+    `afresh`: trust neither table nor index.
     """
+    relation = Relation(
+        table=TABLE,
+        index=INDEX,
+        fingerprint=f"minhash-{near_duplicates.CODE_VERSION}-{SHINGLE}-{PERMUTATIONS}-{threshold:g}",
+        bands=PERMUTATIONS // rows_per_band(PERMUTATIONS, threshold),
+        hashed=lambda ids, advance: _hashed(store, ids, threshold, advance),
+        dropped=lambda ids, buckets: _dropped(store, ids, buckets, threshold),
+    )
     ids = store.read("documents", ["doc_id"])["doc_id"].sort()
-    fingerprint = f"minhash-{near_duplicates.CODE_VERSION}-{SHINGLE}-{PERMUTATIONS}-{threshold:g}"
-    trusted = not afresh and store.exists(TABLE)
-    known = _known(store, fingerprint, threshold, trusted)
+    return update(store, relation, ids, afresh=afresh, advance=advance)
+
+
+def _hashed(store: Store, doc_ids: pl.Series, threshold: float, advance: Advance) -> Iterator[Keys]:
+    for block in _texts(store, doc_ids):
+        keys_nb = band_keys(block["text"], threshold, SHINGLE, PERMUTATIONS, advance)
+        yield Keys(doc_ids=block["doc_id"], bands_nb=keys_nb)
+
+
+def _dropped(store: Store, ids: pl.Series, buckets: Buckets, threshold: float) -> pl.DataFrame:
+    texts = pl.concat([pl.DataFrame(schema=_TEXTS), *_texts(store, ids)])
+    ordered = ids.to_frame().join(texts, on="doc_id", how="left", maintain_order="left")["text"]
+    return dropped_of(ids, ordered, buckets, threshold, SHINGLE)
+
+
+def _texts(store: Store, doc_ids: pl.Series) -> Iterator[pl.DataFrame]:
+    for table in store.by_ids("documents", doc_ids.to_list(), list(_TEXTS)):
+        yield pl.DataFrame(pl.from_arrow(table))
+
+
+def update(
+    store: Store, relation: Relation, ids: pl.Series, *, afresh: bool = False, advance: Advance = ignore
+) -> Update:
+    """Make a table what its relation says of these documents, in ascending order.
+
+    The table is written before the index, so a run that dies between the two decides the same again.
+    """
+    known = _known(store, relation, trusted=not afresh and store.exists(relation.table))
     new = ids.filter(~_among(ids, known.doc_ids))
-    added = _hashed(store, new, threshold, advance)
-    before = store.read(TABLE) if len(known.doc_ids) else store.read(TABLE).clear()
-    before = before.filter(_among(before["doc_id"], ids))
+    added = _joined(relation.bands, relation.hashed(new, advance))
+    standing = store.read(relation.table) if len(known.doc_ids) else store.read(relation.table).clear()
+    before = standing.filter(_among(standing["doc_id"], ids))
     orphaned = before.filter(~_among(before["kept"], ids))["doc_id"]
     seeds_n = (_among(ids, new) | _among(ids, orphaned)).to_numpy()
-    decided_n, found = _decide(store, ids, _in_order(ids, known, added), seeds_n, threshold)
-    standing = before.filter(~_among(before["doc_id"], ids.filter(pl.Series(decided_n))))
-    rows = pl.concat([standing, found.cast(standing.schema)]).sort("doc_id")
-    store.overwrite(TABLE, rows.to_arrow().cast(schema_of(TABLE)))
-    _write_index(store, added, fingerprint, anew=not len(known.doc_ids))
+    decided_n, found = _decide(relation, ids, _in_order(ids, known, added), seeds_n)
+    before = before.filter(~_among(before["doc_id"], ids.filter(pl.Series(decided_n))))
+    rows = pl.concat([before, found.cast(before.schema)]).sort("doc_id")
+    store.overwrite(relation.table, rows.to_arrow().cast(schema_of(relation.table)))
+    left = known.doc_ids.filter(~_among(known.doc_ids, ids))
+    _write_index(store, relation, added, left, anew=not len(known.doc_ids))
     return Update(hashed=len(new), decided=int(decided_n.sum()), dropped=len(rows))
 
 
@@ -74,35 +123,26 @@ def _among(values: pl.Series, of: pl.Series) -> pl.Series:
     return values.is_in(of.implode()) if len(of) else pl.Series(np.zeros(len(values), dtype=bool))
 
 
-def _bands(threshold: float) -> int:
-    return PERMUTATIONS // rows_per_band(PERMUTATIONS, threshold)
+def _joined(bands: int, parts: Iterator[Keys]) -> Keys:
+    ids, keys = [pl.Series("doc_id", [], pl.String)], [np.empty((0, bands), dtype=np.uint64)]
+    for part in parts:
+        ids.append(part.doc_ids)
+        keys.append(part.bands_nb)
+    return Keys(doc_ids=pl.concat(ids), bands_nb=np.concatenate(keys))
 
 
-def _known(store: Store, fingerprint: str, threshold: float, trusted: bool) -> _Keys:
+def _known(store: Store, relation: Relation, trusted: bool) -> Keys:
     """Band keys that were computed earlier in the same way."""
-    ids, parts = [pl.Series("doc_id", [], pl.String)], [np.empty((0, _bands(threshold)), dtype=np.uint64)]
-    stored = store.batches(INDEX, ["doc_id", "bands"], f"fingerprint = {quoted(fingerprint)}")
-    for batch in stored if trusted else ():
-        ids.append(pl.Series("doc_id", batch["doc_id"]))
-        parts.append(matrix_of(batch["bands"], np.uint64))
-    return _Keys(doc_ids=pl.concat(ids), bands_nb=np.concatenate(parts))
+    same = f"fingerprint = {quoted(relation.fingerprint)}"
+    stored = store.batches(relation.index, ["doc_id", "bands"], same) if trusted else ()
+    parts = (
+        Keys(doc_ids=pl.Series("doc_id", batch["doc_id"]), bands_nb=matrix_of(batch["bands"], np.uint64))
+        for batch in stored
+    )
+    return _joined(relation.bands, parts)
 
 
-def _hashed(store: Store, doc_ids: pl.Series, threshold: float, advance: Advance) -> _Keys:
-    """Band keys of these documents, from their texts."""
-    ids, parts = [pl.Series("doc_id", [], pl.String)], [np.empty((0, _bands(threshold)), dtype=np.uint64)]
-    for block in _texts(store, doc_ids):
-        ids.append(block["doc_id"])
-        parts.append(band_keys(block["text"], threshold, SHINGLE, PERMUTATIONS, advance))
-    return _Keys(doc_ids=pl.concat(ids), bands_nb=np.concatenate(parts))
-
-
-def _texts(store: Store, doc_ids: pl.Series) -> Iterator[pl.DataFrame]:
-    for table in store.by_ids("documents", doc_ids.to_list(), list(_TEXTS)):
-        yield pl.DataFrame(pl.from_arrow(table))
-
-
-def _in_order(ids: pl.Series, *parts: _Keys) -> NDArray[np.uint64]:
+def _in_order(ids: pl.Series, *parts: Keys) -> NDArray[np.uint64]:
     """Band keys [n, bands] in the order of the ids; every id has some, and keys of other ids are left out."""
     given = pl.concat([part.doc_ids for part in parts]).to_frame("doc_id").with_row_index("place")
     places = ids.to_frame("doc_id").join(given, on="doc_id", how="left", maintain_order="left")["place"]
@@ -111,7 +151,7 @@ def _in_order(ids: pl.Series, *parts: _Keys) -> NDArray[np.uint64]:
 
 
 def _decide(
-    store: Store, ids: pl.Series, keys_nb: NDArray[np.uint64], seeds_n: NDArray[np.bool_], threshold: float
+    relation: Relation, ids: pl.Series, keys_nb: NDArray[np.uint64], seeds_n: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], pl.DataFrame]:
     """Which documents had to be decided (mask [n]), and those of them that are dropped."""
     buckets = buckets_of(keys_nb)
@@ -120,23 +160,22 @@ def _decide(
     shared = np.unique(inside.members)
     position = np.zeros(len(ids), dtype=np.int64)
     position[shared] = np.arange(len(shared))
-    chosen = ids.gather(shared).alias("doc_id")
-    texts = pl.concat([pl.DataFrame(schema=_TEXTS), *_texts(store, chosen)])
-    ordered = chosen.to_frame().join(texts, on="doc_id", how="left", maintain_order="left")["text"]
     of_those = Buckets(members=position[inside.members], bucket=inside.bucket)
-    return linked_n, dropped_of(chosen, ordered, of_those, threshold, SHINGLE)
+    return linked_n, relation.dropped(ids.gather(shared).alias("doc_id"), of_those)
 
 
-def _write_index(store: Store, added: _Keys, fingerprint: str, anew: bool) -> None:
-    """Add the new band keys; those of documents that are gone went with them."""
+def _write_index(store: Store, relation: Relation, added: Keys, left: pl.Series, anew: bool) -> None:
+    """Add the new band keys and take away those of documents that are not among the others any more."""
     count, bands = added.bands_nb.shape
+    for start in range(0, len(left), 1_000):
+        store.delete(relation.index, one_of("doc_id", left[start : start + 1_000].to_list()))
     for start in range(0, max(count, anew), _ROWS_PER_COMMIT):
         part = slice(start, start + _ROWS_PER_COMMIT)
         doc_ids = added.doc_ids[part].to_arrow().cast(pa.string())
         keys = pa.FixedSizeListArray.from_arrays(pa.array(added.bands_nb[part].ravel()), bands)
-        columns = [doc_ids, keys, pa.array([fingerprint] * len(doc_ids))]
-        rows = pa.table(columns, schema=schema_of(INDEX, bands))
+        columns = [doc_ids, keys, pa.array([relation.fingerprint] * len(doc_ids))]
+        rows = pa.table(columns, schema=schema_of(relation.index, bands))
         if anew and start == 0:
-            store.overwrite(INDEX, rows)
+            store.overwrite(relation.index, rows)
         else:
-            store.merge(INDEX, rows)
+            store.merge(relation.index, rows)

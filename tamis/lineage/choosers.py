@@ -156,6 +156,15 @@ def encoder_settings(world: World, partition: str) -> dict[str, Any]:
     return {"encoder": world.encoder_identity}
 
 
+def copies_wanted(world: World) -> bool:
+    """Whether vectors are compared, too, to find documents that repeat another."""
+    return world.project.settings.near_duplicates.cosine is not None
+
+
+def when_copies(chooser: Chooser) -> Chooser:
+    return lambda world, partition: chooser(world, partition) if copies_wanted(world) else ()
+
+
 def section_settings(name: str, exclude: frozenset[str] = frozenset()) -> Settings:
     return lambda world, partition: getattr(world.project.settings, name).model_dump(exclude=exclude)
 

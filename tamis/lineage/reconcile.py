@@ -23,9 +23,14 @@ _PARTITION_TABLES = {
 """Of the assets that write rows a partition: the kind of their tables, and the column that names it."""
 
 
+_WHOLE_TABLES = {"near_copies": ("near_copies", "near_copy_bands")}
+"""Tables that others read as long as they have rows, of assets that the project may stop to use."""
+
+
 _WRITERS = {
     "embeddings": "embeddings",
     "near_duplicate_bands": "near_duplicates",
+    "near_copy_bands": "near_copies",
     "scores_density": "density_scores",
     "scores_judge": "judge_scores",
     "scores_perplexity": "perplexity_scores",
@@ -63,6 +68,8 @@ def forget_gone(store: Store, world: World, heads: Heads) -> list[tuple[str, str
     for asset, partition in gone:
         if asset == "selected_subset":
             unpin(store, partition)
+        for table in _WHOLE_TABLES.get(asset, ()):
+            store.delete(table, "true")
     forget_heads(store, gone)
     attempts.forget_entries(store, attempts.TABLE, gone)
     return gone

@@ -21,12 +21,14 @@ from tamis import (
     transport,
 )
 from tamis.corpus import near_duplicates
+from tamis.embedding import near_copies
 from tamis.lineage.choosers import (
     any_trained,
     base_model_settings,
     compared,
     compared_target,
     comparison_settings,
+    copies_wanted,
     corpus_settings,
     encoder_settings,
     flag_settings,
@@ -54,6 +56,7 @@ from tamis.lineage.choosers import (
     when_active,
     when_compared,
     when_computed,
+    when_copies,
     when_flags_exclude,
     when_judged,
     when_perplexity,
@@ -111,7 +114,7 @@ def _corpus() -> list[Stage]:
             code_version=near_duplicates.CODE_VERSION,
             by_content=True,
             edges=(documents,),
-            settings=section_settings("near_duplicates"),
+            settings=section_settings("near_duplicates", frozenset({"cosine"})),
         ),
         Stage(
             name="embeddings",
@@ -120,6 +123,15 @@ def _corpus() -> list[Stage]:
             code_version=embedding.CODE_VERSION,
             edges=(edge("documents", same),),
             settings=encoder_settings,
+        ),
+        Stage(
+            name="near_copies",
+            group="embedding",
+            code_version=near_copies.CODE_VERSION,
+            by_content=True,
+            active=copies_wanted,
+            edges=(edge("near_duplicates"), edge("embeddings", every("shards"))),
+            settings=lambda world, key: {"cosine": world.project.settings.near_duplicates.cosine},
         ),
         Stage(
             name="document_flags",
@@ -286,6 +298,7 @@ def _pool() -> tuple[Edge, ...]:
     return (
         edge("documents", every("shards")),
         edge("near_duplicates"),
+        edge("near_copies", when_copies(only)),
         edge("target_examples", every("targets")),
         edge("contamination", every("targets")),
         edge("document_flags", when_flags_exclude(every("shards"))),

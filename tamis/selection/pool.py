@@ -64,9 +64,24 @@ def exclusions(store: Store, filters: FiltersSection | None = None) -> pl.DataFr
     shared = store.read("contamination", ["doc_id"]).select("doc_id", _reason(Reason.CONTAMINATED))
     broken = filtered(store, filters or FiltersSection())
     named = pl.concat([held_out, train, shared, broken], how="diagonal")
-    near = store.read("near_duplicates", ["doc_id", "kept"]).rename({"kept": "duplicate_of"})
+    near = repeats(store).rename({"kept": "duplicate_of"})
     near = with_heirs(near, named, broken).with_columns(_reason(Reason.NEAR_DUPLICATE))
     return one_exclusion_each(pl.concat([named, near], how="diagonal"))
+
+
+def repeats(store: Store) -> pl.DataFrame:
+    """Documents that repeat another in words or, where that is looked at, in their vector: doc_id, kept.
+
+    The one kept stands for all that repeat it: a document whose words repeat one whose vector repeats a third
+    one names the third.
+    """
+    words = store.read("near_duplicates", ["doc_id", "kept"])
+    vectors = store.read("near_copies", ["doc_id", "kept"])
+    further = vectors.rename({"doc_id": "kept", "kept": "last"})
+    words = words.join(further, on="kept", how="left").select(
+        "doc_id", pl.coalesce("last", "kept").alias("kept")
+    )
+    return pl.concat([words, vectors]).unique("doc_id", keep="first", maintain_order=True)
 
 
 def _reason(reason: Reason) -> pl.Expr:

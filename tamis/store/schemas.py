@@ -14,6 +14,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "occurrences": ("shard", "row"),
     "near_duplicates": ("doc_id",),
     "near_duplicate_bands": ("doc_id",),
+    "near_copies": ("doc_id",),
+    "near_copy_bands": ("doc_id",),
     "quarantine": ("shard", "row", "reason"),
     "embeddings": ("doc_id",),
     "scores_density": ("doc_id",),
@@ -104,6 +106,11 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _DOC_ID,
         _column("kept", pa.string(), "the near-duplicate that is kept in its place"),
         _column("jaccard", pa.float32(), "Jaccard similarity of word 5-shingles with the kept document"),
+    ],
+    "near_copies": [
+        _DOC_ID,
+        _column("kept", pa.string(), "the document of nearly the same vector that is kept in its place"),
+        _column("cosine", pa.float32(), "cosine of the two vectors"),
     ],
     "quarantine": [
         _column("shard", pa.string(), "shard in which the bad input stands"),
@@ -314,7 +321,7 @@ def kind_of(table: str) -> str:
 def schema_of(table: str, dimension: int | None = None) -> pa.Schema:
     """Arrow schema of a table; `dimension` is needed for tables that hold vectors or band keys."""
     kind = kind_of(table)
-    if kind == "near_duplicate_bands" and dimension is not None:
+    if kind in ("near_duplicate_bands", "near_copy_bands") and dimension is not None:
         keys = _column("bands", pa.list_(pa.uint64(), dimension), "who shares one may be a near-duplicate")
         return pa.schema([_DOC_ID, keys, _FINGERPRINT])
     if kind not in ("embeddings", "target_embeddings"):

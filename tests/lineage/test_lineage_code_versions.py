@@ -25,7 +25,11 @@ WITHOUT_RESULTS = {
 METHODS = {
     # method: (where its code version stands, its modules; a package stands for all of its modules)
     "corpus": ("tamis.corpus:CODE_VERSION", ["tamis.corpus"]),
-    "near_duplicates": ("tamis.corpus.near_duplicates:CODE_VERSION", ["tamis.corpus.near_duplicates"]),
+    "near_duplicates": (
+        "tamis.corpus.near_duplicates:CODE_VERSION",
+        ["tamis.corpus.near_duplicates", "tamis.corpus.near_index"],
+    ),
+    "near_copies": ("tamis.embedding.near_copies:CODE_VERSION", ["tamis.embedding.near_copies"]),
     "embedding": ("tamis.embedding:CODE_VERSION", ["tamis.embedding"]),
     "transport": ("tamis.transport:CODE_VERSION", ["tamis.transport"]),
     "coverage": ("tamis.coverage:CODE_VERSION", ["tamis.coverage"]),

@@ -5,6 +5,8 @@ from small_project import SETTINGS, make_project, sentences, write_jsonl
 
 from tamis.store.tables import Store
 
+# A change of a selection is told in the fast suite too: test_materialize.py.
+pytestmark = pytest.mark.slow
 LIGHT = SETTINGS.split("[[target]]")[0] + '[[selection]]\nname = "best"\nsampler = "random"\nbudget = 20\n'
 
 
@@ -61,7 +63,6 @@ def test_calls_that_name_nothing_are_refused(project):
     assert "there is 1 to 3" in project.tamis("restore", "best", "7", code=2).stderr
 
 
-@pytest.mark.slow
 def test_an_earlier_version_comes_back_stays_and_is_let_go_of(project):
     before = chosen(project)
     rows = {row["version"]: row for row in project.json("diff", "best", "--list")}

@@ -115,10 +115,16 @@ def test_a_changed_file_changes_what_depends_on_it_and_taking_it_back_undoes_it(
     assert ("documents", "landing__cooking.jsonl") in changed
     assert ("selected_subset", "near-algebra") in changed
     assert ("documents", "landing__sailing.jsonl") not in changed
+    told = project.json("diff", "near-algebra")
+    assert (told["from"]["version"], told["to"]["version"]) == (1, 2)
+    assert told["causes"]["in"]["new_document"] > 0
+    assert told["counts"]["in"] == told["counts"]["out"] == 20 - told["counts"]["kept"] > 0
     assert store_of(project).count("documents") == store_of(project).count("embeddings_static") == 180
     (project.root / "landing" / "cooking.jsonl").write_text(original)
     project.tamis("materialize")
     assert versions(project) == before
+    first, _second, third = project.json("diff", "near-algebra", "--list")
+    assert third["data_version"] == first["data_version"]
 
 
 def test_an_added_and_removed_shard_leaves_nothing_behind(project):

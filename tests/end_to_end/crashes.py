@@ -11,8 +11,8 @@ from small_project import SmallProject, sentences, write_jsonl
 
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.stages import stages
+from tamis.planning import read_plan
 from tamis.project import open_project
-from tamis.status import read_plan
 from tamis.store.tables import Store
 
 DYING = Path(__file__).with_name("dying_command.py")

@@ -20,8 +20,8 @@ from soundness import BY_SENSORS, WHOLE_POOL, assert_pool, versions
 from watched_project import watched
 
 from tamis.lineage.world import look
+from tamis.planning import read_plan
 from tamis.project import open_project
-from tamis.status import read_plan
 
 JUDGED = """
 [judge]

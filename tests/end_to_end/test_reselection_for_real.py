@@ -12,6 +12,7 @@ from small_project import SETTINGS, make_project, sentences, write_jsonl
 from soundness import BY_SENSORS, assert_pool, versions
 from watched_project import assets_made, names, watched
 
+from tamis.corpus.intake import documents_of_shards
 from tamis.lineage.world import look
 from tamis.project import open_project
 

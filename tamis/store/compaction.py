@@ -18,7 +18,7 @@ _FOR_EVER = timedelta(days=36_500)
 def compact(store: Store, table: str | None = None) -> list[str]:
     """Compact the tables (or the one named) that lie in many small files; returns their names.
 
-    The caller holds the writer's lock.
+    The caller holds the writer's lock. A table that somebody else compacts meanwhile is left to them.
     """
     names = store.names() if table is None else [table]
     return [name for name in names if store.exists(name) and _compact(store, name)]
@@ -28,17 +28,21 @@ def _compact(store: Store, table: str) -> bool:
     with reading(table):
         opened = store.open(table)
         many = opened.stats()["fragment_stats"]["num_small_fragments"] > MOST_SMALL_FILES
-        if many:
-            opened.optimize(cleanup_older_than=_FOR_EVER)
+        done = many and _optimized(opened, _FOR_EVER)
         if len(opened.list_versions()) > MOST_VERSIONS:
-            _prune(opened)
-        return many
+            _optimized(opened, KEPT)
+        return done
 
 
-def _prune(opened: Any) -> None:
-    """Remove old versions; a tagged old one makes the storage layer refuse, and then they all stay."""
+def _optimized(opened: Any, kept: timedelta) -> bool:
+    """Compact, and remove versions older than `kept`; False where the storage layer may not.
+
+    It removes no version while an old one is tagged, and commits nothing that another process did first.
+    """
     try:
-        opened.optimize(cleanup_older_than=KEPT)
+        opened.optimize(cleanup_older_than=kept)
     except (RuntimeError, OSError) as error:
-        if "tagged" not in str(error):
-            raise
+        if "tagged" in str(error) or "commit conflict" in str(error):
+            return False
+        raise
+    return True

@@ -8,7 +8,7 @@ import pytest
 from tamis.store import compaction
 from tamis.store.compaction import compact
 from tamis.store.schemas import schema_of
-from tamis.store.tables import Store
+from tamis.store.tables import DamagedTableError, Store
 
 
 def row(number):
@@ -68,3 +68,21 @@ def test_old_versions_go_unless_one_of_them_is_tagged(store, monkeypatch, tagged
 def test_a_table_that_is_not_there_is_no_error(tmp_path):
     assert compact(Store(tmp_path)) == []
     assert compact(Store(tmp_path), "documents") == []
+
+
+@pytest.mark.parametrize(
+    ("said", "left"), [("Retryable commit conflict for version 9", True), ("disk", False)]
+)
+def test_a_table_that_another_process_compacts_is_left_to_it(store, monkeypatch, said, left):
+    table = store.open("documents")
+
+    def refuse(**_):
+        raise RuntimeError(f"lance error: {said}")
+
+    monkeypatch.setattr(table, "optimize", refuse)
+    monkeypatch.setattr(store, "open", lambda name: table)
+    if left:
+        assert compact(store) == []
+    else:
+        with pytest.raises(DamagedTableError):
+            compact(store)

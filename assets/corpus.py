@@ -110,11 +110,12 @@ def near_duplicate_documents(context: dg.AssetExecutionContext, platform: Platfo
             update = update_near_duplicates(work.store, threshold, afresh=never, advance=progress.advance)
         share = update.dropped / max(work.store.count("documents"), 1)
         facts = {"share": share, "hashed": update.hashed, "decided_again": update.decided}
+        records = stored_rows(work.store, TABLE, "")
         yield from work.record(
             Made(
-                rows=[Rows(table=TABLE), Rows(table=INDEX)],
+                rows=[Rows(table=TABLE, records=records), Rows(table=INDEX)],
                 row_count=update.dropped,
-                data_version=stored_rows(work.store, TABLE, "")[0],
+                data_version=records[0],
                 metadata=facts,
             )
         )

@@ -54,11 +54,12 @@ def near_copy_documents(context: dg.AssetExecutionContext, platform: Platform) -
         never = ("near_copies", "") not in work.heads
         with work.progress("near copies") as progress:
             update = update_near_copies(work.store, table, cosine, afresh=never, advance=progress.advance)
+        records = stored_rows(work.store, TABLE, "")
         yield from work.record(
             Made(
-                rows=[Rows(table=TABLE), Rows(table=INDEX)],
+                rows=[Rows(table=TABLE, records=records), Rows(table=INDEX)],
                 row_count=update.dropped,
-                data_version=stored_rows(work.store, TABLE, "")[0],
+                data_version=records[0],
                 metadata={"hashed": update.hashed, "decided_again": update.decided},
             )
         )

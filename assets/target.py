@@ -94,12 +94,13 @@ def contamination(context: dg.AssetExecutionContext, platform: Platform) -> Iter
             changed = work.changed_only(key, "documents") if work.store.exists(RUNS) else None
             with work.progress(f"contamination by {key}") as progress:
                 found = update_contamination(work.store, key, section, changed, progress.advance)
+            records = stored_rows(work.store, TABLE, scope)
             yield from work.record(
                 Made(
                     partition=key,
-                    rows=[Rows(table=TABLE, where=scope), Rows(table=RUNS, where=scope)],
+                    rows=[Rows(table=TABLE, where=scope, records=records), Rows(table=RUNS, where=scope)],
                     row_count=found.contaminated,
-                    data_version=stored_rows(work.store, TABLE, scope)[0],
+                    data_version=records[0],
                     metadata={"documents_read": found.read},
                 )
             )

@@ -1,9 +1,9 @@
 """SQLite under Dagster and MLflow: commits that do not wait for the disk.
 
-Dagster opens and closes a connection for every event, and the last close of a file writes it out: 48 ms an
-event on a slow disk. With a connection to each of the last few files kept open, and SQLite waiting for it
-at checkpoints only, it is 17 ms. A killed process loses nothing; a power cut may lose the last events, and
-these are logged again from the manifests.
+Dagster opens and closes a connection for every event, and the last close of a file writes it out. A
+connection to each of the last few files is kept open, and SQLite waits for the disk at checkpoints only. A
+killed process loses nothing; a power cut may lose the last events, and these are logged again from the
+manifests.
 """
 
 import sqlite3

@@ -33,7 +33,8 @@ def update_near_copies(
     embeddings: table of vectors; threshold: cosine from which two documents count as the same.
     """
     bits, bands = bits_and_bands(threshold)
-    encoder = store.read(embeddings, ["fingerprint"]).head(1)["fingerprint"].to_list()
+    first = next(store.batches(embeddings, ["fingerprint"], rows=1), None)
+    encoder = first["fingerprint"].to_pylist()[:1] if first is not None else []
     relation = Relation(
         table=TABLE,
         index=INDEX,

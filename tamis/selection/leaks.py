@@ -11,13 +11,13 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.config import DecontaminationSection
+from tamis.corpus.intake import documents_of_shards
 from tamis.progress import Advance, ignore
 from tamis.selection.decontamination import Batch, contaminated_among, shared_runs
 from tamis.store.schemas import schema_of
-from tamis.store.tables import Store, one_of, quoted
+from tamis.store.tables import Store, quoted
 
 TABLE, RUNS = "contamination", "contamination_runs"
-_IDS_IN_A_FILTER = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +41,12 @@ def update_contamination(
     """
     scope = f"target = {quoted(target)}"
     ids = store.read("documents", ["doc_id"])["doc_id"]
-    wanted = None if changed_shards is None else _documents_of(store, changed_shards)
-    texts = store.read("target_examples", ["doc_id", "text"], f"{scope} AND split = 'held_out'").sort(
-        "doc_id"
-    )
-    read = shared_runs(_batches(store, wanted), texts["text"].to_list(), section.ngram, advance)
+    wanted = None
+    if changed_shards is not None:
+        held = documents_of_shards(store, changed_shards).values()
+        wanted = sorted({doc_id for doc_ids in held for doc_id in doc_ids})
+    held_out = store.read("target_examples", ["text"], f"{scope} AND split = 'held_out'")["text"].to_list()
+    read = shared_runs(_batches(store, wanted), held_out, section.ngram, advance)
     kept = store.read(RUNS, ["doc_id", "runs"], scope).filter(pl.col("doc_id").is_in(ids.implode()))
     kept = kept.clear() if wanted is None else kept.filter(~pl.col("doc_id").is_in(wanted))
     runs = pl.concat([kept.cast(read.schema), read]).sort("doc_id")
@@ -53,18 +54,6 @@ def update_contamination(
     found = contaminated_among(runs, len(ids), section.maximum_share)
     _replace(store, TABLE, target, found.to_frame())
     return Leaks(read=len(ids) if wanted is None else len(wanted), contaminated=len(found))
-
-
-def _documents_of(store: Store, shards: Sequence[str]) -> list[str]:
-    """Distinct documents of these shards, sorted."""
-    found = {
-        doc_id
-        for start in range(0, len(shards), _IDS_IN_A_FILTER)
-        for doc_id in store.read(
-            "occurrences", ["doc_id"], one_of("shard", shards[start : start + _IDS_IN_A_FILTER])
-        )["doc_id"]
-    }
-    return sorted(found)
 
 
 def _batches(store: Store, doc_ids: list[str] | None) -> Iterator[Batch]:

@@ -1,7 +1,7 @@
 """Compaction: many small commits become few files, and versions that nobody can be reading any more go.
 
-Compacting 104 files of 1,000 documents takes .9 s, 335 files of one row .2 s. What a table says is never
-changed by it, so it makes no data version.
+What a table says is never changed by it, so it makes no data version. A reader opens one file in place of
+hundreds; the price is that the rows are written once more.
 """
 
 from datetime import timedelta

@@ -5,11 +5,12 @@ from typing import Any
 
 import dagster as dg
 
-from resources.events import manifests_of_events
+from resources.events import logged_events
 from resources.made import Made
 from resources.platform import Platform
 from resources.specification import described
-from tamis.lineage.audit import AUDIT_ASSET, Audit, audit_graph
+from tamis.lineage.audit import AUDIT_ASSET, audit_graph
+from tamis.lineage.audit_node import Audit
 from tamis.lineage.manifest import write_atomically
 from tamis.report import audit_page
 
@@ -21,7 +22,7 @@ PAGE = "lineage_audit.html"
 def lineage_audit(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """Four verdicts for every manifest: reachable, intact, consistent, current; drawn as one page."""
     with platform.work(context) as work, work.progress("audit", unit="manifests") as progress:
-        events = manifests_of_events(context.instance, work.heads)
+        events = logged_events(context.instance)
         audit = audit_graph(work.project.home, work.world, work.heads, events, advance=progress.advance)
         page = work.project.home.reports / PAGE
         write_atomically(page, page_of(audit).encode())

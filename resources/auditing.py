@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
-from resources.events import manifests_of_events
+from resources.events import logged_events
 from resources.instance import open_instance
 from tamis.errors import NotMadeError, UnknownNameError
-from tamis.lineage.audit import ROOTS, Audit, audit_graph
+from tamis.lineage.audit import ROOTS, audit_graph
+from tamis.lineage.audit_node import Audit
 from tamis.lineage.heads import read_heads
 from tamis.lineage.world import look
 from tamis.progress import Progress
@@ -24,7 +25,7 @@ def audit_project(project: Project, name: str | None, quick: bool, say: Callable
         raise UnknownNameError("checkpoint or selection", name, names | configured)
     instance = open_instance(project)
     with Progress("audit", unit="manifests", sink=say) as progress:
-        events = manifests_of_events(instance, heads)
+        events = logged_events(instance, copies=not quick)
         return audit_graph(
             project.home, look(project), heads, events, name=name, quick=quick, advance=progress.advance
         )

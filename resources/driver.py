@@ -23,6 +23,7 @@ from tamis.lineage.attempts import TABLE as ATTEMPTS
 from tamis.lineage.automation import Group, next_groups
 from tamis.lineage.damage import drop_table, find_damage, forget_damaged, sweep_unwritten, unreadable_tables
 from tamis.lineage.heads import TABLE, read_heads
+from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.plan import full_plan, label
 from tamis.lineage.reconcile import forget_gone, set_aside
 from tamis.lineage.stages import Stage, stages
@@ -79,12 +80,15 @@ class Outcome:
 
 def materialize(
     project: Project,
-    definitions: dg.Definitions,
+    definitions: Callable[[], dg.Definitions],
     instance: dg.DagsterInstance,
     say: Callable[[str], None],
     wanted: Wanted = Wanted(),
 ) -> Outcome:
-    """Bring the project up to date; a failed stage does not stop the others."""
+    """Bring the project up to date; a failed stage does not stop the others.
+
+    The definitions are loaded when there is something to do: that takes a second.
+    """
     outcome = Outcome()
     with storing(project.home.root), writing(project.home, "tamis materialize", PATIENCE_SECONDS):
         with Heartbeat("looking at what is there"):
@@ -94,7 +98,7 @@ def materialize(
             heads = read_heads(project.home.store)
         if wanted.only is None and not full_plan(world, heads, not wanted.certified):
             return outcome
-        job = definitions.resolve_implicit_global_asset_job_def()
+        job = definitions().resolve_implicit_global_asset_job_def()
         for _ in range(MOST_ROUNDS):
             while group := _next(project, world, wanted, outcome):
                 _materialize_group(job, instance, group, outcome, say, wanted.tags)
@@ -142,7 +146,7 @@ def _next(project: Project, world: World, wanted: Wanted, outcome: Outcome) -> G
 def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], None]) -> None:
     """Forget what was damaged, so that it is made again, and log again what the event log has lost."""
     sweep_unwritten(project.home)
-    if {TABLE, ATTEMPTS}.intersection(unreadable_tables(project.home.store)):
+    if unreadable_tables(project.home.store, {TABLE, ATTEMPTS}):
         for table in {TABLE, ATTEMPTS}.intersection(project.home.store.names()):
             drop_table(project.home.store, table)
         say("the index of what was made cannot be read; everything is made again")
@@ -151,7 +155,7 @@ def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], 
     for line in forget_damaged(project.home, damage) if damage else ():
         say(line)
     kept = {entry: head for entry, head in heads.items() if entry not in damage}
-    if logged := log_again(instance, kept):
+    if logged := log_again(instance, kept, ManifestFolder(project.home.manifests)):
         say(f"the event log had lost {logged} materializations; they are logged again")
 
 
@@ -272,6 +276,10 @@ def materialize_project(
     """Materialize from the command line: the definitions and the instance of the project, quiet logs."""
     with storing(project.home.root):
         instance = open_instance(project)
+    return materialize(project, _definitions, instance, say, wanted)
+
+
+def _definitions() -> dg.Definitions:
     from definitions import defs
 
-    return materialize(project, defs, instance, say, wanted)
+    return defs

@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+FORM = 2
+"""2: the event of a manifest carries a digest of what stands beside it."""
 LIBRARIES = ("dagster", "lancedb", "polars", "torch", "transformers", "pot", "mlflow", "numpy")
 
 
@@ -16,6 +18,7 @@ def beside(
 ) -> dict[str, Any]:
     """Run, clock, costs, versions of tables and libraries, code; seconds of the step, and of this value."""
     return {
+        "form": FORM,
         "run_id": run_id,
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": seconds[0],

@@ -12,6 +12,7 @@ from resources.provenance import beside
 from resources.tags import COMMAND_LINE, DRIVER_TAG, settles
 from tamis.corpus.intake import groups_of_shards
 from tamis.errors import PermanentError
+from tamis.lineage.audit_events import event_tags
 from tamis.lineage.changed import changed_partitions, differs_only_in
 from tamis.lineage.heads import TABLE, Head, Heads, write_heads
 from tamis.lineage.manifest import InputReference, Manifest, ManifestFolder, canonical_json
@@ -168,7 +169,7 @@ class Work:
             manifest = self._manifest(stage, made)
             manifest_id = self.manifests.write(manifest)
             metadata = self._metadata(made, manifest, manifest_id)
-            tags = {"tamis/manifest": manifest_id[:32], "tamis/input_key": manifest.input_key[:32]}
+            tags = event_tags(self.manifests.read(manifest_id))  # of the one that is kept: beside may differ
             yield from self._event(stage, made, manifest, metadata, tags)
             heads.append(_head(manifest, manifest_id, made, self.attempt))
         write_heads(self.store, heads)

@@ -177,7 +177,7 @@ def _export(parsed: argparse.Namespace) -> int:
 
 
 def _audit(parsed: argparse.Namespace) -> int:
-    from tamis.lineage.audit import audit_lines
+    from tamis.lineage.audit_text import audit_lines
     from tamis.project import open_project
 
     audit = _platform("auditing").audit_project(open_project(), parsed.name, parsed.quick, say)

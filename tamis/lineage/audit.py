@@ -3,118 +3,71 @@
 reachable: its manifest and those of its inputs are there and hash to their names. intact: what is stored
 hashes to what the manifest states. consistent: index and event log name the same manifest. current: it
 would not be made again now. Not reachable, intact or consistent is red; superseded or not current amber.
-Without an anchor outside, a consistent rewriting of everything cannot be seen.
+Without an anchor outside, a consistent rewriting of everything cannot be seen. 10,000 manifests take some
+5 s, hashing what is stored about 3 s per 100,000 documents.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
+from tamis.lineage.audit_content import judge_content
+from tamis.lineage.audit_events import LoggedEvent, judge_events
+from tamis.lineage.audit_node import Audit, Node
+from tamis.lineage.audit_records import Records, judge_records
 from tamis.lineage.heads import Head, Heads
-from tamis.lineage.manifest import Manifest, ManifestError, ManifestFolder
+from tamis.lineage.manifest import ManifestError
 from tamis.lineage.plan import input_key, label
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
-from tamis.store.digests import file_digest, read_records
+from tamis.progress import Advance, ignore
 from tamis.store.home import Home
-from tamis.store.records import BY_DOC_IDS, stored_rows
-from tamis.store.tables import DamagedTableError
 
-Verdict = bool | None
 ROOTS = ("trials", "selected_subset", "decisions", "base_models", "scaling_law_report")
 AUDIT_ASSET = "lineage_audit"
-
-
-@dataclass(kw_only=True)
-class Node:
-    """One manifest of the graph; a verdict is None where it was not checked."""
-
-    manifest: str
-    asset: str
-    partition: str
-    reachable: Verdict = True
-    intact: Verdict = None
-    consistent: Verdict = True
-    current: Verdict = True
-    details: list[str] = field(default_factory=list)
-    inputs: list[str] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        """`asset[partition]`."""
-        return label(self.asset, self.partition)
-
-    @property
-    def status(self) -> str:
-        """red, amber or green."""
-        if False in (self.reachable, self.intact, self.consistent):
-            return "red"
-        return "green" if self.current else "amber"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Audit:
-    """Nodes by manifest id, inputs before what was made of them."""
-
-    nodes: dict[str, Node]
-    roots: list[str]
-
-    @property
-    def status(self) -> str:
-        """The worst status of any node."""
-        found = {node.status for node in self.nodes.values()}
-        return "red" if "red" in found else "amber" if "amber" in found else "green"
-
-    def lowest_broken(self) -> list[Node]:
-        """Red nodes none of whose inputs is red: where the trouble starts."""
-        red = {key for key, node in self.nodes.items() if node.status == "red"}
-        return [
-            self.nodes[key]
-            for key in self.nodes
-            if key in red and not red.intersection(self.nodes[key].inputs)
-        ]
-
-    def to_json(self) -> dict[str, Any]:
-        """The audit as JSON values."""
-        nodes = [
-            {"id": key, **asdict(node), "name": node.name, "status": node.status}
-            for key, node in self.nodes.items()
-        ]
-        broken = [node.name for node in self.lowest_broken()]
-        return {"status": self.status, "roots": self.roots, "lowest_broken": broken, "nodes": nodes}
 
 
 def audit_graph(
     home: Home,
     world: World,
     heads: Heads,
-    events: Mapping[tuple[str, str], str] | None = None,
+    events: Sequence[LoggedEvent] | None = None,
     *,
     name: str | None = None,
     quick: bool = False,
-    advance: Callable[[int], None] = lambda rows: None,
+    advance: Advance = ignore,
 ) -> Audit:
-    """Audit everything that leads to the roots, or to the checkpoint or selection `name`.
+    """Audit everything that was made, or what leads to the checkpoint or selection `name`.
 
-    `events` maps (asset, partition) to the manifest that the event log names; `quick` does not hash again.
+    `events` are the materializations that the event log holds, the latest first; `quick` does not hash what
+    is stored again.
     """
-    folder = ManifestFolder(home.manifests)
+    records = Records(home.manifests)
     nodes: dict[str, Node] = {}
-    roots = [root for root in heads.values() if root.asset in ROOTS and name in (None, root.partition)]
-    for root in sorted(roots, key=lambda found: (ROOTS.index(found.asset), found.partition)):
-        _walk(folder, root.manifest, label(root.asset, root.partition), nodes)
-    for key, node in nodes.items():
-        head = heads.get((node.asset, node.partition))
-        _judge_place(node, head, world, heads, events)
-        if not quick and node.reachable:
-            _judge_content(home, folder.read(key), node, head)
-        advance(1)
+    roots = _roots(heads, name)
+    for root in roots:
+        _walk(records, root.manifest, label(root.asset, root.partition), nodes)
+    for node in nodes.values():
+        _judge_place(node, heads.get((node.asset, node.partition)), world, heads)
+    judge_events(records, nodes, heads, events, whole=name is None)
     if name is None:
-        _judge_heads(folder, heads, nodes)
-    return Audit(nodes=nodes, roots=sorted({root.manifest for root in roots}))
+        judge_records(home, records, nodes, quick)
+    if not quick:
+        judge_content(home, records, world, heads, nodes, whole=name is None, advance=advance)
+    results = {root.manifest for root in roots if root.asset in ROOTS}
+    return Audit(nodes=nodes, roots=sorted(results))
 
 
-def _walk(folder: ManifestFolder, manifest: str, name: str, nodes: dict[str, Node]) -> None:
+def _roots(heads: Heads, name: str | None) -> list[Head]:
+    """What to start from: everything that was made, results first, or what has that name."""
+    order = {asset: place for place, asset in enumerate(ROOTS)}
+    wanted = [head for head in heads.values() if name is None or _is_named(head, name)]
+    return sorted(wanted, key=lambda head: (order.get(head.asset, len(order)), head.asset, head.partition))
+
+
+def _is_named(head: Head, name: str) -> bool:
+    return head.asset in ROOTS and head.partition == name
+
+
+def _walk(records: Records, manifest: str, name: str, nodes: dict[str, Node]) -> None:
     """Add a manifest and its ancestors, inputs first; iterative, since lineage may be deep."""
     stack: list[tuple[str, str, bool]] = [(manifest, name, False)]
     while stack:
@@ -122,12 +75,11 @@ def _walk(folder: ManifestFolder, manifest: str, name: str, nodes: dict[str, Nod
         if key in nodes:
             continue
         try:
-            found = folder.read(key)
+            found = records.read(key)
         except ManifestError as error:
             asset, _, rest = known_as.partition("[")
-            node = Node(manifest=key, asset=asset, partition=rest.rstrip("]"), reachable=False)
-            node.details.append(str(error))
-            nodes[key] = node
+            nodes[key] = Node(manifest=key, asset=asset, partition=rest.rstrip("]"))
+            nodes[key].unreachable(str(error))
             continue
         if expanded:
             inputs = [reference.manifest for reference in found.inputs]
@@ -137,124 +89,14 @@ def _walk(folder: ManifestFolder, manifest: str, name: str, nodes: dict[str, Nod
         stack += [(entry.manifest, label(entry.asset, entry.partition), False) for entry in found.inputs]
 
 
-def _judge_place(
-    node: Node,
-    head: Head | None,
-    world: World,
-    heads: Heads,
-    events: Mapping[tuple[str, str], str] | None,
-) -> None:
-    """Is it the latest, does the event log agree, and would it be made again now?"""
+def _judge_place(node: Node, head: Head | None, world: World, heads: Heads) -> None:
+    """Is it the latest, and would it be made again now?"""
     if head is None or head.manifest != node.manifest:
-        node.current = False
-        node.details.append("superseded by a later materialization" if head else "its partition is gone")
-        return
-    if not head.finished:
-        node.current = False
-        node.details.append("its making was interrupted; `tamis materialize` goes on")
-        return
-    logged = None if events is None else events.get((node.asset, node.partition))
-    if events is not None and logged != node.manifest:
-        node.consistent = False
-        node.details.append(
-            f"the event log names manifest {(logged or 'none')[:16]}, the index {node.manifest[:16]}"
-        )
-    stage = stages().get(node.asset)
-    if stage is None or node.partition not in world.keys(stage.partitions):
-        node.current = False
-        node.details.append("it is no longer part of the project")
+        node.outdated("superseded by a later materialization" if head else "its partition is gone")
+    elif not head.finished:
+        node.outdated("its making was interrupted; `tamis materialize` goes on")
+    elif (stage := stages().get(node.asset)) is None or node.partition not in world.keys(stage.partitions):
+        node.outdated("it is no longer part of the project")
     elif input_key(stage, node.partition, world, heads) != head.input_key:
-        node.current = False
-        source = node.asset == "raw_shards"
-        node.details.append(
-            "its file has changed since" if source else "code, settings or inputs have changed since"
-        )
-
-
-def _judge_content(home: Home, manifest: Manifest, node: Node, head: Head | None) -> None:
-    """Hash what is stored again; only the latest of each partition is still there to be hashed.
-
-    Of one that was interrupted while it was made again, rows of both may be there.
-    """
-    if head is None or head.manifest != node.manifest or not head.finished:
-        return
-    problems = [*_altered_files(home, manifest), *_altered_rows(home, manifest, bool(node.current))]
-    if (head.input_key, head.data_version) != (manifest.input_key, manifest.data_version):
-        node.consistent = False
-        node.details.append("the index states another key or version than the manifest")
-    node.intact = not problems
-    node.details += problems
-
-
-def _altered_files(home: Home, manifest: Manifest) -> Iterable[str]:
-    for name, digest in manifest.files.items():
-        path = home.root / name
-        if not path.is_file():
-            yield f"file {name} is missing"
-        elif file_digest(path) != digest:
-            yield f"file {name} was altered"
-
-
-def _altered_rows(home: Home, manifest: Manifest, current: bool) -> Iterable[str]:
-    """What differs from the manifest, a line each table.
-
-    Rows of documents that no shard holds any more leave all tables before what lists them is made again.
-    """
-    folder = ManifestFolder(home.manifests)
-    for table, digest in manifest.rows.items():
-        try:
-            content = folder.rows_path(digest).read_bytes()
-        except FileNotFoundError:
-            yield f"the list of rows of table {table} is missing"
-            continue
-        scope = manifest.scopes[table]
-        doc_ids = [key for key, _row in read_records(content)] if scope == BY_DOC_IDS else []
-        try:
-            found, stored = stored_rows(home.store, table, scope, doc_ids)
-        except DamagedTableError as error:
-            yield str(error)
-            continue
-        if found != digest:
-            before, now = dict(read_records(content)), dict(read_records(stored))
-            changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-            altered = changed if current else _without_collected(home, changed, now)
-            if altered or not changed:
-                yield f"table {table}: {len(altered)} rows differ, first {altered[0] if altered else 'order'}"
-
-
-def _without_collected(home: Home, changed: list[str], now: Mapping[str, str]) -> list[str]:
-    """Those of the rows that are not gone together with their document."""
-    gone = [key for key in changed if key not in now]
-    blocks = home.store.by_ids("documents", gone, ["doc_id"])
-    held = {key for block in blocks for key in block["doc_id"].to_pylist()}
-    return [key for key in changed if key in now or key in held]
-
-
-def _judge_heads(folder: ManifestFolder, heads: Heads, nodes: dict[str, Node]) -> None:
-    """Every head must have a manifest, also where no root leads to it."""
-    for head in heads.values():
-        if head.manifest not in nodes and not folder.path(head.manifest).exists():
-            node = Node(manifest=head.manifest, asset=head.asset, partition=head.partition, reachable=False)
-            node.details.append("the index names a manifest that is missing")
-            nodes[head.manifest] = node
-
-
-def audit_lines(audit: Audit) -> list[str]:
-    """An audit for a person: the verdict, what is wrong, and counts per asset."""
-    if not audit.nodes:
-        return ["nothing has been made yet, so there is nothing to audit"]
-    lines = [f"{audit.status.upper()}: {len(audit.nodes)} manifests lead to {len(audit.roots)} results"]
-    for node in audit.lowest_broken():
-        lines.append(f"  red: {node.name}: {'; '.join(node.details)}")
-    amber = [node for node in audit.nodes.values() if node.status == "amber"]
-    for node in amber[:20]:
-        lines.append(f"  amber: {node.name}: {'; '.join(node.details)}")
-    if len(amber) > 20:
-        lines.append(f"  amber: {len(amber) - 20} more; --json lists all")
-    counts: dict[str, list[int]] = {}
-    for node in audit.nodes.values():
-        entry = counts.setdefault(node.asset, [0, 0])
-        entry[0] += 1
-        entry[1] += node.status == "green"
-    lines += [f"  {asset}: {green} of {total} green" for asset, (total, green) in counts.items()]
-    return lines
+        changed = "its file has" if node.asset == "raw_shards" else "code, settings or inputs have"
+        node.outdated(f"{changed} changed since")

@@ -5,6 +5,7 @@ altered is for the audit to find (tamis/lineage/audit.py).
 """
 
 import shutil
+from collections.abc import Collection
 
 from tamis.lineage.heads import Head, Heads, forget_heads
 from tamis.lineage.manifest import ManifestError, ManifestFolder
@@ -53,10 +54,12 @@ def _named(home: Home, folder: ManifestFolder, head: Head) -> tuple[str, set[str
     return (f"file {missing[0]} is missing" if missing else ""), tables
 
 
-def unreadable_tables(store: Store) -> list[str]:
-    """Tables that are there but cannot be read."""
+def unreadable_tables(store: Store, among: Collection[str] | None = None) -> list[str]:
+    """Tables, or those among the named, that are there but cannot be read."""
     found = []
     for table in store.names():
+        if among is not None and table not in among:
+            continue
         try:
             store.read(table, store.schema(table).names[:1])
         except DamagedTableError:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import tempfile
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,8 @@ class Manifest:
     @property
     def id(self) -> str:
         """SHA-256 over the canonical JSON of everything but `beside`, hex."""
-        return hashlib.sha256(canonical_json(asdict(replace(self, beside={}))).encode()).hexdigest()
+        stated = {**vars(self), "beside": {}, "inputs": [vars(reference) for reference in self.inputs]}
+        return hashlib.sha256(canonical_json(stated).encode()).hexdigest()
 
 
 def canonical_json(value: Any) -> str:
@@ -90,6 +91,10 @@ class ManifestFolder:
     def kept(self) -> list[Path]:
         """All kept rows."""
         return sorted(self.folder.glob("rows/??/*.parquet"))
+
+    def lists(self) -> list[Path]:
+        """All rows files."""
+        return sorted(self.folder.glob("rows/??/*.rows"))
 
     def write(self, manifest: Manifest) -> str:
         """Store a manifest and return its id; one that is there already stays as it is."""

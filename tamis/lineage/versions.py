@@ -75,6 +75,11 @@ def read_versions(store: Store, selection: str) -> list[Version]:
     return [Version(**row) for row in frame.iter_rows(named=True)]
 
 
+def all_versions(store: Store) -> list[Version]:
+    """Versions of all selections, also of those that the project no longer has."""
+    return [Version(**row) for row in store.read(TABLE).sort("selection", "version").iter_rows(named=True)]
+
+
 def find_version(
     store: Store, selection: str, number: int | None = None, known: Iterable[str] = ()
 ) -> Version:

@@ -1,5 +1,6 @@
 """Rows files of what the store holds: the same function when a value is recorded and when it is audited."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -60,3 +61,81 @@ def _blocks(store: Store, table: str, scope: str, doc_ids: Sequence[str]) -> Ite
         yield from store.by_ids(table, doc_ids)
     else:
         yield from (pa.Table.from_batches([batch]) for batch in store.batches(table, where=scope or None))
+
+
+class TableRows:
+    """Rows of one table as the manifests of many partitions claim them, hashed in one pass over the table.
+
+    Tables keyed by document and tables that a column divides are passed over once; 48 bytes a row are held.
+    """
+
+    def __init__(self, store: Store, table: str) -> None:
+        self.store, self.table = store, table
+        self._claimed: list[np.ndarray] = []
+        self._by_id: tuple[np.ndarray, np.ndarray] | None = None
+        self._by_column: dict[str, dict[str, list[np.ndarray]]] = {}
+
+    def of(self, scope: str, stated: bytes) -> tuple[str, bytes]:
+        """Digest and rows file of what a scope holds now; `stated` is the rows file that claims it."""
+        if scope == BY_DOC_IDS:
+            keys, records = self._sorted()
+            wanted = _keys_of(stated)
+            self._claimed.append(wanted)
+            places = np.searchsorted(keys, wanted)
+            places = places[places < len(keys)] if len(keys) else places[:0]
+            found = np.unique(places[np.isin(keys[places], wanted)])
+            return rows_digest([records[found]])
+        if divided := _DIVIDED.fullmatch(scope):
+            column, value = divided[1], divided[2].replace("''", "'")
+            return rows_digest(self._divided(column).pop(value, []))
+        return stored_rows(self.store, self.table, scope)
+
+    def doubled(self, stated: bytes) -> list[str]:
+        """Keys (hex) of the claimed documents that stand in the table more than once."""
+        keys, _records = self._sorted()
+        again = keys[1:][keys[1:] == keys[:-1]]
+        return sorted({key.hex() for key in np.intersect1d(again, _keys_of(stated)).view(_VOID).tolist()})
+
+    def strays(self) -> list[str]:
+        """Keys of the rows that nobody claimed: doc_ids, or values of the dividing column."""
+        if self._by_id is not None:
+            claimed = np.concatenate([np.empty(0, dtype=_KEY), *self._claimed])
+            left = np.setdiff1d(self._by_id[0], claimed)
+            return [key.hex() for key in left.view(_VOID).tolist()]
+        return sorted(value for groups in self._by_column.values() for value in groups)
+
+    def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
+        """Keys [n] and records [n] of the whole table, by key."""
+        if self._by_id is None:
+            blocks = [row_records(block, KEYS[kind_of(self.table)]) for block in self._blocks()]
+            records = np.concatenate([np.empty(0, dtype=f"V{RECORD_BYTES}"), *blocks])
+            keys = _keys_of(records.tobytes())
+            order = np.argsort(keys, kind="stable")
+            self._by_id = keys[order], records[order]
+        return self._by_id
+
+    def _divided(self, column: str) -> dict[str, list[np.ndarray]]:
+        """Records by the value of a column."""
+        if column not in self._by_column:
+            groups: dict[str, list[np.ndarray]] = {}
+            key = KEYS[kind_of(self.table)]
+            for block in self._blocks():
+                values = block[column].combine_chunks().dictionary_encode()
+                codes, records = values.indices.to_numpy(), row_records(block, key)
+                for code, value in enumerate(values.dictionary.to_pylist()):
+                    groups.setdefault(value, []).append(records[codes == code])
+            self._by_column[column] = groups
+        return self._by_column[column]
+
+    def _blocks(self) -> Iterator[pa.Table]:
+        return (block for block in _blocks(self.store, self.table, "", ()) if block.num_rows)
+
+
+_DIVIDED = re.compile(r"(\w+) = '((?:[^']|'')*)'")
+_VOID = f"V{KEY_BYTES}"
+
+
+def _keys_of(content: bytes) -> np.ndarray:
+    """The keys [n] of a rows file."""
+    rows = np.frombuffer(content, dtype=np.uint8).reshape(-1, RECORD_BYTES)
+    return np.ascontiguousarray(rows[:, :KEY_BYTES]).view(_KEY).ravel()

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from tamis.errors import PermanentError
 from tamis.store.schemas import KEYS, kind_of, schema_of
+from tamis.store.seals import SEAL, sealed, unsealed_schema
 
 ROWS_AT_ONCE = 8_192
 
@@ -89,16 +90,18 @@ class Store:
         if not rows.num_rows:
             self._open_or_create(table, rows.schema)
             return 0
-        key = list(KEYS[kind_of(table)])
+        rows, key = sealed(table, rows), list(KEYS[kind_of(table)])
         result = self._open_or_create(table, rows.schema).merge_insert(key)
         return result.when_not_matched_insert_all().execute(_unique(rows, key)).num_inserted_rows
 
     def append(self, table: str, rows: pa.Table) -> None:
         """Insert rows whose keys the caller, who holds the writer's lock, knows not to be there."""
+        rows = sealed(table, rows)
         self._open_or_create(table, rows.schema).add(rows)
 
     def merge(self, table: str, rows: pa.Table, key: Sequence[str] | None = None) -> None:
         """Insert or replace rows by key."""
+        rows = sealed(table, rows)
         opened = self._open_or_create(table, rows.schema)
         if rows.num_rows:
             merge = opened.merge_insert(list(key or KEYS[kind_of(table)]))
@@ -106,6 +109,7 @@ class Store:
 
     def replace(self, table: str, rows: pa.Table, scope: str, key: Sequence[str] | None = None) -> None:
         """Make the rows within `scope` (a filter) exactly these, in one commit."""
+        rows = sealed(table, rows)
         opened = self._open_or_create(table, rows.schema)
         merge = opened.merge_insert(list(key or KEYS[kind_of(table)]))
         merge = merge.when_matched_update_all().when_not_matched_insert_all()
@@ -113,6 +117,7 @@ class Store:
 
     def overwrite(self, table: str, rows: pa.Table) -> None:
         """Make the whole table exactly these rows, in one commit."""
+        rows = sealed(table, rows)
         if not self.exists(table):
             self._connect().create_table(table, rows)
         elif self.open(table).schema.equals(rows.schema):
@@ -144,7 +149,7 @@ class Store:
             opened.checkout(version or opened.version)
             query = opened.search()
             query = query.where(where) if where else query
-            query = query.select(list(columns)) if columns else query
+            query = query.select(list(columns or unsealed_schema(opened.schema).names))
             batches = iter(query.to_batches(batch_size=rows))
         while True:
             with reading(table):
@@ -196,12 +201,18 @@ class Store:
         for start in range(0, len(rows_n), ROWS_AT_ONCE):
             with reading(table):
                 taken = opened.take_row_ids(rows_n[start : start + ROWS_AT_ONCE].tolist())
-                yield (taken.select(list(columns)) if columns else taken).to_arrow()
+                yield taken.select(list(columns or unsealed_schema(opened.schema).names)).to_arrow()
+
+    def sealed_blocks(self, table: str) -> Iterator[pa.Table]:
+        """The rows of a table with their seals, in blocks; nothing of a table that has none."""
+        if self.exists(table) and SEAL in self.open(table).schema.names:
+            names = self.open(table).schema.names
+            yield from (pa.Table.from_batches([batch]) for batch in self.batches(table, names))
 
     def schema(self, table: str) -> pa.Schema:
         """Arrow schema of a table, with column descriptions; raises `UnknownTableError`."""
         if self.exists(table):
-            return self.open(table).schema
+            return unsealed_schema(self.open(table).schema)
         try:
             return schema_of(table)
         except (KeyError, AssertionError) as error:

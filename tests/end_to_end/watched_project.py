@@ -34,7 +34,9 @@ class Watched:
     def settle(self) -> None:
         """What `tamis materialize` does."""
         said: list[str] = []
-        outcome = materialize(open_project(self.project.root), self.definitions, self.instance, said.append)
+        outcome = materialize(
+            open_project(self.project.root), lambda: self.definitions, self.instance, said.append
+        )
         assert outcome.failed == {}, said
 
     @property

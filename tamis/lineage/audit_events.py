@@ -1,0 +1,111 @@
+"""The event log against the records: no materialization without a manifest, no manifest without one.
+
+Each event states its manifest, data version and input key in tags of its own; what they say must be what
+the manifest says, and of each value the latest event must name the manifest that the index names.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tamis.lineage.audit_node import Node
+from tamis.lineage.audit_records import Records
+from tamis.lineage.heads import Heads
+from tamis.lineage.manifest import Manifest, ManifestError, canonical_json
+from tamis.lineage.plan import label
+from tamis.store.digests import canonical_digest
+
+TAG_DIGITS = 32
+"""Tags of events end at 63 characters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggedEvent:
+    """One materialization as the event log holds it.
+
+    `again`: logged anew, since the log had been lost. `copies_agree`: the log's copies of it are equal.
+    """
+
+    asset: str
+    partition: str
+    manifest: str
+    tags: Mapping[str, str]
+    again: bool = False
+    copies_agree: bool = True
+
+
+def event_tags(manifest: Manifest) -> dict[str, str]:
+    """What an event says of a manifest, beside Dagster's own tags."""
+    tags = {"tamis/manifest": manifest.id[:TAG_DIGITS], "tamis/input_key": manifest.input_key[:TAG_DIGITS]}
+    # Manifests made before there was this tag do not say how they are formed.
+    return tags | ({"tamis/beside": beside_digest(manifest)} if "form" in manifest.beside else {})
+
+
+def beside_digest(manifest: Manifest) -> str:
+    """Digest of what stands beside a manifest, which its own id leaves out."""
+    return canonical_digest(canonical_json(manifest.beside))[:TAG_DIGITS]
+
+
+def judge_events(
+    records: Records,
+    nodes: dict[str, Node],
+    heads: Heads,
+    events: Sequence[LoggedEvent] | None,
+    whole: bool,
+) -> None:
+    """Compare each event with its manifest, and the latest ones with the index.
+
+    Unless `whole`, only those of the nodes; no events at all (None) are no reason for a verdict.
+    """
+    if events is None:
+        return
+    latest: dict[tuple[str, str], str] = {}
+    for event in events:
+        latest.setdefault((event.asset, event.partition), event.manifest)
+        if event.manifest in nodes or whole:
+            _judge_event(records, nodes, event)
+    logged = {event.manifest for event in events}
+    begun_anew = any(event.again for event in events)
+    for node in nodes.values():
+        head = heads.get((node.asset, node.partition))
+        if head is not None and head.manifest == node.manifest and head.finished:
+            said = latest.get((node.asset, node.partition))
+            if said != node.manifest:
+                node.contradicted(
+                    f"the event log names manifest {(said or 'none')[:16]}, the index {node.manifest[:16]}"
+                )
+        elif node.manifest not in logged and node.reachable and not begun_anew:
+            node.outdated("the event log no longer holds its materialization")
+
+
+def _judge_event(records: Records, nodes: dict[str, Node], event: LoggedEvent) -> None:
+    wrong = _wrong(records, event)
+    if not wrong:
+        return
+    node = nodes.setdefault(
+        event.manifest or label(event.asset, event.partition),
+        Node(manifest=event.manifest, asset=event.asset, partition=event.partition),
+    )
+    node.contradicted("; ".join(wrong))
+
+
+def _wrong(records: Records, event: LoggedEvent) -> list[str]:
+    """What an event says that its manifest does not."""
+    if not event.manifest:
+        return ["a materialization in the event log names no manifest"]
+    found = [] if event.copies_agree else ["the event log's own copies of its materialization differ"]
+    try:
+        manifest = records.read(event.manifest)
+    except ManifestError as error:
+        return [*found, f"a materialization in the event log names a manifest that fails: {error}"]
+    expected = event_tags(manifest) | {
+        "dagster/data_version": manifest.data_version,
+        "dagster/code_version": manifest.code_version,
+        "dagster/data_version_is_user_provided": "true",
+    }
+    said = {name: event.tags[name] for name in expected if name in event.tags}
+    lacking = [] if event.again else [name for name in expected if name not in said]
+    differing = [name for name, value in said.items() if value != expected[name]]
+    if (manifest.asset, manifest.partition) != (event.asset, event.partition):
+        found.append(f"its materialization is logged as {label(event.asset, event.partition)}")
+    found += [f"its materialization has lost the tag {name}" for name in lacking]
+    return found + [f"its materialization's tag {name} says {said[name][:16]}" for name in differing]

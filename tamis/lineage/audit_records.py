@@ -1,0 +1,93 @@
+"""The records themselves: every manifest, list of rows, kept choice and sealed table, hashed again.
+
+Also those that no result leads to any more: an altered one would otherwise never be met.
+"""
+
+from pathlib import Path
+
+from tamis.lineage.audit_node import Node
+from tamis.lineage.manifest import Manifest, ManifestError, ManifestFolder
+from tamis.lineage.plan import label
+from tamis.lineage.versions import VersionLostError, all_versions, decisions_of, is_kept
+from tamis.store.digests import file_digest
+from tamis.store.home import Home
+from tamis.store.schemas import KEYS, kind_of
+from tamis.store.seals import SEALED, broken_seals
+from tamis.store.tables import DamagedTableError
+
+TABLES = "table"
+LISTS = "list of rows"
+SHOWN = 3
+
+
+class Records:
+    """Manifests, each read and verified once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = ManifestFolder(folder)
+        self._read: dict[str, Manifest | ManifestError] = {}
+
+    def read(self, manifest: str) -> Manifest:
+        """A manifest; raises `ManifestError`, the same one each time."""
+        if manifest not in self._read:
+            try:
+                self._read[manifest] = self.folder.read(manifest)
+            except ManifestError as error:
+                self._read[manifest] = error
+        found = self._read[manifest]
+        if isinstance(found, ManifestError):
+            raise found
+        return found
+
+
+def judge_records(home: Home, records: Records, nodes: dict[str, Node], quick: bool) -> None:
+    """Add a node for each record that fails and is not in the graph; `quick` leaves out rows and choices."""
+    for manifest in records.folder.ids():
+        try:
+            records.read(manifest)
+        except ManifestError as error:
+            if manifest not in nodes:
+                nodes[manifest] = Node(manifest=manifest, asset="manifest", partition=manifest[:16])
+                nodes[manifest].unreachable(f"{error}; no present result leads to it")
+    if not quick:
+        _judge_lists(records.folder, nodes)
+        _judge_choices(home, nodes)
+        for table in sorted(SEALED):
+            _judge_seals(home, table, nodes)
+
+
+def _judge_lists(folder: ManifestFolder, nodes: dict[str, Node]) -> None:
+    for path in folder.lists():
+        if file_digest(path) != path.stem:
+            node = _node(nodes, LISTS, path.stem[:16])
+            node.altered("its content no longer hashes to its name")
+
+
+def _judge_choices(home: Home, nodes: dict[str, Node]) -> None:
+    """Decisions of earlier versions that are kept, to be gone back to."""
+    for version in all_versions(home.store):
+        try:
+            if is_kept(home, version):
+                decisions_of(home, version)
+        except VersionLostError as error:
+            node = nodes.get(version.decisions) or _node(nodes, "decisions", version.selection)
+            node.altered(str(error))
+
+
+def _judge_seals(home: Home, table: str, nodes: dict[str, Node]) -> None:
+    key = list(KEYS[kind_of(table)])
+    try:
+        blocks = home.store.sealed_blocks(table)
+        broken = [row for block in blocks for row in broken_seals(block).select(key).rows()]
+    except DamagedTableError as error:
+        _node(nodes, TABLES, table).altered(str(error))
+        return
+    if broken:
+        named = ", ".join(label(str(row[0]), " ".join(map(str, row[1:]))) for row in broken[:SHOWN])
+        _node(nodes, TABLES, table).altered(f"{len(broken)} rows were altered: {named}")
+
+
+def _node(nodes: dict[str, Node], asset: str, partition: str) -> Node:
+    """A node for what is not a manifest of the graph."""
+    key = label(asset, partition)
+    return nodes.setdefault(key, Node(manifest="", asset=asset, partition=partition))

@@ -53,7 +53,7 @@ def next_groups(
     together = {(other.name, other.made_with) for other in stages().values() if other.made_with}
     waiting = due_now | {(name, key) for name, maker in together for asset, key in due_now if asset == maker}
     groups = []
-    for stage in stages().values():
+    for stage in [stages()[name] for name in stages() if any(asset == name for asset, _key in due_now)]:
         due = [found.partition for found in due_partitions(stage, world, heads, settle)]
         partitions = tuple(key for key in due if (stage.name, key) in waiting)
         if partitions and not _inputs_wait(stage, partitions, world, waiting | without):

@@ -42,11 +42,13 @@ selections = ["uniform"]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, encoder_cache):
-    """A project with a checkpoint, made twice: of each selection there is an earlier version."""
+    """A project with a checkpoint, near-duplicates, something in quarantine, and a selection gone back."""
     project = make_project(tmp_path_factory.mktemp("trained") / "project", encoder_cache, SETTINGS + TRAINED)
     project.tamis("materialize")
-    write_jsonl(project.root / "landing" / "more.jsonl", sentences("sailing", 30, 3))
-    project.tamis("materialize")
+    added = sentences("sailing", 30, 3)
+    write_jsonl(project.root / "landing" / "more.jsonl", [*added, f"{added[0]} again", f"{added[1]} again", " "])
+    project.tamis("restore", "near-algebra", "1", code=1)
+    project.tamis("materialize", code=1)
     assert project.json("audit")["status"] == "amber", "the model was trained on what came first"
     note_heads(project.root)
     return project

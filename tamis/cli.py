@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tamis.cli_control import add_control_verbs
+from tamis.cli_explain import add_explain
 from tamis.cli_parts import add_verb as _verb
 from tamis.cli_parts import checkout as _checkout
 from tamis.cli_parts import platform_module as _platform
@@ -66,8 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         help="keep what was fitted on an earlier pool where its certificate allows, as sensors do",
     )
     _json(_verb(verbs, "status", _status, "what is current, due, quarantined or red"))
-    explain = _json(_verb(verbs, "explain", _explain, "why a document was kept or dropped"))
-    explain.add_argument("doc_id", metavar="DOC_ID", help="content id, or an unambiguous beginning of it")
+    add_explain(verbs)
     export = _verb(verbs, "export", _export, "write the chosen documents as a file")
     export.add_argument("selection", metavar="SELECTION")
     export.add_argument("--format", choices=("parquet", "jsonl"), default="parquet")
@@ -146,21 +146,6 @@ def _status(parsed: argparse.Namespace) -> int:
     else:
         print("\n".join(status.lines()))
     return int(bool(status.problems()))
-
-
-def _explain(parsed: argparse.Namespace) -> int:
-    from tamis.lineage.explain import explain_document, explanation_lines, resolve_document
-    from tamis.lineage.manifest import ManifestFolder
-    from tamis.project import open_project
-
-    home = open_project().home
-    doc_id = resolve_document(home.store, parsed.doc_id)
-    found = explain_document(home.store, doc_id, ManifestFolder(home.manifests))
-    if parsed.json:
-        _print_json(found)
-    else:
-        print("\n".join(explanation_lines(found)))
-    return 0
 
 
 def _export(parsed: argparse.Namespace) -> int:

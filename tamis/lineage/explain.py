@@ -7,7 +7,6 @@ from typing import Any
 
 import polars as pl
 
-from tamis.errors import PermanentError
 from tamis.filters import COUNTS
 from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.manifest import ManifestFolder
@@ -23,30 +22,6 @@ _SCORERS = {
 }
 _DECISION = ["selection", "verdict", "reason", "detail", "rank", "margin", "duplicate_of"]
 _TRANSPORT = ("transport_gradient", "nearest_cost")
-
-
-class UnknownDocumentError(PermanentError):
-    """No document of that id; a unique prefix is enough."""
-
-    def __init__(self, doc_id: str, matches: int) -> None:
-        self.doc_id, self.matches = doc_id, matches
-        found = f"{matches} documents begin with it" if matches else "the store holds no such document"
-        super().__init__(
-            f"{doc_id!r} is not a document id: {found}; 32 hexadecimal digits, or the first few, are one"
-        )
-
-
-def resolve_document(store: Store, doc_id: str) -> str:
-    """The full id of a document from an unambiguous beginning; raises `UnknownDocumentError`."""
-    doc_id = doc_id.strip().lower()
-    if not doc_id or set(doc_id) - set("0123456789abcdef"):
-        raise UnknownDocumentError(doc_id, 0)
-    ids = store.read("documents", ["doc_id"], f"doc_id LIKE {quoted(doc_id + '%')}")["doc_id"]
-    examples = store.read("target_examples", ["doc_id"], f"doc_id LIKE {quoted(doc_id + '%')}")["doc_id"]
-    found = sorted({*ids, *examples})
-    if len(found) != 1:
-        raise UnknownDocumentError(doc_id, len(found))
-    return found[0]
 
 
 def explain_document(store: Store, doc_id: str, manifests: ManifestFolder) -> dict[str, Any]:

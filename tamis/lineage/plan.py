@@ -161,9 +161,7 @@ def _due(
     return Due(asset=stage.name, partition=partition, reason="new", waits_for=missing)
 
 
-def _pending_input(
-    stage: Stage, partition: str, world: World, pending: set[tuple[str, str]]
-) -> str | None:
+def _pending_input(stage: Stage, partition: str, world: World, pending: set[tuple[str, str]]) -> str | None:
     """The first input that is itself out of date."""
     inputs = ((edge.asset, key) for edge in stage.edges for key in edge.partitions(world, partition))
     return next((label(*found) for found in inputs if found in pending), None)

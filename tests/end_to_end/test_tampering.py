@@ -46,7 +46,9 @@ def trained(tmp_path_factory, encoder_cache):
     project = make_project(tmp_path_factory.mktemp("trained") / "project", encoder_cache, SETTINGS + TRAINED)
     project.tamis("materialize")
     added = sentences("sailing", 30, 3)
-    write_jsonl(project.root / "landing" / "more.jsonl", [*added, f"{added[0]} again", f"{added[1]} again", " "])
+    write_jsonl(
+        project.root / "landing" / "more.jsonl", [*added, f"{added[0]} again", f"{added[1]} again", " "]
+    )
     project.tamis("restore", "near-algebra", "1", code=1)
     project.tamis("materialize", code=1)
     assert project.json("audit")["status"] == "amber", "the model was trained on what came first"

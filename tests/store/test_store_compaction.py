@@ -86,3 +86,23 @@ def test_a_table_that_another_process_compacts_is_left_to_it(store, monkeypatch,
     else:
         with pytest.raises(DamagedTableError):
             compact(store)
+
+
+def test_a_large_table_is_indexed_once_and_reads_the_same_while_it_changes(store, monkeypatch):
+    monkeypatch.setattr(compaction, "LEAST_INDEXED", 30)
+    compact(store)
+    assert [one.name for one in store.open("documents").list_indices()] == ["doc_id_index"]
+    version = store.version("documents")
+    compact(store)
+    assert store.version("documents") == version
+    store.delete("documents", f"doc_id = '{3:032x}'")
+    store.append("documents", row(77))
+    store.insert_new("documents", row(5))
+    for number, expected in ((3, 0), (4, 1), (5, 1), (77, 1), (78, 0)):
+        assert len(store.read("documents", ["text"], f"doc_id = '{number:032x}'")) == expected
+    assert store.count("documents") == 40
+    for number in range(100, 110):
+        store.append("documents", row(number))
+    compact(store)
+    assert store.open("documents").index_stats("doc_id_index").num_unindexed_rows <= 5
+    assert len(store.read("documents", ["text"], f"doc_id = '{105:032x}'")) == 1

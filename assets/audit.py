@@ -10,9 +10,8 @@ from resources.made import Made
 from resources.platform import Platform
 from resources.specification import described
 from tamis.lineage.audit import AUDIT_ASSET, audit_graph
-from tamis.lineage.audit_node import Audit
 from tamis.lineage.manifest import write_atomically
-from tamis.report import audit_page
+from tamis.report.audit import page_of
 
 NOT_RED = ("not_red", "Nothing that leads to a checkpoint or selection is missing or altered.", False)
 PAGE = "lineage_audit.html"
@@ -38,27 +37,3 @@ def lineage_audit(context: dg.AssetExecutionContext, platform: Platform) -> Iter
         )
         facts = counts | {"report": work.project.home.relative(page)}
         yield from work.record(Made(files=[page], row_count=len(audit.nodes), metadata=facts, checks=[check]))
-
-
-def page_of(audit: Audit) -> str:
-    """The audit as one self-contained page."""
-    nodes = [
-        {
-            "id": key,
-            "asset": node.asset,
-            "partition": node.partition,
-            "verdicts": {
-                "reachable": node.reachable,
-                "intact": node.intact,
-                "consistent": node.consistent,
-                "current": node.current,
-            },
-            "status": node.status,
-            "detail": "; ".join(node.details),
-        }
-        for key, node in audit.nodes.items()
-    ]
-    edges = [
-        (found, key) for key, node in audit.nodes.items() for found in node.inputs if found in audit.nodes
-    ]
-    return audit_page(nodes, edges)

@@ -74,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     audit = _json(_verb(verbs, "audit", _audit, "verify a checkpoint or selection down to raw bytes"))
     audit.add_argument("name", nargs="?", metavar="CHECKPOINT|SELECTION")
     audit.add_argument("--quick", action="store_true", help="do not hash the stored content again")
+    audit.add_argument(
+        "--html", metavar="FILE", help="also write the audit as one page, with the graph drawn"
+    )
     _verb(verbs, "compare", _compare, "what each sampler chooses, and what a model learns of it")
     bench = _verb(verbs, "bench", _bench, "run a benchmark: a module of benchmarks, say demo")
     bench.add_argument("name", metavar="NAME")
@@ -162,10 +165,21 @@ def _export(parsed: argparse.Namespace) -> int:
 
 
 def _audit(parsed: argparse.Namespace) -> int:
+    from tamis.lineage.anchor import judge_anchor, write_anchor
     from tamis.lineage.audit_text import audit_lines
+    from tamis.lineage.heads import read_heads
     from tamis.project import open_project
+    from tamis.report.audit import page_of
 
-    audit = _platform("auditing").audit_project(open_project(), parsed.name, parsed.quick, say)
+    project = open_project()
+    audit = _platform("auditing").audit_project(project, parsed.name, parsed.quick, say)
+    if parsed.against:
+        audit = judge_anchor(audit, project.home.manifests, Path(parsed.against))
+    if parsed.html:
+        Path(parsed.html).write_text(page_of(audit), encoding="utf-8")
+    if parsed.anchor:
+        root = write_anchor(Path(parsed.anchor), read_heads(project.home.store))
+        say(f"anchor {parsed.anchor}: root {root}")
     if parsed.json:
         _print_json(audit.to_json())
     else:

@@ -4,7 +4,7 @@ Only the latest value of each partition is still there to be hashed. Rows are ha
 pass, however many partitions share it; files by two threads, at about the speed of SHA-256.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -81,18 +81,19 @@ def _judge_index(node: Node, head: Head, manifest: Manifest) -> None:
 def _judge_files(
     home: Home, world: World, present: list[Node], manifests: Mapping[str, Manifest], advance: Advance
 ) -> None:
-    def problems(node: Node) -> list[str]:
-        manifest = manifests[node.manifest]
-        found = [*_altered_files(home, manifest)]
+    stated = [manifests[node.manifest] for node in present]
+    for node, problems in zip(present, altered_files(home, stated), strict=True):
         if node.asset == "raw_shards" and node.current:
-            found += _altered_raw(world, node.partition, manifest)
-        return found
+            problems += _altered_raw(world, node.partition, manifests[node.manifest])
+        for problem in problems:
+            node.altered(problem)
+        advance(1)
 
+
+def altered_files(home: Home, manifests: Sequence[Manifest]) -> Iterator[list[str]]:
+    """For each manifest what is wrong with its files, hashed by two threads at the speed of SHA-256."""
     with ThreadPoolExecutor(THREADS) as pool:
-        for node, found in zip(present, pool.map(problems, present), strict=True):
-            for problem in found:
-                node.altered(problem)
-            advance(1)
+        yield from pool.map(lambda manifest: [*_altered_files(home, manifest)], manifests)
 
 
 def _altered_files(home: Home, manifest: Manifest) -> Iterable[str]:

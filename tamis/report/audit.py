@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tamis.lineage.audit_node import Audit
 from tamis.report.audit_drawing import MARKS, WORDS, drawing
 from tamis.report.audit_layout import SEVERITY, VERDICTS, lay_out, layers_of
 from tamis.report.page import (
@@ -29,7 +30,8 @@ MEANINGS = {
     "was not changed afterwards.",
     "intact": "The stored content was read and hashed again just now, and the hash is the one in the record. "
     "Not checked for results that a later one has replaced.",
-    "consistent": "The index of the platform and its event log both name this record for this result.",
+    "consistent": "The index of the platform and its event log both name this record for this result, and "
+    "what the event log says of it is what the record says.",
     "current": "It would not be made again now: code, settings and inputs are still those it was made from.",
 }
 STATUSES = {
@@ -56,6 +58,30 @@ def audit_page(nodes: Sequence[Node], edges: Sequence[tuple[str, str]]) -> str:
         section("How to read it", *_legend()),
         section("All results", _all_nodes(nodes, edges)),
     )
+
+
+def page_of(audit: Audit) -> str:
+    """The audit as one self-contained page."""
+    nodes = [
+        {
+            "id": key,
+            "asset": node.asset,
+            "partition": node.partition,
+            "verdicts": {
+                "reachable": node.reachable,
+                "intact": node.intact,
+                "consistent": node.consistent,
+                "current": node.current,
+            },
+            "status": node.status,
+            "detail": "; ".join(node.details),
+        }
+        for key, node in audit.nodes.items()
+    ]
+    edges = [
+        (found, key) for key, node in audit.nodes.items() for found in node.inputs if found in audit.nodes
+    ]
+    return audit_page(nodes, edges)
 
 
 def name_of(node: Node) -> str:

@@ -1,0 +1,64 @@
+"""An anchor kept elsewhere: it shows a home that was rewritten consistently."""
+
+import json
+
+import pytest
+
+from tamis.lineage.anchor import AnchorError, judge_anchor, read_anchor, write_anchor
+from tamis.lineage.audit_node import Audit
+from tamis.lineage.heads import Head
+from tamis.lineage.manifest import Manifest, ManifestFolder
+
+NOTHING = Audit(nodes={}, roots=[])
+
+
+def made(folder, content: str) -> Head:
+    manifest = Manifest(
+        asset="documents",
+        partition="a",
+        code_version="1",
+        config={},
+        seed=0,
+        input_key=content,
+        data_version=content,
+        digest=content,
+        row_count=1,
+    )
+    name = ManifestFolder(folder).write(manifest)
+    return Head(asset="documents", partition="a", manifest=name, input_key=content, data_version=content)
+
+
+def test_what_an_anchor_names_must_still_be_there(tmp_path):
+    head, anchor = made(tmp_path / "manifests", "first"), tmp_path / "anchor.json"
+    root = write_anchor(anchor, {("documents", "a"): head})
+    assert len(root) == 64
+    assert read_anchor(anchor) == [("documents", "a", head.manifest)]
+    later = made(tmp_path / "manifests", "second")
+    assert later.manifest != head.manifest
+    assert judge_anchor(NOTHING, tmp_path / "manifests", anchor).status == "green", "history goes on"
+
+
+def test_a_home_rewritten_consistently_is_seen(tmp_path):
+    head, anchor = made(tmp_path / "manifests", "first"), tmp_path / "anchor.json"
+    write_anchor(anchor, {("documents", "a"): head})
+    ManifestFolder(tmp_path / "manifests").path(head.manifest).unlink()
+    made(tmp_path / "manifests", "forged")
+    found = judge_anchor(NOTHING, tmp_path / "manifests", anchor)
+    assert found.status == "red"
+    assert [node.name for node in found.lowest_broken()] == ["documents[a]"]
+
+
+def test_an_anchor_that_was_altered_is_refused(tmp_path):
+    head, anchor = made(tmp_path / "manifests", "first"), tmp_path / "anchor.json"
+    write_anchor(anchor, {("documents", "a"): head})
+    content = json.loads(anchor.read_text())
+    content["manifests"][0][2] = "0" * 64
+    anchor.write_text(json.dumps(content))
+    with pytest.raises(AnchorError, match="altered"):
+        read_anchor(anchor)
+    for bad in ("", "[]", '{"root": 1}'):
+        anchor.write_text(bad)
+        with pytest.raises(AnchorError, match="no anchor"):
+            read_anchor(anchor)
+    with pytest.raises(AnchorError, match="not there"):
+        read_anchor(tmp_path / "none.json")

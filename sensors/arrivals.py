@@ -9,6 +9,7 @@ import dagster as dg
 from resources.instance import register_partitions
 from resources.platform import Platform
 from resources.specification import PARTITION_SETS
+from sensors.interval import INTERVAL_SECONDS
 from tamis.lineage.reconcile import find_gone, forget_gone, set_aside
 from tamis.lineage.world import World
 from tamis.store.home import HomeLockedError, writing
@@ -16,7 +17,7 @@ from tamis.store.home import HomeLockedError, writing
 Changes = dict[str, tuple[list[str], list[str]]]
 
 
-@dg.sensor(minimum_interval_seconds=5, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(minimum_interval_seconds=INTERVAL_SECONDS, default_status=dg.DefaultSensorStatus.RUNNING)
 def arrivals(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SkipReason:
     """Register new shards and forget those that are gone."""
     world = platform.look()

@@ -18,6 +18,7 @@ from resources.driver import range_tags, selected_assets
 from resources.platform import Platform
 from resources.processes import end_killed_runs
 from resources.tags import CERTIFIED_TAG, DRIVER_TAG, WORK_TAG
+from sensors.interval import INTERVAL_SECONDS
 from tamis.lineage.approval import (
     Approval,
     note_waiting,
@@ -42,7 +43,7 @@ SHOWN = 5
 
 
 @dg.sensor(
-    minimum_interval_seconds=5,
+    minimum_interval_seconds=INTERVAL_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     asset_selection=dg.AssetSelection.all(),
 )

@@ -57,6 +57,30 @@ sampler = "random"
 budget = 20
 """
 
+TRAINED = """
+[judge]
+sample = 40
+max_tokens = 16
+
+[[base_model]]
+name = "small"
+preset = "llama-0.8m"
+
+[pretraining]
+tokens = 1_000
+vocabulary = 512
+sequence_length = 32
+
+[scaling]
+target = "algebra"
+models = ["small"]
+sizes = [10]
+
+[comparison]
+model = "small"
+selections = ["uniform"]
+"""
+
 
 def sentences(topic: str, count: int, seed: int) -> list[str]:
     """Generated documents of one topic, all different."""

@@ -7,7 +7,7 @@ import random
 
 import pytest
 from crashes import draw, kill, lay, usual
-from small_project import SETTINGS, make_project
+from small_project import SETTINGS, TRAINED, make_project
 from soundness import assert_sound, versions
 
 CALM = SETTINGS.replace("settle_seconds = 1.0", "settle_seconds = 0.0")
@@ -31,3 +31,19 @@ def test_ten_kills_in_a_home_that_lives_on(tmp_path, encoder_cache, seed):
         torn.tamis("materialize")
         assert versions(torn) == versions(calm), f"seed {seed}, {state}"
         assert_sound(torn)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_ten_kills_from_the_judge_to_the_trials(tmp_path, encoder_cache, seed):
+    """Base models are never trained again because files came, so these kills are within one build."""
+    calm = make_project(tmp_path / "calm", encoder_cache, CALM + TRAINED)
+    torn = make_project(tmp_path / "torn", encoder_cache, CALM + TRAINED)
+    calm.tamis("materialize")
+    known = usual(calm)
+    assert {"judge_scores", "quality_scores", "base_models", "trials", "model_choice"} <= set(known.order)
+    for moment in draw(torn, known, 10, random.Random(seed)):
+        kill(torn, *moment)
+    assert torn.json("audit")["status"] in ("green", "amber"), "interrupted is not altered"
+    torn.tamis("materialize")
+    assert versions(torn) == versions(calm), f"seed {seed}"
+    assert_sound(torn)

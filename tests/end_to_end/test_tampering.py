@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
-from small_project import SETTINGS, make_project, sentences, write_jsonl
+from small_project import SETTINGS, TRAINED, make_project, sentences, write_jsonl
 from tampering import KINDS, copy_of, note_heads, tamper
 
 from resources.events import logged_events
@@ -14,30 +14,6 @@ from tamis.lineage.audit_node import Audit
 from tamis.lineage.heads import read_heads
 from tamis.lineage.world import look
 from tamis.project import open_project
-
-TRAINED = """
-[judge]
-sample = 40
-max_tokens = 16
-
-[[base_model]]
-name = "small"
-preset = "llama-0.8m"
-
-[pretraining]
-tokens = 1_000
-vocabulary = 512
-sequence_length = 32
-
-[scaling]
-target = "algebra"
-models = ["small"]
-sizes = [10]
-
-[comparison]
-model = "small"
-selections = ["uniform"]
-"""
 
 
 @pytest.fixture(scope="module")

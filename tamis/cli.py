@@ -16,6 +16,7 @@ from tamis.cli_parts import checkout as _checkout
 from tamis.cli_parts import platform_module as _platform
 from tamis.cli_parts import print_json as _print_json
 from tamis.cli_parts import with_json as _json
+from tamis.cli_parts import write_lineage
 from tamis.errors import PermanentError, TamisError
 from tamis.progress import Heartbeat, say
 from tamis.waiting_threads import spin_briefly
@@ -68,12 +69,14 @@ def _parser() -> argparse.ArgumentParser:
     _json(_verb(verbs, "status", _status, "what is current, due, quarantined or red"))
     explain = _json(_verb(verbs, "explain", _explain, "why a document was kept or dropped"))
     explain.add_argument("doc_id", metavar="DOC_ID", help="content id, or an unambiguous beginning of it")
-    export = _verb(verbs, "export", _export, "write the chosen documents as a file")
+    export = _verb(verbs, "export", _export, "write the chosen documents as a file, with what describes it")
     export.add_argument("selection", metavar="SELECTION")
     export.add_argument("--format", choices=("parquet", "jsonl"), default="parquet")
     audit = _json(_verb(verbs, "audit", _audit, "verify a checkpoint or selection down to raw bytes"))
     audit.add_argument("name", nargs="?", metavar="CHECKPOINT|SELECTION")
     audit.add_argument("--quick", action="store_true", help="do not hash the stored content again")
+    audit.add_argument("--openlineage", metavar="FILE", help="write the lineage as OpenLineage events")
+    audit.add_argument("--prov", metavar="FILE", help="write the lineage as W3C PROV-JSON")
     _verb(verbs, "compare", _compare, "what each sampler chooses, and what a model learns of it")
     bench = _verb(verbs, "bench", _bench, "run a benchmark: a module of benchmarks, say demo")
     bench.add_argument("name", metavar="NAME")
@@ -180,11 +183,17 @@ def _audit(parsed: argparse.Namespace) -> int:
     from tamis.lineage.audit import audit_lines
     from tamis.project import open_project
 
-    audit = _platform("auditing").audit_project(open_project(), parsed.name, parsed.quick, say)
+    project = open_project()
+    audit = _platform("auditing").audit_project(project, parsed.name, parsed.quick, say)
     if parsed.json:
         _print_json(audit.to_json())
     else:
         print("\n".join(audit_lines(audit)))
+    asked = parsed.openlineage or parsed.prov
+    if asked and audit.status == "red":
+        say("the lineage was not written: it is red, so it does not hold")
+    elif asked:
+        write_lineage(project, parsed.name, parsed.openlineage, parsed.prov)
     return int(audit.status == "red")
 
 

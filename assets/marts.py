@@ -84,16 +84,17 @@ def _content(table: pa.Table) -> str:
 
 
 def _column_lineage(model: Model) -> dg.TableColumnLineage:
-    """Of each column the columns of assets that its values come from."""
-    deps = {
-        column: [
-            dg.TableColumnDep(asset_key=asset, column_name=name)
-            for source, name in leaves
-            for asset in SOURCE_STAGES[source]
-        ]
+    """Of each column the columns of assets that its values come from; an asset may write several sources."""
+    found = {
+        column: sorted({(asset, name) for source, name in leaves for asset in SOURCE_STAGES[source]})
         for column, leaves in model.column_lineage(PROJECT).items()
     }
-    return dg.TableColumnLineage(deps_by_column=deps)
+    return dg.TableColumnLineage(
+        deps_by_column={
+            column: [dg.TableColumnDep(asset_key=asset, column_name=name) for asset, name in pairs]
+            for column, pairs in found.items()
+        }
+    )
 
 
 def _check(model: str, test: TestResult) -> dg.AssetCheckResult:

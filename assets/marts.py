@@ -8,16 +8,23 @@ from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 
 from resources.made import Made, Rows
 from resources.platform import Platform
 from resources.specification import described
-from tamis.lineage.stages import SOURCE_STAGES, SQL_FOLDER
-from tamis.sql import Model, ModelResult, load_project, run_model
-from tamis.sql.reading import column_lineage_of, read_source
+from resources.work import Work
+from tamis.lineage.changed import only_grew
+from tamis.lineage.manifest import write_atomically
+from tamis.lineage.marts import SOURCE_STAGES, SQL_FOLDER
+from tamis.report import sql_model_page
+from tamis.report.sql_model import preview
+from tamis.sql import Model, ModelResult, TestResult, load_project, run_model
+from tamis.sql.reading import PinnedTables, pin_tables
 from tamis.store.digests import hashed_columns, row_records, rows_digest
 
 PROJECT = load_project(SQL_FOLDER)
+SHOWN_ROWS = 12
 
 
 def _asset_of(model: Model) -> dg.AssetsDefinition:
@@ -26,38 +33,71 @@ def _asset_of(model: Model) -> dg.AssetsDefinition:
     @dg.asset(**described(model.name, ["duckdb", "sql"], checks), description=model.description)
     def build(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
         with platform.work(context) as work:
-            result = run_model(
-                PROJECT, model.name, lambda name, columns: read_source(work.store, name, columns)
-            )
-            stored = model.materialized != "view"
-            if stored and result.passed:
+            tables = pin_tables(work.store, PROJECT, model.name)
+            view = model.materialized == "view"
+            previous = None if view else _previous(work, model)
+            first = SHOWN_ROWS if view else None
+            result = run_model(PROJECT, model.name, tables.read, previous=previous, first=first)
+            if result.passed and not view:
                 work.store.overwrite(model.name, result.table)
-            lineage = {
-                column: [
-                    dg.TableColumnDep(asset_key=SOURCE_STAGES[source][0], column_name=name)
-                    for source, name in sources
-                ]
-                for column, sources in column_lineage_of(PROJECT, model.name, work.store).items()
-            }
-            records = row_records(result.table, hashed_columns(result.table.schema.names))
-            yield from work.record(
-                Made(
-                    rows=[Rows(table=model.name)] if stored and work.store.exists(model.name) else [],
-                    row_count=result.rows,
-                    data_version=rows_digest([records])[0],
-                    metadata={
-                        "dagster/column_lineage": dg.TableColumnLineage(deps_by_column=lineage),
-                        "preview": dg.MetadataValue.md(_preview(result)),
-                        "published": result.passed,
-                    },
-                    checks=[_check(model.name, test) for test in result.tests],
-                )
-            )
+            yield from work.record(_made(work, model, result, tables))
 
     return build
 
 
-def _check(model: str, test: Any) -> dg.AssetCheckResult:
+def _previous(work: Work, model: Model) -> pa.Table | None:
+    """The table to add to: of a run that may keep what there is, and where all that it reads only grew."""
+    head = work.heads.get((model.name, ""))
+    if not model.increment or work.settles or head is None or not head.usable:
+        return None
+    before = work.manifests.read(head.manifest)
+    if not only_grew(before, work.stage, work.world, work.heads) or not work.store.exists(model.name):
+        return None
+    return work.store.read_arrow(model.name)
+
+
+def _made(work: Work, model: Model, result: ModelResult, tables: PinnedTables) -> Made:
+    """What is recorded of a model: its rows where they were published, and the page about it."""
+    page = work.project.home.reports / f"sql_{model.name}.html"
+    write_atomically(page, sql_model_page(PROJECT, model, result).encode())
+    stored = model.materialized != "view"
+    return Made(
+        rows=[Rows(table=model.name)] if stored and work.store.exists(model.name) else [],
+        files=[page],
+        row_count=result.rows,
+        data_version=_content(result.table) if stored else None,
+        metadata={
+            "dagster/column_lineage": _column_lineage(model),
+            "preview": dg.MetadataValue.md(preview(result.table.slice(0, SHOWN_ROWS))),
+            "published": result.passed,
+            "increment": "all rows" if result.increment is None else f"{result.increment} rows",
+            "source_versions": dict(tables.versions),
+            "report": work.project.home.relative(page),
+        },
+        checks=[_check(model.name, test) for test in result.tests],
+        settled=result.increment is None,
+    )
+
+
+def _content(table: pa.Table) -> str:
+    return rows_digest([row_records(table, hashed_columns(table.schema.names))])[0]
+
+
+def _column_lineage(model: Model) -> dg.TableColumnLineage:
+    """Of each column the columns of assets that its values come from; an asset may write several sources."""
+    found = {
+        column: sorted({(asset, name) for source, name in leaves for asset in SOURCE_STAGES[source]})
+        for column, leaves in model.column_lineage(PROJECT).items()
+    }
+    return dg.TableColumnLineage(
+        deps_by_column={
+            column: [dg.TableColumnDep(asset_key=asset, column_name=name) for asset, name in pairs]
+            for column, pairs in found.items()
+        }
+    )
+
+
+def _check(model: str, test: TestResult) -> dg.AssetCheckResult:
     severity = dg.AssetCheckSeverity.ERROR if test.severity == "error" else dg.AssetCheckSeverity.WARN
     return dg.AssetCheckResult(
         asset_key=model,
@@ -66,20 +106,6 @@ def _check(model: str, test: Any) -> dg.AssetCheckResult:
         severity=severity,
         metadata={"failures": test.failures, "sample": dg.MetadataValue.json(test.sample)},
     )
-
-
-def _preview(result: ModelResult) -> str:
-    """The first rows as a Markdown table."""
-    names = result.table.schema.names
-    rows = result.table.slice(0, 12).to_pylist()
-    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    lines += ["| " + " | ".join(_cell(row[name]) for name in names) + " |" for row in rows]
-    return "\n".join(lines)
-
-
-def _cell(value: Any) -> str:
-    shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return shown.replace("|", "\\|").replace("\n", " ")[:80]
 
 
 mart_assets = [_asset_of(model) for model in PROJECT.ordered()]

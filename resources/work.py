@@ -26,8 +26,8 @@ from tamis.store.records import stored_rows
 from tamis.store.schemas import described_columns
 from tamis.store.tables import Store
 
-COSTS = ("asked", "tokens_asked", "cost")
-"""Metadata that stands beside the manifest too, so that a plan can say what the next time will cost."""
+COSTS = ("asked", "tokens_asked", "cost", "source_versions")
+"""Metadata that stands beside the manifest too: what a plan says of the next time, and what was read."""
 
 
 class InputMissingError(PermanentError):

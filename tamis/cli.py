@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tamis.cli_audit import add_audit
 from tamis.cli_control import add_control_verbs
 from tamis.cli_explain import add_explain
 from tamis.cli_parts import add_verb as _verb
@@ -68,15 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     _json(_verb(verbs, "status", _status, "what is current, due, quarantined or red"))
     add_explain(verbs)
-    export = _verb(verbs, "export", _export, "write the chosen documents as a file")
+    export = _verb(verbs, "export", _export, "write the chosen documents as a file, with what describes it")
     export.add_argument("selection", metavar="SELECTION")
     export.add_argument("--format", choices=("parquet", "jsonl"), default="parquet")
-    audit = _json(_verb(verbs, "audit", _audit, "verify a checkpoint or selection down to raw bytes"))
-    audit.add_argument("name", nargs="?", metavar="CHECKPOINT|SELECTION")
-    audit.add_argument("--quick", action="store_true", help="do not hash the stored content again")
-    audit.add_argument(
-        "--html", metavar="FILE", help="also write the audit as one page, with the graph drawn"
-    )
+    add_audit(verbs)
     _verb(verbs, "compare", _compare, "what each sampler chooses, and what a model learns of it")
     bench = _verb(verbs, "bench", _bench, "run a benchmark: a module of benchmarks, say demo")
     bench.add_argument("name", metavar="NAME")
@@ -162,29 +158,6 @@ def _export(parsed: argparse.Namespace) -> int:
     if reason := due(project, "selected_subset", parsed.selection):
         say(f"this choice is out of date ({reason}): `tamis materialize`, then export again")
     return 0
-
-
-def _audit(parsed: argparse.Namespace) -> int:
-    from tamis.lineage.anchor import judge_anchor, write_anchor
-    from tamis.lineage.audit_text import audit_lines
-    from tamis.lineage.heads import read_heads
-    from tamis.project import open_project
-    from tamis.report.audit import page_of
-
-    project = open_project()
-    audit = _platform("auditing").audit_project(project, parsed.name, parsed.quick, say)
-    if parsed.against:
-        audit = judge_anchor(audit, project.home.manifests, Path(parsed.against))
-    if parsed.html:
-        Path(parsed.html).write_text(page_of(audit), encoding="utf-8")
-    if parsed.anchor:
-        root = write_anchor(Path(parsed.anchor), read_heads(project.home.store))
-        say(f"anchor {parsed.anchor}: root {root}")
-    if parsed.json:
-        _print_json(audit.to_json())
-    else:
-        print("\n".join(audit_lines(audit)))
-    return int(audit.status == "red")
 
 
 def _compare(parsed: argparse.Namespace) -> int:

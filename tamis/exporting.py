@@ -1,4 +1,4 @@
-"""Export: the chosen documents as a file that polars and `datasets.load_dataset` read."""
+"""Export: the chosen documents as a file that polars and `datasets.load_dataset` read, with descriptions."""
 
 import os
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from tamis.errors import NotMadeError, PermanentError, UnknownNameError
+from tamis.interchange import describe_subset, write_beside
 from tamis.project import Project
 from tamis.selection.pool import chosen_documents
 from tamis.store.tables import Store, quoted
@@ -26,8 +27,10 @@ def export_selection(project: Project, selection: str, form: str) -> tuple[Path,
     """Write the documents of a selection in its order; returns the path and the number of documents.
 
     Columns doc_id, rank, margin, text, and shard, row, source and licence of the first place it stands in.
+    Beside it: a data card, a Croissant description, and its lineage as OpenLineage events and PROV-JSON.
 
-    Raises `UnknownNameError`, `NotMadeError` or `IncompleteSelectionError`.
+    Raises `UnknownNameError`, `NotMadeError`, `IncompleteSelectionError` or, before anything is written,
+    `ManifestError` where the lineage is broken.
     """
     store = project.home.store
     made = store.read("selected_subset", ["selection"])["selection"].unique()
@@ -43,6 +46,7 @@ def export_selection(project: Project, selection: str, form: str) -> tuple[Path,
     chosen = chosen.join(_origins(store), on="doc_id", how="left", maintain_order="left")
     chosen = chosen.join(_margins(store, selection), on="doc_id", how="left", maintain_order="left")
     chosen = chosen.select("doc_id", "rank", "margin", "shard", "row", "source", "licence", "text")
+    facts, lineage = describe_subset(project, selection, chosen)
     path = project.home.exports / f"{selection}.{form}"
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
@@ -51,6 +55,7 @@ def export_selection(project: Project, selection: str, form: str) -> tuple[Path,
     else:
         chosen.write_ndjson(temporary)
     os.replace(temporary, path)
+    write_beside(facts, lineage, path)
     return path, len(chosen)
 
 

@@ -34,3 +34,14 @@ def _versions(inputs: Sequence[InputReference], without: Set[str]) -> set[tuple[
     return {
         (entry.asset, entry.partition, entry.data_version) for entry in inputs if entry.asset not in without
     }
+
+
+def only_grew(before: Manifest, stage: Stage, world: World, heads: Heads) -> bool:
+    """Whether a value was made as it would be now, and of all that it would be made of now but what is new.
+
+    Then rows that were computed of single inputs still stand, and only those of the new inputs are missing.
+    """
+    made_by = (stage.code_version, config_of(stage, before.partition, world), world.project.seed)
+    if (before.code_version, before.config, before.seed) != made_by:
+        return False
+    return _versions(before.inputs, {stage.name}) <= _versions(_now(before, stage, world, heads), set())

@@ -5,9 +5,7 @@ only place where an edge of the graph is written down.
 """
 
 from functools import cache
-from pathlib import Path
 
-import tamis
 from tamis import (
     comparison,
     corpus,
@@ -62,12 +60,9 @@ from tamis.lineage.choosers import (
     when_perplexity,
     when_scored,
 )
-from tamis.lineage.stage import Edge, PartitionSet, Stage, edge, every, only, same
+from tamis.lineage.marts import mart_stages
+from tamis.lineage.stage import Edge, Stage, edge, every, only, same
 from tamis.quality import second_asking
-from tamis.sql import Project as SqlProject
-from tamis.sql import load_project
-
-SQL_FOLDER = Path(tamis.__file__).resolve().parent.parent / "dbt_like_sql"
 
 
 @cache
@@ -83,7 +78,7 @@ def stages() -> dict[str, Stage]:
         *_selections(),
         *_trials(),
         *_comparisons(),
-        *_marts(),
+        *mart_stages(),
     )
     return {stage.name: stage for stage in (*made, _audit())}
 
@@ -420,55 +415,6 @@ def _comparisons() -> list[Stage]:
             settings=comparison_settings,
         ),
     ]
-
-
-SOURCE_STAGES: dict[str, tuple[str, PartitionSet | None]] = {
-    "documents": ("documents", "shards"),
-    "occurrences": ("documents", "shards"),
-    "quarantine": ("documents", "shards"),
-    "near_duplicates": ("near_duplicates", None),
-    "density_scores": ("density_scores", None),
-    "quality_scores": ("quality_scores", "shards"),
-    "perplexity_scores": ("perplexity_scores", "shards"),
-    "judge_scores": ("judge_scores", None),
-    "transport_scores": ("transport_scores", "targets"),
-    "target_examples": ("target_examples", "targets"),
-    "decisions": ("decisions", "selections"),
-    "trials": ("trials", "trials"),
-}
-"""Which stage writes each source of the SQL models."""
-
-
-def _marts() -> list[Stage]:
-    project = load_project(SQL_FOLDER)
-    return [
-        Stage(
-            name=model.name,
-            group=model.layer,
-            code_version=model.code_version,
-            by_content=True,
-            edges=tuple(
-                edge(name) if name in project.models else _source_edge(name)
-                for name in _read_by(project, model.name)
-            ),
-        )
-        for model in project.ordered()
-    ]
-
-
-def _read_by(project: SqlProject, name: str) -> list[str]:
-    """Sources and models that a model and its tests read; upstream views are inlined but stay edges."""
-    return sorted({*project.tables(name), *project.model(name).models})
-
-
-def _source_edge(source: str) -> Edge:
-    asset, partition_set = SOURCE_STAGES[source]
-    if partition_set == "trials":
-        return edge(asset, standing_trials)
-    if partition_set is None:
-        return edge(asset, when_judged(only) if asset == "judge_scores" else only)
-    wrap = {"perplexity_scores": when_perplexity, "quality_scores": when_judged}.get(asset, lambda c: c)
-    return edge(asset, wrap(every(partition_set)))
 
 
 def _audit() -> Stage:

@@ -1,4 +1,4 @@
-"""Pages for people: scaling law, selection, samplers and audit, each one self-contained HTML file."""
+"""Pages for people: scaling law, selection, samplers, SQL models, audit; each one a self-contained file."""
 
 from tamis.report.audit import audit_page
 from tamis.report.page import plot_markdown
@@ -9,6 +9,7 @@ from tamis.report.scaling_plot import curve_plot_png
 from tamis.report.scaling_report import ScalingReport, build_scaling_report
 from tamis.report.selection import SelectionReport, selection_page
 from tamis.report.selection_plot import selection_plot_png
+from tamis.report.sql_model import sql_model_page
 
 __all__ = [
     "ScalingReport",
@@ -22,4 +23,5 @@ __all__ = [
     "scaling_law_page",
     "selection_page",
     "selection_plot_png",
+    "sql_model_page",
 ]

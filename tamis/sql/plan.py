@@ -74,7 +74,8 @@ def named_columns(project: Project, model: Model) -> tuple[set[str], dict[str, s
     """Views that a run of `model` inlines, and the columns that its SQL and its tests name of each table."""
     views: set[str] = set()
     named: dict[str, set[str]] = {}
-    pending = [model.reads, *(test.reads for test in model.tests)]
+    increment = [model.increment.reads] if model.increment else []
+    pending = [model.reads, *increment, *(test.reads for test in model.tests)]
     while pending:
         for relation, columns in pending.pop().items():
             upstream = project.models.get(relation)
@@ -93,6 +94,8 @@ def _queries(project: Project, model: Model) -> "Iterator[exp.Query]":
         return upstream.materialized == "view" and upstream.name != model.name
 
     yield expand(project, parse(model.rendered), inline)
+    if model.increment:
+        yield expand(project, parse(model.increment.rendered), inline)
     for test in model.tests:
         if set(test.reads) - {model.name}:
             yield expand(project, parse(test.rendered), inline)

@@ -60,12 +60,26 @@ class DataTest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Increment:
+    """An incremental model as it is rendered where its table is there: the rows to add to it.
+
+    Rows of the table that share the `unique_key` with an added one are replaced; without a key rows are only
+    added. `reads`: columns needed of each relation, the table itself left out.
+    """
+
+    rendered: "Rendered"
+    reads: Mapping[str, tuple[str, ...]]
+    unique_key: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Model:
     """One SELECT of the project.
 
     `models` and `sources`: what it reads by ref() and source(); `reads`: which columns of each. `order`:
     ORDER BY terms of the result. `code_version`: hash of the syntax trees of the model, of the views that it
-    inlines and of its tests; comments, line breaks and letter case of keywords do not change it.
+    inlines and of its tests; comments, line breaks and letter case of keywords do not change it. `increment`:
+    of an incremental model, how it is brought up to date.
     """
 
     name: str
@@ -81,6 +95,7 @@ class Model:
     order: tuple[str, ...]
     tests: tuple[DataTest, ...]
     code_version: str
+    increment: Increment | None = None
 
     def column_lineage(
         self,

@@ -1,14 +1,15 @@
-"""Sources of the SQL models, as Arrow tables read from the store under their logical names."""
+"""Sources of the SQL models: Arrow tables, read from the store under their logical names at one version."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-import polars as pl
 import pyarrow as pa
 
 from tamis.sql.project import Project
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 
+TRANSPORT = "transport_scores"
 _TABLES = {
     "density_scores": "scores_density",
     "quality_scores": "scores_quality",
@@ -17,31 +18,40 @@ _TABLES = {
 }
 
 
-def read_source(store: Store, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """A source, or a model that was materialized before; columns as in the store's schemas."""
-    if name == "transport_scores":
-        return _transport(store, columns)
-    return store.read_arrow(_TABLES.get(name, name), columns)
+@dataclass(frozen=True, kw_only=True)
+class PinnedTables:
+    """Tables of the store at the versions that they had when a run began, 0 for one that was not there."""
+
+    store: Store
+    versions: Mapping[str, int]
+
+    def read(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """A source, or a model that was materialized before; columns as in the store's schemas."""
+        if name != TRANSPORT:
+            return self._table(_TABLES.get(name, name), columns)
+        tables = [table for table in self.versions if table.startswith("transport_")]
+        found = [self._table(table, columns) for table in tables]
+        return pa.concat_tables(found) if found else _empty(schema_of("transport"), columns)
+
+    def _table(self, table: str, columns: Sequence[str] | None) -> pa.Table:
+        if not self.versions[table]:
+            return _empty(self.store.schema(table), columns)
+        return self.store.read_arrow(table, columns, version=self.versions[table])
 
 
-def _transport(store: Store, columns: Sequence[str] | None) -> pa.Table:
-    """Scores of all targets in one table."""
-    wanted = list(columns or schema_of("transport").names)
-    tables = [name for name in store.names() if name.startswith("transport_")]
-    frames = [store.read(name, wanted) for name in tables]
-    if not frames:
-        return pa.schema([schema_of("transport").field(name) for name in wanted]).empty_table()
-    return pl.concat(frames).to_arrow()
+def pin_tables(store: Store, project: Project, model: str) -> PinnedTables:
+    """The tables that a run of `model` and its tests reads, pinned as they are now."""
+    names = sorted({table for name in project.tables(model) for table in _tables_of(store, name)})
+    return PinnedTables(store=store, versions={table: store.version(table) for table in names})
 
 
-def source_schemas(store: Store, project: Project) -> dict[str, pa.Schema]:
-    """Arrow schema of each source by its logical name."""
-    return {
-        name: schema_of("transport") if name == "transport_scores" else store.schema(_TABLES.get(name, name))
-        for name in project.sources
-    }
+def _tables_of(store: Store, name: str) -> Iterator[str]:
+    """Tables of the store that a source stands for: transport scores have one a target."""
+    if name == TRANSPORT:
+        yield from (table for table in store.names() if table.startswith("transport_"))
+    else:
+        yield _TABLES.get(name, name)
 
 
-def column_lineage_of(project: Project, model: str, store: Store) -> dict[str, list[tuple[str, str]]]:
-    """For each column of a model, the source columns it is computed from."""
-    return project.model(model).column_lineage(project, source_schemas(store, project))
+def _empty(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:
+    return pa.schema([schema.field(name) for name in columns or schema.names]).empty_table()

@@ -1,10 +1,12 @@
 """Running a model: DuckDB in process over Arrow tables, then its tests, then back to Arrow.
 
-Write, audit, publish: the caller stores `ModelResult.table` only when `ModelResult.passed`. Rows come in the
-order of the model's ORDER BY with ties broken by the columns from left to right (staging: by the columns
-alone), so equal content has equal bytes whatever the threads. Ties of LIMIT and row_number, and sums of
-floating-point numbers, are the author's care: add them up as decimals or write `sum(x order by x)`.
-DuckDB has no access to files, network or extensions; beyond `memory_limit` it spills to a temporary folder.
+Write, audit, publish: the caller stores `ModelResult.table` only when `ModelResult.passed`. An incremental
+model adds to the table before when the caller hands that over: it does so where its inputs have only grown,
+so that a full refresh gives the same rows. Rows come in the order of the model's ORDER BY with ties broken by
+the columns from left to right (staging: by the columns alone), so equal content has equal bytes whatever the
+threads. Ties of LIMIT and row_number, and sums of floating-point numbers, are the author's care: add them up
+as decimals or write `sum(x order by x)`. DuckDB has no access to files, network or extensions; beyond
+`memory_limit` it spills to a temporary folder.
 """
 
 import tempfile
@@ -21,13 +23,14 @@ from tamis.progress import Advance, ignore
 from tamis.sql.checks import TestResult, run_error, run_test
 from tamis.sql.errors import MissingColumnsError, ModelRunError
 from tamis.sql.plan import Plan, plan_run
-from tamis.sql.project import Model, Project
-from tamis.sql.template import MODEL_SCHEMA, relation
+from tamis.sql.project import Increment, Model, Project
+from tamis.sql.template import MODEL_SCHEMA, Rendered, relation
 
 if TYPE_CHECKING:
     import duckdb
 
 UNREAD = "column was not read"
+BEFORE, ADDED, WHOLE = "rows_before", "rows_added", "rows_whole"
 _CLOSED = ("autoinstall_known_extensions", "autoload_known_extensions", "enable_external_access")
 
 
@@ -39,16 +42,17 @@ class Read(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelResult:
-    """Rows of a model and the verdicts on them; `seconds` is wall clock, reading included."""
+    """Rows of a model and the verdicts on them; `seconds` is wall clock, reading included.
+
+    `table` holds all `rows`, or the first of them where only some were asked for; `increment`: how many of
+    them were computed anew, None where all were.
+    """
 
     table: pa.Table
+    rows: int
     tests: tuple[TestResult, ...]
     seconds: float
-
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-        return self.table.num_rows
+    increment: int | None = None
 
     @property
     def passed(self) -> bool:
@@ -61,11 +65,16 @@ def run_model(
     name: str,
     read: Read,
     *,
+    previous: pa.Table | None = None,
+    first: int | None = None,
     threads: int = 2,
     memory_limit: str = "1GB",
     advance: Advance = ignore,
 ) -> ModelResult:
     """Compute a model and run its tests.
+
+    `previous`: the table of an incremental model, to be brought up to date; without it, or where its columns
+    are not those of the model, all rows are computed. `first`: bring back only so many rows.
 
     Upstream views are inlined; sources and materialized models come from `read`, which is asked for the
     columns that the result needs. `advance` is told the rows read. Raises `UnknownNameError`,
@@ -79,14 +88,18 @@ def run_model(
         inputs = _Inputs(connection=connection, project=project, plan=plan, read=read, advance=advance)
         try:
             inputs.register(plan.needed)
-            table, tests = _compute(connection, plan, model)
+            increment = _compute(connection, plan, model, previous)
+            tests = _audit(connection, model)
         except ModelRunError as error:
             if UNREAD not in error.problem:
                 raise
             # Rare: DuckDB evaluates a column that cannot change the result (GROUP BY ALL over it, say).
             inputs.register(plan.named)
-            table, tests = _compute(connection, plan, model)
-    return ModelResult(table=table, tests=tests, seconds=time.perf_counter() - started)
+            increment = _compute(connection, plan, model, previous)
+            tests = _audit(connection, model)
+        table, rows = _result(connection, model, first)
+    seconds = time.perf_counter() - started
+    return ModelResult(table=table, rows=rows, tests=tests, seconds=seconds, increment=increment)
 
 
 @contextmanager
@@ -149,37 +162,66 @@ class _Inputs:
 
 
 def _compute(
-    connection: "duckdb.DuckDBPyConnection", plan: Plan, model: Model
-) -> tuple[pa.Table, tuple[TestResult, ...]]:
+    connection: "duckdb.DuckDBPyConnection", plan: Plan, model: Model, previous: pa.Table | None
+) -> int | None:
+    """Make the rows of the model under its name; returns how many are new of an increment."""
     for view in plan.views:
-        _create_view(connection, view)
-    _create_view(connection, model)
-    table = _result(connection, model)
-    # The tests see the finished rows, not a second evaluation.
-    connection.register(f"arrow_{model.name}", table)
-    name = relation(MODEL_SCHEMA, model.name)
-    connection.execute(f'create or replace view {name} as select * from "arrow_{model.name}"')
-    return table, tuple(run_test(connection, test) for test in model.tests)
+        _create(connection, "view", relation(MODEL_SCHEMA, view.name), view.rendered, view.name)
+    if previous is not None and model.increment and previous.column_names == [c.name for c in model.columns]:
+        return _add(connection, model, model.increment, previous)
+    _create(connection, "temp table", WHOLE, model.rendered, model.name)
+    _name_rows(connection, model, f"select * from {WHOLE}")
+    return None
 
 
-def _create_view(connection: "duckdb.DuckDBPyConnection", model: Model) -> None:
+def _add(
+    connection: "duckdb.DuckDBPyConnection", model: Model, increment: Increment, previous: pa.Table
+) -> int:
+    """The rows before without those that the increment replaces, and the increment, as dbt does it."""
+    connection.register(BEFORE, previous)
+    _name_rows(connection, model, f"select * from {BEFORE}")
+    _create(connection, "temp table", ADDED, increment.rendered, model.name)
+    same = " and ".join(f'added."{name}" = kept."{name}"' for name in increment.unique_key)
+    replaced = f"where not exists (select 1 from {ADDED} as added where {same})" if same else ""
+    connection.execute(
+        f"create or replace temp table {WHOLE} as "
+        f"select * from {BEFORE} as kept {replaced} union all select * from {ADDED}"
+    )
+    _name_rows(connection, model, f"select * from {WHOLE}")
+    return int(connection.execute(f"select count(*) from {ADDED}").fetchall()[0][0])
+
+
+def _name_rows(connection: "duckdb.DuckDBPyConnection", model: Model, query: str) -> None:
+    """Let the model's name stand for these rows: its tests see finished rows, not a second evaluation."""
+    connection.execute(f"create or replace view {relation(MODEL_SCHEMA, model.name)} as {query}")
+
+
+def _audit(connection: "duckdb.DuckDBPyConnection", model: Model) -> tuple[TestResult, ...]:
+    return tuple(run_test(connection, test) for test in model.tests)
+
+
+def _create(
+    connection: "duckdb.DuckDBPyConnection", kind: str, name: str, rendered: Rendered, model: str
+) -> None:
     import duckdb
 
-    name = relation(MODEL_SCHEMA, model.name)
     try:
-        connection.execute(f"create or replace view {name} as\n{model.rendered.sql}")
+        connection.execute(f"create or replace {kind} {name} as\n{rendered.sql}")
     except duckdb.Error as error:
-        raise run_error(error, model.rendered, f"model {model.name}") from error
+        raise run_error(error, rendered, f"model {model}") from error
 
 
-def _result(connection: "duckdb.DuckDBPyConnection", model: Model) -> pa.Table:
+def _result(connection: "duckdb.DuckDBPyConnection", model: Model, first: int | None) -> tuple[pa.Table, int]:
+    """The rows in order, or the first of them, and how many there are."""
     import duckdb
 
     positions = (str(place) for place in range(1, len(model.columns) + 1))
     order = ", ".join([*model.order, *positions])
-    query = f"select * from {relation(MODEL_SCHEMA, model.name)} order by {order}"
+    limit = "" if first is None else f" limit {first}"
     try:
-        return connection.sql(query).to_arrow_table()
+        table = connection.sql(f"select * from {WHOLE} order by {order}{limit}").to_arrow_table()
+        rows = connection.execute(f"select count(*) from {WHOLE}").fetchall()[0][0]
     except duckdb.Error as error:
         file, line = model.rendered.file, model.rendered.line(1)
         raise ModelRunError(file, line, f"model {model.name}: {error}") from error
+    return table, int(rows)

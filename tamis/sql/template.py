@@ -1,8 +1,7 @@
 """Jinja in SQL files: the five names of dbt that the project allows, rendered with line numbers kept.
 
-Allowed are `ref`, `source`, `config`, `is_incremental` and `this`, so that dbt-core reads the same files.
-`is_incremental()` is always false: a mart is rebuilt whole, which takes 1-3 s a million documents and makes
-its content depend on its inputs alone.
+Allowed are `ref`, `source`, `config`, `is_incremental` and `this`, so that dbt-core reads the same files. An
+incremental model is rendered twice: whole, and as the increment that is added to `this`, the table before.
 """
 
 import re
@@ -59,10 +58,13 @@ def relation(schema: str, name: str) -> str:
     return f'"{schema}"."{name}"'
 
 
-def render(file: Path, text: str, names: Names, *, this: str | None = None, line: int = 1) -> Rendered:
+def render(
+    file: Path, text: str, names: Names, *, this: str | None = None, incremental: bool = False, line: int = 1
+) -> Rendered:
     """Render the Jinja of a SQL text that begins at `line` of `file`.
 
-    Raises `UnknownReferenceError` for a ref() or source() that does not exist, `TemplateError` otherwise.
+    `incremental` is what is_incremental() says. Raises `UnknownReferenceError` for a ref() or source() that
+    does not exist, `TemplateError` otherwise.
     """
     from jinja2 import StrictUndefined, TemplateSyntaxError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -75,7 +77,8 @@ def render(file: Path, text: str, names: Names, *, this: str | None = None, line
         _check_names(tree, file, line)
         _mark_lines(tree)
         code = environment.compile(tree, filename=str(file))
-        template = environment.template_class.from_code(environment, code, _functions(names, uses, this))
+        functions = _functions(names, uses, this, incremental)
+        template = environment.template_class.from_code(environment, code, functions)
         marked = template.render()
     except TemplateSyntaxError as error:
         raise TemplateError(file, line + error.lineno - 1, error.message or "not valid Jinja") from error
@@ -97,7 +100,7 @@ def render(file: Path, text: str, names: Names, *, this: str | None = None, line
     )
 
 
-def _functions(names: Names, uses: _Uses, this: str | None) -> dict[str, Any]:
+def _functions(names: Names, uses: _Uses, this: str | None, incremental: bool) -> dict[str, Any]:
     def ref(model: str) -> str:
         if model not in names.models:
             raise UnknownNameError("model", model, names.models)
@@ -112,7 +115,7 @@ def _functions(names: Names, uses: _Uses, this: str | None) -> dict[str, Any]:
         return relation(group, table)
 
     functions: dict[str, Any] = {"ref": ref, "source": source, "config": _config(uses)}
-    functions["is_incremental"] = lambda: False
+    functions["is_incremental"] = lambda: incremental
     if this is not None:
         functions["this"] = relation(MODEL_SCHEMA, this)
     return functions

@@ -48,7 +48,7 @@ KEYS: dict[str, tuple[str, ...]] = {
 """Key columns of each kind of table: every write is idempotent on them."""
 
 UNHASHED_COLUMNS = frozenset(
-    {"first_seen", "seconds", "peak_memory_bytes", "mlflow_run", "manifest", "made_at"}
+    {"first_seen", "seconds", "peak_memory_bytes", "mlflow_run", "manifest", "made_at", "withdrawn_at"}
 )
 """Columns that row digests skip: clocks, costs and references to manifests."""
 
@@ -281,8 +281,10 @@ _FIELDS: dict[str, list[pa.Field]] = {
     ],
     "withdrawals": [
         _DOC_ID,
+        _column("withdrawn_at", pa.timestamp("us"), "when, UTC"),
         _column("reason", pa.string(), "why the document was withdrawn"),
-        _column("made_at", pa.timestamp("us"), "when, UTC"),
+        _column("scope", pa.string(), "what was asked for: documents, a shard, a source or a text"),
+        _column("receipt", pa.string(), "manifest that proves what was done, without the text"),
     ],
     "heads": [
         _column("asset", pa.string(), "asset"),

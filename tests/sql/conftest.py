@@ -100,6 +100,14 @@ SCHEMAS = {
         "checkpoint": pa.string(),
         "mlflow_run": pa.string(),
     },
+    "trained_on": {"checkpoint": pa.string(), "doc_id": pa.string(), "data": pa.string()},
+    "withdrawals": {
+        "doc_id": pa.string(),
+        "withdrawn_at": pa.timestamp("us"),
+        "reason": pa.string(),
+        "scope": pa.string(),
+        "receipt": pa.string(),
+    },
 }
 
 # Six documents: d1 stands in both shards, d6 yields to d5.
@@ -109,7 +117,7 @@ ROWS = {
         for i in range(1, 7)
     ],
     "occurrences": [
-        {"doc_id": "d1", "shard": "web/b", "row": 0, "source": "text", "licence": None},
+        {"doc_id": "d1", "shard": "web/b", "row": 0, "source": "posts", "licence": None},
         {"doc_id": "d1", "shard": "law/a", "row": 3, "source": "text", "licence": "CC0"},
         {"doc_id": "d2", "shard": "law/a", "row": 1, "source": "text", "licence": "CC0"},
         {"doc_id": "d3", "shard": "law/a", "row": 2, "source": "text", "licence": None},
@@ -157,6 +165,22 @@ ROWS = {
             ("t4", "law", "stats", 1.75),
         )
     ],
+    "target_examples": [
+        {"target": "stats", "doc_id": f"e{i}", "split": "train", "source": "examples"} for i in range(3)
+    ],
+    # The base model saw the pool, a text that has been withdrawn since and one that has left the corpora.
+    "trained_on": [
+        *({"checkpoint": "llama", "doc_id": f"d{i}", "data": "pool"} for i in range(1, 7)),
+        {"checkpoint": "llama", "doc_id": "w1", "data": "pool"},
+        {"checkpoint": "llama", "doc_id": "left", "data": "pool"},
+        {"checkpoint": "t1", "doc_id": "d1", "data": "core"},
+        {"checkpoint": "t1", "doc_id": "w1", "data": "core"},
+        {"checkpoint": "t4", "doc_id": "e0", "data": "stats"},
+    ],
+    "withdrawals": [
+        {"doc_id": name, "withdrawn_at": 1_000_000, "reason": "asked", "scope": "documents", "receipt": "r1"}
+        for name in ("w1", "w2")
+    ],
 }
 
 
@@ -172,7 +196,9 @@ class World:
         return self.tables[name].select(columns)
 
     def run(self, project: Project, name: str, **options):
-        """Run a model and publish it when its tests pass."""
+        """Run a model and publish it when its tests pass; `increment`: add to what was published."""
+        if options.pop("increment", False):
+            options["previous"] = self.tables.get(name)
         result = run_model(project, name, self.read, **options)
         if result.passed:
             self.tables[name] = result.table

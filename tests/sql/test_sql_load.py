@@ -271,19 +271,62 @@ def test_a_singular_test_belongs_to_the_last_stored_model(write_project):
     assert project.model("late").tests == ()
 
 
-def test_incremental_models_are_read_whole_and_both_branches_keep_their_lines(write_project):
-    sql = (
-        "{{ config(materialized='incremental', unique_key='id') }}\n"
-        "select id, weight\nfrom {{ ref('stg_items') }}\n"
-        "{% if is_incremental() %}\n"
-        "where weight > (select max(weight) from {{ this }})\n"
-        "{% endif %}\n"
-        "order by {COLUMN}\n"
-    )
+INCREMENTAL = (
+    "{{ config(materialized='incremental', unique_key='id') }}\n"
+    "select id, weight\nfrom {{ ref('stg_items') }}\n"
+    "{% if is_incremental() %}\n"
+    "where weight > (select max(weight) from {{ this }})\n"
+    "{% endif %}\n"
+    "order by id\n"
+)
+
+
+def test_an_incremental_model_has_two_forms_that_keep_their_lines(write_project):
     path = "marts/m.sql"
-    project = load_project(write_project({**TOY, path: sql.replace("{COLUMN}", "id")}))
-    assert project.model("m").materialized == "incremental"
-    assert "max(" not in project.model("m").rendered.sql
+    model = load_project(write_project({**TOY, path: INCREMENTAL})).model("m")
+    assert model.materialized == "incremental"
+    assert "max(" not in model.rendered.sql
+    assert "max(" in model.increment.rendered.sql
+    assert model.increment.unique_key == ("id",)
+    assert dict(model.increment.reads) == {"stg_items": ("id", "weight")}
     with pytest.raises(UnorderedModelError) as caught:
-        load_project(write_project({**TOY, path: sql.replace("{COLUMN}", "colour")}))
+        load_project(write_project({**TOY, path: INCREMENTAL.replace("order by id", "order by colour")}))
     assert caught.value.line == 7
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "error", "line", "message"),
+    [
+        ("max(weight)", "max(wieght)", UnknownColumnError, 5, "did you mean 'weight'?"),
+        ("'id')", "'name')", UnknownColumnError, 1, "unknown column 'name'; valid: id, weight"),
+        ("'incremental'", "'table'", TemplateError, 1, "unique_key is for materialized='incremental'"),
+        (
+            "select id, weight",
+            "select id {% if not is_incremental() %}, weight{% endif %}",
+            ProjectFileError,
+            1,
+            "has the columns id, weight, its increment: id",
+        ),
+        ("from {{ this }}", "from {{ this", TemplateError, 5, "unexpected ')'"),
+    ],
+)
+def test_both_forms_of_an_incremental_model_are_checked(write_project, before, after, error, line, message):
+    path = "marts/m.sql"
+    folder = write_project({**TOY, path: INCREMENTAL.replace(before, after)})
+    with pytest.raises(error) as caught:
+        load_project(folder)
+    assert (caught.value.file, caught.value.line) == (folder / path, line)
+    assert message in str(caught.value)
+
+
+def test_code_version_follows_the_increment_and_its_key(write_project):
+    variants = [
+        INCREMENTAL,
+        INCREMENTAL.replace("max(weight)", "min(weight)"),
+        INCREMENTAL.replace("unique_key='id'", "unique_key=['id', 'weight']"),
+        INCREMENTAL.replace(", unique_key='id'", ""),
+    ]
+    versions = [
+        load_project(write_project({**TOY, "marts/m.sql": text})).model("m").code_version for text in variants
+    ]
+    assert len(set(versions)) == len(variants)

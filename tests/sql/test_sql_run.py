@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from tamis.errors import UnknownNameError
@@ -110,7 +111,7 @@ def test_what_duckdb_refuses_is_reported_at_the_line_of_the_file(run):
         run(mart("select\n  id,\n  no_such_function(weight) as x\nfrom {{ ref('stg_items') }}\norder by id"))
     assert caught.value.line == 4
     assert "no_such_function" in str(caught.value)
-    with pytest.raises(ModelRunError, match=r"m\.sql:1: model m: Conversion Error"):
+    with pytest.raises(ModelRunError, match=r"m\.sql:2: model m: Conversion Error"):
         run(mart("select cast(id as integer) as x from {{ ref('stg_items') }} order by x"))
 
 
@@ -137,3 +138,72 @@ def test_nothing_is_left_in_the_working_folder(run, tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     run(mart("select id from {{ ref('stg_items') }} order by id"))
     assert list(folder.iterdir()) == []
+
+
+def incremental(key: str = ", unique_key='colour'", where: str = "") -> dict[str, str]:
+    """Counts a colour; the increment counts colours that the table lacks, or those that `where` names."""
+    where = where or "colour not in (select colour from {{ this }})"
+    body = (
+        f"{{{{ config(materialized='incremental'{key}) }}}}\n"
+        "select colour, count(*) as n, sum(weight) as weight from {{ ref('stg_items') }}\n"
+        f"where colour is not null {{% if is_incremental() %}} and {where} {{% endif %}}\n"
+        "group by colour order by colour"
+    )
+    return {"staging/stg_items.sql": STAGING, "marts/m.sql": body}
+
+
+def test_increments_equal_a_full_refresh(write_project, items):
+    """Whatever the steps in which the input grows, as long as a colour comes whole."""
+    project = load_project(write_project(incremental()))
+    many = pa.table(
+        {
+            "id": [str(i) for i in range(40)],
+            "weight": [i / 8 for i in range(40)],
+            "colour": [f"c{i % 7}" for i in range(40)],
+        }
+    ).sort_by("colour")
+    whole = run_model(project, "m", lambda name, columns: many).table
+    for steps in ([3], [0, 1, 5], [1, 2, 3, 4, 5, 6]):
+        previous, added = None, []
+        for step in [*steps, 7]:
+            colours = pa.array([f"c{i}" for i in range(step)], pa.string())
+            seen = many.filter(pc.is_in(many["colour"], colours))
+            result = run_model(project, "m", lambda name, columns, seen=seen: seen, previous=previous)
+            previous = result.table
+            added.append(result.increment)
+        assert previous.equals(whole)
+        assert added[0] is None
+        assert sum(count or 0 for count in added[1:]) == 7 - steps[0]
+
+
+def test_an_increment_replaces_rows_of_its_key_and_without_a_key_it_adds(write_project, items):
+    previous = pa.table({"colour": ["blue", "green"], "n": [9, 9], "weight": [9.0, 9.0]})
+    counted = {"colour": "blue", "n": 1, "weight": 4.0}
+    stays = {"colour": "green", "n": 9, "weight": 9.0}
+    for key, first in ((", unique_key='colour'", []), ("", [{"colour": "blue", "n": 9, "weight": 9.0}])):
+        project = load_project(write_project(incremental(key, "colour = 'blue'")))
+        result = run_model(project, "m", lambda name, columns: items, previous=previous)
+        assert result.increment == 1
+        assert sorted(result.table.to_pylist(), key=str) == sorted([counted, *first, stays], key=str)
+
+
+def test_a_table_of_other_columns_is_computed_whole(write_project, items):
+    project = load_project(write_project(incremental()))
+    previous = pa.table({"colour": ["blue"], "n": [9]})
+    result = run_model(project, "m", lambda name, columns: items, previous=previous)
+    assert (result.increment, result.table["n"].to_pylist()) == (None, [1, 2])
+
+
+def test_tests_of_an_incremental_model_see_old_and_new_rows(write_project, items):
+    yml = "models:\n- name: m\n  columns:\n  - {name: colour, data_tests: [unique, not_null]}\n"
+    project = load_project(write_project({**incremental("", "colour = 'blue'"), "marts/m.yml": yml}))
+    previous = pa.table({"colour": ["blue"], "n": [1], "weight": [4.0]})
+    result = run_model(project, "m", lambda name, columns: items, previous=previous)
+    assert not result.passed
+    assert [test.name for test in result.tests if not test.passed] == ["unique_m_colour"]
+
+
+def test_only_the_first_rows_come_back_where_no_more_are_wanted(write_project, items):
+    project = load_project(write_project({"staging/stg_items.sql": STAGING}))
+    result = run_model(project, "stg_items", lambda name, columns: items.take([3, 2, 1, 0]), first=2)
+    assert (result.rows, result.table["id"].to_pylist()) == (4, ["a", "b"])

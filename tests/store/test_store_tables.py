@@ -115,7 +115,7 @@ def test_rows_digest_sees_every_cell_and_skips_clocks():
     )
     assert rows_digest([row_records(plain, ["doc_id"])]) != rows_digest([row_records(other, ["doc_id"])])
     withdrawn = [
-        pa.table([[doc(1)], ["asked"], [second]], schema=pa.schema(schema_of("withdrawals")))
+        pa.table([[doc(1)], [second], ["asked"], ["documents"], ["r"]], schema=schema_of("withdrawals"))
         for second in pl.Series([1, 2]).cast(pl.Datetime("us")).to_list()
     ]
     assert len({rows_digest([row_records(rows, ["doc_id"])])[0] for rows in withdrawn}) == 1

@@ -1,0 +1,8 @@
+-- The best trial of each kind, model and size has place 1, and none is ahead of it.
+select
+    kind,
+    model,
+    size
+from {{ ref('mart_trials') }}
+group by kind, model, size
+having count(held_out_bits_per_byte) > 0 and (min(place) <> 1 or min(behind_best) <> 0)

@@ -1,0 +1,48 @@
+"""The verb `audit`: whether what was made can be traced, and is what it was."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tamis.cli_parts import add_verb, platform_module, print_json, with_json, write_lineage
+from tamis.progress import say
+
+
+def add_audit(verbs: Any) -> None:
+    """`tamis audit [CHECKPOINT|SELECTION]`."""
+    audit = with_json(add_verb(verbs, "audit", _audit, "verify a checkpoint or selection down to raw bytes"))
+    audit.add_argument("name", nargs="?", metavar="CHECKPOINT|SELECTION")
+    audit.add_argument("--quick", action="store_true", help="do not hash the stored content again")
+    audit.add_argument(
+        "--html", metavar="FILE", help="also write the audit as one page, with the graph drawn"
+    )
+    audit.add_argument("--openlineage", metavar="FILE", help="write the lineage as OpenLineage events")
+    audit.add_argument("--prov", metavar="FILE", help="write the lineage as W3C PROV-JSON")
+
+
+def _audit(parsed: argparse.Namespace) -> int:
+    from tamis.lineage.anchor import judge_anchor, write_anchor
+    from tamis.lineage.audit_text import audit_lines
+    from tamis.lineage.heads import read_heads
+    from tamis.project import open_project
+    from tamis.report.audit import page_of
+
+    project = open_project()
+    audit = platform_module("auditing").audit_project(project, parsed.name, parsed.quick, say)
+    if parsed.against:
+        audit = judge_anchor(audit, project.home.manifests, Path(parsed.against))
+    if parsed.html:
+        Path(parsed.html).write_text(page_of(audit), encoding="utf-8")
+    if parsed.anchor:
+        root = write_anchor(Path(parsed.anchor), read_heads(project.home.store))
+        say(f"anchor {parsed.anchor}: root {root}")
+    if parsed.json:
+        print_json(audit.to_json())
+    else:
+        print("\n".join(audit_lines(audit)))
+    asked = parsed.openlineage or parsed.prov
+    if asked and audit.status == "red":
+        say("the lineage was not written: it is red, so it does not hold")
+    elif asked:
+        write_lineage(project, parsed.name, parsed.openlineage, parsed.prov)
+    return int(audit.status == "red")

@@ -1,0 +1,143 @@
+"""The data card of a subset: Markdown that a person reads, with a head that dataset hubs read."""
+
+import json
+
+from tamis.interchange.facts import Facts, Histogram, Share, Written
+from tamis.report.selection import SCORES, SENTENCES
+
+SHOWN_SOURCES, BAR = 25, 30
+UNKNOWN = "not stated"
+FILTER_KEYS = (
+    "heuristics",
+    "heuristics_off",
+    "languages",
+    "language_from",
+    "language_confidence",
+    "personal_data",
+    "personal_data_limit",
+    "phone_regions",
+    "licences_allowed",
+    "licences_denied",
+    "unknown_licence",
+    "sources_allowed",
+    "sources_denied",
+    "corpora",
+)
+
+
+def data_card(facts: Facts, written: Written, beside: list[str]) -> str:
+    """The card; `beside` names the other files that describe the subset."""
+    parts = [
+        _head(facts, written),
+        f"# {facts.selection}\n\n{facts.sentence}",
+        _counts(facts, written),
+        _how(facts),
+        _filters(facts),
+        "## Licences\n\nAs the sources state them; nobody has checked them.\n\n"
+        + _shares("licence", facts.licences),
+        _sources(facts),
+        _scores(facts),
+        _provenance(facts, beside),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(facts: Facts, written: Written) -> str:
+    """Front matter as hubs read it: how the file is loaded, and its licence where there is one alone."""
+    known = {licence for licence, _documents, _bytes in facts.licences}
+    lines = ["---", f"pretty_name: {json.dumps(facts.selection)}"]
+    if len(known) == 1 and (licence := next(iter(known))):
+        lines += ["license: other", f"license_name: {json.dumps(licence, ensure_ascii=False)}"]
+    lines += ["configs:", "- config_name: default", f"  data_files: {json.dumps(written.path.name)}", "---"]
+    return "\n".join(lines)
+
+
+def _counts(facts: Facts, written: Written) -> str:
+    rows = [
+        ["documents", f"{facts.documents:,}"],
+        ["UTF-8 bytes of text", f"{facts.n_bytes:,}"],
+        ["pool", f"{facts.pool:,} documents, {facts.eligible:,} of them eligible"],
+        ["shards", f"{facts.shards:,}"],
+        ["version", f"{facts.version}, chosen {facts.made_at}"],
+        ["file", f"`{written.path.name}`, {written.size:,} bytes, SHA-256 `{written.sha256}`"],
+    ]
+    return "## What it holds\n\n" + _table(["", ""], rows)
+
+
+def _how(facts: Facts) -> str:
+    settings = {name: value for name, value in facts.settings.items() if name not in FILTER_KEYS}
+    rows = [[f"`{name}`", _cell(value)] for name, value in sorted(settings.items()) if value is not None]
+    return "## How it was chosen\n\n" + _table(["setting", "value"], rows)
+
+
+def _filters(facts: Facts) -> str:
+    """The filters that were set, and how many documents each reason took or left."""
+    settings = {name: facts.settings[name] for name in FILTER_KEYS if facts.settings.get(name)}
+    rows = [[f"`{name}`", _cell(value)] for name, value in settings.items()]
+    parts = ["## Filters, and what became of the pool"]
+    parts.append(_table(["filter", "value"], rows) if rows else "No filter was set.")
+    reasons = [
+        [
+            reason.replace("_", " ") + (f" ({detail})" if detail else ""),
+            f"{count:,}",
+            SENTENCES.get(reason, ""),
+        ]
+        for reason, detail, count in facts.reasons
+    ]
+    parts.append("Every document of the pool has one reason:")
+    parts.append(_table(["reason", "documents", "meaning"], reasons, "lrl"))
+    return "\n\n".join(parts)
+
+
+def _sources(facts: Facts) -> str:
+    shown, rest = facts.sources[:SHOWN_SOURCES], facts.sources[SHOWN_SOURCES:]
+    text = "## Sources\n\n" + _shares("source", shown)
+    if rest:
+        text += f"\n\n{len(rest):,} more, with {sum(documents for _, documents, _ in rest):,} documents."
+    return text
+
+
+def _shares(name: str, found: tuple[Share, ...]) -> str:
+    rows = [[_cell(value or UNKNOWN), f"{documents:,}", f"{size:,}"] for value, documents, size in found]
+    return _table([name, "documents", "bytes"], rows, "lrr")
+
+
+def _scores(facts: Facts) -> str:
+    parts = ["## Scores, of the pool and of the chosen"]
+    if not facts.histograms:
+        parts.append("The sampler used none.")
+    return "\n\n".join([*parts, *(_histogram(one) for one in facts.histograms)])
+
+
+def _histogram(histogram: Histogram) -> str:
+    most = max(histogram.pool)
+    lines = [f"### {histogram.score}", "", SCORES[histogram.score], "", "```text"]
+    lines.append(f"{'from':>11} {'to':>11} {'pool':>10} {'chosen':>10}")
+    bins = zip(histogram.edges, histogram.edges[1:], histogram.pool, histogram.chosen, strict=False)
+    for low, high, pool, chosen in bins:
+        full = round(BAR * pool / most)
+        taken = min(full, round(BAR * chosen / most))
+        bar = ("#" * taken + "." * (full - taken)).rstrip()
+        lines.append(f"{low:>11.4g} {high:>11.4g} {pool:>10,} {chosen:>10,} {bar}".rstrip())
+    return "\n".join([*lines, "```"])
+
+
+def _provenance(facts: Facts, beside: list[str]) -> str:
+    names = ", ".join(f"`{name}`" for name in beside)
+    return (
+        "## Where it came from\n\n"
+        f"Manifest `{facts.manifest}` names every input down to the SHA-256 of the raw files; {names} say it "
+        "in the forms of other tools. Personal data, licences and quality are as the filters above saw them: "
+        "what no filter looks for was not looked for."
+    )
+
+
+def _table(head: list[str], rows: list[list[str]], align: str = "") -> str:
+    marks = ["---:" if mark == "r" else "---" for mark in align.ljust(len(head), "l")]
+    lines = [f"| {' | '.join(row)} |" for row in (head, marks, *rows)]
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    text = ", ".join(str(entry) for entry in value) if isinstance(value, list | tuple) else str(value)
+    return " ".join(text.split()).replace("|", "\\|")

@@ -1,0 +1,113 @@
+"""A Croissant 1.0 description (JSON-LD, schema.org) of an exported subset, with its SHA-256 and columns."""
+
+from typing import Any
+
+from tamis.interchange.facts import Facts, Written
+
+CONTEXT: dict[str, Any] = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileProperty": "cr:fileProperty",
+    "fileObject": "cr:fileObject",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "isLiveDataset": "cr:isLiveDataset",
+    "jsonPath": "cr:jsonPath",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "parentField": "cr:parentField",
+    "path": "cr:path",
+    "recordSet": "cr:recordSet",
+    "references": "cr:references",
+    "regex": "cr:regex",
+    "repeated": "cr:repeated",
+    "replace": "cr:replace",
+    "sc": "https://schema.org/",
+    "separator": "cr:separator",
+    "source": "cr:source",
+    "subField": "cr:subField",
+    "transform": "cr:transform",
+}
+FORMATS = {"parquet": "application/x-parquet", "jsonl": "application/jsonlines"}
+COLUMNS = {
+    "doc_id": ("sc:Text", "Content id: first 128 bits of SHA-256 over the normalised text, hex."),
+    "rank": ("sc:Integer", "Place in the order of selection, from 1."),
+    "margin": ("sc:Float", "Signed distance to the cut, positive on the selected side."),
+    "shard": ("sc:Text", "Shard of the first place where the text stands."),
+    "row": ("sc:Integer", "Row within that shard, from 0."),
+    "source": ("sc:Text", "Where in the shard: file, column or module."),
+    "licence": ("sc:Text", "Licence as the source states it, null when it states none."),
+    "text": ("sc:Text", "The text, normalised: NFC, LF line ends, no white space around it."),
+}
+
+
+def croissant(facts: Facts, written: Written) -> dict[str, Any]:
+    """The description of the written file."""
+    licences = [licence for licence, _documents, _bytes in facts.licences if licence]
+    described: dict[str, Any] = {
+        "@context": CONTEXT,
+        "@type": "sc:Dataset",
+        "name": facts.selection,
+        "description": facts.sentence,
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "url": f"urn:tamis:manifest:{facts.manifest}",
+        "version": f"{facts.version}.0.0",
+        "datePublished": facts.made_at,
+        "creator": {"@type": "sc:Organization", "name": facts.project},
+        "citeAs": f"{facts.project}: {facts.selection}, version {facts.version}, manifest {facts.manifest}",
+        "distribution": [_file(written)],
+        "recordSet": [_records(written)],
+    }
+    if licences:
+        described["license"] = licences
+    return described
+
+
+def _file(written: Written) -> dict[str, Any]:
+    return {
+        "@type": "cr:FileObject",
+        "@id": "file",
+        "name": written.path.name,
+        "description": "The chosen documents in the order of selection.",
+        "contentUrl": written.path.name,
+        "contentSize": f"{written.size} B",
+        "encodingFormat": FORMATS[written.form],
+        "sha256": written.sha256,
+    }
+
+
+def _records(written: Written) -> dict[str, Any]:
+    return {
+        "@type": "cr:RecordSet",
+        "@id": "documents",
+        "name": "documents",
+        "description": "One record a document.",
+        "key": {"@id": "documents/doc_id"},
+        "field": [_field(written.form, name) for name in COLUMNS],
+    }
+
+
+def _field(form: str, name: str) -> dict[str, Any]:
+    data_type, meaning = COLUMNS[name]
+    extract = {"column": name} if form == "parquet" else {"jsonPath": f"$.{name}"}
+    return {
+        "@type": "cr:Field",
+        "@id": f"documents/{name}",
+        "name": name,
+        "description": meaning,
+        "dataType": data_type,
+        "source": {"fileObject": {"@id": "file"}, "extract": extract},
+    }

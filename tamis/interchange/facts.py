@@ -1,0 +1,96 @@
+"""What is told of an exported subset: counts, licences, sources, reasons, histograms; no text."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tamis.report.selection import used_score_columns
+
+BINS = 20
+Share = tuple[str | None, int, int]
+"""A licence or source (None: not stated), its documents and their UTF-8 bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """The file of a subset."""
+
+    path: Path
+    form: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Histogram:
+    """Values of a score in bins of equal width: of the pool, and of the chosen among them."""
+
+    score: str
+    edges: tuple[float, ...]
+    pool: tuple[int, ...]
+    chosen: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """All that a description or a card says of a subset."""
+
+    project: str
+    selection: str
+    version: int
+    manifest: str
+    made_at: str
+    settings: Mapping[str, Any]
+    pool: int
+    eligible: int
+    documents: int
+    n_bytes: int
+    reasons: tuple[tuple[str, str | None, int], ...]
+    licences: tuple[Share, ...]
+    sources: tuple[Share, ...]
+    shards: int
+    histograms: tuple[Histogram, ...]
+
+    @property
+    def sentence(self) -> str:
+        """What the subset is, in a sentence."""
+        how = f"by the sampler {self.settings['sampler']} " if "sampler" in self.settings else ""
+        return (
+            f"{self.documents:,} of {self.pool:,} documents, chosen {how}"
+            f"as the selection {self.selection} of the project {self.project}."
+        )
+
+
+def shares(chosen: pl.DataFrame, column: str) -> tuple[Share, ...]:
+    """Documents and bytes of each value of a column, the most frequent first, ties by name."""
+    counted = chosen.group_by(column).agg(pl.len(), pl.col("n_bytes").sum())
+    ordered = counted.sort(pl.col("len"), pl.col(column), descending=[True, False], nulls_last=True)
+    return tuple((value, int(documents), int(size)) for value, documents, size in ordered.iter_rows())
+
+
+def histograms(decisions: pl.DataFrame) -> tuple[Histogram, ...]:
+    """Histograms of the scores that the sampler used."""
+    found = (_histogram(decisions, name) for name in used_score_columns(decisions))
+    return tuple(one for one in found if one is not None)
+
+
+def _histogram(decisions: pl.DataFrame, score: str) -> Histogram | None:
+    """The middle 99 % of the pool's values; what lies outside counts in the first or last bin."""
+    known = decisions.filter(pl.col(score).is_finite())
+    if known.is_empty():
+        return None
+    values_n = known[score].to_numpy()
+    low, high = np.quantile(values_n, [0.005, 0.995])
+    edges = np.linspace(low, high if high > low else low + 1.0, BINS + 1)
+    clipped_n = np.clip(values_n, edges[0], edges[-1])
+    chosen_n = clipped_n[(known["verdict"] == "selected").to_numpy()]
+    return Histogram(
+        score=score,
+        edges=tuple(float(edge) for edge in edges),
+        pool=tuple(int(count) for count in np.histogram(clipped_n, edges)[0]),
+        chosen=tuple(int(count) for count in np.histogram(chosen_n, edges)[0]),
+    )

@@ -1,0 +1,93 @@
+"""The files that describe an exported subset, written beside it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from tamis.errors import NotMadeError
+from tamis.interchange.card import data_card
+from tamis.interchange.croissant import croissant
+from tamis.interchange.facts import Facts, Written, histograms, shares
+from tamis.interchange.graph import Lineage, manifests_behind
+from tamis.interchange.lineage import openlineage_lines, prov_json
+from tamis.lineage.heads import read_heads
+from tamis.lineage.manifest import ManifestFolder, canonical_json, write_atomically
+from tamis.lineage.versions import find_version, settings_then
+from tamis.project import Project
+from tamis.store.digests import file_digest
+from tamis.store.tables import quoted
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubsetFiles:
+    """Where the descriptions of a subset stand."""
+
+    card: Path
+    croissant: Path
+    openlineage: Path
+    prov: Path
+
+    @classmethod
+    def beside(cls, subset: Path) -> "SubsetFiles":
+        """Their places beside the file of a subset."""
+        return cls(
+            card=subset.with_name(f"{subset.stem}.card.md"),
+            croissant=subset.with_name(f"{subset.stem}.croissant.json"),
+            openlineage=subset.with_name(f"{subset.stem}.openlineage.jsonl"),
+            prov=subset.with_name(f"{subset.stem}.prov.json"),
+        )
+
+
+def describe_subset(project: Project, selection: str, chosen: pl.DataFrame) -> tuple[Facts, Lineage]:
+    """What is told of a selection whose documents are `chosen`; raises `NotMadeError` or `ManifestError`.
+
+    `chosen` has doc_id, shard, source, licence and text.
+    """
+    store, folder = project.home.store, ManifestFolder(project.home.manifests)
+    head = read_heads(store).get(("selected_subset", selection))
+    if head is None:
+        raise NotMadeError(selection)
+    made = folder.read(head.manifest)
+    decisions = store.read("decisions", where=f"selection = {quoted(selection)}")
+    sized = chosen.with_columns(pl.col("text").str.len_bytes().cast(pl.Int64).alias("n_bytes"))
+    reasons = decisions.group_by("reason", "detail").len().sort("reason", "detail", nulls_last=False)
+    facts = Facts(
+        project=project.settings.project.name,
+        selection=selection,
+        version=find_version(store, selection).version,
+        manifest=head.manifest,
+        made_at=made.beside["made_at"],
+        settings=settings_then(folder, made),
+        pool=len(decisions),
+        eligible=decisions["rank"].count(),
+        documents=len(chosen),
+        n_bytes=int(sized["n_bytes"].sum()),
+        reasons=tuple(reasons.iter_rows()),
+        licences=shares(sized, "licence"),
+        sources=shares(sized, "source"),
+        shards=chosen["shard"].n_unique(),
+        histograms=histograms(decisions),
+    )
+    return facts, Lineage(project=facts.project, manifests=manifests_behind(folder, [head.manifest]))
+
+
+def write_beside(facts: Facts, lineage: Lineage, subset: Path) -> SubsetFiles:
+    """Describe the file of a subset by four others."""
+    files = SubsetFiles.beside(subset)
+    written = Written(
+        path=subset,
+        form=subset.suffix.removeprefix("."),
+        size=subset.stat().st_size,
+        sha256=file_digest(subset),
+    )
+    others = [files.croissant.name, files.openlineage.name, files.prov.name]
+    texts = {
+        files.card: data_card(facts, written, others),
+        files.croissant: canonical_json(croissant(facts, written)) + "\n",
+        files.openlineage: openlineage_lines(lineage),
+        files.prov: prov_json(lineage, {written.sha256: (subset.name, facts.manifest)}),
+    }
+    for path, text in texts.items():
+        write_atomically(path, text.encode())
+    return files

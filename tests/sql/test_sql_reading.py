@@ -1,0 +1,69 @@
+"""Pinned tables: what is written while a run reads is not seen by it."""
+
+import pyarrow as pa
+import pytest
+
+from tamis.sql import load_project, run_model
+from tamis.sql.reading import pin_tables
+from tamis.store.schemas import schema_of
+from tamis.store.tables import Store
+
+
+def documents(*numbers: int) -> pa.Table:
+    rows = [{"doc_id": f"{n:032x}", "text": "x", "n_chars": 1, "n_bytes": n} for n in numbers]
+    schema = schema_of("documents")
+    return pa.Table.from_pylist([{**dict.fromkeys(schema.names), **row} for row in rows], schema=schema)
+
+
+def transport(target: str, number: int) -> pa.Table:
+    row = {"target": target, "doc_id": f"{number:032x}", "transport_gradient": 1.0, "nearest_cost": 1.0}
+    return pa.Table.from_pylist([{**row, "fingerprint": "f"}], schema=schema_of("transport"))
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(tmp_path / "lance")
+
+
+def test_reads_stay_at_the_version_of_the_beginning(project, store):
+    store.insert_new("documents", documents(1, 2))
+    store.insert_new("transport_a", transport("a", 1))
+    pinned = pin_tables(store, project, "mart_scores")
+    store.insert_new("documents", documents(3))
+    store.insert_new("transport_a", transport("a", 2))
+    store.insert_new("transport_b", transport("b", 1))
+    store.insert_new("scores_density", pa.table([["x"], [1.0], ["f"]], schema=schema_of("scores_density")))
+    assert pinned.read("documents", ["n_bytes"])["n_bytes"].to_pylist() == [1, 2]
+    assert pinned.read("transport_scores", ["target"])["target"].to_pylist() == ["a"]
+    assert pinned.read("density_scores", ["density"]).num_rows == 0
+    assert pinned.versions["documents"] < store.version("documents")
+    assert pinned.versions["scores_density"] == 0
+    again = pin_tables(store, project, "mart_scores")
+    assert again.read("documents", ["n_bytes"]).num_rows == 3
+    assert again.read("transport_scores", ["target"]).num_rows == 3
+
+
+def test_every_model_runs_over_a_store_with_nothing_in_it(project, store):
+    for model in project.ordered():
+        result = run_model(project, model.name, pin_tables(store, project, model.name).read)
+        assert (result.rows, result.passed) == (0, True), model.name
+        if model.materialized != "view":
+            store.overwrite(model.name, result.table)
+
+
+def test_pins_name_every_table_that_a_model_reads(project, store):
+    store.insert_new("transport_a", transport("a", 1))
+    names = set(pin_tables(store, project, "mart_scores").versions)
+    assert {"documents", "scores_density", "scores_quality", "transport_a"} <= names
+    assert "transport_scores" not in names
+    assert set(pin_tables(store, project, "mart_checkpoint_provenance").versions) >= {"mart_checkpoints"}
+
+
+def test_a_folder_with_a_source_that_nothing_writes_says_so(write_project):
+    from tamis.lineage.marts import mart_stages
+    from tamis.sql import ProjectFileError
+
+    folder = write_project({"staging/stg_items.sql": "select id from {{ source('raw', 'items') }}"})
+    assert load_project(folder)
+    with pytest.raises(ProjectFileError, match=r"sources\.yml:5: no stage .* 'items'; known: decisions"):
+        mart_stages(folder)

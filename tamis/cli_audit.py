@@ -16,6 +16,10 @@ def add_audit(verbs: Any) -> None:
     audit.add_argument(
         "--html", metavar="FILE", help="also write the audit as one page, with the graph drawn"
     )
+    audit.add_argument("--anchor", metavar="FILE", help="write the names of all manifests, to keep elsewhere")
+    audit.add_argument(
+        "--against", metavar="FILE", help="also check that what an anchor names is still there"
+    )
     audit.add_argument("--openlineage", metavar="FILE", help="write the lineage as OpenLineage events")
     audit.add_argument("--prov", metavar="FILE", help="write the lineage as W3C PROV-JSON")
 

@@ -235,6 +235,21 @@ def test_the_audit_names_an_altered_row(project):
     assert found["lowest_broken"] == ["transport_scores[algebra]"]
 
 
+def test_an_audit_is_a_tree_a_page_and_an_anchor_that_shows_what_is_gone(project):
+    page, anchor = project.root / "audit.html", project.root / "anchor.json"
+    said = project.tamis("audit", "--html", str(page), "--anchor", str(anchor))
+    assert said.stdout.startswith("GREEN")
+    assert "└─ raw_shards[landing__algebra.jsonl]: green" in said.stdout
+    assert "root " in said.stderr
+    assert "<svg" in page.read_text()
+    assert project.json("audit", "uniform", "--against", str(anchor))["status"] == "green"
+    manifest = store_of(project).read("heads").filter(asset="mart_reasons")["manifest"][0]
+    (project.home / "manifests" / manifest[:2] / f"{manifest}.json").unlink()
+    assert project.json("audit", "uniform", "--quick")["status"] == "green"
+    found = project.json("audit", "uniform", "--quick", "--against", str(anchor), code=1)
+    assert found["lowest_broken"] == ["mart_reasons"]
+
+
 def test_wrong_settings_name_the_key(project):
     text = SETTINGS.replace('sampler = "got-d"', 'sampler = "gotd"')
     (project.root / "tamis.toml").write_text(text)

@@ -22,7 +22,9 @@ def lineage_audit(context: dg.AssetExecutionContext, platform: Platform) -> Iter
     """Four verdicts for every manifest: reachable, intact, consistent, current; drawn as one page."""
     with platform.work(context) as work, work.progress("audit", unit="manifests") as progress:
         events = logged_events(context.instance)
-        audit = audit_graph(work.project.home, work.world, work.heads, events, advance=progress.advance)
+        audit = audit_graph(
+            work.project.home, work.world, work.heads, events, results_only=True, advance=progress.advance
+        )
         page = work.project.home.reports / PAGE
         write_atomically(page, page_of(audit).encode())
         counts = dict.fromkeys(("green", "amber", "red"), 0)

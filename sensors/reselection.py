@@ -14,9 +14,9 @@ from itertools import chain
 
 import dagster as dg
 
-from resources.driver import range_tags, selected_assets
 from resources.platform import Platform
 from resources.processes import end_killed_runs
+from resources.running import range_tags, selected_assets
 from resources.tags import CERTIFIED_TAG, DRIVER_TAG, WORK_TAG
 from sensors.interval import INTERVAL_SECONDS
 from tamis.lineage.approval import (

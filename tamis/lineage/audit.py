@@ -32,17 +32,19 @@ def audit_graph(
     events: Sequence[LoggedEvent] | None = None,
     *,
     name: str | None = None,
+    results_only: bool = False,
     quick: bool = False,
     advance: Advance = ignore,
 ) -> Audit:
     """Audit everything that was made, or what leads to the checkpoint or selection `name`.
 
-    `events` are the materializations that the event log holds, the latest first; `quick` does not hash what
+    `results_only`: of what was made, what leads to checkpoints, selections and the scaling report: what is
+    made beside them, and the audit itself, may be newer or older while a materialization goes on. `events` are the materializations that the event log holds, the latest first; `quick` does not hash what
     is stored again.
     """
     records = Records(home.manifests)
     nodes: dict[str, Node] = {}
-    roots = _roots(heads, name)
+    roots = _roots(heads, name, results_only)
     for root in roots:
         _walk(records, root.manifest, label(root.asset, root.partition), nodes)
     for node in nodes.values():
@@ -51,20 +53,18 @@ def audit_graph(
     if name is None:
         judge_records(home, records, nodes, quick)
     if not quick:
-        judge_content(home, records, world, heads, nodes, whole=name is None, advance=advance)
+        everything = name is None and not results_only
+        judge_content(home, records, world, heads, nodes, whole=everything, advance=advance)
     results = {root.manifest for root in roots if root.asset in ROOTS}
     return Audit(nodes=nodes, roots=sorted(results))
 
 
-def _roots(heads: Heads, name: str | None) -> list[Head]:
+def _roots(heads: Heads, name: str | None, results_only: bool) -> list[Head]:
     """What to start from: everything that was made, results first, or what has that name."""
     order = {asset: place for place, asset in enumerate(ROOTS)}
-    wanted = [head for head in heads.values() if name is None or _is_named(head, name)]
+    among = [head for head in heads.values() if head.asset in ROOTS or not (results_only or name)]
+    wanted = [head for head in among if name is None or head.partition == name]
     return sorted(wanted, key=lambda head: (order.get(head.asset, len(order)), head.asset, head.partition))
-
-
-def _is_named(head: Head, name: str) -> bool:
-    return head.asset in ROOTS and head.partition == name
 
 
 def _walk(records: Records, manifest: str, name: str, nodes: dict[str, Node]) -> None:

@@ -1,0 +1,215 @@
+"""Running a group of partitions through Dagster in this process, and finding what makes it fail.
+
+A run makes one asset for all partitions that need it, or a chain of assets of one partition. Where it fails
+its halves are tried, so that one bad partition holds no others back.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from resources.processes import this_process
+from resources.tags import CERTIFIED_TAG, COMMAND_LINE, DRIVER_TAG, ON_REQUEST_TAG, PROCESS_TAG
+from tamis.lineage.automation import Group
+from tamis.lineage.heads import read_heads
+from tamis.lineage.plan import due_partitions
+from tamis.lineage.stages import Stage, stages
+from tamis.lineage.world import World
+from tamis.progress import Heartbeat, close_all
+from tamis.project import Project
+
+MOST_SPLITS = 48
+"""How many runs a group that fails may cost: enough to find two bad partitions among 1,000."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What to bring up to date: the stages in `only`, or all; of `partitions` alone, where they are named.
+
+    `on_request`: the trials too that are made only when somebody asks. `certified`: keep what was fitted on
+    an earlier pool where its certificate allows; else everything is fitted again from nothing (settled).
+    """
+
+    only: frozenset[str] | None = None
+    partitions: frozenset[str] | None = None
+    on_request: bool = False
+    certified: bool = False
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What tells the steps of a run about it."""
+        named = {ON_REQUEST_TAG: self.on_request, CERTIFIED_TAG: self.certified}
+        return {name: "yes" for name, on in named.items() if on}
+
+
+EVERYTHING = Wanted()
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What a materialization did: seconds per stage, partitions made, and what failed with its error."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    made: dict[str, int] = field(default_factory=dict)
+    removed: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    tried: set[tuple[str, ...]] = field(default_factory=set)
+    given_up: set[tuple[str, str]] = field(default_factory=set)
+
+    def sentence(self, problems: bool) -> str:
+        """What came of it, in a line."""
+        made = sum(self.made.values())
+        if made:
+            return f"made {made} values in {sum(self.seconds.values()):.0f} s"
+        return "nothing was made" if self.failed or problems else "everything is current"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runner:
+    """What a run needs beside the group that it makes."""
+
+    project: Project
+    job: Any
+    instance: dg.DagsterInstance
+    say: Callable[[str], None]
+    wanted: Wanted
+
+    def make(self, world: World, group: Group, outcome: Outcome) -> None:
+        """Make a group; where that fails its halves, so that one bad partition holds no others back."""
+        waiting, runs = [group], 0
+        while waiting:
+            part = waiting.pop(0)
+            outcome.tried.add(part.keys)
+            failed, runs = self._run(part, outcome), runs + 1
+            left = self._left(world, part) if failed else ()
+            if len(left) > 1 and runs <= MOST_SPLITS:
+                self.say(f"{part.assets[0]}: failed for some of {len(left)} partitions; halves are tried")
+                waiting[:0] = _halves(part, left)
+            elif failed:
+                outcome.failed |= failed
+                outcome.given_up |= {(asset, key) for asset in failed for key in left or part.partitions}
+                for asset, error in failed.items():
+                    self.say(f"{asset}: FAILED: {error}")
+
+    def _left(self, world: World, group: Group) -> tuple[str, ...]:
+        """Partitions that the failed run has not made; none where a whole chain failed."""
+        if len(group.partitions) == 1:
+            return ()
+        heads = read_heads(self.project.home.store)
+        due = due_partitions(stages()[group.assets[0]], world, heads, not self.wanted.certified)
+        still = {found.partition for found in due}
+        return tuple(key for key in group.partitions if key in still)
+
+    def _run(self, group: Group, outcome: Outcome) -> dict[str, str]:
+        """Run a group; returns the assets that failed, with the error."""
+        first, name = stages()[group.assets[0]], ", ".join(group.assets)
+        self.say(f"{name}: {_count(first, group.partitions)}")
+        started = time.monotonic()
+        with Heartbeat(name), interruptible(), _cancelled_as_interrupted():
+            result = self.job.execute_in_process(
+                instance=self.instance,
+                asset_selection=[key for asset in group.assets for key in selected_assets(stages()[asset])],
+                raise_on_error=False,
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                **_run_arguments(self.instance, first, list(group.partitions), self.wanted.tags),
+            )
+            close_all()
+        outcome.seconds[name] = outcome.seconds.get(name, 0.0) + time.monotonic() - started
+        if result.success:
+            outcome.made[name] = outcome.made.get(name, 0) + len(group.partitions) * len(group.assets)
+            return {}
+        return failures(result)
+
+
+def _halves(group: Group, left: tuple[str, ...]) -> list[Group]:
+    """The partitions that are left, in two groups."""
+    key_of = dict(zip(group.partitions, group.keys, strict=True))
+    middle = len(left) // 2
+    return [
+        Group(assets=group.assets[:1], partitions=part, keys=tuple(key_of[name] for name in part))
+        for part in (left[:middle], left[middle:])
+    ]
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C end the command at the latest when the run ends: Dagster swallows it between steps."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        yield
+        with contextlib.suppress(BlockingIOError):
+            if signal.SIGINT in os.read(reader, 64):
+                raise KeyboardInterrupt
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(reader)
+        os.close(writer)
+
+
+@contextlib.contextmanager
+def _cancelled_as_interrupted() -> Iterator[None]:
+    """Dagster's own name for Ctrl-C within a step, as Python's."""
+    try:
+        yield
+    except dg.DagsterExecutionInterruptedError as error:
+        raise KeyboardInterrupt from error
+
+
+def failures(result: Any) -> dict[str, str]:
+    """Assets that failed, with the first line of the error; raises `KeyboardInterrupt` after Ctrl-C."""
+    found = {}
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            cause = error.cause or error
+            if "Interrupt" in (cause.cls_name or "") or "Interrupt" in (error.cls_name or ""):
+                raise KeyboardInterrupt
+            first = (cause.message.strip().splitlines() or [""])[0]
+            found[str(event.step_key)] = first.split(f".{cause.cls_name}: ")[-1] or str(cause.cls_name)
+    return found or {"run": "see the run in the UI"}
+
+
+def selected_assets(stage: Stage) -> list[dg.AssetKey]:
+    """The stage, and what is made in the same step."""
+    together = [other.name for other in stages().values() if other.made_with == stage.name]
+    return [dg.AssetKey(name) for name in (stage.name, *together)]
+
+
+def _run_arguments(
+    instance: dg.DagsterInstance, stage: Stage, due: list[str], more: dict[str, str]
+) -> dict[str, Any]:
+    tags = {DRIVER_TAG: COMMAND_LINE, PROCESS_TAG: this_process(), **more}
+    if stage.partitions is None:
+        return {"tags": tags}
+    if len(due) == 1:
+        return {"tags": tags, "partition_key": due[0]}
+    return {"tags": tags | range_tags(instance, stage, due)}
+
+
+def range_tags(instance: dg.DagsterInstance, stage: Stage, due: list[str]) -> dict[str, str]:
+    """Tags of a run over the range that holds the due partitions; the asset itself skips the others."""
+    assert stage.partitions is not None
+    order = {key: place for place, key in enumerate(instance.get_dynamic_partitions(stage.partitions))}
+    return {
+        "dagster/asset_partition_range_start": min(due, key=order.__getitem__),
+        "dagster/asset_partition_range_end": max(due, key=order.__getitem__),
+    }
+
+
+def _count(stage: Stage, due: Sequence[str]) -> str:
+    if stage.partitions is None:
+        return "materializing"
+    return f"materializing {due[0]}" if len(due) == 1 else f"materializing {len(due)} {stage.partitions}"

@@ -1,0 +1,65 @@
+"""A group that fails is halved until what fails is alone; what cannot be told apart is given up in time."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from resources import running
+from resources.running import MOST_SPLITS, Outcome, Runner, Wanted
+from tamis.lineage.automation import Group
+from tamis.lineage.plan import Due
+
+
+class Runs(Runner):
+    """Runs that make all partitions but the bad ones; a run stops at the first that is bad."""
+
+    def _run(self, group, outcome):
+        self.job.runs.append(group.partitions)
+        for key in group.partitions:
+            if key in self.job.bad:
+                return {group.assets[0]: f"{key} is bad"}
+            self.job.made.add(key)
+        return {}
+
+
+@pytest.fixture
+def make(monkeypatch):
+    def made(count: int, bad: set[str]):
+        job = SimpleNamespace(runs=[], made=set(), bad=bad)
+        keys = tuple(f"{number:04}" for number in range(count))
+
+        def due(stage, world, heads, settle):
+            return [Due(asset=stage.name, partition=key, reason="new") for key in keys if key not in job.made]
+
+        monkeypatch.setattr(running, "due_partitions", due)
+        monkeypatch.setattr(running, "read_heads", lambda store: {})
+        project = SimpleNamespace(home=SimpleNamespace(store=None))
+        said: list[str] = []
+        runner = Runs(project=project, job=job, instance=None, say=said.append, wanted=Wanted())
+        outcome = Outcome()
+        runner.make(None, Group(assets=("embeddings",), partitions=keys, keys=keys), outcome)
+        return job, outcome, said
+
+    return made
+
+
+@pytest.mark.parametrize("bad", [{"0000"}, {"0123"}, {"0999"}, {"0001", "0800"}])
+def test_bad_partitions_among_a_thousand_hold_no_others_back(make, bad):
+    job, outcome, said = make(1_000, bad)
+    assert {f"{number:04}" for number in range(1_000)} - job.made == bad
+    assert outcome.given_up == {("embeddings", key) for key in bad}
+    assert outcome.failed["embeddings"].removesuffix(" is bad") in bad
+    assert sum("FAILED" in line for line in said) == len(bad)
+
+
+def test_what_fails_everywhere_is_given_up_after_a_stated_number_of_runs(make):
+    job, outcome, _said = make(1_000, {f"{number:04}" for number in range(1_000)})
+    assert job.made == set()
+    assert len(job.runs) <= 2 * MOST_SPLITS + 1
+    assert {key for _asset, key in outcome.given_up} == {f"{number:04}" for number in range(1_000)}
+
+
+def test_one_partition_alone_is_tried_once(make):
+    job, outcome, _said = make(1, {"0000"})
+    assert len(job.runs) == 1
+    assert outcome.given_up == {("embeddings", "0000")}

@@ -39,8 +39,8 @@ def audit_graph(
     """Audit everything that was made, or what leads to the checkpoint or selection `name`.
 
     `results_only`: of what was made, what leads to checkpoints, selections and the scaling report: what is
-    made beside them, and the audit itself, may be newer or older while a materialization goes on. `events` are the materializations that the event log holds, the latest first; `quick` does not hash what
-    is stored again.
+    made beside them, and the audit itself, may be newer or older while a materialization goes on. `events`
+    are the materializations that the event log holds, the latest first; `quick` does not hash what is stored.
     """
     records = Records(home.manifests)
     nodes: dict[str, Node] = {}

@@ -51,9 +51,9 @@ def _previous(work: Work, model: Model) -> pa.Table | None:
     if not model.increment or work.settles or head is None or not head.usable:
         return None
     before = work.manifests.read(head.manifest)
-    if not only_grew(before, work.stage, work.world, work.heads) or not work.store.exists(model.name):
-        return None
-    return work.store.read_arrow(model.name)
+    views = {name for name in model.models if PROJECT.models[name].materialized == "view"}
+    grown = only_grew(before, work.stage, work.world, work.heads, views)
+    return work.store.read_arrow(model.name) if grown and work.store.exists(model.name) else None
 
 
 def _made(work: Work, model: Model, result: ModelResult, tables: PinnedTables) -> Made:

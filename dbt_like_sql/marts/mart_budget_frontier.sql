@@ -1,20 +1,28 @@
 {{ config(materialized='table') }}
 
--- Eligible documents in the order of their rank, in a hundred steps of (nearly) equal size. A selection that
--- repeats an earlier version has gaps in its ranks, so places are counted anew.
-with ranked as (
+-- Eligible documents in the order of their rank, in a hundred steps of equal width; the steps of a selection
+-- that repeats an earlier version are smaller where documents of that version are gone.
+with reach as (
+    select
+        selection,
+        max(rank) as last_rank
+    from {{ ref('stg_decisions') }}
+    group by selection
+),
+
+ranked as (
     select
         decisions.selection,
+        (decisions.rank * 100 + reach.last_rank - 1) // reach.last_rank as step,
         decisions.rank,
         decisions.is_selected,
         decisions.margin,
         coalesce(documents.n_bytes, 0) as n_bytes,
         -- Decimals add up exactly, in any order.
         try_cast(decisions.transport_gradient as decimal(38, 12)) as transport_gradient,
-        try_cast(quality.quality as decimal(38, 12)) as quality,
-        row_number() over (partition by decisions.selection order by decisions.rank, decisions.doc_id) as place,
-        count(*) over (partition by decisions.selection) as eligible
+        try_cast(quality.quality as decimal(38, 12)) as quality
     from {{ ref('stg_decisions') }} as decisions
+    inner join reach on decisions.selection = reach.selection
     left join {{ source('lake', 'documents') }} as documents on decisions.doc_id = documents.doc_id
     left join {{ source('lake', 'quality_scores') }} as quality on decisions.doc_id = quality.doc_id
     where decisions.rank is not null
@@ -23,7 +31,7 @@ with ranked as (
 steps as (
     select
         selection,
-        (place * 100 + eligible - 1) // eligible as step,
+        step,
         count(*) as documents,
         count(*) filter (where is_selected) as selected_documents,
         sum(n_bytes) as n_bytes,

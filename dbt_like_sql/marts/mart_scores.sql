@@ -1,23 +1,20 @@
 {{ config(materialized='table') }}
 
-with scorers as (
-    select unnest(['density', 'quality', 'judge_margin_predicted', 'judge_margin', 'bits_per_byte']) as scorer
-),
-
--- Each row of scores once for every scorer: one pass over the joins of stg_scores.
-scores as (
-    select
-        scorers.scorer,
-        cast(null as varchar) as target,
-        case scorers.scorer
-            when 'density' then scores.density
-            when 'quality' then scores.quality
-            when 'judge_margin_predicted' then scores.judge_margin_predicted
-            when 'judge_margin' then scores.judge_margin
-            else scores.bits_per_byte
-        end as score
-    from {{ ref('stg_scores') }} as scores
-    cross join scorers
+with scores as (
+    select 'density' as scorer, cast(null as varchar) as target, density as score
+    from {{ source('lake', 'density_scores') }}
+    union all
+    select 'quality' as scorer, null as target, quality as score
+    from {{ source('lake', 'quality_scores') }}
+    union all
+    select 'judge_margin_predicted' as scorer, null as target, judge_margin_predicted as score
+    from {{ source('lake', 'quality_scores') }}
+    union all
+    select 'judge_margin' as scorer, null as target, margin as score
+    from {{ source('lake', 'judge_scores') }}
+    union all
+    select 'bits_per_byte' as scorer, null as target, cast(bits_per_byte as double) as score
+    from {{ source('lake', 'perplexity_scores') }}
     union all
     select 'transport_gradient' as scorer, target, transport_gradient as score
     from {{ ref('stg_transport_scores') }}

@@ -1,14 +1,14 @@
 -- A document may stand in many places; its first one (smallest shard, then row) counts as its home,
 -- so that shards and licences partition the corpus.
-with first_places as (
+with places as (
     select
         doc_id,
-        count(*) as occurrences,
-        min(shard) as shard,
-        arg_min(shard_source, row(shard, shard_row)) as source,
-        arg_min(licence, row(shard, shard_row)) as licence
+        shard,
+        shard_source,
+        licence,
+        row_number() over (partition by doc_id order by shard, shard_row) as place,
+        count(*) over (partition by doc_id) as occurrences
     from {{ ref('stg_occurrences') }}
-    group by doc_id
 )
 
 select
@@ -18,10 +18,10 @@ select
     documents.language,
     documents.first_seen,
     places.shard,
-    places.source,
+    places.shard_source as source,
     places.licence,
     coalesce(places.occurrences, 0) as occurrences,
     near_duplicates.kept as duplicate_of
 from {{ source('lake', 'documents') }} as documents
-left join first_places as places on documents.doc_id = places.doc_id
+left join places on documents.doc_id = places.doc_id and places.place = 1
 left join {{ source('lake', 'near_duplicates') }} as near_duplicates on documents.doc_id = near_duplicates.doc_id

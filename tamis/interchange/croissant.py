@@ -35,6 +35,7 @@ CONTEXT: dict[str, Any] = {
     "regex": "cr:regex",
     "repeated": "cr:repeated",
     "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
     "sc": "https://schema.org/",
     "separator": "cr:separator",
     "source": "cr:source",
@@ -96,18 +97,17 @@ def _records(written: Written) -> dict[str, Any]:
         "name": "documents",
         "description": "One record a document.",
         "key": {"@id": "documents/doc_id"},
-        "field": [_field(written.form, name) for name in COLUMNS],
+        "field": [_field(name) for name in COLUMNS],
     }
 
 
-def _field(form: str, name: str) -> dict[str, Any]:
+def _field(name: str) -> dict[str, Any]:
     data_type, meaning = COLUMNS[name]
-    extract = {"column": name} if form == "parquet" else {"jsonPath": f"$.{name}"}
     return {
         "@type": "cr:Field",
         "@id": f"documents/{name}",
         "name": name,
         "description": meaning,
         "dataType": data_type,
-        "source": {"fileObject": {"@id": "file"}, "extract": extract},
+        "source": {"fileObject": {"@id": "file"}, "extract": {"column": name}},
     }

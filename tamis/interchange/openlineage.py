@@ -22,7 +22,7 @@ FACETS = {
     "columnLineage": "1-2-0/ColumnLineageDatasetFacet.json#/$defs/ColumnLineageDatasetFacet",
     "version": "1-0-1/DatasetVersionDatasetFacet.json#/$defs/DatasetVersionDatasetFacet",
     "symlinks": "1-0-1/SymlinksDatasetFacet.json#/$defs/SymlinksDatasetFacet",
-    "jobType": "2-0-3/JobTypeJobFacet.json#/$defs/JobTypeJobFacet",
+    "jobType": "2-0-4/JobTypeJobFacet.json#/$defs/JobTypeJobFacet",
     "outputStatistics": "1-0-2/OutputStatisticsOutputDatasetFacet.json#/$defs/"
     "OutputStatisticsOutputDatasetFacet",
 }
@@ -51,7 +51,7 @@ def _event(lineage: Lineage, key: str, made: Manifest, columns: Columns) -> dict
             "namespace": lineage.namespace,
             "name": made.asset,
             "facets": {
-                "jobType": _facet("jobType", processingType="BATCH", integration="TAMIS", jobType="ASSET")
+                "jobType": _facet("jobType", processingType="BATCH", integration="TAMIS", jobType="TASK")
             },
         },
         "inputs": [_input(lineage, entry) for entry in made.inputs],

@@ -36,12 +36,16 @@ def _versions(inputs: Sequence[InputReference], without: Set[str]) -> set[tuple[
     }
 
 
-def only_grew(before: Manifest, stage: Stage, world: World, heads: Heads) -> bool:
+def only_grew(
+    before: Manifest, stage: Stage, world: World, heads: Heads, without: Set[str] = frozenset()
+) -> bool:
     """Whether a value was made as it would be now, and of all that it would be made of now but what is new.
 
     Then rows that were computed of single inputs still stand, and only those of the new inputs are missing.
+    Inputs `without` are not looked at: views, whose own inputs are those of the value too.
     """
     made_by = (stage.code_version, config_of(stage, before.partition, world), world.project.seed)
     if (before.code_version, before.config, before.seed) != made_by:
         return False
-    return _versions(before.inputs, {stage.name}) <= _versions(_now(before, stage, world, heads), set())
+    now = _versions(_now(before, stage, world, heads), without)
+    return _versions(before.inputs, {stage.name, *without}) <= now

@@ -105,6 +105,25 @@ def test_export_writes_the_chosen_documents(project):
     assert "this choice is out of date" in project.tamis("export", "near-algebra").stderr
 
 
+def test_lineage_is_written_in_the_forms_of_other_tools(project):
+    project.tamis("export", "near-algebra")
+    beside = {path.name for path in (project.home / "exports").iterdir()}
+    names = ("parquet", "card.md", "croissant.json", "openlineage.jsonl", "prov.json")
+    assert beside == {f"near-algebra.{name}" for name in names}
+    events, document = project.root / "all.jsonl", project.root / "one.json"
+    project.tamis("audit", "--quick", "--openlineage", str(events))
+    made = {json.loads(line)["job"]["name"] for line in events.read_text().splitlines()}
+    assert {"raw_shards", "selected_subset", "mart_selection_mix", "lineage_audit"} <= made
+    project.tamis("audit", "near-algebra", "--quick", "--prov", str(document))
+    labels = {entity["prov:label"] for entity in json.loads(document.read_text())["entity"].values()}
+    assert {"selected_subset[near-algebra]", "raw_shards[landing__algebra.jsonl]"} <= labels
+    assert "selected_subset[uniform]" not in labels
+    document.unlink()
+    next((project.home / "manifests").glob("??/*.json")).write_text("{}")
+    assert "was not written" in project.tamis("audit", "--quick", "--prov", str(document), code=1).stderr
+    assert not document.exists()
+
+
 def test_a_changed_file_changes_what_depends_on_it_and_taking_it_back_undoes_it(project):
     before = versions(project)
     original = (project.root / "landing" / "cooking.jsonl").read_text()

@@ -200,7 +200,8 @@ def test_the_frontier_of_many_documents_has_a_hundred_steps(project, world, to_a
     documents = result.table["documents"].to_pylist()
     assert result.passed
     assert result.table["step"].to_pylist() == list(range(1, 101))
-    assert documents == [step * n // 100 for step in range(1, 101)]
+    last = 3 * (n - 1) + 1
+    assert documents == [(step * last // 100 - 1) // 3 + 1 for step in range(1, 101)]
     assert result.table["n_bytes"].to_pylist()[-1] == 7 * n
 
 

@@ -1,0 +1,49 @@
+"""Croissant: validated by mlcroissant, which reads the documents through it and checks the file's SHA-256."""
+
+import json
+import logging
+
+import mlcroissant
+import pytest
+
+from tamis.exporting import export_selection
+from tamis.interchange.subset import SubsetFiles
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl"])
+def test_mlcroissant_reads_the_documents_without_a_warning(project, form, caplog):
+    path, _ = export_selection(project, "near", form)
+    with caplog.at_level(logging.WARNING):
+        dataset = mlcroissant.Dataset(jsonld=SubsetFiles.beside(path).croissant)
+        records = list(dataset.records("documents"))
+    assert [record.getMessage() for record in caplog.records] == []
+    assert [record["documents/rank"] for record in records] == [1, 2, 3]
+    assert records[0]["documents/text"].decode() == "Text 0."
+    assert records[2]["documents/doc_id"].decode() == f"d{4:031x}"
+
+
+def test_a_file_that_was_altered_is_refused(exported):
+    with exported.open("ab") as stream:
+        stream.write(b"more")
+    dataset = mlcroissant.Dataset(jsonld=SubsetFiles.beside(exported).croissant)
+    with pytest.raises(mlcroissant.GenerationError, match="Download") as caught:
+        list(dataset.records("documents"))
+    assert "hash" in str(caught.value.__cause__).lower()
+
+
+def test_a_broken_description_is_refused(exported):
+    path = SubsetFiles.beside(exported).croissant
+    described = json.loads(path.read_text())
+    described["recordSet"][0]["field"][0]["source"]["fileObject"]["@id"] = "elsewhere"
+    path.write_text(json.dumps(described))
+    with pytest.raises(mlcroissant.ValidationError):
+        mlcroissant.Dataset(jsonld=path)
+
+
+def test_it_names_licences_version_and_columns(exported):
+    described = json.loads(SubsetFiles.beside(exported).croissant.read_text())
+    assert described["license"] == ["CC0-1.0"]
+    assert described["version"] == "1.0.0"
+    assert described["datePublished"] == "2026-01-02T03:05:00+00:00"
+    names = [field["name"] for field in described["recordSet"][0]["field"]]
+    assert names == ["doc_id", "rank", "margin", "shard", "row", "source", "licence", "text"]

@@ -1,0 +1,57 @@
+"""Whether inputs have only grown: then what was computed of single ones still stands."""
+
+import pytest
+
+from tamis.lineage.changed import only_grew
+from tamis.lineage.manifest import InputReference, Manifest
+from tamis.lineage.plan import config_of, input_references
+from tamis.lineage.stages import stages
+
+MODEL = "mart_intake"
+
+
+@pytest.fixture
+def before(imagined):
+    """The manifest of the model as it would be made now."""
+    imagined.materialize()
+    world, stage = imagined.world(), stages()[MODEL]
+    found = input_references(stage, "", world, imagined.heads)
+    return Manifest(
+        asset=MODEL,
+        partition="",
+        code_version=stage.code_version,
+        config=config_of(stage, "", world),
+        seed=imagined.project.seed,
+        input_key="",
+        data_version="",
+        digest="",
+        row_count=0,
+        inputs=tuple(entry for entry in found if isinstance(entry, InputReference)),
+    )
+
+
+def grew(imagined, before) -> bool:
+    imagined.materialize()
+    return only_grew(before, stages()[MODEL], imagined.world(), imagined.heads, {"stg_occurrences"})
+
+
+def test_a_new_shard_is_growth(imagined, before):
+    assert grew(imagined, before)
+    imagined.contents["web__c"] = "1"
+    assert grew(imagined, before)
+    # The view between has another version, which says nothing about what came of each shard.
+    assert not only_grew(before, stages()[MODEL], imagined.world(), imagined.heads)
+
+
+@pytest.mark.parametrize("change", [{"web__a": "2"}, {"web__a": None}, {"web__a": None, "web__c": "1"}])
+def test_a_changed_or_removed_shard_is_not(imagined, before, change):
+    imagined.contents |= change
+    imagined.contents = {key: value for key, value in imagined.contents.items() if value}
+    assert not grew(imagined, before)
+
+
+def test_other_code_settings_or_seed_are_not(imagined, before):
+    from dataclasses import replace
+
+    for values in ({"code_version": "x"}, {"config": {"withdrawals": "x"}}, {"seed": 7}):
+        assert not grew(imagined, replace(before, **values))

@@ -1,0 +1,64 @@
+"""The page of a SQL model: columns with their sources, verdicts, the first rows."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from tamis.report import sql_model_page
+from tamis.report.sql_model import preview
+from tamis.sql import ModelResult, TestResult, load_project
+
+FOLDER = Path(__file__).parents[2] / "dbt_like_sql"
+PROJECT = load_project(FOLDER)
+
+
+def result(passed: bool = True, severity: str = "error") -> ModelResult:
+    test = TestResult(
+        name="unique_x",
+        column="x",
+        kind="unique",
+        severity=severity,
+        passed=passed,
+        failures=0 if passed else 3,
+        sample=() if passed else ({"x": "a<b", "occurrences": 2},),
+    )
+    table = pa.table({"selection": ["near"], "share": [0.25], "reason": ["a|b\nc"]})
+    return ModelResult(table=table, rows=1_234, tests=(test,), seconds=1.0)
+
+
+@pytest.mark.parametrize("name", list(PROJECT.models))
+def test_every_column_of_every_model_is_shown_with_its_meaning(name):
+    page = sql_model_page(PROJECT, PROJECT.models[name], result())
+    for column in PROJECT.models[name].columns:
+        assert f'<td class="t">{column.name}</td>' in page
+    assert "://" not in page
+
+
+def test_columns_are_traced_through_all_models():
+    page = sql_model_page(PROJECT, PROJECT.models["mart_reasons"], result())
+    assert "<code>decisions.reason</code>" in page
+    assert "read by no other model" in page
+    assert "dbt_like_sql/marts/mart_reasons.sql" in page
+
+
+@pytest.mark.parametrize(
+    ("passed", "severity", "shade", "kept"),
+    [(True, "error", "green", False), (False, "warn", "amber", False), (False, "error", "red", True)],
+)
+def test_a_failed_test_says_whether_the_table_was_replaced(passed, severity, shade, kept):
+    page = sql_model_page(PROJECT, PROJECT.models["mart_reasons"], result(passed, severity))
+    assert f'class="answer {shade}"' in page
+    assert ("The table before stays in place" in page) == kept
+    assert ("x a&lt;b; occurrences 2" in page) == (not passed)
+
+
+def test_the_same_result_gives_the_same_page():
+    model = PROJECT.models["mart_intake"]
+    slower = ModelResult(table=result().table, rows=1_234, tests=result().tests, seconds=9.0)
+    assert sql_model_page(PROJECT, model, result()) == sql_model_page(PROJECT, model, slower)
+
+
+def test_the_preview_is_a_markdown_table():
+    lines = preview(result().table).splitlines()
+    assert lines == ["| selection | share | reason |", "|---|---|---|", "| near | 0.25 | a\\|b c |"]

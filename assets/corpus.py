@@ -52,6 +52,7 @@ def documents(context: dg.AssetExecutionContext, platform: Platform) -> Iterator
             if any(intake.shard == work.partitions[-1] for intake in group):
                 # Before the last head moves: a run that dies here leaves a shard to do, and this with it.
                 collect_orphans(work.store, work.world)
+            work.refuse({intake.shard: intake.withdrawn for intake in group if not intake.error})
             yield from work.record(*[_documents_made(intake) for intake in group if not intake.error])
             for intake in group:
                 if intake.error:

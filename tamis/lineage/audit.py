@@ -2,7 +2,8 @@
 
 reachable: its manifest and those of its inputs are there and hash to their names. intact: what is stored
 hashes to what the manifest states. consistent: index and event log name the same manifest. current: it
-would not be made again now. Not reachable, intact or consistent is red; superseded or not current amber.
+would not be made again now. Not reachable, intact or consistent is red; superseded, not current, or listing
+documents that were withdrawn is amber.
 Without an anchor outside, a consistent rewriting of everything cannot be seen.
 """
 
@@ -19,6 +20,8 @@ from tamis.store.digests import file_digest, read_records
 from tamis.store.home import Home
 from tamis.store.records import BY_DOC_IDS, stored_rows
 from tamis.store.tables import DamagedTableError
+from tamis.withdrawal.receipts import ASSET as RECEIPTS
+from tamis.withdrawal.receipts import listed_in, receipt_ids
 
 Verdict = bool | None
 ROOTS = ("trials", "selected_subset", "decisions", "base_models", "scaling_law_report")
@@ -27,7 +30,10 @@ AUDIT_ASSET = "lineage_audit"
 
 @dataclass(kw_only=True)
 class Node:
-    """One manifest of the graph; a verdict is None where it was not checked."""
+    """One manifest of the graph; a verdict is None where it was not checked.
+
+    `withdrawn`: how many of the documents that it lists were withdrawn since.
+    """
 
     manifest: str
     asset: str
@@ -36,6 +42,7 @@ class Node:
     intact: Verdict = None
     consistent: Verdict = True
     current: Verdict = True
+    withdrawn: int = 0
     details: list[str] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
 
@@ -49,7 +56,7 @@ class Node:
         """red, amber or green."""
         if False in (self.reachable, self.intact, self.consistent):
             return "red"
-        return "green" if self.current else "amber"
+        return "green" if self.current and not self.withdrawn else "amber"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +110,9 @@ def audit_graph(
     roots = [root for root in heads.values() if root.asset in ROOTS and name in (None, root.partition)]
     for root in sorted(roots, key=lambda found: (ROOTS.index(found.asset), found.partition)):
         _walk(folder, root.manifest, label(root.asset, root.partition), nodes)
+    withdrawn = listed_in(home)
     for key, node in nodes.items():
+        _judge_withdrawn(node, withdrawn.get(key, 0))
         head = heads.get((node.asset, node.partition))
         _judge_place(node, head, world, heads, events)
         if not quick and node.reachable:
@@ -111,6 +120,7 @@ def audit_graph(
         advance(1)
     if name is None:
         _judge_heads(folder, heads, nodes)
+        _judge_receipts(home, folder, nodes, quick)
     return Audit(nodes=nodes, roots=sorted({root.manifest for root in roots}))
 
 
@@ -137,6 +147,30 @@ def _walk(folder: ManifestFolder, manifest: str, name: str, nodes: dict[str, Nod
         stack += [(entry.manifest, label(entry.asset, entry.partition), False) for entry in found.inputs]
 
 
+def _judge_withdrawn(node: Node, count: int) -> None:
+    """Rows that a manifest lists and somebody withdrew are gone by intent: amber, never red."""
+    if count:
+        node.withdrawn = count
+        node.details.append(f"withdrawn: {count} of the documents that it lists")
+
+
+def _judge_receipts(home: Home, folder: ManifestFolder, nodes: dict[str, Node], quick: bool) -> None:
+    """Every withdrawal must have its receipt, and be what the receipt says."""
+    for receipt in receipt_ids(home.store):
+        node = Node(manifest=receipt, asset=RECEIPTS, partition="")
+        try:
+            manifest = folder.read(receipt)
+            node.inputs = [reference.manifest for reference in manifest.inputs]
+            if not quick:
+                problems = [*_altered_rows(home, manifest, True)]
+                node.intact = not problems
+                node.details += problems
+        except ManifestError as error:
+            node.reachable = False
+            node.details.append(str(error))
+        nodes[receipt] = node
+
+
 def _judge_place(
     node: Node,
     head: Head | None,
@@ -151,7 +185,8 @@ def _judge_place(
         return
     if not head.finished:
         node.current = False
-        node.details.append("its making was interrupted; `tamis materialize` goes on")
+        why = "made again" if node.withdrawn else "its making was interrupted; gone on with"
+        node.details.append(f"{why} by `tamis materialize`")
         return
     logged = None if events is None else events.get((node.asset, node.partition))
     if events is not None and logged != node.manifest:

@@ -51,7 +51,7 @@ def target_examples(context: dg.AssetExecutionContext, platform: Platform) -> It
             examples, refused = refusal(work.store).documents(found)
             places = refused.join(found.select("doc_id", "shard"), on="doc_id")
             note_places(work.store, "target_examples", [key], places.with_columns(partition=pl.lit(key)))
-            work.refuse({key: version_of(refused["doc_id"]) if len(refused) else None})
+            work.refuse({key: version_of(refused["doc_id"])})
             threshold = work.project.settings.near_duplicates.threshold
             ids, texts = examples["doc_id"].to_list(), examples["text"].to_list()
             groups = near_duplicate_groups(ids, texts, threshold=threshold)

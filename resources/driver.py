@@ -126,7 +126,7 @@ def _look_and_reconcile(
 
 def _next(project: Project, world: World, wanted: Wanted, outcome: Outcome) -> Group | None:
     """The first piece of work that has not failed in this materialization."""
-    heads = read_heads(project.home.store)
+    world, heads = world.as_refused_now(), read_heads(project.home.store)
     entries = (
         None
         if wanted.only is None

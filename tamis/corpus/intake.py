@@ -19,7 +19,7 @@ from tamis.store.digests import row_records, rows_digest
 from tamis.store.records import records_of_groups
 from tamis.store.schemas import KEYS, schema_of
 from tamis.store.tables import Store, one_of
-from tamis.withdrawal.desired import PLACES, note_places, version_of
+from tamis.withdrawal.desired import PLACES, note_places
 from tamis.withdrawal.refusing import Refusal, refusal
 
 GROUP_ROWS, GROUP_BYTES = 50_000, 64_000_000
@@ -54,11 +54,6 @@ class Intake:
     records: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
     error: Exception | None = None
-
-    @property
-    def withdrawn(self) -> str | None:
-        """Version of what was refused, as input keys know it; None for nothing."""
-        return version_of(self.refused) if self.refused else None
 
     def metadata(self) -> dict[str, Any]:
         """Counts for the event log."""

@@ -75,6 +75,11 @@ class World:
         held = {(asset, partition): one for partition, one in found.items() if one}
         return self if others | held == self.withdrawn else replace(self, withdrawn=others | held)
 
+    def as_refused_now(self) -> "World":
+        """The world, with what intake has refused since it was looked at: keys depend on it."""
+        found = withdrawn_versions(self.project.home.store)
+        return self if found == self.withdrawn else replace(self, withdrawn=found)
+
     def lies_as_hashed(self, key: str) -> bool:
         """Whether the files of a shard have not been touched since they were hashed: what is read is that."""
         try:

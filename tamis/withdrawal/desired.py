@@ -87,9 +87,11 @@ def withdrawn_versions(store: Store) -> dict[Entry, str]:
         return {}
     places = read_places(store).select("asset", "partition", "doc_id").unique().sort("doc_id")
     grouped = places.group_by("asset", "partition", maintain_order=True).agg("doc_id")
-    return {(asset, partition): version_of(ids) for asset, partition, ids in grouped.iter_rows()}
+    versions = {(asset, partition): version_of(ids) for asset, partition, ids in grouped.iter_rows()}
+    return {entry: version for entry, version in versions.items() if version}
 
 
-def version_of(doc_ids: Iterable[str]) -> str:
-    """Digest of a set of ids."""
-    return canonical_digest(",".join(sorted(set(doc_ids))))
+def version_of(doc_ids: Iterable[str]) -> str | None:
+    """Digest of a set of ids, as input keys know it; None for nothing."""
+    ids = sorted(set(doc_ids))
+    return canonical_digest(",".join(ids)) if ids else None

@@ -44,16 +44,20 @@ def purge_exports(home: Home, doc_ids: Sequence[str]) -> Iterator[Touched]:
 
 
 def _without_rows(path: Path, gone: pl.Series) -> bool:
-    rows = (
-        pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_ndjson(path, infer_schema_length=None)
-    )
-    left = rows.filter(~pl.col("doc_id").is_in(gone.implode())) if "doc_id" in rows.columns else rows
-    if len(left) == len(rows):
+    rows, held = scanned(path), pl.col("doc_id").is_in(gone.implode())
+    if "doc_id" not in rows.collect_schema() or not rows.select(held.any()).collect().item():
         return False
-    temporary = path.with_suffix(".part")
-    left.write_parquet(temporary) if path.suffix == ".parquet" else left.write_ndjson(temporary)
+    temporary, left = path.with_suffix(".part"), rows.filter(~held)
+    left.sink_parquet(temporary) if path.suffix == ".parquet" else left.sink_ndjson(temporary)
     temporary.replace(path)
     return True
+
+
+def scanned(path: Path) -> pl.LazyFrame:
+    """An exported file, read as a stream."""
+    if path.suffix == ".parquet":
+        return pl.scan_parquet(path)
+    return pl.scan_ndjson(path, infer_schema_length=None)
 
 
 def purge_pages(home: Home, doc_ids: Sequence[str]) -> Iterator[Touched]:

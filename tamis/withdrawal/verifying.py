@@ -17,7 +17,7 @@ from tamis.store.home import Home
 from tamis.store.records import BY_DOC_IDS, stored_rows
 from tamis.store.tables import Store
 from tamis.withdrawal.desired import TABLE, unfinished, withdrawn_ids
-from tamis.withdrawal.files import held_in, searched
+from tamis.withdrawal.files import held_in, scanned, searched
 from tamis.withdrawal.pieces import held_pieces, holds_any, pieces_of
 from tamis.withdrawal.purging import tables_of_documents
 from tamis.withdrawal.receipts import receipt_ids
@@ -93,8 +93,8 @@ def _tables(store: Store, gone: pl.Series, found: Verification) -> Iterator[str]
 def _files(home: Home, gone: Sequence[str], found: Verification) -> Iterator[str]:
     for path in [*ManifestFolder(home.manifests).kept(), *_data_files(home.exports)]:
         found.files += 1
-        rows = pl.read_ndjson(path) if path.suffix == ".jsonl" else pl.read_parquet(path)
-        if "doc_id" in rows.columns and rows["doc_id"].is_in(list(gone)).any():
+        rows, held = scanned(path), pl.col("doc_id").is_in(list(gone)).any()
+        if "doc_id" in rows.collect_schema() and rows.select(held).collect().item():
             yield f"{home.relative(path)} has rows of withdrawn documents"
     for path in sorted(home.reports.rglob("selection_*.html")) if home.reports.is_dir() else ():
         found.files += 1

@@ -14,9 +14,10 @@ from tamis.lineage.explain import UnknownDocumentError, explain_document
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.versions import VersionLostError, decisions_of, find_version, note_version
 from tamis.store.home import writing
-from tamis.withdrawal import withdrawing
+from tamis.withdrawal import purging, withdrawing
 from tamis.withdrawal.asking import Asked, Asking
 from tamis.withdrawal.desired import read_places, read_withdrawals, withdrawn_versions
+from tamis.withdrawal.kept import lost_decisions
 from tamis.withdrawal.reasons import WithdrawalReason
 from tamis.withdrawal.receipts import read_receipts
 from tamis.withdrawal.refusing import WITHHELD
@@ -125,26 +126,41 @@ def test_twice_is_once_and_a_restored_row_goes_again(home):
     assert verify(home).holds
 
 
-@pytest.mark.parametrize("step", ["withhold_excerpts", "purge", "write_receipt", "write_withdrawals"])
-def test_cut_short_anywhere_the_next_one_completes_it(home, monkeypatch, step):
+STEPS = [
+    (withdrawing, "withhold_excerpts", 1),
+    (withdrawing, "purge", 1),
+    (purging, "add_places", 2),
+    (purging, "purge_pieces", 1),
+    (purging, "purge_exports", 1),
+    (purging, "purge_kept", 1),
+    (purging, "erase_rows", 2),
+    (purging, "forget_versions", 2),
+    (withdrawing, "write_receipt", 1),
+    (withdrawing, "write_withdrawals", 2),
+]
+
+
+@pytest.mark.parametrize(("module", "step", "call"), STEPS, ids=[step for _module, step, _call in STEPS])
+def test_cut_short_anywhere_the_next_one_completes_it(home, monkeypatch, module, step, call):
     home.store.append("quarantine", quarantined(TEXTS[0]))
     record(home, "documents", "web__a", "documents", IDS[:3])
+    home.dagster.mkdir(parents=True)
+    (home.dagster / "run.err").write_text(TEXTS[0])
+    real, calls = getattr(module, step), []
 
     class KilledError(Exception):
         pass
 
-    real, calls = getattr(withdrawing, step), []
-
     def die(*arguments, **named):
         calls.append(step)
-        if len(calls) == (2 if step == "write_withdrawals" else 1):
+        if len(calls) == call:
             raise KilledError
         return real(*arguments, **named)
 
-    monkeypatch.setattr(withdrawing, step, die)
+    monkeypatch.setattr(module, step, die)
     with pytest.raises(KilledError):
         withdraw(home, asked(home, IDS[0]), REASON)
-    monkeypatch.setattr(withdrawing, step, real)
+    monkeypatch.setattr(module, step, real)
     assert not verify(home).holds
     with writing(home, "test"):
         assert len(finish(home)) == 1
@@ -228,6 +244,17 @@ def test_kept_versions_lose_the_row_and_are_still_verified(home):
     pq.write_table(kept.slice(1), path)
     with pytest.raises(VersionLostError):
         decisions_of(home, version)
+
+
+def test_what_a_version_had_decided_about_a_withdrawn_document_is_still_known(home):
+    for table, some in (("decisions", IDS), ("selected_subset", IDS[:2])):
+        rows = [{"selection": "best", "doc_id": one, "rank": rank} for rank, one in enumerate(some, 1)]
+        home.store.append(table, rows_of(table, rows))
+    subset = record(home, "selected_subset", "best", "selected_subset", IDS[:2])
+    decided = record(home, "decisions", "best", "decisions", IDS)
+    withdraw(home, asked(home, IDS[0], IDS[3]), REASON)
+    lost = lost_decisions(home, "best", decided.rows["decisions"], subset.id)
+    assert dict(lost.iter_rows()) == {IDS[0]: "selected", IDS[3]: "rejected"}
 
 
 def test_a_withdrawn_document_explains_itself(home):

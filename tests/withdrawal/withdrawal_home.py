@@ -76,7 +76,7 @@ def record(home: Home, asset: str, partition: str, table: str, doc_ids: list[str
 
 
 def scope_of(table: str, partition: str) -> str:
-    column = {"trained_on": "checkpoint", "decisions": "selection"}.get(table)
+    column = {"trained_on": "checkpoint", "decisions": "selection", "selected_subset": "selection"}.get(table)
     return f"{column} = '{partition}'" if column else BY_DOC_IDS
 
 

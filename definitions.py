@@ -14,6 +14,7 @@ from assets import (
     selection,
     target,
     training,
+    withdrawal,
 )
 from resources.platform import Platform, quiet_environment
 from sensors import arrivals, notifications, reselection
@@ -38,6 +39,7 @@ MODULES = [
 ]
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules(MODULES),
+    asset_checks=dg.load_asset_checks_from_modules([withdrawal]),
     jobs=[dg.define_asset_job("trials_on_request", selection=["trials"], description=ON_REQUEST)],
     sensors=[arrivals.arrivals, reselection.reselection, notifications.notifications],
     resources={"platform": Platform(project_file=str(PROJECT.file))},

@@ -17,6 +17,7 @@ from tamis.progress import Advance
 from tamis.references import named
 from tamis.store.records import stored_rows
 from tamis.store.tables import quoted
+from tamis.withdrawal.desired import version_of
 
 RECORDED_TOGETHER, BATCH_ROWS = 500, 10_000
 READABLE = ("readable", "Nothing of the shard is in quarantine.", False)
@@ -52,6 +53,7 @@ def documents(context: dg.AssetExecutionContext, platform: Platform) -> Iterator
             if any(intake.shard == work.partitions[-1] for intake in group):
                 # Before the last head moves: a run that dies here leaves a shard to do, and this with it.
                 collect_orphans(work.store, work.world)
+            work.refuse({intake.shard: version_of(intake.refused) for intake in group if not intake.error})
             yield from work.record(*[_documents_made(intake) for intake in group if not intake.error])
             for intake in group:
                 if intake.error:

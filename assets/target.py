@@ -31,6 +31,8 @@ from tamis.transport.storing import (
     save_potential,
     target_vectors,
 )
+from tamis.withdrawal.desired import note_places, version_of
+from tamis.withdrawal.refusing import refusal
 
 CONVERGED = (
     "converged",
@@ -45,7 +47,11 @@ def target_examples(context: dg.AssetExecutionContext, platform: Platform) -> It
     with platform.work(context) as work:
         for key in work.partitions:
             section = named(work.project.settings.target, key)
-            examples, quarantined = read_target(section, work.project.root)
+            found, quarantined = read_target(section, work.project.root)
+            examples, refused = refusal(work.store).documents(found)
+            places = refused.join(found.select("doc_id", "shard"), on="doc_id")
+            note_places(work.store, "target_examples", [key], places.with_columns(partition=pl.lit(key)))
+            work.refuse({key: version_of(refused["doc_id"])})
             threshold = work.project.settings.near_duplicates.threshold
             ids, texts = examples["doc_id"].to_list(), examples["text"].to_list()
             groups = near_duplicate_groups(ids, texts, threshold=threshold)

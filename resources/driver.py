@@ -12,6 +12,7 @@ from resources.events import log_again
 from resources.instance import open_instance, register_partitions
 from resources.processes import end_killed_runs
 from resources.running import EVERYTHING, Outcome, Runner, Wanted
+from resources.taints import log_taints
 from tamis.lineage.attempts import TABLE as ATTEMPTS
 from tamis.lineage.automation import Group, next_groups
 from tamis.lineage.damage import drop_table, find_damage, forget_damaged, sweep_unwritten, unreadable_tables
@@ -25,6 +26,7 @@ from tamis.progress import Heartbeat
 from tamis.project import Project
 from tamis.store.home import writing
 from tamis.store.writable import stop_unless_writable, storing
+from tamis.withdrawal.withdrawing import finish
 
 PATIENCE_SECONDS = 5.0
 """Sensors write for moments only; a command that meets one waits, and says who writes when it is not one."""
@@ -83,7 +85,7 @@ def _look_and_reconcile(
 
 def _next(project: Project, world: World, wanted: Wanted, outcome: Outcome) -> Group | None:
     """The first piece of work that has not failed in this materialization."""
-    heads = read_heads(project.home.store)
+    world, heads = world.as_refused_now(), read_heads(project.home.store)
     entries = (
         None
         if wanted.only is None
@@ -101,6 +103,9 @@ def _next(project: Project, world: World, wanted: Wanted, outcome: Outcome) -> G
 def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], None]) -> None:
     """Forget what was damaged, so that it is made again, and log again what the event log has lost."""
     sweep_unwritten(project.home)
+    for withdrawn in finish(project.home):
+        say(f"a withdrawal that was cut short is complete: {len(withdrawn.new)} documents")
+    log_taints(instance, project.home, read_heads(project.home.store))
     if unreadable_tables(project.home.store, {TABLE, ATTEMPTS}):
         for table in {TABLE, ATTEMPTS}.intersection(project.home.store.names()):
             drop_table(project.home.store, table)

@@ -89,6 +89,10 @@ class Work:
             raise InputMissingError(label(self.stage.name, partition), missing)
         return key
 
+    def refuse(self, withdrawn: dict[str, str | None]) -> None:
+        """Take note of what was found withdrawn while partitions were read: their keys depend on it."""
+        self.world = self.world.with_withdrawn(self.stage.name, withdrawn)
+
     @property
     def settles(self) -> bool:
         """Whether this run fits again from nothing what is fitted on the pool."""

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tamis.corpus.records import WHOLE_SHARD
@@ -10,11 +10,15 @@ from tamis.errors import UnknownNameError
 from tamis.lineage.approval import Approval, read_approvals, waiting, waiting_lines
 from tamis.lineage.damage import find_damage
 from tamis.lineage.heads import Heads, read_heads
+from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.plan import Due, full_plan, label, upstream
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World, look
 from tamis.project import Project
 from tamis.store.tables import Store
+from tamis.withdrawal.desired import read_places
+from tamis.withdrawal.receipts import listed_in
+from tamis.withdrawal.tainting import Tainted, tainted_heads
 
 SHOWN = 20
 
@@ -33,6 +37,9 @@ class Status:
     damaged: dict[str, str]
     selections: list[dict[str, Any]]
     waiting_for_approval: list[Approval]
+    withdrawn: int = 0
+    still_in_files: list[dict[str, Any]] = field(default_factory=list)
+    tainted: list[Tainted] = field(default_factory=list)
 
     def problems(self) -> list[str]:
         """What keeps `tamis materialize` from exiting with 0, a line each."""
@@ -81,6 +88,9 @@ class Status:
             "damaged": self.damaged,
             "selections": self.selections,
             "waiting_for_approval": [one.to_json() for one in self.waiting_for_approval],
+            "withdrawn": self.withdrawn,
+            "still_in_files": self.still_in_files,
+            "tainted": [one.to_json() for one in self.tainted],
         }
 
     def lines(self) -> list[str]:
@@ -91,10 +101,23 @@ class Status:
                 f"selection {chosen['selection']}: {chosen['documents']:,} documents, {chosen['state']}"
             )
         lines += waiting_lines(self.waiting_for_approval)
+        lines += self._withdrawn_lines()
         lines += [f"due: {name}: {count}" for name, count in Counter(due.asset for due in self.due).items()]
         return (
             [*lines, *self.problems()] if self.due or self.problems() else [*lines, "everything is current"]
         )
+
+    def _withdrawn_lines(self) -> list[str]:
+        """What was withdrawn, which files hold it still, and what saw it; nothing where nothing was."""
+        if not self.withdrawn:
+            return []
+        lines = [f"withdrawn: {self.withdrawn:,} documents (`tamis withdraw --list`)"]
+        held = Counter(place["shard"] for place in self.still_in_files)
+        lines += [
+            f"withdrawn, but still in your files: {shard}: {rows} rows, refused whenever they are read"
+            for shard, rows in held.most_common(SHOWN)
+        ]
+        return lines + [f"tainted: {one.line}" for one in self.tainted[:SHOWN]]
 
 
 def _place(row: int) -> str:
@@ -117,6 +140,9 @@ def read_status(project: Project) -> Status:
         failed_checks=sorted(label(*entry) for entry, head in heads.items() if not head.passed),
         selections=_selections(store, world, heads, due),
         waiting_for_approval=waiting(world, heads, read_approvals(store)),
+        withdrawn=store.count("withdrawals"),
+        still_in_files=read_places(store).to_dicts(),
+        tainted=tainted_heads(ManifestFolder(project.home.manifests), heads, listed_in(project.home)),
     )
 
 

@@ -19,6 +19,8 @@ from tamis.store.digests import row_records, rows_digest
 from tamis.store.records import records_of_groups
 from tamis.store.schemas import KEYS, schema_of
 from tamis.store.tables import Store, one_of
+from tamis.withdrawal.desired import PLACES, note_places
+from tamis.withdrawal.refusing import Refusal, refusal
 
 GROUP_ROWS, GROUP_BYTES = 50_000, 64_000_000
 DOCUMENT_TABLES = (
@@ -38,7 +40,10 @@ SHARDS_A_FILTER = 500
 
 @dataclass(kw_only=True)
 class Intake:
-    """What came in from one shard; `records` are digest and rows file of what each table now holds of it."""
+    """What came in from one shard; `records` are digest and rows file of what each table now holds of it.
+
+    `refused`: content ids of what the shard holds and somebody has withdrawn.
+    """
 
     shard: str
     doc_ids: list[str] = field(default_factory=list)
@@ -47,11 +52,13 @@ class Intake:
     skipped: int = 0
     quarantined: dict[str, int] = field(default_factory=dict)
     records: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
     error: Exception | None = None
 
     def metadata(self) -> dict[str, Any]:
         """Counts for the event log."""
-        return {
+        refused = {"withdrawn": len(self.refused)} if self.refused else {}
+        return refused | {
             "documents": len(self.doc_ids),
             "new_documents": self.new_documents,
             "skipped_short": self.skipped,
@@ -70,7 +77,8 @@ def store_shards(
     A shard that raises one of `leave` is left as it was, with its error. When reading raises another one,
     what was read before is stored and handed on first.
     """
-    texts, group = _Texts(store), _Group()
+    texts, barred = _Texts(store), refusal(store)
+    group = _Group(barred)
     for shard, batches in shards:
         try:
             group.read(shard, batches, texts)
@@ -84,7 +92,7 @@ def store_shards(
             raise
         if group.rows >= GROUP_ROWS:
             yield group.store(store, texts)
-            group = _Group()
+            group = _Group(barred)
     if group.intakes or group.left:
         yield group.store(store, texts)
 
@@ -135,9 +143,11 @@ class _Texts:
 class _Group:
     """Shards whose occurrences and quarantine share a commit."""
 
-    def __init__(self) -> None:
+    def __init__(self, barred: Refusal) -> None:
+        self.barred = barred
         self.intakes: dict[str, Intake] = {}
         self.left: dict[str, Exception] = {}
+        self.places: list[pl.DataFrame] = []
         self.frames: dict[str, dict[str, list[pl.DataFrame]]] = {"occurrences": {}, "quarantine": {}}
         self.rows = 0
 
@@ -147,14 +157,19 @@ class _Group:
         of_shard = pl.lit(shard).alias("shard")
         for batch in batches:
             intake.skipped += batch.skipped
-            if len(batch.documents):
-                intake.new_documents += texts.add(batch.documents)
-                rows = batch.documents.with_columns(of_shard).select(schema_of("occurrences").names)
+            documents, refused = self.barred.documents(batch.documents)
+            quarantine, held = self.barred.quarantine(batch.quarantine)
+            if len(documents):
+                intake.new_documents += texts.add(documents)
+                rows = documents.with_columns(of_shard).select(schema_of("occurrences").names)
                 self.frames["occurrences"].setdefault(shard, []).append(rows)
                 intake.occurrences += len(rows)
-            if len(batch.quarantine):
-                bad = batch.quarantine.with_columns(of_shard)
+            if len(quarantine):
+                bad = quarantine.with_columns(of_shard)
                 self.frames["quarantine"].setdefault(shard, []).append(bad)
+            places = pl.concat([refused, held]).with_columns(of_shard, of_shard.alias("partition"))
+            intake.refused.update(places["doc_id"])
+            self.places.append(places)
             self.rows += len(batch.documents) + len(batch.quarantine)
 
     def drop(self, shard: str) -> None:
@@ -168,6 +183,7 @@ class _Group:
         texts.flush()
         for table in self.frames:
             self._replace(store, table, list(self.intakes))
+        self._note_refused(store)
         for shard, intake in self.intakes.items():
             frames = self.frames["occurrences"].get(shard, [])
             intake.doc_ids = sorted(pl.concat(frames)["doc_id"].unique()) if frames else []
@@ -179,6 +195,12 @@ class _Group:
             intake.records["documents"] = found[shard]
         left = [Intake(shard=shard, error=error) for shard, error in self.left.items()]
         return [*self.intakes.values(), *left]
+
+    def _note_refused(self, store: Store) -> None:
+        """Note where the shards hold what is withdrawn."""
+        if self.places:
+            found = pl.concat(self.places).filter(pl.col("shard").is_in(list(self.intakes)))
+            note_places(store, "documents", list(self.intakes), found)
 
     def _replace(self, store: Store, table: str, shards: list[str]) -> None:
         """Make the rows of the shards exactly what was read, in one commit."""
@@ -242,6 +264,7 @@ def remove_shards(store: Store, shards: Sequence[str]) -> None:
         scope = one_of("shard", shards[start : start + SHARDS_A_FILTER])
         store.delete("occurrences", scope)
         store.delete("quarantine", scope)
+        store.delete(PLACES, f"asset = 'documents' AND {scope}")
 
 
 def find_orphans(store: Store) -> dict[str, list[str]]:

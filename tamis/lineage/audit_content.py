@@ -56,6 +56,7 @@ def judge_content(
         if node.intact is None:
             node.intact = True
     _judge_files(home, world, present, manifests, advance)
+    at_rest = all(head.finished for head in heads.values())
     claims = [
         Claim(node=node, table=table, scope=manifest.scopes[table], digest=digest)
         for node in present
@@ -63,7 +64,7 @@ def judge_content(
         for table, digest in manifest.rows.items()
     ]
     for table in sorted({claim.table for claim in claims}):
-        _judge_table(home, records, [claim for claim in claims if claim.table == table], whole)
+        _judge_table(home, records, [claim for claim in claims if claim.table == table], whole and at_rest)
 
 
 def _is_present(node: Node, heads: Heads) -> bool:

@@ -13,7 +13,8 @@ RED, AMBER, GREEN = "red", "amber", "green"
 class Node:
     """One record of the graph; a verdict is None where it was not checked.
 
-    Records are manifests, and beside them the tables whose rows carry seals (asset `table`).
+    Records are manifests, and beside them the tables whose rows carry seals (asset `table`). `withdrawn`: how
+    many of the documents that it lists were withdrawn since.
     """
 
     manifest: str
@@ -23,6 +24,7 @@ class Node:
     intact: Verdict = None
     consistent: Verdict = True
     current: Verdict = True
+    withdrawn: int = 0
     details: list[str] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
 
@@ -36,7 +38,7 @@ class Node:
         """red, amber or green."""
         if False in (self.reachable, self.intact, self.consistent):
             return RED
-        return GREEN if self.current else AMBER
+        return GREEN if self.current and not self.withdrawn else AMBER
 
     def unreachable(self, detail: str) -> None:
         """Its record is missing, or was altered."""

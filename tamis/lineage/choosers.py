@@ -147,9 +147,16 @@ def any_trained(world: World) -> bool:
 
 def corpus_settings(world: World, partition: str) -> dict[str, Any]:
     section = named(world.project.settings.corpus, world.shards[partition].corpus)
-    return section.model_dump(
+    read = section.model_dump(
         include={"kind", "text_column", "licence", "language", "minimum_characters", "maximum_row_bytes"}
     )
+    return read | _withdrawn_from(world, "documents", partition)
+
+
+def _withdrawn_from(world: World, asset: str, partition: str) -> dict[str, Any]:
+    """What is refused of a shard or target; nothing at all where nothing is, so that nothing is made anew."""
+    found = world.withdrawn.get((asset, partition))
+    return {"withdrawn": found} if found else {}
 
 
 def encoder_settings(world: World, partition: str) -> dict[str, Any]:
@@ -262,6 +269,7 @@ def target_settings(world: World, partition: str) -> dict[str, Any]:
     return section | {
         "bytes": world.target_fingerprints[partition],
         "near_duplicates": world.project.settings.near_duplicates.threshold,
+        **_withdrawn_from(world, "target_examples", partition),
     }
 
 

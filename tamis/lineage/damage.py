@@ -49,7 +49,9 @@ def _named(home: Home, folder: ManifestFolder, head: Head) -> tuple[str, set[str
         manifest = folder.read(head.manifest)
     except ManifestError as error:
         return str(error), set()
-    missing = [name for name in manifest.files if not (home.root / name).is_file()]
+    # Of what is made again anyway, files may be gone already: a withdrawal takes them at once.
+    files = manifest.files if head.finished else {}
+    missing = [name for name in files if not (home.root / name).is_file()]
     tables = {table for table, digest in manifest.rows.items() if digest != NO_ROWS}
     return (f"file {missing[0]} is missing" if missing else ""), tables
 

@@ -10,6 +10,8 @@ from tamis.lineage.manifest import Manifest, ManifestFolder
 from tamis.lineage.versions import Version, decisions_of, find_version, is_kept, read_versions, settings_then
 from tamis.project import Project
 from tamis.selection.changes import changes
+from tamis.store.home import Home
+from tamis.withdrawal.kept import lost_decisions
 
 SHOWN = 20
 WORDS = {
@@ -99,7 +101,7 @@ def difference(
     if start is None and after.version == 1:
         raise OneVersionError(selection)
     before = find_version(store, selection, after.version - 1 if start is None else start, names)
-    decided = [decisions_of(project.home, version) for version in (before, after)]
+    decided = [_decided(project.home, version) for version in (before, after)]
     chosen = [frame.filter(pl.col("verdict") == "selected") for frame in decided]
     folder = ManifestFolder(project.home.manifests)
     return Difference(
@@ -109,6 +111,13 @@ def difference(
         kept=len(chosen[0].join(chosen[1], on="doc_id", how="semi")),
         changes=changes(decided[0], decided[1], store.read("withdrawals", ["doc_id"])),
     )
+
+
+def _decided(home: Home, version: Version) -> pl.DataFrame:
+    """The decisions of a version, with the verdict on what was withdrawn since, of which no more is left."""
+    kept = decisions_of(home, version)
+    lost = lost_decisions(home, version.selection, version.rows, version.subset)
+    return pl.concat([kept, lost.join(kept, on="doc_id", how="anti")], how="diagonal")
 
 
 def _settings(folder: ManifestFolder, before: Manifest, after: Manifest) -> dict[str, tuple[Any, Any]]:

@@ -15,6 +15,7 @@ from tamis.lineage.manifest import ManifestFolder
 from tamis.sections import FiltersSection
 from tamis.selection.evidence import evidence_of, in_words
 from tamis.store.tables import Store, quoted
+from tamis.withdrawal.desired import read_withdrawals
 
 _SCORERS = {
     "scores_density": ("density",),
@@ -30,11 +31,12 @@ _TRANSPORT = ("transport_gradient", "nearest_cost")
 def explain_document(store: Store, doc_id: str, manifests: ManifestFolder) -> dict[str, Any]:
     """Where a document came from, its scores, its decisions, and the checkpoints that trained on it.
 
-    A decision that a filter made carries `evidence`: what was measured, and what would have been allowed by
-    the settings it was made with.
+    One that was withdrawn has the key `withdrawn` beside. A decision that a filter made carries `evidence`:
+    what was measured, and what would have been allowed by the settings it was made with.
     """
     where = f"doc_id = {quoted(doc_id)}"
-    return {
+    withdrawn = read_withdrawals(store, where).to_dicts()
+    return ({"withdrawn": withdrawn[0]} if withdrawn else {}) | {
         "doc_id": doc_id,
         "occurrences": store.read("occurrences", ["shard", "row", "source"], where)
         .sort("shard", "row")
@@ -106,6 +108,9 @@ def _percentile(store: Store, table: str, column: str, value: float) -> float:
 def explanation_lines(found: dict[str, Any]) -> list[str]:
     """An explanation for a person."""
     lines = [f"document {found['doc_id']}"]
+    if gone := found.get("withdrawn"):
+        when = f"{gone['withdrawn_at']:%Y-%m-%d %H:%M} UTC"
+        lines.append(f"  withdrawn {when}, {gone['reason']}; receipt {gone['receipt'] or 'still to come'}")
     for row in found["occurrences"]:
         lines.append(f"  stands in {row['shard']} row {row['row']} ({row['source']})")
     for score in found["scores"]:

@@ -59,7 +59,7 @@ def _beginning_with(store: Store, doc_id: str) -> set[str]:
     where = (
         f"doc_id = {quoted(doc_id)}" if len(doc_id) == ID_DIGITS else f"doc_id >= {quoted(doc_id)} AND {last}"
     )
-    tables = ("documents", "target_examples")
+    tables = ("documents", "target_examples", "withdrawals")
     return {key for table in tables for key in store.read(table, ["doc_id"], where)["doc_id"]}
 
 

@@ -26,6 +26,8 @@ from tamis.store.digests import row_records, rows_digest
 from tamis.store.home import Home
 from tamis.store.schemas import KEYS, schema_of
 from tamis.store.tables import Store, quoted
+from tamis.withdrawal.desired import withdrawn_ids
+from tamis.withdrawal.holding import only_withdrawn_missing
 
 TABLE, DECISIONS, SUBSET = "selection_versions", "decisions", "selected_subset"
 
@@ -155,16 +157,24 @@ def decisions_of(home: Home, version: Version | Pin) -> pl.DataFrame:
         kept = pq.read_table(path)
     except FileNotFoundError:
         rows = _current(home.store, version.selection)
-        if _digest(rows) != version.rows:
+        if _digest(rows) != version.rows and not _lacks_withdrawn_alone(home, version, rows):
             raise VersionLostError(version.selection, version.version, "are no longer kept") from None
         return pl.DataFrame(pl.from_arrow(rows))
     except (pa.ArrowException, OSError) as error:
         raise VersionLostError(version.selection, version.version, f"cannot be read: {error}") from error
     named = pa.array([version.selection] * kept.num_rows, pa.string())
     rows = kept.add_column(0, schema_of(DECISIONS).field("selection"), named)
-    if _digest(rows) != version.rows:
+    if _digest(rows) != version.rows and not _lacks_withdrawn_alone(home, version, rows):
         raise VersionLostError(version.selection, version.version, f"were altered: see {path.name}")
     return pl.DataFrame(pl.from_arrow(rows))
+
+
+def _lacks_withdrawn_alone(home: Home, version: Version | Pin, rows: pa.Table) -> bool:
+    """Whether the rows are those of the version but for documents that were withdrawn since."""
+    stored = rows_digest([row_records(rows, KEYS[DECISIONS])] if rows.num_rows else [])[1]
+    gone = withdrawn_ids(home.store).to_list()
+    folder = ManifestFolder(home.manifests)
+    return only_withdrawn_missing(folder, DECISIONS, version.selection, version.rows, stored, gone)
 
 
 def is_kept(home: Home, version: Version) -> bool:

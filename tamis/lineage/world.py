@@ -8,7 +8,8 @@ import contextlib
 import hashlib
 import json
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from tamis.lineage.pins import Pin, read_pins
 from tamis.project import Project
 from tamis.references import named
 from tamis.selection.families import PERPLEXITY, ModelOf, model_of
+from tamis.withdrawal.desired import withdrawn_versions
 
 TWIN = "-twin"
 
@@ -53,6 +55,7 @@ class World:
     `asked`: trials on request that were made once or are asked for now; they are kept current as others are.
     `pins`: selections that are kept at an earlier version.
     `stamps`: size and times of each shard's files when they were hashed.
+    `withdrawn`: of each (asset, partition) that holds what somebody has withdrawn, a digest of what that is.
     """
 
     project: Project
@@ -63,6 +66,19 @@ class World:
     asked: frozenset[str] = frozenset()
     pins: dict[str, Pin] = field(default_factory=dict)
     stamps: dict[str, str] = field(default_factory=dict)
+    withdrawn: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def with_withdrawn(self, asset: str, found: Mapping[str, str | None]) -> "World":
+        """The world, with what was refused in these partitions of an asset while they were read."""
+        entries = {(asset, partition) for partition in found}
+        others = {entry: one for entry, one in self.withdrawn.items() if entry not in entries}
+        held = {(asset, partition): one for partition, one in found.items() if one}
+        return self if others | held == self.withdrawn else replace(self, withdrawn=others | held)
+
+    def as_refused_now(self) -> "World":
+        """The world, with what intake has refused since it was looked at: keys depend on it."""
+        found = withdrawn_versions(self.project.home.store)
+        return self if found == self.withdrawn else replace(self, withdrawn=found)
 
     def lies_as_hashed(self, key: str) -> bool:
         """Whether the files of a shard have not been touched since they were hashed: what is read is that."""
@@ -190,8 +206,8 @@ def look(project: Project, patience_seconds: float = 0.0, on_request: bool = Fal
     readable = {key: shard for key, shard in shards.items() if key in fingerprints}
     asked = _all_trials(project) if on_request else _trials_made(project)
     stamps = {key: memory.seen[key][0] for key in readable}
-    pins = read_pins(project.home.store)
-    return World(project, readable, fingerprints, targets, held, asked, pins, stamps)
+    pins, withdrawn = read_pins(project.home.store), withdrawn_versions(project.home.store)
+    return World(project, readable, fingerprints, targets, held, asked, pins, stamps, withdrawn)
 
 
 def _all_trials(project: Project) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Tables of control: versions of selections, what they are pinned to, and what a person has approved."""
+"""Tables of control: versions of selections, pins, what a person has approved, and what was withdrawn."""
 
 import pyarrow as pa
 
@@ -10,6 +10,8 @@ CONTROL_KEYS: dict[str, tuple[str, ...]] = {
     "selection_versions": ("selection", "version"),
     "pins": ("selection",),
     "approvals": ("selection",),
+    "withdrawals": ("doc_id",),
+    "withdrawn_places": ("asset", "partition", "shard", "row", "doc_id"),
 }
 CONTROL_FIELDS: dict[str, list[pa.Field]] = {
     "selection_versions": [
@@ -37,5 +39,19 @@ CONTROL_FIELDS: dict[str, list[pa.Field]] = {
         column("input_key", pa.string(), "state that waits or is approved"),
         column("approved", pa.bool_(), "whether a person has approved this state"),
         column("made_at", pa.timestamp("us"), "since when it waits, or when it was approved, UTC"),
+    ],
+    "withdrawals": [
+        column("doc_id", pa.string(), "content id of what was withdrawn: a document, or a quarantined row"),
+        column("withdrawn_at", pa.timestamp("us"), "when, UTC"),
+        column("reason", pa.string(), "why: one of the reasons of `tamis withdraw --reason`"),
+        column("scope", pa.string(), "how it was named: document, text, shard, source, corpus or excerpt"),
+        column("receipt", pa.string(), "manifest that proves the withdrawal, null until it is complete"),
+    ],
+    "withdrawn_places": [
+        column("asset", pa.string(), "what refused it: documents or target_examples"),
+        column("partition", pa.string(), "shard or target that it was refused in"),
+        column("shard", pa.string(), "file or package that holds it still"),
+        column("row", pa.int64(), "row within that, -1 for the whole"),
+        column("doc_id", pa.string(), "content id of what was withdrawn"),
     ],
 }  # fmt: skip

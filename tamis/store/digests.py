@@ -38,7 +38,7 @@ def row_records(rows: pa.Table, key: Sequence[str]) -> np.ndarray:
     vectors = [
         _vector_bytes(rows[field.name]) for field in rows.schema if pa.types.is_fixed_size_list(field.type)
     ]
-    keys = _key_bytes(rows, key)
+    keys = key_bytes(rows, key)
     records = bytearray()
     for position, (name, payload) in enumerate(zip(keys, payloads, strict=True)):
         digest = hashlib.sha256(payload)
@@ -88,7 +88,7 @@ def _vector_bytes(column: pa.ChunkedArray) -> np.ndarray:
     return values.reshape(len(flat), -1)
 
 
-def _key_bytes(rows: pa.Table, key: Sequence[str]) -> list[bytes]:
+def key_bytes(rows: pa.Table, key: Sequence[str]) -> list[bytes]:
     """16 bytes a row: the doc_id itself where it alone is the key, else a digest of the key columns."""
     if tuple(key) == ("doc_id",) and "doc_id" in rows.schema.names:
         return [bytes.fromhex(doc_id) for doc_id in rows["doc_id"].to_pylist()]

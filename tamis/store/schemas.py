@@ -40,7 +40,6 @@ KEYS: dict[str, tuple[str, ...]] = {
     "sampler_trials_left": ("run",),
     "trials": ("trial",),
     "loss_curves": ("model", "size"),
-    "withdrawals": ("doc_id",),
     "heads": ("asset", "partition"),
     **CONTROL_KEYS,
     "attempts": ("asset", "partition"),
@@ -48,7 +47,16 @@ KEYS: dict[str, tuple[str, ...]] = {
 """Key columns of each kind of table: every write is idempotent on them."""
 
 UNHASHED_COLUMNS = frozenset(
-    {"first_seen", "seconds", "peak_memory_bytes", "mlflow_run", "manifest", "made_at", "withdrawn_at"}
+    {
+        "first_seen",
+        "seconds",
+        "peak_memory_bytes",
+        "mlflow_run",
+        "manifest",
+        "made_at",
+        "withdrawn_at",
+        "receipt",
+    }
 )
 """Columns that row digests skip: clocks, costs and references to manifests."""
 
@@ -278,13 +286,6 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _column("size", pa.int64(), "training documents, 0 for zero-shot"),
         _column("loss", pa.float64(), "held-out target loss, bits per byte"),
         _column("trial", pa.string(), "trial that measured it"),
-    ],
-    "withdrawals": [
-        _DOC_ID,
-        _column("withdrawn_at", pa.timestamp("us"), "when, UTC"),
-        _column("reason", pa.string(), "why the document was withdrawn"),
-        _column("scope", pa.string(), "what was asked for: documents, a shard, a source or a text"),
-        _column("receipt", pa.string(), "manifest that proves what was done, without the text"),
     ],
     "heads": [
         _column("asset", pa.string(), "asset"),

@@ -26,6 +26,7 @@ SEALED = frozenset(
         "selection_versions",
         "trials",
         "withdrawals",
+        "withdrawn_places",
     }
 )
 _FIELD = pa.field(SEAL, pa.string(), metadata={"description": "SHA-256 of the other columns, hex"})

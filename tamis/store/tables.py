@@ -125,6 +125,10 @@ class Store:
         else:
             self._connect().create_table(table, rows, mode="overwrite")
 
+    def overwrite_schema(self, table: str, schema: pa.Schema) -> None:
+        """Make the whole table empty, in one commit."""
+        self._connect().create_table(table, schema=schema, mode="overwrite")
+
     def delete(self, table: str, where: str) -> int:
         """Delete the rows that match; returns how many. Nothing matched makes no version."""
         count = self.count(table, where)

@@ -114,11 +114,11 @@ def test_rows_digest_sees_every_cell_and_skips_clocks():
         1, plain.schema.field(1), vector_column(np.array([[1, 1, 1, 1], [1, 1, 1, 2]]))
     )
     assert rows_digest([row_records(plain, ["doc_id"])]) != rows_digest([row_records(other, ["doc_id"])])
-    withdrawn = [
-        pa.table([[doc(1)], [second], ["asked"], ["documents"], ["r"]], schema=schema_of("withdrawals"))
+    approved = [
+        pa.table([["best"], ["key"], [True], [second]], schema=pa.schema(schema_of("approvals")))
         for second in pl.Series([1, 2]).cast(pl.Datetime("us")).to_list()
     ]
-    assert len({rows_digest([row_records(rows, ["doc_id"])])[0] for rows in withdrawn}) == 1
+    assert len({rows_digest([row_records(rows, ["selection"])])[0] for rows in approved}) == 1
 
 
 def test_golden_digest_of_a_known_row():

@@ -1,0 +1,26 @@
+"""Checks on checkpoints and fitted things: none of what is current saw a document that was withdrawn since.
+
+They run with whatever makes the asset, and are logged at once when somebody withdraws a document.
+"""
+
+import dagster as dg
+
+from resources.platform import Platform
+from resources.taints import UNTAINTED, taint_evaluation
+from tamis.withdrawal.tainting import WATCHED
+
+DESCRIPTION = "No document that was withdrawn had a part in it: none was trained on, learnt from or fitted."
+
+
+def untainted(asset: str) -> dg.AssetChecksDefinition:
+    """The check of one asset."""
+
+    @dg.asset_check(asset=asset, name=UNTAINTED, description=DESCRIPTION)
+    def check(platform: Platform) -> dg.AssetCheckResult:
+        found = taint_evaluation(platform.home, platform.heads(), asset)
+        return dg.AssetCheckResult(passed=found.passed, severity=found.severity, metadata=found.metadata)
+
+    return check
+
+
+CHECKS = [untainted(asset) for asset in WATCHED]

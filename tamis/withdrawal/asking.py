@@ -1,0 +1,125 @@
+"""What a withdrawal is asked for: ids, texts, shards, sources or corpora, as content ids of the store."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from tamis.corpus.text import normalise_text, normalised_id
+from tamis.errors import PermanentError, UnknownNameError
+from tamis.lineage.finding import resolve_document
+from tamis.store.tables import Store, one_of, quoted
+
+ID_CHARACTERS = 32
+
+
+class NothingAskedError(PermanentError):
+    """A call that names nothing to withdraw."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "nothing to withdraw was named; give document ids, --ids FILE, --text FILE (or - for standard "
+            "input), --shard, --source or --corpus"
+        )
+
+
+class EmptyTextError(PermanentError):
+    """A text of white space alone is no document."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"{name} holds no text; a document is its text without outer white space")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Content ids with how each was named, the texts that were given, and the shards meant as a whole."""
+
+    scopes: Mapping[str, str]
+    texts: Sequence[str] = ()
+    shards: Sequence[str] = ()
+
+    @property
+    def doc_ids(self) -> list[str]:
+        """The content ids, sorted."""
+        return sorted(self.scopes)
+
+
+@dataclass(kw_only=True)
+class Asking:
+    """Collects what is asked for; of a document that is named twice the first name stays."""
+
+    store: Store
+    scopes: dict[str, str] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
+    shards: list[str] = field(default_factory=list)
+
+    def ids(self, given: Iterable[str]) -> None:
+        """Document ids, or unambiguous beginnings of those in the store; a whole id need not be there.
+
+        Raises `UnknownDocumentError`.
+        """
+        for one in given:
+            whole = len(one) == ID_CHARACTERS and not set(one.lower()) - set("0123456789abcdef")
+            self._add([one.lower() if whole else resolve_document(self.store, one)], "document")
+
+    def text(self, content: str, name: str) -> None:
+        """A whole text, as it stands in a row of a corpus; raises `EmptyTextError`."""
+        normal = normalise_text(content)
+        if not normal:
+            raise EmptyTextError(name)
+        self.texts.append(normal)
+        self._add([normalised_id(normal)], "text")
+
+    def shard(self, key: str) -> None:
+        """Everything in a shard, its quarantined rows too; raises `UnknownNameError`."""
+        known = self._places("shard")
+        known |= set(self.store.read("quarantine", ["shard"])["shard"])
+        if key not in known:
+            raise UnknownNameError("shard", key, known)
+        self.shards.append(key)
+        self._add(self._where(f"shard = {quoted(key)}"), f"shard {key}")
+
+    def source(self, name: str) -> None:
+        """Every document of a source, as `tamis explain` names it; raises `UnknownNameError`."""
+        known = self._places("source")
+        if name not in known:
+            raise UnknownNameError("source", name, known)
+        self._add(self._where(f"source = {quoted(name)}"), f"source {name}")
+
+    def corpus(self, name: str, shards: Mapping[str, str]) -> None:
+        """Everything in a corpus; `shards`: the corpus of each shard. Raises `UnknownNameError`."""
+        own = sorted(key for key, corpus in shards.items() if corpus == name)
+        if not own:
+            raise UnknownNameError("corpus", name, set(shards.values()))
+        self.shards += own
+        for start in range(0, len(own), 500):
+            self._add(self._where(one_of("shard", own[start : start + 500])), f"corpus {name}")
+
+    def done(self) -> Asked:
+        """What was asked for; raises `NothingAskedError`."""
+        if not (self.scopes or self.shards):
+            raise NothingAskedError
+        return Asked(scopes=self.scopes, texts=self.texts, shards=self.shards)
+
+    def _add(self, doc_ids: Iterable[str], scope: str) -> None:
+        for doc_id in doc_ids:
+            self.scopes.setdefault(doc_id, scope)
+
+    def _where(self, where: str) -> list[str]:
+        return self.store.read("occurrences", ["doc_id"], where)["doc_id"].unique().sort().to_list()
+
+    def _places(self, column: str) -> set[str]:
+        return set(self.store.read("occurrences", [column])[column].unique())
+
+
+def near_repeats(store: Store, doc_ids: Sequence[str]) -> pl.DataFrame:
+    """Documents that nearly repeat one of these and are not asked for: doc_id, repeats."""
+    asked = pl.Series(list(doc_ids), dtype=pl.String).implode()
+    pairs = store.read("near_duplicates", ["doc_id", "kept"])
+    both = pl.concat([pairs.select("doc_id", repeats="kept"), pairs.select(doc_id="kept", repeats="doc_id")])
+    siblings = pairs.join(pairs, on="kept", suffix="_other").select(doc_id="doc_id_other", repeats="doc_id")
+    found = pl.concat([both, siblings]).filter(
+        pl.col("repeats").is_in(asked) & ~pl.col("doc_id").is_in(asked)
+    )
+    return found.unique("doc_id", keep="first", maintain_order=True).sort("doc_id")

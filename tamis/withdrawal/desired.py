@@ -1,0 +1,97 @@
+"""What is withdrawn, as desired state: ids that intake refuses, and where raw files hold them still.
+
+The ids are hashes, so no text is kept. A shard or target depends on which of its own rows are withdrawn, so
+a withdrawal makes these again and no others, and a text that arrives again leaves everything as it was.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+import polars as pl
+import pyarrow as pa
+
+from tamis.store.digests import canonical_digest
+from tamis.store.schemas import schema_of
+from tamis.store.tables import Store, one_of
+
+TABLE, PLACES = "withdrawals", "withdrawn_places"
+CHUNK = 1_000
+
+Entry = tuple[str, str]
+"""(asset, partition)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Withdrawal:
+    """One row of the table; `receipt` is None until everything that held it was purged."""
+
+    doc_id: str
+    withdrawn_at: datetime
+    reason: str
+    scope: str
+    receipt: str | None = None
+
+
+def read_withdrawals(store: Store, where: str | None = None) -> pl.DataFrame:
+    """All withdrawals, oldest first."""
+    return store.read(TABLE, where=where).sort("withdrawn_at", "doc_id")
+
+
+def withdrawn_ids(store: Store) -> pl.Series:
+    """Content ids of everything that is withdrawn."""
+    return store.read(TABLE, ["doc_id"])["doc_id"]
+
+
+def write_withdrawals(store: Store, rows: Iterable[Withdrawal]) -> None:
+    """Write or replace rows, in one commit."""
+    found = [asdict(row) for row in rows]
+    if found:
+        store.merge(TABLE, pa.Table.from_pylist(found, schema=schema_of(TABLE)))
+
+
+def unfinished(store: Store) -> pl.DataFrame:
+    """Withdrawals whose purge was cut short."""
+    return read_withdrawals(store, "receipt IS NULL")
+
+
+def note_places(store: Store, asset: str, partitions: Sequence[str], found: pl.DataFrame) -> None:
+    """Make the places of these partitions exactly what was found: partition, shard, row, doc_id."""
+    rows = found.with_columns(pl.lit(asset).alias("asset"), pl.col("row").cast(pl.Int64))
+    table = rows.select(schema_of(PLACES).names).unique().to_arrow().cast(schema_of(PLACES))
+    for start in range(0, len(partitions), CHUNK):
+        chunk = list(partitions[start : start + CHUNK])
+        scope = f"asset = '{asset}' AND {one_of('partition', chunk)}"
+        own = table.filter(pa.compute.is_in(table["partition"], pa.array(chunk, pa.string())))
+        if own.num_rows or store.count(PLACES, scope):
+            store.replace(PLACES, own, scope)
+
+
+def add_places(store: Store, asset: str, found: pl.DataFrame) -> None:
+    """Note places beside those that are known."""
+    if len(found):
+        rows = found.with_columns(pl.lit(asset).alias("asset"), pl.col("row").cast(pl.Int64))
+        schema = schema_of(PLACES)
+        store.merge(PLACES, rows.select(schema.names).unique().to_arrow().cast(schema))
+
+
+def read_places(store: Store) -> pl.DataFrame:
+    """Where raw files hold what is withdrawn, as far as they have been read since."""
+    places = store.read(PLACES)
+    return places.filter(pl.col("doc_id").is_in(withdrawn_ids(store).implode())).sort("shard", "row")
+
+
+def withdrawn_versions(store: Store) -> dict[Entry, str]:
+    """Of each (asset, partition) that holds anything withdrawn: a digest of what that is."""
+    if not (store.exists(TABLE) and store.exists(PLACES)):
+        return {}
+    places = read_places(store).select("asset", "partition", "doc_id").unique().sort("doc_id")
+    grouped = places.group_by("asset", "partition", maintain_order=True).agg("doc_id")
+    versions = {(asset, partition): version_of(ids) for asset, partition, ids in grouped.iter_rows()}
+    return {entry: version for entry, version in versions.items() if version}
+
+
+def version_of(doc_ids: Iterable[str]) -> str | None:
+    """Digest of a set of ids, as input keys know it; None for nothing."""
+    ids = sorted(set(doc_ids))
+    return canonical_digest(",".join(ids)) if ids else None

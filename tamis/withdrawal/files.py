@@ -1,0 +1,167 @@
+"""Files of the home that may show a withdrawn document: exports, pages, logs, databases of others, caches.
+
+Exports lose its rows; pages that name it, resume state and fitted things go, and are made again; of logs,
+databases and other files only the pieces go that repeat it. Weights of checkpoints stay: see `tainting`.
+"""
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from tamis.lineage.manifest import write_atomically
+from tamis.store.home import Home
+from tamis.withdrawal.pieces import PLACEHOLDER, held_pieces, holds_any, without_pieces
+
+SQLITE = b"SQLite format 3\0"
+CHUNK_BYTES, OVERLAP_BYTES = 8_000_000, 256
+BINARY = (".safetensors", ".npz", ".parquet")
+RESUME_STATE = ("training", "remote")
+"""Folders of the cache with states of training, and with files that are being read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Touched:
+    """A file that was rewritten or removed, by its path under the home."""
+
+    path: str
+    done: str
+
+
+def purge_exports(home: Home, doc_ids: Sequence[str]) -> Iterator[Touched]:
+    """Take the documents out of exported files."""
+    gone = pl.Series(sorted(doc_ids), dtype=pl.String)
+    for path in sorted(home.exports.rglob("*")) if home.exports.is_dir() else ():
+        if path.suffix == ".part":  # what a killed export left
+            path.unlink()
+            yield Touched(path=home.relative(path), done="removed")
+        elif path.suffix in (".parquet", ".jsonl") and _without_rows(path, gone):
+            yield Touched(path=home.relative(path), done="rewritten")
+
+
+def _without_rows(path: Path, gone: pl.Series) -> bool:
+    rows, held = scanned(path), pl.col("doc_id").is_in(gone.implode())
+    if "doc_id" not in rows.collect_schema() or not rows.select(held.any()).collect().item():
+        return False
+    temporary, left = path.with_suffix(".part"), rows.filter(~held)
+    left.sink_parquet(temporary) if path.suffix == ".parquet" else left.sink_ndjson(temporary)
+    temporary.replace(path)
+    return True
+
+
+def scanned(path: Path) -> pl.LazyFrame:
+    """An exported file, read as a stream."""
+    if path.suffix == ".parquet":
+        return pl.scan_parquet(path)
+    return pl.scan_ndjson(path, infer_schema_length=None)
+
+
+def purge_pages(home: Home, doc_ids: Sequence[str]) -> Iterator[Touched]:
+    """Remove the pages that name one of the documents: they show the beginning of its text."""
+    for path in sorted(home.reports.rglob("*.html")) if home.reports.is_dir() else ():
+        if holds_any(path.read_text(errors="replace"), list(doc_ids)):
+            path.unlink()
+            yield Touched(path=home.relative(path), done="removed")
+
+
+def purge_resume_state(home: Home) -> Iterator[Touched]:
+    """Remove what interrupted work goes on from: texts as tokens, or files as they were fetched."""
+    for name in RESUME_STATE:
+        folder = home.cache / name
+        if folder.is_dir() and any(folder.iterdir()):
+            shutil.rmtree(folder)
+            yield Touched(path=home.relative(folder), done="removed")
+
+
+def purge_folders(home: Home, folders: Iterable[Path]) -> Iterator[Touched]:
+    """Remove folders of fitted things."""
+    for folder in sorted(set(folders)):
+        if folder.is_dir():
+            shutil.rmtree(folder)
+            yield Touched(path=home.relative(folder), done="removed")
+
+
+def purge_pieces(home: Home, pieces: Sequence[str]) -> Iterator[Touched]:
+    """Replace the pieces in Dagster's and MLflow's files, and in small caches."""
+    if not pieces:
+        return
+    for path in searched(home):
+        found = held_in(path, pieces)
+        if not found:
+            continue
+        done = _clean_database(path, found) if _is_database(path) else _clean_file(path, found)
+        yield Touched(path=home.relative(path), done=done)
+
+
+def searched(home: Home) -> list[Path]:
+    """Files in which nobody keeps texts by design, and so nobody would look for one."""
+    folders = (home.dagster, home.mlflow, home.cache)
+    files = [path for folder in folders if folder.is_dir() for path in folder.rglob("*") if path.is_file()]
+    encoders = home.cache / "encoders"  # models, not documents
+    return sorted(path for path in files if path.suffix not in BINARY and encoders not in path.parents)
+
+
+def _is_database(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(len(SQLITE)) == SQLITE
+
+
+def held_in(path: Path, pieces: Sequence[str]) -> list[str]:
+    """The pieces that stand in a file, or in the log beside a database."""
+    found: set[str] = set()
+    for name in (path, path.with_name(path.name + "-wal")):
+        if name.exists():
+            with name.open("rb") as stream:
+                for block in _blocks(stream.read):
+                    found.update(held_pieces(block, pieces))
+    return sorted(found, key=lambda piece: (-len(piece), piece))
+
+
+def _blocks(read: Callable[[int], bytes]) -> Iterator[str]:
+    before = b""
+    while block := read(CHUNK_BYTES):
+        yield (before + block).decode("latin-1")
+        before = block[-OVERLAP_BYTES:]
+
+
+def _clean_file(path: Path, pieces: Sequence[str]) -> str:
+    content = path.read_bytes().decode("latin-1")  # every byte is a character and comes back as it was
+    write_atomically(path, without_pieces(content, pieces).encode("latin-1"))
+    return "rewritten"
+
+
+def _clean_database(path: Path, pieces: Sequence[str]) -> str:
+    """Replace the pieces in every text of a database, and write its file anew without what was deleted."""
+    with closing(sqlite3.connect(path, timeout=30)) as database:
+        for table, column in _columns(database):
+            name, place = _quoted(table), _quoted(column)
+            for piece in pieces:
+                database.execute(
+                    f"UPDATE {name} SET {place} = replace({place}, ?, ?) WHERE instr({place}, ?) > 0",
+                    (piece, PLACEHOLDER, piece),
+                )
+        database.commit()
+        database.execute("VACUUM")
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return "rewritten"
+
+
+def _columns(database: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Columns that may hold text."""
+    tables = database.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'"
+    )
+    found = []
+    for (table,) in tables.fetchall():
+        for row in database.execute(f"PRAGMA table_info({_quoted(table)})").fetchall():
+            if any(kind in row[2].upper() for kind in ("CHAR", "TEXT", "CLOB", "JSON")):
+                found.append((table, row[1]))
+    return found
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

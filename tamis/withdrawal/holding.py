@@ -1,0 +1,98 @@
+"""Which manifests list what is withdrawn: rows files hold ids or hashes of keys, so no text is needed.
+
+48 bytes a row listed are read; a rows file that many manifests name is read once.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tamis.lineage.manifest import Manifest, ManifestError, ManifestFolder
+from tamis.store.digests import RECORD_BYTES, key_bytes
+from tamis.store.schemas import KEYS, kind_of
+
+KEY_BYTES = 16
+_KEY = f"S{KEY_BYTES}"
+
+
+class Listing:
+    """Looks for ids in the rows files of one home."""
+
+    def __init__(self, folder: ManifestFolder, doc_ids: Sequence[str]) -> None:
+        self.folder, self.doc_ids = folder, sorted(set(doc_ids))
+        self._keys: dict[tuple[str, ...], NDArray[np.bytes_]] = {}
+        self._found: dict[tuple[str, ...], int] = {}
+
+    def count(self, manifest: Manifest) -> int:
+        """How many of the documents a manifest lists: the most that any of its tables does."""
+        counts = [self._in(table, manifest.partition, digest) for table, digest in manifest.rows.items()]
+        return max(counts, default=0)
+
+    def _in(self, table: str, partition: str, digest: str) -> int:
+        key = KEYS.get(kind_of(table), ())
+        if "doc_id" not in key:
+            return 0
+        entry = (*key, partition if len(key) > 1 else "", digest)
+        if entry not in self._found:
+            keys = self.keys(table, partition)
+            self._found[entry] = int(np.isin(keys, listed(self.folder, digest)).sum())
+        return self._found[entry]
+
+    def keys(self, table: str, partition: str) -> NDArray[np.bytes_]:
+        """Keys of the documents in a table, [n] of 16 bytes; the other key column names the partition."""
+        key = KEYS[kind_of(table)]
+        entry = (*key, partition if len(key) > 1 else "")
+        if entry not in self._keys:
+            count = len(self.doc_ids)
+            columns = {name: self.doc_ids if name == "doc_id" else [partition] * count for name in key}
+            rows = pa.table(columns, schema=pa.schema([(name, pa.string()) for name in key]))
+            self._keys[entry] = np.array(key_bytes(rows, key), dtype=_KEY)
+        return self._keys[entry]
+
+
+def listed(folder: ManifestFolder, digest: str) -> NDArray[np.bytes_]:
+    """Keys that a rows file lists, [n] of 16 bytes; none where the file is missing."""
+    try:
+        content = np.frombuffer(folder.rows_path(digest).read_bytes(), dtype=np.uint8)
+    except FileNotFoundError:
+        return np.empty(0, dtype=_KEY)
+    keys = np.ascontiguousarray(content.reshape(-1, RECORD_BYTES)[:, :KEY_BYTES])
+    return keys.view(_KEY).ravel()
+
+
+def readable(folder: ManifestFolder, ids: Iterable[str]) -> dict[str, Manifest]:
+    """The manifests of these ids that can be read; what is wrong with others is for the audit to say."""
+    found = {}
+    for key in ids:
+        try:
+            found[key] = folder.read(key)
+        except ManifestError:
+            continue
+    return found
+
+
+def listing(folder: ManifestFolder, doc_ids: Sequence[str]) -> dict[str, int]:
+    """How many of the documents each stored manifest lists, those that list any."""
+    look = Listing(folder, doc_ids)
+    counts = {key: look.count(found) for key, found in readable(folder, folder.ids()).items()}
+    return {key: count for key, count in counts.items() if count}
+
+
+def only_withdrawn_missing(
+    folder: ManifestFolder, table: str, partition: str, digest: str, stored: bytes, doc_ids: Sequence[str]
+) -> bool:
+    """Whether rows are those of a rows file but for documents that are withdrawn."""
+    try:
+        before = folder.rows_path(digest).read_bytes()
+    except FileNotFoundError:
+        return False
+    was, now = _records(before), _records(stored)
+    gone = {record[:KEY_BYTES] for record in was - now}
+    allowed = {bytes(key).ljust(KEY_BYTES, b"\0") for key in Listing(folder, doc_ids).keys(table, partition)}
+    return now <= was and gone <= allowed
+
+
+def _records(content: bytes) -> set[bytes]:
+    return {content[start : start + RECORD_BYTES] for start in range(0, len(content), RECORD_BYTES)}

@@ -1,0 +1,49 @@
+"""Decisions of earlier versions of selections: rows of withdrawn documents leave the files that keep them.
+
+A file is named by the digest of all the rows that it held, so what is left is verified against the list of
+these rows: none may be another, and none missing but those of withdrawn documents.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tamis.lineage.manifest import ManifestFolder, write_atomically
+from tamis.store.home import Home
+from tamis.withdrawal.desired import withdrawn_ids
+from tamis.withdrawal.files import Touched
+from tamis.withdrawal.holding import Listing, listed
+
+
+def purge_kept(home: Home, doc_ids: Sequence[str]) -> Iterator[Touched]:
+    """Take the rows of documents out of all kept versions."""
+    gone = pa.array(sorted(doc_ids), pa.string())
+    for path in ManifestFolder(home.manifests).kept():
+        rows = pq.read_table(path)
+        left = rows.filter(pc.invert(pc.is_in(rows["doc_id"], gone)))
+        if left.num_rows < rows.num_rows:
+            stream = io.BytesIO()
+            pq.write_table(left, stream, compression="zstd")
+            write_atomically(path, stream.getvalue())
+            yield Touched(path=home.relative(path), done="rewritten")
+
+
+def lost_decisions(home: Home, selection: str, decided: str, subset: str) -> pl.DataFrame:
+    """Withdrawn documents that a version had decided about: doc_id and verdict, as its rows files tell.
+
+    `decided`: digest of its decisions' rows; `subset`: manifest of its chosen documents.
+    """
+    folder = ManifestFolder(home.manifests)
+    doc_ids = withdrawn_ids(home.store).sort()
+    keys = Listing(folder, doc_ids.to_list()).keys("decisions", selection)
+    chosen = folder.read(subset).rows.get("selected_subset", "")
+    verdicts = pl.Series(
+        np.where(np.isin(keys, listed(folder, chosen)), "selected", "rejected"), dtype=pl.String
+    )
+    found = pl.DataFrame({"doc_id": doc_ids, "verdict": verdicts})
+    return found.filter(pl.Series(np.isin(keys, listed(folder, decided))))

@@ -1,0 +1,157 @@
+"""Purging: the home is made to hold nothing of what is withdrawn, in an order that can be cut short anywhere.
+
+What would be looked for by text goes first and the texts themselves last, so a purge that was killed finds
+them still and does all of it again. What lists a row that goes is noted as begun before: it is made again by
+the next materialization, and no audit takes it for altered meanwhile.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from tamis.lineage import attempts
+from tamis.lineage.heads import Heads
+from tamis.lineage.manifest import ManifestFolder
+from tamis.store.erasing import erase_rows, forget_versions
+from tamis.store.home import Home
+from tamis.store.tables import Store, one_of
+from tamis.withdrawal.desired import CHUNK, PLACES, TABLE, add_places
+from tamis.withdrawal.excerpts import excerpts_showing, withhold
+from tamis.withdrawal.files import (
+    Touched,
+    purge_exports,
+    purge_folders,
+    purge_pages,
+    purge_pieces,
+    purge_resume_state,
+)
+from tamis.withdrawal.kept import purge_kept
+from tamis.withdrawal.pieces import pieces_of
+from tamis.withdrawal.tainting import CHECKPOINTS, Tainted, find_tainted
+
+EVIDENCE = ("trained_on", TABLE, PLACES)
+"""Tables of ids that stay: what was withdrawn, and which checkpoints were trained on it."""
+REFITTED = ("density_sketch", "target_potential", "quality_grader")
+"""Fitted on rows of documents, and made again by the next materialization."""
+TEXTS = ("documents", "target_examples")
+TEXTS_AT_ONCE = 5_000
+
+
+@dataclass(kw_only=True)
+class Purged:
+    """What a purge did: rows that left each table, files touched, tables of which one version is left."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    files: list[Touched] = field(default_factory=list)
+    bare: list[str] = field(default_factory=list)
+
+    @property
+    def anything(self) -> bool:
+        """Whether there was anything to purge."""
+        return bool(self.rows or self.files)
+
+
+def tables_of_documents(store: Store) -> list[str]:
+    """Tables with a row a document, the texts last."""
+    names = [name for name in store.names() if name not in EVIDENCE and "doc_id" in store.schema(name).names]
+    return sorted(names, key=lambda name: (name in TEXTS, name))
+
+
+def count_rows(store: Store, doc_ids: Sequence[str]) -> dict[str, int]:
+    """How many rows of the documents each table has, those that have any."""
+    found = {}
+    for table in tables_of_documents(store):
+        chunks = (doc_ids[start : start + CHUNK] for start in range(0, len(doc_ids), CHUNK))
+        found[table] = sum(store.count(table, one_of("doc_id", chunk)) for chunk in chunks)
+    return {table: count for table, count in found.items() if count}
+
+
+def texts_in_blocks(store: Store, doc_ids: Sequence[str]) -> Iterator[list[str]]:
+    """Texts of the documents, as far as they are there."""
+    for start in range(0, len(doc_ids), TEXTS_AT_ONCE):
+        some = doc_ids[start : start + TEXTS_AT_ONCE]
+        for table in TEXTS:
+            for block in store.by_ids(table, some, ["doc_id", "text"]):
+                yield block["text"].to_pylist()
+
+
+def places_of(store: Store, doc_ids: Sequence[str]) -> dict[str, pl.DataFrame]:
+    """Where documents stand (partition, shard, row, doc_id), by the asset that read them there."""
+    wanted = pl.Series(sorted(doc_ids), dtype=pl.String).implode()
+    stand = store.read("occurrences", ["doc_id", "shard", "row"]).filter(pl.col("doc_id").is_in(wanted))
+    examples = store.read("target_examples", ["doc_id", "target", "source"])
+    examples = examples.filter(pl.col("doc_id").is_in(wanted)).select(
+        "doc_id", row=pl.lit(-1), shard="source", partition="target"
+    )
+    return {"documents": stand.with_columns(partition="shard"), "target_examples": examples}
+
+
+def purge(
+    home: Home, heads: Heads, doc_ids: Sequence[str], listed_in: Mapping[str, int], texts: Sequence[str] = ()
+) -> Purged:
+    """Make the home hold nothing of these documents; doing it again is doing it once.
+
+    `listed_in`: manifests that list them. `texts`: those that are at hand beside what the store holds.
+    """
+    store, purged = home.store, Purged()
+    for asset, places in places_of(store, doc_ids).items():
+        add_places(store, asset, places)
+    tainted = find_tainted(ManifestFolder(home.manifests), heads, listed_in)
+    refitted = {(one.asset, one.partition) for one in tainted if one.current and one.asset in REFITTED}
+    attempts.begin(store, sorted(_losing(heads, listed_in) | refitted))
+    for block in ([list(texts)] if texts else []), texts_in_blocks(store, doc_ids):
+        for some in block:
+            purged.files += purge_pieces(home, pieces_of(some))
+    purged.files += purge_exports(home, doc_ids)
+    purged.files += purge_pages(home, doc_ids)
+    purged.files += purge_resume_state(home)
+    purged.files += purge_folders(home, _fits(home, tainted))
+    purged.files += purge_kept(home, doc_ids)
+    _purge_tables(store, doc_ids, purged)
+    return purged
+
+
+def _purge_tables(store: Store, doc_ids: Sequence[str], purged: Purged) -> None:
+    for table in (*tables_of_documents(store), "quarantine"):
+        if not store.exists(table):
+            continue
+        if table != "quarantine" and (removed := erase_rows(store, table, "doc_id", doc_ids)):
+            purged.rows[table] = removed
+        if forget_versions(store, table):
+            purged.bare.append(table)
+
+
+def excerpts_of(
+    store: Store, doc_ids: Sequence[str], texts: Sequence[str] = (), shards: Sequence[str] = ()
+) -> pl.DataFrame:
+    """Quarantined rows that show a piece of the documents or texts, or lie in the shards; with `doc_id`."""
+    found = [excerpts_showing(store, texts, shards)]
+    found += [excerpts_showing(store, some) for some in texts_in_blocks(store, doc_ids)]
+    return pl.concat(found).unique(["shard", "row", "reason"])
+
+
+def withhold_excerpts(store: Store, heads: Heads, rows: pl.DataFrame) -> None:
+    """Blank quarantined rows that are withdrawn, and note where they stand."""
+    entries = {("documents", shard) for shard in rows["shard"]} & heads.keys()
+    attempts.begin(store, sorted(entries))
+    add_places(store, "documents", rows.select("shard", "row", "doc_id", partition="shard"))
+    withhold(store, rows)
+
+
+def _losing(heads: Heads, listed_in: Mapping[str, int]) -> set[tuple[str, str]]:
+    """What is current and lists a row that goes; checkpoints list what stays as evidence."""
+    return {
+        entry for entry, head in heads.items() if head.manifest in listed_in and head.asset not in CHECKPOINTS
+    }
+
+
+def _fits(home: Home, tainted: Sequence[Tainted]) -> list[Path]:
+    """Folders of fitted things that saw one of the documents, superseded ones too."""
+    folder, found = ManifestFolder(home.manifests), set()
+    for one in tainted:
+        if one.asset in REFITTED:
+            files = folder.read(one.manifest).files
+            found |= {(home.root / name).parent for name in files if name.startswith("fitted/")}
+    return sorted(found)

@@ -1,0 +1,89 @@
+"""Receipts: manifests that prove what a withdrawal did, by whom it was asked for and when, without any text.
+
+Each names the receipt before it, so one cannot be taken out of the middle unseen. What a receipt lists are
+its rows of `withdrawals`, so that a row that is changed or lost is found by the audit.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tamis.lineage.manifest import InputReference, Manifest, ManifestError, ManifestFolder
+from tamis.store.digests import canonical_digest, read_records
+from tamis.store.home import Home
+from tamis.store.records import BY_DOC_IDS, stored_rows
+from tamis.store.tables import Store
+from tamis.withdrawal.desired import TABLE, read_withdrawals
+
+ASSET = "withdrawals"
+CODE_VERSION = "1"
+
+
+def write_receipt(home: Home, doc_ids: Sequence[str], done: dict[str, Any]) -> str:
+    """Prove a withdrawal whose rows stand in the table; returns the manifest's id.
+
+    `done`: what was done, as JSON values.
+    """
+    folder, ids = ManifestFolder(home.manifests), sorted(set(doc_ids))
+    digest, content = stored_rows(home.store, TABLE, BY_DOC_IDS, ids)
+    folder.write_rows(digest, content)
+    before = latest_receipt(home.store)
+    return folder.write(
+        Manifest(
+            asset=ASSET,
+            partition="",
+            code_version=CODE_VERSION,
+            config=done,
+            seed=0,
+            input_key=canonical_digest(",".join(ids)),
+            data_version=digest,
+            digest=digest,
+            row_count=len(ids),
+            rows={TABLE: digest},
+            scopes={TABLE: BY_DOC_IDS},
+            inputs=(_reference(folder, before),) if before else (),
+        )
+    )
+
+
+def _reference(folder: ManifestFolder, receipt: str) -> InputReference:
+    version = folder.read(receipt).data_version
+    return InputReference(asset=ASSET, partition="", data_version=version, manifest=receipt)
+
+
+def receipt_ids(store: Store) -> list[str]:
+    """Receipts that withdrawals name, oldest first."""
+    if not store.exists(TABLE):
+        return []
+    named = read_withdrawals(store, "receipt IS NOT NULL")
+    return named["receipt"].unique(maintain_order=True).to_list()
+
+
+def latest_receipt(store: Store) -> str | None:
+    """The receipt of the latest completed withdrawal."""
+    ids = receipt_ids(store)
+    return ids[-1] if ids else None
+
+
+def read_receipts(home: Home) -> dict[str, Manifest]:
+    """Receipts by id, oldest first, those that can be read."""
+    folder, found = ManifestFolder(home.manifests), {}
+    for key in receipt_ids(home.store):
+        try:
+            found[key] = folder.read(key)
+        except ManifestError:
+            continue  # the audit says so
+    return found
+
+
+def listed_in(home: Home) -> dict[str, int]:
+    """Manifests that list withdrawn documents, and how many, as the receipts noted it."""
+    found: dict[str, int] = {}
+    for receipt in read_receipts(home).values():
+        for key, count in receipt.config.get("listed_in", {}).items():
+            found[key] = found.get(key, 0) + count
+    return found
+
+
+def read_ids(content: bytes) -> list[str]:
+    """The documents of a rows file."""
+    return [key for key, _row in read_records(content)]

@@ -1,0 +1,136 @@
+"""Taint: checkpoints and other fitted things that saw a withdrawn document, by how they saw it.
+
+Follows manifests, so what was superseded counts too as long as its manifest is there. "influenced" is an
+upper bound: a tokenizer, say, learnt from a sample of the shards that its manifest names.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from tamis.lineage.heads import Heads
+from tamis.lineage.manifest import Manifest, ManifestFolder
+from tamis.lineage.plan import label
+from tamis.withdrawal.holding import readable
+
+
+class Taint(StrEnum):
+    """How something saw a withdrawn document, from most to least."""
+
+    FINE_TUNED = "fine-tuned on it"
+    PRE_TRAINED = "pre-trained on it"
+    INFLUENCED = "influenced by it"
+
+
+CHECKPOINTS = ("base_models", "trials")
+"""What holds weights that were trained on documents by name."""
+FITTED = ("tokenizer", "quality_grader", "target_potential", "density_sketch", "sampler_trials")
+"""What was fitted on documents without listing them."""
+WATCHED = (*CHECKPOINTS, *FITTED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tainted:
+    """One checkpoint or fitted thing; `documents`: how many withdrawn ones it lists as trained on."""
+
+    asset: str
+    partition: str
+    manifest: str
+    taint: Taint
+    documents: int
+    current: bool
+
+    @property
+    def name(self) -> str:
+        """`asset[partition]`."""
+        return label(self.asset, self.partition)
+
+    @property
+    def line(self) -> str:
+        """For a person."""
+        counted = f" ({self.documents} withdrawn documents)" if self.documents > 1 else ""
+        return f"{self.name}: {self.taint}{counted}" + ("" if self.current else ", superseded")
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self) | {"taint": str(self.taint)}
+
+
+def find_tainted(
+    folder: ManifestFolder, heads: Heads, listed_in: Mapping[str, int], among: Iterable[str] | None = None
+) -> list[Tainted]:
+    """Everything that saw a withdrawn document, strongest taint first.
+
+    `listed_in`: manifests that list withdrawn documents, and how many. `among`: manifests to look at, all
+    without it.
+    """
+    if not listed_in:
+        return []
+    known = readable(folder, folder.ids() if among is None else among)
+    graph = _Graph(folder, known, listed_in)
+    current = {head.manifest for head in heads.values()}
+    found = [
+        Tainted(
+            asset=manifest.asset,
+            partition=manifest.partition,
+            manifest=key,
+            taint=taint,
+            documents=listed_in.get(key, 0) if manifest.asset in CHECKPOINTS else 0,
+            current=key in current,
+        )
+        for key, manifest in sorted(known.items())
+        if manifest.asset in WATCHED and (taint := graph.taint(key))
+    ]
+    order = list(Taint)
+    return sorted(found, key=lambda one: (order.index(one.taint), not one.current, one.name, one.manifest))
+
+
+def tainted_heads(folder: ManifestFolder, heads: Heads, listed_in: Mapping[str, int]) -> list[Tainted]:
+    """Of what is current, what saw a withdrawn document."""
+    among = [head.manifest for head in heads.values() if head.asset in WATCHED]
+    return find_tainted(folder, heads, listed_in, among)
+
+
+class _Graph:
+    """Manifests and their inputs, read when a walk comes to them."""
+
+    def __init__(
+        self, folder: ManifestFolder, known: dict[str, Manifest], listed_in: Mapping[str, int]
+    ) -> None:
+        self.folder, self.known, self.listed_in = folder, dict(known), listed_in
+        self._reached: dict[str, bool] = {}
+
+    def taint(self, key: str) -> Taint | None:
+        manifest = self.known[key]
+        if manifest.asset == "trials" and key in self.listed_in:
+            return Taint.FINE_TUNED
+        if manifest.asset == "base_models" and key in self.listed_in:
+            return Taint.PRE_TRAINED
+        bases = [entry.manifest for entry in manifest.inputs if entry.asset == "base_models"]
+        if manifest.asset in CHECKPOINTS and any(base in self.listed_in for base in bases):
+            return Taint.PRE_TRAINED
+        return Taint.INFLUENCED if self._reaches(key) else None
+
+    def _reaches(self, root: str) -> bool:
+        """Whether a manifest, or one that it was made from, lists a withdrawn document."""
+        stack = [(root, False)]
+        while stack:
+            key, expanded = stack.pop()
+            if key in self._reached:
+                continue
+            inputs = self._inputs(key)
+            if key in self.listed_in or any(self._reached.get(one) for one in inputs):
+                self._reached[key] = True
+            elif expanded:
+                self._reached[key] = False
+            else:
+                stack.append((key, True))
+                stack += [(one, False) for one in inputs if one not in self._reached]
+        return self._reached[root]
+
+    def _inputs(self, key: str) -> list[str]:
+        if key not in self.known:
+            self.known |= readable(self.folder, [key])
+        manifest = self.known.get(key)
+        return [entry.manifest for entry in manifest.inputs] if manifest else []

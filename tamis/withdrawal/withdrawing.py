@@ -1,0 +1,172 @@
+"""Withdrawing: the desired state first, then the purge, then the receipt; each may be cut short anywhere.
+
+A row without a receipt is a withdrawal that is not complete: the next `tamis withdraw` or `tamis materialize`
+completes it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from tamis.lineage.heads import read_heads
+from tamis.lineage.manifest import ManifestFolder
+from tamis.store.home import Home, writing
+from tamis.store.tables import one_of
+from tamis.withdrawal.asking import Asked, near_repeats
+from tamis.withdrawal.desired import (
+    CHUNK,
+    Withdrawal,
+    read_withdrawals,
+    unfinished,
+    withdrawn_ids,
+    write_withdrawals,
+)
+from tamis.withdrawal.excerpts import excerpts_with_ids
+from tamis.withdrawal.holding import listing
+from tamis.withdrawal.purging import Purged, count_rows, excerpts_of, places_of, purge, withhold_excerpts
+from tamis.withdrawal.reasons import WithdrawalReason
+from tamis.withdrawal.receipts import write_receipt
+from tamis.withdrawal.tainting import Tainted, find_tainted
+
+PATIENCE_SECONDS = 30.0
+EXCERPT = "excerpt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What a withdrawal would touch."""
+
+    doc_ids: list[str]
+    already: list[str]
+    unknown: list[str]
+    rows: dict[str, int]
+    excerpts: int
+    places: pl.DataFrame
+    selections: dict[str, int]
+    tainted: list[Tainted]
+    near_repeats: pl.DataFrame
+
+
+@dataclass(kw_only=True)
+class Withdrawn:
+    """What a withdrawal did; `receipts` are manifests."""
+
+    new: list[str] = field(default_factory=list)
+    already: list[str] = field(default_factory=list)
+    excerpts: int = 0
+    receipts: list[str] = field(default_factory=list)
+    purged: Purged = field(default_factory=Purged)
+    tainted: list[Tainted] = field(default_factory=list)
+
+
+def preview(home: Home, asked: Asked) -> Preview:
+    """Look at what a withdrawal would touch; writes nothing."""
+    store, doc_ids = home.store, asked.doc_ids
+    folder, gone = ManifestFolder(home.manifests), set(withdrawn_ids(home.store))
+    rows = count_rows(store, doc_ids)
+    chosen = store.read("selected_subset", ["selection", "doc_id"]).filter(pl.col("doc_id").is_in(doc_ids))
+    places = places_of(store, doc_ids)
+    stored = {doc_id for frame in places.values() for doc_id in frame["doc_id"]}
+    return Preview(
+        doc_ids=doc_ids,
+        already=[one for one in doc_ids if one in gone],
+        unknown=[one for one in doc_ids if one not in gone | stored],
+        rows=rows,
+        excerpts=len(excerpts_of(store, doc_ids, asked.texts, asked.shards)),
+        places=pl.concat(
+            [
+                frame.select(pl.lit(asset).alias("asset"), "partition", "shard", pl.col("row").cast(pl.Int64))
+                for asset, frame in places.items()
+            ]
+        ).sort("shard", "row"),
+        selections=dict(chosen.group_by("selection").len().sort("selection").iter_rows()),
+        tainted=find_tainted(folder, read_heads(store), listing(folder, doc_ids)),
+        near_repeats=near_repeats(store, doc_ids),
+    )
+
+
+def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
+    """Withdraw what is asked for, at once and from everywhere in the home.
+
+    What was withdrawn before and stands there again, say from a backup, is purged again.
+    """
+    store, done = home.store, Withdrawn()
+    with writing(home, "tamis withdraw", PATIENCE_SECONDS):
+        gone, now = set(withdrawn_ids(store)), datetime.now(UTC).replace(tzinfo=None)
+        done.new = [one for one in asked.doc_ids if one not in gone]
+        done.already = [one for one in asked.doc_ids if one in gone]
+        rows = [_row(one, now, reason, asked.scopes[one]) for one in done.new]
+        excerpts = excerpts_of(store, asked.doc_ids, asked.texts, asked.shards)
+        shown = sorted(set(excerpts["doc_id"]) - gone)
+        rows += [_row(one, now, reason, EXCERPT) for one in shown]
+        write_withdrawals(store, rows)
+        done.excerpts = len(excerpts)
+        if len(excerpts):
+            withhold_excerpts(store, read_heads(store), excerpts)
+        if done.already and count_rows(store, done.already):
+            listed = listing(ManifestFolder(home.manifests), done.already)
+            done.purged = purge(home, read_heads(store), done.already, listed)
+        for completed in finish(home, asked.texts):
+            done.receipts += completed.receipts
+            done.tainted += completed.tainted
+            done.purged = completed.purged
+    return done
+
+
+def _row(doc_id: str, now: datetime, reason: WithdrawalReason, scope: str) -> Withdrawal:
+    return Withdrawal(doc_id=doc_id, withdrawn_at=now, reason=str(reason), scope=scope)
+
+
+def finish(home: Home, texts: Sequence[str] = ()) -> list[Withdrawn]:
+    """Complete the withdrawals that have no receipt yet; the caller holds the writer's lock."""
+    if not home.store.exists("withdrawals"):
+        return []
+    waiting = unfinished(home.store)
+    groups = waiting.group_by("withdrawn_at", "reason", maintain_order=True)
+    return [_complete(home, rows, texts) for _key, rows in groups]
+
+
+def _complete(home: Home, rows: pl.DataFrame, texts: Sequence[str]) -> Withdrawn:
+    """Purge the documents of one withdrawal and write its receipt."""
+    store, folder, heads = home.store, ManifestFolder(home.manifests), read_heads(home.store)
+    excerpt = pl.col("scope") == EXCERPT
+    doc_ids, shown = rows.filter(~excerpt)["doc_id"].to_list(), rows.filter(excerpt)["doc_id"].to_list()
+    left = excerpts_with_ids(store, shown)
+    if len(left):  # a withdrawal that was cut short
+        withhold_excerpts(store, heads, left)
+    listed = listing(folder, doc_ids)
+    tainted = find_tainted(folder, heads, listed)
+    stood = sum(map(len, places_of(store, doc_ids).values()))
+    purged = purge(home, heads, doc_ids, listed, texts)
+    receipt = write_receipt(home, [*doc_ids, *shown], _said(rows, stood, listed, tainted, purged))
+    write_withdrawals(store, [Withdrawal(**row | {"receipt": receipt}) for row in rows.iter_rows(named=True)])
+    return Withdrawn(new=doc_ids, excerpts=len(shown), receipts=[receipt], purged=purged, tainted=tainted)
+
+
+def _said(
+    rows: pl.DataFrame, stood: int, listed: dict[str, int], tainted: Sequence[Tainted], purged: Purged
+) -> dict[str, Any]:
+    """What a receipt says, as JSON values without any text."""
+    scopes = rows.group_by("scope").len().sort("scope")
+    return {
+        "command": "tamis withdraw",
+        "withdrawn_at": rows["withdrawn_at"][0].isoformat(timespec="microseconds"),
+        "reason": rows["reason"][0],
+        "scopes": dict(scopes.iter_rows()),
+        "places": stood,
+        "rows_removed": purged.rows,
+        "one_version_left": purged.bare,
+        "files": [asdict(one) for one in purged.files],
+        "checkpoints": [one.to_json() for one in tainted],
+        "listed_in": listed,
+    }
+
+
+def withdrawals_of(home: Home, doc_ids: Sequence[str]) -> pl.DataFrame:
+    """The rows of these documents."""
+    chunks = [doc_ids[start : start + CHUNK] for start in range(0, len(doc_ids), CHUNK)]
+    found = [read_withdrawals(home.store, one_of("doc_id", chunk)) for chunk in chunks]
+    return pl.concat(found) if found else read_withdrawals(home.store, "false")

@@ -1,0 +1,63 @@
+"""Erased rows are in no file of their table, whatever marks, versions and tags there were."""
+
+import pyarrow as pa
+import pytest
+
+from tamis.store.erasing import erase_rows, forget_versions, is_bare
+from tamis.store.schemas import schema_of
+from tamis.store.tables import Store
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    """Fifty short texts in five commits, which Lance stores as they are."""
+    store = Store(tmp_path / "lance")
+    for start in range(0, 50, 10):
+        numbers = range(start, start + 10)
+        rows = [{"doc_id": f"{n:032x}", "text": f"MARK{n:06d} {n * 7919}"} for n in numbers]
+        store.append("documents", pa.Table.from_pylist(rows, schema=schema_of("documents")))
+    return store
+
+
+def shown(store: Store, number: int) -> list[str]:
+    wanted = f"MARK{number:06d}".encode()
+    files = (path for path in store.folder.rglob("*") if path.is_file())
+    return [path.name for path in files if wanted in path.read_bytes()]
+
+
+@pytest.mark.parametrize("tagged", [False, True])
+def test_a_deleted_row_leaves_every_file_and_the_others_stay(store, tagged):
+    if tagged:
+        store.open("documents").tags.create("old", 3)
+    assert shown(store, 7)
+    assert erase_rows(store, "documents", "doc_id", [f"{7:032x}"]) == 1
+    assert shown(store, 7), "a deletion alone is a mark"
+    assert forget_versions(store, "documents")
+    assert shown(store, 7) == []
+    assert shown(store, 8)
+    assert store.count("documents") == 49
+    assert store.schema("documents").equals(schema_of("documents"), check_metadata=True)
+
+
+def test_what_was_deleted_earlier_leaves_the_files_too(store):
+    store.delete("documents", f"doc_id = '{3:032x}'")
+    store.open("documents").optimize()
+    assert shown(store, 3), "compaction leaves a few deleted rows in large files"
+    forget_versions(store, "documents")
+    assert shown(store, 3) == []
+
+
+def test_a_table_that_is_bare_makes_no_version(store):
+    forget_versions(store, "documents")
+    assert is_bare(store, "documents")
+    version = store.version("documents")
+    assert not forget_versions(store, "documents")
+    assert store.version("documents") == version
+
+
+def test_a_table_may_lose_all_its_rows(store):
+    assert erase_rows(store, "documents", "doc_id", [f"{n:032x}" for n in range(50)]) == 50
+    forget_versions(store, "documents")
+    assert store.count("documents") == 0
+    assert [shown(store, n) for n in range(50)] == [[]] * 50
+    assert store.schema("documents").names == schema_of("documents").names

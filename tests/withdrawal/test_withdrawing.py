@@ -1,0 +1,278 @@
+"""Withdrawing from a home without a run: what is named, what goes, what proves it, cut short anywhere."""
+
+import json
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from withdrawal_home import IDS, TEXTS, heads, record, rows_of, train
+
+from tamis.corpus import document_id
+from tamis.errors import PermanentError, UnknownNameError
+from tamis.lineage.explain import UnknownDocumentError, explain_document
+from tamis.lineage.manifest import ManifestFolder
+from tamis.lineage.versions import VersionLostError, decisions_of, find_version, note_version
+from tamis.store.home import writing
+from tamis.withdrawal import purging, withdrawing
+from tamis.withdrawal.asking import Asked, Asking
+from tamis.withdrawal.desired import read_places, read_withdrawals, withdrawn_versions
+from tamis.withdrawal.kept import lost_decisions
+from tamis.withdrawal.reasons import WithdrawalReason
+from tamis.withdrawal.receipts import read_receipts
+from tamis.withdrawal.refusing import WITHHELD
+from tamis.withdrawal.verifying import verify
+from tamis.withdrawal.withdrawing import finish, preview, withdraw
+
+REASON = WithdrawalReason.COPYRIGHT
+
+
+def asked(home, *doc_ids: str) -> Asked:
+    asking = Asking(store=home.store)
+    asking.ids(doc_ids)
+    return asking.done()
+
+
+def stored(home) -> set[str]:
+    return set(home.store.read("documents", ["doc_id"])["doc_id"])
+
+
+def test_documents_are_named_by_ids_texts_shards_sources_and_corpora(home):
+    def named(verb: str, *values) -> dict[str, str]:
+        asking = Asking(store=home.store)
+        getattr(asking, verb)(*values)
+        return dict(asking.done().scopes)
+
+    assert named("ids", [IDS[0][:8], IDS[1].upper()]) == {IDS[0]: "document", IDS[1]: "document"}
+    assert named("text", f"\r\n{TEXTS[2]}  ", "it.txt") == {IDS[2]: "text"}
+    assert named("shard", "web__b") == dict.fromkeys(IDS[3:], "shard web__b")
+    assert named("source", "web__b.jsonl") == dict.fromkeys(IDS[3:], "source web__b.jsonl")
+    every = {"web__a": "web", "web__b": "web", "more__c": "more"}
+    assert named("corpus", "web", every) == dict.fromkeys(IDS, "corpus web")
+    assert named("ids", ["f" * 32]) == {"f" * 32: "document"}, "a whole id need not be there"
+
+
+@pytest.mark.parametrize(
+    ("verb", "values", "error"),
+    [
+        ("ids", [["abc"]], UnknownDocumentError),
+        ("shard", ["web__c"], UnknownNameError),
+        ("source", ["elsewhere"], UnknownNameError),
+        ("corpus", ["more", {"web__a": "web"}], UnknownNameError),
+        ("text", [" \n", "it.txt"], PermanentError),
+        ("done", [], PermanentError),
+    ],
+)
+def test_what_names_nothing_is_refused(home, verb, values, error):
+    with pytest.raises(error):
+        getattr(Asking(store=home.store), verb)(*values)
+
+
+def test_a_preview_writes_nothing(home):
+    record(home, "documents", "web__a", "documents", IDS[:3])
+    before = {name: home.store.version(name) for name in home.store.names()}
+    found = preview(home, asked(home, IDS[5], "f" * 32))
+    assert found.rows == {"documents": 1, "occurrences": 2}
+    assert found.unknown == ["f" * 32]
+    assert found.places["shard"].to_list() == ["web__a", "web__b"]
+    assert {name: home.store.version(name) for name in home.store.names()} == before
+
+
+def test_rows_go_and_a_receipt_proves_it_without_the_text(home):
+    record(home, "documents", "web__a", "documents", IDS[:3])
+    train(home, "model", IDS[:2])
+    record(home, "base_models", "model", "trained_on", IDS[:2])
+    done = withdraw(home, asked(home, IDS[0], IDS[5]), REASON)
+    assert stored(home) == set(IDS[1:5])
+    assert set(home.store.read("occurrences", ["doc_id"])["doc_id"]) == set(IDS[1:5])
+    assert home.store.count("trained_on", f"doc_id = '{IDS[0]}'") == 1, "evidence of ids stays"
+    (receipt,) = read_receipts(home).values()
+    assert receipt.id == done.receipts[0]
+    assert receipt.config["rows_removed"] == {"documents": 2, "occurrences": 3}
+    assert [one["taint"] for one in receipt.config["checkpoints"]] == ["pre-trained on it"]
+    assert not any(text in json.dumps(receipt.config) for text in TEXTS)
+    rows = read_withdrawals(home.store)
+    assert set(rows["doc_id"]) == {IDS[0], IDS[5]}
+    assert rows.select("reason", "scope", "receipt").unique().row(0) == ("copyright", "document", receipt.id)
+    assert verify(home, TEXTS[0]).holds
+
+
+def test_a_shard_depends_on_what_was_withdrawn_of_it_alone(home):
+    withdraw(home, asked(home, IDS[0]), REASON)
+    first = withdrawn_versions(home.store)
+    assert set(first) == {("documents", "web__a")}
+    withdraw(home, asked(home, IDS[5]), REASON)
+    second = withdrawn_versions(home.store)
+    assert set(second) == {("documents", "web__a"), ("documents", "web__b")}
+    assert second["documents", "web__a"] != first["documents", "web__a"]
+
+
+def test_what_listed_a_row_is_begun_and_what_did_not_stays_current(home):
+    record(home, "documents", "web__a", "documents", IDS[:3])
+    record(home, "documents", "web__b", "documents", IDS[3:])
+    withdraw(home, asked(home, IDS[0]), REASON)
+    finished = {partition: head.finished for (_asset, partition), head in heads(home).items()}
+    assert finished == {"web__a": False, "web__b": True}
+
+
+def test_twice_is_once_and_a_restored_row_goes_again(home):
+    withdraw(home, asked(home, IDS[0]), REASON)
+    again = withdraw(home, asked(home, IDS[0]), REASON)
+    assert (again.new, again.receipts, again.purged.anything) == ([], [], False)
+    home.store.append("documents", rows_of("documents", [{"doc_id": IDS[0], "text": TEXTS[0]}]))
+    assert not verify(home).holds
+    back = withdraw(home, asked(home, IDS[0]), REASON)
+    assert back.purged.rows == {"documents": 1}
+    assert verify(home).holds
+
+
+STEPS = [
+    (withdrawing, "withhold_excerpts", 1),
+    (withdrawing, "purge", 1),
+    (purging, "add_places", 2),
+    (purging, "purge_pieces", 1),
+    (purging, "purge_exports", 1),
+    (purging, "purge_kept", 1),
+    (purging, "erase_rows", 2),
+    (purging, "forget_versions", 2),
+    (withdrawing, "write_receipt", 1),
+    (withdrawing, "write_withdrawals", 2),
+]
+
+
+@pytest.mark.parametrize(("module", "step", "call"), STEPS, ids=[step for _module, step, _call in STEPS])
+def test_cut_short_anywhere_the_next_one_completes_it(home, monkeypatch, module, step, call):
+    home.store.append("quarantine", quarantined(TEXTS[0]))
+    record(home, "documents", "web__a", "documents", IDS[:3])
+    home.dagster.mkdir(parents=True)
+    (home.dagster / "run.err").write_text(TEXTS[0])
+    real, calls = getattr(module, step), []
+
+    class KilledError(Exception):
+        pass
+
+    def die(*arguments, **named):
+        calls.append(step)
+        if len(calls) == call:
+            raise KilledError
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(module, step, die)
+    with pytest.raises(KilledError):
+        withdraw(home, asked(home, IDS[0]), REASON)
+    monkeypatch.setattr(module, step, real)
+    assert not verify(home).holds
+    with writing(home, "test"):
+        assert len(finish(home)) == 1
+        assert finish(home) == []
+    assert verify(home, TEXTS[0]).holds
+    assert stored(home) == set(IDS[1:])
+    assert home.store.read("quarantine")["excerpt"].to_list() == [""]
+
+
+def quarantined(text: str) -> pa.Table:
+    row = {"shard": "web__b", "row": 9, "reason": "malformed_row", "detail": "no JSON"}
+    return rows_of("quarantine", [row | {"excerpt": f'{{"text": "{text[:50]}'}])
+
+
+def test_a_quarantined_row_that_shows_the_text_shows_nothing_any_more(home):
+    home.store.append("quarantine", quarantined(TEXTS[0]))
+    withdraw(home, asked(home, IDS[1]), REASON)
+    assert TEXTS[0][:20] in home.store.read("quarantine")["excerpt"][0], "it shows another document"
+    done = withdraw(home, asked(home, IDS[0]), REASON)
+    assert done.excerpts == 1
+    row = home.store.read("quarantine").row(0, named=True)
+    assert (row["excerpt"], row["detail"], row["reason"]) == ("", WITHHELD, "malformed_row")
+    shown = read_withdrawals(home.store, "scope = 'excerpt'")["doc_id"].to_list()
+    assert shown == [document_id(f'no JSON\n{{"text": "{TEXTS[0][:50]}')]
+    assert ("documents", "web__b") in withdrawn_versions(home.store)
+
+
+def test_exports_pages_and_logs_lose_it_and_keep_their_other_rows(home):
+    for folder in (home.exports, home.reports, home.dagster):
+        folder.mkdir(parents=True)
+    rows = pl.DataFrame({"doc_id": IDS, "text": TEXTS})
+    rows.write_parquet(home.exports / "best.parquet")
+    rows.write_ndjson(home.exports / "best.jsonl")
+    (home.reports / "selection_best.html").write_text(f"<td>{IDS[0]}<td>{TEXTS[0]}")
+    (home.reports / "selection_other.html").write_text(f"<td>{IDS[1]}<td>{TEXTS[1]}")
+    (home.dagster / "run.err").write_text(f"before {json.dumps(TEXTS[0])} after {TEXTS[1]}")
+    withdraw(home, asked(home, IDS[0]), REASON)
+    assert pl.read_parquet(home.exports / "best.parquet")["doc_id"].to_list() == IDS[1:]
+    assert pl.read_ndjson(home.exports / "best.jsonl")["text"].to_list() == TEXTS[1:]
+    assert [path.name for path in home.reports.iterdir()] == ["selection_other.html"]
+    log = (home.dagster / "run.err").read_text()
+    assert TEXTS[0][:40] not in log
+    assert TEXTS[1] in log
+    assert log.startswith("before ")
+
+
+def test_a_database_of_others_loses_it_even_where_it_was_deleted(home):
+    import sqlite3
+    from contextlib import closing
+
+    home.dagster.mkdir(parents=True)
+    path = home.dagster / "events.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE events (id INTEGER, body TEXT)")
+        bodies = [(1, json.dumps({"log": TEXTS[0]})), (2, TEXTS[1]), (3, TEXTS[0])]
+        database.executemany("INSERT INTO events VALUES (?, ?)", bodies)
+        database.execute("DELETE FROM events WHERE id = 3")
+        database.commit()
+    withdraw(home, asked(home, IDS[0]), REASON)
+    assert TEXTS[0][:40].encode() not in path.read_bytes()
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT body FROM events WHERE id = 2").fetchone() == (TEXTS[1],)
+        assert json.loads(database.execute("SELECT body FROM events WHERE id = 1").fetchone()[0])
+
+
+def test_kept_versions_lose_the_row_and_are_still_verified(home):
+    decided = [
+        {"selection": "best", "doc_id": one, "verdict": "selected", "reason": "within_budget", "rank": rank}
+        for rank, one in enumerate(IDS, 1)
+    ]
+    home.store.append("decisions", rows_of("decisions", decided))
+    home.store.append("selected_subset", rows_of("selected_subset", []))
+    record(home, "selected_subset", "best", "", [])
+    manifest = record(home, "decisions", "best", "decisions", IDS)
+    note_version(home, heads(home), "best")
+    withdraw(home, asked(home, IDS[0]), REASON)
+    version = find_version(home.store, "best")
+    assert sorted(decisions_of(home, version)["doc_id"]) == sorted(IDS[1:])
+    path = ManifestFolder(home.manifests).kept_path(manifest.rows["decisions"])
+    kept = pq.read_table(path)
+    pq.write_table(kept.slice(1), path)
+    with pytest.raises(VersionLostError):
+        decisions_of(home, version)
+
+
+def test_what_a_version_had_decided_about_a_withdrawn_document_is_still_known(home):
+    for table, some in (("decisions", IDS), ("selected_subset", IDS[:2])):
+        rows = [{"selection": "best", "doc_id": one, "rank": rank} for rank, one in enumerate(some, 1)]
+        home.store.append(table, rows_of(table, rows))
+    subset = record(home, "selected_subset", "best", "selected_subset", IDS[:2])
+    decided = record(home, "decisions", "best", "decisions", IDS)
+    withdraw(home, asked(home, IDS[0], IDS[3]), REASON)
+    lost = lost_decisions(home, "best", decided.rows["decisions"], subset.id)
+    assert dict(lost.iter_rows()) == {IDS[0]: "selected", IDS[3]: "rejected"}
+
+
+def test_a_withdrawn_document_explains_itself(home):
+    train(home, "model", IDS[:1])
+    record(home, "base_models", "model", "trained_on", IDS[:1])
+    withdraw(home, asked(home, IDS[0]), REASON)
+    found = explain_document(home.store, IDS[0], ManifestFolder(home.manifests))
+    assert found["withdrawn"]["reason"] == "copyright"
+    assert [one["checkpoint"] for one in found["checkpoints"]] == ["model"]
+    assert "withdrawn" not in explain_document(home.store, IDS[1], ManifestFolder(home.manifests))
+
+
+def test_a_receipt_that_no_longer_fits_is_found(home):
+    withdraw(home, asked(home, IDS[0]), REASON)
+    withdraw(home, asked(home, IDS[1]), REASON)
+    first, second = read_receipts(home).values()
+    assert [one.manifest for one in second.inputs] == [first.id]
+    row = read_withdrawals(home.store).row(0, named=True) | {"reason": "mistake"}
+    home.store.merge("withdrawals", rows_of("withdrawals", [row]))
+    assert not verify(home).holds
+    assert len(read_places(home.store)) == 2

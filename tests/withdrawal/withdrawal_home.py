@@ -1,0 +1,89 @@
+"""A home with a few documents, two targets' examples and manifests that list them, without a run."""
+
+import hashlib
+from pathlib import Path
+
+import pyarrow as pa
+
+from tamis.corpus import document_id
+from tamis.lineage.heads import Head, Heads, read_heads, write_heads
+from tamis.lineage.manifest import InputReference, Manifest, ManifestFolder
+from tamis.store.home import Home
+from tamis.store.records import BY_DOC_IDS, stored_rows
+from tamis.store.schemas import schema_of
+
+TEXTS = [
+    f"Of {number}: {hashlib.sha256(bytes([number])).hexdigest()}, by nobody else." for number in range(6)
+]
+IDS = [document_id(text) for text in TEXTS]
+
+
+def rows_of(table: str, rows: list[dict]) -> pa.Table:
+    return pa.Table.from_pylist(rows, schema=schema_of(table))
+
+
+def made_home(folder: Path) -> Home:
+    """Six documents, the first three in shard web__a, the others in web__b; the last in both."""
+    home = Home(folder)
+    documents = [{"doc_id": one, "text": text} for one, text in zip(IDS, TEXTS, strict=True)]
+    home.store.append("documents", rows_of("documents", documents))
+    places = [("web__a", 0, 0), ("web__a", 1, 1), ("web__a", 2, 2)]
+    places += [("web__b", 0, 3), ("web__b", 1, 4), ("web__b", 2, 5), ("web__a", 3, 5)]
+    occurrences = [
+        {"shard": shard, "row": row, "doc_id": IDS[which], "source": f"{shard}.jsonl"}
+        for shard, row, which in places
+    ]
+    home.store.append("occurrences", rows_of("occurrences", occurrences))
+    return home
+
+
+def record(home: Home, asset: str, partition: str, table: str, doc_ids: list[str], *inputs: Manifest):
+    """A manifest that lists these documents, as a run leaves it, and its head."""
+    folder, rows, scopes = ManifestFolder(home.manifests), {}, {}
+    if table:
+        digest, content = stored_rows(home.store, table, scope_of(table, partition), doc_ids)
+        folder.write_rows(digest, content)
+        rows, scopes = {table: digest}, {table: scope_of(table, partition)}
+    manifest = Manifest(
+        asset=asset,
+        partition=partition,
+        code_version="1",
+        config={},
+        seed=0,
+        input_key=f"{asset}{partition}",
+        data_version=f"{asset}{partition}",
+        digest="",
+        row_count=len(doc_ids),
+        rows=rows,
+        scopes=scopes,
+        inputs=tuple(
+            InputReference(
+                asset=one.asset, partition=one.partition, data_version=one.data_version, manifest=one.id
+            )
+            for one in inputs
+        ),
+    )
+    folder.write(manifest)
+    head = Head(
+        asset=asset,
+        partition=partition,
+        manifest=manifest.id,
+        input_key=manifest.input_key,
+        data_version=manifest.data_version,
+    )
+    write_heads(home.store, [head])
+    return manifest
+
+
+def scope_of(table: str, partition: str) -> str:
+    column = {"trained_on": "checkpoint", "decisions": "selection", "selected_subset": "selection"}.get(table)
+    return f"{column} = '{partition}'" if column else BY_DOC_IDS
+
+
+def train(home: Home, checkpoint: str, doc_ids: list[str]) -> None:
+    rows = [{"checkpoint": checkpoint, "doc_id": one, "data": "pool"} for one in doc_ids]
+    home.store.merge("trained_on", rows_of("trained_on", rows))
+
+
+def heads(home: Home) -> Heads:
+    return read_heads(home.store)

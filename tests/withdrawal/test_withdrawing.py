@@ -10,7 +10,8 @@ from withdrawal_home import IDS, TEXTS, heads, record, rows_of, train
 
 from tamis.corpus import document_id
 from tamis.errors import PermanentError, UnknownNameError
-from tamis.lineage.explain import UnknownDocumentError, explain_document
+from tamis.lineage.explain import explain_document
+from tamis.lineage.finding import UnknownDocumentError
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.versions import VersionLostError, decisions_of, find_version, note_version
 from tamis.store.home import writing

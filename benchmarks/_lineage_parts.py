@@ -15,8 +15,10 @@ import numpy as np
 
 from benchmarks._coverage_data import Report
 from benchmarks._incremental_project import CHECKOUT, TARGET_TEXTS, command, make_project, real_texts
+from benchmarks._lineage_tables import write_tables
 from tamis.lineage.explain import explain_document
 from tamis.lineage.manifest import ManifestFolder
+from tamis.store.compaction import compact
 from tamis.store.digests import file_digest
 from tamis.store.home import Home
 
@@ -28,8 +30,8 @@ ASKED = 12
 PROJECT = '[project]\nname = "explain"\n[[corpus]]\nname = "web"\nkind = "files"\npath = "files"\n'
 
 
-def audit(folder: Path, seed: int, report: Report) -> None:
-    """Seconds of `tamis audit`, and megabytes a second of files hashed again."""
+def audit(folder: Path, documents: int, seed: int, report: Report) -> None:
+    """Seconds of `tamis audit` at 1,000 shards, and megabytes a second of files hashed again."""
     make_project(folder, real_texts(TARGET_TEXTS + DOCUMENTS, seed), SHARDS)
     build, _ = command(folder, "materialize")
     quick, said = command(folder, "audit", "--quick", "--json")
@@ -92,9 +94,12 @@ def _hashing(folder: Path, report: Report) -> None:
     )
 
 
-def explain(folder: Path, report: Report) -> None:
-    """Seconds to explain documents of the tables in the folder's home: the query, and the command."""
+def explain(folder: Path, documents: int, seed: int, report: Report) -> None:
+    """Seconds to explain a document of a large home: the query, and the command."""
     home = Home(folder / ".tamis")
+    write_tables(home.store, documents, seed)
+    home.store.delete("decisions", "selection != 'near-law'")
+    compact(home.store)
     (folder / "files").mkdir(exist_ok=True)
     (folder / "tamis.toml").write_text(PROJECT)
     decisions = home.store.count("decisions")

@@ -1,7 +1,9 @@
 """What lineage and its reports cost: JSON lines on stdout.
 
-    python -m benchmarks.lineage [--part marts|all] [--documents 1000000]
+    python -m benchmarks.lineage [--part audit|explain|marts|all] [--documents 1000000]
 
+`audit`: 1,000 shards of real texts, materialized whole; the command with and without --quick, and how fast
+files are hashed again. `explain`: a document among the decisions of one selection, query and command.
 `marts`: every SQL model of dbt_like_sql/ over synthetic tables in a real store, one after the other as the
 graph runs them: tables pinned and read, computed, tested, published. The figure with a limit is that of the
 marts; the staging views, which are computed for their tests alone, are printed beside it. Exits 1 when a
@@ -16,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks._coverage_data import Report, Stopwatch
+from benchmarks._lineage_parts import audit, explain
 from benchmarks._lineage_tables import write_tables
 from tamis.lineage.marts import SQL_FOLDER
 from tamis.sql import Model, Project, load_project, run_model
@@ -65,7 +68,11 @@ def _run(store: Store, project: Project, model: Model) -> tuple[Stopwatch, dict[
     return watch, {"rows": result.rows, "tests": len(result.tests)}
 
 
-PARTS: dict[str, Callable[[Path, int, int, Report], None]] = {"marts": marts}
+PARTS: dict[str, Callable[[Path, int, int, Report], None]] = {
+    "audit": audit,
+    "explain": explain,
+    "marts": marts,
+}
 
 
 def main() -> None:

@@ -3,11 +3,13 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tamis.cli_parts import add_verb, print_json, with_json
 from tamis.errors import PermanentError
-from tamis.project import Project, open_project
+
+if TYPE_CHECKING:
+    from tamis.project import Project
 
 
 def add_explain(verbs: Any) -> None:
@@ -26,6 +28,8 @@ def _explain(parsed: argparse.Namespace) -> int:
         raise PermanentError(
             "explain takes one of: a document id, --text FILE, --file FILE with --row N, --checkpoint NAME"
         )
+    from tamis.project import open_project
+
     project = open_project()
     if parsed.checkpoint is not None:
         return _checkpoint(project, parsed)
@@ -41,7 +45,7 @@ def _explain(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _document(project: Project, parsed: argparse.Namespace) -> str:
+def _document(project: "Project", parsed: argparse.Namespace) -> str:
     from tamis.lineage.finding import document_of_place, document_of_text, resolve_document
 
     store = project.home.store
@@ -55,7 +59,7 @@ def _document(project: Project, parsed: argparse.Namespace) -> str:
     return document_of_place(store, look(project).shards, parsed.file, parsed.row or 0)
 
 
-def _checkpoint(project: Project, parsed: argparse.Namespace) -> int:
+def _checkpoint(project: "Project", parsed: argparse.Namespace) -> int:
     from tamis.lineage.trained import training_documents, training_lines
     from tamis.lineage.world import model_names, planned_trials
 

@@ -188,6 +188,18 @@ def test_a_quarantined_row_that_shows_the_text_shows_nothing_any_more(home):
     assert ("documents", "web__b") in withdrawn_versions(home.store)
 
 
+def test_a_shard_goes_with_all_that_it_showed(home):
+    home.store.append("quarantine", quarantined("of nobody"))
+    asking = Asking(store=home.store)
+    asking.shard("web__b")
+    done = withdraw(home, asking.done(), REASON)
+    assert done.new == sorted(IDS[3:])
+    assert stored(home) == set(IDS[:3])
+    assert home.store.read("quarantine")["excerpt"].to_list() == [""]
+    assert set(read_withdrawals(home.store)["scope"]) == {"shard web__b", "excerpt"}
+    assert set(read_places(home.store)["shard"]) == {"web__a", "web__b"}, "one of them stands in both"
+
+
 def test_exports_pages_and_logs_lose_it_and_keep_their_other_rows(home):
     for folder in (home.exports, home.reports, home.dagster):
         folder.mkdir(parents=True)

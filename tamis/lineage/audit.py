@@ -21,7 +21,7 @@ from tamis.store.home import Home
 from tamis.store.records import BY_DOC_IDS, stored_rows
 from tamis.store.tables import DamagedTableError
 from tamis.withdrawal.receipts import ASSET as RECEIPTS
-from tamis.withdrawal.receipts import listed_in, receipt_ids
+from tamis.withdrawal.receipts import listed_in, receipt_ids, receipt_problems, standing_again
 
 Verdict = bool | None
 ROOTS = ("trials", "selected_subset", "decisions", "base_models", "scaling_law_report")
@@ -120,7 +120,7 @@ def audit_graph(
         advance(1)
     if name is None:
         _judge_heads(folder, heads, nodes)
-        _judge_receipts(home, folder, nodes, quick)
+        _judge_receipts(home, nodes, quick)
     return Audit(nodes=nodes, roots=sorted({root.manifest for root in roots}))
 
 
@@ -154,21 +154,19 @@ def _judge_withdrawn(node: Node, count: int) -> None:
         node.details.append(f"withdrawn: {count} of the documents that it lists")
 
 
-def _judge_receipts(home: Home, folder: ManifestFolder, nodes: dict[str, Node], quick: bool) -> None:
-    """Every withdrawal must have its receipt, and be what the receipt says."""
+def _judge_receipts(home: Home, nodes: dict[str, Node], quick: bool) -> None:
+    """Every withdrawal must have its receipt, be what that says, and have nothing stand there again."""
+    before: list[str] = []
     for receipt in receipt_ids(home.store):
-        node = Node(manifest=receipt, asset=RECEIPTS, partition="")
-        try:
-            manifest = folder.read(receipt)
-            node.inputs = [reference.manifest for reference in manifest.inputs]
-            if not quick:
-                problems = [*_altered_rows(home, manifest, True)]
-                node.intact = not problems
-                node.details += problems
-        except ManifestError as error:
-            node.reachable = False
-            node.details.append(str(error))
-        nodes[receipt] = node
+        node = nodes[receipt] = Node(manifest=receipt, asset=RECEIPTS, partition="", inputs=before)
+        problems = receipt_problems(home, receipt, missing_only=quick)
+        node.reachable = not (problems and quick)
+        node.intact = None if quick else not problems
+        node.details += problems
+        before = [receipt]
+    if before and (back := standing_again(home.store)):
+        nodes[before[0]].consistent = False
+        nodes[before[0]].details.append(f"withdrawn, and there again: {back}; withdraw it once more")
 
 
 def _judge_place(

@@ -29,13 +29,13 @@ from tamis.withdrawal.files import (
 )
 from tamis.withdrawal.kept import purge_kept
 from tamis.withdrawal.pieces import pieces_of
+from tamis.withdrawal.receipts import TEXTS
 from tamis.withdrawal.tainting import CHECKPOINTS, Tainted, find_tainted
 
 EVIDENCE = ("trained_on", TABLE, PLACES)
 """Tables of ids that stay: what was withdrawn, and which checkpoints were trained on it."""
 REFITTED = ("density_sketch", "target_potential", "quality_grader")
 """Fitted on rows of documents, and made again by the next materialization."""
-TEXTS = ("documents", "target_examples")
 TEXTS_AT_ONCE = 5_000
 
 

@@ -19,7 +19,7 @@ from tamis.withdrawal.asking import Asked, Asking
 from tamis.withdrawal.desired import read_places, read_withdrawals, withdrawn_versions
 from tamis.withdrawal.kept import lost_decisions
 from tamis.withdrawal.reasons import WithdrawalReason
-from tamis.withdrawal.receipts import read_receipts
+from tamis.withdrawal.receipts import read_receipts, receipt_problems, standing_again
 from tamis.withdrawal.refusing import WITHHELD
 from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import finish, preview, withdraw
@@ -121,8 +121,10 @@ def test_twice_is_once_and_a_restored_row_goes_again(home):
     assert (again.new, again.receipts, again.purged.anything) == ([], [], False)
     home.store.append("documents", rows_of("documents", [{"doc_id": IDS[0], "text": TEXTS[0]}]))
     assert not verify(home).holds
+    assert standing_again(home.store) == "1 rows of documents"
     back = withdraw(home, asked(home, IDS[0]), REASON)
     assert back.purged.rows == {"documents": 1}
+    assert standing_again(home.store) == ""
     assert verify(home).holds
 
 
@@ -284,7 +286,11 @@ def test_a_receipt_that_no_longer_fits_is_found(home):
     withdraw(home, asked(home, IDS[1]), REASON)
     first, second = read_receipts(home).values()
     assert [one.manifest for one in second.inputs] == [first.id]
+    assert receipt_problems(home, first.id) == receipt_problems(home, second.id) == []
     row = read_withdrawals(home.store).row(0, named=True) | {"reason": "mistake"}
     home.store.merge("withdrawals", rows_of("withdrawals", [row]))
+    assert [bool(receipt_problems(home, one.id)) for one in (first, second)] == [True, False]
     assert not verify(home).holds
+    ManifestFolder(home.manifests).path(second.id).write_text("{}")
+    assert receipt_problems(home, second.id, missing_only=True)
     assert len(read_places(home.store)) == 2

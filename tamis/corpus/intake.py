@@ -40,9 +40,8 @@ SHARDS_A_FILTER = 500
 
 @dataclass(kw_only=True)
 class Intake:
-    """What came in from one shard; `records` are digest and rows file of what each table now holds of it.
-
-    `refused`: content ids of what the shard holds and somebody has withdrawn.
+    """What came in from one shard: `refused` are ids of what is withdrawn and stands in it, `records` digest
+    and rows file of what each table now holds of it.
     """
 
     shard: str
@@ -197,7 +196,6 @@ class _Group:
         return [*self.intakes.values(), *left]
 
     def _note_refused(self, store: Store) -> None:
-        """Note where the shards hold what is withdrawn."""
         if self.places:
             found = pl.concat(self.places).filter(pl.col("shard").is_in(list(self.intakes)))
             note_places(store, "documents", list(self.intakes), found)

@@ -55,7 +55,7 @@ def audit_graph(
     judge_events(records, nodes, heads, events, whole=name is None)
     if name is None:
         judge_records(home, records, nodes, quick)
-        judge_receipts(home, records, nodes, quick)
+        judge_receipts(home, nodes, quick)
     if not quick:
         everything = name is None and not results_only
         judge_content(home, records, world, heads, nodes, whole=everything, advance=advance)

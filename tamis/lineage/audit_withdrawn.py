@@ -1,12 +1,8 @@
 """Withdrawals in an audit: what is gone by intent is amber, and every withdrawal must have its receipt."""
 
 from tamis.lineage.audit_node import Node
-from tamis.lineage.audit_records import Records
-from tamis.lineage.manifest import ManifestError
 from tamis.store.home import Home
-from tamis.store.records import BY_DOC_IDS, stored_rows
-from tamis.withdrawal.desired import TABLE
-from tamis.withdrawal.receipts import ASSET, listed_in, read_ids, receipt_ids
+from tamis.withdrawal.receipts import ASSET, listed_in, receipt_ids, receipt_problems, standing_again
 
 
 def judge_withdrawn(home: Home, nodes: dict[str, Node]) -> None:
@@ -17,19 +13,15 @@ def judge_withdrawn(home: Home, nodes: dict[str, Node]) -> None:
             nodes[manifest].details.append(f"withdrawn: {count} of the documents that it lists")
 
 
-def judge_receipts(home: Home, records: Records, nodes: dict[str, Node], quick: bool) -> None:
-    """Add a node for each receipt: it must be there, and the rows that name it be what it lists."""
+def judge_receipts(home: Home, nodes: dict[str, Node], quick: bool) -> None:
+    """Every withdrawal must have its receipt, be what that says, and have nothing stand there again."""
+    before: list[str] = []
     for receipt in receipt_ids(home.store):
-        node = nodes.setdefault(receipt, Node(manifest=receipt, asset=ASSET, partition=""))
-        try:
-            manifest = records.read(receipt)
-            stated = records.folder.rows_path(manifest.rows[TABLE]).read_bytes()
-        except (ManifestError, FileNotFoundError) as error:
-            node.unreachable(str(error))
-            continue
-        node.inputs = [reference.manifest for reference in manifest.inputs]
-        if not quick:
-            node.intact = True
-            found, _content = stored_rows(home.store, TABLE, BY_DOC_IDS, read_ids(stated))
-            if found != manifest.rows[TABLE]:
-                node.altered(f"table {TABLE}: rows that the receipt lists differ")
+        node = nodes[receipt] = Node(manifest=receipt, asset=ASSET, partition="", inputs=before)
+        problems = receipt_problems(home, receipt, missing_only=quick)
+        node.intact = None if quick else True
+        for problem in problems:
+            (node.unreachable if quick else node.altered)(problem)
+        before = [receipt]
+    if before and (back := standing_again(home.store)):
+        nodes[before[0]].contradicted(f"withdrawn, and there again: {back}; withdraw it once more")

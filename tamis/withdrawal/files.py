@@ -13,6 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
+from tamis.errors import TransientError
 from tamis.lineage.manifest import write_atomically
 from tamis.store.home import Home
 from tamis.withdrawal.pieces import PLACEHOLDER, held_pieces, holds_any, without_pieces
@@ -22,6 +23,17 @@ CHUNK_BYTES, OVERLAP_BYTES = 8_000_000, 256
 BINARY = (".safetensors", ".npz", ".parquet")
 RESUME_STATE = ("training", "remote")
 """Folders of the cache with states of training, and with files that are being read."""
+
+
+class DatabaseInUseError(TransientError):
+    """A database shows a piece of a withdrawn text and cannot be written now."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(
+            f"{path} shows a piece of what is withdrawn and is in use ({problem}); stop `tamis ui` and runs, "
+            "then withdraw again: it goes on where it was"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +148,14 @@ def _clean_file(path: Path, pieces: Sequence[str]) -> str:
 
 def _clean_database(path: Path, pieces: Sequence[str]) -> str:
     """Replace the pieces in every text of a database, and write its file anew without what was deleted."""
+    try:
+        _clean_rows(path, pieces)
+    except sqlite3.OperationalError as error:
+        raise DatabaseInUseError(path, str(error)) from error
+    return "rewritten"
+
+
+def _clean_rows(path: Path, pieces: Sequence[str]) -> None:
     with closing(sqlite3.connect(path, timeout=30)) as database:
         for table, column in _columns(database):
             name, place = _quoted(table), _quoted(column)
@@ -147,7 +167,6 @@ def _clean_database(path: Path, pieces: Sequence[str]) -> str:
         database.commit()
         database.execute("VACUUM")
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return "rewritten"
 
 
 def _columns(database: sqlite3.Connection) -> list[tuple[str, str]]:

@@ -14,10 +14,10 @@ import polars as pl
 from tamis.lineage import attempts
 from tamis.lineage.heads import Heads
 from tamis.lineage.manifest import ManifestFolder
-from tamis.store.erasing import erase_rows, forget_versions
+from tamis.store.erasing import count_rows_of, erase_rows, forget_versions
 from tamis.store.home import Home
-from tamis.store.tables import Store, one_of
-from tamis.withdrawal.desired import CHUNK, PLACES, TABLE, add_places
+from tamis.store.tables import Store
+from tamis.withdrawal.desired import PLACES, TABLE, add_places
 from tamis.withdrawal.excerpts import excerpts_showing, withhold
 from tamis.withdrawal.files import (
     Touched,
@@ -29,13 +29,13 @@ from tamis.withdrawal.files import (
 )
 from tamis.withdrawal.kept import purge_kept
 from tamis.withdrawal.pieces import pieces_of
+from tamis.withdrawal.receipts import TEXTS
 from tamis.withdrawal.tainting import CHECKPOINTS, Tainted, find_tainted
 
 EVIDENCE = ("trained_on", TABLE, PLACES)
 """Tables of ids that stay: what was withdrawn, and which checkpoints were trained on it."""
 REFITTED = ("density_sketch", "target_potential", "quality_grader")
 """Fitted on rows of documents, and made again by the next materialization."""
-TEXTS = ("documents", "target_examples")
 TEXTS_AT_ONCE = 5_000
 
 
@@ -61,10 +61,8 @@ def tables_of_documents(store: Store) -> list[str]:
 
 def count_rows(store: Store, doc_ids: Sequence[str]) -> dict[str, int]:
     """How many rows of the documents each table has, those that have any."""
-    found = {}
-    for table in tables_of_documents(store):
-        chunks = (doc_ids[start : start + CHUNK] for start in range(0, len(doc_ids), CHUNK))
-        found[table] = sum(store.count(table, one_of("doc_id", chunk)) for chunk in chunks)
+    tables = tables_of_documents(store)
+    found = {table: count_rows_of(store, table, "doc_id", doc_ids) for table in tables}
     return {table: count for table, count in found.items() if count}
 
 

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from tamis.lineage.manifest import InputReference, Manifest, ManifestError, ManifestFolder
-from tamis.store.digests import canonical_digest, read_records
+from tamis.store.digests import canonical_digest
+from tamis.store.erasing import count_rows_of
 from tamis.store.home import Home
 from tamis.store.records import BY_DOC_IDS, stored_rows
-from tamis.store.tables import Store
+from tamis.store.tables import Store, quoted
 from tamis.withdrawal.desired import TABLE, read_withdrawals
 
 ASSET = "withdrawals"
+TEXTS = ("documents", "target_examples")
 CODE_VERSION = "1"
 
 
@@ -75,6 +77,26 @@ def read_receipts(home: Home) -> dict[str, Manifest]:
     return found
 
 
+def receipt_problems(home: Home, receipt: str, missing_only: bool = False) -> list[str]:
+    """What is wrong with a receipt: it cannot be read, or the rows that it proves are others now."""
+    try:
+        manifest = ManifestFolder(home.manifests).read(receipt)
+    except ManifestError as error:
+        return [str(error)]
+    if missing_only:
+        return []
+    rows = home.store.read(TABLE, ["doc_id"], f"receipt = {quoted(receipt)}")["doc_id"].to_list()
+    same = stored_rows(home.store, TABLE, BY_DOC_IDS, rows)[0] == manifest.rows[TABLE]
+    return [] if same else [f"the rows of {TABLE} are not those of receipt {receipt[:16]}…"]
+
+
+def standing_again(store: Store) -> str:
+    """Tables of texts that hold something withdrawn again, "" for none."""
+    ids = read_withdrawals(store, "receipt IS NOT NULL")["doc_id"].to_list()
+    counts = {table: count_rows_of(store, table, "doc_id", ids) for table in TEXTS}
+    return ", ".join(f"{count} rows of {table}" for table, count in counts.items() if count)
+
+
 def listed_in(home: Home) -> dict[str, int]:
     """Manifests that list withdrawn documents, and how many, as the receipts noted it."""
     found: dict[str, int] = {}
@@ -82,8 +104,3 @@ def listed_in(home: Home) -> dict[str, int]:
         for key, count in receipt.config.get("listed_in", {}).items():
             found[key] = found.get(key, 0) + count
     return found
-
-
-def read_ids(content: bytes) -> list[str]:
-    """The documents of a rows file."""
-    return [key for key, _row in read_records(content)]

@@ -12,15 +12,14 @@ from typing import Any
 import polars as pl
 
 from tamis.corpus.text import document_id, normalise_text
-from tamis.lineage.manifest import ManifestError, ManifestFolder
+from tamis.lineage.manifest import ManifestFolder
 from tamis.store.home import Home
-from tamis.store.records import BY_DOC_IDS, stored_rows
 from tamis.store.tables import Store
-from tamis.withdrawal.desired import TABLE, unfinished, withdrawn_ids
+from tamis.withdrawal.desired import unfinished, withdrawn_ids
 from tamis.withdrawal.files import held_in, scanned, searched
 from tamis.withdrawal.pieces import held_pieces, holds_any, pieces_of
 from tamis.withdrawal.purging import tables_of_documents
-from tamis.withdrawal.receipts import receipt_ids
+from tamis.withdrawal.receipts import receipt_ids, receipt_problems
 
 
 @dataclass(kw_only=True)
@@ -67,17 +66,9 @@ def verify(home: Home, text: str | None = None) -> Verification:
 
 
 def _receipts(home: Home, found: Verification) -> Iterator[str]:
-    folder = ManifestFolder(home.manifests)
     for receipt in receipt_ids(home.store):
         found.receipts += 1
-        try:
-            manifest = folder.read(receipt)
-        except ManifestError as error:
-            yield str(error)
-            continue
-        rows = home.store.read(TABLE, ["doc_id"], f"receipt = '{receipt}'")["doc_id"].to_list()
-        if stored_rows(home.store, TABLE, BY_DOC_IDS, rows)[0] != manifest.rows[TABLE]:
-            yield f"the rows of withdrawals are not those of receipt {receipt[:16]}…"
+        yield from receipt_problems(home, receipt)
 
 
 def _tables(store: Store, gone: pl.Series, found: Verification) -> Iterator[str]:

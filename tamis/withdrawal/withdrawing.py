@@ -122,8 +122,6 @@ def _row(doc_id: str, now: datetime, reason: WithdrawalReason, scope: str) -> Wi
 
 def finish(home: Home, texts: Sequence[str] = ()) -> list[Withdrawn]:
     """Complete the withdrawals that have no receipt yet; the caller holds the writer's lock."""
-    if not home.store.exists("withdrawals"):
-        return []
     waiting = unfinished(home.store)
     groups = waiting.group_by("withdrawn_at", "reason", maintain_order=True)
     return [_complete(home, rows, texts) for _key, rows in groups]

@@ -65,13 +65,10 @@ def bare_files(store: Store, table: str) -> bool:
     return counted == {"data_files": len(files), "data_file_rows": store.count(table)}
 
 
-def test_no_byte_of_it_is_left_at_once_and_later_and_all_else_stays(project):
+def test_no_byte_of_it_is_left_at_once(project):
     kept, other = twins()
-    chosen, before = document_id(marked(0)), store_of(project)
-    assert before.read("near_duplicates", ["doc_id", "kept"]).rows() == [(other, kept)]
+    chosen = document_id(marked(0))
     assert {"documents", "quarantine"} <= {place.split()[0] for place in shown_in(project.home, 0)}
-    texts = dict(before.read("documents", ["doc_id", "text"]).iter_rows())
-    vectors = before.read("embeddings_static").sort("doc_id")
     preview = project.json("withdraw", chosen, kept, "--dry-run")
     assert preview["excerpts"] == 1
     assert [row["doc_id"] for row in preview["near_repeats"]] == [other]
@@ -83,6 +80,15 @@ def test_no_byte_of_it_is_left_at_once_and_later_and_all_else_stays(project):
     assert all(bare_files(store, table) for table in ("documents", "embeddings_static", "quarantine"))
     assert project.json("audit")["status"] == "amber", "withdrawn, and to be made again"
 
+
+@pytest.mark.slow
+def test_what_is_made_again_lacks_it_and_all_else_stays(project):
+    kept, other = twins()
+    chosen, store = document_id(marked(0)), store_of(project)
+    assert store.read("near_duplicates", ["doc_id", "kept"]).rows() == [(other, kept)]
+    texts = dict(store.read("documents", ["doc_id", "text"]).iter_rows())
+    vectors = store.read("embeddings_static").sort("doc_id")
+    project.tamis("withdraw", chosen, kept)
     project.tamis("materialize", code=1)
     assert shown_in(project.home, 0) == []
     after = versions(project)
@@ -99,6 +105,7 @@ def test_no_byte_of_it_is_left_at_once_and_later_and_all_else_stays(project):
     assert all(store.count("documents", f"doc_id = '{document_id(marked(n))}'") for n in OTHERS)
 
 
+@pytest.mark.slow
 def test_a_text_that_arrives_again_is_refused_and_leaves_everything_as_it_was(project):
     project.tamis("withdraw", document_id(marked(0)))
     project.tamis("materialize", code=1)
@@ -114,6 +121,7 @@ def test_a_text_that_arrives_again_is_refused_and_leaves_everything_as_it_was(pr
     assert held == {"landing__marked.jsonl", "landing__again.jsonl", "landing__cut.jsonl"}
 
 
+@pytest.mark.slow
 def test_without_it_in_the_files_the_home_is_one_that_never_had_it(project, tmp_path, encoder_cache):
     (project.root / "landing" / "cut.jsonl").unlink()
     (project.root / "landing" / "near.jsonl").unlink()
@@ -147,6 +155,7 @@ def test_sensors_make_the_selections_again(project, monkeypatch):
         assert shown_in(project.home, number) == []
 
 
+@pytest.mark.slow
 def test_an_example_of_a_target_is_refused_there_too(project):
     path = project.root / "target" / "algebra.jsonl"
     texts = [json.loads(line)["text"] for line in path.read_text().splitlines()]

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from tamis.store.erasing import erase_rows, forget_versions, is_bare
+from tamis.store.erasing import count_rows_of, erase_rows, forget_versions, is_bare
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 
@@ -36,6 +36,19 @@ def test_a_deleted_row_leaves_every_file_and_the_others_stay(store, tagged):
     assert shown(store, 7) == []
     assert shown(store, 8)
     assert store.count("documents") == 49
+    assert store.schema("documents").equals(schema_of("documents"), check_metadata=True)
+
+
+def test_many_rows_go_in_one_pass(store, monkeypatch):
+    monkeypatch.setattr("tamis.store.erasing.CHUNK", 5)
+    gone = [f"{n:032x}" for n in range(0, 50, 2)]
+    assert count_rows_of(store, "documents", "doc_id", gone) == 25
+    version = store.version("documents")
+    assert erase_rows(store, "documents", "doc_id", [*gone, "f" * 32]) == 25
+    assert store.version("documents") == version + 1
+    assert erase_rows(store, "documents", "doc_id", gone) == 0
+    forget_versions(store, "documents")
+    assert [bool(shown(store, n)) for n in range(50)] == [n % 2 == 1 for n in range(50)]
     assert store.schema("documents").equals(schema_of("documents"), check_metadata=True)
 
 

@@ -20,7 +20,7 @@ from tamis.withdrawal.asking import Asked, Asking
 from tamis.withdrawal.desired import read_places, read_withdrawals, withdrawn_versions
 from tamis.withdrawal.kept import lost_decisions
 from tamis.withdrawal.reasons import WithdrawalReason
-from tamis.withdrawal.receipts import read_receipts
+from tamis.withdrawal.receipts import read_receipts, receipt_problems, standing_again
 from tamis.withdrawal.refusing import WITHHELD
 from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import finish, preview, withdraw
@@ -122,8 +122,10 @@ def test_twice_is_once_and_a_restored_row_goes_again(home):
     assert (again.new, again.receipts, again.purged.anything) == ([], [], False)
     home.store.append("documents", rows_of("documents", [{"doc_id": IDS[0], "text": TEXTS[0]}]))
     assert not verify(home).holds
+    assert standing_again(home.store) == "1 rows of documents"
     back = withdraw(home, asked(home, IDS[0]), REASON)
     assert back.purged.rows == {"documents": 1}
+    assert standing_again(home.store) == ""
     assert verify(home).holds
 
 
@@ -187,6 +189,18 @@ def test_a_quarantined_row_that_shows_the_text_shows_nothing_any_more(home):
     shown = read_withdrawals(home.store, "scope = 'excerpt'")["doc_id"].to_list()
     assert shown == [document_id(f'no JSON\n{{"text": "{TEXTS[0][:50]}')]
     assert ("documents", "web__b") in withdrawn_versions(home.store)
+
+
+def test_a_shard_goes_with_all_that_it_showed(home):
+    home.store.append("quarantine", quarantined("of nobody"))
+    asking = Asking(store=home.store)
+    asking.shard("web__b")
+    done = withdraw(home, asking.done(), REASON)
+    assert done.new == sorted(IDS[3:])
+    assert stored(home) == set(IDS[:3])
+    assert home.store.read("quarantine")["excerpt"].to_list() == [""]
+    assert set(read_withdrawals(home.store)["scope"]) == {"shard web__b", "excerpt"}
+    assert set(read_places(home.store)["shard"]) == {"web__a", "web__b"}, "one of them stands in both"
 
 
 def test_exports_pages_and_logs_lose_it_and_keep_their_other_rows(home):
@@ -273,7 +287,11 @@ def test_a_receipt_that_no_longer_fits_is_found(home):
     withdraw(home, asked(home, IDS[1]), REASON)
     first, second = read_receipts(home).values()
     assert [one.manifest for one in second.inputs] == [first.id]
+    assert receipt_problems(home, first.id) == receipt_problems(home, second.id) == []
     row = read_withdrawals(home.store).row(0, named=True) | {"reason": "mistake"}
     home.store.merge("withdrawals", rows_of("withdrawals", [row]))
+    assert [bool(receipt_problems(home, one.id)) for one in (first, second)] == [True, False]
     assert not verify(home).holds
+    ManifestFolder(home.manifests).path(second.id).write_text("{}")
+    assert receipt_problems(home, second.id, missing_only=True)
     assert len(read_places(home.store)) == 2

@@ -16,7 +16,7 @@ from typing import Any
 import dagster as dg
 
 from resources.events import log_again
-from resources.instance import open_instance, register_partitions
+from resources.instance import dagster_state, open_instance, register_partitions
 from resources.processes import end_killed_runs, this_process
 from resources.tags import CERTIFIED_TAG, COMMAND_LINE, DRIVER_TAG, ON_REQUEST_TAG, PROCESS_TAG
 from tamis.lineage.attempts import TABLE as ATTEMPTS
@@ -274,9 +274,10 @@ def materialize_project(
     wanted: Wanted = Wanted(),
 ) -> Outcome:
     """Materialize from the command line: the definitions and the instance of the project, quiet logs."""
-    with storing(project.home.root):
-        instance = open_instance(project)
-    return materialize(project, _definitions, instance, say, wanted)
+    with dagster_state(project):
+        with storing(project.home.root):
+            instance = open_instance(project)
+        return materialize(project, _definitions, instance, say, wanted)
 
 
 def _definitions() -> dg.Definitions:

@@ -77,6 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument(
         "--html", metavar="FILE", help="also write the audit as one page, with the graph drawn"
     )
+    audit.add_argument(
+        "--anchor", metavar="FILE", help="write the names of all manifests, to be kept elsewhere"
+    )
+    audit.add_argument("--against", metavar="FILE", help="also compare with an anchor that was kept")
     _verb(verbs, "compare", _compare, "what each sampler chooses, and what a model learns of it")
     bench = _verb(verbs, "bench", _bench, "run a benchmark: a module of benchmarks, say demo")
     bench.add_argument("name", metavar="NAME")

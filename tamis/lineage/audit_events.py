@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from tamis.lineage.audit_node import Node
 from tamis.lineage.audit_records import Records
+from tamis.lineage.heads import TABLE as INDEX
 from tamis.lineage.heads import Heads
 from tamis.lineage.manifest import Manifest, ManifestError, canonical_json
 from tamis.lineage.plan import label
@@ -59,10 +60,18 @@ def judge_events(
     if events is None:
         return
     latest: dict[tuple[str, str], str] = {}
+    judged: set[str] = set()
     for event in events:
         latest.setdefault((event.asset, event.partition), event.manifest)
         if event.manifest in nodes or whole:
-            _judge_event(records, nodes, event)
+            _judge_event(records, nodes, event, again=event.manifest in judged)
+        judged.add(event.manifest)
+    if whole and events and not heads:
+        nodes["index"] = Node(manifest="", asset="table", partition=INDEX)
+        nodes["index"].contradicted(
+            f"it is empty, while the event log holds {len(events)} materializations; "
+            "`tamis materialize` makes everything again"
+        )
     logged = {event.manifest for event in events}
     begun_anew = any(event.again for event in events)
     for node in nodes.values():
@@ -77,8 +86,8 @@ def judge_events(
             node.outdated("the event log no longer holds its materialization")
 
 
-def _judge_event(records: Records, nodes: dict[str, Node], event: LoggedEvent) -> None:
-    wrong = _wrong(records, event)
+def _judge_event(records: Records, nodes: dict[str, Node], event: LoggedEvent, again: bool) -> None:
+    wrong = _wrong(records, event, again)
     if not wrong:
         return
     node = nodes.setdefault(
@@ -88,8 +97,11 @@ def _judge_event(records: Records, nodes: dict[str, Node], event: LoggedEvent) -
     node.contradicted("; ".join(wrong))
 
 
-def _wrong(records: Records, event: LoggedEvent) -> list[str]:
-    """What an event says that its manifest does not."""
+def _wrong(records: Records, event: LoggedEvent, again: bool) -> list[str]:
+    """What an event says that its manifest does not; `again`: a later one speaks of the same manifest.
+
+    A lost manifest that was made again has other times beside it, which the later event alone knows.
+    """
     if not event.manifest:
         return ["a materialization in the event log names no manifest"]
     found = [] if event.copies_agree else ["the event log's own copies of its materialization differ"]
@@ -102,6 +114,8 @@ def _wrong(records: Records, event: LoggedEvent) -> list[str]:
         "dagster/code_version": manifest.code_version,
         "dagster/data_version_is_user_provided": "true",
     }
+    if again:
+        expected.pop("tamis/beside", None)
     said = {name: event.tags[name] for name in expected if name in event.tags}
     lacking = [] if event.again else [name for name in expected if name not in said]
     differing = [name for name, value in said.items() if value != expected[name]]

@@ -28,6 +28,8 @@ SEALED = frozenset(
         "withdrawals",
     }
 )
+DECIDED = frozenset({"approvals", "pins", "selection_versions", "withdrawals"})
+"""What people decided, and the history of choices: nothing can make them again."""
 _FIELD = pa.field(SEAL, pa.string(), metadata={"description": "SHA-256 of the other columns, hex"})
 
 

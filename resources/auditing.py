@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from resources.events import logged_events
-from resources.instance import open_instance
+from resources.instance import dagster_state, open_instance
 from tamis.errors import NotMadeError, UnknownNameError
 from tamis.lineage.audit import ROOTS, audit_graph
 from tamis.lineage.audit_node import Audit
@@ -23,8 +23,8 @@ def audit_project(project: Project, name: str | None, quick: bool, say: Callable
         if name in configured:
             raise NotMadeError(name)
         raise UnknownNameError("checkpoint or selection", name, names | configured)
-    instance = open_instance(project)
-    with Progress("audit", unit="manifests", sink=say) as progress:
+    with dagster_state(project), Progress("audit", unit="manifests", sink=say) as progress:
+        instance = open_instance(project)
         events = logged_events(instance, copies=not quick)
         return audit_graph(
             project.home, look(project), heads, events, name=name, quick=quick, advance=progress.advance

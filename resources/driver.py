@@ -9,7 +9,7 @@ from collections.abc import Callable
 import dagster as dg
 
 from resources.events import log_again
-from resources.instance import open_instance, register_partitions
+from resources.instance import dagster_state, open_instance, register_partitions
 from resources.processes import end_killed_runs
 from resources.running import EVERYTHING, Outcome, Runner, Wanted
 from resources.taints import log_taints
@@ -125,9 +125,10 @@ def materialize_project(
     wanted: Wanted = EVERYTHING,
 ) -> Outcome:
     """Materialize from the command line: the definitions and the instance of the project, quiet logs."""
-    with storing(project.home.root):
-        instance = open_instance(project)
-    return materialize(project, _definitions, instance, say, wanted)
+    with dagster_state(project):
+        with storing(project.home.root):
+            instance = open_instance(project)
+        return materialize(project, _definitions, instance, say, wanted)
 
 
 def _definitions() -> dg.Definitions:

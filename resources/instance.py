@@ -3,13 +3,15 @@
 The state is SQLite in the home, or PostgreSQL where `TAMIS_POSTGRES_URL` names a database.
 """
 
+import contextlib
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 import resources.sqlite  # noqa: F401  (its listener is all that is wanted)
 from resources.platform import quiet_environment
@@ -19,6 +21,7 @@ from tamis.lineage.manifest import write_atomically
 from tamis.lineage.world import World
 from tamis.project import Project
 
+_SAID_OF_DAMAGE = ("malformed", "not a database")
 POSTGRES_URL = "TAMIS_POSTGRES_URL"
 ON_POSTGRES = Path(__file__).resolve().parent.parent / "deploy" / "dagster.yaml"
 ON_SQLITE = """\
@@ -73,6 +76,29 @@ def open_instance(project: Project) -> dg.DagsterInstance:
         return dg.DagsterInstance.from_config(str(folder))
     except (OperationalError, DagsterPostgresException) as error:
         raise DatabaseUnreachableError(url, str(error.__cause__ or error)) from error
+
+
+class DamagedStateError(PermanentError):
+    """A database of Dagster in the home cannot be read; says the way back."""
+
+    def __init__(self, folder: Path, problem: str) -> None:
+        self.folder, self.problem = folder, problem
+        super().__init__(
+            f"Dagster's state in {folder} is damaged ({problem}); move that folder away and run "
+            "`tamis materialize`, which logs again what was made; all else lies elsewhere"
+        )
+
+
+@contextlib.contextmanager
+def dagster_state(project: Project) -> Iterator[None]:
+    """Raise `DamagedStateError` for what SQLite says of a file that is cut off or no database any more."""
+    try:
+        yield
+    except DatabaseError as error:
+        problem = str(error.orig)
+        if not any(words in problem for words in _SAID_OF_DAMAGE):
+            raise
+        raise DamagedStateError(project.home.dagster, problem) from error
 
 
 def name_driver() -> None:

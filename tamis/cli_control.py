@@ -35,6 +35,8 @@ def _diff(parsed: argparse.Namespace) -> int:
     from tamis.lineage.differences import difference, history, history_lines
     from tamis.project import open_project
 
+    if parsed.limit < 0:
+        raise AmbiguousCallError(f"--limit {parsed.limit} is no number of documents: 0 or more")
     project = open_project()
     if parsed.list:
         rows = history(project, parsed.selection)

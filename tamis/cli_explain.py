@@ -28,6 +28,8 @@ def _explain(parsed: argparse.Namespace) -> int:
         raise PermanentError(
             "explain takes one of: a document id, --text FILE, --file FILE with --row N, --checkpoint NAME"
         )
+    if parsed.row is not None and parsed.row < 0:
+        raise PermanentError(f"--row {parsed.row} is no row: rows are counted from 0")
     from tamis.project import open_project
 
     project = open_project()
@@ -53,7 +55,7 @@ def _document(project: "Project", parsed: argparse.Namespace) -> str:
         return resolve_document(store, parsed.doc_id)
     if parsed.text is not None:
         raw = sys.stdin.buffer.read() if parsed.text == "-" else Path(parsed.text).read_bytes()
-        return document_of_text(store, raw.decode("utf-8", "replace"))
+        return document_of_text(store, raw.decode("utf-8-sig", "replace"))
     from tamis.lineage.world import look
 
     return document_of_place(store, look(project).shards, parsed.file, parsed.row or 0)

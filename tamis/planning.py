@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from tamis.lineage.damage import find_damage
 from tamis.lineage.estimates import estimates
 from tamis.lineage.heads import read_heads
 from tamis.lineage.plan import full_plan
@@ -18,6 +19,8 @@ def read_plan(project: Project) -> list[dict[str, Any]]:
     """What `tamis materialize` would do, in order; each with rows, seconds and cost, null where unknown."""
     world = look(project, project.settings.automation.settle_seconds)
     heads = read_heads(project.home.store)
+    damage = find_damage(project.home, heads)
+    heads = {entry: head for entry, head in heads.items() if entry not in damage}
     plan = full_plan(world, heads)
     return [
         due.__dict__ | asdict(found)

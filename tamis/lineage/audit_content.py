@@ -151,7 +151,7 @@ def _name_difference(
 
     Rows of documents that no shard holds any more leave all tables before what lists them is made again.
     """
-    before, now = dict(read_records(stated)), dict(read_records(stored))
+    before, now = _by_key(stated), _by_key(stored)
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if not claim.node.current:
         gone = [key for key in changed if key not in now]
@@ -160,6 +160,14 @@ def _name_difference(
             return
     first = changed[0] if changed else "their order"
     claim.node.altered(f"table {claim.table}: {len(changed)} rows differ, first {first}")
+
+
+def _by_key(content: bytes) -> dict[str, list[str]]:
+    """The digests of the rows of each key; a row that stands twice has two."""
+    found: dict[str, list[str]] = {}
+    for key, digest in read_records(content):
+        found.setdefault(key, []).append(digest)
+    return found
 
 
 def _held_documents(home: Home) -> Callable[[list[str]], set[str]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from tamis.lineage.audit_node import Node
 from tamis.lineage.audit_records import Records
+from tamis.lineage.heads import TABLE as INDEX
 from tamis.lineage.heads import Heads
 from tamis.lineage.manifest import Manifest, ManifestError, canonical_json
 from tamis.lineage.plan import label
@@ -59,12 +60,18 @@ def judge_events(
     if events is None:
         return
     latest: dict[tuple[str, str], str] = {}
-    stated: set[str] = set()
+    judged: set[str] = set()
     for event in events:
         latest.setdefault((event.asset, event.partition), event.manifest)
         if event.manifest in nodes or whole:
-            _judge_event(records, nodes, event, again=event.manifest in stated)
-        stated.add(event.manifest)
+            _judge_event(records, nodes, event, again=event.manifest in judged)
+        judged.add(event.manifest)
+    if whole and events and not heads:
+        nodes["index"] = Node(manifest="", asset="table", partition=INDEX)
+        nodes["index"].contradicted(
+            f"it is empty, while the event log holds {len(events)} materializations; "
+            "`tamis materialize` makes everything again"
+        )
     logged = {event.manifest for event in events}
     begun_anew = any(event.again for event in events)
     for node in nodes.values():

@@ -3,12 +3,17 @@
 Also those that no result leads to any more: an altered one would otherwise never be met.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import polars as pl
 
 from tamis.lineage.audit_node import Node
 from tamis.lineage.manifest import Manifest, ManifestError, ManifestFolder
 from tamis.lineage.plan import label
-from tamis.lineage.versions import VersionLostError, all_versions, decisions_of, is_kept
+from tamis.lineage.versions import TABLE as VERSIONS
+from tamis.lineage.versions import Version, VersionLostError, all_versions, decisions_of, is_kept
 from tamis.store.digests import file_digest
 from tamis.store.home import Home
 from tamis.store.schemas import KEYS, kind_of
@@ -65,7 +70,12 @@ def _judge_lists(folder: ManifestFolder, nodes: dict[str, Node]) -> None:
 
 def _judge_choices(home: Home, nodes: dict[str, Node]) -> None:
     """Decisions of earlier versions that are kept, to be gone back to."""
-    for version in all_versions(home.store):
+    try:
+        versions = all_versions(home.store)
+    except DamagedTableError:
+        return  # its seals say so
+    _judge_numbers(versions, nodes)
+    for version in versions:
         try:
             if is_kept(home, version):
                 decisions_of(home, version)
@@ -74,17 +84,42 @@ def _judge_choices(home: Home, nodes: dict[str, Node]) -> None:
             node.altered(str(error))
 
 
+def _judge_numbers(versions: Sequence[Version], nodes: dict[str, Node]) -> None:
+    """Versions of a selection are numbered from 1 without a gap: a row that was taken out leaves one."""
+    numbers: dict[str, set[int]] = {}
+    for version in versions:
+        numbers.setdefault(version.selection, set()).add(version.version)
+    for selection, found in numbers.items():
+        if missing := sorted(set(range(1, max(found) + 1)) - found):
+            _node(nodes, TABLES, VERSIONS).altered(f"version {missing[0]} of {selection} is missing")
+
+
 def _judge_seals(home: Home, table: str, nodes: dict[str, Node]) -> None:
     key = list(KEYS[kind_of(table)])
     try:
-        blocks = home.store.sealed_blocks(table)
-        broken = [row for block in blocks for row in broken_seals(block).select(key).rows()]
+        broken, keys = [], []
+        for block in home.store.sealed_blocks(table):
+            broken += broken_seals(block).select(key).rows()
+            keys.append(pl.DataFrame(pl.from_arrow(block.select(key))))
     except DamagedTableError as error:
         _node(nodes, TABLES, table).altered(str(error))
         return
     if broken:
         named = ", ".join(label(str(row[0]), " ".join(map(str, row[1:]))) for row in broken[:SHOWN])
         _node(nodes, TABLES, table).altered(f"{len(broken)} rows were altered: {named}")
+    if doubled := _doubled(keys, key):
+        named = label(str(doubled[0][0]), " ".join(map(str, doubled[0][1:])))
+        _node(nodes, TABLES, table).altered(
+            f"rows of {len(doubled)} keys stand in it more than once: {named}"
+        )
+
+
+def _doubled(blocks: Sequence[pl.DataFrame], key: list[str]) -> list[tuple[Any, ...]]:
+    """Keys of more than one row; a copy of a row carries a seal that fits."""
+    if not blocks:
+        return []
+    frame = pl.concat(blocks)
+    return frame.filter(frame.is_duplicated()).unique().sort(key).rows()
 
 
 def _node(nodes: dict[str, Node], asset: str, partition: str) -> Node:

@@ -12,6 +12,7 @@ from tamis.lineage.manifest import ManifestError, ManifestFolder
 from tamis.lineage.stages import stages
 from tamis.store.digests import rows_digest
 from tamis.store.home import Home
+from tamis.store.seals import DECIDED
 from tamis.store.tables import DamagedTableError, Store
 
 NO_ROWS = rows_digest([])[0]
@@ -20,40 +21,42 @@ Damage = dict[tuple[str, str], str]
 
 def find_damage(home: Home, heads: Heads) -> Damage:
     """(asset, partition) of the values that cannot be read any more, and why."""
-    folder, broken = ManifestFolder(home.manifests), unreadable_tables(home.store)
+    folder, broken = ManifestFolder(home.manifests), set(unreadable_tables(home.store))
     known, tables = set(folder.ids()), set(home.store.names())
     found: Damage = {}
-    tables_of_shards: dict[str, set[str]] = {}
+    whole: set[str] = set()
     for entry, head in heads.items():
         if head.manifest not in known:
             found[entry] = "its manifest is missing"
             continue
         stage = stages().get(head.asset)
         of_shard = stage is not None and stage.partitions == "shards"
-        # Shards are many and their values lie in the same tables: one manifest speaks for all of them.
-        if not (of_shard and head.asset in tables_of_shards):
-            reason, named = _named(home, folder, head)
-            tables_of_shards[head.asset] = named
-            if reason:
-                found[entry] = reason
-                continue
-        needed = tables_of_shards[head.asset]
-        if lost := sorted((needed & set(broken)) | (needed - tables)):
-            found[entry] = f"table {lost[0]} is {'damaged' if lost[0] in broken else 'missing'}"
+        # Shards are many and their values lie in the same tables: while all of these are there, one manifest
+        # speaks for all. Which shards had rows in a lost one, only the manifest of each says.
+        if of_shard and head.asset in whole:
+            continue
+        reason, named, filled = _named(home, folder, head)
+        damaged, missing = sorted(named & broken), sorted(filled - tables)
+        if reason or damaged or missing:
+            found[entry] = reason or (
+                f"table {damaged[0]} is damaged" if damaged else f"table {missing[0]} is missing"
+            )
+        elif not named - tables:
+            whole.add(head.asset)
     return found
 
 
-def _named(home: Home, folder: ManifestFolder, head: Head) -> tuple[str, set[str]]:
-    """What is wrong with the files of a value ("" for nothing), and the tables that hold rows of it."""
+def _named(home: Home, folder: ManifestFolder, head: Head) -> tuple[str, set[str], set[str]]:
+    """What is wrong with the files of a value ("" for nothing), its tables, and those with rows of it."""
     try:
         manifest = folder.read(head.manifest)
     except ManifestError as error:
-        return str(error), set()
+        return str(error), set(), set()
     # Of what is made again anyway, files may be gone already: a withdrawal takes them at once.
     files = manifest.files if head.finished else {}
     missing = [name for name in files if not (home.root / name).is_file()]
     tables = {table for table, digest in manifest.rows.items() if digest != NO_ROWS}
-    return (f"file {missing[0]} is missing" if missing else ""), tables
+    return (f"file {missing[0]} is missing" if missing else ""), set(manifest.rows), tables
 
 
 def unreadable_tables(store: Store, among: Collection[str] | None = None) -> list[str]:
@@ -85,6 +88,8 @@ def forget_damaged(home: Home, damage: Damage) -> list[str]:
     """Forget damaged values and drop unreadable tables, so that a plan makes them again; a line each kind."""
     lines = []
     for table in unreadable_tables(home.store):
+        if table in DECIDED:
+            continue  # reading it says so, and what would be right
         drop_table(home.store, table)
         lines.append(f"table {table} cannot be read and is made again")
     forget_heads(home.store, damage)

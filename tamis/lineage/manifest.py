@@ -117,7 +117,7 @@ class ManifestFolder:
             found = Manifest(**values)
         except FileNotFoundError as error:
             raise ManifestError(manifest, "is missing") from error
-        except (ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise ManifestError(manifest, f"cannot be read: {error}") from error
         if found.id != manifest:
             raise ManifestError(manifest, f"was altered: its content hashes to {found.id[:16]}…")

@@ -29,6 +29,8 @@ SEALED = frozenset(
         "withdrawn_places",
     }
 )
+DECIDED = frozenset({"approvals", "pins", "selection_versions", "withdrawals"})
+"""What people decided, and the history of choices: nothing can make them again."""
 _FIELD = pa.field(SEAL, pa.string(), metadata={"description": "SHA-256 of the other columns, hex"})
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from tamis.errors import PermanentError
 from tamis.store.schemas import KEYS, kind_of, schema_of
-from tamis.store.seals import SEAL, sealed, unsealed_schema
+from tamis.store.seals import DECIDED, SEAL, sealed, unsealed_schema
 
 ROWS_AT_ONCE = 8_192
 
@@ -33,10 +33,13 @@ class DamagedTableError(PermanentError):
 
     def __init__(self, table: str, problem: str) -> None:
         self.table, self.problem = table, problem
-        super().__init__(
-            f"table {table!r} is damaged ({problem.splitlines()[0][:160]}); "
-            "`tamis materialize` makes it again"
-        )
+        cure = "`tamis materialize` makes it again"
+        if table in DECIDED:
+            cure = (
+                f"nothing can make it again: put lance/{table}.lance back from a copy of the home; "
+                "without one remove that folder, and what was decided there is forgotten"
+            )
+        super().__init__(f"table {table!r} is damaged ({problem.splitlines()[0][:160]}); {cure}")
 
 
 @contextlib.contextmanager

@@ -66,6 +66,12 @@ def test_everything_is_made_and_a_second_time_nothing(built):
 def test_a_copied_home_is_current_and_green(project):
     assert "everything is current" in project.tamis("materialize").stderr
     assert project.json("audit")["status"] == "green"
+    assert "root " in project.tamis("audit", "near-algebra", "--quick", "--anchor", "anchor.json").stderr
+    assert project.json("audit", "--quick", "--against", "anchor.json")["status"] == "green"
+    anchored = json.loads((project.root / "anchor.json").read_text())["manifests"][0][2]
+    (project.home / "manifests" / anchored[:2] / f"{anchored}.json").unlink()
+    found = project.json("audit", "--quick", "--against", "anchor.json", code=1)
+    assert "the anchor anchor.json names it" in str(found["nodes"])
 
 
 def test_the_selection_follows_the_target_and_every_document_has_a_reason(built):
@@ -88,6 +94,11 @@ def test_explain_names_scores_reasons_and_origin(built):
     reasons = {row["selection"]: row["verdict"] for row in found["decisions"]}
     assert reasons["near-algebra"] == "selected"
     assert "32 hexadecimal digits" in built.tamis("explain", "nonsense", code=2).stderr
+    text = store_of(built).read("documents", ["text"], f"doc_id = '{chosen}'")["text"][0]
+    (built.root / "letter.txt").write_text(text, encoding="utf-8-sig")
+    assert built.json("explain", "--text", "letter.txt") == found, "a byte order mark is no part of a text"
+    place = ("--file", "landing/algebra.jsonl", "--row", "-1")
+    assert "rows are counted from 0" in built.tamis("explain", *place, code=2).stderr
 
 
 def test_export_writes_the_chosen_documents(project):
@@ -312,6 +323,10 @@ def test_a_lost_event_log_is_written_again(project):
     assert "logged again" in project.tamis("materialize").stderr
     assert versions(project) == before
     assert project.json("audit")["status"] == "green"
+    os.truncate(next((project.home / "dagster").rglob("index.db")), 4_000)
+    for verb in ("audit", "materialize"):
+        assert "move that folder away" in project.tamis(verb, code=2).stderr
+    assert versions(project) == before
 
 
 def test_each_verb_says_what_it_cannot_do(project, tmp_path):

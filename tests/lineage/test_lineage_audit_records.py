@@ -1,0 +1,95 @@
+"""Records that no manifest lists: rows that were taken out or doubled, and an index that is gone."""
+
+from dataclasses import replace
+
+import pytest
+from made_selections import made
+
+from tamis.lineage.audit_events import LoggedEvent, beside_digest, event_tags, judge_events
+from tamis.lineage.audit_node import Audit, Node
+from tamis.lineage.audit_records import Records, judge_records
+from tamis.lineage.heads import Heads, read_heads
+from tamis.lineage.versions import note_version
+from tamis.store.home import Home
+
+
+@pytest.fixture
+def home(tmp_path) -> Home:
+    """A home with two versions of a selection."""
+    home = Home(tmp_path / "home")
+    for chosen in ([1], [2]):
+        note_version(home, made(home, chosen), "best")
+    return home
+
+
+def red_after_judging(home: Home) -> dict[str, list[str]]:
+    nodes: dict[str, Node] = {}
+    judge_records(home, Records(home.manifests), nodes, quick=False)
+    return {node.name: node.details for node in Audit(nodes=nodes, roots=[]).lowest_broken()}
+
+
+def test_a_version_that_was_taken_out_leaves_a_gap(home):
+    assert red_after_judging(home) == {}
+    home.store.delete("selection_versions", "version = 1")
+    assert red_after_judging(home) == {"table[selection_versions]": ["version 1 of best is missing"]}
+
+
+def test_a_copy_of_a_sealed_row_is_named(home):
+    opened = home.store.open("selection_versions")
+    opened.add(opened.to_arrow().slice(0, 1))
+    found = red_after_judging(home)
+    assert list(found) == ["table[selection_versions]"]
+    assert "stand in it more than once: best[1]" in found["table[selection_versions]"][0]
+
+
+def test_a_table_of_records_that_is_cut_off_is_a_finding_and_not_the_end_of_the_audit(home):
+    for file in (home.root / "lance" / "selection_versions.lance" / "data").iterdir():
+        file.write_bytes(file.read_bytes()[:100])
+    assert "is damaged" in red_after_judging(home)["table[selection_versions]"][0]
+
+
+def test_a_manifest_that_cannot_be_opened_is_a_finding(home):
+    path = next(home.manifests.glob("??/*.json"))
+    path.unlink()
+    path.mkdir()
+    assert list(red_after_judging(home)) == [f"manifest[{path.stem[:16]}]"]
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_an_index_without_values_contradicts_an_event_log_that_has_some(home, gone):
+    heads: Heads = {} if gone else read_heads(home.store)
+    events = [
+        LoggedEvent(asset=head.asset, partition=head.partition, manifest=head.manifest, tags={})
+        for head in read_heads(home.store).values()
+    ]
+    nodes: dict[str, Node] = {}
+    judge_events(Records(home.manifests), nodes, heads, events, whole=True)
+    assert any("it is empty" in detail for node in nodes.values() for detail in node.details) == gone
+    assert ("table[heads]" in {node.name for node in nodes.values()}) == gone
+
+
+def test_a_lost_manifest_that_was_made_again_agrees_with_the_later_event(home):
+    folder, heads = Records(home.manifests).folder, read_heads(home.store)
+    name = heads[("decisions", "best")].manifest
+    first = folder.read(name)
+    folder.path(name).unlink()
+    folder.write(replace(first, beside={"form": 1, "seconds": 2.0}))
+
+    def event(**tags: str) -> LoggedEvent:
+        more = {
+            "dagster/data_version": first.data_version,
+            "dagster/code_version": "1",
+            "dagster/data_version_is_user_provided": "true",
+        }
+        stated = event_tags(folder.read(name)) | more | tags
+        return LoggedEvent(asset="decisions", partition="best", manifest=name, tags=stated)
+
+    def wrong(*events: LoggedEvent) -> list[str]:
+        nodes: dict[str, Node] = {}
+        judge_events(Records(home.manifests), nodes, heads, events, whole=True)
+        return [detail for node in nodes.values() for detail in node.details]
+
+    of_the_lost = {"tamis/beside": beside_digest(replace(first, beside={"form": 1, "seconds": 1.0}))}
+    assert wrong(event(), event(**of_the_lost)) == []
+    assert "tamis/beside" in wrong(event(**of_the_lost), event())[0], "what the latest says is binding"
+    assert "tamis/input_key" in wrong(event(), event(**{"tamis/input_key": "0"}))[0]

@@ -1,0 +1,63 @@
+"""Damage: what cannot be read any more is made again, and what nobody can make again is left alone."""
+
+import pyarrow as pa
+import pytest
+
+from tamis.lineage.damage import NO_ROWS, find_damage, forget_damaged
+from tamis.lineage.heads import Head, Heads
+from tamis.lineage.manifest import Manifest, ManifestFolder
+from tamis.lineage.pins import pin, read_pins
+from tamis.store.home import Home
+from tamis.store.schemas import schema_of
+from tamis.store.tables import DamagedTableError
+
+
+def taken_in(home: Home, shard: str, quarantine: str) -> Head:
+    """The head of a shard's documents, with that digest of its rows in quarantine."""
+    manifest = Manifest(
+        asset="documents",
+        partition=shard,
+        code_version="1",
+        config={},
+        seed=0,
+        input_key=shard,
+        data_version=shard,
+        digest=shard,
+        row_count=0,
+        rows={"quarantine": quarantine},
+    )
+    name = ManifestFolder(home.manifests).write(manifest)
+    return Head(asset="documents", partition=shard, manifest=name, input_key=shard, data_version=shard)
+
+
+def cut(home: Home, table: str) -> None:
+    for file in (home.root / "lance" / f"{table}.lance" / "data").iterdir():
+        file.write_bytes(file.read_bytes()[:100])
+
+
+def test_a_lost_table_takes_every_shard_with_it_that_had_rows_there(tmp_path):
+    home = Home(tmp_path)
+    row = {"shard": "bad", "row": 1, "reason": "giant_row", "detail": "", "excerpt": ""}
+    home.store.append("quarantine", pa.Table.from_pylist([row], schema=schema_of("quarantine")))
+    # The first shard, which has no bad row, must not speak for the others.
+    heads: Heads = {
+        ("documents", "good"): taken_in(home, "good", NO_ROWS),
+        ("documents", "bad"): taken_in(home, "bad", "f" * 64),
+    }
+    assert find_damage(home, heads) == {}
+    cut(home, "quarantine")
+    found = find_damage(home, heads)
+    assert found[("documents", "bad")] == "table quarantine is damaged"
+    assert "table quarantine cannot be read and is made again" in forget_damaged(home, found)
+    assert find_damage(home, heads) == {("documents", "bad"): "table quarantine is missing"}
+
+
+def test_what_a_person_decided_is_not_dropped_with_what_can_be_made_again(tmp_path):
+    home = Home(tmp_path)
+    pin(home.store, "best", 1, "d" * 64, "s" * 64, "r" * 64)
+    cut(home, "pins")
+    assert forget_damaged(home, {("documents", "a"): "its manifest is missing"}) == [
+        "documents: its manifest is missing; 1 made again"
+    ]
+    with pytest.raises(DamagedTableError, match="nothing can make it again: put lance"):
+        read_pins(home.store)

@@ -76,7 +76,10 @@ def document_of_place(store: Store, shards: dict[str, Shard], file: str, row: in
     wanted = Path(file).resolve()
     keys = [key for key, shard in shards.items() if key == file or shard.path.resolve() == wanted]
     if not keys:
-        problem = "is in no corpus of this project; `tamis status --json` names the corpora's shards"
+        problem = (
+            "is in no corpus of this project; give a file of one of its corpora, or a shard by its key, "
+            "as `tamis explain DOC_ID` shows it"
+        )
         raise UnknownPlaceError(file, None, problem)
     scope = f"shard = {quoted(keys[0])}"
     found = store.read("occurrences", ["doc_id"], f"{scope} AND row = {row}")["doc_id"]

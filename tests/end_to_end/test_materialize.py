@@ -97,6 +97,7 @@ def test_explain_names_scores_reasons_and_origin(built):
     text = store_of(built).read("documents", ["text"], f"doc_id = '{chosen}'")["text"][0]
     (built.root / "letter.txt").write_text(text, encoding="utf-8-sig")
     assert built.json("explain", "--text", "letter.txt") == found, "a byte order mark is no part of a text"
+    assert "or a shard by its key" in built.tamis("explain", "--file", "letter.txt", code=2).stderr
     place = ("--file", "landing/algebra.jsonl", "--row", "-1")
     assert "rows are counted from 0" in built.tamis("explain", *place, code=2).stderr
 

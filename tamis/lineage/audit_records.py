@@ -17,7 +17,7 @@ from tamis.lineage.versions import Version, VersionLostError, all_versions, deci
 from tamis.store.digests import file_digest
 from tamis.store.home import Home
 from tamis.store.schemas import KEYS, kind_of
-from tamis.store.seals import SEALED, broken_seals
+from tamis.store.seals import SEAL, SEALED, broken_seals
 from tamis.store.tables import DamagedTableError
 
 TABLES = "table"
@@ -97,9 +97,10 @@ def _judge_numbers(versions: Sequence[Version], nodes: dict[str, Node]) -> None:
 def _judge_seals(home: Home, table: str, nodes: dict[str, Node]) -> None:
     key = list(KEYS[kind_of(table)])
     try:
-        broken, keys = [], []
+        broken, keys, bare = [], [], 0
         for block in home.store.sealed_blocks(table):
             broken += broken_seals(block).select(key).rows()
+            bare += block[SEAL].null_count
             keys.append(pl.DataFrame(pl.from_arrow(block.select(key))))
     except DamagedTableError as error:
         _node(nodes, TABLES, table).altered(str(error))
@@ -107,6 +108,9 @@ def _judge_seals(home: Home, table: str, nodes: dict[str, Node]) -> None:
     if broken:
         named = ", ".join(label(str(row[0]), " ".join(map(str, row[1:]))) for row in broken[:SHOWN])
         _node(nodes, TABLES, table).altered(f"{len(broken)} rows were altered: {named}")
+    if bare:
+        # Written by an earlier Tamis, which had no seals, or put there by somebody: no proof of either.
+        _node(nodes, TABLES, table).outdated(f"{bare} rows carry no checksum")
     if doubled := _doubled(keys, key):
         named = label(str(doubled[0][0]), " ".join(map(str, doubled[0][1:])))
         _node(nodes, TABLES, table).altered(

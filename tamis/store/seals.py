@@ -47,7 +47,7 @@ def unsealed_schema(schema: pa.Schema) -> pa.Schema:
 
 
 def broken_seals(rows: pa.Table) -> pl.DataFrame:
-    """The rows whose seal is not that of their content; a row from before there were seals passes."""
+    """The rows whose seal is not that of their content; those without one are not among them."""
     expected = pl.Series(SEAL, _seals(unsealed(rows)), pl.String)
     frame = pl.DataFrame(pl.from_arrow(rows))
     return frame.filter(pl.col(SEAL).is_not_null() & (pl.col(SEAL) != expected))

@@ -211,10 +211,11 @@ class Store:
                 yield taken.select(list(columns or unsealed_schema(opened.schema).names)).to_arrow()
 
     def sealed_blocks(self, table: str) -> Iterator[pa.Table]:
-        """The rows of a table with their seals, in blocks; nothing of a table that has none."""
-        if self.exists(table) and SEAL in self.open(table).schema.names:
-            names = self.open(table).schema.names
-            yield from (pa.Table.from_batches([batch]) for batch in self.batches(table, names))
+        """The rows of a table with their seals, null where they have none, in blocks."""
+        names = self.open(table).schema.names if self.exists(table) else []
+        for batch in self.batches(table, names) if names else ():
+            block = pa.Table.from_batches([batch])
+            yield block if SEAL in names else block.append_column(SEAL, pa.nulls(len(block), pa.string()))
 
     def schema(self, table: str) -> pa.Schema:
         """Arrow schema of a table, with column descriptions; raises `UnknownTableError`."""

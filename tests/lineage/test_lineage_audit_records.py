@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pyarrow as pa
 import pytest
 from made_selections import made
 
@@ -93,3 +94,15 @@ def test_a_lost_manifest_that_was_made_again_agrees_with_the_later_event(home):
     assert wrong(event(), event(**of_the_lost)) == []
     assert "tamis/beside" in wrong(event(**of_the_lost), event())[0], "what the latest says is binding"
     assert "tamis/input_key" in wrong(event(), event(**{"tamis/input_key": "0"}))[0]
+
+
+def test_a_row_without_a_checksum_is_named(home):
+    opened = home.store.open("heads")
+    row = opened.to_arrow().slice(0, 1)
+    bare = row.set_column(row.schema.get_field_index("seal"), "seal", pa.nulls(1, pa.string()))
+    opened.add(bare.set_column(row.schema.get_field_index("asset"), "asset", pa.array(["put there"])))
+    nodes: dict[str, Node] = {}
+    judge_records(home, Records(home.manifests), nodes, quick=False)
+    found = nodes["table[heads]"]
+    assert found.status == "amber"
+    assert "1 rows carry no checksum" in found.details

@@ -87,17 +87,6 @@ def test_increments_of_a_certified_run_equal_the_full_refresh_that_settles_them(
     assert project.json("audit", "--quick")["status"] != "red"
 
 
-def test_what_was_read_and_where_columns_come_from_is_told(built):
-    mix = made(built, "mart_selection_mix")
-    versions = mix.beside["source_versions"]
-    assert {"decisions", "documents", "occurrences"} <= versions.keys()
-    assert all(version > 0 for name, version in versions.items() if name != "near_duplicates")
-    page = (built.home / "reports" / "sql_mart_selection_mix.html").read_text()
-    assert mix.files.keys() == {"reports/sql_mart_selection_mix.html"}
-    assert "<code>documents.n_bytes</code>" in page
-    assert "<code>decisions.verdict</code>" in page
-
-
 def test_adding_a_model_is_adding_one_file(tmp_path):
     for name in PLATFORM:
         source = CHECKOUT / name

@@ -119,6 +119,18 @@ def test_export_writes_the_chosen_documents(project):
     assert "this choice is out of date" in project.tamis("export", "near-algebra").stderr
 
 
+def test_a_mart_tells_what_it_read_and_where_its_columns_come_from(built):
+    head = read_heads(store_of(built))["mart_selection_mix", ""]
+    mix = ManifestFolder(built.home / "manifests").read(head.manifest)
+    versions = mix.beside["source_versions"]
+    assert {"decisions", "documents", "occurrences"} <= versions.keys()
+    assert versions["decisions"] == store_of(built).version("decisions")
+    assert mix.files.keys() == {"reports/sql_mart_selection_mix.html"}
+    page = (built.home / "reports" / "sql_mart_selection_mix.html").read_text()
+    assert "<code>documents.n_bytes</code>" in page
+    assert "<code>decisions.verdict</code>" in page
+
+
 def test_lineage_is_written_in_the_forms_of_other_tools(project):
     project.tamis("export", "near-algebra")
     beside = {path.name for path in (project.home / "exports").iterdir()}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 import polars as pl
 
@@ -11,6 +12,7 @@ from tamis.lineage.finding import resolve_document
 from tamis.store.tables import Store, one_of, quoted
 
 ID_CHARACTERS = 32
+MOST_NAMED, MOST_COMPARED = 20, 10_000
 
 
 class NothingAskedError(PermanentError):
@@ -76,7 +78,7 @@ class Asking:
         known = self._places("shard")
         known |= set(self.store.read("quarantine", ["shard"])["shard"])
         if key not in known:
-            raise UnknownNameError("shard", key, known)
+            raise UnknownNameError("shard", key, _likely(key, known))
         self.shards.append(key)
         self._add(self._where(f"shard = {quoted(key)}"), f"shard {key}")
 
@@ -84,7 +86,7 @@ class Asking:
         """Every document of a source, as `tamis explain` names it; raises `UnknownNameError`."""
         known = self._places("source")
         if name not in known:
-            raise UnknownNameError("source", name, known)
+            raise UnknownNameError("source", name, _likely(name, known))
         self._add(self._where(f"source = {quoted(name)}"), f"source {name}")
 
     def corpus(self, name: str, shards: Mapping[str, str]) -> None:
@@ -111,6 +113,11 @@ class Asking:
 
     def _places(self, column: str) -> set[str]:
         return set(self.store.read("occurrences", [column])[column].unique())
+
+
+def _likely(name: str, known: Iterable[str]) -> list[str]:
+    """Names that may have been meant: a corpus may have millions of sources."""
+    return get_close_matches(name, sorted(known)[:MOST_COMPARED], MOST_NAMED, 0.0)
 
 
 def near_repeats(store: Store, doc_ids: Sequence[str]) -> pl.DataFrame:

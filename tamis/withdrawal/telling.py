@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from tamis.lineage.plan import label
 from tamis.lineage.world import look
 from tamis.project import Project
 from tamis.store.home import Home
@@ -123,5 +124,7 @@ def history_lines(rows: list[dict[str, Any]]) -> list[str]:
         when = f"{row['withdrawn_at']:%Y-%m-%d %H:%M:%S} UTC"
         lines.append(f"{when}  {_documents(row['doc_ids'])}, {row['reason']} ({', '.join(row['scopes'])})")
         lines.append(f"  {proof}")
+        for one in (row["tainted"] or [])[:SHOWN]:
+            lines.append(f"  tainted then: {label(one['asset'], one['partition'])}: {one['taint']}")
         lines += [f"  {doc_id}" for doc_id in row["doc_ids"][:SHOWN]]
     return lines

@@ -22,6 +22,7 @@ from tamis.withdrawal.kept import lost_decisions
 from tamis.withdrawal.reasons import WithdrawalReason
 from tamis.withdrawal.receipts import read_receipts, receipt_problems, standing_again
 from tamis.withdrawal.refusing import WITHHELD
+from tamis.withdrawal.telling import history, history_lines
 from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import finish, preview, withdraw
 
@@ -96,6 +97,9 @@ def test_rows_go_and_a_receipt_proves_it_without_the_text(home):
     assert set(rows["doc_id"]) == {IDS[0], IDS[5]}
     assert rows.select("reason", "scope", "receipt").unique().row(0) == ("copyright", "document", receipt.id)
     assert verify(home, TEXTS[0]).holds
+    told = history_lines(history(home))
+    assert "2 documents, copyright (document)" in told[0]
+    assert told[1:3] == [f"  receipt {receipt.id}", "  tainted then: base_models[model]: pre-trained on it"]
 
 
 def test_a_shard_depends_on_what_was_withdrawn_of_it_alone(home):

@@ -34,10 +34,11 @@ tainted as (
 
 select
     withdrawn.receipt,
-    min(withdrawn.scope) as scope,
+    coalesce(min(withdrawn.scope) filter (where withdrawn.scope <> 'excerpt'), 'excerpt') as scope,
     min(withdrawn.reason) as reason,
     min(withdrawn.withdrawn_at) as withdrawn_at,
-    count(*) as documents,
+    count(*) filter (where withdrawn.scope <> 'excerpt') as documents,
+    count(*) filter (where withdrawn.scope = 'excerpt') as excerpts,
     count(*) filter (where withdrawn.is_stored) as still_stored,
     count(*) filter (where withdrawn.is_selected) as still_selected,
     min(tainted.checkpoints) as fine_tuned_or_pretrained

@@ -14,6 +14,7 @@ from tamis.lineage.audit_node import Audit
 from tamis.lineage.heads import read_heads
 from tamis.lineage.world import look
 from tamis.project import open_project
+from tamis.store import compaction
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,35 @@ def assert_found(root: Path, place: Path, trials: range) -> None:
 
 def test_each_of_twenty_changes_is_found_and_named(trained, tmp_path):
     assert_found(trained.root, tmp_path / "copy", range(20))
+
+
+def test_compaction_and_indexing_change_nothing_that_an_audit_sees(trained, tmp_path, monkeypatch):
+    copied = copy_of(trained.root, tmp_path / "copy")
+    before = audited(copied)
+    for name in ("MOST_SMALL_FILES", "MOST_VERSIONS", "LEAST_INDEXED"):
+        monkeypatch.setattr(compaction, name, 0)
+    store = open_project(copied).home.store
+    store.append("documents", store.read_arrow("documents").slice(0, 0))
+    compaction.compact(store)
+    assert [one.name for one in store.open("decisions").list_indices()] == ["doc_id_index"]
+    after = audited(copied)
+    assert {key: node.status for key, node in after.nodes.items()} == {
+        key: node.status for key, node in before.nodes.items()
+    }
+
+
+def test_a_checkpoint_leads_back_to_its_documents_and_they_to_it(trained):
+    found = trained.json("explain", "--checkpoint", "law__small__10")
+    (tuned,) = [stage for stage in found["stages"] if stage["how"] == "fine-tuned on"]
+    (pretrained,) = [stage for stage in found["stages"] if stage["how"] == "pre-trained on"]
+    assert (tuned["checkpoint"], tuned["data"], len(tuned["documents"])) == ("law__small__10", "algebra", 10)
+    assert pretrained["checkpoint"] == "small"
+    assert all(document["occurrences"] for document in pretrained["documents"])
+    one = pretrained["documents"][0]["doc_id"]
+    assert {"checkpoint": "small", "data": "pool"} in trained.json("explain", one)["checkpoints"]
+    assert "was pre-trained on" in trained.tamis("explain", "--checkpoint", "law__small__10").stdout
+    said = trained.tamis("explain", "--checkpoint", "unknown", code=2).stderr
+    assert "law__small__10" in said
 
 
 @pytest.mark.slow

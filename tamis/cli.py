@@ -120,6 +120,8 @@ def _materialize(parsed: argparse.Namespace) -> int:
     unmet = status.waiting(only)
     for line in (*status.problems(), *unmet):
         say(line)
+    for line in status.selection_lines(project.home.reports):
+        say(line)
     wrong = bool(status.problems() or unmet)
     say(outcome.sentence(wrong))
     return int(bool(outcome.failed) or wrong)

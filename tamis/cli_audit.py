@@ -34,7 +34,8 @@ def _audit(parsed: argparse.Namespace) -> int:
     project = open_project()
     audit = platform_module("auditing").audit_project(project, parsed.name, parsed.quick, say)
     if parsed.against:
-        audit = judge_anchor(audit, project.home.manifests, Path(parsed.against))
+        audit, there, named = judge_anchor(audit, project.home.manifests, Path(parsed.against))
+        say(f"anchor {parsed.against}: {there:,} of the {named:,} manifests that it names are unaltered")
     if parsed.html:
         Path(parsed.html).write_text(page_of(audit), encoding="utf-8")
     if parsed.anchor:

@@ -36,7 +36,9 @@ def add_withdraw_verb(verbs: Any) -> None:
     verb.add_argument("--source", action="append", default=[], help="everything of a source")
     verb.add_argument("--corpus", action="append", default=[], help="everything in a corpus")
     reasons = [str(reason) for reason in WithdrawalReason]
-    verb.add_argument("--reason", choices=reasons, default=reasons[0], help="kept with the receipt")
+    verb.add_argument(
+        "--reason", choices=reasons, default=reasons[0], help="kept with the receipt (not_stated)"
+    )
     verb.add_argument("--dry-run", action="store_true", help="say what would be touched, and do nothing")
     verb.add_argument("--materialize", action="store_true", help="then make again what depended on it")
     verb.add_argument("--list", action="store_true", help="list what was withdrawn, with receipts")

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tamis.corpus.records import WHOLE_SHARD
@@ -93,13 +94,22 @@ class Status:
             "tainted": [one.to_json() for one in self.tainted],
         }
 
+    def selection_lines(self, pages: Path | None = None) -> list[str]:
+        """Each selection, how many documents it has, its state, and in `pages` the page that shows it."""
+        lines = []
+        for chosen in self.selections:
+            name, page = (
+                chosen["selection"],
+                pages / f"selection_{chosen['selection']}.html" if pages else None,
+            )
+            shown = f"; {page}" if page and page.exists() else ""
+            lines.append(f"selection {name}: {chosen['documents']:,} documents, {chosen['state']}{shown}")
+        return lines
+
     def lines(self) -> list[str]:
         """The status for a person."""
         lines = [f"{self.project}: {self.shards} shards, {self.documents:,} documents in {self.home}"]
-        for chosen in self.selections:
-            lines.append(
-                f"selection {chosen['selection']}: {chosen['documents']:,} documents, {chosen['state']}"
-            )
+        lines += self.selection_lines()
         lines += waiting_lines(self.waiting_for_approval)
         lines += self._withdrawn_lines()
         lines += [f"due: {name}: {count}" for name, count in Counter(due.asset for due in self.due).items()]

@@ -49,13 +49,18 @@ def read_anchor(path: Path) -> list[tuple[str, str, str]]:
     return entries
 
 
-def judge_anchor(audit: Audit, folder: Path, path: Path) -> Audit:
-    """The audit with a red node for each manifest of the anchor that is gone or altered since."""
-    records, nodes = Records(folder), dict(audit.nodes)
-    for asset, partition, manifest in read_anchor(path):
+def judge_anchor(audit: Audit, folder: Path, path: Path) -> tuple[Audit, int, int]:
+    """The audit with a red node for each manifest of the anchor that is gone or altered since.
+
+    Also how many of them are there, and how many it names.
+    """
+    records, nodes, lost = Records(folder), dict(audit.nodes), 0
+    named = read_anchor(path)
+    for asset, partition, manifest in named:
         try:
             records.read(manifest)
         except ManifestError as error:
+            lost += 1
             node = nodes.setdefault(manifest, Node(manifest=manifest, asset=asset, partition=partition))
             node.unreachable(f"{error}; the anchor {path.name} names it")
-    return Audit(nodes=nodes, roots=audit.roots)
+    return Audit(nodes=nodes, roots=audit.roots), len(named) - lost, len(named)

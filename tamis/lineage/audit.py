@@ -51,7 +51,7 @@ def audit_graph(
         _walk(records, root.manifest, label(root.asset, root.partition), nodes)
     judge_withdrawn(home, nodes)
     for node in nodes.values():
-        _judge_place(node, heads.get((node.asset, node.partition)), world, heads)
+        _judge_place(records, node, heads.get((node.asset, node.partition)), world, heads)
     judge_events(records, nodes, heads, events, whole=name is None)
     if name is None:
         judge_records(home, records, nodes, quick)
@@ -93,10 +93,13 @@ def _walk(records: Records, manifest: str, name: str, nodes: dict[str, Node]) ->
         stack += [(entry.manifest, label(entry.asset, entry.partition), False) for entry in found.inputs]
 
 
-def _judge_place(node: Node, head: Head | None, world: World, heads: Heads) -> None:
-    """Is it the latest, and would it be made again now?"""
-    if head is None or head.manifest != node.manifest:
-        node.outdated("superseded by a later materialization" if head else "its partition is gone")
+def _judge_place(records: Records, node: Node, head: Head | None, world: World, heads: Heads) -> None:
+    """Is it the latest, or made again since with the same result, and would it be made again now?"""
+    if head is None:
+        node.outdated("its partition is gone")
+    elif head.manifest != node.manifest:
+        if not node.reachable or records.read(node.manifest).data_version != head.data_version:
+            node.outdated("superseded by a later materialization")
     elif not head.finished:
         why = "made again" if node.withdrawn else "its making was interrupted; gone on with"
         node.outdated(f"{why} by `tamis materialize`")

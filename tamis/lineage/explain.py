@@ -102,7 +102,7 @@ def _percentile(store: Store, table: str, column: str, value: float) -> float:
         column_n = store.read(table, [column]).drop_nulls(column)[column]
         return round(100.0 * int((column_n <= value).sum()) / len(column_n), 2)
     scored = store.count(table) - store.count(table, f"{column} IS NULL")
-    return round(100.0 * store.count(table, f"{column} <= {float(value)!r}") / scored, 2)
+    return round(100.0 * store.count(table, f"{column} <= {value!r}") / scored, 2)
 
 
 def explanation_lines(found: dict[str, Any]) -> list[str]:

@@ -14,6 +14,9 @@ from typing import Any
 
 from tamis.errors import PermanentError
 
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
+
 
 class ManifestError(PermanentError):
     """A manifest that is missing or does not hash to its own name."""
@@ -137,6 +140,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
+            os.fchmod(stream.fileno(), 0o666 & ~_UMASK)  # a temporary file is its owner's alone
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

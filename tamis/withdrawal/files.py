@@ -44,6 +44,9 @@ class Touched:
     done: str
 
 
+DESCRIPTIONS = (".card.md", ".croissant.json", ".openlineage.jsonl", ".prov.json")
+
+
 def purge_exports(home: Home, doc_ids: Sequence[str]) -> Iterator[Touched]:
     """Take the documents out of exported files."""
     gone = pl.Series(sorted(doc_ids), dtype=pl.String)
@@ -53,6 +56,15 @@ def purge_exports(home: Home, doc_ids: Sequence[str]) -> Iterator[Touched]:
             yield Touched(path=home.relative(path), done="removed")
         elif path.suffix in (".parquet", ".jsonl") and _without_rows(path, gone):
             yield Touched(path=home.relative(path), done="rewritten")
+            for beside in _descriptions(path):
+                beside.unlink()
+                yield Touched(path=home.relative(beside), done="removed")
+
+
+def _descriptions(subset: Path) -> list[Path]:
+    """What was written beside an exported file and tells its count and hash; the next export does again."""
+    beside = [subset.with_name(f"{subset.stem}{ending}") for ending in DESCRIPTIONS]
+    return [path for path in beside if path.exists()]
 
 
 def _without_rows(path: Path, gone: pl.Series) -> bool:

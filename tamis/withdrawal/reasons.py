@@ -6,6 +6,7 @@ from enum import StrEnum
 class WithdrawalReason(StrEnum):
     """The reasons that `tamis withdraw --reason` takes."""
 
+    NOT_STATED = "not_stated"
     OWNER_REQUEST = "owner_request"
     PERSONAL_DATA = "personal_data"
     COPYRIGHT = "copyright"

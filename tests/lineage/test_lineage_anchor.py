@@ -35,7 +35,7 @@ def test_what_an_anchor_names_must_still_be_there(tmp_path):
     assert read_anchor(anchor) == [("documents", "a", head.manifest)]
     later = made(tmp_path / "manifests", "second")
     assert later.manifest != head.manifest
-    assert judge_anchor(NOTHING, tmp_path / "manifests", anchor).status == "green", "history goes on"
+    assert judge_anchor(NOTHING, tmp_path / "manifests", anchor)[0].status == "green", "history goes on"
 
 
 def test_a_home_rewritten_consistently_is_seen(tmp_path):
@@ -43,7 +43,8 @@ def test_a_home_rewritten_consistently_is_seen(tmp_path):
     write_anchor(anchor, {("documents", "a"): head})
     ManifestFolder(tmp_path / "manifests").path(head.manifest).unlink()
     made(tmp_path / "manifests", "forged")
-    found = judge_anchor(NOTHING, tmp_path / "manifests", anchor)
+    found, there, named = judge_anchor(NOTHING, tmp_path / "manifests", anchor)
+    assert (there, named) == (0, 1)
     assert found.status == "red"
     assert [node.name for node in found.lowest_broken()] == ["documents[a]"]
 

@@ -15,7 +15,7 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from resources.processes import note_process
-from resources.tags import asked_for, settles
+from resources.tags import DRIVER_TAG, SENSOR, asked_for, settles
 from resources.work import InactiveStageError, Work
 from tamis.errors import PermanentError
 from tamis.lineage.attempts import begin
@@ -83,6 +83,10 @@ class Platform(dg.ConfigurableResource):
             if not stage.active(world):
                 raise dg.Failure(str(InactiveStageError(stage.name)), allow_retries=False)
             keys = list(context.partition_keys) if stage.partitions else [""]
+            if context.run.tags.get(DRIVER_TAG) == SENSOR:
+                # What came since the sensor asked would be an input that nobody has made: for the next tick.
+                made = {partition for asset, partition in heads if asset == "raw_shards"}
+                world = world.without_news(made | set(keys))
             if len(keys) > 1:
                 settle = settles(context.run)
                 due = {found.partition for found in due_partitions(stage, world, heads, settle)}

@@ -7,7 +7,7 @@ PROCESS_TAG = "tamis/process"
 WORK_TAG = "tamis/work"
 ON_REQUEST_TAG = "tamis/on_request"
 CERTIFIED_TAG = "tamis/certified"
-COMMAND_LINE = "command line"
+COMMAND_LINE, SENSOR = "command line", "sensor"
 
 
 def settles(run: dg.DagsterRun) -> bool:

@@ -17,7 +17,7 @@ import dagster as dg
 from resources.platform import Platform
 from resources.processes import end_killed_runs
 from resources.running import range_tags, selected_assets
-from resources.tags import CERTIFIED_TAG, DRIVER_TAG, WORK_TAG
+from resources.tags import CERTIFIED_TAG, DRIVER_TAG, SENSOR, WORK_TAG
 from sensors.interval import INTERVAL_SECONDS
 from tamis.lineage.approval import (
     Approval,
@@ -125,7 +125,7 @@ def _requests(instance: dg.DagsterInstance, group: Group) -> list[dg.RunRequest]
     from tamis.lineage.stages import stages
 
     stage = stages()[group.assets[0]]
-    tags = {DRIVER_TAG: "sensor", CERTIFIED_TAG: "yes", WORK_TAG: work_id(group)}
+    tags = {DRIVER_TAG: SENSOR, CERTIFIED_TAG: "yes", WORK_TAG: work_id(group)}
     keys = [key for name in group.assets for key in selected_assets(stages()[name])]
     if stage.partitions is None:
         return [dg.RunRequest(asset_selection=keys, tags=tags)]

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -67,6 +67,13 @@ class World:
     pins: dict[str, Pin] = field(default_factory=dict)
     stamps: dict[str, str] = field(default_factory=dict)
     withdrawn: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def without_news(self, known: Collection[str]) -> "World":
+        """The world without the shards that are not among the known ones."""
+        if set(self.shards) <= set(known):
+            return self
+        kept = {key: shard for key, shard in self.shards.items() if key in known}
+        return replace(self, shards=kept, fingerprints={key: self.fingerprints[key] for key in kept})
 
     def with_withdrawn(self, asset: str, found: Mapping[str, str | None]) -> "World":
         """The world, with what was refused in these partitions of an asset while they were read."""

@@ -209,3 +209,14 @@ def test_a_shard_whose_runs_always_fail_is_given_up_alone_after_three_attempts(p
     assert failures <= 6
     for name in "acd":
         assert ("embeddings", f"landing__{name}.jsonl") in platform.heads
+
+
+def test_a_file_that_comes_after_a_request_fails_no_run_and_is_taken_up_by_the_next_tick(platform):
+    put(platform, "more.jsonl", "algebra", 20, 4)
+    request = request_of(platform, "transport_scores")
+    put(platform, "late.jsonl", "sailing", 20, 5)
+    assert platform.execute(request).success
+    assert ("embeddings", "landing__late.jsonl") not in platform.heads
+    platform.until_rest()
+    assert ("embeddings", "landing__late.jsonl") in platform.heads
+    assert_current(platform)

@@ -51,6 +51,8 @@ def purge_exports(home: Home, doc_ids: Sequence[str]) -> Iterator[Touched]:
     """Take the documents out of exported files."""
     gone = pl.Series(sorted(doc_ids), dtype=pl.String)
     for path in sorted(home.exports.rglob("*")) if home.exports.is_dir() else ():
+        if path.name.endswith(DESCRIPTIONS):
+            continue  # they hold no document, and go with the file that they describe
         if path.suffix == ".part":  # what a killed export left
             path.unlink()
             yield Touched(path=home.relative(path), done="removed")

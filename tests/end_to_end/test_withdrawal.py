@@ -77,6 +77,8 @@ def test_no_byte_of_it_is_left_at_once(project):
     assert {place["file"].split("/")[-1] for place in done["still_in_files"]} >= {"marked.jsonl", "cut.jsonl"}
     store = store_of(project)
     assert shown_in(project.home, 0) == []
+    left = {path.name for path in (project.home / "exports").iterdir()}
+    assert left == {"uniform.parquet", "uniform.jsonl"}, "what described them told their hashes"
     assert all(bare_files(store, table) for table in ("documents", "embeddings_static", "quarantine"))
     assert project.json("audit")["status"] == "amber", "withdrawn, and to be made again"
 

@@ -7,22 +7,8 @@ from tamis.report.selection import SCORES, SENTENCES
 
 SHOWN_SOURCES, BAR = 25, 30
 UNKNOWN = "not stated"
-FILTER_KEYS = (
-    "heuristics",
-    "heuristics_off",
-    "languages",
-    "language_from",
-    "language_confidence",
-    "personal_data",
-    "personal_data_limit",
-    "phone_regions",
-    "licences_allowed",
-    "licences_denied",
-    "unknown_licence",
-    "sources_allowed",
-    "sources_denied",
-    "corpora",
-)
+FILTERS = "filters"
+"""Under this name a selection's settings hold those that are set."""
 
 
 def data_card(facts: Facts, written: Written, beside: list[str]) -> str:
@@ -65,15 +51,15 @@ def _counts(facts: Facts, written: Written) -> str:
 
 
 def _how(facts: Facts) -> str:
-    settings = {name: value for name, value in facts.settings.items() if name not in FILTER_KEYS}
+    settings = {name: value for name, value in facts.settings.items() if name != FILTERS}
     rows = [[f"`{name}`", _cell(value)] for name, value in sorted(settings.items()) if value is not None]
     return "## How it was chosen\n\n" + _table(["setting", "value"], rows)
 
 
 def _filters(facts: Facts) -> str:
     """The filters that were set, and how many documents each reason took or left."""
-    settings = {name: facts.settings[name] for name in FILTER_KEYS if facts.settings.get(name)}
-    rows = [[f"`{name}`", _cell(value)] for name, value in settings.items()]
+    settings = facts.settings.get(FILTERS, {})
+    rows = [[f"`{name}`", _cell(value)] for name, value in sorted(settings.items())]
     parts = ["## Filters, and what became of the pool"]
     parts.append(_table(["filter", "value"], rows) if rows else "No filter was set.")
     reasons = [

@@ -32,7 +32,7 @@ target = "goal"
 budget = 3
 """
 SHARDS = ("web__a.jsonl", "web__b.jsonl")
-CONFIG = {"name": "near", "sampler": "got-d", "budget": 3, "licences_denied": ["nc*"], "heuristics": []}
+CONFIG = {"name": "near", "sampler": "got-d", "budget": 3, "filters": {"licences_denied": ["nc*"]}}
 DOCUMENTS = [
     {"doc_id": f"d{n:031x}", "text": f"Text {n}." + "ä" * n, "n_chars": 7 + n, "n_bytes": 7 + 2 * n}
     for n in range(6)

@@ -171,9 +171,9 @@ class Work:
             stage = stages()[made.asset or self.stage.name]
             self.written.update(entry.table for entry in made.rows)
             manifest = self._manifest(stage, made)
-            manifest_id = self.manifests.write(manifest)
+            manifest_id, kept = self.manifests.keep(manifest)
             metadata = self._metadata(made, manifest, manifest_id)
-            tags = event_tags(self.manifests.read(manifest_id))  # of the one that is kept: beside may differ
+            tags = event_tags(kept)
             yield from self._event(stage, made, manifest, metadata, tags)
             heads.append(_head(manifest, manifest_id, made, self.attempt))
         write_heads(self.store, heads)

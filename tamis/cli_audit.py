@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tamis.cli_parts import add_verb, platform_module, print_json, with_json, write_lineage
+from tamis.cli_parts import add_verb, platform_module, print_json, with_json
 from tamis.progress import say
 
 
@@ -49,5 +49,17 @@ def _audit(parsed: argparse.Namespace) -> int:
     if asked and audit.status == "red":
         say("the lineage was not written: it is red, so it does not hold")
     elif asked:
-        write_lineage(project, parsed.name, parsed.openlineage, parsed.prov)
+        _write_lineage(project, parsed.name, parsed.openlineage, parsed.prov)
     return int(audit.status == "red")
+
+
+def _write_lineage(project: Any, name: str | None, openlineage: str | None, prov: str | None) -> None:
+    """Write what leads to a checkpoint or selection, or to everything, in the forms that were asked for."""
+    from tamis.interchange import lineage_behind, openlineage_lines, prov_json
+    from tamis.lineage.manifest import write_atomically
+
+    lineage = lineage_behind(project, name)
+    for file, write in ((openlineage, openlineage_lines), (prov, prov_json)):
+        if file:
+            write_atomically(Path(file), write(lineage).encode())
+            say(f"{file}: {len(lineage.manifests):,} manifests")

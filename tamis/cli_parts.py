@@ -1,4 +1,4 @@
-"""What the verbs of the command line share: parsers, JSON on stdout, the platform, lineage files."""
+"""What the verbs of the command line share: their parsers, JSON on stdout, and the platform's checkout."""
 
 import argparse
 import importlib
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from tamis.errors import PermanentError
-from tamis.progress import say
 
 Verb = Callable[[argparse.Namespace], int]
 
@@ -53,15 +52,3 @@ def platform_module(module: str) -> Any:
     checkout()
     os.environ["TAMIS_PROJECT"] = str(open_project().file)
     return importlib.import_module(f"resources.{module}")
-
-
-def write_lineage(project: Any, name: str | None, openlineage: str | None, prov: str | None) -> None:
-    """Write what leads to a checkpoint or selection, or to everything, in the forms that were asked for."""
-    from tamis.interchange import lineage_behind, openlineage_lines, prov_json
-    from tamis.lineage.manifest import write_atomically
-
-    lineage = lineage_behind(project, name)
-    for file, write in ((openlineage, openlineage_lines), (prov, prov_json)):
-        if file:
-            write_atomically(Path(file), write(lineage).encode())
-            say(f"{file}: {len(lineage.manifests):,} manifests")

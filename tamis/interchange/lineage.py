@@ -2,14 +2,12 @@
 
 from tamis.interchange import openlineage, prov
 from tamis.interchange.graph import Lineage, manifests_behind
+from tamis.lineage.audit import ROOTS
 from tamis.lineage.heads import read_heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.marts import SQL_FOLDER
 from tamis.project import Project
 from tamis.sql import load_project
-
-ROOTS = ("trials", "selected_subset", "decisions", "base_models")
-"""Assets whose partitions have names that a person asks for."""
 
 
 def lineage_behind(project: Project, name: str | None = None) -> Lineage:

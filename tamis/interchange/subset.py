@@ -16,6 +16,7 @@ from tamis.lineage.manifest import ManifestFolder, canonical_json, write_atomica
 from tamis.lineage.versions import find_version, settings_then
 from tamis.project import Project
 from tamis.store.digests import file_digest
+from tamis.store.exports import CARD, CROISSANT, OPENLINEAGE, PROV, beside
 from tamis.store.tables import quoted
 
 
@@ -32,10 +33,10 @@ class SubsetFiles:
     def beside(cls, subset: Path) -> "SubsetFiles":
         """Their places beside the file of a subset."""
         return cls(
-            card=subset.with_name(f"{subset.stem}.card.md"),
-            croissant=subset.with_name(f"{subset.stem}.croissant.json"),
-            openlineage=subset.with_name(f"{subset.stem}.openlineage.jsonl"),
-            prov=subset.with_name(f"{subset.stem}.prov.json"),
+            card=beside(subset, CARD),
+            croissant=beside(subset, CROISSANT),
+            openlineage=beside(subset, OPENLINEAGE),
+            prov=beside(subset, PROV),
         )
 
 

@@ -106,6 +106,12 @@ class ManifestFolder:
             write_atomically(path, json.dumps(asdict(manifest), indent=1, ensure_ascii=False).encode())
         return manifest.id
 
+    def keep(self, manifest: Manifest) -> tuple[str, Manifest]:
+        """Store a manifest; its id, and the one that stands under it: its times may be earlier ones."""
+        stands = self.path(manifest.id).exists()
+        name = self.write(manifest)
+        return name, self.read(name) if stands else manifest
+
     def write_rows(self, digest: str, content: bytes) -> None:
         """Store a rows file under its digest."""
         path = self.rows_path(digest)

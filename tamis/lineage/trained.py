@@ -37,10 +37,8 @@ def training_documents(home: Home, checkpoint: str, configured: set[str]) -> dic
 def _stage(home: Home, checkpoint: str, how: str) -> list[dict[str, Any]]:
     """A part for each kind of data that the checkpoint saw."""
     seen = home.store.read("trained_on", ["doc_id", "data"], f"checkpoint = {quoted(checkpoint)}")
-    places = [
-        pl.DataFrame(pl.from_arrow(batch)).join(seen, on="doc_id", how="semi")
-        for batch in home.store.batches("occurrences", PLACES)
-    ]
+    blocks = home.store.by_ids("occurrences", seen["doc_id"].to_list(), PLACES)
+    places = [pl.DataFrame(pl.from_arrow(block)) for block in blocks]
     named = pl.concat(places) if places else pl.DataFrame(schema=dict.fromkeys(PLACES, pl.String))
     groups = named.sort("shard", "row").group_by("doc_id").agg(pl.struct(PLACES[1:]).alias("occurrences"))
     joined = seen.join(groups, on="doc_id", how="left").sort("doc_id")

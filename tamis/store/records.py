@@ -40,9 +40,9 @@ def records_of_groups(
 ) -> dict[str, tuple[str, bytes]]:
     """Digest and rows file of the documents of each group, of records whose keys are doc_ids."""
     joined = np.concatenate([np.empty(0, dtype=f"V{RECORD_BYTES}"), *records])
-    keys = np.ascontiguousarray(joined.view(np.uint8).reshape(-1, RECORD_BYTES)[:, :KEY_BYTES])
-    order = np.argsort(keys.view(_KEY).ravel(), kind="stable")
-    ordered, ordered_keys = joined[order], keys[order].view(_KEY).ravel()
+    keys = keys_of(joined.tobytes())
+    order = np.argsort(keys, kind="stable")
+    ordered, ordered_keys = joined[order], keys[order]
     return {name: rows_digest([_chosen(ordered, ordered_keys, ids)]) for name, ids in groups.items()}
 
 
@@ -79,7 +79,7 @@ class TableRows:
         """Digest and rows file of what a scope holds now; `stated` is the rows file that claims it."""
         if scope == BY_DOC_IDS:
             keys, records = self._sorted()
-            wanted = _keys_of(stated)
+            wanted = keys_of(stated)
             self._claimed.append(wanted)
             places = np.searchsorted(keys, wanted)
             places = places[places < len(keys)] if len(keys) else places[:0]
@@ -94,7 +94,7 @@ class TableRows:
         """Keys (hex) of the claimed documents that stand in the table more than once."""
         keys, _records = self._sorted()
         again = keys[1:][keys[1:] == keys[:-1]]
-        return sorted({key.hex() for key in np.intersect1d(again, _keys_of(stated)).view(_VOID).tolist()})
+        return sorted({key.hex() for key in np.intersect1d(again, keys_of(stated)).view(_VOID).tolist()})
 
     def strays(self) -> list[str]:
         """Keys of the rows that nobody claimed: doc_ids, or values of the dividing column."""
@@ -109,7 +109,7 @@ class TableRows:
         if self._by_id is None:
             blocks = [row_records(block, KEYS[kind_of(self.table)]) for block in self._blocks()]
             records = np.concatenate([np.empty(0, dtype=f"V{RECORD_BYTES}"), *blocks])
-            keys = _keys_of(records.tobytes())
+            keys = keys_of(records.tobytes())
             order = np.argsort(keys, kind="stable")
             self._by_id = keys[order], records[order]
         return self._by_id
@@ -135,7 +135,7 @@ _DIVIDED = re.compile(r"(\w+) = '((?:[^']|'')*)'")
 _VOID = f"V{KEY_BYTES}"
 
 
-def _keys_of(content: bytes) -> np.ndarray:
-    """The keys [n] of a rows file."""
+def keys_of(content: bytes) -> np.ndarray:
+    """The keys [n] of 16 bytes of a rows file."""
     rows = np.frombuffer(content, dtype=np.uint8).reshape(-1, RECORD_BYTES)
     return np.ascontiguousarray(rows[:, :KEY_BYTES]).view(_KEY).ravel()

@@ -8,10 +8,9 @@ import polars as pl
 
 from tamis.corpus.text import normalise_text, normalised_id
 from tamis.errors import PermanentError, UnknownNameError
-from tamis.lineage.finding import resolve_document
+from tamis.lineage.finding import ID_DIGITS, resolve_document
 from tamis.store.tables import Store, one_of, quoted
 
-ID_CHARACTERS = 32
 MOST_NAMED, MOST_COMPARED = 20, 10_000
 
 
@@ -62,7 +61,7 @@ class Asking:
         Raises `UnknownDocumentError`.
         """
         for one in given:
-            whole = len(one) == ID_CHARACTERS and not set(one.lower()) - set("0123456789abcdef")
+            whole = len(one) == ID_DIGITS and not set(one.lower()) - set("0123456789abcdef")
             self._add([one.lower() if whole else resolve_document(self.store, one)], "document")
 
     def text(self, content: str, name: str) -> None:

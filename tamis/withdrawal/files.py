@@ -15,6 +15,7 @@ import polars as pl
 
 from tamis.errors import TransientError
 from tamis.lineage.manifest import write_atomically
+from tamis.store.exports import DESCRIPTIONS, beside
 from tamis.store.home import Home
 from tamis.withdrawal.pieces import PLACEHOLDER, held_pieces, holds_any, without_pieces
 
@@ -44,9 +45,6 @@ class Touched:
     done: str
 
 
-DESCRIPTIONS = (".card.md", ".croissant.json", ".openlineage.jsonl", ".prov.json")
-
-
 def purge_exports(home: Home, doc_ids: Sequence[str]) -> Iterator[Touched]:
     """Take the documents out of exported files."""
     gone = pl.Series(sorted(doc_ids), dtype=pl.String)
@@ -58,15 +56,11 @@ def purge_exports(home: Home, doc_ids: Sequence[str]) -> Iterator[Touched]:
             yield Touched(path=home.relative(path), done="removed")
         elif path.suffix in (".parquet", ".jsonl") and _without_rows(path, gone):
             yield Touched(path=home.relative(path), done="rewritten")
-            for beside in _descriptions(path):
-                beside.unlink()
-                yield Touched(path=home.relative(beside), done="removed")
-
-
-def _descriptions(subset: Path) -> list[Path]:
-    """What was written beside an exported file and tells its count and hash; the next export does again."""
-    beside = [subset.with_name(f"{subset.stem}{ending}") for ending in DESCRIPTIONS]
-    return [path for path in beside if path.exists()]
+            # They tell its count and hash; the next export writes them again.
+            for description in [beside(path, ending) for ending in DESCRIPTIONS]:
+                if description.exists():
+                    description.unlink()
+                    yield Touched(path=home.relative(description), done="removed")
 
 
 def _without_rows(path: Path, gone: pl.Series) -> bool:

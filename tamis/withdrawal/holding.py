@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from tamis.lineage.manifest import Manifest, ManifestError, ManifestFolder
 from tamis.store.digests import RECORD_BYTES, key_bytes
+from tamis.store.records import KEY_BYTES, keys_of
 from tamis.store.schemas import KEYS, kind_of
 
-KEY_BYTES = 16
 _KEY = f"S{KEY_BYTES}"
 
 
@@ -55,11 +55,9 @@ class Listing:
 def listed(folder: ManifestFolder, digest: str) -> NDArray[np.bytes_]:
     """Keys that a rows file lists, [n] of 16 bytes; none where the file is missing."""
     try:
-        content = np.frombuffer(folder.rows_path(digest).read_bytes(), dtype=np.uint8)
+        return keys_of(folder.rows_path(digest).read_bytes())
     except FileNotFoundError:
-        return np.empty(0, dtype=_KEY)
-    keys = np.ascontiguousarray(content.reshape(-1, RECORD_BYTES)[:, :KEY_BYTES])
-    return keys.view(_KEY).ravel()
+        return keys_of(b"")
 
 
 def readable(folder: ManifestFolder, ids: Iterable[str]) -> dict[str, Manifest]:

@@ -1,0 +1,11 @@
+"""Names of exported files: a subset, and beside it the files that describe it."""
+
+from pathlib import Path
+
+CARD, CROISSANT, OPENLINEAGE, PROV = ".card.md", ".croissant.json", ".openlineage.jsonl", ".prov.json"
+DESCRIPTIONS = (CARD, CROISSANT, OPENLINEAGE, PROV)
+
+
+def beside(subset: Path, ending: str) -> Path:
+    """The file of that kind that describes a subset."""
+    return subset.with_name(f"{subset.stem}{ending}")

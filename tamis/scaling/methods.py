@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tamis.scaling.acceptance import extrapolate_line
-from tamis.scaling.extrapolation import NORMAL_90, student_widening
+from tamis.scaling.acceptance import read_line
+from tamis.scaling.extrapolation import student_widening
 from tamis.scaling.fitting import fit_measurements, log_loss_spread
 from tamis.scaling.measurements import Floats, Measurements
 from tamis.scaling.trend import follow
@@ -52,12 +52,11 @@ def by_trend(curves: Sequence[Measurements], target: float) -> Reading:
 
 def by_acceptance(curves: Sequence[Measurements], target: float) -> Reading:
     """Accept-then-Stop, published variant, k = 3 and delta = 5."""
-    found = [extrapolate_line(curve, target) for curve in curves]
-    reach = [np.log(one.high / one.loss) / NORMAL_90 for one in found]
+    found = [read_line(curve, target) for curve in curves]
     return Reading(
-        log_losses=np.log([one.loss for one in found]),
-        spreads=np.array(reach, dtype=np.float64),
-        accepted=tuple(one.accepted for one in found),
+        log_losses=np.array([log_loss for log_loss, _spread, _used in found]),
+        spreads=np.maximum([spread for _log_loss, spread, _used in found], LEAST_NOISE),
+        accepted=tuple(used for _log_loss, _spread, used in found),
     )
 
 
@@ -84,7 +83,7 @@ def by_law(law: str) -> Method:
 
     def extrapolate(curves: Sequence[Measurements], target: float) -> Reading:
         fits = [fit_measurements(law, curve) for curve in curves]
-        log_losses = np.log([float(np.asarray(fit.predict(target))) for fit in fits])
+        log_losses = [fit.log_loss(target) for fit in fits]
         squares = sum(len(c) * f.rmsd**2 for f, c in zip(fits, curves, strict=True) if f.basins)
         freedom = sum(len(c) - len(f.parameters) for f, c in zip(fits, curves, strict=True) if f.basins)
         variance = max(squares / max(freedom, 1), LEAST_NOISE**2)

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,12 +63,15 @@ class Outcome:
     tried: set[tuple[str, ...]] = field(default_factory=set)
     given_up: set[tuple[str, str]] = field(default_factory=set)
 
-    def sentence(self, problems: bool) -> str:
-        """What came of it, in a line."""
+    def sentence(self, problems: bool, only: Collection[str] | None = None) -> str:
+        """What came of it, in a line; `only` those assets were asked for."""
         made = sum(self.made.values())
         if made:
             return f"made {made} values in {sum(self.seconds.values()):.0f} s"
-        return "nothing was made" if self.failed or problems else "everything is current"
+        if self.failed or problems:
+            return "nothing was made"
+        current = "everything" if only is None else ", ".join(sorted(only))
+        return f"{current} {'are' if only and len(only) > 1 else 'is'} current"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +115,8 @@ class Runner:
         first, name = stages()[group.assets[0]], ", ".join(group.assets)
         self.say(f"{name}: {_count(first, group.partitions)}")
         started = time.monotonic()
-        with Heartbeat(name), interruptible(), _cancelled_as_interrupted():
+        more = f" and {len(group.assets) - 1} more" if len(group.assets) > 1 else ""
+        with Heartbeat(f"{first.name}{more}"), interruptible(), _cancelled_as_interrupted():
             result = self.job.execute_in_process(
                 instance=self.instance,
                 asset_selection=[key for asset in group.assets for key in selected_assets(stages()[asset])],

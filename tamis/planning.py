@@ -15,9 +15,9 @@ from tamis.project import Project
 NAMED = 5
 
 
-def read_plan(project: Project) -> list[dict[str, Any]]:
+def read_plan(project: Project, on_request: bool = False) -> list[dict[str, Any]]:
     """What `tamis materialize` would do, in order; each with rows, seconds and cost, null where unknown."""
-    world = look(project, project.settings.automation.settle_seconds)
+    world = look(project, project.settings.automation.settle_seconds, on_request)
     heads = read_heads(project.home.store)
     damage = find_damage(project.home, heads)
     heads = {entry: head for entry, head in heads.items() if entry not in damage}

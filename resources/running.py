@@ -19,6 +19,7 @@ from resources.processes import this_process
 from resources.tags import CERTIFIED_TAG, COMMAND_LINE, DRIVER_TAG, ON_REQUEST_TAG, PROCESS_TAG
 from tamis.lineage.automation import Group
 from tamis.lineage.heads import read_heads
+from tamis.lineage.look import look_again
 from tamis.lineage.plan import due_partitions
 from tamis.lineage.stages import Stage, stages
 from tamis.lineage.world import World
@@ -35,12 +36,14 @@ class Wanted:
 
     `on_request`: the trials too that are made only when somebody asks. `certified`: keep what was fitted on
     an earlier pool where its certificate allows; else everything is fitted again from nothing (settled).
+    `try_again`: forget which trials failed.
     """
 
     only: frozenset[str] | None = None
     partitions: frozenset[str] | None = None
     on_request: bool = False
     certified: bool = False
+    try_again: bool = False
 
     @property
     def tags(self) -> dict[str, str]:
@@ -106,7 +109,8 @@ class Runner:
         if len(group.partitions) == 1:
             return ()
         heads = read_heads(self.project.home.store)
-        due = due_partitions(stages()[group.assets[0]], world, heads, not self.wanted.certified)
+        now = look_again(world, heads)
+        due = due_partitions(stages()[group.assets[0]], now, heads, not self.wanted.certified)
         still = {found.partition for found in due}
         return tuple(key for key in group.partitions if key in still)
 

@@ -23,7 +23,7 @@ from tamis.errors import PermanentError, TamisError
 from tamis.progress import Heartbeat, say
 from tamis.waiting_threads import spin_briefly
 
-EVERYTHING = {"only": None, "on_request": False, "certified": False}
+EVERYTHING = {"only": None, "on_request": False, "certified": False, "try_again": False}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="keep what was fitted on an earlier pool where its certificate allows, as sensors do",
     )
+    materialize.add_argument(
+        "--try-again", action="store_true", help="also the trials that a budget left out because they failed"
+    )
     _json(_verb(verbs, "status", _status, "what is current, due, quarantined or red"))
     add_explain(verbs)
     export = _verb(verbs, "export", _export, "write the chosen documents as a file, with what describes it")
@@ -77,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--format", choices=("parquet", "jsonl"), default="parquet")
     add_audit(verbs)
     _verb(verbs, "compare", _compare, "what each sampler chooses, and what a model learns of it")
-    bench = _verb(verbs, "bench", _bench, "run a benchmark, a module of benchmarks; without a name: list them")
+    bench = _verb(
+        verbs, "bench", _bench, "run a benchmark, a module of benchmarks; without a name: list them"
+    )
     bench.add_argument("name", nargs="?", metavar="NAME")
     bench.add_argument("rest", nargs=argparse.REMAINDER)
     add_control_verbs(verbs)
@@ -113,7 +118,9 @@ def _materialize(parsed: argparse.Namespace) -> int:
         project = open_project()
         only = unknown_assets(parsed.only)
         driver = _platform("driver")
-    wanted = driver.Wanted(only=only, on_request=parsed.on_request, certified=parsed.certified)
+    wanted = driver.Wanted(
+        only=only, on_request=parsed.on_request, certified=parsed.certified, try_again=parsed.try_again
+    )
     outcome = driver.materialize_project(project, say, wanted)
     with Heartbeat("looking at what was made"):
         status = read_status(project)
@@ -122,7 +129,7 @@ def _materialize(parsed: argparse.Namespace) -> int:
     unmet = status.waiting(only)
     for line in (*status.problems(), *unmet):
         say(line)
-    for line in status.selection_lines(project.home.reports):
+    for line in (*status.search_lines(), *status.selection_lines(project.home.reports)):
         say(line)
     wrong = bool(status.problems() or unmet)
     say(outcome.sentence(wrong, only))

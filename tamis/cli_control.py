@@ -77,7 +77,7 @@ def _restore(parsed: argparse.Namespace) -> int:
 def _approve(parsed: argparse.Namespace) -> int:
     from tamis.lineage.approval import approve, read_approvals, waiting, waiting_lines
     from tamis.lineage.heads import read_heads
-    from tamis.lineage.world import look
+    from tamis.lineage.look import look
     from tamis.project import open_project
     from tamis.store.home import writing
 

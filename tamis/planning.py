@@ -7,9 +7,9 @@ from typing import Any
 from tamis.lineage.damage import find_damage
 from tamis.lineage.estimates import estimates
 from tamis.lineage.heads import read_heads
+from tamis.lineage.look import look
 from tamis.lineage.plan import full_plan
 from tamis.lineage.stages import stages
-from tamis.lineage.world import look
 from tamis.project import Project
 
 NAMED = 5

@@ -50,7 +50,7 @@ def judge_records(
 ) -> None:
     """Add a node for each record that fails and is not in the graph; `quick` leaves out rows and choices.
 
-    `kept_versions`: of so many versions of a selection, the latest, the decisions should be there to go back to.
+    `kept_versions`: of so many versions of a selection, the latest, the decisions should be there still.
     """
     for manifest in records.folder.ids():
         try:
@@ -86,7 +86,7 @@ def _judge_choices(home: Home, nodes: dict[str, Node], kept_versions: int) -> No
             if is_kept(home, version):
                 decisions_of(home, version)
             elif version.version > latest[version.selection] - kept_versions:
-                lost = f"the decisions of version {version.version} are not kept, so there is no way back to it"
+                lost = f"the decisions of version {version.version} are no longer kept: no way back to it"
                 _node(nodes, "decisions", f"{version.selection} versions").outdated(lost)
         except VersionLostError as error:
             node = nodes.get(version.decisions) or _node(nodes, "decisions", version.selection)

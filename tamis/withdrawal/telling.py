@@ -5,8 +5,8 @@ from typing import Any
 
 import polars as pl
 
+from tamis.lineage.look import look
 from tamis.lineage.plan import label
-from tamis.lineage.world import look
 from tamis.project import Project
 from tamis.store.home import Home
 from tamis.withdrawal.desired import read_places, read_withdrawals

@@ -18,6 +18,7 @@ from tamis.store.home import writing
 from tamis.withdrawal import purging, withdrawing
 from tamis.withdrawal.asking import Asked, Asking
 from tamis.withdrawal.desired import read_places, read_withdrawals, withdrawn_versions
+from tamis.withdrawal.files import UnreadableRowsError
 from tamis.withdrawal.kept import lost_decisions
 from tamis.withdrawal.reasons import WithdrawalReason
 from tamis.withdrawal.receipts import read_receipts, receipt_problems, standing_again
@@ -205,6 +206,29 @@ def test_a_shard_goes_with_all_that_it_showed(home):
     assert home.store.read("quarantine")["excerpt"].to_list() == [""]
     assert set(read_withdrawals(home.store)["scope"]) == {"shard web__b", "excerpt"}
     assert set(read_places(home.store)["shard"]) == {"web__a", "web__b"}, "one of them stands in both"
+
+
+def test_an_export_of_which_every_row_goes_stays_readable_for_the_next_withdrawal(home):
+    home.exports.mkdir()
+    pl.DataFrame({"doc_id": IDS[:1], "text": TEXTS[:1]}).write_ndjson(home.exports / "best.jsonl")
+    pl.DataFrame({"doc_id": [5, None]}).write_ndjson(home.exports / "numbers.jsonl")
+    withdraw(home, asked(home, IDS[0]), REASON)
+    assert (home.exports / "best.jsonl").read_bytes() == b""
+    withdraw(home, asked(home, IDS[1]), REASON)
+    assert verify(home).holds
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"no rows"])
+def test_an_export_that_nobody_can_read_is_named_and_the_withdrawal_goes_on_without_it(home, content):
+    home.exports.mkdir()
+    broken = home.exports / "mine.parquet"
+    broken.write_bytes(content)
+    with pytest.raises(UnreadableRowsError, match=r"mine\.parquet cannot be read as parquet .* remove it"):
+        withdraw(home, asked(home, IDS[0]), REASON)
+    assert any("mine.parquet" in problem for problem in verify(home).problems)
+    broken.unlink()
+    assert withdraw(home, asked(home, IDS[0]), REASON).receipts
+    assert verify(home, TEXTS[0]).holds
 
 
 def test_exports_pages_and_logs_lose_it_and_keep_their_other_rows(home):

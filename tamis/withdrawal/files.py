@@ -104,12 +104,17 @@ def _scanned(path: Path) -> pl.LazyFrame:
     return pl.scan_ndjson(path, infer_schema_length=None)
 
 
-def purge_pages(home: Home, doc_ids: Sequence[str]) -> Iterator[Touched]:
-    """Remove the pages that name one of the documents: they show the beginning of its text."""
-    for path in sorted(home.reports.rglob("*.html")) if home.reports.is_dir() else ():
-        if holds_any(path.read_text(errors="replace"), list(doc_ids)):
-            path.unlink()
-            yield Touched(path=home.relative(path), done="removed")
+def pages_naming(home: Home, doc_ids: Sequence[str]) -> list[Path]:
+    """Pages that name one of the documents: they show the beginning of its text."""
+    pages = sorted(home.reports.rglob("*.html")) if home.reports.is_dir() else []
+    return [path for path in pages if holds_any(path.read_text(errors="replace"), list(doc_ids))]
+
+
+def purge_pages(home: Home, pages: Iterable[Path]) -> Iterator[Touched]:
+    """Remove pages; the next materialization makes them again."""
+    for path in pages:
+        path.unlink()
+        yield Touched(path=home.relative(path), done="removed")
 
 
 def purge_resume_state(home: Home) -> Iterator[Touched]:

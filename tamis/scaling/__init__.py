@@ -11,7 +11,7 @@ from tamis.scaling.extrapolation import Extrapolation
 from tamis.scaling.fitting import Basin, LawFit, fit_law
 from tamis.scaling.prediction import predict_full_loss
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 __all__ = [
     "CODE_VERSION",

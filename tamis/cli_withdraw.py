@@ -59,7 +59,7 @@ def _withdraw(parsed: argparse.Namespace) -> int:
 
 def _asked(project: "Project", parsed: argparse.Namespace) -> "Asked":
     """What the call names, as content ids."""
-    from tamis.lineage.world import look
+    from tamis.lineage.look import look
     from tamis.withdrawal.asking import Asking
 
     asking = Asking(store=project.home.store)

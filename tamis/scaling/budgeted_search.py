@@ -71,6 +71,11 @@ class BudgetedSearch:
         order = self._ranked(contenders, list(self._told))
         return order[0] if order else None
 
+    @property
+    def round_begun(self) -> bool:
+        """Whether some runs of the present round are told and others are not."""
+        return bool(self._open()) and any(run in self._told for run in self._round)
+
     def ask(self) -> list[tuple[str, float]]:
         """The open runs of the present round, best model first; [] when the budget or the sizes are used up.
 

@@ -26,6 +26,7 @@ LEAST_SLOPE_VARIANCE = 1e-4  # (1 % per octave)^2
 PRIOR_CURVES = 3.0  # the prior counts as much as so many curves; .1 to 10 give the same to .005
 ROUNDS = 20
 RECENT_OCTAVES = 5.0
+ROUNDING = 1e-6  # of octaves: halvings of any size stand just five octaves apart
 CHANGE = 0.75  # the acceleration beyond the data may differ from that within by this share of it
 LEAST_ACCELERATION = 0.002  # and by this much per octave squared, about what public curves show
 
@@ -218,7 +219,7 @@ def _acceleration(aligned: Aligned, slopes: Floats) -> tuple[float, float]:
     middles = (aligned.octaves[:, 1:] + aligned.octaves[:, :-1]) / 2
     trends = []
     for middle, slope in zip(middles, slopes, strict=True):
-        recent = ~np.isnan(slope) & (middle >= middle[-1:] - RECENT_OCTAVES)
+        recent = ~np.isnan(slope) & (middle >= middle[-1:] - RECENT_OCTAVES - ROUNDING)
         if recent.sum() >= 2:
             trends.append(np.polyfit(middle[recent], slope[recent], 1)[0])
     if not trends:

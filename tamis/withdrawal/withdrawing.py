@@ -4,7 +4,7 @@ A row without a receipt is a withdrawal that is not complete: the next `tamis wi
 completes it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -52,10 +52,15 @@ class Preview:
 
 @dataclass(kw_only=True)
 class Withdrawn:
-    """What a withdrawal did; `receipts` are manifests."""
+    """What a withdrawal did; `receipts` are manifests.
+
+    `unknown`: ids that nothing in the store had; `near_repeats`: documents that stay (doc_id, repeats).
+    """
 
     new: list[str] = field(default_factory=list)
     already: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    near_repeats: pl.DataFrame = field(default_factory=pl.DataFrame)
     excerpts: int = 0
     receipts: list[str] = field(default_factory=list)
     purged: Purged = field(default_factory=Purged)
@@ -69,11 +74,10 @@ def preview(home: Home, asked: Asked) -> Preview:
     rows = count_rows(store, doc_ids)
     chosen = store.read("selected_subset", ["selection", "doc_id"]).filter(pl.col("doc_id").is_in(doc_ids))
     places = places_of(store, doc_ids)
-    stored = {doc_id for frame in places.values() for doc_id in frame["doc_id"]}
     return Preview(
         doc_ids=doc_ids,
         already=[one for one in doc_ids if one in gone],
-        unknown=[one for one in doc_ids if one not in gone | stored],
+        unknown=_unknown(doc_ids, gone, places),
         rows=rows,
         excerpts=len(excerpts_of(store, doc_ids, asked.texts, asked.shards)),
         places=pl.concat(
@@ -88,6 +92,11 @@ def preview(home: Home, asked: Asked) -> Preview:
     )
 
 
+def _unknown(doc_ids: Sequence[str], gone: set[str], places: Mapping[str, pl.DataFrame]) -> list[str]:
+    known = gone.union(*(frame["doc_id"] for frame in places.values()))
+    return [one for one in doc_ids if one not in known]
+
+
 def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
     """Withdraw what is asked for, at once and from everywhere in the home.
 
@@ -98,6 +107,8 @@ def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
         gone, now = set(withdrawn_ids(store)), datetime.now(UTC).replace(tzinfo=None)
         done.new = [one for one in asked.doc_ids if one not in gone]
         done.already = [one for one in asked.doc_ids if one in gone]
+        done.unknown = _unknown(asked.doc_ids, gone, places_of(store, done.new))
+        done.near_repeats = near_repeats(store, asked.doc_ids)
         rows = [_row(one, now, reason, asked.scopes[one]) for one in done.new]
         excerpts = excerpts_of(store, asked.doc_ids, asked.texts, asked.shards)
         shown = sorted(set(excerpts["doc_id"]) - gone)

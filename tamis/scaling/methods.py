@@ -5,12 +5,13 @@ subsets and far better than extrapolating the law that fits best in sample, whos
 identified. The others are the baselines of Lin et al. (arXiv 2402.02314), section 5.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tamis.scaling.acceptance import read_line
+from tamis.scaling.errors import BadSettingError
 from tamis.scaling.extrapolation import student_widening
 from tamis.scaling.fitting import fit_measurements, log_loss_spread
 from tamis.scaling.measurements import Floats, Measurements
@@ -107,3 +108,15 @@ METHODS: dict[str, Method] = {
     "rectified": by_law("rectified"),
     "vanilla": by_law("vanilla"),
 }
+
+
+def model_size_scores(parameters: Mapping[str, float]) -> dict[str, float]:
+    """ModelSize, the baseline that needs no run: minus the log of the parameters, the smallest is chosen.
+
+    It predicts no loss, so it is no method of `predict_full_loss`. Published correlations are those of plus
+    the logarithm with the loss. Raises `BadSettingError` for a number that is not positive.
+    """
+    for model, number in parameters.items():
+        if not (np.isfinite(number) and number > 0):
+            raise BadSettingError(f"parameters[{model!r}]", number, "a positive number")
+    return {model: -float(np.log(number)) for model, number in parameters.items()}

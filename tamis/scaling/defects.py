@@ -9,6 +9,7 @@ a fit. The public tables of Lin et al. hold cells of each kind but `repeated`.
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import combinations
 from math import comb
 from typing import Literal
@@ -21,6 +22,8 @@ Kind = Literal["copied", "repeated", "interpolated", "non_monotone", "outlier"]
 CHANCE = 0.01  # expected number of coincidences in the whole table
 EDITED = 0.01  # copies are also found under an added multiple of this, where losses have digits to spare
 SCALES = ("loss over log size", "log loss over log size", "loss over size", "log loss over size")
+COMPUTED = 1e-12  # relative rounding error of what was computed from other cells
+LIKELY = 1.0  # expected number of equal pairs in a table that says nothing about a cell
 FAR = 6.0  # robust deviations from the neighbours that make an outlier
 LEAST_OUTLIER = 0.01  # and a departure of 1 %
 
@@ -44,7 +47,7 @@ def audit_curves(curves: Curves) -> list[Defect]:
     usual = _usual_scatter(cleaned.values())
     found = [*_copied(cleaned)]
     for model, curve in cleaned.items():
-        found += _repeated(model, curve)
+        found += _repeated(model, curve, cells)
         found += _rising(model, curve)
         found += _interpolated(model, curve, cells)
         found += _outliers(model, curve, usual)
@@ -54,11 +57,17 @@ def audit_curves(curves: Curves) -> list[Defect]:
 
 def _resolution(losses: Floats) -> Floats:
     """The last digit [n] that each loss is known to: as printed, or that of a 32-bit float."""
-    decimals = np.array([len(f"{loss:.12f}".rstrip("0").partition(".")[2]) for loss in losses])
+    decimals = np.array([max(-_exponent(loss), 0) for loss in losses.tolist()])
     with np.errstate(over="ignore"):
         single = losses.astype(np.float32)
     rounded = np.where(np.abs(single / losses - 1) < 1e-14, np.spacing(single), 0.0)
-    return np.maximum(10.0 ** -decimals.astype(np.float64), rounded.astype(np.float64))
+    exact = np.maximum(10.0 ** -decimals.astype(np.float64), rounded.astype(np.float64))
+    return np.maximum(exact, COMPUTED * losses)
+
+
+def _exponent(loss: float) -> int:
+    """Power of ten of the last digit that a loss is written with."""
+    return int(Decimal(repr(loss)).normalize().as_tuple().exponent)
 
 
 def _copied(curves: dict[str, Measurements]) -> Iterator[Defect]:
@@ -71,7 +80,7 @@ def _copied(curves: dict[str, Measurements]) -> Iterator[Defect]:
     for (first, second), (sizes, one, other) in shared.items():
         differences, resolution = one - other, np.maximum(_resolution(one), _resolution(other))
         edits = np.round(differences / EDITED) * EDITED
-        hits = np.abs(differences - edits) <= resolution / 2 + 1e-12
+        hits = np.abs(differences - edits) <= resolution / 2 + COMPUTED * one
         typical = np.where(
             edits == 0.0, max(usual, 1e-2 * float(np.median(one))) if len(one) else 1.0, EDITED
         )
@@ -93,9 +102,15 @@ def _listed(sizes: Floats) -> str:
     return ", ".join(f"{size:,.0f}" if size == round(size) else f"{size:g}" for size in sizes)
 
 
-def _repeated(model: str, curve: Measurements) -> Iterator[Defect]:
+def _repeated(model: str, curve: Measurements, cells: int) -> Iterator[Defect]:
+    """Equal losses at several sizes, unless losses of so few digits would be equal by chance."""
     values, counts = np.unique(curve.losses, return_counts=True)
-    for value in values[counts > 1]:
+    changes = np.abs(np.diff(curve.losses))
+    for value, count in zip(values[counts > 1], counts[counts > 1], strict=True):
+        usual = float(np.median(changes[changes > 0])) if (changes > 0).any() else np.inf
+        chance = min(float(_resolution(np.array([value]))[0]) / usual, 1.0)
+        if cells * chance ** float(count - 1) > LIKELY:
+            continue
         where = _listed(curve.sizes[curve.losses == value])
         yield Defect(model=model, kind="repeated", detail=f"loss {value:g} stands at sizes {where}")
 

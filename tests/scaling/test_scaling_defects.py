@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tamis.scaling import audit_curves
 
@@ -102,3 +104,48 @@ def test_short_empty_and_holed_curves_are_no_trouble():
     }
     assert [(d.model, d.kind) for d in audit_curves(curves)] == [("two", "non_monotone")]
     assert audit_curves({}) == []
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 999),
+    place=st.integers(1, 9),
+    unit=st.sampled_from([1e-6, 1.0, 1e6]),
+    kind=st.sampled_from(["copied", "repeated", "interpolated", "non_monotone"]),
+)
+def test_planted_cells_are_found_wherever_they_stand_and_on_any_scale(seed, place, unit, kind):
+    curves = {model: (sizes, losses * unit) for model, (sizes, losses) in table(seed, noise=0.002).items()}
+    sizes, losses = curves["m5"]
+    losses = losses.copy()
+    if kind == "copied":
+        losses[place : place + 2] = curves["m2"][1][place : place + 2]
+    elif kind == "repeated":
+        losses[place] = losses[place - 1]
+    elif kind == "interpolated":
+        losses[place] = (losses[place - 1] + losses[place + 1]) / 2
+    else:
+        losses[place] = losses[place - 1] * 1.02
+    found = kinds(curves | {"m5": (sizes, losses)})
+    assert (("m5", kind) in found) or (kind == "copied" and ("m2", "copied") in found)
+
+
+@pytest.mark.parametrize("decimals", [3, 4, 16])
+@pytest.mark.parametrize("noise", [0.001, 0.02])
+def test_false_alarms_are_rare(noise, decimals):
+    alarms = [
+        (seed, kind)
+        for seed in range(12)
+        for _model, kind in kinds(table(seed, noise=noise, decimals=decimals))
+    ]
+    assert len({seed for seed, kind in alarms if kind in DEFECTS}) <= 1
+
+
+def test_equal_losses_of_three_digits_may_be_chance_and_of_six_are_not():
+    curves = table(decimals=3)
+    losses = curves["m2"][1].copy()
+    losses[6] = losses[5]
+    assert ("m2", "repeated") not in kinds(curves | {"m2": (SIZES, losses)})
+    fine = table(decimals=6)
+    losses = fine["m2"][1].copy()
+    losses[6] = losses[5]
+    assert ("m2", "repeated") in kinds(fine | {"m2": (SIZES, losses)})

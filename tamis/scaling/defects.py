@@ -45,12 +45,14 @@ def audit_curves(curves: Curves) -> list[Defect]:
     cleaned = {model: measured(*curve) for model, curve in curves.items()}
     cells = sum(len(curve) for curve in cleaned.values())
     usual = _usual_scatter(cleaned.values())
-    found = [*_copied(cleaned)]
-    for model, curve in cleaned.items():
-        found += _repeated(model, curve, cells)
-        found += _rising(model, curve)
-        found += _interpolated(model, curve, cells)
-        found += _outliers(model, curve, usual)
+    # Losses over hundreds of orders of magnitude overflow here, and what does is no coincidence.
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = [*_copied(cleaned)]
+        for model, curve in cleaned.items():
+            found += _repeated(model, curve, cells)
+            found += _rising(model, curve)
+            found += _interpolated(model, curve, cells)
+            found += _outliers(model, curve, usual)
     order = {model: place for place, model in enumerate(cleaned)}
     return sorted(found, key=lambda defect: order[defect.model])
 
@@ -84,7 +86,7 @@ def _copied(curves: dict[str, Measurements]) -> Iterator[Defect]:
         typical = np.where(
             edits == 0.0, max(usual, 1e-2 * float(np.median(one))) if len(one) else 1.0, EDITED
         )
-        chance = float(np.prod(np.minimum(resolution / typical, 1.0)[hits]))
+        chance = float(np.prod((resolution / np.maximum(typical, resolution))[hits]))
         if not hits.any() or len(pairs) * comb(len(sizes), int(hits.sum())) * chance > CHANCE:
             continue
         added = [f"{-amount:+.2f}" for amount in edits[hits] if amount != 0.0]
@@ -108,7 +110,8 @@ def _repeated(model: str, curve: Measurements, cells: int) -> Iterator[Defect]:
     changes = np.abs(np.diff(curve.losses))
     for value, count in zip(values[counts > 1], counts[counts > 1], strict=True):
         usual = float(np.median(changes[changes > 0])) if (changes > 0).any() else np.inf
-        chance = min(float(_resolution(np.array([value]))[0]) / usual, 1.0)
+        resolution = float(_resolution(np.array([value]))[0])
+        chance = resolution / max(usual, resolution)
         if cells * chance ** float(count - 1) > LIKELY:
             continue
         where = _listed(curve.sizes[curve.losses == value])
@@ -136,7 +139,8 @@ def _interpolated(model: str, curve: Measurements, cells: int) -> Iterator[Defec
         coarsest = np.maximum(np.maximum(resolution[:-2], resolution[2:]), resolution[1:-1]) * unit[1:-1]
         # How far cells of this curve usually lie from such a line tells what a hit is worth.
         usual = max(float(np.median(np.abs(departures))), 1e-300)
-        chance = np.minimum(2 * (coarsest + 1e-14) / usual, 1.0)
+        reach = 2 * (coarsest + 1e-14)
+        chance = reach / np.maximum(usual, reach)
         for run in _runs(np.abs(departures) <= coarsest + 1e-14):
             expected = len(SCALES) * cells * float(np.prod(chance[run]))
             for place in run if expected <= CHANCE else ():

@@ -321,11 +321,6 @@ def kind_of(table: str) -> str:
     return table
 
 
-def is_own_table(table: str) -> bool:
-    """Whether the platform keeps a table of that name, or would as soon as it is needed."""
-    return kind_of(table) in {*_FIELDS, *KEYS, "embeddings", "target_embeddings", "transport"}
-
-
 def schema_of(table: str, dimension: int | None = None) -> pa.Schema:
     """Arrow schema of a table; `dimension` is needed for tables that hold vectors or band keys."""
     kind = kind_of(table)

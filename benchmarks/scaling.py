@@ -31,7 +31,7 @@ from benchmarks._scaling_data import (
 )
 from benchmarks._scaling_published import accept_then_stop_cells, fits
 from benchmarks._scaling_searches import SEARCHES
-from tamis.scaling import audit_curves, predict_full_loss
+from tamis.scaling import audit_curves, model_size_scores, predict_full_loss
 from tamis.scaling.measurements import Floats
 from tamis.scaling.methods import METHODS
 
@@ -56,6 +56,10 @@ class Options:
 def predictions(report: Report, options: Options) -> None:
     """Every method at every budget: the largest subset is 1 / budget of the full size."""
     found = {name: {method: _predictions(report, name, method) for method in METHODS} for name in TABLES}
+    for name in TABLES:
+        curves, parameters = load(name)
+        ours = model_size_scores(parameters)
+        report.line(f"modelsize_{name}", **scores(np.array([ours[m] for m in curves]), full_losses(curves)))
     accuracy = {
         method: float(np.mean([[cell["rel_acc"] for cell in found[name][method][1]] for name in TABLES]))
         for method in ("best", "ats")

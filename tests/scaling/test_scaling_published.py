@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tamis.scaling import accept_then_stop, audit_curves, fit_law, predict_full_loss
+from tamis.scaling import accept_then_stop, audit_curves, fit_law, model_size_scores, predict_full_loss
 
 TABLES = ("flan", "gigaword")
 BUDGETS = (8, 16, 32, 64, 128, 256, 512)
@@ -87,6 +87,14 @@ def test_the_literal_variant_differs_as_known(tables, name, expected):
 def test_zero_shot_correlates_as_published(tables, method, name, expected):
     found = predict_full_loss(_cut(tables[name], 8), FULL, method)
     assert _scores([one.loss for one in found.values()], tables[name])[0] == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("flan", -0.209), ("gigaword", -0.244)])
+def test_model_size_correlates_as_published(tables, name, expected):
+    frame = pl.read_csv(tables["folder"] / f"{name}.csv")
+    scores = model_size_scores(dict(frame.select("model", "n_params").unique().iter_rows()))
+    correlation = _scores([scores[model] for model in tables[name]], tables[name])[0]
+    assert -correlation == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize(("name", "least"), [("flan", 0.68), ("gigaword", 0.94)])

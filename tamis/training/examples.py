@@ -7,7 +7,7 @@ pair and becomes its vector is the prompt, an empty line, and the response.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-SEPARATOR = "\n\n"
+from tamis.corpus.answers import SEPARATOR, pair_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,16 +29,14 @@ class Labelled:
 Example = str | Pair | Labelled
 
 
-def pair_text(prompt: str, response: str) -> str:
-    """The document that a pair is: its id, vector and near-duplicates are those of this text."""
-    return f"{prompt}{SEPARATOR}{response}" if prompt else response
-
-
 def text_of(example: Example) -> str:
     """The document that an example is."""
     if isinstance(example, Pair):
         return pair_text(example.prompt, example.response)
     return example.text if isinstance(example, Labelled) else example
+
+
+__all__ = ["SEPARATOR", "Example", "Labelled", "Pair", "classes_of", "text_of"]
 
 
 def classes_of(examples: Sequence[Example]) -> tuple[str, ...]:

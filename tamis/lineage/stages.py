@@ -346,7 +346,7 @@ def _trials() -> list[Stage]:
             edges=(
                 edge("base_models", lambda world, key: (world.trials[key].model,)),
                 edge("target_examples", trial_target),
-                edge("selected_subset", trial_data("warm_up")),
+                edge("selected_subset", trial_data("warm_up", "two_stage")),
             ),
             settings=trial_settings,
         ),

@@ -36,7 +36,7 @@ def curves_table(
         pl.col("data").alias("target"),
         "model",
         "size",
-        pl.col("held_out_bits_per_byte").alias("loss"),
+        pl.coalesce("held_out_bits_per_byte", "held_out_loss").alias("loss"),
         "trial",
     )
     zero_shot = (
@@ -50,6 +50,7 @@ def curves_table(
             pl.col("zero_shot_bits_per_byte").alias("loss"),
             "trial",
         )
+        .drop_nulls("loss")  # a classifier has no loss before it is trained
     )
     frame = pl.concat([measured, zero_shot]).filter(pl.col("target") == target).sort("model", "size")
     defects = [

@@ -107,9 +107,8 @@ def trials(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[An
             trial, input_key = work.world.trials[key], work.key(key)
             with failure_noted(work.store, key, input_key):
                 data = trial_data(work, trial)
-                record_training_documents(
-                    work.store, key, {stage.data: stage.doc_ids for stage in data.stages}
-                )
+                seen = {stage.data: stage.doc_ids for stage in data.stages}
+                record_training_documents(work.store, key, seen)
                 folder = checkpoint_folder(work, key)
                 with work.progress(f"trial {key}", data.expected_tokens, "tokens") as progress:
                     finished = run_trial(work.project, trial, data, folder, input_key, progress.advance)

@@ -42,7 +42,7 @@ def with_adapter(loaded: LoadedModel, adapter: Adapter, seed: int) -> LoadedMode
     tasks = {Kind.CAUSAL: "CAUSAL_LM", Kind.ENCODER_DECODER: "SEQ_2_SEQ_LM", Kind.CLASSIFIER: "SEQ_CLS"}
     configuration = LoraConfig(
         r=adapter.rank,
-        lora_alpha=adapter.alpha or 2 * adapter.rank,
+        lora_alpha=adapter.alpha or 2 * adapter.rank,  # type: ignore[arg-type]  # a float will do
         lora_dropout=adapter.dropout,
         target_modules=list(adapter.targets) or ALL_LINEAR,
         task_type=tasks[loaded.kind],

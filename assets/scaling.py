@@ -9,21 +9,22 @@ import dagster as dg
 from resources.made import Made, Rows
 from resources.platform import Platform
 from resources.specification import described
+from resources.work import Work
 from tamis.lineage.choosers import law_trials
 from tamis.lineage.manifest import write_atomically
-from tamis.report import curve_plot_png, models_markdown, plot_markdown, scaling_law_page
-from tamis.scaling.storing import choose_model, curves_table, report_of_curves
+from tamis.report import ScalingReport, curve_plot_png, models_markdown, plot_markdown, scaling_law_page
+from tamis.scaling.storing import choose_model, curves_table, reports_of_curves
 from tamis.store.schemas import schema_of
 
 AUDITED = ("no_defects", "No copied, repeated or interpolated cells in the curves.", False)
-REPORT_FILE = "scaling_law.html"
+PAGES = "scaling_law_{}.html"
 
 
 @dg.asset(**described("loss_curves", ["polars"], [AUDITED]))
 def loss_curves(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """Held-out target loss over the number of training documents, per model; size 0 is zero-shot."""
     with platform.work(context) as work:
-        frame, defects = curves_table(work.store, work.project, law_trials(work.world, ""))
+        frame, defects = curves_table(work.store, law_trials(work.world, ""))
         schema = schema_of("loss_curves")
         work.store.overwrite("loss_curves", frame.select(schema.names).to_arrow().cast(schema))
         check = dg.AssetCheckResult(
@@ -38,25 +39,34 @@ def loss_curves(context: dg.AssetExecutionContext, platform: Platform) -> Iterat
 
 @dg.asset(**described("scaling_law_report", ["matplotlib"]))
 def scaling_law_report(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
-    """One page: points, fitted laws with intervals, predictions at larger sizes, and the chosen model."""
+    """A page a target: curves, both phases, predictions with intervals, the chosen model and its cost."""
     with platform.work(context) as work:
-        report = report_of_curves(work.store, work.project)
-        page = work.project.home.reports / REPORT_FILE
-        write_atomically(page, scaling_law_page(report).encode())
-        yield from work.record(
-            Made(
-                files=[page],
-                row_count=work.store.count("loss_curves"),
-                metadata={
-                    "chosen_model": report.chosen or "none",
-                    "why": report.why,
-                    "plot": dg.MetadataValue.md(plot_markdown(curve_plot_png(report))),
-                    "models": dg.MetadataValue.md(models_markdown(report)),
-                    "share_of_full_cost": report.cost_share,
-                    "report": work.project.home.relative(page),
-                },
-            )
-        )
+        reports = reports_of_curves(work.store, work.project)
+        pages = [work.project.home.reports / PAGES.format(report.target) for report in reports]
+        for old in set(work.project.home.reports.glob(PAGES.format("*"))) - set(pages):
+            old.unlink()
+        for page, report in zip(pages, reports, strict=True):
+            write_atomically(page, scaling_law_page(report).encode())
+        made = Made(files=pages, row_count=work.store.count("loss_curves"), metadata=_facts(work, reports))
+        yield from work.record(made)
+
+
+def _facts(work: Work, reports: list[ScalingReport]) -> dict[str, Any]:
+    """What the user interface shows of each report, under its own name where there are several."""
+    facts: dict[str, Any] = {}
+    for report in reports:
+        named = f" ({report.target})" if len(reports) > 1 else ""
+        page = work.project.home.reports / PAGES.format(report.target)
+        found = {
+            "chosen_model": report.chosen or "none",
+            "why": report.why,
+            "plot": dg.MetadataValue.md(plot_markdown(curve_plot_png(report))),
+            "models": dg.MetadataValue.md(models_markdown(report)),
+            "share_of_full_cost": report.cost_share,
+            "report": work.project.home.relative(page),
+        }
+        facts |= {f"{name}{named}": value for name, value in found.items()}
+    return facts
 
 
 @dg.asset(**described("model_choice", ["scipy"]))

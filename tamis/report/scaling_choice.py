@@ -6,9 +6,11 @@ which with four sizes a model is the rule rather than the exception.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from statistics import median
 
 from tamis.report.page import count, number, percent
-from tamis.report.scaling_report import ModelReport, ScalingReport
+from tamis.report.scaling_data import Backtest, ModelReport, Prediction, ScalingReport
 
 PARAMETERS_RECTIFIED = 4
 FAR_OCTAVES = 2.0
@@ -46,10 +48,50 @@ def _comparison(best: ModelReport, second: ModelReport) -> str:
     )
 
 
-def cost_share(models: Sequence[ModelReport]) -> float:
-    """Cost of all measured runs over the cost of tuning every model at the target size; NaN if unknown."""
-    full = sum(model.cost_full for model in models)
-    return sum(model.cost_spent for model in models) / full if full > 0 else math.nan
+def with_chances(models: Sequence[ModelReport], chosen: str | None) -> tuple[ModelReport, ...]:
+    """The models, each with its chance of beating the chosen one at the target size."""
+    best = next((model.predictions[0] for model in models if model.model == chosen), None)
+    return tuple(
+        model if best is None or model.model == chosen else replace(model, chance_better=_chance(model, best))
+        for model in models
+    )
+
+
+def _chance(model: ModelReport, best: Prediction) -> float:
+    """That a normal log loss falls below another, with independent errors; NaN without intervals."""
+    found = model.predictions[0]
+    spread = math.hypot(found.log_spread, best.log_spread)
+    if not (math.isfinite(spread) and math.isfinite(found.loss)):
+        return math.nan
+    gap = math.log(found.loss / best.loss)
+    return 0.5 * math.erfc(gap / max(spread, 1e-300) / math.sqrt(2))
+
+
+def trust(models: Sequence[ModelReport]) -> str:
+    """What the backtests say of predictions and choice, in sentences; "" without any."""
+    tried = [(model.model, model.backtest) for model in models if model.backtest is not None]
+    errors = sorted(abs(test.error("best")) for _name, test in tried if math.isfinite(test.error("best")))
+    if not errors:
+        return ""
+    within = sum(test.within for _name, test in tried)
+    held = "" if len(tried) == 1 else f" {within} of {len(tried)} measured losses lay in their 90 % interval."
+    one = "an error" if len(errors) == 1 else "a typical error"
+    worst = "" if len(errors) == 1 else f" (at worst {percent(errors[-1])})"
+    said = f"Tried on the largest size of each model, hidden from it, the method made {one} of "
+    return f"{said}{percent(median(errors))}{worst}.{held}{_chosen_in_backtest(dict(tried))}"
+
+
+def _chosen_in_backtest(tried: dict[str, Backtest]) -> str:
+    """Which model it would have chosen at the hidden size, if that is one size and there are several."""
+    usable = {name: test for name, test in tried.items() if math.isfinite(test.predictions["best"].loss)}
+    if len(usable) < 2 or len({test.size for test in usable.values()}) > 1:
+        return ""
+    would = min(usable, key=lambda name: (usable[name].predictions["best"].loss, name))
+    best = min(usable, key=lambda name: (usable[name].measured, name))
+    if would == best:
+        return f" It would have chosen {would}, which was right."
+    loss = usable[would].measured / usable[best].measured - 1
+    return f" It would have chosen {would}, {percent(loss)} worse than the best, {best}."
 
 
 def caveats_of(models: Sequence[ModelReport], target_size: float) -> tuple[str, ...]:
@@ -79,16 +121,7 @@ def caveats_of(models: Sequence[ModelReport], target_size: float) -> tuple[str, 
 
 def _caveats_of_backtests(models: Sequence[ModelReport]) -> list[str]:
     untested = [model.model for model in models if model.backtest is None]
-    missed = [
-        model.model
-        for model in models
-        if model.backtest is not None
-        and not _within(
-            model.backtest.measured,
-            model.backtest.predictions["best"].low,
-            model.backtest.predictions["best"].high,
-        )
-    ]
+    missed = [model.model for model in models if model.backtest is not None and not model.backtest.within]
     found = []
     if untested:
         found.append(
@@ -103,10 +136,6 @@ def _caveats_of_backtests(models: Sequence[ModelReport]) -> list[str]:
         "training recipe, of the kind of data, or of the held-out examples."
     )
     return found
-
-
-def _within(value: float, low: float, high: float) -> bool:
-    return not (math.isfinite(low) and math.isfinite(high)) or low <= value <= high
 
 
 def models_markdown(report: ScalingReport) -> str:

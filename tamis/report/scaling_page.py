@@ -1,12 +1,11 @@
-"""The scaling page: which model to tune, how far more data takes it, and how certain that is.
+"""The scaling page of one target: which model to tune, how far more data takes it, and how certain that is.
 
-The answer stands first, then what to doubt, then the numbers it comes from.
+The answer stands first, then what to doubt, then the picture, then the numbers it comes from.
 """
 
 import math
 
 from tamis.report.page import (
-    Column,
     Content,
     Markup,
     bullets,
@@ -20,31 +19,31 @@ from tamis.report.page import (
     percent,
     section,
     significant,
-    table,
 )
+from tamis.report.scaling_choice import trust
+from tamis.report.scaling_data import ModelReport, ScalingReport
 from tamis.report.scaling_plot import MOST_MODELS, curve_plot_png
-from tamis.report.scaling_report import METHODS, FittedLaw, ModelReport, Prediction, ScalingReport
-from tamis.scaling.laws import LAWS
+from tamis.report.scaling_tables import (
+    alternatives_table,
+    backtest_table,
+    cost_table,
+    doublings_table,
+    duration,
+    interval,
+    laws_table,
+    methods_table,
+    phases_table,
+    points_table,
+)
 
-NAMES = {
-    "best": "trend (used)",
-    "ats": "Accept-then-Stop",
-    "rectified": "rectified law",
-    "vanilla": "vanilla law",
-}
-LISTED_SIZES = 4
-LIMITS = {
-    "share": "E (or else B) is zero",
-    "delay": "D_l is zero or without bound",
-    "beta": "beta at the end of its range",
-    "alpha": "alpha at the end of its range",
-}
 TERMS = {
     "loss, bits per byte": "How many bits the model needs for one byte of text it was not trained on; "
     "smaller is better. Unlike loss per token it can be compared between models with different tokenizers.",
     "zero-shot": "The loss of the base model before any training on the target.",
     "90 % interval": "The range that should hold the true loss nine times in ten, widened by how well the "
     "same method predicts points that are already known.",
+    "chance of being better": "That a model would beat the chosen one at the target size, taking the errors "
+    "of the two predictions to be independent and normal in the logarithm.",
     "trend": "The method used for the choice: the robust slope at the end of each curve, bent by the "
     "acceleration that all curves share.",
     "Accept-then-Stop (AtS)": "A straight line in log size and log loss through the largest sizes, taking in "
@@ -52,40 +51,42 @@ TERMS = {
     "rectified law": "L(D) = B / (D_l + D^beta) + E: loss after D examples. E is the loss that no amount of "
     "data removes.",
     "pre-learned data D_l": "What the base model already knows of the task: it behaves as if it had seen "
-    "this much before the first example. Shown as fitted (in units of D^beta) and as a number of examples.",
-    "vanilla law": "L(D) = (B / D^beta + E)^alpha: the usual law, which knows of no pre-learned data.",
+    "this much before the first example. In units of D^beta where the law is given, in examples elsewhere.",
+    "slow phase, power phase": "Until a model has seen about as much data as it had learned before, its loss "
+    "falls slowly; beyond, it falls as a power of the data. The phases meet at D0 = D_l^(1/beta).",
+    "vanilla law, power3": "L(D) = (B / D^beta + E)^alpha and L(D) = B / D^beta + E: the usual laws, which "
+    "know of no pre-learned data.",
     "misfit (RMSD)": "Typical relative distance between law and measured points, on the points it was fitted "
     "to.",
-    "AICc": "Misfit with a penalty for every parameter, to compare laws on one model: smaller is better. It "
-    "does not exist when there are hardly more points than parameters.",
+    "AICc": "Misfit with a penalty for every parameter, to compare laws on one model: the smaller, the "
+    "better; a difference of less than two says little. It does not exist with hardly more points than "
+    "parameters.",
     "backtest": "The prediction tried on a known point: sizes above half the largest are hidden, then the "
     "largest is predicted.",
+    "FLOP": "Floating-point operations of training, as its runs counted them.",
 }
 
 
 def scaling_law_page(report: ScalingReport) -> str:
     """The whole page as HTML."""
+    of_target = f" on {report.target}" if report.target else ""
     return document(
-        "Scaling: which model, and how much data",
+        f"Scaling{of_target}: which model, and how much data",
         "Several base models were tuned on growing subsets of the same examples. From how the loss falls, "
         "this page predicts the loss at sizes that were not run.",
         _answer(report),
         _doubts(report),
         section("The curves", *_picture(report)),
-        section("Models", _models_table(report)),
-        section("Predicted loss by method", _methods_table(report)),
-        section("Fitted laws", _laws_table(report)),
-        section("Backtest: would it have been right?", *_backtest(report)),
-        section("Cost", *_cost(report)),
-        section("All measurements", _points_table(report)),
+        section("The models against each other", *alternatives_table(report)),
+        section("What more data would buy", *doublings_table(report)),
+        section("What finding out cost", *cost_table(report)),
+        section("Backtest: would it have been right?", *backtest_table(report)),
+        section("Two phases: what each model knew before", *phases_table(report)),
+        section("Which law fits", *laws_table(report)),
+        section("Predicted loss by method", *methods_table(report)),
+        section("All measurements", points_table(report)),
         section("Terms", definitions(TERMS)),
     )
-
-
-def interval(found: Prediction) -> str:
-    """ "low to high", or a dash."""
-    both = math.isfinite(found.low) and math.isfinite(found.high)
-    return f"{number(found.low)} to {number(found.high)}" if both else "–"
 
 
 def _chosen(report: ScalingReport) -> ModelReport | None:
@@ -96,32 +97,55 @@ def _answer(report: ScalingReport) -> Markup:
     chosen = _chosen(report)
     if chosen is None:
         return paragraph(report.why, class_="answer")
-    now, double = chosen.predictions[:2]
-    cost = (
-        f" Finding this out cost {percent(report.cost_share, 0)} of tuning every model at that size."
-        if math.isfinite(report.cost_share)
-        else ""
-    )
-    return paragraph(
+    now = chosen.predictions[0]
+    certain = f"90 % interval {interval(now)}" if math.isfinite(now.high) else "too few sizes for an interval"
+    answer = paragraph(
         "Tune ",
         element("strong", chosen.model),
         f". With {count(report.target_size)} examples its predicted loss is {number(now.loss)} bits per byte "
-        f"(90 % interval {interval(now)}). {report.why} Doubling the data again, to {count(double.size)} "
-        f"examples, should {_moves(chosen.next_doubling)} by {number(abs(chosen.next_doubling))} "
-        f"({percent(abs(chosen.next_doubling) / now.loss)}).{cost}",
-        class_="answer",
+        f"({certain}). {report.why}",
+    )
+    return element("div", answer, paragraph(_doubling(chosen)), paragraph(_cost(report)), class_="answer")
+
+
+def _doubling(chosen: ModelReport) -> str:
+    """What twice the data would do for the chosen model, and at what cost."""
+    now, double = chosen.predictions[:2]
+    gain = chosen.next_doubling
+    if not math.isfinite(gain):
+        return "Too few sizes to say what twice the data would do."
+    costs = [f"{count(double.size - now.size)} more examples"]
+    if math.isfinite(chosen.full.flops):
+        costs.append(f"{significant(chosen.full.flops, 3)} FLOP")
+    if math.isfinite(chosen.full.seconds):
+        costs.append(f"{duration(chosen.full.seconds)} more")
+    moves = "raise" if gain < 0 else "lower"
+    return (
+        f"Twice the data, {count(double.size)} examples, should {moves} its loss by {number(abs(gain))} "
+        f"({percent(abs(gain) / now.loss)}), for {', '.join(costs)}."
     )
 
 
-def _moves(gain: float) -> str:
-    return "raise it" if gain < 0 else "lower it"
+def _cost(report: ScalingReport) -> str:
+    if not math.isfinite(report.cost_share):
+        return ""
+    took = f", {duration(report.spent.seconds)}" if math.isfinite(report.spent.seconds) else ""
+    return (
+        f"Finding this out cost {percent(report.cost_share, 0)} of tuning every model once at that size"
+        f"{took}."
+    )
 
 
 def _doubts(report: ScalingReport) -> Markup:
-    defects: list[Content] = [f"{d['model']}: {d['kind']} ({d['detail']})" for d in report.defects]
-    parts = [element("strong", "How far to trust this"), bullets(report.caveats)]
-    if defects:
-        parts += [element("strong", "Oddities found in the measurements"), bullets(defects)]
+    said = trust(report.models)
+    parts: list[Content] = [element("strong", "How far to trust this")]
+    parts += [paragraph(said)] if said else []
+    parts.append(bullets(report.caveats))
+    if report.defects:
+        parts.append(element("strong", "Oddities found in the measurements"))
+        parts.append(
+            bullets(f"{d['model']}: {d['kind'].replace('_', '-')}, {d['detail']}" for d in report.defects)
+        )
     return element("div", *parts, class_="caution")
 
 
@@ -133,152 +157,8 @@ def _picture(report: ScalingReport) -> list[Markup]:
             "Filled marks are measured. Open marks are predicted by the method used (the trend), with a bar "
             "for the 90 % interval, at the target size and at twice and four times that. Lines are fitted "
             "laws: solid the rectified one, dotted the vanilla one; where they part, more data alone can "
-            "tell which is right." + shown,
+            "tell which is right. A cross stands where a model passes from its slow phase to the power law; "
+            "the slow phase of the chosen model is shaded." + shown,
             class_="note",
         ),
     ]
-
-
-def _models_table(report: ScalingReport) -> Markup:
-    sizes = [count(report.target_size * multiple) for multiple in (1, 2, 4)]
-    headings = (
-        "sizes",
-        "zero-shot loss",
-        "loss at largest size",
-        f"predicted at {sizes[0]} (90 % interval)",
-    )
-    more = (f"at {sizes[1]}", f"at {sizes[2]}", "gain of next doubling", "pre-learned examples")
-    columns = [Column(heading="model"), *(Column(heading=name, kind="n") for name in (*headings, *more))]
-    rows = [_model_row(model) for model in report.models]
-    strong = frozenset(place for place, model in enumerate(report.models) if model.model == report.chosen)
-    return element(
-        "div",
-        paragraph(
-            "Losses in bits per byte of held-out target text. The chosen model is set off.", class_="note"
-        ),
-        table(columns, rows, strong),
-    )
-
-
-def _model_row(model: ModelReport) -> list[Content]:
-    now, double, fourfold = model.predictions
-    gain = model.next_doubling
-    return [
-        model.model,
-        str(len(model.sizes)),
-        number(model.zero_shot),
-        f"{number(model.losses[-1])} at {count(model.sizes[-1])}" if model.sizes else None,
-        _with_interval(now),
-        number(double.loss),
-        number(fourfold.loss),
-        f"{number(gain)} ({percent(gain / now.loss)})" if math.isfinite(gain) else None,
-        _pre_learned(model.pre_learned_examples, len(model.sizes)),
-    ]
-
-
-def _pre_learned(examples: float, sizes: int) -> str:
-    if sizes <= len(
-        LAWS["rectified"].free
-    ):  # the law fits any such curve, so the number would be an accident
-        return "too few sizes"
-    return "under 1" if examples < 1 else significant(examples, 3)
-
-
-def _methods_table(report: ScalingReport) -> Markup:
-    columns = [Column(heading="model")]
-    columns += [Column(heading=NAMES[method], kind="n") for method in METHODS]
-    columns.append(Column(heading="sizes that Accept-then-Stop accepted"))
-    rows = [
-        [model.model, *(_with_interval(model.at_target[method]) for method in METHODS), _accepted(model)]
-        for model in report.models
-    ]
-    note = f"At {count(report.target_size)} examples, with 90 % intervals. Agreement deserves more trust."
-    return element("div", paragraph(note, class_="note"), table(columns, rows))
-
-
-def _with_interval(found: Prediction) -> str | None:
-    return f"{number(found.loss)} ({interval(found)})" if math.isfinite(found.loss) else None
-
-
-def _accepted(model: ModelReport) -> str | None:
-    sizes = model.at_target["ats"].accepted
-    if not sizes:
-        return None
-    ends = f"{count(min(sizes))} to {count(max(sizes))}"
-    return (
-        ", ".join(count(size) for size in sizes) if len(sizes) <= LISTED_SIZES else f"{ends} ({len(sizes)})"
-    )
-
-
-def _laws_table(report: ScalingReport) -> Markup:
-    kinds = {"misfit (RMSD)": "n", "AICc": "n"}
-    headings = ("model", "law", "parameters", "misfit (RMSD)", "AICc", "how the fit went")
-    columns = [Column(heading=name, kind="n" if name in kinds else "t") for name in headings]
-    return table(
-        columns, [[model.model, *_law_row(law)] for model in report.models for law in model.laws.values()]
-    )
-
-
-def _law_row(law: FittedLaw) -> list[Content]:
-    known = all(math.isfinite(value) for value in law.parameters.values())
-    parameters = ", ".join(f"{name} = {significant(value, 3)}" for name, value in law.parameters.items())
-    aicc = number(law.aicc, 1) if math.isfinite(law.aicc) else "too few sizes"
-    limits = "".join(f"; {LIMITS.get(name, name)}" for name in law.at_bounds)
-    return [law.law, parameters if known else None, percent(law.rmsd, 2), aicc, law.status + limits]
-
-
-def _backtest(report: ScalingReport) -> list[Markup]:
-    tried = [(model.model, model.backtest) for model in report.models if model.backtest is not None]
-    if not tried:
-        return [paragraph("No model has the four sizes that this needs.", class_="note")]
-    columns = [
-        Column(heading="model"),
-        Column(heading="hidden size", kind="n"),
-        Column(heading="measured", kind="n"),
-    ]
-    columns += [Column(heading=NAMES[method], kind="n") for method in METHODS]
-    rows = [
-        [
-            name,
-            f"{count(test.size)} (from {test.sizes_used} sizes)",
-            number(test.measured),
-            *(
-                f"{number(test.predictions[method].loss)} ({100 * test.error(method):+.1f} %)"
-                if math.isfinite(test.predictions[method].loss)
-                else "too few sizes"
-                for method in METHODS
-            ),
-        ]
-        for name, test in tried
-    ]
-    note = "Predicted loss in bits per byte, in brackets its error relative to the measured loss."
-    return [paragraph(note, class_="note"), table(columns, rows)]
-
-
-def _cost(report: ScalingReport) -> list[Markup]:
-    headings = ("spent on these runs, FLOP", "tuning at the target size, FLOP", "share")
-    columns = [Column(heading="model"), *(Column(heading=name, kind="n") for name in headings)]
-    rows = [_cost_row(model.model, model.cost_spent, model.cost_full) for model in report.models]
-    spent, full = (sum(m.cost_spent for m in report.models), sum(m.cost_full for m in report.models))
-    rows.append(_cost_row("all models", spent, full))
-    note = (
-        "FLOP: floating-point operations of training, measured per example. The share compares all runs "
-        "above with simply tuning every model once at the target size."
-    )
-    return [paragraph(note, class_="note"), table(columns, rows, frozenset({len(rows) - 1}))]
-
-
-def _cost_row(name: str, spent: float, full: float) -> list[Content]:
-    share = spent / full if full > 0 else math.nan
-    return [name, significant(spent, 3), significant(full, 3), percent(share)]
-
-
-def _points_table(report: ScalingReport) -> Markup:
-    sizes = sorted({size for model in report.models for size in model.sizes})
-    columns = [Column(heading="examples", kind="n")]
-    columns += [Column(heading=model.model, kind="n") for model in report.models]
-    rows = [["0 (zero-shot)", *(number(model.zero_shot) for model in report.models)]]
-    for size in sizes:
-        known = [dict(zip(model.sizes, model.losses, strict=True)).get(size) for model in report.models]
-        rows.append([count(size), *(number(loss) for loss in known)])
-    return table(columns, rows)

@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tamis.report.figures import FONT_POINTS, INK, new_figure, png_of
-from tamis.report.scaling_report import ModelReport, ScalingReport
+from tamis.report.scaling_data import ModelReport, ScalingReport
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,6 +44,22 @@ def _draw_model(axis: Any, report: ScalingReport, model: ModelReport, colour: st
         losses = model.laws[law].grid_losses
         if losses:
             axis.plot(report.grid, losses, dashes, color=colour, linewidth=1.2, alpha=0.8)
+    turn = model.pre_learned
+    if report.grid[0] <= turn.examples <= report.grid[-1]:
+        axis.plot(turn.examples, turn.loss, "x", color=colour, markersize=8, markeredgewidth=1.8, zorder=5)
+        if chosen:
+            axis.axvspan(report.grid[0], turn.examples, color=colour, alpha=0.07, zorder=0, linewidth=0)
+            at_bottom = axis.get_xaxis_transform()
+            for text, side in (("slow phase  ", "right"), ("  power phase", "left")):
+                axis.text(
+                    turn.examples,
+                    0.02,
+                    text,
+                    transform=at_bottom,
+                    ha=side,
+                    color=colour,
+                    fontsize=FONT_POINTS - 1,
+                )
     shown = [one for one in model.predictions if math.isfinite(one.loss)]
     for one in shown:
         axis.plot(one.size, one.loss, mark, color=colour, markerfacecolor="white", markersize=6, zorder=4)

@@ -6,105 +6,46 @@ Everything is computed here once and the page only shows it, so the numbers can 
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tamis.report.scaling_data import (
+    Backtest,
+    Cost,
+    FittedLaw,
+    ModelReport,
+    Prediction,
+    PreLearned,
+    ScalingReport,
+)
+
 if TYPE_CHECKING:
-    from tamis.scaling import Extrapolation
+    from tamis.scaling import Extrapolation, LawFit
 
 Curves = Mapping[str, tuple[Sequence[float], Sequence[float]]]
-LAWS = ("rectified", "vanilla")
+LAWS = ("rectified", "vanilla", "power3")
 METHODS = ("best", "ats", "rectified", "vanilla")
 MULTIPLES = (1, 2, 4)
 LEAST_SIZES_BACKTEST = 3
 GRID_POINTS = 60
+DRAWS = 100  # of the bootstrap: intervals of the pre-learned data to two digits
 
 
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """Loss (bits per byte) at `size` examples with its 90 % interval; `accepted`: the sizes it rests on."""
-
-    size: float
-    loss: float
-    low: float
-    high: float
-    accepted: tuple[float, ...] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class FittedLaw:
-    """A fitted law, its parameters by the paper's names, and its losses on the report's grid (or none)."""
-
-    law: str
-    parameters: dict[str, float]
-    rmsd: float
-    aicc: float
-    status: str
-    at_bounds: tuple[str, ...]
-    grid_losses: tuple[float, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Backtest:
-    """The largest size predicted from those at most half as large, against what was measured there."""
-
-    size: float
-    measured: float
-    sizes_used: int
-    predictions: dict[str, Prediction]
-
-    def error(self, method: str) -> float:
-        """Relative error of the predicted loss; NaN where the method gave none."""
-        return self.predictions[method].loss / self.measured - 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelReport:
-    """All about one model. Sizes in examples, ascending; losses in held-out bits per byte; cost in FLOP."""
-
-    model: str
-    sizes: tuple[float, ...]
-    losses: tuple[float, ...]
-    zero_shot: float
-    laws: dict[str, FittedLaw]
-    predictions: tuple[Prediction, ...]
-    at_target: dict[str, Prediction]
-    pre_learned_size: float
-    pre_learned_examples: float
-    next_doubling: float
-    backtest: Backtest | None
-    cost_spent: float
-    cost_full: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScalingReport:
-    """The report: models in the order given, the chosen one (None without a prediction) and why."""
-
-    target_size: float
-    grid: tuple[float, ...]
-    models: tuple[ModelReport, ...]
-    chosen: str | None
-    why: str
-    cost_share: float
-    caveats: tuple[str, ...]
-    defects: tuple[dict[str, str], ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as JSON values; numbers that do not exist become None."""
-        found: dict[str, Any] = _finite(asdict(self))
-        return found
-
-
-def build_scaling_report(curves: Curves, target_size: float, costs: Mapping[str, float]) -> ScalingReport:
+def build_scaling_report(
+    curves: Curves,
+    target_size: float,
+    flops: Mapping[str, float],
+    seconds: Mapping[str, float] | None = None,
+    target: str = "",
+) -> ScalingReport:
     """Everything the curves say about losses at `target_size` examples and beyond.
 
-    `curves`: {model: (sizes, losses)}, sizes <= 0 zero-shot, NaN not measured; `costs`: training FLOP per
-    example of each model. Raises `BadSettingError` (target) and `BadCurveError`, both `ValueError`.
+    `curves`: {model: (sizes, losses)}, sizes <= 0 zero-shot, NaN not measured; `flops` and `seconds`: of
+    training on one example, for each model. Raises `BadSettingError` (target size) and `BadCurveError`,
+    both `ValueError`.
     """
-    from tamis.report.scaling_choice import caveats_of, choose, cost_share
+    from tamis.report.scaling_choice import caveats_of, choose, with_chances
     from tamis.scaling import audit_curves
 
     plain = {name: _plain(curve) for name, curve in curves.items()}
@@ -120,28 +61,31 @@ def build_scaling_report(curves: Curves, target_size: float, costs: Mapping[str,
             at_target={method: found[name] for method, found in at_target.items()},
             predictions=tuple(found[name] for found in beyond),
             backtest=backtests.get(name),
-            cost=costs.get(name, math.nan),
+            one=Cost(
+                examples=1.0, flops=flops.get(name, math.nan), seconds=(seconds or {}).get(name, math.nan)
+            ),
         )
         for name, curve in plain.items()
     )
     defects = [{"model": d.model, "kind": d.kind, "detail": d.detail} for d in audit_curves(plain)]
     chosen, why = choose(models)
     return ScalingReport(
+        target=target,
         target_size=float(target_size),
         grid=grid,
-        models=models,
+        models=with_chances(models, chosen),
         chosen=chosen,
         why=why,
-        cost_share=cost_share(models),
         caveats=caveats_of(models, float(target_size)),
         defects=tuple(defects),
     )
 
 
 def _plain(curve: tuple[Sequence[float], Sequence[float]]) -> tuple[list[float], list[float]]:
-    """Sizes and losses as floats, ascending by size, None as NaN."""
+    """Sizes and losses as floats, ascending by size; what is no loss is NaN."""
     sizes, losses = curve
     pairs = [(float(n), math.nan if v is None else float(v)) for n, v in zip(sizes, losses, strict=True)]
+    pairs = [(n, v if 0 < v < math.inf else math.nan) for n, v in pairs]
     pairs.sort(key=lambda pair: pair[0])
     return [n for n, _ in pairs], [v for _, v in pairs]
 
@@ -154,32 +98,33 @@ def _model_report(
     at_target: dict[str, Prediction],
     predictions: tuple[Prediction, ...],
     backtest: Backtest | None,
-    cost: float,
+    one: Cost,
 ) -> ModelReport:
     from tamis.scaling import fit_law
 
     points = [(n, v) for n, v in zip(*curve, strict=True) if n > 0 and math.isfinite(v)]
     zero_shot = [v for n, v in zip(*curve, strict=True) if n <= 0 and math.isfinite(v)]
     fits = {law: fit_law(law, *curve) for law in LAWS}
-    laws = {law: _law(fit, grid) for law, fit in fits.items()}
     return ModelReport(
         model=name,
         sizes=tuple(n for n, _ in points),
         losses=tuple(v for _, v in points),
         zero_shot=float(np.mean(zero_shot)) if zero_shot else math.nan,
-        laws=laws,
+        laws={law: _law(fit, grid) for law, fit in fits.items()},
         predictions=predictions,
         at_target=at_target,
-        pre_learned_size=laws["rectified"].parameters.get("D_l", math.nan),
-        pre_learned_examples=float(fits["rectified"].pre_learned_examples),
-        next_doubling=predictions[0].loss - predictions[1].loss,
+        pre_learned=_pre_learned(fits["rectified"], curve),
         backtest=backtest,
-        cost_spent=cost * sum(n for n, _ in points),
-        cost_full=cost * predictions[0].size,
+        spent=_times(one, sum(n for n, _ in points)),
+        full=_times(one, predictions[0].size),
     )
 
 
-def _law(fit: Any, grid: tuple[float, ...]) -> FittedLaw:
+def _times(one: Cost, examples: float) -> Cost:
+    return Cost(examples=examples, flops=one.flops * examples, seconds=one.seconds * examples)
+
+
+def _law(fit: "LawFit", grid: tuple[float, ...]) -> FittedLaw:
     return FittedLaw(
         law=fit.law,
         parameters={name: float(value) for name, value in fit.parameters.items()},
@@ -187,8 +132,20 @@ def _law(fit: Any, grid: tuple[float, ...]) -> FittedLaw:
         aicc=fit.aicc,
         status=fit.status,
         at_bounds=tuple(fit.at_bounds),
-        grid_losses=tuple(float(v) for v in fit.predict(np.array(grid))) if fit.basins else (),
+        basins=len(fit.basins),
+        grid_losses=tuple(float(v) for v in np.asarray(fit.predict(np.array(grid)))) if fit.basins else (),
     )
+
+
+def _pre_learned(fit: "LawFit", curve: tuple[list[float], list[float]]) -> PreLearned:
+    """D_l in examples; with no more sizes than parameters the law fits any curve and D_l is an accident."""
+    from tamis.scaling import bootstrap_fit
+
+    if fit.n_sizes <= len(fit.parameters):
+        return PreLearned(examples=math.nan, low=math.nan, high=math.nan, loss=math.nan)
+    found = float(fit.pre_learned_examples)
+    low, high = bootstrap_fit(fit, *curve, draws=DRAWS).pre_learned_examples
+    return PreLearned(examples=found, low=low, high=high, loss=float(np.asarray(fit.predict(found))))
 
 
 def _predict(curves: Curves, size: float, method: Any) -> dict[str, Prediction]:
@@ -243,11 +200,3 @@ def _grid(curves: Curves, target_size: float) -> tuple[float, ...]:
     measured = [n for sizes, _ in curves.values() for n in sizes if n > 0]
     low, high = min([*measured, target_size]), MULTIPLES[-1] * max([*measured, target_size])
     return tuple(float(n) for n in np.geomspace(low, high, GRID_POINTS))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

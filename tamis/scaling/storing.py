@@ -26,38 +26,32 @@ class NoPredictionError(PermanentError):
 Curves = dict[str, tuple[list[int], list[float]]]
 
 
-def curves_table(
-    store: Store, project: Project, names: Sequence[str]
-) -> tuple[pl.DataFrame, list[dict[str, str]]]:
+def curves_table(store: Store, names: Sequence[str]) -> tuple[pl.DataFrame, list[dict[str, str]]]:
     """Rows of `loss_curves` by the named trials, zero-shot as size 0, and the defects found in the curves."""
-    trials = store.read("trials").filter(pl.col("trial").is_in(list(names)))
-    target = project.settings.scaling.target
-    measured = trials.select(
-        pl.col("data").alias("target"),
-        "model",
-        "size",
-        pl.coalesce("held_out_bits_per_byte", "held_out_loss").alias("loss"),
-        "trial",
-    )
-    zero_shot = (
-        trials.sort("model", "size")
-        .group_by("model", maintain_order=True)
-        .first()
-        .select(
-            pl.col("data").alias("target"),
-            "model",
-            pl.lit(0, dtype=pl.Int64).alias("size"),
-            pl.col("zero_shot_bits_per_byte").alias("loss"),
-            "trial",
-        )
-        .drop_nulls("loss")  # a classifier has no loss before it is trained
-    )
-    frame = pl.concat([measured, zero_shot]).filter(pl.col("target") == target).sort("model", "size")
+    trials = store.read("trials").filter(pl.col("trial").is_in(list(names))).sort("data", "model", "size")
+    # A classifier has no bits per byte, and no loss before it is trained.
+    measured = _losses(trials, pl.col("size"), pl.coalesce("held_out_bits_per_byte", "held_out_loss"))
+    first = trials.group_by("data", "model", maintain_order=True).first()
+    zero_shot = _losses(first, pl.lit(0, dtype=pl.Int64), pl.col("zero_shot_bits_per_byte"))
+    frame = pl.concat([measured, zero_shot.drop_nulls("loss")]).sort("target", "model", "size")
     defects = [
-        {"model": defect.model, "kind": defect.kind, "detail": defect.detail}
-        for defect in audit_curves(_curves(frame))
+        {"target": target, "model": defect.model, "kind": defect.kind, "detail": defect.detail}
+        for target, rows in by_target(frame).items()
+        for defect in audit_curves(_curves(rows))
     ]
     return frame, defects
+
+
+def _losses(trials: pl.DataFrame, size: pl.Expr, loss: pl.Expr) -> pl.DataFrame:
+    return trials.select(
+        pl.col("data").alias("target"), "model", size.alias("size"), loss.alias("loss"), "trial"
+    )
+
+
+def by_target(curves: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Rows of `loss_curves` of each target, by name."""
+    groups = curves.sort("target").group_by("target", maintain_order=True)
+    return {str(target[0]): rows for target, rows in groups}
 
 
 def _curves(frame: pl.DataFrame) -> Curves:
@@ -67,41 +61,51 @@ def _curves(frame: pl.DataFrame) -> Curves:
     }
 
 
-def target_size(store: Store, project: Project) -> int:
+def target_size(project: Project, target: str) -> int:
     """The size to predict at: as configured, or the whole training set of the target."""
     if project.settings.scaling.predict_at is not None:
         return project.settings.scaling.predict_at
-    section = named(project.settings.target, str(project.settings.scaling.target))
-    return max(section.train, max(project.settings.scaling.sizes))
+    return max(named(project.settings.target, target).train, *project.settings.scaling.sizes)
 
 
-def costs_per_example(store: Store) -> dict[str, float]:
-    """Training cost of one example per model, FLOP, measured over its trials."""
-    trials = store.read("trials").filter(pl.col("kind") == "law")
-    sums = trials.group_by("model").agg((pl.col("flops").sum() / pl.col("size").sum()).alias("cost"))
+def costs_per_example(store: Store, names: pl.Series, currency: str = "flops") -> dict[str, float]:
+    """Cost of training on one example per model, FLOP or "seconds", measured over the named trials."""
+    trials = store.read("trials").filter(pl.col("trial").is_in(names.unique().implode()))
+    sums = trials.group_by("model").agg((pl.col(currency).sum() / pl.col("size").sum()).alias("cost"))
     return {str(model): float(cost) for model, cost in sums.sort("model").iter_rows()}
 
 
-def report_of_curves(store: Store, project: Project) -> ScalingReport:
-    """Everything the report page shows."""
-    curves = _curves(store.read("loss_curves"))
-    return build_scaling_report(curves, target_size(store, project), costs_per_example(store))
+def reports_of_curves(store: Store, project: Project) -> list[ScalingReport]:
+    """Everything that the page of each target shows, a report a target."""
+    return [
+        build_scaling_report(
+            _curves(rows),
+            target_size(project, target),
+            costs_per_example(store, rows["trial"]),
+            costs_per_example(store, rows["trial"], "seconds"),
+            target=target,
+        )
+        for target, rows in by_target(store.read("loss_curves")).items()
+    ]
 
 
 def choose_model(store: Store, project: Project) -> dict[str, Any]:
-    """The model with the smallest predicted loss, all predictions, and the share of the full cost spent.
+    """The model for the target of [scaling] by predicted loss, all predictions, the share of the full cost.
 
     A model whose curve predicts nothing is passed over; `NoPredictionError` when that is all of them.
     """
-    curves, size = _curves(store.read("loss_curves")), target_size(store, project)
+    target = str(project.settings.scaling.target)
+    rows = store.read("loss_curves").filter(pl.col("target") == target)
+    curves, size = _curves(rows), target_size(project, target)
     predictions = predict_full_loss(curves, size, method="best")
     able = {model: found.loss for model, found in predictions.items() if math.isfinite(found.loss)}
     if not able:
         raise NoPredictionError({model: len(sizes) for model, (sizes, _losses) in curves.items()})
     chosen = min(able, key=lambda model: (able[model], model))
-    costs = costs_per_example(store)
+    costs = costs_per_example(store, rows["trial"])
     spent = sum(costs[model] * sum(n for n in sizes if n > 0) for model, (sizes, _losses) in curves.items())
     return {
+        "target": target,
         "model": chosen,
         "predict_at": size,
         "predicted_loss": predictions[chosen].loss,

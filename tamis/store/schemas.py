@@ -40,7 +40,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "sampler_trials": ("run",),
     "sampler_trials_left": ("run",),
     "trials": ("trial",),
-    "loss_curves": ("model", "size"),
+    "loss_curves": ("target", "model", "size"),
     "heads": ("asset", "partition"),
     **CONTROL_KEYS,
     "attempts": ("asset", "partition"),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tamis.report import build_scaling_report, curve_plot_png, models_markdown, scaling_law_page
+from tamis.report.scaling_choice import trust
 from tamis.scaling import accept_then_stop, fit_law, predict_full_loss
 
 SIZES = [0, *(100 * 2**i for i in range(8))]
@@ -51,7 +52,7 @@ def test_laws_are_those_of_the_package(report, curves):
     fit = fit_law("rectified", *curves["large"])
     shown = report.models[1].laws["rectified"]
     assert shown.parameters == pytest.approx(fit.parameters)
-    assert report.models[1].pre_learned_size == fit.parameters["D_l"]
+    assert report.models[1].pre_learned.examples == pytest.approx(fit.pre_learned_examples)
     assert shown.grid_losses == pytest.approx(fit.predict(np.array(report.grid)))
 
 
@@ -60,7 +61,7 @@ def test_choice_and_cost(report):
     assert "small" in report.why
     spent = sum(size for size in SIZES if size > 0)
     assert report.cost_share == pytest.approx(spent / 51_200)
-    assert report.models[0].cost_spent == pytest.approx(2e9 * spent)
+    assert report.models[0].spent.flops == pytest.approx(2e9 * spent)
 
 
 def test_backtest_hides_the_last_octave(report, curves):
@@ -78,6 +79,61 @@ def test_the_page_says_it_all(report, read_page):
     for expected in ("Tune large", "51,200", "102,400", "204,800", "90 % interval", "D_l", "bits per byte"):
         assert expected in text
     assert "too few sizes" not in text
+
+
+def test_alternatives_doublings_phases_and_costs_are_on_the_page(curves, read_page):
+    seconds = {"small": 0.1, "large": 0.4}
+    report = build_scaling_report(curves, 51_200, {"small": 2e9, "large": 6e9}, seconds, target="algebra")
+    small, large = report.models
+    text = read_page(scaling_law_page(report))
+    assert "Scaling on algebra" in text
+    assert "chosen" in text
+    gap = small.predictions[0].loss - large.predictions[0].loss
+    assert f"{gap:.3f} ({100 * gap / large.predictions[0].loss:.1f} %)" in text
+    assert f"lower its loss by {large.next_doubling:.3f}" in text
+    assert "for 51,200 more examples, 3.07e+14 FLOP, 5.7 hours more" in text
+    assert f"of {len(large.sizes)} sizes lie in the power phase" in text
+    spent = sum(size for size in SIZES if size > 0)
+    assert report.spent.examples == 2 * spent
+    assert report.spent.seconds == pytest.approx(0.5 * spent)
+    assert report.full.seconds == pytest.approx(0.5 * 51_200)
+    assert f"{spent / 512:.1f} %" in text
+    assert "By AICc the best law is:" in text
+    assert "It would have chosen large, which was right" in text
+
+
+def test_chances_follow_the_gap_and_the_intervals(report):
+    small, large = report.models
+    assert math.isnan(large.chance_better)
+    now, best = small.predictions[0], large.predictions[0]
+    spread = math.hypot(*(math.log(one.high / one.low) / 3.2897 for one in (now, best)))
+    expected = 0.5 * math.erfc(math.log(now.loss / best.loss) / spread / math.sqrt(2))
+    assert small.chance_better == pytest.approx(expected, rel=1e-3)
+    twin = build_scaling_report({"a": _curve(1.2, 90, 1), "b": _curve(1.2, 90, 1)}, 51_200, {})
+    assert twin.chosen == "a"
+    assert twin.models[1].chance_better == pytest.approx(0.5)
+
+
+def test_a_backtest_that_chose_wrongly_says_so():
+    crossing = {"late": _curve(0.2, 90, 1), "early": _curve(1.0, 20, 2)}
+    sizes, losses = crossing["late"]
+    crossing["late"] = (sizes, [*losses[:-1], losses[-1] * 3])
+    report = build_scaling_report(crossing, 51_200, {})
+    assert "It would have chosen late," in trust(report.models)
+    assert "worse than the best, early" in trust(report.models)
+    assert any("outside the 90 % interval for: late" in caveat for caveat in report.caveats)
+
+
+def test_pre_learned_data_are_those_of_the_law_with_an_interval(curves):
+    report = build_scaling_report(curves, 51_200, {})
+    for model in report.models:
+        found = model.pre_learned
+        assert found.low <= found.examples <= found.high
+        law = model.laws["rectified"].parameters
+        assert found.examples == pytest.approx(law["D_l"] ** (1 / law["beta"]))
+        at_turn = law["E"] + law["B"] / (2 * law["D_l"])
+        assert found.loss == pytest.approx(at_turn)
+        assert model.best_law in model.laws
 
 
 def test_json_has_no_nan(report):

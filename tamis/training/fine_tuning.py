@@ -48,7 +48,8 @@ def fine_tune(
 
     `zero_shot` is the base model's bits per byte on `held_out` where it is known; else it is measured first.
     Labelled texts have none: an output layer without training knows no class. `validation` decides when to
-    stop, where the options have patience; it may share nothing with the other two. Resume, progress, errors
+    stop, where the options have patience; it may share nothing with the other two. Text that is learnt before
+    labels is neither validated nor measured on labelled examples. Resume, progress, errors
     and output as for `pretrain`; an unknown base raises `UnknownModelError`, one that cannot learn from such
     examples `NotCausalError` or `NeedsPairsError`.
     """
@@ -63,10 +64,12 @@ def fine_tune(
     if options.adapter is not None:
         loaded = with_adapter(loaded, options.adapter, options.seed)
     plan = _plan(loaded, training_set(loaded, examples, options), model_identity(base), options, validation)
-    stopper = _stopper(loaded, plan, options, validation, resume)
+    # A model that learns text before it learns labels cannot be asked for labels yet.
+    judging, judged = (
+        some if bool(classes) == bool(classes_of(some)) else () for some in (validation, held_out)
+    )
+    stopper = _stopper(loaded, plan, options, judging, resume)
     outcome = train(loaded, plan, resume, runtime, advance, stopper=stopper)
-    # What a model of another kind was trained for cannot be measured as it stands.
-    judged = held_out if bool(classes) == bool(classes_of(held_out)) else ()
     known = (before or zero_shot) if comparable else None
     result = finish(loaded, outcome, options, output, resume, held_out=judged, zero_shot=known)
     return replace(result, majority_accuracy=_majority(examples, held_out)) if classes else result

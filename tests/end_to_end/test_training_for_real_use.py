@@ -129,7 +129,7 @@ def assert_tracked(project: SmallProject) -> None:
         (version,) = client.search_model_versions(f"name = 'tamis.{trial}'")
         manifest = heads[("trials", trial)].manifest
         assert version.tags["tamis.manifest"] == run.data.tags["tamis.manifest"] == manifest
-        assert (project.home / version.source.removeprefix("tamis:") / "model.safetensors").exists()
+        assert (project.home / version.source.removeprefix("tamis:///") / "model.safetensors").exists()
     data = {one.dataset.name for one in runs["two-stage__small__near-algebra"].inputs.dataset_inputs}
     assert data == {"near-algebra", "algebra"}
     parameters = runs["law__small__8"].data.params

@@ -17,7 +17,7 @@ from assets import (
     withdrawal,
 )
 from resources.platform import Platform, quiet_environment
-from sensors import arrivals, notifications, reselection
+from sensors import arrivals, notifications, reselection, trial_budget
 from tamis.project import open_project
 
 PROJECT = open_project()
@@ -41,7 +41,12 @@ defs = dg.Definitions(
     assets=dg.load_assets_from_modules(MODULES),
     asset_checks=dg.load_asset_checks_from_modules([withdrawal]),
     jobs=[dg.define_asset_job("trials_on_request", selection=["trials"], description=ON_REQUEST)],
-    sensors=[arrivals.arrivals, reselection.reselection, notifications.notifications],
+    sensors=[
+        arrivals.arrivals,
+        reselection.reselection,
+        trial_budget.trial_budget,
+        notifications.notifications,
+    ],
     resources={"platform": Platform(project_file=str(PROJECT.file))},
     executor=dg.in_process_executor,
 )

@@ -9,6 +9,7 @@ import dagster as dg
 from resources.made import Made, Rows
 from resources.platform import Platform
 from resources.specification import described
+from tamis.lineage.choosers import law_trials
 from tamis.lineage.manifest import write_atomically
 from tamis.report import curve_plot_png, models_markdown, plot_markdown, scaling_law_page
 from tamis.scaling.storing import choose_model, curves_table, report_of_curves
@@ -22,7 +23,7 @@ REPORT_FILE = "scaling_law.html"
 def loss_curves(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """Held-out target loss over the number of training documents, per model; size 0 is zero-shot."""
     with platform.work(context) as work:
-        frame, defects = curves_table(work.store, work.project)
+        frame, defects = curves_table(work.store, work.project, law_trials(work.world, ""))
         schema = schema_of("loss_curves")
         work.store.overwrite("loss_curves", frame.select(schema.names).to_arrow().cast(schema))
         check = dg.AssetCheckResult(

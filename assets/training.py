@@ -12,11 +12,20 @@ from resources.platform import Platform
 from resources.specification import described
 from resources.work import Work
 from tamis.lineage.choosers import target_of_trial
+from tamis.lineage.failures import failure_noted
 from tamis.lineage.world import Trial, model_section
 from tamis.quality.storing import texts_of
 from tamis.store.digests import canonical_digest
 from tamis.store.tables import quoted
-from tamis.training import PRESETS, PretrainingOptions, count_tokens, nested_subset, pretrain, train_tokenizer
+from tamis.training import (
+    PRESETS,
+    PretrainingOptions,
+    count_parameters,
+    count_tokens,
+    nested_subset,
+    pretrain,
+    train_tokenizer,
+)
 from tamis.training.examples import Example, text_of
 from tamis.training.stages import TrainingStage
 from tamis.training.storing import (
@@ -56,7 +65,9 @@ def base_models(context: dg.AssetExecutionContext, platform: Platform) -> Iterat
         for key in work.partitions:
             section, fold = model_section(work.project, key)
             if section.path is not None:
-                yield from work.record(Made(partition=key, metadata={"path": section.path}))
+                size = count_parameters(work.project.model(section.path))
+                facts = {"path": section.path} | ({"parameters": size} if size else {})
+                yield from work.record(Made(partition=key, metadata=facts))
                 continue
             assert section.preset is not None
             options = work.project.settings.pretraining
@@ -93,13 +104,14 @@ def trials(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[An
     """A base model fine-tuned on a part of the target or warmed up on a selection, with its held-out loss."""
     with platform.work(context) as work:
         for key in work.partitions:
-            trial = work.world.trials[key]
-            data = trial_data(work, trial)
-            seen = {stage.data: stage.doc_ids for stage in data.stages}
-            record_training_documents(work.store, key, seen)
-            folder, input_key = checkpoint_folder(work, key), work.key(key)
-            with work.progress(f"trial {key}", data.expected_tokens, "tokens") as progress:
-                finished = run_trial(work.project, trial, data, folder, input_key, progress.advance)
+            trial, input_key = work.world.trials[key], work.key(key)
+            with failure_noted(work.store, key, input_key):
+                data = trial_data(work, trial)
+                seen = {stage.data: stage.doc_ids for stage in data.stages}
+                record_training_documents(work.store, key, seen)
+                folder = checkpoint_folder(work, key)
+                with work.progress(f"trial {key}", data.expected_tokens, "tokens") as progress:
+                    finished = run_trial(work.project, trial, data, folder, input_key, progress.advance)
             work.store.merge("trials", finished.row)
             improved = dg.AssetCheckResult(
                 asset_key="trials",

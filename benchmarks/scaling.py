@@ -4,271 +4,226 @@
 
 Curves: Lin et al. (arXiv 2402.02314), found through TAMIS_BENCH_DATA (default ../shared/data beside the
 checkout). Rivals run on the same data, noise and subsets: Accept-then-Stop as published, SubTuning, and
-classic successive halving by plain loss. One core, about 6 minutes; --only picks parts. Costs of the search
-are counted twice: every example at one price, and at the price of the model's parameters.
+classic successive halving by plain loss. Costs of the search are counted twice: every example at one price,
+and at the price of the model's parameters. A line with a limit says whether it `holds`; exits 1 when one
+does not. One core, two minutes; --only picks parts.
 """
 
 import argparse
-import json
-import os
 import sys
-import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
-import polars as pl
 
-from tamis.scaling import BudgetedSearch, accept_then_stop, audit_curves, fit_law, predict_full_loss
+from benchmarks._coverage_data import Report
+from benchmarks._scaling_data import (
+    BUDGETS,
+    TABLES,
+    cut,
+    full_losses,
+    full_size,
+    load,
+    noisy_subsets,
+    rectified_table,
+    scores,
+)
+from benchmarks._scaling_published import accept_then_stop_cells, fits
+from benchmarks._scaling_searches import SEARCHES
+from tamis.scaling import audit_curves, model_size_scores, predict_full_loss
 from tamis.scaling.measurements import Floats
 from tamis.scaling.methods import METHODS
 
-TABLES = ("flan", "gigaword")
-BUDGETS = (8, 16, 32, 64, 128, 256, 512)
-MODELS, NOISE = 20, 0.005
-Table = dict[str, tuple[Floats, Floats]]
-Losses = dict[tuple[str, float], float]
+LEAST_PEARSON = {"flan": 0.68, "gigaword": 0.925}
+LEAST_ACCURACY = 0.936
+RESAMPLES = 1_000
+CASES = (("tamis", 0.07), ("tamis", 0.3), ("ats", 0.25), ("halving", 0.07), ("halving", 0.3))
+SEARCH_LIMITS = {0.07: (0.975, 1.0, 0.7), 0.3: (0.992, 0.25, 0.15)}
+LEAST_R2, OCTAVE = 0.9975, (409_600, 819_200)
+COVERED, LEAST_CONFORMAL = (0.82, 0.98), 0.85
+SYNTHETIC = ((14, 1), (14, 3), (10, 2), (7, 3))
 
 
-def report(name: str, **values: object) -> None:
-    """One line of results."""
-    print(json.dumps({"benchmark": "scaling", "part": name, **values}), flush=True)
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the command line says."""
+
+    subsets: int
+    seed: int
 
 
-def data_folder() -> Path:
-    """Where the public curves are; exits with a reason when they are absent."""
-    default = Path(__file__).resolve().parents[1].parent / "shared" / "data"
-    folder = Path(os.environ.get("TAMIS_BENCH_DATA", default)) / "scaling_laws"
-    if not (folder / "flan.csv").is_file():
-        sys.exit(f"no public curves at {folder}; set TAMIS_BENCH_DATA to the folder that holds scaling_laws/")
-    return folder
-
-
-def load(name: str) -> tuple[Table, dict[str, float]]:
-    """Curves with D = 0 left out, and parameters per model."""
-    frame = pl.read_csv(data_folder() / f"{name}.csv").filter(pl.col("D") > 0).sort("model", "D")
-    curves = {
-        str(key[0]): (rows["D"].to_numpy().astype(float), rows["loss"].to_numpy())
-        for key, rows in frame.group_by("model", maintain_order=True)
-    }
-    return curves, dict(frame.select("model", pl.col("n_params").cast(pl.Float64)).unique().iter_rows())
-
-
-def scores(predicted: Floats, truth: Floats) -> dict[str, float]:
-    """Pearson, Spearman, RelAcc and regret of choosing the smallest prediction."""
-    ranks = [np.argsort(np.argsort(values)).astype(float) for values in (predicted, truth)]
-    chosen = truth[int(np.argmin(predicted))]
-    return {
-        "pearson": float(np.corrcoef(predicted, truth)[0, 1]),
-        "spearman": float(np.corrcoef(ranks[0], ranks[1])[0, 1]),
-        "rel_acc": float((truth.max() - chosen) / np.ptp(truth)),
-        "regret_percent": float(100 * (chosen / truth.min() - 1)),
-    }
-
-
-def bench_fits() -> None:
-    """Mean RMSD of natural-log losses and seconds a fit."""
-    for law in ("rectified", "vanilla", "power3", "shifted", "rectified5"):
-        for name in TABLES:
-            curves, _ = load(name)
-            started = time.process_time()
-            fits = [fit_law(law, sizes.tolist(), losses.tolist()) for sizes, losses in curves.values()]
-            report(
-                "fit",
-                law=law,
-                table=name,
-                mean_rmsd=float(np.mean([fit.rmsd for fit in fits])),
-                converged=sum(fit.converged for fit in fits),
-                curves=len(fits),
-                cpu_seconds=time.process_time() - started,
-            )
-
-
-def bench_predictions() -> None:
+def predictions(report: Report, options: Options) -> None:
     """Every method at every budget: the largest subset is 1 / budget of the full size."""
-    for name in TABLES:
-        curves, _ = load(name)
-        full = max(float(sizes[-1]) for sizes, _ in curves.values())
-        truth = np.array([losses[-1] for _, losses in curves.values()])
-        for method in METHODS:
-            if method == "zeroshot":
-                continue
-            lines = []
-            for budget in BUDGETS:
-                cut = {m: (d[d <= full / budget], v[d <= full / budget]) for m, (d, v) in curves.items()}
-                found = predict_full_loss(cut, full, method)  # type: ignore[arg-type]
-                predicted = np.array([one.loss for one in found.values()])
-                inside = [
-                    one.low <= loss <= one.high for one, loss in zip(found.values(), truth, strict=True)
-                ]
-                lines.append(scores(predicted, truth) | {"covered": float(np.mean(inside))})
-                report("prediction", table=name, method=method, budget=f"1/{budget}", **lines[-1])
-            means = {key: float(np.mean([line[key] for line in lines])) for key in lines[0]}
-            report("prediction_mean", table=name, method=method, **means)
-
-
-def noisy_subsets(
-    subsets: int, seed: int
-) -> Iterator[tuple[str, list[str], Table, Losses, dict[str, float]]]:
-    """Random 20-model subsets with 0.5 % noise on every measured loss; the truth has none."""
+    found = {name: {method: _predictions(report, name, method) for method in METHODS} for name in TABLES}
     for name in TABLES:
         curves, parameters = load(name)
-        rng = np.random.default_rng(seed)
-        for _ in range(subsets):
-            models = [str(model) for model in rng.choice(list(curves), MODELS, replace=False)]
-            seen = {
-                (model, float(size)): float(loss * np.exp(NOISE * rng.normal()))
-                for model in models
-                for size, loss in zip(*curves[model], strict=True)
-            }
-            yield name, models, curves, seen, {model: parameters[model] for model in models}
+        ours = model_size_scores(parameters)
+        report.line(f"modelsize_{name}", **scores(np.array([ours[m] for m in curves]), full_losses(curves)))
+    accuracy = {
+        method: float(np.mean([[cell["rel_acc"] for cell in found[name][method][1]] for name in TABLES]))
+        for method in ("best", "ats")
+    }
+    report.line(
+        "best_rel_acc",
+        holds=accuracy["best"] >= LEAST_ACCURACY,
+        limit=LEAST_ACCURACY,
+        rel_acc=accuracy["best"],
+        rel_acc_of_ats=accuracy["ats"],
+    )
+    gains = np.mean(
+        [
+            _resampled_gain(name, found[name]["best"][0], found[name]["ats"][0], options.seed)
+            for name in TABLES
+        ],
+        axis=0,
+    )
+    low = float(np.quantile(gains, 0.05))
+    report.line("best_gain_over_ats", holds=low > 0, quantile_5=low, mean=float(gains.mean()), limit=0.0)
 
 
-def by_budgeted_search(
-    models: list[str], sizes: Floats, seen: Losses, costs: dict[str, float], share: float
-) -> tuple[str, float]:
-    """Tamis: the choice, and the share of the full cost spent."""
-    search = BudgetedSearch(models, sizes.tolist(), costs, share)
-    while runs := search.ask():
-        for model, size in runs:
-            search.tell(model, size, seen[model, size])
-    return str(search.choice), search.spent_share
+def _predictions(report: Report, name: str, method: str) -> tuple[list[Floats], list[dict[str, float]]]:
+    """Predicted losses [m] and scores of each budget; reports them and their mean."""
+    curves, _ = load(name)
+    full, truth = full_size(curves), full_losses(curves)
+    predicted, cells = [], []
+    for budget in BUDGETS if method != "zeroshot" else ():
+        found = list(predict_full_loss(cut(curves, full / budget), full, method).values())  # type: ignore[arg-type]
+        inside = [one.low <= loss <= one.high for one, loss in zip(found, truth, strict=True)]
+        predicted.append(np.array([one.loss for one in found]))
+        cells.append(scores(predicted[-1], truth) | {"covered": float(np.mean(inside))})
+        conformal = method == "best" and budget in (8, 16)
+        report.line(
+            f"{method}_{name}_1/{budget}",
+            holds=cells[-1]["covered"] >= LEAST_CONFORMAL if conformal else None,
+            **cells[-1],
+            **({"limit_covered": LEAST_CONFORMAL} if conformal else {}),
+        )
+    if cells:
+        means = {key: float(np.mean([cell[key] for cell in cells])) for key in cells[0]}
+        limit = LEAST_PEARSON[name] if method == "best" else None
+        holds = None if limit is None else means["pearson"] >= limit
+        report.line(f"{method}_{name}_mean", holds=holds, **means, limit_pearson=limit)
+    return predicted, cells
 
 
-def by_accept_then_stop(
-    models: list[str], sizes: Floats, seen: Losses, costs: dict[str, float], share: float
-) -> tuple[str, float]:
-    """Accept-then-Stop at the largest gamma = 1/2^i whose upper-bound cost fits."""
-    full = sizes[-1]
-    usable = sizes[np.cumsum(sizes) <= share * full * (1 + 1e-9)]
-    cut = usable if len(usable) else sizes[:1]
-    losses = {m: accept_then_stop(cut, [seen[m, d] for d in cut], full).loss for m in models}
-    return min(losses, key=lambda model: losses[model]), float(cut.sum() / full)
+def _resampled_gain(name: str, ours: list[Floats], theirs: list[Floats], seed: int) -> Floats:
+    """Gain [r] of mean PearCorr over the budgets on resampled models, both methods on the same ones."""
+    truth, rng = full_losses(load(name)[0]), np.random.default_rng(seed)
+    chosen = rng.integers(0, len(truth), (RESAMPLES, len(truth)))
+    return _correlations(ours, truth, chosen) - _correlations(theirs, truth, chosen)
 
 
-def by_plain_halving(
-    models: list[str], sizes: Floats, seen: Losses, costs: dict[str, float], share: float
-) -> tuple[str, float]:
-    """Successive halving by the loss itself: keep the better half, double the data."""
-    total, alive = sum(costs.values()) * sizes[-1], list(models)
-
-    def cost(start: int) -> float:
-        spent, left = 0.0, len(models)
-        for size in sizes[start:]:
-            spent += left * size * float(np.mean(list(costs.values())))
-            left //= 2
-            if left < 2:
-                break
-        return spent / total
-
-    start = next((i for i in range(len(sizes) - 1, -1, -1) if cost(i) <= share), 0)
-    spent = 0.0
-    for size in sizes[start:]:
-        spent += sum(costs[model] for model in alive) * size
-        alive = sorted(alive, key=lambda model: seen[model, size])[: max(1, len(alive) // 2)]
-        if len(alive) == 1:
-            break
-    return alive[0], spent / total
+def _correlations(predicted: list[Floats], truth: Floats, chosen: np.ndarray) -> Floats:
+    """PearCorr [r], averaged over budgets, of models [r, m]."""
+    x, y = np.stack([one[chosen] for one in predicted]), truth[chosen][None]
+    x, y = x - x.mean(axis=2, keepdims=True), y - y.mean(axis=2, keepdims=True)
+    found: Floats = ((x * y).sum(2) / np.sqrt((x**2).sum(2) * (y**2).sum(2))).mean(axis=0)
+    return found
 
 
-CASES = (("tamis", 0.07), ("tamis", 0.3), ("ats", 0.25), ("halving", 0.07), ("halving", 0.3))
-SEARCHES = {"tamis": by_budgeted_search, "ats": by_accept_then_stop, "halving": by_plain_halving}
-
-
-def bench_search(subsets: int, seed: int) -> None:
+def searches(report: Report, options: Options) -> None:
     """Regret and RelAcc of each search at several budgets, over the same subsets."""
+    subsets = list(noisy_subsets(options.subsets, options.seed))
     for priced in ("examples", "parameters"):
         for label, share in CASES:
-            rows = list(search_rows(label, share, priced, subsets, seed))
-            values = np.array([row[1:] for row in rows])
-            report(
-                "search",
-                method=label,
-                priced_by=priced,
-                budget_share=share,
-                mean_spent_share=float(values[:, 2].mean()),
-                rel_acc=float(values[:, 0].mean()),
-                regret_percent=float(values[:, 1].mean()),
-                regret_standard_error=float(values[:, 1].std() / np.sqrt(len(values))),
-                runs=len(values),
-                by_table={
-                    name: float(np.mean([row[2] for row in rows if row[0] == name])) for name in TABLES
-                },
-            )
+            rows = []
+            for subset in subsets:
+                costs = subset.parameters if priced == "parameters" else dict.fromkeys(subset.models, 1.0)
+                choice, spent = SEARCHES[label](subset, costs, share)
+                truth, chosen = np.array(list(subset.truth.values())), subset.truth[choice]
+                rows.append([(truth.max() - chosen) / np.ptp(truth), 100 * (chosen / truth.min() - 1), spent])
+            _search(report, f"search_{label}_{share:g}_by_{priced}", np.array(rows), options, label, share)
 
 
-def search_rows(
-    label: str, share: float, priced: str, subsets: int, seed: int
-) -> Iterator[tuple[str, float, float, float]]:
-    """(table, RelAcc, regret in per cent, share of the cost spent) of one search on every subset."""
-    for name, models, curves, seen, parameters in noisy_subsets(subsets, seed):
-        costs = parameters if priced == "parameters" else dict.fromkeys(models, 1.0)
-        truth = np.array([curves[model][1][-1] for model in models])
-        choice, spent = SEARCHES[label](models, curves[models[0]][0], seen, costs, share)
-        chosen = curves[choice][1][-1]
-        yield name, (truth.max() - chosen) / np.ptp(truth), 100 * (chosen / truth.min() - 1), spent
+def _search(report: Report, name: str, rows: Floats, options: Options, label: str, share: float) -> None:
+    accuracy, regret, spent = (float(value) for value in rows.mean(axis=0))
+    least, most, stretch = SEARCH_LIMITS.get(share, (0.0, 0.0, 0.0)) if label == "tamis" else (0.0, 0.0, 0.0)
+    limits = {"limit_rel_acc": least, "limit_regret_percent": most, "stretch": stretch} if least else {}
+    report.line(
+        name,
+        holds=accuracy >= least and regret <= most and rows[:, 2].max() <= share * (1 + 1e-6)
+        if least
+        else None,
+        rel_acc=accuracy,
+        regret_percent=regret,
+        standard_error=float(rows[:, 1].std() / np.sqrt(len(rows))),
+        **limits,
+        mean_spent_share=spent,
+        flan_regret=float(rows[: options.subsets, 1].mean()),
+        gigaword_regret=float(rows[options.subsets :, 1].mean()),
+        runs=len(rows),
+    )
 
 
-def bench_coverage(seed: int) -> None:
+def octave_ahead(report: Report, _options: Options) -> None:
+    """Pooled R2 of log losses predicted one octave beyond the data, and of the losses themselves."""
+    for method in ("best", "ats", "rectified"):
+        predicted, measured = [], []
+        for name in TABLES:
+            curves, _ = load(name)
+            found = predict_full_loss(cut(curves, OCTAVE[0]), OCTAVE[1], method)  # type: ignore[arg-type]
+            predicted += [one.loss for one in found.values()]
+            measured += full_losses(cut(curves, OCTAVE[1])).tolist()
+        losses, logs = _r2(predicted, measured), _r2(np.log(predicted), np.log(measured))
+        holds = min(losses, logs) >= LEAST_R2 if method == "best" else None
+        report.line(f"octave_ahead_{method}", holds=holds, r2=losses, r2_of_logs=logs, limit=LEAST_R2)
+
+
+def _r2(predicted: Floats | list[float], measured: Floats | list[float]) -> float:
+    truth = np.asarray(measured)
+    return float(1 - ((np.asarray(predicted) - truth) ** 2).sum() / ((truth - truth.mean()) ** 2).sum())
+
+
+def coverage(report: Report, options: Options) -> None:
     """Share of true losses inside the 90 % interval, on curves of the rectified law with noise."""
-    for noise in (0.003, 0.01):
-        for sizes, octaves in ((14, 1), (14, 3), (10, 2), (7, 3)):
-            for method in ("best", "ats"):
-                rng, inside = np.random.default_rng(seed), []
-                for _ in range(10):
-                    curves, target, truth = rectified_table(rng, sizes, octaves, noise)
-                    found = predict_full_loss(curves, target, "best" if method == "best" else "ats")
-                    inside += [one.low <= truth[model] <= one.high for model, one in found.items()]
-                report(
-                    "coverage",
-                    method=method,
-                    sizes=sizes,
-                    octaves_ahead=octaves,
-                    noise=noise,
-                    covered=float(np.mean(inside)),
-                )
+    for method in ("best", "ats"):
+        found = []
+        for noise, (sizes, octaves) in product((0.003, 0.01), SYNTHETIC):
+            rng, inside = np.random.default_rng(options.seed), []
+            for _ in range(10):
+                curves, target, truth = rectified_table(rng, sizes, octaves, noise)
+                ours = predict_full_loss(curves, target, method).values()  # type: ignore[arg-type]
+                inside += [one.low <= loss <= one.high for one, loss in zip(ours, truth, strict=True)]
+            found.append(float(np.mean(inside)))
+            name = f"coverage_{method}_{sizes}_sizes_{octaves}_octaves_noise_{noise:g}"
+            report.line(name, covered=found[-1], within=COVERED[0] <= found[-1] <= COVERED[1])
+        mean = float(np.mean(found))
+        holds = COVERED[0] <= mean <= COVERED[1] if method == "best" else None
+        report.line(f"coverage_{method}", holds=holds, covered=mean, limits=COVERED)
 
 
-def rectified_table(
-    rng: np.random.Generator, sizes: int, octaves: int, noise: float
-) -> tuple[Table, float, dict[str, float]]:
-    """20 random rectified laws with noise, the target size and the noise-free losses there."""
-    grid: Floats = 200 * 2.0 ** np.arange(sizes, dtype=np.float64)
-    target = float(grid[-1] * 2**octaves)
-    curves: Table = {}
-    truth: dict[str, float] = {}
-    for place in range(MODELS):
-        beta, floor, drop = rng.uniform(0.25, 0.9), rng.uniform(0.3, 1.5), rng.uniform(1, 4)
-        delay = 10 ** rng.uniform(2.3, 5)
-        clean = floor + drop / (1 + (np.append(grid, target) / delay) ** beta)
-        curves[f"m{place}"] = (grid, np.asarray(clean[:-1] * np.exp(noise * rng.normal(size=sizes))))
-        truth[f"m{place}"] = float(clean[-1])
-    return curves, target, truth
-
-
-def bench_defects() -> None:
+def defects(report: Report, _options: Options) -> None:
     """What the audit finds in the public tables."""
     for name in TABLES:
         for found in audit_curves(load(name)[0]):
-            report("defect", table=name, model=found.model, kind=found.kind, detail=found.detail)
+            report.line("defect", table=name, model=found.model, kind=found.kind, detail=found.detail)
+
+
+PARTS: dict[str, Callable[[Report, Options], None]] = {
+    "fits": lambda report, _options: fits(report),
+    "ats": lambda report, _options: accept_then_stop_cells(report),
+    "predictions": predictions,
+    "search": searches,
+    "octave": octave_ahead,
+    "coverage": coverage,
+    "defects": defects,
+}
 
 
 def main() -> None:
     """Run the parts asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--subsets", type=int, default=50, help="random subsets a table")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*", default=["fits", "predictions", "search", "coverage", "defects"])
+    parser.add_argument("--only", nargs="*", default=list(PARTS), choices=list(PARTS))
     arguments = parser.parse_args()
-    parts = {
-        "fits": bench_fits,
-        "predictions": bench_predictions,
-        "search": lambda: bench_search(arguments.subsets, arguments.seed),
-        "coverage": lambda: bench_coverage(arguments.seed),
-        "defects": bench_defects,
-    }
+    report, options = Report(), Options(subsets=arguments.subsets, seed=arguments.seed)
     for part in arguments.only:
-        parts[part]()
+        PARTS[part](report, options)
+    sys.exit(f"missed: {', '.join(report.failed)}" if report.failed else 0)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from tamis.errors import NotMadeError, UnknownNameError
 from tamis.lineage.audit import ROOTS, audit_graph
 from tamis.lineage.audit_node import Audit
 from tamis.lineage.heads import read_heads
-from tamis.lineage.world import look
+from tamis.lineage.look import look
 from tamis.progress import Progress
 from tamis.project import Project
 

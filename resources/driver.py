@@ -16,12 +16,14 @@ from resources.taints import log_taints
 from tamis.lineage.attempts import TABLE as ATTEMPTS
 from tamis.lineage.automation import Group, next_groups
 from tamis.lineage.damage import drop_table, find_damage, forget_damaged, sweep_unwritten, unreadable_tables
+from tamis.lineage.failures import forget_failures
 from tamis.lineage.heads import TABLE, read_heads
+from tamis.lineage.look import look, look_again
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.plan import full_plan, label
 from tamis.lineage.reconcile import forget_gone, set_aside
 from tamis.lineage.stages import stages
-from tamis.lineage.world import World, look
+from tamis.lineage.world import World
 from tamis.progress import Heartbeat
 from tamis.project import Project
 from tamis.store.home import writing
@@ -56,6 +58,8 @@ def materialize(
             return outcome
         job = definitions().resolve_implicit_global_asset_job_def()
         runner = Runner(project=project, job=job, instance=instance, say=say, wanted=wanted)
+        if wanted.try_again and (count := forget_failures(project.home.store)):
+            say(f"{count} trials that failed are tried again")
         for _ in range(MOST_ROUNDS):
             while group := _next(project, world, wanted, outcome):
                 runner.make(world, group, outcome)
@@ -85,7 +89,8 @@ def _look_and_reconcile(
 
 def _next(project: Project, world: World, wanted: Wanted, outcome: Outcome) -> Group | None:
     """The first piece of work that has not failed in this materialization."""
-    world, heads = world.as_refused_now(), read_heads(project.home.store)
+    heads = read_heads(project.home.store)
+    world = look_again(world, heads)
     entries = (
         None
         if wanted.only is None

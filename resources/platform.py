@@ -20,10 +20,11 @@ from resources.work import InactiveStageError, Work
 from tamis.errors import PermanentError
 from tamis.lineage.attempts import begin
 from tamis.lineage.heads import Heads, read_heads
+from tamis.lineage.look import look
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.plan import due_partitions
 from tamis.lineage.stages import stages
-from tamis.lineage.world import World, look
+from tamis.lineage.world import World
 from tamis.project import Project, open_project
 from tamis.store.compaction import compact
 from tamis.store.home import Home, writing
@@ -64,9 +65,9 @@ class Platform(dg.ConfigurableResource):
         """All manifests."""
         return ManifestFolder(self.project.home.manifests)
 
-    def look(self, on_request: bool = False) -> World:
-        """What lies in the corpora and targets now."""
-        return look(self.project, on_request=on_request)
+    def look(self, by_hand: bool = False) -> World:
+        """What lies in the corpora and targets now; `by_hand`: a person chose which trials are made."""
+        return look(self.project, by_hand=by_hand)
 
     def heads(self) -> Heads:
         """The latest materialization of everything."""
@@ -79,7 +80,8 @@ class Platform(dg.ConfigurableResource):
         note_process(context.instance, context.run)
         purpose = f"{stage.name}, run {context.run.run_id[:8]}"
         with writing(self.home, purpose, LOCK_PATIENCE_SECONDS):
-            world, heads = self.look(stage.partitions == "trials" and asked_for(context.run)), self.heads()
+            chosen = stage.partitions == "trials" and asked_for(context.run)
+            world, heads = self.look(by_hand=chosen), self.heads()
             if not stage.active(world):
                 raise dg.Failure(str(InactiveStageError(stage.name)), allow_retries=False)
             keys = list(context.partition_keys) if stage.partitions else [""]

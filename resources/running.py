@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from resources.processes import this_process
 from resources.tags import CERTIFIED_TAG, COMMAND_LINE, DRIVER_TAG, ON_REQUEST_TAG, PROCESS_TAG
 from tamis.lineage.automation import Group
 from tamis.lineage.heads import read_heads
+from tamis.lineage.look import look_again
 from tamis.lineage.plan import due_partitions
 from tamis.lineage.stages import Stage, stages
 from tamis.lineage.world import World
@@ -35,12 +36,14 @@ class Wanted:
 
     `on_request`: the trials too that are made only when somebody asks. `certified`: keep what was fitted on
     an earlier pool where its certificate allows; else everything is fitted again from nothing (settled).
+    `try_again`: forget which trials failed.
     """
 
     only: frozenset[str] | None = None
     partitions: frozenset[str] | None = None
     on_request: bool = False
     certified: bool = False
+    try_again: bool = False
 
     @property
     def tags(self) -> dict[str, str]:
@@ -63,12 +66,15 @@ class Outcome:
     tried: set[tuple[str, ...]] = field(default_factory=set)
     given_up: set[tuple[str, str]] = field(default_factory=set)
 
-    def sentence(self, problems: bool) -> str:
-        """What came of it, in a line."""
+    def sentence(self, problems: bool, only: Collection[str] | None = None) -> str:
+        """What came of it, in a line; `only` those assets were asked for."""
         made = sum(self.made.values())
         if made:
             return f"made {made} values in {sum(self.seconds.values()):.0f} s"
-        return "nothing was made" if self.failed or problems else "everything is current"
+        if self.failed or problems:
+            return "nothing was made"
+        current = "everything" if only is None else ", ".join(sorted(only))
+        return f"{current} {'are' if only and len(only) > 1 else 'is'} current"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +109,8 @@ class Runner:
         if len(group.partitions) == 1:
             return ()
         heads = read_heads(self.project.home.store)
-        due = due_partitions(stages()[group.assets[0]], world, heads, not self.wanted.certified)
+        now = look_again(world, heads)
+        due = due_partitions(stages()[group.assets[0]], now, heads, not self.wanted.certified)
         still = {found.partition for found in due}
         return tuple(key for key in group.partitions if key in still)
 
@@ -112,7 +119,8 @@ class Runner:
         first, name = stages()[group.assets[0]], ", ".join(group.assets)
         self.say(f"{name}: {_count(first, group.partitions)}")
         started = time.monotonic()
-        with Heartbeat(name), interruptible(), _cancelled_as_interrupted():
+        more = f" and {len(group.assets) - 1} more" if len(group.assets) > 1 else ""
+        with Heartbeat(f"{first.name}{more}"), interruptible(), _cancelled_as_interrupted():
             result = self.job.execute_in_process(
                 instance=self.instance,
                 asset_selection=[key for asset in group.assets for key in selected_assets(stages()[asset])],

@@ -26,7 +26,7 @@ from tamis.store.records import stored_rows
 from tamis.store.schemas import described_columns
 from tamis.store.tables import Store
 
-COSTS = ("asked", "tokens_asked", "cost", "source_versions")
+COSTS = ("asked", "tokens_asked", "cost", "source_versions", "parameters")
 """Metadata that stands beside the manifest too: what a plan says of the next time, and what was read."""
 
 

@@ -7,7 +7,6 @@ wait. Automation stops at selections; trials are run by hand.
 """
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -16,9 +15,8 @@ import dagster as dg
 
 from resources.platform import Platform
 from resources.processes import end_killed_runs
-from resources.running import range_tags, selected_assets
-from resources.tags import CERTIFIED_TAG, DRIVER_TAG, SENSOR, WORK_TAG
 from sensors.interval import INTERVAL_SECONDS
+from sensors.requests import ACTIVE, attempts, requests_for, waits_until
 from tamis.lineage.approval import (
     Approval,
     note_waiting,
@@ -31,14 +29,6 @@ from tamis.lineage.automation import Group, next_groups
 from tamis.lineage.plan import label
 from tamis.store.home import HomeLockedError, writer, writing
 
-ACTIVE = [
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
-BACK_OFF_SECONDS = 20.0
 SHOWN = 5
 
 
@@ -68,7 +58,7 @@ def reselection(context: dg.SensorEvaluationContext, platform: Platform) -> dg.S
         _note(platform, held)
         reasons = [given_up, *waiting_lines(held)] if given_up else waiting_lines(held)
         return dg.SkipReason("; ".join(reasons) or "every selection is current")
-    return dg.SensorResult(run_requests=_requests(context.instance, group))
+    return dg.SensorResult(run_requests=requests_for(context.instance, group))
 
 
 def _note(platform: Platform, held: Sequence[Approval]) -> None:
@@ -85,10 +75,10 @@ def _first_allowed(
     most = platform.project.settings.automation.maximum_attempts
     reasons = []
     for group in chain.from_iterable(_parts(instance, whole) for whole in groups):
-        failures = _attempts(instance, group, most + 1)
+        failures = attempts(instance, group, most + 1)
         if len(failures) >= most:
             reasons.append(f"{_shown(group)} failed {len(failures)} times; materialize it by hand to see why")
-        elif failures and time.time() - (failures[0].end_time or 0) < BACK_OFF_SECONDS * 2 ** len(failures):
+        elif failures and time.time() < waits_until(failures):
             reasons.append(f"{_shown(group)} is tried again shortly")
         else:
             return group, ""
@@ -98,7 +88,7 @@ def _first_allowed(
 def _parts(instance: dg.DagsterInstance, group: Group) -> Iterator[Group]:
     """The group, or once it failed its halves, and theirs: one bad partition holds no others back."""
     count = len(group.partitions)
-    if count == 1 or not _attempts(instance, group, 1):
+    if count == 1 or not attempts(instance, group, 1):
         yield group
         return
     for part in (slice(count // 2), slice(count // 2, count)):
@@ -106,30 +96,6 @@ def _parts(instance: dg.DagsterInstance, group: Group) -> Iterator[Group]:
         yield from _parts(instance, half)
 
 
-def _attempts(instance: dg.DagsterInstance, group: Group, most: int) -> Sequence[dg.RunRecord]:
-    """Earlier runs of this very work, latest first; it is due, so none of them made it."""
-    return instance.get_run_records(dg.RunsFilter(tags={WORK_TAG: work_id(group)}), limit=most)
-
-
 def _shown(group: Group) -> str:
     only = len(group.partitions) == 1
     return label(group.assets[0], group.partitions[0]) if only else group.assets[0]
-
-
-def work_id(group: Group) -> str:
-    """What is to be made, as a tag: the same inputs give the same id, whatever the tick."""
-    return hashlib.sha256("|".join(group.keys).encode()).hexdigest()[:32]
-
-
-def _requests(instance: dg.DagsterInstance, group: Group) -> list[dg.RunRequest]:
-    from tamis.lineage.stages import stages
-
-    stage = stages()[group.assets[0]]
-    tags = {DRIVER_TAG: SENSOR, CERTIFIED_TAG: "yes", WORK_TAG: work_id(group)}
-    keys = [key for name in group.assets for key in selected_assets(stages()[name])]
-    if stage.partitions is None:
-        return [dg.RunRequest(asset_selection=keys, tags=tags)]
-    if len(group.partitions) == 1:
-        return [dg.RunRequest(asset_selection=keys, tags=tags, partition_key=group.partitions[0])]
-    tags |= range_tags(instance, stage, list(group.partitions))
-    return [dg.RunRequest(asset_selection=keys, tags=tags)]

@@ -23,7 +23,7 @@ from tamis.errors import PermanentError, TamisError
 from tamis.progress import Heartbeat, say
 from tamis.waiting_threads import spin_briefly
 
-EVERYTHING = {"only": None, "on_request": False, "certified": False}
+EVERYTHING = {"only": None, "on_request": False, "certified": False, "try_again": False}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     _verb(verbs, "demo", _demo, "materialize the project and close with a summary")
     _verb(verbs, "init", _init, "write a commented tamis.toml").add_argument("folder", nargs="?", default=".")
-    _json(_verb(verbs, "plan", _plan, "what materialize would do"))
+    _json(_verb(verbs, "plan", _plan, "what materialize would do")).add_argument(
+        "--on-request", action="store_true", help="with the trials under [comparison.on_request]"
+    )
     materialize = _verb(verbs, "materialize", _materialize, "bring everything up to date")
     materialize.add_argument("--only", nargs="+", metavar="ASSET", help="only these assets")
     materialize.add_argument(
@@ -68,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="keep what was fitted on an earlier pool where its certificate allows, as sensors do",
     )
+    materialize.add_argument(
+        "--try-again", action="store_true", help="also the trials that a budget left out because they failed"
+    )
     _json(_verb(verbs, "status", _status, "what is current, due, quarantined or red"))
     add_explain(verbs)
     export = _verb(verbs, "export", _export, "write the chosen documents as a file, with what describes it")
@@ -75,8 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--format", choices=("parquet", "jsonl"), default="parquet")
     add_audit(verbs)
     _verb(verbs, "compare", _compare, "what each sampler chooses, and what a model learns of it")
-    bench = _verb(verbs, "bench", _bench, "run a benchmark: a module of benchmarks, say demo")
-    bench.add_argument("name", metavar="NAME")
+    bench = _verb(
+        verbs, "bench", _bench, "run a benchmark, a module of benchmarks; without a name: list them"
+    )
+    bench.add_argument("name", nargs="?", metavar="NAME")
     bench.add_argument("rest", nargs=argparse.REMAINDER)
     add_control_verbs(verbs)
     add_withdraw_verb(verbs)
@@ -89,7 +96,7 @@ def _init(parsed: argparse.Namespace) -> int:
     from tamis.starting import write_project_file
 
     path = write_project_file(Path(parsed.folder))
-    print(f"wrote {path}; edit it, put files into the folder it names, then run `tamis materialize`")
+    print(f"wrote {path}; edit it, put files into the folders that it names, then run `tamis materialize`")
     return 0
 
 
@@ -111,7 +118,9 @@ def _materialize(parsed: argparse.Namespace) -> int:
         project = open_project()
         only = unknown_assets(parsed.only)
         driver = _platform("driver")
-    wanted = driver.Wanted(only=only, on_request=parsed.on_request, certified=parsed.certified)
+    wanted = driver.Wanted(
+        only=only, on_request=parsed.on_request, certified=parsed.certified, try_again=parsed.try_again
+    )
     outcome = driver.materialize_project(project, say, wanted)
     with Heartbeat("looking at what was made"):
         status = read_status(project)
@@ -120,10 +129,10 @@ def _materialize(parsed: argparse.Namespace) -> int:
     unmet = status.waiting(only)
     for line in (*status.problems(), *unmet):
         say(line)
-    for line in status.selection_lines(project.home.reports):
+    for line in (*status.search_lines(), *status.selection_lines(project.home.reports)):
         say(line)
     wrong = bool(status.problems() or unmet)
-    say(outcome.sentence(wrong))
+    say(outcome.sentence(wrong, only))
     return int(bool(outcome.failed) or wrong)
 
 
@@ -131,7 +140,7 @@ def _plan(parsed: argparse.Namespace) -> int:
     from tamis.planning import plan_lines, read_plan
     from tamis.project import open_project
 
-    plan = read_plan(open_project())
+    plan = read_plan(open_project(), parsed.on_request)
     if parsed.json:
         _print_json(plan)
     else:
@@ -193,7 +202,10 @@ def _bench(parsed: argparse.Namespace) -> int:
     from tamis.errors import UnknownNameError
 
     folder = _checkout() / "benchmarks"
-    names = [path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")]
+    names = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    if parsed.name is None:
+        print("\n".join(names))
+        return 0
     if parsed.name not in names:
         raise UnknownNameError("benchmark", parsed.name, names)
     assert importlib.util.find_spec(f"benchmarks.{parsed.name}") is not None

@@ -57,7 +57,7 @@ def _restore(parsed: argparse.Namespace) -> int:
     if parsed.latest:
         released = release(project, parsed.selection)
         after = "`tamis materialize`, or the sensors, make it again"
-        told = f"is no longer {released.sentence}; {after}" if released else "was not pinned"
+        told = f"was {released.sentence} and is so no more; {after}" if released else "was not pinned"
         print(f"{parsed.selection} {told}")
         return 0
     if not parsed.version.isdecimal():
@@ -77,7 +77,7 @@ def _restore(parsed: argparse.Namespace) -> int:
 def _approve(parsed: argparse.Namespace) -> int:
     from tamis.lineage.approval import approve, read_approvals, waiting, waiting_lines
     from tamis.lineage.heads import read_heads
-    from tamis.lineage.world import look
+    from tamis.lineage.look import look
     from tamis.project import open_project
     from tamis.store.home import writing
 

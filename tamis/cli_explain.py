@@ -56,7 +56,7 @@ def _document(project: "Project", parsed: argparse.Namespace) -> str:
     if parsed.text is not None:
         raw = sys.stdin.buffer.read() if parsed.text == "-" else Path(parsed.text).read_bytes()
         return document_of_text(store, raw.decode("utf-8-sig", "replace"))
-    from tamis.lineage.world import look
+    from tamis.lineage.look import look
 
     return document_of_place(store, look(project).shards, parsed.file, parsed.row or 0)
 

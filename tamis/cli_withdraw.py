@@ -59,13 +59,13 @@ def _withdraw(parsed: argparse.Namespace) -> int:
 
 def _asked(project: "Project", parsed: argparse.Namespace) -> "Asked":
     """What the call names, as content ids."""
-    from tamis.lineage.world import look
+    from tamis.lineage.look import look
     from tamis.withdrawal.asking import Asking
 
     asking = Asking(store=project.home.store)
     asking.ids(parsed.doc_ids)
     if parsed.ids:
-        asking.ids(_read(parsed.ids).split())
+        asking.ids_of_file(_read(parsed.ids), parsed.ids)
     if parsed.text:
         asking.text(_read(parsed.text), parsed.text)
     for key in parsed.shard:

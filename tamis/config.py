@@ -38,6 +38,7 @@ from tamis.sections import (
     TargetSection,
     TrackingSection,
     TransportSection,
+    TrialBudgetSection,
     wrong_key,
 )
 
@@ -72,6 +73,7 @@ class Settings(Section):
     pretraining: PretrainingSection = PretrainingSection()
     fine_tuning: FineTuningSection = FineTuningSection()
     scaling: ScalingSection = ScalingSection()
+    trial_budget: TrialBudgetSection = TrialBudgetSection()
     comparison: ComparisonSection = ComparisonSection()
     sampler_trials: SamplerTrialsSection = SamplerTrialsSection()
     tracking: TrackingSection = TrackingSection()

@@ -7,17 +7,17 @@ from typing import Any
 from tamis.lineage.damage import find_damage
 from tamis.lineage.estimates import estimates
 from tamis.lineage.heads import read_heads
+from tamis.lineage.look import look
 from tamis.lineage.plan import full_plan
 from tamis.lineage.stages import stages
-from tamis.lineage.world import look
 from tamis.project import Project
 
 NAMED = 5
 
 
-def read_plan(project: Project) -> list[dict[str, Any]]:
+def read_plan(project: Project, on_request: bool = False) -> list[dict[str, Any]]:
     """What `tamis materialize` would do, in order; each with rows, seconds and cost, null where unknown."""
-    world = look(project, project.settings.automation.settle_seconds)
+    world = look(project, project.settings.automation.settle_seconds, on_request)
     heads = read_heads(project.home.store)
     damage = find_damage(project.home, heads)
     heads = {entry: head for entry, head in heads.items() if entry not in damage}

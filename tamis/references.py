@@ -43,6 +43,8 @@ def check_references(settings: "Settings") -> None:
             raise wrong_key(f"[[selection]] {selection.name}: target", None, expected)
         _check_contrast(selection, targets)
     _check_scaling(settings.scaling, settings.target, models, settings.fine_tuning.validation)
+    if settings.trial_budget.share is not None and not settings.scaling.models:
+        raise wrong_key("[scaling] models", None, f"{_one_of(models)}, which [trial_budget] chooses among")
     _check_trials(settings)
     for where, model_name in (
         ("comparison", settings.comparison.model),

@@ -351,6 +351,13 @@ class ScalingSection(Section):
     predict_at: int | None = Field(None, gt=0)
 
 
+class TrialBudgetSection(Section):
+    """How much of the full cost the trials of [scaling] may take; a search then chooses among them."""
+
+    share: float | None = Field(None, gt=0, le=1)
+    maximum_attempts: int = Field(3, ge=1, le=10)
+
+
 class OnRequestSection(Section):
     """Warm-ups of every model on every selection here, made by `tamis materialize --on-request` alone."""
 

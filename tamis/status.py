@@ -11,10 +11,12 @@ from tamis.errors import UnknownNameError
 from tamis.lineage.approval import Approval, read_approvals, waiting, waiting_lines
 from tamis.lineage.damage import find_damage
 from tamis.lineage.heads import Heads, read_heads
+from tamis.lineage.look import look
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.plan import Due, full_plan, label, upstream
+from tamis.lineage.search import Search
 from tamis.lineage.stages import stages
-from tamis.lineage.world import World, look
+from tamis.lineage.world import World
 from tamis.project import Project
 from tamis.store.tables import Store
 from tamis.withdrawal.desired import read_places
@@ -41,6 +43,7 @@ class Status:
     withdrawn: int = 0
     still_in_files: list[dict[str, Any]] = field(default_factory=list)
     tainted: list[Tainted] = field(default_factory=list)
+    search: Search | None = None
 
     def problems(self) -> list[str]:
         """What keeps `tamis materialize` from exiting with 0, a line each."""
@@ -92,6 +95,7 @@ class Status:
             "withdrawn": self.withdrawn,
             "still_in_files": self.still_in_files,
             "tainted": [one.to_json() for one in self.tainted],
+            "trial_budget": self.search.to_json() if self.search else None,
         }
 
     def selection_lines(self, pages: Path | None = None) -> list[str]:
@@ -112,10 +116,15 @@ class Status:
         lines += self.selection_lines()
         lines += waiting_lines(self.waiting_for_approval)
         lines += self._withdrawn_lines()
+        lines += self.search_lines()
         lines += [f"due: {name}: {count}" for name, count in Counter(due.asset for due in self.due).items()]
         return (
             [*lines, *self.problems()] if self.due or self.problems() else [*lines, "everything is current"]
         )
+
+    def search_lines(self) -> list[str]:
+        """How far the trial budget has come, and what it left out; nothing where there is none."""
+        return [self.search.sentence, *self.search.notices] if self.search else []
 
     def _withdrawn_lines(self) -> list[str]:
         """What was withdrawn, which files hold it still, and what saw it; nothing where nothing was."""
@@ -153,6 +162,7 @@ def read_status(project: Project) -> Status:
         withdrawn=store.count("withdrawals"),
         still_in_files=read_places(store).to_dicts(),
         tainted=tainted_heads(ManifestFolder(project.home.manifests), heads, listed_in(project.home)),
+        search=world.search,
     )
 
 

@@ -326,6 +326,7 @@ EXAMPLES = {
     "judge": {"url", "key_env", "price_per_million_tokens"},
     "tracking": {"uri"},
     "scaling": {"target", "models", "predict_at"},
+    "trial_budget": {"share"},
     "comparison": {"model", "selections", "on_request"},
     "perplexity": {"model"},
     "sampler_trials": {"model", "target"},

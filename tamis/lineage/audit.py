@@ -54,7 +54,7 @@ def audit_graph(
         _judge_place(records, node, heads.get((node.asset, node.partition)), world, heads)
     judge_events(records, nodes, heads, events, whole=name is None)
     if name is None:
-        judge_records(home, records, nodes, quick)
+        judge_records(home, records, nodes, quick, world.project.settings.automation.kept_versions)
         judge_receipts(home, nodes, quick)
     if not quick:
         everything = name is None and not results_only

@@ -45,8 +45,13 @@ class Records:
         return found
 
 
-def judge_records(home: Home, records: Records, nodes: dict[str, Node], quick: bool) -> None:
-    """Add a node for each record that fails and is not in the graph; `quick` leaves out rows and choices."""
+def judge_records(
+    home: Home, records: Records, nodes: dict[str, Node], quick: bool, kept_versions: int = 0
+) -> None:
+    """Add a node for each record that fails and is not in the graph; `quick` leaves out rows and choices.
+
+    `kept_versions`: of so many versions of a selection, the latest, the decisions should be there still.
+    """
     for manifest in records.folder.ids():
         try:
             records.read(manifest)
@@ -56,7 +61,7 @@ def judge_records(home: Home, records: Records, nodes: dict[str, Node], quick: b
                 nodes[manifest].unreachable(f"{error}; no present result leads to it")
     if not quick:
         _judge_lists(records.folder, nodes)
-        _judge_choices(home, nodes)
+        _judge_choices(home, nodes, kept_versions)
         for table in sorted(SEALED):
             _judge_seals(home, table, nodes)
 
@@ -68,17 +73,21 @@ def _judge_lists(folder: ManifestFolder, nodes: dict[str, Node]) -> None:
             node.altered("its content no longer hashes to its name")
 
 
-def _judge_choices(home: Home, nodes: dict[str, Node]) -> None:
-    """Decisions of earlier versions that are kept, to be gone back to."""
+def _judge_choices(home: Home, nodes: dict[str, Node], kept_versions: int) -> None:
+    """Decisions of earlier versions that are kept, to be gone back to; amber where they are lost."""
     try:
         versions = all_versions(home.store)
     except DamagedTableError:
         return  # its seals say so
     _judge_numbers(versions, nodes)
+    latest = {version.selection: version.version for version in versions}
     for version in versions:
         try:
             if is_kept(home, version):
                 decisions_of(home, version)
+            elif version.version > latest[version.selection] - kept_versions:
+                lost = f"the decisions of version {version.version} are no longer kept: no way back to it"
+                _node(nodes, "decisions", f"{version.selection} versions").outdated(lost)
         except VersionLostError as error:
             node = nodes.get(version.decisions) or _node(nodes, "decisions", version.selection)
             node.altered(str(error))

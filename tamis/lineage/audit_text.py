@@ -30,7 +30,9 @@ def audit_lines(audit: Audit) -> list[str]:
     """An audit for a person."""
     if not audit.nodes:
         return ["nothing has been made yet, so there is nothing to audit"]
-    lines = [f"{audit.status.upper()}: {len(audit.nodes):,} records lead to {len(audit.roots):,} results"]
+    named = ", ".join(audit.nodes[root].name for root in audit.roots)
+    results = named if 0 < len(audit.roots) <= ONE_BY_ONE else f"{len(audit.roots):,} results"
+    lines = [f"{audit.status.upper()}: {len(audit.nodes):,} records lead to {results}"]
     if audit.status == RED:
         lines += [f"  red: {node.name}: {'; '.join(node.details)}" for node in audit.lowest_broken()]
     amber = [node for node in audit.nodes.values() if node.status == AMBER]

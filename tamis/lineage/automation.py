@@ -8,13 +8,14 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from tamis.lineage.heads import Heads
-from tamis.lineage.plan import due_partitions, full_plan, input_key, upstream
+from tamis.lineage.plan import due_partitions, full_plan, input_key, label, upstream
 from tamis.lineage.stages import Stage, stages
 from tamis.lineage.world import World
 
 SHARDS = ("raw_shards", "documents", "embeddings")
 COSTLY = ("judge_sample", "judge_scores", "quality_grader", "quality_scores", "perplexity_scores")
 NEVER = ("tokenizer", "base_models", "trials")
+DRAWN = ("loss_curves", "scaling_law_report", "model_choice")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,35 @@ def automatic_work(world: World, heads: Heads) -> set[tuple[str, str]]:
         inputs = upstream(world, ("selected_subset", key), NEVER if made else (*NEVER, *COSTLY))
         wanted |= inputs | ({("selected_subset", key)} if made else set())
     return wanted
+
+
+def trial_work(world: World, heads: Heads) -> tuple[list[Group], str]:
+    """What a trial budget asks for next, and the first base model that it lacks ("" for none).
+
+    A group for each trial, in the order of the search; when it asks for none, what is drawn from them.
+    """
+    search = world.search
+    asked = [("trials", name) for name in search.open] if search else []
+    if not asked:
+        return next_groups(world, heads, {(name, "") for name in DRAWN}, settle=False), ""
+    inputs = {entry for trial in asked for entry in upstream(world, trial, NEVER)}
+    due = {(found.asset, found.partition) for found in full_plan(world, heads, settle=False)}
+    models = {entry for trial in asked for entry in upstream(world, trial) if entry[0] in NEVER}
+    if lacking := sorted(models & due):
+        return [], label(*lacking[-1])
+    groups = next_groups(world, heads, {*asked, *inputs}, settle=False)
+    order = {name: place for place, (_asset, name) in enumerate(asked)}
+    single = [one for group in groups for one in _one_by_one(group)]
+    return sorted(single, key=lambda group: order.get(group.partitions[0], -1)), ""
+
+
+def _one_by_one(group: Group) -> list[Group]:
+    if group.assets[0] != "trials":
+        return [group]
+    return [
+        Group(assets=group.assets, partitions=(partition,), keys=(key,))
+        for partition, key in zip(group.partitions, group.keys, strict=True)
+    ]
 
 
 def next_groups(

@@ -1,7 +1,8 @@
 """Damage: values whose manifest, table or file is no longer there, so that they are made again.
 
 Looks at what exists, not at what it says: 30 tables and 10,000 manifests in about a second. That content was
-altered is for the audit to find (tamis/lineage/audit.py).
+altered is for the audit to find (tamis/lineage/audit.py); so is a lost list of a shard's rows, since it would
+take reading every manifest at each tick.
 """
 
 import shutil
@@ -55,6 +56,11 @@ def _named(home: Home, folder: ManifestFolder, head: Head) -> tuple[str, set[str
     # Of what is made again anyway, files may be gone already: a withdrawal takes them at once.
     files = manifest.files if head.finished else {}
     missing = [name for name in files if not (home.root / name).is_file()]
+    missing += [
+        home.relative(path)
+        for digest in manifest.rows.values()
+        if digest != NO_ROWS and not (path := folder.rows_path(digest)).is_file()
+    ]
     tables = {table for table, digest in manifest.rows.items() if digest != NO_ROWS}
     return (f"file {missing[0]} is missing" if missing else ""), set(manifest.rows), tables
 

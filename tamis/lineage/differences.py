@@ -1,5 +1,6 @@
 """`tamis diff`: the versions of a selection, and what changed between two of them."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from tamis.store.home import Home
 from tamis.withdrawal.kept import lost_decisions
 
 SHOWN = 20
+SETTING_SHOWN = 120
 WORDS = {
     "new_document": "new",
     "removed_document": "removed from the corpora",
@@ -29,8 +31,8 @@ class OneVersionError(PermanentError):
     def __init__(self, selection: str) -> None:
         self.selection = selection
         super().__init__(
-            f"selection {selection!r} has one version, so there is nothing to compare it with; "
-            "every other choice makes a version"
+            f"there is only one version of {selection!r} so far, and so nothing to compare it with; "
+            "the next comes when it chooses other documents"
         )
 
 
@@ -171,7 +173,11 @@ def _moment(version: Version) -> str:
 
 
 def _shown(value: Any) -> str:
-    return "none" if value is None else str(value)[:80]
+    """A setting as tamis.toml would write it, cut off where it is long."""
+    if value is None:
+        return "none"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return text if len(text) <= SETTING_SHOWN else f"{text[:SETTING_SHOWN]}…"
 
 
 def _words(change: str, cause: str) -> str:

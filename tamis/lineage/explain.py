@@ -24,6 +24,7 @@ _SCORERS = {
     "scores_quality": ("judge_margin_predicted", "quality"),
 }
 _DECISION = ["selection", "verdict", "reason", "detail", "rank", "margin", "duplicate_of"]
+_SPLITS = {"train": "to train on", "held_out": "held out", "unused": "not used"}
 READERS = 4
 _TRANSPORT = ("transport_gradient", "nearest_cost")
 
@@ -31,20 +32,29 @@ _TRANSPORT = ("transport_gradient", "nearest_cost")
 def explain_document(store: Store, doc_id: str, manifests: ManifestFolder) -> dict[str, Any]:
     """Where a document came from, its scores, its decisions, and the checkpoints that trained on it.
 
-    One that was withdrawn has the key `withdrawn` beside. A decision that a filter made carries `evidence`:
-    what was measured, and what would have been allowed by the settings it was made with.
+    One that was withdrawn has the key `withdrawn` beside, an example of a target `examples`. A decision that
+    a filter made carries `evidence`: what was measured, and what would have been allowed by the settings it
+    was made with.
     """
     where = f"doc_id = {quoted(doc_id)}"
     withdrawn = read_withdrawals(store, where).to_dicts()
-    return ({"withdrawn": withdrawn[0]} if withdrawn else {}) | {
-        "doc_id": doc_id,
-        "occurrences": store.read("occurrences", ["shard", "row", "source"], where)
-        .sort("shard", "row")
-        .to_dicts(),
-        "scores": _scores(store, doc_id),
-        "decisions": _decisions(store, doc_id, manifests),
-        "checkpoints": store.read("trained_on", ["checkpoint", "data"], where).sort("checkpoint").to_dicts(),
-    }
+    examples = store.read("target_examples", ["target", "split", "source"], where).sort("target").to_dicts()
+    beside = {"withdrawn": withdrawn[0]} if withdrawn else {}
+    return (
+        beside
+        | ({"examples": examples} if examples else {})
+        | {
+            "doc_id": doc_id,
+            "occurrences": store.read("occurrences", ["shard", "row", "source"], where)
+            .sort("shard", "row")
+            .to_dicts(),
+            "scores": _scores(store, doc_id),
+            "decisions": _decisions(store, doc_id, manifests),
+            "checkpoints": store.read("trained_on", ["checkpoint", "data"], where)
+            .sort("checkpoint")
+            .to_dicts(),
+        }
+    )
 
 
 def _decisions(store: Store, doc_id: str, manifests: ManifestFolder) -> list[dict[str, Any]]:
@@ -113,6 +123,8 @@ def explanation_lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"  withdrawn {when}, {gone['reason']}; receipt {gone['receipt'] or 'still to come'}")
     for row in found["occurrences"]:
         lines.append(f"  stands in {row['shard']} row {row['row']} ({row['source']})")
+    for row in found.get("examples", []):
+        lines.append(f"  example of the target {row['target']}, {_SPLITS[row['split']]} ({row['source']})")
     for score in found["scores"]:
         lines.append(f"  {score['scorer']} = {score['score']:.5g} (percentile {score['percentile']:.1f})")
     for row in found["decisions"]:

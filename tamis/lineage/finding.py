@@ -9,6 +9,8 @@ from tamis.store.tables import Store, quoted
 
 ID_DIGITS = 32
 SHOWN = 60
+LAST_ROW = 2**31
+"""More than any file has, and a number that every table can compare."""
 
 
 class UnknownDocumentError(PermanentError):
@@ -72,7 +74,10 @@ def document_of_text(store: Store, text: str) -> str:
 
 
 def document_of_place(store: Store, shards: dict[str, Shard], file: str, row: int) -> str:
-    """The id of the document in a row (from 0) of a file or shard; raises `UnknownPlaceError`."""
+    """The id of the document in a row (from 0) of a file or shard, also of one that was withdrawn.
+
+    Raises `UnknownPlaceError`.
+    """
     wanted = Path(file).resolve()
     keys = [key for key, shard in shards.items() if key == file or shard.path.resolve() == wanted]
     if not keys:
@@ -82,11 +87,15 @@ def document_of_place(store: Store, shards: dict[str, Shard], file: str, row: in
         )
         raise UnknownPlaceError(file, None, problem)
     scope = f"shard = {quoted(keys[0])}"
-    found = store.read("occurrences", ["doc_id"], f"{scope} AND row = {row}")["doc_id"]
+    here = f"{scope} AND row = {min(row, LAST_ROW)}"
+    found = store.read("occurrences", ["doc_id"], here)["doc_id"]
     if len(found):
         return str(found[0])
-    bad = store.read("quarantine", ["reason", "detail"], f"{scope} AND row = {row}")
+    bad = store.read("quarantine", ["reason", "detail"], here)
     if len(bad):
         raise UnknownPlaceError(file, row, f"is in quarantine: {bad['reason'][0]}: {bad['detail'][0]}")
+    gone = store.read("withdrawn_places", ["doc_id"], here)["doc_id"]
+    if len(gone):
+        return str(gone[0])
     rows = store.count("occurrences", scope)
     raise UnknownPlaceError(file, row, f"holds no document; {rows:,} rows of the file do, counted from 0")

@@ -1,6 +1,7 @@
 """Stages of the SQL models: one a model of dbt_like_sql/, with the stages that write what it reads."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from tamis.lineage.stage import Chooser, Edge, Stage, edge, every, only
 from tamis.lineage.world import World
 from tamis.sql import Model, Project, ProjectFileError, load_project
 from tamis.store.records import stored_rows
+from tamis.store.schemas import KEYS, kind_of
 
 SQL_FOLDER = Path(tamis.__file__).resolve().parent.parent / "dbt_like_sql"
 WITHDRAWALS = "withdrawals"
+_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
 SOURCE_STAGES: dict[str, dict[str, Chooser]] = {
     "documents": {"documents": every("shards")},
@@ -37,13 +40,26 @@ No stage writes `withdrawals`: a person does, so it counts among the settings of
 """
 
 
-def mart_stages(folder: Path = SQL_FOLDER) -> list[Stage]:
+def mart_stages(folder: Path = SQL_FOLDER, taken: Collection[str] = ()) -> list[Stage]:
     """A stage for each model of the SQL project; adding a model is adding a file.
 
-    Raises `ProjectFileError`, and what `tamis.sql.load_project` raises.
+    `taken`: names of other stages. Raises `ProjectFileError`, and what `tamis.sql.load_project` raises.
     """
     project = load_project(folder)
+    for model in project.ordered():
+        _check_name(model, taken)
     return [_stage(project, model) for model in project.ordered()]
+
+
+def _check_name(model: Model, taken: Collection[str]) -> None:
+    """A model is a table and an asset of its name, and must not replace one that the platform has."""
+    if not _NAME.fullmatch(model.name):
+        problem = "is no name of a model: letters without accents, digits and _, not beginning with a digit"
+    elif kind_of(model.name) in KEYS or model.name in taken:
+        problem = f"is the name of a table or asset of the platform; take another, say mart_{model.name}"
+    else:
+        return
+    raise ProjectFileError(model.path, 1, f"{model.name!r} {problem}")
 
 
 def _stage(project: Project, model: Model) -> Stage:

@@ -78,9 +78,9 @@ def stages() -> dict[str, Stage]:
         *_selections(),
         *_trials(),
         *_comparisons(),
-        *mart_stages(),
     )
-    return {stage.name: stage for stage in (*made, _audit())}
+    marts = mart_stages(taken={stage.name for stage in (*made, _audit())})
+    return {stage.name: stage for stage in (*made, *marts, _audit())}
 
 
 def _corpus() -> list[Stage]:

@@ -1,34 +1,21 @@
-"""The world a plan is made for: settings, and what lies in the corpora and targets right now.
+"""The world a plan is made for: settings, and what lies in the corpora and targets right now (`look`)."""
 
-Files are hashed once and remembered by size and modification time, so looking at 1,000 unchanged shards
-costs stat calls only.
-"""
-
-import contextlib
 import hashlib
-import json
-import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tamis.config import BaseModelSection
-from tamis.corpus import (
-    Shard,
-    ShardChangedError,
-    ShardGoneError,
-    fingerprint_shard,
-    fingerprint_target,
-    is_settled,
-    list_shards,
-)
-from tamis.lineage.manifest import write_atomically
-from tamis.lineage.pins import Pin, read_pins
+from tamis.corpus import Shard
+from tamis.lineage.pins import Pin
 from tamis.project import Project
 from tamis.references import named
 from tamis.selection.families import PERPLEXITY, ModelOf, model_of
 from tamis.withdrawal.desired import withdrawn_versions
+
+if TYPE_CHECKING:
+    from tamis.lineage.search import Search
 
 TWIN = "-twin"
 OF_TARGETS = ("law", "direct")
@@ -59,6 +46,7 @@ class World:
     `pins`: selections that are kept at an earlier version.
     `stamps`: size and times of each shard's files when they were hashed.
     `withdrawn`: of each (asset, partition) that holds what somebody has withdrawn, a digest of what that is.
+    `search`: which trials of the scaling law are asked for where a budget decides that, else all are.
     """
 
     project: Project
@@ -70,6 +58,7 @@ class World:
     pins: dict[str, Pin] = field(default_factory=dict)
     stamps: dict[str, str] = field(default_factory=dict)
     withdrawn: dict[tuple[str, str], str] = field(default_factory=dict)
+    search: "Search | None" = None
 
     def without_news(self, known: Collection[str]) -> "World":
         """The world without the shards that are not among the known ones."""
@@ -93,7 +82,7 @@ class World:
     def lies_as_hashed(self, key: str) -> bool:
         """Whether the files of a shard have not been touched since they were hashed: what is read is that."""
         try:
-            return self.stamps.get(key) == _stamp(self.shards[key])
+            return self.stamps.get(key) == stamp_of(self.shards[key])
         except OSError:
             return False
 
@@ -121,8 +110,12 @@ class World:
         return {trial.name: trial for trial in planned_trials(self.project)}
 
     def waits_for_request(self, partition_set: str | None, key: str) -> bool:
-        """Whether a partition is made only when somebody asks for it, and nobody has."""
-        return partition_set == "trials" and self.trials[key].on_request and key not in self.asked
+        """Whether a partition is made only when somebody asks for it, or a search does, and none has."""
+        if partition_set != "trials" or key in self.asked:
+            return False
+        if self.search is not None and self.trials[key].kind == "law":
+            return key not in self.search.wanted
+        return self.trials[key].on_request
 
     def keys(self, partition_set: str | None) -> tuple[str, ...]:
         """Partition keys of a set, sorted; ("",) for assets without partitions."""
@@ -213,86 +206,7 @@ def _warm_up(model: str, selection: str, on_request: bool) -> Trial:
     return Trial(name=name, model=model, kind="warm_up", data=selection, size=0, on_request=on_request)
 
 
-def look(project: Project, patience_seconds: float = 0.0, on_request: bool = False) -> World:
-    """List and fingerprint all shards and targets.
-
-    A file that is being written keeps the fingerprint it had, or is held back when it is new;
-    `patience_seconds` is how long to wait for it to come to rest; `on_request` asks for the trials that are
-    made on request. Raises `ListingError` when a corpus cannot be listed: that is never taken for empty.
-    """
-    memory = _Memory(project.home.cache / "fingerprints.json")
-    corpora, cache = project.settings.corpus, project.home.cache
-    listed = (shard for corpus in corpora for shard in list_shards(corpus, project.root, cache))
-    shards = {shard.key: shard for shard in listed}
-    moving = _moving(project, shards)
-    if moving and patience_seconds:
-        time.sleep(patience_seconds)
-        moving = _moving(project, shards)
-    fingerprints, held = {}, {}
-    for key, shard in sorted(shards.items()):
-        try:
-            fingerprints[key] = memory.fingerprint(shard, at_rest=key not in moving)
-        except (ShardChangedError, ShardGoneError) as error:
-            held[key] = str(error)
-    targets = {target.name: fingerprint_target(target, project.root) for target in project.settings.target}
-    memory.save()
-    readable = {key: shard for key, shard in shards.items() if key in fingerprints}
-    asked = _all_trials(project) if on_request else _trials_made(project)
-    stamps = {key: memory.seen[key][0] for key in readable}
-    pins, withdrawn = read_pins(project.home.store), withdrawn_versions(project.home.store)
-    return World(project, readable, fingerprints, targets, held, asked, pins, stamps, withdrawn)
-
-
-def _all_trials(project: Project) -> frozenset[str]:
-    return frozenset(trial.name for trial in planned_trials(project))
-
-
-def _trials_made(project: Project) -> frozenset[str]:
-    if not project.settings.comparison.on_request.models:
-        return frozenset()
-    return frozenset(project.home.store.read("trials", ["trial"])["trial"])
-
-
-def _moving(project: Project, shards: dict[str, Shard]) -> set[str]:
-    """Files modified within the settling time."""
-    seconds, now = project.settings.automation.settle_seconds, time.time()
-    return {
-        key
-        for key, shard in shards.items()
-        if shard.kind == "file" and not is_settled(shard.path, seconds, now)
-    }
-
-
-class _Memory:
-    """Fingerprints of files that have not moved since they were hashed."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.seen: dict[str, list[str]] = {}
-        try:
-            self.known: dict[str, list[str]] = json.loads(path.read_text())
-        except (OSError, ValueError):
-            self.known = {}
-
-    def fingerprint(self, shard: Shard, at_rest: bool) -> str:
-        remembered = self.known.get(shard.key)
-        if not at_rest:
-            if remembered is None:
-                raise ShardChangedError(shard.path)
-            self.seen[shard.key] = remembered
-            return remembered[1]
-        stamp = _stamp(shard)
-        digest = remembered[1] if remembered and remembered[0] == stamp else fingerprint_shard(shard)
-        self.seen[shard.key] = [stamp, digest]
-        return digest
-
-    def save(self) -> None:
-        if self.seen != self.known:
-            with contextlib.suppress(OSError):  # a memory only: a full or read-only disk may still be read
-                write_atomically(self.path, json.dumps(self.seen, sort_keys=True).encode())
-
-
-def _stamp(shard: Shard) -> str:
+def stamp_of(shard: Shard) -> str:
     """Changes whenever a file of the shard does: size, inode and nanoseconds of the last change, or tag."""
     if shard.remote is not None:
         return f"{shard.remote.tag}:{shard.remote.size}"

@@ -40,22 +40,22 @@ def accept_then_stop(
         raise BadSettingError("delta", delta, "a positive number")
     one_of("variant", variant, VARIANTS)
     target = target_of(target_size)
-    return extrapolate_line(measured(sizes, losses), target, k, delta, variant)
+    return around(*read_line(measured(sizes, losses), target, k, delta, variant))
 
 
-def extrapolate_line(
+def read_line(
     curve: Measurements, target: float, k: int = 3, delta: float = 5.0, variant: Variant = "published"
-) -> Extrapolation:
-    """`accept_then_stop` on a cleaned curve."""
+) -> tuple[float, float, tuple[float, ...]]:
+    """Log loss at the target by `accept_then_stop`, its standard deviation, and the sizes it rests on."""
     if len(curve) == 0:
-        return around(float("nan"), float("nan"), ())
+        return float("nan"), float("nan"), ()
     log_sizes, log_losses = curve.log_sizes[::-1], curve.log_losses[::-1]
     count = accepted_count(log_sizes, log_losses, k, delta, variant)
     used = tuple(float(size) for size in curve.sizes[len(curve) - count :])
     slope, intercept = line(log_sizes[:count], log_losses[:count])
     at = float(np.log(target))
     spread = _spread(log_sizes, log_losses, count, at) if len(curve) >= 3 else float("nan")
-    return around(slope * at + intercept, spread, used)
+    return slope * at + intercept, spread, used
 
 
 def accepted_count(log_sizes: Floats, log_losses: Floats, k: int, delta: float, variant: Variant) -> int:

@@ -104,7 +104,9 @@ def _rising(model: str, curve: Measurements) -> Iterator[Defect]:
     for place in np.flatnonzero(np.diff(curve.losses) > 0):
         before, after = curve.losses[place : place + 2]
         where = _listed(curve.sizes[place + 1 : place + 2])
-        detail = f"rises {100 * (after / before - 1):.2g} % at {where}: {before:g} -> {after:g}"
+        with np.errstate(over="ignore"):
+            rise = 100 * np.expm1(np.log(after) - np.log(before))
+        detail = f"rises {rise:.2g} % at {where}: {before:g} -> {after:g}"
         yield Defect(model=model, kind="non_monotone", detail=detail)
 
 

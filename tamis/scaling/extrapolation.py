@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 NORMAL_90 = 1.6448536269514722  # two-sided 90 % quantile of a standard normal
+LARGEST_LOG = 700.0  # of a loss: e^709 overflows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +22,16 @@ class Extrapolation:
 
 
 def around(log_loss: float, spread: float, accepted: tuple[float, ...] | None = None) -> Extrapolation:
-    """An extrapolation whose log loss is normal with standard deviation `spread` (NaN = unknown)."""
+    """An extrapolation whose log loss is normal with standard deviation `spread` (NaN = unknown).
+
+    A loss that a 64-bit float cannot hold is no statement about a loss either.
+    """
+    if not abs(log_loss) < LARGEST_LOG:
+        log_loss = float("nan")
     reach = NORMAL_90 * spread
     with np.errstate(over="ignore"):
-        low, loss, high = (float(np.exp(log_loss + sign * reach)) for sign in (-1, 0, 1))
-    return Extrapolation(
-        loss=float(np.exp(log_loss)) if np.isnan(loss) else loss, low=low, high=high, accepted=accepted
-    )
+        low, high = (float(np.exp(log_loss + sign * reach)) for sign in (-1, 1))
+    return Extrapolation(loss=float(np.exp(log_loss)), low=low, high=high, accepted=accepted)
 
 
 def student_widening(freedom: int) -> float:

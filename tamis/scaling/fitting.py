@@ -58,6 +58,13 @@ class LawFit:
             losses = np.exp(LAWS[self.law].log_loss(self.coordinates[None], log_x)[0][0])
         return float(losses[0]) if sizes.ndim == 0 else losses.reshape(sizes.shape)
 
+    def log_loss(self, size: float) -> float:
+        """Natural logarithm of the loss at `size` > 0, which stays finite where the loss itself cannot."""
+        log_x = np.array([np.log(size / self.centre)])
+        if not self.basins:
+            return float("nan")
+        return float(LAWS[self.law].log_loss(self.coordinates[None], log_x)[0][0, 0])
+
     @property
     def pre_learned_examples(self) -> float:
         """D_l in examples, D_l^(1/beta): data the model behaves as if it had seen; NaN without a D_l."""

@@ -95,7 +95,19 @@ def _local_minima(costs: Floats) -> np.ndarray:
 
 
 def refine(law: Law, log_x: Floats, log_losses: Floats, starts: Floats) -> Solutions:
-    """Levenberg-Marquardt from all starts [s, 5] at once, projected on the bounds; sorted by cost."""
+    """`descend` to one curve [n] from all starts [s, 5], sorted by cost."""
+    found = descend(law, log_x, log_losses, starts)
+    order = np.argsort(found.costs, kind="stable")
+    return Solutions(
+        coordinates=found.coordinates[order], costs=found.costs[order], converged=found.converged[order]
+    )
+
+
+def descend(law: Law, log_x: Floats, log_losses: Floats, starts: Floats) -> Solutions:
+    """Levenberg-Marquardt from all starts [s, 5] at once, projected on the bounds, in their order.
+
+    `log_losses` is one curve [n], whose first exact fit ends the search, or a curve for each start [s, n].
+    """
     free = np.array(law.free)
     lower, upper = LOWER[free], UPPER[free]
     now, damping = starts.copy(), np.full(len(starts), 1e-3)
@@ -104,7 +116,7 @@ def refine(law: Law, log_x: Floats, log_losses: Floats, starts: Floats) -> Solut
     costs = (residuals**2).sum(axis=1)
     done, earlier = costs < EXACT, costs
     for iteration in range(ITERATIONS):
-        if done.all() or costs.min() < EXACT:
+        if done.all() or (log_losses.ndim == 1 and costs.min() < EXACT):
             break
         if iteration % PATIENCE == PATIENCE - 1:
             done |= earlier - costs <= 1e-6 * costs
@@ -122,8 +134,7 @@ def refine(law: Law, log_x: Floats, log_losses: Floats, starts: Floats) -> Solut
         jacobian = np.where(better[:, None, None], slopes[:, :, free], jacobian)
         costs = np.where(better, cost, costs)
         damping = np.clip(damping * np.where(better, 0.2, 5.0), 1e-14, 1e12)
-    order = np.argsort(costs, kind="stable")
-    return Solutions(coordinates=now[order], costs=costs[order], converged=done[order])
+    return Solutions(coordinates=now, costs=costs, converged=done)
 
 
 def _step(

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tamis.scaling.errors import BadCurveError, BadSettingError
 
+SAME_SIZE = 1e-9  # sizes nearer to one another, as a share, are one size
 Floats = NDArray[np.float64]
 Numbers = Sequence[float] | NDArray[np.floating]
 Curve = tuple[Numbers, Numbers]
@@ -68,7 +69,7 @@ def measured(sizes: ArrayLike, losses: ArrayLike) -> Measurements:
         remarks.append(f"{unusable} left out: infinite, or a loss of zero or less")
     zero_shot = losses_n[usable & (sizes_n <= 0)]
     positive = usable & (sizes_n > 0)
-    distinct, place, count = np.unique(sizes_n[positive], return_inverse=True, return_counts=True)
+    distinct, place, count = _distinct(sizes_n[positive])
     means = np.exp(np.bincount(place, np.log(losses_n[positive]), len(distinct)) / np.maximum(count, 1))
     # A single measurement stays as it is, to the last bit.
     single = np.zeros(len(distinct))
@@ -81,6 +82,14 @@ def measured(sizes: ArrayLike, losses: ArrayLike) -> Measurements:
         zero_shot=float(np.exp(np.log(zero_shot).mean())) if len(zero_shot) else float("nan"),
         remarks=tuple(remarks),
     )
+
+
+def _distinct(sizes: Floats) -> tuple[Floats, NDArray[np.intp], NDArray[np.intp]]:
+    """Sizes that differ by more than rounding, ascending; the place of each size among them; how often."""
+    distinct, place = np.unique(sizes, return_inverse=True)
+    fresh = np.diff(np.log(distinct), prepend=-np.inf) > SAME_SIZE
+    merged = (np.cumsum(fresh) - 1)[place]
+    return distinct[fresh], merged, np.bincount(merged, minlength=int(fresh.sum()))
 
 
 def target_of(size: float) -> float:

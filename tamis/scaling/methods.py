@@ -5,13 +5,14 @@ subsets and far better than extrapolating the law that fits best in sample, whos
 identified. The others are the baselines of Lin et al. (arXiv 2402.02314), section 5.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tamis.scaling.acceptance import extrapolate_line
-from tamis.scaling.extrapolation import NORMAL_90, student_widening
+from tamis.scaling.acceptance import read_line
+from tamis.scaling.errors import BadSettingError
+from tamis.scaling.extrapolation import student_widening
 from tamis.scaling.fitting import fit_measurements, log_loss_spread
 from tamis.scaling.measurements import Floats, Measurements
 from tamis.scaling.trend import follow
@@ -52,12 +53,11 @@ def by_trend(curves: Sequence[Measurements], target: float) -> Reading:
 
 def by_acceptance(curves: Sequence[Measurements], target: float) -> Reading:
     """Accept-then-Stop, published variant, k = 3 and delta = 5."""
-    found = [extrapolate_line(curve, target) for curve in curves]
-    reach = [np.log(one.high / one.loss) / NORMAL_90 for one in found]
+    found = [read_line(curve, target) for curve in curves]
     return Reading(
-        log_losses=np.log([one.loss for one in found]),
-        spreads=np.array(reach, dtype=np.float64),
-        accepted=tuple(one.accepted for one in found),
+        log_losses=np.array([log_loss for log_loss, _spread, _used in found]),
+        spreads=np.maximum([spread for _log_loss, spread, _used in found], LEAST_NOISE),
+        accepted=tuple(used for _log_loss, _spread, used in found),
     )
 
 
@@ -84,7 +84,7 @@ def by_law(law: str) -> Method:
 
     def extrapolate(curves: Sequence[Measurements], target: float) -> Reading:
         fits = [fit_measurements(law, curve) for curve in curves]
-        log_losses = np.log([float(np.asarray(fit.predict(target))) for fit in fits])
+        log_losses = [fit.log_loss(target) for fit in fits]
         squares = sum(len(c) * f.rmsd**2 for f, c in zip(fits, curves, strict=True) if f.basins)
         freedom = sum(len(c) - len(f.parameters) for f, c in zip(fits, curves, strict=True) if f.basins)
         variance = max(squares / max(freedom, 1), LEAST_NOISE**2)
@@ -108,3 +108,15 @@ METHODS: dict[str, Method] = {
     "rectified": by_law("rectified"),
     "vanilla": by_law("vanilla"),
 }
+
+
+def model_size_scores(parameters: Mapping[str, float]) -> dict[str, float]:
+    """ModelSize, the baseline that needs no run: minus the log of the parameters, the smallest is chosen.
+
+    It predicts no loss, so it is no method of `predict_full_loss`. Published correlations are those of plus
+    the logarithm with the loss. Raises `BadSettingError` for a number that is not positive.
+    """
+    for model, number in parameters.items():
+        if not (np.isfinite(number) and number > 0):
+            raise BadSettingError(f"parameters[{model!r}]", number, "a positive number")
+    return {model: -float(np.log(number)) for model, number in parameters.items()}

@@ -18,6 +18,7 @@ from tamis.scaling.methods import METHODS, Method
 
 MethodName = Literal["best", "ats", "subtuning", "zeroshot", "rectified", "vanilla"]
 LEAST_SIZES = 3  # a backtest needs as many sizes before the one it predicts
+LEAST_KEPT = 0.6  # share of the sizes that a shortened curve keeps, for its errors to narrow intervals
 UNTRIED = 1.25  # least factor where no backtest spans as many octaves as the prediction
 PSEUDO_ERRORS = np.array([0.06, 0.19, 0.32, 0.45, 0.6, 0.76, 0.93, 1.15, 1.44, 1.96])
 """Absolute standard-normal errors added to the observed ones: with few curves the method's spread stands."""
@@ -51,31 +52,29 @@ def extrapolate(curves: Sequence[Measurements], target: float, method: Method) -
 
 
 def calibration(curves: Sequence[Measurements], target: float, method: Method) -> float:
-    """What to multiply spreads by, so that 90 % of the backtest errors (with pseudo-errors) lie within.
-
-    Intervals are narrowed only on the word of backtests over the full number of octaves; over fewer, a
-    method's assumptions have not been tried and they are widened.
-    """
-    errors, tried = backtest(curves, target, method)
+    """What to multiply spreads by, so that 90 % of the backtest errors (with pseudo-errors) lie within."""
+    errors, least = backtest(curves, target, method)
     pooled = np.concatenate([PSEUDO_ERRORS, errors])
-    factor = float(np.quantile(pooled, 0.9, method="hazen")) / NORMAL_90
-    return factor if tried else max(factor, UNTRIED)
+    return max(float(np.quantile(pooled, 0.9, method="hazen")) / NORMAL_90, least)
 
 
-def backtest(curves: Sequence[Measurements], target: float, method: Method) -> tuple[Floats, bool]:
+def backtest(curves: Sequence[Measurements], target: float, method: Method) -> tuple[Floats, float]:
     """Absolute errors in units of the spread, predicting each curve's last size from a shortened curve.
 
-    Also whether all cuts span as many octaves as the target is away. Curves too short to cut give none.
+    Also the least factor that they justify: intervals are narrowed only on the word of backtests over the
+    full number of octaves from curves nearly as long (a method is less sure of short ones); where none
+    spans the octaves, a method's assumptions have not been tried and they are widened.
     """
     cuts = [(short, curve) for curve in curves if (short := shortened(curve, target)) is not None]
     ends: dict[float, list[tuple[Measurements, float]]] = {}
     for short, curve in cuts:
         ends.setdefault(float(curve.sizes[-1]), []).append((short, float(curve.log_losses[-1])))
-    tried = all(
+    tried = bool(cuts) and all(
         short.sizes[-1] / curve.sizes[-1] <= curve.sizes[-1] / target * (1 + 1e-9) for short, curve in cuts
     )
+    alike = tried and np.median([len(short) / len(curve) for short, curve in cuts]) >= LEAST_KEPT
     errors = [_errors(group, end, method) for end, group in sorted(ends.items())]
-    return np.concatenate([np.zeros(0), *errors]), bool(cuts) and tried
+    return np.concatenate([np.zeros(0), *errors]), 0.0 if alike else 1.0 if tried else UNTRIED
 
 
 def shortened(curve: Measurements, target: float) -> Measurements | None:

@@ -1,8 +1,10 @@
-"""How far a budget reaches: start all models on small subsets, thin them geometrically, double the data.
+"""How far a budget reaches: start all models on small subsets, thin them geometrically, quadruple the data.
 
 The schedule is the one that ends at the largest size with two models left; among those, with the most
 models left; among those, that starts all models on the largest subsets. Late, wide rounds beat early,
-expensive ones: an elimination from a few sizes is cheap to get right, the last comparison is not.
+expensive ones: an elimination from a few sizes is cheap to get right, the last comparison is not. That is
+also why sizes are skipped: all runs of a survivor cost 4/3 of its last one when data quadruple, twice as
+much when they double, and what is saved runs more models at the end (on the public curves half the regret).
 Simulated regrets stand in benchmarks/scaling.py.
 """
 
@@ -15,6 +17,7 @@ from tamis.scaling.measurements import Floats
 
 BACK = 3  # sizes below the first common one that every model also runs: a slope needs about four points
 LEAST_START = 2  # index of the smallest size after which models may be dropped: three sizes
+STRIDE = 4.0  # growth of the data from round to round, as nearly as the sizes allow
 FEWEST = 2  # models left at the end of a schedule: comparing one is no comparison
 
 
@@ -52,20 +55,31 @@ def choose_start(costs: Floats, sizes: Floats, budget: float) -> Start | None:
     return best[1] if best else None
 
 
-def next_count(costs: Floats, sizes: Floats, at: int, budget: float) -> int:
-    """How many models, best first with costs per example [m], run the size after index `at`; 0 = stop."""
+def next_round(costs: Floats, sizes: Floats, at: int, budget: float) -> tuple[int, int] | None:
+    """How many models, best first with costs per example [m], run which size next after index `at`."""
     found = next(_affordable(costs, sizes, at, budget), None)
-    return counts(len(costs), found[1], found[0] - at)[0] if found else 0
+    if found is None:
+        return None
+    steps = rungs(sizes, at, found[0])
+    return counts(len(costs), found[1], len(steps))[0], steps[0]
+
+
+def rungs(sizes: Floats, at: int, end: int) -> list[int]:
+    """Indices of the sizes to run after `at` up to `end`: down from the end, each nearest to a quarter."""
+    found = [end]
+    while True:
+        quarter = np.log(sizes[found[-1]] / STRIDE)
+        nearest = at + int(np.argmin(np.abs(np.log(sizes[at : found[-1]]) - quarter)))
+        if nearest <= at:
+            return found[::-1]
+        found.append(nearest)
 
 
 def _affordable(costs: Floats, sizes: Floats, at: int, budget: float) -> Iterator[tuple[int, int]]:
     """(index of the last size, models left there) of affordable schedules, the preferred first."""
     cheapest = np.concatenate([[0.0], np.cumsum(costs)])  # cost per example of the best k models
     for end in range(len(sizes) - 1, at, -1):
+        run = sizes[rungs(sizes, at, end)]
         for left in range(len(costs), FEWEST - 1, -1):
-            plan = counts(len(costs), left, end - at)
-            if (
-                sum(cheapest[k] * size for k, size in zip(plan, sizes[at + 1 : end + 1], strict=True))
-                <= budget
-            ):
+            if cheapest[counts(len(costs), left, len(run))] @ run <= budget:
                 yield end, left

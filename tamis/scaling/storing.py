@@ -1,6 +1,7 @@
 """Scaling from the store: loss curves of the finished trials, the report on them, and the choice."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -25,9 +26,11 @@ class NoPredictionError(PermanentError):
 Curves = dict[str, tuple[list[int], list[float]]]
 
 
-def curves_table(store: Store, project: Project) -> tuple[pl.DataFrame, list[dict[str, str]]]:
-    """Rows of `loss_curves`, zero-shot as size 0, and the defects found in the curves."""
-    trials = store.read("trials").filter(pl.col("kind") == "law")
+def curves_table(
+    store: Store, project: Project, names: Sequence[str]
+) -> tuple[pl.DataFrame, list[dict[str, str]]]:
+    """Rows of `loss_curves` by the named trials, zero-shot as size 0, and the defects found in the curves."""
+    trials = store.read("trials").filter(pl.col("trial").is_in(list(names)))
     target = project.settings.scaling.target
     measured = trials.select(
         pl.col("data").alias("target"),

@@ -10,7 +10,7 @@ from tamis.sql.generic import describe, name_of, render_test
 from tamis.sql.project import Layer, Materialization, Severity, TestKind
 from tamis.sql.properties import MATERIALIZATIONS, SEVERITIES, ModelEntry, ProjectSettings, TestEntry
 from tamis.sql.syntax import parse
-from tamis.sql.template import Names, Rendered, render
+from tamis.sql.template import MODEL_SCHEMA, Names, Rendered, render
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -78,6 +78,7 @@ def draft_model(
         increment = (added, parse(added))
     elif "unique_key" in rendered.config:
         raise TemplateError(file, rendered.line(1), "unique_key is for materialized='incremental' alone")
+    _check_this(rendered, query)
     return Draft(
         name=file.stem,
         layer=cast(Layer, layer),
@@ -89,9 +90,20 @@ def draft_model(
     )
 
 
+def _check_this(rendered: Rendered, query: "exp.Query") -> None:
+    from sqlglot import exp
+
+    name = rendered.file.stem
+    if name not in rendered.models and any(
+        (table.db, table.name) == (MODEL_SCHEMA, name) for table in query.find_all(exp.Table)
+    ):
+        problem = "`this` is the table before: use it under is_incremental(), with materialized='incremental'"
+        raise TemplateError(rendered.file, rendered.line(1), problem)
+
+
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ProjectFileError(file, 1, f"is not UTF-8: {error.reason}") from error
 
@@ -106,7 +118,11 @@ def _option(rendered: Rendered, key: str, valid: tuple[str, ...], default: str) 
 def unique_key_of(rendered: Rendered) -> tuple[str, ...]:
     """Columns that name a row of an incremental model; none: rows are only added."""
     key = rendered.config.get("unique_key") or ()
-    return (key,) if isinstance(key, str) else tuple(str(name) for name in key)
+    names = [key] if isinstance(key, str) else key
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        problem = f"unique_key {key!r} is neither the name of a column nor a list of such names"
+        raise TemplateError(rendered.file, rendered.line(1), problem)
+    return tuple(names)
 
 
 def generic_tests(drafts: list[Draft], names: Names) -> list[TestDraft]:

@@ -101,13 +101,15 @@ def render(
 
 
 def _functions(names: Names, uses: _Uses, this: str | None, incremental: bool) -> dict[str, Any]:
-    def ref(model: str) -> str:
+    def ref(*given: object) -> str:
+        (model,) = _texts("ref", given, "the name of a model")
         if model not in names.models:
             raise UnknownNameError("model", model, names.models)
         uses.models.append(model)
         return relation(MODEL_SCHEMA, model)
 
-    def source(group: str, table: str) -> str:
+    def source(*given: object) -> str:
+        group, table = _texts("source", given, "the names of a group", "of a table")
         if names.sources.get(table) != group:
             valid = [f"{known}.{name}" for name, known in names.sources.items()]
             raise UnknownNameError("source", f"{group}.{table}", valid)
@@ -121,8 +123,16 @@ def _functions(names: Names, uses: _Uses, this: str | None, incremental: bool) -
     return functions
 
 
+def _texts(function: str, given: tuple[object, ...], *wanted: str) -> list[str]:
+    if len(given) != len(wanted) or not all(isinstance(one, str) for one in given):
+        raise ValueError(f"{function}() takes {' and '.join(wanted)}, in quotes")
+    return [str(one) for one in given]
+
+
 def _config(uses: _Uses) -> Callable[..., str]:
-    def config(**values: Any) -> str:
+    def config(*unnamed: object, **values: Any) -> str:
+        if unnamed:
+            raise ValueError("config() takes key=value, say config(materialized='table')")
         for key in values:
             if key not in CONFIG_KEYS:
                 raise ValueError(f"unknown config key {key!r}; valid: {', '.join(CONFIG_KEYS)}")

@@ -1,4 +1,4 @@
-"""Tables of control: versions of selections, pins, what a person has approved, and what was withdrawn."""
+"""Tables of control: versions of selections, pins, approvals, withdrawals, failed trials."""
 
 import pyarrow as pa
 
@@ -12,6 +12,7 @@ CONTROL_KEYS: dict[str, tuple[str, ...]] = {
     "approvals": ("selection",),
     "withdrawals": ("doc_id",),
     "withdrawn_places": ("asset", "partition", "shard", "row", "doc_id"),
+    "trial_failures": ("trial",),
 }
 CONTROL_FIELDS: dict[str, list[pa.Field]] = {
     "selection_versions": [
@@ -53,5 +54,13 @@ CONTROL_FIELDS: dict[str, list[pa.Field]] = {
         column("shard", pa.string(), "file or package that holds it still"),
         column("row", pa.int64(), "row within that, -1 for the whole"),
         column("doc_id", pa.string(), "content id of what was withdrawn"),
+    ],
+    "trial_failures": [
+        column("trial", pa.string(), "name of the trial"),
+        column("input_key", pa.string(), "hash of everything it depended on"),
+        column("attempts", pa.int64(), "how often it failed so"),
+        column("permanent", pa.bool_(), "whether trying again would change nothing"),
+        column("reason", pa.string(), "the last error"),
+        column("failed_at", pa.timestamp("us"), "when it failed last, UTC"),
     ],
 }  # fmt: skip

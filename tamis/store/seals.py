@@ -24,6 +24,7 @@ SEALED = frozenset(
         "scores_judge_again",
         "scores_noise",
         "selection_versions",
+        "trial_failures",
         "trials",
         "withdrawals",
         "withdrawn_places",

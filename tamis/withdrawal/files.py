@@ -37,6 +37,17 @@ class DatabaseInUseError(TransientError):
         )
 
 
+class UnreadableRowsError(TransientError):
+    """A file that should hold rows with document ids cannot be read, so nobody knows what it holds."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(
+            f"{path} cannot be read as {path.suffix.removeprefix('.')} ({problem}) and may hold what is "
+            "withdrawn; remove it, then withdraw again: it goes on where it was"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Touched:
     """A file that was rewritten or removed, by its path under the home."""
@@ -64,28 +75,46 @@ def purge_exports(home: Home, doc_ids: Sequence[str]) -> Iterator[Touched]:
 
 
 def _without_rows(path: Path, gone: pl.Series) -> bool:
-    rows, held = scanned(path), pl.col("doc_id").is_in(gone.implode())
-    if "doc_id" not in rows.collect_schema() or not rows.select(held.any()).collect().item():
+    if not holds_rows(path, gone):
         return False
-    temporary, left = path.with_suffix(".part"), rows.filter(~held)
+    temporary, left = path.with_suffix(".part"), _scanned(path).filter(~_among(gone))
     left.sink_parquet(temporary) if path.suffix == ".parquet" else left.sink_ndjson(temporary)
     temporary.replace(path)
     return True
 
 
-def scanned(path: Path) -> pl.LazyFrame:
-    """An exported file, read as a stream."""
+def holds_rows(path: Path, gone: pl.Series) -> bool:
+    """Whether a file of rows, read as a stream, has one of the documents; raises `UnreadableRowsError`."""
+    try:
+        rows = _scanned(path)
+        return "doc_id" in rows.collect_schema() and bool(rows.select(_among(gone).any()).collect().item())
+    except pl.exceptions.PolarsError as error:
+        raise UnreadableRowsError(path, str(error).partition("\n")[0]) from error
+
+
+def _among(gone: pl.Series) -> pl.Expr:
+    return pl.col("doc_id").cast(pl.String).is_in(gone.implode())
+
+
+def _scanned(path: Path) -> pl.LazyFrame:
     if path.suffix == ".parquet":
         return pl.scan_parquet(path)
+    if not path.stat().st_size:  # every row of it was withdrawn
+        return pl.LazyFrame()
     return pl.scan_ndjson(path, infer_schema_length=None)
 
 
-def purge_pages(home: Home, doc_ids: Sequence[str]) -> Iterator[Touched]:
-    """Remove the pages that name one of the documents: they show the beginning of its text."""
-    for path in sorted(home.reports.rglob("*.html")) if home.reports.is_dir() else ():
-        if holds_any(path.read_text(errors="replace"), list(doc_ids)):
-            path.unlink()
-            yield Touched(path=home.relative(path), done="removed")
+def pages_naming(home: Home, doc_ids: Sequence[str]) -> list[Path]:
+    """Pages that name one of the documents: they show the beginning of its text."""
+    pages = sorted(home.reports.rglob("*.html")) if home.reports.is_dir() else []
+    return [path for path in pages if holds_any(path.read_text(errors="replace"), list(doc_ids))]
+
+
+def purge_pages(home: Home, pages: Iterable[Path]) -> Iterator[Touched]:
+    """Remove pages; the next materialization makes them again."""
+    for path in pages:
+        path.unlink()
+        yield Touched(path=home.relative(path), done="removed")
 
 
 def purge_resume_state(home: Home) -> Iterator[Touched]:
@@ -132,13 +161,18 @@ def _is_database(path: Path) -> bool:
 
 def held_in(path: Path, pieces: Sequence[str]) -> list[str]:
     """The pieces that stand in a file, or in the log beside a database."""
-    found: set[str] = set()
+    found, stored = set[str](), {_as_read(piece): piece for piece in pieces}
     for name in (path, path.with_name(path.name + "-wal")):
         if name.exists():
             with name.open("rb") as stream:
                 for block in _blocks(stream.read):
-                    found.update(held_pieces(block, pieces))
+                    found.update(stored[one] for one in held_pieces(block, list(stored)))
     return sorted(found, key=lambda piece: (-len(piece), piece))
+
+
+def _as_read(piece: str) -> str:
+    """A piece as it stands in UTF-8 bytes of which each is read as a character."""
+    return piece.encode().decode("latin-1")
 
 
 def _blocks(read: Callable[[int], bytes]) -> Iterator[str]:
@@ -150,7 +184,8 @@ def _blocks(read: Callable[[int], bytes]) -> Iterator[str]:
 
 def _clean_file(path: Path, pieces: Sequence[str]) -> str:
     content = path.read_bytes().decode("latin-1")  # every byte is a character and comes back as it was
-    write_atomically(path, without_pieces(content, pieces).encode("latin-1"))
+    left = without_pieces(content, [_as_read(piece) for piece in pieces])
+    write_atomically(path, left.encode("latin-1"))
     return "rewritten"
 
 

@@ -21,12 +21,14 @@ from tamis.withdrawal.desired import PLACES, TABLE, add_places
 from tamis.withdrawal.excerpts import excerpts_showing, withhold
 from tamis.withdrawal.files import (
     Touched,
+    pages_naming,
     purge_exports,
     purge_folders,
     purge_pages,
     purge_pieces,
     purge_resume_state,
 )
+from tamis.withdrawal.holding import readable
 from tamis.withdrawal.kept import purge_kept
 from tamis.withdrawal.pieces import pieces_of
 from tamis.withdrawal.receipts import TEXTS
@@ -46,6 +48,13 @@ class Purged:
     rows: dict[str, int] = field(default_factory=dict)
     files: list[Touched] = field(default_factory=list)
     bare: list[str] = field(default_factory=list)
+
+    def __add__(self, other: "Purged") -> "Purged":
+        """Both together."""
+        rows = {table: self.rows.get(table, 0) + other.rows.get(table, 0) for table in self.rows | other.rows}
+        return Purged(
+            rows=rows, files=[*self.files, *other.files], bare=list(dict.fromkeys([*self.bare, *other.bare]))
+        )
 
     @property
     def anything(self) -> bool:
@@ -98,12 +107,14 @@ def purge(
         add_places(store, asset, places)
     tainted = find_tainted(ManifestFolder(home.manifests), heads, listed_in)
     refitted = {(one.asset, one.partition) for one in tainted if one.current and one.asset in REFITTED}
-    attempts.begin(store, sorted(_losing(heads, listed_in) | refitted))
+    pages = pages_naming(home, doc_ids)
+    shown = _made_with(home, heads, pages)
+    attempts.begin(store, sorted(_losing(heads, listed_in) | refitted | shown))
     for block in ([list(texts)] if texts else []), texts_in_blocks(store, doc_ids):
         for some in block:
             purged.files += purge_pieces(home, pieces_of(some))
     purged.files += purge_exports(home, doc_ids)
-    purged.files += purge_pages(home, doc_ids)
+    purged.files += purge_pages(home, pages)
     purged.files += purge_resume_state(home)
     purged.files += purge_folders(home, _fits(home, tainted))
     purged.files += purge_kept(home, doc_ids)
@@ -143,6 +154,15 @@ def _losing(heads: Heads, listed_in: Mapping[str, int]) -> set[tuple[str, str]]:
     return {
         entry for entry, head in heads.items() if head.manifest in listed_in and head.asset not in CHECKPOINTS
     }
+
+
+def _made_with(home: Home, heads: Heads, pages: Sequence[Path]) -> set[tuple[str, str]]:
+    """What is current and has one of the pages: a view, say, lists no rows but shows its first."""
+    names = {home.relative(path) for path in pages}
+    current = [head.manifest for head in heads.values()] if names else []
+    made = readable(ManifestFolder(home.manifests), current)
+    with_page = {key for key, manifest in made.items() if names & set(manifest.files)}
+    return {entry for entry, head in heads.items() if head.manifest in with_page}
 
 
 def _fits(home: Home, tainted: Sequence[Tainted]) -> list[Path]:

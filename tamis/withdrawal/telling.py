@@ -5,8 +5,8 @@ from typing import Any
 
 import polars as pl
 
+from tamis.lineage.look import look
 from tamis.lineage.plan import label
-from tamis.lineage.world import look
 from tamis.project import Project
 from tamis.store.home import Home
 from tamis.withdrawal.desired import read_places, read_withdrawals
@@ -62,6 +62,8 @@ def withdrawn_json(done: Withdrawn, places: list[dict[str, Any]]) -> dict[str, A
     return {
         "withdrawn": done.new,
         "already_withdrawn": done.already,
+        "not_in_the_store": done.unknown,
+        "near_repeats": done.near_repeats.to_dicts(),
         "excerpts": done.excerpts,
         "receipts": done.receipts,
         "rows_removed": done.purged.rows,
@@ -76,6 +78,9 @@ def withdrawn_lines(done: Withdrawn, places: list[dict[str, Any]], goes_on: bool
     if not (done.new or done.receipts or done.purged.anything):
         return ["nothing to do: all of it was withdrawn before (`tamis withdraw --list`)"]
     lines = [f"withdrew {_documents(done.new)}: {sum(done.purged.rows.values()):,} rows left the tables"]
+    if done.unknown:
+        named = ", ".join(done.unknown[:SHOWN])
+        lines.append(f"{len(done.unknown)} not in the store, to be refused if ever they arrive: {named}")
     lines += [f"receipt {receipt}" for receipt in done.receipts]
     lines += [f"{one.done}: {one.path}" for one in done.purged.files[:SHOWN]]
     if len(done.purged.files) > SHOWN:
@@ -85,6 +90,8 @@ def withdrawn_lines(done: Withdrawn, places: list[dict[str, Any]], goes_on: bool
         lines.append("what weights have learnt is not unlearnt: train these again, or take them out of use")
     elif done.tainted:
         lines.append("what was fitted on it is fitted again by the next materialization")
+    for row in done.near_repeats.head(SHOWN).iter_rows(named=True):
+        lines.append(f"{row['doc_id']} nearly repeats {row['repeats']} and stays unless you withdraw it, too")
     held = Counter(place["file"] for place in places)
     lines += [f"your file holds it still: {file} ({rows} rows)" for file, rows in held.most_common(SHOWN)]
     if not goes_on:

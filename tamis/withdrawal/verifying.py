@@ -4,7 +4,7 @@ By ids it looks at every version of every table, at kept versions of selections,
 The text itself is no longer known; whoever gives it once more has it searched for in all other files too.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,14 @@ from tamis.lineage.manifest import ManifestFolder
 from tamis.store.home import Home
 from tamis.store.tables import Store
 from tamis.withdrawal.desired import unfinished, withdrawn_ids
-from tamis.withdrawal.files import held_in, scanned, searched
-from tamis.withdrawal.pieces import held_pieces, holds_any, pieces_of
+from tamis.withdrawal.excerpts import TABLE as EXCERPTS
+from tamis.withdrawal.files import UnreadableRowsError, held_in, holds_rows, searched
+from tamis.withdrawal.pieces import holds_any, pieces_of, showing
 from tamis.withdrawal.purging import tables_of_documents
 from tamis.withdrawal.receipts import receipt_ids, receipt_problems
+
+SHOWING = {"documents": ["text"], "target_examples": ["text"], EXCERPTS: ["detail", "excerpt"]}
+"""Columns that show text of raw files."""
 
 
 @dataclass(kw_only=True)
@@ -59,7 +63,7 @@ def verify(home: Home, text: str | None = None) -> Verification:
         )
     found.problems += _receipts(home, found)
     found.problems += _tables(home.store, gone, found)
-    found.problems += _files(home, gone.to_list(), found)
+    found.problems += _files(home, gone, found)
     if text is not None:
         found.problems += _text(home, normalise_text(text), gone, found)
     return found
@@ -81,15 +85,17 @@ def _tables(store: Store, gone: pl.Series, found: Verification) -> Iterator[str]
                     yield f"table {table} version {entry['version']}: {int(held.sum())} withdrawn rows"
 
 
-def _files(home: Home, gone: Sequence[str], found: Verification) -> Iterator[str]:
+def _files(home: Home, gone: pl.Series, found: Verification) -> Iterator[str]:
     for path in [*ManifestFolder(home.manifests).kept(), *_data_files(home.exports)]:
         found.files += 1
-        rows, held = scanned(path), pl.col("doc_id").is_in(list(gone)).any()
-        if "doc_id" in rows.collect_schema() and rows.select(held).collect().item():
-            yield f"{home.relative(path)} has rows of withdrawn documents"
+        try:
+            if holds_rows(path, gone):
+                yield f"{home.relative(path)} has rows of withdrawn documents"
+        except UnreadableRowsError as error:
+            yield str(error)
     for path in sorted(home.reports.rglob("selection_*.html")) if home.reports.is_dir() else ():
         found.files += 1
-        if holds_any(path.read_text(errors="replace"), gone):
+        if holds_any(path.read_text(errors="replace"), gone.to_list()):
             yield f"{home.relative(path)} names a withdrawn document"
 
 
@@ -107,10 +113,16 @@ def _text(home: Home, text: str, gone: pl.Series, found: Verification) -> Iterat
         found.files += 1
         if held_in(path, pieces):
             yield f"{home.relative(path)} shows a piece of the text"
-    for table, column in (("documents", "text"), ("target_examples", "text"), ("quarantine", "excerpt")):
+    for table, columns in SHOWING.items():
         if not home.store.exists(table):
             continue
         for entry in home.store.open(table).list_versions():
-            for batch in home.store.batches(table, [column], version=int(entry["version"])):
-                if held_pieces("\n".join(batch[column].to_pylist()), [text] if column == "text" else pieces):
+            for batch in home.store.batches(table, columns, version=int(entry["version"])):
+                if _shown(["\n".join(row.values()) for row in batch.to_pylist()], text, table):
                     yield f"table {table} version {entry['version']} holds the text"
+
+
+def _shown(contents: list[str], text: str, table: str) -> bool:
+    if table == EXCERPTS:
+        return any(showing(contents, [text]))
+    return holds_any("\n".join(contents), [text])

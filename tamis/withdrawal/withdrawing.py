@@ -4,7 +4,7 @@ A row without a receipt is a withdrawal that is not complete: the next `tamis wi
 completes it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -52,10 +52,15 @@ class Preview:
 
 @dataclass(kw_only=True)
 class Withdrawn:
-    """What a withdrawal did; `receipts` are manifests."""
+    """What a withdrawal did; `receipts` are manifests.
+
+    `unknown`: ids that nothing in the store had; `near_repeats`: documents that stay (doc_id, repeats).
+    """
 
     new: list[str] = field(default_factory=list)
     already: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    near_repeats: pl.DataFrame = field(default_factory=pl.DataFrame)
     excerpts: int = 0
     receipts: list[str] = field(default_factory=list)
     purged: Purged = field(default_factory=Purged)
@@ -69,11 +74,10 @@ def preview(home: Home, asked: Asked) -> Preview:
     rows = count_rows(store, doc_ids)
     chosen = store.read("selected_subset", ["selection", "doc_id"]).filter(pl.col("doc_id").is_in(doc_ids))
     places = places_of(store, doc_ids)
-    stored = {doc_id for frame in places.values() for doc_id in frame["doc_id"]}
     return Preview(
         doc_ids=doc_ids,
         already=[one for one in doc_ids if one in gone],
-        unknown=[one for one in doc_ids if one not in gone | stored],
+        unknown=_unknown(doc_ids, gone, places),
         rows=rows,
         excerpts=len(excerpts_of(store, doc_ids, asked.texts, asked.shards)),
         places=pl.concat(
@@ -88,6 +92,11 @@ def preview(home: Home, asked: Asked) -> Preview:
     )
 
 
+def _unknown(doc_ids: Sequence[str], gone: set[str], places: Mapping[str, pl.DataFrame]) -> list[str]:
+    known = gone.union(*(frame["doc_id"] for frame in places.values()))
+    return [one for one in doc_ids if one not in known]
+
+
 def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
     """Withdraw what is asked for, at once and from everywhere in the home.
 
@@ -98,6 +107,8 @@ def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
         gone, now = set(withdrawn_ids(store)), datetime.now(UTC).replace(tzinfo=None)
         done.new = [one for one in asked.doc_ids if one not in gone]
         done.already = [one for one in asked.doc_ids if one in gone]
+        done.unknown = _unknown(asked.doc_ids, gone, places_of(store, done.new))
+        done.near_repeats = near_repeats(store, asked.doc_ids)
         rows = [_row(one, now, reason, asked.scopes[one]) for one in done.new]
         excerpts = excerpts_of(store, asked.doc_ids, asked.texts, asked.shards)
         shown = sorted(set(excerpts["doc_id"]) - gone)
@@ -109,10 +120,10 @@ def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
         if done.already and count_rows(store, done.already):
             listed = listing(ManifestFolder(home.manifests), done.already)
             done.purged = purge(home, read_heads(store), done.already, listed)
-        for completed in finish(home, asked.texts):
+        for completed in finish(home, asked.texts, begun=now):
             done.receipts += completed.receipts
             done.tainted += completed.tainted
-            done.purged = completed.purged
+            done.purged += completed.purged
     return done
 
 
@@ -120,14 +131,18 @@ def _row(doc_id: str, now: datetime, reason: WithdrawalReason, scope: str) -> Wi
     return Withdrawal(doc_id=doc_id, withdrawn_at=now, reason=str(reason), scope=scope)
 
 
-def finish(home: Home, texts: Sequence[str] = ()) -> list[Withdrawn]:
-    """Complete the withdrawals that have no receipt yet; the caller holds the writer's lock."""
+def finish(home: Home, texts: Sequence[str] = (), begun: datetime | None = None) -> list[Withdrawn]:
+    """Complete the withdrawals that have no receipt yet; the caller holds the writer's lock.
+
+    Those that began at another moment than `begun` were cut short: what they had removed by then is in no
+    count any more, and their receipts say so.
+    """
     waiting = unfinished(home.store)
     groups = waiting.group_by("withdrawn_at", "reason", maintain_order=True)
-    return [_complete(home, rows, texts) for _key, rows in groups]
+    return [_complete(home, rows, texts, key[0] != begun) for key, rows in groups]
 
 
-def _complete(home: Home, rows: pl.DataFrame, texts: Sequence[str]) -> Withdrawn:
+def _complete(home: Home, rows: pl.DataFrame, texts: Sequence[str], cut_short: bool) -> Withdrawn:
     """Purge the documents of one withdrawal and write its receipt."""
     store, folder, heads = home.store, ManifestFolder(home.manifests), read_heads(home.store)
     excerpt = pl.col("scope") == EXCERPT
@@ -139,13 +154,18 @@ def _complete(home: Home, rows: pl.DataFrame, texts: Sequence[str]) -> Withdrawn
     tainted = find_tainted(folder, heads, listed)
     stood = sum(map(len, places_of(store, doc_ids).values()))
     purged = purge(home, heads, doc_ids, listed, texts)
-    receipt = write_receipt(home, [*doc_ids, *shown], _said(rows, stood, listed, tainted, purged))
+    receipt = write_receipt(home, [*doc_ids, *shown], _said(rows, stood, listed, tainted, purged, cut_short))
     write_withdrawals(store, [Withdrawal(**row | {"receipt": receipt}) for row in rows.iter_rows(named=True)])
     return Withdrawn(new=doc_ids, excerpts=len(shown), receipts=[receipt], purged=purged, tainted=tainted)
 
 
 def _said(
-    rows: pl.DataFrame, stood: int, listed: dict[str, int], tainted: Sequence[Tainted], purged: Purged
+    rows: pl.DataFrame,
+    stood: int,
+    listed: dict[str, int],
+    tainted: Sequence[Tainted],
+    purged: Purged,
+    cut_short: bool,
 ) -> dict[str, Any]:
     """What a receipt says, as JSON values without any text."""
     scopes = rows.group_by("scope").len().sort("scope")
@@ -160,6 +180,7 @@ def _said(
         "files": [asdict(one) for one in purged.files],
         "checkpoints": [one.to_json() for one in tainted],
         "listed_in": listed,
+        **({"counts": "of the run that completed it, after one that was cut short"} if cut_short else {}),
     }
 
 

@@ -2,8 +2,9 @@
 
 from tamis.lineage.attempts import read_attempts
 from tamis.lineage.heads import read_heads, unfinished
+from tamis.lineage.look import look
 from tamis.lineage.manifest import ManifestFolder
-from tamis.lineage.world import World, look
+from tamis.lineage.world import World
 from tamis.project import open_project
 from tamis.store.schemas import KEYS, kind_of
 from tamis.store.tables import Store

@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 from tamis.lineage.heads import read_heads
+from tamis.lineage.look import look
 from tamis.lineage.manifest import ManifestFolder
-from tamis.lineage.world import look
 from tamis.project import open_project
 from tamis.store.schemas import KEYS, UNHASHED_COLUMNS, kind_of
 from tamis.store.seals import SEALED

@@ -19,7 +19,7 @@ from small_project import SETTINGS, make_project, sentences, write_jsonl
 from soundness import BY_SENSORS, WHOLE_POOL, assert_pool, versions
 from watched_project import watched
 
-from tamis.lineage.world import look
+from tamis.lineage.look import look
 from tamis.planning import read_plan
 from tamis.project import open_project
 

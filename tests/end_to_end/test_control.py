@@ -93,7 +93,7 @@ def test_an_earlier_version_comes_back_stays_and_is_let_go_of(project):
     assert {places(project)[doc_id] for doc_id in later["doc_id"]} == {"landing__later.jsonl"}
     assert len(project.json("diff", "best", "--list")) == 4, "the same choice is the same version"
 
-    assert "no longer pinned" in project.tamis("restore", "best", "--latest").stdout
+    assert "and is so no more" in project.tamis("restore", "best", "--latest").stdout
     (project.root / "landing" / "later.jsonl").unlink()
     project.tamis("materialize")
     assert chosen(project) == before

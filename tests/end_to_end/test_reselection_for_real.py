@@ -13,7 +13,7 @@ from soundness import BY_SENSORS, assert_pool, versions
 from watched_project import assets_made, names, watched
 
 from tamis.corpus.intake import documents_of_shards
-from tamis.lineage.world import look
+from tamis.lineage.look import look
 from tamis.project import open_project
 
 CALM = SETTINGS.replace("settle_seconds = 1.0", "settle_seconds = 0.0")
@@ -71,7 +71,7 @@ def test_the_run_fails_and_the_change_is_not_lost(platform, monkeypatch):
         broken.setattr("assets.embedding.embed_missing", fail)
         assert not platform.execute(request).success
         assert ("documents", "landing__cooking.jsonl") in platform.heads
-    monkeypatch.setattr("sensors.reselection.BACK_OFF_SECONDS", 0.0)
+    monkeypatch.setattr("sensors.requests.BACK_OFF_SECONDS", 0.0)
     before = versions(platform.project)
     platform.until_rest()
     assert versions(platform.project)[CHOSEN] != before[CHOSEN]
@@ -195,7 +195,7 @@ def test_a_shard_whose_runs_always_fail_is_given_up_alone_after_three_attempts(p
         return embed_missing(store, encoder, doc_ids, advance=advance)
 
     monkeypatch.setattr("assets.embedding.embed_missing", embed_but_one)
-    monkeypatch.setattr("sensors.reselection.BACK_OFF_SECONDS", 0.0)
+    monkeypatch.setattr("sensors.requests.BACK_OFF_SECONDS", 0.0)
     for name, count in (("a", 20), ("bad", 5), ("c", 30), ("d", 40)):
         put(platform, f"{name}.jsonl", "algebra", count, count)
     failures = 0

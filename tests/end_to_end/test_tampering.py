@@ -12,7 +12,7 @@ from resources.instance import open_instance
 from tamis.lineage.audit import audit_graph
 from tamis.lineage.audit_node import Audit
 from tamis.lineage.heads import read_heads
-from tamis.lineage.world import look
+from tamis.lineage.look import look
 from tamis.project import open_project
 from tamis.store import compaction
 

@@ -13,7 +13,7 @@ from soundness import assert_pool, versions
 from watched_project import watched
 
 from tamis.corpus import document_id
-from tamis.lineage.world import look
+from tamis.lineage.look import look
 from tamis.planning import read_plan
 from tamis.project import open_project
 from tamis.store.tables import Store

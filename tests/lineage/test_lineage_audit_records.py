@@ -10,7 +10,7 @@ from tamis.lineage.audit_events import LoggedEvent, beside_digest, event_tags, j
 from tamis.lineage.audit_node import Audit, Node
 from tamis.lineage.audit_records import Records, judge_records
 from tamis.lineage.heads import Heads, read_heads
-from tamis.lineage.versions import note_version
+from tamis.lineage.versions import note_version, read_versions
 from tamis.store.home import Home
 
 
@@ -33,6 +33,17 @@ def test_a_version_that_was_taken_out_leaves_a_gap(home):
     assert red_after_judging(home) == {}
     home.store.delete("selection_versions", "version = 1")
     assert red_after_judging(home) == {"table[selection_versions]": ["version 1 of best is missing"]}
+
+
+def test_decisions_that_should_be_kept_and_are_not_are_amber(home):
+    kept = Records(home.manifests).folder.kept()
+    assert len(kept) == 2
+    oldest = next(version for version in read_versions(home.store, "best") if version.version == 1)
+    Records(home.manifests).folder.kept_path(oldest.rows).unlink()
+    for kept_versions, statuses in ((2, ["amber"]), (1, [])):
+        nodes: dict[str, Node] = {}
+        judge_records(home, Records(home.manifests), nodes, quick=False, kept_versions=kept_versions)
+        assert [node.status for node in nodes.values()] == statuses
 
 
 def test_a_copy_of_a_sealed_row_is_named(home):

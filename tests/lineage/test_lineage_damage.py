@@ -26,7 +26,9 @@ def taken_in(home: Home, shard: str, quarantine: str) -> Head:
         row_count=0,
         rows={"quarantine": quarantine},
     )
-    name = ManifestFolder(home.manifests).write(manifest)
+    folder = ManifestFolder(home.manifests)
+    folder.write_rows(quarantine, b"a list of rows")
+    name = folder.write(manifest)
     return Head(asset="documents", partition=shard, manifest=name, input_key=shard, data_version=shard)
 
 
@@ -50,6 +52,16 @@ def test_a_lost_table_takes_every_shard_with_it_that_had_rows_there(tmp_path):
     assert found[("documents", "bad")] == "table quarantine is damaged"
     assert "table quarantine cannot be read and is made again" in forget_damaged(home, found)
     assert find_damage(home, heads) == {("documents", "bad"): "table quarantine is missing"}
+
+
+def test_a_lost_list_of_rows_is_damage(tmp_path):
+    home = Home(tmp_path)
+    heads: Heads = {("documents", "a"): taken_in(home, "a", "e" * 64)}
+    home.store.append("quarantine", schema_of("quarantine").empty_table())
+    assert find_damage(home, heads) == {}
+    lost = ManifestFolder(home.manifests).rows_path("e" * 64)
+    lost.unlink()
+    assert find_damage(home, heads) == {("documents", "a"): f"file {home.relative(lost)} is missing"}
 
 
 def test_what_a_person_decided_is_not_dropped_with_what_can_be_made_again(tmp_path):

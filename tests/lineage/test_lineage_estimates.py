@@ -71,9 +71,9 @@ def stored(project: Project, shard: str, rows: int) -> None:
 
 def built(project: Project) -> None:
     """Shard a as it lies; half the pool is new."""
+    from tamis.lineage.look import look
     from tamis.lineage.plan import input_key
     from tamis.lineage.stages import stages
-    from tamis.lineage.world import look
 
     stored(project, "web__a.jsonl", 100)
     world = look(project)

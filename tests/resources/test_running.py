@@ -33,6 +33,7 @@ def make(monkeypatch):
 
         monkeypatch.setattr(running, "due_partitions", due)
         monkeypatch.setattr(running, "read_heads", lambda store: {})
+        monkeypatch.setattr(running, "look_again", lambda world, heads: world)
         project = SimpleNamespace(home=SimpleNamespace(store=None))
         said: list[str] = []
         runner = Runs(project=project, job=job, instance=None, say=said.append, wanted=Wanted())

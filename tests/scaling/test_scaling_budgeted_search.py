@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamis.scaling import BudgetedSearch
-from tamis.scaling.schedule import counts
+from tamis.scaling.schedule import counts, rungs
 
 SIZES = [100 * 2**i for i in range(8)]
 NAN = float("nan")
@@ -202,3 +202,21 @@ def test_thinning_is_monotone_and_ends_where_it_should(models, left, rounds):
     assert plan == sorted(plan, reverse=True)
     assert plan[-1] == min(left, models)
     assert plan[0] <= models
+
+
+@given(ratio=st.floats(1.1, 12), n=st.integers(2, 16), data=st.data())
+def test_rounds_quadruple_the_data_as_nearly_as_the_sizes_allow(ratio, n, data):
+    sizes = 50 * ratio ** np.arange(n, dtype=float)
+    at = data.draw(st.integers(0, n - 2))
+    end = data.draw(st.integers(at + 1, n - 1))
+    steps = rungs(sizes, at, end)
+    assert steps == sorted(set(steps))
+    assert steps[0] > at
+    assert steps[-1] == end
+    growth = sizes[steps[1:]] / sizes[steps[:-1]]
+    assert (np.abs(np.log(growth / 4)) <= max(np.log(ratio) / 2, np.log(ratio / 4)) + 1e-6).all()
+
+
+def test_halvings_are_skipped_every_other_time():
+    assert rungs(np.array(SIZES, dtype=float), 1, 7) == [3, 5, 7]
+    assert rungs(np.array(SIZES, dtype=float), 2, 7) == [3, 5, 7]

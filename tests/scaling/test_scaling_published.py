@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tamis.scaling import accept_then_stop, audit_curves, fit_law, predict_full_loss
+from tamis.scaling import accept_then_stop, audit_curves, fit_law, model_size_scores, predict_full_loss
 
 TABLES = ("flan", "gigaword")
 BUDGETS = (8, 16, 32, 64, 128, 256, 512)
@@ -89,15 +89,34 @@ def test_zero_shot_correlates_as_published(tables, method, name, expected):
     assert _scores([one.loss for one in found.values()], tables[name])[0] == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.parametrize(("name", "expected"), [("flan", -0.209), ("gigaword", -0.244)])
+def test_model_size_correlates_as_published(tables, name, expected):
+    frame = pl.read_csv(tables["folder"] / f"{name}.csv")
+    scores = model_size_scores(dict(frame.select("model", "n_params").unique().iter_rows()))
+    correlation = _scores([scores[model] for model in tables[name]], tables[name])[0]
+    assert -correlation == pytest.approx(expected, abs=1e-3)
+
+
 @pytest.mark.parametrize(("name", "least"), [("flan", 0.68), ("gigaword", 0.94)])
 def test_best_predicts_better_than_accept_then_stop(tables, name, least):
-    scores = [
-        _scores([one.loss for one in predict_full_loss(_cut(tables[name], b), FULL).values()], tables[name])[
-            0
-        ]
-        for b in BUDGETS
-    ]
-    assert np.mean(scores) >= least
+    scores = {
+        method: np.array([_cell(tables[name], budget, method) for budget in BUDGETS])
+        for method in ("best", "ats")
+    }
+    assert scores["best"][:, 0].mean() >= max(least, scores["ats"][:, 0].mean())
+
+
+def test_best_chooses_no_worse_than_accept_then_stop(tables):
+    accuracy = {
+        method: np.mean([_cell(tables[name], budget, method)[1] for name in TABLES for budget in BUDGETS])
+        for method in ("best", "ats")
+    }
+    assert accuracy["best"] >= accuracy["ats"] >= 0.935
+
+
+def _cell(curves, budget, method):
+    found = predict_full_loss(_cut(curves, budget), FULL, method)
+    return _scores([one.loss for one in found.values()], curves)
 
 
 def test_known_defects_of_the_public_tables_are_found(tables):

@@ -9,7 +9,8 @@ import pytest
 from resources.platform import Platform
 from resources.tags import CERTIFIED_TAG, WORK_TAG
 from sensors.arrivals import arrivals
-from sensors.reselection import BACK_OFF_SECONDS, reselection
+from sensors.requests import BACK_OFF_SECONDS
+from sensors.reselection import reselection
 from tamis.cli import main
 from tamis.lineage.heads import Head, write_heads
 from tamis.lineage.plan import input_key

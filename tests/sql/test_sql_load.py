@@ -99,6 +99,26 @@ def test_code_version_of_a_mart_does_not_follow_a_stored_parent_or_descriptions(
 @pytest.mark.parametrize(
     ("path", "text", "error", "line", "message"),
     [
+        ("marts/m.sql", "select id\nfrom {{ ref(3) }}", TemplateError, 2, "takes the name of a model"),
+        ("marts/m.sql", "{{ ref('a', 'b') }}", TemplateError, 1, "the name of a model, in quotes"),
+        ("marts/m.sql", "{{ source('raw') }}", TemplateError, 1, "takes the names of a group and of a table"),
+        ("marts/m.sql", "{{ config('table') }}", TemplateError, 1, "config() takes key=value"),
+        (
+            "marts/m.sql",
+            "{{ config(materialized='incremental', unique_key=4) }}\nselect 1 as n order by n",
+            TemplateError,
+            1,
+            "unique_key 4 is neither the name of a column",
+        ),
+        ("marts/m.sql", "select n from {{ this }} order by n", TemplateError, 1, "use it under"),
+        (
+            "marts/m.sql",
+            "select * from read_csv('x.csv') order by 1",
+            SqlSyntaxError,
+            1,
+            "only the data tell its columns",
+        ),
+        ("marts/m.yml", "models: &a\n  - *a\n", ProjectFileError, 1, "an alias that holds itself"),
         (
             "marts/m.sql",
             "select id\nfrom {{ ref('stg_itmes') }}\norder by id",
@@ -157,7 +177,7 @@ def test_code_version_of_a_mart_does_not_follow_a_stored_parent_or_descriptions(
             "unknown config key 'colour'",
         ),
         ("marts/m.sql", "{{ config(materialized='cube') }} select 1 as a", TemplateError, 1, "view, table"),
-        ("marts/m.sql", "select 1 as a\nfrom {{ ref() }}", TemplateError, 2, "missing 1 required"),
+        ("marts/m.sql", "select 1 as a\nfrom {{ ref() }}", TemplateError, 2, "ref() takes the name"),
         ("marts/stg_items.sql", "select 1 as a", ProjectFileError, 1, "is taken"),
         ("staging/items.sql", "select 1 as a", ProjectFileError, 1, "is taken"),
         ("tests/t.sql", "select 1 as a", ProjectFileError, 1, "needs ref()"),

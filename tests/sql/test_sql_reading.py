@@ -67,3 +67,33 @@ def test_a_folder_with_a_source_that_nothing_writes_says_so(write_project):
     assert load_project(folder)
     with pytest.raises(ProjectFileError, match=r"sources\.yml:5: no stage .* 'items'; known: decisions"):
         mart_stages(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("heads", "is the name of a table or asset of the platform; take another, say mart_heads"),
+        ("transport_law", "is the name of a table or asset of the platform"),
+        ("embeddings_static", "is the name of a table or asset of the platform"),
+        ("raw_shards", "is the name of a table or asset of the platform"),
+        ("my model's", "is no name of a model"),
+        ("1st", "is no name of a model"),
+    ],
+)
+def test_a_model_cannot_replace_what_the_platform_has_of_that_name(write_project, name, problem):
+    from tamis.lineage.marts import mart_stages
+    from tamis.sql import ProjectFileError
+
+    folder = write_project({f"marts/{name}.sql": "select 1 as n order by n"})
+    with pytest.raises(ProjectFileError) as raised:
+        mart_stages(folder, {"raw_shards"})
+    assert str(raised.value).startswith(f"{folder / 'marts' / name}.sql:1: {name!r} {problem}")
+
+
+def test_names_of_other_stages_are_taken():
+    from tamis.lineage.marts import mart_stages
+    from tamis.lineage.stages import stages
+
+    names = [stage.name for stage in mart_stages()]
+    assert {"raw_shards", "lineage_audit", "mart_documents"} <= set(stages())
+    assert len(set(names)) == len(names)

@@ -8,21 +8,22 @@ import pyarrow.parquet as pq
 import pytest
 from withdrawal_home import IDS, TEXTS, heads, record, rows_of, train
 
-from tamis.corpus import document_id
+from tamis.corpus import Shard, document_id
 from tamis.errors import PermanentError, UnknownNameError
-from tamis.lineage.explain import explain_document
-from tamis.lineage.finding import UnknownDocumentError
+from tamis.lineage.explain import explain_document, explanation_lines
+from tamis.lineage.finding import UnknownDocumentError, UnknownPlaceError, document_of_place
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.versions import VersionLostError, decisions_of, find_version, note_version
 from tamis.store.home import writing
 from tamis.withdrawal import purging, withdrawing
-from tamis.withdrawal.asking import Asked, Asking
+from tamis.withdrawal.asking import FEWEST_DIGITS, Asked, Asking, BadIdsError, ShortIdError
 from tamis.withdrawal.desired import read_places, read_withdrawals, withdrawn_versions
+from tamis.withdrawal.files import UnreadableRowsError
 from tamis.withdrawal.kept import lost_decisions
 from tamis.withdrawal.reasons import WithdrawalReason
 from tamis.withdrawal.receipts import read_receipts, receipt_problems, standing_again
 from tamis.withdrawal.refusing import WITHHELD
-from tamis.withdrawal.telling import history, history_lines
+from tamis.withdrawal.telling import history, history_lines, withdrawn_json, withdrawn_lines
 from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import finish, preview, withdraw
 
@@ -120,6 +121,18 @@ def test_what_listed_a_row_is_begun_and_what_did_not_stays_current(home):
     assert finished == {"web__a": False, "web__b": True}
 
 
+def test_what_has_a_page_that_is_removed_is_begun_too(home):
+    """A view lists no rows, but its page shows the first of them."""
+    home.reports.mkdir()
+    for name, doc_id in (("view", IDS[0]), ("other", IDS[1])):
+        (home.reports / f"sql_{name}.html").write_text(f"<td>{doc_id}")
+        record(home, name, "", "", [], files=[home.reports / f"sql_{name}.html"])
+    withdraw(home, asked(home, IDS[0]), REASON)
+    assert not (home.reports / "sql_view.html").exists()
+    finished = {asset: head.finished for (asset, _partition), head in heads(home).items()}
+    assert finished == {"view": False, "other": True}
+
+
 def test_twice_is_once_and_a_restored_row_goes_again(home):
     withdraw(home, asked(home, IDS[0]), REASON)
     again = withdraw(home, asked(home, IDS[0]), REASON)
@@ -139,6 +152,7 @@ STEPS = [
     (purging, "add_places", 2),
     (purging, "purge_pieces", 1),
     (purging, "purge_exports", 1),
+    (purging, "purge_pages", 1),
     (purging, "purge_kept", 1),
     (purging, "erase_rows", 2),
     (purging, "forget_versions", 2),
@@ -205,6 +219,29 @@ def test_a_shard_goes_with_all_that_it_showed(home):
     assert home.store.read("quarantine")["excerpt"].to_list() == [""]
     assert set(read_withdrawals(home.store)["scope"]) == {"shard web__b", "excerpt"}
     assert set(read_places(home.store)["shard"]) == {"web__a", "web__b"}, "one of them stands in both"
+
+
+def test_an_export_of_which_every_row_goes_stays_readable_for_the_next_withdrawal(home):
+    home.exports.mkdir()
+    pl.DataFrame({"doc_id": IDS[:1], "text": TEXTS[:1]}).write_ndjson(home.exports / "best.jsonl")
+    pl.DataFrame({"doc_id": [5, None]}).write_ndjson(home.exports / "numbers.jsonl")
+    withdraw(home, asked(home, IDS[0]), REASON)
+    assert (home.exports / "best.jsonl").read_bytes() == b""
+    withdraw(home, asked(home, IDS[1]), REASON)
+    assert verify(home).holds
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"no rows"])
+def test_an_export_that_nobody_can_read_is_named_and_the_withdrawal_goes_on_without_it(home, content):
+    home.exports.mkdir()
+    broken = home.exports / "mine.parquet"
+    broken.write_bytes(content)
+    with pytest.raises(UnreadableRowsError, match=r"mine\.parquet cannot be read as parquet .* remove it"):
+        withdraw(home, asked(home, IDS[0]), REASON)
+    assert any("mine.parquet" in problem for problem in verify(home).problems)
+    broken.unlink()
+    assert withdraw(home, asked(home, IDS[0]), REASON).receipts
+    assert verify(home, TEXTS[0]).holds
 
 
 def test_exports_pages_and_logs_lose_it_and_keep_their_other_rows(home):
@@ -286,6 +323,36 @@ def test_a_withdrawn_document_explains_itself(home):
     assert "withdrawn" not in explain_document(home.store, IDS[1], ManifestFolder(home.manifests))
 
 
+def test_a_withdrawn_row_is_found_by_its_place_and_a_row_beyond_every_file_is_no_damage(home):
+    withdraw(home, asked(home, IDS[0]), REASON)
+    shards = {"web__a": Shard(corpus="web", name="a", key="web__a", kind="file", path=home.root / "a.jsonl")}
+    assert document_of_place(home.store, shards, "web__a", 0) == IDS[0]
+    assert document_of_place(home.store, shards, str(home.root / "a.jsonl"), 1) == IDS[1]
+    with pytest.raises(UnknownPlaceError, match="row 99999999999999999999: holds no document"):
+        document_of_place(home.store, shards, "web__a", 99999999999999999999)
+
+
+def test_an_example_of_a_target_says_so(home):
+    example = {"target": "law", "doc_id": IDS[0], "split": "held_out", "text": TEXTS[0], "source": "law.csv"}
+    home.store.append("target_examples", rows_of("target_examples", [example]))
+    found = explain_document(home.store, IDS[0], ManifestFolder(home.manifests))
+    assert found["examples"] == [{"target": "law", "split": "held_out", "source": "law.csv"}]
+    assert "  example of the target law, held out (law.csv)" in explanation_lines(found)
+    assert "examples" not in explain_document(home.store, IDS[1], ManifestFolder(home.manifests))
+
+
+def test_what_stays_or_was_never_there_is_said(home):
+    pairs = [{"doc_id": IDS[1], "kept": IDS[0], "jaccard": 0.9}]
+    home.store.append("near_duplicates", rows_of("near_duplicates", pairs))
+    done = withdraw(home, asked(home, IDS[0], "e" * 32), REASON)
+    told = withdrawn_lines(done, [], True)
+    assert f"1 not in the store, to be refused if ever they arrive: {'e' * 32}" in told
+    assert any(line.startswith(f"{IDS[1]} nearly repeats {IDS[0]} and stays") for line in told)
+    said = withdrawn_json(done, [])
+    assert said["not_in_the_store"] == ["e" * 32]
+    assert said["near_repeats"] == [{"doc_id": IDS[1], "repeats": IDS[0]}]
+
+
 def test_a_receipt_that_no_longer_fits_is_found(home):
     withdraw(home, asked(home, IDS[0]), REASON)
     withdraw(home, asked(home, IDS[1]), REASON)
@@ -299,3 +366,47 @@ def test_a_receipt_that_no_longer_fits_is_found(home):
     ManifestFolder(home.manifests).path(second.id).write_text("{}")
     assert receipt_problems(home, second.id, missing_only=True)
     assert len(read_places(home.store)) == 2
+
+
+def test_two_digits_of_an_id_are_not_enough_for_what_cannot_be_undone(home):
+    asking = Asking(store=home.store)
+    short = next(one[:length] for length in (1, 2, 3, 4) for one in [IDS[0]] if alone(one[:length]))
+    with pytest.raises(ShortIdError, match=IDS[0]):
+        asking.ids([short])
+    asking.ids([IDS[0][:FEWEST_DIGITS]])
+    assert asking.done().doc_ids == [IDS[0]]
+
+
+def alone(beginning: str) -> bool:
+    return sum(one.startswith(beginning) for one in IDS) == 1
+
+
+def test_a_file_of_ids_is_refused_whole_and_names_the_line(home):
+    asking = Asking(store=home.store)
+    with pytest.raises(BadIdsError, match=r"list\.txt:3: .*; nothing was withdrawn"):
+        asking.ids_of_file(f"{IDS[0]}\n\nffffffffffff\n", "list.txt")
+
+
+def test_a_receipt_says_when_its_counts_are_of_a_second_attempt(home, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr(withdrawing, "write_receipt", stop)
+        with pytest.raises(KeyboardInterrupt):
+            withdraw(home, asked(home, IDS[0]), REASON)
+    with writing(home, "test"):
+        finish(home)
+    withdraw(home, asked(home, IDS[1]), REASON)
+    said = [receipt.config.get("counts", "") for receipt in read_receipts(home).values()]
+    assert ["cut short" in one for one in said] == [True, False]
+
+
+def stop(*_arguments):
+    raise KeyboardInterrupt
+
+
+def test_what_stands_again_counts_together_with_what_is_new(home):
+    before = home.store.read_arrow("documents")
+    withdraw(home, asked(home, IDS[0]), REASON)
+    home.store.merge("documents", before)
+    done = withdraw(home, asked(home, *IDS[:2]), REASON)
+    assert (done.already, done.new) == ([IDS[0]], [IDS[1]])
+    assert done.purged.rows["documents"] == 2

@@ -8,6 +8,7 @@ import pyarrow as pa
 from tamis.corpus import document_id
 from tamis.lineage.heads import Head, Heads, read_heads, write_heads
 from tamis.lineage.manifest import InputReference, Manifest, ManifestFolder
+from tamis.store.digests import file_digest
 from tamis.store.home import Home
 from tamis.store.records import BY_DOC_IDS, stored_rows
 from tamis.store.schemas import schema_of
@@ -37,8 +38,10 @@ def made_home(folder: Path) -> Home:
     return home
 
 
-def record(home: Home, asset: str, partition: str, table: str, doc_ids: list[str], *inputs: Manifest):
-    """A manifest that lists these documents, as a run leaves it, and its head."""
+def record(
+    home: Home, asset: str, partition: str, table: str, doc_ids: list[str], *inputs: Manifest, files=()
+) -> Manifest:
+    """A manifest that lists these documents and has these files, as a run leaves it, and its head."""
     folder, rows, scopes = ManifestFolder(home.manifests), {}, {}
     if table:
         digest, content = stored_rows(home.store, table, scope_of(table, partition), doc_ids)
@@ -56,6 +59,7 @@ def record(home: Home, asset: str, partition: str, table: str, doc_ids: list[str
         row_count=len(doc_ids),
         rows=rows,
         scopes=scopes,
+        files={home.relative(file): file_digest(file) for file in files},
         inputs=tuple(
             InputReference(
                 asset=one.asset, partition=one.partition, data_version=one.data_version, manifest=one.id

@@ -1,0 +1,49 @@
+"""Requests for runs: one for a piece of work, known again by a tag, so that its failures can be counted."""
+
+import hashlib
+from collections.abc import Sequence
+
+import dagster as dg
+
+from resources.running import range_tags, selected_assets
+from resources.tags import CERTIFIED_TAG, DRIVER_TAG, SENSOR, WORK_TAG
+from tamis.lineage.automation import Group
+from tamis.lineage.stages import stages
+
+ACTIVE = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+BACK_OFF_SECONDS = 20.0
+MOST_COUNTED = 20
+
+
+def work_id(group: Group) -> str:
+    """What is to be made, as a tag: the same inputs give the same id, whatever the tick."""
+    return hashlib.sha256("|".join(group.keys).encode()).hexdigest()[:32]
+
+
+def attempts(instance: dg.DagsterInstance, group: Group, most: int = MOST_COUNTED) -> Sequence[dg.RunRecord]:
+    """Earlier runs of this very work, latest first; it is due, so none of them made it."""
+    return instance.get_run_records(dg.RunsFilter(tags={WORK_TAG: work_id(group)}), limit=most)
+
+
+def waits_until(failed: Sequence[dg.RunRecord]) -> float:
+    """When work that failed so often is tried again: twice as long after each failure."""
+    return (failed[0].end_time or 0.0) + BACK_OFF_SECONDS * 2 ** len(failed)
+
+
+def requests_for(instance: dg.DagsterInstance, group: Group) -> list[dg.RunRequest]:
+    """The run that makes a group, in this process's name and within certificates."""
+    stage = stages()[group.assets[0]]
+    tags = {DRIVER_TAG: SENSOR, CERTIFIED_TAG: "yes", WORK_TAG: work_id(group)}
+    keys = [key for name in group.assets for key in selected_assets(stages()[name])]
+    if stage.partitions is None:
+        return [dg.RunRequest(asset_selection=keys, tags=tags)]
+    if len(group.partitions) == 1:
+        return [dg.RunRequest(asset_selection=keys, tags=tags, partition_key=group.partitions[0])]
+    tags |= range_tags(instance, stage, list(group.partitions))
+    return [dg.RunRequest(asset_selection=keys, tags=tags)]

@@ -1,0 +1,68 @@
+"""The trial budget: runs the fine-tunings that tell most about which model to take, until it is spent.
+
+Each tick begins the search anew from the losses that the store holds, and requests a run for the next
+trial that it asks for; when nothing more is asked for, one for the curves, the report and the choice. A trial
+that fails is tried again, later each time, and then left out with its reason.
+"""
+
+import time
+
+import dagster as dg
+
+from resources.platform import Platform
+from resources.processes import end_killed_runs
+from sensors.interval import INTERVAL_SECONDS
+from sensors.requests import ACTIVE, attempts, requests_for, waits_until
+from tamis.lineage.automation import Group, trial_work
+from tamis.lineage.failures import note_failure
+from tamis.lineage.search import Search
+from tamis.store.home import HomeLockedError, writer, writing
+
+NO_BUDGET = "tamis.toml has no [trial_budget], so trials are run by `tamis materialize` alone"
+
+
+@dg.sensor(
+    minimum_interval_seconds=INTERVAL_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    asset_selection=dg.AssetSelection.assets("trials", "loss_curves", "scaling_law_report", "model_choice"),
+)
+def trial_budget(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
+    """Request the next trial that the budget asks for, then the report on all of them."""
+    end_killed_runs(context.instance)
+    if platform.project.settings.trial_budget.share is None:
+        return dg.SkipReason(NO_BUDGET)
+    if context.instance.get_runs(dg.RunsFilter(statuses=ACTIVE), limit=1):
+        return dg.SkipReason("a run is in progress; what is asked for next is seen when it ends")
+    if holder := writer(platform.home):
+        return dg.SkipReason(f"{holder} is writing; what is asked for next is seen when it ends")
+    world, heads = platform.look(), platform.heads()
+    search = world.search
+    if search is None:
+        return dg.SkipReason("[scaling] has no models to choose among")
+    groups, missing = trial_work(world, heads)
+    if missing:
+        return dg.SkipReason(f"{missing} is missing or out of date: `tamis materialize` makes it")
+    for group in groups:
+        failed = attempts(context.instance, group)
+        if len(failed) >= platform.project.settings.trial_budget.maximum_attempts:
+            return _left_out(platform, group, len(failed), search)
+        if failed and time.time() < waits_until(failed):
+            continue
+        context.log.info(search.sentence)
+        return dg.SensorResult(run_requests=requests_for(context.instance, group))
+    if groups:
+        return dg.SkipReason(f"{search.sentence}; what failed is tried again shortly")
+    return dg.SkipReason("; ".join([search.sentence, *search.notices]))
+
+
+def _left_out(platform: Platform, group: Group, count: int, search: Search) -> dg.SkipReason:
+    """Note a trial whose runs died without saying why, so that the search goes on without it."""
+    name, told = group.partitions[0], f"{count} runs of it ended without a result"
+    if group.assets[0] != "trials":
+        return dg.SkipReason(f"{group.assets[0]} failed {count} times; materialize it by hand to see why")
+    try:
+        with writing(platform.home, "trial budget sensor"):
+            note_failure(platform.store, name, group.keys[0], told, permanent=True)
+    except HomeLockedError as error:
+        return dg.SkipReason(str(error))
+    return dg.SkipReason(f"trial {name} is left out: {told}; {search.sentence}")

@@ -1,0 +1,177 @@
+"""Which trials of the scaling law a budget asks for next: the search, told what the store holds.
+
+Nothing is remembered between two looks: the search is begun anew and told every loss that is current, so that
+trials of another target or recipe do not count, and a killed run changes nothing. 30 models at 12 sizes take
+some .1 s.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from tamis.lineage.failures import failures_of
+from tamis.lineage.heads import Heads
+from tamis.lineage.manifest import ManifestError, ManifestFolder
+from tamis.lineage.plan import input_key
+from tamis.lineage.stages import stages
+from tamis.lineage.world import Trial, World, model_section
+
+if TYPE_CHECKING:
+    from tamis.scaling import BudgetedSearch
+
+SPENT = "what is left of the budget buys no more"
+CLEAR = "the choice is clear"
+UNKNOWN = "no file says how many parameters these models have"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """State of a search over models and sizes; trials by name.
+
+    `measured`: those with a current loss. `open`: those asked for next. `left_out`: those that failed, with
+    the reason. `spent_share`: of the cost of every model at the largest size, open trials included.
+    `ended`: why nothing more is asked for, "" while something is.
+    """
+
+    budget_share: float
+    measured: tuple[str, ...] = ()
+    open: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    choice: str | None = None
+    spent_share: float = 0.0
+    ended: str = ""
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """Trials that are kept current: measured ones and those asked for."""
+        return frozenset((*self.measured, *self.open))
+
+    def to_json(self) -> dict[str, Any]:
+        """The search as JSON values."""
+        return asdict(self) | {"left_out": dict(self.left_out)}
+
+    @property
+    def sentence(self) -> str:
+        """`trial budget: 12.0 % of the full cost spent of 30.0 %, 4 trials asked for, best so far: small`."""
+        spent = f"{100 * self.spent_share:.1f} % of the full cost spent of {100 * self.budget_share:.1f} %"
+        now = self.ended or f"{len(self.open)} {'trial' if len(self.open) == 1 else 'trials'} asked for"
+        best = f", best so far: {self.choice}" if self.choice else ""
+        return f"trial budget: {spent}, {now}{best}"
+
+    @property
+    def notices(self) -> list[str]:
+        """A line for each trial that was left out."""
+        return [f"trial {name} was left out: {reason}" for name, reason in self.left_out.items()]
+
+
+def search_trials(world: World, heads: Heads) -> Search | None:
+    """The search as it stands; None where no budget is set, which asks for every trial."""
+    from tamis.scaling import BudgetedSearch
+
+    share, laws = world.project.settings.trial_budget.share, _laws(world)
+    if share is None or not laws:
+        return None
+    search = Search(budget_share=share)
+    costs = costs_of_models(world, heads)
+    if unknown := sorted({model for model, _size in laws} - set(costs)):
+        return replace(search, ended=f"{UNKNOWN}: {', '.join(unknown)}")
+    searching = BudgetedSearch(
+        list(costs), sorted({size for _model, size in laws}), costs, share, world.project.seed
+    )
+    losses, failed = _losses(world, heads), _left_out(world, heads)
+    for (model, size), trial in laws.items():
+        if trial.name in losses or trial.name in failed:
+            searching.tell(model, size, losses.get(trial.name, math.nan))
+    clear = _is_clear(searching, laws, losses)
+    asked = [] if clear else searching.ask()
+    return replace(
+        search,
+        measured=tuple(trial.name for trial in laws.values() if trial.name in losses),
+        open=tuple(laws[model, int(size)].name for model, size in asked),
+        left_out={name: reason for name, reason in failed.items() if name not in losses},
+        choice=searching.choice,
+        spent_share=searching.spent_share,
+        ended=CLEAR if clear else "" if asked else SPENT,
+    )
+
+
+def _laws(world: World) -> dict[tuple[str, int], Trial]:
+    return {(trial.model, trial.size): trial for trial in world.trials.values() if trial.kind == "law"}
+
+
+def costs_of_models(world: World, heads: Heads) -> dict[str, float]:
+    """Parameters of each model of the scaling law whose number is known: what an example costs, but a factor.
+
+    Of shapes that the graph trains it follows from the shape; of others it stands beside their manifest, or
+    in the headers of their files.
+    """
+    found = {}
+    for model in world.project.settings.scaling.models:
+        parameters = _parameters(world, heads, model)
+        if parameters:
+            found[model] = float(parameters)
+    return found
+
+
+def _parameters(world: World, heads: Heads, model: str) -> int | None:
+    from tamis.training import PRESETS, count_parameters
+
+    section, _fold = model_section(world.project, model)
+    if section.preset is not None:
+        return replace(
+            PRESETS[section.preset], vocabulary=world.project.settings.pretraining.vocabulary
+        ).parameters
+    try:
+        head = heads[("base_models", model)]
+        return int(ManifestFolder(world.project.home.manifests).read(head.manifest).beside["parameters"])
+    except (ManifestError, KeyError):
+        return count_parameters(world.project.model(str(section.path)))
+
+
+def _losses(world: World, heads: Heads) -> dict[str, float]:
+    """Held-out loss of each trial that would not be made again."""
+    stage, current = stages()["trials"], set()
+    for trial in _laws(world).values():
+        head = heads.get((stage.name, trial.name))
+        if head is not None and head.finished and head.usable:
+            current |= {trial.name} if head.input_key == input_key(stage, trial.name, world, heads) else set()
+    rows = world.project.home.store.read("trials", ["trial", "held_out_bits_per_byte"]).iter_rows()
+    return {name: math.nan if loss is None else float(loss) for name, loss in rows if name in current}
+
+
+def _left_out(world: World, heads: Heads) -> dict[str, str]:
+    """Trials that failed as often as may be, at what they would be made from now, and why."""
+    most, stage = world.project.settings.trial_budget.maximum_attempts, stages()["trials"]
+    return {
+        failure.trial: failure.reason
+        for failure in failures_of(world.project.home.store)
+        if failure.trial in world.trials
+        and (failure.permanent or failure.attempts >= most)
+        and failure.input_key == input_key(stage, failure.trial, world, heads)
+    }
+
+
+def _is_clear(
+    searching: "BudgetedSearch", laws: Mapping[tuple[str, int], Trial], losses: Mapping[str, float]
+) -> bool:
+    """Whether the 90 % interval of the best model at the largest size lies below those of all others.
+
+    Looked at between rounds only: within one it would depend on which of its trials came first.
+    """
+    from tamis.scaling import predict_full_loss
+
+    if searching.round_begun or searching.choice is None:
+        return False
+    curves: dict[str, tuple[list[int], list[float]]] = {}
+    for (model, size), trial in laws.items():
+        if trial.name in losses:
+            sizes, values = curves.setdefault(model, ([], []))
+            sizes.append(size)
+            values.append(losses[trial.name])
+    if len(curves) < len({model for model, _size in laws}) or len(curves) < 2:
+        return False
+    largest = max(size for _model, size in laws)
+    predicted = predict_full_loss(curves, largest, method="best")
+    best = predicted[searching.choice].high
+    return all(best < found.low for model, found in predicted.items() if model != searching.choice)

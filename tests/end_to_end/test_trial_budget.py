@@ -1,0 +1,119 @@
+"""A budget for trials on real models: the sensor and the command make the same ones, and stop at the same."""
+
+import json
+import shutil
+
+import dagster as dg
+import pytest
+from small_project import SETTINGS, make_project
+from watched_project import names, watched
+
+from sensors.trial_budget import trial_budget
+from tamis.lineage.heads import read_heads
+from tamis.lineage.look import look
+from tamis.project import open_project
+
+BASES = """
+[[base_model]]
+name = "small"
+preset = "llama-0.8m"
+
+[[base_model]]
+name = "middle"
+preset = "llama-2.5m"
+
+[[base_model]]
+name = "broken"
+path = "weights"
+
+[pretraining]
+tokens = 2_000
+vocabulary = 512
+sequence_length = 32
+
+[fine_tuning]
+epochs = 1
+sequence_length = 32
+"""
+BUDGET = """
+[scaling]
+target = "algebra"
+models = ["small", "middle", "broken"]
+sizes = [4, 8, 16, 30]
+
+[trial_budget]
+share = 0.45
+"""
+PLAIN = SETTINGS.split("[[selection]]")[0].replace("settle_seconds = 1.0", "settle_seconds = 0.0") + BASES
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, encoder_cache):
+    """Base models are made, trials not yet; one model's files say its size and nothing else."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    project = make_project(tmp_path_factory.mktemp("budget") / "project", encoder_cache, PLAIN)
+    weights = project.root / "weights"
+    weights.mkdir()
+    save_file({"weight": np.zeros((1_000, 1_000), np.float32)}, weights / "model.safetensors")
+    (weights / "config.json").write_text('{"model_type": "of no kind"}')
+    project.tamis("materialize")
+    (project.root / "tamis.toml").write_text(PLAIN + BUDGET)
+    return project
+
+
+def copied(built, folder):
+    shutil.copytree(built.root, folder)
+    return type(built)(folder)
+
+
+def trials_made(project) -> set[str]:
+    heads = read_heads(open_project(project.root).home.store)
+    return {partition for asset, partition in heads if asset == "trials"}
+
+
+def tick(platform) -> tuple[list[dg.RunRequest], str]:
+    context = dg.build_sensor_context(platform.instance, resources={"platform": platform.platform})
+    found = trial_budget(context)
+    if isinstance(found, dg.SkipReason):
+        return [], str(found.skip_message)
+    return list(found.run_requests), ""
+
+
+def choice_of(project) -> str:
+    (path,) = (project.home / "fitted" / "model_choice").rglob("choice.json")
+    return str(json.loads(path.read_text())["model"])
+
+
+def test_the_sensor_and_the_command_spend_the_same_budget_on_the_same_trials(built, tmp_path, monkeypatch):
+    by_command = copied(built, tmp_path / "command")
+    assert "trial law__broken__4 was left out: UnknownModelError" in by_command.tamis("materialize").stderr
+    assert "everything is current" in by_command.tamis("materialize").stderr
+    assert by_command.json("status")["trial_budget"]["left_out"].keys() >= {"law__broken__4"}
+
+    watching = watched(copied(built, tmp_path / "sensor"), monkeypatch)
+    platform, made = next(watching), []
+    while len(made) < 40:
+        platform.arrive()
+        requests, reason = tick(platform)
+        if not requests:
+            break
+        (request,) = requests
+        done = platform.execute(request)
+        made.append((names(request)[0], request.partition_key, done.success))
+        drawn = set(names(request))
+    assert drawn == {"loss_curves", "scaling_law_report", "model_choice"}
+    assert made[-1] == ("loss_curves", None, True)
+    failed = [name for _asset, name, good in made if not good]
+    assert failed
+    assert all(name and name.startswith("law__broken__") for name in failed)
+    assert len(failed) == len(set(failed)), "what cannot succeed is not tried again"
+    assert "was left out: UnknownModelError" in reason
+    assert trials_made(platform.project) == trials_made(by_command)
+    assert choice_of(platform.project) == choice_of(by_command)
+    search = look(open_project(platform.project.root)).search
+    assert search is not None
+    assert search.spent_share <= 0.45
+    assert {name.split("__")[1] for name in search.measured} == {"small", "middle"}
+    watching.close()

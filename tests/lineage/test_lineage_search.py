@@ -1,0 +1,252 @@
+"""The search over trials: what it asks for follows from what the store holds, and from nothing else."""
+
+import json
+from collections.abc import Callable
+
+import pyarrow as pa
+import pytest
+
+from tamis.errors import PermanentError, TransientError
+from tamis.lineage.automation import trial_work
+from tamis.lineage.choosers import law_trials
+from tamis.lineage.failures import failure_noted, failures_of, forget_failures, note_failure
+from tamis.lineage.heads import Head, forget_heads, read_heads, write_heads
+from tamis.lineage.look import look
+from tamis.lineage.manifest import Manifest, ManifestFolder
+from tamis.lineage.plan import input_key
+from tamis.lineage.search import CLEAR, SPENT, UNKNOWN, Search
+from tamis.lineage.stages import stages
+from tamis.project import Project, open_project
+from tamis.store.schemas import schema_of
+
+SETTINGS = """
+[automation]
+settle_seconds = 0.0
+[[corpus]]
+name = "web"
+kind = "files"
+path = "documents"
+[[target]]
+name = "goal"
+kind = "files"
+path = "target"
+[[base_model]]
+name = "small"
+preset = "llama-0.8m"
+[[base_model]]
+name = "middle"
+preset = "llama-2.5m"
+[[base_model]]
+name = "large"
+preset = "llama-6m"
+[scaling]
+target = "goal"
+models = ["small", "middle", "large"]
+sizes = [10, 20, 40, 80, 160]
+[trial_budget]
+share = SHARE
+"""
+PLAIN = {"small": 2.0, "middle": 1.9, "large": 1.8}
+
+
+def loss(model: str, size: int) -> float:
+    """Curves that stay ordered, with ever less to gain."""
+    return PLAIN[model] * (1 + 1 / size**0.5)
+
+
+class Trials:
+    """A project whose base models and target are said to be made; trials as they come."""
+
+    def __init__(self, root, share: str = "0.5", extra: str = "") -> None:
+        self.root = root
+        for folder in ("documents", "target"):
+            (root / folder).mkdir()
+            (root / folder / "a.jsonl").write_text(json.dumps({"text": f"{folder} one"}) + "\n")
+        (root / "tamis.toml").write_text(SETTINGS.replace("SHARE", share) + extra)
+        for asset, keys in (("tokenizer", [""]), ("base_models", list(PLAIN)), ("target_examples", ["goal"])):
+            for key in keys:
+                self.made(asset, key)
+
+    @property
+    def project(self) -> Project:
+        return open_project(self.root)
+
+    @property
+    def world(self):
+        return look(self.project)
+
+    @property
+    def heads(self):
+        return read_heads(self.project.home.store)
+
+    @property
+    def search(self) -> Search:
+        found = self.world.search
+        assert found is not None
+        return found
+
+    def made(self, asset: str, key: str) -> None:
+        found = input_key(stages()[asset], key, self.world, self.heads) or f"{asset}{key}"
+        head = Head(asset=asset, partition=key, manifest=found, input_key=found, data_version=found)
+        write_heads(self.project.home.store, [head])
+
+    def finish(self, trial: str, curve: Callable[[str, int], float] = loss) -> None:
+        """What a trial that succeeds leaves behind."""
+        _law, model, size = trial.split("__")
+        row = dict.fromkeys(schema_of("trials").names) | {
+            "trial": trial,
+            "model": model,
+            "kind": "law",
+            "data": "goal",
+            "size": int(size),
+            "held_out_bits_per_byte": curve(model, int(size)),
+        }
+        self.project.home.store.merge("trials", pa.Table.from_pylist([row], schema=schema_of("trials")))
+        self.made("trials", trial)
+
+    def run_to_the_end(self, curve: Callable[[str, int], float] = loss, first: int = 0) -> Search:
+        while opened := self.search.open:
+            self.finish(opened[first % len(opened)], curve)
+        return self.search
+
+
+@pytest.fixture
+def trials(tmp_path, monkeypatch) -> Trials:
+    monkeypatch.delenv("TAMIS_HOME", raising=False)
+    monkeypatch.delenv("TAMIS_PROJECT", raising=False)
+    return Trials(tmp_path)
+
+
+def test_without_a_budget_every_trial_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.delenv("TAMIS_HOME", raising=False)
+    monkeypatch.delenv("TAMIS_PROJECT", raising=False)
+    made = Trials(tmp_path)
+    plain = (tmp_path / "tamis.toml").read_text().split("[trial_budget]")[0]
+    (tmp_path / "tamis.toml").write_text(plain)
+    assert made.world.search is None
+    assert not any(made.world.waits_for_request("trials", name) for name in made.world.trials)
+    assert len(law_trials(made.world, "")) == 15
+
+
+def test_the_search_spends_its_share_and_no_more(trials):
+    ended = trials.run_to_the_end()
+    assert ended.ended == SPENT
+    assert ended.choice == "large"
+    assert 0.3 < ended.spent_share <= 0.5
+    assert 3 <= len(ended.measured) < 15
+    assert law_trials(trials.world, "") == ended.measured
+
+
+def test_the_order_in_which_trials_end_changes_nothing(tmp_path, monkeypatch):
+    monkeypatch.delenv("TAMIS_HOME", raising=False)
+    monkeypatch.delenv("TAMIS_PROJECT", raising=False)
+    found = []
+    for order in (0, -1):
+        (tmp_path / str(order)).mkdir()
+        found.append(Trials(tmp_path / str(order)).run_to_the_end(first=order))
+    assert found[0] == found[1]
+
+
+def test_a_trial_of_another_recipe_does_not_count(trials):
+    ended = trials.run_to_the_end()
+    settings = (trials.root / "tamis.toml").read_text()
+    (trials.root / "tamis.toml").write_text(settings + "\n[fine_tuning]\nepochs = 7\n")
+    assert trials.search.measured == ()
+    assert set(trials.search.open) <= set(ended.measured)
+    (trials.root / "tamis.toml").write_text(settings)
+    assert trials.search == ended
+
+
+def test_a_clear_choice_ends_the_search_before_the_budget(tmp_path, monkeypatch):
+    monkeypatch.delenv("TAMIS_HOME", raising=False)
+    monkeypatch.delenv("TAMIS_PROJECT", raising=False)
+    spent = []
+    for name, curve in (("near", PLAIN), ("far", {"small": 9.0, "middle": 8.0, "large": 1.0})):
+        (tmp_path / name).mkdir()
+        made = Trials(tmp_path / name, share="0.9")
+        ended = made.run_to_the_end(lambda model, size, curve=curve: curve[model] * (1 + 1 / size**0.5))
+        spent.append(ended.spent_share)
+        assert ended.choice == "large"
+    assert ended.ended == CLEAR
+    assert spent[1] < spent[0]
+
+
+def test_a_trial_that_fails_is_left_out_after_its_attempts_and_the_search_goes_on(trials):
+    opened, store = trials.search.open, trials.project.home.store
+    key = input_key(stages()["trials"], opened[0], trials.world, trials.heads)
+    assert key is not None
+    for attempt in range(3):
+        assert opened[0] in trials.search.open, attempt
+        with pytest.raises(RuntimeError), failure_noted(store, opened[0], key):
+            raise RuntimeError("out of\nmemory")
+    assert dict(trials.search.left_out) == {opened[0]: "RuntimeError: out of memory"}
+    assert opened[0] not in trials.search.open
+    assert "was left out: RuntimeError: out of memory" in trials.search.notices[0]
+    ended = trials.run_to_the_end()
+    assert ended.ended == SPENT
+    assert opened[0] not in ended.measured
+    assert forget_failures(store) == 1
+    assert not trials.search.left_out
+
+
+def test_what_cannot_succeed_is_left_out_at_once_and_what_is_not_its_fault_never_is(trials):
+    opened, store = trials.search.open, trials.project.home.store
+    key = input_key(stages()["trials"], opened[0], trials.world, trials.heads)
+    for error in (OSError(28, "No space left on device"), TransientError("the server is away")):
+        with pytest.raises(type(error)), failure_noted(store, opened[0], str(key)):
+            raise error
+    assert failures_of(store) == []
+    with pytest.raises(PermanentError), failure_noted(store, opened[0], str(key)):
+        raise PermanentError("there is no such model")
+    assert list(trials.search.left_out) == [opened[0]]
+
+
+def test_failures_under_other_settings_do_not_count(trials):
+    opened = trials.search.open
+    note_failure(trials.project.home.store, opened[0], "another key", "it broke", permanent=True)
+    assert trials.search.open == opened
+
+
+def test_models_of_unknown_size_are_waited_for(tmp_path, monkeypatch):
+    monkeypatch.delenv("TAMIS_HOME", raising=False)
+    monkeypatch.delenv("TAMIS_PROJECT", raising=False)
+    made = Trials(tmp_path)
+    settings = (tmp_path / "tamis.toml").read_text().replace('preset = "llama-6m"', 'path = "weights"')
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "config.json").write_text("{}")
+    (tmp_path / "tamis.toml").write_text(settings)
+    assert made.search.ended == f"{UNKNOWN}: large"
+    manifest = Manifest(
+        asset="base_models",
+        partition="large",
+        code_version="1",
+        config={},
+        seed=0,
+        input_key="k",
+        data_version="v",
+        digest="d",
+        row_count=0,
+        beside={"parameters": 5_000_000},
+    )
+    name = ManifestFolder(made.project.home.manifests).write(manifest)
+    head = Head(asset="base_models", partition="large", manifest=name, input_key="k", data_version="v")
+    write_heads(made.project.home.store, [head])
+    assert made.search.open
+
+
+def test_work_for_the_sensor_is_one_trial_at_a_time_and_then_the_report(trials):
+    for asset in ("tokenizer", "base_models"):
+        for key in [""] if asset == "tokenizer" else [*PLAIN]:
+            trials.made(asset, key)
+    groups, missing = trial_work(trials.world, trials.heads)
+    assert not missing
+    asked = [group for group in groups if group.assets[0] == "trials"]
+    assert [group.partitions for group in asked] == [(name,) for name in trials.search.open]
+    trials.run_to_the_end()
+    groups, _missing = trial_work(trials.world, trials.heads)
+    assert groups[0].assets[0] == "loss_curves"
+
+
+def test_a_base_model_that_is_missing_is_named(trials):
+    forget_heads(trials.project.home.store, [("base_models", "middle")])
+    assert trial_work(trials.world, trials.heads) == ([], "base_models[middle]")

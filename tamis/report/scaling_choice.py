@@ -15,7 +15,7 @@ FAR_OCTAVES = 2.0
 FEW_SIZES = 6
 
 
-def choose(models: Sequence[ModelReport]) -> tuple[str | None, str]:
+def choose(models: Sequence[ModelReport], unit: str) -> tuple[str | None, str]:
     """The model with the smallest predicted loss at the target size, and why."""
     able = sorted(
         (model for model in models if math.isfinite(model.predictions[0].loss)),
@@ -26,14 +26,14 @@ def choose(models: Sequence[ModelReport]) -> tuple[str | None, str]:
     best = able[0]
     if len(able) == 1:
         return best.model, "It is the only model with measurements, so there was nothing to choose between."
-    return best.model, _comparison(best, able[1])
+    return best.model, _comparison(best, able[1], unit)
 
 
-def _comparison(best: ModelReport, second: ModelReport) -> str:
+def _comparison(best: ModelReport, second: ModelReport, unit: str) -> str:
     first, other = best.predictions[0], second.predictions[0]
     gap = other.loss - first.loss
     why = (
-        f"It has the smallest predicted loss: {number(gap)} bits per byte ({percent(gap / other.loss)}) "
+        f"It has the smallest predicted loss: {number(gap)} {unit} ({percent(gap / other.loss)}) "
         f"below the next one, {second.model}."
     )
     if not (math.isfinite(first.high) and math.isfinite(other.low)):

@@ -23,7 +23,15 @@ from tamis.report.page import (
     table,
 )
 from tamis.report.scaling_plot import MOST_MODELS, curve_plot_png
-from tamis.report.scaling_report import METHODS, FittedLaw, ModelReport, Prediction, ScalingReport
+from tamis.report.scaling_report import (
+    BITS_PER_BYTE,
+    METHODS,
+    NATS_PER_EXAMPLE,
+    FittedLaw,
+    ModelReport,
+    Prediction,
+    ScalingReport,
+)
 from tamis.scaling.laws import LAWS
 
 NAMES = {
@@ -39,9 +47,13 @@ LIMITS = {
     "beta": "beta at the end of its range",
     "alpha": "alpha at the end of its range",
 }
+LOSSES = {
+    BITS_PER_BYTE: "How many bits the model needs for one byte of text it was not trained on; smaller is "
+    "better. Unlike loss per token it can be compared between models with different tokenizers.",
+    NATS_PER_EXAMPLE: "What the right label of a text costs that the model was not trained on: the natural "
+    "logarithm of one over its probability; smaller is better.",
+}
 TERMS = {
-    "loss, bits per byte": "How many bits the model needs for one byte of text it was not trained on; "
-    "smaller is better. Unlike loss per token it can be compared between models with different tokenizers.",
     "zero-shot": "The loss of the base model before any training on the target.",
     "90 % interval": "The range that should hold the true loss nine times in ten, widened by how well the "
     "same method predicts points that are already known.",
@@ -78,7 +90,7 @@ def scaling_law_page(report: ScalingReport) -> str:
         section("Backtest: would it have been right?", *_backtest(report)),
         section("Cost", *_cost(report)),
         section("All measurements", _points_table(report)),
-        section("Terms", definitions(TERMS)),
+        section("Terms", definitions({f"loss, {report.unit}": LOSSES[report.unit], **TERMS})),
     )
 
 
@@ -105,7 +117,7 @@ def _answer(report: ScalingReport) -> Markup:
     return paragraph(
         "Tune ",
         element("strong", chosen.model),
-        f". With {count(report.target_size)} examples its predicted loss is {number(now.loss)} bits per byte "
+        f". With {count(report.target_size)} examples its predicted loss is {number(now.loss)} {report.unit} "
         f"(90 % interval {interval(now)}). {report.why} Doubling the data again, to {count(double.size)} "
         f"examples, should {_moves(chosen.next_doubling)} by {number(abs(chosen.next_doubling))} "
         f"({percent(abs(chosen.next_doubling) / now.loss)}).{cost}",
@@ -154,7 +166,7 @@ def _models_table(report: ScalingReport) -> Markup:
     return element(
         "div",
         paragraph(
-            "Losses in bits per byte of held-out target text. The chosen model is set off.", class_="note"
+            f"Losses in {report.unit} of held-out target text. The chosen model is set off.", class_="note"
         ),
         table(columns, rows, strong),
     )
@@ -251,7 +263,7 @@ def _backtest(report: ScalingReport) -> list[Markup]:
         ]
         for name, test in tried
     ]
-    note = "Predicted loss in bits per byte, in brackets its error relative to the measured loss."
+    note = f"Predicted loss in {report.unit}, in brackets its error relative to the measured loss."
     return [paragraph(note, class_="note"), table(columns, rows)]
 
 

@@ -20,11 +20,13 @@ METHODS = ("best", "ats", "rectified", "vanilla")
 MULTIPLES = (1, 2, 4)
 LEAST_SIZES_BACKTEST = 3
 GRID_POINTS = 60
+BITS_PER_BYTE = "bits per byte"
+NATS_PER_EXAMPLE = "nats per example"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """Loss (bits per byte) at `size` examples with its 90 % interval; `accepted`: the sizes it rests on."""
+    """Loss at `size` examples with its 90 % interval; `accepted`: the sizes it rests on."""
 
     size: float
     loss: float
@@ -62,7 +64,7 @@ class Backtest:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelReport:
-    """All about one model. Sizes in examples, ascending; losses in held-out bits per byte; cost in FLOP."""
+    """All about one model. Sizes in examples, ascending; held-out losses in one unit; cost in FLOP."""
 
     model: str
     sizes: tuple[float, ...]
@@ -91,6 +93,8 @@ class ScalingReport:
     cost_share: float
     caveats: tuple[str, ...]
     defects: tuple[dict[str, str], ...]
+    unit: str
+    """Of the losses."""
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values; numbers that do not exist become None."""
@@ -98,11 +102,14 @@ class ScalingReport:
         return found
 
 
-def build_scaling_report(curves: Curves, target_size: float, costs: Mapping[str, float]) -> ScalingReport:
+def build_scaling_report(
+    curves: Curves, target_size: float, costs: Mapping[str, float], unit: str = BITS_PER_BYTE
+) -> ScalingReport:
     """Everything the curves say about losses at `target_size` examples and beyond.
 
     `curves`: {model: (sizes, losses)}, sizes <= 0 zero-shot, NaN not measured; `costs`: training FLOP per
-    example of each model. Raises `BadSettingError` (target) and `BadCurveError`, both `ValueError`.
+    example of each model; `unit`: of the losses. Raises `BadSettingError` (target) and `BadCurveError`, both
+    `ValueError`.
     """
     from tamis.report.scaling_choice import caveats_of, choose, cost_share
     from tamis.scaling import audit_curves
@@ -125,7 +132,7 @@ def build_scaling_report(curves: Curves, target_size: float, costs: Mapping[str,
         for name, curve in plain.items()
     )
     defects = [{"model": d.model, "kind": d.kind, "detail": d.detail} for d in audit_curves(plain)]
-    chosen, why = choose(models)
+    chosen, why = choose(models, unit)
     return ScalingReport(
         target_size=float(target_size),
         grid=grid,
@@ -135,6 +142,7 @@ def build_scaling_report(curves: Curves, target_size: float, costs: Mapping[str,
         cost_share=cost_share(models),
         caveats=caveats_of(models, float(target_size)),
         defects=tuple(defects),
+        unit=unit,
     )
 
 

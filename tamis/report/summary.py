@@ -10,6 +10,7 @@ import polars as pl
 from tamis.lineage.heads import Head, read_heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.project import Project
+from tamis.scaling.storing import loss_unit
 from tamis.selection import find_sampler
 from tamis.store.tables import Store, one_of, quoted
 
@@ -113,7 +114,7 @@ def _model_lines(project: Project) -> list[str]:
         return []
     choice = read_choice(project, head)
     lines = [
-        f"Model: {choice['model']}, predicted {choice['predicted_loss']:.3f} bits per byte at "
+        f"Model: {choice['model']}, predicted {choice['predicted_loss']:.3f} {loss_unit(project)} at "
         f"{choice['predict_at']} target documents{_doubt(choice)}; finding it cost "
         f"{100 * choice['cost_share']:.0f} % of training every model at that size."
     ]

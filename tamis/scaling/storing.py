@@ -10,6 +10,7 @@ from tamis.errors import PermanentError
 from tamis.project import Project
 from tamis.references import named
 from tamis.report import ScalingReport, build_scaling_report
+from tamis.report.scaling_report import BITS_PER_BYTE, NATS_PER_EXAMPLE
 from tamis.scaling import audit_curves, predict_full_loss
 from tamis.store.tables import Store
 
@@ -85,7 +86,14 @@ def costs_per_example(store: Store) -> dict[str, float]:
 def report_of_curves(store: Store, project: Project) -> ScalingReport:
     """Everything the report page shows."""
     curves = _curves(store.read("loss_curves"))
-    return build_scaling_report(curves, target_size(store, project), costs_per_example(store))
+    unit = loss_unit(project)
+    return build_scaling_report(curves, target_size(store, project), costs_per_example(store), unit)
+
+
+def loss_unit(project: Project) -> str:
+    """Of the losses of the curves: a labelled target has no bytes that its loss would be a share of."""
+    section = named(project.settings.target, str(project.settings.scaling.target))
+    return NATS_PER_EXAMPLE if section.label_column else BITS_PER_BYTE
 
 
 def choose_model(store: Store, project: Project) -> dict[str, Any]:

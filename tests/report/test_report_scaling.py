@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tamis.report import build_scaling_report, curve_plot_png, models_markdown, scaling_law_page
+from tamis.report.scaling_report import NATS_PER_EXAMPLE
 from tamis.scaling import accept_then_stop, fit_law, predict_full_loss
 
 SIZES = [0, *(100 * 2**i for i in range(8))]
@@ -88,6 +89,17 @@ def test_picture(report):
     png = curve_plot_png(report)
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
     assert 3_000 < len(png) <= 60_000
+
+
+def test_losses_of_labelled_texts_are_no_bits_per_byte(read_page):
+    curves = {name: _curve(1.0, 50 + seed, seed, [0, 10, 20, 40, 80]) for seed, name in enumerate("ab")}
+    costs = {"a": 1.0, "b": 3.0}
+    text = read_page(scaling_law_page(build_scaling_report(curves, 160, costs, NATS_PER_EXAMPLE)))
+    assert text.count("nats per example") >= 4
+    assert "bits per byte" not in text
+    usual = read_page(scaling_law_page(build_scaling_report(curves, 160, costs)))
+    assert "nats per example" not in usual
+    assert usual.count("bits per byte") == text.count("nats per example")
 
 
 def test_four_sizes_are_said_to_be_few(read_page):

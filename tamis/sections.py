@@ -280,7 +280,7 @@ class BaseModelSection(Section):
     checkpoints: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     learning_rate: float | None = Field(None, gt=0)
     lora_rank: int | None = Field(None, ge=1)
-    lora_alpha: float | None = Field(None, gt=0)
+    lora_alpha: int | None = Field(None, ge=1)
     lora_dropout: float = Field(0.0, ge=0, lt=1)
     lora_targets: tuple[Pattern, ...] = ()
 

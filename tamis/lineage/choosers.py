@@ -338,5 +338,11 @@ def trial_settings(world: World, partition: str) -> dict[str, Any]:
     return fields | world.project.settings.fine_tuning.recipe() | own
 
 
+def prediction_settings(world: World, partition: str) -> dict[str, Any]:
+    """Where losses are predicted, and what a search under a budget has chosen, where there is one."""
+    searched = {"searched": world.search.choice} if world.search else {}
+    return {"predict_at": world.project.settings.scaling.predict_at} | searched
+
+
 def law_active(world: World) -> bool:
     return bool(law_trials(world, ""))

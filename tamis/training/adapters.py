@@ -21,7 +21,7 @@ class Adapter:
     """Rank of the update, whose scale is alpha / rank. targets: names of layers; without any, all linear."""
 
     rank: int
-    alpha: float | None = None
+    alpha: int | None = None
     dropout: float = 0.0
     targets: tuple[str, ...] = ()
 
@@ -39,10 +39,15 @@ def with_adapter(loaded: LoadedModel, adapter: Adapter, seed: int) -> LoadedMode
     require_peft()
     from peft import LoraConfig, get_peft_model
 
-    tasks = {Kind.CAUSAL: "CAUSAL_LM", Kind.ENCODER_DECODER: "SEQ_2_SEQ_LM", Kind.CLASSIFIER: "SEQ_CLS"}
+    tasks = {
+        Kind.CAUSAL: "CAUSAL_LM",
+        Kind.ENCODER_DECODER: "SEQ_2_SEQ_LM",
+        Kind.CLASSIFIER: "SEQ_CLS",
+        Kind.MASKED: None,
+    }
     configuration = LoraConfig(
         r=adapter.rank,
-        lora_alpha=adapter.alpha or 2 * adapter.rank,  # type: ignore[arg-type]  # a float will do
+        lora_alpha=adapter.alpha or 2 * adapter.rank,  # a float will do
         lora_dropout=adapter.dropout,
         target_modules=list(adapter.targets) or ALL_LINEAR,
         task_type=tasks[loaded.kind],

@@ -17,7 +17,8 @@ IGNORED = -1  # a target that is scored nowhere, and what fills a row up
 class Batch:
     """Rows of tokens, filled up on the right with `IGNORED`.
 
-    rows: [b, l + 1], inputs `row[:-1]` and targets `row[1:]`; of labelled texts [b, l], all of it input.
+    rows: [b, l + 1], inputs `row[:-1]` and targets `row[1:]`; of labelled texts and where tokens are hidden
+    [b, l], all of it input. hidden: [b, l], what stood in place of it, `IGNORED` where it counts nowhere.
     first_scored: [b], which target of a row is the first to count; None: all do. sources: [b, s], what an
     encoder reads. classes: [b].
     """
@@ -26,10 +27,13 @@ class Batch:
     first_scored: np.ndarray | None = None
     sources: np.ndarray | None = None
     classes: np.ndarray | None = None
+    hidden: np.ndarray | None = None
 
     @cached_property
     def targets(self) -> np.ndarray:
         """What is to be predicted: [b, l], `IGNORED` where it does not count."""
+        if self.hidden is not None:
+            return self.hidden
         targets = self.rows[:, 1:]
         if self.first_scored is None:
             return targets

@@ -50,7 +50,8 @@ class NotCausalError(PermanentError):
         self.model = model
         super().__init__(
             f"the model {model!r} reads text in both directions, so it cannot learn to predict plain text or "
-            "responses; fine-tune it on a target with a label_column, or take a causal model"
+            "responses; fine-tune it on a target with a label_column (and, with two_stage, on a selection "
+            "before), or take a causal model"
         )
 
 

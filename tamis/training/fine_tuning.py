@@ -22,6 +22,7 @@ from tamis.training.example_rows import labelled_rows, pair_rows
 from tamis.training.examples import Example, Labelled, Pair, classes_of
 from tamis.training.finish import finish
 from tamis.training.loop import train
+from tamis.training.masking import masked
 from tamis.training.measuring import loss_of, measure
 from tamis.training.models import Kind, LoadedModel, load_model, model_identity
 from tamis.training.options import FineTuningOptions, Runtime
@@ -48,25 +49,31 @@ def fine_tune(
 
     `zero_shot` is the base model's bits per byte on `held_out` where it is known; else it is measured first.
     Labelled texts have none: an output layer without training knows no class. `validation` decides when to
-    stop, where the options have patience; it may share nothing with the other two. Resume, progress, errors
-    and output as for `pretrain`; an unknown base raises `UnknownModelError`, one that cannot learn from such
-    examples `NotCausalError` or `NeedsPairsError`.
+    stop, where the options have patience; it may share nothing with the other two. Text that is learnt before
+    labels is neither validated nor measured on labelled examples; an encoder learns it by hidden tokens.
+    Resume, progress, errors and output as for `pretrain`; an unknown base raises `UnknownModelError`, one
+    that cannot learn from such examples `NotCausalError` or `NeedsPairsError`.
     """
     examples = list(texts)
     device = choose_device(runtime.device)
     classes = classes_of(examples) and classes_of([*examples, *held_out, *validation])
-    loaded = load_model(base, device, options.sequence_length, classes=classes, seed=options.seed)
-    comparable = bool(held_out) and not isinstance(held_out[0], Labelled)
+    labels_follow = bool(classes_of(held_out)) and not classes
+    loaded = load_model(
+        base, device, options.sequence_length, classes=classes, seed=options.seed, hiding=labels_follow
+    )
+    comparable = bool(held_out) and not classes_of(held_out)
     before = None
     if zero_shot is None and comparable:
         before = cast(Evaluation, measure(loaded, held_out, options.sequence_length))
     if options.adapter is not None:
         loaded = with_adapter(loaded, options.adapter, options.seed)
     plan = _plan(loaded, training_set(loaded, examples, options), model_identity(base), options, validation)
-    stopper = _stopper(loaded, plan, options, validation, resume)
+    # A model that learns text before it learns labels cannot be asked for labels yet.
+    judging, judged = (
+        some if bool(classes) == bool(classes_of(some)) else () for some in (validation, held_out)
+    )
+    stopper = _stopper(loaded, plan, options, judging, resume)
     outcome = train(loaded, plan, resume, runtime, advance, stopper=stopper)
-    # What a model of another kind was trained for cannot be measured as it stands.
-    judged = held_out if bool(classes) == bool(classes_of(held_out)) else ()
     known = (before or zero_shot) if comparable else None
     result = finish(loaded, outcome, options, output, resume, held_out=judged, zero_shot=known)
     return replace(result, majority_accuracy=_majority(examples, held_out)) if classes else result
@@ -80,9 +87,10 @@ def training_set(loaded: LoadedModel, examples: Sequence[Example], options: Fine
         return labelled_rows(loaded, cast(Sequence[Labelled], examples), options.sequence_length)
     if isinstance(examples[0], Pair):
         return pair_rows(loaded, cast(Sequence[Pair], examples), options.sequence_length)
-    if loaded.kind != Kind.CAUSAL:
+    if loaded.kind == Kind.ENCODER_DECODER:
         raise NeedsPairsError(loaded.name)
-    return pack(loaded.tokenizer, cast(Sequence[str], examples))
+    packed = pack(loaded.tokenizer, cast(Sequence[str], examples))
+    return packed if loaded.kind == Kind.CAUSAL else masked(loaded.tokenizer, packed)
 
 
 def _plan(

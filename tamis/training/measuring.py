@@ -19,7 +19,7 @@ from tamis.training.evaluation import WINDOWS_AT_ONCE, Evaluation, code_length, 
 from tamis.training.example_rows import ExampleRows, labelled_rows, pair_rows
 from tamis.training.examples import Example, Labelled, Pair
 from tamis.training.models import Kind, LoadedModel, load_model
-from tamis.training.objective import class_logits, target_nats
+from tamis.training.objective import row_logits, target_nats
 from tamis.training.results import Outcomes
 
 
@@ -129,7 +129,7 @@ def _classified(
     precision = named_precision(dtype, loaded.device)
     with torch.inference_mode(), retained_heap(), weights_in(loaded.model, precision):
         for some in _by_length(rows):
-            logits_nc[some] = class_logits(loaded, rows.chosen(some)).double().cpu().numpy()
+            logits_nc[some] = row_logits(loaded, rows.chosen(some)).double().cpu().numpy()
     predicted = logits_nc.argmax(1)
     peak_n1 = logits_nc.max(1, keepdims=True)
     cost_nc = peak_n1 + np.log(np.exp(logits_nc - peak_n1).sum(1, keepdims=True)) - logits_nc

@@ -35,6 +35,7 @@ class Kind(StrEnum):
     CAUSAL = "causal"
     ENCODER_DECODER = "encoder-decoder"
     CLASSIFIER = "classifier"
+    MASKED = "masked"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +91,12 @@ def load_model(
     *,
     classes: Sequence[str] = (),
     seed: int = 0,
+    hiding: bool = False,
 ) -> LoadedModel:
     """Load in float32, for rows of `sequence_length`: an encoder-decoder where the model is one, else causal.
 
     With `classes` a classifier, whose output layer is drawn from `seed` where the model has none for them.
+    With `hiding` an encoder is loaded to predict hidden tokens, which without it is an error.
     Raises `UnknownModelError`, `NotCausalError`, `MissingPackageError`.
     """
     import torch
@@ -101,44 +104,56 @@ def load_model(
 
     folder, options = _location(name)
     try:
-        with without_bars(not classes), ONE_MODEL_AT_A_TIME, torch.random.fork_rng():
+        with without_bars(not (classes or hiding)), ONE_MODEL_AT_A_TIME, torch.random.fork_rng():
             torch.manual_seed(seed)
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
-            kind, family = _family(folder, options, classes)
-            model = family.from_pretrained(
-                folder,
-                dtype=torch.float32,
-                trust_remote_code=False,
-                **_labels(classes),
-                **(options or {"use_safetensors": True}),
-            )
+            wanted = _labels(classes) | (options or {"use_safetensors": True})
+            kind = _kind(folder, options, classes)
+            model = _model(folder, kind, wanted)
+            if kind == Kind.CAUSAL and _looks_ahead(model):
+                kind = Kind.MASKED
+            if kind == Kind.MASKED:
+                if not hiding:
+                    raise NotCausalError(str(name))
+                model = _model(folder, kind, wanted)
     except (OSError, ValueError) as error:
         raise UnknownModelError(str(name), str(error).split("\n", 1)[0]) from error
     if kind == Kind.CAUSAL:
-        if _looks_ahead(model):
-            raise NotCausalError(str(name))
         return prepared(model, tokenizer, device, sequence_length)
-    model.to(device)
+    model.to(device)  # type: ignore[arg-type]
     if kind == Kind.CLASSIFIER and model.config.pad_token_id is None:
         # A causal model classifies by its last token, which it finds by what fills a row up.
-        model.config.pad_token_id = tokenizer.pad_token_id or tokenizer.eos_token_id
+        own = tokenizer.pad_token_id
+        model.config.pad_token_id = tokenizer.eos_token_id if own is None else own
     return LoadedModel(model=model, tokenizer=tokenizer, plain_head=False, kind=kind, classes=tuple(classes))
 
 
-def _family(folder: str, options: dict[str, Any], classes: Sequence[str]) -> tuple[Kind, Any]:
-    """What the model is to be, and the class of transformers that loads it so."""
-    from transformers import (
-        AutoConfig,
-        AutoModelForCausalLM,
-        AutoModelForSeq2SeqLM,
-        AutoModelForSequenceClassification,
-    )
+def _kind(folder: str, options: dict[str, Any], classes: Sequence[str]) -> Kind:
+    """What the model can be, as far as its configuration says; some encoders pass for causal models."""
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     if classes:
-        return Kind.CLASSIFIER, AutoModelForSequenceClassification
-    if not options and AutoConfig.from_pretrained(folder, trust_remote_code=False).is_encoder_decoder:
-        return Kind.ENCODER_DECODER, AutoModelForSeq2SeqLM
-    return Kind.CAUSAL, AutoModelForCausalLM
+        return Kind.CLASSIFIER
+    if options:
+        return Kind.CAUSAL
+    configuration = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    if configuration.is_encoder_decoder:
+        return Kind.ENCODER_DECODER
+    return Kind.CAUSAL if configuration.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES else Kind.MASKED
+
+
+def _model(folder: str, kind: Kind, options: dict[str, Any]) -> "PreTrainedModel":
+    import torch
+    import transformers
+
+    families = {
+        Kind.CAUSAL: transformers.AutoModelForCausalLM,
+        Kind.ENCODER_DECODER: transformers.AutoModelForSeq2SeqLM,
+        Kind.CLASSIFIER: transformers.AutoModelForSequenceClassification,
+        Kind.MASKED: transformers.AutoModelForMaskedLM,
+    }
+    return families[kind].from_pretrained(folder, dtype=torch.float32, trust_remote_code=False, **options)
 
 
 def _labels(classes: Sequence[str]) -> dict[str, Any]:

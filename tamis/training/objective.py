@@ -65,8 +65,8 @@ def target_nats(loaded: LoadedModel, batch: Batch) -> "Tensor":
     return torch.bincount(owner, losses.double(), minlength=len(batch.rows))
 
 
-def class_logits(loaded: LoadedModel, batch: Batch) -> "Tensor":
-    """What a classifier makes of each row: [b, classes]."""
+def row_logits(loaded: LoadedModel, batch: Batch) -> "Tensor":
+    """What a model that reads whole rows makes of them: [b, classes], or [b, l, V] of hidden tokens."""
     rows = _tensor(loaded, batch.rows)
     inside = rows != IGNORED
     filler = loaded.model.config.pad_token_id or 0
@@ -77,10 +77,12 @@ def _scored_logits(loaded: LoadedModel, batch: Batch) -> tuple["Tensor", "Tensor
     """Logits [n, V] and targets [n] of everything in the batch that is scored."""
     if loaded.kind == Kind.CLASSIFIER:
         assert batch.classes is not None, "a classifier learns from labelled texts"
-        return class_logits(loaded, batch), _tensor(loaded, batch.classes)
-    inputs = _tensor(loaded, batch.rows)[:, :-1].clamp(min=0)
+        return row_logits(loaded, batch), _tensor(loaded, batch.classes)
     targets = _tensor(loaded, batch.targets)
     scored = targets != IGNORED
+    if loaded.kind == Kind.MASKED:
+        return row_logits(loaded, batch)[scored], targets[scored]
+    inputs = _tensor(loaded, batch.rows)[:, :-1].clamp(min=0)
     if loaded.kind == Kind.CAUSAL:
         # What fills a row up stands on the right, where causal attention never looks: no mask.
         logits = loaded.model(input_ids=inputs, use_cache=False).logits

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-SCHEME = "tamis:"  # no place that MLflow could fetch from: the folder is relative to a home that may move
+SCHEME = "tamis:///"  # no place to fetch from: what follows is relative to a home that may be moved
 
 
 def model_name(experiment: str, trial: str) -> str:

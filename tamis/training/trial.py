@@ -73,6 +73,7 @@ def run_trial(
     if options.adapter is not None:
         require_peft()
     state.mkdir(parents=True, exist_ok=True)
+    state.touch()  # the newest of all, however long it has waited
     keep_newest(state.parent, project.settings.fine_tuning.kept_states)
     schooling = Schooling(
         base=data.base,

@@ -145,8 +145,8 @@ def test_columns_that_do_not_fit(keys, expected):
         ("[fine_tuning]\nvalidation = 300\n", ["validation = 300", "less than 300"]),
         ("[comparison]\ntwo_stage = true\n", ["[comparison] model is missing", "two_stage = true"]),
         (
-            '[[base_model]]\nname = "m"\npath = "m"\nlora_alpha = 2.0\n',
-            ["base_model[0].lora_alpha = 2.0", "nothing without lora_rank"],
+            '[[base_model]]\nname = "m"\npath = "m"\nlora_alpha = 2\n',
+            ["base_model[0].lora_alpha = 2", "nothing without lora_rank"],
         ),
         (
             '[[base_model]]\nname = "m"\npath = "m"\n[fine_tuning]\nvalidation = 200\n'

@@ -5,6 +5,7 @@ import json
 import polars as pl
 import pytest
 from small_project import SETTINGS, SmallProject, make_project, sentences
+from soundness import assert_sound
 
 from tamis.lineage.heads import read_heads
 from tamis.lineage.manifest import ManifestFolder
@@ -89,7 +90,8 @@ def test_pairs_with_an_adapter(tmp_path, encoder_cache):
     assert trials["seeds"].unique().to_list() == [2]
     assert (trials["trainable_parameters"] < trials["parameters"] / 10).all()
     assert (trials["held_out_low"] < trials["held_out_bits_per_byte"]).all()
-    assert (trials["held_out_bits_per_byte"] < trials["zero_shot_bits_per_byte"]).all()
+    learnt = trials.filter(pl.col("kind") != "warm_up")
+    assert (learnt["held_out_bits_per_byte"] < learnt["zero_shot_bits_per_byte"]).all()
     two = trials.filter(kind="two_stage").to_dicts()[0]
     warm_up = trials.filter(kind="warm_up").to_dicts()[0]
     assert two["warm_up_bits_per_byte"] == pytest.approx(warm_up["held_out_bits_per_byte"])
@@ -97,9 +99,7 @@ def test_pairs_with_an_adapter(tmp_path, encoder_cache):
     assert two["size"] == 20 + 24
     assert_lineage(project)
     assert_tracked(project)
-    assert project.json("status")["stale"] == [] if "stale" in project.json("status") else True
-    audited = project.json("audit", "two-stage__small__near-algebra", code=None)
-    assert audited, "the checkpoint is known to the audit"
+    assert_sound(project)
     assert list((project.home / "cache" / "training").iterdir()) == []
 
 
@@ -129,7 +129,7 @@ def assert_tracked(project: SmallProject) -> None:
         (version,) = client.search_model_versions(f"name = 'tamis.{trial}'")
         manifest = heads[("trials", trial)].manifest
         assert version.tags["tamis.manifest"] == run.data.tags["tamis.manifest"] == manifest
-        assert (project.home / version.source.removeprefix("tamis:") / "model.safetensors").exists()
+        assert (project.home / version.source.removeprefix("tamis:///") / "model.safetensors").exists()
     data = {one.dataset.name for one in runs["two-stage__small__near-algebra"].inputs.dataset_inputs}
     assert data == {"near-algebra", "algebra"}
     parameters = runs["law__small__8"].data.params

@@ -1,10 +1,17 @@
 """MLflow on a real SQLite database: one run a trial, whatever is retried, and no path of this machine."""
 
+import os
+import signal
+import socket
 import sqlite3
+import subprocess
+import sys
+import time
 
 import pytest
 
-from tamis.training.tracking import _experiment, find_run, log_trial, open_tracker
+from tamis.training.errors import TrackerUnavailableError
+from tamis.training.tracking import _experiment, find_run, log_trial, open_tracker, require_tracker
 from tamis.training.tracking_models import model_name, register_checkpoint
 
 HISTORY = [(step, 5.0 / step) for step in range(1, 41)]
@@ -88,13 +95,56 @@ def test_a_checkpoint_is_a_model_version_with_its_manifest(uri):
     version = client.get_model_version(model_name("tamis", "kept"), number)
     assert version.tags["tamis.manifest"] == "cd" * 32
     assert version.tags["tamis.checkpoint"] == "checkpoints/kept"
-    assert version.source == "tamis:checkpoints/kept"
+    assert version.source == "tamis:///checkpoints/kept"
     assert version.run_id == find_run(uri, "tamis", "kept", "k1")
     assert client.get_run(version.run_id).data.tags["tamis.manifest"] == "cd" * 32
     assert registered(uri) == number, "a retry makes no second version"
     later = registered(uri, "ef" * 32, "k2")
     assert later != number
     assert len(client.search_model_versions("name = 'tamis.kept'")) == 2
+
+
+@pytest.mark.slow
+def test_a_server_takes_what_the_database_takes(tmp_path):
+    """A server checks what it is sent, the source of a model version among it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = [
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path}/server.db",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", *options]
+    with (tmp_path / "log").open("w") as log_file:
+        server = subprocess.Popen(
+            command, cwd=tmp_path, stdout=log_file, stderr=log_file, start_new_session=True
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(address)
+        number = registered(address)
+        assert registered(address) == number
+        version = open_tracker(address).get_model_version(model_name("tamis", "kept"), number)
+        assert version.source == "tamis:///checkpoints/kept"
+        assert version.run_id == find_run(address, "tamis", "kept", "k1")
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def wait_for(address: str) -> None:
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        try:
+            require_tracker(address)
+            return
+        except TrackerUnavailableError:
+            time.sleep(0.5)
+    raise TimeoutError(address)
 
 
 def test_both_stages_are_dataset_inputs(uri):

@@ -41,7 +41,7 @@ def loss_curves(context: dg.AssetExecutionContext, platform: Platform) -> Iterat
 def scaling_law_report(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """A page a target: curves, both phases, predictions with intervals, the chosen model and its cost."""
     with platform.work(context) as work:
-        reports = reports_of_curves(work.store, work.project)
+        reports = reports_of_curves(work.store, work.project, searched(work))
         pages = [work.project.home.reports / PAGES.format(report.target) for report in reports]
         for old in set(work.project.home.reports.glob(PAGES.format("*"))) - set(pages):
             old.unlink()
@@ -49,6 +49,11 @@ def scaling_law_report(context: dg.AssetExecutionContext, platform: Platform) ->
             write_atomically(page, scaling_law_page(report).encode())
         made = Made(files=pages, row_count=work.store.count("loss_curves"), metadata=_facts(work, reports))
         yield from work.record(made)
+
+
+def searched(work: Work) -> str | None:
+    """The model that a search under a trial budget has chosen; None where no budget is set."""
+    return work.world.search.choice if work.world.search else None
 
 
 def _facts(work: Work, reports: list[ScalingReport]) -> dict[str, Any]:
@@ -73,7 +78,7 @@ def _facts(work: Work, reports: list[ScalingReport]) -> dict[str, Any]:
 def model_choice(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """The model with the smallest predicted loss at full size, and what finding it cost."""
     with platform.work(context) as work:
-        choice = choose_model(work.store, work.project)
+        choice = choose_model(work.store, work.project, searched(work))
         folder = work.fitted("")
         write_atomically(folder / "choice.json", json.dumps(choice, indent=1, sort_keys=True).encode())
         facts = {name: value for name, value in choice.items() if isinstance(value, str | int | float)}

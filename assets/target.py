@@ -62,8 +62,20 @@ def target_examples(context: dg.AssetExecutionContext, platform: Platform) -> It
             work.store.replace("target_examples", rows.to_arrow().cast(schema), scope)
             facts = dict(rows.group_by("split").len().sort("split").iter_rows())
             facts["quarantined"] = len(quarantined)
-            entry = Rows(table="target_examples", where=scope)
-            yield from work.record(Made(partition=key, rows=[entry], row_count=len(rows), metadata=facts))
+            written = [Rows(table="target_examples", where=scope), *_answers(work, key, split)]
+            yield from work.record(Made(partition=key, rows=written, row_count=len(rows), metadata=facts))
+
+
+def _answers(work: Work, key: str, split: pl.DataFrame) -> list[Rows]:
+    """Write what is to be learnt of a target's examples: of plain texts nothing beside themselves."""
+    table, scope = "target_answers", f"target = {quoted(key)}"
+    if "response_at" not in split.columns:
+        work.store.delete(table, scope)
+        return []
+    schema = schema_of(table)
+    rows = split.with_columns(pl.lit(key).alias("target")).select(schema.names)
+    work.store.replace(table, rows.to_arrow().cast(schema), scope)
+    return [Rows(table=table, where=scope)]
 
 
 @dg.asset(**described("target_embeddings", ["lancedb", "torch"]))

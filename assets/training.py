@@ -1,6 +1,7 @@
 """Training: the tokenizer and base models of the pool, and trials that fine-tune them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,17 @@ from tamis.training import (
     pretrain,
     train_tokenizer,
 )
+from tamis.training.examples import Example, text_of
+from tamis.training.stages import TrainingStage
 from tamis.training.storing import (
     keyed_order,
     pretraining_documents,
     record_training_documents,
-    split_texts,
+    split_examples,
+    without_validation,
 )
-from tamis.training.trial import TrialData, run_trial, trial_metadata
+from tamis.training.tracking_models import register_checkpoint
+from tamis.training.trial import TrialData, forget_state, run_trial, training_metadata, trial_metadata
 
 TOKENIZER_DOCUMENTS = 4_000
 IMPROVED = ("improved", "Held-out target loss is lower after training than before.", False)
@@ -68,7 +73,7 @@ def base_models(context: dg.AssetExecutionContext, platform: Platform) -> Iterat
             options = work.project.settings.pretraining
             source = work.upstream("tokenizer")
             doc_ids = pretraining_documents(work.store, source, fold, options.tokens, work.project.seed)
-            record_training_documents(work.store, key, "pool", doc_ids)
+            record_training_documents(work.store, key, {"pool": doc_ids})
             texts = texts_of(work.store, doc_ids)
             folder = checkpoint_folder(work, key)
             with work.progress(f"pre-training {key}", options.tokens, "tokens") as progress:
@@ -89,7 +94,7 @@ def base_models(context: dg.AssetExecutionContext, platform: Platform) -> Iterat
                     rows=[rows],
                     files=[folder],
                     row_count=len(doc_ids),
-                    metadata=trial_metadata(result),
+                    metadata=training_metadata(result),
                 )
             )
 
@@ -102,21 +107,16 @@ def trials(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[An
             trial, input_key = work.world.trials[key], work.key(key)
             with failure_noted(work.store, key, input_key):
                 data = trial_data(work, trial)
-                record_training_documents(work.store, key, trial.data, data.doc_ids)
+                seen = {stage.data: stage.doc_ids for stage in data.stages}
+                record_training_documents(work.store, key, seen)
+                folder = checkpoint_folder(work, key)
                 with work.progress(f"trial {key}", data.expected_tokens, "tokens") as progress:
-                    result, row = run_trial(
-                        work.project,
-                        trial,
-                        data,
-                        checkpoint_folder(work, key),
-                        input_key,
-                        progress.advance,
-                    )
-            work.store.merge("trials", row)
+                    finished = run_trial(work.project, trial, data, folder, input_key, progress.advance)
+            work.store.merge("trials", finished.row)
             improved = dg.AssetCheckResult(
                 asset_key="trials",
                 check_name="improved",
-                passed=(result.held_out_bits_per_byte or 0.0) < (result.zero_shot_bits_per_byte or 0.0),
+                passed=finished.improved,
                 severity=dg.AssetCheckSeverity.WARN,
             )
             yield from work.record(
@@ -126,50 +126,77 @@ def trials(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[An
                         Rows(table="trials", where=f"trial = {quoted(key)}"),
                         Rows(table="trained_on", where=f"checkpoint = {quoted(key)}"),
                     ],
-                    files=[checkpoint_folder(work, key)],
-                    row_count=len(data.doc_ids),
-                    metadata=trial_metadata(result) | {"mlflow_run": row["mlflow_run"][0].as_py()},
+                    files=[folder],
+                    row_count=sum(len(doc_ids) for doc_ids in seen.values()),
+                    metadata=trial_metadata(finished),
                     checks=[improved],
+                    announce=partial(
+                        register_checkpoint,
+                        work.project.tracking_uri,
+                        work.project.settings.tracking.experiment,
+                        key,
+                        input_key,
+                        finished.run,
+                        work.project.home.relative(folder),
+                    ),
                 )
             )
+            forget_state(work.project, input_key)
 
 
 def trial_data(work: Work, trial: Trial) -> TrialData:
-    """Training texts, held-out texts and the base of a trial, at the versions this step pinned."""
+    """Stages, held-out examples and the base of a trial, at the versions this step pinned."""
     target = target_of_trial(work.world, trial.name)
-    held_out = split_texts(work.store, target, "held_out")["text"].to_list()
+    settings, seed = work.project.settings, work.project.seed
+    validation, examples = without_validation(
+        split_examples(work.store, target, "train"),
+        settings.fine_tuning.validation,
+        settings.near_duplicates.threshold,
+        seed,
+    )
     if trial.kind == "law":
-        examples = split_texts(work.store, target, "train")
-        doc_ids = nested_subset(examples["doc_id"].to_list(), trial.size, work.project.seed)
-        texts = dict(examples.iter_rows())
-    else:
-        scope = f"selection = {quoted(trial.data)}"
-        chosen = work.store.read("selected_subset", ["doc_id", "rank"], scope).sort("rank")
-        doc_ids = chosen["doc_id"].to_list()
-        texts = texts_of(work.store, doc_ids)
+        examples = {doc_id: examples[doc_id] for doc_id in nested_subset(list(examples), trial.size, seed)}
+    stages = [_selected(work, trial.data)] if trial.kind in ("warm_up", "two_stage") else []
+    if trial.kind != "warm_up":
+        stages.append(_stage(target, work.heads[("target_examples", target)].data_version, examples))
     section, _fold = model_section(work.project, trial.model)
     base: str | Path = work.upstream("base_models", trial.model)
     base = work.project.model(section.path) if section.path else base
-    ordered = [texts[doc_id] for doc_id in doc_ids]
-    epochs = work.project.settings.fine_tuning.epochs
-    tokens = int(count_tokens(base, ordered).sum()) * epochs if isinstance(base, Path) else None
-    digest = work.heads[("target_examples", target)].data_version
-    if trial.kind == "warm_up":
-        digest = work.heads[("selected_subset", trial.data)].data_version
     measured = (
         work.heads[("base_models", trial.model)].data_version,
         work.heads[("target_examples", target)].data_version,
-        str(work.project.settings.fine_tuning.sequence_length),
+        str(settings.fine_tuning.sequence_length),
     )
     return TrialData(
         base=base,
-        doc_ids=doc_ids,
-        texts=ordered,
-        held_out=held_out,
-        digest=digest,
+        stages=stages,
+        held_out=list(split_examples(work.store, target, "held_out").values()),
+        validation=list(validation.values()),
         zero_shot_key=canonical_digest("|".join(measured)),
-        expected_tokens=tokens,
+        expected_tokens=_expected_tokens(work, base, stages),
     )
+
+
+def _selected(work: Work, selection: str) -> TrainingStage:
+    """A stage on the documents of a selection, best first."""
+    scope = f"selection = {quoted(selection)}"
+    doc_ids = work.store.read("selected_subset", ["doc_id", "rank"], scope).sort("rank")["doc_id"].to_list()
+    texts = texts_of(work.store, doc_ids)
+    version = work.heads[("selected_subset", selection)].data_version
+    return _stage(selection, version, {doc_id: texts[doc_id] for doc_id in doc_ids})
+
+
+def _stage(data: str, digest: str, examples: Mapping[str, Example]) -> TrainingStage:
+    return TrainingStage(data=data, digest=digest, doc_ids=list(examples), examples=list(examples.values()))
+
+
+def _expected_tokens(work: Work, base: str | Path, stages: Sequence[TrainingStage]) -> int | None:
+    """Tokens of all stages and seeds, for the progress; None where only the model knows its tokenizer."""
+    if not isinstance(base, Path) or not (base / "tokenizer.json").is_file():
+        return None
+    section = work.project.settings.fine_tuning
+    texts = [text_of(example) for stage in stages for example in stage.examples]
+    return int(count_tokens(base, texts).sum()) * section.epochs * section.seeds
 
 
 def checkpoint_folder(work: Work, partition: str) -> Path:

@@ -19,9 +19,10 @@ import torch
 from transformers import LlamaForCausalLM
 
 from tamis.training import PRESETS, ModelShape
+from tamis.training.batch import Batch
 from tamis.training.device import choose_device, retained_heap, training_precision
-from tamis.training.loop import backward
 from tamis.training.models import prepared
+from tamis.training.objective import backward
 from tamis.training.shapes import new_model
 from tamis.training.weights import MasterWeights
 
@@ -44,7 +45,7 @@ def tamis_loop(shape: ModelShape, length: int) -> Step:
     weights = MasterWeights(loaded.model, training_precision(device), betas=BETAS, weight_decay=DECAY)
 
     def step(rows: np.ndarray) -> float:
-        loss = backward(loaded, rows)
+        loss = backward(loaded, Batch(rows=rows))
         weights.step(RATE, NORM)
         return loss.item()
 

@@ -1,6 +1,6 @@
 """What an asset hands back of a partition: which rows and files it wrote, and what to say of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ class Made:
     asset: str | None = None
     settled: bool = True
     origins: Sequence[InputReference] = ()
+    announce: Callable[[str], object] | None = None
+    """Called with the manifest's id before the event is logged, and again where a retry records it again."""
 
 
 def scope_of(entry: Rows) -> str:

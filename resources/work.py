@@ -172,6 +172,8 @@ class Work:
             self.written.update(entry.table for entry in made.rows)
             manifest = self._manifest(stage, made)
             manifest_id, kept = self.manifests.keep(manifest)
+            if made.announce is not None:
+                made.announce(manifest_id)
             metadata = self._metadata(made, manifest, manifest_id)
             tags = event_tags(kept)
             yield from self._event(stage, made, manifest, metadata, tags)

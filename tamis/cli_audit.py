@@ -41,15 +41,13 @@ def _audit(parsed: argparse.Namespace) -> int:
     if parsed.anchor:
         root = write_anchor(Path(parsed.anchor), read_heads(project.home.store))
         say(f"anchor {parsed.anchor}: root {root}")
-    if parsed.json:
-        print_json(audit.to_json())
-    else:
-        print("\n".join(audit_lines(audit)))
     asked = parsed.openlineage or parsed.prov
     if asked and audit.status == "red":
         say("the lineage was not written: it is red, so it does not hold")
     elif asked:
         _write_lineage(project, parsed.name, parsed.openlineage, parsed.prov)
+    # Last: whoever reads only the first lines closes the pipe, and the files are written all the same.
+    print_json(audit.to_json()) if parsed.json else print("\n".join(audit_lines(audit)))
     return int(audit.status == "red")
 
 

@@ -65,7 +65,7 @@ def _asked(project: "Project", parsed: argparse.Namespace) -> "Asked":
     asking = Asking(store=project.home.store)
     asking.ids(parsed.doc_ids)
     if parsed.ids:
-        asking.ids(_read(parsed.ids).split())
+        asking.ids_of_file(_read(parsed.ids), parsed.ids)
     if parsed.text:
         asking.text(_read(parsed.text), parsed.text)
     for key in parsed.shard:

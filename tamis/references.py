@@ -42,9 +42,10 @@ def check_references(settings: "Settings") -> None:
             expected = f"{_one_of(targets)} (sampler {selection.sampler!r} needs it)"
             raise wrong_key(f"[[selection]] {selection.name}: target", None, expected)
         _check_contrast(selection, targets)
-    _check_scaling(settings.scaling, settings.target, models)
+    _check_scaling(settings.scaling, settings.target, models, settings.fine_tuning.validation)
     if settings.trial_budget.share is not None and not settings.scaling.models:
         raise wrong_key("[scaling] models", None, f"{_one_of(models)}, which [trial_budget] chooses among")
+    _check_trials(settings)
     for where, model_name in (
         ("comparison", settings.comparison.model),
         ("perplexity", settings.perplexity.model),
@@ -113,18 +114,36 @@ def _check_sampler_trials(settings: "Settings", targets: set[str], models: set[s
         raise wrong_key("perplexity.model", None, expected)
 
 
-def _check_scaling(scaling: ScalingSection, targets: tuple[TargetSection, ...], models: set[str]) -> None:
+def _check_scaling(
+    scaling: ScalingSection, targets: tuple[TargetSection, ...], models: set[str], validation: int
+) -> None:
     names = {target.name for target in targets}
     for model in scaling.models:
         _must_be(model, models, "[scaling] models")
     if scaling.target is not None:
         _must_be(scaling.target, names, "[scaling] target")
-        train = named(targets, scaling.target).train
+        train = named(targets, scaling.target).train - validation
         if max(scaling.sizes, default=0) > train:
-            expected = f"sizes up to {train}, the train of target {scaling.target!r}"
+            aside = f" less [fine_tuning] validation = {validation}" if validation else ""
+            expected = f"sizes up to {train}, the train of target {scaling.target!r}{aside}"
             raise wrong_key("[scaling] sizes", max(scaling.sizes), expected)
     elif scaling.models:
         raise wrong_key("[scaling] target", None, _one_of(names))
+
+
+def _check_trials(settings: "Settings") -> None:
+    """What fine-tuning asks of the targets that trials are measured on."""
+    aside = settings.fine_tuning.validation
+    for target in settings.target if aside else ():
+        if aside >= target.train:
+            raise wrong_key(
+                "[fine_tuning] validation", aside, f"less than {target.train}, the train of {target.name!r}"
+            )
+    if settings.comparison.two_stage and not (settings.comparison.model and settings.comparison.selections):
+        expected = "model and selections in [comparison], since two_stage = true"
+        raise wrong_key("[comparison] model", settings.comparison.model, expected)
+    if settings.comparison.two_stage and not settings.target:
+        raise wrong_key("[comparison] two_stage", True, "a [[target]] to learn from in the second stage")
 
 
 def _must_be(name: str | None, valid: set[str], where: str) -> None:

@@ -151,6 +151,28 @@ class TargetSection(Section):
     minimum_characters: int = Field(1, ge=1)
     train: int = Field(300, ge=1)
     held_out: int = Field(150, ge=1)
+    prompt_column: str | None = None
+    response_column: str | None = None
+    label_column: str | None = None
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether its examples say what is to be learnt of them: a response or a label."""
+        return bool(self.response_column or self.label_column)
+
+    @model_validator(mode="after")
+    def _answers_fit(self) -> "TargetSection":
+        if (self.prompt_column is None) != (self.response_column is None):
+            lacking = "prompt_column" if self.prompt_column is None else "response_column"
+            raise wrong_key(lacking, None, "a column, since a prompt and its response come together")
+        if self.response_column and self.label_column:
+            raise wrong_key(
+                "label_column", self.label_column, "none, since response_column says what to learn"
+            )
+        if self.is_answered and self.kind != "files":
+            key = "response_column" if self.response_column else "label_column"
+            raise wrong_key(key, getattr(self, key), 'nothing, unless kind = "files"')
+        return self
 
     @model_validator(mode="after")
     def _kind_has_its_key(self) -> "TargetSection":
@@ -246,6 +268,9 @@ class SelectionSection(Section):
     mixing: float = Field(0.5, gt=0, le=1)
 
 
+OWN_RECIPE = {"learning_rate", "lora_rank", "lora_alpha", "lora_dropout", "lora_targets"}
+
+
 class BaseModelSection(Section):
     """A shape the graph pre-trains on the pool (`preset`), or an existing model (`path`: folder or id)."""
 
@@ -253,6 +278,22 @@ class BaseModelSection(Section):
     preset: Literal["llama-0.8m", "llama-2.5m", "llama-6m"] | None = None
     path: str | None = None
     checkpoints: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    learning_rate: float | None = Field(None, gt=0)
+    lora_rank: int | None = Field(None, ge=1)
+    lora_alpha: int | None = Field(None, ge=1)
+    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    lora_targets: tuple[Pattern, ...] = ()
+
+    def recipe(self) -> dict[str, Any]:
+        """What its trainings depend on beside [fine_tuning]; nothing where it has no keys of its own."""
+        return self.model_dump(include=OWN_RECIPE, exclude_defaults=True)
+
+    @model_validator(mode="after")
+    def _adapter_has_a_rank(self) -> "BaseModelSection":
+        for key in ("lora_alpha", "lora_dropout", "lora_targets"):
+            if self.lora_rank is None and getattr(self, key):
+                raise wrong_key(key, getattr(self, key), "nothing without lora_rank")
+        return self
 
     @model_validator(mode="after")
     def _one_origin(self) -> "BaseModelSection":
@@ -276,10 +317,29 @@ class PretrainingSection(Section):
 
 
 class FineTuningSection(Section):
+    """How trials are trained; `kept_states` concerns the cache alone."""
+
     epochs: int = Field(3, ge=1)
     sequence_length: int = Field(256, ge=32)
     batch_size: int = Field(4, ge=1)
     learning_rate: float = Field(2e-3, gt=0)
+    accumulation: int = Field(1, ge=1)
+    precision: Literal["auto", "float32", "bfloat16", "autocast"] = "auto"
+    seeds: int = Field(1, ge=1, le=20)
+    validation: int = Field(0, ge=0)
+    patience: int = Field(3, ge=1)
+    evaluations: int = Field(4, ge=1)
+    kept_states: int = Field(4, ge=1)
+
+    def shared(self) -> dict[str, Any]:
+        """What every training heeds, those of sampler trials too."""
+        return self.model_dump(include={"epochs", "sequence_length", "batch_size", "learning_rate"})
+
+    def recipe(self) -> dict[str, Any]:
+        """What a trial depends on; other keys only where they differ from their default and are heeded, so
+        that a key which nobody uses makes nothing anew."""
+        unused = {"kept_states"} | (set() if self.validation else {"patience", "evaluations"})
+        return self.shared() | self.model_dump(exclude=unused, exclude_defaults=True)
 
 
 class ScalingSection(Section):
@@ -310,6 +370,7 @@ class ComparisonSection(Section):
 
     model: Name | None = None
     selections: tuple[Name, ...] = ()
+    two_stage: bool = False
     on_request: OnRequestSection = OnRequestSection()
 
 

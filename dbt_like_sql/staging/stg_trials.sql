@@ -9,12 +9,25 @@ with trials as (
         seed,
         case when not isnan(zero_shot_bits_per_byte) then zero_shot_bits_per_byte end as zero_shot_bits_per_byte,
         case when not isnan(held_out_bits_per_byte) then held_out_bits_per_byte end as held_out_bits_per_byte,
+        held_out_low,
+        held_out_high,
+        warm_up_bits_per_byte,
+        held_out_loss,
+        accuracy,
+        accuracy_low,
+        accuracy_high,
+        macro_f1,
+        macro_f1_low,
+        macro_f1_high,
+        majority_accuracy,
+        seeds,
         steps,
         tokens,
         flops,
         seconds,
         peak_memory_bytes,
-        parameters
+        parameters,
+        trainable_parameters
     from {{ source('lake', 'trials') }}
 )
 

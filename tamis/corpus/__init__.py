@@ -8,7 +8,7 @@ from tamis.corpus.fingerprint import fingerprint_shard, is_settled
 from tamis.corpus.listing import ListingError, list_shards
 from tamis.corpus.records import Reason
 from tamis.corpus.shards import Shard, ShardChangedError, ShardGoneError, shard_key
-from tamis.corpus.targets import TooFewExamplesError, fingerprint_target, read_target, split_target
+from tamis.corpus.targets import TooFewExamplesError, fingerprint_target, read_target, set_aside, split_target
 from tamis.corpus.text import document_id, normalise_text, normalised_id
 
 CODE_VERSION = "3"  # 3: Arrow files are read
@@ -32,6 +32,7 @@ __all__ = [
     "normalised_id",
     "read_shard",
     "read_target",
+    "set_aside",
     "shard_key",
     "split_target",
 ]

@@ -12,11 +12,15 @@ from pathlib import Path
 import polars as pl
 
 from tamis.config import CorpusSection, TargetSection
+from tamis.corpus.answers import Answers
 from tamis.corpus.docstrings import documented_files, read_package
 from tamis.corpus.documents import ShardBatch, all_documents, batches_of, read_shard
+from tamis.corpus.file_rows import read_file
 from tamis.corpus.fingerprint import fingerprint_shard, hash_sources
 from tamis.corpus.listing import ListingError, list_shards
-from tamis.corpus.shards import Shard
+from tamis.corpus.records import Defect, Reason, quarantine_frame
+from tamis.corpus.shards import Shard, ShardGoneError
+from tamis.corpus.text import excerpt
 from tamis.errors import PermanentError
 from tamis.progress import Advance, ignore
 
@@ -40,19 +44,41 @@ def read_target(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Distinct examples ordered by doc_id (columns as in `DOCUMENT_SCHEMA`, and shard), and the quarantine.
 
-    Of a text that stands in several places the first (by shard and row) is kept. Raises `ListingError`
-    and `MissingPackageError` as `list_shards` does.
+    Of a target with pairs or labels also response_at and label (`tamis.corpus.answers`). Of a text that
+    stands in several places the first (by shard and row) is kept; a row that gives it another label is
+    quarantined. Raises `ListingError` and `MissingPackageError` as `list_shards` does.
     """
     examples, quarantine = [], []
     shards = _shards(target, root)
     if not shards:
         raise ListingError(target.name, root / str(target.path), "no file that holds examples")
     for shard in shards:
-        batch = all_documents(_batches(shard, target, advance))
-        examples.append(batch.documents.with_columns(pl.lit(shard.key).alias("shard")))
+        answers = Answers(target=target)
+        batch = all_documents(_batches(shard, target, answers, advance))
+        found = batch.documents.with_columns(pl.lit(shard.key).alias("shard"))
+        examples.append(found.join(answers.frame(), on="row", how="left") if target.is_answered else found)
         quarantine.append(batch.quarantine.with_columns(pl.lit(shard.key).alias("shard")))
     ordered = pl.concat(examples).sort("doc_id", "shard", "row")
-    return ordered.unique("doc_id", keep="first", maintain_order=True), pl.concat(quarantine)
+    kept = ordered.unique("doc_id", keep="first", maintain_order=True)
+    if target.label_column:
+        quarantine.append(_contradicting(ordered, kept))
+    return kept, pl.concat(quarantine)
+
+
+def _contradicting(ordered: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:
+    """Rows whose text has another label than where it stands first, as quarantined."""
+    first = kept.select("doc_id", pl.col("label").alias("first"))
+    found = ordered.join(first, on="doc_id").filter(pl.col("label") != pl.col("first"))
+    defects = [
+        Defect(
+            row=row,
+            reason=Reason.MALFORMED_ROW,
+            detail=f"labelled {label!r} here and {other!r} where the same text stands first",
+            excerpt=excerpt(text),
+        )
+        for row, label, other, text in found.select("row", "label", "first", "text").iter_rows()
+    ]
+    return quarantine_frame(defects).with_columns(found["shard"])
 
 
 def fingerprint_target(target: TargetSection, root: Path) -> str:
@@ -93,6 +119,21 @@ def split_target(
     return placed.with_columns(split.alias("split")).sort("doc_id").select(*examples.columns, "split")
 
 
+def set_aside(
+    examples: pl.DataFrame, groups: pl.DataFrame | None, count: int, seed: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Exactly `count` examples, and those of the others that are near-duplicates of none of them.
+
+    groups as for `split_target`. Both in order of id.
+    """
+    ordered = _in_keyed_order(examples, groups, seed)
+    shared = pl.col("place").min().over("group") < count
+    columns, first = examples.columns, pl.col("place") < count
+    return ordered.filter(first).sort("doc_id").select(columns), ordered.filter(~shared).sort(
+        "doc_id"
+    ).select(columns)
+
+
 def _in_keyed_order(examples: pl.DataFrame, groups: pl.DataFrame | None, seed: int) -> pl.DataFrame:
     """Examples with group and place (from 0): groups by a hash of seed and group, then their members."""
     if groups is None:
@@ -117,13 +158,20 @@ def _shards(target: TargetSection, root: Path) -> list[Shard]:
 
 
 def _as_corpus(target: TargetSection) -> CorpusSection:
-    shared = target.model_dump(exclude={"module", "train", "held_out"})
-    return CorpusSection.model_validate(shared)
+    shared = target.model_dump(include={*CorpusSection.model_fields} & {*TargetSection.model_fields})
+    return CorpusSection.model_validate(
+        shared | {"text_column": target.response_column or target.text_column}
+    )
 
 
-def _batches(shard: Shard, target: TargetSection, advance: Advance) -> Iterator[ShardBatch]:
+def _batches(shard: Shard, target: TargetSection, answers: Answers, advance: Advance) -> Iterator[ShardBatch]:
     corpus = _as_corpus(target)
-    if shard.kind == "file" or target.module is None:
+    if shard.kind == "file":
+        if not shard.path.exists():
+            raise ShardGoneError(shard.key, shard.path)
+        items = answers.read(read_file(shard.path, corpus))
+        return batches_of(items, shard, corpus, BATCH_ROWS, advance)
+    if target.module is None:
         return read_shard(shard, corpus, advance=advance)
     items = read_package(shard.path, shard.name, corpus.text_column, target.module)
     return batches_of(items, shard, corpus, BATCH_ROWS, advance)

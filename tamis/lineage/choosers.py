@@ -5,7 +5,7 @@ from typing import Any
 
 from tamis import quality, training
 from tamis.lineage.stage import Chooser, Settings
-from tamis.lineage.world import TWIN, World, model_section
+from tamis.lineage.world import OF_TARGETS, TWIN, World, model_section, target_of_warm_up
 from tamis.quality.judging import configured_judge
 from tamis.references import named
 from tamis.selection import find_sampler
@@ -23,6 +23,7 @@ SCORE_STAGES = {
     "bits_per_byte": "perplexity_scores",
 }
 """Which stage computes each score column."""
+ANSWER_COLUMNS = ("prompt_column", "response_column", "label_column")
 
 
 def perplexity_models(world: World, partition: str) -> tuple[str, ...]:
@@ -103,10 +104,10 @@ def target_of_selection(world: World, partition: str) -> tuple[str, ...]:
     return (target,) if target else ()
 
 
-def trial_data(kind: str) -> Chooser:
+def trial_data(*kinds: str) -> Chooser:
     def choose(world: World, partition: str) -> tuple[str, ...]:
         trial = world.trials[partition]
-        return (trial.data,) if trial.kind == kind else ()
+        return (trial.data,) if trial.kind in kinds else ()
 
     return choose
 
@@ -118,10 +119,9 @@ def trial_target(world: World, partition: str) -> tuple[str, ...]:
 def target_of_trial(world: World, name: str) -> str:
     """The target on whose held-out examples a trial is evaluated."""
     trial = world.trials[name]
-    if trial.kind == "law":
+    if trial.kind in OF_TARGETS:
         return trial.data
-    chosen = named(world.project.settings.selection, trial.data).target
-    return chosen or world.project.settings.scaling.target or world.keys("targets")[0]
+    return target_of_warm_up(world.project, trial.data)
 
 
 def law_trials(world: World, partition: str) -> tuple[str, ...]:
@@ -213,10 +213,11 @@ def tokenizer_compared(world: World, partition: str) -> tuple[str, ...]:
 def sampler_trials_settings(world: World, partition: str) -> dict[str, Any]:
     settings = world.project.settings
     section = settings.sampler_trials.model_dump()
-    recipe = settings.pretraining if section["from_scratch"] else settings.fine_tuning
+    fine = settings.fine_tuning.shared()
+    recipe = settings.pretraining.model_dump() if section["from_scratch"] else fine
     transport = settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
     shape = model_section(world.project, str(settings.sampler_trials.model))[0].preset
-    own = {"recipe": recipe.model_dump(), "transport": transport, "preset": shape}
+    own = {"recipe": recipe, "transport": transport, "preset": shape}
     measured = _measured_by(world, settings.sampler_trials.samplers)
     return section | own | measured | filter_settings(world, partition)
 
@@ -268,8 +269,10 @@ def base_model_settings(world: World, partition: str) -> dict[str, Any]:
 
 
 def target_settings(world: World, partition: str) -> dict[str, Any]:
-    section = named(world.project.settings.target, partition).model_dump(exclude={"path"})
-    return section | {
+    target = named(world.project.settings.target, partition)
+    # Columns that a target does not have are no settings of it: nothing is made anew for want of them.
+    lacking = {key for key in ANSWER_COLUMNS if getattr(target, key) is None}
+    return target.model_dump(exclude={"path"} | lacking) | {
         "bytes": world.target_fingerprints[partition],
         "near_duplicates": world.project.settings.near_duplicates.threshold,
         **_withdrawn_from(world, "target_examples", partition),
@@ -331,7 +334,14 @@ def _sampler_settings(world: World, partition: str) -> dict[str, Any]:
 def trial_settings(world: World, partition: str) -> dict[str, Any]:
     trial = world.trials[partition]
     fields = {name: value for name, value in trial.__dict__.items() if name != "on_request"}
-    return fields | world.project.settings.fine_tuning.model_dump()
+    own = model_section(world.project, trial.model)[0].recipe()
+    return fields | world.project.settings.fine_tuning.recipe() | own
+
+
+def prediction_settings(world: World, partition: str) -> dict[str, Any]:
+    """Where losses are predicted, and what a search under a budget has chosen, where there is one."""
+    searched = {"searched": world.search.choice} if world.search else {}
+    return {"predict_at": world.project.settings.scaling.predict_at} | searched
 
 
 def law_active(world: World) -> bool:

@@ -12,7 +12,7 @@ from tamis.lineage.stage import Chooser, Edge, Stage, edge, every, only
 from tamis.lineage.world import World
 from tamis.sql import Model, Project, ProjectFileError, load_project
 from tamis.store.records import stored_rows
-from tamis.store.schemas import is_own_table
+from tamis.store.schemas import KEYS, kind_of
 
 SQL_FOLDER = Path(tamis.__file__).resolve().parent.parent / "dbt_like_sql"
 WITHDRAWALS = "withdrawals"
@@ -55,7 +55,7 @@ def _check_name(model: Model, taken: Collection[str]) -> None:
     """A model is a table and an asset of its name, and must not replace one that the platform has."""
     if not _NAME.fullmatch(model.name):
         problem = "is no name of a model: letters without accents, digits and _, not beginning with a digit"
-    elif is_own_table(model.name) or model.name in taken:
+    elif kind_of(model.name) in KEYS or model.name in taken:
         problem = f"is the name of a table or asset of the platform; take another, say mart_{model.name}"
     else:
         return

@@ -12,7 +12,7 @@ from tamis.store.schemas import kind_of, schema_of
 from tamis.store.tables import Store, one_of, quoted
 
 _PARTITION_TABLES = {
-    "target_examples": (("target_examples",), "target"),
+    "target_examples": (("target_examples", "target_answers"), "target"),
     "target_embeddings": (("target_embeddings",), "target"),
     "contamination": (("contamination", "contamination_runs"), "target"),
     "transport_scores": (("transport",), "target"),

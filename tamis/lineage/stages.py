@@ -38,6 +38,7 @@ from tamis.lineage.choosers import (
     models_compared,
     models_of_selection,
     perplexity_models,
+    prediction_settings,
     quality_wanted,
     sampler_trials_settings,
     score_partitions,
@@ -346,7 +347,7 @@ def _trials() -> list[Stage]:
             edges=(
                 edge("base_models", lambda world, key: (world.trials[key].model,)),
                 edge("target_examples", trial_target),
-                edge("selected_subset", trial_data("warm_up")),
+                edge("selected_subset", trial_data("warm_up", "two_stage")),
             ),
             settings=trial_settings,
         ),
@@ -363,7 +364,7 @@ def _trials() -> list[Stage]:
             code_version=scaling.CODE_VERSION,
             active=law_active,
             edges=(edge("loss_curves"),),
-            settings=lambda world, key: {"predict_at": world.project.settings.scaling.predict_at},
+            settings=prediction_settings,
         ),
         Stage(
             name="model_choice",
@@ -371,7 +372,7 @@ def _trials() -> list[Stage]:
             code_version=scaling.CODE_VERSION,
             active=law_active,
             edges=(edge("loss_curves"),),
-            settings=lambda world, key: {"predict_at": world.project.settings.scaling.predict_at},
+            settings=prediction_settings,
         ),
     ]
 

@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from tamis.lineage.search import Search
 
 TWIN = "-twin"
+OF_TARGETS = ("law", "direct")
+"""Kinds of trials that are trained on the examples of a target alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One fine-tuning: `law` trials take nested subsets of a target, `warm_up` trials a selection.
+    """One fine-tuning by its kind: `law` trials take nested subsets of a target, `warm_up` ones a selection.
 
-    `on_request`: made when it is asked for, never because it is missing.
+    `two_stage` trials take a selection and then what the target has to learn from, `direct` ones the latter
+    alone. `on_request`: made when it is asked for, never because it is missing.
     """
 
     name: str
@@ -157,7 +160,7 @@ def model_section(project: Project, name: str) -> tuple[BaseModelSection, int]:
 
 
 def planned_trials(project: Project) -> list[Trial]:
-    """The grid for the scaling law, one warm-up per compared selection, then those on request."""
+    """The grid for the scaling law, then warm-ups, trials in two stages, and warm-ups on request."""
     settings = project.settings
     trials = []
     if settings.scaling.target:
@@ -172,7 +175,30 @@ def planned_trials(project: Project) -> list[Trial]:
     standing = [(compared.model, name) for name in compared.selections if compared.model]
     asked = [(model, name) for model in more.models for name in more.selections]
     trials += [_warm_up(model, name, False) for model, name in standing if model]
+    if compared.two_stage and compared.model:
+        trials += _two_stage(project, compared.model, compared.selections)
     return trials + [_warm_up(*pair, True) for pair in asked if pair not in standing]
+
+
+def _two_stage(project: Project, model: str, selections: tuple[str, ...]) -> list[Trial]:
+    """Both stages after each selection, and the second one alone: what a warm-up has to beat."""
+    targets = dict.fromkeys(target_of_warm_up(project, selection) for selection in selections)
+    direct = [
+        Trial(name=f"direct__{model}__{target}", model=model, kind="direct", data=target, size=0)
+        for target in targets
+    ]
+    both = [
+        Trial(name=f"two-stage__{model}__{name}", model=model, kind="two_stage", data=name, size=0)
+        for name in selections
+    ]
+    return direct + both
+
+
+def target_of_warm_up(project: Project, selection: str) -> str:
+    """The target on whose held-out examples a warm-up is measured: the selection's own, or the project's."""
+    settings = project.settings
+    chosen = named(settings.selection, selection).target
+    return chosen or settings.scaling.target or settings.target[0].name
 
 
 def _warm_up(model: str, selection: str, on_request: bool) -> Trial:

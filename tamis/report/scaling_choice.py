@@ -15,27 +15,33 @@ from tamis.report.scaling_data import Backtest, ModelReport, Prediction, Scaling
 PARAMETERS_RECTIFIED = 4
 FAR_OCTAVES = 2.0
 FEW_SIZES = 6
+SEARCHED = (
+    "The search under the trial budget kept it to the end. {other} is predicted to do better still, but from "
+    "fewer sizes: the search had given it up."
+)
 
 
-def choose(models: Sequence[ModelReport]) -> tuple[str | None, str]:
-    """The model with the smallest predicted loss at the target size, and why."""
+def choose(models: Sequence[ModelReport], unit: str, searched: str | None = None) -> tuple[str | None, str]:
+    """The model with the smallest predicted loss at the target size, or the one a search chose, and why."""
     able = sorted(
         (model for model in models if math.isfinite(model.predictions[0].loss)),
         key=lambda model: (model.predictions[0].loss, model.model),
     )
     if not able:
         return None, "No model has a usable measurement yet, so none can be chosen."
-    best = able[0]
+    best = next((model for model in able if model.model == searched), able[0])
+    if best is not able[0]:
+        return best.model, SEARCHED.format(other=able[0].model)
     if len(able) == 1:
         return best.model, "It is the only model with measurements, so there was nothing to choose between."
-    return best.model, _comparison(best, able[1])
+    return best.model, _comparison(best, able[1], unit)
 
 
-def _comparison(best: ModelReport, second: ModelReport) -> str:
+def _comparison(best: ModelReport, second: ModelReport, unit: str) -> str:
     first, other = best.predictions[0], second.predictions[0]
     gap = other.loss - first.loss
     why = (
-        f"It has the smallest predicted loss: {number(gap)} bits per byte ({percent(gap / other.loss)}) "
+        f"It has the smallest predicted loss: {number(gap)} {unit} ({percent(gap / other.loss)}) "
         f"below the next one, {second.model}."
     )
     if not (math.isfinite(first.high) and math.isfinite(other.low)):

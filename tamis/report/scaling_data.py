@@ -4,10 +4,12 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+BITS_PER_BYTE, NATS_PER_EXAMPLE = "bits per byte", "nats per example"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """Loss (bits per byte) at `size` examples with its 90 % interval; `accepted`: the sizes it rests on."""
+    """Loss at `size` examples with its 90 % interval; `accepted`: the sizes it rests on."""
 
     size: float
     loss: float
@@ -92,7 +94,7 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelReport:
-    """All about one model. Sizes in examples, ascending; losses in held-out bits per byte.
+    """All about one model. Sizes in examples, ascending; held-out losses in one unit.
 
     `chance_better`: that it would beat the chosen model at the target size, if errors are independent.
     `spent` on its runs, `full`: one run at the target size.
@@ -135,6 +137,7 @@ class ScalingReport:
     why: str
     caveats: tuple[str, ...]
     defects: tuple[dict[str, str], ...]
+    unit: str = BITS_PER_BYTE
 
     @property
     def spent(self) -> Cost:

@@ -21,7 +21,7 @@ from tamis.report.page import (
     significant,
 )
 from tamis.report.scaling_choice import trust
-from tamis.report.scaling_data import ModelReport, ScalingReport
+from tamis.report.scaling_data import BITS_PER_BYTE, NATS_PER_EXAMPLE, ModelReport, ScalingReport
 from tamis.report.scaling_plot import MOST_MODELS, curve_plot_png
 from tamis.report.scaling_tables import (
     alternatives_table,
@@ -36,9 +36,13 @@ from tamis.report.scaling_tables import (
     points_table,
 )
 
+LOSSES = {
+    BITS_PER_BYTE: "How many bits the model needs for one byte of text it was not trained on; smaller is "
+    "better. Unlike loss per token it can be compared between models with different tokenizers.",
+    NATS_PER_EXAMPLE: "What the right label of a text costs that the model was not trained on: the natural "
+    "logarithm of one over its probability; smaller is better.",
+}
 TERMS = {
-    "loss, bits per byte": "How many bits the model needs for one byte of text it was not trained on; "
-    "smaller is better. Unlike loss per token it can be compared between models with different tokenizers.",
     "zero-shot": "The loss of the base model before any training on the target.",
     "90 % interval": "The range that should hold the true loss nine times in ten, widened by how well the "
     "same method predicts points that are already known.",
@@ -85,7 +89,7 @@ def scaling_law_page(report: ScalingReport) -> str:
         section("Which law fits", *laws_table(report)),
         section("Predicted loss by method", *methods_table(report)),
         section("All measurements", points_table(report)),
-        section("Terms", definitions(TERMS)),
+        section("Terms", definitions({f"loss, {report.unit}": LOSSES[report.unit], **TERMS})),
     )
 
 
@@ -102,7 +106,7 @@ def _answer(report: ScalingReport) -> Markup:
     answer = paragraph(
         "Tune ",
         element("strong", chosen.model),
-        f". With {count(report.target_size)} examples its predicted loss is {number(now.loss)} bits per byte "
+        f". With {count(report.target_size)} examples its predicted loss is {number(now.loss)} {report.unit} "
         f"({certain}). {report.why}",
     )
     return element("div", answer, paragraph(_doubling(chosen)), paragraph(_cost(report)), class_="answer")

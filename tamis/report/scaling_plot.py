@@ -88,7 +88,7 @@ def _finish(figure: "Figure", axis: Any, report: ScalingReport) -> None:
         report.target_size, 1.01, "target size", transform=at_top, ha="center", fontsize=FONT_POINTS - 1
     )
     axis.set_xlabel("training examples (logarithmic)", fontsize=FONT_POINTS)
-    axis.set_ylabel("held-out loss, bits per byte", fontsize=FONT_POINTS)
+    axis.set_ylabel(f"held-out loss, {report.unit}", fontsize=FONT_POINTS)
     axis.grid(color="#e6eaee", linewidth=0.6)
     if report.models:
         axis.legend(fontsize=FONT_POINTS - 1, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))

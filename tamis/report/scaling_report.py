@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tamis.report.scaling_data import (
+    BITS_PER_BYTE,
     Backtest,
     Cost,
     FittedLaw,
@@ -38,12 +39,15 @@ def build_scaling_report(
     flops: Mapping[str, float],
     seconds: Mapping[str, float] | None = None,
     target: str = "",
+    unit: str = BITS_PER_BYTE,
+    searched: str | None = None,
 ) -> ScalingReport:
     """Everything the curves say about losses at `target_size` examples and beyond.
 
     `curves`: {model: (sizes, losses)}, sizes <= 0 zero-shot, NaN not measured; `flops` and `seconds`: of
-    training on one example, for each model. Raises `BadSettingError` (target size) and `BadCurveError`,
-    both `ValueError`.
+    training on one example, for each model; `unit` of the losses; `searched`: the model that a search under
+    a budget has chosen, which it measured further than those it gave up. Raises `BadSettingError` (target
+    size) and `BadCurveError`, both `ValueError`.
     """
     from tamis.report.scaling_choice import caveats_of, choose, with_chances
     from tamis.scaling import audit_curves
@@ -68,7 +72,7 @@ def build_scaling_report(
         for name, curve in plain.items()
     )
     defects = [{"model": d.model, "kind": d.kind, "detail": d.detail} for d in audit_curves(plain)]
-    chosen, why = choose(models)
+    chosen, why = choose(models, unit, searched)
     return ScalingReport(
         target=target,
         target_size=float(target_size),
@@ -78,6 +82,7 @@ def build_scaling_report(
         why=why,
         caveats=caveats_of(models, float(target_size)),
         defects=tuple(defects),
+        unit=unit,
     )
 
 

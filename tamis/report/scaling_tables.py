@@ -55,7 +55,7 @@ def alternatives_table(report: ScalingReport) -> list[Markup]:
     columns = _columns("model", *headings, *more)
     rows = [_alternative(model, best, model.model == report.chosen) for model in ranked]
     strong = frozenset(place for place, model in enumerate(ranked) if model.model == report.chosen)
-    note = "Losses in bits per byte of held-out target text, best first. The chosen model is set off."
+    note = f"Losses in {report.unit} of held-out target text, best first. The chosen model is set off."
     return [_note(note), table(columns, rows, strong)]
 
 
@@ -227,7 +227,7 @@ def backtest_table(report: ScalingReport) -> list[Markup]:
         ]
         for name, test in tried
     ]
-    note = "Predicted loss in bits per byte, in brackets its error relative to the measured loss."
+    note = f"Predicted loss in {report.unit}, in brackets its error relative to the measured loss."
     return [_note(note), table(columns, rows)]
 
 

@@ -10,10 +10,12 @@ import polars as pl
 from tamis.lineage.heads import Head, read_heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.project import Project
+from tamis.scaling.storing import loss_unit
 from tamis.selection import find_sampler
 from tamis.store.tables import Store, one_of, quoted
 
 BEST_SHOWN = 3
+COMPARED = {"warm_up": "Warm-up", "two_stage": "Warm-up and fine-tuning", "direct": "Fine-tuning"}
 
 
 def summary(project: Project) -> str:
@@ -22,7 +24,7 @@ def summary(project: Project) -> str:
     lines = ["", f"== {project.settings.project.name} ==", *_pool_lines(store)]
     for section in project.settings.selection:
         lines += _selection_lines(store, section.name, section.sampler)
-    lines += _warm_up_lines(store)
+    lines += _trial_lines(store)
     lines += _model_lines(project)
     lines += _time_lines(project)
     lines += [
@@ -82,14 +84,27 @@ def _mix(store: Store, doc_ids: list[str]) -> str:
     )
 
 
-def _warm_up_lines(store: Store) -> list[str]:
-    trials = store.read("trials").filter(pl.col("kind") == "warm_up").sort("held_out_bits_per_byte")
+def _trial_lines(store: Store) -> list[str]:
+    """What choosing the documents bought: warm-ups, and what was trained after or without them."""
+    trials = store.read("trials").filter(pl.col("kind").is_in(list(COMPARED)))
+    ranked = trials.sort("kind", "held_out_bits_per_byte", descending=[True, False])
     return [
-        f"Warm-up of {row['model']} on {row['data']}: held-out target loss "
-        f"{row['zero_shot_bits_per_byte']:.3f} -> {row['held_out_bits_per_byte']:.3f} bits per byte "
+        f"{COMPARED[row['kind']]} of {row['model']} on {row['data']}: {_outcome(row)} "
         f"({row['size']:,} documents, {row['tokens']:,} tokens)"
-        for row in trials.iter_rows(named=True)
+        for row in ranked.iter_rows(named=True)
     ]
+
+
+def _outcome(row: Mapping[str, Any]) -> str:
+    if row["accuracy"] is not None:
+        usual = f", the most frequent label {row['majority_accuracy']:.3f}"
+        return f"held-out accuracy {row['accuracy']:.3f}{usual}, macro F1 {row['macro_f1']:.3f}"
+    if row["held_out_bits_per_byte"] is None:
+        return "measured once it has learnt the labels"
+    between = row["warm_up_bits_per_byte"]
+    steps = [row["zero_shot_bits_per_byte"], between, row["held_out_bits_per_byte"]]
+    shown = " -> ".join(f"{one:.3f}" for one in steps if one is not None)
+    return f"held-out target loss {shown} bits per byte"
 
 
 def _model_lines(project: Project) -> list[str]:
@@ -98,8 +113,9 @@ def _model_lines(project: Project) -> list[str]:
     if head is None:
         return []
     choice = read_choice(project, head)
+    unit = loss_unit(project, choice["target"])
     lines = [
-        f"Model: {choice['model']}, predicted {choice['predicted_loss']:.3f} bits per byte at "
+        f"Model: {choice['model']}, predicted {choice['predicted_loss']:.3f} {unit} at "
         f"{choice['predict_at']} target documents{_doubt(choice)}; finding it cost "
         f"{100 * choice['cost_share']:.0f} % of training every model at that size."
     ]

@@ -10,6 +10,7 @@ from tamis.errors import PermanentError
 from tamis.project import Project
 from tamis.references import named
 from tamis.report import ScalingReport, build_scaling_report
+from tamis.report.scaling_data import BITS_PER_BYTE, NATS_PER_EXAMPLE
 from tamis.scaling import audit_curves, predict_full_loss
 from tamis.store.tables import Store
 
@@ -29,10 +30,11 @@ Curves = dict[str, tuple[list[int], list[float]]]
 def curves_table(store: Store, names: Sequence[str]) -> tuple[pl.DataFrame, list[dict[str, str]]]:
     """Rows of `loss_curves` by the named trials, zero-shot as size 0, and the defects found in the curves."""
     trials = store.read("trials").filter(pl.col("trial").is_in(list(names))).sort("data", "model", "size")
-    measured = _losses(trials, pl.col("size"), "held_out_bits_per_byte")
+    # A classifier has no bits per byte, and no loss before it is trained.
+    measured = _losses(trials, pl.col("size"), pl.coalesce("held_out_bits_per_byte", "held_out_loss"))
     first = trials.group_by("data", "model", maintain_order=True).first()
-    zero_shot = _losses(first, pl.lit(0, dtype=pl.Int64), "zero_shot_bits_per_byte")
-    frame = pl.concat([measured, zero_shot]).sort("target", "model", "size")
+    zero_shot = _losses(first, pl.lit(0, dtype=pl.Int64), pl.col("zero_shot_bits_per_byte"))
+    frame = pl.concat([measured, zero_shot.drop_nulls("loss")]).sort("target", "model", "size")
     defects = [
         {"target": target, "model": defect.model, "kind": defect.kind, "detail": defect.detail}
         for target, rows in by_target(frame).items()
@@ -41,9 +43,9 @@ def curves_table(store: Store, names: Sequence[str]) -> tuple[pl.DataFrame, list
     return frame, defects
 
 
-def _losses(trials: pl.DataFrame, size: pl.Expr, loss: str) -> pl.DataFrame:
+def _losses(trials: pl.DataFrame, size: pl.Expr, loss: pl.Expr) -> pl.DataFrame:
     return trials.select(
-        pl.col("data").alias("target"), "model", size.alias("size"), pl.col(loss).alias("loss"), "trial"
+        pl.col("data").alias("target"), "model", size.alias("size"), loss.alias("loss"), "trial"
     )
 
 
@@ -74,8 +76,16 @@ def costs_per_example(store: Store, names: pl.Series, currency: str = "flops") -
     return {str(model): float(cost) for model, cost in sums.sort("model").iter_rows()}
 
 
-def reports_of_curves(store: Store, project: Project) -> list[ScalingReport]:
-    """Everything that the page of each target shows, a report a target."""
+def loss_unit(project: Project, target: str) -> str:
+    """Of the losses of the curves: a labelled target has no bytes that its loss would be a share of."""
+    return NATS_PER_EXAMPLE if named(project.settings.target, target).label_column else BITS_PER_BYTE
+
+
+def reports_of_curves(store: Store, project: Project, searched: str | None = None) -> list[ScalingReport]:
+    """Everything that the page of each target shows, a report a target.
+
+    `searched`: the model that a search under a budget chose for the target of [scaling].
+    """
     return [
         build_scaling_report(
             _curves(rows),
@@ -83,15 +93,18 @@ def reports_of_curves(store: Store, project: Project) -> list[ScalingReport]:
             costs_per_example(store, rows["trial"]),
             costs_per_example(store, rows["trial"], "seconds"),
             target=target,
+            unit=loss_unit(project, target),
+            searched=searched if target == project.settings.scaling.target else None,
         )
         for target, rows in by_target(store.read("loss_curves")).items()
     ]
 
 
-def choose_model(store: Store, project: Project) -> dict[str, Any]:
+def choose_model(store: Store, project: Project, searched: str | None = None) -> dict[str, Any]:
     """The model for the target of [scaling] by predicted loss, all predictions, the share of the full cost.
 
-    A model whose curve predicts nothing is passed over; `NoPredictionError` when that is all of them.
+    `searched`: the model that a search under a budget chose; it stands where it can be predicted. A model
+    whose curve predicts nothing is passed over; `NoPredictionError` when that is all of them.
     """
     target = str(project.settings.scaling.target)
     rows = store.read("loss_curves").filter(pl.col("target") == target)
@@ -100,7 +113,7 @@ def choose_model(store: Store, project: Project) -> dict[str, Any]:
     able = {model: found.loss for model, found in predictions.items() if math.isfinite(found.loss)}
     if not able:
         raise NoPredictionError({model: len(sizes) for model, (sizes, _losses) in curves.items()})
-    chosen = min(able, key=lambda model: (able[model], model))
+    chosen = min(able, key=lambda model: (model != searched, able[model], model))
     costs = costs_per_example(store, rows["trial"])
     spent = sum(costs[model] * sum(n for n in sizes if n > 0) for model, (sizes, _losses) in curves.items())
     return {

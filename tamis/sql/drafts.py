@@ -103,7 +103,7 @@ def _check_this(rendered: Rendered, query: "exp.Query") -> None:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ProjectFileError(file, 1, f"is not UTF-8: {error.reason}") from error
 

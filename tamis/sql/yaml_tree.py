@@ -73,7 +73,7 @@ def read_yaml(file: Path) -> Node:
     import yaml
 
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(file.read_text(encoding="utf-8"))
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(file.read_text(encoding="utf-8-sig"))
         root = loader.get_single_node()
         return _convert(loader, root, file) if root else Node(file=file, line=1, value=None)
     except RecursionError as error:

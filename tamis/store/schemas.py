@@ -28,6 +28,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "judge_sample": ("doc_id",),
     "document_flags": ("doc_id",),
     "target_examples": ("target", "doc_id"),
+    "target_answers": ("target", "doc_id"),
     "target_embeddings": ("target", "doc_id"),
     "contamination": ("target", "doc_id"),
     "contamination_runs": ("target", "doc_id"),
@@ -192,6 +193,12 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _column("text", pa.string(), "normalised text"),
         _column("source", pa.string(), "where the example stands"),
     ],
+    "target_answers": [
+        _column("target", pa.string(), "name of the target"),
+        _DOC_ID,
+        _column("response_at", pa.uint32(), "character of the text at which the response begins, or null"),
+        _column("label", pa.string(), "class of the text, null where the target has none"),
+    ],
     "contamination": [
         _column("target", pa.string(), "target whose held-out examples are shared"),
         _DOC_ID,
@@ -265,18 +272,35 @@ _FIELDS: dict[str, list[pa.Field]] = {
     "trials": [
         _column("trial", pa.string(), "name of the trial"),
         _column("model", pa.string(), "base model"),
-        _column("kind", pa.string(), "law or warm_up"),
+        _column("kind", pa.string(), "law, warm_up, two_stage or direct"),
         _column("data", pa.string(), "target or selection it was trained on"),
         _column("size", pa.int64(), "training documents"),
         _column("seed", pa.int64(), "seed of subset and training"),
         _column("zero_shot_bits_per_byte", pa.float64(), "held-out target loss before training"),
         _column("held_out_bits_per_byte", pa.float64(), "held-out target loss after training"),
+        _column("held_out_low", pa.float64(), "lower end of its 95 % interval over seeds and documents"),
+        _column("held_out_high", pa.float64(), "upper end of it"),
+        _column("warm_up_bits_per_byte", pa.float64(), "held-out target loss after the first of two stages"),
+        _column("held_out_loss", pa.float64(), "of a labelled target: nats an example after training"),
+        _column("accuracy", pa.float64(), "share of the held-out examples that get their label"),
+        _column("accuracy_low", pa.float64(), "lower end of its 95 % interval"),
+        _column("accuracy_high", pa.float64(), "upper end of it"),
+        _column("macro_f1", pa.float64(), "mean F1 over the labels"),
+        _column("macro_f1_low", pa.float64(), "lower end of its 95 % interval"),
+        _column("macro_f1_high", pa.float64(), "upper end of it"),
+        _column("majority_accuracy", pa.float64(), "accuracy of always saying the most frequent label"),
+        _column("seeds", pa.int64(), "trainings of which this is the mean; cost is the sum over them"),
         _column("steps", pa.int64(), "optimiser steps"),
         _column("tokens", pa.int64(), "training tokens seen, repeats counted"),
-        _column("flops", pa.float64(), "6 N T for training and 2 N T for evaluation"),
+        _column("flops", pa.float64(), "6 N T for training (adapters 4 N T + 6 M T), 2 N T for evaluation"),
         _column("seconds", pa.float64(), "wall clock"),
         _column("peak_memory_bytes", pa.int64(), "peak resident memory of the process"),
         _column("parameters", pa.int64(), "parameters of the model"),
+        _column(
+            "trainable_parameters",
+            pa.int64(),
+            "parameters that were trained, an adapter's where there is one",
+        ),
         _column("checkpoint", pa.string(), "folder of the weights under the home folder"),
         _column("mlflow_run", pa.string(), "MLflow run id"),
     ],
@@ -319,11 +343,6 @@ def kind_of(table: str) -> str:
         if table.startswith(f"{prefix}_"):
             return prefix
     return table
-
-
-def is_own_table(table: str) -> bool:
-    """Whether the platform keeps a table of that name, or would as soon as it is needed."""
-    return kind_of(table) in {*_FIELDS, *KEYS, "embeddings", "target_embeddings", "transport"}
 
 
 def schema_of(table: str, dimension: int | None = None) -> pa.Schema:

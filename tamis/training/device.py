@@ -49,6 +49,25 @@ def named_precision(name: str, device: "torch.device") -> "torch.dtype":
     return valid[name]
 
 
+AUTOCAST = "autocast"
+
+
+def precision_of(name: str, device: "torch.device") -> "torch.dtype":
+    """What weights are held in while training: those of "autocast" stay in float32."""
+    import torch
+
+    return torch.float32 if name == AUTOCAST else named_precision(name, device)
+
+
+@contextmanager
+def casting(name: str, device: "torch.device") -> Iterator[None]:
+    """With "autocast", products inside are made in bfloat16 and what is delicate in float32."""
+    import torch
+
+    with torch.autocast(device.type, torch.bfloat16, enabled=name == AUTOCAST):
+        yield
+
+
 @contextmanager
 def weights_in(model: "torch.nn.Module", precision: "torch.dtype") -> Iterator[None]:
     """The model's parameters in another precision while inside, and exactly as they were afterwards."""

@@ -41,3 +41,26 @@ class UnknownModelError(PermanentError):
             f"cannot load the model {model!r}: {reason}; give a folder with config.json and *.safetensors, "
             "'smollm2-135m', or a hub id (with hub access, or already in the local cache)"
         )
+
+
+class NotCausalError(PermanentError):
+    """An encoder, which sees the whole text at once, asked to predict it."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        super().__init__(
+            f"the model {model!r} reads text in both directions, so it cannot learn to predict plain text or "
+            "responses; fine-tune it on a target with a label_column (and, with two_stage, on a selection "
+            "before), or take a causal model"
+        )
+
+
+class NeedsPairsError(PermanentError):
+    """An encoder-decoder asked to learn from text that has no prompt and no response."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        super().__init__(
+            f"the model {model!r} is an encoder-decoder: it learns from a target with a prompt_column and a "
+            "response_column, not from plain text; take a causal model for plain text and for warm-ups"
+        )

@@ -10,15 +10,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tamis.progress import Advance, ignore
+from tamis.training.batch import IGNORED
 from tamis.training.device import choose_device, named_precision, retained_heap, weights_in
 from tamis.training.errors import EmptyTextError
 from tamis.training.loss import token_losses
 from tamis.training.models import LoadedModel, load_model
-from tamis.training.packing import IGNORED
+from tamis.training.results import Outcomes
 from tamis.training.tokenizer import boundary_tokens, encode
 
 SLICE_DOCUMENTS = 4_096  # tokenized at once
@@ -28,7 +30,10 @@ LONGEST_TOKEN = 16  # characters a token that a text is assumed to need at most
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Code length of a set of texts; `document_bits` and `document_bytes` [n] stand in their order."""
+    """Code length of texts or responses; `document_bits` and `document_bytes` [n] in their order.
+
+    n_tokens: all that were read for it, prompts included; source_tokens: those of them that an encoder read.
+    """
 
     bits_per_byte: float
     nats: float
@@ -36,6 +41,12 @@ class Evaluation:
     n_tokens: int
     document_bits: np.ndarray
     document_bytes: np.ndarray
+    source_tokens: int = 0
+
+    def figures(self) -> dict[str, Any]:
+        """What a result says of it."""
+        outcomes = Outcomes(bits=self.document_bits.tolist(), n_bytes=self.document_bytes.tolist())
+        return {"held_out_bits_per_byte": self.bits_per_byte, "outcomes": outcomes}
 
 
 def evaluate(
@@ -73,14 +84,20 @@ def evaluate_loaded(
     n_bytes = int(sizes.sum())
     if n_bytes == 0:
         raise EmptyTextError("evaluation")
-    total = math.fsum(nats)
+    return code_length(nats, sizes, sum(map(len, documents)))
+
+
+def code_length(nats: np.ndarray, sizes: np.ndarray, n_tokens: int, source_tokens: int = 0) -> Evaluation:
+    """The evaluation of documents [n] that cost so many nats and have so many bytes."""
+    total, n_bytes = math.fsum(nats), int(sizes.sum())
     return Evaluation(
         bits_per_byte=total / math.log(2) / n_bytes,
         nats=total,
         n_bytes=n_bytes,
-        n_tokens=sum(map(len, documents)),
+        n_tokens=n_tokens,
         document_bits=nats / math.log(2),
         document_bytes=sizes,
+        source_tokens=source_tokens,
     )
 
 

@@ -5,12 +5,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tamis.training.evaluation import Evaluation, evaluate_loaded
+from tamis.training.adapters import FOLDER as ADAPTER_FOLDER
+from tamis.training.adapters import merged, save_adapter
+from tamis.training.cost import sizes_of
+from tamis.training.evaluation import Evaluation
+from tamis.training.examples import Example
 from tamis.training.files import replace_folder
 from tamis.training.loop import Outcome
+from tamis.training.measuring import Classification, measure
 from tamis.training.models import LoadedModel, without_bars
 from tamis.training.options import StepOptions
-from tamis.training.results import TrainingResult, evaluation_flops, history, training_flops
+from tamis.training.results import TrainingResult, history
 
 CHECKPOINTS = "checkpoints"
 
@@ -22,31 +27,35 @@ def finish(
     output: Path,
     resume: Path,
     *,
-    held_out: Sequence[str],
+    held_out: Sequence[Example],
     zero_shot: Evaluation | float | None,
 ) -> TrainingResult:
     """Evaluate on `held_out` (if any), write `output`, remove `resume`; the run's result.
 
-    Evaluations made for this run count towards its operations; a zero-shot figure that was given does not.
+    Evaluations made for this run count towards its operations; a zero-shot figure that was given does not,
+    nor do those on validation examples, which are part of its seconds alone.
     """
     started = time.monotonic()
-    after = None
-    if held_out:
-        after = evaluate_loaded(loaded, held_out, options.sequence_length)
-    evaluated = sum(done.n_tokens for done in (zero_shot, after) if isinstance(done, Evaluation))
-    save_checkpoint(loaded, output, kept=resume / CHECKPOINTS)
+    sizes = sizes_of(loaded)
+    save_adapter(loaded, resume)
+    whole = merged(loaded)
+    after = measure(whole, held_out, options.sequence_length) if held_out else None
+    evaluated = [done for done in (zero_shot, after) if isinstance(done, Evaluation | Classification)]
+    save_checkpoint(whole, output, kept=resume)
     shutil.rmtree(resume, ignore_errors=True)
     return TrainingResult(
         steps=len(outcome.losses),
         tokens=outcome.tokens,
-        flops=training_flops(loaded.parameters, outcome.tokens)
-        + evaluation_flops(loaded.parameters, evaluated),
+        flops=sizes.training(outcome.tokens, outcome.source_tokens)
+        + sum(sizes.reading(one.n_tokens, one.source_tokens) for one in evaluated),
         seconds=outcome.seconds + time.monotonic() - started,
         peak_memory_bytes=outcome.peak_memory_bytes,
-        parameters=loaded.parameters,
+        parameters=sizes.whole.parameters,
+        trainable_parameters=sizes.whole.trained,
         losses=history(outcome.losses),
         zero_shot_bits_per_byte=zero_shot.bits_per_byte if isinstance(zero_shot, Evaluation) else zero_shot,
-        held_out_bits_per_byte=after.bits_per_byte if after else None,
+        best_step=outcome.best_step,
+        **(after.figures() if after else {}),
     )
 
 
@@ -56,9 +65,13 @@ def checkpoint_folder(model: Path, share: float) -> Path:
 
 
 def save_checkpoint(loaded: LoadedModel, output: Path, kept: Path | None = None) -> None:
-    """Write config.json, model.safetensors, the tokenizer and what was `kept` to `output`, all or nothing."""
+    """Write config.json, model.safetensors and the tokenizer to `output`, all or nothing.
+
+    With them what training has `kept` beside its resume state: earlier checkpoints, and the adapter.
+    """
     with replace_folder(output) as draft, without_bars():
         loaded.model.save_pretrained(draft)
         loaded.tokenizer.save_pretrained(draft)
-        if kept is not None and kept.is_dir():
-            shutil.copytree(kept, draft / CHECKPOINTS)
+        for name in (CHECKPOINTS, ADAPTER_FOLDER):
+            if kept is not None and (kept / name).is_dir():
+                shutil.copytree(kept / name, draft / name)

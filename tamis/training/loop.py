@@ -7,24 +7,32 @@ epoch), dropout of (seed, step). So a run killed at any moment ends with the wei
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tamis.progress import Advance
-from tamis.training.device import memory_in_use, retained_heap, training_precision
+from tamis.training.batch import Batch
+from tamis.training.device import (
+    AUTOCAST,
+    casting,
+    memory_in_use,
+    precision_of,
+    retained_heap,
+    training_precision,
+)
 from tamis.training.errors import DivergedError
-from tamis.training.loss import linear_cross_entropy
 from tamis.training.models import LoadedModel
+from tamis.training.objective import backward
 from tamis.training.options import Runtime
-from tamis.training.packing import IGNORED
 from tamis.training.plan import Plan
 from tamis.training.schedule import Schedule
 from tamis.training.state import SavedState, load_state, save_state
+from tamis.training.stopping import Stopper
 from tamis.training.weights import MasterWeights
 
 if TYPE_CHECKING:
-    import numpy as np
+    import torch
     from torch import Tensor
 
 REPORT_SECONDS = 0.5
@@ -33,9 +41,15 @@ LARGE_PRIME = 1_000_003
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a run did; `losses` are nats a token, one a step."""
+    """What a run did; `losses` are nats a token, one a step.
+
+    tokens: all that were read; source_tokens: those of them that an encoder read. best_step: the step whose
+    weights were kept, where training was stopped early or could have been.
+    """
 
     tokens: int
+    source_tokens: int = 0
+    best_step: int | None = None
     seconds: float
     peak_memory_bytes: int
     losses: list[float]
@@ -48,20 +62,22 @@ def train(
     runtime: Runtime,
     advance: Advance,
     observe: Callable[[int], None] | None = None,
+    stopper: Stopper | None = None,
 ) -> Outcome:
     """Run the plan to its end, from the state in `resume` if it is this plan's; the model ends in float32.
 
     `advance` counts tokens; `observe` is called with the number of finished steps after each of them and may
-    evaluate the model. Raises `DivergedError` when the loss is not finite.
+    evaluate the model. A `stopper` may end it earlier, and the weights are then the best it has seen. Raises
+    `DivergedError` when the loss is not finite.
     """
     import torch
 
     options = plan.options
-    peak = options.peak_rate(loaded.head.shape[1])
+    peak = options.peak_rate(loaded.width)
     schedule = Schedule(peak=peak, steps=plan.steps, warm_up_share=options.warm_up_share)
     weights = MasterWeights(
         loaded.model,
-        training_precision(loaded.device),
+        _held_in(plan, loaded.device),
         betas=options.betas,
         weight_decay=options.weight_decay,
     )
@@ -70,43 +86,48 @@ def train(
         plan=plan, weights=weights, losses=losses, resume=resume, runtime=runtime, advance=advance
     )
     first = keeper.restore()
+    if stopper is not None:
+        stopper.resume_at(first)
     loaded.model.train()
+    done = first
     with retained_heap(), torch.random.fork_rng():
-        for step, rows in enumerate(plan.batches(first), start=first):
+        for step, batches in enumerate(plan.batches(first), start=first):
+            if stopper is not None and stopper.exhausted:
+                break
             torch.manual_seed(options.seed * LARGE_PRIME + step)
-            losses[step] = backward(loaded, rows)
+            losses[step] = _gradient(loaded, batches, plan.precision)
             weights.step(schedule.rate(step), options.maximum_norm)
+            done = step + 1
             if observe is not None:
-                observe(step + 1)
-            keeper.after(step + 1)
+                observe(done)
+            if stopper is not None:
+                stopper.after(done, weights)
+            if keeper.after(done) and stopper is not None:
+                stopper.forget_others()
+    if stopper is not None:
+        keeper.ended(done)
+        stopper.give_best(weights)
     weights.release()
     loaded.model.eval()
-    return keeper.outcome()
+    return replace(keeper.outcome(done), best_step=stopper.best_step if stopper else None)
 
 
-def backward(loaded: LoadedModel, rows: "np.ndarray") -> "Tensor":
-    """Mean loss [] in nats over rows [b, l + 1], gradients added to the parameters."""
-    import torch
+def _held_in(plan: Plan, device: "torch.device") -> "torch.dtype":
+    return training_precision(device) if plan.precision == "auto" else precision_of(plan.precision, device)
 
-    batch = torch.tensor(rows, device=loaded.device)
-    inputs, targets = batch[:, :-1].clamp(min=0), batch[:, 1:]
-    if not loaded.plain_head:
-        logits = loaded.model(input_ids=inputs, use_cache=False).logits
-        loss = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED
-        )
-        loss.backward()
-        return loss.detach()
-    hidden, flat = loaded.hidden(inputs).flatten(0, 1), targets.flatten()
-    if rows.min() == IGNORED:
-        scored = flat != IGNORED
-        hidden, flat = hidden[scored], flat[scored]
-    loss, hidden_gradient, head_gradient = linear_cross_entropy(hidden.detach(), loaded.head.detach(), flat)
-    hidden.backward(hidden_gradient)
-    # A tied output layer already has the gradient of the embeddings.
-    head = loaded.head
-    head.grad = head_gradient if head.grad is None else head.grad.add_(head_gradient)
-    return loss
+
+def _gradient(loaded: LoadedModel, batches: list[Batch], precision: str) -> "Tensor":
+    """Mean loss [] over the targets of all batches of a step, gradients added to the parameters."""
+    if precision == AUTOCAST:
+        loaded = replace(loaded, plain_head=False)  # our own output layer knows one precision alone
+    with casting(precision, loaded.device):
+        if len(batches) == 1:
+            return backward(loaded, batches[0])
+        count = sum(batch.count for batch in batches)
+        total = backward(loaded, batches[0], count)
+        for batch in batches[1:]:
+            total = total + backward(loaded, batch, count)
+        return total
 
 
 class Keeper:
@@ -144,25 +165,32 @@ class Keeper:
         self._report(state.step)
         return state.step
 
-    def after(self, done: int) -> None:
-        """Called when `done` steps are finished."""
+    def after(self, done: int) -> bool:
+        """Called when `done` steps are finished; whether the state was saved."""
         now = time.monotonic()
         if now - self._reported >= REPORT_SECONDS or done == self._plan.steps:
-            self._peak = max(self._peak, memory_in_use(self._losses.device))
-            self._check_finite(done)
-            self._report(done)
+            self.ended(done)
             self._reported = now
-        if now - self._saved >= self._runtime.save_seconds and done < self._plan.steps:
-            self._save(done)
-            self._saved = time.monotonic()
+        if now - self._saved < self._runtime.save_seconds or done == self._plan.steps:
+            return False
+        self._save(done)
+        self._saved = time.monotonic()
+        return True
 
-    def outcome(self) -> Outcome:
-        """What the finished run did."""
+    def ended(self, done: int) -> None:
+        """Look at the memory and the losses, and report, after any step and after the last."""
+        self._peak = max(self._peak, memory_in_use(self._losses.device))
+        self._check_finite(done)
+        self._report(done)
+
+    def outcome(self, done: int) -> Outcome:
+        """What the run did, that is finished after `done` steps."""
         return Outcome(
-            tokens=self._plan.tokens(self._plan.steps),
+            tokens=self._plan.tokens(done),
+            source_tokens=self._plan.source_tokens(done),
             seconds=self.seconds,
             peak_memory_bytes=self._peak,
-            losses=self._losses.tolist(),
+            losses=self._losses[:done].tolist(),
         )
 
     def _report(self, done: int) -> None:

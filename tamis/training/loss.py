@@ -16,28 +16,37 @@ CHUNK_ELEMENTS = 1 << 19  # logits in float32 at once: 2 MiB stay in the cache
 
 
 def linear_cross_entropy(
-    hidden: "Tensor", weight: "Tensor", targets: "Tensor"
-) -> tuple["Tensor", "Tensor", "Tensor"]:
+    hidden: "Tensor",
+    weight: "Tensor",
+    targets: "Tensor",
+    count: int | None = None,
+    *,
+    weight_wanted: bool = True,
+) -> tuple["Tensor", "Tensor", "Tensor | None"]:
     """Mean cross entropy in nats and its gradients: loss [], hidden [n, d], weight [V, d].
 
-    `hidden` [n, d] and `weight` [V, d] share a dtype, which gradients have too; `targets` [n] are int64.
+    `hidden` [n, d] and `weight` [V, d] share a dtype, which gradients have too; `targets` [n] are int64. The
+    sum is divided by `count`, where given, instead of n. A frozen `weight` has no gradient (None).
     """
     import torch
 
-    count, vocabulary = len(targets), len(weight)
+    count, vocabulary = count or len(targets), len(weight)
     rows = max(1, BLOCK_ELEMENTS // vocabulary)
     total = torch.zeros((), device=hidden.device)
     gradient_hidden = torch.empty_like(hidden)
     gradient_weight = None
-    for start in range(0, count, rows):
+    for start in range(0, len(targets), rows):
         block = slice(start, start + rows)
         logits = hidden[block] @ weight.T
         total += _to_gradient(logits, targets[block])
         torch.mm(logits, weight, out=gradient_hidden[block])
+        if not weight_wanted:
+            continue
         part = logits.T @ hidden[block]
         gradient_weight = part if gradient_weight is None else gradient_weight + part
-    assert gradient_weight is not None, "no target"
-    return total / count, gradient_hidden.div_(count), gradient_weight.div_(count)
+    if gradient_weight is not None:
+        gradient_weight.div_(count)
+    return total / count, gradient_hidden.div_(count), gradient_weight
 
 
 def _to_gradient(logits: "Tensor", targets: "Tensor") -> "Tensor":

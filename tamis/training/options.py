@@ -7,6 +7,8 @@ Small batches matter most: 300,000 tokens in steps of 4 x 256 bring 0.8M paramet
 
 from dataclasses import dataclass
 
+from tamis.training.adapters import Adapter
+
 REFERENCE_WIDTH = 256
 WIDTH_EXPONENT = 0.75
 
@@ -50,6 +52,18 @@ class FineTuningOptions(StepOptions):
     epochs: int = 3
     learning_rate: float = 2e-3
     warm_up_share: float = 0.1
+    accumulation: int = 1
+    """Batches whose gradients make one step."""
+    precision: str = "auto"
+    """bfloat16 working weights, autocast, or float32; `auto` is bfloat16 where it is native. The weights that
+    are learnt are float32 in all of them."""
+    patience: int = 0
+    """Evaluations on the validation examples without a smaller loss that end the training; 0: it is not ended
+    early."""
+    evaluations: int = 4
+    """On the validation examples, an epoch."""
+    adapter: Adapter | None = None
+    """Low-rank adaptation instead of training all weights."""
 
 
 @dataclass(frozen=True, kw_only=True)

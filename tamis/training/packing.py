@@ -7,21 +7,22 @@ trade for a utilisation of 100 %: one document a row would leave 40 % padding at
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tamis.training.batch import IGNORED, Batch
 from tamis.training.errors import EmptyTextError
 from tamis.training.tokenizer import blocks, boundary_tokens, encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-IGNORED = -1  # a target that is scored nowhere
 ENCODE_BLOCK = 512
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class PackedDocuments:
     """Token stream of documents: `tokens` [T], document i at `offsets[i]:offsets[i + 1]`, offsets [n + 1]."""
 
@@ -37,6 +38,18 @@ class PackedDocuments:
         """Rows an epoch."""
         return -(-self.targets // sequence_length)
 
+    def batch(self, sequence_length: int, seed: int, epoch: int, part: slice) -> Batch:
+        """Some rows of an epoch."""
+        return Batch(rows=_epoch(self, sequence_length, seed, epoch)[part])
+
+    def tokens_in(self, sequence_length: int, seed: int, epoch: int, rows: int) -> tuple[int, int]:
+        """Predicted tokens in the first rows of an epoch; no encoder reads any."""
+        return min(self.targets, rows * sequence_length), 0
+
+    def content(self) -> bytes:
+        """Tokens and borders."""
+        return self.tokens.tobytes() + self.offsets.tobytes()
+
     def epoch(self, sequence_length: int, seed: int, epoch: int) -> np.ndarray:
         """Rows of one epoch, documents shuffled: int64 [rows, sequence_length + 1], the end `IGNORED`.
 
@@ -48,6 +61,12 @@ class PackedDocuments:
         padded = np.full(rows * sequence_length + 1, IGNORED, dtype=np.int64)
         padded[: len(stream)] = stream
         return np.lib.stride_tricks.sliding_window_view(padded, sequence_length + 1)[::sequence_length]
+
+
+@lru_cache(maxsize=1)
+def _epoch(documents: PackedDocuments, sequence_length: int, seed: int, epoch: int) -> np.ndarray:
+    """The rows of the epoch that is under way, made once."""
+    return documents.epoch(sequence_length, seed, epoch)
 
 
 def _gather(offsets: np.ndarray, order: np.ndarray) -> np.ndarray:

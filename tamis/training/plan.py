@@ -5,59 +5,79 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 
-import numpy as np
-
+from tamis.training.batch import Batch, TrainingSet
 from tamis.training.options import StepOptions
-from tamis.training.packing import PackedDocuments
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Steps over packed documents; epochs follow each other, the last batch of each may be short."""
+    """Steps over a training set; epochs follow each other, the last step of each may be short.
 
-    documents: PackedDocuments
+    accumulation: batches whose gradients make one step. precision: as for `compute_precision`.
+    """
+
+    documents: TrainingSet
     steps: int
     options: StepOptions
     key: str
+    accumulation: int = 1
+    precision: str = "auto"
 
-    def batches(self, first_step: int) -> Iterator[np.ndarray]:
-        """Rows [b, sequence_length + 1] of every step from `first_step` on."""
-        size = self.options.batch_size
-        per_epoch = steps_per_epoch(self.documents, self.options)
-        epoch, rows = -1, np.empty((0, 0))
+    def batches(self, first_step: int) -> Iterator[list[Batch]]:
+        """The batches of every step from `first_step` on."""
+        options, size = self.options, self.options.batch_size
+        rows = self.documents.rows(options.sequence_length)
         for step in range(first_step, self.steps):
-            if step // per_epoch != epoch:
-                epoch = step // per_epoch
-                rows = self.documents.epoch(self.options.sequence_length, self.options.seed, epoch)
-            start = step % per_epoch * size
-            yield rows[start : start + size]
+            epoch, place = divmod(step, self._per_epoch)
+            first = place * size * self.accumulation
+            last = min(first + size * self.accumulation, rows)
+            yield [
+                self.documents.batch(
+                    options.sequence_length, options.seed, epoch, slice(start, min(start + size, last))
+                )
+                for start in range(first, last, size)
+            ]
 
     def tokens(self, steps: int) -> int:
-        """Predicted tokens in the first `steps` steps."""
-        epochs, rest = divmod(steps, steps_per_epoch(self.documents, self.options))
-        targets = self.documents.targets
-        return epochs * targets + min(targets, rest * tokens_per_step(self.options))
+        """Tokens read in the first `steps` steps."""
+        return sum(self._tokens(steps))
+
+    def source_tokens(self, steps: int) -> int:
+        """Those of them that an encoder reads."""
+        return self._tokens(steps)[1]
+
+    def _tokens(self, steps: int) -> tuple[int, int]:
+        """Tokens read in the first `steps` steps by the model itself, and by its encoder."""
+        options, epochs = self.options, steps // self._per_epoch
+        rest = steps % self._per_epoch * options.batch_size * self.accumulation
+        whole = self.documents.rows(options.sequence_length) if epochs else 0
+        full = self.documents.tokens_in(options.sequence_length, options.seed, 0, whole)
+        part = self.documents.tokens_in(options.sequence_length, options.seed, epochs, rest)
+        return epochs * full[0] + part[0], epochs * full[1] + part[1]
+
+    @property
+    def _per_epoch(self) -> int:
+        return steps_per_epoch(self.documents, self.options, self.accumulation)
 
 
 def tokens_per_step(options: StepOptions) -> int:
-    """Predicted tokens of a full batch."""
+    """Predicted tokens of a full batch of plain text."""
     return options.batch_size * options.sequence_length
 
 
-def steps_per_epoch(documents: PackedDocuments, options: StepOptions) -> int:
+def steps_per_epoch(documents: TrainingSet, options: StepOptions, accumulation: int = 1) -> int:
     """Steps over all documents once."""
-    return -(-documents.targets // tokens_per_step(options))
+    return -(-documents.rows(options.sequence_length) // (options.batch_size * accumulation))
 
 
-def steps_for(documents: PackedDocuments, options: StepOptions, tokens: int) -> int:
+def steps_for(documents: TrainingSet, options: StepOptions, tokens: int) -> int:
     """The first number of steps that reaches `tokens` predicted tokens, over as many epochs as that takes."""
     epochs, rest = divmod(tokens, documents.targets)
     return epochs * steps_per_epoch(documents, options) + -(-rest // tokens_per_step(options))
 
 
-def run_key(origin: str, options: StepOptions, documents: PackedDocuments, device: str) -> str:
+def run_key(origin: str, options: StepOptions, documents: TrainingSet, device: str) -> str:
     """SHA-256 (hex) of all that decides the weights: origin of the model, options, data, device kind."""
-    digest = sha256(documents.tokens.tobytes())
-    digest.update(documents.offsets.tobytes())
+    digest = sha256(documents.content())
     digest.update(json.dumps([origin, asdict(options), device], sort_keys=True).encode())
     return digest.hexdigest()

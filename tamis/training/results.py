@@ -1,18 +1,38 @@
 """What a training run reports: steps, tokens, operations, time, memory, losses, bits per byte.
 
-Costs are counted, not estimated: tokens are predicted tokens, operations follow Kaplan et al. 2001.08361
-(6 N T to train, 2 N T to evaluate, N = all distinct parameters), seconds span interruptions.
+Costs are counted, not estimated: tokens are those that the model reads, operations follow
+`tamis.training.cost`, seconds span interruptions.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 HISTORY_POINTS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
+class Outcomes:
+    """What every held-out example came to, in their order, so that intervals can be drawn from it.
+
+    bits, n_bytes: code length of texts and responses. expected, predicted: classes of labelled texts, and
+    nats what the right one cost.
+    """
+
+    bits: list[float] = field(default_factory=list)
+    n_bytes: list[int] = field(default_factory=list)
+    expected: list[int] = field(default_factory=list)
+    predicted: list[int] = field(default_factory=list)
+    nats: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """Cost and quality of one run; `losses` are (step, mean loss in nats a token since the entry before)."""
+    """Cost and quality of one run; `losses` are (step, mean loss in nats a token since the entry before).
+
+    tokens: all that were read. trainable_parameters: those that were moved, an adapter's where there is one.
+    held_out_loss: of labelled texts, nats an example; majority_accuracy: of always saying the class that is
+    the most frequent one among the training examples. best_step: whose weights were kept, when validated.
+    """
 
     steps: int
     tokens: int
@@ -23,6 +43,13 @@ class TrainingResult:
     losses: list[tuple[int, float]]
     zero_shot_bits_per_byte: float | None = None
     held_out_bits_per_byte: float | None = None
+    trainable_parameters: int | None = None
+    held_out_loss: float | None = None
+    accuracy: float | None = None
+    macro_f1: float | None = None
+    majority_accuracy: float | None = None
+    best_step: int | None = None
+    outcomes: Outcomes | None = None
 
     def to_json(self) -> str:
         """One JSON object; `from_json` gives back an equal result."""
@@ -33,17 +60,9 @@ class TrainingResult:
         """The result that `to_json` wrote."""
         values = json.loads(text)
         values["losses"] = [(int(step), float(loss)) for step, loss in values["losses"]]
+        if values.get("outcomes") is not None:
+            values["outcomes"] = Outcomes(**values["outcomes"])
         return TrainingResult(**values)
-
-
-def training_flops(parameters: int, tokens: int) -> float:
-    """Operations of forward and backward passes over `tokens`."""
-    return 6.0 * parameters * tokens
-
-
-def evaluation_flops(parameters: int, tokens: int) -> float:
-    """Operations of a forward pass over `tokens`."""
-    return 2.0 * parameters * tokens
 
 
 def history(losses: list[float]) -> list[tuple[int, float]]:

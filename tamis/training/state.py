@@ -1,9 +1,11 @@
 """Resume state of a run: one safetensors file, replaced atomically every few seconds.
 
-It holds the float32 weights, Adam moments, the losses so far and the step (12 bytes a parameter: 70 MB for
-6M). A state whose key differs (other data, options, model or device) is ignored, never half used.
+It holds the float32 weights that are trained, Adam moments, the losses so far and the step (12 bytes a
+parameter: 70 MB for 6M). A state whose key differs (other data, options, model or device), or that a disk has
+damaged, is ignored, never half used. `keep_newest` bounds what runs that were never finished leave behind.
 """
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,14 +42,34 @@ def save_state(folder: Path, key: str, state: SavedState) -> None:
 
 def load_state(folder: Path, key: str) -> SavedState | None:
     """The state of the run `key`, or None when there is none (or it is another run's)."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     path = folder / FILE
     if not path.is_file():
         return None
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        if metadata.get("key") != key:
-            return None
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("key") != key:
+                return None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except SafetensorError:
+        return None
     return SavedState(step=int(metadata["step"]), seconds=float(metadata["seconds"]), tensors=tensors)
+
+
+def keep_newest(folder: Path, count: int) -> list[Path]:
+    """Of the resume folders in `folder`, remove all but the `count` that were written to last; returns them.
+
+    A finished run removes its own, so what stands there belongs to runs that were stopped: the newest may go
+    on, older ones are mostly of settings that have changed since.
+    """
+    found = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    removed = sorted(found, key=_last_written, reverse=True)[count:]
+    for path in removed:
+        shutil.rmtree(path, ignore_errors=True)
+    return removed
+
+
+def _last_written(folder: Path) -> float:
+    return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))

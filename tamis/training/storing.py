@@ -14,6 +14,9 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.config import PerplexitySection
+from tamis.corpus import set_aside
+from tamis.corpus.answers import split_pair
+from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.progress import Advance, ignore
 from tamis.project import Project
 from tamis.quality.storing import texts_of
@@ -21,6 +24,7 @@ from tamis.references import named
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 from tamis.training import count_tokens, document_bits_per_byte, fold_of
+from tamis.training.examples import Example, Labelled, Pair, text_of
 
 BATCH = 1_024
 
@@ -54,9 +58,12 @@ def pretraining_documents(store: Store, tokenizer: Path, fold: int, tokens: int,
     return taken
 
 
-def record_training_documents(store: Store, checkpoint: str, data: str, doc_ids: Sequence[str]) -> None:
-    """Write down which documents a checkpoint is trained on."""
-    columns: list[Any] = [[checkpoint] * len(doc_ids), list(doc_ids), [data] * len(doc_ids)]
+def record_training_documents(store: Store, checkpoint: str, by_data: Mapping[str, Sequence[str]]) -> None:
+    """Write down which documents of what a checkpoint is trained on; one of several stages counts once."""
+    seen: dict[str, str] = {}
+    for data, doc_ids in by_data.items():
+        seen |= {doc_id: data for doc_id in doc_ids if doc_id not in seen}
+    columns: list[Any] = [[checkpoint] * len(seen), list(seen), list(seen.values())]
     rows = pa.table(columns, schema=schema_of("trained_on"))
     store.replace("trained_on", rows, f"checkpoint = {quoted(checkpoint)}")
 
@@ -113,3 +120,34 @@ def split_texts(store: Store, target: str, split: str) -> pl.DataFrame:
     """Examples of one split of a target in order of id: doc_id, text."""
     where = f"target = {quoted(target)} AND split = {quoted(split)}"
     return store.read("target_examples", ["doc_id", "text"], where).sort("doc_id")
+
+
+def split_examples(store: Store, target: str, split: str) -> dict[str, Example]:
+    """The same as they are learnt, by id: pairs and labelled texts where the target has them."""
+    texts = split_texts(store, target, split)
+    answers = store.read("target_answers", None, f"target = {quoted(target)}").drop("target")
+    joined = texts.join(answers, on="doc_id", how="left").sort("doc_id")
+    return {
+        doc_id: _example(text, response_at, label) for doc_id, text, response_at, label in joined.iter_rows()
+    }
+
+
+def _example(text: str, response_at: int | None, label: str | None) -> Example:
+    if label is not None:
+        return Labelled(text=text, label=label)
+    if response_at is None:
+        return text
+    prompt, response = split_pair(text, response_at)
+    return Pair(prompt=prompt, response=response)
+
+
+def without_validation(
+    examples: Mapping[str, Example], count: int, threshold: float, seed: int
+) -> tuple[dict[str, Example], dict[str, Example]]:
+    """`count` of the examples to validate on, and the others less what is a near-duplicate of those."""
+    if not count:
+        return {}, dict(examples)
+    ids, texts = list(examples), [text_of(example) for example in examples.values()]
+    groups = near_duplicate_groups(ids, texts, threshold=threshold)
+    aside, others = set_aside(pl.DataFrame({"doc_id": ids}), groups, count, seed)
+    return tuple({i: examples[i] for i in part["doc_id"]} for part in (aside, others))  # type: ignore[return-value]

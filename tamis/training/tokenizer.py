@@ -101,8 +101,10 @@ def encode(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[l
 
 
 def boundary_tokens(tokenizer: "PreTrainedTokenizerBase") -> tuple[int, int]:
-    """(begin, end) token ids; a tokenizer with only one of them uses it for both."""
+    """(begin, end) token ids; a tokenizer with only one of them uses it for both, an encoder's its own."""
     begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    if begin is None and end is None:
+        begin, end = tokenizer.cls_token_id, tokenizer.sep_token_id
     if begin is None and end is None:
         raise ValueError(
             "the tokenizer has neither a bos nor an eos token, so documents cannot be told apart"

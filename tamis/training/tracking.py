@@ -41,13 +41,13 @@ def log_trial(
     parameters: Mapping[str, object],
     metrics: Mapping[str, float],
     loss_history: Sequence[tuple[int, float]],
-    dataset: tuple[str, str, int],
+    datasets: Sequence[tuple[str, str, int]],
     checkpoint: str,
-    manifest: str | None = None,
 ) -> str:
     """Log a finished trial and return its run id; a second call with the same trial and key changes nothing.
 
-    `loss_history`: (step, nats a token). `dataset`: name, digest, rows. `checkpoint`: path relative to the
+    `loss_history`: (step, nats a token). `datasets`: name, digest, rows of each
+    stage. `checkpoint`: path relative to the
     home folder, else `ValueError`. `uri`: `sqlite:///file` (made if missing) or a server.
     """
     if PurePath(checkpoint).is_absolute():
@@ -61,9 +61,7 @@ def log_trial(
         return run.info.run_id
     _log_parameters(client, run, parameters)
     _log_metrics(client, run, metrics, loss_history)
-    _log_dataset(client, run, dataset)
-    if manifest is not None:
-        client.set_tag(run.info.run_id, MANIFEST, manifest)
+    _log_datasets(client, run, datasets)
     client.set_terminated(run.info.run_id)
     return run.info.run_id
 
@@ -151,15 +149,19 @@ def _log_metrics(
         client.log_batch(run.info.run_id, metrics=entries[start : start + METRICS_PER_CALL])
 
 
-def _log_dataset(client: "MlflowClient", run: "Run", dataset: tuple[str, str, int]) -> None:
+def _log_datasets(client: "MlflowClient", run: "Run", datasets: Sequence[tuple[str, str, int]]) -> None:
     from mlflow.entities import Dataset, DatasetInput
 
-    name, digest, rows = dataset
-    entity = Dataset(
-        name=name,
-        digest=digest[:DIGEST_CHARACTERS],
-        source_type="tamis",
-        source=f'{{"digest": "{digest}"}}',
-        profile=f'{{"num_rows": {rows}}}',
-    )
-    client.log_inputs(run.info.run_id, [DatasetInput(entity)])
+    inputs = [
+        DatasetInput(
+            Dataset(
+                name=name,
+                digest=digest[:DIGEST_CHARACTERS],
+                source_type="tamis",
+                source=f'{{"digest": "{digest}"}}',
+                profile=f'{{"num_rows": {rows}}}',
+            )
+        )
+        for name, digest, rows in datasets
+    ]
+    client.log_inputs(run.info.run_id, inputs)

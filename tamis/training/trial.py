@@ -1,126 +1,204 @@
-"""One trial: fine-tune, evaluate, log to MLflow, and the row that says what came of it.
+"""One trial: train, evaluate, log to MLflow, and the row that says what came of it.
 
-A killed trial goes on from its last saved step; a finished one is found by its input key, never repeated.
+A killed trial goes on from its last saved step; what is finished of it is remembered until it is recorded.
 """
 
 import json
+import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
 from tamis.lineage.manifest import write_atomically
-from tamis.lineage.world import Trial
+from tamis.lineage.world import Trial, model_section
 from tamis.progress import Advance, ignore
 from tamis.project import Project
 from tamis.store.schemas import schema_of
+from tamis.training.adapters import Adapter, require_peft
 from tamis.training.evaluation import evaluate
-from tamis.training.fine_tuning import fine_tune
+from tamis.training.examples import Example, Labelled, Pair
+from tamis.training.intervals import estimates
+from tamis.training.measuring import evaluate_pairs
 from tamis.training.options import FineTuningOptions
 from tamis.training.results import TrainingResult
+from tamis.training.stages import Schooling, TrainingStage, school
+from tamis.training.state import keep_newest
 from tamis.training.tracking import log_trial, require_tracker
+
+SUMMED = ("steps", "tokens", "flops", "seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialData:
     """What a trial is trained and evaluated on.
 
-    `digest`: data version of the training set. `zero_shot_key`: names the base model, the held-out examples
-    and the window, so that the base model is evaluated once and not by each trial.
+    `zero_shot_key`: names the base model, the held-out examples and the window, so that the base model is
+    evaluated once and not by each trial.
     """
 
     base: str | Path
-    doc_ids: Sequence[str]
-    texts: Sequence[str]
-    held_out: Sequence[str]
-    digest: str
+    stages: Sequence[TrainingStage]
+    held_out: Sequence[Example]
+    validation: Sequence[Example]
     zero_shot_key: str
     expected_tokens: int | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A trial that was trained: the result of its last stage by seed, its row, and its run in MLflow."""
+
+    results: Sequence[TrainingResult]
+    row: pa.Table
+    run: str
+
+    @property
+    def improved(self) -> bool:
+        """Whether training made the held-out figure better than it was, or than the most frequent label."""
+        row = self.row.to_pylist()[0]
+        if row["accuracy"] is not None:
+            return row["accuracy"] > (row["majority_accuracy"] or 0.0)
+        return (row["held_out_bits_per_byte"] or 0.0) < (row["zero_shot_bits_per_byte"] or 0.0)
+
+
 def run_trial(
     project: Project, trial: Trial, data: TrialData, folder: Path, input_key: str, advance: Advance = ignore
-) -> tuple[TrainingResult, pa.Table]:
-    """Train and evaluate; returns the result and its row of the table `trials`."""
+) -> Finished:
+    """Train and evaluate every stage with every seed; the checkpoint of the first seed is `folder`."""
     require_tracker(project.tracking_uri)
-    options = FineTuningOptions(seed=project.seed, **project.settings.fine_tuning.model_dump())
-    result = fine_tune(
-        data.base,
-        data.texts,
-        options,
+    options, state = training_options(project, trial.model), state_folder(project, input_key)
+    if options.adapter is not None:
+        require_peft()
+    state.mkdir(parents=True, exist_ok=True)
+    state.touch()  # the newest of all, however long it has waited
+    keep_newest(state.parent, project.settings.fine_tuning.kept_states)
+    schooling = Schooling(
+        base=data.base,
+        stages=data.stages,
         held_out=data.held_out,
-        output=folder,
-        resume=project.home.cache / "training" / input_key[:16],
+        validation=data.validation,
         zero_shot=_zero_shot(project, data, options),
-        advance=advance,
     )
+    seeds = project.settings.fine_tuning.seeds
+    by_seed = school(schooling, options, seeds, folder, state, advance=advance)
+    values = _values(project, trial, data, by_seed)
     run = log_trial(
         project.tracking_uri,
         project.settings.tracking.experiment,
         trial.name,
         input_key=input_key,
-        parameters=trial.__dict__
-        | project.settings.fine_tuning.model_dump()
-        | {"parameters": result.parameters},
-        metrics=_metrics(result),
-        loss_history=result.losses,
-        dataset=(trial.data, data.digest, len(data.doc_ids)),
+        parameters=_parameters(project, trial, values),
+        metrics={name: value for name, value in values.items() if isinstance(value, float)}
+        | {name: float(values[name]) for name in ("tokens", "steps", "peak_memory_bytes")},
+        loss_history=by_seed[0][-1].losses,
+        datasets=[(stage.data, stage.digest, len(stage.doc_ids)) for stage in data.stages],
         checkpoint=project.home.relative(folder),
     )
-    return result, _row(project, trial, data, result, project.home.relative(folder), run)
+    stored = values | {"checkpoint": project.home.relative(folder), "mlflow_run": run}
+    row = pa.Table.from_pylist([stored], schema=schema_of("trials"))
+    return Finished(results=[results[-1] for results in by_seed], row=row, run=run)
 
 
-def _zero_shot(project: Project, data: TrialData, options: FineTuningOptions) -> float:
-    """Held-out loss of the base model, evaluated once for all trials that start from it."""
+def forget_state(project: Project, input_key: str) -> None:
+    """Remove what was remembered of a trial, once it is recorded."""
+    shutil.rmtree(state_folder(project, input_key), ignore_errors=True)
+
+
+def state_folder(project: Project, input_key: str) -> Path:
+    """Where a trial under way keeps its resume state, and what is finished of it."""
+    return project.home.cache / "training" / input_key[:16]
+
+
+def training_options(project: Project, model: str) -> FineTuningOptions:
+    """[fine_tuning], with what the [[base_model]] says of its own training."""
+    section, (own, _fold) = project.settings.fine_tuning, model_section(project, model)
+    adapter = None
+    if own.lora_rank is not None:
+        adapter = Adapter(
+            rank=own.lora_rank, alpha=own.lora_alpha, dropout=own.lora_dropout, targets=own.lora_targets
+        )
+    return FineTuningOptions(
+        seed=project.seed,
+        **section.shared() | ({"learning_rate": own.learning_rate} if own.learning_rate else {}),
+        accumulation=section.accumulation,
+        precision=section.precision,
+        patience=section.patience if section.validation else 0,
+        evaluations=section.evaluations,
+        adapter=adapter,
+    )
+
+
+def _zero_shot(project: Project, data: TrialData, options: FineTuningOptions) -> float | None:
+    """Held-out loss of the base model, evaluated once for all trials that start from it; None with labels."""
+    if isinstance(data.held_out[0], Labelled):
+        return None
     path = project.home.cache / "zero_shot" / f"{data.zero_shot_key[:32]}.json"
     if not path.exists():
-        found = evaluate(
-            data.base,
-            data.held_out,
-            sequence_length=options.sequence_length,
-        )
+        if isinstance(data.held_out[0], Pair):
+            pairs = cast(Sequence[Pair], data.held_out)
+            found = evaluate_pairs(data.base, pairs, sequence_length=options.sequence_length)
+        else:
+            texts = cast(Sequence[str], data.held_out)
+            found = evaluate(data.base, texts, sequence_length=options.sequence_length)
         write_atomically(path, json.dumps({"bits_per_byte": found.bits_per_byte}).encode())
     return float(json.loads(path.read_text())["bits_per_byte"])
 
 
-def _metrics(result: TrainingResult) -> dict[str, float]:
-    values = {
-        "zero_shot_bits_per_byte": result.zero_shot_bits_per_byte,
-        "held_out_bits_per_byte": result.held_out_bits_per_byte,
-        "seconds": result.seconds,
-        "flops": result.flops,
-        "tokens": float(result.tokens),
-    }
-    return {name: float(value) for name, value in values.items() if value is not None}
+def _parameters(project: Project, trial: Trial, values: dict[str, Any]) -> dict[str, Any]:
+    own = model_section(project, trial.model)[0].recipe()
+    counted = {name: values[name] for name in ("parameters", "trainable_parameters", "seed", "seeds")}
+    return asdict(trial) | project.settings.fine_tuning.recipe() | own | counted
 
 
-def _row(
-    project: Project, trial: Trial, data: TrialData, result: TrainingResult, checkpoint: str, run: str
-) -> pa.Table:
+def _values(
+    project: Project, trial: Trial, data: TrialData, by_seed: Sequence[Sequence[TrainingResult]]
+) -> dict[str, Any]:
+    """Numbers of a trial by the columns of its table: means over seeds with intervals, costs in all."""
+    first, last = by_seed[0][0], [results[-1] for results in by_seed]
+    every = [result for results in by_seed for result in results]
+    found = estimates(last, project.seed)
     values: dict[str, Any] = {
         "trial": trial.name,
         "model": trial.model,
         "kind": trial.kind,
         "data": trial.data,
-        "size": len(data.doc_ids),
+        "size": sum(len(stage.doc_ids) for stage in data.stages),
         "seed": project.seed,
-        "zero_shot_bits_per_byte": result.zero_shot_bits_per_byte,
-        "held_out_bits_per_byte": result.held_out_bits_per_byte,
-        "steps": result.steps,
-        "tokens": result.tokens,
-        "flops": float(result.flops),
-        "seconds": result.seconds,
-        "peak_memory_bytes": result.peak_memory_bytes,
-        "parameters": result.parameters,
-        "checkpoint": checkpoint,
-        "mlflow_run": run,
+        "seeds": len(by_seed),
+        "zero_shot_bits_per_byte": first.zero_shot_bits_per_byte,
+        "held_out_bits_per_byte": _mean([one.held_out_bits_per_byte for one in last]),
+        "held_out_loss": _mean([one.held_out_loss for one in last]),
+        "majority_accuracy": last[0].majority_accuracy,
+        **{name: sum(getattr(result, name) for result in every) for name in SUMMED},
+        "peak_memory_bytes": max(result.peak_memory_bytes for result in every),
+        "parameters": last[0].parameters,
+        "trainable_parameters": last[0].trainable_parameters,
     }
-    return pa.Table.from_pylist([values], schema=schema_of("trials"))
+    if len(data.stages) > 1:
+        values["warm_up_bits_per_byte"] = _mean([one[0].held_out_bits_per_byte for one in by_seed])
+    if "bits_per_byte" in found:
+        ends = found["bits_per_byte"]
+        values |= {"held_out_low": ends.low, "held_out_high": ends.high}
+    for name in ("accuracy", "macro_f1"):
+        if name in found:
+            ends = found[name]
+            values |= {
+                name: ends.mean,
+                f"{name}_low": max(0.0, ends.low),
+                f"{name}_high": min(1.0, ends.high),
+            }
+    return values | {"flops": float(values["flops"])}
 
 
-def trial_metadata(result: TrainingResult) -> dict[str, Any]:
+def _mean(found: Sequence[float | None]) -> float | None:
+    known = [one for one in found if one is not None]
+    return sum(known) / len(known) if known else None
+
+
+def training_metadata(result: TrainingResult) -> dict[str, Any]:
     """Numbers of a training for the event log."""
     names = ("steps", "tokens", "parameters", "peak_memory_bytes")
     values: dict[str, Any] = {name: int(getattr(result, name)) for name in names}
@@ -131,3 +209,13 @@ def trial_metadata(result: TrainingResult) -> dict[str, Any]:
     if result.losses:
         values["final_training_loss"] = float(result.losses[-1][1])
     return values
+
+
+def trial_metadata(finished: Finished) -> dict[str, Any]:
+    """Numbers of a trial for the event log: what its row holds, and the last training loss."""
+    row = finished.row.to_pylist()[0]
+    named = {name: value for name, value in row.items() if isinstance(value, int | float) and name != "size"}
+    named["training_seconds"] = named.pop("seconds")
+    losses = finished.results[0].losses
+    final = {"final_training_loss": float(losses[-1][1])} if losses else {}
+    return named | final | {"mlflow_run": finished.run}

@@ -12,6 +12,8 @@ from tamis.lineage.finding import ID_DIGITS, resolve_document
 from tamis.store.tables import Store, one_of, quoted
 
 MOST_NAMED, MOST_COMPARED = 20, 10_000
+FEWEST_DIGITS = 8
+"""Of the beginning of an id: nothing brings back what two digits that happen to be unique have named."""
 
 
 class NothingAskedError(PermanentError):
@@ -30,6 +32,25 @@ class EmptyTextError(PermanentError):
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(f"{name} holds no text; a document is its text without outer white space")
+
+
+class BadIdsError(PermanentError):
+    """A line of a file of ids names no document; nothing of the file was withdrawn."""
+
+    def __init__(self, name: str, line: int, error: PermanentError) -> None:
+        self.name, self.line = name, line
+        super().__init__(f"{name}:{line}: {error}; nothing was withdrawn")
+
+
+class ShortIdError(PermanentError):
+    """A beginning of an id too short for something that cannot be undone; names the document it fits."""
+
+    def __init__(self, given: str, doc_id: str) -> None:
+        self.given, self.doc_id = given, doc_id
+        super().__init__(
+            f"{given!r} begins the id of document {doc_id} alone, but a withdrawal cannot be undone: give at "
+            f"least {FEWEST_DIGITS} digits"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +79,22 @@ class Asking:
     def ids(self, given: Iterable[str]) -> None:
         """Document ids, or unambiguous beginnings of those in the store; a whole id need not be there.
 
-        Raises `UnknownDocumentError`.
+        Raises `UnknownDocumentError` or `ShortIdError`.
         """
         for one in given:
             whole = len(one) == ID_DIGITS and not set(one.lower()) - set("0123456789abcdef")
-            self._add([one.lower() if whole else resolve_document(self.store, one)], "document")
+            found = one.lower() if whole else resolve_document(self.store, one)
+            if len(one) < FEWEST_DIGITS:
+                raise ShortIdError(one, found)
+            self._add([found], "document")
+
+    def ids_of_file(self, content: str, name: str) -> None:
+        """Ids of a file, one or more a line; raises `BadIdsError`, which names the line."""
+        for number, line in enumerate(content.splitlines(), 1):
+            try:
+                self.ids(line.split())
+            except PermanentError as error:
+                raise BadIdsError(name, number, error) from error
 
     def text(self, content: str, name: str) -> None:
         """A whole text, as it stands in a row of a corpus; raises `EmptyTextError`."""

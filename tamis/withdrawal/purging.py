@@ -49,6 +49,13 @@ class Purged:
     files: list[Touched] = field(default_factory=list)
     bare: list[str] = field(default_factory=list)
 
+    def __add__(self, other: "Purged") -> "Purged":
+        """Both together."""
+        rows = {table: self.rows.get(table, 0) + other.rows.get(table, 0) for table in self.rows | other.rows}
+        return Purged(
+            rows=rows, files=[*self.files, *other.files], bare=list(dict.fromkeys([*self.bare, *other.bare]))
+        )
+
     @property
     def anything(self) -> bool:
         """Whether there was anything to purge."""

@@ -120,10 +120,10 @@ def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
         if done.already and count_rows(store, done.already):
             listed = listing(ManifestFolder(home.manifests), done.already)
             done.purged = purge(home, read_heads(store), done.already, listed)
-        for completed in finish(home, asked.texts):
+        for completed in finish(home, asked.texts, begun=now):
             done.receipts += completed.receipts
             done.tainted += completed.tainted
-            done.purged = completed.purged
+            done.purged += completed.purged
     return done
 
 
@@ -131,14 +131,18 @@ def _row(doc_id: str, now: datetime, reason: WithdrawalReason, scope: str) -> Wi
     return Withdrawal(doc_id=doc_id, withdrawn_at=now, reason=str(reason), scope=scope)
 
 
-def finish(home: Home, texts: Sequence[str] = ()) -> list[Withdrawn]:
-    """Complete the withdrawals that have no receipt yet; the caller holds the writer's lock."""
+def finish(home: Home, texts: Sequence[str] = (), begun: datetime | None = None) -> list[Withdrawn]:
+    """Complete the withdrawals that have no receipt yet; the caller holds the writer's lock.
+
+    Those that began at another moment than `begun` were cut short: what they had removed by then is in no
+    count any more, and their receipts say so.
+    """
     waiting = unfinished(home.store)
     groups = waiting.group_by("withdrawn_at", "reason", maintain_order=True)
-    return [_complete(home, rows, texts) for _key, rows in groups]
+    return [_complete(home, rows, texts, key[0] != begun) for key, rows in groups]
 
 
-def _complete(home: Home, rows: pl.DataFrame, texts: Sequence[str]) -> Withdrawn:
+def _complete(home: Home, rows: pl.DataFrame, texts: Sequence[str], cut_short: bool) -> Withdrawn:
     """Purge the documents of one withdrawal and write its receipt."""
     store, folder, heads = home.store, ManifestFolder(home.manifests), read_heads(home.store)
     excerpt = pl.col("scope") == EXCERPT
@@ -150,13 +154,18 @@ def _complete(home: Home, rows: pl.DataFrame, texts: Sequence[str]) -> Withdrawn
     tainted = find_tainted(folder, heads, listed)
     stood = sum(map(len, places_of(store, doc_ids).values()))
     purged = purge(home, heads, doc_ids, listed, texts)
-    receipt = write_receipt(home, [*doc_ids, *shown], _said(rows, stood, listed, tainted, purged))
+    receipt = write_receipt(home, [*doc_ids, *shown], _said(rows, stood, listed, tainted, purged, cut_short))
     write_withdrawals(store, [Withdrawal(**row | {"receipt": receipt}) for row in rows.iter_rows(named=True)])
     return Withdrawn(new=doc_ids, excerpts=len(shown), receipts=[receipt], purged=purged, tainted=tainted)
 
 
 def _said(
-    rows: pl.DataFrame, stood: int, listed: dict[str, int], tainted: Sequence[Tainted], purged: Purged
+    rows: pl.DataFrame,
+    stood: int,
+    listed: dict[str, int],
+    tainted: Sequence[Tainted],
+    purged: Purged,
+    cut_short: bool,
 ) -> dict[str, Any]:
     """What a receipt says, as JSON values without any text."""
     scopes = rows.group_by("scope").len().sort("scope")
@@ -171,6 +180,7 @@ def _said(
         "files": [asdict(one) for one in purged.files],
         "checkpoints": [one.to_json() for one in tainted],
         "listed_in": listed,
+        **({"counts": "of the run that completed it, after one that was cut short"} if cut_short else {}),
     }
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tamis.report import build_scaling_report, curve_plot_png, models_markdown, scaling_law_page
 from tamis.report.scaling_choice import trust
+from tamis.report.scaling_data import NATS_PER_EXAMPLE
 from tamis.scaling import accept_then_stop, fit_law, predict_full_loss
 
 SIZES = [0, *(100 * 2**i for i in range(8))]
@@ -144,6 +145,27 @@ def test_picture(report):
     png = curve_plot_png(report)
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
     assert 3_000 < len(png) <= 60_000
+
+
+def test_losses_of_labelled_texts_are_no_bits_per_byte(read_page):
+    curves = {name: _curve(1.0, 50 + seed, seed, [0, 10, 20, 40, 80]) for seed, name in enumerate("ab")}
+    costs = {"a": 1.0, "b": 3.0}
+    text = read_page(scaling_law_page(build_scaling_report(curves, 160, costs, unit=NATS_PER_EXAMPLE)))
+    assert text.count("nats per example") >= 4
+    assert "bits per byte" not in text
+    usual = read_page(scaling_law_page(build_scaling_report(curves, 160, costs)))
+    assert "nats per example" not in usual
+    assert usual.count("bits per byte") == text.count("nats per example")
+
+
+def test_what_a_search_chose_stands_and_says_so():
+    curves = {name: _curve(1.0, 50, seed, [0, 10, 20, 40, 80]) for seed, name in enumerate("ab")}
+    plain = build_scaling_report(curves, 160, {"a": 1.0, "b": 3.0})
+    other = next(name for name in curves if name != plain.chosen)
+    report = build_scaling_report(curves, 160, {"a": 1.0, "b": 3.0}, searched=other)
+    assert report.chosen == other
+    assert "The search under the trial budget kept it" in report.why
+    assert build_scaling_report(curves, 160, {"a": 1.0}, searched=plain.chosen).why == plain.why
 
 
 def test_four_sizes_are_said_to_be_few(read_page):

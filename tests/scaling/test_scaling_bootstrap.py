@@ -1,4 +1,4 @@
-"""Bootstrap intervals: they cover the truth, shrink with the noise, or say why there are none."""
+"""Bootstrap intervals cover what curves were drawn from, shrink with the noise, and say if there are none."""
 
 import numpy as np
 import pytest

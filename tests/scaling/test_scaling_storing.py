@@ -2,7 +2,7 @@
 
 import json
 
-import polars as pl
+import pyarrow as pa
 import pytest
 
 from tamis.project import open_project
@@ -81,7 +81,7 @@ def project(tmp_path):
 def stored(project, trials):
     """The store with these trials and their curves; the defects found."""
     store = project.home.store
-    store.overwrite("trials", pl.DataFrame(trials).to_arrow().cast(schema_of("trials")))
+    store.overwrite("trials", pa.Table.from_pylist(trials, schema=schema_of("trials")))
     frame, defects = curves_table(store, [one["trial"] for one in trials])
     schema = schema_of("loss_curves")
     store.overwrite("loss_curves", frame.select(schema.names).to_arrow().cast(schema))

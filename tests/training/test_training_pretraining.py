@@ -72,8 +72,8 @@ def test_loop_equals_a_bare_one_in_float32(tiny, tmp_path, monkeypatch):
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95))
     schedule = Schedule(peak=3e-3 * (256 / 32) ** 0.75, steps=12, warm_up_share=0.05)
     losses = []
-    for step, rows in enumerate(plan.batches(0)):
-        batch = torch.tensor(rows)
+    for step, (rows,) in enumerate(plan.batches(0)):
+        batch = torch.tensor(rows.rows)
         logits = bare(input_ids=batch[:, :-1].clamp(min=0)).logits
         loss = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), batch[:, 1:].flatten(), ignore_index=-1

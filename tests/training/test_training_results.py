@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamis.training import TrainingResult
-from tamis.training.results import HISTORY_POINTS, evaluation_flops, history, training_flops
+from tamis.training.cost import Size, Sizes
+from tamis.training.results import HISTORY_POINTS, Outcomes, history
 from tamis.training.schedule import Schedule
 
 
@@ -18,12 +19,13 @@ def test_json_round_trip(losses, bits, seconds):
     result = TrainingResult(
         steps=4,
         tokens=100,
-        flops=training_flops(10, 100),
+        flops=6_000.0,
         seconds=seconds,
         peak_memory_bytes=5,
         parameters=10,
         losses=losses,
         held_out_bits_per_byte=bits,
+        outcomes=Outcomes(bits=[1.5], n_bytes=[3]),
     )
     assert TrainingResult.from_json(result.to_json()) == result
 
@@ -40,8 +42,14 @@ def test_history_keeps_the_mean_and_the_last_step(losses):
 
 
 def test_operations():
-    assert training_flops(1_000, 10) == 60_000
-    assert evaluation_flops(1_000, 10) == 20_000
+    full, adapter = Size(parameters=1_000, trained=1_000), Size(parameters=1_000, trained=50)
+    assert full.training(10) == 6 * 1_000 * 10
+    assert adapter.training(10) == 4 * 1_000 * 10 + 6 * 50 * 10
+    assert full.reading(10) == adapter.reading(10) == 2 * 1_000 * 10
+    encoder, decoder = Size(parameters=300, trained=300), Size(parameters=700, trained=700)
+    both = Sizes(whole=full, encoder=encoder, decoder=decoder)
+    assert both.training(tokens=50, source_tokens=40) == 6 * (300 * 40 + 700 * 10)
+    assert both.reading(tokens=50, source_tokens=40) == 2 * (300 * 40 + 700 * 10)
 
 
 @given(steps=st.integers(1, 300), share=st.floats(0, 0.5))

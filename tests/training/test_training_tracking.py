@@ -1,10 +1,18 @@
 """MLflow on a real SQLite database: one run a trial, whatever is retried, and no path of this machine."""
 
+import os
+import signal
+import socket
 import sqlite3
+import subprocess
+import sys
+import time
 
 import pytest
 
-from tamis.training.tracking import _experiment, find_run, log_trial, open_tracker
+from tamis.training.errors import TrackerUnavailableError
+from tamis.training.tracking import _experiment, find_run, log_trial, open_tracker, require_tracker
+from tamis.training.tracking_models import model_name, register_checkpoint
 
 HISTORY = [(step, 5.0 / step) for step in range(1, 41)]
 
@@ -19,9 +27,8 @@ def log(uri: str, trial: str = "llama/200", input_key: str = "k1", **changes) ->
         "parameters": {"learning_rate": 1e-3, "model": "llama"},
         "metrics": {"held_out_bits_per_byte": 1.5, "seconds": 3.0},
         "loss_history": HISTORY,
-        "dataset": ("scipy-stats", "ab" * 32, 200),
+        "datasets": [("scipy-stats", "ab" * 32, 200)],
         "checkpoint": "checkpoints/llama-200",
-        "manifest": "cd" * 32,
     }
     return log_trial(uri, "tamis", trial, input_key=input_key, **{**values, **changes})
 
@@ -34,7 +41,6 @@ def test_run_holds_everything(uri):
     assert run.data.params == {"learning_rate": "0.001", "model": "llama"}
     assert run.data.metrics["held_out_bits_per_byte"] == 1.5
     assert run.data.tags["tamis.checkpoint"] == "checkpoints/llama-200"
-    assert run.data.tags["tamis.manifest"] == "cd" * 32
     points = client.get_metric_history(run_id, "training_loss")
     assert sorted((point.step, point.value) for point in points) == HISTORY
     (used,) = run.inputs.dataset_inputs
@@ -76,6 +82,76 @@ def test_new_input_key_is_a_new_run(uri):
 def test_unknown_trials(uri):
     assert find_run(uri, "tamis", "nothing") is None
     assert find_run(uri, "no-such-experiment", "nothing") is None
+
+
+def registered(uri: str, manifest: str = "cd" * 32, input_key: str = "k1") -> str:
+    run = log(uri, trial="kept", input_key=input_key)
+    return register_checkpoint(uri, "tamis", "kept", input_key, run, "checkpoints/kept", manifest)
+
+
+def test_a_checkpoint_is_a_model_version_with_its_manifest(uri):
+    number = registered(uri)
+    client = open_tracker(uri)
+    version = client.get_model_version(model_name("tamis", "kept"), number)
+    assert version.tags["tamis.manifest"] == "cd" * 32
+    assert version.tags["tamis.checkpoint"] == "checkpoints/kept"
+    assert version.source == "tamis:///checkpoints/kept"
+    assert version.run_id == find_run(uri, "tamis", "kept", "k1")
+    assert client.get_run(version.run_id).data.tags["tamis.manifest"] == "cd" * 32
+    assert registered(uri) == number, "a retry makes no second version"
+    later = registered(uri, "ef" * 32, "k2")
+    assert later != number
+    assert len(client.search_model_versions("name = 'tamis.kept'")) == 2
+
+
+@pytest.mark.slow
+def test_a_server_takes_what_the_database_takes(tmp_path):
+    """A server checks what it is sent, the source of a model version among it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = [
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path}/server.db",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", *options]
+    with (tmp_path / "log").open("w") as log_file:
+        server = subprocess.Popen(
+            command, cwd=tmp_path, stdout=log_file, stderr=log_file, start_new_session=True
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(address)
+        number = registered(address)
+        assert registered(address) == number
+        version = open_tracker(address).get_model_version(model_name("tamis", "kept"), number)
+        assert version.source == "tamis:///checkpoints/kept"
+        assert version.run_id == find_run(address, "tamis", "kept", "k1")
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def wait_for(address: str) -> None:
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        try:
+            require_tracker(address)
+            return
+        except TrackerUnavailableError:
+            time.sleep(0.5)
+    raise TimeoutError(address)
+
+
+def test_both_stages_are_dataset_inputs(uri):
+    stages = [("near-algebra", "12" * 32, 20), ("algebra", "34" * 32, 30)]
+    run = open_tracker(uri).get_run(log(uri, trial="staged", datasets=stages))
+    found = [(one.dataset.name, one.dataset.digest) for one in run.inputs.dataset_inputs]
+    assert sorted(found) == [("algebra", "34" * 16), ("near-algebra", "12" * 16)]
 
 
 def test_bad_names(uri):

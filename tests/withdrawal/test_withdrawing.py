@@ -16,7 +16,7 @@ from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.versions import VersionLostError, decisions_of, find_version, note_version
 from tamis.store.home import writing
 from tamis.withdrawal import purging, withdrawing
-from tamis.withdrawal.asking import Asked, Asking
+from tamis.withdrawal.asking import FEWEST_DIGITS, Asked, Asking, BadIdsError, ShortIdError
 from tamis.withdrawal.desired import read_places, read_withdrawals, withdrawn_versions
 from tamis.withdrawal.files import UnreadableRowsError
 from tamis.withdrawal.kept import lost_decisions
@@ -366,3 +366,47 @@ def test_a_receipt_that_no_longer_fits_is_found(home):
     ManifestFolder(home.manifests).path(second.id).write_text("{}")
     assert receipt_problems(home, second.id, missing_only=True)
     assert len(read_places(home.store)) == 2
+
+
+def test_two_digits_of_an_id_are_not_enough_for_what_cannot_be_undone(home):
+    asking = Asking(store=home.store)
+    short = next(one[:length] for length in (1, 2, 3, 4) for one in [IDS[0]] if alone(one[:length]))
+    with pytest.raises(ShortIdError, match=IDS[0]):
+        asking.ids([short])
+    asking.ids([IDS[0][:FEWEST_DIGITS]])
+    assert asking.done().doc_ids == [IDS[0]]
+
+
+def alone(beginning: str) -> bool:
+    return sum(one.startswith(beginning) for one in IDS) == 1
+
+
+def test_a_file_of_ids_is_refused_whole_and_names_the_line(home):
+    asking = Asking(store=home.store)
+    with pytest.raises(BadIdsError, match=r"list\.txt:3: .*; nothing was withdrawn"):
+        asking.ids_of_file(f"{IDS[0]}\n\nffffffffffff\n", "list.txt")
+
+
+def test_a_receipt_says_when_its_counts_are_of_a_second_attempt(home, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr(withdrawing, "write_receipt", stop)
+        with pytest.raises(KeyboardInterrupt):
+            withdraw(home, asked(home, IDS[0]), REASON)
+    with writing(home, "test"):
+        finish(home)
+    withdraw(home, asked(home, IDS[1]), REASON)
+    said = [receipt.config.get("counts", "") for receipt in read_receipts(home).values()]
+    assert ["cut short" in one for one in said] == [True, False]
+
+
+def stop(*_arguments):
+    raise KeyboardInterrupt
+
+
+def test_what_stands_again_counts_together_with_what_is_new(home):
+    before = home.store.read_arrow("documents")
+    withdraw(home, asked(home, IDS[0]), REASON)
+    home.store.merge("documents", before)
+    done = withdraw(home, asked(home, *IDS[:2]), REASON)
+    assert (done.already, done.new) == ([IDS[0]], [IDS[1]])
+    assert done.purged.rows["documents"] == 2

@@ -1,0 +1,92 @@
+"""What is to be learnt of an example: the response to a prompt, or a label.
+
+The document that a prompt and its response are is both of them with an empty line between: its content id,
+its vector and its near-duplicates are those of that text. Where the response begins is kept beside it, so no
+text stands twice in the store.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from tamis.config import TargetSection
+from tamis.corpus.records import Defect, Item, Reason, Row, missing_text_column
+from tamis.corpus.text import excerpt, normalise_text
+
+SEPARATOR = "\n\n"
+COLUMNS = {"response_at": pl.UInt32, "label": pl.Utf8}
+LABEL_CHARACTERS = 100
+
+
+def pair_text(prompt: str, response: str) -> str:
+    """The document that a prompt and its response are."""
+    return f"{prompt}{SEPARATOR}{response}" if prompt else response
+
+
+def split_pair(text: str, response_at: int) -> tuple[str, str]:
+    """Prompt and response of a document that `pair_text` made."""
+    return text[: max(0, response_at - len(SEPARATOR))], text[response_at:]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """Passes the rows of a shard on as documents and notes by row what is to be learnt of each."""
+
+    target: TargetSection
+    rows: list[int] = field(default_factory=list)
+    responses: list[int | None] = field(default_factory=list)
+    labels: list[str | None] = field(default_factory=list)
+
+    def read(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items, their text that of prompt and response; a row without a prompt or label is a defect."""
+        for item in items:
+            if isinstance(item, Row) and self.target.response_column:
+                yield self._pair(item)
+            elif isinstance(item, Row) and self.target.label_column:
+                yield self._labelled(item)
+            else:
+                yield item
+
+    def frame(self) -> pl.DataFrame:
+        """row, response_at and label of every row that was passed on."""
+        columns = {"row": self.rows, "response_at": self.responses, "label": self.labels}
+        return pl.DataFrame(columns, schema={"row": pl.UInt32, **COLUMNS})
+
+    def _pair(self, item: Row) -> Item:
+        prompt_column, column = str(self.target.prompt_column), str(self.target.response_column)
+        if prompt_column not in item.values:
+            return missing_text_column(item.row, prompt_column, item.values)
+        prompt, response = item.values[prompt_column], item.values[column]
+        if not isinstance(prompt, str):
+            detail = f"the prompt is of type {type(prompt).__name__}, not a string"
+            return Defect(row=item.row, reason=Reason.NON_TEXT, detail=detail, excerpt=excerpt(prompt))
+        if not isinstance(response, str) or not (answer := normalise_text(response)):
+            return item
+        question = normalise_text(prompt)
+        text = pair_text(question, answer)
+        self._note(item.row, len(text) - len(answer), None)
+        others = {name: value for name, value in item.values.items() if name != prompt_column}
+        return Row(row=item.row, values={**others, column: text})
+
+    def _labelled(self, item: Row) -> Item:
+        column = str(self.target.label_column)
+        label = _label(item.values.get(column))
+        if label is None:
+            detail = f"no label in column {column!r}: text, a whole number or true/false is expected"
+            shown = excerpt(item.values.get(column))
+            return Defect(row=item.row, reason=Reason.MALFORMED_ROW, detail=detail, excerpt=shown)
+        self._note(item.row, None, label)
+        return item
+
+    def _note(self, row: int, response_at: int | None, label: str | None) -> None:
+        self.rows.append(row)
+        self.responses.append(response_at)
+        self.labels.append(label)
+
+
+def _label(value: Any) -> str | None:
+    if not isinstance(value, str | int | bool):
+        return None
+    return normalise_text(str(value))[:LABEL_CHARACTERS] or None

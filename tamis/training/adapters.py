@@ -1,0 +1,76 @@
+"""Low-rank adaptation (Hu et al. 2106.09685): a few trained matrices beside frozen weights, merged last.
+
+The checkpoint is merged: one form for every trial, that transformers loads alone and that another training
+may begin with, at the price of a whole model on the disk. Beside it `adapter/` holds the matrices as peft
+writes them, for whoever keeps one base and many adapters.
+"""
+
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from tamis.errors import MissingPackageError
+from tamis.training.models import Kind, LoadedModel
+
+FOLDER = "adapter"
+ALL_LINEAR = "all-linear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """Rank of the update, whose scale is alpha / rank. targets: names of layers; without any, all linear."""
+
+    rank: int
+    alpha: int | None = None
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ()
+
+
+def require_peft() -> None:
+    """Raises `MissingPackageError` where adapters cannot be made."""
+    if find_spec("peft") is None:
+        raise MissingPackageError("peft", "lora_rank in tamis.toml", "pip install 'tamis[lora]'")
+
+
+def with_adapter(loaded: LoadedModel, adapter: Adapter, seed: int) -> LoadedModel:
+    """The model, frozen, with an adapter drawn from `seed`; a classifier's output layer is trained too."""
+    import torch
+
+    require_peft()
+    from peft import LoraConfig, get_peft_model
+
+    tasks = {
+        Kind.CAUSAL: "CAUSAL_LM",
+        Kind.ENCODER_DECODER: "SEQ_2_SEQ_LM",
+        Kind.CLASSIFIER: "SEQ_CLS",
+        Kind.MASKED: None,
+    }
+    configuration = LoraConfig(
+        r=adapter.rank,
+        lora_alpha=adapter.alpha or 2 * adapter.rank,  # a float will do
+        lora_dropout=adapter.dropout,
+        target_modules=list(adapter.targets) or ALL_LINEAR,
+        task_type=tasks[loaded.kind],
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        wrapper = get_peft_model(loaded.model, configuration)
+    return replace(loaded, adapter=wrapper)
+
+
+def save_adapter(loaded: LoadedModel, checkpoint: Path) -> None:
+    """Write the matrices alone beside a checkpoint that is being made; nothing without an adapter."""
+    if loaded.adapter is None:
+        return
+    for configuration in loaded.adapter.peft_config.values():
+        # A path of one machine, and the digest of a manifested file would depend on it.
+        configuration.base_model_name_or_path = None
+    loaded.adapter.save_pretrained(checkpoint / FOLDER)
+    (checkpoint / FOLDER / "README.md").unlink(missing_ok=True)
+
+
+def merged(loaded: LoadedModel) -> LoadedModel:
+    """The model with its adapter added to its weights; itself without one."""
+    if loaded.adapter is None:
+        return loaded
+    return replace(loaded, model=loaded.adapter.merge_and_unload(), adapter=None)

@@ -1,0 +1,67 @@
+"""Operations of a run by formula: 6 N T to train all weights, 4 N T + 6 M T to train M beside N frozen ones.
+
+N: distinct parameters, T: tokens read. An encoder-decoder reads the prompt with its encoder and the response
+with its decoder, each counted for itself; a forward pass is 2 N T (Kaplan et al. 2001.08361).
+"""
+
+from dataclasses import dataclass
+
+from tamis.training.models import Kind, LoadedModel
+
+ADAPTER = "lora_"  # in the name of every parameter that an adapter adds
+REPLACED = "original_module"  # in the name of what an adapter keeps, but trains a copy of: an output layer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """Parameters of a part of a model, and how many of them are trained or were added to be."""
+
+    parameters: int
+    trained: int
+
+    def training(self, tokens: int) -> float:
+        """Operations of forward and backward passes over `tokens`."""
+        if self.trained == self.parameters:
+            return 6.0 * self.parameters * tokens
+        return 4.0 * self.parameters * tokens + 6.0 * self.trained * tokens
+
+    def reading(self, tokens: int) -> float:
+        """Operations of a forward pass over `tokens`."""
+        return 2.0 * self.parameters * tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Of a whole model, and of the parts that read prompts and responses (one and the same but in an
+    encoder-decoder, where tables that both use count for both)."""
+
+    whole: Size
+    encoder: Size
+    decoder: Size
+
+    def training(self, tokens: int, source_tokens: int = 0) -> float:
+        """Operations to train on `tokens`, of which an encoder reads `source_tokens`."""
+        return self.encoder.training(source_tokens) + self.decoder.training(tokens - source_tokens)
+
+    def reading(self, tokens: int, source_tokens: int = 0) -> float:
+        """Operations to evaluate on them."""
+        return self.encoder.reading(source_tokens) + self.decoder.reading(tokens - source_tokens)
+
+
+def sizes_of(loaded: LoadedModel) -> Sizes:
+    """As the model stands: before an adapter is merged."""
+    whole = _size(loaded.model)
+    if loaded.kind != Kind.ENCODER_DECODER:
+        return Sizes(whole=whole, encoder=Size(parameters=0, trained=0), decoder=whole)
+    encoder = _size(loaded.model.get_encoder())
+    decoder = _size(loaded.model.get_decoder(), loaded.model.get_output_embeddings())
+    return Sizes(whole=whole, encoder=encoder, decoder=decoder)
+
+
+def _size(*parts: object) -> Size:
+    named = {one: name for part in parts for name, one in part.named_parameters()}  # type: ignore[attr-defined]
+    named = {one: name for one, name in named.items() if REPLACED not in name}
+    return Size(
+        parameters=sum(one.numel() for one, name in named.items() if ADAPTER not in name),
+        trained=sum(one.numel() for one in named if one.requires_grad),
+    )

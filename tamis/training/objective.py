@@ -1,0 +1,105 @@
+"""What a batch asks of a model: the loss whose gradient a step follows, and what is scored by itself.
+
+A step over several batches divides each by the targets of all of them, so that accumulated gradients are
+those of one large batch even where batches hold unequal numbers of targets.
+"""
+
+from typing import TYPE_CHECKING
+
+from tamis.training.batch import IGNORED, Batch
+from tamis.training.loss import linear_cross_entropy, token_losses
+from tamis.training.models import Kind, LoadedModel
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+
+def backward(loaded: LoadedModel, batch: Batch, count: int | None = None) -> "Tensor":
+    """Loss [] in nats, gradients added to the parameters: the sum over the batch by `count`.
+
+    `count`: targets of the whole step, those of this batch where it is not given.
+    """
+    if loaded.plain_head and loaded.kind == Kind.CAUSAL:
+        return _plain_backward(loaded, batch, count)
+    import torch
+
+    logits, targets = _scored_logits(loaded, batch)
+    loss = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
+    loss = loss / (len(targets) if count is None else count)
+    loss.backward()
+    return loss.detach()
+
+
+def _plain_backward(loaded: LoadedModel, batch: Batch, count: int | None) -> "Tensor":
+    rows = _tensor(loaded, batch.rows)
+    hidden = loaded.hidden(rows[:, :-1].clamp(min=0)).flatten(0, 1)
+    flat = _tensor(loaded, batch.targets).flatten()
+    if batch.first_scored is not None or batch.rows.min() == IGNORED:
+        scored = flat != IGNORED
+        hidden, flat = hidden[scored], flat[scored]
+    head = loaded.head
+    loss, hidden_gradient, head_gradient = linear_cross_entropy(
+        hidden.detach(), head.detach(), flat, count, weight_wanted=head.requires_grad
+    )
+    hidden.backward(hidden_gradient)
+    if head_gradient is not None:
+        # A tied output layer already has the gradient of the embeddings.
+        head.grad = head_gradient if head.grad is None else head.grad.add_(head_gradient)
+    return loss
+
+
+def target_nats(loaded: LoadedModel, batch: Batch) -> "Tensor":
+    """Code length of what is scored in each row: float64 [b], in nats."""
+    import torch
+
+    targets = _tensor(loaded, batch.targets if batch.classes is None else batch.classes)
+    owner = torch.nonzero(targets != IGNORED)[:, 0]
+    if loaded.plain_head and loaded.kind == Kind.CAUSAL:
+        scored = targets != IGNORED
+        inputs = _tensor(loaded, batch.rows)[:, :-1].clamp(min=0)
+        losses = token_losses(loaded.hidden(inputs)[scored], loaded.head, targets[scored])
+    else:
+        logits, scored_targets = _scored_logits(loaded, batch)
+        losses = torch.nn.functional.cross_entropy(logits.float(), scored_targets, reduction="none")
+    return torch.bincount(owner, losses.double(), minlength=len(batch.rows))
+
+
+def row_logits(loaded: LoadedModel, batch: Batch) -> "Tensor":
+    """What a model that reads whole rows makes of them: [b, classes], or [b, l, V] of hidden tokens."""
+    rows = _tensor(loaded, batch.rows)
+    inside = rows != IGNORED
+    filler = loaded.model.config.pad_token_id or 0
+    return loaded.model(input_ids=rows.masked_fill(~inside, filler), attention_mask=inside.long()).logits
+
+
+def _scored_logits(loaded: LoadedModel, batch: Batch) -> tuple["Tensor", "Tensor"]:
+    """Logits [n, V] and targets [n] of everything in the batch that is scored."""
+    if loaded.kind == Kind.CLASSIFIER:
+        assert batch.classes is not None, "a classifier learns from labelled texts"
+        return row_logits(loaded, batch), _tensor(loaded, batch.classes)
+    targets = _tensor(loaded, batch.targets)
+    scored = targets != IGNORED
+    if loaded.kind == Kind.MASKED:
+        return row_logits(loaded, batch)[scored], targets[scored]
+    inputs = _tensor(loaded, batch.rows)[:, :-1].clamp(min=0)
+    if loaded.kind == Kind.CAUSAL:
+        # What fills a row up stands on the right, where causal attention never looks: no mask.
+        logits = loaded.model(input_ids=inputs, use_cache=False).logits
+    else:
+        assert batch.sources is not None, "an encoder-decoder learns from pairs"
+        sources = _tensor(loaded, batch.sources)
+        inside = sources != IGNORED
+        logits = loaded.model(
+            input_ids=sources.clamp(min=0),
+            attention_mask=inside.long(),
+            decoder_input_ids=inputs,
+            use_cache=False,
+        ).logits
+    return logits[scored], targets[scored]
+
+
+def _tensor(loaded: LoadedModel, values: "np.ndarray") -> "Tensor":
+    import torch
+
+    return torch.tensor(values, device=loaded.device)

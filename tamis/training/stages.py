@@ -1,0 +1,113 @@
+"""The trainings of a trial: one or two stages with one or more seeds, each done once however often killed.
+
+In two stages (GOT-D's recipe) the model is first warmed up on what was selected and then fine-tuned on what
+the target has to learn from; it is measured after both. What is finished is remembered beside the resume
+state until the trial is recorded.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tamis.lineage.manifest import write_atomically
+from tamis.progress import Advance, ignore
+from tamis.training.examples import Example
+from tamis.training.fine_tuning import fine_tune
+from tamis.training.options import FineTuningOptions, Runtime
+from tamis.training.results import TrainingResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingStage:
+    """What one stage is trained on: the target or selection, its data version, its documents, in order."""
+
+    data: str
+    digest: str
+    doc_ids: Sequence[str]
+    examples: Sequence[Example]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schooling:
+    """Where training begins, its stages, and what it is measured with.
+
+    zero_shot: the base model's bits per byte on `held_out` where it is known. validation: decides when a
+    stage ends, and is part of nothing else.
+    """
+
+    base: str | Path
+    stages: Sequence[TrainingStage]
+    held_out: Sequence[Example]
+    validation: Sequence[Example] = ()
+    zero_shot: float | None = None
+
+
+def school(
+    schooling: Schooling,
+    options: FineTuningOptions,
+    seeds: int,
+    output: Path,
+    state: Path,
+    *,
+    runtime: Runtime = Runtime(),  # noqa: B008 (frozen)
+    advance: Advance = ignore,
+) -> list[list[TrainingResult]]:
+    """The result of every stage of every seed; the checkpoint of the first seed's last stage is `output`.
+
+    Seeds follow that of the options. `state` keeps what is under way and what is finished; whoever records
+    the trial removes it then.
+    """
+    return [
+        _one_seed(
+            schooling,
+            replace(options, seed=options.seed + number),
+            output if number == 0 else state / f"seed-{number}",
+            state / f"run-{number}",
+            runtime,
+            advance,
+        )
+        for number in range(seeds)
+    ]
+
+
+def _one_seed(
+    schooling: Schooling,
+    options: FineTuningOptions,
+    output: Path,
+    state: Path,
+    runtime: Runtime,
+    advance: Advance,
+) -> list[TrainingResult]:
+    results: list[TrainingResult] = []
+    base, last = schooling.base, len(schooling.stages) - 1
+    for place, stage in enumerate(schooling.stages):
+        folder = output if place == last else state / f"stage-{place}"
+        result = _once(
+            state / f"result-{place}.json",
+            folder,
+            lambda base=base, stage=stage, folder=folder, place=place: fine_tune(  # type: ignore[misc]
+                base,
+                stage.examples,
+                options,
+                schooling.held_out,
+                folder,
+                state / f"training-{place}",
+                validation=schooling.validation,
+                zero_shot=results[-1].held_out_bits_per_byte if results else schooling.zero_shot,
+                runtime=runtime,
+                advance=advance,
+            ),
+        )
+        results.append(result)
+        base = folder
+    return results
+
+
+def _once(path: Path, folder: Path, make: Callable[[], TrainingResult]) -> TrainingResult:
+    """The result that stands in a file beside its checkpoint; else it is made, and written there."""
+    if path.is_file() and folder.is_dir():
+        return TrainingResult.from_json(path.read_text())
+    result = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, result.to_json().encode())
+    return result

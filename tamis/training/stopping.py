@@ -1,0 +1,99 @@
+"""Early stopping on validation examples: training ends when they stop getting cheaper, at the best weights.
+
+The examples must be neither trained on nor part of what the result is measured with: a held-out set that
+decided when to stop is no longer a clean measure. What was found on the way is a function of the steps alone
+and lies beside the resume state, so a killed run stops where an undisturbed one does. Of all weights on the
+way only the best are kept (4 bytes a trained parameter).
+"""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from tamis.training.files import replace_file
+from tamis.training.plan import Plan
+from tamis.training.weights import MasterWeights
+
+FILE = "validation.json"
+BEST = "best-{}.safetensors"
+
+
+class Stopper:
+    """Evaluates at equal steps, keeps the best weights, and knows when to end.
+
+    evaluate: the loss to be brought down. evaluations: how many an epoch. patience: evaluations in a row
+    without a smaller loss after which training ends.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        evaluate: Callable[[], float],
+        resume: Path,
+        *,
+        epochs: int,
+        evaluations: int,
+        patience: int,
+    ) -> None:
+        self._key, self._evaluate, self._resume, self._patience = plan.key, evaluate, resume, patience
+        places = np.linspace(0, plan.steps, epochs * evaluations + 1)[1:]
+        self._steps = {int(step) for step in np.round(places) if step >= 1}
+        self._found: dict[int, float] = {}
+
+    @property
+    def best_step(self) -> int | None:
+        """The first step with the smallest loss so far; None before the first finite one."""
+        finite = {step: loss for step, loss in self._found.items() if math.isfinite(loss)}
+        return min(finite, key=lambda step: (finite[step], step)) if finite else None
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the last evaluations, as many as patience allows, brought nothing better."""
+        best = self.best_step or 0
+        return sum(step > best for step in self._found) >= self._patience
+
+    def resume_at(self, done: int) -> None:
+        """Remember what was found up to a step, and nothing later: that will be found again."""
+        try:
+            stored = json.loads((self._resume / FILE).read_text())
+        except (OSError, ValueError):
+            stored = {}
+        found = stored.get("found", {}) if stored.get("key") == self._key else {}
+        self._found = {int(step): float(loss) for step, loss in found.items() if int(step) <= done}
+
+    def after(self, done: int, weights: MasterWeights) -> None:
+        """Called when `done` steps are finished."""
+        if done not in self._steps:
+            return
+        before = self.best_step
+        self._found[done] = self._evaluate()
+        self._resume.mkdir(parents=True, exist_ok=True)
+        if self.best_step != before:
+            self._write_best(done, weights)
+        draft = self._resume / f".{FILE}.draft"
+        draft.write_text(json.dumps({"key": self._key, "found": self._found}))
+        replace_file(draft, self._resume / FILE)
+
+    def _write_best(self, done: int, weights: MasterWeights) -> None:
+        from safetensors.torch import save_file
+
+        path = self._resume / BEST.format(done)
+        draft = path.with_name(f".{path.name}.draft")
+        save_file({name: one.cpu().contiguous() for name, one in weights.values().items()}, draft)
+        replace_file(draft, path)
+
+    def forget_others(self) -> None:
+        """Remove weights that are not the best, once the resume state is past them."""
+        for path in self._resume.glob(BEST.format("*")):
+            if path.name != BEST.format(self.best_step):
+                path.unlink()
+
+    def give_best(self, weights: MasterWeights) -> None:
+        """Give back the best weights; those of the last step where none had a finite loss."""
+        from safetensors.torch import load_file
+
+        if self.best_step is not None:
+            weights.take(load_file(self._resume / BEST.format(self.best_step)))

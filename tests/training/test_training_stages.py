@@ -1,0 +1,101 @@
+"""Trials of one or two stages and several seeds: measured after each, done once, resumed where they were."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from families import PAIRS, labelled
+
+from tamis.training import FineTuningOptions, Runtime, evaluate
+from tamis.training import loop as loop_module
+from tamis.training.intervals import estimates
+from tamis.training.measuring import classify, evaluate_pairs
+from tamis.training.stages import Schooling, TrainingStage, school
+
+OPTIONS = FineTuningOptions(sequence_length=32, batch_size=4, epochs=1, seed=5, learning_rate=5e-3)
+
+
+def stage(examples, data="data") -> TrainingStage:
+    ids = [f"{number:032x}" for number in range(len(examples))]
+    return TrainingStage(data=data, digest="ab" * 32, doc_ids=ids, examples=examples)
+
+
+def schooled(tiny, folder: Path, stages, held_out, seeds=1, name="out", options=OPTIONS, **changes):
+    schooling = Schooling(base=tiny.model, stages=stages, held_out=held_out)
+    values = {"runtime": tiny.runtime, **changes}
+    return school(schooling, options, seeds, folder / name, folder / f"{name}-state", **values)
+
+
+def test_both_stages_are_measured_and_the_second_begins_with_the_first(tiny, tmp_path):
+    warm_up, target = stage(tiny.texts[:20], "selection"), stage(PAIRS[:20], "target")
+    ((first, second),) = schooled(tiny, tmp_path, [warm_up, target], PAIRS[30:])
+    before = evaluate_pairs(tiny.model, PAIRS[30:], sequence_length=32, device="cpu")
+    between = evaluate_pairs(tmp_path / "out-state" / "run-0" / "stage-0", PAIRS[30:], sequence_length=32)
+    after = evaluate_pairs(tmp_path / "out", PAIRS[30:], sequence_length=32, device="cpu")
+    assert first.zero_shot_bits_per_byte == pytest.approx(before.bits_per_byte, rel=1e-6)
+    assert first.held_out_bits_per_byte == pytest.approx(between.bits_per_byte, rel=1e-6)
+    assert second.zero_shot_bits_per_byte == first.held_out_bits_per_byte
+    assert second.held_out_bits_per_byte == pytest.approx(after.bits_per_byte, rel=1e-6)
+    ((alone,),) = schooled(tiny, tmp_path, [target], PAIRS[30:], name="alone")
+    assert alone.losses != second.losses, "the warm-up left no trace"
+
+
+def test_a_warm_up_on_text_and_then_labels(tiny, tmp_path):
+    options = dataclasses.replace(OPTIONS, epochs=6, learning_rate=2e-3)
+    stages = [stage(tiny.texts[:20]), stage(labelled(40))]
+    ((first, second),) = schooled(tiny, tmp_path, stages, labelled(16, 40), options=options)
+    assert first.held_out_bits_per_byte is None
+    assert first.accuracy is None
+    found = classify(tmp_path / "out", labelled(16, 40), sequence_length=32, device="cpu")
+    assert second.accuracy == found.accuracy > 0.8
+
+
+def test_seeds_differ_and_the_first_is_the_checkpoint(tiny, tmp_path):
+    held_out = tiny.held_out
+    results = schooled(tiny, tmp_path, [stage(tiny.texts[:20])], held_out, seeds=3)
+    losses = [one.held_out_bits_per_byte for (one,) in results]
+    assert len(set(losses)) == 3
+    stored = evaluate(tmp_path / "out", held_out, sequence_length=32, device="cpu")
+    assert losses[0] == pytest.approx(stored.bits_per_byte, rel=1e-6)
+    found = estimates([one for (one,) in results])["bits_per_byte"]
+    assert found.mean == pytest.approx(sum(losses) / 3)
+    assert found.low < min(losses) <= max(losses) < found.high
+
+
+def test_a_killed_trial_repeats_nothing_that_is_finished(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop_module, "REPORT_SECONDS", 0.0)
+    stages = [stage(tiny.texts[:20]), stage(tiny.texts[20:40])]
+    whole = schooled(tiny, tmp_path, stages, tiny.held_out, seeds=2, name="whole")
+    lives = 0
+    while True:
+        left = 7
+
+        def stop(tokens: int) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+
+        lives += 1
+        try:
+            parts = schooled(
+                tiny,
+                tmp_path,
+                stages,
+                tiny.held_out,
+                seeds=2,
+                runtime=Runtime(device="cpu", save_seconds=0.0),
+                advance=stop,
+            )
+            break
+        except KeyboardInterrupt:
+            assert lives < 60, "it gets nowhere"
+    assert lives > 3
+    for found, expected in zip(parts, whole, strict=True):
+        for one, other in zip(found, expected, strict=True):
+            assert (one.losses, one.held_out_bits_per_byte) == (other.losses, other.held_out_bits_per_byte)
+    files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("out", "whole")]
+    assert files[0] == files[1]
+    kept = json.loads((tmp_path / "out-state" / "run-1" / "result-1.json").read_text())
+    assert kept["tokens"] == whole[1][1].tokens

@@ -12,6 +12,7 @@ from tamis.references import named
 from tamis.report import ScalingReport, build_scaling_report
 from tamis.report.scaling_report import BITS_PER_BYTE, NATS_PER_EXAMPLE
 from tamis.scaling import audit_curves, predict_full_loss
+from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 
 
@@ -31,7 +32,7 @@ def curves_table(
     store: Store, project: Project, names: Sequence[str]
 ) -> tuple[pl.DataFrame, list[dict[str, str]]]:
     """Rows of `loss_curves` by the named trials, zero-shot as size 0, and the defects found in the curves."""
-    trials = store.read("trials").filter(pl.col("trial").is_in(list(names)))
+    trials = store.read("trials", schema_of("trials").names).filter(pl.col("trial").is_in(list(names)))
     target = project.settings.scaling.target
     measured = trials.select(
         pl.col("data").alias("target"),
@@ -78,7 +79,7 @@ def target_size(store: Store, project: Project) -> int:
 
 def costs_per_example(store: Store) -> dict[str, float]:
     """Training cost of one example per model, FLOP, measured over its trials."""
-    trials = store.read("trials").filter(pl.col("kind") == "law")
+    trials = store.read("trials", schema_of("trials").names).filter(pl.col("kind") == "law")
     sums = trials.group_by("model").agg((pl.col("flops").sum() / pl.col("size").sum()).alias("cost"))
     return {str(model): float(cost) for model, cost in sums.sort("model").iter_rows()}
 

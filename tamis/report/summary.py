@@ -12,6 +12,7 @@ from tamis.lineage.manifest import ManifestFolder
 from tamis.project import Project
 from tamis.scaling.storing import loss_unit
 from tamis.selection import find_sampler
+from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of, quoted
 
 BEST_SHOWN = 3
@@ -86,7 +87,7 @@ def _mix(store: Store, doc_ids: list[str]) -> str:
 
 def _trial_lines(store: Store) -> list[str]:
     """What choosing the documents bought: warm-ups, and what was trained after or without them."""
-    trials = store.read("trials").filter(pl.col("kind").is_in(list(COMPARED)))
+    trials = store.read("trials", schema_of("trials").names).filter(pl.col("kind").is_in(list(COMPARED)))
     ranked = trials.sort("kind", "held_out_bits_per_byte", descending=[True, False])
     return [
         f"{COMPARED[row['kind']]} of {row['model']} on {row['data']}: {_outcome(row)} "

@@ -12,6 +12,7 @@ from tamis.references import named
 from tamis.report import ScalingReport, build_scaling_report
 from tamis.report.scaling_data import BITS_PER_BYTE, NATS_PER_EXAMPLE
 from tamis.scaling import audit_curves, predict_full_loss
+from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 
 
@@ -29,7 +30,11 @@ Curves = dict[str, tuple[list[int], list[float]]]
 
 def curves_table(store: Store, names: Sequence[str]) -> tuple[pl.DataFrame, list[dict[str, str]]]:
     """Rows of `loss_curves` by the named trials, zero-shot as size 0, and the defects found in the curves."""
-    trials = store.read("trials").filter(pl.col("trial").is_in(list(names))).sort("data", "model", "size")
+    trials = (
+        store.read("trials", schema_of("trials").names)
+        .filter(pl.col("trial").is_in(list(names)))
+        .sort("data", "model", "size")
+    )
     # A classifier has no bits per byte, and no loss before it is trained.
     measured = _losses(trials, pl.col("size"), pl.coalesce("held_out_bits_per_byte", "held_out_loss"))
     first = trials.group_by("data", "model", maintain_order=True).first()
@@ -71,7 +76,9 @@ def target_size(project: Project, target: str) -> int:
 
 def costs_per_example(store: Store, names: pl.Series, currency: str = "flops") -> dict[str, float]:
     """Cost of training on one example per model, FLOP or "seconds", measured over the named trials."""
-    trials = store.read("trials").filter(pl.col("trial").is_in(names.unique().implode()))
+    trials = store.read("trials", schema_of("trials").names).filter(
+        pl.col("trial").is_in(names.unique().implode())
+    )
     sums = trials.group_by("model").agg((pl.col(currency).sum() / pl.col("size").sum()).alias("cost"))
     return {str(model): float(cost) for model, cost in sums.sort("model").iter_rows()}
 

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from tamis.store.schemas import UNHASHED_COLUMNS
+from tamis.store.schemas import LATER_COLUMNS, UNHASHED_COLUMNS
 
 RECORD_BYTES = 48
 
@@ -34,7 +34,7 @@ def row_records(rows: pa.Table, key: Sequence[str]) -> np.ndarray:
         for field in rows.schema
         if not pa.types.is_fixed_size_list(field.type) and field.name not in UNHASHED_COLUMNS
     )
-    payloads = _json_lines(rows, scalars)
+    payloads = json_lines(rows, scalars)
     vectors = [
         _vector_bytes(rows[field.name]) for field in rows.schema if pa.types.is_fixed_size_list(field.type)
     ]
@@ -76,7 +76,22 @@ def folder_digests(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
 
 
-def _json_lines(rows: pa.Table, columns: list[str]) -> list[bytes]:
+def json_lines(rows: pa.Table, columns: list[str]) -> list[bytes]:
+    """A JSON object a row; columns introduced later follow it where one of them holds something."""
+    later = [name for name in columns if name in LATER_COLUMNS]
+    first = _objects(rows, [name for name in columns if name not in LATER_COLUMNS])
+    if not later:
+        return first
+    held = pl.DataFrame(pl.from_arrow(rows.select(later))).select(
+        pl.any_horizontal(pl.all().is_not_null()).alias("held")
+    )["held"]
+    return [
+        line + more if holds else line
+        for line, more, holds in zip(first, _objects(rows, later), held, strict=True)
+    ]
+
+
+def _objects(rows: pa.Table, columns: list[str]) -> list[bytes]:
     frame = pl.DataFrame(pl.from_arrow(rows.select(columns)))
     lines = frame.select(pl.struct(pl.all()).struct.json_encode().alias("line"))["line"]
     return [line.encode("utf-8") for line in lines]
@@ -92,4 +107,4 @@ def key_bytes(rows: pa.Table, key: Sequence[str]) -> list[bytes]:
     """16 bytes a row: the doc_id itself where it alone is the key, else a digest of the key columns."""
     if tuple(key) == ("doc_id",) and "doc_id" in rows.schema.names:
         return [bytes.fromhex(doc_id) for doc_id in rows["doc_id"].to_pylist()]
-    return [hashlib.sha256(line).digest()[:16] for line in _json_lines(rows, list(key))]
+    return [hashlib.sha256(line).digest()[:16] for line in json_lines(rows, list(key))]

@@ -62,6 +62,27 @@ UNHASHED_COLUMNS = frozenset(
 """Columns that row digests skip: clocks, costs and references to manifests."""
 
 
+LATER_COLUMNS = frozenset(
+    {
+        "held_out_low",
+        "held_out_high",
+        "warm_up_bits_per_byte",
+        "held_out_loss",
+        "accuracy",
+        "accuracy_low",
+        "accuracy_high",
+        "macro_f1",
+        "macro_f1_low",
+        "macro_f1_high",
+        "majority_accuracy",
+        "seeds",
+        "trainable_parameters",
+    }
+)
+"""Columns introduced when homes already held rows: digests and seals look at them where they hold something,
+so that a row which was written before keeps its own when the table gets the column."""
+
+
 _DOC_ID = _column("doc_id", pa.string(), "content id: 128 bits of SHA-256 over the normalised text, hex")
 _FINGERPRINT = _column("fingerprint", pa.string(), "what computed the row: method, model and settings")
 

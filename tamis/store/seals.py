@@ -10,6 +10,8 @@ import hashlib
 import polars as pl
 import pyarrow as pa
 
+from tamis.store.digests import json_lines
+
 SEAL = "seal"
 SEALED = frozenset(
     {
@@ -60,7 +62,4 @@ def unsealed(rows: pa.Table) -> pa.Table:
 
 
 def _seals(rows: pa.Table) -> list[str]:
-    names = sorted(rows.schema.names)
-    frame = pl.DataFrame(pl.from_arrow(rows.select(names)))
-    lines = frame.select(pl.struct(pl.all()).struct.json_encode().alias("line"))["line"]
-    return [hashlib.sha256(line.encode()).hexdigest() for line in lines]
+    return [hashlib.sha256(line).hexdigest() for line in json_lines(rows, sorted(rows.schema.names))]

@@ -156,14 +156,19 @@ class Store:
             opened.checkout(version or opened.version)
             query = opened.search()
             query = query.where(where) if where else query
-            query = query.select(list(columns or unsealed_schema(opened.schema).names))
+            wanted = list(columns or unsealed_schema(opened.schema).names)
+            present = [name for name in wanted if name in opened.schema.names]
+            later = [] if len(present) == len(wanted) else _introduced_later(table, wanted, present)
+            query = query.select(present if later else wanted)
             batches = iter(query.to_batches(batch_size=rows))
         while True:
             with reading(table):
                 batch = next(batches, None)
             if batch is None:
                 return
-            yield batch
+            for field in later:
+                batch = batch.append_column(field, pa.nulls(len(batch), field.type))
+            yield batch.select(wanted) if later else batch
 
     def read_arrow(
         self,
@@ -181,6 +186,8 @@ class Store:
             ).empty_table()
         batches = list(self.batches(table, columns, where, version=version))
         schema = self.schema(table)
+        if columns is not None and not set(columns) <= set(schema.names):
+            schema = pa.unify_schemas([schema, schema_of(table)])
         selected = schema if columns is None else pa.schema([schema.field(column) for column in columns])
         return pa.Table.from_batches(batches, schema=batches[0].schema if batches else selected)
 
@@ -249,6 +256,14 @@ class Store:
         if added := [field for field in schema if field.name not in opened.schema.names]:
             opened.add_columns(added)
         return opened
+
+
+def _introduced_later(table: str, wanted: Sequence[str], present: Sequence[str]) -> list[pa.Field]:
+    """Columns that the table was made without: null in the rows that stand there. Others do not exist."""
+    declared = schema_of(table) if kind_of(table) in KEYS else pa.schema([])
+    absent = [name for name in wanted if name not in present]
+    known = all(name in declared.names for name in absent) and bool(present)
+    return [declared.field(name) for name in absent] if known else []
 
 
 def matrix_of(column: pa.Array | pa.ChunkedArray, dtype: type[np.number] = np.float32) -> np.ndarray:

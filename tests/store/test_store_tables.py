@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from tamis.store.digests import row_records, rows_digest
 from tamis.store.records import BY_DOC_IDS, stored_rows
-from tamis.store.schemas import KEYS, kind_of, schema_of
+from tamis.store.schemas import KEYS, LATER_COLUMNS, kind_of, schema_of
+from tamis.store.seals import broken_seals
 from tamis.store.tables import (
     Store,
     UnknownTableError,
@@ -132,3 +133,29 @@ def test_stored_rows_find_the_same_rows_by_ids_and_by_scope(store):
     ids = [doc(n) for n in range(10)]
     assert stored_rows(store, "judge_sample", BY_DOC_IDS, ids) == stored_rows(store, "judge_sample", "")
     assert stored_rows(store, "judge_sample", BY_DOC_IDS, ids[:9]) != stored_rows(store, "judge_sample", "")
+
+
+def test_a_column_that_comes_later_leaves_the_rows_before_it_as_they_were(tmp_path):
+    names = [name for name in schema_of("trials").names if name not in LATER_COLUMNS]
+    before = pa.schema([schema_of("trials").field(name) for name in names])
+    old = {"trial": "law__a__10", "model": "a", "size": 10, "held_out_bits_per_byte": 1.5}
+    store = Store(tmp_path / "lance")
+    store.merge("trials", pa.Table.from_pylist([old], schema=before))
+    scope = "trial = 'law__a__10'"
+    digest = stored_rows(store, "trials", scope)[0]
+
+    read = store.read("trials", ["accuracy", "trial", "held_out_loss"])
+    assert read.rows() == [(None, "law__a__10", None)]
+    with pytest.raises(Exception, match="no_such_column"):
+        store.read("trials", ["trial", "no_such_column"])
+
+    new = old | {"trial": "law__a__20", "accuracy": 0.5}
+    store.merge("trials", pa.Table.from_pylist([new], schema=schema_of("trials")))
+    assert "accuracy" in store.schema("trials").names
+    assert stored_rows(store, "trials", scope)[0] == digest
+    assert all(broken_seals(block).is_empty() for block in store.sealed_blocks("trials"))
+    changed = pa.Table.from_pylist([new | {"accuracy": 0.75}], schema=schema_of("trials"))
+    others = [stored_rows(store, "trials", "trial = 'law__a__20'")[0]]
+    store.merge("trials", changed)
+    others.append(stored_rows(store, "trials", "trial = 'law__a__20'")[0])
+    assert len({digest, *others}) == 3, "what a later column holds counts"

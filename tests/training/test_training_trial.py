@@ -1,0 +1,156 @@
+"""A trial: settings reach it, its row holds figures with intervals, and a retry repeats nothing."""
+
+import os
+import tomllib
+
+import pytest
+from families import labelled
+
+from tamis.config import FineTuningSection, parse_settings
+from tamis.lineage.world import Trial, planned_trials
+from tamis.project import open_project
+from tamis.training.stages import TrainingStage
+from tamis.training.trial import TrialData, forget_state, run_trial, state_folder, training_options
+
+SETTINGS = """
+[[corpus]]
+name = "web"
+kind = "files"
+path = "documents"
+
+[[target]]
+name = "goal"
+kind = "files"
+path = "goal"
+
+[[base_model]]
+name = "plain"
+path = "plain"
+
+[[base_model]]
+name = "adapted"
+path = "adapted"
+learning_rate = 1e-2
+lora_rank = 4
+lora_targets = ["q_proj"]
+
+[fine_tuning]
+epochs = 1
+sequence_length = 32
+accumulation = 2
+kept_states = 2
+"""
+KEY = "ab" * 32
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "tamis.toml").write_text(SETTINGS)
+    return open_project(tmp_path)
+
+
+def stage(examples, data="goal") -> TrainingStage:
+    ids = [f"{number:032x}" for number in range(len(examples))]
+    return TrainingStage(data=data, digest="cd" * 32, doc_ids=ids, examples=examples)
+
+
+def made(project, tiny, examples, held_out, key=KEY, advance=lambda tokens: None, validation=()):
+    trial = Trial(name="law__plain__20", model="plain", kind="law", data="goal", size=20)
+    data = TrialData(
+        base=tiny.model,
+        stages=[stage(examples)],
+        held_out=held_out,
+        validation=validation,
+        zero_shot_key="ef" * 32,
+        expected_tokens=None,
+    )
+    folder = project.home.checkpoints / "trials" / trial.name / key[:16]
+    return run_trial(project, trial, data, folder, key, advance), folder
+
+
+def test_keys_that_nobody_uses_are_no_part_of_a_recipe():
+    first = {"epochs": 3, "sequence_length": 256, "batch_size": 4, "learning_rate": 2e-3}
+    assert FineTuningSection().recipe() == first
+    assert FineTuningSection(patience=7, kept_states=9).recipe() == first
+    chosen = FineTuningSection(validation=5, patience=7, precision="float32")
+    assert chosen.recipe() == first | {"validation": 5, "patience": 7, "precision": "float32"}
+
+
+def test_a_model_has_its_own_training(project):
+    plain, adapted = (training_options(project, name) for name in ("plain", "adapted"))
+    assert (plain.learning_rate, plain.accumulation, plain.patience, plain.adapter) == (2e-3, 2, 0, None)
+    assert adapted.learning_rate == 1e-2
+    assert (adapted.adapter.rank, adapted.adapter.alpha, adapted.adapter.targets) == (4, None, ("q_proj",))
+    assert project.settings.base_model[0].recipe() == {}
+
+
+def test_a_finished_trial_is_not_trained_again_before_it_is_recorded(project, tiny):
+    tokens: list[int] = []
+    first, folder = made(project, tiny, tiny.texts[:20], tiny.held_out, advance=tokens.append)
+    row = first.row.to_pylist()[0]
+    assert sum(tokens) == row["tokens"] > 0
+    assert row["held_out_low"] < row["held_out_bits_per_byte"] < row["held_out_high"]
+    assert (row["size"], row["seeds"], row["accuracy"]) == (20, 1, None)
+    assert first.improved == (row["held_out_bits_per_byte"] < row["zero_shot_bits_per_byte"])
+    assert (folder / "model.safetensors").is_file()
+
+    tokens.clear()
+    again, _ = made(project, tiny, tiny.texts[:20], tiny.held_out, advance=tokens.append)
+    assert tokens == []
+    assert again.row.to_pylist() == first.row.to_pylist(), "one run in MLflow, too"
+    forget_state(project, KEY)
+    assert not state_folder(project, KEY).exists()
+
+
+def test_labels_beat_the_most_frequent_one_or_do_not_improve(project, tiny):
+    finished, _ = made(project, tiny, labelled(24), labelled(20, 40))
+    row = finished.row.to_pylist()[0]
+    assert row["held_out_bits_per_byte"] is None
+    assert row["zero_shot_bits_per_byte"] is None
+    assert row["majority_accuracy"] == 0.5
+    assert row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"]
+    assert finished.improved == (row["accuracy"] > 0.5)
+
+
+def test_states_of_other_trials_are_bounded_and_its_own_stays(project, tiny):
+    keys = [f"{number:x}" * 64 for number in range(1, 5)]
+    for written, key in enumerate(keys):
+        folder = state_folder(project, key)
+        folder.mkdir(parents=True)
+        (folder / "note").write_text("state")
+        for path in (folder / "note", folder):
+            os.utime(path, (1_000 + written, 1_000 + written))
+    made(project, tiny, tiny.texts[:8], tiny.held_out, key=keys[0])  # the one that has waited longest
+    left = {path.name for path in state_folder(project, keys[0]).parent.iterdir()}
+    assert left == {keys[0][:16], keys[3][:16]}
+    assert (state_folder(project, keys[0]) / "note").exists()
+
+
+def test_two_stages_bring_the_second_alone_for_comparison(tmp_path):
+    more = """
+[[selection]]
+name = "near"
+sampler = "got-d"
+target = "goal"
+budget = 5
+
+[[selection]]
+name = "any"
+sampler = "random"
+budget = 5
+
+[comparison]
+model = "plain"
+selections = ["near", "any"]
+two_stage = true
+"""
+    parse_settings(tomllib.loads(SETTINGS + more))
+    (tmp_path / "tamis.toml").write_text(SETTINGS + more)
+    planned = planned_trials(open_project(tmp_path))
+    assert [(trial.name, trial.kind, trial.data) for trial in planned] == [
+        ("warm-up__plain__near", "warm_up", "near"),
+        ("warm-up__plain__any", "warm_up", "any"),
+        ("direct__plain__goal", "direct", "goal"),
+        ("two-stage__plain__near", "two_stage", "near"),
+        ("two-stage__plain__any", "two_stage", "any"),
+    ]

@@ -48,6 +48,10 @@ def curves_table(store: Store, names: Sequence[str]) -> tuple[pl.DataFrame, list
     return frame, defects
 
 
+def _trials(store: Store) -> pl.DataFrame:
+    return store.read("trials", schema_of("trials").names)
+
+
 def _losses(trials: pl.DataFrame, size: pl.Expr, loss: pl.Expr) -> pl.DataFrame:
     return trials.select(
         pl.col("data").alias("target"), "model", size.alias("size"), loss.alias("loss"), "trial"
@@ -76,9 +80,7 @@ def target_size(project: Project, target: str) -> int:
 
 def costs_per_example(store: Store, names: pl.Series, currency: str = "flops") -> dict[str, float]:
     """Cost of training on one example per model, FLOP or "seconds", measured over the named trials."""
-    trials = store.read("trials", schema_of("trials").names).filter(
-        pl.col("trial").is_in(names.unique().implode())
-    )
+    trials = _trials(store).filter(pl.col("trial").is_in(names.unique().implode()))
     sums = trials.group_by("model").agg((pl.col(currency).sum() / pl.col("size").sum()).alias("cost"))
     return {str(model): float(cost) for model, cost in sums.sort("model").iter_rows()}
 

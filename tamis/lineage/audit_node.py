@@ -75,9 +75,8 @@ class Audit:
         return next((status for status in (RED, AMBER) if status in found), GREEN)
 
     def lowest_broken(self) -> list[Node]:
-        """Red nodes none of whose inputs is red: where the trouble starts; without any, the lowest amber."""
-        worst = self.status
-        bad = {key for key, node in self.nodes.items() if node.status == worst and worst != GREEN}
+        """Red nodes none of whose inputs is red: where the trouble starts."""
+        bad = {key for key, node in self.nodes.items() if node.status == RED}
         return [node for key, node in self.nodes.items() if key in bad and not bad.intersection(node.inputs)]
 
     def to_json(self) -> dict[str, Any]:

@@ -17,29 +17,31 @@ from tamis.references import check_references
 from tamis.sections import (
     FORMS_IN_WORDS,
     AutomationSection,
-    BaseModelSection,
-    ComparisonSection,
     CorpusSection,
     DecontaminationSection,
     DensitySection,
     EncoderSection,
     EngineSection,
     FiltersSection,
-    FineTuningSection,
     JudgeSection,
     NearDuplicatesSection,
     PerplexitySection,
-    PretrainingSection,
     ProjectSection,
-    SamplerTrialsSection,
-    ScalingSection,
     Section,
     SelectionSection,
     TargetSection,
     TrackingSection,
     TransportSection,
-    TrialBudgetSection,
     wrong_key,
+)
+from tamis.training_sections import (
+    BaseModelSection,
+    ComparisonSection,
+    FineTuningSection,
+    PretrainingSection,
+    SamplerTrialsSection,
+    ScalingSection,
+    TrialBudgetSection,
 )
 
 PROJECT_FILE = "tamis.toml"

@@ -3,12 +3,14 @@
 from typing import TYPE_CHECKING, TypeVar
 
 from tamis.sections import (
-    BaseModelSection,
     CorpusSection,
-    ScalingSection,
     SelectionSection,
     TargetSection,
     wrong_key,
+)
+from tamis.training_sections import (
+    BaseModelSection,
+    ScalingSection,
 )
 
 if TYPE_CHECKING:

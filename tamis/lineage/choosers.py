@@ -1,17 +1,14 @@
-"""Which partitions and settings each stage depends on: the choosers behind the edges of the graph."""
+"""Which partitions each stage depends on: the choosers behind the edges of the graph."""
 
 from collections.abc import Iterable
-from typing import Any
 
-from tamis import quality, training
-from tamis.lineage.stage import Chooser, Settings
+from tamis.lineage.stage import Chooser
 from tamis.lineage.world import OF_TARGETS, TWIN, World, model_section, target_of_warm_up
-from tamis.quality.judging import configured_judge
 from tamis.references import named
 from tamis.selection import find_sampler
-from tamis.selection.families import ASK_LLM, PERPLEXITY, model_of
-from tamis.selection.filtering import plan_of, rules_of_flags, rules_of_licences, rules_of_sources
-from tamis.selection.samplers import AWAY_SCORE, DEFAULT_OPTIONS
+from tamis.selection.families import PERPLEXITY, model_of
+from tamis.selection.filtering import plan_of, rules_of_flags
+from tamis.selection.samplers import AWAY_SCORE
 
 SCORE_STAGES = {
     "transport_gradient": "transport_scores",
@@ -23,7 +20,6 @@ SCORE_STAGES = {
     "bits_per_byte": "perplexity_scores",
 }
 """Which stage computes each score column."""
-ANSWER_COLUMNS = ("prompt_column", "response_column", "label_column")
 
 
 def perplexity_models(world: World, partition: str) -> tuple[str, ...]:
@@ -72,18 +68,6 @@ def _with_twins(world: World, samplers: Iterable[str]) -> tuple[str, ...]:
     asked = [found.model for name in samplers if (found := model_of(name)) and found.family == PERPLEXITY]
     both = [model for name in dict.fromkeys(asked) for model in (name, name + TWIN)]
     return tuple(model for model in both if model in world.keys("models"))
-
-
-def judges_of(world: World, samplers: Iterable[str]) -> dict[str, str]:
-    """Identities of the judges that samplers name: other weights are another score."""
-    asked = [found.model for name in samplers if (found := model_of(name)) and found.family == ASK_LLM]
-    section = world.project.settings.judge
-    return {
-        model: quality.judge_identity(
-            world.project.model(model), section.prompt, max_tokens=section.max_tokens
-        )
-        for model in asked
-    }
 
 
 def models_compared(world: World, partition: str) -> tuple[str, ...]:
@@ -148,24 +132,6 @@ def any_trained(world: World) -> bool:
     return any(model.preset for model in world.project.settings.base_model)
 
 
-def corpus_settings(world: World, partition: str) -> dict[str, Any]:
-    section = named(world.project.settings.corpus, world.shards[partition].corpus)
-    read = section.model_dump(
-        include={"kind", "text_column", "licence", "language", "minimum_characters", "maximum_row_bytes"}
-    )
-    return read | _withdrawn_from(world, "documents", partition)
-
-
-def _withdrawn_from(world: World, asset: str, partition: str) -> dict[str, Any]:
-    """What is refused of a shard or target; nothing at all where nothing is, so that nothing is made anew."""
-    found = world.withdrawn.get((asset, partition))
-    return {"withdrawn": found} if found else {}
-
-
-def encoder_settings(world: World, partition: str) -> dict[str, Any]:
-    return {"encoder": world.encoder_identity}
-
-
 def copies_wanted(world: World) -> bool:
     """Whether vectors are compared, too, to find documents that repeat another."""
     return world.project.settings.near_duplicates.cosine is not None
@@ -173,10 +139,6 @@ def copies_wanted(world: World) -> bool:
 
 def when_copies(chooser: Chooser) -> Chooser:
     return lambda world, partition: chooser(world, partition) if copies_wanted(world) else ()
-
-
-def section_settings(name: str, exclude: frozenset[str] = frozenset()) -> Settings:
-    return lambda world, partition: getattr(world.project.settings, name).model_dump(exclude=exclude)
 
 
 def compared(world: World) -> bool:
@@ -210,26 +172,6 @@ def tokenizer_compared(world: World, partition: str) -> tuple[str, ...]:
     return ("",) if trials.from_scratch and trained_on_pool(world, str(trials.model)) else ()
 
 
-def sampler_trials_settings(world: World, partition: str) -> dict[str, Any]:
-    settings = world.project.settings
-    section = settings.sampler_trials.model_dump()
-    fine = settings.fine_tuning.shared()
-    recipe = settings.pretraining.model_dump() if section["from_scratch"] else fine
-    transport = settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
-    shape = model_section(world.project, str(settings.sampler_trials.model))[0].preset
-    own = {"recipe": recipe, "transport": transport, "preset": shape}
-    measured = _measured_by(world, settings.sampler_trials.samplers)
-    return section | own | measured | filter_settings(world, partition)
-
-
-def _measured_by(world: World, samplers: Iterable[str]) -> dict[str, Any]:
-    """Settings of the models that samplers name, where they name any."""
-    families = {found.family for name in samplers if (found := model_of(name))}
-    judges = {"judges": judges_of(world, samplers)} if ASK_LLM in families else {}
-    tokens = {"perplexity_tokens": world.project.settings.perplexity.max_tokens}
-    return judges | (tokens if PERPLEXITY in families else {})
-
-
 def quality_wanted(world: World) -> bool:
     """The judge costs minutes, so it is asked when a sampler needs it or tamis.toml has a [judge] section."""
     settings = world.project.settings
@@ -253,95 +195,14 @@ def when_active(chooser: Chooser) -> Chooser:
     return choose
 
 
-def judge_settings(world: World, partition: str) -> dict[str, Any]:
-    section, judge = world.project.settings.judge, configured_judge(world.project)
-    identity = quality.judge_identity(judge, section.prompt, max_tokens=section.max_tokens)
-    return {"judge": identity, "model": section.model}
-
-
-def base_model_settings(world: World, partition: str) -> dict[str, Any]:
-    section, fold = model_section(world.project, partition)
-    if section.path is not None:
-        return {"model": training.model_identity(world.project.model(section.path))}
-    kept = {"checkpoints": section.checkpoints} if section.checkpoints else {}
-    shape = {"preset": section.preset, "fold": fold} | kept
-    return shape | world.project.settings.pretraining.model_dump()
-
-
-def target_settings(world: World, partition: str) -> dict[str, Any]:
-    target = named(world.project.settings.target, partition)
-    # Columns that a target does not have are no settings of it: nothing is made anew for want of them.
-    lacking = {key for key in ANSWER_COLUMNS if getattr(target, key) is None}
-    return target.model_dump(exclude={"path"} | lacking) | {
-        "bytes": world.target_fingerprints[partition],
-        "near_duplicates": world.project.settings.near_duplicates.threshold,
-        **_withdrawn_from(world, "target_examples", partition),
-    }
-
-
 def flags_wanted(world: World) -> bool:
     """Whether [filters] asks for anything that has to be measured."""
     return bool(plan_of(world.project.settings.filters))
 
 
-def flag_settings(world: World, partition: str) -> dict[str, Any]:
-    """What is measured, not the limits that a selection applies."""
-    return plan_of(world.project.settings.filters).identity()
-
-
 def when_flags_exclude(chooser: Chooser) -> Chooser:
     """For what heeds flags: personal data that is only flagged keeps no document out."""
     return lambda world, key: chooser(world, key) if rules_of_flags(world.project.settings.filters) else ()
-
-
-def filter_settings(world: World, partition: str) -> dict[str, Any]:
-    """The filters that keep documents out; nothing at all without any, so that nothing is made anew."""
-    filters = world.project.settings.filters
-    rules = rules_of_flags(filters) | rules_of_licences(filters) | rules_of_sources(filters)
-    return {"filters": rules} if rules else {}
-
-
-def comparison_settings(world: World, partition: str) -> dict[str, Any]:
-    settings = world.project.settings
-    chosen = {"budget": settings.selection[0].budget, "target": world.keys("targets")[0]}
-    return chosen | filter_settings(world, partition)
-
-
-def selection_settings(world: World, partition: str) -> dict[str, Any]:
-    """What the sampler heeds, so that a key it does not know makes nothing anew, and the filters.
-
-    A selection that is pinned depends on nothing but the version it is kept at.
-    """
-    if pin := world.pins.get(partition):
-        return {"pinned": pin.decisions}
-    return _sampler_settings(world, partition) | filter_settings(world, partition)
-
-
-def _sampler_settings(world: World, partition: str) -> dict[str, Any]:
-    section = named(world.project.settings.selection, partition)
-    sampler = find_sampler(section.sampler)
-    unused = set(DEFAULT_OPTIONS) - set(sampler.options)
-    unused |= set() if AWAY_SCORE in sampler.score_columns else {"away_from"}
-    if sampler.method is None:
-        return section.model_dump(exclude=unused | {"rounds", "mixing"})
-    if model_of(section.sampler):
-        measured = _measured_by(world, [section.sampler])
-        return section.model_dump(exclude=unused | {"rounds", "mixing"}) | measured
-    transport = world.project.settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
-    return section.model_dump(exclude=unused) | transport
-
-
-def trial_settings(world: World, partition: str) -> dict[str, Any]:
-    trial = world.trials[partition]
-    fields = {name: value for name, value in trial.__dict__.items() if name != "on_request"}
-    own = model_section(world.project, trial.model)[0].recipe()
-    return fields | world.project.settings.fine_tuning.recipe() | own
-
-
-def prediction_settings(world: World, partition: str) -> dict[str, Any]:
-    """Where losses are predicted, and what a search under a budget has chosen, where there is one."""
-    searched = {"searched": world.search.choice} if world.search else {}
-    return {"predict_at": world.project.settings.scaling.predict_at} | searched
 
 
 def law_active(world: World) -> bool:

@@ -7,13 +7,11 @@ only place where an edge of the graph is written down.
 from functools import cache
 
 from tamis import (
-    comparison,
     corpus,
     coverage,
     embedding,
     filters,
     quality,
-    scaling,
     selection,
     training,
     transport,
@@ -21,48 +19,31 @@ from tamis import (
 from tamis.corpus import near_duplicates
 from tamis.embedding import near_copies
 from tamis.lineage.choosers import (
-    any_trained,
-    base_model_settings,
-    compared,
-    compared_target,
-    comparison_settings,
     copies_wanted,
+    flags_wanted,
+    models_of_selection,
+    perplexity_models,
+    quality_wanted,
+    score_partitions,
+    target_of_selection,
+    unless_pinned,
+    when_active,
+    when_computed,
+    when_perplexity,
+)
+from tamis.lineage.marts import mart_stages
+from tamis.lineage.pool_edges import pool_edges
+from tamis.lineage.stage import Stage, edge, every, only, same
+from tamis.lineage.stage_settings import (
     corpus_settings,
     encoder_settings,
     flag_settings,
-    flags_wanted,
-    if_trained,
     judge_settings,
-    law_active,
-    law_trials,
-    models_compared,
-    models_of_selection,
-    perplexity_models,
-    prediction_settings,
-    quality_wanted,
-    sampler_trials_settings,
-    score_partitions,
     section_settings,
     selection_settings,
-    standing_trials,
-    target_of_selection,
     target_settings,
-    tokenizer_compared,
-    trial_data,
-    trial_settings,
-    trial_target,
-    unless_pinned,
-    when_active,
-    when_compared,
-    when_computed,
-    when_copies,
-    when_flags_exclude,
-    when_judged,
-    when_perplexity,
-    when_scored,
 )
-from tamis.lineage.marts import mart_stages
-from tamis.lineage.stage import Edge, Stage, edge, every, only, same
+from tamis.lineage.training_stages import audit_stage, base_model_stages, comparison_stages, trial_stages
 from tamis.quality import second_asking
 
 
@@ -74,14 +55,15 @@ def stages() -> dict[str, Stage]:
         examples,
         *_corpus(),
         *targets,
-        *_training_base(),
+        *base_model_stages(),
         *_scores(),
+        *_quality(),
         *_selections(),
-        *_trials(),
-        *_comparisons(),
+        *trial_stages(),
+        *comparison_stages(),
     )
-    marts = mart_stages(taken={stage.name for stage in (*made, _audit())})
-    return {stage.name: stage for stage in (*made, *marts, _audit())}
+    marts = mart_stages(taken={stage.name for stage in (*made, audit_stage())})
+    return {stage.name: stage for stage in (*made, *marts, audit_stage())}
 
 
 def _corpus() -> list[Stage]:
@@ -141,37 +123,8 @@ def _corpus() -> list[Stage]:
     ]
 
 
-def _training_base() -> list[Stage]:
-    return [
-        Stage(
-            name="tokenizer",
-            group="training",
-            code_version=training.CODE_VERSION,
-            frozen=True,
-            active=any_trained,
-            edges=(edge("documents", every("shards")),),
-            settings=lambda world, key: {"vocabulary": world.project.settings.pretraining.vocabulary},
-        ),
-        Stage(
-            name="base_models",
-            group="training",
-            partitions="models",
-            code_version=training.CODE_VERSION,
-            frozen=True,
-            edges=(
-                edge("tokenizer", if_trained(only)),
-                edge("documents", if_trained(every("shards"))),
-                edge("target_examples", if_trained(every("targets"))),
-                edge("contamination", if_trained(every("targets"))),
-            ),
-            settings=base_model_settings,
-        ),
-    ]
-
-
 def _scores() -> list[Stage]:
     vectors = edge("embeddings", every("shards"))
-    surprise = edge("perplexity_scores", when_perplexity(every("shards")))
     return [
         Stage(
             name="density_sketch",
@@ -195,6 +148,13 @@ def _scores() -> list[Stage]:
             edges=(edge("documents", same), edge("base_models", perplexity_models)),
             settings=section_settings("perplexity"),
         ),
+    ]
+
+
+def _quality() -> list[Stage]:
+    vectors = edge("embeddings", every("shards"))
+    surprise = edge("perplexity_scores", when_perplexity(every("shards")))
+    return [
         Stage(
             name="judge_sample",
             group="quality",
@@ -289,21 +249,9 @@ def _targets() -> list[Stage]:
     ]
 
 
-def _pool() -> tuple[Edge, ...]:
-    """The documents, and what says which of them may be chosen."""
-    return (
-        edge("documents", every("shards")),
-        edge("near_duplicates"),
-        edge("near_copies", when_copies(only)),
-        edge("target_examples", every("targets")),
-        edge("contamination", every("targets")),
-        edge("document_flags", when_flags_exclude(every("shards"))),
-    )
-
-
 def _selections() -> list[Stage]:
     # What stands in the corpora counts for a pinned selection too: texts that are gone leave it.
-    documents, *deciding = _pool()
+    documents, *deciding = pool_edges()
     scores = (
         edge("transport_scores", score_partitions("transport_scores", same)),
         edge("quality_scores", score_partitions("quality_scores", every("shards"))),
@@ -335,100 +283,3 @@ def _selections() -> list[Stage]:
             made_with="selected_subset",
         ),
     ]
-
-
-def _trials() -> list[Stage]:
-    return [
-        Stage(
-            name="trials",
-            group="training",
-            partitions="trials",
-            code_version=training.CODE_VERSION,
-            edges=(
-                edge("base_models", lambda world, key: (world.trials[key].model,)),
-                edge("target_examples", trial_target),
-                edge("selected_subset", trial_data("warm_up", "two_stage")),
-            ),
-            settings=trial_settings,
-        ),
-        Stage(
-            name="loss_curves",
-            group="scaling",
-            code_version=scaling.CODE_VERSION,
-            active=law_active,
-            edges=(edge("trials", law_trials),),
-        ),
-        Stage(
-            name="scaling_law_report",
-            group="scaling",
-            code_version=scaling.CODE_VERSION,
-            active=law_active,
-            edges=(edge("loss_curves"),),
-            settings=prediction_settings,
-        ),
-        Stage(
-            name="model_choice",
-            group="scaling",
-            code_version=scaling.CODE_VERSION,
-            active=law_active,
-            edges=(edge("loss_curves"),),
-            settings=prediction_settings,
-        ),
-    ]
-
-
-def _comparisons() -> list[Stage]:
-    whole = (
-        edge("transport_scores", every("targets")),
-        edge("quality_scores", when_judged(every("shards"))),
-        edge("density_scores"),
-        edge("perplexity_scores", when_perplexity(every("shards"))),
-    )
-    ranked_by = (
-        edge("transport_scores", when_scored("transport_scores", compared_target)),
-        edge("quality_scores", when_scored("quality_scores", every("shards"))),
-        edge("density_scores", when_scored("density_scores", only)),
-        edge("perplexity_scores", when_scored("perplexity_scores", every("shards"))),
-        edge("embeddings", when_scored("vectors", every("shards"))),
-        edge("target_embeddings", when_scored("vectors", compared_target)),
-    )
-    return [
-        Stage(
-            name="sampler_trials",
-            group="training",
-            code_version=f"{comparison.CODE_VERSION}.{training.CODE_VERSION}.{selection.CODE_VERSION}",
-            active=compared,
-            edges=(
-                *_pool(),
-                *ranked_by,
-                edge("tokenizer", tokenizer_compared),
-                edge("base_models", models_compared),
-            ),
-            settings=sampler_trials_settings,
-        ),
-        Stage(
-            name="sampler_comparison",
-            group="selection",
-            code_version=selection.CODE_VERSION,
-            by_content=True,
-            active=lambda world: bool(world.keys("selections") and world.keys("targets")),
-            edges=(*_pool(), *whole, edge("sampler_trials", when_compared(only))),
-            settings=comparison_settings,
-        ),
-    ]
-
-
-def _audit() -> Stage:
-    return Stage(
-        name="lineage_audit",
-        group="audit",
-        code_version="1",
-        by_content=True,
-        edges=(
-            edge("selected_subset", every("selections")),
-            edge("decisions", every("selections")),
-            edge("trials", standing_trials),
-            edge("base_models", every("models")),
-            edge("scaling_law_report", lambda world, key: ("",) if law_active(world) else ()),
-        ),
-    )

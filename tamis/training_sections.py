@@ -1,0 +1,128 @@
+"""The tables of tamis.toml about models, their training, and what is learnt from it."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from tamis.sections import Budget, Name, Pattern, Section, wrong_key
+
+OWN_RECIPE = {"learning_rate", "lora_rank", "lora_alpha", "lora_dropout", "lora_targets"}
+
+
+class BaseModelSection(Section):
+    """A shape the graph pre-trains on the pool (`preset`), or an existing model (`path`: folder or id)."""
+
+    name: Name
+    preset: Literal["llama-0.8m", "llama-2.5m", "llama-6m"] | None = None
+    path: str | None = None
+    checkpoints: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    learning_rate: float | None = Field(None, gt=0)
+    lora_rank: int | None = Field(None, ge=1)
+    lora_alpha: int | None = Field(None, ge=1)
+    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    lora_targets: tuple[Pattern, ...] = ()
+
+    def recipe(self) -> dict[str, Any]:
+        """What its trainings depend on beside [fine_tuning]; nothing where it has no keys of its own."""
+        return self.model_dump(include=OWN_RECIPE, exclude_defaults=True)
+
+    @model_validator(mode="after")
+    def _adapter_has_a_rank(self) -> "BaseModelSection":
+        for key in ("lora_alpha", "lora_dropout", "lora_targets"):
+            if self.lora_rank is None and getattr(self, key):
+                raise wrong_key(key, getattr(self, key), "nothing without lora_rank")
+        return self
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "BaseModelSection":
+        if (self.preset is None) == (self.path is None):
+            raise wrong_key(
+                "preset",
+                self.preset,
+                "either preset (trained on the pool) or path (an existing model), not both",
+            )
+        if self.path is not None and self.checkpoints:
+            raise wrong_key("checkpoints", list(self.checkpoints), "none, since path is a finished model")
+        return self
+
+
+class PretrainingSection(Section):
+    tokens: int = Field(700_000, ge=1_000)
+    vocabulary: int = Field(4_096, ge=512)
+    sequence_length: int = Field(256, ge=32)
+    batch_size: int = Field(4, ge=1)
+    learning_rate: float = Field(3e-3, gt=0)
+
+
+class FineTuningSection(Section):
+    """How trials are trained; `kept_states` concerns the cache alone."""
+
+    epochs: int = Field(3, ge=1)
+    sequence_length: int = Field(256, ge=32)
+    batch_size: int = Field(4, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)
+    accumulation: int = Field(1, ge=1)
+    precision: Literal["auto", "float32", "bfloat16", "autocast"] = "auto"
+    seeds: int = Field(1, ge=1, le=20)
+    validation: int = Field(0, ge=0)
+    patience: int = Field(3, ge=1)
+    evaluations: int = Field(4, ge=1)
+    kept_states: int = Field(4, ge=1)
+
+    def shared(self) -> dict[str, Any]:
+        """What every training heeds, those of sampler trials too."""
+        return self.model_dump(include={"epochs", "sequence_length", "batch_size", "learning_rate"})
+
+    def recipe(self) -> dict[str, Any]:
+        """What a trial depends on; other keys only where they differ from their default and are heeded, so
+        that a key which nobody uses makes nothing anew."""
+        unused = {"kept_states"} | (set() if self.validation else {"patience", "evaluations"})
+        return self.shared() | self.model_dump(exclude=unused, exclude_defaults=True)
+
+
+class ScalingSection(Section):
+    """Trials for the law: models x sizes of nested random subsets of the target's training set."""
+
+    target: Name | None = None
+    models: tuple[Name, ...] = ()
+    sizes: tuple[Annotated[int, Field(gt=0)], ...] = (25, 50, 100, 200)
+    predict_at: int | None = Field(None, gt=0)
+
+
+class TrialBudgetSection(Section):
+    """How much of the full cost the trials of [scaling] may take; a search then chooses among them."""
+
+    share: float | None = Field(None, gt=0, le=1)
+    maximum_attempts: int = Field(3, ge=1, le=10)
+
+
+class OnRequestSection(Section):
+    """Warm-ups of every model on every selection here, made by `tamis materialize --on-request` alone."""
+
+    models: tuple[Name, ...] = ()
+    selections: tuple[Name, ...] = ()
+
+
+class ComparisonSection(Section):
+    """Selections that the model is warmed up on, to see what the choice of documents buys."""
+
+    model: Name | None = None
+    selections: tuple[Name, ...] = ()
+    two_stage: bool = False
+    on_request: OnRequestSection = OnRequestSection()
+
+
+class SamplerTrialsSection(Section):
+    """One small model trained on what every sampler chooses, with several seeds, in pairs."""
+
+    model: Name | None = None
+    target: Name | None = None
+    from_scratch: bool = True
+    samplers: tuple[str, ...] = ("got-d", "knn", "density")
+    budgets: tuple[Budget, ...] = ("10%",)
+    data_seeds: int = Field(3, ge=1, le=100)
+    training_seeds: int = Field(2, ge=1, le=100)
+    tokens: int = Field(200_000, ge=1_000)
+    evaluations: int = Field(8, ge=1)
+    pool_share: float = Field(0.5, gt=0, le=1)
+    held_out: int = Field(150, ge=10)

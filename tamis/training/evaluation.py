@@ -85,7 +85,7 @@ def evaluate_loaded(
 
 
 def document_bits_per_byte(
-    model: Path | str,
+    model: Path | str | LoadedModel,
     texts: Sequence[str],
     *,
     max_tokens: int = 128,
@@ -97,7 +97,7 @@ def document_bits_per_byte(
 
     A perplexity feature: 2 to the power of (bits per byte times bytes per token) is the perplexity.
     """
-    loaded = load_model(model, choose_device(device), max_tokens)
+    loaded = model if isinstance(model, LoadedModel) else load_model(model, choose_device(device), max_tokens)
     scores = np.full(len(texts), np.nan, dtype=np.float32)
     for start in range(0, len(texts), SLICE_DOCUMENTS):
         part = slice(start, start + SLICE_DOCUMENTS)

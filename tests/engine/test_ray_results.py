@@ -4,12 +4,21 @@ import random
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 
+from tamis.config import DensitySection
+from tamis.coverage.storing import build_sketch, score_density
 from tamis.embedding.storing import embed_missing, table_name
 from tamis.engine import using
 from tamis.store.schemas import schema_of
-from tamis.store.tables import Store
+from tamis.store.tables import Store, matrix_of, vector_column
+from tamis.store.vectors import VectorBlocks
+from tamis.transport import solve_potential
+from tamis.transport.joining import sums_of_pool
+from tamis.transport.scoring import PoolScoring, score_pool
+
+TABLE = "embeddings_static"
 
 WORDS = [f"{syllable}{number}" for syllable in ("ka", "lo", "mi", "su") for number in range(60)]
 
@@ -64,3 +73,85 @@ def test_a_sentence_model_gives_the_same_vectors(tiny_folder, twins, ray_engine)
     assert ours["doc_id"].equals(theirs["doc_id"])
     difference = np.abs(ours["vector"].to_numpy() - theirs["vector"].to_numpy())
     assert difference.max() <= 2e-3
+
+
+@pytest.fixture
+def vectors(tmp_path):
+    """A store with 30,000 vectors around four centres, in another order than that of their ids."""
+    draw = np.random.default_rng(3)
+    centres_cd = draw.normal(size=(4, 32))
+    points_nd = centres_cd[draw.integers(0, 4, 30_000)] + 0.6 * draw.normal(size=(30_000, 32))
+    store, ids = Store(tmp_path / "vectors"), [f"{number * 7919 % 30_011:032x}" for number in range(30_000)]
+    columns = [ids, vector_column(points_nd), ["f" * 32] * len(ids)]
+    store.append(TABLE, pa.table(columns, schema=schema_of(TABLE, 32)))
+    shards = [f"shard-{number % 5}" for number in range(30_000)]
+    rows = {"doc_id": ids, "shard": shards, "row": range(30_000)}
+    names = schema_of("occurrences").names
+    missing = {name: None for name in names if name not in rows}
+    frame = pl.DataFrame(rows).with_columns(**missing).select(names)
+    store.merge("occurrences", frame.to_arrow().cast(schema_of("occurrences")))
+    return store
+
+
+def target() -> np.ndarray:
+    return np.random.default_rng(9).normal(size=(600, 32)).astype(np.float32) + 0.5
+
+
+def test_a_density_sketch_has_the_same_bits_and_its_scores_too(vectors, ray_engine):
+    section = DensitySection(rows=20, hashes=4, calibration=500)
+    local = build_sketch(vectors, TABLE, section, 5, lambda rows: None)
+    local_n = score_density(vectors, TABLE, local)
+    stored = vectors.read("scores_density")
+    counted: list[int] = []
+    with using(ray_engine):
+        spread = build_sketch(vectors, TABLE, section, 5, counted.append)
+        spread_n = score_density(vectors, TABLE, spread)
+    assert spread.fingerprint == local.fingerprint
+    assert sum(counted) == spread.count == 30_000
+    assert np.array_equal(local_n, spread_n)
+    assert vectors.read("scores_density").equals(stored)
+
+
+def test_a_potential_its_sums_and_its_scores_agree(vectors, ray_engine):
+    goal = target()
+
+    def solved():
+        return solve_potential(goal, VectorBlocks(vectors, TABLE, dtype=np.float16), tolerance=1e-3)
+
+    def scored(potential):
+        scoring = PoolScoring(potential=potential, target_md=goal, target="aim", fingerprint="v1")
+        vectors.delete("transport_aim", "true")
+        score_pool(vectors, scoring, TABLE)
+        return vectors.read("transport_aim").sort("doc_id")
+
+    local = solved()
+    local_scores, local_sums = scored(local), sums_of_pool(vectors, local, TABLE)
+    passes: list[int] = []
+    with using(ray_engine):
+        ray_map = ray_engine.map
+        ray_engine.map = lambda work, *rest: passes.append(work.__name__) or ray_map(work, *rest)
+        spread = solved()
+        assert "_totals" in passes
+        spread_scores, spread_sums = scored(local), sums_of_pool(vectors, local, TABLE)
+    assert spread.converged
+    assert spread.passes == pytest.approx(local.passes)
+    assert spread.epsilon == local.epsilon
+    assert np.abs(spread.potential - local.potential).max() < 1e-6 * local.epsilon
+    for name in ("transport_gradient", "nearest_cost"):
+        assert np.abs(spread_scores[name].to_numpy() - local_scores[name].to_numpy()).max() < 1e-5
+    assert spread_scores["doc_id"].equals(local_scores["doc_id"])
+    for name, sum_m in local_sums.sums.items():
+        assert np.abs(spread_sums.sums[name] - sum_m).max() < 1e-7
+
+
+def test_a_table_too_large_to_sort_is_read_in_parts(vectors, monkeypatch):
+    monkeypatch.setattr("tamis.store.vectors.MOST_SORTED", 1_000)
+    blocks = VectorBlocks(vectors, TABLE, dtype=np.float16)
+    spans = blocks.spans(5)
+    assert [start for start, _ in spans[1:]] == [end for _, end in spans[:-1]]
+    assert len(spans) > 3
+    found_nd = np.concatenate([block_nd for span in spans for block_nd in blocks.within(span)])
+    whole = vectors.read_arrow(TABLE, ["vector"])["vector"]
+    assert np.array_equal(found_nd, matrix_of(whole, np.float16))
+    ids = [one for span in spans for some, _ in blocks.within(span).with_ids() for one in some]
+    assert ids == vectors.read(TABLE, ["doc_id"])["doc_id"].to_list()

@@ -7,13 +7,19 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from tamis.config import DensitySection
+from tamis.config import DensitySection, parse_settings
 from tamis.coverage.storing import build_sketch, score_density
 from tamis.embedding.storing import embed_missing, table_name
 from tamis.engine import using
+from tamis.project import Project
+from tamis.quality import AskLLM, Endpoint
+from tamis.quality.endpoint import MissingKeyError
+from tamis.quality.storing import RememberingJudge, judge_documents
+from tamis.store.home import Home
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of, vector_column
 from tamis.store.vectors import VectorBlocks
+from tamis.training.storing import score_perplexity
 from tamis.transport import solve_potential
 from tamis.transport.joining import sums_of_pool
 from tamis.transport.scoring import PoolScoring, score_pool
@@ -155,3 +161,60 @@ def test_a_table_too_large_to_sort_is_read_in_parts(vectors, monkeypatch):
     assert np.array_equal(found_nd, matrix_of(whole, np.float16))
     ids = [one for span in spans for some, _ in blocks.within(span).with_ids() for one in some]
     assert ids == vectors.read(TABLE, ["doc_id"])["doc_id"].to_list()
+
+
+@pytest.fixture
+def few(tmp_path):
+    """Two stores with the same 40 documents."""
+    texts = some_texts(40)
+    (local, ids), (spread, _) = store_of(tmp_path / "local", texts), store_of(tmp_path / "spread", texts)
+    return local, spread, ids
+
+
+@pytest.mark.slow
+def test_a_judge_answers_alike_and_its_costs_are_counted_here(few, ray_engine):
+    local, spread, ids = few
+    ours, theirs = (AskLLM("smollm2-135m", max_tokens=24) for _ in range(2))
+    judge_documents(local, ours, ids)
+    counted: list[int] = []
+    with using(ray_engine):
+        judge_documents(spread, theirs, ids, counted.append)
+        noise = RememberingJudge(spread, theirs).score(["one text", "another one", "one text"])
+    answers = [store.read("scores_judge").sort("doc_id") for store in (local, spread)]
+    assert answers[0]["doc_id"].equals(answers[1]["doc_id"])
+    assert np.abs(answers[0]["margin"].to_numpy() - answers[1]["margin"].to_numpy()).max() < 1e-3
+    assert sum(counted) == len(ids) == ours.usage.documents == theirs.usage.documents - 2
+    assert theirs.usage.tokens > ours.usage.tokens > 0
+    assert theirs.usage.seconds > 0
+    assert noise["margin"][0] == noise["margin"][2] != noise["margin"][1]
+
+
+def test_an_endpoint_is_asked_by_this_process(few, ray_engine):
+    local, _, ids = few
+    judge = AskLLM(Endpoint("http://127.0.0.1:1/v1", "judge", "NO_SUCH_KEY"), max_tokens=24)
+    with using(ray_engine), pytest.raises(MissingKeyError, match="NO_SUCH_KEY"):
+        judge_documents(local, judge, ids)
+    assert ray_engine._pool is None
+
+
+@pytest.mark.slow
+def test_perplexity_is_the_same(few, ray_engine, tmp_path):
+    local, spread, ids = few
+    tables = {
+        "corpus": [{"name": "web", "kind": "files", "path": "web"}],
+        "base_model": [{"name": "small", "path": "smollm2-135m"}],
+        "perplexity": {"model": "small", "max_tokens": 24},
+    }
+    settings = parse_settings(tables)
+    project = Project(file=tmp_path / "tamis.toml", settings=settings, home=Home(tmp_path / "home"))
+
+    def bits(store):
+        known = {"small": "v" * 40}
+        assert score_perplexity(store, project, {"small": tmp_path}, known, settings.perplexity, ids) == 40
+        return store.read("scores_perplexity").sort("doc_id")
+
+    ours = bits(local)
+    with using(ray_engine):
+        theirs = bits(spread)
+    assert ours["doc_id"].equals(theirs["doc_id"])
+    assert np.abs(ours["bits_per_byte"].to_numpy() - theirs["bits_per_byte"].to_numpy()).max() < 1e-3

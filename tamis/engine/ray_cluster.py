@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,18 +36,21 @@ def connect(address: str | None, cpus: int | None) -> Any:
     ray = ray_module()
     if ray.is_initialized():
         return ray
+    logging.getLogger("ray").setLevel(logging.ERROR)
     options: dict[str, Any] = {"address": address}
     if address is None:
         # "local": never a cluster that happens to run here, which "auto" asks for.
         options = {"address": "local", "num_cpus": cpus, "include_dashboard": False}
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # its ports are open to the network
     try:
-        with _own_signals():
+        with _own_signals(), warnings.catch_warnings():
+            # The store warns of forks; these children become other programs at once.
+            warnings.simplefilter("ignore", RuntimeWarning)
             ray.init(
                 **options, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR,
                 namespace="tamis",
             )  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        ray.shutdown()
         raise ClusterUnreachableError(address, str(error).split("\n", 1)[0]) from error
     return ray
 

@@ -8,6 +8,7 @@ and loaded once by each worker: models pickle as a recipe of how to load them ag
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from itertools import count
 from typing import Any
 
@@ -35,6 +36,7 @@ class RayEngine:
         self.section = section
         self._pool: Pool | None = None
         self._state: tuple[str, Any] = ("", None)
+        self._unfinished = 0
 
     @property
     def parts(self) -> int:
@@ -57,21 +59,25 @@ class RayEngine:
         first = next(source, None)
         if first is None:  # nothing to do starts no cluster
             return
-        run = _Run(self._workers(), work, *self._sent(state), retries=self.section.retries)
-        blocks_left = _chained(first, source)
+        pool = self._workers()
+        run = _Run(pool, work, *self._sent(state), retries=self.section.retries)
+        self._unfinished += 1
         try:
-            for block, outcome in run.outcomes(blocks_left):
+            for block, outcome in run.outcomes(_chained(first, source)):
                 advance(outcome.advanced)
                 yield block, outcome.result
         finally:
-            if run.outstanding:  # given up in the middle: nobody wants what the workers are at
+            self._unfinished -= 1
+            # Given up in the middle: nobody wants what the workers are at, unless others work there by now.
+            if run.outstanding and self._pool is pool:
                 self.close()
 
     def rest(self) -> None:
         """Let go of the state; where others may use the cluster or its accelerators, of the workers too."""
         self._state = ("", None)
         if self._pool is not None:
-            if self.section.address is not None or self.section.gpus_per_worker:
+            shared = self.section.address is not None or self.section.gpus_per_worker
+            if shared or self._unfinished:
                 self.close()
             else:
                 self._pool.forget()
@@ -119,7 +125,7 @@ class _Run:
         self._tries: dict[int, int] = {}
         self._again: deque[int] = deque()
         self._done: dict[int, Outcome] = {}
-        self._calls: dict[Any, tuple[Seat, int]] = {}  # in the order in which they were sent
+        self._calls: dict[Future[Outcome], tuple[Seat, int]] = {}  # in the order in which they were sent
 
     @property
     def outstanding(self) -> bool:
@@ -149,7 +155,7 @@ class _Run:
             if number is None:
                 return False
             call = seat.actor.run.remote(self._work, self._key, self._holder, self._blocks[number])
-            self._calls[call] = seat, number
+            self._calls[call.future()] = seat, number
         return True
 
     def _next(self, fresh: Iterator[tuple[int, Any]]) -> int | None:
@@ -168,18 +174,25 @@ class _Run:
         return least if least is not None and busy.count(id(least)) < IN_FLIGHT else None
 
     def _settle(self) -> None:
-        """Wait for a call or for a worker, a moment at most, so that a person can interrupt."""
-        waited = [*self._calls, *(seat.called for seat in self._pool.seats if not seat.ready)]
-        done, _ = self._ray.wait(waited, num_returns=1, timeout=WAIT_SECONDS)
+        """Wait for a call or for a worker.
+
+        On futures of Python's: Ray's own waiting swallows what a signal's handler raises, and with it the
+        wish to cancel a run.
+        """
+        waited: list[Future[Any]] = [
+            *self._calls,
+            *(seat.called for seat in self._pool.seats if not seat.ready),
+        ]
+        done, _ = wait(waited, timeout=WAIT_SECONDS, return_when=FIRST_COMPLETED)
         for call in done:
             if call in self._calls:
                 self._take(call)
 
-    def _take(self, call: Any) -> None:
+    def _take(self, call: Future[Outcome]) -> None:
         seat, number = self._calls[call]
         errors = self._ray.exceptions
         try:
-            outcome = self._ray.get(call)
+            outcome = call.result()
         except (errors.RayActorError, errors.ObjectLostError, errors.OutOfMemoryError) as error:
             self._lose(seat, _cause(error))
             return

@@ -7,6 +7,7 @@ place waits with it, while here another worker takes the block at once.
 import contextlib
 import os
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,12 +34,12 @@ class Seat:
     """A place in the pool: the worker on it, and the call that is answered once it is there."""
 
     actor: Any
-    called: Any
+    called: Future[tuple[str, int]]
     ready: bool = False
 
 
 class Pool:
-    """Seats with workers. started: when the last worker was there."""
+    """Seats with workers."""
 
     def __init__(self, ray: Any, section: EngineSection, count: int) -> None:
         self._ray, self._section = ray, section
@@ -53,10 +54,9 @@ class Pool:
 
     def look(self) -> None:
         """Take note of workers that have come. Raises `NoWorkersError` when there are none for long."""
-        waiting = {seat.called: seat for seat in self.seats if not seat.ready}
-        come = self._ray.wait(list(waiting), num_returns=len(waiting), timeout=0)[0] if waiting else []
-        for called in come:
-            self._arrive(waiting[called])
+        for seat in self.seats:
+            if not seat.ready and seat.called.done():
+                self._arrive(seat)
         if self.ready:
             self._seen = time.monotonic()
         elif time.monotonic() - self._seen > PATIENCE_SECONDS:
@@ -83,7 +83,7 @@ class Pool:
 
     def _arrive(self, seat: Seat) -> None:
         try:
-            theirs, process = self._ray.get(seat.called)
+            theirs, process = seat.called.result()
         except self._ray.exceptions.RayActorError as error:
             self._failed_starts += 1
             if self._failed_starts > self._section.retries:
@@ -107,7 +107,7 @@ class Pool:
         )(Worker)
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         actor = remote.remote(inherited, section.cpus_per_worker)
-        return Seat(actor=actor, called=actor.likeness.remote())
+        return Seat(actor=actor, called=actor.likeness.remote().future())
 
     def _wanted(self) -> str:
         gpus = self._section.gpus_per_worker

@@ -130,6 +130,18 @@ def test_a_node_that_dies_in_mid_run_costs_its_blocks_again(ray_cluster, ray_eng
 
 
 @pytest.mark.slow
+def test_a_step_that_fails_in_the_middle_ends_the_workers(ray_engine, tmp_path):
+    kept = ray_engine.map(multiply_slowly, Counted(tmp_path, 2), range(1_000))  # as a traceback keeps it
+    with using(ray_engine):
+        assert next(kept) == (0, 0)
+    assert ray_engine._pool is None
+    results = ray_engine.map(multiply_slowly, Counted(tmp_path, 3), range(10))
+    next(results)
+    kept.close()  # whenever that happens, it concerns nobody any more
+    assert [found for _, found in results] == [3 * block for block in range(1, 10)]
+
+
+@pytest.mark.slow
 def test_giving_up_in_the_middle_ends_the_workers(ray_engine, tmp_path):
     results = ray_engine.map(multiply_slowly, Counted(tmp_path, 2), range(1_000))
     next(results)

@@ -17,6 +17,7 @@ from pydantic import PrivateAttr
 from resources.processes import note_process
 from resources.tags import DRIVER_TAG, SENSOR, asked_for, settles
 from resources.work import InactiveStageError, Work
+from tamis.engine import engine_of, using
 from tamis.errors import PermanentError
 from tamis.lineage.attempts import begin
 from tamis.lineage.heads import Heads, read_heads
@@ -98,7 +99,8 @@ class Platform(dg.ConfigurableResource):
                 stage.name,
                 *(other.name for other in stages().values() if other.made_with == stage.name),
             ]
-            with retried(context.retry_number), storing(self.home.root):
+            engine = using(engine_of(self.project.settings.engine), context.log.info)
+            with retried(context.retry_number), storing(self.home.root), engine:
                 attempt = begin(self.store, [(asset, key) for asset in together for key in keys])
                 work = Work(self.project, self.manifests, context, stage, world, heads, keys, attempt)
                 yield work

@@ -21,12 +21,14 @@ NAME_FORM = r"^[a-z0-9][a-z0-9._-]{0,59}$"
 LANGUAGE_FORM = r"^[a-z]{2,3}$"
 OWNER_FORM = r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$"
 URL_FORM = r"^https?://[^\s/]+"
+ADDRESS_FORM = r"^(auto|[^\s/:]+:\d+)$"
 VARIABLE_FORM = r"^[A-Za-z_][A-Za-z0-9_]*$"
 FORMS_IN_WORDS = {
     NAME_FORM: "at most 60 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
     LANGUAGE_FORM: 'a code of two or three letters, such as "en"',
     URL_FORM: "an address that begins with https:// or http://",
     VARIABLE_FORM: "the name of an environment variable",
+    ADDRESS_FORM: '"auto" (the cluster that this machine is a node of), or host:port of its head',
     OWNER_FORM: '"team:NAME" or an e-mail address',
 }
 
@@ -101,7 +103,14 @@ class ProjectSection(Section):
 
 
 class EngineSection(Section):
-    kind: Literal["local"] = "local"
+    """Where work runs: in this process, or on a Ray cluster (`address` None: one of this process alone)."""
+
+    kind: Literal["local", "ray"] = "local"
+    address: Annotated[str, StringConstraints(pattern=ADDRESS_FORM)] | None = None
+    workers: int | None = Field(None, ge=1)
+    cpus_per_worker: int = Field(1, ge=1)
+    gpus_per_worker: float = Field(0.0, ge=0)
+    retries: int = Field(3, ge=0)
 
 
 class CorpusSection(Section):

@@ -1,6 +1,7 @@
 """What every test runs under: few threads, no network, no telemetry, no setting of the person who runs it."""
 
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import HealthCheck, settings
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 CORES = os.cpu_count() or 1
+LETTERS = "abcdefghij"
 
 # Read by numpy, torch, polars and the tokenizers when they are imported, and inherited by every process
 # that a test starts. Workers of pytest-xdist share the cores, so each computes on one.
@@ -58,3 +60,41 @@ def receive():
     for receiver in started:
         if receiver.process.poll() is None:
             receiver.process.communicate("", timeout=20)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """Folder of a BERT with random weights: 2 layers of 32, a window of 12 tokens, 400 word pieces."""
+    import torch
+    from sentence_transformers import SentenceTransformer, models
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny")
+    words = sorted({"".join(random.Random(seed).choices(LETTERS, k=3)) for seed in range(400)})
+    special = ["[PAD]", *(f"[unused{number}]" for number in range(5)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocabulary = [*special, *LETTERS, *(f"##{letter}" for letter in LETTERS), *words, "."]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary))
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        initializer_range=0.5,
+    )
+    BertModel(config).save_pretrained(folder / "bert")
+    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder / "bert")
+    transformer = models.Transformer(str(folder / "bert"), max_seq_length=12)
+    model = SentenceTransformer(modules=[transformer, models.Pooling(32), models.Normalize()], device="cpu")
+    model.save(str(folder / "model"))
+    return folder / "model"
+
+
+@pytest.fixture(scope="session")
+def static(request, tmp_path_factory):
+    """The real static encoder; pytest's cache keeps what was distilled for the next session."""
+    from tamis.embedding import load_encoder
+
+    kept = getattr(request.config, "cache", None)
+    return load_encoder("static", cache=kept.mkdir("tamis") if kept else tmp_path_factory.mktemp("cache"))

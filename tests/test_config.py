@@ -188,7 +188,12 @@ WRONG = {
         CORPUS + "[automation]\nwebhook_key_env = 'se-cret'\n",
         ["automation.webhook_key_env", "environment variable"],
     ),
-    "unknown engine": (CORPUS + "[engine]\nkind = 'spark'\n", ["engine.kind", "'spark'", "'local'"]),
+    "unknown engine": (CORPUS + "[engine]\nkind = 'spark'\n", ["engine.kind", "'spark'", "'local' or 'ray'"]),
+    "an address of a Ray client": (
+        CORPUS + "[engine]\nkind = 'ray'\naddress = 'ray://head:10001'\n",
+        ["engine.address", "'ray://head:10001'", "host:port"],
+    ),
+    "no retries at all": (CORPUS + "[engine]\nretries = -1\n", ["engine.retries", "-1", "0"]),
     "no TOML": (CORPUS + "[encoder\n", ["line 5", "TOML"]),
 }
 
@@ -322,6 +327,7 @@ def test_the_template_explains_every_key():
 
 
 EXAMPLES = {
+    "engine": {"address", "workers"},
     "near_duplicates": {"cosine"},
     "judge": {"url", "key_env", "price_per_million_tokens"},
     "tracking": {"uri"},

@@ -88,6 +88,23 @@ class DensitySketch:
             self._digest = digest.hexdigest()
         return self._digest
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Counts as narrow as they are, none where nothing was counted: what is sent between processes."""
+        counts = self._counts.astype(_narrowest(self._counts)) if self.count else None
+        return {**self.__dict__, "_hashing": None, "_counts": counts}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        empty = np.zeros((self.rows, self.buckets), dtype=np.int64)
+        self._counts = empty if state["_counts"] is None else state["_counts"].astype(np.int64)
+
+    def emptied(self) -> "DensitySketch":
+        """A like sketch, its width chosen, that has counted nothing."""
+        other = DensitySketch.__new__(DensitySketch)
+        other.__dict__ |= {**self.__dict__, "count": 0, "_digest": None}
+        other._counts = np.zeros((self.rows, self.buckets), dtype=np.int64)
+        return other
+
     def calibrate(self, vectors: ArrayLike) -> "DensitySketch":
         """Choose the width from [n, dim] vectors without counting them; for width "auto", before any add."""
         if not self._chooses_width or self.count:

@@ -3,17 +3,20 @@
 Two streamed passes of 4,096 vectors a block; memory does not grow with the pool.
 """
 
-from collections.abc import Iterator
+from functools import reduce
 
 import numpy as np
 import pyarrow as pa
 
 from tamis.config import DensitySection
 from tamis.coverage.sketch import DensitySketch
+from tamis.engine import current_engine
 from tamis.progress import Advance, ignore
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of
 from tamis.store.vectors import VectorBlocks, require_documents
+
+ROWS_A_SKETCH = 2**20
 
 
 def build_sketch(
@@ -22,11 +25,24 @@ def build_sketch(
     """A sketch of all vectors of a table, its width calibrated on the documents with the smallest ids."""
     count = require_documents(store, table, 1)
     calibration_nd = smallest_id_vectors(store, table, section.calibration)
-    sketch = DensitySketch(
+    empty = DensitySketch(
         calibration_nd.shape[1], rows=section.rows, hashes=section.hashes, expected=count, seed=seed
     )
-    sketch.calibrate(calibration_nd)
-    for vectors_nd in VectorBlocks(store, table):
+    empty.calibrate(calibration_nd)
+    vectors, engine = VectorBlocks(store, table), current_engine()
+    # A sketch of a part is as large as the whole one, so there are few.
+    spans = vectors.spans(max(engine.parts // 4, 1), most=ROWS_A_SKETCH)
+    parts = (part for _, part in engine.map(_counted, (empty, vectors), spans, advance))
+    return reduce(DensitySketch.merge, parts)
+
+
+def _counted(
+    state: tuple[DensitySketch, VectorBlocks], span: tuple[int, int], advance: Advance
+) -> DensitySketch:
+    """What a part of the vectors adds to the sketch: counts, so that parts add up to the same bits."""
+    empty, vectors = state
+    sketch = empty.emptied()
+    for vectors_nd in vectors.within(span):
         sketch.add(vectors_nd)
         advance(len(vectors_nd))
     return sketch
@@ -34,17 +50,22 @@ def build_sketch(
 
 def score_density(store: Store, table: str, sketch: DensitySketch, advance: Advance = ignore) -> np.ndarray:
     """Write the density of every document; returns the densities, [N]."""
-    densities: list[np.ndarray] = []
+    vectors, engine = VectorBlocks(store, table), current_engine()
+    spans = vectors.spans(engine.parts)
+    parts = [part for _, part in engine.map(_density, (sketch, vectors), spans, advance)]
+    rows = pa.concat_tables([schema_of("scores_density").empty_table(), *parts])
+    store.overwrite("scores_density", rows.sort_by("doc_id"))
+    return rows["density"].to_numpy().astype(np.float32)
 
-    def rows() -> Iterator[pa.Table]:
-        for ids, vectors_nd in VectorBlocks(store, table).with_ids():
-            densities.append(sketch.density(vectors_nd))
-            advance(len(ids))
-            columns = [ids, densities[-1].astype(np.float64), [sketch.fingerprint] * len(ids)]
-            yield pa.table(columns, schema=schema_of("scores_density"))
 
-    store.overwrite("scores_density", pa.concat_tables(rows()).sort_by("doc_id"))
-    return np.concatenate(densities) if densities else np.empty(0)
+def _density(state: tuple[DensitySketch, VectorBlocks], span: tuple[int, int], advance: Advance) -> pa.Table:
+    sketch, vectors = state
+    parts = []
+    for ids, vectors_nd in vectors.within(span).with_ids():
+        columns = [ids, sketch.density(vectors_nd).astype(np.float64), [sketch.fingerprint] * len(ids)]
+        parts.append(pa.table(columns, schema=schema_of("scores_density")))
+        advance(len(ids))
+    return pa.concat_tables(parts)
 
 
 def smallest_id_vectors(store: Store, table: str, count: int) -> np.ndarray:

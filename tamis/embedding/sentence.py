@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tamis.embedding.identity import EncoderUnavailableError
+from tamis.embedding.identity import EncoderUnavailableError, fingerprint_of, locate
 from tamis.embedding.quiet import quiet_libraries
 from tamis.errors import PermanentError
 from tamis.loading import ONE_MODEL_AT_A_TIME
@@ -55,11 +55,16 @@ class SentenceEncoder:
 
     def __init__(self, name: str, folder: Path, fingerprint: str, device: str = "auto") -> None:
         self.name, self.fingerprint = name, fingerprint
+        self._asked_device = device
         self._model = _load(name, folder, device)
         self._device = self._model.device.type
         self._has_windows = hasattr(self._model[0], "auto_model") and self._model.tokenizer.is_fast
         self._prompt = (self._model.prompts or {}).get(self._model.default_prompt_name or "") or ""
         self.dimension = int(self.encode([BLANK_TEXT]).shape[1])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As a recipe: another process finds the files by name and sees that they are the same ones."""
+        return _opened_again, (self.name, self.fingerprint, self._asked_device)
 
     def encode(self, texts: Sequence[str], advance: Advance = ignore) -> np.ndarray:
         """Vectors [n, d], float32, of length 1, in the order of the texts.
@@ -69,7 +74,7 @@ class SentenceEncoder:
         if not len(texts):
             return np.zeros((0, self.dimension), dtype=np.float32)
         blocks = []
-        for group in _groups(texts):
+        for group in groups(texts):
             sums_nd = self._encode_group([self._prompt + _valid(text) for text in group], advance)
             blocks.append(sums_nd)
         vectors_nd = np.concatenate(blocks)
@@ -124,6 +129,14 @@ class SentenceEncoder:
         return np.asarray(vectors_bd.float().cpu())
 
 
+def _opened_again(name: str, fingerprint: str, device: str) -> SentenceEncoder:
+    files = locate(name)
+    if (found := fingerprint_of(name, files)) != fingerprint:
+        problem = f"its files on this machine have the fingerprint {found}, and {fingerprint} is wanted"
+        raise EncoderUnavailableError(name, problem, "put the same model files on every node")
+    return SentenceEncoder(name, files.folder, fingerprint, device)
+
+
 def _load(name: str, folder: Path, device: str) -> "SentenceTransformer":
     import torch
     from sentence_transformers import SentenceTransformer
@@ -160,7 +173,7 @@ def _has_bfloat16(device: str) -> bool:
     return any(getattr(torch.cpu, check, bool)() for check in checks)
 
 
-def _groups(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+def groups(texts: Sequence[str]) -> Iterator[Sequence[str]]:
     """Runs of texts that are tokenized and sorted together, bounded in documents and characters."""
     start, characters = 0, 0
     for position, text in enumerate(texts):

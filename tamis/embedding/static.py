@@ -16,7 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -51,6 +51,12 @@ class StaticEncoder:
         self._tokenizer = tokenizer
         self._unknown = int(tokenizer.token_to_id(UNKNOWN_TOKEN))
         self._vectors_vd = vectors_vd.astype(np.float64)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As what it was made of: 16 bits a number where that is all they hold."""
+        half_vd = self._vectors_vd.astype(np.float16)
+        exact = np.array_equal(half_vd, self._vectors_vd)
+        return StaticEncoder, (self._tokenizer, half_vd if exact else self._vectors_vd, self.fingerprint)
 
     def encode(self, texts: Sequence[str], advance: Advance = ignore) -> np.ndarray:
         """Vectors [n, d], float32, of length 1, in the order of the texts; bit-equal in any batch."""

@@ -5,12 +5,15 @@ Batches of 4,096 documents a commit; a killed run goes on after its last commit.
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from tamis.embedding.encoder import Encoder
+from tamis.embedding.sentence import groups
+from tamis.engine import current_engine
 from tamis.progress import Advance, ignore
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, vector_column
@@ -42,18 +45,41 @@ def embed_missing(
     missing = sorted(set(doc_ids) - known)
     if not store.exists(table):
         store.insert_new(table, schema.empty_table())
-    for start in range(0, len(missing), BATCH):
-        ids = missing[start : start + BATCH]
-        store.append(table, _encoded(store, encoder, ids, schema, advance))
+    done: list[pa.Table] = []
+    for part, vectors in current_engine().map(_encoded, encoder, _parts(store, missing), advance):
+        done.append(_rows(part, vectors, encoder.fingerprint, schema))
+        if part.ends_batch:
+            store.append(table, pa.concat_tables(done))
+            done = []
     return missing
 
 
-def _encoded(store: Store, encoder: Encoder, ids: list[str], schema: pa.Schema, advance: Advance) -> pa.Table:
-    blocks = list(store.by_ids("documents", ids, ["doc_id", "text"]))
-    rows = pa.concat_tables(blocks)
-    vectors_nd = encoder.encode(rows["text"].to_pylist(), advance=advance)
-    columns = [rows["doc_id"], vector_column(vectors_nd), [encoder.fingerprint] * rows.num_rows]
-    return pa.table(columns, schema=schema)
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """Documents that are encoded in one go; `ends_batch` is a commit."""
+
+    ids: list[str]
+    texts: list[str]
+    ends_batch: bool
+
+
+def _parts(store: Store, missing: list[str]) -> Iterator[_Part]:
+    """The documents a batch at a time, cut where an encoder would cut a batch itself."""
+    for start in range(0, len(missing), BATCH):
+        rows = pa.concat_tables(store.by_ids("documents", missing[start : start + BATCH], ["doc_id", "text"]))
+        ids, texts = rows["doc_id"].to_pylist(), rows["text"].to_pylist()
+        end = 0
+        for group in groups(texts):
+            first, end = end, end + len(group)
+            yield _Part(ids=ids[first:end], texts=texts[first:end], ends_batch=end == len(ids))
+
+
+def _encoded(encoder: Encoder, part: _Part, advance: Advance) -> pa.FixedSizeListArray:
+    return vector_column(encoder.encode(part.texts, advance=advance))
+
+
+def _rows(part: _Part, vectors: pa.FixedSizeListArray, fingerprint: str, schema: pa.Schema) -> pa.Table:
+    return pa.table([part.ids, vectors, [fingerprint] * len(part.ids)], schema=schema)
 
 
 def _drop_foreign(store: Store, table: str, fingerprint: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from tamis.errors import UnknownNameError
 from tamis.progress import Advance, ignore
 from tamis.quality.endpoint import Endpoint, first_token_log_probabilities
-from tamis.quality.identity import DTYPES, judge_identity, judge_prompt, judge_source
+from tamis.quality.identity import DTYPES, JudgeModelError, judge_identity, judge_prompt, judge_source
 from tamis.quality.judge_loading import NO, YES, asked_with, load_local_judge
 from tamis.quality.local_judge import LocalJudge
 from tamis.quality.prompts import Prompt, neutralised
@@ -72,6 +73,12 @@ class AskLLM:
         self._judge: LocalJudge | None = None
         self._shares_model_of: AskLLM | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As a recipe: another process loads the model itself and sees that it is the same one."""
+        options = ("batch_size", "max_tokens", "dtype", "device")
+        named = {"prompt": self.prompt, **{name: getattr(self, name) for name in options}}
+        return _opened_again, (self.model, named, self.fingerprint)
+
     @property
     def fingerprint(self) -> str:
         """`judge_identity` of this judge: what the rows it scores are stored under."""
@@ -119,6 +126,13 @@ class AskLLM:
                 device=self.device,
             )
         return self._judge
+
+
+def _opened_again(model: str | Endpoint, options: dict[str, Any], fingerprint: str) -> AskLLM:
+    judge = AskLLM(model, **options)
+    if judge.fingerprint != fingerprint:
+        raise JudgeModelError(str(model), "its files differ between the nodes of the cluster")
+    return judge
 
 
 def _frame(scores_n3: NDArray[np.float32], cut_n: NDArray[np.bool_]) -> pl.DataFrame:

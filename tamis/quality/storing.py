@@ -4,7 +4,7 @@ The judge is asked once per document and its answers are committed 32 at a time,
 at most a few seconds of judging.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -13,8 +13,10 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from tamis.engine import LOCAL, current_engine
 from tamis.progress import Advance, ignore
 from tamis.quality import AskLLM, Grader, grader_features, surface_features
+from tamis.quality.endpoint import Endpoint
 from tamis.quality.grader import TooFewJudgedError
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of
@@ -40,12 +42,33 @@ def judge_documents(
     """Ask the judge about documents and store its answers, a batch a commit."""
     texts = texts_of(store, doc_ids)
     by_length = sorted(doc_ids, key=lambda doc_id: (len(texts[doc_id]), doc_id))
-    for start in range(0, len(by_length), JUDGE_BATCH):
-        ids = by_length[start : start + JUDGE_BATCH]
-        scores = judge.score([texts[doc_id] for doc_id in ids], advance)
-        rows = scores.with_columns(pl.Series("doc_id", ids), pl.lit(judge.fingerprint).alias("fingerprint"))
+    ordered = {doc_id: texts[doc_id] for doc_id in by_length}
+    for rows in _answers(judge, ordered, "doc_id", advance):
         schema = schema_of(table)
         store.merge(table, rows.select(schema.names).to_arrow().cast(schema))
+
+
+def _answers(judge: AskLLM, texts: dict[str, str], key: str, advance: Advance) -> Iterator[pl.DataFrame]:
+    """Scores of texts a batch at a time, in order, with their key and the judge's fingerprint."""
+    fingerprint = pl.lit(judge.fingerprint).alias("fingerprint")
+    # Requests are in flight together as it is, and the key to an endpoint stays in this process.
+    engine = LOCAL if isinstance(judge.model, Endpoint) else current_engine()
+    for batch, (scores, spent) in engine.map(_asked, judge, _batches(texts), advance):
+        judge.usage.add(*spent)
+        yield scores.with_columns(pl.Series(key, list(batch)), fingerprint)
+
+
+def _batches(texts: dict[str, str]) -> Iterator[dict[str, str]]:
+    keys = list(texts)
+    for start in range(0, len(keys), JUDGE_BATCH):
+        yield {key: texts[key] for key in keys[start : start + JUDGE_BATCH]}
+
+
+def _asked(
+    judge: AskLLM, texts: dict[str, str], advance: Advance
+) -> tuple[pl.DataFrame, tuple[int, int, float]]:
+    """Scores, and what the judge has counted; it may be a copy of the one whose counts are asked for."""
+    return judge.score(list(texts.values()), advance), judge.usage.taken()
 
 
 def set_unanswered_aside(store: Store, doc_ids: Sequence[str]) -> list[str]:
@@ -81,8 +104,9 @@ class RememberingJudge:
         known = self._answers()
         missing = sorted(set(by_digest).difference(known["text_digest"]))
         advance(len(texts) - len(missing))
-        for start in range(0, len(missing), JUDGE_BATCH):
-            self._ask({digest: by_digest[digest] for digest in missing[start : start + JUDGE_BATCH]}, advance)
+        for rows in _answers(self.judge, {key: by_digest[key] for key in missing}, "text_digest", advance):
+            schema = schema_of("scores_noise")
+            self.store.merge("scores_noise", rows.select(schema.names).to_arrow().cast(schema))
         digest_of = {text: digest for digest, text in by_digest.items()}
         asked = pl.DataFrame({"text_digest": [digest_of[text] for text in texts]}, {"text_digest": pl.String})
         known = self._answers() if missing else known
@@ -91,13 +115,6 @@ class RememberingJudge:
     def _answers(self) -> pl.DataFrame:
         scope = f"fingerprint = '{self.judge.fingerprint}'"
         return self.store.read("scores_noise", ["text_digest", "margin", "answer_mass"], scope)
-
-    def _ask(self, texts: dict[str, str], advance: Advance) -> None:
-        scores = self.judge.score(list(texts.values()), advance)
-        digests = pl.Series("text_digest", list(texts))
-        rows = scores.with_columns(digests, pl.lit(self.judge.fingerprint).alias("fingerprint"))
-        schema = schema_of("scores_noise")
-        self.store.merge("scores_noise", rows.select(schema.names).to_arrow().cast(schema))
 
 
 def texts_of(store: Store, doc_ids: Sequence[str]) -> dict[str, str]:

@@ -25,6 +25,20 @@ class Usage:
         with self._lock:
             self.tokens += tokens
 
+    def add(self, documents: int, tokens: int, seconds: float) -> None:
+        """Add what was counted elsewhere."""
+        with self._lock:
+            self.documents += documents
+            self.tokens += tokens
+            self.seconds += seconds
+
+    def taken(self) -> tuple[int, int, float]:
+        """Documents, tokens and seconds counted so far, which are counted no longer here."""
+        with self._lock:
+            found = self.documents, self.tokens, self.seconds
+            self.documents, self.tokens, self.seconds = 0, 0, 0.0
+        return found
+
     @contextmanager
     def asking(self, documents: int) -> Iterator[None]:
         """Count documents and the time until they are answered."""

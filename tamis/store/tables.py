@@ -72,6 +72,10 @@ class Store:
         self.folder = folder
         self._connection: Any = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As the place that it is: another process opens it itself."""
+        return Store, (self.folder.absolute(),)
+
     def names(self) -> list[str]:
         """Names of the tables that exist, sorted."""
         return sorted(name for name in self._connect().list_tables().tables if self.exists(name))
@@ -147,8 +151,9 @@ class Store:
         *,
         version: int | None = None,
         rows: int = ROWS_AT_ONCE,
+        span: tuple[int, int] | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Stream record batches at a version (the latest when the call is made)."""
+        """Stream batches at a version (the latest when the call is made); `span`: first and end row."""
         if not self.exists(table):
             return
         with reading(table):
@@ -156,6 +161,7 @@ class Store:
             opened.checkout(version or opened.version)
             query = opened.search()
             query = query.where(where) if where else query
+            query = query.offset(span[0]).limit(span[1] - span[0]) if span else query
             wanted = list(columns or unsealed_schema(opened.schema).names)
             present = [name for name in wanted if name in opened.schema.names]
             later = [] if len(present) == len(wanted) else _introduced_later(table, wanted, present)

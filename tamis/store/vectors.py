@@ -6,6 +6,7 @@ bit. Larger tables are streamed in their own order.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,8 @@ from tamis.errors import PermanentError
 from tamis.store.tables import Store, matrix_of
 
 MOST_SORTED = 200_000
+MOST_A_SPAN = 65_536
+"""Rows of a part of a large table: what is done again where a worker is lost."""
 
 
 class PoolTooSmallError(PermanentError):
@@ -43,11 +46,40 @@ class VectorBlocks:
     """
 
     def __init__(
-        self, store: Store, table: str, rows: int = 4_096, dtype: type[np.floating] = np.float32
+        self,
+        store: Store,
+        table: str,
+        rows: int = 4_096,
+        dtype: type[np.floating] = np.float32,
+        version: int | None = None,
     ) -> None:
         self.store, self.table, self.rows, self.dtype = store, table, rows, dtype
-        self.version = store.version(table)
+        self.version = version or store.version(table)
         self._sorted: pa.Table | None = None
+        self._span: tuple[int, int] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As what to read: another process reads it itself."""
+        return VectorBlocks, (self.store, self.table, self.rows, self.dtype, self.version)
+
+    def spans(self, parts: int, *, unit: int | None = None, most: int = MOST_A_SPAN) -> list[tuple[int, int]]:
+        """First and end row of consecutive parts: one where one is asked for, else of `most` rows at most.
+
+        Each begins at a multiple of `unit`, by default the rows of a block.
+        """
+        count, unit = self.store.count(self.table), unit or self.rows
+        share = count if parts == 1 else min(-(-count // parts), most)
+        size = max(-(-share // unit), 1) * unit
+        return [(start, min(start + size, count)) for start in range(0, count, size)]
+
+    def within(self, span: tuple[int, int]) -> "VectorBlocks":
+        """A part of these rows; what is kept in memory is kept here, for all parts."""
+        whole = span[0] == 0 and span[1] >= self.store.count(self.table)
+        if not whole and self.store.count(self.table) <= MOST_SORTED:
+            self._sort()
+        part = VectorBlocks(*self.__reduce__()[1])
+        part._sorted, part._span = self._sorted, None if whole else span
+        return part
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for batch in self._batches(["vector"]):
@@ -62,9 +94,16 @@ class VectorBlocks:
 
     def _batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         if self._sorted is None and self.store.count(self.table) > MOST_SORTED:
-            yield from self.store.batches(self.table, columns, version=self.version, rows=self.rows)
+            yield from self.store.batches(
+                self.table, columns, version=self.version, rows=self.rows, span=self._span
+            )
             return
+        rows = self._sort().select(columns)
+        first, end = self._span or (0, len(rows))
+        yield from rows.slice(first, end - first).to_batches(max_chunksize=self.rows)
+
+    def _sort(self) -> pa.Table:
         if self._sorted is None:
             rows = self.store.read_arrow(self.table, ["doc_id", "vector"], version=self.version)
             self._sorted = rows.sort_by("doc_id").combine_chunks()
-        yield from self._sorted.select(columns).to_batches(max_chunksize=self.rows)
+        return self._sorted

@@ -102,7 +102,7 @@ def code_length(nats: np.ndarray, sizes: np.ndarray, n_tokens: int, source_token
 
 
 def document_bits_per_byte(
-    model: Path | str,
+    model: Path | str | LoadedModel,
     texts: Sequence[str],
     *,
     max_tokens: int = 128,
@@ -114,7 +114,7 @@ def document_bits_per_byte(
 
     A perplexity feature: 2 to the power of (bits per byte times bytes per token) is the perplexity.
     """
-    loaded = load_model(model, choose_device(device), max_tokens)
+    loaded = model if isinstance(model, LoadedModel) else load_model(model, choose_device(device), max_tokens)
     scores = np.full(len(texts), np.nan, dtype=np.float32)
     for start in range(0, len(texts), SLICE_DOCUMENTS):
         part = slice(start, start + SLICE_DOCUMENTS)

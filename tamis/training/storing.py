@@ -5,7 +5,8 @@ budget is reached, so the documents they saw are known before they are trained a
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tamis.config import PerplexitySection
 from tamis.corpus import set_aside
 from tamis.corpus.answers import split_pair
 from tamis.corpus.near_duplicates import near_duplicate_groups
+from tamis.engine import current_engine
 from tamis.progress import Advance, ignore
 from tamis.project import Project
 from tamis.quality.storing import texts_of
@@ -24,7 +26,9 @@ from tamis.references import named
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 from tamis.training import count_tokens, document_bits_per_byte, fold_of
+from tamis.training.device import choose_device
 from tamis.training.examples import Example, Labelled, Pair, text_of
+from tamis.training.models import LoadedModel, load_model
 
 BATCH = 1_024
 
@@ -91,16 +95,41 @@ def score_perplexity(
         }
         missing = [doc_id for doc_id in wanted if doc_id not in known]
         source = named(project.settings.base_model, model).path or folders[scorer]
-        for start in range(0, len(missing), BATCH):
-            ids = missing[start : start + BATCH]
-            texts = texts_of(store, ids)
-            bits_n = document_bits_per_byte(
-                source, [texts[i] for i in ids], max_tokens=section.max_tokens, advance=advance
-            )
-            columns: list[Any] = [ids, bits_n.astype(np.float32), [fingerprint] * len(ids)]
+        reader = _Reader(str(source), section.max_tokens)
+        for texts, bits_n in current_engine().map(_bits, reader, _batches(store, missing), advance):
+            columns: list[Any] = [list(texts), bits_n.astype(np.float32), [fingerprint] * len(texts)]
             store.merge("scores_perplexity", pa.table(columns, schema=schema_of("scores_perplexity")))
         scored += len(missing)
     return scored
+
+
+class _Reader:
+    """A model that reads documents, loaded when it first does; another process loads it itself."""
+
+    def __init__(self, source: str, max_tokens: int) -> None:
+        # Workers have other working folders.
+        self.source = str(Path(source).absolute()) if Path(source).is_dir() else source
+        self.max_tokens = max_tokens
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Reader, (self.source, self.max_tokens)
+
+    @cached_property
+    def loaded(self) -> LoadedModel:
+        return load_model(self.source, choose_device("auto"), self.max_tokens)
+
+
+def _bits(reader: _Reader, texts: dict[str, str], advance: Advance) -> np.ndarray:
+    return document_bits_per_byte(
+        reader.loaded, list(texts.values()), max_tokens=reader.max_tokens, advance=advance
+    )
+
+
+def _batches(store: Store, doc_ids: list[str]) -> Iterator[dict[str, str]]:
+    for start in range(0, len(doc_ids), BATCH):
+        ids = doc_ids[start : start + BATCH]
+        texts = texts_of(store, ids)
+        yield {doc_id: texts[doc_id] for doc_id in ids}
 
 
 def _scorers(

@@ -108,6 +108,11 @@ class RowSource:
         elif not once and iter(rows) is rows:
             raise OneShotIterableError(name)
 
+    @property
+    def rows(self) -> Rows:
+        """What the rows are read from."""
+        return self._rows
+
     def chunks(self, size: int) -> "Iterator[tuple[int, torch.Tensor]]":
         """(first row, raw rows [size, d]) in order; only the last chunk is shorter."""
         if is_array(self._rows):

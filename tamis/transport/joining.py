@@ -11,9 +11,12 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 
 from tamis.config import TransportSection
+from tamis.engine import current_engine
 from tamis.progress import Advance, ignore
 from tamis.store.tables import Store, matrix_of
 from tamis.store.vectors import VectorBlocks
@@ -23,6 +26,8 @@ from tamis.transport.increment import REFINED_ERROR, REFINING_PASSES, Done
 from tamis.transport.potential import Float32s, TargetPotential
 from tamis.transport.shards import ShardSums
 from tamis.transport.solve import NotConverged, solve_potential
+
+Places = npt.NDArray[np.int64]
 
 
 def sums_of_pool(
@@ -68,16 +73,34 @@ def _sums(
     rows_p = np.zeros(len(names))
     places = pl.DataFrame({"name": pl.Series(names, dtype=pl.String), "place": np.arange(len(names))})
     owned = owned.join(places, on="name").select("doc_id", "place")
-    for block in store.by_ids(pool_table, owned["doc_id"].to_list(), ["doc_id", "vector"]):
-        frame = pl.DataFrame({"doc_id": block["doc_id"].to_pylist()})
-        part_n = frame.join(owned, on="doc_id", how="left", maintain_order="left")["place"].to_numpy()
-        vectors_nd = matrix_of(block["vector"])
-        for part in np.unique(part_n):
-            chosen = part_n == part
-            total_pm[part] += potential.column_sums(vectors_nd[chosen]) * chosen.sum()
-            rows_p[part] += chosen.sum()
-        advance(block.num_rows)
+    blocks = (
+        (_places(block["doc_id"].to_pylist(), owned), block["vector"])
+        for block in store.by_ids(pool_table, owned["doc_id"].to_list(), ["doc_id", "vector"])
+    )
+    for (part_n, _), sums in current_engine().map(_sums_of_block, potential, blocks, advance):
+        for part, sum_m in zip(np.unique(part_n), sums, strict=True):
+            total_pm[part] += sum_m
+            rows_p[part] += (part_n == part).sum()
     return dict(zip(names, total_pm / rows_p[:, None], strict=True))
+
+
+def _places(doc_ids: list[str], owned: pl.DataFrame) -> Places:
+    frame = pl.DataFrame({"doc_id": doc_ids})
+    return frame.join(owned, on="doc_id", how="left", maintain_order="left")["place"].to_numpy()
+
+
+def _sums_of_block(
+    potential: TargetPotential, block: tuple[Places, pa.ChunkedArray], advance: Advance
+) -> list[Floats]:
+    """Column sums [M] of the rows of each part in a block, times how many they are, in order of part."""
+    part_n, vectors = block
+    vectors_nd = matrix_of(vectors)
+    sums = []
+    for part in np.unique(part_n):
+        chosen = part_n == part
+        sums.append(potential.column_sums(vectors_nd[chosen]) * chosen.sum())
+    advance(len(part_n))
+    return sums
 
 
 @dataclass(frozen=True, kw_only=True)

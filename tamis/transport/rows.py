@@ -8,9 +8,18 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tamis.progress import Advance
 from tamis.transport.blocks import Rows, RowSource, as_matrix, is_array
 from tamis.transport.cost import Floats, Geometry, squared_norms
-from tamis.transport.sinkhorn import Kernel, RowChunk, TargetSide, chunk_rows, exact_products
+from tamis.transport.sinkhorn import (
+    Kernel,
+    RowChunk,
+    TargetSide,
+    Totals,
+    chunk_rows,
+    exact_products,
+    totals_of,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     import torch
@@ -98,6 +107,12 @@ class StoredRows:
                 squared_norm_n=self._squared_norm_n[rows],
             )
 
+    def totals(
+        self, kernel: Kernel, g_k: Floats, advance: Advance, *, reduced: bool, keep_gradient: bool
+    ) -> Totals:
+        """What all rows add to a pass."""
+        return totals_of(self.chunks(kernel, reduced=reduced), kernel, advance, keep_gradient=keep_gradient)
+
 
 class StreamedRows:
     """Rows that are read and prepared anew on every pass."""
@@ -122,6 +137,12 @@ class StreamedRows:
                 mass_n=mass_n,
                 squared_norm_n=squared_norms(points_nd),
             )
+
+    def totals(
+        self, kernel: Kernel, g_k: Floats, advance: Advance, *, reduced: bool, keep_gradient: bool
+    ) -> Totals:
+        """What all rows add to a pass."""
+        return totals_of(self.chunks(kernel, reduced=reduced), kernel, advance, keep_gradient=keep_gradient)
 
 
 def _similarities(

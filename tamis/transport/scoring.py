@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from tamis.engine import current_engine
 from tamis.progress import Advance, ignore
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of, one_of, quoted
@@ -49,18 +50,36 @@ def score_pool(store: Store, scoring: PoolScoring, pool_table: str, advance: Adv
         blocks = list(_all_rows(store, scoring, pool_table, advance))
         store.overwrite(table, pa.concat_tables(blocks).sort_by("doc_id"))
         return len(pool)
-    for block in store.by_ids(pool_table, missing, ["doc_id", "vector"]):
-        store.merge(table, scoring.rows(block["doc_id"].to_pylist(), matrix_of(block["vector"])))
-        advance(block.num_rows)
+    blocks_of_new = store.by_ids(pool_table, missing, ["doc_id", "vector"])
+    for _block, rows in current_engine().map(_rows_of_block, scoring, blocks_of_new, advance):
+        store.merge(table, rows)
     _drop_gone(store, table, pool)
     return len(missing)
 
 
 def _all_rows(store: Store, scoring: PoolScoring, pool_table: str, advance: Advance) -> Iterator[pa.Table]:
     yield schema_of(f"transport_{scoring.target}").empty_table()
-    for ids, vectors_nd in VectorBlocks(store, pool_table).with_ids():
-        yield scoring.rows(ids, vectors_nd)
+    vectors, engine = VectorBlocks(store, pool_table), current_engine()
+    spans = vectors.spans(engine.parts)
+    for _span, rows in engine.map(_rows_of_span, (scoring, vectors), spans, advance):
+        yield rows
+
+
+def _rows_of_block(scoring: PoolScoring, block: pa.Table, advance: Advance) -> pa.Table:
+    rows = scoring.rows(block["doc_id"].to_pylist(), matrix_of(block["vector"]))
+    advance(block.num_rows)
+    return rows
+
+
+def _rows_of_span(
+    state: tuple[PoolScoring, VectorBlocks], span: tuple[int, int], advance: Advance
+) -> pa.Table:
+    scoring, vectors = state
+    parts = []
+    for ids, vectors_nd in vectors.within(span).with_ids():
+        parts.append(scoring.rows(ids, vectors_nd))
         advance(len(ids))
+    return pa.concat_tables(parts)
 
 
 def _drop_gone(store: Store, table: str, pool: pl.DataFrame) -> None:

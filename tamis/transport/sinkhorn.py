@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,6 @@ from tamis.transport.cost import Floats
 
 if TYPE_CHECKING:
     import torch
-
-    from tamis.transport.rows import StoredRows, StreamedRows
 
 Float32s = npt.NDArray[np.float32]
 # A column this light has lost its float32 digits: its sum is found in the log domain instead.
@@ -210,11 +208,36 @@ class PassResult:
     gradient_n: Float32s | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Totals:
+    """What rows add: column sums [K], the primal part of the dual value, scores [n] if asked for."""
+
+    column_sum_k: Floats
+    primal: float
+    gradient_n: Float32s | None = None
+
+
 Evaluate = Callable[[Floats], PassResult]
 
 
+class PassRows(Protocol):
+    """The reference side of a pass: `count` rows."""
+
+    count: int
+
+    def chunks(self, kernel: Kernel, *, reduced: bool = False) -> Iterator[RowChunk]:
+        """All rows, a chunk at a time; with `reduced`, with bfloat16 products."""
+        ...
+
+    def totals(
+        self, kernel: Kernel, g_k: Floats, advance: Advance, *, reduced: bool, keep_gradient: bool
+    ) -> Totals:
+        """What all rows add to a pass at potential g [K], that of the kernel."""
+        ...
+
+
 def evaluate(
-    rows: "StoredRows | StreamedRows",
+    rows: PassRows,
     target: TargetSide,
     g_k: Floats,
     epsilon: float,
@@ -229,33 +252,46 @@ def evaluate(
     wanted_k: column sums to compare with, by default the masses b. reduced: bfloat16 products. Raises
     FloatingPointError when the pass overflows.
     """
-    import torch
-
-    kernel, kept = Kernel(target, g_k, epsilon), []
-    sum_k = torch.zeros(len(g_k), dtype=torch.float64, device=kernel.bias_k.device)
-    primal = sum_k.new_zeros(())
+    kernel = Kernel(target, g_k, epsilon)
+    totals = rows.totals(kernel, g_k, advance, reduced=reduced, keep_gradient=keep_gradient)
     with exact_products():
-        for chunk in rows.chunks(kernel, reduced=reduced):
-            weighed = kernel.weigh(chunk.similarities)
-            sum_k += ((chunk.mass_n / weighed.sum_n) @ weighed.weights_nk).double()
-            gradient_n = kernel.gradient(weighed, chunk.squared_norm_n)
-            primal += (chunk.mass_n * gradient_n).sum()
-            kept += [gradient_n.float().cpu()] if keep_gradient else []
-            advance(len(gradient_n))
-        log_sum_k = _log_sums(rows, kernel, column_sum_k := sum_k.cpu().numpy())
-    if not math.isfinite(float(primal)):
+        log_sum_k = _log_sums(rows, kernel, column_sum_k := totals.column_sum_k)
+    if not math.isfinite(totals.primal):
         raise FloatingPointError("a pass overflowed: coordinates or 1 / epsilon are too large")
     wanted = target.mass_k if wanted_k is None else wanted_k
     return PassResult(
         column_sum_k=column_sum_k,
         log_column_sum_k=log_sum_k,
         marginal_error=float(np.abs(column_sum_k - wanted).sum()),
-        dual_value=float(primal) + float(wanted @ g_k),
+        dual_value=totals.primal + float(wanted @ g_k),
+        gradient_n=totals.gradient_n,
+    )
+
+
+def totals_of(
+    chunks: Iterator[RowChunk], kernel: Kernel, advance: Advance, *, keep_gradient: bool = False
+) -> Totals:
+    """What the rows of some chunks add to a pass, added in the order of the chunks."""
+    import torch
+
+    sum_k = torch.zeros(len(kernel.bias_k), dtype=torch.float64, device=kernel.bias_k.device)
+    primal, kept = sum_k.new_zeros(()), []
+    with exact_products():
+        for chunk in chunks:
+            weighed = kernel.weigh(chunk.similarities)
+            sum_k += ((chunk.mass_n / weighed.sum_n) @ weighed.weights_nk).double()
+            gradient_n = kernel.gradient(weighed, chunk.squared_norm_n)
+            primal += (chunk.mass_n * gradient_n).sum()
+            kept += [gradient_n.float().cpu()] if keep_gradient else []
+            advance(len(gradient_n))
+    return Totals(
+        column_sum_k=sum_k.cpu().numpy(),
+        primal=float(primal),
         gradient_n=torch.cat(kept).numpy() if keep_gradient else None,
     )
 
 
-def _log_sums(rows: "StoredRows | StreamedRows", kernel: Kernel, column_sum_k: Floats) -> Floats:
+def _log_sums(rows: PassRows, kernel: Kernel, column_sum_k: Floats) -> Floats:
     """Logarithms of column sums; of columns too light for float32, that of the largest entry instead."""
     light_k = column_sum_k < LIGHT_COLUMN
     if not light_k.any():

@@ -18,7 +18,8 @@ from tamis.transport.certificate import gap_bound, score_error_bound
 from tamis.transport.cost import Floats, Geometry, center_vector, survey
 from tamis.transport.potential import Float32s, TargetPotential, resolve_device
 from tamis.transport.prepare import READING_WIDTH, Accuracy, Problem, explicit_center, prepare
-from tamis.transport.rows import StoredRows, StreamedRows, has_bfloat16, on_device
+from tamis.transport.rows import StoredRows, has_bfloat16, on_device
+from tamis.transport.shared_rows import rows_of_pass
 from tamis.transport.sinkhorn import TargetSide, chunk_rows, exact_products
 from tamis.transport.spectrum import slowest_contraction, spectral_rows
 from tamis.transport.stages import Stages
@@ -157,7 +158,7 @@ def _stages(
     return Stages(
         side=side,
         stored=stored,
-        full=StreamedRows(source, geometry, mass_n) if partial else None,
+        full=rows_of_pass(source, geometry, mass_n, side) if partial else None,
         problem=problem.with_rows(spectral_rows(stored.count, len(side.mass_k))),
         accuracy=accuracy,
         reduced=reduced,

@@ -17,8 +17,8 @@ from tamis.transport.anderson import Solution, iterate, plain_step
 from tamis.transport.coarse import INNER_PASSES, Coarse
 from tamis.transport.cost import Floats
 from tamis.transport.prepare import Accuracy, Problem
-from tamis.transport.rows import StoredRows, StreamedRows
-from tamis.transport.sinkhorn import PassResult, TargetSide, evaluate
+from tamis.transport.rows import StoredRows
+from tamis.transport.sinkhorn import PassResult, PassRows, TargetSide, evaluate
 
 SAMPLE_TOLERANCE = 2e-2
 LADDER_BELOW, LADDER_TOP, LADDER_FACTOR = 0.01, 0.1, 3.0
@@ -35,7 +35,7 @@ class Stages:
 
     side: TargetSide
     stored: StoredRows
-    full: StreamedRows | None
+    full: PassRows | None
     problem: Problem
     accuracy: Accuracy
     reduced: bool
@@ -151,7 +151,7 @@ class Stages:
 
     def _iterate(
         self,
-        rows: StoredRows | StreamedRows,
+        rows: PassRows,
         g_k: Floats,
         tolerance: float,
         limit: int,
@@ -169,6 +169,6 @@ class Stages:
             first=first,
         )
 
-    def _passes(self, rows: StoredRows | StreamedRows, epsilon: float) -> Callable[[Floats], PassResult]:
+    def _passes(self, rows: PassRows, epsilon: float) -> Callable[[Floats], PassResult]:
         keep = self.keep_gradient and rows is self.full
         return lambda g_k: evaluate(rows, self.side, g_k, epsilon, self.advance, keep_gradient=keep)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tamis.embedding import EncoderUnavailableError, encoder_identity, load_encoder
-from tamis.embedding.sentence import _batches, _groups, _Windows
+from tamis.embedding.sentence import _batches, _Windows, groups
 
 TOLERANCE = 3e-3  # of bfloat16: design, section 3
 TEXTS = [
@@ -135,6 +135,6 @@ def test_batches_hold_every_window_once_within_the_budget():
 
 def test_groups_hold_every_text_in_order():
     texts = [str(number) for number in range(5_000)] + ["x" * 9_000_000, "last"]
-    groups = list(_groups(texts))
-    assert [text for group in groups for text in group] == texts
-    assert len(groups) == 4
+    found = list(groups(texts))
+    assert [text for group in found for text in group] == texts
+    assert len(found) == 4

@@ -17,10 +17,13 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 NOTED = Path(__file__).with_name("code_digests.json")
+# An engine runs what the methods give it: same results on every one (tests/engine).
+ENGINE = ("engine", *(f"engine.{name}" for name in ("current", "errors", "local", "ray_cluster", "ray_engine",
+          "ray_pool", "ray_worker")))  # fmt: skip
 # Settings reach a result through its input key, not through the code that reads them.
 WITHOUT_RESULTS = {
     f"tamis.{name}"
-    for name in ("progress", "errors", "config", "references", "sections", "project", "loading")
+    for name in ("progress", "errors", "config", "references", "sections", "project", "loading", *ENGINE)
 }
 METHODS = {
     # method: (where its code version stands, its modules; a package stands for all of its modules)

@@ -14,6 +14,7 @@ from tamis.quality.storing import (
     set_unanswered_aside,
     unjudged,
 )
+from tamis.quality.usage import Usage
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 
@@ -24,10 +25,12 @@ IDS = [f"{number:032x}" for number in range(40)]
 class Judge:
     """Answers by length, counts what it is asked, has no score for some texts and breaks when told to."""
 
+    model = "one made for this test"
     fingerprint = "f" * 32
 
     def __init__(self, silent="never said", mass=0.9, breaks_after=None):
         self.silent, self.mass, self.breaks_after, self.asked = silent, mass, breaks_after, []
+        self.usage = Usage()
 
     prompt = PROMPTS["examples"]
 

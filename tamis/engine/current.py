@@ -1,0 +1,51 @@
+"""Which engine is in force: that of the step's project, the local one where nobody has chosen."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from typing import TYPE_CHECKING
+
+from tamis.engine.local import LOCAL, Engine
+from tamis.progress import silent
+
+if TYPE_CHECKING:
+    from tamis.sections import EngineSection
+
+_CURRENT: ContextVar[Engine] = ContextVar("engine", default=LOCAL)
+_LOG: ContextVar[Callable[[str], None]] = ContextVar("engine_log", default=silent)
+
+
+def current_engine() -> Engine:
+    """The engine in force in this thread."""
+    return _CURRENT.get()
+
+
+def note(line: str) -> None:
+    """Say something about the engine to the log of the step."""
+    _LOG.get()(line)
+
+
+@cache
+def engine_of(section: "EngineSection") -> Engine:
+    """The engine that [engine] of tamis.toml describes, one a process; nothing is started yet."""
+    if section.kind == "local":
+        return LOCAL
+    from tamis.engine.ray_engine import RayEngine
+
+    return RayEngine(section)
+
+
+@contextmanager
+def using(engine: Engine, log: Callable[[str], None] = silent) -> Iterator[Engine]:
+    """Put an engine in force; `log` gets its notes: workers that came, were lost and replaced."""
+    before = _CURRENT.get(), _LOG.get()
+    _CURRENT.set(engine)
+    _LOG.set(log)
+    try:
+        yield engine
+    finally:
+        # Not by a token: a step that is given up may be closed in another context than it began in.
+        _CURRENT.set(before[0])
+        _LOG.set(before[1])
+        engine.rest()

@@ -1,0 +1,52 @@
+"""What goes wrong with workers on other machines, as opposed to what goes wrong in the work itself."""
+
+from tamis.errors import PermanentError, TransientError
+
+
+class WorkersLostError(TransientError):
+    """Every worker that had a block was lost; says which work, how often, and what would help."""
+
+    def __init__(self, work: str, tries: int, cause: str) -> None:
+        self.work, self.tries, self.cause = work, tries, cause
+        super().__init__(
+            f"{work}: {tries} workers in a row were lost over the same block (the last one: {cause}). Where "
+            "memory ran out, give a worker more of it: a larger cpus_per_worker of [engine] puts fewer on a "
+            "node; or make its batches smaller (batch_size of [judge], shorter documents). Where nodes come "
+            "and go, raise retries of [engine]"
+        )
+
+
+class NoWorkersError(TransientError):
+    """The cluster has had no place for a single worker for minutes."""
+
+    def __init__(self, wanted: str, offered: str, seconds: float) -> None:
+        self.wanted, self.offered = wanted, offered
+        super().__init__(
+            f"no worker was placed in {seconds:.0f} s: each asks for {wanted}, the cluster has {offered}; "
+            "add nodes, wait for other work to end, or lower cpus_per_worker and gpus_per_worker of [engine]"
+        )
+
+
+class ClusterUnreachableError(TransientError):
+    """There is no cluster at the configured address, or it cannot be joined from here."""
+
+    def __init__(self, address: str | None, problem: str) -> None:
+        self.address, self.problem = address, problem
+        remedy = (
+            "check memory and disk of this machine"
+            if address is None
+            else "start a node here with `ray start --address=<host:port of the head>`, or check address of "
+            "[engine]; without one a cluster is started on this machine"
+        )
+        super().__init__(f"Ray cluster {address or 'on this machine'}: {problem}; {remedy}")
+
+
+class UnlikeWorkerError(PermanentError):
+    """A worker cannot do what this process would: other code, or none."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(
+            f"a worker of the Ray cluster {problem}; install the same version of Tamis, with the same "
+            "packages, on every node"
+        )

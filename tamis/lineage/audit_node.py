@@ -75,8 +75,12 @@ class Audit:
         return next((status for status in (RED, AMBER) if status in found), GREEN)
 
     def lowest_broken(self) -> list[Node]:
-        """Red nodes none of whose inputs is red: where the trouble starts."""
-        bad = {key for key, node in self.nodes.items() if node.status == RED}
+        """Red nodes none of whose inputs is red: where the trouble starts; without any, the lowest amber.
+
+        A byte of a raw file that somebody altered and one that its owner edited are the same to see: amber.
+        """
+        worst = self.status
+        bad = {key for key, node in self.nodes.items() if node.status == worst and worst != GREEN}
         return [node for key, node in self.nodes.items() if key in bad and not bad.intersection(node.inputs)]
 
     def to_json(self) -> dict[str, Any]:

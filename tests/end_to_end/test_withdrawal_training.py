@@ -80,7 +80,7 @@ def test_checkpoints_are_named_by_their_taint_and_fail_their_checks(project, mon
     }
     assert failing(project, monkeypatch) == {"base_models", "trials", "tokenizer"}
     audit = project.json("audit")
-    assert (audit["status"], audit["lowest_broken"]) == ("amber", [])
+    assert audit["status"] == "amber"
     (base,) = [node for node in audit["nodes"] if node["name"] == BASE]
     assert (base["withdrawn"], base["intact"]) == (1, True)
     before = versions(project)
@@ -124,4 +124,4 @@ def test_a_killed_withdrawal_is_completed_by_the_next_materialization(project):
     project.tamis("materialize")
     assert shown_in(project.home, number) == []
     assert project.json("withdraw", "--verify")["holds"]
-    assert project.json("audit")["lowest_broken"] == []
+    assert project.json("audit")["status"] == "amber"

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tamis.scaling.errors import BadSettingError, one_of
-from tamis.scaling.measurements import Floats, measured
+from tamis.scaling.measurements import Floats, measured, number_of, positive_number
 from tamis.scaling.methods import by_trend
 from tamis.scaling.schedule import choose_start, next_round
 
@@ -40,14 +40,13 @@ class BudgetedSearch:
         seed: int = 0,
     ) -> None:
         self._models = _checked_models(models, cost_per_example)
-        self._sizes = sorted(set(sizes))
-        if not self._sizes or not all(np.isfinite(size) and size > 0 for size in self._sizes):
-            raise BadSettingError("sizes", list(sizes), "positive numbers of examples")
-        if not (np.isfinite(budget_share) and budget_share > 0):
-            raise BadSettingError("budget_share", budget_share, "a positive number")
+        self._sizes = _checked_sizes(sizes)
+        share = positive_number("budget_share", budget_share)
         self._costs = {model: float(cost_per_example[model]) for model in self._models}
-        self._full_cost = sum(self._costs.values()) * self._sizes[-1]
-        self._budget, self._seed = budget_share * self._full_cost * (1 + ROUNDING), seed
+        self._full_cost = sum(self._costs.values()) * float(self._sizes[-1])
+        if not np.isfinite(self._full_cost):
+            raise BadSettingError("cost_per_example", dict(self._costs), "costs whose sum is finite")
+        self._budget, self._seed = share * self._full_cost * (1 + ROUNDING), seed
         self._told: dict[Run, float] = {}
         self._charged: set[Run] = set()
         self._dropped: set[Run] = set()
@@ -93,10 +92,9 @@ class BudgetedSearch:
         `BadSettingError` for a size that is not positive.
         """
         one_of("model", model, self._models)
-        if not (np.isfinite(size) and size > 0):
-            raise BadSettingError("size", size, "a positive number of examples")
-        usable = loss is not None and np.isfinite(loss) and loss > 0
-        self._told[model, size] = float(loss) if usable and loss is not None else float("nan")
+        positive_number("size", size, "a positive number of examples")
+        found = _loss_told(loss)
+        self._told[model, size] = found if np.isfinite(found) and found > 0 else float("nan")
         self._charged.add((model, size))
         self._advance()
 
@@ -189,7 +187,22 @@ def _checked_models(models: Sequence[str], costs: Mapping[str, float]) -> list[s
     if not names or len(set(names)) != len(names):
         raise BadSettingError("models", names, "at least one model, each named once")
     for name in names:
-        if name not in costs or not (np.isfinite(costs[name]) and costs[name] > 0):
-            found = costs.get(name, "missing")
-            raise BadSettingError(f"cost_per_example[{name!r}]", found, "a positive number")
+        positive_number(f"cost_per_example[{name!r}]", costs.get(name, "missing"))
     return names
+
+
+def _checked_sizes(sizes: Sequence[float]) -> list[float]:
+    given = list(sizes)
+    if not given or not all(np.isfinite(number_of(size)) and number_of(size) > 0 for size in given):
+        raise BadSettingError("sizes", given, "positive numbers of examples")
+    return sorted(set(given))
+
+
+def _loss_told(loss: float | None) -> float:
+    # What is no number at all is a mistake and not a failed run.
+    if loss is None:
+        return float("nan")
+    found = number_of(loss)
+    if np.isnan(found) and not isinstance(loss, float | np.floating):
+        raise BadSettingError("loss", loss, "a number, or NaN for a run that failed")
+    return found

@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from tamis.scaling.measurements import Curves, Floats, Measurements, measured
+from tamis.scaling.measurements import Curves, Floats, Measurements, measured_curves
 
 Kind = Literal["copied", "repeated", "interpolated", "non_monotone", "outlier"]
 CHANCE = 0.01  # expected number of coincidences in the whole table
@@ -42,7 +42,7 @@ def audit_curves(curves: Curves) -> list[Defect]:
 
     Sizes <= 0 (zero-shot) are not looked at. Raises `BadCurveError` when sizes and losses differ in length.
     """
-    cleaned = {model: measured(*curve) for model, curve in curves.items()}
+    cleaned = measured_curves(curves)
     cells = sum(len(curve) for curve in cleaned.values())
     usual = _usual_scatter(cleaned.values())
     # Losses over hundreds of orders of magnitude overflow here, and what does is no coincidence.

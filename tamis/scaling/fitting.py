@@ -70,7 +70,8 @@ class LawFit:
         """D_l in examples, D_l^(1/beta): data the model behaves as if it had seen; NaN without a D_l."""
         if "D_l" not in self.parameters:
             return float("nan")
-        return float(np.exp(self.coordinates[DELAY] / np.exp(self.coordinates[BETA])) * self.centre)
+        with np.errstate(over="ignore"):  # a curve that never falls has learned infinitely many
+            return float(np.exp(self.coordinates[DELAY] / np.exp(self.coordinates[BETA])) * self.centre)
 
 
 def fit_law(law: str, sizes: Numbers, losses: Numbers) -> LawFit:

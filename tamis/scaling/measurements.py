@@ -84,6 +84,18 @@ def measured(sizes: ArrayLike, losses: ArrayLike) -> Measurements:
     )
 
 
+def measured_curves(curves: Curves) -> dict[str, Measurements]:
+    """Clean a table of curves {model: (sizes, losses)}; raises `BadCurveError` for what is no such table."""
+    if not isinstance(curves, Mapping):
+        raise BadCurveError(f"expected {{model: (sizes, losses)}}, found {type(curves).__name__}")
+    cleaned = {}
+    for model, curve in curves.items():
+        if not isinstance(curve, Sequence | np.ndarray) or len(curve) != 2:
+            raise BadCurveError(f"of {model!r} expected (sizes, losses), found {curve!r}"[:200])
+        cleaned[model] = measured(*curve)
+    return cleaned
+
+
 def _distinct(sizes: Floats) -> tuple[Floats, NDArray[np.intp], NDArray[np.intp]]:
     """Sizes that differ by more than rounding, ascending; the place of each size among them; how often."""
     distinct, place = np.unique(sizes, return_inverse=True)
@@ -94,19 +106,35 @@ def _distinct(sizes: Floats) -> tuple[Floats, NDArray[np.intp], NDArray[np.intp]
 
 def target_of(size: float) -> float:
     """The size to predict at, as a float; raises `BadSettingError` unless positive and finite."""
+    return positive_number("target_size", size, "a positive number of examples")
+
+
+def positive_number(setting: str, value: object, expected: str = "a positive number") -> float:
+    """The value as a float; raises `BadSettingError` unless it is a number, positive and finite."""
+    number = number_of(value)
+    if not (np.isfinite(number) and number > 0):
+        raise BadSettingError(setting, value, expected)
+    return number
+
+
+def number_of(value: object) -> float:
+    """The value as a float, NaN for what is no number (text is none) or beyond the range of floats."""
+    if isinstance(value, str | bytes):
+        return float("nan")
     try:
-        target = float(size)
-    except (TypeError, ValueError):
-        target = float("nan")
-    if not (np.isfinite(target) and target > 0):
-        raise BadSettingError("target_size", size, "a positive number of examples")
-    return target
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return float("nan")
 
 
 def _numbers(name: str, values: ArrayLike) -> Floats:
     try:
-        array = np.array([np.nan if value is None else value for value in values], dtype=np.float64)  # type: ignore[union-attr]
-    except (TypeError, ValueError) as error:
+        absent = (None, np.ma.masked)
+        array = np.array(
+            [np.nan if any(value is one for one in absent) else value for value in values],  # type: ignore[union-attr]
+            dtype=np.float64,
+        )
+    except (TypeError, ValueError, OverflowError) as error:
         raise BadCurveError(f"{name}: {error}") from error
     if array.ndim != 1:
         raise BadCurveError(f"{name} has {array.ndim} dimensions")

@@ -13,7 +13,7 @@ import numpy as np
 
 from tamis.scaling.errors import one_of
 from tamis.scaling.extrapolation import NORMAL_90, Extrapolation, around
-from tamis.scaling.measurements import Curves, Floats, Measurements, measured, target_of
+from tamis.scaling.measurements import Curves, Floats, Measurements, measured_curves, target_of
 from tamis.scaling.methods import METHODS, Method
 
 MethodName = Literal["best", "ats", "subtuning", "zeroshot", "rectified", "vanilla"]
@@ -35,7 +35,7 @@ def predict_full_loss(
     """
     one_of("method", method, METHODS)
     target = target_of(target_size)
-    cleaned = [measured(*curve).up_to(target) for curve in curves.values()]
+    cleaned = [curve.up_to(target) for curve in measured_curves(curves).values()]
     return dict(zip(curves, extrapolate(cleaned, target, METHODS[method]), strict=True))
 
 

@@ -99,7 +99,11 @@ def test_zero_shot_and_failed_runs_are_not_used():
     ("setting", "message"),
     [
         ({"k": 1}, "k = 1"),
+        ({"k": 2.5}, "k = 2.5"),
+        ({"k": "3"}, "k = '3'"),
         ({"delta": 0}, "delta = 0"),
+        ({"delta": "wide"}, "delta = 'wide'"),
+        ({"target_size": 10**400}, "target_size = 1000"),
         ({"delta": float("nan")}, "delta = nan"),
         ({"variant": "improved"}, "valid: literal, published"),
         ({"target_size": 0}, "target_size = 0"),

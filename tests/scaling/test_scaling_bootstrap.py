@@ -1,5 +1,7 @@
 """Bootstrap intervals cover what curves were drawn from, shrink with the noise, and say if there are none."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -70,3 +72,12 @@ def test_the_largest_model_scores_smallest():
     assert min(scores, key=scores.get) == "large"
     with pytest.raises(ValueError, match=r"parameters\['a'\] = 0"):
         model_size_scores({"a": 0})
+
+
+def test_a_curve_that_never_falls_has_intervals_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rising = noisy(0, 0.0)[::-1]
+        fit = fit_law("rectified", SIZES, rising)
+        assert bootstrap_fit(fit, SIZES, rising, draws=20).status == "bootstrapped"
+        assert fit.pre_learned_examples > 0

@@ -181,6 +181,11 @@ def test_ties_are_broken_by_the_seed_not_by_the_order():
         ((["a"], SIZES, {"a": 0}, 0.1), "cost_per_example"),
         ((["a"], SIZES, {"a": 1}, 0), "budget_share"),
         ((["a"], SIZES, {"a": 1}, NAN), "budget_share"),
+        ((["a"], SIZES, {"a": 1}, ".3"), "budget_share"),
+        ((["a"], ["100"], {"a": 1}, 0.1), "sizes"),
+        ((["a"], [10**400], {"a": 1}, 0.1), "sizes"),
+        ((["a"], SIZES, {"a": "1"}, 0.1), "cost_per_example"),
+        ((["a"], [1e300], {"a": 1e300}, 0.1), "sum is finite"),
     ],
 )
 def test_wrong_settings_name_themselves(arguments, message):
@@ -194,6 +199,9 @@ def test_wrong_tells_name_themselves():
         search.tell("b", 100, 1.0)
     with pytest.raises(ValueError, match="size = 0"):
         search.tell("a", 0, 1.0)
+    with pytest.raises(ValueError, match="loss = 'low'"):
+        search.tell("a", 100, "low")
+    assert search.spent_share == 0.0
 
 
 @given(models=st.integers(2, 60), left=st.integers(1, 10), rounds=st.integers(1, 12))

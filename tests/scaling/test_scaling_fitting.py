@@ -208,3 +208,11 @@ def test_wrong_arguments_name_themselves():
         fit_law("vanilla", [1, 2], [1])
     with pytest.raises(ValueError, match="sequences of numbers"):
         fit_law("vanilla", ["few", "many"], [1, 2])
+    with pytest.raises(ValueError, match="too large"):
+        fit_law("vanilla", [10**400, 2], [1, 2])
+
+
+def test_masked_cells_are_not_measured():
+    sizes, losses = noisy(seed=5, noise=0.01, n=8)
+    masked = np.ma.array(losses, mask=[True] + [False] * 7)
+    assert fit_law("rectified", sizes, masked).rmsd == fit_law("rectified", sizes[1:], losses[1:]).rmsd

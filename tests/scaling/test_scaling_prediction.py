@@ -132,6 +132,9 @@ def test_nothing_to_predict_and_wrong_arguments():
     assert predict_full_loss({}, 100) == {}
     with pytest.raises(ValueError, match=r"unknown method 'magic'; valid: ats, best"):
         predict_full_loss({}, 100, "magic")
-    for target in (0, -1, float("nan"), float("inf"), None):
+    for table in ([], None, {"a": None}, {"a": ([1, 2],)}, {"a": ([1], [1], [1])}):
+        with pytest.raises(ValueError, match=r"\(sizes, losses\)"):
+            predict_full_loss(table, 100)
+    for target in (0, -1, float("nan"), float("inf"), None, "100"):
         with pytest.raises(ValueError, match="target_size"):
             predict_full_loss({"a": ([1], [1])}, target)

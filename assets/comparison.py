@@ -20,7 +20,7 @@ from tamis.report.comparison_plot import comparison_plot_png
 from tamis.selection.comparison import compare_samplers
 from tamis.selection.paper import configured_paper_samplers
 from tamis.store.schemas import schema_of
-from tamis.training import PRESETS
+from tamis.training import preset_shape
 from tamis.training.measured import MeasuredOptions, Start
 
 
@@ -60,7 +60,8 @@ def configured(work: Work) -> Comparison:
     fresh = section.from_scratch and base.preset is not None
     recipe = settings.pretraining if fresh else settings.fine_tuning
     if fresh:
-        start = Start(shape=PRESETS[str(base.preset)], model=work.upstream("tokenizer"))
+        vocabulary = work.project.settings.pretraining.vocabulary
+        start = Start(shape=preset_shape(str(base.preset), vocabulary), model=work.upstream("tokenizer"))
     elif base.path is not None:
         start = Start(model=work.project.model(base.path))
     else:

@@ -18,11 +18,11 @@ from tamis.quality.storing import texts_of
 from tamis.store.digests import canonical_digest
 from tamis.store.tables import quoted
 from tamis.training import (
-    PRESETS,
     PretrainingOptions,
     count_parameters,
     count_tokens,
     nested_subset,
+    preset_shape,
     pretrain,
     train_tokenizer,
 )
@@ -78,7 +78,7 @@ def base_models(context: dg.AssetExecutionContext, platform: Platform) -> Iterat
             folder = checkpoint_folder(work, key)
             with work.progress(f"pre-training {key}", options.tokens, "tokens") as progress:
                 result = pretrain(
-                    PRESETS[section.preset],
+                    preset_shape(section.preset, options.vocabulary),
                     (texts[doc_id] for doc_id in doc_ids),
                     source,
                     PretrainingOptions(seed=work.project.seed, **options.model_dump(exclude={"vocabulary"})),

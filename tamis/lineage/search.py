@@ -119,18 +119,19 @@ def costs_of_models(world: World, heads: Heads) -> dict[str, float]:
 
 
 def _parameters(world: World, heads: Heads, model: str) -> int | None:
-    from tamis.training import PRESETS, count_parameters
+    from tamis.training import UnknownModelError, count_parameters, preset_shape
 
     section, _fold = model_section(world.project, model)
     if section.preset is not None:
-        return replace(
-            PRESETS[section.preset], vocabulary=world.project.settings.pretraining.vocabulary
-        ).parameters
+        return preset_shape(section.preset, world.project.settings.pretraining.vocabulary).parameters
     try:
         head = heads[("base_models", model)]
         return int(ManifestFolder(world.project.home.manifests).read(head.manifest).beside["parameters"])
     except (ManifestError, KeyError):
-        return count_parameters(world.project.model(str(section.path)))
+        try:
+            return count_parameters(world.project.model(str(section.path)))
+        except UnknownModelError:  # said by the asset that takes it in; here it would stop every command
+            return None
 
 
 def _losses(world: World, heads: Heads) -> dict[str, float]:

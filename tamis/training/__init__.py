@@ -7,7 +7,7 @@ from tamis.training.models import count_parameters, model_identity
 from tamis.training.options import FineTuningOptions, PretrainingOptions, Runtime
 from tamis.training.pretraining import pretrain
 from tamis.training.results import TrainingResult
-from tamis.training.shapes import PRESETS, ModelShape
+from tamis.training.shapes import PRESETS, ModelShape, preset_shape
 from tamis.training.subsets import fold_of, nested_subset
 from tamis.training.tokenizer import count_tokens, train_tokenizer
 from tamis.training.tracking import find_run, log_trial
@@ -36,6 +36,7 @@ __all__ = [
     "log_trial",
     "model_identity",
     "nested_subset",
+    "preset_shape",
     "pretrain",
     "train_tokenizer",
 ]

@@ -56,11 +56,11 @@ class NotCausalError(PermanentError):
 
 
 class NeedsPairsError(PermanentError):
-    """An encoder-decoder asked to learn from text that has no prompt and no response."""
+    """An encoder-decoder asked to learn from plain text or labels, which have no prompt and no response."""
 
     def __init__(self, model: str) -> None:
         self.model = model
         super().__init__(
             f"the model {model!r} is an encoder-decoder: it learns from a target with a prompt_column and a "
-            "response_column, not from plain text; take a causal model for plain text and for warm-ups"
+            "response_column, not from plain text or labels; take a causal model for those and for warm-ups"
         )

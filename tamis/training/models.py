@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from tamis.errors import MissingPackageError
 from tamis.loading import ONE_MODEL_AT_A_TIME
 from tamis.training.attention import choose_attention
-from tamis.training.errors import NotCausalError, UnknownModelError
+from tamis.training.errors import NeedsPairsError, NotCausalError, UnknownModelError
+from tamis.training.whole import require_whole
 
 if TYPE_CHECKING:
     import torch
@@ -97,9 +98,10 @@ def load_model(
 
     With `classes` a classifier, whose output layer is drawn from `seed` where the model has none for them.
     With `hiding` an encoder is loaded to predict hidden tokens, which without it is an error.
-    Raises `UnknownModelError`, `NotCausalError`, `MissingPackageError`.
+    Raises `UnknownModelError`, `NotCausalError`, `NeedsPairsError`, `MissingPackageError`.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoTokenizer
 
     folder, options = _location(name)
@@ -109,15 +111,17 @@ def load_model(
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
             wanted = _labels(classes) | (options or {"use_safetensors": True})
             kind = _kind(folder, options, classes)
-            model = _model(folder, kind, wanted)
+            model, report = _model(folder, kind, wanted)
             if kind == Kind.CAUSAL and _looks_ahead(model):
                 kind = Kind.MASKED
             if kind == Kind.MASKED:
                 if not hiding:
                     raise NotCausalError(str(name))
-                model = _model(folder, kind, wanted)
-    except (OSError, ValueError) as error:
+                model, report = _model(folder, kind, wanted)
+    except (OSError, ValueError, SafetensorError) as error:
         raise UnknownModelError(str(name), str(error).split("\n", 1)[0]) from error
+    if not options:
+        require_whole(str(name), model, report, new_head=kind in (Kind.CLASSIFIER, Kind.MASKED))
     if kind == Kind.CAUSAL:
         return prepared(model, tokenizer, device, sequence_length)
     model.to(device)  # type: ignore[arg-type]
@@ -133,17 +137,20 @@ def _kind(folder: str, options: dict[str, Any], classes: Sequence[str]) -> Kind:
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    if classes:
-        return Kind.CLASSIFIER
     if options:
-        return Kind.CAUSAL
+        return Kind.CLASSIFIER if classes else Kind.CAUSAL
     configuration = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    if classes:
+        if configuration.is_encoder_decoder:
+            raise NeedsPairsError(folder)
+        return Kind.CLASSIFIER
     if configuration.is_encoder_decoder:
         return Kind.ENCODER_DECODER
     return Kind.CAUSAL if configuration.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES else Kind.MASKED
 
 
-def _model(folder: str, kind: Kind, options: dict[str, Any]) -> "PreTrainedModel":
+def _model(folder: str, kind: Kind, options: dict[str, Any]) -> tuple["PreTrainedModel", dict[str, Any]]:
+    """The model, and what transformers says of weights that are missing or of another shape."""
     import torch
     import transformers
 
@@ -153,7 +160,9 @@ def _model(folder: str, kind: Kind, options: dict[str, Any]) -> "PreTrainedModel
         Kind.CLASSIFIER: transformers.AutoModelForSequenceClassification,
         Kind.MASKED: transformers.AutoModelForMaskedLM,
     }
-    return families[kind].from_pretrained(folder, dtype=torch.float32, trust_remote_code=False, **options)
+    # A shape that differs is told of and not raised, so that the error can name it.
+    settings = {"ignore_mismatched_sizes": True, "output_loading_info": True} | options
+    return families[kind].from_pretrained(folder, dtype=torch.float32, trust_remote_code=False, **settings)
 
 
 def _labels(classes: Sequence[str]) -> dict[str, Any]:
@@ -166,7 +175,6 @@ def _labels(classes: Sequence[str]) -> dict[str, Any]:
         "id2label": named,
         "label2id": {label: number for number, label in named.items()},
         "num_labels": len(classes),
-        "ignore_mismatched_sizes": True,
     }
 
 
@@ -190,7 +198,8 @@ def _looks_ahead(model: "PreTrainedModel") -> bool:
         model.eval()
         tokens = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 5]], device=model.device)
         logits = model(input_ids=tokens, use_cache=False).logits[:, :3]
-    return not torch.allclose(logits[0], logits[1], rtol=1e-4, atol=1e-4)
+    # Weights without a finite value say nothing here; they are named later.
+    return not torch.allclose(logits[0], logits[1], rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
 @contextmanager
@@ -278,10 +287,13 @@ def count_parameters(name: str | Path) -> int | None:
 
 def _parameters_in(path: Path) -> int:
     if path.suffix == ".safetensors":
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
-        with safe_open(path, "np") as tensors:
-            return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118 (no mapping)
+        try:
+            with safe_open(path, "np") as tensors:
+                return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118 (no mapping)
+        except SafetensorError as error:
+            raise UnknownModelError(str(path.parent), f"{path.name}: {error}") from error
     if path.suffix == ".gguf":
         from gguf import GGUFReader
 

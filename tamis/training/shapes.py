@@ -6,7 +6,7 @@ neighbours enough for a scaling law to tell them apart. Wide and shallow wins at
 parameters) 2.66, 15 % slower; 256 x 2 reaches 2.73, 192 x 4 2.78.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,6 +43,12 @@ PRESETS: dict[str, ModelShape] = {
     "llama-2.5m": ModelShape(hidden_size=256, intermediate_size=608, layers=2, heads=4),  # 2,508,032
     "llama-6m": ModelShape(hidden_size=448, intermediate_size=896, layers=2, heads=7),  # 5,851,328
 }
+
+
+def preset_shape(name: str, vocabulary: int) -> ModelShape:
+    """The shape of a preset, with as many outputs as a tokenizer of that vocabulary may need."""
+    shape = PRESETS[name]
+    return replace(shape, vocabulary=max(shape.vocabulary, vocabulary))
 
 
 def new_model(shape: ModelShape, seed: int, tokenizer: "PreTrainedTokenizerBase") -> "LlamaForCausalLM":

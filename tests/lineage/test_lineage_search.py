@@ -216,6 +216,8 @@ def test_models_of_unknown_size_are_waited_for(tmp_path, monkeypatch):
     (tmp_path / "weights" / "config.json").write_text("{}")
     (tmp_path / "tamis.toml").write_text(settings)
     assert made.search.ended == f"{UNKNOWN}: large"
+    (tmp_path / "weights" / "model.safetensors").write_bytes(b"cut off")
+    assert made.search.ended == f"{UNKNOWN}: large"
     manifest = Manifest(
         asset="base_models",
         partition="large",

@@ -1,14 +1,18 @@
 """Loading and naming models: identities follow the bytes, unknown names say what would be right."""
 
+import json
 import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
+from families import bert, gpt2, t5
+from safetensors.torch import load_file, save_file
 from transformers import GraniteConfig, GraniteForCausalLM
 
-from tamis.training import UnknownModelError, evaluate, fine_tune, model_identity
+from tamis.training import UnknownModelError, count_parameters, evaluate, fine_tune, model_identity
+from tamis.training.errors import NeedsPairsError
 from tamis.training.models import load_model, prepared
 from tamis.training.options import FineTuningOptions
 from tamis.training.tokenizer import load_tokenizer
@@ -91,3 +95,53 @@ def test_embedded_model_scores_english_well():
     text = "The mean of a sample is the sum of its values divided by how many there are."
     assert len(model_identity("smollm2-135m")) == 64
     assert evaluate("smollm2-135m", [text], device="cpu").bits_per_byte < 1.5
+
+
+@pytest.fixture
+def folder(tiny, tmp_path):
+    return gpt2(tiny.tokenizer, tmp_path / "model")
+
+
+def refused(folder, match, classes=()):
+    with pytest.raises(UnknownModelError, match=match) as told:
+        load_model(folder, torch.device("cpu"), 32, classes=classes)
+    assert str(folder) in str(told.value)
+
+
+def test_weights_cut_off_are_named_and_not_counted(folder):
+    weights = folder / "model.safetensors"
+    for kept in (weights.stat().st_size // 2, 20, 0):
+        weights.write_bytes(weights.read_bytes()[:kept])
+        refused(folder, "header")
+        with pytest.raises(UnknownModelError, match=r"model\.safetensors"):
+            count_parameters(folder)
+
+
+@pytest.mark.parametrize("classes", [(), ("no", "yes")])
+@pytest.mark.parametrize(("key", "other"), [("n_layer", 4), ("n_embd", 64)])
+def test_weights_that_files_lack_are_not_drawn_at_random(folder, key, other, classes):
+    config = folder / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {key: other}))
+    refused(folder, r"its files lack \d+ weights .*transformer\.h\.", classes)
+
+
+@pytest.mark.parametrize("classes", [(), ("no", "yes")])
+def test_weights_that_are_no_numbers_are_named(folder, classes):
+    weights = load_file(folder / "model.safetensors")
+    weights["transformer.h.1.ln_1.weight"][0] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    refused(folder, r"no finite numbers: transformer\.h\.1\.ln_1\.weight", classes)
+
+
+def test_a_new_output_layer_is_no_missing_weight(tiny, tmp_path):
+    encoder = bert(tiny.tokenizer, tmp_path / "bert")
+    cpu = torch.device("cpu")
+    assert load_model(encoder, cpu, 32, classes=("no", "yes")).classes == ("no", "yes")
+    load_model(encoder, cpu, 32, classes=("a", "b", "c")).model.save_pretrained(tmp_path / "three")
+    load_tokenizer(tiny.tokenizer).save_pretrained(tmp_path / "three")
+    assert load_model(tmp_path / "three", cpu, 32, classes=("no", "yes")).model.config.num_labels == 2
+
+
+def test_an_encoder_decoder_learns_no_labels(tiny, tmp_path):
+    with pytest.raises(NeedsPairsError, match="not from plain text or labels"):
+        load_model(t5(tiny.tokenizer, tmp_path / "t5"), torch.device("cpu"), 32, classes=("no", "yes"))

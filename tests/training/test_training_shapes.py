@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tamis.training import PRESETS
+from tamis.training import PRESETS, preset_shape
 from tamis.training.shapes import new_model
 from tamis.training.tokenizer import load_tokenizer
 
@@ -27,3 +27,8 @@ def test_seed_fixes_weights_and_leaves_the_global_state(tiny):
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
     assert not torch.equal(first.lm_head.weight, other.lm_head.weight)
     assert first.lm_head.weight.std().item() == pytest.approx(0.8 / 128**0.5, rel=0.02)
+
+
+def test_a_small_vocabulary_leaves_the_shape_and_a_large_one_fits_into_it():
+    assert preset_shape("llama-0.8m", 512) == PRESETS["llama-0.8m"]
+    assert preset_shape("llama-0.8m", 8_192).vocabulary == 8_192

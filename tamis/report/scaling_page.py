@@ -116,7 +116,7 @@ def _doubling(chosen: ModelReport) -> str:
     """What twice the data would do for the chosen model, and at what cost."""
     now, double = chosen.predictions[:2]
     gain = chosen.next_doubling
-    if not math.isfinite(gain):
+    if len(chosen.sizes) < 2 or not math.isfinite(gain):  # one size has no slope but the others'
         return "Too few sizes to say what twice the data would do."
     costs = [f"{count(double.size - now.size)} more examples"]
     if math.isfinite(chosen.full.flops):

@@ -168,6 +168,14 @@ def test_what_a_search_chose_stands_and_says_so():
     assert build_scaling_report(curves, 160, {"a": 1.0}, searched=plain.chosen).why == plain.why
 
 
+def test_one_size_says_nothing_of_a_doubling(read_page):
+    report = build_scaling_report({"a": ([0, 100], [2.5, 1.9])}, 160, {"a": 1.0})
+    text = read_page(scaling_law_page(report))
+    assert "Too few sizes to say what twice the data would do." in text
+    assert "Twice the data" not in text
+    assert "at only 1 size. The" in text
+
+
 def test_four_sizes_are_said_to_be_few(read_page):
     curves = {name: _curve(1.0, 50 + seed, seed, [0, 10, 20, 40, 80]) for seed, name in enumerate("ab")}
     report = build_scaling_report(curves, 160, {"a": 1.0, "b": 3.0})

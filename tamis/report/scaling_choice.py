@@ -107,8 +107,8 @@ def caveats_of(models: Sequence[ModelReport], target_size: float) -> tuple[str, 
     if fewest <= PARAMETERS_RECTIFIED:
         found.append(
             f"At least one model was measured at only {fewest} {'size' if fewest == 1 else 'sizes'}. The "
-            "rectified law has four parameters and passes through any four points, so a small misfit here is no "
-            "evidence, and parameters such as E and D_l are guesses."
+            "rectified law has four parameters and passes through any four points, so a small misfit here is "
+            "no evidence, and parameters such as E and D_l are guesses."
         )
     elif fewest <= FEW_SIZES:
         found.append(

@@ -9,6 +9,7 @@ from resources.running import range_tags, selected_assets
 from resources.tags import CERTIFIED_TAG, DRIVER_TAG, SENSOR, WORK_TAG
 from tamis.lineage.automation import Group
 from tamis.lineage.stages import stages
+from tamis.store.home import Home, writer
 
 ACTIVE = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -19,6 +20,14 @@ ACTIVE = [
 ]
 BACK_OFF_SECONDS = 20.0
 MOST_COUNTED = 20
+
+
+def busy(instance: dg.DagsterInstance, home: Home) -> str:
+    """Why nothing is requested now: a run is in flight, or somebody writes; "" when nothing is in the way."""
+    if instance.get_runs(dg.RunsFilter(statuses=ACTIVE), limit=1):
+        return "a run is in progress; what it leaves undone is seen when it ends"
+    holder = writer(home)
+    return f"{holder} is writing; what it leaves undone is seen when it ends" if holder else ""
 
 
 def work_id(group: Group) -> str:

@@ -16,7 +16,7 @@ import dagster as dg
 from resources.platform import Platform
 from resources.processes import end_killed_runs
 from sensors.interval import INTERVAL_SECONDS
-from sensors.requests import ACTIVE, attempts, requests_for, waits_until
+from sensors.requests import attempts, busy, requests_for, waits_until
 from tamis.lineage.approval import (
     Approval,
     note_waiting,
@@ -27,7 +27,7 @@ from tamis.lineage.approval import (
 )
 from tamis.lineage.automation import Group, next_groups
 from tamis.lineage.plan import label
-from tamis.store.home import HomeLockedError, writer, writing
+from tamis.store.home import HomeLockedError, writing
 
 SHOWN = 5
 
@@ -40,10 +40,8 @@ SHOWN = 5
 def reselection(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
     """Request the next run that brings shards and selections up to date, three attempts at most."""
     end_killed_runs(context.instance)
-    if context.instance.get_runs(dg.RunsFilter(statuses=ACTIVE), limit=1):
-        return dg.SkipReason("a run is in progress; what it leaves undone is seen when it ends")
-    if holder := writer(platform.home):
-        return dg.SkipReason(f"{holder} is writing; what it leaves undone is seen when it ends")
+    if reason := busy(context.instance, platform.home):
+        return dg.SkipReason(reason)
     world, heads = platform.look(), platform.heads()
     registered = set(context.instance.get_dynamic_partitions("shards"))
     if not registered.issuperset(world.shards):

@@ -12,11 +12,11 @@ import dagster as dg
 from resources.platform import Platform
 from resources.processes import end_killed_runs
 from sensors.interval import INTERVAL_SECONDS
-from sensors.requests import ACTIVE, attempts, requests_for, waits_until
+from sensors.requests import attempts, busy, requests_for, waits_until
 from tamis.lineage.automation import Group, trial_work
 from tamis.lineage.failures import note_failure
 from tamis.lineage.search import Search
-from tamis.store.home import HomeLockedError, writer, writing
+from tamis.store.home import HomeLockedError, writing
 
 NO_BUDGET = "tamis.toml has no [trial_budget], so trials are run by `tamis materialize` alone"
 
@@ -31,10 +31,8 @@ def trial_budget(context: dg.SensorEvaluationContext, platform: Platform) -> dg.
     end_killed_runs(context.instance)
     if platform.project.settings.trial_budget.share is None:
         return dg.SkipReason(NO_BUDGET)
-    if context.instance.get_runs(dg.RunsFilter(statuses=ACTIVE), limit=1):
-        return dg.SkipReason("a run is in progress; what is asked for next is seen when it ends")
-    if holder := writer(platform.home):
-        return dg.SkipReason(f"{holder} is writing; what is asked for next is seen when it ends")
+    if reason := busy(context.instance, platform.home):
+        return dg.SkipReason(reason)
     world, heads = platform.look(), platform.heads()
     search = world.search
     if search is None:

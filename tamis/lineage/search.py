@@ -1,8 +1,8 @@
 """Which trials of the scaling law a budget asks for next: the search, told what the store holds.
 
 Nothing is remembered between two looks: the search is begun anew and told every loss that is current, so that
-trials of another target or recipe do not count, and a killed run changes nothing. 30 models at 12 sizes take
-some .1 s.
+trials of another target or recipe do not count, and a killed run changes nothing. The price is a ranking of all
+models a round at each look.
 """
 
 import math

@@ -1,8 +1,8 @@
 """Which trials of the scaling law a budget asks for next: the search, told what the store holds.
 
 Nothing is remembered between two looks: the search is begun anew and told every loss that is current, so that
-trials of another target or recipe do not count, and a killed run changes nothing. The price is a ranking of all
-models a round at each look.
+trials of another target or recipe do not count, and a killed run changes nothing. The price: a ranking of all
+models for each round at each look.
 """
 
 import math

@@ -1,0 +1,53 @@
+"""Differences between two arms that share seeds and held-out examples, with 95 % intervals.
+
+The variance of a mean difference is that over seeds plus that of drawing the held-out examples again, the
+same draws for both arms and all seeds; degrees of freedom by Satterthwaite, as for the figures of a trial.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tamis.training.intervals import CLASSES, CODE_LENGTH
+from tamis.training.results import Outcomes
+
+RESAMPLES = 1_000
+METRICS = {**CLASSES, **CODE_LENGTH}
+Statistic = Callable[[Outcomes, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Mean difference and its interval; `seeds` [s]: the difference of each seed."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: tuple[float, ...]
+
+
+def values(metric: str, outcomes: Sequence[Outcomes], seed: int = 0) -> np.ndarray:
+    """A metric of each run over the held-out examples and `RESAMPLES` draws of them: [s, 1 + draws]."""
+    first = outcomes[0]
+    count = len(first.bits or first.expected)
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    draws_rd = np.concatenate([np.ones((1, count), dtype=np.int64), drawn])
+    return np.stack([METRICS[metric](one, draws_rd) for one in outcomes])
+
+
+def difference(found_tsr: np.ndarray, against_tsr: np.ndarray, examples: int) -> Difference:
+    """Of the means over tasks: both arms [tasks, seeds, 1 + draws], the draws of tasks independent."""
+    from scipy.stats import t
+
+    gap_tsr = found_tsr - against_tsr
+    by_seed = gap_tsr[:, :, 0].mean(0)
+    tasks, seeds = gap_tsr.shape[:2]
+    of_seeds = float(by_seed.var(ddof=1)) / seeds if seeds > 1 else 0.0
+    of_examples = float(gap_tsr[:, :, 1:].mean(1).var(1, ddof=1).sum()) / tasks**2
+    total, mean = of_seeds + of_examples, float(by_seed.mean())
+    if not total > 0:
+        return Difference(mean=mean, low=mean, high=mean, seeds=tuple(by_seed.tolist()))
+    freedom = total**2 / (of_examples**2 / (examples - 1) + (of_seeds**2 / (seeds - 1) if seeds > 1 else 0.0))
+    reach = float(t.ppf(0.975, freedom)) * total**0.5
+    return Difference(mean=mean, low=mean - reach, high=mean + reach, seeds=tuple(by_seed.tolist()))

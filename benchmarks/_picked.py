@@ -1,0 +1,35 @@
+"""What a selection holds, by the truth of the pool: right domains, noise, boilerplate, near-duplicates."""
+
+import polars as pl
+
+from benchmarks._real_graph import Study
+from benchmarks._real_tasks import Task
+
+
+def picked_shares(study: Study) -> list[dict[str, object]]:
+    """A row a task and sampler: shares of the documents and of the bytes picked."""
+    truth = study.truth
+    sizes = study.store.read("documents", ["doc_id", "n_bytes"])
+    pool = truth.join(sizes, on="doc_id")
+    rows = [{"task": task.name, "sampler": "the pool", **_shares(pool, task)} for task in study.tasks]
+    for task in study.tasks:
+        for sampler in study.samplers:
+            chosen = pl.DataFrame({"doc_id": study.chosen(task, sampler, 0)}, schema={"doc_id": pl.String})
+            found = chosen.join(pool, on="doc_id", how="left")
+            rows.append({"task": task.name, "sampler": sampler, **_shares(found, task)})
+    return rows
+
+
+def _shares(rows: pl.DataFrame, task: Task) -> dict[str, object]:
+    planted = pl.col("planted")
+    right = pl.col("domain").is_in(list(task.domains)) & planted.is_in(["", "near-duplicate"])
+    shares = rows.select(
+        documents=pl.len(),
+        right_domain=right.mean(),
+        noise=planted.str.starts_with("noise").mean(),
+        boilerplate=(planted == "boilerplate").mean(),
+        # Both of a pair picked: of a near-duplicate and its original one alone is no loss.
+        repeated=((planted == "near-duplicate") & pl.col("of").is_in(pl.col("id").implode())).mean(),
+        mean_bytes=pl.col("n_bytes").mean(),
+    ).row(0, named=True)
+    return {name: value if value is not None else 0.0 for name, value in shares.items()}

@@ -1,0 +1,74 @@
+"""Labelled tasks on real text: which rows, which label, and which domains of the pool are the right ones.
+
+Rows are in the order of a hash of their text, so that every seed sees the same held-out set.
+"""
+
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Rows of one source of a file under text/; `metric`: accuracy or macro_f1; `domains`: right sources."""
+
+    name: str
+    file: str
+    source: str
+    metric: str = "accuracy"
+    labelled: int = 500
+    domains: tuple[str, ...] = ()
+
+
+_DEFAULT = (
+    Task(name="ag-news", file="t_ag_news_train", source="ag_news", domains=("abc_news_2006",)),
+    Task(name="imdb", file="t_imdb_train", source="imdb", domains=("movie_reviews_2004",)),
+    Task(
+        name="banking77",
+        file="t_intent",
+        source="banking77",
+        labelled=1_000,
+        domains=("schema_guided_dialogue",),
+    ),
+    Task(name="scicite", file="t_science_a", source="sci_cite", metric="macro_f1", domains=("arxiv",)),
+)
+TASKS = {task.name: task for task in _DEFAULT}
+
+
+def data_folder() -> Path:
+    """The folder that holds text/: TAMIS_BENCH_DATA, or ../shared/data; exits without it."""
+    beside = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+    folder = Path(os.environ.get("TAMIS_BENCH_DATA", beside))
+    if not (folder / "text").is_dir():
+        sys.exit(f"no texts in {folder}; set TAMIS_BENCH_DATA to the folder that holds text/")
+    return folder
+
+
+def task_named(name: str) -> Task:
+    """A default task, or FILE:SOURCE of any file of the same columns; exits when there is none."""
+    if name in TASKS:
+        return TASKS[name]
+    file, _, source = name.partition(":")
+    if not source or not (data_folder() / "text" / f"{file}.parquet").is_file():
+        sys.exit(f"no task {name!r}; known are {', '.join(TASKS)}, or FILE:SOURCE of a file in text/")
+    return Task(name=source.replace("_", "-"), file=file, source=source, metric="macro_f1")
+
+
+def task_rows(task: Task) -> pl.DataFrame:
+    """text and label of a task, each text once, in the order of a hash of the text."""
+    rows = pl.read_parquet(
+        data_folder() / "text" / f"{task.file}.parquet", columns=["text", "label", "source"]
+    )
+    rows = rows.filter((pl.col("source") == task.source) & pl.col("label").is_not_null())
+    rows = rows.unique("text", keep="none").select("text", "label")
+    return rows.with_columns(order=pl.Series(hashes(rows["text"].to_list()))).sort("order").drop("order")
+
+
+def hashes(texts: Sequence[str]) -> list[str]:
+    """A hexadecimal digest of each text, for orders that depend on nothing else."""
+    return [hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest() for text in texts]

@@ -179,6 +179,9 @@ class Study:
 
 
 def report(benchmark: str, kind: str, **figures: object) -> None:
-    """One JSON line."""
-    plain = {key: round(value, 5) if isinstance(value, float) else value for key, value in figures.items()}
+    """One JSON line; a number that does not exist is null."""
+    plain = {
+        key: (round(value, 5) if value == value else None) if isinstance(value, float) else value
+        for key, value in figures.items()
+    }
     print(json.dumps({"benchmark": benchmark, "kind": kind, **plain}), flush=True)

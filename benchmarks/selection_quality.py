@@ -1,0 +1,148 @@
+"""Selections without any training, for quick regression checks: JSON lines on stdout.
+
+    python -m benchmarks.selection_quality
+    python -m benchmarks.selection_quality --tasks imdb --samplers got-d knn --documents 5000 --no-filters
+
+On the pool of `benchmarks.warm_up`: of what each sampler picks for each task, the share from the right
+domain, the shares of planted noise, boilerplate and repeats, the transport distance of the picks to held-out
+examples that no sampler saw (over that of a random draw), and how much of the picks stays when the target's
+examples are halved (overlap of the two halves' choices). About 15 minutes on two cores, most of it
+the graph's; minutes without ask-llm and got-d-quality.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from benchmarks._picked import picked_shares
+from benchmarks._real_graph import Study, report
+from benchmarks._real_pool import PoolShares
+from benchmarks._real_tasks import TASKS, Task, task_named
+from tamis.embedding.storing import encoder_slug, table_name
+from tamis.store.tables import matrix_of, quoted
+from tamis.transport import solve_potential
+
+NAME = "selection_quality"
+SAMPLERS = ("random", "knn", "dsir", "tsds", "density", "perplexity", "ask-llm", "got-d", "got-d-quality")
+PICKS = 2_000  # of a selection that the distance is computed on
+
+
+class Vectors:
+    """Vectors of the pool and of the targets, from the store."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.pool_table = table_name(study.encoder)
+        self.target_table = f"target_embeddings_{encoder_slug(study.encoder)}"
+
+    def of_documents(self, doc_ids: list[str]) -> np.ndarray:
+        """[n, d] of documents of the pool, in the order of their ids."""
+        blocks = self.study.store.by_ids(self.pool_table, sorted(doc_ids), ["doc_id", "vector"])
+        return np.concatenate([matrix_of(block["vector"]) for block in blocks]).astype(np.float32)
+
+    def of_target(self, task: Task, split: str) -> np.ndarray:
+        """[m, d] of a part of a target, in the order of their ids."""
+        where = f"target = {quoted(task.name)}"
+        wanted = self.study.store.read("target_examples", ["doc_id"], f"{where} AND split = {quoted(split)}")
+        rows = self.study.store.read_arrow(self.target_table, ["doc_id", "vector"], where)
+        ids = pl.Series("doc_id", rows["doc_id"].to_pylist())
+        mask = ids.is_in(wanted["doc_id"].implode()).to_numpy()
+        return matrix_of(rows["vector"])[mask].astype(np.float32)
+
+
+def distance(picked_nd: np.ndarray, held_out_md: np.ndarray, centre_d: np.ndarray, epsilon: float) -> float:
+    """Regularised transport distance of picks to held-out examples: the dual value at one epsilon for all."""
+    solved = solve_potential(held_out_md, picked_nd, epsilon=epsilon, center=centre_d)
+    return solved.dual_value
+
+
+def print_distances(study: Study, vectors: Vectors) -> None:
+    """Of every sampler and task, over that of a random draw."""
+    for task in study.tasks:
+        held_out_md = vectors.of_target(task, "held_out")
+        random_nd = vectors.of_documents(study.chosen(task, "random", 0)[:PICKS])
+        first = solve_potential(held_out_md, random_nd)
+        centre_d, base = random_nd.mean(0), None
+        for sampler in study.samplers:
+            picked_nd = vectors.of_documents(study.chosen(task, sampler, 0)[:PICKS])
+            found = distance(picked_nd, held_out_md, centre_d, first.epsilon)
+            base = found if base is None else base
+            report(
+                NAME, "distance", task=task.name, sampler=sampler, distance=found, over_random=found / base
+            )
+
+
+def print_stability(study: Study, vectors: Vectors) -> None:
+    """Share of the picks that two halves of the target's examples have in common, for GOT-D and kNN."""
+    for task in study.tasks:
+        picks = len(study.chosen(task, "random", 0))
+        ids = study.store.read("decisions", ["doc_id"], "selection = 'random' AND rank IS NOT NULL")
+        pool_nd = vectors.of_documents(ids["doc_id"].to_list())
+        train_md = vectors.of_target(task, "train")
+        order = np.random.default_rng(study.seed).permutation(len(train_md))
+        halves = [train_md[np.sort(order[part::2])] for part in range(2)]
+        for name, scores in (("got-d", _gradient), ("knn", _nearest)):
+            first, second = (set(np.argsort(scores(half, pool_nd), kind="stable")[:picks]) for half in halves)
+            report(NAME, "stability", task=task.name, sampler=name, overlap=len(first & second) / picks)
+
+
+def _gradient(target_md: np.ndarray, pool_nd: np.ndarray) -> np.ndarray:
+    return solve_potential(target_md, pool_nd).gradient(pool_nd)
+
+
+def _nearest(target_md: np.ndarray, pool_nd: np.ndarray) -> np.ndarray:
+    from tamis.transport.rivals import RIVALS
+
+    return np.asarray(RIVALS["knn"](target_md, pool_nd, len(pool_nd)).score)
+
+
+def run(flags: argparse.Namespace, folder: Path) -> None:
+    """Select and print."""
+    study = Study(
+        folder=folder,
+        tasks=[task_named(name) for name in flags.tasks],
+        samplers=tuple(dict.fromkeys(("random", *flags.samplers))),
+        budget=flags.budget,
+        documents=flags.documents,
+        shares=PoolShares(),
+        base='preset = "llama-0.8m"',
+        encoder=flags.encoder,
+        filters=() if flags.no_filters else ("gopher",),
+        pretraining_tokens=500_000,
+        seed=flags.seed,
+    )
+    study.materialize()
+    for row in picked_shares(study):
+        report(NAME, "picked", **row)
+    vectors = Vectors(study)
+    print_distances(study, vectors)
+    print_stability(study, vectors)
+
+
+def main() -> None:
+    """Run the checks and print them."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tasks", nargs="+", default=[*TASKS])
+    parser.add_argument("--samplers", nargs="+", default=[*SAMPLERS])
+    parser.add_argument("--documents", type=int, default=20_000)
+    parser.add_argument("--budget", default="300ktok")
+    parser.add_argument("--encoder", default="static")
+    parser.add_argument("--no-filters", action="store_true", help="without the rules of form (gopher)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--home", type=Path, help="project folder to use and keep")
+    flags = parser.parse_args()
+    if flags.home is not None:
+        flags.home.mkdir(parents=True, exist_ok=True)
+        return run(flags, flags.home.resolve())
+    with tempfile.TemporaryDirectory() as folder:
+        return run(flags, Path(folder))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -14,6 +14,7 @@ from resources.platform import Platform
 from resources.specification import described
 from resources.work import Work
 from tamis.corpus import read_target, split_target
+from tamis.corpus.labels import never_learnt, require_labels
 from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.corpus.target_quarantine import quarantine_of_target, rows_of_target
 from tamis.embedding import load_encoder
@@ -38,6 +39,7 @@ from tamis.withdrawal.desired import note_places, version_of
 from tamis.withdrawal.refusing import Refusal, refusal
 
 READABLE = ("readable", "Nothing of the target's files is in quarantine.", False)
+LEARNABLE = ("learnable", "Every label of the held-out examples stands in train too.", False)
 CONVERGED = (
     "converged",
     "The marginal error is within the tolerance, or what its certificate accepts.",
@@ -45,7 +47,7 @@ CONVERGED = (
 )
 
 
-@dg.asset(**described("target_examples", ["polars"], [READABLE]))
+@dg.asset(**described("target_examples", ["polars"], [READABLE, LEARNABLE]))
 def target_examples(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """Examples of a target, split into training and held-out parts by near-duplicate group."""
     with platform.work(context) as work:
@@ -60,6 +62,8 @@ def target_examples(context: dg.AssetExecutionContext, platform: Platform) -> It
             groups = near_duplicate_groups(ids, texts, threshold=threshold)
             sizes = (section.train, section.held_out)
             split = split_target(examples, groups, *sizes, work.project.seed, sum(bad.values()))
+            if section.label_column:
+                require_labels(split)
             schema = schema_of("target_examples")
             rows = split.with_columns(pl.lit(key).alias("target")).select(schema.names)
             scope = f"target = {quoted(key)}"
@@ -74,7 +78,7 @@ def target_examples(context: dg.AssetExecutionContext, platform: Platform) -> It
                     row_count=len(rows),
                     data_version=_version(learnt),
                     metadata=facts,
-                    checks=[_readable(bad)],
+                    checks=[_readable(bad), _learnable(never_learnt(split) if section.label_column else {})],
                 )
             )
 
@@ -101,6 +105,16 @@ def _version(learnt: Sequence[Rows]) -> str:
     """Digest of the examples and answers alone: nothing is trained anew because a bad row was repaired."""
     digests = {entry.table: entry.records[0] for entry in learnt if entry.records}
     return canonical_digest(canonical_json({"rows": digests, "files": {}}))
+
+
+def _learnable(unknown: dict[str, int]) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key="target_examples",
+        check_name="learnable",
+        passed=not unknown,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"labels_never_in_train": dg.MetadataValue.json(unknown)},
+    )
 
 
 def _readable(quarantined: dict[str, int]) -> dg.AssetCheckResult:

@@ -17,6 +17,7 @@ from tamis.corpus import (
     read_target,
     split_target,
 )
+from tamis.corpus.labels import OneLabelError, label_warnings, never_learnt, require_labels
 from tamis.corpus.target_quarantine import quarantine_of_target, rows_of_target, target_of_place
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
@@ -181,3 +182,27 @@ def test_too_few_examples_say_how_many_rows_could_not_be_read(tmp_path):
     examples, quarantine = read_target(files_target(), tmp_path)
     with pytest.raises(TooFewExamplesError, match=r"there are 1 \(rows in quarantine: 1,"):
         split_target(examples, None, 1, 1, 0, len(quarantine))
+
+
+def labels(**counts: list[str]) -> pl.DataFrame:
+    rows = [(split, label) for split, some in counts.items() for label in some]
+    return pl.DataFrame(rows, schema=["split", "label"], orient="row")
+
+
+def test_labels_that_are_all_the_same_are_refused_with_their_count():
+    with pytest.raises(OneLabelError, match="all 3 labelled examples have the label 'a'"):
+        require_labels(labels(train=["a", "a"], held_out=["a"], unused=["b"]))
+    require_labels(labels(train=["a"], held_out=["b"]))
+
+
+def test_a_label_that_no_training_example_has_is_told_with_its_count(tmp_path):
+    rows = labels(train=["a", "b"], held_out=["c", "a", "c"], unused=["c"])
+    assert never_learnt(rows) == {"c": 2}
+    assert never_learnt(labels(train=["a"], held_out=["a"])) == {}
+    store = Store(tmp_path / "lance")
+    assert label_warnings(store) == []
+    named = rows.with_columns(target=pl.lit("goal"), doc_id=pl.Series([f"{n:032x}" for n in range(6)]))
+    for table in ("target_examples", "target_answers"):
+        store.append(table, pa.Table.from_pylist(named.to_dicts(), schema=schema_of(table)))
+    (line,) = label_warnings(store)
+    assert line.startswith("target goal: label 'c' stands in 2 held-out examples and in none of train")

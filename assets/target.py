@@ -1,7 +1,7 @@
 """Target: examples of what the model must become good at, and how far each document is from them."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,15 @@ from resources.platform import Platform
 from resources.specification import described
 from resources.work import Work
 from tamis.corpus import read_target, split_target
+from tamis.corpus.labels import never_learnt, require_labels
 from tamis.corpus.near_duplicates import near_duplicate_groups
+from tamis.corpus.target_quarantine import quarantine_of_target, rows_of_target
 from tamis.embedding import load_encoder
 from tamis.embedding.storing import encoder_slug, table_name
+from tamis.lineage.manifest import canonical_json
 from tamis.references import named
 from tamis.selection.leaks import RUNS, TABLE, update_contamination
+from tamis.store.digests import canonical_digest
 from tamis.store.records import stored_rows
 from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted, vector_column
@@ -32,8 +36,10 @@ from tamis.transport.storing import (
     target_vectors,
 )
 from tamis.withdrawal.desired import note_places, version_of
-from tamis.withdrawal.refusing import refusal
+from tamis.withdrawal.refusing import Refusal, refusal
 
+READABLE = ("readable", "Nothing of the target's files is in quarantine.", False)
+LEARNABLE = ("learnable", "Every label of the held-out examples stands in train too.", False)
 CONVERGED = (
     "converged",
     "The marginal error is within the tolerance, or what its certificate accepts.",
@@ -41,29 +47,84 @@ CONVERGED = (
 )
 
 
-@dg.asset(**described("target_examples", ["polars"]))
+@dg.asset(**described("target_examples", ["polars"], [READABLE, LEARNABLE]))
 def target_examples(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """Examples of a target, split into training and held-out parts by near-duplicate group."""
     with platform.work(context) as work:
+        barred = refusal(work.store)
         for key in work.partitions:
             section = named(work.project.settings.target, key)
             found, quarantined = read_target(section, work.project.root)
-            examples, refused = refusal(work.store).documents(found)
-            places = refused.join(found.select("doc_id", "shard"), on="doc_id")
-            note_places(work.store, "target_examples", [key], places.with_columns(partition=pl.lit(key)))
-            work.refuse({key: version_of(refused["doc_id"])})
+            examples, refused = barred.documents(found)
+            bad = _quarantine(work, key, barred, refused, quarantined)
             threshold = work.project.settings.near_duplicates.threshold
             ids, texts = examples["doc_id"].to_list(), examples["text"].to_list()
             groups = near_duplicate_groups(ids, texts, threshold=threshold)
-            split = split_target(examples, groups, section.train, section.held_out, work.project.seed)
+            sizes = (section.train, section.held_out)
+            split = split_target(examples, groups, *sizes, work.project.seed, sum(bad.values()))
+            if section.label_column:
+                require_labels(split)
             schema = schema_of("target_examples")
             rows = split.with_columns(pl.lit(key).alias("target")).select(schema.names)
             scope = f"target = {quoted(key)}"
             work.store.replace("target_examples", rows.to_arrow().cast(schema), scope)
             facts = dict(rows.group_by("split").len().sort("split").iter_rows())
-            facts["quarantined"] = len(quarantined)
-            written = [Rows(table="target_examples", where=scope), *_answers(work, key, split)]
-            yield from work.record(Made(partition=key, rows=written, row_count=len(rows), metadata=facts))
+            facts["quarantined"] = sum(bad.values())
+            learnt = [_stored(work, "target_examples", scope), *_answers(work, key, split)]
+            yield from work.record(
+                Made(
+                    partition=key,
+                    rows=[*learnt, _stored(work, "quarantine", rows_of_target(key))],
+                    row_count=len(rows),
+                    data_version=_version(learnt),
+                    metadata=facts,
+                    checks=[_readable(bad), _learnable(never_learnt(split) if section.label_column else {})],
+                )
+            )
+
+
+def _quarantine(
+    work: Work, key: str, barred: Refusal, refused: pl.DataFrame, quarantined: pl.DataFrame
+) -> dict[str, int]:
+    """Store what a target has in quarantine, counted by reason, and note where it holds what is withdrawn.
+
+    It is stored before the split: of too few examples it says where the others are.
+    """
+    shown, held = barred.quarantine(quarantined)
+    places = pl.concat([refused, held])
+    note_places(work.store, "target_examples", [key], places.with_columns(partition=pl.lit(key)))
+    work.refuse({key: version_of(places["doc_id"])})
+    return quarantine_of_target(work.store, key, shown)
+
+
+def _stored(work: Work, table: str, where: str) -> Rows:
+    return Rows(table=table, where=where, records=stored_rows(work.store, table, where))
+
+
+def _version(learnt: Sequence[Rows]) -> str:
+    """Digest of the examples and answers alone: nothing is trained anew because a bad row was repaired."""
+    digests = {entry.table: entry.records[0] for entry in learnt if entry.records}
+    return canonical_digest(canonical_json({"rows": digests, "files": {}}))
+
+
+def _learnable(unknown: dict[str, int]) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key="target_examples",
+        check_name="learnable",
+        passed=not unknown,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"labels_never_in_train": dg.MetadataValue.json(unknown)},
+    )
+
+
+def _readable(quarantined: dict[str, int]) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key="target_examples",
+        check_name="readable",
+        passed=not quarantined,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"quarantined": dg.MetadataValue.json(quarantined)},
+    )
 
 
 def _answers(work: Work, key: str, split: pl.DataFrame) -> list[Rows]:
@@ -75,7 +136,7 @@ def _answers(work: Work, key: str, split: pl.DataFrame) -> list[Rows]:
     schema = schema_of(table)
     rows = split.with_columns(pl.lit(key).alias("target")).select(schema.names)
     work.store.replace(table, rows.to_arrow().cast(schema), scope)
-    return [Rows(table=table, where=scope)]
+    return [_stored(work, table, scope)]
 
 
 @dg.asset(**described("target_embeddings", ["lancedb", "torch"]))

@@ -13,6 +13,7 @@ from resources.specification import described
 from resources.work import Work
 from tamis.lineage.choosers import target_of_trial
 from tamis.lineage.failures import failure_noted
+from tamis.lineage.heads import read_heads
 from tamis.lineage.world import Trial, model_section
 from tamis.quality.storing import texts_of
 from tamis.store.digests import canonical_digest
@@ -27,6 +28,7 @@ from tamis.training import (
     train_tokenizer,
 )
 from tamis.training.examples import Example, text_of
+from tamis.training.retention import remove_superseded
 from tamis.training.stages import TrainingStage
 from tamis.training.storing import (
     keyed_order,
@@ -142,6 +144,8 @@ def trials(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[An
                 )
             )
             forget_state(work.project, input_key)
+            for line in remove_superseded(work.project, read_heads(work.store)):
+                context.log.info(line)
 
 
 def trial_data(work: Work, trial: Trial) -> TrialData:

@@ -28,6 +28,7 @@ from tamis.progress import Heartbeat
 from tamis.project import Project
 from tamis.store.home import writing
 from tamis.store.writable import stop_unless_writable, storing
+from tamis.training.retention import remove_superseded
 from tamis.withdrawal.withdrawing import finish
 
 PATIENCE_SECONDS = 5.0
@@ -55,6 +56,7 @@ def materialize(
             world = _look_and_reconcile(project, instance, wanted, outcome)
             heads = read_heads(project.home.store)
         if wanted.only is None and not full_plan(world, heads, not wanted.certified):
+            clean(project, say)
             return outcome
         job = definitions().resolve_implicit_global_asset_job_def()
         runner = Runner(project=project, job=job, instance=instance, say=say, wanted=wanted)
@@ -68,11 +70,18 @@ def materialize(
             with Heartbeat("looking at what came meanwhile"):
                 before, world = world, _look_and_reconcile(project, instance, wanted, outcome)
             if world.same_files(before):
+                clean(project, say)
                 return outcome
             say("files came or changed meanwhile")
             outcome.tried.clear()
         outcome.failed["corpus"] = "files kept changing; run `tamis materialize` again when they are at rest"
     return outcome
+
+
+def clean(project: Project, say: Callable[[str], None]) -> None:
+    """Remove what a rule of the project no longer keeps."""
+    for line in remove_superseded(project, read_heads(project.home.store)):
+        say(line)
 
 
 def _look_and_reconcile(

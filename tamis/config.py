@@ -36,6 +36,7 @@ from tamis.sections import (
 )
 from tamis.training_sections import (
     BaseModelSection,
+    CheckpointsSection,
     ComparisonSection,
     FineTuningSection,
     PretrainingSection,
@@ -74,6 +75,7 @@ class Settings(Section):
     base_model: tuple[BaseModelSection, ...] = ()
     pretraining: PretrainingSection = PretrainingSection()
     fine_tuning: FineTuningSection = FineTuningSection()
+    checkpoints: CheckpointsSection = CheckpointsSection()
     scaling: ScalingSection = ScalingSection()
     trial_budget: TrialBudgetSection = TrialBudgetSection()
     comparison: ComparisonSection = ComparisonSection()

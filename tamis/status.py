@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tamis.corpus.labels import label_warnings
 from tamis.corpus.records import WHOLE_SHARD
 from tamis.errors import UnknownNameError
 from tamis.lineage.approval import Approval, read_approvals, waiting, waiting_lines
@@ -44,6 +45,7 @@ class Status:
     still_in_files: list[dict[str, Any]] = field(default_factory=list)
     tainted: list[Tainted] = field(default_factory=list)
     search: Search | None = None
+    warnings: list[str] = field(default_factory=list)
 
     def problems(self) -> list[str]:
         """What keeps `tamis materialize` from exiting with 0, a line each."""
@@ -95,6 +97,7 @@ class Status:
             "withdrawn": self.withdrawn,
             "still_in_files": self.still_in_files,
             "tainted": [one.to_json() for one in self.tainted],
+            "warnings": self.warnings,
             "trial_budget": self.search.to_json() if self.search else None,
         }
 
@@ -123,8 +126,9 @@ class Status:
         )
 
     def search_lines(self) -> list[str]:
-        """How far the trial budget has come, and what it left out; nothing where there is none."""
-        return [self.search.sentence, *self.search.notices] if self.search else []
+        """How far the trial budget has come, what it left out, and warnings; nothing where there is none."""
+        told = [self.search.sentence, *self.search.notices] if self.search else []
+        return told + [f"warning: {one}" for one in self.warnings]
 
     def _withdrawn_lines(self) -> list[str]:
         """What was withdrawn, which files hold it still, and what saw it; nothing where nothing was."""
@@ -163,6 +167,7 @@ def read_status(project: Project) -> Status:
         still_in_files=read_places(store).to_dicts(),
         tainted=tainted_heads(ManifestFolder(project.home.manifests), heads, listed_in(project.home)),
         search=world.search,
+        warnings=label_warnings(store),
     )
 
 

@@ -80,6 +80,12 @@ class FineTuningSection(Section):
         return self.shared() | self.model_dump(exclude=unused, exclude_defaults=True)
 
 
+class CheckpointsSection(Section):
+    """Which checkpoints stay that a later training of the same trial has superseded; all where unset."""
+
+    keep_superseded: int | None = Field(None, ge=0)
+
+
 class ScalingSection(Section):
     """Trials for the law: models x sizes of nested random subsets of the target's training set."""
 

@@ -331,6 +331,7 @@ EXAMPLES = {
     "near_duplicates": {"cosine"},
     "judge": {"url", "key_env", "price_per_million_tokens"},
     "tracking": {"uri"},
+    "checkpoints": {"keep_superseded"},
     "scaling": {"target", "models", "predict_at"},
     "trial_budget": {"share"},
     "comparison": {"model", "selections", "on_request"},

@@ -21,8 +21,9 @@ refused as (
         shard,
         count(*) as quarantined
     from {{ source('lake', 'quarantine') }}
+    where shard not like 'target/%'
     {% if is_incremental() %}
-    where shard not in (select shard from {{ this }})
+    and shard not in (select shard from {{ this }})
     {% endif %}
     group by shard
 )

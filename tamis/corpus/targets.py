@@ -20,6 +20,7 @@ from tamis.corpus.fingerprint import fingerprint_shard, hash_sources
 from tamis.corpus.listing import ListingError, list_shards
 from tamis.corpus.records import Defect, Reason, quarantine_frame
 from tamis.corpus.shards import Shard, ShardGoneError
+from tamis.corpus.target_quarantine import place_in_target
 from tamis.corpus.text import excerpt
 from tamis.errors import PermanentError
 from tamis.progress import Advance, ignore
@@ -30,12 +31,15 @@ BATCH_ROWS = 2_000
 class TooFewExamplesError(PermanentError):
     """A target has fewer distinct examples than its split needs."""
 
-    def __init__(self, available: int, train: int, held_out: int, left_for_train: int) -> None:
+    def __init__(
+        self, available: int, train: int, held_out: int, left_for_train: int, quarantined: int = 0
+    ) -> None:
         self.available, self.train, self.held_out = available, train, held_out
+        bad = f" (rows in quarantine: {quarantined}, see `tamis status`)" if quarantined else ""
         super().__init__(
             f"train = {train} and held_out = {held_out} need {train + held_out} distinct examples; there are "
-            f"{available}, of which {left_for_train} are left for training once those held out and their "
-            "near-duplicates are set aside; lower train or held_out, or add examples"
+            f"{available}{bad}, of which {left_for_train} are left for training once those held out and "
+            "their near-duplicates are set aside; lower train or held_out, or add examples"
         )
 
 
@@ -44,6 +48,7 @@ def read_target(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Distinct examples ordered by doc_id (columns as in `DOCUMENT_SCHEMA`, and shard), and the quarantine.
 
+    The shard is `target/NAME/FILE`, which no shard of a corpus can be.
     Of a target with pairs or labels also response_at and label (`tamis.corpus.answers`). Of a text that
     stands in several places the first (by shard and row) is kept; a row that gives it another label is
     quarantined. Raises `ListingError` and `MissingPackageError` as `list_shards` does.
@@ -57,12 +62,18 @@ def read_target(
         batch = all_documents(_batches(shard, target, answers, advance))
         found = batch.documents.with_columns(pl.lit(shard.key).alias("shard"))
         examples.append(found.join(answers.frame(), on="row", how="left") if target.is_answered else found)
-        quarantine.append(batch.quarantine.with_columns(pl.lit(shard.key).alias("shard")))
-    ordered = pl.concat(examples).sort("doc_id", "shard", "row")
+        place = place_in_target(target.name, shard.name)
+        quarantine.append(batch.quarantine.with_columns(pl.lit(place).alias("shard")))
+    places = {shard.key: place_in_target(target.name, shard.name) for shard in shards}
+    ordered = pl.concat(examples).sort("doc_id", "shard", "row").with_columns(_placed(places))
     kept = ordered.unique("doc_id", keep="first", maintain_order=True)
     if target.label_column:
         quarantine.append(_contradicting(ordered, kept))
     return kept, pl.concat(quarantine)
+
+
+def _placed(places: dict[str, str]) -> pl.Expr:
+    return pl.col("shard").replace_strict(places, return_dtype=pl.Utf8)
 
 
 def _contradicting(ordered: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:
@@ -94,12 +105,17 @@ def fingerprint_target(target: TargetSection, root: Path) -> str:
 
 
 def split_target(
-    examples: pl.DataFrame, groups: pl.DataFrame | None, train: int, held_out: int, seed: int
+    examples: pl.DataFrame,
+    groups: pl.DataFrame | None,
+    train: int,
+    held_out: int,
+    seed: int,
+    quarantined: int = 0,
 ) -> pl.DataFrame:
     """The examples with a column `split`: exactly `held_out` and `train` of them, the others "unused".
 
     groups: doc_id and group, for near-duplicates; an example without one is a group of its own. No group
-    has examples in both parts. Raises `TooFewExamplesError`.
+    has examples in both parts. Raises `TooFewExamplesError`, which tells how many rows are quarantined.
     """
     ordered = _in_keyed_order(examples, groups, seed)
     own_group_held = pl.col("place").min().over("group") < held_out
@@ -108,7 +124,7 @@ def split_target(
     )
     left = len(placed) - placed["training_place"].null_count()
     if len(placed) < held_out or left < train:
-        raise TooFewExamplesError(len(placed), train, held_out, left)
+        raise TooFewExamplesError(len(placed), train, held_out, left, quarantined)
     split = (
         pl.when(pl.col("place") < held_out)
         .then(pl.lit("held_out"))

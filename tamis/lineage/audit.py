@@ -22,6 +22,7 @@ from tamis.lineage.stages import stages
 from tamis.lineage.world import World
 from tamis.progress import Advance, ignore
 from tamis.store.home import Home
+from tamis.training.retention import removed_by
 
 ROOTS = ("trials", "selected_subset", "decisions", "base_models", "scaling_law_report")
 AUDIT_ASSET = "lineage_audit"
@@ -52,6 +53,7 @@ def audit_graph(
     judge_withdrawn(home, nodes)
     for node in nodes.values():
         _judge_place(records, node, heads.get((node.asset, node.partition)), world, heads)
+        _judge_retention(home, records, node, heads)
     judge_events(records, nodes, heads, events, whole=name is None)
     if name is None:
         judge_records(home, records, nodes, quick, world.project.settings.automation.kept_versions)
@@ -91,6 +93,15 @@ def _walk(records: Records, manifest: str, name: str, nodes: dict[str, Node]) ->
             continue
         stack.append((key, known_as, True))
         stack += [(entry.manifest, label(entry.asset, entry.partition), False) for entry in found.inputs]
+
+
+def _judge_retention(home: Home, records: Records, node: Node, heads: Heads) -> None:
+    """Say where the weights of a superseded checkpoint were removed by a rule of the project."""
+    head = heads.get((node.asset, node.partition))
+    if not node.reachable or (head is not None and head.manifest == node.manifest):
+        return
+    if rule := removed_by(home, records.read(node.manifest)):
+        node.outdated(f"its checkpoint was removed by the rule {rule}")
 
 
 def _judge_place(records: Records, node: Node, head: Head | None, world: World, heads: Heads) -> None:

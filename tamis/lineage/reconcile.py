@@ -3,6 +3,7 @@
 import pyarrow as pa
 
 from tamis.corpus.intake import delete_orphans, find_orphans, remove_shards
+from tamis.corpus.target_quarantine import rows_of_target
 from tamis.lineage import attempts
 from tamis.lineage.heads import Heads, forget_heads, read_heads
 from tamis.lineage.pins import unpin
@@ -66,6 +67,8 @@ def forget_gone(store: Store, world: World, heads: Heads) -> list[tuple[str, str
             for chunk in attempts.chunks(keys):
                 store.delete(table, one_of(column, chunk))
     for asset, partition in gone:
+        if asset == "target_examples":
+            store.delete("quarantine", rows_of_target(partition))
         if asset == "selected_subset":
             unpin(store, partition)
         for table in _WHOLE_TABLES.get(asset, ()):

@@ -88,6 +88,10 @@ class TableRows:
         if divided := _DIVIDED.fullmatch(scope):
             column, value = divided[1], divided[2].replace("''", "'")
             return rows_digest(self._divided(column).pop(value, []))
+        if begun := _BEGINNING.fullmatch(scope):
+            groups, start = self._divided(begun[1]), begun[2].replace("''", "'")
+            own = [name for name in groups if name.startswith(start)]
+            return rows_digest([block for name in own for block in groups.pop(name)])
         return stored_rows(self.store, self.table, scope)
 
     def doubled(self, stated: bytes) -> list[str]:
@@ -132,6 +136,7 @@ class TableRows:
 
 
 _DIVIDED = re.compile(r"(\w+) = '((?:[^']|'')*)'")
+_BEGINNING = re.compile(r"starts_with\((\w+), '((?:[^']|'')*)'\)")
 _VOID = f"V{KEY_BYTES}"
 
 

@@ -65,6 +65,9 @@ def save_adapter(loaded: LoadedModel, checkpoint: Path) -> None:
     for configuration in loaded.adapter.peft_config.values():
         # A path of one machine, and the digest of a manifested file would depend on it.
         configuration.base_model_name_or_path = None
+        for name in ("target_modules", "modules_to_save", "exclude_modules"):
+            if isinstance(found := getattr(configuration, name, None), set):  # its order is another each time
+                setattr(configuration, name, sorted(found))
     loaded.adapter.save_pretrained(checkpoint / FOLDER)
     (checkpoint / FOLDER / "README.md").unlink(missing_ok=True)
 

@@ -1,5 +1,8 @@
 """Errors of training that a user meets; every one is permanent, since a retry would meet it again."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from tamis.errors import PermanentError, TransientError
 
 
@@ -40,6 +43,41 @@ class UnknownModelError(PermanentError):
         super().__init__(
             f"cannot load the model {model!r}: {reason}; give a folder with config.json and *.safetensors, "
             "'smollm2-135m', or a hub id (with hub access, or already in the local cache)"
+        )
+
+
+class NoTokenizerError(PermanentError):
+    """A model folder without a tokenizer: names the folder and the files that are sought in it."""
+
+    def __init__(self, model: str, folder: Path, files: Sequence[str]) -> None:
+        self.model, self.folder, self.files = model, folder, tuple(files)
+        super().__init__(
+            f"the model {model!r} has no tokenizer: {folder} holds none of {', '.join(files)}; put the files "
+            "of its tokenizer there (tokenizer.save_pretrained(folder) writes tokenizer.json)"
+        )
+
+
+class UnfitTokenizerError(PermanentError):
+    """A tokenizer with tokens that the model has no row for."""
+
+    def __init__(self, model: str, token: str, number: int, rows: int) -> None:
+        self.model, self.token, self.number, self.rows = model, token, number, rows
+        super().__init__(
+            f"the tokenizer of the model {model!r} does not fit it: token {token!r} has the id {number}, and "
+            f"the embedding matrix has {rows} rows (ids 0 to {rows - 1}); give it the tokenizer that it was "
+            f"trained with, or enlarge it with model.resize_token_embeddings({number + 1})"
+        )
+
+
+class TooFewPositionsError(PermanentError):
+    """A row longer than what the model has learnt positions for."""
+
+    def __init__(self, model: str, positions: int, sequence_length: int) -> None:
+        self.model, self.positions, self.sequence_length = model, positions, sequence_length
+        super().__init__(
+            f"the model {model!r} has learnt {positions} positions, and rows of {sequence_length} tokens "
+            f"were asked for; set sequence_length in [fine_tuning] (max_tokens in [perplexity]) to at most "
+            f"{positions}, or take a model with more positions"
         )
 
 

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+from tamis.corpus.labels import OneLabelError
 from tamis.progress import Advance, ignore
 from tamis.training.adapters import with_adapter
 from tamis.training.batch import TrainingSet
@@ -52,11 +53,14 @@ def fine_tune(
     stop, where the options have patience; it may share nothing with the other two. Text that is learnt before
     labels is neither validated nor measured on labelled examples; an encoder learns it by hidden tokens.
     Resume, progress, errors and output as for `pretrain`; an unknown base raises `UnknownModelError`, one
-    that cannot learn from such examples `NotCausalError` or `NeedsPairsError`.
+    that cannot learn from such examples `NotCausalError` or `NeedsPairsError`, examples of one label alone
+    `OneLabelError`.
     """
     examples = list(texts)
     device = choose_device(runtime.device)
     classes = classes_of(examples) and classes_of([*examples, *held_out, *validation])
+    if len(classes) == 1:
+        raise OneLabelError(classes[0], len(examples) + len(held_out) + len(validation))
     labels_follow = bool(classes_of(held_out)) and not classes
     loaded = load_model(
         base, device, options.sequence_length, classes=classes, seed=options.seed, hiding=labels_follow

@@ -18,6 +18,7 @@ from tamis.errors import MissingPackageError
 from tamis.loading import ONE_MODEL_AT_A_TIME
 from tamis.training.attention import choose_attention
 from tamis.training.errors import NeedsPairsError, NotCausalError, UnknownModelError
+from tamis.training.fitting import require_fit, tokenizer_in
 from tamis.training.whole import require_whole
 
 if TYPE_CHECKING:
@@ -98,17 +99,17 @@ def load_model(
 
     With `classes` a classifier, whose output layer is drawn from `seed` where the model has none for them.
     With `hiding` an encoder is loaded to predict hidden tokens, which without it is an error.
-    Raises `UnknownModelError`, `NotCausalError`, `NeedsPairsError`, `MissingPackageError`.
+    Raises `UnknownModelError`, `NoTokenizerError`, `UnfitTokenizerError`, `TooFewPositionsError`,
+    `NotCausalError`, `NeedsPairsError`, `MissingPackageError`.
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoTokenizer
 
     folder, options = _location(name)
     try:
-        with without_bars(not (classes or hiding)), ONE_MODEL_AT_A_TIME, torch.random.fork_rng():
+        with without_bars(), ONE_MODEL_AT_A_TIME, torch.random.fork_rng():
             torch.manual_seed(seed)
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
+            tokenizer = tokenizer_in(str(name), folder, options)
             wanted = _labels(classes) | (options or {"use_safetensors": True})
             kind = _kind(folder, options, classes)
             model, report = _model(folder, kind, wanted)
@@ -122,6 +123,7 @@ def load_model(
         raise UnknownModelError(str(name), str(error).split("\n", 1)[0]) from error
     if not options:
         require_whole(str(name), model, report, new_head=kind in (Kind.CLASSIFIER, Kind.MASKED))
+    require_fit(str(name), model, tokenizer, sequence_length, filled=kind in (Kind.CLASSIFIER, Kind.MASKED))
     if kind == Kind.CAUSAL:
         return prepared(model, tokenizer, device, sequence_length)
     model.to(device)  # type: ignore[arg-type]
@@ -203,17 +205,17 @@ def _looks_ahead(model: "PreTrainedModel") -> bool:
 
 
 @contextmanager
-def without_bars(reports: bool = True) -> Iterator[None]:
-    """transformers draws no progress bars inside, ours are the only ones, and on request reports nothing.
+def without_bars() -> Iterator[None]:
+    """transformers draws no progress bars inside, ours are the only ones, and reports nothing.
 
-    Its report on loading a classifier warns of the output layer, which is new by intent.
+    Its report on loading warns of an output layer that is new or not needed, by intent; what is missing
+    otherwise is an error of `require_whole`.
     """
     from transformers.utils import logging
 
     drawn, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
-    if not reports:
-        logging.set_verbosity_error()
+    logging.set_verbosity_error()
     try:
         yield
     finally:

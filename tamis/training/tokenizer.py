@@ -8,7 +8,7 @@ their order. Files are written by hand, so training a tokenizer imports neither 
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -80,11 +80,11 @@ def blocks(texts: Iterable[str], size: int) -> Iterable[list[str]]:
         yield block
 
 
-def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
-    """The tokenizer in `folder`, as transformers sees it."""
+def load_tokenizer(folder: Path | str, **options: Any) -> "PreTrainedTokenizerBase":
+    """The tokenizer in `folder`, or of a hub id, as transformers sees it."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[list[int]]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
+REMOVED = "tamis.removed"
 SCHEME = "tamis:///"  # no place to fetch from: what follows is relative to a home that may be moved
 
 
@@ -34,7 +35,30 @@ def register_checkpoint(
     if found is None:
         _ensure_model(client, name)
         found = client.create_model_version(name, f"{SCHEME}{checkpoint}", run_id=run, tags=tags)
+    elif REMOVED in found.tags:  # it was removed by the rule, and is made again
+        client.delete_model_version_tag(name, found.version, REMOVED)
+        client.update_model_version(name, found.version, "")
     return str(found.version)
+
+
+def mark_removed(uri: str, experiment: str, trial: str, manifest: str, rule: str) -> None:
+    """Let the model versions of a manifest say that their weights were removed, and by which rule."""
+    client, name = open_tracker(uri), model_name(experiment, trial)
+    for version in client.search_model_versions(f"name = '{name}'"):
+        if version.tags.get(MANIFEST) == manifest:
+            client.set_model_version_tag(name, version.version, REMOVED, rule)
+            said = f"Its weights were removed by {rule}; the manifest stays."
+            client.update_model_version(name, version.version, said)
+
+
+def aliased_checkpoints(uri: str, experiment: str, trial: str) -> set[str]:
+    """Folders, relative to the home, of the model versions that somebody gave an alias."""
+    client, name = open_tracker(uri), model_name(experiment, trial)
+    return {
+        client.get_model_version(name, version).tags.get(CHECKPOINT, "")
+        for model in client.search_registered_models(f"name = '{name}'")
+        for version in set(model.aliases.values())
+    }
 
 
 def _version(client: "MlflowClient", name: str, tags: dict[str, str]) -> "ModelVersion | None":

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 
 import polars as pl
 
+from tamis.corpus.target_quarantine import target_of_place
 from tamis.corpus.text import normalise_text, normalised_id
 from tamis.errors import PermanentError, UnknownNameError
 from tamis.lineage.finding import ID_DIGITS, resolve_document
@@ -107,7 +108,8 @@ class Asking:
     def shard(self, key: str) -> None:
         """Everything in a shard, its quarantined rows too; raises `UnknownNameError`."""
         known = self._places("shard")
-        known |= set(self.store.read("quarantine", ["shard"])["shard"])
+        bad = set(self.store.read("quarantine", ["shard"])["shard"])
+        known |= {one for one in bad if target_of_place(one) is None}
         if key not in known:
             raise UnknownNameError("shard", key, _likely(key, known))
         self.shards.append(key)

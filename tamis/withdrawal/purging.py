@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
+from tamis.corpus.target_quarantine import target_of_place
 from tamis.lineage import attempts
 from tamis.lineage.heads import Heads
 from tamis.lineage.manifest import ManifestFolder
@@ -143,9 +144,15 @@ def excerpts_of(
 
 def withhold_excerpts(store: Store, heads: Heads, rows: pl.DataFrame) -> None:
     """Blank quarantined rows that are withdrawn, and note where they stand."""
-    entries = {("documents", shard) for shard in rows["shard"]} & heads.keys()
-    attempts.begin(store, sorted(entries))
-    add_places(store, "documents", rows.select("shard", "row", "doc_id", partition="shard"))
+    target = pl.Series([target_of_place(shard) for shard in rows["shard"]], dtype=pl.String)
+    placed = {
+        "documents": rows.filter(target.is_null()).with_columns(partition="shard"),
+        "target_examples": rows.with_columns(partition=target).filter(target.is_not_null()),
+    }
+    entries = {(asset, partition) for asset, some in placed.items() for partition in some["partition"]}
+    attempts.begin(store, sorted(entries & heads.keys()))
+    for asset, some in placed.items():
+        add_places(store, asset, some.select("shard", "row", "doc_id", "partition"))
     withhold(store, rows)
 
 

@@ -9,7 +9,6 @@ from tamis.store.tables import Store
 from tamis.withdrawal.desired import withdrawn_ids
 
 WITHHELD = "withheld: the row repeats something that was withdrawn"
-PLACE = {"row": pl.Int64, "doc_id": pl.String}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,20 +18,22 @@ class Refusal:
     doc_ids: pl.Series
 
     def documents(self, found: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Documents that may be taken, and the places (row, doc_id) of the others."""
-        if not len(self.doc_ids):
-            return found, pl.DataFrame(schema=PLACE)
+        """Documents that may be taken, and the places (row, doc_id, shard if they have it) of the others."""
         refused = pl.col("doc_id").is_in(self.doc_ids.implode())
-        places = found.filter(refused).select(pl.col("row").cast(pl.Int64), "doc_id")
-        return found.filter(~refused), places
+        return found.filter(~refused), _places(found.filter(refused))
 
     def quarantine(self, found: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Quarantined rows with nothing of what is withdrawn, and the places of those that held it."""
         if not len(self.doc_ids) or not len(found):
-            return found, pl.DataFrame(schema=PLACE)
+            return found, _places(found.clear().with_columns(doc_id=pl.lit("")))
         named = found.with_columns(content_ids(found))
         held = pl.col("doc_id").is_in(self.doc_ids.implode())
-        return withheld(named, held).select(found.columns), named.filter(held).select("row", "doc_id")
+        return withheld(named, held).select(found.columns), _places(named.filter(held))
+
+
+def _places(found: pl.DataFrame) -> pl.DataFrame:
+    shard = [name for name in ("shard",) if name in found.columns]
+    return found.select(pl.col("row").cast(pl.Int64), "doc_id", *shard)
 
 
 def refusal(store: Store) -> Refusal:

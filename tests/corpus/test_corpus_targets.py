@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,10 @@ from tamis.corpus import (
     read_target,
     split_target,
 )
+from tamis.corpus.labels import OneLabelError, label_warnings, never_learnt, require_labels
+from tamis.corpus.target_quarantine import quarantine_of_target, rows_of_target, target_of_place
+from tamis.store.schemas import schema_of
+from tamis.store.tables import Store
 
 
 def files_target(**values):
@@ -30,7 +35,7 @@ def test_examples_of_files_are_distinct_and_ordered(tmp_path):
     examples, quarantine = read_target(files_target(), tmp_path)
     assert examples["doc_id"].to_list() == sorted(map(document_id, ["one", "two"]))
     assert examples.filter(text="two")["source"].item() == "a.txt"
-    assert quarantine.select("shard", "row").rows() == [("goal__b.jsonl", 2)]
+    assert quarantine.select("shard", "row").rows() == [("target/goal/b.jsonl", 2)]
 
 
 def test_a_single_file_is_a_target(tmp_path):
@@ -140,3 +145,64 @@ def test_too_few_examples_says_how_many_there_are():
     same = made(30).select("doc_id", group=pl.lit("g"))
     with pytest.raises(TooFewExamplesError, match="0 are left for training"):
         split_target(made(30), same, 5, 5, 0)
+
+
+def test_what_is_in_quarantine_of_a_target_stays_what_its_files_give_and_is_nobody_elses(tmp_path):
+    goal, store = tmp_path / "goal", Store(tmp_path / "lance")
+    goal.mkdir()
+    (goal / "a.jsonl").write_text('{"text": 3}\nbroken\n{"text": "one"}\n')
+    (goal / "b.csv").write_text("body\nx\n")
+    others = [
+        {"shard": shard, "row": 0, "reason": "r", "detail": "", "excerpt": ""}
+        for shard in ("goal__a.jsonl", "target/goals/a.jsonl", "target/g_al/a.jsonl")
+    ]
+    store.append("quarantine", pa.Table.from_pylist(others, schema=schema_of("quarantine")))
+    counts = quarantine_of_target(store, "goal", read_target(files_target(), tmp_path)[1])
+    assert counts == {"malformed_row": 1, "missing_text_column": 1, "non_text": 1}
+    own = store.read("quarantine", where=rows_of_target("goal")).sort("shard", "row")
+    assert own.select("shard", "row", "reason").rows() == [
+        ("target/goal/a.jsonl", 0, "non_text"),
+        ("target/goal/a.jsonl", 1, "malformed_row"),
+        ("target/goal/b.csv", -1, "missing_text_column"),
+    ]
+    assert {target_of_place(shard) for shard in own["shard"]} == {"goal"}
+    (goal / "a.jsonl").write_text('{"text": "one"}\n')
+    (goal / "b.csv").unlink()
+    assert quarantine_of_target(store, "goal", read_target(files_target(), tmp_path)[1]) == {}
+    assert set(store.read("quarantine")["shard"]) == {row["shard"] for row in others}
+    version = store.version("quarantine")
+    quarantine_of_target(store, "goal", read_target(files_target(), tmp_path)[1])
+    assert store.version("quarantine") == version
+    assert target_of_place("goal__a.jsonl") is None
+
+
+def test_too_few_examples_say_how_many_rows_could_not_be_read(tmp_path):
+    (tmp_path / "goal").mkdir()
+    (tmp_path / "goal/a.jsonl").write_text('{"text": "one"}\n{"text": 2}\n')
+    examples, quarantine = read_target(files_target(), tmp_path)
+    with pytest.raises(TooFewExamplesError, match=r"there are 1 \(rows in quarantine: 1,"):
+        split_target(examples, None, 1, 1, 0, len(quarantine))
+
+
+def labels(**counts: list[str]) -> pl.DataFrame:
+    rows = [(split, label) for split, some in counts.items() for label in some]
+    return pl.DataFrame(rows, schema=["split", "label"], orient="row")
+
+
+def test_labels_that_are_all_the_same_are_refused_with_their_count():
+    with pytest.raises(OneLabelError, match="all 3 labelled examples have the label 'a'"):
+        require_labels(labels(train=["a", "a"], held_out=["a"], unused=["b"]))
+    require_labels(labels(train=["a"], held_out=["b"]))
+
+
+def test_a_label_that_no_training_example_has_is_told_with_its_count(tmp_path):
+    rows = labels(train=["a", "b"], held_out=["c", "a", "c"], unused=["c"])
+    assert never_learnt(rows) == {"c": 2}
+    assert never_learnt(labels(train=["a"], held_out=["a"])) == {}
+    store = Store(tmp_path / "lance")
+    assert label_warnings(store) == []
+    named = rows.with_columns(target=pl.lit("goal"), doc_id=pl.Series([f"{n:032x}" for n in range(6)]))
+    for table in ("target_examples", "target_answers"):
+        store.append(table, pa.Table.from_pylist(named.to_dicts(), schema=schema_of(table)))
+    (line,) = label_warnings(store)
+    assert line.startswith("target goal: label 'c' stands in 2 held-out examples and in none of train")

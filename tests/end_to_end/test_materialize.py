@@ -17,6 +17,7 @@ from soundness import assert_sound, versions
 
 from tamis.lineage.heads import read_heads
 from tamis.lineage.manifest import ManifestFolder
+from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 
 EXPLANATION_KEYS = {"doc_id", "occurrences", "scores", "decisions", "checkpoints"}
@@ -226,6 +227,32 @@ def test_bad_input_goes_to_quarantine_and_loses_nothing_beside_it(project):
     assert project.json("status")["quarantine"] == []
     assert store_of(project).count("occurrences", "shard LIKE '%latin%'") == 1
     assert store_of(project).count("occurrences", "shard LIKE '%broken%'") == 200
+
+
+def test_bad_rows_of_a_target_go_to_quarantine_and_leave_it_when_they_are_repaired(project):
+    target = project.root / "target" / "algebra.jsonl"
+    whole, before = target.read_text(), versions(project)
+    target.write_text(whole + 'broken\n{"body": "no text here"}\n{"text": 3}\n')
+    assert "quarantine: target/algebra/algebra.jsonl" in project.tamis("materialize", code=1).stderr
+    found = project.json("status", code=1)["quarantine"]
+    assert [(row["shard"], row["row"], row["reason"]) for row in found] == [
+        ("target/algebra/algebra.jsonl", 60, "malformed_row"),
+        ("target/algebra/algebra.jsonl", 61, "missing_text_column"),
+        ("target/algebra/algebra.jsonl", 62, "non_text"),
+    ]
+    assert "quarantine: target/algebra/algebra.jsonl row 60" in project.tamis("status", code=1).stdout
+    assert project.json("audit")["status"] == "green"
+    assert versions(project) == before, "the examples are the same"
+    again = state(project)
+    project.tamis("materialize", code=1)
+    assert state(project) == again
+    store_of(project).replace("quarantine", schema_of("quarantine").empty_table(), "row = 61")
+    assert project.json("audit", code=1)["status"] == "red", "a row that is gone is found"
+    target.write_text(whole)
+    project.tamis("materialize")
+    assert project.json("status")["quarantine"] == []
+    assert versions(project) == before
+    assert_sound(project)
 
 
 def test_a_file_that_is_still_being_written_waits(project):

@@ -17,6 +17,7 @@ from tamis.lineage.look import look
 from tamis.planning import read_plan
 from tamis.project import open_project
 from tamis.store.tables import Store
+from tamis.withdrawal.refusing import WITHHELD
 
 CALM = SETTINGS.replace("settle_seconds = 1.0", "settle_seconds = 0.0")
 WIDE = CALM.replace('sampler = "random"\nbudget = 20', 'sampler = "random"\nbudget = 120')
@@ -162,11 +163,18 @@ def test_an_example_of_a_target_is_refused_there_too(project):
     path = project.root / "target" / "algebra.jsonl"
     texts = [json.loads(line)["text"] for line in path.read_text().splitlines()]
     write_jsonl(path, [*texts, f"{marker(99)} an example {marker(99)[::-1]}"])
+    cut = project.root / "target" / "cut.jsonl"
+    cut.write_text('{"text": "' + f"{marker(99)} an example {marker(99)[::-1]}"[:90])
     project.tamis("materialize", code=1)
     example = document_id(f"{marker(99)} an example {marker(99)[::-1]}")
     assert shown_in(project.home, 99)
     (project.root / "example.txt").write_text(f"{marker(99)} an example {marker(99)[::-1]}\n")
     project.tamis("withdraw", "--text", str(project.root / "example.txt"), "--materialize")
+    assert shown_in(project.home, 99) == []
+    assert (
+        store_of(project).count("quarantine", f"starts_with(shard, 'target/') AND detail = '{WITHHELD}'") == 1
+    )
+    project.tamis("materialize", code=1)
     assert shown_in(project.home, 99) == []
     assert store_of(project).count("target_examples", f"doc_id = '{example}'") == 0
     assert store_of(project).count("target_examples") == len(texts)

@@ -209,6 +209,18 @@ def test_a_quarantined_row_that_shows_the_text_shows_nothing_any_more(home):
     assert ("documents", "web__b") in withdrawn_versions(home.store)
 
 
+def test_a_quarantined_row_of_a_target_shows_nothing_any_more_and_its_target_is_made_again(home):
+    place = pa.array(["target/goal/b.jsonl"])
+    home.store.append("quarantine", quarantined(TEXTS[0]).set_column(0, "shard", place))
+    record(home, "target_examples", "goal", "", [])
+    assert withdraw(home, asked(home, IDS[0]), REASON).excerpts == 1
+    row = home.store.read("quarantine").row(0, named=True)
+    assert (row["shard"], row["excerpt"], row["detail"]) == ("target/goal/b.jsonl", "", WITHHELD)
+    assert ("target_examples", "goal") in withdrawn_versions(home.store)
+    assert not heads(home)[("target_examples", "goal")].finished
+    assert verify(home, TEXTS[0]).problems == []
+
+
 def test_a_shard_goes_with_all_that_it_showed(home):
     home.store.append("quarantine", quarantined("of nobody"))
     asking = Asking(store=home.store)

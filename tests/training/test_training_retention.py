@@ -1,0 +1,201 @@
+"""Superseded checkpoints: what the rule removes, what it never touches, and who says so afterwards."""
+
+import json
+import shutil
+
+import pytest
+
+from tamis.lineage.audit import audit_graph
+from tamis.lineage.heads import Head, read_heads, write_heads
+from tamis.lineage.look import look
+from tamis.lineage.manifest import InputReference, Manifest, ManifestFolder
+from tamis.project import open_project
+from tamis.store.digests import folder_digests
+from tamis.training.retention import NOTE, remove_superseded, removed_by
+from tamis.training.tracking import log_trial, open_tracker
+from tamis.training.tracking_models import register_checkpoint
+
+SETTINGS = """
+[[corpus]]
+name = "web"
+kind = "files"
+path = "web"
+
+[checkpoints]
+keep_superseded = {keep}
+"""
+TRIAL = "law__small__8"
+
+
+def project_with(root, keep):
+    (root / "web").mkdir(exist_ok=True)
+    (root / "web" / "a.txt").write_text("a")
+    rule = SETTINGS.format(keep=keep) if keep is not None else SETTINGS.split("[checkpoints]")[0]
+    (root / "tamis.toml").write_text(rule)
+    return open_project(root)
+
+
+def trained(project, number: int, trial: str = TRIAL) -> Manifest:
+    """A trial that was made by some inputs, as a run leaves it."""
+    home, key = project.home, f"{number}" * 64
+    folder = home.checkpoints / "trials" / trial / key[:16]
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(bytes([number]) * 1_000)
+    files = {f"{home.relative(folder)}/{name}": digest for name, digest in folder_digests(folder).items()}
+    manifest = Manifest(
+        asset="trials",
+        partition=trial,
+        code_version="1",
+        config={},
+        seed=0,
+        input_key=key,
+        data_version=key,
+        digest="",
+        row_count=1,
+        files=files,
+        beside={"made_at": f"2026-01-0{number}T00:00:00+00:00"},
+    )
+    name = ManifestFolder(home.manifests).write(manifest)
+    run = log_trial(
+        project.tracking_uri,
+        "tamis",
+        trial,
+        input_key=key,
+        parameters={},
+        metrics={},
+        loss_history=[],
+        datasets=[],
+        checkpoint=home.relative(folder),
+    )
+    register_checkpoint(project.tracking_uri, "tamis", trial, key, run, home.relative(folder), name)
+    head = Head(asset="trials", partition=trial, manifest=name, input_key=key, data_version=key)
+    write_heads(home.store, [head])
+    return manifest
+
+
+def weights(project, trial: str = TRIAL) -> set[str]:
+    """Keys of the checkpoints that still have weights, by their first digit."""
+    return {
+        path.parent.name[0] for path in (project.home.checkpoints / "trials" / trial).glob("*/*.safetensors")
+    }
+
+
+def removed_versions(project) -> dict[str, str]:
+    found = open_tracker(project.tracking_uri).search_model_versions(f"name = 'tamis.{TRIAL}'")
+    return {one.tags["tamis.input_key"][0]: one.tags.get("tamis.removed", "") for one in found}
+
+
+def run(project) -> list[str]:
+    return remove_superseded(project, read_heads(project.home.store))
+
+
+def test_the_latest_of_each_trial_stay_and_of_the_others_the_proof(tmp_path):
+    project = project_with(tmp_path, 1)
+    made = [trained(project, number) for number in (1, 2, 3, 4)]
+    trained(project, 5, "law__other__8")
+    assert run(project) == [
+        f"trial {TRIAL}: 2 superseded checkpoints removed by [checkpoints] keep_superseded = 1"
+    ]
+    assert weights(project) == {"3", "4"}
+    assert weights(project, "law__other__8") == {"5"}
+    rule = "[checkpoints] keep_superseded = 1"
+    assert removed_versions(project) == {"1": rule, "2": rule, "3": "", "4": ""}
+    folder = ManifestFolder(project.home.manifests)
+    assert [removed_by(project.home, folder.read(one.id)) for one in made] == [rule, rule, None, None]
+    assert run(project) == [], "once is enough"
+
+
+def test_nothing_goes_without_the_rule(tmp_path):
+    project = project_with(tmp_path, None)
+    for number in (1, 2, 3):
+        trained(project, number)
+    assert run(project) == []
+    assert weights(project) == {"1", "2", "3"}
+
+
+def test_what_is_current_being_made_or_has_an_alias_is_never_touched(tmp_path):
+    project = project_with(tmp_path, 0)
+    for number in (1, 2, 3):
+        trained(project, number)
+    client = open_tracker(project.tracking_uri)
+    (first,) = [
+        one for one in client.search_model_versions(f"name = 'tamis.{TRIAL}'")
+        if one.tags["tamis.input_key"][0] == "1"
+    ]  # fmt: skip
+    client.set_registered_model_alias(f"tamis.{TRIAL}", "champion", first.version)
+    unrecorded = project.home.checkpoints / "trials" / TRIAL / ("9" * 16)
+    unrecorded.mkdir()
+    (unrecorded / "model.safetensors").write_bytes(b"just trained")
+    run(project)
+    assert weights(project) == {"1", "3", "9"}
+
+
+def test_of_a_trial_that_is_gone_the_checkpoints_are_superseded(tmp_path):
+    project = project_with(tmp_path, 0)
+    trained(project, 1)
+    project.home.store.delete("heads", "true")
+    run(project)
+    assert weights(project) == set()
+
+
+def test_what_is_trained_again_after_its_removal_is_a_checkpoint_like_any_other(tmp_path):
+    project = project_with(tmp_path, 0)
+    for number in (1, 2):
+        trained(project, number)
+    run(project)
+    shutil.rmtree(project.home.checkpoints / "trials" / TRIAL / ("1" * 16))  # as the new one takes its place
+    again = trained(project, 1)
+    assert removed_by(project.home, again) is None
+    assert removed_versions(project)["1"] == ""
+    run(project)
+    assert weights(project) == {"1"}
+
+
+@pytest.mark.parametrize("cut", ["mark_removed", "_leave_note"])
+def test_a_removal_that_is_cut_short_is_completed(tmp_path, monkeypatch, cut):
+    from tamis.training import retention
+
+    project = project_with(tmp_path, 0)
+    for number in (1, 2):
+        trained(project, number)
+
+    def die(*_arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(retention, cut, die)
+        with pytest.raises(KeyboardInterrupt):
+            run(project)
+    assert weights(project) == {"1", "2"}
+    run(project)
+    assert weights(project) == {"2"}
+    assert removed_versions(project)["1"]
+
+
+def test_an_audit_calls_it_removed_by_the_rule_and_never_altered(tmp_path):
+    project = project_with(tmp_path, 0)
+    first = trained(project, 1)
+    trained(project, 2)
+    upon = Manifest(
+        asset="loss_curves",
+        partition="",
+        code_version="1",
+        config={},
+        seed=0,
+        input_key="k",
+        data_version="k",
+        digest="",
+        row_count=0,
+        inputs=(InputReference(asset="trials", partition=TRIAL, data_version="1", manifest=first.id),),
+    )
+    name = ManifestFolder(project.home.manifests).write(upon)
+    write_heads(
+        project.home.store,
+        [Head(asset="loss_curves", partition="", manifest=name, input_key="k", data_version="k")],
+    )
+    run(project)
+    note = json.loads((project.home.checkpoints / "trials" / TRIAL / ("1" * 16) / NOTE).read_text())
+    assert note["manifest"] == first.id
+    node = audit_graph(project.home, look(project), read_heads(project.home.store)).nodes[first.id]
+    assert node.status == "amber"
+    assert "its checkpoint was removed by the rule [checkpoints] keep_superseded = 0" in node.details

@@ -1,4 +1,4 @@
-"""The pool of steps that use an accelerator: who is in it, that it delays no local run, that slots come free."""
+"""The pool for steps on an accelerator: who is in it, that it delays no local run, that slots come free."""
 
 import os
 import signal

@@ -10,7 +10,7 @@ import polars as pl
 from resources.made import Made, Rows
 from resources.platform import Platform
 from resources.scorers import scorers
-from resources.specification import PARTITION_SETS, specified
+from resources.specification import ACCELERATOR_POOL, PARTITION_SETS, specified
 from resources.work import Work
 from tamis.config import SelectionSection
 from tamis.embedding.storing import encoder_slug, table_name
@@ -49,6 +49,7 @@ PARTITIONED = dg.AssetCheckSpec(
     ],
     check_specs=[PARTITIONED],
     partitions_def=PARTITION_SETS["selections"],
+    pool=ACCELERATOR_POOL,  # some samplers score the pool by a model
 )
 def selected_subset(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """Rank the pool by the selection's sampler, cut it at the budget, and write why for each document.

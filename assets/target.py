@@ -234,7 +234,7 @@ def kept_potential(work: Work, key: str) -> Path | None:
     return work.upstream("target_potential", key)
 
 
-@dg.asset(**described("transport_scores", ["lancedb"]))
+@dg.asset(**described("transport_scores", ["lancedb", "torch"]))
 def transport_scores(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """GOT-D: how much the transport distance from pool to target changes with each document's mass."""
     with platform.work(context) as work:

@@ -32,11 +32,14 @@ nux:
 concurrency:
   runs:
     max_concurrent_runs: 1
+  pools:
+    granularity: run
 run_monitoring:
   enabled: true
   start_timeout_seconds: 300
   free_slots_after_run_end_seconds: 60
 """
+_ON_SQLITE_BEFORE = ON_SQLITE.replace("  pools:\n    granularity: run\n", "")
 
 
 class StorageMismatchError(PermanentError):
@@ -120,7 +123,7 @@ def prepare_folder(project: Project) -> Path:
         needed_for = f"keeping Dagster's state in the database that {POSTGRES_URL} names"
         raise MissingPackageError("dagster-postgres", needed_for, "pip install -e '.[postgres]'")
     present = path.read_text() if path.exists() else ""
-    if present in ("", ON_SQLITE):
+    if present in ("", _ON_SQLITE_BEFORE, ON_SQLITE):
         present = ON_POSTGRES.read_text() if url else ON_SQLITE
         write_atomically(path, present.encode())
     if (POSTGRES_URL in present) != bool(url):

@@ -13,11 +13,14 @@ import dagster as dg
 from tamis.lineage.stages import Stage, stages
 
 OWNERS = ["team:data"]
+ACCELERATED = frozenset({"torch", "transformers"})
+ACCELERATOR_POOL = "gpu"
+"""Pool of the steps that compute on an accelerator where there is one; its limit is the number of devices."""
 PARTITION_SETS = {
     name: dg.DynamicPartitionsDefinition(name=name)
     for name in ("shards", "targets", "selections", "models", "trials")
 }
-__all__ = ["OWNERS", "PARTITION_SETS", "dependencies", "described", "specified"]
+__all__ = ["ACCELERATOR_POOL", "OWNERS", "PARTITION_SETS", "dependencies", "described", "specified"]
 
 
 def described(
@@ -32,6 +35,7 @@ def described(
         "partitions_def": PARTITION_SETS[stage.partitions] if stage.partitions else None,
         "deps": dependencies(stage),
         "kinds": set(kinds),
+        "pool": ACCELERATOR_POOL if ACCELERATED.intersection(kinds) else None,
         "owners": OWNERS,
         "output_required": False,
         "check_specs": [

@@ -4,6 +4,7 @@ Logs and progress go to stderr; what a command answers goes to stdout, with `--j
 """
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from tamis.cli_audit import add_audit
 from tamis.cli_control import add_control_verbs
 from tamis.cli_explain import add_explain
+from tamis.cli_health import add_health_verb
 from tamis.cli_parts import add_verb as _verb
 from tamis.cli_parts import checkout as _checkout
 from tamis.cli_parts import platform_module as _platform
@@ -87,8 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("rest", nargs=argparse.REMAINDER)
     add_control_verbs(verbs)
     add_withdraw_verb(verbs)
-    ui = _verb(verbs, "ui", _ui, "serve Dagster's UI on localhost")
+    add_health_verb(verbs)
+    ui = _verb(verbs, "ui", _ui, "serve Dagster's UI, on localhost unless told otherwise")
     ui.add_argument("--port", type=int, default=3000)
+    ui.add_argument(
+        "--host", default="127.0.0.1", help="whoever reaches it may run everything: docs/deploy.md"
+    )
     return parser
 
 
@@ -219,23 +225,27 @@ def _ui(parsed: argparse.Namespace) -> int:
 
     project = open_project()
     checkout = _checkout()
-    _must_be_free(parsed.port)
+    _must_be_free(parsed.host, parsed.port)
     _platform("instance").open_instance(project).dispose()
     os.environ["TAMIS_PROJECT"] = str(project.file)
     os.chdir(checkout)
-    say(f"http://127.0.0.1:{parsed.port} shows {project.file}; stop it with Ctrl-C")
-    command = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1"]
+    say(f"http://{parsed.host}:{parsed.port} shows {project.file}; stop it with Ctrl-C")
+    if parsed.host not in ("127.0.0.1", "localhost", "::1"):
+        say("there is no login: whoever reaches this address may run and delete everything (docs/deploy.md)")
+    command = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", parsed.host]
     os.execv(sys.executable, [*command, "-p", str(parsed.port)])
 
 
-def _must_be_free(port: int) -> None:
+def _must_be_free(host: str, port: int) -> None:
     import socket
 
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise PermanentError(f"{host} is no address to serve at ({error})") from error
             raise PermanentError(
                 f"port {port} is taken ({error.strerror}), perhaps by another `tamis ui`; "
                 f"stop that, or take another one: tamis ui --port {port + 1}"

@@ -1,0 +1,2 @@
+-- MLflow beside Dagster: one server, a database each.
+CREATE DATABASE mlflow;

@@ -1,0 +1,99 @@
+"""Health of all parts, Dagster's included: what `tamis health` and the probes of containers ask.
+
+Where the state is on PostgreSQL a daemon belongs to the home, so one that is not there is a fault; on
+SQLite it comes and goes with `tamis ui`.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Collection, Iterator
+from functools import partial
+
+import dagster as dg
+from sqlalchemy.exc import DatabaseError
+
+from resources.instance import POSTGRES_URL, dagster_state, open_instance
+from tamis.errors import TransientError
+from tamis.health import Finding, Look, lock, looked_at, object_store, tables, tracking
+from tamis.project import Project
+
+STORAGE_URL = "TAMIS_STORAGE_URL"
+SILENT_SECONDS = 180.0
+"""A daemon's heartbeat comes every 30 seconds."""
+
+
+class DaemonSilentError(TransientError):
+    """Dagster's daemon, which runs the sensors and the queue, is not there."""
+
+    def __init__(self, seen: str) -> None:
+        super().__init__(f"{seen}; sensors and queued runs wait for `dagster-daemon run`")
+
+
+def findings(project: Project, only: Collection[str] = ()) -> list[Finding]:
+    """What was seen of each part, or of those in `only`."""
+    os.environ.setdefault("PGCONNECT_TIMEOUT", "5")  # libpq waits for ever by default
+    return [looked_at(part, look) for part, look in looks(project, only).items() if part in only or not only]
+
+
+def looks(project: Project, only: Collection[str]) -> dict[str, Look]:
+    """How to look at each part."""
+    return {
+        "tables": partial(tables, project),
+        "writer": partial(lock, project),
+        "dagster": partial(state, project),
+        "daemon": partial(daemon, project, "daemon" in only or bool(os.environ.get(POSTGRES_URL))),
+        "tracking": partial(tracking, project),
+        "object_store": storage,
+    }
+
+
+def state(project: Project) -> str:
+    """Whether Dagster's runs can be read; a home without them is well."""
+    if not started(project):
+        return "no run yet"
+    with opened(project) as instance:
+        kept = "PostgreSQL" if os.environ.get(POSTGRES_URL) else "SQLite"
+        return f"{instance.get_runs_count()} runs in {kept}"
+
+
+@contextlib.contextmanager
+def opened(project: Project) -> Iterator[dg.DagsterInstance]:
+    """The home's instance; what its database says goes on without the statement and its values."""
+    try:
+        with dagster_state(project):
+            instance = open_instance(project)
+            try:
+                yield instance
+            finally:
+                instance.dispose()
+    except DatabaseError as error:
+        raise TransientError(f"Dagster's database: {error.orig}") from None
+
+
+def started(project: Project) -> bool:
+    """Whether the home has an instance: looking must not make one."""
+    return (project.home.dagster / "dagster.yaml").exists()
+
+
+def daemon(project: Project, required: bool) -> str:
+    """How long ago the daemon gave a sign of life; raises `DaemonSilentError` where one is `required`."""
+    age = heartbeat_age(project) if started(project) else None
+    seen = "never seen" if age is None else f"last seen {age:.0f} s ago"
+    if required and (age is None or age > SILENT_SECONDS):
+        raise DaemonSilentError(seen)
+    return seen
+
+
+def heartbeat_age(project: Project) -> float | None:
+    """Seconds since the most silent of the daemon's required parts was heard; None before the first."""
+    with opened(project) as instance:
+        heard = instance.get_daemon_heartbeats()
+        required = [kind for kind in instance.get_required_daemon_types() if kind in heard]
+        return max((time.time() - heard[kind].timestamp for kind in required), default=None)
+
+
+def storage() -> str:
+    """The object store, where one is set."""
+    url = os.environ.get(STORAGE_URL)
+    return object_store(url) if url else "none set"

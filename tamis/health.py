@@ -1,0 +1,121 @@
+"""Health of a home: what can be looked at without Dagster. Reads only, and tells addresses without secrets.
+
+Each look ends within seconds: probes of a container platform ask this again and again.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from tamis.errors import MissingPackageError, TamisError
+from tamis.lineage.damage import unreadable_tables
+from tamis.project import Project
+from tamis.store.home import writer
+
+OBJECT_STORE_SECONDS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One part of the platform: whether it does its work, and what was seen."""
+
+    part: str
+    healthy: bool
+    seen: str
+
+    @property
+    def line(self) -> str:
+        """The finding for a person."""
+        return f"{'ok ' if self.healthy else 'BAD'}  {self.part}: {self.seen}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The finding as JSON values."""
+        return asdict(self)
+
+
+Look = Callable[[], str]
+
+
+def looked_at(part: str, look: Look) -> Finding:
+    """What `look` says of a part that is well; it raises `TamisError` or `OSError` where it is not."""
+    try:
+        return Finding(part=part, healthy=True, seen=look())
+    except (TamisError, OSError, sqlite3.Error) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return Finding(part=part, healthy=False, seen=first)
+
+
+def tables(project: Project) -> str:
+    """Whether each table can be opened and read."""
+    store = project.home.store
+    names = store.names()
+    if broken := unreadable_tables(store):
+        raise OSError(f"cannot be read: {', '.join(sorted(broken))}; `tamis materialize` makes them again")
+    return f"{len(names)} can be read"
+
+
+def lock(project: Project) -> str:
+    """Who writes to the home; a writer is no fault."""
+    holder = writer(project.home)
+    return f"{holder} writes" if holder else "nobody writes"
+
+
+def tracking(project: Project) -> str:
+    """Whether MLflow's server answers, or its database in the home can be read."""
+    uri = project.tracking_uri
+    if uri.startswith(("http://", "https://")):
+        return _server(uri)
+    path = project.home.mlflow / "mlflow.db"
+    if uri.startswith("sqlite:") and path.exists():
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5) as connection:
+            runs = connection.execute("SELECT count(*) FROM runs").fetchone()[0]
+        return f"{runs} runs in the home"
+    return (
+        "nothing tracked yet" if uri.startswith("sqlite:") else f"{without_credentials(uri)}, not looked at"
+    )
+
+
+def _server(uri: str) -> str:
+    from tamis.training.errors import TrackerUnavailableError
+    from tamis.training.tracking import require_tracker
+
+    shown = without_credentials(uri)
+    try:
+        require_tracker(uri)
+    except TrackerUnavailableError as error:
+        raise OSError(f"{shown} does not answer ({error.problem})") from None
+    return f"{shown} answers"
+
+
+def object_store(url: str) -> str:
+    """Whether the store at a URL lists what is under it."""
+    try:
+        import obstore
+        from obstore.store import from_url
+    except ImportError as error:
+        needed_for = "an object store"
+        raise MissingPackageError("obstore", needed_for, "pip install -e '.[object-store]'") from error
+    limits: Any = {
+        "client_options": {
+            "connect_timeout": "3s",
+            "timeout": f"{OBJECT_STORE_SECONDS}s",
+            "allow_http": True,
+        },
+        "retry_config": {"max_retries": 0},
+    }
+    shown = without_credentials(url)
+    try:
+        obstore.list_with_delimiter(from_url(url, **limits))
+    except (obstore.exceptions.BaseError, ValueError) as error:
+        # The store's words may repeat the request; its kind says enough.
+        raise OSError(f"{shown} does not answer: {type(error).__name__}") from None
+    return f"{shown} answers"
+
+
+def without_credentials(url: str) -> str:
+    """The address without user, password and query."""
+    parts = urlsplit(url)
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"

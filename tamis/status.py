@@ -1,7 +1,7 @@
 """Status: what the store holds, what is due, what is in quarantine and what is wrong. Read only."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.look import look
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.plan import Due, full_plan, label, upstream
-from tamis.lineage.search import Search
+from tamis.lineage.search import Search, sentences
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
 from tamis.project import Project
@@ -43,7 +43,7 @@ class Status:
     withdrawn: int = 0
     still_in_files: list[dict[str, Any]] = field(default_factory=list)
     tainted: list[Tainted] = field(default_factory=list)
-    search: Search | None = None
+    searches: Mapping[str, Search] = field(default_factory=dict)
 
     def problems(self) -> list[str]:
         """What keeps `tamis materialize` from exiting with 0, a line each."""
@@ -95,7 +95,7 @@ class Status:
             "withdrawn": self.withdrawn,
             "still_in_files": self.still_in_files,
             "tainted": [one.to_json() for one in self.tainted],
-            "trial_budget": self.search.to_json() if self.search else None,
+            "trial_budget": {target: search.to_json() for target, search in self.searches.items()} or None,
         }
 
     def selection_lines(self, pages: Path | None = None) -> list[str]:
@@ -124,7 +124,7 @@ class Status:
 
     def search_lines(self) -> list[str]:
         """How far the trial budget has come, and what it left out; nothing where there is none."""
-        return [self.search.sentence, *self.search.notices] if self.search else []
+        return sentences(self.searches)
 
     def _withdrawn_lines(self) -> list[str]:
         """What was withdrawn, which files hold it still, and what saw it; nothing where nothing was."""
@@ -162,7 +162,7 @@ def read_status(project: Project) -> Status:
         withdrawn=store.count("withdrawals"),
         still_in_files=read_places(store).to_dicts(),
         tainted=tainted_heads(ManifestFolder(project.home.manifests), heads, listed_in(project.home)),
-        search=world.search,
+        searches=world.searches,
     )
 
 

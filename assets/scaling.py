@@ -13,11 +13,11 @@ from resources.work import Work
 from tamis.lineage.choosers import law_trials
 from tamis.lineage.manifest import write_atomically
 from tamis.report import ScalingReport, curve_plot_png, models_markdown, plot_markdown, scaling_law_page
-from tamis.scaling.storing import choose_model, curves_table, reports_of_curves
+from tamis.scaling.storing import choose_models, curves_table, reports_of_curves
 from tamis.store.schemas import schema_of
 
 AUDITED = ("no_defects", "No copied, repeated or interpolated cells in the curves.", False)
-PAGES = "scaling_law_{}.html"
+PAGES, CHOICES = "scaling_law_{}.html", "choice_{}.json"
 
 
 @dg.asset(**described("loss_curves", ["polars"], [AUDITED]))
@@ -41,7 +41,7 @@ def loss_curves(context: dg.AssetExecutionContext, platform: Platform) -> Iterat
 def scaling_law_report(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """A page a target: curves, both phases, predictions with intervals, the chosen model and its cost."""
     with platform.work(context) as work:
-        reports = reports_of_curves(work.store, work.project, searched(work))
+        reports = reports_of_curves(work.store, work.project, work.world.searches)
         pages = [work.project.home.reports / PAGES.format(report.target) for report in reports]
         for old in set(work.project.home.reports.glob(PAGES.format("*"))) - set(pages):
             old.unlink()
@@ -49,11 +49,6 @@ def scaling_law_report(context: dg.AssetExecutionContext, platform: Platform) ->
             write_atomically(page, scaling_law_page(report).encode())
         made = Made(files=pages, row_count=work.store.count("loss_curves"), metadata=_facts(work, reports))
         yield from work.record(made)
-
-
-def searched(work: Work) -> str | None:
-    """The model that a search under a trial budget has chosen; None where no budget is set."""
-    return work.world.search.choice if work.world.search else None
 
 
 def _facts(work: Work, reports: list[ScalingReport]) -> dict[str, Any]:
@@ -76,10 +71,16 @@ def _facts(work: Work, reports: list[ScalingReport]) -> dict[str, Any]:
 
 @dg.asset(**described("model_choice", ["scipy"]))
 def model_choice(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
-    """The model with the smallest predicted loss at full size, and what finding it cost."""
+    """For each target the model with the smallest predicted loss at full size, and what finding it cost."""
     with platform.work(context) as work:
-        choice = choose_model(work.store, work.project, searched(work))
+        choices = choose_models(work.store, work.project, work.world.searches)
+        facts: dict[str, Any] = {}
         folder = work.fitted("")
-        write_atomically(folder / "choice.json", json.dumps(choice, indent=1, sort_keys=True).encode())
-        facts = {name: value for name, value in choice.items() if isinstance(value, str | int | float)}
-        yield from work.record(Made(files=[folder], row_count=len(choice["predictions"]), metadata=facts))
+        for choice in choices:
+            content = json.dumps(choice, indent=1, sort_keys=True, allow_nan=False)
+            write_atomically(folder / CHOICES.format(choice["target"]), content.encode())
+            named = f" ({choice['target']})" if len(choices) > 1 else ""
+            plain = {name: value for name, value in choice.items() if isinstance(value, str | int | float)}
+            facts |= {f"{name}{named}": value for name, value in plain.items()}
+        count = sum(len(choice["predictions"]) for choice in choices)
+        yield from work.record(Made(files=[folder], row_count=count, metadata=facts))

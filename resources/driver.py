@@ -50,6 +50,8 @@ def materialize(
     """
     outcome = Outcome()
     with storing(project.home.root), writing(project.home, "tamis materialize", PATIENCE_SECONDS):
+        if wanted.try_again and (count := forget_failures(project.home.store)):
+            say(f"{count} {'trial that failed is' if count == 1 else 'trials that failed are'} tried again")
         with Heartbeat("looking at what is there"):
             end_killed_runs(instance)
             repair(project, instance, say)
@@ -60,8 +62,6 @@ def materialize(
             return outcome
         job = definitions().resolve_implicit_global_asset_job_def()
         runner = Runner(project=project, job=job, instance=instance, say=say, wanted=wanted)
-        if wanted.try_again and (count := forget_failures(project.home.store)):
-            say(f"{count} trials that failed are tried again")
         for _ in range(MOST_ROUNDS):
             while group := _next(project, world, wanted, outcome):
                 runner.make(world, group, outcome)

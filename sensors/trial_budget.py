@@ -6,6 +6,7 @@ that fails is tried again, later each time, and then left out with its reason.
 """
 
 import time
+from collections.abc import Sequence
 
 import dagster as dg
 
@@ -15,7 +16,7 @@ from sensors.interval import INTERVAL_SECONDS
 from sensors.requests import attempts, busy, requests_for, waits_until
 from tamis.lineage.automation import Group, trial_work
 from tamis.lineage.failures import note_failure
-from tamis.lineage.search import Search
+from tamis.lineage.search import sentences
 from tamis.store.home import HomeLockedError, writing
 
 NO_BUDGET = "tamis.toml has no [trial_budget], so trials are run by `tamis materialize` alone"
@@ -34,33 +35,35 @@ def trial_budget(context: dg.SensorEvaluationContext, platform: Platform) -> dg.
     if reason := busy(context.instance, platform.home):
         return dg.SkipReason(reason)
     world, heads = platform.look(), platform.heads()
-    search = world.search
-    if search is None:
+    if not world.searches:
         return dg.SkipReason("[scaling] has no models to choose among")
+    said = "; ".join(sentences(world.searches))
     groups, missing = trial_work(world, heads)
     if missing:
         return dg.SkipReason(f"{missing} is missing or out of date: `tamis materialize` makes it")
     for group in groups:
         failed = attempts(context.instance, group)
         if len(failed) >= platform.project.settings.trial_budget.maximum_attempts:
-            return _left_out(platform, group, len(failed), search)
+            return _left_out(platform, group, failed, said)
         if failed and time.time() < waits_until(failed):
             continue
-        context.log.info(search.sentence)
+        context.log.info(said)
         return dg.SensorResult(run_requests=requests_for(context.instance, group))
     if groups:
-        return dg.SkipReason(f"{search.sentence}; what failed is tried again shortly")
-    return dg.SkipReason("; ".join([search.sentence, *search.notices]))
+        return dg.SkipReason(f"{said}; what failed is tried again shortly")
+    return dg.SkipReason(said)
 
 
-def _left_out(platform: Platform, group: Group, count: int, search: Search) -> dg.SkipReason:
+def _left_out(platform: Platform, group: Group, failed: Sequence[dg.RunRecord], said: str) -> dg.SkipReason:
     """Note a trial whose runs died without saying why, so that the search goes on without it."""
-    name, told = group.partitions[0], f"{count} runs of it ended without a result"
+    name, count = group.partitions[0], len(failed)
+    told = f"{count} runs of it ended without a result"
+    seconds = sum((run.end_time or 0.0) - (run.start_time or run.end_time or 0.0) for run in failed)
     if group.assets[0] != "trials":
         return dg.SkipReason(f"{group.assets[0]} failed {count} times; materialize it by hand to see why")
     try:
         with writing(platform.home, "trial budget sensor"):
-            note_failure(platform.store, name, group.keys[0], told, permanent=True)
+            note_failure(platform.store, name, group.keys[0], told, permanent=True, seconds=seconds)
     except HomeLockedError as error:
         return dg.SkipReason(str(error))
-    return dg.SkipReason(f"trial {name} is left out: {told}; {search.sentence}")
+    return dg.SkipReason(f"trial {name} is left out: {told}; {said}")

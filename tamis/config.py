@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError, model_validator
 
 from tamis.errors import ConfigurationError, PermanentError
-from tamis.references import check_references
+from tamis.references import check_references, named
 from tamis.sections import (
     FORMS_IN_WORDS,
     AutomationSection,
@@ -82,6 +82,11 @@ class Settings(Section):
     sampler_trials: SamplerTrialsSection = SamplerTrialsSection()
     tracking: TrackingSection = TrackingSection()
     automation: AutomationSection = AutomationSection()
+
+    def sizes_of(self, target: str) -> tuple[int, ...]:
+        """The sizes of [scaling] for which a target has the examples."""
+        train = named(self.target, target).train - self.fine_tuning.validation
+        return tuple(size for size in self.scaling.sizes if size <= train)
 
     @model_validator(mode="after")
     def _names_resolve(self) -> "Settings":

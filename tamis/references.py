@@ -122,15 +122,20 @@ def _check_scaling(
     names = {target.name for target in targets}
     for model in scaling.models:
         _must_be(model, models, "[scaling] models")
-    if scaling.target is not None:
-        _must_be(scaling.target, names, "[scaling] target")
-        train = named(targets, scaling.target).train - validation
-        if max(scaling.sizes, default=0) > train:
-            aside = f" less [fine_tuning] validation = {validation}" if validation else ""
-            expected = f"sizes up to {train}, the train of target {scaling.target!r}{aside}"
-            raise wrong_key("[scaling] sizes", max(scaling.sizes), expected)
-    elif scaling.models:
+    for target in scaling.targets:
+        _must_be(target, names, "[scaling] target")
+    if scaling.models and not scaling.targets:
         raise wrong_key("[scaling] target", None, _one_of(names))
+    # A size too large for one of several targets is left out there; it must suit one, and each target one.
+    train = {target: named(targets, target).train - validation for target in scaling.targets}
+    if not train or not scaling.sizes:
+        return
+    largest, smallest = max(train, key=lambda one: train[one]), min(train, key=lambda one: train[one])
+    for size, target in ((max(scaling.sizes), largest), (min(scaling.sizes), smallest)):
+        if size > train[target]:
+            aside = f" less [fine_tuning] validation = {validation}" if validation else ""
+            expected = f"sizes up to {train[target]}, the train of target {target!r}{aside}"
+            raise wrong_key("[scaling] sizes", size, expected)
 
 
 def _check_trials(settings: "Settings") -> None:

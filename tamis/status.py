@@ -1,7 +1,7 @@
 """Status: what the store holds, what is due, what is in quarantine and what is wrong. Read only."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.look import look
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.plan import Due, full_plan, label, upstream
-from tamis.lineage.search import Search
+from tamis.lineage.search import Search, sentences
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
 from tamis.project import Project
@@ -44,7 +44,7 @@ class Status:
     withdrawn: int = 0
     still_in_files: list[dict[str, Any]] = field(default_factory=list)
     tainted: list[Tainted] = field(default_factory=list)
-    search: Search | None = None
+    searches: Mapping[str, Search] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def problems(self) -> list[str]:
@@ -98,7 +98,7 @@ class Status:
             "still_in_files": self.still_in_files,
             "tainted": [one.to_json() for one in self.tainted],
             "warnings": self.warnings,
-            "trial_budget": self.search.to_json() if self.search else None,
+            "trial_budget": {target: search.to_json() for target, search in self.searches.items()} or None,
         }
 
     def selection_lines(self, pages: Path | None = None) -> list[str]:
@@ -126,9 +126,8 @@ class Status:
         )
 
     def search_lines(self) -> list[str]:
-        """How far the trial budget has come, what it left out, and warnings; nothing where there is none."""
-        told = [self.search.sentence, *self.search.notices] if self.search else []
-        return told + [f"warning: {one}" for one in self.warnings]
+        """How far the trial budgets have come, what they left out, and warnings."""
+        return [*sentences(self.searches), *(f"warning: {one}" for one in self.warnings)]
 
     def _withdrawn_lines(self) -> list[str]:
         """What was withdrawn, which files hold it still, and what saw it; nothing where nothing was."""
@@ -166,7 +165,7 @@ def read_status(project: Project) -> Status:
         withdrawn=store.count("withdrawals"),
         still_in_files=read_places(store).to_dicts(),
         tainted=tainted_heads(ManifestFolder(project.home.manifests), heads, listed_in(project.home)),
-        search=world.search,
+        searches=world.searches,
         warnings=label_warnings(store),
     )
 

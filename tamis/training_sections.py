@@ -87,12 +87,18 @@ class CheckpointsSection(Section):
 
 
 class ScalingSection(Section):
-    """Trials for the law: models x sizes of nested random subsets of the target's training set."""
+    """Trials for the law: models x sizes of nested random subsets of each target's training set."""
 
-    target: Name | None = None
+    target: Name | tuple[Name, ...] | None = None
     models: tuple[Name, ...] = ()
     sizes: tuple[Annotated[int, Field(gt=0)], ...] = (25, 50, 100, 200)
     predict_at: int | None = Field(None, gt=0)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The targets, each once, in the order given."""
+        named = (self.target,) if isinstance(self.target, str) else self.target or ()
+        return tuple(dict.fromkeys(named))
 
 
 class TrialBudgetSection(Section):

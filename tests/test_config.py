@@ -27,6 +27,7 @@ TEMPLATE = CHECKOUT / "tamis" / "templates" / "tamis.toml"
 
 CORPUS = '[[corpus]]\nname = "web"\nkind = "files"\npath = "documents"\n'
 TARGET = '[[target]]\nname = "law"\nkind = "files"\npath = "target"\n'
+SMALL_TARGET = TARGET.replace("law", "few") + "train = 30\n"
 MODEL = '[[base_model]]\nname = "small"\npreset = "llama-0.8m"\n'
 
 
@@ -141,6 +142,18 @@ WRONG = {
     "scaling beyond the target": (
         CORPUS + TARGET + "[scaling]\ntarget = 'law'\nsizes = [100, 400]\n",
         ["[scaling] sizes = 400", "300", "'law'"],
+    ),
+    "unknown one of several scaling targets": (
+        CORPUS + TARGET + "[scaling]\ntarget = ['law', 'med']\n",
+        ["[scaling] target", "'med'", "law"],
+    ),
+    "scaling beyond all of several targets": (
+        CORPUS + TARGET + SMALL_TARGET + "[scaling]\ntarget = ['few', 'law']\nsizes = [20, 400]\n",
+        ["[scaling] sizes = 400", "300", "'law'"],
+    ),
+    "scaling with no size for one of several targets": (
+        CORPUS + TARGET + SMALL_TARGET + "[scaling]\ntarget = ['few', 'law']\nsizes = [50, 100]\n",
+        ["[scaling] sizes = 50", "30", "'few'"],
     ),
     "unknown heuristics": (
         CORPUS + "[filters]\nheuristics = ['c4']\n",
@@ -360,3 +373,12 @@ def test_the_template_lists_every_sampler():
     line = re.search(r"^sampler = .*$", TEMPLATE.read_text(), re.MULTILINE)
     assert line is not None
     assert set(re.split(r", | or |# ", line[0])) >= set(SAMPLERS)
+
+
+def test_a_size_too_large_for_one_of_several_targets_is_left_out_there():
+    text = CORPUS + TARGET + SMALL_TARGET + "[scaling]\ntarget = ['law', 'few']\nsizes = [20, 200]\n"
+    settings = parse_settings(tomllib.loads(text))
+    assert settings.scaling.targets == ("law", "few")
+    assert (settings.sizes_of("law"), settings.sizes_of("few")) == ((20, 200), (20,))
+    one = parse_settings(tomllib.loads(text.replace("['law', 'few']", "'law'")))
+    assert one.scaling.targets == ("law",)

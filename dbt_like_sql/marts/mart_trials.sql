@@ -33,6 +33,8 @@ select
     tokens,
     flops,
     seconds,
+    evaluation_flops,
+    evaluation_seconds,
     peak_memory_bytes
 from {{ ref('stg_trials') }}
 order by kind, model, size, place, trial

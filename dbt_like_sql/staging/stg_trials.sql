@@ -25,6 +25,8 @@ with trials as (
         tokens,
         flops,
         seconds,
+        evaluation_flops,
+        evaluation_seconds,
         peak_memory_bytes,
         parameters,
         trainable_parameters

@@ -42,8 +42,7 @@ def trial_work(world: World, heads: Heads) -> tuple[list[Group], str]:
 
     A group for each trial, in the order of the search; when it asks for none, what is drawn from them.
     """
-    search = world.search
-    asked = [("trials", name) for name in search.open] if search else []
+    asked = [("trials", name) for search in world.searches.values() for name in search.open]
     if not asked:
         return next_groups(world, heads, {(name, "") for name in DRAWN}, settle=False), ""
     inputs = {entry for trial in asked for entry in upstream(world, trial, NEVER)}

@@ -110,8 +110,9 @@ def target_of_trial(world: World, name: str) -> str:
 
 def law_trials(world: World, partition: str) -> tuple[str, ...]:
     """The trials that loss curves are drawn from: all planned ones, or those that a search has measured."""
-    if world.search is not None:
-        return world.search.measured or world.search.open
+    if world.searches:
+        measured = tuple(name for search in world.searches.values() for name in search.measured)
+        return measured or tuple(name for search in world.searches.values() for name in search.open)
     return tuple(name for name, trial in world.trials.items() if trial.kind == "law")
 
 

@@ -5,8 +5,9 @@ succeeds later, or has other inputs, is judged anew.
 """
 
 import contextlib
+import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -21,7 +22,10 @@ LONGEST_REASON = 300
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """What is known of a trial that failed; `permanent`: trying again would change nothing."""
+    """What is known of a trial that failed; `permanent`: trying again would change nothing.
+
+    `spent_seconds`: on all attempts that failed at these inputs.
+    """
 
     trial: str
     input_key: str
@@ -29,6 +33,7 @@ class Failure:
     permanent: bool
     reason: str
     failed_at: datetime
+    spent_seconds: float | None = None
 
 
 def failures_of(store: Store) -> list[Failure]:
@@ -39,18 +44,22 @@ def failures_of(store: Store) -> list[Failure]:
 @contextlib.contextmanager
 def failure_noted(store: Store, trial: str, input_key: str) -> Iterator[None]:
     """Note why a trial failed while inside; what is wrong with disk or network is not the trial's failure."""
+    began = time.monotonic()
     try:
         yield
     except (OSError, TransientError):
         raise
     except Exception as error:
-        note_failure(store, trial, input_key, error, permanent=isinstance(error, PermanentError))
+        permanent, seconds = isinstance(error, PermanentError), time.monotonic() - began
+        note_failure(store, trial, input_key, error, permanent=permanent, seconds=seconds)
         raise
 
 
 def forget_failures(store: Store) -> int:
-    """Forget all failures, so that the trials are tried again; how many there were."""
-    return store.delete(TABLE, "attempts >= 0")
+    """Forget all failures, but not what they cost: the trials are tried again. How many there were."""
+    found = [one for one in failures_of(store) if one.attempts or one.permanent]
+    _write(store, [replace(one, attempts=0, permanent=False) for one in found])
+    return len(found)
 
 
 def note_failure(
@@ -60,10 +69,12 @@ def note_failure(
     error: BaseException | str,
     *,
     permanent: bool,
+    seconds: float = 0.0,
 ) -> Failure:
-    """Note that a trial failed; counts on while its input key is the same."""
+    """Note that a trial failed after so many seconds; counts on while its input key is the same."""
     before = store.read(TABLE, where=f"trial = {quoted(trial)}")
     same = before.filter(before["input_key"] == input_key)
+    spent = (same["spent_seconds"][0] or 0.0) if len(same) and "spent_seconds" in same.columns else 0.0
     told = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
     failure = Failure(
         trial=trial,
@@ -72,6 +83,13 @@ def note_failure(
         permanent=permanent,
         reason=" ".join(told.split())[:LONGEST_REASON],
         failed_at=datetime.now(UTC).replace(tzinfo=None),
+        spent_seconds=spent + seconds,
     )
-    store.merge(TABLE, pa.Table.from_pylist([asdict(failure)], schema=schema_of(TABLE)))
+    _write(store, [failure])
     return failure
+
+
+def _write(store: Store, failures: list[Failure]) -> None:
+    if failures:
+        rows = [asdict(failure) for failure in failures]
+        store.merge(TABLE, pa.Table.from_pylist(rows, schema=schema_of(TABLE)))

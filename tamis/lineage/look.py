@@ -22,7 +22,7 @@ from tamis.corpus import (
 from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.manifest import write_atomically
 from tamis.lineage.pins import read_pins
-from tamis.lineage.search import search_trials
+from tamis.lineage.search import searches_of
 from tamis.lineage.world import World, planned_trials, stamp_of
 from tamis.project import Project
 from tamis.withdrawal.desired import withdrawn_versions
@@ -68,8 +68,8 @@ def look_again(world: World, heads: Heads) -> World:
 
 
 def _searched(world: World, heads: Heads) -> World:
-    found = search_trials(world, heads)
-    return world if found == world.search else replace(world, search=found)
+    found = searches_of(world, heads)
+    return world if found == world.searches else replace(world, searches=found)
 
 
 def _trials_asked(project: Project, any_of_them: bool) -> frozenset[str]:

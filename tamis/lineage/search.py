@@ -22,6 +22,7 @@ from tamis.lineage.world import Trial, World, model_section
 if TYPE_CHECKING:
     from tamis.scaling import BudgetedSearch
 
+TOO_SMALL = "the share is too small for a first trial"
 SPENT = "what is left of the budget buys no more"
 CLEAR = "the choice is clear"
 UNKNOWN = "no file says how many parameters these models have"
@@ -29,19 +30,25 @@ UNKNOWN = "no file says how many parameters these models have"
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """State of a search over models and sizes; trials by name.
+    """State of a search over models and sizes for one target; trials by name.
 
     `measured`: those with a current loss. `open`: those asked for next. `left_out`: those that failed, with
     the reason. `spent_share`: of the cost of every model at the largest size, open trials included.
+    `least_share`: the budget_share that would buy every model a trial, at the smallest size, and
+    `untried`: models that none is bought for. `costs`: of an example, by model, but for a factor.
     `ended`: why nothing more is asked for, "" while something is.
     """
 
     budget_share: float
+    target: str = ""
     measured: tuple[str, ...] = ()
     open: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     choice: str | None = None
     spent_share: float = 0.0
+    least_share: float = 0.0
+    untried: tuple[str, ...] = ()
+    costs: Mapping[str, float] = field(default_factory=dict)
     ended: str = ""
 
     @property
@@ -51,7 +58,7 @@ class Search:
 
     def to_json(self) -> dict[str, Any]:
         """The search as JSON values."""
-        return asdict(self) | {"left_out": dict(self.left_out)}
+        return asdict(self) | {"left_out": dict(self.left_out), "costs": dict(self.costs)}
 
     @property
     def sentence(self) -> str:
@@ -63,43 +70,94 @@ class Search:
 
     @property
     def notices(self) -> list[str]:
-        """A line for each trial that was left out."""
-        return [f"trial {name} was left out: {reason}" for name, reason in self.left_out.items()]
+        """A line for each trial that was left out, and one for models that the share is too small for."""
+        found = [f"trial {name} was left out: {reason}" for name, reason in self.left_out.items()]
+        return [*found, self.too_small] if self.untried else found
+
+    @property
+    def too_small(self) -> str:
+        """What the share does not buy, and which would."""
+        none = ", ".join(self.untried)
+        return (
+            f"[trial_budget] share = {self.budget_share:g} buys no trial of {none}; a first round, of every "
+            f"model at the smallest size, takes share = {_rounded_up(self.least_share):g}"
+        )
 
 
-def search_trials(world: World, heads: Heads) -> Search | None:
-    """The search as it stands; None where no budget is set, which asks for every trial."""
+def sentences(searches: Mapping[str, Search]) -> list[str]:
+    """How far every search has come, and its notices, each with its target where there are several."""
+    several = len(searches) > 1
+    return [
+        line.replace("trial budget", f"trial budget on {target}", 1) if several and not place else line
+        for target, search in searches.items()
+        for place, line in enumerate([search.sentence, *search.notices])
+    ]
+
+
+def searches_of(world: World, heads: Heads) -> dict[str, Search]:
+    """The search for each target of [scaling]; none where no budget is set, which asks for every trial."""
+    share, targets = world.project.settings.trial_budget.share, world.project.settings.scaling.targets
+    if share is None or not world.project.settings.scaling.models:
+        return {}
+    costs, losses, failed = costs_of_models(world, heads), _losses(world, heads), _left_out(world, heads)
+    return {target: _search(world, target, costs, losses, failed) for target in targets}
+
+
+def _search(
+    world: World,
+    target: str,
+    costs: Mapping[str, float],
+    losses: Mapping[str, float],
+    failed: Mapping[str, str],
+) -> Search:
+    """The search for one target as it stands, told what was measured for it."""
     from tamis.scaling import BudgetedSearch
 
-    share, laws = world.project.settings.trial_budget.share, _laws(world)
-    if share is None or not laws:
-        return None
-    search = Search(budget_share=share)
-    costs = costs_of_models(world, heads)
+    laws, share = _laws(world, target), world.project.settings.trial_budget.share
+    assert share is not None
+    search = Search(budget_share=share, target=target)
     if unknown := sorted({model for model, _size in laws} - set(costs)):
         return replace(search, ended=f"{UNKNOWN}: {', '.join(unknown)}")
     searching = BudgetedSearch(
         list(costs), sorted({size for _model, size in laws}), costs, share, world.project.seed
     )
-    losses, failed = _losses(world, heads), _left_out(world, heads)
     for (model, size), trial in laws.items():
         if trial.name in losses or trial.name in failed:
             searching.tell(model, size, losses.get(trial.name, math.nan))
     clear = _is_clear(searching, laws, losses)
     asked = [] if clear else searching.ask()
+    told = {model for (model, _size), trial in laws.items() if trial.name in losses or trial.name in failed}
     return replace(
         search,
         measured=tuple(trial.name for trial in laws.values() if trial.name in losses),
         open=tuple(laws[model, int(size)].name for model, size in asked),
-        left_out={name: reason for name, reason in failed.items() if name not in losses},
+        left_out={
+            trial.name: failed[trial.name]
+            for trial in laws.values()
+            if trial.name in failed and trial.name not in losses
+        },
         choice=searching.choice,
         spent_share=searching.spent_share,
-        ended=CLEAR if clear else "" if asked else SPENT,
+        least_share=searching.least_share,
+        untried=() if clear else tuple(sorted(set(costs) - told - {model for model, _size in asked})),
+        costs=dict(costs),
+        ended=CLEAR if clear else "" if asked else SPENT if told else TOO_SMALL,
     )
 
 
-def _laws(world: World) -> dict[tuple[str, int], Trial]:
-    return {(trial.model, trial.size): trial for trial in world.trials.values() if trial.kind == "law"}
+def _rounded_up(share: float) -> float:
+    """To three digits, and never below."""
+    step = 10.0 ** (math.floor(math.log10(share)) - 2)
+    return min(1.0, math.ceil(share / step - 1e-6) * step)
+
+
+def _laws(world: World, target: str) -> dict[tuple[str, int], Trial]:
+    """Trials of the scaling law for a target by (model, size)."""
+    return {
+        (trial.model, trial.size): trial
+        for trial in world.trials.values()
+        if trial.kind == "law" and trial.data == target
+    }
 
 
 def costs_of_models(world: World, heads: Heads) -> dict[str, float]:
@@ -137,7 +195,9 @@ def _parameters(world: World, heads: Heads, model: str) -> int | None:
 def _losses(world: World, heads: Heads) -> dict[str, float]:
     """Held-out loss of each trial that would not be made again."""
     stage, current = stages()["trials"], set()
-    for trial in _laws(world).values():
+    for trial in world.trials.values():
+        if trial.kind != "law":
+            continue
         head = heads.get((stage.name, trial.name))
         if head is not None and head.finished and head.usable:
             current |= {trial.name} if head.input_key == input_key(stage, trial.name, world, heads) else set()

@@ -146,6 +146,11 @@ def trial_settings(world: World, partition: str) -> dict[str, Any]:
 
 
 def prediction_settings(world: World, partition: str) -> dict[str, Any]:
-    """Where losses are predicted, and what a search under a budget has chosen, where there is one."""
-    searched = {"searched": world.search.choice} if world.search else {}
-    return {"predict_at": world.project.settings.scaling.predict_at} | searched
+    """Where losses are predicted, and what searches under a budget have chosen and left out."""
+    found: dict[str, Any] = {"predict_at": world.project.settings.scaling.predict_at}
+    if world.searches:
+        found["searched"] = {target: search.choice for target, search in world.searches.items()}
+    for target, search in world.searches.items():
+        if search.left_out or search.notices:
+            found.setdefault("left_out", {})[target] = [dict(search.left_out), search.notices]
+    return found

@@ -46,7 +46,8 @@ class World:
     `pins`: selections that are kept at an earlier version.
     `stamps`: size and times of each shard's files when they were hashed.
     `withdrawn`: of each (asset, partition) that holds what somebody has withdrawn, a digest of what that is.
-    `search`: which trials of the scaling law are asked for where a budget decides that, else all are.
+    `searches`: which trials of the scaling law are asked for, by target, where a budget decides that; else
+    all are.
     """
 
     project: Project
@@ -58,7 +59,7 @@ class World:
     pins: dict[str, Pin] = field(default_factory=dict)
     stamps: dict[str, str] = field(default_factory=dict)
     withdrawn: dict[tuple[str, str], str] = field(default_factory=dict)
-    search: "Search | None" = None
+    searches: "Mapping[str, Search]" = field(default_factory=dict)
 
     def without_news(self, known: Collection[str]) -> "World":
         """The world without the shards that are not among the known ones."""
@@ -113,8 +114,8 @@ class World:
         """Whether a partition is made only when somebody asks for it, or a search does, and none has."""
         if partition_set != "trials" or key in self.asked:
             return False
-        if self.search is not None and self.trials[key].kind == "law":
-            return key not in self.search.wanted
+        if self.searches and self.trials[key].kind == "law":
+            return key not in self.searches[self.trials[key].data].wanted
         return self.trials[key].on_request
 
     def keys(self, partition_set: str | None) -> tuple[str, ...]:
@@ -163,13 +164,13 @@ def planned_trials(project: Project) -> list[Trial]:
     """The grid for the scaling law, then warm-ups, trials in two stages, and warm-ups on request."""
     settings = project.settings
     trials = []
-    if settings.scaling.target:
+    for place, target in enumerate(settings.scaling.targets):
+        # The first target's trials keep their names when others are added, so none is made again.
+        of_target = f"__{target}" if place else ""
         trials += [
-            Trial(
-                name=f"law__{model}__{size}", model=model, kind="law", data=settings.scaling.target, size=size
-            )
+            Trial(name=f"law__{model}__{size}{of_target}", model=model, kind="law", data=target, size=size)
             for model in settings.scaling.models
-            for size in settings.scaling.sizes
+            for size in settings.sizes_of(target)
         ]
     compared, more = settings.comparison, settings.comparison.on_request
     standing = [(compared.model, name) for name in compared.selections if compared.model]
@@ -198,7 +199,7 @@ def target_of_warm_up(project: Project, selection: str) -> str:
     """The target on whose held-out examples a warm-up is measured: the selection's own, or the project's."""
     settings = project.settings
     chosen = named(settings.selection, selection).target
-    return chosen or settings.scaling.target or settings.target[0].name
+    return chosen or next(iter(settings.scaling.targets), settings.target[0].name)
 
 
 def _warm_up(model: str, selection: str, on_request: bool) -> Trial:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from statistics import median
 
 from tamis.report.page import count, number, percent
-from tamis.report.scaling_data import Backtest, ModelReport, Prediction, ScalingReport
+from tamis.report.scaling_data import Backtest, FailedRun, ModelReport, Prediction, ScalingReport
 
 PARAMETERS_RECTIFIED = 4
 FAR_OCTAVES = 2.0
@@ -100,7 +100,9 @@ def _chosen_in_backtest(tried: dict[str, Backtest]) -> str:
     return f" It would have chosen {would}, {percent(loss)} worse than the best, {best}."
 
 
-def caveats_of(models: Sequence[ModelReport], target_size: float) -> tuple[str, ...]:
+def caveats_of(
+    models: Sequence[ModelReport], target_size: float, failed: Sequence[FailedRun] = ()
+) -> tuple[str, ...]:
     """What a reader must know before trusting the numbers."""
     found: list[str] = []
     fewest = min((len(model.sizes) for model in models), default=0)
@@ -122,7 +124,17 @@ def caveats_of(models: Sequence[ModelReport], target_size: float) -> tuple[str, 
             f"measured for some model ({count(largest)}): the further, the more the prediction rests on "
             "the law and the less on measurements."
         )
-    return (*found, *_caveats_of_backtests(models))
+    return (*found, *_caveats_of_backtests(models), *_caveats_of_failures(models, failed))
+
+
+def _caveats_of_failures(models: Sequence[ModelReport], failed: Sequence[FailedRun]) -> list[str]:
+    """Which models lost some or all of their runs: nothing else on the page shows what is not there."""
+    lost = sorted({run.model for run in failed})
+    without = [name for name in lost if name not in {model.model for model in models if model.sizes}]
+    some = [name for name in lost if name not in without]
+    found = [f"All runs of these models failed, so nothing is known of them: {', '.join(without)}."]
+    more = [f"Some runs of these models failed, and their curves lack those sizes: {', '.join(some)}."]
+    return (found if without else []) + (more if some else [])
 
 
 def _caveats_of_backtests(models: Sequence[ModelReport]) -> list[str]:

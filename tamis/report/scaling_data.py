@@ -91,13 +91,46 @@ class Cost:
             seconds=self.seconds + other.seconds,
         )
 
+    def times(self, count: float) -> "Cost":
+        """The cost of doing it so often."""
+        return Cost(examples=count * self.examples, flops=count * self.flops, seconds=count * self.seconds)
+
+
+NOTHING = Cost(examples=0.0, flops=0.0, seconds=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedRun:
+    """A run that was left out: the model, its size, why, and what it cost at most."""
+
+    model: str
+    size: int
+    reason: str
+    cost: Cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCosts:
+    """What runs of one model cost: training, an example, and evaluating, a run, whatever its size.
+
+    `spent`: on all its runs; None: as many examples as its curve has, and an evaluation each.
+    """
+
+    example: Cost
+    run: Cost = NOTHING
+    spent: Cost | None = None
+
+    def at(self, examples: float, runs: float = 1.0) -> Cost:
+        """Of so many runs on so many examples in all."""
+        return self.example.times(examples) + self.run.times(runs)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelReport:
     """All about one model. Sizes in examples, ascending; held-out losses in one unit.
 
     `chance_better`: that it would beat the chosen model at the target size, if errors are independent.
-    `spent` on its runs, `full`: one run at the target size.
+    `spent` on its runs, `full`: one run at the target size, `double`: one at twice that.
     """
 
     model: str
@@ -111,6 +144,7 @@ class ModelReport:
     backtest: Backtest | None
     spent: Cost
     full: Cost
+    double: Cost
     chance_better: float = math.nan
 
     @property
@@ -138,11 +172,17 @@ class ScalingReport:
     caveats: tuple[str, ...]
     defects: tuple[dict[str, str], ...]
     unit: str = BITS_PER_BYTE
+    failed: tuple[FailedRun, ...] = ()
+
+    @property
+    def wasted(self) -> Cost:
+        """Cost of the runs that failed."""
+        return sum((run.cost for run in self.failed), NOTHING)
 
     @property
     def spent(self) -> Cost:
-        """Cost of all runs."""
-        return sum((model.spent for model in self.models), NOTHING)
+        """Cost of all runs, those that failed included."""
+        return sum((model.spent for model in self.models), self.wasted)
 
     @property
     def full(self) -> Cost:
@@ -151,16 +191,13 @@ class ScalingReport:
 
     @property
     def cost_share(self) -> float:
-        """FLOP of all measured runs over those of tuning every model at the target size; NaN if unknown."""
+        """FLOP of all runs over those of tuning every model at the target size; NaN if unknown."""
         return self.spent.flops / self.full.flops if self.full.flops > 0 else math.nan
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values; numbers that do not exist become None."""
         found: dict[str, Any] = _finite(asdict(self) | {"cost_share": self.cost_share})
         return found
-
-
-NOTHING = Cost(examples=0.0, flops=0.0, seconds=0.0)
 
 
 def _finite(value: Any) -> Any:

@@ -29,6 +29,7 @@ from tamis.report.scaling_tables import (
     cost_table,
     doublings_table,
     duration,
+    failed_table,
     interval,
     laws_table,
     methods_table,
@@ -67,7 +68,7 @@ TERMS = {
     "parameters.",
     "backtest": "The prediction tried on a known point: sizes above half the largest are hidden, then the "
     "largest is predicted.",
-    "FLOP": "Floating-point operations of training, as its runs counted them.",
+    "FLOP": "Floating-point operations of training and evaluation, as the runs counted them.",
 }
 
 
@@ -84,6 +85,7 @@ def scaling_law_page(report: ScalingReport) -> str:
         section("The models against each other", *alternatives_table(report)),
         section("What more data would buy", *doublings_table(report)),
         section("What finding out cost", *cost_table(report)),
+        *([section("Runs that failed", *failed_table(report))] if report.failed else []),
         section("Backtest: would it have been right?", *backtest_table(report)),
         section("Two phases: what each model knew before", *phases_table(report)),
         section("Which law fits", *laws_table(report)),
@@ -118,25 +120,36 @@ def _doubling(chosen: ModelReport) -> str:
     gain = chosen.next_doubling
     if len(chosen.sizes) < 2 or not math.isfinite(gain):  # one size has no slope but the others'
         return "Too few sizes to say what twice the data would do."
-    costs = [f"{count(double.size - now.size)} more examples"]
-    if math.isfinite(chosen.full.flops):
-        costs.append(f"{significant(chosen.full.flops, 3)} FLOP")
-    if math.isfinite(chosen.full.seconds):
-        costs.append(f"{duration(chosen.full.seconds)} more")
     moves = "raise" if gain < 0 else "lower"
-    return (
+    said = (
         f"Twice the data, {count(double.size)} examples, should {moves} its loss by {number(abs(gain))} "
-        f"({percent(abs(gain) / now.loss)}), for {', '.join(costs)}."
+        f"({percent(abs(gain) / now.loss)})."
     )
+    costs = [
+        f"{significant(chosen.double.flops, 3)} FLOP" if math.isfinite(chosen.double.flops) else "",
+        duration(chosen.double.seconds) if math.isfinite(chosen.double.seconds) else "",
+    ]
+    halves = [
+        significant(chosen.full.flops, 3) if costs[0] else "",
+        duration(chosen.full.seconds) if costs[1] else "",
+    ]
+    if not any(costs):
+        return said
+    took, instead = (" and ".join(filter(None, one)) for one in (costs, halves))
+    return f"{said} A run on them takes {took}, one on {count(now.size)} takes {instead}."
 
 
 def _cost(report: ScalingReport) -> str:
     if not math.isfinite(report.cost_share):
         return ""
-    took = f", {duration(report.spent.seconds)}" if math.isfinite(report.spent.seconds) else ""
+    spent, full = report.spent, report.full
+    took = f" and took {duration(spent.seconds)}" if math.isfinite(spent.seconds) else ""
+    of_time = f", {percent(spent.seconds / full.seconds, 0)} of the time" if full.seconds > 0 else ""
+    failed = ", runs that failed included" if report.failed else ""
     return (
-        f"Finding this out cost {percent(report.cost_share, 0)} of tuning every model once at that size"
-        f"{took}."
+        f"Finding this out cost {percent(report.cost_share, 0)} of the operations of tuning every model once "
+        f"at that size{of_time} and {percent(spent.examples / full.examples, 0)} of the examples"
+        f"{took}{failed}."
     )
 
 

@@ -14,7 +14,9 @@ from tamis.report.scaling_data import (
     BITS_PER_BYTE,
     Backtest,
     Cost,
+    FailedRun,
     FittedLaw,
+    ModelCosts,
     ModelReport,
     Prediction,
     PreLearned,
@@ -30,24 +32,25 @@ METHODS = ("best", "ats", "rectified", "vanilla")
 MULTIPLES = (1, 2, 4)
 LEAST_SIZES_BACKTEST = 3
 GRID_POINTS = 60
+UNKNOWN = ModelCosts(example=Cost(examples=1.0, flops=math.nan, seconds=math.nan))
 DRAWS = 100  # of the bootstrap: intervals of the pre-learned data to two digits
 
 
 def build_scaling_report(
     curves: Curves,
     target_size: float,
-    flops: Mapping[str, float],
-    seconds: Mapping[str, float] | None = None,
+    costs: Mapping[str, ModelCosts],
     target: str = "",
     unit: str = BITS_PER_BYTE,
     searched: str | None = None,
+    failed: Sequence[FailedRun] = (),
 ) -> ScalingReport:
     """Everything the curves say about losses at `target_size` examples and beyond.
 
-    `curves`: {model: (sizes, losses)}, sizes <= 0 zero-shot, NaN not measured; `flops` and `seconds`: of
-    training on one example, for each model; `unit` of the losses; `searched`: the model that a search under
-    a budget has chosen, which it measured further than those it gave up. Raises `BadSettingError` (target
-    size) and `BadCurveError`, both `ValueError`.
+    `curves`: {model: (sizes, losses)}, sizes <= 0 zero-shot, NaN not measured; `costs`: of the runs of each
+    model, where known; `unit` of the losses; `searched`: the model that a search under a budget has chosen,
+    which it measured further than those it gave up; `failed`: runs that were left out. Raises
+    `BadSettingError` (target size) and `BadCurveError`, both `ValueError`.
     """
     from tamis.report.scaling_choice import caveats_of, choose, with_chances
     from tamis.scaling import audit_curves
@@ -65,9 +68,7 @@ def build_scaling_report(
             at_target={method: found[name] for method, found in at_target.items()},
             predictions=tuple(found[name] for found in beyond),
             backtest=backtests.get(name),
-            one=Cost(
-                examples=1.0, flops=flops.get(name, math.nan), seconds=(seconds or {}).get(name, math.nan)
-            ),
+            costs=costs.get(name, UNKNOWN),
         )
         for name, curve in plain.items()
     )
@@ -80,9 +81,10 @@ def build_scaling_report(
         models=with_chances(models, chosen),
         chosen=chosen,
         why=why,
-        caveats=caveats_of(models, float(target_size)),
+        caveats=caveats_of(models, float(target_size), failed),
         defects=tuple(defects),
         unit=unit,
+        failed=tuple(failed),
     )
 
 
@@ -103,7 +105,7 @@ def _model_report(
     at_target: dict[str, Prediction],
     predictions: tuple[Prediction, ...],
     backtest: Backtest | None,
-    one: Cost,
+    costs: ModelCosts,
 ) -> ModelReport:
     from tamis.scaling import fit_law
 
@@ -120,13 +122,10 @@ def _model_report(
         at_target=at_target,
         pre_learned=_pre_learned(fits["rectified"], curve),
         backtest=backtest,
-        spent=_times(one, sum(n for n, _ in points)),
-        full=_times(one, predictions[0].size),
+        spent=costs.spent or costs.at(sum(n for n, _ in points), len(points)),
+        full=costs.at(predictions[0].size),
+        double=costs.at(predictions[1].size),
     )
-
-
-def _times(one: Cost, examples: float) -> Cost:
-    return Cost(examples=examples, flops=one.flops * examples, seconds=one.seconds * examples)
 
 
 def _law(fit: "LawFit", grid: tuple[float, ...]) -> FittedLaw:

@@ -84,21 +84,22 @@ def _alternative(model: ModelReport, best: float, chosen: bool) -> list[Content]
 
 
 def doublings_table(report: ScalingReport) -> list[Markup]:
-    """Predicted loss at the target size, at twice and four times that, and what the next doubling costs."""
+    """Predicted loss at the target size, at twice and four times that, and what a run on twice costs."""
     sizes = [count(report.target_size * multiple) for multiple in (1, 2, 4)]
     columns = _columns(
         "model",
         *(f"at {size} (90 % interval)" for size in sizes),
         "saved by doubling",
-        "that costs, FLOP",
-        "time",
+        "a run on twice the data, FLOP",
+        "its time",
     )
     rows = [
         [model.model, *map(_with_interval, model.predictions), *_doubling(model)] for model in report.models
     ]
     note = (
-        "What the next doubling of the data saves of the loss, and what training on the added examples "
-        f"costs; gathering {count(report.target_size)} more examples comes on top."
+        "What the next doubling of the data saves of the loss, and what training anew on all "
+        f"{count(2 * report.target_size)} examples costs, evaluation included; gathering "
+        f"{count(report.target_size)} more examples comes on top."
     )
     return [_note(note), table(columns, rows, _place_of_chosen(report))]
 
@@ -108,7 +109,7 @@ def _doubling(model: ModelReport) -> list[Content]:
     saved = (
         f"{number(gain)} ({percent(gain / model.predictions[0].loss)})" if math.isfinite(gain) else TOO_FEW
     )
-    return [saved, significant(model.full.flops, 3), duration(model.full.seconds)]
+    return [saved, significant(model.double.flops, 3), duration(model.double.seconds)]
 
 
 def phases_table(report: ScalingReport) -> list[Markup]:
@@ -237,23 +238,47 @@ def cost_table(report: ScalingReport) -> list[Markup]:
     for currency in ("examples", "FLOP", "time"):
         columns += [Column(heading=f"{currency}: {what}", kind="n") for what in ("spent", "in full", "share")]
     rows = [_cost_row(model.model, model.spent, model.full) for model in report.models]
-    rows.append(_cost_row("all models", report.spent, report.full))
+    if report.failed:
+        rows.append(_cost_row("runs that failed", report.wasted, None))
+    rows.append(_cost_row("all", report.spent, report.full))
     note = (
-        "Spent: all the runs above. In full: tuning every model once at the target size, reckoned from what "
-        "an example cost in these runs. FLOP weigh each model by its size; time is that of the machine."
+        "Spent: all runs, with the evaluation of each. In full: tuning every model of the table once at the "
+        "target size and evaluating it, reckoned from what training on an example and evaluating a run took "
+        "here. FLOP weigh each model by its size; time is that of the machine."
     )
+    if report.failed:
+        note += " Runs that failed count in full, but for their time, which was measured."
     return [_note(note), table(columns, rows, frozenset({len(rows) - 1}))]
 
 
-def _cost_row(name: str, spent: Cost, full: Cost) -> list[Content]:
-    pairs: list[tuple[float, float, Callable[[float], str]]] = [
-        (spent.examples, full.examples, count),
-        (spent.flops, full.flops, lambda value: significant(value, 3)),
-        (spent.seconds, full.seconds, duration),
+def failed_table(report: ScalingReport) -> list[Markup]:
+    """The runs that were left out, and why."""
+    columns = [
+        Column(heading="model"),
+        Column(heading="examples", kind="n"),
+        Column(heading="time", kind="n"),
+        Column(heading="last error"),
+    ]
+    rows: list[list[Content]] = [
+        [run.model, count(run.size), duration(run.cost.seconds), run.reason] for run in report.failed
+    ]
+    note = (
+        "They failed as often as they may, or for good, and were left out. When the cause is gone, "
+        "`tamis materialize --try-again` tries them again."
+    )
+    return [_note(note), table(columns, rows)]
+
+
+def _cost_row(name: str, spent: Cost, full: Cost | None) -> list[Content]:
+    shows: list[tuple[str, Callable[[float], str]]] = [
+        ("examples", count),
+        ("flops", lambda value: significant(value, 3)),
+        ("seconds", duration),
     ]
     cells: list[Content] = [name]
-    for one, all_of_it, show in pairs:
-        cells += [show(one), show(all_of_it), percent(one / all_of_it if all_of_it > 0 else math.nan)]
+    for currency, show in shows:
+        one, whole = getattr(spent, currency), getattr(full, currency, math.nan)
+        cells += [show(one), show(whole) if full else None, percent(one / whole) if whole > 0 else None]
     return cells
 
 

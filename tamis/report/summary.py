@@ -113,34 +113,43 @@ def _model_lines(project: Project) -> list[str]:
     head = heads.get(("model_choice", ""))
     if head is None:
         return []
-    choice = read_choice(project, head)
-    unit = loss_unit(project, choice["target"])
-    lines = [
-        f"Model: {choice['model']}, predicted {choice['predicted_loss']:.3f} {unit} at "
-        f"{choice['predict_at']} target documents{_doubt(choice)}; finding it cost "
-        f"{100 * choice['cost_share']:.0f} % of training every model at that size."
-    ]
+    choices = read_choices(project, head)
+    lines = [_model_line(project, choice, len(choices) > 1) for choice in choices]
     pages = sorted((project.home.reports).glob("*.html"))
     return [*lines, f"Reports in {project.home.reports}: " + ", ".join(page.name for page in pages)]
+
+
+def _model_line(project: Project, choice: Mapping[str, Any], several: bool) -> str:
+    of_target = f" for {choice['target']}" if several else ""
+    if choice["model"] is None:
+        return f"Model{of_target}: none, since no loss curve predicts anything; see its page."
+    share = choice["cost_share"]
+    cost = f"{100 * share:.0f} % of training every model at that size" if share is not None else "unknown"
+    return (
+        f"Model{of_target}: {choice['model']}, predicted {choice['predicted_loss']:.3f} "
+        f"{loss_unit(project, choice['target'])} at {choice['predict_at']} target documents"
+        f"{_doubt(choice)}; finding it cost {cost}."
+    )
 
 
 def _doubt(choice: Mapping[str, Any]) -> str:
     """The interval of the chosen model, and who else could be best."""
     chosen = choice["predictions"][choice["model"]]
+    if chosen["high"] is None:
+        return " (too few sizes for an interval)"
     rivals = [
         name
         for name, found in choice["predictions"].items()
-        if name != choice["model"] and found["low"] < chosen["high"]
+        if name != choice["model"] and found["low"] is not None and found["low"] < chosen["high"]
     ]
     unsettled = f"; {' and '.join(rivals)} could be as good" if rivals else ""
     return f" (90 %: {chosen['low']:.2f} to {chosen['high']:.2f}{unsettled})"
 
 
-def read_choice(project: Project, head: Head) -> dict[str, Any]:
-    """The model choice that a head names."""
+def read_choices(project: Project, head: Head) -> list[dict[str, Any]]:
+    """The model choices that a head names, a target each."""
     folder = project.home.fitted / "model_choice" / "all" / head.input_key[:16]
-    found: dict[str, Any] = json.loads((folder / "choice.json").read_text())
-    return found
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("choice*.json"))]
 
 
 def _time_lines(project: Project) -> list[str]:

@@ -2,33 +2,45 @@
 
 Successive halving by extrapolated loss (`schedule`, `trend`). On random 20-model subsets of the public
 curves with 0.5 % noise its mean regret at 7 % of the cost of tuning every model is .5 %, at 30 % it is
-.1 %; that of Accept-then-Stop at 25 % is 1.1 %. Decisions of a round rest on the results of the rounds
-before it and on nothing else, so the state is a function of what was told, in any order, and a search can
-be rebuilt after a crash by telling it again.
+.1 %; that of Accept-then-Stop at 25 % is 1.1 %. The plan is made anew from all that was told whenever it is
+asked for: what to run after a size rests on the losses up to that size, whoever ran them, and on what is left
+of the budget. So the state is a function of the set of told runs, whatever their order, and a search can be
+rebuilt after a crash, or gone on with under another budget, by telling it again.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from tamis.scaling.errors import BadSettingError, one_of
 from tamis.scaling.measurements import Floats, measured, number_of, positive_number
 from tamis.scaling.methods import by_trend
-from tamis.scaling.schedule import choose_start, next_round
+from tamis.scaling.schedule import FEWEST, choose_start, next_round
 
 Run = tuple[str, float]
 THRIFT = 0.01  # 1 % of the loss per factor e of cost: keeps one huge model from eating the others' rounds
 ROUNDING = 1e-9  # of the budget, so that sums of costs which should meet it do
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """Where the told runs lead: the last round, which of its models are in the running, up to which size."""
+
+    round: tuple[Run, ...]
+    alive: tuple[str, ...]
+
+
 class BudgetedSearch:
     """Ask which runs to make, tell their losses, until `ask` returns nothing; then read `choice`.
 
-    A run of a model on a size costs cost_per_example[model] * size, counted once, when it is first asked or
-    told. The budget is `budget_share` of running every model at the largest size; what is asked never
-    passes it (runs told without being asked are charged all the same). Raises `ValueError`s that name the
-    setting for models that repeat, sizes or costs that are not positive, a model without a cost.
+    A run of a model on a size costs cost_per_example[model] * size, counted once, however often it is asked
+    or told. The budget is `budget_share` of running every model at the largest size; what is asked never
+    passes it, beside all that was told. Runs told without being asked are charged, and used, as others are.
+    Raises `ValueError`s that name the setting for models that repeat, sizes or costs that are not positive,
+    a model without a cost.
     """
 
     def __init__(
@@ -48,41 +60,42 @@ class BudgetedSearch:
             raise BadSettingError("cost_per_example", dict(self._costs), "costs whose sum is finite")
         self._budget, self._seed = share * self._full_cost * (1 + ROUNDING), seed
         self._told: dict[Run, float] = {}
-        self._charged: set[Run] = set()
-        self._dropped: set[Run] = set()
         self._asked: set[Run] = set()
-        self._planned: list[Run] = []
-        self._round: list[Run] = []
-        self._alive: list[str] = []
-        self._rung = -1
-        self._begin()
+        self._plan: _Plan | None = None
 
     @property
     def spent_share(self) -> float:
-        """Cost of all runs asked or told so far, as a share of running every model at the largest size."""
-        return sum(self._cost(run) for run in self._charged) / self._full_cost
+        """Cost of all runs told, and of those asked for that are open, as a share of the full cost.
+
+        The full cost is that of running every model at the largest size.
+        """
+        return self._cost([*self._told, *self._asked.intersection(self._open())]) / self._full_cost
+
+    @property
+    def least_share(self) -> float:
+        """The smallest budget_share that buys a run of every model, at the smallest size."""
+        return self._sizes[0] / self._sizes[-1]
 
     @property
     def choice(self) -> str | None:
         """The model to take by what is known now: None until some run has succeeded."""
-        known = [model for model in self._models if self._curve(model, list(self._told))[0]]
-        contenders = [model for model in self._alive if model in known] or known
-        order = self._ranked(contenders, list(self._told))
+        known = [model for model in self._models if self._curve(model)[0]]
+        contenders = [model for model in self._planned().alive if model in known] or known
+        order = self._ranked(contenders)
         return order[0] if order else None
 
     @property
     def round_begun(self) -> bool:
         """Whether some runs of the present round are told and others are not."""
-        return bool(self._open()) and any(run in self._told for run in self._round)
+        return bool(self._open()) and any(run in self._told for run in self._planned().round)
 
     def ask(self) -> list[tuple[str, float]]:
         """The open runs of the present round, best model first; [] when the budget or the sizes are used up.
 
-        Runs are charged when first returned. Until all are told, `ask` returns those still open.
+        Until all are told, `ask` returns those still open.
         """
         runs = self._open()
         self._asked.update(runs)
-        self._charged.update(runs)
         return runs
 
     def tell(self, model: str, size: float, loss: float | None) -> None:
@@ -95,69 +108,76 @@ class BudgetedSearch:
         positive_number("size", size, "a positive number of examples")
         found = _loss_told(loss)
         self._told[model, size] = found if np.isfinite(found) and found > 0 else float("nan")
-        self._charged.add((model, size))
-        self._advance()
+        self._plan = None
 
-    def _cost(self, run: Run) -> float:
-        return self._costs[run[0]] * run[1]
+    def _cost(self, runs: Iterable[Run]) -> float:
+        # Summed exactly, for a sum that depends on the order of its terms would depend on that of the tells.
+        return math.fsum(self._costs[model] * size for model, size in set(runs))
 
     def _open(self) -> list[Run]:
-        return [run for run in self._round if run not in self._told and run not in self._dropped]
+        return [run for run in self._planned().round if run not in self._told]
 
-    def _begin(self) -> None:
-        """Plan the first round: all models, or as many of the cheapest as the smallest size allows."""
-        costs = np.array([self._costs[model] for model in self._models])
-        start = choose_start(costs, np.array(self._sizes, dtype=np.float64), self._budget)
-        if start is None:
-            self._alive, self._rung, left = [], 0, self._budget
-            for model in sorted(self._models, key=lambda name: (self._costs[name], self._tie(name))):
-                left -= self._cost((model, self._sizes[0]))
-                self._alive += [model] if left >= 0 else []
-        else:
-            self._alive, self._rung = list(self._models), start.last
-        first = self._rung if start is None else start.first
-        self._plan([(model, size) for size in self._sizes[first : self._rung + 1] for model in self._alive])
+    def _affordable(self, runs: Iterable[Run]) -> bool:
+        """Whether runs can be made beside all that was told; those told are paid for already."""
+        wanted = set(runs)
+        return wanted <= set(self._told) or self._cost([*self._told, *wanted]) <= self._budget
 
-    def _plan(self, runs: list[Run]) -> None:
-        self._round = runs
-        self._planned += runs
+    def _planned(self) -> _Plan:
+        """The plan by all that was told, made anew after each tell."""
+        if self._plan is None:
+            self._plan = self._made_plan()
+        return self._plan
 
-    def _advance(self) -> None:
-        """Drop what is no longer affordable; when a round is complete, plan the next."""
-        while True:
-            self._drop_unaffordable()
-            if self._open() or not self._round:
-                return
-            self._next_round()
+    def _made_plan(self) -> _Plan:
+        """Round after round, until one is not all told or no further one can be paid."""
+        alive, rung, first = self._first_round()
+        plan = _Plan(round=tuple(first), alive=tuple(alive))
+        planned = dict.fromkeys(first)
+        while plan.round and all(run in self._told for run in plan.round):
+            order = self._ranked(list(plan.alive), up_to=self._sizes[rung], thrift=THRIFT)
+            count, rung = self._next_round(order, rung, self._budget - self._cost(planned))
+            runs = [(model, self._sizes[rung]) for model in order[:count]]
+            plan = _Plan(round=tuple(runs), alive=tuple(order[:count] or order or plan.alive))
+            planned |= dict.fromkeys(runs)
+        return plan
 
-    def _drop_unaffordable(self) -> None:
-        """Runs told without being asked may have used the budget of planned ones, the last of which go."""
-        left = self._budget - sum(self._cost(run) for run in self._charged)
-        for run in self._open():
-            if run not in self._asked:
-                left -= self._cost(run)
-                if left < 0:
-                    self._dropped.add(run)
+    def _first_round(self) -> tuple[list[str], int, list[Run]]:
+        """All models, or as many of the cheapest as the smallest size allows; the last size; the runs."""
+        sizes = self._sizes
+        start = choose_start(
+            np.array([self._costs[model] for model in self._models]),
+            np.array(sizes, dtype=np.float64),
+            self._budget,
+            lambda found: self._affordable(_grid(self._models, sizes[found.first : found.last + 1])),
+        )
+        if start is not None:
+            return self._models, start.last, _grid(self._models, sizes[start.first : start.last + 1])
+        alive: list[str] = []
+        for model in sorted(self._models, key=lambda name: (self._costs[name], self._tie(name))):
+            alive += [model] if self._affordable(_grid([*alive, model], sizes[:1])) else []
+        return alive, 0, _grid(alive, sizes[:1])
 
-    def _next_round(self) -> None:
-        order = self._ranked(self._alive, self._planned, thrift=THRIFT)
-        done = [run for run in self._planned if run not in self._dropped]
-        left = self._budget - sum(self._cost(run) for run in done)
-        costs = np.array([self._costs[model] for model in order])
-        sizes = np.array(self._sizes, dtype=np.float64)
-        following = next_round(costs, sizes, self._rung, left) if len(order) > 1 else None
-        count, self._rung = following or (0, self._rung)
-        if order:
-            self._alive = order[:count] or order
-        self._plan([(model, self._sizes[self._rung]) for model in order[:count]])
+    def _next_round(self, order: list[str], rung: int, left: float) -> tuple[int, int]:
+        """How many of the models, best first, run which size next; none where nothing more is to be had."""
+        if len(order) < FEWEST:
+            return 0, rung
+        found = next_round(
+            np.array([self._costs[model] for model in order]),
+            np.array(self._sizes, dtype=np.float64),
+            rung,
+            left,
+            lambda count, size: self._affordable(_grid(order[:count], [self._sizes[size]])),
+        )
+        return found or (0, rung)
 
-    def _ranked(self, models: list[str], runs: list[Run], thrift: float = 0.0) -> list[str]:
+    def _ranked(self, models: list[str], up_to: float = math.inf, thrift: float = 0.0) -> list[str]:
         """Those of the models with a usable result, by predicted loss at the largest size.
 
-        The curves of all models shape the prediction. A loss measured at the largest size stands as it is.
-        `thrift` is what a model e times as costly must promise in log loss to take the same place.
+        The curves of all models, up to a size, shape the prediction. A loss measured at the largest size
+        stands as it is. `thrift` is what a model e times as costly must promise in log loss to take the same
+        place.
         """
-        curves = {model: self._curve(model, runs) for model in self._models}
+        curves = {model: self._curve(model, up_to) for model in self._models}
         usable = [model for model, (sizes, _losses) in curves.items() if sizes]
         if not usable:
             return []
@@ -169,17 +189,29 @@ class BudgetedSearch:
             if np.isfinite(full) and self._sizes[-1] in curves[model][0]:
                 losses[model] = float(np.log(full))
         places = {
-            model: losses[model] + thrift * np.log(self._costs[model]) for model in models if model in losses
+            model: losses[model] + thrift * np.log(self._costs[model])
+            for model in models
+            if np.isfinite(losses.get(model, np.nan))
         }
         return sorted(places, key=lambda model: (places[model], self._tie(model)))
 
-    def _curve(self, model: str, runs: list[Run]) -> tuple[list[float], list[float]]:
-        """Sizes and losses of the successful among the runs of one model."""
-        kept = [run for run in runs if run[0] == model and np.isfinite(self._told.get(run, np.nan))]
-        return [size for _model, size in kept], [self._told[run] for run in kept]
+    def _curve(self, model: str, up_to: float = math.inf) -> tuple[list[float], list[float]]:
+        """Sizes, ascending, and losses of the runs of one model that succeeded."""
+        kept = sorted(
+            (size, loss)
+            for (name, size), loss in self._told.items()
+            if name == model and size <= up_to and np.isfinite(loss)
+        )
+        return [size for size, _loss in kept], [loss for _size, loss in kept]
 
     def _tie(self, model: str) -> bytes:
         return hashlib.blake2b(f"{self._seed}:{model}".encode(), digest_size=8).digest()
+
+
+def _grid(models: Iterable[str], sizes: Iterable[float]) -> list[Run]:
+    """Every model at every size, the small sizes first."""
+    names = list(models)
+    return [(model, size) for size in sizes for model in names]
 
 
 def _checked_models(models: Sequence[str], costs: Mapping[str, float]) -> list[str]:

@@ -8,7 +8,7 @@ much when they double, and what is saved runs more models at the end (on the pub
 Simulated regrets stand in benchmarks/scaling.py.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,8 +35,13 @@ def counts(models: int, left: int, rounds: int) -> list[int]:
     return [max(left, round(models * float(share))) for share in shares]
 
 
-def choose_start(costs: Floats, sizes: Floats, budget: float) -> Start | None:
-    """The first round of models with costs per example [m] on sizes [n]; None if not all can run any."""
+def choose_start(
+    costs: Floats, sizes: Floats, budget: float, can_pay: Callable[[Start], bool] = lambda _start: True
+) -> Start | None:
+    """The first round of models with costs per example [m] on sizes [n]; None if not all can run any.
+
+    `can_pay`: whether what else was spent leaves enough for a round.
+    """
     best: tuple[tuple[bool, int, int, int], Start] | None = None
     for last in range(len(sizes)):
         start = Start(first=max(0, last - BACK), last=last)
@@ -45,7 +50,7 @@ def choose_start(costs: Floats, sizes: Floats, budget: float) -> Start | None:
             # The whole grid at full size needs no slopes.
             start = Start(first=last, last=last)
             left = budget - costs.sum() * sizes[last]
-        if left < -1e-9 * budget:
+        if left < -1e-9 * budget or not can_pay(start):
             continue
         average = np.full(len(costs), costs.mean())
         end, remaining = next(_affordable(average, sizes, last, left), (last, len(costs)))
@@ -55,13 +60,23 @@ def choose_start(costs: Floats, sizes: Floats, budget: float) -> Start | None:
     return best[1] if best else None
 
 
-def next_round(costs: Floats, sizes: Floats, at: int, budget: float) -> tuple[int, int] | None:
-    """How many models, best first with costs per example [m], run which size next after index `at`."""
-    found = next(_affordable(costs, sizes, at, budget), None)
-    if found is None:
-        return None
-    steps = rungs(sizes, at, found[0])
-    return counts(len(costs), found[1], len(steps))[0], steps[0]
+def next_round(
+    costs: Floats,
+    sizes: Floats,
+    at: int,
+    budget: float,
+    can_pay: Callable[[int, int], bool] = lambda _count, _size: True,
+) -> tuple[int, int] | None:
+    """How many models, best first with costs per example [m], run which size next after index `at`.
+
+    `can_pay`: whether what else was spent leaves enough for so many models at a size, by its index.
+    """
+    for end, left in _affordable(costs, sizes, at, budget):
+        steps = rungs(sizes, at, end)
+        found = counts(len(costs), left, len(steps))[0], steps[0]
+        if can_pay(*found):
+            return found
+    return None
 
 
 def rungs(sizes: Floats, at: int, end: int) -> list[int]:

@@ -1,19 +1,26 @@
 """Scaling from the store: loss curves of the finished trials, the report on them, and the choice."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from statistics import median
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from tamis.errors import PermanentError
+from tamis.lineage.failures import failures_of
+from tamis.lineage.world import planned_trials
 from tamis.project import Project
 from tamis.references import named
-from tamis.report import ScalingReport, build_scaling_report
-from tamis.report.scaling_data import BITS_PER_BYTE, NATS_PER_EXAMPLE
+from tamis.report import Cost, FailedRun, ModelCosts, ScalingReport, build_scaling_report
+from tamis.report.scaling_data import BITS_PER_BYTE, NATS_PER_EXAMPLE, NOTHING
 from tamis.scaling import audit_curves, predict_full_loss
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
+
+if TYPE_CHECKING:
+    from tamis.lineage.search import Search
 
 
 class NoPredictionError(PermanentError):
@@ -26,6 +33,9 @@ class NoPredictionError(PermanentError):
 
 
 Curves = dict[str, tuple[list[int], list[float]]]
+Costs = Mapping[str, ModelCosts]
+Searches = Mapping[str, "Search"]
+COSTS = ("size", "flops", "seconds", "evaluation_flops", "evaluation_seconds")
 
 
 def curves_table(store: Store, names: Sequence[str]) -> tuple[pl.DataFrame, list[dict[str, str]]]:
@@ -78,11 +88,40 @@ def target_size(project: Project, target: str) -> int:
     return max(named(project.settings.target, target).train, *project.settings.scaling.sizes)
 
 
-def costs_per_example(store: Store, names: pl.Series, currency: str = "flops") -> dict[str, float]:
-    """Cost of training on one example per model, FLOP or "seconds", measured over the named trials."""
+def costs_of_models(store: Store, names: pl.Series) -> dict[str, ModelCosts]:
+    """What the named trials cost, per model: training an example, evaluating a run, and all in all."""
     trials = _trials(store).filter(pl.col("trial").is_in(names.unique().implode()))
-    sums = trials.group_by("model").agg((pl.col(currency).sum() / pl.col("size").sum()).alias("cost"))
-    return {str(model): float(cost) for model, cost in sums.sort("model").iter_rows()}
+    sums = trials.group_by("model").agg(pl.len().alias("runs"), pl.col(*COSTS).fill_null(0).sum())
+    return {str(row["model"]): _costs(row) for row in sums.sort("model").iter_rows(named=True)}
+
+
+def _costs(sums: Mapping[str, Any]) -> ModelCosts:
+    evaluated = Cost(
+        examples=0.0, flops=float(sums["evaluation_flops"]), seconds=float(sums["evaluation_seconds"])
+    )
+    spent = Cost(examples=float(sums["size"]), flops=float(sums["flops"]), seconds=float(sums["seconds"]))
+    trained = spent + evaluated.times(-1)
+    return ModelCosts(
+        example=trained.times(1 / max(spent.examples, 1.0)),
+        run=evaluated.times(1 / sums["runs"]),
+        spent=spent,
+    )
+
+
+def failed_runs(store: Store, project: Project, search: "Search", costs: Costs) -> list[FailedRun]:
+    """The trials that a search left out: counted in full, as the search counts them, but for their time."""
+    planned = {trial.name: trial for trial in planned_trials(project)}
+    seconds = {failure.trial: failure.spent_seconds or 0.0 for failure in failures_of(store)}
+    # Of a model that never succeeded nothing but its parameters tells what it would have cost.
+    rates = [costs[model].example.flops / search.costs[model] for model in costs if search.costs.get(model)]
+    found = []
+    for name, reason in search.left_out.items():
+        model, size = planned[name].model, planned[name].size
+        unknown = search.costs[model] * size * (median(rates) if rates else math.nan)
+        flops = costs[model].at(size).flops if model in costs else unknown
+        cost = Cost(examples=float(size), flops=flops, seconds=seconds.get(name, 0.0))
+        found.append(FailedRun(model=model, size=size, reason=reason, cost=cost))
+    return found
 
 
 def loss_unit(project: Project, target: str) -> str:
@@ -90,49 +129,91 @@ def loss_unit(project: Project, target: str) -> str:
     return NATS_PER_EXAMPLE if named(project.settings.target, target).label_column else BITS_PER_BYTE
 
 
-def reports_of_curves(store: Store, project: Project, searched: str | None = None) -> list[ScalingReport]:
-    """Everything that the page of each target shows, a report a target.
+def reports_of_curves(
+    store: Store, project: Project, searches: Searches = MappingProxyType({})
+) -> list[ScalingReport]:
+    """Everything that the page of each target shows, a report a target, in the order of their names.
 
-    `searched`: the model that a search under a budget chose for the target of [scaling].
+    `searches`: by target, the search under a budget that chose the model, where there is one.
     """
     return [
-        build_scaling_report(
-            _curves(rows),
-            target_size(project, target),
-            costs_per_example(store, rows["trial"]),
-            costs_per_example(store, rows["trial"], "seconds"),
-            target=target,
-            unit=loss_unit(project, target),
-            searched=searched if target == project.settings.scaling.target else None,
-        )
+        _report(store, project, target, rows, searches.get(target))
         for target, rows in by_target(store.read("loss_curves")).items()
     ]
 
 
-def choose_model(store: Store, project: Project, searched: str | None = None) -> dict[str, Any]:
-    """The model for the target of [scaling] by predicted loss, all predictions, the share of the full cost.
+def _report(
+    store: Store, project: Project, target: str, rows: pl.DataFrame, search: "Search | None"
+) -> ScalingReport:
+    costs = costs_of_models(store, rows["trial"])
+    return build_scaling_report(
+        _curves(rows),
+        target_size(project, target),
+        costs,
+        target=target,
+        unit=loss_unit(project, target),
+        searched=search.choice if search else None,
+        failed=failed_runs(store, project, search, costs) if search else (),
+    )
 
-    `searched`: the model that a search under a budget chose; it stands where it can be predicted. A model
-    whose curve predicts nothing is passed over; `NoPredictionError` when that is all of them.
+
+def choose_models(
+    store: Store, project: Project, searches: Searches = MappingProxyType({})
+) -> list[dict[str, Any]]:
+    """The model for each target by predicted loss, all predictions, the shares of the full cost.
+
+    The model that a search under a budget chose stands where it can be predicted. A model whose curve
+    predicts nothing is passed over; where that is all of them, "model" is None. `NoPredictionError` when no
+    target has a model.
     """
-    target = str(project.settings.scaling.target)
-    rows = store.read("loss_curves").filter(pl.col("target") == target)
+    found = by_target(store.read("loss_curves"))
+    choices = [_choice(store, project, target, rows, searches.get(target)) for target, rows in found.items()]
+    if not any(choice["model"] for choice in choices):
+        raise NoPredictionError(
+            {
+                f"{model} on {target}": len(sizes)
+                for target, rows in found.items()
+                for model, (sizes, _losses) in _curves(rows).items()
+            }
+        )
+    return choices
+
+
+def _choice(
+    store: Store, project: Project, target: str, rows: pl.DataFrame, search: "Search | None"
+) -> dict[str, Any]:
     curves, size = _curves(rows), target_size(project, target)
     predictions = predict_full_loss(curves, size, method="best")
     able = {model: found.loss for model, found in predictions.items() if math.isfinite(found.loss)}
-    if not able:
-        raise NoPredictionError({model: len(sizes) for model, (sizes, _losses) in curves.items()})
-    chosen = min(able, key=lambda model: (model != searched, able[model], model))
-    costs = costs_per_example(store, rows["trial"])
-    spent = sum(costs[model] * sum(n for n in sizes if n > 0) for model, (sizes, _losses) in curves.items())
+    searched = search.choice if search else None
+    chosen = min(able, key=lambda model: (model != searched, able[model], model), default=None)
+    costs = costs_of_models(store, rows["trial"])
+    failed = failed_runs(store, project, search, costs) if search else []
+    spent = sum((one.spent for one in costs.values() if one.spent), NOTHING)
+    spent = sum((run.cost for run in failed), spent)
+    full = sum((costs[model].at(size) for model in curves if model in costs), NOTHING)
     return {
         "target": target,
         "model": chosen,
         "predict_at": size,
-        "predicted_loss": predictions[chosen].loss,
-        "cost_share": spent / max(sum(costs[model] * size for model in curves), 1e-300),
+        "predicted_loss": predictions[chosen].loss if chosen else None,
+        "cost_share": _share(spent.flops, full.flops),
+        "examples_share": _share(spent.examples, full.examples),
+        "time_share": _share(spent.seconds, full.seconds),
         "predictions": {
-            model: {"loss": found.loss, "low": found.low, "high": found.high}
+            model: {
+                "loss": _finite(found.loss),
+                "low": _finite(found.low),
+                "high": _finite(found.high),
+            }
             for model, found in predictions.items()
         },
     }
+
+
+def _share(part: float, whole: float) -> float | None:
+    return _finite(part / whole) if whole > 0 else None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

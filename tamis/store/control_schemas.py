@@ -62,5 +62,6 @@ CONTROL_FIELDS: dict[str, list[pa.Field]] = {
         column("permanent", pa.bool_(), "whether trying again would change nothing"),
         column("reason", pa.string(), "the last error"),
         column("failed_at", pa.timestamp("us"), "when it failed last, UTC"),
+        column("spent_seconds", pa.float64(), "time of the attempts that failed"),
     ],
 }  # fmt: skip

@@ -51,6 +51,8 @@ UNHASHED_COLUMNS = frozenset(
     {
         "first_seen",
         "seconds",
+        "evaluation_seconds",
+        "spent_seconds",
         "peak_memory_bytes",
         "mlflow_run",
         "manifest",
@@ -77,6 +79,9 @@ LATER_COLUMNS = frozenset(
         "majority_accuracy",
         "seeds",
         "trainable_parameters",
+        "evaluation_flops",
+        "evaluation_seconds",
+        "spent_seconds",
     }
 )
 """Columns introduced when homes already held rows: digests and seals look at them where they hold something,
@@ -322,6 +327,8 @@ _FIELDS: dict[str, list[pa.Field]] = {
             pa.int64(),
             "parameters that were trained, an adapter's where there is one",
         ),
+        _column("evaluation_flops", pa.float64(), "part of the operations that no amount of data changes"),
+        _column("evaluation_seconds", pa.float64(), "part of the time that no amount of data changes"),
         _column("checkpoint", pa.string(), "folder of the weights under the home folder"),
         _column("mlflow_run", pa.string(), "MLflow run id"),
     ],

@@ -41,14 +41,17 @@ def finish(
     whole = merged(loaded)
     after = measure(whole, held_out, options.sequence_length) if held_out else None
     evaluated = [done for done in (zero_shot, after) if isinstance(done, Evaluation | Classification)]
+    reading = sum(sizes.reading(one.n_tokens, one.source_tokens) for one in evaluated)
     save_checkpoint(whole, output, kept=resume)
     shutil.rmtree(resume, ignore_errors=True)
+    ended = time.monotonic() - started
     return TrainingResult(
         steps=len(outcome.losses),
         tokens=outcome.tokens,
-        flops=sizes.training(outcome.tokens, outcome.source_tokens)
-        + sum(sizes.reading(one.n_tokens, one.source_tokens) for one in evaluated),
-        seconds=outcome.seconds + time.monotonic() - started,
+        flops=sizes.training(outcome.tokens, outcome.source_tokens) + reading,
+        seconds=outcome.seconds + ended,
+        evaluation_flops=float(reading),
+        evaluation_seconds=ended,
         peak_memory_bytes=outcome.peak_memory_bytes,
         parameters=sizes.whole.parameters,
         trainable_parameters=sizes.whole.trained,

@@ -32,6 +32,8 @@ class TrainingResult:
     tokens: all that were read. trainable_parameters: those that were moved, an adapter's where there is one.
     held_out_loss: of labelled texts, nats an example; majority_accuracy: of always saying the class that is
     the most frequent one among the training examples. best_step: whose weights were kept, when validated.
+    evaluation_flops, evaluation_seconds: their part that no amount of training data changes, that of
+    evaluating on the held-out examples and of writing the checkpoint.
     """
 
     steps: int
@@ -50,6 +52,8 @@ class TrainingResult:
     majority_accuracy: float | None = None
     best_step: int | None = None
     outcomes: Outcomes | None = None
+    evaluation_flops: float = 0.0
+    evaluation_seconds: float = 0.0
 
     def to_json(self) -> str:
         """One JSON object; `from_json` gives back an equal result."""

@@ -28,7 +28,7 @@ from tamis.training.stages import Schooling, TrainingStage, school
 from tamis.training.state import keep_newest
 from tamis.training.tracking import log_trial, require_tracker
 
-SUMMED = ("steps", "tokens", "flops", "seconds")
+SUMMED = ("steps", "tokens", "flops", "seconds", "evaluation_flops", "evaluation_seconds")
 
 
 @dataclass(frozen=True, kw_only=True)

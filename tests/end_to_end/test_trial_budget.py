@@ -82,7 +82,7 @@ def tick(platform) -> tuple[list[dg.RunRequest], str]:
 
 
 def choice_of(project) -> str:
-    (path,) = (project.home / "fitted" / "model_choice").rglob("choice.json")
+    (path,) = (project.home / "fitted" / "model_choice").rglob("choice_algebra.json")
     return str(json.loads(path.read_text())["model"])
 
 
@@ -90,7 +90,7 @@ def test_the_sensor_and_the_command_spend_the_same_budget_on_the_same_trials(bui
     by_command = copied(built, tmp_path / "command")
     assert "trial law__broken__4 was left out: UnknownModelError" in by_command.tamis("materialize").stderr
     assert "everything is current" in by_command.tamis("materialize").stderr
-    assert by_command.json("status")["trial_budget"]["left_out"].keys() >= {"law__broken__4"}
+    assert by_command.json("status")["trial_budget"]["algebra"]["left_out"].keys() >= {"law__broken__4"}
 
     watching = watched(copied(built, tmp_path / "sensor"), monkeypatch)
     platform, made = next(watching), []
@@ -112,8 +112,7 @@ def test_the_sensor_and_the_command_spend_the_same_budget_on_the_same_trials(bui
     assert "was left out: UnknownModelError" in reason
     assert trials_made(platform.project) == trials_made(by_command)
     assert choice_of(platform.project) == choice_of(by_command)
-    search = look(open_project(platform.project.root)).search
-    assert search is not None
+    search = look(open_project(platform.project.root)).searches["algebra"]
     assert search.spent_share <= 0.45
     assert {name.split("__")[1] for name in search.measured} == {"small", "middle"}
     watching.close()

@@ -14,7 +14,7 @@ from tamis.lineage.heads import Head, forget_heads, read_heads, write_heads
 from tamis.lineage.look import look
 from tamis.lineage.manifest import Manifest, ManifestFolder
 from tamis.lineage.plan import input_key
-from tamis.lineage.search import CLEAR, SPENT, UNKNOWN, Search
+from tamis.lineage.search import CLEAR, SPENT, TOO_SMALL, UNKNOWN, Search, sentences
 from tamis.lineage.stages import stages
 from tamis.project import Project, open_project
 from tamis.store.schemas import schema_of
@@ -81,9 +81,7 @@ class Trials:
 
     @property
     def search(self) -> Search:
-        found = self.world.search
-        assert found is not None
-        return found
+        return self.world.searches["goal"]
 
     def made(self, asset: str, key: str) -> None:
         found = input_key(stages()[asset], key, self.world, self.heads) or f"{asset}{key}"
@@ -92,12 +90,12 @@ class Trials:
 
     def finish(self, trial: str, curve: Callable[[str, int], float] = loss) -> None:
         """What a trial that succeeds leaves behind."""
-        _law, model, size = trial.split("__")
+        _law, model, size, *others = trial.split("__")
         row = dict.fromkeys(schema_of("trials").names) | {
             "trial": trial,
             "model": model,
             "kind": "law",
-            "data": "goal",
+            "data": "".join(others) or "goal",
             "size": int(size),
             "held_out_bits_per_byte": curve(model, int(size)),
         }
@@ -123,7 +121,7 @@ def test_without_a_budget_every_trial_is_asked_for(tmp_path, monkeypatch):
     made = Trials(tmp_path)
     plain = (tmp_path / "tamis.toml").read_text().split("[trial_budget]")[0]
     (tmp_path / "tamis.toml").write_text(plain)
-    assert made.world.search is None
+    assert made.world.searches == {}
     assert not any(made.world.waits_for_request("trials", name) for name in made.world.trials)
     assert len(law_trials(made.world, "")) == 15
 
@@ -199,6 +197,95 @@ def test_what_cannot_succeed_is_left_out_at_once_and_what_is_not_its_fault_never
     with pytest.raises(PermanentError), failure_noted(store, opened[0], str(key)):
         raise PermanentError("there is no such model")
     assert list(trials.search.left_out) == [opened[0]]
+
+
+def test_what_failing_cost_is_kept_when_it_is_tried_again(trials):
+    opened, store = trials.search.open, trials.project.home.store
+    key = str(input_key(stages()["trials"], opened[0], trials.world, trials.heads))
+    note_failure(store, opened[0], key, "it broke", permanent=True, seconds=2.0)
+    assert forget_failures(store) == 1
+    assert trials.search.open == opened
+    (kept,) = failures_of(store)
+    assert (kept.attempts, kept.permanent, kept.spent_seconds) == (0, False, 2.0)
+    assert forget_failures(store) == 0
+    again = note_failure(store, opened[0], key, "it broke", permanent=False, seconds=3.0)
+    assert (again.attempts, again.spent_seconds) == (1, 5.0)
+    other = note_failure(store, opened[0], "another key", "it broke", permanent=False, seconds=1.0)
+    assert (other.attempts, other.spent_seconds) == (1, 1.0)
+
+
+def test_a_trial_that_failed_is_charged_in_full_and_once(trials):
+    asked, store = trials.search, trials.project.home.store
+    for name in asked.open:
+        key = str(input_key(stages()["trials"], name, trials.world, trials.heads))
+        note_failure(store, name, key, "it broke", permanent=True)
+    later = trials.search
+    assert set(later.left_out) == set(asked.open)
+    assert later.spent_share == pytest.approx(asked.spent_share)
+
+
+def test_a_share_too_small_says_which_would_buy_the_first_round(tmp_path, monkeypatch):
+    monkeypatch.delenv("TAMIS_HOME", raising=False)
+    monkeypatch.delenv("TAMIS_PROJECT", raising=False)
+    made = Trials(tmp_path, share="0.001")
+    assert (made.search.ended, made.search.open) == (TOO_SMALL, ())
+    (notice,) = made.search.notices
+    assert "share = 0.001 buys no trial of large, middle, small" in notice
+    assert "every model at the smallest size, takes share = 0.0625" in notice
+    settings = (tmp_path / "tamis.toml").read_text()
+    (tmp_path / "tamis.toml").write_text(settings.replace("share = 0.001", "share = 0.0625"))
+    assert {name.split("__")[1] for name in made.search.open} == set(PLAIN)
+    assert made.search.notices == []
+    (tmp_path / "tamis.toml").write_text(settings.replace("share = 0.001", "share = 0.03"))
+    assert made.search.untried == ("large",)
+    made.run_to_the_end()
+    assert "buys no trial of large;" in made.search.notices[0]
+
+
+def test_a_share_that_is_raised_goes_on(trials):
+    ended = trials.run_to_the_end()
+    settings = (trials.root / "tamis.toml").read_text()
+    (trials.root / "tamis.toml").write_text(settings.replace("share = 0.5", "share = 0.9"))
+    assert trials.search.open
+    assert set(trials.search.measured) == set(ended.measured)
+    more = trials.run_to_the_end()
+    assert 0.5 < more.spent_share <= 0.9
+
+
+TWO = (
+    SETTINGS.replace('target = "goal"', 'target = ["goal", "side"]')
+    + """
+[[target]]
+name = "side"
+kind = "files"
+path = "target"
+train = 50
+"""
+)
+
+
+def test_each_target_has_a_search_and_a_budget_of_its_own(trials):
+    alone = trials.run_to_the_end()
+    (trials.root / "tamis.toml").write_text(TWO.replace("SHARE", "0.5"))
+    trials.made("target_examples", "side")
+    found = trials.world.searches
+    assert found["goal"] == alone, "another target makes no trial again"
+    assert found["side"].measured == ()
+    assert {name.split("__")[2] for name in trials.world.trials if name.endswith("__side")} == {
+        "10",
+        "20",
+        "40",
+    }
+    groups, _missing = trial_work(trials.world, trials.heads)
+    asked = [group.partitions[0] for group in groups if group.assets[0] == "trials"]
+    assert asked == list(found["side"].open)
+    for name in asked:
+        trials.finish(name)
+    assert set(law_trials(trials.world, "")) == {*alone.measured, *asked}
+    assert trials.world.searches["goal"] == alone
+    lines = sentences(trials.world.searches)
+    assert lines[0].startswith("trial budget on goal: ")
+    assert any(line.startswith("trial budget on side: ") for line in lines)
 
 
 def test_failures_under_other_settings_do_not_count(trials):

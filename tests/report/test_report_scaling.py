@@ -6,7 +6,15 @@ import math
 import numpy as np
 import pytest
 
-from tamis.report import build_scaling_report, curve_plot_png, models_markdown, scaling_law_page
+from tamis.report import (
+    Cost,
+    FailedRun,
+    ModelCosts,
+    build_scaling_report,
+    curve_plot_png,
+    models_markdown,
+    scaling_law_page,
+)
 from tamis.report.scaling_choice import trust
 from tamis.report.scaling_data import NATS_PER_EXAMPLE
 from tamis.scaling import accept_then_stop, fit_law, predict_full_loss
@@ -20,6 +28,17 @@ def _curve(floor, scale, seed, sizes=SIZES):
     return list(sizes), losses.tolist()
 
 
+def costing(flops, seconds=None, run=0.0):
+    """Costs by FLOP and seconds of training on an example, and of evaluating a run."""
+    return {
+        model: ModelCosts(
+            example=Cost(examples=1.0, flops=one, seconds=(seconds or {}).get(model, math.nan)),
+            run=Cost(examples=0.0, flops=run * one, seconds=run * (seconds or {}).get(model, math.nan)),
+        )
+        for model, one in flops.items()
+    }
+
+
 @pytest.fixture(scope="module")
 def curves():
     return {"small": _curve(1.2, 90, 1), "large": _curve(0.8, 80, 2)}
@@ -27,7 +46,7 @@ def curves():
 
 @pytest.fixture(scope="module")
 def report(curves):
-    return build_scaling_report(curves, 51_200, {"small": 2e9, "large": 6e9})
+    return build_scaling_report(curves, 51_200, costing({"small": 2e9, "large": 6e9}))
 
 
 def test_predictions_are_those_of_the_package(report, curves):
@@ -84,7 +103,9 @@ def test_the_page_says_it_all(report, read_page):
 
 def test_alternatives_doublings_phases_and_costs_are_on_the_page(curves, read_page):
     seconds = {"small": 0.1, "large": 0.4}
-    report = build_scaling_report(curves, 51_200, {"small": 2e9, "large": 6e9}, seconds, target="algebra")
+    report = build_scaling_report(
+        curves, 51_200, costing({"small": 2e9, "large": 6e9}, seconds), target="algebra"
+    )
     small, large = report.models
     text = read_page(scaling_law_page(report))
     assert "Scaling on algebra" in text
@@ -92,7 +113,7 @@ def test_alternatives_doublings_phases_and_costs_are_on_the_page(curves, read_pa
     gap = small.predictions[0].loss - large.predictions[0].loss
     assert f"{gap:.3f} ({100 * gap / large.predictions[0].loss:.1f} %)" in text
     assert f"lower its loss by {large.next_doubling:.3f}" in text
-    assert "for 51,200 more examples, 3.07e+14 FLOP, 5.7 hours more" in text
+    assert "A run on them takes 6.14e+14 FLOP and 11.4 hours, one on 51,200 takes 3.07e+14 and 5.7" in text
     assert f"of {len(large.sizes)} sizes lie in the power phase" in text
     spent = sum(size for size in SIZES if size > 0)
     assert report.spent.examples == 2 * spent
@@ -101,6 +122,39 @@ def test_alternatives_doublings_phases_and_costs_are_on_the_page(curves, read_pa
     assert f"{spent / 512:.1f} %" in text
     assert "By AICc the best law is:" in text
     assert "It would have chosen large, which was right" in text
+
+
+def test_evaluation_costs_a_run_and_not_an_example(curves, read_page):
+    costs = costing({"small": 2e9, "large": 6e9}, {"small": 0.1, "large": 0.4}, run=10_000)
+    report = build_scaling_report(curves, 51_200, costs)
+    spent, runs = sum(size for size in SIZES if size > 0), len(SIZES) - 1
+    assert report.spent.flops == pytest.approx(8e9 * (spent + 10_000 * runs))
+    assert report.full.flops == pytest.approx(8e9 * (51_200 + 10_000))
+    assert report.cost_share == pytest.approx((spent + 80_000) / 61_200)
+    large = report.models[1]
+    assert large.double.flops - large.full.flops == pytest.approx(6e9 * 51_200)
+    text = read_page(scaling_law_page(report))
+    assert f"{100 * (spent + 80_000) / 61_200:.0f} % of the operations" in text
+    assert f"{100 * spent / 51_200:.0f} % of the examples" in text
+
+
+def test_runs_that_failed_are_counted_and_named(curves, read_page):
+    costs = costing({"small": 2e9, "large": 6e9}, {"small": 0.1, "large": 0.4})
+    gone, some = Cost(examples=100.0, flops=9e11, seconds=3.5), Cost(examples=200.0, flops=4e11, seconds=7.0)
+    lost = [
+        FailedRun(model="gone", size=100, reason="<b>no weights", cost=gone),
+        FailedRun(model="small", size=200, reason="out of memory", cost=some),
+    ]
+    plain = build_scaling_report(curves, 51_200, costs)
+    report = build_scaling_report(curves, 51_200, costs, failed=lost)
+    assert report.spent.flops == pytest.approx(plain.spent.flops + 13e11)
+    assert report.spent.seconds == pytest.approx(plain.spent.seconds + 10.5)
+    assert report.cost_share > plain.cost_share
+    assert json.loads(json.dumps(report.to_json(), allow_nan=False))["failed"][0]["model"] == "gone"
+    text = read_page(scaling_law_page(report))
+    for expected in ("Runs that failed", "<b>no weights", "nothing is known of them: gone.", "sizes: small."):
+        assert expected in text
+    assert "Runs that failed" not in read_page(scaling_law_page(plain))
 
 
 def test_chances_follow_the_gap_and_the_intervals(report):
@@ -149,7 +203,7 @@ def test_picture(report):
 
 def test_losses_of_labelled_texts_are_no_bits_per_byte(read_page):
     curves = {name: _curve(1.0, 50 + seed, seed, [0, 10, 20, 40, 80]) for seed, name in enumerate("ab")}
-    costs = {"a": 1.0, "b": 3.0}
+    costs = costing({"a": 1.0, "b": 3.0})
     text = read_page(scaling_law_page(build_scaling_report(curves, 160, costs, unit=NATS_PER_EXAMPLE)))
     assert text.count("nats per example") >= 4
     assert "bits per byte" not in text
@@ -160,16 +214,16 @@ def test_losses_of_labelled_texts_are_no_bits_per_byte(read_page):
 
 def test_what_a_search_chose_stands_and_says_so():
     curves = {name: _curve(1.0, 50, seed, [0, 10, 20, 40, 80]) for seed, name in enumerate("ab")}
-    plain = build_scaling_report(curves, 160, {"a": 1.0, "b": 3.0})
+    plain = build_scaling_report(curves, 160, costing({"a": 1.0, "b": 3.0}))
     other = next(name for name in curves if name != plain.chosen)
-    report = build_scaling_report(curves, 160, {"a": 1.0, "b": 3.0}, searched=other)
+    report = build_scaling_report(curves, 160, costing({"a": 1.0, "b": 3.0}), searched=other)
     assert report.chosen == other
     assert "The search under the trial budget kept it" in report.why
-    assert build_scaling_report(curves, 160, {"a": 1.0}, searched=plain.chosen).why == plain.why
+    assert build_scaling_report(curves, 160, costing({"a": 1.0}), searched=plain.chosen).why == plain.why
 
 
 def test_one_size_says_nothing_of_a_doubling(read_page):
-    report = build_scaling_report({"a": ([0, 100], [2.5, 1.9])}, 160, {"a": 1.0})
+    report = build_scaling_report({"a": ([0, 100], [2.5, 1.9])}, 160, costing({"a": 1.0}))
     text = read_page(scaling_law_page(report))
     assert "Too few sizes to say what twice the data would do." in text
     assert "Twice the data" not in text
@@ -178,7 +232,7 @@ def test_one_size_says_nothing_of_a_doubling(read_page):
 
 def test_four_sizes_are_said_to_be_few(read_page):
     curves = {name: _curve(1.0, 50 + seed, seed, [0, 10, 20, 40, 80]) for seed, name in enumerate("ab")}
-    report = build_scaling_report(curves, 160, {"a": 1.0, "b": 3.0})
+    report = build_scaling_report(curves, 160, costing({"a": 1.0, "b": 3.0}))
     assert math.isinf(report.models[0].laws["rectified"].aicc)
     assert report.models[0].backtest.sizes_used == 3
     text = read_page(scaling_law_page(report))
@@ -204,13 +258,13 @@ def test_hardly_any_points(curves, chosen, read_page):
 
 
 def test_names_are_escaped(hostile, read_page):
-    report = build_scaling_report({hostile: ([10, 20, 40], [2.0, 1.9, 1.8])}, 80, {hostile: 1.0})
+    report = build_scaling_report({hostile: ([10, 20, 40], [2.0, 1.9, 1.8])}, 80, costing({hostile: 1.0}))
     assert hostile in read_page(scaling_law_page(report))
 
 
 def test_defects_are_reported(read_page):
     copied = _curve(1.0, 60, 3)
-    report = build_scaling_report({"a": copied, "b": copied}, 51_200, {"a": 1.0, "b": 1.0})
+    report = build_scaling_report({"a": copied, "b": copied}, 51_200, costing({"a": 1.0, "b": 1.0}))
     assert "copied" in {defect["kind"] for defect in report.defects}
     assert "Oddities" in read_page(scaling_law_page(report))
 

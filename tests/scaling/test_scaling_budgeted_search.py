@@ -80,6 +80,101 @@ def test_replaying_tell_rebuilds_the_state(stop, share, shuffle):
     assert (second.choice, second.spent_share) == (undisturbed.choice, pytest.approx(undisturbed.spent_share))
 
 
+COSTS = {f"m{i}": 1.0 + (i % 3) for i in range(5)}
+RUN = st.tuples(st.sampled_from([*COSTS]), st.sampled_from([*SIZES, 150, 2 * SIZES[-1]]))
+LOSS = st.one_of(st.just(NAN), st.floats(1, 3))
+TOLD = st.dictionaries(RUN, LOSS, max_size=30)
+SHARES = st.floats(0.005, 1.2)
+
+
+def told_all(told, share, order=0):
+    search = BudgetedSearch([*COSTS], SIZES, COSTS, share, 7)
+    for place in np.random.default_rng(order).permutation(len(told)):
+        (model, size), loss = list(told.items())[place]
+        search.tell(model, size, loss)
+    return search
+
+
+@settings(max_examples=150, deadline=None)
+@given(told=TOLD, share=SHARES, order=st.integers(1, 99), peeks=st.integers(0, 3))
+def test_the_state_depends_on_what_was_told_and_not_on_its_order(told, share, order, peeks):
+    first, second = told_all(told, share), BudgetedSearch([*COSTS], SIZES, COSTS, share, 7)
+    for step, place in enumerate(np.random.default_rng(order).permutation(len(told))):
+        if peeks and step % peeks == 0:  # asking on the way changes nothing either
+            second.ask()
+        (model, size), loss = list(told.items())[place]
+        second.tell(model, size, loss)
+    assert (first.choice, first.round_begun, first.ask()) == (second.choice, second.round_begun, second.ask())
+    assert first.spent_share == second.spent_share
+
+
+@settings(max_examples=150, deadline=None)
+@given(told=TOLD, share=SHARES, losses=st.lists(LOSS, min_size=1, max_size=12), seed=st.integers(0, 99))
+def test_what_is_asked_beside_unasked_runs_is_affordable_and_stays_open_until_told(told, share, losses, seed):
+    search, full = told_all(told, share), sum(COSTS.values()) * SIZES[-1]
+    rng, known = np.random.default_rng(seed), set(told)
+    spent = sum(COSTS[model] * size for model, size in known) / full
+    assert search.spent_share == pytest.approx(spent)
+    for loss in losses:
+        runs = search.ask()
+        assert runs == search.ask()
+        assert not known & set(runs)
+        if not runs:
+            break
+        spent = sum(COSTS[model] * size for model, size in known | set(runs)) / full
+        assert search.spent_share == pytest.approx(spent)
+        assert spent <= share * (1 + 1e-6)
+        place = int(rng.integers(len(runs)))
+        search.tell(*runs[place], loss)
+        known.add(runs.pop(place))
+        assert search.ask() == runs or not runs
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    shares=st.tuples(st.floats(0.02, 0.5), st.floats(0.02, 1.0)),
+    stop=st.integers(0, 40),
+    seed=st.integers(0, 9),
+)
+def test_a_raised_share_goes_on_with_what_is_affordable_now(shares, stop, seed):
+    table = losses_of(COSTS, seed)
+    small = BudgetedSearch([*COSTS], SIZES, COSTS, shares[0], 7)
+    told = run_to_the_end(small, table, stop)
+    later = told_all({(model, size): loss for model, size, loss in told}, sum(shares))
+    assert later.spent_share <= small.spent_share + 1e-12
+    more = run_to_the_end(later, table)
+    assert later.spent_share <= sum(shares) * (1 + 1e-6)
+    assert not {run[:2] for run in told} & {run[:2] for run in more}
+    if sum(shares) >= 1 + shares[0]:  # enough for every model in full, beside what was run before
+        done = {run[:2] for run in [*told, *more]}
+        assert {(model, SIZES[-1]) for model in COSTS} <= done
+        assert later.choice == min(COSTS, key=lambda model: table[model, SIZES[-1]])
+
+
+def test_a_spent_search_whose_share_is_raised_asks_again():
+    table = losses_of(COSTS, 1)
+    search = BudgetedSearch([*COSTS], SIZES, COSTS, 0.1)
+    told = run_to_the_end(search, table)
+    assert search.ask() == []
+    more = told_all({(model, size): loss for model, size, loss in told}, 0.4)
+    assert more.ask()
+    run_to_the_end(more, table)
+    assert 0.2 < more.spent_share <= 0.4 * (1 + 1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    costs=st.lists(st.floats(0.1, 50), min_size=1, max_size=8), ratio=st.floats(1.2, 5), n=st.integers(1, 7)
+)
+def test_the_least_share_buys_every_model_a_run_and_less_does_not(costs, ratio, n):
+    models, sizes = [f"m{i}" for i in range(len(costs))], [30 * ratio**i for i in range(n)]
+    prices = dict(zip(models, costs, strict=True))
+    least = BudgetedSearch(models, sizes, prices, 1.0).least_share
+    assert {model for model, _size in BudgetedSearch(models, sizes, prices, least).ask()} == set(models)
+    asked = BudgetedSearch(models, sizes, prices, 0.999 * least).ask()
+    assert {model for model, _size in asked} < set(models)
+
+
 def test_open_runs_are_returned_until_told():
     models, costs = models_and_costs(3)
     search = BudgetedSearch(models, SIZES, costs, 0.3)

@@ -1,14 +1,17 @@
 """Curves, reports and the choice from a real store: one report a target, costs in three currencies."""
 
 import json
+import math
 
 import pyarrow as pa
 import pytest
 
+from tamis.lineage.failures import note_failure
+from tamis.lineage.search import Search
 from tamis.project import open_project
 from tamis.report import scaling_law_page
 from tamis.scaling import predict_full_loss
-from tamis.scaling.storing import NoPredictionError, choose_model, curves_table, reports_of_curves
+from tamis.scaling.storing import NoPredictionError, choose_models, curves_table, reports_of_curves
 from tamis.store.schemas import schema_of
 
 SETTINGS = """
@@ -38,7 +41,7 @@ name = "large"
 preset = "llama-2.5m"
 
 [scaling]
-target = "algebra"
+target = ["algebra", "cooking"]
 models = ["small", "large"]
 sizes = [25, 50, 100, 200]
 """
@@ -48,6 +51,7 @@ FALL = {
     ("small", "cooking"): 0.08,
     ("large", "cooking"): 0.02,
 }
+EVALUATION = 40  # what evaluating a run costs, in examples
 FLOPS, SECONDS = {"small": 1e9, "large": 4e9}, {"small": 0.1, "large": 0.3}
 
 
@@ -63,8 +67,10 @@ def trial(target, model, size, loss=None):
         "held_out_bits_per_byte": loss or 2.0 * (size / 25) ** -FALL[model, target],
         "steps": size,
         "tokens": 100 * size,
-        "flops": FLOPS[model] * size,
-        "seconds": SECONDS[model] * size,
+        "flops": FLOPS[model] * (size + EVALUATION),
+        "seconds": SECONDS[model] * (size + EVALUATION),
+        "evaluation_flops": FLOPS[model] * EVALUATION,
+        "evaluation_seconds": SECONDS[model] * EVALUATION,
         "peak_memory_bytes": 1,
         "parameters": 1,
         "checkpoint": "",
@@ -106,23 +112,86 @@ def test_costs_are_those_of_the_trials(project):
     store, _defects = stored(project, grid("algebra", "cooking"))
     (report, _other) = reports_of_curves(store, project)
     assert report.spent.examples == 2 * 375
-    assert report.spent.flops == pytest.approx(375 * 5e9)
-    assert report.spent.seconds == pytest.approx(375 * 0.4)
-    assert report.full.seconds == pytest.approx(300 * 0.4)
-    assert report.cost_share == pytest.approx(1.25)
+    assert report.spent.flops == pytest.approx((375 + 4 * EVALUATION) * 5e9)
+    assert report.spent.seconds == pytest.approx((375 + 4 * EVALUATION) * 0.4)
+    assert report.full.examples == 2 * 300
+    assert report.full.seconds == pytest.approx((300 + EVALUATION) * 0.4)
+    assert report.cost_share == pytest.approx((375 + 160) / 340)
+    large = report.models[0]
+    assert large.double.flops - large.full.flops == pytest.approx(300 * 4e9)  # no evaluation among the added
 
 
-def test_the_choice_is_that_of_the_configured_target(project):
+def test_unequal_runs_have_another_share_of_each_currency(project):
+    """One model ran in full, the other once: its share of the operations is not that of the examples."""
+    few = [trial("algebra", "small", 25), *(trial("algebra", "large", n) for n in (25, 50, 100, 200))]
+    store, _defects = stored(project, few)
+    (report,) = reports_of_curves(store, project)
+    (choice,) = choose_models(store, project)
+    assert report.spent.examples / report.full.examples == pytest.approx(400 / 600)
+    flops = (65 * 1e9 + 535 * 4e9) / (340 * 5e9)
+    seconds = (65 * 0.1 + 535 * 0.3) / (340 * 0.4)
+    assert report.cost_share == pytest.approx(flops) == pytest.approx(choice["cost_share"])
+    assert report.spent.seconds / report.full.seconds == pytest.approx(seconds)
+    assert choice["time_share"] == pytest.approx(seconds)
+    assert choice["examples_share"] == pytest.approx(400 / 600)
+
+
+def test_trials_made_before_evaluation_was_told_apart_count_it_as_training(project):
+    old = [one | {"evaluation_flops": None, "evaluation_seconds": None} for one in grid("algebra")]
+    store, _defects = stored(project, old)
+    (report,) = reports_of_curves(store, project)
+    assert report.spent.flops == pytest.approx((375 + 160) * 5e9)
+    assert report.full.flops == pytest.approx(300 * (375 + 160) / 375 * 5e9)
+
+
+def test_what_a_search_left_out_is_part_of_the_cost(project):
+    trials = [one for one in grid("algebra") if one["trial"] != "law__small__200"]
+    store, _defects = stored(project, trials)
+    note_failure(store, "law__small__200", "k", "out of memory", permanent=True, seconds=2.0)
+    note_failure(store, "law__small__200", "k", "out of memory", permanent=True, seconds=5.0)
+    left_out = {"law__small__200": "out of memory", "law__gone__25": "no weights"}
+    searched = Search(
+        budget_share=1.0, left_out=left_out, choice="small", costs={"small": 1.0, "large": 4.0, "gone": 2.0}
+    )
+    (project.root / "tamis.toml").write_text(
+        SETTINGS.replace('["small", "large"]', '["small", "large", "gone"]')
+        + '[[base_model]]\nname = "gone"\npath = "weights"\n'
+    )
+    project = open_project(project.root)
+    (plain,), (report,) = (
+        reports_of_curves(store, project),
+        reports_of_curves(store, project, {"algebra": searched}),
+    )
+    small, gone = report.failed
+    assert (small.cost.examples, small.cost.seconds) == (200, 7.0)
+    assert small.cost.flops == pytest.approx((200 + EVALUATION) * 1e9)
+    assert gone.cost.flops == pytest.approx(25 * 2e9)  # by its parameters, for none of its runs told
+    assert report.spent.flops == pytest.approx(plain.spent.flops + small.cost.flops + gone.cost.flops)
+    (choice,) = choose_models(store, project, {"algebra": searched})
+    assert choice["model"] == "small"
+    assert choice["cost_share"] == pytest.approx(report.cost_share)
+
+
+def test_each_target_has_a_choice(project):
     store, _defects = stored(project, grid("algebra", "cooking"))
-    choice = choose_model(store, project)
-    assert (choice["target"], choice["model"], choice["predict_at"]) == ("algebra", "large", 300)
+    algebra, cooking = choose_models(store, project)
+    assert (algebra["target"], algebra["model"], algebra["predict_at"]) == ("algebra", "large", 300)
+    assert (cooking["target"], cooking["model"], cooking["predict_at"]) == ("cooking", "small", 500)
     curves = {
         model: ([25, 50, 100, 200], [2.0 * (n / 25) ** -FALL[model, "algebra"] for n in (25, 50, 100, 200)])
         for model in ("large", "small")
     }
-    assert choice["predicted_loss"] == pytest.approx(predict_full_loss(curves, 300)["large"].loss)
-    assert choice["cost_share"] == pytest.approx(1.25)
-    json.dumps(choice, allow_nan=False)
+    assert algebra["predicted_loss"] == pytest.approx(predict_full_loss(curves, 300)["large"].loss)
+    json.dumps([algebra, cooking], allow_nan=False)
+
+
+def test_a_target_without_a_prediction_keeps_none_from_the_other(project):
+    failed = [one | {"held_out_bits_per_byte": math.nan} for one in grid("cooking")]
+    store, _defects = stored(project, [*grid("algebra"), *failed])
+    algebra, cooking = choose_models(store, project)
+    assert algebra["model"] == "large"
+    assert (cooking["model"], cooking["predicted_loss"]) == (None, None)
+    json.dumps([algebra, cooking], allow_nan=False)
 
 
 def test_defects_name_their_target(project):
@@ -138,6 +207,6 @@ def test_trials_that_are_not_named_are_left_out(project):
 
 
 def test_no_usable_curve_is_said(project):
-    store, _defects = stored(project, [trial("cooking", "small", 25)])
-    with pytest.raises(NoPredictionError, match="no loss curve predicts anything"):
-        choose_model(store, project)
+    store, _defects = stored(project, [trial("cooking", "small", 25) | {"held_out_bits_per_byte": math.nan}])
+    with pytest.raises(NoPredictionError, match=r"no loss curve predicts anything .*small on cooking: 2"):
+        choose_models(store, project)

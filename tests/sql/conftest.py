@@ -110,6 +110,8 @@ SCHEMAS = {
         "peak_memory_bytes": pa.int64(),
         "parameters": pa.int64(),
         "trainable_parameters": pa.int64(),
+        "evaluation_flops": pa.float64(),
+        "evaluation_seconds": pa.float64(),
         "checkpoint": pa.string(),
         "mlflow_run": pa.string(),
     },

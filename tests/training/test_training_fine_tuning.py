@@ -35,6 +35,8 @@ def test_trial_improves_on_zero_shot_and_accounts_for_itself(tiny, tmp_path):
     assert first.held_out_bits_per_byte == pytest.approx(after.bits_per_byte, rel=1e-6)
     assert after.bits_per_byte < before.bits_per_byte - 0.3
     assert first.flops == first.parameters * (6 * first.tokens + 4 * before.n_tokens)
+    assert first.evaluation_flops == first.parameters * 4 * before.n_tokens
+    assert 0 < first.evaluation_seconds < first.seconds
 
     again = trial("again", zero_shot=1.25)
     assert again.zero_shot_bits_per_byte == 1.25

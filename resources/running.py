@@ -94,8 +94,8 @@ class Runner:
             part = waiting.pop(0)
             outcome.tried.add(part.keys)
             failed, runs = self._run(part, outcome), runs + 1
-            left = self._left(world, part) if failed else ()
-            if len(left) > 1 and runs <= MOST_SPLITS:
+            left, culprit_left_out = self._left(world, part) if failed else ((), False)
+            if (len(left) > 1 or (left and culprit_left_out)) and runs <= MOST_SPLITS:
                 self.say(f"{part.assets[0]}: failed for some of {len(left)} partitions; halves are tried")
                 waiting[:0] = _halves(part, left)
             elif failed:
@@ -104,15 +104,24 @@ class Runner:
                 for asset, error in failed.items():
                     self.say(f"{asset}: FAILED: {error}")
 
-    def _left(self, world: World, group: Group) -> tuple[str, ...]:
-        """Partitions that the failed run has not made; none where a whole chain failed."""
+    def _left(self, world: World, group: Group) -> tuple[tuple[str, ...], bool]:
+        """Partitions that the failed run has not made, none where a whole chain failed.
+
+        Also whether what made it fail is none of them: a trial that a search leaves out is no longer due.
+        """
         if len(group.partitions) == 1:
-            return ()
+            return (), False
         heads = read_heads(self.project.home.store)
         now = look_again(world, heads)
         due = due_partitions(stages()[group.assets[0]], now, heads, not self.wanted.certified)
         still = {found.partition for found in due}
-        return tuple(key for key in group.partitions if key in still)
+        made = {
+            name
+            for name, key in zip(group.partitions, group.keys, strict=True)
+            if (head := heads.get((group.assets[0], name))) and head.input_key == key
+        }
+        left = tuple(key for key in group.partitions if key in still)
+        return left, bool(set(group.partitions) - still - made)
 
     def _run(self, group: Group, outcome: Outcome) -> dict[str, str]:
         """Run a group; returns the assets that failed, with the error."""
@@ -143,6 +152,7 @@ def _halves(group: Group, left: tuple[str, ...]) -> list[Group]:
     return [
         Group(assets=group.assets[:1], partitions=part, keys=tuple(key_of[name] for name in part))
         for part in (left[:middle], left[middle:])
+        if part
     ]
 
 

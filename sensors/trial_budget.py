@@ -15,7 +15,7 @@ from resources.processes import end_killed_runs
 from sensors.interval import INTERVAL_SECONDS
 from sensors.requests import attempts, busy, requests_for, waits_until
 from tamis.lineage.automation import Group, trial_work
-from tamis.lineage.failures import note_failure
+from tamis.lineage.failures import failures_of, note_failure
 from tamis.lineage.search import sentences
 from tamis.store.home import HomeLockedError, writing
 
@@ -58,7 +58,10 @@ def _left_out(platform: Platform, group: Group, failed: Sequence[dg.RunRecord], 
     """Note a trial whose runs died without saying why, so that the search goes on without it."""
     name, count = group.partitions[0], len(failed)
     told = f"{count} runs of it ended without a result"
-    seconds = sum((run.end_time or 0.0) - (run.start_time or run.end_time or 0.0) for run in failed)
+    took = sum(run.end_time - run.start_time for run in failed if run.start_time and run.end_time)
+    noted = {(one.trial, one.input_key): one.spent_seconds or 0.0 for one in failures_of(platform.store)}
+    # Runs that ended in an error have noted their time themselves.
+    seconds = max(0.0, took - noted.get((name, group.keys[0]), 0.0))
     if group.assets[0] != "trials":
         return dg.SkipReason(f"{group.assets[0]} failed {count} times; materialize it by hand to see why")
     try:

@@ -151,6 +151,6 @@ def prediction_settings(world: World, partition: str) -> dict[str, Any]:
     if world.searches:
         found["searched"] = {target: search.choice for target, search in world.searches.items()}
     for target, search in world.searches.items():
-        if search.left_out or search.notices:
-            found.setdefault("left_out", {})[target] = [dict(search.left_out), search.notices]
+        if search.left_out:  # without the reasons, which may name folders of this machine
+            found.setdefault("left_out", {})[target] = sorted(search.left_out)
     return found

@@ -101,16 +101,24 @@ def _chosen_in_backtest(tried: dict[str, Backtest]) -> str:
 
 
 def caveats_of(
-    models: Sequence[ModelReport], target_size: float, failed: Sequence[FailedRun] = ()
+    models: Sequence[ModelReport],
+    target_size: float,
+    failed: Sequence[FailedRun] = (),
+    missing: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """What a reader must know before trusting the numbers."""
     found: list[str] = []
     fewest = min((len(model.sizes) for model in models), default=0)
-    if fewest <= PARAMETERS_RECTIFIED:
+    if fewest < PARAMETERS_RECTIFIED:
         found.append(
-            f"At least one model was measured at only {fewest} {'size' if fewest == 1 else 'sizes'}. The "
-            "rectified law has four parameters and passes through any four points, so a small misfit here is "
-            "no evidence, and parameters such as E and D_l are guesses."
+            f"At least one model was measured at only {fewest} {'size' if fewest == 1 else 'sizes'}: too few "
+            "to fit a law, and hardly enough for a slope, so take the order of the models for a guess."
+        )
+    elif fewest == PARAMETERS_RECTIFIED:
+        found.append(
+            f"At least one model was measured at only {fewest} sizes. The rectified law has four parameters "
+            "and passes through any four points, so a small misfit here is no evidence, and parameters such "
+            "as E and D_l are guesses."
         )
     elif fewest <= FEW_SIZES:
         found.append(
@@ -124,7 +132,9 @@ def caveats_of(
             f"measured for some model ({count(largest)}): the further, the more the prediction rests on "
             "the law and the less on measurements."
         )
-    return (*found, *_caveats_of_backtests(models), *_caveats_of_failures(models, failed))
+    absent = [f"No run of these models is done yet, so they are not compared: {', '.join(missing)}."]
+    found = (absent if missing else []) + found
+    return (*_caveats_of_failures(models, failed), *found, *_caveats_of_backtests(models))
 
 
 def _caveats_of_failures(models: Sequence[ModelReport], failed: Sequence[FailedRun]) -> list[str]:

@@ -44,13 +44,14 @@ def build_scaling_report(
     unit: str = BITS_PER_BYTE,
     searched: str | None = None,
     failed: Sequence[FailedRun] = (),
+    missing: Sequence[str] = (),
 ) -> ScalingReport:
     """Everything the curves say about losses at `target_size` examples and beyond.
 
     `curves`: {model: (sizes, losses)}, sizes <= 0 zero-shot, NaN not measured; `costs`: of the runs of each
     model, where known; `unit` of the losses; `searched`: the model that a search under a budget has chosen,
-    which it measured further than those it gave up; `failed`: runs that were left out. Raises
-    `BadSettingError` (target size) and `BadCurveError`, both `ValueError`.
+    which it measured further than those it gave up; `failed`: runs that were left out; `missing`: models
+    without any run so far. Raises `BadSettingError` (target size) and `BadCurveError`, both `ValueError`.
     """
     from tamis.report.scaling_choice import caveats_of, choose, with_chances
     from tamis.scaling import audit_curves
@@ -81,7 +82,7 @@ def build_scaling_report(
         models=with_chances(models, chosen),
         chosen=chosen,
         why=why,
-        caveats=caveats_of(models, float(target_size), failed),
+        caveats=caveats_of(models, float(target_size), failed, missing),
         defects=tuple(defects),
         unit=unit,
         failed=tuple(failed),

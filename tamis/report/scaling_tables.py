@@ -107,7 +107,9 @@ def doublings_table(report: ScalingReport) -> list[Markup]:
 def _doubling(model: ModelReport) -> list[Content]:
     gain = model.next_doubling
     saved = (
-        f"{number(gain)} ({percent(gain / model.predictions[0].loss)})" if math.isfinite(gain) else TOO_FEW
+        f"{number(gain)} ({percent(gain / model.predictions[0].loss)})"
+        if math.isfinite(gain) and len(model.sizes) > 1
+        else TOO_FEW
     )
     return [saved, significant(model.double.flops, 3), duration(model.double.seconds)]
 

@@ -85,7 +85,7 @@ def target_size(project: Project, target: str) -> int:
     """The size to predict at: as configured, or the whole training set of the target."""
     if project.settings.scaling.predict_at is not None:
         return project.settings.scaling.predict_at
-    return max(named(project.settings.target, target).train, *project.settings.scaling.sizes)
+    return named(project.settings.target, target).train
 
 
 def costs_of_models(store: Store, names: pl.Series) -> dict[str, ModelCosts]:
@@ -145,15 +145,18 @@ def reports_of_curves(
 def _report(
     store: Store, project: Project, target: str, rows: pl.DataFrame, search: "Search | None"
 ) -> ScalingReport:
-    costs = costs_of_models(store, rows["trial"])
+    costs, curves = costs_of_models(store, rows["trial"]), _curves(rows)
+    failed = failed_runs(store, project, search, costs) if search else []
+    known = {*curves, *(run.model for run in failed)}
     return build_scaling_report(
-        _curves(rows),
+        curves,
         target_size(project, target),
         costs,
         target=target,
         unit=loss_unit(project, target),
         searched=search.choice if search else None,
-        failed=failed_runs(store, project, search, costs) if search else (),
+        failed=failed,
+        missing=[model for model in project.settings.scaling.models if model not in known],
     )
 
 

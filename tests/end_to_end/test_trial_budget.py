@@ -1,7 +1,12 @@
 """A budget for trials on real models: the sensor and the command make the same ones, and stop at the same."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import time
+from dataclasses import replace
 
 import dagster as dg
 import pytest
@@ -9,6 +14,7 @@ from small_project import SETTINGS, make_project
 from watched_project import names, watched
 
 from sensors.trial_budget import trial_budget
+from tamis.lineage.failures import Failure, failures_of
 from tamis.lineage.heads import read_heads
 from tamis.lineage.look import look
 from tamis.project import open_project
@@ -84,6 +90,75 @@ def tick(platform) -> tuple[list[dg.RunRequest], str]:
 def choice_of(project) -> str:
     (path,) = (project.home / "fitted" / "model_choice").rglob("choice_algebra.json")
     return str(json.loads(path.read_text())["model"])
+
+
+def search_of(project):
+    return look(open_project(project.root)).searches["algebra"]
+
+
+def failures(project) -> dict[str, Failure]:
+    return {failure.trial: failure for failure in failures_of(open_project(project.root).home.store)}
+
+
+@pytest.fixture(scope="module")
+def ended(built, tmp_path_factory):
+    """The search as the command ran it to its end, undisturbed."""
+    project = copied(built, tmp_path_factory.mktemp("ended") / "project")
+    project.tamis("materialize")
+    return project
+
+
+@pytest.mark.slow
+def test_a_killed_search_goes_on_with_the_same_trials_and_no_charge_twice(built, ended, tmp_path):
+    """SIGKILL in the midst of a trial, twice, at different depths of the search."""
+    killed = copied(built, tmp_path / "killed")
+    for made in (1, 3):
+        process = subprocess.Popen(
+            killed.command("materialize"),
+            cwd=killed.root,
+            env=killed.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            deadline = time.monotonic() + 300
+            while process.poll() is None and time.monotonic() < deadline:
+                under_way = list((killed.home / "cache" / "training").glob("*"))
+                if len(trials_made(killed)) >= made and under_way:
+                    break
+                time.sleep(0.02)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        assert process.returncode == -signal.SIGKILL, "it was killed before it ended"
+        assert made <= len(trials_made(killed)) < len(trials_made(ended))
+        assert search_of(killed).spent_share <= 0.45
+    killed.tamis("materialize")
+    assert trials_made(killed) == trials_made(ended)
+    there, here = search_of(ended), search_of(killed)
+    assert here.left_out.keys() == there.left_out.keys()
+    # The reasons name the folders of their weights.
+    assert replace(here, left_out={}) == replace(there, left_out={})
+    assert choice_of(killed) == choice_of(ended)
+
+
+@pytest.mark.slow
+def test_what_failed_for_good_is_tried_again_when_asked_though_nothing_else_is_due(ended, tmp_path):
+    project = copied(ended, tmp_path / "again")
+    before, search = failures(project), search_of(project)
+    assert "everything is current" in project.tamis("materialize").stderr
+    assert failures(project) == before, "what failed for good is not tried again by itself"
+    said = project.tamis("materialize", "--try-again", code=None).stderr
+    assert f"{len(before)} trials that failed are tried again" in said
+    after = failures(project)
+    # The reasons name the folders of their weights.
+    assert replace(search_of(project), left_out={}) == replace(search, left_out={})
+    assert after.keys() == before.keys()
+    for name, failure in after.items():
+        assert failure.permanent
+        assert failure.failed_at > before[name].failed_at
+        assert (failure.spent_seconds or 0) > (before[name].spent_seconds or 0) > 0
 
 
 def test_the_sensor_and_the_command_spend_the_same_budget_on_the_same_trials(built, tmp_path, monkeypatch):

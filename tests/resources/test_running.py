@@ -24,15 +24,20 @@ class Runs(Runner):
 
 @pytest.fixture
 def make(monkeypatch):
-    def made(count: int, bad: set[str]):
+    def made(count: int, bad: set[str], left_out: bool = False):
         job = SimpleNamespace(runs=[], made=set(), bad=bad)
         keys = tuple(f"{number:04}" for number in range(count))
 
         def due(stage, world, heads, settle):
-            return [Due(asset=stage.name, partition=key, reason="new") for key in keys if key not in job.made]
+            done = job.made | (job.bad & {key for run in job.runs for key in run} if left_out else set())
+            return [Due(asset=stage.name, partition=key, reason="new") for key in keys if key not in done]
 
         monkeypatch.setattr(running, "due_partitions", due)
-        monkeypatch.setattr(running, "read_heads", lambda store: {})
+        monkeypatch.setattr(
+            running,
+            "read_heads",
+            lambda store: {("embeddings", key): SimpleNamespace(input_key=key) for key in job.made},
+        )
         monkeypatch.setattr(running, "look_again", lambda world, heads: world)
         project = SimpleNamespace(home=SimpleNamespace(store=None))
         said: list[str] = []
@@ -51,6 +56,12 @@ def test_bad_partitions_among_a_thousand_hold_no_others_back(make, bad):
     assert outcome.given_up == {("embeddings", key) for key in bad}
     assert outcome.failed["embeddings"].removesuffix(" is bad") in bad
     assert sum("FAILED" in line for line in said) == len(bad)
+
+
+@pytest.mark.parametrize("bad", [{"0000"}, {"0001"}, {"0002"}, {"0000", "0001"}])
+def test_what_is_left_out_at_once_takes_none_of_the_others_with_it(make, bad):
+    job, _outcome, _said = make(3, bad, left_out=True)
+    assert {"0000", "0001", "0002"} - job.made == bad
 
 
 def test_what_fails_everywhere_is_given_up_after_a_stated_number_of_runs(make):

@@ -1,0 +1,40 @@
+"""A trial whose runs died without a word is left out, with the time that they took."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from sensors.trial_budget import _left_out
+from tamis.lineage.automation import Group
+from tamis.lineage.failures import failures_of, note_failure
+from tamis.project import open_project
+
+
+@pytest.fixture
+def platform(tmp_path, monkeypatch):
+    monkeypatch.delenv("TAMIS_HOME", raising=False)
+    (tmp_path / "tamis.toml").write_text('[[corpus]]\nname = "web"\nkind = "files"\npath = "documents"\n')
+    home = open_project(tmp_path).home
+    return SimpleNamespace(home=home, store=home.store)
+
+
+GROUP = Group(assets=("trials",), partitions=("law__small__8",), keys=("k",))
+RUNS = [(100.0, 105.0), (200.0, 202.0), (300.0, None), (None, None)]
+
+
+@pytest.mark.parametrize(("noted", "expected"), [(0.0, 7.0), (5.0, 7.0), (9.0, 9.0)])
+def test_time_that_a_failed_run_noted_itself_is_not_counted_again(platform, noted, expected):
+    if noted:
+        note_failure(platform.store, "law__small__8", "k", "it broke", permanent=False, seconds=noted)
+    runs = [SimpleNamespace(start_time=start, end_time=end) for start, end in RUNS]
+    said = _left_out(platform, GROUP, runs, "how far it is")
+    assert "4 runs of it ended without a result; how far it is" in str(said.skip_message)
+    (failure,) = failures_of(platform.store)
+    assert failure.permanent
+    assert failure.spent_seconds == expected
+
+
+def test_what_is_no_trial_is_not_left_out(platform):
+    group = Group(assets=("loss_curves",), partitions=("",), keys=("k",))
+    assert "materialize it by hand" in str(_left_out(platform, group, [], "").skip_message)
+    assert failures_of(platform.store) == []

@@ -5,15 +5,18 @@ may begin with, at the price of a whole model on the disk. Beside it `adapter/` 
 writes them, for whoever keeps one base and many adapters.
 """
 
+import json
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from tamis.errors import MissingPackageError
 from tamis.training.models import Kind, LoadedModel
 
 FOLDER = "adapter"
 ALL_LINEAR = "all-linear"
+NAMED_LAYERS = ("target_modules", "modules_to_save", "exclude_modules")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +65,20 @@ def save_adapter(loaded: LoadedModel, checkpoint: Path) -> None:
     """Write the matrices alone beside a checkpoint that is being made; nothing without an adapter."""
     if loaded.adapter is None:
         return
-    for configuration in loaded.adapter.peft_config.values():
-        # A path of one machine, and the digest of a manifested file would depend on it.
-        configuration.base_model_name_or_path = None
-        for name in ("target_modules", "modules_to_save", "exclude_modules"):
-            if isinstance(found := getattr(configuration, name, None), set):  # its order is another each time
-                setattr(configuration, name, sorted(found))
     loaded.adapter.save_pretrained(checkpoint / FOLDER)
     (checkpoint / FOLDER / "README.md").unlink(missing_ok=True)
+    path = checkpoint / FOLDER / "adapter_config.json"
+    path.write_text(json.dumps(_everywhere_the_same(json.loads(path.read_text())), indent=2))
+
+
+def _everywhere_the_same(configuration: dict[str, Any]) -> dict[str, Any]:
+    """What peft writes without what differs between machines and processes: its digest is manifested.
+
+    That is the path of the base model, and the order of what it holds as a set.
+    """
+    found = {key: configuration.get(key) for key in NAMED_LAYERS}
+    named = {key: sorted(value) for key, value in found.items() if isinstance(value, list)}
+    return {**configuration, **named, "base_model_name_or_path": None}
 
 
 def merged(loaded: LoadedModel) -> LoadedModel:

@@ -60,7 +60,9 @@ def test_the_adapter_alone_gives_the_same_model_and_names_no_path(tiny, tmp_path
     )
     for path in (tmp_path / "out").rglob("*"):
         if path.is_file():
-            assert str(tmp_path).encode() not in path.read_bytes(), path
+            content = path.read_bytes()
+            assert str(tmp_path).encode() not in content, path
+            assert str(tiny.model).encode() not in content, path
 
 
 def test_the_same_every_time_and_another_seed_is_another_adapter(tiny, tmp_path):

@@ -2,11 +2,18 @@
 
 import dataclasses
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
-from families import PAIRS, labelled
+import torch
+from families import PAIRS, labelled, t5
 
+from tamis.store.digests import folder_digests
 from tamis.training import FineTuningOptions, Runtime, evaluate
 from tamis.training import loop as loop_module
 from tamis.training.intervals import estimates
@@ -99,3 +106,42 @@ def test_a_killed_trial_repeats_nothing_that_is_finished(tiny, tmp_path, monkeyp
     assert files[0] == files[1]
     kept = json.loads((tmp_path / "out-state" / "run-1" / "result-1.json").read_text())
     assert kept["tokens"] == whole[1][1].tokens
+
+
+TRAIN_AND_WAIT_TO_BE_KILLED = """
+import sys
+from pathlib import Path
+from tamis.training.examples import Labelled, Pair
+from tamis.training.options import FineTuningOptions, Runtime
+from tamis.training.stages import Schooling, TrainingStage, school
+
+base, stages, held_out, options, output, state = sys.argv[1:]
+schooling = Schooling(base=Path(base), stages=eval(stages), held_out=eval(held_out))
+runtime = Runtime(device="cpu", save_seconds=0.0)
+school(schooling, eval(options), 1, Path(output), Path(state), runtime=runtime)
+"""
+
+
+@pytest.mark.parametrize("kind", ["labels in two stages", "encoder-decoder"])
+def test_sigkill_and_again_leaves_the_bytes_of_an_undisturbed_trial(tiny, tmp_path, kind):
+    """Pairs with an adapter are killed in test_training_stopping.py, whole runs in tests/end_to_end."""
+    base, stages, held_out = tiny.model, [stage(tiny.texts[:30]), stage(labelled(40))], labelled(10, 40)
+    if kind == "encoder-decoder":
+        base, stages, held_out = t5(tiny.tokenizer, tmp_path / "t5"), [stage(PAIRS[:30])], PAIRS[30:]
+    options, state = dataclasses.replace(OPTIONS, epochs=3), tmp_path / "out-state"
+    schooling = Schooling(base=base, stages=stages, held_out=held_out)
+    whole_state = tmp_path / "whole-state"
+    whole = school(schooling, options, 1, tmp_path / "whole", whole_state, runtime=tiny.runtime)
+    arguments = [base, repr(stages), repr(held_out), repr(options), tmp_path / "out", state]
+    command = [sys.executable, "-c", TRAIN_AND_WAIT_TO_BE_KILLED, *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    last = state / "run-0" / f"training-{len(stages) - 1}"
+    while not list(last.glob("state*")) and process.poll() is None:
+        time.sleep(0.001)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, "the trial ended before it could be killed"
+    assert not (tmp_path / "out").exists()
+    parts = school(schooling, options, 1, tmp_path / "out", state, runtime=tiny.runtime)
+    assert folder_digests(tmp_path / "out") == folder_digests(tmp_path / "whole")
+    assert [one.losses for one in parts[0]] == [one.losses for one in whole[0]]

@@ -147,12 +147,17 @@ def perplexity_scores(context: dg.AssetExecutionContext, platform: Platform) -> 
         known = one_of("fingerprint", marks)
         missing = count_documents(work.store, work.partitions, "scores_perplexity", known)
         with work.progress("perplexity", missing) as progress:
-            for key, doc_ids in ((k, ids) for group in work.shard_groups() for k, ids in group.items()):
+            for group in work.shard_groups():
+                every = sorted({doc_id for doc_ids in group.values() for doc_id in doc_ids})
                 scored = score_perplexity(
-                    work.store, work.project, folders, versions, section, doc_ids, progress.advance
+                    work.store, work.project, folders, versions, section, every, progress.advance
                 )
-                facts = {"scored": scored, "reused": len(doc_ids) - scored}
-                yield from work.record(_of_shard("scores_perplexity", key, doc_ids, facts))
+                made = []
+                for key, doc_ids in group.items():
+                    read = len(scored.intersection(doc_ids))
+                    facts = {"scored": read, "reused": len(doc_ids) - read}
+                    made.append(_of_shard("scores_perplexity", key, doc_ids, facts))
+                yield from work.record(*made)
 
 
 @dg.asset(**described("quality_grader", ["numpy"], [BEATS_LENGTH]))

@@ -80,11 +80,14 @@ def score_perplexity(
     section: PerplexitySection,
     doc_ids: Sequence[str],
     advance: Advance = ignore,
-) -> int:
-    """Score documents that have no score by these models yet, each by a model that did not see it."""
+) -> set[str]:
+    """Score documents that these models have not scored, each by one that did not see it; which ones.
+
+    A model is loaded once a call, so callers hand over the documents of many shards.
+    """
     assert section.model is not None
     model, twin = section.model, f"{section.model}-twin"
-    scored = 0
+    scored: set[str] = set()
     for scorer, wanted in _scorers(model, twin, folders, doc_ids):
         fingerprint = f"{versions[scorer][:32]}:{section.max_tokens}"
         known = {
@@ -99,7 +102,7 @@ def score_perplexity(
         for texts, bits_n in current_engine().map(_bits, reader, _batches(store, missing), advance):
             columns: list[Any] = [list(texts), bits_n.astype(np.float32), [fingerprint] * len(texts)]
             store.merge("scores_perplexity", pa.table(columns, schema=schema_of("scores_perplexity")))
-        scored += len(missing)
+        scored.update(missing)
     return scored
 
 

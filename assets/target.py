@@ -145,7 +145,8 @@ def target_embeddings(context: dg.AssetExecutionContext, platform: Platform) -> 
     with platform.work(context) as work:
         name = work.project.settings.encoder.name
         table = f"target_embeddings_{encoder_slug(name)}"
-        encoder = load_encoder(work.project.model(name), cache=work.project.home.cache)
+        with work.progress(f"loading encoder {name}"):
+            encoder = load_encoder(work.project.model(name), cache=work.project.home.cache)
         for key in work.partitions:
             scope = f"target = {quoted(key)}"
             examples = work.store.read("target_examples", ["doc_id", "text"], scope).sort("doc_id")

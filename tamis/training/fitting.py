@@ -41,13 +41,13 @@ def tokenizer_in(name: str, folder: str, options: dict[str, Any]) -> "PreTrained
     local = root.is_dir() and not options
     try:
         found = load_tokenizer(root if local else folder, **options)
-    except (OSError, ValueError) as error:
-        if (root / "config.json").is_file() and local and not _holds(root, USUAL_FILES):
+    except Exception as error:  # of a file in another form the tokenizers library raises a plain one
+        if not (local and (root / "config.json").is_file()):
+            raise
+        if not _holds(root, USUAL_FILES):
             raise NoTokenizerError(name, root, USUAL_FILES) from error
-        if local:
-            problem = f"its tokenizer cannot be read: {str(error).splitlines()[0]}"
-            raise UnknownModelError(name, problem) from error
-        raise
+        problem = f"its tokenizer cannot be read: {(str(error) or type(error).__name__).splitlines()[0]}"
+        raise UnknownModelError(name, problem) from error
     wanted = tuple(dict.fromkeys(("tokenizer.json", *found.vocab_files_names.values())))
     if local and found.vocab_files_names and not _holds(root, {*wanted, *USUAL_FILES}):
         raise NoTokenizerError(name, root, wanted)

@@ -128,9 +128,10 @@ def test_a_folder_without_a_tokenizer_names_the_files_that_are_sought_there(tiny
         (base / "tokenizer_config.json").unlink(missing_ok=True)
 
 
-def test_a_tokenizer_that_cannot_be_read_is_called_that(tiny, tmp_path):
+@pytest.mark.parametrize("content", ["{", "{}", '{"model": {"type": "BPE"}}', ""])
+def test_a_tokenizer_that_cannot_be_read_is_called_that(tiny, tmp_path, content):
     base = gpt2(tiny.tokenizer, tmp_path / "base")
-    (base / "tokenizer.json").write_text("{")
+    (base / "tokenizer.json").write_text(content)
     with pytest.raises(UnknownModelError, match="tokenizer cannot be read"):
         load_model(base, CPU, 32)
 

@@ -86,3 +86,9 @@ def test_commands_named_in_the_readme_parse(command):
     words = re.sub(r"\[(\w+)\]", "", command).split()
     parsed = _parser().parse_args([word if word.islower() else "some-name" for word in words])
     assert callable(parsed.verb)
+
+
+def test_every_benchmark_is_on_their_page():
+    page = (CHECKOUT / "benchmarks" / "README.md").read_text()
+    modules = {path.stem for path in (CHECKOUT / "benchmarks").glob("[a-z]*.py")}
+    assert set(re.findall(r"^\| (\w+) \|", page, re.MULTILINE)) - {"module"} == modules

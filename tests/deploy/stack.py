@@ -209,13 +209,13 @@ class Stack:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read())["data"]
 
-    def launch(self, asset: str, partition: str) -> str:
-        """Materialize an asset by GraphQL, as the button does; the run's id."""
+    def launch(self, partition: str, *assets: str) -> str:
+        """Materialize assets by GraphQL, as the button does; the run's id."""
         selector = {
             "repositoryLocationName": "tamis",
             "repositoryName": "__repository__",
             "jobName": "__ASSET_JOB",
-            "assetSelection": [{"path": [asset]}],
+            "assetSelection": [{"path": [asset]} for asset in assets],
         }
         tags = [{"key": "dagster/partition", "value": partition}]
         given = {
@@ -230,6 +230,10 @@ class Stack:
 
     def status(self, run: str) -> str:
         return str(self.ask(STATUS, run=run)["runOrError"]["status"])
+
+    def events(self, run: str) -> str:
+        """What the page of a run shows of it."""
+        return json.dumps(self.ask(EVENTS, run=run)["logsForRun"])
 
 
 def kill_group(process: int) -> None:
@@ -250,3 +254,16 @@ mutation($given: ExecutionParams!) {
 }
 """
 STATUS = "query($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }"
+EVENTS = """
+query($run: ID!) {
+  logsForRun(runId: $run) {
+    ... on EventConnection {
+      events {
+        ... on MessageEvent { message }
+        ... on ExecutionStepFailureEvent { error { message stack } }
+        ... on RunFailureEvent { error { message stack } }
+      }
+    }
+  }
+}
+"""

@@ -87,7 +87,11 @@ class ObjectStore:
 
     def __init__(self, key: str, secret: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(OBJECT_SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, str(OBJECT_SERVER)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
         self.port = int(self.process.stdout.readline())
         self.client = boto3.client(
@@ -254,6 +258,7 @@ mutation($given: ExecutionParams!) {
 }
 """
 STATUS = "query($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }"
+TERMINATE = "mutation($run: String!) { terminateRun(runId: $run) { __typename } }"
 EVENTS = """
 query($run: ID!) {
   logsForRun(runId: $run) {

@@ -79,7 +79,7 @@ def test_no_process_of_the_ui_listens_beyond_loopback(small_project):
             assert time.monotonic() < deadline, (small_project.root / "server.log").read_text()[-3000:]
             time.sleep(1)
         listening = {
-            found.laddr.ip
+            found.laddr.ip.removeprefix("::ffff:")
             for one in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
             for found in one.net_connections("inet")
             if found.status == psutil.CONN_LISTEN

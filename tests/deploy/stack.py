@@ -72,6 +72,14 @@ class Database:
     def url(self, database: str = "tamis") -> str:
         return f"postgresql://tamis:{self.password}@127.0.0.1:{self.port}/{database}"
 
+    def execute(self, statement: str) -> None:
+        connection = psycopg2.connect(self.url())
+        try:
+            connection.autocommit = True
+            connection.cursor().execute(statement)
+        finally:
+            connection.close()
+
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         connection = psycopg2.connect(self.url())
         try:

@@ -30,7 +30,7 @@ def dump(database: Database, path: Path) -> None:
 
 def restore(database: Database, path: Path) -> str:
     """The dump in a new database; its address."""
-    database.server.psql("CREATE DATABASE restored OWNER tamis")
+    database.execute("CREATE DATABASE restored")
     url = database.url("restored")
     command = [database.server.bin_path / "pg_restore", "--no-owner", f"--dbname={url}", path]
     subprocess.run(command, check=True, capture_output=True)

@@ -6,6 +6,7 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH ?= $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/_%,$(sort $(wildcard benchmarks/*.py))))
 BENCH_ARGS ?=
+UI_ARGS ?=
 
 STAMP := $(VENV)/installed
 BIN := $(VENV)/bin
@@ -19,7 +20,7 @@ demo: $(STAMP)
 	$(BIN)/tamis demo
 
 ui: $(STAMP)
-	$(BIN)/tamis ui
+	$(BIN)/tamis ui $(UI_ARGS)
 
 test: $(STAMP)
 	$(PYTEST) -m "not slow" $(PYTEST_ARGS)

@@ -72,6 +72,14 @@ class Database:
     def url(self, database: str = "tamis") -> str:
         return f"postgresql://tamis:{self.password}@127.0.0.1:{self.port}/{database}"
 
+    def execute(self, statement: str) -> None:
+        connection = psycopg2.connect(self.url())
+        try:
+            connection.autocommit = True
+            connection.cursor().execute(statement)
+        finally:
+            connection.close()
+
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         connection = psycopg2.connect(self.url())
         try:
@@ -87,7 +95,11 @@ class ObjectStore:
 
     def __init__(self, key: str, secret: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(OBJECT_SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, str(OBJECT_SERVER)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
         self.port = int(self.process.stdout.readline())
         self.client = boto3.client(
@@ -209,13 +221,13 @@ class Stack:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read())["data"]
 
-    def launch(self, asset: str, partition: str) -> str:
-        """Materialize an asset by GraphQL, as the button does; the run's id."""
+    def launch(self, partition: str, *assets: str) -> str:
+        """Materialize assets by GraphQL, as the button does; the run's id."""
         selector = {
             "repositoryLocationName": "tamis",
             "repositoryName": "__repository__",
             "jobName": "__ASSET_JOB",
-            "assetSelection": [{"path": [asset]}],
+            "assetSelection": [{"path": [asset]} for asset in assets],
         }
         tags = [{"key": "dagster/partition", "value": partition}]
         given = {
@@ -230,6 +242,10 @@ class Stack:
 
     def status(self, run: str) -> str:
         return str(self.ask(STATUS, run=run)["runOrError"]["status"])
+
+    def events(self, run: str) -> str:
+        """What the page of a run shows of it."""
+        return json.dumps(self.ask(EVENTS, run=run)["logsForRun"])
 
 
 def kill_group(process: int) -> None:
@@ -250,3 +266,17 @@ mutation($given: ExecutionParams!) {
 }
 """
 STATUS = "query($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }"
+TERMINATE = "mutation($run: String!) { terminateRun(runId: $run) { __typename } }"
+EVENTS = """
+query($run: ID!) {
+  logsForRun(runId: $run) {
+    ... on EventConnection {
+      events {
+        ... on MessageEvent { message }
+        ... on ExecutionStepFailureEvent { error { message stack } }
+        ... on RunFailureEvent { error { message stack } }
+      }
+    }
+  }
+}
+"""

@@ -46,9 +46,9 @@ def add_withdraw_verb(verbs: Any) -> None:
 
 
 def _withdraw(parsed: argparse.Namespace) -> int:
-    from tamis.project import open_project
+    from tamis.project import read_project
 
-    project = open_project()
+    project = read_project()
     if parsed.list:
         return _list(project, parsed.json)
     if parsed.verify:

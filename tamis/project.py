@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tamis.config import Settings, home_folder, load_settings, project_file
-from tamis.store.home import Home
+from tamis.config import Settings, home_folder, load_settings, project_file, storage_url
+from tamis.store.home import Home, bring_up_to_date, placed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,4 +48,12 @@ class Project:
 def open_project(start: Path | None = None) -> Project:
     """Open the project at or above `start`; raises `ConfigurationError`."""
     file = project_file(start)
-    return Project(file=file, settings=load_settings(file), home=Home(home_folder(file)))
+    settings = load_settings(file)
+    return Project(file=file, settings=settings, home=placed(Home(home_folder(file), storage_url(settings))))
+
+
+def read_project(start: Path | None = None) -> Project:
+    """Open the project, with what other machines have written to its object store since the last look."""
+    project = open_project(start)
+    bring_up_to_date(project.home)
+    return project

@@ -161,7 +161,7 @@ def read_status(project: Project) -> Status:
         waiting_for_approval=waiting(world, heads, read_approvals(store)),
         withdrawn=store.count("withdrawals"),
         still_in_files=read_places(store).to_dicts(),
-        tainted=tainted_heads(ManifestFolder(project.home.manifests), heads, listed_in(project.home)),
+        tainted=tainted_heads(ManifestFolder.of(project.home), heads, listed_in(project.home)),
         search=world.search,
     )
 

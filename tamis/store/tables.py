@@ -4,55 +4,27 @@ Every write is one commit, so a killed run leaves whole batches or nothing; the 
 A merge of 10,000 rows costs 60-90 ms, so callers hand over batches, never single rows.
 """
 
-import contextlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from tamis.errors import PermanentError
+from tamis.store.places import (
+    Place,
+    anywhere,
+    connection_options,
+    costs_a_request,
+    holds_files,
+    remove_files,
+)
 from tamis.store.schemas import KEYS, kind_of, schema_of
-from tamis.store.seals import DECIDED, SEAL, sealed, unsealed_schema
+from tamis.store.seals import SEAL, sealed, unsealed_schema
+from tamis.store.table_errors import DamagedTableError as DamagedTableError
+from tamis.store.table_errors import UnknownTableError, reading
 
 ROWS_AT_ONCE = 8_192
-
-
-class UnknownTableError(PermanentError):
-    """A table that does not exist yet; names the table and what makes it."""
-
-    def __init__(self, table: str) -> None:
-        self.table = table
-        super().__init__(f"the store holds no table {table!r} yet; `tamis materialize` makes it")
-
-
-class DamagedTableError(PermanentError):
-    """A table whose files cannot be read; names the table and the way back."""
-
-    def __init__(self, table: str, problem: str) -> None:
-        self.table, self.problem = table, problem
-        cure = "`tamis materialize` makes it again"
-        if table in DECIDED:
-            cure = (
-                f"nothing can make it again: put lance/{table}.lance back from a copy of the home; "
-                "without one remove that folder, and what was decided there is forgotten"
-            )
-        super().__init__(f"table {table!r} is damaged ({problem.splitlines()[0][:160]}); {cure}")
-
-
-@contextlib.contextmanager
-def reading(table: str) -> Iterator[None]:
-    """Turn what the storage layer raises on unreadable files into `DamagedTableError`."""
-    try:
-        yield
-    except (RuntimeError, OSError) as error:
-        raise DamagedTableError(table, str(error) or type(error).__name__) from error
-    except ValueError as error:
-        if "lance" not in str(error).lower():
-            raise
-        raise DamagedTableError(table, str(error)) from error
 
 
 def quoted(value: str) -> str:
@@ -66,15 +38,16 @@ def one_of(column: str, values: Sequence[str]) -> str:
 
 
 class Store:
-    """All tables of one home folder."""
+    """All tables of one home: in a folder, or under a prefix of an object store."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Place) -> None:
         self.folder = folder
         self._connection: Any = None
+        self._seen: set[str] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As the place that it is: another process opens it itself."""
-        return Store, (self.folder.absolute(),)
+        return Store, (anywhere(self.folder),)
 
     def names(self) -> list[str]:
         """Names of the tables that exist, sorted."""
@@ -82,7 +55,12 @@ class Store:
 
     def exists(self, table: str) -> bool:
         """Whether the table has been made: a process that dies while making one leaves a folder alone."""
-        return any((self.folder / f"{table}.lance" / "_versions").glob("*.manifest"))
+        if table in self._seen:
+            return True
+        there = holds_files(self.folder, f"{table}.lance/_versions", ".manifest")
+        if there and costs_a_request(self.folder):
+            self._seen.add(table)
+        return there
 
     def version(self, table: str) -> int:
         """Latest version of a table, 0 when it does not exist."""
@@ -243,16 +221,26 @@ class Store:
         import lancedb
 
         if self._connection is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._connection = lancedb.connect(str(self.folder))
+            address, options = connection_options(self.folder)
+            # What a session has read of a table's history is not asked for again.
+            self._connection = lancedb.connect(address, storage_options=options, session=lancedb.Session())
         return self._connection
 
     def open(self, table: str) -> Any:
         """The storage layer's own table, at its latest version; raises `UnknownTableError`."""
         if not self.exists(table):
             raise UnknownTableError(table)
-        with reading(table):
-            return self._connect().open_table(table)
+        try:
+            with reading(table):
+                return self._connect().open_table(table)
+        except UnknownTableError:
+            self._seen.discard(table)
+            raise
+
+    def drop(self, table: str) -> None:
+        """Remove the files of a table, whether it can be opened or not."""
+        self._seen.discard(table)
+        remove_files(self.folder, f"{table}.lance")
 
     def _open_or_create(self, table: str, schema: pa.Schema) -> Any:
         if not self.exists(table):

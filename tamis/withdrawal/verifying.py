@@ -86,7 +86,7 @@ def _tables(store: Store, gone: pl.Series, found: Verification) -> Iterator[str]
 
 
 def _files(home: Home, gone: pl.Series, found: Verification) -> Iterator[str]:
-    for path in [*ManifestFolder(home.manifests).kept(), *_data_files(home.exports)]:
+    for path in [*ManifestFolder.of(home).kept(), *_data_files(home.exports)]:
         found.files += 1
         try:
             if holds_rows(path, gone):

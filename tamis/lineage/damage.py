@@ -6,6 +6,8 @@ take reading every manifest at each tick.
 """
 
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from tamis.lineage.heads import Head, Heads, forget_heads
 from tamis.lineage.manifest import ManifestError, ManifestFolder
@@ -16,6 +18,7 @@ from tamis.store.seals import DECIDED
 from tamis.store.tables import DamagedTableError, Store
 
 NO_ROWS = rows_digest([])[0]
+AT_ONCE = 8
 Damage = dict[tuple[str, str], str]
 
 
@@ -66,15 +69,18 @@ def _named(home: Home, folder: ManifestFolder, head: Head) -> tuple[str, set[str
 
 def unreadable_tables(store: Store, among: Collection[str] | None = None) -> list[str]:
     """Tables, or those among the named, that are there but cannot be read."""
-    found = []
-    for table in store.names():
-        if among is not None and table not in among:
-            continue
-        try:
-            store.read(table, store.schema(table).names[:1])
-        except DamagedTableError:
-            found.append(table)
-    return found
+    tables = [table for table in store.names() if among is None or table in among]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        damaged = pool.map(partial(_is_damaged, store), tables)
+        return [table for table, found in zip(tables, damaged, strict=True) if found]
+
+
+def _is_damaged(store: Store, table: str) -> bool:
+    try:
+        store.read(table, store.schema(table).names[:1])
+    except DamagedTableError:
+        return True
+    return False
 
 
 def sweep_unwritten(home: Home) -> None:

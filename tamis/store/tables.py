@@ -19,12 +19,12 @@ from tamis.store.places import (
     holds_files,
     remove_files,
 )
+from tamis.store.remembered import Remembered
 from tamis.store.schemas import KEYS, kind_of, schema_of
 from tamis.store.seals import SEAL, sealed, unsealed_schema
 from tamis.store.table_errors import DamagedTableError as DamagedTableError
 from tamis.store.table_errors import UnknownTableError, reading
-
-ROWS_AT_ONCE = 8_192
+from tamis.store.table_rows import ROWS_AT_ONCE, row_ids_of, stream_rows
 
 
 def quoted(value: str) -> str:
@@ -44,6 +44,7 @@ class Store:
         self.folder = folder
         self._connection: Any = None
         self._seen: set[str] = set()
+        self._memory = Remembered() if costs_a_request(folder) else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As the place that it is: another process opens it itself."""
@@ -132,27 +133,8 @@ class Store:
         span: tuple[int, int] | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Stream batches at a version (the latest when the call is made); `span`: first and end row."""
-        if not self.exists(table):
-            return
-        with reading(table):
-            opened = self.open(table)
-            opened.checkout(version or opened.version)
-            query = opened.search()
-            query = query.where(where) if where else query
-            query = query.offset(span[0]).limit(span[1] - span[0]) if span else query
-            wanted = list(columns or unsealed_schema(opened.schema).names)
-            present = [name for name in wanted if name in opened.schema.names]
-            later = [] if len(present) == len(wanted) else _introduced_later(table, wanted, present)
-            query = query.select(present if later else wanted)
-            batches = iter(query.to_batches(batch_size=rows))
-        while True:
-            with reading(table):
-                batch = next(batches, None)
-            if batch is None:
-                return
-            for field in later:
-                batch = batch.append_column(field, pa.nulls(len(batch), field.type))
-            yield batch.select(wanted) if later else batch
+        if self.exists(table):
+            yield from stream_rows(self._opened(table, version), table, columns, where, rows, span)
 
     def read_arrow(
         self,
@@ -168,12 +150,19 @@ class Store:
             return (
                 schema if columns is None else pa.schema([schema.field(c) for c in columns])
             ).empty_table()
-        batches = list(self.batches(table, columns, where, version=version))
-        schema = self.schema(table)
+        opened = self._opened(table, version)
+        key = (table, opened.version, tuple(columns or ()), where)
+        if self._memory is not None and (known := self._memory.get(key)) is not None:
+            return known
+        batches = list(stream_rows(opened, table, columns, where))
+        schema = unsealed_schema(opened.schema)
         if columns is not None and not set(columns) <= set(schema.names):
             schema = pa.unify_schemas([schema, schema_of(table)])
         selected = schema if columns is None else pa.schema([schema.field(column) for column in columns])
-        return pa.Table.from_batches(batches, schema=batches[0].schema if batches else selected)
+        rows = pa.Table.from_batches(batches, schema=batches[0].schema if batches else selected)
+        if self._memory is not None:
+            self._memory.put(key, rows)
+        return rows
 
     def read(
         self,
@@ -194,8 +183,7 @@ class Store:
             return
         with reading(table):
             opened = self.open(table)
-            opened.checkout(opened.version)
-            rows_n = _row_ids(opened, doc_ids)
+            rows_n = row_ids_of(opened, doc_ids)
         for start in range(0, len(rows_n), ROWS_AT_ONCE):
             with reading(table):
                 taken = opened.take_row_ids(rows_n[start : start + ROWS_AT_ONCE].tolist())
@@ -237,9 +225,19 @@ class Store:
             self._seen.discard(table)
             raise
 
+    def _opened(self, table: str, version: int | None) -> Any:
+        """A table at a version, the latest without one; it stays there, whatever is written."""
+        opened = self.open(table)
+        if version and version != opened.version:
+            with reading(table):
+                opened.checkout(version)
+        return opened
+
     def drop(self, table: str) -> None:
         """Remove the files of a table, whether it can be opened or not."""
         self._seen.discard(table)
+        if self._memory is not None:
+            self._memory.clear()
         remove_files(self.folder, f"{table}.lance")
 
     def _open_or_create(self, table: str, schema: pa.Schema) -> Any:
@@ -250,14 +248,6 @@ class Store:
         if added := [field for field in schema if field.name not in opened.schema.names]:
             opened.add_columns(added)
         return opened
-
-
-def _introduced_later(table: str, wanted: Sequence[str], present: Sequence[str]) -> list[pa.Field]:
-    """Columns that the table was made without: null in the rows that stand there. Others do not exist."""
-    declared = schema_of(table) if kind_of(table) in KEYS else pa.schema([])
-    absent = [name for name in wanted if name not in present]
-    known = all(name in declared.names for name in absent) and bool(present)
-    return [declared.field(name) for name in absent] if known else []
 
 
 def matrix_of(column: pa.Array | pa.ChunkedArray, dtype: type[np.number] = np.float32) -> np.ndarray:
@@ -271,16 +261,6 @@ def vector_column(vectors_nd: np.ndarray) -> pa.FixedSizeListArray:
     """[n, d] vectors as a column of 16-bit floats."""
     halves = np.ascontiguousarray(vectors_nd, dtype=np.float16)
     return pa.FixedSizeListArray.from_arrays(pa.array(halves.ravel()), halves.shape[1])
-
-
-def _row_ids(opened: Any, doc_ids: Sequence[str]) -> np.ndarray:
-    """Where the rows of these documents stand [m], ascending, by a scan of the ids."""
-    wanted = pl.Series(doc_ids, dtype=pl.String).implode()
-    found = [np.empty(0, dtype=np.uint64)]
-    for batch in opened.search().select(["doc_id"]).with_row_id(True).to_batches(batch_size=65_536):
-        rows = pl.Series(batch["_rowid"])
-        found.append(rows.filter(pl.Series(batch["doc_id"]).is_in(wanted)).to_numpy())
-    return np.sort(np.concatenate(found))
 
 
 def _unique(rows: pa.Table, key: list[str]) -> pa.Table:

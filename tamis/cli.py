@@ -36,6 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, PermanentError) else 1
     except BrokenPipeError:
         return 0
+    except RuntimeError as error:
+        from tamis.store.object_errors import object_store_problem
+
+        if (problem := object_store_problem(error)) is None:
+            raise
+        print(f"tamis: {problem}", file=sys.stderr)
+        return 2 if isinstance(problem, PermanentError) else 1
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         print(f"tamis: {error.strerror or error}{where}", file=sys.stderr)

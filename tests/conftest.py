@@ -2,6 +2,7 @@
 
 import os
 import random
+import uuid
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
 os.environ["DO_NOT_TRACK"] = "true"
 
 # A test that needs one of these sets it; what the shell holds must not decide where tests write.
-for name in ("TAMIS_HOME", "TAMIS_PROJECT", "TAMIS_PLATFORM", "DAGSTER_HOME", "MLFLOW_TRACKING_URI"):
+for name in ("TAMIS_HOME", "TAMIS_PROJECT", "TAMIS_PLATFORM", "TAMIS_STORAGE_URL", "DAGSTER_HOME", "MLFLOW_TRACKING_URI"):
     os.environ.pop(name, None)
 
 settings.register_profile("developing", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -98,3 +99,28 @@ def static(request, tmp_path_factory):
 
     kept = getattr(request.config, "cache", None)
     return load_encoder("static", cache=kept.mkdir("tamis") if kept else tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def storage():
+    """An S3 server of its own process on loopback, with a bucket; it ends with the session."""
+    pytest.importorskip("moto", reason="moto, the S3 server of the tests, is not installed")
+    from object_storage import start_storage
+
+    started = start_storage()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def storage_url(storage, monkeypatch):
+    """An empty prefix of the server without faults; credentials and endpoint are in the environment."""
+    from object_storage import BUCKET
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in storage.environment.items():
+        monkeypatch.setenv(name, value)
+    storage.faults(latency=0.0)
+    yield f"s3://{BUCKET}/{uuid.uuid4().hex[:12]}"
+    storage.faults(latency=0.0)

@@ -12,25 +12,18 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tamis.errors import PermanentError, TransientError
+from tamis.errors import PermanentError
 from tamis.store.objects import ObjectFolder
+from tamis.store.remote_lock import HomeLockedError as HomeLockedError
 from tamis.store.remote_lock import RemoteLock
 from tamis.store.tables import Store
 from tamis.store.working_copy import Files, OnDisk, WorkingCopy
 
 MARKER = "storage.url"
 """A file of a home that is a working copy: of what."""
-
-
-class HomeLockedError(TransientError):
-    """Another process writes to this home; names it."""
-
-    def __init__(self, home: Path, holder: str) -> None:
-        self.home, self.holder = home, holder
-        super().__init__(f"{home} is being written by {holder}; wait for it to end, or stop it")
 
 
 @dataclass(frozen=True)
@@ -70,6 +63,12 @@ class Home:
         """Have all that was written, changed or removed so where the truth is; raises `LockLostError`."""
         self._require_lock()
         self.files.sweep()
+
+    @contextlib.contextmanager
+    def as_stored(self, *folders: str) -> Iterator["Home"]:
+        """The home with these folders as the object store holds them now, not as the working copy does."""
+        with self.files.read_again(*folders) as root:
+            yield replace(self, root=root)
 
     def _require_lock(self) -> None:
         if lock := _REMOTE.get(self.root):

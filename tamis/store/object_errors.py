@@ -10,13 +10,18 @@ from tamis.errors import PermanentError, TamisError, TransientError
 
 _OF_A_STORE = (
     "generic s3 error",
+    'store: "s3"',
+    "retryerror",
+    "error sending request",
     "lacked the necessary privileges",
     "lacked valid authentication",
     "nosuchbucket",
 )
 _VERBS = {"GET": "read", "HEAD": "look at", "PUT": "write", "POST": "write", "DELETE": "delete"}
-_REQUEST = re.compile(r"Error performing (\w+) (https?://[^\s?]+)")
-_REASON = re.compile(r"status code: (\d+ [\w ]+)|<Code>(\w+)</Code>|<Message>([^<]+)</Message>")
+_REQUEST = re.compile(r"(?:Error performing|method:) (\w+),?\s+(?:uri: Some\(\s*)?(https?://[^\s?,)]+)")
+_REASON = re.compile(
+    r"status code: (\d+ [\w ]+)|status: (\d+)|<Code>(\w+)</Code>|<Message>([^<]+)</Message>"
+)
 _SECRET = re.compile(r"(https?://)[^/@\s]+@")
 _KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 _CURES = (

@@ -26,15 +26,24 @@ LOCK = "writer.lock"
 EXPIRY_SECONDS, BEAT_SECONDS, AGAIN_SECONDS = 60.0, 15.0, 1.0
 
 
-class StorageLockedError(TransientError):
+class HomeLockedError(TransientError):
+    """Another process writes to this home; names it."""
+
+    def __init__(self, home: Path, holder: str) -> None:
+        self.home, self.holder = home, holder
+        super().__init__(f"{home} is being written by {holder}; wait for it to end, or stop it")
+
+
+class StorageLockedError(HomeLockedError):
     """Somebody else writes there; names who, and when the lock falls to others."""
 
     def __init__(self, url: str, holder: str, since: datetime | None) -> None:
         self.url, self.holder, self.since = url, holder, since
         seen = f", last sign of life {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
-        super().__init__(
+        TransientError.__init__(
+            self,
             f"{url} is being written by {holder}{seen}; wait for it to end, or stop it: the lock of a "
-            f"process that was killed can be taken {EXPIRY_SECONDS:.0f} s after its last sign of life"
+            f"process that was killed can be taken {EXPIRY_SECONDS:.0f} s after its last sign of life",
         )
 
 

@@ -54,9 +54,9 @@ class OnDisk:
         """SHA-256 of a file, None where there is none."""
         return file_digest(self.root / name) if self.holds(name) else None
 
-    def keeps_versions(self) -> bool:
-        """Whether what is removed stays as an earlier version."""
-        return False
+    def still_kept(self) -> str:
+        """Why what was removed can be read all the same; "" where it cannot."""
+        return ""
 
     @contextmanager
     def read_again(self, *_folders: str) -> Iterator[Path]:
@@ -140,13 +140,23 @@ class WorkingCopy:
         except FileNotFoundError:
             return None
 
-    def keeps_versions(self) -> bool:
-        """Whether what is removed stays as an earlier version."""
-        return self.objects.keeps_versions()
+    def still_kept(self) -> str:
+        """What to do where the bucket keeps earlier versions, which Tamis cannot erase; else ""."""
+        if not self.objects.keeps_versions():
+            return ""
+        bucket, _, prefix = self.objects.url.removeprefix("s3://").partition("/")
+        return (
+            f"bucket {bucket} keeps earlier versions of its objects, so what was removed can still be read "
+            f"there; `aws s3api list-object-versions --bucket {bucket} --prefix '{prefix}'` shows them, "
+            "`aws s3api delete-object --version-id ...` or a rule NoncurrentVersionExpiration removes them"
+        )
 
     @contextmanager
     def read_again(self, *folders: str) -> Iterator[Path]:
         """A folder with these folders of the home as the store holds them now, fetched for this alone."""
+        if not folders:
+            yield self.root
+            return
         with tempfile.TemporaryDirectory(prefix="tamis-") as place:
             names = [f"{folder}/{name}" for folder in folders for name in self.objects.below(folder).listed()]
             _at_once(lambda name: self._get(name, Path(place) / name), names)

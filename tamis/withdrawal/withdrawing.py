@@ -65,6 +65,8 @@ class Withdrawn:
     receipts: list[str] = field(default_factory=list)
     purged: Purged = field(default_factory=Purged)
     tainted: list[Tainted] = field(default_factory=list)
+    still_kept: str = ""
+    """Why it cannot be said that nothing of it is left, "" where it can."""
 
 
 def preview(home: Home, asked: Asked) -> Preview:
@@ -124,6 +126,7 @@ def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
             done.receipts += completed.receipts
             done.tainted += completed.tainted
             done.purged += completed.purged
+        done.still_kept = home.files.still_kept() if done.purged.anything else ""
     return done
 
 

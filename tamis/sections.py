@@ -289,6 +289,13 @@ class TrackingSection(Section):
     uri: str | None = None
     experiment: Name = "tamis"
 
+    @model_validator(mode="after")
+    def _no_secret(self) -> "TrackingSection":
+        user, at, _host = (self.uri or "").partition("://")[2].partition("@")
+        if at and ":" in user:
+            raise wrong_key("uri", "(hidden)", "an address without a password; TAMIS_MLFLOW_URL may hold one")
+        return self
+
 
 class AutomationSection(Section):
     interval_seconds: int = Field(10, ge=5)

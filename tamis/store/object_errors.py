@@ -19,10 +19,8 @@ _OF_A_STORE = (
 )
 _VERBS = {"GET": "read", "HEAD": "look at", "PUT": "write", "POST": "write", "DELETE": "delete"}
 _REQUEST = re.compile(r"(?:Error performing|method:) (\w+),?\s+(?:uri: Some\(\s*)?(https?://[^\s?,)]+)")
-_REASON = re.compile(
-    r"status code: (\d+ [\w ]+)|status: (\d+)|<Code>(\w+)</Code>|<Message>([^<]+)</Message>"
-)
-_SECRET = re.compile(r"(https?://)[^/@\s]+@")
+_REASON = re.compile(r"status code: (\d+ [\w ]+)|status: (\d+)|<Code>(\w+)</Code>|<Message>([^<]+)</Message>")
+_SECRET = re.compile(r"([a-z][a-z0-9+]*://)[^/@\s]+@")
 _KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 _CURES = (
     ("169.254.", f"no credentials were found: set {_KEYS}"),

@@ -1,4 +1,4 @@
-"""Objects by URL on a real S3 server: the verbs, what a faulty store does to them, and what a user is told."""
+"""Objects by URL on a real S3 server: the verbs, what a faulty store does to them, and what is said of it."""
 
 import hashlib
 import time

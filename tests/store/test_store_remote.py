@@ -1,4 +1,4 @@
-"""Tables under a prefix of an S3 server: as in a folder, and never taken for damaged while the store fails."""
+"""Tables under a prefix of an S3 server: as in a folder, never taken for damaged while the store fails."""
 
 import pickle
 
@@ -20,9 +20,7 @@ TABLE = "near_duplicates"
 def rows(*ids: int, kept: int = 0) -> pa.Table:
     schema = schema_of(TABLE)
     values = {"doc_id": [f"{one:032x}" for one in ids], "kept": [f"{kept:032x}"] * len(ids)}
-    columns = [
-        pa.array(values.get(field.name, [None] * len(ids)), field.type) for field in schema
-    ]
+    columns = [pa.array(values.get(field.name, [None] * len(ids)), field.type) for field in schema]
     return pa.Table.from_arrays(columns, schema=schema)
 
 

@@ -150,7 +150,7 @@ def read_status(project: Project) -> Status:
     due = full_plan(world, heads, settle=False)
     return Status(
         project=project.settings.project.name,
-        home=str(project.home.root),
+        home=project.home.place,
         shards=len(world.shards),
         documents=store.count("documents"),
         due=due,

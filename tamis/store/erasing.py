@@ -84,3 +84,4 @@ def _write_anew(store: Store, table: str, column: str = "", without: pl.Series |
         store.overwrite_schema(table, schema)
     else:
         opened.add(pa.RecordBatchReader.from_batches(schema, chain([first], left)), mode="overwrite")
+    store.changed(table)

@@ -194,9 +194,11 @@ def _written_here_alone(home: Home, purpose: str, patience_seconds: float) -> It
         _REMOTE[home.root] = lock
         try:
             _refresh(home)
+            home.store.alone(True)
             yield
             home.publish_all()
         finally:
+            home.store.alone(False)
             _REMOTE.pop(home.root, None)
 
 

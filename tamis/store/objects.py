@@ -21,7 +21,7 @@ from tamis.store.object_errors import problem_of
 MOST_TRIES, PATIENCE = 6, timedelta(seconds=30)
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(milliseconds=100), timedelta(seconds=5)
 BLOCK_BYTES = 4 << 20
-_OF_CREDENTIALS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_PROFILE")
+_OF_CREDENTIALS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_REGION", "AWS_ACCESS_KEY_ID")
 _Answer = TypeVar("_Answer")
 
 

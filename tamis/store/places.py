@@ -28,6 +28,13 @@ def holds_files(place: Place, name: str, ending: str = "") -> bool:
     return any((place / name).glob(f"*{ending}"))
 
 
+def count_files(place: Place, name: str, ending: str) -> int:
+    """How many files with this ending there are directly under `name`."""
+    if isinstance(place, ObjectFolder):
+        return sum(one.endswith(ending) for one in place.listed(f"{name}/"))
+    return sum(1 for _ in (place / name).glob(f"*{ending}"))
+
+
 def remove_files(place: Place, name: str) -> None:
     """Remove everything under `name`."""
     if isinstance(place, ObjectFolder):

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tamis.errors import TransientError
+from tamis.errors import PermanentError, TransientError
 from tamis.store.object_errors import StorageUnavailableError
 from tamis.store.objects import ObjectFolder
 
@@ -58,11 +58,22 @@ class LockLostError(TransientError):
         )
 
 
+class UnconditionalStoreError(PermanentError):
+    """A store that overwrites where it was asked not to; nothing there could keep two writers apart."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        super().__init__(
+            f"the object store at {url} takes no notice of If-None-Match when it is written to, so two writers "
+            "could not be kept apart; use one with conditional writes (Amazon S3, Cloudflare R2, a recent MinIO)"
+        )
+
+
 class RemoteLock:
     """The lock of one store, as this process holds it."""
 
     def __init__(self, objects: ObjectFolder, home: Path, purpose: str) -> None:
-        self.objects, self.home = objects, _name_of(home)
+        self.objects, self.home = objects, _name_of(home, objects)
         self.token = uuid.uuid4().hex
         self.purpose = purpose
         self._tag, self._beats, self._lost = "", 0, ""
@@ -157,10 +168,24 @@ class RemoteLock:
         return f"process {found['process']} on {found.get('machine')} ({found.get('purpose')})"
 
 
-def _name_of(home: Path) -> str:
-    """What no other home has: a number kept in it, and its machine, since a home may be copied."""
+def _name_of(home: Path, objects: ObjectFolder) -> str:
+    """What no other home has: a number kept in it, and its machine, since a home may be copied.
+
+    Before there is one the store is asked whether it can keep two writers apart at all.
+    """
     path = home / "cache" / "home.id"
     if not path.exists():
+        _require_conditions(objects)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(uuid.uuid4().hex)
     return f"{socket.gethostname()}:{path.read_text()}"
+
+
+def _require_conditions(objects: ObjectFolder) -> None:
+    probe = f"probe-{uuid.uuid4().hex}"
+    objects.write(probe, b"1")
+    try:
+        if objects.create(probe, b"2") is not None:
+            raise UnconditionalStoreError(objects.url)
+    finally:
+        objects.delete([probe])

@@ -44,6 +44,7 @@ class Store:
         self.folder = folder
         self._connection: Any = None
         self._seen: set[str] = set()
+        self._alone, self._latest = False, dict[str, Any]()
         self._memory = Remembered() if costs_a_request(folder) else None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -65,11 +66,11 @@ class Store:
 
     def version(self, table: str) -> int:
         """Latest version of a table, 0 when it does not exist."""
-        return self.open(table).version if self.exists(table) else 0
+        return self._opened(table).version if self.exists(table) else 0
 
     def count(self, table: str, where: str | None = None) -> int:
         """Number of rows that match."""
-        return self.open(table).count_rows(where) if self.exists(table) else 0
+        return self._opened(table).count_rows(where) if self.exists(table) else 0
 
     def insert_new(self, table: str, rows: pa.Table) -> int:
         """Insert the rows whose key is not there yet (the first one written stays); returns how many."""
@@ -106,14 +107,16 @@ class Store:
         rows = sealed(table, rows)
         if not self.exists(table):
             self._connect().create_table(table, rows)
-        elif self.open(table).schema.equals(rows.schema):
-            self.open(table).add(rows, mode="overwrite")
+        elif (opened := self.open(table)).schema.equals(rows.schema):
+            opened.add(rows, mode="overwrite")
         else:
             self._connect().create_table(table, rows, mode="overwrite")
+            self.changed(table)
 
     def overwrite_schema(self, table: str, schema: pa.Schema) -> None:
         """Make the whole table empty, in one commit."""
         self._connect().create_table(table, schema=schema, mode="overwrite")
+        self.changed(table)
 
     def delete(self, table: str, where: str) -> int:
         """Delete the rows that match; returns how many. Nothing matched makes no version."""
@@ -182,7 +185,7 @@ class Store:
         if not doc_ids or not self.exists(table):
             return
         with reading(table):
-            opened = self.open(table)
+            opened = self._opened(table)
             rows_n = row_ids_of(opened, doc_ids)
         for start in range(0, len(rows_n), ROWS_AT_ONCE):
             with reading(table):
@@ -191,7 +194,7 @@ class Store:
 
     def sealed_blocks(self, table: str) -> Iterator[pa.Table]:
         """The rows of a table with their seals, null where they have none, in blocks."""
-        names = self.open(table).schema.names if self.exists(table) else []
+        names = self._opened(table).schema.names if self.exists(table) else []
         for batch in self.batches(table, names) if names else ():
             block = pa.Table.from_batches([batch])
             yield block if SEAL in names else block.append_column(SEAL, pa.nulls(len(block), pa.string()))
@@ -199,7 +202,7 @@ class Store:
     def schema(self, table: str) -> pa.Schema:
         """Arrow schema of a table, with column descriptions; raises `UnknownTableError`."""
         if self.exists(table):
-            return unsealed_schema(self.open(table).schema)
+            return unsealed_schema(self._opened(table).schema)
         try:
             return schema_of(table)
         except (KeyError, AssertionError) as error:
@@ -215,7 +218,11 @@ class Store:
         return self._connection
 
     def open(self, table: str) -> Any:
-        """The storage layer's own table, at its latest version; raises `UnknownTableError`."""
+        """The storage layer's own table, at its latest version; raises `UnknownTableError`.
+
+        Whoever writes by it after another reading of this store says so by `changed`.
+        """
+        self.changed(table)
         if not self.exists(table):
             raise UnknownTableError(table)
         try:
@@ -225,22 +232,36 @@ class Store:
             self._seen.discard(table)
             raise
 
-    def _opened(self, table: str, version: int | None) -> Any:
-        """A table at a version, the latest without one; it stays there, whatever is written."""
-        opened = self.open(table)
+    def alone(self, whether: bool) -> None:
+        """Whether nobody else writes: then the latest version need not be asked for at every reading."""
+        self._alone = whether
+        self._latest.clear()
+
+    def changed(self, table: str) -> None:
+        """Ask for the latest version again at the next reading."""
+        self._latest.pop(table, None)
+
+    def _opened(self, table: str, version: int | None = None) -> Any:
+        """A table to read at a version, the latest without one; it stays there, whatever is written."""
+        opened = self._latest.get(table) or self.open(table)
         if version and version != opened.version:
+            opened = self.open(table)
             with reading(table):
                 opened.checkout(version)
+        elif self._alone:
+            self._latest[table] = opened
         return opened
 
     def drop(self, table: str) -> None:
         """Remove the files of a table, whether it can be opened or not."""
         self._seen.discard(table)
+        self.changed(table)
         if self._memory is not None:
             self._memory.clear()
         remove_files(self.folder, f"{table}.lance")
 
     def _open_or_create(self, table: str, schema: pa.Schema) -> Any:
+        self.changed(table)
         if not self.exists(table):
             self._connect().create_table(table, schema=schema, exist_ok=True)
         opened = self._connect().open_table(table)

@@ -9,7 +9,7 @@ from tamis.errors import TransientError
 from tamis.store import remote_lock as module
 from tamis.store.home import Home, HomeElsewhereError, HomeLockedError, placed, writing
 from tamis.store.objects import ObjectFolder
-from tamis.store.remote_lock import LOCK, LockLostError, RemoteLock
+from tamis.store.remote_lock import LOCK, LockLostError, RemoteLock, UnconditionalStoreError
 
 
 @pytest.fixture
@@ -109,6 +109,13 @@ def test_an_answer_that_was_lost_leaves_the_lock_to_its_holder(homes, storage):
     for _ in range(3):
         with writing(here, "with a bad line", patience_seconds=5):
             pass
+
+
+def test_a_store_without_conditional_writes_is_refused(homes, monkeypatch):
+    monkeypatch.setattr(ObjectFolder, "create", ObjectFolder.write)
+    with pytest.raises(UnconditionalStoreError, match="If-None-Match"), writing(homes[0], "first"):
+        pass
+    assert ObjectFolder(homes[0].url).listed() == {}
 
 
 def test_a_folder_is_the_copy_of_one_place(homes, tmp_path):

@@ -18,7 +18,7 @@ from pathlib import Path
 from tamis.errors import PermanentError
 from tamis.store.objects import ObjectFolder
 from tamis.store.remote_lock import HomeLockedError as HomeLockedError
-from tamis.store.remote_lock import RemoteLock
+from tamis.store.remote_lock import RemoteLock, holder_of
 from tamis.store.tables import Store
 from tamis.store.working_copy import Files, OnDisk, WorkingCopy
 
@@ -225,14 +225,15 @@ def _refresh(home: Home) -> None:
 def writer(home: Home) -> str:
     """Who else writes to this home at this moment, "" for nobody."""
     path = home.root / "writer.lock"
-    if _HELD.get(path) or not path.exists():
+    if _HELD.get(path):
         return ""
-    with path.open() as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return _holder(path)
-    return ""
+    if path.exists():
+        with path.open() as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return _holder(path)
+    return holder_of(ObjectFolder(home.url)) if home.url else ""
 
 
 def _acquire(descriptor: int, home: Home, path: Path, patience_seconds: float) -> None:

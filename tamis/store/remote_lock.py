@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from tamis.store.object_errors import StorageUnavailableError
 from tamis.store.objects import ObjectFolder
 
 LOCK = "writer.lock"
+OLD_SECONDS = 600.0
+"""Clocks of machines differ by less."""
 EXPIRY_SECONDS, BEAT_SECONDS, AGAIN_SECONDS = 60.0, 15.0, 1.0
 
 
@@ -64,8 +66,8 @@ class UnconditionalStoreError(PermanentError):
     def __init__(self, url: str) -> None:
         self.url = url
         super().__init__(
-            f"the object store at {url} takes no notice of If-None-Match when it is written to, so two writers "
-            "could not be kept apart; use one with conditional writes (Amazon S3, Cloudflare R2, a recent MinIO)"
+            f"the object store at {url} takes no notice of If-None-Match when it is written to, so two "
+            "writers could not be kept apart; use one with conditional writes, as Amazon S3 has them"
         )
 
 
@@ -105,13 +107,15 @@ class RemoteLock:
         while not self._taken():
             if time.monotonic() >= deadline:
                 found = self.objects.head(LOCK)
-                raise StorageLockedError(self.objects.url, self._holder(), found.modified if found else None)
+                raise StorageLockedError(
+                    self.objects.url, _told(self.objects), found.modified if found else None
+                )
             time.sleep(AGAIN_SECONDS)
 
     def _taken(self) -> bool:
         tag = self.objects.create(LOCK, self._content())
         if tag is None and (found := self.objects.head(LOCK)) is not None:
-            content = self._read()
+            content = _content_of(self.objects)
             if content.get("token") == self.token:  # the answer to our own request was lost
                 tag = found.tag
             elif content.get("home") == self.home or self._age(found.modified) > EXPIRY_SECONDS:
@@ -138,16 +142,16 @@ class RemoteLock:
         tag = self.objects.swap(LOCK, self._content(), self._tag)
         if tag is None:
             found = self.objects.head(LOCK)
-            ours = found is not None and self._read().get("token") == self.token
+            ours = found is not None and _content_of(self.objects).get("token") == self.token
             if not ours or found is None:
-                self._lost = self._holder()
+                self._lost = _told(self.objects)
                 return
             tag = found.tag
         self._tag, self._alive = tag, time.monotonic()
 
     def _release(self) -> None:
         with contextlib.suppress(StorageUnavailableError):  # it expires by itself
-            if self._read().get("token") == self.token:
+            if _content_of(self.objects).get("token") == self.token:
                 self.objects.delete([LOCK])
 
     def _content(self) -> bytes:
@@ -155,17 +159,27 @@ class RemoteLock:
         holder = {"machine": socket.gethostname(), "process": os.getpid(), "purpose": self.purpose}
         return json.dumps(holder | {"home": self.home, "token": self.token, "beat": self._beats}).encode()
 
-    def _read(self) -> dict[str, Any]:
-        try:
-            return dict(json.loads(self.objects.read(LOCK)))
-        except (FileNotFoundError, ValueError):
-            return {}
 
-    def _holder(self) -> str:
-        found = self._read()
-        if "process" not in found:
-            return "another process"
-        return f"process {found['process']} on {found.get('machine')} ({found.get('purpose')})"
+def holder_of(objects: ObjectFolder) -> str:
+    """Who holds the lock, "" for nobody; one that is old by the clock of this machine does not count."""
+    found = objects.head(LOCK)
+    if found is None or (datetime.now(UTC) - found.modified).total_seconds() > OLD_SECONDS:
+        return ""
+    return _told(objects)
+
+
+def _told(objects: ObjectFolder) -> str:
+    found = _content_of(objects)
+    if "process" not in found:
+        return "another process"
+    return f"process {found['process']} on {found.get('machine')} ({found.get('purpose')})"
+
+
+def _content_of(objects: ObjectFolder) -> dict[str, Any]:
+    try:
+        return dict(json.loads(objects.read(LOCK)))
+    except (FileNotFoundError, ValueError):
+        return {}
 
 
 def _name_of(home: Path, objects: ObjectFolder) -> str:

@@ -18,7 +18,7 @@ from tamis.store.objects import ObjectFolder
 from tamis.store.tables import Store
 
 FIRST = ("raw_shards", "documents")
-KILLS = [("documents", "writes", 3), ("transport_scores", "writes", 4), ("decisions", "seconds", 0.2)]
+KILLS = [("documents", "writes", 3), ("transport_scores", "writes", 4), ("selected_subset", "seconds", 1.0)]
 
 
 def stored_versions(url: str) -> dict[tuple[str, str], str]:
@@ -127,29 +127,28 @@ def test_what_was_altered_in_the_store_is_found_and_a_withdrawal_erases_there(
     remote, storage, storage_url, tmp_path, monkeypatch
 ):
     remote.tamis("materialize")
-    remote.tamis("export", "near-algebra")
+    remote.tamis("export", "near-algebra", "--format", "jsonl")
     prefix = storage_url.split("/", 3)[3]
     opened = open_project(remote.root)
     heads = read_heads(opened.home.store)
     folder = ManifestFolder.of(opened.home)
     potential = folder.read(heads["target_potential", "algebra"].manifest)
+    chosen = folder.read(heads["selected_subset", "near-algebra"].manifest)
     cases = {
-        f"fitted: {next(iter(potential.files))}": next(iter(potential.files)),
-        "manifest": opened.home.relative(folder.path(heads["density_sketch", ""].manifest)),
-        "rows": opened.home.relative(folder.rows_path(next(iter(potential.rows.values())))),
+        "target_potential[algebra]": next(iter(potential.files)),
+        "density_sketch": opened.home.relative(folder.path(heads["density_sketch", ""].manifest)),
+        "list of rows": opened.home.relative(folder.rows_path(chosen.rows["selected_subset"])),
     }
-    for case, name in cases.items():
+    for node, name in cases.items():
         before = storage.objects(f"{prefix}/{name}")[f"{prefix}/{name}"]
         storage.client.put_object(Bucket=BUCKET, Key=f"{prefix}/{name}", Body=before[:-1] + b"?")
         audit = remote.json("audit", code=1)
-        assert audit["status"] == "red", case
-        broken = " ".join(audit["lowest_broken"])
-        assert {"fitted": "target_potential", "manifest": "density_sketch", "rows": "list of rows"}[
-            case.partition(":")[0]
-        ] in broken or "target_potential" in broken, (case, broken)
+        red = [found["name"] for found in audit["nodes"] if found["status"] == "red"]
+        assert any(found.startswith(node) for found in red), (node, red)
         storage.client.put_object(Bucket=BUCKET, Key=f"{prefix}/{name}", Body=before)
-        assert remote.json("audit")["status"] == "green", case
+    assert remote.json("audit")["status"] == "green"
     document = Store(opened.home.store.folder).read("selected_subset", ["doc_id"])["doc_id"][0]
+    assert document.encode() in storage.objects(prefix)[f"{prefix}/exports/near-algebra.jsonl"]
     other = elsewhere(remote, tmp_path / "elsewhere", monkeypatch)
     other.tamis("withdraw", document, "--reason", "owner_request")
     assert other.json("withdraw", "--verify")["holds"]
@@ -160,3 +159,65 @@ def test_what_was_altered_in_the_store_is_found_and_a_withdrawal_erases_there(
     assert not any(document.encode() in body for body in left.values())
     remote.tamis("materialize")
     assert remote.json("audit")["status"] == "green"
+
+
+@pytest.mark.slow
+def test_a_bucket_that_keeps_versions_is_not_said_to_have_forgotten(remote, storage, monkeypatch):
+    bucket = "tamis-with-versions"
+    storage.client.create_bucket(Bucket=bucket)
+    storage.client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    url = f"s3://{bucket}/small"
+    monkeypatch.setenv("TAMIS_STORAGE_URL", url)
+    remote.tamis("materialize", "--only", *FIRST)
+    document = Store(ObjectFolder(f"{url}/lance")).read("documents", ["doc_id"])["doc_id"][0]
+    said = remote.tamis("withdraw", document, "--reason", "owner_request", code=1).stdout
+    for part in ("NOT erased", bucket, "aws s3api list-object-versions"):
+        assert part in said
+    verified = remote.json("withdraw", "--verify", code=1)
+    assert not verified["holds"]
+    assert "keeps earlier versions" in " ".join(verified["problems"])
+    storage.client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
+
+
+@pytest.mark.slow
+def test_commands_say_what_is_wrong_with_the_store_and_go_on_when_it_is_right(
+    remote, storage, storage_url, monkeypatch
+):
+    storage.faults(errors=1.0)
+    said = remote.tamis("materialize", "--only", *FIRST, code=1).stderr
+    for part in (storage_url, "500", "AWS_ENDPOINT_URL"):
+        assert part in said
+    storage.faults(latency=0.0)
+    monkeypatch.setenv("TAMIS_STORAGE_URL", "s3://no-such-bucket/small")
+    absent = remote.tamis("status", code=2).stderr
+    assert "no such bucket" in absent
+    monkeypatch.setenv("TAMIS_STORAGE_URL", "s3://me:hidden@bucket/small")
+    refused = remote.tamis("status", code=2).stderr
+    assert "hidden" not in refused
+    for text in (said, absent, refused):
+        assert "Traceback" not in text
+        assert "secret-of-the-tests" not in text
+    monkeypatch.setenv("TAMIS_STORAGE_URL", storage_url)
+    (remote.home / "storage.url").unlink(missing_ok=True)
+    remote.tamis("materialize", "--only", *FIRST)
+
+
+@pytest.mark.slow
+def test_a_home_moves_from_a_disk_to_the_store(remote, storage, storage_url, monkeypatch):
+    monkeypatch.delenv("TAMIS_STORAGE_URL")
+    remote.tamis("materialize", "--only", *FIRST)
+    before = versions_on_disk(remote)
+    prefix = storage_url.split("/", 3)[3]
+    monkeypatch.setenv("TAMIS_STORAGE_URL", storage_url)
+    assert "tables of its own" in remote.tamis("status", code=2).stderr
+    for folder in ("lance", "manifests", "reports"):
+        for path in (remote.home / folder).rglob("*"):
+            if path.is_file():
+                name = f"{prefix}/{path.relative_to(remote.home).as_posix()}"
+                storage.client.upload_file(str(path), BUCKET, name)
+    shutil.move(remote.home / "lance", remote.root / "tables-before")
+    said = remote.tamis("materialize", "--only", *FIRST).stderr
+    assert "are current" in said
+    assert stored_versions(storage_url) == before
+    monkeypatch.delenv("TAMIS_STORAGE_URL")
+    assert "working copy of" in remote.tamis("status", code=2).stderr

@@ -7,7 +7,7 @@ import pytest
 
 from tamis.errors import TransientError
 from tamis.store import remote_lock as module
-from tamis.store.home import Home, HomeElsewhereError, HomeLockedError, placed, writing
+from tamis.store.home import Home, HomeElsewhereError, HomeLockedError, placed, writer, writing
 from tamis.store.objects import ObjectFolder
 from tamis.store.remote_lock import LOCK, LockLostError, RemoteLock, UnconditionalStoreError
 
@@ -35,8 +35,10 @@ def test_the_second_writer_is_told_who_writes_and_comes_after(homes):
         pass
     assert isinstance(raised.value, TransientError)
     assert there.url in str(raised.value)
+    assert writer(here) == writer(there) == ""
     with writing(there, "tamis withdraw"), writing(there, "within"):
-        pass
+        assert "tamis withdraw" in writer(here)
+        assert writer(there) == ""
     assert ObjectFolder(here.url).listed() == {}, "the lock goes with its holder"
 
 

@@ -6,9 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 from crashes import DYING
 from object_storage import BUCKET
-from small_project import SmallProject, make_project
+from small_project import SmallProject, make_project, sentences, write_jsonl
 
 from tamis.lineage.damage import find_damage
 from tamis.lineage.heads import read_heads
@@ -221,3 +222,27 @@ def test_a_home_moves_from_a_disk_to_the_store(remote, storage, storage_url, mon
     assert stored_versions(storage_url) == before
     monkeypatch.delenv("TAMIS_STORAGE_URL")
     assert "working copy of" in remote.tamis("status", code=2).stderr
+
+
+@pytest.mark.slow
+def test_two_machines_with_one_store_and_one_database_go_on_from_each_other(
+    remote, storage_url, postgres_url, tmp_path, monkeypatch
+):
+    name = f"shared_{tmp_path.name[-6:].replace('-', '_')}"
+    server = sqlalchemy.create_engine(postgres_url, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
+    server.dispose()
+    url = sqlalchemy.make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
+    monkeypatch.setenv("TAMIS_POSTGRES_URL", url)
+    remote.tamis("materialize", "--only", *FIRST)
+    other = elsewhere(remote, tmp_path / "elsewhere", monkeypatch)
+    for project in (other, remote):
+        write_jsonl(project.root / "landing" / "more.jsonl", sentences("algebra", 30, 5))
+    assert "made 2 values" in other.tamis("materialize", "--only", *FIRST).stderr
+    made = stored_versions(storage_url)
+    assert "are current" in remote.tamis("materialize", "--only", *FIRST).stderr
+    for project in (remote, other):
+        assert project.json("audit")["status"] == "green"
+    assert stored_versions(storage_url) == made
+    assert len(made) == 8

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TextIO
 
 from tamis.errors import PermanentError
 from tamis.store.objects import ObjectFolder
@@ -170,10 +171,7 @@ def writing(home: Home, purpose: str, patience_seconds: float = 0.0) -> Iterator
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as stream:
         _acquire(stream.fileno(), home, path, patience_seconds)
-        stream.seek(0)
-        stream.truncate()
-        stream.write(json.dumps({"process": os.getpid(), "purpose": purpose}))
-        stream.flush()
+        _note_holder(stream, purpose)
         try:
             with _written_here_alone(home, purpose, patience_seconds):
                 _HELD[path] = 1
@@ -213,12 +211,21 @@ def bring_up_to_date(home: Home) -> None:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return
+        _note_holder(stream, "bringing the working copy up to date")
         _refresh(home)
         fcntl.flock(stream, fcntl.LOCK_UN)
 
 
+def _note_holder(stream: TextIO, purpose: str) -> None:
+    stream.seek(0)
+    stream.truncate()
+    stream.write(json.dumps({"process": os.getpid(), "purpose": purpose}))
+    stream.flush()
+
+
 def _refresh(home: Home) -> None:
-    (home.root / MARKER).write_text(f"{home.url}\n")
+    if not (home.root / MARKER).exists():
+        (home.root / MARKER).write_text(f"{home.url}\n")
     home.files.refresh()
 
 

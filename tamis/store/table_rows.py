@@ -58,3 +58,10 @@ def row_ids_of(opened: Any, doc_ids: Sequence[str]) -> np.ndarray:
         rows = pl.Series(batch["_rowid"])
         found.append(rows.filter(pl.Series(batch["doc_id"]).is_in(wanted)).to_numpy())
     return np.sort(np.concatenate(found))
+
+
+def first_of_each(rows: pa.Table, key: list[str]) -> pa.Table:
+    """The first row of each key."""
+    frame = pl.DataFrame(pl.from_arrow(rows.select(key))).with_row_index("position")
+    first = frame.unique(subset=key, keep="first", maintain_order=True)["position"]
+    return rows.take(first.to_arrow()) if len(first) < rows.num_rows else rows

@@ -4,6 +4,7 @@ Every write is one commit, so a killed run leaves whole batches or nothing; the 
 A merge of 10,000 rows costs 60-90 ms, so callers hand over batches, never single rows.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ from tamis.store.schemas import KEYS, kind_of, schema_of
 from tamis.store.seals import SEAL, sealed, unsealed_schema
 from tamis.store.table_errors import DamagedTableError as DamagedTableError
 from tamis.store.table_errors import UnknownTableError, reading
-from tamis.store.table_rows import ROWS_AT_ONCE, row_ids_of, stream_rows
+from tamis.store.table_rows import ROWS_AT_ONCE, first_of_each, row_ids_of, stream_rows
 
 
 def quoted(value: str) -> str:
@@ -78,29 +79,31 @@ class Store:
             self._open_or_create(table, rows.schema)
             return 0
         rows, key = sealed(table, rows), list(KEYS[kind_of(table)])
-        result = self._open_or_create(table, rows.schema).merge_insert(key)
-        return result.when_not_matched_insert_all().execute(_unique(rows, key)).num_inserted_rows
+        with self._writing(table, rows.schema) as opened:
+            merge = opened.merge_insert(key).when_not_matched_insert_all()
+            return merge.execute(first_of_each(rows, key)).num_inserted_rows
 
     def append(self, table: str, rows: pa.Table) -> None:
         """Insert rows whose keys the caller, who holds the writer's lock, knows not to be there."""
         rows = sealed(table, rows)
-        self._open_or_create(table, rows.schema).add(rows)
+        with self._writing(table, rows.schema) as opened:
+            opened.add(rows)
 
     def merge(self, table: str, rows: pa.Table, key: Sequence[str] | None = None) -> None:
         """Insert or replace rows by key."""
         rows = sealed(table, rows)
-        opened = self._open_or_create(table, rows.schema)
-        if rows.num_rows:
-            merge = opened.merge_insert(list(key or KEYS[kind_of(table)]))
-            merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
+        with self._writing(table, rows.schema) as opened:
+            if rows.num_rows:
+                merge = opened.merge_insert(list(key or KEYS[kind_of(table)]))
+                merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
 
     def replace(self, table: str, rows: pa.Table, scope: str, key: Sequence[str] | None = None) -> None:
         """Make the rows within `scope` (a filter) exactly these, in one commit."""
         rows = sealed(table, rows)
-        opened = self._open_or_create(table, rows.schema)
-        merge = opened.merge_insert(list(key or KEYS[kind_of(table)]))
-        merge = merge.when_matched_update_all().when_not_matched_insert_all()
-        merge.when_not_matched_by_source_delete(scope).execute(rows)
+        with self._writing(table, rows.schema) as opened:
+            merge = opened.merge_insert(list(key or KEYS[kind_of(table)]))
+            merge = merge.when_matched_update_all().when_not_matched_insert_all()
+            merge.when_not_matched_by_source_delete(scope).execute(rows)
 
     def overwrite(self, table: str, rows: pa.Table) -> None:
         """Make the whole table exactly these rows, in one commit."""
@@ -111,7 +114,7 @@ class Store:
             opened.add(rows, mode="overwrite")
         else:
             self._connect().create_table(table, rows, mode="overwrite")
-            self.changed(table)
+        self.changed(table)
 
     def overwrite_schema(self, table: str, schema: pa.Schema) -> None:
         """Make the whole table empty, in one commit."""
@@ -123,6 +126,7 @@ class Store:
         count = self.count(table, where)
         if count:
             self.open(table).delete(where)
+            self.changed(table)
         return count
 
     def batches(
@@ -260,8 +264,15 @@ class Store:
             self._memory.clear()
         remove_files(self.folder, f"{table}.lance")
 
+    @contextlib.contextmanager
+    def _writing(self, table: str, schema: pa.Schema) -> Iterator[Any]:
+        """The table to write to, made if it is not there; what was read before is read anew."""
+        try:
+            yield self._open_or_create(table, schema)
+        finally:
+            self.changed(table)
+
     def _open_or_create(self, table: str, schema: pa.Schema) -> Any:
-        self.changed(table)
         if not self.exists(table):
             self._connect().create_table(table, schema=schema, exist_ok=True)
         opened = self._connect().open_table(table)
@@ -282,9 +293,3 @@ def vector_column(vectors_nd: np.ndarray) -> pa.FixedSizeListArray:
     """[n, d] vectors as a column of 16-bit floats."""
     halves = np.ascontiguousarray(vectors_nd, dtype=np.float16)
     return pa.FixedSizeListArray.from_arrays(pa.array(halves.ravel()), halves.shape[1])
-
-
-def _unique(rows: pa.Table, key: list[str]) -> pa.Table:
-    frame = pl.DataFrame(pl.from_arrow(rows.select(key))).with_row_index("position")
-    first = frame.unique(subset=key, keep="first", maintain_order=True)["position"]
-    return rows.take(first.to_arrow()) if len(first) < rows.num_rows else rows

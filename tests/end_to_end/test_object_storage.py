@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 from crashes import DYING
-from object_storage import BUCKET
+from object_storage import BUCKET, KEYS
 from small_project import SmallProject, make_project, sentences, write_jsonl
 
 from tamis.lineage.damage import find_damage
@@ -45,6 +45,14 @@ def elsewhere(project: SmallProject, folder: Path, monkeypatch) -> SmallProject:
     return SmallProject(folder)
 
 
+def assert_no_secret(project: SmallProject, storage, url: str) -> None:
+    """The credentials stand in no file that Tamis, Dagster or a store holds."""
+    files = {str(path): path.read_bytes() for path in project.root.rglob("*") if path.is_file()}
+    held = files | storage.objects(url.split("/", 3)[3])
+    for value in KEYS.values():
+        assert [name for name, content in held.items() if value.encode() in content] == []
+
+
 def test_the_first_stages_are_made_in_the_store_and_read_from_another_home(
     tmp_path, storage, storage_url, monkeypatch
 ):
@@ -65,6 +73,7 @@ def test_the_first_stages_are_made_in_the_store_and_read_from_another_home(
     assert find_damage(there.home, heads) == {}
     for head in heads.values():
         ManifestFolder.of(there.home).read(head.manifest)
+    assert_no_secret(remote, storage, storage_url)
     read_project(remote.root)
     assert set(storage.faults(latency=0.0)["counts"]) <= {"GET", "HEAD"}, "readers write nothing"
 

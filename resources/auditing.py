@@ -23,9 +23,12 @@ def audit_project(project: Project, name: str | None, quick: bool, say: Callable
         if name in configured:
             raise NotMadeError(name)
         raise UnknownNameError("checkpoint or selection", name, names | configured)
-    with dagster_state(project), Progress("audit", unit="manifests", sink=say) as progress:
+    with (
+        dagster_state(project),
+        project.home.as_stored(*(() if quick else ("manifests",))) as home,
+        Progress("audit", unit="manifests", sink=say) as progress,
+    ):
         instance = open_instance(project)
         events = logged_events(instance, copies=not quick)
-        return audit_graph(
-            project.home, look(project), heads, events, name=name, quick=quick, advance=progress.advance
-        )
+        world = look(project)
+        return audit_graph(home, world, heads, events, name=name, quick=quick, advance=progress.advance)

@@ -129,7 +129,7 @@ def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], 
     for line in forget_damaged(project.home, damage) if damage else ():
         say(line)
     kept = {entry: head for entry, head in heads.items() if entry not in damage}
-    if logged := log_again(instance, kept, ManifestFolder(project.home.manifests)):
+    if logged := log_again(instance, kept, ManifestFolder.of(project.home)):
         say(f"the event log had lost {logged} materializations; they are logged again")
 
 

@@ -64,7 +64,7 @@ class Platform(dg.ConfigurableResource):
     @cached_property
     def manifests(self) -> ManifestFolder:
         """All manifests."""
-        return ManifestFolder(self.project.home.manifests)
+        return ManifestFolder.of(self.project.home)
 
     def look(self, by_hand: bool = False) -> World:
         """What lies in the corpora and targets now; `by_hand`: a person chose which trials are made."""

@@ -26,7 +26,7 @@ class Evaluation:
 
 def taint_evaluation(home: Home, heads: Heads, asset: str) -> Evaluation:
     """Whether nothing current of an asset saw a withdrawn document."""
-    found = tainted_heads(ManifestFolder(home.manifests), heads, listed_in(home))
+    found = tainted_heads(ManifestFolder.of(home), heads, listed_in(home))
     return _evaluation([one for one in found if one.asset == asset])
 
 
@@ -49,7 +49,7 @@ def log_taints(instance: dg.DagsterInstance, home: Home, heads: Heads) -> list[s
     known = listed_in(home)
     if not known:
         return []
-    found = tainted_heads(ManifestFolder(home.manifests), heads, known)
+    found = tainted_heads(ManifestFolder.of(home), heads, known)
     failed = _failed(instance)
     for asset in WATCHED:
         made = _evaluation([one for one in found if one.asset == asset])

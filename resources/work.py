@@ -129,7 +129,9 @@ class Work:
         head = self.heads[(asset, partition)]
         folder = {"base_models": "checkpoints", "tokenizer": "checkpoints", "trials": "checkpoints"}
         root = self.project.home.root / folder.get(asset, "fitted")
-        return root / asset / (partition or "all") / head.input_key[:16]
+        found = root / asset / (partition or "all") / head.input_key[:16]
+        self.project.home.files.fetch(found)
+        return found
 
     def progress(self, label_text: str, total: int | None = None, unit: str = "documents") -> Progress:
         """Progress of long work: to Dagster's log, and to the terminal from the command line."""
@@ -167,11 +169,13 @@ class Work:
         heads = []
         complete = with_records(self.store, mades)
         self._share = round((time.monotonic() - self._recorded) / max(len(mades), 1), 4)
-        for made in complete:
-            stage = stages()[made.asset or self.stage.name]
-            self.written.update(entry.table for entry in made.rows)
-            manifest = self._manifest(stage, made)
-            manifest_id, kept = self.manifests.keep(manifest)
+        self.written.update(entry.table for made in complete for entry in made.rows)
+        stated = [self._manifest(self._stage_of(made), made) for made in complete]
+        named = [self.manifests.keep(manifest) for manifest in stated]
+        files = [path for made in complete for path in made.files]
+        self.project.home.publish([*files, *self.manifests.take_unpublished()])
+        for made, manifest, (manifest_id, kept) in zip(complete, stated, named, strict=True):
+            stage = self._stage_of(made)
             if made.announce is not None:
                 made.announce(manifest_id)
             metadata = self._metadata(made, manifest, manifest_id)
@@ -180,6 +184,9 @@ class Work:
             heads.append(_head(manifest, manifest_id, made, self.attempt))
         write_heads(self.store, heads)
         self._recorded = time.monotonic()
+
+    def _stage_of(self, made: Made) -> Stage:
+        return stages()[made.asset or self.stage.name]
 
     def _event(
         self, stage: Stage, made: Made, manifest: Manifest, metadata: dict[str, Any], tags: dict[str, str]

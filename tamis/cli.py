@@ -38,6 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, PermanentError) else 1
     except BrokenPipeError:
         return 0
+    except RuntimeError as error:
+        from tamis.store.object_errors import object_store_problem
+
+        if (problem := object_store_problem(error)) is None:
+            raise
+        print(f"tamis: {problem}", file=sys.stderr)
+        return 2 if isinstance(problem, PermanentError) else 1
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         print(f"tamis: {error.strerror or error}{where}", file=sys.stderr)
@@ -144,9 +151,9 @@ def _materialize(parsed: argparse.Namespace) -> int:
 
 def _plan(parsed: argparse.Namespace) -> int:
     from tamis.planning import plan_lines, read_plan
-    from tamis.project import open_project
+    from tamis.project import read_project
 
-    plan = read_plan(open_project(), parsed.on_request)
+    plan = read_plan(read_project(), parsed.on_request)
     if parsed.json:
         _print_json(plan)
     else:
@@ -155,10 +162,10 @@ def _plan(parsed: argparse.Namespace) -> int:
 
 
 def _status(parsed: argparse.Namespace) -> int:
-    from tamis.project import open_project
+    from tamis.project import read_project
     from tamis.status import read_status
 
-    status = read_status(open_project())
+    status = read_status(read_project())
     if parsed.json:
         _print_json(status.to_json())
     else:
@@ -168,10 +175,10 @@ def _status(parsed: argparse.Namespace) -> int:
 
 def _export(parsed: argparse.Namespace) -> int:
     from tamis.exporting import export_selection
-    from tamis.project import open_project
+    from tamis.project import read_project
     from tamis.status import due
 
-    project = open_project()
+    project = read_project()
     path, rows = export_selection(project, parsed.selection, parsed.format)
     print(f"{path}: {rows:,} documents")
     if reason := due(project, "selected_subset", parsed.selection):
@@ -181,11 +188,11 @@ def _export(parsed: argparse.Namespace) -> int:
 
 def _compare(parsed: argparse.Namespace) -> int:
     from tamis.errors import NotMadeError, OutdatedError
-    from tamis.project import open_project
+    from tamis.project import read_project
     from tamis.report.summary import comparison_lines
     from tamis.status import due
 
-    project = open_project()
+    project = read_project()
     if not project.settings.selection or not project.settings.target:
         raise PermanentError(
             f"{project.file} has nothing to compare: it needs a [[selection]] and a [[target]]"

@@ -28,10 +28,10 @@ def _audit(parsed: argparse.Namespace) -> int:
     from tamis.lineage.anchor import judge_anchor, write_anchor
     from tamis.lineage.audit_text import audit_lines
     from tamis.lineage.heads import read_heads
-    from tamis.project import open_project
+    from tamis.project import read_project
     from tamis.report.audit import page_of
 
-    project = open_project()
+    project = read_project()
     audit = platform_module("auditing").audit_project(project, parsed.name, parsed.quick, say)
     if parsed.against:
         audit, there, named = judge_anchor(audit, project.home.manifests, Path(parsed.against))

@@ -33,11 +33,11 @@ def add_control_verbs(verbs: Any) -> None:
 
 def _diff(parsed: argparse.Namespace) -> int:
     from tamis.lineage.differences import difference, history, history_lines
-    from tamis.project import open_project
+    from tamis.project import read_project
 
     if parsed.limit < 0:
         raise AmbiguousCallError(f"--limit {parsed.limit} is no number of documents: 0 or more")
-    project = open_project()
+    project = read_project()
     if parsed.list:
         rows = history(project, parsed.selection)
         print_json(rows) if parsed.json else print("\n".join(history_lines(rows)))
@@ -49,11 +49,11 @@ def _diff(parsed: argparse.Namespace) -> int:
 
 def _restore(parsed: argparse.Namespace) -> int:
     from tamis.lineage.restoring import release, restore
-    from tamis.project import open_project
+    from tamis.project import read_project
 
     if (parsed.version is None) != parsed.latest:
         raise AmbiguousCallError("`tamis restore SELECTION` needs either a VERSION or --latest")
-    project = open_project()
+    project = read_project()
     if parsed.latest:
         released = release(project, parsed.selection)
         after = "`tamis materialize`, or the sensors, make it again"
@@ -78,12 +78,12 @@ def _approve(parsed: argparse.Namespace) -> int:
     from tamis.lineage.approval import approve, read_approvals, waiting, waiting_lines
     from tamis.lineage.heads import read_heads
     from tamis.lineage.look import look
-    from tamis.project import open_project
+    from tamis.project import read_project
     from tamis.store.home import writing
 
     if parsed.all and parsed.selections:
         raise AmbiguousCallError("name selections or give --all, not both")
-    project = open_project()
+    project = read_project()
     with Heartbeat("looking at what waits"):
         world, heads = (
             look(project, project.settings.automation.settle_seconds),

@@ -30,16 +30,16 @@ def _explain(parsed: argparse.Namespace) -> int:
         )
     if parsed.row is not None and parsed.row < 0:
         raise PermanentError(f"--row {parsed.row} is no row: rows are counted from 0")
-    from tamis.project import open_project
+    from tamis.project import read_project
 
-    project = open_project()
+    project = read_project()
     if parsed.checkpoint is not None:
         return _checkpoint(project, parsed)
     from tamis.lineage.explain import explain_document, explanation_lines
     from tamis.lineage.manifest import ManifestFolder
 
     home = project.home
-    found = explain_document(home.store, _document(project, parsed), ManifestFolder(home.manifests))
+    found = explain_document(home.store, _document(project, parsed), ManifestFolder.of(home))
     if parsed.json:
         print_json(found)
     else:

@@ -46,9 +46,9 @@ def add_withdraw_verb(verbs: Any) -> None:
 
 
 def _withdraw(parsed: argparse.Namespace) -> int:
-    from tamis.project import open_project
+    from tamis.project import read_project
 
-    project = open_project()
+    project = read_project()
     if parsed.list:
         return _list(project, parsed.json)
     if parsed.verify:
@@ -109,12 +109,12 @@ def _done(project: "Project", asked: "Asked", parsed: argparse.Namespace) -> int
     else:
         print("\n".join(withdrawn_lines(done, places, parsed.materialize)))
     if not parsed.materialize:
-        return 0
+        return int(bool(done.still_kept))
     driver = platform_module("driver")
     outcome = driver.materialize_project(project, say, driver.Wanted())
     for name, error in outcome.failed.items():
         say(f"failed: {name}: {error}")
-    return int(bool(outcome.failed))
+    return int(bool(outcome.failed or done.still_kept))
 
 
 def _list(project: "Project", as_json: bool) -> int:

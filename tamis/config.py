@@ -1,7 +1,8 @@
 """The project file tamis.toml: read and validated before anything runs.
 
-One file, no inheritance, no environment overrides except `TAMIS_HOME` (where results live) and
-`TAMIS_PROJECT` (which tamis.toml). Loading takes a few milliseconds, so sensors read it on every tick.
+One file, no inheritance, no environment overrides except `TAMIS_HOME` and `TAMIS_STORAGE_URL` (where results
+live) and `TAMIS_PROJECT` (which tamis.toml). Loading takes a few milliseconds, so sensors read it on every
+tick.
 """
 
 import os
@@ -16,6 +17,7 @@ from tamis.errors import ConfigurationError, PermanentError
 from tamis.references import check_references, named
 from tamis.sections import (
     FORMS_IN_WORDS,
+    STORAGE_FORM,
     AutomationSection,
     CorpusSection,
     DecontaminationSection,
@@ -29,11 +31,13 @@ from tamis.sections import (
     ProjectSection,
     Section,
     SelectionSection,
+    StorageSection,
     TargetSection,
     TrackingSection,
     TransportSection,
     wrong_key,
 )
+from tamis.store.object_errors import without_secrets
 from tamis.training_sections import (
     BaseModelSection,
     CheckpointsSection,
@@ -61,6 +65,7 @@ class Settings(Section):
 
     project: ProjectSection = ProjectSection()
     engine: EngineSection = EngineSection()
+    storage: StorageSection = StorageSection()
     corpus: tuple[CorpusSection, ...]
     target: tuple[TargetSection, ...] = ()
     encoder: EncoderSection = EncoderSection()
@@ -120,6 +125,17 @@ def home_folder(project: Path) -> Path:
     """Where results live: `TAMIS_HOME`, or `.tamis` beside the project file."""
     override = os.environ.get("TAMIS_HOME")
     return Path(override).resolve() if override else project.parent / ".tamis"
+
+
+def storage_url(settings: Settings) -> str | None:
+    """The object store that holds the results: `TAMIS_STORAGE_URL`, or as tamis.toml says; None for none."""
+    override = os.environ.get("TAMIS_STORAGE_URL")
+    try:
+        return StorageSection(url=override).url if override else settings.storage.url
+    except ValidationError as error:
+        raise ConfigurationError(
+            "TAMIS_STORAGE_URL", "url", without_secrets(str(override)), FORMS_IN_WORDS[STORAGE_FORM]
+        ) from error
 
 
 def load_settings(path: Path) -> Settings:

@@ -9,6 +9,7 @@ from tamis.errors import NotMadeError, PermanentError, UnknownNameError
 from tamis.interchange import describe_subset, write_beside
 from tamis.project import Project
 from tamis.selection.pool import chosen_documents
+from tamis.store.exports import DESCRIPTIONS, beside
 from tamis.store.tables import Store, quoted
 
 
@@ -56,6 +57,7 @@ def export_selection(project: Project, selection: str, form: str) -> tuple[Path,
         chosen.write_ndjson(temporary)
     os.replace(temporary, path)
     write_beside(facts, lineage, path)
+    project.home.publish([path, *(beside(path, ending) for ending in DESCRIPTIONS)])
     return path, len(chosen)
 
 

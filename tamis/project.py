@@ -1,10 +1,17 @@
 """A project: its file, its settings and its home, opened together."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from tamis.config import Settings, home_folder, load_settings, project_file
-from tamis.store.home import Home
+from tamis.config import Settings, home_folder, load_settings, project_file, storage_url
+from tamis.store.home import Home, bring_up_to_date, placed
+
+
+def with_driver(url: str) -> str:
+    """The address of a database with its driver: SQLAlchemy 2.1 would take psycopg where none is named."""
+    scheme, separator, rest = url.partition("://")
+    return f"postgresql+psycopg2{separator}{rest}" if scheme in ("postgres", "postgresql") else url
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +48,25 @@ class Project:
 
     @property
     def tracking_uri(self) -> str:
-        """Where MLflow writes: the configured server, or a SQLite file in the home."""
-        return self.settings.tracking.uri or f"sqlite:///{self.home.mlflow / 'mlflow.db'}"
+        """Where MLflow writes: `TAMIS_MLFLOW_URL`, the configured server, or a SQLite file in the home."""
+        configured = os.environ.get("TAMIS_MLFLOW_URL") or self.settings.tracking.uri
+        return with_driver(configured or f"sqlite:///{self.home.mlflow / 'mlflow.db'}")
+
+    @property
+    def artifact_root(self) -> str:
+        """Where MLflow keeps artifacts: in the object store, or with whoever serves the database."""
+        return f"{self.home.url}/mlflow/" if self.home.url else "mlflow-artifacts:/"
 
 
 def open_project(start: Path | None = None) -> Project:
     """Open the project at or above `start`; raises `ConfigurationError`."""
     file = project_file(start)
-    return Project(file=file, settings=load_settings(file), home=Home(home_folder(file)))
+    settings = load_settings(file)
+    return Project(file=file, settings=settings, home=placed(Home(home_folder(file), storage_url(settings))))
+
+
+def read_project(start: Path | None = None) -> Project:
+    """Open the project, with what other machines have written to its object store since the last look."""
+    project = open_project(start)
+    bring_up_to_date(project.home)
+    return project

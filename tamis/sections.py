@@ -20,12 +20,14 @@ from pydantic_core import PydanticCustomError
 NAME_FORM = r"^[a-z0-9][a-z0-9._-]{0,59}$"
 LANGUAGE_FORM = r"^[a-z]{2,3}$"
 OWNER_FORM = r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$"
+STORAGE_FORM = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.-]+)*$"
 URL_FORM = r"^https?://[^\s/]+"
 ADDRESS_FORM = r"^(auto|[^\s/:]+:\d+)$"
 VARIABLE_FORM = r"^[A-Za-z_][A-Za-z0-9_]*$"
 FORMS_IN_WORDS = {
     NAME_FORM: "at most 60 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
     LANGUAGE_FORM: 'a code of two or three letters, such as "en"',
+    STORAGE_FORM: "s3://BUCKET or s3://BUCKET/PREFIX; credentials and endpoint come from the environment",
     URL_FORM: "an address that begins with https:// or http://",
     VARIABLE_FORM: "the name of an environment variable",
     ADDRESS_FORM: '"auto" (the cluster that this machine is a node of), or host:port of its head',
@@ -111,6 +113,12 @@ class EngineSection(Section):
     cpus_per_worker: int = Field(1, ge=1)
     gpus_per_worker: float = Field(0.0, ge=0)
     retries: int = Field(3, ge=0)
+
+
+class StorageSection(Section):
+    """Where tables, manifests, checkpoints and pages lie: in the home (`url` None), or in an object store."""
+
+    url: Annotated[str, StringConstraints(pattern=STORAGE_FORM)] | None = None
 
 
 class CorpusSection(Section):
@@ -280,6 +288,13 @@ class SelectionSection(Section):
 class TrackingSection(Section):
     uri: str | None = None
     experiment: Name = "tamis"
+
+    @model_validator(mode="after")
+    def _no_secret(self) -> "TrackingSection":
+        user, at, _host = (self.uri or "").partition("://")[2].partition("@")
+        if at and ":" in user:
+            raise wrong_key("uri", "(hidden)", "an address without a password; TAMIS_MLFLOW_URL may hold one")
+        return self
 
 
 class AutomationSection(Section):

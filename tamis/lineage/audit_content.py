@@ -16,7 +16,7 @@ from tamis.lineage.heads import Head, Heads
 from tamis.lineage.manifest import Manifest
 from tamis.lineage.world import World
 from tamis.progress import Advance
-from tamis.store.digests import file_digest, read_records
+from tamis.store.digests import read_records
 from tamis.store.home import Home
 from tamis.store.records import BY_DOC_IDS, TableRows
 from tamis.store.seals import SEALED
@@ -99,10 +99,10 @@ def altered_files(home: Home, manifests: Sequence[Manifest]) -> Iterator[list[st
 
 def _altered_files(home: Home, manifest: Manifest) -> Iterable[str]:
     for name, digest in manifest.files.items():
-        path = home.root / name
-        if not path.is_file():
+        found = home.files.digest(name)
+        if found is None:
             yield f"file {name} is missing"
-        elif file_digest(path) != digest:
+        elif found != digest:
             yield f"file {name} was altered"
 
 

@@ -5,8 +5,9 @@ altered is for the audit to find (tamis/lineage/audit.py); so is a lost list of 
 take reading every manifest at each tick.
 """
 
-import shutil
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from tamis.lineage.heads import Head, Heads, forget_heads
 from tamis.lineage.manifest import ManifestError, ManifestFolder
@@ -17,17 +18,18 @@ from tamis.store.seals import DECIDED
 from tamis.store.tables import DamagedTableError, Store
 
 NO_ROWS = rows_digest([])[0]
+AT_ONCE = 8
 Damage = dict[tuple[str, str], str]
 
 
 def find_damage(home: Home, heads: Heads) -> Damage:
     """(asset, partition) of the values that cannot be read any more, and why."""
-    folder, broken = ManifestFolder(home.manifests), set(unreadable_tables(home.store))
+    folder, broken = ManifestFolder.of(home), set(unreadable_tables(home.store))
     known, tables = set(folder.ids()), set(home.store.names())
     found: Damage = {}
     whole: set[str] = set()
     for entry, head in heads.items():
-        if head.manifest not in known:
+        if head.manifest not in known and not folder.has(head.manifest):
             found[entry] = "its manifest is missing"
             continue
         stage = stages().get(head.asset)
@@ -55,7 +57,7 @@ def _named(home: Home, folder: ManifestFolder, head: Head) -> tuple[str, set[str
         return str(error), set(), set()
     # Of what is made again anyway, files may be gone already: a withdrawal takes them at once.
     files = manifest.files if head.finished else {}
-    missing = [name for name in files if not (home.root / name).is_file()]
+    missing = [name for name in files if not home.files.holds(name)]
     missing += [
         home.relative(path)
         for digest in manifest.rows.values()
@@ -67,15 +69,18 @@ def _named(home: Home, folder: ManifestFolder, head: Head) -> tuple[str, set[str
 
 def unreadable_tables(store: Store, among: Collection[str] | None = None) -> list[str]:
     """Tables, or those among the named, that are there but cannot be read."""
-    found = []
-    for table in store.names():
-        if among is not None and table not in among:
-            continue
-        try:
-            store.read(table, store.schema(table).names[:1])
-        except DamagedTableError:
-            found.append(table)
-    return found
+    tables = [table for table in store.names() if among is None or table in among]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        damaged = pool.map(partial(_is_damaged, store), tables)
+        return [table for table, found in zip(tables, damaged, strict=True) if found]
+
+
+def _is_damaged(store: Store, table: str) -> bool:
+    try:
+        store.read(table, store.schema(table).names[:1])
+    except DamagedTableError:
+        return True
+    return False
 
 
 def sweep_unwritten(home: Home) -> None:
@@ -87,7 +92,7 @@ def sweep_unwritten(home: Home) -> None:
 
 def drop_table(store: Store, table: str) -> None:
     """Remove the files of a table that cannot be opened any more."""
-    shutil.rmtree(store.folder / f"{table}.lance")
+    store.drop(table)
 
 
 def forget_damaged(home: Home, damage: Damage) -> list[str]:

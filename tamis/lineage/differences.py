@@ -105,7 +105,7 @@ def difference(
     before = find_version(store, selection, after.version - 1 if start is None else start, names)
     decided = [_decided(project.home, version) for version in (before, after)]
     chosen = [frame.filter(pl.col("verdict") == "selected") for frame in decided]
-    folder = ManifestFolder(project.home.manifests)
+    folder = ManifestFolder.of(project.home)
     return Difference(
         before=before,
         after=after,

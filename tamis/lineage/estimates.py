@@ -47,7 +47,7 @@ class _Past:
 
     def __init__(self, project: Project, world: World, heads: Heads, plan: Sequence[Due]) -> None:
         self.project, self.world, self.heads = project, world, heads
-        self._folder = ManifestFolder(project.home.manifests)
+        self._folder = ManifestFolder.of(project.home)
         self._rates: dict[str, float | None] = {}
         self._rereads = {due.partition for due in plan if due.asset in ("raw_shards", "documents")}
 

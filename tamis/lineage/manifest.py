@@ -8,11 +8,13 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tamis.errors import PermanentError
+from tamis.store.home import Home
 
 _UMASK = os.umask(0o022)
 os.umask(_UMASK)
@@ -74,10 +76,20 @@ def canonical_json(value: Any) -> str:
 
 
 class ManifestFolder:
-    """Content-addressed files: manifests by their id, rows files by their SHA-256."""
+    """Content-addressed files: manifests by their id, rows files by their SHA-256.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    `fetch` is asked for a file that is not in the folder, and says whether it is there then. What was written
+    since `unpublished` was last emptied is noted there.
+    """
+
+    def __init__(self, folder: Path, fetch: Callable[[Path], bool] = Path.exists) -> None:
+        self.folder, self._fetch = folder, fetch
+        self.unpublished: list[Path] = []
+
+    @classmethod
+    def of(cls, home: Home) -> "ManifestFolder":
+        """All manifests of a home."""
+        return cls(home.manifests, home.files.fetch)
 
     def path(self, manifest: str) -> Path:
         """Where a manifest stands."""
@@ -85,11 +97,15 @@ class ManifestFolder:
 
     def rows_path(self, digest: str) -> Path:
         """Where a rows file stands."""
-        return self.folder / "rows" / digest[:2] / f"{digest}.rows"
+        return self._fetched(self._rows_path(digest))
 
     def kept_path(self, digest: str) -> Path:
         """Where the rows themselves stand that a rows file of this digest lists, if they are kept."""
-        return self.folder / "rows" / digest[:2] / f"{digest}.parquet"
+        return self._fetched(self.folder / "rows" / digest[:2] / f"{digest}.parquet")
+
+    def has(self, manifest: str) -> bool:
+        """Whether there is such a manifest."""
+        return self._fetched(self.path(manifest)).is_file()
 
     def kept(self) -> list[Path]:
         """All kept rows."""
@@ -102,6 +118,7 @@ class ManifestFolder:
     def write(self, manifest: Manifest) -> str:
         """Store a manifest and return its id; one that is there already stays as it is."""
         path = self.path(manifest.id)
+        self.unpublished.append(path)
         if not path.exists():
             write_atomically(path, json.dumps(asdict(manifest), indent=1, ensure_ascii=False).encode())
         return manifest.id
@@ -114,14 +131,15 @@ class ManifestFolder:
 
     def write_rows(self, digest: str, content: bytes) -> None:
         """Store a rows file under its digest."""
-        path = self.rows_path(digest)
+        path = self._rows_path(digest)
+        self.unpublished.append(path)
         if not path.exists():
             write_atomically(path, content)
 
     def read(self, manifest: str) -> Manifest:
         """Read a manifest and verify that it hashes to its name; raises `ManifestError`."""
         try:
-            values = json.loads(self.path(manifest).read_bytes())
+            values = json.loads(self._fetched(self.path(manifest)).read_bytes())
             values["inputs"] = tuple(InputReference(**reference) for reference in values["inputs"])
             found = Manifest(**values)
         except FileNotFoundError as error:
@@ -135,6 +153,19 @@ class ManifestFolder:
     def ids(self) -> list[str]:
         """Ids of all stored manifests, sorted."""
         return sorted(path.stem for path in self.folder.glob("??/*.json"))
+
+    def take_unpublished(self) -> list[Path]:
+        """What was written since this was last asked."""
+        taken, self.unpublished = self.unpublished, []
+        return taken
+
+    def _rows_path(self, digest: str) -> Path:
+        return self.folder / "rows" / digest[:2] / f"{digest}.rows"
+
+    def _fetched(self, path: Path) -> Path:
+        if not path.exists():
+            self._fetch(path)
+        return path
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -184,7 +184,7 @@ def _parameters(world: World, heads: Heads, model: str) -> int | None:
         return preset_shape(section.preset, world.project.settings.pretraining.vocabulary).parameters
     try:
         head = heads[("base_models", model)]
-        return int(ManifestFolder(world.project.home.manifests).read(head.manifest).beside["parameters"])
+        return int(ManifestFolder.of(world.project.home).read(head.manifest).beside["parameters"])
     except (ManifestError, KeyError):
         try:
             return count_parameters(world.project.model(str(section.path)))

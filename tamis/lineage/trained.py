@@ -27,7 +27,7 @@ def training_documents(home: Home, checkpoint: str, configured: set[str]) -> dic
             raise NotMadeError(checkpoint)
         raise UnknownNameError("checkpoint", checkpoint, {*made, *configured})
     asset, head = made[checkpoint]
-    manifest = ManifestFolder(home.manifests).read(head.manifest)
+    manifest = ManifestFolder.of(home).read(head.manifest)
     begun = [entry.partition for entry in manifest.inputs if entry.asset == "base_models"]
     stages = [(checkpoint, KINDS[asset]), *((name, KINDS["base_models"]) for name in begun)]
     found = [part for name, how in stages for part in _stage(home, name, how)]

@@ -116,7 +116,7 @@ def note_version(home: Home, heads: Heads, selection: str, pinned_to: int | None
     last = versions[-1] if versions else None
     if last is not None and last.decisions == decided.manifest:
         return last
-    folder = ManifestFolder(home.manifests)
+    folder = ManifestFolder.of(home)
     manifest = folder.read(decided.manifest)
     same = last is not None and last.data_version == chosen.data_version
     if same and last is not None and pinned_to is None:
@@ -140,7 +140,7 @@ def note_version(home: Home, heads: Heads, selection: str, pinned_to: int | None
 
 def _keep(home: Home, version: Version) -> None:
     """Keep the rows of `decisions`, unless they are no longer those of this version."""
-    path = ManifestFolder(home.manifests).kept_path(version.rows)
+    path = ManifestFolder.of(home).kept_path(version.rows)
     if path.exists():
         return
     rows = _current(home.store, version.selection)
@@ -148,11 +148,12 @@ def _keep(home: Home, version: Version) -> None:
         stream = io.BytesIO()
         pq.write_table(rows.sort_by("doc_id").drop_columns(["selection"]), stream, compression="zstd")
         write_atomically(path, stream.getvalue())
+        home.publish([path])
 
 
 def decisions_of(home: Home, version: Version | Pin) -> pl.DataFrame:
     """The decisions of a version, a row a document; raises `VersionLostError`."""
-    path = ManifestFolder(home.manifests).kept_path(version.rows)
+    path = ManifestFolder.of(home).kept_path(version.rows)
     try:
         kept = pq.read_table(path)
     except FileNotFoundError:
@@ -173,18 +174,18 @@ def _lacks_withdrawn_alone(home: Home, version: Version | Pin, rows: pa.Table) -
     """Whether the rows are those of the version but for documents that were withdrawn since."""
     stored = rows_digest([row_records(rows, KEYS[DECISIONS])] if rows.num_rows else [])[1]
     gone = withdrawn_ids(home.store).to_list()
-    folder = ManifestFolder(home.manifests)
+    folder = ManifestFolder.of(home)
     return only_withdrawn_missing(folder, DECISIONS, version.selection, version.rows, stored, gone)
 
 
 def is_kept(home: Home, version: Version) -> bool:
     """Whether the decisions of a version lie beside the manifests."""
-    return ManifestFolder(home.manifests).kept_path(version.rows).exists()
+    return ManifestFolder.of(home).kept_path(version.rows).exists()
 
 
 def prune_versions(home: Home, most: int, also: Iterable[str]) -> int:
     """Remove all kept decisions but those of each selection's last `most` versions and the digests `also`."""
-    folder = ManifestFolder(home.manifests)
+    folder = ManifestFolder.of(home)
     frame = home.store.read(TABLE, ["selection", "version", "rows"]).sort("selection", "version")
     wanted = {*frame.group_by("selection").tail(most)["rows"], *also}
     surplus = [path for path in folder.kept() if path.stem not in wanted]
@@ -195,7 +196,7 @@ def prune_versions(home: Home, most: int, also: Iterable[str]) -> int:
 
 def section_then(home: Home, manifest: Manifest, now: SelectionSection) -> SelectionSection:
     """The settings by which a version was chosen; those of now where they do not fit any more."""
-    config = settings_then(ManifestFolder(home.manifests), manifest)
+    config = settings_then(ManifestFolder.of(home), manifest)
     try:
         known = {name: value for name, value in config.items() if name in SelectionSection.model_fields}
         return SelectionSection.model_validate(known)

@@ -156,7 +156,7 @@ def _time_lines(project: Project) -> list[str]:
     """Seconds per group, from what stands beside the manifests."""
     from tamis.lineage.stages import stages
 
-    folder = ManifestFolder(project.home.manifests)
+    folder = ManifestFolder.of(project.home)
     seconds: dict[str, float] = defaultdict(float)
     runs: set[tuple[str, str]] = set()
     for head in read_heads(project.home.store).values():

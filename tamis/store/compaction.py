@@ -7,6 +7,7 @@ hundreds; the price is that the rows are written once more.
 from datetime import timedelta
 from typing import Any
 
+from tamis.store.places import count_files
 from tamis.store.tables import Store, reading
 
 MOST_SMALL_FILES, MOST_VERSIONS = 32, 64
@@ -34,7 +35,7 @@ def _compact(store: Store, table: str) -> bool:
         opened = store.open(table)
         many = opened.stats()["fragment_stats"]["num_small_fragments"] > MOST_SMALL_FILES
         done = many and _optimized(opened, _FOR_EVER)
-        if len(opened.list_versions()) > MOST_VERSIONS:
+        if count_files(store.folder, f"{table}.lance/_versions", ".manifest") > MOST_VERSIONS:
             _optimized(opened, KEPT)
         if table in INDEXED:
             _index(opened)

@@ -13,6 +13,7 @@ from itertools import chain
 import polars as pl
 import pyarrow as pa
 
+from tamis.store.places import holds_files
 from tamis.store.tables import Store, one_of, reading
 
 CHUNK, ROWS_OF_IDS = 1_000, 65_536
@@ -62,8 +63,7 @@ def is_bare(store: Store, table: str) -> bool:
 
 
 def _marks(store: Store, table: str) -> bool:
-    folder = store.folder / f"{table}.lance" / "_deletions"
-    return folder.is_dir() and any(folder.iterdir())
+    return holds_files(store.folder, f"{table}.lance/_deletions")
 
 
 def _write_anew(store: Store, table: str, column: str = "", without: pl.Series | None = None) -> None:
@@ -84,3 +84,4 @@ def _write_anew(store: Store, table: str, column: str = "", without: pl.Series |
         store.overwrite_schema(table, schema)
     else:
         opened.add(pa.RecordBatchReader.from_batches(schema, chain([first], left)), mode="overwrite")
+    store.changed(table)

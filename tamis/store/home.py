@@ -1,40 +1,79 @@
-"""The home folder: where everything that Tamis makes lives, and the lock that keeps writers apart.
+"""The home: where everything that Tamis makes lives, and the lock that keeps writers apart.
 
-It can be moved or copied: nothing read back from it is an absolute path. One writer at a time; readers
-pin table versions and never wait.
+A folder; or an object store, with a working copy of its files in the folder. It can be moved or copied:
+nothing read back from it is an absolute path. One writer at a time; readers pin table versions and never
+wait.
 """
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TextIO
 
-from tamis.errors import TransientError
+from tamis.errors import PermanentError
+from tamis.store.objects import ObjectFolder
+from tamis.store.remote_lock import HomeLockedError as HomeLockedError
+from tamis.store.remote_lock import RemoteLock, holder_of
 from tamis.store.tables import Store
+from tamis.store.working_copy import Files, OnDisk, WorkingCopy
 
-
-class HomeLockedError(TransientError):
-    """Another process writes to this home; names it."""
-
-    def __init__(self, home: Path, holder: str) -> None:
-        self.home, self.holder = home, holder
-        super().__init__(f"{home} is being written by {holder}; wait for it to end, or stop it")
+MARKER = "storage.url"
+"""A file of a home that is a working copy: of what."""
 
 
 @dataclass(frozen=True)
 class Home:
-    """Folders of one home; none is made before something is written to it."""
+    """Folders of one home; none is made before something is written to it.
+
+    `url`: the prefix of an object store that holds all but the cache and the databases of others.
+    """
 
     root: Path
+    url: str | None = None
 
     @property
     def store(self) -> Store:
         """All tables."""
-        return Store(self.root / "lance")
+        return Store(self.root / "lance") if self.url is None else _tables_at(f"{self.url}/lance")
+
+    @property
+    def files(self) -> Files:
+        """What keeps manifests, fitted things, checkpoints, pages and exports where they belong."""
+        return OnDisk(self.root) if self.url is None else WorkingCopy(self.root, ObjectFolder(self.url))
+
+    @property
+    def place(self) -> str:
+        """Where it lies, for a person."""
+        return self.url or str(self.root)
+
+    def publish(self, paths: Iterable[Path]) -> None:
+        """Have files where the truth is, before anything speaks of them.
+
+        Raises `LockLostError` where another machine has become the writer.
+        """
+        self._require_lock()
+        self.files.publish(paths)
+
+    def publish_all(self) -> None:
+        """Have all that was written, changed or removed so where the truth is; raises `LockLostError`."""
+        self._require_lock()
+        self.files.sweep()
+
+    @contextlib.contextmanager
+    def as_stored(self, *folders: str) -> Iterator["Home"]:
+        """The home with these folders as the object store holds them now, not as the working copy does."""
+        with self.files.read_again(*folders) as root:
+            yield replace(self, root=root)
+
+    def _require_lock(self) -> None:
+        if lock := _REMOTE.get(self.root):
+            lock.require()
 
     @property
     def manifests(self) -> Path:
@@ -81,7 +120,38 @@ class Home:
         return path.relative_to(self.root).as_posix()
 
 
+class HomeElsewhereError(PermanentError):
+    """The folder belongs to another place than the one that is configured; names both, and the ways out."""
+
+    def __init__(self, home: Path, found: str, configured: str) -> None:
+        self.home, self.found, self.configured = home, found, configured
+        super().__init__(
+            f"{home} holds {found}, but {configured}; set [storage] url in tamis.toml or TAMIS_STORAGE_URL "
+            "accordingly, or name another folder in TAMIS_HOME (docs/object-store.md says how to move a home)"
+        )
+
+
+def placed(home: Home) -> Home:
+    """The same home; raises `HomeElsewhereError` where its folder was begun for another place."""
+    marker, wanted = home.root / MARKER, f"the results are said to be in {home.url}"
+    copy_of = marker.read_text().strip() if marker.exists() else None
+    if copy_of is not None and home.url is None:
+        raise HomeElsewhereError(home.root, f"the working copy of {copy_of}", "no object store is configured")
+    if copy_of is not None and copy_of != home.url:
+        raise HomeElsewhereError(home.root, f"the working copy of {copy_of}", wanted)
+    if copy_of is None and home.url is not None and any((home.root / "lance").glob("*.lance")):
+        raise HomeElsewhereError(home.root, "tables of its own", wanted)
+    return home
+
+
 _HELD: dict[Path, int] = {}
+_REMOTE: dict[Path, RemoteLock] = {}
+
+
+@functools.lru_cache(maxsize=8)
+def _tables_at(url: str) -> Store:
+    """One connection a process: what it has read of a table's history is not asked for again."""
+    return Store(ObjectFolder(url))
 
 
 @contextlib.contextmanager
@@ -101,29 +171,76 @@ def writing(home: Home, purpose: str, patience_seconds: float = 0.0) -> Iterator
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as stream:
         _acquire(stream.fileno(), home, path, patience_seconds)
-        stream.seek(0)
-        stream.truncate()
-        stream.write(json.dumps({"process": os.getpid(), "purpose": purpose}))
-        stream.flush()
-        _HELD[path] = 1
+        _note_holder(stream, purpose)
         try:
-            yield
+            with _written_here_alone(home, purpose, patience_seconds):
+                _HELD[path] = 1
+                yield
         finally:
             _HELD.pop(path, None)
             fcntl.flock(stream, fcntl.LOCK_UN)
 
 
+@contextlib.contextmanager
+def _written_here_alone(home: Home, purpose: str, patience_seconds: float) -> Iterator[None]:
+    """Hold the lock of the object store, if there is one, and have both sides equal at begin and end."""
+    if home.url is None:
+        yield
+        return
+    lock = RemoteLock(ObjectFolder(home.url), home.root, purpose)
+    with lock.held(patience_seconds):
+        _REMOTE[home.root] = lock
+        try:
+            _refresh(home)
+            home.store.alone(True)
+            yield
+            home.publish_all()
+        finally:
+            home.store.alone(False)
+            _REMOTE.pop(home.root, None)
+
+
+def bring_up_to_date(home: Home) -> None:
+    """Make the working copy what the object store holds; while a process of this home writes, it is that."""
+    if home.url is None:
+        return
+    path = home.root / "writer.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return
+        _note_holder(stream, "bringing the working copy up to date")
+        _refresh(home)
+        fcntl.flock(stream, fcntl.LOCK_UN)
+
+
+def _note_holder(stream: TextIO, purpose: str) -> None:
+    stream.seek(0)
+    stream.truncate()
+    stream.write(json.dumps({"process": os.getpid(), "purpose": purpose}))
+    stream.flush()
+
+
+def _refresh(home: Home) -> None:
+    if not (home.root / MARKER).exists():
+        (home.root / MARKER).write_text(f"{home.url}\n")
+    home.files.refresh()
+
+
 def writer(home: Home) -> str:
     """Who else writes to this home at this moment, "" for nobody."""
     path = home.root / "writer.lock"
-    if _HELD.get(path) or not path.exists():
+    if _HELD.get(path):
         return ""
-    with path.open() as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return _holder(path)
-    return ""
+    if path.exists():
+        with path.open() as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return _holder(path)
+    return holder_of(ObjectFolder(home.url)) if home.url else ""
 
 
 def _acquire(descriptor: int, home: Home, path: Path, patience_seconds: float) -> None:

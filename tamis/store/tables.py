@@ -6,53 +6,26 @@ A merge of 10,000 rows costs 60-90 ms, so callers hand over batches, never singl
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from tamis.errors import PermanentError
+from tamis.store.places import (
+    Place,
+    anywhere,
+    connection_options,
+    costs_a_request,
+    holds_files,
+    remove_files,
+)
+from tamis.store.remembered import Remembered
 from tamis.store.schemas import KEYS, kind_of, schema_of
-from tamis.store.seals import DECIDED, SEAL, sealed, unsealed_schema
-
-ROWS_AT_ONCE = 8_192
-
-
-class UnknownTableError(PermanentError):
-    """A table that does not exist yet; names the table and what makes it."""
-
-    def __init__(self, table: str) -> None:
-        self.table = table
-        super().__init__(f"the store holds no table {table!r} yet; `tamis materialize` makes it")
-
-
-class DamagedTableError(PermanentError):
-    """A table whose files cannot be read; names the table and the way back."""
-
-    def __init__(self, table: str, problem: str) -> None:
-        self.table, self.problem = table, problem
-        cure = "`tamis materialize` makes it again"
-        if table in DECIDED:
-            cure = (
-                f"nothing can make it again: put lance/{table}.lance back from a copy of the home; "
-                "without one remove that folder, and what was decided there is forgotten"
-            )
-        super().__init__(f"table {table!r} is damaged ({problem.splitlines()[0][:160]}); {cure}")
-
-
-@contextlib.contextmanager
-def reading(table: str) -> Iterator[None]:
-    """Turn what the storage layer raises on unreadable files into `DamagedTableError`."""
-    try:
-        yield
-    except (RuntimeError, OSError) as error:
-        raise DamagedTableError(table, str(error) or type(error).__name__) from error
-    except ValueError as error:
-        if "lance" not in str(error).lower():
-            raise
-        raise DamagedTableError(table, str(error)) from error
+from tamis.store.seals import SEAL, sealed, unsealed_schema
+from tamis.store.table_errors import DamagedTableError as DamagedTableError
+from tamis.store.table_errors import UnknownTableError, reading
+from tamis.store.table_rows import ROWS_AT_ONCE, first_of_each, row_ids_of, stream_rows
 
 
 def quoted(value: str) -> str:
@@ -66,15 +39,18 @@ def one_of(column: str, values: Sequence[str]) -> str:
 
 
 class Store:
-    """All tables of one home folder."""
+    """All tables of one home: in a folder, or under a prefix of an object store."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Place) -> None:
         self.folder = folder
         self._connection: Any = None
+        self._seen: set[str] = set()
+        self._alone, self._latest = False, dict[str, Any]()
+        self._memory = Remembered() if costs_a_request(folder) else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As the place that it is: another process opens it itself."""
-        return Store, (self.folder.absolute(),)
+        return Store, (anywhere(self.folder),)
 
     def names(self) -> list[str]:
         """Names of the tables that exist, sorted."""
@@ -82,15 +58,20 @@ class Store:
 
     def exists(self, table: str) -> bool:
         """Whether the table has been made: a process that dies while making one leaves a folder alone."""
-        return any((self.folder / f"{table}.lance" / "_versions").glob("*.manifest"))
+        if table in self._seen:
+            return True
+        there = holds_files(self.folder, f"{table}.lance/_versions", ".manifest")
+        if there and costs_a_request(self.folder):
+            self._seen.add(table)
+        return there
 
     def version(self, table: str) -> int:
         """Latest version of a table, 0 when it does not exist."""
-        return self.open(table).version if self.exists(table) else 0
+        return self._opened(table).version if self.exists(table) else 0
 
     def count(self, table: str, where: str | None = None) -> int:
         """Number of rows that match."""
-        return self.open(table).count_rows(where) if self.exists(table) else 0
+        return self._opened(table).count_rows(where) if self.exists(table) else 0
 
     def insert_new(self, table: str, rows: pa.Table) -> int:
         """Insert the rows whose key is not there yet (the first one written stays); returns how many."""
@@ -98,49 +79,54 @@ class Store:
             self._open_or_create(table, rows.schema)
             return 0
         rows, key = sealed(table, rows), list(KEYS[kind_of(table)])
-        result = self._open_or_create(table, rows.schema).merge_insert(key)
-        return result.when_not_matched_insert_all().execute(_unique(rows, key)).num_inserted_rows
+        with self._writing(table, rows.schema) as opened:
+            merge = opened.merge_insert(key).when_not_matched_insert_all()
+            return merge.execute(first_of_each(rows, key)).num_inserted_rows
 
     def append(self, table: str, rows: pa.Table) -> None:
         """Insert rows whose keys the caller, who holds the writer's lock, knows not to be there."""
         rows = sealed(table, rows)
-        self._open_or_create(table, rows.schema).add(rows)
+        with self._writing(table, rows.schema) as opened:
+            opened.add(rows)
 
     def merge(self, table: str, rows: pa.Table, key: Sequence[str] | None = None) -> None:
         """Insert or replace rows by key."""
         rows = sealed(table, rows)
-        opened = self._open_or_create(table, rows.schema)
-        if rows.num_rows:
-            merge = opened.merge_insert(list(key or KEYS[kind_of(table)]))
-            merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
+        with self._writing(table, rows.schema) as opened:
+            if rows.num_rows:
+                merge = opened.merge_insert(list(key or KEYS[kind_of(table)]))
+                merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
 
     def replace(self, table: str, rows: pa.Table, scope: str, key: Sequence[str] | None = None) -> None:
         """Make the rows within `scope` (a filter) exactly these, in one commit."""
         rows = sealed(table, rows)
-        opened = self._open_or_create(table, rows.schema)
-        merge = opened.merge_insert(list(key or KEYS[kind_of(table)]))
-        merge = merge.when_matched_update_all().when_not_matched_insert_all()
-        merge.when_not_matched_by_source_delete(scope).execute(rows)
+        with self._writing(table, rows.schema) as opened:
+            merge = opened.merge_insert(list(key or KEYS[kind_of(table)]))
+            merge = merge.when_matched_update_all().when_not_matched_insert_all()
+            merge.when_not_matched_by_source_delete(scope).execute(rows)
 
     def overwrite(self, table: str, rows: pa.Table) -> None:
         """Make the whole table exactly these rows, in one commit."""
         rows = sealed(table, rows)
         if not self.exists(table):
             self._connect().create_table(table, rows)
-        elif self.open(table).schema.equals(rows.schema):
-            self.open(table).add(rows, mode="overwrite")
+        elif (opened := self.open(table)).schema.equals(rows.schema):
+            opened.add(rows, mode="overwrite")
         else:
             self._connect().create_table(table, rows, mode="overwrite")
+        self.changed(table)
 
     def overwrite_schema(self, table: str, schema: pa.Schema) -> None:
         """Make the whole table empty, in one commit."""
         self._connect().create_table(table, schema=schema, mode="overwrite")
+        self.changed(table)
 
     def delete(self, table: str, where: str) -> int:
         """Delete the rows that match; returns how many. Nothing matched makes no version."""
         count = self.count(table, where)
         if count:
             self.open(table).delete(where)
+            self.changed(table)
         return count
 
     def batches(
@@ -154,27 +140,8 @@ class Store:
         span: tuple[int, int] | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Stream batches at a version (the latest when the call is made); `span`: first and end row."""
-        if not self.exists(table):
-            return
-        with reading(table):
-            opened = self.open(table)
-            opened.checkout(version or opened.version)
-            query = opened.search()
-            query = query.where(where) if where else query
-            query = query.offset(span[0]).limit(span[1] - span[0]) if span else query
-            wanted = list(columns or unsealed_schema(opened.schema).names)
-            present = [name for name in wanted if name in opened.schema.names]
-            later = [] if len(present) == len(wanted) else _introduced_later(table, wanted, present)
-            query = query.select(present if later else wanted)
-            batches = iter(query.to_batches(batch_size=rows))
-        while True:
-            with reading(table):
-                batch = next(batches, None)
-            if batch is None:
-                return
-            for field in later:
-                batch = batch.append_column(field, pa.nulls(len(batch), field.type))
-            yield batch.select(wanted) if later else batch
+        if self.exists(table):
+            yield from stream_rows(self._opened(table, version), table, columns, where, rows, span)
 
     def read_arrow(
         self,
@@ -190,12 +157,19 @@ class Store:
             return (
                 schema if columns is None else pa.schema([schema.field(c) for c in columns])
             ).empty_table()
-        batches = list(self.batches(table, columns, where, version=version))
-        schema = self.schema(table)
+        opened = self._opened(table, version)
+        key = (table, opened.version, tuple(columns or ()), where)
+        if self._memory is not None and (known := self._memory.get(key)) is not None:
+            return known
+        batches = list(stream_rows(opened, table, columns, where))
+        schema = unsealed_schema(opened.schema)
         if columns is not None and not set(columns) <= set(schema.names):
             schema = pa.unify_schemas([schema, schema_of(table)])
         selected = schema if columns is None else pa.schema([schema.field(column) for column in columns])
-        return pa.Table.from_batches(batches, schema=batches[0].schema if batches else selected)
+        rows = pa.Table.from_batches(batches, schema=batches[0].schema if batches else selected)
+        if self._memory is not None:
+            self._memory.put(key, rows)
+        return rows
 
     def read(
         self,
@@ -215,9 +189,8 @@ class Store:
         if not doc_ids or not self.exists(table):
             return
         with reading(table):
-            opened = self.open(table)
-            opened.checkout(opened.version)
-            rows_n = _row_ids(opened, doc_ids)
+            opened = self._opened(table)
+            rows_n = row_ids_of(opened, doc_ids)
         for start in range(0, len(rows_n), ROWS_AT_ONCE):
             with reading(table):
                 taken = opened.take_row_ids(rows_n[start : start + ROWS_AT_ONCE].tolist())
@@ -225,7 +198,7 @@ class Store:
 
     def sealed_blocks(self, table: str) -> Iterator[pa.Table]:
         """The rows of a table with their seals, null where they have none, in blocks."""
-        names = self.open(table).schema.names if self.exists(table) else []
+        names = self._opened(table).schema.names if self.exists(table) else []
         for batch in self.batches(table, names) if names else ():
             block = pa.Table.from_batches([batch])
             yield block if SEAL in names else block.append_column(SEAL, pa.nulls(len(block), pa.string()))
@@ -233,7 +206,7 @@ class Store:
     def schema(self, table: str) -> pa.Schema:
         """Arrow schema of a table, with column descriptions; raises `UnknownTableError`."""
         if self.exists(table):
-            return unsealed_schema(self.open(table).schema)
+            return unsealed_schema(self._opened(table).schema)
         try:
             return schema_of(table)
         except (KeyError, AssertionError) as error:
@@ -243,16 +216,61 @@ class Store:
         import lancedb
 
         if self._connection is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._connection = lancedb.connect(str(self.folder))
+            address, options = connection_options(self.folder)
+            # What a session has read of a table's history is not asked for again.
+            self._connection = lancedb.connect(address, storage_options=options, session=lancedb.Session())
         return self._connection
 
     def open(self, table: str) -> Any:
-        """The storage layer's own table, at its latest version; raises `UnknownTableError`."""
+        """The storage layer's own table, at its latest version; raises `UnknownTableError`.
+
+        Whoever writes by it after another reading of this store says so by `changed`.
+        """
+        self.changed(table)
         if not self.exists(table):
             raise UnknownTableError(table)
-        with reading(table):
-            return self._connect().open_table(table)
+        try:
+            with reading(table):
+                return self._connect().open_table(table)
+        except UnknownTableError:
+            self._seen.discard(table)
+            raise
+
+    def alone(self, whether: bool) -> None:
+        """Whether nobody else writes: then the latest version need not be asked for at every reading."""
+        self._alone = whether
+        self._latest.clear()
+
+    def changed(self, table: str) -> None:
+        """Ask for the latest version again at the next reading."""
+        self._latest.pop(table, None)
+
+    def _opened(self, table: str, version: int | None = None) -> Any:
+        """A table to read at a version, the latest without one; it stays there, whatever is written."""
+        opened = self._latest.get(table) or self.open(table)
+        if version and version != opened.version:
+            opened = self.open(table)
+            with reading(table):
+                opened.checkout(version)
+        elif self._alone:
+            self._latest[table] = opened
+        return opened
+
+    def drop(self, table: str) -> None:
+        """Remove the files of a table, whether it can be opened or not."""
+        self._seen.discard(table)
+        self.changed(table)
+        if self._memory is not None:
+            self._memory.clear()
+        remove_files(self.folder, f"{table}.lance")
+
+    @contextlib.contextmanager
+    def _writing(self, table: str, schema: pa.Schema) -> Iterator[Any]:
+        """The table to write to, made if it is not there; what was read before is read anew."""
+        try:
+            yield self._open_or_create(table, schema)
+        finally:
+            self.changed(table)
 
     def _open_or_create(self, table: str, schema: pa.Schema) -> Any:
         if not self.exists(table):
@@ -262,14 +280,6 @@ class Store:
         if added := [field for field in schema if field.name not in opened.schema.names]:
             opened.add_columns(added)
         return opened
-
-
-def _introduced_later(table: str, wanted: Sequence[str], present: Sequence[str]) -> list[pa.Field]:
-    """Columns that the table was made without: null in the rows that stand there. Others do not exist."""
-    declared = schema_of(table) if kind_of(table) in KEYS else pa.schema([])
-    absent = [name for name in wanted if name not in present]
-    known = all(name in declared.names for name in absent) and bool(present)
-    return [declared.field(name) for name in absent] if known else []
 
 
 def matrix_of(column: pa.Array | pa.ChunkedArray, dtype: type[np.number] = np.float32) -> np.ndarray:
@@ -283,19 +293,3 @@ def vector_column(vectors_nd: np.ndarray) -> pa.FixedSizeListArray:
     """[n, d] vectors as a column of 16-bit floats."""
     halves = np.ascontiguousarray(vectors_nd, dtype=np.float16)
     return pa.FixedSizeListArray.from_arrays(pa.array(halves.ravel()), halves.shape[1])
-
-
-def _row_ids(opened: Any, doc_ids: Sequence[str]) -> np.ndarray:
-    """Where the rows of these documents stand [m], ascending, by a scan of the ids."""
-    wanted = pl.Series(doc_ids, dtype=pl.String).implode()
-    found = [np.empty(0, dtype=np.uint64)]
-    for batch in opened.search().select(["doc_id"]).with_row_id(True).to_batches(batch_size=65_536):
-        rows = pl.Series(batch["_rowid"])
-        found.append(rows.filter(pl.Series(batch["doc_id"]).is_in(wanted)).to_numpy())
-    return np.sort(np.concatenate(found))
-
-
-def _unique(rows: pa.Table, key: list[str]) -> pa.Table:
-    frame = pl.DataFrame(pl.from_arrow(rows.select(key))).with_row_index("position")
-    first = frame.unique(subset=key, keep="first", maintain_order=True)["position"]
-    return rows.take(first.to_arrow()) if len(first) < rows.num_rows else rows

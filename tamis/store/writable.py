@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tamis.errors import PermanentError, TamisError, TransientError
+from tamis.store.object_errors import object_store_problem
 
 PROBE_BYTES = 1 << 18
 FULL, READ_ONLY = (errno.ENOSPC, errno.EDQUOT), (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -43,9 +44,12 @@ class ReadOnlyHomeError(PermanentError):
 
 
 def storage_error(home: Path, error: BaseException) -> TamisError | None:
-    """What an error means when the home cannot be written; None when it can, and the error is another."""
+    """What an error means when the home cannot be written, or its object store does not answer; else None."""
     if isinstance(error, TamisError):
         return None
+    for cause in _causes(error):
+        if refused := object_store_problem(cause):
+            return refused
     problem = write_problem(home)
     if problem is not None and problem.errno in READ_ONLY:
         return ReadOnlyHomeError(home, problem.strerror or "permission denied")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tamis.errors import PermanentError, TransientError
+from tamis.store.object_errors import without_secrets
 
 
 class EmptyTextError(PermanentError):
@@ -18,10 +19,10 @@ class TrackerUnavailableError(TransientError):
     """The MLflow server that tamis.toml names does not answer."""
 
     def __init__(self, uri: str, problem: str) -> None:
-        self.uri, self.problem = uri, problem
+        self.uri, self.problem = without_secrets(uri), problem
         super().__init__(
-            f"the tracking server {uri} does not answer ({problem}); start it, or leave [tracking] uri out "
-            "to track in the home folder"
+            f"the tracking server {self.uri} does not answer ({problem}); start it, or leave [tracking] uri "
+            "and TAMIS_MLFLOW_URL out to track in the home folder"
         )
 
 

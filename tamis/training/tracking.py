@@ -14,7 +14,13 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from tamis.training.errors import TrackerUnavailableError
-from tamis.training.tracking_database import ARTIFACT_ROOT, SQLITE, ensure_database
+from tamis.training.tracking_database import (
+    ARTIFACT_ROOT,
+    POSTGRESQL,
+    SQLITE,
+    ensure_database,
+    require_database,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -43,12 +49,14 @@ def log_trial(
     loss_history: Sequence[tuple[int, float]],
     datasets: Sequence[tuple[str, str, int]],
     checkpoint: str,
+    artifacts: str = ARTIFACT_ROOT,
 ) -> str:
     """Log a finished trial and return its run id; a second call with the same trial and key changes nothing.
 
     `loss_history`: (step, nats a token). `datasets`: name, digest, rows of each
     stage. `checkpoint`: path relative to the
-    home folder, else `ValueError`. `uri`: `sqlite:///file` (made if missing) or a server.
+    home folder, else `ValueError`. `uri`: `sqlite:///file` (made if missing), PostgreSQL or a server.
+    `artifacts`: where artifacts of a new experiment in a database go.
     """
     if PurePath(checkpoint).is_absolute():
         raise ValueError(f"checkpoint {checkpoint!r} must be relative to the home folder")
@@ -56,7 +64,7 @@ def log_trial(
     run = _find(client, experiment, trial, input_key)
     if run is None:
         tags = {TRIAL: trial, INPUT_KEY: input_key, CHECKPOINT: checkpoint}
-        run = client.create_run(_experiment(client, uri, experiment), tags=tags, run_name=trial)
+        run = client.create_run(_experiment(client, uri, experiment, artifacts), tags=tags, run_name=trial)
     if run.info.status == "FINISHED":
         return run.info.run_id
     _log_parameters(client, run, parameters)
@@ -74,6 +82,8 @@ def find_run(uri: str, experiment: str, trial: str, input_key: str | None = None
 
 def require_tracker(uri: str) -> None:
     """Ask a server whether it is there, before hours of training; raises `TrackerUnavailableError`."""
+    if uri.startswith(POSTGRESQL):
+        require_database(uri)
     if not uri.startswith(("http://", "https://")):
         return
     request = urllib.request.Request(f"{uri.rstrip('/')}/health", headers={"User-Agent": "tamis"})
@@ -114,12 +124,12 @@ def _find(client: "MlflowClient", experiment: str, trial: str, input_key: str | 
     return runs[0] if runs else None
 
 
-def _experiment(client: "MlflowClient", uri: str, name: str) -> str:
+def _experiment(client: "MlflowClient", uri: str, name: str, artifacts: str = ARTIFACT_ROOT) -> str:
     found = client.get_experiment_by_name(name)
     if found is not None:
         return found.experiment_id
     # Without a location MLflow would store the absolute path of the working directory.
-    location = f"{ARTIFACT_ROOT}{name}" if uri.startswith(SQLITE) else None
+    location = f"{artifacts}{name}" if uri.startswith((SQLITE, POSTGRESQL)) else None
     return client.create_experiment(name, artifact_location=location)
 
 

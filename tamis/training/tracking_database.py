@@ -13,9 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tamis.errors import MissingPackageError
+from tamis.training.errors import TrackerUnavailableError
 from tamis.training.files import flush
 
 SQLITE = "sqlite:///"
+POSTGRESQL = "postgresql"
+PATIENCE_SECONDS = 5
 ARTIFACT_ROOT = "mlflow-artifacts:/"  # resolved by whoever serves the database; never a path of one machine
 
 
@@ -36,6 +40,23 @@ def ensure_database(uri: str) -> None:
             os.link(draft, path)
         except FileExistsError:
             return
+
+
+def require_database(uri: str) -> None:
+    """Connect to a PostgreSQL database; raises `TrackerUnavailableError`, `MissingPackageError`."""
+    import sqlalchemy
+
+    try:
+        engine = sqlalchemy.create_engine(uri, connect_args={"connect_timeout": PATIENCE_SECONDS})
+    except ModuleNotFoundError as error:
+        needed_for = "tracking in a PostgreSQL database"
+        raise MissingPackageError("psycopg2", needed_for, "pip install 'tamis[postgres]'") from error
+    try:
+        engine.connect().close()
+    except sqlalchemy.exc.OperationalError as error:
+        raise TrackerUnavailableError(uri, str(error.orig).strip().splitlines()[0]) from error
+    finally:
+        engine.dispose()
 
 
 def _build(path: Path) -> None:

@@ -96,6 +96,7 @@ def run_trial(
         loss_history=by_seed[0][-1].losses,
         datasets=[(stage.data, stage.digest, len(stage.doc_ids)) for stage in data.stages],
         checkpoint=project.home.relative(folder),
+        artifacts=project.artifact_root,
     )
     stored = values | {"checkpoint": project.home.relative(folder), "mlflow_run": run}
     row = pa.Table.from_pylist([stored], schema=schema_of("trials"))

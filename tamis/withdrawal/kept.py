@@ -23,7 +23,7 @@ from tamis.withdrawal.holding import Listing, listed
 def purge_kept(home: Home, doc_ids: Sequence[str]) -> Iterator[Touched]:
     """Take the rows of documents out of all kept versions."""
     gone = pa.array(sorted(doc_ids), pa.string())
-    for path in ManifestFolder(home.manifests).kept():
+    for path in ManifestFolder.of(home).kept():
         rows = pq.read_table(path)
         left = rows.filter(pc.invert(pc.is_in(rows["doc_id"], gone)))
         if left.num_rows < rows.num_rows:
@@ -38,7 +38,7 @@ def lost_decisions(home: Home, selection: str, decided: str, subset: str) -> pl.
 
     `decided`: digest of its decisions' rows; `subset`: manifest of its chosen documents.
     """
-    folder = ManifestFolder(home.manifests)
+    folder = ManifestFolder.of(home)
     doc_ids = withdrawn_ids(home.store).sort()
     keys = Listing(folder, doc_ids.to_list()).keys("decisions", selection)
     chosen = folder.read(subset).rows.get("selected_subset", "")

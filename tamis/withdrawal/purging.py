@@ -104,9 +104,10 @@ def purge(
     `listed_in`: manifests that list them. `texts`: those that are at hand beside what the store holds.
     """
     store, purged = home.store, Purged()
+    home.files.fetch(home.exports)
     for asset, places in places_of(store, doc_ids).items():
         add_places(store, asset, places)
-    tainted = find_tainted(ManifestFolder(home.manifests), heads, listed_in)
+    tainted = find_tainted(ManifestFolder.of(home), heads, listed_in)
     refitted = {(one.asset, one.partition) for one in tainted if one.current and one.asset in REFITTED}
     pages = pages_naming(home, doc_ids)
     shown = _made_with(home, heads, pages)
@@ -119,6 +120,7 @@ def purge(
     purged.files += purge_resume_state(home)
     purged.files += purge_folders(home, _fits(home, tainted))
     purged.files += purge_kept(home, doc_ids)
+    home.publish_all()
     _purge_tables(store, doc_ids, purged)
     return purged
 
@@ -167,14 +169,14 @@ def _made_with(home: Home, heads: Heads, pages: Sequence[Path]) -> set[tuple[str
     """What is current and has one of the pages: a view, say, lists no rows but shows its first."""
     names = {home.relative(path) for path in pages}
     current = [head.manifest for head in heads.values()] if names else []
-    made = readable(ManifestFolder(home.manifests), current)
+    made = readable(ManifestFolder.of(home), current)
     with_page = {key for key, manifest in made.items() if names & set(manifest.files)}
     return {entry for entry, head in heads.items() if head.manifest in with_page}
 
 
 def _fits(home: Home, tainted: Sequence[Tainted]) -> list[Path]:
     """Folders of fitted things that saw one of the documents, superseded ones too."""
-    folder, found = ManifestFolder(home.manifests), set()
+    folder, found = ManifestFolder.of(home), set()
     for one in tainted:
         if one.asset in REFITTED:
             files = folder.read(one.manifest).files

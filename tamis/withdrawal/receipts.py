@@ -25,11 +25,11 @@ def write_receipt(home: Home, doc_ids: Sequence[str], done: dict[str, Any]) -> s
 
     `done`: what was done, as JSON values.
     """
-    folder, ids = ManifestFolder(home.manifests), sorted(set(doc_ids))
+    folder, ids = ManifestFolder.of(home), sorted(set(doc_ids))
     digest, content = stored_rows(home.store, TABLE, BY_DOC_IDS, ids)
     folder.write_rows(digest, content)
     before = latest_receipt(home.store)
-    return folder.write(
+    receipt = folder.write(
         Manifest(
             asset=ASSET,
             partition="",
@@ -45,6 +45,8 @@ def write_receipt(home: Home, doc_ids: Sequence[str], done: dict[str, Any]) -> s
             inputs=(_reference(folder, before),) if before else (),
         )
     )
+    home.publish(folder.take_unpublished())
+    return receipt
 
 
 def _reference(folder: ManifestFolder, receipt: str) -> InputReference:
@@ -68,7 +70,7 @@ def latest_receipt(store: Store) -> str | None:
 
 def read_receipts(home: Home) -> dict[str, Manifest]:
     """Receipts by id, oldest first, those that can be read."""
-    folder, found = ManifestFolder(home.manifests), {}
+    folder, found = ManifestFolder.of(home), {}
     for key in receipt_ids(home.store):
         try:
             found[key] = folder.read(key)
@@ -80,7 +82,7 @@ def read_receipts(home: Home) -> dict[str, Manifest]:
 def receipt_problems(home: Home, receipt: str, missing_only: bool = False) -> list[str]:
     """What is wrong with a receipt: it cannot be read, or the rows that it proves are others now."""
     try:
-        manifest = ManifestFolder(home.manifests).read(receipt)
+        manifest = ManifestFolder.of(home).read(receipt)
     except ManifestError as error:
         return [str(error)]
     if missing_only:

@@ -70,6 +70,7 @@ def withdrawn_json(done: Withdrawn, places: list[dict[str, Any]]) -> dict[str, A
         "files": [{"path": one.path, "done": one.done} for one in done.purged.files],
         "tainted": [one.to_json() for one in done.tainted],
         "still_in_files": places,
+        "still_kept": done.still_kept,
     }
 
 
@@ -94,6 +95,8 @@ def withdrawn_lines(done: Withdrawn, places: list[dict[str, Any]], goes_on: bool
         lines.append(f"{row['doc_id']} nearly repeats {row['repeats']} and stays unless you withdraw it, too")
     held = Counter(place["file"] for place in places)
     lines += [f"your file holds it still: {file} ({rows} rows)" for file, rows in held.most_common(SHOWN)]
+    if done.still_kept:
+        lines.append(f"NOT erased: {done.still_kept}")
     if not goes_on:
         lines.append("run `tamis materialize` to make the selections again; the sensors do it by themselves")
     return lines

@@ -61,9 +61,12 @@ def verify(home: Home, text: str | None = None) -> Verification:
         found.problems.append(
             f"{len(waiting)} withdrawals were cut short; `tamis materialize` completes them"
         )
-    found.problems += _receipts(home, found)
+    with home.as_stored("manifests", "exports", "reports") as stored:
+        found.problems += _receipts(stored, found)
+        found.problems += _files(stored, gone, found)
     found.problems += _tables(home.store, gone, found)
-    found.problems += _files(home, gone, found)
+    if len(gone) and (kept := home.files.still_kept()):
+        found.problems.append(kept)
     if text is not None:
         found.problems += _text(home, normalise_text(text), gone, found)
     return found
@@ -86,7 +89,7 @@ def _tables(store: Store, gone: pl.Series, found: Verification) -> Iterator[str]
 
 
 def _files(home: Home, gone: pl.Series, found: Verification) -> Iterator[str]:
-    for path in [*ManifestFolder(home.manifests).kept(), *_data_files(home.exports)]:
+    for path in [*ManifestFolder.of(home).kept(), *_data_files(home.exports)]:
         found.files += 1
         try:
             if holds_rows(path, gone):

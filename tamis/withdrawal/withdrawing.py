@@ -65,12 +65,14 @@ class Withdrawn:
     receipts: list[str] = field(default_factory=list)
     purged: Purged = field(default_factory=Purged)
     tainted: list[Tainted] = field(default_factory=list)
+    still_kept: str = ""
+    """Why it cannot be said that nothing of it is left, "" where it can."""
 
 
 def preview(home: Home, asked: Asked) -> Preview:
     """Look at what a withdrawal would touch; writes nothing."""
     store, doc_ids = home.store, asked.doc_ids
-    folder, gone = ManifestFolder(home.manifests), set(withdrawn_ids(home.store))
+    folder, gone = ManifestFolder.of(home), set(withdrawn_ids(home.store))
     rows = count_rows(store, doc_ids)
     chosen = store.read("selected_subset", ["selection", "doc_id"]).filter(pl.col("doc_id").is_in(doc_ids))
     places = places_of(store, doc_ids)
@@ -118,12 +120,13 @@ def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
         if len(excerpts):
             withhold_excerpts(store, read_heads(store), excerpts)
         if done.already and count_rows(store, done.already):
-            listed = listing(ManifestFolder(home.manifests), done.already)
+            listed = listing(ManifestFolder.of(home), done.already)
             done.purged = purge(home, read_heads(store), done.already, listed)
         for completed in finish(home, asked.texts, begun=now):
             done.receipts += completed.receipts
             done.tainted += completed.tainted
             done.purged += completed.purged
+        done.still_kept = home.files.still_kept() if done.purged.anything else ""
     return done
 
 
@@ -144,7 +147,7 @@ def finish(home: Home, texts: Sequence[str] = (), begun: datetime | None = None)
 
 def _complete(home: Home, rows: pl.DataFrame, texts: Sequence[str], cut_short: bool) -> Withdrawn:
     """Purge the documents of one withdrawal and write its receipt."""
-    store, folder, heads = home.store, ManifestFolder(home.manifests), read_heads(home.store)
+    store, folder, heads = home.store, ManifestFolder.of(home), read_heads(home.store)
     excerpt = pl.col("scope") == EXCERPT
     doc_ids, shown = rows.filter(~excerpt)["doc_id"].to_list(), rows.filter(excerpt)["doc_id"].to_list()
     left = excerpts_with_ids(store, shown)

@@ -1,0 +1,93 @@
+"""What an object store's complaint means: to be tried again later, or a setting that is wrong, and which one.
+
+obstore and LanceDB speak through the same library, so one reading of its words serves both.
+"""
+
+import re
+from typing import Any
+
+from tamis.errors import PermanentError, TamisError, TransientError
+
+_OF_A_STORE = (
+    "generic s3 error",
+    'store: "s3"',
+    "retryerror",
+    "error sending request",
+    "lacked the necessary privileges",
+    "lacked valid authentication",
+    "nosuchbucket",
+)
+_VERBS = {"GET": "read", "HEAD": "look at", "PUT": "write", "POST": "write", "DELETE": "delete"}
+_REQUEST = re.compile(r"(?:Error performing|method:) (\w+),?\s+(?:uri: Some\(\s*)?(https?://[^\s?,)]+)")
+_REASON = re.compile(r"status code: (\d+ [\w ]+)|status: (\d+)|<Code>(\w+)</Code>|<Message>([^<]+)</Message>")
+_SECRET = re.compile(r"([a-z][a-z0-9+]*://)[^/@\s]+@")
+_KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+_CURES = (
+    ("169.254.", f"no credentials were found: set {_KEYS}"),
+    (
+        "nosuchbucket",
+        "there is no such bucket: check [storage] url, TAMIS_STORAGE_URL and AWS_ENDPOINT_URL",
+    ),
+    ("301 moved", "the bucket lies in another region: set AWS_REGION"),
+    ("invalidaccesskeyid", f"the key is not known there: check {_KEYS}"),
+    ("signaturedoesnotmatch", f"the secret does not fit the key: check {_KEYS}"),
+    ("401 unauthorized", f"the credentials are not accepted: check {_KEYS}"),
+    ("403 forbidden", f"these credentials may not do that: check {_KEYS}, and the rights of their owner"),
+)
+
+
+class StorageUnavailableError(TransientError):
+    """The object store did not answer, or answered with an error of its own, for as long as was tried."""
+
+    may_pass = True
+
+    def __init__(self, url: str, operation: str, problem: str) -> None:
+        self.url, self.operation, self.problem = url, operation, problem
+        super().__init__(
+            f"the object store could not {operation} {url} ({problem}), nor when asked again; check "
+            "that it runs and can be reached (AWS_ENDPOINT_URL), then run the same command again, to go on"
+        )
+
+
+class StorageRefusedError(PermanentError):
+    """The object store refused; names the setting that is wrong."""
+
+    may_pass = False
+
+    def __init__(self, url: str, operation: str, problem: str, cure: str) -> None:
+        self.url, self.operation, self.problem, self.cure = url, operation, problem, cure
+        super().__init__(f"the object store would not {operation} {url} ({problem}): {cure}")
+
+
+def problem_of(
+    url: str, operation: str, error: BaseException
+) -> StorageUnavailableError | StorageRefusedError:
+    """The error for a request that failed."""
+    said = str(error)
+    problem = _short(said)
+    for words, cure in _CURES:
+        if words in said.lower():
+            return StorageRefusedError(without_secrets(url), operation, problem, cure)
+    return StorageUnavailableError(without_secrets(url), operation, problem)
+
+
+def object_store_problem(error: BaseException) -> TamisError | None:
+    """The same for an error of LanceDB, which names the request in its text; None where it is another."""
+    said = str(error)
+    if not any(words in said.lower() for words in _OF_A_STORE):
+        return None
+    request: Any = _REQUEST.search(said)
+    operation = _VERBS.get(request[1], "answer") if request else "answer for"
+    return problem_of(request[2] if request else "the tables", operation, error)
+
+
+def without_secrets(text: str) -> str:
+    """A text in which no address names a user or password."""
+    return _SECRET.sub(r"\1", text)
+
+
+def _short(said: str) -> str:
+    """Status, code and message, or the first line: what follows repeats the request at length."""
+    found = [next(part for part in one if part) for one in _REASON.findall(said)]
+    first = (said.strip().splitlines() or ["no answer"])[0]
+    return without_secrets("; ".join(dict.fromkeys(found)) or first)[:300]

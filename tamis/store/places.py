@@ -1,0 +1,48 @@
+"""Where tables lie: a folder, or a prefix of an object store. The few verbs that LanceDB has no word for."""
+
+import shutil
+from pathlib import Path
+
+from tamis.store.objects import ObjectFolder, lance_options
+
+Place = Path | ObjectFolder
+
+
+def connection_options(place: Place) -> tuple[str, dict[str, str] | None]:
+    """Address and options by which LanceDB opens a place; a folder is made."""
+    if isinstance(place, ObjectFolder):
+        return place.url, lance_options()
+    place.mkdir(parents=True, exist_ok=True)
+    return str(place), None
+
+
+def costs_a_request(place: Place) -> bool:
+    """Whether looking at a place is worth remembering."""
+    return isinstance(place, ObjectFolder)
+
+
+def holds_files(place: Place, name: str, ending: str = "") -> bool:
+    """Whether there is a file with this ending directly under `name`."""
+    if isinstance(place, ObjectFolder):
+        return place.holds_any(f"{name}/")
+    return any((place / name).glob(f"*{ending}"))
+
+
+def count_files(place: Place, name: str, ending: str) -> int:
+    """How many files with this ending there are directly under `name`."""
+    if isinstance(place, ObjectFolder):
+        return sum(one.endswith(ending) for one in place.listed(f"{name}/"))
+    return sum(1 for _ in (place / name).glob(f"*{ending}"))
+
+
+def remove_files(place: Place, name: str) -> None:
+    """Remove everything under `name`."""
+    if isinstance(place, ObjectFolder):
+        place.delete(place.listed(f"{name}/"))
+    else:
+        shutil.rmtree(place / name)
+
+
+def anywhere(place: Place) -> Place:
+    """The place as another process finds it."""
+    return place if isinstance(place, ObjectFolder) else place.absolute()

@@ -1,0 +1,52 @@
+"""What can be wrong with a table: it was not made yet, or its files cannot be read."""
+
+import contextlib
+from collections.abc import Iterator
+
+from tamis.errors import PermanentError
+from tamis.store.object_errors import object_store_problem
+from tamis.store.seals import DECIDED
+
+
+class UnknownTableError(PermanentError):
+    """A table that does not exist yet; names the table and what makes it."""
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+        super().__init__(f"the store holds no table {table!r} yet; `tamis materialize` makes it")
+
+
+class DamagedTableError(PermanentError):
+    """A table whose files cannot be read; names the table and the way back."""
+
+    def __init__(self, table: str, problem: str) -> None:
+        self.table, self.problem = table, problem
+        cure = "`tamis materialize` makes it again"
+        if table in DECIDED:
+            cure = (
+                f"nothing can make it again: put lance/{table}.lance back from a copy of the home; "
+                "without one remove that folder, and what was decided there is forgotten"
+            )
+        super().__init__(f"table {table!r} is damaged ({problem.splitlines()[0][:160]}); {cure}")
+
+
+@contextlib.contextmanager
+def reading(table: str) -> Iterator[None]:
+    """Turn what the storage layer raises on unreadable files into `DamagedTableError`.
+
+    An object store that does not answer, or refuses, is no damage: `StorageUnavailableError` and the like.
+    """
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        if problem := object_store_problem(error):
+            raise problem from error
+        raise DamagedTableError(table, str(error) or type(error).__name__) from error
+    except ValueError as error:
+        if "was not found" in str(error):
+            raise UnknownTableError(table) from error
+        if problem := object_store_problem(error):
+            raise problem from error
+        if "lance" not in str(error).lower():
+            raise
+        raise DamagedTableError(table, str(error)) from error

@@ -114,7 +114,7 @@ def _beyond(
 
 def _manifests(home: Home, trials: Collection[str]) -> dict[Path, Manifest]:
     """The manifests of these trials by the folders of their checkpoints: every manifest is read for it."""
-    folder, found = ManifestFolder(home.manifests), {}
+    folder, found = ManifestFolder.of(home), {}
     for name in folder.ids() if trials else ():
         try:
             manifest = folder.read(name)

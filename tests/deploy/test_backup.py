@@ -49,13 +49,13 @@ def test_a_dump_and_a_home_of_one_moment_come_back_and_so_does_the_home_alone(
     shutil.copytree(project.root, tmp_path / "alone")
     shutil.rmtree(project.root)
 
-    monkeypatch.setenv("TAMIS_POSTGRES_URL", restore(database, "both", tmp_path / "dump"))
+    monkeypatch.setenv("TAMIS_POSTGRES_URL", restore(database, "restored_both", tmp_path / "dump"))
     back = SmallProject(tmp_path / "both")
     assert back.json("plan") == [], "nothing has to be made again"
     assert back.json("audit")["status"] == "green"
     assert back.json("health", "--only", "tables", "dagster")["healthy"]
 
-    monkeypatch.setenv("TAMIS_POSTGRES_URL", restore(database, "alone", None))
+    monkeypatch.setenv("TAMIS_POSTGRES_URL", restore(database, "restored_alone", None))
     back = SmallProject(tmp_path / "alone")
     assert "logged again" in back.tamis("materialize").stderr
     assert back.json("audit")["status"] == "green"

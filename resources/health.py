@@ -18,7 +18,6 @@ from tamis.errors import TransientError
 from tamis.health import Finding, Look, lock, looked_at, object_store, tables, tracking
 from tamis.project import Project
 
-STORAGE_URL = "TAMIS_STORAGE_URL"
 SILENT_SECONDS = 180.0
 """A daemon's heartbeat comes every 30 seconds."""
 
@@ -44,7 +43,7 @@ def looks(project: Project, only: Collection[str]) -> dict[str, Look]:
         "dagster": partial(state, project),
         "daemon": partial(daemon, project, "daemon" in only or bool(os.environ.get(POSTGRES_URL))),
         "tracking": partial(tracking, project),
-        "object_store": storage,
+        "object_store": partial(storage, project),
     }
 
 
@@ -93,7 +92,6 @@ def heartbeat_age(project: Project) -> float | None:
         return max((time.time() - heard[kind].timestamp for kind in required), default=None)
 
 
-def storage() -> str:
-    """The object store, where one is set."""
-    url = os.environ.get(STORAGE_URL)
-    return object_store(url) if url else "none set"
+def storage(project: Project) -> str:
+    """The object store that holds the results, where one does."""
+    return object_store(project.home.url) if project.home.url else "none set"

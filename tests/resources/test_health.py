@@ -10,7 +10,7 @@ import boto3
 import pytest
 from dagster._daemon.types import DaemonHeartbeat
 
-from resources.health import SILENT_SECONDS, STORAGE_URL, findings
+from resources.health import SILENT_SECONDS, findings
 from resources.instance import ON_POSTGRES, POSTGRES_URL, open_instance
 from tamis.cli import main
 from tamis.cli_health import PARTS
@@ -137,21 +137,22 @@ def test_a_damaged_database_is_told(project):
     assert "damaged" in found.seen
 
 
-def test_a_tracking_server_that_is_not_there_is_told_without_its_password(project, tmp_path):
+def test_a_tracking_server_that_is_not_there_is_told_without_its_password(project, tmp_path, monkeypatch):
     assert seen(project, "tracking").seen == "nothing tracked yet"
-    text = (tmp_path / "tamis.toml").read_text()
-    (tmp_path / "tamis.toml").write_text(f'{text}[tracking]\nuri = "http://me:{SECRET}@127.0.0.1:1"\n')
+    monkeypatch.setenv("TAMIS_MLFLOW_URL", f"http://me:{SECRET}@127.0.0.1:1")
     found = seen(open_project(tmp_path), "tracking")
     assert not found.healthy
     assert found.seen.startswith("http://127.0.0.1:1 does not answer")
 
 
-def test_the_object_store_answers_or_is_told_without_its_key(project, bucket, monkeypatch):
+def test_the_object_store_answers_or_is_told_without_its_key(project, bucket, monkeypatch, tmp_path):
     assert seen(project, "object_store").seen == "none set"
-    monkeypatch.setenv(STORAGE_URL, "s3://tamis/home")
+    text = (tmp_path / "tamis.toml").read_text()
+    (tmp_path / "tamis.toml").write_text(f'{text}[storage]\nurl = "s3://tamis/home"\n')
+    project = open_project(tmp_path)
     assert seen(project, "object_store").seen == "s3://tamis/home answers"
-    monkeypatch.setenv(STORAGE_URL, "s3://another/home")
-    assert not seen(project, "object_store").healthy
+    monkeypatch.setenv("TAMIS_STORAGE_URL", "s3://another/home")
+    assert not seen(open_project(tmp_path), "object_store").healthy
     bucket.communicate("", timeout=20)
     began, found = time.monotonic(), seen(project, "object_store")
     assert not found.healthy

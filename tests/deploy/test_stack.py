@@ -69,7 +69,13 @@ def test_a_run_asked_for_in_the_ui_ends_well_in_postgresql(stack):
     wait_for(lambda: ended(stack, run), 240, lambda: stack.tail("code") + stack.tail("daemon"), pause=2)
     state = stack.database.rows(f"SELECT status FROM runs WHERE run_id = '{run}'")
     assert state == [("SUCCESS",)], stack.events(run)
-    assert HOME_ON_OBJECT_STORE or Store(stack.home / "lance").count("documents") >= 60
+    if HOME_ON_OBJECT_STORE:
+        kept = stack.objects.names("tamis")
+        assert any("/lance/documents.lance/" in name for name in kept)
+        assert any("/manifests/" in name for name in kept)
+        assert not (stack.home / "lance").exists()
+    else:
+        assert Store(stack.home / "lance").count("documents") >= 60
     assert list((stack.home / "dagster").rglob("*.db")) == [], "the state is in the database"
 
 

@@ -267,4 +267,4 @@ def test_sensors_bring_a_store_up_to_date(remote, monkeypatch):
         remote.tamis("status", code=None)
         made = assets_made(platform.until_rest())
         assert {"documents", "embeddings", "transport_scores", "selected_subset"} <= made
-    assert remote.json("audit")["status"] == "green"
+    assert remote.json("audit", code=None)["status"] == "amber", "what no selection reads is left to a person"

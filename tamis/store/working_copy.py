@@ -109,7 +109,8 @@ class WorkingCopy:
         """Make the store what the copy is: send what is new or changed, delete what was removed here."""
         known = self.index.read()
         here = {self._name(file) for folder in KEPT for file in _files_of(self.root / folder)}
-        removed = [name for name, one in known.items() if one.state != ABSENT and name not in here]
+        gone = [name for name, one in known.items() if one.state != ABSENT and name not in here]
+        removed = [name for name in gone if not _is_for_ever(name)]
         self._upload(sorted(name for name in here if self._is_news(name, known.get(name))))
         self.objects.delete(removed)
         self._note((), removed)
@@ -221,6 +222,11 @@ def _files_of(path: Path) -> list[Path]:
         folders[:] = [name for name in folders if not _is_unfinished(name)]
         found += [Path(folder, name) for name in names if not _is_unfinished(name)]
     return found
+
+
+def _is_for_ever(name: str) -> bool:
+    """Manifests and lists of rows, which nothing of Tamis removes: one that is gone was lost here alone."""
+    return name.startswith("manifests/") and name.endswith((".json", ".rows"))
 
 
 def _is_unfinished(name: str) -> bool:

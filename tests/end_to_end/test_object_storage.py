@@ -10,6 +10,7 @@ import sqlalchemy
 from crashes import DYING
 from object_storage import BUCKET, KEYS
 from small_project import SmallProject, make_project, sentences, write_jsonl
+from watched_project import assets_made, watched
 
 from tamis.lineage.damage import find_damage
 from tamis.lineage.heads import read_heads
@@ -255,3 +256,15 @@ def test_two_machines_with_one_store_and_one_database_go_on_from_each_other(
         assert project.json("audit")["status"] == "green"
     assert stored_versions(storage_url) == made
     assert len(made) == 8
+
+
+@pytest.mark.slow
+def test_sensors_bring_a_store_up_to_date(remote, monkeypatch):
+    remote.tamis("materialize")
+    for platform in watched(remote, monkeypatch):
+        assert platform.until_rest() == []
+        write_jsonl(remote.root / "landing" / "more.jsonl", sentences("algebra", 30, 5))
+        remote.tamis("status", code=None)
+        made = assets_made(platform.until_rest())
+        assert {"documents", "embeddings", "transport_scores", "selected_subset"} <= made
+    assert remote.json("audit", code=None)["status"] == "amber", "what no selection reads is left to a person"

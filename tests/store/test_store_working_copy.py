@@ -32,21 +32,34 @@ def test_what_one_writes_changes_and_removes_the_other_sees(homes, storage):
     here, there = homes
     with writing(here, "first"):
         put(here, "manifests/ab/1.json", "one")
+        put(here, "manifests/rows/ab/1.parquet", "kept")
         put(here, "reports/page.html", "page")
         put(here, "checkpoints/base/x/model.safetensors", "weights")
         put(here, "cache/not-kept", "")
     bring_up_to_date(there)
-    assert files_of(there) == {"manifests/ab/1.json": "one", "reports/page.html": "page"}
+    assert set(files_of(there)) == set(files_of(here)) - {"checkpoints/base/x/model.safetensors"}
     folder = there.root / "checkpoints" / "base" / "x"
     assert there.files.holds("checkpoints/base/x/model.safetensors")
     assert there.files.fetch(folder), "the large ones come when they are asked for"
     assert files_of(there) == files_of(here) == objects_of(here, storage)
     with writing(there, "second"):
         put(there, "reports/page.html", "another page")
-        (there.root / "manifests/ab/1.json").unlink()
+        (there.root / "manifests/rows/ab/1.parquet").unlink()
         (folder / "model.safetensors").unlink()
     bring_up_to_date(here)
-    assert files_of(here) == objects_of(here, storage) == {"reports/page.html": "another page"}
+    left = {"manifests/ab/1.json": "one", "reports/page.html": "another page"}
+    assert files_of(here) == objects_of(here, storage) == left
+
+
+def test_a_manifest_that_is_lost_while_somebody_writes_stays_in_the_store(homes, storage):
+    here, _ = homes
+    with writing(here, "first"):
+        put(here, "manifests/ab/1.json", "one")
+    with writing(here, "second"):
+        (here.root / "manifests/ab/1.json").unlink()
+    assert objects_of(here, storage) == {"manifests/ab/1.json": "one"}
+    bring_up_to_date(here)
+    assert files_of(here) == {"manifests/ab/1.json": "one"}
 
 
 def test_nothing_is_sent_or_fetched_twice(homes, storage):

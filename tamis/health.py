@@ -96,7 +96,9 @@ def object_store(url: str) -> str:
         from obstore.store import from_url
     except ImportError as error:
         needed_for = "an object store"
-        raise MissingPackageError("obstore", needed_for, "pip install -e '.[object-store]'") from error
+        raise MissingPackageError(
+            "obstore", needed_for, "pip install -c constraints.txt -e '.[object-store]'"
+        ) from error
     limits: Any = {
         "client_options": {
             "connect_timeout": "3s",

@@ -92,7 +92,7 @@ def _library() -> Any:
         import obstore.exceptions
     except ImportError as error:
         raise MissingPackageError(
-            "obstore", "a corpus in an object store", "pip install 'tamis[object-store]'"
+            "obstore", "a corpus in an object store", "pip install -c constraints.txt -e '.[object-store]'"
         ) from error
     return obstore
 

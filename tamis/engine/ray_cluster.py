@@ -24,7 +24,9 @@ def ray_module() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise MissingPackageError("ray", '[engine] kind = "ray"', "pip install 'tamis[ray]'") from error
+        raise MissingPackageError(
+            "ray", '[engine] kind = "ray"', "pip install -c constraints.txt -e '.[ray]'"
+        ) from error
     return ray
 
 

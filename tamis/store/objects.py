@@ -167,7 +167,7 @@ def library() -> Any:
         import obstore.exceptions
         import obstore.store
     except ImportError as error:
-        command = "pip install 'tamis[object-store]'"
+        command = "pip install -c constraints.txt -e '.[object-store]'"
         raise MissingPackageError("obstore", "an object store", command) from error
     return obstore
 

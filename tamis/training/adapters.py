@@ -32,7 +32,9 @@ class Adapter:
 def require_peft() -> None:
     """Raises `MissingPackageError` where adapters cannot be made."""
     if find_spec("peft") is None:
-        raise MissingPackageError("peft", "lora_rank in tamis.toml", "pip install 'tamis[lora]'")
+        raise MissingPackageError(
+            "peft", "lora_rank in tamis.toml", "pip install -c constraints.txt -e '.[lora]'"
+        )
 
 
 def with_adapter(loaded: LoadedModel, adapter: Adapter, seed: int) -> LoadedModel:

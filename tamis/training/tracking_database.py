@@ -50,7 +50,9 @@ def require_database(uri: str) -> None:
         engine = sqlalchemy.create_engine(uri, connect_args={"connect_timeout": PATIENCE_SECONDS})
     except ModuleNotFoundError as error:
         needed_for = "tracking in a PostgreSQL database"
-        raise MissingPackageError("psycopg2", needed_for, "pip install 'tamis[postgres]'") from error
+        raise MissingPackageError(
+            "psycopg2", needed_for, "pip install -c constraints.txt -e '.[postgres]'"
+        ) from error
     try:
         engine.connect().close()
     except sqlalchemy.exc.OperationalError as error:

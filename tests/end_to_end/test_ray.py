@@ -48,7 +48,7 @@ TOLERANCE = {
 @pytest.fixture(scope="module")
 def both(tmp_path_factory, encoder_cache) -> tuple[Store, Store]:
     """The stores of the same project, made in one process and on two workers."""
-    pytest.importorskip("ray", reason="ray is not installed: pip install 'tamis[ray]'")
+    pytest.importorskip("ray", reason="ray is not installed: pip install -c constraints.txt -e '.[ray]'")
     stores = []
     for name, engine in (("local", ""), ("ray", ENGINE)):
         settings = SETTINGS + TRAINED + SCORED + engine
@@ -107,7 +107,7 @@ def wait_for(happens, seconds: float) -> bool:
 
 @pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_is_ended_leaves_no_process_and_the_next_goes_on(tmp_path, encoder_cache, ended_by):
-    pytest.importorskip("ray", reason="ray is not installed: pip install 'tamis[ray]'")
+    pytest.importorskip("ray", reason="ray is not installed: pip install -c constraints.txt -e '.[ray]'")
     project = make_project(tmp_path / "project", encoder_cache, SETTINGS + JUDGED + ENGINE)
     store = Store(project.home / "lance")
     running = started(project)

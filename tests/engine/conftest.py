@@ -11,7 +11,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def ray_cluster():
     """A head without room for workers and two nodes with a processor each."""
-    ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'tamis[ray]'")
+    ray = pytest.importorskip(
+        "ray", reason="ray is not installed: pip install -c constraints.txt -e '.[ray]'"
+    )
     from ray.cluster_utils import Cluster
 
     # Workers import Tamis and the work of these tests from where this process has them.

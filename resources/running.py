@@ -94,20 +94,23 @@ class Runner:
             part = waiting.pop(0)
             outcome.tried.add(part.keys)
             failed, runs = self._run(part, outcome), runs + 1
-            left, culprit_left_out = self._left(world, part) if failed else ((), False)
-            if (len(left) > 1 or (left and culprit_left_out)) and runs <= MOST_SPLITS:
+            left, culprit_elsewhere = self._left(world, part) if failed else ((), False)
+            if (len(left) > 1 or (left and culprit_elsewhere)) and runs <= MOST_SPLITS:
                 self.say(f"{part.assets[0]}: failed for some of {len(left)} partitions; halves are tried")
                 waiting[:0] = _halves(part, left)
             elif failed:
                 outcome.failed |= failed
-                outcome.given_up |= {(asset, key) for asset in failed for key in left or part.partitions}
+                # What a failed run has made is not given up: what comes after it would wait for it.
+                undone = left if len(part.partitions) > 1 else part.partitions
+                outcome.given_up |= {(asset, key) for asset in failed for key in undone}
                 for asset, error in failed.items():
                     self.say(f"{asset}: FAILED: {error}")
 
     def _left(self, world: World, group: Group) -> tuple[tuple[str, ...], bool]:
         """Partitions that the failed run has not made, none where a whole chain failed.
 
-        Also whether what made it fail is none of them: a trial that a search leaves out is no longer due.
+        Also whether what made it fail may be none of them: a trial that a search leaves out is no longer due,
+        and the range that the run covers may hold what is due beside the group.
         """
         if len(group.partitions) == 1:
             return (), False
@@ -120,8 +123,11 @@ class Runner:
             for name, key in zip(group.partitions, group.keys, strict=True)
             if (head := heads.get((group.assets[0], name))) and head.input_key == key
         }
-        left = tuple(key for key in group.partitions if key in still)
-        return left, bool(set(group.partitions) - still - made)
+        own, left = set(group.partitions), tuple(key for key in group.partitions if key in still)
+        beside = (
+            still.intersection(_covered(self.instance, stages()[group.assets[0]], group.partitions)) - own
+        )
+        return left, bool(beside or own - still - made)
 
     def _run(self, group: Group, outcome: Outcome) -> dict[str, str]:
         """Run a group; returns the assets that failed, with the error."""
@@ -225,6 +231,14 @@ def range_tags(instance: dg.DagsterInstance, stage: Stage, due: list[str]) -> di
         "dagster/asset_partition_range_start": min(due, key=order.__getitem__),
         "dagster/asset_partition_range_end": max(due, key=order.__getitem__),
     }
+
+
+def _covered(instance: dg.DagsterInstance, stage: Stage, due: Sequence[str]) -> list[str]:
+    """All partitions between the first and the last of these, in the order of the instance."""
+    assert stage.partitions is not None
+    order = instance.get_dynamic_partitions(stage.partitions)
+    places = [order.index(key) for key in due]
+    return list(order[min(places) : max(places) + 1])
 
 
 def _count(stage: Stage, due: Sequence[str]) -> str:

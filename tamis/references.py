@@ -126,6 +126,8 @@ def _check_scaling(
         _must_be(target, names, "[scaling] target")
     if scaling.models and not scaling.targets:
         raise wrong_key("[scaling] target", None, _one_of(names))
+    if scaling.models and not scaling.sizes:
+        raise wrong_key("[scaling] sizes", [], "at least one number of examples")
     # A size too large for one of several targets is left out there; it must suit one, and each target one.
     train = {target: named(targets, target).train - validation for target in scaling.targets}
     if not train or not scaling.sizes:

@@ -11,10 +11,11 @@ from tamis.corpus.records import WHOLE_SHARD
 from tamis.errors import UnknownNameError
 from tamis.lineage.approval import Approval, read_approvals, waiting, waiting_lines
 from tamis.lineage.damage import find_damage
+from tamis.lineage.failures import Failure, failures_of
 from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.look import look
 from tamis.lineage.manifest import ManifestFolder
-from tamis.lineage.plan import Due, full_plan, label, upstream
+from tamis.lineage.plan import Due, full_plan, input_key, label, upstream
 from tamis.lineage.search import Search, sentences
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
@@ -46,6 +47,7 @@ class Status:
     tainted: list[Tainted] = field(default_factory=list)
     searches: Mapping[str, Search] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    failed_trials: list[Failure] = field(default_factory=list)
 
     def problems(self) -> list[str]:
         """What keeps `tamis materialize` from exiting with 0, a line each."""
@@ -57,6 +59,7 @@ class Status:
             lines.append(f"quarantine: {len(self.quarantine) - SHOWN} more; `tamis status --json` lists all")
         lines += [f"damaged: {name}: {reason}" for name, reason in list(self.damaged.items())[:SHOWN]]
         lines += [f"check failed: {name}" for name in self.failed_checks]
+        lines += [one.line for one in self.failed_trials[:SHOWN]]
         stuck = [(label(due.asset, due.partition), due.waits_for) for due in self.stuck()]
         return lines + [f"not made: {name} waits for {reason}" for name, reason in stuck[:SHOWN]]
 
@@ -98,6 +101,7 @@ class Status:
             "still_in_files": self.still_in_files,
             "tainted": [one.to_json() for one in self.tainted],
             "warnings": self.warnings,
+            "failed_trials": {one.trial: one.reason for one in self.failed_trials},
             "trial_budget": {target: search.to_json() for target, search in self.searches.items()} or None,
         }
 
@@ -167,7 +171,20 @@ def read_status(project: Project) -> Status:
         tainted=tainted_heads(ManifestFolder.of(project.home), heads, listed_in(project.home)),
         searches=world.searches,
         warnings=label_warnings(store),
+        failed_trials=_failed_trials(store, world, heads, due),
     )
+
+
+def _failed_trials(store: Store, world: World, heads: Heads, due: Sequence[Due]) -> list[Failure]:
+    """Trials still to be made that failed at what they would be made from now."""
+    stage, wanted = stages()["trials"], {one.partition for one in due if one.asset == "trials"}
+    return [
+        failure
+        for failure in failures_of(store)
+        if failure.trial in wanted
+        and failure.attempts
+        and failure.input_key == input_key(stage, failure.trial, world, heads)
+    ]
 
 
 def _selections(store: Store, world: World, heads: Heads, due: list[Due]) -> list[dict[str, Any]]:

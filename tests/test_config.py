@@ -139,6 +139,10 @@ WRONG = {
         CORPUS + TARGET + MODEL + "[scaling]\nmodels = ['small']\n",
         ["[scaling] target is missing", "law"],
     ),
+    "scaling at no size": (
+        CORPUS + TARGET + MODEL + "[scaling]\ntarget = 'law'\nmodels = ['small']\nsizes = []\n",
+        ["[scaling] sizes = []", "at least one"],
+    ),
     "scaling beyond the target": (
         CORPUS + TARGET + "[scaling]\ntarget = 'law'\nsizes = [100, 400]\n",
         ["[scaling] sizes = 400", "300", "'law'"],

@@ -60,7 +60,8 @@ class Answers:
             return missing_text_column(item.row, prompt_column, item.values)
         prompt, response = item.values[prompt_column], item.values[column]
         if not isinstance(prompt, str):
-            detail = f"the prompt is of type {type(prompt).__name__}, not a string"
+            kind = f"of type {type(prompt).__name__}, not a string"
+            detail = f"the prompt is {'null' if prompt is None else kind}"
             return Defect(row=item.row, reason=Reason.NON_TEXT, detail=detail, excerpt=excerpt(prompt))
         if not isinstance(response, str) or not (answer := normalise_text(response)):
             return item

@@ -55,7 +55,8 @@ def _parsed_line(row: int, line: Line, corpus: CorpusSection) -> Item | None:
 def _as_row(row: int, value: Any, raw: bytes | str) -> Item:
     if isinstance(value, dict):
         return Row(row=row, values=value)
-    return malformed(row, f"a JSON object is expected, found {type(value).__name__}", raw)
+    found = "null" if value is None else type(value).__name__
+    return malformed(row, f"a JSON object is expected, found {found}", raw)
 
 
 def read_json(content: Content, corpus: CorpusSection) -> Iterator[Item]:

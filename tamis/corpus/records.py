@@ -88,7 +88,7 @@ def missing_text_column(row: int, column: str, found: Iterable[str]) -> Defect:
     """The defect of a row or file that lacks the text column; its detail names the columns found."""
     names = list(found)
     shown = ", ".join(names[:COLUMNS_SHOWN]) + (", ..." if len(names) > COLUMNS_SHOWN else "")
-    advice = "set text_column, in a [[corpus]] of its own if other files differ"
+    advice = "name the right one in tamis.toml, in a section of its own if other files differ"
     detail = f"no column {column!r}; columns found: {shown or 'none'} ({advice})"
     return Defect(row=row, reason=Reason.MISSING_TEXT_COLUMN, detail=detail)
 

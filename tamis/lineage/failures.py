@@ -35,6 +35,12 @@ class Failure:
     failed_at: datetime
     spent_seconds: float | None = None
 
+    @property
+    def line(self) -> str:
+        """What failed, how often and why, for a person."""
+        often = "once" if self.attempts == 1 else f"{self.attempts} times"
+        return f"trial {self.trial} failed {often}: {self.reason}"
+
 
 def failures_of(store: Store) -> list[Failure]:
     """All that are noted, by the name of the trial."""

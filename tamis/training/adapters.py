@@ -6,12 +6,14 @@ writes them, for whoever keeps one base and many adapters.
 """
 
 import json
+import warnings
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tamis.errors import MissingPackageError
+from tamis.training.errors import UnfitLayersError
 from tamis.training.models import Kind, LoadedModel
 
 FOLDER = "adapter"
@@ -38,12 +40,16 @@ def require_peft() -> None:
 
 
 def with_adapter(loaded: LoadedModel, adapter: Adapter, seed: int) -> LoadedModel:
-    """The model, frozen, with an adapter drawn from `seed`; a classifier's output layer is trained too."""
+    """The model, frozen, with an adapter drawn from `seed`; a classifier's output layer is trained too.
+
+    Raises `UnfitLayersError` and `MissingPackageError`.
+    """
     import torch
 
     require_peft()
     from peft import LoraConfig, get_peft_model
 
+    _require_layers(loaded, adapter.targets)
     tasks = {
         Kind.CAUSAL: "CAUSAL_LM",
         Kind.ENCODER_DECODER: "SEQ_2_SEQ_LM",
@@ -57,10 +63,30 @@ def with_adapter(loaded: LoadedModel, adapter: Adapter, seed: int) -> LoadedMode
         target_modules=list(adapter.targets) or ALL_LINEAR,
         task_type=tasks[loaded.kind],
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        # Of layers that hold their weights transposed, as GPT-2's do: peft sees it, and does what is right.
+        warnings.filterwarnings("ignore", "fan_in_fan_out is set to False")
         torch.manual_seed(seed)
         wrapper = get_peft_model(loaded.model, configuration)
     return replace(loaded, adapter=wrapper)
+
+
+def _require_layers(loaded: LoadedModel, targets: tuple[str, ...]) -> None:
+    """Raise `UnfitLayersError` for a name that no layer ends with, or that of words going in or out.
+
+    The loss multiplies by the output layer itself, past an adapter, and the two often share their weights.
+    """
+    ends = {loaded.model.get_input_embeddings(), loaded.model.get_output_embeddings()} - {None}
+    for target in targets:
+        found = [
+            module
+            for path, module in loaded.model.named_modules()
+            if path == target or path.endswith(f".{target}")
+        ]
+        if not found:
+            raise UnfitLayersError(loaded.name, targets, f"none of its layers is named {target!r}")
+        if ends.intersection(found):
+            raise UnfitLayersError(loaded.name, targets, f"{target!r} holds its embeddings or its output")
 
 
 def save_adapter(loaded: LoadedModel, checkpoint: Path) -> None:

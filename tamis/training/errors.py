@@ -82,6 +82,17 @@ class TooFewPositionsError(PermanentError):
         )
 
 
+class UnfitLayersError(PermanentError):
+    """Layers named for an adapter that the model does not have, or that none can be merged into."""
+
+    def __init__(self, model: str, targets: Sequence[str], problem: str) -> None:
+        self.model, self.targets = model, tuple(targets)
+        super().__init__(
+            f"lora_targets = {list(targets)} does not suit the model {model!r}: {problem}; name linear "
+            "layers by the end of their names, or leave lora_targets out for all of them"
+        )
+
+
 class NotCausalError(PermanentError):
     """An encoder, which sees the whole text at once, asked to predict it."""
 

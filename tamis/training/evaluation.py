@@ -17,9 +17,9 @@ import numpy as np
 from tamis.progress import Advance, ignore
 from tamis.training.batch import IGNORED
 from tamis.training.device import choose_device, named_precision, retained_heap, weights_in
-from tamis.training.errors import EmptyTextError
+from tamis.training.errors import EmptyTextError, NeedsPairsError
 from tamis.training.loss import token_losses
-from tamis.training.models import LoadedModel, load_model
+from tamis.training.models import Kind, LoadedModel, load_model
 from tamis.training.results import Outcomes
 from tamis.training.tokenizer import boundary_tokens, encode
 
@@ -144,9 +144,14 @@ def document_nats(
     batch_size: int,
     advance: Advance = ignore,
 ) -> np.ndarray:
-    """Code length of each token list given `<bos>`: float64 [n], in nats. `advance` counts documents."""
+    """Code length of each token list given `<bos>`: float64 [n], in nats. `advance` counts documents.
+
+    Raises `NeedsPairsError` for an encoder-decoder.
+    """
     import torch
 
+    if loaded.kind == Kind.ENCODER_DECODER:
+        raise NeedsPairsError(loaded.name)
     windows = _Windows.cut(documents, boundary_tokens(loaded.tokenizer)[0], sequence_length)
     nats = np.zeros(len(documents))
     advance(len(documents) - int(windows.closing.sum()))  # documents without a token

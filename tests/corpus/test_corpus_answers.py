@@ -64,6 +64,12 @@ def test_pairs_that_cannot_be_used_are_quarantined(tmp_path):
         (3, "empty_text"),
         (4, "non_text"),
     ]
+    told = dict(quarantine.select("row", "detail").iter_rows())
+    assert told[1] == (
+        "no column 'question'; columns found: answer "
+        "(name the right one in tamis.toml, in a section of its own if other files differ)"
+    )
+    assert told[2] == "the prompt is null"
 
 
 def test_labels_are_text_numbers_or_truths(tmp_path):

@@ -17,6 +17,7 @@ from tamis.lineage.plan import input_key
 from tamis.lineage.search import CLEAR, SPENT, TOO_SMALL, UNKNOWN, Search, sentences
 from tamis.lineage.stages import stages
 from tamis.project import Project, open_project
+from tamis.status import read_status
 from tamis.store.schemas import schema_of
 
 SETTINGS = """
@@ -122,6 +123,16 @@ def test_without_a_budget_every_trial_is_asked_for(tmp_path, monkeypatch):
     plain = (tmp_path / "tamis.toml").read_text().split("[trial_budget]")[0]
     (tmp_path / "tamis.toml").write_text(plain)
     assert made.world.searches == {}
+    assert read_status(made.project).failed_trials == []
+    name, store = "law__small__10", made.project.home.store
+    for key in ("of other inputs", str(input_key(stages()["trials"], name, made.world, made.heads))):
+        note_failure(store, name, key, PermanentError("it does not fit"), permanent=True)
+    # No search says so there, and a materialization shows the last error alone.
+    assert (
+        f"trial {name} failed once: PermanentError: it does not fit" in read_status(made.project).problems()
+    )
+    forget_failures(store)
+    assert read_status(made.project).failed_trials == []
     assert not any(made.world.waits_for_request("trials", name) for name in made.world.trials)
     assert len(law_trials(made.world, "")) == 15
 

@@ -41,7 +41,8 @@ def make(monkeypatch):
         monkeypatch.setattr(running, "look_again", lambda world, heads: world)
         project = SimpleNamespace(home=SimpleNamespace(store=None))
         said: list[str] = []
-        runner = Runs(project=project, job=job, instance=None, say=said.append, wanted=Wanted())
+        instance = SimpleNamespace(get_dynamic_partitions=lambda _name: keys)
+        runner = Runs(project=project, job=job, instance=instance, say=said.append, wanted=Wanted())
         outcome = Outcome()
         runner.make(None, Group(assets=("embeddings",), partitions=keys, keys=keys), outcome)
         return job, outcome, said
@@ -60,8 +61,9 @@ def test_bad_partitions_among_a_thousand_hold_no_others_back(make, bad):
 
 @pytest.mark.parametrize("bad", [{"0000"}, {"0001"}, {"0002"}, {"0000", "0001"}])
 def test_what_is_left_out_at_once_takes_none_of_the_others_with_it(make, bad):
-    job, _outcome, _said = make(3, bad, left_out=True)
+    job, outcome, _said = make(3, bad, left_out=True)
     assert {"0000", "0001", "0002"} - job.made == bad
+    assert not {key for _asset, key in outcome.given_up} & job.made, "what comes after would wait for it"
 
 
 def test_what_fails_everywhere_is_given_up_after_a_stated_number_of_runs(make):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import warnings
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from tamis.errors import MissingPackageError
 from tamis.training import FineTuningOptions, evaluate, fine_tune
 from tamis.training import adapters as module
 from tamis.training.adapters import Adapter
+from tamis.training.errors import UnfitLayersError
 
 OPTIONS = FineTuningOptions(
     sequence_length=32, batch_size=4, epochs=3, learning_rate=1e-2, seed=5, adapter=Adapter(rank=4)
@@ -82,7 +84,9 @@ def reloaded(family, folder):
 def test_other_families(tiny, tmp_path, family):
     base = family(tiny.tokenizer, tmp_path / "base")
     data = {gpt2: TARGET, t5: PAIRS, bert: labelled(40)}[family]
-    result = trained(base, tiny, tmp_path, texts=data[:30], held_out=data[30:])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "fan_in_fan_out")
+        result = trained(base, tiny, tmp_path, texts=data[:30], held_out=data[30:])
     assert result.trainable_parameters < result.parameters / 2
     assert result.parameters == sum(one.numel() for one in reloaded(family, tmp_path / "out").parameters())
     assert result.losses[-1][1] < result.losses[0][1]
@@ -91,6 +95,13 @@ def test_other_families(tiny, tmp_path, family):
 def test_layers_by_name(tiny, tmp_path):
     chosen = dataclasses.replace(OPTIONS, adapter=Adapter(rank=2, targets=("q_proj",)))
     assert trained(tiny.model, tiny, tmp_path, options=chosen).trainable_parameters == 2 * 2 * (32 + 32)
+
+
+@pytest.mark.parametrize("name", ["nope", "lm_head", "embed_tokens"])
+def test_layers_that_cannot_have_one_are_named(tiny, tmp_path, name):
+    chosen = dataclasses.replace(OPTIONS, adapter=Adapter(rank=2, targets=("q_proj", name)))
+    with pytest.raises(UnfitLayersError, match=f"lora_targets.*'{name}'"):
+        trained(tiny.model, tiny, tmp_path, options=chosen)
 
 
 def test_without_peft_the_command_is_named(tiny, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from tamis.training import EmptyTextError, FineTuningOptions, evaluate, fine_tune
+from tamis.training import EmptyTextError, FineTuningOptions, document_bits_per_byte, evaluate, fine_tune
 from tamis.training.batch import IGNORED
 from tamis.training.errors import NeedsPairsError
 from tamis.training.example_rows import _windows, pair_rows
@@ -139,6 +139,11 @@ def test_plain_text_is_nothing_for_an_encoder_decoder(tiny, tmp_path):
     base = t5(tiny.tokenizer, tmp_path / "t5")
     with pytest.raises(NeedsPairsError, match="prompt_column"):
         fine_tune(base, tiny.texts, OPTIONS, [], tmp_path / "out", tmp_path / "resume", runtime=tiny.runtime)
+    # A trial is measured before it is trained, and documents for their perplexity alone.
+    with pytest.raises(NeedsPairsError, match="prompt_column"):
+        evaluate(base, tiny.texts[:2], sequence_length=32, device="cpu")
+    with pytest.raises(NeedsPairsError, match="prompt_column"):
+        document_bits_per_byte(base, tiny.texts[:2], device="cpu")
 
 
 def test_responses_without_a_token(tiny, tmp_path):

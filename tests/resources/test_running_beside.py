@@ -1,0 +1,98 @@
+"""Groups of partitions that fail: what is beside them in their range holds none of them back."""
+
+import json
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+
+from resources.instance import register_partitions
+from resources.running import EVERYTHING, Outcome, Runner
+from tamis.lineage.automation import Group
+from tamis.lineage.heads import Head, read_heads, write_heads
+from tamis.lineage.look import look
+from tamis.lineage.plan import input_key
+from tamis.lineage.stages import stages
+from tamis.project import Project, open_project
+from tamis.store.schemas import schema_of
+
+SETTINGS = """
+[automation]
+settle_seconds = 0.0
+[[corpus]]
+name = "web"
+kind = "files"
+path = "documents"
+[[target]]
+name = "goal"
+kind = "files"
+path = "target"
+[[base_model]]
+name = "small"
+preset = "llama-0.8m"
+[scaling]
+target = "goal"
+models = ["small"]
+sizes = [10, 20, 160]
+"""
+GROUP = ("law__small__10", "law__small__20")
+BESIDE = "law__small__160"  # between them in the order of names
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Project:
+    """A project with three trials, all due."""
+    for name in ("TAMIS_HOME", "TAMIS_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    for folder in ("documents", "target"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.jsonl").write_text(json.dumps({"text": f"{folder} one"}) + "\n")
+    (tmp_path / "tamis.toml").write_text(SETTINGS)
+    found = open_project(tmp_path)
+    for asset, key in (("tokenizer", ""), ("base_models", "small"), ("target_examples", "goal")):
+        made(found, asset, key)
+    return found
+
+
+def made(project: Project, asset: str, key: str) -> None:
+    found = input_key(stages()[asset], key, look(project), read_heads(project.home.store)) or asset
+    head = Head(asset=asset, partition=key, manifest=found, input_key=found, data_version=found)
+    write_heads(project.home.store, [head])
+
+
+def outcome_of(project: Project, failing: str) -> Outcome:
+    """Make the group by a step that fails at one partition, as the real one does at a broken model."""
+
+    @dg.asset(partitions_def=dg.DynamicPartitionsDefinition(name="trials"))
+    def trials(context: dg.AssetExecutionContext) -> None:
+        for key in context.partition_keys:
+            if key == failing:
+                raise dg.Failure(f"{key} does not fit", allow_retries=False)
+            row = dict.fromkeys(schema_of("trials").names) | {"trial": key}
+            project.home.store.merge("trials", pa.Table.from_pylist([row], schema=schema_of("trials")))
+            made(project, "trials", key)
+
+    outcome, world = Outcome(), look(project)
+    keys = tuple(input_key(stages()["trials"], name, world, read_heads(project.home.store)) for name in GROUP)
+    with dg.DagsterInstance.ephemeral() as instance:
+        register_partitions(instance, world)
+        order = list(instance.get_dynamic_partitions("trials"))
+        assert order == [GROUP[0], BESIDE, GROUP[1]]
+        job = dg.Definitions(assets=[trials]).resolve_implicit_global_asset_job_def()
+        runner = Runner(project=project, job=job, instance=instance, say=lambda _: None, wanted=EVERYTHING)
+        runner.make(world, Group(assets=("trials",), partitions=GROUP, keys=keys), outcome)
+    return outcome
+
+
+def test_what_fails_beside_a_group_holds_none_of_it_back(project):
+    outcome = outcome_of(project, failing=BESIDE)
+    assert {("trials", name) for name in GROUP} <= set(read_heads(project.home.store))
+    assert outcome.failed == {}, "what failed is told by the group that it is in"
+    assert outcome.given_up == set()
+
+
+def test_what_fails_in_a_group_is_given_up_alone(project):
+    outcome = outcome_of(project, failing=GROUP[1])
+    assert ("trials", GROUP[0]) in read_heads(project.home.store)
+    assert outcome.given_up == {("trials", GROUP[1])}
+    assert f"{GROUP[1]} does not fit" in outcome.failed["trials"]

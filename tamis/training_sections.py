@@ -91,7 +91,7 @@ class ScalingSection(Section):
 
     target: Name | tuple[Name, ...] | None = None
     models: tuple[Name, ...] = ()
-    sizes: tuple[Annotated[int, Field(gt=0)], ...] = (25, 50, 100, 200)
+    sizes: tuple[Annotated[int, Field(gt=0)], ...] = (6, 12, 25, 50, 100, 200)
     predict_at: int | None = Field(None, gt=0)
 
     @property

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 BITS_PER_BYTE, NATS_PER_EXAMPLE = "bits per byte", "nats per example"
+WIDEST = 4.0
+"""An interval whose upper end is more than so many times its lower end says nothing of the loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,11 @@ class Prediction:
         """Standard deviation of the log loss that the interval stands for; NaN without one."""
         known = math.isfinite(self.low) and math.isfinite(self.high) and self.low > 0
         return math.log(self.high / self.low) / (2 * NORMAL_90) if known else math.nan
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether the interval is too wide to say anything, or there is none."""
+        return not (math.isfinite(self.high) and self.high <= WIDEST * self.low)
 
 
 NORMAL_90 = 1.6448536269514722
@@ -130,7 +137,8 @@ class ModelReport:
     """All about one model. Sizes in examples, ascending; held-out losses in one unit.
 
     `chance_better`: that it would beat the chosen model at the target size, if errors are independent.
-    `spent` on its runs, `full`: one run at the target size, `double`: one at twice that.
+    `spent` on its runs, `full`: one run at the target size, `double`: one at twice that. `telling_sizes`:
+    further ones, of all models, after which the interval at twice the target size would say something.
     """
 
     model: str
@@ -146,6 +154,7 @@ class ModelReport:
     full: Cost
     double: Cost
     chance_better: float = math.nan
+    telling_sizes: tuple[float, ...] = ()
 
     @property
     def next_doubling(self) -> float:

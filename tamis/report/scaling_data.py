@@ -36,12 +36,16 @@ NORMAL_90 = 1.6448536269514722
 
 @dataclass(frozen=True, kw_only=True)
 class FittedLaw:
-    """A fitted law, its parameters by the paper's names, and its losses on the report's grid (or none)."""
+    """A fitted law, its parameters by the paper's names, and its losses on the report's grid (or none).
+
+    `least_sizes`: that it takes for an `aicc`.
+    """
 
     law: str
     parameters: dict[str, float]
     rmsd: float
     aicc: float
+    least_sizes: int
     status: str
     at_bounds: tuple[str, ...]
     basins: int
@@ -162,10 +166,15 @@ class ModelReport:
         return self.predictions[0].loss - self.predictions[1].loss
 
     @property
+    def compared(self) -> tuple[str, ...]:
+        """The laws that have an AICc, which needs two sizes more than parameters, and one for the noise."""
+        return tuple(name for name, law in self.laws.items() if math.isfinite(law.aicc))
+
+    @property
     def best_law(self) -> str:
-        """The law with the smallest AICc; "" with too few sizes for any."""
-        able = {name: law.aicc for name, law in self.laws.items() if math.isfinite(law.aicc)}
-        return min(able, key=lambda name: able[name]) if able else ""
+        """The law with the smallest AICc; "" with too few sizes to compare at least two."""
+        able = {name: self.laws[name].aicc for name in self.compared}
+        return min(able, key=lambda name: able[name]) if len(able) > 1 else ""
 
 
 @dataclass(frozen=True, kw_only=True)

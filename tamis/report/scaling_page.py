@@ -29,6 +29,7 @@ from tamis.report.scaling_data import (
     Prediction,
     ScalingReport,
 )
+from tamis.report.scaling_laws import laws_table
 from tamis.report.scaling_plot import CLIPPED, MOST_MODELS, curve_plot_png
 from tamis.report.scaling_tables import (
     alternatives_table,
@@ -38,7 +39,6 @@ from tamis.report.scaling_tables import (
     duration,
     failed_table,
     interval,
-    laws_table,
     methods_table,
     phases_table,
     points_table,

@@ -132,11 +132,14 @@ def _model_report(
 
 
 def _law(fit: "LawFit", grid: tuple[float, ...]) -> FittedLaw:
+    from tamis.scaling.fitting import least_sizes
+
     return FittedLaw(
         law=fit.law,
         parameters={name: float(value) for name, value in fit.parameters.items()},
         rmsd=fit.rmsd,
         aicc=fit.aicc,
+        least_sizes=least_sizes(len(fit.parameters)),
         status=fit.status,
         at_bounds=tuple(fit.at_bounds),
         basins=len(fit.basins),

@@ -332,3 +332,31 @@ def test_intervals_do_not_squeeze_the_curves(report):
     ends = [v for m in report.models for p in m.predictions for v in (p.low, p.high)]
     ends += [v for m in report.models for v in m.losses]
     assert (low, high) == (pytest.approx(min(ends) * 0.97), pytest.approx(max(ends) * 1.03))
+
+
+@pytest.mark.parametrize("known", [3, 5, 6, 7, 8])
+def test_only_laws_that_have_an_aicc_are_compared(known, read_page):
+    curves = {name: _curve(1.0, 50 + seed, seed, SIZES[: known + 1]) for seed, name in enumerate("ab")}
+    report = build_scaling_report(curves, 51_200, {})
+    text = read_page(scaling_law_page(report))
+    lacking = "rectified takes 7, vanilla takes 7"
+    if known >= 7:
+        assert "By AICc the best law is:" in text
+        assert "has an AICc" not in text
+        assert report.models[0].compared == tuple(report.models[0].laws)
+        return
+    assert "By AICc the best law is" not in text
+    assert "There are too few sizes to compare laws." in text
+    if known == 6:
+        assert f"With 6 sizes (a, b) only power3 has an AICc: {lacking}." in text
+        assert "none to compare with" in text
+    else:
+        assert f"With {known} sizes (a, b) no law has an AICc: {lacking}, power3 takes 6." in text
+    for law in report.models[0].laws.values():
+        assert math.isfinite(law.aicc) == (known >= law.least_sizes)
+
+
+def test_a_model_with_fewer_sizes_is_named_beside_those_compared(read_page):
+    curves = {"long": _curve(1.0, 50, 1), "short": _curve(1.2, 50, 2, SIZES[:7])}
+    text = read_page(scaling_law_page(build_scaling_report(curves, 51_200, {})))
+    assert " of 1 model. With 6 sizes (short) only power3 has an AICc: rectified takes 7" in text

@@ -360,3 +360,14 @@ def test_a_model_with_fewer_sizes_is_named_beside_those_compared(read_page):
     curves = {"long": _curve(1.0, 50, 1), "short": _curve(1.2, 50, 2, SIZES[:7])}
     text = read_page(scaling_law_page(build_scaling_report(curves, 51_200, {})))
     assert " of 1 model. With 6 sizes (short) only power3 has an AICc: rectified takes 7" in text
+
+
+def test_an_order_that_is_not_settled_names_the_settings_that_settle_it(read_page):
+    twin = build_scaling_report({"a": _curve(1.2, 90, 1), "b": _curve(1.2, 90, 1)}, 51_200, {})
+    text = read_page(scaling_law_page(twin))
+    assert "not settled" in text
+    assert "add to [scaling] sizes in tamis.toml" in text
+    assert "where there is a [trial_budget] raise its share" in text
+    clear = build_scaling_report({"a": _curve(1.2, 90, 1), "b": _curve(0.1, 20, 1)}, 51_200, {})
+    assert "the difference is clear" in clear.why
+    assert "[trial_budget]" not in clear.why

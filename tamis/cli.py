@@ -142,7 +142,8 @@ def _materialize(parsed: argparse.Namespace) -> int:
     unmet = status.waiting(only)
     for line in (*status.problems(), *unmet):
         say(line)
-    for line in (*status.search_lines(), *status.selection_lines(project.home.reports)):
+    pages = project.home.reports
+    for line in (*status.search_lines(), *status.scaling_lines(pages), *status.selection_lines(pages)):
         say(line)
     wrong = bool(status.problems() or unmet)
     say(outcome.sentence(wrong, only))

@@ -10,6 +10,7 @@ from tamis.corpus.labels import label_warnings
 from tamis.corpus.records import WHOLE_SHARD
 from tamis.errors import UnknownNameError
 from tamis.lineage.approval import Approval, read_approvals, waiting, waiting_lines
+from tamis.lineage.choosers import law_active
 from tamis.lineage.damage import find_damage
 from tamis.lineage.failures import Failure, failures_of
 from tamis.lineage.heads import Heads, read_heads
@@ -26,6 +27,7 @@ from tamis.withdrawal.receipts import listed_in
 from tamis.withdrawal.tainting import Tainted, tainted_heads
 
 SHOWN = 20
+NOT_MADE = "not made yet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,7 @@ class Status:
     searches: Mapping[str, Search] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     failed_trials: list[Failure] = field(default_factory=list)
+    scaling: Mapping[str, str] = field(default_factory=dict)
 
     def problems(self) -> list[str]:
         """What keeps `tamis materialize` from exiting with 0, a line each."""
@@ -113,9 +116,19 @@ class Status:
                 chosen["selection"],
                 pages / f"selection_{chosen['selection']}.html" if pages else None,
             )
-            shown = f"; {page}" if page and page.exists() else ""
+            made = page is not None and chosen["state"] != NOT_MADE and page.exists()
+            shown = f"; {page}" if made else ""  # one that was made earlier shows another choice
             lines.append(f"selection {name}: {chosen['documents']:,} documents, {chosen['state']}{shown}")
         return lines
+
+    def scaling_lines(self, pages: Path) -> list[str]:
+        """The page in `pages` of each target of [scaling], if it was made, and its state."""
+        found = {target: pages / f"scaling_law_{target}.html" for target in self.scaling}
+        return [
+            f"scaling on {target}: {self.scaling[target]}; {page}"
+            for target, page in found.items()
+            if page.exists()
+        ]
 
     def lines(self) -> list[str]:
         """The status for a person."""
@@ -172,6 +185,7 @@ def read_status(project: Project) -> Status:
         searches=world.searches,
         warnings=label_warnings(store),
         failed_trials=_failed_trials(store, world, heads, due),
+        scaling=_scaling(world, heads, due),
     )
 
 
@@ -194,7 +208,7 @@ def _selections(store: Store, world: World, heads: Heads, due: list[Due]) -> lis
     for name in world.keys("selections"):
         entry = ("selected_subset", name)
         if entry not in heads:
-            state = "not made yet"
+            state = NOT_MADE
         elif entry in outdated:
             state = "out of date"
         elif name in world.pins:
@@ -206,6 +220,14 @@ def _selections(store: Store, world: World, heads: Heads, due: list[Due]) -> lis
         pinned = world.pins[name].version if name in world.pins else None
         found.append({"selection": name, "documents": count, "state": state, "pinned_to": pinned})
     return found
+
+
+def _scaling(world: World, heads: Heads, due: list[Due]) -> dict[str, str]:
+    """The state of the scaling page of each target; none where no page was made."""
+    if not law_active(world) or ("scaling_law_report", "") not in heads:
+        return {}
+    outdated = any(found.asset == "scaling_law_report" for found in due)
+    return dict.fromkeys(world.project.settings.scaling.targets, "out of date" if outdated else "current")
 
 
 def unknown_assets(names: Sequence[str] | None) -> frozenset[str] | None:

@@ -35,7 +35,8 @@ class Search:
     `measured`: those with a current loss. `open`: those asked for next. `left_out`: those that failed, with
     the reason. `spent_share`: of the cost of every model at the largest size, open trials included.
     `least_share`: the budget_share that would buy every model a trial, at the smallest size, and
-    `untried`: models that none is bought for. `costs`: of an example, by model, but for a factor.
+    `untried`: models that none is bought for. `next_share`: the one that buys a next round where what is
+    left buys none, or None. `costs`: of an example, by model, but for a factor.
     `ended`: why nothing more is asked for, "" while something is.
     """
 
@@ -48,6 +49,7 @@ class Search:
     spent_share: float = 0.0
     least_share: float = 0.0
     untried: tuple[str, ...] = ()
+    next_share: float | None = None
     costs: Mapping[str, float] = field(default_factory=dict)
     ended: str = ""
 
@@ -64,7 +66,12 @@ class Search:
     def sentence(self) -> str:
         """`trial budget: 12.0 % of the full cost spent of 30.0 %, 4 trials asked for, best so far: small`."""
         spent = f"{100 * self.spent_share:.1f} % of the full cost spent of {100 * self.budget_share:.1f} %"
-        now = self.ended or f"{len(self.open)} {'trial' if len(self.open) == 1 else 'trials'} asked for"
+        more = f"; [trial_budget] share = {self.next_share:g} buys a next round" if self.next_share else ""
+        now = (
+            f"{self.ended}{more}"
+            if self.ended
+            else f"{len(self.open)} {'trial' if len(self.open) == 1 else 'trials'} asked for"
+        )
         best = f", best so far: {self.choice}" if self.choice else ""
         return f"trial budget: {spent}, {now}{best}"
 
@@ -77,10 +84,12 @@ class Search:
     @property
     def too_small(self) -> str:
         """What the share does not buy, and which would."""
+        from tamis.scaling.budgeted_search import rounded_up
+
         none = ", ".join(self.untried)
         return (
             f"[trial_budget] share = {self.budget_share:g} buys no trial of {none}; a first round, of every "
-            f"model at the smallest size, takes share = {_rounded_up(self.least_share):g}"
+            f"model at the smallest size, takes share = {rounded_up(self.least_share):g}"
         )
 
 
@@ -126,6 +135,7 @@ def _search(
             searching.tell(model, size, losses.get(trial.name, math.nan))
     clear = _is_clear(searching, laws, losses)
     asked = [] if clear else searching.ask()
+    ended = CLEAR if clear else "" if asked else SPENT
     told = {model for (model, _size), trial in laws.items() if trial.name in losses or trial.name in failed}
     return replace(
         search,
@@ -140,15 +150,10 @@ def _search(
         spent_share=searching.spent_share,
         least_share=searching.least_share,
         untried=() if clear else tuple(sorted(set(costs) - told - {model for model, _size in asked})),
+        next_share=searching.next_share() if ended == SPENT and told else None,
         costs=dict(costs),
-        ended=CLEAR if clear else "" if asked else SPENT if told else TOO_SMALL,
+        ended=ended if told or ended != SPENT else TOO_SMALL,
     )
-
-
-def _rounded_up(share: float) -> float:
-    """To three digits, and never below."""
-    step = 10.0 ** (math.floor(math.log10(share)) - 2)
-    return min(1.0, math.ceil(share / step - 1e-6) * step)
 
 
 def _laws(world: World, target: str) -> dict[tuple[str, int], Trial]:

@@ -20,6 +20,11 @@ SEARCHED = (
     "fewer sizes: the search had given it up."
 )
 
+LONGER = (
+    "For these add to [scaling] sizes in tamis.toml, up to as many examples as the target has for training, "
+    "and where there is a [trial_budget] raise its share."
+)
+
 
 def choose(models: Sequence[ModelReport], unit: str, searched: str | None = None) -> tuple[str | None, str]:
     """The model with the smallest predicted loss at the target size, or the one a search chose, and why."""
@@ -49,8 +54,8 @@ def _comparison(best: ModelReport, second: ModelReport, unit: str) -> str:
     if first.high < other.low:
         return f"{why} Their 90 % intervals do not overlap, so the difference is clear."
     return (
-        f"{why} Their 90 % intervals overlap, so the order of these two is not settled: a longer run of both "
-        "would settle it."
+        f"{why} Their 90 % intervals overlap, so the order of these two is not settled: runs of both on more "
+        f"data can settle it. {LONGER}"
     )
 
 

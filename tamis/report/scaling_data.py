@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 BITS_PER_BYTE, NATS_PER_EXAMPLE = "bits per byte", "nats per example"
+WIDEST = 4.0
+"""An interval whose upper end is more than so many times its lower end says nothing of the loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,18 +25,27 @@ class Prediction:
         known = math.isfinite(self.low) and math.isfinite(self.high) and self.low > 0
         return math.log(self.high / self.low) / (2 * NORMAL_90) if known else math.nan
 
+    @property
+    def says_nothing(self) -> bool:
+        """Whether the interval is too wide to say anything, or there is none."""
+        return not (math.isfinite(self.high) and self.high <= WIDEST * self.low)
+
 
 NORMAL_90 = 1.6448536269514722
 
 
 @dataclass(frozen=True, kw_only=True)
 class FittedLaw:
-    """A fitted law, its parameters by the paper's names, and its losses on the report's grid (or none)."""
+    """A fitted law, its parameters by the paper's names, and its losses on the report's grid (or none).
+
+    `least_sizes`: that it takes for an `aicc`.
+    """
 
     law: str
     parameters: dict[str, float]
     rmsd: float
     aicc: float
+    least_sizes: int
     status: str
     at_bounds: tuple[str, ...]
     basins: int
@@ -130,7 +141,8 @@ class ModelReport:
     """All about one model. Sizes in examples, ascending; held-out losses in one unit.
 
     `chance_better`: that it would beat the chosen model at the target size, if errors are independent.
-    `spent` on its runs, `full`: one run at the target size, `double`: one at twice that.
+    `spent` on its runs, `full`: one run at the target size, `double`: one at twice that. `telling_sizes`:
+    further ones, of all models, after which the interval at twice the target size would say something.
     """
 
     model: str
@@ -146,6 +158,7 @@ class ModelReport:
     full: Cost
     double: Cost
     chance_better: float = math.nan
+    telling_sizes: tuple[float, ...] = ()
 
     @property
     def next_doubling(self) -> float:
@@ -153,10 +166,15 @@ class ModelReport:
         return self.predictions[0].loss - self.predictions[1].loss
 
     @property
+    def compared(self) -> tuple[str, ...]:
+        """The laws that have an AICc, which needs two sizes more than parameters, and one for the noise."""
+        return tuple(name for name, law in self.laws.items() if math.isfinite(law.aicc))
+
+    @property
     def best_law(self) -> str:
-        """The law with the smallest AICc; "" with too few sizes for any."""
-        able = {name: law.aicc for name, law in self.laws.items() if math.isfinite(law.aicc)}
-        return min(able, key=lambda name: able[name]) if able else ""
+        """The law with the smallest AICc; "" with too few sizes to compare at least two."""
+        able = {name: self.laws[name].aicc for name in self.compared}
+        return min(able, key=lambda name: able[name]) if len(able) > 1 else ""
 
 
 @dataclass(frozen=True, kw_only=True)

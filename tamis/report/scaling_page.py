@@ -21,8 +21,16 @@ from tamis.report.page import (
     significant,
 )
 from tamis.report.scaling_choice import trust
-from tamis.report.scaling_data import BITS_PER_BYTE, NATS_PER_EXAMPLE, ModelReport, ScalingReport
-from tamis.report.scaling_plot import MOST_MODELS, curve_plot_png
+from tamis.report.scaling_data import (
+    BITS_PER_BYTE,
+    NATS_PER_EXAMPLE,
+    WIDEST,
+    ModelReport,
+    Prediction,
+    ScalingReport,
+)
+from tamis.report.scaling_laws import laws_table
+from tamis.report.scaling_plot import CLIPPED, MOST_MODELS, curve_plot_png
 from tamis.report.scaling_tables import (
     alternatives_table,
     backtest_table,
@@ -31,7 +39,6 @@ from tamis.report.scaling_tables import (
     duration,
     failed_table,
     interval,
-    laws_table,
     methods_table,
     phases_table,
     points_table,
@@ -105,6 +112,7 @@ def _answer(report: ScalingReport) -> Markup:
         return paragraph(report.why, class_="answer")
     now = chosen.predictions[0]
     certain = f"90 % interval {interval(now)}" if math.isfinite(now.high) else "too few sizes for an interval"
+    certain += ", too wide to say anything" if math.isfinite(now.high) and now.says_nothing else ""
     answer = paragraph(
         "Tune ",
         element("strong", chosen.model),
@@ -119,12 +127,10 @@ def _doubling(chosen: ModelReport) -> str:
     now, double = chosen.predictions[:2]
     gain = chosen.next_doubling
     if len(chosen.sizes) < 2 or not math.isfinite(gain):  # one size has no slope but the others'
-        return "Too few sizes to say what twice the data would do."
-    moves = "raise" if gain < 0 else "lower"
-    said = (
-        f"Twice the data, {count(double.size)} examples, should {moves} its loss by {number(abs(gain))} "
-        f"({percent(abs(gain) / now.loss)})."
-    )
+        return f"Too few sizes to say what twice the data would do.{_telling(chosen)}"
+    if double.says_nothing:
+        return f"{_nothing_said(double)}{_telling(chosen)}"
+    said = f"Twice the data, {count(double.size)} examples, {_moved(chosen)}"
     costs = [
         f"{significant(chosen.double.flops, 3)} FLOP" if math.isfinite(chosen.double.flops) else "",
         duration(chosen.double.seconds) if math.isfinite(chosen.double.seconds) else "",
@@ -137,6 +143,37 @@ def _doubling(chosen: ModelReport) -> str:
         return said
     took, instead = (" and ".join(filter(None, one)) for one in (costs, halves))
     return f"{said} A run on them takes {took}, one on {count(now.size)} takes {instead}."
+
+
+def _moved(chosen: ModelReport) -> str:
+    now, double = chosen.predictions[:2]
+    gain = chosen.next_doubling
+    moves = "raise" if gain < 0 else "lower"
+    unsure = ", which holds the present prediction, too" if double.low <= now.loss <= double.high else ""
+    return (
+        f"should {moves} its loss by {number(abs(gain))} ({percent(abs(gain) / now.loss)}) to "
+        f"{number(double.loss)}, 90 % interval {interval(double)}{unsure}."
+    )
+
+
+def _nothing_said(double: Prediction) -> str:
+    """Why no sentence says what a doubling saves."""
+    what = f"what twice the data, {count(double.size)} examples, would do"
+    if not math.isfinite(double.high):
+        return f"Nothing can be said of {what}: there is no interval."
+    return (
+        f"Nothing can be said of {what}: the 90 % interval of the loss there is {interval(double)}, and one "
+        f"whose upper end is more than {WIDEST:g} times its lower end says nothing."
+    )
+
+
+def _telling(chosen: ModelReport) -> str:
+    """Which further sizes would say something, if any below the one asked about would."""
+    if not (sizes := chosen.telling_sizes):
+        return ""
+    listed = " and ".join(filter(None, [", ".join(map(count, sizes[:-1])), count(sizes[-1])]))
+    what = "one more size" if len(sizes) == 1 else f"{len(sizes)} more sizes"
+    return f" It takes at least {what} in [scaling] sizes, such as {listed} examples, to tell."
 
 
 def _cost(report: ScalingReport) -> str:
@@ -175,7 +212,9 @@ def _picture(report: ScalingReport) -> list[Markup]:
             "for the 90 % interval, at the target size and at twice and four times that. Lines are fitted "
             "laws: solid the rectified one, dotted the vanilla one; where they part, more data alone can "
             "tell which is right. A cross stands where a model passes from its slow phase to the power law; "
-            "the slow phase of the chosen model is shaded." + shown,
+            "the slow phase of the chosen model is shaded. The axis reaches at most from the smallest "
+            f"measured loss over {CLIPPED:g} to {CLIPPED:g} times the largest; what lies beyond is cut."
+            + shown,
             class_="note",
         ),
     ]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_MODELS = 12
+CLIPPED = 2.0  # what lies further from the measured losses than by this factor is not drawn
 COLOURS = ("#1f5fa8", "#c25700", "#2c7a4b", "#8a2f8f", "#7a5a00", "#b3243a", "#3f6f7f", "#5b5b5b")
 COLOURS_AND_MARKS = [(colour, mark) for mark in "os^D" for colour in COLOURS]
 
@@ -102,18 +103,26 @@ def short(value: float) -> str:
     return f"{value:,.4g}"
 
 
+def loss_limits(report: ScalingReport) -> tuple[float, float] | None:
+    """Limits from points and intervals (a law may leave them), within `CLIPPED` of what was measured."""
+    measured = [v for model in report.models for v in model.losses]
+    if not measured:
+        return None
+    ends = [v for m in report.models for p in m.predictions for v in (p.loss, p.low, p.high)]
+    ends = [*measured, *(v for v in ends if math.isfinite(v))]
+    low, high = max(min(ends), min(measured) / CLIPPED), min(max(ends), max(measured) * CLIPPED)
+    return low * 0.97, high * 1.03
+
+
 def _loss_ticks(axis: Any, report: ScalingReport, plain: Any) -> None:
-    """Limits from points and intervals (a law may leave them), and about six round ticks between."""
+    """About six round ticks between the limits."""
     from matplotlib.ticker import FixedLocator, MaxNLocator
 
-    ends = [v for model in report.models for v in model.losses]
-    ends += [v for m in report.models for p in m.predictions for v in (p.loss, p.low, p.high)]
-    ends = [v for v in ends if math.isfinite(v) and v > 0]
-    if not ends:
+    if (limits := loss_limits(report)) is None:
         axis.set_ylim(1.0, 2.0)  # a logarithmic axis cannot be drawn without limits
         axis.set_yticks([])
         return
-    low, high = min(ends) * 0.97, max(ends) * 1.03
+    low, high = limits
     axis.set_ylim(low, high)
     ticks = [tick for tick in MaxNLocator(6).tick_values(low, high) if low <= tick <= high]
     axis.yaxis.set_major_locator(FixedLocator(ticks))

@@ -6,6 +6,7 @@ Everything is computed here once and the page only shows it, so the numbers can 
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,6 +74,7 @@ def build_scaling_report(
         )
         for name, curve in plain.items()
     )
+    models = tuple(replace(model, telling_sizes=_telling_sizes(plain, model)) for model in models)
     defects = [{"model": d.model, "kind": d.kind, "detail": d.detail} for d in audit_curves(plain)]
     chosen, why = choose(models, unit, searched)
     return ScalingReport(
@@ -130,11 +132,14 @@ def _model_report(
 
 
 def _law(fit: "LawFit", grid: tuple[float, ...]) -> FittedLaw:
+    from tamis.scaling.fitting import least_sizes
+
     return FittedLaw(
         law=fit.law,
         parameters={name: float(value) for name, value in fit.parameters.items()},
         rmsd=fit.rmsd,
         aicc=fit.aicc,
+        least_sizes=least_sizes(len(fit.parameters)),
         status=fit.status,
         at_bounds=tuple(fit.at_bounds),
         basins=len(fit.basins),
@@ -198,6 +203,27 @@ def _half(sizes: list[float]) -> float:
 def _cut(curve: tuple[Sequence[float], Sequence[float]], limit: float) -> tuple[list[float], list[float]]:
     kept = [(n, v) for n, v in zip(*curve, strict=True) if n <= limit and math.isfinite(v)]
     return [n for n, _ in kept], [v for _, v in kept]
+
+
+def _telling_sizes(curves: Curves, model: ModelReport) -> tuple[float, ...]:
+    """Doublings of the largest size that a model lacks for its interval at twice the target to say something.
+
+    Found by going on with all curves as they are predicted, without noise, so it is a least number. None
+    where the interval says something already, or no number below that size would do.
+    """
+    double = model.predictions[1]
+    if not double.says_nothing or not model.sizes:
+        return ()
+    further: list[float] = []
+    size = 2 * max(n for sizes, _losses in curves.values() for n in sizes)
+    while size < double.size:
+        found = _predict(curves, size, "best")
+        curves = {name: ([*curves[name][0], size], [*curves[name][1], found[name].loss]) for name in curves}
+        further.append(size)
+        if not _predict(curves, double.size, "best")[model.model].says_nothing:
+            return tuple(further)
+        size *= 2
+    return ()
 
 
 def _grid(curves: Curves, target_size: float) -> tuple[float, ...]:

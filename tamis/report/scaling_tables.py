@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from tamis.report.page import Column, Content, Markup, count, number, paragraph, percent, significant, table
-from tamis.report.scaling_data import Cost, FittedLaw, ModelReport, Prediction, ScalingReport
+from tamis.report.scaling_data import Cost, ModelReport, Prediction, ScalingReport
 from tamis.report.scaling_report import METHODS
 
 NAMES = {
@@ -15,15 +15,7 @@ NAMES = {
 }
 TOO_FEW = "too few sizes"
 LISTED_SIZES = 4
-CLOSE = 2.0  # a difference in AICc that says little
-LIMITS = {
-    "share": "E (or else B) is zero",
-    "delay": "D_l is zero or without bound",
-    "beta": "beta at the end of its range",
-    "alpha": "alpha at the end of its range",
-}
 HOUR, MINUTE = 3600.0, 60.0
-NOTHING = 1e-9  # a parameter below is shown as zero
 
 
 def interval(found: Prediction) -> str:
@@ -172,39 +164,6 @@ def _accepted(model: ModelReport) -> str | None:
     if len(sizes) <= LISTED_SIZES:
         return ", ".join(count(size) for size in sizes)
     return f"{count(min(sizes))} to {count(max(sizes))} ({len(sizes)})"
-
-
-def laws_table(report: ScalingReport) -> list[Markup]:
-    """Every law fitted to every model, with what AICc says of them."""
-    headings = ("misfit (RMSD)", "AICc", "above the best")
-    columns = [Column(heading=name) for name in ("model", "law", "parameters")]
-    columns += [Column(heading=name, kind="n") for name in headings] + [Column(heading="how the fit went")]
-    rows = [[model.model, *_law(model, law)] for model in report.models for law in model.laws.values()]
-    return [_note(_preferred(report)), table(columns, rows)]
-
-
-def _preferred(report: ScalingReport) -> str:
-    """Which law AICc prefers, over all models."""
-    judged = [model for model in report.models if model.best_law]
-    if not judged:
-        return "There are too few sizes to compare laws: each passes through what there is."
-    counts = {law: sum(model.best_law == law for model in judged) for law in judged[0].laws}
-    said = ", ".join(f"{law} on {found}" for law, found in counts.items() if found)
-    return f"By AICc the best law is: {said} of {len(judged)} {'model' if len(judged) == 1 else 'models'}."
-
-
-def _law(model: ModelReport, law: FittedLaw) -> list[Content]:
-    known = all(math.isfinite(value) for value in law.parameters.values())
-    rounded = {name: 0.0 if abs(value) < NOTHING else value for name, value in law.parameters.items()}
-    parameters = ", ".join(f"{name} = {significant(value, 3)}" for name, value in rounded.items())
-    limits = "".join(f"; {LIMITS.get(name, name)}" for name in law.at_bounds)
-    other = f"; {law.basins} optima fit about as well" if law.basins > 1 else ""
-    found = [law.law, parameters if known else None, percent(law.rmsd, 2)]
-    if not math.isfinite(law.aicc):
-        return [*found, TOO_FEW, None, law.status + limits + other]
-    above = law.aicc - model.laws[model.best_law].aicc
-    said = "best" if above == 0 else f"{number(above, 1)}{' (close)' if above < CLOSE else ''}"
-    return [*found, number(law.aicc, 1), said, law.status + limits + other]
 
 
 def backtest_table(report: ScalingReport) -> list[Markup]:

@@ -22,6 +22,7 @@ from tamis.scaling.schedule import FEWEST, choose_start, next_round
 
 Run = tuple[str, float]
 THRIFT = 0.01  # 1 % of the loss per factor e of cost: keeps one huge model from eating the others' rounds
+SHARES_TRIED = 16  # between a spent share and 1, evenly in their logarithm, before the gap is halved
 ROUNDING = 1e-9  # of the budget, so that sums of costs which should meet it do
 
 
@@ -75,6 +76,27 @@ class BudgetedSearch:
     def least_share(self) -> float:
         """The smallest budget_share that buys a run of every model, at the smallest size."""
         return self._sizes[0] / self._sizes[-1]
+
+    def next_share(self) -> float | None:
+        """A larger budget_share that buys further runs, to three digits; None where not even 1 does.
+
+        The least one but for gaps: a larger share may begin with other runs, and need more for them.
+        """
+        share = self._budget / self._full_cost
+        tried = [rounded_up(share ** (1 - step / SHARES_TRIED)) for step in range(1, SHARES_TRIED + 1)]
+        high = next((one for one in tried if one > share and self._buys(one)), None)
+        if high is None:
+            return None
+        low = max([one for one in tried if one < high], default=share)
+        while low < (middle := rounded_up(math.sqrt(low * high))) < high:
+            low, high = (low, middle) if self._buys(middle) else (middle, high)
+        return high
+
+    def _buys(self, share: float) -> bool:
+        """Whether with a share there are runs to make."""
+        other = BudgetedSearch(self._models, self._sizes, self._costs, share, self._seed)
+        other._told = self._told
+        return bool(other._open())
 
     @property
     def choice(self) -> str | None:
@@ -206,6 +228,12 @@ class BudgetedSearch:
 
     def _tie(self, model: str) -> bytes:
         return hashlib.blake2b(f"{self._seed}:{model}".encode(), digest_size=8).digest()
+
+
+def rounded_up(share: float) -> float:
+    """To three digits, never below, and at most 1."""
+    step = 10.0 ** (math.floor(math.log10(share)) - 2)
+    return min(1.0, math.ceil(share / step - 1e-6) * step)
 
 
 def _grid(models: Iterable[str], sizes: Iterable[float]) -> list[Run]:

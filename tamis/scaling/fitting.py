@@ -130,6 +130,11 @@ def corrected_akaike(cost: float, n: int, parameters: int) -> float:
     return float(n * np.log(max(cost, EXACT) / n) + 2 * k + 2 * k * (k + 1) / (n - k - 1))
 
 
+def least_sizes(parameters: int) -> int:
+    """Sizes from which on `corrected_akaike` is finite."""
+    return parameters + 3
+
+
 def _status(converged: bool, n: int, parameters: int) -> str:
     if not converged:
         return "not converged"

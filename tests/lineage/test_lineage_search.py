@@ -350,3 +350,28 @@ def test_work_for_the_sensor_is_one_trial_at_a_time_and_then_the_report(trials):
 def test_a_base_model_that_is_missing_is_named(trials):
     forget_heads(trials.project.home.store, [("base_models", "middle")])
     assert trial_work(trials.world, trials.heads) == ([], "base_models[middle]")
+
+
+def test_a_spent_share_says_which_would_buy_the_next_round(trials):
+    ended = trials.run_to_the_end()
+    assert ended.ended == SPENT
+    assert ended.next_share is not None
+    assert ended.next_share > 0.5
+    assert f"{SPENT}; [trial_budget] share = {ended.next_share:g} buys a next round" in ended.sentence
+    settings = (trials.root / "tamis.toml").read_text()
+    below = f"{ended.next_share * 0.99:g}"
+    for share, more in ((below, False), (f"{ended.next_share:g}", True)):
+        (trials.root / "tamis.toml").write_text(settings.replace("share = 0.5", f"share = {share}"))
+        assert bool(trials.search.open) is more
+    assert trials.search.next_share is None
+    assert "buys a next round" not in trials.search.sentence
+
+
+def test_where_the_whole_grid_is_told_no_share_buys_more(tmp_path, monkeypatch):
+    monkeypatch.delenv("TAMIS_HOME", raising=False)
+    monkeypatch.delenv("TAMIS_PROJECT", raising=False)
+    made = Trials(tmp_path, share="1")
+    for name in list(made.world.trials):
+        made.finish(name)
+    assert (made.search.open, made.search.next_share) == ((), None)
+    assert "buys a next round" not in made.search.sentence

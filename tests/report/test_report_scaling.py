@@ -16,10 +16,12 @@ from tamis.report import (
     scaling_law_page,
 )
 from tamis.report.scaling_choice import trust
-from tamis.report.scaling_data import NATS_PER_EXAMPLE
+from tamis.report.scaling_data import NATS_PER_EXAMPLE, WIDEST
+from tamis.report.scaling_plot import CLIPPED, loss_limits
 from tamis.scaling import accept_then_stop, fit_law, predict_full_loss
 
 SIZES = [0, *(100 * 2**i for i in range(8))]
+HARDLY = [6, 12, 24]
 
 
 def _curve(floor, scale, seed, sizes=SIZES):
@@ -283,3 +285,89 @@ def test_the_table_for_the_user_interface_has_a_row_a_model(report):
     assert all(
         line.startswith(f"| {model.model} |") for line, model in zip(lines[2:], report.models, strict=True)
     )
+
+
+def test_an_interval_that_says_nothing_is_no_gain(read_page):
+    curves = {name: (HARDLY, [4.1, low, 3.0]) for name, low in (("a", 3.9), ("b", 3.8))}
+    report = build_scaling_report(curves, 1_000, costing({"a": 1.0, "b": 3.0}))
+    best = next(model for model in report.models if model.model == report.chosen)
+    double = best.predictions[1]
+    assert double.high > WIDEST * double.low
+    text = read_page(scaling_law_page(report))
+    assert "Nothing can be said of what twice the data, 2,000 examples, would do" in text
+    assert f"{double.low:.3f} to " in text
+    assert "should lower" not in text
+    sizes = best.telling_sizes
+    assert sizes[:2] == (48.0, 96.0)
+    assert f"at least {len(sizes)} more sizes in [scaling] sizes, such as 48, 96 and" in text
+
+
+def test_the_sizes_that_would_tell_do():
+    curves = {name: (HARDLY, [4.1, low, 3.0]) for name, low in (("a", 3.9), ("b", 3.8))}
+    report = build_scaling_report(curves, 1_000, {})
+    for size in report.models[0].telling_sizes:
+        assert build_scaling_report(curves, 1_000, {}).models[0].predictions[1].says_nothing
+        found = predict_full_loss(curves, size)
+        curves = {name: ([*curves[name][0], size], [*curves[name][1], found[name].loss]) for name in curves}
+    told = build_scaling_report(curves, 1_000, {}).models[0]
+    assert not told.predictions[1].says_nothing
+    assert told.telling_sizes == ()
+
+
+def test_a_gain_is_said_with_its_interval(report, read_page):
+    large = report.models[1]
+    double = large.predictions[1]
+    text = read_page(scaling_law_page(report))
+    assert f"to {double.loss:.3f}, 90 % interval {double.low:.3f} to {double.high:.3f}" in text
+    assert ("which holds the present prediction" in text) == (double.high >= large.predictions[0].loss)
+    assert large.telling_sizes == ()
+
+
+def test_intervals_do_not_squeeze_the_curves(report):
+    curves = {name: (HARDLY, [4.1, low, 3.0]) for name, low in (("a", 3.9), ("b", 3.8))}
+    wide = build_scaling_report(curves, 1_000, {})
+    assert max(p.high for p in wide.models[0].predictions) > 4.1 * 4
+    assert loss_limits(wide) == (pytest.approx(3.0 / CLIPPED * 0.97), pytest.approx(4.1 * CLIPPED * 1.03))
+    low, high = loss_limits(report)
+    ends = [v for m in report.models for p in m.predictions for v in (p.low, p.high)]
+    ends += [v for m in report.models for v in m.losses]
+    assert (low, high) == (pytest.approx(min(ends) * 0.97), pytest.approx(max(ends) * 1.03))
+
+
+@pytest.mark.parametrize("known", [3, 5, 6, 7, 8])
+def test_only_laws_that_have_an_aicc_are_compared(known, read_page):
+    curves = {name: _curve(1.0, 50 + seed, seed, SIZES[: known + 1]) for seed, name in enumerate("ab")}
+    report = build_scaling_report(curves, 51_200, {})
+    text = read_page(scaling_law_page(report))
+    lacking = "rectified takes 7, vanilla takes 7"
+    if known >= 7:
+        assert "By AICc the best law is:" in text
+        assert "has an AICc" not in text
+        assert report.models[0].compared == tuple(report.models[0].laws)
+        return
+    assert "By AICc the best law is" not in text
+    assert "There are too few sizes to compare laws." in text
+    if known == 6:
+        assert f"With 6 sizes (a, b) only power3 has an AICc: {lacking}." in text
+        assert "none to compare with" in text
+    else:
+        assert f"With {known} sizes (a, b) no law has an AICc: {lacking}, power3 takes 6." in text
+    for law in report.models[0].laws.values():
+        assert math.isfinite(law.aicc) == (known >= law.least_sizes)
+
+
+def test_a_model_with_fewer_sizes_is_named_beside_those_compared(read_page):
+    curves = {"long": _curve(1.0, 50, 1), "short": _curve(1.2, 50, 2, SIZES[:7])}
+    text = read_page(scaling_law_page(build_scaling_report(curves, 51_200, {})))
+    assert " of 1 model. With 6 sizes (short) only power3 has an AICc: rectified takes 7" in text
+
+
+def test_an_order_that_is_not_settled_names_the_settings_that_settle_it(read_page):
+    twin = build_scaling_report({"a": _curve(1.2, 90, 1), "b": _curve(1.2, 90, 1)}, 51_200, {})
+    text = read_page(scaling_law_page(twin))
+    assert "not settled" in text
+    assert "add to [scaling] sizes in tamis.toml" in text
+    assert "where there is a [trial_budget] raise its share" in text
+    clear = build_scaling_report({"a": _curve(1.2, 90, 1), "b": _curve(0.1, 20, 1)}, 51_200, {})
+    assert "the difference is clear" in clear.why
+    assert "[trial_budget]" not in clear.why

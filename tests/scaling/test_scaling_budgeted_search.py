@@ -323,3 +323,25 @@ def test_rounds_quadruple_the_data_as_nearly_as_the_sizes_allow(ratio, n, data):
 def test_halvings_are_skipped_every_other_time():
     assert rungs(np.array(SIZES, dtype=float), 1, 7) == [3, 5, 7]
     assert rungs(np.array(SIZES, dtype=float), 2, 7) == [3, 5, 7]
+
+
+@pytest.mark.parametrize("models", [2, 3, 12])
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.4, 0.7])
+def test_the_next_share_buys_more_than_a_spent_one(models, share):
+    names = [f"m{place}" for place in range(models)]
+    sizes = [6, 12, 25, 50, 100, 200]
+    costs = {name: 1.0 + place % 3 for place, name in enumerate(names)}
+    search = BudgetedSearch(names, sizes, costs, share)
+    while runs := search.ask():
+        for model, size in runs:
+            search.tell(model, size, (1 + names.index(model) / 10) * size**-0.2)
+    found = search.next_share()
+    assert found is not None
+    assert share < found <= 1.0
+    assert float(f"{found:.3g}") == pytest.approx(found)
+    again = BudgetedSearch(names, sizes, costs, found)
+    for model in names:
+        for size, loss in zip(*search._curve(model), strict=True):
+            again.tell(model, size, loss)
+    assert again.ask()
+    assert again.spent_share <= found + 1e-9

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import least_squares
 
 from tamis.scaling import fit_law
+from tamis.scaling.fitting import corrected_akaike, least_sizes
 from tamis.scaling.laws import LAWS
 from tamis.scaling.measurements import measured
 
@@ -216,3 +217,10 @@ def test_masked_cells_are_not_measured():
     sizes, losses = noisy(seed=5, noise=0.01, n=8)
     masked = np.ma.array(losses, mask=[True] + [False] * 7)
     assert fit_law("rectified", sizes, masked).rmsd == fit_law("rectified", sizes[1:], losses[1:]).rmsd
+
+
+@pytest.mark.parametrize("parameters", [1, 3, 4, 5])
+def test_the_least_sizes_are_those_at_which_aicc_begins(parameters):
+    least = least_sizes(parameters)
+    assert np.isfinite(corrected_akaike(0.01, least, parameters))
+    assert np.isinf(corrected_akaike(0.01, least - 1, parameters))

@@ -1,0 +1,94 @@
+"""The closing lines of `tamis materialize` name the pages that were made, and no others."""
+
+import json
+
+import pytest
+
+from assets.scaling import PAGES
+from tamis.lineage.heads import Head, forget_heads, read_heads, write_heads
+from tamis.lineage.look import look
+from tamis.lineage.plan import input_key
+from tamis.lineage.stages import stages
+from tamis.project import open_project
+from tamis.status import read_status
+
+SETTINGS = """
+[automation]
+settle_seconds = 0.0
+[[corpus]]
+name = "web"
+kind = "files"
+path = "documents"
+[[target]]
+name = "goal"
+kind = "files"
+path = "target"
+[[target]]
+name = "other"
+kind = "files"
+path = "target"
+[[base_model]]
+name = "small"
+preset = "llama-0.8m"
+[[selection]]
+name = "uniform"
+sampler = "random"
+budget = 1
+[scaling]
+target = ["goal", "other"]
+models = ["small"]
+sizes = [10, 20]
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    for name in ("TAMIS_HOME", "TAMIS_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    for folder in ("documents", "target"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.jsonl").write_text(json.dumps({"text": f"{folder} one"}) + "\n")
+    (tmp_path / "tamis.toml").write_text(SETTINGS)
+    made = open_project(tmp_path)
+    made.home.reports.mkdir(parents=True, exist_ok=True)
+    return made
+
+
+def make(project, asset: str, key: str, *pages: str) -> None:
+    """What a step that succeeds leaves behind."""
+    heads, world = read_heads(project.home.store), look(project)
+    found = input_key(stages()[asset], key, world, heads) or f"{asset}{key}"
+    head = Head(asset=asset, partition=key, manifest=found, input_key=found, data_version=found)
+    write_heads(project.home.store, [head])
+    for page in pages:
+        (project.home.reports / page).write_text("a page")
+
+
+def test_scaling_pages_are_named_a_target_with_their_state(project):
+    reports = project.home.reports
+    assert read_status(project).scaling_lines(reports) == []
+    (reports / PAGES.format("goal")).write_text("a page that nothing vouches for")
+    assert read_status(project).scaling_lines(reports) == []
+    make(project, "loss_curves", "")
+    make(project, "scaling_law_report", "", PAGES.format("goal"))
+    (line,) = read_status(project).scaling_lines(reports)
+    assert line.startswith("scaling on goal: ")
+    assert line.endswith(f"; {reports / PAGES.format('goal')}")
+    make(project, "scaling_law_report", "", PAGES.format("other"))
+    assert len(read_status(project).scaling_lines(reports)) == 2
+
+
+def test_a_scaling_page_whose_curves_changed_is_out_of_date(project):
+    pages = [PAGES.format(target) for target in ("goal", "other")]
+    make(project, "scaling_law_report", "", *pages)
+    assert all(": out of date; " in line for line in read_status(project).scaling_lines(project.home.reports))
+
+
+def test_the_page_of_a_selection_that_is_not_made_is_not_named(project):
+    reports = project.home.reports
+    make(project, "selected_subset", "uniform", "selection_uniform.html")
+    (line,) = read_status(project).selection_lines(reports)
+    assert line.endswith(str(reports / "selection_uniform.html"))
+    forget_heads(project.home.store, [("selected_subset", "uniform")])
+    (line,) = read_status(project).selection_lines(reports)
+    assert line.endswith("not made yet")

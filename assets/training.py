@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from resources.made import Made, Rows
-from resources.platform import Platform
+from resources.platform import Platform, tried_once
 from resources.specification import described
 from resources.work import Work
 from tamis.lineage.choosers import target_of_trial
@@ -107,7 +107,7 @@ def trials(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[An
     with platform.work(context) as work:
         for key in work.partitions:
             trial, input_key = work.world.trials[key], work.key(key)
-            with failure_noted(work.store, key, input_key):
+            with tried_once(), failure_noted(work.store, key, input_key):
                 data = trial_data(work, trial)
                 seen = {stage.data: stage.doc_ids for stage in data.stages}
                 record_training_documents(work.store, key, seen)

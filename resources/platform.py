@@ -18,7 +18,7 @@ from resources.processes import note_process
 from resources.tags import DRIVER_TAG, SENSOR, asked_for, settles
 from resources.work import InactiveStageError, Work
 from tamis.engine import engine_of, using
-from tamis.errors import PermanentError
+from tamis.errors import PermanentError, TransientError
 from tamis.lineage.attempts import begin
 from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.look import look
@@ -134,3 +134,14 @@ def quiet_environment(project: Project) -> None:
     os.environ.setdefault("DO_NOT_TRACK", "true")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+@contextlib.contextmanager
+def tried_once() -> Iterator[None]:
+    """Leave what fails inside to those who count how often it did; disk and network are tried again."""
+    try:
+        yield
+    except (OSError, TransientError):
+        raise
+    except Exception as error:
+        raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error

@@ -1,7 +1,7 @@
 """Running a group of partitions through Dagster in this process, and finding what makes it fail.
 
 A run makes one asset for all partitions that need it, or a chain of assets of one partition. Where it fails
-its halves are tried, so that one bad partition holds no others back.
+its halves are tried, so that one bad partition holds no others back. A trial is tried once a command.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -18,6 +19,7 @@ import dagster as dg
 from resources.processes import this_process
 from resources.tags import CERTIFIED_TAG, COMMAND_LINE, DRIVER_TAG, ON_REQUEST_TAG, PROCESS_TAG
 from tamis.lineage.automation import Group
+from tamis.lineage.failures import failures_of
 from tamis.lineage.heads import read_heads
 from tamis.lineage.look import look_again
 from tamis.lineage.plan import due_partitions
@@ -26,6 +28,7 @@ from tamis.lineage.world import World
 from tamis.progress import Heartbeat, close_all
 from tamis.project import Project
 
+TRIALS = "trials"
 MOST_SPLITS = 48
 """How many runs a group that fails may cost: enough to find two bad partitions among 1,000."""
 
@@ -88,23 +91,61 @@ class Runner:
     wanted: Wanted
 
     def make(self, world: World, group: Group, outcome: Outcome) -> None:
-        """Make a group; where that fails its halves, so that one bad partition holds no others back."""
-        waiting, runs = [group], 0
+        """Make a group; where that fails its halves, so that one bad partition holds no others back.
+
+        Trials note themselves which of them fails: what is left of the others is run without it.
+        """
+        waiting, runs = self._apart(group, outcome), 0
         while waiting:
             part = waiting.pop(0)
             outcome.tried.add(part.keys)
+            noted = self._failed_trials(part)
             failed, runs = self._run(part, outcome), runs + 1
+            if failed and (culprits := {name for name, _time in self._failed_trials(part) - noted}):
+                self._give_up(outcome, failed, culprits)
+                waiting[:0] = self._apart(self._unmade(part), outcome)
+                continue
             left, culprit_elsewhere = self._left(world, part) if failed else ((), False)
             if (len(left) > 1 or (left and culprit_elsewhere)) and runs <= MOST_SPLITS:
                 self.say(f"{part.assets[0]}: failed for some of {len(left)} partitions; halves are tried")
                 waiting[:0] = _halves(part, left)
             elif failed:
-                outcome.failed |= failed
                 # What a failed run has made is not given up: what comes after it would wait for it.
-                undone = left if len(part.partitions) > 1 else part.partitions
-                outcome.given_up |= {(asset, key) for asset in failed for key in undone}
-                for asset, error in failed.items():
-                    self.say(f"{asset}: FAILED: {error}")
+                self._give_up(outcome, failed, left if len(part.partitions) > 1 else part.partitions)
+
+    def _give_up(self, outcome: Outcome, failed: dict[str, str], undone: Collection[str]) -> None:
+        outcome.failed |= failed
+        outcome.given_up |= {(asset, key) for asset in failed for key in undone}
+        for asset, error in failed.items():
+            self.say(f"{asset}: FAILED: {error}")
+
+    def _failed_trials(self, group: Group) -> set[tuple[str, datetime]]:
+        """Trials that are noted as failed, each with when it did last; none where others are made."""
+        if group.assets[0] != TRIALS:
+            return set()
+        return {(one.trial, one.failed_at) for one in failures_of(self.project.home.store)}
+
+    def _unmade(self, group: Group) -> Group:
+        """What of a group is not there yet."""
+        heads = read_heads(self.project.home.store)
+        made = {name for (asset, name), head in heads.items() if asset == group.assets[0] and head.usable}
+        pairs = zip(group.partitions, group.keys, strict=True)
+        left = [(n, key) for n, key in pairs if n not in made or heads[group.assets[0], n].input_key != key]
+        return _part(group, [name for name, _key in left])
+
+    def _apart(self, group: Group, outcome: Outcome) -> list[Group]:
+        """Trials in groups whose ranges cover none that is given up: it would be trained again."""
+        given_up = {name for asset, name in outcome.given_up if asset == TRIALS}
+        if group.assets[0] != TRIALS:
+            return [group]
+        wanted = set(group.partitions) - given_up
+        parts: list[list[str]] = [[]]
+        for name in self.instance.get_dynamic_partitions(str(stages()[TRIALS].partitions)):
+            if name in given_up:
+                parts.append([])
+            elif name in wanted:
+                parts[-1].append(name)
+        return [_part(group, part) for part in parts if part]
 
     def _left(self, world: World, group: Group) -> tuple[tuple[str, ...], bool]:
         """Partitions that the failed run has not made, none where a whole chain failed.
@@ -153,13 +194,15 @@ class Runner:
 
 def _halves(group: Group, left: tuple[str, ...]) -> list[Group]:
     """The partitions that are left, in two groups."""
-    key_of = dict(zip(group.partitions, group.keys, strict=True))
     middle = len(left) // 2
-    return [
-        Group(assets=group.assets[:1], partitions=part, keys=tuple(key_of[name] for name in part))
-        for part in (left[:middle], left[middle:])
-        if part
-    ]
+    return [_part(group, part) for part in (left[:middle], left[middle:]) if part]
+
+
+def _part(group: Group, names: Sequence[str]) -> Group:
+    """These of the partitions of a group."""
+    key_of = dict(zip(group.partitions, group.keys, strict=True))
+    keys = tuple(key_of[name] for name in names)
+    return Group(assets=group.assets[:1], partitions=tuple(names), keys=keys)
 
 
 @contextlib.contextmanager

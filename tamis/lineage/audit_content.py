@@ -12,6 +12,7 @@ from tamis.corpus import ShardGoneError, fingerprint_shard
 from tamis.errors import TamisError
 from tamis.lineage.audit_node import Node
 from tamis.lineage.audit_records import Records
+from tamis.lineage.audit_strays import judge_strays
 from tamis.lineage.heads import Head, Heads
 from tamis.lineage.manifest import Manifest
 from tamis.lineage.world import World
@@ -64,7 +65,11 @@ def judge_content(
         for table, digest in manifest.rows.items()
     ]
     for table in sorted({claim.table for claim in claims}):
-        _judge_table(home, records, [claim for claim in claims if claim.table == table], whole and at_rest)
+        own = [claim for claim in claims if claim.table == table]
+        rows = _judge_table(home, records, own)
+        # Answers that were paid for are kept beyond what uses them now; their seals are checked.
+        if whole and at_rest and table not in SEALED:
+            judge_strays(rows, own[0].node, records, world, nodes)
 
 
 def _is_present(node: Node, heads: Heads) -> bool:
@@ -118,7 +123,7 @@ def _altered_raw(world: World, key: str, manifest: Manifest) -> Iterable[str]:
         yield f"its file cannot be read: {error}"
 
 
-def _judge_table(home: Home, records: Records, claims: list[Claim], whole: bool) -> None:
+def _judge_table(home: Home, records: Records, claims: list[Claim]) -> TableRows:
     """Compare the rows of one table with what each manifest states of them."""
     rows = TableRows(home.store, claims[0].table)
     held = _held_documents(home)
@@ -137,11 +142,7 @@ def _judge_table(home: Home, records: Records, claims: list[Claim], whole: bool)
             _name_difference(claim, stated, stored, held)
         if claim.scope == BY_DOC_IDS and (doubled := rows.doubled(stated)):
             claim.node.altered(f"table {claim.table}: rows of {doubled[0]} stand in it more than once")
-    # Answers that were paid for are kept beyond what uses them now; their seals are checked.
-    if whole and claims[0].table not in SEALED and (strays := rows.strays()):
-        claims[0].node.outdated(
-            f"table {claims[0].table} holds {len(strays)} rows that no manifest lists, first {strays[0]}"
-        )
+    return rows
 
 
 def _name_difference(

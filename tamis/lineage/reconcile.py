@@ -8,6 +8,7 @@ from tamis.lineage import attempts
 from tamis.lineage.heads import Heads, forget_heads, read_heads
 from tamis.lineage.pins import unpin
 from tamis.lineage.plan import full_plan, gone_partitions
+from tamis.lineage.untrained import forget_untrained
 from tamis.lineage.world import World
 from tamis.store.schemas import kind_of, schema_of
 from tamis.store.tables import Store, one_of, quoted
@@ -73,6 +74,7 @@ def forget_gone(store: Store, world: World, heads: Heads) -> list[tuple[str, str
             unpin(store, partition)
         for table in _WHOLE_TABLES.get(asset, ()):
             store.delete(table, "true")
+    forget_untrained(world.project.home, heads, gone)
     forget_heads(store, gone)
     attempts.forget_entries(store, attempts.TABLE, gone)
     return gone

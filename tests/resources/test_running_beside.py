@@ -7,8 +7,10 @@ import pyarrow as pa
 import pytest
 
 from resources.instance import register_partitions
+from resources.platform import retried, tried_once
 from resources.running import EVERYTHING, Outcome, Runner
 from tamis.lineage.automation import Group
+from tamis.lineage.failures import failure_noted, failures_of
 from tamis.lineage.heads import Head, read_heads, write_heads
 from tamis.lineage.look import look
 from tamis.lineage.plan import input_key
@@ -96,3 +98,43 @@ def test_what_fails_in_a_group_is_given_up_alone(project):
     assert ("trials", GROUP[0]) in read_heads(project.home.store)
     assert outcome.given_up == {("trials", GROUP[1])}
     assert f"{GROUP[1]} does not fit" in outcome.failed["trials"]
+
+
+@pytest.mark.parametrize("failing", [GROUP[:1], GROUP[1:], (BESIDE,), GROUP, (*GROUP, BESIDE)])
+def test_a_trial_that_fails_is_tried_once_a_command_and_holds_no_other_back(project, failing):
+    """However the range is halved, and whatever Dagster would try again; so it is left out in time."""
+    tried: list[str] = []
+
+    @dg.asset(partitions_def=dg.DynamicPartitionsDefinition(name="trials"))
+    def trials(context: dg.AssetExecutionContext) -> None:
+        with retried(context.retry_number):
+            for key in context.partition_keys:
+                if ("trials", key) in read_heads(project.home.store):
+                    continue
+                tried.append(key)
+                with tried_once(), failure_noted(project.home.store, key, f"key of {key}"):
+                    if key in failing:
+                        raise RuntimeError(f"{key} ran out of memory")
+                made(project, "trials", key)
+
+    job = dg.Definitions(assets=[trials]).resolve_implicit_global_asset_job_def()
+    for command in (1, 2):
+        tried.clear()
+        outcome, world = Outcome(), look(project)
+        heads = read_heads(project.home.store)
+        names = [name for name in (GROUP[0], BESIDE, GROUP[1]) if ("trials", name) not in heads]
+        keys = tuple(str(input_key(stages()["trials"], name, world, heads)) for name in names)
+        with dg.DagsterInstance.ephemeral() as instance:
+            register_partitions(instance, world)
+            runner = Runner(
+                project=project, job=job, instance=instance, say=lambda _: None, wanted=EVERYTHING
+            )
+            group = Group(assets=("trials",), partitions=tuple(names), keys=keys)
+            runner.make(world, group, outcome)
+        assert sorted(tried) == sorted(names if command == 1 else failing)
+        assert outcome.given_up == {("trials", name) for name in failing}
+        assert "ran out of memory" in outcome.failed["trials"]
+        assert {one.trial: one.attempts for one in failures_of(project.home.store)} == dict.fromkeys(
+            failing, command
+        )
+    assert {("trials", name) for name in {*GROUP, BESIDE} - {*failing}} <= set(read_heads(project.home.store))

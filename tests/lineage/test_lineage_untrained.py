@@ -1,0 +1,88 @@
+"""What a training notes before it begins: gone with a trial that never ended, kept of one that did."""
+
+import pytest
+
+from tamis.lineage.attempts import begin
+from tamis.lineage.audit_content import judge_content
+from tamis.lineage.audit_node import Node
+from tamis.lineage.audit_records import Records
+from tamis.lineage.heads import Head, read_heads, write_heads
+from tamis.lineage.manifest import Manifest, ManifestFolder
+from tamis.lineage.reconcile import forget_gone
+from tamis.store.records import stored_rows
+from tamis.training.storing import record_training_documents
+
+KEPT, GONE, FAILED = "law__small__5", "law__old__5", "law__short__5"
+
+
+@pytest.fixture
+def project(imagined):
+    """A trial of the project, one of a model that left it since, and one that left it and never ended."""
+    home = imagined.project.home
+    token = begin(home.store, [("trials", name) for name in (KEPT, GONE, FAILED)])
+    for name in (KEPT, GONE, FAILED):
+        record_training_documents(home.store, name, {"goal": ["0" * 32, "1" * 32]})
+    for name in (KEPT, GONE):
+        record(home, name, token)
+    return imagined
+
+
+def record(home, name: str, token: str) -> None:
+    scope = f"checkpoint = '{name}'"
+    digest, rows = stored_rows(home.store, "trained_on", scope)
+    stated = {"rows": {"trained_on": digest}, "scopes": {"trained_on": scope}}
+    keys = {"asset": "trials", "partition": name, "input_key": "k", "data_version": "v"}
+    folder = ManifestFolder.of(home)
+    folder.write_rows(digest, rows)
+    manifest = folder.write(
+        Manifest(code_version="1", config={}, seed=0, digest="d", row_count=2, **keys, **stated)
+    )
+    write_heads(home.store, [Head(manifest=manifest, attempt=token, **keys)])
+
+
+def checkpoints(imagined) -> set[str]:
+    return set(imagined.project.home.store.read("trained_on", ["checkpoint"])["checkpoint"])
+
+
+def audited(imagined) -> dict[str, tuple[str, list[str]]]:
+    home, world = imagined.project.home, imagined.world()
+    heads, records = read_heads(home.store), Records(home.manifests)
+    nodes = {
+        head.manifest: Node(manifest=head.manifest, asset=head.asset, partition=head.partition)
+        for head in heads.values()
+    }
+    judge_content(home, records, world, heads, nodes, whole=True, advance=lambda count: None)
+    return {node.name: (node.status, node.details) for node in nodes.values()}
+
+
+def test_what_a_training_noted_that_never_ended_leaves_with_its_trial(project):
+    home = project.project.home
+    said = "table trained_on holds rows of it that no manifest lists: a training of it did not end"
+    assert audited(project)[f"trials[{FAILED}]"] == ("amber", [said])
+    assert audited(project)[f"trials[{KEPT}]"] == ("green", [])
+    gone = forget_gone(home.store, project.world(), read_heads(home.store))
+    assert {partition for _asset, partition in gone} == {GONE, FAILED}
+    assert checkpoints(project) == {KEPT, GONE}, "what a recorded checkpoint saw is evidence"
+    assert audited(project) == {f"trials[{KEPT}]": ("green", [])}
+
+
+@pytest.mark.parametrize("lost", ["head", "folder", "readable"])
+def test_what_may_be_evidence_stays(project, lost):
+    home = project.project.home
+    if lost == "head":  # of a damaged value: its manifest is there
+        home.store.delete("heads", f"partition = '{GONE}'")
+    elif lost == "folder":  # weights that were not recorded before the process died
+        (home.checkpoints / "trials" / FAILED / "0123").mkdir(parents=True)
+    else:
+        name = read_heads(home.store)["trials", GONE].manifest
+        ManifestFolder.of(home).path(name).write_text("{}")
+    forget_gone(home.store, project.world(), read_heads(home.store))
+    assert checkpoints(project) == {KEPT, GONE} | (set() if lost == "head" else {FAILED})
+
+
+def test_rows_of_a_checkpoint_that_is_gone_are_evidence_only_as_its_manifest_lists_them(project):
+    home = project.project.home
+    record_training_documents(home.store, GONE, {"goal": ["2" * 32]})
+    forget_gone(home.store, project.world(), read_heads(home.store))
+    assert checkpoints(project) == {KEPT, GONE}
+    assert audited(project)[f"trials[{GONE}]"][0] == "amber"

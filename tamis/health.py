@@ -13,6 +13,7 @@ from tamis.errors import MissingPackageError, TamisError
 from tamis.lineage.damage import unreadable_tables
 from tamis.project import Project
 from tamis.store.home import writer
+from tamis.store.object_errors import require_endpoint
 
 OBJECT_STORE_SECONDS = 5
 
@@ -108,6 +109,7 @@ def object_store(url: str) -> str:
         "retry_config": {"max_retries": 0},
     }
     shown = without_credentials(url)
+    require_endpoint()
     try:
         obstore.list_with_delimiter(from_url(url, **limits))
     except (obstore.exceptions.BaseError, ValueError) as error:

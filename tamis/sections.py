@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 NAME_FORM = r"^[a-z0-9][a-z0-9._-]{0,59}$"
 LANGUAGE_FORM = r"^[a-z]{2,3}$"
 OWNER_FORM = r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$"
-STORAGE_FORM = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.-]+)*$"
+STORAGE_FORM = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.-]*[\w-][\w.-]*)*$"
 URL_FORM = r"^https?://[^\s/]+"
 ADDRESS_FORM = r"^(auto|[^\s/:]+:\d+)$"
 VARIABLE_FORM = r"^[A-Za-z_][A-Za-z0-9_]*$"

@@ -13,6 +13,7 @@ from typing import Any
 from tamis.corpus.remote import RemoteForbiddenError, RemoteUnavailableError
 from tamis.corpus.shards import RemoteFile, Shard, ShardChangedError, ShardGoneError
 from tamis.errors import MissingPackageError
+from tamis.store.object_errors import require_endpoint
 
 SCHEMES = ("s3", "gs", "az", "file", "http", "https")
 BLOCK_BYTES = 1 << 20
@@ -81,6 +82,7 @@ def download(shard: Shard, path: Path) -> None:
 def _store(url: str) -> Any:
     from obstore.store import from_url
 
+    require_endpoint()
     # Options as a mapping: the library's own types say which stores take which, by keyword only.
     options: Any = {} if url.startswith("file:") else {"client_options": CLIENT, "retry_config": RETRIES}
     return from_url(url, **options)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 _TABLE = "CREATE TABLE IF NOT EXISTS objects (name TEXT PRIMARY KEY, tag TEXT, state TEXT) WITHOUT ROWID"
 ABSENT = ""
+DROPPED = "dropped"
+"""The state of a file that is not here and is not to be in the store either."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -225,6 +225,7 @@ def _note_holder(stream: TextIO, purpose: str) -> None:
 
 def _refresh(home: Home) -> None:
     if not (home.root / MARKER).exists():
+        home.files.begin()
         (home.root / MARKER).write_text(f"{home.url}\n")
     home.files.refresh()
 

@@ -3,6 +3,7 @@
 obstore and LanceDB speak through the same library, so one reading of its words serves both.
 """
 
+import os
 import re
 from typing import Any
 
@@ -16,14 +17,21 @@ _OF_A_STORE = (
     "lacked the necessary privileges",
     "lacked valid authentication",
     "nosuchbucket",
+    "failed to get aws credentials",
 )
 _VERBS = {"GET": "read", "HEAD": "look at", "PUT": "write", "POST": "write", "DELETE": "delete"}
 _REQUEST = re.compile(r"(?:Error performing|method:) (\w+),?\s+(?:uri: Some\(\s*)?(https?://[^\s?,)]+)")
 _REASON = re.compile(r"status code: (\d+ [\w ]+)|status: (\d+)|<Code>(\w+)</Code>|<Message>([^<]+)</Message>")
 _SECRET = re.compile(r"([a-z][a-z0-9+]*://)[^/@\s]+@")
+_ENDPOINT = re.compile(r"https?://[^/\s]+/?", re.IGNORECASE)
 _KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 _CURES = (
     ("169.254.", f"no credentials were found: set {_KEYS}"),
+    ("failed to get aws credentials", f"no credentials were found: set {_KEYS}"),
+    ("missing secretaccesskey", "there is a key without its secret: set AWS_SECRET_ACCESS_KEY"),
+    ("missingsecretaccesskey", "there is a key without its secret: set AWS_SECRET_ACCESS_KEY"),
+    ("missing accesskeyid", "there is a secret without its key: set AWS_ACCESS_KEY_ID"),
+    ("missingaccesskeyid", "there is a secret without its key: set AWS_ACCESS_KEY_ID"),
     (
         "nosuchbucket",
         "there is no such bucket: check [storage] url, TAMIS_STORAGE_URL and AWS_ENDPOINT_URL",
@@ -57,6 +65,25 @@ class StorageRefusedError(PermanentError):
     def __init__(self, url: str, operation: str, problem: str, cure: str) -> None:
         self.url, self.operation, self.problem, self.cure = url, operation, problem, cure
         super().__init__(f"the object store would not {operation} {url} ({problem}): {cure}")
+
+
+class EndpointError(PermanentError):
+    """The address of the object store is none; names the variable and what would be right."""
+
+    def __init__(self, variable: str, value: str) -> None:
+        self.variable = variable
+        super().__init__(
+            f"{variable} = {without_secrets(value)!r} is no address of an object store; "
+            "expected https://HOST or http://HOST:PORT"
+        )
+
+
+def require_endpoint() -> None:
+    """Raise `EndpointError` for an address that the client would fail on without saying so."""
+    for variable in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3"):
+        value = os.environ.get(variable)
+        if value and not _ENDPOINT.match(value):
+            raise EndpointError(variable, value)
 
 
 def problem_of(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tamis.errors import MissingPackageError
-from tamis.store.object_errors import problem_of
+from tamis.store.object_errors import problem_of, require_endpoint
 
 MOST_TRIES, PATIENCE = 6, timedelta(seconds=30)
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(milliseconds=100), timedelta(seconds=5)
@@ -131,12 +131,12 @@ class ObjectFolder:
 
     def _ask(self, operation: str, name: str, request: Callable[[Any, Any], _Answer]) -> _Answer:
         """Make a request, again where a transfer is cut off: the library repeats only what had no answer."""
-        obstore = library()
-        store = _store(self.url, tuple(os.environ.get(key) for key in _OF_CREDENTIALS))
+        obstore, credentials = library(), tuple(os.environ.get(key) for key in _OF_CREDENTIALS)
+        require_endpoint()
         began, pause = time.monotonic(), FIRST_PAUSE.total_seconds()
         for attempt in range(1, MOST_TRIES + 1):
             try:
-                return request(obstore, store)
+                return request(obstore, _store(self.url, credentials))
             except (obstore.exceptions.BaseError, OSError) as error:
                 if isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error):
                     raise
@@ -151,6 +151,7 @@ class ObjectFolder:
 
 def lance_options() -> dict[str, str]:
     """What LanceDB is told beside what it reads in the environment: the same tries, and plain HTTP too."""
+    require_endpoint()
     return {
         "allow_http": "true",  # the address says whether it is plain: AWS's own never is
         "client_max_retries": str(MOST_TRIES),

@@ -50,3 +50,14 @@ def reading(table: str) -> Iterator[None]:
         if "lance" not in str(error).lower():
             raise
         raise DamagedTableError(table, str(error)) from error
+
+
+@contextlib.contextmanager
+def asking() -> Iterator[None]:
+    """Turn an object store's failure while LanceDB connects to it or lists into ours; leave all else."""
+    try:
+        yield
+    except (RuntimeError, OSError, ValueError) as error:
+        if problem := object_store_problem(error):
+            raise problem from error
+        raise

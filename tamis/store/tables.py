@@ -24,7 +24,7 @@ from tamis.store.remembered import Remembered
 from tamis.store.schemas import KEYS, kind_of, schema_of
 from tamis.store.seals import SEAL, sealed, unsealed_schema
 from tamis.store.table_errors import DamagedTableError as DamagedTableError
-from tamis.store.table_errors import UnknownTableError, reading
+from tamis.store.table_errors import UnknownTableError, asking, reading
 from tamis.store.table_rows import ROWS_AT_ONCE, first_of_each, row_ids_of, stream_rows
 
 
@@ -54,7 +54,9 @@ class Store:
 
     def names(self) -> list[str]:
         """Names of the tables that exist, sorted."""
-        return sorted(name for name in self._connect().list_tables().tables if self.exists(name))
+        with asking():
+            found = self._connect().list_tables().tables
+        return sorted(name for name in found if self.exists(name))
 
     def exists(self, table: str) -> bool:
         """Whether the table has been made: a process that dies while making one leaves a folder alone."""
@@ -218,7 +220,9 @@ class Store:
         if self._connection is None:
             address, options = connection_options(self.folder)
             # What a session has read of a table's history is not asked for again.
-            self._connection = lancedb.connect(address, storage_options=options, session=lancedb.Session())
+            session = lancedb.Session()
+            with asking():
+                self._connection = lancedb.connect(address, storage_options=options, session=session)
         return self._connection
 
     def open(self, table: str) -> Any:

@@ -12,10 +12,11 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from tamis.store.copy_index import ABSENT, CopyIndex, Known, state_of
+from tamis.store.copy_index import ABSENT, DROPPED, CopyIndex, Known, state_of
 from tamis.store.digests import file_digest
 from tamis.store.objects import ObjectFolder
 
@@ -33,6 +34,9 @@ class OnDisk:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    def begin(self) -> None:
+        """Nothing to know."""
+
     def refresh(self) -> None:
         """Nothing to bring up to date."""
 
@@ -45,6 +49,13 @@ class OnDisk:
     def fetch(self, path: Path) -> bool:
         """Whether a file or folder is there."""
         return path.exists()
+
+    def names(self, folder: Path) -> set[str]:
+        """Names of the files below a folder."""
+        return {path.relative_to(self.root).as_posix() for path in _files_of(folder)}
+
+    def drop(self, folder: Path) -> None:
+        """Nothing that is not there."""
 
     def holds(self, name: str) -> bool:
         """Whether there is a file of this name."""
@@ -71,13 +82,21 @@ class WorkingCopy:
         self.root, self.objects = root, objects
         self.index = CopyIndex(root / "cache" / "objects.db")
 
+    def begin(self) -> None:
+        """Take the folder for a copy from now on: what is there already was not known to the store."""
+        self.index.read()
+
     def refresh(self) -> None:
         """Make the copy what the store holds; files that the store never knew stay.
 
+        Where what the copy knew is lost with the cache, they go: nobody can tell them from what was removed
+        in the store since, and sending them would bring back what was withdrawn.
         To be called while no process of this machine writes to the home.
         """
+        forgotten = not self.index.path.exists()
         known, listed = self.index.read(), self._listed()  # in this order: what comes between is unknown
-        gone = [name for name in known if name not in listed]
+        here = self._here() if forgotten else ()
+        gone = [name for name in (*known, *here) if name not in listed]
         for name in gone:
             (self.root / name).unlink(missing_ok=True)
         stale = [name for name, tag in listed.items() if self._is_stale(name, tag, known.get(name))]
@@ -108,7 +127,7 @@ class WorkingCopy:
     def sweep(self) -> None:
         """Make the store what the copy is: send what is new or changed, delete what was removed here."""
         known = self.index.read()
-        here = {self._name(file) for folder in KEPT for file in _files_of(self.root / folder)}
+        here = self._here()
         gone = [name for name, one in known.items() if one.state != ABSENT and name not in here]
         removed = [name for name in gone if not _is_for_ever(name)]
         self._upload(sorted(name for name in here if self._is_news(name, known.get(name))))
@@ -124,6 +143,15 @@ class WorkingCopy:
             missing = [f"{name}/{one}" if one else name for one in self._found(name)]
         self._download(missing)
         return path.exists()
+
+    def names(self, folder: Path) -> set[str]:
+        """Names of the files below a folder, here or in the store as far as this copy knows."""
+        return {self._name(file) for file in _files_of(folder)}.union(self.index.below(self._name(folder)))
+
+    def drop(self, folder: Path) -> None:
+        """Have the next sweep delete what the store holds below a folder and was never fetched."""
+        known = self.index.of(self.index.below(self._name(folder)))
+        self._note([replace(one, state=DROPPED) for one in known.values() if one.state == ABSENT])
 
     def _found(self, name: str) -> list[str]:
         if self.objects.head(name) is not None:
@@ -162,6 +190,10 @@ class WorkingCopy:
             names = [f"{folder}/{name}" for folder in folders for name in self.objects.below(folder).listed()]
             _at_once(lambda name: self._get(name, Path(place) / name), names)
             yield Path(place)
+
+    def _here(self) -> set[str]:
+        """Names of all files of the copy."""
+        return {self._name(file) for folder in KEPT for file in _files_of(self.root / folder)}
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()

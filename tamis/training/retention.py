@@ -3,7 +3,8 @@
 Without [checkpoints] all of them stay. With keep_superseded = n the n latest of each trial do, and of the
 others the weights go: the folder then holds a note that says by which rule, the manifest stays and with it
 the proof of how the checkpoint came about, and MLflow's model version says that it was removed. What is
-current, what is being made and what an alias in MLflow names is never touched.
+current, what is being made and what an alias in MLflow names is never touched. What lies in the object store
+alone is removed only by a home whose MLflow knows it: it does not see the aliases of another one.
 """
 
 import json
@@ -19,7 +20,7 @@ from tamis.store.home import Home
 from tamis.training.errors import TrackerUnavailableError
 from tamis.training.files import replace_folder
 from tamis.training.tracking import require_tracker
-from tamis.training.tracking_models import aliased_checkpoints, mark_removed
+from tamis.training.tracking_models import aliased_checkpoints, mark_removed, registered_manifests
 
 ASSET, KEY_CHARACTERS = "trials", 16
 NOTE = "removed.json"
@@ -56,8 +57,11 @@ def remove_superseded(project: Project, heads: Heads) -> list[str]:
         place = home.relative(one.folder)
         if place in aliased_checkpoints(uri, experiment, one.trial):
             continue
+        if not one.folder.is_dir() and one.manifest not in registered_manifests(uri, experiment, one.trial):
+            continue
         # MLflow first: a removal that is cut short is found again, and said again.
         mark_removed(uri, experiment, one.trial, one.manifest, rule)
+        home.files.drop(one.folder)
         _leave_note(one, rule)
         counts[one.trial] = counts.get(one.trial, 0) + 1
     return [
@@ -70,6 +74,7 @@ def removed_by(home: Home, manifest: Manifest) -> str | None:
     if manifest.asset != ASSET:
         return None
     path = _folder(home, manifest.partition, manifest.input_key) / NOTE
+    home.files.fetch(path)
     try:
         return str(json.loads(path.read_text())["rule"])
     except (OSError, ValueError, KeyError):
@@ -82,8 +87,7 @@ def _folder(home: Home, trial: str, input_key: str) -> Path:
 
 def _too_many(home: Home, heads: Heads, keep: int) -> list[str]:
     """Trials with more folders than the rule keeps; manifests are read only where there are any."""
-    root = home.checkpoints / ASSET
-    trials = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
+    trials = sorted({name.split("/")[2] for name in home.files.names(home.checkpoints / ASSET)})
     return [trial for trial in trials if len(list(_others(home, heads, trial))) > keep]
 
 
@@ -91,9 +95,12 @@ def _others(home: Home, heads: Heads, trial: str) -> Iterator[Path]:
     """Whole checkpoints of a trial but the current one."""
     head = heads.get((ASSET, trial))
     current = head.input_key[:KEY_CHARACTERS] if head else None
-    for folder in sorted((home.checkpoints / ASSET / trial).iterdir()):
+    root = home.checkpoints / ASSET / trial
+    names = home.files.names(root)
+    for folder in sorted({home.root.joinpath(*name.split("/")[:4]) for name in names}):
         hidden = folder.name.startswith(".")  # a draft, or what a draft replaces
-        if folder.is_dir() and not hidden and folder.name != current and not (folder / NOTE).exists():
+        removed = home.relative(folder / NOTE) in names
+        if not hidden and folder.name != current and not removed:
             yield folder
 
 

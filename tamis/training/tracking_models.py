@@ -51,6 +51,12 @@ def mark_removed(uri: str, experiment: str, trial: str, manifest: str, rule: str
             client.update_model_version(name, version.version, said)
 
 
+def registered_manifests(uri: str, experiment: str, trial: str) -> set[str]:
+    """Manifests of a trial's model versions."""
+    client, name = open_tracker(uri), model_name(experiment, trial)
+    return {one.tags.get(MANIFEST, "") for one in client.search_model_versions(f"name = '{name}'")}
+
+
 def aliased_checkpoints(uri: str, experiment: str, trial: str) -> set[str]:
     """Folders, relative to the home, of the model versions that somebody gave an alias."""
     client, name = open_tracker(uri), model_name(experiment, trial)

@@ -6,8 +6,14 @@ import time
 import pytest
 
 from tamis.store import objects as module
-from tamis.store.object_errors import StorageRefusedError, StorageUnavailableError, object_store_problem
+from tamis.store.object_errors import (
+    EndpointError,
+    StorageRefusedError,
+    StorageUnavailableError,
+    object_store_problem,
+)
 from tamis.store.objects import ObjectFolder
+from tamis.store.tables import Store
 
 
 @pytest.fixture
@@ -114,12 +120,30 @@ def test_a_bucket_that_is_not_there_names_the_settings(folder):
             "code: 403 Forbidden: <Code>SignatureDoesNotMatch</Code>",
             "does not fit the key",
         ),
+        ('Generic { store: "S3", source: MissingSecretAccessKey }', "set AWS_SECRET_ACCESS_KEY"),
+        ('IO { source: "Failed to get AWS credentials: ProviderError" }', "set AWS_ACCESS_KEY_ID"),
     ],
 )
 def test_a_refusal_says_which_variable(said, part):
     found = object_store_problem(RuntimeError(said))
     assert isinstance(found, StorageRefusedError)
     assert part in str(found)
+
+
+def test_a_key_without_its_secret_is_said(folder, monkeypatch):
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    module._store.cache_clear()
+    with pytest.raises(StorageRefusedError, match="set AWS_SECRET_ACCESS_KEY"):
+        folder.listed()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9000", "minio", "s3://me:hunter2@host", "http://"])
+def test_an_endpoint_that_is_no_address_is_said_by_objects_and_tables(folder, monkeypatch, address):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    for request in (folder.listed, Store(folder).names):
+        with pytest.raises(EndpointError, match=r"AWS_ENDPOINT_URL = .* expected https://HOST") as found:
+            request()
+        assert "hunter2" not in str(found.value)
 
 
 def test_an_error_of_another_kind_is_none_of_the_stores():

@@ -113,6 +113,13 @@ def test_a_store_that_fails_is_no_damage(store, storage, monkeypatch):
     assert unreadable_tables(again) == []
 
 
+def test_a_store_that_fails_while_it_is_connected_to_is_named(store, storage, monkeypatch):
+    monkeypatch.setattr("tamis.store.places.lance_options", quick_options)
+    storage.faults(errors=1.0)
+    with pytest.raises(StorageUnavailableError, match="AWS_ENDPOINT_URL"):
+        store.names()
+
+
 def quick_options() -> dict[str, str]:
     from tamis.store.objects import lance_options
 

@@ -1,5 +1,7 @@
 """Files of a home on an S3 server: two copies follow the store, whoever writes, is killed, or loses files."""
 
+import shutil
+
 import pytest
 
 from tamis.store.home import Home, bring_up_to_date, writing
@@ -99,6 +101,32 @@ def test_the_store_is_right_where_the_copy_was_altered_lost_or_cut_short(homes, 
     with writing(here, "without what it knew"):
         pass
     assert objects_of(here, storage) == before | {"manifests/ab/2.json": "left by a killed writer"}
+
+
+def test_without_its_cache_a_copy_brings_nothing_back(homes, storage):
+    here, there = homes
+    with writing(here, "first"):
+        put(here, "reports/page.html", "a document that is withdrawn later")
+        put(here, "exports/subset.jsonl", "the same")
+        put(here, "manifests/ab/1.json", "one")
+    bring_up_to_date(there)
+    assert there.files.fetch(there.exports / "subset.jsonl")
+    with writing(here, "withdrawal"):
+        (here.root / "reports/page.html").unlink()
+        (here.root / "exports/subset.jsonl").unlink()
+    shutil.rmtree(there.cache)
+    with writing(there, "another command"):
+        put(there, "fitted/new.npz", "new")
+    left = {"manifests/ab/1.json": "one", "fitted/new.npz": "new"}
+    assert files_of(there) == objects_of(here, storage) == left
+
+
+def test_what_lies_in_a_folder_before_it_is_a_copy_stays(homes, storage):
+    here, _ = homes
+    put(here, "manifests/ab/1.json", "of a home that moves")
+    with writing(here, "first"):
+        pass
+    assert files_of(here) == objects_of(here, storage) == {"manifests/ab/1.json": "of a home that moves"}
 
 
 def test_a_copy_is_never_emptied_by_a_store_that_fails(homes, storage, monkeypatch):

@@ -9,8 +9,9 @@ from tamis.lineage.audit import audit_graph
 from tamis.lineage.heads import Head, read_heads, write_heads
 from tamis.lineage.look import look
 from tamis.lineage.manifest import InputReference, Manifest, ManifestFolder
-from tamis.project import open_project
+from tamis.project import open_project, read_project
 from tamis.store.digests import folder_digests
+from tamis.store.home import bring_up_to_date, writing
 from tamis.training.retention import NOTE, remove_superseded, removed_by
 from tamis.training.tracking import log_trial, open_tracker
 from tamis.training.tracking_models import register_checkpoint
@@ -199,3 +200,35 @@ def test_an_audit_calls_it_removed_by_the_rule_and_never_altered(tmp_path):
     node = audit_graph(project.home, look(project), read_heads(project.home.store)).nodes[first.id]
     assert node.status == "amber"
     assert "its checkpoint was removed by the rule [checkpoints] keep_superseded = 0" in node.details
+
+
+def test_in_a_store_it_is_removed_from_another_home_that_shares_mlflow(
+    tmp_path, storage, storage_url, monkeypatch
+):
+    monkeypatch.setenv("TAMIS_STORAGE_URL", storage_url)
+    monkeypatch.setenv("TAMIS_MLFLOW_URL", f"sqlite:///{tmp_path / 'shared.db'}")
+    here = project_with(tmp_path, 0)
+    with writing(here.home, "training"):
+        first = trained(here, 1)
+        trained(here, 2)
+    monkeypatch.setenv("TAMIS_HOME", str(tmp_path / "another"))
+    there = read_project(tmp_path)
+    # A database of its own does not know the aliases of the shared one.
+    own = f"sqlite:///{tmp_path / 'own.db'}"
+    for uri, left in (
+        (own, {"1", "2"}),
+        (here.tracking_uri, {"2"}),
+    ):  # aliases of the first are not in the second
+        monkeypatch.setenv("TAMIS_MLFLOW_URL", uri)
+        with writing(there.home, "the rule"):
+            run(there)
+        assert stored_weights(storage, storage_url) == left
+    with there.home.as_stored("manifests") as audited:
+        assert removed_by(audited, first) == "[checkpoints] keep_superseded = 0"
+    bring_up_to_date(here.home)
+    assert weights(here) == {"2"}
+
+
+def stored_weights(storage, url: str) -> set[str]:
+    names = storage.objects(url.split("/", 3)[3])
+    return {name.split("/")[-2][0] for name in names if name.endswith(".safetensors")}

@@ -13,7 +13,7 @@ from tamis.errors import MissingPackageError, TamisError
 from tamis.lineage.damage import unreadable_tables
 from tamis.project import Project
 from tamis.store.home import writer
-from tamis.store.object_errors import require_endpoint
+from tamis.store.object_errors import StorageRefusedError, problem_of, require_endpoint
 
 OBJECT_STORE_SECONDS = 5
 
@@ -50,6 +50,7 @@ def looked_at(part: str, look: Look) -> Finding:
 
 def tables(project: Project) -> str:
     """Whether each table can be opened and read."""
+    _require_store(project)
     store = project.home.store
     names = store.names()
     if broken := unreadable_tables(store):
@@ -59,8 +60,15 @@ def tables(project: Project) -> str:
 
 def lock(project: Project) -> str:
     """Who writes to the home; a writer is no fault."""
+    _require_store(project)
     holder = writer(project.home)
     return f"{holder} writes" if holder else "nobody writes"
+
+
+def _require_store(project: Project) -> None:
+    """Raise `OSError` at once where the object store does not answer; work waits longer."""
+    if project.home.url:
+        object_store(project.home.url)
 
 
 def tracking(project: Project) -> str:
@@ -113,8 +121,10 @@ def object_store(url: str) -> str:
     try:
         obstore.list_with_delimiter(from_url(url, **limits))
     except (obstore.exceptions.BaseError, ValueError) as error:
-        # The store's words may repeat the request; its kind says enough.
-        raise OSError(f"{shown} does not answer: {type(error).__name__}") from None
+        # The store's words may repeat the request; its kind, or the setting that is wrong, says enough.
+        problem = problem_of(shown, "list", error)
+        said = problem.cure if isinstance(problem, StorageRefusedError) else type(error).__name__
+        raise OSError(f"{shown} does not answer: {said}") from None
     return f"{shown} answers"
 
 

@@ -67,6 +67,10 @@ WRONG = {
         CORPUS + TARGET.replace('"target"', '"s3://bucket/x"'),
         ["target[0].path = 's3://bucket/x'", "on this machine"],
     ),
+    "a prefix that leads out of itself": (
+        CORPUS + '[storage]\nurl = "s3://bucket/../x"\n',
+        ["storage.url = 's3://bucket/../x'", "s3://BUCKET/PREFIX"],
+    ),
     "no path": (CORPUS.replace("path", "#"), ["corpus[0].path is missing", 'path = "documents"']),
     "no packages": (
         CORPUS.replace('"files"', '"python-docs"'),

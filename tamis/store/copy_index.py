@@ -32,6 +32,19 @@ class CopyIndex:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def is_lost(self) -> bool:
+        """Whether nothing is known any more; a file that is no database goes."""
+        if not self.path.exists():
+            return True
+        try:
+            self.read()
+        except sqlite3.OperationalError:  # in use, or a full disk: nothing is lost
+            raise
+        except sqlite3.DatabaseError:
+            self.path.unlink()
+            return True
+        return False
+
     def read(self) -> dict[str, Known]:
         """Everything."""
         with self._open() as database:

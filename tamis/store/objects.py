@@ -22,6 +22,8 @@ MOST_TRIES, PATIENCE = 6, timedelta(seconds=30)
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(milliseconds=100), timedelta(seconds=5)
 BLOCK_BYTES = 4 << 20
 _OF_CREDENTIALS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_REGION", "AWS_ACCESS_KEY_ID")
+_LIMITS = {"connect_timeout": "10s", "read_timeout": "20s", "timeout": "300s"}
+"""Of one request: a server that takes it and is then silent is given up long before a large object is."""
 _Answer = TypeVar("_Answer")
 
 
@@ -156,8 +158,7 @@ def lance_options() -> dict[str, str]:
         "allow_http": "true",  # the address says whether it is plain: AWS's own never is
         "client_max_retries": str(MOST_TRIES),
         "client_retry_timeout": str(int(PATIENCE.total_seconds())),
-        "connect_timeout": "10s",
-        "timeout": "300s",
+        **_LIMITS,
     }
 
 
@@ -177,7 +178,7 @@ def library() -> Any:
 def _store(url: str, _credentials: tuple[str | None, ...]) -> Any:
     backoff = {"init_backoff": FIRST_PAUSE, "max_backoff": LONGEST_PAUSE, "base": 2}
     retries: Any = {"max_retries": MOST_TRIES, "retry_timeout": PATIENCE, "backoff": backoff}
-    client: Any = {"connect_timeout": "10s", "timeout": "300s", "allow_http": True}
+    client: Any = {"allow_http": True, **_LIMITS}
     return library().store.from_url(url, client_options=client, retry_config=retries)
 
 

@@ -93,7 +93,7 @@ class WorkingCopy:
         in the store since, and sending them would bring back what was withdrawn.
         To be called while no process of this machine writes to the home.
         """
-        forgotten = not self.index.path.exists()
+        forgotten = self.index.is_lost()
         known, listed = self.index.read(), self._listed()  # in this order: what comes between is unknown
         here = self._here() if forgotten else ()
         gone = [name for name in (*known, *here) if name not in listed]

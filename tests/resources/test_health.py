@@ -1,6 +1,7 @@
 """`tamis health`: each part is seen to be well, and seen to be ill when it is; no answer holds a secret."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -159,6 +160,19 @@ def test_the_object_store_answers_or_is_told_without_its_key(project, bucket, mo
     assert not found.healthy
     assert time.monotonic() - began < 20
     assert SECRET not in found.seen
+
+
+def test_a_store_that_is_silent_is_told_within_seconds(project, bucket, monkeypatch):
+    monkeypatch.setenv("TAMIS_STORAGE_URL", "s3://tamis/home")
+    silent = open_project(project.file.parent)
+    bucket.send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    try:
+        for part in ("tables", "writer"):
+            assert "does not answer" in seen(silent, part).seen
+    finally:
+        bucket.send_signal(signal.SIGCONT)
+    assert time.monotonic() - began < 30
 
 
 def test_addresses_are_told_without_credentials():

@@ -1,6 +1,7 @@
 """Objects by URL on a real S3 server: the verbs, what a faulty store does to them, and what is said of it."""
 
 import hashlib
+import socket
 import time
 
 import pytest
@@ -93,6 +94,16 @@ def test_a_store_that_does_not_answer_is_named_without_its_password(folder, impa
         folder.read("x")
     assert "hidden" not in str(raised.value)
     assert "AWS_ENDPOINT_URL" in str(raised.value)
+
+
+def test_a_store_that_takes_requests_and_is_silent_is_given_up(folder, impatient, monkeypatch):
+    monkeypatch.setitem(module._LIMITS, "read_timeout", "1s")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        began = time.monotonic()
+        with pytest.raises(StorageUnavailableError):
+            folder.listed()
+    assert time.monotonic() - began < 20
 
 
 def test_a_bucket_that_is_not_there_names_the_settings(folder):

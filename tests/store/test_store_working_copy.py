@@ -121,6 +121,16 @@ def test_without_its_cache_a_copy_brings_nothing_back(homes, storage):
     assert files_of(there) == objects_of(here, storage) == left
 
 
+def test_an_index_that_is_no_database_is_made_anew(homes, storage):
+    here, _ = homes
+    with writing(here, "first"):
+        put(here, "manifests/ab/1.json", "one")
+    (here.cache / "objects.db").write_bytes(b"no database at all" * 100)
+    put(here, "manifests/ab/1.json", "altered")
+    bring_up_to_date(here)
+    assert files_of(here) == objects_of(here, storage) == {"manifests/ab/1.json": "one"}
+
+
 def test_what_lies_in_a_folder_before_it_is_a_copy_stays(homes, storage):
     here, _ = homes
     put(here, "manifests/ab/1.json", "of a home that moves")

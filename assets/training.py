@@ -21,13 +21,13 @@ from tamis.store.tables import quoted
 from tamis.training import (
     PretrainingOptions,
     count_parameters,
-    count_tokens,
     nested_subset,
     preset_shape,
     pretrain,
     train_tokenizer,
 )
-from tamis.training.examples import Example, text_of
+from tamis.training.examples import Example
+from tamis.training.expected import tokens_per_epoch
 from tamis.training.retention import remove_superseded
 from tamis.training.stages import TrainingStage
 from tamis.training.storing import (
@@ -199,8 +199,11 @@ def _expected_tokens(work: Work, base: str | Path, stages: Sequence[TrainingStag
     if not isinstance(base, Path) or not (base / "tokenizer.json").is_file():
         return None
     section = work.project.settings.fine_tuning
-    texts = [text_of(example) for stage in stages for example in stage.examples]
-    return int(count_tokens(base, texts).sum()) * section.epochs * section.seeds
+    try:
+        epoch = sum(tokens_per_epoch(base, stage.examples, section.sequence_length) for stage in stages)
+    except (OSError, ValueError):  # files that do not load: the training says so, as what it is
+        return None
+    return epoch * section.epochs * section.seeds
 
 
 def checkpoint_folder(work: Work, partition: str) -> Path:

@@ -64,7 +64,8 @@ class Progress:
         if self.total is None:
             return f"{self.label}: {self.done:,} {self.unit}, {pace}"
         left = max((self.total - self.done) / rate - (now - self._advanced), 0.0)
-        return f"{self.label}: {self.done:,}/{self.total:,} {self.unit}, {pace}, {left:.0f} s left"
+        total = max(self.total, self.done)  # a total may be an estimate
+        return f"{self.label}: {self.done:,}/{total:,} {self.unit}, {pace}, {left:.0f} s left"
 
     def _tick(self) -> None:
         while not self._closed.wait(INTERVAL_SECONDS):

@@ -67,6 +67,7 @@ def test_more_than_announced_leaves_no_negative_time():
     progress = Progress("reading", total=5)
     time.sleep(0.01)
     progress.advance(7)
+    assert progress.line().startswith("reading: 7/7 rows")
     assert progress.line().endswith(" 0 s left")
 
 

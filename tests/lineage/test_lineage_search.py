@@ -261,6 +261,38 @@ def test_a_share_that_is_raised_goes_on(trials):
     assert set(trials.search.measured) == set(ended.measured)
     more = trials.run_to_the_end()
     assert 0.5 < more.spent_share <= 0.9
+    assert more.notices == [], "a larger share may buy more"
+
+
+def test_a_share_of_1_that_comes_too_late_says_what_it_does_not_pay_for(trials):
+    """All runs are charged, so what was run before may leave too little for the largest size."""
+    for model in PLAIN:
+        for size in (10, 20, 40):
+            trials.finish(f"law__{model}__{size}")
+    settings = (trials.root / "tamis.toml").read_text()
+    (trials.root / "tamis.toml").write_text(settings.replace("share = 0.5", "share = 1.0"))
+    assert trials.search.notices == []
+    for model in PLAIN:
+        trials.finish(f"law__{model}__80")
+    ended = trials.run_to_the_end(lambda model, size: 2.0 + 0.001 * PLAIN[model] / size)
+    assert ended.ended == SPENT
+    assert ended.spent_share <= 1.0
+    at_largest = {name.split("__")[1] for name in ended.measured if name.endswith("__160")}
+    assert ended.unpaid == tuple(sorted(set(PLAIN) - at_largest))
+    assert ended.notices == [
+        f"[trial_budget] share = 1 does not pay for trials of {', '.join(ended.unpaid)} at the largest size (160) "
+        "beside those that were run before; without the section [trial_budget] every trial is made"
+    ]
+
+
+def test_a_share_of_1_from_the_beginning_pays_for_every_model_at_the_largest_size(tmp_path, monkeypatch):
+    monkeypatch.delenv("TAMIS_HOME", raising=False)
+    monkeypatch.delenv("TAMIS_PROJECT", raising=False)
+    ended = Trials(tmp_path, share="1.0").run_to_the_end()
+    assert {name for name in ended.measured if name.endswith("__160")} == {
+        f"law__{model}__160" for model in PLAIN
+    }
+    assert (ended.unpaid, ended.notices) == ((), [])
 
 
 TWO = (

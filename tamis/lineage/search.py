@@ -91,9 +91,10 @@ class Search:
     @property
     def out_of_reach(self) -> str:
         """What no share buys any more, and what does."""
+        models = ", ".join(self.unpaid)
         return (
-            f"[trial_budget] share = {self.budget_share:g} does not pay for trials of {', '.join(self.unpaid)} at "
-            f"the largest size ({self.largest}) beside those that were run before; without the section "
+            f"[trial_budget] share = {self.budget_share:g} does not pay for trials of {models} at the "
+            f"largest size ({self.largest}) beside those that were run before; without the section "
             "[trial_budget] every trial is made"
         )
 

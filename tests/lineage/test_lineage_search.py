@@ -6,6 +6,8 @@ from collections.abc import Callable
 import pyarrow as pa
 import pytest
 
+from resources.driver import _tried_again
+from resources.running import Wanted
 from tamis.errors import PermanentError, TransientError
 from tamis.lineage.automation import trial_work
 from tamis.lineage.choosers import law_trials
@@ -194,7 +196,7 @@ def test_a_trial_that_fails_is_left_out_after_its_attempts_and_the_search_goes_o
     ended = trials.run_to_the_end()
     assert ended.ended == SPENT
     assert opened[0] not in ended.measured
-    assert forget_failures(store) == 1
+    assert len(forget_failures(store)) == 1
     assert not trials.search.left_out
 
 
@@ -214,15 +216,38 @@ def test_what_failing_cost_is_kept_when_it_is_tried_again(trials):
     opened, store = trials.search.open, trials.project.home.store
     key = str(input_key(stages()["trials"], opened[0], trials.world, trials.heads))
     note_failure(store, opened[0], key, "it broke", permanent=True, seconds=2.0)
-    assert forget_failures(store) == 1
+    assert len(forget_failures(store)) == 1
     assert trials.search.open == opened
     (kept,) = failures_of(store)
     assert (kept.attempts, kept.permanent, kept.spent_seconds) == (0, False, 2.0)
-    assert forget_failures(store) == 0
+    assert len(forget_failures(store)) == 0
     again = note_failure(store, opened[0], key, "it broke", permanent=False, seconds=3.0)
     assert (again.attempts, again.spent_seconds) == (1, 5.0)
     other = note_failure(store, opened[0], "another key", "it broke", permanent=False, seconds=1.0)
     assert (other.attempts, other.spent_seconds) == (1, 1.0)
+
+
+def test_only_trials_that_are_due_count_as_tried_again(trials):
+    """Not those of models that left the project, nor what failed under other settings or is current now."""
+    opened, store = trials.search.open, trials.project.home.store
+    key = str(input_key(stages()["trials"], opened[0], trials.world, trials.heads))
+    current = str(input_key(stages()["trials"], opened[2], trials.world, trials.heads))
+    for name, made_from in (
+        (opened[0], key),
+        (opened[1], "another key"),
+        (opened[2], current),
+        ("law__old__10", "k"),
+    ):
+        note_failure(store, name, made_from, "it broke", permanent=True)
+    trials.finish(opened[2])
+    forgotten = forget_failures(store)
+    assert len(forgotten) == 4
+    for wanted, count in (
+        (Wanted(), 1),
+        (Wanted(only=frozenset({"trials"})), 1),
+        (Wanted(only=frozenset()), 0),
+    ):
+        assert _tried_again(trials.world, trials.heads, forgotten, wanted) == count
 
 
 def test_a_trial_that_failed_is_charged_in_full_and_once(trials):
@@ -280,8 +305,8 @@ def test_a_share_of_1_that_comes_too_late_says_what_it_does_not_pay_for(trials):
     at_largest = {name.split("__")[1] for name in ended.measured if name.endswith("__160")}
     assert ended.unpaid == tuple(sorted(set(PLAIN) - at_largest))
     assert ended.notices == [
-        f"[trial_budget] share = 1 does not pay for trials of {', '.join(ended.unpaid)} at the largest size (160) "
-        "beside those that were run before; without the section [trial_budget] every trial is made"
+        f"[trial_budget] share = 1 does not pay for trials of {', '.join(ended.unpaid)} at the largest size "
+        "(160) beside those that were run before; without the section [trial_budget] every trial is made"
     ]
 
 

@@ -4,7 +4,7 @@ A run makes one asset for all partitions that need it, or a chain of assets of o
 shards cost one run and not 1,000 processes. Nothing out of date means no run at all.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import dagster as dg
 
@@ -16,11 +16,11 @@ from resources.taints import log_taints
 from tamis.lineage.attempts import TABLE as ATTEMPTS
 from tamis.lineage.automation import Group, next_groups
 from tamis.lineage.damage import drop_table, find_damage, forget_damaged, sweep_unwritten, unreadable_tables
-from tamis.lineage.failures import forget_failures
-from tamis.lineage.heads import TABLE, read_heads
+from tamis.lineage.failures import Failure, forget_failures
+from tamis.lineage.heads import TABLE, Heads, read_heads
 from tamis.lineage.look import look, look_again
 from tamis.lineage.manifest import ManifestFolder
-from tamis.lineage.plan import full_plan, label
+from tamis.lineage.plan import full_plan, input_key, label
 from tamis.lineage.reconcile import forget_gone, set_aside
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
@@ -50,13 +50,14 @@ def materialize(
     """
     outcome = Outcome()
     with storing(project.home.root), writing(project.home, "tamis materialize", PATIENCE_SECONDS):
-        if wanted.try_again and (count := forget_failures(project.home.store)):
-            say(f"{count} {'trial that failed is' if count == 1 else 'trials that failed are'} tried again")
+        forgotten = forget_failures(project.home.store) if wanted.try_again else []
         with Heartbeat("looking at what is there"):
             end_killed_runs(instance)
             repair(project, instance, say)
             world = _look_and_reconcile(project, instance, wanted, outcome)
             heads = read_heads(project.home.store)
+        if count := _tried_again(world, heads, forgotten, wanted):
+            say(f"{count} {'trial that failed is' if count == 1 else 'trials that failed are'} tried again")
         if wanted.only is None and not full_plan(world, heads, not wanted.certified):
             clean(project, say)
             return outcome
@@ -76,6 +77,16 @@ def materialize(
             outcome.tried.clear()
         outcome.failed["corpus"] = "files kept changing; run `tamis materialize` again when they are at rest"
     return outcome
+
+
+def _tried_again(world: World, heads: Heads, forgotten: Sequence[Failure], wanted: Wanted) -> int:
+    """How many of the failures that were forgotten are of trials that are due, of the same inputs."""
+    if not forgotten or (wanted.only is not None and "trials" not in wanted.only):
+        return 0
+    plan = full_plan(world, heads, not wanted.certified)
+    due = {found.partition for found in plan if found.asset == "trials"}
+    mine = [one for one in forgotten if one.trial in due]
+    return sum(one.input_key == input_key(stages()["trials"], one.trial, world, heads) for one in mine)
 
 
 def clean(project: Project, say: Callable[[str], None]) -> None:

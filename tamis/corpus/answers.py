@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from tamis.config import TargetSection
-from tamis.corpus.records import Defect, Item, Reason, Row, missing_text_column
+from tamis.corpus.records import Defect, Item, Reason, Row, require_text_column
 from tamis.corpus.text import excerpt, normalise_text
 
 SEPARATOR = "\n\n"
@@ -40,8 +40,12 @@ class Answers:
     labels: list[str | None] = field(default_factory=list)
 
     def read(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items, their text that of prompt and response; a row without a prompt or label is a defect."""
-        for item in items:
+        """The items, their text that of prompt and response; a row without a prompt or label is a defect.
+
+        Of a file that has no such column there is one defect, as of one without the column of the text.
+        """
+        column = self.target.prompt_column if self.target.response_column else self.target.label_column
+        for item in require_text_column(items, column) if column else items:
             if isinstance(item, Row) and self.target.response_column:
                 yield self._pair(item)
             elif isinstance(item, Row) and self.target.label_column:
@@ -56,8 +60,6 @@ class Answers:
 
     def _pair(self, item: Row) -> Item:
         prompt_column, column = str(self.target.prompt_column), str(self.target.response_column)
-        if prompt_column not in item.values:
-            return missing_text_column(item.row, prompt_column, item.values)
         prompt, response = item.values[prompt_column], item.values[column]
         if not isinstance(prompt, str):
             kind = f"of type {type(prompt).__name__}, not a string"
@@ -73,10 +75,10 @@ class Answers:
 
     def _labelled(self, item: Row) -> Item:
         column = str(self.target.label_column)
-        label = _label(item.values.get(column))
+        label = _label(item.values[column])
         if label is None:
             detail = f"no label in column {column!r}: text, a whole number or true/false is expected"
-            shown = excerpt(item.values.get(column))
+            shown = excerpt(item.values[column])
             return Defect(row=item.row, reason=Reason.MALFORMED_ROW, detail=detail, excerpt=shown)
         self._note(item.row, None, label)
         return item

@@ -61,11 +61,11 @@ def failure_noted(store: Store, trial: str, input_key: str) -> Iterator[None]:
         raise
 
 
-def forget_failures(store: Store) -> int:
-    """Forget all failures, but not what they cost: the trials are tried again. How many there were."""
+def forget_failures(store: Store) -> list[Failure]:
+    """Forget all failures, but not what they cost: the trials are tried again. Those that there were."""
     found = [one for one in failures_of(store) if one.attempts or one.permanent]
     _write(store, [replace(one, attempts=0, permanent=False) for one in found])
-    return len(found)
+    return found
 
 
 def note_failure(

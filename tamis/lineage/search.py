@@ -6,7 +6,7 @@ models for each round at each look.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,8 @@ class Search:
     the reason. `spent_share`: of the cost of every model at the largest size, open trials included.
     `least_share`: the budget_share that would buy every model a trial, at the smallest size, and
     `untried`: models that none is bought for. `next_share`: the one that buys a next round where what is
-    left buys none, or None. `costs`: of an example, by model, but for a factor.
+    left buys none, or None. `unpaid`: models that not even a share of 1 buys the `largest` size, since other
+    trials are charged. `costs`: of an example, by model, but for a factor.
     `ended`: why nothing more is asked for, "" while something is.
     """
 
@@ -50,6 +51,8 @@ class Search:
     least_share: float = 0.0
     untried: tuple[str, ...] = ()
     next_share: float | None = None
+    unpaid: tuple[str, ...] = ()
+    largest: int = 0
     costs: Mapping[str, float] = field(default_factory=dict)
     ended: str = ""
 
@@ -79,6 +82,8 @@ class Search:
     def notices(self) -> list[str]:
         """A line for each trial that was left out, and one for models that the share is too small for."""
         found = [f"trial {name} was left out: {reason}" for name, reason in self.left_out.items()]
+        if self.unpaid:
+            return [*found, self.out_of_reach]
         return [*found, self.too_small] if self.untried else found
 
     @property
@@ -90,6 +95,16 @@ class Search:
         return (
             f"[trial_budget] share = {self.budget_share:g} buys no trial of {none}; a first round, of every "
             f"model at the smallest size, takes share = {rounded_up(self.least_share):g}"
+        )
+
+    @property
+    def out_of_reach(self) -> str:
+        """What no share buys any more, and what does."""
+        models = ", ".join(self.unpaid)
+        return (
+            f"[trial_budget] share = {self.budget_share:g} does not pay for trials of {models} at the "
+            f"largest size ({self.largest}) beside those that were run before; without the section "
+            "[trial_budget] every trial is made"
         )
 
 
@@ -135,8 +150,9 @@ def _search(
             searching.tell(model, size, losses.get(trial.name, math.nan))
     clear = _is_clear(searching, laws, losses)
     asked = [] if clear else searching.ask()
-    ended = CLEAR if clear else "" if asked else SPENT
     told = {model for (model, _size), trial in laws.items() if trial.name in losses or trial.name in failed}
+    ended = CLEAR if clear else "" if asked else SPENT if told else TOO_SMALL
+    largest = max(size for _model, size in laws)
     return replace(
         search,
         measured=tuple(trial.name for trial in laws.values() if trial.name in losses),
@@ -150,10 +166,26 @@ def _search(
         spent_share=searching.spent_share,
         least_share=searching.least_share,
         untried=() if clear else tuple(sorted(set(costs) - told - {model for model, _size in asked})),
-        next_share=searching.next_share() if ended == SPENT and told else None,
+        next_share=searching.next_share() if ended == SPENT else None,
         costs=dict(costs),
-        ended=ended if told or ended != SPENT else TOO_SMALL,
+        unpaid=_unpaid(laws, largest, costs, {*losses, *failed}, 1 - searching.spent_share)
+        if ended == SPENT and share == 1
+        else (),
+        largest=largest,
+        ended=ended,
     )
+
+
+def _unpaid(
+    laws: Mapping[tuple[str, int], Trial],
+    largest: int,
+    costs: Mapping[str, float],
+    told: Collection[str],
+    left_share: float,
+) -> tuple[str, ...]:
+    """Models without a trial at the largest size, where what is left does not buy all of these."""
+    lacking = [model for model in sorted(costs) if laws[model, largest].name not in told]
+    return tuple(lacking) if sum(costs[model] for model in lacking) > left_share * sum(costs.values()) else ()
 
 
 def _laws(world: World, target: str) -> dict[tuple[str, int], Trial]:

@@ -2,6 +2,7 @@
 
 import json
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,6 +71,46 @@ def test_pairs_that_cannot_be_used_are_quarantined(tmp_path):
         "(name the right one in tamis.toml, in a section of its own if other files differ)"
     )
     assert told[2] == "the prompt is null"
+
+
+@pytest.mark.parametrize("extension", ["csv", "tsv", "parquet", "jsonl"])
+@pytest.mark.parametrize("lacking", ["question", "answer", "topic"])
+def test_a_file_without_a_column_is_one_row_of_the_quarantine_that_lists_its_columns(
+    tmp_path, extension, lacking
+):
+    given = {"label_column": "topic"} if lacking == "topic" else PAIRS
+    columns = [name for name in ("text", *given.values()) if name != lacking]
+    (tmp_path / "goal").mkdir()
+    path, frame = tmp_path / "goal" / f"bad.{extension}", pl.DataFrame({name: ["x", "y"] for name in columns})
+    match extension:
+        case "parquet":
+            frame.write_parquet(path)
+        case "jsonl":
+            frame.write_ndjson(path)
+        case _:
+            frame.write_csv(path, separator="," if extension == "csv" else "\t")
+    whole = dict.fromkeys((*columns, lacking), "good")
+    (tmp_path / "goal" / "whole.jsonl").write_text(json.dumps(whole) + "\n")
+    target = TargetSection(name="goal", kind="files", path="goal", **given)
+    examples, quarantine = read_target(target, tmp_path)
+    assert len(examples) == 1
+    assert quarantine.select("shard", "row", "reason").rows() == [
+        (f"target/goal/bad.{extension}", -1, "missing_text_column")
+    ]
+    told = quarantine["detail"].item()
+    assert told.startswith(f"no column '{lacking}'; columns found: ")
+    assert all(name in told for name in columns)
+
+
+def test_a_row_without_a_label_lists_what_it_has(tmp_path):
+    rows = [{"text": "one"}, {"text": "two", "topic": "a"}, {"text": "three"}]
+    examples, quarantine = read_target(target_of(tmp_path, rows, label_column="topic"), tmp_path)
+    assert examples["text"].to_list() == ["two"]
+    assert quarantine.sort("row").select("row", "reason").rows() == [
+        (0, "missing_text_column"),
+        (2, "missing_text_column"),
+    ]
+    assert "no column 'topic'; columns found: text" in quarantine["detail"][0]
 
 
 def test_labels_are_text_numbers_or_truths(tmp_path):

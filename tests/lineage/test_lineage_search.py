@@ -6,6 +6,8 @@ from collections.abc import Callable
 import pyarrow as pa
 import pytest
 
+from resources.driver import _tried_again
+from resources.running import Wanted
 from tamis.errors import PermanentError, TransientError
 from tamis.lineage.automation import trial_work
 from tamis.lineage.choosers import law_trials
@@ -194,7 +196,7 @@ def test_a_trial_that_fails_is_left_out_after_its_attempts_and_the_search_goes_o
     ended = trials.run_to_the_end()
     assert ended.ended == SPENT
     assert opened[0] not in ended.measured
-    assert forget_failures(store) == 1
+    assert len(forget_failures(store)) == 1
     assert not trials.search.left_out
 
 
@@ -214,15 +216,38 @@ def test_what_failing_cost_is_kept_when_it_is_tried_again(trials):
     opened, store = trials.search.open, trials.project.home.store
     key = str(input_key(stages()["trials"], opened[0], trials.world, trials.heads))
     note_failure(store, opened[0], key, "it broke", permanent=True, seconds=2.0)
-    assert forget_failures(store) == 1
+    assert len(forget_failures(store)) == 1
     assert trials.search.open == opened
     (kept,) = failures_of(store)
     assert (kept.attempts, kept.permanent, kept.spent_seconds) == (0, False, 2.0)
-    assert forget_failures(store) == 0
+    assert len(forget_failures(store)) == 0
     again = note_failure(store, opened[0], key, "it broke", permanent=False, seconds=3.0)
     assert (again.attempts, again.spent_seconds) == (1, 5.0)
     other = note_failure(store, opened[0], "another key", "it broke", permanent=False, seconds=1.0)
     assert (other.attempts, other.spent_seconds) == (1, 1.0)
+
+
+def test_only_trials_that_are_due_count_as_tried_again(trials):
+    """Not those of models that left the project, nor what failed under other settings or is current now."""
+    opened, store = trials.search.open, trials.project.home.store
+    key = str(input_key(stages()["trials"], opened[0], trials.world, trials.heads))
+    current = str(input_key(stages()["trials"], opened[2], trials.world, trials.heads))
+    for name, made_from in (
+        (opened[0], key),
+        (opened[1], "another key"),
+        (opened[2], current),
+        ("law__old__10", "k"),
+    ):
+        note_failure(store, name, made_from, "it broke", permanent=True)
+    trials.finish(opened[2])
+    forgotten = forget_failures(store)
+    assert len(forgotten) == 4
+    for wanted, count in (
+        (Wanted(), 1),
+        (Wanted(only=frozenset({"trials"})), 1),
+        (Wanted(only=frozenset()), 0),
+    ):
+        assert _tried_again(trials.world, trials.heads, forgotten, wanted) == count
 
 
 def test_a_trial_that_failed_is_charged_in_full_and_once(trials):
@@ -261,6 +286,38 @@ def test_a_share_that_is_raised_goes_on(trials):
     assert set(trials.search.measured) == set(ended.measured)
     more = trials.run_to_the_end()
     assert 0.5 < more.spent_share <= 0.9
+    assert more.notices == [], "a larger share may buy more"
+
+
+def test_a_share_of_1_that_comes_too_late_says_what_it_does_not_pay_for(trials):
+    """All runs are charged, so what was run before may leave too little for the largest size."""
+    for model in PLAIN:
+        for size in (10, 20, 40):
+            trials.finish(f"law__{model}__{size}")
+    settings = (trials.root / "tamis.toml").read_text()
+    (trials.root / "tamis.toml").write_text(settings.replace("share = 0.5", "share = 1.0"))
+    assert trials.search.notices == []
+    for model in PLAIN:
+        trials.finish(f"law__{model}__80")
+    ended = trials.run_to_the_end(lambda model, size: 2.0 + 0.001 * PLAIN[model] / size)
+    assert ended.ended == SPENT
+    assert ended.spent_share <= 1.0
+    at_largest = {name.split("__")[1] for name in ended.measured if name.endswith("__160")}
+    assert ended.unpaid == tuple(sorted(set(PLAIN) - at_largest))
+    assert ended.notices == [
+        f"[trial_budget] share = 1 does not pay for trials of {', '.join(ended.unpaid)} at the largest size "
+        "(160) beside those that were run before; without the section [trial_budget] every trial is made"
+    ]
+
+
+def test_a_share_of_1_from_the_beginning_pays_for_every_model_at_the_largest_size(tmp_path, monkeypatch):
+    monkeypatch.delenv("TAMIS_HOME", raising=False)
+    monkeypatch.delenv("TAMIS_PROJECT", raising=False)
+    ended = Trials(tmp_path, share="1.0").run_to_the_end()
+    assert {name for name in ended.measured if name.endswith("__160")} == {
+        f"law__{model}__160" for model in PLAIN
+    }
+    assert (ended.unpaid, ended.notices) == ((), [])
 
 
 TWO = (

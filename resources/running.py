@@ -102,8 +102,9 @@ class Runner:
             noted = self._failed_trials(part)
             failed, runs = self._run(part, outcome), runs + 1
             if failed and (culprits := {name for name, _time in self._failed_trials(part) - noted}):
-                self._give_up(outcome, failed, culprits)
-                waiting[:0] = self._apart(self._unmade(part), outcome)
+                if due := self._still_due(world, culprits):
+                    self._give_up(outcome, failed, due)
+                waiting[:0] = self._apart(self._unmade(world, part), outcome)
                 continue
             left, culprit_elsewhere = self._left(world, part) if failed else ((), False)
             if (len(left) > 1 or (left and culprit_elsewhere)) and runs <= MOST_SPLITS:
@@ -125,13 +126,15 @@ class Runner:
             return set()
         return {(one.trial, one.failed_at) for one in failures_of(self.project.home.store)}
 
-    def _unmade(self, group: Group) -> Group:
-        """What of a group is not there yet."""
+    def _still_due(self, world: World, trials: Collection[str]) -> list[str]:
+        """Those that a search has not left out: what it does without is said there, and fails no command."""
         heads = read_heads(self.project.home.store)
-        made = {name for (asset, name), head in heads.items() if asset == group.assets[0] and head.usable}
-        pairs = zip(group.partitions, group.keys, strict=True)
-        left = [(n, key) for n, key in pairs if n not in made or heads[group.assets[0], n].input_key != key]
-        return _part(group, [name for name, _key in left])
+        due = due_partitions(stages()[TRIALS], look_again(world, heads), heads, not self.wanted.certified)
+        return [found.partition for found in due if found.partition in trials]
+
+    def _unmade(self, world: World, group: Group) -> Group:
+        """What of a group is due still."""
+        return _part(group, self._still_due(world, group.partitions))
 
     def _apart(self, group: Group, outcome: Outcome) -> list[Group]:
         """Trials in groups whose ranges cover none that is given up: it would be trained again."""

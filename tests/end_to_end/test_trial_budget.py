@@ -163,7 +163,12 @@ def test_what_failed_for_good_is_tried_again_when_asked_though_nothing_else_is_d
 
 def test_the_sensor_and_the_command_spend_the_same_budget_on_the_same_trials(built, tmp_path, monkeypatch):
     by_command = copied(built, tmp_path / "command")
-    assert "trial law__broken__4 was left out: UnknownModelError" in by_command.tamis("materialize").stderr
+    said = by_command.tamis("materialize").stderr
+    assert "trial law__broken__4 was left out: NoTokenizerError" in said
+    page = by_command.home / "reports" / "scaling_law_algebra.html"
+    assert f"scaling on algebra: current; {page}" in said
+    assert "[trial_budget] share = " in said
+    assert " buys a next round" in said
     assert "everything is current" in by_command.tamis("materialize").stderr
     assert by_command.json("status")["trial_budget"]["algebra"]["left_out"].keys() >= {"law__broken__4"}
 
@@ -184,7 +189,7 @@ def test_the_sensor_and_the_command_spend_the_same_budget_on_the_same_trials(bui
     assert failed
     assert all(name and name.startswith("law__broken__") for name in failed)
     assert len(failed) == len(set(failed)), "what cannot succeed is not tried again"
-    assert "was left out: UnknownModelError" in reason
+    assert "was left out: NoTokenizerError" in reason
     assert trials_made(platform.project) == trials_made(by_command)
     assert choice_of(platform.project) == choice_of(by_command)
     search = look(open_project(platform.project.root)).searches["algebra"]

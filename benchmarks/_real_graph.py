@@ -1,15 +1,13 @@
 """A project of Tamis over the pool of real text: every sampler's choice for every task, made by the graph."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from benchmarks._project import materialize
 from benchmarks._real_pool import PoolShares, write_pool
 from benchmarks._real_tasks import Task, task_rows
 from tamis.selection import SAMPLERS, select
@@ -121,12 +119,7 @@ class Study:
         (self.folder / "tamis.toml").write_text(self._settings())
         for task in self.tasks:
             self._write_target(task)
-        command = [str(Path(sys.executable).with_name("tamis")), "materialize"]
-        environment = {**os.environ, "TAMIS_PROJECT": str(self.folder / "tamis.toml")}
-        environment.pop("TAMIS_HOME", None)
-        done = subprocess.run(command, cwd=self.folder, env=environment, stdout=sys.stderr)
-        if done.returncode:
-            sys.exit(f"tamis materialize ended with exit code {done.returncode}")
+        materialize(self.folder)
 
     def _settings(self) -> str:
         text = SETTINGS.format(

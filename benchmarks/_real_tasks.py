@@ -4,13 +4,14 @@ Rows are in the order of a hash of their text, so that every seed sees the same 
 """
 
 import hashlib
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+
+from benchmarks._quality_data import folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +43,10 @@ TASKS = {task.name: task for task in _DEFAULT}
 
 def data_folder() -> Path:
     """The folder that holds text/: TAMIS_BENCH_DATA, or ../shared/data; exits without it."""
-    beside = Path(__file__).resolve().parents[1].parent / "shared" / "data"
-    folder = Path(os.environ.get("TAMIS_BENCH_DATA", beside))
-    if not (folder / "text").is_dir():
-        sys.exit(f"no texts in {folder}; set TAMIS_BENCH_DATA to the folder that holds text/")
-    return folder
+    found = folder()
+    if not (found / "text").is_dir():
+        sys.exit(f"no texts in {found}; set TAMIS_BENCH_DATA to the folder that holds text/")
+    return found
 
 
 def task_named(name: str) -> Task:

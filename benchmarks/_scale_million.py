@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ import polars as pl
 import psutil
 
 from benchmarks._real_tasks import data_folder
+from benchmarks.demo import resident
 
 LIMIT_SECONDS, LIMIT_GIGABYTES, FLAT = 1_200.0, 6.0, 1.2
 IN_A_FILE = 10_000
@@ -120,15 +121,7 @@ def _watch(process: subprocess.Popen[str], peak: list[int]) -> None:
     while process.poll() is None:
         try:
             whole = psutil.Process(process.pid)
-            peak[0] = max(peak[0], sum(_resident(whole)))
+            peak[0] = max(peak[0], resident(whole))
         except psutil.NoSuchProcess:
             return
         time.sleep(0.5)
-
-
-def _resident(process: psutil.Process) -> Iterator[int]:
-    for one in (process, *process.children(recursive=True)):
-        try:
-            yield one.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue

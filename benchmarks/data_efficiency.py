@@ -9,21 +9,18 @@ trains fresh weights for the same number of tokens on what a sampler chose of a 
 seeds and training seeds in pairs; the loss is on clean held-out text of the same domains, which no run sees.
 A third of the pool is planted noise, boilerplate and near-duplicates. Near-duplicates are kept out of every
 sample, also of "all data", so what is compared is what the samplers do beyond that. Prints a line an arm and
-claim, and whether the claim holds; exit 0 whatever holds, since these are findings. About 90 minutes on two
-cores.
+claim, and whether the claim holds; exit 0 whatever holds, since these are findings. Not timed yet at the
+default sizes.
 """
 
 import argparse
 import json
-import os
-import subprocess
-import sys
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
 
+from benchmarks._project import in_its_folder, materialize
 from benchmarks._real_graph import report
 from benchmarks._real_pool import PoolShares, pool_rows, write_pool
 from tamis.comparison.analysis import ComparisonReport, Measured, analyse
@@ -121,23 +118,16 @@ def print_claims(found: ComparisonReport) -> None:
         report(NAME, "fewer tokens", **asdict(one))
 
 
-def run(flags: argparse.Namespace, folder: Path) -> bool:
+def run(flags: argparse.Namespace, folder: Path) -> None:
     """Make the runs by the graph and print what they say."""
     write_project(folder, flags)
-    command = [str(Path(sys.executable).with_name("tamis")), "materialize"]
-    environment = {**os.environ, "TAMIS_PROJECT": str(folder / "tamis.toml")}
-    environment.pop("TAMIS_HOME", None)
-    code = subprocess.run(command, cwd=folder, env=environment, stdout=sys.stderr).returncode
-    if code:
-        print(f"tamis materialize ended with exit code {code}", file=sys.stderr)
-        return False
+    materialize(folder)
     found = analyse(Home(folder / ".tamis").store.read(TABLE), 0)
     report(
         NAME, "runs", data_seeds=found.data_seeds, training_seeds=found.training_seeds, tokens=found.tokens
     )
     print_measured("clean text", found.target)
     print_claims(found)
-    return True
 
 
 def main() -> None:
@@ -157,11 +147,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=600_000)
     parser.add_argument("--home", type=Path, help="project folder to use and keep")
     flags = parser.parse_args()
-    if flags.home is not None:
-        flags.home.mkdir(parents=True, exist_ok=True)
-        sys.exit(not run(flags, flags.home.resolve()))
-    with tempfile.TemporaryDirectory() as folder:
-        sys.exit(not run(flags, Path(folder)))
+    in_its_folder(flags, run)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,11 @@ way. 36 runs of 150,000 tokens: about 10 minutes on two cores. With --home an in
 
 import argparse
 import json
-import os
-import subprocess
-import sys
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks._project import in_its_folder, materialize
 from tamis.comparison.analysis import ComparisonReport, Measured, analyse
 from tamis.comparison.storing import TABLE
 from tamis.store.home import Home
@@ -92,20 +89,13 @@ def print_all(found: ComparisonReport) -> None:
         report("convergence", **asdict(convergence))
 
 
-def run(flags: argparse.Namespace, folder: Path) -> bool:
-    """Make the runs in a project folder and print what they say; whether all went well."""
+def run(flags: argparse.Namespace, folder: Path) -> None:
+    """Make the runs in a project folder and print what they say."""
     lists = {name: json.dumps(getattr(flags, name)) for name in ("packages", "samplers", "budgets")}
     numbers = {name: getattr(flags, name) for name in ("data_seeds", "training_seeds", "tokens")}
     (folder / "tamis.toml").write_text(SETTINGS.format(**lists, **numbers))
-    command = [str(Path(sys.executable).with_name("tamis")), "materialize"]
-    environment = {**os.environ, "TAMIS_PROJECT": str(folder / "tamis.toml")}
-    environment.pop("TAMIS_HOME", None)
-    code = subprocess.run(command, cwd=folder, env=environment, stdout=sys.stderr).returncode
-    if code:
-        print(f"tamis materialize ended with exit code {code}", file=sys.stderr)
-        return False
+    materialize(folder)
     print_all(analyse(Home(folder / ".tamis").store.read(TABLE), 0))
-    return True
 
 
 def main() -> None:
@@ -121,11 +111,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=150_000)
     parser.add_argument("--home", type=Path, help="project folder to use and keep")
     flags = parser.parse_args()
-    if flags.home is not None:
-        flags.home.mkdir(parents=True, exist_ok=True)
-        sys.exit(not run(flags, flags.home.resolve()))
-    with tempfile.TemporaryDirectory() as folder:
-        sys.exit(not run(flags, Path(folder)))
+    in_its_folder(flags, run)
 
 
 if __name__ == "__main__":

@@ -6,19 +6,18 @@
 On the pool of `benchmarks.warm_up`: of what each sampler picks for each task, the share from the right
 domain, the shares of planted noise, boilerplate and repeats, the transport distance of the picks to held-out
 examples that no sampler saw (over that of a random draw), and how much of the picks stays when the target's
-examples are halved (overlap of the two halves' choices). About 15 minutes on two cores, most of it
-the graph's; minutes without ask-llm and got-d-quality.
+examples are halved (overlap of the two halves' choices). Most of the time is the graph's, and least
+without ask-llm and got-d-quality; not timed yet at the default sizes.
 """
 
 import argparse
-import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from benchmarks._picked import picked_shares
+from benchmarks._project import in_its_folder
 from benchmarks._real_graph import Study, report
 from benchmarks._real_pool import PoolShares
 from benchmarks._real_tasks import TASKS, Task, task_named
@@ -137,12 +136,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--home", type=Path, help="project folder to use and keep")
     flags = parser.parse_args()
-    if flags.home is not None:
-        flags.home.mkdir(parents=True, exist_ok=True)
-        return run(flags, flags.home.resolve())
-    with tempfile.TemporaryDirectory() as folder:
-        return run(flags, Path(folder))
+    in_its_folder(flags, run)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -19,10 +19,9 @@ from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.corpus.target_quarantine import quarantine_of_target, rows_of_target
 from tamis.embedding import load_encoder
 from tamis.embedding.storing import encoder_slug, table_name
-from tamis.lineage.manifest import canonical_json
+from tamis.lineage.manifest import content_digest
 from tamis.references import named
 from tamis.selection.leaks import RUNS, TABLE, update_contamination
-from tamis.store.digests import canonical_digest
 from tamis.store.records import stored_rows
 from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted, vector_column
@@ -104,7 +103,7 @@ def _stored(work: Work, table: str, where: str) -> Rows:
 def _version(learnt: Sequence[Rows]) -> str:
     """Digest of the examples and answers alone: nothing is trained anew because a bad row was repaired."""
     digests = {entry.table: entry.records[0] for entry in learnt if entry.records}
-    return canonical_digest(canonical_json({"rows": digests, "files": {}}))
+    return content_digest(digests, {})
 
 
 def _learnable(unknown: dict[str, int]) -> dg.AssetCheckResult:

@@ -8,7 +8,8 @@ selects a budget for each task with each sampler; a pre-trained model is warmed 
 fine-tuned on a few hundred labelled examples, and measured on held-out ones. Printed: what was picked, each
 sampler's score and held-out bits per byte with its paired difference to random, and what of the claim holds;
 exit 1 when a part of it does not. Not timed yet at the default sizes. With --home an interrupted
-benchmark goes on. --zero-shot adds the classes that a model tells by likelihood alone, before and after the warm-up.
+benchmark goes on. --zero-shot adds the classes that a model tells by likelihood alone, before and after the
+warm-up.
 """
 
 import argparse

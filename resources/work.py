@@ -15,7 +15,7 @@ from tamis.errors import PermanentError
 from tamis.lineage.audit_events import event_tags
 from tamis.lineage.changed import changed_partitions, differs_only_in
 from tamis.lineage.heads import TABLE, Head, Heads, write_heads
-from tamis.lineage.manifest import InputReference, Manifest, ManifestFolder, canonical_json
+from tamis.lineage.manifest import InputReference, Manifest, ManifestFolder, content_digest
 from tamis.lineage.plan import config_of, input_key, input_references, label, reference
 from tamis.lineage.stages import Stage, stages
 from tamis.lineage.world import World
@@ -212,7 +212,7 @@ class Work:
             for name, digest in folder_digests(path).items()
         }
         key = self.key(made.partition) if stage is self.stage else self._other_key(stage, made.partition)
-        digest = canonical_digest(canonical_json({"rows": rows, "files": files}))
+        digest = content_digest(rows, files)
         version = made.data_version or (digest if stage.by_content else key)
         if not made.settled and made.data_version is None:
             version = canonical_digest(f"{version}|{self.heads[(stage.name, made.partition)].data_version}")

@@ -8,12 +8,13 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tamis.errors import PermanentError
+from tamis.store.digests import canonical_digest
 from tamis.store.home import Home
 
 _UMASK = os.umask(0o022)
@@ -73,6 +74,11 @@ class Manifest:
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: the same value gives the same bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def content_digest(rows: Mapping[str, str], files: Mapping[str, str]) -> str:
+    """Digest of what was written: SHA-256 of each table's rows, by table, and of each file, by path."""
+    return canonical_digest(canonical_json({"rows": dict(rows), "files": dict(files)}))
 
 
 class ManifestFolder:

@@ -54,8 +54,8 @@ def log_trial(
     """Log a finished trial and return its run id; a second call with the same trial and key changes nothing.
 
     `loss_history`: (step, nats a token). `datasets`: name, digest, rows of each
-    stage. `checkpoint`: path relative to the
-    home folder, else `ValueError`. `uri`: `sqlite:///file` (made if missing), PostgreSQL or a server.
+    stage. `checkpoint`: path relative to the home folder, else `ValueError`. `uri`: `sqlite:///file` (made if
+    missing), PostgreSQL or a server.
     `artifacts`: where artifacts of a new experiment in a database go.
     """
     if PurePath(checkpoint).is_absolute():

@@ -8,10 +8,15 @@ every task is warmed up on once a seed.
 import json
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
+
+import torch
 
 from benchmarks._real_graph import Study
 from benchmarks._real_tasks import Task
@@ -49,24 +54,29 @@ class Finished:
     seconds: float
 
 
-def make_runs(study: Study, recipe: Recipe, seeds: int) -> list[Finished]:
-    """Every run that has no result yet, then all of them; an interrupted benchmark goes on."""
+def make_runs(study: Study, recipe: Recipe, seeds: int, workers: int = 1) -> list[Finished]:
+    """Every run that has no result yet, then all of them; an interrupted benchmark goes on.
+
+    `workers` processes of one thread each: models this small gain little from a second thread.
+    """
     folder = study.folder / "runs"
     folder.mkdir(exist_ok=True)
-    for seed in range(seeds):
-        for sampler in (NONE, *study.samplers):
-            _runs_of_sampler(study, recipe, sampler, seed, folder)
-    paths = [
-        _path(folder, task, sampler, seed)
-        for task in study.tasks
-        for sampler in (NONE, *study.samplers)
-        for seed in range(seeds)
-    ]
+    units = [(sampler, seed) for seed in range(seeds) for sampler in (NONE, *study.samplers)]
+    with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        waiting = [pool.submit(_runs_of_sampler, study, recipe, *unit, folder) for unit in units]
+        for finished in waiting:
+            finished.result()
+    paths = [_path(folder, task, sampler, seed) for task in study.tasks for sampler, seed in units]
     return [_read(path) for path in paths]
 
 
 def _runs_of_sampler(study: Study, recipe: Recipe, sampler: str, seed: int, folder: Path) -> None:
     """The runs of a sampler and seed for all tasks; a warm-up is made again only for another choice."""
+    with tempfile.TemporaryDirectory() as scratch:
+        _runs_in(Path(scratch), study, recipe, sampler, seed, folder)
+
+
+def _runs_in(scratch: Path, study: Study, recipe: Recipe, sampler: str, seed: int, folder: Path) -> None:
     warmed: tuple[str, TrainingResult | None, list[str]] | None = None
     for task in study.tasks:
         path = _path(folder, task, sampler, seed)
@@ -75,30 +85,32 @@ def _runs_of_sampler(study: Study, recipe: Recipe, sampler: str, seed: int, fold
         began = time.perf_counter()
         name = sampler if sampler == NONE else study.selection(task, sampler)
         if warmed is None or warmed[0] != name:
-            warmed = name, *_warm_up(study, recipe, task, sampler, seed)
-        finished = _fine_tuned(study, recipe, task, sampler, seed, warmed[1], warmed[2])
+            warmed = name, *_warm_up(scratch, study, recipe, task, sampler, seed)
+        finished = _fine_tuned(scratch, study, recipe, task, sampler, seed, warmed[1], warmed[2])
         seconds = time.perf_counter() - began
-        path.write_text(json.dumps({**asdict(finished), "seconds": seconds}))
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps({**asdict(finished), "seconds": seconds}))
+        partial.replace(path)
         print(f"{task.name}, {sampler}, seed {seed}: {seconds:.0f} s", file=sys.stderr, flush=True)
-    shutil.rmtree(_scratch(study), ignore_errors=True)
 
 
 def _warm_up(
-    study: Study, recipe: Recipe, task: Task, sampler: str, seed: int
+    scratch: Path, study: Study, recipe: Recipe, task: Task, sampler: str, seed: int
 ) -> tuple[TrainingResult | None, list[str]]:
-    """The choice and what the base model became on it, in `_scratch`."""
+    """The choice and what the base model became on it, in `scratch`/warm."""
     if sampler == NONE:
         return None, []
     chosen = study.chosen(task, sampler, seed)
     texts = texts_of(study.store, chosen)
-    output = _scratch(study) / "warm"
+    output = scratch / "warm"
     shutil.rmtree(output, ignore_errors=True)
     options = _with_seed(recipe.warm_up, seed)
-    state = _scratch(study) / "state"
+    state = scratch / "state"
     return fine_tune(recipe.base, [texts[doc_id] for doc_id in chosen], options, [], output, state), chosen
 
 
 def _fine_tuned(
+    scratch: Path,
     study: Study,
     recipe: Recipe,
     task: Task,
@@ -107,14 +119,14 @@ def _fine_tuned(
     warm_up: TrainingResult | None,
     chosen: Sequence[str],
 ) -> Finished:
-    base = recipe.base if sampler == NONE else str(_scratch(study) / "warm")
+    base = recipe.base if sampler == NONE else str(scratch / "warm")
     held_out = study.examples(task, "held_out")
     length = recipe.warm_up.sequence_length
     found = evaluate(base, [one.text for one in held_out], sequence_length=length)
     zero = (
         zero_shot_outcomes(base, held_out[: recipe.zero_shot_examples], length) if recipe.zero_shot else None
     )
-    output, state = _scratch(study) / "tuned", _scratch(study) / "state"
+    output, state = scratch / "tuned", scratch / "state"
     shutil.rmtree(output, ignore_errors=True)
     options = _with_seed(recipe.fine_tuning, seed)
     result = fine_tune(base, study.examples(task, "train"), options, held_out, output, state)
@@ -134,10 +146,6 @@ def _fine_tuned(
 
 def _with_seed(options: FineTuningOptions, seed: int) -> FineTuningOptions:
     return FineTuningOptions(**{**vars(options), "seed": seed})
-
-
-def _scratch(study: Study) -> Path:
-    return study.folder / "scratch"
 
 
 def _path(folder: Path, task: Task, sampler: str, seed: int) -> Path:

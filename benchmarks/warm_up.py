@@ -151,7 +151,7 @@ def run(flags: argparse.Namespace, folder: Path) -> bool:
         ),
         zero_shot=flags.zero_shot,
     )
-    scores = Scores(tasks, make_runs(study, recipe, flags.seeds))
+    scores = Scores(tasks, make_runs(study, recipe, flags.seeds, flags.workers))
     print_scores(scores, study.samplers, ["score", "text", *(["zero_shot"] if flags.zero_shot else [])])
     noise = {
         name: float(np.mean([row["noise"] for row in shares if row["sampler"] == name]))
@@ -185,6 +185,7 @@ def main() -> None:
     parser.add_argument("--warm-up-rate", type=float, default=2e-3)
     parser.add_argument("--label-epochs", type=int, default=5)
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate on labels")
+    parser.add_argument("--workers", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--zero-shot", action="store_true")
     parser.add_argument("--home", type=Path, help="project folder to use and keep")
     flags = parser.parse_args()

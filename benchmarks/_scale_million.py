@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,16 @@ import polars as pl
 import psutil
 
 from benchmarks._real_tasks import data_folder
+from benchmarks._scale_stages import (
+    Line,
+    Measured,
+    bytes_on_disk,
+    peaks_of_steps,
+    seconds_of_stages,
+    stage_lines,
+    steps_of_runs,
+    with_the_rest,
+)
 from benchmarks.demo import resident
 
 LIMIT_SECONDS, LIMIT_GIGABYTES, FLAT = 1_200.0, 6.0, 1.2
@@ -34,7 +43,7 @@ path = "pool"
 name = "examples"
 kind = "files"
 path = "target.parquet"
-train = 500
+train = {target}
 held_out = 150
 
 [[selection]]
@@ -43,33 +52,35 @@ sampler = "got-d"
 target = "examples"
 budget = "10%"
 """
-Line = Callable[..., None]
 
 
 def files_to_selection(folder: Path, sizes: list[int], line: Line) -> bool:
-    """A line a size, and whether the largest holds its limits and the time a document stays flat."""
-    rates, largest = [], {}
+    """A line a size and one a stage, and whether the largest holds its limits and the time stays flat."""
+    runs: list[Measured] = []
     for size in sizes:
         project = folder / str(size)
         write_documents(project, size)
-        largest = _materialized(project, size)
-        line("million", **largest)
-        rates.append(float(largest["seconds"]) / size)
-    flat = rates[-1] / rates[0]
-    holds = flat <= FLAT and float(largest["peak_gigabytes"]) < LIMIT_GIGABYTES
-    holds &= float(largest["seconds"]) < LIMIT_SECONDS
+        runs.append(materialized(project))
+        each = {"documents_a_second": size / runs[-1].seconds, "peak_gigabytes": runs[-1].peak_gigabytes}
+        bytes_each = sum(runs[-1].disk.values()) / size
+        line("million", documents=size, seconds=runs[-1].seconds, **each, disk_bytes_a_document=bytes_each)
+    stage_lines(line, "million_stage", sizes, runs)
+    flat = (runs[-1].seconds / sizes[-1]) / (runs[0].seconds / sizes[0])
+    holds = flat <= FLAT and runs[-1].peak_gigabytes < LIMIT_GIGABYTES and runs[-1].seconds < LIMIT_SECONDS
     line("million_limits", holds=bool(holds), time_a_document_over_the_smallest=flat, limit=FLAT)
     return bool(holds)
 
 
-def write_documents(folder: Path, count: int, seed: int = 0) -> None:
-    """A project of `count` documents in jsonl files, and a target of real rows of another file."""
+def write_documents(
+    folder: Path, count: int, seed: int = 0, *, target: int = 500, in_a_file: int = IN_A_FILE
+) -> None:
+    """A project of `count` documents in jsonl files, and `target` real examples from another file."""
     sentences = _sentences()
     (folder / "pool").mkdir(parents=True)
-    (folder / "tamis.toml").write_text(SETTINGS)
-    for number, start in enumerate(range(0, count, IN_A_FILE)):
+    (folder / "tamis.toml").write_text(SETTINGS.format(target=target))
+    for number, start in enumerate(range(0, count, in_a_file)):
         generator = np.random.default_rng([seed, number])
-        rows = min(IN_A_FILE, count - start)
+        rows = min(in_a_file, count - start)
         lengths_n = generator.integers(3, 8, rows)
         words = sentences.gather(generator.integers(len(sentences), size=int(lengths_n.sum())))
         owner = pl.Series("owner", np.repeat(np.arange(rows), lengths_n))
@@ -77,8 +88,8 @@ def write_documents(folder: Path, count: int, seed: int = 0) -> None:
         texts.agg(pl.col("text").str.join(" ")).select("text").write_ndjson(
             folder / "pool" / f"part-{number:04d}.jsonl"
         )
-    target = pl.read_parquet(data_folder() / "text" / "t_science_a.parquet", columns=["text"])
-    target.unique(maintain_order=True).head(1_000).write_parquet(folder / "target.parquet")
+    rows_of_target = pl.read_parquet(data_folder() / "text" / "t_science_a.parquet", columns=["text"])
+    rows_of_target.unique(maintain_order=True).head(2 * target).write_parquet(folder / "target.parquet")
 
 
 def _sentences() -> pl.Series:
@@ -90,8 +101,8 @@ def _sentences() -> pl.Series:
     return parts.filter((lengths >= 40) & (lengths <= 400)).unique(maintain_order=True)
 
 
-def _materialized(project: Path, size: int) -> dict[str, object]:
-    """Seconds and most memory of `tamis materialize`."""
+def materialized(project: Path) -> Measured:
+    """What `tamis materialize` takes in a project folder; exits when it fails."""
     environment = {**os.environ, "TAMIS_PROJECT": str(project / "tamis.toml")}
     environment.pop("TAMIS_HOME", None)
     began = time.perf_counter()
@@ -102,26 +113,29 @@ def _materialized(project: Path, size: int) -> dict[str, object]:
         text=True,
         stdout=subprocess.PIPE,
     )
-    peak = [0]
-    watcher = threading.Thread(target=_watch, args=(process, peak), daemon=True)
+    samples: list[tuple[float, int]] = []
+    watcher = threading.Thread(target=_watch, args=(process, samples), daemon=True)
     watcher.start()
     told = process.communicate()[0]
     seconds = time.perf_counter() - began
     if process.returncode:
         sys.exit(f"tamis materialize ended with {process.returncode}: {told[-2000:]}")
-    return {
-        "documents": size,
-        "seconds": seconds,
-        "documents_a_second": size / seconds,
-        "peak_gigabytes": peak[0] / 1e9,
-    }
+    home = project / ".tamis"
+    in_runs, steps = steps_of_runs(home)
+    return Measured(
+        seconds=seconds,
+        peak_gigabytes=max((size for _moment, size in samples), default=0) / 1e9,
+        stages=with_the_rest(seconds_of_stages(home / "manifests"), in_runs, seconds),
+        peaks=peaks_of_steps(steps, samples),
+        disk=bytes_on_disk(home),
+    )
 
 
-def _watch(process: subprocess.Popen[str], peak: list[int]) -> None:
+def _watch(process: subprocess.Popen[str], samples: list[tuple[float, int]]) -> None:
     while process.poll() is None:
         try:
             whole = psutil.Process(process.pid)
-            peak[0] = max(peak[0], resident(whole))
+            samples.append((time.time(), resident(whole)))
         except psutil.NoSuchProcess:
             return
         time.sleep(0.5)

@@ -1,6 +1,6 @@
 """Past one machine: JSON lines on stdout, exit 1 when a figure misses its limit.
 
-    python -m benchmarks.scale [--part ray|million] [--documents 100000] [--sentences 8192]
+    python -m benchmarks.scale [--part ray|million|capacity] [--documents 100000] [--sentences 8192]
                                [--sizes 100000 1000000]
 
 ray: two workers of a Ray cluster against the local engine, which has both processors too, side by side on the
@@ -9,7 +9,10 @@ cluster costs on one machine. About five minutes on two quiet cores.
 
 million: `tamis materialize` from files to a GOT-D selection (static encoder), at 100,000 and at 1,000,000
 documents recombined from real text: seconds, most memory of all processes, and whether the time a document
-stays flat.
+stays flat; and a line a stage.
+
+capacity: the same graph over a grid of documents, target sizes and shards: seconds a stage at each point, how
+they grow and a formula of them, memory, bytes on disk. About twelve minutes; docs/capacity.md is made of it.
 """
 
 import argparse
@@ -19,10 +22,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks._scale_capacity import costs_and_growth
 from benchmarks._scale_million import files_to_selection
 from benchmarks._scale_ray import ray_beside_local
 
-PARTS = ("ray", "million")
+PARTS = ("ray", "million", "capacity")
 
 
 def line(part: str, **values: object) -> None:
@@ -40,6 +44,7 @@ def main() -> int:
     parser.add_argument("--sentences", type=int, default=8_192, help="documents for MiniLM")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_000_000], help="of part million")
+    parser.add_argument("--base", type=int, default=40_000, help="documents of the smallest of part capacity")
     flags = parser.parse_args()
     parts, holds = flags.part or PARTS, []
     with tempfile.TemporaryDirectory() as folder:
@@ -47,6 +52,8 @@ def main() -> int:
             holds += [ray_beside_local(Path(folder), flags.documents, flags.sentences, flags.repeats, line)]
         if "million" in parts:
             holds += [files_to_selection(Path(folder) / "million", flags.sizes, line)]
+        if "capacity" in parts:
+            holds += [costs_and_growth(Path(folder) / "capacity", flags.base, line)]
     return 0 if all(holds) else 1
 
 

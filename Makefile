@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile
 
-.PHONY: demo ui test test-all bench accept lint venv clean
+.PHONY: demo ui test test-all bench docs accept lint venv clean
 .DEFAULT_GOAL := demo
 
 demo: $(STAMP)
@@ -32,6 +32,10 @@ test-all: $(STAMP)
 bench: $(STAMP)
 	@for name in $(BENCH); do \
 	  echo "benchmark $$name" >&2; $(BIN)/tamis bench $$name $(BENCH_ARGS) || exit 1; done
+
+# The reference of the Python API, from the docstrings: build/docs/index.html
+docs: $(STAMP)
+	$(BIN)/python docs/reference.py build/docs
 
 # After a decision about code versions (tests/lineage/test_lineage_code_versions.py): note what the code is now.
 accept: $(STAMP)

@@ -12,7 +12,10 @@ from tamis.cli import _parser
 from tamis.config import parse_settings
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
+DOCS = CHECKOUT / "docs"
+PAGES = [CHECKOUT / "README.md", *sorted(DOCS.rglob("*.md"))]
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+FOLDERS = ("", "concepts", "how-to", "decisions")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 TAKES_MINUTES = ("make", "python -m benchmarks.")
 
@@ -92,3 +95,53 @@ def test_every_benchmark_is_on_their_page():
     page = (CHECKOUT / "benchmarks" / "README.md").read_text()
     modules = {path.stem for path in (CHECKOUT / "benchmarks").glob("[a-z]*.py")}
     assert set(re.findall(r"^\| (\w+) \|", page, re.MULTILINE)) - {"module"} == modules
+
+
+def without_blocks(page: Path) -> str:
+    return BLOCK.sub("", page.read_text())
+
+
+def anchors(page: Path) -> set[str]:
+    """Names of the headings of a page, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", without_blocks(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
+def test_links_lead_somewhere(page):
+    dead = []
+    for link in LINK.findall(without_blocks(page)):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            dead.append(link)
+    assert dead == []
+
+
+def test_pages_named_in_words_exist():
+    named = {name for page in PAGES for name in re.findall(r"(?<![\w/])docs/[\w/-]+\.md", page.read_text())}
+    assert len(named) > 15
+    assert sorted(name for name in named if not (CHECKOUT / name).exists()) == []
+
+
+def test_references_of_the_readme_are_used_and_defined():
+    text = (CHECKOUT / "README.md").read_text()
+    defined = set(re.findall(r"^\[([\w-]+)\]: https://\S+$", text, re.MULTILINE))
+    assert defined == set(re.findall(r"\]\[([\w-]+)\]", text))
+
+
+def test_every_page_stands_in_the_index():
+    index = DOCS / "README.md"
+    linked = {(DOCS / link.partition("#")[0]).resolve() for link in LINK.findall(index.read_text())}
+    assert {page for page in DOCS.rglob("*.md") if page != index} - linked == set()
+    assert {page.parent for page in DOCS.rglob("*.md")} == {(DOCS / name).resolve() for name in FOLDERS}
+
+
+@pytest.mark.parametrize("name", ["transport", "quality", "coverage", "scaling", "lineage"])
+def test_a_concept_says_what_is_kept_how_to_read_it_and_when_it_misleads(name):
+    headings = anchors(DOCS / "concepts" / f"{name}.md")
+    assert any("keeps" in heading or "unit-is-the-document" in heading for heading in headings)
+    assert "when-it-misleads" in headings
+    assert {"how-to-read-it", "what-an-audit-says"} & headings

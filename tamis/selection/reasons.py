@@ -11,20 +11,34 @@ from tamis.selection.errors import MissingColumnsError
 class Reason(StrEnum):
     """The reason of a decision. Of several exclusions of one document the first in this order is given."""
 
-    WITHDRAWN = "withdrawn"  # its owner took it back
-    HELD_OUT_EXAMPLE = "held_out_example"  # stands in the held-out part of the target
-    TARGET_EXAMPLE = "target_example"  # stands in the training part of the target
-    CONTAMINATED = "contaminated"  # shares long n-grams with held-out target examples
-    SOURCE = "source"  # no source in which it stands is allowed
-    LICENCE = "licence"  # no licence under which it stands is allowed
-    PERSONAL_DATA = "personal_data"  # holds more personal data than is tolerated
-    LANGUAGE = "language"  # in another language than those wanted
-    HEURISTIC = "heuristic"  # breaks a published rule of form
-    NEAR_DUPLICATE = "near_duplicate"  # a near-duplicate with a smaller doc_id is kept in its place
-    NO_SCORE = "no_score"  # a score (or number of tokens) that the ranking needs is missing
-    OVER_BUDGET = "over_budget"  # eligible, but ranked behind the cut
-    WITHIN_BUDGET = "within_budget"  # selected
-    ARRIVED_LATER = "arrived_later"  # came after the version that the selection is pinned to
+    WITHDRAWN = "withdrawn"
+    """Its owner took it back."""
+    HELD_OUT_EXAMPLE = "held_out_example"
+    """Stands in the held-out part of the target."""
+    TARGET_EXAMPLE = "target_example"
+    """Stands in the training part of the target."""
+    CONTAMINATED = "contaminated"
+    """Shares long n-grams with held-out target examples."""
+    SOURCE = "source"
+    """No source in which it stands is allowed."""
+    LICENCE = "licence"
+    """No licence under which it stands is allowed."""
+    PERSONAL_DATA = "personal_data"
+    """Holds more personal data than is tolerated."""
+    LANGUAGE = "language"
+    """In another language than those wanted."""
+    HEURISTIC = "heuristic"
+    """Breaks a published rule of form."""
+    NEAR_DUPLICATE = "near_duplicate"
+    """A near-duplicate with a smaller doc_id is kept in its place."""
+    NO_SCORE = "no_score"
+    """A score (or number of tokens) that the ranking needs is missing."""
+    OVER_BUDGET = "over_budget"
+    """Eligible, but ranked behind the cut."""
+    WITHIN_BUDGET = "within_budget"
+    """Selected."""
+    ARRIVED_LATER = "arrived_later"
+    """Came after the version that the selection is pinned to."""
 
 
 EXCLUSIONS = (
@@ -39,6 +53,8 @@ EXCLUSIONS = (
     Reason.HEURISTIC,
     Reason.NEAR_DUPLICATE,
 )
+"""Reasons that keep a document out before anything is ranked, in order of precedence."""
+
 _EMPTY = {"doc_id": pl.String, "reason": pl.String, "duplicate_of": pl.String, "detail": pl.String}
 
 

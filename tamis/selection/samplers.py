@@ -211,6 +211,7 @@ _ALL = (
 )
 
 SAMPLERS: dict[str, Sampler] = {sampler.name: sampler for sampler in _ALL}
+"""Every sampler by name; those of a model that the user names are made by `find_sampler`."""
 
 
 def find_sampler(name: str) -> Sampler:

@@ -5,7 +5,7 @@ and gives the same bits. The price is a copy where blocks meet: 0.3 % of a pass 
 """
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     import torch
 
 TILE = 64
-Matrix: TypeAlias = "npt.NDArray[Any] | torch.Tensor"
-Rows: TypeAlias = "Matrix | Iterable[Matrix]"
+# Objects and no strings, so that the reference of the API can show them.
+Matrix: TypeAlias = Union[npt.NDArray[Any], "torch.Tensor"]
+Rows: TypeAlias = Matrix | Iterable[Matrix]
 
 
 class BadVectorError(PermanentError, ValueError):

@@ -73,7 +73,8 @@ def _point_line(line: Line, point: Point, run: Measured) -> None:
         name: round(size / point.documents, 1) for name, size in folders.items() if size > point.documents
     }
     memory = {"seconds": run.seconds, "peak_gigabytes": run.peak_gigabytes}
-    line("capacity_point", **vars(point), **memory, disk_bytes_a_document=each)
+    peaks = {name: round(peak, 2) for name, peak in run.peaks.items()}
+    line("capacity_point", **vars(point), **memory, disk_bytes_a_document=each, peaks=peaks)
 
 
 def _stage_lines(line: Line, documents: int, runs: dict[Point, Measured]) -> None:

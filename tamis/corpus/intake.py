@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.corpus.documents import ShardBatch
+from tamis.corpus.known_ids import KnownIds
 from tamis.store.digests import row_records, rows_digest
 from tamis.store.records import records_of_groups
 from tamis.store.schemas import KEYS, schema_of
@@ -100,7 +101,7 @@ class _Texts:
     """Documents on their way into the store: each text once, in large commits."""
 
     def __init__(self, store: Store) -> None:
-        self.store, self.known = store, store.read("documents", ["doc_id"])["doc_id"]
+        self.store, self.known = store, KnownIds(store.read("documents", ["doc_id"])["doc_id"])
         self.waiting: list[pl.DataFrame] = []
         self.n_bytes = 0
         self.records: list[np.ndarray] = []
@@ -109,8 +110,8 @@ class _Texts:
     def add(self, documents: pl.DataFrame) -> int:
         """Take the documents that are not there yet; returns how many that were."""
         first = documents.unique("doc_id", keep="first", maintain_order=True)
-        fresh = first.filter(~pl.col("doc_id").is_in(self.known.implode()))
-        self.known = pl.concat([self.known, fresh["doc_id"]])
+        fresh = first.filter(~self.known.among(first["doc_id"]))
+        self.known.add(fresh["doc_id"])
         self.waiting.append(fresh)
         self.n_bytes += int(fresh["n_bytes"].sum())
         if self.n_bytes >= GROUP_BYTES:

@@ -65,8 +65,7 @@ class _Part:
 
 def _parts(store: Store, missing: list[str]) -> Iterator[_Part]:
     """The documents a batch at a time, cut where an encoder would cut a batch itself."""
-    for start in range(0, len(missing), BATCH):
-        rows = pa.concat_tables(store.by_ids("documents", missing[start : start + BATCH], ["doc_id", "text"]))
+    for rows in store.by_ids("documents", missing, ["doc_id", "text"], at_once=BATCH):
         ids, texts = rows["doc_id"].to_pylist(), rows["text"].to_pylist()
         end = 0
         for group in groups(texts):

@@ -50,14 +50,23 @@ def _introduced_later(table: str, wanted: Sequence[str], present: Sequence[str])
     return [declared.field(name) for name in absent] if known else []
 
 
-def row_ids_of(opened: Any, doc_ids: Sequence[str]) -> np.ndarray:
-    """Where the rows of these documents stand [m], ascending, by a scan of the ids."""
-    wanted = pl.Series(doc_ids, dtype=pl.String).implode()
-    found = [np.empty(0, dtype=np.uint64)]
+def row_ids_of(opened: Any, doc_ids: Sequence[str], at_once: int = 0) -> list[np.ndarray]:
+    """Where the rows of these documents stand, ascending, in blocks, by one scan of the ids.
+
+    `at_once`: a block holds the rows of so many documents, in their order; 0: as they stand.
+    """
+    wanted = pl.Series("doc_id", doc_ids, dtype=pl.String)
+    found = [pl.DataFrame(schema={"doc_id": pl.String, "row": pl.UInt64})]
     for batch in opened.search().select(["doc_id"]).with_row_id(True).to_batches(batch_size=65_536):
-        rows = pl.Series(batch["_rowid"])
-        found.append(rows.filter(pl.Series(batch["doc_id"]).is_in(wanted)).to_numpy())
-    return np.sort(np.concatenate(found))
+        ids = pl.DataFrame([pl.Series("doc_id", batch["doc_id"]), pl.Series("row", batch["_rowid"])])
+        found.append(ids.filter(pl.col("doc_id").is_in(wanted.implode())))
+    rows = pl.concat(found)
+    if not at_once:
+        rows_n = np.sort(rows["row"].to_numpy())
+        return [rows_n[start : start + ROWS_AT_ONCE] for start in range(0, len(rows_n), ROWS_AT_ONCE)]
+    places = wanted.to_frame().with_row_index("place").join(rows, on="doc_id").sort("place")
+    parts = places.group_by(pl.col("place") // at_once, maintain_order=True).agg("row")["row"]
+    return [np.sort(part.to_numpy()) for part in parts]
 
 
 def first_of_each(rows: pa.Table, key: list[str]) -> pa.Table:

@@ -185,17 +185,17 @@ class Store:
         return pl.DataFrame(pl.from_arrow(self.read_arrow(table, columns, where, version=version)))
 
     def by_ids(
-        self, table: str, doc_ids: Sequence[str], columns: Sequence[str] | None = None
+        self, table: str, doc_ids: Sequence[str], columns: Sequence[str] | None = None, at_once: int = 0
     ) -> Iterator[pa.Table]:
-        """Rows of these documents in blocks, by a scan of the id column and then the rows alone."""
+        """Rows of these documents in blocks, by one scan of the ids; `at_once`: of so many in their order."""
         if not doc_ids or not self.exists(table):
             return
         with reading(table):
             opened = self._opened(table)
-            rows_n = row_ids_of(opened, doc_ids)
-        for start in range(0, len(rows_n), ROWS_AT_ONCE):
+            blocks = row_ids_of(opened, doc_ids, at_once)
+        for rows_n in blocks:
             with reading(table):
-                taken = opened.take_row_ids(rows_n[start : start + ROWS_AT_ONCE].tolist())
+                taken = opened.take_row_ids(rows_n.tolist())
                 yield taken.select(list(columns or unsealed_schema(opened.schema).names)).to_arrow()
 
     def sealed_blocks(self, table: str) -> Iterator[pa.Table]:

@@ -85,6 +85,15 @@ def test_by_ids_gives_the_same_rows_by_filter_and_by_scan(store, count):
     assert sorted(found) == sorted(set(wanted))
 
 
+def test_by_ids_gives_as_many_at_once_as_are_asked_for_in_their_order(store):
+    store.insert_new("judge_sample", sample_rows(range(100, 0, -1)))
+    wanted = [doc(n) for n in (7, 90, 3, 200, 55, 41)]
+    blocks = store.by_ids("judge_sample", wanted, ["doc_id"], at_once=2)
+    found = [block["doc_id"].to_pylist() for block in blocks]
+    assert [set(block) for block in found] == [{doc(7), doc(90)}, {doc(3)}, {doc(55), doc(41)}]
+    assert found[0] == [doc(90), doc(7)], "within a block as they stand in the table"
+
+
 def test_quoting_survives_a_quote(store):
     rows = pa.table([["it's"], [doc(1)], [1]], schema=schema_of("selected_subset"))
     store.merge("selected_subset", rows)

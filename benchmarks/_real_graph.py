@@ -43,16 +43,19 @@ sample = {judged}
 name = "base"
 {base}
 
+[pretraining]
+tokens = {tokens}
+"""
+READER = """
 [[base_model]]
 name = "reader"
 preset = "llama-0.8m"
 
 [perplexity]
 model = "reader"
-
-[pretraining]
-tokens = {tokens}
 """
+READ = frozenset(("bits_per_byte", "quality", "judge_margin_predicted"))
+"""Scores that a pass of the reader over the pool serves; the grader reads perplexity too."""
 TARGET = """
 [[target]]
 name = "{name}"
@@ -130,6 +133,8 @@ class Study:
             base=self.base,
             tokens=self.pretraining_tokens,
         )
+        if any(READ.intersection(SAMPLERS[name].score_columns) for name in self.samplers):
+            text += READER
         for task in self.tasks:
             text += TARGET.format(name=task.name, train=task.labelled, held_out=self.held_out)
         written: set[str] = set()

@@ -1,11 +1,15 @@
 """The audit as the command line asks for it: the store against the event log."""
 
+import os
 from collections.abc import Callable
 
+import dagster as dg
+
 from resources.events import logged_events
-from resources.instance import dagster_state, open_instance
+from resources.instance import POSTGRES_URL, dagster_state, open_instance
 from tamis.errors import NotMadeError, UnknownNameError
 from tamis.lineage.audit import ROOTS, audit_graph
+from tamis.lineage.audit_events import judge_empty_log
 from tamis.lineage.audit_node import Audit
 from tamis.lineage.heads import read_heads
 from tamis.lineage.look import look
@@ -29,6 +33,18 @@ def audit_project(project: Project, name: str | None, quick: bool, say: Callable
         Progress("audit", unit="manifests", sink=say) as progress,
     ):
         instance = open_instance(project)
-        events = logged_events(instance, copies=not quick)
+        events = None if _is_new_here(project, instance) else logged_events(instance, copies=not quick)
         world = look(project)
-        return audit_graph(home, world, heads, events, name=name, quick=quick, advance=progress.advance)
+        audit = audit_graph(home, world, heads, events, name=name, quick=quick, advance=progress.advance)
+        if events is None and heads:
+            judge_empty_log(audit.nodes, project.home.place)
+        return audit
+
+
+def _is_new_here(project: Project, instance: dg.DagsterInstance) -> bool:
+    """Whether the results lie in a store for many machines, and this one has made none of them yet.
+
+    A log in a database is that of all machines, and one that holds anything speaks.
+    """
+    own = project.home.url is not None and not os.environ.get(POSTGRES_URL)
+    return own and not instance.get_runs_count() and not instance.all_asset_keys()

@@ -86,6 +86,16 @@ def judge_events(
             node.outdated("the event log no longer holds its materialization")
 
 
+def judge_empty_log(nodes: dict[str, Node], place: str) -> None:
+    """Say of a machine that has made nothing itself that there was no event log to compare with."""
+    nodes["event log"] = Node(manifest="", asset="event log", partition="")
+    nodes["event log"].outdated(
+        f"it is empty on this machine, so what lies in {place} was checked without it; the next `tamis "
+        "materialize` here fills it from the index of what was made. Machines that share one database have "
+        "one log (docs/postgresql.md)"
+    )
+
+
 def _judge_event(records: Records, nodes: dict[str, Node], event: LoggedEvent, again: bool) -> None:
     wrong = _wrong(records, event, again)
     if not wrong:

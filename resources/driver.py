@@ -66,8 +66,9 @@ def materialize(
         for _ in range(MOST_ROUNDS):
             while group := _next(project, world, wanted, outcome):
                 runner.make(world, group, outcome)
-                if outcome.failed:  # on a full disk all that follows would fail, too
+                if outcome.failed:  # on a full disk, or without its store, all that follows would fail, too
                     stop_unless_writable(project.home.root)
+                    project.home.require_store()
             with Heartbeat("looking at what came meanwhile"):
                 before, world = world, _look_and_reconcile(project, instance, wanted, outcome)
             if world.same_files(before):

@@ -71,6 +71,11 @@ class Home:
         with self.files.read_again(*folders) as root:
             yield replace(self, root=root)
 
+    def require_store(self) -> None:
+        """Raise `StorageUnavailableError`, or what else is wrong, unless the object store answers."""
+        if self.url is not None:
+            ObjectFolder(self.url).head(MARKER)
+
     def _require_lock(self) -> None:
         if lock := _REMOTE.get(self.root):
             lock.require()

@@ -23,7 +23,15 @@ FIRST_PAUSE, LONGEST_PAUSE = timedelta(milliseconds=100), timedelta(seconds=5)
 BLOCK_BYTES = 4 << 20
 _OF_CREDENTIALS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_REGION", "AWS_ACCESS_KEY_ID")
 _LIMITS = {"connect_timeout": "10s", "read_timeout": "20s", "timeout": "300s"}
-"""Of one request: a server that takes it and is then silent is given up long before a large object is."""
+"""Of one request: a server that takes it and is then silent is given up long before a large object is.
+
+The time in which a request's body is sent counts as silence, so few parts of an object are sent at once.
+"""
+_LIMITS_OF_TABLES = {"connect_timeout": "5s", "read_timeout": "10s", "client_retry_timeout": "8"}
+"""LanceDB lists a folder six times and reads a part four times whatever it is told, so that what is silent is
+given up after a minute when each of these takes 10 s and is not repeated below that."""
+PARTS_AT_ONCE = 4
+_ENVIRONMENT = {"LANCE_UPLOAD_CONCURRENCY": str(PARTS_AT_ONCE), "LANCE_CONN_RESET_RETRIES": "4"}
 _Answer = TypeVar("_Answer")
 
 
@@ -95,8 +103,11 @@ class ObjectFolder:
 
     def write(self, name: str, content: bytes | Path) -> str:
         """Write an object, whatever was there, in parts where it is large; returns its tag."""
-        answer = self._ask("write", name, lambda obstore, store: obstore.put(store, name, content))
-        return str(answer["e_tag"])
+
+        def put(obstore: Any, store: Any) -> str:
+            return str(obstore.put(store, name, content, max_concurrency=PARTS_AT_ONCE)["e_tag"])
+
+        return self._ask("write", name, put)
 
     def create(self, name: str, content: bytes) -> str | None:
         """Write an object that is not there yet; its tag, or None where there is one."""
@@ -152,13 +163,15 @@ class ObjectFolder:
 
 
 def lance_options() -> dict[str, str]:
-    """What LanceDB is told beside what it reads in the environment: the same tries, and plain HTTP too."""
+    """What LanceDB is told beside what it reads in the environment: plain HTTP too, and when to give up."""
     require_endpoint()
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     return {
         "allow_http": "true",  # the address says whether it is plain: AWS's own never is
         "client_max_retries": str(MOST_TRIES),
-        "client_retry_timeout": str(int(PATIENCE.total_seconds())),
         **_LIMITS,
+        **_LIMITS_OF_TABLES,
     }
 
 

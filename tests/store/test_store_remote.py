@@ -1,11 +1,13 @@
 """Tables under a prefix of an S3 server: as in a folder, never taken for damaged while the store fails."""
 
 import pickle
+import time
 
 import pyarrow as pa
 import pytest
 
 from tamis.lineage.damage import unreadable_tables
+from tamis.store import objects
 from tamis.store.compaction import compact
 from tamis.store.erasing import erase_rows, forget_versions, is_bare
 from tamis.store.object_errors import StorageUnavailableError
@@ -118,6 +120,42 @@ def test_a_store_that_fails_while_it_is_connected_to_is_named(store, storage, mo
     storage.faults(errors=1.0)
     with pytest.raises(StorageUnavailableError, match="AWS_ENDPOINT_URL"):
         store.names()
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_store_that_falls_silent_is_given_up_and_goes_on_when_it_answers(
+    store, storage, monkeypatch, opened
+):
+    quick = {"read_timeout": "500ms", "client_retry_timeout": "0"}
+    options = objects.lance_options()
+    assert options.keys() >= quick.keys(), "what is shortened here is what is told otherwise"
+    store.insert_new(TABLE, rows(*range(5_000)))
+    monkeypatch.setattr("tamis.store.places.lance_options", lambda: options | quick)
+    again = Store(store.folder)
+    again.exists(TABLE)
+    if opened:
+        again.alone(True)
+        again.version(TABLE)
+    storage.faults(latency=30.0)
+    began = time.monotonic()
+    with pytest.raises(StorageUnavailableError, match="AWS_ENDPOINT_URL"):
+        again.read(TABLE)
+    assert time.monotonic() - began < 10, "six tries of half a second, and room for a slow machine"
+    storage.faults(latency=0.0)
+    assert ids_of(again) == list(range(5_000))
+    assert unreadable_tables(again) == []
+
+
+@pytest.mark.slow
+def test_the_silence_of_a_store_lasts_about_a_minute_at_most(store, storage):
+    store.insert_new(TABLE, rows(1))
+    again = Store(store.folder)
+    again.exists(TABLE)
+    storage.faults(latency=120.0)
+    began = time.monotonic()
+    with pytest.raises(StorageUnavailableError):
+        again.read(TABLE)
+    assert time.monotonic() - began < 75
 
 
 def quick_options() -> dict[str, str]:

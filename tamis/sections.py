@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainValidator,
@@ -115,10 +116,18 @@ class EngineSection(Section):
     retries: int = Field(3, ge=0)
 
 
+def _without_slash(url: Any) -> Any:
+    """The same place: folders are often named with a slash at their end."""
+    return url.removesuffix("/") if isinstance(url, str) else url
+
+
+StorageUrl = Annotated[str, BeforeValidator(_without_slash), StringConstraints(pattern=STORAGE_FORM)]
+
+
 class StorageSection(Section):
     """Where tables, manifests, checkpoints and pages lie: in the home (`url` None), or in an object store."""
 
-    url: Annotated[str, StringConstraints(pattern=STORAGE_FORM)] | None = None
+    url: StorageUrl | None = None
 
 
 class CorpusSection(Section):

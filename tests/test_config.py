@@ -16,6 +16,7 @@ from tamis.config import (
     load_settings,
     parse_settings,
     project_file,
+    storage_url,
 )
 from tamis.errors import ConfigurationError, PermanentError
 from tamis.references import named
@@ -296,6 +297,14 @@ def test_results_live_beside_the_file_or_where_the_environment_says(tmp_path, mo
     assert home_folder(tmp_path / "tamis.toml") == tmp_path / ".tamis"
     monkeypatch.setenv("TAMIS_HOME", str(tmp_path / "elsewhere"))
     assert home_folder(tmp_path / "tamis.toml") == (tmp_path / "elsewhere").resolve()
+
+
+@pytest.mark.parametrize("named_so", ["s3://bucket/prefix/", "s3://bucket/prefix"])
+def test_a_slash_at_the_end_of_a_store_is_no_other_place(named_so, monkeypatch):
+    settings = parse_settings(tomllib.loads(f'{CORPUS}\n[storage]\nurl = "{named_so}"\n'))
+    assert storage_url(settings) == "s3://bucket/prefix"
+    monkeypatch.setenv("TAMIS_STORAGE_URL", "s3://other-bucket/")
+    assert storage_url(settings) == "s3://other-bucket"
 
 
 def test_settings_do_not_change_after_loading():

@@ -79,7 +79,13 @@ class EndpointError(PermanentError):
 
 
 def require_endpoint() -> None:
-    """Raise `EndpointError` for an address that the client would fail on without saying so."""
+    """Raise `EndpointError` for an address that the client would fail on without saying so.
+
+    A variable that is set to nothing, as a file of variables leaves it, is none: clients take it for a value.
+    """
+    for name, content in list(os.environ.items()):
+        if name.startswith("AWS_") and not content.strip():
+            os.environ.pop(name, None)
     for variable in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3"):
         value = os.environ.get(variable)
         if value and not _ENDPOINT.match(value):

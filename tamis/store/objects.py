@@ -144,8 +144,8 @@ class ObjectFolder:
 
     def _ask(self, operation: str, name: str, request: Callable[[Any, Any], _Answer]) -> _Answer:
         """Make a request, again where a transfer is cut off: the library repeats only what had no answer."""
-        obstore, credentials = library(), tuple(os.environ.get(key) for key in _OF_CREDENTIALS)
         require_endpoint()
+        obstore, credentials = library(), tuple(os.environ.get(key) for key in _OF_CREDENTIALS)
         began, pause = time.monotonic(), FIRST_PAUSE.total_seconds()
         for attempt in range(1, MOST_TRIES + 1):
             try:

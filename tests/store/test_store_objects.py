@@ -1,6 +1,7 @@
 """Objects by URL on a real S3 server: the verbs, what a faulty store does to them, and what is said of it."""
 
 import hashlib
+import os
 import socket
 import time
 
@@ -12,6 +13,7 @@ from tamis.store.object_errors import (
     StorageRefusedError,
     StorageUnavailableError,
     object_store_problem,
+    require_endpoint,
 )
 from tamis.store.objects import ObjectFolder
 from tamis.store.tables import Store
@@ -155,6 +157,22 @@ def test_an_endpoint_that_is_no_address_is_said_by_objects_and_tables(folder, mo
         with pytest.raises(EndpointError, match=r"AWS_ENDPOINT_URL = .* expected https://HOST") as found:
             request()
         assert "hunter2" not in str(found.value)
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+def test_a_variable_that_is_set_to_nothing_is_none(folder, monkeypatch, blank):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", blank)
+    for request in (folder.listed, Store(folder).names):
+        module._store.cache_clear()
+        with pytest.raises(StorageRefusedError, match="set .*AWS_SECRET_ACCESS_KEY"):
+            request()
+
+
+def test_an_endpoint_that_is_set_to_nothing_is_that_of_amazon(monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "")
+    require_endpoint()
+    assert not {"AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"} & os.environ.keys()
 
 
 def test_an_error_of_another_kind_is_none_of_the_stores():

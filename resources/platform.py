@@ -16,7 +16,8 @@ from pydantic import PrivateAttr
 
 from resources.processes import note_process
 from resources.tags import DRIVER_TAG, SENSOR, asked_for, settles
-from resources.work import InactiveStageError, Work
+from resources.work import Work
+from resources.work_errors import InactiveStageError
 from tamis.engine import engine_of, using
 from tamis.errors import PermanentError, TransientError
 from tamis.lineage.attempts import begin

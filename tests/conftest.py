@@ -25,14 +25,15 @@ os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
 os.environ["DO_NOT_TRACK"] = "true"
 
 # A test that needs one of these sets it; what the shell holds must not decide where tests write.
-for name in (
+PLACES = (
     "TAMIS_HOME",
     "TAMIS_PROJECT",
     "TAMIS_PLATFORM",
     "TAMIS_STORAGE_URL",
     "DAGSTER_HOME",
     "MLFLOW_TRACKING_URI",
-):
+)
+for name in PLACES:
     os.environ.pop(name, None)
 
 settings.register_profile("developing", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -52,6 +53,14 @@ def bench_data() -> Path:
     pytest.skip(
         "benchmark data is absent: put it into ../shared/data, or name its folder in TAMIS_BENCH_DATA"
     )
+
+
+@pytest.fixture
+def nowhere(monkeypatch):
+    """No variable names a project or home; what a command sets of them ends with the test."""
+    for name in PLACES:
+        monkeypatch.setenv(name, "")  # noted, and undone at the end
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ UI_ARGS ?=
 STAMP := $(VENV)/installed
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo ui test test-all bench docs accept lint venv clean
 .DEFAULT_GOAL := demo

@@ -38,4 +38,12 @@ def lineage_audit(context: dg.AssetExecutionContext, platform: Platform) -> Iter
             metadata={"lowest_broken": dg.MetadataValue.json([node.name for node in audit.lowest_broken()])},
         )
         facts = counts | {"report": work.project.home.relative(page)}
-        yield from work.record(Made(files=[page], row_count=len(audit.nodes), metadata=facts, checks=[check]))
+        yield from work.record(
+            Made(
+                files=[page],
+                row_count=len(audit.nodes),
+                data_version=audit.version,
+                metadata=facts,
+                checks=[check],
+            )
+        )

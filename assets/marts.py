@@ -15,6 +15,7 @@ from resources.platform import Platform
 from resources.specification import described
 from resources.work import Work
 from tamis.lineage.changed import only_grew
+from tamis.lineage.choosers import standing_trials
 from tamis.lineage.manifest import write_atomically
 from tamis.lineage.marts import SOURCE_STAGES, SQL_FOLDER
 from tamis.report import sql_model_page
@@ -33,7 +34,7 @@ def _asset_of(model: Model) -> dg.AssetsDefinition:
     @dg.asset(**described(model.name, ["duckdb", "sql"], checks), description=model.description)
     def build(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
         with platform.work(context) as work:
-            tables = pin_tables(work.store, PROJECT, model.name)
+            tables = pin_tables(work.store, PROJECT, model.name, standing_trials(work.world, ""))
             view = model.materialized == "view"
             previous = None if view else _previous(work, model)
             first = SHOWN_ROWS if view else None

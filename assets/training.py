@@ -1,6 +1,6 @@
 """Training: the tokenizer and base models of the pool, and trials that fine-tune them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,34 +11,27 @@ from resources.made import Made, Rows
 from resources.platform import Platform, tried_once
 from resources.specification import described
 from resources.work import Work
-from tamis.lineage.choosers import target_of_trial
 from tamis.lineage.failures import failure_noted
 from tamis.lineage.heads import read_heads
-from tamis.lineage.world import Trial, model_section
+from tamis.lineage.world import model_section
 from tamis.quality.storing import texts_of
-from tamis.store.digests import canonical_digest
 from tamis.store.tables import quoted
 from tamis.training import (
     PretrainingOptions,
     count_parameters,
-    nested_subset,
     preset_shape,
     pretrain,
     train_tokenizer,
 )
-from tamis.training.examples import Example
-from tamis.training.expected import tokens_per_epoch
 from tamis.training.retention import remove_superseded
-from tamis.training.stages import TrainingStage
 from tamis.training.storing import (
     keyed_order,
     pretraining_documents,
     record_training_documents,
-    split_examples,
-    without_validation,
 )
 from tamis.training.tracking_models import register_checkpoint
-from tamis.training.trial import TrialData, forget_state, run_trial, training_metadata, trial_metadata
+from tamis.training.trial import forget_state, run_trial, training_metadata, trial_metadata
+from tamis.training.trial_data import trial_data
 
 TOKENIZER_DOCUMENTS = 4_000
 IMPROVED = ("improved", "Held-out target loss is lower after training than before.", False)
@@ -108,7 +101,8 @@ def trials(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[An
         for key in work.partitions:
             trial, input_key = work.world.trials[key], work.key(key)
             with tried_once(), failure_noted(work.store, key, input_key):
-                data = trial_data(work, trial)
+                base = work.upstream("base_models", trial.model)
+                data = trial_data(work.project, work.world, work.heads, trial, base)
                 seen = {stage.data: stage.doc_ids for stage in data.stages}
                 record_training_documents(work.store, key, seen)
                 folder = checkpoint_folder(work, key)
@@ -146,64 +140,6 @@ def trials(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[An
             forget_state(work.project, input_key)
             for line in remove_superseded(work.project, read_heads(work.store)):
                 context.log.info(line)
-
-
-def trial_data(work: Work, trial: Trial) -> TrialData:
-    """Stages, held-out examples and the base of a trial, at the versions this step pinned."""
-    target = target_of_trial(work.world, trial.name)
-    settings, seed = work.project.settings, work.project.seed
-    validation, examples = without_validation(
-        split_examples(work.store, target, "train"),
-        settings.fine_tuning.validation,
-        settings.near_duplicates.threshold,
-        seed,
-    )
-    if trial.kind == "law":
-        examples = {doc_id: examples[doc_id] for doc_id in nested_subset(list(examples), trial.size, seed)}
-    stages = [_selected(work, trial.data)] if trial.kind in ("warm_up", "two_stage") else []
-    if trial.kind != "warm_up":
-        stages.append(_stage(target, work.heads[("target_examples", target)].data_version, examples))
-    section, _fold = model_section(work.project, trial.model)
-    base: str | Path = work.upstream("base_models", trial.model)
-    base = work.project.model(section.path) if section.path else base
-    measured = (
-        work.heads[("base_models", trial.model)].data_version,
-        work.heads[("target_examples", target)].data_version,
-        str(settings.fine_tuning.sequence_length),
-    )
-    return TrialData(
-        base=base,
-        stages=stages,
-        held_out=list(split_examples(work.store, target, "held_out").values()),
-        validation=list(validation.values()),
-        zero_shot_key=canonical_digest("|".join(measured)),
-        expected_tokens=_expected_tokens(work, base, stages),
-    )
-
-
-def _selected(work: Work, selection: str) -> TrainingStage:
-    """A stage on the documents of a selection, best first."""
-    scope = f"selection = {quoted(selection)}"
-    doc_ids = work.store.read("selected_subset", ["doc_id", "rank"], scope).sort("rank")["doc_id"].to_list()
-    texts = texts_of(work.store, doc_ids)
-    version = work.heads[("selected_subset", selection)].data_version
-    return _stage(selection, version, {doc_id: texts[doc_id] for doc_id in doc_ids})
-
-
-def _stage(data: str, digest: str, examples: Mapping[str, Example]) -> TrainingStage:
-    return TrainingStage(data=data, digest=digest, doc_ids=list(examples), examples=list(examples.values()))
-
-
-def _expected_tokens(work: Work, base: str | Path, stages: Sequence[TrainingStage]) -> int | None:
-    """Tokens of all stages and seeds, for the progress; None where only the model knows its tokenizer."""
-    if not isinstance(base, Path) or not (base / "tokenizer.json").is_file():
-        return None
-    section = work.project.settings.fine_tuning
-    try:
-        epoch = sum(tokens_per_epoch(base, stage.examples, section.sequence_length) for stage in stages)
-    except (OSError, ValueError):  # files that do not load: the training says so, as what it is
-        return None
-    return epoch * section.epochs * section.seeds
 
 
 def checkpoint_folder(work: Work, partition: str) -> Path:

@@ -91,7 +91,7 @@ def idle(folder: Path) -> dict[str, Any]:
         found = _tick(instance, platform, sensors)
         seconds.append(time.perf_counter() - began)
     assert isinstance(found, dg.SkipReason), found
-    shards = len(platform.look().shards)
+    shards = len(platform.look()[0].shards)
     return {
         "shards": shards,
         "seconds": sorted(seconds)[1],

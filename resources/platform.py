@@ -16,12 +16,13 @@ from pydantic import PrivateAttr
 
 from resources.processes import note_process
 from resources.tags import DRIVER_TAG, SENSOR, asked_for, settles
-from resources.work import InactiveStageError, Work
+from resources.work import Work
+from resources.work_errors import InactiveStageError
 from tamis.engine import engine_of, using
 from tamis.errors import PermanentError, TransientError
 from tamis.lineage.attempts import begin
 from tamis.lineage.heads import Heads, read_heads
-from tamis.lineage.look import look
+from tamis.lineage.look import look_at_files, searched
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.plan import due_partitions
 from tamis.lineage.stages import stages
@@ -66,9 +67,13 @@ class Platform(dg.ConfigurableResource):
         """All manifests."""
         return ManifestFolder.of(self.project.home)
 
-    def look(self, by_hand: bool = False) -> World:
-        """What lies in the corpora and targets now; `by_hand`: a person chose which trials are made."""
-        return look(self.project, by_hand=by_hand)
+    def look(self, by_hand: bool = False) -> tuple[World, Heads]:
+        """What lies in the corpora and targets now, and the latest materialization of everything.
+
+        `by_hand`: a person chose which trials are made.
+        """
+        world, heads = look_at_files(self.project, by_hand=by_hand), self.heads()
+        return searched(world, heads), heads
 
     def heads(self) -> Heads:
         """The latest materialization of everything."""
@@ -82,7 +87,7 @@ class Platform(dg.ConfigurableResource):
         purpose = f"{stage.name}, run {context.run.run_id[:8]}"
         with writing(self.home, purpose, LOCK_PATIENCE_SECONDS):
             chosen = stage.partitions == "trials" and asked_for(context.run)
-            world, heads = self.look(by_hand=chosen), self.heads()
+            world, heads = self.look(by_hand=chosen)
             if not stage.active(world):
                 raise dg.Failure(str(InactiveStageError(stage.name)), allow_retries=False)
             keys = list(context.partition_keys) if stage.partitions else [""]

@@ -1,17 +1,18 @@
 """One step's work: partitions with pinned inputs, and the recording of what was made of them."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from resources.checks import Checks
 from resources.made import Made, Rows, scope_of, with_records
 from resources.provenance import beside
 from resources.tags import COMMAND_LINE, DRIVER_TAG, settles
+from resources.work_errors import InputMissingError
 from tamis.corpus.intake import groups_of_shards
-from tamis.errors import PermanentError
 from tamis.lineage.audit_events import event_tags
 from tamis.lineage.changed import changed_partitions, differs_only_in
 from tamis.lineage.heads import TABLE, Head, Heads, write_heads
@@ -28,26 +29,6 @@ from tamis.store.tables import Store
 
 COSTS = ("asked", "tokens_asked", "cost", "source_versions", "parameters")
 """Metadata that stands beside the manifest too: what a plan says of the next time, and what was read."""
-
-
-class InputMissingError(PermanentError):
-    """An input of a partition has not been made, or its blocking check failed."""
-
-    def __init__(self, asset: str, missing: Sequence[str]) -> None:
-        self.asset, self.missing = asset, list(missing)
-        shown = ", ".join(self.missing[:5]) + (", …" if len(self.missing) > 5 else "")
-        super().__init__(f"{asset} needs {shown} first; materialize it, or run `tamis materialize`")
-
-
-class InactiveStageError(PermanentError):
-    """The project does not use this asset."""
-
-    def __init__(self, asset: str) -> None:
-        self.asset = asset
-        super().__init__(
-            f"{asset} has nothing to do in this project: tamis.toml configures nothing that it would make; "
-            "the template that `tamis init` writes shows the sections"
-        )
 
 
 class Work:
@@ -70,8 +51,7 @@ class Work:
         self.written: set[str] = {TABLE}
         self._started = self._recorded = time.monotonic()
         self._share = 0.0
-        self._checks: dict[str, list[dg.AssetCheckResult]] = {}
-        self._done: dict[str, set[str]] = {}
+        self._checks = Checks(partitions)
         self._tags: dict[str, dict[str, str]] = {}
         self._asked = len(context.partition_keys) if stage.partitions else 1
 
@@ -151,18 +131,7 @@ class Work:
             )
             for name in checks
         ]
-        yield from self._checked(self.stage, partition, found) if self._asked > 1 else found
-
-    def _checked(
-        self, stage: Stage, partition: str, checks: Sequence[dg.AssetCheckResult]
-    ) -> Iterator[dg.AssetCheckResult]:
-        """Keep the checks of a partition; with the last one, those of the whole run."""
-        kept = self._checks.setdefault(stage.name, [])
-        kept += checks
-        done = self._done.setdefault(stage.name, set())
-        done.add(partition)
-        if done.issuperset(self.partitions):
-            yield from _merged(kept)
+        yield from self._checks.add(self.stage.name, partition, found) if self._asked > 1 else found
 
     def record(self, *mades: Made) -> Iterator[Any]:
         """Write the manifests, log the events, move the heads, in this order."""
@@ -193,7 +162,7 @@ class Work:
     ) -> Iterator[Any]:
         if self._asked > 1:
             self._log(stage, made, manifest, metadata, tags)
-            yield from self._checked(stage, made.partition, made.checks)
+            yield from self._checks.add(stage.name, made.partition, made.checks)
         else:
             yield dg.MaterializeResult(
                 asset_key=stage.name,
@@ -304,14 +273,6 @@ class Work:
                 )
             self._tags[stage.name] = found
         return self._tags[stage.name]
-
-
-def _merged(checks: Sequence[dg.AssetCheckResult]) -> Iterator[dg.AssetCheckResult]:
-    """One result a check for a run over many partitions: passed when all passed."""
-    for name in dict.fromkeys((check.asset_key, check.check_name) for check in checks):
-        same = [check for check in checks if (check.asset_key, check.check_name) == name]
-        failed = [check for check in same if not check.passed]
-        yield (failed or same)[0]
 
 
 def _head(manifest: Manifest, manifest_id: str, made: Made, attempt: str) -> Head:

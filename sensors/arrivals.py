@@ -20,11 +20,11 @@ Changes = dict[str, tuple[list[str], list[str]]]
 @dg.sensor(minimum_interval_seconds=INTERVAL_SECONDS, default_status=dg.DefaultSensorStatus.RUNNING)
 def arrivals(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SkipReason:
     """Register new shards and forget those that are gone."""
-    world = platform.look()
+    world, heads = platform.look()
     changes = register_partitions(context.instance, world, remove=False)
     gone: list[tuple[str, str]] = []
     waits = ""
-    if world.held or find_gone(platform.store, world, platform.heads()) or _leaving(context.instance, world):
+    if world.held or find_gone(platform.store, world, heads) or _leaving(context.instance, world):
         try:
             # Nothing leaves while somebody writes: a run in flight may name it.
             with writing(platform.home, "arrivals sensor"):

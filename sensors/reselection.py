@@ -42,7 +42,7 @@ def reselection(context: dg.SensorEvaluationContext, platform: Platform) -> dg.S
     end_killed_runs(context.instance)
     if reason := busy(context.instance, platform.home):
         return dg.SkipReason(reason)
-    world, heads = platform.look(), platform.heads()
+    world, heads = platform.look()
     registered = set(context.instance.get_dynamic_partitions("shards"))
     if not registered.issuperset(world.shards):
         return dg.SkipReason("new shards are being registered")

@@ -34,7 +34,7 @@ def trial_budget(context: dg.SensorEvaluationContext, platform: Platform) -> dg.
         return dg.SkipReason(NO_BUDGET)
     if reason := busy(context.instance, platform.home):
         return dg.SkipReason(reason)
-    world, heads = platform.look(), platform.heads()
+    world, heads = platform.look()
     if not world.searches:
         return dg.SkipReason("[scaling] has no models to choose among")
     said = "; ".join(sentences(world.searches))

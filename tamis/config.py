@@ -15,9 +15,8 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from tamis.errors import ConfigurationError, PermanentError
 from tamis.references import check_references, named
+from tamis.section_values import FORMS_IN_WORDS, STORAGE_FORM, wrong_key
 from tamis.sections import (
-    FORMS_IN_WORDS,
-    STORAGE_FORM,
     AutomationSection,
     CorpusSection,
     DecontaminationSection,
@@ -35,7 +34,6 @@ from tamis.sections import (
     TargetSection,
     TrackingSection,
     TransportSection,
-    wrong_key,
 )
 from tamis.store.object_errors import without_secrets
 from tamis.training_sections import (

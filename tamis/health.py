@@ -7,13 +7,12 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from tamis.errors import MissingPackageError, TamisError
 from tamis.lineage.damage import unreadable_tables
 from tamis.project import Project
 from tamis.store.home import writer
-from tamis.store.object_errors import StorageRefusedError, problem_of, require_endpoint
+from tamis.store.object_errors import StorageRefusedError, problem_of, require_endpoint, without_secrets
 
 OBJECT_STORE_SECONDS = 5
 
@@ -81,16 +80,14 @@ def tracking(project: Project) -> str:
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5) as connection:
             runs = connection.execute("SELECT count(*) FROM runs").fetchone()[0]
         return f"{runs} runs in the home"
-    return (
-        "nothing tracked yet" if uri.startswith("sqlite:") else f"{without_credentials(uri)}, not looked at"
-    )
+    return "nothing tracked yet" if uri.startswith("sqlite:") else f"{without_secrets(uri)}, not looked at"
 
 
 def _server(uri: str) -> str:
     from tamis.training.errors import TrackerUnavailableError
     from tamis.training.tracking import require_tracker
 
-    shown = without_credentials(uri)
+    shown = without_secrets(uri)
     try:
         require_tracker(uri)
     except TrackerUnavailableError as error:
@@ -116,7 +113,7 @@ def object_store(url: str) -> str:
         },
         "retry_config": {"max_retries": 0},
     }
-    shown = without_credentials(url)
+    shown = without_secrets(url)
     require_endpoint()
     try:
         obstore.list_with_delimiter(from_url(url, **limits))
@@ -126,10 +123,3 @@ def object_store(url: str) -> str:
         said = problem.cure if isinstance(problem, StorageRefusedError) else type(error).__name__
         raise OSError(f"{shown} does not answer: {said}") from None
     return f"{shown} answers"
-
-
-def without_credentials(url: str) -> str:
-    """The address without user, password and query."""
-    parts = urlsplit(url)
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"

@@ -2,12 +2,8 @@
 
 from typing import TYPE_CHECKING, TypeVar
 
-from tamis.sections import (
-    CorpusSection,
-    SelectionSection,
-    TargetSection,
-    wrong_key,
-)
+from tamis.section_values import wrong_key
+from tamis.sections import CorpusSection, SelectionSection, TargetSection
 from tamis.training_sections import (
     BaseModelSection,
     ScalingSection,

@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from tamis.sections import Budget, Name, Pattern, Section, wrong_key
+from tamis.section_values import Budget, Name, Pattern, wrong_key
+from tamis.sections import Section
 
 OWN_RECIPE = {"learning_rate", "lora_rank", "lora_alpha", "lora_dropout", "lora_targets"}
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+TESTS = Path(__file__).resolve().parent
+CHECKOUT = TESTS.parent
 CORES = os.cpu_count() or 1
 LETTERS = "abcdefghij"
 
@@ -25,19 +26,28 @@ os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
 os.environ["DO_NOT_TRACK"] = "true"
 
 # A test that needs one of these sets it; what the shell holds must not decide where tests write.
-for name in (
+PLACES = (
     "TAMIS_HOME",
     "TAMIS_PROJECT",
     "TAMIS_PLATFORM",
     "TAMIS_STORAGE_URL",
     "DAGSTER_HOME",
     "MLFLOW_TRACKING_URI",
-):
+)
+for name in PLACES:
     os.environ.pop(name, None)
 
 settings.register_profile("developing", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("developing"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "developing")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Workers take files in this order (make test): long ones first, so that none is left for the end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        from long_files import SECONDS
+
+        items.sort(key=lambda item: -SECONDS.get(item.path.relative_to(TESTS).as_posix(), 0))
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +62,14 @@ def bench_data() -> Path:
     pytest.skip(
         "benchmark data is absent: put it into ../shared/data, or name its folder in TAMIS_BENCH_DATA"
     )
+
+
+@pytest.fixture
+def nowhere(monkeypatch):
+    """No variable names a project or home; what a command sets of them ends with the test."""
+    for name in PLACES:
+        monkeypatch.setenv(name, "")  # noted, and undone at the end
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture
@@ -101,12 +119,31 @@ def tiny_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def static(request, tmp_path_factory):
-    """The real static encoder; pytest's cache keeps what was distilled for the next session."""
+def shared(tmp_path_factory) -> Path:
+    """A folder of this session that all workers see (`once`)."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def encoder_cache(request, shared) -> Path:
+    """The static encoder, distilled once; pytest's cache keeps it for the next session."""
+    from once import once
+
     from tamis.embedding import load_encoder
+    from tamis.embedding.identity import encoder_identity
 
     kept = getattr(request.config, "cache", None)
-    return load_encoder("static", cache=kept.mkdir("tamis") if kept else tmp_path_factory.mktemp("cache"))
+    folder = (kept.mkdir("tamis") if kept else shared) / f"encoder-{encoder_identity('static')[:16]}"
+    return once(folder, lambda cache: load_encoder("static", cache=cache))
+
+
+@pytest.fixture(scope="session")
+def static(encoder_cache):
+    """The real static encoder."""
+    from tamis.embedding import load_encoder
+
+    return load_encoder("static", cache=encoder_cache)
 
 
 @pytest.fixture(scope="session")

@@ -1,35 +1,17 @@
 """The closing lines of `tamis materialize` name the pages that were made, and no others."""
 
-import json
-
 import pytest
+from made_projects import make_project, say_made
 
 from assets.scaling import PAGES
-from tamis.lineage.heads import Head, forget_heads, read_heads, write_heads
-from tamis.lineage.look import look
-from tamis.lineage.plan import input_key
-from tamis.lineage.stages import stages
-from tamis.project import open_project
+from tamis.lineage.heads import forget_heads
 from tamis.status import read_status
 
-SETTINGS = """
-[automation]
-settle_seconds = 0.0
-[[corpus]]
-name = "web"
-kind = "files"
-path = "documents"
-[[target]]
-name = "goal"
-kind = "files"
-path = "target"
+SCALING = """
 [[target]]
 name = "other"
 kind = "files"
 path = "target"
-[[base_model]]
-name = "small"
-preset = "llama-0.8m"
 [[selection]]
 name = "uniform"
 sampler = "random"
@@ -42,24 +24,15 @@ sizes = [10, 20]
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
-    for name in ("TAMIS_HOME", "TAMIS_PROJECT"):
-        monkeypatch.delenv(name, raising=False)
-    for folder in ("documents", "target"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "a.jsonl").write_text(json.dumps({"text": f"{folder} one"}) + "\n")
-    (tmp_path / "tamis.toml").write_text(SETTINGS)
-    made = open_project(tmp_path)
+def project(tmp_path, nowhere):
+    made = make_project(tmp_path, SCALING)
     made.home.reports.mkdir(parents=True, exist_ok=True)
     return made
 
 
 def make(project, asset: str, key: str, *pages: str) -> None:
     """What a step that succeeds leaves behind."""
-    heads, world = read_heads(project.home.store), look(project)
-    found = input_key(stages()[asset], key, world, heads) or f"{asset}{key}"
-    head = Head(asset=asset, partition=key, manifest=found, input_key=found, data_version=found)
-    write_heads(project.home.store, [head])
+    say_made(project, asset, key)
     for page in pages:
         (project.home.reports / page).write_text("a page")
 

@@ -7,6 +7,7 @@ select
     data,
     size,
     seed,
+    is_current,
     parameters,
     trainable_parameters,
     zero_shot_bits_per_byte,
@@ -14,9 +15,14 @@ select
     improvement,
     case
         when held_out_bits_per_byte is not null
-            then rank() over (partition by kind, model, size order by held_out_bits_per_byte asc nulls last)
+            then rank() over (
+                partition by kind, model, size, is_current
+                order by held_out_bits_per_byte asc nulls last
+            )
     end as place,
-    held_out_bits_per_byte - min(held_out_bits_per_byte) over (partition by kind, model, size) as behind_best,
+    held_out_bits_per_byte - min(held_out_bits_per_byte) over (
+        partition by kind, model, size, is_current
+    ) as behind_best,
     held_out_low,
     held_out_high,
     warm_up_bits_per_byte,
@@ -37,4 +43,4 @@ select
     evaluation_seconds,
     peak_memory_bytes
 from {{ ref('stg_trials') }}
-order by kind, model, size, place, trial
+order by kind, model, size, is_current desc, place, trial

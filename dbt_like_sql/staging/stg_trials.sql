@@ -34,6 +34,8 @@ with trials as (
 )
 
 select
-    *,
-    zero_shot_bits_per_byte - held_out_bits_per_byte as improvement
+    trials.*,
+    trials.zero_shot_bits_per_byte - trials.held_out_bits_per_byte as improvement,
+    current_trials.trial is not null as is_current
 from trials
+left join {{ source('lake', 'current_trials') }} as current_trials on trials.trial = current_trials.trial

@@ -1,8 +1,9 @@
--- The best trial of each kind, model and size has place 1, and none is ahead of it.
+-- The best trial of each kind, model and size has place 1, and none is ahead of it; earlier ones by themselves.
 select
     kind,
     model,
-    size
+    size,
+    is_current
 from {{ ref('mart_trials') }}
-group by kind, model, size
+group by kind, model, size, is_current
 having count(held_out_bits_per_byte) > 0 and (min(place) <> 1 or min(behind_best) <> 0)

@@ -89,7 +89,13 @@ def _walk(records: Records, manifest: str, name: str, nodes: dict[str, Node]) ->
             continue
         if expanded:
             inputs = [reference.manifest for reference in found.inputs]
-            nodes[key] = Node(manifest=key, asset=found.asset, partition=found.partition, inputs=inputs)
+            nodes[key] = Node(
+                manifest=key,
+                asset=found.asset,
+                partition=found.partition,
+                data_version=found.data_version,
+                inputs=inputs,
+            )
             continue
         stack.append((key, known_as, True))
         stack += [(entry.manifest, label(entry.asset, entry.partition), False) for entry in found.inputs]

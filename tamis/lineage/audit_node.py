@@ -3,7 +3,9 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tamis.lineage.manifest import canonical_json
 from tamis.lineage.plan import label
+from tamis.store.digests import canonical_digest
 
 Verdict = bool | None
 RED, AMBER, GREEN = "red", "amber", "green"
@@ -14,7 +16,7 @@ class Node:
     """One record of the graph; a verdict is None where it was not checked.
 
     Records are manifests, and beside them the tables whose rows carry seals (asset `table`). `withdrawn`: how
-    many of the documents that it lists were withdrawn since.
+    many of the documents that it lists were withdrawn since. `data_version`: of the value that was recorded.
     """
 
     manifest: str
@@ -25,6 +27,7 @@ class Node:
     consistent: Verdict = True
     current: Verdict = True
     withdrawn: int = 0
+    data_version: str = ""
     details: list[str] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
 
@@ -82,6 +85,19 @@ class Audit:
         worst = self.status
         bad = {key for key, node in self.nodes.items() if node.status == worst and worst != GREEN}
         return [node for key, node in self.nodes.items() if key in bad and not bad.intersection(node.inputs)]
+
+    @property
+    def version(self) -> str:
+        """Digest of what was found, which no clock changes.
+
+        Records count by what they hold: their ids, which the page shows, count pages with seconds.
+        """
+        found = [
+            {name: value for name, value in asdict(node).items() if name not in ("manifest", "inputs")}
+            | {"inputs": sorted(self.nodes[key].name for key in node.inputs if key in self.nodes)}
+            for node in self.nodes.values()
+        ]
+        return canonical_digest("\n".join(sorted(map(canonical_json, found))))
 
     def to_json(self) -> dict[str, Any]:
         """The audit as JSON values."""

@@ -1,8 +1,7 @@
 """Damage: values whose manifest, table or file is no longer there, so that they are made again.
 
 Looks at what exists, not at what it says: 30 tables and 10,000 manifests in about a second. That content was
-altered is for the audit to find (tamis/lineage/audit.py); so is a lost list of a shard's rows, since it would
-take reading every manifest at each tick.
+altered is for the audit to find (tamis/lineage/audit.py).
 """
 
 from collections.abc import Collection
@@ -11,6 +10,7 @@ from functools import partial
 
 from tamis.lineage.heads import Head, Heads, forget_heads
 from tamis.lineage.manifest import ManifestError, ManifestFolder
+from tamis.lineage.named_lists import NamedLists
 from tamis.lineage.stages import stages
 from tamis.store.digests import rows_digest
 from tamis.store.home import Home
@@ -26,6 +26,7 @@ def find_damage(home: Home, heads: Heads) -> Damage:
     """(asset, partition) of the values that cannot be read any more, and why."""
     folder, broken = ManifestFolder.of(home), set(unreadable_tables(home.store))
     known, tables = set(folder.ids()), set(home.store.names())
+    lists, named_lists = {path.stem for path in folder.lists()}, NamedLists(home, folder)
     found: Damage = {}
     whole: set[str] = set()
     for entry, head in heads.items():
@@ -35,8 +36,11 @@ def find_damage(home: Home, heads: Heads) -> Damage:
         stage = stages().get(head.asset)
         of_shard = stage is not None and stage.partitions == "shards"
         # Shards are many and their values lie in the same tables: while all of these are there, one manifest
-        # speaks for all. Which shards had rows in a lost one, only the manifest of each says.
+        # speaks for the others, but for their lists of rows. Which shards had rows in a lost table, only the
+        # manifest of each says.
         if of_shard and head.asset in whole:
+            if lost := _lost_list(home, folder, named_lists, head.manifest, lists):
+                found[entry] = lost
             continue
         reason, named, filled = _named(home, folder, head)
         damaged, missing = sorted(named & broken), sorted(filled - tables)
@@ -46,6 +50,7 @@ def find_damage(home: Home, heads: Heads) -> Damage:
             )
         elif not named - tables:
             whole.add(head.asset)
+    named_lists.save()
     return found
 
 
@@ -65,6 +70,18 @@ def _named(home: Home, folder: ManifestFolder, head: Head) -> tuple[str, set[str
     ]
     tables = {table for table, digest in manifest.rows.items() if digest != NO_ROWS}
     return (f"file {missing[0]} is missing" if missing else ""), set(manifest.rows), tables
+
+
+def _lost_list(
+    home: Home, folder: ManifestFolder, named: NamedLists, manifest: str, present: Collection[str]
+) -> str:
+    """What is wrong with the lists of rows that a manifest names; "" for nothing."""
+    try:
+        absent = [digest for digest in named.of(manifest) if digest not in present and digest != NO_ROWS]
+    except ManifestError as error:
+        return str(error)
+    lost = next((path for path in map(folder.rows_path, absent) if not path.is_file()), None)
+    return f"file {home.relative(lost)} is missing" if lost else ""
 
 
 def unreadable_tables(store: Store, among: Collection[str] | None = None) -> list[str]:

@@ -31,6 +31,14 @@ from tamis.withdrawal.desired import withdrawn_versions
 def look(
     project: Project, patience_seconds: float = 0.0, on_request: bool = False, by_hand: bool = False
 ) -> World:
+    """The world as `look_at_files` sees it, with the trials that a search asks for next."""
+    world = look_at_files(project, patience_seconds, on_request, by_hand)
+    return searched(world, read_heads(project.home.store)) if project.settings.trial_budget.share else world
+
+
+def look_at_files(
+    project: Project, patience_seconds: float = 0.0, on_request: bool = False, by_hand: bool = False
+) -> World:
     """List and fingerprint all shards and targets.
 
     A file that is being written keeps the fingerprint it had, or is held back when it is new;
@@ -58,16 +66,16 @@ def look(
     asked = _trials_asked(project, by_hand) if on_request or by_hand else _trials_made(project)
     stamps = {key: memory.seen[key][0] for key in readable}
     pins, withdrawn = read_pins(project.home.store), withdrawn_versions(project.home.store)
-    world = World(project, readable, fingerprints, targets, held, asked, pins, stamps, withdrawn)
-    return _searched(world, read_heads(project.home.store)) if project.settings.trial_budget.share else world
+    return World(project, readable, fingerprints, targets, held, asked, pins, stamps, withdrawn)
 
 
 def look_again(world: World, heads: Heads) -> World:
     """The world, with what has come of work since: texts refused at intake, and the trials asked for next."""
-    return _searched(world.as_refused_now(), heads)
+    return searched(world.as_refused_now(), heads)
 
 
-def _searched(world: World, heads: Heads) -> World:
+def searched(world: World, heads: Heads) -> World:
+    """The world, with the trials that a search asks for next; the same where no budget is set."""
     found = searches_of(world, heads)
     return world if found == world.searches else replace(world, searches=found)
 

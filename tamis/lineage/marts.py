@@ -11,6 +11,7 @@ from tamis.lineage.choosers import standing_trials, when_judged, when_perplexity
 from tamis.lineage.stage import Chooser, Edge, Stage, edge, every, only
 from tamis.lineage.world import World
 from tamis.sql import Model, Project, ProjectFileError, load_project
+from tamis.sql.reading import CURRENT_TRIALS
 from tamis.store.records import stored_rows
 from tamis.store.schemas import KEYS, kind_of
 
@@ -31,6 +32,7 @@ SOURCE_STAGES: dict[str, dict[str, Chooser]] = {
     "target_examples": {"target_examples": every("targets")},
     "decisions": {"decisions": every("selections")},
     "trials": {"trials": standing_trials},
+    CURRENT_TRIALS: {"trials": standing_trials},
     "trained_on": {"base_models": every("models"), "trials": standing_trials},
     WITHDRAWALS: {},
 }

@@ -11,7 +11,6 @@ from tamis.references import named
 from tamis.selection import find_sampler
 from tamis.selection.families import ASK_LLM, PERPLEXITY, model_of
 from tamis.selection.filtering import plan_of, rules_of_flags, rules_of_licences, rules_of_sources
-from tamis.selection.samplers import AWAY_SCORE, DEFAULT_OPTIONS
 
 ANSWER_COLUMNS = ("prompt_column", "response_column", "label_column")
 
@@ -127,15 +126,12 @@ def selection_settings(world: World, partition: str) -> dict[str, Any]:
 def _sampler_settings(world: World, partition: str) -> dict[str, Any]:
     section = named(world.project.settings.selection, partition)
     sampler = find_sampler(section.sampler)
-    unused = set(DEFAULT_OPTIONS) - set(sampler.options)
-    unused |= set() if AWAY_SCORE in sampler.score_columns else {"away_from"}
+    heeded = section.model_dump(exclude=sampler.unheeded)
     if sampler.method is None:
-        return section.model_dump(exclude=unused | {"rounds", "mixing"})
+        return heeded
     if model_of(section.sampler):
-        measured = _measured_by(world, [section.sampler])
-        return section.model_dump(exclude=unused | {"rounds", "mixing"}) | measured
-    transport = world.project.settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
-    return section.model_dump(exclude=unused) | transport
+        return heeded | _measured_by(world, [section.sampler])
+    return heeded | world.project.settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
 
 
 def trial_settings(world: World, partition: str) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def audit_stage() -> Stage:
     return Stage(
         name="lineage_audit",
         group="audit",
-        code_version="1",
+        code_version="2",
         by_content=True,
         edges=(
             edge("selected_subset", every("selections")),

@@ -4,6 +4,7 @@ import polars as pl
 
 from tamis.config import SelectionSection
 from tamis.report.selection import SelectionReport
+from tamis.selection import find_sampler
 from tamis.store.tables import Store
 
 EXCERPT_CHARACTERS = 280
@@ -22,11 +23,12 @@ def selection_report(store: Store, section: SelectionSection, decisions: pl.Data
         "doc_id", pl.col("text").str.slice(0, EXCERPT_CHARACTERS).alias("excerpt")
     )
     documents = first.rename({"shard": "source"}).join(excerpts, on="doc_id", how="left")
+    heeded = section.model_dump(exclude=find_sampler(section.sampler).unheeded, exclude_none=True)
     return SelectionReport(
         name=section.name,
         decisions=decisions,
         documents=documents,
-        settings={name: str(value) for name, value in section.model_dump().items() if value is not None},
+        settings={name: str(value) for name, value in heeded.items()},
     )
 
 

@@ -174,7 +174,7 @@ def _time_lines(project: Project) -> list[str]:
 def comparison_lines(project: Project) -> list[str]:
     """The sampler comparison as text."""
     frame = project.home.store.read("sampler_comparison").sort("sampler_a", "sampler_b")
-    lines = [f"{'sampler':16}{'sampler':16}{'overlap':>10}{'Kendall':>10}"]
+    lines = [f"{'sampler':16}{'compared with':16}{'overlap':>10}{'Kendall':>10}"]
     for row in frame.filter(pl.col("sampler_a") < pl.col("sampler_b")).iter_rows(named=True):
         tau = f"{row['kendall_tau']:.2f}" if row["kendall_tau"] is not None else "-"
         lines.append(f"{row['sampler_a']:16}{row['sampler_b']:16}{row['jaccard']:>10.2f}{tau:>10}")

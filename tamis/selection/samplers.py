@@ -24,6 +24,7 @@ AWAY_SCORE = "gradient_away"
 DEFAULT_OPTIONS: Options = MappingProxyType(
     {"quality_weight": 1.0, "away_weight": 1.0, "temperature": 1.0, "diversity_weight": 1.0}
 )
+ROUNDS_OPTIONS = frozenset({"rounds", "mixing"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,13 @@ class Sampler:
     combine: Callable[[Options], pl.Expr] | None = None
     formula: str = ""
     options: tuple[str, ...] = ()
+
+    @property
+    def unheeded(self) -> set[str]:
+        """Keys of a [[selection]] that change nothing with this sampler."""
+        found = {*DEFAULT_OPTIONS} - {*self.options}
+        found |= set() if AWAY_SCORE in self.score_columns else {"away_from"}
+        return found if self.method == "rounds" else found | ROUNDS_OPTIONS
 
     def score(self, options: Options) -> pl.Expr:
         """The score that is ranked, as an expression over `score_columns`."""

@@ -10,6 +10,7 @@ from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 
 TRANSPORT = "transport_scores"
+CURRENT_TRIALS = "current_trials"
 _TABLES = {
     "density_scores": "scores_density",
     "quality_scores": "scores_quality",
@@ -20,13 +21,19 @@ _TABLES = {
 
 @dataclass(frozen=True, kw_only=True)
 class PinnedTables:
-    """Tables of the store at the versions that they had when a run began, 0 for one that was not there."""
+    """Tables of the store at the versions that they had when a run began, 0 for one that was not there.
+
+    `trials`: those that the project asks for as they are, which no table says.
+    """
 
     store: Store
     versions: Mapping[str, int]
+    trials: Sequence[str] = ()
 
     def read(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """A source, or a model that was materialized before; columns as in the store's schemas."""
+        if name == CURRENT_TRIALS:
+            return pa.table({"trial": pa.array(self.trials, pa.string())})
         if name != TRANSPORT:
             return self._table(_TABLES.get(name, name), columns)
         tables = [table for table in self.versions if table.startswith("transport_")]
@@ -39,17 +46,18 @@ class PinnedTables:
         return self.store.read_arrow(table, columns, version=self.versions[table])
 
 
-def pin_tables(store: Store, project: Project, model: str) -> PinnedTables:
-    """The tables that a run of `model` and its tests reads, pinned as they are now."""
+def pin_tables(store: Store, project: Project, model: str, trials: Sequence[str] = ()) -> PinnedTables:
+    """The tables that a run of `model` and its tests reads, pinned as they are now; `trials` are current."""
     names = sorted({table for name in project.tables(model) for table in _tables_of(store, name)})
-    return PinnedTables(store=store, versions={table: store.version(table) for table in names})
+    versions = {table: store.version(table) for table in names}
+    return PinnedTables(store=store, versions=versions, trials=trials)
 
 
 def _tables_of(store: Store, name: str) -> Iterator[str]:
-    """Tables of the store that a source stands for: transport scores have one a target."""
+    """Tables that a source stands for: of transport scores one a target, of current trials none."""
     if name == TRANSPORT:
         yield from (table for table in store.names() if table.startswith("transport_"))
-    else:
+    elif name != CURRENT_TRIALS:
         yield _TABLES.get(name, name)
 
 

@@ -1,4 +1,4 @@
-"""A column with its meaning: what every schema of the store is made of."""
+"""Columns with their meaning: what every schema of the store is made of."""
 
 import pyarrow as pa
 
@@ -6,3 +6,7 @@ import pyarrow as pa
 def column(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
     """A field that carries its meaning and unit as metadata."""
     return pa.field(name, kind, metadata={"description": meaning})
+
+
+DOC_ID = column("doc_id", pa.string(), "content id: 128 bits of SHA-256 over the normalised text, hex")
+FINGERPRINT = column("fingerprint", pa.string(), "what computed the row: method, model and settings")

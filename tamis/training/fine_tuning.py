@@ -25,7 +25,8 @@ from tamis.training.finish import finish
 from tamis.training.loop import train
 from tamis.training.masking import masked
 from tamis.training.measuring import loss_of, measure
-from tamis.training.models import Kind, LoadedModel, load_model, model_identity
+from tamis.training.model_files import model_identity
+from tamis.training.models import Kind, LoadedModel, load_model
 from tamis.training.options import FineTuningOptions, Runtime
 from tamis.training.packing import pack
 from tamis.training.plan import Plan, run_key, steps_per_epoch

@@ -74,6 +74,8 @@ def save_checkpoint(loaded: LoadedModel, output: Path, kept: Path | None = None)
     """
     with replace_folder(output) as draft, without_bars():
         loaded.model.save_pretrained(draft)
+        if loaded.tokenizer.is_fast:  # it keeps the length that it was last asked to cut labelled texts to
+            loaded.tokenizer.backend_tokenizer.no_truncation()
         loaded.tokenizer.save_pretrained(draft)
         for name in (CHECKPOINTS, ADAPTER_FOLDER):
             if kept is not None and (kept / name).is_dir():

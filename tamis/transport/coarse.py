@@ -15,7 +15,8 @@ from tamis.progress import Advance
 from tamis.transport.anderson import iterate
 from tamis.transport.cost import Floats
 from tamis.transport.rows import StoredRows
-from tamis.transport.sinkhorn import PassResult, TargetSide, evaluate
+from tamis.transport.sinkhorn import PassResult, evaluate
+from tamis.transport.target_side import TargetSide
 
 INNER_SHARE, INNER_PASSES = 0.05, 30
 # A column is never asked to carry more than e^3 times its share: far from the solution that is noise.

@@ -21,7 +21,8 @@ from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource
 from tamis.transport.checks import as_floats
 from tamis.transport.cost import Floats, Geometry, as_weights, squared_norms, target_points
 from tamis.transport.files import UnreadableFileError, content_digest, read_npz, write_npz
-from tamis.transport.sinkhorn import Kernel, RowWeights, TargetSide, chunk_rows, exact_products
+from tamis.transport.sinkhorn import Kernel, RowWeights, chunk_rows, exact_products
+from tamis.transport.target_side import TargetSide
 
 Float32s = npt.NDArray[np.float32]
 Points = npt.NDArray[np.float32] | npt.NDArray[np.float64]

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 from tamis.progress import Advance
 from tamis.transport.blocks import Rows, RowSource, as_matrix, is_array
 from tamis.transport.cost import Floats, Geometry, squared_norms
-from tamis.transport.sinkhorn import (
+from tamis.transport.sinkhorn import (  # fmt: skip
     Kernel,
     RowChunk,
-    TargetSide,
     Totals,
     chunk_rows,
     exact_products,
     totals_of,
-)  # fmt: skip
+)
+from tamis.transport.target_side import TargetSide  # fmt: skip
 
 if TYPE_CHECKING:
     import torch

@@ -17,15 +17,8 @@ from tamis.transport.blocks import RowSource
 from tamis.transport.cost import Floats, Geometry
 from tamis.transport.potential import resolve_device
 from tamis.transport.rows import StreamedRows
-from tamis.transport.sinkhorn import (
-    ROUNDING_TURNS,
-    Kernel,
-    PassRows,
-    TargetSide,
-    Totals,
-    chunk_rows,
-    totals_of,
-)  # fmt: skip
+from tamis.transport.sinkhorn import Kernel, PassRows, Totals, chunk_rows, totals_of  # fmt: skip
+from tamis.transport.target_side import ROUNDING_TURNS, TargetSide  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

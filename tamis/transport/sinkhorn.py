@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from tamis.progress import Advance, ignore
 from tamis.transport.cost import Floats
+from tamis.transport.target_side import TargetSide
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +29,6 @@ LIGHT_COLUMN = 1e-25
 # Row sums between these powers of two leave 86 more to the entries that make up light columns.
 SMALLEST_POWER, LARGEST_POWER = -40, 100
 TYPICAL_POWER, TYPICAL_ROWS = 30, 256
-ROUNDING_TURNS = 4
 LOG2_E = math.log2(math.e)
 LN_2 = math.log(2.0)
 
@@ -56,42 +56,6 @@ def chunk_rows(target_count: int, device_type: str) -> int:
     if device_type == "cpu":
         return max(64, min(512, 2**20 // target_count))
     return max(1_024, min(65_536, 2**26 // target_count))
-
-
-class TargetSide:
-    """What a pass knows of the target: points, masses and squared norms, of those with mass only."""
-
-    def __init__(self, points_md: "torch.Tensor", mass_m: Floats) -> None:
-        self.kept_m = np.flatnonzero(mass_m > 0)
-        self.count = len(mass_m)
-        self.points_kd = points_md if len(self.kept_m) == len(mass_m) else points_md[self.kept_m.tolist()]
-        self.points_dm = self.points_kd.T.contiguous()
-        self.mass_k = mass_m[self.kept_m]
-        self.squared_norm_k: Floats = self.points_kd.double().square().sum(1).cpu().numpy()
-        self._half_points: tuple[torch.Tensor, ...] = ()
-
-    def half_points_dm(self, turn: int) -> "torch.Tensor":
-        """The points in bfloat16; those of four turns are rounded so that they average to the points.
-
-        Rows round independently, but a column rounded once shifts its sum: by .15 % on real vectors.
-        """
-        if not self._half_points:
-            self._half_points = _rounded_in_turn(self.points_dm, ROUNDING_TURNS)
-        return self._half_points[turn % ROUNDING_TURNS]
-
-    def expand(self, values_k: Floats) -> Floats:
-        """Values of the kept columns as [M], zero for targets without mass."""
-        values_m = np.zeros(self.count)
-        values_m[self.kept_m] = values_k
-        return values_m
-
-
-def _rounded_in_turn(points_dm: "torch.Tensor", turns: int) -> "tuple[torch.Tensor, ...]":
-    rounded, owed_dm = [], points_dm.clone()
-    for _ in range(turns):
-        rounded.append(owed_dm.bfloat16())
-        owed_dm += points_dm - rounded[-1]
-    return tuple(rounded)
 
 
 class Kernel:

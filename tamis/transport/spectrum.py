@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis.transport.cost import Floats
-from tamis.transport.sinkhorn import Kernel, TargetSide, exact_products
+from tamis.transport.sinkhorn import Kernel, exact_products
+from tamis.transport.target_side import TargetSide
 
 if TYPE_CHECKING:
     import torch

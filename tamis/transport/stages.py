@@ -18,7 +18,8 @@ from tamis.transport.coarse import INNER_PASSES, Coarse
 from tamis.transport.cost import Floats
 from tamis.transport.prepare import Accuracy, Problem
 from tamis.transport.rows import StoredRows
-from tamis.transport.sinkhorn import PassResult, PassRows, TargetSide, evaluate
+from tamis.transport.sinkhorn import PassResult, PassRows, evaluate
+from tamis.transport.target_side import TargetSide
 
 SAMPLE_TOLERANCE = 2e-2
 LADDER_BELOW, LADDER_TOP, LADDER_FACTOR = 0.01, 0.1, 3.0

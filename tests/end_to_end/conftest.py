@@ -1,19 +1,30 @@
-"""What end-to-end tests share: an encoder distilled once, and the small project."""
+"""What end-to-end tests share: the small project, with nothing made yet, and as it is materialized."""
+
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from small_project import SmallProject, make_project
-
-
-@pytest.fixture(scope="session")
-def encoder_cache(tmp_path_factory):
-    """The static encoder, distilled once for all tests of the session."""
-    from tamis.embedding import load_encoder
-
-    cache = tmp_path_factory.mktemp("encoder") / "cache"
-    load_encoder("static", cache=cache)
-    return cache
+from once import once
+from small_project import SETTINGS, SmallProject, make_project
 
 
 @pytest.fixture
 def small_project(tmp_path, encoder_cache) -> SmallProject:
     return make_project(tmp_path / "project", encoder_cache)
+
+
+@pytest.fixture(scope="session")
+def materialized(shared, encoder_cache) -> Callable[..., SmallProject]:
+    """Copies, with other settings if need be, of a small project that one worker materialized for all."""
+
+    def make(root: Path) -> None:
+        make_project(root, encoder_cache).tamis("materialize")
+
+    original = SmallProject(once(shared / "materialized", make))
+
+    def copied(root: Path, settings: str = SETTINGS) -> SmallProject:
+        project = original.copy(root)
+        (root / "tamis.toml").write_text(settings)
+        return project
+
+    return copied

@@ -116,6 +116,11 @@ class SmallProject:
         plain = {k: v for k, v in os.environ.items() if k not in ("DAGSTER_HOME", "TAMIS_HOME")}
         return plain | {"TAMIS_PROJECT": str(self.root / "tamis.toml"), "TAMIS_PLATFORM": str(CHECKOUT)}
 
+    def copy(self, root: Path) -> "SmallProject":
+        """A copy of it: a home can be copied, and the files keep their times."""
+        shutil.copytree(self.root, root)
+        return SmallProject(root)
+
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "tamis.cli", *arguments]
 

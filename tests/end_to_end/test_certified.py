@@ -1,24 +1,19 @@
 """Certified and settled: sensors keep what is right within its certificate, a person gets what is exact."""
 
-import shutil
-
 import pytest
-from small_project import make_project, sentences, write_jsonl
+from small_project import sentences, write_jsonl
 
 from tamis.store.tables import Store
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory, encoder_cache):
-    project = make_project(tmp_path_factory.mktemp("certified") / "project", encoder_cache)
-    project.tamis("materialize")
-    return project
+def built(tmp_path_factory, materialized):
+    return materialized(tmp_path_factory.mktemp("certified") / "project")
 
 
 @pytest.fixture
 def project(built, tmp_path):
-    shutil.copytree(built.root, tmp_path / "copy")
-    return type(built)(tmp_path / "copy")
+    return built.copy(tmp_path / "copy")
 
 
 def head(project, asset: str) -> dict:

@@ -79,8 +79,7 @@ def built(tmp_path_factory, encoder_cache, judge_port):
 
 @pytest.fixture
 def platform(built, tmp_path, monkeypatch):
-    shutil.copytree(built.root, tmp_path / "copy")
-    yield from watched(type(built)(tmp_path / "copy"), monkeypatch)
+    yield from watched(built.copy(tmp_path / "copy"), monkeypatch)
 
 
 def edit(landing: Path) -> None:

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 import pytest
-from small_project import SmallProject, make_project
+from small_project import SmallProject
 
 from tamis.store.tables import Store
 
@@ -13,11 +13,9 @@ DISK = "size=200m"
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory, encoder_cache):
+def built(tmp_path_factory, materialized):
     """A small project on a disk with room, materialized once: what an undisturbed run makes."""
-    project = make_project(tmp_path_factory.mktemp("undisturbed") / "project", encoder_cache)
-    project.tamis("materialize")
-    return project
+    return materialized(tmp_path_factory.mktemp("undisturbed") / "project")
 
 
 @pytest.fixture

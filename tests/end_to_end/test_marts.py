@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from small_project import CHECKOUT, make_project, sentences, write_jsonl
+from small_project import CHECKOUT, sentences, write_jsonl
 
 from tamis.lineage.heads import forget_heads, read_heads
 from tamis.lineage.manifest import ManifestFolder
@@ -32,18 +32,15 @@ print(json.dumps(sorted(key.to_user_string() for key in asset.asset_deps[asset.k
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory, encoder_cache):
+def built(tmp_path_factory, materialized):
     """A small project that was materialized once."""
-    project = make_project(tmp_path_factory.mktemp("built") / "project", encoder_cache)
-    project.tamis("materialize")
-    return project
+    return materialized(tmp_path_factory.mktemp("built") / "project")
 
 
 @pytest.fixture
 def project(built, tmp_path):
     """A copy of it."""
-    shutil.copytree(built.root, tmp_path / "copy")
-    return type(built)(tmp_path / "copy")
+    return built.copy(tmp_path / "copy")
 
 
 def made(project, asset: str):

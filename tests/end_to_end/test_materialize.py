@@ -12,7 +12,7 @@ import time
 
 import pytest
 from crashes import draw, kill, lay, usual
-from small_project import SETTINGS, make_project, sentences, write_jsonl
+from small_project import SETTINGS, sentences, write_jsonl
 from soundness import assert_sound, versions
 
 from tamis.lineage.heads import read_heads
@@ -24,18 +24,15 @@ EXPLANATION_KEYS = {"doc_id", "occurrences", "scores", "decisions", "checkpoints
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory, encoder_cache):
+def built(tmp_path_factory, materialized):
     """A small project that was materialized once."""
-    project = make_project(tmp_path_factory.mktemp("built") / "project", encoder_cache)
-    project.tamis("materialize")
-    return project
+    return materialized(tmp_path_factory.mktemp("built") / "project")
 
 
 @pytest.fixture
 def project(built, tmp_path):
-    """A copy of it: a home can be copied, and the files keep their times."""
-    shutil.copytree(built.root, tmp_path / "copy")
-    return type(built)(tmp_path / "copy")
+    """A copy of it."""
+    return built.copy(tmp_path / "copy")
 
 
 def store_of(project) -> Store:
@@ -341,8 +338,13 @@ def test_what_is_damaged_is_named_and_made_again(project):
     heads = store_of(project).read("heads").filter(asset="target_examples")
     manifest = heads["manifest"][0]
     (project.home / "manifests" / manifest[:2] / f"{manifest}.json").unlink()
+    folder = ManifestFolder(project.home / "manifests")
+    embedded = store_of(project).read("heads").filter(asset="embeddings").sort("partition")["manifest"][-1]
+    lost = folder.rows_path(folder.read(embedded).rows["embeddings_static"])
+    lost.unlink()
     said = project.tamis("status", code=1).stdout
     for part in (
+        lost.name,
         "documents is missing",
         "transport_algebra is damaged",
         "density_sketch",

@@ -13,10 +13,8 @@ from tamis.project import open_project
 
 
 @pytest.fixture(scope="module")
-def on_sqlite(tmp_path_factory, encoder_cache):
-    project = make_project(tmp_path_factory.mktemp("sqlite") / "project", encoder_cache)
-    project.tamis("materialize")
-    return project
+def on_sqlite(tmp_path_factory, materialized):
+    return materialized(tmp_path_factory.mktemp("sqlite") / "project")
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A selection by quality in a small project: a judge, its chosen sample, and a grader for the rest."""
 
 import pytest
-from small_project import SETTINGS, make_project, sentences, write_jsonl
+from small_project import SETTINGS, sentences, write_jsonl
 
 from tamis.quality import Grader
 from tamis.store.tables import Store
@@ -19,10 +19,8 @@ budget = 20
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory, encoder_cache):
-    project = make_project(
-        tmp_path_factory.mktemp("judged") / "project", encoder_cache, settings=SETTINGS + QUALITY
-    )
+def judged(tmp_path_factory, materialized):
+    project = materialized(tmp_path_factory.mktemp("judged") / "project", SETTINGS + QUALITY)
     project.tamis("materialize")
     return project
 

@@ -4,11 +4,10 @@ The cases without values (what is requested, back-off, attempts) are in tests/se
 """
 
 import gzip
-import shutil
 
 import dagster as dg
 import pytest
-from small_project import SETTINGS, make_project, sentences, write_jsonl
+from small_project import SETTINGS, sentences, write_jsonl
 from soundness import BY_SENSORS, assert_pool, versions
 from watched_project import assets_made, names, watched
 
@@ -21,16 +20,13 @@ CHOSEN = ("selected_subset", "near-algebra")
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory, encoder_cache):
-    project = make_project(tmp_path_factory.mktemp("watched") / "project", encoder_cache, CALM)
-    project.tamis("materialize")
-    return project
+def built(tmp_path_factory, materialized):
+    return materialized(tmp_path_factory.mktemp("watched") / "project", CALM)
 
 
 @pytest.fixture
 def platform(built, tmp_path, monkeypatch):
-    shutil.copytree(built.root, tmp_path / "copy")
-    yield from watched(type(built)(tmp_path / "copy"), monkeypatch)
+    yield from watched(built.copy(tmp_path / "copy"), monkeypatch)
 
 
 def put(platform, name: str, topic: str, count: int, seed: int) -> None:

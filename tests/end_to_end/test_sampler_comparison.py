@@ -2,7 +2,7 @@
 
 import polars as pl
 import pytest
-from small_project import SETTINGS, make_project, sentences, write_jsonl
+from small_project import SETTINGS, sentences, write_jsonl
 
 from tamis.store.tables import Store
 
@@ -36,8 +36,8 @@ held_out = 10
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory, encoder_cache):
-    project = make_project(tmp_path_factory.mktemp("compared") / "project", encoder_cache, SETTINGS + TRIALS)
+def compared(tmp_path_factory, materialized):
+    project = materialized(tmp_path_factory.mktemp("compared") / "project", SETTINGS + TRIALS)
     project.tamis("materialize")
     return project
 
@@ -59,6 +59,8 @@ def test_every_sampler_meets_the_same_seeds_and_the_page_says_what_is_proven(com
     page = (compared.home / "reports" / "sampler_comparison.html").read_text()
     assert "What training on them gives" in page
     said = compared.tamis("compare").stdout
+    (head,) = [line.split() for line in said.splitlines() if "Kendall" in line]
+    assert len(set(head)) == len(head), "no two columns of one name"
     assert "target loss" in said
     assert "got-d" in said
     # A target of one of three topics: what GOT-D chooses teaches it better than a random draw.

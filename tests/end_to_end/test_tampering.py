@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
-from small_project import SETTINGS, TRAINED, make_project, sentences, write_jsonl
+from small_project import SETTINGS, TRAINED, sentences, write_jsonl
 from tampering import KINDS, copy_of, note_heads, tamper
 
 from resources.events import logged_events
@@ -18,9 +18,9 @@ from tamis.store import compaction
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, encoder_cache):
+def trained(tmp_path_factory, materialized):
     """A project with a checkpoint, near-duplicates, something in quarantine, and a selection gone back."""
-    project = make_project(tmp_path_factory.mktemp("trained") / "project", encoder_cache, SETTINGS + TRAINED)
+    project = materialized(tmp_path_factory.mktemp("trained") / "project", SETTINGS + TRAINED)
     project.tamis("materialize")
     added = sentences("sailing", 30, 3)
     write_jsonl(

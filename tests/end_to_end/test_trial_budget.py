@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -10,7 +9,7 @@ from dataclasses import replace
 
 import dagster as dg
 import pytest
-from small_project import SETTINGS, make_project
+from small_project import SETTINGS
 from watched_project import names, watched
 
 from sensors.trial_budget import trial_budget
@@ -54,12 +53,12 @@ PLAIN = SETTINGS.split("[[selection]]")[0].replace("settle_seconds = 1.0", "sett
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory, encoder_cache):
+def built(tmp_path_factory, materialized):
     """Base models are made, trials not yet; one model's files say its size and nothing else."""
     import numpy as np
     from safetensors.numpy import save_file
 
-    project = make_project(tmp_path_factory.mktemp("budget") / "project", encoder_cache, PLAIN)
+    project = materialized(tmp_path_factory.mktemp("budget") / "project", PLAIN)
     weights = project.root / "weights"
     weights.mkdir()
     save_file({"weight": np.zeros((1_000, 1_000), np.float32)}, weights / "model.safetensors")
@@ -67,11 +66,6 @@ def built(tmp_path_factory, encoder_cache):
     project.tamis("materialize")
     (project.root / "tamis.toml").write_text(PLAIN + BUDGET)
     return project
-
-
-def copied(built, folder):
-    shutil.copytree(built.root, folder)
-    return type(built)(folder)
 
 
 def trials_made(project) -> set[str]:
@@ -103,7 +97,7 @@ def failures(project) -> dict[str, Failure]:
 @pytest.fixture(scope="module")
 def ended(built, tmp_path_factory):
     """The search as the command ran it to its end, undisturbed."""
-    project = copied(built, tmp_path_factory.mktemp("ended") / "project")
+    project = built.copy(tmp_path_factory.mktemp("ended") / "project")
     project.tamis("materialize")
     return project
 
@@ -111,7 +105,7 @@ def ended(built, tmp_path_factory):
 @pytest.mark.slow
 def test_a_killed_search_goes_on_with_the_same_trials_and_no_charge_twice(built, ended, tmp_path):
     """SIGKILL in the midst of a trial, twice, at different depths of the search."""
-    killed = copied(built, tmp_path / "killed")
+    killed = built.copy(tmp_path / "killed")
     for made in (1, 3):
         process = subprocess.Popen(
             killed.command("materialize"),
@@ -145,7 +139,7 @@ def test_a_killed_search_goes_on_with_the_same_trials_and_no_charge_twice(built,
 
 @pytest.mark.slow
 def test_what_failed_for_good_is_tried_again_when_asked_though_nothing_else_is_due(ended, tmp_path):
-    project = copied(ended, tmp_path / "again")
+    project = ended.copy(tmp_path / "again")
     before, search = failures(project), search_of(project)
     assert "everything is current" in project.tamis("materialize").stderr
     assert failures(project) == before, "what failed for good is not tried again by itself"
@@ -162,7 +156,7 @@ def test_what_failed_for_good_is_tried_again_when_asked_though_nothing_else_is_d
 
 
 def test_the_sensor_and_the_command_spend_the_same_budget_on_the_same_trials(built, tmp_path, monkeypatch):
-    by_command = copied(built, tmp_path / "command")
+    by_command = built.copy(tmp_path / "command")
     said = by_command.tamis("materialize").stderr
     assert "trial law__broken__4 was left out: NoTokenizerError" in said
     page = by_command.home / "reports" / "scaling_law_algebra.html"
@@ -172,7 +166,7 @@ def test_the_sensor_and_the_command_spend_the_same_budget_on_the_same_trials(bui
     assert "everything is current" in by_command.tamis("materialize").stderr
     assert by_command.json("status")["trial_budget"]["algebra"]["left_out"].keys() >= {"law__broken__4"}
 
-    watching = watched(copied(built, tmp_path / "sensor"), monkeypatch)
+    watching = watched(built.copy(tmp_path / "sensor"), monkeypatch)
     platform, made = next(watching), []
     while len(made) < 40:
         platform.arrive()

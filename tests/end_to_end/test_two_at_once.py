@@ -1,12 +1,11 @@
 """Two at once on one home: two commands, a command beside a run of the sensors, a run during compaction."""
 
-import shutil
 import subprocess
 import threading
 
 import pytest
 from crashes import lay
-from small_project import SETTINGS, make_project
+from small_project import SETTINGS
 from soundness import assert_sound, versions
 from watched_project import watched
 
@@ -16,17 +15,14 @@ CALM = SETTINGS.replace("settle_seconds = 1.0", "settle_seconds = 0.0")
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory, encoder_cache):
-    project = make_project(tmp_path_factory.mktemp("calm") / "project", encoder_cache, CALM)
-    project.tamis("materialize")
-    return project
+def built(tmp_path_factory, materialized):
+    return materialized(tmp_path_factory.mktemp("calm") / "project", CALM)
 
 
 @pytest.fixture
 def changed(built, tmp_path):
     """A home that was at rest in another state of the files and has all of `built` to do again."""
-    shutil.copytree(built.root, tmp_path / "copy")
-    project = type(built)(tmp_path / "copy")
+    project = built.copy(tmp_path / "copy")
     lay(project, "third")
     project.tamis("materialize", "--only", "target_examples", "raw_shards", "documents", "embeddings")
     lay(project, "first")

@@ -15,12 +15,9 @@ from tamis.cli import main
 
 
 @pytest.fixture
-def started(tmp_path, monkeypatch):
+def started(tmp_path, monkeypatch, nowhere):
     """The command that `tamis ui` would become."""
     (tmp_path / "tamis.toml").write_text('[[corpus]]\nname = "own"\nkind = "files"\npath = "texts"\n')
-    for name in ("TAMIS_PROJECT", "DAGSTER_HOME"):
-        monkeypatch.setenv(name, "")  # undone at the end, whatever the command sets
-        monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     commands: list[list[str]] = []
 

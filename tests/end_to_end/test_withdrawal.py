@@ -4,7 +4,6 @@ After the withdrawn text has left the user's files too, the home is that of a pr
 """
 
 import json
-import shutil
 
 import pytest
 from marked_documents import COUNT, add_marked, as_line, marked, marker, shown_in
@@ -50,8 +49,7 @@ def built(tmp_path_factory, encoder_cache):
 
 @pytest.fixture
 def project(built, tmp_path):
-    shutil.copytree(built.root, tmp_path / "copy")
-    return type(built)(tmp_path / "copy")
+    return built.copy(tmp_path / "copy")
 
 
 def store_of(project) -> Store:

@@ -5,7 +5,8 @@ import pytest
 
 from tamis.lineage.damage import NO_ROWS, find_damage, forget_damaged
 from tamis.lineage.heads import Head, Heads
-from tamis.lineage.manifest import Manifest, ManifestFolder
+from tamis.lineage.manifest import Manifest, ManifestError, ManifestFolder
+from tamis.lineage.named_lists import NamedLists
 from tamis.lineage.pins import pin, read_pins
 from tamis.store.home import Home
 from tamis.store.schemas import schema_of
@@ -62,6 +63,44 @@ def test_a_lost_list_of_rows_is_damage(tmp_path):
     lost = ManifestFolder(home.manifests).rows_path("e" * 64)
     lost.unlink()
     assert find_damage(home, heads) == {("documents", "a"): f"file {home.relative(lost)} is missing"}
+
+
+@pytest.mark.parametrize("looked_before", [False, True])
+def test_a_lost_list_of_rows_of_one_shard_among_many_is_damage(tmp_path, looked_before):
+    home, shards = Home(tmp_path), {"a": "a" * 64, "b": "b" * 64, "c": "c" * 64}
+    heads: Heads = {("documents", key): taken_in(home, key, digest) for key, digest in shards.items()}
+    home.store.append("quarantine", schema_of("quarantine").empty_table())
+    if looked_before:
+        assert find_damage(home, heads) == {}
+    lost = ManifestFolder(home.manifests).rows_path(shards["b"])
+    lost.unlink()
+    expected = {("documents", "b"): f"file {home.relative(lost)} is missing"}
+    assert find_damage(home, heads) == find_damage(home, heads) == expected
+    lost.write_bytes(b"a list of rows")
+    assert find_damage(home, heads) == {}
+
+
+def test_a_manifest_that_cannot_be_read_among_many_is_damage(tmp_path):
+    home = Home(tmp_path)
+    heads: Heads = {("documents", key): taken_in(home, key, NO_ROWS) for key in ("a", "b")}
+    ManifestFolder(home.manifests).path(heads["documents", "b"].manifest).write_text("{")
+    assert "cannot be read" in find_damage(home, heads)["documents", "b"]
+
+
+def test_what_manifests_name_is_remembered_as_long_as_they_are_asked_for(tmp_path):
+    home, folder = Home(tmp_path), ManifestFolder(tmp_path / "manifests")
+    first, second = (taken_in(home, key, 64 * key).manifest for key in ("a", "b"))
+    asked = NamedLists(home, folder)
+    assert (asked.of(first), asked.of(second)) == (["a" * 64], ["b" * 64])
+    asked.save()
+    folder.path(first).unlink()
+    again = NamedLists(home, folder)
+    assert again.of(first) == ["a" * 64], "it is not read again"
+    again.save()
+    assert again.of(first) == NamedLists(home, folder).of(first)
+    folder.path(second).unlink()
+    with pytest.raises(ManifestError):
+        NamedLists(home, folder).of(second)
 
 
 def test_what_a_person_decided_is_not_dropped_with_what_can_be_made_again(tmp_path):

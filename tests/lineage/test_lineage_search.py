@@ -1,10 +1,10 @@
 """The search over trials: what it asks for follows from what the store holds, and from nothing else."""
 
-import json
 from collections.abc import Callable
 
 import pyarrow as pa
 import pytest
+from made_projects import SETTINGS, make_project, say_made
 
 from resources.driver import _tried_again
 from resources.running import Wanted
@@ -22,20 +22,7 @@ from tamis.project import Project, open_project
 from tamis.status import read_status
 from tamis.store.schemas import schema_of
 
-SETTINGS = """
-[automation]
-settle_seconds = 0.0
-[[corpus]]
-name = "web"
-kind = "files"
-path = "documents"
-[[target]]
-name = "goal"
-kind = "files"
-path = "target"
-[[base_model]]
-name = "small"
-preset = "llama-0.8m"
+SEARCHED = """
 [[base_model]]
 name = "middle"
 preset = "llama-2.5m"
@@ -62,13 +49,9 @@ class Trials:
 
     def __init__(self, root, share: str = "0.5", extra: str = "") -> None:
         self.root = root
-        for folder in ("documents", "target"):
-            (root / folder).mkdir()
-            (root / folder / "a.jsonl").write_text(json.dumps({"text": f"{folder} one"}) + "\n")
-        (root / "tamis.toml").write_text(SETTINGS.replace("SHARE", share) + extra)
-        for asset, keys in (("tokenizer", [""]), ("base_models", list(PLAIN)), ("target_examples", ["goal"])):
-            for key in keys:
-                self.made(asset, key)
+        make_project(root, SEARCHED.replace("SHARE", share) + extra)
+        for asset, keys in (("tokenizer", [""]), ("base_models", PLAIN), ("target_examples", ["goal"])):
+            self.made(asset, *keys)
 
     @property
     def project(self) -> Project:
@@ -86,10 +69,8 @@ class Trials:
     def search(self) -> Search:
         return self.world.searches["goal"]
 
-    def made(self, asset: str, key: str) -> None:
-        found = input_key(stages()[asset], key, self.world, self.heads) or f"{asset}{key}"
-        head = Head(asset=asset, partition=key, manifest=found, input_key=found, data_version=found)
-        write_heads(self.project.home.store, [head])
+    def made(self, asset: str, *keys: str) -> None:
+        say_made(self.project, asset, *keys)
 
     def finish(self, trial: str, curve: Callable[[str, int], float] = loss) -> None:
         """What a trial that succeeds leaves behind."""
@@ -112,15 +93,11 @@ class Trials:
 
 
 @pytest.fixture
-def trials(tmp_path, monkeypatch) -> Trials:
-    monkeypatch.delenv("TAMIS_HOME", raising=False)
-    monkeypatch.delenv("TAMIS_PROJECT", raising=False)
+def trials(tmp_path, nowhere) -> Trials:
     return Trials(tmp_path)
 
 
-def test_without_a_budget_every_trial_is_asked_for(tmp_path, monkeypatch):
-    monkeypatch.delenv("TAMIS_HOME", raising=False)
-    monkeypatch.delenv("TAMIS_PROJECT", raising=False)
+def test_without_a_budget_every_trial_is_asked_for(tmp_path, nowhere):
     made = Trials(tmp_path)
     plain = (tmp_path / "tamis.toml").read_text().split("[trial_budget]")[0]
     (tmp_path / "tamis.toml").write_text(plain)
@@ -148,9 +125,7 @@ def test_the_search_spends_its_share_and_no_more(trials):
     assert law_trials(trials.world, "") == ended.measured
 
 
-def test_the_order_in_which_trials_end_changes_nothing(tmp_path, monkeypatch):
-    monkeypatch.delenv("TAMIS_HOME", raising=False)
-    monkeypatch.delenv("TAMIS_PROJECT", raising=False)
+def test_the_order_in_which_trials_end_changes_nothing(tmp_path, nowhere):
     found = []
     for order in (0, -1):
         (tmp_path / str(order)).mkdir()
@@ -168,9 +143,7 @@ def test_a_trial_of_another_recipe_does_not_count(trials):
     assert trials.search == ended
 
 
-def test_a_clear_choice_ends_the_search_before_the_budget(tmp_path, monkeypatch):
-    monkeypatch.delenv("TAMIS_HOME", raising=False)
-    monkeypatch.delenv("TAMIS_PROJECT", raising=False)
+def test_a_clear_choice_ends_the_search_before_the_budget(tmp_path, nowhere):
     spent = []
     for name, curve in (("near", PLAIN), ("far", {"small": 9.0, "middle": 8.0, "large": 1.0})):
         (tmp_path / name).mkdir()
@@ -260,9 +233,7 @@ def test_a_trial_that_failed_is_charged_in_full_and_once(trials):
     assert later.spent_share == pytest.approx(asked.spent_share)
 
 
-def test_a_share_too_small_says_which_would_buy_the_first_round(tmp_path, monkeypatch):
-    monkeypatch.delenv("TAMIS_HOME", raising=False)
-    monkeypatch.delenv("TAMIS_PROJECT", raising=False)
+def test_a_share_too_small_says_which_would_buy_the_first_round(tmp_path, nowhere):
     made = Trials(tmp_path, share="0.001")
     assert (made.search.ended, made.search.open) == (TOO_SMALL, ())
     (notice,) = made.search.notices
@@ -310,9 +281,7 @@ def test_a_share_of_1_that_comes_too_late_says_what_it_does_not_pay_for(trials):
     ]
 
 
-def test_a_share_of_1_from_the_beginning_pays_for_every_model_at_the_largest_size(tmp_path, monkeypatch):
-    monkeypatch.delenv("TAMIS_HOME", raising=False)
-    monkeypatch.delenv("TAMIS_PROJECT", raising=False)
+def test_a_share_of_1_from_the_beginning_pays_for_every_model_at_the_largest_size(tmp_path, nowhere):
     ended = Trials(tmp_path, share="1.0").run_to_the_end()
     assert {name for name in ended.measured if name.endswith("__160")} == {
         f"law__{model}__160" for model in PLAIN
@@ -321,7 +290,7 @@ def test_a_share_of_1_from_the_beginning_pays_for_every_model_at_the_largest_siz
 
 
 TWO = (
-    SETTINGS.replace('target = "goal"', 'target = ["goal", "side"]')
+    (SETTINGS + SEARCHED).replace('target = "goal"', 'target = ["goal", "side"]')
     + """
 [[target]]
 name = "side"
@@ -362,9 +331,7 @@ def test_failures_under_other_settings_do_not_count(trials):
     assert trials.search.open == opened
 
 
-def test_models_of_unknown_size_are_waited_for(tmp_path, monkeypatch):
-    monkeypatch.delenv("TAMIS_HOME", raising=False)
-    monkeypatch.delenv("TAMIS_PROJECT", raising=False)
+def test_models_of_unknown_size_are_waited_for(tmp_path, nowhere):
     made = Trials(tmp_path)
     settings = (tmp_path / "tamis.toml").read_text().replace('preset = "llama-6m"', 'path = "weights"')
     (tmp_path / "weights").mkdir()
@@ -393,8 +360,7 @@ def test_models_of_unknown_size_are_waited_for(tmp_path, monkeypatch):
 
 def test_work_for_the_sensor_is_one_trial_at_a_time_and_then_the_report(trials):
     for asset in ("tokenizer", "base_models"):
-        for key in [""] if asset == "tokenizer" else [*PLAIN]:
-            trials.made(asset, key)
+        trials.made(asset, *([""] if asset == "tokenizer" else PLAIN))
     groups, missing = trial_work(trials.world, trials.heads)
     assert not missing
     asked = [group for group in groups if group.assets[0] == "trials"]
@@ -424,9 +390,7 @@ def test_a_spent_share_says_which_would_buy_the_next_round(trials):
     assert "buys a next round" not in trials.search.sentence
 
 
-def test_where_the_whole_grid_is_told_no_share_buys_more(tmp_path, monkeypatch):
-    monkeypatch.delenv("TAMIS_HOME", raising=False)
-    monkeypatch.delenv("TAMIS_PROJECT", raising=False)
+def test_where_the_whole_grid_is_told_no_share_buys_more(tmp_path, nowhere):
     made = Trials(tmp_path, share="1")
     for name in list(made.world.trials):
         made.finish(name)

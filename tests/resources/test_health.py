@@ -15,7 +15,6 @@ from resources.health import SILENT_SECONDS, findings
 from resources.instance import ON_POSTGRES, POSTGRES_URL, open_instance
 from tamis.cli import main
 from tamis.cli_health import PARTS
-from tamis.health import without_credentials
 from tamis.project import open_project
 from tamis.store.home import writing
 
@@ -173,8 +172,3 @@ def test_a_store_that_is_silent_is_told_within_seconds(project, bucket, monkeypa
     finally:
         bucket.send_signal(signal.SIGCONT)
     assert time.monotonic() - began < 30
-
-
-def test_addresses_are_told_without_credentials():
-    assert without_credentials(f"https://me:{SECRET}@host:8443/path?key={SECRET}") == "https://host:8443/path"
-    assert without_credentials("s3://bucket/prefix") == "s3://bucket/prefix"

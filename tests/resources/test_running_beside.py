@@ -1,37 +1,23 @@
 """Groups of partitions that fail: what is beside them in their range holds none of them back."""
 
-import json
-
 import dagster as dg
 import pyarrow as pa
 import pytest
+from made_projects import make_project, say_made
 
 from resources.instance import register_partitions
 from resources.platform import retried, tried_once
 from resources.running import EVERYTHING, Outcome, Runner
 from tamis.lineage.automation import Group
 from tamis.lineage.failures import failure_noted, failures_of
-from tamis.lineage.heads import Head, read_heads, write_heads
+from tamis.lineage.heads import read_heads
 from tamis.lineage.look import look
 from tamis.lineage.plan import input_key
 from tamis.lineage.stages import stages
-from tamis.project import Project, open_project
+from tamis.project import Project
 from tamis.store.schemas import schema_of
 
-SETTINGS = """
-[automation]
-settle_seconds = 0.0
-[[corpus]]
-name = "web"
-kind = "files"
-path = "documents"
-[[target]]
-name = "goal"
-kind = "files"
-path = "target"
-[[base_model]]
-name = "small"
-preset = "llama-0.8m"
+SCALING = """
 [scaling]
 target = "goal"
 models = ["small"]
@@ -42,24 +28,12 @@ BESIDE = "law__small__160"  # between them in the order of names
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch) -> Project:
+def project(tmp_path, nowhere) -> Project:
     """A project with three trials, all due."""
-    for name in ("TAMIS_HOME", "TAMIS_PROJECT"):
-        monkeypatch.delenv(name, raising=False)
-    for folder in ("documents", "target"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "a.jsonl").write_text(json.dumps({"text": f"{folder} one"}) + "\n")
-    (tmp_path / "tamis.toml").write_text(SETTINGS)
-    found = open_project(tmp_path)
+    found = make_project(tmp_path, SCALING)
     for asset, key in (("tokenizer", ""), ("base_models", "small"), ("target_examples", "goal")):
-        made(found, asset, key)
+        say_made(found, asset, key)
     return found
-
-
-def made(project: Project, asset: str, key: str) -> None:
-    found = input_key(stages()[asset], key, look(project), read_heads(project.home.store)) or asset
-    head = Head(asset=asset, partition=key, manifest=found, input_key=found, data_version=found)
-    write_heads(project.home.store, [head])
 
 
 def outcome_of(project: Project, failing: str) -> Outcome:
@@ -72,7 +46,7 @@ def outcome_of(project: Project, failing: str) -> Outcome:
                 raise dg.Failure(f"{key} does not fit", allow_retries=False)
             row = dict.fromkeys(schema_of("trials").names) | {"trial": key}
             project.home.store.merge("trials", pa.Table.from_pylist([row], schema=schema_of("trials")))
-            made(project, "trials", key)
+            say_made(project, "trials", key)
 
     outcome, world = Outcome(), look(project)
     keys = tuple(input_key(stages()["trials"], name, world, read_heads(project.home.store)) for name in GROUP)
@@ -115,7 +89,7 @@ def test_a_trial_that_fails_is_tried_once_a_command_and_holds_no_other_back(proj
                 with tried_once(), failure_noted(project.home.store, key, f"key of {key}"):
                     if key in failing:
                         raise RuntimeError(f"{key} ran out of memory")
-                made(project, "trials", key)
+                say_made(project, "trials", key)
 
     job = dg.Definitions(assets=[trials]).resolve_implicit_global_asset_job_def()
     for command in (1, 2):

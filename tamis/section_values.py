@@ -1,0 +1,76 @@
+"""Values of tamis.toml: the types of names, budgets and codes, and how a wrong one is told."""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, PlainValidator, StringConstraints
+from pydantic_core import PydanticCustomError
+
+NAME_FORM = r"^[a-z0-9][a-z0-9._-]{0,59}$"
+LANGUAGE_FORM = r"^[a-z]{2,3}$"
+OWNER_FORM = r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$"
+STORAGE_FORM = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.-]*[\w-][\w.-]*)*$"
+URL_FORM = r"^https?://[^\s/]+"
+ADDRESS_FORM = r"^(auto|[^\s/:]+:\d+)$"
+VARIABLE_FORM = r"^[A-Za-z_][A-Za-z0-9_]*$"
+FORMS_IN_WORDS = {
+    NAME_FORM: "at most 60 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
+    LANGUAGE_FORM: 'a code of two or three letters, such as "en"',
+    STORAGE_FORM: "s3://BUCKET or s3://BUCKET/PREFIX; credentials and endpoint come from the environment",
+    URL_FORM: "an address that begins with https:// or http://",
+    VARIABLE_FORM: "the name of an environment variable",
+    ADDRESS_FORM: '"auto" (the cluster that this machine is a node of), or host:port of its head',
+    OWNER_FORM: '"team:NAME" or an e-mail address',
+}
+
+
+def _checked_budget(budget: Any) -> Any:
+    from tamis.selection.budget import parse_budget
+    from tamis.selection.errors import BUDGET_FORMS, BadBudgetError
+
+    try:
+        parse_budget(budget)
+    except BadBudgetError as error:
+        raise PydanticCustomError("budget", "{forms}", {"forms": BUDGET_FORMS}) from error
+    return budget
+
+
+def _checked_rule(rule: Any) -> Any:
+    from tamis.filters import RULE_NAMES
+
+    if rule not in RULE_NAMES:
+        raise PydanticCustomError("rule", "{names}", {"names": f"one of {', '.join(RULE_NAMES)}"})
+    return rule
+
+
+def _checked_region(code: object) -> object:
+    from tamis.filters.phone_numbers import known_regions
+
+    if code not in known_regions():
+        expected = 'two-letter codes of regions, such as "US" or "DE"'
+        raise PydanticCustomError("region", "{expected}", {"expected": expected})
+    return code
+
+
+def _short_language(code: str) -> str:
+    from tamis.filters.language import short_code
+
+    return short_code(code)
+
+
+def _without_slash(url: Any) -> Any:
+    """The same place: folders are often named with a slash at their end."""
+    return url.removesuffix("/") if isinstance(url, str) else url
+
+
+Name = Annotated[str, StringConstraints(pattern=NAME_FORM)]
+Language = Annotated[str, StringConstraints(pattern=LANGUAGE_FORM), AfterValidator(_short_language)]
+Pattern = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Region = Annotated[str, PlainValidator(_checked_region)]
+RuleName = Annotated[str, PlainValidator(_checked_rule)]
+Budget = Annotated[int | str, PlainValidator(_checked_budget)]
+StorageUrl = Annotated[str, BeforeValidator(_without_slash), StringConstraints(pattern=STORAGE_FORM)]
+
+
+def wrong_key(key: str, found: object, expected: str) -> PydanticCustomError:
+    """A problem that concerns several keys: says itself which of them to name."""
+    return PydanticCustomError("tamis", "{expected}", {"key": key, "found": found, "expected": expected})

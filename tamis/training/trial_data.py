@@ -1,0 +1,88 @@
+"""What a trial is trained and evaluated on, from the store at the versions that a step has pinned."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tamis.lineage.choosers import target_of_trial
+from tamis.lineage.heads import Heads
+from tamis.lineage.world import Trial, World, model_section
+from tamis.project import Project
+from tamis.quality.storing import texts_of
+from tamis.store.digests import canonical_digest
+from tamis.store.tables import quoted
+from tamis.training import nested_subset
+from tamis.training.examples import Example
+from tamis.training.expected import tokens_per_epoch
+from tamis.training.stages import TrainingStage
+from tamis.training.storing import split_examples, without_validation
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialData:
+    """What a trial is trained and evaluated on.
+
+    `zero_shot_key`: names the base model, the held-out examples and the window, so that the base model is
+    evaluated once and not by each trial.
+    """
+
+    base: str | Path
+    stages: Sequence[TrainingStage]
+    held_out: Sequence[Example]
+    validation: Sequence[Example]
+    zero_shot_key: str
+    expected_tokens: int | None
+
+
+def trial_data(project: Project, world: World, heads: Heads, trial: Trial, base: Path) -> TrialData:
+    """Stages, held-out examples and the base of a trial; `base`: files of a model that the graph trains."""
+    target, settings = target_of_trial(world, trial.name), project.settings
+    validation, examples = without_validation(
+        split_examples(project.home.store, target, "train"),
+        settings.fine_tuning.validation,
+        settings.near_duplicates.threshold,
+        project.seed,
+    )
+    if trial.kind == "law":
+        chosen = nested_subset(list(examples), trial.size, project.seed)
+        examples = {doc_id: examples[doc_id] for doc_id in chosen}
+    of_target, of_model = heads[("target_examples", target)], heads[("base_models", trial.model)]
+    stages = [_selected(project, heads, trial.data)] if trial.kind in ("warm_up", "two_stage") else []
+    if trial.kind != "warm_up":
+        stages.append(_stage(target, of_target.data_version, examples))
+    section, _fold = model_section(project, trial.model)
+    model = project.model(section.path) if section.path else base
+    measured = (of_model.data_version, of_target.data_version, str(settings.fine_tuning.sequence_length))
+    return TrialData(
+        base=model,
+        stages=stages,
+        held_out=list(split_examples(project.home.store, target, "held_out").values()),
+        validation=list(validation.values()),
+        zero_shot_key=canonical_digest("|".join(measured)),
+        expected_tokens=_expected_tokens(project, model, stages),
+    )
+
+
+def _selected(project: Project, heads: Heads, selection: str) -> TrainingStage:
+    """A stage on the documents of a selection, best first."""
+    store, scope = project.home.store, f"selection = {quoted(selection)}"
+    doc_ids = store.read("selected_subset", ["doc_id", "rank"], scope).sort("rank")["doc_id"].to_list()
+    texts = texts_of(store, doc_ids)
+    version = heads[("selected_subset", selection)].data_version
+    return _stage(selection, version, {doc_id: texts[doc_id] for doc_id in doc_ids})
+
+
+def _stage(data: str, digest: str, examples: Mapping[str, Example]) -> TrainingStage:
+    return TrainingStage(data=data, digest=digest, doc_ids=list(examples), examples=list(examples.values()))
+
+
+def _expected_tokens(project: Project, base: str | Path, stages: Sequence[TrainingStage]) -> int | None:
+    """Tokens of all stages and seeds, for the progress; None where only the model knows its tokenizer."""
+    if not isinstance(base, Path) or not (base / "tokenizer.json").is_file():
+        return None
+    section = project.settings.fine_tuning
+    try:
+        epoch = sum(tokens_per_epoch(base, stage.examples, section.sequence_length) for stage in stages)
+    except (OSError, ValueError):  # files that do not load: the training says so, as what it is
+        return None
+    return epoch * section.epochs * section.seeds

@@ -164,7 +164,7 @@ def test_a_variable_that_is_set_to_nothing_is_none(folder, monkeypatch, blank):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", blank)
     for request in (folder.listed, Store(folder).names):
         module._store.cache_clear()
-        with pytest.raises(StorageRefusedError, match="set .*AWS_SECRET_ACCESS_KEY"):
+        with pytest.raises(StorageRefusedError, match=r"set .*AWS_SECRET_ACCESS_KEY"):
             request()
 
 

@@ -79,21 +79,30 @@ def test_the_first_stages_are_made_in_the_store_and_read_from_another_home(
     assert set(storage.faults(latency=0.0)["counts"]) <= {"GET", "HEAD"}, "readers write nothing"
 
 
-def test_the_audit_of_a_machine_that_made_nothing_says_so_and_one_that_did_contradicts(
-    tmp_path, storage, storage_url, monkeypatch
-):
+@pytest.fixture
+def two_machines(tmp_path, storage_url, monkeypatch) -> tuple[SmallProject, SmallProject]:
+    """One that has made the first stage in a store, and one that has made nothing yet."""
     (tmp_path / "no-encoder").mkdir()
     remote = make_project(tmp_path / "project", tmp_path / "no-encoder")
     monkeypatch.setenv("TAMIS_STORAGE_URL", storage_url)
     remote.tamis("materialize", "--only", "raw_shards")
     shutil.copytree(remote.root, tmp_path / "elsewhere", ignore=shutil.ignore_patterns(".tamis"))
-    other = SmallProject(tmp_path / "elsewhere")
+    return remote, SmallProject(tmp_path / "elsewhere")
+
+
+def test_the_audit_of_a_machine_that_has_made_nothing_says_so(two_machines, storage_url):
+    _, other = two_machines
     audit = other.json("audit")
     (note,) = [node for node in audit["nodes"] if node["asset"] == "event log"]
     assert note["status"] == audit["status"] == "amber"
     for part in ("empty on this machine", storage_url, "`tamis materialize`", "docs/postgresql.md"):
         assert part in note["details"][0]
     assert {node["status"] for node in audit["nodes"] if node is not note} <= {"green", "amber"}
+
+
+@pytest.mark.slow
+def test_the_audit_of_a_machine_that_has_made_something_contradicts(two_machines):
+    remote, other = two_machines
     assert "empty on this machine" in other.tamis("audit").stdout
     other.tamis("materialize", "--only", "raw_shards")
     assert [node for node in other.json("audit")["nodes"] if node["asset"] == "event log"] == []

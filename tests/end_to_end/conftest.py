@@ -28,3 +28,15 @@ def materialized(shared, encoder_cache) -> Callable[..., SmallProject]:
         return project
 
     return copied
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, materialized) -> SmallProject:
+    """The small project as it is materialized, to be asked and not to be changed."""
+    return materialized(tmp_path_factory.mktemp("built") / "project")
+
+
+@pytest.fixture
+def project(tmp_path, materialized) -> SmallProject:
+    """The same to be changed."""
+    return materialized(tmp_path / "copy")

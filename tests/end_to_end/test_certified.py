@@ -1,19 +1,8 @@
 """Certified and settled: sensors keep what is right within its certificate, a person gets what is exact."""
 
-import pytest
 from small_project import sentences, write_jsonl
 
 from tamis.store.tables import Store
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory, materialized):
-    return materialized(tmp_path_factory.mktemp("certified") / "project")
-
-
-@pytest.fixture
-def project(built, tmp_path):
-    return built.copy(tmp_path / "copy")
 
 
 def head(project, asset: str) -> dict:

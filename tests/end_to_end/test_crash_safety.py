@@ -1,6 +1,6 @@
 """kill -9 at any moment, then resume: what an undisturbed run leaves, no row lost, orphaned or doubled.
 
-Five kills are in test_materialize.py; these are fifty more, in homes that live on.
+Five kills are in test_damage.py; these are fifty more, in homes that live on.
 """
 
 import random

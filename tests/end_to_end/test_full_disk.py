@@ -12,12 +12,6 @@ from tamis.store.tables import Store
 DISK = "size=200m"
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory, materialized):
-    """A small project on a disk with room, materialized once: what an undisturbed run makes."""
-    return materialized(tmp_path_factory.mktemp("undisturbed") / "project")
-
-
 @pytest.fixture
 def disk(tmp_path):
     """A small disk of its own."""

@@ -31,18 +31,6 @@ print(json.dumps(sorted(key.to_user_string() for key in asset.asset_deps[asset.k
 """
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory, materialized):
-    """A small project that was materialized once."""
-    return materialized(tmp_path_factory.mktemp("built") / "project")
-
-
-@pytest.fixture
-def project(built, tmp_path):
-    """A copy of it."""
-    return built.copy(tmp_path / "copy")
-
-
 def made(project, asset: str):
     """The latest manifest of a model."""
     head = read_heads(Store(project.home / "lance"))[asset, ""]

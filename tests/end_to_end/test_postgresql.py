@@ -12,11 +12,6 @@ from resources.instance import ON_POSTGRES, ON_SQLITE, POSTGRES_URL, prepare_fol
 from tamis.project import open_project
 
 
-@pytest.fixture(scope="module")
-def on_sqlite(tmp_path_factory, materialized):
-    return materialized(tmp_path_factory.mktemp("sqlite") / "project")
-
-
 @pytest.fixture
 def on_postgres(tmp_path, encoder_cache, postgres_url, monkeypatch):
     """The same project with an empty database of its own."""
@@ -31,11 +26,9 @@ def on_postgres(tmp_path, encoder_cache, postgres_url, monkeypatch):
     return make_project(tmp_path / "project", encoder_cache)
 
 
-def test_everything_is_made_as_on_sqlite_and_the_sensors_go_on_from_there(
-    on_sqlite, on_postgres, monkeypatch
-):
+def test_everything_is_made_as_built_and_the_sensors_go_on_from_there(built, on_postgres, monkeypatch):
     on_postgres.tamis("materialize")
-    assert versions(on_postgres) == versions(on_sqlite)
+    assert versions(on_postgres) == versions(built)
     assert (on_postgres.home / "dagster" / "dagster.yaml").read_text() == ON_POSTGRES.read_text()
     assert list((on_postgres.home / "dagster").rglob("*.db")) == [], "the state is in the database"
     assert_sound(on_postgres)
@@ -48,14 +41,12 @@ def test_everything_is_made_as_on_sqlite_and_the_sensors_go_on_from_there(
         assert {"documents", "embeddings", "transport_scores", "selected_subset"} <= made
     (on_postgres.root / "landing" / "more.jsonl").unlink()
     on_postgres.tamis("materialize")
-    assert versions(on_postgres) == versions(on_sqlite)
+    assert versions(on_postgres) == versions(built)
 
 
-def test_a_home_moves_from_sqlite_to_a_database_and_is_not_opened_without_it(
-    on_sqlite, on_postgres, monkeypatch
-):
+def test_a_home_moves_from_sqlite_to_a_database_and_is_not_opened_without_it(built, on_postgres, monkeypatch):
     shutil.rmtree(on_postgres.root)
-    shutil.copytree(on_sqlite.root, on_postgres.root)
+    shutil.copytree(built.root, on_postgres.root)
     assert "logged again" in on_postgres.tamis("materialize").stderr
     assert on_postgres.json("audit")["status"] == "green"
     monkeypatch.delenv(POSTGRES_URL)

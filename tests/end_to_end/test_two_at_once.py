@@ -19,12 +19,19 @@ def built(tmp_path_factory, materialized):
     return materialized(tmp_path_factory.mktemp("calm") / "project", CALM)
 
 
-@pytest.fixture
-def changed(built, tmp_path):
-    """A home that was at rest in another state of the files and has all of `built` to do again."""
-    project = built.copy(tmp_path / "copy")
+@pytest.fixture(scope="module")
+def elsewhere(built, tmp_path_factory):
+    """A home at rest in another state of the files."""
+    project = built.copy(tmp_path_factory.mktemp("elsewhere") / "project")
     lay(project, "third")
     project.tamis("materialize", "--only", "target_examples", "raw_shards", "documents", "embeddings")
+    return project
+
+
+@pytest.fixture
+def changed(elsewhere, tmp_path):
+    """A home that was at rest in another state of the files and has all of `built` to do again."""
+    project = elsewhere.copy(tmp_path / "copy")
     lay(project, "first")
     return project
 

@@ -1,4 +1,7 @@
-"""Dagster's UI on an empty home: a selection is materialized by clicking, a dropped file is selected from."""
+"""Dagster's UI: a selection is materialized by clicking, a dropped file is selected from.
+
+On a home whose scores are there, and in the long suite on an empty one, where sensors prepare them.
+"""
 
 import os
 import re
@@ -15,6 +18,7 @@ import polars as pl
 import pytest
 from small_project import sentences, write_jsonl
 
+from tamis.lineage.heads import forget_heads
 from tamis.store.tables import Store
 
 pytestmark = pytest.mark.browser
@@ -49,20 +53,34 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
+@pytest.fixture(params=["prepared", pytest.param("empty", marks=pytest.mark.slow)])
+def project(request, tmp_path, materialized):
+    """A project whose selections are not made yet."""
+    if request.param == "empty":
+        return request.getfixturevalue("small_project")
+    project = materialized(tmp_path / "prepared")
+    store = Store(project.home / "lance")
+    made = [
+        (asset, name) for asset in ("selected_subset", "decisions") for name in ("near-algebra", "uniform")
+    ]
+    forget_heads(store, made)
+    return project
+
+
 @pytest.fixture
-def server(small_project):
+def server(project):
     port = free_port()
-    log = (small_project.root / "server.log").open("w")
+    log = (project.root / "server.log").open("w")
     process = subprocess.Popen(
-        small_project.command("ui", "--port", str(port)),
-        cwd=small_project.root,
-        env=small_project.environment,
+        project.command("ui", "--port", str(port)),
+        cwd=project.root,
+        env=project.environment,
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
     try:
-        wait_for(lambda: answers(port), 120, "the server to answer", small_project.root / "server.log")
+        wait_for(lambda: answers(port), 120, "the server to answer", project.root / "server.log")
         yield f"http://127.0.0.1:{port}"
     finally:
         os.killpg(process.pid, signal.SIGINT)
@@ -100,8 +118,8 @@ def shoot(page, name: str) -> None:
         page.screenshot(path=f"{SCREENSHOTS}/{name}.png")
 
 
-def test_a_click_selects_and_a_dropped_file_is_selected_from(small_project, server, browser):
-    store, log = Store(small_project.home / "lance"), small_project.root / "server.log"
+def test_a_click_selects_and_a_dropped_file_is_selected_from(project, server, browser):
+    store, log = Store(project.home / "lance"), project.root / "server.log"
     made = ("selected_subset", "near-algebra")
     ready = ("transport_scores", "algebra")
     wait_for(lambda: ready in heads(store), 240, "the sensors to prepare the scores", log)
@@ -121,7 +139,7 @@ def test_a_click_selects_and_a_dropped_file_is_selected_from(small_project, serv
     shoot(page, "selection")
 
     better = sentences("algebra", 40, 7)
-    write_jsonl(small_project.root / "landing" / "more.jsonl", better)
+    write_jsonl(project.root / "landing" / "more.jsonl", better)
     wait_for(lambda: heads(store)[made] != before, 300, "the reselection", log)
     chosen = store.read("selected_subset", ["doc_id"], "selection = 'near-algebra'")
     new = store.read("occurrences", ["doc_id"], "shard LIKE '%more%'")

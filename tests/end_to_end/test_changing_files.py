@@ -1,0 +1,139 @@
+"""The command on files that change, come, go, are bad or not finished: what follows, and the way back."""
+
+import gzip
+import json
+import time
+
+from small_project import sentences, write_jsonl
+from soundness import assert_sound, state, versions
+
+from tamis.store.schemas import schema_of
+from tamis.store.tables import Store
+
+INTAKE = ("raw_shards", "documents")
+
+
+def store_of(project) -> Store:
+    return Store(project.home / "lance")
+
+
+def test_a_changed_and_an_added_file_change_what_depends_on_them_and_taking_them_back_undoes_it(project):
+    before = versions(project)
+    original = (project.root / "landing" / "cooking.jsonl").read_text()
+    write_jsonl(project.root / "landing" / "cooking.jsonl", sentences("algebra", 60, 9))
+    write_jsonl(project.root / "landing" / "new.jsonl", sentences("sailing", 30, 5))
+    project.tamis("materialize")
+    after = versions(project)
+    changed = {key for key in before if after.get(key) != before[key]}
+    assert ("documents", "landing__cooking.jsonl") in changed
+    assert ("selected_subset", "near-algebra") in changed
+    assert ("documents", "landing__sailing.jsonl") not in changed
+    told = project.json("diff", "near-algebra")
+    assert (told["from"]["version"], told["to"]["version"]) == (1, 2)
+    assert told["causes"]["in"]["new_document"] > 0
+    assert told["counts"]["in"] == told["counts"]["out"] == 20 - told["counts"]["kept"] > 0
+    assert store_of(project).count("documents") == store_of(project).count("embeddings_static") == 210
+    (project.root / "landing" / "cooking.jsonl").write_text(original)
+    (project.root / "landing" / "new.jsonl").unlink()
+    project.tamis("materialize")
+    assert versions(project) == before
+    for table in ("documents", "embeddings_static", "scores_density", "transport_algebra"):
+        assert store_of(project).count(table) == 180
+    first, _second, third = project.json("diff", "near-algebra", "--list")
+    assert third["data_version"] == first["data_version"]
+
+
+def test_bad_input_goes_to_quarantine_and_loses_nothing_beside_it(project):
+    landing = project.root / "landing"
+    good = sentences("sailing", 5, 11)
+    whole = gzip.compress("".join(json.dumps({"text": text}) + "\n" for text in good * 40).encode())
+    (landing / "broken.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    (landing / "latin.jsonl").write_bytes(
+        json.dumps({"text": good[0]}).encode()
+        + b'\n{"text": "caf\xe9 noir"}\n'
+        + json.dumps({"text": good[1]}).encode()
+    )
+    (landing / "columns.csv").write_text("body,other\nhello,1\n")
+    (landing / "empty.jsonl").write_text("")
+    with (landing / "giant.jsonl").open("w") as stream:
+        stream.write(json.dumps({"text": good[2]}) + "\n")
+        stream.write('{"text": "' + "x" * 50_000_000 + '"}\n')
+        stream.write(json.dumps({"text": good[3]}) + "\n")
+    done = project.tamis("materialize", code=1)
+    assert "quarantine" in done.stderr
+    found = {(row["shard"], row["reason"]) for row in project.json("status", code=1)["quarantine"]}
+    reasons = {shard.removeprefix("landing__").split(".")[0]: reason for shard, reason in found}
+    assert reasons == {
+        "broken": "broken_compression",
+        "latin": "wrong_encoding",
+        "columns": "missing_text_column",
+        "empty": "empty_file",
+        "giant": "giant_row",
+    }
+    store = store_of(project)
+    assert store.count("occurrences", "shard LIKE '%giant%'") == 2
+    assert store.count("occurrences", "shard LIKE '%latin%'") == 2
+    said = project.tamis("status", code=1).stdout
+    assert "quarantine: landing__latin.jsonl row 1: wrong_encoding" in said
+    assert "quarantine: landing__columns.csv as a whole: missing_text_column" in said
+    for name in ("columns.csv", "empty.jsonl", "giant.jsonl"):
+        (landing / name).unlink()
+    (landing / "broken.jsonl.gz").write_bytes(whole)
+    (landing / "latin.jsonl").write_text(json.dumps({"text": "caf\xe9 noir et un croissant chaud"}) + "\n")
+    project.tamis("materialize", "--only", *INTAKE)
+    assert project.json("status")["quarantine"] == []
+    assert store_of(project).count("occurrences", "shard LIKE '%latin%'") == 1
+    assert store_of(project).count("occurrences", "shard LIKE '%broken%'") == 200
+
+
+def test_bad_rows_of_a_target_go_to_quarantine_and_leave_it_when_they_are_repaired(project):
+    target = project.root / "target" / "algebra.jsonl"
+    whole, before = target.read_text(), versions(project)
+    target.write_text(whole + 'broken\n{"body": "no text here"}\n{"text": 3}\n')
+    assert "quarantine: target/algebra/algebra.jsonl" in project.tamis("materialize", code=1).stderr
+    found = project.json("status", code=1)["quarantine"]
+    assert [(row["shard"], row["row"], row["reason"]) for row in found] == [
+        ("target/algebra/algebra.jsonl", 60, "malformed_row"),
+        ("target/algebra/algebra.jsonl", 61, "missing_text_column"),
+        ("target/algebra/algebra.jsonl", 62, "non_text"),
+    ]
+    assert "quarantine: target/algebra/algebra.jsonl row 60" in project.tamis("status", code=1).stdout
+    assert project.json("audit")["status"] == "green"
+    assert versions(project) == before, "the examples are the same"
+    again = state(project)
+    project.tamis("materialize", code=1)
+    assert state(project) == again
+    store_of(project).replace("quarantine", schema_of("quarantine").empty_table(), "row = 61")
+    assert project.json("audit", code=1)["status"] == "red", "a row that is gone is found"
+    target.write_text(whole)
+    project.tamis("materialize")
+    assert project.json("status")["quarantine"] == []
+    assert versions(project) == before
+    assert_sound(project)
+
+
+def test_a_file_that_is_still_being_written_waits(project):
+    import threading
+
+    growing = project.root / "landing" / "growing.jsonl"
+    stop = threading.Event()
+
+    def write():
+        while not stop.wait(0.2):
+            with growing.open("a") as stream:
+                stream.write(json.dumps({"text": sentences("sailing", 1, int(time.time() * 1e6))[0]}) + "\n")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        time.sleep(0.5)
+        project.tamis("materialize", "--only", *INTAKE, code=1)
+        quarantine = project.json("status", code=1)["quarantine"]
+        assert [row["reason"] for row in quarantine] == ["still_being_written"]
+    finally:
+        stop.set()
+        writer.join()
+    time.sleep(1.5)
+    project.tamis("materialize", "--only", *INTAKE)
+    assert project.json("status")["quarantine"] == []
+    assert store_of(project).count("occurrences", "shard LIKE '%growing%'") > 0

@@ -73,7 +73,8 @@ class Outcome:
         """What came of it, in a line; `only` those assets were asked for."""
         made = sum(self.made.values())
         if made:
-            return f"made {made} values in {sum(self.seconds.values()):.0f} s"
+            told = f"made {made:,} {'value' if made == 1 else 'values'} in {sum(self.seconds.values()):.0f} s"
+            return f"{told}; what is named above is not right yet" if self.failed or problems else told
         if self.failed or problems:
             return "nothing was made"
         current = "everything" if only is None else ", ".join(sorted(only))
@@ -210,7 +211,10 @@ def _part(group: Group, names: Sequence[str]) -> Group:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C end the command at the latest when the run ends: Dagster swallows it between steps."""
+    """Let Ctrl-C and SIGTERM end the command at the latest when the run ends.
+
+    Dagster swallows both between steps.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -221,7 +225,7 @@ def interruptible() -> Iterator[None]:
     try:
         yield
         with contextlib.suppress(BlockingIOError):
-            if signal.SIGINT in os.read(reader, 64):
+            if {signal.SIGINT, signal.SIGTERM}.intersection(os.read(reader, 64)):
                 raise KeyboardInterrupt
     finally:
         signal.set_wakeup_fd(before)
@@ -290,4 +294,4 @@ def _covered(instance: dg.DagsterInstance, stage: Stage, due: Sequence[str]) -> 
 def _count(stage: Stage, due: Sequence[str]) -> str:
     if stage.partitions is None:
         return "materializing"
-    return f"materializing {due[0]}" if len(due) == 1 else f"materializing {len(due)} {stage.partitions}"
+    return f"materializing {due[0]}" if len(due) == 1 else f"materializing {len(due):,} {stage.partitions}"

@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         verbs, "bench", _bench, "run a benchmark, a module of benchmarks; without a name: list them"
     )
     bench.add_argument("name", nargs="?", metavar="NAME")
-    bench.add_argument("rest", nargs=argparse.REMAINDER)
+    bench.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="what the benchmark takes")
     add_control_verbs(verbs)
     add_withdraw_verb(verbs)
     add_health_verb(verbs)

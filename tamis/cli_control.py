@@ -24,7 +24,7 @@ def add_control_verbs(verbs: Any) -> None:
     diff.add_argument("--limit", type=int, default=20, metavar="N", help="documents shown, 20 by default")
     restore = add_verb(verbs, "restore", _restore, "go back to an earlier version of a selection and keep it")
     restore.add_argument("selection", metavar="SELECTION")
-    restore.add_argument("version", nargs="?", metavar="VERSION", help="a number: see `tamis diff --list`")
+    restore.add_argument("version", nargs="?", metavar="VERSION", help="see `tamis diff SELECTION --list`")
     restore.add_argument("--latest", action="store_true", help="end that: follow the corpora again")
     approve = with_json(add_verb(verbs, "approve", _approve, "let the sensors make what waits for approval"))
     approve.add_argument("selections", nargs="*", metavar="SELECTION", help="without one: list what waits")

@@ -37,10 +37,16 @@ def plan_lines(plan: list[dict[str, Any]]) -> list[str]:
         groups.setdefault((due["asset"], due["reason"]), []).append(due)
     lines = []
     for (asset, reason), entries in groups.items():
-        set_name = stages()[asset].partitions
-        counted = f", {len(entries)} {set_name}" if set_name else ""
+        counted = _counted(stages()[asset].partitions, len(entries))
         lines.append(f"{asset}: {reason}{counted}{_measures(entries)}")
     return [*lines, _in_all(plan)]
+
+
+def _counted(set_name: str | None, count: int) -> str:
+    """How many of a set of partitions, whose name is a plural."""
+    if set_name is None:
+        return ""
+    return f", {count:,} {set_name.removesuffix('s') if count == 1 else set_name}"
 
 
 def _measures(entries: list[dict[str, Any]]) -> str:

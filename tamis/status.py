@@ -132,7 +132,7 @@ class Status:
 
     def lines(self) -> list[str]:
         """The status for a person."""
-        lines = [f"{self.project}: {self.shards} shards, {self.documents:,} documents in {self.home}"]
+        lines = [f"{self.project}: {self.shards:,} shards, {self.documents:,} documents in {self.home}"]
         lines += self.selection_lines()
         lines += waiting_lines(self.waiting_for_approval)
         lines += self._withdrawn_lines()

@@ -76,7 +76,7 @@ class _Past:
         """Rows of a shard: as stored, or by its bytes where it is to be read (again)."""
         known = self._stored.get(key)
         if key not in self._rereads:
-            return known
+            return known or 0  # it was read, and may hold nothing but what is in quarantine
         size, rate = self._size(key), self._rows_per_byte.get(self.world.shards[key].corpus)
         return known if size is None or rate is None else max(1, round(size * rate))
 

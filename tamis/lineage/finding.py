@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tamis.corpus import Shard
+from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.text import document_id, excerpt
 from tamis.errors import PermanentError
 from tamis.store.tables import Store, quoted
@@ -91,11 +92,18 @@ def document_of_place(store: Store, shards: dict[str, Shard], file: str, row: in
     found = store.read("occurrences", ["doc_id"], here)["doc_id"]
     if len(found):
         return str(found[0])
-    bad = store.read("quarantine", ["reason", "detail"], here)
-    if len(bad):
-        raise UnknownPlaceError(file, row, f"is in quarantine: {bad['reason'][0]}: {bad['detail'][0]}")
+    _raise_for_quarantine(store, file, row, here)
     gone = store.read("withdrawn_places", ["doc_id"], here)["doc_id"]
     if len(gone):
         return str(gone[0])
+    _raise_for_quarantine(store, file, None, f"{scope} AND row = {WHOLE_SHARD}")
     rows = store.count("occurrences", scope)
     raise UnknownPlaceError(file, row, f"holds no document; {rows:,} rows of the file do, counted from 0")
+
+
+def _raise_for_quarantine(store: Store, file: str, row: int | None, where: str) -> None:
+    """Raise `UnknownPlaceError` with the reason when a row is bad, or where `row` is None its file."""
+    bad = store.read("quarantine", ["reason", "detail"], where)
+    if len(bad):
+        words = "is in quarantine" + (" as a whole" if row is None else "")
+        raise UnknownPlaceError(file, row, f"{words}: {bad['reason'][0]}: {bad['detail'][0]}")

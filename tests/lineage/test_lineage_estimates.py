@@ -1,5 +1,6 @@
 """Estimates: from what earlier runs took, by rows and by the growth of the pool; else unknown."""
 
+import itertools
 import json
 
 import pyarrow as pa
@@ -69,20 +70,20 @@ def stored(project: Project, shard: str, rows: int) -> None:
     project.home.store.merge("occurrences", pa.Table.from_pylist(values, schema=schema_of("occurrences")))
 
 
-def built(project: Project) -> None:
-    """Shard a as it lies; half the pool is new."""
+def built(project: Project, empty: str = "") -> None:
+    """Shard a as it lies, and one without a row; half the pool is new."""
     from tamis.lineage.look import look
     from tamis.lineage.plan import input_key
     from tamis.lineage.stages import stages
 
     stored(project, "web__a.jsonl", 100)
     world = look(project)
-    for asset in ("raw_shards", "documents"):
-        made(project, asset, "web__a.jsonl", 100, partition_seconds=2.0)
+    read = [("web__a.jsonl", 100), *([(empty, 0)] if empty else [])]
+    for asset, (shard, rows) in itertools.product(("raw_shards", "documents"), read):
+        made(project, asset, shard, rows, partition_seconds=2.0)
         heads = read_heads(project.home.store)
-        head = heads[(asset, "web__a.jsonl")]
-        key = input_key(stages()[asset], "web__a.jsonl", world, heads)
-        write_heads(project.home.store, [Head(**(head.__dict__ | {"input_key": key}))])
+        key = input_key(stages()[asset], shard, world, heads)
+        write_heads(project.home.store, [Head(**(heads[(asset, shard)].__dict__ | {"input_key": key}))])
     made(project, "near_duplicates", "", 10, partition_seconds=3.0)
     made(project, "judge_scores", "", 50, partition_seconds=60.0, asked=40, tokens_asked=40_000)
 
@@ -109,12 +110,18 @@ def test_a_new_file_goes_by_its_bytes_and_the_pool_by_its_growth(project):
     assert entry(plan, "judge_scores") == Estimate(rows=50, seconds=75.0, cost=0.1)
     assert entry(plan, "selected_subset", "best") == Estimate()
     lines = plan_lines(plan)
-    assert "documents: new, 1 shards, about 100 rows, 2 s" in lines
+    assert "documents: new, 1 shard, about 100 rows, 2 s" in lines
     assert any(line.startswith("judge_scores: ") and "cost at most 0.1" in line for line in lines)
     assert "in all about 1 min, cost at most 0.1; without " in lines[-1]
     (project.root / "documents" / "b.jsonl").unlink()
     write(project.root, "c", 300)
     assert entry(read_plan(project), "documents", "web__c.jsonl") == Estimate(rows=300, seconds=6.0)
+
+
+def test_a_file_that_holds_nothing_readable_does_not_make_the_growth_of_the_pool_unknown(project):
+    write(project.root, "c", 0)
+    built(project, empty="web__c.jsonl")
+    assert entry(read_plan(project), "near_duplicates") == Estimate(rows=200, seconds=6.0)
 
 
 def test_without_a_price_there_is_no_cost(project):

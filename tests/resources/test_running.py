@@ -1,11 +1,13 @@
 """A group that fails is halved until what fails is alone; what cannot be told apart is given up in time."""
 
+import os
+import signal
 from types import SimpleNamespace
 
 import pytest
 
 from resources import running
-from resources.running import MOST_SPLITS, Outcome, Runner, Wanted
+from resources.running import MOST_SPLITS, Outcome, Runner, Wanted, interruptible
 from tamis.lineage.automation import Group
 from tamis.lineage.plan import Due
 
@@ -77,3 +79,22 @@ def test_one_partition_alone_is_tried_once(make):
     job, outcome, _said = make(1, {"0000"})
     assert len(job.runs) == 1
     assert outcome.given_up == {("embeddings", "0000")}
+
+
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_a_request_to_end_that_dagster_swallows_ends_the_command_after_the_run(asked):
+    before = signal.signal(asked, lambda *_: None)  # as Dagster does between two steps
+    try:
+        with pytest.raises(KeyboardInterrupt), interruptible():
+            os.kill(os.getpid(), asked)
+    finally:
+        signal.signal(asked, before)
+
+
+def test_other_signals_end_nothing():
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        with interruptible():
+            os.kill(os.getpid(), signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)

@@ -6,6 +6,7 @@ every task is warmed up on once a seed.
 """
 
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -13,8 +14,10 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Thread
 
 import torch
 
@@ -62,12 +65,25 @@ def make_runs(study: Study, recipe: Recipe, seeds: int, workers: int = 1) -> lis
     folder = study.folder / "runs"
     folder.mkdir(exist_ok=True)
     units = [(sampler, seed) for seed in range(seeds) for sampler in (NONE, *study.samplers)]
-    with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
         waiting = [pool.submit(_runs_of_sampler, study, recipe, *unit, folder) for unit in units]
         for finished in waiting:
             finished.result()
     paths = [_path(folder, task, sampler, seed) for task in study.tasks for sampler, seed in units]
     return [_read(path) for path in paths]
+
+
+def _start_worker() -> None:
+    """One thread, and an end with the benchmark that started it, however that ends."""
+    torch.set_num_threads(1)
+    parent = parent_process()
+    assert parent is not None
+    Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _runs_of_sampler(study: Study, recipe: Recipe, sampler: str, seed: int, folder: Path) -> None:

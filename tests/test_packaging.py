@@ -203,3 +203,9 @@ def test_the_ci_ends_what_tests_leave_running():
     assert run.returncode == 7
     assert f"left behind, ended: {process} sleep 60" in run.stderr
     assert not Path("/proc", process).exists()
+
+
+def test_long_files_of_tests_exist():
+    from long_files import SECONDS
+
+    assert [name for name in SECONDS if not (CHECKOUT / "tests" / name).is_file()] == []

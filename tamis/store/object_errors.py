@@ -78,14 +78,15 @@ class EndpointError(PermanentError):
         )
 
 
-def require_endpoint() -> None:
-    """Raise `EndpointError` for an address that the client would fail on without saying so.
+def _forget_empty_variables() -> None:
+    """Unset what is set to nothing, as a file of variables leaves it: clients take that for a value."""
+    for name in [name for name, value in os.environ.items() if name.startswith("AWS_") and not value.strip()]:
+        os.environ.pop(name, None)
 
-    A variable that is set to nothing, as a file of variables leaves it, is none: clients take it for a value.
-    """
-    for name, content in list(os.environ.items()):
-        if name.startswith("AWS_") and not content.strip():
-            os.environ.pop(name, None)
+
+def require_endpoint() -> None:
+    """Raise `EndpointError` for an address that the client would fail on without saying so."""
+    _forget_empty_variables()
     for variable in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3"):
         value = os.environ.get(variable)
         if value and not _ENDPOINT.match(value):

@@ -59,7 +59,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 endif
 
 # torch goes first and alone, so that pip takes a build that lies on the machine (a CPU one, say). Byte code is
-# left to compileall: pip compiles on one core, a third of the time of the whole; what it cannot compile is no code.
+# left to compileall: pip compiles on one core, for a minute; what it cannot compile is no code.
 $(STAMP): pyproject.toml constraints.txt
 	@python=$$(sh .ci/find_python) || exit 1; \
 	if [ "$$(cat $@ 2>/dev/null)" != "$(CURDIR)" ]; then \

@@ -9,15 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+MATERIALIZE = [sys.executable, "-m", "tamis.cli", "materialize"]
 _Answer = TypeVar("_Answer")
+
+
+def environment_of(folder: Path) -> dict[str, str]:
+    """Variables under which commands of Tamis work on the project in a folder, and keep its home there."""
+    inherited = {name: value for name, value in os.environ.items() if name != "TAMIS_HOME"}
+    return inherited | {"TAMIS_PROJECT": str(folder / "tamis.toml")}
 
 
 def materialize(folder: Path) -> None:
     """Bring the project in a folder to the settled state; exits when that fails."""
-    command = [str(Path(sys.executable).with_name("tamis")), "materialize"]
-    environment = {**os.environ, "TAMIS_PROJECT": str(folder / "tamis.toml")}
-    environment.pop("TAMIS_HOME", None)
-    code = subprocess.run(command, cwd=folder, env=environment, stdout=sys.stderr).returncode
+    code = subprocess.run(MATERIALIZE, cwd=folder, env=environment_of(folder), stdout=sys.stderr).returncode
     if code:
         sys.exit(f"tamis materialize ended with exit code {code}")
 

@@ -54,7 +54,7 @@ preset = "llama-0.8m"
 [perplexity]
 model = "reader"
 """
-READ = frozenset(("bits_per_byte", "quality", "judge_margin_predicted"))
+SCORES_OF_READER = frozenset(("bits_per_byte", "quality", "judge_margin_predicted"))
 """Scores that a pass of the reader over the pool serves; the grader reads perplexity too."""
 TARGET = """
 [[target]]
@@ -133,7 +133,7 @@ class Study:
             base=self.base,
             tokens=self.pretraining_tokens,
         )
-        if any(READ.intersection(SAMPLERS[name].score_columns) for name in self.samplers):
+        if any(SCORES_OF_READER.intersection(SAMPLERS[name].score_columns) for name in self.samplers):
             text += READER
         for task in self.tasks:
             text += TARGET.format(name=task.name, train=task.labelled, held_out=self.held_out)

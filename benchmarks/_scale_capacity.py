@@ -16,7 +16,7 @@ SHARDS, TARGET = 8, 500
 GROWING = {"documents": (1, 2, 4), "target": (1, 4, 16), "shards": (1, 4, 16)}
 
 
-def costs_and_growth(folder: Path, documents: int, line: Line) -> bool:
+def costs_and_growth(folder: Path, documents: int, line: Line) -> None:
     """Lines of points, stages and tables; nothing is claimed, so nothing can be missed."""
     encoder = _encoder(folder, line)
     runs: dict[Point, Measured] = {}
@@ -25,7 +25,6 @@ def costs_and_growth(folder: Path, documents: int, line: Line) -> bool:
         _point_line(line, point, runs[point])
     _stage_lines(line, documents, runs)
     _disk_line(line, *max(runs.items(), key=lambda entry: entry[0].documents))
-    return True
 
 
 def grid(documents: int) -> dict[str, list[Point]]:

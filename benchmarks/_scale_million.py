@@ -4,7 +4,6 @@ Documents are recombined from real text: each is three to seven sentences drawn 
 files, so that lengths and words are real and two documents are near-duplicates by chance alone.
 """
 
-import os
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ import numpy as np
 import polars as pl
 import psutil
 
+from benchmarks._project import MATERIALIZE, environment_of
 from benchmarks._real_tasks import data_folder
 from benchmarks._scale_stages import (
     Line,
@@ -103,13 +103,11 @@ def _sentences() -> pl.Series:
 
 def materialized(project: Path) -> Measured:
     """What `tamis materialize` takes in a project folder; exits when it fails."""
-    environment = {**os.environ, "TAMIS_PROJECT": str(project / "tamis.toml")}
-    environment.pop("TAMIS_HOME", None)
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "tamis.cli", "materialize"],
+        MATERIALIZE,
         cwd=project,
-        env=environment,
+        env=environment_of(project),
         text=True,
         stdout=subprocess.PIPE,
     )

@@ -1,6 +1,6 @@
 """Makes the pictures of README.md and docs/, and prints the outputs that README.md quotes.
 
-    python docs/images/make.py            all: some six minutes on two cores, and a Chromium on the machine
+    python docs/images/make.py            all: minutes, and it takes a Chromium on the machine
     python docs/images/make.py --graph    lineage.svg alone, from the definitions: a second
 
 The page is photographed from a real project: the docstrings of four packages as a reader's own files, a goal

@@ -96,11 +96,15 @@ def steps_of_runs(home: Path) -> tuple[float, list[Step]]:
 
 
 def peaks_of_steps(steps: Sequence[Step], samples: Sequence[tuple[float, int]]) -> dict[str, float]:
-    """Gigabytes, most of them, while each step ran: with what earlier ones have not given back."""
+    """Gigabytes, most of them, while each step ran: with what earlier ones have not given back.
+
+    A step that ended between two samples is not in it.
+    """
     found: dict[str, float] = {}
     for step in steps:
-        within = [size for moment, size in samples if step.began <= moment <= step.ended]
-        found[step.name] = max(found.get(step.name, 0.0), max(within, default=0) / 1e9)
+        within = [size / 1e9 for moment, size in samples if step.began <= moment <= step.ended]
+        if within:
+            found[step.name] = max(found.get(step.name, 0.0), *within)
     return found
 
 
@@ -150,7 +154,7 @@ def stage_lines(line: Line, part: str, sizes: Sequence[int], runs: Sequence[Meas
     """A line a stage: its seconds at each number of documents, how they grow, and its memory."""
     for stage in runs[-1].stages:
         seconds = [run.stages.get(stage, 0.0) for run in runs]
-        memory = [round(run.peaks[stage], 2) for run in runs if stage in run.peaks]
+        memory = [round(run.peaks[stage], 2) if stage in run.peaks else None for run in runs]
         line(part, stage=stage, **figures("documents", sizes, seconds), peak_gigabytes=memory)
 
 

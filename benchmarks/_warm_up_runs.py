@@ -1,8 +1,8 @@
 """Warm up on a choice, fine-tune on few labels, measure: one result a (task, sampler, seed), kept as a file.
 
-A seed stands for a draw of the choice where the sampler draws, an order of documents in both stages, and the
-first weights of the output layer; all samplers share it, so differences are paired. A choice that serves
-every task is warmed up on once a seed.
+A seed stands for a draw of the choice where the sampler draws, an order of documents in the warm-up, and the
+first weights and orders of its fine-tunings, whose mean is its score; all samplers share it, so differences
+are paired. A choice that serves every task is warmed up on once a seed.
 """
 
 import json
@@ -38,6 +38,8 @@ class Recipe:
     base: str
     warm_up: FineTuningOptions
     fine_tuning: FineTuningOptions
+    fine_tunings: int = 3
+    """Of each warmed-up model, with other first weights and orders: luck is worth points."""
     zero_shot: bool = False
     zero_shot_examples: int = 200
 
@@ -51,7 +53,7 @@ class Finished:
     seed: int
     documents: int
     warm_up_tokens: int
-    outcomes: Outcomes
+    outcomes: list[Outcomes]
     text: Outcomes | None
     zero_shot: Outcomes | None
     seconds: float
@@ -142,22 +144,32 @@ def _fine_tuned(
     zero = (
         zero_shot_outcomes(base, held_out[: recipe.zero_shot_examples], length) if recipe.zero_shot else None
     )
-    output, state = scratch / "tuned", scratch / "state"
-    shutil.rmtree(output, ignore_errors=True)
-    options = _with_seed(recipe.fine_tuning, seed)
-    result = fine_tune(base, study.examples(task, "train"), options, held_out, output, state)
-    assert result.outcomes is not None
+    outcomes = [
+        _classes(scratch, study, recipe, task, base, recipe.fine_tunings * seed + number)
+        for number in range(recipe.fine_tunings)
+    ]
     return Finished(
         task=task.name,
         sampler=sampler,
         seed=seed,
         documents=len(chosen),
         warm_up_tokens=warm_up.tokens if warm_up else 0,
-        outcomes=result.outcomes,
+        outcomes=outcomes,
         text=Outcomes(bits=found.document_bits.tolist(), n_bytes=found.document_bytes.tolist()),
         zero_shot=zero,
         seconds=0.0,
     )
+
+
+def _classes(scratch: Path, study: Study, recipe: Recipe, task: Task, base: str, seed: int) -> Outcomes:
+    """Held-out classes after one fine-tuning on the labels."""
+    output, state = scratch / "tuned", scratch / "state"
+    shutil.rmtree(output, ignore_errors=True)
+    options = _with_seed(recipe.fine_tuning, seed)
+    held_out = study.examples(task, "held_out")
+    result = fine_tune(base, study.examples(task, "train"), options, held_out, output, state)
+    assert result.outcomes is not None
+    return result.outcomes
 
 
 def _with_seed(options: FineTuningOptions, seed: int) -> FineTuningOptions:
@@ -170,6 +182,7 @@ def _path(folder: Path, task: Task, sampler: str, seed: int) -> Path:
 
 def _read(path: Path) -> Finished:
     values = json.loads(path.read_text())
-    for name in ("outcomes", "text", "zero_shot"):
+    values["outcomes"] = [Outcomes(**one) for one in values["outcomes"]]
+    for name in ("text", "zero_shot"):
         values[name] = None if values[name] is None else Outcomes(**values[name])
     return Finished(**values)

@@ -44,13 +44,16 @@ class Scores:
         self._known: dict[tuple[str, str, str], np.ndarray] = {}
 
     def of(self, task: Task, sampler: str, figure: str) -> np.ndarray:
-        """[seeds, 1 + draws] of score, text (bits per byte after the warm-up) or zero_shot."""
+        """[seeds, 1 + draws] of score (mean of fine-tunings), text (bits per byte before) or zero_shot."""
         key = (task.name, sampler, figure)
         if key not in self._known:
-            field = {"score": "outcomes"}.get(figure, figure)
-            metric = "bits_per_byte" if figure == "text" else task.metric
             runs = [self.runs[task.name, sampler, seed] for seed in range(self.seeds)]
-            self._known[key] = values(metric, [getattr(run, field) for run in runs])
+            if figure == "score":
+                of_seeds = [values(task.metric, run.outcomes).mean(0) for run in runs]
+                self._known[key] = np.stack(of_seeds)
+            else:
+                metric = "bits_per_byte" if figure == "text" else task.metric
+                self._known[key] = values(metric, [getattr(run, figure) for run in runs])
         return self._known[key]
 
     def gap(self, tasks: Sequence[Task], sampler: str, against: str, figure: str) -> Difference:
@@ -59,7 +62,7 @@ class Scores:
             np.stack([self.of(task, name, figure) for task in tasks]) for name in (sampler, against)
         )
         first = self.runs[tasks[0].name, sampler, 0].outcomes
-        return difference(found, other, len(tasks) * len(first.expected))
+        return difference(found, other, len(tasks) * len(first[0].expected))
 
     def mean(self, tasks: Sequence[Task], sampler: str, figure: str) -> float:
         """Mean over tasks and seeds."""
@@ -149,6 +152,7 @@ def run(flags: argparse.Namespace, folder: Path) -> bool:
         fine_tuning=FineTuningOptions(
             epochs=flags.label_epochs, sequence_length=128, batch_size=16, learning_rate=flags.rate
         ),
+        fine_tunings=flags.fine_tunings,
         zero_shot=flags.zero_shot,
     )
     scores = Scores(tasks, make_runs(study, recipe, flags.seeds, flags.workers))
@@ -185,6 +189,9 @@ def main() -> None:
     parser.add_argument("--warm-up-rate", type=float, default=2e-3)
     parser.add_argument("--label-epochs", type=int, default=5)
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate on labels")
+    parser.add_argument(
+        "--fine-tunings", type=int, default=3, help="of each warmed-up model; their mean counts"
+    )
     parser.add_argument("--workers", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--zero-shot", action="store_true")
     parser.add_argument("--home", type=Path, help="project folder to use and keep")

@@ -75,7 +75,7 @@ def write_documents(
     folder: Path, count: int, seed: int = 0, *, target: int = 500, in_a_file: int = IN_A_FILE
 ) -> None:
     """A project of `count` documents in jsonl files, and `target` real examples from another file."""
-    sentences = _sentences()
+    sentences = sentences_of_pool()
     (folder / "pool").mkdir(parents=True)
     (folder / "tamis.toml").write_text(SETTINGS.format(target=target))
     for number, start in enumerate(range(0, count, in_a_file)):
@@ -92,7 +92,7 @@ def write_documents(
     rows_of_target.unique(maintain_order=True).head(2 * target).write_parquet(folder / "target.parquet")
 
 
-def _sentences() -> pl.Series:
+def sentences_of_pool() -> pl.Series:
     """Sentences of 40 to 400 characters of the pool files, each once, in their order."""
     files = sorted((data_folder() / "text").glob("p_*.parquet"))
     texts = pl.concat([pl.read_parquet(file, columns=["text"]) for file in files])["text"]

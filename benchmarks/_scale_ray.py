@@ -35,13 +35,13 @@ Line = Callable[..., None]
 
 def ray_beside_local(folder: Path, documents: int, sentences: int, repeats: int, line: Line) -> bool:
     """A line for each stage and one for all; whether the ratio of all is at the limit or above."""
-    store, ids = _stored(folder, documents)
+    store, ids = stored(folder, documents)
     spread = engine_of(EngineSection(kind="ray", workers=2))
     began = time.perf_counter()
     list(spread.map(_nothing, None, range(8)))
     line("ray_workers", starting_seconds=time.perf_counter() - began, workers=2)
     totals = {"local": 0.0, "ray": 0.0}
-    for name, rows, stage in _stages(store, ids, folder, sentences):
+    for name, rows, stage in stages_of(store, ids, folder, sentences):
         seconds = _beside_each_other(stage, spread, repeats)
         for engine, spent in seconds.items():
             totals[engine] += spent
@@ -75,9 +75,10 @@ def _beside_each_other(stage: Callable[[], Any], spread: Engine, repeats: int) -
     return {name: statistics.median(spent) for name, spent in seconds.items()}
 
 
-def _stages(
+def stages_of(
     store: Store, ids: list[str], folder: Path, sentences: int
 ) -> list[tuple[str, int, Callable[[], Any]]]:
+    """Name, rows and work of each stage; what it returns is compared between engines."""
     static = load_encoder("static", cache=folder)
     minilm = load_encoder("minilm", cache=folder)
     table = table_name(static.name)
@@ -109,11 +110,15 @@ def _stages(
     ]
 
 
-def _stored(folder: Path, documents: int) -> tuple[Store, list[str]]:
+def stored(folder: Path, documents: int) -> tuple[Store, list[str]]:
     """Real texts, drawn again with another ending where there are not enough."""
     known = texts("pool")["text"].head(documents).to_list()
-    every = [f"{known[row % len(known)]} {row}" for row in range(documents)]
-    store, ids = Store(folder / "lance"), [f"{row * 2_654_435_761 % 2**64:032x}" for row in range(documents)]
+    return store_texts(folder, [f"{known[row % len(known)]} {row}" for row in range(documents)])
+
+
+def store_texts(folder: Path, every: list[str]) -> tuple[Store, list[str]]:
+    """A store under `folder` whose documents are these, and their ids."""
+    store, ids = Store(folder / "lance"), [f"{row * 2_654_435_761 % 2**64:032x}" for row in range(len(every))]
     names = schema_of("documents").names
     frame = pl.DataFrame({"doc_id": ids, "text": every})
     missing = [pl.lit(None).alias(name) for name in names if name not in frame.columns]

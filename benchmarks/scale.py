@@ -1,6 +1,6 @@
 """Past one machine: JSON lines on stdout, exit 1 when a figure misses its limit.
 
-    python -m benchmarks.scale [--part ray|million|capacity] [--documents 100000] [--sentences 8192]
+    python -m benchmarks.scale [--part ray|million|capacity|cores|gpu] [--documents 100000] [--sentences 8192]
                                [--sizes 100000 1000000]
 
 ray: two workers of a Ray cluster against the local engine, which has both processors too, side by side on the
@@ -13,6 +13,12 @@ stays flat; and a line a stage.
 
 capacity: the same graph over a grid of documents, target sizes and shards: seconds a stage at each point, how
 they grow and a formula of them, memory, bytes on disk. About ten minutes.
+
+cores: the stages of part ray by 1, 2, 4, 8 and 16 Ray workers of a processor each, as many as there are:
+parallel efficiency, judged from four processors on.
+
+gpu: a million documents of 128 tokens to MiniLM vectors, scores of 10,000 examples and a selection. Without
+CUDA 2,000 documents on the processor, which shows that it runs; no limit is judged then.
 """
 
 import argparse
@@ -23,10 +29,12 @@ import tempfile
 from pathlib import Path
 
 from benchmarks._scale_capacity import costs_and_growth
+from benchmarks._scale_cores import efficiency
+from benchmarks._scale_gpu import embed_to_select
 from benchmarks._scale_million import files_to_selection
 from benchmarks._scale_ray import ray_beside_local
 
-PARTS = ("ray", "million", "capacity")
+PARTS = ("ray", "million", "capacity", "cores", "gpu")
 
 
 def line(part: str, **values: object) -> None:
@@ -45,6 +53,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_000_000], help="of part million")
     parser.add_argument("--base", type=int, default=40_000, help="documents of the smallest of part capacity")
+    parser.add_argument("--gpu-documents", type=int, help="of part gpu")
     flags = parser.parse_args()
     parts, holds = flags.part or PARTS, []
     with tempfile.TemporaryDirectory() as folder:
@@ -54,6 +63,10 @@ def main() -> int:
             holds += [files_to_selection(Path(folder) / "million", flags.sizes, line)]
         if "capacity" in parts:
             costs_and_growth(Path(folder) / "capacity", flags.base, line)
+        if "cores" in parts:
+            holds += [efficiency(Path(folder) / "cores", flags.documents, flags.sentences, line)]
+        if "gpu" in parts:
+            holds += [embed_to_select(Path(folder) / "gpu", flags.gpu_documents, line)]
     return 0 if all(holds) else 1
 
 

@@ -1,0 +1,58 @@
+"""Parallel efficiency: the same stages by one Ray worker of one processor, then by 2, 4, 8 and 16.
+
+Efficiency of w workers is the time of one over w times theirs. It counts as a figure from four processors on;
+with two, what this process does beside the workers is a large part of one of them, and lines are shown alone.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from benchmarks._scale_ray import Line, stages_of, stored
+from tamis.engine import engine_of, using
+from tamis.sections import EngineSection
+
+LIMIT = 0.8
+COUNTS = (1, 2, 4, 8, 16)
+JUDGED_FROM = 4  # processors
+
+
+def efficiency(folder: Path, documents: int, sentences: int, line: Line) -> bool:
+    """A line a number of workers; whether the largest number is at the limit, where that is judged."""
+    processors = len(os.sched_getaffinity(0))
+    counts = [count for count in COUNTS if count <= processors]
+    store, ids = stored(folder, documents)
+    stages = stages_of(store, ids, folder, sentences)
+    alone, found = 0.0, 1.0
+    for count in counts:
+        seconds = {name: 0.0 for name, _rows, _stage in stages}
+        _with_workers(count, stages, seconds)
+        total = sum(seconds.values())
+        alone = alone or total
+        found = alone / (count * total)
+        line("cores", workers=count, seconds=total, efficiency=found, stages=seconds)
+    judged = processors >= JUDGED_FROM
+    line("cores_limit", processors=processors, holds=found >= LIMIT if judged else None, limit=LIMIT)
+    return found >= LIMIT or not judged
+
+
+def _with_workers(
+    count: int, stages: list[tuple[str, int, Callable[[], Any]]], seconds: dict[str, float]
+) -> None:
+    engine = engine_of(EngineSection(kind="ray", workers=count))
+    with using(engine):
+        list(engine.map(_nothing, None, range(4 * count)))  # workers have started before the clock does
+        for name, _rows, stage in stages:
+            began = time.perf_counter()
+            stage()
+            seconds[name] = round(time.perf_counter() - began, 2)
+    engine.close()
+    ray.shutdown()  # the next number of workers has a cluster of its own size
+
+
+def _nothing(_state: None, block: int, _advance: Any) -> int:
+    return block

@@ -10,9 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ray
-
-from benchmarks._scale_ray import Line, stages_of, stored
+from benchmarks._scale_ray import Line, stages_of, start_workers, stored
 from tamis.engine import engine_of, using
 from tamis.sections import EngineSection
 
@@ -43,16 +41,14 @@ def efficiency(folder: Path, documents: int, sentences: int, line: Line) -> bool
 def _with_workers(
     count: int, stages: list[tuple[str, int, Callable[[], Any]]], seconds: dict[str, float]
 ) -> None:
+    import ray  # an extra; the other parts run without it
+
     engine = engine_of(EngineSection(kind="ray", workers=count))
     with using(engine):
-        list(engine.map(_nothing, None, range(4 * count)))  # workers have started before the clock does
+        start_workers(engine, count)
         for name, _rows, stage in stages:
             began = time.perf_counter()
             stage()
             seconds[name] = round(time.perf_counter() - began, 2)
     engine.close()
     ray.shutdown()  # the next number of workers has a cluster of its own size
-
-
-def _nothing(_state: None, block: int, _advance: Any) -> int:
-    return block

@@ -28,6 +28,7 @@ from tamis.transport.scoring import PoolScoring, score_pool
 TOKENS, SEED = 128, 5
 TARGET_ROWS = 10_000
 SPECIAL_TOKENS = 2
+WORDS = 2_000_000  # that stretches start at: more than documents, so that no two are the same
 LIMIT_SECONDS, LIMIT_RATE = 120.0, 15_000.0
 WITHOUT_ACCELERATOR = 2_000  # documents, where none are asked for; a tenth of that are examples
 
@@ -62,7 +63,7 @@ def embed_to_select(folder: Path, documents: int | None, line: Line) -> bool:
         examples=examples,
         selected=chosen,
         seconds=total,
-        stages=_rounded(seconds),
+        stages=seconds,
     )
     line("gpu_limits", holds=holds if judged else None, documents_a_second=rate, limit=LIMIT_RATE)
     return holds or not judged
@@ -72,16 +73,12 @@ def embed_to_select(folder: Path, documents: int | None, line: Line) -> bool:
 def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     began = time.perf_counter()
     yield
-    seconds[stage] = time.perf_counter() - began
+    seconds[stage] = round(time.perf_counter() - began, 3)
 
 
 def _selected(store: Store) -> int:
     decided = select(store.read("transport_aim"), "got-d", "10%", seed=SEED)
     return decided.filter(pl.col("verdict") == "selected").height
-
-
-def _rounded(seconds: dict[str, float]) -> dict[str, float]:
-    return {stage: round(spent, 2) for stage, spent in seconds.items()}
 
 
 def documents_of_tokens(count: int, seed: int = SEED) -> list[str]:
@@ -91,9 +88,8 @@ def documents_of_tokens(count: int, seed: int = SEED) -> list[str]:
     """
     from transformers import AutoTokenizer
 
-    order = np.random.default_rng(seed).permutation
     words = sentences_of_pool().sample(fraction=1.0, shuffle=True, seed=seed).str.split(" ").explode()
-    words = words.filter(words.str.len_chars() > 0).head(2_000_000)
+    words = words.filter(words.str.len_chars() > 0).head(WORDS)
     tokenizer = AutoTokenizer.from_pretrained(str(locate("minilm").folder))
     distinct = words.unique()
     lengths = [len(ids) for ids in tokenizer(distinct.to_list(), add_special_tokens=False)["input_ids"]]
@@ -101,7 +97,7 @@ def documents_of_tokens(count: int, seed: int = SEED) -> list[str]:
     tokens_w = words.to_frame("word").join(known, on="word", how="left", maintain_order="left")["tokens"]
     ends_w = np.concatenate([[0], tokens_w.to_numpy().cumsum()])
     last = int(np.searchsorted(ends_w, ends_w[-1] - TOKENS))
-    starts_n = np.resize(order(last), count)
+    starts_n = np.resize(np.random.default_rng(seed).permutation(last), count)
     stops_n = np.searchsorted(ends_w, ends_w[starts_n] + TOKENS - SPECIAL_TOKENS, side="right") - 1
     every = words.to_list()
     return [" ".join(every[start:stop]) for start, stop in zip(starts_n, stops_n, strict=True)]

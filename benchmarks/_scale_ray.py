@@ -38,7 +38,7 @@ def ray_beside_local(folder: Path, documents: int, sentences: int, repeats: int,
     store, ids = stored(folder, documents)
     spread = engine_of(EngineSection(kind="ray", workers=2))
     began = time.perf_counter()
-    list(spread.map(_nothing, None, range(8)))
+    start_workers(spread, 2)
     line("ray_workers", starting_seconds=time.perf_counter() - began, workers=2)
     totals = {"local": 0.0, "ray": 0.0}
     for name, rows, stage in stages_of(store, ids, folder, sentences):
@@ -125,6 +125,11 @@ def store_texts(folder: Path, every: list[str]) -> tuple[Store, list[str]]:
     rows = frame.with_columns(missing).select(names).to_arrow().cast(schema_of("documents"))
     store.overwrite("documents", rows)
     return store, ids
+
+
+def start_workers(engine: Engine, count: int) -> None:
+    """Give every worker something to do, so that all have started before a clock does."""
+    list(engine.map(_nothing, None, range(4 * count)))
 
 
 def _nothing(_state: None, block: int, _advance: Any) -> int:

@@ -26,6 +26,7 @@ from benchmarks._real_tasks import Task
 from benchmarks._zero_shot import zero_shot_outcomes
 from tamis.quality.storing import texts_of
 from tamis.training import FineTuningOptions, evaluate, fine_tune
+from tamis.training.examples import Labelled
 from tamis.training.results import Outcomes, TrainingResult
 
 NONE = "no warm-up"
@@ -144,9 +145,10 @@ def _fine_tuned(
     zero = (
         zero_shot_outcomes(base, held_out[: recipe.zero_shot_examples], length) if recipe.zero_shot else None
     )
+    labelled = study.examples(task, "train")
     outcomes = [
-        _classes(scratch, study, recipe, task, base, recipe.fine_tunings * seed + number)
-        for number in range(recipe.fine_tunings)
+        _classes(scratch, _with_seed(recipe.fine_tuning, number), base, labelled, held_out)
+        for number in range(recipe.fine_tunings * seed, recipe.fine_tunings * (seed + 1))
     ]
     return Finished(
         task=task.name,
@@ -161,13 +163,17 @@ def _fine_tuned(
     )
 
 
-def _classes(scratch: Path, study: Study, recipe: Recipe, task: Task, base: str, seed: int) -> Outcomes:
+def _classes(
+    scratch: Path,
+    options: FineTuningOptions,
+    base: str,
+    labelled: Sequence[Labelled],
+    held_out: Sequence[Labelled],
+) -> Outcomes:
     """Held-out classes after one fine-tuning on the labels."""
     output, state = scratch / "tuned", scratch / "state"
     shutil.rmtree(output, ignore_errors=True)
-    options = _with_seed(recipe.fine_tuning, seed)
-    held_out = study.examples(task, "held_out")
-    result = fine_tune(base, study.examples(task, "train"), options, held_out, output, state)
+    result = fine_tune(base, labelled, options, held_out, output, state)
     assert result.outcomes is not None
     return result.outcomes
 

@@ -49,8 +49,7 @@ class Scores:
         if key not in self._known:
             runs = [self.runs[task.name, sampler, seed] for seed in range(self.seeds)]
             if figure == "score":
-                of_seeds = [values(task.metric, run.outcomes).mean(0) for run in runs]
-                self._known[key] = np.stack(of_seeds)
+                self._known[key] = np.stack([values(task.metric, run.outcomes).mean(0) for run in runs])
             else:
                 metric = "bits_per_byte" if figure == "text" else task.metric
                 self._known[key] = values(metric, [getattr(run, figure) for run in runs])

@@ -18,6 +18,9 @@ from tamis.training.examples import Labelled
 DRAWN = ("random", "density")
 """Samplers that draw and whose scores are stored: each seed gets a draw of its own."""
 
+FILTERS = ("gopher", "word_order")
+"""Rules of form that every sampler heeds, so that none is ahead by what a rule finds."""
+
 SETTINGS = """
 [project]
 name = "real-tasks"
@@ -86,7 +89,7 @@ class Study:
     shares: PoolShares
     base: str = 'preset = "llama-2.5m"'
     encoder: str = "static"
-    filters: Sequence[str] = ("gopher",)
+    filters: Sequence[str] = FILTERS
     held_out: int = 1_000
     judged: int = 200
     pretraining_tokens: int = 2_000_000

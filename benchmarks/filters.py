@@ -6,6 +6,8 @@
   set of real texts, one thread where the library allows it. No claim; a pool should not wait for its filters.
 - english: the share of English texts that language identification calls something else with confidence.
   Wanted: under .2 %.
+- word order: the rules of word salad on real English texts and on the same with their words shuffled. Wanted:
+  at most 5 in 10,000 real ones broken, and half of the shuffled ones found (short ones are hard to tell).
 - classifier: film reviews as target, others of the same kind hidden among texts of other kinds (one source
   of the data is film reviews as well and is left out there). What share of its first choices, as many as are
   hidden, are hidden ones? Beside it DSIR, which draws, and a random choice. Wanted: at least .8.
@@ -28,9 +30,11 @@ from tamis.selection.methods import METHODS, MethodProblem
 
 ENGLISH = ("p_arxiv_a", "p_mixed_free", "p_mixed_research", "t_imdb_train")
 LEAST_FOUND, MOST_MISTAKEN, CONFIDENCE = 0.8, 0.002, 0.5
+LEAST_SHUFFLED, MOST_ORDERED = 0.5, 0.0005
 PLANS = {
     "gopher": Plan(heuristics=("gopher",)),
     "fineweb": Plan(heuristics=("fineweb",)),
+    "word_order": Plan(heuristics=("word_order",)),
     "language": Plan(language="detected"),
     "personal_data": Plan(personal_data=True),
 }
@@ -82,6 +86,15 @@ def bench_english(texts: pl.DataFrame, report: Report) -> None:
     report.line("filter_english", {"right": 1 - MOST_MISTAKEN}, right=1 - share, n=len(texts))
 
 
+def bench_word_order(texts: pl.DataFrame, seed: int, report: Report) -> None:
+    """Texts as they are, and their words shuffled."""
+    words = pl.col("text").str.extract_all(r"\S+").list
+    shuffled = texts.with_columns(text=words.sample(fraction=1.0, shuffle=True, seed=seed).list.join(" "))
+    broken = [float((measured(one, PLANS["word_order"])["broken"] != "").mean()) for one in (texts, shuffled)]  # type: ignore[arg-type]
+    wanted = {"kept": 1 - MOST_ORDERED, "found": LEAST_SHUFFLED}
+    report.line("filter_word_order", wanted, kept=1 - broken[0], found=broken[1], n=len(texts))
+
+
 def bench_classifier(pool_size: int, hidden: int, seed: int, report: Report) -> None:
     """Hidden reviews among the first choices of each method."""
     reviews = texts_of("t_imdb_train").sample(2 * hidden, shuffle=True, seed=seed).to_list()
@@ -118,6 +131,7 @@ def main() -> None:
     texts = english(flags.documents, flags.seed)
     bench_speed(texts, report)
     bench_english(texts, report)
+    bench_word_order(english(10 * flags.documents, flags.seed), flags.seed, report)
     bench_classifier(flags.pool, flags.hidden, flags.seed, report)
     print(*report.missed, sep="\n", end="\n" if report.missed else "", file=sys.stderr)
     sys.exit(bool(report.missed))

@@ -18,7 +18,7 @@ import polars as pl
 
 from benchmarks._picked import picked_shares
 from benchmarks._project import in_its_folder
-from benchmarks._real_graph import Study, report
+from benchmarks._real_graph import FILTERS, Study, report
 from benchmarks._real_pool import PoolShares
 from benchmarks._real_tasks import TASKS, Task, task_named
 from tamis.embedding.storing import encoder_slug, table_name
@@ -110,7 +110,7 @@ def run(flags: argparse.Namespace, folder: Path) -> None:
         shares=PoolShares(),
         base='preset = "llama-0.8m"',
         encoder=flags.encoder,
-        filters=() if flags.no_filters else ("gopher",),
+        filters=() if flags.no_filters else FILTERS,
         pretraining_tokens=500_000,
         seed=flags.seed,
     )
@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=20_000)
     parser.add_argument("--budget", default="300ktok")
     parser.add_argument("--encoder", default="static")
-    parser.add_argument("--no-filters", action="store_true", help="without the rules of form (gopher)")
+    parser.add_argument("--no-filters", action="store_true", help="without the rules of form")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--home", type=Path, help="project folder to use and keep")
     flags = parser.parse_args()

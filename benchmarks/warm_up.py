@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks._paired import Difference, difference, values
 from benchmarks._picked import picked_shares
 from benchmarks._project import in_its_folder
-from benchmarks._real_graph import Study, report
+from benchmarks._real_graph import FILTERS, Study, report
 from benchmarks._real_pool import PoolShares
 from benchmarks._real_tasks import TASKS, Task, task_named
 from benchmarks._warm_up_runs import NONE, Finished, Recipe, make_runs
@@ -172,21 +172,21 @@ def main() -> None:
         "--tasks", nargs="+", default=[*TASKS], help="names, or FILE:SOURCE of a file in text/"
     )
     parser.add_argument("--samplers", nargs="+", default=[*SAMPLERS])
-    parser.add_argument("--budget", default="300ktok")
-    parser.add_argument("--documents", type=int, default=40_000, help="in the pool")
+    parser.add_argument("--budget", default="500ktok")
+    parser.add_argument("--documents", type=int, default=60_000, help="in the pool")
     parser.add_argument("--held-out", type=int, default=1_000, help="examples a task is measured on")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument(
-        "--model", default="llama-2.5m", help="a preset, pre-trained on the pool; else a folder or id"
+        "--model", default="llama-0.8m", help="a preset, pre-trained on the pool; else a folder or id"
     )
     parser.add_argument("--encoder", default="static")
     parser.add_argument(
-        "--filters", nargs="*", default=["gopher"], help="rules of form that every sampler heeds"
+        "--filters", nargs="*", default=[*FILTERS], help="rules of form that every sampler heeds"
     )
-    parser.add_argument("--pretraining-tokens", type=int, default=2_000_000)
+    parser.add_argument("--pretraining-tokens", type=int, default=5_000_000)
     parser.add_argument("--epochs", type=int, default=1, help="of the warm-up")
     parser.add_argument("--warm-up-rate", type=float, default=2e-3)
-    parser.add_argument("--label-epochs", type=int, default=5)
+    parser.add_argument("--label-epochs", type=int, default=6)
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate on labels")
     parser.add_argument(
         "--fine-tunings", type=int, default=3, help="of each warmed-up model; their mean counts"

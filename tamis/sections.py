@@ -198,7 +198,7 @@ class DecontaminationSection(Section):
 class FiltersSection(Section):
     """Which documents no selection may choose: by published heuristics, language, personal data, origin."""
 
-    heuristics: tuple[Literal["gopher", "fineweb"], ...] = ()
+    heuristics: tuple[Literal["gopher", "fineweb", "word_order"], ...] = ()
     heuristics_off: tuple[RuleName, ...] = ()
     languages: tuple[Language, ...] = ()
     language_from: Literal["stated", "detected"] = "stated"

@@ -166,7 +166,7 @@ WRONG = {
     ),
     "unknown heuristics": (
         CORPUS + "[filters]\nheuristics = ['c4']\n",
-        ["filters.heuristics[0]", "'c4'", "'gopher' or 'fineweb'"],
+        ["filters.heuristics[0]", "'c4'", "'gopher', 'fineweb' or 'word_order'"],
     ),
     "heuristics without brackets": (
         CORPUS + "[filters]\nheuristics = 'gopher'\n",

@@ -10,7 +10,7 @@ from typing import Literal
 
 import polars as pl
 
-from tamis.filters import fineweb, gopher, repetition
+from tamis.filters import fineweb, gopher, repetition, word_order
 from tamis.filters.language import identified, identifier_version, stated_code
 from tamis.filters.personal_data import COUNTS, first_found, personal_data
 from tamis.filters.phone_numbers import DEFAULT_REGIONS, phone_rules_version
@@ -20,10 +20,12 @@ from tamis.filters.text_units import with_units
 FAMILIES: dict[str, tuple[Rule, ...]] = {
     "gopher": (*gopher.RULES, *repetition.RULES),
     "fineweb": fineweb.RULES,
+    "word_order": word_order.RULES,
 }
 MEASURES: dict[str, tuple[str, ...]] = {
     "gopher": (*gopher.MEASURES, *repetition.MEASURES),
     "fineweb": tuple(fineweb.MEASURES),
+    "word_order": tuple(word_order.MEASURES),
 }
 RULE_NAMES: tuple[str, ...] = tuple(rule.name for rules in FAMILIES.values() for rule in rules)
 LanguageSource = Literal["stated", "detected"]
@@ -77,6 +79,8 @@ def _heuristics(texts: pl.DataFrame, families: Sequence[str]) -> pl.DataFrame:
         measures += [units.select(**gopher.MEASURES), repetition.repetition(units)]
     if "fineweb" in families:
         measures += [units.select(**fineweb.MEASURES)]
+    if "word_order" in families:
+        measures += [units.select(**word_order.MEASURES)]
     found = pl.concat(measures, how="horizontal")
     rules = [rule for family, rules in FAMILIES.items() if family in families for rule in rules]
     return found.with_columns(broken=broken_rules(rules))

@@ -70,6 +70,7 @@ LATER_COLUMNS = frozenset(
         "evaluation_flops",
         "evaluation_seconds",
         "spent_seconds",
+        "misplaced_word_share",
     }
 )
 """Columns introduced when homes already held rows: digests and seals look at them where they hold something,

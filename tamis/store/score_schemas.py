@@ -34,6 +34,7 @@ _MEASURES = {
     "punctuated_line_share": "share of lines that end with punctuation",
     "repeated_line_character_share": "share of the lines' characters in repeated lines",
     "short_line_share": "share of lines under 30 characters",
+    "misplaced_word_share": "share of articles and prepositions before a word that cannot follow, but one",
 }
 _PERSONAL_DATA = {
     "card": "card numbers",

@@ -1,6 +1,6 @@
 """How fast documents are filtered, and what a classifier finds: JSON lines on stdout.
 
-    python -m benchmarks.filters --documents 5000 --cache .tamis/cache
+    python -m benchmarks.filters --documents 5000
 
 - speed: documents a second of each family of rules, of languages and of personal data, best of three on one
   set of real texts, one thread where the library allows it. No claim; a pool should not wait for its filters.
@@ -13,7 +13,7 @@
   hidden, are hidden ones? Beside it DSIR, which draws, and a random choice. Wanted: at least .8.
 
 Each line with a claim says what was wanted and whether it was reached; exit code 1 when one was missed. Text
-is found through TAMIS_BENCH_DATA (default ../shared/data beside the checkout). About two minutes.
+is found through TAMIS_BENCH_DATA (default ../shared/data beside the checkout). Half a minute.
 """
 
 import argparse

@@ -53,9 +53,10 @@ READER = """
 [[base_model]]
 name = "reader"
 preset = "llama-0.8m"
-
+"""
+PERPLEXITY = """
 [perplexity]
-model = "reader"
+model = "{reader}"
 """
 SCORES_OF_READER = frozenset(("bits_per_byte", "quality", "judge_margin_predicted"))
 """Scores that a pass of the reader over the pool serves; the grader reads perplexity too."""
@@ -137,7 +138,8 @@ class Study:
             tokens=self.pretraining_tokens,
         )
         if any(SCORES_OF_READER.intersection(SAMPLERS[name].score_columns) for name in self.samplers):
-            text += READER
+            preset = self.base.startswith("preset")
+            text += ("" if preset else READER) + PERPLEXITY.format(reader="base" if preset else "reader")
         for task in self.tasks:
             text += TARGET.format(name=task.name, train=task.labelled, held_out=self.held_out)
         written: set[str] = set()

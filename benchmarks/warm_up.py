@@ -186,10 +186,10 @@ def main() -> None:
     parser.add_argument("--pretraining-tokens", type=int, default=5_000_000)
     parser.add_argument("--epochs", type=int, default=1, help="of the warm-up")
     parser.add_argument("--warm-up-rate", type=float, default=2e-3)
-    parser.add_argument("--label-epochs", type=int, default=6)
+    parser.add_argument("--label-epochs", type=int, default=4)
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate on labels")
     parser.add_argument(
-        "--fine-tunings", type=int, default=3, help="of each warmed-up model; their mean counts"
+        "--fine-tunings", type=int, default=2, help="of each warmed-up model; their mean counts"
     )
     parser.add_argument("--workers", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--zero-shot", action="store_true")

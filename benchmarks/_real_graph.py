@@ -113,6 +113,13 @@ class Study:
         rows = pl.read_parquet(self.folder / "truth.parquet")
         return rows.sort("planted").unique("doc_id", keep="first", maintain_order=True)
 
+    def identity(self) -> dict[str, object]:
+        """What a choice or an example set depends on, but which tasks and samplers there are."""
+        stated = {
+            name: value for name, value in vars(self).items() if name not in ("folder", "samplers", "tasks")
+        }
+        return {**stated, "filters": list(self.filters), "shares": vars(self.shares)}
+
     def selection(self, task: Task, sampler: str) -> str:
         """Name of a selection; one without a target serves every task."""
         return f"{sampler}-{task.name}" if SAMPLERS[sampler].needs_target else sampler

@@ -5,6 +5,7 @@ first weights and orders of its fine-tunings, whose mean is its score; all sampl
 are paired. A choice that serves every task is warmed up on once a seed.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -65,8 +66,8 @@ def make_runs(study: Study, recipe: Recipe, seeds: int, workers: int = 1) -> lis
 
     `workers` processes of one thread each: models this small gain little from a second thread.
     """
-    folder = study.folder / "runs"
-    folder.mkdir(exist_ok=True)
+    folder = study.folder / "runs" / _digest(study, recipe)
+    folder.mkdir(parents=True, exist_ok=True)
     units = [(sampler, seed) for seed in range(seeds) for sampler in (NONE, *study.samplers)]
     with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
         waiting = [pool.submit(_runs_of_sampler, study, recipe, *unit, folder) for unit in units]
@@ -74,6 +75,12 @@ def make_runs(study: Study, recipe: Recipe, seeds: int, workers: int = 1) -> lis
             finished.result()
     paths = [_path(folder, task, sampler, seed) for task in study.tasks for sampler, seed in units]
     return [_read(path) for path in paths]
+
+
+def _digest(study: Study, recipe: Recipe) -> str:
+    """Of all that a result depends on but task, sampler and seed: what another recipe made is not taken."""
+    stated = [asdict(recipe), study.identity()]
+    return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _start_worker() -> None:

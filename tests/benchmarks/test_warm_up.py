@@ -1,0 +1,116 @@
+"""What the warm-up benchmark says of runs whose figures are known."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from benchmarks._picked import _shares
+from benchmarks._real_graph import Study
+from benchmarks._real_pool import PoolShares
+from benchmarks._real_tasks import Task
+from benchmarks._warm_up_runs import Finished, Recipe, _digest
+from benchmarks.warm_up import Scores, print_claims
+from tamis.training import FineTuningOptions
+from tamis.training.results import Outcomes
+
+TASKS = [Task(name=name, file="f", source="s", domains=("right",)) for name in ("one", "two")]
+
+
+def run(task: Task, sampler: str, seed: int, right: int, n: int = 400) -> Finished:
+    """Two fine-tunings, `right` and `right + 2` of the held-out examples told rightly."""
+    told = [
+        Outcomes(expected=[1] * n, predicted=[1] * count + [0] * (n - count)) for count in (right, right + 2)
+    ]
+    return Finished(
+        task=task.name,
+        sampler=sampler,
+        seed=seed,
+        documents=1,
+        warm_up_tokens=1,
+        outcomes=told,
+        text=Outcomes(bits=[8.0] * n, n_bytes=[4] * n),
+        zero_shot=None,
+        seconds=1.0,
+    )
+
+
+def scores(**right: int) -> Scores:
+    runs = [
+        run(task, name.replace("_", "-"), seed, count + seed)
+        for task in TASKS
+        for name, count in right.items()
+        for seed in range(3)
+    ]
+    return Scores(TASKS, runs)
+
+
+def claims(
+    capsys, found: Scores, samplers: list[str], noise: dict[str, float]
+) -> tuple[bool, dict[str, bool]]:
+    holds = print_claims(found, samplers, noise)
+    lines = map(json.loads, capsys.readouterr().out.splitlines())
+    return holds, {line["claim"]: line["holds"] for line in lines}
+
+
+def test_a_score_is_the_mean_of_the_fine_tunings():
+    found = scores(random=200)
+    assert found.of(TASKS[0], "random", "score")[:, 0] == pytest.approx([201 / 400, 202 / 400, 203 / 400])
+    assert found.mean(TASKS, "random", "text") == pytest.approx(2.0)
+
+
+def test_claims_that_hold(capsys):
+    found = scores(random=200, knn=260, got_d=280)
+    noise = {"random": 0.05, "knn": 0.02, "got-d": 0.004}
+    holds, said = claims(capsys, found, ["random", "knn", "got-d"], noise)
+    assert holds
+    assert said == {
+        "beats random": True,
+        "as good as the best rival": True,
+        "picks under 1 % planted noise": True,
+    }
+
+
+def test_claims_that_do_not_hold_are_said_not_to(capsys):
+    found = scores(random=280, knn=320, got_d=200)
+    noise = {"random": 0.05, "knn": 0.02, "got-d": 0.04}
+    holds, said = claims(capsys, found, ["random", "knn", "got-d"], noise)
+    assert not holds
+    assert set(said.values()) == {False}
+
+
+def test_shares_of_what_was_picked():
+    rows = pl.DataFrame(
+        {
+            "id": ["a", "b", "c", "d", "e"],
+            "domain": ["right", "right", "right", "other", "other"],
+            "planted": ["", "near-duplicate", "noise: menu", "boilerplate", "near-duplicate"],
+            "of": ["", "a", "", "", "gone"],
+            "n_bytes": [1, 2, 3, 4, 5],
+        }
+    )
+    found = _shares(rows, TASKS[0])
+    assert found["right_domain"] == pytest.approx(2 / 5)  # noise made of a right text is noise
+    assert (found["noise"], found["boilerplate"]) == (pytest.approx(1 / 5), pytest.approx(1 / 5))
+    assert found["repeated"] == pytest.approx(1 / 5)  # e repeats a text that was not picked
+    assert found["mean_bytes"] == 3
+    assert _shares(rows.clear(), TASKS[0])["noise"] == 0
+
+
+def test_results_of_another_recipe_or_budget_are_not_taken_up():
+    study = Study(
+        folder=Path("x"), tasks=TASKS, samplers=("random",), budget="10%", documents=9, shares=PoolShares()
+    )
+    options = FineTuningOptions()
+    recipe = Recipe(base="m", warm_up=options, fine_tuning=options)
+    same = _digest(study, recipe)
+    assert _digest(replace(study, samplers=("knn",), tasks=TASKS[:1], folder=Path("y")), recipe) == same
+    others = [
+        _digest(replace(study, budget="20%"), recipe),
+        _digest(replace(study, shares=PoolShares(noise=0.2)), recipe),
+        _digest(study, replace(recipe, fine_tunings=9)),
+        _digest(study, replace(recipe, fine_tuning=FineTuningOptions(epochs=9))),
+    ]
+    assert len({same, *others}) == 5

@@ -2,17 +2,20 @@
 
 import json
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import polars as pl
 import pytest
+from PIL import Image
 
 from benchmarks._picked import _shares
 from benchmarks._real_graph import Study
+from benchmarks._real_plot import plot_png
 from benchmarks._real_pool import PoolShares
 from benchmarks._real_tasks import Task
-from benchmarks._warm_up_runs import Finished, Recipe, _digest
-from benchmarks.warm_up import Scores, print_claims
+from benchmarks._warm_up_runs import NONE, Finished, Recipe, _digest
+from benchmarks.warm_up import Scores, print_claims, print_scores
 from tamis.training import FineTuningOptions
 from tamis.training.results import Outcomes
 
@@ -39,7 +42,7 @@ def run(task: Task, sampler: str, seed: int, right: int, n: int = 400) -> Finish
 
 def scores(**right: int) -> Scores:
     runs = [
-        run(task, name.replace("_", "-"), seed, count + seed)
+        run(task, NONE if name == "no_warm_up" else name.replace("_", "-"), seed, count + seed)
         for task in TASKS
         for name, count in right.items()
         for seed in range(3)
@@ -114,3 +117,12 @@ def test_results_of_another_recipe_or_budget_are_not_taken_up():
         _digest(study, replace(recipe, fine_tuning=FineTuningOptions(epochs=9))),
     ]
     assert len({same, *others}) == 5
+
+
+def test_the_picture_has_a_panel_a_figure(capsys, tmp_path):
+    print_scores(scores(random=200, knn=260, no_warm_up=150), ["random", "knn"], ["score", "text"])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {line["task"] for line in lines} == {"one", "two", "all tasks"}
+    both = Image.open(BytesIO(plot_png(lines)))
+    one = Image.open(BytesIO(plot_png([line for line in lines if line["kind"] == "score"])))
+    assert both.width > 1.8 * one.width

@@ -1,0 +1,74 @@
+"""What `benchmarks.warm_up` printed, drawn: how far each sampler is from random, with its interval.
+
+    python -m benchmarks._real_plot LINES PICTURE
+
+LINES: a file of the benchmark's standard output. One panel a figure (score, code length of the task's text),
+over all tasks; small marks are single tasks. An interval that crosses the line at 0 proves nothing.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tamis.report.figures import AMBER, BLUE, FONT_POINTS, GREY, INK, new_figure, png_of
+
+TITLES = {
+    "score": "accuracy or macro-F1 less random's",
+    "text": "bits per byte of the task's text less random's",
+    "zero_shot": "zero-shot accuracy or macro-F1 less random's",
+}
+ALL = "all tasks"
+LINE_INCHES, LEAST_INCHES = 0.34, 2.6
+
+Line = dict[str, Any]
+
+
+def plot_png(lines: list[Line]) -> bytes:
+    """The picture of a run's lines, as PNG."""
+    panels = [name for name in TITLES if any(line["kind"] == name for line in lines)]
+    samplers = [
+        line["sampler"]
+        for line in lines
+        if (line["kind"], line["task"]) == (panels[0], ALL) and line["sampler"] != "random"
+    ]
+    height = max(LEAST_INCHES, LINE_INCHES * len(samplers) + 0.9)
+    figure, axes = new_figure(len(panels), width=5.0 * len(panels), height=height)
+    for axis, name in zip(axes, panels, strict=True):
+        _draw(axis, [line for line in lines if line["kind"] == name], samplers[::-1])
+        axis.set_xlabel(TITLES[name], fontsize=FONT_POINTS)
+    return png_of(figure)
+
+
+def _draw(axis: Any, lines: list[Line], samplers: list[str]) -> None:
+    smaller_is_better = lines[0]["kind"] == "text"
+    for line in lines:
+        if line["sampler"] not in samplers:
+            continue
+        place = samplers.index(line["sampler"])
+        if line["task"] != ALL:
+            axis.plot(line["over_random"], place, "|", color=GREY, markersize=9)
+            continue
+        worse, better = (line["low"] > 0, line["high"] < 0)[:: 1 if smaller_is_better else -1]
+        colour = BLUE if better else AMBER if worse else INK
+        axis.plot(line["over_random"], place, "o", color=colour, markersize=6)
+        axis.plot([line["low"], line["high"]], [place, place], color=colour, linewidth=1.6)
+    axis.axvline(0, color=GREY, linewidth=1)
+    axis.set_yticks(range(len(samplers)), samplers, fontsize=FONT_POINTS)
+    axis.set_ylim(-0.6, len(samplers) - 0.4)
+    axis.locator_params(axis="x", nbins=6)
+
+
+def main() -> None:
+    """Draw."""
+    if len(sys.argv) != 3:
+        sys.exit("usage: python -m benchmarks._real_plot LINES PICTURE")
+    lines = [json.loads(line) for line in Path(sys.argv[1]).read_text().splitlines()]
+    wanted = [line for line in lines if line.get("benchmark") == "warm_up" and line["kind"] in TITLES]
+    if not wanted:
+        sys.exit(f"no figures of benchmarks.warm_up in {sys.argv[1]}: give a file of what it printed")
+    Path(sys.argv[2]).write_bytes(plot_png(wanted))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
 """Selections without any training, for quick regression checks: JSON lines on stdout.
 
     python -m benchmarks.selection_quality
-    python -m benchmarks.selection_quality --tasks imdb --samplers got-d knn --documents 5000 --no-filters
+    python -m benchmarks.selection_quality --tasks imdb --samplers got-d knn --documents 5000 --filters
 
 On the pool of `benchmarks.warm_up`: of what each sampler picks for each task, the share from the right
 domain, the shares of planted noise, boilerplate and repeats, the transport distance of the picks to held-out
@@ -110,7 +110,7 @@ def run(flags: argparse.Namespace, folder: Path) -> None:
         shares=PoolShares(),
         base='preset = "llama-0.8m"',
         encoder=flags.encoder,
-        filters=() if flags.no_filters else FILTERS,
+        filters=flags.filters,
         pretraining_tokens=500_000,
         seed=flags.seed,
     )
@@ -132,7 +132,9 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=20_000)
     parser.add_argument("--budget", default="300ktok")
     parser.add_argument("--encoder", default="static")
-    parser.add_argument("--no-filters", action="store_true", help="without the rules of form")
+    parser.add_argument(
+        "--filters", nargs="*", default=[*FILTERS], help="rules of form that every sampler heeds"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--home", type=Path, help="project folder to use and keep")
     flags = parser.parse_args()

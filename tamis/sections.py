@@ -196,7 +196,7 @@ class DecontaminationSection(Section):
 
 
 class FiltersSection(Section):
-    """Which documents no selection may choose: by published heuristics, language, personal data, origin."""
+    """Which documents no selection may choose: by rules of form, language, personal data, origin."""
 
     heuristics: tuple[Literal["gopher", "fineweb", "word_order"], ...] = ()
     heuristics_off: tuple[RuleName, ...] = ()

@@ -1,5 +1,4 @@
-"""Document filters: published heuristics, language, personal data, licences and
-sources, each a rule with a name.
+"""Document filters: rules of form, language, personal data, licences and sources, each with a name.
 
 Pure: texts and stored rows in, rules broken out; what a broken rule means is decided in tamis/selection.
 """

@@ -4,7 +4,7 @@
 limits that may change without a text being read again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,6 +26,11 @@ MEASURES: dict[str, tuple[str, ...]] = {
     "gopher": (*gopher.MEASURES, *repetition.MEASURES),
     "fineweb": tuple(fineweb.MEASURES),
     "word_order": tuple(word_order.MEASURES),
+}
+_MEASURE: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
+    "gopher": lambda units: units.select(**gopher.MEASURES).hstack(repetition.repetition(units)),
+    "fineweb": lambda units: units.select(**fineweb.MEASURES),
+    "word_order": lambda units: units.select(**word_order.MEASURES),
 }
 RULE_NAMES: tuple[str, ...] = tuple(rule.name for rules in FAMILIES.values() for rule in rules)
 LanguageSource = Literal["stated", "detected"]
@@ -74,15 +79,9 @@ def measured(texts: pl.DataFrame, plan: Plan) -> pl.DataFrame:
 
 def _heuristics(texts: pl.DataFrame, families: Sequence[str]) -> pl.DataFrame:
     units = with_units(texts.select("text"))
-    measures = []
-    if "gopher" in families:
-        measures += [units.select(**gopher.MEASURES), repetition.repetition(units)]
-    if "fineweb" in families:
-        measures += [units.select(**fineweb.MEASURES)]
-    if "word_order" in families:
-        measures += [units.select(**word_order.MEASURES)]
-    found = pl.concat(measures, how="horizontal")
-    rules = [rule for family, rules in FAMILIES.items() if family in families for rule in rules]
+    measured_families = [family for family in FAMILIES if family in families]
+    found = pl.concat([_MEASURE[family](units) for family in measured_families], how="horizontal")
+    rules = [rule for family in measured_families for rule in FAMILIES[family]]
     return found.with_columns(broken=broken_rules(rules))
 
 

@@ -12,7 +12,7 @@ import polars as pl
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A published rule: `broken` is an expression over `column`, `allowed` the same in words."""
+    """A rule: `broken` is an expression over `column`, `allowed` the same in words."""
 
     name: str
     column: str

@@ -35,7 +35,7 @@ SENTENCES: dict[str, str] = {
     Reason.WITHIN_BUDGET: "Chosen: eligible, and ranked before the cut.",
     Reason.OVER_BUDGET: "Eligible, but ranked behind the cut: the budget was spent on better documents.",
     Reason.NEAR_DUPLICATE: "Nearly the same text as another document, which stands in its place.",
-    Reason.HEURISTIC: "Breaks a published rule of form, such as too few words or too much repetition.",
+    Reason.HEURISTIC: "Breaks a rule of form, such as too few words or too much repetition.",
     Reason.LANGUAGE: "Is in another language than those wanted.",
     Reason.PERSONAL_DATA: "Holds more e-mail addresses, phone numbers and the like than is tolerated.",
     Reason.SOURCE: "Stands in no source that is allowed.",

@@ -28,7 +28,7 @@ class Reason(StrEnum):
     LANGUAGE = "language"
     """In another language than those wanted."""
     HEURISTIC = "heuristic"
-    """Breaks a published rule of form."""
+    """Breaks a rule of form."""
     NEAR_DUPLICATE = "near_duplicate"
     """A near-duplicate with a smaller doc_id is kept in its place."""
     NO_SCORE = "no_score"

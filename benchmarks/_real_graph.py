@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import polars as pl
@@ -115,10 +115,9 @@ class Study:
 
     def identity(self) -> dict[str, object]:
         """What a choice or an example set depends on, but which tasks and samplers there are."""
-        stated = {
-            name: value for name, value in vars(self).items() if name not in ("folder", "samplers", "tasks")
+        return {
+            name: value for name, value in asdict(self).items() if name not in ("folder", "samplers", "tasks")
         }
-        return {**stated, "filters": list(self.filters), "shares": vars(self.shares)}
 
     def selection(self, task: Task, sampler: str) -> str:
         """Name of a selection; one without a target serves every task."""
@@ -145,8 +144,9 @@ class Study:
             tokens=self.pretraining_tokens,
         )
         if any(SCORES_OF_READER.intersection(SAMPLERS[name].score_columns) for name in self.samplers):
-            preset = self.base.startswith("preset")
-            text += ("" if preset else READER) + PERPLEXITY.format(reader="base" if preset else "reader")
+            reader = "base" if self.base.startswith("preset") else "reader"
+            text += READER if reader == "reader" else ""
+            text += PERPLEXITY.format(reader=reader)
         for task in self.tasks:
             text += TARGET.format(name=task.name, train=task.labelled, held_out=self.held_out)
         written: set[str] = set()

@@ -3,7 +3,8 @@
     python -m benchmarks._real_plot LINES PICTURE
 
 LINES: a file of the benchmark's standard output. One panel a figure (score, code length of the task's text),
-over all tasks; small marks are single tasks. An interval that crosses the line at 0 proves nothing.
+over all tasks; small marks are single tasks. An interval that crosses the line at 0 proves nothing;
+blue is better than random, amber worse.
 """
 
 import json
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks._real_tasks import ALL_TASKS
 from tamis.report.figures import AMBER, BLUE, FONT_POINTS, GREY, INK, new_figure, png_of
 
 TITLES = {
@@ -18,7 +20,6 @@ TITLES = {
     "text": "bits per byte of the task's text less random's",
     "zero_shot": "zero-shot accuracy or macro-F1 less random's",
 }
-ALL = "all tasks"
 LINE_INCHES, LEAST_INCHES = 0.34, 2.6
 
 Line = dict[str, Any]
@@ -30,7 +31,7 @@ def plot_png(lines: list[Line]) -> bytes:
     samplers = [
         line["sampler"]
         for line in lines
-        if (line["kind"], line["task"]) == (panels[0], ALL) and line["sampler"] != "random"
+        if (line["kind"], line["task"]) == (panels[0], ALL_TASKS) and line["sampler"] != "random"
     ]
     height = max(LEAST_INCHES, LINE_INCHES * len(samplers) + 0.9)
     figure, axes = new_figure(len(panels), width=5.0 * len(panels), height=height)
@@ -41,16 +42,16 @@ def plot_png(lines: list[Line]) -> bytes:
 
 
 def _draw(axis: Any, lines: list[Line], samplers: list[str]) -> None:
-    smaller_is_better = lines[0]["kind"] == "text"
+    better = -1 if lines[0]["kind"] == "text" else 1  # the sign of a gain
     for line in lines:
         if line["sampler"] not in samplers:
             continue
         place = samplers.index(line["sampler"])
-        if line["task"] != ALL:
+        if line["task"] != ALL_TASKS:
             axis.plot(line["over_random"], place, "|", color=GREY, markersize=9)
             continue
-        worse, better = (line["low"] > 0, line["high"] < 0)[:: 1 if smaller_is_better else -1]
-        colour = BLUE if better else AMBER if worse else INK
+        proven = line["low"] > 0 or line["high"] < 0
+        colour = (BLUE if line["over_random"] * better > 0 else AMBER) if proven else INK
         axis.plot(line["over_random"], place, "o", color=colour, markersize=6)
         axis.plot([line["low"], line["high"]], [place, place], color=colour, linewidth=1.6)
     axis.axvline(0, color=GREY, linewidth=1)

@@ -41,6 +41,10 @@ _DEFAULT = (
 TASKS = {task.name: task for task in _DEFAULT}
 
 
+ALL_TASKS = "all tasks"
+"""In place of a task's name: the mean over all."""
+
+
 def data_folder() -> Path:
     """The folder that holds text/: TAMIS_BENCH_DATA, or ../shared/data; exits without it."""
     found = folder()

@@ -5,11 +5,11 @@ with two, what this process does beside the workers is a large part of one of th
 """
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks._coverage_data import Stopwatch
 from benchmarks._scale_ray import Line, stages_of, start_workers, stored
 from tamis.engine import engine_of, using
 from tamis.sections import EngineSection
@@ -27,8 +27,7 @@ def efficiency(folder: Path, documents: int, sentences: int, line: Line) -> bool
     stages = stages_of(store, ids, folder, sentences)
     alone, found = 0.0, 1.0
     for count in counts:
-        seconds = {name: 0.0 for name, _rows, _stage in stages}
-        _with_workers(count, stages, seconds)
+        seconds = _seconds_with(count, stages)
         total = sum(seconds.values())
         alone = alone or total
         found = alone / (count * total)
@@ -38,17 +37,17 @@ def efficiency(folder: Path, documents: int, sentences: int, line: Line) -> bool
     return found >= LIMIT or not judged
 
 
-def _with_workers(
-    count: int, stages: list[tuple[str, int, Callable[[], Any]]], seconds: dict[str, float]
-) -> None:
+def _seconds_with(count: int, stages: list[tuple[str, int, Callable[[], Any]]]) -> dict[str, float]:
     import ray  # an extra; the other parts run without it
 
     engine = engine_of(EngineSection(kind="ray", workers=count))
+    seconds = {}
     with using(engine):
         start_workers(engine, count)
         for name, _rows, stage in stages:
-            began = time.perf_counter()
-            stage()
-            seconds[name] = round(time.perf_counter() - began, 2)
+            with Stopwatch() as watch:
+                stage()
+            seconds[name] = round(watch.wall, 2)
     engine.close()
     ray.shutdown()  # the next number of workers has a cluster of its own size
+    return seconds

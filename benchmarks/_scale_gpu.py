@@ -5,15 +5,13 @@ graph's own functions make of them. Without CUDA the same path runs on the proce
 show that it works, and no limit is judged.
 """
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import torch
 
+from benchmarks._coverage_data import Stopwatch
 from benchmarks._scale_million import sentences_of_pool
 from benchmarks._scale_ray import Line, store_texts
 from tamis.embedding import load_encoder
@@ -42,17 +40,18 @@ def embed_to_select(folder: Path, documents: int | None, line: Line) -> bool:
     texts = documents_of_tokens(count + examples)
     store, ids = store_texts(folder, texts[examples:])
     goal_md = encoder.encode(texts[:examples])
-    seconds: dict[str, float] = {}
-    with _timed(seconds, "embedding"):
+    with Stopwatch() as embedding:
         embed_missing(store, encoder, ids)
-    with _timed(seconds, "potential"):
+    with Stopwatch() as solving:
         pool = VectorBlocks(store, table_name(encoder.name), dtype=np.float16)
         potential = solve_potential(goal_md, pool, seed=SEED)
-    with _timed(seconds, "scores"):
-        scoring = PoolScoring(potential=potential, target_md=goal_md, target="aim", fingerprint="one")
-        score_pool(store, scoring, table_name(encoder.name))
-    with _timed(seconds, "selection"):
+    with Stopwatch() as scoring:
+        asked = PoolScoring(potential=potential, target_md=goal_md, target="aim", fingerprint="one")
+        score_pool(store, asked, table_name(encoder.name))
+    with Stopwatch() as selecting:
         chosen = _selected(store)
+    stages = {"embedding": embedding, "potential": solving, "scores": scoring, "selection": selecting}
+    seconds = {name: round(watch.wall, 3) for name, watch in stages.items()}
     rate, total = count / seconds["embedding"], sum(seconds.values())
     holds = total < LIMIT_SECONDS and rate >= LIMIT_RATE
     device = torch.cuda.get_device_name(0) if judged else "no CUDA: no limit is judged"
@@ -67,13 +66,6 @@ def embed_to_select(folder: Path, documents: int | None, line: Line) -> bool:
     )
     line("gpu_limits", holds=holds if judged else None, documents_a_second=rate, limit=LIMIT_RATE)
     return holds or not judged
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    seconds[stage] = round(time.perf_counter() - began, 3)
 
 
 def _selected(store: Store) -> int:

@@ -40,7 +40,7 @@ class Recipe:
     base: str
     warm_up: FineTuningOptions
     fine_tuning: FineTuningOptions
-    fine_tunings: int = 3
+    fine_tunings: int
     """Of each warmed-up model, with other first weights and orders: luck is worth points."""
     zero_shot: bool = False
     zero_shot_examples: int = 200

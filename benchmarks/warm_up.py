@@ -7,9 +7,9 @@ A pool of real text of 21 domains with planted noise, boilerplate and near-dupli
 selects a budget for each task with each sampler; a pre-trained model is warmed up on the choice, then
 fine-tuned on a few hundred labelled examples, and measured on held-out ones. Printed: what was picked, each
 sampler's score and held-out bits per byte with its paired difference to random, and what of the claim holds;
-exit 1 when a part of it does not. Not timed yet at the default sizes. With --home an interrupted
-benchmark goes on. --zero-shot adds the classes that a model tells by likelihood alone, before and after the
-warm-up.
+exit 1 when a part of it does not. `python -m benchmarks._real_plot LINES PICTURE` draws what was printed. Not
+timed yet at the default sizes. With --home an interrupted benchmark goes on. --zero-shot adds the classes
+that a model tells by likelihood alone, before and after the warm-up.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from benchmarks._picked import picked_shares
 from benchmarks._project import in_its_folder
 from benchmarks._real_graph import FILTERS, Study, report
 from benchmarks._real_pool import PoolShares
-from benchmarks._real_tasks import TASKS, Task, task_named
+from benchmarks._real_tasks import ALL_TASKS, TASKS, Task, task_named
 from benchmarks._warm_up_runs import NONE, Finished, Recipe, make_runs
 from tamis.training import FineTuningOptions
 
@@ -70,7 +70,7 @@ class Scores:
 
 def print_scores(scores: Scores, samplers: Sequence[str], figures: Sequence[str]) -> None:
     """A line a task, sampler and figure, and the same over all tasks."""
-    groups = [(task.name, [task]) for task in scores.tasks] + [("all tasks", list(scores.tasks))]
+    groups = [(task.name, [task]) for task in scores.tasks] + [(ALL_TASKS, list(scores.tasks))]
     for name, tasks in groups:
         for figure in figures:
             for sampler in (NONE, *samplers):

@@ -107,7 +107,7 @@ def test_results_of_another_recipe_or_budget_are_not_taken_up():
         folder=Path("x"), tasks=TASKS, samplers=("random",), budget="10%", documents=9, shares=PoolShares()
     )
     options = FineTuningOptions()
-    recipe = Recipe(base="m", warm_up=options, fine_tuning=options)
+    recipe = Recipe(base="m", warm_up=options, fine_tuning=options, fine_tunings=1)
     same = _digest(study, recipe)
     assert _digest(replace(study, samplers=("knn",), tasks=TASKS[:1], folder=Path("y")), recipe) == same
     others = [
@@ -119,7 +119,7 @@ def test_results_of_another_recipe_or_budget_are_not_taken_up():
     assert len({same, *others}) == 5
 
 
-def test_the_picture_has_a_panel_a_figure(capsys, tmp_path):
+def test_the_picture_has_a_panel_a_figure(capsys):
     print_scores(scores(random=200, knn=260, no_warm_up=150), ["random", "knn"], ["score", "text"])
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {line["task"] for line in lines} == {"one", "two", "all tasks"}

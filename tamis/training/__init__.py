@@ -12,7 +12,7 @@ from tamis.training.subsets import fold_of, nested_subset
 from tamis.training.tokenizer import count_tokens, train_tokenizer
 from tamis.training.tracking import find_run, log_trial
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"  # 2: Llama-shaped classifiers are trained with plain attention on a CPU
 
 __all__ = [
     "CODE_VERSION",

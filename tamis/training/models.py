@@ -119,6 +119,8 @@ def load_model(
         # A causal model classifies by its last token, which it finds by what fills a row up.
         own = tokenizer.pad_token_id
         model.config.pad_token_id = tokenizer.eos_token_id if own is None else own
+    if kind == Kind.CLASSIFIER:
+        choose_attention(model, sequence_length)
     return LoadedModel(model=model, tokenizer=tokenizer, plain_head=False, kind=kind, classes=tuple(classes))
 
 

@@ -6,6 +6,7 @@ those of one large batch even where batches hold unequal numbers of targets.
 
 from typing import TYPE_CHECKING
 
+from tamis.training.attention import wants_mask
 from tamis.training.batch import IGNORED, Batch
 from tamis.training.loss import linear_cross_entropy, token_losses
 from tamis.training.models import Kind, LoadedModel
@@ -70,7 +71,8 @@ def row_logits(loaded: LoadedModel, batch: Batch) -> "Tensor":
     rows = _tensor(loaded, batch.rows)
     inside = rows != IGNORED
     filler = loaded.model.config.pad_token_id or 0
-    return loaded.model(input_ids=rows.masked_fill(~inside, filler), attention_mask=inside.long()).logits
+    mask = {"attention_mask": inside.long()} if wants_mask(loaded.model) else {"use_cache": False}
+    return loaded.model(input_ids=rows.masked_fill(~inside, filler), **mask).logits
 
 
 def _scored_logits(loaded: LoadedModel, batch: Batch) -> tuple["Tensor", "Tensor"]:

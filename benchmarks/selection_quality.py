@@ -6,7 +6,7 @@
 On the pool of `benchmarks.warm_up`: of what each sampler picks for each task, the share from the right
 domain, the shares of planted noise, boilerplate and repeats, the transport distance of the picks to held-out
 examples that no sampler saw (over that of a random draw), and how much of the picks stays when the target's
-examples are halved (overlap of the two halves' choices). Eight minutes on two cores at the default sizes, most
+examples are halved (overlap of the choices of both halves). 8 minutes on two cores at the default sizes, most
 of them the graph's; without ask-llm, perplexity and got-d-quality it is faster.
 """
 

@@ -20,7 +20,7 @@ from tamis.lineage.manifest import write_atomically
 from tamis.lineage.marts import SOURCE_STAGES, SQL_FOLDER
 from tamis.report import sql_model_page
 from tamis.report.sql_model import preview
-from tamis.sql import Model, ModelResult, TestResult, load_project, run_model
+from tamis.sql import Leaves, Model, ModelResult, TestResult, load_project, run_model
 from tamis.sql.reading import PinnedTables, pin_tables
 from tamis.store.digests import hashed_columns, row_records, rows_digest
 
@@ -60,7 +60,8 @@ def _previous(work: Work, model: Model) -> pa.Table | None:
 def _made(work: Work, model: Model, result: ModelResult, tables: PinnedTables) -> Made:
     """What is recorded of a model: its rows where they were published, and the page about it."""
     page = work.project.home.reports / f"sql_{model.name}.html"
-    write_atomically(page, sql_model_page(PROJECT, model, result).encode())
+    lineage = model.column_lineage(PROJECT)  # 70 ms: once for the page and the metadata
+    write_atomically(page, sql_model_page(PROJECT, model, result, lineage).encode())
     stored = model.materialized != "view"
     return Made(
         rows=[Rows(table=model.name)] if stored and work.store.exists(model.name) else [],
@@ -68,7 +69,7 @@ def _made(work: Work, model: Model, result: ModelResult, tables: PinnedTables) -
         row_count=result.rows,
         data_version=_content(result.table) if stored else None,
         metadata={
-            "dagster/column_lineage": _column_lineage(model),
+            "dagster/column_lineage": _column_lineage(lineage),
             "preview": dg.MetadataValue.md(preview(result.table.slice(0, SHOWN_ROWS))),
             "published": result.passed,
             "increment": "all rows" if result.increment is None else f"{result.increment} rows",
@@ -84,11 +85,11 @@ def _content(table: pa.Table) -> str:
     return rows_digest([row_records(table, hashed_columns(table.schema.names))])[0]
 
 
-def _column_lineage(model: Model) -> dg.TableColumnLineage:
+def _column_lineage(lineage: Leaves) -> dg.TableColumnLineage:
     """Of each column the columns of assets that its values come from; an asset may write several sources."""
     found = {
         column: sorted({(asset, name) for source, name in leaves for asset in SOURCE_STAGES[source]})
-        for column, leaves in model.column_lineage(PROJECT).items()
+        for column, leaves in lineage.items()
     }
     return dg.TableColumnLineage(
         deps_by_column={

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from tamis.report.page import Column, Content, Markup, count, document, element, paragraph, section, table
-from tamis.sql import Model, ModelResult, Project, TestResult
+from tamis.sql import Leaves, Model, ModelResult, Project, TestResult
 
 SHOWN_ROWS, SHOWN_CHARACTERS = 12, 80
 KINDS = {
@@ -19,13 +19,13 @@ KINDS = {
 }
 
 
-def sql_model_page(project: Project, model: Model, result: ModelResult) -> str:
-    """The whole page as HTML."""
+def sql_model_page(project: Project, model: Model, result: ModelResult, lineage: Leaves) -> str:
+    """The whole page as HTML; `lineage`: of the model's columns, as `Model.column_lineage` gives it."""
     return document(
         f"SQL model {model.name}",
         model.description or "No description yet: add one to the YAML file beside the model.",
         _answer(model, result),
-        section("Columns, and what their values come from", *_columns(project, model)),
+        section("Columns, and what their values come from", *_columns(model, lineage)),
         section("Tests", _tests(result)),
         section("The first rows", _rows(result.table.slice(0, SHOWN_ROWS))),
         section("Where it stands", *_place(project, model)),
@@ -52,8 +52,7 @@ def _answer(model: Model, result: ModelResult) -> Markup:
     return paragraph(text, KINDS[model.materialized], class_=f"answer {shade}")
 
 
-def _columns(project: Project, model: Model) -> list[Markup]:
-    lineage = model.column_lineage(project)
+def _columns(model: Model, lineage: Leaves) -> list[Markup]:
     rows: list[list[Content]] = [
         [column.name, column.description or None, _leaves(lineage.get(column.name, []))]
         for column in model.columns

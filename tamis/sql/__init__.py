@@ -18,7 +18,7 @@ from tamis.sql.errors import (
     UnorderedModelError,
 )
 from tamis.sql.load import load_project
-from tamis.sql.project import CODE_VERSION, Column, DataTest, Model, Project, Source
+from tamis.sql.project import CODE_VERSION, Column, DataTest, Leaves, Model, Project, Source
 from tamis.sql.run import ModelResult, Read, run_model
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Column",
     "CycleError",
     "DataTest",
+    "Leaves",
     "MissingColumnsError",
     "Model",
     "ModelResult",

@@ -27,16 +27,21 @@ def result(passed: bool = True, severity: str = "error") -> ModelResult:
     return ModelResult(table=table, rows=1_234, tests=(test,), seconds=1.0)
 
 
+def page_of(name: str, found: ModelResult) -> str:
+    model = PROJECT.models[name]
+    return sql_model_page(PROJECT, model, found, model.column_lineage(PROJECT))
+
+
 @pytest.mark.parametrize("name", list(PROJECT.models))
 def test_every_column_of_every_model_is_shown_with_its_meaning(name):
-    page = sql_model_page(PROJECT, PROJECT.models[name], result())
+    page = page_of(name, result())
     for column in PROJECT.models[name].columns:
         assert f'<td class="t">{column.name}</td>' in page
     assert "://" not in page
 
 
 def test_columns_are_traced_through_all_models():
-    page = sql_model_page(PROJECT, PROJECT.models["mart_reasons"], result())
+    page = page_of("mart_reasons", result())
     assert "<code>decisions.reason</code>" in page
     assert "read by no other model" in page
     assert "dbt_like_sql/marts/mart_reasons.sql" in page
@@ -47,16 +52,15 @@ def test_columns_are_traced_through_all_models():
     [(True, "error", "green", False), (False, "warn", "amber", False), (False, "error", "red", True)],
 )
 def test_a_failed_test_says_whether_the_table_was_replaced(passed, severity, shade, kept):
-    page = sql_model_page(PROJECT, PROJECT.models["mart_reasons"], result(passed, severity))
+    page = page_of("mart_reasons", result(passed, severity))
     assert f'class="answer {shade}"' in page
     assert ("The table before stays in place" in page) == kept
     assert ("x a&lt;b; occurrences 2" in page) == (not passed)
 
 
 def test_the_same_result_gives_the_same_page():
-    model = PROJECT.models["mart_intake"]
     slower = ModelResult(table=result().table, rows=1_234, tests=result().tests, seconds=9.0)
-    assert sql_model_page(PROJECT, model, result()) == sql_model_page(PROJECT, model, slower)
+    assert page_of("mart_intake", result()) == page_of("mart_intake", slower)
 
 
 def test_the_preview_is_a_markdown_table():

@@ -4,10 +4,11 @@ import json
 import os
 import random
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from forked import run_forked
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TOPICS = {
@@ -125,14 +126,7 @@ class SmallProject:
         return [sys.executable, "-m", "tamis.cli", *arguments]
 
     def tamis(self, *arguments: str, code: int | None = 0, timeout: float = 400):
-        done = subprocess.run(
-            self.command(*arguments),
-            cwd=self.root,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
+        done = run_forked(list(arguments), self.root, self.environment, timeout)
         said = f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert code is None or done.returncode == code, said
         return done

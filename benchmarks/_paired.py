@@ -19,11 +19,12 @@ Statistic = Callable[[Outcomes, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Mean difference and its interval; `seeds` [s]: the difference of each seed."""
+    """Mean difference, its interval, p of there being none; `seeds` [s]: the difference of each seed."""
 
     mean: float
     low: float
     high: float
+    p: float
     seeds: tuple[float, ...]
 
 
@@ -47,7 +48,8 @@ def difference(found_tsr: np.ndarray, against_tsr: np.ndarray, examples: int) ->
     of_examples = float(gap_tsr[:, :, 1:].mean(1).var(1, ddof=1).sum()) / tasks**2
     total, mean = of_seeds + of_examples, float(by_seed.mean())
     if not total > 0:
-        return Difference(mean=mean, low=mean, high=mean, seeds=tuple(by_seed.tolist()))
+        return Difference(mean=mean, low=mean, high=mean, p=float(not mean), seeds=tuple(by_seed.tolist()))
     freedom = total**2 / (of_examples**2 / (examples - 1) + (of_seeds**2 / (seeds - 1) if seeds > 1 else 0.0))
     reach = float(t.ppf(0.975, freedom)) * total**0.5
-    return Difference(mean=mean, low=mean - reach, high=mean + reach, seeds=tuple(by_seed.tolist()))
+    p = 2 * float(t.sf(abs(mean) / total**0.5, freedom))
+    return Difference(mean=mean, low=mean - reach, high=mean + reach, p=p, seeds=tuple(by_seed.tolist()))

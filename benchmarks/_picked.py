@@ -23,13 +23,16 @@ def picked_shares(study: Study) -> list[dict[str, object]]:
 def _shares(rows: pl.DataFrame, task: Task) -> dict[str, object]:
     planted = pl.col("planted")
     right = pl.col("domain").is_in(list(task.domains)) & planted.is_in(["", "near-duplicate"])
+    noise, n_bytes = planted.str.starts_with("noise"), pl.col("n_bytes")
     shares = rows.select(
         documents=pl.len(),
         right_domain=right.mean(),
-        noise=planted.str.starts_with("noise").mean(),
+        right_domain_bytes=n_bytes.filter(right).sum() / n_bytes.sum(),
+        noise=noise.mean(),
+        noise_bytes=n_bytes.filter(noise).sum() / n_bytes.sum(),
         boilerplate=(planted == "boilerplate").mean(),
         # Both of a pair picked: of a near-duplicate and its original one alone is no loss.
         repeated=((planted == "near-duplicate") & pl.col("of").is_in(pl.col("id").implode())).mean(),
-        mean_bytes=pl.col("n_bytes").mean(),
+        mean_bytes=n_bytes.mean(),
     ).row(0, named=True)
-    return {name: value if value is not None else 0.0 for name, value in shares.items()}
+    return {name: value if value is not None and value == value else 0.0 for name, value in shares.items()}

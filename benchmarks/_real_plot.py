@@ -16,10 +16,11 @@ from benchmarks._real_tasks import ALL_TASKS
 from tamis.report.figures import AMBER, BLUE, FONT_POINTS, GREY, INK, new_figure, png_of
 
 TITLES = {
-    "score": "accuracy or macro-F1 less random's",
+    "score": "accuracy or macro-F1 less random's, in points",
     "text": "bits per byte of the task's text less random's",
-    "zero_shot": "zero-shot accuracy or macro-F1 less random's",
+    "zero_shot": "zero-shot accuracy or macro-F1 less random's, in points",
 }
+UNITS = {"score": 100, "text": 1, "zero_shot": 100}
 LINE_INCHES, LEAST_INCHES = 0.34, 2.6
 
 Line = dict[str, Any]
@@ -42,18 +43,19 @@ def plot_png(lines: list[Line]) -> bytes:
 
 
 def _draw(axis: Any, lines: list[Line], samplers: list[str]) -> None:
+    unit = UNITS[lines[0]["kind"]]
     better = -1 if lines[0]["kind"] == "text" else 1  # the sign of a gain
     for line in lines:
         if line["sampler"] not in samplers:
             continue
         place = samplers.index(line["sampler"])
         if line["task"] != ALL_TASKS:
-            axis.plot(line["over_random"], place, "|", color=GREY, markersize=9)
+            axis.plot(unit * line["over_random"], place, "|", color=GREY, markersize=9)
             continue
         proven = line["low"] > 0 or line["high"] < 0
         colour = (BLUE if line["over_random"] * better > 0 else AMBER) if proven else INK
-        axis.plot(line["over_random"], place, "o", color=colour, markersize=6)
-        axis.plot([line["low"], line["high"]], [place, place], color=colour, linewidth=1.6)
+        axis.plot(unit * line["over_random"], place, "o", color=colour, markersize=6)
+        axis.plot([unit * line["low"], unit * line["high"]], [place, place], color=colour, linewidth=1.6)
     axis.axvline(0, color=GREY, linewidth=1)
     axis.set_yticks(range(len(samplers)), samplers, fontsize=FONT_POINTS)
     axis.set_ylim(-0.6, len(samplers) - 0.4)

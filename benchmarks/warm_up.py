@@ -26,6 +26,7 @@ from benchmarks._real_graph import FILTERS, Study, report
 from benchmarks._real_pool import PoolShares
 from benchmarks._real_tasks import ALL_TASKS, TASKS, Task, task_named
 from benchmarks._warm_up_runs import NONE, Finished, Recipe, make_runs
+from tamis.comparison.statistics import holm
 from tamis.training import FineTuningOptions
 
 SAMPLERS = ("random", "knn", "dsir", "tsds", "perplexity", "ask-llm", "density", "got-d", "got-d-quality")
@@ -69,21 +70,30 @@ class Scores:
 
 
 def print_scores(scores: Scores, samplers: Sequence[str], figures: Sequence[str]) -> None:
-    """A line a task, sampler and figure, and the same over all tasks."""
+    """A line a task, sampler and figure, and the same over all tasks.
+
+    p_holm: of a sampler being no different from random, corrected for the number of samplers.
+    """
     groups = [(task.name, [task]) for task in scores.tasks] + [(ALL_TASKS, list(scores.tasks))]
+    arms = (NONE, *samplers)
+    compared = [name for name in samplers if name != "random"]
     for name, tasks in groups:
         for figure in figures:
-            for sampler in (NONE, *samplers):
-                gap = scores.gap(tasks, sampler, "random", figure)
+            over_random = {arm: scores.gap(tasks, arm, "random", figure) for arm in arms}
+            p_holm = dict(zip(compared, holm([over_random[arm].p for arm in compared]), strict=True))
+            for arm in arms:
+                gap, over_none = over_random[arm], scores.gap(tasks, arm, NONE, figure)
                 report(
                     NAME,
                     figure,
                     task=name,
-                    sampler=sampler,
-                    mean=scores.mean(tasks, sampler, figure),
+                    sampler=arm,
+                    mean=scores.mean(tasks, arm, figure),
                     over_random=gap.mean,
                     low=gap.low,
                     high=gap.high,
+                    p_holm=float(p_holm[arm]) if arm in p_holm else None,
+                    over_no_warm_up=[round(value, 5) for value in _shown(over_none).values()],
                     seeds=[round(value, 4) for value in gap.seeds],
                 )
 

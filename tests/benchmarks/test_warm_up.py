@@ -96,10 +96,12 @@ def test_shares_of_what_was_picked():
     )
     found = _shares(rows, TASKS[0])
     assert found["right_domain"] == pytest.approx(2 / 5)  # noise made of a right text is noise
+    assert found["right_domain_bytes"] == pytest.approx((1 + 2) / 15)
+    assert found["noise_bytes"] == pytest.approx(3 / 15)
     assert (found["noise"], found["boilerplate"]) == (pytest.approx(1 / 5), pytest.approx(1 / 5))
     assert found["repeated"] == pytest.approx(1 / 5)  # e repeats a text that was not picked
     assert found["mean_bytes"] == 3
-    assert _shares(rows.clear(), TASKS[0])["noise"] == 0
+    assert set(_shares(rows.clear(), TASKS[0]).values()) == {0}
 
 
 def test_results_of_another_recipe_or_budget_are_not_taken_up():

@@ -35,4 +35,6 @@ def _shares(rows: pl.DataFrame, task: Task) -> dict[str, object]:
         repeated=((planted == "near-duplicate") & pl.col("of").is_in(pl.col("id").implode())).mean(),
         mean_bytes=n_bytes.mean(),
     ).row(0, named=True)
-    return {name: value if value is not None and value == value else 0.0 for name, value in shares.items()}
+    found = {name: value if value is not None and value == value else 0.0 for name, value in shares.items()}
+    unknown = {} if task.domains else {"right_domain": None, "right_domain_bytes": None}
+    return found | unknown

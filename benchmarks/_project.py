@@ -1,11 +1,12 @@
 """How a benchmark drives the graph over a project folder: kept where it is named, else removed at the end."""
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +25,24 @@ def materialize(folder: Path) -> None:
     code = subprocess.run(MATERIALIZE, cwd=folder, env=environment_of(folder), stdout=sys.stderr).returncode
     if code:
         sys.exit(f"tamis materialize ended with exit code {code}")
+
+
+def made_once(path: Path, of: Mapping[str, object], make: Callable[[Path], object]) -> None:
+    """Have `make` write a file; one that a kept folder has already stays, if it was made of the same.
+
+    Exits when it was made of something else: figures of one study must not be printed as another's.
+    """
+    note, text = path.with_name(f"{path.name}.of.json"), json.dumps(of, sort_keys=True)
+    if path.is_file():
+        before = note.read_text() if note.is_file() else "nobody knows what"
+        if before != text:
+            sys.exit(f"{path} was made of {before}, not of {text}; name another folder with --home")
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    make(partial)
+    note.write_text(text)
+    partial.replace(path)
 
 
 def in_its_folder(flags: argparse.Namespace, run: Callable[[argparse.Namespace, Path], _Answer]) -> _Answer:

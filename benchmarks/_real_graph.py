@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from benchmarks._project import materialize
+from benchmarks._project import made_once, materialize
 from benchmarks._real_pool import PoolShares, write_pool
 from benchmarks._real_tasks import Task, task_rows
 from tamis.selection import SAMPLERS, select
@@ -129,9 +129,9 @@ class Study:
         write_pool(
             self.folder / "pool", self.folder / "truth.parquet", self.documents, self.shares, self.seed
         )
-        (self.folder / "tamis.toml").write_text(self._settings())
         for task in self.tasks:
             self._write_target(task)
+        (self.folder / "tamis.toml").write_text(self._settings())
         materialize(self.folder)
 
     def _settings(self) -> str:
@@ -160,13 +160,13 @@ class Study:
         return text
 
     def _write_target(self, task: Task) -> None:
-        path = self.folder / "target" / f"{task.name}.parquet"
-        if path.is_file():
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
         # A third more than is asked for: near-duplicates go to one side of the split.
         wanted = (task.labelled + self.held_out) * 4 // 3
-        task_rows(task).head(wanted).write_parquet(path)
+        made_once(
+            self.folder / "target" / f"{task.name}.parquet",
+            {"file": task.file, "source": task.source, "rows": wanted},
+            lambda path: task_rows(task).head(wanted).write_parquet(path),
+        )
 
     def chosen(self, task: Task, sampler: str, seed: int) -> list[str]:
         """doc_ids of a selection, best first; of samplers that draw, the draw of this seed."""

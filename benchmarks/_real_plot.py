@@ -66,11 +66,27 @@ def main() -> None:
     """Draw."""
     if len(sys.argv) != 3:
         sys.exit("usage: python -m benchmarks._real_plot LINES PICTURE")
-    lines = [json.loads(line) for line in Path(sys.argv[1]).read_text().splitlines()]
-    wanted = [line for line in lines if line.get("benchmark") == "warm_up" and line["kind"] in TITLES]
-    if not wanted:
-        sys.exit(f"no figures of benchmarks.warm_up in {sys.argv[1]}: give a file of what it printed")
+    try:
+        text = Path(sys.argv[1]).read_text()
+    except OSError as error:
+        sys.exit(f"{sys.argv[1]}: {error.strerror}")
+    wanted = figures_in(text)
+    if not any(line["task"] == ALL_TASKS for line in wanted):
+        sys.exit(f"{sys.argv[1]} has no figures over all tasks: give a file of all that warm_up printed")
     Path(sys.argv[2]).write_bytes(plot_png(wanted))
+
+
+def figures_in(text: str) -> list[Line]:
+    """The lines of benchmarks.warm_up in a text that can be drawn; what else stands there is left out."""
+    found = []
+    for line in text.splitlines():
+        try:
+            values = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(values, dict) and values.get("benchmark") == "warm_up" and values.get("kind") in TITLES:
+            found.append(values)
+    return found
 
 
 if __name__ == "__main__":

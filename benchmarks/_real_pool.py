@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from benchmarks._project import made_once
 from benchmarks._real_tasks import data_folder, hashes
 from tamis.corpus.text import document_id
 from tamis.quality import planted_noise
@@ -39,23 +40,26 @@ class PoolShares:
 
 
 def write_pool(folder: Path, truth: Path, documents: int, shares: PoolShares, seed: int) -> None:
-    """`documents` rows in parquet shards under `folder`; `truth`: id, doc_id, domain, planted, of."""
-    if truth.is_file():
-        return
-    rows = pool_rows(documents, shares, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in range(SHARDS):
-        part = rows.gather_every(SHARDS, number).select("id", "text")
-        part.write_parquet(folder / f"part-{number}.parquet")
-    ids = [document_id(text) for text in rows["text"]]
-    rows.select("id", pl.Series("doc_id", ids), "domain", "planted", "of").write_parquet(truth)
+    """`documents` rows in parquet shards under `folder`; `truth`: id, doc_id, domain, planted, of.
+
+    Exits where a kept `truth` is that of another pool.
+    """
+
+    def write(path: Path) -> None:
+        rows = pool_rows(documents, shares, seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(SHARDS):
+            part = rows.gather_every(SHARDS, number).select("id", "text")
+            part.write_parquet(folder / f"part-{number}.parquet")
+        ids = [document_id(text) for text in rows["text"]]
+        rows.select("id", pl.Series("doc_id", ids), "domain", "planted", "of").write_parquet(path)
+
+    made_once(truth, {"documents": documents, "seed": seed, **vars(shares)}, write)
 
 
 def pool_rows(documents: int, shares: PoolShares, seed: int) -> pl.DataFrame:
     """id (blind), text, domain, planted ("" or what it is), of (id of the row that it repeats)."""
-    counts = {name: round(documents * share) for name, share in vars(shares).items()}
-    found = _found(seed)
-    kept = documents - sum(counts.values())
+    found, (kept, counts) = _found(seed), _counts(documents, shares)
     clean = found.head(kept).with_columns(planted=pl.lit(""), of=pl.lit(""))
     # Noise is made of texts that are not in the pool themselves.
     spare = found.slice(kept, counts["noise"] + counts["boilerplate"])
@@ -70,6 +74,18 @@ def pool_rows(documents: int, shares: PoolShares, seed: int) -> pl.DataFrame:
     )
     blind = hashes([f"{seed}:{text}" for text in rows["text"]])
     return rows.with_columns(pl.Series("id", blind)).sort("id")
+
+
+def unused_rows(documents: int, shares: PoolShares, seed: int) -> pl.DataFrame:
+    """text and domain of what such a pool is not made of, noise and boilerplate included, in its order."""
+    kept, counts = _counts(documents, shares)
+    return _found(seed).slice(kept + counts["noise"] + counts["boilerplate"])
+
+
+def _counts(documents: int, shares: PoolShares) -> tuple[int, dict[str, int]]:
+    """How many rows are left as they were found, and how many of each kind are planted."""
+    counts = {name: round(documents * share) for name, share in vars(shares).items()}
+    return documents - sum(counts.values()), counts
 
 
 def _found(seed: int) -> pl.DataFrame:

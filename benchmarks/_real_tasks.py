@@ -63,6 +63,17 @@ def task_named(name: str) -> Task:
     return Task(name=source.replace("_", "-"), file=file, source=source, metric="macro_f1")
 
 
+def tasks_named(names: Sequence[str]) -> list[Task]:
+    """The tasks of these names; exits where one has no rows or two would be one."""
+    tasks = [task_named(name) for name in names]
+    for place, task in enumerate(tasks):
+        if task.name in [other.name for other in tasks[:place]]:
+            sys.exit(f"two tasks are called {task.name}: name each once")
+        if not len(task_rows(task)):
+            sys.exit(f"{task.file} has no labelled rows of source {task.source!r}")
+    return tasks
+
+
 def task_rows(task: Task) -> pl.DataFrame:
     """text and label of a task, each text once, in the order of a hash of the text."""
     rows = pl.read_parquet(

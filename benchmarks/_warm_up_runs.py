@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
@@ -71,8 +71,12 @@ def make_runs(study: Study, recipe: Recipe, seeds: int, workers: int = 1) -> lis
     units = [(sampler, seed) for seed in range(seeds) for sampler in (NONE, *study.samplers)]
     with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
         waiting = [pool.submit(_runs_of_sampler, study, recipe, *unit, folder) for unit in units]
-        for finished in waiting:
-            finished.result()
+        try:
+            for finished in as_completed(waiting):
+                finished.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # what has not begun must not begin
+            raise
     paths = [_path(folder, task, sampler, seed) for task in study.tasks for sampler, seed in units]
     return [_read(path) for path in paths]
 

@@ -16,18 +16,20 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from benchmarks._flags import at_least
 from benchmarks._picked import picked_shares
 from benchmarks._project import in_its_folder
 from benchmarks._real_graph import FILTERS, Study, report
 from benchmarks._real_pool import PoolShares
-from benchmarks._real_tasks import TASKS, Task, task_named
+from benchmarks._real_tasks import TASKS, Task, tasks_named
 from tamis.embedding.storing import encoder_slug, table_name
+from tamis.selection import SAMPLERS as KNOWN
 from tamis.store.tables import matrix_of, quoted
 from tamis.transport import solve_potential
 
 NAME = "selection_quality"
 SAMPLERS = ("random", "knn", "dsir", "tsds", "density", "perplexity", "ask-llm", "got-d", "got-d-quality")
-PICKS = 2_000  # of a selection that the distance is computed on
+PICKS = 2_000  # of a selection, drawn, that the distance is computed on
 
 
 class Vectors:
@@ -63,16 +65,23 @@ def print_distances(study: Study, vectors: Vectors) -> None:
     """Of every sampler and task, over that of a random draw."""
     for task in study.tasks:
         held_out_md = vectors.of_target(task, "held_out")
-        random_nd = vectors.of_documents(study.chosen(task, "random", 0)[:PICKS])
+        random_nd = vectors.of_documents(_some(study, task, "random"))
         first = solve_potential(held_out_md, random_nd)
         centre_d, base = random_nd.mean(0), None
         for sampler in study.samplers:
-            picked_nd = vectors.of_documents(study.chosen(task, sampler, 0)[:PICKS])
+            picked_nd = vectors.of_documents(_some(study, task, sampler))
             found = distance(picked_nd, held_out_md, centre_d, first.epsilon)
             base = found if base is None else base
             report(
                 NAME, "distance", task=task.name, sampler=sampler, distance=found, over_random=found / base
             )
+
+
+def _some(study: Study, task: Task, sampler: str) -> list[str]:
+    """A uniform draw of at most PICKS of a selection: its best would be closer than the whole."""
+    chosen = study.chosen(task, sampler, 0)
+    order = np.random.default_rng(study.seed).permutation(len(chosen))
+    return [chosen[place] for place in order[:PICKS]]
 
 
 def print_stability(study: Study, vectors: Vectors) -> None:
@@ -103,7 +112,7 @@ def run(flags: argparse.Namespace, folder: Path) -> None:
     """Select and print."""
     study = Study(
         folder=folder,
-        tasks=[task_named(name) for name in flags.tasks],
+        tasks=tasks_named(flags.tasks),
         samplers=tuple(dict.fromkeys(("random", *flags.samplers))),
         budget=flags.budget,
         documents=flags.documents,
@@ -128,8 +137,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--tasks", nargs="+", default=[*TASKS])
-    parser.add_argument("--samplers", nargs="+", default=[*SAMPLERS])
-    parser.add_argument("--documents", type=int, default=20_000)
+    parser.add_argument(
+        "--samplers", nargs="+", default=[*SAMPLERS], choices=sorted(KNOWN), metavar="SAMPLER"
+    )
+    parser.add_argument("--documents", type=at_least(100), default=20_000)
     parser.add_argument("--budget", default="300ktok")
     parser.add_argument("--encoder", default="static")
     parser.add_argument(

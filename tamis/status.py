@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tamis.corpus.few_examples import few_examples
 from tamis.corpus.labels import label_warnings
 from tamis.corpus.records import WHOLE_SHARD
 from tamis.errors import UnknownNameError
@@ -183,7 +184,7 @@ def read_status(project: Project) -> Status:
         still_in_files=read_places(store).to_dicts(),
         tainted=tainted_heads(ManifestFolder.of(project.home), heads, listed_in(project.home)),
         searches=world.searches,
-        warnings=label_warnings(store),
+        warnings=[*few_examples(store), *label_warnings(store)],
         failed_trials=_failed_trials(store, world, heads, due),
         scaling=_scaling(world, heads, due),
     )

@@ -43,7 +43,7 @@ class NonInferiority:
 
     upper: one-sided 95 % bound of the difference to "full". margin: twice the standard deviation between
     full-data runs that differ in their training seed (its lower 95 % bound), which is what chance alone
-    does. p: one-sided.
+    does. p: one-sided, of being worse by the margin; p_better: one-sided, of being no better at all.
     """
 
     sampler: str
@@ -52,6 +52,7 @@ class NonInferiority:
     upper: float
     margin: float
     p: float
+    p_better: float
 
 
 def contrasts(losses: PairedLosses, reference: str, seed: int) -> list[Contrast]:
@@ -104,6 +105,7 @@ def recoveries(losses: PairedLosses, full: str) -> list[NonInferiority]:
                 upper=estimate.mean + quantile * estimate.deviation,
                 margin=margin,
                 p=_tail(margin - estimate.mean, estimate),
+                p_better=_tail(-estimate.mean, estimate),
             )
         )
     return found

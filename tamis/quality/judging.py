@@ -77,7 +77,7 @@ def median_answer_mass(store: Store, doc_ids: list[str]) -> float:
 def mark_of_judge(
     store: Store, judge: AskLLM, sample: pl.DataFrame, seed: int, advance: Advance = ignore
 ) -> JudgeCheck | None:
-    """How well the judge tells documents of its sample from noise made of them; None without an answer.
+    """How well the judge tells documents of its sample from noise made of them; None without answers.
 
     Documents of the hold-out first, since these are a uniform draw of the pool.
     """
@@ -85,6 +85,8 @@ def mark_of_judge(
     rank = dict(zip(doc_ids, sample["part"] != "hold_out", strict=True))
     ordered = sorted((doc_ids[place] for place in hash_order(doc_ids, seed)), key=rank.__getitem__)
     asked = ordered[:CHECKED]
+    if not asked:
+        return None
     texts = texts_of(store, asked)
     blocks = store.by_ids("scores_judge", asked, ["doc_id", "margin", "answer_mass"])
     answers = pl.concat([pl.DataFrame(pl.from_arrow(block)) for block in blocks]).sort("doc_id")

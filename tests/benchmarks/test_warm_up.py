@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmarks._picked import _shares
 from benchmarks._real_graph import Study
-from benchmarks._real_plot import plot_png
+from benchmarks._real_plot import figures_in, plot_png
 from benchmarks._real_pool import PoolShares
 from benchmarks._real_tasks import Task
 from benchmarks._warm_up_runs import NONE, Finished, Recipe, _digest
@@ -76,6 +76,12 @@ def test_claims_that_hold(capsys):
     }
 
 
+def test_one_seed_shows_nothing_of_others(capsys):
+    runs = [run(TASKS[0], name, 0, right) for name, right in (("random", 200), ("got-d", 350))]
+    _, said = claims(capsys, Scores(TASKS[:1], runs), ["random", "got-d"], {"random": 0.0, "got-d": 0.0})
+    assert not said["beats random"]
+
+
 def test_claims_that_do_not_hold_are_said_not_to(capsys):
     found = scores(random=280, knn=320, got_d=200)
     noise = {"random": 0.05, "knn": 0.02, "got-d": 0.04}
@@ -102,6 +108,8 @@ def test_shares_of_what_was_picked():
     assert found["repeated"] == pytest.approx(1 / 5)  # e repeats a text that was not picked
     assert found["mean_bytes"] == 3
     assert set(_shares(rows.clear(), TASKS[0]).values()) == {0}
+    nobody_knows = _shares(rows, replace(TASKS[0], domains=()))
+    assert (nobody_knows["right_domain"], nobody_knows["right_domain_bytes"]) == (None, None)
 
 
 def test_results_of_another_recipe_or_budget_are_not_taken_up():
@@ -128,3 +136,5 @@ def test_the_picture_has_a_panel_a_figure(capsys):
     both = Image.open(BytesIO(plot_png(lines)))
     one = Image.open(BytesIO(plot_png([line for line in lines if line["kind"] == "score"])))
     assert both.width > 1.8 * one.width
+    text = "\n".join([*map(json.dumps, lines), "", "no JSON", "[1]", json.dumps(lines[0])[:30]])
+    assert figures_in(text) == lines

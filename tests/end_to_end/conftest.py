@@ -18,7 +18,7 @@ def materialized(shared, encoder_cache) -> Callable[..., SmallProject]:
     """Copies, with other settings if need be, of a small project that one worker materialized for all."""
 
     def make(root: Path) -> None:
-        make_project(root, encoder_cache).tamis("materialize")
+        make_project(root, encoder_cache).tamis("materialize", alone=True)
 
     original = SmallProject(once(shared / "materialized", make))
 

@@ -1,18 +1,21 @@
 """Commands in processes forked from one that has imported what they need: 1 s until it begins, instead of 4.
 
 What is imported beforehand is other people's code. Tamis's own is imported by each command, and so is
-lancedb, which starts a thread, and a thread does not outlive a fork. What a test kills runs as a process of
-its own (`SmallProject.command`).
+lancedb, which starts a thread, and a thread does not outlive a fork. All share the hash seed of the process
+they come from. What a test kills, and a home that is compared with one that another command made, wants a
+process of its own (`SmallProject.command`, `SmallProject.tamis(alone=True)`).
 """
 
 import atexit
 import functools
 import json
 import os
+import random
 import runpy
 import subprocess
 import sys
 import tempfile
+import threading
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -43,11 +46,13 @@ def run_forked(
         process = SERVER.Process(target=_command, args=(arguments, str(folder), environment, said, _path()))
         process.start()
         process.join(timeout)
-        if process.exitcode is None:
+        late = process.exitcode is None
+        if late:
             process.kill()
             process.join()
-            raise subprocess.TimeoutExpired(arguments, timeout)
         output, errors = (Path(name).read_text(encoding="utf-8") for name in said)
+    if late:
+        raise subprocess.TimeoutExpired(arguments, timeout, output, errors)
     return subprocess.CompletedProcess(arguments, process.exitcode, output, errors)
 
 
@@ -63,10 +68,23 @@ def _command(
     os.chdir(folder)
     sys.path[:] = [folder, *path]
     sys.argv = ["tamis", *arguments]
+    tempfile.tempdir = None
+    _draw_anew()
     try:
         runpy.run_module("tamis.cli", run_name="__main__", alter_sys=True)
     finally:
-        atexit._run_exitfuncs()  # which a forked process leaves out
+        threading._shutdown()  # in the order of an interpreter that ends; a forked process leaves both out
+        atexit._run_exitfuncs()
+
+
+def _draw_anew() -> None:
+    """Other draws in each command, as after a start, so that a draw without a seed is still found."""
+    import numpy as np
+    import torch
+
+    random.seed()
+    np.random.seed()
+    torch.seed()
 
 
 @functools.cache

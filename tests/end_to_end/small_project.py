@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,8 +126,19 @@ class SmallProject:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "tamis.cli", *arguments]
 
-    def tamis(self, *arguments: str, code: int | None = 0, timeout: float = 400):
-        done = run_forked(list(arguments), self.root, self.environment, timeout)
+    def tamis(self, *arguments: str, code: int | None = 0, timeout: float = 400, alone: bool = False):
+        """Run it; `alone`: as an interpreter of its own, with a hash seed of its own."""
+        if alone:
+            done = subprocess.run(
+                self.command(*arguments),
+                cwd=self.root,
+                env=self.environment,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+            )
+        else:
+            done = run_forked(list(arguments), self.root, self.environment, timeout)
         said = f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert code is None or done.returncode == code, said
         return done

@@ -21,11 +21,11 @@ pytestmark = pytest.mark.slow
 def test_ten_kills_in_a_home_that_lives_on(tmp_path, encoder_cache, seed):
     calm = make_project(tmp_path / "calm", encoder_cache, CALM)
     torn = make_project(tmp_path / "torn", encoder_cache, CALM)
-    calm.tamis("materialize")
+    calm.tamis("materialize", alone=True)
     known, chance = usual(calm), random.Random(seed)
     for midway, state in (("third", "first"), ("third", "second")):
         lay(calm, state)
-        calm.tamis("materialize")
+        calm.tamis("materialize", alone=True)
         for laid, kills in ((midway, 2), (state, 3)):
             lay(torn, laid)
             for moment in draw(torn, known, kills, chance):
@@ -46,7 +46,7 @@ def test_up_to_ten_kills_from_the_judge_to_the_trials(tmp_path, encoder_cache, s
     """Base models are never trained again because files came, so these kills are within one build."""
     calm = make_project(tmp_path / "calm", encoder_cache, CALM + TRAINED)
     torn = make_project(tmp_path / "torn", encoder_cache, CALM + TRAINED)
-    calm.tamis("materialize")
+    calm.tamis("materialize", alone=True)
     known = usual(calm)
     assert {"judge_scores", "quality_scores", "base_models", "trials", "model_choice"} <= set(known.order)
     chance, killed = random.Random(seed), []

@@ -132,7 +132,7 @@ def test_without_it_in_the_files_the_home_is_one_that_never_had_it(project, tmp_
     project.tamis("materialize")
     never = make_project(tmp_path / "never", encoder_cache, WIDE)
     add_marked(never, leave_out=(0, 1))
-    never.tamis("materialize")
+    never.tamis("materialize", alone=True)
     assert without_audit(versions(project)) == without_audit(versions(never))
     assert project.json("status")["still_in_files"] == []
 

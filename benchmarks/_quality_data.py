@@ -61,6 +61,9 @@ def clean_texts(count: int, seed: int) -> tuple[str, list[str]]:
     """Name of the set and that many distinct texts in random order, as many of each of its files."""
     files = [folder() / "text" / f"{name}.parquet" for name in PROSE]
     if not all(file.is_file() for file in files):
+        print(
+            f"no texts in {folder()}: docstrings stand for them, figures are not comparable", file=sys.stderr
+        )
         texts = pl.Series(sorted({text for package in PACKAGES for text in docstrings(package)}))
         return f"docstrings of {', '.join(PACKAGES)}", texts.sample(count, shuffle=True, seed=seed).to_list()
     each = -(-count // len(files))

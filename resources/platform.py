@@ -21,10 +21,11 @@ from resources.work_errors import InactiveStageError
 from tamis.engine import engine_of, using
 from tamis.errors import PermanentError, TransientError
 from tamis.lineage.attempts import begin
+from tamis.lineage.failed_steps import failed_step_noted
 from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.look import look_at_files, searched
 from tamis.lineage.manifest import ManifestFolder
-from tamis.lineage.plan import due_partitions
+from tamis.lineage.plan import due_partitions, input_key
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
 from tamis.project import Project, open_project
@@ -105,7 +106,10 @@ class Platform(dg.ConfigurableResource):
                 *(other.name for other in stages().values() if other.made_with == stage.name),
             ]
             engine = using(engine_of(self.project.settings.engine), context.log.info)
-            with retried(context.retry_number), storing(self.home.root), engine:
+            noted = failed_step_noted(
+                self.store, stage.name, lambda: {key: input_key(stage, key, world, heads) for key in keys}
+            )
+            with retried(context.retry_number), noted, storing(self.home.root), engine:
                 attempt = begin(self.store, [(asset, key) for asset in together for key in keys])
                 work = Work(self.project, self.manifests, context, stage, world, heads, keys, attempt)
                 yield work

@@ -136,7 +136,7 @@ def _materialize(parsed: argparse.Namespace) -> int:
     )
     outcome = driver.materialize_project(project, say, wanted)
     with Heartbeat("looking at what was made"):
-        status = read_status(project)
+        status = read_status(project).without(frozenset(outcome.failed))
     for name, error in outcome.failed.items():
         say(f"failed: {name}: {error}")
     unmet = status.waiting(only)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from tamis.errors import UnknownNameError
 from tamis.lineage.approval import Approval, read_approvals, waiting, waiting_lines
 from tamis.lineage.choosers import law_active
 from tamis.lineage.damage import find_damage
+from tamis.lineage.failed_steps import FailedStep, failed_steps
 from tamis.lineage.failures import Failure, failures_of
 from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.look import look
@@ -51,6 +52,7 @@ class Status:
     searches: Mapping[str, Search] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     failed_trials: list[Failure] = field(default_factory=list)
+    failed_steps: list[FailedStep] = field(default_factory=list)
     scaling: Mapping[str, str] = field(default_factory=dict)
 
     def problems(self) -> list[str]:
@@ -63,9 +65,13 @@ class Status:
             lines.append(f"quarantine: {len(self.quarantine) - SHOWN} more; `tamis status --json` lists all")
         lines += [f"damaged: {name}: {reason}" for name, reason in list(self.damaged.items())[:SHOWN]]
         lines += [f"check failed: {name}" for name in self.failed_checks]
-        lines += [one.line for one in self.failed_trials[:SHOWN]]
+        lines += [one.line for one in (*self.failed_steps[:SHOWN], *self.failed_trials[:SHOWN])]
         stuck = [(label(due.asset, due.partition), due.waits_for) for due in self.stuck()]
         return lines + [f"not made: {name} waits for {reason}" for name, reason in stuck[:SHOWN]]
+
+    def without(self, told: frozenset[str]) -> "Status":
+        """The same without the failures of assets that a person has just been told of."""
+        return replace(self, failed_steps=[one for one in self.failed_steps if one.asset not in told])
 
     def waiting(self, asked: frozenset[str] | None) -> list[str]:
         """What was asked for by name but waits for what was not, a line each."""
@@ -106,6 +112,7 @@ class Status:
             "tainted": [one.to_json() for one in self.tainted],
             "warnings": self.warnings,
             "failed_trials": {one.trial: one.reason for one in self.failed_trials},
+            "failed": {label(one.asset, one.partition): one.reason for one in self.failed_steps},
             "trial_budget": {target: search.to_json() for target, search in self.searches.items()} or None,
         }
 
@@ -186,6 +193,7 @@ def read_status(project: Project) -> Status:
         searches=world.searches,
         warnings=[*few_examples(store), *label_warnings(store)],
         failed_trials=_failed_trials(store, world, heads, due),
+        failed_steps=failed_steps(store, world, heads, due),
         scaling=_scaling(world, heads, due),
     )
 

@@ -1,4 +1,4 @@
-"""Tables of control: versions of selections, pins, approvals, withdrawals, failed trials."""
+"""Tables of control: versions of selections, pins, approvals, withdrawals, failed trials and steps."""
 
 import pyarrow as pa
 
@@ -13,6 +13,7 @@ CONTROL_KEYS: dict[str, tuple[str, ...]] = {
     "withdrawals": ("doc_id",),
     "withdrawn_places": ("asset", "partition", "shard", "row", "doc_id"),
     "trial_failures": ("trial",),
+    "step_failures": ("asset", "partition"),
 }
 CONTROL_FIELDS: dict[str, list[pa.Field]] = {
     "selection_versions": [
@@ -63,5 +64,12 @@ CONTROL_FIELDS: dict[str, list[pa.Field]] = {
         column("reason", pa.string(), "the last error"),
         column("failed_at", pa.timestamp("us"), "when it failed last, UTC"),
         column("spent_seconds", pa.float64(), "time of the attempts that failed"),
+    ],
+    "step_failures": [
+        column("asset", pa.string(), "what could not be made"),
+        column("partition", pa.string(), "of it; empty where it has none"),
+        column("input_key", pa.string(), "hash of everything it depended on"),
+        column("reason", pa.string(), "the last error"),
+        column("failed_at", pa.timestamp("us"), "when it failed last, UTC"),
     ],
 }  # fmt: skip

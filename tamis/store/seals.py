@@ -26,6 +26,7 @@ SEALED = frozenset(
         "scores_judge_again",
         "scores_noise",
         "selection_versions",
+        "step_failures",
         "trial_failures",
         "trials",
         "withdrawals",

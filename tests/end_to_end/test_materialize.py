@@ -176,3 +176,17 @@ def test_ctrl_c_and_termination_end_the_command_and_the_next_one_goes_on(small_p
         assert "run the same command again" in said
     small_project.tamis("materialize")
     assert small_project.json("plan") == []
+
+
+def test_what_failed_is_told_and_by_the_status_until_it_is_mended(small_project):
+    settings = small_project.root / "tamis.toml"
+    right = settings.read_text()
+    settings.write_text(right.replace("train = 30", "train = 300"))
+    said = small_project.tamis("materialize", "--only", "target_examples", code=1).stderr
+    assert said.count("need 315 distinct examples") == 2, "when it happens, and at the end"
+    assert (
+        "failed: target_examples[algebra]: train = 300 and held_out = 15 need 315"
+        in small_project.tamis("status", code=1).stdout
+    )
+    settings.write_text(right)
+    assert "failed:" not in small_project.tamis("status").stdout

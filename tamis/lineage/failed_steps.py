@@ -1,0 +1,99 @@
+"""Steps that failed: the last reason of each value, kept where `tamis status` can read it.
+
+Dagster's runs say it too, but they may be deleted, and a person who comes back asks for the status. What is
+told of is what would fail again: a value with other inputs, or one that was made since, is not. Trials keep
+their own account, with attempts and cost (`failures`). A write a failure; nothing where all goes well.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from tamis.errors import TamisError
+from tamis.lineage.failures import LONGEST_REASON
+from tamis.lineage.heads import Heads
+from tamis.lineage.plan import Due, input_key, label
+from tamis.lineage.stages import stages
+from tamis.lineage.world import World
+from tamis.store.schemas import schema_of
+from tamis.store.tables import Store
+
+TABLE, TRIALS = "step_failures", "trials"
+MOST_NOTED = 100  # values of one step: a broken disk fails a step of 10,000 shards
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedStep:
+    """A value that could not be made, of which inputs, and why."""
+
+    asset: str
+    partition: str
+    input_key: str
+    reason: str
+    failed_at: datetime
+
+    @property
+    def line(self) -> str:
+        """What failed and why, for a person."""
+        return f"failed: {label(self.asset, self.partition)}: {self.reason}"
+
+
+@contextlib.contextmanager
+def failed_step_noted(
+    store: Store, asset: str, keys: Callable[[], Mapping[str, str | None]]
+) -> Iterator[None]:
+    """Note why a step failed while inside, for the partitions whose input keys `keys` gives; raise it again.
+
+    Of trials nothing is noted here.
+    """
+    try:
+        yield
+    except Exception as error:
+        with contextlib.suppress(Exception):  # what failed matters more than that it could not be noted
+            if asset != TRIALS:
+                note_failed_step(store, asset, keys(), error)
+        raise
+
+
+def note_failed_step(
+    store: Store, asset: str, keys: Mapping[str, str | None], error: BaseException | str
+) -> None:
+    """Note it in one commit; a partition without an input key waits for something and did not fail."""
+    written_for_people = isinstance(error, (str, TamisError))
+    told = str(error) if written_for_people else f"{type(error).__name__}: {error}"
+    rows = [
+        asdict(
+            FailedStep(
+                asset=asset,
+                partition=partition,
+                input_key=key,
+                reason=" ".join(told.split())[:LONGEST_REASON],
+                failed_at=datetime.now(UTC).replace(tzinfo=None),
+            )
+        )
+        for partition, key in sorted(keys.items())[:MOST_NOTED]
+        if key is not None
+    ]
+    if rows:
+        store.merge(TABLE, pa.Table.from_pylist(rows, schema=schema_of(TABLE)))
+
+
+def failed_steps(store: Store, world: World, heads: Heads, due: Sequence[Due]) -> list[FailedStep]:
+    """What failed at the inputs that it would have now, is due and was not made since; in order of names."""
+    wanted = {(one.asset, one.partition) for one in due}
+    found = [FailedStep(**row) for row in store.read(TABLE).sort("asset", "partition").iter_rows(named=True)]
+    return [
+        one
+        for one in found
+        if (one.asset, one.partition) in wanted
+        and one.input_key == input_key(stages()[one.asset], one.partition, world, heads)
+        and not _made_since(one, heads)
+    ]
+
+
+def _made_since(failed: FailedStep, heads: Heads) -> bool:
+    head = heads.get((failed.asset, failed.partition))
+    return head is not None and head.input_key == failed.input_key

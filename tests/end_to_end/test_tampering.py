@@ -53,8 +53,8 @@ def assert_found(root: Path, place: Path, trials: range) -> None:
     assert missed == []
 
 
-def test_each_of_twenty_changes_is_found_and_named(trained, tmp_path):
-    assert_found(trained.root, tmp_path / "copy", range(20))
+def test_each_of_ten_changes_is_found_and_named(trained, tmp_path):
+    assert_found(trained.root, tmp_path / "copy", range(10))
 
 
 def test_compaction_and_indexing_change_nothing_that_an_audit_sees(trained, tmp_path, monkeypatch):
@@ -88,4 +88,4 @@ def test_a_checkpoint_leads_back_to_its_documents_and_they_to_it(trained):
 
 @pytest.mark.slow
 def test_each_of_two_hundred_more_changes_is_found_and_named(trained, tmp_path):
-    assert_found(trained.root, tmp_path / "copy", range(20, 220))
+    assert_found(trained.root, tmp_path / "copy", range(10, 220))

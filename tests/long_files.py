@@ -1,7 +1,8 @@
 """The files that take longest, with seconds of the fast suite beside other work: workers begin with them.
 
 A worker that begins a long file last is alone with it at the end. Seconds decide nothing but the order, so it
-does when they are about right; a file that is not here comes after those that are.
+does when they are about right; a file that is not here comes after those that are. The second is
+one that waits neither for the small project nor for the encoder, which the first worker makes meanwhile.
 """
 
 SECONDS: dict[str, int] = {

@@ -10,7 +10,7 @@ seeds and training seeds in pairs; the loss is on clean held-out text of the sam
 A third of the pool is planted noise, boilerplate and near-duplicates. Near-duplicates are kept out of every
 sample, also of "all data", so what is compared is what the samplers do beyond that. Prints a line an arm and
 claim, and whether the claim holds (for one arm at least, p under .05 after Holm); exit 0 whatever holds,
-since these are findings. Not timed yet at the default sizes.
+since these are findings. 95 minutes on two cores at the default sizes.
 """
 
 import argparse

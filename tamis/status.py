@@ -65,7 +65,8 @@ class Status:
             lines.append(f"quarantine: {len(self.quarantine) - SHOWN} more; `tamis status --json` lists all")
         lines += [f"damaged: {name}: {reason}" for name, reason in list(self.damaged.items())[:SHOWN]]
         lines += [f"check failed: {name}" for name in self.failed_checks]
-        lines += [one.line for one in (*self.failed_steps[:SHOWN], *self.failed_trials[:SHOWN])]
+        lines += [one.line for one in self.failed_steps[:SHOWN]]
+        lines += [one.line for one in self.failed_trials[:SHOWN]]
         stuck = [(label(due.asset, due.partition), due.waits_for) for due in self.stuck()]
         return lines + [f"not made: {name} waits for {reason}" for name, reason in stuck[:SHOWN]]
 

@@ -126,11 +126,11 @@ class Study:
     def materialize(self) -> None:
         """Write the project and bring it to the settled state; exits when that fails."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        for task in self.tasks:
+            self._write_target(task)
         write_pool(
             self.folder / "pool", self.folder / "truth.parquet", self.documents, self.shares, self.seed
         )
-        for task in self.tasks:
-            self._write_target(task)
         (self.folder / "tamis.toml").write_text(self._settings())
         materialize(self.folder)
 

@@ -64,23 +64,23 @@ def task_named(name: str) -> Task:
 
 
 def tasks_named(names: Sequence[str]) -> list[Task]:
-    """The tasks of these names; exits where one has no rows or two would be one."""
+    """The tasks of these names; exits where two would be one."""
     tasks = [task_named(name) for name in names]
     for place, task in enumerate(tasks):
         if task.name in [other.name for other in tasks[:place]]:
             sys.exit(f"two tasks are called {task.name}: name each once")
-        if not len(task_rows(task)):
-            sys.exit(f"{task.file} has no labelled rows of source {task.source!r}")
     return tasks
 
 
 def task_rows(task: Task) -> pl.DataFrame:
-    """text and label of a task, each text once, in the order of a hash of the text."""
+    """text and label of a task, each text once, in the order of a hash of the text; exits without any."""
     rows = pl.read_parquet(
         data_folder() / "text" / f"{task.file}.parquet", columns=["text", "label", "source"]
     )
     rows = rows.filter((pl.col("source") == task.source) & pl.col("label").is_not_null())
     rows = rows.unique("text", keep="none").select("text", "label")
+    if not len(rows):
+        sys.exit(f"{task.file} has no labelled rows of source {task.source!r}")
     return rows.with_columns(order=pl.Series(hashes(rows["text"].to_list()))).sort("order").drop("order")
 
 

@@ -15,7 +15,6 @@ since these are findings. 95 minutes on two cores at the default sizes.
 
 import argparse
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,10 +25,12 @@ from benchmarks._real_pool import PoolShares, unused_rows, write_pool
 from tamis.comparison.analysis import ComparisonReport, Measured, analyse
 from tamis.comparison.statistics import LEVEL, NonInferiority, holm
 from tamis.comparison.storing import TABLE
+from tamis.selection.budget import parse_budget
 from tamis.store.home import Home
 
 NAME = "data_efficiency"
 BY_QUALITY = ("ask-llm", "quality-diversity")
+LEAST_PERCENT, MOST_PERCENT = 10, 60  # of all data, which quality is claimed to beat there
 SHARES = PoolShares(noise=0.25, boilerplate=0.05, duplicates=0.05)
 
 SETTINGS = """
@@ -83,8 +84,11 @@ def write_project(folder: Path, flags: argparse.Namespace) -> None:
     """Pool, clean target and settings; of a clean text nothing in the pool was made, no noise either."""
     write_pool(folder / "pool", folder / "truth.parquet", flags.documents, SHARES, 0)
     rows = 2 * (500 + flags.held_out)  # near-duplicates go to one side of the split
-    unused = unused_rows(flags.documents, SHARES, 0).head(rows).select("text")
-    made_once(folder / "clean.parquet", {"pool": flags.documents, "rows": rows}, unused.write_parquet)
+    made_once(
+        folder / "clean.parquet",
+        {"pool": flags.documents, "rows": rows},
+        lambda path: unused_rows(flags.documents, SHARES, 0).head(rows).select("text").write_parquet(path),
+    )
     lists = {name: json.dumps(getattr(flags, name)) for name in ("samplers", "budgets")}
     names = ("data_seeds", "training_seeds", "tokens", "held_out", "judged", "model")
     plain = {name: getattr(flags, name) for name in names}
@@ -104,27 +108,29 @@ def print_measured(name: str, measured: Measured) -> None:
 def print_claims(found: ComparisonReport) -> None:
     """What the paper says of coverage and quality, and what these runs say; null where they cannot say."""
     tested = found.target.recoveries
-    coverage = [one for one in tested if one.sampler == "density"]
-    recovered = [_name(one) for one in found.target.recovered if one.sampler == "density"]
-    _print_claim("coverage recovers the loss of all data", coverage, recovered)
-    quality = [one for one in tested if one.sampler in BY_QUALITY and 0.1 <= _share(one.budget) <= 0.6]
-    p_holm = holm([one.p_better for one in quality])
-    better = [_name(one) for one, p in zip(quality, p_holm, strict=True) if p < LEVEL]
-    _print_claim("quality beats all data at 10 to 60 %", quality, better)
+    recovering = dict(zip(map(_name, tested), found.target.recovery_p, strict=True))
+    coverage = {_name(one): recovering[_name(one)] for one in tested if one.sampler == "density"}
+    _print_claim("coverage recovers the loss of all data", coverage)
+    quality = [one for one in tested if one.sampler in BY_QUALITY and _in_range(one.budget)]
+    better = holm([one.p_better for one in quality]).tolist()
+    _print_claim("quality beats all data at 10 to 60 %", dict(zip(map(_name, quality), better, strict=True)))
     for one in found.convergences:
         report(NAME, "fewer tokens", **asdict(one))
 
 
-def _print_claim(claim: str, tested: Sequence[NonInferiority], arms: list[str]) -> None:
-    report(NAME, "claim", claim=claim, holds=bool(arms) if tested else None, tested=len(tested), arms=arms)
+def _print_claim(claim: str, p_holm: dict[str, float]) -> None:
+    """A claim that holds for the arms whose p is small; of none tested nothing is known."""
+    arms = [name for name, p in p_holm.items() if p < LEVEL]
+    report(NAME, "claim", claim=claim, holds=bool(arms) if p_holm else None, arms=arms, p_holm=p_holm)
 
 
 def _name(one: NonInferiority) -> str:
     return f"{one.sampler} at {one.budget}"
 
 
-def _share(budget: str) -> float:
-    return float(budget[:-1]) / 100 if budget.endswith("%") else float("nan")
+def _in_range(budget: str) -> bool:
+    stated = parse_budget(int(budget) if budget.isdigit() else budget)
+    return stated.unit == "percent" and LEAST_PERCENT <= stated.amount <= MOST_PERCENT
 
 
 def run(flags: argparse.Namespace, folder: Path) -> None:

@@ -16,7 +16,7 @@ def outcome(sampler: str, budget: str, p: float, p_better: float) -> NonInferior
 
 
 def claims(capsys, arms: list[NonInferiority]) -> list[dict]:
-    target = SimpleNamespace(recoveries=arms, recovered=[one for one in arms if one.p < 0.05])
+    target = SimpleNamespace(recoveries=arms, recovery_p=[one.p for one in arms])
     print_claims(SimpleNamespace(target=target, convergences=[]))
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
@@ -26,6 +26,7 @@ def test_claims_hold_for_the_arms_that_show_them(capsys):
     coverage, quality = claims(capsys, [*arms, outcome("ask-llm", "60%", 0.9, 0.9)])
     assert (coverage["holds"], coverage["arms"]) == (True, ["density at 30%"])
     assert (quality["holds"], quality["arms"]) == (True, ["ask-llm at 10%"])
+    assert quality["p_holm"] == {"ask-llm at 10%": 0.04, "ask-llm at 60%": 0.9}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ Random rows of token ids, so no data loading is timed. Rivals: `bare` is transfo
 autocast with its fused attention, `cross_entropy` on its logits, fused AdamW and gradient clipping;
 `bare-float32` the same without autocast. Steps of all loops alternate in blocks of --block until each
 has had --seconds of processor time or of the clock (--clock); what is reported is the median step. One JSON
-line a preset and loop.
+line a preset and loop. The classifiers learn labelled rows of unequal length: `classifier` as the platform
+does it, `classifier-masked` the same with PyTorch's fused attention and a mask, as transformers loads it;
+--batch-size 16 --length 128 are the sizes of a fine-tuning.
 """
 
 import argparse
@@ -16,19 +18,22 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from transformers import LlamaForCausalLM
+from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
 from tamis.training import PRESETS, ModelShape
-from tamis.training.batch import Batch
+from tamis.training.attention import choose_attention
+from tamis.training.batch import IGNORED, Batch
 from tamis.training.device import choose_device, retained_heap, training_precision
-from tamis.training.models import prepared
+from tamis.training.models import Kind, LoadedModel, prepared
 from tamis.training.objective import backward
 from tamis.training.shapes import new_model
 from tamis.training.weights import MasterWeights
 
 Step = Callable[[np.ndarray], float]
+OURS = ("tamis", "classifier", "classifier-masked")  # loops that run under our allocator setting
 BETAS, DECAY, NORM, RATE = (0.9, 0.95), 0.1, 1.0, 1e-3
 WARM_UP_STEPS = 2
+CLASSES = ("one", "two", "three", "four")
 
 
 class _NoTokenizer:
@@ -46,6 +51,30 @@ def tamis_loop(shape: ModelShape, length: int) -> Step:
 
     def step(rows: np.ndarray) -> float:
         loss = backward(loaded, Batch(rows=rows))
+        weights.step(RATE, NORM)
+        return loss.item()
+
+    return step
+
+
+def classifier_loop(shape: ModelShape, length: int, masked: bool) -> Step:
+    """A step on labelled rows, whose lengths are drawn uniformly; with a mask, or without and plain."""
+    device = choose_device("auto")
+    config = new_model(shape, 0, _NoTokenizer()).config
+    config.num_labels = len(CLASSES)
+    model = LlamaForSequenceClassification(config).to(device).train()
+    if not masked:
+        choose_attention(model, length)
+    loaded = LoadedModel(
+        model=model, tokenizer=_NoTokenizer(), plain_head=False, kind=Kind.CLASSIFIER, classes=CLASSES
+    )
+    weights = MasterWeights(model, training_precision(device), betas=BETAS, weight_decay=DECAY)
+    generator = np.random.default_rng(0)
+
+    def step(rows: np.ndarray) -> float:
+        lengths = generator.integers(1, length + 1, len(rows))
+        cut = np.where(np.arange(length) < lengths[:, None], rows[:, :length], IGNORED)
+        loss = backward(loaded, Batch(rows=cut, classes=rows[:, length] % len(CLASSES)))
         weights.step(RATE, NORM)
         return loss.item()
 
@@ -79,13 +108,13 @@ def measure(loops: dict[str, Callable[[], Step]], options: argparse.Namespace) -
     steps = {name: make() for name, make in loops.items()}
     seconds: dict[str, list[float]] = {name: [] for name in loops}
     for name, step in steps.items():
-        with retained_heap() if name == "tamis" else torch.enable_grad():
+        with retained_heap() if name in OURS else torch.enable_grad():
             for _ in range(WARM_UP_STEPS):
                 step(rows)
     while min(map(sum, seconds.values())) < options.seconds:
         for name, step in steps.items():
             # The allocator setting is part of ours and no part of theirs.
-            with retained_heap() if name == "tamis" else torch.enable_grad():
+            with retained_heap() if name in OURS else torch.enable_grad():
                 step(rows)
                 for _ in range(options.block):
                     started = clock()
@@ -114,6 +143,8 @@ def main() -> None:
             "tamis": lambda shape=shape: tamis_loop(shape, options.length),
             "bare": lambda shape=shape: bare_loop(shape, autocast=True),
             "bare-float32": lambda shape=shape: bare_loop(shape, autocast=False),
+            "classifier": lambda shape=shape: classifier_loop(shape, options.length, masked=False),
+            "classifier-masked": lambda shape=shape: classifier_loop(shape, options.length, masked=True),
         }
         for name, seconds in measure(loops, options).items():
             figures = {
@@ -121,6 +152,7 @@ def main() -> None:
                 "preset": preset,
                 "parameters": shape.parameters,
                 "loop": name,
+                "milliseconds_per_step": round(1_000 * float(np.median(seconds)), 1),
                 "tokens_per_second": round(options.batch_size * options.length / float(np.median(seconds))),
                 "steps": len(seconds),
                 "clock": options.clock,

@@ -2,7 +2,7 @@
 
 Dagster's runs say it too, but they may be deleted, and a person who comes back asks for the status. What is
 told of is what would fail again: a value with other inputs, or one that was made since, is not. Trials keep
-their own account, with attempts and cost (`failures`). A write a failure; nothing where all goes well.
+their own account, with attempts and cost (`failures`). One write for a failure, none where all goes well.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from tamis.errors import TamisError
-from tamis.lineage.failures import LONGEST_REASON
+from tamis.lineage.failures import shortened
 from tamis.lineage.heads import Heads
 from tamis.lineage.plan import Due, input_key, label
 from tamis.lineage.stages import stages
@@ -58,19 +58,17 @@ def failed_step_noted(
         raise
 
 
-def note_failed_step(
-    store: Store, asset: str, keys: Mapping[str, str | None], error: BaseException | str
-) -> None:
+def note_failed_step(store: Store, asset: str, keys: Mapping[str, str | None], error: BaseException) -> None:
     """Note it in one commit; a partition without an input key waits for something and did not fail."""
-    written_for_people = isinstance(error, (str, TamisError))
-    told = str(error) if written_for_people else f"{type(error).__name__}: {error}"
+    # Errors of Tamis are written for people; of others the class says the most.
+    told = str(error) if isinstance(error, TamisError) else f"{type(error).__name__}: {error}"
     rows = [
         asdict(
             FailedStep(
                 asset=asset,
                 partition=partition,
                 input_key=key,
-                reason=" ".join(told.split())[:LONGEST_REASON],
+                reason=shortened(told),
                 failed_at=datetime.now(UTC).replace(tzinfo=None),
             )
         )

@@ -87,12 +87,17 @@ def note_failure(
         input_key=input_key,
         attempts=1 + (int(same["attempts"][0]) if len(same) else 0),
         permanent=permanent,
-        reason=" ".join(told.split())[:LONGEST_REASON],
+        reason=shortened(told),
         failed_at=datetime.now(UTC).replace(tzinfo=None),
         spent_seconds=spent + seconds,
     )
     _write(store, [failure])
     return failure
+
+
+def shortened(reason: str) -> str:
+    """A reason as it is kept: in one line, and no longer than a person reads."""
+    return " ".join(reason.split())[:LONGEST_REASON]
 
 
 def _write(store: Store, failures: list[Failure]) -> None:

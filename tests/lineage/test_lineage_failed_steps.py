@@ -36,7 +36,7 @@ def test_a_failure_is_a_problem_until_the_value_is_made(project):
 
 
 def test_a_failure_at_other_inputs_is_not_told_of(project):
-    note_failed_step(project.home.store, ENTRY[0], {ENTRY[1]: "of other files"}, "broken")
+    note_failed_step(project.home.store, ENTRY[0], {ENTRY[1]: "of other files"}, ValueError("broken"))
     assert read_status(project).failed_steps == []
 
 

@@ -7,7 +7,7 @@ one that waits neither for the small project nor for the encoder, which the firs
 
 SECONDS: dict[str, int] = {
     "end_to_end/test_changing_files.py": 686,
-    "quality/test_endpoint_process.py": 620,  # 94
+    "quality/test_endpoint_process.py": 620,  # takes 94, and is the second by intent
     "end_to_end/test_certified.py": 618,
     "end_to_end/test_materialize.py": 459,
     "end_to_end/test_damage.py": 440,

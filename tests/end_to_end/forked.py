@@ -42,31 +42,33 @@ def run_forked(
 ) -> subprocess.CompletedProcess[str]:
     """`tamis` with these arguments in `folder`: exit code and what it said, as `subprocess.run` has them."""
     with tempfile.TemporaryDirectory() as scratch:
-        said = [str(Path(scratch) / name) for name in ("output", "errors")]
-        process = SERVER.Process(target=_command, args=(arguments, str(folder), environment, said, _path()))
+        said = [Path(scratch) / name for name in ("output", "errors")]
+        for place in said:
+            place.touch()  # a command that is killed before it begins has said nothing
+        process = SERVER.Process(target=_command, args=(arguments, folder, environment, said, _path()))
         process.start()
         process.join(timeout)
         late = process.exitcode is None
         if late:
             process.kill()
             process.join()
-        output, errors = (Path(name).read_text(encoding="utf-8") for name in said)
+        output, errors = (place.read_text(encoding="utf-8") for place in said)
     if late:
         raise subprocess.TimeoutExpired(arguments, timeout, output, errors)
     return subprocess.CompletedProcess(arguments, process.exitcode, output, errors)
 
 
 def _command(
-    arguments: list[str], folder: str, environment: dict[str, str], said: list[str], path: list[str]
+    arguments: list[str], folder: Path, environment: dict[str, str], said: list[Path], path: list[str]
 ) -> None:
     """In the forked process: what an interpreter of its own would find, then the command."""
-    for number, name in zip((0, 1, 2), (os.devnull, *said), strict=True):
-        with open(name, "rb" if number == 0 else "wb") as stream:
+    for number, place in enumerate((Path(os.devnull), *said)):
+        with place.open("wb" if number else "rb") as stream:
             os.dup2(stream.fileno(), number)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    sys.path[:] = [folder, *path]
+    sys.path[:] = [str(folder), *path]
     sys.argv = ["tamis", *arguments]
     tempfile.tempdir = None
     _draw_anew()

@@ -18,7 +18,12 @@ PARTITION_COLUMNS = {"target": "targets", "selection": "selections", "trial": "t
 
 def versions(project) -> dict[tuple[str, str], str]:
     """Data version of everything that was made."""
-    frame = Store(project.home / "lance").read("heads", ["asset", "partition", "data_version"])
+    return versions_in(Store(project.home / "lance"))
+
+
+def versions_in(store: Store) -> dict[tuple[str, str], str]:
+    """The same of tables in any place."""
+    frame = store.read("heads", ["asset", "partition", "data_version"])
     return {(asset, partition): version for asset, partition, version in frame.iter_rows()}
 
 

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 from small_project import SmallProject
+from soundness import versions
 
 from tamis.store.tables import Store
 
@@ -31,11 +32,6 @@ def on_disk(built, disk, encoder_cache) -> SmallProject:
     shutil.copytree(built.root, disk / "project", ignore=shutil.ignore_patterns(".tamis"))
     shutil.copytree(encoder_cache, disk / "project" / ".tamis" / "cache")
     return SmallProject(disk / "project")
-
-
-def versions(project) -> dict:
-    frame = Store(project.home / "lance").read("heads", ["asset", "partition", "data_version"])
-    return {(asset, partition): version for asset, partition, version in frame.iter_rows()}
 
 
 def leave_only(disk, free_bytes: int):

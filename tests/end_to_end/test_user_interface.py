@@ -17,6 +17,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from small_project import sentences, write_jsonl
+from soundness import versions_in
 
 from tamis.lineage.heads import forget_heads
 from tamis.store.tables import Store
@@ -107,11 +108,6 @@ def wait_for(condition, seconds: float, what: str, log: Path) -> None:
         time.sleep(1)
 
 
-def heads(store: Store) -> dict[tuple[str, str], str]:
-    frame = store.read("heads", ["asset", "partition", "data_version"])
-    return {(asset, partition): version for asset, partition, version in frame.iter_rows()}
-
-
 def shoot(page, name: str) -> None:
     if SCREENSHOTS:
         page.wait_for_timeout(2500)
@@ -122,9 +118,9 @@ def test_a_click_selects_and_a_dropped_file_is_selected_from(project, server, br
     store, log = Store(project.home / "lance"), project.root / "server.log"
     made = ("selected_subset", "near-algebra")
     ready = ("transport_scores", "algebra")
-    wait_for(lambda: ready in heads(store), 240, "the sensors to prepare the scores", log)
-    wait_for(lambda: ("contamination", "algebra") in heads(store), 120, "decontamination", log)
-    assert made not in heads(store)
+    wait_for(lambda: ready in versions_in(store), 240, "the sensors to prepare the scores", log)
+    wait_for(lambda: ("contamination", "algebra") in versions_in(store), 120, "decontamination", log)
+    assert made not in versions_in(store)
 
     page = browser.new_page(viewport={"width": 1600, "height": 1000})
     page.goto(f"{server}/asset-groups")
@@ -132,21 +128,21 @@ def test_a_click_selects_and_a_dropped_file_is_selected_from(project, server, br
     shoot(page, "asset_graph")
     page.goto(f"{server}/assets/selected_subset")
     launch(page, "near-algebra")
-    wait_for(lambda: made in heads(store), 180, "the selection", log)
-    before = heads(store)[made]
+    wait_for(lambda: made in versions_in(store), 180, "the selection", log)
+    before = versions_in(store)[made]
     page.goto(f"{server}/assets/selected_subset?partition=near-algebra&view=partitions")
     page.wait_for_load_state("networkidle")
     shoot(page, "selection")
 
     better = sentences("algebra", 40, 7)
     write_jsonl(project.root / "landing" / "more.jsonl", better)
-    wait_for(lambda: heads(store)[made] != before, 300, "the reselection", log)
+    wait_for(lambda: versions_in(store)[made] != before, 300, "the reselection", log)
     chosen = store.read("selected_subset", ["doc_id"], "selection = 'near-algebra'")
     new = store.read("occurrences", ["doc_id"], "shard LIKE '%more%'")
     assert len(chosen) == 20
     assert len(chosen.join(new, on="doc_id", how="semi")) > 0
     assert store.read("decisions", ["doc_id"], "selection = 'near-algebra'")["doc_id"].n_unique() == 220
-    assert ("selected_subset", "uniform") not in heads(store)
+    assert ("selected_subset", "uniform") not in versions_in(store)
     assert isinstance(chosen, pl.DataFrame)
 
 

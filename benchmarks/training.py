@@ -6,9 +6,10 @@ Random rows of token ids, so no data loading is timed. Rivals: `bare` is transfo
 autocast with its fused attention, `cross_entropy` on its logits, fused AdamW and gradient clipping;
 `bare-float32` the same without autocast. Steps of all loops alternate in blocks of --block until each
 has had --seconds of processor time or of the clock (--clock); what is reported is the median step. One JSON
-line a preset and loop. The classifiers learn labelled rows of unequal length: `classifier` as the platform
-does it, `classifier-masked` the same with PyTorch's fused attention and a mask, as transformers loads it;
---batch-size 16 --length 128 are the sizes of a fine-tuning.
+line a preset and loop. The classifiers learn labelled rows of lognormal length: `classifier` as the platform
+does it, `classifier-any-width` with rows as wide as the longest of each batch instead of in steps,
+`classifier-masked` that with PyTorch's fused attention and a mask, as transformers loads it; --batch-size 16
+--length 128 are the sizes of a fine-tuning.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
 from tamis.training import PRESETS, ModelShape
 from tamis.training.attention import choose_attention
-from tamis.training.batch import IGNORED, Batch
+from tamis.training.batch import Batch, filled
 from tamis.training.device import choose_device, retained_heap, training_precision
 from tamis.training.models import Kind, LoadedModel, prepared
 from tamis.training.objective import backward
@@ -30,7 +31,9 @@ from tamis.training.shapes import new_model
 from tamis.training.weights import MasterWeights
 
 Step = Callable[[np.ndarray], float]
-OURS = ("tamis", "classifier", "classifier-masked")  # loops that run under our allocator setting
+CLASSIFIERS = ("classifier", "classifier-any-width", "classifier-masked")
+SPREAD = 0.6  # of the logarithm of a text's length, about that of news and of citations
+OURS = ("tamis", *CLASSIFIERS)  # loops that run under our allocator setting
 BETAS, DECAY, NORM, RATE = (0.9, 0.95), 0.1, 1.0, 1e-3
 WARM_UP_STEPS = 2
 CLASSES = ("one", "two", "three", "four")
@@ -57,13 +60,13 @@ def tamis_loop(shape: ModelShape, length: int) -> Step:
     return step
 
 
-def classifier_loop(shape: ModelShape, length: int, masked: bool) -> Step:
-    """A step on labelled rows, whose lengths are drawn uniformly; with a mask, or without and plain."""
+def classifier_loop(shape: ModelShape, length: int, name: str) -> Step:
+    """A step on labelled rows whose median length is a quarter of the longest, as wide as `name` says."""
     device = choose_device("auto")
     config = new_model(shape, 0, _NoTokenizer()).config
     config.num_labels = len(CLASSES)
     model = LlamaForSequenceClassification(config).to(device).train()
-    if not masked:
+    if name != "classifier-masked":
         choose_attention(model, length)
     loaded = LoadedModel(
         model=model, tokenizer=_NoTokenizer(), plain_head=False, kind=Kind.CLASSIFIER, classes=CLASSES
@@ -72,8 +75,9 @@ def classifier_loop(shape: ModelShape, length: int, masked: bool) -> Step:
     generator = np.random.default_rng(0)
 
     def step(rows: np.ndarray) -> float:
-        lengths = generator.integers(1, length + 1, len(rows))
-        cut = np.where(np.arange(length) < lengths[:, None], rows[:, :length], IGNORED)
+        lengths = np.clip(generator.lognormal(np.log(length / 4), SPREAD, len(rows)), 1, length).astype(int)
+        texts = [row[:end] for row, end in zip(rows, lengths, strict=True)]
+        cut = filled(texts, length if name == "classifier" else lengths.max())
         loss = backward(loaded, Batch(rows=cut, classes=rows[:, length] % len(CLASSES)))
         weights.step(RATE, NORM)
         return loss.item()
@@ -129,6 +133,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--presets", nargs="+", default=list(PRESETS), choices=list(PRESETS))
+    parser.add_argument("--loops", nargs="+", choices=("tamis", "bare", "bare-float32", *CLASSIFIERS))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--length", type=int, default=256)
@@ -143,17 +148,22 @@ def main() -> None:
             "tamis": lambda shape=shape: tamis_loop(shape, options.length),
             "bare": lambda shape=shape: bare_loop(shape, autocast=True),
             "bare-float32": lambda shape=shape: bare_loop(shape, autocast=False),
-            "classifier": lambda shape=shape: classifier_loop(shape, options.length, masked=False),
-            "classifier-masked": lambda shape=shape: classifier_loop(shape, options.length, masked=True),
+            **{
+                name: lambda shape=shape, name=name: classifier_loop(shape, options.length, name)
+                for name in CLASSIFIERS
+            },
         }
-        for name, seconds in measure(loops, options).items():
+        chosen = {name: loops[name] for name in options.loops or loops}
+        for name, seconds in measure(chosen, options).items():
+            median = float(np.median(seconds))
+            tokens = None if name in CLASSIFIERS else round(options.batch_size * options.length / median)
             figures = {
                 "benchmark": "training",
                 "preset": preset,
                 "parameters": shape.parameters,
                 "loop": name,
-                "milliseconds_per_step": round(1_000 * float(np.median(seconds)), 1),
-                "tokens_per_second": round(options.batch_size * options.length / float(np.median(seconds))),
+                "milliseconds_per_step": round(1_000 * median, 1),
+                "tokens_per_second": tokens,
                 "steps": len(seconds),
                 "clock": options.clock,
                 "threads": options.threads,

@@ -3,7 +3,7 @@
 Rows of 256 tokens, 4 heads of 32, forward and backward in bfloat16 on one core: 18 ms here, 27 ms in
 transformers' eager attention, 41 ms in PyTorch's fused one. Memory grows with the square of the row, so
 longer rows, other devices and other families than Llama stay with the fused kernel. A step of a
-classifier of .8M parameters on 16 rows of up to 128 tokens takes 65 ms on one core, 94 ms with the fused one
+classifier of .8M parameters on 16 rows of up to 128 tokens takes 83 ms on one core, 111 ms with the fused one
 and its mask (`python -m benchmarks.training --threads 1 --batch-size 16 --length 128`).
 """
 

@@ -7,7 +7,7 @@ the response is cut into windows that share one token: every token of it is scor
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -64,11 +64,19 @@ class ExampleRows:
         """A batch of these rows."""
         owners = self.owner[rows]
         return Batch(
-            rows=filled([self.tokens[row] for row in rows]),
+            rows=filled([self.tokens[row] for row in rows], self._longest, behind=self.classes is None),
             first_scored=None if self.first_scored is None else self.first_scored[rows],
-            sources=None if self.sources is None else filled([self.sources[one] for one in owners]),
+            sources=None if self.sources is None else self._sources_of(owners),
             classes=None if self.classes is None else self.classes[owners],
         )
+
+    def _sources_of(self, owners: np.ndarray) -> np.ndarray:
+        assert self.sources is not None
+        return filled([self.sources[one] for one in owners], max(map(len, self.sources)))
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self.tokens))
 
     def tokens_in(self, sequence_length: int, seed: int, epoch: int, rows: int) -> tuple[int, int]:
         """Tokens in the first rows of an epoch, and those that the encoder reads for them."""

@@ -1,0 +1,41 @@
+"""Rows of unequal length become one array: nothing lost, few widths, none wider than the longest."""
+
+import numpy as np
+from families import bert, labelled
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tamis.training.batch import IGNORED, WIDTH_STEP, filled
+from tamis.training.device import choose_device
+from tamis.training.example_rows import labelled_rows
+from tamis.training.measuring import measure
+from tamis.training.models import load_model
+
+
+@given(
+    lengths=st.lists(st.integers(1, 200), min_size=1, max_size=12),
+    others=st.integers(0, 60),
+    behind=st.integers(0, 1),
+)
+def test_tokens_are_kept_and_widths_are_few(lengths, others, behind):
+    longest = max(lengths) + others
+    rows = filled([np.arange(length) for length in lengths], longest, behind)
+    for row, length in zip(rows, lengths, strict=True):
+        assert row[:length].tolist() == list(range(length))
+        assert (row[length:] == IGNORED).all()
+    width = rows.shape[1]
+    assert max(lengths) <= width <= min(longest, max(lengths) + WIDTH_STEP - 1)
+    assert width == longest or (width - behind) % WIDTH_STEP == 0
+
+
+def test_no_row_is_wider_than_a_model_has_places(tiny, tmp_path):
+    base = bert(tiny.tokenizer, tmp_path / "bert")
+    places = 57  # no multiple of a step
+    loaded = load_model(base, choose_device("cpu"), places, classes=("negative", "none", "positive"))
+    loaded.model.config.max_position_embeddings = places
+    embeddings = loaded.model.bert.embeddings
+    embeddings.position_embeddings.weight.data = embeddings.position_embeddings.weight.data[:places]
+    embeddings.position_ids = embeddings.position_ids[:, :places]
+    long = [type(one)(text=one.text * 9, label=one.label) for one in labelled(8)]
+    assert labelled_rows(loaded, long, places).chosen(np.arange(8)).rows.shape == (8, places)
+    assert measure(loaded, long, places).expected.size == 8

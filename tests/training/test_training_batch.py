@@ -1,6 +1,9 @@
 """Rows of unequal length become one array: nothing lost, few widths, none wider than the longest."""
 
+import dataclasses
+
 import numpy as np
+import torch
 from families import bert, labelled
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +13,7 @@ from tamis.training.device import choose_device
 from tamis.training.example_rows import labelled_rows
 from tamis.training.measuring import measure
 from tamis.training.models import load_model
+from tamis.training.objective import backward, row_logits
 
 
 @given(
@@ -26,6 +30,22 @@ def test_tokens_are_kept_and_widths_are_few(lengths, others, behind):
     width = rows.shape[1]
     assert max(lengths) <= width <= min(longest, max(lengths) + WIDTH_STEP - 1)
     assert width == longest or (width - behind) % WIDTH_STEP == 0
+
+
+def test_an_encoder_makes_the_same_of_wider_rows(tiny, tmp_path):
+    classes = ("negative", "none", "positive")
+    loaded = load_model(bert(tiny.tokenizer, tmp_path / "bert"), choose_device("cpu"), 64, classes=classes)
+    loaded.model.eval()
+    batch = labelled_rows(loaded, labelled(12), 64).chosen(np.arange(12))
+    rows = np.pad(batch.rows, ((0, 0), (0, 20)), constant_values=IGNORED)
+    outcomes = []
+    for one in (batch, dataclasses.replace(batch, rows=rows)):
+        loaded.model.zero_grad()
+        loss = backward(loaded, one)
+        gradients = [weight.grad.clone() for weight in loaded.model.parameters() if weight.grad is not None]
+        outcomes.append([loss, row_logits(loaded, one).detach(), *gradients])
+    for found, expected in zip(*outcomes, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_no_row_is_wider_than_a_model_has_places(tiny, tmp_path):

@@ -66,17 +66,19 @@ class ExampleRows:
         return Batch(
             rows=filled([self.tokens[row] for row in rows], self._longest, behind=self.classes is None),
             first_scored=None if self.first_scored is None else self.first_scored[rows],
-            sources=None if self.sources is None else self._sources_of(owners),
+            sources=None
+            if self.sources is None
+            else filled([self.sources[one] for one in owners], self._longest_source),
             classes=None if self.classes is None else self.classes[owners],
         )
-
-    def _sources_of(self, owners: np.ndarray) -> np.ndarray:
-        assert self.sources is not None
-        return filled([self.sources[one] for one in owners], max(map(len, self.sources)))
 
     @cached_property
     def _longest(self) -> int:
         return max(map(len, self.tokens))
+
+    @cached_property
+    def _longest_source(self) -> int:
+        return max(map(len, self.sources or ()))
 
     def tokens_in(self, sequence_length: int, seed: int, epoch: int, rows: int) -> tuple[int, int]:
         """Tokens in the first rows of an epoch, and those that the encoder reads for them."""

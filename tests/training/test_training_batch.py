@@ -56,6 +56,6 @@ def test_no_row_is_wider_than_a_model_has_places(tiny, tmp_path):
     embeddings = loaded.model.bert.embeddings
     embeddings.position_embeddings.weight.data = embeddings.position_embeddings.weight.data[:places]
     embeddings.position_ids = embeddings.position_ids[:, :places]
-    long = [type(one)(text=one.text * 9, label=one.label) for one in labelled(8)]
+    long = [dataclasses.replace(one, text=one.text * 9) for one in labelled(8)]
     assert labelled_rows(loaded, long, places).chosen(np.arange(8)).rows.shape == (8, places)
     assert measure(loaded, long, places).expected.size == 8

@@ -44,6 +44,8 @@ class Recipe:
     """Of each warmed-up model, with other first weights and orders: luck is worth points."""
     zero_shot: bool = False
     zero_shot_examples: int = 200
+    text_examples: int = 500
+    """Held-out texts whose code length is measured: long ones take as long as a fine-tuning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +154,8 @@ def _fine_tuned(
     base = recipe.base if sampler == NONE else str(scratch / "warm")
     held_out = study.examples(task, "held_out")
     length = recipe.warm_up.sequence_length
-    found = evaluate(base, [one.text for one in held_out], sequence_length=length)
+    texts = [one.text for one in held_out[: recipe.text_examples]]
+    found = evaluate(base, texts, sequence_length=length)
     zero = (
         zero_shot_outcomes(base, held_out[: recipe.zero_shot_examples], length) if recipe.zero_shot else None
     )

@@ -64,8 +64,8 @@ class Scores:
             np.stack([self.of(task, name, figure) for task in tasks]) for name in (sampler, against)
         )
         first = self.runs[tasks[0].name, sampler, 0]
-        asked = first.zero_shot if figure == "zero_shot" and first.zero_shot else first.outcomes[0]
-        return difference(found, other, len(tasks) * len(asked.expected))
+        asked = {"text": first.text, "zero_shot": first.zero_shot}.get(figure) or first.outcomes[0]
+        return difference(found, other, len(tasks) * len(asked.bits or asked.expected))
 
     def mean(self, tasks: Sequence[Task], sampler: str, figure: str) -> float:
         """Mean over tasks and seeds."""
@@ -186,7 +186,7 @@ def main() -> None:
     parser.add_argument(
         "--samplers", nargs="+", default=[*SAMPLERS], choices=sorted(KNOWN), metavar="SAMPLER"
     )
-    parser.add_argument("--budget", default="500ktok")
+    parser.add_argument("--budget", default="400ktok")
     parser.add_argument("--documents", type=at_least(100), default=60_000, help="in the pool")
     parser.add_argument("--held-out", type=at_least(2), default=1_000, help="examples a task is measured on")
     parser.add_argument("--seeds", type=at_least(1), default=5)

@@ -7,8 +7,8 @@ A pool of real text of 21 domains with planted noise, boilerplate and near-dupli
 selects a budget for each task with each sampler; a pre-trained model is warmed up on the choice, then
 fine-tuned on a few hundred labelled examples, and measured on held-out ones. Printed: what was picked, each
 sampler's score and held-out bits per byte with its paired difference to random, and what of the claim holds;
-exit 1 when a part of it does not. `python -m benchmarks._real_plot LINES PICTURE` draws what was printed. With
---home an interrupted benchmark goes on.
+exit 1 when a part of it does not. `python -m benchmarks._real_plot LINES PICTURE` draws what was printed.
+With --home an interrupted benchmark goes on.
 --zero-shot adds the classes that a model tells by likelihood alone, before and after the warm-up.
 """
 

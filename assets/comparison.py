@@ -72,7 +72,7 @@ def configured(work: Work) -> Comparison:
         filters=settings.filters,
         start=start,
         options=MeasuredOptions(
-            **recipe.model_dump(include={"sequence_length", "batch_size", "learning_rate"}),
+            **recipe.model_dump(include={"sequence_length", "batch_size", "learning_rate", "compile"}),
             tokens=section.tokens,
             evaluations=section.evaluations,
         ),

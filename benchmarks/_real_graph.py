@@ -48,6 +48,7 @@ name = "base"
 
 [pretraining]
 tokens = {tokens}
+compile = {compiled}
 """
 READER = """
 [[base_model]]
@@ -94,6 +95,7 @@ class Study:
     held_out: int = 1_000
     judged: int = 200
     pretraining_tokens: int = 2_000_000
+    compiled: bool = False
     seed: int = 0
 
     @property
@@ -142,6 +144,7 @@ class Study:
             judged=self.judged,
             base=self.base,
             tokens=self.pretraining_tokens,
+            compiled=json.dumps(self.compiled),
         )
         if any(SCORES_OF_READER.intersection(SAMPLERS[name].score_columns) for name in self.samplers):
             reader = "base" if self.base.startswith("preset") else "reader"

@@ -6,16 +6,17 @@ Random rows of token ids, so no data loading is timed. Rivals: `bare` is transfo
 autocast with its fused attention, `cross_entropy` on its logits, fused AdamW and gradient clipping;
 `bare-float32` the same without autocast. Steps of all loops alternate in blocks of --block until each
 has had --seconds of processor time or of the clock (--clock); what is reported is the median step. One JSON
-line a preset and loop. The classifiers learn labelled rows of lognormal length: `classifier` as the platform
-does it, `classifier-any-width` with rows as wide as the longest of each batch instead of in steps,
-`classifier-masked` that with PyTorch's fused attention and a mask, as transformers loads it; --batch-size 16
---length 128 are the sizes of a fine-tuning.
+line a preset and loop. `tamis-compiled` has `compile` set, as `classifier-compiled` has. The classifiers
+learn labelled rows of lognormal length: `classifier` as the platform does it, `classifier-any-width` with
+rows as wide as the longest of each batch instead of in steps, `classifier-masked` that with PyTorch's fused
+attention and a mask, as transformers loads it; --batch-size 16 --length 128 are the sizes of a fine-tuning.
 """
 
 import argparse
 import json
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 from tamis.training import PRESETS, ModelShape
 from tamis.training.attention import choose_attention
 from tamis.training.batch import Batch, filled
+from tamis.training.compiling import fused
 from tamis.training.device import choose_device, retained_heap, training_precision
 from tamis.training.models import Kind, LoadedModel, prepared
 from tamis.training.objective import backward
@@ -31,12 +33,13 @@ from tamis.training.shapes import new_model
 from tamis.training.weights import MasterWeights
 
 Step = Callable[[np.ndarray], float]
-CLASSIFIERS = ("classifier", "classifier-any-width", "classifier-masked")
+CLASSIFIERS = ("classifier", "classifier-compiled", "classifier-any-width", "classifier-masked")
 SPREAD = 0.6  # of the logarithm of a text's length, about that of news and of citations
-OURS = ("tamis", *CLASSIFIERS)  # loops that run under our allocator setting
+OURS = ("tamis", "tamis-compiled", *CLASSIFIERS)  # loops that run under our allocator setting
 BETAS, DECAY, NORM, RATE = (0.9, 0.95), 0.1, 1.0, 1e-3
 WARM_UP_STEPS = 2
 CLASSES = ("one", "two", "three", "four")
+FOR_ALL_STEPS = ExitStack()
 
 
 class _NoTokenizer:
@@ -45,12 +48,13 @@ class _NoTokenizer:
     bos_token_id, eos_token_id, pad_token_id = 0, 1, 2
 
 
-def tamis_loop(shape: ModelShape, length: int) -> Step:
+def tamis_loop(shape: ModelShape, length: int, compiled: bool) -> Step:
     """A step of the platform's own loop."""
     device = choose_device("auto")
     loaded = prepared(new_model(shape, 0, _NoTokenizer()), _NoTokenizer(), device, length)
     loaded.model.train()
     weights = MasterWeights(loaded.model, training_precision(device), betas=BETAS, weight_decay=DECAY)
+    FOR_ALL_STEPS.enter_context(fused(loaded.model, compiled))
 
     def step(rows: np.ndarray) -> float:
         loss = backward(loaded, Batch(rows=rows))
@@ -73,11 +77,12 @@ def classifier_loop(shape: ModelShape, length: int, name: str) -> Step:
     )
     weights = MasterWeights(model, training_precision(device), betas=BETAS, weight_decay=DECAY)
     generator = np.random.default_rng(0)
+    FOR_ALL_STEPS.enter_context(fused(model, name == "classifier-compiled"))
 
     def step(rows: np.ndarray) -> float:
         lengths = np.clip(generator.lognormal(np.log(length / 4), SPREAD, len(rows)), 1, length).astype(int)
         texts = [row[:end] for row, end in zip(rows, lengths, strict=True)]
-        cut = filled(texts, length if name == "classifier" else lengths.max())
+        cut = filled(texts, length if name in ("classifier", "classifier-compiled") else lengths.max())
         loss = backward(loaded, Batch(rows=cut, classes=rows[:, length] % len(CLASSES)))
         weights.step(RATE, NORM)
         return loss.item()
@@ -133,7 +138,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--presets", nargs="+", default=list(PRESETS), choices=list(PRESETS))
-    parser.add_argument("--loops", nargs="+", choices=("tamis", "bare", "bare-float32", *CLASSIFIERS))
+    parser.add_argument("--loops", nargs="+", choices=(*OURS, "bare", "bare-float32"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--length", type=int, default=256)
@@ -145,7 +150,8 @@ def main() -> None:
     for preset in options.presets:
         shape = PRESETS[preset]
         loops: dict[str, Callable[[], Step]] = {
-            "tamis": lambda shape=shape: tamis_loop(shape, options.length),
+            "tamis": lambda shape=shape: tamis_loop(shape, options.length, compiled=False),
+            "tamis-compiled": lambda shape=shape: tamis_loop(shape, options.length, compiled=True),
             "bare": lambda shape=shape: bare_loop(shape, autocast=True),
             "bare-float32": lambda shape=shape: bare_loop(shape, autocast=False),
             **{

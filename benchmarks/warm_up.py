@@ -150,6 +150,7 @@ def run(flags: argparse.Namespace, folder: Path) -> bool:
         filters=flags.filters,
         held_out=flags.held_out,
         pretraining_tokens=flags.pretraining_tokens,
+        compiled=flags.compile,
     )
     study.materialize()
     shares = picked_shares(study)
@@ -158,10 +159,18 @@ def run(flags: argparse.Namespace, folder: Path) -> bool:
     recipe = Recipe(
         base=study.base_model if is_preset else model,
         warm_up=FineTuningOptions(
-            epochs=flags.epochs, sequence_length=256, batch_size=4, learning_rate=flags.warm_up_rate
+            epochs=flags.epochs,
+            sequence_length=256,
+            batch_size=4,
+            learning_rate=flags.warm_up_rate,
+            compile=flags.compile,
         ),
         fine_tuning=FineTuningOptions(
-            epochs=flags.label_epochs, sequence_length=128, batch_size=16, learning_rate=flags.rate
+            epochs=flags.label_epochs,
+            sequence_length=128,
+            batch_size=flags.label_batch,
+            learning_rate=flags.rate,
+            compile=flags.compile,
         ),
         fine_tunings=flags.fine_tunings,
         zero_shot=flags.zero_shot,
@@ -186,7 +195,7 @@ def main() -> None:
     parser.add_argument(
         "--samplers", nargs="+", default=[*SAMPLERS], choices=sorted(KNOWN), metavar="SAMPLER"
     )
-    parser.add_argument("--budget", default="300ktok")
+    parser.add_argument("--budget", default="500ktok")
     parser.add_argument("--documents", type=at_least(100), default=60_000, help="in the pool")
     parser.add_argument("--held-out", type=at_least(2), default=1_000, help="examples a task is measured on")
     parser.add_argument("--seeds", type=at_least(1), default=5)
@@ -197,15 +206,22 @@ def main() -> None:
     parser.add_argument(
         "--filters", nargs="*", default=[*FILTERS], help="rules of form that every sampler heeds"
     )
-    parser.add_argument("--pretraining-tokens", type=at_least(1), default=3_000_000)
+    parser.add_argument("--pretraining-tokens", type=at_least(1), default=5_000_000)
     parser.add_argument("--epochs", type=at_least(1), default=1, help="of the warm-up")
     parser.add_argument("--warm-up-rate", type=float, default=2e-3)
     parser.add_argument("--label-epochs", type=at_least(1), default=4)
+    parser.add_argument("--label-batch", type=at_least(1), default=8, help="labelled examples a step")
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate on labels")
     parser.add_argument(
         "--fine-tunings", type=at_least(1), default=2, help="of each warmed-up model; their mean counts"
     )
     parser.add_argument("--workers", type=at_least(1), default=2, help="runs at a time, one thread each")
+    parser.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="train compiled models, a third quicker; needs a C++ compiler",
+    )
     parser.add_argument("--zero-shot", action="store_true")
     parser.add_argument("--home", type=Path, help="project folder to use and keep")
     flags = parser.parse_args()

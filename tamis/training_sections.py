@@ -53,6 +53,15 @@ class PretrainingSection(Section):
     sequence_length: int = Field(256, ge=32)
     batch_size: int = Field(4, ge=1)
     learning_rate: float = Field(3e-3, gt=0)
+    compile: bool = False
+
+    def recipe(self) -> dict[str, Any]:
+        """What a pre-training depends on; `compile` only where it is set."""
+        return _without_unused_compiler(self.model_dump())
+
+
+def _without_unused_compiler(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != "compile" or value}
 
 
 class FineTuningSection(Section):
@@ -64,6 +73,7 @@ class FineTuningSection(Section):
     learning_rate: float = Field(2e-3, gt=0)
     accumulation: int = Field(1, ge=1)
     precision: Literal["auto", "float32", "bfloat16", "autocast"] = "auto"
+    compile: bool = False
     seeds: int = Field(1, ge=1, le=20)
     validation: int = Field(0, ge=0)
     patience: int = Field(3, ge=1)
@@ -72,7 +82,8 @@ class FineTuningSection(Section):
 
     def shared(self) -> dict[str, Any]:
         """What every training heeds, those of sampler trials too."""
-        return self.model_dump(include={"epochs", "sequence_length", "batch_size", "learning_rate"})
+        heeded = {"epochs", "sequence_length", "batch_size", "learning_rate", "compile"}
+        return _without_unused_compiler(self.model_dump(include=heeded))
 
     def recipe(self) -> dict[str, Any]:
         """What a trial depends on; other keys only where they differ from their default and are heeded, so

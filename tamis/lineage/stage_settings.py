@@ -53,7 +53,7 @@ def sampler_trials_settings(world: World, partition: str) -> dict[str, Any]:
     settings = world.project.settings
     section = settings.sampler_trials.model_dump()
     fine = settings.fine_tuning.shared()
-    recipe = settings.pretraining.model_dump() if section["from_scratch"] else fine
+    recipe = settings.pretraining.recipe() if section["from_scratch"] else fine
     transport = settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
     shape = model_section(world.project, str(settings.sampler_trials.model))[0].preset
     own = {"recipe": recipe, "transport": transport, "preset": shape}
@@ -81,7 +81,7 @@ def base_model_settings(world: World, partition: str) -> dict[str, Any]:
         return {"model": training.model_identity(world.project.model(section.path))}
     kept = {"checkpoints": section.checkpoints} if section.checkpoints else {}
     shape = {"preset": section.preset, "fold": fold} | kept
-    return shape | world.project.settings.pretraining.model_dump()
+    return shape | world.project.settings.pretraining.recipe()
 
 
 def target_settings(world: World, partition: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Training: small base models, fine-tuned trials, bits per byte, tracking. Importing it loads no torch."""
 
-from tamis.training.errors import DivergedError, EmptyTextError, UnknownModelError
+from tamis.training.errors import DivergedError, EmptyTextError, NoCompilerError, UnknownModelError
 from tamis.training.evaluation import Evaluation, document_bits_per_byte, evaluate
 from tamis.training.fine_tuning import fine_tune
 from tamis.training.model_files import count_parameters, model_identity
@@ -22,6 +22,7 @@ __all__ = [
     "Evaluation",
     "FineTuningOptions",
     "ModelShape",
+    "NoCompilerError",
     "PretrainingOptions",
     "Runtime",
     "TrainingResult",

@@ -36,6 +36,17 @@ class DivergedError(PermanentError):
         )
 
 
+class NoCompilerError(PermanentError):
+    """`compile` is set, and the machine has nothing to compile with."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem.strip().split("\n", 1)[0].rstrip(".")
+        super().__init__(
+            f"the model cannot be compiled here: {self.problem}; on a CPU a C++ compiler and Python's header "
+            "files are needed (Debian: apt-get install g++ python3-dev), or leave `compile` out of tamis.toml"
+        )
+
+
 class UnknownModelError(PermanentError):
     """A base model that is neither a folder, nor an embedded model, nor an id that can be loaded."""
 

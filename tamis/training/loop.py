@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tamis.progress import Advance
 from tamis.training.batch import Batch
+from tamis.training.compiling import fused
 from tamis.training.device import (
     AUTOCAST,
     casting,
@@ -68,7 +69,7 @@ def train(
 
     `advance` counts tokens; `observe` is called with the number of finished steps after each of them and may
     evaluate the model. A `stopper` may end it earlier, and the weights are then the best it has seen. Raises
-    `DivergedError` when the loss is not finite.
+    `DivergedError` when the loss is not finite, `NoCompilerError`.
     """
     import torch
 
@@ -90,7 +91,7 @@ def train(
         stopper.resume_at(first)
     loaded.model.train()
     done = first
-    with retained_heap(), torch.random.fork_rng():
+    with retained_heap(), torch.random.fork_rng(), fused(loaded.model, options.compile):
         for step, batches in enumerate(plan.batches(first), start=first):
             if stopper is not None and stopper.exhausted:
                 break

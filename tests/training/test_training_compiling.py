@@ -32,7 +32,7 @@ def trained(tiny, folder: Path, **changes):
 @pytest.fixture
 def without_machine_code(monkeypatch):
     torch._dynamo.reset()
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
     yield
     torch._dynamo.reset()
 

@@ -44,7 +44,7 @@ class Recipe:
     """Of each warmed-up model, with other first weights and orders: luck is worth points."""
     zero_shot: bool = False
     zero_shot_examples: int = 200
-    text_examples: int = 500
+    text_examples: int = 250
     """Held-out texts whose code length is measured: long ones take as long as a fine-tuning."""
 
 

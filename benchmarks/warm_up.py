@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument(
         "--samplers", nargs="+", default=[*SAMPLERS], choices=sorted(KNOWN), metavar="SAMPLER"
     )
-    parser.add_argument("--budget", default="500ktok")
+    parser.add_argument("--budget", default="400ktok")
     parser.add_argument("--documents", type=at_least(100), default=60_000, help="in the pool")
     parser.add_argument("--held-out", type=at_least(2), default=1_000, help="examples a task is measured on")
     parser.add_argument("--seeds", type=at_least(1), default=5)
@@ -206,7 +206,7 @@ def main() -> None:
     parser.add_argument(
         "--filters", nargs="*", default=[*FILTERS], help="rules of form that every sampler heeds"
     )
-    parser.add_argument("--pretraining-tokens", type=at_least(1), default=5_000_000)
+    parser.add_argument("--pretraining-tokens", type=at_least(1), default=4_000_000)
     parser.add_argument("--epochs", type=at_least(1), default=1, help="of the warm-up")
     parser.add_argument("--warm-up-rate", type=float, default=2e-3)
     parser.add_argument("--label-epochs", type=at_least(1), default=4)

@@ -1,7 +1,7 @@
 """A model's own operations fused by PyTorch's compiler while it trains.
 
-Norms, rotations and activations of a small model cost as much as its matrix products; fused into a few loops,
-a step of .8M parameters takes about two thirds of the time (`python -m benchmarks.training --presets
+What lies between the matrix products of a small model (norms, rotations, activations) becomes a few loops: a
+step of .8M parameters takes two thirds to four fifths of the time (`python -m benchmarks.training --presets
 llama-0.8m`). The first step of a process pays with a quarter of a minute, or a whole one where nothing is in
 the compiler's cache yet, so it is for trainings of minutes. Results differ from others in their rounding.
 """

@@ -1,6 +1,6 @@
 """Compiled trainings learn what others do, leave the model as it was, and say what is missing to compile.
 
-The fast tests compile without machine code, so that they need no C++ compiler; the slow ones do.
+What is captured is tested without machine code; the last two tests need a C++ compiler.
 """
 
 import dataclasses
@@ -37,6 +37,7 @@ def without_machine_code(monkeypatch):
     torch._dynamo.reset()
 
 
+@pytest.mark.slow
 def test_batches_of_every_size_are_captured_once_and_whole(tiny, without_machine_code):
     loaded = load_model(tiny.model, CPU, 32)
     loaded.model.train()

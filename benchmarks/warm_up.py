@@ -220,7 +220,7 @@ def main() -> None:
         "--compile",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="train compiled models, a third quicker; needs a C++ compiler",
+        help="train compiled models, a fifth to a third quicker; needs a C++ compiler",
     )
     parser.add_argument("--zero-shot", action="store_true")
     parser.add_argument("--home", type=Path, help="project folder to use and keep")

@@ -57,11 +57,9 @@ class PretrainingSection(Section):
 
     def recipe(self) -> dict[str, Any]:
         """What a pre-training depends on; `compile` only where it is set."""
-        return _without_unused_compiler(self.model_dump())
-
-
-def _without_unused_compiler(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if key != "compile" or value}
+        return self.model_dump(exclude={"compile"}) | self.model_dump(
+            include={"compile"}, exclude_defaults=True
+        )
 
 
 class FineTuningSection(Section):
@@ -82,8 +80,8 @@ class FineTuningSection(Section):
 
     def shared(self) -> dict[str, Any]:
         """What every training heeds, those of sampler trials too."""
-        heeded = {"epochs", "sequence_length", "batch_size", "learning_rate", "compile"}
-        return _without_unused_compiler(self.model_dump(include=heeded))
+        always = self.model_dump(include={"epochs", "sequence_length", "batch_size", "learning_rate"})
+        return always | self.model_dump(include={"compile"}, exclude_defaults=True)
 
     def recipe(self) -> dict[str, Any]:
         """What a trial depends on; other keys only where they differ from their default and are heeded, so

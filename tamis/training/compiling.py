@@ -7,31 +7,26 @@ the compiler's cache yet, so it is for trainings of minutes. Results differ from
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import Any
 
 from tamis.training.errors import NoCompilerError
 
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
 
-    from torch import nn
-
-
-def fused(model: Any, wanted: bool) -> "AbstractContextManager[None]":
+@contextmanager
+def fused(model: Any, wanted: bool) -> Iterator[None]:
     """Compile all but the output layer of a transformers model while inside, if `wanted`.
 
     Only what is done while training is compiled, for batches of any size. Raises `NoCompilerError` at the
     first of them where there is nothing to compile with.
     """
-    return _fused(model.base_model) if wanted else nullcontext()
-
-
-@contextmanager
-def _fused(layers: "nn.Module") -> Iterator[None]:
+    if not wanted:
+        yield
+        return
     import torch
-    from torch._dynamo.exc import BackendCompilerFailed  # what torch.compile documents as raised
+    from torch._dynamo.exc import BackendCompilerFailed  # there is no public name for it
 
+    layers = model.base_model
     plain = layers.forward
     quick = torch.compile(plain, dynamic=True)
 

@@ -18,15 +18,20 @@ from tamis.training.compiling import fused
 from tamis.training.examples import Labelled
 from tamis.training.models import load_model
 from tamis.training.objective import backward
+from tamis.training_sections import FineTuningSection, PretrainingSection
 
 CPU = torch.device("cpu")
 LABELLED = [Labelled(text=f"the mean of {word}", label=word) for word in ("sample", "array", "test") * 6]
 
 
-def trained(tiny, folder: Path, **changes):
-    options = dataclasses.replace(tiny.options, compile=True, **changes)
+def trained(tiny, folder: Path, compiled: bool):
+    options = dataclasses.replace(tiny.options, compile=compiled)
     places = folder / "model", folder / "resume"
     return pretrain(tiny.shape, tiny.texts, tiny.tokenizer, options, *places, runtime=tiny.runtime)
+
+
+def graphs() -> int:
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
 
 
 @pytest.fixture
@@ -49,7 +54,7 @@ def test_batches_of_every_size_are_captured_once_and_whole(tiny, without_machine
         with fused(loaded.model, True):
             found.append((plain, backward(loaded, Batch(rows=rows))))
     assert all(torch.allclose(plain, compiled, rtol=1e-5) for plain, compiled in found)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert graphs() == 1
     assert not torch._dynamo.utils.counters["graph_break"]
 
 
@@ -63,6 +68,12 @@ def test_only_training_is_compiled_and_the_model_is_left_as_it_was(tiny, without
     assert "forward" not in vars(loaded.model.base_model)
     with fused(loaded.model, False):
         assert "forward" not in vars(loaded.model.base_model)
+
+
+@pytest.mark.parametrize("section", [PretrainingSection, FineTuningSection])
+def test_what_is_not_compiled_is_not_made_anew_for_the_key(section):
+    assert "compile" not in section().recipe()
+    assert section(compile=True).recipe() == section().recipe() | {"compile": True}
 
 
 def test_without_a_compiler_the_error_says_what_to_install_or_leave_out():
@@ -81,17 +92,12 @@ def test_without_a_compiler_the_error_says_what_to_install_or_leave_out():
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler to compile with")
 def test_a_compiled_training_learns_what_another_does(tiny, tmp_path):
-    plain = pretrain(
-        tiny.shape,
-        tiny.texts,
-        tiny.tokenizer,
-        tiny.options,
-        tmp_path / "plain",
-        tmp_path / "resume",
-        held_out=tiny.held_out,
-        runtime=tiny.runtime,
-    )
-    compiled = trained(tiny, tmp_path)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    plain = trained(tiny, tmp_path / "plain", compiled=False)
+    assert graphs() == 0
+    compiled = trained(tiny, tmp_path / "compiled", compiled=True)
+    assert graphs() == 1
     assert compiled.losses[-1][1] == pytest.approx(plain.losses[-1][1], abs=0.05)
 
 

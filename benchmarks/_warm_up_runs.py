@@ -63,14 +63,14 @@ class Finished:
     seconds: float
 
 
-def make_runs(study: Study, recipe: Recipe, seeds: int, workers: int = 1) -> list[Finished]:
+def make_runs(study: Study, recipe: Recipe, seeds: Sequence[int], workers: int = 1) -> list[Finished]:
     """Every run that has no result yet, then all of them; an interrupted benchmark goes on.
 
     `workers` processes of one thread each: models this small gain little from a second thread.
     """
     folder = study.folder / "runs" / _digest(study, recipe)
     folder.mkdir(parents=True, exist_ok=True)
-    units = [(sampler, seed) for seed in range(seeds) for sampler in (NONE, *study.samplers)]
+    units = [(sampler, seed) for seed in seeds for sampler in (NONE, *study.samplers)]
     with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
         waiting = [pool.submit(_runs_of_sampler, study, recipe, *unit, folder) for unit in units]
         try:

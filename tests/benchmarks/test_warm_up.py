@@ -40,14 +40,22 @@ def run(task: Task, sampler: str, seed: int, right: int, n: int = 400) -> Finish
     )
 
 
-def scores(**right: int) -> Scores:
+def scores(first_seed: int = 0, **right: int) -> Scores:
     runs = [
         run(task, NONE if name == "no_warm_up" else name.replace("_", "-"), seed, count + seed)
         for task in TASKS
         for name, count in right.items()
-        for seed in range(3)
+        for seed in range(first_seed, first_seed + 3)
     ]
     return Scores(TASKS, runs)
+
+
+def test_scores_of_other_seeds_are_told_as_those_of_the_first() -> None:
+    first, other = (scores(first_seed, random=200, got_d=220) for first_seed in (0, 5))
+    assert other.seeds == [5, 6, 7]
+    gaps = [one.gap(TASKS, "got-d", "random", "score").mean for one in (first, other)]
+    assert gaps == pytest.approx([0.05, 0.05])
+    assert other.mean(TASKS, "got-d", "score") == pytest.approx(first.mean(TASKS, "got-d", "score") + 5 / 400)
 
 
 def claims(

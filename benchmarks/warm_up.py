@@ -169,6 +169,7 @@ def run(flags: argparse.Namespace, folder: Path) -> bool:
             epochs=flags.label_epochs,
             sequence_length=128,
             batch_size=flags.label_batch,
+            pooling=flags.pooling,
             learning_rate=flags.rate,
             compile=flags.compile,
         ),
@@ -215,6 +216,12 @@ def main() -> None:
     parser.add_argument("--warm-up-rate", type=float, default=2e-3)
     parser.add_argument("--label-epochs", type=at_least(1), default=4)
     parser.add_argument("--label-batch", type=at_least(1), default=8, help="labelled examples a step")
+    parser.add_argument(
+        "--pooling",
+        default="mean",
+        choices=["last", "mean"],
+        help="how a model reads a labelled text: its last token, or the mean over all",
+    )
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate on labels")
     parser.add_argument(
         "--fine-tunings", type=at_least(1), default=2, help="of each warmed-up model; their mean counts"

@@ -72,6 +72,7 @@ class FineTuningSection(Section):
     accumulation: int = Field(1, ge=1)
     precision: Literal["auto", "float32", "bfloat16", "autocast"] = "auto"
     compile: bool = False
+    pooling: Literal["last", "mean"] = "last"
     seeds: int = Field(1, ge=1, le=20)
     validation: int = Field(0, ge=0)
     patience: int = Field(3, ge=1)

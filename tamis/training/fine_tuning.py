@@ -64,7 +64,13 @@ def fine_tune(
         raise OneLabelError(classes[0], len(examples) + len(held_out) + len(validation))
     labels_follow = bool(classes_of(held_out)) and not classes
     loaded = load_model(
-        base, device, options.sequence_length, classes=classes, seed=options.seed, hiding=labels_follow
+        base,
+        device,
+        options.sequence_length,
+        classes=classes,
+        seed=options.seed,
+        pooling=options.pooling,
+        hiding=labels_follow,
     )
     comparable = bool(held_out) and not classes_of(held_out)
     before = None

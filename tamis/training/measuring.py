@@ -20,6 +20,7 @@ from tamis.training.example_rows import ExampleRows, labelled_rows, pair_rows
 from tamis.training.examples import Example, Labelled, Pair
 from tamis.training.models import Kind, LoadedModel, load_model
 from tamis.training.objective import row_logits, target_nats
+from tamis.training.pooling import pooling_of
 from tamis.training.results import Outcomes
 
 
@@ -91,14 +92,16 @@ def classify(
     device: str = "auto",
     dtype: str = "auto",
 ) -> Classification:
-    """What a fine-tuned classifier makes of labelled texts; its own labels are those of its configuration."""
+    """What a fine-tuned classifier makes of labelled texts; its configuration knows labels and pooling."""
     from transformers import AutoConfig
 
-    named = AutoConfig.from_pretrained(model, trust_remote_code=False).id2label
+    configuration = AutoConfig.from_pretrained(model, trust_remote_code=False)
+    named = configuration.id2label
     classes = [named[number] for number in sorted(named)]
     if unknown := {one.label for one in examples} - set(classes):
         raise UnknownModelError(str(model), f"it knows no label {min(unknown)!r}, only {', '.join(classes)}")
-    loaded = load_model(model, choose_device(device), sequence_length, classes=classes)
+    pooling = pooling_of(configuration)
+    loaded = load_model(model, choose_device(device), sequence_length, classes=classes, pooling=pooling)
     return _classified(loaded, examples, sequence_length, dtype)
 
 

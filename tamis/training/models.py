@@ -12,6 +12,7 @@ from tamis.training.attention import choose_attention
 from tamis.training.errors import NeedsPairsError, NotCausalError, UnknownModelError
 from tamis.training.fitting import require_fit, tokenizer_in
 from tamis.training.model_files import location
+from tamis.training.pooling import LAST, choose_pooling
 from tamis.training.whole import require_whole
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ class Kind(StrEnum):
 class LoadedModel:
     """A model with its tokenizer; `plain_head`: logits = last hidden state @ weight.T.
 
-    classes: labels of a classifier in the order of its outputs. adapter: the wrapper of what low-rank
-    adaptation added to `model`, None without.
+    classes: labels of a classifier in the order of its outputs. averages: it classifies by the mean over
+    the tokens of a text. adapter: the wrapper of what low-rank adaptation added to `model`, None without.
     """
 
     model: "PreTrainedModel"
@@ -41,6 +42,7 @@ class LoadedModel:
     plain_head: bool
     kind: Kind = Kind.CAUSAL
     classes: tuple[str, ...] = ()
+    averages: bool = False
     adapter: Any = None
 
     @property
@@ -81,12 +83,14 @@ def load_model(
     *,
     classes: Sequence[str] = (),
     seed: int = 0,
+    pooling: str = LAST,
     hiding: bool = False,
 ) -> LoadedModel:
     """Load in float32, for rows of `sequence_length`: an encoder-decoder where the model is one, else causal.
 
-    With `classes` a classifier, whose output layer is drawn from `seed` where the model has none for them.
-    With `hiding` an encoder is loaded to predict hidden tokens, which without it is an error.
+    With `classes` a classifier, whose output layer is drawn from `seed` where the model has none for them;
+    a causal model reads texts by `pooling`. With `hiding` an encoder is loaded to predict hidden tokens,
+    which without it is an error.
     Raises `UnknownModelError`, `NoTokenizerError`, `UnfitTokenizerError`, `TooFewPositionsError`,
     `NotCausalError`, `NeedsPairsError`, `MissingPackageError`.
     """
@@ -121,7 +125,14 @@ def load_model(
         model.config.pad_token_id = tokenizer.eos_token_id if own is None else own
     if kind == Kind.CLASSIFIER:
         choose_attention(model, sequence_length)
-    return LoadedModel(model=model, tokenizer=tokenizer, plain_head=False, kind=kind, classes=tuple(classes))
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        plain_head=False,
+        kind=kind,
+        classes=tuple(classes),
+        averages=kind == Kind.CLASSIFIER and choose_pooling(model, pooling),
+    )
 
 
 def _kind(folder: str, options: dict[str, Any], classes: Sequence[str]) -> Kind:

@@ -8,6 +8,7 @@ Small batches matter most: 300,000 tokens in steps of 4 x 256 bring 0.8M paramet
 from dataclasses import dataclass
 
 from tamis.training.adapters import Adapter
+from tamis.training.pooling import LAST
 
 REFERENCE_WIDTH = 256
 WIDTH_EXPONENT = 0.75
@@ -64,6 +65,8 @@ class FineTuningOptions(StepOptions):
     early."""
     evaluations: int = 4
     """On the validation examples, an epoch."""
+    pooling: str = LAST
+    """How a causal model reads a labelled text: by its last token, or the mean over all of them."""
     adapter: Adapter | None = None
     """Low-rank adaptation instead of training all weights."""
 

@@ -111,6 +111,7 @@ def training_options(project: Project, model: str) -> FineTuningOptions:
         **section.shared() | ({"learning_rate": own.learning_rate} if own.learning_rate else {}),
         accumulation=section.accumulation,
         precision=section.precision,
+        pooling=section.pooling,
         patience=section.patience if section.validation else 0,
         evaluations=section.evaluations,
         adapter=adapter,

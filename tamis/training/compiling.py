@@ -3,7 +3,8 @@
 What lies between the matrix products of a small model (norms, rotations, activations) becomes a few loops: a
 step of .8M parameters takes two thirds to four fifths of the time (`python -m benchmarks.training --presets
 llama-0.8m`). The first step of a process pays with a quarter of a minute, or a whole one where nothing is in
-the compiler's cache yet, so it is for trainings of minutes. Results differ from others in their rounding.
+the compiler's cache yet, so it is for trainings of minutes. Results differ from others in their rounding, and
+can from those of a compilation made anew.
 """
 
 from collections.abc import Iterator

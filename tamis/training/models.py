@@ -33,8 +33,8 @@ class Kind(StrEnum):
 class LoadedModel:
     """A model with its tokenizer; `plain_head`: logits = last hidden state @ weight.T.
 
-    classes: labels of a classifier in the order of its outputs. averages: it classifies by the mean over
-    the tokens of a text. adapter: the wrapper of what low-rank adaptation added to `model`, None without.
+    classes: labels of a classifier in the order of its outputs. adapter: the wrapper of what low-rank
+    adaptation added to `model`, None without.
     """
 
     model: "PreTrainedModel"
@@ -42,7 +42,6 @@ class LoadedModel:
     plain_head: bool
     kind: Kind = Kind.CAUSAL
     classes: tuple[str, ...] = ()
-    averages: bool = False
     adapter: Any = None
 
     @property
@@ -125,14 +124,8 @@ def load_model(
         model.config.pad_token_id = tokenizer.eos_token_id if own is None else own
     if kind == Kind.CLASSIFIER:
         choose_attention(model, sequence_length)
-    return LoadedModel(
-        model=model,
-        tokenizer=tokenizer,
-        plain_head=False,
-        kind=kind,
-        classes=tuple(classes),
-        averages=kind == Kind.CLASSIFIER and choose_pooling(model, pooling),
-    )
+        choose_pooling(model, pooling)
+    return LoadedModel(model=model, tokenizer=tokenizer, plain_head=False, kind=kind, classes=tuple(classes))
 
 
 def _kind(folder: str, options: dict[str, Any], classes: Sequence[str]) -> Kind:

@@ -10,7 +10,7 @@ from tamis.training.attention import wants_mask
 from tamis.training.batch import IGNORED, Batch
 from tamis.training.loss import linear_cross_entropy, token_losses
 from tamis.training.models import Kind, LoadedModel
-from tamis.training.pooling import mean_logits
+from tamis.training.pooling import averages, mean_logits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,7 +74,7 @@ def row_logits(loaded: LoadedModel, batch: Batch) -> "Tensor":
     filler = loaded.model.config.pad_token_id or 0
     tokens = rows.masked_fill(~inside, filler)
     mask = {"attention_mask": inside.long()} if wants_mask(loaded.model) else {"use_cache": False}
-    if loaded.averages:
+    if averages(loaded.model):
         return mean_logits(loaded.model, tokens, inside, mask)
     return loaded.model(input_ids=tokens, **mask).logits
 

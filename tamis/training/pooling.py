@@ -1,8 +1,9 @@
 """How a causal model reads a text that it classifies: by its last token, or by the mean over its tokens.
 
 The last token is what transformers reads, so any program can use such a checkpoint. The mean is better for
-small models and few labels (docs/training.md), but a checkpoint says so only in config.json,
-by the key that ModernBERT has for it, which transformers heeds for no causal model: `classify` does.
+small models and few labels (62.7 instead of 51.3 % on banking77: `python -m benchmarks.warm_up`, and with
+`--pooling last`), but a checkpoint says so only in config.json, by the key that ModernBERT has for it, which
+transformers heeds for no causal model: `classify` does.
 """
 
 from typing import TYPE_CHECKING
@@ -18,18 +19,26 @@ MEAN = "mean"
 KEY = "classifier_pooling"
 
 
-def choose_pooling(model: "PreTrainedModel", pooling: str) -> bool:
-    """Write `pooling` to the configuration of a causal classifier; whether it reads by the mean.
+def choose_pooling(model: "PreTrainedModel", pooling: str) -> None:
+    """Write `pooling` to the configuration of a causal classifier.
 
     Classifiers of other families than the causal ones have a way of their own, and keep it.
     """
-    if not hasattr(model, "score"):  # what transformers names the output layer of every causal classifier
-        return False
+    if not _is_causal(model):
+        return
     if pooling == MEAN:
         setattr(model.config, KEY, MEAN)
     elif hasattr(model.config, KEY):
         delattr(model.config, KEY)
-    return pooling == MEAN
+
+
+def averages(model: "PreTrainedModel") -> bool:
+    """Whether a classifier reads by the mean."""
+    return _is_causal(model) and pooling_of(model.config) == MEAN
+
+
+def _is_causal(model: "PreTrainedModel") -> bool:
+    return hasattr(model, "score")  # what transformers names the output layer of every causal classifier
 
 
 def pooling_of(configuration: "PretrainedConfig") -> str:

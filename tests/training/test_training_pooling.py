@@ -15,6 +15,7 @@ from tamis.training.batch import IGNORED, Batch
 from tamis.training.measuring import classify
 from tamis.training.models import load_model
 from tamis.training.objective import row_logits
+from tamis.training.pooling import averages
 from tamis.training_sections import FineTuningSection
 
 CPU = torch.device("cpu")
@@ -59,12 +60,12 @@ def test_a_checkpoint_says_what_it_reads_by(tiny, tmp_path, adapter):
     assert found.predicted.tolist() == result.outcomes.predicted
     assert found.nats == pytest.approx(result.held_out_loss, rel=1e-5)
     anew = classifier(tmp_path / "out", "last")
-    assert not anew.averages
+    assert not averages(anew.model)
     assert not hasattr(anew.model.config, "classifier_pooling")
 
 
 def test_an_encoder_keeps_its_own_way(tiny, tmp_path):
-    assert not classifier(bert(tiny.tokenizer, tmp_path / "bert")).averages
+    assert not averages(classifier(bert(tiny.tokenizer, tmp_path / "bert")).model)
 
 
 def test_a_key_that_is_not_set_makes_nothing_anew():

@@ -4,10 +4,13 @@ import os
 import random
 import tempfile
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from once import once
+from small_project import SETTINGS, SmallProject, make_project
 
 TESTS = Path(__file__).resolve().parent
 CHECKOUT = TESTS.parent
@@ -128,8 +131,6 @@ def shared(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def encoder_cache(request, shared) -> Path:
     """The static encoder, distilled once; pytest's cache keeps it for the next session."""
-    from once import once
-
     from tamis.embedding import load_encoder
     from tamis.embedding.identity import encoder_identity
 
@@ -144,6 +145,32 @@ def static(encoder_cache):
     from tamis.embedding import load_encoder
 
     return load_encoder("static", cache=encoder_cache)
+
+
+@pytest.fixture(scope="session")
+def materialized(shared, encoder_cache) -> Callable[..., SmallProject]:
+    """Return a function that copies a materialized small project; one worker materializes it for all.
+
+    Called with the copy's folder and, if need be, other settings.
+    """
+
+    def make(root: Path) -> None:
+        make_project(root, encoder_cache).tamis("materialize", alone=True)
+
+    original = SmallProject(once(shared / "materialized", make))
+
+    def copied(root: Path, settings: str = SETTINGS) -> SmallProject:
+        project = original.copy(root)
+        (root / "tamis.toml").write_text(settings)
+        return project
+
+    return copied
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, materialized) -> SmallProject:
+    """Return a materialized small project that tests may read and must not change."""
+    return materialized(tmp_path_factory.mktemp("built") / "project")
 
 
 @pytest.fixture(scope="session")

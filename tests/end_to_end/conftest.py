@@ -1,11 +1,19 @@
-"""What end-to-end tests share: the small project, with nothing made yet, and as it is materialized."""
+"""What end-to-end tests share: a small project with nothing made yet, and a materialized copy to change."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from once import once
-from small_project import SETTINGS, SmallProject, make_project
+from small_project import SmallProject, make_project
+
+HERE = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects by mark
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test of this folder slow unless it is a smoke test: whole runs are for `make test-all`."""
+    for item in items:
+        if item.path.is_relative_to(HERE) and not item.get_closest_marker("smoke"):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture
@@ -13,30 +21,7 @@ def small_project(tmp_path, encoder_cache) -> SmallProject:
     return make_project(tmp_path / "project", encoder_cache)
 
 
-@pytest.fixture(scope="session")
-def materialized(shared, encoder_cache) -> Callable[..., SmallProject]:
-    """Copies, with other settings if need be, of a small project that one worker materialized for all."""
-
-    def make(root: Path) -> None:
-        make_project(root, encoder_cache).tamis("materialize", alone=True)
-
-    original = SmallProject(once(shared / "materialized", make))
-
-    def copied(root: Path, settings: str = SETTINGS) -> SmallProject:
-        project = original.copy(root)
-        (root / "tamis.toml").write_text(settings)
-        return project
-
-    return copied
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory, materialized) -> SmallProject:
-    """The small project as it is materialized, to be asked and not to be changed."""
-    return materialized(tmp_path_factory.mktemp("built") / "project")
-
-
 @pytest.fixture
 def project(tmp_path, materialized) -> SmallProject:
-    """The same to be changed."""
+    """Return a materialized small project that the test may change."""
     return materialized(tmp_path / "copy")

@@ -16,7 +16,6 @@ from small_project import CHECKOUT, SETTINGS, make_project
 
 from tamis.store.tables import Store
 
-pytestmark = pytest.mark.slow
 JUDGE = """
 [judge]
 sample = 150

@@ -140,22 +140,8 @@ CHANGES = {
 }
 
 
-QUICK = {
-    ("added", "certified"),
-    ("renamed", "certified"),
-    ("edited in place", "settled"),
-    ("deleted", "settled"),
-}
-
-
-def cases() -> list:
-    """Each change in both ways; four of them in the fast suite."""
-    named = {f"{name}-{way}": (name, way) for name in CHANGES for way in WAYS}
-    slow = {True: [], False: pytest.mark.slow}
-    return [pytest.param(*case, marks=slow[key in QUICK], id=key) for key, case in named.items()]
-
-
-@pytest.mark.parametrize(("name", "way"), cases())
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", CHANGES)
 def test_the_right_rows_and_only_they_are_done_again(platform, name, way):
     change, landing = CHANGES[name], platform.project.root / "landing"
     before, events = versions(platform.project), events_so_far(platform)
@@ -206,7 +192,6 @@ def counted(platform, since: dict[str, int], asset: str, what: str) -> int:
     return sum(int(event.metadata[what].value) for event in later)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_a_half_written_file_leaves_quarantine_when_it_is_whole(platform, way):
     landing = platform.project.root / "landing"
@@ -222,7 +207,7 @@ def test_a_half_written_file_leaves_quarantine_when_it_is_whole(platform, way):
     assert platform.store.count("occurrences", "shard = 'landing__late.jsonl.gz'") == 9
 
 
-@pytest.mark.parametrize("way", ["certified", pytest.param("settled", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("way", WAYS)
 def test_a_file_replaced_while_a_run_is_in_flight_is_taken_as_it_is_in_the_end(platform, way, monkeypatch):
     from assets import embedding
 
@@ -242,7 +227,7 @@ def test_a_file_replaced_while_a_run_is_in_flight_is_taken_as_it_is_in_the_end(p
     assert platform.store.count("occurrences", "shard = 'landing__sailing.jsonl'") == 7
 
 
-@pytest.mark.parametrize("way", [pytest.param("certified", marks=pytest.mark.slow), "settled"])
+@pytest.mark.parametrize("way", WAYS)
 def test_what_was_read_of_a_file_that_changed_and_changed_back_is_not_taken_for_the_file(
     platform, way, monkeypatch
 ):

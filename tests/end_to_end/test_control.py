@@ -5,8 +5,6 @@ from small_project import SETTINGS, make_project, sentences, write_jsonl
 
 from tamis.store.tables import Store
 
-# A change of a selection is told in the fast suite too: test_changing_files.py.
-pytestmark = pytest.mark.slow
 LIGHT = SETTINGS.split("[[target]]")[0] + '[[selection]]\nname = "best"\nsampler = "random"\nbudget = 20\n'
 
 

@@ -36,7 +36,6 @@ def shards(project: SmallProject) -> dict[str, int]:
     return dict(rows.sort("shard").iter_rows())
 
 
-@pytest.mark.slow
 def test_what_lies_elsewhere_is_followed_and_never_lost(tmp_path, encoder_cache, monkeypatch):
     from test_object_store import Bucket
 

@@ -14,7 +14,6 @@ from tamis.planning import read_plan
 from tamis.project import open_project
 
 CALM = SETTINGS.replace("settle_seconds = 1.0", "settle_seconds = 0.0")
-pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("seed", range(5))

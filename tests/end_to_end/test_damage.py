@@ -1,6 +1,5 @@
 """Kills, alterations and losses behind the command's back: found, named, and made good."""
 
-import json
 import os
 import random
 import shutil
@@ -27,34 +26,6 @@ def test_five_killed_runs_and_files_that_change_back_leave_what_an_undisturbed_r
     project.tamis("materialize")
     assert versions(project) == versions(built)
     assert_sound(project)
-
-
-def test_the_audit_names_an_altered_row(project):
-    import pyarrow as pa
-
-    store = store_of(project)
-    rows = store.read_arrow("transport_algebra").sort_by("doc_id").slice(0, 1)
-    forged = rows.set_column(2, rows.schema.field(2), pa.array([-9.0]))
-    store.merge("transport_algebra", forged)
-    done = project.tamis("audit", "--json", code=1)
-    found = json.loads(done.stdout)
-    assert found["status"] == "red"
-    assert found["lowest_broken"] == ["transport_scores[algebra]"]
-
-
-def test_an_audit_is_a_tree_a_page_and_an_anchor_that_shows_what_is_gone(project):
-    page, anchor = project.root / "audit.html", project.root / "anchor.json"
-    said = project.tamis("audit", "--html", str(page), "--anchor", str(anchor))
-    assert said.stdout.startswith("GREEN")
-    assert "└─ raw_shards[landing__algebra.jsonl]: green" in said.stdout
-    assert "root " in said.stderr
-    assert "<svg" in page.read_text()
-    assert project.json("audit", "uniform", "--against", str(anchor))["status"] == "green"
-    manifest = store_of(project).read("heads").filter(asset="mart_reasons")["manifest"][0]
-    (project.home / "manifests" / manifest[:2] / f"{manifest}.json").unlink()
-    assert project.json("audit", "uniform", "--quick")["status"] == "green"
-    found = project.json("audit", "uniform", "--quick", "--against", str(anchor), code=1)
-    assert found["lowest_broken"] == ["mart_reasons"]
 
 
 def test_what_is_damaged_is_named_and_made_again(project):

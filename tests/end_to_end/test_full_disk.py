@@ -43,13 +43,7 @@ def leave_only(disk, free_bytes: int):
     return ballast
 
 
-@pytest.mark.parametrize(
-    "free_bytes",
-    [
-        2_000_000,
-        *(pytest.param(size, marks=pytest.mark.slow) for size in (0, 300_000, 3_000_000, 4_000_000)),
-    ],
-)
+@pytest.mark.parametrize("free_bytes", [0, 300_000, 2_000_000, 3_000_000, 4_000_000])
 def test_a_full_disk_is_named_and_with_room_again_the_run_ends_as_if_undisturbed(
     built, disk, encoder_cache, free_bytes
 ):

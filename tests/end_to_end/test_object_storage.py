@@ -95,7 +95,6 @@ def test_the_audit_of_a_machine_that_has_made_nothing_says_so(two_machines, stor
     assert {node["status"] for node in audit["nodes"] if node is not note} <= {"green", "amber"}
 
 
-@pytest.mark.slow
 def test_the_audit_of_a_machine_that_has_made_something_contradicts(two_machines):
     remote, other = two_machines
     assert "empty on this machine" in other.tamis("audit").stdout
@@ -106,7 +105,6 @@ def test_the_audit_of_a_machine_that_has_made_something_contradicts(two_machines
     assert other.json("audit", code=1)["status"] == "red", "a log that holds anything speaks"
 
 
-@pytest.mark.slow
 def test_values_are_those_of_a_disk_and_another_machine_goes_on(
     remote, storage, storage_url, tmp_path, encoder_cache, monkeypatch
 ):
@@ -136,7 +134,6 @@ def test_values_are_those_of_a_disk_and_another_machine_goes_on(
     assert versions(on_disk) == made
 
 
-@pytest.mark.slow
 def test_kills_are_resumed_from_the_same_home_at_once(
     remote, storage_url, tmp_path, encoder_cache, monkeypatch
 ):
@@ -160,7 +157,6 @@ def test_kills_are_resumed_from_the_same_home_at_once(
     assert versions(on_disk) == made
 
 
-@pytest.mark.slow
 def test_what_was_altered_in_the_store_is_found_and_a_withdrawal_erases_there(
     remote, storage, storage_url, tmp_path, monkeypatch
 ):
@@ -199,7 +195,6 @@ def test_what_was_altered_in_the_store_is_found_and_a_withdrawal_erases_there(
     assert remote.json("audit")["status"] == "green"
 
 
-@pytest.mark.slow
 def test_a_bucket_that_keeps_versions_is_not_said_to_have_forgotten(remote, storage, monkeypatch):
     bucket = "tamis-with-versions"
     storage.client.create_bucket(Bucket=bucket)
@@ -216,7 +211,6 @@ def test_a_bucket_that_keeps_versions_is_not_said_to_have_forgotten(remote, stor
     storage.client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
 
 
-@pytest.mark.slow
 def test_commands_say_what_is_wrong_with_the_store_and_go_on_when_it_is_right(
     remote, storage, storage_url, monkeypatch
 ):
@@ -236,7 +230,6 @@ def test_commands_say_what_is_wrong_with_the_store_and_go_on_when_it_is_right(
     remote.tamis("materialize", "--only", *FIRST)
 
 
-@pytest.mark.slow
 def test_a_home_moves_from_a_disk_to_the_store(remote, storage, storage_url, monkeypatch):
     monkeypatch.delenv("TAMIS_STORAGE_URL")
     remote.tamis("materialize", "--only", *FIRST)
@@ -257,7 +250,6 @@ def test_a_home_moves_from_a_disk_to_the_store(remote, storage, storage_url, mon
     assert "working copy of" in remote.tamis("status", code=2).stderr
 
 
-@pytest.mark.slow
 def test_two_machines_with_one_store_and_one_database_go_on_from_each_other(
     remote, storage_url, postgres_url, tmp_path, monkeypatch
 ):
@@ -281,7 +273,6 @@ def test_two_machines_with_one_store_and_one_database_go_on_from_each_other(
     assert len(made) == 8
 
 
-@pytest.mark.slow
 def test_sensors_bring_a_store_up_to_date(remote, monkeypatch):
     remote.tamis("materialize")
     for platform in watched(remote, monkeypatch):

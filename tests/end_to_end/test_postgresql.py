@@ -4,12 +4,11 @@ import shutil
 
 import pytest
 import sqlalchemy
-from small_project import SETTINGS, make_project, sentences, write_jsonl
+from small_project import make_project, sentences, write_jsonl
 from soundness import assert_sound, versions
 from watched_project import assets_made, watched
 
-from resources.instance import ON_POSTGRES, ON_SQLITE, POSTGRES_URL, prepare_folder
-from tamis.project import open_project
+from resources.instance import ON_POSTGRES, POSTGRES_URL
 
 
 @pytest.fixture
@@ -62,17 +61,3 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(small_pro
     assert POSTGRES_URL in said
     assert "secret" not in said
     assert "Traceback" not in said
-
-
-def test_a_missing_package_and_a_file_of_somebody_elses_are_named(tmp_path, monkeypatch):
-    (tmp_path / "tamis.toml").write_text(SETTINGS)
-    project = open_project(tmp_path)
-    folder = prepare_folder(project)
-    assert (folder / "dagster.yaml").read_text() == ON_SQLITE
-    (folder / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-    monkeypatch.setenv(POSTGRES_URL, "postgresql://me@127.0.0.1/tamis")
-    with pytest.raises(Exception, match="somewhere else than in the database"):
-        prepare_folder(project)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(Exception, match=r"pip install -e '\.\[postgres\]'"):
-        prepare_folder(project)

@@ -12,7 +12,6 @@ from small_project import SETTINGS, TRAINED, SmallProject, make_project
 from tamis.coverage import DensitySketch
 from tamis.store.tables import Store
 
-pytestmark = pytest.mark.slow
 ENGINE = """
 [engine]
 kind = "ray"

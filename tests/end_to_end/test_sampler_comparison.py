@@ -79,7 +79,6 @@ def test_a_selection_by_a_model_at_half_of_its_training_asks_it_once_about_each_
     assert len(list(folder.glob("small*/*/checkpoints/0.5/model.safetensors"))) == 2  # the model and its twin
 
 
-@pytest.mark.slow
 def test_unchanged_nothing_is_trained_again_and_a_changed_pool_trains_what_it_changes(compared):
     before = runs_of(compared)
     assert "everything is current" in compared.tamis("materialize").stderr
@@ -94,7 +93,6 @@ def test_unchanged_nothing_is_trained_again_and_a_changed_pool_trains_what_it_ch
     assert back.equals(before)  # seconds too: these rows are the first ones, nothing was trained again
 
 
-@pytest.mark.slow
 def test_settings_that_are_changed_back_train_nothing_again(compared):
     before, settings = runs_of(compared), (compared.root / "tamis.toml").read_text()
     try:

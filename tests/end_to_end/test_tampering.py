@@ -86,6 +86,5 @@ def test_a_checkpoint_leads_back_to_its_documents_and_they_to_it(trained):
     assert "law__small__10" in said
 
 
-@pytest.mark.slow
 def test_each_of_two_hundred_more_changes_is_found_and_named(trained, tmp_path):
     assert_found(trained.root, tmp_path / "copy", range(10, 220))

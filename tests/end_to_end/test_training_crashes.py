@@ -30,8 +30,6 @@ from tamis.store.home import Home
 from tamis.training.tokenizer import load_tokenizer, train_tokenizer
 from tamis.training.tracking import open_tracker
 
-pytestmark = pytest.mark.slow
-
 SHARED = """
 [[base_model]]
 name = "small"

@@ -12,8 +12,6 @@ from tamis.lineage.manifest import ManifestFolder
 from tamis.store.home import Home
 from tamis.training.tracking import open_tracker
 
-pytestmark = pytest.mark.slow
-
 TRAINED = """
 [[base_model]]
 name = "small"

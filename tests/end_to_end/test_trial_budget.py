@@ -102,7 +102,6 @@ def ended(built, tmp_path_factory):
     return project
 
 
-@pytest.mark.slow
 def test_a_killed_search_goes_on_with_the_same_trials_and_no_charge_twice(built, ended, tmp_path):
     """SIGKILL in the midst of a trial, twice, at different depths of the search."""
     killed = built.copy(tmp_path / "killed")
@@ -137,7 +136,6 @@ def test_a_killed_search_goes_on_with_the_same_trials_and_no_charge_twice(built,
     assert choice_of(killed) == choice_of(ended)
 
 
-@pytest.mark.slow
 def test_what_failed_for_good_is_tried_again_when_asked_though_nothing_else_is_due(ended, tmp_path):
     project = ended.copy(tmp_path / "again")
     before, search = failures(project), search_of(project)

@@ -9,30 +9,6 @@ import urllib.error
 import urllib.request
 
 import psutil
-import pytest
-
-from tamis.cli import main
-
-
-@pytest.fixture
-def started(tmp_path, monkeypatch, nowhere):
-    """The command that `tamis ui` would become."""
-    (tmp_path / "tamis.toml").write_text('[[corpus]]\nname = "own"\nkind = "files"\npath = "texts"\n')
-    monkeypatch.chdir(tmp_path)
-    commands: list[list[str]] = []
-
-    def become(_program: str, words: list[str]) -> None:
-        commands.append(words)
-        raise SystemExit
-
-    monkeypatch.setattr(os, "execv", become)
-
-    def run(*arguments: str) -> list[str]:
-        with pytest.raises(SystemExit):
-            main(["ui", "--port", str(free_port()), *arguments])
-        return commands[-1]
-
-    return run
 
 
 def free_port() -> int:
@@ -41,24 +17,6 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def test_localhost_is_what_nobody_has_to_ask_for(started, capsys):
-    words = started()
-    assert words[words.index("-h") + 1] == "127.0.0.1"
-    assert "no login" not in capsys.readouterr().err
-
-
-def test_another_address_is_served_with_a_word_about_who_may_come(started, capsys):
-    words = started("--host", "0.0.0.0")
-    assert words[words.index("-h") + 1] == "0.0.0.0"
-    assert "there is no login" in capsys.readouterr().err
-
-
-def test_an_address_that_is_not_this_machines_is_refused(started, capsys):
-    assert main(["ui", "--host", "192.0.2.1", "--port", str(free_port())]) == 2
-    assert "no address to serve at" in capsys.readouterr().err
-
-
-@pytest.mark.slow
 def test_no_process_of_the_ui_listens_beyond_loopback(small_project):
     port = free_port()
     with (small_project.root / "server.log").open("w") as log:

@@ -1,6 +1,6 @@
 """Dagster's UI: a selection is materialized by clicking, a dropped file is selected from.
 
-On a home whose scores are there, and in the long suite on an empty one, where sensors prepare them.
+On a home whose scores are made (a smoke test), and on an empty one, where sensors prepare them.
 """
 
 import os
@@ -54,7 +54,7 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-@pytest.fixture(params=["prepared", pytest.param("empty", marks=pytest.mark.slow)])
+@pytest.fixture(params=[pytest.param("prepared", marks=pytest.mark.smoke), "empty"])
 def project(request, tmp_path, materialized):
     """A project whose selections are not made yet."""
     if request.param == "empty":

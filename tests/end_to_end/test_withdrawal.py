@@ -82,7 +82,6 @@ def test_no_byte_of_it_is_left_at_once(project):
     assert project.json("audit")["status"] == "amber", "withdrawn, and to be made again"
 
 
-@pytest.mark.slow
 def test_what_is_made_again_lacks_it_and_all_else_stays(project):
     kept, other = twins()
     chosen, store = document_id(marked(0)), store_of(project)
@@ -106,7 +105,6 @@ def test_what_is_made_again_lacks_it_and_all_else_stays(project):
     assert all(store.count("documents", f"doc_id = '{document_id(marked(n))}'") for n in OTHERS)
 
 
-@pytest.mark.slow
 def test_a_text_that_arrives_again_is_refused_and_leaves_everything_as_it_was(project):
     project.tamis("withdraw", document_id(marked(0)))
     project.tamis("materialize", code=1)
@@ -122,7 +120,6 @@ def test_a_text_that_arrives_again_is_refused_and_leaves_everything_as_it_was(pr
     assert held == {"landing__marked.jsonl", "landing__again.jsonl", "landing__cut.jsonl"}
 
 
-@pytest.mark.slow
 def test_without_it_in_the_files_the_home_is_one_that_never_had_it(project, tmp_path, encoder_cache):
     (project.root / "landing" / "cut.jsonl").unlink()
     (project.root / "landing" / "near.jsonl").unlink()
@@ -156,7 +153,6 @@ def test_sensors_make_the_selections_again(project, monkeypatch):
         assert shown_in(project.home, number) == []
 
 
-@pytest.mark.slow
 def test_an_example_of_a_target_is_refused_there_too(project):
     path = project.root / "target" / "algebra.jsonl"
     texts = [json.loads(line)["text"] for line in path.read_text().splitlines()]

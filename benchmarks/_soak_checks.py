@@ -138,6 +138,7 @@ def withdrawn(tables: Tables, landing: Landing) -> Found:
 
 def _texts(tables: Tables) -> Iterator[tuple[str, str]]:
     """Yield everything under a home as text, by place."""
+    databases = []
     for path in sorted(one for one in tables.home.rglob("*") if one.is_file()):
         content = path.read_bytes()
         if path.suffix == ".parquet":
@@ -145,9 +146,11 @@ def _texts(tables: Tables) -> Iterator[tuple[str, str]]:
         if content.startswith(b"\x1f\x8b"):
             content += gzip.decompress(content)
         if content.startswith(b"SQLite format 3"):
-            with closing(sqlite3.connect(path)) as database:
-                content += "\n".join(database.iterdump()).encode("utf-8", "replace")
+            databases.append(path)
         yield str(path.relative_to(tables.home)), content.decode("latin-1")
+    for path in databases:  # opening one may remove the log beside it, which is read by now
+        with closing(sqlite3.connect(path)) as database:
+            yield str(path.relative_to(tables.home)), "\n".join(database.iterdump())
     for place, rows in tables.versions():
         texts = [field.name for field in rows.schema if _may_hold_text(field.type)]
         yield place, "\n".join(str(value) for name in texts for value in rows[name].to_pylist())

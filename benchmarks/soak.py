@@ -47,7 +47,7 @@ from benchmarks._soak_project import KINDS, Landing
 from benchmarks._yardstick import most_seconds
 
 GAPS = (2.0, 5.0, 12.0, 30.0)
-RUN_APPEARS_SECONDS, LIVES_SECONDS, WITHDRAW_SECONDS = 60.0, 8.0, 120.0
+RUN_APPEARS_SECONDS, LIVES_SECONDS, WITHDRAW_SECONDS = 60.0, 4.0, 120.0
 IN_A_MEDIAN = 3
 
 
@@ -225,17 +225,17 @@ def withdraw(landing: Landing, paths: Paths, report: Report) -> dict[str, object
 
 
 def kill(landing: Landing, ui: Interface) -> dict[str, object]:
-    """Let a file arrive and kill the run that follows, or one in progress, at a drawn moment of its life."""
-    figures, lives = landing.happen("arrive"), landing.chance.uniform(0, LIVES_SECONDS)
+    """Let a file arrive and kill a run at a drawn moment: the one in progress, or else the next."""
+    figures, later = landing.happen("arrive"), landing.chance.uniform(0, LIVES_SECONDS)
     ends = time.monotonic() + RUN_APPEARS_SECONDS
     while time.monotonic() < ends:
         for process in ui.runs():
-            with suppress(psutil.Error):
-                age = time.time() - process.create_time()
-                time.sleep(max(0.0, lives - age))
-                if process.is_running():
-                    process.kill()
-                    return {**figures, "killed": process.pid, "after_seconds": round(max(lives, age), 1)}
+            time.sleep(later)
+            with suppress(psutil.Error, OSError):
+                active = ui.sensor_tick()[2]  # one that is just ending may be none any more
+                age = round(time.time() - process.create_time(), 1)
+                process.kill()
+                return {**figures, "killed": process.pid, "age": age, "active": active}
         time.sleep(0.1)
     return {**figures, "killed": None}
 

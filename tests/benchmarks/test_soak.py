@@ -15,7 +15,10 @@ import pytest
 from benchmarks import _soak_checks as checks
 from benchmarks import soak
 from benchmarks._soak_checks import Tables, difference
-from benchmarks._soak_project import KINDS, File, Landing, content_id, marker
+from benchmarks._soak_project import BAD_LINES, KINDS, File, Landing, content_id, marker
+from tamis.config import CorpusSection
+from tamis.corpus import Shard, document_id, read_shard
+from tamis.corpus.documents import all_documents
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -102,21 +105,23 @@ def test_files_are_as_they_are_said_to_be(landing):
             assert len(file.readable(name)) < len(file.texts)
 
 
-def test_a_whole_row_before_the_cut_counts_and_half_a_row_does_not():
-    texts = [f"{marker(0, number)} of a row" for number in range(20)]
-    whole = File([*texts]).content("a.jsonl.gz")
-    counts = [
-        len(File([*texts], share).readable("a.jsonl.gz")) for share in (step / 200 for step in range(20, 200))
+def test_a_broken_file_holds_what_the_product_reads_of_it(tmp_path):
+    rows = [
+        f"{marker(0, number)} of a row" if number % 5 else number % len(BAD_LINES) for number in range(20)
     ]
-    assert counts == sorted(counts)
-    assert len(set(counts)) > 10, "every further row counts once it is there"
-    assert counts[-1] <= 20
-    assert len(whole) > 20 * 32, "markers must not compress, or nothing is cut"
+    corpus, path = CorpusSection(name="web", kind="files", path="."), tmp_path / "a.jsonl.gz"
+    shard = Shard(corpus="web", name=path.name, key=path.name, kind="file", path=path)
+    read = []
+    for step in range(10, 100):
+        file = File([*rows], step / 100)
+        path.write_bytes(file.content(path.name))
+        batch = all_documents(read_shard(shard, corpus))
+        assert file.readable(path.name) == dict(batch.documents.select("row", "text").iter_rows())
+        read.append(len(batch.documents))
+    assert len(set(read)) > 10, "markers must not compress, or nothing is cut"
 
 
 def test_ids_are_those_of_the_product():
-    from tamis.corpus import document_id
-
     for text in ("plain", "  around\r\nlines ", "e\u0301"):
         assert content_id(text) == document_id(text)
 
@@ -186,6 +191,15 @@ def test_a_withdrawn_text_is_found_wherever_it_is_left(landing, place):
             database.execute("insert into events values (?)", (mark,))
         database.close()
     assert not checks.withdrawn(tables, landing)[0]
+
+
+def test_old_versions_of_a_table_are_decoded(landing):
+    tables = home_of(landing)
+    table = tables.connection.open_table("documents")
+    text = table.to_arrow()["text"][0].as_py()
+    table.delete(f"text = '{text}'")
+    showing = [place for place, rows in tables.versions() if text in rows.column(-1).to_pylist()]
+    assert showing == ["documents version 1"]
 
 
 def test_a_search_that_sees_nothing_does_not_pass(landing, monkeypatch):

@@ -123,6 +123,13 @@ def test_each_kind_follows_its_component_alone(machine, kind, slower):
         assert least_rate(10.0, other).here == pytest.approx(10.0 / factor)
 
 
+def test_a_start_counts_what_is_imported_too(machine):
+    reference = named(REFERENCE)
+    machine(numpy_ms=2 * reference.numpy_ms)
+    expected = 1 + reference.numpy_ms / (reference.python_ms + reference.numpy_ms)
+    assert most_seconds(1.0, "process").here == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(("factor", "used"), [(100.0, MOST_FACTOR), (0.01, LEAST_FACTOR), (2.5, 2.5)])
 def test_a_limit_is_scaled_within_bounds_and_says_so(machine, factor, used):
     machine(fsync_ms=factor * named(REFERENCE).fsync_ms)

@@ -26,6 +26,7 @@ from benchmarks._scale_stages import (
     steps_of_runs,
     with_the_rest,
 )
+from benchmarks._yardstick import most_seconds
 from benchmarks.demo import resident
 
 LIMIT_SECONDS, LIMIT_GIGABYTES, FLAT = 1_200.0, 6.0, 1.2
@@ -66,8 +67,10 @@ def files_to_selection(folder: Path, sizes: list[int], line: Line) -> bool:
         line("million", documents=size, seconds=runs[-1].seconds, **each, disk_bytes_a_document=bytes_each)
     stage_lines(line, "million_stage", sizes, runs)
     flat = (runs[-1].seconds / sizes[-1]) / (runs[0].seconds / sizes[0])
-    holds = flat <= FLAT and runs[-1].peak_gigabytes < LIMIT_GIGABYTES and runs[-1].seconds < LIMIT_SECONDS
-    line("million_limits", holds=bool(holds), time_a_document_over_the_smallest=flat, limit=FLAT)
+    most = most_seconds(LIMIT_SECONDS, "core")
+    holds = flat <= FLAT and runs[-1].peak_gigabytes < LIMIT_GIGABYTES and runs[-1].seconds < most.here
+    figures = {"time_a_document_over_the_smallest": flat, "limit": FLAT, "limit_gigabytes": LIMIT_GIGABYTES}
+    line("million_limits", holds=bool(holds), **figures, **most.figures())
     return bool(holds)
 
 

@@ -18,7 +18,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks._flags import at_least
+from benchmarks._flags import at_least, begin
 from benchmarks._project import in_its_folder, made_once, materialize
 from benchmarks._real_graph import report
 from benchmarks._real_pool import PoolShares, unused_rows, write_pool
@@ -163,7 +163,7 @@ def main() -> None:
     )
     parser.add_argument("--tokens", type=at_least(1), default=600_000)
     parser.add_argument("--home", type=Path, help="project folder to use and keep")
-    flags = parser.parse_args()
+    flags = begin(parser)
     in_its_folder(flags, run)
 
 

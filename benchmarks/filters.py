@@ -24,6 +24,7 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
+from benchmarks._flags import begin
 from benchmarks._quality_data import Report, folder
 from tamis.filters import Plan, measured
 from tamis.selection.methods import METHODS, MethodProblem
@@ -124,7 +125,7 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=8_000)
     parser.add_argument("--hidden", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
-    flags = parser.parse_args()
+    flags = begin(parser)
     if not (folder() / "text").is_dir():
         sys.exit(f"no texts in {folder()}: put the benchmark data there, or name it in TAMIS_BENCH_DATA")
     report = Report()

@@ -18,8 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks._coverage_data import Report, Stopwatch
+from benchmarks._flags import begin
 from benchmarks._lineage_parts import audit, explain
 from benchmarks._lineage_tables import write_tables
+from benchmarks._yardstick import most_seconds
 from tamis.lineage.marts import SQL_FOLDER
 from tamis.sql import Model, Project, load_project, run_model
 from tamis.sql.reading import pin_tables
@@ -42,16 +44,17 @@ def marts(folder: Path, documents: int, seed: int, report: Report) -> None:
         layers[model.layer].processor += watch.processor
         report.line("model", model=model.name, seconds=watch.wall, processor=watch.processor, **result)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    limit = MARTS_SECONDS if documents == AT_DOCUMENTS else None
+    most = most_seconds(MARTS_SECONDS, "core")
+    judged = documents == AT_DOCUMENTS
     report.line(
         "marts",
-        holds=layers["marts"].wall < MARTS_SECONDS if limit else None,
+        holds=layers["marts"].wall < most.here if judged else None,
         documents=documents,
         seconds=layers["marts"].wall,
         processor_seconds=layers["marts"].processor,
-        limit_seconds=limit,
         staging_seconds=layers["staging"].wall,
         peak_megabytes=peak,
+        **(most.figures() if judged else {}),
     )
 
 
@@ -82,7 +85,7 @@ def main() -> None:
     parser.add_argument("--part", choices=(*PARTS, "all"), default="all")
     parser.add_argument("--documents", type=int, default=AT_DOCUMENTS)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = begin(parser)
     report = Report()
     for part in PARTS if options.part == "all" else [options.part]:
         with tempfile.TemporaryDirectory() as scratch:

@@ -19,6 +19,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from benchmarks._flags import begin
 from benchmarks._incremental_project import command, make_project
 from tamis.embedding import load_encoder
 from tamis.store.objects import ObjectFolder
@@ -96,7 +97,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--documents", type=int, default=200)
     parser.add_argument("--latency", type=float, default=0.05, help="seconds a request")
-    flags = parser.parse_args()
+    flags = begin(parser)
     with tempfile.TemporaryDirectory() as name, Server() as server:
         root, documents, found = Path(name), texts(TARGETS + flags.documents), []
         load_encoder("static", cache=root / "cache")

@@ -32,6 +32,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks._flags import begin
 from benchmarks._quality_data import Report, clean_texts
 from benchmarks._quality_grader import bench_grader, bench_noise
 from tamis.progress import ignore
@@ -175,7 +176,7 @@ def main() -> None:
     parser.add_argument("--filter-encoder", default="static", help="of `noise`")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
+    given = begin(parser)
     import torch
 
     torch.set_num_threads(given.threads)

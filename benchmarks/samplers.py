@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks._flags import begin
 from benchmarks._project import in_its_folder, materialize
 from tamis.comparison.analysis import ComparisonReport, Measured, analyse
 from tamis.comparison.storing import TABLE
@@ -110,7 +111,7 @@ def main() -> None:
     parser.add_argument("--training-seeds", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=150_000)
     parser.add_argument("--home", type=Path, help="project folder to use and keep")
-    flags = parser.parse_args()
+    flags = begin(parser)
     in_its_folder(flags, run)
 
 

@@ -28,6 +28,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks._flags import begin
 from benchmarks._scale_capacity import costs_and_growth
 from benchmarks._scale_cores import efficiency
 from benchmarks._scale_gpu import embed_to_select
@@ -54,7 +55,7 @@ def main() -> int:
     parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_000_000], help="of part million")
     parser.add_argument("--base", type=int, default=40_000, help="documents of the smallest of part capacity")
     parser.add_argument("--gpu-documents", type=int, help="of part gpu")
-    flags = parser.parse_args()
+    flags = begin(parser)
     parts, holds = flags.part or PARTS, []
     with tempfile.TemporaryDirectory() as folder:
         if "ray" in parts:

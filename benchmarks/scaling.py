@@ -18,6 +18,7 @@ from itertools import product
 import numpy as np
 
 from benchmarks._coverage_data import Report
+from benchmarks._flags import begin
 from benchmarks._scaling_data import (
     BUDGETS,
     TABLES,
@@ -219,7 +220,7 @@ def main() -> None:
     parser.add_argument("--subsets", type=int, default=50, help="random subsets a table")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", default=list(PARTS), choices=list(PARTS))
-    arguments = parser.parse_args()
+    arguments = begin(parser)
     report, options = Report(), Options(subsets=arguments.subsets, seed=arguments.seed)
     for part in arguments.only:
         PARTS[part](report, options)

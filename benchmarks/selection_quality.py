@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from benchmarks._flags import at_least
+from benchmarks._flags import at_least, begin
 from benchmarks._picked import picked_shares
 from benchmarks._project import in_its_folder
 from benchmarks._real_graph import FILTERS, Study, report
@@ -148,7 +148,7 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--home", type=Path, help="project folder to use and keep")
-    flags = parser.parse_args()
+    flags = begin(parser)
     in_its_folder(flags, run)
 
 

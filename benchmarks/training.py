@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
+from benchmarks._flags import begin
 from tamis.training import PRESETS, ModelShape, NoCompilerError
 from tamis.training.attention import choose_attention
 from tamis.training.batch import Batch, filled
@@ -148,7 +149,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--block", type=int, default=8, help="timed steps before the next loop has its turn")
     parser.add_argument("--clock", choices=["wall", "process"], default="wall")
-    options = parser.parse_args()
+    options = begin(parser)
     torch.set_num_threads(options.threads)
     for preset in options.presets:
         shape = PRESETS[preset]

@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks._flags import begin
 from benchmarks._transport_claims import missed, ratios
 from benchmarks._transport_data import cache_folder, unit_vectors, vectors
 from benchmarks._transport_large import build_table, gpu, table, work_table
@@ -169,7 +170,7 @@ def arguments() -> argparse.Namespace:
     for name in ("--worker", "--folder", "--epsilon"):
         kind: Callable[[str], Any] = {"--folder": Path, "--epsilon": float}.get(name, str)
         parser.add_argument(name, type=kind, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return begin(parser)
 
 
 def main() -> None:

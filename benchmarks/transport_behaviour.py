@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from benchmarks._flags import begin
 from benchmarks._transport_topics import CHOICES, OVERLAPPING
 from tamis.embedding import Encoder, load_encoder
 from tamis.transport import NotConverged, nearest_cost, solve_potential
@@ -215,7 +216,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--choices", nargs="+", choices=every, default=every)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--cache", type=Path, default=Path(".tamis/cache"), help="keeps the static encoder")
-    return parser.parse_args()
+    return begin(parser)
 
 
 def main() -> None:

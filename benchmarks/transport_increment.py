@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks._flags import begin
 from benchmarks._transport_data import cache_folder, texts, vectors
 from tamis.transport import ShardSums, TargetPotential, bootstrap_stability, join, solve_potential
 
@@ -202,7 +203,7 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, help="folder for embeddings")
-    flags = parser.parse_args()
+    flags = begin(parser)
     warnings.simplefilter("ignore")
     cache = cache_folder(flags.cache)
     pool = vectors(flags.encoder, "pool", flags.rows, cache)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks._flags import at_least
+from benchmarks._flags import at_least, begin
 from benchmarks._paired import Difference, difference, values
 from benchmarks._picked import picked_shares
 from benchmarks._project import in_its_folder
@@ -235,7 +235,7 @@ def main() -> None:
     )
     parser.add_argument("--zero-shot", action="store_true")
     parser.add_argument("--home", type=Path, help="project folder to use and keep")
-    flags = parser.parse_args()
+    flags = begin(parser)
     sys.exit(not in_its_folder(flags, run))
 
 

@@ -7,13 +7,14 @@ PYTEST_ARGS ?=
 BENCH ?= $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/_%,$(sort $(wildcard benchmarks/*.py))))
 BENCH_ARGS ?=
 UI_ARGS ?=
+FAULTS_ARGS ?=
 
 STAMP := $(VENV)/installed
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo ui test test-all bench docs accept lint venv clean
+.PHONY: demo ui test test-all faults bench docs accept lint venv clean
 .DEFAULT_GOAL := demo
 
 demo: $(STAMP)
@@ -27,6 +28,11 @@ test: $(STAMP)
 
 test-all: $(STAMP)
 	$(PYTEST) $(PYTEST_ARGS)
+
+# Make each fault of tests/faults/faults.toml in a scratch checkout; the fast suite has to catch it. One alone,
+# or each against every fast test: make faults FAULTS_ARGS="--only NAME --whole"
+faults: $(STAMP)
+	$(BIN)/python tests/faults/run.py $(FAULTS_ARGS)
 
 # All benchmarks, or one: make bench BENCH=scaling BENCH_ARGS="--help"
 bench: $(STAMP)

@@ -35,7 +35,7 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """A mistake that a refactoring could make. `guarantee`: the point of section 9 of the design it breaks."""
+    """A mistake that a refactoring could make; `guarantee` is the point of section 9 of the design it breaks."""
 
     name: str
     guarantee: int

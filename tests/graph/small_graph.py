@@ -70,6 +70,8 @@ CHOSEN = SCORED | {
     "target_examples", "target_embeddings", "contamination", "target_potential", "transport_scores",
     "selected_subset",
 }  # fmt: skip
+FITTED = CHOSEN - {"selected_subset"}
+"""Everything but the choice, whose page and plot take as long as all before it."""
 OF_PLACES = {"occurrences", "quarantine"}
 WORDS = {
     "cooking": "simmer butter garlic onion roast oven flour dough whisk pepper sauce bake spice broth",
@@ -220,7 +222,7 @@ class SmallGraph:
         }
 
     def audit(self) -> Audit:
-        """The audit of everything, as `tamis audit` makes it; without a copy's event log until it is filled."""
+        """The audit of everything, as `tamis audit` makes it; without the event log while that is empty."""
         return audit_graph(self.home, look(self.project), self.heads, logged_events(self.instance) or None)
 
     def assert_sound(self, of: Collection[str] = CHOSEN) -> None:

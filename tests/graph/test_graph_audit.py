@@ -1,4 +1,4 @@
-"""The audit of a small graph: every kind of record altered, each found at its node; and ways down to raw bytes."""
+"""The audit of a small graph: whatever is altered is found at its node, and results lead to raw bytes."""
 
 import json
 from dataclasses import replace

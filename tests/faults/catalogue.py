@@ -35,13 +35,22 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """A mistake that a refactoring could make; `guarantee` is the point of section 9 of the design it breaks."""
+    """A mistake that a refactoring could make; `guarantee` is the point of section 9 of the design it breaks.
+
+    `needs`: a file or folder of the checkout without which the fault is left out, "" for none.
+    """
 
     name: str
     guarantee: int
     mistake: str
     changes: tuple[Change, ...]
     tests: tuple[str, ...]
+    needs: str = ""
+
+    @property
+    def tried(self) -> bool:
+        """Whether what it needs is there."""
+        return (CHECKOUT / self.needs).exists()
 
     def apply(self, checkout: Path) -> None:
         """Make the mistake in a checkout; raise `FaultError` when a change does not apply."""
@@ -59,9 +68,10 @@ def read_faults(path: Path = LIST) -> list[Fault]:
         Fault(
             name=entry["name"],
             guarantee=entry["guarantee"],
-            mistake=entry["mistake"],
+            mistake=entry["mistake"].strip(),
             changes=tuple(Change(**change) for change in entry["change"]),
             tests=tuple(entry["tests"]),
+            needs=entry.get("needs", ""),
         )
         for entry in entries
     ]

@@ -120,6 +120,9 @@ def main() -> int:
     if unknown := set(options.only) - {fault.name for fault in faults}:
         parser.error(f"no fault {', '.join(sorted(unknown))}; known: {', '.join(one.name for one in faults)}")
     faults = [fault for fault in faults if not options.only or fault.name in options.only]
+    for fault in [fault for fault in faults if not fault.tried]:
+        print(f"left out: {fault.name}: {fault.needs} is not there")
+        faults.remove(fault)
     parallel = ["-n", str(options.workers), "--dist", "loadfile"] if options.workers > 1 else []
     with tempfile.TemporaryDirectory(prefix="tamis-faults-") as scratch:
         clean = copy_checkout(Path(scratch))

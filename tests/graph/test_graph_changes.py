@@ -9,6 +9,8 @@ from small_graph import (
     COOKING,
     CORPUS,
     FITTED,
+    NEAR,
+    REPEATED,
     SAILING,
     SCORED,
     SmallGraph,
@@ -17,7 +19,7 @@ from small_graph import (
     write,
 )
 
-from tamis.corpus import ListingError
+from tamis.corpus import ListingError, document_id
 from tamis.lineage.look import look_at_files
 from tamis.lineage.reconcile import find_gone
 
@@ -43,6 +45,16 @@ def test_a_file_that_comes_and_goes_leaves_everything_as_it_was(graph):
         assert after[table] == rows, table
     assert graph.versions() == versions
     graph.assert_sound()
+
+
+def test_a_file_that_goes_takes_every_row_of_its_documents_at_once(graph):
+    """Before anything that listed them is made again: no reader may meet a score of a document that left."""
+    (graph.landing / "cooking.jsonl").unlink()
+    graph.make(CORPUS)
+    left = set(graph.store.read("documents", ["doc_id"])["doc_id"])
+    assert left == {document_id(text) for text in (*SAILING, *NEAR, REPEATED)}
+    for table in ("near_duplicate_bands", "embeddings_static", "scores_density", "occurrences"):
+        assert set(graph.store.read(table, ["doc_id"])["doc_id"]) == left, table
 
 
 def test_a_file_that_changes_and_changes_back_leaves_everything_as_it_was(graph):

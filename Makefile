@@ -3,11 +3,13 @@
 # alone, the others to the core with all that developing Tamis needs.
 
 VENV ?= .venv
-WORKERS ?= 2
+# More workers than cores: tests wait for servers, sensors and other processes about half of the time.
+WORKERS ?= 4
 PYTEST_ARGS ?=
 BENCH ?= $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/_%,$(sort $(wildcard benchmarks/*.py))))
 BENCH_ARGS ?=
 UI_ARGS ?=
+FAULTS_ARGS ?=
 
 CORE := $(VENV)/installed
 STAMP := $(VENV)/installed-dev
@@ -15,7 +17,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo ui test test-all bench docs accept lint venv venv-dev clean
+.PHONY: demo ui test test-all faults coverage bench docs accept lint venv venv-dev clean
 .DEFAULT_GOAL := demo
 # Two installations at once, into one environment, would break it.
 .NOTPARALLEL:
@@ -31,6 +33,19 @@ test: $(STAMP)
 
 test-all: $(STAMP)
 	$(PYTEST) $(PYTEST_ARGS)
+
+# Branch coverage of the product by the fast suite, its commands and servers included.
+coverage: $(STAMP)
+	$(BIN)/coverage erase
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
+	  -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --precision=1 --skip-covered --sort=miss
+
+# Make each fault of tests/faults/faults.toml in a scratch checkout; the fast suite has to catch it. One alone,
+# or each against every fast test: make faults FAULTS_ARGS="--only NAME --whole"
+faults: $(STAMP)
+	$(BIN)/python tests/faults/run.py $(FAULTS_ARGS)
 
 # All benchmarks, or one: make bench BENCH=scaling BENCH_ARGS="--help"
 bench: $(STAMP)

@@ -1,5 +1,6 @@
 """Listings are complete, sorted and safe, or they raise."""
 
+import errno
 import os
 import sys
 
@@ -69,6 +70,22 @@ def test_folder_that_is_no_folder_raises(tmp_path):
     os.mkfifo(tmp_path / "data")
     with pytest.raises(ListingError, match="Not a directory"):
         list_shards(corpus(), tmp_path)
+
+
+@pytest.mark.parametrize("below", ["sub", "sub/deep"])
+def test_a_folder_below_that_cannot_be_read_raises(root, monkeypatch, below):
+    """Its files would count as deleted. The error is made here: a superuser may read every folder."""
+    real = os.scandir
+
+    def scandir(folder):
+        if folder == root / "data" / below:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(ListingError, match="Permission denied") as caught:
+        list_shards(corpus(), root)
+    assert caught.value.path == root / "data" / below
 
 
 def test_single_file_is_one_shard(tmp_path):

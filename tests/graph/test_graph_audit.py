@@ -1,0 +1,159 @@
+"""The audit of a small graph: whatever is altered is found at its node, and results lead to raw bytes."""
+
+import json
+from dataclasses import replace
+
+import pyarrow as pa
+import pytest
+from small_graph import SmallGraph
+
+from resources.events import logged_events
+from tamis.lineage.audit import audit_graph
+from tamis.lineage.look import look
+from tamis.lineage.manifest import ManifestFolder
+from tamis.lineage.world import stamp_of
+from tamis.store.schemas import KEYS, kind_of
+
+ALTERED = {
+    "documents": ("text", "documents[web__cooking.jsonl]"),
+    "occurrences": ("source", "documents[web__cooking.jsonl]"),
+    "quarantine": ("detail", "documents[web__sailing.jsonl]"),
+    "near_duplicates": ("jaccard", "near_duplicates"),
+    "near_duplicate_bands": ("bands", "near_duplicates"),
+    "embeddings_static": ("vector", "embeddings[web__cooking.jsonl]"),
+    "scores_density": ("density", "density_scores"),
+    "target_examples": ("text", "target_examples[goal]"),
+    "target_embeddings_static": ("vector", "target_embeddings[goal]"),
+    "transport_goal": ("transport_gradient", "transport_scores[goal]"),
+    "selected_subset": ("rank", "selected_subset[near]"),
+    "decisions": ("reason", "decisions[near]"),
+    "heads": ("data_version", "table[heads]"),
+}
+"""Of each table a column, and the node that speaks of the row."""
+
+
+def alter(graph: SmallGraph, table: str, column: str, where: str | None) -> None:
+    """Another value in one cell of the first row that matches."""
+    opened = graph.store.open(table)
+    key = list(KEYS[kind_of(table)])
+    rows = (opened.search().where(where).to_arrow() if where else opened.to_arrow()).sort_by(key[0])
+    row, kind = rows.slice(0, 1), rows.schema.field(column).type
+    value = row[column][0].as_py()
+    if isinstance(value, list):
+        value = [value[0] + 1, *value[1:]]
+    else:
+        value = f"{value}." if isinstance(value, str) else value + 1
+    place = row.schema.get_field_index(column)
+    forged = row.set_column(place, rows.schema.field(column), pa.array([value], kind))
+    opened.merge_insert(key).when_matched_update_all().execute(forged)
+
+
+def red(graph: SmallGraph) -> dict[str, list[str]]:
+    nodes = graph.audit().nodes.values()
+    return {node.name: node.details for node in nodes if node.status == "red"}
+
+
+@pytest.mark.parametrize("table", ALTERED)
+def test_one_altered_cell_is_found_at_its_node(graph, table):
+    column, node = ALTERED[table]
+    places = graph.store.read("occurrences", ["shard", "doc_id"])
+    own = places.filter(shard="web__cooking.jsonl")["doc_id"].to_list()
+    others = places.filter(shard="web__sailing.jsonl")["doc_id"].to_list()
+    alone = min(doc_id for doc_id in own if doc_id not in others)
+    where = {
+        "documents": f"doc_id = '{alone}'",
+        "embeddings_static": f"doc_id = '{alone}'",
+        "occurrences": "shard = 'web__cooking.jsonl'",
+        "selected_subset": "selection = 'near'",
+        "decisions": "selection = 'near'",
+        "heads": "asset = 'near_duplicates'",
+    }.get(table)
+    alter(graph, table, column, where)
+    also = {"heads": {"near_duplicates"}, "documents": {"documents[web__sailing.jsonl]"}}
+    found = red(graph)
+    assert node in found
+    assert set(found) - {node} <= also.get(table, set())
+
+
+def test_every_table_of_results_is_among_those_that_are_tried(graph):
+    records = {"attempts", "selection_versions", "contamination", "contamination_runs"}
+    filled = {table for table in graph.store.names() if graph.store.count(table)}
+    assert filled - records - {"target_answers"} == set(ALTERED)
+
+
+def test_a_row_that_is_there_twice_or_gone_is_found(graph):
+    rows = graph.store.read_arrow("documents").sort_by("doc_id")
+    graph.store.append("documents", rows.slice(0, 1))
+    graph.store.delete("scores_density", f"doc_id = '{rows['doc_id'][1].as_py()}'")
+    found = red(graph)
+    assert "density_scores" in found
+    doubled = [name for name, details in found.items() if "more than once" in str(details)]
+    assert doubled
+    assert all(name.startswith("documents[") for name in doubled)
+
+
+def test_altered_files_of_every_kind_are_found(graph):
+    manifests, fitted = graph.home.manifests, graph.home.fitted
+    heads = graph.heads
+    sketch = next((fitted / "density_sketch").rglob("sketch.npz"))
+    sketch.write_bytes(sketch.read_bytes()[:-1] + b"?")
+    next(path for path in (fitted / "target_potential").rglob("*") if path.suffix == ".npz").unlink()
+    subset = heads["selected_subset", "thin"].manifest
+    path = manifests / subset[:2] / f"{subset}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"seed": 1}))
+    (graph.home.reports / "selection_near.html").write_text("<p>another page")
+    found = red(graph)
+    assert {"density_sketch", "target_potential[goal]", "selected_subset[thin]"} <= set(found)
+    assert "selected_subset[near]" in found
+
+
+def test_an_altered_list_of_rows_is_found(graph):
+    folder = ManifestFolder(graph.home.manifests)
+    chosen = next(path for path in folder.lists() if path.stat().st_size)
+    chosen.write_bytes(chosen.read_bytes()[::-1])
+    assert any(name.startswith("list of rows[") for name in red(graph))
+
+
+def test_a_raw_file_that_only_looks_untouched_is_found(graph):
+    memory = graph.home.cache / "fingerprints.json"
+    path = graph.landing / "cooking.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"butter", b"BUTTER", 1))
+    known = json.loads(memory.read_text())
+    known["web__cooking.jsonl"][0] = stamp_of(look(graph.project).shards["web__cooking.jsonl"])
+    memory.write_text(json.dumps(known))
+    assert list(red(graph)) == ["raw_shards[web__cooking.jsonl]"]
+
+
+def test_index_and_event_log_that_disagree_are_found(graph):
+    graph.make()
+    world, heads, events = look(graph.project), graph.heads, logged_events(graph.instance)
+    entry = ("near_duplicates", "")
+    moved = heads | {entry: replace(heads[entry], input_key="0" * 64)}
+    lost = [event for event in events if event.asset != "density_scores"]
+    other = {"dagster/data_version": "0"}
+    tagged = [
+        replace(event, tags={**event.tags, **other}) if event.asset == "density_sketch" else event
+        for event in events
+    ]
+    cases = [
+        (moved, events, "near_duplicates"),
+        (heads, lost, "density_scores"),
+        (heads, tagged, "density_sketch"),
+    ]
+    for changed, said, name in cases:
+        audit = audit_graph(graph.home, world, changed, said)
+        assert [node.name for node in audit.nodes.values() if node.status == "red"] == [name]
+
+
+def test_a_selection_leads_to_the_bytes_of_every_file(graph):
+    graph.make()
+    world = look(graph.project)
+    audit = audit_graph(graph.home, world, graph.heads, logged_events(graph.instance), name="near")
+    names = {node.name for node in audit.nodes.values()}
+    for key in world.shards:
+        assert {f"raw_shards[{key}]", f"documents[{key}]", f"embeddings[{key}]"} <= names
+    of_the_target = {"transport_scores[goal]", "target_potential[goal]", "target_examples[goal]"}
+    assert of_the_target | {"near_duplicates"} <= names
+    assert "selected_subset[thin]" not in names
+    raw = {node.name: node.data_version for node in audit.nodes.values() if node.asset == "raw_shards"}
+    assert raw == {f"raw_shards[{key}]": digest for key, digest in world.fingerprints.items()}

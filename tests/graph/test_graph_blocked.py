@@ -1,0 +1,48 @@
+"""What a blocking check refuses: nothing is made of it, and what was there before stays."""
+
+import dagster as dg
+from small_graph import CHOSEN, SmallGraph
+
+from assets import selection
+from tamis.lineage.heads import forget_heads
+from tamis.lineage.look import look
+from tamis.lineage.plan import due_partitions, full_plan
+from tamis.lineage.stages import stages
+
+MODELS = frozenset({"stg_decisions", "mart_reasons"})
+
+
+def readers(graph: SmallGraph) -> list[str]:
+    """Stages that could be made now."""
+    world, heads = look(graph.project), graph.heads
+    return [name for name, stage in stages().items() if [*due_partitions(stage, world, heads)]]
+
+
+def test_nothing_is_made_of_decisions_that_their_check_refuses(graph, monkeypatch):
+    assert "mart_reasons" not in readers(graph), "a view waits between"
+    assert "stg_decisions" in readers(graph)
+    with monkeypatch.context() as broken:
+        broken.setattr(selection, "_every_document_decided", refused)
+        forget_heads(graph.store, [("decisions", "near"), ("selected_subset", "near")])
+        assert "selected_subset" in graph.try_making(CHOSEN).failed
+    head = graph.heads["decisions", "near"]
+    assert not head.passed
+    assert not head.usable
+    assert "stg_decisions" not in readers(graph)
+    plan = {due.asset: due.waits_for for due in full_plan(look(graph.project), graph.heads)}
+    assert plan["stg_decisions"] == "decisions[near]"
+
+
+def refused(_decided, _pool) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(asset_key="decisions", check_name="every_document_decided", passed=False)
+
+
+def test_a_model_whose_tests_fail_does_not_replace_its_table(graph):
+    graph.make(CHOSEN | MODELS)
+    before = graph.store.read("mart_reasons")
+    assert graph.heads["mart_reasons", ""].usable
+    graph.store.open("decisions").update(where="selection = 'thin'", values={"verdict": "maybe"})
+    forget_heads(graph.store, [("mart_reasons", "")])
+    assert "mart_reasons" in graph.try_making(MODELS).failed
+    assert graph.store.read("mart_reasons").equals(before)
+    assert not graph.heads["mart_reasons", ""].usable

@@ -1,0 +1,132 @@
+"""A process that dies at any moment: the next run leaves what an undisturbed one does.
+
+One run is photographed: at each moment the project is copied as it lies on the disk, which is what kill -9
+there would leave. The copies are resumed.
+"""
+
+import functools
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_graph import BAD_ROWS, NEAR, REPEATED, SAILING, SCORED, SmallGraph, lines, texts, write
+
+from assets import coverage
+from resources import work
+from tamis.corpus import near_index
+from tamis.embedding import storing as embedding
+from tamis.lineage import reconcile
+from tamis.store.tables import Store
+
+MORE = texts("sailing", 6, 9)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Before the call of that number of a function, or after it."""
+
+    owner: Any
+    name: str
+    call: int = 1
+    after: bool = False
+
+
+MOMENTS = {
+    "raw shards are not yet in the index": Moment(work, "write_heads", 1),
+    "texts are stored, their places are not": Moment(Store, "append", 1, after=True),
+    "documents are stored, not yet in the index": Moment(work, "write_heads", 2),
+    "orphans are noted, not yet deleted": Moment(reconcile, "delete_orphans"),
+    "the orphans of one table are deleted": Moment(Store, "delete", 2, after=True),
+    "near-duplicates are decided, their index is not": Moment(near_index, "_write_index"),
+    "half of the vectors are stored": Moment(embedding, "_rows", 2),
+    "vectors are stored, not yet in the index": Moment(work, "write_heads", 4),
+    "density is stored, not yet in the index": Moment(coverage, "score_density", after=True),
+}
+
+
+@dataclass
+class Photographed:
+    """The graph at its end, and copies of its project as they were at the moments."""
+
+    graph: SmallGraph
+    folders: dict[str, Path]
+
+
+def change(graph: SmallGraph) -> None:
+    """One file is new, one changes, one goes: every kind of work follows."""
+    write(graph.landing / "more.jsonl", lines(MORE))
+    write(graph.landing / "sailing.jsonl", [*lines([*SAILING[3:], *NEAR, REPEATED]), *BAD_ROWS])
+    (graph.landing / "cooking.jsonl").unlink()
+
+
+@pytest.fixture(scope="module")
+def photographed(tmp_path_factory, made_graph) -> Photographed:
+    """The changes made by an undisturbed run, photographed at each moment."""
+    root = tmp_path_factory.mktemp("photographed")
+    found = Photographed(made_graph.copy(root / "graph"), {})
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(embedding, "BATCH", 5)
+        for (owner, name), moments in by_function().items():
+            photograph = functools.partial(keep, found, root)
+            patched.setattr(owner, name, counting(getattr(owner, name), moments, photograph))
+        change(found.graph)
+        found.graph.make(SCORED)
+    return found
+
+
+def by_function() -> dict[tuple[Any, str], dict[str, Moment]]:
+    found: dict[tuple[Any, str], dict[str, Moment]] = {}
+    for label, moment in MOMENTS.items():
+        found.setdefault((moment.owner, moment.name), {})[label] = moment
+    return found
+
+
+def counting(
+    real: Callable[..., Any], moments: dict[str, Moment], photograph: Callable[[str], None]
+) -> Callable[..., Any]:
+    """The function, with photographs before and after some of its calls."""
+    calls: list[None] = []
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        calls.append(None)
+        now = {label: moment for label, moment in moments.items() if moment.call == len(calls)}
+        for label in [label for label, moment in now.items() if not moment.after]:
+            photograph(label)
+        result = real(*arguments, **named)
+        for label in [label for label, moment in now.items() if moment.after]:
+            photograph(label)
+        return result
+
+    return counted
+
+
+def keep(found: Photographed, root: Path, label: str) -> None:
+    found.folders[label] = root / str(len(found.folders))
+    shutil.copytree(found.graph.root, found.folders[label])
+
+
+@pytest.mark.parametrize("label", MOMENTS)
+def test_killed_at_any_moment_the_next_run_leaves_what_an_undisturbed_one_does(photographed, nowhere, label):
+    resumed, undisturbed = SmallGraph(photographed.folders[label]), photographed.graph
+    made = resumed.make(SCORED).made
+    assert made, "the run was over at this moment"
+    assert resumed.versions() == undisturbed.versions()
+    found, expected = resumed.tables(), undisturbed.tables()
+    for table in expected:
+        assert found[table].equals(expected[table]), table
+    resumed.assert_sound(of=SCORED)
+
+
+def test_what_is_half_made_is_made_again_though_the_files_change_back(photographed, nowhere, made_graph):
+    resumed = SmallGraph(photographed.folders["documents are stored, not yet in the index"])
+    for path in resumed.landing.iterdir():
+        path.unlink()
+    for path in made_graph.landing.iterdir():
+        shutil.copy2(path, resumed.landing)
+    resumed.make()
+    assert resumed.versions() == made_graph.versions()
+    assert resumed.rows("occurrences").equals(made_graph.rows("occurrences"))
+    resumed.assert_sound()

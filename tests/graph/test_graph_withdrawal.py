@@ -1,0 +1,117 @@
+"""A marked document in a made graph: no text in the event log, and none anywhere once it is withdrawn."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from small_graph import SCORED, SmallGraph, lines, texts, write
+
+from tamis.corpus import document_id
+from tamis.errors import PermanentError
+from tamis.exporting import export_selection
+from tamis.lineage.failed_steps import TABLE as FAILED_STEPS
+from tamis.withdrawal.asking import Asking
+from tamis.withdrawal.desired import read_places
+from tamis.withdrawal.reasons import WithdrawalReason
+from tamis.withdrawal.refusing import WITHHELD
+from tamis.withdrawal.verifying import verify
+from tamis.withdrawal.withdrawing import Withdrawn, withdraw
+
+MARK = "Zyzzyva-Quokka-4711"
+TEXT = f"{MARK} {texts('algebra', 1, 7)[0]}"
+SHOWN_IN_A_BAD_ROW = f'{{"text": "{TEXT[:60]}'
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory, made_graph) -> Iterator[SmallGraph]:
+    """The graph with a marked document near the target, which is chosen, and a bad row that shows it."""
+    graph = made_graph.copy(tmp_path_factory.mktemp("marked") / "graph")
+    write(graph.landing / "marked.jsonl", [*lines([TEXT, *texts("sailing", 2, 8)]), SHOWN_IN_A_BAD_ROW])
+    graph.make()
+    chosen = graph.store.read("selected_subset", ["doc_id"], "selection = 'near'")["doc_id"]
+    assert document_id(TEXT) in chosen.to_list()
+    yield graph
+    graph.instance.dispose()
+
+
+@pytest.fixture
+def marked(tmp_path, first, nowhere) -> Iterator[SmallGraph]:
+    """A copy of it that a test may change."""
+    graph = first.copy(tmp_path / "graph")
+    yield graph
+    graph.instance.dispose()
+
+
+def where(graph: SmallGraph) -> set[str]:
+    """Tables, in any version that can be read, and files of the home that show the mark."""
+    found = set()
+    for table in graph.store.names():
+        for entry in graph.store.open(table).list_versions():
+            if MARK in str(graph.store.read_arrow(table, version=int(entry["version"])).to_pylist()):
+                found.add(table)
+    files = (path for path in graph.home.root.rglob("*") if path.is_file())
+    return found | {path.name for path in files if MARK.encode() in path.read_bytes()}
+
+
+def withdrawn(graph: SmallGraph) -> Withdrawn:
+    """Withdraw the marked document."""
+    asking = Asking(store=graph.store)
+    asking.ids([document_id(TEXT)])
+    return withdraw(graph.home, asking.done(), WithdrawalReason.COPYRIGHT)
+
+
+def test_no_text_of_a_document_or_bad_row_is_in_the_event_log(first, nowhere):
+    entries = list(first.logged())
+    assert any("web__marked.jsonl" in entry for entry in entries), "the search finds what is there"
+    texts_of_pool = first.store.read("documents", ["text"])["text"].to_list()
+    for text in (MARK, *(text[:25] for text in texts_of_pool)):
+        assert not [entry[:300] for entry in entries if text in entry]
+
+
+def test_a_step_that_fails_says_so_without_the_text(marked, monkeypatch):
+    from tamis.embedding.static import StaticEncoder
+
+    def refuse(self, texts, **named):
+        raise PermanentError("the vector of row 0 is zero")
+
+    monkeypatch.setattr(StaticEncoder, "encode", refuse)
+    write(marked.landing / "again.jsonl", lines([f"{TEXT} and more"]))
+    assert marked.try_making(SCORED).failed
+    assert not [entry[:300] for entry in marked.logged() if MARK in entry]
+    failed = marked.store.read(FAILED_STEPS)
+    assert len(failed)
+    assert MARK not in str(failed.to_dicts())
+
+
+def test_a_withdrawn_document_is_nowhere_is_refused_and_is_green_again(marked):
+    exported, count = export_selection(marked.project, "near", "jsonl")
+    assert count == 5
+    assert {"documents", "quarantine", exported.name} <= where(marked)
+    done = withdrawn(marked)
+    assert (done.new, done.excerpts) == ([document_id(TEXT)], 1)
+    assert where(marked) == set()
+    assert verify(marked.home, TEXT).holds
+    assert marked.audit().status == "amber", "what went by intent is no damage"
+    assert len(exported.read_text().splitlines()) == 4
+    assert {one.name for one in done.tainted if one.current} >= {"density_sketch", "target_potential[goal]"}
+    marked.make()
+    assert where(marked) == set()
+    assert marked.audit().status == "green"
+    shown = marked.store.read("quarantine", ["shard", "detail", "excerpt"]).filter(shard="web__marked.jsonl")
+    assert shown.rows() == [("web__marked.jsonl", WITHHELD, "")]
+    decided = marked.store.read("decisions", ["doc_id"])["doc_id"]
+    assert document_id(TEXT) not in decided.to_list()
+
+
+def test_it_is_refused_when_it_arrives_again(marked):
+    withdrawn(marked)
+    write(
+        marked.landing / "back.jsonl", [*lines(texts("cooking", 1, 6)), json.dumps({"text": f"  {TEXT}\r\n"})]
+    )
+    marked.make(SCORED)
+    assert where(marked) == set()
+    back = marked.store.read("occurrences", ["shard", "row"]).filter(shard="web__back.jsonl")
+    assert back["row"].to_list() == [0]
+    places = read_places(marked.store).filter(shard="web__back.jsonl")
+    assert places["row"].to_list() == [1]
+    marked.assert_sound(of=SCORED)

@@ -1,0 +1,77 @@
+"""The pool as a selection reads it from the store: every document, its own scores, who is kept out and why."""
+
+import pyarrow as pa
+import pytest
+
+from tamis.config import SelectionSection
+from tamis.selection import select
+from tamis.selection.pool import candidates, chosen_documents, exclusions
+from tamis.store.schemas import schema_of
+from tamis.store.tables import Store
+
+SIZES = {"d4": 40, "d1": 10, "d3": 30, "d2": 20}
+"""Bytes of each document, in the order in which they came."""
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    """Four documents; two tables of scores in other orders, one of which lacks a document."""
+    made = Store(tmp_path)
+    put(
+        made, "documents", [{"doc_id": name, "text": f"of {name}", "n_bytes": n} for name, n in SIZES.items()]
+    )
+    put(
+        made, "scores_density", [{"doc_id": name, "density": SIZES[name] / 10} for name in ("d1", "d3", "d4")]
+    )
+    for target, sign in (("goal", 1), ("other", -1)):
+        gradients = [
+            {"target": target, "doc_id": name, "transport_gradient": sign * SIZES[name]}
+            for name in sorted(SIZES, reverse=True)
+        ]
+        put(made, f"transport_{target}", gradients)
+    return made
+
+
+def put(store: Store, table: str, rows: list[dict]) -> None:
+    store.overwrite(table, pa.Table.from_pylist(rows, schema=schema_of(table)))
+
+
+def section(sampler: str, **more) -> SelectionSection:
+    return SelectionSection(name="best", sampler=sampler, budget=2, **more)
+
+
+def test_a_document_without_a_score_stays_in_the_pool_and_is_told_so(store):
+    pool = candidates(store, section("density"))
+    assert dict(pool.select("doc_id", "density").iter_rows()) == {"d1": 1.0, "d2": None, "d3": 3.0, "d4": 4.0}
+    decided = select(pool, "density", 2)
+    assert dict(decided.select("doc_id", "reason").iter_rows())["d2"] == "no_score"
+    assert decided["doc_id"].to_list() == ["d1", "d2", "d3", "d4"]
+
+
+def test_scores_are_joined_by_id_and_of_the_own_target(store):
+    for target, sign in (("goal", 1), ("other", -1)):
+        pool = candidates(store, section("got-d", target=target))
+        found = dict(pool.select("doc_id", "transport_gradient").iter_rows())
+        assert found == {name: sign * size for name, size in SIZES.items()}
+    tokens = dict(pool.select("doc_id", "n_tokens").iter_rows())
+    assert tokens == {"d1": 3, "d2": 5, "d3": 8, "d4": 10}
+
+
+def test_each_exclusion_has_its_own_reason_and_the_gravest_counts(store):
+    examples = [("d1", "held_out"), ("d2", "train"), ("d3", "unused")]
+    put(store, "target_examples", [{"target": "goal", "doc_id": one, "split": of} for one, of in examples])
+    put(store, "contamination", [{"target": "goal", "doc_id": one} for one in ("d1", "d4")])
+    put(store, "near_duplicates", [{"doc_id": one, "kept": "d1"} for one in ("d2", "d3")])
+    found = exclusions(store).sort("doc_id").select("doc_id", "reason", "duplicate_of")
+    assert found.rows() == [
+        ("d1", "held_out_example", None),
+        ("d2", "target_example", None),
+        ("d3", "near_duplicate", "d1"),
+        ("d4", "contaminated", None),
+    ]
+
+
+def test_chosen_documents_come_in_their_order_with_their_own_texts(store):
+    chosen = [{"selection": "best", "doc_id": name, "rank": rank} for name, rank in (("d3", 2), ("d4", 1))]
+    put(store, "selected_subset", [*chosen, {"selection": "other", "doc_id": "d1", "rank": 1}])
+    assert chosen_documents(store, "best").rows() == [("d4", 1, "of d4"), ("d3", 2, "of d3")]

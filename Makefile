@@ -36,6 +36,7 @@ test-all: $(STAMP)
 
 # Branch coverage of the product by the fast suite, its commands and servers included.
 coverage: $(STAMP)
+	mkdir -p build/coverage
 	$(BIN)/coverage erase
 	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
 	  -m "not slow" $(PYTEST_ARGS)

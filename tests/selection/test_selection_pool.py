@@ -1,4 +1,4 @@
-"""The pool as a selection reads it from the store: every document, its own scores, who is kept out and why."""
+"""The pool as a selection reads it from the store: each document, its own scores, who is kept out and why."""
 
 import pyarrow as pa
 import pytest

@@ -61,8 +61,8 @@ class Core:
         return done.stdout
 
     def tamis(self, *arguments: str) -> str:
-        """Run the command from the checkout, as the editable installation of `make demo` does."""
-        return self.run("python", "-m", "tamis.cli", *arguments, folder=CHECKOUT)
+        """Run the installed command, which finds the platform by TAMIS_PLATFORM."""
+        return self.run("tamis", *arguments)
 
     def installed(self) -> set[str]:
         (site,) = self.venv.glob("lib/python*/site-packages")
@@ -141,8 +141,8 @@ def served(core: Core) -> Iterator[int]:
     log = core.project / "server.log"
     with log.open("w") as file:
         process = subprocess.Popen(
-            [core.venv / "bin" / "python", "-m", "tamis.cli", "ui", "--port", str(port)],
-            cwd=CHECKOUT,
+            [core.venv / "bin" / "tamis", "ui", "--port", str(port)],
+            cwd=core.project,
             env=core.environment,
             stdout=file,
             stderr=subprocess.STDOUT,

@@ -31,10 +31,9 @@ def install(target: str, venv: Path) -> dict[str, float]:
 
     Raises `CalledProcessError` when the installation fails.
     """
-    # Variables that `make bench` was started with, VENV among them, are not meant for this one.
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
-    }
+    # Without what `make bench` was started with (VENV, say) or a path on which pip finds a checkout.
+    left_out = ("MAKE", "MFLAGS", "PYTHONPATH")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     before, began = _processor_seconds(), time.perf_counter()
     command = ["make", "--no-print-directory", target, f"VENV={venv}"]
     subprocess.run(command, cwd=CHECKOUT, env=environment, stdout=sys.stderr, check=True)

@@ -1,5 +1,6 @@
 """Stages of the SQL models: one a model of dbt_like_sql/, with the stages that write what it reads."""
 
+import os
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -15,7 +16,8 @@ from tamis.sql.reading import CURRENT_TRIALS
 from tamis.store.records import stored_rows
 from tamis.store.schemas import KEYS, kind_of
 
-SQL_FOLDER = Path(tamis.__file__).resolve().parent.parent / "dbt_like_sql"
+_PLATFORM = os.environ.get("TAMIS_PLATFORM") or Path(tamis.__file__).resolve().parent.parent
+SQL_FOLDER = Path(_PLATFORM) / "dbt_like_sql"
 WITHDRAWALS = "withdrawals"
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 

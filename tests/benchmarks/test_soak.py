@@ -291,7 +291,8 @@ def test_an_interrupted_soak_ends_its_processes_and_removes_its_folder(tmp_path)
     assert process.returncode == 143
     _gone, alive = psutil.wait_procs(started, timeout=10)
     assert [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
-    assert list(tmp_path.iterdir()) == []
+    left = [path for path in tmp_path.iterdir() if not path.name.startswith("torchinductor_")]  # torch's own
+    assert left == []
 
 
 def names(found: dict, folder: Path) -> bool:

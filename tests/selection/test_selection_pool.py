@@ -1,4 +1,4 @@
-"""The pool as a selection reads it from the store: every document, its own scores, who is kept out and why."""
+"""The pool as a selection reads it from the store: all documents, their scores, who is kept out and why."""
 
 import pyarrow as pa
 import pytest
@@ -40,7 +40,7 @@ def section(sampler: str, **more) -> SelectionSection:
     return SelectionSection(name="best", sampler=sampler, budget=2, **more)
 
 
-def test_a_document_without_a_score_stays_in_the_pool_and_is_told_so(store):
+def test_a_document_without_a_score_stays_in_the_pool_with_that_reason(store):
     pool = candidates(store, section("density"))
     assert dict(pool.select("doc_id", "density").iter_rows()) == {"d1": 1.0, "d2": None, "d3": 3.0, "d4": 4.0}
     decided = select(pool, "density", 2)

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from tamis.config import SelectionSection
+from tamis.config import FiltersSection, SelectionSection
 from tamis.selection import select
 from tamis.selection.pool import candidates, chosen_documents, exclusions
 from tamis.store.schemas import schema_of
@@ -75,3 +75,17 @@ def test_chosen_documents_come_in_their_order_with_their_own_texts(store):
     chosen = [{"selection": "best", "doc_id": name, "rank": rank} for name, rank in (("d3", 2), ("d4", 1))]
     put(store, "selected_subset", [*chosen, {"selection": "other", "doc_id": "d1", "rank": 1}])
     assert chosen_documents(store, "best").rows() == [("d4", 1, "of d4"), ("d3", 2, "of d3")]
+
+
+def test_of_near_duplicates_whose_kept_one_is_filtered_out_the_next_is_eligible(store):
+    licences = {"d1": "proprietary", "d2": "mit", "d3": "mit", "d4": "mit"}
+    places = [
+        {"doc_id": one, "shard": "s", "row": row, "licence": licences[one]} for row, one in enumerate(SIZES)
+    ]
+    put(store, "occurrences", places)
+    put(store, "near_duplicates", [{"doc_id": one, "kept": "d1"} for one in ("d2", "d3")])
+    found = exclusions(store, FiltersSection(licences_denied=("proprietary",))).sort("doc_id")
+    assert found.select("doc_id", "reason", "duplicate_of").rows() == [
+        ("d1", "licence", None),
+        ("d3", "near_duplicate", "d2"),
+    ]

@@ -23,7 +23,7 @@ def new_graph(tmp_path, encoder_cache, nowhere) -> Iterator[Callable[..., SmallG
 
 
 @pytest.fixture(scope="session")
-def made_graph(shared, encoder_cache) -> SmallGraph:
+def made_graph(shared, encoder_cache) -> Iterator[SmallGraph]:
     """The small graph as it is made, to be copied."""
 
     def make(root: Path) -> None:
@@ -31,7 +31,9 @@ def made_graph(shared, encoder_cache) -> SmallGraph:
         graph.make()
         graph.instance.dispose()
 
-    return SmallGraph(once(shared / "small-graph", make))
+    original = SmallGraph(once(shared / "small-graph", make))
+    yield original
+    original.instance.dispose()
 
 
 @pytest.fixture

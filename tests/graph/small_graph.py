@@ -49,6 +49,7 @@ held_out = 4
 [density]
 rows = 20
 hashes = 2
+calibration = 10
 
 [transport]
 relative_epsilon = 0.05

@@ -133,7 +133,7 @@ def test_a_corpus_that_cannot_be_listed_is_not_an_empty_one(graph):
 def test_a_file_that_is_being_written_keeps_what_it_had(graph):
     before = tables(graph)
     settings = (graph.root / "tamis.toml").read_text()
-    (graph.root / "tamis.toml").write_text(settings.replace("settle_seconds = 0.0", "settle_seconds = 0.3"))
+    (graph.root / "tamis.toml").write_text(settings.replace("settle_seconds = 0.0", "settle_seconds = 30.0"))
     path = graph.landing / "sailing.jsonl"
     content = path.read_bytes()
     path.write_bytes(content[:500])  # half of it is there

@@ -6,7 +6,7 @@ there would leave. The copies are resumed.
 
 import functools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def change(graph: SmallGraph) -> None:
 
 
 @pytest.fixture(scope="module")
-def photographed(tmp_path_factory, made_graph) -> Photographed:
+def photographed(tmp_path_factory, made_graph) -> Iterator[Photographed]:
     """The changes made by an undisturbed run, photographed at each moment."""
     root = tmp_path_factory.mktemp("photographed")
     found = Photographed(made_graph.copy(root / "graph"), {})
@@ -74,7 +74,22 @@ def photographed(tmp_path_factory, made_graph) -> Photographed:
             patched.setattr(owner, name, counting(getattr(owner, name), moments, photograph))
         change(found.graph)
         found.graph.make(SCORED)
-    return found
+    yield found
+    found.graph.instance.dispose()
+
+
+@pytest.fixture
+def resume(photographed, nowhere) -> Iterator[Callable[[str], SmallGraph]]:
+    """The project as it was photographed at a moment."""
+    opened: list[SmallGraph] = []
+
+    def at(label: str) -> SmallGraph:
+        opened.append(SmallGraph(photographed.folders[label]))
+        return opened[-1]
+
+    yield at
+    for graph in opened:
+        graph.instance.dispose()
 
 
 def by_function() -> dict[tuple[Any, str], dict[str, Moment]]:
@@ -109,8 +124,8 @@ def keep(found: Photographed, root: Path, label: str) -> None:
 
 
 @pytest.mark.parametrize("label", MOMENTS)
-def test_killed_at_any_moment_the_next_run_leaves_what_an_undisturbed_one_does(photographed, nowhere, label):
-    resumed, undisturbed = SmallGraph(photographed.folders[label]), photographed.graph
+def test_killed_at_any_moment_the_next_run_leaves_what_an_undisturbed_one_does(photographed, resume, label):
+    resumed, undisturbed = resume(label), photographed.graph
     made = resumed.make(SCORED).made
     assert made, "the run was over at this moment"
     assert resumed.versions() == undisturbed.versions()
@@ -120,8 +135,8 @@ def test_killed_at_any_moment_the_next_run_leaves_what_an_undisturbed_one_does(p
     resumed.assert_sound(of=SCORED)
 
 
-def test_what_is_half_made_is_made_again_though_the_files_change_back(photographed, nowhere, made_graph):
-    resumed = SmallGraph(photographed.folders["documents are stored, not yet in the index"])
+def test_what_is_half_made_is_made_again_though_the_files_change_back(resume, made_graph):
+    resumed = resume("documents are stored, not yet in the index")
     for path in resumed.landing.iterdir():
         path.unlink()
     for path in made_graph.landing.iterdir():

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from made_selections import made
 
@@ -44,6 +45,17 @@ def test_decisions_that_should_be_kept_and_are_not_are_amber(home):
         nodes: dict[str, Node] = {}
         judge_records(home, Records(home.manifests), nodes, quick=False, kept_versions=kept_versions)
         assert [node.status for node in nodes.values()] == statuses
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_altered_decisions_of_any_kept_version_are_red(home, version):
+    rows = next(one.rows for one in read_versions(home.store, "best") if one.version == version)
+    path = Records(home.manifests).folder.kept_path(rows)
+    kept = pq.read_table(path)
+    place = kept.schema.get_field_index("margin")
+    pq.write_table(kept.set_column(place, "margin", pa.array([7.0] * len(kept))), path)
+    (details,) = red_after_judging(home).values()
+    assert "were altered" in str(details)
 
 
 def test_a_copy_of_a_sealed_row_is_named(home):

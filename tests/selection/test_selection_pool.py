@@ -1,9 +1,9 @@
-"""The pool as a selection reads it from the store: each document, its own scores, who is kept out and why."""
+"""The pool as a selection reads it from the store: all documents, their scores, who is kept out and why."""
 
 import pyarrow as pa
 import pytest
 
-from tamis.config import SelectionSection
+from tamis.config import FiltersSection, SelectionSection
 from tamis.selection import select
 from tamis.selection.pool import candidates, chosen_documents, exclusions
 from tamis.store.schemas import schema_of
@@ -40,7 +40,7 @@ def section(sampler: str, **more) -> SelectionSection:
     return SelectionSection(name="best", sampler=sampler, budget=2, **more)
 
 
-def test_a_document_without_a_score_stays_in_the_pool_and_is_told_so(store):
+def test_a_document_without_a_score_stays_in_the_pool_with_that_reason(store):
     pool = candidates(store, section("density"))
     assert dict(pool.select("doc_id", "density").iter_rows()) == {"d1": 1.0, "d2": None, "d3": 3.0, "d4": 4.0}
     decided = select(pool, "density", 2)
@@ -72,6 +72,20 @@ def test_each_exclusion_has_its_own_reason_and_the_gravest_counts(store):
 
 
 def test_chosen_documents_come_in_their_order_with_their_own_texts(store):
-    chosen = [{"selection": "best", "doc_id": name, "rank": rank} for name, rank in (("d3", 2), ("d4", 1))]
+    chosen = [{"selection": "best", "doc_id": name, "rank": rank} for name, rank in (("d4", 2), ("d3", 1))]
     put(store, "selected_subset", [*chosen, {"selection": "other", "doc_id": "d1", "rank": 1}])
-    assert chosen_documents(store, "best").rows() == [("d4", 1, "of d4"), ("d3", 2, "of d3")]
+    assert chosen_documents(store, "best").rows() == [("d3", 1, "of d3"), ("d4", 2, "of d4")]
+
+
+def test_of_near_duplicates_whose_kept_one_is_filtered_out_the_next_is_eligible(store):
+    licences = {"d1": "proprietary", "d2": "mit", "d3": "mit", "d4": "mit"}
+    places = [
+        {"doc_id": one, "shard": "s", "row": row, "licence": licences[one]} for row, one in enumerate(SIZES)
+    ]
+    put(store, "occurrences", places)
+    put(store, "near_duplicates", [{"doc_id": one, "kept": "d1"} for one in ("d2", "d3")])
+    found = exclusions(store, FiltersSection(licences_denied=("proprietary",))).sort("doc_id")
+    assert found.select("doc_id", "reason", "duplicate_of").rows() == [
+        ("d1", "licence", None),
+        ("d3", "near_duplicate", "d2"),
+    ]

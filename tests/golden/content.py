@@ -1,32 +1,28 @@
-"""The content of a home as tables, read so that no rebuild of Tamis matters; and the command that writes goldens.
+"""The content of a home as tables, read so that no rebuild of Tamis matters; and the command that writes
+goldens.
 
     python tests/golden/content.py --write demo-0.1     # builds the project and stores what it gives
     python tests/golden/content.py --check mixed-0.1    # builds it and says what differs
     python tests/golden/content.py --check demo-0.1 --home FOLDER    # of a project that was built before
 
-A golden is written once, at the code that is to be held, and again only where a change is meant to alter values:
-`make accept` does that, for the values that tests/golden/changes.toml names (see README.md). `--write` is for a new
-golden, and for one whose packages were upgraded; the diff of the commit then is what a reviewer has to believe.
+A golden is written once, at the code that is to be held, and again only where a change is meant to alter
+values. `--write` is for a new golden, and for one whose packages were upgraded: where there is one already,
+it refuses as `make accept` does unless tests/golden/changes.toml names what differs (see README.md).
 
-Homes are read through lancedb, the JSON verbs of the command line, `export`, safetensors, and the arrays and JSON
-that fitted values are stored in. Tamis is never imported. The mapping below is all that says how tables and fields
-are called, and the only part that a later issue changes: the names on the left of `=` stay, those on the right
-follow the product.
+Homes are read through lancedb, the JSON verbs of the command line, `export`, safetensors, and the arrays
+and JSON that fitted values are stored in. Tamis is never imported. The mapping below is all that says how
+tables and fields are called, and the only part that a later issue changes: the names on the left of `=`
+stay, those on the right follow the product.
 """
 
 import argparse
-import fnmatch
-import hashlib
-import json
 import re
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import polars as pl
 
 HERE = Path(__file__).resolve().parent
@@ -41,9 +37,10 @@ FIELD_KINDS = ("key", "exact", "digest", *NUMBERS, "rank", "verdict", "vector")
 class Table:
     """One table of a golden: where a home keeps it, and how each field is compared.
 
-    `store` is a pattern of names in the store; "left=right" is a field `left` of the golden that the home calls
-    `right`. Fields under `exact` are equal on every machine, those under `digest` are texts compared by hash; for
-    the other kinds see `golden_compare.KINDS`. `vector` is stored for some rows, and as a projection for all.
+    `store` is a pattern of names in the store; "left=right" is a field `left` of the golden that the home
+    calls `right`. Fields under `exact` are equal on every machine, those under `digest` are texts compared
+    by hash; for the other kinds see `golden_compare.KINDS`. `vector` is stored for some rows, and as a
+    projection for all.
     """
 
     store: str
@@ -74,7 +71,8 @@ DECISION_SCORES = (
 )
 TRIAL_EXACT = "kind model data size seed seeds steps tokens parameters trainable_parameters"
 TRIAL_LOSSES = (
-    "zero_shot_bits_per_byte held_out_bits_per_byte held_out_low held_out_high warm_up_bits_per_byte held_out_loss"
+    "zero_shot_bits_per_byte held_out_bits_per_byte held_out_low held_out_high warm_up_bits_per_byte "
+    "held_out_loss"
 )
 TRIAL_SHARES = "accuracy accuracy_low accuracy_high macro_f1 macro_f1_low macro_f1_high majority_accuracy"
 MEASURES = (
@@ -91,9 +89,7 @@ PERSONAL = "card_count iban_count ssn_count email_count phone_count ip_address_c
 # indexes (near_duplicate_bands, near_copy_bands, contamination_runs), what was attempted or failed (attempts,
 # trial_failures, step_failures), and heads, whose state the audit gives.
 TABLES = {
-    "documents": Table(
-        store="documents", key="doc_id", exact="n_chars n_bytes language", digest="text"
-    ),
+    "documents": Table(store="documents", key="doc_id", exact="n_chars n_bytes language", digest="text"),
     "occurrences": Table(
         store="occurrences", key="shard row", exact="doc_id source licence language metadata"
     ),
@@ -128,9 +124,7 @@ TABLES = {
     "judge_noise": Table(store="scores_noise", key="text_digest", score="answer_mass margin"),
     "perplexity": Table(store="scores_perplexity", key="doc_id", score="bits_per_byte", optional=True),
     "quality": Table(store="scores_quality", key="doc_id", score="judge_margin_predicted quality"),
-    "transport": Table(
-        store="transport_*", key="target doc_id", score="transport_gradient nearest_cost"
-    ),
+    "transport": Table(store="transport_*", key="target doc_id", score="transport_gradient nearest_cost"),
     "decisions": Table(
         store="decisions",
         key="selection doc_id",
@@ -142,9 +136,7 @@ TABLES = {
         sketch="density",
     ),
     "selected": Table(store="selected_subset", key="selection doc_id", rank="rank"),
-    "versions": Table(
-        store="selection_versions", key="selection version", exact="documents pool pinned_to"
-    ),
+    "versions": Table(store="selection_versions", key="selection version", exact="documents pool pinned_to"),
     "withdrawals": Table(store="withdrawals", key="doc_id", exact="reason scope", optional=True),
     "withdrawn_places": Table(
         store="withdrawn_places", key="asset partition shard row doc_id", optional=True
@@ -175,8 +167,8 @@ TABLES = {
     "mart_checkpoints": Table(
         store="mart_checkpoints",
         key="checkpoint",
-        exact="base_model data documents n_bytes shards sources licences without_licence target_examples gone "
-        "withdrawn",
+        exact="base_model data documents n_bytes shards sources licences without_licence target_examples "
+        "gone withdrawn",
     ),
     "mart_corpus_mix": Table(
         store="mart_corpus_mix",
@@ -223,7 +215,12 @@ TABLES = {
     ),
 }
 EXPORTED = Table(
-    store="", key="selection doc_id", exact="shard row source licence", digest="text", rank="rank", margin="margin"
+    store="",
+    key="selection doc_id",
+    exact="shard row source licence",
+    digest="text",
+    rank="rank",
+    margin="margin",
 )
 DECISIONS, DOCUMENTS, ANSWERS, SKETCHED = "decisions", "documents", "answers", "density"
 SELECTED, REJECTED = ("selected", "within_budget"), ("rejected", "over_budget")
@@ -263,225 +260,12 @@ NAMED_BY = {
     "documents": "doc_id",
 }
 RANK_FIELDS, PERCENTILE_FIELDS = ("rank",), ("percentile",)
-EXPLAINED = 2  # documents of each selection and reason that are explained: those with the smallest ids
+EXPLAINED = 1  # documents of each selection and reason that are explained: those with the smallest ids
 PROJECTION_SEED, SAMPLED_ROWS, DIGITS = 0, 48, 12
 BLOCK_TOKENS = 128
+MAPPING = "change the mapping at the head of content.py"
 
 Content = dict[str, pl.DataFrame]
-
-
-def read_content(home: Path, ask: Any, selections: list[str] | None = None) -> Content:
-    """Everything that a golden holds, by table.
-
-    `ask(commands)` runs lists of arguments of the command line and returns the answer of each as a dictionary
-    (`code`, `output`).
-    """
-    content = dict(_tables(home))
-    decisions = content[DECISIONS]
-    chosen = sorted(decisions["selection"].unique()) if selections is None else selections
-    commands = _questions(decisions, content["trained_on"], chosen)
-    answers = ask([*commands, *(["export", name] for name in chosen)])
-    content[ANSWERS] = _answers(commands, answers, home)
-    content["exported"] = _exported(home, chosen)
-    content |= {"checkpoints": _checkpoints(home), "encoder": _encoder(home), "potential": _potential(home)}
-    return _shortened({name: frame for name, frame in content.items() if len(frame.columns)})
-
-
-def _tables(home: Path) -> Iterator[tuple[str, pl.DataFrame]]:
-    import lancedb
-
-    store = lancedb.connect(home / "lance")
-    there: list[str] = []
-    while page := store.table_names(limit=100, page_token=there[-1] if there else None):
-        there += page
-    for name, table in TABLES.items():
-        found = [other for other in sorted(there) if fnmatch.fnmatchcase(other, table.store)]
-        if not found and not table.optional:
-            raise SystemExit(f"{home} has no table {table.store}: change the mapping at the head of content.py")
-        frames = [pl.DataFrame(pl.from_arrow(store.open_table(one).to_arrow())) for one in found]
-        if frames:
-            yield name, taken(pl.concat(frames), table)
-
-
-def taken(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
-    """The fields of a table under the golden's names, ordered by its key."""
-    columns = []
-    keys = [name for kind, name, _ in table.fields() if kind == "key"]
-    for kind, name, there in table.fields():
-        if there not in frame.columns:
-            raise SystemExit(
-                f"table {table.store} has no field {there}: change the mapping at the head of content.py"
-            )
-        if kind == "digest":
-            columns.append(pl.Series(name, [_digest(text) for text in frame[there]], dtype=pl.String))
-        elif kind == "vector":
-            columns += _vectors(frame[there], frame[keys[-1]], name)
-        elif kind in NUMBERS:
-            columns.append(frame[there].cast(pl.Float64).alias(name))
-        else:
-            columns.append(frame[there].alias(name))
-    return pl.DataFrame(columns).sort(keys, nulls_last=False, maintain_order=True)
-
-
-def _vectors(vectors: pl.Series, ids: pl.Series, name: str) -> list[pl.Series]:
-    """The projection of every vector on signs, and the whole vectors of the rows with the smallest hashes."""
-    values = np.array(vectors.to_list(), dtype=np.float64).reshape(len(vectors), -1)
-    drawn = np.random.default_rng(PROJECTION_SEED).integers(0, 2, values.shape[1]) * 2.0 - 1.0
-    order = sorted(range(len(ids)), key=lambda row: _digest(str(ids[row])))[:SAMPLED_ROWS]
-    sampled: list[list[float] | None] = [None] * len(ids)
-    for row in order:
-        sampled[row] = values[row].tolist()
-    # One addition after the other: a sum of another order would differ between processors.
-    projected = np.add.accumulate(values * drawn, axis=1)[:, -1] if len(values) else np.zeros(0)
-    return [
-        pl.Series(f"{name}_projected", projected, dtype=pl.Float64),
-        pl.Series(name, sampled, dtype=pl.List(pl.Float32)),
-    ]
-
-
-def _digest(text: str | None) -> str | None:
-    return None if text is None else hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:DIGITS]
-
-
-def _questions(decisions: pl.DataFrame, trained_on: pl.DataFrame, selections: list[str]) -> list[list[str]]:
-    """The JSON commands that are asked of a home."""
-    smallest = decisions.sort("doc_id").group_by("selection", "reason", maintain_order=True).head(EXPLAINED)
-    explained = sorted(set(smallest["doc_id"]))
-    checkpoints = sorted(set(trained_on["checkpoint"]))
-    return [
-        ["status", "--json"],
-        ["plan", "--json"],
-        ["audit", "--json"],
-        *(["diff", name, *more, "--json"] for name in selections for more in ([], ["--list"])),
-        *(["explain", doc_id, "--json"] for doc_id in explained),
-        *(["explain", "--checkpoint", name, "--json"] for name in checkpoints),
-    ]
-
-
-def _answers(commands: list[list[str]], answers: list[dict[str, Any]], home: Path) -> pl.DataFrame:
-    """A row for each leaf of each JSON answer: its text, or its number; and the exit code of each command."""
-    rows: list[tuple[str, str, str | None, float | None]] = []
-    for command, found in zip(commands, answers, strict=False):
-        question = " ".join(part for part in command if part != "--json")
-        rows.append((question, "exit code", str(found["code"]), None))
-        try:
-            answer = json.loads(found["output"]) if found["output"].strip() else None
-        except ValueError as error:
-            raise SystemExit(f"`tamis {' '.join(command)}` answered no JSON: {error}") from error
-        if command[0] == "audit":
-            answer = _nodes_by_name(answer)
-        rows += [(question, *leaf) for leaf in _leaves(answer, "")]
-    for command, found in zip(commands[-1:], answers[len(commands) :], strict=False):
-        del command, found
-    rows += [
-        ("files exported", path.name, None, None) for path in sorted((home / EXPORTS).glob("*")) if path.is_file()
-    ]
-    schema = {"question": pl.String, "path": pl.String, "text": pl.String, "number": pl.Float64}
-    return pl.DataFrame(rows, schema=schema, orient="row").sort("question", "path", "text", nulls_last=False)
-
-
-def _nodes_by_name(answer: dict[str, Any]) -> dict[str, Any]:
-    """An audit whose nodes know each other by name; several of one name are numbered by what they say."""
-    names = {node["id"]: node["name"] for node in answer["nodes"]}
-    for node in answer["nodes"]:
-        node["inputs"] = sorted(names.get(one, "?") for one in node["inputs"])
-    nodes = sorted(answer["nodes"], key=lambda node: json.dumps(_kept(node), sort_keys=True))
-    seen: dict[str, int] = {}
-    for node in nodes:
-        seen[node["name"]] = seen.get(node["name"], 0) + 1
-        node["name"] += f" #{seen[node['name']]}" if seen[node["name"]] > 1 else ""
-    named = {key: sorted(names.get(one, "?") for one in answer[key]) for key in ("roots", "lowest_broken")}
-    return answer | named | {"nodes": nodes}
-
-
-def _kept(node: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in node.items() if key not in LEFT_OUT}
-
-
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, str | None, float | None]]:
-    """Path, text and number of each leaf; numbers with a fraction are compared as scores, the rest exactly."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if key not in LEFT_OUT:
-                yield from _leaves(inner, f"{path}.{key}".lstrip("."))
-    elif isinstance(value, list):
-        known_by = NAMED_BY.get(path.rpartition(".")[2], "")
-        for position, inner in enumerate(value):
-            name = inner.get(known_by, position) if isinstance(inner, dict) else position
-            yield from _leaves(inner, f"{path}[{name}]")
-        yield f"{path} length", str(len(value)), None
-    elif isinstance(value, float) or (
-        isinstance(value, int) and path.rpartition(".")[2] in RANK_FIELDS and not isinstance(value, bool)
-    ):
-        yield path, None, float(value)
-    else:
-        text = value if isinstance(value, str) else json.dumps(value)
-        yield path, HASH.sub("#", text), None
-
-
-def _exported(home: Path, selections: list[str]) -> pl.DataFrame:
-    frames = []
-    for name in selections:
-        frame = pl.read_parquet(home / EXPORTS / f"{name}.parquet")
-        frames.append(taken(frame.with_columns(pl.lit(name).alias("selection")), EXPORTED))
-    return pl.concat(frames) if frames else pl.DataFrame()
-
-
-def _checkpoints(home: Path) -> pl.DataFrame:
-    """Name and shape of every tensor of every checkpoint; what they learnt is compared by held-out losses."""
-    from safetensors import safe_open
-
-    rows = []
-    for path in sorted(home.glob(CHECKPOINT_FILES)):
-        name = path.relative_to(home).parent.parent.as_posix()
-        with safe_open(path, framework="numpy") as file:
-            for tensor in sorted(file.keys()):
-                part = file.get_slice(tensor)
-                rows.append((name, tensor, str(part.get_shape()), str(part.get_dtype())))
-    schema = dict.fromkeys(("checkpoint", "tensor", "shape", "dtype"), pl.String)
-    return pl.DataFrame(rows, schema=schema, orient="row").unique(maintain_order=True)
-
-
-def _encoder(home: Path) -> pl.DataFrame:
-    """The vectors of the static encoder: the mean over each block of tokens, projected on signs."""
-    from safetensors.numpy import load_file
-
-    rows = []
-    for path in sorted(home.glob(ENCODER_FILES)):
-        vectors = load_file(path)["vectors"].astype(np.float64)
-        drawn = np.random.default_rng(PROJECTION_SEED).integers(0, 2, vectors.shape) * 2.0 - 1.0
-        projected = np.add.accumulate(vectors * drawn, axis=1)[:, -1]
-        for start in range(0, len(projected), BLOCK_TOKENS):
-            block = np.add.accumulate(projected[start : start + BLOCK_TOKENS])[-1]
-            rows.append((start, len(vectors), vectors.shape[1], block / BLOCK_TOKENS))
-    schema = {"block": pl.Int64, "tokens": pl.Int64, "dimension": pl.Int64, "projected": pl.Float64}
-    return pl.DataFrame(rows, schema=schema, orient="row")
-
-
-def _potential(home: Path) -> pl.DataFrame:
-    """The numbers of every target's potential, and what the choice of a model predicts."""
-    rows: list[tuple[str, str, int, float]] = []
-    for path in sorted(home.glob(POTENTIAL_FILES)):
-        with np.load(path) as stored:
-            for name in POTENTIAL_ARRAYS.split():
-                numbers = np.atleast_1d(stored[name]).astype(np.float64)
-                rows += [(path.parent.parent.name, name, place, float(x)) for place, x in enumerate(numbers)]
-    for path in sorted(home.glob(CHOICE_FILES)):
-        for name, text, number in _leaves(json.loads(path.read_text()), ""):
-            if number is not None or text:
-                rows.append((path.stem, f"{name} {text or ''}".strip(), 0, number if number is not None else 0.0))
-    schema = {"of": pl.String, "name": pl.String, "place": pl.Int64, "value": pl.Float64}
-    return pl.DataFrame(rows, schema=schema, orient="row")
-
-
-def _shortened(content: Content) -> Content:
-    """The same with document ids cut to their first digits, but in the table of documents."""
-    ids = {"doc_id", "kept", "duplicate_of", "text_digest"}
-    for name, frame in content.items():
-        if name != DOCUMENTS:
-            short = [pl.col(column).str.slice(0, DIGITS) for column in frame.columns if column in ids]
-            content[name] = frame.with_columns(short)
-    return content
 
 
 def kinds_of(table: str) -> dict[str, str]:
@@ -504,9 +288,8 @@ def kinds_of(table: str) -> dict[str, str]:
 
 def main() -> int:
     """Write or check one golden."""
+    import golden_accept
     import golden_projects
-    import golden_storing
-    from golden_compare import differences, report
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     what = parser.add_mutually_exclusive_group(required=True)
@@ -520,14 +303,12 @@ def main() -> int:
         root = asked.home or asked.keep or Path(scratch) / "project"
         if asked.home is None:
             golden_projects.build(name, root)
-        found = golden_projects.content_of(name, root)
+        found = golden_projects.content_of(root)
     if asked.write:
-        golden_storing.write(HERE / name, found)
-        return 0
-    wanted = golden_storing.read(HERE / name)
-    differing = differences(wanted, found)
-    print(report(name, wanted, found, differing))
-    return int(bool(differing))
+        return golden_accept.write(name, found)
+    said = golden_projects.compared(name, found)
+    print(said or f"{name}: everything is as in the golden")
+    return int(bool(said))
 
 
 if __name__ == "__main__":

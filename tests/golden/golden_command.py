@@ -2,11 +2,12 @@
 
     python golden_command.py COMMANDS.json ANSWERS.json
 
-COMMANDS.json holds lists of arguments; ANSWERS.json gets the exit code, stdout and stderr of each. Only the entry
-point of the command line is run, and nothing of Tamis is imported by name.
+COMMANDS.json holds lists of arguments; ANSWERS.json gets the exit code, stdout and stderr of each. Only the
+entry point of the command line is run, and nothing of Tamis is imported by name.
 
-Where no setting says in which precision to compute (evaluation, perplexity, passes of transport), Tamis asks torch
-whether the processor multiplies bfloat16. Here torch says no on every machine, so all of that runs in float32.
+Where no setting says in which precision to compute (evaluation, perplexity, passes of transport), Tamis
+asks torch whether the processor multiplies bfloat16. Here torch says no on every machine, so all of that
+runs in float32.
 """
 
 import contextlib

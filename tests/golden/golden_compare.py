@@ -1,9 +1,9 @@
 """Compare the content of a home with a golden, field by field, and say in plain words what differs.
 
-On a machine of the kind that the golden was written on, everything is equal and numbers agree to 1e-6. Elsewhere
-last bits differ, and what follows from them is bounded by `KINDS` and by the bands that the golden lists: the ranks
-that a document may have, and the documents whose verdict may change, because the scores of others are as near as
-processors differ. Whatever is in no band is equal there, too.
+On a machine of the kind that the golden was written on, everything is equal and numbers agree to 1e-6.
+Elsewhere last bits differ, and what follows from them is bounded by `KINDS` and by the bands that the
+golden lists: the ranks that a document may have, and the documents whose verdict may change, because the
+scores of others are as near as processors differ. Whatever is in no band is equal there, too.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ LIKE = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """What a number may differ by elsewhere: relative to itself or its column's root mean square; absolutely."""
+    """What a number may differ by elsewhere: a share of itself or of its column's size, or so much."""
 
     relative: float = 0.0
     absolute: float = 0.0
@@ -27,8 +27,8 @@ class Kind:
 
 KINDS = {
     "score": Kind(relative=1e-3),
-    # Counts of documents in the same buckets: a vector whose last bit differs falls into another bucket in a few of
-    # the sketch's rows (.9 % at most between AVX-512 and AVX2, of 5,000 documents).
+    # Counts of documents in the same buckets: a vector whose last bit differs falls into another bucket in
+    # a few of the sketch's rows (.9 % at most between AVX-512 and AVX2, of 5,000 documents).
     "sketch": Kind(relative=2e-2),
     "loss": Kind(relative=1e-2),
     "vector": Kind(relative=1e-3),
@@ -81,7 +81,7 @@ ROW = "(row)"
 
 
 def differences(wanted: Golden, found: Golden, alike: bool | None = None) -> list[Difference]:
-    """Everything that differs; `alike` says whether the machines are of one kind, and is looked up by default."""
+    """Everything that differs; `alike`: whether the machines are of one kind, by default as they say."""
     same_kind = wanted.machine == found.machine if alike is None else alike
     differing: list[Difference] = []
     for table in sorted({*wanted.content, *found.content}):
@@ -98,7 +98,9 @@ def differences(wanted: Golden, found: Golden, alike: bool | None = None) -> lis
 class _Comparison:
     """Two frames of one table; `elsewhere` is the golden with its bands, None on a machine of its kind."""
 
-    def __init__(self, table: str, wanted: pl.DataFrame, found: pl.DataFrame, elsewhere: Golden | None) -> None:
+    def __init__(
+        self, table: str, wanted: pl.DataFrame, found: pl.DataFrame, elsewhere: Golden | None
+    ) -> None:
         self.table, self.elsewhere = table, elsewhere
         self.kinds = reading.kinds_of(table)
         self.keys = [name for name, kind in self.kinds.items() if kind == "key"]
@@ -119,7 +121,9 @@ class _Comparison:
 
     def differences(self) -> Iterator[Difference]:
         """Rows that are missing or new, then fields of the others."""
-        excused = self._may_swap() if self.table in ("selected", "exported") else np.zeros(len(self.joined), bool)
+        excused = (
+            self._may_swap() if self.table in ("selected", "exported") else np.zeros(len(self.joined), bool)
+        )
         for position in np.flatnonzero((self.lost | self.new) & ~excused):
             lost = bool(self.lost[position])
             said = ("a row", "no row") if lost else ("no row", "a row")
@@ -185,10 +189,13 @@ class _Comparison:
         return self.joined.to_dicts()
 
     def _limit_of_answer(self, row: dict[str, object]) -> float:
-        """What a number in a JSON answer may differ by elsewhere: a rank, a percentile, a margin or a score."""
+        """What a number in a JSON answer may differ by elsewhere: of a rank, percentile, margin or score."""
         path, number = str(row["path"]), abs(float(str(row["number"] or 0.0)))
         last = path.rpartition(".")[2]
-        asked = (path.partition("[")[2].partition("]")[0], str(row["question"]).rpartition(" ")[2][: reading.DIGITS])
+        asked = (
+            path.partition("[")[2].partition("]")[0],
+            str(row["question"]).rpartition(" ")[2][: reading.DIGITS],
+        )
         low, high, reach = self.bands.get(asked, (0, 0, 0.0))
         if last in reading.RANK_FIELDS:
             return max(number - low, high - number) if high else 0.0
@@ -248,12 +255,12 @@ def _shown(value: object) -> object:
 def bands_of(content: reading.Content) -> pl.DataFrame:
     """The ranks that each document may have elsewhere, and whether its verdict may change, by selection.
 
-    Scores may differ by 1e-3 of their size, so two documents may swap when their margins are within twice that.
-    What is drawn by ids alone has no bands.
+    Scores may differ by 1e-3 of their size, so two documents may swap when their margins are within twice
+    that. What is drawn by ids alone has no bands.
     """
     frames = []
     scores = reading.DECISION_SCORES.split()
-    for key, group in content[reading.DECISIONS].group_by("selection", maintain_order=True):
+    for _name, group in content[reading.DECISIONS].group_by("selection", maintain_order=True):
         ranked = group.filter(pl.col("rank").is_not_null()).sort("rank")
         used = [name for name in (*scores, reading.SKETCHED) if ranked[name].null_count() < len(ranked)]
         if not used:

@@ -9,18 +9,22 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import content as reading
+import golden_reading
 import golden_storing
 import mixed_project
-from golden_compare import Golden
+from golden_compare import Golden, differences, report
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[1]
-ONE_THREAD = {
-    name: "1"
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
+LIBRARIES = ("OMP", "MKL", "OPENBLAS", "RAYON")
+ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in LIBRARIES} | {"POLARS_MAX_THREADS": "1"}
+FIXED = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONHASHSEED": "0",
+    "HF_HUB_OFFLINE": "1",
+    "NO_PROXY": "127.0.0.1",
 }
-FIXED = {"TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0", "HF_HUB_OFFLINE": "1", "NO_PROXY": "127.0.0.1"}
+OTHERS = ("TAMIS_", "DAGSTER_", "MLFLOW_")
 SECONDS = 900
 
 
@@ -30,9 +34,7 @@ class CommandFailedError(RuntimeError):
 
 def environment(root: Path) -> dict[str, str]:
     """The environment of every command: this checkout, one thread, nothing of whoever runs the tests."""
-    plain = {
-        key: value for key, value in os.environ.items() if not key.startswith(("TAMIS_", "DAGSTER_", "MLFLOW_"))
-    }
+    plain = {key: value for key, value in os.environ.items() if not key.startswith(OTHERS)}
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DAGSTER_DISABLE_TELEMETRY": "yes", "DO_NOT_TRACK": "true"}
     places = {
         "TAMIS_PROJECT": str(root / "tamis.toml"),
@@ -71,7 +73,7 @@ def run(root: Path, *arguments: str, codes: tuple[int, ...] = (0,)) -> dict[str,
 
 
 def build(name: str, root: Path, encoder_cache: Path | None = None) -> None:
-    """Make a golden's project in a new folder, with the encoder that was distilled before, if there is one."""
+    """Make a golden's project in a new folder; `encoder_cache`: an encoder that was distilled before."""
     root.mkdir(parents=True)
     shutil.copyfile(HERE / name / "tamis.toml", root / "tamis.toml")
     if encoder_cache is not None:
@@ -83,10 +85,22 @@ def build(name: str, root: Path, encoder_cache: Path | None = None) -> None:
         run(root, "materialize")
 
 
-def content_of(name: str, root: Path) -> Golden:
+def content_of(root: Path) -> Golden:
     """What a project holds, as its golden would be written."""
-    del name
-    found = reading.read_content(root / ".tamis", lambda commands: ask(root, commands))
+    found = golden_reading.read_content(root / ".tamis", lambda commands: ask(root, commands))
     return Golden(
         content=found, machine=golden_storing.machine(ONE_THREAD), packages=golden_storing.packages()
     )
+
+
+def check(name: str, root: Path, encoder_cache: Path | None = None) -> str:
+    """Build a golden's project in a new folder, and say what differs; nothing where all is as it was."""
+    build(name, root, encoder_cache)
+    return compared(name, content_of(root))
+
+
+def compared(name: str, found: Golden) -> str:
+    """What differs from a golden, in words; nothing where all is as it was."""
+    wanted = golden_storing.read(HERE / name)
+    differing = differences(wanted, found)
+    return report(name, wanted, found, differing) if differing else ""

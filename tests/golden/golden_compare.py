@@ -258,6 +258,8 @@ def bands_of(content: reading.Content) -> pl.DataFrame:
     Scores may differ by 1e-3 of their size, so two documents may swap when their margins are within twice
     that. What is drawn by ids alone has no bands.
     """
+    if reading.DECISIONS not in content:
+        return pl.DataFrame(schema=BANDS)
     frames = []
     scores = reading.DECISION_SCORES.split()
     for _name, group in content[reading.DECISIONS].group_by("selection", maintain_order=True):

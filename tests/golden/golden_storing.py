@@ -89,7 +89,3 @@ def read(folder: Path) -> Golden:
 
 def _read(path: Path) -> pl.DataFrame:
     return pl.read_parquet(path).with_columns(pl.col(pl.Float32).cast(pl.Float64))
-
-
-def _read(path: Path) -> pl.DataFrame:
-    return pl.read_parquet(path).with_columns(pl.col(pl.Float32).cast(pl.Float64))

@@ -222,7 +222,8 @@ EXPORTED = Table(
     rank="rank",
     margin="margin",
 )
-DECISIONS, DOCUMENTS, ANSWERS, SKETCHED = "decisions", "documents", "answers", "density"
+DECISIONS, DOCUMENTS, ANSWERS, ENCODER = "decisions", "documents", "answers", "encoder"
+SKETCHED = "density"
 SELECTED, REJECTED = ("selected", "within_budget"), ("rejected", "over_budget")
 """Verdict and reason on the two sides of a cut."""
 
@@ -305,7 +306,7 @@ def main() -> int:
             golden_projects.build(name, root)
         found = golden_projects.content_of(root)
     if asked.write:
-        return golden_accept.write(name, found)
+        return golden_accept.write(golden_accept.HERE, name, found)
     said = golden_projects.compared(name, found)
     print(said or f"{name}: everything is as in the golden")
     return int(bool(said))

@@ -41,6 +41,13 @@ class Place:
     digests: Path
 
 
+HERE = Place(
+    checkout=CHECKOUT,
+    goldens=Path(__file__).resolve().parent,
+    digests=CHECKOUT / "tests" / "lineage" / "code_digests.json",
+)
+
+
 def accept(
     place: Place,
     names: Iterable[str],
@@ -135,29 +142,25 @@ def merged(wanted: Golden, found: Golden, differing: list[Difference]) -> Golden
     return Golden(content=content, machine=wanted.machine, packages=found.packages)
 
 
-def write(name: str, found: Golden) -> int:
+def write(place: Place, name: str, found: Golden, say: Callable[[str], object] = print) -> int:
     """Store a golden that is new, or whose differences new entries of changes.toml name; the exit code."""
-    folder = Path(__file__).resolve().parent
-    if (folder / name / golden_storing.ABOUT).exists():
-        wanted = golden_storing.read(folder / name)
-        place = Place(checkout=CHECKOUT, goldens=folder, digests=folder)
+    folder = place.goldens / name
+    if (folder / golden_storing.ABOUT).exists():
+        patterns, wanted = new_patterns(place), golden_storing.read(folder)
         differing = differences(wanted, found)
-        if unnamed := [
-            one for one in differing if not _is_named(f"{name}: {one.value}", new_patterns(place))
-        ]:
-            print(report(name, wanted, found, unnamed))
-            print(f"refused: name these values and the reason in a new entry of tests/golden/{CHANGES}")
+        if unnamed := [one for one in differing if not _is_named(f"{name}: {one.value}", patterns)]:
+            say(report(name, wanted, found, unnamed))
+            say(f"refused: name these values and the reason in a new entry of tests/golden/{CHANGES}")
             return 1
-    golden_storing.write(folder / name, found)
+    golden_storing.write(folder, found)
     return 0
 
 
 def main() -> int:
     """Accept what this checkout is now."""
     sys.path.insert(0, str(CHECKOUT / "tests" / "lineage"))
-    from test_lineage_code_versions import NOTED, code_now
+    from test_lineage_code_versions import code_now
 
-    goldens = Path(__file__).resolve().parent
     with tempfile.TemporaryDirectory(prefix="golden-") as scratch:
 
         def made(name: str) -> Golden:
@@ -166,9 +169,8 @@ def main() -> int:
             golden_projects.build(name, root)
             return golden_projects.content_of(root)
 
-        place = Place(checkout=CHECKOUT, goldens=goldens, digests=NOTED)
         try:
-            return accept(place, reading.GOLDENS, made, code_now)
+            return accept(HERE, reading.GOLDENS, made, code_now)
         except UnreadableChangesError as error:
             print(error)
             return 1

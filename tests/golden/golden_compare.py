@@ -159,7 +159,8 @@ class _Comparison:
         if kind == "verdict":
             column = list(self.kinds).index(name) - list(self.kinds).index("verdict")
             sides = (reading.SELECTED[column], reading.REJECTED[column])
-            return equal | (self._may_swap() & expected.is_in(sides).to_numpy() & got.is_in(sides).to_numpy())
+            on_sides = [column.is_in(sides).fill_null(False).to_numpy() for column in (expected, got)]
+            return equal | (self._may_swap() & on_sides[0] & on_sides[1])
         if kind == "vector":
             return self._vectors_agree(expected, got)
         return equal | self._numbers_agree(name, kind, expected, got)
@@ -296,6 +297,11 @@ def report(name: str, wanted: Golden, found: Golden, differing: list[Difference]
                 f"  the likely cause: {package} is {now} here, and was {before} when the golden was written; "
                 f"install {before}, or write the golden again for an upgrade (tests/golden/README.md)"
             )
+    if any(one.table == reading.ENCODER for one in differing):
+        lines.append(
+            "  the encoder's own vectors differ, and all others with them: if pytest's cache came from another "
+            "machine, run `pytest --cache-clear`"
+        )
     grouped: dict[str, list[Difference]] = {}
     for one in differing:
         grouped.setdefault(one.value, []).append(one)

@@ -5,6 +5,7 @@ Numbers are stored in 32 bits, whose rounding of 6e-8 is far below what they are
 
 import importlib.metadata
 import json
+import os
 import platform
 import sys
 from pathlib import Path
@@ -32,9 +33,21 @@ COMPUTING_FLAGS = (
     "amx_bf16 amx_int8"
 )
 
+LIMITING = (
+    "ATEN_CPU_CAPABILITY",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "NPY_DISABLE_CPU_FEATURES",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "ONEDNN_MAX_CPU_ISA",
+    "OPENBLAS_CORETYPE",
+)
+"""Variables by which libraries use other instructions than the processor's best."""
+
 
 def machine(threads: dict[str, str]) -> dict[str, object]:
-    """The kind of this machine: maker, model, the instructions that computations choose by, and threads."""
+    """The kind of this machine: maker, model, the instructions that computations choose by, threads."""
     entries: dict[str, str] = {}
     information = Path("/proc/cpuinfo")
     for line in information.read_text().splitlines() if information.exists() else ():
@@ -47,6 +60,7 @@ def machine(threads: dict[str, str]) -> dict[str, object]:
         "family": entries.get("cpu family", ""),
         "model": entries.get("model", ""),
         "flags": [flag for flag in COMPUTING_FLAGS.split() if flag in flags],
+        "limits": {name: os.environ[name] for name in LIMITING if name in os.environ},
         "threads": threads,
     }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import golden_storing
 import polars as pl
 import pytest
-from golden_accept import CHANGES, CHECKOUT, Place, UnreadableChangesError, accept, entries
+from golden_accept import CHANGES, CHECKOUT, Place, UnreadableChangesError, accept, entries, write
 from golden_compare import Golden, differences
 
 DIGESTS = {"coverage": {"digest": "new", "version": "1"}}
@@ -125,6 +125,16 @@ def test_on_another_machine_a_golden_is_rewritten_as_a_whole(place):
     assert accepted(place, found)[0] == 0
     stored = golden_storing.read(place.goldens / "tiny")
     assert (stored.machine, differences(stored, found, True)) == ({"vendor": "two"}, [])
+
+
+def test_a_golden_that_is_there_is_written_again_only_where_an_entry_names_what_differs(place):
+    said: list[str] = []
+    assert write(place, "new", small(), said.append) == 0
+    assert write(place, "tiny", small(density=2.1), said.append) == 1
+    assert unchanged(place)
+    (place.goldens / CHANGES).write_text(ENTRY.format('"tiny: density.*"'))
+    assert write(place, "tiny", small(density=2.1), said.append) == 0
+    assert differences(golden_storing.read(place.goldens / "tiny"), small(density=2.1), True) == []
 
 
 @pytest.mark.parametrize(

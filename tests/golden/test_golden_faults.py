@@ -206,6 +206,20 @@ def test_every_field_of_the_goldens_is_compared():
             assert all(reading.kinds_of(table)[name] in KINDS or name == "margin" for name in numbers)
 
 
+def test_the_runner_denies_bfloat16_and_notices_when_torch_has_no_such_question(monkeypatch):
+    import golden_command
+    import torch
+
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    for question in golden_command.QUESTIONS:
+        monkeypatch.setattr(torch.cpu, question, lambda: True)
+    golden_command.without_bfloat16()
+    assert not any(getattr(torch.cpu, question)() for question in golden_command.QUESTIONS)
+    monkeypatch.delattr(torch.cpu, golden_command.QUESTIONS[0])
+    with pytest.raises(SystemExit, match="find what Tamis asks now"):
+        golden_command.without_bfloat16()
+
+
 def test_nothing_here_imports_tamis():
     for path in HERE.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -106,7 +106,7 @@ class _Comparison:
         self.keys = [name for name, kind in self.kinds.items() if kind == "key"]
         numbered = [_numbered(frame, self.keys) for frame in (wanted, found)]
         joined = numbered[0].join(
-            numbered[1], on=[*self.keys, "#"], how="full", suffix="|got", nulls_equal=True
+            numbered[1], on=[*self.keys, "#"], how="full", suffix="|got", nulls_equal=True, coalesce=True
         )
         self.bands: dict[tuple[str, str], tuple[int, int, float]] = {}
         if elsewhere is not None and "selection" in wanted.columns:
@@ -117,7 +117,7 @@ class _Comparison:
             ).iter_rows():
                 self.bands[name, doc_id] = tuple(rest)
         self.joined = joined
-        self.lost, self.new = (joined[name].is_null().to_numpy() for name in ("#|got", "#"))
+        self.lost, self.new = (joined[name].is_null().to_numpy() for name in ("there|got", "there"))
 
     def differences(self) -> Iterator[Difference]:
         """Rows that are missing or new, then fields of the others."""
@@ -125,10 +125,9 @@ class _Comparison:
             self._may_swap() if self.table in ("selected", "exported") else np.zeros(len(self.joined), bool)
         )
         for position in np.flatnonzero((self.lost | self.new) & ~excused):
-            lost = bool(self.lost[position])
-            said = ("a row", "no row") if lost else ("no row", "a row")
-            name = self._row(int(position), "" if lost else "|got")
-            yield Difference(table=self.table, field=ROW, row=name, expected=said[0], got=said[1])
+            said = ("a row", "no row") if self.lost[position] else ("no row", "a row")
+            row = self._row(int(position))
+            yield Difference(table=self.table, field=ROW, row=row, expected=said[0], got=said[1])
         both = ~(self.lost | self.new)
         for name, kind in self.kinds.items():
             if kind == "key":
@@ -136,14 +135,14 @@ class _Comparison:
             wrong = both & ~self._agreeing(name, kind)
             for position in np.flatnonzero(wrong):
                 expected, got = (self.joined[int(position), column] for column in (name, f"{name}|got"))
-                row = self._row(int(position), "")
+                row = self._row(int(position))
                 yield Difference(
                     table=self.table, field=name, row=row, expected=_shown(expected), got=_shown(got)
                 )
 
-    def _row(self, position: int, side: str) -> str:
+    def _row(self, position: int) -> str:
         found = self.joined.row(position, named=True)
-        return ", ".join(f"{key} {found[f'{key}{side}']}" for key in self.keys)
+        return ", ".join(f"{key} {found[key]}" for key in self.keys)
 
     def _agreeing(self, name: str, kind: str) -> np.ndarray:
         """Which rows of the join agree in a field."""
@@ -175,7 +174,9 @@ class _Comparison:
         if self.elsewhere is None:
             return _within(wanted, found, LIKE * np.abs(wanted))
         if kind == "answer":
-            return _within(wanted, found, np.array([self._limit_of_answer(row) for row in self._rows()]))
+            return _within(
+                wanted, found, np.array([self._limit_of_answer(row) for row in self.joined.to_dicts()])
+            )
         if kind == "fitted":
             sizes = self.joined.select((pl.col(name) ** 2).mean().sqrt().over(self.keys[:2]))[name].to_numpy()
             known = reading.POTENTIAL_ARRAYS.split()
@@ -185,9 +186,6 @@ class _Comparison:
             reach = self.joined["reach"].fill_null(0.0).to_numpy()
             return _within(wanted, found, np.maximum(reach, KINDS["score"].relative * np.abs(wanted)))
         return _within(wanted, found, _limits(wanted, KINDS[kind]))
-
-    def _rows(self) -> list[dict[str, object]]:
-        return self.joined.to_dicts()
 
     def _limit_of_answer(self, row: dict[str, object]) -> float:
         """What a number in a JSON answer may differ by elsewhere: of a rank, percentile, margin or score."""
@@ -244,7 +242,7 @@ def _within(wanted: np.ndarray, found: np.ndarray, limits: np.ndarray) -> np.nda
 
 def _numbered(frame: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     """Rows of the same key get numbers, so that a row that is there twice is found."""
-    return frame.with_columns(pl.int_range(pl.len()).over(keys).alias("#") if keys else pl.lit(0).alias("#"))
+    return frame.with_columns(pl.int_range(pl.len()).over(keys).alias("#"), pl.lit(True).alias("there"))
 
 
 def _shown(value: object) -> object:
@@ -299,7 +297,7 @@ def report(name: str, wanted: Golden, found: Golden, differing: list[Difference]
             )
     if any(one.table == reading.ENCODER for one in differing):
         lines.append(
-            "  the encoder's own vectors differ, and all others with them: if pytest's cache came from another "
+            "  the encoder's own vectors differ, and others with them: if pytest's cache came from another "
             "machine, run `pytest --cache-clear`"
         )
     grouped: dict[str, list[Difference]] = {}

@@ -151,6 +151,10 @@ def test_elsewhere_only_listed_documents_may_change_sides():
     assert unlisted == {"decisions.verdict", "decisions.reason"}
     listed = replace(wanted, bands=wanted.bands.with_columns(may_swap=pl.col("may_swap") | this))
     assert differences(listed, found, False) == []
+    swapped = changed(wanted, "selected", "doc_id", another_id, this)
+    assert (
+        len(differences(listed, swapped, False)) == 1
+    )  # it may go, and what came in its place is not listed
     other = changed(found, "decisions", "reason", lambda _: "contaminated", this)
     assert [one.value for one in differences(listed, other, False)] == ["decisions.reason"]
 

@@ -1,0 +1,316 @@
+"""The content of a home as tables, read so that no rebuild of Tamis matters; and the command that writes
+goldens.
+
+    python tests/golden/content.py --write demo-0.1     # builds the project and stores what it gives
+    python tests/golden/content.py --check mixed-0.1    # builds it and says what differs
+    python tests/golden/content.py --check demo-0.1 --home FOLDER    # of a project that was built before
+
+A golden is written once, at the code that is to be held, and again only where a change is meant to alter
+values. `--write` is for a new golden, and for one whose packages were upgraded: where there is one already,
+it refuses as `make accept` does unless tests/golden/changes.toml names what differs (see README.md).
+
+Homes are read through lancedb, the JSON verbs of the command line, `export`, safetensors, and the arrays
+and JSON that fitted values are stored in. Tamis is never imported. The mapping below is all that says how
+tables and fields are called, and the only part that a later issue changes: the names on the left of `=`
+stay, those on the right follow the product.
+"""
+
+import argparse
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+HERE = Path(__file__).resolve().parent
+GOLDENS = ("demo-0.1", "mixed-0.1")
+
+
+NUMBERS = ("score", "sketch", "margin", "loss", "share", "step")
+FIELD_KINDS = ("key", "exact", "digest", *NUMBERS, "rank", "verdict", "vector")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """One table of a golden: where a home keeps it, and how each field is compared.
+
+    `store` is a pattern of names in the store; "left=right" is a field `left` of the golden that the home
+    calls `right`. Fields under `exact` are equal on every machine, those under `digest` are texts compared
+    by hash; for the other kinds see `golden_compare.KINDS`. `vector` is stored for some rows, and as a
+    projection for all.
+    """
+
+    store: str
+    key: str
+    exact: str = ""
+    digest: str = ""
+    score: str = ""
+    sketch: str = ""
+    margin: str = ""
+    loss: str = ""
+    share: str = ""
+    step: str = ""
+    rank: str = ""
+    verdict: str = ""
+    vector: str = ""
+    optional: bool = False
+
+    def fields(self) -> Iterator[tuple[str, str, str]]:
+        """Kind, name in the golden and name in the home of every field."""
+        for kind in FIELD_KINDS:
+            for field in str(getattr(self, kind)).split():
+                name, _, there = field.partition("=")
+                yield kind, name, there or name
+
+
+DECISION_SCORES = (
+    "transport_gradient gradient_away quality judge_margin_predicted nearest_cost bits_per_byte method_score"
+)
+TRIAL_EXACT = "kind model data size seed seeds steps tokens parameters trainable_parameters"
+TRIAL_LOSSES = (
+    "zero_shot_bits_per_byte held_out_bits_per_byte held_out_low held_out_high warm_up_bits_per_byte "
+    "held_out_loss"
+)
+TRIAL_SHARES = "accuracy accuracy_low accuracy_high macro_f1 macro_f1_low macro_f1_high majority_accuracy"
+MEASURES = (
+    "n_words mean_word_length hash_ratio ellipsis_ratio bullet_line_share ellipsis_line_share "
+    "alphabetic_word_share stop_words duplicate_line_share duplicate_paragraph_share "
+    "duplicate_line_character_share duplicate_paragraph_character_share top_2_gram_share top_3_gram_share "
+    "top_4_gram_share duplicate_5_gram_share duplicate_6_gram_share duplicate_7_gram_share "
+    "duplicate_8_gram_share duplicate_9_gram_share duplicate_10_gram_share punctuated_line_share "
+    "repeated_line_character_share short_line_share misplaced_word_share language_confidence"
+)
+PERSONAL = "card_count iban_count ssn_count email_count phone_count ip_address_count"
+
+# Of every table that holds content. Not read, since they follow from what is read or from the code's version:
+# indexes (near_duplicate_bands, near_copy_bands, contamination_runs), what was attempted or failed (attempts,
+# trial_failures, step_failures), and heads, whose state the audit gives.
+TABLES = {
+    "documents": Table(store="documents", key="doc_id", exact="n_chars n_bytes language", digest="text"),
+    "occurrences": Table(
+        store="occurrences", key="shard row", exact="doc_id source licence language metadata"
+    ),
+    "quarantine": Table(store="quarantine", key="shard row reason", exact="detail excerpt"),
+    "near_duplicates": Table(store="near_duplicates", key="doc_id", exact="kept", score="jaccard"),
+    "near_copies": Table(store="near_copies", key="doc_id", exact="kept", score="cosine", optional=True),
+    "flags": Table(
+        store="document_flags",
+        key="doc_id",
+        exact=f"broken detected_language {PERSONAL}",
+        score=MEASURES,
+        optional=True,
+    ),
+    "target_examples": Table(
+        store="target_examples", key="target doc_id", exact="split source", digest="text"
+    ),
+    "target_answers": Table(
+        store="target_answers", key="target doc_id", exact="response_at label", optional=True
+    ),
+    "contamination": Table(store="contamination", key="target doc_id"),
+    "embeddings": Table(store="embeddings_*", key="doc_id", vector="vector"),
+    "target_embeddings": Table(store="target_embeddings_*", key="target doc_id", vector="vector"),
+    "density": Table(store="scores_density", key="doc_id", sketch="density"),
+    "judge_sample": Table(store="judge_sample", key="doc_id", exact="part"),
+    "judge": Table(
+        store="scores_judge",
+        key="doc_id",
+        exact="truncated",
+        score="logp_yes_raw logp_yes logp_no answer_mass margin",
+    ),
+    "judge_again": Table(store="scores_judge_again", key="doc_id", score="answer_mass margin"),
+    "judge_noise": Table(store="scores_noise", key="text_digest", score="answer_mass margin"),
+    "perplexity": Table(store="scores_perplexity", key="doc_id", score="bits_per_byte", optional=True),
+    "quality": Table(store="scores_quality", key="doc_id", score="judge_margin_predicted quality"),
+    "transport": Table(store="transport_*", key="target doc_id", score="transport_gradient nearest_cost"),
+    "decisions": Table(
+        store="decisions",
+        key="selection doc_id",
+        exact="duplicate_of detail",
+        verdict="verdict reason",
+        rank="rank",
+        margin="margin",
+        score=DECISION_SCORES,
+        sketch="density",
+    ),
+    "selected": Table(store="selected_subset", key="selection doc_id", rank="rank"),
+    "versions": Table(store="selection_versions", key="selection version", exact="documents pool pinned_to"),
+    "withdrawals": Table(store="withdrawals", key="doc_id", exact="reason scope", optional=True),
+    "withdrawn_places": Table(
+        store="withdrawn_places", key="asset partition shard row doc_id", optional=True
+    ),
+    "trained_on": Table(store="trained_on", key="checkpoint doc_id", exact="data"),
+    "trials": Table(
+        store="trials",
+        key="trial",
+        exact=TRIAL_EXACT,
+        score="flops evaluation_flops",
+        loss=TRIAL_LOSSES,
+        share=TRIAL_SHARES,
+    ),
+    "loss_curves": Table(store="loss_curves", key="target model size", exact="trial", loss="loss"),
+    "sampler_comparison": Table(
+        store="sampler_comparison", key="sampler_a sampler_b", step="jaccard kendall_tau"
+    ),
+    "mart_budget_frontier": Table(
+        store="mart_budget_frontier",
+        key="selection step",
+        exact="documents selected_documents last_rank is_within_budget",
+        margin="margin",
+        step="n_bytes step_transport_gradient step_quality mean_transport_gradient mean_quality",
+    ),
+    "mart_checkpoint_provenance": Table(
+        store="mart_checkpoint_provenance", key="checkpoint dimension label", exact="documents n_bytes"
+    ),
+    "mart_checkpoints": Table(
+        store="mart_checkpoints",
+        key="checkpoint",
+        exact="base_model data documents n_bytes shards sources licences without_licence target_examples "
+        "gone withdrawn",
+    ),
+    "mart_corpus_mix": Table(
+        store="mart_corpus_mix",
+        key="source licence",
+        exact="documents near_duplicates n_bytes",
+        score="document_share byte_share",
+    ),
+    "mart_documents": Table(
+        store="mart_documents",
+        key="shard licence",
+        exact="documents near_duplicates n_bytes",
+        score="document_share byte_share",
+    ),
+    "mart_intake": Table(
+        store="mart_intake",
+        key="shard",
+        exact="places documents sources licences without_licence quarantined",
+    ),
+    "mart_reasons": Table(
+        store="mart_reasons", key="selection verdict reason detail", exact="documents", score="share"
+    ),
+    "mart_scores": Table(
+        store="mart_scores",
+        key="scorer target",
+        exact="documents missing",
+        sketch="mean minimum p05 p25 median p75 p95 maximum",
+    ),
+    "mart_selection_mix": Table(
+        store="mart_selection_mix",
+        key="selection dimension label",
+        exact="pool_documents selected_documents pool_bytes selected_bytes",
+        score="pool_share selected_share lift",
+    ),
+    "mart_trials": Table(
+        store="mart_trials",
+        key="trial",
+        exact=f"{TRIAL_EXACT} is_current place",
+        loss=f"{TRIAL_LOSSES} improvement behind_best",
+        share=TRIAL_SHARES,
+    ),
+    "mart_withdrawals": Table(
+        store="mart_withdrawals",
+        key="scope reason documents excerpts still_stored still_selected fine_tuned_or_pretrained",
+    ),
+}
+EXPORTED = Table(
+    store="",
+    key="selection doc_id",
+    exact="shard row source licence",
+    digest="text",
+    rank="rank",
+    margin="margin",
+)
+DECISIONS, DOCUMENTS, ANSWERS, ENCODER = "decisions", "documents", "answers", "encoder"
+SKETCHED = "density"
+SELECTED, REJECTED = ("selected", "within_budget"), ("rejected", "over_budget")
+"""Verdict and reason on the two sides of a cut."""
+
+# Files of a home. The folder that a hash names is left out of the name of what it holds.
+CHECKPOINT_FILES = "checkpoints/**/model.safetensors"
+ENCODER_FILES = "cache/encoders/*/vectors.safetensors"
+POTENTIAL_FILES = "fitted/target_potential/*/*/potential.npz"
+POTENTIAL_ARRAYS = "potential target_weights center epsilon mean_cost dual_value"
+CHOICE_FILES = "fitted/model_choice/*/*/choice_*.json"
+EXPORTS = "exports"
+
+# Of the JSON answers: fields left out, each with the reason.
+LEFT_OUT = {
+    "home": "an absolute path",
+    "file": "an absolute path",
+    "made_at": "a clock",
+    "withdrawn_at": "a clock",
+    "receipt": "a digest over clocks",
+    "seconds": "a clock",
+    "time_share": "a share of measured seconds",
+    "id": "follows from code versions: a refactoring may raise them, and the rows themselves are compared",
+    "manifest": "as id",
+    "data_version": "as id for floating-point outputs; for the others, the rows themselves are compared",
+    "input_key": "as id",
+    "cost": "follows from clocks",
+}
+HASH = re.compile(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{16}…")
+# Lists of the answers whose entries are known by a field, so that an entry that is missing is one difference.
+NAMED_BY = {
+    "decisions": "selection",
+    "scores": "scorer",
+    "nodes": "name",
+    "selections": "selection",
+    "checkpoints": "checkpoint",
+    "documents": "doc_id",
+}
+RANK_FIELDS, PERCENTILE_FIELDS = ("rank",), ("percentile",)
+EXPLAINED = 1  # documents of each selection and reason that are explained: those with the smallest ids
+PROJECTION_SEED, SAMPLED_ROWS, DIGITS = 0, 48, 12
+BLOCK_TOKENS = 128
+MAPPING = "change the mapping at the head of content.py"
+
+Content = dict[str, pl.DataFrame]
+
+
+def kinds_of(table: str) -> dict[str, str]:
+    """How each field of a table of the golden is compared, by name."""
+    others = {
+        "answers": {"question": "key", "path": "key", "text": "exact", "number": "answer"},
+        "checkpoints": {"checkpoint": "key", "tensor": "key", "shape": "exact", "dtype": "exact"},
+        "encoder": {"block": "key", "tokens": "exact", "dimension": "exact", "projected": "score"},
+        "potential": {"of": "key", "name": "key", "place": "key", "value": "fitted"},
+    }
+    if table in others:
+        return others[table]
+    found = EXPORTED if table == "exported" else TABLES[table]
+    kinds = {name: kind for kind, name, _ in found.fields() if kind != "vector"}
+    for kind, name, _ in found.fields():
+        if kind == "vector":
+            kinds |= {f"{name}_projected": "score", name: "vector"}
+    return {name: "exact" if kind == "digest" else kind for name, kind in kinds.items()}
+
+
+def main() -> int:
+    """Write or check one golden."""
+    import golden_accept
+    import golden_projects
+
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--write", metavar="GOLDEN", choices=GOLDENS, help="build it and store what it gives")
+    what.add_argument("--check", metavar="GOLDEN", choices=GOLDENS, help="build it and say what differs")
+    parser.add_argument("--home", type=Path, help="project folder that was built before, instead of building")
+    parser.add_argument("--keep", type=Path, help="build in this new folder and leave it there")
+    asked = parser.parse_args()
+    name = asked.write or asked.check
+    with tempfile.TemporaryDirectory(prefix="golden-") as scratch:
+        root = asked.home or asked.keep or Path(scratch) / "project"
+        if asked.home is None:
+            golden_projects.build(name, root)
+        found = golden_projects.content_of(root)
+    if asked.write:
+        return golden_accept.write(golden_accept.HERE, name, found)
+    said = golden_projects.compared(name, found)
+    print(said or f"{name}: everything is as in the golden")
+    return int(bool(said))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

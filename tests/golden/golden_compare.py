@@ -1,0 +1,310 @@
+"""Compare the content of a home with a golden, field by field, and say in plain words what differs.
+
+On a machine of the kind that the golden was written on, everything is equal and numbers agree to 1e-6.
+Elsewhere last bits differ, and what follows from them is bounded by `KINDS` and by the bands that the
+golden lists: the ranks that a document may have, and the documents whose verdict may change, because the
+scores of others are as near as processors differ. Whatever is in no band is equal there, too.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import content as reading
+import numpy as np
+import polars as pl
+
+LIKE = 1e-6
+"""Relative difference of numbers on a machine of the same kind."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What a number may differ by elsewhere: a share of itself or of its column's size, or so much."""
+
+    relative: float = 0.0
+    absolute: float = 0.0
+
+
+KINDS = {
+    "score": Kind(relative=1e-3),
+    # Counts of documents in the same buckets: a vector whose last bit differs falls into another bucket in
+    # a few of the sketch's rows (.9 % at most between AVX-512 and AVX2, of 5,000 documents).
+    "sketch": Kind(relative=2e-2),
+    "loss": Kind(relative=1e-2),
+    "vector": Kind(relative=1e-3),
+    # Of the held-out examples, one or two may get another label.
+    "share": Kind(absolute=0.1),
+    # Sums and means over the documents up to a rank: those at its edge may be others.
+    "step": Kind(relative=5e-2),
+}
+PERCENTILE = Kind(absolute=0.5)
+# The cost of the nearest example is 0 but for rounding for every document that is an example itself.
+TIED_PERCENTILE, TIED = Kind(absolute=7.0), "nearest_cost"
+SHOWN = 5
+BANDS = {
+    "selection": pl.String,
+    "doc_id": pl.String,
+    "rank_low": pl.Int64,
+    "rank_high": pl.Int64,
+    "may_swap": pl.Boolean,
+    "reach": pl.Float64,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Golden:
+    """The content of a home, the machine and packages it was made with, and its bands."""
+
+    content: reading.Content
+    machine: dict[str, object]
+    packages: dict[str, str]
+    bands: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=BANDS))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One value that is not as the golden says."""
+
+    table: str
+    field: str
+    row: str
+    expected: object
+    got: object
+
+    @property
+    def value(self) -> str:
+        """The name that changes.toml knows it by."""
+        return f"{self.table}.{self.field}"
+
+
+ROW = "(row)"
+
+
+def differences(wanted: Golden, found: Golden, alike: bool | None = None) -> list[Difference]:
+    """Everything that differs; `alike`: whether the machines are of one kind, by default as they say."""
+    same_kind = wanted.machine == found.machine if alike is None else alike
+    differing: list[Difference] = []
+    for table in sorted({*wanted.content, *found.content}):
+        if table not in found.content or table not in wanted.content:
+            there = table in wanted.content
+            said = ("a table", "nothing") if there else ("nothing", "a table")
+            differing.append(Difference(table=table, field=ROW, row="all", expected=said[0], got=said[1]))
+        else:
+            frames = (wanted.content[table], found.content[table])
+            differing += _Comparison(table, *frames, None if same_kind else wanted).differences()
+    return differing
+
+
+class _Comparison:
+    """Two frames of one table; `elsewhere` is the golden with its bands, None on a machine of its kind."""
+
+    def __init__(
+        self, table: str, wanted: pl.DataFrame, found: pl.DataFrame, elsewhere: Golden | None
+    ) -> None:
+        self.table, self.elsewhere = table, elsewhere
+        self.kinds = reading.kinds_of(table)
+        self.keys = [name for name, kind in self.kinds.items() if kind == "key"]
+        numbered = [_numbered(frame, self.keys) for frame in (wanted, found)]
+        joined = numbered[0].join(
+            numbered[1], on=[*self.keys, "#"], how="full", suffix="|got", nulls_equal=True, coalesce=True
+        )
+        self.bands: dict[tuple[str, str], tuple[int, int, float]] = {}
+        if elsewhere is not None and "selection" in wanted.columns:
+            joined = _banded(joined, elsewhere.bands)
+        elif elsewhere is not None and table == reading.ANSWERS:
+            for name, doc_id, *rest in elsewhere.bands.select(
+                "selection", "doc_id", "rank_low", "rank_high", "reach"
+            ).iter_rows():
+                self.bands[name, doc_id] = tuple(rest)
+        self.joined = joined
+        self.lost, self.new = (joined[name].is_null().to_numpy() for name in ("there|got", "there"))
+
+    def differences(self) -> Iterator[Difference]:
+        """Rows that are missing or new, then fields of the others."""
+        excused = (
+            self._may_swap() if self.table in ("selected", "exported") else np.zeros(len(self.joined), bool)
+        )
+        for position in np.flatnonzero((self.lost | self.new) & ~excused):
+            said = ("a row", "no row") if self.lost[position] else ("no row", "a row")
+            row = self._row(int(position))
+            yield Difference(table=self.table, field=ROW, row=row, expected=said[0], got=said[1])
+        both = ~(self.lost | self.new)
+        for name, kind in self.kinds.items():
+            if kind == "key":
+                continue
+            wrong = both & ~self._agreeing(name, kind)
+            for position in np.flatnonzero(wrong):
+                expected, got = (self.joined[int(position), column] for column in (name, f"{name}|got"))
+                row = self._row(int(position))
+                yield Difference(
+                    table=self.table, field=name, row=row, expected=_shown(expected), got=_shown(got)
+                )
+
+    def _row(self, position: int) -> str:
+        found = self.joined.row(position, named=True)
+        return ", ".join(f"{key} {found[key]}" for key in self.keys)
+
+    def _agreeing(self, name: str, kind: str) -> np.ndarray:
+        """Which rows of the join agree in a field."""
+        expected, got = self.joined[name], self.joined[f"{name}|got"]
+        equal = expected.eq_missing(got).to_numpy()
+        if kind == "exact" or (self.elsewhere is None and kind in ("rank", "verdict")):
+            return equal
+        if kind == "rank":
+            low, high = (self.joined[side].to_numpy() for side in ("rank_low", "rank_high"))
+            place = got.cast(pl.Float64).to_numpy()
+            with np.errstate(invalid="ignore"):
+                return equal | ((place >= low) & (place <= high))
+        if kind == "verdict":
+            column = list(self.kinds).index(name) - list(self.kinds).index("verdict")
+            sides = (reading.SELECTED[column], reading.REJECTED[column])
+            on_sides = [column.is_in(sides).fill_null(False).to_numpy() for column in (expected, got)]
+            return equal | (self._may_swap() & on_sides[0] & on_sides[1])
+        if kind == "vector":
+            return self._vectors_agree(expected, got)
+        return equal | self._numbers_agree(name, kind, expected, got)
+
+    def _may_swap(self) -> np.ndarray:
+        if "may_swap" not in self.joined.columns:
+            return np.zeros(len(self.joined), bool)
+        return self.joined["may_swap"].fill_null(False).to_numpy()
+
+    def _numbers_agree(self, name: str, kind: str, expected: pl.Series, got: pl.Series) -> np.ndarray:
+        wanted, found = (column.cast(pl.Float64).to_numpy() for column in (expected, got))
+        if self.elsewhere is None:
+            return _within(wanted, found, LIKE * np.abs(wanted))
+        if kind == "answer":
+            return _within(
+                wanted, found, np.array([self._limit_of_answer(row) for row in self.joined.to_dicts()])
+            )
+        if kind == "fitted":
+            sizes = self.joined.select((pl.col(name) ** 2).mean().sqrt().over(self.keys[:2]))[name].to_numpy()
+            known = reading.POTENTIAL_ARRAYS.split()
+            kinds = [KINDS["score" if one in known else "step"] for one in self.joined["name"]]
+            return _within(wanted, found, np.array([one.relative for one in kinds]) * sizes)
+        if kind == "margin":
+            reach = self.joined["reach"].fill_null(0.0).to_numpy()
+            return _within(wanted, found, np.maximum(reach, KINDS["score"].relative * np.abs(wanted)))
+        return _within(wanted, found, _limits(wanted, KINDS[kind]))
+
+    def _limit_of_answer(self, row: dict[str, object]) -> float:
+        """What a number in a JSON answer may differ by elsewhere: of a rank, percentile, margin or score."""
+        path, number = str(row["path"]), abs(float(str(row["number"] or 0.0)))
+        last = path.rpartition(".")[2]
+        asked = (
+            path.partition("[")[2].partition("]")[0],
+            str(row["question"]).rpartition(" ")[2][: reading.DIGITS],
+        )
+        low, high, reach = self.bands.get(asked, (0, 0, 0.0))
+        if last in reading.RANK_FIELDS:
+            return max(number - low, high - number) if high else 0.0
+        if last in reading.PERCENTILE_FIELDS:
+            return (TIED_PERCENTILE if TIED in path else PERCENTILE).absolute
+        kind = KINDS["sketch" if "[density]" in path else "score"]
+        return max(reach, kind.relative * max(number, 1.0))
+
+    def _vectors_agree(self, expected: pl.Series, got: pl.Series) -> np.ndarray:
+        agreeing = np.ones(len(expected), bool)
+        for row, (one, other) in enumerate(zip(expected.to_list(), got.to_list(), strict=True)):
+            if one is None or other is None or len(one) != len(other):
+                agreeing[row] = one is None and other is None
+            else:
+                vector, other_vector = np.array(one, np.float64), np.array(other, np.float64)
+                alike = self.elsewhere is None
+                limits = LIKE * np.abs(vector) if alike else _limits(vector, KINDS["vector"])
+                agreeing[row] = bool(_within(vector, other_vector, limits).all())
+        return agreeing
+
+
+def _banded(joined: pl.DataFrame, bands: pl.DataFrame) -> pl.DataFrame:
+    """Rows of selections with the bands of their documents, and how far the margins of a selection reach."""
+    reaches = bands.group_by("selection").agg(pl.col("reach").first())
+    joined = joined.join(reaches, on="selection", how="left", maintain_order="left")
+    if "doc_id" not in joined.columns:
+        return joined
+    on = ["selection", "doc_id"]
+    return joined.join(bands.drop("reach"), on=on, how="left", maintain_order="left")
+
+
+def _limits(wanted: np.ndarray, kind: Kind) -> np.ndarray:
+    """What each number of a column may differ by elsewhere."""
+    finite = wanted[np.isfinite(wanted)]
+    size = np.maximum(np.abs(wanted), np.sqrt(np.mean(finite**2)) if len(finite) else 0.0)
+    return np.maximum(kind.relative * size, kind.absolute)
+
+
+def _within(wanted: np.ndarray, found: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """Which numbers agree; two that are missing, or infinite in the same way, do."""
+    with np.errstate(invalid="ignore"):
+        near = np.abs(wanted - found) <= limits
+    return near | (np.isnan(wanted) & np.isnan(found)) | (wanted == found)
+
+
+def _numbered(frame: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """Rows of the same key get numbers, so that a row that is there twice is found."""
+    return frame.with_columns(pl.int_range(pl.len()).over(keys).alias("#"), pl.lit(True).alias("there"))
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, pl.Series):
+        return [round(float(number), 6) for number in value.head(4)]
+    return value
+
+
+def bands_of(content: reading.Content) -> pl.DataFrame:
+    """The ranks that each document may have elsewhere, and whether its verdict may change, by selection.
+
+    Scores may differ by 1e-3 of their size, so two documents may swap when their margins are within twice
+    that. What is drawn by ids alone has no bands.
+    """
+    if reading.DECISIONS not in content:
+        return pl.DataFrame(schema=BANDS)
+    frames = []
+    scores = reading.DECISION_SCORES.split()
+    for _name, group in content[reading.DECISIONS].group_by("selection", maintain_order=True):
+        ranked = group.filter(pl.col("rank").is_not_null()).sort("rank")
+        used = [name for name in (*scores, reading.SKETCHED) if ranked[name].null_count() < len(ranked)]
+        if not used:
+            continue
+        margins = ranked["margin"].to_numpy()
+        kind = KINDS["sketch" if reading.SKETCHED in used else "score"]
+        reach = kind.relative * float(np.sqrt(np.mean(margins**2)))
+        ascending = np.sort(margins)
+        before = len(margins) - np.searchsorted(ascending, margins + 2 * reach, side="right")
+        within = len(margins) - np.searchsorted(ascending, margins - 2 * reach, side="left")
+        bands = ranked.select("selection", "doc_id").with_columns(
+            pl.Series("rank_low", before + 1, dtype=pl.Int64),
+            pl.Series("rank_high", within, dtype=pl.Int64),
+            pl.Series("may_swap", np.abs(margins) <= reach),
+            pl.lit(reach).alias("reach"),
+        )
+        frames.append(bands)
+    return pl.concat(frames) if frames else pl.DataFrame(schema=BANDS)
+
+
+def report(name: str, wanted: Golden, found: Golden, differing: list[Difference]) -> str:
+    """What differs, in plain words: the cause where packages differ, then each field with its first rows."""
+    if not differing:
+        return f"{name}: everything is as in the golden"
+    kind = "of the kind that it was written on" if wanted.machine == found.machine else "of another kind"
+    lines = [f"{name}: {len(differing):,} values differ from the golden, on a machine {kind}"]
+    for package in sorted({*wanted.packages, *found.packages}):
+        before, now = (one.packages.get(package, "not installed") for one in (wanted, found))
+        if before != now:
+            lines.append(
+                f"  the likely cause: {package} is {now} here, and was {before} when the golden was written; "
+                f"install {before}, or write the golden again for an upgrade (tests/golden/README.md)"
+            )
+    if any(one.table == reading.ENCODER for one in differing):
+        lines.append(
+            "  the encoder's own vectors differ, and others with them: if pytest's cache came from another "
+            "machine, run `pytest --cache-clear`"
+        )
+    grouped: dict[str, list[Difference]] = {}
+    for one in differing:
+        grouped.setdefault(one.value, []).append(one)
+    for value, rows in grouped.items():
+        lines.append(f"  {value}: {len(rows):,} differ")
+        lines += [f"    {one.row}: expected {one.expected!r}, got {one.got!r}" for one in rows[:SHOWN]]
+    lines.append("  what to do: tests/golden/README.md")
+    return "\n".join(lines)

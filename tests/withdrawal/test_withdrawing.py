@@ -146,6 +146,16 @@ def test_twice_is_once_and_a_restored_row_goes_again(home):
     assert verify(home).holds
 
 
+def test_a_row_in_an_old_version_alone_is_found(home):
+    withdraw(home, asked(home, IDS[0]), REASON)
+    assert verify(home).holds
+    home.store.append("documents", rows_of("documents", [{"doc_id": IDS[0], "text": TEXTS[0]}]))
+    home.store.delete("documents", f"doc_id = '{IDS[0]}'")
+    (problem,) = verify(home).problems
+    assert "1 withdrawn rows" in problem
+    assert any("holds the text" in line for line in verify(home, TEXTS[0]).problems)
+
+
 STEPS = [
     (withdrawing, "withhold_excerpts", 1),
     (withdrawing, "purge", 1),

@@ -92,6 +92,18 @@ def test_an_index_without_values_contradicts_an_event_log_that_has_some(home, go
     assert ("table[heads]" in {node.name for node in nodes.values()}) == gone
 
 
+@pytest.mark.parametrize("in_order", [True, False])
+def test_the_latest_event_of_a_value_has_to_name_what_the_index_names(home, in_order):
+    made_at = {one.version: one.decisions for one in read_versions(home.store, "best")}
+    events = [
+        LoggedEvent(asset="decisions", partition="best", manifest=made_at[version], tags={}, again=True)
+        for version in ((2, 1) if in_order else (1, 2))
+    ]
+    nodes = {made_at[2]: Node(manifest=made_at[2], asset="decisions", partition="best")}
+    judge_events(Records(home.manifests), nodes, read_heads(home.store), events, whole=False)
+    assert nodes[made_at[2]].consistent == in_order
+
+
 def test_a_lost_manifest_that_was_made_again_agrees_with_the_later_event(home):
     folder, heads = Records(home.manifests).folder, read_heads(home.store)
     name = heads[("decisions", "best")].manifest

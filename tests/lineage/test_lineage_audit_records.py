@@ -7,11 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 from made_selections import made
 
+from tamis.lineage.audit_content import altered_files
 from tamis.lineage.audit_events import LoggedEvent, beside_digest, event_tags, judge_events
 from tamis.lineage.audit_node import Audit, Node
 from tamis.lineage.audit_records import Records, judge_records
 from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.versions import note_version, read_versions
+from tamis.store.digests import file_digest
 from tamis.store.home import Home
 
 
@@ -56,6 +58,22 @@ def test_altered_decisions_of_any_kept_version_are_red(home, version):
     pq.write_table(kept.set_column(place, "margin", pa.array([7.0] * len(kept))), path)
     (details,) = red_after_judging(home).values()
     assert "were altered" in str(details)
+
+
+@pytest.mark.parametrize("folder", ["checkpoints/trials/one/k", "fitted/density_sketch/all/k", "reports"])
+def test_an_altered_or_lost_file_of_any_kind_is_found(home, folder):
+    files = [home.root / folder / name for name in ("weights.safetensors", "config.json")]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"as it was made")
+    made_of = Records(home.manifests).read(read_heads(home.store)[("decisions", "best")].manifest)
+    stated = replace(made_of, files={home.relative(file): file_digest(file) for file in files})
+    assert list(altered_files(home, [stated])) == [[]]
+    files[0].write_bytes(b"as it was Made")
+    files[1].unlink()
+    assert list(altered_files(home, [stated])) == [
+        [f"file {folder}/weights.safetensors was altered", f"file {folder}/config.json is missing"]
+    ]
 
 
 def test_a_copy_of_a_sealed_row_is_named(home):

@@ -7,7 +7,15 @@ import pytest
 from shard_files import PACK, ROWS, WRITERS, corpus, faults, read, texts, written
 
 from tamis.corpus import Shard, document_id, read_shard
-from tamis.corpus.documents import DOCUMENT_SCHEMA, METADATA_CHARACTERS, all_documents, short_metadata
+from tamis.corpus.documents import (
+    DOCUMENT_SCHEMA,
+    METADATA_CHARACTERS,
+    all_documents,
+    batches_of,
+    short_metadata,
+)
+from tamis.corpus.records import Row
+from tamis.progress import ignore
 
 # Parquet is compressed inside, so it is never packed again.
 FORMATS = [(name, packed) for name in WRITERS for packed in PACK if name != ".parquet" or not packed]
@@ -99,3 +107,17 @@ def test_batches_hold_every_row_once_and_progress_adds_up(tmp_path, batch_rows):
     assert whole.documents["row"].to_list() == [number for number in range(450) if number % 5]
     assert whole.quarantine["row"].to_list() == list(range(0, 450, 5))
     assert sum(done) == 450
+
+
+@pytest.mark.parametrize("batch_rows", [2, 100])
+def test_a_reader_that_fails_keeps_the_rows_that_it_has_read(tmp_path, batch_rows):
+    def items():
+        yield from (Row(row=number, values={"text": f"document {number}"}) for number in range(3))
+        raise IndexError("a mistake of the reader")
+
+    shard = Shard(corpus="web", name="a.x", key="web__a.x", kind="file", path=tmp_path / "a.x")
+    batch = all_documents(batches_of(items(), shard, corpus(), batch_rows, ignore))
+    assert batch.documents["row"].to_list() == [0, 1, 2]
+    (fault,) = batch.quarantine.iter_rows(named=True)
+    assert (fault["row"], fault["reason"]) == (-1, "unreadable")
+    assert "IndexError: a mistake of the reader" in fault["detail"]

@@ -92,6 +92,15 @@ def test_a_row_that_is_there_twice_or_gone_is_found(graph):
     assert all(name.startswith("documents[") for name in doubled)
 
 
+def test_a_row_that_nobody_lists_is_said(graph):
+    row = graph.store.read_arrow("documents").slice(0, 1)
+    place = row.schema.get_field_index("doc_id")
+    graph.store.append("documents", row.set_column(place, row.schema.field(place), pa.array(["f" * 32])))
+    audit = graph.audit()
+    assert audit.status == "amber"
+    assert "1 rows that no manifest lists" in str([node.details for node in audit.nodes.values()])
+
+
 def test_altered_files_of_every_kind_are_found(graph):
     manifests, fitted = graph.home.manifests, graph.home.fitted
     heads = graph.heads

@@ -7,11 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 from made_selections import made
 
+from tamis.lineage.audit_content import altered_files
 from tamis.lineage.audit_events import LoggedEvent, beside_digest, event_tags, judge_events
 from tamis.lineage.audit_node import Audit, Node
 from tamis.lineage.audit_records import Records, judge_records
 from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.versions import note_version, read_versions
+from tamis.store.digests import file_digest
 from tamis.store.home import Home
 
 
@@ -58,6 +60,22 @@ def test_altered_decisions_of_any_kept_version_are_red(home, version):
     assert "were altered" in str(details)
 
 
+@pytest.mark.parametrize("folder", ["checkpoints/trials/one/k", "fitted/density_sketch/all/k", "reports"])
+def test_an_altered_or_lost_file_of_any_kind_is_found(home, folder):
+    files = [home.root / folder / name for name in ("weights.safetensors", "config.json")]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"as it was made")
+    made_of = Records(home.manifests).read(read_heads(home.store)[("decisions", "best")].manifest)
+    stated = replace(made_of, files={home.relative(file): file_digest(file) for file in files})
+    assert list(altered_files(home, [stated])) == [[]]
+    files[0].write_bytes(b"as it was Made")
+    files[1].unlink()
+    assert list(altered_files(home, [stated])) == [
+        [f"file {folder}/weights.safetensors was altered", f"file {folder}/config.json is missing"]
+    ]
+
+
 def test_a_copy_of_a_sealed_row_is_named(home):
     opened = home.store.open("selection_versions")
     opened.add(opened.to_arrow().slice(0, 1))
@@ -90,6 +108,18 @@ def test_an_index_without_values_contradicts_an_event_log_that_has_some(home, go
     judge_events(Records(home.manifests), nodes, heads, events, whole=True)
     assert any("it is empty" in detail for node in nodes.values() for detail in node.details) == gone
     assert ("table[heads]" in {node.name for node in nodes.values()}) == gone
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_the_latest_event_of_a_value_has_to_name_what_the_index_names(home, in_order):
+    made_at = {one.version: one.decisions for one in read_versions(home.store, "best")}
+    events = [
+        LoggedEvent(asset="decisions", partition="best", manifest=made_at[version], tags={}, again=True)
+        for version in ((2, 1) if in_order else (1, 2))
+    ]
+    nodes = {made_at[2]: Node(manifest=made_at[2], asset="decisions", partition="best")}
+    judge_events(Records(home.manifests), nodes, read_heads(home.store), events, whole=False)
+    assert nodes[made_at[2]].consistent == in_order
 
 
 def test_a_lost_manifest_that_was_made_again_agrees_with_the_later_event(home):

@@ -72,9 +72,16 @@ def test_each_exclusion_has_its_own_reason_and_the_gravest_counts(store):
 
 
 def test_chosen_documents_come_in_their_order_with_their_own_texts(store):
-    chosen = [{"selection": "best", "doc_id": name, "rank": rank} for name, rank in (("d4", 2), ("d3", 1))]
-    put(store, "selected_subset", [*chosen, {"selection": "other", "doc_id": "d1", "rank": 1}])
-    assert chosen_documents(store, "best").rows() == [("d3", 1, "of d3"), ("d4", 2, "of d4")]
+    chosen = [
+        {"selection": "best", "doc_id": name, "rank": rank}
+        for name, rank in (("d4", 3), ("d3", 1), ("d1", 2))
+    ]
+    put(store, "selected_subset", [*chosen, {"selection": "other", "doc_id": "d2", "rank": 1}])
+    assert chosen_documents(store, "best").rows() == [
+        ("d3", 1, "of d3"),
+        ("d1", 2, "of d1"),
+        ("d4", 3, "of d4"),
+    ]
 
 
 def test_of_near_duplicates_whose_kept_one_is_filtered_out_the_next_is_eligible(store):

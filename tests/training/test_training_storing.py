@@ -5,7 +5,7 @@ from tamis.corpus import document_id
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 from tamis.training import fold_of
-from tamis.training.storing import pretraining_documents
+from tamis.training.storing import _scorers, pretraining_documents
 
 TEXTS = [f"the sample distribution returns an array number {number}" for number in range(60)]
 IDS = [document_id(text) for text in TEXTS]
@@ -44,3 +44,17 @@ def test_the_token_budget_takes_a_prefix_of_the_same_order(store, tiny):
     part = pretraining_documents(store, tiny.tokenizer, 0, 40, seed=0)
     assert 0 < len(part) < len(whole)
     assert part == whole[: len(part)]
+
+
+def test_no_document_is_scored_by_a_model_that_was_trained_on_it(store, tiny, tmp_path):
+    """A base model trains on fold 0, its twin on fold 1; each scores what the other one saw."""
+    trained = {
+        name: set(pretraining_documents(store, tiny.tokenizer, fold, 10**9, seed=0))
+        for name, fold in (("small", 0), ("small-twin", 1))
+    }
+    both = _scorers("small", "small-twin", dict.fromkeys(trained, tmp_path), IDS)
+    assert sorted(doc_id for _model, wanted in both for doc_id in wanted) == sorted(IDS)
+    for model, wanted in both:
+        assert wanted
+        assert trained[model].isdisjoint(wanted), model
+    assert _scorers("small", "small-twin", {"small": tmp_path}, IDS) == [("small", IDS)]

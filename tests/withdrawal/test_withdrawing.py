@@ -18,7 +18,7 @@ from tamis.store.home import writing
 from tamis.withdrawal import purging, withdrawing
 from tamis.withdrawal.asking import FEWEST_DIGITS, Asked, Asking, BadIdsError, ShortIdError
 from tamis.withdrawal.desired import read_places, read_withdrawals, withdrawn_versions
-from tamis.withdrawal.files import UnreadableRowsError
+from tamis.withdrawal.files import RESUME_STATE, UnreadableRowsError
 from tamis.withdrawal.kept import lost_decisions
 from tamis.withdrawal.reasons import WithdrawalReason
 from tamis.withdrawal.receipts import read_receipts, receipt_problems, standing_again
@@ -144,6 +144,26 @@ def test_twice_is_once_and_a_restored_row_goes_again(home):
     assert back.purged.rows == {"documents": 1}
     assert standing_again(home.store) == ""
     assert verify(home).holds
+
+
+def test_a_row_in_an_old_version_alone_is_found(home):
+    withdraw(home, asked(home, IDS[0]), REASON)
+    assert verify(home).holds
+    home.store.append("documents", rows_of("documents", [{"doc_id": IDS[0], "text": TEXTS[0]}]))
+    home.store.delete("documents", f"doc_id = '{IDS[0]}'")
+    (problem,) = verify(home).problems
+    assert "1 withdrawn rows" in problem
+    assert any("holds the text" in line for line in verify(home, TEXTS[0]).problems)
+
+
+def test_what_interrupted_work_goes_on_from_is_gone(home):
+    """It may hold a text as tokens, in which no search finds it."""
+    for name in RESUME_STATE:
+        (home.cache / name / "one").mkdir(parents=True)
+        (home.cache / name / "one" / "state.npz").write_bytes(b"tokens")
+    (home.cache / "encoders").mkdir()
+    withdraw(home, asked(home, IDS[0]), REASON)
+    assert sorted(path.name for path in home.cache.iterdir()) == ["encoders"]
 
 
 STEPS = [

@@ -40,7 +40,8 @@ SENSORS = """
 """
 FAILED = "{ runsOrError(filter: {statuses: [FAILURE]}) { ... on Runs { results { runId } } } }"
 START_SECONDS, STOP_SECONDS = 240.0, 30.0
-RESTS = ("every selection is current", "materialize it by hand")
+CURRENT = "every selection is current"
+RESTS = (CURRENT, "materialize it by hand")
 
 
 class SoakError(RuntimeError):
@@ -132,15 +133,20 @@ class Interface:
             return 0.0, "", active
         return float(ticks[0]["timestamp"]), ticks[0]["skipReason"] or "", active
 
-    def failed_runs(self) -> int:
-        """Return how many runs failed, those that were killed included."""
-        return len(self.ask(FAILED)["runsOrError"]["results"])
+    def failed_runs(self) -> int | None:
+        """Return how many runs failed, those that were killed included; None when it does not answer."""
+        with contextlib.suppress(OSError):
+            return len(self.ask(FAILED)["runsOrError"]["results"])
+        return None
 
-    def rests(self, since: float) -> str:
-        """Return why nothing is left for the sensors to do, as a tick after `since` says; "" until then."""
-        moment, reason, active = self.sensor_tick()
-        done = moment > since and not active and any(words in reason for words in RESTS)
-        return reason if done else ""
+    def rests(self, since: float) -> tuple[bool, str]:
+        """Return whether nothing is left for the sensors to do, and what the last tick says of it."""
+        try:
+            moment, reason, active = self.sensor_tick()
+        except OSError as error:
+            return False, f"no answer: {error}"
+        done = any(words in reason for words in RESTS)
+        return moment > since and not active and done, reason
 
     def processes(self) -> list[psutil.Process]:
         """Return the interface and all below it that live; each is remembered for the end."""

@@ -42,13 +42,13 @@ import psutil
 from benchmarks._flags import begin
 from benchmarks._project import in_its_folder
 from benchmarks._soak_checks import OF_FILES, Found, Tables, audit, rebuild, status
-from benchmarks._soak_processes import Interface, Paths, SoakError, figures_of, interface
+from benchmarks._soak_processes import CURRENT, Interface, Paths, SoakError, figures_of, interface
 from benchmarks._soak_project import KINDS, Landing
 from benchmarks._yardstick import most_seconds
 
 GAPS = (2.0, 5.0, 12.0, 30.0)
 RUN_APPEARS_SECONDS, LIVES_SECONDS, WITHDRAW_SECONDS = 60.0, 4.0, 120.0
-IN_A_MEDIAN = 3
+IN_A_MEDIAN, SHOWN = 3, 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,14 +243,13 @@ def kill(landing: Landing, ui: Interface) -> dict[str, object]:
 def rest(options: Options, ui: Interface, report: Report) -> tuple[bool, dict[str, Any]]:
     """Wait until the sensors have nothing left to do; whether they came to that within the limit."""
     limit = most_seconds(60 * options.settle_minutes, "process")
-    began, since, reason = time.monotonic(), time.time(), ""
-    while not reason and time.monotonic() - began < limit.here:
+    began, since = time.monotonic(), time.time()
+    rests, reason = ui.rests(since)
+    while not rests and time.monotonic() - began < limit.here:
         time.sleep(2)
-        with suppress(OSError):
-            reason = ui.rests(since)
-    last = reason or ui.sensor_tick()[1]
-    figures = {"seconds": round(time.monotonic() - began, 1), "said": last, **limit.figures()}
-    return "every selection is current" in reason, figures
+        rests, reason = ui.rests(since)
+    figures = {"seconds": round(time.monotonic() - began, 1), "said": reason, **limit.figures()}
+    return rests and CURRENT in reason, figures
 
 
 def soaked(options: Options, landing: Landing, paths: Paths, report: Report) -> dict[str, Any]:
@@ -264,7 +263,7 @@ def soaked(options: Options, landing: Landing, paths: Paths, report: Report) -> 
     report.check("rest", lambda: (rested and not replaced, {**figures, "replaced": replaced}))
     report.check("loopback", lambda: ({*addresses} <= {"127.0.0.1", "::1"}, {"listens_at": addresses}))
     errors = [line for line in ui.tail(10**8).splitlines() if "Traceback" in line or " ERROR " in line]
-    said = {"failed_runs": failed, "unanswered": found.unanswered, "errors_in_log": len(errors)}
+    said = {"failed_runs": failed, "unanswered": found.unanswered, "errors_in_log": errors[:SHOWN]}
     return {"events": counts, **said, "second_half": during}
 
 

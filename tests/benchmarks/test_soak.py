@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from benchmarks import _soak_checks as checks
 from benchmarks import soak
 from benchmarks._soak_checks import Tables, difference
+from benchmarks._soak_processes import Interface
 from benchmarks._soak_project import BAD_LINES, KINDS, File, Landing, content_id, marker
 from tamis.config import CorpusSection
 from tamis.corpus import Shard, document_id, read_shard
@@ -244,6 +246,32 @@ def test_growth_is_that_of_the_second_half():
     assert found.replaced() == []
     found.samples[-1]["processes"] = {"daemon": {**process, "pid": 8}, "webserver": process}
     assert found.replaced() == ["daemon", "webserver"]
+
+
+TICKS = {
+    "at rest": ((20.0, "every selection is current", False), True),
+    "given up": ((20.0, "trials failed 3 times; materialize it by hand to see why", False), True),
+    "a tick before the last event": ((5.0, "every selection is current", False), False),
+    "a run is active": ((20.0, "every selection is current", True), False),
+    "tried again": ((20.0, "documents is tried again shortly", False), False),
+    "requested a run": ((20.0, "", False), False),
+}
+
+
+@pytest.mark.parametrize("name", TICKS)
+def test_the_sensors_rest_when_a_tick_says_so_and_no_run_is_active(monkeypatch, name):
+    ui, (tick, rests) = object.__new__(Interface), TICKS[name]
+    monkeypatch.setattr(Interface, "sensor_tick", lambda _ui: tick)
+    assert ui.rests(since=10.0) == (rests, tick[1])
+
+
+def test_an_interface_that_died_does_not_rest():
+    ui = object.__new__(Interface)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        ui.port = unused.getsockname()[1]
+        rests, said = ui.rests(since=0.0)
+        assert (rests, said[:9], ui.failed_runs()) == (False, "no answer", None)
 
 
 def test_a_check_that_cannot_be_made_does_not_hold(capsys):

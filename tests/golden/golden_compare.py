@@ -6,6 +6,7 @@ golden lists: the ranks that a document may have, and the documents whose verdic
 scores of others are as near as processors differ. Whatever is in no band is equal there, too.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -34,12 +35,14 @@ KINDS = {
     "vector": Kind(relative=1e-3),
     # Of the held-out examples, one or two may get another label.
     "share": Kind(absolute=0.1),
-    # Sums and means over the documents up to a rank: those at its edge may be others.
+    # Sums and means over the documents up to a rank, where bands let those at its edge be others.
     "step": Kind(relative=5e-2),
+    # Means over the few documents between two ranks, where bands let these be others: any number.
+    "edge": Kind(relative=math.inf),
 }
-PERCENTILE = Kind(absolute=0.5)
-# The cost of the nearest example is 0 but for rounding for every document that is an example itself.
-TIED_PERCENTILE, TIED = Kind(absolute=7.0), "nearest_cost"
+# In points. The cost of the nearest example is 0 but for rounding for every document that is an example itself.
+PERCENTILES = {"nearest_cost": 7.0, "density": 3.0}
+PERCENTILE = 0.5
 SHOWN = 5
 BANDS = {
     "selection": pl.String,
@@ -185,7 +188,30 @@ class _Comparison:
         if kind == "margin":
             reach = self.joined["reach"].fill_null(0.0).to_numpy()
             return _within(wanted, found, np.maximum(reach, KINDS["score"].relative * np.abs(wanted)))
-        return _within(wanted, found, _limits(wanted, KINDS[kind]))
+        limits = _limits(wanted, KINDS[kind])
+        if kind in ("step", "edge") and reading.LAST_RANK in self.joined.columns:
+            limits = np.where(self._open(kind), limits, _limits(wanted, KINDS["score"]))
+        return _within(wanted, found, limits)
+
+    def _open(self, kind: str) -> np.ndarray:
+        """Which rows of steps end, or begin as well for "edge", at a rank that documents may cross."""
+        assert self.elsewhere is not None
+        last = pl.col(reading.LAST_RANK)
+        edges = self.joined.select(
+            "selection", last, before=last.shift(1, fill_value=0).over("selection", order_by=last)
+        )
+        crossed = {
+            str(name): np.cumsum(
+                np.bincount(group["rank_low"], minlength=len(group) + 2)
+                - np.bincount(group["rank_high"], minlength=len(group) + 2)
+            )
+            for (name,), group in self.elsewhere.bands.group_by("selection")
+        }
+        found = np.zeros(len(edges), bool)
+        for row, (name, *ranks) in enumerate(edges.iter_rows()):
+            if name in crossed:
+                found[row] = any(crossed[name][rank] > 0 for rank in ranks[: 2 if kind == "edge" else 1])
+        return found
 
     def _limit_of_answer(self, row: dict[str, object]) -> float:
         """What a number in a JSON answer may differ by elsewhere: of a rank, percentile, margin or score."""
@@ -199,7 +225,7 @@ class _Comparison:
         if last in reading.RANK_FIELDS:
             return max(number - low, high - number) if high else 0.0
         if last in reading.PERCENTILE_FIELDS:
-            return (TIED_PERCENTILE if TIED in path else PERCENTILE).absolute
+            return next((points for name, points in PERCENTILES.items() if name in path), PERCENTILE)
         kind = KINDS["sketch" if "[density]" in path else "score"]
         return max(reach, kind.relative * max(number, 1.0))
 

@@ -40,7 +40,7 @@ KINDS = {
     # Means over the few documents between two ranks, where bands let these be others: any number.
     "edge": Kind(relative=math.inf),
 }
-# In points. The cost of the nearest example is 0 but for rounding for every document that is an example itself.
+# In points. For a document that is an example itself, the nearest cost is 0 but for rounding.
 PERCENTILES = {"nearest_cost": 7.0, "density": 3.0}
 PERCENTILE = 0.5
 SHOWN = 5
@@ -292,7 +292,7 @@ def bands_of(content: reading.Content) -> pl.DataFrame:
         used = [name for name in (*scores, reading.SKETCHED) if ranked[name].null_count() < len(ranked)]
         if not used:
             continue
-        margins = ranked["margin"].to_numpy()
+        margins = ranked["margin"].cast(pl.Float32).cast(pl.Float64).to_numpy()  # as they are stored
         kind = KINDS["sketch" if reading.SKETCHED in used else "score"]
         reach = kind.relative * float(np.sqrt(np.mean(margins**2)))
         ascending = np.sort(margins)

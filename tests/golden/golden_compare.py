@@ -40,6 +40,8 @@ KINDS = {
     # Means over the few documents between two ranks, where bands let these be others: any number.
     "edge": Kind(relative=math.inf),
 }
+# Logarithms of densities may differ by so much (.014 at most between AVX-512 and AVX2).
+DRAWN = 3e-2
 # In points. For a document that is an example itself, the nearest cost is 0 but for rounding.
 PERCENTILES = {"nearest_cost": 7.0, "density": 3.0}
 PERCENTILE = 0.5
@@ -293,8 +295,9 @@ def bands_of(content: reading.Content) -> pl.DataFrame:
         if not used:
             continue
         margins = ranked["margin"].cast(pl.Float32).cast(pl.Float64).to_numpy()  # as they are stored
-        kind = KINDS["sketch" if reading.SKETCHED in used else "score"]
-        reach = kind.relative * float(np.sqrt(np.mean(margins**2)))
+        reach = KINDS["score"].relative * float(np.sqrt(np.mean(margins**2)))
+        if reading.SKETCHED in used:
+            reach = DRAWN  # the margins of a draw are logarithms of its weights
         ascending = np.sort(margins)
         before = len(margins) - np.searchsorted(ascending, margins + 2 * reach, side="right")
         within = len(margins) - np.searchsorted(ascending, margins - 2 * reach, side="left")

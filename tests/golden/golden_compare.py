@@ -185,7 +185,7 @@ class _Comparison:
         if kind == "fitted":
             sizes = self.joined.select((pl.col(name) ** 2).mean().sqrt().over(self.keys[:2]))[name].to_numpy()
             known = reading.POTENTIAL_ARRAYS.split()
-            kinds = [KINDS["score" if one in known else "step"] for one in self.joined["name"]]
+            kinds = [KINDS["score" if one in known else "loss"] for one in self.joined["name"]]
             return _within(wanted, found, np.array([one.relative for one in kinds]) * sizes)
         if kind == "margin":
             reach = self.joined["reach"].fill_null(0.0).to_numpy()

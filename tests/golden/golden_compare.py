@@ -141,9 +141,8 @@ class _Comparison:
             for position in np.flatnonzero(wrong):
                 expected, got = (self.joined[int(position), column] for column in (name, f"{name}|got"))
                 row = self._row(int(position))
-                yield Difference(
-                    table=self.table, field=name, row=row, expected=_shown(expected), got=_shown(got)
-                )
+                said = _shown(expected, got)
+                yield Difference(table=self.table, field=name, row=row, expected=said[0], got=said[1])
 
     def _row(self, position: int) -> str:
         found = self.joined.row(position, named=True)
@@ -273,10 +272,14 @@ def _numbered(frame: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     return frame.with_columns(pl.int_range(pl.len()).over(keys).alias("#"), pl.lit(True).alias("there"))
 
 
-def _shown(value: object) -> object:
-    if isinstance(value, pl.Series):
-        return [round(float(number), 6) for number in value.head(4)]
-    return value
+def _shown(expected: object, got: object) -> tuple[object, object]:
+    """Two values as a report names them; of two vectors, the element that differs most."""
+    if not isinstance(expected, pl.Series) or not isinstance(got, pl.Series):
+        return expected, got
+    if len(expected) != len(got):
+        return f"{len(expected)} elements", f"{len(got)} elements"
+    place = int((expected - got).abs().fill_nan(math.inf).arg_max() or 0)
+    return f"{expected[place]!r} at element {place}", f"{got[place]!r}"
 
 
 def bands_of(content: reading.Content) -> pl.DataFrame:

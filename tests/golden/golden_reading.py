@@ -59,9 +59,11 @@ def tables_of(home: Path) -> Iterator[tuple[str, pl.DataFrame]]:
     import lancedb
 
     store = lancedb.connect(home / "lance")
-    there: list[str] = []
-    while page := store.table_names(limit=100, page_token=there[-1] if there else None):
-        there += page
+    page = store.list_tables(limit=100)
+    there = page.tables
+    while page.page_token:
+        page = store.list_tables(limit=100, page_token=page.page_token)
+        there += page.tables
     for name, table in TABLES.items():
         found = [other for other in sorted(there) if fnmatch.fnmatchcase(other, table.store)]
         if not found and not table.optional:

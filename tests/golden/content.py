@@ -29,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 GOLDENS = ("demo-0.1", "mixed-0.1")
 
 
-NUMBERS = ("score", "sketch", "margin", "loss", "share", "step")
+NUMBERS = ("score", "sketch", "margin", "loss", "share", "step", "edge")
 FIELD_KINDS = ("key", "exact", "digest", *NUMBERS, "rank", "verdict", "vector")
 
 
@@ -53,6 +53,7 @@ class Table:
     loss: str = ""
     share: str = ""
     step: str = ""
+    edge: str = ""
     rank: str = ""
     verdict: str = ""
     vector: str = ""
@@ -159,7 +160,8 @@ TABLES = {
         key="selection step",
         exact="documents selected_documents last_rank is_within_budget",
         margin="margin",
-        step="n_bytes step_transport_gradient step_quality mean_transport_gradient mean_quality",
+        step="n_bytes mean_transport_gradient mean_quality",
+        edge="step_transport_gradient step_quality",
     ),
     "mart_checkpoint_provenance": Table(
         store="mart_checkpoint_provenance", key="checkpoint dimension label", exact="documents n_bytes"
@@ -223,7 +225,7 @@ EXPORTED = Table(
     margin="margin",
 )
 DECISIONS, DOCUMENTS, ANSWERS, ENCODER = "decisions", "documents", "answers", "encoder"
-SKETCHED = "density"
+SKETCHED, LAST_RANK = "density", "last_rank"
 SELECTED, REJECTED = ("selected", "within_budget"), ("rejected", "over_budget")
 """Verdict and reason on the two sides of a cut."""
 

@@ -6,6 +6,7 @@ golden lists: the ranks that a document may have, and the documents whose verdic
 scores of others are as near as processors differ. Whatever is in no band is equal there, too.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -34,12 +35,16 @@ KINDS = {
     "vector": Kind(relative=1e-3),
     # Of the held-out examples, one or two may get another label.
     "share": Kind(absolute=0.1),
-    # Sums and means over the documents up to a rank: those at its edge may be others.
+    # Sums and means over the documents up to a rank, where bands let those at its edge be others.
     "step": Kind(relative=5e-2),
+    # Means over the few documents between two ranks, where bands let these be others: any number.
+    "edge": Kind(relative=math.inf),
 }
-PERCENTILE = Kind(absolute=0.5)
-# The cost of the nearest example is 0 but for rounding for every document that is an example itself.
-TIED_PERCENTILE, TIED = Kind(absolute=7.0), "nearest_cost"
+# Logarithms of densities may differ by so much (.014 at most between AVX-512 and AVX2).
+DRAWN = 3e-2
+# In points. For a document that is an example itself, the nearest cost is 0 but for rounding.
+PERCENTILES = {"nearest_cost": 7.0, "density": 3.0}
+PERCENTILE = 0.5
 SHOWN = 5
 BANDS = {
     "selection": pl.String,
@@ -136,9 +141,8 @@ class _Comparison:
             for position in np.flatnonzero(wrong):
                 expected, got = (self.joined[int(position), column] for column in (name, f"{name}|got"))
                 row = self._row(int(position))
-                yield Difference(
-                    table=self.table, field=name, row=row, expected=_shown(expected), got=_shown(got)
-                )
+                said = _shown(expected, got)
+                yield Difference(table=self.table, field=name, row=row, expected=said[0], got=said[1])
 
     def _row(self, position: int) -> str:
         found = self.joined.row(position, named=True)
@@ -180,12 +184,35 @@ class _Comparison:
         if kind == "fitted":
             sizes = self.joined.select((pl.col(name) ** 2).mean().sqrt().over(self.keys[:2]))[name].to_numpy()
             known = reading.POTENTIAL_ARRAYS.split()
-            kinds = [KINDS["score" if one in known else "step"] for one in self.joined["name"]]
+            kinds = [KINDS["score" if one in known else "loss"] for one in self.joined["name"]]
             return _within(wanted, found, np.array([one.relative for one in kinds]) * sizes)
         if kind == "margin":
             reach = self.joined["reach"].fill_null(0.0).to_numpy()
             return _within(wanted, found, np.maximum(reach, KINDS["score"].relative * np.abs(wanted)))
-        return _within(wanted, found, _limits(wanted, KINDS[kind]))
+        limits = _limits(wanted, KINDS[kind])
+        if kind in ("step", "edge") and reading.LAST_RANK in self.joined.columns:
+            limits = np.where(self._open(kind), limits, _limits(wanted, KINDS["score"]))
+        return _within(wanted, found, limits)
+
+    def _open(self, kind: str) -> np.ndarray:
+        """Which rows of steps end, or begin as well for "edge", at a rank that documents may cross."""
+        assert self.elsewhere is not None
+        last = pl.col(reading.LAST_RANK)
+        edges = self.joined.select(
+            "selection", last, before=last.shift(1, fill_value=0).over("selection", order_by=last)
+        )
+        crossed = {
+            str(name): np.cumsum(
+                np.bincount(group["rank_low"], minlength=len(group) + 2)
+                - np.bincount(group["rank_high"], minlength=len(group) + 2)
+            )
+            for (name,), group in self.elsewhere.bands.group_by("selection")
+        }
+        found = np.zeros(len(edges), bool)
+        for row, (name, *ranks) in enumerate(edges.iter_rows()):
+            if name in crossed:
+                found[row] = any(crossed[name][rank] > 0 for rank in ranks[: 2 if kind == "edge" else 1])
+        return found
 
     def _limit_of_answer(self, row: dict[str, object]) -> float:
         """What a number in a JSON answer may differ by elsewhere: of a rank, percentile, margin or score."""
@@ -199,7 +226,7 @@ class _Comparison:
         if last in reading.RANK_FIELDS:
             return max(number - low, high - number) if high else 0.0
         if last in reading.PERCENTILE_FIELDS:
-            return (TIED_PERCENTILE if TIED in path else PERCENTILE).absolute
+            return next((points for name, points in PERCENTILES.items() if name in path), PERCENTILE)
         kind = KINDS["sketch" if "[density]" in path else "score"]
         return max(reach, kind.relative * max(number, 1.0))
 
@@ -245,10 +272,14 @@ def _numbered(frame: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     return frame.with_columns(pl.int_range(pl.len()).over(keys).alias("#"), pl.lit(True).alias("there"))
 
 
-def _shown(value: object) -> object:
-    if isinstance(value, pl.Series):
-        return [round(float(number), 6) for number in value.head(4)]
-    return value
+def _shown(expected: object, got: object) -> tuple[object, object]:
+    """Two values as a report names them; of two vectors, the element that differs most."""
+    if not isinstance(expected, pl.Series) or not isinstance(got, pl.Series):
+        return expected, got
+    if len(expected) != len(got):
+        return f"{len(expected)} elements", f"{len(got)} elements"
+    place = int((expected - got).abs().fill_nan(math.inf).arg_max() or 0)
+    return f"{expected[place]!r} at element {place}", f"{got[place]!r}"
 
 
 def bands_of(content: reading.Content) -> pl.DataFrame:
@@ -266,9 +297,10 @@ def bands_of(content: reading.Content) -> pl.DataFrame:
         used = [name for name in (*scores, reading.SKETCHED) if ranked[name].null_count() < len(ranked)]
         if not used:
             continue
-        margins = ranked["margin"].to_numpy()
-        kind = KINDS["sketch" if reading.SKETCHED in used else "score"]
-        reach = kind.relative * float(np.sqrt(np.mean(margins**2)))
+        margins = ranked["margin"].cast(pl.Float32).cast(pl.Float64).to_numpy()  # as they are stored
+        reach = KINDS["score"].relative * float(np.sqrt(np.mean(margins**2)))
+        if reading.SKETCHED in used:
+            reach = DRAWN  # the margins of a draw are logarithms of its weights
         ascending = np.sort(margins)
         before = len(margins) - np.searchsorted(ascending, margins + 2 * reach, side="right")
         within = len(margins) - np.searchsorted(ascending, margins - 2 * reach, side="left")

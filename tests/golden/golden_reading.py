@@ -3,7 +3,7 @@
 import fnmatch
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +37,15 @@ from content import (
 )
 
 
-def read_content(home: Path, ask: Any, selections: list[str] | None = None) -> Content:
+def read_content(home: Path, ask: Callable[[list[list[str]]], list[dict[str, Any]]]) -> Content:
     """Everything that a golden holds, by table.
 
-    `ask(commands)` runs lists of arguments of the command line and returns the answer of each as a dictionary
-    (`code`, `output`).
+    `ask` runs the command line with each list of arguments, and returns exit codes (`code`) and stdouts
+    (`output`).
     """
     content = dict(tables_of(home))
     decisions = content[DECISIONS]
-    chosen = sorted(decisions["selection"].unique()) if selections is None else selections
+    chosen = sorted(decisions["selection"].unique())
     commands = _questions(decisions, content["trained_on"], chosen)
     answers = ask([*commands, *(["export", name] for name in chosen)])
     content[ANSWERS] = _answers(commands, answers, home)
@@ -55,18 +55,19 @@ def read_content(home: Path, ask: Any, selections: list[str] | None = None) -> C
 
 
 def tables_of(home: Path) -> Iterator[tuple[str, pl.DataFrame]]:
+    """The tables of the mapping that a home holds; exits where one is missing that each home has."""
     import lancedb
 
     store = lancedb.connect(home / "lance")
-    there: list[str] = []
-    while page := store.table_names(limit=100, page_token=there[-1] if there else None):
-        there += page
+    page = store.list_tables(limit=100)
+    there = page.tables
+    while page.page_token:
+        page = store.list_tables(limit=100, page_token=page.page_token)
+        there += page.tables
     for name, table in TABLES.items():
         found = [other for other in sorted(there) if fnmatch.fnmatchcase(other, table.store)]
         if not found and not table.optional:
-            raise SystemExit(
-                f"{home} has no table {table.store}: change the mapping at the head of content.py"
-            )
+            raise SystemExit(f"{home} has no table {table.store}: {MAPPING}")
         frames = [pl.DataFrame(pl.from_arrow(store.open_table(one).to_arrow())) for one in found]
         if frames:
             yield name, taken(pl.concat(frames), table)

@@ -189,6 +189,11 @@ def test_a_report_says_what_differs_where_and_that_packages_do():
     assert f"scipy is 0.1 here, and was {wanted.packages['scipy']} when the golden was written" in text
     assert "trials.tokens: 1 differ" in text
     assert f"trial {trial}: expected {tokens}, got {tokens + 1}" in text
+    turned = changed(
+        wanted, "embeddings", "vector", lambda vector: [*vector[:7], vector[7] + 0.5, *vector[8:]]
+    )
+    (one,) = differences(wanted, turned, True)
+    assert "at element 7" in str(one.expected)
 
 
 def test_a_field_that_was_renamed_is_a_matter_of_the_mapping():

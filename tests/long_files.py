@@ -1,38 +1,43 @@
-"""The files that take longest, with seconds of the fast suite beside other work: workers begin with them.
+"""The files that take longest, with seconds of `make test`: workers begin with them.
 
 A worker that begins a long file last is alone with it at the end. Seconds decide nothing but the order, so it
-does when they are about right; a file that is not here comes after those that are. The second is
-one that waits neither for the small project nor for the encoder, which the first worker makes meanwhile.
+does when they are about right; a file that is not here comes after those that are. The fourth waits
+neither for the small project nor for the encoder, which the first workers make.
 """
 
 SECONDS: dict[str, int] = {
-    "end_to_end/test_changing_files.py": 686,
-    "quality/test_endpoint_process.py": 620,  # takes 94, and is the second by intent
-    "end_to_end/test_certified.py": 618,
-    "end_to_end/test_materialize.py": 459,
-    "end_to_end/test_damage.py": 440,
-    "end_to_end/test_changes.py": 361,
-    "end_to_end/test_tampering.py": 317,
-    "end_to_end/test_quality_run.py": 306,
-    "end_to_end/test_postgresql.py": 297,
-    "end_to_end/test_filters.py": 252,
-    "end_to_end/test_sampler_comparison.py": 204,
-    "end_to_end/test_full_disk.py": 180,
-    "end_to_end/test_two_at_once.py": 149,
-    "end_to_end/test_trial_budget.py": 131,
-    "end_to_end/test_user_interface.py": 128,
-    "end_to_end/test_reselection_for_real.py": 118,
-    "test_documentation.py": 103,
-    "end_to_end/test_withdrawal.py": 57,
-    "quality/test_ask_llm.py": 55,
-    "training/test_training_stopping.py": 54,
-    "lineage/test_lineage_search.py": 53,
-    "resources/test_health.py": 46,
-    "engine/test_ray_results.py": 38,
-    "end_to_end/test_object_storage.py": 33,
-    "training/test_training_retention.py": 32,
-    "training/test_training_stages.py": 28,
-    "engine/test_ray_engine.py": 26,
-    "corpus/test_hub_datasets.py": 26,
-    "filters/test_personal_data.py": 25,
+    "golden/test_golden_demo.py": 309,
+    "golden/test_golden_mixed.py": 300,
+    "end_to_end/test_user_interface.py": 290,
+    "quality/test_endpoint_process.py": 280,  # takes 167, and is the fourth by intent
+    "test_documentation.py": 270,  # takes 368: many short tests, so it may begin after the others
+    "end_to_end/test_smoke.py": 229,
+    "engine/test_ray_results.py": 197,
+    "graph/test_graph_changes.py": 192,
+    "graph/test_graph_audit.py": 145,
+    "lineage/test_lineage_search.py": 136,
+    "graph/test_graph_kills.py": 130,
+    "training/test_training_retention.py": 98,
+    "graph/test_graph_unchanged.py": 91,
+    "graph/test_graph_withdrawal.py": 90,
+    "quality/test_ask_llm.py": 72,
+    "training/test_training_stopping.py": 70,
+    "embedding/test_near_copies.py": 66,
+    "filters/test_personal_data.py": 64,
+    "engine/test_ray_engine.py": 60,
+    "training/test_training_stages.py": 52,
+    "graph/test_graph_blocked.py": 49,
+    "resources/test_health.py": 47,
+    "corpus/test_near_index.py": 44,
+    "report/test_report_scaling.py": 41,
+    "corpus/test_corpus_bad_input.py": 32,
+    "store/test_store_remote.py": 31,
+    "benchmarks/test_yardstick.py": 29,
+    "golden/test_golden_accept.py": 28,
+    "corpus/test_hub_datasets.py": 27,
+    "end_to_end/test_certified.py": 26,  # from here on of the long suite
+    "end_to_end/test_changing_files.py": 25,
+    "end_to_end/test_damage.py": 24,
+    "end_to_end/test_changes.py": 23,
+    "end_to_end/test_tampering.py": 22,
 }

@@ -68,5 +68,6 @@ def test_the_exit_code_says_whether_the_claims_hold(lazy, code, monkeypatch, cap
     else:
         with pytest.raises(SystemExit, match=code):
             transport.main()
-    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    yardstick, *printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert yardstick["benchmark"] == "yardstick"
     assert [line["reached"] for line in printed] == [code is None, True, None]

@@ -10,9 +10,8 @@ SECONDS: dict[str, int] = {
     "golden/test_golden_mixed.py": 300,
     "end_to_end/test_user_interface.py": 290,
     "quality/test_endpoint_process.py": 280,  # takes 167, and is the fourth by intent
-    "test_documentation.py": 270,  # takes 368: many short tests, so it may begin after the others
     "end_to_end/test_smoke.py": 229,
-    "engine/test_ray_results.py": 197,
+    "engine/test_ray_results.py": 90,
     "graph/test_graph_changes.py": 192,
     "graph/test_graph_audit.py": 145,
     "lineage/test_lineage_search.py": 136,

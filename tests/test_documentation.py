@@ -1,4 +1,7 @@
-"""Every code block of the README and of docs/ is run, or, where it takes minutes, checked to be callable."""
+"""Every code block of the README and of docs/ is run, or, where it takes minutes, checked to be callable.
+
+Blocks of docs/ start processes and servers of their own, a minute in all: `make test-all` runs them.
+"""
 
 import os
 import re
@@ -25,8 +28,14 @@ def blocks(*languages: str) -> list:
     for page in PAGES:
         for place, (language, text) in enumerate(BLOCK.findall(page.read_text())):
             if language in languages:
-                found.append(pytest.param(text, id=f"{page.relative_to(CHECKOUT)}:{place}"))
+                marks = () if language == "toml" else when_run(page)
+                found.append(pytest.param(text, id=f"{page.relative_to(CHECKOUT)}:{place}", marks=marks))
     return found
+
+
+def when_run(page: Path) -> tuple[pytest.MarkDecorator, ...]:
+    """Return the marks of a page's programs: those of the README are in the fast suite."""
+    return () if page == CHECKOUT / "README.md" else (pytest.mark.slow,)
 
 
 def test_no_block_is_of_a_kind_that_is_not_run():
@@ -66,7 +75,9 @@ def programs() -> list:
     for page in PAGES:
         parts = [text for language, text in BLOCK.findall(page.read_text()) if language == "python"]
         if parts:
-            found.append(pytest.param("\n".join(parts), id=str(page.relative_to(CHECKOUT))))
+            found.append(
+                pytest.param("\n".join(parts), id=str(page.relative_to(CHECKOUT)), marks=when_run(page))
+            )
     return found
 
 

@@ -103,6 +103,7 @@ def target() -> np.ndarray:
     return np.random.default_rng(9).normal(size=(600, 32)).astype(np.float32) + 0.5
 
 
+@pytest.mark.slow
 def test_a_density_sketch_has_the_same_bits_and_its_scores_too(vectors, ray_engine):
     section = DensitySection(rows=20, hashes=4, calibration=500)
     local = build_sketch(vectors, TABLE, section, 5, lambda rows: None)
@@ -118,6 +119,7 @@ def test_a_density_sketch_has_the_same_bits_and_its_scores_too(vectors, ray_engi
     assert vectors.read("scores_density").equals(stored)
 
 
+@pytest.mark.slow
 def test_a_potential_its_sums_and_its_scores_agree(vectors, ray_engine):
     goal = target()
 

@@ -148,7 +148,7 @@ def _texts(tables: Tables) -> Iterator[tuple[str, str]]:
         if content.startswith(b"SQLite format 3"):
             databases.append(path)
         yield str(path.relative_to(tables.home)), content.decode("latin-1")
-    for path in databases:  # opening one may remove the log beside it, which is read by now
+    for path in databases:  # opening one may remove its log, which is read by now
         with closing(sqlite3.connect(path)) as database:
             yield str(path.relative_to(tables.home)), "\n".join(database.iterdump())
     for place, rows in tables.versions():
@@ -200,8 +200,8 @@ def rebuild(one: Tables, other: Tables) -> Found:
             continue
         left, right = (tables.read(name, columns).sort(columns) for tables in (one, other))
         rows += len(left)
-        if told := difference(left, right):
-            differences[name] = told
+        if found := difference(left, right):
+            differences[name] = found
     return not differences, {"tables": len(COMPARED), "rows": rows, "differences": differences}
 
 

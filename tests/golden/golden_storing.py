@@ -1,4 +1,4 @@
-"""How a golden lies in its folder: a parquet file a table, its bands, and the machine and packages as JSON.
+"""How a golden is stored in its folder: a parquet file a table, its bands, and the machine and packages as JSON.
 
 Numbers are stored in 32 bits, whose rounding of 6e-8 is far below what they are compared within.
 """
@@ -95,7 +95,7 @@ def _write(path: Path, frame: pl.DataFrame) -> None:
 
 
 def read(folder: Path) -> Golden:
-    """The golden that lies in a folder."""
+    """Return the golden of a folder."""
     content = {path.stem: _read(path) for path in sorted(folder.glob("*.parquet"))}
     bands = content.pop("bands", pl.DataFrame())
     about = json.loads((folder / ABOUT).read_text())

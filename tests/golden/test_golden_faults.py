@@ -164,7 +164,7 @@ def test_the_bands_follow_from_the_margins_and_no_cut_lies_in_one(name):
     bands = bands_of(GOLDENS[name].content)
     key = ["selection", "doc_id"]
     assert bands.drop("reach").sort(key).equals(GOLDENS[name].bands.drop("reach").sort(key))
-    assert bands.filter("may_swap").height == 0, "choose the budget so that the cut lies in a wider gap"
+    assert bands.filter("may_swap").height == 0, "choose the budget so that the cut is in a wider gap"
     decided = GOLDENS[name].content["decisions"].join(bands, on=key)
     assert decided.filter(~pl.col("rank").is_between("rank_low", "rank_high")).height == 0
 

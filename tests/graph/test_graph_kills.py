@@ -1,6 +1,6 @@
 """A process that dies at any moment: the next run leaves what an undisturbed one does.
 
-One run is photographed: at each moment the project is copied as it lies on the disk, which is what kill -9
+One run is photographed: at each moment the project is copied as it is on the disk, which is what kill -9
 there would leave. The copies are resumed.
 """
 

@@ -12,7 +12,7 @@ from tamis.embedding import storing
 
 
 def comparable(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows without what names the files that the pool lies in: the input keys of floating-point results."""
+    """Rows without what names the files of the pool: the input keys of floating-point results."""
     return rows.drop("fingerprint", strict=False)
 
 

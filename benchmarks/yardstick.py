@@ -1,4 +1,4 @@
-"""What this machine does in a second, compared with the machines that limits are stated for: JSON lines on stdout.
+"""What this machine does in a second, and what the machines of stated limits do: JSON lines on stdout.
 
     python -m benchmarks.yardstick
     python -m benchmarks.yardstick --record epyc-2026-11     # on a quiet machine: note it as a reference

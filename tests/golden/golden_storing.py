@@ -1,4 +1,4 @@
-"""How a golden is stored in its folder: a parquet file a table, its bands, and the machine and packages as JSON.
+"""How a golden is stored in a folder: a parquet file a table, its bands, and machine and packages as JSON.
 
 Numbers are stored in 32 bits, whose rounding of 6e-8 is far below what they are compared within.
 """

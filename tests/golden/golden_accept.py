@@ -4,12 +4,15 @@
 
 Each golden's project is built and compared first. A value that differs must be named by an entry of
 changes.toml that the last commit does not hold; then the golden gets it, and the digests are noted.
+Compared is the golden of the last commit: files of it that were changed since count for nothing.
 Otherwise what differs is listed, the exit code is 1, and no file is changed.
 """
 
+import io
 import json
 import subprocess
 import sys
+import tarfile
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterable
@@ -60,7 +63,7 @@ def accept(
     rewritten: dict[str, Golden] = {}
     refused = False
     for name in names:
-        wanted, found = golden_storing.read(place.goldens / name), made(name)
+        wanted, found = committed(place, name) or golden_storing.read(place.goldens / name), made(name)
         differing = differences(wanted, found)
         unnamed = [one for one in differing if not _is_named(f"{name}: {one.value}", patterns)]
         if unnamed:
@@ -91,30 +94,50 @@ def new_patterns(place: Place) -> list[str]:
     Raises `UnreadableChangesError` for an entry that is not complete.
     """
     path = place.goldens / CHANGES
-    inside = path.relative_to(place.checkout).as_posix()
+    if not path.is_file():
+        raise UnreadableChangesError(f"{path} is gone; restore it, with no entry if nothing changes")
     now = entries(path.read_text())
-    committed = _git(place.checkout, "show", f"HEAD:{inside}")
-    before = entries(committed.stdout) if committed.returncode == 0 else []
-    if committed.returncode and _git(place.checkout, "rev-parse", "--verify", "HEAD").returncode:
+    inside = path.relative_to(place.checkout).as_posix()
+    last = _git(place.checkout, "show", f"HEAD:./{inside}")
+    if last.returncode:
         raise UnreadableChangesError(
-            f"{place.checkout} has no commit to compare {CHANGES} with, so no entry of it can be new"
+            f"{place.checkout} has no commit with {CHANGES}, so no entry can be new; commit it first"
         )
+    before = entries(last.stdout.decode())
     return [value for entry in now if entry not in before for value in entry["values"]]
 
 
 def entries(text: str) -> list[dict[str, Any]]:
     """The entries of changes.toml; raises `UnreadableChangesError` for one that is not complete."""
-    found = tomllib.loads(text).get("change", [])
+    try:
+        found = tomllib.loads(text).get("change", [])
+    except tomllib.TOMLDecodeError as error:
+        raise UnreadableChangesError(f"{CHANGES} is no TOML: {error}") from error
     for entry in found:
         if set(entry) != {"date", "values", "why"} or not entry["values"]:
             raise UnreadableChangesError(f"{CHANGES}: an entry has date, values and why, not {entry}")
+        if not (isinstance(entry["values"], list) and all(isinstance(one, str) for one in entry["values"])):
+            raise UnreadableChangesError(f"{CHANGES}: values are a list of texts, not {entry['values']!r}")
         if len(str(entry["why"]).split()) < FEWEST_WORDS:
             raise UnreadableChangesError(f"{CHANGES}: {entry['why']!r} says too little of why values change")
     return found
 
 
-def _git(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["git", *arguments], cwd=checkout, capture_output=True, text=True, check=False)
+def committed(place: Place, name: str) -> Golden | None:
+    """The golden as the last commit holds it; None where that has none of the name."""
+    inside = (place.goldens / name).relative_to(place.checkout).as_posix()
+    archive = _git(place.checkout, "archive", "--format=tar", "HEAD", f"./{inside}")
+    if archive.returncode:
+        return None
+    with tempfile.TemporaryDirectory(prefix="golden-") as scratch:
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+            files.extractall(scratch, filter="data")
+        folder = Path(scratch) / inside
+        return golden_storing.read(folder) if (folder / golden_storing.ABOUT).exists() else None
+
+
+def _git(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["git", *arguments], cwd=checkout, capture_output=True, check=False)
 
 
 def _is_named(value: str, patterns: list[str]) -> bool:
@@ -145,8 +168,11 @@ def merged(wanted: Golden, found: Golden, differing: list[Difference]) -> Golden
 def write(place: Place, name: str, found: Golden, say: Callable[[str], object] = print) -> int:
     """Store a golden that is new, or whose differences new entries of changes.toml name; the exit code."""
     folder = place.goldens / name
-    if (folder / golden_storing.ABOUT).exists():
-        patterns, wanted = new_patterns(place), golden_storing.read(folder)
+    wanted = committed(place, name)
+    if wanted is None and (folder / golden_storing.ABOUT).exists():
+        wanted = golden_storing.read(folder)
+    if wanted is not None:
+        patterns = new_patterns(place)
         differing = differences(wanted, found)
         if unnamed := [one for one in differing if not _is_named(f"{name}: {one.value}", patterns)]:
             say(report(name, wanted, found, unnamed))

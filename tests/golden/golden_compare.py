@@ -175,6 +175,10 @@ class _Comparison:
 
     def _numbers_agree(self, name: str, kind: str, expected: pl.Series, got: pl.Series) -> np.ndarray:
         wanted, found = (column.cast(pl.Float64).to_numpy() for column in (expected, got))
+        return (expected.is_null() == got.is_null()).to_numpy() & self._near(name, kind, wanted, found)
+
+    def _near(self, name: str, kind: str, wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
+        """Which numbers are as near as they have to be; a missing one is NaN here."""
         if self.elsewhere is None:
             return _within(wanted, found, LIKE * np.abs(wanted))
         if kind == "answer":
@@ -211,7 +215,8 @@ class _Comparison:
         found = np.zeros(len(edges), bool)
         for row, (name, *ranks) in enumerate(edges.iter_rows()):
             if name in crossed:
-                found[row] = any(crossed[name][rank] > 0 for rank in ranks[: 2 if kind == "edge" else 1])
+                known = [rank for rank in ranks[: 2 if kind == "edge" else 1] if rank is not None]
+                found[row] = any(crossed[name][rank] > 0 for rank in known)
         return found
 
     def _limit_of_answer(self, row: dict[str, object]) -> float:

@@ -91,9 +91,8 @@ def build(name: str, root: Path, encoder_cache: Path | None = None) -> None:
 def content_of(root: Path) -> Golden:
     """What a project holds, as its golden would be written."""
     found = golden_reading.read_content(root / ".tamis", lambda commands: ask(root, commands))
-    return Golden(
-        content=found, machine=golden_storing.machine(ONE_THREAD), packages=golden_storing.packages()
-    )
+    machine = golden_storing.machine(ONE_THREAD, environment(root))
+    return Golden(content=found, machine=machine, packages=golden_storing.packages())
 
 
 def check(name: str, root: Path, encoder_cache: Path | None = None) -> str:

@@ -5,9 +5,9 @@ Numbers are stored in 32 bits, whose rounding of 6e-8 is far below what they are
 
 import importlib.metadata
 import json
-import os
 import platform
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -47,8 +47,11 @@ LIMITING = (
 """Variables by which libraries compute otherwise than the processor suggests; the encoder is distilled so."""
 
 
-def machine(threads: dict[str, str]) -> dict[str, object]:
-    """The kind of this machine: maker, model, the instructions that computations choose by, threads."""
+def machine(threads: dict[str, str], environment: Mapping[str, str]) -> dict[str, object]:
+    """The kind of this machine: maker, model, the instructions that computations choose by, threads.
+
+    `environment`: that of the processes which compute, not of the one which compares.
+    """
     entries: dict[str, str] = {}
     information = Path("/proc/cpuinfo")
     for line in information.read_text().splitlines() if information.exists() else ():
@@ -61,7 +64,7 @@ def machine(threads: dict[str, str]) -> dict[str, object]:
         "family": entries.get("cpu family", ""),
         "model": entries.get("model", ""),
         "flags": [flag for flag in COMPUTING_FLAGS.split() if flag in flags],
-        "limits": {name: os.environ[name] for name in LIMITING if name in os.environ},
+        "limits": {name: environment[name] for name in LIMITING if name in environment},
         "threads": threads,
     }
 

@@ -109,6 +109,23 @@ def test_an_entry_of_an_earlier_commit_waves_nothing_through(place):
     assert accepted(place, small(density=2.2))[0] == 0
 
 
+def test_a_golden_that_was_altered_since_the_last_commit_counts_for_nothing(place):
+    golden_storing.write(place.goldens / "tiny", small(density=2.1))
+    assert accepted(place, small(density=2.1))[0] == 1
+    (place.goldens / "tiny" / golden_storing.ABOUT).unlink()
+    assert write(place, "tiny", small(density=2.1), lambda _: None) == 1
+    shutil.rmtree(place.goldens / "tiny")
+    assert accepted(place, small(density=2.1))[0] == 1
+
+
+def test_a_checkout_inside_another_repository_has_its_own_entries(place):
+    shutil.rmtree(place.checkout / ".git")
+    git(place.checkout.parent, "init", "-q")
+    (place.goldens / CHANGES).write_text(ENTRY.format('"tiny: density.*"'))
+    commit(place.checkout.parent)
+    assert accepted(place, small(density=2.1))[0] == 1  # committed, and so not new
+
+
 def test_rows_that_come_or_go_are_named_as_rows(place):
     (place.goldens / CHANGES).write_text(ENTRY.format('"tiny: density.density"'))
     assert accepted(place, small(ids="abc"))[0] == 1
@@ -142,6 +159,8 @@ def test_a_golden_that_is_there_is_written_again_only_where_an_entry_names_what_
     [
         (ENTRY.format(""), "has date, values and why"),
         ('[[change]]\nvalues = ["*"]\nwhy = "all of it is better now"\n', "has date, values and why"),
+        (ENTRY.format("").replace("[]", '"tiny: density.*"'), "are a list of texts"),
+        ("values =", "is no TOML"),
         (ENTRY.format('"*"').replace("a better estimate of the density", "because"), "says too little"),
     ],
 )
@@ -149,6 +168,16 @@ def test_an_entry_says_what_when_and_why(place, text, problem):
     (place.goldens / CHANGES).write_text(text)
     with pytest.raises(UnreadableChangesError, match=problem):
         accepted(place, small())
+
+
+def test_a_list_of_changes_that_is_gone_or_was_never_committed_is_refused(place):
+    (place.goldens / CHANGES).unlink()
+    with pytest.raises(UnreadableChangesError, match="is gone"):
+        accepted(place, small())
+    commit(place.checkout)
+    (place.goldens / CHANGES).write_text(ENTRY.format('"tiny: density.*"'))
+    with pytest.raises(UnreadableChangesError, match="no entry can be new"):
+        accepted(place, small(density=2.1))
 
 
 def test_without_a_commit_no_entry_is_new(place):

@@ -4,6 +4,7 @@ import ast
 from dataclasses import replace
 
 import content as reading
+import golden_projects
 import golden_reading
 import golden_storing
 import numpy as np
@@ -93,6 +94,7 @@ def test_one_altered_value_is_reported_at_its_field(name, table, field, alter, r
         (DEMO, "decisions"),
         (DEMO, "documents"),
         (DEMO, "answers"),
+        (DEMO, "mart_budget_frontier"),
         (MIXED, "quarantine"),
         (MIXED, "mart_intake"),
     ],
@@ -103,6 +105,34 @@ def test_a_row_that_is_missing_is_reported(name, table, alike):
     assert (lost.value, lost.expected, lost.got) == (f"{table}.(row)", "a row", "no row")
     (new,) = differences(dropped(wanted, table), wanted, alike)
     assert (new.value, new.expected, new.got) == (f"{table}.(row)", "no row", "a row")
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_number_that_is_missing_and_one_that_is_none_differ(alike):
+    wanted = GOLDENS[DEMO]
+    scores = wanted.content["decisions"]["quality"]
+    found = {
+        **wanted.content,
+        "decisions": wanted.content["decisions"].with_columns(scores.fill_null(np.nan)),
+    }
+    assert scores.null_count() > 0
+    differing = differences(wanted, replace(wanted, content=found), alike)
+    assert [one.value for one in differing] == ["decisions.quality"] * scores.null_count()
+
+
+def test_the_kind_of_a_machine_follows_from_what_its_processes_get_and_not_from_the_shell(monkeypatch):
+    kinds = []
+    for kernel in ("Haswell", "Zen"):
+        monkeypatch.setenv("OPENBLAS_CORETYPE", kernel)
+        environment = golden_projects.environment(HERE)
+        kinds.append(golden_storing.machine(golden_projects.ONE_THREAD, environment))
+    monkeypatch.delenv("OPENBLAS_CORETYPE")
+    kinds.append(golden_storing.machine(golden_projects.ONE_THREAD, golden_projects.environment(HERE)))
+    assert kinds[0] == kinds[1] == kinds[2]
+    assert kinds[0]["limits"] == GOLDENS[DEMO].machine["limits"]
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    limited = golden_storing.machine(golden_projects.ONE_THREAD, golden_projects.environment(HERE))
+    assert limited["limits"] != kinds[0]["limits"]
 
 
 def test_an_answer_of_explain_is_reported_with_its_question():

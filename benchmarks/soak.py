@@ -13,7 +13,7 @@ left to come to rest, the interface ends, `tamis materialize` settles everything
 - quarantine: each bad row and each broken file has an entry;
 - withdrawn: no byte under the home shows a withdrawn text, tables in all their versions included;
 - decisions: one verdict on each document of the pool, and the budget is spent;
-- status, audit: nothing is due, failed or damaged; `tamis audit` exits 0;
+- status, audit: nothing is due, failed or damaged; `tamis audit` is green;
 - rebuild: the tables equal those of a new home with the same files, settings and withdrawals.
 
 A line every --every seconds has memory, descriptors and threads of each long-lived process by its id, and the
@@ -186,25 +186,28 @@ def disk(home: Path) -> dict[str, float]:
 
 
 def events(options: Options, landing: Landing, ui: Interface, report: Report) -> dict[str, int]:
-    """Let one event after another happen until the time is over; how often each did."""
+    """Let one event after another happen until the time is over; how often each did.
+
+    A kill for which no run appeared did not happen.
+    """
     ends = time.monotonic() + 60 * options.minutes
     mean = statistics.mean(GAPS)
     shorter = min(1.0, 60 * options.minutes / (2 * len(KINDS) * mean))
-    counts = dict.fromkeys(KINDS, 0)
+    counts, number = dict.fromkeys(KINDS, 0), 0
     while True:
         for kind in landing.chance.sample(KINDS, len(KINDS)):
             time.sleep(max(0.0, min(shorter * landing.chance.choice(GAPS), ends - time.monotonic())))
             if time.monotonic() >= ends:
                 return counts
-            number = sum(counts.values())
             if kind == "withdraw":
                 figures = withdraw(landing, ui.paths, report)
             elif kind == "kill":
                 figures = kill(landing, ui)
             else:
                 figures = landing.happen(kind)
-            counts[kind] += 1
+            counts[kind] += figures.get("killed", kind) is not None
             report.line("event", number=number, event=kind, **figures)
+            number += 1
 
 
 def withdraw(landing: Landing, paths: Paths, report: Report) -> dict[str, object]:

@@ -212,6 +212,28 @@ def test_a_search_that_sees_nothing_does_not_pass(landing, monkeypatch):
     assert figures["missed"] == len(landing.marked)
 
 
+@pytest.mark.parametrize(
+    ("code", "status", "holds"), [(0, "green", True), (0, "amber", False), (1, "red", False)]
+)
+def test_an_audit_holds_when_it_is_green(code, status, holds):
+    class Answering:
+        def tamis(self, *_arguments: str) -> subprocess.CompletedProcess[str]:
+            answer = {"status": status, "nodes": [{"name": "documents", "status": status}]}
+            return subprocess.CompletedProcess([], code, json.dumps(answer), "")
+
+    assert checks.audit(Answering())[0] == holds  # type: ignore[arg-type]
+
+
+def test_a_kill_for_which_no_run_appeared_is_not_counted(landing, monkeypatch, capsys):
+    monkeypatch.setattr(soak, "KINDS", ("kill",))
+    monkeypatch.setattr(soak, "GAPS", (0.0001,))
+    for process in (None, 7):
+        monkeypatch.setattr(soak, "kill", lambda *_, found=process: {"killed": found})
+        counts = soak.events(soak.Options(minutes=0.001), landing, None, soak.Report())  # type: ignore[arg-type]
+        assert bool(counts["kill"]) == (process is not None)
+    assert '"number": 1,' in capsys.readouterr().out
+
+
 FRAME = pl.DataFrame({"doc_id": ["a", "b", "c"], "rank": [1, 2, None], "score": [0.5, None, 1e-3]})
 OTHERS = {
     "the same": (FRAME.reverse(), False),

@@ -90,7 +90,7 @@ NOT_COMPILED := $(NOT_COMPILED)networkx/algorithms|sympy/physics|phonenumbers/[a
 NOT_COMPILED := $(NOT_COMPILED)transformers/models/(?!auto|bert|encoder_decoder|llama)[^/]+)/
 
 # Install the core, with the extra $(1) where one is given. torch goes first and alone, so that pip takes a build
-# that lies on the machine (a CPU one, say). Byte code is left to compileall: pip would compile everything, on one
+# that is on the machine (a CPU one, say). Byte code is left to compileall: pip would compile everything, on one
 # core; what cannot be compiled is no code.
 define install
 @python=$$(sh .ci/find_python) || exit 1; \

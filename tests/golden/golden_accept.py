@@ -37,7 +37,7 @@ class UnreadableChangesError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where the goldens lie in a checkout, and where the digests of its code are noted."""
+    """Where the goldens are in a checkout, and where the digests of its code are noted."""
 
     checkout: Path
     goldens: Path

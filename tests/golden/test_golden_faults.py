@@ -190,7 +190,7 @@ def test_elsewhere_only_listed_documents_may_change_sides():
 
 
 @pytest.mark.parametrize("name", reading.GOLDENS)
-def test_the_bands_follow_from_the_margins_and_no_cut_lies_in_one(name):
+def test_the_bands_follow_from_the_margins_and_no_cut_is_in_one(name):
     bands = bands_of(GOLDENS[name].content)
     key = ["selection", "doc_id"]
     assert bands.drop("reach").sort(key).equals(GOLDENS[name].bands.drop("reach").sort(key))

@@ -34,6 +34,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ class Series:
         try:
             self.ui.sensor_tick()
             answered = round(time.monotonic() - began, 3)
-        except (OSError, KeyError, TypeError, ValueError):
+        except (OSError, HTTPException, KeyError, TypeError, ValueError):
             self.unanswered += 1
         found = {"processes": processes, "disk_megabytes": disk(self.ui.paths.home)}
         self.samples.append({"second": self.report.second, **found})

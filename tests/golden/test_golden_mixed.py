@@ -1,5 +1,7 @@
 """Several formats, pairs, labels, filters, a judge's server, a withdrawal: everything is as it was."""
 
+from dataclasses import replace
+
 import content as reading
 import golden_compare
 import golden_projects
@@ -20,6 +22,14 @@ def root(tmp_path_factory, encoder_cache):
 
 def test_the_mixed_project_gives_what_it_gave(root):
     assert golden_projects.compared(NAME, golden_projects.content_of(root)) == ""
+
+
+def test_every_table_and_field_is_compared_or_named_as_not_read(root, monkeypatch):
+    home = root / ".tamis"
+    assert golden_reading.unread(home) == []
+    monkeypatch.setitem(reading.TABLES, "density", replace(reading.TABLES["density"], sketch=""))
+    monkeypatch.delitem(reading.TABLES, "quarantine")
+    assert golden_reading.unread(home) == ["quarantine", "scores_density.density"]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,6 @@ COMPARED = {
     "documents": ["doc_id", "text"],
     "occurrences": ["shard", "row", "doc_id"],
     "near_duplicates": ["doc_id", "kept", "jaccard"],
-    "near_copies": ["doc_id", "kept", "cosine"],
     "target_examples": ["target", "doc_id", "split", "text"],
     "contamination": ["target", "doc_id"],
     "transport_statistics": ["doc_id", "transport_gradient"],
@@ -194,10 +193,9 @@ def rebuild(one: Tables, other: Tables) -> Found:
     differences: dict[str, Any] = {}
     rows = 0
     for name, columns in COMPARED.items():
-        if (name in one.names()) != (name in other.names()):
-            differences[name] = "in one of the homes only"
-            continue
-        if name not in one.names():
+        homes = {"the home": one, "the rebuild": other}
+        if missing := [home for home, tables in homes.items() if name not in tables.names()]:
+            differences[name] = f"missing in {' and '.join(missing)}"
             continue
         left, right = (tables.read(name, columns).sort(columns) for tables in (one, other))
         rows += len(left)

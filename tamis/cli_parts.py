@@ -34,7 +34,9 @@ def print_json(value: Any) -> None:
 
 def checkout() -> Path:
     """The platform's folder: `TAMIS_PLATFORM`, or where the package is installed from; put on the path."""
-    folder = Path(os.environ.get("TAMIS_PLATFORM", Path(__file__).resolve().parent.parent))
+    from tamis.config import platform_folder
+
+    folder = platform_folder()
     if not (folder / "definitions.py").is_file():
         raise PermanentError(
             f"{folder} holds no definitions.py: the platform runs from its checkout; "

@@ -1,13 +1,12 @@
 """Stages of the SQL models: one a model of dbt_like_sql/, with the stages that write what it reads."""
 
-import os
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import tamis
+from tamis.config import platform_folder
 from tamis.lineage.choosers import standing_trials, when_judged, when_perplexity
 from tamis.lineage.stage import Chooser, Edge, Stage, edge, every, only
 from tamis.lineage.world import World
@@ -16,8 +15,7 @@ from tamis.sql.reading import CURRENT_TRIALS
 from tamis.store.records import stored_rows
 from tamis.store.schemas import KEYS, kind_of
 
-_PLATFORM = os.environ.get("TAMIS_PLATFORM") or Path(tamis.__file__).resolve().parent.parent
-SQL_FOLDER = Path(_PLATFORM) / "dbt_like_sql"
+SQL_FOLDER = platform_folder() / "dbt_like_sql"
 WITHDRAWALS = "withdrawals"
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 

@@ -38,7 +38,10 @@ def test_the_tests_that_catch_it_exist_and_are_in_the_fast_suite(fault):
             assert list((CHECKOUT / file).glob("test_*.py")), f"{file} holds no tests"
             continue
         tree = ast.parse((CHECKOUT / file).read_text(encoding="utf-8"))
-        assert not any(is_slow(mark) for mark in marks_of_module(tree)), f"{file} is slow"
+        marks = marks_of_module(tree)
+        assert not any(is_slow(mark) for mark in marks), f"{file} is slow"
+        smoke = "pytest.mark.smoke" in [ast.unparse(mark) for mark in marks]
+        assert smoke or "end_to_end" not in Path(file).parts, f"{file} is slow: not all of it is smoke"
         functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
         for name in names[:1]:
             found = functions.get(name.partition("[")[0])

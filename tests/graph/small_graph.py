@@ -15,6 +15,7 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+import pytest
 
 from resources.driver import materialize
 from resources.events import logged_events
@@ -112,25 +113,12 @@ def write(path: Path, rows: list[str]) -> None:
 
 @cache
 def assets() -> dg.Definitions:
-    """The assets of the platform, without its sensors and without the project that definitions.py opens."""
-    from assets import (  # fmt: skip
-        audit,
-        comparison,
-        corpus,
-        coverage,
-        embedding,
-        marts,
-        quality,
-        scaling,
-        selection,
-        target,
-        training,
-        withdrawal,
-    )
+    """The assets of the platform without its sensors; definitions.py opens the project of TAMIS_PROJECT."""
+    from assets import withdrawal
+    from definitions import MODULES
 
-    modules = [corpus, embedding, coverage, quality, target, selection, training, comparison, scaling]
     return dg.Definitions(
-        assets=dg.load_assets_from_modules([*modules, marts, audit]),
+        assets=dg.load_assets_from_modules(MODULES),
         asset_checks=dg.load_asset_checks_from_modules([withdrawal]),
     )
 
@@ -180,7 +168,10 @@ class SmallGraph:
         return materialize(self.project, self._definitions, self.instance, self.said.append, wanted)
 
     def _definitions(self) -> dg.Definitions:
-        known = assets()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TAMIS_PROJECT", str(self.root / "tamis.toml"))
+            patch.setenv("DAGSTER_HOME", str(self.home.dagster))
+            known = assets()
         return dg.Definitions(
             assets=known.assets,
             asset_checks=known.asset_checks,

@@ -17,6 +17,7 @@ from assets import (
     withdrawal,
 )
 from resources.platform import Platform, quiet_environment
+from resources.removal import removal
 from sensors import arrivals, notifications, reselection, trial_budget
 from tamis.project import open_project
 
@@ -40,7 +41,7 @@ MODULES = [
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules(MODULES),
     asset_checks=dg.load_asset_checks_from_modules([withdrawal]),
-    jobs=[dg.define_asset_job("trials_on_request", selection=["trials"], description=ON_REQUEST)],
+    jobs=[dg.define_asset_job("trials_on_request", selection=["trials"], description=ON_REQUEST), removal],
     sensors=[
         arrivals.arrivals,
         reselection.reselection,

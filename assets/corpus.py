@@ -1,6 +1,7 @@
 """Corpus: raw shards, their documents, and near-duplicates over the whole pool."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -10,8 +11,9 @@ from resources.platform import Platform
 from resources.specification import described
 from resources.work import Work
 from tamis.corpus import ShardBatch, ShardChangedError, ShardGoneError, read_shard
-from tamis.corpus.intake import Intake, store_shards
+from tamis.corpus.intake import Intake, ShardShrunkError, store_shards
 from tamis.corpus.near_index import INDEX, TABLE, update_near_duplicates
+from tamis.lineage.held_back import Shrunken, keep_values, note_files, note_shrunken, shrank_too_much
 from tamis.lineage.reconcile import collect_orphans
 from tamis.progress import Advance
 from tamis.references import named
@@ -20,6 +22,7 @@ from tamis.store.tables import quoted
 from tamis.withdrawal.desired import version_of
 
 RECORDED_TOGETHER, BATCH_ROWS = 500, 10_000
+LEFT = (ShardChangedError, ShardGoneError, ShardShrunkError)
 READABLE = ("readable", "Nothing of the shard is in quarantine.", False)
 
 
@@ -29,7 +32,9 @@ def raw_shards(context: dg.AssetExecutionContext, platform: Platform) -> Iterato
     with platform.work(context) as work:
         for start in range(0, len(work.partitions), RECORDED_TOGETHER):
             keys = work.partitions[start : start + RECORDED_TOGETHER]
-            yield from work.record(*[_raw(work, key) for key in keys if key in work.world.shards])
+            present = [work.world.shards[key] for key in keys if key in work.world.shards]
+            note_files(work.store, present)
+            yield from work.record(*[_raw(work, shard.key) for shard in present])
             for key in keys:
                 if key not in work.world.shards:
                     yield from work.leave(key, ShardGoneError(key))
@@ -45,19 +50,42 @@ def _raw(work: Work, key: str) -> Made:
 def documents(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """Documents of a shard: normalised text under its content id, stored once however often it occurs.
 
-    Bad rows go to quarantine with a reason; everything valid beside them is kept.
+    Bad rows go to quarantine with a reason; everything valid beside them is kept. A file that lost most of
+    its documents is held back: they stay until a person lets them go.
     """
     with platform.work(context) as work, work.progress("documents", unit="rows") as progress:
         shards = ((key, as_hashed(work, key, progress.advance)) for key in work.partitions)
-        for group in store_shards(work.store, shards, leave=(ShardChangedError, ShardGoneError)):
+        for group in store_shards(work.store, shards, leave=LEFT, too_few=partial(_too_few, work)):
             if any(intake.shard == work.partitions[-1] for intake in group):
                 # Before the last head moves: a run that dies here leaves a shard to do, and this with it.
                 collect_orphans(work.store, work.world)
             work.refuse({intake.shard: version_of(intake.refused) for intake in group if not intake.error})
             yield from work.record(*[_documents_made(intake) for intake in group if not intake.error])
             for intake in group:
+                if isinstance(intake.error, ShardShrunkError):
+                    _hold_back(work, intake.error)
                 if intake.error:
                     yield from work.leave(intake.shard, intake.error, "readable")
+
+
+def _too_few(work: Work, shard: str, before: int, now: int) -> bool:
+    found = work.world.shrunken.get(shard)
+    allowed = found is not None and found.allowed and found.input_key == work.key(shard)
+    return not allowed and shrank_too_much(before, now)
+
+
+def _hold_back(work: Work, error: ShardShrunkError) -> None:
+    """Note the state of the file that lost its documents; what was made of the state before stays current."""
+    found = Shrunken(
+        shard=error.shard,
+        input_key=work.key(error.shard),
+        before=error.before,
+        now=error.now,
+        bad_rows=error.bad_rows,
+        allowed=False,
+    )
+    note_shrunken(work.store, [found])
+    keep_values(work.project.home, work.heads, [("documents", error.shard)], work.attempt)
 
 
 def _documents_made(intake: Intake) -> Made:

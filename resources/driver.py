@@ -10,7 +10,9 @@ import dagster as dg
 
 from resources.events import log_again
 from resources.instance import dagster_state, open_instance, register_partitions
+from resources.platform import Platform
 from resources.processes import end_killed_runs
+from resources.removal import run_removal
 from resources.running import EVERYTHING, Outcome, Runner, Wanted
 from resources.taints import log_taints
 from tamis.lineage.attempts import TABLE as ATTEMPTS
@@ -18,10 +20,11 @@ from tamis.lineage.automation import Group, next_groups
 from tamis.lineage.damage import drop_table, find_damage, forget_damaged, sweep_unwritten, unreadable_tables
 from tamis.lineage.failures import Failure, forget_failures
 from tamis.lineage.heads import TABLE, Heads, read_heads
+from tamis.lineage.held_back import keep_interrupted
 from tamis.lineage.look import look, look_again
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.plan import full_plan, input_key, label
-from tamis.lineage.reconcile import forget_gone, set_aside
+from tamis.lineage.reconcile import removals, set_aside
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
 from tamis.progress import Heartbeat
@@ -56,6 +59,8 @@ def materialize(
             repair(project, instance, say)
             world = _look_and_reconcile(project, instance, wanted, outcome)
             heads = read_heads(project.home.store)
+        if wanted.allow_removal and not (outcome.removed or outcome.let_go):
+            say(f"nothing is held back under {', '.join(sorted(wanted.allow_removal))}")
         if count := _tried_again(world, heads, forgotten, wanted):
             say(f"{count} {'trial that failed is' if count == 1 else 'trials that failed are'} tried again")
         if wanted.only is None and not full_plan(world, heads, not wanted.certified):
@@ -99,11 +104,21 @@ def clean(project: Project, say: Callable[[str], None]) -> None:
 def _look_and_reconcile(
     project: Project, instance: dg.DagsterInstance, wanted: Wanted, outcome: Outcome
 ) -> World:
-    """The world as it is now, with what is gone from it forgotten."""
-    world = look(project, project.settings.automation.settle_seconds, wanted.on_request)
-    set_aside(project.home.store, world)
-    gone = forget_gone(project.home.store, world, read_heads(project.home.store))
-    outcome.removed += [label(*entry) for entry in gone]
+    """Return the world as it is now; what is gone from it, and not held back, is removed first."""
+    store, patience = project.home.store, project.settings.automation.settle_seconds
+    world = look(project, patience, wanted.on_request, allowed=wanted.allow_removal)
+    set_aside(store, world)
+    heads = read_heads(store)
+    keep_interrupted(project.home, world, heads)
+    gone, let_go = removals(world, heads)
+    if gone or let_go:
+        platform = Platform(project_file=str(project.file))
+        if error := run_removal(instance, platform, wanted.allow_removal):
+            outcome.failed["removal"] = error
+        else:
+            outcome.removed += [label(*entry) for entry in gone]
+            outcome.let_go += [one.shard for one in let_go]
+        world = look(project, patience, wanted.on_request)
     register_partitions(instance, world)
     return world
 

@@ -141,7 +141,7 @@ def register_partitions(
     changes = {}
     for name in PARTITION_SETS:
         wanted, present = set(world.keys(name)), set(instance.get_dynamic_partitions(name))
-        held = set(world.held) if name == "shards" else set()
+        held = set(world.held) if name == "shards" else world.kept.get(name, frozenset())
         added, removed = sorted(wanted - present), sorted(present - wanted - held) if remove else []
         if added:
             instance.add_dynamic_partitions(name, added)

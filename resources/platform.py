@@ -23,6 +23,7 @@ from tamis.errors import PermanentError, TransientError
 from tamis.lineage.attempts import begin
 from tamis.lineage.failed_steps import failed_step_noted
 from tamis.lineage.heads import Heads, read_heads
+from tamis.lineage.held_back import note_absent
 from tamis.lineage.look import look_at_files, searched
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.plan import due_partitions, input_key
@@ -109,6 +110,7 @@ class Platform(dg.ConfigurableResource):
             noted = failed_step_noted(
                 self.store, stage.name, lambda: {key: input_key(stage, key, world, heads) for key in keys}
             )
+            note_absent(self.store, world)
             with retried(context.retry_number), noted, storing(self.home.root), engine:
                 attempt = begin(self.store, [(asset, key) for asset in together for key in keys])
                 work = Work(self.project, self.manifests, context, stage, world, heads, keys, attempt)

@@ -39,7 +39,8 @@ class Wanted:
 
     `on_request`: the trials too that are made only when somebody asks. `certified`: keep what was fitted on
     an earlier pool where its certificate allows; else everything is fitted again from nothing (settled).
-    `try_again`: forget which trials failed.
+    `try_again`: forget which trials failed. `allow_removal`: names of what may be removed although it is held
+    back, or `all`.
     """
 
     only: frozenset[str] | None = None
@@ -47,6 +48,7 @@ class Wanted:
     on_request: bool = False
     certified: bool = False
     try_again: bool = False
+    allow_removal: frozenset[str] = frozenset()
 
     @property
     def tags(self) -> dict[str, str]:
@@ -60,11 +62,15 @@ EVERYTHING = Wanted()
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What a materialization did: seconds per stage, partitions made, and what failed with its error."""
+    """What a materialization did: seconds per stage, partitions made, and what failed with its error.
+
+    `let_go`: shards whose missing documents a person let go.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
     made: dict[str, int] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
+    let_go: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     tried: set[tuple[str, ...]] = field(default_factory=set)
     given_up: set[tuple[str, str]] = field(default_factory=set)

@@ -7,6 +7,7 @@ PROCESS_TAG = "tamis/process"
 WORK_TAG = "tamis/work"
 ON_REQUEST_TAG = "tamis/on_request"
 CERTIFIED_TAG = "tamis/certified"
+ALLOW_REMOVAL_TAG = "tamis/allow_removal"
 COMMAND_LINE, SENSOR = "command line", "sensor"
 
 
@@ -18,3 +19,8 @@ def settles(run: dg.DagsterRun) -> bool:
 def asked_for(run: dg.DagsterRun) -> bool:
     """Whether a person chose the partitions of this run; our own driver says so where one did."""
     return DRIVER_TAG not in run.tags or ON_REQUEST_TAG in run.tags
+
+
+def allowed_removals(run: dg.DagsterRun) -> frozenset[str]:
+    """Return the names that a run may remove although they are held back: its tag, separated by commas."""
+    return frozenset(filter(None, map(str.strip, run.tags.get(ALLOW_REMOVAL_TAG, "").split(","))))

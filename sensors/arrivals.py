@@ -1,55 +1,63 @@
 """Arrivals: files that appear, change or disappear become partitions of the graph, or leave it.
 
 The sensor looks at the folders themselves, not at events, so nothing that happened while it was off is
-missed. It only registers; what has to be computed again is the reselection sensor's matter.
+missed. It registers what came and requests the removal of what left; what has to be computed again is the
+reselection sensor's matter. What is held back it only names.
 """
+
+import contextlib
 
 import dagster as dg
 
 from resources.instance import register_partitions
 from resources.platform import Platform
+from resources.removal import removal
 from resources.specification import PARTITION_SETS
 from sensors.interval import INTERVAL_SECONDS
-from tamis.lineage.reconcile import find_gone, forget_gone, set_aside
+from sensors.requests import busy, changing, removal_request
+from tamis.lineage.held_back import held_back
+from tamis.lineage.plan import label
+from tamis.lineage.reconcile import find_gone, set_aside
 from tamis.lineage.world import World
 from tamis.store.home import HomeLockedError, writing
 
 Changes = dict[str, tuple[list[str], list[str]]]
 
 
-@dg.sensor(minimum_interval_seconds=INTERVAL_SECONDS, default_status=dg.DefaultSensorStatus.RUNNING)
-def arrivals(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SkipReason:
-    """Register new shards and forget those that are gone."""
+@dg.sensor(
+    minimum_interval_seconds=INTERVAL_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    jobs=[removal],
+)
+def arrivals(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
+    """Register new shards and request the removal of those that are gone."""
+    if reason := changing(platform):
+        return dg.SkipReason(reason)
     world, heads = platform.look()
     changes = register_partitions(context.instance, world, remove=False)
-    gone: list[tuple[str, str]] = []
-    waits = ""
-    if world.held or find_gone(platform.store, world, heads) or _leaving(context.instance, world):
-        try:
-            # Nothing leaves while somebody writes: a run in flight may name it.
-            with writing(platform.home, "arrivals sensor"):
-                changes |= register_partitions(context.instance, world)
-                set_aside(platform.store, world)
-                gone = forget_gone(platform.store, world, platform.heads())
-        except HomeLockedError as error:
-            waits = f"; removals wait: {error}"
-    return dg.SkipReason(_told(changes, len(gone), len(world.held)) + waits)
+    if world.held:
+        with contextlib.suppress(HomeLockedError), writing(platform.home, "arrivals sensor"):
+            set_aside(platform.store, world)
+    parts = [f"{name}: {len(added)} added" for name, (added, _removed) in changes.items()]
+    if world.held:
+        parts.append(f"{len(world.held)} files are still being written")
+    parts += [one.line for one in held_back(world, heads)]
+    gone = [label(*entry) for entry in find_gone(platform.store, world, heads)]
+    if not gone and not _leaving(context.instance, world):
+        return dg.SkipReason("; ".join(parts) or "nothing arrived, nothing left")
+    # Nothing leaves while somebody writes: a run in flight may name it.
+    waits = busy(context.instance, platform.home)
+    request = "" if waits else removal_request(context.instance, gone)
+    if isinstance(request, str):
+        return dg.SkipReason("; ".join([*parts, f"removals wait: {waits or request}"]))
+    return dg.SensorResult(run_requests=[request])
 
 
 def _leaving(instance: dg.DagsterInstance, world: World) -> bool:
     """Whether a partition is registered that the world no longer holds."""
     return any(
-        set(instance.get_dynamic_partitions(name)).difference(world.keys(name), world.held)
+        set(instance.get_dynamic_partitions(name)).difference(
+            world.keys(name), world.held, world.kept.get(name, ())
+        )
         for name in PARTITION_SETS
     )
-
-
-def _told(changes: Changes, gone: int, held: int) -> str:
-    parts = [
-        f"{name}: {len(added)} added, {len(removed)} removed" for name, (added, removed) in changes.items()
-    ]
-    if gone:
-        parts.append(f"{gone} values of removed partitions forgotten")
-    if held:
-        parts.append(f"{held} files are still being written")
-    return "; ".join(parts) or "nothing arrived, nothing left"

@@ -1,10 +1,13 @@
 """Requests for runs: one for a piece of work, known again by a tag, so that its failures can be counted."""
 
 import hashlib
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import dagster as dg
 
+from resources.platform import Platform
 from resources.running import range_tags, selected_assets
 from resources.tags import CERTIFIED_TAG, DRIVER_TAG, SENSOR, WORK_TAG
 from tamis.lineage.automation import Group
@@ -19,6 +22,7 @@ ACTIVE = [
     dg.DagsterRunStatus.CANCELING,
 ]
 BACK_OFF_SECONDS = 20.0
+SETTLED_SECONDS = 10
 MOST_COUNTED = 20
 
 
@@ -28,6 +32,23 @@ def busy(instance: dg.DagsterInstance, home: Home) -> str:
         return "a run is in progress; what it leaves undone is seen when it ends"
     holder = writer(home)
     return f"{holder} is writing; what it leaves undone is seen when it ends" if holder else ""
+
+
+def changing(platform: Platform) -> str:
+    """Return why nothing is done about tamis.toml yet: it was changed just now and may be half written."""
+    age = time.time() - Path(platform.project_file).stat().st_mtime
+    if 0 <= age < SETTLED_SECONDS:
+        return f"tamis.toml changed {age:.0f} s ago; sensors wait until it is {SETTLED_SECONDS} s old"
+    return ""
+
+
+def removal_request(instance: dg.DagsterInstance, gone: Sequence[str]) -> dg.RunRequest | str:
+    """Return the run that removes what is gone, or why it has to wait: it failed before."""
+    work = hashlib.sha256("|".join(["removal", *gone]).encode()).hexdigest()[:32]
+    failed = instance.get_run_records(dg.RunsFilter(tags={WORK_TAG: work}), limit=MOST_COUNTED)
+    if failed and time.time() < waits_until(failed):
+        return f"the removal failed {len(failed)} times and is tried again shortly; its last run says why"
+    return dg.RunRequest(job_name="removal", tags={DRIVER_TAG: SENSOR, WORK_TAG: work})
 
 
 def work_id(group: Group) -> str:

@@ -16,7 +16,7 @@ import dagster as dg
 from resources.platform import Platform
 from resources.processes import end_killed_runs
 from sensors.interval import INTERVAL_SECONDS
-from sensors.requests import attempts, busy, requests_for, waits_until
+from sensors.requests import attempts, busy, changing, requests_for, waits_until
 from tamis.lineage.approval import (
     Approval,
     note_waiting,
@@ -27,6 +27,7 @@ from tamis.lineage.approval import (
 )
 from tamis.lineage.automation import Group, next_groups
 from tamis.lineage.plan import label
+from tamis.lineage.reconcile import find_gone
 from tamis.store.home import HomeLockedError, writing
 
 SHOWN = 5
@@ -40,9 +41,11 @@ SHOWN = 5
 def reselection(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
     """Request the next run that brings shards and selections up to date, three attempts at most."""
     end_killed_runs(context.instance)
-    if reason := busy(context.instance, platform.home):
+    if reason := changing(platform) or busy(context.instance, platform.home):
         return dg.SkipReason(reason)
     world, heads = platform.look()
+    if gone := find_gone(platform.store, world, heads):
+        return dg.SkipReason(f"{len(gone)} values of what left are removed first")
     registered = set(context.instance.get_dynamic_partitions("shards"))
     if not registered.issuperset(world.shards):
         return dg.SkipReason("new shards are being registered")

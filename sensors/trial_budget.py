@@ -13,7 +13,7 @@ import dagster as dg
 from resources.platform import Platform
 from resources.processes import end_killed_runs
 from sensors.interval import INTERVAL_SECONDS
-from sensors.requests import attempts, busy, requests_for, waits_until
+from sensors.requests import attempts, busy, changing, requests_for, waits_until
 from tamis.lineage.automation import Group, trial_work
 from tamis.lineage.failures import failures_of, note_failure
 from tamis.lineage.search import sentences
@@ -30,6 +30,8 @@ NO_BUDGET = "tamis.toml has no [trial_budget], so trials are run by `tamis mater
 def trial_budget(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
     """Request the next trial that the budget asks for, then the report on all of them."""
     end_killed_runs(context.instance)
+    if reason := changing(platform):
+        return dg.SkipReason(reason)
     if platform.project.settings.trial_budget.share is None:
         return dg.SkipReason(NO_BUDGET)
     if reason := busy(context.instance, platform.home):

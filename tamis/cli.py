@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tamis.cli_audit import add_audit
 from tamis.cli_control import add_control_verbs
@@ -25,7 +26,13 @@ from tamis.errors import PermanentError, TamisError
 from tamis.progress import Heartbeat, say
 from tamis.waiting_threads import spin_briefly
 
-EVERYTHING = {"only": None, "on_request": False, "certified": False, "try_again": False}
+EVERYTHING: dict[str, Any] = {
+    "only": None,
+    "on_request": False,
+    "certified": False,
+    "try_again": False,
+    "allow_removal": [],
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,6 +89,13 @@ def _parser() -> argparse.ArgumentParser:
     materialize.add_argument(
         "--try-again", action="store_true", help="also the trials that a budget left out because they failed"
     )
+    materialize.add_argument(
+        "--allow-removal",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="remove what is held back under this name, or `all`; may be given several times",
+    )
     _json(_verb(verbs, "status", _status, "what is current, due, quarantined or red"))
     add_explain(verbs)
     export = _verb(verbs, "export", _export, "write the chosen documents as a file, with what describes it")
@@ -132,7 +146,11 @@ def _materialize(parsed: argparse.Namespace) -> int:
         only = unknown_assets(parsed.only)
         driver = _platform("driver")
     wanted = driver.Wanted(
-        only=only, on_request=parsed.on_request, certified=parsed.certified, try_again=parsed.try_again
+        only=only,
+        on_request=parsed.on_request,
+        certified=parsed.certified,
+        try_again=parsed.try_again,
+        allow_removal=frozenset(parsed.allow_removal),
     )
     outcome = driver.materialize_project(project, say, wanted)
     with Heartbeat("looking at what was made"):
@@ -151,7 +169,7 @@ def _materialize(parsed: argparse.Namespace) -> int:
 
 
 def _plan(parsed: argparse.Namespace) -> int:
-    from tamis.planning import plan_lines, read_plan
+    from tamis.planning import HELD_BACK, plan_lines, read_plan
     from tamis.project import read_project
 
     plan = read_plan(read_project(), parsed.on_request)
@@ -159,7 +177,7 @@ def _plan(parsed: argparse.Namespace) -> int:
         _print_json(plan)
     else:
         print("\n".join(plan_lines(plan)))
-    return 0
+    return int(any(entry["asset"] == HELD_BACK for entry in plan))
 
 
 def _status(parsed: argparse.Namespace) -> int:

@@ -5,27 +5,43 @@ from dataclasses import asdict
 from typing import Any
 
 from tamis.lineage.damage import find_damage
-from tamis.lineage.estimates import estimates
+from tamis.lineage.estimates import Estimate, estimates
 from tamis.lineage.heads import read_heads
+from tamis.lineage.held_back import held_back
 from tamis.lineage.look import look
-from tamis.lineage.plan import full_plan
+from tamis.lineage.plan import Due, full_plan, label
+from tamis.lineage.reconcile import find_gone
 from tamis.lineage.stages import stages
 from tamis.project import Project
 
 NAMED = 5
+REMOVAL, HELD_BACK = "removal", "held_back"
 
 
 def read_plan(project: Project, on_request: bool = False) -> list[dict[str, Any]]:
-    """What `tamis materialize` would do, in order; each with rows, seconds and cost, null where unknown."""
+    """Return what `tamis materialize` would do, in order.
+
+    Each entry has rows, seconds and cost, null where unknown. Removals come first, then
+    what is held back (asset "held_back"), under the name that lets it go.
+    """
     world = look(project, project.settings.automation.settle_seconds, on_request)
     heads = read_heads(project.home.store)
     damage = find_damage(project.home, heads)
     heads = {entry: head for entry, head in heads.items() if entry not in damage}
     plan = full_plan(world, heads)
-    return [
-        due.__dict__ | asdict(found)
-        for due, found in zip(plan, estimates(project, world, heads, plan), strict=True)
-    ]
+    gone = find_gone(project.home.store, world, heads)
+    removed = [Due(asset=REMOVAL, partition=label(*entry), reason=_why(*entry)) for entry in gone]
+    removed += [Due(asset=HELD_BACK, partition=one.name, reason=one.line) for one in held_back(world, heads)]
+    found = [*(Estimate() for _ in removed), *estimates(project, world, heads, plan)]
+    return [due.__dict__ | asdict(one) for due, one in zip([*removed, *plan], found, strict=True)]
+
+
+def _why(asset: str, partition: str) -> str:
+    """Return why a value is removed, for the plan."""
+    stage = stages().get(asset)
+    if stage is None or stage.partitions is None:
+        return "is no longer used"
+    return "its file is gone" if stage.partitions == "shards" else "left tamis.toml"
 
 
 def plan_lines(plan: list[dict[str, Any]]) -> list[str]:
@@ -37,9 +53,18 @@ def plan_lines(plan: list[dict[str, Any]]) -> list[str]:
         groups.setdefault((due["asset"], due["reason"]), []).append(due)
     lines = []
     for (asset, reason), entries in groups.items():
+        if asset == HELD_BACK:
+            lines.append(reason)
+            continue
+        if asset == REMOVAL:
+            some = ", ".join(one["partition"] for one in entries[:NAMED])
+            more = f" and {len(entries) - NAMED} more" if len(entries) > NAMED else ""
+            lines.append(f"{REMOVAL}: {reason}: {some}{more}")
+            continue
         counted = _counted(stages()[asset].partitions, len(entries))
         lines.append(f"{asset}: {reason}{counted}{_measures(entries)}")
-    return [*lines, _in_all(plan)]
+    made = [due for due in plan if due["asset"] not in (REMOVAL, HELD_BACK)]
+    return [*lines, _in_all(made)] if made else lines
 
 
 def _counted(set_name: str | None, count: int) -> str:

@@ -16,6 +16,7 @@ from tamis.lineage.damage import find_damage
 from tamis.lineage.failed_steps import FailedStep, failed_steps
 from tamis.lineage.failures import Failure, failures_of
 from tamis.lineage.heads import Heads, read_heads
+from tamis.lineage.held_back import HeldBack, held_back, kept_trials
 from tamis.lineage.look import look
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.plan import Due, full_plan, input_key, label, upstream
@@ -54,10 +55,13 @@ class Status:
     failed_trials: list[Failure] = field(default_factory=list)
     failed_steps: list[FailedStep] = field(default_factory=list)
     scaling: Mapping[str, str] = field(default_factory=dict)
+    held_back: list[HeldBack] = field(default_factory=list)
+    kept_trials: list[str] = field(default_factory=list)
 
     def problems(self) -> list[str]:
         """What keeps `tamis materialize` from exiting with 0, a line each."""
-        lines = [
+        lines = [one.line for one in self.held_back]
+        lines += [
             f"quarantine: {row['shard']} {_place(row['row'])}: {row['reason']}: {row['detail']}"
             for row in self.quarantine[:SHOWN]
         ]
@@ -107,6 +111,7 @@ class Status:
             "failed_checks": self.failed_checks,
             "damaged": self.damaged,
             "selections": self.selections,
+            "held_back": [one.to_json() for one in self.held_back],
             "waiting_for_approval": [one.to_json() for one in self.waiting_for_approval],
             "withdrawn": self.withdrawn,
             "still_in_files": self.still_in_files,
@@ -145,6 +150,7 @@ class Status:
         lines += self.selection_lines()
         lines += waiting_lines(self.waiting_for_approval)
         lines += self._withdrawn_lines()
+        lines += self.kept_trials
         lines += self.search_lines()
         lines += [f"due: {name}: {count}" for name, count in Counter(due.asset for due in self.due).items()]
         return (
@@ -180,7 +186,7 @@ def read_status(project: Project) -> Status:
     return Status(
         project=project.settings.project.name,
         home=project.home.place,
-        shards=len(world.shards),
+        shards=len(world.keys("shards")),
         documents=store.count("documents"),
         due=due,
         quarantine=store.read("quarantine").sort("shard", "row", "reason").to_dicts(),
@@ -196,6 +202,8 @@ def read_status(project: Project) -> Status:
         failed_trials=_failed_trials(store, world, heads, due),
         failed_steps=failed_steps(store, world, heads, due),
         scaling=_scaling(world, heads, due),
+        held_back=held_back(world, heads),
+        kept_trials=kept_trials(world),
     )
 
 

@@ -5,7 +5,7 @@ the collection of orphans takes it away. Many shards share a commit, of 50,000 r
 1,000,000 documents cost 20 commits whether they come in 10 files or in 10,000.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from tamis.corpus.documents import ShardBatch
 from tamis.corpus.known_ids import KnownIds
+from tamis.errors import PermanentError
 from tamis.store.digests import row_records, rows_digest
 from tamis.store.records import records_of_groups
 from tamis.store.schemas import KEYS, schema_of
@@ -66,22 +67,39 @@ class Intake:
         }
 
 
+class ShardShrunkError(PermanentError):
+    """A file lost most of the documents that it had; `bad_rows` counts unreadable rows by reason."""
+
+    def __init__(self, shard: str, before: int, now: int, bad_rows: dict[str, int]) -> None:
+        self.shard, self.before, self.now, self.bad_rows = shard, before, now, bad_rows
+        super().__init__(
+            f"shard {shard}: it yields {now:,} of {before:,} documents that it had, which stay as they were; "
+            f"restore the file, or let the others go: `tamis materialize --allow-removal {shard}`"
+        )
+
+
 def store_shards(
     store: Store,
     shards: Iterable[tuple[str, Iterable[ShardBatch]]],
     leave: tuple[type[Exception], ...] = (),
+    too_few: Callable[[str, int, int], bool] = lambda shard, before, now: False,
 ) -> Iterator[list[Intake]]:
     """Store documents, occurrences and quarantine of shards, many in a commit; yields what is stored.
 
     Texts that a shard no longer holds stay until orphans are collected: another one may bring them.
     A shard that raises one of `leave` is left as it was, with its error. When reading raises another one,
-    what was read before is stored and handed on first.
+    what was read before is stored and handed on first. A shard is `too_few` where so few of the distinct
+    documents that it had are left that it raises `ShardShrunkError`.
     """
     texts, barred = _Texts(store), refusal(store)
+    places = store.read("occurrences", ["shard", "doc_id"])
+    had = dict(places.group_by("shard").agg(pl.col("doc_id").n_unique()).iter_rows())
     group = _Group(barred)
     for shard, batches in shards:
         try:
             group.read(shard, batches, texts)
+            if too_few(shard, had.get(shard, 0), now := group.documents_of(shard)):
+                raise ShardShrunkError(shard, had[shard], now, group.bad_rows_of(shard))
         except leave as error:
             group.drop(shard)
             group.left[shard] = error
@@ -172,6 +190,16 @@ class _Group:
             self.places.append(places)
             self.rows += len(batch.documents) + len(batch.quarantine)
 
+    def documents_of(self, shard: str) -> int:
+        """Return how many distinct documents a shard has that was read."""
+        frames = self.frames["occurrences"].get(shard, [])
+        return pl.concat(frames)["doc_id"].n_unique() if frames else 0
+
+    def bad_rows_of(self, shard: str) -> dict[str, int]:
+        """Return how many rows of a shard that was read go to quarantine, by reason."""
+        bad = self.frames["quarantine"].get(shard, [])
+        return dict(pl.concat(bad).group_by("reason").len().sort("reason").iter_rows()) if bad else {}
+
     def drop(self, shard: str) -> None:
         """Forget a shard that could not be read to its end."""
         self.intakes.pop(shard, None)
@@ -187,9 +215,7 @@ class _Group:
         for shard, intake in self.intakes.items():
             frames = self.frames["occurrences"].get(shard, [])
             intake.doc_ids = sorted(pl.concat(frames)["doc_id"].unique()) if frames else []
-            bad = self.frames["quarantine"].get(shard, [])
-            counts = pl.concat(bad).group_by("reason").len().sort("reason").iter_rows() if bad else ()
-            intake.quarantined = dict(counts)
+            intake.quarantined = self.bad_rows_of(shard)
         found = texts.records_of({shard: intake.doc_ids for shard, intake in self.intakes.items()})
         for shard, intake in self.intakes.items():
             intake.records["documents"] = found[shard]

@@ -133,7 +133,9 @@ class _Past:
         return round(section.sample * tokens / asked * section.price_per_million_tokens / 1e6, 6)
 
     def _size(self, key: str) -> int | None:
-        shard = self.world.shards[key]
+        shard = self.world.shards.get(key)
+        if shard is None:
+            return None  # it is held back: its file is gone
         if shard.remote is not None:
             return shard.remote.size
         try:

@@ -7,6 +7,7 @@ costs stat calls only.
 import contextlib
 import json
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tamis.corpus import (
     list_shards,
 )
 from tamis.lineage.heads import Heads, read_heads
+from tamis.lineage.held_back import absent_shards, kept_names, read_shrunken
 from tamis.lineage.manifest import write_atomically
 from tamis.lineage.pins import read_pins
 from tamis.lineage.search import searches_of
@@ -29,22 +31,30 @@ from tamis.withdrawal.desired import withdrawn_versions
 
 
 def look(
-    project: Project, patience_seconds: float = 0.0, on_request: bool = False, by_hand: bool = False
+    project: Project,
+    patience_seconds: float = 0.0,
+    on_request: bool = False,
+    by_hand: bool = False,
+    allowed: Collection[str] = (),
 ) -> World:
     """The world as `look_at_files` sees it, with the trials that a search asks for next."""
-    world = look_at_files(project, patience_seconds, on_request, by_hand)
+    world = look_at_files(project, patience_seconds, on_request, by_hand, allowed)
     return searched(world, read_heads(project.home.store)) if project.settings.trial_budget.share else world
 
 
 def look_at_files(
-    project: Project, patience_seconds: float = 0.0, on_request: bool = False, by_hand: bool = False
+    project: Project,
+    patience_seconds: float = 0.0,
+    on_request: bool = False,
+    by_hand: bool = False,
+    allowed: Collection[str] = (),
 ) -> World:
     """List and fingerprint all shards and targets.
 
     A file that is being written keeps the fingerprint it had, or is held back when it is new;
     `patience_seconds` is how long to wait for it to come to rest; `on_request` asks for the trials that are
-    made on request, `by_hand` for any, whatever a search asks for. Raises `ListingError` when a corpus cannot
-    be listed: that is never taken for empty.
+    made on request, `by_hand` for any, whatever a search asks for; `allowed` are names whose removal a person
+    allows. Raises `ListingError` when a corpus cannot be listed: that is never taken for empty.
     """
     memory = _Memory(project.home.cache / "fingerprints.json")
     corpora, cache = project.settings.corpus, project.home.cache
@@ -65,13 +75,30 @@ def look_at_files(
     readable = {key: shard for key, shard in shards.items() if key in fingerprints}
     asked = _trials_asked(project, by_hand) if on_request or by_hand else _trials_made(project)
     stamps = {key: memory.seen[key][0] for key in readable}
-    pins, withdrawn = read_pins(project.home.store), withdrawn_versions(project.home.store)
-    return World(project, readable, fingerprints, targets, held, asked, pins, stamps, withdrawn)
+    store, heads = project.home.store, read_heads(project.home.store)
+    return World(
+        project,
+        readable,
+        fingerprints,
+        targets,
+        held,
+        asked,
+        read_pins(store),
+        stamps,
+        withdrawn_versions(store),
+        absent=absent_shards(store, heads, shards, fingerprints, project, allowed),
+        kept=kept_names(project, heads, allowed),
+        shrunken=read_shrunken(store, readable),
+        allowed=frozenset(allowed),
+    )
 
 
 def look_again(world: World, heads: Heads) -> World:
-    """The world, with what has come of work since: texts refused at intake, and the trials asked for next."""
-    return searched(world.as_refused_now(), heads)
+    """The world, with what has come of work since: texts refused at intake, files that are held back because
+    they lost most of their documents, and the trials asked for next.
+    """
+    shrunken = read_shrunken(world.project.home.store, world.shards)
+    return searched(replace(world.as_refused_now(), shrunken=shrunken), heads)
 
 
 def searched(world: World, heads: Heads) -> World:

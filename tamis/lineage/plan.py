@@ -10,6 +10,7 @@ from typing import Any
 
 from tamis.lineage.heads import Head, Heads
 from tamis.lineage.manifest import InputReference, canonical_json
+from tamis.lineage.stage import Edge
 from tamis.lineage.stages import Stage, stages
 from tamis.lineage.world import World
 from tamis.store.digests import canonical_digest
@@ -31,6 +32,8 @@ def input_references(stage: Stage, partition: str, world: World, heads: Heads) -
     for edge in stage.edges:
         for key in edge.partitions(world, partition):
             head = heads.get((edge.asset, key))
+            if head is None and _is_kept(edge, key, world):
+                continue
             found.append(reference(head) if head and head.usable else label(edge.asset, key))
     return found
 
@@ -48,7 +51,13 @@ def label(asset: str, partition: str) -> str:
 
 
 def input_key(stage: Stage, partition: str, world: World, heads: Heads) -> str | None:
-    """Hash of everything a value depends on, or None while an input is missing."""
+    """Return the hash of everything a value depends on, or None while an input is missing.
+
+    What is kept although its file or its settings are gone has the key that it was made with.
+    """
+    if world.keeps(stage.name, stage.partitions, partition):
+        head = heads.get((stage.name, partition))
+        return head.input_key if head else None
     versions = _input_versions(stage, partition, world, heads)
     if versions is None:
         return None
@@ -76,10 +85,17 @@ def _input_versions(stage: Stage, partition: str, world: World, heads: Heads) ->
         asset = edge.asset
         for key in edge.partitions(world, partition):
             head = heads.get((asset, key))
+            if head is None and _is_kept(edge, key, world):
+                continue
             if head is None or not head.usable:
                 return None
             found.append([asset, key, head.data_version])
     return found
+
+
+def _is_kept(edge: Edge, key: str, world: World) -> bool:
+    """Return whether an upstream value is of a name that left tamis.toml, which nobody makes any more."""
+    return world.keeps(edge.asset, stages()[edge.asset].partitions, key)
 
 
 def config_of(stage: Stage, partition: str, world: World) -> dict[str, Any]:
@@ -108,9 +124,11 @@ def due_partitions(stage: Stage, world: World, heads: Heads, settle: bool = True
 
 def _difference(stage: Stage, partition: str, world: World, heads: Heads, settle: bool) -> str | None:
     """Why a value whose inputs are all there is out of date, or None when it is current."""
+    if world.keeps(stage.name, stage.partitions, partition):
+        return None
     key = input_key(stage, partition, world, heads)
     head = heads.get((stage.name, partition))
-    if key is None:
+    if key is None or world.is_shrunken(stage.name, partition, key):
         return None
     if head is not None and not head.finished:
         return "interrupted"
@@ -148,6 +166,8 @@ def _due(
     pending: set[tuple[str, str]],
     settle: bool,
 ) -> Due | None:
+    if world.keeps(stage.name, stage.partitions, partition):
+        return None
     head = heads.get((stage.name, partition))
     waits_for = _pending_input(stage, partition, world, pending) if pending else None
     if waits_for and not (stage.frozen and head):
@@ -173,6 +193,8 @@ def upstream(world: World, root: tuple[str, str], without: tuple[str, ...] = ())
     stack = [root]
     while stack:
         name, partition = stack.pop()
+        if world.keeps(name, stages()[name].partitions, partition):
+            continue
         for edge in stages()[name].edges:
             inputs = {(edge.asset, key) for key in edge.partitions(world, partition)} - found
             if edge.asset not in without:
@@ -188,6 +210,8 @@ def gone_partitions(world: World, entries: Iterable[tuple[str, str]]) -> list[tu
     gone = []
     for asset, partition in entries:
         stage = known.get(asset)
+        if stage is not None and world.keeps(asset, stage.partitions, partition):
+            continue
         if stage is None or not stage.active(world) or partition not in present[stage.partitions]:
             gone.append((asset, partition))
     return sorted(gone, key=lambda entry: (entry[0] != "raw_shards", entry))

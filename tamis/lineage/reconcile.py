@@ -1,18 +1,32 @@
 """Reconciling the store with the corpora: what is gone is removed, what is half-written is set aside."""
 
+import json
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
 import pyarrow as pa
 
-from tamis.corpus.intake import delete_orphans, find_orphans, remove_shards
+from tamis.corpus.intake import delete_orphans, documents_of_shards, find_orphans, remove_shards
 from tamis.corpus.target_quarantine import rows_of_target
 from tamis.lineage import attempts
 from tamis.lineage.heads import Heads, forget_heads, read_heads
+from tamis.lineage.held_back import (
+    Shrunken,
+    forget_shards,
+    keep_interrupted,
+    note_shrunken,
+    shrunken_to_allow,
+)
 from tamis.lineage.pins import unpin
-from tamis.lineage.plan import full_plan, gone_partitions
+from tamis.lineage.plan import full_plan, gone_partitions, label
 from tamis.lineage.untrained import forget_untrained
 from tamis.lineage.world import World
 from tamis.store.schemas import kind_of, schema_of
 from tamis.store.tables import Store, one_of, quoted
 
+REMOVALS = "removals"
 _PARTITION_TABLES = {
     "target_examples": (("target_examples", "target_answers"), "target"),
     "target_embeddings": (("target_embeddings",), "target"),
@@ -78,6 +92,44 @@ def forget_gone(store: Store, world: World, heads: Heads) -> list[tuple[str, str
     forget_heads(store, gone)
     attempts.forget_entries(store, attempts.TABLE, gone)
     return gone
+
+
+def removals(world: World, heads: Heads) -> tuple[list[tuple[str, str]], list[Shrunken]]:
+    """Return what a removal has to do: (asset, partition) that are gone, and files that were let go."""
+    return find_gone(world.project.home.store, world, heads), shrunken_to_allow(world, world.allowed)
+
+
+def remove(world: World, heads: Heads) -> list[tuple[str, str]]:
+    """Remove what is gone and not held back, noted before anything is deleted; returns it.
+
+    Of files that lost most of their documents and were let go, the next run takes in what is left.
+    """
+    store, home = world.project.home.store, world.project.home
+    keep_interrupted(home, world, heads)
+    gone, shrunken = removals(world, heads)
+    if not gone and not shrunken:
+        return []
+    shards = [key for asset, key in gone if asset == "documents"]
+    note = {
+        "removal": uuid.uuid4().hex,
+        "entries": json.dumps(
+            [label(*entry) for entry in gone] + [label("documents", one.shard) for one in shrunken]
+        ),
+        "documents": sum(map(len, documents_of_shards(store, shards).values())),
+        "allowed": json.dumps(sorted(world.allowed)),
+        "begun_at": datetime.now(UTC).replace(tzinfo=None),
+        "ended_at": None,
+    }
+    _note(store, note)
+    note_shrunken(store, [replace(one, allowed=True) for one in shrunken])
+    forget_gone(store, world, heads)
+    forget_shards(store, sorted(shards))
+    _note(store, note | {"ended_at": datetime.now(UTC).replace(tzinfo=None)})
+    return gone
+
+
+def _note(store: Store, note: dict[str, Any]) -> None:
+    store.merge(REMOVALS, pa.Table.from_pylist([note], schema=schema_of(REMOVALS)))
 
 
 def collect_orphans(store: Store, world: World) -> None:

@@ -45,8 +45,16 @@ def same(world: World, partition: str) -> tuple[str, ...]:
 
 
 def every(partition_set: PartitionSet) -> Chooser:
-    """All partitions of a set."""
-    return lambda world, partition: world.keys(partition_set)
+    """Return a chooser of all partitions of a set, those included that left tamis.toml and are kept.
+
+    As long as their rows are in the tables, what reads these tables depends on them.
+    """
+
+    def choose(world: World, partition: str) -> tuple[str, ...]:
+        kept = world.kept.get(partition_set)
+        return (*world.keys(partition_set), *sorted(kept)) if kept else world.keys(partition_set)
+
+    return choose
 
 
 def only(world: World, partition: str) -> tuple[str, ...]:

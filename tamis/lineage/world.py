@@ -15,9 +15,11 @@ from tamis.selection.families import PERPLEXITY, ModelOf, model_of
 from tamis.withdrawal.desired import withdrawn_versions
 
 if TYPE_CHECKING:
+    from tamis.lineage.held_back import Shrunken
     from tamis.lineage.search import Search
 
 TWIN = "-twin"
+READ_FROM_FILES = ("raw_shards", "documents")
 OF_TARGETS = ("law", "direct")
 """Kinds of trials that are trained on the examples of a target alone."""
 
@@ -48,6 +50,10 @@ class World:
     `withdrawn`: of each (asset, partition) that holds what somebody has withdrawn, a digest of what that is.
     `searches`: which trials of the scaling law are asked for, by target, where a budget decides that; else
     all are.
+    `absent`: shards whose files are gone and whose removal is held back, with the corpus of each.
+    `kept`: by partition set, names that tamis.toml no longer has and whose values stay until a person lets
+    them go. `shrunken`: by shard, what is known of a file that lost most of its documents.
+    `allowed`: names whose removal a person allows in this run.
     """
 
     project: Project
@@ -60,6 +66,21 @@ class World:
     stamps: dict[str, str] = field(default_factory=dict)
     withdrawn: dict[tuple[str, str], str] = field(default_factory=dict)
     searches: "Mapping[str, Search]" = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
+    kept: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    shrunken: "Mapping[str, Shrunken]" = field(default_factory=dict)
+    allowed: frozenset[str] = frozenset()
+
+    def keeps(self, asset: str, partition_set: str | None, partition: str) -> bool:
+        """Return whether a value stays as it was made: its source is gone, and nobody let it go."""
+        if partition_set == "shards":
+            return asset in READ_FROM_FILES and partition in self.absent
+        return partition in self.kept.get(partition_set or "", ())
+
+    def is_shrunken(self, asset: str, partition: str, key: str) -> bool:
+        """Return whether a file lost most of its documents in this state, and nobody let them go."""
+        found = self.shrunken.get(partition) if asset == "documents" else None
+        return found is not None and not found.allowed and found.input_key == key
 
     def without_news(self, known: Collection[str]) -> "World":
         """The world without the shards that are not among the known ones."""
@@ -96,7 +117,7 @@ class World:
 
     @cached_property
     def _shard_keys(self) -> tuple[str, ...]:
-        return tuple(sorted(self.shards))
+        return tuple(sorted({*self.shards, *self.absent}))
 
     @cached_property
     def encoder_identity(self) -> str:

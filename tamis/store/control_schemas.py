@@ -1,4 +1,4 @@
-"""Tables of control: versions of selections, pins, approvals, withdrawals, failed trials and steps."""
+"""Tables of control: versions of selections, pins, approvals, withdrawals, removals and failures."""
 
 import pyarrow as pa
 
@@ -14,6 +14,10 @@ CONTROL_KEYS: dict[str, tuple[str, ...]] = {
     "withdrawn_places": ("asset", "partition", "shard", "row", "doc_id"),
     "trial_failures": ("trial",),
     "step_failures": ("asset", "partition"),
+    "shard_files": ("shard",),
+    "absent_files": ("shard",),
+    "shrunken_files": ("shard",),
+    "removals": ("removal",),
 }
 CONTROL_FIELDS: dict[str, list[pa.Field]] = {
     "selection_versions": [
@@ -64,6 +68,32 @@ CONTROL_FIELDS: dict[str, list[pa.Field]] = {
         column("reason", pa.string(), "the last error"),
         column("failed_at", pa.timestamp("us"), "when it failed last, UTC"),
         column("spent_seconds", pa.float64(), "time of the attempts that failed"),
+    ],
+    "shard_files": [
+        column("shard", pa.string(), "shard that was taken in"),
+        column("corpus", pa.string(), "corpus that it belongs to"),
+        column("name", pa.string(), "path within the corpus, or name of the package"),
+    ],
+    "absent_files": [
+        column("shard", pa.string(), "shard whose file is gone and whose documents are held back"),
+        column("found_at", pa.timestamp("us"), "when that was found, UTC"),
+    ],
+    "shrunken_files": [
+        column("shard", pa.string(), "file that lost most of its documents"),
+        column("input_key", pa.string(), "state of the file and its settings that was read"),
+        column("before", pa.int64(), "distinct documents that it had"),
+        column("now", pa.int64(), "distinct documents that it yields in that state"),
+        column("bad_rows", pa.string(), "rows that cannot be read in that state, by reason, as JSON"),
+        column("allowed", pa.bool_(), "whether a person let the missing documents go"),
+        column("found_at", pa.timestamp("us"), "when it was read, UTC"),
+    ],
+    "removals": [
+        column("removal", pa.string(), "random name of the removal"),
+        column("entries", pa.string(), "asset[partition] of every value that it removes, as a JSON list"),
+        column("documents", pa.int64(), "documents of the shards that it removes"),
+        column("allowed", pa.string(), "names that a person let go, as a JSON list"),
+        column("begun_at", pa.timestamp("us"), "when it was noted, before anything was deleted, UTC"),
+        column("ended_at", pa.timestamp("us"), "when all was deleted, UTC; null while it was not"),
     ],
     "step_failures": [
         column("asset", pa.string(), "what could not be made"),

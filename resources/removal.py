@@ -1,0 +1,68 @@
+"""The removal job: deletes what left the corpora and tamis.toml, and what a person let go.
+
+Sensors only request it, and `tamis materialize` runs it before everything else. What is held back stays, but
+for the names in the run tag `tamis/allow_removal` (separated by commas, or `all`).
+"""
+
+from dataclasses import replace
+
+import dagster as dg
+
+from resources.instance import register_partitions
+from resources.platform import LOCK_PATIENCE_SECONDS, Platform
+from resources.processes import note_process, this_process
+from resources.running import failures
+from resources.tags import ALLOW_REMOVAL_TAG, COMMAND_LINE, DRIVER_TAG, PROCESS_TAG, allowed_removals
+from tamis.lineage.heads import read_heads
+from tamis.lineage.held_back import held_back
+from tamis.lineage.look import look
+from tamis.lineage.plan import label
+from tamis.lineage.reconcile import remove
+from tamis.store.home import writing
+from tamis.store.writable import storing
+
+SHOWN = 20
+
+
+@dg.op
+def remove_what_left(context: dg.OpExecutionContext, platform: Platform) -> None:
+    """Remove values of shards and names that are gone, and unregister their partitions."""
+    note_process(context.instance, context.run)
+    home = platform.home
+    purpose = f"removal, run {context.run_id[:8]}"
+    with writing(home, purpose, LOCK_PATIENCE_SECONDS), storing(home.root):
+        world = look(platform.project, allowed=allowed_removals(context.run))
+        gone = [label(*entry) for entry in remove(world, read_heads(home.store))]
+        left = replace(world, allowed=frozenset())
+        register_partitions(context.instance, left)
+        held = held_back(left, read_heads(home.store))
+    more = f" and {len(gone) - SHOWN} more" if len(gone) > SHOWN else ""
+    context.log.info(f"removed: {', '.join(gone[:SHOWN]) or 'nothing'}{more}")
+    for one in held:
+        context.log.warning(one.line)
+
+
+@dg.job(
+    description="Remove what left the corpora and tamis.toml. What is held back stays, unless the run has "
+    f"the tag {ALLOW_REMOVAL_TAG} with its name, or `all`."
+)
+def removal() -> None:
+    """Remove what is gone."""
+    remove_what_left()
+
+
+def run_removal(instance: dg.DagsterInstance, platform: Platform, allowed: frozenset[str]) -> str:
+    """Run the removal job in this process; returns the first line of its error, or "" where it succeeded."""
+    tags = {DRIVER_TAG: COMMAND_LINE, PROCESS_TAG: this_process()}
+    if allowed:
+        tags[ALLOW_REMOVAL_TAG] = ",".join(sorted(allowed))
+    result = removal.execute_in_process(
+        instance=instance,
+        resources={"platform": platform},
+        tags=tags,
+        raise_on_error=False,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
+    if result.success:
+        return ""
+    return next(iter(failures(result).values()))

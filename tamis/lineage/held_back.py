@@ -1,0 +1,305 @@
+"""Losses that nobody asked for, held back until a person lets them go: absence is not deletion.
+
+Held back are a corpus that lost every file it had, or more than a fifth of its files and at least five; a
+corpus, target, model or selection that left tamis.toml; a file that yields under half of the documents it
+had and at least 20 fewer. A file that was moved unchanged is no loss. Trials that tamis.toml no longer
+plans are kept, too: their checkpoints cost more than anything else.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import polars as pl
+import pyarrow as pa
+
+from tamis.corpus.shards import SEPARATOR, Shard
+from tamis.lineage.attempts import chunks, read_attempts
+from tamis.lineage.heads import Head, Heads, write_heads
+from tamis.lineage.manifest import ManifestError, ManifestFolder
+from tamis.lineage.plan import input_key
+from tamis.lineage.stages import stages
+from tamis.lineage.world import READ_FROM_FILES, TWIN, World, model_names, planned_trials
+from tamis.project import Project
+from tamis.store.home import Home
+from tamis.store.records import TableRows
+from tamis.store.schemas import schema_of
+from tamis.store.tables import Store, one_of
+
+FILES, ABSENT, SHRUNKEN = "shard_files", "absent_files", "shrunken_files"
+ALL, TRIALS = "all", "trials"
+FEWEST_FILES, FILES_SHARE = 5, 5
+"""More than one file in `FILES_SHARE`, and at least `FEWEST_FILES`, are a loss."""
+FEWEST_DOCUMENTS, DOCUMENTS_SHARE = 20, 2
+SHOWN = 3
+_NAMED_BY = {
+    "targets": ("target_examples", "target"),
+    "selections": ("selected_subset", "selection"),
+    "models": ("base_models", "model"),
+}
+"""Which value says that a name was in tamis.toml, and the field's word for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldBack:
+    """A loss that is held back: what was found, what would go, and the name that lets it go."""
+
+    kind: str
+    name: str
+    found: str
+    goes: str
+
+    @property
+    def line(self) -> str:
+        """The loss, what it would remove, and both ways out, in a line."""
+        return (
+            f"held back: {self.found}; nothing was removed. Restore it, or let {self.goes} go: "
+            f"`tamis materialize --allow-removal {self.name}`"
+        )
+
+    def to_json(self) -> dict[str, str]:
+        """The loss as JSON values."""
+        return dict(self.__dict__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shrunken:
+    """A file that lost most of its documents, in the state of `input_key`."""
+
+    shard: str
+    input_key: str
+    before: int
+    now: int
+    bad_rows: Mapping[str, int]
+    allowed: bool
+
+    @property
+    def found(self) -> str:
+        """What was found, in a clause."""
+        bad = ", ".join(f"{count:,} {reason}" for reason, count in self.bad_rows.items())
+        rows = f" ({bad} in quarantine if it is taken in)" if bad else ""
+        return f"file {self.shard} yields {self.now:,} of {self.before:,} documents that it had{rows}"
+
+
+def lost_too_many(lost: int, had: int) -> bool:
+    """Return whether a corpus that had so many files lost so many that the loss is held back."""
+    return lost == had or (lost >= FEWEST_FILES and FILES_SHARE * lost > had)
+
+
+def shrank_too_much(before: int, now: int) -> bool:
+    """Return whether a file that had so many documents and now yields so few is held back."""
+    return before - now >= FEWEST_DOCUMENTS and DOCUMENTS_SHARE * now < before
+
+
+def absent_shards(
+    store: Store,
+    heads: Heads,
+    listed: Mapping[str, Shard],
+    fingerprints: Mapping[str, str],
+    project: Project,
+    allowed: Collection[str] = (),
+) -> dict[str, str]:
+    """Return the shards whose removal is held back, with the corpus of each.
+
+    `listed` are the shards there are now, `allowed` names of corpora and shards that a person let go. A shard
+    that was noted as held back stays so: what arrives later makes the loss no smaller.
+    """
+    taken_in = [key for asset, key in heads if asset == "documents"]
+    lost = [key for key in taken_in if key not in listed]
+    if not lost or ALL in allowed:
+        return {}
+    corpus_of = dict(store.read(FILES, ["shard", "corpus"]).iter_rows())
+    corpora = {key: corpus_of.get(key, key.partition(SEPARATOR)[0]) for key in taken_in}
+    had, here = Counter(corpora.values()), set(fingerprints.values())
+    missing: dict[str, list[str]] = {}
+    for key in sorted(lost):
+        raw = heads.get(("raw_shards", key))
+        if raw is None or raw.data_version not in here:
+            missing.setdefault(corpora[key], []).append(key)
+    configured = {corpus.name for corpus in project.settings.corpus}
+    noted = set(store.read(ABSENT, ["shard"])["shard"])
+    return {
+        key: corpus
+        for corpus, keys in missing.items()
+        for key in keys
+        if key in noted or corpus not in configured or lost_too_many(len(keys), had[corpus])
+        if corpus not in allowed and key not in allowed
+    }
+
+
+def note_absent(store: Store, world: World) -> None:
+    """Note the shards that are held back, before anything arrives; forget those whose file is there again."""
+    noted = set(store.read(ABSENT, ["shard"])["shard"])
+    now = datetime.now(UTC).replace(tzinfo=None)
+    if new := sorted(world.absent.keys() - noted):
+        rows = [{"shard": key, "found_at": now} for key in new]
+        store.merge(ABSENT, pa.Table.from_pylist(rows, schema=schema_of(ABSENT)))
+    for chunk in chunks(sorted(noted & world.shards.keys())):
+        store.delete(ABSENT, one_of("shard", chunk))
+
+
+def kept_names(project: Project, heads: Heads, allowed: Collection[str] = ()) -> dict[str, frozenset[str]]:
+    """Return, by partition set, names that have values and that tamis.toml no longer has."""
+    if ALL in allowed:
+        return {}
+    settings = project.settings
+    now = {
+        "targets": {target.name for target in settings.target},
+        "selections": {selection.name for selection in settings.selection},
+        "models": set(model_names(project)),
+        TRIALS: {trial.name for trial in planned_trials(project)},
+    }
+    assets = {asset: name for name, (asset, _word) in _NAMED_BY.items()} | {"trials": TRIALS}
+    found: dict[str, set[str]] = {}
+    for asset, partition in heads:
+        name = assets.get(asset)
+        if name and partition not in now[name] and not _allows(allowed, name, partition):
+            found.setdefault(name, set()).add(partition)
+    return {name: frozenset(partitions) for name, partitions in found.items()}
+
+
+def _allows(allowed: Collection[str], partition_set: str, partition: str) -> bool:
+    """Return whether one of the names lets a partition go: its own, or that of what a trial was made from."""
+    if partition_set == "models":
+        return partition in allowed or partition.removesuffix(TWIN) in allowed
+    if partition_set == TRIALS:
+        parts = f"{partition}{SEPARATOR}"
+        return TRIALS in allowed or any(f"{SEPARATOR}{name}{SEPARATOR}" in parts for name in allowed)
+    return partition in allowed
+
+
+def read_shrunken(store: Store, shards: Collection[str]) -> dict[str, Shrunken]:
+    """Return, by shard, what was found of files that lost most of their documents."""
+    columns = [name for name in schema_of(SHRUNKEN).names if name != "found_at"]
+    rows = store.read(SHRUNKEN, columns).filter(pl.col("shard").is_in(list(shards))).iter_rows(named=True)
+    return {row["shard"]: Shrunken(**row | {"bad_rows": json.loads(row["bad_rows"])}) for row in rows}
+
+
+def note_shrunken(store: Store, found: Sequence[Shrunken]) -> None:
+    """Note what was found of files that lost most of their documents, or that a person let them go."""
+    now = datetime.now(UTC).replace(tzinfo=None)
+    rows = [one.__dict__ | {"bad_rows": json.dumps(one.bad_rows), "found_at": now} for one in found]
+    if rows:
+        store.merge(SHRUNKEN, pa.Table.from_pylist(rows, schema=schema_of(SHRUNKEN)))
+
+
+def shrunken_to_allow(world: World, allowed: Collection[str]) -> list[Shrunken]:
+    """Return the files whose missing documents these names let go: of a file, of its corpus, or `all`."""
+    return [
+        one
+        for key, one in world.shrunken.items()
+        if not one.allowed
+        and not {ALL, key, world.shards[key].corpus, world.shards[key].name}.isdisjoint(allowed)
+    ]
+
+
+def held_back(world: World, heads: Heads) -> list[HeldBack]:
+    """Return every loss that is held back now, corpora first."""
+    return [*_corpora(world), *_shrunken(world, heads), *_names(world)]
+
+
+def kept_trials(world: World) -> list[str]:
+    """Return a line for trials that tamis.toml no longer plans; they are kept and are no problem."""
+    count = len(world.kept.get(TRIALS, ()))
+    if not count:
+        return []
+    what = (
+        "trial that tamis.toml no longer plans is"
+        if count == 1
+        else "trials that tamis.toml no longer plans are"
+    )
+    return [f"{count} {what} kept; `tamis materialize --allow-removal {TRIALS}` removes what is not needed"]
+
+
+def _corpora(world: World) -> Iterator[HeldBack]:
+    configured = {corpus.name for corpus in world.project.settings.corpus}
+    documents = _documents_of(world)
+    for corpus in sorted(set(world.absent.values())):
+        keys = sorted(key for key, found in world.absent.items() if found == corpus)
+        some = ", ".join(keys[:SHOWN]) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
+        files = f"{len(keys):,} {'file' if len(keys) == 1 else 'files'}"
+        found = f"corpus {corpus!r} lost {files} ({some})"
+        if corpus not in configured:
+            found = f"corpus {corpus!r} is no longer in tamis.toml, and had {files} ({some})"
+        count = sum(documents.get(key, 0) for key in keys)
+        yield HeldBack(
+            kind="corpus", name=corpus, found=found, goes=f"the {count:,} documents of these files"
+        )
+
+
+def _documents_of(world: World) -> dict[str, int]:
+    if not world.absent:
+        return {}
+    places = world.project.home.store.read("occurrences", ["shard", "doc_id"])
+    return dict(places.group_by("shard").agg(pl.col("doc_id").n_unique()).iter_rows())
+
+
+def _shrunken(world: World, heads: Heads) -> Iterator[HeldBack]:
+    for key, one in sorted(world.shrunken.items()):
+        current = input_key(stages()["documents"], key, world, heads)
+        if current is not None and world.is_shrunken("documents", key, current):
+            goes = f"{one.before - one.now:,} documents"
+            yield HeldBack(kind="file", name=key, found=one.found, goes=goes)
+
+
+def _names(world: World) -> Iterator[HeldBack]:
+    for partition_set, (_asset, word) in _NAMED_BY.items():
+        for name in sorted(world.kept.get(partition_set, ())):
+            if name.endswith(TWIN) and name.removesuffix(TWIN) in world.kept[partition_set]:
+                continue
+            found = f"{word} {name!r} is no longer in tamis.toml"
+            yield HeldBack(kind=word, name=name, found=found, goes="everything that was made for it")
+
+
+def forget_shards(store: Store, shards: Sequence[str]) -> None:
+    """Forget what was noted of shards that are removed."""
+    for table in (FILES, ABSENT, SHRUNKEN):
+        for chunk in chunks(shards):
+            store.delete(table, one_of("shard", chunk))
+
+
+def note_files(store: Store, shards: Sequence[Shard]) -> None:
+    """Note which corpus each shard belongs to: once file and corpus are gone, nothing else says so."""
+    rows = [{"shard": one.key, "corpus": one.corpus, "name": one.name} for one in shards]
+    if rows:
+        store.merge(FILES, pa.Table.from_pylist(rows, schema=schema_of(FILES)))
+
+
+def keep_values(home: Home, heads: Heads, entries: Iterable[tuple[str, str]], attempt: str) -> None:
+    """Mark values as finished, by the token of an attempt that began and wrote nothing of them.
+
+    One that an earlier attempt may have half overwritten is kept only where its rows are those that its
+    manifest states.
+    """
+    folder = ManifestFolder.of(home)
+    before = [heads[entry] for entry in entries if entry in heads]
+    kept = [head for head in before if head.finished or _as_recorded(home.store, folder, head)]
+    write_heads(home.store, [replace(head, attempt=attempt, finished=True) for head in kept])
+
+
+def _as_recorded(store: Store, folder: ManifestFolder, head: Head) -> bool:
+    """Return whether the tables hold the rows that the manifest of a value states."""
+    try:
+        manifest = folder.read(head.manifest)
+        listed = {table: folder.rows_path(digest).read_bytes() for table, digest in manifest.rows.items()}
+    except (ManifestError, OSError):
+        return False
+    return all(
+        TableRows(store, table).of(manifest.scopes[table], listed[table])[0] == digest
+        for table, digest in manifest.rows.items()
+    )
+
+
+def keep_interrupted(home: Home, world: World, heads: Heads) -> None:
+    """Mark as finished what an interrupted attempt did not touch of shards that are held back.
+
+    Their files cannot be read again, and what reads them would wait for ever.
+    """
+    latest = read_attempts(home.store)
+    for asset in READ_FROM_FILES:
+        for key in world.absent:
+            head = heads.get((asset, key))
+            if head is not None and not head.finished:
+                keep_values(home, heads, [(asset, key)], latest[asset, key])

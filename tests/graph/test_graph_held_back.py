@@ -1,0 +1,245 @@
+"""Absence is not deletion: what a short listing, a typo or a cut-off settings file loses is held back."""
+
+import json
+import os
+import shutil
+import time
+
+import dagster as dg
+import polars as pl
+import pytest
+from small_graph import SETTINGS, SmallGraph, lines, texts, write
+
+from resources.platform import Platform
+from sensors.arrivals import arrivals
+from sensors.reselection import reselection
+from tamis.lineage.held_back import held_back, lost_too_many, shrank_too_much
+from tamis.lineage.look import look
+from tamis.planning import plan_lines, read_plan
+from tamis.status import read_status
+
+DOCUMENTS = ("documents", "occurrences", "embeddings_static", "scores_density", "near_duplicate_bands")
+
+
+def held(graph: SmallGraph) -> dict[str, str]:
+    """Kind of each loss that is held back, by the name that lets it go."""
+    return {one.name: one.kind for one in held_back(look(graph.project), graph.heads)}
+
+
+def rows(graph: SmallGraph, names=DOCUMENTS) -> dict[str, pl.DataFrame]:
+    return {name: graph.rows(name) for name in names}
+
+
+def settings(graph: SmallGraph, text: str) -> None:
+    (graph.root / "tamis.toml").write_text(text)
+
+
+def corpus_of_many(graph: SmallGraph, count: int, documents: int = 2) -> None:
+    """Further files in the corpus, all with documents of their own."""
+    for number in range(count):
+        write(graph.landing / f"many-{number}.jsonl", lines(texts("algebra", documents, seed=number + 20)))
+
+
+@pytest.mark.parametrize(
+    ("lost", "had", "expected"),
+    [(1, 1, True), (3, 3, True), (2, 3, False), (4, 5, False), (5, 6, True), (5, 25, False), (6, 25, True)],
+)
+def test_a_corpus_may_lose_a_fifth_of_its_files_or_four(lost, had, expected):
+    assert lost_too_many(lost, had) is expected
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [(40, 19, True), (40, 20, False), (19, 0, False), (20, 0, True), (0, 0, False)],
+)
+def test_a_file_may_lose_half_of_its_documents_or_nineteen(before, now, expected):
+    assert shrank_too_much(before, now) is expected
+
+
+def test_an_emptied_folder_loses_nothing_until_a_person_lets_it_go(graph):
+    before, versions = rows(graph), graph.versions()
+    away = shutil.move(graph.landing, graph.root / "away")
+    graph.landing.mkdir()
+    outcome = graph.make()
+    assert (outcome.made, outcome.removed) == ({}, [])
+    assert held(graph) == {"web": "corpus"}
+    assert {name: frame.equals(before[name]) for name, frame in rows(graph).items()} == dict.fromkeys(
+        before, True
+    )
+    assert graph.versions() == versions
+    status = read_status(graph.project)
+    assert "--allow-removal web" in status.problems()[0]
+    assert status.to_json()["held_back"][0]["name"] == "web"
+    write(graph.landing / "new.jsonl", lines(texts("algebra", 3)))
+    graph.make()
+    assert ("documents", "web__new.jsonl") in graph.heads
+    assert len(graph.rows("documents")) == len(before["documents"]) + 3
+    graph.assert_sound(amber=True)
+    shutil.copytree(away, graph.landing, dirs_exist_ok=True)
+    assert held(graph) == {}
+    (graph.landing / "new.jsonl").unlink()
+    graph.make()
+    assert graph.versions() == versions
+    for path in graph.landing.glob("*.jsonl"):
+        path.unlink()
+    outcome = graph.try_making(allowed={"web"})
+    assert any(entry.startswith("documents[") for entry in outcome.removed)
+    assert len(graph.rows("documents")) == len(graph.rows("occurrences")) == 0
+
+
+def test_a_typo_in_include_costs_nothing(graph):
+    before = rows(graph)
+    settings(graph, SETTINGS.replace('path = "landing"', 'path = "landing"\ninclude = ["*.josnl"]'))
+    graph.make()
+    assert {name: frame.equals(before[name]) for name, frame in rows(graph).items()} == dict.fromkeys(
+        before, True
+    )
+    settings(graph, SETTINGS)
+    outcome = graph.make()
+    assert (outcome.made, outcome.removed, held(graph)) == ({}, [], {})
+
+
+def test_more_than_a_fifth_of_the_files_is_held_back_and_less_is_removed(graph):
+    corpus_of_many(graph, 10)
+    graph.make({"raw_shards", "documents"})
+    for number in range(5):
+        (graph.landing / f"many-{number}.jsonl").unlink()
+    assert held(graph) == {"web": "corpus"}
+    graph.make({"raw_shards", "documents"})
+    assert ("documents", "web__many-0.jsonl") in graph.heads
+    write(graph.landing / "many-4.jsonl", lines(texts("algebra", 2, seed=24)))
+    assert held(graph) == {}
+    outcome = graph.make({"raw_shards", "documents"})
+    assert sum(entry.startswith("documents[") for entry in outcome.removed) == 4
+    assert ("documents", "web__many-0.jsonl") not in graph.heads
+
+
+def test_a_file_that_was_moved_unchanged_is_no_loss(graph):
+    texts_before = graph.rows("documents")
+    (graph.landing / "old").mkdir()
+    for path in list(graph.landing.glob("*.jsonl")):
+        path.rename(graph.landing / "old" / path.name)
+    assert held(graph) == {}
+    outcome = graph.make()
+    assert any(entry.startswith("documents[") for entry in outcome.removed)
+    assert graph.rows("documents").equals(texts_before)
+    graph.assert_sound()
+
+
+@pytest.mark.parametrize("kind", ["selection", "target", "corpus"])
+def test_what_vanished_from_the_settings_is_kept_until_a_person_lets_it_go(graph, kind):
+    """As after a tamis.toml that was cut off at some line."""
+    every = {"decisions", "selected_subset", "target_examples", "transport_goal", *DOCUMENTS}
+    before, versions = rows(graph, every), graph.versions()
+    start = SETTINGS.index('[[selection]]\nname = "near"')
+    cut = {
+        "selection": SETTINGS[: SETTINGS.index('[[selection]]\nname = "thin"')],
+        "target": SETTINGS[:start].replace(
+            '[[target]]\nname = "goal"\nkind = "files"\npath = "target"\ntrain = 8\nheld_out = 4', ""
+        ),
+        "corpus": SETTINGS.replace('name = "web"', 'name = "other"').replace(
+            'path = "landing"', 'path = "empty"'
+        ),
+    }[kind]
+    (graph.root / "empty").mkdir()
+    settings(graph, cut)
+    names = {"selection": {"thin"}, "target": {"goal", "near", "thin"}, "corpus": {"web"}}[kind]
+    outcome = graph.make()
+    assert (outcome.made, outcome.removed) == ({}, [])
+    assert set(held(graph)) == names
+    assert {name: frame.equals(before[name]) for name, frame in rows(graph, every).items()} == dict.fromkeys(
+        every, True
+    )
+    assert graph.versions() == versions
+    graph.assert_sound(amber=True)
+    plan = read_plan(graph.project)
+    assert {entry["partition"] for entry in plan if entry["asset"] == "held_back"} == names
+    assert not [entry for entry in plan if entry["asset"] in CHOSEN]
+    assert "--allow-removal" in plan_lines(plan)[0]
+    settings(graph, SETTINGS)
+    outcome = graph.make()
+    assert (outcome.made, outcome.removed) == ({}, [])
+    settings(graph, cut)
+    graph.try_making(allowed=names)
+    assert held(graph) == {}
+    gone = {"selection": "thin", "target": "goal", "corpus": "web__cooking.jsonl"}[kind]
+    assert gone not in {partition for _asset, partition in graph.heads}
+
+
+def test_a_file_that_lost_most_of_its_documents_is_held_back_and_everything_else_goes_on(graph):
+    long = graph.landing / "long.jsonl"
+    write(long, lines(texts("algebra", 40, seed=3)))
+    graph.make()
+    before, versions = rows(graph), graph.versions()
+    write(long, [*lines(texts("algebra", 10, seed=3)), "{no json"])
+    write(graph.landing / "new.jsonl", lines(texts("sailing", 3, seed=4)))
+    graph.make()
+    assert held(graph) == {"web__long.jsonl": "file"}
+    assert (
+        "1 not_json" in read_status(graph.project).problems()[0]
+        or "json" in read_status(graph.project).problems()[0]
+    )
+    assert set(before["documents"]["doc_id"]) < set(graph.rows("documents")["doc_id"])
+    assert ("documents", "web__new.jsonl") in graph.heads
+    assert (
+        graph.heads["documents", "web__long.jsonl"].data_version == versions["documents", "web__long.jsonl"]
+    )
+    graph.assert_sound(amber=True)
+    outcome = graph.make()
+    assert (outcome.made, outcome.removed) == ({}, []), "it is read once in one state"
+    graph.try_making(allowed={"web__long.jsonl"})
+    assert held(graph) == {}
+    assert len(graph.rows("occurrences").filter(shard="web__long.jsonl")) == 10
+    assert len(graph.rows("quarantine").filter(shard="web__long.jsonl")) == 1
+    graph.assert_sound(amber=True)
+
+
+def test_a_plan_names_removals_first(graph):
+    (graph.landing / "sailing.jsonl").unlink()
+    plan = read_plan(graph.project)
+    assert plan[0]["asset"] == "removal"
+    assert "web__sailing.jsonl" in plan[0]["partition"]
+    assert plan_lines(plan)[0].startswith("removal: its file is gone: ")
+
+
+def test_what_a_removal_deletes_is_noted_before(graph, monkeypatch):
+    from tamis.lineage import reconcile
+
+    (graph.landing / "sailing.jsonl").unlink()
+    monkeypatch.setattr(reconcile, "forget_gone", lambda *_: pytest.fail("the power went"))
+    outcome = graph.try_making({"raw_shards", "documents"})
+    assert "removal" in outcome.failed
+    note = graph.store.read("removals").row(0, named=True)
+    assert "documents[web__sailing.jsonl]" in json.loads(note["entries"])
+    assert note["documents"] > 0
+    assert note["ended_at"] is None
+    monkeypatch.undo()
+    graph.make({"raw_shards", "documents"})
+    notes = graph.store.read("removals").sort("begun_at")
+    assert notes["ended_at"][-1] is not None
+    assert set(notes["entries"]) == {note["entries"]}
+
+
+def test_sensors_delete_nothing_themselves_and_name_what_is_held_back(graph):
+    platform = Platform(project_file=str(graph.root / "tamis.toml"))
+
+    def tick(sensor):
+        return sensor(dg.build_sensor_context(graph.instance, resources={"platform": platform}))
+
+    before, heads = rows(graph), graph.heads
+    (graph.root / "tamis.toml").touch()
+    assert "tamis.toml changed" in str(tick(arrivals).skip_message)
+    assert "tamis.toml changed" in str(tick(reselection).skip_message)
+    os.utime(graph.root / "tamis.toml", (time.time() - 60,) * 2)
+    (graph.landing / "sailing.jsonl").unlink()
+    found = tick(arrivals)
+    assert [request.job_name for request in found.run_requests] == ["removal"]
+    assert "removed first" in str(tick(reselection).skip_message)
+    (graph.landing / "cooking.jsonl").unlink()
+    said = str(tick(arrivals).skip_message)
+    assert "held back: corpus 'web' lost 2 files" in said
+    assert "--allow-removal web" in said
+    assert graph.heads == heads
+    assert {name: frame.equals(before[name]) for name, frame in rows(graph).items()} == dict.fromkeys(
+        before, True
+    )

@@ -20,9 +20,11 @@ from tamis.errors import PermanentError
 from tamis.store.objects import ObjectFolder
 from tamis.store.remote_lock import HomeLockedError as HomeLockedError
 from tamis.store.remote_lock import RemoteLock, holder_of
+from tamis.store.schemas import FORM
 from tamis.store.tables import Store
 from tamis.store.working_copy import Files, OnDisk, WorkingCopy
 
+HEADS = "heads"
 MARKER = "storage.url"
 """A file of a home that is a working copy: of what."""
 
@@ -136,8 +138,23 @@ class HomeElsewhereError(PermanentError):
         )
 
 
+class HomeFormError(PermanentError):
+    """The home was written by another version of Tamis; says how to rebuild it."""
+
+    def __init__(self, home: str, found: str | None) -> None:
+        self.home, self.found, self.expected = home, found, FORM
+        written = "by Tamis 0.1" if found is None else f"in form {found}"
+        super().__init__(
+            f"{home} was written {written}, and this version reads form {FORM}; move it away and run "
+            "`tamis materialize`, which makes everything again from your files"
+        )
+
+
 def placed(home: Home) -> Home:
-    """The same home; raises `HomeElsewhereError` where its folder was begun for another place."""
+    """Return the home; raises `HomeElsewhereError` where its folder was begun for another place.
+
+    Raises `HomeFormError` where another version of Tamis has written it.
+    """
     marker, wanted = home.root / MARKER, f"the results are said to be in {home.url}"
     copy_of = marker.read_text().strip() if marker.exists() else None
     if copy_of is not None and home.url is None:
@@ -146,6 +163,10 @@ def placed(home: Home) -> Home:
         raise HomeElsewhereError(home.root, f"the working copy of {copy_of}", wanted)
     if copy_of is None and home.url is not None and any((home.root / "lance").glob("*.lance")):
         raise HomeElsewhereError(home.root, "tables of its own", wanted)
+    if home.store.exists(HEADS):
+        found = (home.store.schema(HEADS).field("asset").metadata or {}).get(b"form")
+        if found is None or found.decode() != FORM:
+            raise HomeFormError(home.place, found.decode() if found else None)
     return home
 
 

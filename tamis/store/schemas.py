@@ -11,6 +11,9 @@ from tamis.store.control_schemas import CONTROL_FIELDS, CONTROL_KEYS
 from tamis.store.score_schemas import SCORE_FIELDS, SCORE_KEYS
 from tamis.store.training_schemas import TRAINING_FIELDS, TRAINING_KEYS
 
+FORM = "2"
+"""Form of a home: raised when a change of schema or of files cannot be read by what was written before."""
+
 KEYS: dict[str, tuple[str, ...]] = {
     "documents": ("doc_id",),
     "occurrences": ("shard", "row"),
@@ -158,7 +161,7 @@ _FIELDS: dict[str, list[pa.Field]] = {
         column("detail", pa.string(), "rule that the document breaks, null for reasons without rules"),
     ],
     "heads": [
-        column("asset", pa.string(), "asset"),
+        column("asset", pa.string(), "asset").with_metadata({"description": "asset", "form": FORM}),
         column("partition", pa.string(), "partition, empty when the asset has none"),
         column("manifest", pa.string(), "id of the latest manifest"),
         column("input_key", pa.string(), "hash of everything the value depends on, known before a run"),

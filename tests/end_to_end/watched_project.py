@@ -12,6 +12,7 @@ from small_project import SmallProject
 from resources.driver import materialize
 from resources.instance import open_instance
 from resources.platform import Platform
+from resources.removal import removal
 from sensors.arrivals import arrivals
 from sensors.reselection import reselection
 from tamis.lineage.heads import Heads, read_heads
@@ -49,7 +50,16 @@ class Watched:
 
     def arrive(self) -> str:
         context = dg.build_sensor_context(self.instance, resources={"platform": self.platform})
-        return str(arrivals(context).skip_message)
+        found = arrivals(context)
+        if isinstance(found, dg.SkipReason):
+            return str(found.skip_message)
+        for request in found.run_requests or ():
+            tags = dict(request.tags)
+            result = removal.execute_in_process(
+                instance=self.instance, resources={"platform": self.platform}, tags=tags, run_config=QUIET
+            )
+            assert result.success
+        return "removed"
 
     def tick(self) -> tuple[list[dg.RunRequest], str]:
         """What a tick of the reselection sensor requests, and why it requests nothing."""
@@ -108,6 +118,7 @@ def watched(project: SmallProject, monkeypatch) -> Iterator[Watched]:
     """Watch a project; what opening an instance does to the environment is undone."""
     monkeypatch.setenv("DAGSTER_HOME", str(project.home / "dagster"))
     monkeypatch.setenv("TAMIS_PROJECT", str(project.root / "tamis.toml"))
+    monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)
     found = Watched(project)
     yield found
     found.instance.dispose()

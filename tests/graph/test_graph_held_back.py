@@ -8,7 +8,7 @@ import time
 import dagster as dg
 import polars as pl
 import pytest
-from small_graph import SETTINGS, SmallGraph, lines, texts, write
+from small_graph import CHOSEN, SETTINGS, SmallGraph, lines, texts, write
 
 from resources.platform import Platform
 from sensors.arrivals import arrivals

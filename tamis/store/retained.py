@@ -42,7 +42,8 @@ class Retained:
             for count, name in ((self.vectors, "vector"), (self.scores, "score"))
             if count
         ]
-        parts = [f"{' and '.join(local)} for {days} days ([retention])"] if local else []
+        how_long = f"for {days} day{'' if days == 1 else 's'}" if days else "until the next run"
+        parts = [f"{' and '.join(local)} {how_long} ([retention])"] if local else []
         if count := self.server_answers:
             answers = "answer" if count == 1 else "answers"
             parts.append(f"{count:,} {answers} of a judge's server until `tamis purge --answers`")

@@ -130,6 +130,7 @@ def test_a_file_that_comes_back_is_neither_encoded_nor_judged_again(graph, judge
     for table in EXPENSIVE:
         assert LEAVING.isdisjoint(graph.store.read(table, ["doc_id"])["doc_id"]), table
     assert retained(graph) == {"vectors": 11, "scores": 0, "server_answers": answers}
+    assert any("11 vectors for 30 days" in line for line in read_status(graph.project).lines())
     graph.assert_sound(of=SCORED)
     encoded: list[str] = []
     encode = StaticEncoder.encode

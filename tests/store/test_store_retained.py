@@ -156,3 +156,4 @@ def test_the_line_for_a_person_names_what_is_kept_and_how_long():
         "retained of documents that left: 1,200 vectors and 1 score for 7 days ([retention]), "
         "2 answers of a judge's server until `tamis purge --answers`"
     )
+    assert Retained(vectors=2).line(0).endswith("2 vectors until the next run ([retention])")

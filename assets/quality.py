@@ -34,6 +34,7 @@ from tamis.quality.storing import (
     unjudged,
 )
 from tamis.selection.filtering import plan_of
+from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
 from tamis.store.tables import one_of
 from tamis.training.storing import score_perplexity
@@ -91,6 +92,7 @@ def judge_scores(context: dg.AssetExecutionContext, platform: Platform) -> Itera
         doc_ids = sample["doc_id"].to_list()
         with work.progress(f"loading judge {work.project.settings.judge.model}"):
             judge = open_judge(work.project)
+        take_back(work.store, "scores_judge", doc_ids, judge.fingerprint)
         missing = unjudged(work.store, doc_ids, judge.fingerprint)
         with work.progress("asking the judge", len(missing)) as progress:
             judge_documents(work.store, judge, missing, progress.advance)

@@ -30,6 +30,8 @@ from tamis.lineage.world import World
 from tamis.progress import Heartbeat
 from tamis.project import Project
 from tamis.store.home import writing
+from tamis.store.retained import retained_tables
+from tamis.store.seals import DECIDED
 from tamis.store.writable import stop_unless_writable, storing
 from tamis.training.retention import remove_superseded
 from tamis.withdrawal.withdrawing import finish
@@ -151,6 +153,11 @@ def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], 
         for table in {TABLE, ATTEMPTS}.intersection(project.home.store.names()):
             drop_table(project.home.store, table)
         say("the index of what was made cannot be read; everything is made again")
+    for table in sorted(
+        unreadable_tables(project.home.store, set(retained_tables(project.home.store)) - DECIDED)
+    ):
+        drop_table(project.home.store, table)
+        say(f"table {table} cannot be read: its rows are computed again when their texts come back")
     heads = read_heads(project.home.store)
     damage = find_damage(project.home, heads)
     for line in forget_damaged(project.home, damage) if damage else ():

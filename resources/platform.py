@@ -32,6 +32,7 @@ from tamis.lineage.world import World
 from tamis.project import Project, open_project
 from tamis.store.compaction import compact
 from tamis.store.home import Home, writing
+from tamis.store.retained import collect_expired, retained_tables
 from tamis.store.tables import Store
 from tamis.store.writable import storing
 from tamis.waiting_threads import spin_briefly
@@ -115,7 +116,12 @@ class Platform(dg.ConfigurableResource):
                 attempt = begin(self.store, [(asset, key) for asset in together for key in keys])
                 work = Work(self.project, self.manifests, context, stage, world, heads, keys, attempt)
                 yield work
-                for table in sorted(work.written):
+                days = self.project.settings.retention.days
+                if expired := collect_expired(self.store, days):
+                    context.log.info(
+                        f"[retention] days = {days}: {expired} rows of documents that left expired"
+                    )
+                for table in sorted(work.written.union(retained_tables(self.store))):
                     compact(self.store, table)
 
 

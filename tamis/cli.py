@@ -21,7 +21,7 @@ from tamis.cli_parts import checkout as _checkout
 from tamis.cli_parts import platform_module as _platform
 from tamis.cli_parts import print_json as _print_json
 from tamis.cli_parts import with_json as _json
-from tamis.cli_withdraw import add_withdraw_verb
+from tamis.cli_withdraw import add_purge_verb, add_withdraw_verb
 from tamis.errors import PermanentError, TamisError
 from tamis.progress import Heartbeat, say
 from tamis.waiting_threads import spin_briefly
@@ -110,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="what the benchmark takes")
     add_control_verbs(verbs)
     add_withdraw_verb(verbs)
+    add_purge_verb(verbs)
     add_health_verb(verbs)
     ui = _verb(verbs, "ui", _ui, "serve Dagster's UI, on localhost unless told otherwise")
     ui.add_argument("--port", type=int, default=3000)

@@ -1,4 +1,7 @@
-"""The verb `withdraw`: documents that must go, what that touches, what was done, and whether it holds."""
+"""The verbs `withdraw` and `purge`: what must go for good.
+
+`withdraw` says what a withdrawal touches, what was done, and whether it holds.
+"""
 
 import argparse
 import sys
@@ -9,6 +12,8 @@ from tamis.cli_parts import add_verb, platform_module, print_json, with_json
 from tamis.errors import PermanentError
 from tamis.progress import Heartbeat, say
 from tamis.withdrawal.reasons import WithdrawalReason
+
+PATIENCE_SECONDS = 30.0
 
 if TYPE_CHECKING:
     from tamis.project import Project
@@ -43,6 +48,33 @@ def add_withdraw_verb(verbs: Any) -> None:
     verb.add_argument("--materialize", action="store_true", help="then make again what depended on it")
     verb.add_argument("--list", action="store_true", help="list what was withdrawn, with receipts")
     verb.add_argument("--verify", action="store_true", help="look whether the home holds any of it again")
+
+
+def add_purge_verb(verbs: Any) -> None:
+    """`purge`, with what it takes."""
+    text = "delete what is kept of documents that left and that no rule deletes"
+    verb = with_json(add_verb(verbs, "purge", _purge, text))
+    verb.add_argument(
+        "--answers",
+        action="store_true",
+        required=True,
+        help="answers of a judge's server, which were paid for",
+    )
+
+
+def _purge(parsed: argparse.Namespace) -> int:
+    from tamis.project import read_project
+    from tamis.store.home import writing
+    from tamis.store.retained import purge_answers
+
+    project = read_project()
+    with writing(project.home, "tamis purge", PATIENCE_SECONDS):
+        purged = purge_answers(project.home.store)
+    if parsed.json:
+        print_json({"server_answers": purged})
+    else:
+        print(f"deleted {purged:,} answers of a judge's server" if purged else "no answer is retained")
+    return 0
 
 
 def _withdraw(parsed: argparse.Namespace) -> int:

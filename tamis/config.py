@@ -28,6 +28,7 @@ from tamis.sections import (
     NearDuplicatesSection,
     PerplexitySection,
     ProjectSection,
+    RetentionSection,
     Section,
     SelectionSection,
     StorageSection,
@@ -83,6 +84,7 @@ class Settings(Section):
     trial_budget: TrialBudgetSection = TrialBudgetSection()
     comparison: ComparisonSection = ComparisonSection()
     sampler_trials: SamplerTrialsSection = SamplerTrialsSection()
+    retention: RetentionSection = RetentionSection()
     tracking: TrackingSection = TrackingSection()
     automation: AutomationSection = AutomationSection()
 

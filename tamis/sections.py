@@ -190,6 +190,15 @@ class PerplexitySection(Section):
     max_tokens: int = Field(128, ge=16)
 
 
+class RetentionSection(Section):
+    """How long vectors, answers and scores of documents that left are kept; 0: not at all.
+
+    Answers of a judge's server stay until `tamis purge --answers`.
+    """
+
+    days: int = Field(30, ge=0, le=36_500)
+
+
 class DecontaminationSection(Section):
     ngram: int = Field(20, ge=5)
     maximum_share: float = Field(0.01, gt=0, le=1)

@@ -24,6 +24,7 @@ from tamis.lineage.search import Search, sentences
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
 from tamis.project import Project
+from tamis.store.retained import Retained, count_retained
 from tamis.store.tables import Store
 from tamis.withdrawal.desired import read_places
 from tamis.withdrawal.receipts import listed_in
@@ -47,6 +48,8 @@ class Status:
     damaged: dict[str, str]
     selections: list[dict[str, Any]]
     waiting_for_approval: list[Approval]
+    retained: Retained = field(default_factory=Retained)
+    retention_days: int = 0
     withdrawn: int = 0
     still_in_files: list[dict[str, Any]] = field(default_factory=list)
     tainted: list[Tainted] = field(default_factory=list)
@@ -113,6 +116,7 @@ class Status:
             "selections": self.selections,
             "held_back": [one.to_json() for one in self.held_back],
             "waiting_for_approval": [one.to_json() for one in self.waiting_for_approval],
+            "retained": self.retained.to_json(),
             "withdrawn": self.withdrawn,
             "still_in_files": self.still_in_files,
             "tainted": [one.to_json() for one in self.tainted],
@@ -149,6 +153,7 @@ class Status:
         lines = [f"{self.project}: {self.shards:,} shards, {self.documents:,} documents in {self.home}"]
         lines += self.selection_lines()
         lines += waiting_lines(self.waiting_for_approval)
+        lines += [line] if (line := self.retained.line(self.retention_days)) else []
         lines += self._withdrawn_lines()
         lines += self.kept_trials
         lines += self.search_lines()
@@ -194,6 +199,8 @@ def read_status(project: Project) -> Status:
         failed_checks=sorted(label(*entry) for entry, head in heads.items() if not head.passed),
         selections=_selections(store, world, heads, due),
         waiting_for_approval=waiting(world, heads, read_approvals(store)),
+        retained=count_retained(store),
+        retention_days=project.settings.retention.days,
         withdrawn=store.count("withdrawals"),
         still_in_files=read_places(store).to_dicts(),
         tainted=tainted_heads(ManifestFolder.of(project.home), heads, listed_in(project.home)),

@@ -19,6 +19,7 @@ from tamis.corpus.known_ids import KnownIds
 from tamis.errors import PermanentError
 from tamis.store.digests import row_records, rows_digest
 from tamis.store.records import records_of_groups
+from tamis.store.retained import retain
 from tamis.store.schemas import KEYS, schema_of
 from tamis.store.tables import Store, one_of
 from tamis.withdrawal.desired import PLACES, note_places
@@ -308,9 +309,13 @@ def find_orphans(store: Store) -> dict[str, list[str]]:
     return found
 
 
-def delete_orphans(store: Store, orphans: dict[str, list[str]]) -> None:
-    """Delete what `find_orphans` found, in its order."""
+def delete_orphans(store: Store, orphans: dict[str, list[str]], retained_days: int) -> None:
+    """Delete what `find_orphans` found, in its order; rows that are expensive to compute are retained.
+
+    With `retained_days` 0 only the answers of a judge's server are.
+    """
     for table, doc_ids in orphans.items():
+        retain(store, table, doc_ids, local=retained_days > 0)
         for start in range(0, len(doc_ids), 1_000):
             store.delete(table, one_of("doc_id", doc_ids[start : start + 1_000]))
 

@@ -15,6 +15,7 @@ from tamis.embedding.encoder import Encoder
 from tamis.embedding.sentence import groups
 from tamis.engine import current_engine
 from tamis.progress import Advance, ignore
+from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, vector_column
 
@@ -35,10 +36,14 @@ def encoder_slug(encoder: str) -> str:
 def embed_missing(
     store: Store, encoder: Encoder, doc_ids: Sequence[str], advance: Advance = ignore
 ) -> list[str]:
-    """Encode the documents that have no vector of this encoder yet; returns which these were."""
+    """Encode the documents that have no vector of this encoder yet; returns which these were.
+
+    Of a document that left and came back the retained vector is put back.
+    """
     table = table_name(encoder.name)
     schema = schema_of(table, encoder.dimension)
     _drop_foreign(store, table, encoder.fingerprint)
+    advance(take_back(store, table, doc_ids, encoder.fingerprint))
     known: set[str] = set()
     for block in store.by_ids(table, doc_ids, ["doc_id"]) if store.exists(table) else ():
         known.update(block["doc_id"].to_pylist())

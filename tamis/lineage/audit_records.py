@@ -16,6 +16,7 @@ from tamis.lineage.versions import TABLE as VERSIONS
 from tamis.lineage.versions import Version, VersionLostError, all_versions, decisions_of, is_kept
 from tamis.store.digests import file_digest
 from tamis.store.home import Home
+from tamis.store.retained import retained_tables
 from tamis.store.schemas import KEYS, kind_of
 from tamis.store.seals import SEAL, SEALED, broken_seals
 from tamis.store.tables import DamagedTableError
@@ -62,7 +63,7 @@ def judge_records(
     if not quick:
         _judge_lists(records.folder, nodes)
         _judge_choices(home, nodes, kept_versions)
-        for table in sorted(SEALED):
+        for table in sorted(SEALED.union(retained_tables(home.store))):
             _judge_seals(home, table, nodes)
 
 

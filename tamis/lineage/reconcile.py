@@ -133,7 +133,8 @@ def _note(store: Store, note: dict[str, Any]) -> None:
 
 
 def collect_orphans(store: Store, world: World) -> None:
-    """Delete the documents that no shard holds, with everything that was computed of them.
+    """Delete the documents that no shard holds, with everything that was computed of them; what was expensive
+    is retained.
 
     What listed them is out of date now. It is noted as begun before its rows go: should the files change back
     before it is made again, its old input key would call it current without them.
@@ -145,7 +146,7 @@ def collect_orphans(store: Store, world: World) -> None:
     losing = {_WRITERS[kind_of(table)] for table in orphans if kind_of(table) in _WRITERS}
     due = {(found.asset, found.partition) for found in full_plan(world, heads, settle=False)}
     attempts.begin(store, sorted(entry for entry in due if entry in heads and entry[0] in losing))
-    delete_orphans(store, orphans)
+    delete_orphans(store, orphans, world.project.settings.retention.days)
 
 
 def _intake_follows(world: World, heads: Heads) -> bool:

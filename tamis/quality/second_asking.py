@@ -14,6 +14,7 @@ from tamis.quality.ask_llm import AskLLM
 from tamis.quality.prompts import reordered
 from tamis.quality.sample import hash_order
 from tamis.quality.storing import judge_documents, unjudged
+from tamis.store.retained import take_back
 from tamis.store.tables import Store
 
 CODE_VERSION = "1"  # raised by hand when others are asked about, or in another order
@@ -30,6 +31,7 @@ def asked_again(sample: pl.DataFrame, seed: int) -> list[str]:
 def ask_again(store: Store, judge: AskLLM, doc_ids: Sequence[str], advance: Advance = ignore) -> int:
     """Ask those that have no second answer of this judge yet, in another order; returns how many."""
     other = judge.asking(reordered(judge.prompt))
+    take_back(store, TABLE, doc_ids, other.fingerprint)
     missing = unjudged(store, doc_ids, other.fingerprint, TABLE)
     advance(len(doc_ids) - len(missing))
     judge_documents(store, other, missing, advance, TABLE)

@@ -18,6 +18,7 @@ from tamis.progress import Advance, ignore
 from tamis.quality import AskLLM, Grader, grader_features, surface_features
 from tamis.quality.endpoint import Endpoint
 from tamis.quality.grader import TooFewJudgedError
+from tamis.store.retained import retain
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of
 
@@ -39,7 +40,11 @@ def judge_documents(
     advance: Advance = ignore,
     table: str = ANSWERS,
 ) -> None:
-    """Ask the judge about documents and store its answers, a batch a commit."""
+    """Ask the judge about documents and store its answers, a batch a commit.
+
+    Answers of another judge's server that they replace are retained.
+    """
+    retain(store, table, doc_ids, local=False)
     texts = texts_of(store, doc_ids)
     by_length = sorted(doc_ids, key=lambda doc_id: (len(texts[doc_id]), doc_id))
     ordered = {doc_id: texts[doc_id] for doc_id in by_length}
@@ -50,12 +55,13 @@ def judge_documents(
 
 def _answers(judge: AskLLM, texts: dict[str, str], key: str, advance: Advance) -> Iterator[pl.DataFrame]:
     """Scores of texts a batch at a time, in order, with their key and the judge's fingerprint."""
-    fingerprint = pl.lit(judge.fingerprint).alias("fingerprint")
+    by_server = isinstance(judge.model, Endpoint)
+    labels = [pl.lit(judge.fingerprint).alias("fingerprint"), pl.lit(by_server).alias("by_server")]
     # Requests are in flight together as it is, and the key to an endpoint stays in this process.
-    engine = LOCAL if isinstance(judge.model, Endpoint) else current_engine()
+    engine = LOCAL if by_server else current_engine()
     for batch, (scores, spent) in engine.map(_asked, judge, _batches(texts), advance):
         judge.usage.add(*spent)
-        yield scores.with_columns(pl.Series(key, list(batch)), fingerprint)
+        yield scores.with_columns(pl.Series(key, list(batch)), *labels)
 
 
 def _batches(texts: dict[str, str]) -> Iterator[dict[str, str]]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from tamis.progress import Advance, ignore
 from tamis.quality.storing import texts_of
+from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 
@@ -73,9 +74,10 @@ def model_scores(
 ) -> pl.DataFrame:
     """doc_id and method_score of the documents, in order; null where the model gives none.
 
-    Scores that are stored are read, the others computed and stored, `BATCH` a commit.
+    Scores that are stored or retained are read, the others computed and stored, `BATCH` a commit.
     """
     wanted = pl.DataFrame({"doc_id": list(doc_ids)}, schema={"doc_id": pl.String})
+    take_back(store, TABLE, doc_ids, scorer.fingerprint)
     known = _known(store, scorer.fingerprint)
     missing = wanted.join(known, on="doc_id", how="anti")["doc_id"].to_list()
     advance(len(wanted) - len(missing))

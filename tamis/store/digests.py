@@ -5,6 +5,7 @@ SHA-256 is the digest of the content whatever the order of writing. About 400,00
 """
 
 import hashlib
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -29,23 +30,21 @@ def hashed_columns(names: Sequence[str]) -> list[str]:
 
 def row_records(rows: pa.Table, key: Sequence[str]) -> np.ndarray:
     """Records of a table's rows, unsorted: [n] of 48 bytes, key digest then row digest."""
-    scalars = sorted(
-        field.name
-        for field in rows.schema
-        if not pa.types.is_fixed_size_list(field.type) and field.name not in UNHASHED_COLUMNS
-    )
-    payloads = json_lines(rows, scalars)
-    vectors = [
-        _vector_bytes(rows[field.name]) for field in rows.schema if pa.types.is_fixed_size_list(field.type)
-    ]
-    keys = key_bytes(rows, key)
-    records = bytearray()
-    for position, (name, payload) in enumerate(zip(keys, payloads, strict=True)):
+    digests = row_digests(rows, hashed_columns(rows.schema.names))
+    records = b"".join(map(operator.add, key_bytes(rows, key), digests))
+    return np.frombuffer(records, dtype=f"S{RECORD_BYTES}").view(f"V{RECORD_BYTES}")
+
+
+def row_digests(rows: pa.Table, columns: Sequence[str]) -> Iterator[bytes]:
+    """SHA-256 of each row: its values in these columns as JSON, then the bytes of all its vectors."""
+    vectors = [field.name for field in rows.schema if pa.types.is_fixed_size_list(field.type)]
+    payloads = json_lines(rows, sorted(set(columns).difference(vectors)))
+    blocks = [_vector_bytes(rows[name]) for name in vectors]
+    for position, payload in enumerate(payloads):
         digest = hashlib.sha256(payload)
-        for vector_nb in vectors:
+        for vector_nb in blocks:
             digest.update(vector_nb[position].tobytes())
-        records += name + digest.digest()
-    return np.frombuffer(bytes(records), dtype=f"S{RECORD_BYTES}").view(f"V{RECORD_BYTES}")
+        yield digest.digest()
 
 
 def rows_digest(records: Iterable[np.ndarray]) -> tuple[str, bytes]:

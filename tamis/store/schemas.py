@@ -6,13 +6,23 @@ Per-document truth is here and nowhere else. Tables that exist once per encoder,
 
 import pyarrow as pa
 
-from tamis.store.columns import DOC_ID, FINGERPRINT, column
+from tamis.store.columns import DOC_ID, FINGERPRINT, LEFT_AT, column
 from tamis.store.control_schemas import CONTROL_FIELDS, CONTROL_KEYS
 from tamis.store.score_schemas import SCORE_FIELDS, SCORE_KEYS
 from tamis.store.training_schemas import TRAINING_FIELDS, TRAINING_KEYS
 
 FORM = "2"
 """Form of a home: raised when a change of schema or of files cannot be read by what was written before."""
+
+RETAINED = "retained_"
+RETAINED_KINDS = (
+    "embeddings",
+    "scores_by_model",
+    "scores_judge",
+    "scores_judge_again",
+    "scores_perplexity",
+)
+"""Kinds of tables with expensive rows: `retained_<table>` keeps those of documents that left."""
 
 KEYS: dict[str, tuple[str, ...]] = {
     "documents": ("doc_id",),
@@ -34,6 +44,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     **SCORE_KEYS,
     **TRAINING_KEYS,
     **CONTROL_KEYS,
+    **{f"{RETAINED}{kind}": ("doc_id", "fingerprint") for kind in RETAINED_KINDS},
     "attempts": ("asset", "partition"),
 }
 """Key columns of each kind of table: every write is idempotent on them."""
@@ -184,6 +195,8 @@ _FIELDS: dict[str, list[pa.Field]] = {
 
 def kind_of(table: str) -> str:
     """Kind of a table by its name: `embeddings_static` is of kind `embeddings`."""
+    if table.startswith(RETAINED):
+        return f"{RETAINED}{kind_of(table.removeprefix(RETAINED))}"
     for prefix in ("embeddings", "transport", "target_embeddings"):
         if table.startswith(f"{prefix}_"):
             return prefix
@@ -192,6 +205,8 @@ def kind_of(table: str) -> str:
 
 def schema_of(table: str, dimension: int | None = None) -> pa.Schema:
     """Arrow schema of a table; `dimension` is needed for tables that hold vectors or band keys."""
+    if table.startswith(RETAINED):
+        return schema_of(table.removeprefix(RETAINED), dimension).append(LEFT_AT)
     kind = kind_of(table)
     if kind in ("near_duplicate_bands", "near_copy_bands") and dimension is not None:
         keys = column("bands", pa.list_(pa.uint64(), dimension), "who shares one may be a near-duplicate")

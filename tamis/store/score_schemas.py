@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from tamis.store.columns import DOC_ID, FINGERPRINT, column
+from tamis.store.columns import BY_SERVER, DOC_ID, FINGERPRINT, column
 
 SCORE_KEYS: dict[str, tuple[str, ...]] = {
     "judge_sample": ("doc_id",),
@@ -63,12 +63,14 @@ SCORE_FIELDS: dict[str, list[pa.Field]] = {
         column("answer_mass", pa.float64(), "P(yes) + P(no) over all variants"),
         column("margin", pa.float64(), "logp_yes - logp_no, nats"),
         column("truncated", pa.bool_(), "whether the document was cut to the judge's window"),
+        BY_SERVER,
         FINGERPRINT,
     ],
     "scores_judge_again": [
         DOC_ID,
         column("answer_mass", pa.float64(), "P(yes) + P(no) over all variants"),
         column("margin", pa.float64(), "logp_yes - logp_no of the question in another order, nats"),
+        BY_SERVER,
         FINGERPRINT,
     ],
     "scores_noise": [

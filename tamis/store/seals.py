@@ -5,12 +5,11 @@ tells an altered row from one that was written; whoever computes a new seal, too
 The column is added when a row is written and hidden when it is read. About 400,000 rows/s.
 """
 
-import hashlib
-
 import polars as pl
 import pyarrow as pa
 
-from tamis.store.digests import json_lines
+from tamis.store.digests import row_digests
+from tamis.store.schemas import RETAINED
 
 SEAL = "seal"
 SEALED = frozenset(
@@ -33,14 +32,28 @@ SEALED = frozenset(
         "withdrawn_places",
     }
 )
-DECIDED = frozenset({"approvals", "pins", "selection_versions", "withdrawals"})
-"""What people decided, and the history of choices: nothing can make them again."""
+DECIDED = frozenset(
+    {
+        "approvals",
+        "pins",
+        "retained_scores_judge",
+        "retained_scores_judge_again",
+        "selection_versions",
+        "withdrawals",
+    }
+)
+"""What people decided, the history of choices, and what was paid for: nothing can make them again."""
 _FIELD = pa.field(SEAL, pa.string(), metadata={"description": "SHA-256 of the other columns, hex"})
+
+
+def has_seals(table: str) -> bool:
+    """Return whether the rows of a table have seals: the tables in `SEALED`, and all retained rows."""
+    return table in SEALED or table.startswith(RETAINED)
 
 
 def sealed(table: str, rows: pa.Table) -> pa.Table:
     """The rows with their seals, where the table is one that has them."""
-    if table not in SEALED:
+    if not has_seals(table):
         return rows
     return rows.append_column(_FIELD, pa.array(_seals(rows), pa.string()))
 
@@ -53,7 +66,8 @@ def unsealed_schema(schema: pa.Schema) -> pa.Schema:
 def broken_seals(rows: pa.Table) -> pl.DataFrame:
     """The rows whose seal is not that of their content; those without one are not among them."""
     expected = pl.Series(SEAL, _seals(unsealed(rows)), pl.String)
-    frame = pl.DataFrame(pl.from_arrow(rows))
+    scalars = [field.name for field in rows.schema if not pa.types.is_fixed_size_list(field.type)]
+    frame = pl.DataFrame(pl.from_arrow(rows.select(scalars)))
     return frame.filter(pl.col(SEAL).is_not_null() & (pl.col(SEAL) != expected))
 
 
@@ -63,4 +77,4 @@ def unsealed(rows: pa.Table) -> pa.Table:
 
 
 def _seals(rows: pa.Table) -> list[str]:
-    return [hashlib.sha256(line).hexdigest() for line in json_lines(rows, sorted(rows.schema.names))]
+    return [digest.hex() for digest in row_digests(rows, rows.schema.names)]

@@ -25,7 +25,7 @@ class DamagedTableError(PermanentError):
         if table in DECIDED:
             cure = (
                 f"nothing can make it again: put lance/{table}.lance back from a copy of the home; "
-                "without one remove that folder, and what was decided there is forgotten"
+                "without one remove that folder, and what it held is lost"
             )
         super().__init__(f"table {table!r} is damaged ({problem.splitlines()[0][:160]}); {cure}")
 

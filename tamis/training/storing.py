@@ -23,6 +23,7 @@ from tamis.progress import Advance, ignore
 from tamis.project import Project
 from tamis.quality.storing import texts_of
 from tamis.references import named
+from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 from tamis.training import count_tokens, document_bits_per_byte, fold_of
@@ -90,6 +91,7 @@ def score_perplexity(
     scored: set[str] = set()
     for scorer, wanted in _scorers(model, twin, folders, doc_ids):
         fingerprint = f"{versions[scorer][:32]}:{section.max_tokens}"
+        advance(take_back(store, "scores_perplexity", wanted, fingerprint))
         known = {
             row["doc_id"]
             for block in store.by_ids("scores_perplexity", wanted, ["doc_id", "fingerprint"])

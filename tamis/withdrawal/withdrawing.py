@@ -14,7 +14,8 @@ import polars as pl
 from tamis.lineage.heads import read_heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.store.home import Home, writing
-from tamis.store.tables import one_of
+from tamis.store.retained import retained_ids
+from tamis.store.tables import Store, one_of
 from tamis.withdrawal.asking import Asked, near_repeats
 from tamis.withdrawal.desired import (
     CHUNK,
@@ -79,7 +80,7 @@ def preview(home: Home, asked: Asked) -> Preview:
     return Preview(
         doc_ids=doc_ids,
         already=[one for one in doc_ids if one in gone],
-        unknown=_unknown(doc_ids, gone, places),
+        unknown=_unknown(store, doc_ids, gone, places),
         rows=rows,
         excerpts=len(excerpts_of(store, doc_ids, asked.texts, asked.shards)),
         places=pl.concat(
@@ -94,8 +95,10 @@ def preview(home: Home, asked: Asked) -> Preview:
     )
 
 
-def _unknown(doc_ids: Sequence[str], gone: set[str], places: Mapping[str, pl.DataFrame]) -> list[str]:
-    known = gone.union(*(frame["doc_id"] for frame in places.values()))
+def _unknown(
+    store: Store, doc_ids: Sequence[str], gone: set[str], places: Mapping[str, pl.DataFrame]
+) -> list[str]:
+    known = gone.union(*(frame["doc_id"] for frame in places.values()), retained_ids(store))
     return [one for one in doc_ids if one not in known]
 
 
@@ -109,7 +112,7 @@ def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
         gone, now = set(withdrawn_ids(store)), datetime.now(UTC).replace(tzinfo=None)
         done.new = [one for one in asked.doc_ids if one not in gone]
         done.already = [one for one in asked.doc_ids if one in gone]
-        done.unknown = _unknown(asked.doc_ids, gone, places_of(store, done.new))
+        done.unknown = _unknown(store, asked.doc_ids, gone, places_of(store, done.new))
         done.near_repeats = near_repeats(store, asked.doc_ids)
         rows = [_row(one, now, reason, asked.scopes[one]) for one in done.new]
         excerpts = excerpts_of(store, asked.doc_ids, asked.texts, asked.shards)

@@ -85,7 +85,7 @@ def test_a_changed_shard_replaces_its_rows_and_leaves_no_text_that_nothing_holds
     list(store_shards(store, shards().items()))
     changed = {"a": [batch(["two"])], "b": [batch(["four"])], "d": [batch([])]}
     list(store_shards(store, changed.items()))
-    delete_orphans(store, find_orphans(store))
+    delete_orphans(store, find_orphans(store), retained_days=30)
     assert sorted(store.read("documents", ["text"])["text"]) == ["four", "two"]
     assert content(store) == content(one_by_one(tmp_path / "one", changed | {"c": [batch([])]}))
 
@@ -105,7 +105,7 @@ def test_what_was_read_before_a_shard_that_fails_is_stored_and_handed_on(tmp_pat
     assert seen == ["a"]
     assert store.read("occurrences", ["shard"])["shard"].to_list() == ["a"]
     store_shard(store, "b", [batch(["other"])])
-    delete_orphans(store, find_orphans(store))
+    delete_orphans(store, find_orphans(store), retained_days=30)
     assert sorted(store.read("documents", ["text"])["text"]) == ["one", "other"]
 
 

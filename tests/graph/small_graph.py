@@ -28,6 +28,7 @@ from tamis.lineage.heads import Heads, read_heads, unfinished
 from tamis.lineage.look import look
 from tamis.project import Project, open_project
 from tamis.store.home import Home
+from tamis.store.retained import retained_tables
 from tamis.store.schemas import KEYS, UNHASHED_COLUMNS, kind_of
 from tamis.store.tables import Store
 
@@ -195,7 +196,7 @@ class SmallGraph:
         return frame.drop(UNHASHED_COLUMNS, strict=False).sort(KEYS[kind_of(table)])
 
     def tables(self) -> dict[str, pl.DataFrame]:
-        """Every table of results."""
+        """Every table of results; what is retained of documents that left is none."""
         records = {
             "heads",
             "attempts",
@@ -204,7 +205,11 @@ class SmallGraph:
             "withdrawals",
             "withdrawn_places",
         }
-        return {name: self.rows(name) for name in self.store.names() if name not in records}
+        return {
+            name: self.rows(name)
+            for name in self.store.names()
+            if name not in records | set(retained_tables(self.store))
+        }
 
     def state(self) -> dict[str, Any]:
         """Everything that a run which has nothing to do must leave as it is, to the version of a table."""

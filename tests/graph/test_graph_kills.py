@@ -16,7 +16,7 @@ from small_graph import BAD_ROWS, NEAR, REPEATED, SAILING, SCORED, SmallGraph, l
 
 from assets import coverage
 from resources import work
-from tamis.corpus import near_index
+from tamis.corpus import intake, near_index
 from tamis.embedding import storing as embedding
 from tamis.lineage import reconcile
 from tamis.store.tables import Store
@@ -39,6 +39,7 @@ MOMENTS = {
     "texts are stored, their places are not": Moment(Store, "append", 1, after=True),
     "documents are stored, not yet in the index": Moment(work, "write_heads", 2),
     "orphans are noted, not yet deleted": Moment(reconcile, "delete_orphans"),
+    "orphans are retained, not yet deleted": Moment(intake, "retain", after=True),
     "the orphans of one table are deleted": Moment(Store, "delete", 2, after=True),
     "near-duplicates are decided, their index is not": Moment(near_index, "_write_index"),
     "half of the vectors are stored": Moment(embedding, "_rows", 2),
@@ -132,6 +133,8 @@ def test_killed_at_any_moment_the_next_run_leaves_what_an_undisturbed_one_does(p
     found, expected = resumed.tables(), undisturbed.tables()
     for table in expected:
         assert found[table].equals(expected[table]), table
+    retained = "retained_embeddings_static"
+    assert resumed.rows(retained)["doc_id"].equals(undisturbed.rows(retained)["doc_id"])
     resumed.assert_sound(of=SCORED)
 
 

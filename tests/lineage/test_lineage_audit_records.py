@@ -15,6 +15,7 @@ from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.versions import note_version, read_versions
 from tamis.store.digests import file_digest
 from tamis.store.home import Home
+from tamis.store.schemas import schema_of
 
 
 @pytest.fixture
@@ -82,6 +83,22 @@ def test_a_copy_of_a_sealed_row_is_named(home):
     found = red_after_judging(home)
     assert list(found) == ["table[selection_versions]"]
     assert "stand in it more than once: best[1]" in found["table[selection_versions]"][0]
+
+
+@pytest.mark.parametrize("table", ["retained_embeddings_static", "retained_scores_judge"])
+def test_retained_rows_are_green_and_an_altered_one_is_named(home, table):
+    schema = schema_of(table, 4)
+    rows = [{"doc_id": digit * 32, "fingerprint": "f", "vector": [1] * 4, "margin": 1.0} for digit in "ab"]
+    home.store.merge(table, pa.Table.from_pylist(rows, schema=schema))
+    assert red_after_judging(home) == {}
+    column, value = ("vector", [[2] * 4]) if "vector" in schema.names else ("margin", [2.0])
+    opened = home.store.open(table)
+    row = opened.search().where(f"doc_id = '{'b' * 32}'").to_arrow()
+    at = row.schema.get_field_index(column)
+    forged = row.set_column(at, row.schema.field(at), pa.array(value, row.schema.field(at).type))
+    opened.merge_insert(["doc_id", "fingerprint"]).when_matched_update_all().execute(forged)
+    (details,) = red_after_judging(home).values()
+    assert details == [f"1 rows were altered: {'b' * 32}[f]"]
 
 
 def test_a_table_of_records_that_is_cut_off_is_a_finding_and_not_the_end_of_the_audit(home):

@@ -1,16 +1,23 @@
 """What leaves with a document or a partition: its rows in each table that declares them, and no others."""
 
+from dataclasses import replace
+
 import pyarrow as pa
 import pytest
 
 from tamis.corpus.intake import remove_shards
 from tamis.lineage.heads import Head, read_heads, write_heads
 from tamis.lineage.reconcile import collect_orphans, forget_gone
-from tamis.store.schemas import KEYS, schema_of
+from tamis.project import open_project
+from tamis.store.schemas import KEYS, RETAINED, RETAINED_KINDS, schema_of
 from tamis.store.tables import Store
 
 STAYING, LEAVING = "a" * 32, "b" * 32
-NAMES = {"embeddings": "embeddings_static", "target_embeddings": "target_embeddings_static"}
+NAMES = {
+    "embeddings": "embeddings_static",
+    "target_embeddings": "target_embeddings_static",
+    "retained_embeddings": "retained_embeddings_static",
+}
 OF_DOCUMENTS = {
     "documents", "embeddings", "near_duplicate_bands", "near_copy_bands", "document_flags", "scores_by_model",
     "scores_density", "scores_judge", "scores_judge_again", "scores_perplexity", "scores_quality",
@@ -18,9 +25,9 @@ OF_DOCUMENTS = {
 OF_OTHERS = {
     "near_duplicates", "near_copies", "judge_sample", "transport", "selected_subset", "decisions",
     "target_examples", "target_answers", "target_embeddings", "contamination", "contamination_runs",
-    "trained_on", "withdrawals", "withdrawn_places",
+    "trained_on", "withdrawals", "withdrawn_places", *(f"{RETAINED}{kind}" for kind in RETAINED_KINDS),
 }  # fmt: skip
-"""Written again as a whole, of a partition that lists them, or evidence that stays."""
+"""Written again as a whole, of a partition that lists them, evidence that stays, or what is retained."""
 OF_PARTITIONS = {
     "target_examples": ("target_examples", "target"),
     "target_answers": ("target_examples", "target"),
@@ -66,6 +73,24 @@ def test_rows_of_a_document_that_no_file_holds_any_more_leave(imagined, kind):
     for name in {"documents", table}:
         assert store.read(name, ["doc_id"])["doc_id"].to_list() == [STAYING]
     assert store.count("occurrences") == 1
+    retained = {f"{RETAINED}{table}"} if kind in RETAINED_KINDS else set()
+    assert {name for name in store.names() if name.startswith(RETAINED)} == retained, "the cheap is not kept"
+    for name in retained:
+        assert store.read(name, ["doc_id"])["doc_id"].to_list() == [LEAVING]
+
+
+def test_with_zero_days_nothing_but_answers_of_a_server_is_retained(imagined):
+    store, file = imagined.project.home.store, imagined.project.file
+    file.write_text(f"{file.read_text()}\n[retention]\ndays = 0\n")
+    world = replace(imagined, project=open_project(file.parent)).world()
+    put(store, "occurrences", [{"shard": "web__a", "row": 0, "doc_id": STAYING}])
+    tables = {"documents", "embeddings_static", "scores_judge", "scores_by_model"}
+    for name in tables:
+        put(store, name, [{"doc_id": one, "by_server": True} for one in (STAYING, LEAVING)])
+    collect_orphans(store, world)
+    for name in tables:
+        assert store.read(name, ["doc_id"])["doc_id"].to_list() == [STAYING]
+    assert [name for name in store.names() if name.startswith(RETAINED)] == ["retained_scores_judge"]
 
 
 @pytest.mark.parametrize("table", OF_PARTITIONS)

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from tamis.quality import check_judge, planted_noise
+from tamis.quality import Endpoint, check_judge, planted_noise
 from tamis.quality.judging import mark_of_judge, median_answer_mass
 from tamis.quality.prompts import PROMPTS
 from tamis.quality.second_asking import ASKED_AGAIN, ask_again, asked_again, margins_again
@@ -15,8 +15,9 @@ from tamis.quality.storing import (
     unjudged,
 )
 from tamis.quality.usage import Usage
+from tamis.store.retained import retain, take_back
 from tamis.store.schemas import schema_of
-from tamis.store.tables import Store
+from tamis.store.tables import Store, one_of
 
 TEXTS = [f"Water boils at {degrees} degrees on a mountain of that height." for degrees in range(40)]
 IDS = [f"{number:032x}" for number in range(40)]
@@ -142,3 +143,33 @@ def test_a_large_hold_out_is_asked_about_in_part():
         len(set(chosen) & set(asked_again(sample[:150], 0))) > 35
     )  # what stays of the pool is not asked anew
     assert chosen != asked_again(sample, 1)
+
+
+def leave(store, table, doc_ids):
+    retain(store, table, doc_ids)
+    store.delete(table, one_of("doc_id", doc_ids))
+
+
+def test_a_second_answer_about_a_document_that_left_is_not_asked_for_again_when_it_is_back(store):
+    sample = pl.DataFrame({"doc_id": IDS, "part": ["hold_out"] * 40})
+    twice = asked_again(sample, 0)
+    ask_again(store, Judge(), twice)
+    before = store.read("scores_judge_again").sort("doc_id")
+    leave(store, "scores_judge_again", twice[:9])
+    again = Judge()
+    assert ask_again(store, again, twice) == 0
+    assert again.asked == []
+    assert store.read("scores_judge_again").sort("doc_id").equals(before)
+
+
+def test_what_a_server_answered_is_marked_and_outlives_another_judge(store):
+    server, other = Judge(), Judge(mass=0.5)
+    server.model, other.fingerprint = Endpoint("http://127.0.0.1:1/v1", "judge"), "b" * 32
+    judge_documents(store, server, IDS)
+    before = store.read("scores_judge").sort("doc_id")
+    assert before["by_server"].all()
+    judge_documents(store, other, IDS)
+    assert not store.read("scores_judge")["by_server"].any()
+    assert take_back(store, "scores_judge", IDS, server.fingerprint) == len(IDS)
+    assert store.read("scores_judge").sort("doc_id").equals(before)
+    assert store.count("retained_scores_judge") == 0, "answers of a model that runs here are not kept"

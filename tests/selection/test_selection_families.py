@@ -11,8 +11,9 @@ from tamis.selection import SAMPLERS, find_sampler
 from tamis.selection.families import BadModelSamplerError, model_of
 from tamis.selection.model_scores import BATCH, TABLE, ModelScorer, model_scores, perplexity_scorer
 from tamis.selection.paper import NEEDS_A_MODEL, paper_samplers
+from tamis.store.retained import retain
 from tamis.store.schemas import schema_of
-from tamis.store.tables import Store
+from tamis.store.tables import Store, one_of
 from tamis.training import document_bits_per_byte, fold_of
 
 
@@ -106,6 +107,20 @@ def test_a_model_reads_every_document_once_whatever_interrupts_it(store):
     model_scores(store, again[0], ids)
     assert len(asked) == len(ids)
     assert store.count(TABLE) == 2 * len(ids)
+
+
+def test_a_score_of_a_document_that_left_is_not_computed_again_when_it_is_back(store):
+    ids = store.read("documents", ["doc_id"])["doc_id"].sort().to_list()
+    found = model_scores(store, counting("one")[0], ids)
+    retain(store, TABLE, ids[:7])
+    store.delete(TABLE, one_of("doc_id", ids[:7]))
+    other, asked = counting("two")
+    model_scores(store, other, ids[:7])
+    assert len(asked) == 7, "another model's score is not taken for its own"
+    again, asked = counting("one")
+    assert model_scores(store, again, ids).equals(found)
+    assert asked == []
+    assert store.count(f"retained_{TABLE}") == 0
 
 
 def test_each_document_is_measured_by_the_model_of_its_fold(tiny_models):

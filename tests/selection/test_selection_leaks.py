@@ -29,7 +29,7 @@ def add_shard(store, shard, texts):
 
 def remove_shard(store, shard):
     remove_shards(store, [shard])
-    delete_orphans(store, find_orphans(store))
+    delete_orphans(store, find_orphans(store), retained_days=30)
 
 
 def a_text(rng):

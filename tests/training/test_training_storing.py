@@ -1,11 +1,15 @@
 import polars as pl
 import pytest
 
+from tamis.config import parse_settings
 from tamis.corpus import document_id
+from tamis.project import Project
+from tamis.store.home import Home
+from tamis.store.retained import retain
 from tamis.store.schemas import schema_of
-from tamis.store.tables import Store
+from tamis.store.tables import Store, one_of
 from tamis.training import fold_of
-from tamis.training.storing import _scorers, pretraining_documents
+from tamis.training.storing import _scorers, pretraining_documents, score_perplexity
 
 TEXTS = [f"the sample distribution returns an array number {number}" for number in range(60)]
 IDS = [document_id(text) for text in TEXTS]
@@ -58,3 +62,24 @@ def test_no_document_is_scored_by_a_model_that_was_trained_on_it(store, tiny, tm
         assert wanted
         assert trained[model].isdisjoint(wanted), model
     assert _scorers("small", "small-twin", {"small": tmp_path}, IDS) == [("small", IDS)]
+
+
+def test_bits_of_a_document_that_left_are_not_computed_again_when_it_is_back(store, tmp_path):
+    tables = {
+        "corpus": [{"name": "web", "kind": "files", "path": "web"}],
+        "base_model": [{"name": "small", "path": str(tmp_path / "no model is here")}],
+        "perplexity": {"model": "small"},
+    }
+    settings = parse_settings(tables)
+    project = Project(file=tmp_path / "tamis.toml", settings=settings, home=Home(tmp_path / "home"))
+    marks = [f"{'v' * 32}:{settings.perplexity.max_tokens}"] * len(IDS)
+    bits = [float(number) for number in range(len(IDS))]
+    rows = table("scores_perplexity", doc_id=IDS, bits_per_byte=bits, fingerprint=marks)
+    store.merge("scores_perplexity", rows)
+    retain(store, "scores_perplexity", IDS[:9])
+    store.delete("scores_perplexity", one_of("doc_id", IDS[:9]))
+    versions, advanced = {"small": "v" * 40}, list[int]()
+    args = (store, project, {"small": tmp_path}, versions, settings.perplexity, IDS, advanced.append)
+    assert score_perplexity(*args) == set()
+    assert sum(advanced) == 9
+    assert store.read_arrow("scores_perplexity").sort_by("doc_id").equals(rows.sort_by("doc_id"))

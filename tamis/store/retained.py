@@ -1,0 +1,147 @@
+"""Retained rows: vectors, answers and scores of documents that left, kept for when their text comes back.
+
+The row of a table moves to `retained_<table>`, so no reader of the table sees it. It is copied before it is
+deleted, and put back before it leaves the retained table, so a killed run loses nothing and repeating either
+move changes nothing. Rows that were computed here expire; answers of a judge's server stay until they are
+purged.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pyarrow as pa
+
+from tamis.store.columns import BY_SERVER, LEFT_AT
+from tamis.store.erasing import forget_versions
+from tamis.store.schemas import RETAINED, RETAINED_KINDS, kind_of
+from tamis.store.seals import SEAL, broken_seals
+from tamis.store.tables import Store, one_of, quoted
+
+IDS_A_FILTER = 1_000
+EMBEDDINGS = "embeddings"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retained:
+    """How many rows are retained: vectors, answers and scores computed here, answers of a judge's server."""
+
+    vectors: int = 0
+    scores: int = 0
+    server_answers: int = 0
+
+    def to_json(self) -> dict[str, int]:
+        """Return the counts as JSON values."""
+        return asdict(self)
+
+    def line(self, days: int) -> str:
+        """Return the counts for a person, "" when nothing is retained; `days` they are kept."""
+        local = [
+            f"{count:,} {name}{'' if count == 1 else 's'}"
+            for count, name in ((self.vectors, "vector"), (self.scores, "score"))
+            if count
+        ]
+        how_long = f"for {days} day{'' if days == 1 else 's'}" if days else "until the next run"
+        parts = [f"{' and '.join(local)} {how_long} ([retention])"] if local else []
+        if count := self.server_answers:
+            answers = "answer" if count == 1 else "answers"
+            parts.append(f"{count:,} {answers} of a judge's server until `tamis purge --answers`")
+        return f"retained of documents that left: {', '.join(parts)}" if parts else ""
+
+
+def retained_tables(store: Store) -> list[str]:
+    """Return the names of the tables of retained rows that exist."""
+    return [name for name in store.names() if name.startswith(RETAINED)]
+
+
+def retain(store: Store, table: str, doc_ids: Sequence[str], *, local: bool = True) -> None:
+    """Copy the rows of documents to the retained table, where rows of this kind are worth it.
+
+    `local` False: only the answers of a judge's server. The caller deletes or replaces the rows afterwards.
+    """
+    if kind_of(table) not in RETAINED_KINDS or not store.exists(table):
+        return
+    answers = BY_SERVER.name in store.schema(table).names
+    if not (local or answers):
+        return
+    now = datetime.now(UTC).replace(tzinfo=None)
+    for block in store.by_ids(table, doc_ids):
+        rows = block if local else block.filter(block[BY_SERVER.name])
+        if rows.num_rows:
+            left_at = pa.array([now] * rows.num_rows, LEFT_AT.type)
+            store.merge(f"{RETAINED}{table}", rows.append_column(LEFT_AT, left_at))
+
+
+def take_back(store: Store, table: str, doc_ids: Sequence[str], fingerprint: str) -> int:
+    """Put retained rows of these documents back into the table; return how many it did not have.
+
+    Only rows that `fingerprint` computed: others would be of another model. A row of the table with the same
+    fingerprint stays, and one that was altered while it was retained is not used.
+    """
+    retained, scope = f"{RETAINED}{table}", f"fingerprint = {quoted(fingerprint)}"
+    if not doc_ids or not store.count(retained, scope):
+        return 0
+    wanted = pl.Series(doc_ids, dtype=pl.String).implode()
+    there = store.read(table, ["doc_id"], scope)["doc_id"].implode() if store.exists(table) else None
+    found: list[str] = []
+    put_back = 0
+    for batch in store.batches(retained, [*store.schema(retained).names, SEAL], scope):
+        rows = pa.Table.from_batches([batch])
+        altered = broken_seals(rows)["doc_id"].implode()
+        ids = pl.Series("doc_id", rows["doc_id"])
+        rows = rows.filter((ids.is_in(wanted) & ~ids.is_in(altered)).to_arrow())
+        found += rows["doc_id"].to_pylist()
+        if there is not None:
+            rows = rows.filter((~pl.Series(rows["doc_id"]).is_in(there)).to_arrow())
+        if rows.num_rows:
+            retain(store, table, rows["doc_id"].to_pylist(), local=False)
+            store.merge(table, rows.drop_columns([LEFT_AT.name, SEAL]))
+            put_back += rows.num_rows
+    for start in range(0, len(found), IDS_A_FILTER):
+        store.delete(retained, f"{scope} AND {one_of('doc_id', found[start : start + IDS_A_FILTER])}")
+    return put_back
+
+
+def retained_ids(store: Store) -> set[str]:
+    """Return the documents of which anything is retained."""
+    return {doc_id for table in retained_tables(store) for doc_id in store.read(table, ["doc_id"])["doc_id"]}
+
+
+def collect_expired(store: Store, days: int) -> int:
+    """Delete the rows computed here whose documents left at least `days` days ago; return how many."""
+    limit = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=days)
+    expired = f"{LEFT_AT.name} <= timestamp '{limit.isoformat(sep=' ')}'"
+    return sum(
+        store.delete(table, f"{expired} AND {_by_server(store, table)} IS NOT TRUE")
+        for table in retained_tables(store)
+    )
+
+
+def purge_answers(store: Store) -> int:
+    """Delete all retained answers of a judge's server, earlier versions included; return how many."""
+    purged = 0
+    for table in retained_tables(store):
+        if deleted := store.delete(table, f"{_by_server(store, table)} IS TRUE"):
+            forget_versions(store, table)
+            purged += deleted
+    return purged
+
+
+def count_retained(store: Store) -> Retained:
+    """Count the retained rows; reads no row."""
+    vectors = scores = server_answers = 0
+    for table in retained_tables(store):
+        count = store.count(table)
+        paid = store.count(table, f"{_by_server(store, table)} IS TRUE") if count else 0
+        server_answers += paid
+        if kind_of(table) == f"{RETAINED}{EMBEDDINGS}":
+            vectors += count
+        else:
+            scores += count - paid
+    return Retained(vectors=vectors, scores=scores, server_answers=server_answers)
+
+
+def _by_server(store: Store, table: str) -> str:
+    """Return the filter expression of rows that a judge's server gave."""
+    return BY_SERVER.name if BY_SERVER.name in store.schema(table).names else "false"

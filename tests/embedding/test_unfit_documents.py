@@ -4,9 +4,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tamis.corpus.intake import remove_shards
 from tamis.embedding import load_encoder
 from tamis.embedding.storing import embed_missing
 from tamis.store.schemas import schema_of
+from tamis.store.setting_aside import show_refused
 from tamis.store.tables import Store
 
 MARK = "zebracrossing"
@@ -34,7 +36,7 @@ def encoder(request, tmp_path, monkeypatch):
 
 
 def break_model(encoder, monkeypatch, value, fails=lambda text: MARK in text):
-    """Let the model give vectors of this value for some texts, or raise it; returns the texts it was given."""
+    """Let the model give vectors of this value for some texts, or raise it; returns what it was given."""
     name = "_encode_batch" if encoder.name == "static" else "_encode_group"
     whole, given = getattr(encoder, name), []
 
@@ -73,6 +75,25 @@ def test_one_text_without_a_vector_is_set_aside(store, encoder, monkeypatch, val
     encoder.fingerprint = "another one"
     assert len(embed_missing(store, encoder, IDS)) == len(IDS) - 1
     assert any(MARK in text for text in given)
+
+
+def test_the_quarantine_names_shard_and_row_until_the_shard_is_gone(store, encoder, monkeypatch):
+    break_model(encoder, monkeypatch, np.nan)
+    embed_missing(store, encoder, IDS)
+    places = {"doc_id": [IDS[0], IDS[7], IDS[7]], "shard": ["a", "a", "b"], "row": [0, 3, 0], "source": "x"}
+    absent = {"licence": None, "language": None, "metadata": None}
+    rows = pl.DataFrame(places | absent).select(schema_of("occurrences").names)
+    store.merge("occurrences", rows.to_arrow().cast(schema_of("occurrences")))
+    groups = {"a": [IDS[0], IDS[7]], "b": [IDS[7]]}
+    assert show_refused(store, "embeddings", groups, [encoder.fingerprint]) == {"a": 1, "b": 1}
+    shown = store.read("quarantine").sort("shard")
+    assert shown["shard"].to_list() == ["stage/embeddings/a", "stage/embeddings/b"]
+    assert shown["row"].to_list() == [3, 0]
+    assert shown["excerpt"].to_list() == [IDS[7]] * 2
+    remove_shards(store, ["a"])
+    assert store.read("quarantine")["shard"].to_list() == ["stage/embeddings/b"]
+    assert show_refused(store, "embeddings", {"b": [IDS[7]]}, ["another"]) == {}
+    assert store.count("quarantine") == 0
 
 
 @pytest.mark.parametrize("value", [np.nan, 0.0, IndexError("no model")], ids=["nan", "zero", "tokenizer"])

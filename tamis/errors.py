@@ -1,7 +1,8 @@
 """Errors a user meets: each says what was wrong, where, and what would be right.
 
-`PermanentError` is never retried, `TransientError` is: the class alone decides. Asserts are kept for
-our own mistakes. Packages define their own errors from these two, next to the code that raises them.
+`PermanentError` is never retried, `TransientError` is: the class alone decides. Of errors of other packages
+`may_pass` names those that are. Asserts are kept for our own mistakes. Packages define their own errors from
+these two, next to the code that raises them.
 """
 
 import errno

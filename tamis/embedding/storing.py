@@ -58,8 +58,7 @@ def embed_missing(
     ):
         refused |= {part.ids[place]: why for place, why in failed.items()}
         kept = [place for place in range(len(part.ids)) if place not in failed]
-        columns = [[part.ids[place] for place in kept], vector_column(vectors_nd[kept])]
-        done.append(pa.table([*columns, [encoder.fingerprint] * len(kept)], schema=schema))
+        done.append(_rows([part.ids[place] for place in kept], vectors_nd[kept], encoder.fingerprint, schema))
         if part.ends_batch:
             note_refused(store, STAGE, encoder.fingerprint, refused)
             store.append(table, pa.concat_tables(done))
@@ -90,6 +89,10 @@ def _encoded(encoder: Encoder, part: _Part, advance: Advance) -> tuple[np.ndarra
     """Vectors [n, d] as halves, and which have none: a worker sends no more than is stored."""
     vectors_nd, refused = encode_each(encoder, part.texts, advance)
     return vectors_nd.astype(np.float16), refused
+
+
+def _rows(doc_ids: list[str], vectors_nd: np.ndarray, fingerprint: str, schema: pa.Schema) -> pa.Table:
+    return pa.table([doc_ids, vector_column(vectors_nd), [fingerprint] * len(doc_ids)], schema=schema)
 
 
 def _drop_foreign(store: Store, table: str, fingerprint: str) -> None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from tamis.errors import TransientError, out_of_memory
+from tamis.errors import PermanentError, TransientError, out_of_memory
 
 PLAIN = "A plain sentence."
 """What every model can read: one that fails on it is itself at fault."""
@@ -44,6 +44,16 @@ class Refusal:
     error: Exception | None = field(default=None, compare=False, repr=False)
 
 
+class NoNumbersError(PermanentError):
+    """A model gives no finite number, whatever it reads."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the model gives no finite number even for a plain sentence, so its weights are damaged or its "
+            "training has diverged: train it again with a smaller learning rate, or name another model"
+        )
+
+
 def read_each(
     read: Callable[[list[str]], Result], texts: Sequence[str]
 ) -> tuple[list[tuple[list[int], Result]], dict[int, Refusal]]:
@@ -57,7 +67,9 @@ def read_each(
     except BaseException as error:
         if not _of_a_text(error):
             raise
-        read([PLAIN])
+    read(
+        [PLAIN]
+    )  # not within the handler: what fails here would carry the first message, which may quote texts
     results: list[tuple[list[int], Result]] = []
     refused: dict[int, Refusal] = {}
     _halve(read, texts, list(range(len(texts))), results, refused)
@@ -67,13 +79,18 @@ def read_each(
 def finite_each(
     read: Callable[[list[str]], np.ndarray], texts: Sequence[str]
 ) -> tuple[np.ndarray, dict[int, Refusal]]:
-    """Numbers [n] of texts, NaN where `read` gives none that is finite, and by position why."""
+    """Numbers [n] of texts, NaN where `read` gives none that is finite, and by position why.
+
+    Raises `NoNumbersError` when it gives none for a plain sentence either.
+    """
     parts, refused = read_each(read, texts)
     found_n = np.full(len(texts), np.nan)
     for places, some in parts:
         found_n[places] = np.where(np.isfinite(some), some, np.nan)
     why = Refusal(reason=Unfit.NO_SCORE, detail="the model gave no finite number")
     empty = np.flatnonzero(np.isnan(found_n)).tolist()
+    if len(empty) > len(refused) and not np.isfinite(read([PLAIN])).all():
+        raise NoNumbersError
     return found_n, dict.fromkeys(empty, why) | refused
 
 
@@ -91,15 +108,16 @@ def _halve(
             continue
         try:
             results.append((part, read([texts[place] for place in part])))
+            continue
         except BaseException as error:
             if not _of_a_text(error):
                 raise
-            if len(part) > 1:
-                _halve(read, texts, part, results, refused)
-            else:
-                # The message may repeat the text, so the class alone is kept.
-                detail = f"the model or its tokenizer failed on it with {type(error).__name__}"
-                refused[part[0]] = Refusal(reason=Unfit.MODEL_FAILED, detail=detail)
+            failure = type(error).__name__  # the message may repeat the text
+        if len(part) > 1:
+            _halve(read, texts, part, results, refused)
+        else:
+            detail = f"the model or its tokenizer failed on it with {failure}"
+            refused[part[0]] = Refusal(reason=Unfit.MODEL_FAILED, detail=detail)
 
 
 def _of_a_text(error: BaseException) -> bool:

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 from refusing_judge import refusing_judge
-from small_graph import CHOSEN, COOKING, CORPUS, SAILING, SETTINGS, lines, write
+from small_graph import CHOSEN, COOKING, CORPUS, SAILING, SETTINGS, lines, texts, write
 
 from tamis.corpus import document_id
 from tamis.embedding.static import StaticEncoder
@@ -11,6 +11,7 @@ from tamis.lineage.explain import explain_document, explanation_lines
 from tamis.lineage.manifest import ManifestFolder
 
 REFUSED, WITHOUT = COOKING[3], SAILING[4]
+EXAMPLE = texts("algebra", 14, 2)[0]  # of the target
 JUDGED = """
 [judge]
 url = "{url}"
@@ -34,13 +35,14 @@ QUALITY = {"judge_sample", "judge_scores", "quality_grader", "quality_scores"}
 
 @pytest.fixture
 def no_vector(monkeypatch):
-    """The static encoder gives NaN for one text; returns every text it encodes."""
+    """The static encoder gives NaN for one document and one example; returns every text it encodes."""
     whole, given = StaticEncoder._encode_batch, []
 
-    def broken(self, texts):
-        given.extend(texts)
-        vectors_nd = whole(self, texts)
-        vectors_nd[[place for place, text in enumerate(texts) if text == WITHOUT]] = float("nan")
+    def broken(self, batch):
+        given.extend(batch)
+        vectors_nd = whole(self, batch)
+        failing = [place for place, text in enumerate(batch) if text in (WITHOUT, EXAMPLE)]
+        vectors_nd[failing] = float("nan")
         return vectors_nd
 
     monkeypatch.setattr(StaticEncoder, "_encode_batch", broken)
@@ -70,6 +72,10 @@ def test_selections_are_made_without_what_was_refused_and_say_why(new_graph, no_
             ("judge_refused", refused),
             ("no_vector", without),
         }
+        examples = graph.store.count("target_examples")
+        assert graph.store.count("target_embeddings_static") == examples - 1
+        place = "shard = 'stage/target_embeddings/goal'"
+        assert graph.store.read("quarantine", None, place)["excerpt"].to_list() == [document_id(EXAMPLE)]
         assert audit_of(graph, "red") == []
         found = explain_document(graph.store, refused, ManifestFolder.of(graph.home))
         assert [row["reason"] for row in found["set_aside"]] == ["judge_refused"]

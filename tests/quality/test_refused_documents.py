@@ -1,6 +1,7 @@
 """A document that the judge refuses is set aside; a server that refuses everything stops the stage."""
 
 import json
+import traceback
 
 import polars as pl
 import pytest
@@ -152,6 +153,7 @@ def test_a_text_that_the_tokenizer_of_a_local_judge_fails_on_is_set_aside(store,
 
 def test_a_local_judge_whose_tokenizer_fails_on_everything_stops(store, local, monkeypatch):
     break_tokenizer(local, monkeypatch, lambda text: True)
-    with pytest.raises(IndexError):
-        judge_documents(store, local, IDS[:3])
+    with pytest.raises(IndexError) as caught:
+        judge_documents(store, local, IDS[5:9])
+    assert MARK not in "".join(traceback.format_exception(caught.value))
     assert store.count("scores_judge") == 0

@@ -10,6 +10,7 @@ from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 from tamis.training import fold_of, storing
 from tamis.training.storing import _scorers, pretraining_documents, score_perplexity
+from tamis.unfit import NoNumbersError
 
 TEXTS = [f"the sample distribution returns an array number {number}" for number in range(60)]
 IDS = [document_id(text) for text in TEXTS]
@@ -102,3 +103,21 @@ def test_one_text_that_a_model_cannot_read_gets_null_and_is_not_read_again(
     given.clear()
     assert score() == set()
     assert given == []
+
+
+def test_a_model_without_any_finite_number_stops(store, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        storing, "document_bits_per_byte", lambda _loaded, texts, **_named: np.full(len(texts), np.nan)
+    )
+    settings = parse_settings(
+        {
+            "corpus": [{"name": "web", "kind": "files", "path": "web"}],
+            "base_model": [{"name": "small", "path": str(tiny.model)}],
+            "perplexity": {"model": "small", "max_tokens": 16},
+        }
+    )
+    project = Project(file=tmp_path / "tamis.toml", settings=settings, home=Home(tmp_path / "home"))
+    versions = {"small": "v" * 40}
+    with pytest.raises(NoNumbersError, match="plain sentence"):
+        score_perplexity(store, project, {"small": tiny.model}, versions, settings.perplexity, IDS)
+    assert store.count("scores_perplexity") == 0

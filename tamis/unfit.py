@@ -1,4 +1,4 @@
-"""Documents that a model, an encoder or a judge's server cannot work with, told apart from the others.
+"""Documents that a model, an encoder or a judge's server cannot work with, separated from the others.
 
 A failure is a document's own only if the same model copes with a plain sentence, and if neither memory, disk
 nor network is behind it: everything else stops the stage.

@@ -1,4 +1,4 @@
-"""A judge's server in this process that refuses what it is told to refuse, and repeats requests in errors."""
+"""A judge's server in this process that refuses what a test wants refused, and repeats requests in errors."""
 
 import hashlib
 import json

@@ -32,7 +32,7 @@ _TRANSPORT = ("transport_gradient", "nearest_cost")
 def explain_document(store: Store, doc_id: str, manifests: ManifestFolder) -> dict[str, Any]:
     """Where a document came from, its scores, its decisions, and the checkpoints that trained on it.
 
-    One that was withdrawn has the key `withdrawn` beside, an example of a target `examples`, one that a stage
+    One that was withdrawn has the key `withdrawn` too, an example of a target `examples`, one that a stage
     could not work with `set_aside`. A decision that
     a filter made carries `evidence`: what was measured, and what would have been allowed by the settings it
     was made with.

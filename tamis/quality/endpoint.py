@@ -221,8 +221,12 @@ def _rejection(error: urllib.error.HTTPError, address: str, endpoint: Endpoint) 
     said = [f"{name} {value}" for name, value in (("code", code), ("type", kind)) if value]
     said.append(f"body {len(body):,} bytes, sha256 {hashlib.sha256(body).hexdigest()[:16]}")
     if error.code in (401, 403):
-        key = f"the key is read from {endpoint.key_env}" if endpoint.key_env else "set key_env of [judge]"
-        cure = f"the server does not accept who asks; {key}"
+        named = (
+            f"the key that {endpoint.key_env} holds is not accepted"
+            if endpoint.key_env
+            else "no key was sent"
+        )
+        cure = f"{named}; set key_env of [judge] to the variable with a key that may use {endpoint.model!r}"
     elif error.code == 404:
         cure = (
             f"the server has no such address or no model {endpoint.model!r}; check url and model of [judge]"

@@ -19,7 +19,12 @@ from tamis.engine import LOCAL, current_engine
 from tamis.progress import Advance, ignore
 from tamis.quality import AskLLM, Grader, grader_features, surface_features
 from tamis.quality.ask_llm import Asked
-from tamis.quality.endpoint import Endpoint, EndpointRefusesAllError, MissingLogProbabilitiesError
+from tamis.quality.endpoint import (
+    Endpoint,
+    EndpointRefusesAllError,
+    EndpointRejectedError,
+    MissingLogProbabilitiesError,
+)
 from tamis.quality.grader import TooFewJudgedError
 from tamis.store.schemas import schema_of
 from tamis.store.setting_aside import forget_refused, note_refused, place_of, read_refused, show_rows
@@ -115,7 +120,8 @@ def _stop_if_all_refused(held: Sequence[Answered], least: int = JUDGE_BATCH) -> 
     first = refused[0].error
     if isinstance(first, MissingLogProbabilitiesError):
         raise first
-    raise EndpointRefusesAllError(getattr(first, "url", ""), len(refused), refused[0].detail)
+    assert isinstance(first, EndpointRejectedError)
+    raise EndpointRefusesAllError(first.url, len(refused), f"status {first.status}, {first.detail}")
 
 
 def _batches(texts: dict[str, str]) -> Iterator[dict[str, str]]:

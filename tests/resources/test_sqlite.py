@@ -55,8 +55,8 @@ def test_mlflow_and_other_engines_of_the_process_wait_for_the_disk(project, tmp_
         assert of_file(tracked) == FULL
         assert of_file(tmp_path / "of_another_program.db") == FULL
         assert of_file(project.home.root / "dagster.db") == FULL
-        beside = project.home.dagster.parent / f"{project.home.dagster.name}-copy"
-        beside.mkdir()
-        assert of_file(beside / "runs.db") == FULL
+        neighbour = project.home.dagster.parent / f"{project.home.dagster.name}-copy"
+        neighbour.mkdir()
+        assert of_file(neighbour / "runs.db") == FULL
         with sqlalchemy.create_engine("sqlite://").connect() as connection:
             assert synchronous(connection) == FULL

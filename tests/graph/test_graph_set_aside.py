@@ -96,6 +96,20 @@ def test_selections_are_made_without_what_was_refused_and_say_why(new_graph, no_
         assert audit_of(graph, "red") == []
 
 
+@pytest.mark.parametrize("error", [MemoryError("none left"), TypeError("no list"), KeyError("vector")])
+def test_a_stage_that_fails_for_good_is_not_begun_again(new_graph, monkeypatch, error):
+    begun = []
+
+    def failing(*_arguments, **_named):
+        begun.append(error)
+        raise error
+
+    monkeypatch.setattr("assets.embedding.embed_missing", failing)
+    graph = new_graph("failing")
+    assert "embeddings" in graph.try_making(CORPUS | {"embeddings"}).failed
+    assert begun == [error] * 3  # both shards together, then each alone, and none of them again
+
+
 def of(decided, doc_id):
     return decided.filter(pl.col("doc_id") == doc_id).to_dicts()
 

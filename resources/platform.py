@@ -19,7 +19,7 @@ from resources.tags import DRIVER_TAG, SENSOR, asked_for, settles
 from resources.work import Work
 from resources.work_errors import InactiveStageError
 from tamis.engine import engine_of, using
-from tamis.errors import PermanentError, TransientError
+from tamis.errors import may_pass
 from tamis.lineage.attempts import begin
 from tamis.lineage.failed_steps import failed_step_noted
 from tamis.lineage.heads import Heads, read_heads
@@ -127,7 +127,7 @@ class Platform(dg.ConfigurableResource):
 
 @contextlib.contextmanager
 def retried(attempt: int) -> Iterator[None]:
-    """Ask Dagster to try again what may succeed then: all but errors that say that it will not.
+    """Ask Dagster to try again what may succeed then (`may_pass`), and fail at once for everything else.
 
     In place of a retry policy, which would also start a step again that a person has just cancelled.
     """
@@ -135,9 +135,9 @@ def retried(attempt: int) -> Iterator[None]:
         yield
     except (dg.Failure, dg.RetryRequested):
         raise
-    except PermanentError as error:
-        raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
     except Exception as error:
+        if not may_pass(error):
+            raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
         raise dg.RetryRequested(MOST_RETRIES, seconds_to_wait=RETRY_SECONDS * 2**attempt) from error
 
 
@@ -155,10 +155,10 @@ def quiet_environment(project: Project) -> None:
 
 @contextlib.contextmanager
 def tried_once() -> Iterator[None]:
-    """Leave what fails inside to those who count how often it did; disk and network are tried again."""
+    """Leave what fails inside to those who count how often it did; what may pass is tried again."""
     try:
         yield
-    except (OSError, TransientError):
-        raise
     except Exception as error:
+        if may_pass(error):
+            raise
         raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error

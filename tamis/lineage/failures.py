@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from tamis.errors import PermanentError, TransientError
+from tamis.errors import PermanentError, may_pass
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 
@@ -53,9 +53,11 @@ def failure_noted(store: Store, trial: str, input_key: str) -> Iterator[None]:
     began = time.monotonic()
     try:
         yield
-    except (OSError, TransientError):
+    except OSError:
         raise
     except Exception as error:
+        if may_pass(error):
+            raise
         permanent, seconds = isinstance(error, PermanentError), time.monotonic() - began
         note_failure(store, trial, input_key, error, permanent=permanent, seconds=seconds)
         raise

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from tamis.errors import TamisError
+from tamis.errors import NOT_KEPT, TamisError
 
 MOST_AT_ONCE = 50
 
@@ -61,9 +61,9 @@ def told(error: Any) -> str:
         return "unknown"
     name = str(cause.cls_name)
     first = (str(cause.message).strip().splitlines() or [""])[0].split(f"{name}: ", 1)[-1]
-    inner, _, message = first.partition(": ")
-    if name == "Failure" and inner in _own_errors():  # how the platform ends a step for good
-        return f"{inner}: {message}"
+    inner = first.partition(": ")[0]
+    if name in ("Failure", "StepError") and (inner in _own_errors() or NOT_KEPT in first):
+        return first  # how the platform ends a step
     return f"{name}: {first}" if name in _own_errors() else name
 
 

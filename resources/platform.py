@@ -17,7 +17,7 @@ from pydantic import PrivateAttr
 from resources.processes import note_process
 from resources.tags import DRIVER_TAG, SENSOR, asked_for, settles
 from resources.work import Work
-from resources.work_errors import InactiveStageError
+from resources.work_errors import InactiveStageError, StepError, failure
 from tamis.engine import engine_of, using
 from tamis.errors import PermanentError, TransientError
 from tamis.lineage.attempts import begin
@@ -128,9 +128,10 @@ def retried(attempt: int) -> Iterator[None]:
     except (dg.Failure, dg.RetryRequested):
         raise
     except PermanentError as error:
-        raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
+        raise failure(error) from None
     except Exception as error:
-        raise dg.RetryRequested(MOST_RETRIES, seconds_to_wait=RETRY_SECONDS * 2**attempt) from error
+        waits = RETRY_SECONDS * 2**attempt
+        raise dg.RetryRequested(MOST_RETRIES, seconds_to_wait=waits) from StepError(error)
 
 
 def quiet_environment(project: Project) -> None:
@@ -153,4 +154,4 @@ def tried_once() -> Iterator[None]:
     except (OSError, TransientError):
         raise
     except Exception as error:
-        raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
+        raise failure(error) from None

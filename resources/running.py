@@ -18,6 +18,7 @@ import dagster as dg
 
 from resources.processes import this_process
 from resources.tags import CERTIFIED_TAG, COMMAND_LINE, DRIVER_TAG, ON_REQUEST_TAG, PROCESS_TAG
+from resources.work_errors import take_withheld
 from tamis.lineage.automation import Group
 from tamis.lineage.failures import failures_of
 from tamis.lineage.heads import read_heads
@@ -189,6 +190,8 @@ class Runner:
                 **_run_arguments(self.instance, first, list(group.partitions), self.wanted.tags),
             )
             close_all()
+        for whole in take_withheld():  # after the run: Dagster keeps what a step prints
+            self.say(whole)
         outcome.seconds[name] = outcome.seconds.get(name, 0.0) + time.monotonic() - started
         if result.success:
             outcome.made[name] = outcome.made.get(name, 0) + len(group.partitions) * len(group.assets)

@@ -1,8 +1,17 @@
-"""Why a step has nothing that it could make."""
+"""Why a step has nothing that it could make, and what Dagster is given of the errors of steps.
 
+Dagster stores an error with its message, its notes and its whole chain of causes. What other libraries say
+may quote a document, so a step ends in a fresh error that says what `kept_message` allows.
+"""
+
+import traceback
 from collections.abc import Sequence
 
-from tamis.errors import PermanentError
+import dagster as dg
+
+from tamis.errors import PermanentError, TamisError, kept_message
+
+_withheld: dict[str, str] = {}
 
 
 class InputMissingError(PermanentError):
@@ -23,3 +32,37 @@ class InactiveStageError(PermanentError):
             f"{asset} has nothing to do in this project: tamis.toml configures nothing that it would make; "
             "the template that `tamis init` writes shows the sections"
         )
+
+
+class StepError(TamisError):
+    """An error of a step as Dagster may store it: with the traceback of the original, without its chain."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(kept_message(error))
+        self.__traceback__ = error.__traceback__
+        withhold(error)
+
+
+def failure(error: BaseException) -> dg.Failure:
+    """Return the error that ends a step for good, as Dagster may store it; raise it `from None`."""
+    withhold(error)
+    found = dg.Failure(kept_message(error), allow_retries=False)
+    found.__traceback__ = error.__traceback__
+    return found
+
+
+def withhold(error: BaseException) -> None:
+    """Hold in memory what is not stored of an error, for the terminal of `tamis materialize`."""
+    if isinstance(error, TamisError):
+        whole = error.withheld and f"{error}\n{error.withheld}"
+    else:
+        whole = "".join(traceback.format_exception(error))
+    if whole:
+        _withheld.setdefault(kept_message(error), whole)
+
+
+def take_withheld() -> list[str]:
+    """Return what was withheld since the last call, each error once."""
+    found = list(_withheld.values())
+    _withheld.clear()
+    return found

@@ -15,7 +15,7 @@ def test_what_may_pass_is_tried_again_later_each_time(error):
         with pytest.raises(dg.RetryRequested) as caught, retried(attempt):
             raise error
         assert caught.value.max_retries == MOST_RETRIES
-        assert caught.value.__cause__ is error
+        assert str(caught.value.__cause__).startswith(type(error).__name__)
         waits.append(caught.value.seconds_to_wait)
     assert waits[1] == 2 * waits[0] > 0
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import dagster as dg
 
-from tamis.errors import NOT_KEPT, TamisError
+from tamis.errors import TamisError
+from tamis.kept_errors import NOT_KEPT
 
 MOST_AT_ONCE = 50
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from tamis.errors import PermanentError, TamisError, kept_message
+from tamis.errors import PermanentError, TamisError
+from tamis.kept_errors import kept_message
 
 _withheld: dict[str, str] = {}
 

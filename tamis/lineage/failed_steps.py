@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from tamis.errors import TamisError, kept_message
+from tamis.errors import TamisError
+from tamis.kept_errors import kept_message
 from tamis.lineage.failures import shortened
 from tamis.lineage.heads import Heads
 from tamis.lineage.plan import Due, input_key, label

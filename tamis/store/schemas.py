@@ -43,7 +43,7 @@ TEXT: dict[str, tuple[str, ...]] = {
     "target_answers": ("label",),
 }
 """Kinds of tables whose rows show raw input, and the columns that show it. A row names its document (doc_id)
-or, in quarantine, its shard and row. No other table holds text; errors quote none (`tamis.errors`)."""
+or, in quarantine, its shard and row. No other table holds text; errors quote none (`tamis.kept_errors`)."""
 
 NO_TEXT = frozenset(
     {

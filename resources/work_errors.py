@@ -62,8 +62,8 @@ def withhold(error: BaseException) -> None:
         _withheld.setdefault(kept_message(error), whole)
 
 
-def take_withheld() -> list[str]:
-    """Return what was withheld since the last call, each error once."""
-    found = list(_withheld.values())
+def take_withheld() -> dict[str, str]:
+    """Return what was withheld since the last call, by what is stored of each error."""
+    found = dict(_withheld)
     _withheld.clear()
     return found

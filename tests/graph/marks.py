@@ -1,4 +1,4 @@
-"""The search for a mark in a home: every table in all its versions, every database and every file, decoded."""
+"""The search for a mark in a home: every table in all its versions, every database and file, decoded."""
 
 import gzip
 import io
@@ -16,6 +16,7 @@ import zstandard
 
 from tamis.store.tables import Store
 
+ENCODINGS = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le")
 SQLITE = b"SQLite format 3\0"
 UNPACKED: dict[bytes, Callable[[bytes], bytes]] = {
     b"\x1f\x8b": gzip.decompress,
@@ -45,6 +46,8 @@ def sights(home: Path, mark: str) -> Iterator[Sight]:
             yield from (Sight(place=f"table {table}", row=row) for row in rows if mark in repr(row))
     for path in sorted(path for path in home.rglob("*") if path.is_file()):
         name = path.relative_to(home).as_posix()
+        if name.startswith("lance/"):
+            name = f"files of table {path.relative_to(home).parts[1].removesuffix('.lance')}"
         content = path.read_bytes()
         if _holds(content, mark):
             yield Sight(place=name, content=_decoded(content))
@@ -68,7 +71,7 @@ def _cells(path: Path, mark: str) -> Iterator[str]:
 
 def _holds(content: bytes, mark: str) -> bool:
     shown = _decoded(content)
-    return any(mark.encode(encoding) in shown for encoding in ("utf-8", "utf-16-le", "utf-16-be"))
+    return any(mark.encode(encoding) in shown for encoding in ENCODINGS)
 
 
 def _decoded(content: bytes) -> bytes:

@@ -1,11 +1,11 @@
-"""Marked texts in every kind of row: they are only where a row or a file names them, and nowhere once withdrawn."""
+"""Marked texts in every kind of row: only where a row or a file names them, and nowhere once withdrawn."""
 
 import gzip
 import html
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -16,26 +16,26 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 from marks import Sight, sights
-from small_graph import SCORED, SETTINGS, SmallGraph, lines, make_graph, texts, write
+from small_graph import CHOSEN, SCORED, SETTINGS, SmallGraph, lines, make_graph, texts, write
 
 from resources import platform
 from resources.instance import open_instance
 from tamis.corpus import document_id
 from tamis.exporting import export_selection
 from tamis.lineage.failed_steps import TABLE as FAILED_STEPS
-from tamis.store.home import Home
 from tamis.store.schemas import EVIDENCE, KEYS, NO_TEXT, TEXT, schema_of
 from tamis.store.tables import Store
 from tamis.withdrawal.asking import Asking
-from tamis.withdrawal.places import FILES, tables_of_documents, tables_of_excerpts
+from tamis.withdrawal.places import tables_of_documents, tables_of_excerpts
 from tamis.withdrawal.reasons import WithdrawalReason
-from tamis.withdrawal.refusing import content_ids
 from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import withdraw
 
 MARK = "Zyzzyva-Quokka-4711"
 WORDS = ["AssetMaterialization", "selected_subset", "cooking.jsonl"]
 """Documents of one word: one of Dagster's own, the name of an asset, the name of a file."""
+MADE = CHOSEN | {"stg_documents", "stg_occurrences", "mart_documents", "mart_intake"}
+"""Everything before training, and some of the SQL models."""
 TARGETS = """
 [[target]]
 name = "asked"
@@ -79,14 +79,11 @@ def write_marks(root: Path) -> None:
     pq.write_table(pa.table({"text": [[marked("cell")]]}), landing / "cells.parquet")
     packed = gzip.compress("\n".join(lines([marked("gzip"), *texts("sailing", 40, 5)])).encode())
     (landing / "packed.jsonl.gz").write_bytes(packed[: len(packed) * 2 // 3])
-    pairs = [
-        {"prompt": f"{MARK}-prompt {number}", "response": text}
-        for number, text in enumerate(texts("algebra", 11, 9))
-    ]
-    write(root / "asked" / "a.jsonl", [*as_lines([*pairs, {"prompt": 7, "response": marked("answer")}])])
-    named = [
-        {"text": text, "label": f"{MARK}-{number % 2}"} for number, text in enumerate(texts("cooking", 12, 9))
-    ]
+    pairs = [{"prompt": f"Which {n}?", "response": text} for n, text in enumerate(texts("algebra", 12, 9))]
+    pairs += [{"prompt": f"{MARK}-prompt", "response": "one"}, {"prompt": 7, "response": marked("answer")}]
+    write(root / "asked" / "a.jsonl", as_lines(pairs))
+    named = [{"text": text, "label": str(n % 2)} for n, text in enumerate(texts("cooking", 14, 9))]
+    named[0]["label"] = f"{MARK}-label"
     named += [{"text": named[0]["text"], "label": f"{MARK}-other"}]
     write(root / "named" / "a.jsonl", as_lines(named))
     goal = root / "target" / "goal.jsonl"
@@ -100,13 +97,18 @@ def durable(root: Path) -> SmallGraph:
 
 
 @pytest.fixture
-def graph(tmp_path, encoder_cache, nowhere) -> Iterator[SmallGraph]:
-    """A project with nothing made yet, and Dagster's databases in its home."""
-    made = make_graph(tmp_path / "graph", encoder_cache, SETTINGS + TARGETS)
-    made.instance.dispose()
-    graph = durable(made.root)
-    yield graph
-    graph.instance.dispose()
+def new_durable(tmp_path, encoder_cache, nowhere) -> Iterator[Callable[..., SmallGraph]]:
+    """Projects with nothing made yet, and Dagster's databases in their homes."""
+    made: list[SmallGraph] = []
+
+    def make(settings: str = SETTINGS) -> SmallGraph:
+        make_graph(tmp_path / "graph", encoder_cache, settings).instance.dispose()
+        made.append(durable(tmp_path / "graph"))
+        return made[-1]
+
+    yield make
+    for graph in made:
+        graph.instance.dispose()
 
 
 def named_documents(graph: SmallGraph) -> set[str]:
@@ -127,6 +129,8 @@ def unnamed(graph: SmallGraph) -> list[str]:
 def _names(sight: Sight, doc_ids: set[str]) -> bool:
     if sight.row:
         return sight.row.get("doc_id") in doc_ids or {"shard", "row"} <= sight.row.keys()
+    if sight.place in {f"files of table {table}" for table in TEXT}:
+        return True  # where they are not packed
     return sight.place.startswith(("exports/", "reports/")) and any(
         doc_id.encode() in sight.content for doc_id in doc_ids
     )
@@ -190,7 +194,7 @@ def test_the_search_finds_a_mark_planted_in_any_version_of_a_table(tmp_path, tab
     for column in TEXT[table]:
         store.append(table, pa.Table.from_pylist([{column: MARK}], schema=schema_of(table)))
     store.delete(table, "true")
-    assert {sight.place for sight in sights(tmp_path, MARK)} == {f"table {table}"}
+    assert {sight.place for sight in sights(tmp_path, MARK)} == {f"table {table}", f"files of table {table}"}
 
 
 def test_every_table_says_whether_it_shows_raw_input_and_names_what_it_shows():
@@ -210,14 +214,17 @@ def test_the_one_list_of_places_holds_every_table_that_shows_raw_input(tmp_path)
     assert {*tables_of_documents(store), *tables_of_excerpts(store)} == {*TEXT}
 
 
-def test_marked_rows_are_only_where_they_are_named_and_nowhere_once_withdrawn(graph):
+@pytest.mark.slow
+def test_marked_rows_are_only_where_they_are_named_and_nowhere_once_withdrawn(new_durable):
+    graph = new_durable(SETTINGS + TARGETS)
     write_marks(graph.root)
-    graph.make(None)
+    graph.make(MADE)
     for form in ("jsonl", "parquet"):
         export_selection(graph.project, "near", form)
     found = places(graph)
     assert {f"table {table}" for table in TEXT} <= {*found}, "every kind of row shows it"
     assert {"exports/near.jsonl", "exports/near.parquet", "reports/selection_near.html"} <= {*found}
+    assert (graph.home.reports / "sql_stg_documents.html").exists()
     shown = graph.store.read("quarantine").filter(pl.col("excerpt").str.contains(MARK))
     assert {"web__marked.jsonl", "web__marked.csv", "web__head.parquet", "web__cells.parquet"} <= {
         *shown["shard"]
@@ -227,12 +234,12 @@ def test_marked_rows_are_only_where_they_are_named_and_nowhere_once_withdrawn(gr
     withdraw_all(graph)
     assert places(graph) == []
     assert verify(graph.home, marked("document")).holds
-    graph.make(None)
+    graph.make(MADE)
     assert places(graph) == []
     assert graph.audit().status == "green"
 
 
-def test_an_error_that_quotes_a_document_is_kept_nowhere_but_shown_on_the_terminal(graph, monkeypatch):
+def test_an_error_that_quotes_a_document_is_kept_nowhere_but_shown_on_the_terminal(new_durable, monkeypatch):
     """Of another library, with a chain, and with a note as an engine adds one."""
     from tamis.embedding.static import StaticEncoder
 
@@ -242,7 +249,8 @@ def test_an_error_that_quotes_a_document_is_kept_nowhere_but_shown_on_the_termin
         error.add_note(f"in a worker: {quoted}")
         raise error from KeyError(quoted)
 
-    write_marks(graph.root)
+    graph = new_durable()
+    write(graph.landing / "marked.jsonl", lines([marked("document")]))
     with monkeypatch.context() as broken:
         broken.setattr(StaticEncoder, "encode", refuse)
         broken.setattr(platform, "RETRY_SECONDS", 0.0)
@@ -255,7 +263,8 @@ def test_an_error_that_quotes_a_document_is_kept_nowhere_but_shown_on_the_termin
     graph.make(SCORED)
 
 
-def test_words_that_dagster_uses_itself_are_withdrawn_like_any_other_document(graph):
+def test_words_that_dagster_uses_itself_are_withdrawn_like_any_other_document(new_durable):
+    graph = new_durable()
     write(graph.landing / "words.jsonl", lines(WORDS))
     graph.make()
     ids = [document_id(word) for word in WORDS]

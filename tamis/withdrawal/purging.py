@@ -100,7 +100,7 @@ def purge(home: Home, heads: Heads, doc_ids: Sequence[str], listed_in: Mapping[s
     refitted = {(one.asset, one.partition) for one in tainted if one.current and one.asset in REFITTED}
     pages = pages_naming(home, doc_ids)
     shown = _made_with(home, heads, pages)
-    models = {(table, "") for table in count_rows(store, doc_ids) if kind_of(table) not in KEYS}
+    models = {(table, "") for table in tables_of_documents(store) if _loses(store, table, doc_ids)}
     attempts.begin(store, sorted(_losing(heads, listed_in) | refitted | shown | (models & heads.keys())))
     purged.files += purge_exports(home, doc_ids)
     purged.files += purge_pages(home, pages)
@@ -144,6 +144,11 @@ def withhold_excerpts(store: Store, heads: Heads, rows: pl.DataFrame) -> None:
     for asset, some in placed.items():
         add_places(store, asset, some.select("shard", "row", "doc_id", "partition"))
     withhold(store, rows)
+
+
+def _loses(store: Store, table: str, doc_ids: Sequence[str]) -> bool:
+    """Whether a table of a SQL model, whose rows no manifest lists by document, loses rows."""
+    return kind_of(table) not in KEYS and count_rows_of(store, table, "doc_id", doc_ids) > 0
 
 
 def _losing(heads: Heads, listed_in: Mapping[str, int]) -> set[tuple[str, str]]:

@@ -5,6 +5,7 @@ from made_projects import make_project, say_made
 
 from tamis.errors import PermanentError
 from tamis.lineage.failed_steps import MOST_NOTED, TABLE, failed_step_noted, note_failed_step
+from tamis.lineage.failures import note_failure
 from tamis.lineage.heads import read_heads
 from tamis.lineage.look import look
 from tamis.lineage.plan import input_key
@@ -34,6 +35,16 @@ def test_a_failure_is_a_problem_until_the_value_is_made(project):
     assert status.without(frozenset({ENTRY[0]})).failed_steps == []
     say_made(project, *ENTRY)
     assert read_status(project).failed_steps == []
+
+
+def test_the_reason_of_another_library_is_not_kept(project):
+    store, error = project.home.store, ValueError("cannot convert 'Dear Ann'")
+    note_failed_step(store, ENTRY[0], {ENTRY[1]: "key"}, error)
+    note_failure(store, "trial", "key", error, permanent=True)
+    for table in (TABLE, "trial_failures"):
+        (reason,) = store.read(table)["reason"]
+        assert reason.startswith("ValueError")
+        assert "Ann" not in reason
 
 
 def test_a_failure_at_other_inputs_is_not_told_of(project):

@@ -4,9 +4,11 @@ import gzip
 import html
 import json
 import sqlite3
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,19 @@ WORDS = ["AssetMaterialization", "selected_subset", "cooking.jsonl"]
 """Documents of one word: one of Dagster's own, the name of an asset, the name of a file."""
 MADE = CHOSEN | {"stg_documents", "stg_occurrences", "mart_documents", "mart_intake"}
 """Everything before training, and some of the SQL models."""
+JUDGING = SCORED | {"judge_sample", "judge_scores"}
+JUDGED = """
+[judge]
+url = "{url}"
+model = "stub"
+prompt = "examples"
+sample = 40
+
+[[selection]]
+name = "good"
+sampler = "ask-llm"
+budget = 5
+"""
 TARGETS = """
 [[target]]
 name = "asked"
@@ -265,6 +280,42 @@ def test_an_error_that_quotes_a_document_is_kept_nowhere_but_shown_on_the_termin
     assert sum(f"cannot encode '{MARK}" in line for line in graph.said) == 1, "on the terminal, once"
     assert unnamed(graph) == []
     graph.make(SCORED)
+
+
+class Echo(BaseHTTPRequestHandler):
+    """A judge's server that refuses marked documents and repeats the request in its error."""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        _before, refused, rest = body.decode().partition(MARK)
+        answer = {"choices": [{"logprobs": {"top_logprobs": [{" yes": -0.7, " no": -0.9}]}}]}
+        said = json.dumps({"error": {"message": f"{MARK}{rest}"}} if refused else answer).encode()
+        self.send_response(400 if refused else 200, f"{MARK} refused" if refused else "OK")
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def echo() -> Iterator[str]:
+    """Address of such a server."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+
+
+def test_what_a_judge_server_repeats_is_kept_nowhere(new_durable, echo):
+    graph = new_durable(SETTINGS + JUDGED.format(url=echo))
+    write(graph.landing / "marked.jsonl", lines([marked("document")]))
+    graph.try_making(JUDGING)  # whether one refusal stops the stage is not asked here
+    assert graph.store.count("judge_sample", f"doc_id = '{document_id(marked('document'))}'")
+    assert unnamed(graph) == []
+    withdraw_all(graph)
+    assert places(graph) == []
 
 
 def test_words_that_dagster_uses_itself_are_withdrawn_like_any_other_document(new_durable):

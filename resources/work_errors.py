@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from tamis.errors import PermanentError, TamisError
-from tamis.kept_errors import kept_message
+from tamis.kept_errors import NOT_KEPT, kept_message
 
 _withheld: dict[str, str] = {}
 
@@ -54,12 +54,19 @@ def failure(error: BaseException) -> dg.Failure:
 
 def withhold(error: BaseException) -> None:
     """Hold in memory what is not stored of an error, for the terminal of `tamis materialize`."""
-    if isinstance(error, TamisError):
-        whole = error.withheld and f"{error}\n{error.withheld}"
-    else:
-        whole = "".join(traceback.format_exception(error))
-    if whole:
-        _withheld.setdefault(kept_message(error), whole)
+    kept = kept_message(error)
+    if NOT_KEPT in kept:
+        said = error.withheld if isinstance(error, TamisError) else ""
+        _withheld.setdefault(kept, said or _messages(error))
+
+
+def _messages(error: BaseException | None) -> str:
+    """Messages and notes of an error and of what caused it; Dagster's log has the traceback."""
+    found: list[str] = []
+    while error is not None:
+        found += traceback.format_exception_only(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "".join(found).rstrip()
 
 
 def take_withheld() -> dict[str, str]:

@@ -12,14 +12,15 @@ from pathlib import Path
 from tamis.errors import TamisError
 
 NOT_KEPT = "message not kept since it may quote a document"
+RAN_OUT = "out of memory"
 PLATFORM = ("tamis", "assets", "resources", "sensors")
 
 
 def kept_message(error: BaseException) -> str:
     """Return what may be stored of an error: its class, and a message that quotes no document.
 
-    Messages of Tamis are kept, and what the operating system says. Any other library may quote the text that
-    it failed at, so of its error the class, the place and a digest of the message are kept.
+    Messages of Tamis are kept, what the operating system says, and that memory ran out. Any other library may
+    quote the text that it failed at, so of its error the class, the place and a digest of the message stay.
     """
     name = type(error).__name__
     if isinstance(error, TamisError | ImportError):
@@ -27,7 +28,10 @@ def kept_message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         named = f": {str(error.filename)!r}" if error.filename is not None else ""
         return f"{name}: [Errno {error.errno}] {os.strerror(error.errno)}{named}"
-    return f"{name}{_place(error)}, {not_kept(str(error))}" if str(error) else f"{name}{_place(error)}"
+    said = " ".join(str(error).split())
+    if RAN_OUT in said.lower() or "allocate memory" in said:
+        return f"{name}: {RAN_OUT}"
+    return f"{name}{_place(error)}, {not_kept(str(error))}" if said else f"{name}{_place(error)}"
 
 
 def not_kept(message: str) -> str:

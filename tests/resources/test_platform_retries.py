@@ -90,3 +90,8 @@ def test_what_the_system_says_of_a_file_is_kept():
     error = FileNotFoundError(errno.ENOENT, f"of {QUOTED}", "/data/a.jsonl")
     assert kept_message(error) == "FileNotFoundError: [Errno 2] No such file or directory: '/data/a.jsonl'"
     assert QUOTED not in kept_message(OSError(f"LanceError: {QUOTED}"))
+
+
+def test_that_memory_ran_out_is_kept():
+    error = RuntimeError(f"CUDA out of memory at {QUOTED}")
+    assert kept_message(error) == "RuntimeError: out of memory"

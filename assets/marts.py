@@ -19,7 +19,6 @@ from tamis.lineage.choosers import standing_trials
 from tamis.lineage.manifest import write_atomically
 from tamis.lineage.marts import SOURCE_STAGES, SQL_FOLDER
 from tamis.report import sql_model_page
-from tamis.report.sql_model import preview
 from tamis.sql import Leaves, Model, ModelResult, TestResult, load_project, run_model
 from tamis.sql.reading import PinnedTables, pin_tables
 from tamis.store.digests import hashed_columns, row_records, rows_digest
@@ -70,7 +69,6 @@ def _made(work: Work, model: Model, result: ModelResult, tables: PinnedTables) -
         data_version=_content(result.table) if stored else None,
         metadata={
             "dagster/column_lineage": _column_lineage(lineage),
-            "preview": dg.MetadataValue.md(preview(result.table.slice(0, SHOWN_ROWS))),
             "published": result.passed,
             "increment": "all rows" if result.increment is None else f"{result.increment} rows",
             "source_versions": dict(tables.versions),
@@ -106,7 +104,7 @@ def _check(model: str, test: TestResult) -> dg.AssetCheckResult:
         check_name=test.name,
         passed=test.passed,
         severity=severity,
-        metadata={"failures": test.failures, "sample": dg.MetadataValue.json(test.sample)},
+        metadata={"failures": test.failures},
     )
 
 

@@ -17,7 +17,7 @@ from pydantic import PrivateAttr
 from resources.processes import note_process
 from resources.tags import DRIVER_TAG, SENSOR, asked_for, settles
 from resources.work import Work
-from resources.work_errors import InactiveStageError
+from resources.work_errors import InactiveStageError, StepError, failure
 from tamis.engine import engine_of, using
 from tamis.errors import may_pass
 from tamis.lineage.attempts import begin
@@ -137,8 +137,9 @@ def retried(attempt: int) -> Iterator[None]:
         raise
     except Exception as error:
         if not may_pass(error):
-            raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
-        raise dg.RetryRequested(MOST_RETRIES, seconds_to_wait=RETRY_SECONDS * 2**attempt) from error
+            raise failure(error) from None
+        waits = RETRY_SECONDS * 2**attempt
+        raise dg.RetryRequested(MOST_RETRIES, seconds_to_wait=waits) from StepError(error)
 
 
 def quiet_environment(project: Project) -> None:
@@ -161,4 +162,4 @@ def tried_once() -> Iterator[None]:
     except Exception as error:
         if may_pass(error):
             raise
-        raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
+        raise failure(error) from None

@@ -11,7 +11,12 @@ from collections.abc import Iterable, Iterator
 
 
 class TamisError(Exception):
-    """Base of every error that Tamis raises on purpose."""
+    """Base of every error that Tamis raises on purpose; its message quotes no document.
+
+    `withheld`: what another library said, where that may quote one: for the terminal, never stored.
+    """
+
+    withheld: str = ""
 
 
 class PermanentError(TamisError):

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from tamis.errors import PermanentError, may_pass
+from tamis.kept_errors import kept_message
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 
@@ -83,7 +84,7 @@ def note_failure(
     before = store.read(TABLE, where=f"trial = {quoted(trial)}")
     same = before.filter(before["input_key"] == input_key)
     spent = (same["spent_seconds"][0] or 0.0) if len(same) and "spent_seconds" in same.columns else 0.0
-    told = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+    told = error if isinstance(error, str) else kept_message(error)
     failure = Failure(
         trial=trial,
         input_key=input_key,

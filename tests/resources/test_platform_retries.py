@@ -8,9 +8,12 @@ import urllib.error
 
 import dagster as dg
 import pytest
+from dagster._utils.error import serializable_error_info_from_exc_info
 
 from resources.platform import MOST_RETRIES, retried, tried_once
+from resources.work_errors import take_withheld
 from tamis.errors import PermanentError, TransientError
+from tamis.kept_errors import kept_message
 from tamis.store.writable import DiskFullError
 
 
@@ -77,7 +80,7 @@ def test_what_may_pass_is_tried_again_later_each_time(error):
         with pytest.raises(dg.RetryRequested) as caught, retried(attempt):
             raise error
         assert caught.value.max_retries == MOST_RETRIES
-        assert caught.value.__cause__ is error
+        assert str(caught.value.__cause__).startswith(type(error).__name__)
         waits.append(caught.value.seconds_to_wait)
     assert waits[1] == 2 * waits[0] > 0
 
@@ -128,3 +131,49 @@ def test_nothing_in_the_graph_has_a_policy_that_starts_a_cancelled_step_again():
     policies = [one.op.retry_policy for one in assets if one.is_executable]
     assert len(policies) > 20
     assert set(policies) == {None}
+
+
+QUOTED = "a line of a document"
+
+
+def quoting() -> Exception:
+    """An error of another library, with a note and a cause that quote a document."""
+    error = ValueError(f"cannot convert {QUOTED!r}")
+    error.__cause__ = KeyError(QUOTED)
+    error.add_note(f"at {QUOTED!r}")
+    return error
+
+
+def of_tamis() -> Exception:
+    """An error of Tamis with such a note and cause."""
+    error = PermanentError("no such column")
+    error.__cause__ = quoting()
+    error.add_note(QUOTED)
+    return error
+
+
+@pytest.mark.parametrize("ends", [lambda: retried(0), tried_once], ids=["retried", "tried_once"])
+@pytest.mark.parametrize(
+    ("error", "kept"), [(quoting, "ValueError"), (of_tamis, "PermanentError: no such column")]
+)
+def test_what_dagster_stores_of_an_error_quotes_no_document(ends, error, kept):
+    with pytest.raises((dg.Failure, dg.RetryRequested)) as caught, ends():
+        raise error()
+    stored = serializable_error_info_from_exc_info((caught.type, caught.value, caught.tb)).to_string()
+    assert QUOTED not in stored
+    assert kept in stored
+    assert __file__ in stored, "the traceback leads to where it was raised"
+    whole = "\n".join(take_withheld().values())
+    assert (QUOTED in whole) == (error is quoting), "what is not stored is shown on the terminal"
+    assert take_withheld() == {}
+
+
+def test_what_the_system_says_of_a_file_is_kept():
+    error = FileNotFoundError(errno.ENOENT, f"of {QUOTED}", "/data/a.jsonl")
+    assert kept_message(error) == "FileNotFoundError: [Errno 2] No such file or directory: '/data/a.jsonl'"
+    assert QUOTED not in kept_message(OSError(f"LanceError: {QUOTED}"))
+
+
+def test_that_memory_ran_out_is_kept():
+    error = RuntimeError(f"CUDA out of memory at {QUOTED}")
+    assert kept_message(error) == "RuntimeError: out of memory"

@@ -13,7 +13,7 @@ import dagster as dg
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-import resources.sqlite  # noqa: F401  (its listener is all that is wanted)
+from resources.databases import make_databases
 from resources.platform import quiet_environment
 from resources.specification import PARTITION_SETS
 from tamis.errors import MissingPackageError, PermanentError, TransientError
@@ -21,7 +21,7 @@ from tamis.lineage.manifest import write_atomically
 from tamis.lineage.world import World
 from tamis.project import Project
 
-_SAID_OF_DAMAGE = ("malformed", "not a database")
+_SAID_OF_DAMAGE = ("malformed", "not a database", "no such table")
 POSTGRES_URL = "TAMIS_POSTGRES_URL"
 ON_POSTGRES = Path(__file__).resolve().parent.parent / "deploy" / "dagster.yaml"
 ON_SQLITE = """\
@@ -72,6 +72,7 @@ def open_instance(project: Project) -> dg.DagsterInstance:
     os.environ["DAGSTER_HOME"] = str(folder)
     url = os.environ.get(POSTGRES_URL)
     if not url:
+        make_databases(folder)
         return dg.DagsterInstance.from_config(str(folder))
     from dagster_postgres.utils import DagsterPostgresException
 
@@ -94,7 +95,7 @@ class DamagedStateError(PermanentError):
 
 @contextlib.contextmanager
 def dagster_state(project: Project) -> Iterator[None]:
-    """Raise `DamagedStateError` for what SQLite says of a file that is cut off or no database any more."""
+    """Raise `DamagedStateError` for what SQLite says of a file that is cut off, not whole or no database."""
     try:
         yield
     except DatabaseError as error:

@@ -23,3 +23,14 @@ class InactiveStageError(PermanentError):
             f"{asset} has nothing to do in this project: tamis.toml configures nothing that it would make; "
             "the template that `tamis init` writes shows the sections"
         )
+
+
+class PartitionGoneError(PermanentError):
+    """What a run was asked to make has left the project since, or waits to be at rest."""
+
+    def __init__(self, asset: str, partition: str) -> None:
+        self.asset, self.partition = asset, partition
+        super().__init__(
+            f"{asset} of {partition} is not there to be made: its file is gone or still being written, or "
+            "tamis.toml no longer names it"
+        )

@@ -141,6 +141,20 @@ def test_a_failed_run_is_tried_again_later_and_three_times_at_most(ticks, monkey
     assert names(ticks.tick()[0][0])[0] == "raw_shards", "other inputs are other work: the count begins anew"
 
 
+def test_a_run_that_was_cancelled_is_tried_again_later_and_never_counted(ticks, monkeypatch):
+    ticks.arrive()
+    (request,), _ = ticks.tick()
+    for attempt in range(1, 5):
+        ticks.run(request, dg.DagsterRunStatus.CANCELED)
+        at(monkeypatch, BACK_OFF_SECONDS * 2**attempt - 1)
+        assert work(ticks) != request.tags[WORK_TAG], "who cancels it has a moment"
+        at(monkeypatch, 3e9)
+        assert work(ticks) == request.tags[WORK_TAG], f"attempt {attempt} is not counted"
+    for _ in range(3):
+        ticks.run(request, dg.DagsterRunStatus.FAILURE)
+    assert work(ticks) != request.tags[WORK_TAG], "those that failed are"
+
+
 def test_a_selection_waits_for_approval_and_the_reason_says_how_to_give_it(ticks, monkeypatch, capsys):
     settings = ticks.root / "tamis.toml"
     settings.write_text(SETTINGS.replace("settle", "approve_selections = true\nsettle"))

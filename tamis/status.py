@@ -8,7 +8,9 @@ from typing import Any
 
 from tamis.corpus.few_examples import few_examples
 from tamis.corpus.labels import label_warnings
+from tamis.corpus.listing import links_out
 from tamis.corpus.records import WHOLE_SHARD
+from tamis.corpus.targets import target_links_out
 from tamis.errors import UnknownNameError
 from tamis.lineage.approval import Approval, read_approvals, waiting, waiting_lines
 from tamis.lineage.choosers import law_active
@@ -192,11 +194,24 @@ def read_status(project: Project) -> Status:
         still_in_files=read_places(store).to_dicts(),
         tainted=tainted_heads(ManifestFolder.of(project.home), heads, listed_in(project.home)),
         searches=world.searches,
-        warnings=[*few_examples(store), *label_warnings(store)],
+        warnings=[*few_examples(store), *label_warnings(store), *_links_left_out(project)],
         failed_trials=_failed_trials(store, world, heads, due),
         failed_steps=failed_steps(store, world, heads, due),
         scaling=_scaling(world, heads, due),
     )
+
+
+def _links_left_out(project: Project) -> list[str]:
+    """Links that lead out of a folder of the project and are not read, a line each folder."""
+    settings, root = project.settings, project.root
+    found = {f"corpus {one.name}": links_out(one, root) for one in settings.corpus}
+    found |= {f"target {one.name}": target_links_out(one, root) for one in settings.target}
+    return [
+        f"{name}: not followed: {', '.join(links[:3])}{f' and {len(links) - 3} more' if links[3:] else ''}: "
+        "links that lead out of its folder; with follow_links = true they are"
+        for name, links in found.items()
+        if links
+    ]
 
 
 def _failed_trials(store: Store, world: World, heads: Heads, due: Sequence[Due]) -> list[Failure]:

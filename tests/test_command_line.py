@@ -1,13 +1,14 @@
 """Verbs that read a materialized project, and calls that cannot be answered, in this process."""
 
 import json
-import os
 import socket
 from dataclasses import dataclass
 from typing import Any
 
+import click
 import polars as pl
 import pytest
+from dagster._cli.dev import dev_command
 from small_project import SETTINGS, SmallProject, make_project, sentences, write_jsonl
 
 from resources.instance import ON_SQLITE, POSTGRES_URL, prepare_folder
@@ -193,20 +194,19 @@ def test_what_waits_for_documents_is_named(empty, tamis):
 
 
 @pytest.fixture
-def served(empty, tamis, monkeypatch, capsys):
-    """Return a function that gives the command which `tamis ui` would become, and what it printed."""
+def served(empty, tamis, monkeypatch):
+    """Return a function that gives what `tamis ui` asks of `dagster dev`, and what it printed."""
 
     def run(*arguments: str) -> tuple[list[str], str]:
         commands: list[list[str]] = []
 
-        def become(_program: str, words: list[str]) -> None:
+        def interrupted(words: list[str], **_options: object) -> None:
             commands.append(words)
-            raise SystemExit
+            raise click.Abort
 
-        monkeypatch.setattr(os, "execv", become)
-        with pytest.raises(SystemExit):
-            tamis(empty, "ui", "--port", free_port(), *arguments)
-        return commands[-1], capsys.readouterr().err
+        monkeypatch.setattr(dev_command, "main", interrupted)
+        said = tamis(empty, "ui", "--port", free_port(), *arguments, code=130).err
+        return commands[-1], said
 
     return run
 

@@ -27,7 +27,9 @@ from tamis.lineage.world import World
 from tamis.project import Project
 from tamis.store.tables import Store
 from tamis.withdrawal.desired import read_places
+from tamis.withdrawal.holding import noted_near_repeats
 from tamis.withdrawal.receipts import listed_in
+from tamis.withdrawal.refusing import near_repeat_lines, refusal
 from tamis.withdrawal.tainting import Tainted, tainted_heads
 
 SHOWN = 20
@@ -51,6 +53,7 @@ class Status:
     withdrawn: int = 0
     still_in_files: list[dict[str, Any]] = field(default_factory=list)
     tainted: list[Tainted] = field(default_factory=list)
+    near_repeats: Mapping[str, str] = field(default_factory=dict)
     searches: Mapping[str, Search] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     failed_trials: list[Failure] = field(default_factory=list)
@@ -113,6 +116,7 @@ class Status:
             "withdrawn": self.withdrawn,
             "still_in_files": self.still_in_files,
             "tainted": [one.to_json() for one in self.tainted],
+            "near_repeats_of_withdrawn": dict(self.near_repeats),
             "warnings": self.warnings,
             "failed_trials": {one.trial: one.reason for one in self.failed_trials},
             "failed": {label(one.asset, one.partition): one.reason for one in self.failed_steps},
@@ -167,6 +171,7 @@ class Status:
             f"withdrawn, but still in your files: {shard}: {rows} rows, refused whenever they are read"
             for shard, rows in held.most_common(SHOWN)
         ]
+        lines += near_repeat_lines(self.near_repeats)[:SHOWN]
         return lines + [f"tainted: {one.line}" for one in self.tainted[:SHOWN]]
 
 
@@ -193,6 +198,7 @@ def read_status(project: Project) -> Status:
         withdrawn=store.count("withdrawals"),
         still_in_files=read_places(store).to_dicts(),
         tainted=tainted_heads(ManifestFolder.of(project.home), heads, listed_in(project.home)),
+        near_repeats=noted_near_repeats(ManifestFolder.of(project.home), heads, refusal(store)),
         searches=world.searches,
         warnings=[*few_examples(store), *label_warnings(store), *_links_left_out(project)],
         failed_trials=_failed_trials(store, world, heads, due),

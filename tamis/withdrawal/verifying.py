@@ -20,7 +20,8 @@ from tamis.withdrawal.excerpts import TABLE as EXCERPTS
 from tamis.withdrawal.files import UnreadableRowsError, held_in, holds_rows, searched
 from tamis.withdrawal.pieces import holds_any, pieces_of, showing
 from tamis.withdrawal.purging import tables_of_documents
-from tamis.withdrawal.receipts import receipt_ids, receipt_problems
+from tamis.withdrawal.receipts import TEXTS, receipt_ids, receipt_problems
+from tamis.withdrawal.refusing import near_repeat_lines, refusal
 
 SHOWING = {"documents": ["text"], "target_examples": ["text"], EXCERPTS: ["detail", "excerpt"]}
 """Columns that show text of raw files."""
@@ -35,6 +36,8 @@ class Verification:
     versions: int = 0
     files: int = 0
     problems: list[str] = field(default_factory=list)
+    near_repeats: dict[str, str] = field(default_factory=dict)
+    """Documents that differ from a withdrawn one in case or white space alone, with that; no problem."""
 
     @property
     def holds(self) -> bool:
@@ -49,7 +52,8 @@ class Verification:
         """For a person."""
         looked = f"{self.versions} versions of tables, {self.receipts} receipts, {self.files} files"
         state = "nothing of it is in the home" if self.holds else "NOT all of it is gone"
-        return [f"{self.withdrawn:,} withdrawn: {state} ({looked})", *(f"  {one}" for one in self.problems)]
+        lines = [f"{self.withdrawn:,} withdrawn: {state} ({looked})", *(f"  {one}" for one in self.problems)]
+        return lines + [f"  {line}" for line in near_repeat_lines(self.near_repeats)]
 
 
 def verify(home: Home, text: str | None = None) -> Verification:
@@ -65,10 +69,20 @@ def verify(home: Home, text: str | None = None) -> Verification:
         found.problems += _receipts(stored, found)
         found.problems += _files(stored, gone, found)
     found.problems += _tables(home.store, gone, found)
+    found.near_repeats = _near_repeats(home.store)
     if len(gone) and (kept := home.files.still_kept()):
         found.problems.append(kept)
     if text is not None:
         found.problems += _text(home, normalise_text(text), gone, found)
+    return found
+
+
+def _near_repeats(store: Store) -> dict[str, str]:
+    """All documents and examples that nearly repeat a withdrawn one, those from before its withdrawal too."""
+    barred, found = refusal(store), {}
+    for table in TEXTS if barred.loose_ids else ():
+        for batch in store.batches(table, ["doc_id", "text"]):
+            found |= barred.near_repeats(pl.DataFrame(batch))
     return found
 
 

@@ -56,15 +56,16 @@ def test_the_ui_ends_at_a_request_to_terminate_while_it_starts(small_project):
         small_project.command("ui", "--port", str(free_port())),
         cwd=small_project.root,
         env=small_project.environment,
-        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
     )
-    assert process.stderr is not None
-    for line in process.stderr:
+    assert process.stdout is not None
+    for line in process.stdout:
         if "Launching Dagster services" in line:
             process.terminate()
             break
-    said = process.stderr.read()
+    said = process.stdout.read()
     assert process.wait(60) == 143, said
     assert "Traceback" not in said
     assert said.splitlines()[-1] == "tamis: terminated; run the same command again to go on"

@@ -24,13 +24,13 @@ def graph(new_graph) -> SmallGraph:
     return graph
 
 
-def run(graph: SmallGraph, asset: str, **tags: str) -> list[str]:
-    """Run a stage as a sensor asks for it; what its runs of this work failed with, so far as they count."""
+def run(graph: SmallGraph, asset: str, partition: str = COOKING) -> list[str]:
+    """Run a stage as a sensor asks for it, which fails; the runs of this work that count."""
     job = graph._definitions().resolve_implicit_global_asset_job_def()
-    group = Group(assets=(asset,), partitions=(COOKING,), keys=("the inputs",))
+    group = Group(assets=(asset,), partitions=(partition,), keys=("the inputs",))
     result = job.execute_in_process(
         instance=graph.instance,
-        tags={WORK_TAG: work_id(group)} | tags,
+        tags={WORK_TAG: work_id(group), "dagster/partition": partition},
         asset_selection=[dg.AssetKey(asset)],
         raise_on_error=False,
     )
@@ -42,9 +42,15 @@ def run(graph: SmallGraph, asset: str, **tags: str) -> list[str]:
 
 def test_a_run_whose_file_left_counts_for_no_attempt(graph):
     (graph.landing / "cooking.jsonl").unlink()
-    assert run(graph, "documents", **{"dagster/partition": COOKING}) == []
+    assert run(graph, "embeddings") == []
     graph.instance.delete_dynamic_partition("shards", COOKING)
-    assert run(graph, "documents", **{"dagster/partition": COOKING}) == []
+    assert run(graph, "embeddings") == []
+
+
+def test_a_run_whose_target_left_the_project_counts_for_no_attempt(graph):
+    settings = graph.root / "tamis.toml"
+    settings.write_text(settings.read_text().replace('"goal"', '"other"'))
+    assert run(graph, "target_examples", "goal") == []
 
 
 def test_a_run_whose_inputs_were_withdrawn_counts_for_no_attempt(graph):
@@ -52,9 +58,9 @@ def test_a_run_whose_inputs_were_withdrawn_counts_for_no_attempt(graph):
     asking = Asking(store=graph.store)
     asking.ids([document_id(text)])
     withdraw(graph.home, asking.done(), WithdrawalReason.COPYRIGHT)
-    assert run(graph, "embeddings", **{"dagster/partition": COOKING}) == []
+    assert run(graph, "embeddings") == []
 
 
 def test_a_run_that_fails_by_itself_counts(graph, monkeypatch):
     monkeypatch.setattr(Platform, "look", lambda *_, **__: 1 / 0)
-    assert len(run(graph, "documents", **{"dagster/partition": COOKING})) == 1
+    assert len(run(graph, "documents")) == 1

@@ -2,7 +2,6 @@
 
 import signal
 
-import click
 from dagster._cli.dev import dev_command
 
 from tamis.errors import TransientError
@@ -23,10 +22,8 @@ def serve(host: str, port: int) -> None:
     and comes back as if nothing had happened; `ServicesEndedError` where it ended for another reason.
     """
     arguments = ["-w", "workspace.yaml", "-h", host, "-p", str(port)]
-    try:
-        dev_command.main(arguments, standalone_mode=False, auto_envvar_prefix="DAGSTER_CLI_DEV")
-    except click.Abort as error:  # in the seconds before its services are up
-        raise KeyboardInterrupt from error
+    with dev_command.make_context("dagster dev", arguments) as context:
+        dev_command.invoke(context)
     if received_signals().isdisjoint({signal.SIGINT, signal.SIGTERM}):
         raise ServicesEndedError
     raise KeyboardInterrupt

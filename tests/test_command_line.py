@@ -5,7 +5,6 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
-import click
 import polars as pl
 import pytest
 from dagster._cli.dev import dev_command
@@ -197,26 +196,26 @@ def test_what_waits_for_documents_is_named(empty, tamis):
 def served(empty, tamis, monkeypatch):
     """Return a function that gives what `tamis ui` asks of `dagster dev`, and what it printed."""
 
-    def run(*arguments: str) -> tuple[list[str], str]:
-        commands: list[list[str]] = []
+    def run(*arguments: str) -> tuple[dict[str, Any], str]:
+        asked: list[dict[str, Any]] = []
 
-        def interrupted(words: list[str], **_options: object) -> None:
-            commands.append(words)
-            raise click.Abort
+        def interrupted(context: Any) -> None:
+            asked.append(context.params)
+            raise KeyboardInterrupt
 
-        monkeypatch.setattr(dev_command, "main", interrupted)
+        monkeypatch.setattr(dev_command, "invoke", interrupted)
         said = tamis(empty, "ui", "--port", free_port(), *arguments, code=130).err
-        return commands[-1], said
+        return asked[-1], said
 
     return run
 
 
 def test_the_ui_serves_localhost_unless_it_is_given_another_address(served):
-    words, said = served()
-    assert words[words.index("-h") + 1] == "127.0.0.1"
+    asked, said = served()
+    assert asked["host"] == "127.0.0.1"
     assert "no login" not in said
-    words, said = served("--host", "0.0.0.0")
-    assert words[words.index("-h") + 1] == "0.0.0.0"
+    asked, said = served("--host", "0.0.0.0")
+    assert asked["host"] == "0.0.0.0"
     assert "there is no login" in said
 
 

@@ -79,7 +79,8 @@ def verify(home: Home, text: str | None = None) -> Verification:
 
 def _near_repeats(store: Store) -> dict[str, str]:
     """All documents and examples that nearly repeat a withdrawn one, those from before its withdrawal too."""
-    barred, found = refusal(store), {}
+    barred = refusal(store)
+    found: dict[str, str] = {}
     for table in TEXTS if barred.loose_ids else ():
         for batch in store.batches(table, ["doc_id", "text"]):
             found |= barred.near_repeats(pl.DataFrame(batch))

@@ -237,3 +237,17 @@ def test_a_shard_set_that_shrinks_calls_for_a_new_selection(ticks):
     (ticks.root / "documents" / "b.jsonl").unlink()
     assert "1 removed" in ticks.arrive()
     assert "selected_subset" in follow(ticks)
+
+
+def test_a_partition_is_not_pulled_from_under_a_run_that_waits_in_the_queue(ticks):
+    ticks.write("documents/b.jsonl", "two")
+    ticks.arrive()
+    queued = ticks.run(
+        dg.RunRequest(tags={"dagster/partition": "web__b.jsonl"}), dg.DagsterRunStatus.STARTING
+    )
+    (ticks.root / "documents" / "b.jsonl").unlink()
+    ticks.arrive()
+    assert "web__b.jsonl" in ticks.instance.get_dynamic_partitions("shards")
+    ticks.instance.report_run_canceled(queued)
+    assert "1 removed" in ticks.arrive()
+    assert "web__b.jsonl" not in ticks.instance.get_dynamic_partitions("shards")

@@ -4,6 +4,8 @@ Logs and progress go to stderr; what a command answers goes to stdout, with `--j
 """
 
 import argparse
+import atexit
+import contextlib
 import errno
 import os
 import signal
@@ -26,6 +28,8 @@ from tamis.progress import Heartbeat, say
 from tamis.signals import received_signals, record_signals
 from tamis.waiting_threads import spin_briefly
 
+INTERRUPTED = (130, 143)
+"""Exit codes after Ctrl-C and after SIGTERM."""
 EVERYTHING = {"only": None, "on_request": False, "certified": False, "try_again": False}
 
 
@@ -57,18 +61,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         terminated = signal.SIGTERM in received_signals()
         said = "terminated" if terminated else "interrupted"
         print(f"tamis: {said}; run the same command again to go on", file=sys.stderr)
-        return 143 if terminated else 130
+        return INTERRUPTED[terminated]
 
 
 def console() -> None:
     """Entry point of the installed command; a request to terminate ends it as Ctrl-C does."""
+    ended: list[int] = []
+    atexit.register(_exit_as_interrupted, ended)  # before all others, so that it runs after them
     record_signals()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     spin_briefly()
-    code = main()
+    ended.append(main())
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.SIG_IGN)  # a second Ctrl-C would be a traceback of what closes now
-    sys.exit(code)
+    sys.exit(ended[0])
+
+
+def _exit_as_interrupted(ended: Sequence[int]) -> None:
+    """Exit with the code of an interrupted command.
+
+    Python kills itself by SIGINT instead where the interrupt came within `exec`, though it was caught.
+    """
+    if ended and ended[0] in INTERRUPTED:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(ended[0])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -18,6 +18,7 @@ stdin, sys.stdin = sys.stdin, type("Input", (), dict(buffer=Told()))
 sys.argv = ["tamis", "withdraw", "--text", "-"]
 tamis.cli.console()
 """
+WITHIN_EXEC = "print('waits', flush=True); exec('stdin.buffer.read()')"
 AS_DAGSTER = "import dagster._utils.interrupts as i; i.setup_interrupt_handlers()"
 
 
@@ -46,7 +47,11 @@ def start(tmp_path, monkeypatch):
     return starting
 
 
-@pytest.mark.parametrize("preparation", ["pass", AS_DAGSTER], ids=["alone", "after a run of Dagster"])
+@pytest.mark.parametrize(
+    "preparation",
+    ["pass", WITHIN_EXEC, AS_DAGSTER],
+    ids=["alone", "within exec", "after a run of Dagster"],
+)
 @pytest.mark.parametrize(
     ("ended_by", "code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )

@@ -31,8 +31,9 @@ def start(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
     def starting(preparation: str) -> subprocess.Popen[str]:
+        (tmp_path / "waiting_command.py").write_text(COMMAND.format(preparation=preparation))
         process = subprocess.Popen(
-            [sys.executable, "-c", COMMAND.format(preparation=preparation)],
+            [sys.executable, "-m", "waiting_command"],
             cwd=tmp_path,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
             stdin=subprocess.PIPE,

@@ -63,7 +63,7 @@ def unread(home: Path) -> list[str]:
     store, found = lancedb.connect(home / "lance"), []
     for stored in _names(store):
         names = [name for name, table in TABLES.items() if fnmatch.fnmatchcase(stored, table.store)]
-        if not names and stored not in TABLES_NOT_READ.split():
+        if not names and not any(fnmatch.fnmatchcase(stored, one) for one in TABLES_NOT_READ.split()):
             found.append(stored)
         for name in names:
             known = {there for _, _, there in TABLES[name].fields()}

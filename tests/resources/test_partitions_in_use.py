@@ -43,7 +43,7 @@ def run(instance: dg.DagsterInstance, status: str, assets: tuple[str, ...], **ta
 
 
 def world(**sets: tuple[str, ...]) -> SimpleNamespace:
-    return SimpleNamespace(keys=lambda name: sets.get(name, ()), held=())
+    return SimpleNamespace(keys=lambda name: sets.get(name, ()), held=(), kept={})
 
 
 @pytest.mark.parametrize("status", UNENDED)

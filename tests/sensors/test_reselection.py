@@ -256,5 +256,5 @@ def test_a_partition_is_not_pulled_from_under_a_run_that_waits_in_the_queue(tick
     ticks.arrive()
     assert "web__b.jsonl" in ticks.instance.get_dynamic_partitions("shards")
     ticks.instance.report_run_canceled(queued)
-    assert "1 removed" in ticks.arrive()
+    assert ticks.arrive() == "removed"
     assert "web__b.jsonl" not in ticks.instance.get_dynamic_partitions("shards")

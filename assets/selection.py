@@ -13,7 +13,7 @@ from resources.scorers import scorers
 from resources.specification import ACCELERATOR_POOL, PARTITION_SETS, specified
 from resources.work import Work
 from tamis.config import SelectionSection
-from tamis.embedding.storing import encoder_slug, table_name
+from tamis.embedding.storing import current_table, encoder_slug
 from tamis.lineage.heads import read_heads
 from tamis.lineage.manifest import InputReference, write_atomically
 from tamis.lineage.pins import Pin
@@ -184,7 +184,7 @@ def computed(
             section,
             work.project.settings.transport,
             pool.join(excluded, on="doc_id", how="anti"),
-            pool_table=table_name(encoder),
+            pool_table=current_table(work.project),
             target_table=f"target_embeddings_{encoder_slug(encoder)}",
             seed=work.project.seed,
             scorer=scorers(work, [section.sampler]).get(section.sampler),

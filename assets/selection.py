@@ -123,8 +123,12 @@ def _repeated(work: Work, pin: Pin) -> Choice:
 
 
 def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
-    """Write the decisions, the chosen documents and the page, and record them."""
+    """Write the decisions, the chosen documents and the page, and record them as one value.
+
+    Of decisions that their check refuses no page is written: that of the last value that passed stays.
+    """
     scope, decided, section = f"selection = {quoted(key)}", choice.decided, choice.section
+    check = _every_document_decided(decided, choice.pool)
     rows = _complete(decided, key, "decisions")
     work.store.replace("decisions", rows.to_arrow().cast(schema_of("decisions")), scope)
     chosen = decided.filter(pl.col("verdict") == "selected").sort("rank")
@@ -132,13 +136,14 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
     work.store.replace("selected_subset", subset, scope)
     report = selection_report(work.store, section, decided)
     page = work.project.home.reports / f"selection_{key}.html"
-    write_atomically(page, selection_page(report).encode())
+    if check.passed:
+        write_atomically(page, selection_page(report).encode())
     counts = dict(decided.group_by("reason").len().sort("reason").iter_rows())
     yield from work.record(
         Made(
             partition=key,
             rows=[Rows(table="selected_subset", where=scope)],
-            files=[page],
+            files=[page] if check.passed else [],
             row_count=len(chosen),
             data_version=selection_digest(decided),
             metadata={
@@ -151,18 +156,16 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
                 **choice.facts,
             },
             origins=choice.origins,
-        )
-    )
-    yield from work.record(
+        ),
         Made(
             asset="decisions",
             partition=key,
             rows=[Rows(table="decisions", where=scope)],
             row_count=len(decided),
             metadata={f"documents_{reason}": count for reason, count in counts.items()},
-            checks=[_every_document_decided(decided, choice.pool)],
+            checks=[check],
             origins=choice.origins,
-        )
+        ),
     )
 
 

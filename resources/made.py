@@ -42,6 +42,12 @@ class Made:
     announce: Callable[[str], object] | None = None
     """Called with the manifest's id before the event is logged, and again where a retry records it again."""
 
+    @property
+    def refused(self) -> bool:
+        """Whether a blocking check of it failed."""
+        error = dg.AssetCheckSeverity.ERROR
+        return any(not check.passed and check.severity == error for check in self.checks)
+
 
 def scope_of(entry: Rows) -> str:
     """How the rows are found again: by listed ids, by filter, or the whole table ("")."""

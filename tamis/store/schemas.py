@@ -178,6 +178,7 @@ _FIELDS: dict[str, list[pa.Field]] = {
         column("input_key", pa.string(), "hash of everything the value depends on, known before a run"),
         column("data_version", pa.string(), "version of the value"),
         column("passed", pa.bool_(), "whether its blocking checks passed"),
+        column("last_passed", pa.string(), "manifest of the last value that passed, where this one did not"),
         column("settled", pa.bool_(), "false where something fitted on an earlier pool was kept"),
         column("attempt", pa.string(), "token of the attempt that made it"),
         column("made_at", pa.timestamp("us"), "when, UTC"),

@@ -34,7 +34,7 @@ def sampler_trials(context: dg.AssetExecutionContext, platform: Platform) -> Ite
             rows = make_runs(
                 work.store,
                 comparison,
-                work.project.home.cache / "training",
+                work.project.home.cache,
                 progress.advance,
                 context.log.debug,
             )

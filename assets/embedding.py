@@ -1,11 +1,11 @@
 """Embedding: a vector for each distinct document, computed once per encoder and kept."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 
-from resources.made import Made, Rows
+from resources.made import Made, Rows, rows_set_aside
 from resources.platform import Platform
 from resources.specification import described
 from tamis.corpus.intake import count_documents
@@ -13,6 +13,7 @@ from tamis.embedding import load_encoder
 from tamis.embedding.near_copies import INDEX, TABLE, update_near_copies
 from tamis.embedding.storing import current_table, embed_missing
 from tamis.store.records import stored_rows
+from tamis.store.setting_aside import show_refused
 
 
 @dg.asset(**described("embeddings", ["lancedb", "torch"]))
@@ -29,20 +30,30 @@ def embeddings(context: dg.AssetExecutionContext, platform: Platform) -> Iterato
             for group in work.shard_groups():
                 every = [doc_id for doc_ids in group.values() for doc_id in doc_ids]
                 encoded = set(embed_missing(work.store, encoder, every, progress.advance, table=table))
+                aside = show_refused(work.store, work.stage.name, group, [encoder.fingerprint])
                 facts = {"encoder": name, "fingerprint": encoder.fingerprint}
                 yield from work.record(
-                    *[_made(table, key, doc_ids, encoded, facts) for key, doc_ids in group.items()]
+                    *[_made(table, key, doc_ids, encoded, aside, facts) for key, doc_ids in group.items()]
                 )
 
 
-def _made(table: str, shard: str, doc_ids: list[str], encoded: set[str], facts: dict[str, str]) -> Made:
-    new = len(encoded.intersection(doc_ids))
+def _made(
+    table: str,
+    shard: str,
+    doc_ids: list[str],
+    encoded: set[str],
+    aside: Mapping[str, int],
+    named: Mapping[str, str],
+) -> Made:
+    new, without = len(encoded.intersection(doc_ids)), aside.get(shard, 0)
     encoded.difference_update(doc_ids)  # a document of two shards counts in the first
+    facts = {"encoded": new, "reused": len(doc_ids) - new - without, **named}
+    shown = rows_set_aside("embeddings", shard, facts, aside)
     return Made(
         partition=shard,
-        rows=[Rows(table=table, doc_ids=doc_ids)],
-        row_count=len(doc_ids),
-        metadata={"encoded": new, "reused": len(doc_ids) - new, **facts},
+        rows=[Rows(table=table, doc_ids=doc_ids), *shown],
+        row_count=len(doc_ids) - without,
+        metadata=facts,
     )
 
 

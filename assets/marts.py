@@ -20,7 +20,6 @@ from tamis.lineage.manifest import write_atomically
 from tamis.lineage.marts import SOURCE_STAGES, SQL_FOLDER
 from tamis.lineage.published import published_sources
 from tamis.report import sql_model_page
-from tamis.report.sql_model import preview
 from tamis.sql import Leaves, Model, ModelResult, TestResult, load_project, run_model
 from tamis.sql.reading import PinnedTables, pin_tables
 from tamis.store.digests import hashed_columns, row_records, rows_digest
@@ -73,7 +72,6 @@ def _made(work: Work, model: Model, result: ModelResult, tables: PinnedTables) -
         data_version=_content(result.table) if stored else None,
         metadata={
             "dagster/column_lineage": _column_lineage(lineage),
-            "preview": dg.MetadataValue.md(preview(result.table.slice(0, SHOWN_ROWS))),
             "published": result.passed,
             "increment": "all rows" if result.increment is None else f"{result.increment} rows",
             "source_versions": dict(tables.versions),
@@ -109,7 +107,7 @@ def _check(model: str, test: TestResult) -> dg.AssetCheckResult:
         check_name=test.name,
         passed=test.passed,
         severity=severity,
-        metadata={"failures": test.failures, "sample": dg.MetadataValue.json(test.sample)},
+        metadata={"failures": test.failures},
     )
 
 

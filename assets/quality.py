@@ -1,11 +1,11 @@
 """Quality: a judge asked about a sample, a grader that extends it to every document, perplexity, flags."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
 
-from resources.made import Made, Rows
+from resources.made import Made, Rows, rows_set_aside
 from resources.platform import Platform
 from resources.specification import described
 from tamis.corpus.intake import count_documents
@@ -36,6 +36,7 @@ from tamis.quality.storing import (
 from tamis.selection.filtering import plan_of
 from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
+from tamis.store.setting_aside import forget_refused, show_refused
 from tamis.store.tables import one_of
 from tamis.training.storing import score_perplexity
 
@@ -70,8 +71,10 @@ def document_flags(context: dg.AssetExecutionContext, platform: Platform) -> Ite
                 yield from work.record(*made)
 
 
-def _of_shard(table: str, shard: str, doc_ids: list[str], facts: dict[str, Any]) -> Made:
-    rows = [Rows(table=table, doc_ids=doc_ids)]
+def _of_shard(
+    table: str, shard: str, doc_ids: list[str], facts: dict[str, Any], others: Sequence[Rows] = ()
+) -> Made:
+    rows = [Rows(table=table, doc_ids=doc_ids), *others]
     return Made(partition=shard, rows=rows, row_count=len(doc_ids), metadata=facts)
 
 
@@ -96,12 +99,12 @@ def judge_scores(context: dg.AssetExecutionContext, platform: Platform) -> Itera
         missing = unjudged(work.store, doc_ids, judge.fingerprint)
         with work.progress("asking the judge", len(missing)) as progress:
             judge_documents(work.store, judge, missing, progress.advance)
+        unanswered = set_unanswered_aside(work.store, doc_ids, judge.fingerprint)
         with work.progress("asking the judge about noise", min(CHECKED, len(doc_ids))) as progress:
             mark = mark_of_judge(work.store, judge, sample, work.project.seed, progress.advance)
-        twice = asked_again(sample, work.project.seed)
+        twice = sorted(set(asked_again(sample, work.project.seed)).difference(unanswered))
         with work.progress("asking the judge a second time", len(twice)) as progress:
             again = ask_again(work.store, judge, twice, progress.advance)
-        unanswered = set_unanswered_aside(work.store, doc_ids)
         mass = median_answer_mass(work.store, doc_ids)
         check = dg.AssetCheckResult(
             asset_key="judge_scores",
@@ -142,11 +145,13 @@ def perplexity_scores(context: dg.AssetExecutionContext, platform: Platform) -> 
     """Bits per byte of each document by a small model that did not train on it."""
     with platform.work(context) as work:
         section = work.project.settings.perplexity
+        stage = work.stage.name
         models = [key for key in work.world.keys("models") if ("base_models", key) in work.heads]
         folders = {key: work.upstream("base_models", key) for key in models}
         versions = {key: work.heads[("base_models", key)].data_version for key in models}
         marks = [f"{versions[key][:32]}:{section.max_tokens}" for key in models]
         known = one_of("fingerprint", marks)
+        forget_refused(work.store, stage, marks)
         missing = count_documents(work.store, work.partitions, "scores_perplexity", known)
         with work.progress("perplexity", missing) as progress:
             for group in work.shard_groups():
@@ -154,11 +159,13 @@ def perplexity_scores(context: dg.AssetExecutionContext, platform: Platform) -> 
                 scored = score_perplexity(
                     work.store, work.project, folders, versions, section, every, progress.advance
                 )
+                aside = show_refused(work.store, stage, group, marks)
                 made = []
                 for key, doc_ids in group.items():
                     read = len(scored.intersection(doc_ids))
                     facts = {"scored": read, "reused": len(doc_ids) - read}
-                    made.append(_of_shard("scores_perplexity", key, doc_ids, facts))
+                    rows = rows_set_aside(stage, key, facts, aside)
+                    made.append(_of_shard("scores_perplexity", key, doc_ids, facts, rows))
                 yield from work.record(*made)
 
 

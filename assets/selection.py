@@ -24,7 +24,7 @@ from tamis.report.selection_data import selection_report
 from tamis.selection import find_sampler, select, selection_digest
 from tamis.selection.computing import method_scores
 from tamis.selection.pinned import repeated
-from tamis.selection.pool import budget_in_tokens, candidates, exclusions, mean_margin
+from tamis.selection.pool import budget_in_tokens, candidates, exclusions, mean_margin, name_set_aside
 from tamis.selection.samplers import DEFAULT_OPTIONS
 from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted
@@ -94,6 +94,7 @@ def _chosen(work: Work, key: str) -> Choice:
         exclusions=excluded,
         options=section.model_dump(include={*DEFAULT_OPTIONS}),
     )
+    decided = name_set_aside(work.store, decided, section.sampler)
     return Choice(section=section, decided=decided, pool=pool, facts=certificate(work, section, decided))
 
 

@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 import pyarrow as pa
 
-from resources.made import Made, Rows
+from resources.made import Made, Rows, rows_set_aside
 from resources.platform import Platform
 from resources.specification import described
 from resources.work import Work
@@ -17,13 +17,14 @@ from tamis.corpus import read_target, split_target
 from tamis.corpus.labels import never_learnt, require_labels
 from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.corpus.target_quarantine import quarantine_of_target, rows_of_target
-from tamis.embedding import load_encoder
+from tamis.embedding import encode_each, load_encoder
 from tamis.embedding.storing import current_table, encoder_slug
 from tamis.lineage.manifest import content_digest
 from tamis.references import named
 from tamis.selection.leaks import RUNS, TABLE, update_contamination
 from tamis.store.records import stored_rows
 from tamis.store.schemas import schema_of
+from tamis.store.setting_aside import place_of, show_rows
 from tamis.store.tables import quoted, vector_column
 from tamis.transport.scoring import PoolScoring, score_pool, score_range
 from tamis.transport.storing import (
@@ -112,7 +113,7 @@ def _learnable(unknown: dict[str, int]) -> dg.AssetCheckResult:
         check_name="learnable",
         passed=not unknown,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"labels_never_in_train": dg.MetadataValue.json(unknown)},
+        metadata={"labels_never_in_train": len(unknown), "examples_of_them": sum(unknown.values())},
     )
 
 
@@ -150,17 +151,26 @@ def target_embeddings(context: dg.AssetExecutionContext, platform: Platform) -> 
             scope = f"target = {quoted(key)}"
             examples = work.store.read("target_examples", ["doc_id", "text"], scope).sort("doc_id")
             with work.progress(f"target {key}", len(examples)) as progress:
-                vectors_nd = encoder.encode(examples["text"].to_list(), advance=progress.advance)
+                vectors_nd, refused = encode_each(encoder, examples["text"].to_list(), progress.advance)
+            kept = [place for place in range(len(examples)) if place not in refused]
             columns = [
-                [key] * len(examples),
-                examples["doc_id"].to_list(),
-                vector_column(vectors_nd),
-                [encoder.fingerprint] * len(examples),
+                [key] * len(kept),
+                examples["doc_id"].gather(kept).to_list(),
+                vector_column(vectors_nd[kept]),
+                [encoder.fingerprint] * len(kept),
             ]
             rows = pa.table(columns, schema=schema_of(table, encoder.dimension))
             work.store.replace(table, rows, scope)
-            entry = Rows(table=table, where=scope)
-            yield from work.record(Made(partition=key, rows=[entry], row_count=len(examples)))
+            aside = [
+                {"doc_id": examples["doc_id"][place], "reason": str(why.reason), "detail": why.detail}
+                for place, why in refused.items()
+            ]
+            none = dict.fromkeys(("doc_id", "reason", "detail"), pl.String)
+            show_rows(work.store, place_of(work.stage.name, key), pl.DataFrame(aside, schema=none))
+            facts: dict[str, Any] = {}
+            shown = rows_set_aside(work.stage.name, key, facts, {key: len(aside)})
+            entries = [Rows(table=table, where=scope), *shown]
+            yield from work.record(Made(partition=key, rows=entries, row_count=len(kept), metadata=facts))
 
 
 @dg.asset(**described("contamination", ["polars"]))

@@ -24,6 +24,7 @@ from tamis.training import (
     train_tokenizer,
 )
 from tamis.training.retention import remove_superseded
+from tamis.training.state import resume_folder
 from tamis.training.storing import (
     keyed_order,
     pretraining_documents,
@@ -78,7 +79,7 @@ def base_models(context: dg.AssetExecutionContext, platform: Platform) -> Iterat
                     source,
                     PretrainingOptions(seed=work.project.seed, **options.model_dump(exclude={"vocabulary"})),
                     folder,
-                    work.project.home.cache / "training" / work.key(key)[:16],
+                    resume_folder(work.project.home.cache, work.stage.name, work.key(key)[:16]),
                     checkpoints=section.checkpoints,
                     advance=progress.advance,
                 )

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from tamis.errors import TamisError
+from tamis.kept_errors import NOT_KEPT, RAN_OUT
 
 MOST_AT_ONCE = 50
 
@@ -61,9 +62,10 @@ def told(error: Any) -> str:
         return "unknown"
     name = str(cause.cls_name)
     first = (str(cause.message).strip().splitlines() or [""])[0].split(f"{name}: ", 1)[-1]
-    inner, _, message = first.partition(": ")
-    if name == "Failure" and inner in _own_errors():  # how the platform ends a step for good
-        return f"{inner}: {message}"
+    inner, _, said = first.partition(": ")
+    ended = name in ("Failure", "StepError")  # how the platform ends a step
+    if ended and (inner in _own_errors() or NOT_KEPT in first or said == RAN_OUT):
+        return first
     return f"{name}: {first}" if name in _own_errors() else name
 
 

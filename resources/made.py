@@ -1,6 +1,6 @@
 """What an asset hands back of a partition: which rows and files it wrote, and what to say of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,8 @@ import dagster as dg
 
 from tamis.lineage.manifest import InputReference
 from tamis.store.records import BY_DOC_IDS, records_of_ids
-from tamis.store.tables import Store
+from tamis.store.setting_aside import place_of
+from tamis.store.tables import Store, quoted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,17 @@ class Made:
         """Whether a blocking check of it failed."""
         error = dg.AssetCheckSeverity.ERROR
         return any(not check.passed and check.severity == error for check in self.checks)
+
+
+def rows_set_aside(stage: str, shard: str, facts: dict[str, Any], aside: Mapping[str, int]) -> list[Rows]:
+    """The rows of quarantine that name what a stage set aside of a shard; counted in `facts`.
+
+    Nothing is listed where nothing is set aside, so manifests of ordinary shards hold no more than before.
+    """
+    if not aside.get(shard):
+        return []
+    facts["set_aside"] = aside[shard]
+    return [Rows(table="quarantine", where=f"shard = {quoted(place_of(stage, shard))}")]
 
 
 def scope_of(entry: Rows) -> str:

@@ -17,9 +17,9 @@ from pydantic import PrivateAttr
 from resources.processes import ALIVE, note_process
 from resources.tags import DRIVER_TAG, SENSOR, asked_for, settles
 from resources.work import Work
-from resources.work_errors import InactiveStageError
+from resources.work_errors import InactiveStageError, StepError, failure
 from tamis.engine import engine_of, using
-from tamis.errors import PermanentError, TransientError
+from tamis.errors import may_pass
 from tamis.lineage.attempts import begin
 from tamis.lineage.failed_steps import failed_step_noted
 from tamis.lineage.heads import Heads, read_heads
@@ -138,7 +138,7 @@ def _others_run(context: dg.AssetExecutionContext) -> bool:
 
 @contextlib.contextmanager
 def retried(attempt: int) -> Iterator[None]:
-    """Ask Dagster to try again what may succeed then: all but errors that say that it will not.
+    """Ask Dagster to try again what may succeed then (`may_pass`), and fail at once for everything else.
 
     In place of a retry policy, which would also start a step again that a person has just cancelled.
     """
@@ -146,10 +146,11 @@ def retried(attempt: int) -> Iterator[None]:
         yield
     except (dg.Failure, dg.RetryRequested):
         raise
-    except PermanentError as error:
-        raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
     except Exception as error:
-        raise dg.RetryRequested(MOST_RETRIES, seconds_to_wait=RETRY_SECONDS * 2**attempt) from error
+        if not may_pass(error):
+            raise failure(error) from None
+        waits = RETRY_SECONDS * 2**attempt
+        raise dg.RetryRequested(MOST_RETRIES, seconds_to_wait=waits) from StepError(error)
 
 
 def quiet_environment(project: Project) -> None:
@@ -166,10 +167,10 @@ def quiet_environment(project: Project) -> None:
 
 @contextlib.contextmanager
 def tried_once() -> Iterator[None]:
-    """Leave what fails inside to those who count how often it did; disk and network are tried again."""
+    """Leave what fails inside to those who count how often it did; what may pass is tried again."""
     try:
         yield
-    except (OSError, TransientError):
-        raise
     except Exception as error:
-        raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
+        if may_pass(error):
+            raise
+        raise failure(error) from None

@@ -18,6 +18,7 @@ import dagster as dg
 
 from resources.processes import this_process
 from resources.tags import CERTIFIED_TAG, COMMAND_LINE, DRIVER_TAG, ON_REQUEST_TAG, PROCESS_TAG
+from resources.work_errors import take_withheld
 from tamis.lineage.automation import Group
 from tamis.lineage.failures import failures_of
 from tamis.lineage.heads import read_heads
@@ -74,6 +75,8 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
     tried: set[tuple[str, ...]] = field(default_factory=set)
     given_up: set[tuple[str, str]] = field(default_factory=set)
+    shown: set[str] = field(default_factory=set)
+    """Errors of which the terminal has shown what is stored nowhere."""
 
     def sentence(self, problems: bool, only: Collection[str] | None = None) -> str:
         """What came of it, in a line; `only` those assets were asked for."""
@@ -195,6 +198,10 @@ class Runner:
                 **_run_arguments(self.instance, first, list(group.partitions), self.wanted.tags),
             )
             close_all()
+        for kept, whole in take_withheld().items():  # after the run: Dagster keeps what a step prints
+            if kept not in outcome.shown:
+                outcome.shown.add(kept)
+                self.say(whole)
         outcome.seconds[name] = outcome.seconds.get(name, 0.0) + time.monotonic() - started
         if result.success:
             outcome.made[name] = outcome.made.get(name, 0) + len(group.partitions) * len(group.assets)

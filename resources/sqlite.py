@@ -1,13 +1,16 @@
-"""SQLite under Dagster and MLflow: commits that do not wait for the disk.
+"""SQLite under Dagster: commits that do not wait for the disk, in the databases of DAGSTER_HOME alone.
 
-Dagster opens and closes a connection for every event, and the last close of a file writes it out. A
+These are in WAL mode, where that is safe; MLflow's is not, and those of other engines of this process are not
+ours. Dagster opens and closes a connection for every event, and the last close of a file writes it out. A
 connection to each of the last few files is kept open, and SQLite waits for the disk at checkpoints only. A
 killed process loses nothing; a power cut may lose the last events, and these are logged again from the
 manifests.
 """
 
+import os
 import sqlite3
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import event
@@ -19,12 +22,13 @@ _open: OrderedDict[str, sqlite3.Connection] = OrderedDict()
 
 @event.listens_for(Engine, "connect")
 def lighten(connection: Any, _record: Any) -> None:
-    """Prepare each new connection, and keep another one to the same file open."""
-    if not isinstance(connection, sqlite3.Connection):
+    """Prepare each new connection to a database of Dagster, and keep another one to the same file open."""
+    home = os.environ.get("DAGSTER_HOME")
+    if not home or not isinstance(connection, sqlite3.Connection):
         return
-    connection.execute("PRAGMA synchronous = NORMAL")
     (_number, _name, path) = connection.execute("PRAGMA database_list").fetchone()
-    if path:
+    if path and Path(path).resolve().is_relative_to(Path(home).resolve()):
+        connection.execute("PRAGMA synchronous = NORMAL")
         _keep_open(path)
 
 

@@ -1,8 +1,18 @@
-"""Why a step has nothing that it could make."""
+"""Why a step has nothing that it could make, and what Dagster is given of the errors of steps.
 
+Dagster stores an error with its message, its notes and its whole chain of causes. What other libraries say
+may quote a document, so a step ends in a fresh error that says what `kept_message` allows.
+"""
+
+import traceback
 from collections.abc import Sequence
 
-from tamis.errors import PermanentError
+import dagster as dg
+
+from tamis.errors import PermanentError, TamisError
+from tamis.kept_errors import NOT_KEPT, kept_message
+
+_withheld: dict[str, str] = {}
 
 
 class InputMissingError(PermanentError):
@@ -23,3 +33,44 @@ class InactiveStageError(PermanentError):
             f"{asset} has nothing to do in this project: tamis.toml configures nothing that it would make; "
             "the template that `tamis init` writes shows the sections"
         )
+
+
+class StepError(TamisError):
+    """An error of a step as Dagster may store it: with the traceback of the original, without its chain."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(kept_message(error))
+        self.__traceback__ = error.__traceback__
+        withhold(error)
+
+
+def failure(error: BaseException) -> dg.Failure:
+    """Return the error that ends a step for good, as Dagster may store it; raise it `from None`."""
+    withhold(error)
+    found = dg.Failure(kept_message(error), allow_retries=False)
+    found.__traceback__ = error.__traceback__
+    return found
+
+
+def withhold(error: BaseException) -> None:
+    """Hold in memory what is not stored of an error, for the terminal of `tamis materialize`."""
+    kept = kept_message(error)
+    if NOT_KEPT in kept:
+        said = error.withheld if isinstance(error, TamisError) else ""
+        _withheld.setdefault(kept, said or _messages(error))
+
+
+def _messages(error: BaseException | None) -> str:
+    """Messages and notes of an error and of what caused it; Dagster's log has the traceback."""
+    found: list[str] = []
+    while error is not None:
+        found += traceback.format_exception_only(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "".join(found).rstrip()
+
+
+def take_withheld() -> dict[str, str]:
+    """Return what was withheld since the last call, by what is stored of each error."""
+    found = dict(_withheld)
+    _withheld.clear()
+    return found

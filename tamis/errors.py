@@ -1,14 +1,22 @@
 """Errors a user meets: each says what was wrong, where, and what would be right.
 
-`PermanentError` is never retried, `TransientError` is: the class alone decides. Asserts are kept for
-our own mistakes. Packages define their own errors from these two, next to the code that raises them.
+`PermanentError` is never retried, `TransientError` is: the class alone decides. Of errors of other packages
+`may_pass` names those that are. Asserts are kept for our own mistakes. Packages define their own errors from
+these two, next to the code that raises them.
 """
 
-from collections.abc import Iterable
+import errno
+import re
+from collections.abc import Iterable, Iterator
 
 
 class TamisError(Exception):
-    """Base of every error that Tamis raises on purpose."""
+    """Base of every error that Tamis raises on purpose; its message quotes no document.
+
+    `withheld`: what another library said, where that may quote one: for the terminal, never stored.
+    """
+
+    withheld: str = ""
 
 
 class PermanentError(TamisError):
@@ -61,3 +69,86 @@ class ConfigurationError(PermanentError):
         self.file, self.key, self.found, self.expected = file, key, found, expected
         state = "is missing" if found is None else f"= {found!r} is not valid"
         super().__init__(f"{file}: {key} {state}; expected {expected}")
+
+
+_PASSING_ERRNOS = frozenset(
+    {
+        *(errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.EIO, errno.ESTALE, errno.ENOLCK, errno.EPIPE),
+        *(errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT, errno.ECONNREFUSED, errno.ECONNRESET),
+        *(errno.ECONNABORTED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ENETRESET),
+    }
+)
+_LASTING_OS_ERRORS = (
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+_PASSING_CLASSES = frozenset(
+    {
+        *("HTTPException", "TransportError", "RequestException", "MaxRetryError", "ProtocolError"),
+        *("RaySystemError", "RayActorError", "WorkerCrashedError", "ObjectLostError", "NodeDiedError"),
+        "RpcError",
+    }
+)
+"""Classes of other packages, with what derives from them: a network, a database or a cluster at fault."""
+_PASSING_STATUSES = (408, 425, 429)
+_OF_A_CONFLICT = ("commit conflict", "write contention", "concurrent writers")
+_OF_A_SERVER = re.compile(r"error code (429|5\d\d)\b|TEMPORARILY_UNAVAILABLE|REQUEST_LIMIT_EXCEEDED")
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same step may succeed when it is tried again without a change.
+
+    So it is for network, timeouts, databases and clusters that do not answer, statuses 429 and 5xx, commits
+    of LanceDB that met another one, and system errors that pass. All else fails in the same way again.
+    """
+    if isinstance(error, TamisError):
+        return isinstance(error, TransientError)
+    if isinstance(error, TimeoutError | ConnectionError):
+        return True
+    if (status := _http_status(error)) is not None:
+        return status in _PASSING_STATUSES or status >= 500
+    if isinstance(error, OSError):
+        # Libraries raise plain OSErrors without a number for what a remote store did.
+        passing = error.errno is None or error.errno in _PASSING_ERRNOS
+        return passing and not isinstance(error, _LASTING_OS_ERRORS)
+    if out_of_memory(error):
+        return False
+    said = str(error)
+    if any(words in said.lower() for words in _OF_A_CONFLICT):
+        return True
+    if type(error).__name__ == "MlflowException":
+        return _OF_A_SERVER.search(f"{said} {getattr(error, 'error_code', '')}") is not None
+    names = {base.__name__ for base in type(error).__mro__}
+    if "OperationalError" in names:
+        # Of SQLite's, only a lock passes; PostgreSQL says so of its connections alone.
+        module = type(error).__module__
+        return "is locked" in said or not ("sqlite3" in said or module.startswith("sqlite3"))
+    return not names.isdisjoint(_PASSING_CLASSES)
+
+
+def _http_status(error: BaseException) -> int | None:
+    """The status with which a server answered, None where the error is not about one."""
+    response = getattr(error, "response", None)
+    for found in (getattr(response, "status_code", None), getattr(error, "code", None)):
+        if isinstance(found, int) and 400 <= found < 600:
+            return found
+    return None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of the machine or of an accelerator."""
+    return any(
+        isinstance(cause, MemoryError)
+        or type(cause).__name__ == "OutOfMemoryError"
+        or (isinstance(cause, RuntimeError) and "allocate memory" in str(cause))
+        for cause in _explicit_causes(error)
+    )
+
+
+def _explicit_causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__

@@ -23,6 +23,7 @@ SECONDS: dict[str, int] = {
     "graph/test_graph_kills.py": 130,
     "training/test_training_retention.py": 98,
     "graph/test_graph_unchanged.py": 91,
+    "graph/test_graph_marks.py": 90,
     "graph/test_graph_withdrawal.py": 90,
     "quality/test_ask_llm.py": 72,
     "training/test_training_stopping.py": 70,

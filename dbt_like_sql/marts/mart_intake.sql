@@ -21,7 +21,7 @@ refused as (
         shard,
         count(*) as quarantined
     from {{ source('lake', 'quarantine') }}
-    where shard not like 'target/%'
+    where shard not like 'target/%' and shard not like 'stage/%'
     {% if is_incremental() %}
     and shard not in (select shard from {{ this }})
     {% endif %}

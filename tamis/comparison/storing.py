@@ -32,6 +32,7 @@ from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 from tamis.training import CODE_VERSION, DivergedError, model_identity
 from tamis.training.measured import MeasuredOptions, MeasuredRun, Start, train_measured
+from tamis.training.state import resume_folder
 from tamis.training.storing import keyed_order, split_texts
 
 TARGET, POOL = "target", "pool"
@@ -100,13 +101,14 @@ def _derived(*parts: int | str) -> int:
 def make_runs(
     store: Store,
     comparison: Comparison,
-    resume: Path,
+    cache: Path,
     advance: Advance = ignore,
     say: Callable[[str], None] = lambda text: None,
 ) -> pl.DataFrame:
     """Make the runs that are missing and set aside those that belong to no planned run; all rows, in order.
 
-    `advance` counts tokens. A run whose loss diverges gets a row without losses. Raises `TooSmallPoolError`.
+    `cache`: where interrupted runs keep their state. `advance` counts tokens. A run whose loss diverges gets
+    a row without losses. Raises `TooSmallPoolError`.
     """
     held_out = held_out_texts(store, comparison)
     fixed = [
@@ -128,7 +130,8 @@ def make_runs(
             continue
         say(planned.label)
         failure = _no_choice(planned, doc_ids, whole)
-        row = failure or _run(store, comparison, planned, doc_ids, held_out, resume / key, advance)
+        resume = resume_folder(cache, "sampler_trials", key)
+        row = failure or _run(store, comparison, planned, doc_ids, held_out, resume, advance)
         store.merge(TABLE, _row(key, planned, len(doc_ids), row))
     return _kept(store, keys)
 

@@ -21,6 +21,7 @@ from tamis.store.digests import row_records, rows_digest
 from tamis.store.records import records_of_groups
 from tamis.store.retained import retain
 from tamis.store.schemas import KEYS, schema_of
+from tamis.store.setting_aside import forget_shown
 from tamis.store.tables import Store, one_of
 from tamis.withdrawal.desired import PLACES, note_places
 from tamis.withdrawal.refusing import Refusal, refusal
@@ -37,6 +38,7 @@ DOCUMENT_TABLES = (
     "scores_perplexity",
     "scores_quality",
     "document_flags",
+    "set_aside",
 )
 SHARDS_A_FILTER = 500
 
@@ -290,6 +292,7 @@ def remove_shards(store: Store, shards: Sequence[str]) -> None:
         scope = one_of("shard", shards[start : start + SHARDS_A_FILTER])
         store.delete("occurrences", scope)
         store.delete("quarantine", scope)
+        forget_shown(store, shards[start : start + SHARDS_A_FILTER])
         store.delete(PLACES, f"asset = 'documents' AND {scope}")
 
 

@@ -9,10 +9,10 @@ from tamis.store.tables import Store
 class OneLabelError(PermanentError):
     """Labelled examples that are all of one class."""
 
-    def __init__(self, label: str, count: int) -> None:
-        self.label, self.count = label, count
+    def __init__(self, count: int) -> None:
+        self.count = count
         super().__init__(
-            f"all {count} labelled examples have the label {label!r}, so there is nothing to tell apart; "
+            f"all {count} labelled examples have the same label, so there is nothing to tell apart; "
             "give examples of at least two labels, or name the column that holds them (label_column)"
         )
 
@@ -21,7 +21,7 @@ def require_labels(split: pl.DataFrame) -> None:
     """Raise `OneLabelError` where the examples (split, label) that are trained and measured on have one."""
     used = split.filter(pl.col("split") != "unused")["label"].drop_nulls()
     if used.n_unique() == 1:
-        raise OneLabelError(used[0], len(used))
+        raise OneLabelError(len(used))
 
 
 def never_learnt(split: pl.DataFrame) -> dict[str, int]:

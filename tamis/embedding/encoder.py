@@ -11,9 +11,10 @@ from typing import Protocol
 import numpy as np
 
 from tamis.embedding.identity import fingerprint_of, locate
-from tamis.embedding.sentence import SentenceEncoder
+from tamis.embedding.sentence import SentenceEncoder, UnusableVectorError
 from tamis.embedding.static import load_static
 from tamis.progress import Advance, ignore
+from tamis.unfit import PLAIN, Refusal, Unfit, read_each
 
 
 class Encoder(Protocol):
@@ -32,8 +33,41 @@ class Encoder(Protocol):
     def dimension(self) -> int: ...
 
     def encode(self, texts: Sequence[str], advance: Advance = ignore) -> np.ndarray:
-        """Vectors [n, d], float32, in the order of the texts; finite and of length 1 for any text."""
+        """Vectors [n, d], float32, in the order of the texts; finite and of length 1 for any text.
+
+        Raises `UnusableVectorError` where the model gives one that is not.
+        """
         ...
+
+
+def encode_each(
+    encoder: Encoder, texts: Sequence[str], advance: Advance = ignore
+) -> tuple[np.ndarray, dict[int, Refusal]]:
+    """Vectors [n, d] of the texts, and by position why some have none; these rows are NaN.
+
+    Raises what the encoder raises when a plain sentence has no vector either.
+    """
+
+    def read(some: list[str]) -> np.ndarray:
+        try:
+            return encoder.encode(some, advance if len(some) == len(texts) else ignore)
+        except UnusableVectorError as error:
+            return error.vectors_nd
+
+    parts, refused = read_each(read, texts)
+    vectors_nd = np.full((len(texts), encoder.dimension), np.nan, dtype=np.float32)
+    for places, found_md in parts:
+        norms_m = np.linalg.norm(found_md, axis=1)
+        usable_m = np.isfinite(norms_m) & (norms_m > 0)
+        vectors_nd[np.asarray(places, dtype=np.intp)[usable_m]] = found_md[usable_m]
+    why = Refusal(reason=Unfit.NO_VECTOR, detail="the encoder gave a vector that is zero or not finite")
+    without = np.flatnonzero(np.isnan(vectors_nd).any(axis=1)).tolist()
+    empty = {place: why for place in without if place not in refused}
+    if empty:
+        plain_d = encoder.encode([PLAIN])[0]
+        if not np.isfinite(plain_d).all() or not plain_d.any():
+            raise UnusableVectorError(encoder.name, min(empty), vectors_nd)
+    return vectors_nd, refused | empty
 
 
 def load_encoder(name: str, *, cache: Path, device: str = "auto") -> Encoder:

@@ -31,10 +31,10 @@ TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 65_536}
 
 
 class UnusableVectorError(PermanentError, ValueError):
-    """A model gave a vector that is not finite or zero."""
+    """A model gave a vector that is not finite or zero; `vectors_nd` are all of them, NaN where unusable."""
 
-    def __init__(self, encoder: str, row: int) -> None:
-        self.encoder, self.row = encoder, row
+    def __init__(self, encoder: str, row: int, vectors_nd: np.ndarray) -> None:
+        self.encoder, self.row, self.vectors_nd = encoder, row, vectors_nd
         super().__init__(f"encoder {encoder!r} gave a vector that is zero or not finite for text {row}")
 
 
@@ -80,9 +80,10 @@ class SentenceEncoder:
         vectors_nd = np.concatenate(blocks)
         norms_n = np.linalg.norm(vectors_nd, axis=1)
         unusable_n = ~(np.isfinite(norms_n) & (norms_n > 0))
+        unit_nd = np.asarray(vectors_nd / np.where(unusable_n, np.nan, norms_n)[:, None], dtype=np.float32)
         if unusable_n.any():
-            raise UnusableVectorError(self.name, int(np.argmax(unusable_n)))
-        return np.asarray(vectors_nd / norms_n[:, None], dtype=np.float32)
+            raise UnusableVectorError(self.name, int(np.argmax(unusable_n)), unit_nd)
+        return unit_nd
 
     def _encode_group(self, texts: list[str], advance: Advance) -> np.ndarray:
         """Sums over windows, each weighted by its tokens [n, d], not normalised."""

@@ -1,6 +1,7 @@
 """Vectors into the store: only what an encoder has not seen, 16-bit floats, the first one kept.
 
-Batches of 4,096 documents a commit; a killed run goes on after its last commit.
+Batches of 4,096 documents a commit; a killed run goes on after its last commit. A document that the encoder
+gives no vector has no row; it is remembered as set aside, and this encoder is not asked again.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from tamis.embedding.encoder import Encoder
+from tamis.embedding.encoder import Encoder, encode_each
 from tamis.embedding.identity import encoder_identity
 from tamis.embedding.sentence import groups
 from tamis.engine import current_engine
@@ -19,11 +20,14 @@ from tamis.progress import Advance, ignore
 from tamis.project import Project
 from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
+from tamis.store.setting_aside import forget_refused, note_refused, read_refused
 from tamis.store.tables import Store, vector_column
+from tamis.unfit import Refusal
 
 BATCH = 4_096
 DIGITS = 8
 """Digits of a fingerprint in the name of a table."""
+STAGE = "embeddings"
 
 
 def table_name(encoder: str, fingerprint: str) -> str:
@@ -57,7 +61,7 @@ def embed_missing(
     *,
     table: str | None = None,
 ) -> list[str]:
-    """Encode the documents that have no vector of this encoder yet; returns which these were.
+    """Encode the documents that this encoder has not seen yet; returns those that got a vector.
 
     Of a document that left and came back the retained vector is put back. `table`: that of the encoder as
     tamis.toml names it, where this one was loaded under the whole path of its folder.
@@ -68,16 +72,24 @@ def embed_missing(
     known: set[str] = set()
     for block in store.by_ids(table, doc_ids, ["doc_id"]) if store.exists(table) else ():
         known.update(block["doc_id"].to_pylist())
-    missing = sorted(set(doc_ids) - known)
+    forget_refused(store, STAGE, [encoder.fingerprint])
+    refused_before = read_refused(store, [STAGE], [encoder.fingerprint])["doc_id"]
+    missing = sorted(set(doc_ids) - known - set(refused_before))
     if not store.exists(table):
         store.insert_new(table, schema.empty_table())
     done: list[pa.Table] = []
-    for part, vectors in current_engine().map(_encoded, encoder, _parts(store, missing), advance):
-        done.append(_rows(part, vectors, encoder.fingerprint, schema))
+    refused: dict[str, Refusal] = {}
+    for part, (vectors_nd, failed) in current_engine().map(
+        _encoded, encoder, _parts(store, missing), advance
+    ):
+        refused |= {part.ids[place]: why for place, why in failed.items()}
+        kept = [place for place in range(len(part.ids)) if place not in failed]
+        done.append(_rows([part.ids[place] for place in kept], vectors_nd[kept], encoder.fingerprint, schema))
         if part.ends_batch:
+            note_refused(store, STAGE, encoder.fingerprint, refused)
             store.append(table, pa.concat_tables(done))
             done = []
-    return missing
+    return [doc_id for doc_id in missing if doc_id not in refused]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,12 +111,14 @@ def _parts(store: Store, missing: list[str]) -> Iterator[_Part]:
             yield _Part(ids=ids[first:end], texts=texts[first:end], ends_batch=end == len(ids))
 
 
-def _encoded(encoder: Encoder, part: _Part, advance: Advance) -> pa.FixedSizeListArray:
-    return vector_column(encoder.encode(part.texts, advance=advance))
+def _encoded(encoder: Encoder, part: _Part, advance: Advance) -> tuple[np.ndarray, dict[int, Refusal]]:
+    """Vectors [n, d] as halves, and which have none: a worker sends no more than is stored."""
+    vectors_nd, refused = encode_each(encoder, part.texts, advance)
+    return vectors_nd.astype(np.float16), refused
 
 
-def _rows(part: _Part, vectors: pa.FixedSizeListArray, fingerprint: str, schema: pa.Schema) -> pa.Table:
-    return pa.table([part.ids, vectors, [fingerprint] * len(part.ids)], schema=schema)
+def _rows(doc_ids: list[str], vectors_nd: np.ndarray, fingerprint: str, schema: pa.Schema) -> pa.Table:
+    return pa.table([doc_ids, vector_column(vectors_nd), [fingerprint] * len(doc_ids)], schema=schema)
 
 
 def as_half(vectors_nd: np.ndarray) -> np.ndarray:

@@ -31,17 +31,20 @@ _TRANSPORT = ("transport_gradient", "nearest_cost")
 def explain_document(store: Store, doc_id: str, manifests: ManifestFolder) -> dict[str, Any]:
     """Where a document came from, its scores, its decisions, and the checkpoints that trained on it.
 
-    One that was withdrawn has the key `withdrawn` beside, an example of a target `examples`. A decision that
+    One that was withdrawn has the key `withdrawn` too, an example of a target `examples`, one that a stage
+    could not work with `set_aside`. A decision that
     a filter made carries `evidence`: what was measured, and what would have been allowed by the settings it
     was made with.
     """
     where = f"doc_id = {quoted(doc_id)}"
     withdrawn = read_withdrawals(store, where).to_dicts()
     examples = store.read("target_examples", ["target", "split", "source"], where).sort("target").to_dicts()
+    aside = store.read("set_aside", ["stage", "reason", "detail"], where).sort("stage").to_dicts()
     beside = {"withdrawn": withdrawn[0]} if withdrawn else {}
     return (
         beside
         | ({"examples": examples} if examples else {})
+        | ({"set_aside": aside} if aside else {})
         | {
             "doc_id": doc_id,
             "occurrences": store.read("occurrences", ["shard", "row", "source"], where)
@@ -117,6 +120,8 @@ def explanation_lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"  stands in {row['shard']} row {row['row']} ({row['source']})")
     for row in found.get("examples", []):
         lines.append(f"  example of the target {row['target']}, {_SPLITS[row['split']]} ({row['source']})")
+    for row in found.get("set_aside", []):
+        lines.append(f"  set aside by {row['stage']}, {row['reason'].replace('_', ' ')}: {row['detail']}")
     for score in found["scores"]:
         lines.append(f"  {score['scorer']} = {score['score']:.5g} (percentile {score['percentile']:.1f})")
     for row in found["decisions"]:

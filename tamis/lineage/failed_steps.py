@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from tamis.errors import TamisError
+from tamis.kept_errors import kept_message
 from tamis.lineage.failures import shortened
 from tamis.lineage.heads import Heads
 from tamis.lineage.plan import Due, input_key, label
@@ -60,8 +61,8 @@ def failed_step_noted(
 
 def note_failed_step(store: Store, asset: str, keys: Mapping[str, str | None], error: BaseException) -> None:
     """Note it in one commit; a partition without an input key waits for something and did not fail."""
-    # Errors of Tamis are written for people; of others the class says the most.
-    told = str(error) if isinstance(error, TamisError) else f"{type(error).__name__}: {error}"
+    # Errors of Tamis are written for people: their class adds nothing.
+    told = str(error) if isinstance(error, TamisError) else kept_message(error)
     rows = [
         asdict(
             FailedStep(

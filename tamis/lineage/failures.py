@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from tamis.errors import PermanentError, TransientError
+from tamis.errors import PermanentError, may_pass
+from tamis.kept_errors import kept_message
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 
@@ -53,9 +54,11 @@ def failure_noted(store: Store, trial: str, input_key: str) -> Iterator[None]:
     began = time.monotonic()
     try:
         yield
-    except (OSError, TransientError):
+    except OSError:
         raise
     except Exception as error:
+        if may_pass(error):
+            raise
         permanent, seconds = isinstance(error, PermanentError), time.monotonic() - began
         note_failure(store, trial, input_key, error, permanent=permanent, seconds=seconds)
         raise
@@ -81,7 +84,7 @@ def note_failure(
     before = store.read(TABLE, where=f"trial = {quoted(trial)}")
     same = before.filter(before["input_key"] == input_key)
     spent = (same["spent_seconds"][0] or 0.0) if len(same) and "spent_seconds" in same.columns else 0.0
-    told = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+    told = error if isinstance(error, str) else kept_message(error)
     failure = Failure(
         trial=trial,
         input_key=input_key,

@@ -10,10 +10,10 @@ from tamis.config import platform_folder
 from tamis.lineage.choosers import standing_trials, when_judged, when_perplexity
 from tamis.lineage.stage import Chooser, Edge, Stage, edge, every, only
 from tamis.lineage.world import World
-from tamis.sql import Model, Project, ProjectFileError, load_project
+from tamis.sql import Model, Project, ProjectFileError, Source, load_project
 from tamis.sql.reading import CURRENT_TRIALS
 from tamis.store.records import stored_rows
-from tamis.store.schemas import KEYS, kind_of
+from tamis.store.schemas import KEYS, TEXT, kind_of
 
 SQL_FOLDER = platform_folder() / "dbt_like_sql"
 WITHDRAWALS = "withdrawals"
@@ -48,9 +48,21 @@ def mart_stages(folder: Path = SQL_FOLDER, taken: Collection[str] = ()) -> list[
     `taken`: names of other stages. Raises `ProjectFileError`, and what `tamis.sql.load_project` raises.
     """
     project = load_project(folder)
+    for source in project.sources.values():
+        _check_text(source)
     for model in project.ordered():
         _check_name(model, taken)
     return [_stage(project, model) for model in project.ordered()]
+
+
+def _check_text(source: Source) -> None:
+    """Raise where a source lists a column of text: a model's rows need not name the document they show."""
+    if listed := sorted({column.name for column in source.columns} & {*TEXT.get(source.name, ())}):
+        problem = (
+            f"{source.name}.{listed[0]} shows text of documents, which no SQL model may read: a withdrawal "
+            "could not find it in the model's rows; list columns without text, say doc_id and n_chars"
+        )
+        raise ProjectFileError(source.file, source.line, problem)
 
 
 def _check_name(model: Model, taken: Collection[str]) -> None:

@@ -7,10 +7,11 @@ and core in float32, 4.1 in bfloat16.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -19,17 +20,21 @@ from numpy.typing import NDArray
 
 from tamis.errors import UnknownNameError
 from tamis.progress import Advance, ignore
-from tamis.quality.endpoint import Endpoint, first_token_log_probabilities
+from tamis.quality.endpoint import (
+    Endpoint,
+    EndpointRejectedError,
+    MissingLogProbabilitiesError,
+    first_token_log_probabilities,
+)
 from tamis.quality.identity import DTYPES, JudgeModelError, judge_identity, judge_prompt, judge_source
 from tamis.quality.judge_loading import NO, YES, asked_with, load_local_judge
 from tamis.quality.local_judge import LocalJudge
 from tamis.quality.prompts import Prompt, neutralised
 from tamis.quality.usage import Usage
+from tamis.unfit import Refusal, Unfit, read_each
 
 ENDPOINT_CHARACTERS_PER_TOKEN = 4  # an endpoint's tokenizer is out of reach
 SMALLEST_PROBABILITY = 1e-12
-Answers = tuple[NDArray[np.float32], NDArray[np.bool_]]
-Ask = Callable[[Sequence[str], int, Advance, Advance], Answers]
 SCHEMA = {
     "logp_yes_raw": pl.Float32,
     "logp_yes": pl.Float32,
@@ -38,6 +43,20 @@ SCHEMA = {
     "margin": pl.Float32,
     "truncated": pl.Boolean,
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What came of asking about some texts.
+
+    scores: as `AskLLM.score` gives them, a row per text in order. refused: why some have none, by position.
+    stopped: what ended the asking; the texts at `unasked` have no answer because of it.
+    """
+
+    scores: pl.DataFrame
+    refused: Mapping[int, Refusal] = field(default_factory=dict)
+    unasked: Sequence[int] = ()
+    stopped: Exception | None = None
 
 
 class AskLLM:
@@ -101,16 +120,24 @@ class AskLLM:
         """A row per text in order: log-probabilities (natural), answer mass, margin, whether it was cut.
 
         logp_yes_raw is the paper's score; answer_mass = P(yes) + P(no) over all single-token spellings. All
-        five numbers of a row are null where the judge's logits are not finite. Float32 scores do not depend
-        on the batch (1e-4). Raises the errors of `tamis.quality.endpoint` for an `Endpoint`.
+        five numbers of a row are null where the judge's logits are not finite, and where the judge refuses a
+        text or fails on it. Float32 scores do not depend on the batch (1e-4). Raises the errors of
+        `tamis.quality.endpoint` for an `Endpoint`, also when it refuses every text.
         """
-        ask: Ask = (
-            partial(_endpoint_scores, self.model, self.prompt, max_tokens=self.max_tokens)
-            if isinstance(self.model, Endpoint)
-            else self.local_judge().score
-        )
+        asked = self.ask(texts, advance)
+        if asked.stopped is not None:
+            raise asked.stopped
+        errors = [why.error for why in asked.refused.values() if why.error is not None]
+        if errors and len(errors) == len(texts):
+            raise errors[0]
+        return asked.scores
+
+    def ask(self, texts: Sequence[str], advance: Advance = ignore) -> Asked:
+        """The same with the reason for each text without a score; answers survive an error of the server."""
         with self.usage.asking(len(texts)):
-            return _frame(*ask(texts, self.batch_size, advance, self.usage.count_tokens))
+            if isinstance(self.model, Endpoint):
+                return _ask_endpoint(self, self.model, texts, advance)
+            return _ask_locally(self, texts, advance)
 
     def local_judge(self) -> LocalJudge:
         """The loaded model, for callers that report its answer tokens or ask it something else."""
@@ -143,28 +170,65 @@ def _frame(scores_n3: NDArray[np.float32], cut_n: NDArray[np.bool_]) -> pl.DataF
     return pl.DataFrame(columns, schema=SCHEMA).with_columns(pl.col(pl.Float32).fill_nan(None))
 
 
-def _endpoint_scores(
-    endpoint: Endpoint,
-    prompt: Prompt,
-    texts: Sequence[str],
-    in_flight: int,
-    advance: Advance,
-    count_tokens: Advance,
-    *,
-    max_tokens: int,
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    longest = max_tokens * ENDPOINT_CHARACTERS_PER_TOKEN
+def _ask_locally(judge: AskLLM, texts: Sequence[str], advance: Advance) -> Asked:
+    """Ask the model of this process; a text that it or its tokenizer fails on is refused."""
+    local = judge.local_judge()
+    parts, refused = read_each(
+        lambda some: local.score(some, judge.batch_size, advance, judge.usage.count_tokens), texts
+    )
+    scores_n3 = np.full((len(texts), 3), np.nan, dtype=np.float32)
+    cut_n = np.zeros(len(texts), dtype=np.bool_)
+    for places, (found, cut) in parts:
+        scores_n3[places], cut_n[places] = found, cut
+    return Asked(scores=_frame(scores_n3, cut_n), refused=refused)
+
+
+def _ask_endpoint(judge: AskLLM, endpoint: Endpoint, texts: Sequence[str], advance: Advance) -> Asked:
+    """Ask a server, a request a text; an error that no text can cause stops it once all in flight are in."""
+    longest = judge.max_tokens * ENDPOINT_CHARACTERS_PER_TOKEN
+    prompt, stop = judge.prompt, Event()
     documents = neutralised([text[:longest] for text in texts], prompt)
-    scores_n3 = np.empty((len(texts), 3), dtype=np.float32)
 
-    def alternatives(document: str) -> dict[str, float]:
-        return first_token_log_probabilities(endpoint, prompt, prompt.around(document), count_tokens)
+    def answer(document: str) -> tuple[float, float, float] | Exception | None:
+        if stop.is_set():
+            return None
+        try:
+            question = prompt.around(document)
+            shown = first_token_log_probabilities(endpoint, prompt, question, judge.usage.count_tokens)
+        except Exception as error:
+            if _refusal(error) is None:
+                stop.set()
+            return error
+        return _answer_shares(shown, prompt)
 
-    with ThreadPoolExecutor(max_workers=in_flight) as threads:
-        for row, shown in enumerate(threads.map(alternatives, documents)):
-            scores_n3[row] = _answer_shares(shown, prompt)
+    scores_n3 = np.full((len(texts), 3), np.nan, dtype=np.float32)
+    refused: dict[int, Refusal] = {}
+    unasked: list[int] = []
+    stopped: Exception | None = None
+    with ThreadPoolExecutor(max_workers=judge.batch_size) as threads:
+        for row, found in enumerate(threads.map(answer, documents)):
+            if isinstance(found, tuple):
+                scores_n3[row] = found
+            elif found is not None and (refusal := _refusal(found)) is not None:
+                refused[row] = refusal
+            else:
+                stopped = stopped or found
+                unasked.append(row)
+                continue
             advance(1)
-    return scores_n3, np.array([len(text) > longest for text in texts], dtype=np.bool_)
+    cut_n = np.array([len(text) > longest for text in texts], dtype=np.bool_)
+    return Asked(scores=_frame(scores_n3, cut_n), refused=refused, unasked=unasked, stopped=stopped)
+
+
+def _refusal(error: Exception) -> Refusal | None:
+    """What an error of the server says of the document it was asked about; None where it says nothing."""
+    if isinstance(error, EndpointRejectedError) and error.of_the_document:
+        detail = f"the judge's server refused it: status {error.status} ({error.detail})"
+    elif isinstance(error, MissingLogProbabilitiesError):
+        detail = "the judge's server answered without log-probabilities"
+    else:
+        return None
+    return Refusal(reason=Unfit.JUDGE_REFUSED, detail=detail, error=error)
 
 
 def _answer_shares(alternatives: dict[str, float], prompt: Prompt) -> tuple[float, float, float]:

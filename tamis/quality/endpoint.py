@@ -4,8 +4,12 @@ The standard library's HTTP client, so no dependency and no SDK. Only 429, 5xx a
 tried again, because they are the only answers that change by waiting. A server shows 20 alternatives at
 most: a "no" that is not among them is below the smallest shown, which is what is stored (a bound, margins
 are then too small).
+
+Servers repeat requests in their errors, so of a refusal only the status, a digest of the body and identifiers
+that are known here are kept.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -24,6 +28,29 @@ from tamis.quality.prompts import CHAT_REMINDER, Prompt
 ALTERNATIVES = 20
 LONGEST_WAIT_SECONDS = 30.0
 RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
+DOCUMENT_STATUSES = frozenset({400, 413, 422})
+"""Of these one document may be the cause: its length, its characters, or a filter of contents."""
+CONTENT_FILTERS = frozenset(
+    {"content_filter", "content_policy_violation", "responsible_ai_policy_violation", "safety"}
+)
+ACCOUNT_CODES = frozenset(
+    {
+        *("invalid_api_key", "authentication_error", "permission_error", "permission_denied"),
+        *("model_not_found", "not_found_error", "insufficient_quota", "billing_hard_limit_reached"),
+    }
+)
+KNOWN_CODES = (
+    CONTENT_FILTERS
+    | ACCOUNT_CODES
+    | {
+        *("context_length_exceeded", "string_above_max_length", "invalid_request_error", "invalid_value"),
+        *("unsupported_parameter", "unsupported_value", "rate_limit_exceeded", "request_too_large"),
+        *("BadRequestError", "NotFoundError", "AuthenticationError", "PermissionDeniedError"),
+        *("UnprocessableEntityError", "InternalServerError", "RateLimitError"),
+    }
+)
+"""Values of `code` and `type` in errors of OpenAI, Azure, vLLM and Anthropic that are quoted in messages."""
+LONGEST_ERROR = 65_536  # bytes of a body that are read for its digest
 
 
 class EndpointUnavailableError(TransientError):
@@ -35,11 +62,35 @@ class EndpointUnavailableError(TransientError):
 
 
 class EndpointRejectedError(PermanentError):
-    """The endpoint refused the request; trying again would not help."""
+    """The endpoint refused a request; trying again would not help.
 
-    def __init__(self, url: str, status: int, detail: str) -> None:
-        self.url, self.status, self.detail = url, status, detail
-        super().__init__(f"{url}: status {status}: {detail}")
+    `detail`: what is known of it, without a word of the server; `code`: the error code that it declared,
+    where that is a known one.
+    """
+
+    def __init__(self, url: str, status: int, detail: str, cure: str = "", code: str | None = None) -> None:
+        self.url, self.status, self.detail, self.code = url, status, detail, code
+        super().__init__(f"{url}: status {status} ({detail})" + (f": {cure}" if cure else ""))
+
+    @property
+    def of_the_document(self) -> bool:
+        """Whether the document that was asked about may be the cause."""
+        if self.code in CONTENT_FILTERS:
+            return True
+        return self.status in DOCUMENT_STATUSES and self.code not in ACCOUNT_CODES
+
+
+class EndpointRefusesAllError(PermanentError):
+    """The endpoint refused every document it was asked about: it or its settings are at fault."""
+
+    def __init__(self, url: str, asked: int, first: str) -> None:
+        self.url, self.asked, self.first = url, asked, first
+        super().__init__(
+            f"{url} refused all {asked} documents it was asked about and answered about none (the first: "
+            f"{first}), so the server or [judge] is at fault and not the documents: check url, model, prompt "
+            "and max_tokens of [judge] and the server's own log. No refusal was stored: the next run asks "
+            "again"
+        )
 
 
 class MissingKeyError(PermanentError):
@@ -119,6 +170,8 @@ def first_token_log_probabilities(
     answer = _post_with_retries(endpoint, address, body)
     count_tokens(_tokens_used(answer))
     alternatives = _chat_alternatives(answer) if chat else _completion_alternatives(answer)
+    if not alternatives and _filtered(answer):
+        raise EndpointRejectedError(address, 200, "finish_reason content_filter", code="content_filter")
     if not alternatives:
         raise MissingLogProbabilitiesError(address, endpoint.model)
     return alternatives
@@ -139,9 +192,11 @@ def _post_with_retries(endpoint: Endpoint, address: str, body: Mapping[str, Any]
         except urllib.error.HTTPError as error:
             reason, asked_wait = f"status {error.code}", _retry_after(error)
             if error.code not in RETRIED_STATUSES:
-                raise EndpointRejectedError(address, error.code, _detail(error, endpoint)) from None
-        except (OSError, HTTPException, ValueError) as error:  # refused, cut off, timed out, half a JSON text
+                raise _rejection(error, address, endpoint) from None
+        except OSError as error:  # refused, cut off, timed out
             reason, asked_wait = f"{type(error).__name__}: {error}", 0.0
+        except (HTTPException, ValueError) as error:  # half an answer, which the message would quote
+            reason, asked_wait = f"{type(error).__name__}, an answer that is cut off or no JSON", 0.0
     raise EndpointUnavailableError(address, endpoint.attempts, reason)
 
 
@@ -160,17 +215,56 @@ def _retry_after(error: urllib.error.HTTPError) -> float:
         return 0.0
 
 
-def _detail(error: urllib.error.HTTPError, endpoint: Endpoint) -> str:
-    text = error.read(400).decode("utf-8", "replace") or str(error.reason)
-    key = os.environ.get(endpoint.key_env) if endpoint.key_env else None
-    hint = f" (the key is read from {endpoint.key_env})" if error.code in (401, 403) else ""
-    return (text.replace(key, "[key]") if key else text) + hint  # some servers repeat the key they refuse
+def _rejection(error: urllib.error.HTTPError, address: str, endpoint: Endpoint) -> EndpointRejectedError:
+    body = error.read(LONGEST_ERROR)
+    code, kind = _declared(body)
+    said = [f"{name} {value}" for name, value in (("code", code), ("type", kind)) if value]
+    said.append(f"body {len(body):,} bytes, sha256 {hashlib.sha256(body).hexdigest()[:16]}")
+    if error.code in (401, 403):
+        named = (
+            f"the key that {endpoint.key_env} holds is not accepted"
+            if endpoint.key_env
+            else "no key was sent"
+        )
+        cure = f"{named}; set key_env of [judge] to the variable with a key that may use {endpoint.model!r}"
+    elif error.code == 404:
+        cure = (
+            f"the server has no such address or no model {endpoint.model!r}; check url and model of [judge]"
+        )
+    else:
+        cure = "check url, model, prompt and max_tokens of [judge], and the server's own log"
+    return EndpointRejectedError(address, error.code, ", ".join(said), cure, code or kind)
+
+
+def _declared(body: bytes) -> tuple[str | None, str | None]:
+    """`code` and `type` of an error, those that are known identifiers; a filter of contents as the code."""
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return None, None
+    error = answer.get("error", answer) if isinstance(answer, dict) else None
+    if not isinstance(error, dict):
+        return None, None
+    inner = error.get("innererror")
+    codes = [error.get("code"), inner.get("code") if isinstance(inner, dict) else None]
+    known = [code for code in codes if isinstance(code, str) and code in KNOWN_CODES]
+    named = error.get("type")
+    kind = named if isinstance(named, str) and named in KNOWN_CODES else None
+    filters = [code for code in (*known, kind) if code in CONTENT_FILTERS]
+    return next(iter([*filters, *known]), None), kind
 
 
 def _tokens_used(answer: Any) -> int:
     used = answer.get("usage") if isinstance(answer, dict) else None
     total = used.get("total_tokens") if isinstance(used, dict) else None
     return total if isinstance(total, int) else 0
+
+
+def _filtered(answer: Any) -> bool:
+    try:
+        return bool(answer["choices"][0]["finish_reason"] == "content_filter")
+    except (KeyError, IndexError, TypeError):
+        return False
 
 
 def _chat_alternatives(answer: Any) -> dict[str, float]:
@@ -190,5 +284,8 @@ def _completion_alternatives(answer: Any) -> dict[str, float]:
     return _collected(pairs)
 
 
-def _collected(pairs: list[tuple[str, float | None]]) -> dict[str, float]:
-    return {token: math.nan if value is None else float(value) for token, value in pairs}
+def _collected(pairs: list[tuple[Any, Any]]) -> dict[str, float]:
+    """Alternatives with their log-probabilities, NaN for what is no number."""
+    return {
+        str(token): float(value) if isinstance(value, int | float) else math.nan for token, value in pairs
+    }

@@ -71,7 +71,10 @@ def check_judge(
     median_mass = float(mass) if isinstance(mass, float) else 0.0
     return JudgeCheck(
         judge=whole,
-        by_kind={str(kind): auc(clean, noisy[kinds == kind], resamples=1).value for kind in np.unique(kinds)},
+        by_kind={
+            str(kind): auc(clean, noisy[kinds == kind], resamples=1).value
+            for kind in np.unique(kinds[np.isfinite(noisy)])
+        },
         length_only=length_only,
         median_answer_mass=median_mass,
         beats_length=whole.low > length_only,

@@ -13,6 +13,7 @@ from tamis.quality.ask_llm import AskLLM
 from tamis.quality.endpoint import Endpoint
 from tamis.quality.grader import Grader, fit_grader
 from tamis.quality.judge_check import JudgeCheck, check_judge
+from tamis.quality.noise import NoScoresError
 from tamis.quality.sample import choose_sample, hash_order, split_sample
 from tamis.quality.second_asking import asked_again, margins_again
 from tamis.quality.storing import (
@@ -77,7 +78,7 @@ def median_answer_mass(store: Store, doc_ids: list[str]) -> float:
 def mark_of_judge(
     store: Store, judge: AskLLM, sample: pl.DataFrame, seed: int, advance: Advance = ignore
 ) -> JudgeCheck | None:
-    """How well the judge tells documents of its sample from noise made of them; None without answers.
+    """How well the judge tells documents of its sample from noise made of them; None without answers to both.
 
     Documents of the hold-out first, since these are a uniform draw of the pool.
     """
@@ -95,7 +96,10 @@ def mark_of_judge(
         return None
     clean = [texts[doc_id] for doc_id in answers["doc_id"]]
     asking = RememberingJudge(store, judge)
-    return check_judge(asking, clean, answers=answers, seed=seed, advance=advance)
+    try:
+        return check_judge(asking, clean, answers=answers, seed=seed, advance=advance)
+    except NoScoresError:
+        return None
 
 
 def grader_of_sample(store: Store, embeddings: str, seed: int) -> tuple[Grader, int]:

@@ -14,6 +14,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike
 
+from tamis.errors import PermanentError
+
 LONGEST_WORDS = 400  # noise is made of the first words of a text: no judge reads further
 MENU = (  # nothing that the prompt's own example of a menu shows
     *("Overview", "Our team", "Sign up", "My account", "Wish list", "Basket", "Imprint", "Careers", "Press"),
@@ -24,6 +26,14 @@ TAGS = ("div", "span", "li", "td", "a", "nav")
 ROWS_OF_KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 
 Maker = Callable[[list[str], np.random.Generator], str]
+
+
+class NoScoresError(PermanentError, ValueError):
+    """One side of a comparison has no score."""
+
+    def __init__(self, clean: int, noisy: int) -> None:
+        self.clean, self.noisy = clean, noisy
+        super().__init__(f"an AUC needs scores on both sides; got {clean} clean and {noisy} noisy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +65,12 @@ def planted_noise(texts: Sequence[str], seed: int = 0) -> pl.DataFrame:
 def auc(clean_n: ArrayLike, noisy_m: ArrayLike, *, seed: int = 0, resamples: int = 1_000) -> AreaUnderCurve:
     """Area under the ROC curve of clean [n] against noisy [m] scores; NaN scores are left out.
 
-    Raises `ValueError` when either side has no score.
+    Raises `NoScoresError` when either side has no score.
     """
     clean, noisy = (np.asarray(side, dtype=np.float64) for side in (clean_n, noisy_m))
     clean, noisy = clean[~np.isnan(clean)], noisy[~np.isnan(noisy)]
     if not len(clean) or not len(noisy):
-        raise ValueError(f"an AUC needs scores on both sides; got {len(clean)} clean and {len(noisy)} noisy")
+        raise NoScoresError(len(clean), len(noisy))
     generator = np.random.default_rng(seed)
     drawn = [
         _area(generator.choice(clean, len(clean)), generator.choice(noisy, len(noisy)))

@@ -13,7 +13,7 @@ from tamis.progress import Advance, ignore
 from tamis.quality.ask_llm import AskLLM
 from tamis.quality.prompts import reordered
 from tamis.quality.sample import hash_order
-from tamis.quality.storing import judge_documents, unjudged
+from tamis.quality.storing import has_answered, judge_documents, unjudged
 from tamis.store.retained import take_back
 from tamis.store.tables import Store
 
@@ -34,7 +34,8 @@ def ask_again(store: Store, judge: AskLLM, doc_ids: Sequence[str], advance: Adva
     take_back(store, TABLE, doc_ids, other.fingerprint)
     missing = unjudged(store, doc_ids, other.fingerprint, TABLE)
     advance(len(doc_ids) - len(missing))
-    judge_documents(store, other, missing, advance, TABLE)
+    answered = has_answered(store, judge.fingerprint)
+    judge_documents(store, other, missing, advance, TABLE, answered)
     return len(missing)
 
 

@@ -1,7 +1,9 @@
 """Quality from and into the store: judged answers, what went without, grader features, and scores.
 
 The judge is asked once per document and its answers are committed 32 at a time, so a killed run loses
-at most a few seconds of judging.
+at most a few seconds of judging. A document that it refuses keeps a row of nulls, so it is not asked about
+again by the same judge. Refusals of a server are stored once it has answered about anything: one that refuses
+the first 32 documents, or all where there are fewer, is itself at fault.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,15 +18,26 @@ import pyarrow as pa
 from tamis.engine import LOCAL, current_engine
 from tamis.progress import Advance, ignore
 from tamis.quality import AskLLM, Grader, grader_features, surface_features
-from tamis.quality.endpoint import Endpoint
+from tamis.quality.ask_llm import Asked
+from tamis.quality.endpoint import (
+    Endpoint,
+    EndpointRefusesAllError,
+    EndpointRejectedError,
+    MissingLogProbabilitiesError,
+)
 from tamis.quality.grader import TooFewJudgedError
 from tamis.store.retained import retain
 from tamis.store.schemas import schema_of
+from tamis.store.setting_aside import forget_refused, note_refused, place_of, read_refused, show_rows
 from tamis.store.tables import Store, matrix_of
+from tamis.unfit import Refusal, Unfit
 
 JUDGE_BATCH = 32
 ANSWERS = "scores_judge"
-UNANSWERED = "judge_scores"  # stands for a shard in quarantine: no file is at fault
+STAGE = "judge_scores"
+UNANSWERED = place_of(STAGE)
+"""What is written in place of a shard in quarantine: no file is at fault."""
+UNSCORED = "the judge's logits are not finite, so the grader learns nothing from this document"
 
 
 def unjudged(store: Store, doc_ids: Sequence[str], fingerprint: str, table: str = ANSWERS) -> list[str]:
@@ -33,35 +46,87 @@ def unjudged(store: Store, doc_ids: Sequence[str], fingerprint: str, table: str 
     return sorted(set(doc_ids).difference(known))
 
 
+def has_answered(store: Store, fingerprint: str, *tables: str) -> bool:
+    """Whether this judge has given any score that is stored, so that a refusal is about its document."""
+    scope = f"fingerprint = '{fingerprint}' AND margin IS NOT NULL"
+    return any(store.count(table, scope) for table in (ANSWERS, *tables))
+
+
 def judge_documents(
     store: Store,
     judge: AskLLM,
     doc_ids: Sequence[str],
     advance: Advance = ignore,
     table: str = ANSWERS,
+    answered: bool = False,
 ) -> None:
     """Ask the judge about documents and store its answers, a batch a commit.
 
-    Answers of another judge's server that they replace are retained.
+    Answers of another judge's server that they replace are retained. `answered`: the judge is known to
+    answer; otherwise what is stored of it tells. Raises `EndpointRefusesAllError`, and the errors of
+    `tamis.quality.endpoint` once the answers before are stored.
     """
     retain(store, table, doc_ids, local=False)
     texts = texts_of(store, doc_ids)
     by_length = sorted(doc_ids, key=lambda doc_id: (len(texts[doc_id]), doc_id))
     ordered = {doc_id: texts[doc_id] for doc_id in by_length}
-    for rows in _answers(judge, ordered, "doc_id", advance):
+    answered = answered or has_answered(store, judge.fingerprint, table)
+    for rows, refused in _answers(judge, ordered, "doc_id", advance, answered):
+        if table == ANSWERS:
+            note_refused(store, STAGE, judge.fingerprint, refused)
         schema = schema_of(table)
         store.merge(table, rows.select(schema.names).to_arrow().cast(schema))
 
 
-def _answers(judge: AskLLM, texts: dict[str, str], key: str, advance: Advance) -> Iterator[pl.DataFrame]:
-    """Scores of texts a batch at a time, in order, with their key and the judge's fingerprint."""
-    by_server = isinstance(judge.model, Endpoint)
-    labels = [pl.lit(judge.fingerprint).alias("fingerprint"), pl.lit(by_server).alias("by_server")]
+Answered = tuple[pl.DataFrame, dict[str, Refusal]]
+
+
+def _answers(
+    judge: AskLLM, texts: dict[str, str], key: str, advance: Advance, answered: bool
+) -> Iterator[Answered]:
+    """Scores of texts a batch at a time, in order, with their key and fingerprint; and refusals by key."""
     # Requests are in flight together as it is, and the key to an endpoint stays in this process.
-    engine = LOCAL if by_server else current_engine()
-    for batch, (scores, spent) in engine.map(_asked, judge, _batches(texts), advance):
+    engine = LOCAL if isinstance(judge.model, Endpoint) else current_engine()
+    answered = answered or not isinstance(judge.model, Endpoint)
+    held: list[Answered] = []
+    for batch, (asked, spent) in engine.map(_asked, judge, _batches(texts), advance):
         judge.usage.add(*spent)
-        yield scores.with_columns(pl.Series(key, list(batch)), *labels)
+        found = _with_keys(asked, list(batch), key, judge)
+        answered = answered or len(found[0]) > len(found[1])
+        if len(found[0]):
+            held.append(found)
+        if answered:
+            yield from held
+            held = []
+        if asked.stopped is not None:
+            raise asked.stopped
+        _stop_if_all_refused(held)
+    if held:
+        _stop_if_all_refused(held, least=1)
+
+
+def _with_keys(asked: Asked, keys: list[str], key: str, judge: AskLLM) -> Answered:
+    """Return the rows of the texts that were asked about, and refusals by key."""
+    rows = asked.scores.with_columns(
+        pl.Series(key, keys, dtype=pl.String),
+        pl.lit(judge.fingerprint).alias("fingerprint"),
+        pl.lit(isinstance(judge.model, Endpoint)).alias("by_server"),
+    )
+    unasked = [keys[place] for place in asked.unasked]
+    refused = {keys[place]: why for place, why in asked.refused.items()}
+    return rows.filter(~pl.col(key).is_in(unasked)), refused
+
+
+def _stop_if_all_refused(held: Sequence[Answered], least: int = JUDGE_BATCH) -> None:
+    """Raise what is wrong with a server that has refused so many texts and answered about none."""
+    refused = [why for _rows, some in held for why in some.values()]
+    if len(refused) < least:
+        return
+    first = refused[0].error
+    if isinstance(first, MissingLogProbabilitiesError):
+        raise first
+    assert isinstance(first, EndpointRejectedError)
+    raise EndpointRefusesAllError(first.url, len(refused), f"status {first.status}, {first.detail}")
 
 
 def _batches(texts: dict[str, str]) -> Iterator[dict[str, str]]:
@@ -70,31 +135,25 @@ def _batches(texts: dict[str, str]) -> Iterator[dict[str, str]]:
         yield {key: texts[key] for key in keys[start : start + JUDGE_BATCH]}
 
 
-def _asked(
-    judge: AskLLM, texts: dict[str, str], advance: Advance
-) -> tuple[pl.DataFrame, tuple[int, int, float]]:
-    """Scores, and what the judge has counted; it may be a copy of the one whose counts are asked for."""
-    return judge.score(list(texts.values()), advance), judge.usage.taken()
+def _asked(judge: AskLLM, texts: dict[str, str], advance: Advance) -> tuple[Asked, tuple[int, int, float]]:
+    """Answers, and what the judge has counted; it may be a copy of the one whose counts are asked for."""
+    return judge.ask(list(texts.values()), advance), judge.usage.taken()
 
 
-def set_unanswered_aside(store: Store, doc_ids: Sequence[str]) -> list[str]:
-    """Note in quarantine which of the sample the judge gave no score; their rows stay, with nulls."""
-    blocks = store.by_ids("scores_judge", doc_ids, ["doc_id", "margin"])
+def set_unanswered_aside(store: Store, doc_ids: Sequence[str], fingerprint: str) -> list[str]:
+    """Note in quarantine which of the sample have no score, and why; their rows stay, with nulls."""
+    forget_refused(store, STAGE, [fingerprint])
+    blocks = store.by_ids(ANSWERS, doc_ids, ["doc_id", "margin"])
     answers = [pl.DataFrame(pl.from_arrow(block)) for block in blocks]
-    without = sorted(
-        doc_id
-        for frame in answers
-        for doc_id in frame.filter(~pl.col("margin").fill_null(np.nan).is_finite())["doc_id"]
+    none = pl.DataFrame(schema={"doc_id": pl.String})
+    unscored = ~pl.col("margin").fill_null(np.nan).is_finite()
+    without = pl.concat([none, *(frame.filter(unscored).select("doc_id") for frame in answers)])
+    known = read_refused(store, [STAGE], [fingerprint]).drop("stage")
+    rows = without.join(known, on="doc_id", how="left").with_columns(
+        pl.col("reason").fill_null(str(Unfit.NO_SCORE)), pl.col("detail").fill_null(UNSCORED)
     )
-    scope = f"shard = '{UNANSWERED}'"
-    if without or store.count("quarantine", scope):
-        detail = "the judge's logits are not finite, so the grader learns nothing from this document"
-        rows = [
-            {"shard": UNANSWERED, "row": row, "reason": "no_score", "detail": detail, "excerpt": doc_id}
-            for row, doc_id in enumerate(without)
-        ]
-        store.replace("quarantine", pa.Table.from_pylist(rows, schema=schema_of("quarantine")), scope)
-    return without
+    show_rows(store, UNANSWERED, rows)
+    return without["doc_id"].sort().to_list()
 
 
 @dataclass(frozen=True)
@@ -110,7 +169,9 @@ class RememberingJudge:
         known = self._answers()
         missing = sorted(set(by_digest).difference(known["text_digest"]))
         advance(len(texts) - len(missing))
-        for rows in _answers(self.judge, {key: by_digest[key] for key in missing}, "text_digest", advance):
+        asked_about = {key: by_digest[key] for key in missing}
+        answered = has_answered(self.store, self.judge.fingerprint, "scores_noise")
+        for rows, _refused in _answers(self.judge, asked_about, "text_digest", advance, answered):
             schema = schema_of("scores_noise")
             self.store.merge("scores_noise", rows.select(schema.names).to_arrow().cast(schema))
         digest_of = {text: digest for digest, text in by_digest.items()}
@@ -170,17 +231,31 @@ def _bits_per_byte(store: Store, ids: list[str]) -> np.ndarray:
 def grade_documents(
     store: Store, grader: Grader, fingerprint: str, embeddings: str, doc_ids: Sequence[str]
 ) -> None:
-    """Score documents with the grader and store the scores."""
+    """Score documents with the grader and store the scores.
+
+    What the judge refused, and what has no vector, gets a row of nulls: scores of before must not stay.
+    """
     if not doc_ids:
         return
-    ids, features_nk, _lengths = read_features(store, embeddings, doc_ids)
-    columns: list[Any] = [
-        ids,
-        np.asarray(grader.predict(features_nk), dtype=np.float64),
-        np.asarray(grader.quality(features_nk), dtype=np.float64),
-        [fingerprint] * len(ids),
-    ]
-    store.merge("scores_quality", pa.table(columns, schema=schema_of("scores_quality")))
+    refused = set(read_refused(store, [STAGE])["doc_id"])
+    schema = schema_of("scores_quality")
+    rows = [schema.empty_table()]
+    try:
+        graded = [doc_id for doc_id in doc_ids if doc_id not in refused]
+        ids, features_nk, _lengths = read_features(store, embeddings, graded)
+        columns: list[Any] = [
+            ids,
+            np.asarray(grader.predict(features_nk), dtype=np.float64),
+            np.asarray(grader.quality(features_nk), dtype=np.float64),
+            [fingerprint] * len(ids),
+        ]
+        rows.append(pa.table(columns, schema=schema))
+    except TooFewJudgedError:
+        ids = []  # none of these documents has a vector
+    if without := sorted(set(doc_ids).difference(ids)):
+        nulls = [None] * len(without)
+        rows.append(pa.table([without, nulls, nulls, [fingerprint] * len(without)], schema=schema))
+    store.merge("scores_quality", pa.concat_tables(rows))
 
 
 def vector_dimension(store: Store, embeddings: str) -> int:

@@ -46,6 +46,9 @@ SENTENCES: dict[str, str] = {
     Reason.HELD_OUT_EXAMPLE: "Is itself one of the held-out examples that models are evaluated on.",
     Reason.WITHDRAWN: "Its owner took it back, so nothing may be trained on it.",
     Reason.ARRIVED_LATER: "Came after the version of the selection that it is kept at.",
+    Reason.JUDGE_REFUSED: "The judge's server refused to read it, so it has no score.",
+    Reason.MODEL_FAILED: "A model or its tokenizer failed on it, so it has no score.",
+    Reason.NO_VECTOR: "The encoder gave a vector that is zero or not finite, so it cannot be ranked.",
     Reason.NO_SCORE: "A score (or a token count) that the ranking needs is missing.",
 }
 SCORES: dict[str, str] = {

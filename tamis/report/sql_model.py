@@ -32,14 +32,6 @@ def sql_model_page(project: Project, model: Model, result: ModelResult, lineage:
     )
 
 
-def preview(rows: pa.Table) -> str:
-    """Rows as a Markdown table, for places that show metadata."""
-    names = rows.schema.names
-    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    cells = ([_shown(row[name]).replace("|", "\\|") for name in names] for row in rows.to_pylist())
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in cells)])
-
-
 def _answer(model: Model, result: ModelResult) -> Markup:
     failed = [test for test in result.tests if not test.passed]
     text = (

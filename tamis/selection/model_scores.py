@@ -7,6 +7,7 @@ committed in batches, so a killed run goes on where it was.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from tamis.quality.storing import texts_of
 from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
+from tamis.unfit import finite_each
 
 TABLE = "scores_by_model"
 BATCH = 64
@@ -49,9 +51,8 @@ def perplexity_scorer(folders: Mapping[int, str | Path], version: str, max_token
         for fold, folder in folders.items():
             (own,) = np.nonzero(folds == fold)
             if len(own):
-                bits[own] = document_bits_per_byte(
-                    folder, [texts[at] for at in own.tolist()], max_tokens=max_tokens
-                )
+                read = partial(document_bits_per_byte, folder, max_tokens=max_tokens)
+                bits[own], _refused = finite_each(read, [texts[at] for at in own.tolist()])
         return bits
 
     return ModelScorer(fingerprint=f"bits per byte {version[:32]} {max_tokens}", score=score)

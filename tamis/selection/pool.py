@@ -12,6 +12,7 @@ from tamis.selection import Reason, find_sampler
 from tamis.selection.filtering import filtered, with_heirs
 from tamis.selection.reasons import one_exclusion_each
 from tamis.selection.samplers import AWAY_SCORE, METHOD_SCORE
+from tamis.store.setting_aside import read_refused
 from tamis.store.tables import Store
 
 BYTES_PER_TOKEN = 4.0
@@ -23,6 +24,13 @@ _SCORE_TABLES = {
     "density": "scores_density",
     "bits_per_byte": "scores_perplexity",
 }
+
+_SCORED_BY = {
+    "quality": ("embeddings", "judge_scores"),
+    "judge_margin_predicted": ("embeddings", "judge_scores"),
+    "bits_per_byte": ("perplexity_scores",),
+}
+"""Stages that a score column comes from, which may have set a document aside; of the others the encoder."""
 
 
 def candidates(store: Store, section: SelectionSection) -> pl.DataFrame:
@@ -49,6 +57,20 @@ def with_scores(store: Store, columns: tuple[str, ...], target: str | None) -> p
         else:
             pool = pool.with_columns(pl.lit(None, dtype=pl.Float64).alias(column))
     return pool
+
+
+def name_set_aside(store: Store, decided: pl.DataFrame, sampler: str) -> pl.DataFrame:
+    """The decisions with the reason why a document has no score, where a stage set it aside."""
+    columns = find_sampler(sampler).score_columns
+    stages = sorted({stage for column in columns for stage in _SCORED_BY.get(column, ("embeddings",))})
+    aside = read_refused(store, stages).sort("stage").unique("doc_id", keep="first", maintain_order=True)
+    if not len(aside):
+        return decided
+    named = decided.join(
+        aside.select("doc_id", pl.col("reason").alias("why")), on="doc_id", how="left", maintain_order="left"
+    )
+    without = (pl.col("reason") == Reason.NO_SCORE.value) & pl.col("why").is_not_null()
+    return named.with_columns(reason=pl.when(without).then("why").otherwise("reason")).drop("why")
 
 
 def exclusions(store: Store, filters: FiltersSection | None = None) -> pl.DataFrame:

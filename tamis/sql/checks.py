@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from tamis.kept_errors import not_kept
 from tamis.sql.errors import ModelRunError
 from tamis.sql.project import DataTest, Severity, TestKind
 from tamis.sql.template import Rendered
@@ -14,6 +15,17 @@ if TYPE_CHECKING:
     import duckdb
 
 SAMPLE_ROWS = 5
+UNREAD = "column was not read"
+OF_SQL_ALONE = (
+    "BinderException",
+    "CatalogException",
+    "NotImplementedException",
+    "OutOfMemoryException",
+    "ParserException",
+    "PermissionException",
+    "SyntaxException",
+)
+"""Errors of DuckDB whose message is about the statement, never about a row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +81,15 @@ def _plain(value: Any) -> Any:
 
 
 def run_error(error: Exception, rendered: Rendered, what: str) -> ModelRunError:
-    """The error for SQL that DuckDB refused, at the line that it names."""
-    text = str(error)
+    """Return the error for SQL that DuckDB refused, at the line that it names."""
+    import duckdb
+
+    text, withheld = str(error), ""
     _, found, rest = text.partition("LINE ")
     number = rest.partition(":")[0]
     # The first line of the statement is `create view`: the SQL of the file begins on the second.
     line = rendered.line(int(number) - 1 if found and number.isdigit() else 1)
-    return ModelRunError(rendered.file, line, f"{what}: {text}")
+    of_sql_alone = tuple(getattr(duckdb, name) for name in OF_SQL_ALONE)
+    if not isinstance(error, of_sql_alone) and text != f"Invalid Input Error: {UNREAD}":
+        text, withheld = f"{text.partition(':')[0]} in its rows, {not_kept(text)}", text
+    return ModelRunError(rendered.file, line, f"{what}: {text}", withheld)

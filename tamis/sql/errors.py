@@ -10,8 +10,8 @@ from tamis.errors import PermanentError
 class SqlProjectError(PermanentError):
     """Base: a problem at a line of a file of the SQL project."""
 
-    def __init__(self, file: Path, line: int, problem: str) -> None:
-        self.file, self.line, self.problem = file, line, problem
+    def __init__(self, file: Path, line: int, problem: str, withheld: str = "") -> None:
+        self.file, self.line, self.problem, self.withheld = file, line, problem, withheld
         super().__init__(f"{file}:{line}: {problem}")
 
 
@@ -32,7 +32,10 @@ class UnorderedModelError(SqlProjectError):
 
 
 class ModelRunError(SqlProjectError):
-    """DuckDB refused a model or a test although it parsed."""
+    """DuckDB refused a model or a test although it parsed.
+
+    What it says while it computes rows may quote one, and is `withheld`.
+    """
 
 
 class UnknownReferenceError(SqlProjectError):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 import pyarrow as pa
 
 from tamis.progress import Advance, ignore
-from tamis.sql.checks import TestResult, run_error, run_test
+from tamis.sql.checks import UNREAD, TestResult, run_error, run_test
 from tamis.sql.errors import MissingColumnsError, ModelRunError
 from tamis.sql.plan import Plan, plan_run
 from tamis.sql.project import Increment, Model, Project
@@ -29,7 +29,6 @@ from tamis.sql.template import MODEL_SCHEMA, Rendered, relation
 if TYPE_CHECKING:
     import duckdb
 
-UNREAD = "column was not read"
 BEFORE, ADDED, WHOLE = "rows_before", "rows_added", "rows_whole"
 _CLOSED = ("autoinstall_known_extensions", "autoload_known_extensions", "enable_external_access")
 
@@ -222,6 +221,5 @@ def _result(connection: "duckdb.DuckDBPyConnection", model: Model, first: int | 
         table = connection.sql(f"select * from {WHOLE} order by {order}{limit}").to_arrow_table()
         rows = connection.execute(f"select count(*) from {WHOLE}").fetchall()[0][0]
     except duckdb.Error as error:
-        file, line = model.rendered.file, model.rendered.line(1)
-        raise ModelRunError(file, line, f"model {model.name}: {error}") from error
+        raise run_error(error, model.rendered, f"model {model.name}") from error
     return table, int(rows)

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from tamis.store.columns import column
+from tamis.store.columns import DOC_ID, FINGERPRINT, column
 
 _SELECTION = column("selection", pa.string(), "name of the selection")
 
@@ -18,6 +18,7 @@ CONTROL_KEYS: dict[str, tuple[str, ...]] = {
     "absent_files": ("shard",),
     "shrunken_files": ("shard",),
     "removals": ("removal",),
+    "set_aside": ("doc_id", "stage"),
 }
 CONTROL_FIELDS: dict[str, list[pa.Field]] = {
     "selection_versions": [
@@ -101,5 +102,12 @@ CONTROL_FIELDS: dict[str, list[pa.Field]] = {
         column("input_key", pa.string(), "hash of everything it depended on"),
         column("reason", pa.string(), "the last error"),
         column("failed_at", pa.timestamp("us"), "when it failed last, UTC"),
+    ],
+    "set_aside": [
+        DOC_ID,
+        column("stage", pa.string(), "stage that could not work with the document"),
+        column("reason", pa.string(), "reason code"),
+        column("detail", pa.string(), "what happened; nothing of the text, nor of what a server said of it"),
+        FINGERPRINT,
     ],
 }  # fmt: skip

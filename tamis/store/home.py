@@ -163,11 +163,16 @@ def placed(home: Home) -> Home:
         raise HomeElsewhereError(home.root, f"the working copy of {copy_of}", wanted)
     if copy_of is None and home.url is not None and any((home.root / "lance").glob("*.lance")):
         raise HomeElsewhereError(home.root, "tables of its own", wanted)
+    if home.url is None:  # an object store is asked when something is written to it
+        _require_form(home)
+    return home
+
+
+def _require_form(home: Home) -> None:
     if home.store.exists(HEADS):
         found = (home.store.schema(HEADS).field("asset").metadata or {}).get(b"form")
         if found is None or found.decode() != FORM:
             raise HomeFormError(home.place, found.decode() if found else None)
-    return home
 
 
 _HELD: dict[Path, int] = {}
@@ -219,6 +224,7 @@ def _written_here_alone(home: Home, purpose: str, patience_seconds: float) -> It
         try:
             _refresh(home)
             home.store.alone(True)
+            _require_form(home)
             yield
             home.publish_all()
         finally:

@@ -49,6 +49,65 @@ KEYS: dict[str, tuple[str, ...]] = {
 }
 """Key columns of each kind of table: every write is idempotent on them."""
 
+TEXT: dict[str, tuple[str, ...]] = {
+    "documents": ("text",),
+    "occurrences": ("metadata",),
+    "quarantine": ("detail", "excerpt"),
+    "target_examples": ("text",),
+    "target_answers": ("label",),
+}
+"""Kinds of tables whose rows show raw input, and the columns that show it. A row names its document (doc_id)
+or, in quarantine, its shard and row. No other table holds text; errors quote none (`tamis.kept_errors`)."""
+
+NO_TEXT = frozenset(
+    {
+        "near_duplicates",
+        "near_duplicate_bands",
+        "near_copies",
+        "near_copy_bands",
+        "embeddings",
+        "target_embeddings",
+        "contamination",
+        "contamination_runs",
+        "selected_subset",
+        "decisions",
+        "heads",
+        "attempts",
+        "judge_sample",
+        "scores_density",
+        "scores_judge",
+        "scores_judge_again",
+        "scores_noise",
+        "scores_perplexity",
+        "scores_by_model",
+        "scores_quality",
+        "document_flags",
+        "transport",
+        "trained_on",
+        "trials",
+        "loss_curves",
+        "sampler_comparison",
+        "shard_files",
+        "absent_files",
+        "shrunken_files",
+        "removals",
+        "set_aside",
+        "sampler_trials",
+        "sampler_trials_left",
+        "selection_versions",
+        "pins",
+        "approvals",
+        "withdrawals",
+        "withdrawn_places",
+        "trial_failures",
+        "step_failures",
+    }
+)
+"""Kinds of tables of ids, names, digests, numbers and reason codes alone."""
+
+EVIDENCE = frozenset({"trained_on", "withdrawals", "withdrawn_places"})
+"""Those of them whose ids stay: what was withdrawn, and which checkpoints were trained on it."""
+
 UNHASHED_COLUMNS = frozenset(
     {
         "first_seen",

@@ -61,7 +61,7 @@ def fine_tune(
     device = choose_device(runtime.device)
     classes = classes_of(examples) and classes_of([*examples, *held_out, *validation])
     if len(classes) == 1:
-        raise OneLabelError(classes[0], len(examples) + len(held_out) + len(validation))
+        raise OneLabelError(len(examples) + len(held_out) + len(validation))
     labels_follow = bool(classes_of(held_out)) and not classes
     loaded = load_model(
         base,

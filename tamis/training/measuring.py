@@ -99,7 +99,8 @@ def classify(
     named = configuration.id2label
     classes = [named[number] for number in sorted(named)]
     if unknown := {one.label for one in examples} - set(classes):
-        raise UnknownModelError(str(model), f"it knows no label {min(unknown)!r}, only {', '.join(classes)}")
+        problem = f"it knows {len(classes)} labels, and the examples have {len(unknown)} others"
+        raise UnknownModelError(str(model), problem)
     pooling = pooling_of(configuration)
     loaded = load_model(model, choose_device(device), sequence_length, classes=classes, pooling=pooling)
     return _classified(loaded, examples, sequence_length, dtype)

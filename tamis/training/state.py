@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FILE = "state.safetensors"
+FOLDER = "training"
+"""Of the cache: resume states of every kind of training, none of which removes those of another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +60,20 @@ def load_state(folder: Path, key: str) -> SavedState | None:
     return SavedState(step=int(metadata["step"]), seconds=float(metadata["seconds"]), tensors=tensors)
 
 
-def keep_newest(folder: Path, count: int) -> list[Path]:
-    """Of the resume folders in `folder`, remove all but the `count` that were written to last; returns them.
+def resume_folder(cache: Path, kind: str, name: str) -> Path:
+    """Where a training of this kind keeps its resume state; `kind` is the asset that trains."""
+    return cache / FOLDER / f"{kind}-{name}"
 
-    A finished run removes its own, so what stands there belongs to runs that were stopped: the newest may go
-    on, older ones are mostly of settings that have changed since.
+
+def keep_newest(folder: Path, count: int, kind: str = "") -> list[Path]:
+    """Of the resume folders of a kind in `folder`, remove all but the `count` written to last; returns them.
+
+    Those of other kinds stay: a base model may have trained for weeks when a trial begins. A finished run
+    removes its own, so what is there belongs to runs that were stopped: the newest may go on, older ones are
+    mostly of settings that have changed since.
     """
-    found = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    own = f"{kind}-*" if kind else "*"
+    found = [path for path in folder.glob(own) if path.is_dir()]
     removed = sorted(found, key=_last_written, reverse=True)[count:]
     for path in removed:
         shutil.rmtree(path, ignore_errors=True)

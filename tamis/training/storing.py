@@ -25,11 +25,13 @@ from tamis.quality.storing import texts_of
 from tamis.references import named
 from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
+from tamis.store.setting_aside import note_refused
 from tamis.store.tables import Store, quoted
 from tamis.training import count_tokens, document_bits_per_byte, fold_of
 from tamis.training.device import choose_device
 from tamis.training.examples import Example, Labelled, Pair, text_of
 from tamis.training.models import LoadedModel, load_model
+from tamis.unfit import Refusal, finite_each
 
 BATCH = 1_024
 
@@ -101,8 +103,12 @@ def score_perplexity(
         missing = [doc_id for doc_id in wanted if doc_id not in known]
         source = named(project.settings.base_model, model).path or folders[scorer]
         reader = _Reader(str(source), section.max_tokens)
-        for texts, bits_n in current_engine().map(_bits, reader, _batches(store, missing), advance):
-            columns: list[Any] = [list(texts), bits_n.astype(np.float32), [fingerprint] * len(texts)]
+        for texts, (bits_n, failed) in current_engine().map(_bits, reader, _batches(store, missing), advance):
+            ids = list(texts)
+            refused = {ids[place]: why for place, why in failed.items()}
+            note_refused(store, "perplexity_scores", fingerprint, refused)
+            bits = pa.array(bits_n.astype(np.float32), from_pandas=True)  # NaN is null
+            columns: list[Any] = [ids, bits, [fingerprint] * len(ids)]
             store.merge("scores_perplexity", pa.table(columns, schema=schema_of("scores_perplexity")))
         scored.update(missing)
     return scored
@@ -124,9 +130,12 @@ class _Reader:
         return load_model(self.source, choose_device("auto"), self.max_tokens)
 
 
-def _bits(reader: _Reader, texts: dict[str, str], advance: Advance) -> np.ndarray:
-    return document_bits_per_byte(
-        reader.loaded, list(texts.values()), max_tokens=reader.max_tokens, advance=advance
+def _bits(reader: _Reader, texts: dict[str, str], advance: Advance) -> tuple[np.ndarray, dict[int, Refusal]]:
+    """Bits per byte [n], NaN where the model gives none, and by position why it gives none."""
+    loaded = reader.loaded
+    return finite_each(
+        lambda some: document_bits_per_byte(loaded, some, max_tokens=reader.max_tokens, advance=advance),
+        list(texts.values()),
     )
 
 

@@ -25,10 +25,11 @@ from tamis.training.measuring import evaluate_pairs
 from tamis.training.options import FineTuningOptions
 from tamis.training.results import TrainingResult
 from tamis.training.stages import Schooling, school
-from tamis.training.state import keep_newest
+from tamis.training.state import keep_newest, resume_folder
 from tamis.training.tracking import log_trial, require_tracker
 from tamis.training.trial_data import TrialData
 
+KIND = "trials"  # of training: states of other kinds are not counted with these
 SUMMED = ("steps", "tokens", "flops", "seconds", "evaluation_flops", "evaluation_seconds")
 
 
@@ -59,7 +60,7 @@ def run_trial(
         require_peft()
     state.mkdir(parents=True, exist_ok=True)
     state.touch()  # the newest of all, however long it has waited
-    keep_newest(state.parent, project.settings.fine_tuning.kept_states)
+    keep_newest(state.parent, project.settings.fine_tuning.kept_states, KIND)
     schooling = Schooling(
         base=data.base,
         stages=data.stages,
@@ -95,7 +96,7 @@ def forget_state(project: Project, input_key: str) -> None:
 
 def state_folder(project: Project, input_key: str) -> Path:
     """Where a trial under way keeps its resume state, and what is finished of it."""
-    return project.home.cache / "training" / input_key[:16]
+    return resume_folder(project.home.cache, KIND, input_key[:16])
 
 
 def training_options(project: Project, model: str) -> FineTuningOptions:

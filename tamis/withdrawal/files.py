@@ -1,40 +1,22 @@
-"""Files of the home that may show a withdrawn document: exports, pages, logs, databases of others, caches.
+"""Files of the home that may show a withdrawn document, as `places` lists them.
 
-Exports lose its rows; pages that name it, resume state and fitted things go, and are made again; of logs,
-databases and other files only the pieces go that repeat it. Weights of checkpoints stay: see `tainting`.
+Exports lose its rows; pages that name it, resume state and fitted things go, and are made again. Weights of
+checkpoints stay: see `tainting`.
 """
 
 import shutil
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from tamis.errors import TransientError
-from tamis.lineage.manifest import write_atomically
 from tamis.store.exports import DESCRIPTIONS, beside
 from tamis.store.home import Home
-from tamis.withdrawal.pieces import PLACEHOLDER, held_pieces, holds_any, without_pieces
+from tamis.withdrawal.places import FILES, WHOLE_FOLDER, Named, files_named
 
-SQLITE = b"SQLite format 3\0"
-CHUNK_BYTES, OVERLAP_BYTES = 8_000_000, 256
-BINARY = (".safetensors", ".npz", ".parquet")
-RESUME_STATE = ("training", "remote")
-"""Folders of the cache with states of training, and with files that are being read."""
-
-
-class DatabaseInUseError(TransientError):
-    """A database shows a piece of a withdrawn text and cannot be written now."""
-
-    def __init__(self, path: Path, problem: str) -> None:
-        self.path, self.problem = path, problem
-        super().__init__(
-            f"{path} shows a piece of what is withdrawn and is in use ({problem}); stop `tamis ui` and runs, "
-            "then withdraw again: it goes on where it was"
-        )
+EXPORTS = "exports"
 
 
 class UnreadableRowsError(TransientError):
@@ -59,15 +41,10 @@ class Touched:
 def purge_exports(home: Home, doc_ids: Sequence[str]) -> Iterator[Touched]:
     """Take the documents out of exported files."""
     gone = pl.Series(sorted(doc_ids), dtype=pl.String)
-    for path in sorted(home.exports.rglob("*")) if home.exports.is_dir() else ():
-        if path.name.endswith(DESCRIPTIONS):
-            continue  # they hold no document, and go with the file that they describe
-        if path.suffix == ".part":  # what a killed export left
-            path.unlink()
-            yield Touched(path=home.relative(path), done="removed")
-        elif path.suffix in (".parquet", ".jsonl") and _without_rows(path, gone):
+    for path in files_named(home, Named.BY_ROWS, EXPORTS):
+        if _without_rows(path, gone):
             yield Touched(path=home.relative(path), done="rewritten")
-            # They tell its count and hash; the next export writes them again.
+            # They state its count and hash; the next export writes them again.
             for description in [beside(path, ending) for ending in DESCRIPTIONS]:
                 if description.exists():
                     description.unlink()
@@ -106,8 +83,26 @@ def _scanned(path: Path) -> pl.LazyFrame:
 
 def pages_naming(home: Home, doc_ids: Sequence[str]) -> list[Path]:
     """Pages that name one of the documents: they show the beginning of its text."""
-    pages = sorted(home.reports.rglob("*.html")) if home.reports.is_dir() else []
-    return [path for path in pages if holds_any(path.read_text(errors="replace"), list(doc_ids))]
+    ids = sorted(doc_ids)
+    return [path for path in files_named(home, Named.BY_IDS) if ids and _names_one(path, ids)]
+
+
+def _names_one(path: Path, ids: Sequence[str]) -> bool:
+    page = pl.Series([path.read_text(errors="replace")])
+    return bool(page.str.contains_any(list(ids))[0])
+
+
+def files_holding(home: Home, doc_ids: Sequence[str]) -> Iterator[tuple[Path, str]]:
+    """Files that hold or name one of the documents, and what is wrong with each."""
+    gone = pl.Series(sorted(doc_ids), dtype=pl.String)
+    for path in files_named(home, Named.BY_ROWS):
+        try:
+            if holds_rows(path, gone):
+                yield path, f"{home.relative(path)} has rows of withdrawn documents"
+        except UnreadableRowsError as error:
+            yield path, str(error)
+    for path in pages_naming(home, doc_ids):
+        yield path, f"{home.relative(path)} names a withdrawn document"
 
 
 def purge_pages(home: Home, pages: Iterable[Path]) -> Iterator[Touched]:
@@ -118,12 +113,16 @@ def purge_pages(home: Home, pages: Iterable[Path]) -> Iterator[Touched]:
 
 
 def purge_resume_state(home: Home) -> Iterator[Touched]:
-    """Remove what interrupted work goes on from: texts as tokens, or files as they were fetched."""
-    for name in RESUME_STATE:
-        folder = home.cache / name
-        if folder.is_dir() and any(folder.iterdir()):
-            shutil.rmtree(folder)
-            yield Touched(path=home.relative(folder), done="removed")
+    """Remove what names no document: texts as tokens, fetched files, what a killed write has left."""
+    for place in FILES:
+        found = place.files(home) if place.named == Named.NOT else []
+        if found and place.endings == WHOLE_FOLDER:
+            shutil.rmtree(home.root / place.folder)
+            yield Touched(path=place.folder, done="removed")
+            continue
+        for path in found:
+            path.unlink()
+            yield Touched(path=home.relative(path), done="removed")
 
 
 def purge_folders(home: Home, folders: Iterable[Path]) -> Iterator[Touched]:
@@ -132,98 +131,3 @@ def purge_folders(home: Home, folders: Iterable[Path]) -> Iterator[Touched]:
         if folder.is_dir():
             shutil.rmtree(folder)
             yield Touched(path=home.relative(folder), done="removed")
-
-
-def purge_pieces(home: Home, pieces: Sequence[str]) -> Iterator[Touched]:
-    """Replace the pieces in Dagster's and MLflow's files, and in small caches."""
-    if not pieces:
-        return
-    for path in searched(home):
-        found = held_in(path, pieces)
-        if not found:
-            continue
-        done = _clean_database(path, found) if _is_database(path) else _clean_file(path, found)
-        yield Touched(path=home.relative(path), done=done)
-
-
-def searched(home: Home) -> list[Path]:
-    """Files in which nobody keeps texts by design, and so nobody would look for one."""
-    folders = (home.dagster, home.mlflow, home.cache)
-    files = [path for folder in folders if folder.is_dir() for path in folder.rglob("*") if path.is_file()]
-    encoders = home.cache / "encoders"  # models, not documents
-    return sorted(path for path in files if path.suffix not in BINARY and encoders not in path.parents)
-
-
-def _is_database(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(len(SQLITE)) == SQLITE
-
-
-def held_in(path: Path, pieces: Sequence[str]) -> list[str]:
-    """The pieces that stand in a file, or in the log beside a database."""
-    found, stored = set[str](), {_as_read(piece): piece for piece in pieces}
-    for name in (path, path.with_name(path.name + "-wal")):
-        if name.exists():
-            with name.open("rb") as stream:
-                for block in _blocks(stream.read):
-                    found.update(stored[one] for one in held_pieces(block, list(stored)))
-    return sorted(found, key=lambda piece: (-len(piece), piece))
-
-
-def _as_read(piece: str) -> str:
-    """A piece as it stands in UTF-8 bytes of which each is read as a character."""
-    return piece.encode().decode("latin-1")
-
-
-def _blocks(read: Callable[[int], bytes]) -> Iterator[str]:
-    before = b""
-    while block := read(CHUNK_BYTES):
-        yield (before + block).decode("latin-1")
-        before = block[-OVERLAP_BYTES:]
-
-
-def _clean_file(path: Path, pieces: Sequence[str]) -> str:
-    content = path.read_bytes().decode("latin-1")  # every byte is a character and comes back as it was
-    left = without_pieces(content, [_as_read(piece) for piece in pieces])
-    write_atomically(path, left.encode("latin-1"))
-    return "rewritten"
-
-
-def _clean_database(path: Path, pieces: Sequence[str]) -> str:
-    """Replace the pieces in every text of a database, and write its file anew without what was deleted."""
-    try:
-        _clean_rows(path, pieces)
-    except sqlite3.OperationalError as error:
-        raise DatabaseInUseError(path, str(error)) from error
-    return "rewritten"
-
-
-def _clean_rows(path: Path, pieces: Sequence[str]) -> None:
-    with closing(sqlite3.connect(path, timeout=30)) as database:
-        for table, column in _columns(database):
-            name, place = _quoted(table), _quoted(column)
-            for piece in pieces:
-                database.execute(
-                    f"UPDATE {name} SET {place} = replace({place}, ?, ?) WHERE instr({place}, ?) > 0",
-                    (piece, PLACEHOLDER, piece),
-                )
-        database.commit()
-        database.execute("VACUUM")
-        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def _columns(database: sqlite3.Connection) -> list[tuple[str, str]]:
-    """Columns that may hold text."""
-    tables = database.execute(
-        "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'"
-    )
-    found = []
-    for (table,) in tables.fetchall():
-        for row in database.execute(f"PRAGMA table_info({_quoted(table)})").fetchall():
-            if any(kind in row[2].upper() for kind in ("CHAR", "TEXT", "CLOB", "JSON")):
-                found.append((table, row[1]))
-    return found
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

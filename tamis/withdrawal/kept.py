@@ -19,12 +19,15 @@ from tamis.store.home import Home
 from tamis.withdrawal.desired import withdrawn_ids
 from tamis.withdrawal.files import Touched
 from tamis.withdrawal.holding import Listing, listed
+from tamis.withdrawal.places import Named, files_named
+
+KEPT = "manifests/rows"
 
 
 def purge_kept(home: Home, doc_ids: Sequence[str]) -> Iterator[Touched]:
     """Take the rows of documents out of all kept versions."""
     gone = pa.array(sorted(doc_ids), pa.string())
-    for path in ManifestFolder.of(home).kept():
+    for path in files_named(home, Named.BY_ROWS, KEPT):
         rows = pq.read_table(path)
         left = rows.filter(pc.invert(pc.is_in(rows["doc_id"], gone)))
         if left.num_rows < rows.num_rows:

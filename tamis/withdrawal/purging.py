@@ -1,8 +1,8 @@
 """Purging: the home is made to hold nothing of what is withdrawn, in an order that can be cut short anywhere.
 
-What would be looked for by text goes first and the texts themselves last, so a purge that was killed finds
-them still and does all of it again. What lists a row that goes is noted as begun before: it is made again by
-the next materialization, and no audit takes it for altered meanwhile.
+The texts go last, so a purge that was killed finds them and does all of it again. What lists a row that goes
+is noted as begun before: it is made again by the next materialization, and until then no audit takes it for
+altered.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,8 +17,9 @@ from tamis.lineage.heads import Heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.store.erasing import count_rows_of, erase_rows, forget_versions
 from tamis.store.home import Home
+from tamis.store.schemas import KEYS, kind_of
 from tamis.store.tables import Store
-from tamis.withdrawal.desired import PLACES, TABLE, add_places
+from tamis.withdrawal.desired import add_places
 from tamis.withdrawal.excerpts import excerpts_showing, withhold
 from tamis.withdrawal.files import (
     Touched,
@@ -26,17 +27,13 @@ from tamis.withdrawal.files import (
     purge_exports,
     purge_folders,
     purge_pages,
-    purge_pieces,
     purge_resume_state,
 )
 from tamis.withdrawal.holding import readable
 from tamis.withdrawal.kept import purge_kept
-from tamis.withdrawal.pieces import pieces_of
-from tamis.withdrawal.receipts import TEXTS
+from tamis.withdrawal.places import TEXTS, tables_of_documents, tables_of_excerpts
 from tamis.withdrawal.tainting import CHECKPOINTS, Tainted, find_tainted
 
-EVIDENCE = ("trained_on", TABLE, PLACES)
-"""Tables of ids that stay: what was withdrawn, and which checkpoints were trained on it."""
 REFITTED = ("density_sketch", "target_potential", "quality_grader")
 """Fitted on rows of documents, and made again by the next materialization."""
 TEXTS_AT_ONCE = 5_000
@@ -61,12 +58,6 @@ class Purged:
     def anything(self) -> bool:
         """Whether there was anything to purge."""
         return bool(self.rows or self.files)
-
-
-def tables_of_documents(store: Store) -> list[str]:
-    """Tables with a row a document, the texts last."""
-    names = [name for name in store.names() if name not in EVIDENCE and "doc_id" in store.schema(name).names]
-    return sorted(names, key=lambda name: (name in TEXTS, name))
 
 
 def count_rows(store: Store, doc_ids: Sequence[str]) -> dict[str, int]:
@@ -96,12 +87,10 @@ def places_of(store: Store, doc_ids: Sequence[str]) -> dict[str, pl.DataFrame]:
     return {"documents": stand.with_columns(partition="shard"), "target_examples": examples}
 
 
-def purge(
-    home: Home, heads: Heads, doc_ids: Sequence[str], listed_in: Mapping[str, int], texts: Sequence[str] = ()
-) -> Purged:
+def purge(home: Home, heads: Heads, doc_ids: Sequence[str], listed_in: Mapping[str, int]) -> Purged:
     """Make the home hold nothing of these documents; doing it again is doing it once.
 
-    `listed_in`: manifests that list them. `texts`: those that are at hand beside what the store holds.
+    `listed_in`: manifests that list them.
     """
     store, purged = home.store, Purged()
     home.files.fetch(home.exports)
@@ -111,10 +100,8 @@ def purge(
     refitted = {(one.asset, one.partition) for one in tainted if one.current and one.asset in REFITTED}
     pages = pages_naming(home, doc_ids)
     shown = _made_with(home, heads, pages)
-    attempts.begin(store, sorted(_losing(heads, listed_in) | refitted | shown))
-    for block in ([list(texts)] if texts else []), texts_in_blocks(store, doc_ids):
-        for some in block:
-            purged.files += purge_pieces(home, pieces_of(some))
+    models = {(table, "") for table in tables_of_documents(store) if _loses(store, table, doc_ids)}
+    attempts.begin(store, sorted(_losing(heads, listed_in) | refitted | shown | (models & heads.keys())))
     purged.files += purge_exports(home, doc_ids)
     purged.files += purge_pages(home, pages)
     purged.files += purge_resume_state(home)
@@ -126,11 +113,12 @@ def purge(
 
 
 def _purge_tables(store: Store, doc_ids: Sequence[str], purged: Purged) -> None:
-    for table in (*tables_of_documents(store), "quarantine"):
-        if not store.exists(table):
-            continue
-        if table != "quarantine" and (removed := erase_rows(store, table, "doc_id", doc_ids)):
+    for table in tables_of_documents(store):
+        if removed := erase_rows(store, table, "doc_id", doc_ids):
             purged.rows[table] = removed
+        if forget_versions(store, table):
+            purged.bare.append(table)
+    for table in tables_of_excerpts(store):
         if forget_versions(store, table):
             purged.bare.append(table)
 
@@ -156,6 +144,11 @@ def withhold_excerpts(store: Store, heads: Heads, rows: pl.DataFrame) -> None:
     for asset, some in placed.items():
         add_places(store, asset, some.select("shard", "row", "doc_id", "partition"))
     withhold(store, rows)
+
+
+def _loses(store: Store, table: str, doc_ids: Sequence[str]) -> bool:
+    """Whether a table of a SQL model, whose rows no manifest lists by document, loses rows."""
+    return kind_of(table) not in KEYS and count_rows_of(store, table, "doc_id", doc_ids) > 0
 
 
 def _losing(heads: Heads, listed_in: Mapping[str, int]) -> set[tuple[str, str]]:

@@ -14,9 +14,9 @@ from tamis.store.home import Home
 from tamis.store.records import BY_DOC_IDS, stored_rows
 from tamis.store.tables import Store, quoted
 from tamis.withdrawal.desired import TABLE, read_withdrawals
+from tamis.withdrawal.places import TEXTS
 
 ASSET = "withdrawals"
-TEXTS = ("documents", "target_examples")
 CODE_VERSION = "1"
 
 

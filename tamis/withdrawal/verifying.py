@@ -1,29 +1,26 @@
 """Verifying: whether the home holds anything again of what is withdrawn, in any version that can be read.
 
-By ids it looks at every version of every table, at kept versions of selections, at exports and pages.
-The text itself is no longer known; whoever gives it once more has it searched for in all other files too.
+It looks where a withdrawal erases (`places`): by ids at every version of every table, at kept versions of
+selections, exports and pages. The text itself is no longer known: who gives it once more has the excerpts of
+quarantined rows, which name no document, searched for it too.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from tamis.corpus.text import document_id, normalise_text
-from tamis.lineage.manifest import ManifestFolder
 from tamis.store.home import Home
+from tamis.store.schemas import TEXT
 from tamis.store.tables import Store
 from tamis.withdrawal.desired import unfinished, withdrawn_ids
-from tamis.withdrawal.excerpts import TABLE as EXCERPTS
-from tamis.withdrawal.files import UnreadableRowsError, held_in, holds_rows, searched
-from tamis.withdrawal.pieces import holds_any, pieces_of, showing
-from tamis.withdrawal.purging import tables_of_documents
+from tamis.withdrawal.files import files_holding
+from tamis.withdrawal.pieces import showing
+from tamis.withdrawal.places import Named, files_named, tables_of_documents, tables_of_excerpts
 from tamis.withdrawal.receipts import receipt_ids, receipt_problems
-
-SHOWING = {"documents": ["text"], "target_examples": ["text"], EXCERPTS: ["detail", "excerpt"]}
-"""Columns that show text of raw files."""
+from tamis.withdrawal.refusing import content_ids
 
 
 @dataclass(kw_only=True)
@@ -63,12 +60,13 @@ def verify(home: Home, text: str | None = None) -> Verification:
         )
     with home.as_stored("manifests", "exports", "reports") as stored:
         found.problems += _receipts(stored, found)
-        found.problems += _files(stored, gone, found)
+        found.files += sum(1 for named in (Named.BY_ROWS, Named.BY_IDS) for _ in files_named(stored, named))
+        found.problems += [problem for _path, problem in files_holding(stored, gone.to_list())]
     found.problems += _tables(home.store, gone, found)
     if len(gone) and (kept := home.files.still_kept()):
         found.problems.append(kept)
     if text is not None:
-        found.problems += _text(home, normalise_text(text), gone, found)
+        found.problems += _text(home.store, normalise_text(text), gone)
     return found
 
 
@@ -86,46 +84,21 @@ def _tables(store: Store, gone: pl.Series, found: Verification) -> Iterator[str]
                 held = pl.Series(batch["doc_id"]).is_in(gone.implode())
                 if held.any():
                     yield f"table {table} version {entry['version']}: {int(held.sum())} withdrawn rows"
+    for table in tables_of_excerpts(store):
+        for entry in store.open(table).list_versions():
+            found.versions += 1
+            rows = store.read_arrow(table, list(TEXT[table]), version=int(entry["version"]))
+            held = content_ids(pl.DataFrame(rows)).is_in(gone.implode())
+            if held.any():
+                yield f"table {table} version {entry['version']}: {int(held.sum())} withdrawn rows"
 
 
-def _files(home: Home, gone: pl.Series, found: Verification) -> Iterator[str]:
-    for path in [*ManifestFolder.of(home).kept(), *_data_files(home.exports)]:
-        found.files += 1
-        try:
-            if holds_rows(path, gone):
-                yield f"{home.relative(path)} has rows of withdrawn documents"
-        except UnreadableRowsError as error:
-            yield str(error)
-    for path in sorted(home.reports.rglob("selection_*.html")) if home.reports.is_dir() else ():
-        found.files += 1
-        if holds_any(path.read_text(errors="replace"), gone.to_list()):
-            yield f"{home.relative(path)} names a withdrawn document"
-
-
-def _data_files(folder: Path) -> list[Path]:
-    files = folder.rglob("*") if folder.is_dir() else ()
-    return sorted(path for path in files if path.suffix in (".jsonl", ".parquet"))
-
-
-def _text(home: Home, text: str, gone: pl.Series, found: Verification) -> Iterator[str]:
-    """Pieces of one text, in logs, databases and pages, and in every text column of every version."""
+def _text(store: Store, text: str, gone: pl.Series) -> Iterator[str]:
+    """One text, in the excerpts of every version of the quarantine."""
     if document_id(text) not in gone:
         yield f"the text is document {document_id(text)}, which is not withdrawn"
-    pieces = pieces_of([text])
-    for path in searched(home):
-        found.files += 1
-        if held_in(path, pieces):
-            yield f"{home.relative(path)} shows a piece of the text"
-    for table, columns in SHOWING.items():
-        if not home.store.exists(table):
-            continue
-        for entry in home.store.open(table).list_versions():
-            for batch in home.store.batches(table, columns, version=int(entry["version"])):
-                if _shown(["\n".join(row.values()) for row in batch.to_pylist()], text, table):
-                    yield f"table {table} version {entry['version']} holds the text"
-
-
-def _shown(contents: list[str], text: str, table: str) -> bool:
-    if table == EXCERPTS:
-        return any(showing(contents, [text]))
-    return holds_any("\n".join(contents), [text])
+    for table in tables_of_excerpts(store):
+        for entry in store.open(table).list_versions():
+            rows = store.read_arrow(table, list(TEXT[table]), version=int(entry["version"])).to_pylist()
+            if any(showing(["\n".join(row.values()) for row in rows], [text])):
+                yield f"table {table} version {entry['version']} shows the text"

@@ -27,6 +27,7 @@ from tamis.withdrawal.desired import (
     write_withdrawals,
 )
 from tamis.withdrawal.excerpts import excerpts_with_ids
+from tamis.withdrawal.files import files_holding
 from tamis.withdrawal.holding import listing
 from tamis.withdrawal.purging import Purged, count_rows, excerpts_of, places_of, purge, withhold_excerpts
 from tamis.withdrawal.reasons import WithdrawalReason
@@ -123,10 +124,10 @@ def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
         done.excerpts = len(excerpts)
         if len(excerpts):
             withhold_excerpts(store, read_heads(store), excerpts)
-        if done.already and count_rows(store, done.already):
+        if done.already and _back(home, done.already):
             listed = listing(ManifestFolder.of(home), done.already)
             done.purged = purge(home, read_heads(store), done.already, listed)
-        for completed in finish(home, asked.texts, begun=now):
+        for completed in finish(home, begun=now):
             done.receipts += completed.receipts
             done.tainted += completed.tainted
             done.purged += completed.purged
@@ -134,11 +135,16 @@ def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
     return done
 
 
+def _back(home: Home, doc_ids: Sequence[str]) -> bool:
+    """Whether a table or a file holds something of these again."""
+    return bool(count_rows(home.store, doc_ids)) or any(files_holding(home, doc_ids))
+
+
 def _row(doc_id: str, now: datetime, reason: WithdrawalReason, scope: str) -> Withdrawal:
     return Withdrawal(doc_id=doc_id, withdrawn_at=now, reason=str(reason), scope=scope)
 
 
-def finish(home: Home, texts: Sequence[str] = (), begun: datetime | None = None) -> list[Withdrawn]:
+def finish(home: Home, begun: datetime | None = None) -> list[Withdrawn]:
     """Complete the withdrawals that have no receipt yet; the caller holds the writer's lock.
 
     Those that began at another moment than `begun` were cut short: what they had removed by then is in no
@@ -146,10 +152,10 @@ def finish(home: Home, texts: Sequence[str] = (), begun: datetime | None = None)
     """
     waiting = unfinished(home.store)
     groups = waiting.group_by("withdrawn_at", "reason", maintain_order=True)
-    return [_complete(home, rows, texts, key[0] != begun) for key, rows in groups]
+    return [_complete(home, rows, key[0] != begun) for key, rows in groups]
 
 
-def _complete(home: Home, rows: pl.DataFrame, texts: Sequence[str], cut_short: bool) -> Withdrawn:
+def _complete(home: Home, rows: pl.DataFrame, cut_short: bool) -> Withdrawn:
     """Purge the documents of one withdrawal and write its receipt."""
     store, folder, heads = home.store, ManifestFolder.of(home), read_heads(home.store)
     excerpt = pl.col("scope") == EXCERPT
@@ -160,7 +166,7 @@ def _complete(home: Home, rows: pl.DataFrame, texts: Sequence[str], cut_short: b
     listed = listing(folder, doc_ids)
     tainted = find_tainted(folder, heads, listed)
     stood = sum(map(len, places_of(store, doc_ids).values()))
-    purged = purge(home, heads, doc_ids, listed, texts)
+    purged = purge(home, heads, doc_ids, listed)
     receipt = write_receipt(home, [*doc_ids, *shown], _said(rows, stood, listed, tainted, purged, cut_short))
     write_withdrawals(store, [Withdrawal(**row | {"receipt": receipt}) for row in rows.iter_rows(named=True)])
     return Withdrawn(new=doc_ids, excerpts=len(shown), receipts=[receipt], purged=purged, tainted=tainted)

@@ -60,6 +60,9 @@ def current(found: list[dict]) -> dict[str, str]:
 def test_checkpoints_are_named_by_their_taint_and_fail_their_checks(project, monkeypatch):
     number = seen_by_both(project)
     doc_id = document_id(marked(number))
+    shown = shown_in(project.home, number)
+    assert shown
+    assert not [place for place in shown if place.startswith(("dagster/", "mlflow/", "checkpoints/"))]
     tainted = current(project.json("withdraw", doc_id)["tainted"])
     assert tainted[BASE] == "pre-trained on it"
     assert tainted[TRIAL] == "fine-tuned on it"

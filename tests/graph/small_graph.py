@@ -213,6 +213,10 @@ class SmallGraph:
             "failed_steps",
             "withdrawals",
             "withdrawn_places",
+            "shard_files",
+            "absent_files",
+            "shrunken_files",
+            "removals",
         }
         return {
             name: self.rows(name)

@@ -21,6 +21,7 @@ NAMES = {
 OF_DOCUMENTS = {
     "documents", "embeddings", "near_duplicate_bands", "near_copy_bands", "document_flags", "scores_by_model",
     "scores_density", "scores_judge", "scores_judge_again", "scores_perplexity", "scores_quality",
+    "set_aside",
 }  # fmt: skip
 OF_OTHERS = {
     "near_duplicates", "near_copies", "judge_sample", "transport", "selected_subset", "decisions",

@@ -1,5 +1,6 @@
 """The search over trials: what it asks for follows from what the store holds, and from nothing else."""
 
+import http.client
 from collections.abc import Callable
 
 import pyarrow as pa
@@ -176,7 +177,8 @@ def test_a_trial_that_fails_is_left_out_after_its_attempts_and_the_search_goes_o
 def test_what_cannot_succeed_is_left_out_at_once_and_what_is_not_its_fault_never_is(trials):
     opened, store = trials.search.open, trials.project.home.store
     key = input_key(stages()["trials"], opened[0], trials.world, trials.heads)
-    for error in (OSError(28, "No space left on device"), TransientError("the server is away")):
+    passing = (TransientError("the server is away"), http.client.IncompleteRead(b""))
+    for error in (OSError(28, "No space left on device"), *passing):
         with pytest.raises(type(error)), failure_noted(store, opened[0], str(key)):
             raise error
     assert failures_of(store) == []

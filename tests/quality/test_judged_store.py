@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 from tamis.quality import Endpoint, check_judge, planted_noise
+from tamis.quality.ask_llm import Asked
 from tamis.quality.judging import mark_of_judge, median_answer_mass
 from tamis.quality.prompts import PROMPTS
 from tamis.quality.second_asking import ASKED_AGAIN, ask_again, asked_again, margins_again
@@ -40,6 +41,9 @@ class Judge:
         other.prompt, other.fingerprint, other.asked = prompt, "a" * 32, self.asked
         return other
 
+    def ask(self, texts, advance=None):
+        return Asked(scores=self.score(texts, advance))
+
     def score(self, texts, advance=None):
         if self.breaks_after is not None and len(self.asked) >= self.breaks_after:
             raise KeyboardInterrupt
@@ -66,13 +70,13 @@ def test_every_document_keeps_a_row_and_those_without_a_score_stand_in_quarantin
     judge_documents(store, Judge(silent=" 7 "), IDS)
     assert store.count("scores_judge") == len(IDS)
     assert unjudged(store, IDS, Judge.fingerprint) == []
-    assert set_unanswered_aside(store, IDS) == [IDS[7]]
+    assert set_unanswered_aside(store, IDS, Judge.fingerprint) == [IDS[7]]
     found = store.read("quarantine").to_dicts()
     assert [(row["shard"], row["reason"], row["excerpt"]) for row in found] == [
         (UNANSWERED, "no_score", IDS[7])
     ]
     judge_documents(store, Judge(), IDS)
-    assert set_unanswered_aside(store, IDS) == []
+    assert set_unanswered_aside(store, IDS, Judge.fingerprint) == []
     assert store.count("quarantine") == 0
 
 
@@ -116,7 +120,7 @@ def test_a_judge_without_any_score_has_no_mark(store):
     judge_documents(store, judge, IDS)
     sample = pl.DataFrame({"doc_id": IDS, "part": ["train"] * 40})
     assert mark_of_judge(store, judge, sample, 0) is None
-    assert len(set_unanswered_aside(store, IDS)) == 40
+    assert len(set_unanswered_aside(store, IDS, Judge.fingerprint)) == 40
 
 
 def test_a_part_of_the_hold_out_is_asked_about_twice_and_never_a_third_time(store):

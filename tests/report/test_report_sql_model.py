@@ -6,7 +6,6 @@ import pyarrow as pa
 import pytest
 
 from tamis.report import sql_model_page
-from tamis.report.sql_model import preview
 from tamis.sql import ModelResult, TestResult, load_project
 
 FOLDER = Path(__file__).parents[2] / "dbt_like_sql"
@@ -61,8 +60,3 @@ def test_a_failed_test_says_whether_the_table_was_replaced(passed, severity, sha
 def test_the_same_result_gives_the_same_page():
     slower = ModelResult(table=result().table, rows=1_234, tests=result().tests, seconds=9.0)
     assert page_of("mart_intake", result()) == page_of("mart_intake", slower)
-
-
-def test_the_preview_is_a_markdown_table():
-    lines = preview(result().table).splitlines()
-    assert lines == ["| selection | share | reason |", "|---|---|---|", "| near | 0.25 | a\\|b c |"]

@@ -107,7 +107,7 @@ def test_a_trial_that_fails_is_tried_once_a_command_and_holds_no_other_back(proj
             runner.make(world, group, outcome)
         assert sorted(tried) == sorted(names if command == 1 else failing)
         assert outcome.given_up == {("trials", name) for name in failing}
-        assert "ran out of memory" in outcome.failed["trials"]
+        assert "out of memory" in outcome.failed["trials"]
         assert {one.trial: one.attempts for one in failures_of(project.home.store)} == dict.fromkeys(
             failing, command
         )

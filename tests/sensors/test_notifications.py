@@ -11,6 +11,7 @@ from resources.failures import told
 from resources.platform import Platform
 from sensors import notifications as module
 from sensors.notifications import notifications
+from tamis.kept_errors import NOT_KEPT
 from tamis.lineage.versions import note_version
 from tamis.store.schemas import schema_of
 
@@ -150,6 +151,11 @@ def test_a_server_that_is_gone_is_given_up_and_nothing_else_waits_for_it(tmp_pat
         ("ValueError", f"ValueError: bad {TEXT}", "ValueError"),
         ("Failure", "dagster.Failure: ListingError: no folder", "ListingError: no folder"),
         ("Failure", f"dagster.Failure: {TEXT}: more", "Failure"),
+        (
+            "StepError",
+            f"resources.work_errors.StepError: ValueError at a.py:1, {NOT_KEPT}",
+            f"ValueError at a.py:1, {NOT_KEPT}",
+        ),
         (
             "HomeLockedError",
             "tamis.store.home.HomeLockedError: it is locked",

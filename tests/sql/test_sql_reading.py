@@ -1,9 +1,11 @@
 """Pinned tables: what is written while a run reads is not seen by it."""
 
+import shutil
+
 import pyarrow as pa
 import pytest
 
-from tamis.sql import load_project, run_model
+from tamis.sql import ProjectFileError, load_project, run_model
 from tamis.sql.reading import pin_tables
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
@@ -72,7 +74,6 @@ def test_trials_are_current_that_the_project_asks_for(project, store):
 
 def test_a_folder_with_a_source_that_nothing_writes_says_so(write_project):
     from tamis.lineage.marts import mart_stages
-    from tamis.sql import ProjectFileError
 
     folder = write_project({"staging/stg_items.sql": "select id from {{ source('raw', 'items') }}"})
     assert load_project(folder)
@@ -93,7 +94,6 @@ def test_a_folder_with_a_source_that_nothing_writes_says_so(write_project):
 )
 def test_a_model_cannot_replace_what_the_platform_has_of_that_name(write_project, name, problem):
     from tamis.lineage.marts import mart_stages
-    from tamis.sql import ProjectFileError
 
     folder = write_project({f"marts/{name}.sql": "select 1 as n order by n"})
     with pytest.raises(ProjectFileError) as raised:
@@ -108,3 +108,17 @@ def test_names_of_other_stages_are_taken():
     names = [stage.name for stage in mart_stages()]
     assert {"raw_shards", "lineage_audit", "mart_documents"} <= set(stages())
     assert len(set(names)) == len(names)
+
+
+def test_no_model_may_read_text_of_documents(tmp_path):
+    from tamis.lineage.marts import SQL_FOLDER, mart_stages
+
+    folder = tmp_path / "sql"
+    shutil.copytree(SQL_FOLDER, folder)
+    sources = folder / "staging" / "sources.yml"
+    listed = "          - {name: n_chars, data_type: uinteger"
+    assert listed in sources.read_text()
+    text = "          - {name: text, data_type: varchar, description: The text.}\n"
+    sources.write_text(sources.read_text().replace(listed, text + listed, 1))
+    with pytest.raises(ProjectFileError, match=r"sources\.yml:\d+: documents\.text shows text of documents"):
+        mart_stages(folder)

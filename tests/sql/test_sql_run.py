@@ -116,6 +116,19 @@ def test_what_duckdb_refuses_is_reported_at_the_line_of_the_file(run):
 
 
 @pytest.mark.parametrize(
+    "sql",
+    ["cast(colour as integer)", "json_extract(colour, '$.a')", "strptime(colour, '%Y')", "error(colour)"],
+)
+def test_an_error_of_a_row_does_not_quote_the_row(run, items, sql):
+    with pytest.raises(ModelRunError) as caught:
+        run(mart(f"select {sql} as x from {{{{ ref('stg_items') }}}} order by x"))
+    values = [value for value in items["colour"].to_pylist() if value]
+    assert any(value in caught.value.withheld for value in values), "the terminal shows it"
+    assert not any(value in str(caught.value) for value in values)
+    assert "message not kept" in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "source", ["read_csv('/etc/hostname')", "read_parquet('https://example.org/a.parquet')"]
 )
 def test_neither_files_nor_network_can_be_read(run, source):

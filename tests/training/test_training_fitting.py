@@ -138,7 +138,7 @@ def test_a_tokenizer_that_cannot_be_read_is_called_that(tiny, tmp_path, content)
 
 def test_one_label_alone_is_refused(tiny, tmp_path):
     same = [Labelled(text=one.text, label="all") for one in labelled(20)]
-    with pytest.raises(OneLabelError, match="all 20 labelled examples have the label 'all'"):
+    with pytest.raises(OneLabelError, match="all 20 labelled examples have the same label"):
         tuned(gpt2(tiny.tokenizer, tmp_path / "base"), same, tmp_path, 32)
 
 

@@ -1,3 +1,4 @@
+import numpy as np
 import polars as pl
 import pytest
 
@@ -8,8 +9,9 @@ from tamis.store.home import Home
 from tamis.store.retained import retain
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of
-from tamis.training import fold_of
+from tamis.training import fold_of, storing
 from tamis.training.storing import _scorers, pretraining_documents, score_perplexity
+from tamis.unfit import NoNumbersError
 
 TEXTS = [f"the sample distribution returns an array number {number}" for number in range(60)]
 IDS = [document_id(text) for text in TEXTS]
@@ -83,3 +85,61 @@ def test_bits_of_a_document_that_left_are_not_computed_again_when_it_is_back(sto
     assert score_perplexity(*args) == set()
     assert sum(advanced) == 9
     assert store.read_arrow("scores_perplexity").sort_by("doc_id").equals(rows.sort_by("doc_id"))
+
+
+@pytest.mark.parametrize("fault", ["tokenizer", "nan"])
+def test_one_text_that_a_model_cannot_read_gets_null_and_is_not_read_again(
+    store, tiny, tmp_path, monkeypatch, fault
+):
+    given = []
+    measure = storing.document_bits_per_byte
+
+    def broken(loaded, texts, **named):
+        given.extend(texts)
+        if fault == "tokenizer" and TEXTS[7] in texts:
+            raise IndexError(f"out of range in {texts}")
+        return np.where([text == TEXTS[7] for text in texts], np.nan, measure(loaded, texts, **named))
+
+    monkeypatch.setattr(storing, "document_bits_per_byte", broken)
+    settings = parse_settings(
+        {
+            "corpus": [{"name": "web", "kind": "files", "path": "web"}],
+            "base_model": [{"name": "small", "path": str(tiny.model)}],
+            "perplexity": {"model": "small", "max_tokens": 16},
+        }
+    )
+    project = Project(file=tmp_path / "tamis.toml", settings=settings, home=Home(tmp_path / "home"))
+
+    def score():
+        versions = {"small": "v" * 40}
+        return score_perplexity(store, project, {"small": tiny.model}, versions, settings.perplexity, IDS)
+
+    assert score() == set(IDS)
+    stored = store.read("scores_perplexity")
+    assert stored.filter(pl.col("bits_per_byte").is_null())["doc_id"].to_list() == [IDS[7]]
+    assert stored["bits_per_byte"].is_finite().sum() == len(IDS) - 1
+    (row,) = store.read("set_aside").to_dicts()
+    assert (row["doc_id"], row["stage"]) == (IDS[7], "perplexity_scores")
+    assert row["reason"] == ("model_failed" if fault == "tokenizer" else "no_score")
+    assert TEXTS[7] not in row["detail"]
+    given.clear()
+    assert score() == set()
+    assert given == []
+
+
+def test_a_model_without_any_finite_number_stops(store, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        storing, "document_bits_per_byte", lambda _loaded, texts, **_named: np.full(len(texts), np.nan)
+    )
+    settings = parse_settings(
+        {
+            "corpus": [{"name": "web", "kind": "files", "path": "web"}],
+            "base_model": [{"name": "small", "path": str(tiny.model)}],
+            "perplexity": {"model": "small", "max_tokens": 16},
+        }
+    )
+    project = Project(file=tmp_path / "tamis.toml", settings=settings, home=Home(tmp_path / "home"))
+    versions = {"small": "v" * 40}
+    with pytest.raises(NoNumbersError, match="plain sentence"):
+        score_perplexity(store, project, {"small": tiny.model}, versions, settings.perplexity, IDS)
+    assert store.count("scores_perplexity") == 0

@@ -10,6 +10,7 @@ from tamis.config import FineTuningSection, parse_settings
 from tamis.lineage.world import Trial, planned_trials
 from tamis.project import open_project
 from tamis.training.stages import TrainingStage
+from tamis.training.state import resume_folder
 from tamis.training.trial import forget_state, run_trial, state_folder, training_options
 from tamis.training.trial_data import TrialData
 
@@ -121,9 +122,17 @@ def test_states_of_other_trials_are_bounded_and_its_own_stays(project, tiny):
         (folder / "note").write_text("state")
         for path in (folder / "note", folder):
             os.utime(path, (1_000 + written, 1_000 + written))
+    others = [
+        resume_folder(project.home.cache, kind, f"{number:x}" * 16)
+        for kind in ("base_models", "sampler_trials")
+        for number in range(1, 5)
+    ]
+    for folder in others:
+        folder.mkdir()
+        os.utime(folder, (1, 1))
     made(project, tiny, tiny.texts[:8], tiny.held_out, key=keys[0])  # the one that has waited longest
-    left = {path.name for path in state_folder(project, keys[0]).parent.iterdir()}
-    assert left == {keys[0][:16], keys[3][:16]}
+    left = set(state_folder(project, keys[0]).parent.iterdir())
+    assert left == {state_folder(project, keys[0]), state_folder(project, keys[3]), *others}
     assert (state_folder(project, keys[0]) / "note").exists()
 
 

@@ -1,0 +1,50 @@
+"""What may be stored of an error: in Dagster's log, in the tables of failures, in messages to a webhook.
+
+Messages of Tamis quote no document. Those of any other library may: a parser names the value that it cannot
+convert, a dictionary the key that it lacks.
+"""
+
+import hashlib
+import os
+import traceback
+from pathlib import Path
+
+from tamis.errors import TamisError
+
+NOT_KEPT = "message not kept since it may quote a document"
+RAN_OUT = "out of memory"
+PLATFORM = ("tamis", "assets", "resources", "sensors")
+
+
+def kept_message(error: BaseException) -> str:
+    """Return what may be stored of an error: its class, and a message that quotes no document.
+
+    Messages of Tamis are kept, what the operating system says, and that memory ran out. Any other library may
+    quote the text that it failed at, so of its error the class, the place and a digest of the message stay.
+    """
+    name = type(error).__name__
+    if isinstance(error, TamisError | ImportError):
+        return f"{name}: {error}"
+    if isinstance(error, OSError) and error.errno is not None:
+        named = f": {str(error.filename)!r}" if error.filename is not None else ""
+        return f"{name}: [Errno {error.errno}] {os.strerror(error.errno)}{named}"
+    said = " ".join(str(error).split())
+    if RAN_OUT in said.lower() or "allocate memory" in said:
+        return f"{name}: {RAN_OUT}"
+    return f"{name}{_place(error)}, {not_kept(str(error))}" if said else f"{name}{_place(error)}"
+
+
+def not_kept(message: str) -> str:
+    """Return what stands for a message that may quote a document."""
+    digest = hashlib.sha256(message.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{NOT_KEPT} (sha256 {digest}); `tamis materialize` shows it"
+
+
+def _place(error: BaseException) -> str:
+    """Return the innermost line of the platform that the error passed."""
+    root = Path(__file__).resolve().parents[1]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.is_relative_to(root) and path.relative_to(root).parts[0] in PLATFORM:
+            return f" at {path.relative_to(root).as_posix()}:{frame.lineno}"
+    return ""

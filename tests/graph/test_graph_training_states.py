@@ -1,0 +1,39 @@
+"""A base model that was interrupted keeps its state when trials begin after it."""
+
+import os
+
+from small_graph import CORPUS, SETTINGS
+
+from tamis.errors import PermanentError
+from tamis.training.state import keep_newest
+from tamis.training.trial import KIND, state_folder
+
+MODEL = """
+[[base_model]]
+name = "small"
+preset = "llama-0.8m"
+
+[pretraining]
+tokens = 2_000
+vocabulary = 512
+"""
+
+
+def test_the_state_of_a_base_model_is_none_that_a_trial_makes_room_in(new_graph, monkeypatch):
+    kept = []
+
+    def interrupted(_shape, _texts, _source, _options, _folder, resume, **_named):
+        resume.mkdir(parents=True, exist_ok=True)
+        os.utime(resume, (1, 1))
+        kept.append(resume)
+        raise PermanentError("interrupted for a test")
+
+    monkeypatch.setattr("assets.training.pretrain", interrupted)
+    graph = new_graph("models", SETTINGS + MODEL)
+    graph.try_making(CORPUS | {"target_examples", "contamination", "tokenizer", "base_models"})
+    assert kept
+    for digit in "abcdef":
+        state_folder(graph.project, digit * 64).mkdir(parents=True)
+    keep_newest(state_folder(graph.project, "a" * 64).parent, 2, KIND)
+    assert all(folder.is_dir() for folder in kept)
+    assert len(list(state_folder(graph.project, "a" * 64).parent.glob("trials-*"))) == 2

@@ -1,0 +1,65 @@
+"""A judge's server in this process that refuses what a test wants refused, and repeats requests in errors."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Refuse = Callable[[str], int | str | None]
+
+
+class RefusingJudge:
+    """Answers by a hash of the question. `refuse` gives a status, "content_filter", or None to answer.
+
+    asked: every question, in order of arrival.
+    """
+
+    def __init__(self, refuse: Refuse) -> None:
+        self.refuse, self.asked, self.lock = refuse, list[str](), threading.Lock()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with server.lock:
+                    server.asked.append(body["prompt"])
+                status, answer = server.answer(body["prompt"])
+                text = json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+
+    def answer(self, question: str) -> tuple[int, dict[str, Any]]:
+        """Status and body for a question; a refusal repeats it."""
+        verdict = self.refuse(question)
+        if verdict == "content_filter":
+            return 400, {"error": {"message": f"filtered: {question}", "code": "content_filter"}}
+        if verdict == "filtered answer":
+            return 200, {"choices": [{"text": "", "logprobs": None, "finish_reason": "content_filter"}]}
+        if verdict is not None:
+            return int(verdict), {"error": {"message": f"cannot read {question}", "code": question[-40:]}}
+        yes = 0.1 + 0.8 * hashlib.sha256(question.encode()).digest()[0] / 255
+        shown = {" yes": round(yes - 1.0, 6), " no": round(-yes, 6)}
+        return 200, {"choices": [{"logprobs": {"top_logprobs": [shown]}}]}
+
+
+@contextmanager
+def refusing_judge(refuse: Refuse) -> Iterator[RefusingJudge]:
+    """The server while it runs."""
+    server = RefusingJudge(refuse)
+    threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.http.shutdown()
+        server.http.server_close()

@@ -1,0 +1,62 @@
+"""Which databases commit without waiting for the disk: Dagster's under the home, and no others."""
+
+import sqlite3
+
+import pytest
+import sqlalchemy
+from made_projects import make_project
+
+from resources.instance import open_instance
+from tamis.training.tracking_database import ensure_database
+
+FULL, NORMAL = 2, 1
+
+
+@pytest.fixture
+def project(tmp_path, nowhere, monkeypatch):
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    (tmp_path / "project").mkdir()
+    return make_project(tmp_path / "project", "")
+
+
+def synchronous(connection) -> int:
+    return connection.execute(sqlalchemy.text("PRAGMA synchronous")).scalar()
+
+
+def of_file(path) -> int:
+    engine = sqlalchemy.create_engine(f"sqlite:///{path}")
+    try:
+        with engine.connect() as connection:
+            return synchronous(connection)
+    finally:
+        engine.dispose()
+
+
+def test_every_database_of_dagster_under_the_home_commits_without_waiting(project):
+    with open_instance(project) as instance:
+        with instance.run_storage.connect() as connection:
+            assert synchronous(connection) == NORMAL
+        with instance.event_log_storage.index_connection() as connection:
+            assert synchronous(connection) == NORMAL
+        with instance.schedule_storage.connect() as connection:
+            assert synchronous(connection) == NORMAL
+        files = sorted(project.home.dagster.rglob("*.db"))
+        assert len(files) >= 3
+        for path in files:
+            assert of_file(path) == NORMAL, path
+            with sqlite3.connect(path) as plain:
+                assert plain.execute("PRAGMA journal_mode").fetchone() == ("wal",), path
+
+
+def test_mlflow_and_other_engines_of_the_process_wait_for_the_disk(project, tmp_path):
+    with open_instance(project):
+        tracked = project.home.mlflow / "mlflow.db"
+        ensure_database(f"sqlite:///{tracked}")
+        assert of_file(tracked) == FULL
+        assert of_file(tmp_path / "of_another_program.db") == FULL
+        assert of_file(project.home.root / "dagster.db") == FULL
+        neighbour = project.home.dagster.parent / f"{project.home.dagster.name}-copy"
+        neighbour.mkdir()
+        assert of_file(neighbour / "runs.db") == FULL
+        with sqlalchemy.create_engine("sqlite://").connect() as connection:
+            assert synchronous(connection) == FULL

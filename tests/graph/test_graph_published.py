@@ -176,7 +176,7 @@ def test_a_document_withdrawn_after_a_refused_attempt_leaves_what_is_published(g
     assert exported(graph)["doc_id"].to_list() == before[1:]
 
 
-def test_the_trial_and_the_marts_wait_for_a_refused_selection(graph):
+def test_a_mart_is_not_made_of_a_refused_selection(graph):
     graph.make(CHOSEN | MODELS)
     before = graph.store.read("mart_reasons")
     ask_for_more(graph)

@@ -36,7 +36,7 @@ from tamis.transport.storing import (
     target_vectors,
 )
 from tamis.withdrawal.desired import note_places, version_of
-from tamis.withdrawal.refusing import Refusal, refusal
+from tamis.withdrawal.refusing import NEAR_REPEATS, Refusal, refusal
 
 READABLE = ("readable", "Nothing of the target's files is in quarantine.", False)
 LEARNABLE = ("learnable", "Every label of the held-out examples stands in train too.", False)
@@ -70,6 +70,8 @@ def target_examples(context: dg.AssetExecutionContext, platform: Platform) -> It
             work.store.replace("target_examples", rows.to_arrow().cast(schema), scope)
             facts = dict(rows.group_by("split").len().sort("split").iter_rows())
             facts["quarantined"] = sum(bad.values())
+            if repeats := barred.near_repeats(examples):
+                facts[NEAR_REPEATS] = repeats
             learnt = [_stored(work, "target_examples", scope), *_answers(work, key, split)]
             yield from work.record(
                 Made(

@@ -24,7 +24,7 @@ import psutil
 from benchmarks._yardstick import CHECKOUT
 
 ROLES = {
-    "-m dagster dev": "dagster dev",
+    "-m tamis.cli ui": "dagster dev",
     "-m dagster code-server": "code server",
     "-m dagster api grpc": "grpc",
     "-m dagster_webserver": "webserver",

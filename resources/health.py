@@ -7,14 +7,16 @@ SQLite it comes and goes with `tamis ui`.
 import contextlib
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 import dagster as dg
 from sqlalchemy.exc import DatabaseError
 
+from resources.databases import Incomplete, incomplete_databases
 from resources.instance import POSTGRES_URL, dagster_state, open_instance
-from tamis.errors import TransientError
+from tamis.errors import PermanentError, TransientError
 from tamis.health import Finding, Look, lock, looked_at, object_store, tables, tracking
 from tamis.project import Project
 
@@ -27,6 +29,17 @@ class DaemonSilentError(TransientError):
 
     def __init__(self, seen: str) -> None:
         super().__init__(f"{seen}; sensors and queued runs wait for `dagster-daemon run`")
+
+
+class IncompleteDatabasesError(PermanentError):
+    """Databases of Dagster lack tables; names them, and the way back."""
+
+    def __init__(self, folder: Path, found: Sequence[Incomplete]) -> None:
+        self.folder, self.found = folder, list(found)
+        cure = "`tamis materialize` makes that again"
+        if any(one.rows for one in found):
+            cure = f"move {folder} away and run `tamis materialize`, which logs again what was made"
+        super().__init__(f"{'; '.join(one.line for one in found)}; {cure}")
 
 
 def findings(project: Project, only: Collection[str] = ()) -> list[Finding]:
@@ -48,9 +61,14 @@ def looks(project: Project, only: Collection[str]) -> dict[str, Look]:
 
 
 def state(project: Project) -> str:
-    """Whether Dagster's runs can be read; a home without them is well."""
+    """Whether Dagster's databases are whole and its runs can be read; a home without them is well.
+
+    Raises `IncompleteDatabasesError`, and what `opened` raises.
+    """
     if not started(project):
         return "no run yet"
+    if not os.environ.get(POSTGRES_URL) and (found := incomplete_databases(project.home.dagster)):
+        raise IncompleteDatabasesError(project.home.dagster, found)
     with opened(project) as instance:
         kept = "PostgreSQL" if os.environ.get(POSTGRES_URL) else "SQLite"
         return f"{instance.get_runs_count()} runs in {kept}"

@@ -10,18 +10,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-import resources.sqlite  # noqa: F401  (its listener is all that is wanted)
+from resources.databases import make_databases
 from resources.platform import quiet_environment
+from resources.processes import ACTIVE
 from resources.specification import PARTITION_SETS
 from tamis.errors import MissingPackageError, PermanentError, TransientError
 from tamis.lineage.manifest import write_atomically
+from tamis.lineage.stages import stages
 from tamis.lineage.world import World
 from tamis.project import Project
 
-_SAID_OF_DAMAGE = ("malformed", "not a database")
+PARTITION_TAGS = (PARTITION_NAME_TAG, ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
+_SAID_OF_DAMAGE = ("malformed", "not a database", "no such table")
 POSTGRES_URL = "TAMIS_POSTGRES_URL"
 ON_POSTGRES = Path(__file__).resolve().parent.parent / "deploy" / "dagster.yaml"
 ON_SQLITE = """\
@@ -72,6 +80,7 @@ def open_instance(project: Project) -> dg.DagsterInstance:
     os.environ["DAGSTER_HOME"] = str(folder)
     url = os.environ.get(POSTGRES_URL)
     if not url:
+        make_databases(folder)
         return dg.DagsterInstance.from_config(str(folder))
     from dagster_postgres.utils import DagsterPostgresException
 
@@ -94,7 +103,7 @@ class DamagedStateError(PermanentError):
 
 @contextlib.contextmanager
 def dagster_state(project: Project) -> Iterator[None]:
-    """Raise `DamagedStateError` for what SQLite says of a file that is cut off or no database any more."""
+    """Raise `DamagedStateError` for what SQLite says of a file that is cut off, not whole or no database."""
     try:
         yield
     except DatabaseError as error:
@@ -136,13 +145,17 @@ def register_partitions(
 ) -> dict[str, tuple[list[str], list[str]]]:
     """Make the partition sets those of the world; returns what was added and removed per set.
 
-    Without `remove` only what is new is registered: a run in flight may name what is gone.
+    A partition stays while a run that has not ended names it. Without `remove` only what is new is
+    registered.
     """
-    changes = {}
+    changes, in_use = {}, None
     for name in PARTITION_SETS:
         wanted, present = set(world.keys(name)), set(instance.get_dynamic_partitions(name))
         held = set(world.held) if name == "shards" else world.kept.get(name, frozenset())
-        added, removed = sorted(wanted - present), sorted(present - wanted - held) if remove else []
+        added, gone = sorted(wanted - present), present - wanted - held if remove else set()
+        if gone:
+            in_use = in_use or partitions_in_use(instance)
+        removed = sorted(gone - in_use[name]) if in_use else []
         if added:
             instance.add_dynamic_partitions(name, added)
         for key in removed:
@@ -150,3 +163,24 @@ def register_partitions(
         if added or removed:
             changes[name] = (added, removed)
     return changes
+
+
+def partitions_in_use(instance: dg.DagsterInstance) -> dict[str, set[str]]:
+    """Partition keys of each set that runs name which have not ended: alone, or as a range."""
+    found: dict[str, set[str]] = {name: set() for name in PARTITION_SETS}
+    for run in instance.get_runs(dg.RunsFilter(statuses=ACTIVE)):
+        named = {run.tags[tag] for tag in PARTITION_TAGS if tag in run.tags}
+        for name in _sets_of(run) if named else ():
+            keys = list(instance.get_dynamic_partitions(name))
+            if PARTITION_NAME_TAG not in run.tags and named.issubset(keys):
+                places = [keys.index(key) for key in named]
+                named = set(keys[min(places) : max(places) + 1])
+            found[name] |= named
+    return found
+
+
+def _sets_of(run: dg.DagsterRun) -> set[str]:
+    """Partition sets of the assets that a run makes; all of them where it does not say which."""
+    selected = {key.path[-1] for key in run.asset_selection or ()}
+    sets = {stage.partitions for name, stage in stages().items() if name in selected}
+    return {name for name in sets if name} or set(PARTITION_SETS)

@@ -17,7 +17,7 @@ from pydantic import PrivateAttr
 from resources.processes import ALIVE, note_process
 from resources.tags import DRIVER_TAG, SENSOR, asked_for, settles
 from resources.work import Work
-from resources.work_errors import InactiveStageError, StepError, failure
+from resources.work_errors import InactiveStageError, PartitionGoneError, StepError, failure
 from tamis.engine import engine_of, using
 from tamis.errors import may_pass
 from tamis.lineage.attempts import begin
@@ -99,6 +99,10 @@ class Platform(dg.ConfigurableResource):
                 # What came since the sensor asked would be an input that nobody has made: for the next tick.
                 made = {partition for asset, partition in heads if asset == "raw_shards"}
                 world = world.without_news(made | set(keys))
+            # A step over shards leaves those that are gone for the next run by itself.
+            if stage.partitions != "shards" and set(world.keys(stage.partitions)).isdisjoint(keys):
+                gone = PartitionGoneError(stage.name, keys[0])
+                raise dg.Failure(str(gone), allow_retries=False) from gone
             if len(keys) > 1:
                 settle = settles(context.run)
                 due = {found.partition for found in due_partitions(stage, world, heads, settle)}

@@ -19,6 +19,8 @@ ALIVE = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+ACTIVE = [*ALIVE, dg.DagsterRunStatus.QUEUED]
+"""A run in one of these has not ended."""
 SILENT_SECONDS = 300.0
 """A run that has started but reached no step for so long died in between: steps name their process."""
 CLOCK_SECONDS = 5.0

@@ -235,15 +235,21 @@ def interruptible() -> Iterator[None]:
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)
     before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    received = b""
     try:
-        yield
-        with contextlib.suppress(BlockingIOError):
-            if {signal.SIGINT, signal.SIGTERM}.intersection(os.read(reader, 64)):
-                raise KeyboardInterrupt
+        try:
+            yield
+        finally:
+            with contextlib.suppress(BlockingIOError):
+                received = os.read(reader, 64)
+        if {signal.SIGINT, signal.SIGTERM}.intersection(received):
+            raise KeyboardInterrupt
     finally:
         signal.set_wakeup_fd(before)
         os.close(reader)
         os.close(writer)
+        if before != -1:  # whoever listened before learns of them too
+            os.write(before, received)
 
 
 @contextlib.contextmanager

@@ -39,3 +39,9 @@ def _keep_open(path: str) -> None:
     _open.move_to_end(path)
     while len(_open) > KEPT_OPEN:
         _open.popitem(last=False)[1].close()
+
+
+def let_go(folder: Path) -> None:
+    """Close the connections that are kept open to files below a folder."""
+    for path in [path for path in _open if Path(path).is_relative_to(folder)]:
+        _open.pop(path).close()

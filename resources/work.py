@@ -12,7 +12,7 @@ from resources.checks import Checks
 from resources.made import Made, Rows, scope_of, with_records
 from resources.provenance import beside
 from resources.tags import COMMAND_LINE, DRIVER_TAG, settles
-from resources.work_errors import InputMissingError
+from resources.work_errors import InputMissingError, PartitionGoneError
 from tamis.corpus.intake import groups_of_shards
 from tamis.lineage.audit_events import event_tags
 from tamis.lineage.changed import changed_partitions, differs_only_in
@@ -27,8 +27,9 @@ from tamis.store.digests import canonical_digest, folder_digests
 from tamis.store.records import stored_rows
 from tamis.store.schemas import described_columns
 from tamis.store.tables import Store
+from tamis.withdrawal.refusing import NEAR_REPEATS
 
-COSTS = ("asked", "tokens_asked", "cost", "source_versions", "parameters")
+COSTS = ("asked", "tokens_asked", "cost", "source_versions", "parameters", NEAR_REPEATS)
 """Metadata that stands beside the manifest too: what a plan says of the next time, and what was read."""
 
 
@@ -62,7 +63,12 @@ class Work:
         return self.project.home.store
 
     def key(self, partition: str) -> str:
-        """The input key of a partition; raises `InputMissingError` while an input is missing."""
+        """The input key of a partition; raises `InputMissingError` while an input is missing.
+
+        Raises `PartitionGoneError` for a shard whose file is gone.
+        """
+        if self.stage.partitions == "shards" and partition not in self.world.shards:
+            raise PartitionGoneError(self.stage.name, partition)
         key = input_key(self.stage, partition, self.world, self.heads)
         if key is None:
             references = input_references(self.stage, partition, self.world, self.heads)

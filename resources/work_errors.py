@@ -35,6 +35,17 @@ class InactiveStageError(PermanentError):
         )
 
 
+class PartitionGoneError(PermanentError):
+    """What a run was asked to make has left the project since, or waits to be at rest."""
+
+    def __init__(self, asset: str, partition: str) -> None:
+        self.asset, self.partition = asset, partition
+        super().__init__(
+            f"{asset} of {partition} is not there to be made: its file is gone or still being written, or "
+            "tamis.toml no longer names it"
+        )
+
+
 class StepError(TamisError):
     """An error of a step as Dagster may store it: with the traceback of the original, without its chain."""
 

@@ -1,26 +1,29 @@
-"""Requests for runs: one for a piece of work, known again by a tag, so that its failures can be counted."""
+"""Requests for runs: one for a piece of work, known again by a tag, so that its failures can be counted.
+
+A run that somebody cancelled, or whose partition or inputs went away under it, has failed at nothing.
+"""
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import dagster as dg
+from dagster._utils.error import SerializableErrorInfo
 
 from resources.platform import Platform
+from resources.processes import ACTIVE
 from resources.running import range_tags, selected_assets
 from resources.tags import CERTIFIED_TAG, DRIVER_TAG, SENSOR, WORK_TAG
+from resources.work_errors import InputMissingError, PartitionGoneError
 from tamis.lineage.automation import Group
 from tamis.lineage.stages import stages
 from tamis.store.home import Home, writer
 
-ACTIVE = [
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
+FAILURES = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+DEPRIVED = frozenset(
+    error.__name__ for error in (PartitionGoneError, InputMissingError, dg.DagsterUnknownPartitionError)
+)
 BACK_OFF_SECONDS = 20.0
 SETTLED_SECONDS = 10
 MOST_COUNTED = 20
@@ -61,8 +64,36 @@ def attempts(instance: dg.DagsterInstance, group: Group, most: int = MOST_COUNTE
     return instance.get_run_records(dg.RunsFilter(tags={WORK_TAG: work_id(group)}), limit=most)
 
 
+def counted(instance: dg.DagsterInstance, runs: Sequence[dg.RunRecord]) -> list[dg.RunRecord]:
+    """Those of these attempts that say something about the work: neither cancelled nor deprived of what they
+    were to read by a withdrawal, a file that left or the like."""
+    return [
+        run
+        for run in runs
+        if run.dagster_run.status != dg.DagsterRunStatus.CANCELED
+        and not any(map(_deprived, _errors(instance, run.dagster_run.run_id)))
+    ]
+
+
+def _errors(instance: dg.DagsterInstance, run_id: str) -> Iterator[SerializableErrorInfo]:
+    """What a run failed with, each error followed by its causes."""
+    for entry in instance.all_logs(run_id, of_type=FAILURES):
+        data = entry.dagster_event.event_specific_data if entry.dagster_event else None
+        error = getattr(data, "error", None)
+        while error is not None:
+            yield error
+            error = error.cause
+
+
+def _deprived(error: SerializableErrorInfo) -> bool:
+    if error.cls_name == dg.DagsterInvalidInvocationError.__name__:
+        return "Nonexistent partition keys" in error.message
+    # A step that ends for good names its error in the message of Dagster's own.
+    return error.cls_name in DEPRIVED or any(f"{name}: " in error.message for name in DEPRIVED)
+
+
 def waits_until(failed: Sequence[dg.RunRecord]) -> float:
-    """When work that failed so often is tried again: twice as long after each failure."""
+    """When work that was tried so often is tried again: twice as long after each attempt, counted or not."""
     return (failed[0].end_time or 0.0) + BACK_OFF_SECONDS * 2 ** len(failed)
 
 

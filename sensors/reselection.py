@@ -16,7 +16,7 @@ import dagster as dg
 from resources.platform import Platform
 from resources.processes import end_killed_runs
 from sensors.interval import INTERVAL_SECONDS
-from sensors.requests import attempts, busy, changing, requests_for, waits_until
+from sensors.requests import attempts, busy, changing, counted, requests_for, waits_until
 from tamis.lineage.approval import (
     Approval,
     note_waiting,
@@ -76,10 +76,11 @@ def _first_allowed(
     most = platform.project.settings.automation.maximum_attempts
     reasons = []
     for group in chain.from_iterable(_parts(instance, whole) for whole in groups):
-        failures = attempts(instance, group, most + 1)
+        tried = attempts(instance, group)
+        failures = counted(instance, tried)
         if len(failures) >= most:
             reasons.append(f"{_shown(group)} failed {len(failures)} times; materialize it by hand to see why")
-        elif failures and time.time() < waits_until(failures):
+        elif tried and time.time() < waits_until(tried):
             reasons.append(f"{_shown(group)} is tried again shortly")
         else:
             return group, ""
@@ -89,7 +90,7 @@ def _first_allowed(
 def _parts(instance: dg.DagsterInstance, group: Group) -> Iterator[Group]:
     """The group, or once it failed its halves, and theirs: one bad partition holds no others back."""
     count = len(group.partitions)
-    if count == 1 or not attempts(instance, group, 1):
+    if count == 1 or not counted(instance, attempts(instance, group)):
         yield group
         return
     for part in (slice(count // 2), slice(count // 2, count)):

@@ -13,7 +13,7 @@ import dagster as dg
 from resources.platform import Platform
 from resources.processes import end_killed_runs
 from sensors.interval import INTERVAL_SECONDS
-from sensors.requests import attempts, busy, changing, requests_for, waits_until
+from sensors.requests import attempts, busy, changing, counted, requests_for, waits_until
 from tamis.lineage.automation import Group, trial_work
 from tamis.lineage.failures import failures_of, note_failure
 from tamis.lineage.search import sentences
@@ -44,10 +44,11 @@ def trial_budget(context: dg.SensorEvaluationContext, platform: Platform) -> dg.
     if missing:
         return dg.SkipReason(f"{missing} is missing or out of date: `tamis materialize` makes it")
     for group in groups:
-        failed = attempts(context.instance, group)
+        tried = attempts(context.instance, group)
+        failed = counted(context.instance, tried)
         if len(failed) >= platform.project.settings.trial_budget.maximum_attempts:
             return _left_out(platform, group, failed, said)
-        if failed and time.time() < waits_until(failed):
+        if tried and time.time() < waits_until(tried):
             continue
         context.log.info(said)
         return dg.SensorResult(run_requests=requests_for(context.instance, group))

@@ -4,6 +4,8 @@ Logs and progress go to stderr; what a command answers goes to stdout, with `--j
 """
 
 import argparse
+import atexit
+import contextlib
 import errno
 import os
 import signal
@@ -24,8 +26,11 @@ from tamis.cli_parts import with_json as _json
 from tamis.cli_withdraw import add_purge_verb, add_withdraw_verb
 from tamis.errors import PermanentError, TamisError
 from tamis.progress import Heartbeat, say
+from tamis.signals import received_signals, record_signals
 from tamis.waiting_threads import spin_briefly
 
+INTERRUPTED = (130, 143)
+"""Exit codes after Ctrl-C and after SIGTERM."""
 EVERYTHING: dict[str, Any] = {
     "only": None,
     "on_request": False,
@@ -36,9 +41,12 @@ EVERYTHING: dict[str, Any] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code: 0 done, 1 something is wrong with the data, 2 with the call."""
-    parsed = _parser().parse_args(arguments)
+    """Run one command; returns its exit code: 0 done, 1 something is wrong with the data, 2 with the call.
+
+    130 after Ctrl-C, 143 after SIGTERM.
+    """
     try:
+        parsed = _parser().parse_args(arguments)
         return int(parsed.verb(parsed))
     except TamisError as error:
         print(f"tamis: {error}", file=sys.stderr)
@@ -57,15 +65,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"tamis: {error.strerror or error}{where}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("tamis: interrupted; run the same command again to go on", file=sys.stderr)
-        return 130
+        terminated = signal.SIGTERM in received_signals()
+        said = "terminated" if terminated else "interrupted"
+        print(f"tamis: {said}; run the same command again to go on", file=sys.stderr)
+        return INTERRUPTED[terminated]
 
 
 def console() -> None:
-    """Entry point of the installed command; a request to terminate is taken as Ctrl-C."""
+    """Entry point of the installed command; a request to terminate ends it as Ctrl-C does."""
+    ended: list[int] = []
+    atexit.register(_exit_as_interrupted, ended)  # before all others, so that it runs after them
+    record_signals()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     spin_briefly()
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    sys.exit(main())
+    ended.append(main())
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.SIG_IGN)  # a second Ctrl-C would be a traceback of what closes now
+    sys.exit(ended[0])
+
+
+def _exit_as_interrupted(ended: Sequence[int]) -> None:
+    """Exit with the code of an interrupted command.
+
+    Python kills itself by SIGINT instead where the interrupt came within `exec`, though it was caught.
+    """
+    if ended and ended[0] in INTERRUPTED:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(ended[0])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -259,8 +287,8 @@ def _ui(parsed: argparse.Namespace) -> int:
     say(f"http://{parsed.host}:{parsed.port} shows {project.file}; stop it with Ctrl-C")
     if parsed.host not in ("127.0.0.1", "localhost", "::1"):
         say("there is no login: whoever reaches this address may run and delete everything (docs/deploy.md)")
-    command = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", parsed.host]
-    os.execv(sys.executable, [*command, "-p", str(parsed.port)])
+    _platform("serving").serve(parsed.host, parsed.port)
+    return 0
 
 
 def _must_be_free(host: str, port: int) -> None:

@@ -76,6 +76,7 @@ class CorpusSection(Section):
     text_column: str = "text"
     include: tuple[str, ...] = ("**/*",)
     exclude: tuple[str, ...] = ()
+    follow_links: bool = False
     licence: str | None = None
     language: str | None = None
     minimum_characters: int = Field(1, ge=1)
@@ -104,6 +105,7 @@ class TargetSection(Section):
     name: Name
     kind: Literal["files", "python-docs"]
     path: str | None = None
+    follow_links: bool = False
     packages: tuple[str, ...] = ()
     module: str | None = None
     text_column: str = "text"

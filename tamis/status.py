@@ -8,7 +8,9 @@ from typing import Any
 
 from tamis.corpus.few_examples import few_examples
 from tamis.corpus.labels import label_warnings
+from tamis.corpus.listing import links_out
 from tamis.corpus.records import WHOLE_SHARD
+from tamis.corpus.targets import target_links_out
 from tamis.errors import UnknownNameError
 from tamis.lineage.approval import Approval, read_approvals, waiting, waiting_lines
 from tamis.lineage.choosers import law_active
@@ -28,7 +30,9 @@ from tamis.project import Project
 from tamis.store.retained import Retained, count_retained
 from tamis.store.tables import DamagedTableError, Store
 from tamis.withdrawal.desired import read_places
+from tamis.withdrawal.holding import noted_near_repeats
 from tamis.withdrawal.receipts import listed_in
+from tamis.withdrawal.refusing import near_repeat_lines, refusal
 from tamis.withdrawal.tainting import Tainted, tainted_heads
 
 SHOWN = 20
@@ -55,6 +59,7 @@ class Status:
     withdrawn: int = 0
     still_in_files: list[dict[str, Any]] = field(default_factory=list)
     tainted: list[Tainted] = field(default_factory=list)
+    near_repeats: Mapping[str, str] = field(default_factory=dict)
     searches: Mapping[str, Search] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     failed_trials: list[Failure] = field(default_factory=list)
@@ -122,6 +127,7 @@ class Status:
             "withdrawn": self.withdrawn,
             "still_in_files": self.still_in_files,
             "tainted": [one.to_json() for one in self.tainted],
+            "near_repeats_of_withdrawn": dict(self.near_repeats),
             "warnings": self.warnings,
             "failed_trials": {one.trial: one.reason for one in self.failed_trials},
             "failed": {label(one.asset, one.partition): one.reason for one in self.failed_steps},
@@ -178,6 +184,7 @@ class Status:
             f"withdrawn, but still in your files: {shard}: {rows} rows, refused whenever they are read"
             for shard, rows in held.most_common(SHOWN)
         ]
+        lines += near_repeat_lines(self.near_repeats)[:SHOWN]
         return lines + [f"tainted: {one.line}" for one in self.tainted[:SHOWN]]
 
 
@@ -206,14 +213,28 @@ def read_status(project: Project) -> Status:
         withdrawn=store.count("withdrawals"),
         still_in_files=read_places(store).to_dicts(),
         tainted=tainted_heads(ManifestFolder.of(project.home), heads, listed_in(project.home)),
+        near_repeats=noted_near_repeats(ManifestFolder.of(project.home), heads, refusal(store)),
         searches=world.searches,
-        warnings=[*few_examples(store), *label_warnings(store)],
+        warnings=[*few_examples(store), *label_warnings(store), *_links_left_out(project)],
         failed_trials=_failed_trials(store, world, heads, due),
         failed_steps=failed_steps(store, world, heads, due),
         scaling=_scaling(world, heads, due),
         held_back=held_back(world, heads),
         kept_trials=kept_trials(world),
     )
+
+
+def _links_left_out(project: Project) -> list[str]:
+    """Links that lead out of a folder of the project and are not read, a line each folder."""
+    settings, root = project.settings, project.root
+    found = {f"corpus {one.name}": links_out(one, root) for one in settings.corpus}
+    found |= {f"target {one.name}": target_links_out(one, root) for one in settings.target}
+    return [
+        f"{name}: not followed: {', '.join(links[:3])}{f' and {len(links) - 3} more' if links[3:] else ''}: "
+        "links that lead out of its folder; with follow_links = true they are"
+        for name, links in found.items()
+        if links
+    ]
 
 
 def _failed_trials(store: Store, world: World, heads: Heads, due: Sequence[Due]) -> list[Failure]:

@@ -1,13 +1,13 @@
 """Verbs that read a materialized project, and calls that cannot be answered, in this process."""
 
 import json
-import os
 import socket
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 import pytest
+from dagster._cli.dev import dev_command
 from small_project import SETTINGS, SmallProject, make_project, sentences, write_jsonl
 
 from resources.instance import ON_SQLITE, POSTGRES_URL, prepare_folder
@@ -193,30 +193,29 @@ def test_what_waits_for_documents_is_named(empty, tamis):
 
 
 @pytest.fixture
-def served(empty, tamis, monkeypatch, capsys):
-    """Return a function that gives the command which `tamis ui` would become, and what it printed."""
+def served(empty, tamis, monkeypatch):
+    """Return a function that gives what `tamis ui` asks of `dagster dev`, and what it printed."""
 
-    def run(*arguments: str) -> tuple[list[str], str]:
-        commands: list[list[str]] = []
+    def run(*arguments: str) -> tuple[dict[str, Any], str]:
+        asked: list[dict[str, Any]] = []
 
-        def become(_program: str, words: list[str]) -> None:
-            commands.append(words)
-            raise SystemExit
+        def interrupted(context: Any) -> None:
+            asked.append(context.params)
+            raise KeyboardInterrupt
 
-        monkeypatch.setattr(os, "execv", become)
-        with pytest.raises(SystemExit):
-            tamis(empty, "ui", "--port", free_port(), *arguments)
-        return commands[-1], capsys.readouterr().err
+        monkeypatch.setattr(dev_command, "invoke", interrupted)
+        said = tamis(empty, "ui", "--port", free_port(), *arguments, code=130).err
+        return asked[-1], said
 
     return run
 
 
 def test_the_ui_serves_localhost_unless_it_is_given_another_address(served):
-    words, said = served()
-    assert words[words.index("-h") + 1] == "127.0.0.1"
+    asked, said = served()
+    assert asked["host"] == "127.0.0.1"
     assert "no login" not in said
-    words, said = served("--host", "0.0.0.0")
-    assert words[words.index("-h") + 1] == "0.0.0.0"
+    asked, said = served("--host", "0.0.0.0")
+    assert asked["host"] == "0.0.0.0"
     assert "there is no login" in said
 
 

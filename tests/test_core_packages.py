@@ -64,7 +64,7 @@ CALLED = {
         ("transformers", "modeling_utils.py", "accelerate is required when loading a GGUF file"),
     ),
     "dagster-webserver": (
-        ("tamis/cli.py", ["-m", "dagster", "dev"]),
+        ("resources/serving.py", ["dagster dev"]),
         ("dagster", "_cli/dev.py", "dagster_webserver"),
     ),
 }

@@ -65,3 +65,14 @@ def test_the_page_of_a_selection_that_is_not_made_is_not_named(project):
     forget_heads(project.home.store, [("selected_subset", "uniform")])
     (line,) = read_status(project).selection_lines(reports)
     assert line.endswith("not made yet")
+
+
+def test_links_that_are_not_followed_are_named(project):
+    root = project.root
+    (root / "elsewhere.jsonl").write_text('{"text": "not of the corpus"}\n')
+    for folder in ("documents", "target"):
+        (root / folder / "out.jsonl").symlink_to(root / "elsewhere.jsonl")
+    warnings = [line for line in read_status(project).lines() if "follow_links" in line]
+    assert [line.split(": links")[0] for line in warnings] == [
+        f"warning: {name}: not followed: out.jsonl" for name in ("corpus web", "target goal", "target other")
+    ]

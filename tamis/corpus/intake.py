@@ -24,7 +24,7 @@ from tamis.store.schemas import KEYS, schema_of
 from tamis.store.setting_aside import forget_shown
 from tamis.store.tables import Store, one_of
 from tamis.withdrawal.desired import PLACES, note_places
-from tamis.withdrawal.refusing import Refusal, refusal
+from tamis.withdrawal.refusing import NEAR_REPEATS, Refusal, refusal
 
 GROUP_ROWS, GROUP_BYTES = 50_000, 64_000_000
 DOCUMENT_TABLES = (
@@ -41,6 +41,8 @@ DOCUMENT_TABLES = (
     "set_aside",
 )
 SHARDS_A_FILTER = 500
+MOST_NAMED = 100
+"""Near repeats of withdrawn texts that an event names: it is no table."""
 
 
 @dataclass(kw_only=True)
@@ -57,11 +59,15 @@ class Intake:
     quarantined: dict[str, int] = field(default_factory=dict)
     records: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
+    near_repeats: dict[str, str] = field(default_factory=dict)
+    """Documents that differ from a withdrawn one in case or white space alone, with that."""
     error: Exception | None = None
 
     def metadata(self) -> dict[str, Any]:
         """Counts for the event log."""
-        refused = {"withdrawn": len(self.refused)} if self.refused else {}
+        refused: dict[str, Any] = {"withdrawn": len(self.refused)} if self.refused else {}
+        if self.near_repeats:
+            refused[NEAR_REPEATS] = dict(sorted(self.near_repeats.items())[:MOST_NAMED])
         return refused | {
             "documents": len(self.doc_ids),
             "new_documents": self.new_documents,
@@ -182,6 +188,7 @@ class _Group:
             quarantine, held = self.barred.quarantine(batch.quarantine)
             if len(documents):
                 intake.new_documents += texts.add(documents)
+                intake.near_repeats |= self.barred.near_repeats(documents)
                 rows = documents.with_columns(of_shard).select(schema_of("occurrences").names)
                 self.frames["occurrences"].setdefault(shard, []).append(rows)
                 intake.occurrences += len(rows)

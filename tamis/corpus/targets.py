@@ -17,7 +17,7 @@ from tamis.corpus.docstrings import documented_files, read_package
 from tamis.corpus.documents import ShardBatch, all_documents, batches_of, read_shard
 from tamis.corpus.file_rows import read_file
 from tamis.corpus.fingerprint import fingerprint_shard, hash_sources
-from tamis.corpus.listing import ListingError, list_shards
+from tamis.corpus.listing import ListingError, links_out, list_shards
 from tamis.corpus.records import Defect, Reason, quarantine_frame
 from tamis.corpus.shards import Shard, ShardGoneError
 from tamis.corpus.target_quarantine import place_in_target
@@ -171,6 +171,11 @@ def _keys(values: pl.Series, seed: int) -> pl.Series:
 
 def _shards(target: TargetSection, root: Path) -> list[Shard]:
     return list_shards(_as_corpus(target), root)
+
+
+def target_links_out(target: TargetSection, root: Path) -> list[str]:
+    """Links below the folder of a target that lead out of it and are not followed."""
+    return links_out(_as_corpus(target), root)
 
 
 def _as_corpus(target: TargetSection) -> CorpusSection:

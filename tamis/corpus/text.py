@@ -36,6 +36,11 @@ def document_id(text: str) -> str:
     return normalised_id(normalise_text(text))
 
 
+def loose_id(text: str) -> str:
+    """Id of a text whatever its case, and with any run of white space taken for one space."""
+    return normalised_id(" ".join(normalise_text(text).casefold().split()))
+
+
 def without_surrogates(text: str) -> str:
     """The text with surrogate pairs joined and lone surrogates replaced by U+FFFD."""
     try:

@@ -88,7 +88,7 @@ def target_settings(world: World, partition: str) -> dict[str, Any]:
     target = named(world.project.settings.target, partition)
     # Columns that a target does not have are no settings of it: nothing is made anew for want of them.
     lacking = {key for key in ANSWER_COLUMNS if getattr(target, key) is None}
-    return target.model_dump(exclude={"path"} | lacking) | {
+    return target.model_dump(exclude={"path", "follow_links"} | lacking) | {
         "bytes": world.target_fingerprints[partition],
         "near_duplicates": world.project.settings.near_duplicates.threshold,
         **_withdrawn_from(world, "target_examples", partition),

@@ -53,6 +53,7 @@ CONTROL_FIELDS: dict[str, list[pa.Field]] = {
         column("reason", pa.string(), "why: one of the reasons of `tamis withdraw --reason`"),
         column("scope", pa.string(), "how it was named: document, text, shard, source, corpus or excerpt"),
         column("receipt", pa.string(), "manifest that proves the withdrawal, null until it is complete"),
+        column("loose_id", pa.string(), "id of the text whatever its case and spaces, null of one not known"),
     ],
     "withdrawn_places": [
         column("asset", pa.string(), "what refused it: documents or target_examples"),

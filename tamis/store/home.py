@@ -10,11 +10,11 @@ import fcntl
 import functools
 import json
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TextIO
 
 from tamis.errors import PermanentError
 from tamis.store.objects import ObjectFolder
@@ -175,8 +175,30 @@ def _require_form(home: Home) -> None:
             raise HomeFormError(home.place, found.decode() if found else None)
 
 
-_HELD: dict[Path, int] = {}
+class _Held(threading.local):
+    """Lock files that this thread holds."""
+
+    def __init__(self) -> None:
+        self.paths: set[Path] = set()
+
+
+_HELD = _Held()
+_DESCRIPTORS: set[int] = set()
+"""Lock files that threads of this process hold or wait for. Each thread opens the file itself: the kernel
+keeps two open files apart, so threads exclude each other as processes do."""
 _REMOTE: dict[Path, RemoteLock] = {}
+
+
+def _leave_to_parent() -> None:
+    """Give up, in a forked process, what its parent holds; else a killed parent would hold it on."""
+    for descriptor in _DESCRIPTORS:
+        os.close(descriptor)
+    _DESCRIPTORS.clear()
+    _HELD.paths.clear()
+    _REMOTE.clear()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 @functools.lru_cache(maxsize=8)
@@ -187,29 +209,43 @@ def _tables_at(url: str) -> Store:
 
 @contextlib.contextmanager
 def writing(home: Home, purpose: str, patience_seconds: float = 0.0) -> Iterator[None]:
-    """Hold the home's write lock; within one process it may be taken again.
+    """Hold the home's write lock; the thread that holds it may take it again.
 
-    Raises `HomeLockedError`, naming the holder, when another process still has it after `patience_seconds`.
+    Raises `HomeLockedError`, naming the holder, when another thread or process still has it after
+    `patience_seconds`.
     """
     path = home.root / "writer.lock"
-    if _HELD.get(path):
-        _HELD[path] += 1
+    if path in _HELD.paths:
+        yield
+        return
+    with _locked(home, path, purpose, patience_seconds):
+        try:
+            with _written_here_alone(home, purpose, patience_seconds):
+                _HELD.paths.add(path)
+                yield
+        finally:
+            _HELD.paths.discard(path)
+
+
+@contextlib.contextmanager
+def _locked(home: Home, path: Path, purpose: str, patience_seconds: float) -> Iterator[None]:
+    """Hold the lock file, with this thread noted in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    _DESCRIPTORS.add(descriptor)
+    try:
+        _acquire(descriptor, home, path, patience_seconds)
+        _note_holder(descriptor, purpose)
         try:
             yield
         finally:
-            _HELD[path] = _HELD.get(path, 1) - 1
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as stream:
-        _acquire(stream.fileno(), home, path, patience_seconds)
-        _note_holder(stream, purpose)
-        try:
-            with _written_here_alone(home, purpose, patience_seconds):
-                _HELD[path] = 1
-                yield
-        finally:
-            _HELD.pop(path, None)
-            fcntl.flock(stream, fcntl.LOCK_UN)
+            if descriptor in _DESCRIPTORS:
+                os.ftruncate(descriptor, 0)
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        if descriptor in _DESCRIPTORS:
+            _DESCRIPTORS.remove(descriptor)
+            os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -233,26 +269,21 @@ def _written_here_alone(home: Home, purpose: str, patience_seconds: float) -> It
 
 
 def bring_up_to_date(home: Home) -> None:
-    """Make the working copy what the object store holds; while a process of this home writes, it is that."""
+    """Make the working copy what the object store holds; while somebody of this home writes, it is that."""
     if home.url is None:
         return
-    path = home.root / "writer.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return
-        _note_holder(stream, "bringing the working copy up to date")
+    with (
+        contextlib.suppress(HomeLockedError),
+        _locked(home, home.root / "writer.lock", "bringing the working copy up to date", 0.0),
+    ):
         _refresh(home)
-        fcntl.flock(stream, fcntl.LOCK_UN)
 
 
-def _note_holder(stream: TextIO, purpose: str) -> None:
-    stream.seek(0)
-    stream.truncate()
-    stream.write(json.dumps({"process": os.getpid(), "purpose": purpose}))
-    stream.flush()
+def _note_holder(descriptor: int, purpose: str) -> None:
+    thread = threading.current_thread()
+    named = {} if thread is threading.main_thread() else {"thread": thread.name}
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps({"process": os.getpid(), **named, "purpose": purpose}).encode(), 0)
 
 
 def _refresh(home: Home) -> None:
@@ -263,9 +294,9 @@ def _refresh(home: Home) -> None:
 
 
 def writer(home: Home) -> str:
-    """Who else writes to this home at this moment, "" for nobody."""
+    """Who else writes to this home at this moment, another thread of this process too; "" for nobody."""
     path = home.root / "writer.lock"
-    if _HELD.get(path):
+    if path in _HELD.paths:
         return ""
     if path.exists():
         with path.open() as stream:
@@ -291,6 +322,7 @@ def _acquire(descriptor: int, home: Home, path: Path, patience_seconds: float) -
 def _holder(path: Path) -> str:
     try:
         values = json.loads(path.read_text())
-        return f"process {values['process']} ({values['purpose']})"
+        thread = f", thread {values['thread']}" if "thread" in values else ""
+        return f"process {values['process']}{thread} ({values['purpose']})"
     except (OSError, ValueError, KeyError):
         return "another process"

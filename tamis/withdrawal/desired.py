@@ -31,6 +31,8 @@ class Withdrawal:
     reason: str
     scope: str
     receipt: str | None = None
+    loose_id: str | None = None
+    """Recognises the text where it comes back with other case or spaces; no text is kept."""
 
 
 def read_withdrawals(store: Store, where: str | None = None) -> pl.DataFrame:

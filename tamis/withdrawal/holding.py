@@ -9,10 +9,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tamis.lineage.heads import Heads
 from tamis.lineage.manifest import Manifest, ManifestError, ManifestFolder
 from tamis.store.digests import RECORD_BYTES, key_bytes
 from tamis.store.records import KEY_BYTES, keys_of
 from tamis.store.schemas import KEYS, kind_of
+from tamis.withdrawal.receipts import TEXTS
+from tamis.withdrawal.refusing import NEAR_REPEATS, Refusal
 
 _KEY = f"S{KEY_BYTES}"
 
@@ -69,6 +72,16 @@ def readable(folder: ManifestFolder, ids: Iterable[str]) -> dict[str, Manifest]:
         except ManifestError:
             continue
     return found
+
+
+def noted_near_repeats(folder: ManifestFolder, heads: Heads, barred: Refusal) -> dict[str, str]:
+    """Documents and examples that nearly repeated a withdrawn one when they were read last, with that one."""
+    if not barred.loose_ids:
+        return {}
+    manifests = [head.manifest for (asset, _), head in heads.items() if asset in TEXTS]
+    noted = [one.beside.get(NEAR_REPEATS, {}) for one in readable(folder, manifests).values()]
+    gone = set(barred.doc_ids)
+    return {doc_id: other for found in noted for doc_id, other in found.items() if doc_id not in gone}
 
 
 def listing(folder: ManifestFolder, doc_ids: Sequence[str]) -> dict[str, int]:

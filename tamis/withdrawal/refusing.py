@@ -1,26 +1,44 @@
-"""Refusing what is withdrawn when it is read: documents are left out, quarantined rows show nothing."""
+"""Refusing what is withdrawn when it is read: documents are left out, quarantined rows show nothing.
 
-from dataclasses import dataclass
+A text that differs from a withdrawn one in case or white space alone is another document: it is taken, and
+named.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import polars as pl
 
-from tamis.corpus.text import document_id
+from tamis.corpus.text import document_id, loose_id
 from tamis.store.tables import Store
-from tamis.withdrawal.desired import withdrawn_ids
+from tamis.withdrawal.desired import read_withdrawals
 
+NEAR_REPEATS = "near_repeats_of_withdrawn"
+"""Name of what the event and the manifest of a shard say of such documents."""
 WITHHELD = "withheld: the row repeats something that was withdrawn"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """The withdrawn ids, as a filter on what a reader hands on."""
+    """The withdrawn ids, as a filter on what a reader hands on.
+
+    `loose_ids`: the withdrawn document of each loose id.
+    """
 
     doc_ids: pl.Series
+    loose_ids: Mapping[str, str] = field(default_factory=dict)
 
     def documents(self, found: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Documents that may be taken, and the places (row, doc_id, shard if they have it) of the others."""
         refused = pl.col("doc_id").is_in(self.doc_ids.implode())
         return found.filter(~refused), _places(found.filter(refused))
+
+    def near_repeats(self, documents: pl.DataFrame) -> dict[str, str]:
+        """Those (doc_id, text) that differ from a withdrawn one in case or white space alone, with that."""
+        if not self.loose_ids:
+            return {}
+        named = ((doc_id, loose_id(text)) for doc_id, text in documents.select("doc_id", "text").iter_rows())
+        return {doc_id: self.loose_ids[loose] for doc_id, loose in named if loose in self.loose_ids}
 
     def quarantine(self, found: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Quarantined rows with nothing of what is withdrawn, and the places of those that held it."""
@@ -38,7 +56,9 @@ def _places(found: pl.DataFrame) -> pl.DataFrame:
 
 def refusal(store: Store) -> Refusal:
     """What is withdrawn now."""
-    return Refusal(doc_ids=withdrawn_ids(store))
+    rows = read_withdrawals(store)
+    loose = rows.drop_nulls("loose_id").select("loose_id", "doc_id")
+    return Refusal(doc_ids=rows["doc_id"], loose_ids=dict(loose.iter_rows()))
 
 
 def content_ids(quarantined: pl.DataFrame) -> pl.Series:
@@ -53,3 +73,12 @@ def withheld(quarantined: pl.DataFrame, rows: pl.Expr) -> pl.DataFrame:
         detail=pl.when(rows).then(pl.lit(WITHHELD)).otherwise("detail"),
         excerpt=pl.when(rows).then(pl.lit("")).otherwise("excerpt"),
     )
+
+
+def near_repeat_lines(found: Mapping[str, str]) -> list[str]:
+    """Near repeats of what is withdrawn, by id, for a person."""
+    return [
+        f"document {doc_id} differs from {withdrawn}, which is withdrawn, in case or white space alone; "
+        f"`tamis withdraw {doc_id}` withdraws it too"
+        for doc_id, withdrawn in sorted(found.items())
+    ]

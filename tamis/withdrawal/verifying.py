@@ -19,8 +19,8 @@ from tamis.withdrawal.desired import unfinished, withdrawn_ids
 from tamis.withdrawal.files import files_holding
 from tamis.withdrawal.pieces import showing
 from tamis.withdrawal.places import Named, files_named, tables_of_documents, tables_of_excerpts
-from tamis.withdrawal.receipts import receipt_ids, receipt_problems
-from tamis.withdrawal.refusing import content_ids
+from tamis.withdrawal.receipts import TEXTS, receipt_ids, receipt_problems
+from tamis.withdrawal.refusing import content_ids, near_repeat_lines, refusal
 
 
 @dataclass(kw_only=True)
@@ -32,6 +32,8 @@ class Verification:
     versions: int = 0
     files: int = 0
     problems: list[str] = field(default_factory=list)
+    near_repeats: dict[str, str] = field(default_factory=dict)
+    """Documents that differ from a withdrawn one in case or white space alone, with that; no problem."""
 
     @property
     def holds(self) -> bool:
@@ -46,7 +48,8 @@ class Verification:
         """For a person."""
         looked = f"{self.versions} versions of tables, {self.receipts} receipts, {self.files} files"
         state = "nothing of it is in the home" if self.holds else "NOT all of it is gone"
-        return [f"{self.withdrawn:,} withdrawn: {state} ({looked})", *(f"  {one}" for one in self.problems)]
+        lines = [f"{self.withdrawn:,} withdrawn: {state} ({looked})", *(f"  {one}" for one in self.problems)]
+        return lines + [f"  {line}" for line in near_repeat_lines(self.near_repeats)]
 
 
 def verify(home: Home, text: str | None = None) -> Verification:
@@ -63,10 +66,21 @@ def verify(home: Home, text: str | None = None) -> Verification:
         found.files += sum(1 for named in (Named.BY_ROWS, Named.BY_IDS) for _ in files_named(stored, named))
         found.problems += [problem for _path, problem in files_holding(stored, gone.to_list())]
     found.problems += _tables(home.store, gone, found)
+    found.near_repeats = _near_repeats(home.store)
     if len(gone) and (kept := home.files.still_kept()):
         found.problems.append(kept)
     if text is not None:
         found.problems += _text(home.store, normalise_text(text), gone)
+    return found
+
+
+def _near_repeats(store: Store) -> dict[str, str]:
+    """All documents and examples that nearly repeat a withdrawn one, those from before its withdrawal too."""
+    barred = refusal(store)
+    found: dict[str, str] = {}
+    for table in TEXTS if barred.loose_ids else ():
+        for batch in store.batches(table, ["doc_id", "text"]):
+            found |= barred.near_repeats(pl.DataFrame(batch))
     return found
 
 

@@ -5,12 +5,13 @@ completes it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
+from tamis.corpus.text import loose_id, normalised_id
 from tamis.lineage.heads import read_heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.published import chosen_now
@@ -31,7 +32,7 @@ from tamis.withdrawal.files import files_holding
 from tamis.withdrawal.holding import listing
 from tamis.withdrawal.purging import Purged, count_rows, excerpts_of, places_of, purge, withhold_excerpts
 from tamis.withdrawal.reasons import WithdrawalReason
-from tamis.withdrawal.receipts import write_receipt
+from tamis.withdrawal.receipts import TEXTS, write_receipt
 from tamis.withdrawal.tainting import Tainted, find_tainted
 
 PATIENCE_SECONDS = 30.0
@@ -116,7 +117,10 @@ def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
         done.already = [one for one in asked.doc_ids if one in gone]
         done.unknown = _unknown(store, asked.doc_ids, gone, places_of(store, done.new))
         done.near_repeats = near_repeats(store, asked.doc_ids)
-        rows = [_row(one, now, reason, asked.scopes[one]) for one in done.new]
+        loose = _loose_ids(store, done.new, asked.texts)
+        rows = [
+            replace(_row(one, now, reason, asked.scopes[one]), loose_id=loose.get(one)) for one in done.new
+        ]
         excerpts = excerpts_of(store, asked.doc_ids, asked.texts, asked.shards)
         shown = sorted(set(excerpts["doc_id"]) - gone)
         rows += [_row(one, now, reason, EXCERPT) for one in shown]
@@ -138,6 +142,16 @@ def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
 def _back(home: Home, doc_ids: Sequence[str]) -> bool:
     """Whether a table or a file holds something of these again."""
     return bool(count_rows(home.store, doc_ids)) or any(files_holding(home, doc_ids))
+
+
+def _loose_ids(store: Store, doc_ids: Sequence[str], texts: Sequence[str]) -> dict[str, str]:
+    """Loose ids of those documents whose texts are in the store or were given."""
+    found = {normalised_id(text): loose_id(text) for text in texts}
+    for table in TEXTS:
+        for start in range(0, len(doc_ids), CHUNK):
+            rows = store.read(table, ["doc_id", "text"], one_of("doc_id", doc_ids[start : start + CHUNK]))
+            found |= {doc_id: loose_id(text) for doc_id, text in rows.iter_rows()}
+    return found
 
 
 def _row(doc_id: str, now: datetime, reason: WithdrawalReason, scope: str) -> Withdrawal:

@@ -8,7 +8,7 @@ import pytest
 
 from tamis.config import CorpusSection
 from tamis.corpus import ListingError, list_shards
-from tamis.corpus.listing import package_path
+from tamis.corpus.listing import links_out, package_path
 from tamis.errors import MissingPackageError
 
 
@@ -96,10 +96,45 @@ def test_single_file_is_one_shard(tmp_path):
 def test_loops_of_links_end(root):
     (root / "data/sub/up").symlink_to(root / "data", target_is_directory=True)
     (root / "data/dangling").symlink_to(root / "nowhere")
+    assert sorted(names(root)) == ["a.jsonl", "b.txt", "sub/c.jsonl.gz", "sub/deep/d.csv"]
+
+
+@pytest.fixture
+def linked(root):
+    """The folder with links within it, and with a file and a folder that links in it lead out to."""
     (root / "elsewhere").mkdir()
-    (root / "elsewhere/e.txt").write_text("x")
-    (root / "data/link").symlink_to(root / "elsewhere", target_is_directory=True)
-    assert sorted(names(root)) == ["a.jsonl", "b.txt", "link/e.txt", "sub/c.jsonl.gz", "sub/deep/d.csv"]
+    for name in ("e.txt", "secret.txt"):
+        (root / "elsewhere" / name).write_text("x")
+    (root / "data/within.csv").symlink_to(root / "data/sub/deep/d.csv")
+    (root / "data/again").symlink_to("sub/deep", target_is_directory=True)
+    (root / "data/sub/link").symlink_to("../../elsewhere", target_is_directory=True)
+    (root / "data/out.txt").symlink_to(root / "elsewhere/secret.txt")
+    (root / "data/chain.txt").symlink_to("out.txt")
+    (root / "data/parent").symlink_to("..", target_is_directory=True)
+    return root
+
+
+def test_links_that_lead_out_of_the_folder_are_not_followed_and_named(linked):
+    inside = ["a.jsonl", "again/d.csv", "b.txt", "sub/c.jsonl.gz", "sub/deep/d.csv", "within.csv"]
+    assert sorted(names(linked)) == inside
+    assert links_out(corpus(), linked) == ["chain.txt", "out.txt", "parent/", "sub/link/"]
+    assert links_out(corpus(include=("*.csv",), exclude=("sub/**",)), linked) == ["parent/"]
+
+
+def test_links_are_followed_where_the_project_says_so(linked):
+    (linked / "data/parent").unlink()
+    found = names(linked, follow_links=True)
+    assert {"chain.txt", "out.txt", "sub/link/e.txt", "sub/link/secret.txt", "again/d.csv"} <= set(found)
+    assert links_out(corpus(follow_links=True), linked) == []
+
+
+def test_the_folder_itself_may_be_a_link(linked):
+    (linked / "data").rename(linked / "disk")
+    (linked / "data").symlink_to(linked / "disk", target_is_directory=True)
+    (linked / "disk/within.csv").unlink()  # it led to the old name, which still leads here
+    (linked / "disk/within.csv").symlink_to(linked / "data/sub/deep/d.csv")
+    assert "within.csv" in names(linked)
+    assert "out.txt" not in names(linked)
 
 
 def test_names_that_are_not_utf8_can_be_printed(root):

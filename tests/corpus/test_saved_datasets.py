@@ -71,6 +71,14 @@ def test_a_folder_that_is_not_whole_is_never_taken_for_a_smaller_one(saved, name
         shards(saved)
 
 
+def test_a_part_that_is_a_link_out_of_the_folder_is_an_error_unless_links_are_followed(saved, tmp_path):
+    (saved / PART).rename(tmp_path / "part.arrow")
+    (saved / PART).symlink_to(tmp_path / "part.arrow")
+    with pytest.raises(ListingError, match="leads out of the folder, and follow_links is not true"):
+        shards(saved)
+    assert len(shards(saved, follow_links=True)) == 3
+
+
 def test_a_state_that_cannot_be_read_is_named(saved):
     (saved / "train" / "state.json").write_text("{")
     with pytest.raises(ListingError, match=r"state\.json.*cannot be read"):

@@ -40,13 +40,35 @@ def test_no_process_of_the_ui_listens_beyond_loopback(small_project):
             if found.status == psutil.CONN_LISTEN
         }
         assert listening == {"127.0.0.1"}
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does at Ctrl-C
+        assert process.wait(60) == 130
+        said = (small_project.root / "server.log").read_text()
+        assert "Traceback" not in said
+        assert said.splitlines()[-1] == "tamis: interrupted; run the same command again to go on"
     finally:
-        os.killpg(process.pid, signal.SIGINT)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
+        if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(10)
+
+
+def test_the_ui_ends_at_a_request_to_terminate_while_it_starts(small_project):
+    process = subprocess.Popen(
+        small_project.command("ui", "--port", str(free_port())),
+        cwd=small_project.root,
+        env=small_project.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "Launching Dagster services" in line:
+            process.terminate()
+            break
+    said = process.stdout.read()
+    assert process.wait(60) == 143, said
+    assert "Traceback" not in said
+    assert said.splitlines()[-1] == "tamis: terminated; run the same command again to go on"
 
 
 def answers(port: int) -> bool:

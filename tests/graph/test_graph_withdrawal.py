@@ -3,13 +3,15 @@
 import json
 from collections.abc import Iterator
 
+import dagster as dg
 import pytest
-from small_graph import SCORED, SmallGraph, lines, texts, write
+from small_graph import CORPUS, SCORED, SmallGraph, lines, texts, write
 
 from tamis.corpus import document_id
 from tamis.errors import PermanentError
 from tamis.exporting import export_selection
 from tamis.lineage.failed_steps import TABLE as FAILED_STEPS
+from tamis.status import read_status
 from tamis.withdrawal.asking import Asking
 from tamis.withdrawal.desired import read_places
 from tamis.withdrawal.reasons import WithdrawalReason
@@ -115,3 +117,32 @@ def test_it_is_refused_when_it_arrives_again(marked):
     places = read_places(marked.store).filter(shard="web__back.jsonl")
     assert places["row"].to_list() == [1]
     marked.assert_sound(of=SCORED)
+
+
+def test_a_withdrawn_text_that_comes_back_in_other_case_and_spaces_is_named(marked):
+    withdrawn(marked)
+    write(marked.landing / "marked.jsonl", lines(texts("sailing", 2, 8)))
+    changed, again = f"  {TEXT.upper().replace(' ', chr(10), 3)}  ", TEXT.replace(" ", "  ")
+    write(marked.landing / "back.jsonl", lines([changed, again, TEXT, *texts("sailing", 1, 9)]))
+    marked.make(CORPUS)
+    pool = set(marked.store.read("documents", ["doc_id"])["doc_id"])
+    assert document_id(TEXT) not in pool
+    expected = {document_id(changed): document_id(TEXT), document_id(again): document_id(TEXT)}
+    assert set(expected) <= pool, "they are other documents"
+    status = read_status(marked.project)
+    assert status.to_json()["near_repeats_of_withdrawn"] == expected
+    named = [line for line in status.lines() if "in case or white space alone" in line]
+    assert len(named) == 2
+    assert f"`tamis withdraw {document_id(again)}`" in "".join(named)
+    found = verify(marked.home)
+    assert (found.problems, found.near_repeats) == ([], expected), "named, and no fault"
+    arrived = dg.AssetRecordsFilter(dg.AssetKey("documents"), asset_partitions=["web__back.jsonl"])
+    (record,) = marked.instance.fetch_materializations(arrived, limit=1).records
+    assert record.asset_materialization.metadata["near_repeats_of_withdrawn"].value == expected
+    assert MARK.lower() not in "".join(marked.logged()).lower()
+
+    asking = Asking(store=marked.store)
+    asking.ids(expected)
+    withdraw(marked.home, asking.done(), WithdrawalReason.COPYRIGHT)
+    assert read_status(marked.project).near_repeats == {}
+    assert verify(marked.home).near_repeats == {}

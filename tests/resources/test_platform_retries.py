@@ -96,7 +96,7 @@ def test_what_fails_in_the_same_way_again_fails_at_once(error, also):
     with pytest.raises(dg.Failure) as caught, retried(0), also():
         raise error
     assert not caught.value.allow_retries
-    assert caught.value.__cause__ is error
+    assert str(caught.value).startswith(type(error).__name__)
 
 
 def test_out_of_memory_of_torch_is_no_reason_to_try_again():

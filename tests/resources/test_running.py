@@ -91,6 +91,21 @@ def test_a_request_to_end_that_dagster_swallows_ends_the_command_after_the_run(a
         signal.signal(asked, before)
 
 
+def test_whoever_listened_for_signals_before_learns_of_those_that_came_in_a_run():
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    before, handler = signal.set_wakeup_fd(writer), signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        with pytest.raises(KeyboardInterrupt), interruptible():
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert os.read(reader, 9) == bytes([signal.SIGTERM])
+    finally:
+        signal.set_wakeup_fd(before)
+        signal.signal(signal.SIGTERM, handler)
+        os.close(reader)
+        os.close(writer)
+
+
 def test_other_signals_end_nothing():
     before = signal.signal(signal.SIGUSR1, lambda *_: None)
     try:

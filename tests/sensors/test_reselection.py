@@ -148,6 +148,20 @@ def test_a_failed_run_is_tried_again_later_and_three_times_at_most(ticks, monkey
     assert names(ticks.tick()[0][0])[0] == "raw_shards", "other inputs are other work: the count begins anew"
 
 
+def test_a_run_that_was_cancelled_is_tried_again_later_and_never_counted(ticks, monkeypatch):
+    ticks.arrive()
+    (request,), _ = ticks.tick()
+    for attempt in range(1, 5):
+        ticks.run(request, dg.DagsterRunStatus.CANCELED)
+        at(monkeypatch, BACK_OFF_SECONDS * 2**attempt - 1)
+        assert work(ticks) != request.tags[WORK_TAG], "who cancels it has a moment"
+        at(monkeypatch, 3e9)
+        assert work(ticks) == request.tags[WORK_TAG], f"attempt {attempt} is not counted"
+    for _ in range(3):
+        ticks.run(request, dg.DagsterRunStatus.FAILURE)
+    assert work(ticks) != request.tags[WORK_TAG], "those that failed are"
+
+
 def test_a_selection_waits_for_approval_and_the_reason_says_how_to_give_it(ticks, monkeypatch, capsys):
     settings = ticks.root / "tamis.toml"
     settings.write_text(SETTINGS.replace("settle", "approve_selections = true\nsettle"))
@@ -230,3 +244,17 @@ def test_a_shard_set_that_shrinks_calls_for_a_new_selection(ticks):
     (ticks.root / "documents" / "b.jsonl").unlink()
     assert ticks.arrive() == "removed"
     assert "selected_subset" in follow(ticks)
+
+
+def test_a_partition_is_not_pulled_from_under_a_run_that_waits_in_the_queue(ticks):
+    ticks.write("documents/b.jsonl", "two")
+    ticks.arrive()
+    queued = ticks.run(
+        dg.RunRequest(tags={"dagster/partition": "web__b.jsonl"}), dg.DagsterRunStatus.STARTING
+    )
+    (ticks.root / "documents" / "b.jsonl").unlink()
+    ticks.arrive()
+    assert "web__b.jsonl" in ticks.instance.get_dynamic_partitions("shards")
+    ticks.instance.report_run_canceled(queued)
+    assert "1 removed" in ticks.arrive()
+    assert "web__b.jsonl" not in ticks.instance.get_dynamic_partitions("shards")

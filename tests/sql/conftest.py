@@ -123,6 +123,7 @@ SCHEMAS = {
         "reason": pa.string(),
         "scope": pa.string(),
         "receipt": pa.string(),
+        "loose_id": pa.string(),
     },
 }
 

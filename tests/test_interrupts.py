@@ -1,0 +1,63 @@
+"""Ctrl-C and SIGTERM end a command with one line, no traceback, and the exit code of the signal."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+COMMAND = """
+import sys, tamis.cli, tamis.withdrawal.asking, tamis.lineage.look, tamis.project
+class Told:
+    def read(self):
+        {preparation}
+        print("waits", flush=True)
+        return stdin.buffer.read()
+stdin, sys.stdin = sys.stdin, type("Input", (), dict(buffer=Told()))
+sys.argv = ["tamis", "withdraw", "--text", "-"]
+tamis.cli.console()
+"""
+WITHIN_EXEC = "print('waits', flush=True); exec('stdin.buffer.read()')"
+AS_DAGSTER = "import dagster._utils.interrupts as i; i.setup_interrupt_handlers()"
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Start a command in a project that waits for its standard input, after a preparation."""
+    (tmp_path / "tamis.toml").write_text('[[corpus]]\nname = "own"\nkind = "files"\npath = "texts"\n')
+    (tmp_path / "texts").mkdir()
+    for name in ("TAMIS_PROJECT", "TAMIS_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def starting(preparation: str) -> subprocess.Popen[str]:
+        (tmp_path / "waiting_command.py").write_text(COMMAND.format(preparation=preparation))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "waiting_command"],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waits\n"
+        return process
+
+    return starting
+
+
+@pytest.mark.parametrize(
+    "preparation",
+    ["pass", WITHIN_EXEC, AS_DAGSTER],
+    ids=["alone", "within exec", "after a run of Dagster"],
+)
+@pytest.mark.parametrize(
+    ("ended_by", "code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_ends_a_command_with_one_line(start, preparation, ended_by, code, said):
+    process = start(preparation)
+    process.send_signal(ended_by)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (code, f"tamis: {said}; run the same command again to go on\n")

@@ -12,7 +12,7 @@ from resources.specification import described
 from resources.work import Work
 from tamis.comparison.analysis import analyse
 from tamis.comparison.storing import TABLE, Comparison, make_runs
-from tamis.embedding.storing import encoder_slug, table_name
+from tamis.embedding.storing import current_table, encoder_slug
 from tamis.lineage.manifest import write_atomically
 from tamis.lineage.world import model_section
 from tamis.report import plot_markdown, sampler_page
@@ -77,7 +77,7 @@ def configured(work: Work) -> Comparison:
             evaluations=section.evaluations,
         ),
         seed=work.project.seed,
-        pool_table=table_name(encoder),
+        pool_table=current_table(work.project),
         target_table=f"target_embeddings_{encoder_slug(encoder)}",
         unseen_by=None if fresh else base.name,
         scorers=scorers(work, section.samplers),

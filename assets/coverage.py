@@ -10,7 +10,7 @@ from resources.platform import Platform
 from resources.specification import described
 from tamis.coverage import DensitySketch, effective_sample_size
 from tamis.coverage.storing import build_sketch, score_density
-from tamis.embedding.storing import table_name
+from tamis.embedding.storing import current_table
 
 INFORMATIVE = ("informative", "The sample differs from a uniform one (effective size under 99 %).", False)
 SKETCH_FILE = "sketch.npz"
@@ -20,7 +20,7 @@ SKETCH_FILE = "sketch.npz"
 def density_sketch(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """Sketch of the kernel density of the whole pool: counts that add and subtract over shards."""
     with platform.work(context) as work:
-        table = table_name(work.project.settings.encoder.name)
+        table = current_table(work.project)
         with work.progress("density sketch", work.store.count(table)) as progress:
             sketch = build_sketch(
                 work.store, table, work.project.settings.density, work.project.seed, progress.advance
@@ -36,7 +36,7 @@ def density_sketch(context: dg.AssetExecutionContext, platform: Platform) -> Ite
 def density_scores(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """Density of each document: about how many documents of the pool are like it, itself included."""
     with platform.work(context) as work:
-        table = table_name(work.project.settings.encoder.name)
+        table = current_table(work.project)
         sketch = DensitySketch.load(work.upstream("density_sketch") / SKETCH_FILE)
         with work.progress("density scores", work.store.count(table)) as progress:
             density_n = score_density(work.store, table, sketch, progress.advance)

@@ -11,7 +11,7 @@ from resources.specification import described
 from tamis.corpus.intake import count_documents
 from tamis.embedding import load_encoder
 from tamis.embedding.near_copies import INDEX, TABLE, update_near_copies
-from tamis.embedding.storing import embed_missing, table_name
+from tamis.embedding.storing import current_table, embed_missing
 from tamis.store.records import stored_rows
 from tamis.store.setting_aside import show_refused
 
@@ -24,25 +24,34 @@ def embeddings(context: dg.AssetExecutionContext, platform: Platform) -> Iterato
         with work.progress(f"loading encoder {name}"):
             encoder = load_encoder(work.project.model(name), cache=work.project.home.cache)
         known = f"fingerprint = '{encoder.fingerprint}'"
-        missing = count_documents(work.store, work.partitions, table_name(name), known)
+        table = current_table(work.project)
+        missing = count_documents(work.store, work.partitions, table, known)
         with work.progress("embeddings", missing) as progress:
             for group in work.shard_groups():
                 every = [doc_id for doc_ids in group.values() for doc_id in doc_ids]
-                encoded = set(embed_missing(work.store, encoder, every, progress.advance))
+                encoded = set(embed_missing(work.store, encoder, every, progress.advance, table=table))
                 aside = show_refused(work.store, work.stage.name, group, [encoder.fingerprint])
+                facts = {"encoder": name, "fingerprint": encoder.fingerprint}
                 yield from work.record(
-                    *[_made(name, key, doc_ids, encoded, aside) for key, doc_ids in group.items()]
+                    *[_made(table, key, doc_ids, encoded, aside, facts) for key, doc_ids in group.items()]
                 )
 
 
-def _made(encoder: str, shard: str, doc_ids: list[str], encoded: set[str], aside: Mapping[str, int]) -> Made:
+def _made(
+    table: str,
+    shard: str,
+    doc_ids: list[str],
+    encoded: set[str],
+    aside: Mapping[str, int],
+    named: Mapping[str, str],
+) -> Made:
     new, without = len(encoded.intersection(doc_ids)), aside.get(shard, 0)
     encoded.difference_update(doc_ids)  # a document of two shards counts in the first
-    facts = {"encoded": new, "reused": len(doc_ids) - new - without, "encoder": encoder}
+    facts = {"encoded": new, "reused": len(doc_ids) - new - without, **named}
     shown = rows_set_aside("embeddings", shard, facts, aside)
     return Made(
         partition=shard,
-        rows=[Rows(table=table_name(encoder), doc_ids=doc_ids), *shown],
+        rows=[Rows(table=table, doc_ids=doc_ids), *shown],
         row_count=len(doc_ids) - without,
         metadata=facts,
     )
@@ -52,7 +61,7 @@ def _made(encoder: str, shard: str, doc_ids: list[str], encoded: set[str], aside
 def near_copy_documents(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """Documents whose vector all but coincides with another's; the kept one is the smallest doc_id."""
     with platform.work(context) as work:
-        table = table_name(work.project.settings.encoder.name)
+        table = current_table(work.project)
         cosine = work.project.settings.near_duplicates.cosine
         assert cosine is not None
         never = ("near_copies", "") not in work.heads

@@ -18,6 +18,7 @@ from tamis.lineage.changed import only_grew
 from tamis.lineage.choosers import standing_trials
 from tamis.lineage.manifest import write_atomically
 from tamis.lineage.marts import SOURCE_STAGES, SQL_FOLDER
+from tamis.lineage.published import published_sources
 from tamis.report import sql_model_page
 from tamis.sql import Leaves, Model, ModelResult, TestResult, load_project, run_model
 from tamis.sql.reading import PinnedTables, pin_tables
@@ -33,7 +34,9 @@ def _asset_of(model: Model) -> dg.AssetsDefinition:
     @dg.asset(**described(model.name, ["duckdb", "sql"], checks), description=model.description)
     def build(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
         with platform.work(context) as work:
-            tables = pin_tables(work.store, PROJECT, model.name, standing_trials(work.world, ""))
+            choices = published_sources(work.store, work.manifests, work.heads)
+            trials = standing_trials(work.world, "")
+            tables = pin_tables(work.store, PROJECT, model.name, trials, choices)
             view = model.materialized == "view"
             previous = None if view else _previous(work, model)
             first = SHOWN_ROWS if view else None

@@ -9,7 +9,7 @@ from resources.made import Made, Rows, rows_set_aside
 from resources.platform import Platform
 from resources.specification import described
 from tamis.corpus.intake import count_documents
-from tamis.embedding.storing import table_name
+from tamis.embedding.storing import current_table
 from tamis.filters.storing import TABLE as FLAGS
 from tamis.filters.storing import fingerprint, flag_documents
 from tamis.quality import Grader
@@ -173,7 +173,7 @@ def perplexity_scores(context: dg.AssetExecutionContext, platform: Platform) -> 
 def quality_grader(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """Regressor that learns the judge's margin from vectors, surface and perplexity features."""
     with platform.work(context) as work:
-        table = table_name(work.project.settings.encoder.name)
+        table = current_table(work.project)
         grader, count = grader_of_sample(work.store, table, work.project.seed)
         folder = work.fitted("")
         folder.mkdir(parents=True, exist_ok=True)
@@ -192,7 +192,7 @@ def quality_grader(context: dg.AssetExecutionContext, platform: Platform) -> Ite
 def quality_scores(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """The grader's score of every document of a shard."""
     with platform.work(context) as work:
-        table = table_name(work.project.settings.encoder.name)
+        table = current_table(work.project)
         grader = Grader.load(work.upstream("quality_grader") / GRADER_FILE)
         mark = work.heads[("quality_grader", "")].data_version[:32]
         with work.progress("quality", count_documents(work.store, work.partitions)) as progress:

@@ -13,7 +13,7 @@ from resources.scorers import scorers
 from resources.specification import ACCELERATOR_POOL, PARTITION_SETS, specified
 from resources.work import Work
 from tamis.config import SelectionSection
-from tamis.embedding.storing import encoder_slug, table_name
+from tamis.embedding.storing import current_table, encoder_slug
 from tamis.lineage.heads import read_heads
 from tamis.lineage.manifest import InputReference, write_atomically
 from tamis.lineage.pins import Pin
@@ -124,8 +124,12 @@ def _repeated(work: Work, pin: Pin) -> Choice:
 
 
 def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
-    """Write the decisions, the chosen documents and the page, and record them."""
+    """Write the decisions, the chosen documents and the page, and record them as one value.
+
+    Of decisions that their check refuses no page is written: that of the last value that passed stays.
+    """
     scope, decided, section = f"selection = {quoted(key)}", choice.decided, choice.section
+    check = _every_document_decided(decided, choice.pool)
     rows = _complete(decided, key, "decisions")
     work.store.replace("decisions", rows.to_arrow().cast(schema_of("decisions")), scope)
     chosen = decided.filter(pl.col("verdict") == "selected").sort("rank")
@@ -133,13 +137,14 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
     work.store.replace("selected_subset", subset, scope)
     report = selection_report(work.store, section, decided)
     page = work.project.home.reports / f"selection_{key}.html"
-    write_atomically(page, selection_page(report).encode())
+    if check.passed:
+        write_atomically(page, selection_page(report).encode())
     counts = dict(decided.group_by("reason").len().sort("reason").iter_rows())
     yield from work.record(
         Made(
             partition=key,
             rows=[Rows(table="selected_subset", where=scope)],
-            files=[page],
+            files=[page] if check.passed else [],
             row_count=len(chosen),
             data_version=selection_digest(decided),
             metadata={
@@ -152,18 +157,16 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
                 **choice.facts,
             },
             origins=choice.origins,
-        )
-    )
-    yield from work.record(
+        ),
         Made(
             asset="decisions",
             partition=key,
             rows=[Rows(table="decisions", where=scope)],
             row_count=len(decided),
             metadata={f"documents_{reason}": count for reason, count in counts.items()},
-            checks=[_every_document_decided(decided, choice.pool)],
+            checks=[check],
             origins=choice.origins,
-        )
+        ),
     )
 
 
@@ -185,7 +188,7 @@ def computed(
             section,
             work.project.settings.transport,
             pool.join(excluded, on="doc_id", how="anti"),
-            pool_table=table_name(encoder),
+            pool_table=current_table(work.project),
             target_table=f"target_embeddings_{encoder_slug(encoder)}",
             seed=work.project.seed,
             scorer=scorers(work, [section.sampler]).get(section.sampler),

@@ -18,7 +18,7 @@ from tamis.corpus.labels import never_learnt, require_labels
 from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.corpus.target_quarantine import quarantine_of_target, rows_of_target
 from tamis.embedding import encode_each, load_encoder
-from tamis.embedding.storing import encoder_slug, table_name
+from tamis.embedding.storing import current_table, encoder_slug
 from tamis.lineage.manifest import content_digest
 from tamis.references import named
 from tamis.selection.leaks import RUNS, TABLE, update_contamination
@@ -209,7 +209,7 @@ def target_potential(context: dg.AssetExecutionContext, platform: Platform) -> I
                     work.store,
                     key,
                     target_table=f"target_embeddings_{encoder_slug(encoder)}",
-                    pool_table=table_name(encoder),
+                    pool_table=current_table(work.project),
                     section=work.project.settings.transport,
                     seed=work.project.seed,
                     before=kept_potential(work, key),
@@ -258,9 +258,9 @@ def transport_scores(context: dg.AssetExecutionContext, platform: Platform) -> I
                 target=key,
                 fingerprint=work.heads[("target_potential", key)].data_version[:32],
             )
-            count = work.store.count(table_name(encoder))
+            count = work.store.count(current_table(work.project))
             with work.progress(f"transport to {key}", count) as progress:
-                scored = score_pool(work.store, scoring, table_name(encoder), progress.advance)
+                scored = score_pool(work.store, scoring, current_table(work.project), progress.advance)
             smallest, largest = score_range(work.store, key)
             facts = {"scored": scored, "smallest_gradient": smallest, "largest_gradient": largest}
             entry = Rows(table=f"transport_{key}")

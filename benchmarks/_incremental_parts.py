@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from benchmarks._incremental_project import peak_megabytes
+from tamis.embedding.storing import current_table
 
 MOST_TICKS = 30
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -123,7 +124,7 @@ def _tick(instance: dg.DagsterInstance, platform: Any, sensors: Any) -> Any:
 
 def _rows(platform: Any) -> dict[str, int]:
     store = platform.store
-    wanted = ("documents", "embeddings_static", "near_duplicate_bands", "transport_examples")
+    wanted = ("documents", current_table(platform.project), "near_duplicate_bands", "transport_examples")
     return {name: store.count(name) for name in wanted}
 
 

@@ -18,16 +18,20 @@ from benchmarks._incremental_project import CHECKOUT, TARGET_TEXTS, command, mak
 from benchmarks._lineage_tables import write_tables
 from benchmarks._yardstick import least_rate, most_seconds
 from tamis.lineage.explain import explain_document
-from tamis.lineage.manifest import ManifestFolder
+from tamis.lineage.heads import Head, read_heads, write_heads
+from tamis.lineage.manifest import Manifest, ManifestFolder
+from tamis.lineage.versions import note_version
 from tamis.store.compaction import compact
 from tamis.store.digests import file_digest
 from tamis.store.home import Home
+from tamis.store.records import stored_rows
 
 SHARDS, DOCUMENTS = 1_000, 20_000
 QUICK_SECONDS, MEGABYTES_PER_SECOND = 30.0, 500.0
 QUERY_SECONDS, COMMAND_SECONDS = 0.3, 2.5
 WEIGHTS, WEIGHT_MEGABYTES = 8, 256
 ASKED = 12
+SELECTION = "near-law"
 PROJECT = '[project]\nname = "explain"\n[[corpus]]\nname = "web"\nkind = "files"\npath = "files"\n'
 
 
@@ -56,7 +60,6 @@ def audit(folder: Path, documents: int, seed: int, report: Report) -> None:
 def _hashing(folder: Path, report: Report) -> None:
     """Files under the home as large as checkpoints are, by the audit's own threads, beside one thread."""
     from tamis.lineage.audit_content import altered_files
-    from tamis.lineage.manifest import Manifest
 
     home = Home(folder / ".tamis")
     place = home.checkpoints / "weights"
@@ -103,8 +106,9 @@ def explain(folder: Path, documents: int, seed: int, report: Report) -> None:
     """Seconds to explain a document of a large home: the query, and the command."""
     home = Home(folder / ".tamis")
     write_tables(home.store, documents, seed)
-    home.store.delete("decisions", "selection != 'near-law'")
+    home.store.delete("decisions", f"selection != '{SELECTION}'")
     compact(home.store)
+    _publish(home)
     (folder / "files").mkdir(exist_ok=True)
     (folder / "tamis.toml").write_text(PROJECT)
     decisions = home.store.count("decisions")
@@ -129,6 +133,33 @@ def explain(folder: Path, documents: int, seed: int, report: Report) -> None:
         **limits[0].figures("limit_query_seconds"),
         command_limit=limits[1].figures(),
     )
+
+
+def _publish(home: Home) -> None:
+    """Record the decisions in the tables as a run does: readers see what was recorded alone."""
+    digest, content = stored_rows(home.store, "decisions", f"selection = '{SELECTION}'")
+    folder = ManifestFolder.of(home)
+    folder.write_rows(digest, content)
+    heads = []
+    for asset in ("decisions", "selected_subset"):
+        manifest = Manifest(
+            asset=asset,
+            partition=SELECTION,
+            code_version="1",
+            config={},
+            seed=0,
+            input_key="1",
+            data_version=digest,
+            digest=digest,
+            row_count=0,
+            rows={"decisions": digest} if asset == "decisions" else {},
+        )
+        name = folder.write(manifest)
+        heads.append(
+            Head(asset=asset, partition=SELECTION, manifest=name, input_key="1", data_version=digest)
+        )
+    write_heads(home.store, heads)
+    note_version(home, read_heads(home.store), SELECTION)
 
 
 def _command(folder: Path, doc_id: str) -> float:

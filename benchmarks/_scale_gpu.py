@@ -43,11 +43,11 @@ def embed_to_select(folder: Path, documents: int | None, line: Line) -> bool:
     with Stopwatch() as embedding:
         embed_missing(store, encoder, ids)
     with Stopwatch() as solving:
-        pool = VectorBlocks(store, table_name(encoder.name), dtype=np.float16)
+        pool = VectorBlocks(store, table_name(encoder.name, encoder.fingerprint), dtype=np.float16)
         potential = solve_potential(goal_md, pool, seed=SEED)
     with Stopwatch() as scoring:
         asked = PoolScoring(potential=potential, target_md=goal_md, target="aim", fingerprint="one")
-        score_pool(store, asked, table_name(encoder.name))
+        score_pool(store, asked, table_name(encoder.name, encoder.fingerprint))
     with Stopwatch() as selecting:
         chosen = _selected(store)
     stages = {"embedding": embedding, "potential": solving, "scores": scoring, "selection": selecting}

@@ -81,11 +81,11 @@ def stages_of(
     """Name, rows and work of each stage; what it returns is compared between engines."""
     static = load_encoder("static", cache=folder)
     minilm = load_encoder("minilm", cache=folder)
-    table = table_name(static.name)
+    table = table_name(static.name, static.fingerprint)
     section = DensitySection()
 
     def embedded(encoder: Any, some: list[str]) -> np.ndarray:
-        name = table_name(encoder.name)
+        name = table_name(encoder.name, encoder.fingerprint)
         if store.exists(name):
             store.overwrite_schema(name, schema_of(name, encoder.dimension))
         embed_missing(store, encoder, some)

@@ -22,6 +22,7 @@ from benchmarks._project import in_its_folder
 from benchmarks._real_graph import FILTERS, Study, report
 from benchmarks._real_pool import PoolShares
 from benchmarks._real_tasks import TASKS, Task, tasks_named
+from tamis.embedding import encoder_identity
 from tamis.embedding.storing import encoder_slug, table_name
 from tamis.selection import SAMPLERS as KNOWN
 from tamis.store.tables import matrix_of, quoted
@@ -37,7 +38,7 @@ class Vectors:
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        self.pool_table = table_name(study.encoder)
+        self.pool_table = table_name(study.encoder, encoder_identity(study.encoder))
         self.target_table = f"target_embeddings_{encoder_slug(study.encoder)}"
 
     def of_documents(self, doc_ids: list[str]) -> np.ndarray:

@@ -43,6 +43,12 @@ class Made:
     announce: Callable[[str], object] | None = None
     """Called with the manifest's id before the event is logged, and again where a retry records it again."""
 
+    @property
+    def refused(self) -> bool:
+        """Whether a blocking check of it failed."""
+        error = dg.AssetCheckSeverity.ERROR
+        return any(not check.passed and check.severity == error for check in self.checks)
+
 
 def rows_set_aside(stage: str, shard: str, facts: dict[str, Any], aside: Mapping[str, int]) -> list[Rows]:
     """The rows of quarantine that name what a stage set aside of a shard; counted in `facts`.

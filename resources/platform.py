@@ -14,7 +14,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import PrivateAttr
 
-from resources.processes import note_process
+from resources.processes import ALIVE, note_process
 from resources.tags import DRIVER_TAG, SENSOR, asked_for, settles
 from resources.work import Work
 from resources.work_errors import InactiveStageError, PartitionGoneError, StepError, failure
@@ -27,6 +27,7 @@ from tamis.lineage.held_back import note_absent
 from tamis.lineage.look import look_at_files, searched
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.plan import due_partitions, input_key
+from tamis.lineage.reconcile import drop_unnamed_vectors
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
 from tamis.project import Project, open_project
@@ -125,8 +126,18 @@ class Platform(dg.ConfigurableResource):
                     context.log.info(
                         f"[retention] days = {days}: {expired} rows of documents that left expired"
                     )
+                if not _others_run(context):
+                    for table in drop_unnamed_vectors(self.project):
+                        context.log.info(f"table {table} is dropped: no current value has vectors of it")
                 for table in sorted(work.written.union(retained_tables(self.store))):
                     compact(self.store, table)
+
+
+def _others_run(context: dg.AssetExecutionContext) -> bool:
+    """Whether another run is queued, starting or running: it may have been requested of other tables."""
+    statuses = [dg.DagsterRunStatus.QUEUED, *ALIVE]
+    runs = context.instance.get_runs(dg.RunsFilter(statuses=statuses), limit=2)
+    return any(run.run_id != context.run.run_id for run in runs)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,11 @@ class Work:
         yield from self._checks.add(self.stage.name, partition, found) if self._asked > 1 else found
 
     def record(self, *mades: Made) -> Iterator[Any]:
-        """Write the manifests, log the events, move the heads, in this order."""
+        """Write the manifests, log the events, move the heads, in this order.
+
+        Heads move in one commit. Of a partition, what one check refuses of one asset is refused of all that
+        are recorded with it: they are parts of one value.
+        """
         heads = []
         complete = with_records(self.store, mades)
         self._share = round((time.monotonic() - self._recorded) / max(len(mades), 1), 4)
@@ -149,6 +154,7 @@ class Work:
         named = [self.manifests.keep(manifest) for manifest in stated]
         files = [path for made in complete for path in made.files]
         self.project.home.publish([*files, *self.manifests.take_unpublished()])
+        refused = {made.partition for made in complete if made.refused}
         for made, manifest, (manifest_id, kept) in zip(complete, stated, named, strict=True):
             stage = self._stage_of(made)
             if made.announce is not None:
@@ -156,7 +162,11 @@ class Work:
             metadata = self._metadata(made, manifest, manifest_id)
             tags = event_tags(kept)
             yield from self._event(stage, made, manifest, metadata, tags)
-            heads.append(_head(manifest, manifest_id, made, self.attempt))
+            before = self.heads.get((manifest.asset, manifest.partition))
+            head = _head(manifest, manifest_id, self.attempt)
+            if made.partition in refused:
+                head = replace(head, passed=False, last_passed=before.published if before else None)
+            heads.append(head)
         write_heads(self.store, heads)
         self._recorded = time.monotonic()
 
@@ -281,15 +291,13 @@ class Work:
         return self._tags[stage.name]
 
 
-def _head(manifest: Manifest, manifest_id: str, made: Made, attempt: str) -> Head:
-    blocked = any(not check.passed and check.severity == dg.AssetCheckSeverity.ERROR for check in made.checks)
+def _head(manifest: Manifest, manifest_id: str, attempt: str) -> Head:
     return Head(
         asset=manifest.asset,
         partition=manifest.partition,
         manifest=manifest_id,
         input_key=manifest.input_key,
         data_version=manifest.data_version,
-        passed=not blocked,
         settled=manifest.settled,
         attempt=attempt,
     )

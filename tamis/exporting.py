@@ -5,12 +5,15 @@ from pathlib import Path
 
 import polars as pl
 
-from tamis.errors import NotMadeError, PermanentError, UnknownNameError
+from tamis.errors import PermanentError
 from tamis.interchange import describe_subset, write_beside
+from tamis.lineage.heads import read_heads
+from tamis.lineage.manifest import ManifestFolder
+from tamis.lineage.published import find_published, read_decisions
 from tamis.project import Project
-from tamis.selection.pool import chosen_documents
+from tamis.selection.pool import with_texts
 from tamis.store.exports import DESCRIPTIONS, beside
-from tamis.store.tables import Store, quoted
+from tamis.store.tables import Store
 
 
 class IncompleteSelectionError(PermanentError):
@@ -27,27 +30,26 @@ class IncompleteSelectionError(PermanentError):
 def export_selection(project: Project, selection: str, form: str) -> tuple[Path, int]:
     """Write the documents of a selection in its order; returns the path and the number of documents.
 
+    Of a selection that a blocking check refused, or that is being made, it is the last value that passed.
+
     Columns doc_id, rank, margin, text, and shard, row, source and licence of the first place it stands in.
     Beside it: a data card, a Croissant description, and its lineage as OpenLineage events and PROV-JSON.
 
-    Raises `UnknownNameError`, `NotMadeError`, `IncompleteSelectionError` or, before anything is written,
-    `ManifestError` where the lineage is broken.
+    Raises `UnknownNameError`, `NotMadeError`, `SelectionRefusedError`, `IncompleteSelectionError` or, before
+    anything is written, `ManifestError` where the lineage is broken.
     """
     store = project.home.store
-    made = store.read("selected_subset", ["selection"])["selection"].unique()
-    if selection not in made:
-        configured = [section.name for section in project.settings.selection]
-        if selection in configured:
-            raise NotMadeError(selection)
-        raise UnknownNameError("selection", selection, {*made, *configured})
-    chosen = chosen_documents(store, selection)
-    expected = store.count("selected_subset", f"selection = {quoted(selection)}")
-    if len(chosen) != expected:
-        raise IncompleteSelectionError(selection, expected, len(chosen))
+    configured = [section.name for section in project.settings.selection]
+    folder = ManifestFolder.of(project.home)
+    found = find_published(read_heads(store), folder, selection, configured)
+    decisions = pl.DataFrame(pl.from_arrow(read_decisions(store, folder, found)))
+    ranks = decisions.filter(pl.col("verdict") == "selected").select("doc_id", "rank", "margin")
+    chosen = with_texts(store, ranks)
+    if len(chosen) != len(ranks):
+        raise IncompleteSelectionError(selection, len(ranks), len(chosen))
     chosen = chosen.join(_origins(store), on="doc_id", how="left", maintain_order="left")
-    chosen = chosen.join(_margins(store, selection), on="doc_id", how="left", maintain_order="left")
     chosen = chosen.select("doc_id", "rank", "margin", "shard", "row", "source", "licence", "text")
-    facts, lineage = describe_subset(project, selection, chosen)
+    facts, lineage = describe_subset(project, found, decisions, chosen)
     path = project.home.exports / f"{selection}.{form}"
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
@@ -64,7 +66,3 @@ def export_selection(project: Project, selection: str, form: str) -> tuple[Path,
 def _origins(store: Store) -> pl.DataFrame:
     places = store.read("occurrences", ["doc_id", "shard", "row", "source", "licence"]).sort("shard", "row")
     return places.unique("doc_id", keep="first", maintain_order=True)
-
-
-def _margins(store: Store, selection: str) -> pl.DataFrame:
-    return store.read("decisions", ["doc_id", "margin"], f"selection = {quoted(selection)}")

@@ -20,14 +20,15 @@ from tamis.lineage.failures import Failure, failures_of
 from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.held_back import HeldBack, held_back, kept_trials
 from tamis.lineage.look import look
-from tamis.lineage.manifest import ManifestFolder
+from tamis.lineage.manifest import ManifestError, ManifestFolder
 from tamis.lineage.plan import Due, full_plan, input_key, label, upstream
+from tamis.lineage.published import DecisionsLostError, chosen_of, published
 from tamis.lineage.search import Search, sentences
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
 from tamis.project import Project
 from tamis.store.retained import Retained, count_retained
-from tamis.store.tables import Store
+from tamis.store.tables import DamagedTableError, Store
 from tamis.withdrawal.desired import read_places
 from tamis.withdrawal.holding import noted_near_repeats
 from tamis.withdrawal.receipts import listed_in
@@ -36,6 +37,7 @@ from tamis.withdrawal.tainting import Tainted, tainted_heads
 
 SHOWN = 20
 NOT_MADE = "not made yet"
+REFUSED = "refused by its check"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,9 +254,11 @@ def _selections(store: Store, world: World, heads: Heads, due: list[Due]) -> lis
     outdated = {(found.asset, found.partition) for found in due}
     found = []
     for name in world.keys("selections"):
-        entry = ("selected_subset", name)
+        entry, count = ("selected_subset", name), _published_documents(world, heads, name)
         if entry not in heads:
             state = NOT_MADE
+        elif not heads[entry].passed:
+            state = REFUSED + ("" if count is None else ", these passed it before")
         elif entry in outdated:
             state = "out of date"
         elif name in world.pins:
@@ -262,10 +266,19 @@ def _selections(store: Store, world: World, heads: Heads, due: list[Due]) -> lis
         else:
             inputs = upstream(world, entry)
             state = "settled" if all(heads[i].settled for i in inputs if i in heads) else "certified"
-        count = store.count("selected_subset", f"selection = '{name}'")
         pinned = world.pins[name].version if name in world.pins else None
-        found.append({"selection": name, "documents": count, "state": state, "pinned_to": pinned})
+        found.append({"selection": name, "documents": count or 0, "state": state, "pinned_to": pinned})
     return found
+
+
+def _published_documents(world: World, heads: Heads, selection: str) -> int | None:
+    """Return how many documents a selection publishes, None where that is nothing or damaged."""
+    folder, store = ManifestFolder.of(world.project.home), world.project.home.store
+    try:
+        found = published(heads, folder, selection)
+        return len(chosen_of(store, folder, found)) if found else None
+    except (ManifestError, DecisionsLostError, DamagedTableError):
+        return None  # what is damaged is said elsewhere
 
 
 def _scaling(world: World, heads: Heads, due: list[Due]) -> dict[str, str]:

@@ -11,6 +11,10 @@ from pathlib import Path
 
 from forked import run_forked
 
+from tamis.embedding import encoder_identity
+from tamis.embedding.storing import table_name
+
+VECTORS = table_name("static", encoder_identity("static"))
 CHECKOUT = Path(__file__).resolve().parents[1]
 TOPICS = {
     "cooking": "simmer butter garlic onion roast oven flour dough whisk pepper sauce bake spice broth",

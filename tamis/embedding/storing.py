@@ -13,9 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from tamis.embedding.encoder import Encoder, encode_each
+from tamis.embedding.identity import encoder_identity
 from tamis.embedding.sentence import groups
 from tamis.engine import current_engine
 from tamis.progress import Advance, ignore
+from tamis.project import Project
 from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
 from tamis.store.setting_aside import forget_refused, note_refused, read_refused
@@ -23,12 +25,26 @@ from tamis.store.tables import Store, vector_column
 from tamis.unfit import Refusal
 
 BATCH = 4_096
+DIGITS = 8
+"""Digits of a fingerprint in the name of a table."""
 STAGE = "embeddings"
 
 
-def table_name(encoder: str) -> str:
-    """Name of an encoder's table, safe as a file name."""
-    return f"embeddings_{encoder_slug(encoder)}"
+def table_name(encoder: str, fingerprint: str) -> str:
+    """Return the name of the table with an encoder's vectors, one a fingerprint, safe as a file name.
+
+    Vectors of another fingerprint cannot be compared with these, and stay as long as a shard has no others.
+    """
+    return f"embeddings_{encoder_slug(encoder)}_{fingerprint[:DIGITS]}"
+
+
+def current_table(project: Project) -> str:
+    """Return the name of the table with the vectors of the configured encoder as its files are now.
+
+    Raises as `encoder_identity` does.
+    """
+    name = project.settings.encoder.name
+    return table_name(name, encoder_identity(project.model(name)))
 
 
 def encoder_slug(encoder: str) -> str:
@@ -38,15 +54,20 @@ def encoder_slug(encoder: str) -> str:
 
 
 def embed_missing(
-    store: Store, encoder: Encoder, doc_ids: Sequence[str], advance: Advance = ignore
+    store: Store,
+    encoder: Encoder,
+    doc_ids: Sequence[str],
+    advance: Advance = ignore,
+    *,
+    table: str | None = None,
 ) -> list[str]:
     """Encode the documents that this encoder has not seen yet; returns those that got a vector.
 
-    Of a document that left and came back the retained vector is put back.
+    Of a document that left and came back the retained vector is put back. `table`: that of the encoder as
+    tamis.toml names it, where this one was loaded under the whole path of its folder.
     """
-    table = table_name(encoder.name)
+    table = table or table_name(encoder.name, encoder.fingerprint)
     schema = schema_of(table, encoder.dimension)
-    _drop_foreign(store, table, encoder.fingerprint)
     advance(take_back(store, table, doc_ids, encoder.fingerprint))
     known: set[str] = set()
     for block in store.by_ids(table, doc_ids, ["doc_id"]) if store.exists(table) else ():
@@ -98,12 +119,6 @@ def _encoded(encoder: Encoder, part: _Part, advance: Advance) -> tuple[np.ndarra
 
 def _rows(doc_ids: list[str], vectors_nd: np.ndarray, fingerprint: str, schema: pa.Schema) -> pa.Table:
     return pa.table([doc_ids, vector_column(vectors_nd), [fingerprint] * len(doc_ids)], schema=schema)
-
-
-def _drop_foreign(store: Store, table: str, fingerprint: str) -> None:
-    """Vectors of another model under the same name are of no use: they cannot be compared."""
-    if store.exists(table):
-        store.delete(table, f"fingerprint != '{fingerprint}'")
 
 
 def as_half(vectors_nd: np.ndarray) -> np.ndarray:

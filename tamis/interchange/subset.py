@@ -5,19 +5,17 @@ from pathlib import Path
 
 import polars as pl
 
-from tamis.errors import NotMadeError
 from tamis.interchange.card import data_card
 from tamis.interchange.croissant import croissant
 from tamis.interchange.facts import Facts, Written, histograms, shares
 from tamis.interchange.graph import Lineage, manifests_behind
 from tamis.interchange.lineage import openlineage_lines, prov_json
-from tamis.lineage.heads import read_heads
 from tamis.lineage.manifest import ManifestFolder, canonical_json, write_atomically
-from tamis.lineage.versions import find_version, settings_then
+from tamis.lineage.published import Published
+from tamis.lineage.versions import settings_then, version_of
 from tamis.project import Project
 from tamis.store.digests import file_digest
 from tamis.store.exports import CARD, CROISSANT, OPENLINEAGE, PROV, beside
-from tamis.store.tables import quoted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,24 +38,22 @@ class SubsetFiles:
         )
 
 
-def describe_subset(project: Project, selection: str, chosen: pl.DataFrame) -> tuple[Facts, Lineage]:
-    """What is told of a selection whose documents are `chosen`; raises `NotMadeError` or `ManifestError`.
+def describe_subset(
+    project: Project, found: Published, decisions: pl.DataFrame, chosen: pl.DataFrame
+) -> tuple[Facts, Lineage]:
+    """Return the facts and the lineage of a published selection; raises `ManifestError`.
 
-    `chosen` has doc_id, shard, source, licence and text.
+    `decisions`: all that it published. `chosen`: the documents, with doc_id, shard, source, licence and text.
     """
-    store, folder = project.home.store, ManifestFolder.of(project.home)
-    head = read_heads(store).get(("selected_subset", selection))
-    if head is None:
-        raise NotMadeError(selection)
-    made = folder.read(head.manifest)
-    decisions = store.read("decisions", where=f"selection = {quoted(selection)}")
+    folder = ManifestFolder.of(project.home)
+    made = folder.read(found.subset)
     sized = chosen.with_columns(pl.col("text").str.len_bytes().cast(pl.Int64).alias("n_bytes"))
     reasons = decisions.group_by("reason", "detail").len().sort("reason", "detail", nulls_last=False)
     facts = Facts(
         project=project.settings.project.name,
-        selection=selection,
-        version=find_version(store, selection).version,
-        manifest=head.manifest,
+        selection=found.selection,
+        version=version_of(project.home.store, found, made.data_version),
+        manifest=found.subset,
         made_at=made.beside["made_at"],
         settings=settings_then(folder, made),
         pool=len(decisions),
@@ -70,7 +66,7 @@ def describe_subset(project: Project, selection: str, chosen: pl.DataFrame) -> t
         shards=chosen["shard"].n_unique(),
         histograms=histograms(decisions),
     )
-    return facts, Lineage(project=facts.project, manifests=manifests_behind(folder, [head.manifest]))
+    return facts, Lineage(project=facts.project, manifests=manifests_behind(folder, [found.subset]))
 
 
 def write_beside(facts: Facts, lineage: Lineage, subset: Path) -> SubsetFiles:

@@ -7,11 +7,10 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import polars as pl
-
 from tamis.filters import COUNTS
-from tamis.lineage.heads import Heads, read_heads
+from tamis.lineage.heads import read_heads
 from tamis.lineage.manifest import ManifestFolder
+from tamis.lineage.published import all_published, read_decisions
 from tamis.sections import FiltersSection
 from tamis.selection.evidence import evidence_of, in_words
 from tamis.store.tables import Store, quoted
@@ -61,22 +60,15 @@ def explain_document(store: Store, doc_id: str, manifests: ManifestFolder) -> di
 
 
 def _decisions(store: Store, doc_id: str, manifests: ManifestFolder) -> list[dict[str, Any]]:
-    found = store.read("decisions", where=f"doc_id = {quoted(doc_id)}").sort("selection")
-    # A table made before rules had names gets the column with its next selection.
-    absent = [pl.lit(None).alias(name) for name in _DECISION if name not in found.columns]
-    heads = read_heads(store)
-    decided = found.with_columns(absent).select(_DECISION).to_dicts()
-    for row in decided:
-        filters = _filters_of(heads, manifests, row["selection"])
-        row["evidence"] = evidence_of(store, doc_id, row["reason"], row["detail"], filters)
+    decided = []
+    for found in all_published(read_heads(store), manifests):
+        # The filters that it was made with, which tamis.toml may have left behind.
+        config = manifests.read(found.decisions).config
+        filters = FiltersSection.model_validate(config.get("filters", {}))
+        for row in read_decisions(store, manifests, found, _DECISION, doc_id).to_pylist():
+            evidence = evidence_of(store, doc_id, row["reason"], row["detail"], filters)
+            decided.append(row | {"evidence": evidence})
     return decided
-
-
-def _filters_of(heads: Heads, manifests: ManifestFolder, selection: str) -> FiltersSection:
-    """The filters that a selection was made with, which tamis.toml may have left behind."""
-    head = heads.get(("decisions", selection))
-    config = manifests.read(head.manifest).config if head else {}
-    return FiltersSection.model_validate(config.get("filters", {}))
 
 
 def _scores(store: Store, doc_id: str) -> list[dict[str, Any]]:

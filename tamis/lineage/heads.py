@@ -22,7 +22,8 @@ class Head:
 
     `settled` is False where something fitted on an earlier pool was kept (design section 5): right within its
     certificate, and fitted again by the next `tamis materialize`. `finished` is False where a later attempt
-    did not end: what is stored may be the half of something else, and has to be made again.
+    did not end: what is stored may be the half of something else, and has to be made again. `last_passed`:
+    where a blocking check refused this value, the manifest of the last one that passed, or None.
     """
 
     asset: str
@@ -34,6 +35,12 @@ class Head:
     settled: bool = True
     attempt: str = ""
     finished: bool = True
+    last_passed: str | None = None
+
+    @property
+    def published(self) -> str | None:
+        """The manifest of the last value that passed its blocking checks, None while none did."""
+        return self.manifest if self.passed else self.last_passed
 
     @property
     def usable(self) -> bool:
@@ -42,7 +49,17 @@ class Head:
 
 
 Heads = dict[tuple[str, str], Head]
-COLUMNS = ("asset", "partition", "manifest", "input_key", "data_version", "passed", "settled", "attempt")
+COLUMNS = (
+    "asset",
+    "partition",
+    "manifest",
+    "input_key",
+    "data_version",
+    "passed",
+    "last_passed",
+    "settled",
+    "attempt",
+)
 
 
 def read_heads(store: Store) -> Heads:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from tamis.corpus.intake import delete_orphans, documents_of_shards, find_orphans, remove_shards
 from tamis.corpus.target_quarantine import rows_of_target
+from tamis.embedding.storing import current_table
 from tamis.lineage import attempts
 from tamis.lineage.heads import Heads, forget_heads, read_heads
 from tamis.lineage.held_back import (
@@ -19,10 +20,12 @@ from tamis.lineage.held_back import (
     note_shrunken,
     shrunken_to_allow,
 )
+from tamis.lineage.manifest import ManifestError, ManifestFolder
 from tamis.lineage.pins import unpin
 from tamis.lineage.plan import full_plan, gone_partitions, label
 from tamis.lineage.untrained import forget_untrained
 from tamis.lineage.world import World
+from tamis.project import Project
 from tamis.store.schemas import kind_of, schema_of
 from tamis.store.tables import Store, one_of, quoted
 
@@ -147,6 +150,28 @@ def collect_orphans(store: Store, world: World) -> None:
     due = {(found.asset, found.partition) for found in full_plan(world, heads, settle=False)}
     attempts.begin(store, sorted(entry for entry in due if entry in heads and entry[0] in losing))
     delete_orphans(store, orphans, world.project.settings.retention.days)
+
+
+def drop_unnamed_vectors(project: Project) -> list[str]:
+    """Drop the tables of vectors of other encoders and fingerprints than the configured one that no current
+    value names and that have no tagged version; return their names.
+
+    The caller knows that no other run is queued or running.
+    """
+    store, folder = project.home.store, ManifestFolder.of(project.home)
+    tables = {name for name in store.names() if kind_of(name) == "embeddings"}
+    if len(tables) < 2:
+        return []
+    heads = [head for head in read_heads(store).values() if head.asset == "embeddings"]
+    try:
+        named = {table for head in heads for table in folder.read(head.manifest).rows}
+    except ManifestError:
+        return []  # the value is made again by the next run, which drops them
+    others = tables - named - {current_table(project)}
+    unnamed = sorted(name for name in others if not store.open(name).tags.list())
+    for name in unnamed:
+        store.drop(name)
+    return unnamed
 
 
 def _intake_follows(world: World, heads: Heads) -> bool:

@@ -21,15 +21,21 @@ from tamis.errors import NotMadeError, PermanentError, UnknownNameError
 from tamis.lineage.heads import Heads
 from tamis.lineage.manifest import Manifest, ManifestFolder, write_atomically
 from tamis.lineage.pins import Pin
+from tamis.lineage.published import (
+    DECISIONS,
+    ROWS_A_GROUP,
+    Published,
+    digest_of,
+    lacks_withdrawn_alone,
+    published,
+    verified_rows,
+)
 from tamis.sections import SelectionSection
-from tamis.store.digests import row_records, rows_digest
 from tamis.store.home import Home
-from tamis.store.schemas import KEYS, schema_of
+from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
-from tamis.withdrawal.desired import withdrawn_ids
-from tamis.withdrawal.holding import only_withdrawn_missing
 
-TABLE, DECISIONS, SUBSET = "selection_versions", "decisions", "selected_subset"
+TABLE = "selection_versions"
 
 
 class UnknownVersionError(PermanentError):
@@ -82,6 +88,15 @@ def all_versions(store: Store) -> list[Version]:
     return [Version(**row) for row in store.read(TABLE).sort("selection", "version").iter_rows(named=True)]
 
 
+def version_of(store: Store, found: Published, data_version: str) -> int:
+    """Return the number of the version that a selection publishes, also while it is not noted yet."""
+    versions = read_versions(store, found.selection)
+    noted = [version.version for version in versions if version.decisions == found.decisions]
+    if noted or not versions:
+        return noted[-1] if noted else 1
+    return versions[-1].version + (versions[-1].data_version != data_version)
+
+
 def find_version(
     store: Store, selection: str, number: int | None = None, known: Iterable[str] = ()
 ) -> Version:
@@ -104,20 +119,21 @@ def find_version(
 
 
 def note_version(home: Home, heads: Heads, selection: str, pinned_to: int | None = None) -> Version | None:
-    """Keep the decisions that the heads name, and note them as a version; None while there are none.
+    """Keep the decisions that the heads publish, and note them as a version; None while there are none.
 
-    To be called before a selection is made again, too: then what a killed run left unnoted is not lost.
+    To be called before a selection is made again, too: what a killed run left unnoted is not lost, and the
+    published rows are in their file before the table holds others.
     """
-    entries = [heads.get((asset, selection)) for asset in (DECISIONS, SUBSET)]
-    if None in entries:
+    folder = ManifestFolder.of(home)
+    found = published(heads, folder, selection)
+    if found is None:
         return None
-    decided, chosen = (head for head in entries if head is not None)
     versions = read_versions(home.store, selection)
     last = versions[-1] if versions else None
-    if last is not None and last.decisions == decided.manifest:
+    if last is not None and last.decisions == found.decisions:
+        _keep(home, last)
         return last
-    folder = ManifestFolder.of(home)
-    manifest = folder.read(decided.manifest)
+    chosen = folder.read(found.subset)
     same = last is not None and last.data_version == chosen.data_version
     if same and last is not None and pinned_to is None:
         pinned_to = last.pinned_to
@@ -125,11 +141,11 @@ def note_version(home: Home, heads: Heads, selection: str, pinned_to: int | None
         selection=selection,
         version=1 if last is None else last.version + (not same),
         data_version=chosen.data_version,
-        decisions=decided.manifest,
-        subset=chosen.manifest,
-        rows=manifest.rows[DECISIONS],
-        documents=folder.read(chosen.manifest).row_count,
-        pool=manifest.row_count,
+        decisions=found.decisions,
+        subset=found.subset,
+        rows=found.rows,
+        documents=chosen.row_count,
+        pool=folder.read(found.decisions).row_count,
         pinned_to=pinned_to,
         made_at=datetime.now(UTC).replace(tzinfo=None),
     )
@@ -143,10 +159,11 @@ def _keep(home: Home, version: Version) -> None:
     path = ManifestFolder.of(home).kept_path(version.rows)
     if path.exists():
         return
-    rows = _current(home.store, version.selection)
-    if _digest(rows) == version.rows:
+    rows = verified_rows(home.store, ManifestFolder.of(home), version.selection, version.rows)
+    if rows is not None:
         stream = io.BytesIO()
-        pq.write_table(rows.sort_by("doc_id").drop_columns(["selection"]), stream, compression="zstd")
+        rows = rows.sort_by("doc_id").drop_columns(["selection"])
+        pq.write_table(rows, stream, compression="zstd", row_group_size=ROWS_A_GROUP)
         write_atomically(path, stream.getvalue())
         home.publish([path])
 
@@ -157,25 +174,19 @@ def decisions_of(home: Home, version: Version | Pin) -> pl.DataFrame:
     try:
         kept = pq.read_table(path)
     except FileNotFoundError:
-        rows = _current(home.store, version.selection)
-        if _digest(rows) != version.rows and not _lacks_withdrawn_alone(home, version, rows):
+        rows = verified_rows(home.store, ManifestFolder.of(home), version.selection, version.rows)
+        if rows is None:
             raise VersionLostError(version.selection, version.version, "are no longer kept") from None
         return pl.DataFrame(pl.from_arrow(rows))
     except (pa.ArrowException, OSError) as error:
         raise VersionLostError(version.selection, version.version, f"cannot be read: {error}") from error
     named = pa.array([version.selection] * kept.num_rows, pa.string())
     rows = kept.add_column(0, schema_of(DECISIONS).field("selection"), named)
-    if _digest(rows) != version.rows and not _lacks_withdrawn_alone(home, version, rows):
+    folder = ManifestFolder.of(home)
+    same = digest_of(rows) == version.rows
+    if not same and not lacks_withdrawn_alone(home.store, folder, version.selection, version.rows, rows):
         raise VersionLostError(version.selection, version.version, f"were altered: see {path.name}")
     return pl.DataFrame(pl.from_arrow(rows))
-
-
-def _lacks_withdrawn_alone(home: Home, version: Version | Pin, rows: pa.Table) -> bool:
-    """Whether the rows are those of the version but for documents that were withdrawn since."""
-    stored = rows_digest([row_records(rows, KEYS[DECISIONS])] if rows.num_rows else [])[1]
-    gone = withdrawn_ids(home.store).to_list()
-    folder = ManifestFolder.of(home)
-    return only_withdrawn_missing(folder, DECISIONS, version.selection, version.rows, stored, gone)
 
 
 def is_kept(home: Home, version: Version) -> bool:
@@ -210,11 +221,3 @@ def settings_then(folder: ManifestFolder, manifest: Manifest) -> dict[str, Any]:
     while "pinned" in config:
         config = folder.read(config["pinned"]).config
     return config
-
-
-def _current(store: Store, selection: str) -> pa.Table:
-    return store.read_arrow(DECISIONS, where=f"selection = {quoted(selection)}")
-
-
-def _digest(rows: pa.Table) -> str:
-    return rows_digest([row_records(rows, KEYS[DECISIONS])] if rows.num_rows else [])[0]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tamis.embedding.storing import table_name
+from tamis.embedding.storing import current_table
 from tamis.progress import Advance, ignore
 from tamis.project import Project
 from tamis.quality.active import candidates, choose_actively
@@ -54,7 +54,7 @@ def sample_of_pool(store: Store, project: Project) -> pl.DataFrame:
     pool = store.read("documents", ["doc_id"]).join(dropped, on="doc_id", how="anti")["doc_id"].to_list()
     if not section.active_share or not pool:
         return split_sample(sorted(choose_sample(pool, section.sample, seed)), seed)
-    table = table_name(project.settings.encoder.name)
+    table = current_table(project)
     ids, vectors_nd, surface_nk, _ = read_visible(store, table, candidates(pool, section.sample, seed))
     return choose_actively(
         ids,

@@ -9,11 +9,12 @@ import polars as pl
 
 from tamis.lineage.heads import Head, read_heads
 from tamis.lineage.manifest import ManifestFolder
+from tamis.lineage.published import published, read_decisions
 from tamis.project import Project
 from tamis.scaling.storing import loss_unit
 from tamis.selection import find_sampler
 from tamis.store.schemas import schema_of
-from tamis.store.tables import Store, one_of, quoted
+from tamis.store.tables import Store, one_of
 
 BEST_SHOWN = 3
 COMPARED = {"warm_up": "Warm-up", "two_stage": "Warm-up and fine-tuning", "direct": "Fine-tuning"}
@@ -24,7 +25,7 @@ def summary(project: Project) -> str:
     store = project.home.store
     lines = ["", f"== {project.settings.project.name} ==", *_pool_lines(store)]
     for section in project.settings.selection:
-        lines += _selection_lines(store, section.name, section.sampler)
+        lines += _selection_lines(project, section.name, section.sampler)
     lines += _trial_lines(store)
     lines += _model_lines(project)
     lines += _time_lines(project)
@@ -44,11 +45,13 @@ def _pool_lines(store: Store) -> list[str]:
     ]
 
 
-def _selection_lines(store: Store, name: str, sampler: str) -> list[str]:
-    scope = f"selection = {quoted(name)}"
-    decided = store.read("decisions", ["doc_id", "verdict", "reason", "rank", "margin"], scope)
-    if not len(decided):
+def _selection_lines(project: Project, name: str, sampler: str) -> list[str]:
+    store, folder = project.home.store, ManifestFolder.of(project.home)
+    found = published(read_heads(store), folder, name)
+    if found is None:
         return [f"Selection {name}: not made yet."]
+    columns = ["doc_id", "verdict", "reason", "rank", "margin"]
+    decided = pl.DataFrame(pl.from_arrow(read_decisions(store, folder, found, columns)))
     chosen = decided.filter(pl.col("verdict") == "selected").sort("rank")
     reasons = (
         decided.filter(pl.col("verdict") == "rejected").group_by("reason").len().sort("len", descending=True)

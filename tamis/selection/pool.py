@@ -13,7 +13,7 @@ from tamis.selection.filtering import filtered, with_heirs
 from tamis.selection.reasons import one_exclusion_each
 from tamis.selection.samplers import AWAY_SCORE, METHOD_SCORE
 from tamis.store.setting_aside import read_refused
-from tamis.store.tables import Store, quoted
+from tamis.store.tables import Store
 
 BYTES_PER_TOKEN = 4.0
 """Used for token budgets when no tokenizer was trained."""
@@ -110,9 +110,8 @@ def _reason(reason: Reason) -> pl.Expr:
     return pl.lit(str(reason)).alias("reason")
 
 
-def chosen_documents(store: Store, selection: str) -> pl.DataFrame:
-    """The chosen documents in order of selection: doc_id, rank, text."""
-    ranks = store.read("selected_subset", ["doc_id", "rank"], f"selection = {quoted(selection)}").sort("rank")
+def with_texts(store: Store, ranks: pl.DataFrame) -> pl.DataFrame:
+    """Return chosen documents, given by doc_id and rank, in their order with their texts, if stored."""
     blocks = list(store.by_ids("documents", ranks["doc_id"].to_list(), ["doc_id", "text"]))
     none = pl.DataFrame(schema={"doc_id": pl.String, "text": pl.String})
     texts = pl.concat([none, *(pl.DataFrame(pl.from_arrow(block)) for block in blocks)])

@@ -1,7 +1,7 @@
 """Sources of the SQL models: Arrow tables, read from the store under their logical names at one version."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -23,17 +23,21 @@ _TABLES = {
 class PinnedTables:
     """Tables of the store at the versions that they had when a run began, 0 for one that was not there.
 
-    `trials`: those that the project asks for as they are, which no table says.
+    `trials`: those that the project asks for as they are, which no table says. `choices`: readers, by name of
+    the table, of what selections published, since their tables may hold rows that a check refused.
     """
 
     store: Store
     versions: Mapping[str, int]
     trials: Sequence[str] = ()
+    choices: Mapping[str, Callable[[Sequence[str] | None], pa.Table]] = field(default_factory=dict)
 
     def read(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """A source, or a model that was materialized before; columns as in the store's schemas."""
         if name == CURRENT_TRIALS:
             return pa.table({"trial": pa.array(self.trials, pa.string())})
+        if name in self.choices:
+            return self.choices[name](columns)
         if name != TRANSPORT:
             return self._table(_TABLES.get(name, name), columns)
         tables = [table for table in self.versions if table.startswith("transport_")]
@@ -46,11 +50,20 @@ class PinnedTables:
         return self.store.read_arrow(table, columns, version=self.versions[table])
 
 
-def pin_tables(store: Store, project: Project, model: str, trials: Sequence[str] = ()) -> PinnedTables:
-    """The tables that a run of `model` and its tests reads, pinned as they are now; `trials` are current."""
+def pin_tables(
+    store: Store,
+    project: Project,
+    model: str,
+    trials: Sequence[str] = (),
+    choices: Mapping[str, Callable[[Sequence[str] | None], pa.Table]] | None = None,
+) -> PinnedTables:
+    """The tables that a run of `model` and its tests reads, pinned as they are now.
+
+    `trials` are current; `choices` read what selections published.
+    """
     names = sorted({table for name in project.tables(model) for table in _tables_of(store, name)})
     versions = {table: store.version(table) for table in names}
-    return PinnedTables(store=store, versions=versions, trials=trials)
+    return PinnedTables(store=store, versions=versions, trials=trials, choices=choices or {})
 
 
 def _tables_of(store: Store, name: str) -> Iterator[str]:

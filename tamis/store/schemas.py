@@ -1,7 +1,7 @@
 """Arrow schemas of every table in the store; each column carries its meaning and unit as metadata.
 
 Per-document truth is here and nowhere else. Tables that exist once per encoder, scorer or target
-(`embeddings_static`, `scores_density`, `transport_<target>`) share one schema per kind.
+(`embeddings_<encoder>_<fingerprint>`, `scores_density`, `transport_<target>`) share one schema per kind.
 """
 
 import pyarrow as pa
@@ -237,6 +237,7 @@ _FIELDS: dict[str, list[pa.Field]] = {
         column("input_key", pa.string(), "hash of everything the value depends on, known before a run"),
         column("data_version", pa.string(), "version of the value"),
         column("passed", pa.bool_(), "whether its blocking checks passed"),
+        column("last_passed", pa.string(), "manifest of the last value that passed, where this one did not"),
         column("settled", pa.bool_(), "false where something fitted on an earlier pool was kept"),
         column("attempt", pa.string(), "token of the attempt that made it"),
         column("made_at", pa.timestamp("us"), "when, UTC"),
@@ -253,7 +254,7 @@ _FIELDS: dict[str, list[pa.Field]] = {
 
 
 def kind_of(table: str) -> str:
-    """Kind of a table by its name: `embeddings_static` is of kind `embeddings`."""
+    """Kind of a table by its name: `embeddings_static_0a1b2c3d` is of kind `embeddings`."""
     if table.startswith(RETAINED):
         return f"{RETAINED}{kind_of(table.removeprefix(RETAINED))}"
     for prefix in ("embeddings", "transport", "target_embeddings"):

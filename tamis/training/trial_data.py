@@ -6,11 +6,12 @@ from pathlib import Path
 
 from tamis.lineage.choosers import target_of_trial
 from tamis.lineage.heads import Heads
+from tamis.lineage.manifest import ManifestFolder
+from tamis.lineage.published import chosen_of, find_published
 from tamis.lineage.world import Trial, World, model_section
 from tamis.project import Project
 from tamis.quality.storing import texts_of
 from tamis.store.digests import canonical_digest
-from tamis.store.tables import quoted
 from tamis.training import nested_subset
 from tamis.training.examples import Example
 from tamis.training.expected import tokens_per_epoch
@@ -65,10 +66,11 @@ def trial_data(project: Project, world: World, heads: Heads, trial: Trial, base:
 
 def _selected(project: Project, heads: Heads, selection: str) -> TrainingStage:
     """A stage on the documents of a selection, best first."""
-    store, scope = project.home.store, f"selection = {quoted(selection)}"
-    doc_ids = store.read("selected_subset", ["doc_id", "rank"], scope).sort("rank")["doc_id"].to_list()
+    store, folder = project.home.store, ManifestFolder.of(project.home)
+    found = find_published(heads, folder, selection)
+    doc_ids = chosen_of(store, folder, found)["doc_id"].to_list()
     texts = texts_of(store, doc_ids)
-    version = heads[("selected_subset", selection)].data_version
+    version = folder.read(found.subset).data_version
     return _stage(selection, version, {doc_id: texts[doc_id] for doc_id in doc_ids})
 
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.lineage.manifest import ManifestFolder, write_atomically
+from tamis.lineage.published import ROWS_A_GROUP
 from tamis.store.home import Home
 from tamis.withdrawal.desired import withdrawn_ids
 from tamis.withdrawal.files import Touched
@@ -31,7 +32,7 @@ def purge_kept(home: Home, doc_ids: Sequence[str]) -> Iterator[Touched]:
         left = rows.filter(pc.invert(pc.is_in(rows["doc_id"], gone)))
         if left.num_rows < rows.num_rows:
             stream = io.BytesIO()
-            pq.write_table(left, stream, compression="zstd")
+            pq.write_table(left, stream, compression="zstd", row_group_size=ROWS_A_GROUP)
             write_atomically(path, stream.getvalue())
             yield Touched(path=home.relative(path), done="rewritten")
 

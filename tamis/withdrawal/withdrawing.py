@@ -14,6 +14,7 @@ import polars as pl
 from tamis.corpus.text import loose_id, normalised_id
 from tamis.lineage.heads import read_heads
 from tamis.lineage.manifest import ManifestFolder
+from tamis.lineage.published import chosen_now
 from tamis.store.home import Home, writing
 from tamis.store.retained import retained_ids
 from tamis.store.tables import Store, one_of
@@ -77,7 +78,7 @@ def preview(home: Home, asked: Asked) -> Preview:
     store, doc_ids = home.store, asked.doc_ids
     folder, gone = ManifestFolder.of(home), set(withdrawn_ids(home.store))
     rows = count_rows(store, doc_ids)
-    chosen = store.read("selected_subset", ["selection", "doc_id"]).filter(pl.col("doc_id").is_in(doc_ids))
+    chosen = chosen_now(store, folder).filter(pl.col("doc_id").is_in(doc_ids))
     places = places_of(store, doc_ids)
     return Preview(
         doc_ids=doc_ids,

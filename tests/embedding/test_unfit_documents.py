@@ -72,7 +72,7 @@ def test_one_text_without_a_vector_is_set_aside(store, encoder, monkeypatch, val
     given.clear()
     assert embed_missing(store, encoder, IDS) == []
     assert given == []
-    encoder.fingerprint = "another one"
+    encoder.fingerprint = "0123456789abcdef"
     assert len(embed_missing(store, encoder, IDS)) == len(IDS) - 1
     assert any(MARK in text for text in given)
 

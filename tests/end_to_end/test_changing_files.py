@@ -4,7 +4,7 @@ import gzip
 import json
 import time
 
-from small_project import sentences, write_jsonl
+from small_project import VECTORS, sentences, write_jsonl
 from soundness import assert_sound, state, versions
 
 from tamis.store.schemas import schema_of
@@ -32,12 +32,12 @@ def test_a_changed_and_an_added_file_change_what_depends_on_them_and_taking_them
     assert (told["from"]["version"], told["to"]["version"]) == (1, 2)
     assert told["causes"]["in"]["new_document"] > 0
     assert told["counts"]["in"] == told["counts"]["out"] == 20 - told["counts"]["kept"] > 0
-    assert store_of(project).count("documents") == store_of(project).count("embeddings_static") == 210
+    assert store_of(project).count("documents") == store_of(project).count(VECTORS) == 210
     (project.root / "landing" / "cooking.jsonl").write_text(original)
     (project.root / "landing" / "new.jsonl").unlink()
     project.tamis("materialize")
     assert versions(project) == before
-    for table in ("documents", "embeddings_static", "scores_density", "transport_algebra"):
+    for table in ("documents", VECTORS, "scores_density", "transport_algebra"):
         assert store_of(project).count(table) == 180
     first, _second, third = project.json("diff", "near-algebra", "--list")
     assert third["data_version"] == first["data_version"]

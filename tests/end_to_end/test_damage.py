@@ -5,6 +5,7 @@ import random
 import shutil
 
 from crashes import draw, kill, lay, usual
+from small_project import VECTORS
 from soundness import assert_sound, versions
 
 from tamis.lineage.manifest import ManifestFolder
@@ -39,7 +40,7 @@ def test_what_is_damaged_is_named_and_made_again(project):
     (project.home / "manifests" / manifest[:2] / f"{manifest}.json").unlink()
     folder = ManifestFolder(project.home / "manifests")
     embedded = store_of(project).read("heads").filter(asset="embeddings").sort("partition")["manifest"][-1]
-    lost = folder.rows_path(folder.read(embedded).rows["embeddings_static"])
+    lost = folder.rows_path(folder.read(embedded).rows[VECTORS])
     lost.unlink()
     said = project.tamis("status", code=1).stdout
     for part in (

@@ -1,5 +1,6 @@
 """SQL models in a real project: published when their tests pass, increments, a new file, columns told."""
 
+import polars as pl
 from small_project import sentences, write_jsonl
 
 from tamis.lineage.heads import forget_heads, read_heads
@@ -16,7 +17,10 @@ def made(project, asset: str):
 def test_a_model_that_fails_its_tests_does_not_replace_its_table(project):
     store = Store(project.home / "lance")
     before = store.read("mart_reasons")
-    store.open("decisions").update(where="selection = 'uniform'", values={"verdict": "maybe"})
+    folder = ManifestFolder(project.home / "manifests")
+    decided = folder.read(read_heads(store)["decisions", "uniform"].manifest)
+    published = folder.kept_path(decided.rows["decisions"])
+    pl.read_parquet(published).with_columns(verdict=pl.lit("maybe")).write_parquet(published)
     forget_heads(store, [("mart_reasons", "")])
     done = project.tamis("materialize", "--only", "mart_reasons", code=1)
     assert "check failed: mart_reasons" in done.stderr

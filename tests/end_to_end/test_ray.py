@@ -7,7 +7,7 @@ import time
 import numpy as np
 import psutil
 import pytest
-from small_project import SETTINGS, TRAINED, SmallProject, make_project
+from small_project import SETTINGS, TRAINED, VECTORS, SmallProject, make_project
 
 from tamis.coverage import DensitySketch
 from tamis.store.tables import Store
@@ -58,7 +58,7 @@ def both(tmp_path_factory, encoder_cache) -> tuple[Store, Store]:
 
 
 def test_documents_vectors_and_densities_have_the_same_bits(both):
-    for table in ("documents", "embeddings_static", "near_duplicates", "scores_density"):
+    for table in ("documents", VECTORS, "near_duplicates", "scores_density"):
         columns = [name for name in both[0].schema(table).names if name != "first_seen"]
         ours, theirs = (store.read(table, columns).sort("doc_id") for store in both)
         assert ours.equals(theirs), table

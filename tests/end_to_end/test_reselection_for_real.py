@@ -7,7 +7,7 @@ import gzip
 
 import dagster as dg
 import pytest
-from small_project import SETTINGS, sentences, write_jsonl
+from small_project import SETTINGS, VECTORS, sentences, write_jsonl
 from soundness import BY_SENSORS, assert_pool, versions
 from watched_project import assets_made, names, watched
 
@@ -72,7 +72,7 @@ def test_the_run_fails_and_the_change_is_not_lost(platform, monkeypatch):
     platform.until_rest()
     assert versions(platform.project)[CHOSEN] != before[CHOSEN]
     assert_current(platform)
-    vectors = platform.store.read("embeddings_static", ["doc_id"])["doc_id"]
+    vectors = platform.store.read(VECTORS, ["doc_id"])["doc_id"]
     assert len(vectors) == platform.store.count("documents") == 180
 
 
@@ -184,11 +184,11 @@ def test_a_shard_whose_runs_always_fail_is_given_up_alone_after_three_attempts(p
 
     embed_missing = embedding.embed_missing
 
-    def embed_but_one(store, encoder, doc_ids, advance):
+    def embed_but_one(store, encoder, doc_ids, advance, **named):
         (bad,) = documents_of_shards(store, ["landing__bad.jsonl"]).values()
         if set(bad).intersection(doc_ids):
             fail()
-        return embed_missing(store, encoder, doc_ids, advance=advance)
+        return embed_missing(store, encoder, doc_ids, advance, **named)
 
     monkeypatch.setattr("assets.embedding.embed_missing", embed_but_one)
     monkeypatch.setattr("sensors.requests.BACK_OFF_SECONDS", 0.0)

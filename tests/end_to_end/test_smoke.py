@@ -4,13 +4,13 @@ import json
 
 import pyarrow as pa
 import pytest
-from small_project import sentences, write_jsonl
+from small_project import VECTORS, sentences, write_jsonl
 from soundness import state, versions
 
 from tamis.store.tables import Store
 
 pytestmark = pytest.mark.smoke
-PER_DOCUMENT = ("documents", "embeddings_static", "scores_density", "transport_algebra")
+PER_DOCUMENT = ("documents", VECTORS, "scores_density", "transport_algebra")
 
 
 def store_of(project) -> Store:

@@ -7,7 +7,7 @@ import json
 
 import pytest
 from marked_documents import COUNT, add_marked, as_line, marked, marker, shown_in
-from small_project import SETTINGS, make_project, write_jsonl
+from small_project import SETTINGS, VECTORS, make_project, write_jsonl
 from soundness import assert_pool, versions
 from watched_project import watched
 
@@ -78,7 +78,7 @@ def test_no_byte_of_it_is_left_at_once(project):
     assert shown_in(project.home, 0) == []
     left = {path.name for path in (project.home / "exports").iterdir()}
     assert left == {"uniform.parquet", "uniform.jsonl"}, "what described them told their hashes"
-    assert all(bare_files(store, table) for table in ("documents", "embeddings_static", "quarantine"))
+    assert all(bare_files(store, table) for table in ("documents", VECTORS, "quarantine"))
     assert project.json("audit")["status"] == "amber", "withdrawn, and to be made again"
 
 
@@ -87,7 +87,7 @@ def test_what_is_made_again_lacks_it_and_all_else_stays(project):
     chosen, store = document_id(marked(0)), store_of(project)
     assert store.read("near_duplicates", ["doc_id", "kept"]).rows() == [(other, kept)]
     texts = dict(store.read("documents", ["doc_id", "text"]).iter_rows())
-    vectors = store.read("embeddings_static").sort("doc_id")
+    vectors = store.read(VECTORS).sort("doc_id")
     project.tamis("withdraw", chosen, kept)
     project.tamis("materialize", code=1)
     assert shown_in(project.home, 0) == []
@@ -98,7 +98,7 @@ def test_what_is_made_again_lacks_it_and_all_else_stays(project):
     assert project.json("withdraw", "--verify")["holds"]
     left = dict(store.read("documents", ["doc_id", "text"]).iter_rows())
     assert left == {one: text for one, text in texts.items() if one not in (chosen, kept)}
-    same = store.read("embeddings_static").sort("doc_id")
+    same = store.read(VECTORS).sort("doc_id")
     assert same.equals(vectors.join(same, on="doc_id", how="semi").sort("doc_id"))
     assert store.count("near_duplicates") == 0, "the other one is promoted"
     assert_pool(store, look(open_project(project.root)))

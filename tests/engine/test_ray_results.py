@@ -59,7 +59,7 @@ def test_static_vectors_have_the_same_bits_and_the_same_commits(twins, static, r
     rows: list[int] = []
     with using(ray_engine):
         assert embed_missing(spread, static, ids, rows.append) == sorted(ids)
-    table = table_name("static")
+    table = table_name(static.name, static.fingerprint)
     ours, theirs = (store.read_arrow(table) for store in (local, spread))
     assert ours.equals(theirs)
     assert local.version(table) == spread.version(table)
@@ -75,7 +75,7 @@ def test_a_sentence_model_gives_the_same_vectors(tiny_folder, twins, ray_engine)
     embed_missing(local, encoder, ids)
     with using(ray_engine):
         embed_missing(spread, encoder, ids)
-    ours, theirs = (store.read(table_name(encoder.name)) for store in (local, spread))
+    ours, theirs = (store.read(table_name(encoder.name, encoder.fingerprint)) for store in (local, spread))
     assert ours["doc_id"].equals(theirs["doc_id"])
     difference = np.abs(ours["vector"].to_numpy() - theirs["vector"].to_numpy())
     assert difference.max() <= 2e-3

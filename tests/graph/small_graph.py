@@ -21,6 +21,8 @@ from resources.driver import materialize
 from resources.events import logged_events
 from resources.platform import Platform
 from resources.running import Outcome, Wanted
+from tamis.embedding import encoder_identity
+from tamis.embedding.storing import table_name
 from tamis.lineage.attempts import read_attempts
 from tamis.lineage.audit import audit_graph
 from tamis.lineage.audit_node import Audit
@@ -75,6 +77,7 @@ CHOSEN = SCORED | {
 }  # fmt: skip
 FITTED = CHOSEN - {"selected_subset"}
 """Everything but the choice, whose page and plot take as long as all before it."""
+VECTORS = table_name("static", encoder_identity("static"))
 OF_PLACES = {"occurrences", "quarantine"}
 WORDS = {
     "cooking": "simmer butter garlic onion roast oven flour dough whisk pepper sauce bake spice broth",
@@ -164,11 +167,17 @@ class SmallGraph:
         return outcome
 
     def try_making(
-        self, only: Collection[str] | None = CHOSEN, certified: bool = False, allowed: Collection[str] = ()
+        self,
+        only: Collection[str] | None = CHOSEN,
+        certified: bool = False,
+        allowed: Collection[str] = (),
+        partitions: Collection[str] | None = None,
     ) -> Outcome:
-        """The same where stages may fail, or where names are let go that are held back."""
+        """The same where stages may fail, of some partitions alone, or where names are let go that are held
+        back."""
         wanted = Wanted(
             only=None if only is None else frozenset(only),
+            partitions=None if partitions is None else frozenset(partitions),
             certified=certified,
             allow_removal=frozenset(allowed),
         )

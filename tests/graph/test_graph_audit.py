@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 import pytest
-from small_graph import SmallGraph
+from small_graph import VECTORS, SmallGraph
 
 from resources.events import logged_events
 from tamis.lineage.audit import audit_graph
@@ -20,7 +20,7 @@ ALTERED = {
     "quarantine": ("detail", "documents[web__sailing.jsonl]"),
     "near_duplicates": ("jaccard", "near_duplicates"),
     "near_duplicate_bands": ("bands", "near_duplicates"),
-    "embeddings_static": ("vector", "embeddings[web__cooking.jsonl]"),
+    VECTORS: ("vector", "embeddings[web__cooking.jsonl]"),
     "scores_density": ("density", "density_scores"),
     "target_examples": ("text", "target_examples[goal]"),
     "target_embeddings_static": ("vector", "target_embeddings[goal]"),
@@ -62,7 +62,7 @@ def test_one_altered_cell_is_found_at_its_node(graph, table):
     alone = min(doc_id for doc_id in own if doc_id not in others)
     where = {
         "documents": f"doc_id = '{alone}'",
-        "embeddings_static": f"doc_id = '{alone}'",
+        VECTORS: f"doc_id = '{alone}'",
         "occurrences": "shard = 'web__cooking.jsonl'",
         "selected_subset": "selection = 'near'",
         "decisions": "selection = 'near'",

@@ -1,11 +1,13 @@
 """What a blocking check refuses: nothing is made of it, and what was there before stays."""
 
 import dagster as dg
+import polars as pl
 from small_graph import CHOSEN, SmallGraph
 
 from assets import selection
 from tamis.lineage.heads import forget_heads
 from tamis.lineage.look import look
+from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.plan import due_partitions, full_plan
 from tamis.lineage.stages import stages
 
@@ -41,8 +43,15 @@ def test_a_model_whose_tests_fail_does_not_replace_its_table(graph):
     graph.make(CHOSEN | MODELS)
     before = graph.store.read("mart_reasons")
     assert graph.heads["mart_reasons", ""].usable
-    graph.store.open("decisions").update(where="selection = 'thin'", values={"verdict": "maybe"})
+    alter_verdicts(graph)
     forget_heads(graph.store, [("mart_reasons", "")])
     assert "mart_reasons" in graph.try_making(MODELS).failed
     assert graph.store.read("mart_reasons").equals(before)
     assert not graph.heads["mart_reasons", ""].usable
+
+
+def alter_verdicts(graph: SmallGraph) -> None:
+    """Let what the selection `thin` published hold a verdict that there is not."""
+    folder = ManifestFolder.of(graph.home)
+    path = folder.kept_path(folder.read(graph.heads["decisions", "thin"].manifest).rows["decisions"])
+    pl.read_parquet(path).with_columns(verdict=pl.lit("maybe")).write_parquet(path)

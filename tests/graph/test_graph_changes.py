@@ -13,6 +13,7 @@ from small_graph import (
     REPEATED,
     SAILING,
     SCORED,
+    VECTORS,
     SmallGraph,
     lines,
     texts,
@@ -53,7 +54,7 @@ def test_a_file_that_goes_takes_every_row_of_its_documents_at_once(graph):
     graph.make(CORPUS)
     left = set(graph.store.read("documents", ["doc_id"])["doc_id"])
     assert left == {document_id(text) for text in (*SAILING, *NEAR, REPEATED)}
-    for table in ("near_duplicate_bands", "embeddings_static", "scores_density", "occurrences"):
+    for table in ("near_duplicate_bands", VECTORS, "scores_density", "occurrences"):
         assert set(graph.store.read(table, ["doc_id"])["doc_id"]) == left, table
 
 

@@ -8,7 +8,7 @@ import time
 import dagster as dg
 import polars as pl
 import pytest
-from small_graph import CHOSEN, SETTINGS, SmallGraph, lines, texts, write
+from small_graph import CHOSEN, SETTINGS, VECTORS, SmallGraph, lines, texts, write
 
 from resources.platform import Platform
 from sensors.arrivals import arrivals
@@ -18,7 +18,7 @@ from tamis.lineage.look import look
 from tamis.planning import plan_lines, read_plan
 from tamis.status import read_status
 
-DOCUMENTS = ("documents", "occurrences", "embeddings_static", "scores_density", "near_duplicate_bands")
+DOCUMENTS = ("documents", "occurrences", VECTORS, "scores_density", "near_duplicate_bands")
 
 
 def held(graph: SmallGraph) -> dict[str, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_graph import BAD_ROWS, NEAR, REPEATED, SAILING, SCORED, SmallGraph, lines, texts, write
+from small_graph import BAD_ROWS, NEAR, REPEATED, SAILING, SCORED, VECTORS, SmallGraph, lines, texts, write
 
 from assets import coverage
 from resources import work
@@ -133,7 +133,7 @@ def test_killed_at_any_moment_the_next_run_leaves_what_an_undisturbed_one_does(p
     found, expected = resumed.tables(), undisturbed.tables()
     for table in expected:
         assert found[table].equals(expected[table]), table
-    retained = "retained_embeddings_static"
+    retained = f"retained_{VECTORS}"
     assert resumed.rows(retained)["doc_id"].equals(undisturbed.rows(retained)["doc_id"])
     resumed.assert_sound(of=SCORED)
 

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pyarrow as pa
 import pytest
-from small_graph import COOKING, REPEATED, SCORED, SETTINGS, SmallGraph, lines, texts, write
+from small_graph import COOKING, REPEATED, SCORED, SETTINGS, VECTORS, SmallGraph, lines, texts, write
 
 from tamis.cli import main
 from tamis.corpus import document_id
@@ -23,7 +23,7 @@ from tamis.withdrawal.withdrawing import withdraw
 
 JUDGED = SCORED | {"judge_sample", "judge_scores"}
 LEAVING = {document_id(text) for text in COOKING} - {document_id(REPEATED)}
-EXPENSIVE = ("embeddings_static", "scores_judge", "scores_judge_again")
+EXPENSIVE = (VECTORS, "scores_judge", "scores_judge_again")
 NOTHING = {"vectors": 0, "scores": 0, "server_answers": 0}
 
 
@@ -180,7 +180,7 @@ def test_what_expires_goes_with_other_work_and_what_was_paid_for_stays_until_it_
 def test_a_withdrawal_erases_what_is_retained_at_once(graph):
     doc_id = min(set(graph.store.read("scores_judge", ["doc_id"])["doc_id"]) & LEAVING)
     remove_a_file(graph)
-    tables = {"retained_embeddings_static", "retained_scores_judge"}
+    tables = {f"retained_{VECTORS}", "retained_scores_judge"}
     assert {name for name in retained_tables(graph.store) if names(graph, name, doc_id)} >= tables
     asking = Asking(store=graph.store)
     asking.ids([doc_id])
@@ -197,9 +197,9 @@ def test_a_withdrawal_erases_what_is_retained_at_once(graph):
 
 def test_a_damaged_table_of_retained_vectors_stops_nothing(graph):
     content = remove_a_file(graph)
-    for file in (graph.home.root / "lance" / "retained_embeddings_static.lance" / "data").iterdir():
+    for file in (graph.home.root / "lance" / f"retained_{VECTORS}.lance" / "data").iterdir():
         file.write_bytes(file.read_bytes()[:100])
     (graph.landing / "cooking.jsonl").write_bytes(content)
     graph.make(JUDGED)
-    assert any(line.startswith("table retained_embeddings_static cannot be read") for line in graph.said)
+    assert any(line.startswith(f"table retained_{VECTORS} cannot be read") for line in graph.said)
     graph.assert_sound(of=SCORED)

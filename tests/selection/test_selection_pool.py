@@ -1,11 +1,12 @@
 """The pool as a selection reads it from the store: all documents, their scores, who is kept out and why."""
 
+import polars as pl
 import pyarrow as pa
 import pytest
 
 from tamis.config import FiltersSection, SelectionSection
 from tamis.selection import select
-from tamis.selection.pool import candidates, chosen_documents, exclusions
+from tamis.selection.pool import candidates, exclusions, with_texts
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 
@@ -72,12 +73,8 @@ def test_each_exclusion_has_its_own_reason_and_the_gravest_counts(store):
 
 
 def test_chosen_documents_come_in_their_order_with_their_own_texts(store):
-    chosen = [
-        {"selection": "best", "doc_id": name, "rank": rank}
-        for name, rank in (("d4", 3), ("d3", 1), ("d1", 2))
-    ]
-    put(store, "selected_subset", [*chosen, {"selection": "other", "doc_id": "d2", "rank": 1}])
-    assert chosen_documents(store, "best").rows() == [
+    ranks = pl.DataFrame({"doc_id": ["d4", "d3", "d1"], "rank": [3, 1, 2]})
+    assert with_texts(store, ranks).rows() == [
         ("d3", 1, "of d3"),
         ("d1", 2, "of d1"),
         ("d4", 3, "of d4"),

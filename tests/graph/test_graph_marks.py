@@ -193,7 +193,9 @@ def test_the_search_finds_a_mark_planted_in_rows_and_arrays(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "value", [MARK, json.dumps({"a": [MARK]}), MARK.encode(), gzip.compress(MARK.encode())]
+    "value",
+    [MARK, json.dumps({"a": [MARK]}), MARK.encode(), gzip.compress(MARK.encode(), mtime=0)],
+    ids=["text", "JSON", "bytes", "gzip"],
 )
 def test_the_search_finds_a_mark_planted_in_a_database(tmp_path, value):
     with closing(sqlite3.connect(tmp_path / "events.db")) as database:

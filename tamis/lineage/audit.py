@@ -9,7 +9,7 @@ Without an anchor outside, a consistent rewriting of everything cannot be seen. 
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tamis.lineage.audit_content import judge_content
 from tamis.lineage.audit_events import LoggedEvent, judge_events
@@ -87,6 +87,17 @@ def audit_of_damage(home: Home, error: DamagedTableError, quick: bool) -> Audit:
     node_for(nodes, TABLES, error.table).altered(str(error))
     with _damage_noted(nodes):
         judge_records(home, Records(home.manifests), nodes, quick)
+    return Audit(nodes=nodes, roots=[])
+
+
+def audit_of_crashes(crashing: Mapping[str, str]) -> Audit:
+    """Name the tables whose reading ends the process; nothing else can be audited while they are there."""
+    nodes: dict[str, Node] = {}
+    for table, said in crashing.items():
+        node_for(nodes, TABLES, table).altered(
+            f"reading it ends the process ({said}), so nothing was audited; put lance/{table}.lance "
+            "back from a copy of the home, or remove that folder and run `tamis materialize`"
+        )
     return Audit(nodes=nodes, roots=[])
 
 

@@ -2,7 +2,10 @@
 
 import random
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from datetime import datetime
+from multiprocessing import get_context
 from pathlib import Path
 from typing import cast
 
@@ -11,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tamis.lineage.audit import audit_of_damage
+from tamis.lineage.audit import audit_of_crashes, audit_of_damage
 from tamis.lineage.audit_content import judge_content
 from tamis.lineage.audit_node import Audit, Node
 from tamis.lineage.audit_records import Records, judge_records
@@ -20,6 +23,7 @@ from tamis.lineage.manifest import Manifest, ManifestFolder
 from tamis.lineage.world import World
 from tamis.progress import ignore
 from tamis.store.home import Home
+from tamis.store.probing import crashing_tables
 from tamis.store.records import BY_DOC_IDS, stored_rows
 from tamis.store.schemas import schema_of
 from tamis.store.table_errors import DamagedTableError
@@ -123,24 +127,64 @@ def files_of(home: Home, table: str) -> Iterator[Path]:
     yield from sorted(others, key=lambda path: path.relative_to(folder).parts[0])
 
 
+def judged(home: Home, table: str, before: list[dict]) -> tuple[bool, str]:
+    """Whether a table decodes to something else than before, and the status of the audit if it does."""
+    changed = decoded(home, table) != before
+    return changed, audited(home).status if changed else "green"
+
+
+class Apart:
+    """`judged` in a process of its own, which a damaged length may end: then the table must be named."""
+
+    def __init__(self, home: Home) -> None:
+        self.home, self._pool = home, self._started()
+
+    def _started(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, get_context("spawn"))
+
+    def judge(self, table: str, before: list[dict]) -> tuple[bool, str]:
+        try:
+            return self._pool.submit(judged, self.home, table, before).result()
+        except BrokenProcessPool:
+            self._pool = self._started()
+            return True, "red" if table in crashing_tables(self.home.store) else "green"
+
+
+def flipped(path: Path, content: bytes, position: int, bit: int) -> None:
+    path.write_bytes(content[:position] + bytes([content[position] ^ bit]) + content[position + 1 :])
+
+
 def missed(home: Home, draw: random.Random, each: int) -> tuple[list[str], int]:
     """What changed a value and left the audit green, and how many changes did change something."""
-    found, changed = [], 0
+    found, total, apart = [], 0, Apart(home)
     for table in (*SCOPES, "heads"):
         before = decoded(home, table)
+        assert before is not None
         for path in files_of(home, table):
             content = path.read_bytes()
             for position in draw.sample(range(len(content)), min(each, len(content))):
                 bit = 1 << draw.randrange(8)
-                path.write_bytes(
-                    content[:position] + bytes([content[position] ^ bit]) + content[position + 1 :]
-                )
-                if decoded(home, table) != before:
-                    changed += 1
-                    if audited(home).status == "green":
-                        found.append(f"{path.relative_to(home.root)}: bit {bit} of byte {position}")
+                flipped(path, content, position, bit)
+                changed, status = apart.judge(table, before)
+                total += changed
+                if changed and status == "green":
+                    found.append(f"{path.relative_to(home.root)}: bit {bit} of byte {position}")
             path.write_bytes(content)
-    return found, changed
+    return found, total
+
+
+def test_a_table_whose_reading_ends_the_process_is_named(home):
+    """A length in a deletion file that asks for more memory than there is."""
+    (path,) = (home.root / "lance" / "documents.lance" / "_deletions").iterdir()
+    content = path.read_bytes()
+    try:
+        flipped(path, content, len(content) - 20, 2)
+        assert list(crashing_tables(home.store)) == ["documents"]
+    finally:
+        path.write_bytes(content)
+    found = audit_of_crashes({"documents": "memory allocation failed"})
+    assert [(node.name, node.status) for node in found.nodes.values()] == [("table[documents]", "red")]
+    assert crashing_tables(home.store) == {}
 
 
 def test_an_untouched_home_is_green(home):

@@ -1,5 +1,8 @@
 """What certificates state: a gap that is never larger, an error as estimated, calibration as published."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -145,3 +148,12 @@ def test_an_unfinished_solve_reports_what_it_measured():
     measured = np.abs(stopped.column_sums(problem.x) - 1 / 40).sum()
     assert stopped.marginal_error == pytest.approx(measured, abs=1e-4)
     assert not stopped.converged
+
+
+@pytest.mark.parametrize("place", ["tamis/transport", "docs/transport.md", "docs/concepts/transport.md"])
+def test_the_error_of_scores_is_called_an_estimate_and_nothing_more(place):
+    """The bound on the gap alone is exact; a person must not read more into the estimated error."""
+    root = Path(__file__).parents[2] / place
+    pages = sorted(root.glob("*.py")) if root.is_dir() else [root]
+    words = re.compile(r"\bprov(e|es|en)\b|guarantee|error.bound|\bsurely\b|\bcertainly\b", re.IGNORECASE)
+    assert {page.name: found for page in pages if (found := words.findall(page.read_text()))} == {}

@@ -6,8 +6,8 @@
 A case: a pool of 300 documents and a target of 40, of one of six shapes; epsilon drawn between .003 and .1 of
 the mean cost; even masses, in every second case random ones; the solve stopped at a marginal error between
 .0001 and .1; the truth a solve to 1e-9 in double precision. A miss: the largest error of a score, up to a
-constant, exceeds `error_estimate`. A line for each shape and one for all; cases whose truth is not reached are
-left out and counted. Seeds begin at 1,000,000: no case is one that the estimate's safety was chosen on.
+constant, exceeds `error_estimate`. A line for each shape and one for all; cases whose truth is not reached
+are left out and counted. Seeds begin at 1,000,000: no case is one that the safety was chosen on.
 """
 
 import argparse

@@ -31,6 +31,9 @@ def audit_project(project: Project, name: str | None, quick: bool, say: Callable
 
 
 def _audited(project: Project, name: str | None, quick: bool, say: Callable[[str], None]) -> Audit:
+    if not quick:
+        for table in project.home.store.names():
+            project.home.store.check_columns(table)
     heads = read_heads(project.home.store)
     names = {partition for asset, partition in heads if asset in ROOTS and partition}
     if name is not None and name not in names:

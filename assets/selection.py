@@ -28,7 +28,7 @@ from tamis.selection.pool import budget_in_tokens, candidates, exclusions, mean_
 from tamis.selection.samplers import DEFAULT_OPTIONS
 from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted
-from tamis.transport.storing import certified_counts
+from tamis.transport.storing import counts_by_estimate
 
 GONE_SHOWN = 100
 PARTITIONED = dg.AssetCheckSpec(
@@ -171,10 +171,10 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
 
 
 def certificate(work: Work, section: SelectionSection, decided: pl.DataFrame) -> dict[str, int]:
-    """Of a GOT-D selection: how many of its documents are proven to belong to it, and the undecided band."""
+    """Count what is clear of the cut of a GOT-D selection by the estimated error, and what is not."""
     if section.sampler != "got-d":
         return {}
-    return certified_counts(work.upstream("target_potential", str(section.target)), decided)
+    return counts_by_estimate(work.upstream("target_potential", str(section.target)), decided)
 
 
 def computed(

@@ -8,17 +8,32 @@ import dagster as dg
 from resources.events import logged_events
 from resources.instance import POSTGRES_URL, dagster_state, open_instance
 from tamis.errors import NotMadeError, UnknownNameError
-from tamis.lineage.audit import ROOTS, audit_graph
+from tamis.lineage.audit import ROOTS, audit_graph, audit_of_crashes, audit_of_damage
 from tamis.lineage.audit_events import judge_empty_log
 from tamis.lineage.audit_node import Audit
 from tamis.lineage.heads import read_heads
 from tamis.lineage.look import look
 from tamis.progress import Progress
 from tamis.project import Project
+from tamis.store.probing import crashing_tables
+from tamis.store.table_errors import DamagedTableError
 
 
 def audit_project(project: Project, name: str | None, quick: bool, say: Callable[[str], None]) -> Audit:
     """Audit a checkpoint or selection, or all of them; raises `UnknownNameError`."""
+    if not quick and (crashing := crashing_tables(project.home.store)):
+        return audit_of_crashes(crashing)
+    try:
+        return _audited(project, name, quick, say)
+    except DamagedTableError as error:  # of the index, or of what is known of the sources
+        with project.home.as_stored(*(() if quick else ("manifests",))) as home:
+            return audit_of_damage(home, error, quick)
+
+
+def _audited(project: Project, name: str | None, quick: bool, say: Callable[[str], None]) -> Audit:
+    if not quick:
+        for table in project.home.store.names():
+            project.home.store.check_columns(table)
     heads = read_heads(project.home.store)
     names = {partition for asset, partition in heads if asset in ROOTS and partition}
     if name is not None and name not in names:

@@ -1,78 +1,315 @@
-"""What Dagster's event log says: every materialization, with the manifest it names and its tags."""
+"""What Dagster's event log says, read by every way that the UI and the sensors read it.
 
-from collections.abc import Iterator
+One event is stored several times: in the log that they page through, with columns of its own for asset,
+partition and time; its data version in a table of tags; the last one of each asset in the list of assets;
+and on SQLite once more in the log of its run. Bulk queries, some 3 s for 10,000 events, on SQLite and
+PostgreSQL alike.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import sqlalchemy as db
+from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.event_log.schema import (
+    AssetEventTagsTable,
+    AssetKeyTable,
+    SqlEventLogStorageTable,
+)
+from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+from dagster._serdes import deserialize_value
 
-from tamis.lineage.audit_events import LoggedEvent, event_tags
+from tamis.lineage.audit_events import LoggedEvent, displayed_digest, event_tags
 from tamis.lineage.heads import Heads
 from tamis.lineage.manifest import ManifestFolder
 
-PAGE = 500
+MADE = dg.DagsterEventType.ASSET_MATERIALIZATION.value
+PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED.value
+OBSERVED = dg.DagsterEventType.ASSET_OBSERVATION.value
+NOTED = (MADE, PLANNED, OBSERVED)
+"""What moves the time and the run that the list of assets shows."""
+DATA_VERSION = "dagster/data_version"
 
 
 def logged_events(instance: dg.DagsterInstance, copies: bool = True) -> list[LoggedEvent]:
-    """All materializations, of each asset the latest first.
+    """Return all materializations, the latest first, with what the log's own tables say otherwise of them.
 
-    `copies`: compare them with what the log of each run holds, which SQLite keeps in a file of its own.
+    `copies`: compare them with the log of each run, too, and read each one as Dagster does.
     """
-    runs = _Runs(instance) if copies else None
+    found = _Log(instance, copies).events()
+    if not any(event.differences for event in found.values()):
+        return list(found.values())
+    # PostgreSQL writes an event and its index in two transactions: what only one of two readings sees is a
+    # run at work.
+    again = _Log(instance, copies).events()
+    before = {number: set(event.differences) for number, event in found.items()}
     return [
-        _event(record, runs)
-        for asset in sorted(instance.all_asset_keys())
-        for record in _records(instance, asset)
+        replace(event, differences=tuple(one for one in event.differences if one in before.get(number, ())))
+        for number, event in again.items()
     ]
 
 
-def _records(instance: dg.DagsterInstance, asset: dg.AssetKey) -> Iterator[dg.EventLogRecord]:
-    cursor = None
-    while True:
-        page = instance.fetch_materializations(asset, limit=PAGE, cursor=cursor)
-        yield from page.records
-        if not page.has_more:
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """One row of the log: its columns, and its body, which is empty where it cannot be read."""
+
+    number: int
+    kind: str
+    asset_key: str
+    partition: str | None
+    run_id: str
+    step: str | None
+    time: str
+    text: str
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def materialization(self) -> Mapping[str, Any]:
+        return self.body["dagster_event"]["event_specific_data"]["materialization"]
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return dict(self.materialization["tags"] or {}) if self.body else {}
+
+    @property
+    def asset(self) -> str:
+        return _name_of(self.asset_key)
+
+
+class _Log:
+    """The tables of the log, each read once; what is written while they are read is left out."""
+
+    def __init__(self, instance: dg.DagsterInstance, copies: bool) -> None:
+        storage = instance.event_log_storage
+        assert isinstance(storage, SqlEventLogStorage), type(storage)
+        self.storage, self.copies = storage, copies
+        rows, tags, assets = SqlEventLogStorageTable.c, AssetEventTagsTable.c, AssetKeyTable.c
+        with storage.index_connection() as connection:
+            self._sqlite = connection.dialect.name == "sqlite"
+            # In this order: of the list of assets and the tags, what was written by now must be there.
+            self.end = connection.execute(db.select(db.func.max(rows.id))).scalar() or 0
+            listed = [
+                assets.asset_key, assets.last_materialization, assets.last_run_id, assets.asset_details,
+                _as_stored(assets.wipe_timestamp), _as_stored(assets.last_materialization_timestamp),
+            ]  # fmt: skip
+            self.assets = {str(row[0]): row[1:] for row in connection.execute(db.select(*listed))}
+            self.indexed: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
+            tagged = [tags.event_id, tags.asset_key, tags.key, tags.value, _as_stored(tags.event_timestamp)]
+            for number, *values, when in connection.execute(
+                db.select(*tagged).where(tags.event_id <= self.end)
+            ):
+                self.indexed[number].append((*values, _time(when)))
+            columns = [
+                rows.id, rows.dagster_event_type, rows.asset_key, rows.partition, rows.run_id, rows.step_key,
+                _as_stored(rows.timestamp), db.case((rows.dagster_event_type == MADE, rows.event), else_=""),
+            ]  # fmt: skip
+            query = db.select(*columns).where(rows.dagster_event_type.in_(NOTED)).order_by(rows.id.desc())
+            self.rows = [_row(*row) for row in connection.execute(query)]
+        self._of_runs: dict[str, set[str] | None] = {}
+
+    def events(self) -> dict[int, LoggedEvent]:
+        """Return the materializations that the UI shows, by their number in the log, the latest first."""
+        noted: dict[str, list[_Row]] = defaultdict(list)
+        for row in self.rows:
+            noted[row.asset_key].append(row)
+        made = {row.number: row for row in self.rows if row.kind == MADE and row.number <= self.end}
+        problems = {
+            key: self._of_asset(key, [row for row in of_asset if row.number <= self.end], of_asset)
+            for key, of_asset in noted.items()
+        }
+        found: dict[int, LoggedEvent] = {}
+        for number, row in made.items():
+            wiped = self._wiped(row.asset_key)
+            if wiped is not None and row.time <= wiped:
+                continue  # as Dagster does, which then shows none
+            differences = [*self._of_event(row)]
+            if problem := problems.pop(row.asset_key, []):
+                differences += problem  # said at its latest event
+            found[number] = _event(row, tuple(differences))
+        return found
+
+    def _wiped(self, asset_key: str) -> str | None:
+        """Return when the events of an asset were wiped, which hides the earlier ones."""
+        details = self.assets[asset_key][2] if asset_key in self.assets else None
+        try:
+            wiped = json.loads(details).get("last_wipe_timestamp") if details else None
+            return _of_clock(wiped) if wiped else None
+        except (ValueError, AttributeError, TypeError, OverflowError):
+            return None
+
+    def _of_event(self, row: _Row) -> Iterable[str]:
+        """Say how the columns, tags and copies of one event differ from its body."""
+        if not row.body:
+            yield "its materialization in the event log cannot be read"
             return
-        cursor = page.cursor
+        entry, own = row.body, row.materialization
+        stated = {
+            "asset": (row.asset_key, json.dumps(own["asset_key"]["path"])),
+            "partition": (row.partition, own["partition"]),
+            "run": (row.run_id, entry["run_id"]),
+            "step": (row.step, entry["dagster_event"]["step_key"]),
+            "time": (row.time, _of_clock(entry["timestamp"])),
+        }
+        for name, (column, inside) in stated.items():
+            if column != inside:
+                yield f"the event log's column of the {name} says {column}, the event itself {inside}"
+        tags = row.tags
+        expected = [
+            (row.asset_key, key, tags[key], row.time)
+            for key in self.storage.get_asset_tags_to_index(set(tags))
+        ]
+        if sorted(self.indexed.get(row.number, []), key=str) != sorted(expected, key=str):
+            said = sorted({f"{key} = {str(value)[:16]}" for _a, key, value, _t in self.indexed[row.number]})
+            yield f"the event log's index of tags says otherwise ({', '.join(said) or 'nothing'})"
+        if self.copies and not self._in_own_run(row):
+            yield "the event log's own copies of its materialization differ"
+        if self.copies and not _is_readable(row.text):
+            yield "Dagster cannot read its materialization"
+
+    def _of_asset(self, asset_key: str, before: Sequence[_Row], all_rows: Sequence[_Row]) -> list[str]:
+        """Say how the list of assets differs from the events; `before`: those written before it was read."""
+        made = [row for row in before if row.kind == MADE]
+        if not made:
+            return []
+        if asset_key not in self.assets:
+            return ["the event log's list of assets lacks it"]
+        last, run_id, _details, wiped, when = self.assets[asset_key]
+        found, latest = [], made[0]
+        try:
+            record = json.loads(last)
+            number, entry = record["storage_id"], record["event_log_entry"]
+        except (ValueError, TypeError, KeyError):
+            number, entry = None, {}
+        latest_or_since = [row for row in all_rows if row.kind == MADE and row.number >= latest.number]
+        if (number, entry) not in [(row.number, row.body) for row in latest_or_since]:
+            found.append("the event log's list of assets shows another last materialization")
+        since = [row for row in all_rows if row.number > self.end]
+        started = next(row for row in before if row.kind != OBSERVED)
+        shown = _time(when)
+        timely = any(self._same(shown, row.time) for row in (before[0], *since))
+        # A run that somebody deletes takes its events along and leaves its own name and time here.
+        known = timely or any(row.run_id == (run_id or "") for row in self.rows)
+        if known and (run_id or "") not in {row.run_id for row in (started, *since)}:
+            found.append(f"the event log's list of assets names {run_id} as the last run")
+        if known and not timely:
+            found.append(f"the event log's list of assets says that it was last made at {shown}")
+        if wiped is not None and _time(wiped) >= shown:
+            found.append("the event log's list of assets hides it as wiped")
+        return found
+
+    def _same(self, one: str, other: str) -> bool:
+        """Compare two times; PostgreSQL stores those of the list of assets in the session's time zone."""
+        if self._sqlite or one == other:
+            return one == other
+        try:
+            apart = datetime.fromisoformat(one) - datetime.fromisoformat(other)
+        except ValueError:
+            return False
+        return apart.total_seconds() % 900 == 0
+
+    def _in_own_run(self, row: _Row) -> bool:
+        """Whether the log of its run has the event, a file of its own on SQLite; without a file, yes."""
+        if not self.storage.is_run_sharded or not row.run_id:
+            return True
+        if row.run_id not in self._of_runs:
+            self._of_runs[row.run_id] = self._texts_of(row.run_id)
+        texts = self._of_runs[row.run_id]
+        return not texts or row.text in texts
+
+    def _texts_of(self, run_id: str) -> set[str] | None:
+        path = getattr(self.storage, "path_for_shard", None)
+        if path is not None and not Path(path(run_id)).is_file():
+            return None  # opening it would make it
+        rows = SqlEventLogStorageTable.c
+        with self.storage.run_connection(run_id) as connection:
+            query = db.select(rows.event).where(rows.dagster_event_type == MADE)
+            return {str(row[0]) for row in connection.execute(query)}
 
 
-def _event(record: dg.EventLogRecord, runs: "_Runs | None") -> LoggedEvent:
-    event = record.asset_materialization
-    assert event is not None
-    metadata = {
-        name: value.value for name, value in event.metadata.items() if name in ("manifest", "logged_again")
-    }
-    entry = (event.asset_key.path[-1], record.partition_key or "")
-    tags = dict(event.tags or {})
-    agree = runs is None or not record.run_id or runs.holds(record.run_id, entry, tags)
+def _as_stored(column: Any) -> Any:
+    """Return a time as the database gives it: of one that was altered, SQLAlchemy would raise."""
+    return db.type_coerce(column, db.Text)
+
+
+def _time(value: Any) -> str:
+    return value.isoformat(" ", "microseconds") if isinstance(value, datetime) else str(value)
+
+
+def _of_clock(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
+def _name_of(asset_key: str) -> str:
+    try:
+        return str(json.loads(asset_key)[-1])
+    except (ValueError, TypeError, KeyError, IndexError):
+        return asset_key
+
+
+def _row(
+    number: int, kind: str, asset: Any, partition: Any, run: Any, step: Any, when: Any, text: str
+) -> _Row:
+    row = _Row(
+        number=number, kind=kind, asset_key=str(asset), partition=partition, run_id=run or "", step=step,
+        time=_time(when), text=text,
+    )  # fmt: skip
+    if kind != MADE:
+        return row
+    try:
+        return replace(row, body=_checked(json.loads(text)))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        return row
+
+
+def _checked(body: Any) -> Mapping[str, Any]:
+    """Return a body that has everything that is read of it; raises what reading another form raises."""
+    own = body["dagster_event"]["event_specific_data"]["materialization"]
+    _displayed(own)
+    dict(own["tags"] or {}).items()
+    (*_, _last), _partition = own["asset_key"]["path"], own["partition"]
+    _of_clock(body["timestamp"]), body["run_id"], body["dagster_event"]["step_key"]
+    return dict(body)
+
+
+def _displayed(materialization: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the displayed metadata by name, each as Dagster stores it."""
+    return {str(entry["label"]): dict(entry["entry_data"]) for entry in materialization["metadata_entries"]}
+
+
+def _event(row: _Row, differences: tuple[str, ...]) -> LoggedEvent:
+    displayed = _displayed(row.materialization) if row.body else {}
+    plain = {name: value.get("text", value.get("value")) for name, value in displayed.items()}
     return LoggedEvent(
-        asset=entry[0],
-        partition=entry[1],
-        manifest=str(metadata.get("manifest", "")),
-        tags=tags,
-        again=bool(metadata.get("logged_again")),
-        copies_agree=agree,
+        asset=row.asset,
+        partition=row.partition or "",
+        manifest=str(plain.get("manifest", "")),
+        tags=row.tags,
+        metadata=plain,
+        displayed=displayed_digest(displayed),
+        run_id=row.run_id,
+        again=bool(plain.get("logged_again")),
+        differences=differences,
     )
 
 
-class _Runs:
-    """Tags of the materializations in the log of each run, read once a run."""
+def _is_readable(text: str) -> bool:
+    try:
+        deserialize_value(text, EventLogEntry)
+    except Exception:  # whatever it says of a body that it did not write
+        return False
+    return True
 
-    def __init__(self, instance: dg.DagsterInstance) -> None:
-        self.instance = instance
-        self._known: dict[str, set[tuple[tuple[str, str], frozenset[tuple[str, str]]]]] = {}
 
-    def holds(self, run_id: str, entry: tuple[str, str], tags: dict[str, str]) -> bool:
-        """Whether the run's own log has this event; a run whose log is gone says nothing."""
-        if run_id not in self._known:
-            logs = self.instance.all_logs(run_id, dg.DagsterEventType.ASSET_MATERIALIZATION)
-            events = [log.asset_materialization for log in logs]
-            self._known[run_id] = {
-                ((event.asset_key.path[-1], event.partition or ""), frozenset((event.tags or {}).items()))
-                for event in events
-                if event is not None
-            }
-        of_run = self._known[run_id]
-        return not of_run or (entry, frozenset(tags.items())) in of_run
+def digest_of_metadata(metadata: Mapping[str, Any]) -> str:
+    """Return the digest of metadata as the event log will hold it."""
+    event = dg.AssetMaterialization("any", metadata=metadata)
+    return displayed_digest(_displayed(json.loads(dg.serialize_value(event))))
 
 
 def log_again(instance: dg.DagsterInstance, heads: Heads, folder: ManifestFolder) -> int:
@@ -83,13 +320,13 @@ def log_again(instance: dg.DagsterInstance, heads: Heads, folder: ManifestFolder
     if not heads or instance.get_runs_count() or instance.all_asset_keys():
         return 0
     for head in heads.values():
-        tags = {"dagster/data_version": head.data_version, "dagster/data_version_is_user_provided": "true"}
-        tags |= event_tags(folder.read(head.manifest))
         metadata: dict[str, Any] = {
             "manifest": head.manifest,
             "input_key": head.input_key,
             "logged_again": True,
         }
+        tags = {DATA_VERSION: head.data_version, "dagster/data_version_is_user_provided": "true"}
+        tags |= event_tags(folder.read(head.manifest), digest_of_metadata(metadata))
         instance.report_runless_asset_event(
             dg.AssetMaterialization(
                 head.asset, partition=head.partition or None, metadata=metadata, tags=tags

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from resources.checks import Checks
+from resources.events import digest_of_metadata
 from resources.made import Made, Rows, scope_of, with_records
 from resources.provenance import beside
 from resources.tags import COMMAND_LINE, DRIVER_TAG, settles
@@ -159,8 +160,8 @@ class Work:
             stage = self._stage_of(made)
             if made.announce is not None:
                 made.announce(manifest_id)
-            metadata = self._metadata(made, manifest, manifest_id)
-            tags = event_tags(kept)
+            metadata = self._metadata(made, manifest, kept)
+            tags = event_tags(kept, digest_of_metadata(metadata))
             yield from self._event(stage, made, manifest, metadata, tags)
             before = self.heads.get((manifest.asset, manifest.partition))
             head = _head(manifest, manifest_id, self.attempt)
@@ -246,8 +247,11 @@ class Work:
     def _seconds(self) -> float:
         return round(time.monotonic() - self._started, 3)
 
-    def _metadata(self, made: Made, manifest: Manifest, manifest_id: str) -> dict[str, Any]:
+    def _metadata(self, made: Made, manifest: Manifest, kept: Manifest) -> dict[str, Any]:
+        """Return what the UI displays; `kept`: the manifest as it is stored, maybe by an earlier try."""
         values = dict(made.metadata)
+        same_run = kept.beside.get("run_id") == manifest.beside["run_id"]
+        clocked = kept.beside if same_run else manifest.beside
         if made.row_count is not None:
             name = "dagster/partition_row_count" if made.partition else "dagster/row_count"
             values[name] = made.row_count
@@ -256,9 +260,9 @@ class Work:
             columns = [dg.TableColumn(name, kind, text) for name, kind, text in described_columns(schema)]
             values["dagster/column_schema"] = dg.TableSchema(columns=columns)
             values["dagster/table_name"] = entry.table
-            values["table_version"] = self.store.version(entry.table)
-        values["seconds"] = self._seconds()
-        return values | {"manifest": manifest_id, "input_key": manifest.input_key}
+            values["table_version"] = clocked["table_versions"][entry.table]
+        values["seconds"] = clocked["seconds"]
+        return values | {"manifest": kept.id, "input_key": manifest.input_key}
 
     def _log(
         self, stage: Stage, made: Made, manifest: Manifest, metadata: dict[str, Any], tags: dict[str, str]

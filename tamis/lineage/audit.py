@@ -8,12 +8,13 @@ Without an anchor outside, a consistent rewriting of everything cannot be seen. 
 5 s, hashing what is stored about 3 s per 100,000 documents.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 
 from tamis.lineage.audit_content import judge_content
 from tamis.lineage.audit_events import LoggedEvent, judge_events
 from tamis.lineage.audit_node import Audit, Node
-from tamis.lineage.audit_records import Records, judge_records
+from tamis.lineage.audit_records import TABLES, Records, judge_records, node_for
 from tamis.lineage.audit_withdrawn import judge_receipts, judge_withdrawn
 from tamis.lineage.heads import Head, Heads
 from tamis.lineage.manifest import ManifestError
@@ -22,6 +23,7 @@ from tamis.lineage.stages import stages
 from tamis.lineage.world import World
 from tamis.progress import Advance, ignore
 from tamis.store.home import Home
+from tamis.store.table_errors import DamagedTableError
 from tamis.training.retention import removed_by
 
 ROOTS = ("trials", "selected_subset", "decisions", "base_models", "scaling_law_report")
@@ -50,19 +52,53 @@ def audit_graph(
     roots = _roots(heads, name, results_only)
     for root in roots:
         _walk(records, root.manifest, label(root.asset, root.partition), nodes)
-    judge_withdrawn(home, nodes)
+    with _damage_noted(nodes):
+        judge_withdrawn(home, nodes)
     for node in nodes.values():
         _judge_place(records, node, heads.get((node.asset, node.partition)), world, heads)
         _judge_retention(home, records, node, heads)
     judge_events(records, nodes, heads, events, whole=name is None)
     if name is None:
-        judge_records(home, records, nodes, quick, world.project.settings.automation.kept_versions)
-        judge_receipts(home, nodes, quick)
+        kept_versions = world.project.settings.automation.kept_versions
+        with _damage_noted(nodes):
+            judge_records(home, records, nodes, quick, kept_versions)
+        with _damage_noted(nodes):
+            judge_receipts(home, nodes, quick)
     if not quick:
         everything = name is None and not results_only
-        judge_content(home, records, world, heads, nodes, whole=everything, advance=advance)
+        with _damage_noted(nodes):
+            judge_content(home, records, world, heads, nodes, whole=everything, advance=advance)
     results = {root.manifest for root in roots if root.asset in ROOTS}
     return Audit(nodes=nodes, roots=sorted(results))
+
+
+@contextlib.contextmanager
+def _damage_noted(nodes: dict[str, Node]) -> Iterator[None]:
+    """Make a table that cannot be read a finding instead of the end of the audit."""
+    try:
+        yield
+    except DamagedTableError as error:
+        node_for(nodes, TABLES, error.table).altered(str(error))
+
+
+def audit_of_damage(home: Home, error: DamagedTableError, quick: bool) -> Audit:
+    """Audit what can be without a table that everything is found by, such as the index: all records."""
+    nodes: dict[str, Node] = {}
+    node_for(nodes, TABLES, error.table).altered(str(error))
+    with _damage_noted(nodes):
+        judge_records(home, Records(home.manifests), nodes, quick)
+    return Audit(nodes=nodes, roots=[])
+
+
+def audit_of_crashes(crashing: Mapping[str, str]) -> Audit:
+    """Name the tables whose reading ends the process; nothing else can be audited while they are there."""
+    nodes: dict[str, Node] = {}
+    for table, said in crashing.items():
+        node_for(nodes, TABLES, table).altered(
+            f"reading it ends the process ({said}), so nothing was audited; put lance/{table}.lance "
+            "back from a copy of the home, or remove that folder and run `tamis materialize`"
+        )
+    return Audit(nodes=nodes, roots=[])
 
 
 def _roots(heads: Heads, name: str | None, results_only: bool) -> list[Head]:

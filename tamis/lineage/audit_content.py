@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tamis.corpus import ShardGoneError, fingerprint_shard
 from tamis.errors import TamisError
 from tamis.lineage.audit_node import Node
-from tamis.lineage.audit_records import Records
+from tamis.lineage.audit_records import TABLES, Records, node_for
 from tamis.lineage.audit_strays import judge_strays
 from tamis.lineage.heads import Head, Heads
 from tamis.lineage.manifest import Manifest
@@ -20,8 +20,8 @@ from tamis.progress import Advance
 from tamis.store.digests import read_records
 from tamis.store.home import Home
 from tamis.store.records import BY_DOC_IDS, TableRows
-from tamis.store.seals import SEALED
-from tamis.store.tables import DamagedTableError
+from tamis.store.seals import LISTED, SEALED, has_seals
+from tamis.store.table_errors import DamagedTableError, decoding
 
 THREADS = 2
 
@@ -66,10 +66,30 @@ def judge_content(
     ]
     for table in sorted({claim.table for claim in claims}):
         own = [claim for claim in claims if claim.table == table]
-        rows = _judge_table(home, records, own)
-        # Answers that were paid for are kept beyond what uses them now; their seals are checked.
-        if whole and at_rest and table not in SEALED:
-            judge_strays(rows, own[0].node, records, world, nodes)
+        try:
+            rows = _judge_table(home, records, own)
+            # Answers that were paid for are kept beyond what uses them now; their seals are checked.
+            if whole and at_rest and table not in SEALED - LISTED:
+                judge_strays(rows, own[0].node, records, world, nodes)
+        except DamagedTableError as error:
+            for claim in own:
+                claim.node.altered(str(error))
+    if whole:
+        _judge_others(home, {claim.table for claim in claims}, nodes)
+
+
+def _judge_others(home: Home, claimed: set[str], nodes: dict[str, Node]) -> None:
+    """Read the tables that no present manifest states and that carry no seals: they must be readable."""
+    for table in home.store.names():
+        if table in claimed or has_seals(table):
+            continue
+        try:
+            with decoding(table):
+                home.store.check_columns(table)
+                for _batch in home.store.batches(table):
+                    pass
+        except DamagedTableError as error:
+            node_for(nodes, TABLES, table).altered(str(error))
 
 
 def _is_present(node: Node, heads: Heads) -> bool:
@@ -126,8 +146,11 @@ def _altered_raw(world: World, key: str, manifest: Manifest) -> Iterable[str]:
 
 
 def _judge_table(home: Home, records: Records, claims: list[Claim]) -> TableRows:
-    """Compare the rows of one table with what each manifest states of them."""
-    rows = TableRows(home.store, claims[0].table)
+    """Compare the rows of one table with what each manifest states; raises `DamagedTableError`."""
+    table = claims[0].table
+    with decoding(table):
+        home.store.check_columns(table)
+    rows = TableRows(home.store, table)
     held = _held_documents(home)
     for claim in claims:
         try:
@@ -135,14 +158,12 @@ def _judge_table(home: Home, records: Records, claims: list[Claim]) -> TableRows
         except FileNotFoundError:
             claim.node.altered(f"the list of rows of table {claim.table} is missing")
             continue
-        try:
+        with decoding(table):
             found, stored = rows.of(claim.scope, stated)
-        except DamagedTableError as error:
-            claim.node.altered(str(error))
-            continue
+            doubled = rows.doubled(stated) if claim.scope == BY_DOC_IDS else []
         if found != claim.digest:
             _name_difference(claim, stated, stored, held)
-        if claim.scope == BY_DOC_IDS and (doubled := rows.doubled(stated)):
+        if doubled:
             claim.node.altered(f"table {claim.table}: rows of {doubled[0]} stand in it more than once")
     return rows
 

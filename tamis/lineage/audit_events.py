@@ -1,11 +1,14 @@
 """The event log against the records: no materialization without a manifest, no manifest without one.
 
-Each event states its manifest, data version and input key in tags of its own; what they say must be what
-the manifest says, and of each value the latest event must name the manifest that the index names.
+Each event states its manifest, data version and input key in tags of its own and displays them with counts
+and times; what it says must be what the manifest says, and of each value the latest event must name the
+manifest that the index names.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from tamis.lineage.audit_node import Node
 from tamis.lineage.audit_records import Records
@@ -21,24 +24,38 @@ TAG_DIGITS = 32
 
 @dataclass(frozen=True, kw_only=True)
 class LoggedEvent:
-    """One materialization as the event log holds it.
+    """One materialization as the event log answers for it.
 
-    `again`: logged anew, since the log had been lost. `copies_agree`: the log's copies of it are equal.
+    `metadata`: displayed texts and numbers by name; `displayed`: the digest of all that is displayed.
+    `again`: logged a second time, since the log had been lost. `differences`: what one table of the log says
+    of it and another one does not.
     """
 
     asset: str
     partition: str
     manifest: str
     tags: Mapping[str, str]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    displayed: str = ""
+    run_id: str = ""
     again: bool = False
-    copies_agree: bool = True
+    differences: Sequence[str] = ()
 
 
-def event_tags(manifest: Manifest) -> dict[str, str]:
-    """What an event says of a manifest, beside Dagster's own tags."""
-    tags = {"tamis/manifest": manifest.id[:TAG_DIGITS], "tamis/input_key": manifest.input_key[:TAG_DIGITS]}
+def event_tags(manifest: Manifest, displayed: str) -> dict[str, str]:
+    """Return what an event says of a manifest, beside Dagster's own tags; `displayed`: of its metadata."""
+    tags = {
+        "tamis/manifest": manifest.id[:TAG_DIGITS],
+        "tamis/input_key": manifest.input_key[:TAG_DIGITS],
+        "tamis/metadata": displayed[:TAG_DIGITS],
+    }
     # Manifests made before there was this tag do not say how they are formed.
     return tags | ({"tamis/beside": beside_digest(manifest)} if "form" in manifest.beside else {})
+
+
+def displayed_digest(displayed: Mapping[str, Any]) -> str:
+    """Return the digest of displayed metadata, whatever the order of its entries."""
+    return canonical_digest(json.dumps(displayed, sort_keys=True, separators=(",", ":"), ensure_ascii=False))
 
 
 def beside_digest(manifest: Manifest) -> str:
@@ -108,19 +125,19 @@ def _judge_event(records: Records, nodes: dict[str, Node], event: LoggedEvent, a
 
 
 def _wrong(records: Records, event: LoggedEvent, again: bool) -> list[str]:
-    """What an event says that its manifest does not.
+    """Return what an event says that its manifest does not.
 
-    `again`: a later event names the same manifest. It may have been lost and written anew in between, with
+    `again`: a later event names the same manifest. It may have been lost and made again in between, with
     another clock beside it, so only the later event speaks of that.
     """
+    found = list(event.differences)
     if not event.manifest:
-        return ["a materialization in the event log names no manifest"]
-    found = [] if event.copies_agree else ["the event log's own copies of its materialization differ"]
+        return [*found, "a materialization in the event log names no manifest"]
     try:
         manifest = records.read(event.manifest)
     except ManifestError as error:
         return [*found, f"a materialization in the event log names a manifest that fails: {error}"]
-    expected = event_tags(manifest) | {
+    expected = event_tags(manifest, event.displayed) | {
         "dagster/data_version": manifest.data_version,
         "dagster/code_version": manifest.code_version,
         "dagster/data_version_is_user_provided": "true",
@@ -133,4 +150,20 @@ def _wrong(records: Records, event: LoggedEvent, again: bool) -> list[str]:
     if (manifest.asset, manifest.partition) != (event.asset, event.partition):
         found.append(f"its materialization is logged as {label(event.asset, event.partition)}")
     found += [f"its materialization has lost the tag {name}" for name in lacking]
-    return found + [f"its materialization's tag {name} says {said[name][:16]}" for name in differing]
+    found += [f"its materialization's tag {name} says {said[name][:16]}" for name in differing]
+    return [*found, *_wrongly_displayed(event, manifest, again)]
+
+
+def _wrongly_displayed(event: LoggedEvent, manifest: Manifest, again: bool) -> Iterator[str]:
+    """Compare the displayed row count, table, version, seconds and keys with the manifest."""
+    stated: dict[str, Any] = {"input_key": manifest.input_key}
+    stated |= dict.fromkeys(("dagster/row_count", "dagster/partition_row_count"), manifest.row_count)
+    table = next(iter(manifest.rows), None)
+    stated["dagster/table_name"] = table
+    if not again and manifest.beside.get("run_id") == event.run_id:
+        # A manifest that was there already keeps the times and versions of the run that made it first.
+        stated["seconds"] = manifest.beside.get("seconds")
+        stated["table_version"] = manifest.beside.get("table_versions", {}).get(table)
+    for name, value in stated.items():
+        if name in event.metadata and event.metadata[name] != value:
+            yield f"its displayed {name} is {str(event.metadata[name])[:60]}, its manifest says {value}"

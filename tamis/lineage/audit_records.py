@@ -18,8 +18,8 @@ from tamis.store.digests import file_digest
 from tamis.store.home import Home
 from tamis.store.retained import retained_tables
 from tamis.store.schemas import KEYS, kind_of
-from tamis.store.seals import SEAL, SEALED, broken_seals
-from tamis.store.tables import DamagedTableError
+from tamis.store.seals import LISTED, SEAL, SEALED, broken_seals
+from tamis.store.table_errors import DamagedTableError, decoding
 
 TABLES = "table"
 LISTS = "list of rows"
@@ -70,7 +70,7 @@ def judge_records(
 def _judge_lists(folder: ManifestFolder, nodes: dict[str, Node]) -> None:
     for path in folder.lists():
         if file_digest(path) != path.stem:
-            node = _node(nodes, LISTS, path.stem[:16])
+            node = node_for(nodes, LISTS, path.stem[:16])
             node.altered("its content no longer hashes to its name")
 
 
@@ -88,9 +88,9 @@ def _judge_choices(home: Home, nodes: dict[str, Node], kept_versions: int) -> No
                 decisions_of(home, version)
             elif version.version > latest[version.selection] - kept_versions:
                 lost = f"the decisions of version {version.version} are no longer kept: no way back to it"
-                _node(nodes, "decisions", f"{version.selection} versions").outdated(lost)
+                node_for(nodes, "decisions", f"{version.selection} versions").outdated(lost)
         except VersionLostError as error:
-            node = nodes.get(version.decisions) or _node(nodes, "decisions", version.selection)
+            node = nodes.get(version.decisions) or node_for(nodes, "decisions", version.selection)
             node.altered(str(error))
 
 
@@ -101,29 +101,31 @@ def _judge_numbers(versions: Sequence[Version], nodes: dict[str, Node]) -> None:
         numbers.setdefault(version.selection, set()).add(version.version)
     for selection, found in numbers.items():
         if missing := sorted(set(range(1, max(found) + 1)) - found):
-            _node(nodes, TABLES, VERSIONS).altered(f"version {missing[0]} of {selection} is missing")
+            node_for(nodes, TABLES, VERSIONS).altered(f"version {missing[0]} of {selection} is missing")
 
 
 def _judge_seals(home: Home, table: str, nodes: dict[str, Node]) -> None:
     key = list(KEYS[kind_of(table)])
     try:
         broken, keys, bare = [], [], 0
-        for block in home.store.sealed_blocks(table):
-            broken += broken_seals(block).select(key).rows()
-            bare += block[SEAL].null_count
-            keys.append(pl.DataFrame(pl.from_arrow(block.select(key))))
+        with decoding(table):
+            home.store.check_columns(table)
+            for block in home.store.sealed_blocks(table):
+                broken += broken_seals(block).select(key).rows()
+                bare += block[SEAL].null_count
+                keys.append(pl.DataFrame(pl.from_arrow(block.select(key))))
     except DamagedTableError as error:
-        _node(nodes, TABLES, table).altered(str(error))
+        node_for(nodes, TABLES, table).altered(str(error))
         return
     if broken:
         named = ", ".join(label(str(row[0]), " ".join(map(str, row[1:]))) for row in broken[:SHOWN])
-        _node(nodes, TABLES, table).altered(f"{len(broken)} rows were altered: {named}")
+        node_for(nodes, TABLES, table).altered(f"{len(broken)} rows were altered: {named}")
     if bare:
         # Written by an earlier Tamis, which had no seals, or put there by somebody: no proof of either.
-        _node(nodes, TABLES, table).outdated(f"{bare} rows carry no checksum")
-    if doubled := _doubled(keys, key):
+        node_for(nodes, TABLES, table).outdated(f"{bare} rows carry no checksum")
+    if table not in LISTED and (doubled := _doubled(keys, key)):
         named = label(str(doubled[0][0]), " ".join(map(str, doubled[0][1:])))
-        _node(nodes, TABLES, table).altered(
+        node_for(nodes, TABLES, table).altered(
             f"rows of {len(doubled)} keys stand in it more than once: {named}"
         )
 
@@ -136,7 +138,7 @@ def _doubled(blocks: Sequence[pl.DataFrame], key: list[str]) -> list[tuple[Any, 
     return frame.filter(frame.is_duplicated()).unique().sort(key).rows()
 
 
-def _node(nodes: dict[str, Node], asset: str, partition: str) -> Node:
+def node_for(nodes: dict[str, Node], asset: str, partition: str) -> Node:
     """A node for what is not a manifest of the graph."""
     key = label(asset, partition)
     return nodes.setdefault(key, Node(manifest="", asset=asset, partition=partition))

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from tamis.lineage import attempts
 from tamis.store.schemas import schema_of
+from tamis.store.table_errors import DamagedTableError
 from tamis.store.tables import Store
 
 TABLE = "heads"
@@ -63,8 +64,10 @@ COLUMNS = (
 
 
 def read_heads(store: Store) -> Heads:
-    """All heads by (asset, partition)."""
+    """All heads by (asset, partition); raises `DamagedTableError`."""
     present = store.schema(TABLE).names
+    if lacking := set(COLUMNS[:5]).difference(present):
+        raise DamagedTableError(TABLE, f"it lacks the columns {', '.join(sorted(lacking))}")
     rows = list(store.read(TABLE, [name for name in COLUMNS if name in present]).iter_rows(named=True))
     # Read after the heads: an attempt that ends in between must not look as if it had not.
     latest = attempts.read_attempts(store)

@@ -6,6 +6,7 @@ SHA-256 is the digest of the content whatever the order of writing. About 400,00
 
 import hashlib
 import operator
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import pyarrow as pa
 from tamis.store.schemas import LATER_COLUMNS, UNHASHED_COLUMNS
 
 RECORD_BYTES = 48
+KEY_BYTES = 16
+_AN_ID = re.compile("[0-9a-f]{32}")
 
 
 def canonical_digest(value: str) -> str:
@@ -105,5 +108,23 @@ def _vector_bytes(column: pa.ChunkedArray) -> np.ndarray:
 def key_bytes(rows: pa.Table, key: Sequence[str]) -> list[bytes]:
     """16 bytes a row: the doc_id itself where it alone is the key, else a digest of the key columns."""
     if tuple(key) == ("doc_id",) and "doc_id" in rows.schema.names:
-        return [bytes.fromhex(doc_id) for doc_id in rows["doc_id"].to_pylist()]
+        return _id_bytes(rows["doc_id"].to_pylist())
     return [hashlib.sha256(line).digest()[:16] for line in json_lines(rows, list(key))]
+
+
+def _id_bytes(doc_ids: Sequence[str | None]) -> list[bytes]:
+    """16 bytes for each id; of what is none, a digest: rows that were altered are hashed like any other."""
+    try:
+        found = [bytes.fromhex(doc_id or "") for doc_id in doc_ids]
+    except ValueError:
+        found = []
+    if found and all(len(key) == KEY_BYTES for key in found):
+        return found
+    return [
+        bytes.fromhex(doc_id) if doc_id and _AN_ID.fullmatch(doc_id) else _other_bytes(doc_id)
+        for doc_id in doc_ids
+    ]
+
+
+def _other_bytes(value: str | None) -> bytes:
+    return hashlib.sha256(repr(value).encode()).digest()[:KEY_BYTES]

@@ -1,7 +1,8 @@
-"""Seals: a checksum beside each row of the tables that no manifest lists in full.
+"""Seals: a checksum beside each row of the tables that no manifest states in full.
 
-Indexes, what a person decided, and answers that were paid for and are kept beyond what uses them now. A seal
-tells an altered row from one that was written; whoever computes a new seal, too, is not seen (design 9.6).
+Indexes, what a person decided, when a document was first seen, and answers that were paid for and are kept
+beyond what uses them now. A seal tells an altered row from one that was written; whoever computes a new seal,
+too, is not seen (design 9.6).
 The column is added when a row is written and hidden when it is read. About 400,000 rows/s.
 """
 
@@ -14,10 +15,13 @@ from tamis.store.schemas import RETAINED
 SEAL = "seal"
 SEALED = frozenset(
     {
+        "absent_files",
         "approvals",
         "attempts",
+        "documents",
         "heads",
         "pins",
+        "removals",
         "sampler_trials",
         "sampler_trials_left",
         "scores_by_model",
@@ -25,6 +29,8 @@ SEALED = frozenset(
         "scores_judge_again",
         "scores_noise",
         "selection_versions",
+        "shard_files",
+        "shrunken_files",
         "step_failures",
         "trial_failures",
         "trials",
@@ -32,6 +38,8 @@ SEALED = frozenset(
         "withdrawn_places",
     }
 )
+LISTED = frozenset({"documents"})
+"""Sealed tables that manifests list in full, too: all but one column, which no digest looks at."""
 DECIDED = frozenset(
     {
         "approvals",

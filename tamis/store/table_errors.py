@@ -3,9 +3,12 @@
 import contextlib
 from collections.abc import Iterator
 
-from tamis.errors import PermanentError
+from tamis.errors import PermanentError, TamisError
 from tamis.store.object_errors import object_store_problem
 from tamis.store.seals import DECIDED
+
+PANICS = ("RustPanic", "PanicException")
+"""What Python sees of a decoder that stopped at bytes it never wrote; the second is no `Exception`."""
 
 
 class UnknownTableError(PermanentError):
@@ -27,7 +30,8 @@ class DamagedTableError(PermanentError):
                 f"nothing can make it again: put lance/{table}.lance back from a copy of the home; "
                 "without one remove that folder, and what it held is lost"
             )
-        super().__init__(f"table {table!r} is damaged ({problem.splitlines()[0][:160]}); {cure}")
+        first = next(iter(problem.strip().splitlines()), "it cannot be read")
+        super().__init__(f"table {table!r} is damaged ({first[:160]}); {cure}")
 
 
 @contextlib.contextmanager
@@ -47,9 +51,27 @@ def reading(table: str) -> Iterator[None]:
             raise UnknownTableError(table) from error
         if problem := object_store_problem(error):
             raise problem from error
-        if "lance" not in str(error).lower():
+        raise DamagedTableError(table, str(error)) from error
+    except BaseException as error:
+        if type(error).__name__ not in PANICS:
             raise
         raise DamagedTableError(table, str(error)) from error
+
+
+@contextlib.contextmanager
+def decoding(table: str) -> Iterator[None]:
+    """Turn whatever fails while rows are decoded and hashed into `DamagedTableError`.
+
+    For an audit alone: damaged bytes that a decoder accepts may fail at any later line, while elsewhere such
+    an error is a mistake in the program and no reason to call a table damaged.
+    """
+    try:
+        with reading(table):
+            yield
+    except TamisError:
+        raise
+    except Exception as error:
+        raise DamagedTableError(table, f"{type(error).__name__}: {error}") from error
 
 
 @contextlib.contextmanager

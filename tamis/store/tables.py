@@ -21,7 +21,7 @@ from tamis.store.places import (
     remove_files,
 )
 from tamis.store.remembered import Remembered
-from tamis.store.schemas import KEYS, kind_of, schema_of
+from tamis.store.schemas import KEYS, LATER_COLUMNS, kind_of, schema_of
 from tamis.store.seals import SEAL, sealed, unsealed_schema
 from tamis.store.table_errors import DamagedTableError as DamagedTableError
 from tamis.store.table_errors import UnknownTableError, asking, reading
@@ -69,11 +69,13 @@ class Store:
 
     def version(self, table: str) -> int:
         """Latest version of a table, 0 when it does not exist."""
-        return self._opened(table).version if self.exists(table) else 0
+        with reading(table):
+            return self._opened(table).version if self.exists(table) else 0
 
     def count(self, table: str, where: str | None = None) -> int:
         """Number of rows that match."""
-        return self._opened(table).count_rows(where) if self.exists(table) else 0
+        with reading(table):
+            return self._opened(table).count_rows(where) if self.exists(table) else 0
 
     def insert_new(self, table: str, rows: pa.Table) -> int:
         """Insert the rows whose key is not there yet (the first one written stays); returns how many."""
@@ -159,12 +161,14 @@ class Store:
             return (
                 schema if columns is None else pa.schema([schema.field(c) for c in columns])
             ).empty_table()
-        opened = self._opened(table, version)
-        key = (table, opened.version, tuple(columns or ()), where)
+        with reading(table):
+            opened = self._opened(table, version)
+            key = (table, opened.version, tuple(columns or ()), where)
         if self._memory is not None and (known := self._memory.get(key)) is not None:
             return known
         batches = list(stream_rows(opened, table, columns, where))
-        schema = unsealed_schema(opened.schema)
+        with reading(table):
+            schema = unsealed_schema(opened.schema)
         if columns is not None and not set(columns) <= set(schema.names):
             schema = pa.unify_schemas([schema, schema_of(table)])
         selected = schema if columns is None else pa.schema([schema.field(column) for column in columns])
@@ -200,7 +204,8 @@ class Store:
 
     def sealed_blocks(self, table: str) -> Iterator[pa.Table]:
         """The rows of a table with their seals, null where they have none, in blocks."""
-        names = self._opened(table).schema.names if self.exists(table) else []
+        with reading(table):
+            names = self._opened(table).schema.names if self.exists(table) else []
         for batch in self.batches(table, names) if names else ():
             block = pa.Table.from_batches([batch])
             yield block if SEAL in names else block.append_column(SEAL, pa.nulls(len(block), pa.string()))
@@ -208,11 +213,23 @@ class Store:
     def schema(self, table: str) -> pa.Schema:
         """Arrow schema of a table, with column descriptions; raises `UnknownTableError`."""
         if self.exists(table):
-            return unsealed_schema(self._opened(table).schema)
+            with reading(table):
+                return unsealed_schema(self._opened(table).schema)
         try:
             return schema_of(table)
         except (KeyError, AssertionError) as error:
             raise UnknownTableError(table) from error
+
+    def check_columns(self, table: str) -> None:
+        """Raise `DamagedTableError` where a table's columns are not those that are declared of it.
+
+        Columns introduced later may be missing, those of the SQL models are declared nowhere.
+        """
+        if kind_of(table) not in KEYS or not self.exists(table):
+            return
+        found, declared = set(self.schema(table).names), set(schema_of(table, 1).names)
+        if wrong := sorted((found - declared) | (declared - found - LATER_COLUMNS)):
+            raise DamagedTableError(table, f"its columns are not those declared: {', '.join(wrong)}")
 
     def _connect(self) -> Any:
         import lancedb

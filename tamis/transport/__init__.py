@@ -1,4 +1,4 @@
-"""Optimal transport from a pool to a target: GOT-D scores and what they prove (Kang et al. 2405.02774).
+"""Optimal transport from a pool to a target: GOT-D scores and how far to trust them (Kang et al. 2405.02774).
 
 A solve is summarised by M numbers, the target potential g, and a document's score is one soft c-transform of
 g. So a pool of any size is streamed, sharded and updated with M floats of state, at the price of redoing the
@@ -7,10 +7,10 @@ products on every pass: 1,000,000 x 1,000 x 384 from a table take 12 s of two co
 
 from tamis.transport.blocks import BadShapeError, BadVectorError, OneShotIterableError
 from tamis.transport.certificate import (
-    CertifiedTopK,
+    EstimatedTopK,
     UnionCertificate,
     calibrate,
-    certified_top_k,
+    estimated_top_k,
     union_certificate,
 )
 from tamis.transport.contrast import contrast
@@ -38,8 +38,8 @@ __all__ = [
     "CODE_VERSION",
     "BadShapeError",
     "BadVectorError",
-    "CertifiedTopK",
     "DomainDistance",
+    "EstimatedTopK",
     "FewTargetPoints",
     "LargeEpsilon",
     "NotConverged",
@@ -57,8 +57,8 @@ __all__ = [
     "bootstrap_stability",
     "bring_up_to_date",
     "calibrate",
-    "certified_top_k",
     "contrast",
+    "estimated_top_k",
     "join",
     "leave",
     "nearest_cost",

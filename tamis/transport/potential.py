@@ -48,9 +48,9 @@ class TargetPotential:
     where the tolerance needed it, so that scores have its precision. potential [M]: g in float64, sum(b g) =
     0, zero where the target has no mass. target_weights [M]: b. center [d] or None. epsilon and mean_cost in
     units of the cost. marginal_error: L1 distance of column sums to b, measured at this very g. dual_value:
-    D(g) under KL(P | a x b). gap_bound >= OT - D(g). error_bound: on scores, up to a constant. passes: in
-    readings of the whole reference. optimal_range: bound on osc g*. contraction: of the plain iteration,
-    None when unknown.
+    D(g) under KL(P | a x b). gap_bound >= OT - D(g), exactly. error_estimate: of the scores, up to a
+    constant; the true error can be larger. passes: in readings of the whole reference. optimal_range: at
+    least osc g*. contraction: of the plain iteration, None when unknown.
     """
 
     points: Points
@@ -63,7 +63,7 @@ class TargetPotential:
     marginal_error: float
     dual_value: float
     gap_bound: float
-    error_bound: float
+    error_estimate: float
     passes: float
     converged: bool
     optimal_range: float

@@ -14,7 +14,7 @@ import numpy as np
 from tamis.progress import Advance, ignore
 from tamis.transport.anderson import Solution
 from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource
-from tamis.transport.certificate import gap_bound, score_error_bound
+from tamis.transport.certificate import gap_bound, score_error_estimate
 from tamis.transport.cost import Floats, Geometry, center_vector, survey
 from tamis.transport.potential import Float32s, TargetPotential, resolve_device
 from tamis.transport.prepare import READING_WIDTH, Accuracy, Problem, explicit_center, prepare
@@ -229,7 +229,9 @@ def _potential(
         marginal_error=result.marginal_error,
         dual_value=result.dual_value,
         gap_bound=gap_bound(result.marginal_error, g_range, problem.optimal_range),
-        error_bound=score_error_bound(result.marginal_error, step_range, solution.contraction, a_priori),
+        error_estimate=score_error_estimate(
+            result.marginal_error, step_range, solution.contraction, a_priori
+        ),
         passes=passes,
         converged=result.marginal_error <= tolerance,
         optimal_range=problem.optimal_range,

@@ -3,7 +3,7 @@
 Where pool and target fall into groups that barely exchange mass, the offset between two groups moves by their
 leakage alone. No pass shows that mode, its marginal error is tiny, and a rate read off the steps misses it;
 so the certificate uses the second eigenvalue of the derivative itself, on a sample of the rows. Fewer rows
-make it larger, so the bound errs on the safe side: on real vectors .64 from 8,000 rows and 2,000 targets, .69
+make it larger, and so the estimated error: on real vectors .64 from 8,000 rows and 2,000 targets, .69
 from 2,000. 4,000,000 entries take .1 s of two cores.
 """
 
@@ -94,5 +94,5 @@ def _second_eigenvalue(scaled_nk: Floats, root_k: Floats) -> float:
             return_eigenvectors=False,
         )
     except ArpackNoConvergence:
-        return 1.0  # unknown: the bound that always holds is used
+        return 1.0  # unknown: the largest possible error is taken
     return float(found[0])

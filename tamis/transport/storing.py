@@ -15,7 +15,7 @@ from tamis.config import TransportSection
 from tamis.lineage.manifest import write_atomically
 from tamis.store.tables import Store, matrix_of, quoted
 from tamis.store.vectors import VectorBlocks, require_documents
-from tamis.transport.certificate import UnionCertificate, certified_top_k
+from tamis.transport.certificate import UnionCertificate, estimated_top_k
 from tamis.transport.increment import Done
 from tamis.transport.joining import join_pool, sums_of_pool
 from tamis.transport.potential import TargetPotential
@@ -118,19 +118,19 @@ def load_potential(folder: Path) -> TargetPotential:
     return TargetPotential.load(folder / POTENTIAL_FILE)
 
 
-def certified_counts(folder: Path, decisions: pl.DataFrame) -> dict[str, int]:
-    """How many chosen documents are proven to be among the smallest scores, and how many are undecided.
+def counts_by_estimate(folder: Path, decisions: pl.DataFrame) -> dict[str, int]:
+    """Count the chosen documents that are clear of the cut by the estimated error, and the undecided ones.
 
     decisions: transport_gradient, verdict and rank (null for those not eligible); nothing when none was
-    chosen. The error bound is that of the certificate in the folder.
+    chosen. The estimate is that of the certificate in the folder.
     """
     ranked = decisions.drop_nulls("rank")
     gradient_n, k = ranked["transport_gradient"].to_numpy(), int((ranked["verdict"] == "selected").sum())
     if k == 0:  # nothing is eligible, or the first document is larger than the budget
         return {}
-    bound = json.loads((folder / CERTIFICATE_FILE).read_text())["score_error_bound"]
-    found = certified_top_k(replace(load_potential(folder), error_bound=bound), gradient_n, k).counts
-    return {"certified_chosen": found["in"], "undecided": found["undecided"]}
+    estimate = json.loads((folder / CERTIFICATE_FILE).read_text())["score_error_estimate"]
+    found = estimated_top_k(replace(load_potential(folder), error_estimate=estimate), gradient_n, k).counts
+    return {"chosen_clear_of_cut": found["in"], "undecided": found["undecided"]}
 
 
 def potential_facts(found: CurrentPotential) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def potential_facts(found: CurrentPotential) -> dict[str, Any]:
         "done": found.done or "solved from nothing",
         "dual_value": float(found.potential.dual_value),
         "gap_bound": float(found.certificate.gap_bound),
-        "score_error_bound": float(found.certificate.error_bound),
+        "score_error_estimate": float(found.certificate.error_estimate),
         "passes": float(found.potential.passes),
         "epsilon": float(found.potential.epsilon),
         "shards": len(found.sums.rows),

@@ -19,7 +19,13 @@ from tamis.project import open_project
 from tamis.store.schemas import KEYS, UNHASHED_COLUMNS, kind_of
 from tamis.store.seals import has_seals
 
-KINDS = ("row", "manifest", "tag", "checkpoint", "raw shard")
+KINDS = ("row", "manifest", "tag", "checkpoint", "raw shard", "log")
+LOG = {
+    "event_logs": ("asset_key", "partition", "run_id", "timestamp", "event"),
+    "asset_event_tags": ("asset_key", "key", "value", "event_timestamp"),
+    "asset_keys": ("asset_key", "last_materialization", "last_materialization_timestamp"),
+}
+"""Columns that the UI and the sensors query."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,7 @@ def tamper(root: Path, draw: random.Random, kind: str) -> Tampering:
         "tag": change_tag,
         "checkpoint": change_checkpoint,
         "raw shard": change_raw_shard,
+        "log": change_log,
     }
     return by_kind[kind](root, draw)
 
@@ -161,6 +168,24 @@ def change_tag(root: Path, draw: random.Random) -> Tampering:
     asset, partition = made["asset_key"]["path"][-1], made["partition"]
     name = f"{asset}[{partition}]" if partition else asset
     return Tampering(f"tag {tag} of an event of {name}", frozenset({name}))
+
+
+def change_log(root: Path, draw: random.Random) -> Tampering:
+    """Another digit or letter in a column of a table of the event log that the UI and the sensors query."""
+    table = draw.choice(sorted(LOG))
+    column = draw.choice(LOG[table])
+    made = "dagster_event_type = 'ASSET_MATERIALIZATION'" if table == "event_logs" else "1"
+    with sqlite3.connect(next((root / ".tamis" / "dagster").rglob("index.db"))) as connection:
+        query = f"select id, asset_key, {column} from {table} where {made} and {column} is not null"
+        number, key, value = draw.choice(sorted(connection.execute(query).fetchall()))
+        places = [place for place, character in enumerate(value) if character.isalnum()]
+        place = draw.choice(places)
+        forged = value[:place] + ("1" if value[place] != "1" else "2") + value[place + 1 :]
+        connection.execute(f"update {table} set {column} = ? where id = ?", (forged, number))
+    connection.close()
+    asset = json.loads(key)[-1]
+    names = {f"{asset}[{key}]" if key else asset for own, key in read_heads_anyway(root) if own == asset}
+    return Tampering(f"character {place} of {table}.{column} of an event of {asset}", frozenset(names))
 
 
 def change_checkpoint(root: Path, draw: random.Random) -> Tampering:

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from small_graph import VECTORS, SmallGraph
 
+from resources.auditing import audit_project
 from resources.events import logged_events
 from tamis.lineage.audit import audit_graph
 from tamis.lineage.look import look
@@ -69,7 +70,7 @@ def test_one_altered_cell_is_found_at_its_node(graph, table):
         "heads": "asset = 'near_duplicates'",
     }.get(table)
     alter(graph, table, column, where)
-    also = {"heads": {"near_duplicates"}, "documents": {"documents[web__sailing.jsonl]"}}
+    also = {"heads": {"near_duplicates"}, "documents": {"documents[web__sailing.jsonl]", "table[documents]"}}
     found = red(graph)
     assert node in found
     assert set(found) - {node} <= also.get(table, set())
@@ -131,6 +132,15 @@ def test_a_raw_file_that_only_looks_untouched_is_found(graph):
     known["web__cooking.jsonl"][0] = stamp_of(look(graph.project).shards["web__cooking.jsonl"])
     memory.write_text(json.dumps(known))
     assert list(red(graph)) == ["raw_shards[web__cooking.jsonl]"]
+
+
+@pytest.mark.parametrize("table", ["heads", "attempts", "shard_files", "documents", "decisions"])
+def test_a_table_that_cannot_be_read_ends_in_a_verdict(graph, table):
+    for file in (graph.home.root / "lance" / f"{table}.lance" / "data").iterdir():
+        file.write_bytes(file.read_bytes()[:100])
+    audit = audit_project(graph.project, None, quick=False, say=str)
+    details = [detail for node in audit.nodes.values() if node.status == "red" for detail in node.details]
+    assert any(f"table '{table}' is damaged" in detail for detail in details)
 
 
 def test_index_and_event_log_that_disagree_are_found(graph):

@@ -152,7 +152,7 @@ def test_a_lost_manifest_that_was_made_again_agrees_with_the_later_event(home):
             "dagster/code_version": "1",
             "dagster/data_version_is_user_provided": "true",
         }
-        stated = event_tags(folder.read(name)) | more | tags
+        stated = event_tags(folder.read(name), "") | more | tags
         return LoggedEvent(asset="decisions", partition="best", manifest=name, tags=stated)
 
     def wrong(*events: LoggedEvent) -> list[str]:

@@ -80,7 +80,7 @@ def test_a_column_that_nothing_reaches_is_finite():
     )
     certificate = sums.certificate(potential)
     assert certificate.advice == "solve"
-    assert np.isfinite([certificate.marginal_error, certificate.gap_bound, certificate.error_bound]).all()
+    assert np.isfinite([certificate.marginal_error, certificate.gap_bound, certificate.error_estimate]).all()
 
 
 @pytest.mark.parametrize("name", ["sums", "sums.bin", "a b.npz"])

@@ -132,7 +132,7 @@ def test_order_and_chunking_of_the_reference_do_not_matter(seed, sizes):
     sharp = solve_potential(problem.y, x, reference_weights=problem.a, **options)
     shuffled = solve_potential(problem.y, x[order], reference_weights=problem.a[order], **options)
     assert np.abs(shuffled.gradient(x) - sharp.gradient(x)).max() < 1e-5
-    assert np.abs(base.gradient(x) - sharp.gradient(x)).max() <= 2 * base.error_bound
+    assert np.abs(base.gradient(x) - sharp.gradient(x)).max() <= 2 * base.error_estimate
 
 
 @given(seed=seeds)
@@ -209,7 +209,7 @@ def test_a_sample_first_gives_the_same_potential_and_honest_passes(seed, relativ
     assert streamed.fingerprint == again.fingerprint
     assert streamed.passes != int(streamed.passes)
     difference = np.ptp(stored.potential - streamed.potential) / 2
-    assert difference <= stored.error_bound + streamed.error_bound
+    assert difference <= stored.error_estimate + streamed.error_estimate
     measured = np.abs(streamed.column_sums(problem.x) - streamed.target_weights).sum()
     assert measured == pytest.approx(streamed.marginal_error, abs=1e-5)
 

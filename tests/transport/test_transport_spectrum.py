@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.special import logsumexp
 
-from tamis.transport import FewTargetPoints, certified_top_k, solve_and_score, solve_potential
+from tamis.transport import FewTargetPoints, estimated_top_k, solve_and_score, solve_potential
 from tamis.transport.spectrum import DENSE_BELOW, slowest_contraction
 from tamis.transport.target_side import TargetSide
 
@@ -48,9 +48,9 @@ def test_separated_clusters_are_not_certified_on_what_no_pass_shows(seed, width)
     cost = ((points[:, None] - potential.points.astype(float)) ** 2).sum(2)
     true = separate_solution(cost, of_row, of_target, potential.epsilon)
     difference = score - true
-    assert np.ptp(difference) / 2 <= potential.error_bound
-    certified = certified_top_k(potential, score, 20)
-    assert set(certified.certainly_in) <= set(np.argsort(true)[:20])
+    assert np.ptp(difference) / 2 <= potential.error_estimate
+    certified = estimated_top_k(potential, score, 20)
+    assert set(certified.likely_in) <= set(np.argsort(true)[:20])
 
 
 def separate_solution(cost: np.ndarray, of_row: np.ndarray, of_target: np.ndarray, epsilon: float):
@@ -89,5 +89,5 @@ def test_the_certificate_knows_what_rounding_does_without_centring():
     potential, score = solve_and_score(target, pool, center=False, normalize=False)
     true = ((pool - target) ** 2).sum(1)
     for k in range(50, 2_000, 150):
-        certified = certified_top_k(potential, score, k)
-        assert set(certified.certainly_in) <= set(np.argsort(true)[:k])
+        certified = estimated_top_k(potential, score, k)
+        assert set(certified.likely_in) <= set(np.argsort(true)[:k])

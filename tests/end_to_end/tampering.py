@@ -176,7 +176,7 @@ def change_log(root: Path, draw: random.Random) -> Tampering:
     column = draw.choice(LOG[table])
     made = "dagster_event_type = 'ASSET_MATERIALIZATION'" if table == "event_logs" else "1"
     with sqlite3.connect(next((root / ".tamis" / "dagster").rglob("index.db"))) as connection:
-        query = f"select id, asset_key, {column} from {table} where {made} and {column} is not null"
+        query = f"select id, asset_key, {column} from {table} where {made} and {column} > ''"
         number, key, value = draw.choice(sorted(connection.execute(query).fetchall()))
         places = [place for place, character in enumerate(value) if character.isalnum()]
         place = draw.choice(places)

@@ -87,6 +87,7 @@ NO_TEXT = frozenset(
         "trials",
         "loss_curves",
         "sampler_comparison",
+        *(f"{RETAINED}{kind}" for kind in RETAINED_KINDS),
         "shard_files",
         "absent_files",
         "shrunken_files",

@@ -70,7 +70,7 @@ def draw(
     may turn out to be current.
     """
     plan = read_plan(open_project(project.root))
-    due = {entry["asset"] for entry in plan if not (ready and entry["waits_for"])}
+    due = {entry["asset"] for entry in plan if not (ready and entry["waits_for"])} - {"removal"}
     drawn = chance.sample(sorted(due), kills)
     moments = []
     for stage in sorted(drawn, key=known.order.index):

@@ -90,7 +90,7 @@ def edit(landing: Path) -> None:
 
 def cut(landing: Path) -> None:
     path = landing / "cooking.jsonl"
-    write_jsonl(path, [json.loads(line)["text"] for line in path.read_text().splitlines()[:20]])
+    write_jsonl(path, [json.loads(line)["text"] for line in path.read_text().splitlines()[:40]])
 
 
 def half_write(landing: Path) -> None:
@@ -123,7 +123,7 @@ CHANGES = {
         documents=180,
         stays=SELECTIONS,
     ),
-    "truncated": Change(make=cut, new=0, documents=140),
+    "truncated": Change(make=cut, new=0, documents=160),
     "deleted": Change(
         make=lambda landing: (landing / "algebra.jsonl").unlink(),
         new=0,
@@ -216,15 +216,15 @@ def test_a_file_replaced_while_a_run_is_in_flight_is_taken_as_it_is_in_the_end(p
 
     def embed_while_a_file_is_replaced(*arguments, **named):
         if not replaced:
-            replaced.append(write_jsonl(landing / "sailing.jsonl", sentences("sailing", 7, 33)))
+            replaced.append(write_jsonl(landing / "sailing.jsonl", sentences("sailing", 45, 33)))
         return embed_missing(*arguments, **named)
 
     monkeypatch.setattr("assets.embedding.embed_missing", embed_while_a_file_is_replaced)
     edit(landing)
     keep_up(platform, way)
     assert replaced
-    assert counted(platform, events, "embeddings", "encoded") == 1 + 7
-    assert platform.store.count("occurrences", "shard = 'landing__sailing.jsonl'") == 7
+    assert counted(platform, events, "embeddings", "encoded") == 1 + 45
+    assert platform.store.count("occurrences", "shard = 'landing__sailing.jsonl'") == 45
 
 
 @pytest.mark.parametrize("way", WAYS)

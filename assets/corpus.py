@@ -13,7 +13,14 @@ from resources.work import Work
 from tamis.corpus import ShardBatch, ShardChangedError, ShardGoneError, read_shard
 from tamis.corpus.intake import Intake, ShardShrunkError, store_shards
 from tamis.corpus.near_index import INDEX, TABLE, update_near_duplicates
-from tamis.lineage.held_back import Shrunken, keep_values, note_files, note_shrunken, shrank_too_much
+from tamis.lineage.held_back import (
+    Shrunken,
+    forget_shrunken,
+    keep_values,
+    note_files,
+    note_shrunken,
+    shrank_too_much,
+)
 from tamis.lineage.reconcile import collect_orphans
 from tamis.progress import Advance
 from tamis.references import named
@@ -60,7 +67,9 @@ def documents(context: dg.AssetExecutionContext, platform: Platform) -> Iterator
                 # Before the last head moves: a run that dies here leaves a shard to do, and this with it.
                 collect_orphans(work.store, work.world)
             work.refuse({intake.shard: version_of(intake.refused) for intake in group if not intake.error})
-            yield from work.record(*[_documents_made(intake) for intake in group if not intake.error])
+            made = [intake for intake in group if not intake.error]
+            yield from work.record(*map(_documents_made, made))
+            forget_shrunken(work.store, {intake.shard for intake in made} & work.world.shrunken.keys())
             for intake in group:
                 if isinstance(intake.error, ShardShrunkError):
                     _hold_back(work, intake.error)

@@ -20,11 +20,11 @@ from tamis.lineage.automation import Group, next_groups
 from tamis.lineage.damage import drop_table, find_damage, forget_damaged, sweep_unwritten, unreadable_tables
 from tamis.lineage.failures import Failure, forget_failures
 from tamis.lineage.heads import TABLE, Heads, read_heads
-from tamis.lineage.held_back import keep_interrupted
+from tamis.lineage.held_back import keep_interrupted, note_absent
 from tamis.lineage.look import look, look_again
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.plan import full_plan, input_key, label
-from tamis.lineage.reconcile import removals, set_aside
+from tamis.lineage.reconcile import end_removals, removals, set_aside
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
 from tamis.progress import Heartbeat
@@ -76,12 +76,15 @@ def materialize(
                 if outcome.failed:  # on a full disk, or without its store, all that follows would fail, too
                     stop_unless_writable(project.home.root)
                     project.home.require_store()
+            let_go = len(outcome.removed) + len(outcome.let_go)
             with Heartbeat("looking at what came meanwhile"):
                 before, world = world, _look_and_reconcile(project, instance, wanted, outcome)
-            if world.same_files(before):
+            removed = len(outcome.removed) + len(outcome.let_go) > let_go
+            if world.same_files(before) and not removed:
                 clean(project, say)
                 return outcome
-            say("files came or changed meanwhile")
+            if not removed:
+                say("files came or changed meanwhile")
             outcome.tried.clear()
         outcome.failed["corpus"] = "files kept changing; run `tamis materialize` again when they are at rest"
     return outcome
@@ -112,6 +115,7 @@ def _look_and_reconcile(
     set_aside(store, world)
     heads = read_heads(store)
     keep_interrupted(project.home, world, heads)
+    note_absent(store, world)
     gone, let_go = removals(world, heads)
     if gone or let_go:
         platform = Platform(project_file=str(project.file))
@@ -121,6 +125,8 @@ def _look_and_reconcile(
             outcome.removed += [label(*entry) for entry in gone]
             outcome.let_go += [one.shard for one in let_go]
         world = look(project, patience, wanted.on_request)
+    else:
+        end_removals(store)
     register_partitions(instance, world)
     return world
 

@@ -68,7 +68,8 @@ class Work:
 
         Raises `PartitionGoneError` for a shard whose file is gone.
         """
-        if self.stage.partitions == "shards" and partition not in self.world.shards:
+        there = partition in self.world.shards or partition in self.world.absent
+        if self.stage.partitions == "shards" and not there:
             raise PartitionGoneError(self.stage.name, partition)
         key = input_key(self.stage, partition, self.world, self.heads)
         if key is None:

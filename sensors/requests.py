@@ -39,7 +39,10 @@ def busy(instance: dg.DagsterInstance, home: Home) -> str:
 
 def changing(platform: Platform) -> str:
     """Return why nothing is done about tamis.toml yet: it was changed just now and may be half written."""
-    age = time.time() - Path(platform.project_file).stat().st_mtime
+    try:
+        age = time.time() - Path(platform.project_file).stat().st_mtime
+    except OSError as error:
+        return f"{platform.project_file} cannot be read: {error.strerror}; sensors wait until it is back"
     if 0 <= age < SETTLED_SECONDS:
         return f"tamis.toml changed {age:.0f} s ago; sensors wait until it is {SETTLED_SECONDS} s old"
     return ""
@@ -48,7 +51,8 @@ def changing(platform: Platform) -> str:
 def removal_request(instance: dg.DagsterInstance, gone: Sequence[str]) -> dg.RunRequest | str:
     """Return the run that removes what is gone, or why it has to wait: it failed before."""
     work = hashlib.sha256("|".join(["removal", *gone]).encode()).hexdigest()[:32]
-    failed = instance.get_run_records(dg.RunsFilter(tags={WORK_TAG: work}), limit=MOST_COUNTED)
+    wanted = dg.RunsFilter(tags={WORK_TAG: work}, statuses=[dg.DagsterRunStatus.FAILURE])
+    failed = instance.get_run_records(wanted, limit=MOST_COUNTED)
     if failed and time.time() < waits_until(failed):
         return f"the removal failed {len(failed)} times and is tried again shortly; its last run says why"
     return dg.RunRequest(job_name="removal", tags={DRIVER_TAG: SENSOR, WORK_TAG: work})

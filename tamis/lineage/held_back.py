@@ -23,12 +23,13 @@ from tamis.lineage.plan import input_key
 from tamis.lineage.stages import stages
 from tamis.lineage.world import READ_FROM_FILES, TWIN, World, model_names, planned_trials
 from tamis.project import Project
+from tamis.store.digests import read_records
 from tamis.store.home import Home
 from tamis.store.records import TableRows
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of
 
-FILES, ABSENT, SHRUNKEN = "shard_files", "absent_files", "shrunken_files"
+FILES, ABSENT, SHRUNKEN, REMOVALS = "shard_files", "absent_files", "shrunken_files", "removals"
 ALL, TRIALS = "all", "trials"
 FEWEST_FILES, FILES_SHARE = 5, 5
 """More than one file in `FILES_SHARE`, and at least `FEWEST_FILES`, are a loss."""
@@ -97,7 +98,6 @@ def absent_shards(
     store: Store,
     heads: Heads,
     listed: Mapping[str, Shard],
-    fingerprints: Mapping[str, str],
     project: Project,
     allowed: Collection[str] = (),
 ) -> dict[str, str]:
@@ -106,20 +106,21 @@ def absent_shards(
     `listed` are the shards there are now, `allowed` names of corpora and shards that a person let go. A shard
     that was noted as held back stays so: what arrives later makes the loss no smaller.
     """
-    taken_in = [key for asset, key in heads if asset == "documents"]
+    begun = begun_removals(store)
+    taken_in = [key for asset, key in heads if asset == "documents" and f"{asset}[{key}]" not in begun]
     lost = [key for key in taken_in if key not in listed]
     if not lost or ALL in allowed:
         return {}
     corpus_of = dict(store.read(FILES, ["shard", "corpus"]).iter_rows())
     corpora = {key: corpus_of.get(key, key.partition(SEPARATOR)[0]) for key in taken_in}
-    had, here = Counter(corpora.values()), set(fingerprints.values())
+    had, moved = Counter(corpora.values()), _moved(project.home, heads, lost, listed)
     missing: dict[str, list[str]] = {}
     for key in sorted(lost):
-        raw = heads.get(("raw_shards", key))
-        if raw is None or raw.data_version not in here:
+        if key not in moved:
             missing.setdefault(corpora[key], []).append(key)
     configured = {corpus.name for corpus in project.settings.corpus}
     noted = set(store.read(ABSENT, ["shard"])["shard"])
+    noted |= set(store.read(SHRUNKEN, ["shard"], "NOT allowed")["shard"])
     return {
         key: corpus
         for corpus, keys in missing.items()
@@ -127,6 +128,44 @@ def absent_shards(
         if key in noted or corpus not in configured or lost_too_many(len(keys), had[corpus])
         if corpus not in allowed and key not in allowed
     }
+
+
+def _moved(home: Home, heads: Heads, lost: Sequence[str], listed: Collection[str]) -> set[str]:
+    """Return the lost shards whose bytes were taken in elsewhere, with as many documents as they had.
+
+    The same bytes under a name that is read in another way, or not at all, are a loss.
+    """
+    folder = ManifestFolder.of(home)
+    bytes_of = {key: _bytes_read(folder, heads["documents", key]) for key in lost}
+    raw = {heads[entry].data_version: entry[1] for entry in heads if entry[0] == "raw_shards"}
+    candidates = {key: raw[found] for key, found in bytes_of.items() if found and raw.get(found) in listed}
+    if not candidates:
+        return set()
+    places = home.store.read("occurrences", ["shard", "doc_id"])
+    counts = dict(places.group_by("shard").agg(pl.col("doc_id").n_unique()).iter_rows())
+    return {
+        key
+        for key, new in candidates.items()
+        if ("documents", new) in heads
+        and heads["documents", new].finished
+        and _bytes_read(folder, heads["documents", new]) == bytes_of[key]
+        and counts.get(new, 0) >= counts.get(key, 0)
+    }
+
+
+def _bytes_read(folder: ManifestFolder, head: Head) -> str | None:
+    """Return the version of the raw shard that documents were read from; None where no manifest says so."""
+    try:
+        inputs = folder.read(head.manifest).inputs
+    except ManifestError:
+        return None
+    return next((one.data_version for one in inputs if one.asset == "raw_shards"), None)
+
+
+def begun_removals(store: Store) -> set[str]:
+    """Return `asset[partition]` of what a removal had begun to delete when it was cut short."""
+    open_notes = store.read(REMOVALS, ["entries"], "ended_at IS NULL")["entries"]
+    return {entry for note in open_notes for entry in json.loads(note)}
 
 
 def note_absent(store: Store, world: World) -> None:
@@ -153,8 +192,11 @@ def kept_names(project: Project, heads: Heads, allowed: Collection[str] = ()) ->
     }
     assets = {asset: name for name, (asset, _word) in _NAMED_BY.items()} | {"trials": TRIALS}
     found: dict[str, set[str]] = {}
+    begun = begun_removals(project.home.store)
     for asset, partition in heads:
         name = assets.get(asset)
+        if f"{asset}[{partition}]" in begun:
+            continue
         if name and partition not in now[name] and not _allows(allowed, name, partition):
             found.setdefault(name, set()).add(partition)
     return {name: frozenset(partitions) for name, partitions in found.items()}
@@ -183,6 +225,12 @@ def note_shrunken(store: Store, found: Sequence[Shrunken]) -> None:
     rows = [one.__dict__ | {"bad_rows": json.dumps(one.bad_rows), "found_at": now} for one in found]
     if rows:
         store.merge(SHRUNKEN, pa.Table.from_pylist(rows, schema=schema_of(SHRUNKEN)))
+
+
+def forget_shrunken(store: Store, shards: Iterable[str]) -> None:
+    """Forget what was noted of files that were taken in: a permission is for one state and one time."""
+    for chunk in chunks(sorted(shards)):
+        store.delete(SHRUNKEN, one_of("shard", chunk))
 
 
 def shrunken_to_allow(world: World, allowed: Collection[str]) -> list[Shrunken]:
@@ -280,15 +328,21 @@ def keep_values(home: Home, heads: Heads, entries: Iterable[tuple[str, str]], at
 
 
 def _as_recorded(store: Store, folder: ManifestFolder, head: Head) -> bool:
-    """Return whether the tables hold the rows that the manifest of a value states."""
+    """Return whether the tables hold no rows but those that the manifest of a value states.
+
+    Some may be missing: a withdrawal takes rows out of what can no longer be read again.
+    """
     try:
         manifest = folder.read(head.manifest)
         listed = {table: folder.rows_path(digest).read_bytes() for table, digest in manifest.rows.items()}
     except (ManifestError, OSError):
         return False
+    stored = (
+        TableRows(store, table).of(manifest.scopes[table], stated)[1] for table, stated in listed.items()
+    )
     return all(
-        TableRows(store, table).of(manifest.scopes[table], listed[table])[0] == digest
-        for table, digest in manifest.rows.items()
+        set(read_records(found)) <= set(read_records(stated))
+        for found, stated in zip(stored, listed.values(), strict=True)
     )
 
 

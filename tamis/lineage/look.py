@@ -86,7 +86,7 @@ def look_at_files(
         read_pins(store),
         stamps,
         withdrawn_versions(store),
-        absent=absent_shards(store, heads, shards, fingerprints, project, allowed),
+        absent=absent_shards(store, heads, shards, project, allowed),
         kept=kept_names(project, heads, allowed),
         shrunken=read_shrunken(store, readable),
         allowed=frozenset(allowed),

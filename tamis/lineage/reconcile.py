@@ -14,6 +14,7 @@ from tamis.embedding.storing import current_table
 from tamis.lineage import attempts
 from tamis.lineage.heads import Heads, forget_heads, read_heads
 from tamis.lineage.held_back import (
+    REMOVALS,
     Shrunken,
     forget_shards,
     keep_interrupted,
@@ -29,7 +30,6 @@ from tamis.project import Project
 from tamis.store.schemas import kind_of, schema_of
 from tamis.store.tables import Store, one_of, quoted
 
-REMOVALS = "removals"
 _PARTITION_TABLES = {
     "target_examples": (("target_examples", "target_answers"), "target"),
     "target_embeddings": (("target_embeddings",), "target"),
@@ -125,10 +125,19 @@ def remove(world: World, heads: Heads) -> list[tuple[str, str]]:
     }
     _note(store, note)
     note_shrunken(store, [replace(one, allowed=True) for one in shrunken])
+    # A file that is back after a kill is read again: nothing here passes for current any more.
+    attempts.begin(store, gone)
     forget_gone(store, world, heads)
     forget_shards(store, sorted(shards))
-    _note(store, note | {"ended_at": datetime.now(UTC).replace(tzinfo=None)})
+    end_removals(store)
     return gone
+
+
+def end_removals(store: Store) -> None:
+    """Note that nothing is left to delete of any removal, one that was cut short included."""
+    ended = {"ended_at": datetime.now(UTC).replace(tzinfo=None)}
+    for one in store.read(REMOVALS, where="ended_at IS NULL").iter_rows(named=True):
+        _note(store, one | ended)
 
 
 def _note(store: Store, note: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import time
 import dagster as dg
 import polars as pl
 import pytest
-from small_graph import CHOSEN, SETTINGS, VECTORS, SmallGraph, lines, texts, write
+from small_graph import CHOSEN, CORPUS, SETTINGS, VECTORS, SmallGraph, lines, texts, write
 
 from resources.platform import Platform
 from sensors.arrivals import arrivals
@@ -17,6 +17,9 @@ from tamis.lineage.held_back import held_back, lost_too_many, shrank_too_much
 from tamis.lineage.look import look
 from tamis.planning import plan_lines, read_plan
 from tamis.status import read_status
+from tamis.withdrawal.asking import Asking
+from tamis.withdrawal.reasons import WithdrawalReason
+from tamis.withdrawal.withdrawing import withdraw
 
 DOCUMENTS = ("documents", "occurrences", VECTORS, "scores_density", "near_duplicate_bands")
 
@@ -108,9 +111,15 @@ def test_more_than_a_fifth_of_the_files_is_held_back_and_less_is_removed(graph):
     graph.make({"raw_shards", "documents"})
     assert ("documents", "web__many-0.jsonl") in graph.heads
     write(graph.landing / "many-4.jsonl", lines(texts("algebra", 2, seed=24)))
-    assert held(graph) == {}
-    outcome = graph.make({"raw_shards", "documents"})
-    assert sum(entry.startswith("documents[") for entry in outcome.removed) == 4
+    graph.make({"raw_shards", "documents"})
+    assert "lost 4 files" in held_back(look(graph.project), graph.heads)[0].found, (
+        "one is back, four are held"
+    )
+    outcome = graph.try_making({"raw_shards", "documents"}, allowed={"web__many-0.jsonl"})
+    assert "documents[web__many-0.jsonl]" in outcome.removed
+    assert ("documents", "web__many-1.jsonl") in graph.heads
+    outcome = graph.try_making({"raw_shards", "documents"}, allowed={"web"})
+    assert sum(entry.startswith("documents[") for entry in outcome.removed) == 3
     assert ("documents", "web__many-0.jsonl") not in graph.heads
 
 
@@ -119,8 +128,8 @@ def test_a_file_that_was_moved_unchanged_is_no_loss(graph):
     (graph.landing / "old").mkdir()
     for path in list(graph.landing.glob("*.jsonl")):
         path.rename(graph.landing / "old" / path.name)
-    assert held(graph) == {}
     outcome = graph.make()
+    assert held(graph) == {}
     assert any(entry.startswith("documents[") for entry in outcome.removed)
     assert graph.rows("documents").equals(texts_before)
     graph.assert_sound()
@@ -243,3 +252,83 @@ def test_sensors_delete_nothing_themselves_and_name_what_is_held_back(graph):
     assert {name: frame.equals(before[name]) for name, frame in rows(graph).items()} == dict.fromkeys(
         before, True
     )
+
+
+def test_a_removal_that_was_killed_is_finished_and_a_file_that_is_back_is_read_again(graph, monkeypatch):
+    from tamis.lineage import reconcile
+
+    class PowerCutError(BaseException):
+        pass
+
+    def die(*_):
+        raise PowerCutError
+
+    before, path = rows(graph), graph.landing / "sailing.jsonl"
+    content = path.read_bytes()
+    path.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(reconcile, "forget_heads", die)
+        with pytest.raises(PowerCutError):
+            reconcile.remove(look(graph.project), graph.heads)
+    assert len(graph.rows("occurrences")) < len(before["occurrences"])
+    path.write_bytes(content)
+    graph.make()
+    after = rows(graph)
+    assert {name: frame.equals(before[name]) for name, frame in after.items()} == dict.fromkeys(before, True)
+    path.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(reconcile, "forget_heads", die)
+        with pytest.raises(PowerCutError):
+            reconcile.remove(look(graph.project), graph.heads)
+    (graph.landing / "cooking.jsonl").unlink()
+    assert held(graph) == {"web": "corpus"}
+    assert "the 12 documents" in held_back(look(graph.project), graph.heads)[0].goes
+    graph.make()
+    assert ("documents", "web__sailing.jsonl") not in graph.heads
+
+
+def test_the_same_bytes_under_a_name_that_yields_nothing_are_a_loss(graph):
+    before = graph.rows("documents")
+    for path in list(graph.landing.glob("*.jsonl")):
+        path.rename(path.with_suffix(".bak"))
+    graph.make()
+    assert held(graph) == {"web": "corpus"}
+    assert graph.rows("documents").equals(before)
+
+
+def test_a_shrunken_file_that_is_renamed_or_deleted_stays_held_back(graph):
+    long = graph.landing / "long.jsonl"
+    write(long, lines(texts("algebra", 40, seed=3)))
+    graph.make(CORPUS)
+    write(long, lines(texts("algebra", 10, seed=3)))
+    graph.make(CORPUS)
+    before = graph.rows("documents")
+    long.rename(graph.landing / "renamed.jsonl")
+    graph.make(CORPUS)
+    assert held(graph) == {"web": "corpus"}
+    assert graph.rows("documents").equals(before)
+    (graph.landing / "renamed.jsonl").rename(long)
+    graph.try_making(CORPUS, allowed={"web__long.jsonl"})
+    assert len(graph.rows("documents")) == len(before) - 30
+    write(long, lines(texts("algebra", 40, seed=3)))
+    graph.make(CORPUS)
+    write(long, lines(texts("algebra", 10, seed=3)))
+    graph.make(CORPUS)
+    assert held(graph) == {"web__long.jsonl": "file"}, "a permission is for one time"
+
+
+def test_what_is_held_back_keeps_up_with_a_withdrawal_and_with_new_settings(graph):
+    for path in graph.landing.glob("*.jsonl"):
+        path.unlink()
+    graph.make()
+    doc_id = graph.rows("documents")["doc_id"][0]
+    asking = Asking(store=graph.store)
+    asking.ids([doc_id])
+    withdraw(graph.home, asking.done(), WithdrawalReason.COPYRIGHT)
+    write(graph.landing / "new.jsonl", lines(texts("algebra", 3)))
+    settings(graph, SETTINGS + '\n[filters]\nheuristics = ["gopher"]\n')
+    graph.make(CHOSEN | {"document_flags"})
+    pool = set(graph.rows("documents")["doc_id"])
+    assert doc_id not in pool
+    assert set(graph.rows("decisions").filter(selection="near")["doc_id"]) == pool
+    graph.assert_sound(amber=True)

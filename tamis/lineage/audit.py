@@ -158,6 +158,8 @@ def _judge_place(records: Records, node: Node, head: Head | None, world: World, 
         node.outdated(f"{why} by `tamis materialize`")
     elif (stage := stages().get(node.asset)) is None or node.partition not in world.keys(stage.partitions):
         node.outdated("it is no longer part of the project")
+    elif world.keeps(stage.name, stage.partitions, node.partition):
+        node.outdated("its file is gone; what it held is kept (held back)")
     elif input_key(stage, node.partition, world, heads) != head.input_key:
         changed = "its file has" if node.asset == "raw_shards" else "code, settings or inputs have"
         node.outdated(f"{changed} changed since")

@@ -109,9 +109,7 @@ def _judge_files(
 ) -> None:
     stated = [manifests[node.manifest] for node in present]
     for node, problems in zip(present, altered_files(home, stated), strict=True):
-        if node.asset == "raw_shards" and node.partition in world.absent:
-            node.outdated("its file is gone; what it held is kept (held back)")
-        elif node.asset == "raw_shards" and node.current:
+        if node.asset == "raw_shards" and node.current:
             problems += _altered_raw(world, node.partition, manifests[node.manifest])
         for problem in problems:
             node.altered(problem)

@@ -261,7 +261,7 @@ class SmallGraph:
         audit = self.audit()
         bad = {"red"} if amber or of != CHOSEN else {"red", "amber"}
         wrong = [(node.name, node.details) for node in audit.nodes.values() if node.status in bad]
-        assert not wrong
+        assert not wrong, wrong
 
     def logged(self) -> Iterator[str]:
         """Every entry of the event log, with its messages, metadata, tags and errors, as JSON."""

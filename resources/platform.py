@@ -14,7 +14,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import PrivateAttr
 
-from resources.processes import ALIVE, note_process
+from resources.processes import ACTIVE, note_process
 from resources.tags import DRIVER_TAG, SENSOR, asked_for, settles
 from resources.work import Work
 from resources.work_errors import InactiveStageError, PartitionGoneError, StepError, failure
@@ -135,8 +135,7 @@ class Platform(dg.ConfigurableResource):
 
 def _others_run(context: dg.AssetExecutionContext) -> bool:
     """Whether another run is queued, starting or running: it may have been requested of other tables."""
-    statuses = [dg.DagsterRunStatus.QUEUED, *ALIVE]
-    runs = context.instance.get_runs(dg.RunsFilter(statuses=statuses), limit=2)
+    runs = context.instance.get_runs(dg.RunsFilter(statuses=ACTIVE), limit=2)
     return any(run.run_id != context.run.run_id for run in runs)
 
 

@@ -4,18 +4,16 @@ Sensors only request it, and `tamis materialize` runs it before everything else.
 for the names in the run tag `tamis/allow_removal` (separated by commas, or `all`).
 """
 
-from dataclasses import replace
-
 import dagster as dg
 
 from resources.instance import register_partitions
 from resources.platform import LOCK_PATIENCE_SECONDS, Platform
 from resources.processes import note_process, this_process
-from resources.running import failures
+from resources.running import QUIET, failures
 from resources.tags import ALLOW_REMOVAL_TAG, COMMAND_LINE, DRIVER_TAG, PROCESS_TAG, allowed_removals
 from tamis.lineage.heads import read_heads
 from tamis.lineage.held_back import held_back
-from tamis.lineage.look import look
+from tamis.lineage.look import look, look_again
 from tamis.lineage.plan import label
 from tamis.lineage.reconcile import remove
 from tamis.store.home import writing
@@ -33,9 +31,9 @@ def remove_what_left(context: dg.OpExecutionContext, platform: Platform) -> None
     with writing(home, purpose, LOCK_PATIENCE_SECONDS), storing(home.root):
         world = look(platform.project, allowed=allowed_removals(context.run))
         gone = [label(*entry) for entry in remove(world, read_heads(home.store))]
-        left = replace(world, allowed=frozenset())
-        register_partitions(context.instance, left)
-        held = held_back(left, read_heads(home.store))
+        register_partitions(context.instance, world)
+        heads = read_heads(home.store)
+        held = held_back(look_again(world, heads), heads)
     more = f" and {len(gone) - SHOWN} more" if len(gone) > SHOWN else ""
     context.log.info(f"removed: {', '.join(gone[:SHOWN]) or 'nothing'}{more}")
     for one in held:
@@ -61,7 +59,7 @@ def run_removal(instance: dg.DagsterInstance, platform: Platform, allowed: froze
         resources={"platform": platform},
         tags=tags,
         raise_on_error=False,
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        run_config=QUIET,
     )
     if result.success:
         return ""

@@ -30,6 +30,8 @@ from tamis.progress import Heartbeat, close_all
 from tamis.project import Project
 
 TRIALS = "trials"
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""Configuration of a run whose log lines do not go to the terminal."""
 MOST_SPLITS = 48
 """How many runs a group that fails may cost: enough to find two bad partitions among 1,000."""
 
@@ -194,7 +196,7 @@ class Runner:
                 instance=self.instance,
                 asset_selection=[key for asset in group.assets for key in selected_assets(stages()[asset])],
                 raise_on_error=False,
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                run_config=QUIET,
                 **_run_arguments(self.instance, first, list(group.partitions), self.wanted.tags),
             )
             close_all()

@@ -50,7 +50,7 @@ def changing(platform: Platform) -> str:
 
 def removal_request(instance: dg.DagsterInstance, gone: Sequence[str]) -> dg.RunRequest | str:
     """Return the run that removes what is gone, or why it has to wait: it failed before."""
-    work = hashlib.sha256("|".join(["removal", *gone]).encode()).hexdigest()[:32]
+    work = _work_tag(["removal", *gone])
     wanted = dg.RunsFilter(tags={WORK_TAG: work}, statuses=[dg.DagsterRunStatus.FAILURE])
     failed = instance.get_run_records(wanted, limit=MOST_COUNTED)
     if failed and time.time() < waits_until(failed):
@@ -60,7 +60,11 @@ def removal_request(instance: dg.DagsterInstance, gone: Sequence[str]) -> dg.Run
 
 def work_id(group: Group) -> str:
     """What is to be made, as a tag: the same inputs give the same id, whatever the tick."""
-    return hashlib.sha256("|".join(group.keys).encode()).hexdigest()[:32]
+    return _work_tag(group.keys)
+
+
+def _work_tag(parts: Sequence[str]) -> str:
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
 
 
 def attempts(instance: dg.DagsterInstance, group: Group, most: int = MOST_COUNTED) -> Sequence[dg.RunRecord]:

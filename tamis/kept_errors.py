@@ -35,7 +35,7 @@ def kept_message(error: BaseException) -> str:
 
 
 def not_kept(message: str) -> str:
-    """Return what stands for a message that may quote a document."""
+    """Return what is stored in place of a message that may quote a document."""
     digest = hashlib.sha256(message.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return f"{NOT_KEPT} (sha256 {digest}); `tamis materialize` shows it"
 

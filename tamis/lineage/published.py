@@ -2,7 +2,7 @@
 
 The heads of `decisions` and `selected_subset` move together, in one commit, after the blocking check. Each
 names the manifest of the last value that passed, so the two are the one record of what is current. The rows
-of that value are kept beside the manifests, in a file named by their digest, before the tables are written
+of that value are kept with the manifests, in a file named by their digest, before the tables are written
 again. So a reader never sees the rows of an attempt that was refused, killed or is still running, and pruning
 old versions of the tables takes nothing from it. Chosen documents are those that the decisions select.
 """

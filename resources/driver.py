@@ -20,7 +20,7 @@ from tamis.lineage.automation import Group, next_groups
 from tamis.lineage.damage import drop_table, find_damage, forget_damaged, sweep_unwritten, unreadable_tables
 from tamis.lineage.failures import Failure, forget_failures
 from tamis.lineage.heads import TABLE, Heads, read_heads
-from tamis.lineage.held_back import keep_interrupted, note_absent
+from tamis.lineage.held_back import hold
 from tamis.lineage.look import look, look_again
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.plan import full_plan, input_key, label
@@ -76,15 +76,15 @@ def materialize(
                 if outcome.failed:  # on a full disk, or without its store, all that follows would fail, too
                     stop_unless_writable(project.home.root)
                     project.home.require_store()
-            let_go = len(outcome.removed) + len(outcome.let_go)
+            gone_before = len(outcome.removed) + len(outcome.let_go)
             with Heartbeat("looking at what came meanwhile"):
                 before, world = world, _look_and_reconcile(project, instance, wanted, outcome)
-            removed = len(outcome.removed) + len(outcome.let_go) > let_go
+            removed = len(outcome.removed) + len(outcome.let_go) > gone_before
             if world.same_files(before) and not removed:
                 clean(project, say)
                 return outcome
             if not removed:
-                say("files came or changed meanwhile")
+                say("files came or changed while it ran")
             outcome.tried.clear()
         outcome.failed["corpus"] = "files kept changing; run `tamis materialize` again when they are at rest"
     return outcome
@@ -114,8 +114,7 @@ def _look_and_reconcile(
     world = look(project, patience, wanted.on_request, allowed=wanted.allow_removal)
     set_aside(store, world)
     heads = read_heads(store)
-    keep_interrupted(project.home, world, heads)
-    note_absent(store, world)
+    hold(project.home, world, heads)
     gone, let_go = removals(world, heads)
     if gone or let_go:
         platform = Platform(project_file=str(project.file))

@@ -15,7 +15,7 @@ from resources.removal import removal
 from resources.specification import PARTITION_SETS
 from sensors.interval import INTERVAL_SECONDS
 from sensors.requests import busy, changing, removal_request
-from tamis.lineage.held_back import held_back, note_absent
+from tamis.lineage.held_back import held_back, hold
 from tamis.lineage.plan import label
 from tamis.lineage.reconcile import find_gone, set_aside
 from tamis.lineage.world import World
@@ -38,7 +38,7 @@ def arrivals(context: dg.SensorEvaluationContext, platform: Platform) -> dg.Sens
     if world.held or world.absent:
         with contextlib.suppress(HomeLockedError), writing(platform.home, "arrivals sensor"):
             set_aside(platform.store, world)
-            note_absent(platform.store, world)
+            hold(platform.home, world, heads)
     parts = [f"{name}: {len(added)} added" for name, (added, _removed) in changes.items()]
     if world.held:
         parts.append(f"{len(world.held)} files are still being written")

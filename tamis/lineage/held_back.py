@@ -19,7 +19,7 @@ from tamis.corpus.shards import SEPARATOR, Shard
 from tamis.lineage.attempts import chunks, read_attempts
 from tamis.lineage.heads import Head, Heads, write_heads
 from tamis.lineage.manifest import ManifestError, ManifestFolder
-from tamis.lineage.plan import input_key
+from tamis.lineage.plan import input_key, label
 from tamis.lineage.stages import stages
 from tamis.lineage.world import READ_FROM_FILES, TWIN, World, model_names, planned_trials
 from tamis.project import Project
@@ -106,11 +106,12 @@ def absent_shards(
     `listed` are the shards there are now, `allowed` names of corpora and shards that a person let go. A shard
     that was noted as held back stays so: what arrives later makes the loss no smaller.
     """
-    begun = begun_removals(store)
-    taken_in = [key for asset, key in heads if asset == "documents" and f"{asset}[{key}]" not in begun]
-    lost = [key for key in taken_in if key not in listed]
-    if not lost or ALL in allowed:
+    taken_in = [key for asset, key in heads if asset == "documents"]
+    if ALL in allowed or all(key in listed for key in taken_in):
         return {}
+    begun = begun_removals(store)
+    taken_in = [key for key in taken_in if label("documents", key) not in begun]
+    lost = [key for key in taken_in if key not in listed]
     corpus_of = dict(store.read(FILES, ["shard", "corpus"]).iter_rows())
     corpora = {key: corpus_of.get(key, key.partition(SEPARATOR)[0]) for key in taken_in}
     had, moved = Counter(corpora.values()), _moved(project.home, heads, lost, listed)
@@ -137,20 +138,21 @@ def _moved(home: Home, heads: Heads, lost: Sequence[str], listed: Collection[str
     """
     folder = ManifestFolder.of(home)
     bytes_of = {key: _bytes_read(folder, heads["documents", key]) for key in lost}
-    raw = {heads[entry].data_version: entry[1] for entry in heads if entry[0] == "raw_shards"}
-    candidates = {key: raw[found] for key, found in bytes_of.items() if found and raw.get(found) in listed}
-    if not candidates:
+    same_bytes: dict[str, list[str]] = {}
+    for (asset, key), head in heads.items():
+        if asset == "raw_shards" and key in listed:
+            same_bytes.setdefault(head.data_version, []).append(key)
+    elsewhere = {key: same_bytes.get(found or "", []) for key, found in bytes_of.items()}
+    if not any(elsewhere.values()):
         return set()
-    places = home.store.read("occurrences", ["shard", "doc_id"])
-    counts = dict(places.group_by("shard").agg(pl.col("doc_id").n_unique()).iter_rows())
-    return {
-        key
-        for key, new in candidates.items()
-        if ("documents", new) in heads
-        and heads["documents", new].finished
-        and _bytes_read(folder, heads["documents", new]) == bytes_of[key]
-        and counts.get(new, 0) >= counts.get(key, 0)
-    }
+    counts = _documents_of(home.store)
+
+    def taken_in(key: str, new: str) -> bool:
+        made = heads.get(("documents", new))
+        read = made is not None and made.finished and _bytes_read(folder, made) == bytes_of[key]
+        return read and counts.get(new, 0) >= counts.get(key, 0)
+
+    return {key for key, places in elsewhere.items() if any(taken_in(key, new) for new in places)}
 
 
 def _bytes_read(folder: ManifestFolder, head: Head) -> str | None:
@@ -191,13 +193,12 @@ def kept_names(project: Project, heads: Heads, allowed: Collection[str] = ()) ->
         TRIALS: {trial.name for trial in planned_trials(project)},
     }
     assets = {asset: name for name, (asset, _word) in _NAMED_BY.items()} | {"trials": TRIALS}
+    gone = [entry for entry in heads if entry[0] in assets and entry[1] not in now[assets[entry[0]]]]
+    begun = begun_removals(project.home.store) if gone else set()
     found: dict[str, set[str]] = {}
-    begun = begun_removals(project.home.store)
-    for asset, partition in heads:
-        name = assets.get(asset)
-        if f"{asset}[{partition}]" in begun:
-            continue
-        if name and partition not in now[name] and not _allows(allowed, name, partition):
+    for asset, partition in gone:
+        name = assets[asset]
+        if label(asset, partition) not in begun and not _allows(allowed, name, partition):
             found.setdefault(name, set()).add(partition)
     return {name: frozenset(partitions) for name, partitions in found.items()}
 
@@ -263,7 +264,7 @@ def kept_trials(world: World) -> list[str]:
 
 def _corpora(world: World) -> Iterator[HeldBack]:
     configured = {corpus.name for corpus in world.project.settings.corpus}
-    documents = _documents_of(world)
+    documents = _documents_of(world.project.home.store) if world.absent else {}
     for corpus in sorted(set(world.absent.values())):
         keys = sorted(key for key, found in world.absent.items() if found == corpus)
         some = ", ".join(keys[:SHOWN]) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
@@ -277,10 +278,9 @@ def _corpora(world: World) -> Iterator[HeldBack]:
         )
 
 
-def _documents_of(world: World) -> dict[str, int]:
-    if not world.absent:
-        return {}
-    places = world.project.home.store.read("occurrences", ["shard", "doc_id"])
+def _documents_of(store: Store) -> dict[str, int]:
+    """Return how many distinct documents each shard has."""
+    places = store.read("occurrences", ["shard", "doc_id"])
     return dict(places.group_by("shard").agg(pl.col("doc_id").n_unique()).iter_rows())
 
 
@@ -346,11 +346,14 @@ def _as_recorded(store: Store, folder: ManifestFolder, head: Head) -> bool:
     )
 
 
-def keep_interrupted(home: Home, world: World, heads: Heads) -> None:
-    """Mark as finished what an interrupted attempt did not touch of shards that are held back.
+def hold(home: Home, world: World, heads: Heads) -> None:
+    """Note which shards are held back, and mark as finished what an interrupted attempt left untouched.
 
-    Their files cannot be read again, and what reads them would wait for ever.
+    Their files cannot be read again, and what reads them would wait for ever. The caller writes.
     """
+    note_absent(home.store, world)
+    if not world.absent:
+        return
     latest = read_attempts(home.store)
     for asset in READ_FROM_FILES:
         for key in world.absent:

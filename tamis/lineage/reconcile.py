@@ -17,7 +17,6 @@ from tamis.lineage.held_back import (
     REMOVALS,
     Shrunken,
     forget_shards,
-    keep_interrupted,
     note_shrunken,
     shrunken_to_allow,
 )
@@ -107,8 +106,7 @@ def remove(world: World, heads: Heads) -> list[tuple[str, str]]:
 
     Of files that lost most of their documents and were let go, the next run takes in what is left.
     """
-    store, home = world.project.home.store, world.project.home
-    keep_interrupted(home, world, heads)
+    store = world.project.home.store
     gone, shrunken = removals(world, heads)
     if not gone and not shrunken:
         return []

@@ -64,7 +64,11 @@ COLUMNS = (
 
 
 def read_heads(store: Store) -> Heads:
-    """All heads by (asset, partition); raises `DamagedTableError`."""
+    """All heads by (asset, partition); raises `DamagedTableError`.
+
+    A null is of an altered row: an audit finds it by its seal, and its value, of which there is no manifest,
+    is made again.
+    """
     present = store.schema(TABLE).names
     if lacking := set(COLUMNS[:5]).difference(present):
         raise DamagedTableError(TABLE, f"it lacks the columns {', '.join(sorted(lacking))}")
@@ -75,6 +79,10 @@ def read_heads(store: Store) -> Heads:
     for row in rows:
         entry = (row["asset"], row["partition"])
         made_by = row.pop("attempt", None) or ""
+        if None in entry:
+            continue
+        for name in ("manifest", "input_key", "data_version"):
+            row[name] = row[name] or ""
         finished = latest.get(entry, made_by) == made_by
         heads[entry] = Head(**row, attempt=made_by, finished=finished)
     return heads

@@ -159,7 +159,9 @@ def test_secrets_are_in_no_byte_of_home_database_output_and_events(
 ):
     failed = project.tamis("materialize", code=1)
     assert "judge_scores: FAILED" in failed.stderr
-    assert "[key]" in failed.stderr, "the answer that repeats the key is told without it"
+    assert "the key that JUDGE_KEY holds is not accepted" in failed.stderr, (
+        "what the answer says is not quoted"
+    )
     assert f"Bearer {SECRETS['JUDGE_KEY']}" in Refuses.seen, "it was sent"
     assert project.home.joinpath("lance").exists()
     said = [failed.stdout, failed.stderr]

@@ -130,15 +130,15 @@ def test_the_shard_set_shrinks_and_dagster_alone_would_call_the_selection_fresh(
 def test_a_version_that_flips_there_and_back_costs_nothing_and_half_way_is_undone(platform, monkeypatch):
     before, tables = versions(platform.project), table_versions(platform)
     original = (platform.project.root / "landing" / "cooking.jsonl").read_text()
-    put(platform, "cooking.jsonl", "sailing", 10, 3)
+    put(platform, "cooking.jsonl", "sailing", 60, 3)
     (platform.project.root / "landing" / "cooking.jsonl").write_text(original)
     assert platform.until_rest() == []
     assert table_versions(platform) == tables
-    put(platform, "cooking.jsonl", "sailing", 10, 3)
+    put(platform, "cooking.jsonl", "sailing", 60, 3)
     with monkeypatch.context() as broken:
         broken.setattr("assets.embedding.embed_missing", fail)
         assert not platform.execute(request_of(platform, "embeddings")).success
-    assert texts_of(platform, "landing__cooking.jsonl") == set(sentences("sailing", 10, 3))
+    assert texts_of(platform, "landing__cooking.jsonl") == set(sentences("sailing", 60, 3))
     (platform.project.root / "landing" / "cooking.jsonl").write_text(original)
     platform.until_rest()
     assert_current(platform)

@@ -63,7 +63,7 @@ def built(tmp_path_factory, materialized):
     weights.mkdir()
     save_file({"weight": np.zeros((1_000, 1_000), np.float32)}, weights / "model.safetensors")
     (weights / "config.json").write_text('{"model_type": "of no kind"}')
-    project.tamis("materialize")
+    project.tamis("materialize", "--allow-removal", "all")  # its selections are not in these settings
     (project.root / "tamis.toml").write_text(PLAIN + BUDGET)
     return project
 

@@ -7,6 +7,7 @@ two of them only makes the next run repeat the step.
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +31,8 @@ from tamis.lineage.plan import due_partitions, input_key
 from tamis.lineage.reconcile import drop_unnamed_vectors
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
-from tamis.project import Project, open_project
+from tamis.precision import computing_in
+from tamis.project import Project, chosen_precision, open_project
 from tamis.store.compaction import compact
 from tamis.store.home import Home, writing
 from tamis.store.retained import collect_expired, retained_tables
@@ -89,7 +91,10 @@ class Platform(dg.ConfigurableResource):
         stage = stages()[name or context.asset_key.path[-1]]
         note_process(context.instance, context.run)
         purpose = f"{stage.name}, run {context.run.run_id[:8]}"
-        with writing(self.home, purpose, LOCK_PATIENCE_SECONDS):
+        with (
+            writing(self.home, purpose, LOCK_PATIENCE_SECONDS),
+            computing_in(chosen_precision(self.project, context.log.info)),
+        ):
             chosen = stage.partitions == "trials" and asked_for(context.run)
             world, heads = self.look(by_hand=chosen)
             if not stage.active(world):
@@ -159,6 +164,7 @@ def retried(attempt: int) -> Iterator[None]:
 def quiet_environment(project: Project) -> None:
     """Environment of every process of the platform: no telemetry, no hub unless a model comes from it."""
     spin_briefly()
+    warnings.filterwarnings("ignore", "Parameter `owners` of initializer")
     os.environ.setdefault("DAGSTER_HOME", str(project.home.dagster))
     os.environ.setdefault("HF_HUB_OFFLINE", "0" if project.names_hub_models else "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

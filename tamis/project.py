@@ -1,11 +1,13 @@
 """A project: its file, its settings and its home, opened together."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tamis.config import Settings, home_folder, load_settings, project_file, storage_url
 from tamis.store.home import Home, bring_up_to_date, placed
+from tamis.store.precision_choice import AUTO, choose, read_choice
 
 
 def with_driver(url: str) -> str:
@@ -31,6 +33,15 @@ class Project:
     def seed(self) -> int:
         """The project's seed."""
         return self.settings.project.seed
+
+    @property
+    def precision(self) -> str | None:
+        """What models are computed in: as tamis.toml says, else as chosen for the home; None before that."""
+        stated = self.settings.project.precision
+        if stated != AUTO:
+            return stated
+        chosen = read_choice(self.home.store)
+        return str(chosen["precision"]) if chosen else None
 
     def model(self, reference: str) -> str:
         """A model as configured: a folder (relative to tamis.toml), a hub id, or an embedded name."""
@@ -70,3 +81,19 @@ def read_project(start: Path | None = None) -> Project:
     project = open_project(start)
     bring_up_to_date(project.home)
     return project
+
+
+def chosen_precision(project: Project, say: Callable[[str], None], again: bool = False) -> str:
+    """Return what models are computed in; measure and write it into the home where nobody has chosen.
+
+    `again`: measure in any case, unless tamis.toml says it. The caller writes.
+    """
+    before = project.precision
+    if before is not None and not again:
+        return before
+    if project.settings.project.precision != AUTO:
+        say(f"tamis.toml says precision = {before}; nothing is measured")
+        return str(before)
+    chosen = choose(project.home.store)
+    say(f"models are computed in {chosen.faster}: {chosen.sentence} (`tamis materialize --choose-precision`)")
+    return chosen.faster

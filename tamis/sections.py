@@ -44,6 +44,7 @@ class ProjectSection(Section):
     name: Name = "tamis"
     seed: int = Field(0, ge=0)
     owner: Annotated[str, StringConstraints(pattern=OWNER_FORM)] = "team:data"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
 
 class EngineSection(Section):

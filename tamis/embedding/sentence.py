@@ -1,9 +1,8 @@
-"""Sentence-transformers models: documents of any length, batched by length, in bfloat16 where that is faster.
+"""Sentence-transformers models: documents of any length, batched by length, in float32 or bfloat16.
 
 A document longer than the model's window is cut into windows; its vector is the mean of their vectors,
-weighted by tokens, brought back to length 1. Products run in bfloat16 where the processor has the
-instructions (AVX-512 BF16, AMX, CUDA): half the time of float32, for vectors that differ by up to 2e-3 from
-those of float32 and between batches.
+weighted by tokens, brought back to length 1. Vectors of bfloat16 differ by up to 2e-3 from those of float32
+and between batches, so they have a fingerprint of their own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from tamis.embedding.identity import EncoderUnavailableError, fingerprint_of, lo
 from tamis.embedding.quiet import quiet_libraries
 from tamis.errors import PermanentError
 from tamis.loading import ONE_MODEL_AT_A_TIME
+from tamis.precision import BFLOAT16, FLOAT32
 from tamis.progress import Advance, ignore
 
 if TYPE_CHECKING:
@@ -53,9 +53,11 @@ class SentenceEncoder:
     default prompt is put before each text. Models that are no transformers (static ones) have no window.
     """
 
-    def __init__(self, name: str, folder: Path, fingerprint: str, device: str = "auto") -> None:
+    def __init__(
+        self, name: str, folder: Path, fingerprint: str, device: str = "auto", precision: str = FLOAT32
+    ) -> None:
         self.name, self.fingerprint = name, fingerprint
-        self._asked_device = device
+        self._asked_device, self._precision = device, precision
         self._model = _load(name, folder, device)
         self._device = self._model.device.type
         self._has_windows = hasattr(self._model[0], "auto_model") and self._model.tokenizer.is_fast
@@ -64,7 +66,7 @@ class SentenceEncoder:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As a recipe: another process finds the files by name and sees that they are the same ones."""
-        return _opened_again, (self.name, self.fingerprint, self._asked_device)
+        return _opened_again, (self.name, self.fingerprint, self._asked_device, self._precision)
 
     def encode(self, texts: Sequence[str], advance: Advance = ignore) -> np.ndarray:
         """Vectors [n, d], float32, of length 1, in the order of the texts.
@@ -125,17 +127,18 @@ class SentenceEncoder:
 
         features = {"input_ids": ids, "attention_mask": [[1] * len(window) for window in ids]}
         padded = self._model.tokenizer.pad(features, padding=True, return_tensors="pt").to(self._device)
-        with torch.inference_mode(), _autocast(self._device):
+        reduced = torch.autocast(self._device, torch.bfloat16, enabled=self._precision == BFLOAT16)
+        with torch.inference_mode(), reduced:
             vectors_bd = self._model(dict(padded))["sentence_embedding"]
         return np.asarray(vectors_bd.float().cpu())
 
 
-def _opened_again(name: str, fingerprint: str, device: str) -> SentenceEncoder:
+def _opened_again(name: str, fingerprint: str, device: str, precision: str) -> SentenceEncoder:
     files = locate(name)
-    if (found := fingerprint_of(name, files)) != fingerprint:
+    if (found := fingerprint_of(name, files, precision)) != fingerprint:
         problem = f"its files on this machine have the fingerprint {found}, and {fingerprint} is wanted"
         raise EncoderUnavailableError(name, problem, "put the same model files on every node")
-    return SentenceEncoder(name, files.folder, fingerprint, device)
+    return SentenceEncoder(name, files.folder, fingerprint, device, precision)
 
 
 def _load(name: str, folder: Path, device: str) -> "SentenceTransformer":
@@ -156,22 +159,6 @@ def _load(name: str, folder: Path, device: str) -> "SentenceTransformer":
         remedy = "it must be a folder or id in sentence-transformers format that needs no remote code"
         raise EncoderUnavailableError(name, f"cannot be loaded ({error})", remedy) from error
     return model.eval()
-
-
-def _autocast(device: str) -> Any:
-    import torch
-
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=_has_bfloat16(device))
-
-
-def _has_bfloat16(device: str) -> bool:
-    """Whether products in bfloat16 are done by the hardware and not emulated."""
-    import torch
-
-    if device != "cpu":
-        return device == "cuda" and torch.cuda.is_bf16_supported()
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, check, bool)() for check in checks)
 
 
 def groups(texts: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -44,7 +44,7 @@ def current_table(project: Project) -> str:
     Raises as `encoder_identity` does.
     """
     name = project.settings.encoder.name
-    return table_name(name, encoder_identity(project.model(name)))
+    return table_name(name, encoder_identity(project.model(name), project.precision or "auto"))
 
 
 def encoder_slug(encoder: str) -> str:

@@ -45,6 +45,15 @@ def encoder_settings(world: World, partition: str) -> dict[str, Any]:
     return {"encoder": world.encoder_identity}
 
 
+def precision_settings(world: World) -> dict[str, Any]:
+    """What models and the first passes of a solve are computed in: the other one gives other last digits."""
+    return {"computed_in": world.precision}
+
+
+def potential_settings(world: World, partition: str) -> dict[str, Any]:
+    return world.project.settings.transport.model_dump() | precision_settings(world)
+
+
 def section_settings(name: str, exclude: frozenset[str] = frozenset()) -> Settings:
     return lambda world, partition: getattr(world.project.settings, name).model_dump(exclude=exclude)
 
@@ -56,7 +65,7 @@ def sampler_trials_settings(world: World, partition: str) -> dict[str, Any]:
     recipe = settings.pretraining.recipe() if section["from_scratch"] else fine
     transport = settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
     shape = model_section(world.project, str(settings.sampler_trials.model))[0].preset
-    own = {"recipe": recipe, "transport": transport, "preset": shape}
+    own = {"recipe": recipe, "transport": transport, "preset": shape} | precision_settings(world)
     measured = _measured_by(world, settings.sampler_trials.samplers)
     return section | own | measured | filter_settings(world, partition)
 
@@ -81,7 +90,7 @@ def base_model_settings(world: World, partition: str) -> dict[str, Any]:
         return {"model": training.model_identity(world.project.model(section.path))}
     kept = {"checkpoints": section.checkpoints} if section.checkpoints else {}
     shape = {"preset": section.preset, "fold": fold} | kept
-    return shape | world.project.settings.pretraining.recipe()
+    return shape | world.project.settings.pretraining.recipe() | precision_settings(world)
 
 
 def target_settings(world: World, partition: str) -> dict[str, Any]:
@@ -131,14 +140,15 @@ def _sampler_settings(world: World, partition: str) -> dict[str, Any]:
         return heeded
     if model_of(section.sampler):
         return heeded | _measured_by(world, [section.sampler])
-    return heeded | world.project.settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
+    transport = world.project.settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
+    return heeded | transport | precision_settings(world)
 
 
 def trial_settings(world: World, partition: str) -> dict[str, Any]:
     trial = world.trials[partition]
     fields = {name: value for name, value in trial.__dict__.items() if name != "on_request"}
     own = model_section(world.project, trial.model)[0].recipe()
-    return fields | world.project.settings.fine_tuning.recipe() | own
+    return fields | world.project.settings.fine_tuning.recipe() | own | precision_settings(world)
 
 
 def prediction_settings(world: World, partition: str) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from tamis.lineage.stage_settings import (
     encoder_settings,
     flag_settings,
     judge_settings,
+    potential_settings,
     section_settings,
     selection_settings,
     target_settings,
@@ -234,7 +235,7 @@ def _targets() -> list[Stage]:
             partitions="targets",
             code_version=transport.CODE_VERSION,
             edges=(edge("target_embeddings", same), edge("embeddings", every("shards"))),
-            settings=section_settings("transport"),
+            settings=potential_settings,
         ),
         Stage(
             name="transport_scores",

@@ -12,6 +12,7 @@ from tamis.lineage.pins import Pin
 from tamis.project import Project
 from tamis.references import named
 from tamis.selection.families import PERPLEXITY, ModelOf, model_of
+from tamis.store.precision_choice import AUTO
 from tamis.withdrawal.desired import withdrawn_versions
 
 if TYPE_CHECKING:
@@ -120,11 +121,16 @@ class World:
         return tuple(sorted({*self.shards, *self.absent}))
 
     @cached_property
+    def precision(self) -> str:
+        """What models are computed in; `auto` while nobody has chosen, and then nothing is made yet."""
+        return self.project.precision or AUTO
+
+    @cached_property
     def encoder_identity(self) -> str:
         """What the configured encoder is; looked up once, however many shards depend on it."""
         from tamis.embedding import encoder_identity
 
-        return encoder_identity(self.project.model(self.project.settings.encoder.name))
+        return encoder_identity(self.project.model(self.project.settings.encoder.name), self.precision)
 
     @cached_property
     def trials(self) -> dict[str, Trial]:

@@ -1,4 +1,4 @@
-"""Tables of control: versions of selections, pins, approvals, withdrawals, removals and failures."""
+"""Tables of control: versions of selections, pins, approvals, withdrawals, removals, failures, precision."""
 
 import pyarrow as pa
 
@@ -19,6 +19,7 @@ CONTROL_KEYS: dict[str, tuple[str, ...]] = {
     "shrunken_files": ("shard",),
     "removals": ("removal",),
     "set_aside": ("doc_id", "stage"),
+    "precision": ("scope",),
 }
 CONTROL_FIELDS: dict[str, list[pa.Field]] = {
     "selection_versions": [
@@ -110,5 +111,13 @@ CONTROL_FIELDS: dict[str, list[pa.Field]] = {
         column("reason", pa.string(), "reason code"),
         column("detail", pa.string(), "what happened; nothing of the text, nor of what a server said of it"),
         FINGERPRINT,
+    ],
+    "precision": [
+        column("scope", pa.string(), "what it holds for: the project"),
+        column("precision", pa.string(), "float32 or bfloat16: what models are computed in"),
+        column("device", pa.string(), "where both were timed: cpu or cuda"),
+        column("float32_ms", pa.float64(), "time of a layer, forward and backward, in float32 [ms]"),
+        column("bfloat16_ms", pa.float64(), "in bfloat16, null where the hardware does not multiply it [ms]"),
+        column("made_at", pa.timestamp("us"), "when, UTC"),
     ],
 }  # fmt: skip

@@ -102,6 +102,7 @@ NO_TEXT = frozenset(
         "withdrawn_places",
         "trial_failures",
         "step_failures",
+        "precision",
     }
 )
 """Kinds of tables of ids, names, digests, numbers and reason codes alone."""

@@ -21,6 +21,7 @@ SEALED = frozenset(
         "documents",
         "heads",
         "pins",
+        "precision",
         "removals",
         "sampler_trials",
         "sampler_trials_left",

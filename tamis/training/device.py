@@ -1,7 +1,7 @@
 """Where training runs and in which precision, and an allocator setting worth 15-20 % on a CPU.
 
-Forward and backward passes run in bfloat16 where the processor multiplies it natively (CUDA, AVX-512 BF16,
-AMX: 200 against 95 GFLOP/s a core, measured), else in float32; weights and Adam moments stay in float32.
+Forward and backward passes run in the precision in force (tamis/precision.py); weights and Adam moments stay
+in float32.
 """
 
 import ctypes
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tamis.errors import UnknownNameError
+from tamis.precision import BFLOAT16, PRECISIONS, precision_in_force
 
 if TYPE_CHECKING:
     import torch
@@ -29,24 +30,21 @@ def choose_device(name: str) -> "torch.device":
 
 
 def training_precision(device: "torch.device") -> "torch.dtype":
-    """bfloat16 where it is native, else float32."""
+    """The precision in force, as a type of torch."""
     import torch
 
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    # Emulated bfloat16 is slower than float32, so the instruction set decides.
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if native else torch.float32
+    return torch.bfloat16 if precision_in_force(device.type) == BFLOAT16 else torch.float32
 
 
 def named_precision(name: str, device: "torch.device") -> "torch.dtype":
     """`auto` is the precision of training; raises `UnknownNameError`."""
     import torch
 
-    valid = {"auto": training_precision(device), "float32": torch.float32, "bfloat16": torch.bfloat16}
-    if name not in valid:
-        raise UnknownNameError("dtype", name, valid)
-    return valid[name]
+    if name == "auto":
+        return training_precision(device)
+    if name not in PRECISIONS:
+        raise UnknownNameError("dtype", name, ("auto", *PRECISIONS))
+    return torch.bfloat16 if name == BFLOAT16 else torch.float32
 
 
 AUTOCAST = "autocast"

@@ -58,8 +58,8 @@ class FineTuningOptions(StepOptions):
     accumulation: int = 1
     """Batches whose gradients make one step."""
     precision: str = "auto"
-    """bfloat16 working weights, autocast, or float32; `auto` is bfloat16 where it is native. The weights that
-    are learnt are float32 in all of them."""
+    """bfloat16 working weights, autocast, or float32; `auto` is the precision in force. The weights that are
+    learnt are float32 in all of them."""
     patience: int = 0
     """Evaluations on the validation examples without a smaller loss that end the training; 0: it is not ended
     early."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 
+from tamis.precision import precision_in_force
 from tamis.training.batch import Batch, TrainingSet
 from tamis.training.options import StepOptions
 
@@ -77,7 +78,9 @@ def steps_for(documents: TrainingSet, options: StepOptions, tokens: int) -> int:
 
 
 def run_key(origin: str, options: StepOptions, documents: TrainingSet, device: str) -> str:
-    """SHA-256 (hex) of all that decides the weights: origin of the model, options, data, device kind."""
+    """Hex SHA-256 of all that decides the weights: origin of the model, options, data, device, precision."""
     digest = sha256(documents.content())
-    digest.update(json.dumps([origin, asdict(options), device], sort_keys=True).encode())
+    digest.update(
+        json.dumps([origin, asdict(options), device, precision_in_force(device)], sort_keys=True).encode()
+    )
     return digest.hexdigest()

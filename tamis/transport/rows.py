@@ -29,16 +29,6 @@ CACHED_BYTES = 256 * 2**20
 CACHED_SHARE_OF_GPU = 0.25
 
 
-def has_bfloat16(device: str) -> bool:
-    """Whether bfloat16 products are done by the hardware and not emulated."""
-    import torch
-
-    if not device.startswith("cpu"):
-        return device.startswith("cuda") and torch.cuda.is_bf16_supported()
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, check, bool)() for check in checks)
-
-
 def on_device(rows: Rows, device: str) -> Rows:
     """An array on a GPU once instead of on every pass, when it takes a share of the free memory at most."""
     import torch

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tamis.precision import BFLOAT16, precision_in_force
 from tamis.progress import Advance, ignore
 from tamis.transport.anderson import Solution
 from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource
@@ -18,7 +19,7 @@ from tamis.transport.certificate import gap_bound, score_error_estimate
 from tamis.transport.cost import Floats, Geometry, center_vector, survey
 from tamis.transport.potential import Float32s, TargetPotential, resolve_device
 from tamis.transport.prepare import READING_WIDTH, Accuracy, Problem, explicit_center, prepare
-from tamis.transport.rows import StoredRows, has_bfloat16, on_device
+from tamis.transport.rows import StoredRows, on_device
 from tamis.transport.shared_rows import rows_of_pass
 from tamis.transport.sinkhorn import chunk_rows, exact_products
 from tamis.transport.spectrum import slowest_contraction, spectral_rows
@@ -148,13 +149,13 @@ def _stages(
     keep_gradient: bool,
     advance: Advance,
 ) -> Stages:
-    """The problem with its rows ready; bfloat16 serves passes over a sample and the first over all rows."""
+    """The problem with its rows ready; bfloat16, if in force, serves the first passes and a sample."""
     side = TargetSide(problem.points_md, problem.mass_m)
     partial = len(mass_n) > len(problem.sample_nd)
     place = str(problem.points_md.device)
     single = problem.points_md.element_size() == 4
     compact = partial and single and problem.rounding <= LARGEST_ROUNDING
-    reduced = compact and has_bfloat16(place)
+    reduced = compact and precision_in_force(place) == BFLOAT16
     stored = StoredRows(problem.sample_nd, problem.sample_mass_n, side, compact=compact, reduced=reduced)
     return Stages(
         side=side,

@@ -31,7 +31,7 @@ def run(code, **environment):
 def test_identities_are_the_same_in_every_process_and_need_no_model():
     code = (
         "import sys, json; from tamis.embedding import encoder_identity as identity\n"
-        "print(json.dumps([identity('static'), identity('minilm'), 'torch' in sys.modules]))"
+        "print(json.dumps([identity('static'), identity('minilm', 'float32'), 'torch' in sys.modules]))"
     )
     static, minilm, torch_loaded = json.loads(run(code, PYTHONHASHSEED="7"))
     assert (static, minilm) == (encoder_identity("static"), encoder_identity("minilm"))

@@ -218,7 +218,7 @@ TABLES = {
 # code's version: indexes, what was attempted or failed, heads, whose state the audit gives, notes of what was
 # removed or held back, and what is retained of documents that left.
 TABLES_NOT_READ = """absent_files attempts contamination_runs heads near_copy_bands near_duplicate_bands
-    removals retained_* shard_files shrunken_files step_failures trial_failures"""
+    precision removals retained_* shard_files shrunken_files step_failures trial_failures"""
 # By table, "*" for all: input keys, digests over clocks, clocks, memory, and names that hold a hash.
 FIELDS_NOT_READ = {
     "*": "fingerprint seal made_at withdrawn_at receipt seconds evaluation_seconds peak_memory_bytes",
@@ -265,6 +265,8 @@ LEFT_OUT = {
     "data_version": "as id for floating-point outputs; for the others, the rows themselves are compared",
     "input_key": "as id",
     "cost": "follows from clocks",
+    "float32_ms": "a clock",
+    "bfloat16_ms": "a clock",
 }
 HASH = re.compile(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{16}…")
 # Lists of the answers whose entries are known by a field, so that an entry that is missing is one difference.

@@ -35,6 +35,9 @@ from tamis.store.schemas import KEYS, UNHASHED_COLUMNS, kind_of
 from tamis.store.tables import Store
 
 SETTINGS = """
+[project]
+precision = "float32"
+
 [automation]
 settle_seconds = 0.0
 

@@ -23,7 +23,17 @@ ENGINE = ("engine", *(f"engine.{name}" for name in ("current", "errors", "local"
 # Settings reach a result through its input key, not through the code that reads them.
 WITHOUT_RESULTS = {
     f"tamis.{name}"
-    for name in ("progress", "errors", "config", "references", "sections", "project", "loading", *ENGINE)
+    for name in (
+        "progress",
+        "errors",
+        "config",
+        "references",
+        "sections",
+        "project",
+        "loading",
+        "precision",
+        *ENGINE,
+    )
 }
 METHODS = {
     # method: (where its code version stands, its modules; a package stands for all of its modules)

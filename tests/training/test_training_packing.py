@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tamis.precision import BFLOAT16, computing_in
 from tamis.training import EmptyTextError, PretrainingOptions
 from tamis.training.packing import IGNORED, PackedDocuments, pack
 from tamis.training.plan import Plan, run_key, steps_for
@@ -89,11 +90,14 @@ def test_nothing_to_pack(tiny):
 def test_run_key_sees_every_input():
     documents, options = documents_of([3, 4]), PretrainingOptions()
     key = run_key("shape", options, documents, "cpu")
+    with computing_in(BFLOAT16):
+        in_bfloat16 = run_key("shape", options, documents, "cpu")
     assert key == run_key("shape", PretrainingOptions(), documents_of([3, 4]), "cpu")
     others = {
         run_key("other", options, documents, "cpu"),
         run_key("shape", PretrainingOptions(seed=1), documents, "cpu"),
         run_key("shape", options, documents_of([4, 3]), "cpu"),
         run_key("shape", options, documents, "cuda"),
+        in_bfloat16,
     }
-    assert len(others | {key}) == 5
+    assert len(others | {key}) == 6

@@ -15,7 +15,6 @@ import torch
 from safetensors.torch import load_file
 
 from tamis.training import DivergedError, EmptyTextError, Runtime, evaluate, model_identity, pretrain
-from tamis.training import loop as loop_module
 from tamis.training.finish import checkpoint_folder
 from tamis.training.loop import train
 from tamis.training.models import prepared
@@ -29,9 +28,11 @@ from tamis.training.tokenizer import load_tokenizer
 RUN_AND_WAIT_TO_BE_KILLED = """
 import os, sys
 from pathlib import Path
+from tamis.precision import computing_in
 from tamis.training import ModelShape, PretrainingOptions, Runtime, pretrain
 
 folder, texts, tokenizer, shape, options = sys.argv[1:]
+computing_in("float32").__enter__()
 pretrain(
     ModelShape(**eval(shape)), eval(texts), Path(tokenizer), PretrainingOptions(**eval(options)),
     Path(folder) / "model", Path(folder) / "resume", runtime=Runtime(device="cpu", save_seconds=0.0),
@@ -57,8 +58,7 @@ def files(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 
-def test_loop_equals_a_bare_one_in_float32(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop_module, "training_precision", lambda device: torch.float32)
+def test_loop_equals_a_bare_one_in_float32(tiny, tmp_path):
     tokenizer = load_tokenizer(tiny.tokenizer)
     documents, options = pack(tokenizer, tiny.texts), tiny.options
     plan = Plan(documents=documents, steps=12, options=options, key="k")

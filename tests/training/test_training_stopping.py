@@ -69,8 +69,7 @@ def test_without_a_turn_for_the_worse_it_runs_to_its_end(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("texts", [TEXTS, PAIRS[:12], labelled(12)], ids=["text", "pairs", "labels"])
-def test_accumulated_batches_are_one_large_batch(tiny, tmp_path, monkeypatch, texts):
-    monkeypatch.setattr(loop_module, "training_precision", lambda device: torch.float32)
+def test_accumulated_batches_are_one_large_batch(tiny, tmp_path, texts):
     large = dataclasses.replace(OPTIONS, epochs=2, batch_size=6)
     small = dataclasses.replace(large, batch_size=2, accumulation=3)
     one = trained(tiny, tmp_path, large, texts=texts, name="one")
@@ -156,11 +155,13 @@ def test_a_run_stopped_at_any_step_ends_as_an_undisturbed_one(tiny, tmp_path, mo
 RUN_AND_WAIT_TO_BE_KILLED = """
 import sys
 from pathlib import Path
+from tamis.precision import computing_in
 from tamis.training import FineTuningOptions, Runtime, fine_tune
 from tamis.training.adapters import Adapter
 from tamis.training.examples import Pair
 
 folder, base, texts, validation, options = sys.argv[1:]
+computing_in("float32").__enter__()
 fine_tune(
     Path(base), eval(texts), eval(options), [], Path(folder) / "out", Path(folder) / "out-resume",
     validation=eval(validation), runtime=Runtime(device="cpu", save_seconds=0.0),

@@ -1,7 +1,9 @@
 """What every test runs under: few threads, no network, no telemetry, no setting of the person who runs it."""
 
+import atexit
 import os
 import random
+import shutil
 import tempfile
 import uuid
 from collections.abc import Callable
@@ -11,6 +13,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from once import once
 from small_project import SETTINGS, SmallProject, make_project
+
+from tamis.precision import FLOAT32, computing_in
+
+pytest_plugins = ["cpu_time"]
 
 TESTS = Path(__file__).resolve().parent
 CHECKOUT = TESTS.parent
@@ -27,6 +33,12 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
 os.environ["DO_NOT_TRACK"] = "true"
+
+# What a user's projects share; workers of pytest-xdist and the processes of tests inherit the folder.
+if "TAMIS_TEST_CACHE" not in os.environ:
+    os.environ["TAMIS_TEST_CACHE"] = tempfile.mkdtemp(prefix="tamis-cache-")
+    atexit.register(shutil.rmtree, os.environ["TAMIS_TEST_CACHE"], ignore_errors=True)
+os.environ["TAMIS_CACHE"] = os.environ["TAMIS_TEST_CACHE"]
 
 # A test that needs one of these sets it; what the shell holds must not decide where tests write.
 PLACES = (
@@ -51,6 +63,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         from long_files import SECONDS
 
         items.sort(key=lambda item: -SECONDS.get(item.path.relative_to(TESTS).as_posix(), 0))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def float32():
+    """Whatever is faster on this machine, tests compute in float32 unless they say otherwise."""
+    with computing_in(FLOAT32):
+        yield
 
 
 @pytest.fixture(scope="session")

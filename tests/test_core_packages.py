@@ -37,6 +37,7 @@ IMPORTED = {
     "polars": "tamis/corpus/documents.py",
     "psutil": "resources/processes.py",
     "py3langid": "tamis/filters/language.py",
+    "platformdirs": "tamis/embedding/static.py",
     "pyarrow": "tamis/corpus/parquet_rows.py",
     "pydantic": "tamis/config.py",
     "pydantic-core": "tamis/section_values.py",
@@ -49,6 +50,7 @@ IMPORTED = {
     "sqlglot": "tamis/sql/plan.py",
     "tokenizers": "tamis/embedding/static.py",
     "torch": "tamis/training/models.py",
+    "tqdm": "tamis/progress.py",
     "transformers": "tamis/training/models.py",
     "zstandard": "tamis/corpus/streams.py",
 }

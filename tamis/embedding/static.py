@@ -2,8 +2,9 @@
 
 The recipe is Model2Vec's (Tulkens and van Dongen 2024; github.com/MinishLab/model2vec): each token of the
 vocabulary goes through the model alone, principal components keep 256 of 384 dimensions, and a weight
-from Zipf's law stands in for word frequency. Distilling takes 22 s of one core, once; then a document of
-1,300 characters takes 0.5 ms, nearly all of it for tokens, where MiniLM takes 90 ms. Word order is lost.
+from Zipf's law stands in for word frequency. Distilling takes 22 s of one core, once for each user; a
+document of 1,300 characters then takes 0.5 ms, nearly all of it for tokens, where MiniLM takes 90. Word order
+is lost.
 
 Token vectors are stored in 16 bits, so their sums in 64 bits are exact up to 2^25 tokens: a document's
 vector has the same bits in whatever order, batch or machine it is computed.
@@ -19,11 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import platformdirs
 from scipy import sparse
 
 from tamis.embedding.quiet import quiet_libraries
 from tamis.loading import ONE_MODEL_AT_A_TIME
-from tamis.progress import Advance, ignore
+from tamis.progress import Advance, ignore, say
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -89,17 +91,33 @@ class StaticEncoder:
 
 
 def load_static(teacher: Path, cache: Path, fingerprint: str) -> StaticEncoder:
-    """Load the static encoder from the cache; distil it from the teacher first when it is not there.
+    """Load the static encoder from `cache`, else from the user's cache; else distil it from the teacher.
 
-    What is in the cache is used only when its digest is right. Processes may do this at the same time.
+    It is kept in both: a home that is copied takes its encoder along, and a second project does not distil
+    again. What is found is used only when its digest is right; where nothing can be written, a line on stderr
+    says so. Processes may do this at the same time.
     """
-    folder = cache / "encoders" / f"static-{fingerprint}"
-    encoder = _read(folder, fingerprint)
-    if encoder is None:
-        _write(folder, *distil(teacher))
-        encoder = _read(folder, fingerprint)
-    assert encoder is not None
-    return encoder
+    from safetensors.numpy import load, save
+
+    places = [folder / "encoders" / f"static-{fingerprint}" for folder in (cache, user_cache())]
+    found = next((files for place in places if (files := _read(place)) is not None), None)
+    if found is None:
+        tokenizer, vectors_vd = distil(teacher)
+        found = tokenizer.encode(), save({"vectors": vectors_vd})
+    for place in places:
+        try:
+            if _read(place) is None:
+                _write(place, *found)
+        except OSError as error:
+            reason = error.strerror or error
+            say(f"the static encoder is not kept in {place.parent} ({reason}); it will be distilled again")
+    return StaticEncoder(_tokenizer(found[0]), load(found[1])["vectors"], fingerprint)
+
+
+def user_cache() -> Path:
+    """Folder of what all projects of a user share: `TAMIS_CACHE`, by default `tamis` in the user's caches."""
+    override = os.environ.get("TAMIS_CACHE")
+    return Path(override) if override else Path(platformdirs.user_cache_dir("tamis"))
 
 
 def distil(teacher: Path, dimension: int = DIMENSION) -> tuple[str, np.ndarray]:
@@ -166,34 +184,35 @@ def _token_vectors(teacher: Path, ids_k: np.ndarray, opening: int, closing: int)
     return np.concatenate(blocks).astype(np.float64)
 
 
-def _read(folder: Path, fingerprint: str) -> StaticEncoder | None:
-    """The stored encoder, or None when it is missing or damaged."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
+def _tokenizer(text: bytes) -> "Tokenizer":
     from tokenizers import Tokenizer
 
+    return Tokenizer.from_str(text.decode())
+
+
+def _read(folder: Path) -> tuple[bytes, bytes] | None:
+    """The files of a stored encoder, tokenizer and vectors; None when they are missing or damaged."""
     try:
         tokenizer, vectors = ((folder / name).read_bytes() for name in (TOKENIZER_FILE, VECTORS_FILE))
-        if (folder / DIGEST_FILE).read_text() != _digest(tokenizer, vectors):
-            return None
-        return StaticEncoder(Tokenizer.from_str(tokenizer.decode()), load(vectors)["vectors"], fingerprint)
-    except (OSError, SafetensorError):
+        return (
+            (tokenizer, vectors)
+            if (folder / DIGEST_FILE).read_text() == _digest(tokenizer, vectors)
+            else None
+        )
+    except (OSError, UnicodeDecodeError):
         return None
 
 
-def _write(folder: Path, tokenizer: str, vectors_vd: np.ndarray) -> None:
+def _write(folder: Path, tokenizer: bytes, vectors: bytes) -> None:
     """Store an encoder so that a reader sees all of it or nothing."""
-    from safetensors.numpy import save
-
-    vectors, text = save({"vectors": vectors_vd}), tokenizer.encode()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".static-", dir=folder.parent) as scratch:
         made = Path(scratch) / "made"
         made.mkdir()
-        (made / TOKENIZER_FILE).write_bytes(text)
+        (made / TOKENIZER_FILE).write_bytes(tokenizer)
         (made / VECTORS_FILE).write_bytes(vectors)
-        (made / DIGEST_FILE).write_text(_digest(text, vectors))
-        if folder.exists() and _read(folder, "") is None:
+        (made / DIGEST_FILE).write_text(_digest(tokenizer, vectors))
+        if folder.exists() and _read(folder) is None:
             shutil.move(folder, Path(scratch) / "damaged")
         try:
             os.rename(made, folder)

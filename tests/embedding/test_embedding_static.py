@@ -1,6 +1,7 @@
 """The static encoder: Model2Vec's recipe, the same bits in any batch, a cache that is safe to share."""
 
 import math
+import shutil
 import threading
 
 import numpy as np
@@ -17,6 +18,7 @@ from tamis.embedding.static import (
     distil,
     load_static,
     principal_components,
+    user_cache,
     zipf_weights,
 )
 
@@ -103,8 +105,9 @@ def load_tiny(teacher, cache):
 
 
 @pytest.fixture
-def wide_folder(tiny_folder, monkeypatch):
-    """The tiny model has fewer dimensions than the real one keeps."""
+def wide_folder(tiny_folder, monkeypatch, tmp_path):
+    """The tiny model has fewer dimensions than the real one keeps; the user has an empty cache."""
+    monkeypatch.setenv("TAMIS_CACHE", str(tmp_path / "user"))
     monkeypatch.setattr("tamis.embedding.static.DIMENSION", 16)
     monkeypatch.setattr(distil, "__defaults__", (16,))
     return tiny_folder
@@ -115,6 +118,7 @@ def test_the_cache_is_read_again_and_repaired(wide_folder, tmp_path):
     folder = tmp_path / "encoders/static-tiny"
     assert np.array_equal(load_tiny(tmp_path / "no teacher", tmp_path).encode(["abc def"]), reference_nd)
     for damage in (
+        lambda: shutil.rmtree(user_cache()),
         lambda: (folder / VECTORS_FILE).write_bytes((folder / VECTORS_FILE).read_bytes()[:-2] + b"zz"),
         lambda: (folder / DIGEST_FILE).unlink(),
     ):
@@ -122,6 +126,46 @@ def test_the_cache_is_read_again_and_repaired(wide_folder, tmp_path):
         assert np.array_equal(load_tiny(wide_folder, tmp_path).encode(["abc def"]), reference_nd)
         assert (folder / DIGEST_FILE).exists()
     assert [path.name for path in folder.parent.iterdir()] == ["static-tiny"]
+
+
+def test_a_second_project_does_not_distil_again_and_a_copied_home_takes_its_encoder_along(
+    wide_folder, tmp_path, monkeypatch
+):
+    first_nd = load_tiny(wide_folder, tmp_path / "first").encode(["abc def"])
+    second_nd = load_tiny(tmp_path / "no teacher", tmp_path / "second").encode(["abc def"])
+    assert np.array_equal(first_nd, second_nd)
+    monkeypatch.setenv("TAMIS_CACHE", str(tmp_path / "of another user"))
+    moved_nd = load_tiny(tmp_path / "no teacher", tmp_path / "second").encode(["abc def"])
+    assert np.array_equal(first_nd, moved_nd)
+    assert (tmp_path / "of another user" / "encoders" / "static-tiny" / DIGEST_FILE).exists()
+
+
+def test_a_damaged_copy_of_the_user_is_not_believed(wide_folder, tmp_path):
+    reference_nd = load_tiny(wide_folder, tmp_path / "first").encode(["abc def"])
+    shared = user_cache() / "encoders" / "static-tiny"
+    (shared / VECTORS_FILE).write_bytes(b"\x08" + (shared / VECTORS_FILE).read_bytes()[1:])
+    with pytest.raises(Exception, match="No such file"):
+        load_tiny(tmp_path / "no teacher", tmp_path / "second")
+    assert np.array_equal(load_tiny(wide_folder, tmp_path / "second").encode(["abc def"]), reference_nd)
+    assert np.array_equal(
+        load_tiny(tmp_path / "no teacher", tmp_path / "third").encode(["abc def"]), reference_nd
+    )
+
+
+def test_a_cache_that_cannot_be_written_costs_a_line(wide_folder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("TAMIS_CACHE", str(tmp_path / "file" / "tamis"))
+    load_tiny(wide_folder, tmp_path / "home")
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert f"is not kept in {tmp_path / 'file' / 'tamis' / 'encoders'} (Not a directory)" in said[0]
+    assert load_tiny(tmp_path / "no teacher", tmp_path / "home").dimension == 16
+
+
+def test_without_a_variable_it_is_the_users_cache_folder(monkeypatch, tmp_path):
+    monkeypatch.delenv("TAMIS_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert user_cache() == tmp_path / "tamis"
 
 
 def test_two_may_distil_at_the_same_time(wide_folder, tmp_path):

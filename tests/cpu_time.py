@@ -1,0 +1,87 @@
+"""A pytest plugin: the CPU time of each file of the fast suite, and failure when one takes too much of it.
+
+CPU time is that of the tests and of the processes that they start and wait for; what a fixture of the session
+makes for all is no file's. It hardly depends on what else the machine does, so a file that grows is noticed
+where it grows. Processes that a test leaves to others to end are not seen.
+
+A file over the limit is cut down: its scenarios go to the lowest place where they can fail, or get the mark
+`slow`. Only where neither is possible does it get an allowance of its own, in long_files.py.
+"""
+
+import resource
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from long_files import ALLOWED_CPU_SECONDS
+
+MOST_CPU_SECONDS = 20.0
+TESTS = Path(__file__).resolve().parent
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and of those it has waited for."""
+    uses = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(use.ru_utime + use.ru_stime for use in uses)
+
+
+def over_budget(seconds: dict[str, float], allowed: dict[str, float]) -> list[str]:
+    """A line for each file that takes more than all may, or more than it is allowed to."""
+    return [
+        f"{file}: {spent:.0f} s of CPU time, {allowed.get(file, MOST_CPU_SECONDS):.0f} allowed"
+        for file, spent in sorted(seconds.items(), key=lambda entry: -entry[1])
+        if spent > allowed.get(file, MOST_CPU_SECONDS)
+    ]
+
+
+class CpuTime:
+    """Counts CPU seconds by file, in each worker, and compares them where the session ends."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self._shared = 0.0
+
+    @contextmanager
+    def _counted(self, item: pytest.Item) -> Iterator[None]:
+        before, shared = cpu_seconds(), self._shared
+        yield
+        if item.get_closest_marker("slow") is None:
+            spent = cpu_seconds() - before - (self._shared - shared)
+            self.seconds[item.path.relative_to(TESTS).as_posix()] += max(spent, 0.0)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        with self._counted(item):
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
+        before = cpu_seconds()
+        try:
+            return (yield)
+        finally:
+            if fixturedef.scope == "session":
+                self._shared += cpu_seconds() - before
+
+    def pytest_testnodedown(self, node: Any) -> None:
+        self.seconds.update(getattr(node, "workeroutput", {}).get("cpu_seconds", {}))
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput["cpu_seconds"] = dict(self.seconds)
+        elif over_budget(self.seconds, ALLOWED_CPU_SECONDS) and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        longest = ", ".join(f"{file} {seconds:.0f}" for file, seconds in self.seconds.most_common(5))
+        if sum(self.seconds.values()) >= MOST_CPU_SECONDS:
+            terminalreporter.write_line(f"CPU seconds: {self.seconds.total():.0f}; most: {longest}")
+        for line in over_budget(self.seconds, ALLOWED_CPU_SECONDS):
+            terminalreporter.write_line(f"too slow: {line}; tests/cpu_time.py says what to do", red=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(CpuTime(), "cpu-time")

@@ -18,9 +18,11 @@ from tamis.lineage.heads import read_heads
 from tamis.lineage.manifest import InputReference, write_atomically
 from tamis.lineage.pins import Pin
 from tamis.lineage.versions import decisions_of, note_version, prune_versions, section_then
+from tamis.progress import say
 from tamis.references import named
 from tamis.report import plot_markdown, selection_page, selection_plot_png
 from tamis.report.selection_data import selection_report
+from tamis.report.summary import selection_lines
 from tamis.selection import find_sampler, select, selection_digest
 from tamis.selection.computing import method_scores
 from tamis.selection.pinned import repeated
@@ -58,7 +60,8 @@ def selected_subset(context: dg.AssetExecutionContext, platform: Platform) -> It
     """
     with platform.work(context, "selected_subset") as work:
         home = work.project.home
-        for key in work.partitions:
+        order = [*work.world.keys("selections"), *work.partitions]  # as tamis.toml has them
+        for key in sorted(work.partitions, key=order.index):
             note_version(home, work.heads, key)
             pin = work.world.pins.get(key)
             choice = _repeated(work, pin) if pin else _chosen(work, key)
@@ -66,6 +69,10 @@ def selected_subset(context: dg.AssetExecutionContext, platform: Platform) -> It
             note_version(home, read_heads(work.store), key, pin.version if pin else None)
             most = work.project.settings.automation.kept_versions
             prune_versions(home, most, [found.rows for found in work.world.pins.values()])
+            if work.watched and key == order[0]:  # the first result, long before the last
+                for line in selection_lines(work.project, choice.section):
+                    say(line)
+                say(f"  page: {home.reports / f'selection_{key}.html'}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,7 @@ def _audited(project: Project, name: str | None, quick: bool, say: Callable[[str
     with (
         dagster_state(project),
         project.home.as_stored(*(() if quick else ("manifests",))) as home,
-        Progress("audit", unit="manifests", sink=say) as progress,
+        Progress("audit", unit="manifests") as progress,
     ):
         instance = open_instance(project)
         events = None if _is_new_here(project, instance) else logged_events(instance, copies=not quick)

@@ -28,7 +28,7 @@ from tamis.lineage.reconcile import end_removals, removals, set_aside
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
 from tamis.progress import Heartbeat
-from tamis.project import Project
+from tamis.project import Project, chosen_precision
 from tamis.store.home import writing
 from tamis.store.retained import retained_tables
 from tamis.store.seals import DECIDED
@@ -59,6 +59,7 @@ def materialize(
         with Heartbeat("looking at what is there"):
             end_killed_runs(instance)
             repair(project, instance, say)
+            chosen_precision(project, say, wanted.choose_precision)
             world = _look_and_reconcile(project, instance, wanted, outcome)
             heads = read_heads(project.home.store)
         if wanted.allow_removal and not (outcome.removed or outcome.let_go):
@@ -68,6 +69,7 @@ def materialize(
         if wanted.only is None and not full_plan(world, heads, not wanted.certified):
             clean(project, say)
             return outcome
+        outcome.planned = _planned(world, heads, wanted)
         job = definitions().resolve_implicit_global_asset_job_def()
         runner = Runner(project=project, job=job, instance=instance, say=say, wanted=wanted)
         for _ in range(MOST_ROUNDS):
@@ -88,6 +90,12 @@ def materialize(
             outcome.tried.clear()
         outcome.failed["corpus"] = "files kept changing; run `tamis materialize` again when they are at rest"
     return outcome
+
+
+def _planned(world: World, heads: Heads, wanted: Wanted) -> set[str]:
+    """Assets that are due, of those that are asked for, to number the steps by."""
+    due = {found.asset for found in full_plan(world, heads, not wanted.certified)}
+    return due if wanted.only is None else due & wanted.only
 
 
 def _tried_again(world: World, heads: Heads, forgotten: Sequence[Failure], wanted: Wanted) -> int:

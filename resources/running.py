@@ -26,7 +26,7 @@ from tamis.lineage.look import look_again
 from tamis.lineage.plan import due_partitions
 from tamis.lineage.stages import Stage, stages
 from tamis.lineage.world import World
-from tamis.progress import Heartbeat, close_all
+from tamis.progress import Heartbeat, begin_step, close_all, is_verbose
 from tamis.project import Project
 
 TRIALS = "trials"
@@ -43,7 +43,7 @@ class Wanted:
     `on_request`: the trials too that are made only when somebody asks. `certified`: keep what was fitted on
     an earlier pool where its certificate allows; else everything is fitted again from nothing (settled).
     `try_again`: forget which trials failed. `allow_removal`: names of what may be removed although it is held
-    back, or `all`.
+    back, or `all`. `choose_precision`: measure again which precision is faster.
     """
 
     only: frozenset[str] | None = None
@@ -52,6 +52,7 @@ class Wanted:
     certified: bool = False
     try_again: bool = False
     allow_removal: frozenset[str] = frozenset()
+    choose_precision: bool = False
 
     @property
     def tags(self) -> dict[str, str]:
@@ -79,6 +80,13 @@ class Outcome:
     given_up: set[tuple[str, str]] = field(default_factory=set)
     shown: set[str] = field(default_factory=set)
     """Errors of which the terminal has shown what is stored nowhere."""
+    planned: set[str] = field(default_factory=set)
+    begun: set[str] = field(default_factory=set)
+
+    def begin(self, group: Group) -> str:
+        """Count the assets of a group; returns which step of how many it is, `[3/14] `."""
+        self.begun.update(group.assets)
+        return f"[{len(self.begun)}/{len(self.planned | self.begun)}] "
 
     def sentence(self, problems: bool, only: Collection[str] | None = None) -> str:
         """What came of it, in a line; `only` those assets were asked for."""
@@ -188,7 +196,10 @@ class Runner:
     def _run(self, group: Group, outcome: Outcome) -> dict[str, str]:
         """Run a group; returns the assets that failed, with the error."""
         first, name = stages()[group.assets[0]], ", ".join(group.assets)
-        self.say(f"{name}: {_count(first, group.partitions)}")
+        step, what = outcome.begin(group), f"{name}: {_count(first, group.partitions)}"
+        begin_step(step)
+        if is_verbose():
+            self.say(f"{step}{what}: begins")
         started = time.monotonic()
         more = f" and {len(group.assets) - 1} more" if len(group.assets) > 1 else ""
         with Heartbeat(f"{first.name}{more}"), interruptible(), _cancelled_as_interrupted():
@@ -204,7 +215,9 @@ class Runner:
             if kept not in outcome.shown:
                 outcome.shown.add(kept)
                 self.say(whole)
-        outcome.seconds[name] = outcome.seconds.get(name, 0.0) + time.monotonic() - started
+        seconds = time.monotonic() - started
+        outcome.seconds[name] = outcome.seconds.get(name, 0.0) + seconds
+        self.say(f"{step}{what}, {seconds:.0f} s" + ("" if result.success else ", FAILED"))
         if result.success:
             outcome.made[name] = outcome.made.get(name, 0) + len(group.partitions) * len(group.assets)
             return {}
@@ -314,5 +327,5 @@ def _covered(instance: dg.DagsterInstance, stage: Stage, due: Sequence[str]) -> 
 
 def _count(stage: Stage, due: Sequence[str]) -> str:
     if stage.partitions is None:
-        return "materializing"
-    return f"materializing {due[0]}" if len(due) == 1 else f"materializing {len(due):,} {stage.partitions}"
+        return "made"
+    return due[0] if len(due) == 1 else f"{len(due):,} {stage.partitions}"

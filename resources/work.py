@@ -122,10 +122,14 @@ class Work:
         self.project.home.files.fetch(found)
         return found
 
+    @property
+    def watched(self) -> bool:
+        """Whether somebody waits for this run at a terminal."""
+        return self.context.run.tags.get(DRIVER_TAG) == COMMAND_LINE
+
     def progress(self, label_text: str, total: int | None = None, unit: str = "documents") -> Progress:
         """Progress of long work: to Dagster's log, and to the terminal from the command line."""
-        watched = self.context.run.tags.get(DRIVER_TAG) == COMMAND_LINE
-        return Progress(label_text, total, unit, None if watched else silent, self.context.log.info)
+        return Progress(label_text, total, unit, None if self.watched else silent, self.context.log.info)
 
     def leave(self, partition: str, error: Exception, *checks: str) -> Iterator[dg.AssetCheckResult]:
         """Leave a partition for the next run, with warnings in place of its checks: Dagster wants them."""

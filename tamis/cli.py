@@ -25,7 +25,7 @@ from tamis.cli_parts import print_json as _print_json
 from tamis.cli_parts import with_json as _json
 from tamis.cli_withdraw import add_purge_verb, add_withdraw_verb
 from tamis.errors import PermanentError, TamisError
-from tamis.progress import Heartbeat, say
+from tamis.progress import Heartbeat, close_all, complain, say, show
 from tamis.signals import received_signals, record_signals
 from tamis.waiting_threads import spin_briefly
 
@@ -36,6 +36,7 @@ EVERYTHING: dict[str, Any] = {
     "on_request": False,
     "certified": False,
     "try_again": False,
+    "choose_precision": False,
     "allow_removal": [],
 }
 
@@ -47,8 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         parsed = _parser().parse_args(arguments)
+        show(getattr(parsed, "style", "auto"))
         return int(parsed.verb(parsed))
     except TamisError as error:
+        close_all()
         print(f"tamis: {error}", file=sys.stderr)
         return 2 if isinstance(error, PermanentError) else 1
     except BrokenPipeError:
@@ -65,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"tamis: {error.strerror or error}{where}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        close_all()
         terminated = signal.SIGTERM in received_signals()
         said = "terminated" if terminated else "interrupted"
         print(f"tamis: {said}; run the same command again to go on", file=sys.stderr)
@@ -99,12 +103,12 @@ def _exit_as_interrupted(ended: Sequence[int]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tamis", description="Which documents to train on, and why.")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    _verb(verbs, "demo", _demo, "materialize the project and close with a summary")
+    _spoken(_verb(verbs, "demo", _demo, "materialize the project and close with a summary"))
     _verb(verbs, "init", _init, "write a commented tamis.toml").add_argument("folder", nargs="?", default=".")
     _json(_verb(verbs, "plan", _plan, "what materialize would do")).add_argument(
         "--on-request", action="store_true", help="with the trials under [comparison.on_request]"
     )
-    materialize = _verb(verbs, "materialize", _materialize, "bring everything up to date")
+    materialize = _spoken(_verb(verbs, "materialize", _materialize, "bring everything up to date"))
     materialize.add_argument("--only", nargs="+", metavar="ASSET", help="only these assets")
     materialize.add_argument(
         "--on-request", action="store_true", help="also the trials under [comparison.on_request]"
@@ -116,6 +120,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     materialize.add_argument(
         "--try-again", action="store_true", help="also the trials that a budget left out because they failed"
+    )
+    materialize.add_argument(
+        "--choose-precision",
+        action="store_true",
+        help="measure again whether float32 or bfloat16 is faster here; what the other one made is due then",
     )
     materialize.add_argument(
         "--allow-removal",
@@ -130,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("selection", metavar="SELECTION")
     export.add_argument("--format", choices=("parquet", "jsonl"), default="parquet")
     add_audit(verbs)
-    _verb(verbs, "compare", _compare, "what each sampler chooses, and what a model learns of it")
+    _spoken(_verb(verbs, "compare", _compare, "what each sampler chooses, and what a model learns of it"))
     bench = _verb(
         verbs, "bench", _bench, "run a benchmark, a module of benchmarks; without a name: list them"
     )
@@ -146,6 +155,19 @@ def _parser() -> argparse.ArgumentParser:
         "--host", default="127.0.0.1", help="whoever reaches it may run everything: docs/deploy.md"
     )
     return parser
+
+
+def _spoken(verb: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Let a person choose how much is said while it works."""
+    either = verb.add_mutually_exclusive_group()
+    either.add_argument(
+        "--quiet", dest="style", action="store_const", const="quiet", help="say only what is wrong"
+    )
+    either.add_argument(
+        "--verbose", dest="style", action="store_const", const="verbose", help="a line every moment"
+    )
+    verb.set_defaults(style="auto")
+    return verb
 
 
 def _init(parsed: argparse.Namespace) -> int:
@@ -169,7 +191,6 @@ def _materialize(parsed: argparse.Namespace) -> int:
     from tamis.project import open_project
     from tamis.status import read_status, unknown_assets
 
-    say("reading the project")
     with Heartbeat("reading the project"):
         project = open_project()
         only = unknown_assets(parsed.only)
@@ -179,16 +200,17 @@ def _materialize(parsed: argparse.Namespace) -> int:
         on_request=parsed.on_request,
         certified=parsed.certified,
         try_again=parsed.try_again,
+        choose_precision=parsed.choose_precision,
         allow_removal=frozenset(parsed.allow_removal),
     )
     outcome = driver.materialize_project(project, say, wanted)
     with Heartbeat("looking at what was made"):
         status = read_status(project).without(frozenset(outcome.failed))
     for name, error in outcome.failed.items():
-        say(f"failed: {name}: {error}")
+        complain(f"failed: {name}: {error}")
     unmet = status.waiting(only)
     for line in (*status.problems(), *unmet):
-        say(line)
+        complain(line)
     pages = project.home.reports
     for line in (*status.search_lines(), *status.scaling_lines(pages), *status.selection_lines(pages)):
         say(line)

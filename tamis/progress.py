@@ -1,21 +1,33 @@
-"""Progress of long work: rows done, rate and time left, a line at least every two seconds.
+"""Progress of long work: on a terminal one live line with a bar, elsewhere a line now and then.
 
-A daemon thread prints, so a line comes even while one batch takes long. Work reports by calling
-`advance(rows)`, which every long function of Tamis takes as an optional argument. A log that is kept gets a
-line after 5, 10, 20, 40 seconds and then every minute, and one at the end of what was logged at all: an hour
-of work leaves some sixty.
+Work reports by calling `advance(rows)`, which every long function of Tamis takes as an optional argument. A
+daemon thread draws, so the line moves even while one batch takes long. On a terminal the line says the step,
+what is done, the rate and the time left; where standard error is a pipe or a dumb terminal a line comes every
+half minute. A log that is kept gets a line after 5, 10, 20, 40 seconds and then every minute, and one at the
+end of what was logged at all: an hour of work leaves some sixty.
 """
 
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
+from typing import TYPE_CHECKING, Literal, TextIO
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 Advance = Callable[[int], None]
+Style = Literal["auto", "quiet", "verbose"]
+DRAWN_SECONDS = 0.2
+"""Between two drawings of the live line."""
 INTERVAL_SECONDS = 1.3
+"""Between two lines of work whose lines go to a function, or to a person who asked for `--verbose`."""
+SILENT_SECONDS = 30.0
+"""The longest silence while something lasts and there is no live line."""
 FIRST_LOGGED_SECONDS, LOG_INTERVAL_SECONDS = 5.0, 60.0
-HEARTBEAT_SECONDS = 1.5  # longer, so that it speaks only where no progress does
 
 
 def ignore(rows: int) -> None:
@@ -27,9 +39,10 @@ def silent(line: str) -> None:
 
 
 class Progress:
-    """Context manager that prints `label: done/total unit, rate, time left` until it is closed.
+    """Context manager that shows how far a piece of work is, until it is closed.
 
-    `sink` gets every line, standard error unless it is given; `log` the few that are worth keeping.
+    `sink` gets lines in place of the terminal; `log` the few that are worth keeping. `background`: shown only
+    where nothing else is, as what surrounds other pieces of work.
     """
 
     def __init__(
@@ -39,15 +52,17 @@ class Progress:
         unit: str = "rows",
         sink: Callable[[str], None] | None = None,
         log: Callable[[str], None] = silent,
+        *,
+        background: bool = False,
     ) -> None:
-        self.label, self.total, self.unit = label, total, unit
+        self.label, self.total, self.unit, self.background = label, total, unit, background
         self.done = 0
-        self._sink, self._log = sink or say, log
+        self._sink, self._log = sink, log
         self._log_at = FIRST_LOGGED_SECONDS
         self._logged = False
-        self._started = self._advanced = time.monotonic()
+        self.started = self._advanced = self._printed = time.monotonic()
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._tick, daemon=True)
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def advance(self, rows: int) -> None:
         """Count `rows` more as done."""
@@ -55,40 +70,50 @@ class Progress:
         self._advanced = time.monotonic()
 
     def line(self) -> str:
-        """One line of the present state; the rate is of the last advance, so waiting does not lower it."""
+        """One line of the present state."""
+        if not self.done:
+            return f"{self.label}: working, {self.pace()}"
+        total = "" if self.total is None else f"/{max(self.total, self.done):,}"  # a total may be an estimate
+        return f"{self.label}: {self.done:,}{total} {self.unit}, {self.pace()}"
+
+    def pace(self) -> str:
+        """Rate and time left; the rate is of the last advance, so waiting does not lower it."""
         now = time.monotonic()
         if not self.done:
-            return f"{self.label}: working, {now - self._started:.0f} s"
-        rate = self.done / max(self._advanced - self._started, 1e-3)
-        pace = f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
+            return f"{now - self.started:.0f} s"
+        rate = self.done / max(self._advanced - self.started, 1e-3)
+        shown = f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
         if self.total is None:
-            return f"{self.label}: {self.done:,} {self.unit}, {pace}"
+            return shown
         left = max((self.total - self.done) / rate - (now - self._advanced), 0.0)
-        total = max(self.total, self.done)  # a total may be an estimate
-        return f"{self.label}: {self.done:,}/{total:,} {self.unit}, {pace}, {left:.0f} s left"
+        return f"{shown}, {left:.0f} s left"
 
-    def _tick(self) -> None:
-        while not self._closed.wait(INTERVAL_SECONDS):
-            self._sink(self.line())
-            worked = time.monotonic() - self._started
+    def _run(self) -> None:
+        interval = DRAWN_SECONDS if self._sink is None else INTERVAL_SECONDS
+        while not self._closed.wait(min(interval, INTERVAL_SECONDS)):
+            if self._sink is not None:
+                self._sink(self.line())
+            else:
+                _SCREEN.draw(self)
+            worked = time.monotonic() - self.started
             if worked >= self._log_at:
                 self._log(self.line())
                 self._logged = True
                 self._log_at = worked + min(worked, LOG_INTERVAL_SECONDS)
 
     def close(self) -> None:
-        """Stop printing; may be called again."""
+        """Stop showing it; may be called again."""
         self._closed.set()
         if self._thread.is_alive():
             self._thread.join()
         if self._logged:
             self._logged = False
             done = f"{self.done:,} {self.unit} in " if self.done else "ended after "
-            self._log(f"{self.label}: {done}{time.monotonic() - self._started:.0f} s")
-        _OPEN.discard(self)
+            self._log(f"{self.label}: {done}{time.monotonic() - self.started:.0f} s")
+        _SCREEN.closed(self)
 
     def __enter__(self) -> "Progress":
-        _OPEN.add(self)
+        _SCREEN.opened(self)
         self._thread.start()
         return self
 
@@ -98,51 +123,148 @@ class Progress:
         self.close()
 
 
-_OPEN: set[Progress] = set()
+class Heartbeat(Progress):
+    """Progress of what surrounds other work: shown only between the parts of it."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__(label, background=True)
+
+
+@dataclass
+class _Screen:
+    """What a person sees on standard error: lines that stay, and below them one that is drawn again."""
+
+    style: Style = "auto"
+    step: str = ""
+
+    def __post_init__(self) -> None:
+        self._open: list[Progress] = []
+        self._bar: tqdm[None] | None = None
+        self._barred: Progress | None = None
+        self._lock = threading.RLock()
+        self._spoken = time.monotonic()
+        self._terminal: TextIO | None = None
+
+    def attach(self) -> None:
+        """Keep hold of the terminal, if standard error is one: Dagster redirects it while steps run."""
+        if self._terminal is None and sys.stderr.isatty():
+            self._terminal = os.fdopen(os.dup(sys.stderr.fileno()), "w", errors="replace")
+
+    @property
+    def stream(self) -> TextIO:
+        """Where lines go."""
+        return self._terminal or sys.stderr
+
+    @property
+    def live(self) -> bool:
+        """Whether a line can be drawn again: standard error is a terminal that says how wide it is."""
+        if self.style != "auto" or self._terminal is None or os.environ.get("TERM", "dumb") == "dumb":
+            return False
+        return os.get_terminal_size(self._terminal.fileno()).columns > 0
+
+    def opened(self, progress: Progress) -> None:
+        with self._lock:
+            self._open.append(progress)
+
+    def closed(self, progress: Progress) -> None:
+        with self._lock:
+            if progress in self._open:
+                self._open.remove(progress)
+            if progress is self._barred or not self._open:
+                self._erase()
+
+    def close_all(self) -> None:
+        for progress in list(self._open):
+            progress.close()
+
+    def say(self, line: str) -> None:
+        with self._lock:
+            self._erase()
+            self._spoken = time.monotonic()
+            self._write(f"{line}\n")
+
+    def _write(self, text: str) -> None:
+        """Write in one piece, since threads speak at the same time; work goes on where nobody listens."""
+        try:
+            self.stream.write(text)
+            self.stream.flush()
+        except BrokenPipeError:
+            sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+    def draw(self, progress: Progress) -> None:
+        """Show a piece of work, unless another one is to be shown; called every moment of its own thread."""
+        with self._lock:
+            in_front = [one for one in self._open if not one.background and one._sink is None]
+            if progress is not (in_front or self._open or [progress])[-1]:
+                return
+            if self.live:
+                self._bar_of(progress).refresh()
+                return
+            most = INTERVAL_SECONDS if self.style == "verbose" else SILENT_SECONDS
+            if self.style != "quiet" and time.monotonic() - self._spoken >= most:
+                self.say(f"{self.step}{progress.line()}")
+
+    def _bar_of(self, progress: Progress) -> "tqdm[None]":
+        """The bar of a piece of work as it is now."""
+        total = None if progress.total is None else max(progress.total, progress.done)
+        label = f"{self.step}{progress.label}".replace("{", "{{").replace("}", "}}")
+        if not progress.done:
+            form = f"{label}, {progress.pace()}"
+        elif total is None:
+            form = f"{label}: {{n:,}} {progress.unit}, {progress.pace()}"
+        else:
+            form = f"{label}: {{n:,}}/{{total:,}} {progress.unit}, {progress.pace()} |{{bar:20}}|"
+        if self._bar is None or self._barred is not progress or self._bar.total != total:
+            self._erase()
+            self._bar, self._barred = _new_bar(self.stream, progress.done, total, form), progress
+        self._bar.n, self._bar.bar_format = progress.done, form
+        return self._bar
+
+    def _erase(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = self._barred = None
+
+
+def _new_bar(stream: TextIO, done: int, total: int | None, form: str) -> "tqdm[None]":
+    from tqdm import tqdm
+
+    class Bar(tqdm):
+        monitor_interval = 0  # no thread of its own: it is drawn again anyway
+
+    return Bar(initial=done, total=total, file=stream, leave=False, dynamic_ncols=True, bar_format=form)
+
+
+_SCREEN = _Screen()
+
+
+def show(style: Style) -> None:
+    """Choose what a person sees: with "quiet" problems alone, with "verbose" a line every moment."""
+    _SCREEN.style = style
+    _SCREEN.attach()
+
+
+def begin_step(step: str) -> None:
+    """Name the step that what is shown belongs to, `[3/14] `; "" for none."""
+    _SCREEN.step = step
+
+
+def is_verbose() -> bool:
+    """Return whether a person asked for every line."""
+    return _SCREEN.style == "verbose"
 
 
 def close_all() -> None:
-    """Stop every progress that is still printing: a step that failed may have left its own open."""
-    for progress in list(_OPEN):
-        progress.close()
-
-
-class Heartbeat:
-    """Context manager that speaks where nothing else does: between the parts of a long piece of work."""
-
-    def __init__(self, label: str) -> None:
-        self.label = label
-        self._started = time.monotonic()
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._tick, daemon=True)
-
-    def _tick(self) -> None:
-        while not self._closed.wait(HEARTBEAT_SECONDS / 20):
-            if time.monotonic() - _LAST.spoken > HEARTBEAT_SECONDS:
-                say(f"{self.label}: working, {time.monotonic() - self._started:.0f} s")
-
-    def __enter__(self) -> "Heartbeat":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._closed.set()
-        self._thread.join()
-
-
-class _Last:
-    """When a line was last printed, by anyone."""
-
-    spoken = time.monotonic()
-
-
-_LAST = _Last()
+    """Stop every progress that is still shown: a step that failed may have left its own open."""
+    _SCREEN.close_all()
 
 
 def say(line: str) -> None:
-    """Print a line for the person who waits, on standard error."""
-    _LAST.spoken = time.monotonic()
-    sys.stderr.write(f"{line}\n")  # one write a line: threads speak at the same time
-    sys.stderr.flush()
+    """Print a line for the person who waits, on standard error; nothing with `--quiet`."""
+    if _SCREEN.style != "quiet":
+        _SCREEN.say(line)
+
+
+def complain(line: str) -> None:
+    """Print a line about what is wrong, on standard error, with `--quiet` too."""
+    _SCREEN.say(line)

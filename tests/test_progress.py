@@ -1,17 +1,161 @@
-"""A person who waits must see a line at least every two seconds, even while one batch takes long."""
+"""What a person sees of long work: one live line on a terminal, few lines elsewhere, none when quiet."""
 
+import fcntl
+import os
+import pty
 import re
+import struct
+import subprocess
+import sys
+import termios
 import threading
 import time
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from tamis.progress import INTERVAL_SECONDS, Heartbeat, Progress, ignore, say
+from tamis import progress as module
+from tamis.progress import INTERVAL_SECONDS, Heartbeat, Progress, complain, ignore, say, show
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+WORK = """
+import time
+from tamis.progress import Progress, Heartbeat, begin_step, say, show
+show("auto")
+begin_step("[3/14] ")
+with Heartbeat("embeddings"):
+    time.sleep(0.5)
+    with Progress("embedding documents", 4_000, "documents") as progress:
+        for _ in range(8):
+            time.sleep(0.1)
+            progress.advance(500)
+        say("a line between")
+        time.sleep(0.4)
+say("[3/14] embeddings: 3 shards, 1 s")
+"""
 
 
-def test_lines_come_in_time_while_work_blocks():
+@pytest.fixture(autouse=True)
+def plain():
+    """Every test begins and ends with the ordinary style."""
+    show("auto")
+    yield
+    show("auto")
+
+
+def on_a_terminal(code: str, columns: int = 100, term: str = "xterm") -> str:
+    """What a program writes to standard error where that is a terminal."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = os.environ | {"TERM": term}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stderr=theirs, env=environment, stdout=subprocess.DEVNULL
+    )
+    os.close(theirs)
+    written = b""
+    while True:
+        try:
+            part = os.read(ours, 4_096)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        written += part
+    os.close(ours)
+    assert process.wait() == 0, written.decode()
+    return written.decode()
+
+
+def left_standing(written: str) -> list[str]:
+    """The lines that stay on a terminal; a carriage return begins the line again and may overwrite it."""
+    lines = []
+    for line in written.replace("\r\n", "\n").split("\n"):
+        shown = ""
+        for part in re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", line).split("\r"):
+            shown = part + shown[len(part) :]
+        lines.append(shown.rstrip())
+    return [line for line in lines if line]
+
+
+def test_a_terminal_has_one_live_line_and_keeps_what_was_said():
+    written = on_a_terminal(WORK)
+    assert left_standing(written) == ["a line between", "[3/14] embeddings: 3 shards, 1 s"]
+    assert re.search(r"\[3/14\] embeddings, \d s", written)
+    drawn = r"\[3/14\] embedding documents: [\d,]+/4,000 documents, [\d,]+/s, \d+ s left \|[^|]+\|"
+    assert re.search(drawn, written)
+
+
+def test_on_forty_columns_no_line_is_wider():
+    drawn = re.split(r"[\r\n]", on_a_terminal(WORK, columns=40))
+    assert max(len(re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", one)) for one in drawn) <= 40
+    assert any("embedding documents" in one for one in drawn)
+
+
+@pytest.mark.parametrize("terminal", [{"term": "dumb"}, {"columns": 0}], ids=["dumb", "of no known width"])
+def test_a_terminal_that_cannot_draw_a_line_again_gets_lines_alone(terminal):
+    written = on_a_terminal(WORK, **terminal)
+    assert written.splitlines() == ["a line between", "[3/14] embeddings: 3 shards, 1 s"]
+    assert "\r" not in written.replace("\r\n", "\n")
+
+
+def test_elsewhere_a_line_comes_where_silence_lasts(capsys, monkeypatch):
+    monkeypatch.setattr(module, "SILENT_SECONDS", 0.6)
+    say("begun")
+    with Heartbeat("embeddings"), Progress("embedding", 10):
+        time.sleep(1.6)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "begun"
+    assert [re.sub(r"\d s", "N s", line) for line in lines[1:]] == ["embedding: working, N s"] * 2
+
+
+def test_a_heartbeat_speaks_only_where_nothing_else_does(capsys, monkeypatch):
+    monkeypatch.setattr(module, "SILENT_SECONDS", 0.5)
+    with Heartbeat("moving"):
+        for _ in range(20):
+            say("here")
+            time.sleep(0.05)
+        assert "moving" not in capsys.readouterr().err
+        time.sleep(0.9)
+    assert capsys.readouterr().err.startswith("moving: working, ")
+
+
+def test_quiet_says_only_what_is_wrong(capsys, monkeypatch):
+    monkeypatch.setattr(module, "SILENT_SECONDS", 0.2)
+    show("quiet")
+    with Progress("embedding", 10):
+        say("nothing to worry about")
+        complain("failed: trials")
+        time.sleep(0.5)
+    assert capsys.readouterr().err == "failed: trials\n"
+
+
+def test_verbose_says_it_every_moment(capsys, monkeypatch):
+    monkeypatch.setattr(module, "INTERVAL_SECONDS", 0.3)
+    show("verbose")
+    with Progress("embedding", 10) as progress:
+        progress.advance(5)
+        time.sleep(1.4)
+    assert 3 <= len(capsys.readouterr().err.splitlines()) <= 5
+
+
+def test_short_work_prints_nothing(capsys):
+    with Progress("hashing", total=3) as progress:
+        progress.advance(3)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_work_goes_on_where_nobody_listens_any_more(tmp_path):
+    code = "from tamis.progress import say\nfor _ in range(10_000): say('a line')\nopen('done', 'w')"
+    environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "CODE": code, "PYTHON": sys.executable}
+    command = ["bash", "-c", '"$PYTHON" -c "$CODE" 2>&1 | head -1']
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
+    assert (ran.stdout, ran.stderr) == ("a line\n", "")
+    assert (tmp_path / "done").exists()
+
+
+def test_a_sink_gets_lines_in_time_while_work_blocks():
     moments: list[float] = []
     started = time.monotonic()
     with Progress("embedding", total=10, sink=lambda line: moments.append(time.monotonic() - started)):
@@ -19,21 +163,6 @@ def test_lines_come_in_time_while_work_blocks():
     gaps = [later - earlier for earlier, later in zip([0.0, *moments], moments, strict=False)]
     assert len(moments) == 2
     assert max(gaps) < 2.0
-
-
-def test_short_work_prints_nothing(capsys):
-    with Progress("hashing", total=3) as progress:
-        progress.advance(3)
-    assert capsys.readouterr().err == ""
-
-
-def test_a_line_goes_to_standard_error_only(capsys, monkeypatch):
-    monkeypatch.setattr("tamis.progress.INTERVAL_SECONDS", 0.05)
-    with Progress("hashing", total=3):
-        time.sleep(0.2)
-    printed = capsys.readouterr()
-    assert printed.err.startswith("hashing: working")
-    assert printed.out == ""
 
 
 def test_line_holds_done_total_rate_and_time_left():
@@ -56,7 +185,7 @@ def test_line_before_the_first_row_and_without_a_total():
 
 def test_time_left_falls_while_a_batch_takes_long():
     progress = Progress("asking", total=10)
-    progress._started -= 10
+    progress.started -= 10
     progress.advance(2)
     progress._advanced -= 5
     now, left = re.fullmatch(r"asking: 2/10 rows, (0\.\d)/s, (\d+) s left", progress.line()).groups()
@@ -84,9 +213,9 @@ def test_ignore_takes_rows_and_says_nothing(capsys):
 
 
 def test_a_log_gets_few_lines_and_one_at_the_end(monkeypatch):
-    monkeypatch.setattr("tamis.progress.INTERVAL_SECONDS", 0.02)
-    monkeypatch.setattr("tamis.progress.FIRST_LOGGED_SECONDS", 0.1)
-    monkeypatch.setattr("tamis.progress.LOG_INTERVAL_SECONDS", 0.4)
+    monkeypatch.setattr(module, "INTERVAL_SECONDS", 0.02)
+    monkeypatch.setattr(module, "FIRST_LOGGED_SECONDS", 0.1)
+    monkeypatch.setattr(module, "LOG_INTERVAL_SECONDS", 0.4)
     shown: list[str] = []
     logged: list[tuple[float, str]] = []
     started = time.monotonic()
@@ -115,19 +244,9 @@ def test_short_work_leaves_no_line_in_the_log():
     assert logged == []
 
 
-def test_a_heartbeat_is_heard_in_silence_only(capsys, monkeypatch):
-    monkeypatch.setattr("tamis.progress.HEARTBEAT_SECONDS", 0.8)
-    with Heartbeat("moving"):
-        for _ in range(20):
-            say("here")
-            time.sleep(0.05)
-        assert "moving" not in capsys.readouterr().err
-        time.sleep(1.5)
-    assert capsys.readouterr().err.startswith("moving: working, ")
-
-
 def test_lines_of_threads_that_speak_at_once_stay_whole(monkeypatch):
     written = []
-    monkeypatch.setattr("sys.stderr", SimpleNamespace(write=written.append, flush=lambda: None))
+    stderr = SimpleNamespace(write=written.append, flush=lambda: None, isatty=lambda: False)
+    monkeypatch.setattr("sys.stderr", stderr)
     say("a line")
     assert written == ["a line\n"]

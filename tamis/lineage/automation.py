@@ -15,6 +15,7 @@ from tamis.lineage.world import World
 SHARDS = ("raw_shards", "documents", "embeddings")
 COSTLY = ("judge_sample", "judge_scores", "quality_grader", "quality_scores", "perplexity_scores")
 NEVER = ("tokenizer", "base_models", "trials")
+FIRST_GROUPS = frozenset({"corpus", "target", "embedding", "coverage", "selection"})
 DRAWN = ("loss_curves", "scaling_law_report", "model_choice")
 
 
@@ -74,8 +75,9 @@ def next_groups(
 ) -> list[Group]:
     """Work whose inputs are all there, in order of execution; only the first should be started.
 
-    `wanted` limits it to these (asset, partition), None is everything; `without` are given up; `settle` as
-    in `full_plan`.
+    A group holds the partitions of a stage that wait for nothing; the others come in a later one. `wanted`
+    limits it to these (asset, partition), None is everything; `without` are given up; `settle` as in
+    `full_plan`.
     """
     due_now = {(due.asset, due.partition) for due in full_plan(world, heads, settle)}
     due_now = (due_now if wanted is None else due_now & wanted) - without
@@ -84,23 +86,24 @@ def next_groups(
     groups = []
     for stage in [stages()[name] for name in stages() if any(asset == name for asset, _key in due_now)]:
         due = [found.partition for found in due_partitions(stage, world, heads, settle)]
-        partitions = tuple(key for key in due if (stage.name, key) in waiting)
-        if partitions and not _inputs_wait(stage, partitions, world, waiting | without):
+        mine = [key for key in due if (stage.name, key) in waiting]
+        partitions = tuple(key for key in mine if not _waits(stage, key, world, waiting | without))
+        if partitions:
             keys = tuple(input_key(stage, key, world, heads) or "" for key in partitions)
             assets = _together(stage, partitions, world, heads, waiting, without)
             groups.append(Group(assets=assets, partitions=partitions, keys=keys))
-    return groups
+    return sorted(groups, key=lambda group: not _comes_first(stages()[group.assets[0]]))
 
 
-def _inputs_wait(
-    stage: Stage, partitions: tuple[str, ...], world: World, waiting: set[tuple[str, str]]
-) -> bool:
-    """Whether an input of any of the partitions is itself out of date."""
+def _comes_first(stage: Stage) -> bool:
+    """Return whether selections need it and models do not make it: a first one is there within a minute."""
+    return stage.group in FIRST_GROUPS and stage.name not in COSTLY
+
+
+def _waits(stage: Stage, partition: str, world: World, waiting: set[tuple[str, str]]) -> bool:
+    """Return whether an input of a partition is itself out of date."""
     return any(
-        (edge.asset, key) in waiting
-        for partition in partitions
-        for edge in stage.edges
-        for key in edge.partitions(world, partition)
+        (edge.asset, key) in waiting for edge in stage.edges for key in edge.partitions(world, partition)
     )
 
 
@@ -119,6 +122,8 @@ def _together(
     partition = partitions[0]
     for stage in list(stages().values())[list(stages()).index(first.name) + 1 :]:
         if stage.partitions != first.partitions or (stage.name, partition) not in waiting or stage.made_with:
+            continue
+        if _comes_first(first) and not _comes_first(stage):
             continue
         inputs = [(edge.asset, key) for edge in stage.edges for key in edge.partitions(world, partition)]
         outside = [entry for entry in inputs if entry not in {(name, partition) for name in names}]

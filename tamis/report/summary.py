@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from tamis.config import SelectionSection
 from tamis.lineage.heads import Head, read_heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.published import published, read_decisions
@@ -25,7 +26,7 @@ def summary(project: Project) -> str:
     store = project.home.store
     lines = ["", f"== {project.settings.project.name} ==", *_pool_lines(store)]
     for section in project.settings.selection:
-        lines += _selection_lines(project, section.name, section.sampler)
+        lines += selection_lines(project, section)
     lines += _trial_lines(store)
     lines += _model_lines(project)
     lines += _time_lines(project)
@@ -45,11 +46,12 @@ def _pool_lines(store: Store) -> list[str]:
     ]
 
 
-def _selection_lines(project: Project, name: str, sampler: str) -> list[str]:
+def selection_lines(project: Project, section: SelectionSection) -> list[str]:
+    """What a selection chose and from where, why it dropped the others, its three best documents."""
     store, folder = project.home.store, ManifestFolder.of(project.home)
-    found = published(read_heads(store), folder, name)
+    found = published(read_heads(store), folder, section.name)
     if found is None:
-        return [f"Selection {name}: not made yet."]
+        return [f"Selection {section.name}: not made yet."]
     columns = ["doc_id", "verdict", "reason", "rank", "margin"]
     decided = pl.DataFrame(pl.from_arrow(read_decisions(store, folder, found, columns)))
     chosen = decided.filter(pl.col("verdict") == "selected").sort("rank")
@@ -58,7 +60,7 @@ def _selection_lines(project: Project, name: str, sampler: str) -> list[str]:
     )
     dropped = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in reasons.iter_rows())
     lines = [
-        f"Selection {name}: {len(chosen):,} documents. {find_sampler(sampler).description}",
+        f"Selection {section.name}: {len(chosen):,} documents. {find_sampler(section.sampler).description}",
         f"  from {_mix(store, chosen['doc_id'].to_list())}; dropped: {dropped}",
     ]
     best = chosen.head(BEST_SHOWN)
@@ -108,7 +110,9 @@ def _outcome(row: Mapping[str, Any]) -> str:
     between = row["warm_up_bits_per_byte"]
     steps = [row["zero_shot_bits_per_byte"], between, row["held_out_bits_per_byte"]]
     shown = " -> ".join(f"{one:.3f}" for one in steps if one is not None)
-    return f"held-out target loss {shown} bits per byte"
+    low, high = row["held_out_low"], row["held_out_high"]
+    interval = "" if low is None or high is None else f" (95 %: {low:.2f} to {high:.2f})"
+    return f"held-out target loss {shown} bits per byte{interval}"
 
 
 def _model_lines(project: Project) -> list[str]:

@@ -44,7 +44,7 @@ def test_each_verb_says_what_it_cannot_do(project, tmp_path):
 def test_ctrl_c_and_termination_end_the_command_and_the_next_one_goes_on(small_project):
     for ended_by, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         running = subprocess.Popen(
-            small_project.command("materialize"),
+            small_project.command("materialize", "--verbose"),
             cwd=small_project.root,
             env=small_project.environment,
             stderr=subprocess.PIPE,
@@ -52,7 +52,7 @@ def test_ctrl_c_and_termination_end_the_command_and_the_next_one_goes_on(small_p
         )
         assert running.stderr is not None
         for line in running.stderr:
-            if "materializing" in line:
+            if line.endswith(": begins\n"):
                 running.send_signal(ended_by)
                 break
         said = running.stderr.read()

@@ -1,6 +1,10 @@
 """Dagster's UI, its daemon and the code server: `dagster dev` in this process, until somebody ends it."""
 
+import http.client
 import signal
+import threading
+import warnings
+from collections.abc import Callable
 
 from dagster._cli.dev import dev_command
 
@@ -15,15 +19,38 @@ class ServicesEndedError(TransientError):
         super().__init__("a service of Dagster ended by itself, as the lines above say; run `tamis ui` again")
 
 
-def serve(host: str, port: int) -> None:
-    """Run `dagster dev` for workspace.yaml in the working directory.
+def serve(host: str, port: int, ready: Callable[[], None], verbose: bool = False) -> None:
+    """Run `dagster dev` for workspace.yaml in the working directory; call `ready` once it answers.
 
-    Raises `KeyboardInterrupt` once it was ended by Ctrl-C or SIGTERM, after which Dagster closes its services
-    and comes back as if nothing had happened; `ServicesEndedError` where it ended for another reason.
+    Its services print warnings and errors; with `verbose` every tick of every sensor too. Raises
+    `KeyboardInterrupt` once it was ended by Ctrl-C or SIGTERM, after which Dagster closes its services and
+    comes back as if nothing had happened; `ServicesEndedError` where it ended for another reason.
     """
-    arguments = ["-w", "workspace.yaml", "-h", host, "-p", str(port)]
-    with dev_command.make_context("dagster dev", arguments) as context:
-        dev_command.invoke(context)
+    warnings.filterwarnings("ignore", "Function `dev_command` is superseded")
+    level = "info" if verbose else "warning"
+    arguments = ["-w", "workspace.yaml", "-h", host, "-p", str(port), "--log-level", level]
+    ended = threading.Event()
+    threading.Thread(target=_when_it_answers, args=(host, port, ready, ended), daemon=True).start()
+    try:
+        with dev_command.make_context("dagster dev", arguments) as context:
+            dev_command.invoke(context)
+    finally:
+        ended.set()
     if received_signals().isdisjoint({signal.SIGINT, signal.SIGTERM}):
         raise ServicesEndedError
     raise KeyboardInterrupt
+
+
+def _when_it_answers(host: str, port: int, ready: Callable[[], None], ended: threading.Event) -> None:
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    while not ended.wait(0.3):
+        connection = http.client.HTTPConnection(here, port, timeout=5)
+        try:
+            connection.request("GET", "/server_info")
+            if connection.getresponse().status == http.client.OK:
+                ready()
+                return
+        except (OSError, http.client.HTTPException):
+            continue
+        finally:
+            connection.close()

@@ -151,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     add_health_verb(verbs)
     ui = _verb(verbs, "ui", _ui, "serve Dagster's UI, on localhost unless told otherwise")
     ui.add_argument("--port", type=int, default=3000)
+    ui.add_argument("--verbose", action="store_true", help="every tick of every sensor, as Dagster logs it")
     ui.add_argument(
         "--host", default="127.0.0.1", help="whoever reaches it may run everything: docs/deploy.md"
     )
@@ -306,10 +307,16 @@ def _ui(parsed: argparse.Namespace) -> int:
     _platform("instance").open_instance(project).dispose()
     os.environ["TAMIS_PROJECT"] = str(project.file)
     os.chdir(checkout)
-    say(f"http://{parsed.host}:{parsed.port} shows {project.file}; stop it with Ctrl-C")
+    say("starting Dagster's UI and the sensors")
     if parsed.host not in ("127.0.0.1", "localhost", "::1"):
         say("there is no login: whoever reaches this address may run and delete everything (docs/deploy.md)")
-    _platform("serving").serve(parsed.host, parsed.port)
+    address = f"http://{parsed.host}:{parsed.port}"
+    _platform("serving").serve(
+        parsed.host,
+        parsed.port,
+        ready=lambda: say(f"{address} shows {project.file}; stop it with Ctrl-C"),
+        verbose=parsed.verbose,
+    )
     return 0
 
 

@@ -211,6 +211,7 @@ class Runner:
                 **_run_arguments(self.instance, first, list(group.partitions), self.wanted.tags),
             )
             close_all()
+            begin_step("")
         for kept, whole in take_withheld().items():  # after the run: Dagster keeps what a step prints
             if kept not in outcome.shown:
                 outcome.shown.add(kept)

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 
 from tamis import progress as module
-from tamis.progress import INTERVAL_SECONDS, Heartbeat, Progress, complain, ignore, say, show
+from tamis.progress import INTERVAL_SECONDS, Heartbeat, Progress, begin_step, complain, ignore, say, show
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 WORK = """
@@ -39,7 +39,8 @@ say("[3/14] embeddings: 3 shards, 1 s")
 
 @pytest.fixture(autouse=True)
 def plain():
-    """Every test begins and ends with the ordinary style."""
+    """Every test begins and ends with the ordinary style, outside any step."""
+    begin_step("")
     show("auto")
     yield
     show("auto")

@@ -61,7 +61,7 @@ def selection_lines(project: Project, section: SelectionSection) -> list[str]:
     dropped = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in reasons.iter_rows())
     lines = [
         f"Selection {section.name}: {len(chosen):,} documents. {find_sampler(section.sampler).description}",
-        f"  from {_mix(store, chosen['doc_id'].to_list())}; dropped: {dropped}",
+        f"  from {_mix(store, chosen['doc_id'].to_list())}; dropped: {dropped or 'nothing'}",
     ]
     best = chosen.head(BEST_SHOWN)
     sources = _sources(store, best["doc_id"].to_list())
@@ -83,6 +83,8 @@ def _mix(store: Store, doc_ids: list[str]) -> str:
     occurrences = store.read("occurrences", ["doc_id", "shard"]).unique(
         "doc_id", keep="first", maintain_order=True
     )
+    if not doc_ids:
+        return "nowhere"
     mix = occurrences.join(pl.DataFrame({"doc_id": doc_ids}), on="doc_id", how="semi")
     counts = mix.group_by("shard").len().sort(["len", "shard"], descending=[True, False]).head(4)
     return ", ".join(

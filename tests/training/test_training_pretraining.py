@@ -32,7 +32,8 @@ from tamis.precision import computing_in
 from tamis.training import ModelShape, PretrainingOptions, Runtime, pretrain
 
 folder, texts, tokenizer, shape, options = sys.argv[1:]
-computing_in("float32").__enter__()
+in_force = computing_in("float32")
+in_force.__enter__()
 pretrain(
     ModelShape(**eval(shape)), eval(texts), Path(tokenizer), PretrainingOptions(**eval(options)),
     Path(folder) / "model", Path(folder) / "resume", runtime=Runtime(device="cpu", save_seconds=0.0),

@@ -161,7 +161,8 @@ from tamis.training.adapters import Adapter
 from tamis.training.examples import Pair
 
 folder, base, texts, validation, options = sys.argv[1:]
-computing_in("float32").__enter__()
+in_force = computing_in("float32")
+in_force.__enter__()
 fine_tune(
     Path(base), eval(texts), eval(options), [], Path(folder) / "out", Path(folder) / "out-resume",
     validation=eval(validation), runtime=Runtime(device="cpu", save_seconds=0.0),

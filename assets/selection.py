@@ -144,8 +144,9 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
     work.store.replace("selected_subset", subset, scope)
     report = selection_report(work.store, section, decided)
     page = work.project.home.reports / f"selection_{key}.html"
+    plot = selection_plot_png(report)
     if check.passed:
-        write_atomically(page, selection_page(report).encode())
+        write_atomically(page, selection_page(report, plot).encode())
     counts = dict(decided.group_by("reason").len().sort("reason").iter_rows())
     yield from work.record(
         Made(
@@ -155,7 +156,7 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
             row_count=len(chosen),
             data_version=selection_digest(decided),
             metadata={
-                "plot": dg.MetadataValue.md(plot_markdown(selection_plot_png(report))),
+                "plot": dg.MetadataValue.md(plot_markdown(plot)),
                 "sampler": find_sampler(section.sampler).description,
                 "budget": str(section.budget),
                 "mean_margin": mean_margin(decided),

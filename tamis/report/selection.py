@@ -82,8 +82,8 @@ class SelectionReport:
     settings: Mapping[str, str]
 
 
-def selection_page(report: SelectionReport) -> str:
-    """The whole page as HTML."""
+def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
+    """The whole page as HTML; `plot` is `selection_plot_png(report)`, where it has been drawn already."""
     chosen = report.decisions.filter(pl.col("verdict") == "selected")
     return document(
         f"Selection {report.name}",
@@ -91,7 +91,7 @@ def selection_page(report: SelectionReport) -> str:
         _answer(report, chosen),
         section("Reasons: every document has exactly one", _reasons_table(report.decisions)),
         section("Where the chosen come from", *_mix(report, chosen)),
-        section("The deciding score", *_histogram(report)),
+        section("The deciding score", *_histogram(report, plot)),
         section(f"The {SHOWN_DOCUMENTS} best chosen", _documents_table(report, "selected")),
         section(f"The {SHOWN_DOCUMENTS} that just missed", _documents_table(report, "rejected")),
         section("Settings", _settings_table(report)),
@@ -184,11 +184,12 @@ def _bar(share: float, kind: str) -> Markup:
     return element("span", class_=kind, style=f"width:{max(BAR_EM * share, 0.05):.2f}em")
 
 
-def _histogram(report: SelectionReport) -> list[Markup]:
+def _histogram(report: SelectionReport, plot: bytes | None) -> list[Markup]:
     from tamis.report.selection_plot import histogram_note, selection_plot_png
 
+    drawn = plot or selection_plot_png(report)
     return [
-        image(selection_plot_png(report), "Deciding score of all eligible documents, chosen ones in blue"),
+        image(drawn, "Deciding score of all eligible documents, chosen ones in blue"),
         paragraph(histogram_note(report), class_="note"),
     ]
 

@@ -136,7 +136,9 @@ def test_a_file_that_was_moved_unchanged_is_no_loss(graph):
     graph.assert_sound()
 
 
-@pytest.mark.parametrize("kind", ["selection", "target", "corpus"])
+@pytest.mark.parametrize(
+    "kind", ["selection", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("target", "corpus"))]
+)
 def test_what_vanished_from_the_settings_is_kept_until_a_person_lets_it_go(graph, kind):
     """As after a tamis.toml that was cut off at some line."""
     every = {"decisions", "selected_subset", "target_examples", "transport_goal", *DOCUMENTS}
@@ -283,6 +285,7 @@ def test_a_removal_that_was_killed_is_finished_and_a_file_that_is_back_is_read_a
     assert ("documents", "web__sailing.jsonl") not in graph.heads
 
 
+@pytest.mark.slow
 def test_the_same_bytes_under_a_name_that_yields_nothing_are_a_loss(graph):
     before = graph.rows("documents")
     for path in list(graph.landing.glob("*.jsonl")):
@@ -292,6 +295,7 @@ def test_the_same_bytes_under_a_name_that_yields_nothing_are_a_loss(graph):
     assert graph.rows("documents").equals(before)
 
 
+@pytest.mark.slow
 def test_a_shrunken_file_that_is_renamed_or_deleted_stays_held_back(graph):
     long = graph.landing / "long.jsonl"
     write(long, lines(texts("algebra", 40, seed=3)))

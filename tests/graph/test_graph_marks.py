@@ -322,6 +322,7 @@ def test_what_a_judge_server_repeats_is_kept_nowhere(new_durable, echo):
     assert places(graph) == []
 
 
+@pytest.mark.slow
 def test_words_that_dagster_uses_itself_are_withdrawn_like_any_other_document(new_durable):
     graph = new_durable()
     write(graph.landing / "words.jsonl", lines(WORDS))

@@ -154,6 +154,7 @@ def test_a_file_that_comes_back_is_neither_encoded_nor_judged_again(graph, judge
     graph.assert_sound(of=SCORED)
 
 
+@pytest.mark.slow
 def test_what_expires_goes_with_other_work_and_what_was_paid_for_stays_until_it_is_purged(
     graph, judge, monkeypatch, capsys
 ):

@@ -62,6 +62,7 @@ def smollm_tokens(smollm) -> int:
     return smollm.usage.tokens - before
 
 
+@pytest.mark.slow
 def test_a_server_that_hides_log_probabilities_or_goes_away_is_named():
     with serving("silent") as url, pytest.raises(MissingLogProbabilitiesError, match="log-probabilities"):
         judge(url).score(TEXTS[:1])

@@ -95,6 +95,7 @@ def make_databases(folder: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)  # of one that was killed
         if unmade := _unmade(folder):
             aside.mkdir()
+            (aside / "dagster.yaml").touch()  # without one Dagster advises a person to make it
             dg.DagsterInstance.from_config(str(aside)).dispose()
             let_go(aside)
             for path in unmade:

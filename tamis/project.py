@@ -95,5 +95,6 @@ def chosen_precision(project: Project, say: Callable[[str], None], again: bool =
         say(f"tamis.toml says precision = {before}; nothing is measured")
         return str(before)
     chosen = choose(project.home.store)
-    say(f"models are computed in {chosen.faster}: {chosen.sentence} (`tamis materialize --choose-precision`)")
+    hint = "" if again else " (`tamis materialize --choose-precision` measures again)"
+    say(f"models are computed in {chosen.faster}: {chosen.sentence}{hint}")
     return chosen.faster

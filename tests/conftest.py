@@ -35,10 +35,9 @@ os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
 os.environ["DO_NOT_TRACK"] = "true"
 
 # What a user's projects share; workers of pytest-xdist and the processes of tests inherit the folder.
-if "TAMIS_TEST_CACHE" not in os.environ:
-    os.environ["TAMIS_TEST_CACHE"] = tempfile.mkdtemp(prefix="tamis-cache-")
-    atexit.register(shutil.rmtree, os.environ["TAMIS_TEST_CACHE"], ignore_errors=True)
-os.environ["TAMIS_CACHE"] = os.environ["TAMIS_TEST_CACHE"]
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["TAMIS_CACHE"] = tempfile.mkdtemp(prefix="tamis-cache-")
+    atexit.register(shutil.rmtree, os.environ["TAMIS_CACHE"], ignore_errors=True)
 
 # A test that needs one of these sets it; what the shell holds must not decide where tests write.
 PLACES = (

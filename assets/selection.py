@@ -70,9 +70,8 @@ def selected_subset(context: dg.AssetExecutionContext, platform: Platform) -> It
             most = work.project.settings.automation.kept_versions
             prune_versions(home, most, [found.rows for found in work.world.pins.values()])
             if work.watched and key == order[0]:  # the first result, long before the last
-                for line in selection_lines(work.project, choice.section):
-                    say(line)
-                say(f"  page: {home.reports / f'selection_{key}.html'}")
+                page = home.reports / f"selection_{key}.html"
+                say("\n".join([*selection_lines(work.project, choice.section), f"  page: {page}"]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -188,8 +188,8 @@ class _Screen:
         try:
             self.stream.write(text)
             self.stream.flush()
-        except BrokenPipeError:
-            sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+        except OSError:  # a pipe that was closed, or a terminal that is gone
+            self._terminal, sys.stderr = None, open(os.devnull, "w")  # noqa: SIM115
 
     def draw(self, progress: Progress) -> None:
         """Show a piece of work, unless another one is to be shown; called every moment of its own thread."""

@@ -156,6 +156,15 @@ def test_work_goes_on_where_nobody_listens_any_more(tmp_path):
     assert (tmp_path / "done").exists()
 
 
+def test_work_goes_on_where_the_terminal_is_gone(monkeypatch):
+    ours, theirs = pty.openpty()
+    monkeypatch.setattr("sys.stderr", os.fdopen(theirs, "w"))
+    os.close(ours)
+    say("a line")
+    say("another one")
+    assert sys.stderr.name == os.devnull
+
+
 def test_a_sink_gets_lines_in_time_while_work_blocks():
     moments: list[float] = []
     started = time.monotonic()

@@ -14,9 +14,9 @@ from resources.made import Made, Rows
 from resources.platform import Platform
 from resources.specification import described
 from resources.work import Work
+from tamis.base.files import write_atomically
 from tamis.lineage.changed import only_grew
 from tamis.lineage.choosers import standing_trials
-from tamis.lineage.manifest import write_atomically
 from tamis.lineage.marts import SOURCE_STAGES, SQL_FOLDER
 from tamis.lineage.published import published_sources
 from tamis.report import sql_model_page

@@ -12,13 +12,14 @@ from resources.platform import Platform
 from resources.scorers import scorers
 from resources.specification import ACCELERATOR_POOL, PARTITION_SETS, specified
 from resources.work import Work
+from tamis.base.files import write_atomically
+from tamis.base.progress import say
 from tamis.config import SelectionSection
 from tamis.embedding.storing import current_table, encoder_slug
 from tamis.lineage.heads import read_heads
-from tamis.lineage.manifest import InputReference, write_atomically
+from tamis.lineage.manifest import InputReference
 from tamis.lineage.pins import Pin
 from tamis.lineage.versions import decisions_of, note_version, prune_versions, section_then
-from tamis.progress import say
 from tamis.references import named
 from tamis.report import plot_markdown, selection_page, selection_plot_png
 from tamis.report.selection_data import selection_report

@@ -19,7 +19,7 @@ PACKAGES = (
     "tamis.filters",
     "tamis.interchange",
     "tamis.engine",
-    "tamis.errors",
+    "tamis.base.errors",
 )
 """What a program may import. A package shows what its `__all__` names; its modules are its own affair."""
 

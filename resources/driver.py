@@ -15,6 +15,7 @@ from resources.processes import end_killed_runs
 from resources.removal import run_removal
 from resources.running import EVERYTHING, Outcome, Runner, Wanted
 from resources.taints import log_taints
+from tamis.base.progress import Heartbeat
 from tamis.lineage.attempts import TABLE as ATTEMPTS
 from tamis.lineage.automation import Group, next_groups
 from tamis.lineage.damage import drop_table, find_damage, forget_damaged, sweep_unwritten, unreadable_tables
@@ -27,7 +28,6 @@ from tamis.lineage.plan import full_plan, input_key, label
 from tamis.lineage.reconcile import end_removals, removals, set_aside
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
-from tamis.progress import Heartbeat
 from tamis.project import Project, chosen_precision
 from tamis.store.home import writing
 from tamis.store.retained import retained_tables

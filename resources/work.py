@@ -14,6 +14,7 @@ from resources.made import Made, Rows, scope_of, with_records
 from resources.provenance import beside
 from resources.tags import COMMAND_LINE, DRIVER_TAG, settles
 from resources.work_errors import InputMissingError, PartitionGoneError
+from tamis.base.progress import Progress, silent
 from tamis.corpus.intake import groups_of_shards
 from tamis.lineage.audit_events import event_tags
 from tamis.lineage.changed import changed_partitions, differs_only_in
@@ -22,7 +23,6 @@ from tamis.lineage.manifest import InputReference, Manifest, ManifestFolder, con
 from tamis.lineage.plan import config_of, input_key, input_references, label, reference
 from tamis.lineage.stages import Stage, stages
 from tamis.lineage.world import World
-from tamis.progress import Progress, silent
 from tamis.project import Project
 from tamis.store.digests import canonical_digest, folder_digests
 from tamis.store.records import stored_rows

@@ -14,6 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tamis.base.errors import PermanentError, TamisError
+from tamis.base.progress import Heartbeat, close_all, complain, say, show
+from tamis.base.signals import received_signals, record_signals
+from tamis.base.waiting_threads import spin_briefly
 from tamis.cli_audit import add_audit
 from tamis.cli_control import add_control_verbs
 from tamis.cli_explain import add_explain
@@ -24,10 +28,6 @@ from tamis.cli_parts import platform_module as _platform
 from tamis.cli_parts import print_json as _print_json
 from tamis.cli_parts import with_json as _json
 from tamis.cli_withdraw import add_purge_verb, add_withdraw_verb
-from tamis.errors import PermanentError, TamisError
-from tamis.progress import Heartbeat, close_all, complain, say, show
-from tamis.signals import received_signals, record_signals
-from tamis.waiting_threads import spin_briefly
 
 INTERRUPTED = (130, 143)
 """Exit codes after Ctrl-C and after SIGTERM."""
@@ -258,7 +258,7 @@ def _export(parsed: argparse.Namespace) -> int:
 
 
 def _compare(parsed: argparse.Namespace) -> int:
-    from tamis.errors import NotMadeError, OutdatedError
+    from tamis.base.errors import NotMadeError, OutdatedError
     from tamis.project import read_project
     from tamis.report.summary import comparison_lines
     from tamis.status import due
@@ -283,7 +283,7 @@ def _bench(parsed: argparse.Namespace) -> int:
     import importlib.util
     import runpy
 
-    from tamis.errors import UnknownNameError
+    from tamis.base.errors import UnknownNameError
 
     folder = _checkout() / "benchmarks"
     names = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))

@@ -3,9 +3,9 @@
 import argparse
 from typing import Any
 
+from tamis.base.errors import PermanentError
+from tamis.base.progress import Heartbeat, say
 from tamis.cli_parts import add_verb, platform_module, print_json, with_json
-from tamis.errors import PermanentError
-from tamis.progress import Heartbeat, say
 
 
 class AmbiguousCallError(PermanentError):

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tamis.base.errors import PermanentError
 from tamis.cli_parts import add_verb, print_json, with_json
-from tamis.errors import PermanentError
 
 if TYPE_CHECKING:
     from tamis.project import Project

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
 
 Verb = Callable[[argparse.Namespace], int]
 

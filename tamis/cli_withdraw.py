@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tamis.base.errors import PermanentError
+from tamis.base.progress import Heartbeat, say
 from tamis.cli_parts import add_verb, platform_module, print_json, with_json
-from tamis.errors import PermanentError
-from tamis.progress import Heartbeat, say
 from tamis.withdrawal.reasons import WithdrawalReason
 
 PATIENCE_SECONDS = 30.0

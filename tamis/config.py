@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError, model_validator
 
-from tamis.errors import ConfigurationError, PermanentError
+from tamis.base.errors import ConfigurationError, PermanentError, without_secrets
 from tamis.references import check_references, named
 from tamis.section_values import FORMS_IN_WORDS, STORAGE_FORM, wrong_key
 from tamis.sections import (
@@ -36,7 +36,6 @@ from tamis.sections import (
     TrackingSection,
     TransportSection,
 )
-from tamis.store.object_errors import without_secrets
 from tamis.training_sections import (
     BaseModelSection,
     CheckpointsSection,

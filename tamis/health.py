@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tamis.errors import MissingPackageError, TamisError
+from tamis.base.errors import MissingPackageError, TamisError, without_secrets
 from tamis.lineage.damage import unreadable_tables
 from tamis.project import Project
 from tamis.store.home import writer
-from tamis.store.object_errors import StorageRefusedError, problem_of, require_endpoint, without_secrets
+from tamis.store.object_errors import StorageRefusedError, problem_of, require_endpoint
 
 OBJECT_STORE_SECONDS = 5
 

@@ -62,7 +62,7 @@ def check_references(settings: "Settings") -> None:
 
 def _check_sampler(name: str, models: tuple[BaseModelSection, ...], where: str) -> None:
     """A sampler's name, and where it holds a model that model and the part of its training."""
-    from tamis.errors import UnknownNameError
+    from tamis.base.errors import UnknownNameError
     from tamis.selection import SAMPLERS, find_sampler
     from tamis.selection.families import FORMS, PERPLEXITY, BadModelSamplerError, model_of
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tamis.base.errors import UnknownNameError
+from tamis.base.precision import Speeds
 from tamis.corpus.few_examples import few_examples
 from tamis.corpus.labels import label_warnings
 from tamis.corpus.listing import links_out
 from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.targets import target_links_out
-from tamis.errors import UnknownNameError
 from tamis.lineage.approval import Approval, read_approvals, waiting, waiting_lines
 from tamis.lineage.choosers import law_active
 from tamis.lineage.damage import find_damage
@@ -26,7 +27,6 @@ from tamis.lineage.published import DecisionsLostError, chosen_of, published
 from tamis.lineage.search import Search, sentences
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
-from tamis.precision import Speeds
 from tamis.project import Project
 from tamis.store.precision_choice import AUTO, read_choice
 from tamis.store.retained import Retained, count_retained

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from once import once
 from small_project import SETTINGS, SmallProject, make_project
 
-from tamis.precision import FLOAT32, computing_in
+from tamis.base.precision import FLOAT32, computing_in
 
 pytest_plugins = ["cpu_time"]
 

@@ -11,8 +11,8 @@ from dagster._cli.dev import dev_command
 from small_project import SETTINGS, SmallProject, make_project, sentences, write_jsonl
 
 from resources.instance import ON_SQLITE, POSTGRES_URL, prepare_folder
+from tamis.base.errors import PermanentError
 from tamis.cli import main
-from tamis.errors import PermanentError
 from tamis.lineage.heads import read_heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.project import open_project

@@ -10,6 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from tamis.base.errors import ConfigurationError, PermanentError
 from tamis.config import (
     Settings,
     home_folder,
@@ -18,7 +19,6 @@ from tamis.config import (
     project_file,
     storage_url,
 )
-from tamis.errors import ConfigurationError, PermanentError
 from tamis.references import named
 from tamis.selection import SAMPLERS, BadBudgetError, parse_budget
 

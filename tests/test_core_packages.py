@@ -50,7 +50,7 @@ IMPORTED = {
     "sqlglot": "tamis/sql/plan.py",
     "tokenizers": "tamis/embedding/static.py",
     "torch": "tamis/training/models.py",
-    "tqdm": "tamis/progress.py",
+    "tqdm": "tamis/base/progress.py",
     "transformers": "tamis/training/models.py",
     "zstandard": "tamis/corpus/streams.py",
 }

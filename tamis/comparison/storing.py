@@ -16,12 +16,12 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from tamis.base.errors import PermanentError
+from tamis.base.progress import Advance, ignore
 from tamis.comparison.finished import TABLE, bring_back, known_runs, set_aside
 from tamis.comparison.grid import FULL, WHOLE, PlannedRun, planned_runs
 from tamis.config import FiltersSection, SamplerTrialsSection, SelectionSection, TransportSection
 from tamis.coverage.keyed_hash import keyed_uniform
-from tamis.errors import PermanentError
-from tamis.progress import Advance, ignore
 from tamis.quality.storing import texts_of
 from tamis.selection import find_sampler, select
 from tamis.selection.computing import method_scores

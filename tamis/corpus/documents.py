@@ -12,6 +12,8 @@ from typing import Any
 
 import polars as pl
 
+from tamis.base.errors import TamisError
+from tamis.base.progress import Advance, ignore
 from tamis.config import CorpusSection
 from tamis.corpus.docstrings import read_package
 from tamis.corpus.file_rows import read_file
@@ -19,8 +21,6 @@ from tamis.corpus.records import WHOLE_SHARD, Defect, Item, Reason, Row, giant_r
 from tamis.corpus.remote import RemoteForbiddenError, fetched
 from tamis.corpus.shards import Shard, ShardGoneError
 from tamis.corpus.text import excerpt, normalise_text, without_surrogates
-from tamis.errors import TamisError
-from tamis.progress import Advance, ignore
 
 BATCH_BYTES = 32_000_000
 REPORTED_ROWS = 200

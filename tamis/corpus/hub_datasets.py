@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tamis.base.errors import MissingPackageError
 from tamis.corpus.remote import RemoteForbiddenError, RemoteUnavailableError
 from tamis.corpus.shards import RemoteFile, Shard, ShardGoneError
-from tamis.errors import MissingPackageError
 
 SCHEME = "hf://"
 NO_DATA = ("README.md", "dataset_infos.json", "dataset_info.json", "LICENSE.txt", "LICENSE.md")

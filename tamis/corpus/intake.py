@@ -14,9 +14,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from tamis.base.errors import PermanentError
 from tamis.corpus.documents import ShardBatch
 from tamis.corpus.known_ids import KnownIds
-from tamis.errors import PermanentError
 from tamis.store.digests import row_records, rows_digest
 from tamis.store.records import records_of_groups
 from tamis.store.retained import retain

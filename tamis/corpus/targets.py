@@ -11,6 +11,8 @@ from pathlib import Path
 
 import polars as pl
 
+from tamis.base.errors import PermanentError
+from tamis.base.progress import Advance, ignore
 from tamis.config import CorpusSection, TargetSection
 from tamis.corpus.answers import Answers
 from tamis.corpus.docstrings import documented_files, read_package
@@ -22,8 +24,6 @@ from tamis.corpus.records import Defect, Reason, quarantine_frame
 from tamis.corpus.shards import Shard, ShardGoneError
 from tamis.corpus.target_quarantine import place_in_target
 from tamis.corpus.text import excerpt
-from tamis.errors import PermanentError
-from tamis.progress import Advance, ignore
 
 BATCH_ROWS = 2_000
 

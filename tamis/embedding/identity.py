@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from tamis.errors import MissingPackageError, PermanentError, UnknownNameError
-from tamis.precision import FLOAT32, precision_in_force
+from tamis.base.errors import MissingPackageError, PermanentError, UnknownNameError
+from tamis.base.precision import FLOAT32, precision_in_force
 
 CODE_VERSION = "1"
 """Raised by hand when the same model files give other vectors."""

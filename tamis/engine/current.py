@@ -6,8 +6,8 @@ from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING
 
+from tamis.base.progress import silent
 from tamis.engine.local import LOCAL, Engine
-from tamis.progress import silent
 
 if TYPE_CHECKING:
     from tamis.sections import EngineSection

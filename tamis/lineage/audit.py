@@ -11,6 +11,7 @@ Without an anchor outside, a consistent rewriting of everything cannot be seen. 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
+from tamis.base.progress import Advance, ignore
 from tamis.lineage.audit_content import judge_content
 from tamis.lineage.audit_events import LoggedEvent, judge_events
 from tamis.lineage.audit_node import Audit, Node
@@ -21,7 +22,6 @@ from tamis.lineage.manifest import ManifestError
 from tamis.lineage.plan import input_key, label
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
-from tamis.progress import Advance, ignore
 from tamis.store.home import Home
 from tamis.store.table_errors import DamagedTableError
 from tamis.training.retention import removed_by

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
 from tamis.lineage.manifest import Manifest, ManifestFolder
 from tamis.lineage.versions import Version, decisions_of, find_version, is_kept, read_versions, settings_then
 from tamis.project import Project

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from tamis.errors import TamisError
-from tamis.kept_errors import kept_message
+from tamis.base.errors import TamisError
+from tamis.base.kept_errors import kept_message
 from tamis.lineage.failures import shortened
 from tamis.lineage.heads import Heads
 from tamis.lineage.plan import Due, input_key, label

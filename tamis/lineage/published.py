@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tamis.errors import NotMadeError, PermanentError, UnknownNameError
+from tamis.base.errors import NotMadeError, PermanentError, UnknownNameError
 from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.store.digests import row_records, rows_digest

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tamis.base.progress import Advance, ignore
 from tamis.embedding.storing import current_table
-from tamis.progress import Advance, ignore
 from tamis.project import Project
 from tamis.quality.active import candidates, choose_actively
 from tamis.quality.ask_llm import AskLLM

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
 from tamis.lineage.failures import failures_of
 from tamis.lineage.world import planned_trials
 from tamis.project import Project

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tamis.base.progress import Advance, ignore
 from tamis.config import SelectionSection, TransportSection
-from tamis.progress import Advance, ignore
 from tamis.quality.storing import texts_of
 from tamis.selection.budget import Budget, parse_budget
 from tamis.selection.methods import METHODS, READS_TEXTS, MethodProblem

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
 
 BUDGET_FORMS = 'documents (1000), a share of the eligible candidates ("10%") or tokens ("2Mtok", "500ktok")'
 

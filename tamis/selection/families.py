@@ -7,7 +7,7 @@ table has to know the models in advance.
 
 from dataclasses import dataclass
 
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
 from tamis.selection.samplers import METHOD_SCORE, Sampler
 
 PERPLEXITY, ASK_LLM = "perplexity", "ask-llm"

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tamis.progress import Advance, ignore
+from tamis.base.progress import Advance, ignore
 
 Floats = npt.NDArray[np.float64]
 

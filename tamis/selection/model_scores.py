@@ -15,12 +15,12 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from tamis.progress import Advance, ignore
+from tamis.base.progress import Advance, ignore
+from tamis.base.unfit import finite_each
 from tamis.quality.storing import texts_of
 from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
-from tamis.unfit import finite_each
 
 TABLE = "scores_by_model"
 BATCH = 64

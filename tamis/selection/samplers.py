@@ -12,7 +12,7 @@ from typing import Literal
 
 import polars as pl
 
-from tamis.errors import UnknownNameError
+from tamis.base.errors import UnknownNameError
 
 Rule = Literal["top_k", "inverse_propensity", "softmax", "uniform"]
 Direction = Literal["highest", "lowest"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 
-from tamis.errors import UnknownNameError
+from tamis.base.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from tamis.sql.template import Rendered

@@ -57,7 +57,8 @@ TEXT: dict[str, tuple[str, ...]] = {
     "target_answers": ("label",),
 }
 """Kinds of tables whose rows show raw input, and the columns that show it. A row names its document (doc_id)
-or, in quarantine, its shard and row. No other table holds text; errors quote none (`tamis.kept_errors`)."""
+or, in quarantine, its shard and row. No other table holds text; errors quote none
+(`tamis.base.kept_errors`)."""
 
 NO_TEXT = frozenset(
     {

@@ -12,9 +12,9 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from tamis.lineage.manifest import write_atomically
+from tamis.base.files import write_atomically
+from tamis.base.progress import Advance, ignore
 from tamis.lineage.world import Trial, model_section
-from tamis.progress import Advance, ignore
 from tamis.project import Project
 from tamis.store.schemas import schema_of
 from tamis.training.adapters import Adapter, require_peft

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tamis.lineage.manifest import ManifestFolder, write_atomically
+from tamis.base.files import write_atomically
+from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.published import ROWS_A_GROUP
 from tamis.store.home import Home
 from tamis.withdrawal.desired import withdrawn_ids

@@ -8,7 +8,7 @@ import pytest
 from small_graph import CHOSEN, SETTINGS, SmallGraph
 
 from assets import selection
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
 from tamis.exporting import export_selection
 from tamis.lineage.explain import explain_document
 from tamis.lineage.manifest import ManifestFolder

@@ -7,8 +7,8 @@ import dagster as dg
 import pytest
 from small_graph import CORPUS, SCORED, SmallGraph, lines, texts, write
 
+from tamis.base.errors import PermanentError
 from tamis.corpus import document_id
-from tamis.errors import PermanentError
 from tamis.exporting import export_selection
 from tamis.lineage.failed_steps import TABLE as FAILED_STEPS
 from tamis.status import read_status

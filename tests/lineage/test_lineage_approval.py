@@ -2,8 +2,8 @@
 
 import pytest
 
+from tamis.base.errors import UnknownNameError
 from tamis.config import Settings
-from tamis.errors import UnknownNameError
 from tamis.lineage.approval import (
     NotReadyError,
     approve,

@@ -24,14 +24,14 @@ ENGINE = ("engine", *(f"engine.{name}" for name in ("current", "errors", "local"
 WITHOUT_RESULTS = {
     f"tamis.{name}"
     for name in (
-        "progress",
-        "errors",
+        "base.progress",
+        "base.errors",
         "config",
         "references",
         "sections",
         "project",
-        "loading",
-        "precision",
+        "base.loading",
+        "base.precision",
         *ENGINE,
     )
 }

@@ -3,7 +3,7 @@
 import pytest
 from made_projects import make_project, say_made
 
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
 from tamis.lineage.failed_steps import MOST_NOTED, TABLE, failed_step_noted, note_failed_step
 from tamis.lineage.failures import note_failure
 from tamis.lineage.heads import read_heads

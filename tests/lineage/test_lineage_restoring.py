@@ -6,7 +6,7 @@ from datetime import datetime
 import pytest
 from made_selections import made
 
-from tamis.errors import UnknownNameError
+from tamis.base.errors import UnknownNameError
 from tamis.lineage.pins import Pin, read_pins
 from tamis.lineage.plan import full_plan, upstream
 from tamis.lineage.reconcile import forget_gone

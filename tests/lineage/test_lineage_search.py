@@ -9,7 +9,7 @@ from made_projects import SETTINGS, make_project, say_made
 
 from resources.driver import _tried_again
 from resources.running import Wanted
-from tamis.errors import PermanentError, TransientError
+from tamis.base.errors import PermanentError, TransientError
 from tamis.lineage.automation import trial_work
 from tamis.lineage.choosers import law_trials
 from tamis.lineage.failures import failure_noted, failures_of, forget_failures, note_failure

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tamis.errors import UnknownNameError
+from tamis.base.errors import UnknownNameError
 from tamis.selection import SAMPLERS, find_sampler
 from tamis.selection.families import BadModelSamplerError, model_of
 from tamis.selection.model_scores import BATCH, TABLE, ModelScorer, model_scores, perplexity_scorer

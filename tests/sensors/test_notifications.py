@@ -11,7 +11,7 @@ from resources.failures import told
 from resources.platform import Platform
 from sensors import notifications as module
 from sensors.notifications import notifications
-from tamis.kept_errors import NOT_KEPT
+from tamis.base.kept_errors import NOT_KEPT
 from tamis.lineage.versions import note_version
 from tamis.store.schemas import schema_of
 

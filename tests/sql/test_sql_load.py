@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from tamis.errors import UnknownNameError
+from tamis.base.errors import UnknownNameError
 from tamis.sql import (
     CycleError,
     ProjectFileError,

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from tamis.errors import UnknownNameError
+from tamis.base.errors import UnknownNameError
 from tamis.sql import MissingColumnsError, ModelRunError, load_project, run_model
 from tamis.sql.plan import plan_run
 

@@ -5,8 +5,8 @@ import uuid
 import pytest
 import sqlalchemy
 
+from tamis.base.errors import ConfigurationError
 from tamis.config import parse_settings
-from tamis.errors import ConfigurationError
 from tamis.project import open_project
 from tamis.training.errors import TrackerUnavailableError
 from tamis.training.tracking import find_run, log_trial, open_tracker, require_tracker

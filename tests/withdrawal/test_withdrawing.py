@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from withdrawal_home import IDS, TEXTS, heads, record, rows_of, train
 
+from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.corpus import Shard, document_id
-from tamis.errors import PermanentError, UnknownNameError
 from tamis.lineage.explain import explain_document, explanation_lines
 from tamis.lineage.finding import UnknownDocumentError, UnknownPlaceError, document_of_place
 from tamis.lineage.manifest import ManifestFolder

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tamis.progress import Advance, ignore
+from tamis.base.progress import Advance, ignore
 from tamis.transport.blocks import BadShapeError
 from tamis.transport.potential import Float32s, resolve_device
 from tamis.transport.rivals.choice import Choice

@@ -23,7 +23,7 @@ from tamis.lineage.held_back import (
     shrank_too_much,
 )
 from tamis.lineage.reconcile import collect_orphans
-from tamis.references import named
+from tamis.settings.references import named
 from tamis.store.records import stored_rows
 from tamis.store.tables import quoted
 from tamis.withdrawal.desired import version_of

@@ -20,8 +20,8 @@ from tamis.corpus.target_quarantine import quarantine_of_target, rows_of_target
 from tamis.embedding import encode_each, load_encoder
 from tamis.embedding.storing import current_table, encoder_slug
 from tamis.lineage.manifest import content_digest
-from tamis.references import named
 from tamis.selection.leaks import RUNS, TABLE, update_contamination
+from tamis.settings.references import named
 from tamis.store.records import stored_rows
 from tamis.store.schemas import schema_of
 from tamis.store.setting_aside import place_of, show_rows

@@ -16,12 +16,12 @@ import polars as pl
 
 from benchmarks._transport_data import texts
 from tamis.base.progress import ignore
-from tamis.config import DensitySection
 from tamis.coverage.storing import build_sketch, score_density
 from tamis.embedding import load_encoder
 from tamis.embedding.storing import embed_missing, table_name
 from tamis.engine import LOCAL, Engine, engine_of, using
-from tamis.sections import EngineSection
+from tamis.settings.config import DensitySection
+from tamis.settings.sections import EngineSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 from tamis.store.vectors import VectorBlocks

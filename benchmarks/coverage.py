@@ -51,7 +51,7 @@ from tamis.coverage import (
     inverse_propensity_sample,
     semantic_redundancy,
 )
-from tamis.sections import DensitySection
+from tamis.settings.sections import DensitySection
 
 PARTS = ("sketch_speed", "sketch_error", "planted", "near_duplicates", "semantic_redundancy")
 PLANTED_SHARE, SAMPLE_SHARE, DRAWS, CALIBRATION = 0.1, 0.2, 5, 2_000

@@ -34,7 +34,7 @@ def print_json(value: Any) -> None:
 
 def checkout() -> Path:
     """The platform's folder: `TAMIS_PLATFORM`, or where the package is installed from; put on the path."""
-    from tamis.config import platform_folder
+    from tamis.settings.config import platform_folder
 
     folder = platform_folder()
     if not (folder / "definitions.py").is_file():

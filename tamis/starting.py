@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tamis.base.errors import PermanentError
 from tamis.base.files import write_atomically
-from tamis.config import PROJECT_FILE
+from tamis.settings.config import PROJECT_FILE
 
 
 class ProjectExistsError(PermanentError):

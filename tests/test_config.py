@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from tamis.base.errors import ConfigurationError, PermanentError
-from tamis.config import (
+from tamis.selection import SAMPLERS, BadBudgetError, parse_budget
+from tamis.settings.config import (
     Settings,
     home_folder,
     load_settings,
@@ -19,8 +20,7 @@ from tamis.config import (
     project_file,
     storage_url,
 )
-from tamis.references import named
-from tamis.selection import SAMPLERS, BadBudgetError, parse_budget
+from tamis.settings.references import named
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 DEMO = CHECKOUT / "tamis.toml"

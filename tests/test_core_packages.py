@@ -39,8 +39,8 @@ IMPORTED = {
     "py3langid": "tamis/filters/language.py",
     "platformdirs": "tamis/embedding/static.py",
     "pyarrow": "tamis/corpus/parquet_rows.py",
-    "pydantic": "tamis/config.py",
-    "pydantic-core": "tamis/section_values.py",
+    "pydantic": "tamis/settings/config.py",
+    "pydantic-core": "tamis/settings/values.py",
     "pyyaml": "tamis/sql/yaml_tree.py",
     "safetensors": "tamis/training/state.py",
     "scikit-learn": "tamis/coverage/prototypes.py",
@@ -208,7 +208,7 @@ def test_an_import_of_another_package_is_found(source, said):
 
 def test_an_import_of_the_core_or_of_a_guarded_extra_is_none():
     source = (
-        "import yaml, json, tamis.config\ndef f():\n    import peft\n    from dagster_postgres import utils"
+        "import yaml, json, tamis.project\ndef f():\n    import peft\n    from dagster_postgres import utils"
     )
     assert undeclared("made_up.py", ast.parse(source)) == []
 

@@ -13,7 +13,6 @@ import polars as pl
 
 from tamis.base.errors import PermanentError
 from tamis.base.progress import Advance, ignore
-from tamis.config import CorpusSection, TargetSection
 from tamis.corpus.answers import Answers
 from tamis.corpus.docstrings import documented_files, read_package
 from tamis.corpus.documents import ShardBatch, all_documents, batches_of, read_shard
@@ -24,6 +23,7 @@ from tamis.corpus.records import Defect, Reason, quarantine_frame
 from tamis.corpus.shards import Shard, ShardGoneError
 from tamis.corpus.target_quarantine import place_in_target
 from tamis.corpus.text import excerpt
+from tamis.settings.config import CorpusSection, TargetSection
 
 BATCH_ROWS = 2_000
 

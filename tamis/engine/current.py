@@ -10,7 +10,7 @@ from tamis.base.progress import silent
 from tamis.engine.local import LOCAL, Engine
 
 if TYPE_CHECKING:
-    from tamis.sections import EngineSection
+    from tamis.settings.sections import EngineSection
 
 _CURRENT: ContextVar[Engine] = ContextVar("engine", default=LOCAL)
 _LOG: ContextVar[Callable[[str], None]] = ContextVar("engine_log", default=silent)

@@ -19,7 +19,7 @@ from tamis.engine.local import Block, Result, State
 from tamis.engine.ray_cluster import connect
 from tamis.engine.ray_pool import Pool, Seat, workers_of
 from tamis.engine.ray_worker import Outcome
-from tamis.sections import EngineSection
+from tamis.settings.sections import EngineSection
 
 IN_FLIGHT = 2
 """Blocks on the way to a worker: the next is there when one is done."""

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tamis.config import platform_folder
 from tamis.lineage.choosers import standing_trials, when_judged, when_perplexity
 from tamis.lineage.stage import Chooser, Edge, Stage, edge, every, only
 from tamis.lineage.world import World
+from tamis.settings.config import platform_folder
 from tamis.sql import Model, Project, ProjectFileError, Source, load_project
 from tamis.sql.reading import CURRENT_TRIALS
 from tamis.store.records import stored_rows

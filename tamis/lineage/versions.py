@@ -31,7 +31,7 @@ from tamis.lineage.published import (
     published,
     verified_rows,
 )
-from tamis.sections import SelectionSection
+from tamis.settings.sections import SelectionSection
 from tamis.store.home import Home
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted

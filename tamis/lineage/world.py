@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from tamis.config import BaseModelSection
 from tamis.corpus import Shard
 from tamis.lineage.pins import Pin
 from tamis.project import Project
-from tamis.references import named
-from tamis.selection.families import PERPLEXITY, ModelOf, model_of
+from tamis.settings.config import BaseModelSection
+from tamis.settings.references import named
+from tamis.settings.samplers import PERPLEXITY, ModelOf, model_of
 from tamis.store.precision_choice import AUTO
 from tamis.withdrawal.desired import withdrawn_versions
 

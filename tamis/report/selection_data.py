@@ -2,9 +2,9 @@
 
 import polars as pl
 
-from tamis.config import SelectionSection
 from tamis.report.selection import SelectionReport
 from tamis.selection import find_sampler
+from tamis.settings.config import SelectionSection
 from tamis.store.tables import Store
 
 EXCERPT_CHARACTERS = 280

@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tamis.report.selection import SelectionReport, used_score_columns
-from tamis.selection.samplers import DEFAULT_OPTIONS, SAMPLERS, Sampler, find_sampler
+from tamis.settings.samplers import DEFAULT_OPTIONS, SAMPLERS, Sampler, find_sampler
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,13 +7,13 @@ from typing import Any
 
 import polars as pl
 
-from tamis.config import SelectionSection
 from tamis.lineage.heads import Head, read_heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.published import published, read_decisions
 from tamis.project import Project
 from tamis.scaling.storing import loss_unit
 from tamis.selection import find_sampler
+from tamis.settings.config import SelectionSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of
 

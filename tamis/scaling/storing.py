@@ -12,10 +12,10 @@ from tamis.base.errors import PermanentError
 from tamis.lineage.failures import failures_of
 from tamis.lineage.world import planned_trials
 from tamis.project import Project
-from tamis.references import named
 from tamis.report import Cost, FailedRun, ModelCosts, ScalingReport, build_scaling_report
 from tamis.report.scaling_data import BITS_PER_BYTE, NATS_PER_EXAMPLE, NOTHING
 from tamis.scaling import audit_curves, predict_full_loss
+from tamis.settings.references import named
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 

@@ -11,9 +11,9 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.base.progress import Advance, ignore
-from tamis.config import DecontaminationSection
 from tamis.corpus.intake import documents_of_shards
 from tamis.selection.decontamination import Batch, contaminated_among, shared_runs
+from tamis.settings.config import DecontaminationSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 

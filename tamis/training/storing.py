@@ -16,14 +16,14 @@ import pyarrow as pa
 
 from tamis.base.progress import Advance, ignore
 from tamis.base.unfit import Refusal, finite_each
-from tamis.config import PerplexitySection
 from tamis.corpus import set_aside
 from tamis.corpus.answers import split_pair
 from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.engine import current_engine
 from tamis.project import Project
 from tamis.quality.storing import texts_of
-from tamis.references import named
+from tamis.settings.config import PerplexitySection
+from tamis.settings.references import named
 from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
 from tamis.store.setting_aside import note_refused

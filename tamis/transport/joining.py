@@ -16,8 +16,8 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.base.progress import Advance, ignore
-from tamis.config import TransportSection
 from tamis.engine import current_engine
+from tamis.settings.config import TransportSection
 from tamis.store.tables import Store, matrix_of
 from tamis.store.vectors import VectorBlocks
 from tamis.transport.certificate import ACCEPT_BELOW, UnionCertificate

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from tamis.base.errors import MissingPackageError
-from tamis.config import CorpusSection
 from tamis.corpus import ListingError, list_shards
 from tamis.corpus.listing import links_out, package_path
+from tamis.settings.config import CorpusSection
 
 
 def corpus(**values):

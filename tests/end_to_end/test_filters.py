@@ -5,7 +5,7 @@ import json
 import pytest
 from small_project import SETTINGS, make_project, sentences, write_jsonl
 
-from tamis.filters import RULE_NAMES
+from tamis.settings.values import RULE_NAMES
 from tamis.store.tables import Store
 
 GERMAN = (

@@ -7,7 +7,6 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from tamis.config import DensitySection, parse_settings
 from tamis.coverage.storing import build_sketch, score_density
 from tamis.embedding.storing import embed_missing, table_name
 from tamis.engine import using
@@ -15,6 +14,7 @@ from tamis.project import Project
 from tamis.quality import AskLLM, Endpoint
 from tamis.quality.endpoint import MissingKeyError
 from tamis.quality.storing import RememberingJudge, judge_documents
+from tamis.settings.config import DensitySection, parse_settings
 from tamis.store.home import Home
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of, vector_column

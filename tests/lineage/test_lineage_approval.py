@@ -3,7 +3,6 @@
 import pytest
 
 from tamis.base.errors import UnknownNameError
-from tamis.config import Settings
 from tamis.lineage.approval import (
     NotReadyError,
     approve,
@@ -12,6 +11,7 @@ from tamis.lineage.approval import (
     unattended_work,
     waiting,
 )
+from tamis.settings.config import Settings
 from tamis.store.tables import Store
 
 

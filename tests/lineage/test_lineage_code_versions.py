@@ -26,9 +26,9 @@ WITHOUT_RESULTS = {
     for name in (
         "base.progress",
         "base.errors",
-        "config",
-        "references",
-        "sections",
+        "settings.config",
+        "settings.references",
+        "settings.sections",
         "project",
         "base.loading",
         "base.precision",

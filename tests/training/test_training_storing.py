@@ -3,9 +3,9 @@ import polars as pl
 import pytest
 
 from tamis.base.unfit import NoNumbersError
-from tamis.config import parse_settings
 from tamis.corpus import document_id
 from tamis.project import Project
+from tamis.settings.config import parse_settings
 from tamis.store.home import Home
 from tamis.store.retained import retain
 from tamis.store.schemas import schema_of

@@ -6,9 +6,9 @@ import tomllib
 import pytest
 from families import labelled
 
-from tamis.config import FineTuningSection, parse_settings
 from tamis.lineage.world import Trial, planned_trials
 from tamis.project import open_project
+from tamis.settings.config import FineTuningSection, parse_settings
 from tamis.training.stages import TrainingStage
 from tamis.training.state import resume_folder
 from tamis.training.trial import forget_state, run_trial, state_folder, training_options

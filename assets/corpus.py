@@ -26,7 +26,7 @@ from tamis.lineage.reconcile import collect_orphans
 from tamis.settings.references import named
 from tamis.store.records import stored_rows
 from tamis.store.tables import quoted
-from tamis.withdrawal.desired import version_of
+from tamis.store.withdrawn import version_of
 
 RECORDED_TOGETHER, BATCH_ROWS = 500, 10_000
 LEFT = (ShardChangedError, ShardGoneError, ShardShrunkError)

@@ -21,7 +21,6 @@ from tamis.base.progress import Advance, ignore
 from tamis.comparison.finished import TABLE, bring_back, known_runs, set_aside
 from tamis.comparison.grid import FULL, WHOLE, PlannedRun, planned_runs
 from tamis.coverage.keyed_hash import keyed_uniform
-from tamis.quality.storing import texts_of
 from tamis.selection import find_sampler, select
 from tamis.selection.computing import method_scores
 from tamis.selection.model_scores import ModelScorer
@@ -30,6 +29,7 @@ from tamis.settings.config import FiltersSection, SamplerTrialsSection, Selectio
 from tamis.store.digests import canonical_digest
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
+from tamis.store.texts import texts_of
 from tamis.training import CODE_VERSION, DivergedError, model_identity
 from tamis.training.measured import MeasuredOptions, MeasuredRun, Start, train_measured
 from tamis.training.state import resume_folder

@@ -14,7 +14,7 @@ from tamis.lineage.published import all_published, read_decisions
 from tamis.selection.evidence import evidence_of, in_words
 from tamis.settings.sections import FiltersSection
 from tamis.store.tables import Store, quoted
-from tamis.withdrawal.desired import read_withdrawals
+from tamis.store.withdrawn import read_withdrawals
 
 _SCORERS = {
     "scores_density": ("density",),

@@ -25,9 +25,10 @@ from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.held_back import absent_shards, kept_names, read_shrunken
 from tamis.lineage.pins import read_pins
 from tamis.lineage.search import searches_of
-from tamis.lineage.world import World, planned_trials, stamp_of
+from tamis.lineage.world import World, stamp_of
 from tamis.project import Project
-from tamis.withdrawal.desired import withdrawn_versions
+from tamis.store.withdrawn import withdrawn_versions
+from tamis.training.planned import planned_trials
 
 
 def look(

@@ -7,22 +7,28 @@ Everything is computed here once and the page only shows it, so the numbers can 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 
+from tamis.project import Project
 from tamis.report.scaling_data import (
     BITS_PER_BYTE,
+    NATS_PER_EXAMPLE,
     Backtest,
-    Cost,
-    FailedRun,
     FittedLaw,
-    ModelCosts,
     ModelReport,
     Prediction,
     PreLearned,
     ScalingReport,
 )
+from tamis.scaling.costs import Cost, FailedRun, ModelCosts
+from tamis.scaling.searched import Search
+from tamis.scaling.storing import Searches, by_target, costs_of_models, curves_of, failed_runs, target_size
+from tamis.settings.references import named
+from tamis.store.tables import Store
 
 if TYPE_CHECKING:
     from tamis.scaling import Extrapolation, LawFit
@@ -231,3 +237,39 @@ def _grid(curves: Curves, target_size: float) -> tuple[float, ...]:
     measured = [n for sizes, _ in curves.values() for n in sizes if n > 0]
     low, high = min([*measured, target_size]), MULTIPLES[-1] * max([*measured, target_size])
     return tuple(float(n) for n in np.geomspace(low, high, GRID_POINTS))
+
+
+def loss_unit(project: Project, target: str) -> str:
+    """Of the losses of the curves: a labelled target has no bytes that its loss would be a share of."""
+    return NATS_PER_EXAMPLE if named(project.settings.target, target).label_column else BITS_PER_BYTE
+
+
+def reports_of_curves(
+    store: Store, project: Project, searches: Searches = MappingProxyType({})
+) -> list[ScalingReport]:
+    """Everything that the page of each target shows, a report a target, in the order of their names.
+
+    `searches`: by target, the search under a budget that chose the model, where there is one.
+    """
+    return [
+        _report(store, project, target, rows, searches.get(target))
+        for target, rows in by_target(store.read("loss_curves")).items()
+    ]
+
+
+def _report(
+    store: Store, project: Project, target: str, rows: pl.DataFrame, search: Search | None
+) -> ScalingReport:
+    costs, curves = costs_of_models(store, rows["trial"]), curves_of(rows)
+    failed = failed_runs(store, project, search, costs) if search else []
+    known = {*curves, *(run.model for run in failed)}
+    return build_scaling_report(
+        curves,
+        target_size(project, target),
+        costs,
+        target=target,
+        unit=loss_unit(project, target),
+        searched=search.choice if search else None,
+        failed=failed,
+        missing=[model for model in project.settings.scaling.models if model not in known],
+    )

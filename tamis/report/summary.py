@@ -11,7 +11,7 @@ from tamis.lineage.heads import Head, read_heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.published import published, read_decisions
 from tamis.project import Project
-from tamis.scaling.storing import loss_unit
+from tamis.report.scaling_report import loss_unit
 from tamis.selection import find_sampler
 from tamis.settings.config import SelectionSection
 from tamis.store.schemas import schema_of

@@ -17,10 +17,10 @@ import pyarrow as pa
 
 from tamis.base.progress import Advance, ignore
 from tamis.base.unfit import finite_each
-from tamis.quality.storing import texts_of
 from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
+from tamis.store.texts import texts_of
 
 TABLE = "scores_by_model"
 BATCH = 64

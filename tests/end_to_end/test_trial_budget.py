@@ -13,10 +13,10 @@ from small_project import SETTINGS
 from watched_project import names, watched
 
 from sensors.trial_budget import trial_budget
-from tamis.lineage.failures import Failure, failures_of
 from tamis.lineage.heads import read_heads
 from tamis.lineage.look import look
 from tamis.project import open_project
+from tamis.training.failures import Failure, failures_of
 
 BASES = """
 [[base_model]]

@@ -12,11 +12,11 @@ from soundness import assert_pool, versions
 from watched_project import watched
 
 from tamis.corpus import document_id
+from tamis.corpus.refusing import WITHHELD
 from tamis.lineage.look import look
 from tamis.planning import read_plan
 from tamis.project import open_project
 from tamis.store.tables import Store
-from tamis.withdrawal.refusing import WITHHELD
 
 CALM = SETTINGS.replace("settle_seconds = 1.0", "settle_seconds = 0.0")
 WIDE = CALM.replace('sampler = "random"\nbudget = 20', 'sampler = "random"\nbudget = 120')

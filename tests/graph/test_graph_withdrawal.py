@@ -9,13 +9,13 @@ from small_graph import CORPUS, SCORED, SmallGraph, lines, texts, write
 
 from tamis.base.errors import PermanentError
 from tamis.corpus import document_id
+from tamis.corpus.refusing import WITHHELD
 from tamis.exporting import export_selection
 from tamis.lineage.failed_steps import TABLE as FAILED_STEPS
 from tamis.status import read_status
+from tamis.store.withdrawn import read_places
 from tamis.withdrawal.asking import Asking
-from tamis.withdrawal.desired import read_places
 from tamis.withdrawal.reasons import WithdrawalReason
-from tamis.withdrawal.refusing import WITHHELD
 from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import Withdrawn, withdraw
 

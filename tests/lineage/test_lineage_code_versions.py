@@ -59,7 +59,7 @@ METHODS = {
     "selection": ("tamis.selection:CODE_VERSION", ["tamis.selection"]),
     "training": ("tamis.training:CODE_VERSION", ["tamis.training"]),
     "comparison": ("tamis.comparison:CODE_VERSION", ["tamis.comparison"]),
-    "scaling": ("tamis.scaling:CODE_VERSION", ["tamis.scaling"]),
+    "scaling": ("tamis.scaling:CODE_VERSION", ["tamis.scaling", "tamis.report.scaling_report"]),
     "sql": ("tamis.sql.project:CODE_VERSION", ["tamis.sql"]),
 }
 

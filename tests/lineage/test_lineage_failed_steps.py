@@ -5,12 +5,12 @@ from made_projects import make_project, say_made
 
 from tamis.base.errors import PermanentError
 from tamis.lineage.failed_steps import MOST_NOTED, TABLE, failed_step_noted, note_failed_step
-from tamis.lineage.failures import note_failure
 from tamis.lineage.heads import read_heads
 from tamis.lineage.look import look
 from tamis.lineage.plan import input_key
 from tamis.lineage.stages import stages
 from tamis.status import read_status
+from tamis.training.failures import note_failure
 
 ENTRY = ("target_examples", "goal")
 

@@ -12,16 +12,16 @@ from resources.running import Wanted
 from tamis.base.errors import PermanentError, TransientError
 from tamis.lineage.automation import trial_work
 from tamis.lineage.choosers import law_trials
-from tamis.lineage.failures import failure_noted, failures_of, forget_failures, note_failure
 from tamis.lineage.heads import Head, forget_heads, read_heads, write_heads
 from tamis.lineage.look import look
 from tamis.lineage.manifest import Manifest, ManifestFolder
 from tamis.lineage.plan import input_key
-from tamis.lineage.search import CLEAR, SPENT, TOO_SMALL, UNKNOWN, Search, sentences
 from tamis.lineage.stages import stages
 from tamis.project import Project, open_project
+from tamis.scaling.searched import CLEAR, SPENT, TOO_SMALL, UNKNOWN, Search, sentences
 from tamis.status import read_status
 from tamis.store.schemas import schema_of
+from tamis.training.failures import failure_noted, failures_of, forget_failures, note_failure
 
 SEARCHED = """
 [[base_model]]

@@ -9,13 +9,13 @@ from resources.instance import register_partitions
 from resources.platform import retried, tried_once
 from resources.running import EVERYTHING, Outcome, Runner
 from tamis.lineage.automation import Group
-from tamis.lineage.failures import failure_noted, failures_of
 from tamis.lineage.heads import read_heads
 from tamis.lineage.look import look
 from tamis.lineage.plan import input_key
 from tamis.lineage.stages import stages
 from tamis.project import Project
 from tamis.store.schemas import schema_of
+from tamis.training.failures import failure_noted, failures_of
 
 SCALING = """
 [scaling]

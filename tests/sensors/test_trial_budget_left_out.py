@@ -6,8 +6,8 @@ import pytest
 
 from sensors.trial_budget import _left_out
 from tamis.lineage.automation import Group
-from tamis.lineage.failures import failures_of, note_failure
 from tamis.project import open_project
+from tamis.training.failures import failures_of, note_failure
 
 
 @pytest.fixture

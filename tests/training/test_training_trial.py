@@ -6,13 +6,12 @@ import tomllib
 import pytest
 from families import labelled
 
-from tamis.lineage.world import Trial, planned_trials
 from tamis.project import open_project
 from tamis.settings.config import FineTuningSection, parse_settings
+from tamis.training.planned import Trial, planned_trials
 from tamis.training.stages import TrainingStage
 from tamis.training.state import resume_folder
-from tamis.training.trial import forget_state, run_trial, state_folder, training_options
-from tamis.training.trial_data import TrialData
+from tamis.training.trial import TrialData, forget_state, run_trial, state_folder, training_options
 
 SETTINGS = """
 [[corpus]]

@@ -3,8 +3,8 @@
 import pytest
 from withdrawal_home import IDS, heads, record, train
 
+from tamis.lineage.holding import listing
 from tamis.lineage.manifest import ManifestFolder
-from tamis.withdrawal.holding import listing
 from tamis.withdrawal.tainting import Taint, find_tainted, tainted_heads
 
 

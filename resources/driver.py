@@ -183,16 +183,11 @@ def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], 
 def materialize_project(
     project: Project,
     say: Callable[[str], None],
-    wanted: Wanted = EVERYTHING,
+    wanted: Wanted,
+    definitions: Callable[[], dg.Definitions],
 ) -> Outcome:
-    """Materialize from the command line: the definitions and the instance of the project, quiet logs."""
+    """Materialize from the command line: the instance of the project, quiet logs."""
     with dagster_state(project):
         with storing(project.home.root):
             instance = open_instance(project)
-        return materialize(project, _definitions, instance, say, wanted)
-
-
-def _definitions() -> dg.Definitions:
-    from definitions import defs
-
-    return defs
+        return materialize(project, definitions, instance, say, wanted)

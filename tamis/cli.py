@@ -24,6 +24,7 @@ from tamis.cli_explain import add_explain
 from tamis.cli_health import add_health_verb
 from tamis.cli_parts import add_verb as _verb
 from tamis.cli_parts import checkout as _checkout
+from tamis.cli_parts import platform_definitions
 from tamis.cli_parts import platform_module as _platform
 from tamis.cli_parts import print_json as _print_json
 from tamis.cli_parts import with_json as _json
@@ -204,7 +205,7 @@ def _materialize(parsed: argparse.Namespace) -> int:
         choose_precision=parsed.choose_precision,
         allow_removal=frozenset(parsed.allow_removal),
     )
-    outcome = driver.materialize_project(project, say, wanted)
+    outcome = driver.materialize_project(project, say, wanted, platform_definitions)
     with Heartbeat("looking at what was made"):
         status = read_status(project).without(frozenset(outcome.failed))
     for name, error in outcome.failed.items():

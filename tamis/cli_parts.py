@@ -54,3 +54,8 @@ def platform_module(module: str) -> Any:
     checkout()
     os.environ["TAMIS_PROJECT"] = str(open_project().file)
     return importlib.import_module(f"resources.{module}")
+
+
+def platform_definitions() -> Any:
+    """Everything that Dagster loads, for a run: assets, checks, jobs, sensors."""
+    return importlib.import_module("definitions").defs

@@ -15,9 +15,10 @@ import polars as pl
 from tamis.base.errors import TamisError
 from tamis.base.progress import Advance, ignore
 from tamis.corpus.docstrings import read_package
+from tamis.corpus.fetching import fetched
 from tamis.corpus.file_rows import read_file
 from tamis.corpus.records import WHOLE_SHARD, Defect, Item, Reason, Row, giant_row, quarantine_frame
-from tamis.corpus.remote import RemoteForbiddenError, fetched
+from tamis.corpus.remote import RemoteForbiddenError
 from tamis.corpus.shards import Shard, ShardGoneError
 from tamis.corpus.text import excerpt, normalise_text, without_surrogates
 from tamis.settings.config import CorpusSection

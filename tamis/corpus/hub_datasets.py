@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tamis.base.errors import MissingPackageError
+from tamis.corpus.file_rows import is_readable
 from tamis.corpus.remote import RemoteForbiddenError, RemoteUnavailableError
 from tamis.corpus.shards import RemoteFile, Shard, ShardGoneError
 
@@ -70,8 +71,6 @@ def download(shard: Shard, path: Path) -> None:
 
 
 def _is_data(entry: Any, splits: Sequence[str]) -> bool:
-    from tamis.corpus.file_rows import is_readable
-
     path = PurePosixPath(entry.path)
     if not hasattr(entry, "blob_id") or path.name in NO_DATA or path.name.startswith("."):
         return False

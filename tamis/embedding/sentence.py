@@ -22,7 +22,6 @@ from tamis.embedding.quiet import quiet_libraries
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-POOLING = "windows without overlap, mean weighted by tokens, length 1"
 BLANK_TEXT = "."
 DEFAULT_WINDOW = 512
 GROUP_DOCUMENTS = 2_048

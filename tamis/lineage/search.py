@@ -17,7 +17,9 @@ from tamis.lineage.manifest import ManifestError, ManifestFolder
 from tamis.lineage.plan import input_key
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
+from tamis.scaling import BudgetedSearch, predict_full_loss
 from tamis.scaling.searched import CLEAR, SPENT, TOO_SMALL, UNKNOWN, Search
+from tamis.training import UnknownModelError, count_parameters, preset_shape
 from tamis.training.failures import failures_of
 from tamis.training.planned import Trial, model_section
 
@@ -42,8 +44,6 @@ def _search(
     failed: Mapping[str, str],
 ) -> Search:
     """The search for one target as it stands, told what was measured for it."""
-    from tamis.scaling import BudgetedSearch
-
     laws, share = _laws(world, target), world.project.settings.trial_budget.share
     assert share is not None
     search = Search(budget_share=share, target=target)
@@ -121,8 +121,6 @@ def costs_of_models(world: World, heads: Heads) -> dict[str, float]:
 
 
 def _parameters(world: World, heads: Heads, model: str) -> int | None:
-    from tamis.training import UnknownModelError, count_parameters, preset_shape
-
     section, _fold = model_section(world.project, model)
     if section.preset is not None:
         return preset_shape(section.preset, world.project.settings.pretraining.vocabulary).parameters
@@ -169,8 +167,6 @@ def _is_clear(
 
     Looked at between rounds only: within one it would depend on which of its trials came first.
     """
-    from tamis.scaling import predict_full_loss
-
     if searching.round_begun or searching.choice is None:
         return False
     curves: dict[str, tuple[list[int], list[float]]] = {}

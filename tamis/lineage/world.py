@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tamis.corpus import Shard
+from tamis.embedding import encoder_identity
 from tamis.lineage.pins import Pin
 from tamis.project import Project
 from tamis.scaling.searched import Search
@@ -107,8 +108,6 @@ class World:
     @cached_property
     def encoder_identity(self) -> str:
         """What the configured encoder is; looked up once, however many shards depend on it."""
-        from tamis.embedding import encoder_identity
-
         return encoder_identity(self.project.model(self.project.settings.encoder.name), self.precision)
 
     @cached_property

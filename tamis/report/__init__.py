@@ -8,7 +8,8 @@ from tamis.report.scaling_data import ScalingReport
 from tamis.report.scaling_page import scaling_law_page
 from tamis.report.scaling_plot import curve_plot_png
 from tamis.report.scaling_report import build_scaling_report
-from tamis.report.selection import SelectionReport, selection_page
+from tamis.report.selection import selection_page
+from tamis.report.selection_data import SelectionReport
 from tamis.report.selection_plot import selection_plot_png
 from tamis.report.sql_model import sql_model_page
 

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from tamis.project import Project
+from tamis.report.scaling_choice import caveats_of, choose, with_chances
 from tamis.report.scaling_data import (
     BITS_PER_BYTE,
     NATS_PER_EXAMPLE,
@@ -24,7 +25,9 @@ from tamis.report.scaling_data import (
     PreLearned,
     ScalingReport,
 )
+from tamis.scaling import audit_curves, bootstrap_fit, fit_law, predict_full_loss
 from tamis.scaling.costs import Cost, FailedRun, ModelCosts
+from tamis.scaling.fitting import least_sizes
 from tamis.scaling.searched import Search
 from tamis.scaling.storing import Searches, by_target, costs_of_models, curves_of, failed_runs, target_size
 from tamis.settings.references import named
@@ -60,9 +63,6 @@ def build_scaling_report(
     which it measured further than those it gave up; `failed`: runs that were left out; `missing`: models
     without any run so far. Raises `BadSettingError` (target size) and `BadCurveError`, both `ValueError`.
     """
-    from tamis.report.scaling_choice import caveats_of, choose, with_chances
-    from tamis.scaling import audit_curves
-
     plain = {name: _plain(curve) for name, curve in curves.items()}
     at_target = {method: _predict(plain, target_size, method) for method in METHODS}
     grid = _grid(plain, target_size)
@@ -116,8 +116,6 @@ def _model_report(
     backtest: Backtest | None,
     costs: ModelCosts,
 ) -> ModelReport:
-    from tamis.scaling import fit_law
-
     points = [(n, v) for n, v in zip(*curve, strict=True) if n > 0 and math.isfinite(v)]
     zero_shot = [v for n, v in zip(*curve, strict=True) if n <= 0 and math.isfinite(v)]
     fits = {law: fit_law(law, *curve) for law in LAWS}
@@ -138,8 +136,6 @@ def _model_report(
 
 
 def _law(fit: "LawFit", grid: tuple[float, ...]) -> FittedLaw:
-    from tamis.scaling.fitting import least_sizes
-
     return FittedLaw(
         law=fit.law,
         parameters={name: float(value) for name, value in fit.parameters.items()},
@@ -155,8 +151,6 @@ def _law(fit: "LawFit", grid: tuple[float, ...]) -> FittedLaw:
 
 def _pre_learned(fit: "LawFit", curve: tuple[list[float], list[float]]) -> PreLearned:
     """D_l in examples; with no more sizes than parameters the law fits any curve and D_l is an accident."""
-    from tamis.scaling import bootstrap_fit
-
     if fit.n_sizes <= len(fit.parameters):
         return PreLearned(examples=math.nan, low=math.nan, high=math.nan, loss=math.nan)
     found = float(fit.pre_learned_examples)
@@ -165,8 +159,6 @@ def _pre_learned(fit: "LawFit", curve: tuple[list[float], list[float]]) -> PreLe
 
 
 def _predict(curves: Curves, size: float, method: Any) -> dict[str, Prediction]:
-    from tamis.scaling import predict_full_loss
-
     found = predict_full_loss(curves, size, method=method)
     return {name: _prediction(size, extrapolation) for name, extrapolation in found.items()}
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.report.selection import SelectionReport, used_score_columns
+from tamis.report.selection_data import SelectionReport, used_score_columns
 from tamis.settings.samplers import DEFAULT_OPTIONS, SAMPLERS, Sampler, find_sampler
 
 

@@ -88,7 +88,7 @@ def test_stored_parents_are_read_not_computed(write_project, items):
     stored = pa.table({"id": ["z"], "weight": [99.0]})
     result = run_model(project, "top", lambda name, columns: {"m": stored, "items": items}[name])
     assert result.table.to_pylist() == [{"top": 99.0}]
-    assert project.inputs("top") == {"m": ["weight"]}
+    assert plan_run(project, project.model("top")).needed == {"m": ("weight",)}
 
 
 def test_read_may_return_record_batches_and_progress_counts_rows(write_project, items):

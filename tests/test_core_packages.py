@@ -12,13 +12,11 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from import_scan import imports
+from import_scan import CHECKOUT, OURS, imports, product
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-CHECKOUT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
-OURS = {"tamis", "assets", "resources", "sensors", "definitions"}
 FOR_DEVELOPING = {"dev", "docs"}
 
 # Where the product uses each package of the core: a file that imports it ...
@@ -94,15 +92,6 @@ def packages_of(module: str) -> set[str]:
 @cache
 def _installed_by() -> dict[str, list[str]]:
     return dict(metadata.packages_distributions())
-
-
-@cache
-def product() -> dict[str, ast.Module]:
-    """Syntax tree by file, relative to the checkout."""
-    folders = [CHECKOUT / name for name in OURS if (CHECKOUT / name).is_dir()]
-    files = [CHECKOUT / "definitions.py", *(path for folder in folders for path in folder.rglob("*.py"))]
-    assert len(files) > 200
-    return {str(path.relative_to(CHECKOUT)): ast.parse(path.read_text()) for path in files}
 
 
 def words_of(file: str) -> set[str]:

@@ -10,6 +10,7 @@ from tamis.settings.config import SelectionSection
 from tamis.store.tables import Store
 
 SHOWN_SOURCES = 15
+EXCERPT_CHARACTERS = 280
 SCORES: dict[str, str] = {
     "transport_gradient": "How much the optimal transport distance between the pool and the target grows "
     "when this document gets more weight; no unit, smaller is better.",
@@ -32,9 +33,6 @@ class SelectionReport:
     decisions: pl.DataFrame
     documents: pl.DataFrame
     settings: Mapping[str, str]
-
-
-EXCERPT_CHARACTERS = 280
 
 
 def selection_report(store: Store, section: SelectionSection, decisions: pl.DataFrame) -> SelectionReport:

@@ -7,14 +7,8 @@ from typing import Any
 from tamis.scaling.budgeted_search import rounded_up
 
 TOO_SMALL = "the share is too small for a first trial"
-
-
 SPENT = "what is left of the budget buys no more"
-
-
 CLEAR = "the choice is clear"
-
-
 UNKNOWN = "no file says how many parameters these models have"
 
 

@@ -8,8 +8,6 @@ from tamis.settings.references import named
 from tamis.settings.samplers import PERPLEXITY, ModelOf, model_of
 
 TWIN = "-twin"
-
-
 OF_TARGETS = ("law", "direct")
 """Kinds of trials that are trained on the examples of a target alone."""
 

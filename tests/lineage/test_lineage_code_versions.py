@@ -57,7 +57,7 @@ METHODS = {
     "grader": ("tamis.quality.grader:GRADER_CODE_VERSION", ["tamis.quality.grader", "tamis.quality.surface"]),
     "filters": ("tamis.filters:CODE_VERSION", ["tamis.filters"]),
     "selection": ("tamis.selection:CODE_VERSION", ["tamis.selection"]),
-    "training": ("tamis.training:CODE_VERSION", ["tamis.training"]),
+    "training": ("tamis.training:CODE_VERSION", ["tamis.training", "tamis.lineage.trial_data"]),
     "comparison": ("tamis.comparison:CODE_VERSION", ["tamis.comparison"]),
     "scaling": ("tamis.scaling:CODE_VERSION", ["tamis.scaling", "tamis.report.scaling_report"]),
     "sql": ("tamis.sql.project:CODE_VERSION", ["tamis.sql"]),

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tamis.base.errors import PermanentError, TamisError
+from tamis.base.errors import NotMadeError, OutdatedError, PermanentError, TamisError, UnknownNameError
 from tamis.base.progress import Heartbeat, close_all, complain, say, show
 from tamis.base.signals import received_signals, record_signals
 from tamis.base.waiting_threads import spin_briefly
@@ -259,7 +259,6 @@ def _export(parsed: argparse.Namespace) -> int:
 
 
 def _compare(parsed: argparse.Namespace) -> int:
-    from tamis.base.errors import NotMadeError, OutdatedError
     from tamis.project import read_project
     from tamis.report.summary import comparison_lines
     from tamis.status import due
@@ -283,8 +282,6 @@ def _compare(parsed: argparse.Namespace) -> int:
 def _bench(parsed: argparse.Namespace) -> int:
     import importlib.util
     import runpy
-
-    from tamis.base.errors import UnknownNameError
 
     folder = _checkout() / "benchmarks"
     names = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))

@@ -25,6 +25,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 from forked import run_forked
 
@@ -41,8 +42,9 @@ from tamis.lineage.stages import stages
 from tamis.lineage.world import World
 from tamis.project import Project, open_project
 from tamis.store.home import Home
+from tamis.store.records import stored_rows
 from tamis.store.retained import retained_tables
-from tamis.store.schemas import KEYS, UNHASHED_COLUMNS, kind_of
+from tamis.store.schemas import KEYS, UNHASHED_COLUMNS, kind_of, schema_of
 from tamis.store.tables import Store
 from tamis.withdrawal.reasons import WithdrawalReason
 
@@ -63,14 +65,15 @@ VECTORS = table_name("static", encoder_identity("static"))
 # Settings: text of tamis.toml, part by part.
 
 
-def settings(*parts: str, precision: str | None = "float32", **automation: Any) -> str:
+def settings(*parts: str, name: str = "small", precision: str = "float32", **automation: Any) -> str:
     """Return a tamis.toml of these parts, and of the corpus `web` in documents/ where none is a corpus.
 
     `automation`: keys of [automation]; files are taken as they are unless `settle_seconds` says otherwise.
     """
-    first = [_table("[automation]", {"settle_seconds": 0.0} | automation)]
-    if precision is not None:
-        first.insert(0, _table("[project]", {"precision": precision}))
+    first = [
+        _table("[project]", {"name": name, "precision": precision}),
+        _table("[automation]", {"settle_seconds": 0.0} | automation),
+    ]
     if not any("[[corpus]]" in part for part in parts):
         first.append(corpus())
     return "\n".join([*first, *parts])
@@ -258,6 +261,11 @@ class SmallProject:
         return self.root / "tamis.toml"
 
     @property
+    def text(self) -> str:
+        """What tamis.toml says."""
+        return self.file.read_text()
+
+    @property
     def landing(self) -> Path:
         return self.root / "landing"
 
@@ -293,9 +301,8 @@ class SmallProject:
 
     def reconfigure(self, old: str, new: str) -> None:
         """Replace a part of tamis.toml, which must be there."""
-        text = self.file.read_text()
-        assert old in text
-        self.configure(text.replace(old, new))
+        assert old in self.text
+        self.configure(self.text.replace(old, new))
 
     def forget(self, *entries: tuple[str, str]) -> None:
         """Have (asset, partition) be as if they were never made; their rows stay."""
@@ -646,20 +653,32 @@ def due_key(project: Project, asset: str, key: str = "") -> str | None:
     return input_key(stages()[asset], key, look(project), read_heads(project.home.store))
 
 
-def record(
-    home: Home, asset: str, partition: str = "", inputs: Iterable[Manifest] = (), **stated: Any
-) -> Manifest:
-    """Write a manifest and its head, as a step leaves them; returns the manifest.
+def rows_of(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Return rows of a table, null where they state nothing."""
+    return pa.Table.from_pylist([dict(row) for row in rows], schema=schema_of(table))
 
-    `stated`: what the manifest says that matters to the test; the rest is of no meaning.
-    """
-    known = f"{asset}{partition}"
-    usual = {"code_version": "1", "config": {}, "seed": 0, "digest": "", "row_count": 1, "input_key": known}
+
+def write_rows(home: Home, table: str, scope: str, doc_ids: Sequence[str] | None = None) -> str:
+    """Write the list of rows that a manifest names; returns its digest."""
+    digest, content = stored_rows(home.store, table, scope, doc_ids)
+    ManifestFolder(home.manifests).write_rows(digest, content)
+    return digest
+
+
+def manifest_of(asset: str, partition: str = "", inputs: Iterable[Manifest] = (), **stated: Any) -> Manifest:
+    """Return a manifest that states what matters to the test; the rest is of no meaning."""
+    key = stated.get("input_key", f"{asset}{partition}")
+    keys = {"input_key": key, "data_version": key, "digest": ""}
+    usual = {"code_version": "1", "config": {}, "seed": 0, "row_count": 1}
     references = tuple(reference(one) for one in inputs)
-    values = usual | {"data_version": stated.get("input_key", known), "inputs": references} | stated
-    manifest = Manifest(asset=asset, partition=partition, **values)
+    return Manifest(asset=asset, partition=partition, inputs=references, **keys | usual | stated)
+
+
+def record(home: Home, asset: str, partition: str = "", attempt: str = "", **stated: Any) -> Manifest:
+    """Write a manifest (`manifest_of`) and its head, as a step leaves them; returns the manifest."""
+    manifest = manifest_of(asset, partition, **stated)
     ManifestFolder(home.manifests).write(manifest)
-    write_heads(home.store, [head_of(manifest)])
+    write_heads(home.store, [head_of(manifest, attempt=attempt)])
     return manifest
 
 

@@ -1,9 +1,8 @@
 """Groups of partitions that fail: what is beside them in their range holds none of them back."""
 
 import dagster as dg
-import pyarrow as pa
 import pytest
-from made_projects import make_project, say_made
+from projects import base_model, due_key, note_made, plain_project, rows_of, settings, target
 
 from resources.instance import register_partitions
 from resources.platform import retried, tried_once
@@ -12,10 +11,7 @@ from tamis.lineage.automation import Group
 from tamis.lineage.failures import failure_noted, failures_of
 from tamis.lineage.heads import read_heads
 from tamis.lineage.look import look
-from tamis.lineage.plan import input_key
-from tamis.lineage.stages import stages
 from tamis.project import Project
-from tamis.store.schemas import schema_of
 
 SCALING = """
 [scaling]
@@ -30,9 +26,9 @@ BESIDE = "law__small__160"  # between them in the order of names
 @pytest.fixture
 def project(tmp_path, nowhere) -> Project:
     """A project with three trials, all due."""
-    found = make_project(tmp_path, SCALING)
+    found = plain_project(tmp_path, settings(target(), base_model(), SCALING)).project
     for asset, key in (("tokenizer", ""), ("base_models", "small"), ("target_examples", "goal")):
-        say_made(found, asset, key)
+        note_made(found, asset, key)
     return found
 
 
@@ -44,12 +40,11 @@ def outcome_of(project: Project, failing: str) -> Outcome:
         for key in context.partition_keys:
             if key == failing:
                 raise dg.Failure(f"{key} does not fit", allow_retries=False)
-            row = dict.fromkeys(schema_of("trials").names) | {"trial": key}
-            project.home.store.merge("trials", pa.Table.from_pylist([row], schema=schema_of("trials")))
-            say_made(project, "trials", key)
+            project.home.store.merge("trials", rows_of("trials", [{"trial": key}]))
+            note_made(project, "trials", key)
 
     outcome, world = Outcome(), look(project)
-    keys = tuple(input_key(stages()["trials"], name, world, read_heads(project.home.store)) for name in GROUP)
+    keys = tuple(str(due_key(project, "trials", name)) for name in GROUP)
     with dg.DagsterInstance.ephemeral() as instance:
         register_partitions(instance, world)
         order = list(instance.get_dynamic_partitions("trials"))
@@ -89,7 +84,7 @@ def test_a_trial_that_fails_is_tried_once_a_command_and_holds_no_other_back(proj
                 with tried_once(), failure_noted(project.home.store, key, f"key of {key}"):
                     if key in failing:
                         raise RuntimeError(f"{key} ran out of memory")
-                say_made(project, "trials", key)
+                note_made(project, "trials", key)
 
     job = dg.Definitions(assets=[trials]).resolve_implicit_global_asset_job_def()
     for command in (1, 2):
@@ -97,7 +92,7 @@ def test_a_trial_that_fails_is_tried_once_a_command_and_holds_no_other_back(proj
         outcome, world = Outcome(), look(project)
         heads = read_heads(project.home.store)
         names = [name for name in (GROUP[0], BESIDE, GROUP[1]) if ("trials", name) not in heads]
-        keys = tuple(str(input_key(stages()["trials"], name, world, heads)) for name in names)
+        keys = tuple(str(due_key(project, "trials", name)) for name in names)
         with dg.DagsterInstance.ephemeral() as instance:
             register_partitions(instance, world)
             runner = Runner(

@@ -1,15 +1,12 @@
 """The check `untainted` fails at once on what saw a withdrawn document, while that is current."""
 
 import dagster as dg
-import pyarrow as pa
 import pytest
+from projects import record, rows_of, write_rows
 
 from resources.taints import UNTAINTED, log_taints, taint_evaluation
-from tamis.lineage.heads import Head, read_heads, write_heads
-from tamis.lineage.manifest import Manifest, ManifestFolder
+from tamis.lineage.heads import read_heads
 from tamis.store.home import Home
-from tamis.store.records import stored_rows
-from tamis.store.schemas import schema_of
 from tamis.withdrawal.asking import Asked
 from tamis.withdrawal.reasons import WithdrawalReason
 from tamis.withdrawal.withdrawing import withdraw
@@ -26,23 +23,12 @@ def home(tmp_path) -> Home:
 
 
 def train(home: Home, doc_ids: list[str]) -> None:
-    folder, scope = ManifestFolder(home.manifests), "checkpoint = 'model'"
+    scope = "checkpoint = 'model'"
     rows = [{"checkpoint": "model", "doc_id": one, "data": "pool"} for one in doc_ids]
-    home.store.replace("trained_on", pa.Table.from_pylist(rows, schema=schema_of("trained_on")), scope)
-    digest, content = stored_rows(home.store, "trained_on", scope)
-    folder.write_rows(digest, content)
-    made = {"asset": "base_models", "partition": "model", "input_key": digest, "data_version": digest}
-    manifest = Manifest(
-        **made,
-        code_version="1",
-        config={},
-        seed=0,
-        digest=digest,
-        row_count=len(doc_ids),
-        rows={"trained_on": digest},
-        scopes={"trained_on": scope},
-    )
-    write_heads(home.store, [Head(**made, manifest=folder.write(manifest))])
+    home.store.replace("trained_on", rows_of("trained_on", rows), scope)
+    digest = write_rows(home, "trained_on", scope)
+    stated = {"input_key": digest, "rows": {"trained_on": digest}, "scopes": {"trained_on": scope}}
+    record(home, "base_models", "model", row_count=len(doc_ids), **stated)
 
 
 def logged(instance: dg.DagsterInstance, asset: str) -> list[bool]:

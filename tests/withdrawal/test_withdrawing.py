@@ -6,7 +6,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from withdrawal_home import IDS, TEXTS, heads, record, rows_of, train
+from projects import rows_of
+from withdrawal_home import IDS, TEXTS, heads, record, train
 
 from tamis.corpus import Shard, document_id
 from tamis.errors import PermanentError, UnknownNameError

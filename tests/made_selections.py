@@ -1,8 +1,8 @@
 """Selections as runs leave them: rows, manifests and heads, without a run."""
 
-from projects import record, rows_of, write_rows
+from projects import heads_of, record, rows_of, write_rows
 
-from tamis.lineage.heads import Heads, read_heads
+from tamis.lineage.heads import Heads
 from tamis.store.home import Home
 
 SCOPE = "selection = 'best'"
@@ -30,4 +30,4 @@ def made(home: Home, chosen: list[int], rejected: list[int] = (), inputs: str = 
     ):
         values = {"data_version": version, "digest": version, "row_count": count, "rows": listed}
         record(home, asset, "best", config={"inputs": inputs}, input_key=inputs, **values)
-    return read_heads(home.store)
+    return heads_of(home)

@@ -252,7 +252,8 @@ class SmallProject:
 
     root: Path
     durable: bool = False
-    said: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list, compare=False)
+    cursors: dict[str, str | None] = field(default_factory=dict, compare=False)
 
     # The folder.
 
@@ -276,7 +277,8 @@ class SmallProject:
 
     @property
     def home(self) -> Home:
-        return Home(self.root / ".tamis", os.environ.get("TAMIS_STORAGE_URL"))
+        """The home on this disk, also where the environment names an object store."""
+        return Home(self.root / ".tamis")
 
     @property
     def store(self) -> Store:
@@ -284,11 +286,11 @@ class SmallProject:
 
     @property
     def heads(self) -> Heads:
-        return read_heads(self.store)
+        return heads_of(self.home)
 
     @property
     def manifests(self) -> ManifestFolder:
-        return ManifestFolder.of(self.home)
+        return manifests_of(self.home)
 
     @property
     def world(self) -> World:
@@ -303,6 +305,10 @@ class SmallProject:
         """Replace a part of tamis.toml, which must be there."""
         assert old in self.text
         self.configure(self.text.replace(old, new))
+
+    def partitions(self, asset: str) -> Sequence[str]:
+        """Return the partitions that a stage has now; "" where it has none."""
+        return self.world.keys(stages()[asset].partitions)
 
     def forget(self, *entries: tuple[str, str]) -> None:
         """Have (asset, partition) be as if they were never made; their rows stay."""
@@ -339,7 +345,9 @@ class SmallProject:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "tamis.cli", *arguments]
 
-    def tamis(self, *arguments: str, code: int | None = 0, timeout: float = 400, alone: bool = False):
+    def tamis(
+        self, *arguments: str, code: int | None = 0, timeout: float = 400, alone: bool = False
+    ) -> subprocess.CompletedProcess[str]:
         """Run it; `alone`: as an interpreter of its own, with a hash seed of its own."""
         if alone:
             done = subprocess.run(
@@ -356,7 +364,7 @@ class SmallProject:
         assert code is None or done.returncode == code, said
         return done
 
-    def json(self, *arguments: str, code: int | None = 0):
+    def json(self, *arguments: str, code: int | None = 0) -> Any:
         return json.loads(self.tamis(*arguments, "--json", code=code).stdout)
 
     # Runs in this process.
@@ -428,19 +436,17 @@ class SmallProject:
 
     # The sensors, as the daemon drives them.
 
-    def sense(self, sensor: str, cursor: str | None = None) -> Any:
-        """Evaluate a sensor of the platform once; returns what it returns."""
-        found, _cursor = self.sense_after(sensor, cursor)
-        return found
-
-    def sense_after(self, sensor: str, cursor: str | None) -> tuple[Any, str | None]:
-        """The same, with the cursor that it leaves."""
+    def sense(self, sensor: str) -> Any:
+        """Evaluate a sensor of the platform once, from the cursor that it left; returns what it returns."""
         import dagster as dg
 
         evaluate = getattr(import_module(f"sensors.{sensor}"), sensor)
-        resources = {"platform": self.platform}
-        context = dg.build_sensor_context(self.instance, cursor=cursor, resources=resources)
-        return evaluate(context), context.cursor
+        context = dg.build_sensor_context(
+            self.instance, cursor=self.cursors.get(sensor), resources={"platform": self.platform}
+        )
+        found = evaluate(context)
+        self.cursors[sensor] = context.cursor
+        return found
 
     def arrive(self) -> str:
         """Let what arrived be registered and what left be removed; returns what was done."""
@@ -542,7 +548,8 @@ class SmallProject:
         """Audit all, or what leads to `name`, as `tamis audit` does; without an event log that is empty."""
         from tamis.lineage.audit import audit_graph
 
-        events = events or self.events() or None
+        if events is None:
+            events = self.events() or None
         return audit_graph(self.home, self.world, heads or self.heads, events, name=name)
 
     def assert_sound(self, of: Collection[str] = CHOSEN, amber: bool = False) -> None:
@@ -640,10 +647,15 @@ def _project(root: Path, encoder_cache: Path | None, text: str) -> SmallProject:
 # What a run would leave, without a run.
 
 
-def note_made(project: Project, asset: str, *keys: str) -> None:
-    """Write the heads that steps leave which succeed now; where an input is missing, of another key."""
+def note_made(project: Project, asset: str, *keys: str, ready: bool = False) -> None:
+    """Write the heads that steps leave which succeed now; where an input is missing, of another key.
+
+    `ready`: no input may be missing.
+    """
     for key in keys:
-        found = due_key(project, asset, key) or f"{asset}{key}"
+        due = due_key(project, asset, key)
+        assert due is not None or not ready, f"{asset}[{key}] lacks an input"
+        found = due or f"{asset}{key}"
         head = Head(asset=asset, partition=key, manifest=found, input_key=found, data_version=found)
         write_heads(project.home.store, [head])
 
@@ -653,12 +665,22 @@ def due_key(project: Project, asset: str, key: str = "") -> str | None:
     return input_key(stages()[asset], key, look(project), read_heads(project.home.store))
 
 
+def heads_of(home: Home) -> Heads:
+    """Return what is current in a home."""
+    return read_heads(home.store)
+
+
+def manifests_of(home: Home) -> ManifestFolder:
+    """Return the manifests of a home."""
+    return ManifestFolder.of(home)
+
+
 def rows_of(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Return rows of a table, null where they state nothing."""
     return pa.Table.from_pylist([dict(row) for row in rows], schema=schema_of(table))
 
 
-def write_rows(home: Home, table: str, scope: str, doc_ids: Sequence[str] | None = None) -> str:
+def write_rows(home: Home, table: str, scope: str, doc_ids: Sequence[str] = ()) -> str:
     """Write the list of rows that a manifest names; returns its digest."""
     digest, content = stored_rows(home.store, table, scope, doc_ids)
     ManifestFolder(home.manifests).write_rows(digest, content)

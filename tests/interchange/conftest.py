@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from projects import plain_project, record, rows_of, selection, settings, target, write_rows
+from projects import heads_of, plain_project, record, rows_of, selection, settings, target, write_rows
 
 from tamis.exporting import export_selection
-from tamis.lineage.heads import read_heads
 from tamis.lineage.manifest import Manifest
 from tamis.lineage.versions import note_version
 from tamis.project import Project
@@ -76,7 +75,7 @@ def project(tmp_path) -> Project:
     listed = {"decisions": write_rows(home, "decisions", "selection = 'near'")}
     decided = made("decisions", "near", documents, config=CONFIG, rows=listed)
     made("mart_reasons", "", [decided])
-    note_version(home, read_heads(store), "near")
+    note_version(home, heads_of(home), "near")
     return project
 
 

@@ -2,10 +2,9 @@
 
 import dagster as dg
 import pytest
-from projects import record, rows_of, write_rows
+from projects import heads_of, record, rows_of, write_rows
 
 from resources.taints import UNTAINTED, log_taints, taint_evaluation
-from tamis.lineage.heads import read_heads
 from tamis.store.home import Home
 from tamis.withdrawal.asking import Asked
 from tamis.withdrawal.reasons import WithdrawalReason
@@ -39,22 +38,22 @@ def logged(instance: dg.DagsterInstance, asset: str) -> list[bool]:
 
 def test_the_check_fails_once_until_what_is_current_did_not_see_it(home):
     with dg.DagsterInstance.ephemeral() as instance:
-        assert log_taints(instance, home, read_heads(home.store)) == []
+        assert log_taints(instance, home, heads_of(home)) == []
         withdraw(home, Asked(scopes={UNSEEN: "document"}), WithdrawalReason.MISTAKE)
-        assert log_taints(instance, home, read_heads(home.store)) == []
+        assert log_taints(instance, home, heads_of(home)) == []
         withdraw(home, Asked(scopes={SEEN: "document"}), WithdrawalReason.MISTAKE)
         for _again in range(2):
-            assert log_taints(instance, home, read_heads(home.store)) == ["base_models"]
+            assert log_taints(instance, home, heads_of(home)) == ["base_models"]
         assert logged(instance, "base_models") == [False]
         assert logged(instance, "trials") == []
         train(home, ["c" * 32])
-        assert log_taints(instance, home, read_heads(home.store)) == []
+        assert log_taints(instance, home, heads_of(home)) == []
         assert logged(instance, "base_models") == [True, False]
 
 
 def test_weights_are_an_error_and_name_the_checkpoint(home):
-    assert taint_evaluation(home, read_heads(home.store), "base_models").passed
+    assert taint_evaluation(home, heads_of(home), "base_models").passed
     withdraw(home, Asked(scopes={SEEN: "document"}), WithdrawalReason.MISTAKE)
-    found = taint_evaluation(home, read_heads(home.store), "base_models")
+    found = taint_evaluation(home, heads_of(home), "base_models")
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert found.metadata["which"].data == {"base_models[model]": "pre-trained on it"}

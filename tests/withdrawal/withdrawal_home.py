@@ -7,7 +7,6 @@ import projects
 from projects import rows_of, write_rows
 
 from tamis.corpus import document_id
-from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.manifest import Manifest
 from tamis.store.digests import file_digest
 from tamis.store.home import Home
@@ -55,7 +54,3 @@ def scope_of(table: str, partition: str) -> str:
 def train(home: Home, checkpoint: str, doc_ids: list[str]) -> None:
     rows = [{"checkpoint": checkpoint, "doc_id": one, "data": "pool"} for one in doc_ids]
     home.store.merge("trained_on", rows_of("trained_on", rows))
-
-
-def heads(home: Home) -> Heads:
-    return read_heads(home.store)

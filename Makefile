@@ -17,6 +17,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
+# Every test process compiles what another has compiled where byte code is not kept.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo ui test test-all faults coverage bench docs accept lint venv venv-dev clean
 .DEFAULT_GOAL := demo
 # Two installations at once, into one environment, would break it.

@@ -10,6 +10,7 @@ manifests.
 import os
 import sqlite3
 from collections import OrderedDict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,15 @@ def lighten(connection: Any, _record: Any) -> None:
     if not home or not isinstance(connection, sqlite3.Connection):
         return
     (_number, _name, path) = connection.execute("PRAGMA database_list").fetchone()
-    if path and Path(path).resolve().is_relative_to(Path(home).resolve()):
+    if path and _is_below(path, home):
         connection.execute("PRAGMA synchronous = NORMAL")
         _keep_open(path)
+
+
+@lru_cache(maxsize=256)
+def _is_below(path: str, home: str) -> bool:
+    """Whether a file is in a folder; asked for each event, so the answer is kept."""
+    return Path(path).resolve().is_relative_to(Path(home).resolve())
 
 
 def _keep_open(path: str) -> None:

@@ -1,6 +1,7 @@
 """What every test runs under: few threads, no network, no telemetry, no setting of the person who runs it."""
 
 import atexit
+import gc
 import os
 import random
 import shutil
@@ -62,6 +63,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         from long_files import SECONDS
 
         items.sort(key=lambda item: -SECONDS.get(item.path.relative_to(TESTS).as_posix(), 0))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what collecting imported, some million objects, out of each later search for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -62,6 +62,7 @@ class CpuTime:
         self.seconds: Counter[str] = Counter()
         self._shared = 0.0
         self.slower = max(1.0, fixed_work() / REFERENCE_SECONDS)
+        """Of all workers, when they begin and when they end: the slowest moment."""
 
     @contextmanager
     def _counted(self, item: pytest.Item) -> Iterator[None]:
@@ -85,12 +86,16 @@ class CpuTime:
             if fixturedef.scope == "session":
                 self._shared += cpu_seconds() - before
 
+    @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        self.seconds.update(getattr(node, "workeroutput", {}).get("cpu_seconds", {}))
+        ended = getattr(node, "workeroutput", {})
+        self.seconds.update(ended.get("cpu_seconds", {}))
+        self.slower = max(self.slower, ended.get("slower", 1.0))
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if hasattr(session.config, "workeroutput"):
-            session.config.workeroutput["cpu_seconds"] = dict(self.seconds)
+            slower = max(self.slower, fixed_work() / REFERENCE_SECONDS)
+            session.config.workeroutput |= {"cpu_seconds": dict(self.seconds), "slower": slower}
         elif (
             over_budget(self.seconds, ALLOWED_CPU_SECONDS, self.slower)
             and session.exitstatus == pytest.ExitCode.OK
@@ -100,7 +105,10 @@ class CpuTime:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         longest = ", ".join(f"{file} {seconds:.0f}" for file, seconds in self.seconds.most_common(5))
         if sum(self.seconds.values()) >= MOST_CPU_SECONDS:
-            terminalreporter.write_line(f"CPU seconds: {self.seconds.total():.0f}; most: {longest}")
+            total, slower = self.seconds.total(), self.slower
+            terminalreporter.write_line(
+                f"CPU seconds: {total:.0f} (limits times {slower:.2f}); most: {longest}"
+            )
         for line in over_budget(self.seconds, ALLOWED_CPU_SECONDS, self.slower):
             terminalreporter.write_line(f"too slow: {line}; tests/cpu_time.py says what to do", red=True)
 

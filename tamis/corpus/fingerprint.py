@@ -69,13 +69,11 @@ def python_files(package: Path) -> dict[str, Path]:
     """The `.py` files of a package by POSIX path relative to its folder, sorted; links are not followed."""
     if package.is_file():
         return {package.name: package}
-    found = {
-        Path(folder, name).relative_to(package).as_posix(): Path(folder, name)
-        for folder, _, names in os.walk(package)
-        for name in names
-        if name.endswith(".py")
-    }
-    return dict(sorted(found.items()))
+    root, found = os.fspath(package), []
+    for folder, _, names in os.walk(root):
+        inside = folder[len(root) + 1 :].replace(os.sep, "/")
+        found += [f"{inside}/{name}" if inside else name for name in names if name.endswith(".py")]
+    return {relative: package / relative for relative in sorted(found)}
 
 
 def _state(status: os.stat_result) -> tuple[int, int, int, int]:

@@ -1,6 +1,7 @@
 """The world a plan is made for: settings, and what lies in the corpora and targets right now (`look`)."""
 
 import hashlib
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tamis.config import BaseModelSection
 from tamis.corpus import Shard
+from tamis.corpus.fingerprint import python_files
 from tamis.lineage.pins import Pin
 from tamis.project import Project
 from tamis.references import named
@@ -238,11 +240,9 @@ def stamp_of(shard: Shard) -> str:
     """Changes whenever a file of the shard does: size, inode and nanoseconds of the last change, or tag."""
     if shard.remote is not None:
         return f"{shard.remote.tag}:{shard.remote.size}"
-    files = sorted(shard.path.rglob("*.py")) if shard.kind == "package" else [shard.path]
+    files = python_files(shard.path) if shard.kind == "package" else {shard.path.name: shard.path}
     parts = []
-    for file in files:
-        status = file.stat()
-        parts.append(
-            f"{file.name}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_ino}"
-        )
+    for name, file in files.items():
+        status = os.stat(file)
+        parts.append(f"{name}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_ino}")
     return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]

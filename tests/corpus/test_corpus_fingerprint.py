@@ -15,6 +15,7 @@ from tamis.corpus import (
     is_settled,
 )
 from tamis.errors import TransientError
+from tamis.lineage.world import stamp_of
 
 
 def shard(path, kind="file"):
@@ -99,3 +100,16 @@ def test_settled_is_older_than_the_given_time(tmp_path):
     assert is_settled(path, 2.0, now - 3600)
     assert is_settled(path, 0.0, now)
     assert not is_settled(tmp_path / "gone", 0.0, now)
+
+
+@pytest.mark.parametrize("changed", ["alone.py", "package/inner/a.py"])
+def test_a_changed_module_of_a_package_has_another_stamp(tmp_path, changed):
+    """Also where the package is a single file."""
+    for name in ("alone.py", "package/__init__.py", "package/inner/a.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    found = shard(tmp_path / changed.partition("/")[0], kind="package")
+    before = stamp_of(found)
+    assert stamp_of(found) == before
+    (tmp_path / changed).write_text("WORDS = 2")
+    assert stamp_of(found) != before

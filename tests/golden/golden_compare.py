@@ -94,9 +94,8 @@ def differences(wanted: Golden, found: Golden, alike: bool | None = None) -> lis
             there = table in wanted.content
             said = ("a table", "nothing") if there else ("nothing", "a table")
             differing.append(Difference(table=table, field=ROW, row="all", expected=said[0], got=said[1]))
-        else:
-            frames = (wanted.content[table], found.content[table])
-            differing += _Comparison(table, *frames, None if same_kind else wanted).differences()
+        elif (was := wanted.content[table]) is not (now := found.content[table]):
+            differing += _Comparison(table, was, now, None if same_kind else wanted).differences()
     return differing
 
 

@@ -1,6 +1,9 @@
 """Attempts: what was begun and did not end is known, is made again, and is nothing to build on."""
 
 import hashlib
+import subprocess
+import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -11,8 +14,10 @@ from tamis.lineage.plan import due_partitions, full_plan, input_references
 from tamis.lineage.reconcile import forget_gone
 from tamis.lineage.stages import stages
 from tamis.store.schemas import schema_of
+from tamis.store.table_errors import DamagedTableError
 from tamis.store.tables import Store
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 ENTRY = ("documents", "web__a")
 
 
@@ -45,6 +50,47 @@ def test_a_head_from_before_attempts_were_noted_counts(store):
     old = pa.schema([field for field in schema_of("heads") if field.name != "attempt"])
     store.merge("heads", pa.Table.from_pylist([{name: row[name] for name in old.names}], schema=old))
     assert read_heads(store) == {(asset, partition): head("")}
+
+
+IN_ANOTHER_PROCESS = """
+import sys
+from pathlib import Path
+from tamis.lineage.heads import Head, write_heads
+from tamis.store.tables import Store
+
+store, data_version = Store(Path(sys.argv[1])), sys.argv[2]
+if data_version == "again":
+    store.drop("heads")
+names = ("documents", "web__a", "m", "k", data_version)
+fields = ("asset", "partition", "manifest", "input_key", "data_version")
+write_heads(store, [Head(**dict(zip(fields, names)))])
+"""
+
+
+@pytest.mark.parametrize("data_version", ["other", "again"])
+def test_heads_that_another_process_writes_are_seen_at_once(store, data_version):
+    """Also where the table was removed and made again, with as many versions as before."""
+    write_heads(store, [head("")])
+    assert read_heads(store)[ENTRY].data_version == "v"
+    command = [sys.executable, "-c", IN_ANOTHER_PROCESS, str(store.folder), data_version]
+    subprocess.run(command, check=True, cwd=CHECKOUT)
+    assert read_heads(store)[ENTRY].data_version == data_version
+
+
+@pytest.mark.parametrize("table", ["heads", "attempts"])
+def test_a_table_that_was_read_and_is_damaged_since_is_known_to_be(store, table):
+    write_heads(store, [head(begin(store, [ENTRY]))])
+    assert read_heads(store)[ENTRY].usable
+    (data,) = (Path(store.folder) / f"{table}.lance" / "data").iterdir()
+    data.write_bytes(b"\0" * data.stat().st_size)
+    with pytest.raises(DamagedTableError, match=table):
+        read_heads(Store(store.folder))  # as each step opens it
+
+
+def test_what_a_reader_does_to_its_heads_is_not_seen_by_the_next(store):
+    write_heads(store, [head("")])
+    read_heads(store).clear()
+    assert read_heads(store) == {ENTRY: head("")}
 
 
 def test_an_interrupted_value_is_due_though_its_inputs_are_what_they_were(imagined):

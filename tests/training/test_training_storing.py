@@ -107,9 +107,8 @@ def test_one_text_that_a_model_cannot_read_gets_null_and_is_not_read_again(
 
     def score():
         versions = {"small": "v" * 40}
-        return score_perplexity(
-            store, project, {"small": tiny.model}, versions, project.settings.perplexity, IDS
-        )
+        section = project.settings.perplexity
+        return score_perplexity(store, project, {"small": tiny.model}, versions, section, IDS)
 
     assert score() == set(IDS)
     stored = store.read("scores_perplexity")

@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import random
+import resource
 import runpy
 import subprocess
 import sys
@@ -33,6 +34,8 @@ LIBRARIES = [
     "sqlglot.lineage",
     "torch",
 ]
+SPENT = [0.0]
+"""CPU seconds of all commands so far: they are no children of this process, so nothing else counts them."""
 SERVER = get_context("forkserver")
 SERVER.set_forkserver_preload(LIBRARIES)
 
@@ -42,7 +45,7 @@ def run_forked(
 ) -> subprocess.CompletedProcess[str]:
     """`tamis` with these arguments in `folder`: exit code and what it said, as `subprocess.run` has them."""
     with tempfile.TemporaryDirectory() as scratch:
-        said = [Path(scratch) / name for name in ("output", "errors")]
+        said = [Path(scratch) / name for name in ("output", "errors", "spent")]
         for place in said:
             place.touch()  # a command that is killed before it begins has said nothing
         process = SERVER.Process(target=_command, args=(arguments, folder, environment, said, _path()))
@@ -52,7 +55,8 @@ def run_forked(
         if late:
             process.kill()
             process.join()
-        output, errors = (place.read_text(encoding="utf-8") for place in said)
+        output, errors, spent = (place.read_text(encoding="utf-8") for place in said)
+        SPENT[0] += float(spent or 0.0)
     if late:
         raise subprocess.TimeoutExpired(arguments, timeout, output, errors)
     return subprocess.CompletedProcess(arguments, process.exitcode, output, errors)
@@ -62,6 +66,7 @@ def _command(
     arguments: list[str], folder: Path, environment: dict[str, str], said: list[Path], path: list[str]
 ) -> None:
     """In the forked process: what an interpreter of its own would find, then the command."""
+    *said, spent = said
     for number, place in enumerate((Path(os.devnull), *said)):
         with place.open("wb" if number else "rb") as stream:
             os.dup2(stream.fileno(), number)
@@ -77,6 +82,8 @@ def _command(
     finally:
         threading._shutdown()  # in the order of an interpreter that ends; a forked process leaves both out
         atexit._run_exitfuncs()
+        uses = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        spent.write_text(str(sum(use.ru_utime + use.ru_stime for use in uses)))
 
 
 def _draw_anew() -> None:

@@ -6,8 +6,10 @@ neither for the small project nor for the encoder, which the first workers make.
 """
 
 ALLOWED_CPU_SECONDS: dict[str, float] = {
-    "golden/test_golden_demo.py": 150,  # each builds a whole project on one thread
-    "golden/test_golden_mixed.py": 150,
+    "golden/test_golden_demo.py": 200,  # each builds a whole project on one thread
+    "golden/test_golden_mixed.py": 200,
+    "end_to_end/test_smoke.py": 80,  # whole materializations by the command
+    "end_to_end/test_user_interface.py": 60,  # a browser, a webserver and sensors
     "graph/test_graph_held_back.py": 60,  # scenarios of several materializations each
     "graph/test_graph_kills.py": 45,
     "graph/test_graph_changes.py": 40,

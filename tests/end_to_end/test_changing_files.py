@@ -38,6 +38,18 @@ def test_a_changed_and_an_added_file_change_what_depends_on_them_and_taking_them
     assert third["data_version"] == first["data_version"]
 
 
+def test_a_removed_file_that_returns_restores_every_value(project):
+    before, file = versions(project), project.root / "landing" / "cooking.jsonl"
+    content = file.read_bytes()
+    file.unlink()
+    project.tamis("materialize")
+    assert versions(project) != before
+    file.write_bytes(content)
+    project.tamis("materialize")
+    assert versions(project) == before
+    assert project.json("audit")["status"] == "green"
+
+
 def test_bad_input_goes_to_quarantine_and_loses_nothing_beside_it(project):
     landing = project.root / "landing"
     good = sentences("sailing", 5, 11)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from once import once
-from small_project import SETTINGS, SmallProject, make_project
+from projects import SMALL, SmallProject, make_project
 
 from tamis.base.precision import FLOAT32, computing_in
 
@@ -184,7 +184,7 @@ def materialized(shared, encoder_cache) -> Callable[..., SmallProject]:
 
     original = SmallProject(once(shared / "materialized", make))
 
-    def copied(root: Path, settings: str = SETTINGS) -> SmallProject:
+    def copied(root: Path, settings: str = SMALL) -> SmallProject:
         project = original.copy(root)
         (root / "tamis.toml").write_text(settings)
         return project

@@ -1,12 +1,9 @@
 """Selections as runs leave them: rows, manifests and heads, without a run."""
 
-import pyarrow as pa
+from projects import heads_of, record, rows_of, write_rows
 
-from tamis.lineage.heads import Head, Heads, read_heads, write_heads
-from tamis.lineage.manifest import Manifest, ManifestFolder
+from tamis.lineage.heads import Heads
 from tamis.store.home import Home
-from tamis.store.records import stored_rows
-from tamis.store.schemas import schema_of
 
 SCOPE = "selection = 'best'"
 
@@ -25,29 +22,12 @@ def made(home: Home, chosen: list[int], rejected: list[int] = (), inputs: str = 
         )
         for rank, number in enumerate(numbers, 1)
     ]
-    home.store.replace("decisions", pa.Table.from_pylist(rows, schema=schema_of("decisions")), SCOPE)
-    digest, content = stored_rows(home.store, "decisions", SCOPE)
-    folder = ManifestFolder(home.manifests)
-    folder.write_rows(digest, content)
-    for asset, version in (("decisions", digest), ("selected_subset", str(chosen))):
-        manifest = Manifest(
-            asset=asset,
-            partition="best",
-            code_version="1",
-            config={"inputs": inputs},
-            seed=0,
-            input_key=inputs,
-            data_version=version,
-            digest=version,
-            row_count=len(rows) if asset == "decisions" else len(chosen),
-            rows={"decisions": digest} if asset == "decisions" else {},
-        )
-        head = Head(
-            asset=asset,
-            partition="best",
-            manifest=folder.write(manifest),
-            input_key=inputs,
-            data_version=version,
-        )
-        write_heads(home.store, [head])
-    return read_heads(home.store)
+    home.store.replace("decisions", rows_of("decisions", rows), SCOPE)
+    digest = write_rows(home, "decisions", SCOPE)
+    for asset, version, count, listed in (
+        ("decisions", digest, len(rows), {"decisions": digest}),
+        ("selected_subset", str(chosen), len(chosen), {}),
+    ):
+        values = {"data_version": version, "digest": version, "row_count": count, "rows": listed}
+        record(home, asset, "best", config={"inputs": inputs}, input_key=inputs, **values)
+    return heads_of(home)

@@ -8,15 +8,11 @@ from typing import Any
 import polars as pl
 import pytest
 from dagster._cli.dev import dev_command
-from small_project import SETTINGS, SmallProject, make_project, sentences, write_jsonl
+from projects import SMALL, SmallProject, make_project, plain_project, sentences, write_jsonl
 
 from resources.instance import ON_SQLITE, POSTGRES_URL, prepare_folder
 from tamis.base.errors import PermanentError
 from tamis.cli import main
-from tamis.lineage.heads import read_heads
-from tamis.lineage.manifest import ManifestFolder
-from tamis.project import open_project
-from tamis.store.tables import Store
 
 EXPLANATION_KEYS = {"doc_id", "occurrences", "scores", "decisions", "checkpoints"}
 
@@ -62,10 +58,6 @@ def empty(tmp_path, encoder_cache) -> SmallProject:
     return make_project(tmp_path / "project", encoder_cache)
 
 
-def store_of(project) -> Store:
-    return Store(project.home / "lance")
-
-
 def free_port() -> str:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -73,7 +65,7 @@ def free_port() -> str:
 
 
 def test_explain_names_scores_reasons_and_origin(built, tamis, tmp_path):
-    chosen = store_of(built).read("selected_subset", ["doc_id"], "selection = 'near-algebra'")["doc_id"][0]
+    chosen = built.store.read("selected_subset", ["doc_id"], "selection = 'near-algebra'")["doc_id"][0]
     found = tamis(built, "explain", chosen[:12], "--json").json
     assert set(found) == EXPLANATION_KEYS
     assert found["doc_id"] == chosen
@@ -82,7 +74,7 @@ def test_explain_names_scores_reasons_and_origin(built, tamis, tmp_path):
     verdicts = {row["selection"]: row["verdict"] for row in found["decisions"]}
     assert verdicts["near-algebra"] == "selected"
     letter = tmp_path / "letter.txt"
-    text = store_of(built).read("documents", ["text"], f"doc_id = '{chosen}'")["text"][0]
+    text = built.store.read("documents", ["text"], f"doc_id = '{chosen}'")["text"][0]
     letter.write_text(text, encoding="utf-8-sig")
     by_text = tamis(built, "explain", "--text", str(letter), "--json").json
     assert by_text == found, "a byte order mark is no part of a text"
@@ -110,7 +102,7 @@ def test_a_call_that_names_nothing_is_refused_with_what_is_valid(built, tamis, w
 
 def test_export_writes_the_chosen_documents(project, tamis):
     tamis(project, "export", "near-algebra", "--format", "jsonl")
-    rows = pl.read_ndjson(project.home / "exports" / "near-algebra.jsonl")
+    rows = pl.read_ndjson(project.home.exports / "near-algebra.jsonl")
     assert rows["rank"].to_list() == list(range(1, 21))
     assert rows.columns == ["doc_id", "rank", "margin", "shard", "row", "source", "licence", "text"]
     assert rows["margin"].is_sorted(descending=True)
@@ -123,7 +115,7 @@ def test_export_writes_the_chosen_documents(project, tamis):
 
 def test_an_export_is_described_in_the_forms_of_other_tools(project, tamis):
     tamis(project, "export", "near-algebra")
-    written = {path.name for path in (project.home / "exports").iterdir()}
+    written = {path.name for path in project.home.exports.iterdir()}
     names = ("parquet", "card.md", "croissant.json", "openlineage.jsonl", "prov.json")
     assert written == {f"near-algebra.{name}" for name in names}
 
@@ -146,8 +138,8 @@ def test_an_audit_writes_a_tree_a_page_openlineage_and_prov(built, tamis, tmp_pa
 def test_an_audit_against_an_anchor_names_what_is_gone(project, tamis):
     assert "root " in tamis(project, "audit", "--quick", "--anchor", "anchor.json").err
     assert tamis(project, "audit", "--quick", "--against", "anchor.json", "--json").json["status"] == "green"
-    manifest = read_heads(store_of(project))["mart_reasons", ""].manifest
-    (project.home / "manifests" / manifest[:2] / f"{manifest}.json").unlink()
+    manifest = project.heads["mart_reasons", ""].manifest
+    (project.home.manifests / manifest[:2] / f"{manifest}.json").unlink()
     assert tamis(project, "audit", "uniform", "--quick", "--json").json["status"] == "green"
     found = tamis(project, "audit", "uniform", "--quick", "--against", "anchor.json", "--json", code=1).json
     assert found["lowest_broken"] == ["mart_reasons"]
@@ -155,27 +147,26 @@ def test_an_audit_against_an_anchor_names_what_is_gone(project, tamis):
 
 
 def test_an_audit_that_cannot_read_a_manifest_writes_no_prov(project, tamis, tmp_path):
-    shard = read_heads(store_of(project))["raw_shards", "landing__algebra.jsonl"].manifest
-    ManifestFolder(project.home / "manifests").path(shard).write_text("{}")
+    shard = project.heads["raw_shards", "landing__algebra.jsonl"].manifest
+    project.manifests.path(shard).write_text("{}")
     document = tmp_path / "one.json"
     assert "was not written" in tamis(project, "audit", "--quick", "--prov", str(document), code=1).err
     assert not document.exists()
 
 
 def test_a_mart_names_the_versions_it_read_and_where_its_columns_come_from(built):
-    head = read_heads(store_of(built))["mart_selection_mix", ""]
-    mix = ManifestFolder(built.home / "manifests").read(head.manifest)
+    mix = built.manifest("mart_selection_mix")
     versions = mix.beside["source_versions"]
     assert {"decisions", "documents", "occurrences"} <= versions.keys()
-    assert versions["decisions"] == store_of(built).version("decisions")
+    assert versions["decisions"] == built.store.version("decisions")
     assert mix.files.keys() == {"reports/sql_mart_selection_mix.html"}
-    page = (built.home / "reports" / "sql_mart_selection_mix.html").read_text()
+    page = (built.home.reports / "sql_mart_selection_mix.html").read_text()
     assert "<code>documents.n_bytes</code>" in page
     assert "<code>decisions.verdict</code>" in page
 
 
 def test_wrong_settings_name_the_key_and_what_is_valid(empty, tamis):
-    (empty.root / "tamis.toml").write_text(SETTINGS.replace('sampler = "got-d"', 'sampler = "gotd"'))
+    empty.configure(SMALL.replace('sampler = "got-d"', 'sampler = "gotd"'))
     said = tamis(empty, "materialize", code=2).err
     for part in ("sampler", "gotd", "got-d-quality"):
         assert part in said
@@ -230,8 +221,7 @@ def test_the_ui_names_an_address_that_is_not_this_machines_and_a_port_that_is_ta
 
 
 def test_a_missing_package_and_a_dagster_yaml_of_the_users_own_are_named(tmp_path, nowhere, monkeypatch):
-    (tmp_path / "tamis.toml").write_text(SETTINGS)
-    project = open_project(tmp_path)
+    project = plain_project(tmp_path, SMALL, {}).project
     folder = prepare_folder(project)
     assert (folder / "dagster.yaml").read_text() == ON_SQLITE
     (folder / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")

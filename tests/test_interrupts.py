@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from projects import plain_project, settings
 
 COMMAND = """
 import sys, tamis.cli, tamis.withdrawal.asking, tamis.lineage.look, tamis.project
@@ -25,8 +26,7 @@ AS_DAGSTER = "import dagster._utils.interrupts as i; i.setup_interrupt_handlers(
 @pytest.fixture
 def start(tmp_path, monkeypatch):
     """Start a command in a project that waits for its standard input, after a preparation."""
-    (tmp_path / "tamis.toml").write_text('[[corpus]]\nname = "own"\nkind = "files"\npath = "texts"\n')
-    (tmp_path / "texts").mkdir()
+    plain_project(tmp_path, settings())
     for name in ("TAMIS_PROJECT", "TAMIS_HOME"):
         monkeypatch.delenv(name, raising=False)
 

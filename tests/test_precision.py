@@ -1,6 +1,7 @@
 """Precision: chosen by measurement, once a project, and kept wherever its home goes."""
 
 import pytest
+from projects import plain_project, settings
 
 from tamis.base import precision
 from tamis.base.errors import UnknownNameError
@@ -10,8 +11,6 @@ from tamis.project import chosen_precision, open_project
 from tamis.status import read_status
 from tamis.store import precision_choice
 
-SETTINGS = '[[corpus]]\nname = "web"\nkind = "files"\npath = "landing"\n'
-
 
 def speeds(float32_ms: float, bfloat16_ms: float | None) -> Speeds:
     return Speeds(device="cpu", float32_ms=float32_ms, bfloat16_ms=bfloat16_ms)
@@ -20,9 +19,7 @@ def speeds(float32_ms: float, bfloat16_ms: float | None) -> Speeds:
 @pytest.fixture
 def project(tmp_path, nowhere):
     """A project without settings about precision, and what its first run would measure."""
-    (tmp_path / "landing").mkdir()
-    (tmp_path / "tamis.toml").write_text(SETTINGS)
-    return open_project(tmp_path)
+    return plain_project(tmp_path, settings(precision="auto")).project
 
 
 @pytest.fixture
@@ -97,7 +94,7 @@ def test_it_is_measured_again_on_request_alone(project, measuring):
 def test_what_tamis_toml_says_holds_and_nothing_is_measured(project, measuring, again):
     calls = measuring(speeds(2.0, 1.0))
     chosen_precision(project, print)
-    project.file.write_text('[project]\nprecision = "float32"\n' + SETTINGS)
+    project.file.write_text(settings(precision="float32"))
     stated, said = open_project(project.root), []
     assert (stated.precision, chosen_precision(stated, said.append, again)) == (FLOAT32, FLOAT32)
     assert (len(calls), len(said)) == (1, int(again))
@@ -118,7 +115,7 @@ def test_status_says_what_is_computed_in_and_why(project, measuring):
     status = read_status(project)
     assert status.to_json()["precision"]["name"] == BFLOAT16
     assert "computed in bfloat16, chosen 20" in "\n".join(status.lines())
-    project.file.write_text('[project]\nprecision = "float32"\n' + SETTINGS)
+    project.file.write_text(settings(precision="float32"))
     stated = read_status(open_project(project.root))
     assert "computed in float32, as tamis.toml says" in "\n".join(stated.lines())
     assert stated.to_json()["precision"] == {"name": FLOAT32, "by": "tamis.toml"}

@@ -1,21 +1,12 @@
 """The closing lines of `tamis materialize` name the pages that were made, and no others."""
 
 import pytest
-from made_projects import make_project, say_made
+from projects import SmallProject, base_model, note_made, plain_project, selection, settings, target
 
 from assets.scaling import PAGES
-from tamis.lineage.heads import forget_heads
 from tamis.status import read_status
 
 SCALING = """
-[[target]]
-name = "other"
-kind = "files"
-path = "target"
-[[selection]]
-name = "uniform"
-sampler = "random"
-budget = 1
 [scaling]
 target = ["goal", "other"]
 models = ["small"]
@@ -25,14 +16,16 @@ sizes = [10, 20]
 
 @pytest.fixture
 def project(tmp_path, nowhere):
-    made = make_project(tmp_path, SCALING)
+    uniform = selection("uniform", budget=1)
+    text = settings(target(), target("other"), base_model(), uniform, SCALING)
+    made = plain_project(tmp_path, text)
     made.home.reports.mkdir(parents=True, exist_ok=True)
-    return made
+    return made.project
 
 
 def make(project, asset: str, key: str, *pages: str) -> None:
     """What a step that succeeds leaves behind."""
-    say_made(project, asset, key)
+    note_made(project, asset, key)
     for page in pages:
         (project.home.reports / page).write_text("a page")
 
@@ -62,7 +55,7 @@ def test_the_page_of_a_selection_that_is_not_made_is_not_named(project):
     make(project, "selected_subset", "uniform", "selection_uniform.html")
     (line,) = read_status(project).selection_lines(reports)
     assert line.endswith(str(reports / "selection_uniform.html"))
-    forget_heads(project.home.store, [("selected_subset", "uniform")])
+    SmallProject(project.root).forget(("selected_subset", "uniform"))
     (line,) = read_status(project).selection_lines(reports)
     assert line.endswith("not made yet")
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from projects import manifest_of
 
 from benchmarks._scale_capacity import grid
 from benchmarks._scale_stages import (
@@ -18,24 +19,13 @@ from benchmarks._scale_stages import (
     stage_lines,
     with_the_rest,
 )
-from tamis.lineage.manifest import Manifest, ManifestFolder
+from tamis.lineage.manifest import ManifestFolder
 
 
 def keep(folder, asset, partition, run, seconds, share=0.001):
     """A manifest as a step writes it: its clock when the value was made, and the value's share of it."""
-    manifest = Manifest(
-        asset=asset,
-        partition=partition,
-        code_version="1",
-        config={},
-        seed=0,
-        input_key="0" * 64,
-        data_version="0" * 64,
-        digest="0" * 64,
-        row_count=1,
-        beside={"run_id": run, "seconds": seconds, "partition_seconds": share},
-    )
-    ManifestFolder(folder).keep(manifest)
+    beside = {"run_id": run, "seconds": seconds, "partition_seconds": share}
+    ManifestFolder(folder).keep(manifest_of(asset, partition, beside=beside))
 
 
 def test_seconds_are_those_of_the_clock_of_each_step(tmp_path):

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from projects import settings, target
 
 from tamis.base.errors import ConfigurationError
 from tamis.corpus import document_id, normalise_text, read_target, set_aside
@@ -166,10 +167,6 @@ def test_what_is_set_aside_shares_no_near_duplicate(tmp_path):
     assert again["doc_id"].to_list() == aside["doc_id"].to_list()
 
 
-CORPUS = '[[corpus]]\nname = "web"\nkind = "files"\npath = "x"\n'
-TARGET = '[[target]]\nname = "goal"\nkind = "files"\npath = "goal"\n'
-
-
 @pytest.mark.parametrize(
     ("keys", "expected"),
     [
@@ -182,7 +179,7 @@ def test_columns_that_do_not_fit(keys, expected):
     import tomllib
 
     with pytest.raises(ConfigurationError) as caught:
-        parse_settings(tomllib.loads(CORPUS + TARGET + keys))
+        parse_settings(tomllib.loads(settings(target()) + keys))
     assert all(part in str(caught.value) for part in expected), str(caught.value)
 
 
@@ -207,5 +204,5 @@ def test_settings_of_training_that_do_not_fit(more, expected):
     import tomllib
 
     with pytest.raises(ConfigurationError) as caught:
-        parse_settings(tomllib.loads(CORPUS + TARGET + more))
+        parse_settings(tomllib.loads(settings(target(), more)))
     assert all(part in str(caught.value) for part in expected), str(caught.value)

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from small_project import SmallProject, make_project
+from projects import SmallProject, make_project
 from stack import Database
 
 pytestmark = pytest.mark.slow

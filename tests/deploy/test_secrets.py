@@ -13,13 +13,8 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from small_project import SETTINGS, make_project
+from projects import corpus, make_project, selection, small_settings, watched
 from stack import Database, ObjectStore
-
-from resources.instance import open_instance
-from resources.platform import Platform
-from sensors.notifications import notifications
-from tamis.project import open_project
 
 pytestmark = pytest.mark.slow
 MARK = "5ecret"
@@ -38,25 +33,11 @@ SECRETS = {
 }
 HOOK_PATH = f"{MARK}ofthewebhook"
 MORE = """
-webhook = "http://127.0.0.1:1/{path}"
-webhook_key_env = "TAMIS_WEBHOOK_KEY"
-
-[[corpus]]
-name = "bucket"
-kind = "files"
-path = "s3://tamis/texts"
-text_column = "text"
-
 [judge]
 url = "http://127.0.0.1:{port}/v1"
 key_env = "JUDGE_KEY"
 model = "some-model"
 sample = 40
-
-[[selection]]
-name = "good"
-sampler = "ask-llm"
-budget = 20
 """
 
 
@@ -117,9 +98,11 @@ def project(tmp_path, encoder_cache, judge, database, objects, monkeypatch):
     }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    settings = SETTINGS.replace("settle_seconds = 1.0\n", "settle_seconds = 1.0" + MORE, 1)
-    settings = settings.format(path=HOOK_PATH, port=judge.server_port)
-    return make_project(tmp_path / "project", encoder_cache, settings)
+    hook = {"webhook": f"http://127.0.0.1:1/{HOOK_PATH}", "webhook_key_env": "TAMIS_WEBHOOK_KEY"}
+    bucket = corpus("bucket", "s3://tamis/texts", text_column="text")
+    parts = (bucket, MORE.format(port=judge.server_port), selection("good", "ask-llm", 20))
+    text = small_settings(*parts, settle_seconds=1.0, **hook)
+    return make_project(tmp_path / "project", encoder_cache, text)
 
 
 def dump(database: Database) -> bytes:
@@ -135,23 +118,19 @@ def found_in(folder: Path) -> Iterator[str]:
 
 
 def messages_of_runs(project) -> list[str]:
-    with dg.DagsterInstance.from_config(str(project.home / "dagster")) as instance:
+    with dg.DagsterInstance.from_config(str(project.home.dagster)) as instance:
         return [str(entry) for run in instance.get_runs() for entry in instance.all_logs(run.run_id)]
 
 
 def tell_the_webhook(project, monkeypatch, capfd) -> str:
     """A tick of the sensor that cannot deliver; what it says, keeps and logs."""
-    monkeypatch.setenv("DAGSTER_HOME", str(project.home / "dagster"))
-    monkeypatch.setenv("TAMIS_PROJECT", str(project.root / "tamis.toml"))
-    instance = open_instance(open_project(project.root))
-    platform = {"platform": Platform(project_file=str(project.root / "tamis.toml"))}
     past = '{"mark": {"versions": {}, "quarantine": 0}, "until": {"moment": 0.0, "runs": []}, "pending": []}'
-    context = dg.build_sensor_context(instance, cursor=past, resources=platform)
-    said = str(notifications(context).skip_message)
-    assert "not delivered" in said, said
-    instance.dispose()
+    for daemon in watched(project, monkeypatch):
+        daemon.cursors["notifications"] = past
+        _requests, said = daemon.tick("notifications")
+        assert "not delivered" in said, said
     kept = capfd.readouterr()
-    return f"{said} {context.cursor} {kept.out} {kept.err}"
+    return f"{said} {daemon.cursors['notifications']} {kept.out} {kept.err}"
 
 
 def test_secrets_are_in_no_byte_of_home_database_output_and_events(
@@ -163,7 +142,7 @@ def test_secrets_are_in_no_byte_of_home_database_output_and_events(
         "what the answer says is not quoted"
     )
     assert f"Bearer {SECRETS['JUDGE_KEY']}" in Refuses.seen, "it was sent"
-    assert project.home.joinpath("lance").exists()
+    assert project.home.root.joinpath("lance").exists()
     said = [failed.stdout, failed.stderr]
     for verb in (["status"], ["plan"], ["health"], ["audit"], ["materialize", "--only", "mistaken"]):
         done = project.tamis(*verb, code=None)
@@ -183,7 +162,7 @@ def test_secrets_are_in_no_byte_of_home_database_output_and_events(
     said += [gone.stdout, gone.stderr]
 
     assert [text[max(0, text.find(MARK) - 300) :][:700] for text in said if MARK in text] == []
-    assert list(found_in(project.home)) == []
+    assert list(found_in(project.home.root)) == []
     kept = dump(database)
     assert b"judge_scores" in kept
     assert MARK.encode() not in kept

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from small_project import TOPICS, make_project
+from projects import TOPICS, make_project
 from stack import HOME_ON_OBJECT_STORE, TERMINATE, Stack, wait_for
 
 from resources.tags import PROCESS_TAG
@@ -42,7 +42,7 @@ def stack(encoder_cache):
         folder = Path(name)
         folder.chmod(0o755)  # PostgreSQL runs as another user than root
         project = make_project(folder / "project", encoder_cache)
-        (project.home).rename(folder / "home")
+        project.home.root.rename(folder / "home")
         found = Stack(folder, project.root, variables=dict(SECRETS))
         with (project.root / "tamis.toml").open("a") as settings:
             settings.write(TRACKED.format(port=found.ports["mlflow"]))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from small_project import SmallProject, make_project
+from projects import SmallProject, make_project
 
 HERE = Path(__file__).parent
 

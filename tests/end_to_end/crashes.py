@@ -7,13 +7,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from small_project import SmallProject, sentences, write_jsonl
+from projects import SmallProject, sentences, write_jsonl
 
-from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.stages import stages
 from tamis.planning import read_plan
-from tamis.project import open_project
-from tamis.store.tables import Store
 
 DYING = Path(__file__).with_name("dying_command.py")
 MOST_WRITES = 12
@@ -52,8 +49,8 @@ class Usual:
 
 
 def usual(project: SmallProject) -> Usual:
-    heads = Store(project.home / "lance").read("heads", ["asset", "manifest", "made_at"]).sort("made_at")
-    folder = ManifestFolder(project.home / "manifests")
+    heads = project.store.read("heads", ["asset", "manifest", "made_at"]).sort("made_at")
+    folder = project.manifests
     seconds: dict[str, float] = {}
     for asset, manifest in heads.select("asset", "manifest").iter_rows():
         took = folder.read(manifest).beside["seconds"]
@@ -69,7 +66,7 @@ def draw(
     `ready`: only stages whose inputs are all there. Where files went back to what they were, those that wait
     may turn out to be current.
     """
-    plan = read_plan(open_project(project.root))
+    plan = read_plan(project.project)
     due = {entry["asset"] for entry in plan if not (ready and entry["waits_for"])} - {"removal"}
     drawn = chance.sample(sorted(due), kills)
     moments = []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
-from small_project import SmallProject, sentences, write_jsonl
+from projects import SmallProject, sentences, write_jsonl
 
 from tamis.corpus import document_id
 from tamis.store.tables import Store

@@ -1,11 +1,8 @@
 """What must hold of a home at rest: nothing lost, orphaned or doubled, and nothing begun and left."""
 
 from tamis.lineage.attempts import read_attempts
-from tamis.lineage.heads import read_heads, unfinished
-from tamis.lineage.look import look
-from tamis.lineage.manifest import ManifestFolder
+from tamis.lineage.heads import unfinished
 from tamis.lineage.world import World
-from tamis.project import open_project
 from tamis.store.schemas import KEYS, kind_of
 from tamis.store.tables import Store
 
@@ -18,7 +15,7 @@ PARTITION_COLUMNS = {"target": "targets", "selection": "selections", "trial": "t
 
 def versions(project) -> dict[tuple[str, str], str]:
     """Data version of everything that was made."""
-    return versions_in(Store(project.home / "lance"))
+    return versions_in(project.store)
 
 
 def versions_in(store: Store) -> dict[tuple[str, str], str]:
@@ -29,28 +26,27 @@ def versions_in(store: Store) -> dict[tuple[str, str], str]:
 
 def state(project) -> tuple:
     """Everything that a run which does nothing must leave as it is."""
-    store = Store(project.home / "lance")
+    store = project.store
     tables = {name: store.version(name) for name in store.names()}
-    manifests = sorted(path.name for path in (project.home / "manifests").rglob("*") if path.is_file())
-    runs = len(list((project.home / "dagster").rglob("*.db")))
+    manifests = sorted(path.name for path in project.home.manifests.rglob("*") if path.is_file())
+    runs = len(list(project.home.dagster.rglob("*.db")))
     return versions(project), tables, manifests, runs
 
 
 def assert_sound(project) -> None:
     """Check every table, the index and the manifests, then let the audit hash everything again."""
-    opened = open_project(project.root)
-    store, world = opened.home.store, look(opened)
+    store, world = project.store, project.world
     for table in store.names():
         key = KEYS.get(kind_of(table))
         rows = store.read(table, list(key) if key else None)
         assert not key or not rows.is_duplicated().any(), f"doubled rows in {table}"
         assert_known_partitions(table, store, world)
     assert_pool(store, world)
-    heads = read_heads(store)
+    heads = project.heads
     assert unfinished(heads, read_attempts(store)) == set()
     for head in heads.values():
-        ManifestFolder(opened.home.manifests).read(head.manifest)
-    assert list(opened.home.manifests.rglob(".*.tmp")) == []
+        project.manifests.read(head.manifest)
+    assert list(project.home.manifests.rglob(".*.tmp")) == []
     audit = project.json("audit", code=None)
     told = [(node["name"], node["details"]) for node in audit["nodes"] if node["status"] != "green"]
     assert audit["status"] == "green", told

@@ -11,11 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from projects import SmallProject, manifests_of
 
-from tamis.lineage.heads import read_heads
-from tamis.lineage.look import look
-from tamis.lineage.manifest import ManifestFolder
-from tamis.project import open_project
 from tamis.store.schemas import KEYS, UNHASHED_COLUMNS, kind_of
 from tamis.store.seals import has_seals
 
@@ -51,7 +48,7 @@ def tamper(root: Path, draw: random.Random, kind: str) -> Tampering:
 
 def change_row(root: Path, draw: random.Random) -> Tampering:
     """Another value in one cell of one row of a table: the table drawn first, then row and column."""
-    home = open_project(root).home
+    home = SmallProject(root).home
     tables = [table for table in home.store.names() if home.store.count(table)]
     table = draw.choice(tables)
     opened = home.store.open(table)
@@ -76,8 +73,7 @@ def change_row(root: Path, draw: random.Random) -> Tampering:
 
 def writers(root: Path, table: str) -> frozenset[str]:
     """Names of the values whose manifests speak of a table."""
-    home = open_project(root).home
-    folder = ManifestFolder(home.manifests)
+    folder = SmallProject(root).manifests
     return frozenset(
         f"{asset}[{partition}]" if partition else asset
         for (asset, partition), head in read_heads_anyway(root).items()
@@ -92,7 +88,7 @@ def read_heads_anyway(root: Path) -> dict[tuple[str, str], str]:
 
 def note_heads(root: Path) -> None:
     """Keep the index for `read_heads_anyway`."""
-    heads = read_heads(open_project(root).home.store)
+    heads = SmallProject(root).heads
     (root / "heads.json").write_text(json.dumps([[entry, head.manifest] for entry, head in heads.items()]))
 
 
@@ -133,7 +129,7 @@ def where(row: pa.Table, column: str) -> str:
 
 def change_manifest(root: Path, draw: random.Random) -> Tampering:
     """Another value for one field of one manifest, what stands beside included."""
-    folder = ManifestFolder(open_project(root).home.manifests)
+    folder = SmallProject(root).manifests
     manifest = draw.choice(folder.ids())
     path = folder.path(manifest)
     values = json.loads(path.read_text())
@@ -190,8 +186,8 @@ def change_log(root: Path, draw: random.Random) -> Tampering:
 
 def change_checkpoint(root: Path, draw: random.Random) -> Tampering:
     """Another byte in a file of weights, or of what was fitted."""
-    home = open_project(root).home
-    folder = ManifestFolder(home.manifests)
+    home = SmallProject(root).home
+    folder = manifests_of(home)
     stated = {
         name: f"{asset}[{partition}]" if partition else asset
         for (asset, partition), manifest in read_heads_anyway(root).items()
@@ -205,7 +201,7 @@ def change_checkpoint(root: Path, draw: random.Random) -> Tampering:
 
 def change_raw_shard(root: Path, draw: random.Random) -> Tampering:
     """Another byte in a raw file, which then looks as old as before."""
-    shard = draw.choice(sorted(look(open_project(root)).shards.items()))[1]
+    shard = draw.choice(sorted(SmallProject(root).world.shards.items()))[1]
     before = shard.path.stat()
     change_byte(shard.path, draw)
     os.utime(shard.path, ns=(before.st_atime_ns, before.st_mtime_ns))

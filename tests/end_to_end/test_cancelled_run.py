@@ -12,9 +12,7 @@ import urllib.request
 
 import dagster as dg
 import pytest
-from small_project import CHECKOUT, SETTINGS, make_project
-
-from tamis.store.tables import Store
+from projects import CHECKOUT, SMALL, make_project
 
 JUDGE = """
 [judge]
@@ -50,12 +48,12 @@ TERMINATE = "mutation($run: String!) { terminateRun(runId: $run) { __typename } 
 def project(tmp_path, encoder_cache):
     """A project in which all is made that comes before the judge's answers."""
     made = make_project(tmp_path / "project", encoder_cache)
-    (made.home / "dagster").mkdir(parents=True, exist_ok=True)
-    (made.home / "dagster" / "dagster.yaml").write_text(INSTANCE)  # without a daemon, so without sensors
-    (made.root / "tamis.toml").write_text(SETTINGS + JUDGE)
+    made.home.dagster.mkdir(parents=True, exist_ok=True)
+    (made.home.dagster / "dagster.yaml").write_text(INSTANCE)  # without a daemon, so without sensors
+    made.configure(SMALL + JUDGE)
     before = ("documents", "near_duplicates", "raw_shards", "embeddings", "judge_sample")
     made.tamis("materialize", "--only", *before, code=None)
-    assert Store(made.home / "lance").count("judge_sample") == 150
+    assert made.store.count("judge_sample") == 150
     return made
 
 
@@ -65,7 +63,7 @@ def server(project):
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    environment = project.environment | {"DAGSTER_HOME": str(project.home / "dagster")}
+    environment = project.environment | {"DAGSTER_HOME": str(project.home.dagster)}
     command = [sys.executable, "-m", "dagster_webserver", "-w", "workspace.yaml", "-h", "127.0.0.1"]
     with (project.root / "server.log").open("w") as log:
         process = subprocess.Popen(
@@ -109,7 +107,7 @@ def ask(url: str, query: str, **variables):
 
 
 def messages(project, run: str) -> list[str]:
-    with dg.DagsterInstance.from_config(str(project.home / "dagster")) as instance:
+    with dg.DagsterInstance.from_config(str(project.home.dagster)) as instance:
         return [entry.user_message for entry in instance.all_logs(run)]
 
 
@@ -120,7 +118,7 @@ def shown(project, run: str) -> bool:
 
 
 def test_a_run_that_is_cancelled_in_dagster_goes_on_where_it_was(project, server):
-    store = Store(project.home / "lance")
+    store = project.store
     selector = {
         "repositoryLocationName": "definitions.py",
         "repositoryName": "__repository__",
@@ -139,7 +137,7 @@ def test_a_run_that_is_cancelled_in_dagster_goes_on_where_it_was(project, server
     resumed = project.tamis("materialize", "--verbose")
     assert f"asking the judge: 0/{150 - kept}" not in resumed.stderr
     assert f"/{150 - kept} documents, " in resumed.stderr
-    with dg.DagsterInstance.from_config(str(project.home / "dagster")) as instance:
+    with dg.DagsterInstance.from_config(str(project.home.dagster)) as instance:
         event = instance.get_latest_materialization_event(dg.AssetKey("judge_scores"))
         facts = {name: value.value for name, value in event.asset_materialization.metadata.items()}
         logged = [entry.user_message for entry in instance.all_logs(event.run_id)]

@@ -1,12 +1,10 @@
 """Certified and settled: sensors keep what is right within its certificate, a person gets what is exact."""
 
-from small_project import sentences, write_jsonl
-
-from tamis.store.tables import Store
+from projects import sentences, write_jsonl
 
 
 def head(project, asset: str) -> dict:
-    heads = Store(project.home / "lance").read("heads", where=f"asset = '{asset}'")
+    heads = project.store.read("heads", where=f"asset = '{asset}'")
     return heads.sort("partition").row(0, named=True)
 
 
@@ -24,7 +22,7 @@ def test_a_small_shard_joins_within_the_certificate_and_is_settled_later(project
     assert kept["input_key"] != before["input_key"]
     assert state(project) == "certified"
     assert "everything is current" in project.tamis("materialize", "--certified").stderr
-    scores = Store(project.home / "lance").read("transport_algebra")
+    scores = project.store.read("transport_algebra")
     assert scores["fingerprint"].n_unique() == 1
     project.tamis("materialize")
     assert head(project, "target_potential")["settled"] is True

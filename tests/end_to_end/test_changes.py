@@ -15,13 +15,10 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from small_project import SETTINGS, make_project, sentences, write_jsonl
+from projects import make_project, sentences, small_settings, watched, write_jsonl
 from soundness import BY_SENSORS, WHOLE_POOL, assert_pool, versions
-from watched_project import watched
 
-from tamis.lineage.look import look
 from tamis.planning import read_plan
-from tamis.project import open_project
 
 JUDGED = """
 [judge]
@@ -70,9 +67,8 @@ def judge_port():
 @pytest.fixture(scope="module")
 def built(tmp_path_factory, encoder_cache, judge_port):
     os.environ["NO_PROXY"] = "127.0.0.1"
-    calm = SETTINGS.replace("settle_seconds = 1.0", "settle_seconds = 0.0")
-    settings = calm + JUDGED.format(port=judge_port)
-    project = make_project(tmp_path_factory.mktemp("changing") / "project", encoder_cache, settings)
+    text = small_settings(JUDGED.format(port=judge_port))
+    project = make_project(tmp_path_factory.mktemp("changing") / "project", encoder_cache, text)
     project.tamis("materialize")
     return project
 
@@ -143,8 +139,8 @@ CHANGES = {
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", CHANGES)
 def test_the_right_rows_and_only_they_are_done_again(platform, name, way):
-    change, landing = CHANGES[name], platform.project.root / "landing"
-    before, events = versions(platform.project), events_so_far(platform)
+    change, landing = CHANGES[name], platform.root / "landing"
+    before, events = versions(platform), events_so_far(platform)
     judged = ids(platform, "scores_judge")
     change.make(landing)
     keep_up(platform, way)
@@ -153,13 +149,13 @@ def test_the_right_rows_and_only_they_are_done_again(platform, name, way):
     assert counted(platform, events, "judge_scores", "asked") == len(sample - judged)
     assert len(sample - judged) <= change.new + len(judged - sample)
     assert platform.store.count("documents") == change.documents
-    after = versions(platform.project)
+    after = versions(platform)
     for selection in change.changes:
         assert after["selected_subset", selection] != before["selected_subset", selection]
     for selection in change.stays:
         assert after["selected_subset", selection] == before["selected_subset", selection]
     keep_up(platform, way)
-    assert versions(platform.project) == after
+    assert versions(platform) == after
 
 
 def keep_up(platform, way: str) -> None:
@@ -167,10 +163,10 @@ def keep_up(platform, way: str) -> None:
         platform.until_rest()
         assert platform.tick() == ([], "every selection is current")
     else:
-        platform.settle()
-        assert read_plan(open_project(platform.project.root)) == []
+        platform.make(None)
+        assert read_plan(platform.project) == []
     kept_whole = (*BY_SENSORS, "scores_quality") if way == "certified" else WHOLE_POOL
-    assert_pool(platform.store, look(open_project(platform.project.root)), kept_whole)
+    assert_pool(platform.store, platform.world, kept_whole)
 
 
 def ids(platform, table: str) -> set[str]:
@@ -194,7 +190,7 @@ def counted(platform, since: dict[str, int], asset: str, what: str) -> int:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_half_written_file_leaves_quarantine_when_it_is_whole(platform, way):
-    landing = platform.project.root / "landing"
+    landing = platform.root / "landing"
     whole = gzip.compress(
         "".join(json.dumps({"text": text}) + "\n" for text in sentences("sailing", 9, 8)).encode()
     )
@@ -211,7 +207,7 @@ def test_a_half_written_file_leaves_quarantine_when_it_is_whole(platform, way):
 def test_a_file_replaced_while_a_run_is_in_flight_is_taken_as_it_is_in_the_end(platform, way, monkeypatch):
     from assets import embedding
 
-    landing, events = platform.project.root / "landing", events_so_far(platform)
+    landing, events = platform.root / "landing", events_so_far(platform)
     embed_missing, replaced = embedding.embed_missing, []
 
     def embed_while_a_file_is_replaced(*arguments, **named):
@@ -233,7 +229,7 @@ def test_what_was_read_of_a_file_that_changed_and_changed_back_is_not_taken_for_
 ):
     from assets import corpus
 
-    path, read_shard, flipped = platform.project.root / "landing" / "cooking.jsonl", corpus.read_shard, []
+    path, read_shard, flipped = platform.root / "landing" / "cooking.jsonl", corpus.read_shard, []
 
     def read_while_the_file_is_another(shard, section, **named):
         if flipped or shard.path != path:

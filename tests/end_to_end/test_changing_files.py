@@ -4,17 +4,12 @@ import gzip
 import json
 import time
 
-from small_project import VECTORS, sentences, write_jsonl
+from projects import VECTORS, sentences, write_jsonl
 from soundness import assert_sound, state, versions
 
 from tamis.store.schemas import schema_of
-from tamis.store.tables import Store
 
 INTAKE = ("raw_shards", "documents")
-
-
-def store_of(project) -> Store:
-    return Store(project.home / "lance")
 
 
 def test_a_changed_and_an_added_file_change_what_depends_on_them_and_taking_them_back_undoes_it(project):
@@ -32,13 +27,13 @@ def test_a_changed_and_an_added_file_change_what_depends_on_them_and_taking_them
     assert (told["from"]["version"], told["to"]["version"]) == (1, 2)
     assert told["causes"]["in"]["new_document"] > 0
     assert told["counts"]["in"] == told["counts"]["out"] == 20 - told["counts"]["kept"] > 0
-    assert store_of(project).count("documents") == store_of(project).count(VECTORS) == 210
+    assert project.store.count("documents") == project.store.count(VECTORS) == 210
     (project.root / "landing" / "cooking.jsonl").write_text(original)
     (project.root / "landing" / "new.jsonl").unlink()
     project.tamis("materialize")
     assert versions(project) == before
     for table in ("documents", VECTORS, "scores_density", "transport_algebra"):
-        assert store_of(project).count(table) == 180
+        assert project.store.count(table) == 180
     first, _second, third = project.json("diff", "near-algebra", "--list")
     assert third["data_version"] == first["data_version"]
 
@@ -82,7 +77,7 @@ def test_bad_input_goes_to_quarantine_and_loses_nothing_beside_it(project):
         "empty": "empty_file",
         "giant": "giant_row",
     }
-    store = store_of(project)
+    store = project.store
     assert store.count("occurrences", "shard LIKE '%giant%'") == 2
     assert store.count("occurrences", "shard LIKE '%latin%'") == 2
     said = project.tamis("status", code=1).stdout
@@ -94,8 +89,8 @@ def test_bad_input_goes_to_quarantine_and_loses_nothing_beside_it(project):
     (landing / "latin.jsonl").write_text(json.dumps({"text": "caf\xe9 noir et un croissant chaud"}) + "\n")
     project.tamis("materialize", "--only", *INTAKE)
     assert project.json("status")["quarantine"] == []
-    assert store_of(project).count("occurrences", "shard LIKE '%latin%'") == 1
-    assert store_of(project).count("occurrences", "shard LIKE '%broken%'") == 200
+    assert project.store.count("occurrences", "shard LIKE '%latin%'") == 1
+    assert project.store.count("occurrences", "shard LIKE '%broken%'") == 200
 
 
 def test_bad_rows_of_a_target_go_to_quarantine_and_leave_it_when_they_are_repaired(project):
@@ -115,7 +110,7 @@ def test_bad_rows_of_a_target_go_to_quarantine_and_leave_it_when_they_are_repair
     again = state(project)
     project.tamis("materialize", code=1)
     assert state(project) == again
-    store_of(project).replace("quarantine", schema_of("quarantine").empty_table(), "row = 61")
+    project.store.replace("quarantine", schema_of("quarantine").empty_table(), "row = 61")
     assert project.json("audit", code=1)["status"] == "red", "a row that is gone is found"
     target.write_text(whole)
     project.tamis("materialize")
@@ -148,4 +143,4 @@ def test_a_file_that_is_still_being_written_waits(project):
     time.sleep(1.5)
     project.tamis("materialize", "--only", *INTAKE)
     assert project.json("status")["quarantine"] == []
-    assert store_of(project).count("occurrences", "shard LIKE '%growing%'") > 0
+    assert project.store.count("occurrences", "shard LIKE '%growing%'") > 0

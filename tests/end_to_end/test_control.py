@@ -1,11 +1,9 @@
 """Control over selections through the real graph: what changed and why, and the way back and forth."""
 
 import pytest
-from small_project import SETTINGS, make_project, sentences, write_jsonl
+from projects import LANDING, make_project, selection, sentences, settings, write_jsonl
 
-from tamis.store.tables import Store
-
-LIGHT = SETTINGS.split("[[target]]")[0] + '[[selection]]\nname = "best"\nsampler = "random"\nbudget = 20\n'
+LIGHT = settings(LANDING, selection("best", budget=20), settle_seconds=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -16,17 +14,17 @@ def project(tmp_path_factory, encoder_cache):
     write_jsonl(project.root / "landing" / "more.jsonl", sentences("algebra", 200, 7))
     project.tamis("materialize")
     (project.root / "landing" / "cooking.jsonl").unlink()
-    (project.root / "tamis.toml").write_text(LIGHT.replace("budget = 20", "budget = 15"))
+    project.configure(LIGHT.replace("budget = 20", "budget = 15"))
     project.tamis("materialize")
     return project
 
 
 def chosen(project) -> list[str]:
-    return Store(project.home / "lance").read("selected_subset").sort("rank")["doc_id"].to_list()
+    return project.store.read("selected_subset").sort("rank")["doc_id"].to_list()
 
 
 def places(project) -> dict[str, str]:
-    return dict(Store(project.home / "lance").read("occurrences", ["doc_id", "shard"]).iter_rows())
+    return dict(project.store.read("occurrences", ["doc_id", "shard"]).iter_rows())
 
 
 def test_what_changed_is_told_with_its_cause(project):
@@ -84,7 +82,7 @@ def test_an_earlier_version_comes_back_stays_and_is_let_go_of(project):
     pinned = chosen(project)
     project.tamis("materialize")
     assert chosen(project) == pinned
-    store = Store(project.home / "lance")
+    store = project.store
     decisions = store.read("decisions")
     assert len(decisions) == store.count("documents")
     later = decisions.filter(decisions["reason"] == "arrived_later")

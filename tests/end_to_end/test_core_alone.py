@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from small_project import CHECKOUT, SETTINGS, TRAINED, make_project
+from projects import CHECKOUT, SMALL, TRAINED, make_project
 from test_ui_binding import answers
 
 pytestmark = pytest.mark.slow
@@ -77,8 +77,7 @@ def core(tmp_path_factory) -> Core:
     for name in PACKAGED:
         copy = shutil.copytree if (CHECKOUT / name).is_dir() else shutil.copy
         copy(CHECKOUT / name, folder / "source" / name)
-    (folder / "no_cache").mkdir()
-    project = make_project(folder / "project", folder / "no_cache", SETTINGS + TRAINED + DOCSTRINGS)
+    project = make_project(folder / "project", None, SMALL + TRAINED + DOCSTRINGS)
     core = Core(folder / "venv", project.root)
     command = ["make", "-n", "--no-print-directory", "venv", f"VENV={core.venv}"]
     lines = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout

@@ -5,34 +5,20 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_project import CHECKOUT, SmallProject, make_project, sentences
-
-from tamis.store.tables import Store
+from projects import CHECKOUT, SmallProject, corpus, make_project, selection, sentences, settings
 
 pytest.importorskip("obstore", reason="the extra object-store is not installed")
 pytest.importorskip("moto", reason="moto, the S3 server of the tests, is not installed")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "corpus"))
-SETTINGS = """
-[automation]
-settle_seconds = 0.0
-[[corpus]]
-name = "bucket"
-kind = "files"
-path = "s3://documents/web"
-[[corpus]]
-name = "saved"
-kind = "datasets"
-path = "saved"
-splits = ["train"]
-[[selection]]
-name = "best"
-sampler = "random"
-budget = 5
-"""
+SETTINGS = settings(
+    corpus("bucket", "s3://documents/web"),
+    corpus("saved", "saved", kind="datasets", splits=["train"]),
+    selection("best", budget=5),
+)
 
 
 def shards(project: SmallProject) -> dict[str, int]:
-    rows = Store(project.home / "lance").read("occurrences", ["shard"]).group_by("shard").len()
+    rows = project.store.read("occurrences", ["shard"]).group_by("shard").len()
     return dict(rows.sort("shard").iter_rows())
 
 

@@ -7,19 +7,16 @@ import random
 
 import pytest
 from crashes import draw, kill, lay, usual
-from small_project import SETTINGS, TRAINED, make_project
+from projects import TRAINED, make_project, small_settings
 from soundness import assert_sound, versions
 
 from tamis.planning import read_plan
-from tamis.project import open_project
-
-CALM = SETTINGS.replace("settle_seconds = 1.0", "settle_seconds = 0.0")
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_ten_kills_in_a_home_that_lives_on(tmp_path, encoder_cache, seed):
-    calm = make_project(tmp_path / "calm", encoder_cache, CALM)
-    torn = make_project(tmp_path / "torn", encoder_cache, CALM)
+    calm = make_project(tmp_path / "calm", encoder_cache, small_settings())
+    torn = make_project(tmp_path / "torn", encoder_cache, small_settings())
     calm.tamis("materialize", alone=True)
     known, chance = usual(calm), random.Random(seed)
     for midway, state in (("third", "first"), ("third", "second")):
@@ -37,14 +34,14 @@ def test_ten_kills_in_a_home_that_lives_on(tmp_path, encoder_cache, seed):
 
 def rests(project) -> bool:
     """Whether nothing is left to do."""
-    return not read_plan(open_project(project.root))
+    return not read_plan(project.project)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_up_to_ten_kills_from_the_judge_to_the_trials(tmp_path, encoder_cache, seed):
     """Base models are never trained again because files came, so these kills are within one build."""
-    calm = make_project(tmp_path / "calm", encoder_cache, CALM + TRAINED)
-    torn = make_project(tmp_path / "torn", encoder_cache, CALM + TRAINED)
+    calm = make_project(tmp_path / "calm", encoder_cache, small_settings(TRAINED))
+    torn = make_project(tmp_path / "torn", encoder_cache, small_settings(TRAINED))
     calm.tamis("materialize", alone=True)
     known = usual(calm)
     assert {"judge_scores", "quality_scores", "base_models", "trials", "model_choice"} <= set(known.order)

@@ -5,15 +5,8 @@ import random
 import shutil
 
 from crashes import draw, kill, lay, usual
-from small_project import VECTORS
+from projects import VECTORS
 from soundness import assert_sound, versions
-
-from tamis.lineage.manifest import ManifestFolder
-from tamis.store.tables import Store
-
-
-def store_of(project) -> Store:
-    return Store(project.home / "lance")
 
 
 def test_five_killed_runs_and_files_that_change_back_leave_what_an_undisturbed_run_does(project, built):
@@ -31,15 +24,15 @@ def test_five_killed_runs_and_files_that_change_back_leave_what_an_undisturbed_r
 
 def test_what_is_damaged_is_named_and_made_again(project):
     before = versions(project)
-    shutil.rmtree(project.home / "lance" / "documents.lance")
-    shutil.rmtree(project.home / "fitted" / "density_sketch")
-    for file in (project.home / "lance" / "transport_algebra.lance" / "data").iterdir():
+    shutil.rmtree(project.home.root / "lance" / "documents.lance")
+    shutil.rmtree(project.home.fitted / "density_sketch")
+    for file in (project.home.root / "lance" / "transport_algebra.lance" / "data").iterdir():
         file.write_bytes(b"")
-    heads = store_of(project).read("heads").filter(asset="target_examples")
+    heads = project.store.read("heads").filter(asset="target_examples")
     manifest = heads["manifest"][0]
-    (project.home / "manifests" / manifest[:2] / f"{manifest}.json").unlink()
-    folder = ManifestFolder(project.home / "manifests")
-    embedded = store_of(project).read("heads").filter(asset="embeddings").sort("partition")["manifest"][-1]
+    (project.home.manifests / manifest[:2] / f"{manifest}.json").unlink()
+    folder = project.manifests
+    embedded = project.store.read("heads").filter(asset="embeddings").sort("partition")["manifest"][-1]
     lost = folder.rows_path(folder.read(embedded).rows[VECTORS])
     lost.unlink()
     said = project.tamis("status", code=1).stdout
@@ -61,11 +54,11 @@ def test_what_is_damaged_is_named_and_made_again(project):
 
 def test_a_lost_event_log_is_written_again(project):
     before = versions(project)
-    shutil.rmtree(project.home / "dagster")
+    shutil.rmtree(project.home.dagster)
     assert "logged again" in project.tamis("materialize").stderr
     assert versions(project) == before
     assert project.json("audit")["status"] == "green"
-    os.truncate(next((project.home / "dagster").rglob("index.db")), 4_000)
+    os.truncate(next(project.home.dagster.rglob("index.db")), 4_000)
     for verb in ("audit", "materialize"):
         assert "move that folder away" in project.tamis(verb, code=2).stderr
     assert versions(project) == before

@@ -3,10 +3,9 @@
 import json
 
 import pytest
-from small_project import SETTINGS, make_project, sentences, write_jsonl
+from projects import LANDING, corpus, make_project, sentences, small_settings, write_jsonl
 
 from tamis.settings.values import RULE_NAMES
-from tamis.store.tables import Store
 
 GERMAN = (
     "Der Fluss stieg in der Nacht und niemand im Dorf hatte erwartet dass er die Brücke erreichen würde. "
@@ -41,13 +40,13 @@ PLANTED = [
 def built(tmp_path_factory, encoder_cache):
     """A small project with planted rows, materialized first without filters and then with them."""
     root = tmp_path_factory.mktemp("filters") / "project"
-    plain = SETTINGS.replace('path = "landing"\n', 'path = "landing"\nlanguage = "en"\n', 1)
+    plain = small_settings(corpus=LANDING + 'language = "en"\n', settle_seconds=1.0)
     project = make_project(root, encoder_cache, plain)
     lines = [json.dumps({"text": text, **columns}) for text, columns, _reason, _rule in PLANTED]
     (root / "landing" / "planted.jsonl").write_text("\n".join(lines[1:]) + "\n")
     write_jsonl(root / "strange" / "german.jsonl", [PLANTED[0][0]])
-    settings = plain + '\n[[corpus]]\nname = "strange"\nkind = "files"\npath = "strange"\n'
-    (root / "tamis.toml").write_text(settings)
+    settings = plain + corpus("strange", "strange")
+    project.configure(settings)
     project.tamis("materialize")
     return project, settings, digests(project)
 
@@ -57,25 +56,17 @@ def filters(off: list[str]) -> str:
 
 
 def digests(project) -> dict[str, str]:
-    heads = store_of(project).read("heads", where="asset = 'selected_subset'")
+    heads = project.store.read("heads", where="asset = 'selected_subset'")
     return dict(heads.select("partition", "data_version").iter_rows())
-
-
-def store_of(project) -> Store:
-    return Store(project.home / "lance")
-
-
-def configure(project, text: str) -> None:
-    (project.root / "tamis.toml").write_text(text)
 
 
 def test_filters_give_their_reasons_and_without_them_all_is_as_before(built):
     project, plain, before = built
-    assert not store_of(project).exists("document_flags")  # nothing asked for, nothing looked at
-    configure(project, plain + filters(OFF))
+    assert not project.store.exists("document_flags")  # nothing asked for, nothing looked at
+    project.configure(plain + filters(OFF))
     project.tamis("materialize")
-    decisions = store_of(project).read("decisions", where="selection = 'near-algebra'")
-    texts = dict(store_of(project).read("documents", ["text", "doc_id"]).iter_rows())
+    decisions = project.store.read("decisions", where="selection = 'near-algebra'")
+    texts = dict(project.store.read("documents", ["text", "doc_id"]).iter_rows())
     found = {row["doc_id"]: row for row in decisions.iter_rows(named=True)}
     for text, _columns, reason, rule in PLANTED:
         row = found[texts[text.strip()]]
@@ -84,7 +75,7 @@ def test_filters_give_their_reasons_and_without_them_all_is_as_before(built):
     assert set(others["reason"]) <= {"within_budget", "over_budget", "near_duplicate", "contaminated"}
     assert others["detail"].null_count() == len(others)
     assert project.json("audit")["status"] == "green"
-    reasons = store_of(project).read("mart_reasons", ["reason", "detail"]).unique()
+    reasons = project.store.read("mart_reasons", ["reason", "detail"]).unique()
     assert ("heuristic", "gopher_hash_ratio") in reasons.rows()
     email = texts[PLANTED[2][0]]
     said = project.tamis("explain", email).stdout
@@ -110,14 +101,14 @@ def test_filters_give_their_reasons_and_without_them_all_is_as_before(built):
     (full_of_hashes,) = [text for text, _columns, _reason, rule in PLANTED if rule == "gopher_hash_ratio"]
     assert "hash_ratio = 0.3" in project.tamis("explain", texts[full_of_hashes.strip()]).stdout
 
-    flags = store_of(project).version("document_flags")
-    configure(project, plain + filters([*OFF, "gopher_hash_ratio"]))
+    flags = project.store.version("document_flags")
+    project.configure(plain + filters([*OFF, "gopher_hash_ratio"]))
     project.tamis("materialize")
-    kept = store_of(project).read("decisions", where=f"doc_id = '{texts[PLANTED[-1][0]]}'")
+    kept = project.store.read("decisions", where=f"doc_id = '{texts[PLANTED[-1][0]]}'")
     assert "heuristic" not in set(kept["reason"])
-    assert store_of(project).version("document_flags") == flags  # limits change, measures do not
+    assert project.store.version("document_flags") == flags  # limits change, measures do not
 
-    configure(project, plain)
+    project.configure(plain)
     project.tamis("materialize")
     assert digests(project) == before
     assert "everything is current" in project.tamis("materialize").stderr

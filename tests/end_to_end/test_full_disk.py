@@ -5,10 +5,8 @@ import shutil
 import subprocess
 
 import pytest
-from small_project import SmallProject
+from projects import SmallProject
 from soundness import versions
-
-from tamis.store.tables import Store
 
 DISK = "size=200m"
 
@@ -50,7 +48,7 @@ def test_a_full_disk_is_named_and_with_room_again_the_run_ends_as_if_undisturbed
     project = on_disk(built, disk, encoder_cache)
     ballast = leave_only(disk, free_bytes)
     failed = project.tamis("materialize", code=1)
-    assert f"the disk that holds {project.home} is full" in failed.stderr
+    assert f"the disk that holds {project.home.root} is full" in failed.stderr
     assert "make room there" in failed.stderr
     assert "TAMIS_HOME" in failed.stderr
     assert "Traceback" not in failed.stderr
@@ -58,7 +56,7 @@ def test_a_full_disk_is_named_and_with_room_again_the_run_ends_as_if_undisturbed
     project.tamis("materialize")
     assert versions(project) == versions(built)
     assert project.json("audit")["status"] == "green"
-    assert not list(project.home.glob(".probe-*"))
+    assert not list(project.home.root.glob(".probe-*"))
 
 
 def test_a_disk_that_may_only_be_read_is_named_and_what_reads_still_works(built, disk, encoder_cache):
@@ -67,7 +65,7 @@ def test_a_disk_that_may_only_be_read_is_named_and_what_reads_still_works(built,
     (project.root / "landing" / "cooking.jsonl").unlink()
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     failed = project.tamis("materialize", code=2)
-    assert f"{project.home} cannot be written (Read-only file system)" in failed.stderr
+    assert f"{project.home.root} cannot be written (Read-only file system)" in failed.stderr
     assert "mount its disk for writing" in failed.stderr
     assert "Traceback" not in failed.stderr
     assert project.json("status")["documents"] == 180
@@ -75,4 +73,4 @@ def test_a_disk_that_may_only_be_read_is_named_and_what_reads_still_works(built,
     subprocess.run(["mount", "-o", f"remount,rw,{DISK}", str(disk)], check=True)
     assert versions(project) == versions(built)
     project.tamis("materialize")
-    assert Store(project.home / "lance").count("documents") == 120
+    assert project.store.count("documents") == 120

@@ -1,31 +1,24 @@
 """SQL models in a real project: published when their tests pass, increments, a new file, columns told."""
 
 import polars as pl
-from small_project import sentences, write_jsonl
-
-from tamis.lineage.heads import forget_heads, read_heads
-from tamis.lineage.manifest import ManifestFolder
-from tamis.store.tables import Store
+from projects import sentences, write_jsonl
 
 
 def made(project, asset: str):
     """The latest manifest of a model."""
-    head = read_heads(Store(project.home / "lance"))[asset, ""]
-    return ManifestFolder(project.home / "manifests").read(head.manifest)
+    return project.manifest(asset)
 
 
 def test_a_model_that_fails_its_tests_does_not_replace_its_table(project):
-    store = Store(project.home / "lance")
+    store = project.store
     before = store.read("mart_reasons")
-    folder = ManifestFolder(project.home / "manifests")
-    decided = folder.read(read_heads(store)["decisions", "uniform"].manifest)
-    published = folder.kept_path(decided.rows["decisions"])
+    published = project.manifests.kept_path(project.manifest("decisions", "uniform").rows["decisions"])
     pl.read_parquet(published).with_columns(verdict=pl.lit("maybe")).write_parquet(published)
-    forget_heads(store, [("mart_reasons", "")])
+    project.forget(("mart_reasons", ""))
     done = project.tamis("materialize", "--only", "mart_reasons", code=1)
     assert "check failed: mart_reasons" in done.stderr
     assert store.read("mart_reasons").equals(before)
-    page = (project.home / "reports" / "sql_mart_reasons.html").read_text()
+    page = (project.home.reports / "sql_mart_reasons.html").read_text()
     assert "The table before stays in place" in page
     assert "accepted_values_mart_reasons_verdict" in page
 

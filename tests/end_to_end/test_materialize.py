@@ -5,13 +5,7 @@ import os
 import signal
 import subprocess
 
-from tamis.store.tables import Store
-
 EXPLANATION_KEYS = {"doc_id", "occurrences", "scores", "decisions", "checkpoints"}
-
-
-def store_of(project) -> Store:
-    return Store(project.home / "lance")
 
 
 def test_a_copied_home_is_current_and_green(project):
@@ -20,7 +14,7 @@ def test_a_copied_home_is_current_and_green(project):
     assert "root " in project.tamis("audit", "near-algebra", "--quick", "--anchor", "anchor.json").stderr
     assert project.json("audit", "--quick", "--against", "anchor.json")["status"] == "green"
     anchored = json.loads((project.root / "anchor.json").read_text())["manifests"][0][2]
-    (project.home / "manifests" / anchored[:2] / f"{anchored}.json").unlink()
+    (project.home.manifests / anchored[:2] / f"{anchored}.json").unlink()
     found = project.json("audit", "--quick", "--against", "anchor.json", code=1)
     assert "the anchor anchor.json names it" in str(found["nodes"])
 
@@ -32,7 +26,7 @@ def test_each_verb_says_what_it_cannot_do(project, tmp_path):
     (project.root / "landing" / name).write_text('{"text": "a document in a file of an odd name"}\n')
     os.symlink("itself.jsonl", project.root / "landing" / "itself.jsonl")
     project.tamis("materialize")
-    assert store_of(project).count("documents", "text LIKE '%odd name'") == 1
+    assert project.store.count("documents", "text LIKE '%odd name'") == 1
     environment = project.environment | {"TAMIS_HOME": "/proc/nowhere"}
     done = subprocess.run(
         project.command("materialize"), cwd=project.root, env=environment, capture_output=True
@@ -64,14 +58,12 @@ def test_ctrl_c_and_termination_end_the_command_and_the_next_one_goes_on(small_p
 
 
 def test_what_failed_is_told_and_by_the_status_until_it_is_mended(small_project):
-    settings = small_project.root / "tamis.toml"
-    right = settings.read_text()
-    settings.write_text(right.replace("train = 30", "train = 300"))
+    small_project.reconfigure("train = 30", "train = 300")
     said = small_project.tamis("materialize", "--only", "target_examples", code=1).stderr
     assert said.count("need 315 distinct examples") == 2, "when it happens, and at the end"
     assert (
         "failed: target_examples[algebra]: train = 300 and held_out = 15 need 315"
         in small_project.tamis("status", code=1).stdout
     )
-    settings.write_text(right)
+    small_project.reconfigure("train = 300", "train = 30")
     assert "failed:" not in small_project.tamis("status").stdout

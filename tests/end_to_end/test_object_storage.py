@@ -9,14 +9,20 @@ import pytest
 import sqlalchemy
 from crashes import DYING
 from object_storage import BUCKET, KEYS
-from small_project import SmallProject, make_project, sentences, write_jsonl
+from projects import (
+    SmallProject,
+    assets_made,
+    heads_of,
+    make_project,
+    manifests_of,
+    sentences,
+    watched,
+    write_jsonl,
+)
 from soundness import versions, versions_in
-from watched_project import assets_made, watched
 
 from tamis.lineage.damage import find_damage
-from tamis.lineage.heads import read_heads
-from tamis.lineage.manifest import ManifestFolder
-from tamis.project import open_project, read_project
+from tamis.project import read_project
 from tamis.store.objects import ObjectFolder
 from tamis.store.tables import Store
 
@@ -37,7 +43,7 @@ def remote(tmp_path, encoder_cache, storage_url, monkeypatch) -> SmallProject:
 def elsewhere(project: SmallProject, folder: Path, monkeypatch) -> SmallProject:
     """The same project on another machine: its files, a home made from nothing, the same store."""
     shutil.copytree(project.root, folder, ignore=shutil.ignore_patterns(".tamis"))
-    shutil.copytree(project.home / "cache" / "encoders", folder / ".tamis" / "cache" / "encoders")
+    shutil.copytree(project.home.cache / "encoders", folder / ".tamis" / "cache" / "encoders")
     return SmallProject(folder)
 
 
@@ -52,8 +58,7 @@ def assert_no_secret(project: SmallProject, storage, url: str) -> None:
 def test_the_first_stages_are_made_in_the_store_and_read_from_another_home(
     tmp_path, storage, storage_url, monkeypatch
 ):
-    (tmp_path / "no-encoder").mkdir()
-    remote = make_project(tmp_path / "project", tmp_path / "no-encoder")
+    remote = make_project(tmp_path / "project", None)
     monkeypatch.setenv("TAMIS_STORAGE_URL", storage_url)
     storage.faults(errors=0.02, seed=1)
     remote.tamis("materialize", "--only", *FIRST)
@@ -61,14 +66,14 @@ def test_the_first_stages_are_made_in_the_store_and_read_from_another_home(
     assert told["counts"]["PUT"] > 20
     names = storage.objects(storage_url.split("/", 3)[3])
     assert not any(part in name for name in names for part in ("/cache/", "/dagster/", "writer.lock"))
-    assert not list(remote.home.glob("lance/*")), "tables are in the store alone"
+    assert not list(remote.home.root.glob("lance/*")), "tables are in the store alone"
     monkeypatch.setenv("TAMIS_HOME", str(remote.root / "new-home"))
     there = read_project(remote.root)
-    heads = read_heads(there.home.store)
+    heads = heads_of(there.home)
     assert {asset for asset, _partition in heads} == set(FIRST)
     assert find_damage(there.home, heads) == {}
     for head in heads.values():
-        ManifestFolder.of(there.home).read(head.manifest)
+        manifests_of(there.home).read(head.manifest)
     assert_no_secret(remote, storage, storage_url)
     read_project(remote.root)
     assert set(storage.faults(latency=0.0)["counts"]) <= {"GET", "HEAD"}, "readers write nothing"
@@ -77,8 +82,7 @@ def test_the_first_stages_are_made_in_the_store_and_read_from_another_home(
 @pytest.fixture
 def two_machines(tmp_path, storage_url, monkeypatch) -> tuple[SmallProject, SmallProject]:
     """One that has made the first stage in a store, and one that has made nothing yet."""
-    (tmp_path / "no-encoder").mkdir()
-    remote = make_project(tmp_path / "project", tmp_path / "no-encoder")
+    remote = make_project(tmp_path / "project", None)
     monkeypatch.setenv("TAMIS_STORAGE_URL", storage_url)
     remote.tamis("materialize", "--only", "raw_shards")
     shutil.copytree(remote.root, tmp_path / "elsewhere", ignore=shutil.ignore_patterns(".tamis"))
@@ -163,9 +167,8 @@ def test_what_was_altered_in_the_store_is_found_and_a_withdrawal_erases_there(
     remote.tamis("materialize")
     remote.tamis("export", "near-algebra", "--format", "jsonl")
     prefix = storage_url.split("/", 3)[3]
-    opened = open_project(remote.root)
-    heads = read_heads(opened.home.store)
-    folder = ManifestFolder.of(opened.home)
+    opened = remote.project
+    heads, folder = heads_of(opened.home), manifests_of(opened.home)
     potential = folder.read(heads["target_potential", "algebra"].manifest)
     chosen = folder.read(heads["selected_subset", "near-algebra"].manifest)
     cases = {
@@ -188,7 +191,7 @@ def test_what_was_altered_in_the_store_is_found_and_a_withdrawal_erases_there(
     assert other.json("withdraw", "--verify")["holds"]
     remote.tamis("status", code=None)
     for home in (remote.home, other.home):
-        assert not any(document in path.read_text() for path in (home / "reports").glob("selection_*"))
+        assert not any(document in path.read_text() for path in home.reports.glob("selection_*"))
     left = storage.objects(f"{prefix}/exports") | storage.objects(f"{prefix}/reports")
     assert not any(document.encode() in body for body in left.values())
     remote.tamis("materialize")
@@ -226,7 +229,7 @@ def test_commands_say_what_is_wrong_with_the_store_and_go_on_when_it_is_right(
     for text in (said, absent, refused):
         assert [part for part in ("Traceback", "secret-of-the-tests", "hidden") if part in text] == []
     monkeypatch.setenv("TAMIS_STORAGE_URL", storage_url)
-    (remote.home / "storage.url").unlink(missing_ok=True)
+    (remote.home.root / "storage.url").unlink(missing_ok=True)
     remote.tamis("materialize", "--only", *FIRST)
 
 
@@ -238,11 +241,11 @@ def test_a_home_moves_from_a_disk_to_the_store(remote, storage, storage_url, mon
     monkeypatch.setenv("TAMIS_STORAGE_URL", storage_url)
     assert "tables of its own" in remote.tamis("status", code=2).stderr
     for folder in ("lance", "manifests", "reports"):
-        for path in (remote.home / folder).rglob("*"):
+        for path in (remote.home.root / folder).rglob("*"):
             if path.is_file():
-                name = f"{prefix}/{path.relative_to(remote.home).as_posix()}"
+                name = f"{prefix}/{path.relative_to(remote.home.root).as_posix()}"
                 storage.client.upload_file(str(path), BUCKET, name)
-    shutil.move(remote.home / "lance", remote.root / "tables-before")
+    shutil.move(remote.home.root / "lance", remote.root / "tables-before")
     said = remote.tamis("materialize", "--only", *FIRST).stderr
     assert "are current" in said
     assert stored_versions(storage_url) == before

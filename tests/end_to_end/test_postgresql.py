@@ -4,9 +4,8 @@ import shutil
 
 import pytest
 import sqlalchemy
-from small_project import make_project, sentences, write_jsonl
+from projects import assets_made, make_project, sentences, watched, write_jsonl
 from soundness import assert_sound, versions
-from watched_project import assets_made, watched
 
 from resources.instance import ON_POSTGRES, POSTGRES_URL
 
@@ -28,14 +27,14 @@ def on_postgres(tmp_path, encoder_cache, postgres_url, monkeypatch):
 def test_everything_is_made_as_built_and_the_sensors_go_on_from_there(built, on_postgres, monkeypatch):
     on_postgres.tamis("materialize")
     assert versions(on_postgres) == versions(built)
-    assert (on_postgres.home / "dagster" / "dagster.yaml").read_text() == ON_POSTGRES.read_text()
-    assert list((on_postgres.home / "dagster").rglob("*.db")) == [], "the state is in the database"
+    assert (on_postgres.home.dagster / "dagster.yaml").read_text() == ON_POSTGRES.read_text()
+    assert list(on_postgres.home.dagster.rglob("*.db")) == [], "the state is in the database"
     assert_sound(on_postgres)
     for platform in watched(on_postgres, monkeypatch):
         assert platform.instance.get_runs_count() > 0
         assert platform.until_rest() == []
         write_jsonl(on_postgres.root / "landing" / "more.jsonl", sentences("algebra", 30, 5))
-        platform.project.tamis("status")
+        platform.tamis("status")
         made = assets_made(platform.until_rest())
         assert {"documents", "embeddings", "transport_scores", "selected_subset"} <= made
     (on_postgres.root / "landing" / "more.jsonl").unlink()

@@ -1,10 +1,9 @@
 """A selection by quality in a small project: a judge, its chosen sample, and a grader for the rest."""
 
 import pytest
-from small_project import SETTINGS, sentences, write_jsonl
+from projects import SMALL, sentences, write_jsonl
 
 from tamis.quality import Grader
-from tamis.store.tables import Store
 
 QUALITY = """
 [judge]
@@ -20,13 +19,13 @@ budget = 20
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory, materialized):
-    project = materialized(tmp_path_factory.mktemp("judged") / "project", SETTINGS + QUALITY)
+    project = materialized(tmp_path_factory.mktemp("judged") / "project", SMALL + QUALITY)
     project.tamis("materialize")
     return project
 
 
 def test_the_sample_is_judged_and_everything_graded_and_arrivals_are_asked_about_once(judged):
-    store = Store(judged.home / "lance")
+    store = judged.store
     sample = store.read("judge_sample")
     assert len(sample) == 60
     assert 8 <= (sample["part"] == "hold_out").sum() <= 30
@@ -36,7 +35,7 @@ def test_the_sample_is_judged_and_everything_graded_and_arrivals_are_asked_about
     assert 0 < noise <= 48
     held_out = (sample["part"] == "hold_out").sum()
     assert store.count("scores_judge_again") == held_out
-    (fitted,) = (judged.home / "fitted" / "quality_grader").rglob("grader.npz")
+    (fitted,) = (judged.home.fitted / "quality_grader").rglob("grader.npz")
     ceiling = Grader.load(fitted).report.ceiling
     assert (ceiling.documents if ceiling else 0) == (held_out if held_out >= 10 else 0)
     assert judged.json("status")["quarantine"] == []
@@ -48,5 +47,5 @@ def test_the_sample_is_judged_and_everything_graded_and_arrivals_are_asked_about
     assert store.count("scores_quality") == 200
     added.unlink()
     judged.tamis("materialize")
-    assert Store(judged.home / "lance").read("judge_sample").sort("doc_id").equals(sample.sort("doc_id"))
+    assert judged.store.read("judge_sample").sort("doc_id").equals(sample.sort("doc_id"))
     assert judged.json("audit")["status"] == "green"

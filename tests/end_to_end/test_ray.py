@@ -7,7 +7,7 @@ import time
 import numpy as np
 import psutil
 import pytest
-from small_project import SETTINGS, TRAINED, VECTORS, SmallProject, make_project
+from projects import SMALL, TRAINED, VECTORS, SmallProject, make_project
 
 from tamis.coverage import DensitySketch
 from tamis.store.tables import Store
@@ -50,10 +50,10 @@ def both(tmp_path_factory, encoder_cache) -> tuple[Store, Store]:
     pytest.importorskip("ray", reason="ray is not installed: pip install -c constraints.txt -e '.[ray]'")
     stores = []
     for name, engine in (("local", ""), ("ray", ENGINE)):
-        settings = SETTINGS + TRAINED + SCORED + engine
+        settings = SMALL + TRAINED + SCORED + engine
         project = make_project(tmp_path_factory.mktemp(name) / "project", encoder_cache, settings)
         project.tamis("materialize", timeout=900)
-        stores.append(Store(project.home / "lance"))
+        stores.append(project.store)
     return stores[0], stores[1]
 
 
@@ -107,8 +107,8 @@ def wait_for(happens, seconds: float) -> bool:
 @pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_is_ended_leaves_no_process_and_the_next_goes_on(tmp_path, encoder_cache, ended_by):
     pytest.importorskip("ray", reason="ray is not installed: pip install -c constraints.txt -e '.[ray]'")
-    project = make_project(tmp_path / "project", encoder_cache, SETTINGS + JUDGED + ENGINE)
-    store = Store(project.home / "lance")
+    project = make_project(tmp_path / "project", encoder_cache, SMALL + JUDGED + ENGINE)
+    store = project.store
     running = started(project)
     try:
         assert wait_for(lambda: store.count("scores_judge") >= 32 or running.poll() is not None, 300)

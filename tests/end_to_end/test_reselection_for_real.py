@@ -7,21 +7,17 @@ import gzip
 
 import dagster as dg
 import pytest
-from small_project import SETTINGS, VECTORS, sentences, write_jsonl
+from projects import VECTORS, assets_made, names, sentences, small_settings, watched, write_jsonl
 from soundness import BY_SENSORS, assert_pool, versions
-from watched_project import assets_made, names, watched
 
 from tamis.corpus.intake import documents_of_shards
-from tamis.lineage.look import look
-from tamis.project import open_project
 
-CALM = SETTINGS.replace("settle_seconds = 1.0", "settle_seconds = 0.0")
 CHOSEN = ("selected_subset", "near-algebra")
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory, materialized):
-    return materialized(tmp_path_factory.mktemp("watched") / "project", CALM)
+    return materialized(tmp_path_factory.mktemp("watched") / "project", small_settings())
 
 
 @pytest.fixture
@@ -30,7 +26,7 @@ def platform(built, tmp_path, monkeypatch):
 
 
 def put(platform, name: str, topic: str, count: int, seed: int) -> None:
-    write_jsonl(platform.project.root / "landing" / name, sentences(topic, count, seed))
+    write_jsonl(platform.root / "landing" / name, sentences(topic, count, seed))
 
 
 def texts_of(platform, shard: str) -> set[str]:
@@ -41,7 +37,7 @@ def texts_of(platform, shard: str) -> set[str]:
 def assert_current(platform) -> None:
     """Everything that automation keeps is what the files say now."""
     assert platform.tick() == ([], "every selection is current")
-    assert_pool(platform.store, look(open_project(platform.project.root)), BY_SENSORS)
+    assert_pool(platform.store, platform.world, BY_SENSORS)
 
 
 def request_of(platform, asset: str) -> dg.RunRequest:
@@ -68,9 +64,9 @@ def test_the_run_fails_and_the_change_is_not_lost(platform, monkeypatch):
         assert not platform.execute(request).success
         assert ("documents", "landing__cooking.jsonl") in platform.heads
     monkeypatch.setattr("sensors.requests.BACK_OFF_SECONDS", 0.0)
-    before = versions(platform.project)
+    before = versions(platform)
     platform.until_rest()
-    assert versions(platform.project)[CHOSEN] != before[CHOSEN]
+    assert versions(platform)[CHOSEN] != before[CHOSEN]
     assert_current(platform)
     vectors = platform.store.read(VECTORS, ["doc_id"])["doc_id"]
     assert len(vectors) == platform.store.count("documents") == 180
@@ -115,23 +111,23 @@ def test_the_shard_set_shrinks_and_dagster_alone_would_call_the_selection_fresh(
     from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
     from dagster._core.loader import LoadingContextForTest
 
-    (platform.project.root / "landing" / "algebra.jsonl").unlink()
+    (platform.root / "landing" / "algebra.jsonl").unlink()
     assert platform.arrive() == "removed"
     graph, loading = platform.job.asset_layer.asset_graph, LoadingContextForTest(platform.instance)
     resolver = CachingStaleStatusResolver(platform.instance, graph, loading)
     assert resolver.get_status(dg.AssetKey("near_duplicates")) == StaleStatus.FRESH
-    before = versions(platform.project)
+    before = versions(platform)
     assert {"near_duplicates", "selected_subset"} <= assets_made(platform.until_rest())
-    assert versions(platform.project)[CHOSEN] != before[CHOSEN]
+    assert versions(platform)[CHOSEN] != before[CHOSEN]
     assert platform.store.count("documents") == 120
     assert_current(platform)
 
 
 def test_a_version_that_flips_there_and_back_costs_nothing_and_half_way_is_undone(platform, monkeypatch):
-    before, tables = versions(platform.project), table_versions(platform)
-    original = (platform.project.root / "landing" / "cooking.jsonl").read_text()
+    before, tables = versions(platform), table_versions(platform)
+    original = (platform.root / "landing" / "cooking.jsonl").read_text()
     put(platform, "cooking.jsonl", "sailing", 60, 3)
-    (platform.project.root / "landing" / "cooking.jsonl").write_text(original)
+    (platform.root / "landing" / "cooking.jsonl").write_text(original)
     assert platform.until_rest() == []
     assert table_versions(platform) == tables
     put(platform, "cooking.jsonl", "sailing", 60, 3)
@@ -139,10 +135,10 @@ def test_a_version_that_flips_there_and_back_costs_nothing_and_half_way_is_undon
         broken.setattr("assets.embedding.embed_missing", fail)
         assert not platform.execute(request_of(platform, "embeddings")).success
     assert texts_of(platform, "landing__cooking.jsonl") == set(sentences("sailing", 60, 3))
-    (platform.project.root / "landing" / "cooking.jsonl").write_text(original)
+    (platform.root / "landing" / "cooking.jsonl").write_text(original)
     platform.until_rest()
     assert_current(platform)
-    after = versions(platform.project)
+    after = versions(platform)
     assert {key: after[key] for key in before if key[0] in ("documents", "selected_subset")} == {
         key: before[key] for key in before if key[0] in ("documents", "selected_subset")
     }
@@ -164,7 +160,7 @@ def test_a_shard_that_can_never_be_read_blocks_nothing(platform, monkeypatch):
 
     monkeypatch.setattr("tamis.corpus.documents.read_file", read_but_one)
     whole = gzip.compress(b'{"text": "lost"}\n' * 1000)
-    (platform.project.root / "landing" / "torn.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    (platform.root / "landing" / "torn.jsonl.gz").write_bytes(whole[: len(whole) // 2])
     put(platform, "odd.jsonl", "algebra", 3, 5)
     put(platform, "more.jsonl", "algebra", 30, 6)
     platform.until_rest()

@@ -2,9 +2,7 @@
 
 import polars as pl
 import pytest
-from small_project import SETTINGS, sentences, write_jsonl
-
-from tamis.store.tables import Store
+from projects import SMALL, sentences, write_jsonl
 
 TRIALS = """
 [[base_model]]
@@ -37,13 +35,13 @@ held_out = 10
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory, materialized):
-    project = materialized(tmp_path_factory.mktemp("compared") / "project", SETTINGS + TRIALS)
+    project = materialized(tmp_path_factory.mktemp("compared") / "project", SMALL + TRIALS)
     project.tamis("materialize")
     return project
 
 
 def runs_of(project) -> pl.DataFrame:
-    return Store(project.home / "lance").read("sampler_trials").sort("run")
+    return project.store.read("sampler_trials").sort("run")
 
 
 def test_every_sampler_meets_the_same_seeds_and_the_page_says_what_is_proven(compared):
@@ -56,7 +54,7 @@ def test_every_sampler_meets_the_same_seeds_and_the_page_says_what_is_proven(com
     assert tokens.max() - tokens.min() <= 128
     chosen = runs.filter(pl.col("sampler") != "full")
     assert chosen.group_by("data_seed").agg(pl.col("documents").n_unique())["documents"].to_list() == [1, 1]
-    page = (compared.home / "reports" / "sampler_comparison.html").read_text()
+    page = (compared.home.reports / "sampler_comparison.html").read_text()
     assert "What training on them gives" in page
     said = compared.tamis("compare").stdout
     (head,) = [line.split() for line in said.splitlines() if "Kendall" in line]
@@ -69,13 +67,13 @@ def test_every_sampler_meets_the_same_seeds_and_the_page_says_what_is_proven(com
 
 
 def test_a_selection_by_a_model_at_half_of_its_training_asks_it_once_about_each_document(compared):
-    store = Store(compared.home / "lance")
+    store = compared.store
     decided = store.read("decisions").filter(pl.col("selection") == "likely")
     assert (decided["verdict"] == "selected").sum() == 20
     scored = store.read("scores_by_model")
     assert scored["fingerprint"].n_unique() == 1
     assert set(scored["doc_id"]) >= set(decided.drop_nulls("rank")["doc_id"])
-    folder = compared.home / "checkpoints" / "base_models"
+    folder = compared.home.checkpoints / "base_models"
     assert len(list(folder.glob("small*/*/checkpoints/0.5/model.safetensors"))) == 2  # the model and its twin
 
 
@@ -94,36 +92,36 @@ def test_unchanged_nothing_is_trained_again_and_a_changed_pool_trains_what_it_ch
 
 
 def test_settings_that_are_changed_back_train_nothing_again(compared):
-    before, settings = runs_of(compared), (compared.root / "tamis.toml").read_text()
+    before, settings = runs_of(compared), compared.text
     try:
-        (compared.root / "tamis.toml").write_text(settings.replace("tokens = 6_000", "tokens = 3_000"))
+        compared.configure(settings.replace("tokens = 6_000", "tokens = 3_000"))
         compared.tamis("materialize")
         assert not set(runs_of(compared)["run"]) & set(before["run"])
     finally:
-        (compared.root / "tamis.toml").write_text(settings)
+        compared.configure(settings)
     compared.tamis("materialize")
     assert runs_of(compared).equals(before)
     assert compared.json("audit")["status"] == "green"
 
 
 def test_what_an_earlier_run_found_is_not_shown_when_the_new_one_fails(compared):
-    settings = (compared.root / "tamis.toml").read_text()
+    settings = compared.text
     try:
         # More than the pool holds; the first key of this name is the target's.
         head, _, tail = settings.rpartition("held_out = 10")
-        (compared.root / "tamis.toml").write_text(f"{head}held_out = 150{tail}")
+        compared.configure(f"{head}held_out = 150{tail}")
         told = compared.tamis("compare", code=2)
         assert "target loss" not in told.stdout
         assert "holds 150 documents of the pool out" in told.stderr
         assert "'sampler_trials' is out of date" in told.stderr
         assert "is not shown" in told.stderr
     finally:
-        (compared.root / "tamis.toml").write_text(settings)
+        compared.configure(settings)
     assert "target loss" in compared.tamis("compare").stdout
 
 
 def test_what_cannot_be_compared_is_said(compared):
-    settings = (compared.root / "tamis.toml").read_text()
+    settings = compared.text
     try:
         for wrong, said in (
             ('samplers = ["got-d-contrast"]', "[sampler_trials] samplers"),
@@ -135,7 +133,7 @@ def test_what_cannot_be_compared_is_said(compared):
             changed = "\n".join(wrong if line.startswith(f"{key} = ") else line for line in lines)
             if key == "held_out":  # of the target, a key of the same name
                 changed = changed.replace("held_out = 150", "held_out = 15", 1)
-            (compared.root / "tamis.toml").write_text(changed)
+            compared.configure(changed)
             assert said in compared.tamis("materialize", code=None).stderr
     finally:
-        (compared.root / "tamis.toml").write_text(settings)
+        compared.configure(settings)

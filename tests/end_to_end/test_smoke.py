@@ -4,21 +4,15 @@ import json
 
 import pyarrow as pa
 import pytest
-from small_project import VECTORS, sentences, write_jsonl
+from projects import VECTORS, sentences, write_jsonl
 from soundness import state, versions
-
-from tamis.store.tables import Store
 
 pytestmark = pytest.mark.smoke
 PER_DOCUMENT = ("documents", VECTORS, "scores_density", "transport_algebra")
 
 
-def store_of(project) -> Store:
-    return Store(project.home / "lance")
-
-
 def rows(project) -> dict[str, int]:
-    return {table: store_of(project).count(table) for table in PER_DOCUMENT}
+    return {table: project.store.count(table) for table in PER_DOCUMENT}
 
 
 def test_a_build_makes_every_asset_and_gives_every_document_a_reason(built):
@@ -27,11 +21,11 @@ def test_a_build_makes_every_asset_and_gives_every_document_a_reason(built):
     status = built.json("status")
     assert status["documents"] == 180
     assert status["quarantine"] == status["failed_checks"] == status["due"] == []
-    decisions = store_of(built).read("decisions")
+    decisions = built.store.read("decisions")
     assert decisions.group_by("selection").len()["len"].to_list() == [180, 180]
     assert decisions["reason"].null_count() == 0
-    chosen = store_of(built).read("selected_subset", ["doc_id"], "selection = 'near-algebra'")
-    shards = store_of(built).read("occurrences", ["doc_id", "shard"]).join(chosen, on="doc_id", how="semi")
+    chosen = built.store.read("selected_subset", ["doc_id"], "selection = 'near-algebra'")
+    shards = built.store.read("occurrences", ["doc_id", "shard"]).join(chosen, on="doc_id", how="semi")
     assert len(chosen) == 20
     assert shards["shard"].str.contains("algebra").mean() >= 0.9
 
@@ -63,13 +57,13 @@ def test_a_removed_file_leaves_no_row(project):
     (project.root / "landing" / "cooking.jsonl").unlink()
     project.tamis("materialize")
     assert rows(project) == dict.fromkeys(PER_DOCUMENT, 120)
-    assert store_of(project).count("occurrences", "shard LIKE '%cooking%'") == 0
-    assert store_of(project).count("decisions") == 240
+    assert project.store.count("occurrences", "shard LIKE '%cooking%'") == 0
+    assert project.store.count("decisions") == 240
     assert project.json("audit")["status"] == "green"
 
 
 def test_an_altered_row_turns_the_audit_red_and_is_named(project):
-    store = store_of(project)
+    store = project.store
     rows = store.read_arrow("transport_algebra").sort_by("doc_id").slice(0, 1)
     store.merge("transport_algebra", rows.set_column(2, rows.schema.field(2), pa.array([-9.0])))
     found = json.loads(project.tamis("audit", "--json", code=1).stdout)

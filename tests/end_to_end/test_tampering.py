@@ -4,23 +4,17 @@ import random
 from pathlib import Path
 
 import pytest
-from small_project import SETTINGS, TRAINED, sentences, write_jsonl
+from projects import SMALL, TRAINED, SmallProject, sentences, write_jsonl
 from tampering import KINDS, copy_of, note_heads, tamper
 
-from resources.events import logged_events
-from resources.instance import open_instance
-from tamis.lineage.audit import audit_graph
 from tamis.lineage.audit_node import Audit
-from tamis.lineage.heads import read_heads
-from tamis.lineage.look import look
-from tamis.project import open_project
 from tamis.store import compaction
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, materialized):
     """A project with a checkpoint, near-duplicates, something in quarantine, and a selection gone back."""
-    project = materialized(tmp_path_factory.mktemp("trained") / "project", SETTINGS + TRAINED)
+    project = materialized(tmp_path_factory.mktemp("trained") / "project", SMALL + TRAINED)
     project.tamis("materialize")
     added = sentences("sailing", 30, 3)
     write_jsonl(
@@ -34,11 +28,10 @@ def trained(tmp_path_factory, materialized):
 
 
 def audited(root: Path) -> Audit:
-    project = open_project(root)
-    instance = open_instance(project)
-    events = logged_events(instance)
-    instance.dispose()
-    return audit_graph(project.home, look(project), read_heads(project.home.store), events)
+    project = SmallProject(root, durable=True)
+    audit = project.audit(events=project.events())
+    project.close()
+    return audit
 
 
 def assert_found(root: Path, place: Path, trials: range) -> None:
@@ -62,7 +55,7 @@ def test_compaction_and_indexing_change_nothing_that_an_audit_sees(trained, tmp_
     before = audited(copied)
     for name in ("MOST_SMALL_FILES", "MOST_VERSIONS", "LEAST_INDEXED"):
         monkeypatch.setattr(compaction, name, 0)
-    store = open_project(copied).home.store
+    store = SmallProject(copied).store
     store.append("documents", store.read_arrow("documents").slice(0, 0))
     compaction.compact(store)
     assert [one.name for one in store.open("decisions").list_indices()] == ["doc_id_index"]

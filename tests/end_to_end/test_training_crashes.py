@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 import torch
 from crashes import kill, usual
-from small_project import SETTINGS, SmallProject, make_project, sentences
+from projects import ALGEBRA, SmallProject, make_project, sentences, small_settings
 from soundness import assert_sound, versions
 from transformers import (
     AutoModelForCausalLM,
@@ -23,10 +23,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from tamis.lineage.heads import read_heads
 from tamis.planning import read_plan
-from tamis.project import open_project
-from tamis.store.home import Home
 from tamis.training.tokenizer import load_tokenizer, train_tokenizer
 from tamis.training.tracking import open_tracker
 
@@ -98,9 +95,8 @@ def write_t5(folder) -> None:
 def made(root, encoder_cache, kind: str) -> SmallProject:
     """A project with a target of this kind of examples and a model that learns them."""
     columns, own, comparison, form = KINDS[kind]
-    settings = SETTINGS.replace('path = "target"\n', f'path = "target"\n{columns}')
-    settings = settings.replace("settle_seconds = 1.0", "settle_seconds = 0.0")
-    project = make_project(root, encoder_cache, settings + SHARED.format(own=own) + comparison)
+    text = small_settings(SHARED.format(own=own), comparison, target=ALGEBRA + columns)
+    project = make_project(root, encoder_cache, text)
     write_target(project, columns, form)
     if kind == "encoder-decoder":
         (root / "models").mkdir()
@@ -115,7 +111,7 @@ def test_trials_killed_again_and_again_end_as_undisturbed_ones(tmp_path, encoder
     calm.tamis("materialize")
     seconds, chance = usual(calm).seconds["trials"], random.Random(kind)
     for number in range(KILLS):
-        if number and not any(due["asset"] == "trials" for due in read_plan(open_project(torn.root))):
+        if number and not any(due["asset"] == "trials" for due in read_plan(torn.project)):
             break
         moments = [("seconds", chance.uniform(0.2, seconds)), ("writes", chance.randint(1, 12))]
         kill(torn, "trials", *moments[number % 2])
@@ -126,22 +122,22 @@ def test_trials_killed_again_and_again_end_as_undisturbed_ones(tmp_path, encoder
         assert_tracked_once(project)
         assert_sound(project)
     assert_measured_by_transformers(torn, kind)
-    page = (torn.home / "reports" / "scaling_law_algebra.html").read_text()
+    page = (torn.home.reports / "scaling_law_algebra.html").read_text()
     assert ("nats per example" in page) == (kind == "labels")
     assert ("bits per byte" in page) == (kind != "labels"), "a labelled target has no bytes"
 
 
 def made_of(project: SmallProject) -> tuple[dict, dict]:
     """Data versions, and manifests of trials."""
-    heads = read_heads(Home(project.home).store).values()
+    heads = project.heads.values()
     manifests = {head.partition: head.manifest for head in heads if head.asset == "trials"}
     return versions(project), manifests
 
 
 def assert_tracked_once(project: SmallProject) -> None:
     """One finished run and one model version a trial, however often it was killed."""
-    trials = Home(project.home).store.read("trials")
-    client = open_tracker(f"sqlite:///{project.home}/mlflow/mlflow.db")
+    trials = project.store.read("trials")
+    client = open_tracker(f"sqlite:///{project.home.root}/mlflow/mlflow.db")
     (experiment,) = client.search_experiments(filter_string="name = 'tamis'")
     runs = client.search_runs([experiment.experiment_id])
     assert sorted(run.data.tags["tamis.trial"] for run in runs) == sorted(trials["trial"])
@@ -149,19 +145,19 @@ def assert_tracked_once(project: SmallProject) -> None:
     assert {run.info.run_id for run in runs} == set(trials["mlflow_run"])
     for trial in trials["trial"]:
         (version,) = client.search_model_versions(f"name = 'tamis.{trial}'")
-        assert (project.home / version.source.removeprefix("tamis:///") / "config.json").is_file()
+        assert (project.home.root / version.source.removeprefix("tamis:///") / "config.json").is_file()
 
 
 def assert_measured_by_transformers(project: SmallProject, kind: str) -> None:
     """Every checkpoint, loaded without Tamis, has the held-out figure that its trial recorded."""
-    store = Home(project.home).store
+    store = project.store
     examples = store.read("target_examples", where="split = 'held_out'")
     held_out = examples.join(store.read("target_answers"), on="doc_id").to_dicts()
     figure = "accuracy" if kind == "labels" else "held_out_bits_per_byte"
     measured = [trial for trial in store.read("trials").to_dicts() if trial[figure] is not None]
     assert len(measured) >= 2
     for trial in measured:
-        folder = project.home / trial["checkpoint"]
+        folder = project.home.root / trial["checkpoint"]
         if kind == "labels":
             assert accuracy(folder, held_out) == pytest.approx(
                 trial["accuracy"], abs=1 / len(held_out) + 1e-6

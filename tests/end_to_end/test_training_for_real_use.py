@@ -4,12 +4,9 @@ import json
 
 import polars as pl
 import pytest
-from small_project import SETTINGS, SmallProject, make_project, sentences
+from projects import ALGEBRA, SmallProject, make_project, sentences, small_settings
 from soundness import assert_sound
 
-from tamis.lineage.heads import read_heads
-from tamis.lineage.manifest import ManifestFolder
-from tamis.store.home import Home
 from tamis.training.tracking import open_tracker
 
 TRAINED = """
@@ -66,9 +63,8 @@ def rows(kind: str) -> list[dict]:
 
 def made(tmp_path, encoder_cache, kind: str, own: str = "") -> SmallProject:
     columns = PAIRS if kind == "pairs" else LABELS
-    settings = SETTINGS.replace('path = "target"\n', f'path = "target"\n{columns}')
-    settings = settings.replace("settle_seconds = 1.0", "settle_seconds = 0.0") + TRAINED.format(own=own)
-    project = make_project(tmp_path / "project", encoder_cache, settings)
+    text = small_settings(TRAINED.format(own=own), target=ALGEBRA + columns)
+    project = make_project(tmp_path / "project", encoder_cache, text)
     file = project.root / "target" / "algebra.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows(kind)))
     project.tamis("materialize")
@@ -76,7 +72,7 @@ def made(tmp_path, encoder_cache, kind: str, own: str = "") -> SmallProject:
 
 
 def trials_of(project: SmallProject) -> pl.DataFrame:
-    found = Home(project.home).store.read("trials").sort("trial")
+    found = project.store.read("trials").sort("trial")
     assert set(found["trial"]) == TRIALS
     return found
 
@@ -98,36 +94,33 @@ def test_pairs_with_an_adapter(tmp_path, encoder_cache):
     assert_lineage(project)
     assert_tracked(project)
     assert_sound(project)
-    assert list((project.home / "cache" / "training").iterdir()) == []
+    assert list((project.home.cache / "training").iterdir()) == []
 
 
 def assert_lineage(project: SmallProject) -> None:
     """Both inputs and both kinds of documents stand in what is said of a trial in two stages."""
-    home = Home(project.home)
-    head = read_heads(home.store)[("trials", "two-stage__small__near-algebra")]
-    manifest = ManifestFolder(home.manifests).read(head.manifest)
+    manifest = project.manifest("trials", "two-stage__small__near-algebra")
     inputs = {(entry.asset, entry.partition) for entry in manifest.inputs}
     expected = {("base_models", "small"), ("target_examples", "algebra"), ("selected_subset", "near-algebra")}
     assert inputs == expected
-    seen = home.store.read("trained_on").filter(checkpoint="two-stage__small__near-algebra")
+    seen = project.store.read("trained_on").filter(checkpoint="two-stage__small__near-algebra")
     assert dict(seen.group_by("data").len().iter_rows()) == {"near-algebra": 20, "algebra": 24}
-    held_out = home.store.read("target_examples").filter(pl.col("split") == "held_out")["doc_id"]
+    held_out = project.store.read("target_examples").filter(pl.col("split") == "held_out")["doc_id"]
     assert not set(seen["doc_id"]) & set(held_out)
 
 
 def assert_tracked(project: SmallProject) -> None:
     """One run and one model version a trial; the version names the manifest of the event."""
-    home = Home(project.home)
-    client = open_tracker(f"sqlite:///{project.home}/mlflow/mlflow.db")
+    client = open_tracker(f"sqlite:///{project.home.root}/mlflow/mlflow.db")
     (experiment,) = client.search_experiments(filter_string="name = 'tamis'")
     runs = {run.data.tags["tamis.trial"]: run for run in client.search_runs([experiment.experiment_id])}
     assert set(runs) == TRIALS
-    heads = read_heads(home.store)
+    heads = project.heads
     for trial, run in runs.items():
         (version,) = client.search_model_versions(f"name = 'tamis.{trial}'")
         manifest = heads[("trials", trial)].manifest
         assert version.tags["tamis.manifest"] == run.data.tags["tamis.manifest"] == manifest
-        assert (project.home / version.source.removeprefix("tamis:///") / "model.safetensors").exists()
+        assert (project.home.root / version.source.removeprefix("tamis:///") / "model.safetensors").exists()
     data = {one.dataset.name for one in runs["two-stage__small__near-algebra"].inputs.dataset_inputs}
     assert data == {"near-algebra", "algebra"}
     parameters = runs["law__small__8"].data.params
@@ -145,7 +138,7 @@ def test_labels(tmp_path, encoder_cache):
     assert (classified["accuracy_low"] <= classified["accuracy"]).all()
     assert (classified["macro_f1_high"] >= classified["macro_f1"]).all()
     assert warm_up["accuracy"] is None
-    curves = Home(project.home).store.read("loss_curves")
+    curves = project.store.read("loss_curves")
     assert set(curves["size"]) == {8, 16}, "a classifier has no loss before it is trained"
-    answers = Home(project.home).store.read("target_answers")
+    answers = project.store.read("target_answers")
     assert set(answers["label"]) == {"algebra", "sailing"}

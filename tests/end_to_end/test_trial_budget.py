@@ -7,15 +7,9 @@ import subprocess
 import time
 from dataclasses import replace
 
-import dagster as dg
 import pytest
-from small_project import SETTINGS
-from watched_project import names, watched
+from projects import names, small_settings, watched
 
-from sensors.trial_budget import trial_budget
-from tamis.lineage.heads import read_heads
-from tamis.lineage.look import look
-from tamis.project import open_project
 from tamis.training.failures import Failure, failures_of
 
 BASES = """
@@ -49,7 +43,7 @@ sizes = [4, 8, 16, 30]
 [trial_budget]
 share = 0.45
 """
-PLAIN = SETTINGS.split("[[selection]]")[0].replace("settle_seconds = 1.0", "settle_seconds = 0.0") + BASES
+PLAIN = small_settings(BASES, selections=())
 
 
 @pytest.fixture(scope="module")
@@ -64,34 +58,26 @@ def built(tmp_path_factory, materialized):
     save_file({"weight": np.zeros((1_000, 1_000), np.float32)}, weights / "model.safetensors")
     (weights / "config.json").write_text('{"model_type": "of no kind"}')
     project.tamis("materialize", "--allow-removal", "all")  # its selections are not in these settings
-    (project.root / "tamis.toml").write_text(PLAIN + BUDGET)
+    project.configure(PLAIN + BUDGET)
     return project
 
 
 def trials_made(project) -> set[str]:
-    heads = read_heads(open_project(project.root).home.store)
+    heads = project.heads
     return {partition for asset, partition in heads if asset == "trials"}
 
 
-def tick(platform) -> tuple[list[dg.RunRequest], str]:
-    context = dg.build_sensor_context(platform.instance, resources={"platform": platform.platform})
-    found = trial_budget(context)
-    if isinstance(found, dg.SkipReason):
-        return [], str(found.skip_message)
-    return list(found.run_requests), ""
-
-
 def choice_of(project) -> str:
-    (path,) = (project.home / "fitted" / "model_choice").rglob("choice_algebra.json")
+    (path,) = (project.home.fitted / "model_choice").rglob("choice_algebra.json")
     return str(json.loads(path.read_text())["model"])
 
 
 def search_of(project):
-    return look(open_project(project.root)).searches["algebra"]
+    return project.world.searches["algebra"]
 
 
 def failures(project) -> dict[str, Failure]:
-    return {failure.trial: failure for failure in failures_of(open_project(project.root).home.store)}
+    return {failure.trial: failure for failure in failures_of(project.store)}
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +103,7 @@ def test_a_killed_search_goes_on_with_the_same_trials_and_no_charge_twice(built,
         try:
             deadline = time.monotonic() + 300
             while process.poll() is None and time.monotonic() < deadline:
-                under_way = list((killed.home / "cache" / "training").glob("*"))
+                under_way = list((killed.home.cache / "training").glob("*"))
                 if len(trials_made(killed)) >= made and under_way:
                     break
                 time.sleep(0.02)
@@ -157,7 +143,7 @@ def test_the_sensor_and_the_command_spend_the_same_budget_on_the_same_trials(bui
     by_command = built.copy(tmp_path / "command")
     said = by_command.tamis("materialize").stderr
     assert "trial law__broken__4 was left out: NoTokenizerError" in said
-    page = by_command.home / "reports" / "scaling_law_algebra.html"
+    page = by_command.home.reports / "scaling_law_algebra.html"
     assert f"scaling on algebra: current; {page}" in said
     assert "[trial_budget] share = " in said
     assert " buys a next round" in said
@@ -168,7 +154,7 @@ def test_the_sensor_and_the_command_spend_the_same_budget_on_the_same_trials(bui
     platform, made = next(watching), []
     while len(made) < 40:
         platform.arrive()
-        requests, reason = tick(platform)
+        requests, reason = platform.tick("trial_budget")
         if not requests:
             break
         (request,) = requests
@@ -182,9 +168,9 @@ def test_the_sensor_and_the_command_spend_the_same_budget_on_the_same_trials(bui
     assert all(name and name.startswith("law__broken__") for name in failed)
     assert len(failed) == len(set(failed)), "what cannot succeed is not tried again"
     assert "was left out: NoTokenizerError" in reason
-    assert trials_made(platform.project) == trials_made(by_command)
-    assert choice_of(platform.project) == choice_of(by_command)
-    search = look(open_project(platform.project.root)).searches["algebra"]
+    assert trials_made(platform) == trials_made(by_command)
+    assert choice_of(platform) == choice_of(by_command)
+    search = platform.world.searches["algebra"]
     assert search.spent_share <= 0.45
     assert {name.split("__")[1] for name in search.measured} == {"small", "middle"}
     watching.close()

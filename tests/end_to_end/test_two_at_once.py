@@ -5,18 +5,15 @@ import threading
 
 import pytest
 from crashes import lay
-from small_project import SETTINGS
+from projects import small_settings, watched
 from soundness import assert_sound, versions
-from watched_project import watched
 
 from tamis.store.tables import Store
-
-CALM = SETTINGS.replace("settle_seconds = 1.0", "settle_seconds = 0.0")
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory, materialized):
-    return materialized(tmp_path_factory.mktemp("calm") / "project", CALM)
+    return materialized(tmp_path_factory.mktemp("calm") / "project", small_settings())
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +79,7 @@ def test_a_run_during_compaction(changed, built):
 
     def compact_all_the_time() -> None:
         while not done.wait(0.05):
-            compacted.extend(compact(Store(changed.home / "lance")))
+            compacted.extend(compact(changed.store))
 
     beside = threading.Thread(target=compact_all_the_time)
     beside.start()

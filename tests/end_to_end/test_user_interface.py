@@ -16,11 +16,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from small_project import sentences, write_jsonl
+from projects import sentences, write_jsonl
 from soundness import versions_in
-
-from tamis.lineage.heads import forget_heads
-from tamis.store.tables import Store
 
 pytestmark = pytest.mark.browser
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -60,11 +57,8 @@ def project(request, tmp_path, materialized):
     if request.param == "empty":
         return request.getfixturevalue("small_project")
     project = materialized(tmp_path / "prepared")
-    store = Store(project.home / "lance")
-    made = [
-        (asset, name) for asset in ("selected_subset", "decisions") for name in ("near-algebra", "uniform")
-    ]
-    forget_heads(store, made)
+    for name in ("near-algebra", "uniform"):
+        project.forget(("selected_subset", name), ("decisions", name))
     return project
 
 
@@ -115,7 +109,7 @@ def shoot(page, name: str) -> None:
 
 
 def test_a_click_selects_and_a_dropped_file_is_selected_from(project, server, browser):
-    store, log = Store(project.home / "lance"), project.root / "server.log"
+    store, log = project.store, project.root / "server.log"
     made = ("selected_subset", "near-algebra")
     ready = ("transport_scores", "algebra")
     wait_for(lambda: ready in versions_in(store), 240, "the sensors to prepare the scores", log)

@@ -7,19 +7,15 @@ import json
 
 import pytest
 from marked_documents import COUNT, add_marked, as_line, marked, marker, shown_in
-from small_project import SETTINGS, VECTORS, make_project, write_jsonl
+from projects import NEAR_ALGEBRA, VECTORS, make_project, selection, small_settings, watched, write_jsonl
 from soundness import assert_pool, versions
-from watched_project import watched
 
 from tamis.corpus import document_id
 from tamis.corpus.refusing import WITHHELD
-from tamis.lineage.look import look
 from tamis.planning import read_plan
-from tamis.project import open_project
 from tamis.store.tables import Store
 
-CALM = SETTINGS.replace("settle_seconds = 1.0", "settle_seconds = 0.0")
-WIDE = CALM.replace('sampler = "random"\nbudget = 20', 'sampler = "random"\nbudget = 120')
+WIDE = small_settings(selections=[NEAR_ALGEBRA, selection("uniform", budget=120)])
 OTHERS = [number for number in range(COUNT) if number not in (0, 1)]
 
 
@@ -52,10 +48,6 @@ def project(built, tmp_path):
     return built.copy(tmp_path / "copy")
 
 
-def store_of(project) -> Store:
-    return Store(project.home / "lance")
-
-
 def bare_files(store: Store, table: str) -> bool:
     """Whether the files of a table hold the rows of its one version and not a row more."""
     (version,) = store.open(table).list_versions()
@@ -67,16 +59,16 @@ def bare_files(store: Store, table: str) -> bool:
 def test_no_byte_of_it_is_left_at_once(project):
     kept, other = twins()
     chosen = document_id(marked(0))
-    assert {"documents", "quarantine"} <= {place.split()[0] for place in shown_in(project.home, 0)}
+    assert {"documents", "quarantine"} <= {place.split()[0] for place in shown_in(project.home.root, 0)}
     preview = project.json("withdraw", chosen, kept, "--dry-run")
     assert preview["excerpts"] == 1
     assert [row["doc_id"] for row in preview["near_repeats"]] == [other]
     done = project.json("withdraw", chosen, kept, "--reason", "copyright")
     assert done["withdrawn"] == sorted([chosen, kept])
     assert {place["file"].split("/")[-1] for place in done["still_in_files"]} >= {"marked.jsonl", "cut.jsonl"}
-    store = store_of(project)
-    assert shown_in(project.home, 0) == []
-    left = {path.name for path in (project.home / "exports").iterdir()}
+    store = project.store
+    assert shown_in(project.home.root, 0) == []
+    left = {path.name for path in project.home.exports.iterdir()}
     assert left == {"uniform.parquet", "uniform.jsonl"}, "what described them told their hashes"
     assert all(bare_files(store, table) for table in ("documents", VECTORS, "quarantine"))
     assert project.json("audit")["status"] == "amber", "withdrawn, and to be made again"
@@ -84,13 +76,13 @@ def test_no_byte_of_it_is_left_at_once(project):
 
 def test_what_is_made_again_lacks_it_and_all_else_stays(project):
     kept, other = twins()
-    chosen, store = document_id(marked(0)), store_of(project)
+    chosen, store = document_id(marked(0)), project.store
     assert store.read("near_duplicates", ["doc_id", "kept"]).rows() == [(other, kept)]
     texts = dict(store.read("documents", ["doc_id", "text"]).iter_rows())
     vectors = store.read(VECTORS).sort("doc_id")
     project.tamis("withdraw", chosen, kept)
     project.tamis("materialize", code=1)
-    assert shown_in(project.home, 0) == []
+    assert shown_in(project.home.root, 0) == []
     after = versions(project)
     assert "nothing was made" in project.tamis("materialize", code=1).stderr
     assert (versions(project), project.json("plan")) == (after, [])
@@ -101,7 +93,7 @@ def test_what_is_made_again_lacks_it_and_all_else_stays(project):
     same = store.read(VECTORS).sort("doc_id")
     assert same.equals(vectors.join(same, on="doc_id", how="semi").sort("doc_id"))
     assert store.count("near_duplicates") == 0, "the other one is promoted"
-    assert_pool(store, look(open_project(project.root)))
+    assert_pool(store, project.world)
     assert all(store.count("documents", f"doc_id = '{document_id(marked(n))}'") for n in OTHERS)
 
 
@@ -114,8 +106,8 @@ def test_a_text_that_arrives_again_is_refused_and_leaves_everything_as_it_was(pr
     after = versions(project)
     changed = {entry[0] for entry in before if after[entry] != before[entry]}
     assert "selected_subset" not in changed
-    assert shown_in(project.home, 0) == []
-    assert read_plan(open_project(project.root)) == []
+    assert shown_in(project.home.root, 0) == []
+    assert read_plan(project.project) == []
     held = {place["shard"] for place in project.json("status", code=1)["still_in_files"]}
     assert held == {"landing__marked.jsonl", "landing__again.jsonl", "landing__cut.jsonl"}
 
@@ -150,7 +142,7 @@ def test_sensors_make_the_selections_again(project, monkeypatch):
         platform.until_rest()
         assert platform.tick() == ([], "every selection is current")
         assert versions(project)["selected_subset", "uniform"] != before["selected_subset", "uniform"]
-        assert shown_in(project.home, number) == []
+        assert shown_in(project.home.root, number) == []
 
 
 def test_an_example_of_a_target_is_refused_there_too(project):
@@ -161,16 +153,14 @@ def test_an_example_of_a_target_is_refused_there_too(project):
     cut.write_text('{"text": "' + f"{marker(99)} an example {marker(99)[::-1]}"[:90])
     project.tamis("materialize", code=1)
     example = document_id(f"{marker(99)} an example {marker(99)[::-1]}")
-    assert shown_in(project.home, 99)
+    assert shown_in(project.home.root, 99)
     (project.root / "example.txt").write_text(f"{marker(99)} an example {marker(99)[::-1]}\n")
     project.tamis("withdraw", "--text", str(project.root / "example.txt"), "--materialize")
-    assert shown_in(project.home, 99) == []
-    assert (
-        store_of(project).count("quarantine", f"starts_with(shard, 'target/') AND detail = '{WITHHELD}'") == 1
-    )
+    assert shown_in(project.home.root, 99) == []
+    assert project.store.count("quarantine", f"starts_with(shard, 'target/') AND detail = '{WITHHELD}'") == 1
     project.tamis("materialize", code=1)
-    assert shown_in(project.home, 99) == []
-    assert store_of(project).count("target_examples", f"doc_id = '{example}'") == 0
-    assert store_of(project).count("target_examples") == len(texts)
-    assert read_plan(open_project(project.root)) == []
+    assert shown_in(project.home.root, 99) == []
+    assert project.store.count("target_examples", f"doc_id = '{example}'") == 0
+    assert project.store.count("target_examples") == len(texts)
+    assert read_plan(project.project) == []
     assert project.json("audit")["status"] == "green"

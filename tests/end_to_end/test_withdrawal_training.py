@@ -6,13 +6,11 @@ import time
 import dagster as dg
 import pytest
 from marked_documents import COUNT, add_marked, marked, shown_in
-from small_project import SETTINGS, make_project
+from projects import NEAR_ALGEBRA, make_project, selection, small_settings, watched
 from soundness import versions
-from watched_project import watched
 
 from resources.taints import UNTAINTED
 from tamis.corpus import document_id
-from tamis.store.tables import Store
 
 TRAINED = """
 [[base_model]]
@@ -33,8 +31,7 @@ BASE, TRIAL = "base_models[small]", "trials[warm-up__small__uniform]"
 
 @pytest.fixture
 def project(tmp_path, encoder_cache):
-    settings = SETTINGS.replace("settle_seconds = 1.0", "settle_seconds = 0.0") + TRAINED
-    wide = settings.replace('sampler = "random"\nbudget = 20', 'sampler = "random"\nbudget = 120')
+    wide = small_settings(TRAINED, selections=[NEAR_ALGEBRA, selection("uniform", budget=120)])
     project = make_project(tmp_path / "project", encoder_cache, wide)
     add_marked(project)
     project.tamis("materialize")
@@ -43,7 +40,7 @@ def project(tmp_path, encoder_cache):
 
 def seen_by_both(project) -> int:
     """A marked document that the base model and the trial were trained on."""
-    rows = Store(project.home / "lance").read("trained_on", ["checkpoint", "doc_id"])
+    rows = project.store.read("trained_on", ["checkpoint", "doc_id"])
     by_checkpoint = {one: set(some["doc_id"]) for (one,), some in rows.group_by("checkpoint")}
     both = set.intersection(*by_checkpoint.values())
     return next(number for number in range(COUNT) if document_id(marked(number)) in both)
@@ -60,7 +57,7 @@ def current(found: list[dict]) -> dict[str, str]:
 def test_checkpoints_are_named_by_their_taint_and_fail_their_checks(project, monkeypatch):
     number = seen_by_both(project)
     doc_id = document_id(marked(number))
-    shown = shown_in(project.home, number)
+    shown = shown_in(project.home.root, number)
     assert shown
     assert not [place for place in shown if place.startswith(("dagster/", "mlflow/", "checkpoints/"))]
     tainted = current(project.json("withdraw", doc_id)["tainted"])
@@ -73,7 +70,7 @@ def test_checkpoints_are_named_by_their_taint_and_fail_their_checks(project, mon
     assert {one["checkpoint"] for one in explained["checkpoints"]} == {"small", "warm-up__small__uniform"}
 
     project.tamis("materialize")
-    assert shown_in(project.home, number) == []
+    assert shown_in(project.home.root, number) == []
     assert current(project.json("status")["tainted"]) == {
         BASE: "pre-trained on it",
         TRIAL: "pre-trained on it",
@@ -118,11 +115,11 @@ def test_a_killed_withdrawal_is_completed_by_the_next_materialization(project):
         time.sleep(seconds)
         running.kill()
         running.wait()
-        if Store(project.home / "lance").count("withdrawals"):
+        if project.store.count("withdrawals"):
             break
     else:
         project.tamis("withdraw", document_id(marked(number)))
     project.tamis("materialize")
-    assert shown_in(project.home, number) == []
+    assert shown_in(project.home.root, number) == []
     assert project.json("withdraw", "--verify")["holds"]
     assert project.json("audit")["status"] == "amber"

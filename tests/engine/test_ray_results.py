@@ -6,16 +6,15 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
+from projects import base_model, plain_project, settings
 
 from tamis.coverage.storing import build_sketch, score_density
 from tamis.embedding.storing import embed_missing, table_name
 from tamis.engine import using
-from tamis.project import Project
 from tamis.quality import AskLLM, Endpoint
 from tamis.quality.endpoint import MissingKeyError
 from tamis.quality.storing import RememberingJudge, judge_documents
-from tamis.settings.config import DensitySection, parse_settings
-from tamis.store.home import Home
+from tamis.settings.config import DensitySection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of, vector_column
 from tamis.store.vectors import VectorBlocks
@@ -202,17 +201,15 @@ def test_an_endpoint_is_asked_by_this_process(few, ray_engine):
 @pytest.mark.slow
 def test_perplexity_is_the_same(few, ray_engine, tmp_path):
     local, spread, ids = few
-    tables = {
-        "corpus": [{"name": "web", "kind": "files", "path": "web"}],
-        "base_model": [{"name": "small", "path": "smollm2-135m"}],
-        "perplexity": {"model": "small", "max_tokens": 24},
-    }
-    settings = parse_settings(tables)
-    project = Project(file=tmp_path / "tamis.toml", settings=settings, home=Home(tmp_path / "home"))
+    perplexity = '[perplexity]\nmodel = "small"\nmax_tokens = 24\n'
+    text = settings(base_model("small", None, path="smollm2-135m"), perplexity)
+    project = plain_project(tmp_path, text, {}).project
 
     def bits(store):
         known = {"small": "v" * 40}
-        scored = score_perplexity(store, project, {"small": tmp_path}, known, settings.perplexity, ids)
+        scored = score_perplexity(
+            store, project, {"small": tmp_path}, known, project.settings.perplexity, ids
+        )
         assert scored == set(ids)
         return store.read("scores_perplexity").sort("doc_id")
 

@@ -2,31 +2,28 @@
 
 import dagster as dg
 import pytest
-from small_graph import CORPUS, SmallGraph
+from projects import CORPUS, SmallProject
 
 from resources.platform import Platform
 from resources.tags import WORK_TAG
 from sensors.requests import attempts, counted, work_id
 from tamis.corpus import document_id
 from tamis.lineage.automation import Group
-from tamis.withdrawal.asking import Asking
-from tamis.withdrawal.reasons import WithdrawalReason
-from tamis.withdrawal.withdrawing import withdraw
 
 COOKING = "web__cooking.jsonl"
 
 
 @pytest.fixture
-def graph(new_graph) -> SmallGraph:
+def graph(new_graph) -> SmallProject:
     """Documents of two files, and nothing after them."""
     graph = new_graph("graph")
     graph.make(CORPUS | {"embeddings"})
     return graph
 
 
-def run(graph: SmallGraph, asset: str, partition: str = COOKING) -> list[str]:
+def run(graph: SmallProject, asset: str, partition: str = COOKING) -> list[str]:
     """Run a stage as a sensor asks for it, which fails; the runs of this work that count."""
-    job = graph._definitions().resolve_implicit_global_asset_job_def()
+    job = graph.definitions().resolve_implicit_global_asset_job_def()
     group = Group(assets=(asset,), partitions=(partition,), keys=("the inputs",))
     result = job.execute_in_process(
         instance=graph.instance,
@@ -48,16 +45,13 @@ def test_a_run_whose_file_left_counts_for_no_attempt(graph):
 
 
 def test_a_run_whose_target_left_the_project_counts_for_no_attempt(graph):
-    settings = graph.root / "tamis.toml"
-    settings.write_text(settings.read_text().replace('"goal"', '"other"'))
+    graph.reconfigure('"goal"', '"other"')
     assert run(graph, "target_examples", "goal") == []
 
 
 def test_a_run_whose_inputs_were_withdrawn_counts_for_no_attempt(graph):
     (text,) = graph.store.read("documents", ["doc_id", "text"])["text"].head(1)
-    asking = Asking(store=graph.store)
-    asking.ids([document_id(text)])
-    withdraw(graph.home, asking.done(), WithdrawalReason.COPYRIGHT)
+    graph.withdraw([document_id(text)])
     assert run(graph, "embeddings") == []
 
 

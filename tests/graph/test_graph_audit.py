@@ -5,13 +5,9 @@ from dataclasses import replace
 
 import pyarrow as pa
 import pytest
-from small_graph import VECTORS, SmallGraph
+from projects import VECTORS, SmallProject
 
 from resources.auditing import audit_project
-from resources.events import logged_events
-from tamis.lineage.audit import audit_graph
-from tamis.lineage.look import look
-from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.world import stamp_of
 from tamis.store.schemas import KEYS, kind_of
 
@@ -33,7 +29,7 @@ ALTERED = {
 """Of each table a column, and the node that speaks of the row."""
 
 
-def alter(graph: SmallGraph, table: str, column: str, where: str | None) -> None:
+def alter(graph: SmallProject, table: str, column: str, where: str | None) -> None:
     """Another value in one cell of the first row that matches."""
     opened = graph.store.open(table)
     key = list(KEYS[kind_of(table)])
@@ -49,7 +45,7 @@ def alter(graph: SmallGraph, table: str, column: str, where: str | None) -> None
     opened.merge_insert(key).when_matched_update_all().execute(forged)
 
 
-def red(graph: SmallGraph) -> dict[str, list[str]]:
+def red(graph: SmallProject) -> dict[str, list[str]]:
     nodes = graph.audit().nodes.values()
     return {node.name: node.details for node in nodes if node.status == "red"}
 
@@ -118,8 +114,7 @@ def test_altered_files_of_every_kind_are_found(graph):
 
 
 def test_an_altered_list_of_rows_is_found(graph):
-    folder = ManifestFolder(graph.home.manifests)
-    chosen = next(path for path in folder.lists() if path.stat().st_size)
+    chosen = next(path for path in graph.manifests.lists() if path.stat().st_size)
     chosen.write_bytes(chosen.read_bytes()[::-1])
     assert any(name.startswith("list of rows[") for name in red(graph))
 
@@ -129,7 +124,7 @@ def test_a_raw_file_that_only_looks_untouched_is_found(graph):
     path = graph.landing / "cooking.jsonl"
     path.write_bytes(path.read_bytes().replace(b"butter", b"BUTTER", 1))
     known = json.loads(memory.read_text())
-    known["web__cooking.jsonl"][0] = stamp_of(look(graph.project).shards["web__cooking.jsonl"])
+    known["web__cooking.jsonl"][0] = stamp_of(graph.world.shards["web__cooking.jsonl"])
     memory.write_text(json.dumps(known))
     assert list(red(graph)) == ["raw_shards[web__cooking.jsonl]"]
 
@@ -145,7 +140,7 @@ def test_a_table_that_cannot_be_read_ends_in_a_verdict(graph, table):
 
 def test_index_and_event_log_that_disagree_are_found(graph):
     graph.make()
-    world, heads, events = look(graph.project), graph.heads, logged_events(graph.instance)
+    heads, events = graph.heads, graph.events()
     entry = ("near_duplicates", "")
     moved = heads | {entry: replace(heads[entry], input_key="0" * 64)}
     lost = [event for event in events if event.asset != "density_scores"]
@@ -160,14 +155,13 @@ def test_index_and_event_log_that_disagree_are_found(graph):
         (heads, tagged, "density_sketch"),
     ]
     for changed, said, name in cases:
-        audit = audit_graph(graph.home, world, changed, said)
+        audit = graph.audit(heads=changed, events=said)
         assert [node.name for node in audit.nodes.values() if node.status == "red"] == [name]
 
 
 def test_a_selection_leads_to_the_bytes_of_every_file(graph):
     graph.make()
-    world = look(graph.project)
-    audit = audit_graph(graph.home, world, graph.heads, logged_events(graph.instance), name="near")
+    world, audit = graph.world, graph.audit("near")
     names = {node.name for node in audit.nodes.values()}
     for key in world.shards:
         assert {f"raw_shards[{key}]", f"documents[{key}]", f"embeddings[{key}]"} <= names

@@ -2,21 +2,18 @@
 
 import dagster as dg
 import polars as pl
-from small_graph import CHOSEN, SmallGraph
+from projects import CHOSEN, SmallProject
 
 from assets import selection
-from tamis.lineage.heads import forget_heads
-from tamis.lineage.look import look
-from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.plan import due_partitions, full_plan
 from tamis.lineage.stages import stages
 
 MODELS = frozenset({"stg_decisions", "mart_reasons"})
 
 
-def readers(graph: SmallGraph) -> list[str]:
+def readers(graph: SmallProject) -> list[str]:
     """Stages that could be made now."""
-    world, heads = look(graph.project), graph.heads
+    world, heads = graph.world, graph.heads
     return [name for name, stage in stages().items() if [*due_partitions(stage, world, heads)]]
 
 
@@ -25,13 +22,13 @@ def test_nothing_is_made_of_decisions_that_their_check_refuses(graph, monkeypatc
     assert "stg_decisions" in readers(graph)
     with monkeypatch.context() as broken:
         broken.setattr(selection, "_every_document_decided", refused)
-        forget_heads(graph.store, [("decisions", "near"), ("selected_subset", "near")])
+        graph.forget(("decisions", "near"), ("selected_subset", "near"))
         assert "selected_subset" in graph.try_making(CHOSEN).failed
     head = graph.heads["decisions", "near"]
     assert not head.passed
     assert not head.usable
     assert "stg_decisions" not in readers(graph)
-    plan = {due.asset: due.waits_for for due in full_plan(look(graph.project), graph.heads)}
+    plan = {due.asset: due.waits_for for due in full_plan(graph.world, graph.heads)}
     assert plan["stg_decisions"] == "decisions[near]"
 
 
@@ -44,14 +41,13 @@ def test_a_model_whose_tests_fail_does_not_replace_its_table(graph):
     before = graph.store.read("mart_reasons")
     assert graph.heads["mart_reasons", ""].usable
     alter_verdicts(graph)
-    forget_heads(graph.store, [("mart_reasons", "")])
+    graph.forget(("mart_reasons", ""))
     assert "mart_reasons" in graph.try_making(MODELS).failed
     assert graph.store.read("mart_reasons").equals(before)
     assert not graph.heads["mart_reasons", ""].usable
 
 
-def alter_verdicts(graph: SmallGraph) -> None:
+def alter_verdicts(graph: SmallProject) -> None:
     """Let what the selection `thin` published hold a verdict that there is not."""
-    folder = ManifestFolder.of(graph.home)
-    path = folder.kept_path(folder.read(graph.heads["decisions", "thin"].manifest).rows["decisions"])
+    path = graph.manifests.kept_path(graph.manifest("decisions", "thin").rows["decisions"])
     pl.read_parquet(path).with_columns(verdict=pl.lit("maybe")).write_parquet(path)

@@ -4,7 +4,7 @@ import gzip
 import json
 
 import pytest
-from small_graph import (
+from projects import (
     BAD_ROWS,
     COOKING,
     CORPUS,
@@ -14,7 +14,7 @@ from small_graph import (
     SAILING,
     SCORED,
     VECTORS,
-    SmallGraph,
+    SmallProject,
     lines,
     texts,
     write,
@@ -27,7 +27,7 @@ from tamis.lineage.reconcile import find_gone
 MORE = [*texts("sailing", 6, 9), f"{SAILING[2]} certainly", COOKING[5]]
 
 
-def tables(graph: SmallGraph) -> dict[str, list[tuple]]:
+def tables(graph: SmallProject) -> dict[str, list[tuple]]:
     return {name: frame.rows() for name, frame in graph.tables().items()}
 
 
@@ -133,8 +133,7 @@ def test_a_corpus_that_cannot_be_listed_is_not_an_empty_one(graph):
 
 def test_a_file_that_is_being_written_keeps_what_it_had(graph):
     before = tables(graph)
-    settings = (graph.root / "tamis.toml").read_text()
-    (graph.root / "tamis.toml").write_text(settings.replace("settle_seconds = 0.0", "settle_seconds = 30.0"))
+    graph.reconfigure("settle_seconds = 0.0", "settle_seconds = 30.0")
     path = graph.landing / "sailing.jsonl"
     content = path.read_bytes()
     path.write_bytes(content[:500])  # half of it is there

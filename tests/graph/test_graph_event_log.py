@@ -3,9 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from small_graph import SmallGraph, lines, texts, write
-
-from resources.events import logged_events
+from projects import SmallProject, lines, texts, write
 
 ADDED = "web__more.jsonl"
 NODE = f"documents[{ADDED}]"
@@ -96,27 +94,27 @@ CHANGES = {
 
 
 @pytest.fixture(scope="module")
-def logged(tmp_path_factory, made_graph) -> Iterator[SmallGraph]:
+def logged(tmp_path_factory, made_graph) -> Iterator[SmallProject]:
     """The small graph with a file more, whose events are those of runs."""
     graph = made_graph.copy(tmp_path_factory.mktemp("logged") / "graph")
     write(graph.landing / "more.jsonl", lines(texts("algebra", 7, 5)))
     graph.make({"raw_shards", "documents"})
     yield graph
-    graph.instance.dispose()
+    graph.close()
 
 
-def red(graph: SmallGraph) -> dict[str, list[str]]:
+def red(graph: SmallProject) -> dict[str, list[str]]:
     return {node.name: node.details for node in graph.audit().nodes.values() if node.status == "red"}
 
 
-def execute(graph: SmallGraph, statement: str, *values: object) -> list[tuple]:
+def execute(graph: SmallProject, statement: str, *values: object) -> list[tuple]:
     with graph.instance.event_log_storage.index_connection() as connection:
         done = connection.exec_driver_sql(statement, values)
         return [tuple(row) for row in done] if done.returns_rows else []
 
 
 @pytest.fixture
-def changed(logged, request) -> Iterator[SmallGraph]:
+def changed(logged, request) -> Iterator[SmallProject]:
     """The graph with one change of its log, which is taken back afterwards."""
     table, assignment, where = request.param
     rows = execute(logged, f"select * from {table} where {where}")
@@ -130,7 +128,7 @@ def changed(logged, request) -> Iterator[SmallGraph]:
 
 def test_an_untouched_log_is_as_the_manifests_say(logged):
     assert red(logged) == {}
-    assert not any(event.differences for event in logged_events(logged.instance))
+    assert not any(event.differences for event in logged.events())
 
 
 @pytest.mark.parametrize("changed", CHANGES.values(), ids=CHANGES, indirect=True)
@@ -164,4 +162,4 @@ def test_what_a_run_writes_while_the_log_is_read_is_no_difference(logged, monkey
         return found
 
     monkeypatch.setattr(events._Log, "events", late)
-    assert not any(event.differences for event in logged_events(logged.instance))
+    assert not any(event.differences for event in logged.events())

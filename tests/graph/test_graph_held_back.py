@@ -5,44 +5,32 @@ import os
 import shutil
 import time
 
-import dagster as dg
 import polars as pl
 import pytest
-from small_graph import CHOSEN, CORPUS, SCORED, SETTINGS, VECTORS, SmallGraph, lines, texts, write
+from projects import CHOSEN, CORPUS, GRAPH, SCORED, VECTORS, SmallProject, lines, texts, write
 
-from resources.platform import Platform
-from sensors.arrivals import arrivals
-from sensors.reselection import reselection
 from tamis.lineage.held_back import held_back, lost_too_many, shrank_too_much
-from tamis.lineage.look import look
 from tamis.planning import plan_lines, read_plan
 from tamis.status import read_status
-from tamis.withdrawal.asking import Asking
-from tamis.withdrawal.reasons import WithdrawalReason
-from tamis.withdrawal.withdrawing import withdraw
 
 DOCUMENTS = ("documents", "occurrences", VECTORS, "scores_density", "near_duplicate_bands")
 
 
-def held(graph: SmallGraph) -> dict[str, str]:
+def held(graph: SmallProject) -> dict[str, str]:
     """Kind of each loss that is held back, by the name that lets it go."""
-    return {one.name: one.kind for one in held_back(look(graph.project), graph.heads)}
+    return {one.name: one.kind for one in held_back(graph.world, graph.heads)}
 
 
-def rows(graph: SmallGraph, names=DOCUMENTS) -> dict[str, pl.DataFrame]:
+def rows(graph: SmallProject, names=DOCUMENTS) -> dict[str, pl.DataFrame]:
     return {name: graph.rows(name) for name in names}
 
 
-def assert_unchanged(graph: SmallGraph, before: dict[str, pl.DataFrame]) -> None:
+def assert_unchanged(graph: SmallProject, before: dict[str, pl.DataFrame]) -> None:
     """Check that the tables hold the rows that they held."""
     assert [name for name, frame in rows(graph, before).items() if not frame.equals(before[name])] == []
 
 
-def settings(graph: SmallGraph, text: str) -> None:
-    (graph.root / "tamis.toml").write_text(text)
-
-
-def corpus_of_many(graph: SmallGraph, count: int, documents: int = 2) -> None:
+def corpus_of_many(graph: SmallProject, count: int, documents: int = 2) -> None:
     """Further files in the corpus, all with documents of their own."""
     for number in range(count):
         write(graph.landing / f"many-{number}.jsonl", lines(texts("algebra", documents, seed=number + 20)))
@@ -95,10 +83,10 @@ def test_an_emptied_folder_loses_nothing_until_a_person_lets_it_go(graph):
 
 def test_a_typo_in_include_costs_nothing(graph):
     before = rows(graph)
-    settings(graph, SETTINGS.replace('path = "landing"', 'path = "landing"\ninclude = ["*.josnl"]'))
+    graph.configure(GRAPH.replace('path = "landing"', 'path = "landing"\ninclude = ["*.josnl"]'))
     graph.make()
     assert_unchanged(graph, before)
-    settings(graph, SETTINGS)
+    graph.configure(GRAPH)
     outcome = graph.make()
     assert (outcome.made, outcome.removed, held(graph)) == ({}, [], {})
 
@@ -113,9 +101,7 @@ def test_more_than_a_fifth_of_the_files_is_held_back_and_less_is_removed(graph):
     assert ("documents", "web__many-0.jsonl") in graph.heads
     write(graph.landing / "many-4.jsonl", lines(texts("algebra", 2, seed=24)))
     graph.make({"raw_shards", "documents"})
-    assert "lost 4 files" in held_back(look(graph.project), graph.heads)[0].found, (
-        "one is back, four are held"
-    )
+    assert "lost 4 files" in held_back(graph.world, graph.heads)[0].found, "one is back, four are held"
     outcome = graph.try_making({"raw_shards", "documents"}, allowed={"web__many-0.jsonl"})
     assert "documents[web__many-0.jsonl]" in outcome.removed
     assert ("documents", "web__many-1.jsonl") in graph.heads
@@ -143,18 +129,18 @@ def test_what_vanished_from_the_settings_is_kept_until_a_person_lets_it_go(graph
     """As after a tamis.toml that was cut off at some line."""
     every = {"decisions", "selected_subset", "target_examples", "transport_goal", *DOCUMENTS}
     before, versions = rows(graph, every), graph.versions()
-    start = SETTINGS.index('[[selection]]\nname = "near"')
+    start = GRAPH.index('[[selection]]\nname = "near"')
     cut = {
-        "selection": SETTINGS[: SETTINGS.index('[[selection]]\nname = "thin"')],
-        "target": SETTINGS[:start].replace(
+        "selection": GRAPH[: GRAPH.index('[[selection]]\nname = "thin"')],
+        "target": GRAPH[:start].replace(
             '[[target]]\nname = "goal"\nkind = "files"\npath = "target"\ntrain = 8\nheld_out = 4', ""
         ),
-        "corpus": SETTINGS.replace('name = "web"', 'name = "other"').replace(
+        "corpus": GRAPH.replace('name = "web"', 'name = "other"').replace(
             'path = "landing"', 'path = "empty"'
         ),
     }[kind]
     (graph.root / "empty").mkdir()
-    settings(graph, cut)
+    graph.configure(cut)
     names = {"selection": {"thin"}, "target": {"goal", "near", "thin"}, "corpus": {"web"}}[kind]
     outcome = graph.make()
     assert (outcome.made, outcome.removed) == ({}, [])
@@ -166,10 +152,10 @@ def test_what_vanished_from_the_settings_is_kept_until_a_person_lets_it_go(graph
     assert {entry["partition"] for entry in plan if entry["asset"] == "held_back"} == names
     assert not [entry for entry in plan if entry["asset"] in CHOSEN]
     assert "--allow-removal" in plan_lines(plan)[0]
-    settings(graph, SETTINGS)
+    graph.configure(GRAPH)
     outcome = graph.make()
     assert (outcome.made, outcome.removed) == ({}, [])
-    settings(graph, cut)
+    graph.configure(cut)
     graph.try_making(allowed=names)
     assert held(graph) == {}
     gone = {"selection": "thin", "target": "goal", "corpus": "web__cooking.jsonl"}[kind]
@@ -231,22 +217,17 @@ def test_what_a_removal_deletes_is_noted_before(graph, monkeypatch):
 
 
 def test_sensors_delete_nothing_themselves_and_name_what_is_held_back(graph):
-    platform = Platform(project_file=str(graph.root / "tamis.toml"))
-
-    def tick(sensor):
-        return sensor(dg.build_sensor_context(graph.instance, resources={"platform": platform}))
-
     before, heads = rows(graph), graph.heads
-    (graph.root / "tamis.toml").touch()
-    assert "tamis.toml changed" in str(tick(arrivals).skip_message)
-    assert "tamis.toml changed" in str(tick(reselection).skip_message)
-    os.utime(graph.root / "tamis.toml", (time.time() - 60,) * 2)
+    graph.file.touch()
+    assert "tamis.toml changed" in graph.arrive()
+    assert "tamis.toml changed" in graph.tick()[1]
+    os.utime(graph.file, (time.time() - 60,) * 2)
     (graph.landing / "sailing.jsonl").unlink()
-    found = tick(arrivals)
+    found = graph.sense("arrivals")
     assert [request.job_name for request in found.run_requests] == ["removal"]
-    assert "removed first" in str(tick(reselection).skip_message)
+    assert "removed first" in graph.tick()[1]
     (graph.landing / "cooking.jsonl").unlink()
-    said = str(tick(arrivals).skip_message)
+    said = graph.arrive()
     assert "held back: corpus 'web' lost 2 files" in said
     assert "--allow-removal web" in said
     assert graph.heads == heads
@@ -268,7 +249,7 @@ def test_a_removal_that_was_killed_is_finished_and_a_file_that_is_back_is_read_a
     with monkeypatch.context() as patch:
         patch.setattr(reconcile, "forget_heads", die)
         with pytest.raises(PowerCutError):
-            reconcile.remove(look(graph.project), graph.heads)
+            reconcile.remove(graph.world, graph.heads)
     assert len(graph.rows("occurrences")) < len(before["occurrences"])
     path.write_bytes(content)
     graph.make(SCORED)
@@ -277,10 +258,10 @@ def test_a_removal_that_was_killed_is_finished_and_a_file_that_is_back_is_read_a
     with monkeypatch.context() as patch:
         patch.setattr(reconcile, "forget_heads", die)
         with pytest.raises(PowerCutError):
-            reconcile.remove(look(graph.project), graph.heads)
+            reconcile.remove(graph.world, graph.heads)
     (graph.landing / "cooking.jsonl").unlink()
     assert held(graph) == {"web": "corpus"}
-    assert "the 12 documents" in held_back(look(graph.project), graph.heads)[0].goes
+    assert "the 12 documents" in held_back(graph.world, graph.heads)[0].goes
     graph.make(SCORED)
     assert ("documents", "web__sailing.jsonl") not in graph.heads
 
@@ -322,11 +303,9 @@ def test_what_is_held_back_keeps_up_with_a_withdrawal_and_with_new_settings(grap
         path.unlink()
     graph.make()
     doc_id = graph.rows("documents")["doc_id"][0]
-    asking = Asking(store=graph.store)
-    asking.ids([doc_id])
-    withdraw(graph.home, asking.done(), WithdrawalReason.COPYRIGHT)
+    graph.withdraw([doc_id])
     write(graph.landing / "new.jsonl", lines(texts("algebra", 3)))
-    settings(graph, SETTINGS + '\n[filters]\nheuristics = ["gopher"]\n')
+    graph.configure(GRAPH + '\n[filters]\nheuristics = ["gopher"]\n')
     graph.make(CHOSEN | {"document_flags"})
     pool = set(graph.rows("documents")["doc_id"])
     assert doc_id not in pool

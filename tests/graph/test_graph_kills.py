@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_graph import BAD_ROWS, NEAR, REPEATED, SAILING, SCORED, VECTORS, SmallGraph, lines, texts, write
+from projects import BAD_ROWS, NEAR, REPEATED, SAILING, SCORED, VECTORS, SmallProject, lines, texts, write
 
 from assets import coverage
 from resources import work
@@ -52,11 +52,11 @@ MOMENTS = {
 class Photographed:
     """The graph at its end, and copies of its project as they were at the moments."""
 
-    graph: SmallGraph
+    graph: SmallProject
     folders: dict[str, Path]
 
 
-def change(graph: SmallGraph) -> None:
+def change(graph: SmallProject) -> None:
     """One file is new, one changes, one goes: every kind of work follows."""
     write(graph.landing / "more.jsonl", lines(MORE))
     write(graph.landing / "sailing.jsonl", [*lines([*SAILING[3:], *NEAR, REPEATED]), *BAD_ROWS])
@@ -80,12 +80,12 @@ def photographed(tmp_path_factory, made_graph) -> Iterator[Photographed]:
 
 
 @pytest.fixture
-def resume(photographed, nowhere) -> Iterator[Callable[[str], SmallGraph]]:
+def resume(photographed, nowhere) -> Iterator[Callable[[str], SmallProject]]:
     """The project as it was photographed at a moment."""
-    opened: list[SmallGraph] = []
+    opened: list[SmallProject] = []
 
-    def at(label: str) -> SmallGraph:
-        opened.append(SmallGraph(photographed.folders[label]))
+    def at(label: str) -> SmallProject:
+        opened.append(SmallProject(photographed.folders[label]))
         return opened[-1]
 
     yield at

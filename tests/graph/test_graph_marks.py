@@ -19,20 +19,17 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 from marks import Sight, sights
-from small_graph import CHOSEN, SCORED, SETTINGS, SmallGraph, lines, make_graph, texts, write
+from projects import CHOSEN, GRAPH, SCORED, SmallProject, lines, make_graph, texts, write
 
 from resources import platform
-from resources.instance import open_instance
 from tamis.corpus import document_id
 from tamis.exporting import export_selection
 from tamis.lineage.failed_steps import TABLE as FAILED_STEPS
 from tamis.store.schemas import EVIDENCE, KEYS, NO_TEXT, TEXT, schema_of
 from tamis.store.tables import Store
-from tamis.withdrawal.asking import Asking
 from tamis.withdrawal.places import tables_of_documents, tables_of_excerpts
 from tamis.withdrawal.reasons import WithdrawalReason
 from tamis.withdrawal.verifying import verify
-from tamis.withdrawal.withdrawing import withdraw
 
 MARK = "Zyzzyva-Quokka-4711"
 WORDS = ["AssetMaterialization", "selected_subset", "cooking.jsonl"]
@@ -107,27 +104,22 @@ def write_marks(root: Path) -> None:
     write(goal, [*goal.read_text().splitlines(), *lines([marked("example")]), cut])
 
 
-def durable(root: Path) -> SmallGraph:
-    """The project of a folder, with Dagster's databases in its home."""
-    return SmallGraph(root, instance=open_instance(SmallGraph(root).project))
-
-
 @pytest.fixture
-def new_durable(tmp_path, encoder_cache, nowhere) -> Iterator[Callable[..., SmallGraph]]:
+def new_durable(tmp_path, encoder_cache, nowhere) -> Iterator[Callable[..., SmallProject]]:
     """Projects with nothing made yet, and Dagster's databases in their homes."""
-    made: list[SmallGraph] = []
+    made: list[SmallProject] = []
 
-    def make(settings: str = SETTINGS) -> SmallGraph:
-        make_graph(tmp_path / "graph", encoder_cache, settings).instance.dispose()
-        made.append(durable(tmp_path / "graph"))
+    def make(settings: str = GRAPH) -> SmallProject:
+        root = make_graph(tmp_path / "graph", encoder_cache, settings).root
+        made.append(SmallProject(root, durable=True))
         return made[-1]
 
     yield make
     for graph in made:
-        graph.instance.dispose()
+        graph.close()
 
 
-def named_documents(graph: SmallGraph) -> set[str]:
+def named_documents(graph: SmallProject) -> set[str]:
     """Ids of documents and examples whose row shows the mark."""
     found = set()
     for table in ("documents", "occurrences", "target_examples", "target_answers"):
@@ -136,7 +128,7 @@ def named_documents(graph: SmallGraph) -> set[str]:
     return found
 
 
-def unnamed(graph: SmallGraph) -> list[str]:
+def unnamed(graph: SmallProject) -> list[str]:
     """Where the mark is and no row or file names its document, or its shard and row."""
     known = named_documents(graph)
     return [sight.place for sight in sights(graph.home.root, MARK) if not _names(sight, known)]
@@ -152,20 +144,16 @@ def _names(sight: Sight, doc_ids: set[str]) -> bool:
     )
 
 
-def withdraw_all(graph: SmallGraph) -> None:
+def withdraw_all(graph: SmallProject) -> None:
     """Withdraw every marked document, and the files with marked rows that are none."""
-    asking = Asking(store=graph.store)
-    asking.ids(sorted(named_documents(graph)))
     bad = graph.store.read("quarantine").filter(
         pl.col("excerpt").str.contains(MARK) | pl.col("detail").str.contains(MARK)
     )
-    for shard in bad["shard"].unique():
-        if not shard.startswith("target/"):
-            asking.shard(shard)
-    withdraw(graph.home, asking.done(), WithdrawalReason.COPYRIGHT)
+    shards = [shard for shard in bad["shard"].unique() if not shard.startswith("target/")]
+    graph.withdraw(sorted(named_documents(graph)), shards)
 
 
-def places(graph: SmallGraph) -> list[str]:
+def places(graph: SmallProject) -> list[str]:
     return [sight.place for sight in sights(graph.home.root, MARK)]
 
 
@@ -234,7 +222,7 @@ def test_the_one_list_of_places_holds_every_table_that_shows_raw_input(tmp_path)
 
 @pytest.mark.slow
 def test_marked_rows_are_only_where_they_are_named_and_nowhere_once_withdrawn(new_durable):
-    graph = new_durable(SETTINGS + TARGETS)
+    graph = new_durable(GRAPH + TARGETS)
     write_marks(graph.root)
     graph.make(MADE)
     for form in ("jsonl", "parquet"):
@@ -313,7 +301,7 @@ def echo() -> Iterator[str]:
 
 
 def test_what_a_judge_server_repeats_is_kept_nowhere(new_durable, echo):
-    graph = new_durable(SETTINGS + JUDGED.format(url=echo))
+    graph = new_durable(GRAPH + JUDGED.format(url=echo))
     write(graph.landing / "marked.jsonl", lines([marked("document")]))
     graph.try_making(JUDGING)  # whether one refusal stops the stage is not asked here
     assert graph.store.count("judge_sample", f"doc_id = '{document_id(marked('document'))}'")
@@ -329,9 +317,7 @@ def test_words_that_dagster_uses_itself_are_withdrawn_like_any_other_document(ne
     graph.make()
     ids = [document_id(word) for word in WORDS]
     assert graph.store.count("documents", f"doc_id IN ({', '.join(map(repr, ids))})") == len(WORDS)
-    asking = Asking(store=graph.store)
-    asking.ids(ids)
-    withdraw(graph.home, asking.done(), WithdrawalReason.MISTAKE)
+    graph.withdraw(ids, reason=WithdrawalReason.MISTAKE)
     assert graph.audit().status == "amber", "what went by intent is no damage"
     assert all(verify(graph.home, word).holds for word in WORDS)
     graph.make()

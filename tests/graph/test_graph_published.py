@@ -5,14 +5,14 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
-from small_graph import CHOSEN, SETTINGS, SmallGraph
+from projects import CHOSEN, GRAPH, SmallProject
+from projects import selection as selection_of
 
 from assets import selection
 from tamis.base.errors import PermanentError
 from tamis.exporting import export_selection
 from tamis.lineage import trial_data
 from tamis.lineage.explain import explain_document
-from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.marts import SQL_FOLDER
 from tamis.lineage.published import SelectionRefusedError, published_sources
 from tamis.lineage.versions import read_versions
@@ -37,21 +37,19 @@ def die(*_arguments: Any) -> None:
     raise PermanentError("killed")
 
 
-def ask_for_more(graph: SmallGraph) -> None:
+def ask_for_more(graph: SmallProject) -> None:
     """Let the next choice of `near` be seven documents in place of five."""
-    settings = SETTINGS.replace('target = "goal"\nbudget = 5', 'target = "goal"\nbudget = 7')
-    assert settings != SETTINGS
-    (graph.root / "tamis.toml").write_text(settings)
+    graph.reconfigure('target = "goal"\nbudget = 5', 'target = "goal"\nbudget = 7')
 
 
-def refuse(graph: SmallGraph) -> None:
+def refuse(graph: SmallProject) -> None:
     """Have the check refuse another choice of `near`."""
     with pytest.MonkeyPatch.context() as broken:
         broken.setattr(selection, "_every_document_decided", refused)
         assert "selected_subset" in graph.try_making(CHOSEN, partitions=["near"]).failed
 
 
-def kill_between_the_tables(graph: SmallGraph) -> None:
+def kill_between_the_tables(graph: SmallProject) -> None:
     """End the step after `decisions` was written, before `selected_subset` is."""
     replace = Store.replace
 
@@ -65,21 +63,21 @@ def kill_between_the_tables(graph: SmallGraph) -> None:
         assert "selected_subset" in graph.try_making(CHOSEN, partitions=["near"]).failed
 
 
-def kill_before_the_record(graph: SmallGraph) -> None:
+def kill_before_the_record(graph: SmallProject) -> None:
     """End the step after both tables were written, before the heads move."""
     with pytest.MonkeyPatch.context() as broken:
         broken.setattr("resources.work.write_heads", die)
         assert "selected_subset" in graph.try_making(CHOSEN, partitions=["near"]).failed
 
 
-def exported(graph: SmallGraph) -> pl.DataFrame:
+def exported(graph: SmallProject) -> pl.DataFrame:
     path, _count = export_selection(graph.project, "near", "parquet")
     return pl.read_parquet(path)
 
 
-def readers(graph: SmallGraph) -> dict[str, Any]:
+def readers(graph: SmallProject) -> dict[str, Any]:
     """What everybody who reads the selection `near` sees of it."""
-    store, folder = graph.store, ManifestFolder.of(graph.home)
+    store, folder = graph.store, graph.manifests
     sources = published_sources(store, folder, graph.heads)
     project = load_project(SQL_FOLDER)
     tables = pin_tables(store, project, "mart_reasons", (), sources)
@@ -123,7 +121,7 @@ def test_a_value_that_passes_later_is_published(graph):
         assert not graph.heads[entry].passed, "both are parts of what was refused"
     (state,) = [one["state"] for one in read_status(graph.project).selections if one["selection"] == "near"]
     assert state == "refused by its check, these passed it before"
-    (graph.root / "tamis.toml").write_text(SETTINGS.replace("budget = 5", "budget = 6"))
+    graph.configure(GRAPH.replace("budget = 5", "budget = 6"))
     graph.make()
     found = readers(graph)
     assert len(found["export"]) == found["documents"] == 6
@@ -146,7 +144,7 @@ def test_decisions_and_chosen_documents_are_published_in_one_commit(graph):
         broken.setattr(selection, "note_version", dying)
         assert "selected_subset" in graph.try_making(CHOSEN, partitions=["near"]).failed
     assert len(exported(graph)) == 7
-    (graph.root / "tamis.toml").write_text(SETTINGS.replace("budget = 5", "budget = 6"))
+    graph.configure(GRAPH.replace("budget = 5", "budget = 6"))
     kill_between_the_tables(graph)
     assert len(exported(graph)) == 7
     graph.make()
@@ -155,15 +153,13 @@ def test_decisions_and_chosen_documents_are_published_in_one_commit(graph):
 
 
 def test_a_selection_that_never_passed_cannot_be_exported(graph):
-    section = '\n[[selection]]\nname = "wide"\nsampler = "density"\nbudget = 9\n'
-    (graph.root / "tamis.toml").write_text(SETTINGS + section)
+    graph.configure(GRAPH + selection_of("wide", "density", 9))
     with pytest.MonkeyPatch.context() as broken:
         broken.setattr(selection, "_every_document_decided", refused)
         assert "selected_subset" in graph.try_making(CHOSEN, partitions=["wide"]).failed
     with pytest.raises(SelectionRefusedError, match=r"check of decisions\[wide\] failed"):
         export_selection(graph.project, "wide", "parquet")
-    store, folder = graph.store, ManifestFolder.of(graph.home)
-    rows = published_sources(store, folder, graph.heads)["decisions"](["selection"])
+    rows = published_sources(graph.store, graph.manifests, graph.heads)["decisions"](["selection"])
     assert set(rows["selection"].to_pylist()) == {"near", "thin"}
     assert not (graph.home.reports / "selection_wide.html").exists()
 

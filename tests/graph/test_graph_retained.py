@@ -9,17 +9,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pyarrow as pa
 import pytest
-from small_graph import COOKING, REPEATED, SCORED, SETTINGS, VECTORS, SmallGraph, lines, texts, write
+from projects import COOKING, GRAPH, REPEATED, SCORED, VECTORS, SmallProject, lines, texts, write
 
 from tamis.cli import main
 from tamis.corpus import document_id
 from tamis.embedding.static import StaticEncoder
 from tamis.status import read_status
 from tamis.store.retained import retained_tables
-from tamis.withdrawal.asking import Asking
-from tamis.withdrawal.reasons import WithdrawalReason
 from tamis.withdrawal.verifying import verify
-from tamis.withdrawal.withdrawing import withdraw
 
 JUDGED = SCORED | {"judge_sample", "judge_scores"}
 LEAVING = {document_id(text) for text in COOKING} - {document_id(REPEATED)}
@@ -62,27 +59,27 @@ def judge() -> Iterator[Judge]:
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory, made_graph, judge) -> Iterator[SmallGraph]:
+def first(tmp_path_factory, made_graph, judge) -> Iterator[SmallProject]:
     """Return the small graph with a judge behind a server that was asked about all documents."""
     graph = made_graph.copy(tmp_path_factory.mktemp("judged") / "graph")
     address = f"http://127.0.0.1:{judge.server_port}/v1"
     section = f'\n[judge]\nurl = "{address}"\nmodel = "stub"\nprompt = "examples"\nsample = 40\n'
-    (graph.root / "tamis.toml").write_text(SETTINGS + section)
+    graph.configure(GRAPH + section)
     graph.make(JUDGED)
     assert judge.asked
     yield graph
-    graph.instance.dispose()
+    graph.close()
 
 
 @pytest.fixture
-def graph(tmp_path, first, nowhere) -> Iterator[SmallGraph]:
+def graph(tmp_path, first, nowhere) -> Iterator[SmallProject]:
     """A copy of it that a test may change."""
     copied = first.copy(tmp_path / "graph")
     yield copied
     copied.instance.dispose()
 
 
-def remove_a_file(graph: SmallGraph) -> bytes:
+def remove_a_file(graph: SmallProject) -> bytes:
     path = graph.landing / "cooking.jsonl"
     content = path.read_bytes()
     path.unlink()
@@ -90,11 +87,11 @@ def remove_a_file(graph: SmallGraph) -> bytes:
     return content
 
 
-def retained(graph: SmallGraph) -> dict[str, int]:
+def retained(graph: SmallProject) -> dict[str, int]:
     return read_status(graph.project).to_json()["retained"]
 
 
-def answers_about(graph: SmallGraph, doc_ids: set[str]) -> int:
+def answers_about(graph: SmallProject, doc_ids: set[str]) -> int:
     """Count the judge's answers about documents, the second ones included."""
     found = [
         graph.store.read(table, ["doc_id"])["doc_id"] for table in ("scores_judge", "scores_judge_again")
@@ -102,13 +99,13 @@ def answers_about(graph: SmallGraph, doc_ids: set[str]) -> int:
     return sum(doc_id in doc_ids for ids in found for doc_id in ids)
 
 
-def names(graph: SmallGraph, table: str, doc_id: str) -> bool:
+def names(graph: SmallProject, table: str, doc_id: str) -> bool:
     """Return whether any version of a table names a document."""
     versions = [int(entry["version"]) for entry in graph.store.open(table).list_versions()]
     return any(doc_id in set(graph.store.read(table, ["doc_id"], version=one)["doc_id"]) for one in versions)
 
 
-def age(graph: SmallGraph) -> None:
+def age(graph: SmallProject) -> None:
     """Make all retained rows older than the days that they are kept."""
     for table in retained_tables(graph.store):
         rows = graph.store.read_arrow(table)
@@ -117,7 +114,7 @@ def age(graph: SmallGraph) -> None:
         graph.store.merge(table, rows.set_column(at, rows.schema.field(at), old))
 
 
-def rows(graph: SmallGraph) -> dict[str, list[tuple]]:
+def rows(graph: SmallProject) -> dict[str, list[tuple]]:
     """Return the rows of each table of results, without what the judge was asked about noise."""
     return {table: frame.rows() for table, frame in graph.tables().items() if table != "scores_noise"}
 
@@ -183,9 +180,7 @@ def test_a_withdrawal_erases_what_is_retained_at_once(graph):
     remove_a_file(graph)
     tables = {f"retained_{VECTORS}", "retained_scores_judge"}
     assert {name for name in retained_tables(graph.store) if names(graph, name, doc_id)} >= tables
-    asking = Asking(store=graph.store)
-    asking.ids([doc_id])
-    done = withdraw(graph.home, asking.done(), WithdrawalReason.COPYRIGHT)
+    done = graph.withdraw([doc_id])
     assert (done.new, done.unknown) == ([doc_id], [])
     assert set(done.purged.rows) >= tables
     assert not [name for name in retained_tables(graph.store) if names(graph, name, doc_id)]

@@ -2,13 +2,12 @@
 
 import polars as pl
 import pytest
+from projects import CHOSEN, COOKING, CORPUS, GRAPH, SAILING, lines, texts, write
 from refusing_judge import refusing_judge
-from small_graph import CHOSEN, COOKING, CORPUS, SAILING, SETTINGS, lines, texts, write
 
 from tamis.corpus import document_id
 from tamis.embedding.static import StaticEncoder
 from tamis.lineage.explain import explain_document, explanation_lines
-from tamis.lineage.manifest import ManifestFolder
 
 REFUSED, WITHOUT = COOKING[3], SAILING[4]
 EXAMPLE = texts("algebra", 14, 2)[0]  # of the target
@@ -53,7 +52,7 @@ def test_selections_are_made_without_what_was_refused_and_say_why(new_graph, no_
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     refused, without = document_id(REFUSED), document_id(WITHOUT)
     with refusing_judge(lambda question: 400 if REFUSED in question else None) as server:
-        graph = new_graph("refusing", SETTINGS + JUDGED.format(url=server.url))
+        graph = new_graph("refusing", GRAPH + JUDGED.format(url=server.url))
         graph.make(CHOSEN | QUALITY)
         asked = len(server.asked)
         assert sum(REFUSED in question for question in server.asked) == 1
@@ -77,7 +76,7 @@ def test_selections_are_made_without_what_was_refused_and_say_why(new_graph, no_
         place = "shard = 'stage/target_embeddings/goal'"
         assert graph.store.read("quarantine", None, place)["excerpt"].to_list() == [document_id(EXAMPLE)]
         assert audit_of(graph, "red") == []
-        found = explain_document(graph.store, refused, ManifestFolder.of(graph.home))
+        found = explain_document(graph.store, refused, graph.manifests)
         assert [row["reason"] for row in found["set_aside"]] == ["judge_refused"]
         assert any("judge refused" in line for line in explanation_lines(found))
         assert not [text for text in (REFUSED, WITHOUT) if any(text in entry for entry in graph.logged())]

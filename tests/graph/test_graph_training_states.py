@@ -2,7 +2,7 @@
 
 import os
 
-from small_graph import CORPUS, SETTINGS
+from projects import CORPUS, GRAPH
 
 from tamis.base.errors import PermanentError
 from tamis.training.state import keep_newest
@@ -29,7 +29,7 @@ def test_the_state_of_a_base_model_is_none_that_a_trial_makes_room_in(new_graph,
         raise PermanentError("interrupted for a test")
 
     monkeypatch.setattr("assets.training.pretrain", interrupted)
-    graph = new_graph("models", SETTINGS + MODEL)
+    graph = new_graph("models", GRAPH + MODEL)
     graph.try_making(CORPUS | {"target_examples", "contamination", "tokenizer", "base_models"})
     assert kept
     for digit in "abcdef":

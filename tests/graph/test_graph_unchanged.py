@@ -5,7 +5,7 @@ import os
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from small_graph import BAD_ROWS, CHOSEN, COOKING, NEAR, OF_PLACES, REPEATED, SAILING, lines, write
+from projects import BAD_ROWS, CHOSEN, COOKING, NEAR, OF_PLACES, REPEATED, SAILING, lines, write
 
 from tamis.corpus import intake
 from tamis.embedding import storing

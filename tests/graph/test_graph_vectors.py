@@ -4,7 +4,7 @@ import shutil
 
 import dagster as dg
 import pytest
-from small_graph import FITTED, SAILING, VECTORS, SmallGraph, lines, write
+from projects import FITTED, SAILING, VECTORS, SmallProject, lines, write
 
 from tamis.embedding import encoder_identity, identity
 from tamis.embedding.storing import current_table
@@ -15,7 +15,7 @@ COOKING_SHARD, SAILING_SHARD = "web__cooking.jsonl", "web__sailing.jsonl"
 
 
 @pytest.fixture
-def changed(graph, monkeypatch) -> SmallGraph:
+def changed(graph, monkeypatch) -> SmallProject:
     """The small graph after other weights came under the name of its encoder."""
     encoders = graph.home.cache / "encoders"
     before = encoder_identity("static")
@@ -24,7 +24,7 @@ def changed(graph, monkeypatch) -> SmallGraph:
     return graph
 
 
-def embed(graph: SmallGraph, *shards: str) -> None:
+def embed(graph: SmallProject, *shards: str) -> None:
     """Materialize the vectors of these shards alone."""
     outcome = graph.try_making({"embeddings"}, partitions=shards)
     assert (outcome.made, outcome.failed) == ({"embeddings": len(shards)}, {})
@@ -34,7 +34,7 @@ def tables(store: Store) -> list[str]:
     return [name for name in store.names() if kind_of(name) == "embeddings"]
 
 
-def red(graph: SmallGraph) -> list[str]:
+def red(graph: SmallProject) -> list[str]:
     return [node.name for node in graph.audit().nodes.values() if node.status == "red"]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 import pytest
-from small_graph import CORPUS, SCORED, SmallGraph, lines, texts, write
+from projects import CORPUS, SCORED, SmallProject, lines, texts, write
 
 from tamis.base.errors import PermanentError
 from tamis.corpus import document_id
@@ -14,10 +14,8 @@ from tamis.exporting import export_selection
 from tamis.lineage.failed_steps import TABLE as FAILED_STEPS
 from tamis.status import read_status
 from tamis.store.withdrawn import read_places
-from tamis.withdrawal.asking import Asking
-from tamis.withdrawal.reasons import WithdrawalReason
 from tamis.withdrawal.verifying import verify
-from tamis.withdrawal.withdrawing import Withdrawn, withdraw
+from tamis.withdrawal.withdrawing import Withdrawn
 
 MARK = "Zyzzyva-Quokka-4711"
 TEXT = f"{MARK} {texts('algebra', 1, 7)[0]}"
@@ -25,7 +23,7 @@ SHOWN_IN_A_BAD_ROW = f'{{"text": "{TEXT[:60]}'
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory, made_graph) -> Iterator[SmallGraph]:
+def first(tmp_path_factory, made_graph) -> Iterator[SmallProject]:
     """The graph with a marked document near the target, which is chosen, and a bad row that shows it."""
     graph = made_graph.copy(tmp_path_factory.mktemp("marked") / "graph")
     write(graph.landing / "marked.jsonl", [*lines([TEXT, *texts("sailing", 2, 8)]), SHOWN_IN_A_BAD_ROW])
@@ -37,14 +35,14 @@ def first(tmp_path_factory, made_graph) -> Iterator[SmallGraph]:
 
 
 @pytest.fixture
-def marked(tmp_path, first, nowhere) -> Iterator[SmallGraph]:
+def marked(tmp_path, first, nowhere) -> Iterator[SmallProject]:
     """A copy of it that a test may change."""
     graph = first.copy(tmp_path / "graph")
     yield graph
     graph.instance.dispose()
 
 
-def where(graph: SmallGraph) -> set[str]:
+def where(graph: SmallProject) -> set[str]:
     """Tables, in any version that can be read, and files of the home that show the mark."""
     found = set()
     for table in graph.store.names():
@@ -55,11 +53,9 @@ def where(graph: SmallGraph) -> set[str]:
     return found | {path.name for path in files if MARK.encode() in path.read_bytes()}
 
 
-def withdrawn(graph: SmallGraph) -> Withdrawn:
+def withdrawn(graph: SmallProject) -> Withdrawn:
     """Withdraw the marked document."""
-    asking = Asking(store=graph.store)
-    asking.ids([document_id(TEXT)])
-    return withdraw(graph.home, asking.done(), WithdrawalReason.COPYRIGHT)
+    return graph.withdraw([document_id(TEXT)])
 
 
 def test_no_text_of_a_document_or_bad_row_is_in_the_event_log(first, nowhere):
@@ -141,8 +137,6 @@ def test_a_withdrawn_text_that_comes_back_in_other_case_and_spaces_is_named(mark
     assert record.asset_materialization.metadata["near_repeats_of_withdrawn"].value == expected
     assert MARK.lower() not in "".join(marked.logged()).lower()
 
-    asking = Asking(store=marked.store)
-    asking.ids(expected)
-    withdraw(marked.home, asking.done(), WithdrawalReason.COPYRIGHT)
+    marked.withdraw(expected)
     assert read_status(marked.project).near_repeats == {}
     assert verify(marked.home).near_repeats == {}

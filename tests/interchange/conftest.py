@@ -1,36 +1,17 @@
 """A small project by hand: two shards, a selection of three of their six documents, and one SQL table."""
 
-import pyarrow as pa
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
+from projects import heads_of, plain_project, record, rows_of, selection, settings, target, write_rows
 
 from tamis.exporting import export_selection
-from tamis.lineage.heads import Head, read_heads, write_heads
-from tamis.lineage.manifest import InputReference, Manifest, ManifestFolder
+from tamis.lineage.manifest import Manifest
 from tamis.lineage.versions import note_version
-from tamis.project import Project, open_project
-from tamis.store.records import stored_rows
-from tamis.store.schemas import schema_of
+from tamis.project import Project
 
-SETTINGS = """
-[project]
-name = "small"
-
-[[corpus]]
-name = "web"
-kind = "files"
-path = "documents"
-
-[[target]]
-name = "goal"
-kind = "files"
-path = "target"
-
-[[selection]]
-name = "near"
-sampler = "got-d"
-target = "goal"
-budget = 3
-"""
 SHARDS = ("web__a.jsonl", "web__b.jsonl")
 CONFIG = {"name": "near", "sampler": "got-d", "budget": 3, "filters": {"licences_denied": ["nc*"]}}
 DOCUMENTS = [
@@ -69,64 +50,32 @@ DECISIONS = [
 ]
 
 
-def table(name: str, rows: list[dict]) -> pa.Table:
-    names = schema_of(name).names
-    return pa.Table.from_pylist([dict.fromkeys(names) | row for row in rows], schema=schema_of(name))
-
-
-class Maker:
-    """Writes manifests and heads as a run does."""
-
-    def __init__(self, project: Project) -> None:
-        self.project, self.folder = project, ManifestFolder(project.home.manifests)
-        self.minute = 0
-
-    def make(self, asset: str, partition: str = "", inputs=(), **more) -> InputReference:
-        self.minute += 1
-        made = Manifest(
-            asset=asset,
-            partition=partition,
-            code_version="1",
-            seed=0,
-            input_key=f"key of {asset} {partition}",
-            data_version=f"version of {asset} {partition}",
-            digest=f"digest of {asset} {partition}",
-            inputs=tuple(inputs),
-            **{"config": {}, "row_count": 3} | more,
-            beside={"made_at": f"2026-01-02T03:{self.minute:02d}:00+00:00"},
-        )
-        key = self.folder.write(made)
-        head = Head(
-            asset=asset,
-            partition=partition,
-            manifest=key,
-            input_key=made.input_key,
-            data_version=made.data_version,
-        )
-        write_heads(self.project.home.store, [head])
-        return InputReference(asset=asset, partition=partition, data_version=made.data_version, manifest=key)
-
-
 @pytest.fixture
 def project(tmp_path) -> Project:
     """The project with everything in its home."""
-    (tmp_path / "tamis.toml").write_text(SETTINGS)
-    project = open_project(tmp_path)
-    store = project.home.store
-    store.append("documents", table("documents", DOCUMENTS))
-    store.append("occurrences", table("occurrences", OCCURRENCES))
-    store.append("decisions", table("decisions", DECISIONS))
+    near = selection("near", "got-d", 3, target="goal")
+    text = settings(target(), near)
+    project = plain_project(tmp_path, text, {}).project
+    home, store = project.home, project.home.store
     chosen = [{name: row[name] for name in ("selection", "doc_id", "rank")} for row in DECISIONS[:3]]
-    store.append("selected_subset", table("selected_subset", chosen))
-    maker = Maker(project)
-    raw = [maker.make("raw_shards", shard) for shard in SHARDS]
-    documents = [maker.make("documents", shard, [one]) for shard, one in zip(SHARDS, raw, strict=True)]
-    maker.make("selected_subset", "near", documents, config=CONFIG)
-    digest, content = stored_rows(store, "decisions", "selection = 'near'")
-    maker.folder.write_rows(digest, content)
-    decided = maker.make("decisions", "near", documents, config=CONFIG, rows={"decisions": digest})
-    maker.make("mart_reasons", "", [decided])
-    note_version(project.home, read_heads(store), "near")
+    of_tables = {"documents": DOCUMENTS, "occurrences": OCCURRENCES, "decisions": DECISIONS}
+    for name, rows in (of_tables | {"selected_subset": chosen}).items():
+        store.append(name, rows_of(name, rows))
+    minute = itertools.count(1)
+
+    def made(asset: str, partition: str = "", inputs: Sequence[Manifest] = (), **more: Any) -> Manifest:
+        keys = ("input_key", "data_version", "digest")
+        stated = {key: f"{key} of {asset} {partition}" for key in keys} | {"row_count": 3} | more
+        beside = {"made_at": f"2026-01-02T03:{next(minute):02d}:00+00:00"}
+        return record(home, asset, partition, inputs=inputs, beside=beside, **stated)
+
+    raw = [made("raw_shards", shard) for shard in SHARDS]
+    documents = [made("documents", shard, [one]) for shard, one in zip(SHARDS, raw, strict=True)]
+    made("selected_subset", "near", documents, config=CONFIG)
+    listed = {"decisions": write_rows(home, "decisions", "selection = 'near'")}
+    decided = made("decisions", "near", documents, config=CONFIG, rows=listed)
+    made("mart_reasons", "", [decided])
+    note_version(home, heads_of(home), "near")
     return project
 
 

@@ -5,11 +5,11 @@ import hashlib
 import polars as pl
 import pytest
 import yaml
+from projects import heads_of, manifests_of
 
 from tamis.exporting import export_selection
 from tamis.interchange.subset import SubsetFiles
-from tamis.lineage.heads import read_heads
-from tamis.lineage.manifest import ManifestError, ManifestFolder
+from tamis.lineage.manifest import ManifestError
 
 
 def card(path) -> str:
@@ -75,8 +75,8 @@ def test_no_description_holds_text_of_a_document(exported):
 
 
 def test_a_broken_lineage_is_not_handed_out(project):
-    folder = ManifestFolder(project.home.manifests)
-    shard = read_heads(project.home.store)["raw_shards", "web__a.jsonl"]
+    folder = manifests_of(project.home)
+    shard = heads_of(project.home)["raw_shards", "web__a.jsonl"]
     folder.path(shard.manifest).unlink()
     with pytest.raises(ManifestError, match="is missing"):
         export_selection(project, "near", "parquet")

@@ -3,29 +3,20 @@
 import json
 
 import pytest
+from projects import head_of, manifest_of
 
 from tamis.lineage.anchor import AnchorError, judge_anchor, read_anchor, write_anchor
 from tamis.lineage.audit_node import Audit
 from tamis.lineage.heads import Head
-from tamis.lineage.manifest import Manifest, ManifestFolder
+from tamis.lineage.manifest import ManifestFolder
 
 NOTHING = Audit(nodes={}, roots=[])
 
 
 def made(folder, content: str) -> Head:
-    manifest = Manifest(
-        asset="documents",
-        partition="a",
-        code_version="1",
-        config={},
-        seed=0,
-        input_key=content,
-        data_version=content,
-        digest=content,
-        row_count=1,
-    )
-    name = ManifestFolder(folder).write(manifest)
-    return Head(asset="documents", partition="a", manifest=name, input_key=content, data_version=content)
+    manifest = manifest_of("documents", "a", input_key=content, digest=content)
+    ManifestFolder(folder).write(manifest)
+    return head_of(manifest)
 
 
 def test_what_an_anchor_names_must_still_be_there(tmp_path):

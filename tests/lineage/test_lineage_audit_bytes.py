@@ -13,6 +13,7 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 import pytest
+from projects import head_of, manifest_of, write_rows
 
 from tamis.base.progress import ignore
 from tamis.lineage.audit import audit_of_crashes, audit_of_damage
@@ -20,11 +21,11 @@ from tamis.lineage.audit_content import judge_content
 from tamis.lineage.audit_node import Audit, Node
 from tamis.lineage.audit_records import Records, judge_records
 from tamis.lineage.heads import Head, read_heads, write_heads
-from tamis.lineage.manifest import Manifest, ManifestFolder
+from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.world import World
 from tamis.store.home import Home
 from tamis.store.probing import crashing_tables
-from tamis.store.records import BY_DOC_IDS, stored_rows
+from tamis.store.records import BY_DOC_IDS
 from tamis.store.schemas import schema_of
 from tamis.store.table_errors import DamagedTableError
 from tamis.store.tables import vector_column
@@ -66,25 +67,18 @@ def rows_of(table: str, ids: list[str]) -> pa.Table:
 def home(tmp_path_factory) -> Home:
     """A home with one value that states rows of every table; each has a deletion file."""
     home = Home(tmp_path_factory.mktemp("bytes") / "home")
-    folder = ManifestFolder(home.manifests)
     digests = {}
     for table, scope in SCOPES.items():
         home.store.append(table, rows_of(table, IDS))
         gone = "true" if table == "contamination" else f"doc_id = '{IDS[7]}'"
         home.store.delete(table, gone)
         kept = [doc_id for doc_id in IDS if doc_id != IDS[7]]
-        digests[table], content = stored_rows(home.store, table, scope, kept)
-        folder.write_rows(digests[table], content)
-    manifest = Manifest(
-        asset="documents", partition="web__one.jsonl", code_version="1", config={}, seed=0,
-        input_key="k" * 64, data_version="v" * 64, digest="d", row_count=39, rows=digests, scopes=SCOPES,
-    )  # fmt: skip
-    made = Head(
-        asset="documents", partition="web__one.jsonl", manifest=folder.write(manifest),
-        input_key="k" * 64, data_version="v" * 64,
-    )  # fmt: skip
+        digests[table] = write_rows(home, table, scope, kept)
+    keys = {"input_key": "k" * 64, "data_version": "v" * 64}
+    manifest = manifest_of("documents", "web__one.jsonl", **keys, row_count=39, rows=digests, scopes=SCOPES)
+    ManifestFolder(home.manifests).write(manifest)
     left = Head(asset="documents", partition="left", manifest="0" * 64, input_key="k", data_version="v")
-    write_heads(home.store, [made, left])
+    write_heads(home.store, [head_of(manifest), left])
     home.store.delete("heads", "partition = 'left'")
     return home
 

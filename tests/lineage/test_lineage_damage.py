@@ -2,10 +2,11 @@
 
 import pyarrow as pa
 import pytest
+from projects import head_of, manifest_of
 
 from tamis.lineage.damage import NO_ROWS, find_damage, forget_damaged
 from tamis.lineage.heads import Head, Heads
-from tamis.lineage.manifest import Manifest, ManifestError, ManifestFolder
+from tamis.lineage.manifest import ManifestError, ManifestFolder
 from tamis.lineage.named_lists import NamedLists
 from tamis.lineage.pins import pin, read_pins
 from tamis.store.home import Home
@@ -15,22 +16,11 @@ from tamis.store.tables import DamagedTableError
 
 def taken_in(home: Home, shard: str, quarantine: str) -> Head:
     """The head of a shard's documents, with that digest of its rows in quarantine."""
-    manifest = Manifest(
-        asset="documents",
-        partition=shard,
-        code_version="1",
-        config={},
-        seed=0,
-        input_key=shard,
-        data_version=shard,
-        digest=shard,
-        row_count=0,
-        rows={"quarantine": quarantine},
-    )
+    manifest = manifest_of("documents", shard, row_count=0, rows={"quarantine": quarantine})
     folder = ManifestFolder(home.manifests)
     folder.write_rows(quarantine, b"a list of rows")
-    name = folder.write(manifest)
-    return Head(asset="documents", partition=shard, manifest=name, input_key=shard, data_version=shard)
+    folder.write(manifest)
+    return head_of(manifest)
 
 
 def cut(home: Home, table: str) -> None:

@@ -1,89 +1,59 @@
 """Estimates: from what earlier runs took, by rows and by the growth of the pool; else unknown."""
 
 import itertools
-import json
 
-import pyarrow as pa
 import pytest
+from projects import (
+    corpus,
+    due_key,
+    plain_project,
+    record,
+    rows_of,
+    selection,
+    settings,
+    write_jsonl,
+)
 
 from tamis.lineage.estimates import Estimate
-from tamis.lineage.heads import Head, read_heads, write_heads
-from tamis.lineage.manifest import Manifest, ManifestFolder
 from tamis.planning import plan_lines, read_plan
-from tamis.project import Project, open_project
-from tamis.store.schemas import schema_of
+from tamis.project import Project
 
-SETTINGS = """
-[automation]
-settle_seconds = 0.0
-[[corpus]]
-name = "web"
-kind = "files"
-path = "documents"
-[[selection]]
-name = "best"
-sampler = "ask-llm"
-budget = 2
+JUDGED = """
 [judge]
 model = "smollm2-135m"
 sample = 50
 price_per_million_tokens = 2.0
 """
+SETTINGS = settings(selection("best", "ask-llm"), JUDGED)
 
 
 @pytest.fixture
 def project(tmp_path) -> Project:
-    (tmp_path / "documents").mkdir()
-    (tmp_path / "tamis.toml").write_text(SETTINGS)
     write(tmp_path, "a", 100)
     write(tmp_path, "b", 100)
-    return open_project(tmp_path)
+    return plain_project(tmp_path, SETTINGS, {}).project
 
 
 def write(root, name: str, rows: int) -> None:
-    lines = [json.dumps({"text": f"{number:08d}"}) for number in range(rows)]
-    (root / "documents" / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    write_jsonl(root / "documents" / f"{name}.jsonl", [f"{number:08d}" for number in range(rows)])
 
 
-def made(project: Project, asset: str, partition: str, rows: int, **beside) -> None:
+def made(project: Project, asset: str, partition: str, rows: int, input_key="earlier", **beside) -> None:
     """What a run of an earlier state leaves behind."""
-    manifest = Manifest(
-        asset=asset,
-        partition=partition,
-        code_version="1",
-        config={},
-        seed=0,
-        input_key="earlier",
-        data_version="1",
-        digest="",
-        row_count=rows,
-        beside=beside,
-    )
-    key = ManifestFolder(project.home.manifests).write(manifest)
-    head = Head(asset=asset, partition=partition, manifest=key, input_key="earlier", data_version="1")
-    write_heads(project.home.store, [head])
+    record(project.home, asset, partition, input_key=input_key, row_count=rows, beside=beside)
 
 
 def stored(project: Project, shard: str, rows: int) -> None:
-    names = schema_of("occurrences").names
-    values = [dict.fromkeys(names) | {"doc_id": f"{shard}{n}", "shard": shard, "row": n} for n in range(rows)]
-    project.home.store.merge("occurrences", pa.Table.from_pylist(values, schema=schema_of("occurrences")))
+    values = [{"doc_id": f"{shard}{n}", "shard": shard, "row": n} for n in range(rows)]
+    project.home.store.merge("occurrences", rows_of("occurrences", values))
 
 
 def built(project: Project, empty: str = "") -> None:
     """Shard a as it lies, and one without a row; half the pool is new."""
-    from tamis.lineage.look import look
-    from tamis.lineage.plan import input_key
-    from tamis.lineage.stages import stages
-
     stored(project, "web__a.jsonl", 100)
-    world = look(project)
     read = [("web__a.jsonl", 100), *([(empty, 0)] if empty else [])]
     for asset, (shard, rows) in itertools.product(("raw_shards", "documents"), read):
-        made(project, asset, shard, rows, partition_seconds=2.0)
-        heads = read_heads(project.home.store)
-        key = input_key(stages()[asset], shard, world, heads)
-        write_heads(project.home.store, [Head(**(heads[(asset, shard)].__dict__ | {"input_key": key}))])
+        made(project, asset, shard, rows, due_key(project, asset, shard), partition_seconds=2.0)
     made(project, "near_duplicates", "", 10, partition_seconds=3.0)
     made(project, "judge_scores", "", 50, partition_seconds=60.0, asked=40, tokens_asked=40_000)
 
@@ -126,16 +96,14 @@ def test_a_file_that_holds_nothing_readable_does_not_make_the_growth_of_the_pool
 
 def test_without_a_price_there_is_no_cost(project):
     built(project)
-    (project.root / "tamis.toml").write_text(SETTINGS.replace("price_per", "#price_per"))
-    assert entry(read_plan(open_project(project.root)), "judge_scores").cost is None
+    free = plain_project(project.root, SETTINGS.replace("price_per", "#price_per"), {}).project
+    assert entry(read_plan(free), "judge_scores").cost is None
 
 
 def test_files_of_a_corpus_that_was_never_read_are_not_guessed(project):
     built(project)
     (project.root / "other").mkdir()
     (project.root / "other" / "x.txt").write_text("one")
-    more = '[[corpus]]\nname = "other"\nkind = "files"\npath = "other"\n'
-    (project.root / "tamis.toml").write_text(SETTINGS + more)
-    plan = read_plan(open_project(project.root))
+    plan = read_plan(plain_project(project.root, SETTINGS + corpus("other", "other"), {}).project)
     assert entry(plan, "documents", "other__x.txt") == Estimate()
     assert entry(plan, "near_duplicates") == Estimate()

@@ -1,14 +1,10 @@
 """A step that failed is told of until it is made, or would be made of something else."""
 
 import pytest
-from made_projects import make_project, say_made
+from projects import due_key, note_made, plain_project, settings, target
 
 from tamis.base.errors import PermanentError
 from tamis.lineage.failed_steps import MOST_NOTED, TABLE, failed_step_noted, note_failed_step
-from tamis.lineage.heads import read_heads
-from tamis.lineage.look import look
-from tamis.lineage.plan import input_key
-from tamis.lineage.stages import stages
 from tamis.status import read_status
 from tamis.training.failures import note_failure
 
@@ -17,23 +13,20 @@ ENTRY = ("target_examples", "goal")
 
 @pytest.fixture
 def project(tmp_path, nowhere):
-    return make_project(tmp_path, "")
-
-
-def key_of(project) -> str:
-    store = project.home.store
-    return str(input_key(stages()[ENTRY[0]], ENTRY[1], look(project), read_heads(store)))
+    return plain_project(tmp_path, settings(target())).project
 
 
 def test_a_failure_is_a_problem_until_the_value_is_made(project):
     store = project.home.store
     assert read_status(project).failed_steps == []
-    note_failed_step(store, ENTRY[0], {ENTRY[1]: key_of(project)}, PermanentError("too few\nexamples"))
+    note_failed_step(
+        store, ENTRY[0], {ENTRY[1]: due_key(project, *ENTRY)}, PermanentError("too few\nexamples")
+    )
     status = read_status(project)
     assert "failed: target_examples[goal]: too few examples" in status.problems()
     assert status.to_json()["failed"] == {"target_examples[goal]": "too few examples"}
     assert status.without(frozenset({ENTRY[0]})).failed_steps == []
-    say_made(project, *ENTRY)
+    note_made(project, *ENTRY)
     assert read_status(project).failed_steps == []
 
 

@@ -1,27 +1,20 @@
 """Finding a document by its place: a row that is none says why."""
 
-import pyarrow as pa
 import pytest
+from projects import plain_project, rows_of, settings
 
 from tamis.corpus import Shard
 from tamis.corpus.records import WHOLE_SHARD
 from tamis.lineage.finding import UnknownPlaceError, document_of_place
-from tamis.project import open_project
-from tamis.store.schemas import schema_of
-
-SETTINGS = '[[corpus]]\nname = "web"\nkind = "files"\npath = "documents"\n'
 
 
 def quarantined(store, shard: str, row: int, reason: str) -> None:
-    schema = schema_of("quarantine")
-    bad = dict.fromkeys(schema.names) | {"shard": shard, "row": row, "reason": reason, "detail": "mend it"}
-    store.append("quarantine", pa.Table.from_pylist([bad], schema=schema))
+    bad = {"shard": shard, "row": row, "reason": reason, "detail": "mend it"}
+    store.append("quarantine", rows_of("quarantine", [bad]))
 
 
 def test_a_bad_row_and_a_row_of_a_file_that_is_bad_as_a_whole_name_the_reason(tmp_path):
-    (tmp_path / "documents").mkdir()
-    (tmp_path / "tamis.toml").write_text(SETTINGS)
-    store = open_project(tmp_path).home.store
+    store = plain_project(tmp_path, settings()).store
     shards = {
         f"web__{name}": Shard(
             corpus="web", name=name, key=f"web__{name}", kind="file", path=tmp_path / "documents" / name

@@ -5,6 +5,7 @@ from datetime import datetime
 
 import pytest
 from made_selections import made
+from projects import plain_project, selection, settings
 
 from tamis.base.errors import UnknownNameError
 from tamis.lineage.pins import Pin, read_pins
@@ -13,24 +14,11 @@ from tamis.lineage.reconcile import forget_gone
 from tamis.lineage.restoring import release, restore
 from tamis.lineage.versions import UnknownVersionError, note_version
 from tamis.lineage.world import World
-from tamis.project import open_project
-
-SETTINGS = """
-[[corpus]]
-name = "web"
-kind = "files"
-path = "documents"
-[[selection]]
-name = "best"
-sampler = "random"
-budget = 2
-"""
 
 
 @pytest.fixture
 def project(tmp_path):
-    (tmp_path / "tamis.toml").write_text(SETTINGS)
-    return open_project(tmp_path)
+    return plain_project(tmp_path, settings(selection("best"))).project
 
 
 def test_a_selection_is_pinned_and_let_go_of(project):
@@ -94,7 +82,6 @@ def test_a_pin_goes_with_its_selection(project, tmp_path):
     heads = made(home, [1])
     note_version(home, heads, "best")
     restore(project, "best", 1)
-    (tmp_path / "tamis.toml").write_text(SETTINGS.split("[[selection]]")[0])
-    world = World(open_project(tmp_path), {}, {}, {})
+    world = World(plain_project(tmp_path, settings()).project, {}, {}, {})
     assert ("selected_subset", "best") in forget_gone(home.store, world, heads)
     assert read_pins(home.store) == {}

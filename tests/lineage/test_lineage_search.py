@@ -2,25 +2,28 @@
 
 import http.client
 from collections.abc import Callable
+from pathlib import Path
 
-import pyarrow as pa
 import pytest
-from made_projects import SETTINGS, make_project, say_made
+from projects import (
+    SmallProject,
+    base_model,
+    due_key,
+    note_made,
+    plain_project,
+    record,
+    rows_of,
+    settings,
+    target,
+)
 
 from resources.driver import _tried_again
 from resources.running import Wanted
 from tamis.base.errors import PermanentError, TransientError
 from tamis.lineage.automation import trial_work
 from tamis.lineage.choosers import law_trials
-from tamis.lineage.heads import Head, forget_heads, read_heads, write_heads
-from tamis.lineage.look import look
-from tamis.lineage.manifest import Manifest, ManifestFolder
-from tamis.lineage.plan import input_key
-from tamis.lineage.stages import stages
-from tamis.project import Project, open_project
 from tamis.scaling.searched import CLEAR, SPENT, TOO_SMALL, UNKNOWN, Search, sentences
 from tamis.status import read_status
-from tamis.store.schemas import schema_of
 from tamis.training.failures import failure_noted, failures_of, forget_failures, note_failure
 
 SEARCHED = """
@@ -45,38 +48,20 @@ def loss(model: str, size: int) -> float:
     return PLAIN[model] * (1 + 1 / size**0.5)
 
 
-class Trials:
-    """A project whose base models and target are said to be made; trials as they come."""
-
-    def __init__(self, root, share: str = "0.5", extra: str = "") -> None:
-        self.root = root
-        make_project(root, SEARCHED.replace("SHARE", share) + extra)
-        for asset, keys in (("tokenizer", [""]), ("base_models", PLAIN), ("target_examples", ["goal"])):
-            self.made(asset, *keys)
-
-    @property
-    def project(self) -> Project:
-        return open_project(self.root)
-
-    @property
-    def world(self):
-        return look(self.project)
-
-    @property
-    def heads(self):
-        return read_heads(self.project.home.store)
+class Trials(SmallProject):
+    """A project whose base models and target are noted as made; trials as they come."""
 
     @property
     def search(self) -> Search:
         return self.world.searches["goal"]
 
     def made(self, asset: str, *keys: str) -> None:
-        say_made(self.project, asset, *keys)
+        note_made(self.project, asset, *keys)
 
     def finish(self, trial: str, curve: Callable[[str, int], float] = loss) -> None:
         """What a trial that succeeds leaves behind."""
         _law, model, size, *others = trial.split("__")
-        row = dict.fromkeys(schema_of("trials").names) | {
+        row = {
             "trial": trial,
             "model": model,
             "kind": "law",
@@ -84,7 +69,7 @@ class Trials:
             "size": int(size),
             "held_out_bits_per_byte": curve(model, int(size)),
         }
-        self.project.home.store.merge("trials", pa.Table.from_pylist([row], schema=schema_of("trials")))
+        self.store.merge("trials", rows_of("trials", [row]))
         self.made("trials", trial)
 
     def run_to_the_end(self, curve: Callable[[str, int], float] = loss, first: int = 0) -> Search:
@@ -93,19 +78,26 @@ class Trials:
         return self.search
 
 
+def new_trials(root: Path, share: str = "0.5") -> Trials:
+    text = settings(target(), base_model(), SEARCHED.replace("SHARE", share))
+    made = Trials(plain_project(root, text).root)
+    for asset, keys in (("tokenizer", [""]), ("base_models", PLAIN), ("target_examples", ["goal"])):
+        made.made(asset, *keys)
+    return made
+
+
 @pytest.fixture
 def trials(tmp_path, nowhere) -> Trials:
-    return Trials(tmp_path)
+    return new_trials(tmp_path)
 
 
 def test_without_a_budget_every_trial_is_asked_for(tmp_path, nowhere):
-    made = Trials(tmp_path)
-    plain = (tmp_path / "tamis.toml").read_text().split("[trial_budget]")[0]
-    (tmp_path / "tamis.toml").write_text(plain)
+    made = new_trials(tmp_path)
+    made.configure(made.text.split("[trial_budget]")[0])
     assert made.world.searches == {}
     assert read_status(made.project).failed_trials == []
-    name, store = "law__small__10", made.project.home.store
-    for key in ("of other inputs", str(input_key(stages()["trials"], name, made.world, made.heads))):
+    name, store = "law__small__10", made.store
+    for key in ("of other inputs", str(due_key(made.project, "trials", name))):
         note_failure(store, name, key, PermanentError("it does not fit"), permanent=True)
     # No search says so there, and a materialization shows the last error alone.
     assert (
@@ -129,18 +121,17 @@ def test_the_search_spends_its_share_and_no_more(trials):
 def test_the_order_in_which_trials_end_changes_nothing(tmp_path, nowhere):
     found = []
     for order in (0, -1):
-        (tmp_path / str(order)).mkdir()
-        found.append(Trials(tmp_path / str(order)).run_to_the_end(first=order))
+        found.append(new_trials(tmp_path / str(order)).run_to_the_end(first=order))
     assert found[0] == found[1]
 
 
 def test_a_trial_of_another_recipe_does_not_count(trials):
     ended = trials.run_to_the_end()
-    settings = (trials.root / "tamis.toml").read_text()
-    (trials.root / "tamis.toml").write_text(settings + "\n[fine_tuning]\nepochs = 7\n")
+    before = trials.text
+    trials.configure(before + "\n[fine_tuning]\nepochs = 7\n")
     assert trials.search.measured == ()
     assert set(trials.search.open) <= set(ended.measured)
-    (trials.root / "tamis.toml").write_text(settings)
+    trials.configure(before)
     assert trials.search == ended
 
 
@@ -148,7 +139,7 @@ def test_a_clear_choice_ends_the_search_before_the_budget(tmp_path, nowhere):
     spent = []
     for name, curve in (("near", PLAIN), ("far", {"small": 9.0, "middle": 8.0, "large": 1.0})):
         (tmp_path / name).mkdir()
-        made = Trials(tmp_path / name, share="0.9")
+        made = new_trials(tmp_path / name, share="0.9")
         ended = made.run_to_the_end(lambda model, size, curve=curve: curve[model] * (1 + 1 / size**0.5))
         spent.append(ended.spent_share)
         assert ended.choice == "large"
@@ -157,8 +148,8 @@ def test_a_clear_choice_ends_the_search_before_the_budget(tmp_path, nowhere):
 
 
 def test_a_trial_that_fails_is_left_out_after_its_attempts_and_the_search_goes_on(trials):
-    opened, store = trials.search.open, trials.project.home.store
-    key = input_key(stages()["trials"], opened[0], trials.world, trials.heads)
+    opened, store = trials.search.open, trials.store
+    key = due_key(trials.project, "trials", opened[0])
     assert key is not None
     for attempt in range(3):
         assert opened[0] in trials.search.open, attempt
@@ -175,8 +166,8 @@ def test_a_trial_that_fails_is_left_out_after_its_attempts_and_the_search_goes_o
 
 
 def test_what_cannot_succeed_is_left_out_at_once_and_what_is_not_its_fault_never_is(trials):
-    opened, store = trials.search.open, trials.project.home.store
-    key = input_key(stages()["trials"], opened[0], trials.world, trials.heads)
+    opened, store = trials.search.open, trials.store
+    key = due_key(trials.project, "trials", opened[0])
     passing = (TransientError("the server is away"), http.client.IncompleteRead(b""))
     for error in (OSError(28, "No space left on device"), *passing):
         with pytest.raises(type(error)), failure_noted(store, opened[0], str(key)):
@@ -188,8 +179,8 @@ def test_what_cannot_succeed_is_left_out_at_once_and_what_is_not_its_fault_never
 
 
 def test_what_failing_cost_is_kept_when_it_is_tried_again(trials):
-    opened, store = trials.search.open, trials.project.home.store
-    key = str(input_key(stages()["trials"], opened[0], trials.world, trials.heads))
+    opened, store = trials.search.open, trials.store
+    key = str(due_key(trials.project, "trials", opened[0]))
     note_failure(store, opened[0], key, "it broke", permanent=True, seconds=2.0)
     assert len(forget_failures(store)) == 1
     assert trials.search.open == opened
@@ -204,9 +195,9 @@ def test_what_failing_cost_is_kept_when_it_is_tried_again(trials):
 
 def test_only_trials_that_are_due_count_as_tried_again(trials):
     """Not those of models that left the project, nor what failed under other settings or is current now."""
-    opened, store = trials.search.open, trials.project.home.store
-    key = str(input_key(stages()["trials"], opened[0], trials.world, trials.heads))
-    current = str(input_key(stages()["trials"], opened[2], trials.world, trials.heads))
+    opened, store = trials.search.open, trials.store
+    key = str(due_key(trials.project, "trials", opened[0]))
+    current = str(due_key(trials.project, "trials", opened[2]))
     for name, made_from in (
         (opened[0], key),
         (opened[1], "another key"),
@@ -226,9 +217,9 @@ def test_only_trials_that_are_due_count_as_tried_again(trials):
 
 
 def test_a_trial_that_failed_is_charged_in_full_and_once(trials):
-    asked, store = trials.search, trials.project.home.store
+    asked, store = trials.search, trials.store
     for name in asked.open:
-        key = str(input_key(stages()["trials"], name, trials.world, trials.heads))
+        key = str(due_key(trials.project, "trials", name))
         note_failure(store, name, key, "it broke", permanent=True)
     later = trials.search
     assert set(later.left_out) == set(asked.open)
@@ -236,16 +227,15 @@ def test_a_trial_that_failed_is_charged_in_full_and_once(trials):
 
 
 def test_a_share_too_small_says_which_would_buy_the_first_round(tmp_path, nowhere):
-    made = Trials(tmp_path, share="0.001")
+    made = new_trials(tmp_path, share="0.001")
     assert (made.search.ended, made.search.open) == (TOO_SMALL, ())
     (notice,) = made.search.notices
     assert "share = 0.001 buys no trial of large, middle, small" in notice
     assert "every model at the smallest size, takes share = 0.0625" in notice
-    settings = (tmp_path / "tamis.toml").read_text()
-    (tmp_path / "tamis.toml").write_text(settings.replace("share = 0.001", "share = 0.0625"))
+    made.reconfigure("share = 0.001", "share = 0.0625")
     assert {name.split("__")[1] for name in made.search.open} == set(PLAIN)
     assert made.search.notices == []
-    (tmp_path / "tamis.toml").write_text(settings.replace("share = 0.001", "share = 0.03"))
+    made.reconfigure("share = 0.0625", "share = 0.03")
     assert made.search.untried == ("large",)
     made.run_to_the_end()
     assert "buys no trial of large;" in made.search.notices[0]
@@ -253,8 +243,7 @@ def test_a_share_too_small_says_which_would_buy_the_first_round(tmp_path, nowher
 
 def test_a_share_that_is_raised_goes_on(trials):
     ended = trials.run_to_the_end()
-    settings = (trials.root / "tamis.toml").read_text()
-    (trials.root / "tamis.toml").write_text(settings.replace("share = 0.5", "share = 0.9"))
+    trials.reconfigure("share = 0.5", "share = 0.9")
     assert trials.search.open
     assert set(trials.search.measured) == set(ended.measured)
     more = trials.run_to_the_end()
@@ -267,8 +256,7 @@ def test_a_share_of_1_that_comes_too_late_says_what_it_does_not_pay_for(trials):
     for model in PLAIN:
         for size in (10, 20, 40):
             trials.finish(f"law__{model}__{size}")
-    settings = (trials.root / "tamis.toml").read_text()
-    (trials.root / "tamis.toml").write_text(settings.replace("share = 0.5", "share = 1.0"))
+    trials.reconfigure("share = 0.5", "share = 1.0")
     assert trials.search.notices == []
     for model in PLAIN:
         trials.finish(f"law__{model}__80")
@@ -284,28 +272,17 @@ def test_a_share_of_1_that_comes_too_late_says_what_it_does_not_pay_for(trials):
 
 
 def test_a_share_of_1_from_the_beginning_pays_for_every_model_at_the_largest_size(tmp_path, nowhere):
-    ended = Trials(tmp_path, share="1.0").run_to_the_end()
+    ended = new_trials(tmp_path, share="1.0").run_to_the_end()
     assert {name for name in ended.measured if name.endswith("__160")} == {
         f"law__{model}__160" for model in PLAIN
     }
     assert (ended.unpaid, ended.notices) == ((), [])
 
 
-TWO = (
-    (SETTINGS + SEARCHED).replace('target = "goal"', 'target = ["goal", "side"]')
-    + """
-[[target]]
-name = "side"
-kind = "files"
-path = "target"
-train = 50
-"""
-)
-
-
 def test_each_target_has_a_search_and_a_budget_of_its_own(trials):
     alone = trials.run_to_the_end()
-    (trials.root / "tamis.toml").write_text(TWO.replace("SHARE", "0.5"))
+    trials.reconfigure('target = "goal"', 'target = ["goal", "side"]')
+    trials.configure(trials.text + target("side", train=50))
     trials.made("target_examples", "side")
     found = trials.world.searches
     assert found["goal"] == alone, "another target makes no trial again"
@@ -329,34 +306,19 @@ def test_each_target_has_a_search_and_a_budget_of_its_own(trials):
 
 def test_failures_under_other_settings_do_not_count(trials):
     opened = trials.search.open
-    note_failure(trials.project.home.store, opened[0], "another key", "it broke", permanent=True)
+    note_failure(trials.store, opened[0], "another key", "it broke", permanent=True)
     assert trials.search.open == opened
 
 
 def test_models_of_unknown_size_are_waited_for(tmp_path, nowhere):
-    made = Trials(tmp_path)
-    settings = (tmp_path / "tamis.toml").read_text().replace('preset = "llama-6m"', 'path = "weights"')
+    made = new_trials(tmp_path)
+    made.reconfigure('preset = "llama-6m"', 'path = "weights"')
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "config.json").write_text("{}")
-    (tmp_path / "tamis.toml").write_text(settings)
     assert made.search.ended == f"{UNKNOWN}: large"
     (tmp_path / "weights" / "model.safetensors").write_bytes(b"cut off")
     assert made.search.ended == f"{UNKNOWN}: large"
-    manifest = Manifest(
-        asset="base_models",
-        partition="large",
-        code_version="1",
-        config={},
-        seed=0,
-        input_key="k",
-        data_version="v",
-        digest="d",
-        row_count=0,
-        beside={"parameters": 5_000_000},
-    )
-    name = ManifestFolder(made.project.home.manifests).write(manifest)
-    head = Head(asset="base_models", partition="large", manifest=name, input_key="k", data_version="v")
-    write_heads(made.project.home.store, [head])
+    record(made.home, "base_models", "large", input_key="k", beside={"parameters": 5_000_000})
     assert made.search.open
 
 
@@ -373,7 +335,7 @@ def test_work_for_the_sensor_is_one_trial_at_a_time_and_then_the_report(trials):
 
 
 def test_a_base_model_that_is_missing_is_named(trials):
-    forget_heads(trials.project.home.store, [("base_models", "middle")])
+    trials.forget(("base_models", "middle"))
     assert trial_work(trials.world, trials.heads) == ([], "base_models[middle]")
 
 
@@ -383,17 +345,17 @@ def test_a_spent_share_says_which_would_buy_the_next_round(trials):
     assert ended.next_share is not None
     assert ended.next_share > 0.5
     assert f"{SPENT}; [trial_budget] share = {ended.next_share:g} buys a next round" in ended.sentence
-    settings = (trials.root / "tamis.toml").read_text()
+    before = trials.text
     below = f"{ended.next_share * 0.99:g}"
     for share, more in ((below, False), (f"{ended.next_share:g}", True)):
-        (trials.root / "tamis.toml").write_text(settings.replace("share = 0.5", f"share = {share}"))
+        trials.configure(before.replace("share = 0.5", f"share = {share}"))
         assert bool(trials.search.open) is more
     assert trials.search.next_share is None
     assert "buys a next round" not in trials.search.sentence
 
 
 def test_where_the_whole_grid_is_told_no_share_buys_more(tmp_path, nowhere):
-    made = Trials(tmp_path, share="1")
+    made = new_trials(tmp_path, share="1")
     for name in list(made.world.trials):
         made.finish(name)
     assert (made.search.open, made.search.next_share) == ((), None)

@@ -1,15 +1,15 @@
 """What a training notes before it begins: gone with a trial that never ended, kept of one that did."""
 
 import pytest
+from projects import record, write_rows
 
 from tamis.lineage.attempts import begin
 from tamis.lineage.audit_content import judge_content
 from tamis.lineage.audit_node import Node
 from tamis.lineage.audit_records import Records
-from tamis.lineage.heads import Head, read_heads, write_heads
-from tamis.lineage.manifest import Manifest, ManifestFolder
+from tamis.lineage.heads import read_heads
+from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.reconcile import forget_gone
-from tamis.store.records import stored_rows
 from tamis.training.storing import record_training_documents
 
 KEPT, GONE, FAILED = "law__small__5", "law__old__5", "law__short__5"
@@ -23,21 +23,14 @@ def project(imagined):
     for name in (KEPT, GONE, FAILED):
         record_training_documents(home.store, name, {"goal": ["0" * 32, "1" * 32]})
     for name in (KEPT, GONE):
-        record(home, name, token)
+        trained(home, name, token)
     return imagined
 
 
-def record(home, name: str, token: str) -> None:
+def trained(home, name: str, token: str) -> None:
     scope = f"checkpoint = '{name}'"
-    digest, rows = stored_rows(home.store, "trained_on", scope)
-    stated = {"rows": {"trained_on": digest}, "scopes": {"trained_on": scope}}
-    keys = {"asset": "trials", "partition": name, "input_key": "k", "data_version": "v"}
-    folder = ManifestFolder.of(home)
-    folder.write_rows(digest, rows)
-    manifest = folder.write(
-        Manifest(code_version="1", config={}, seed=0, digest="d", row_count=2, **keys, **stated)
-    )
-    write_heads(home.store, [Head(manifest=manifest, attempt=token, **keys)])
+    rows = {"trained_on": write_rows(home, "trained_on", scope)}
+    record(home, "trials", name, token, row_count=2, rows=rows, scopes={"trained_on": scope})
 
 
 def checkpoints(imagined) -> set[str]:

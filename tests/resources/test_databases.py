@@ -9,7 +9,8 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from forked import SERVER, run_forked
+from forked import SERVER
+from projects import SmallProject, corpus, plain_project, settings
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -21,7 +22,6 @@ from tamis.project import Project, open_project
 
 KINDS = ("CREATE", "INSERT", "PRAGMA journal_mode")
 INDEX = Path("history/runs/index.db")
-SETTINGS = '[[corpus]]\nname = "own"\nkind = "files"\npath = "texts"\n'
 
 
 @pytest.fixture(autouse=True)
@@ -30,10 +30,10 @@ def home_of_its_own(tmp_path, monkeypatch):
 
 
 def project_in(folder: Path) -> Project:
-    (folder / "texts").mkdir(parents=True, exist_ok=True)
+    made = plain_project(folder, settings(corpus("own", "texts")), {})
+    (folder / "texts").mkdir()
     (folder / "texts" / "one.txt").write_text("A text of the corpus, long enough for one document.")
-    (folder / "tamis.toml").write_text(SETTINGS)
-    return open_project(folder)
+    return made.project
 
 
 @pytest.fixture
@@ -210,10 +210,5 @@ def test_after_kill_9_the_next_command_materializes(tmp_path):
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    environment = os.environ | {"TAMIS_PROJECT": str(killed / "tamis.toml")}
-    for name in ("DAGSTER_HOME", "TAMIS_HOME"):
-        environment.pop(name, None)
     for verb in (["status"], ["materialize", "--only", "raw_shards"], ["health", "--only", "dagster"]):
-        done = run_forked(verb, killed, environment, 120)
-        assert done.returncode == 0, done.stderr
-        assert "Traceback" not in done.stderr
+        assert "Traceback" not in SmallProject(killed).tamis(*verb, timeout=120).stderr

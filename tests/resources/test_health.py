@@ -10,6 +10,7 @@ from pathlib import Path
 import boto3
 import pytest
 from dagster._daemon.types import DaemonHeartbeat
+from projects import plain_project, settings
 
 from resources.health import SILENT_SECONDS, findings
 from resources.instance import ON_POSTGRES, POSTGRES_URL, open_instance
@@ -24,11 +25,11 @@ SECRET = "hunter2-not-to-be-seen"
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    (tmp_path / "tamis.toml").write_text('[[corpus]]\nname = "own"\nkind = "files"\npath = "texts"\n')
-    monkeypatch.setenv("TAMIS_PROJECT", str(tmp_path / "tamis.toml"))
+    made = plain_project(tmp_path, settings(), {})
+    monkeypatch.setenv("TAMIS_PROJECT", str(made.file))
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / ".tamis" / "dagster"))  # undone at the end
-    return open_project(tmp_path)
+    return made.project
 
 
 @pytest.fixture
@@ -147,9 +148,8 @@ def test_a_tracking_server_that_is_not_there_is_told_without_its_password(projec
 
 def test_the_object_store_answers_or_is_told_without_its_key(project, bucket, monkeypatch, tmp_path):
     assert seen(project, "object_store").seen == "none set"
-    text = (tmp_path / "tamis.toml").read_text()
-    (tmp_path / "tamis.toml").write_text(f'{text}[storage]\nurl = "s3://tamis/home"\n')
-    project = open_project(tmp_path)
+    storage = '[storage]\nurl = "s3://tamis/home"\n'
+    project = plain_project(tmp_path, settings(storage), {}).project
     assert seen(project, "object_store").seen == "s3://tamis/home answers"
     monkeypatch.setenv("TAMIS_STORAGE_URL", "s3://another/home")
     assert not seen(open_project(tmp_path), "object_store").healthy

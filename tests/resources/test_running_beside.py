@@ -1,20 +1,24 @@
 """Groups of partitions that fail: what is beside them in their range holds none of them back."""
 
 import dagster as dg
-import pyarrow as pa
 import pytest
-from made_projects import make_project, say_made
+from projects import (
+    SmallProject,
+    base_model,
+    due_key,
+    heads_of,
+    note_made,
+    plain_project,
+    rows_of,
+    settings,
+    target,
+)
 
 from resources.instance import register_partitions
 from resources.platform import retried, tried_once
 from resources.running import EVERYTHING, Outcome, Runner
 from tamis.lineage.automation import Group
-from tamis.lineage.heads import read_heads
-from tamis.lineage.look import look
-from tamis.lineage.plan import input_key
-from tamis.lineage.stages import stages
 from tamis.project import Project
-from tamis.store.schemas import schema_of
 from tamis.training.failures import failure_noted, failures_of
 
 SCALING = """
@@ -30,9 +34,9 @@ BESIDE = "law__small__160"  # between them in the order of names
 @pytest.fixture
 def project(tmp_path, nowhere) -> Project:
     """A project with three trials, all due."""
-    found = make_project(tmp_path, SCALING)
+    found = plain_project(tmp_path, settings(target(), base_model(), SCALING)).project
     for asset, key in (("tokenizer", ""), ("base_models", "small"), ("target_examples", "goal")):
-        say_made(found, asset, key)
+        note_made(found, asset, key)
     return found
 
 
@@ -44,12 +48,11 @@ def outcome_of(project: Project, failing: str) -> Outcome:
         for key in context.partition_keys:
             if key == failing:
                 raise dg.Failure(f"{key} does not fit", allow_retries=False)
-            row = dict.fromkeys(schema_of("trials").names) | {"trial": key}
-            project.home.store.merge("trials", pa.Table.from_pylist([row], schema=schema_of("trials")))
-            say_made(project, "trials", key)
+            project.home.store.merge("trials", rows_of("trials", [{"trial": key}]))
+            note_made(project, "trials", key)
 
-    outcome, world = Outcome(), look(project)
-    keys = tuple(input_key(stages()["trials"], name, world, read_heads(project.home.store)) for name in GROUP)
+    outcome, world = Outcome(), SmallProject(project.root).world
+    keys = tuple(str(due_key(project, "trials", name)) for name in GROUP)
     with dg.DagsterInstance.ephemeral() as instance:
         register_partitions(instance, world)
         order = list(instance.get_dynamic_partitions("trials"))
@@ -62,14 +65,14 @@ def outcome_of(project: Project, failing: str) -> Outcome:
 
 def test_what_fails_beside_a_group_holds_none_of_it_back(project):
     outcome = outcome_of(project, failing=BESIDE)
-    assert {("trials", name) for name in GROUP} <= set(read_heads(project.home.store))
+    assert {("trials", name) for name in GROUP} <= set(heads_of(project.home))
     assert outcome.failed == {}, "what failed is told by the group that it is in"
     assert outcome.given_up == set()
 
 
 def test_what_fails_in_a_group_is_given_up_alone(project):
     outcome = outcome_of(project, failing=GROUP[1])
-    assert ("trials", GROUP[0]) in read_heads(project.home.store)
+    assert ("trials", GROUP[0]) in heads_of(project.home)
     assert outcome.given_up == {("trials", GROUP[1])}
     assert f"{GROUP[1]} does not fit" in outcome.failed["trials"]
 
@@ -83,21 +86,21 @@ def test_a_trial_that_fails_is_tried_once_a_command_and_holds_no_other_back(proj
     def trials(context: dg.AssetExecutionContext) -> None:
         with retried(context.retry_number):
             for key in context.partition_keys:
-                if ("trials", key) in read_heads(project.home.store):
+                if ("trials", key) in heads_of(project.home):
                     continue
                 tried.append(key)
                 with tried_once(), failure_noted(project.home.store, key, f"key of {key}"):
                     if key in failing:
                         raise RuntimeError(f"{key} ran out of memory")
-                say_made(project, "trials", key)
+                note_made(project, "trials", key)
 
     job = dg.Definitions(assets=[trials]).resolve_implicit_global_asset_job_def()
     for command in (1, 2):
         tried.clear()
-        outcome, world = Outcome(), look(project)
-        heads = read_heads(project.home.store)
+        outcome, world = Outcome(), SmallProject(project.root).world
+        heads = heads_of(project.home)
         names = [name for name in (GROUP[0], BESIDE, GROUP[1]) if ("trials", name) not in heads]
-        keys = tuple(str(input_key(stages()["trials"], name, world, heads)) for name in names)
+        keys = tuple(str(due_key(project, "trials", name)) for name in names)
         with dg.DagsterInstance.ephemeral() as instance:
             register_partitions(instance, world)
             runner = Runner(
@@ -111,4 +114,4 @@ def test_a_trial_that_fails_is_tried_once_a_command_and_holds_no_other_back(proj
         assert {one.trial: one.attempts for one in failures_of(project.home.store)} == dict.fromkeys(
             failing, command
         )
-    assert {("trials", name) for name in {*GROUP, BESIDE} - {*failing}} <= set(read_heads(project.home.store))
+    assert {("trials", name) for name in {*GROUP, BESIDE} - {*failing}} <= set(heads_of(project.home))

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 import sqlalchemy
-from made_projects import make_project
+from projects import plain_project, settings
 
 from resources.instance import open_instance
 from tamis.training.tracking_database import ensure_database
@@ -15,8 +15,7 @@ FULL, NORMAL = 2, 1
 @pytest.fixture
 def project(tmp_path, nowhere, monkeypatch):
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    (tmp_path / "project").mkdir()
-    return make_project(tmp_path / "project", "")
+    return plain_project(tmp_path / "project", settings()).project
 
 
 def synchronous(connection) -> int:

@@ -1,15 +1,11 @@
 """The check `untainted` fails at once on what saw a withdrawn document, while that is current."""
 
 import dagster as dg
-import pyarrow as pa
 import pytest
+from projects import heads_of, record, rows_of, write_rows
 
 from resources.taints import UNTAINTED, log_taints, taint_evaluation
-from tamis.lineage.heads import Head, read_heads, write_heads
-from tamis.lineage.manifest import Manifest, ManifestFolder
 from tamis.store.home import Home
-from tamis.store.records import stored_rows
-from tamis.store.schemas import schema_of
 from tamis.withdrawal.asking import Asked
 from tamis.withdrawal.reasons import WithdrawalReason
 from tamis.withdrawal.withdrawing import withdraw
@@ -26,23 +22,12 @@ def home(tmp_path) -> Home:
 
 
 def train(home: Home, doc_ids: list[str]) -> None:
-    folder, scope = ManifestFolder(home.manifests), "checkpoint = 'model'"
+    scope = "checkpoint = 'model'"
     rows = [{"checkpoint": "model", "doc_id": one, "data": "pool"} for one in doc_ids]
-    home.store.replace("trained_on", pa.Table.from_pylist(rows, schema=schema_of("trained_on")), scope)
-    digest, content = stored_rows(home.store, "trained_on", scope)
-    folder.write_rows(digest, content)
-    made = {"asset": "base_models", "partition": "model", "input_key": digest, "data_version": digest}
-    manifest = Manifest(
-        **made,
-        code_version="1",
-        config={},
-        seed=0,
-        digest=digest,
-        row_count=len(doc_ids),
-        rows={"trained_on": digest},
-        scopes={"trained_on": scope},
-    )
-    write_heads(home.store, [Head(**made, manifest=folder.write(manifest))])
+    home.store.replace("trained_on", rows_of("trained_on", rows), scope)
+    digest = write_rows(home, "trained_on", scope)
+    stated = {"input_key": digest, "rows": {"trained_on": digest}, "scopes": {"trained_on": scope}}
+    record(home, "base_models", "model", row_count=len(doc_ids), **stated)
 
 
 def logged(instance: dg.DagsterInstance, asset: str) -> list[bool]:
@@ -53,22 +38,22 @@ def logged(instance: dg.DagsterInstance, asset: str) -> list[bool]:
 
 def test_the_check_fails_once_until_what_is_current_did_not_see_it(home):
     with dg.DagsterInstance.ephemeral() as instance:
-        assert log_taints(instance, home, read_heads(home.store)) == []
+        assert log_taints(instance, home, heads_of(home)) == []
         withdraw(home, Asked(scopes={UNSEEN: "document"}), WithdrawalReason.MISTAKE)
-        assert log_taints(instance, home, read_heads(home.store)) == []
+        assert log_taints(instance, home, heads_of(home)) == []
         withdraw(home, Asked(scopes={SEEN: "document"}), WithdrawalReason.MISTAKE)
         for _again in range(2):
-            assert log_taints(instance, home, read_heads(home.store)) == ["base_models"]
+            assert log_taints(instance, home, heads_of(home)) == ["base_models"]
         assert logged(instance, "base_models") == [False]
         assert logged(instance, "trials") == []
         train(home, ["c" * 32])
-        assert log_taints(instance, home, read_heads(home.store)) == []
+        assert log_taints(instance, home, heads_of(home)) == []
         assert logged(instance, "base_models") == [True, False]
 
 
 def test_weights_are_an_error_and_name_the_checkpoint(home):
-    assert taint_evaluation(home, read_heads(home.store), "base_models").passed
+    assert taint_evaluation(home, heads_of(home), "base_models").passed
     withdraw(home, Asked(scopes={SEEN: "document"}), WithdrawalReason.MISTAKE)
-    found = taint_evaluation(home, read_heads(home.store), "base_models")
+    found = taint_evaluation(home, heads_of(home), "base_models")
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert found.metadata["which"].data == {"base_models[model]": "pre-trained on it"}

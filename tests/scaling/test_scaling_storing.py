@@ -3,10 +3,9 @@
 import json
 import math
 
-import pyarrow as pa
 import pytest
+from projects import base_model, plain_project, rows_of, settings, target
 
-from tamis.project import open_project
 from tamis.report import scaling_law_page
 from tamis.report.scaling_report import reports_of_curves
 from tamis.scaling import predict_full_loss
@@ -15,37 +14,19 @@ from tamis.scaling.storing import NoPredictionError, choose_models, curves_table
 from tamis.store.schemas import schema_of
 from tamis.training.failures import note_failure
 
-SETTINGS = """
-[[corpus]]
-name = "texts"
-kind = "files"
-path = "landing"
-
-[[target]]
-name = "algebra"
-kind = "files"
-path = "target"
-train = 300
-
-[[target]]
-name = "cooking"
-kind = "files"
-path = "target"
-train = 500
-
-[[base_model]]
-name = "small"
-preset = "llama-0.8m"
-
-[[base_model]]
-name = "large"
-preset = "llama-2.5m"
-
+SCALING = """
 [scaling]
 target = ["algebra", "cooking"]
 models = ["small", "large"]
 sizes = [25, 50, 100, 200]
 """
+SETTINGS = settings(
+    target("algebra", train=300),
+    target("cooking", train=500),
+    base_model(),
+    base_model("large", "llama-2.5m"),
+    SCALING,
+)
 FALL = {
     ("small", "algebra"): 0.05,
     ("large", "algebra"): 0.09,
@@ -81,14 +62,13 @@ def trial(target, model, size, loss=None):
 
 @pytest.fixture
 def project(tmp_path):
-    (tmp_path / "tamis.toml").write_text(SETTINGS)
-    return open_project(tmp_path)
+    return plain_project(tmp_path, SETTINGS, {}).project
 
 
 def stored(project, trials):
     """The store with these trials and their curves; the defects found."""
     store = project.home.store
-    store.overwrite("trials", pa.Table.from_pylist(trials, schema=schema_of("trials")))
+    store.overwrite("trials", rows_of("trials", trials))
     frame, defects = curves_table(store, [one["trial"] for one in trials])
     schema = schema_of("loss_curves")
     store.overwrite("loss_curves", frame.select(schema.names).to_arrow().cast(schema))
@@ -154,11 +134,8 @@ def test_what_a_search_left_out_is_part_of_the_cost(project):
     searched = Search(
         budget_share=1.0, left_out=left_out, choice="small", costs={"small": 1.0, "large": 4.0, "gone": 2.0}
     )
-    (project.root / "tamis.toml").write_text(
-        SETTINGS.replace('["small", "large"]', '["small", "large", "gone"]')
-        + '[[base_model]]\nname = "gone"\npath = "weights"\n'
-    )
-    project = open_project(project.root)
+    text = SETTINGS.replace('["small", "large"]', '["small", "large", "gone"]')
+    project = plain_project(project.root, text + base_model("gone", None, path="weights"), {}).project
     (plain,), (report,) = (
         reports_of_curves(store, project),
         reports_of_curves(store, project, {"algebra": searched}),

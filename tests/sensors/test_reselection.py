@@ -5,106 +5,43 @@ from types import SimpleNamespace
 
 import dagster as dg
 import pytest
+from projects import SmallProject, names, note_made, plain_project, selection, settings, target, write_jsonl
 
-from resources.platform import Platform
-from resources.removal import removal
 from resources.tags import CERTIFIED_TAG, WORK_TAG
-from sensors.arrivals import arrivals
 from sensors.requests import BACK_OFF_SECONDS
-from sensors.reselection import reselection
 from tamis.cli import main
-from tamis.lineage.heads import Head, write_heads
-from tamis.lineage.plan import input_key
-from tamis.lineage.stages import stages
 from tamis.status import read_status
 
-SETTINGS = """
-[automation]
-settle_seconds = 0.0
-[[corpus]]
-name = "web"
-kind = "files"
-path = "documents"
-[[target]]
-name = "goal"
-kind = "files"
-path = "target"
-[[selection]]
-name = "near"
-sampler = "got-d"
-target = "goal"
-budget = 2
-"""
 SELECTED = dg.RunRequest(
     asset_selection=[dg.AssetKey("selected_subset"), dg.AssetKey("decisions")], partition_key="near"
 )
 
 
-class Ticks:
-    """A project, an instance, and the two sensors as the daemon calls them."""
-
-    def __init__(self, root, monkeypatch) -> None:
-        monkeypatch.setenv("DAGSTER_HOME", str(root))
-        monkeypatch.delenv("TAMIS_HOME", raising=False)
-        monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)
-        (root / "tamis.toml").write_text(SETTINGS)
-        for name in ("documents/a.jsonl", "target/goal.jsonl"):
-            self.root = root
-            self.write(name, "one")
-        self.instance = dg.DagsterInstance.ephemeral()
-        self.platform = Platform(project_file=str(root / "tamis.toml"))
+class Ticks(SmallProject):
+    """A project whose runs are noted, not made, and the two sensors as the daemon calls them."""
 
     def write(self, name: str, text: str) -> None:
-        (self.root / name).parent.mkdir(exist_ok=True)
-        (self.root / name).write_text(json.dumps({"text": text}) + "\n")
-
-    def arrive(self) -> str:
-        context = dg.build_sensor_context(self.instance, resources={"platform": self.platform})
-        found = arrivals(context)
-        if isinstance(found, dg.SkipReason):
-            return str(found.skip_message)
-        (request,) = found.run_requests
-        assert request.job_name == "removal"
-        assert removal.execute_in_process(
-            instance=self.instance, resources={"platform": self.platform}, tags=dict(request.tags)
-        ).success
-        return "removed"
-
-    def tick(self) -> tuple[list[dg.RunRequest], str]:
-        """Requests of a tick, and the reason when there is none."""
-        context = dg.build_sensor_context(self.instance, resources={"platform": self.platform})
-        found = reselection(context)
-        if isinstance(found, dg.SkipReason):
-            return [], str(found.skip_message)
-        return list(found.run_requests), ""
+        write_jsonl(self.root / name, [text])
 
     def run(self, request: dg.RunRequest, status: dg.DagsterRunStatus) -> dg.DagsterRun:
         """A run of that request as the daemon would note it."""
         run = dg.DagsterRun(job_name="__ASSET_JOB", tags=dict(request.tags), status=status)
         return self.instance.add_run(run)
 
-    def make(self, request: dg.RunRequest) -> None:
+    def succeed(self, request: dg.RunRequest) -> None:
         """What a run that succeeds leaves behind: heads with the keys of this moment."""
-        world, heads = self.platform.look()
-        for asset in request.asset_selection:
-            stage = stages()[asset.path[-1]]
-            keys = [request.partition_key] if request.partition_key else world.keys(stage.partitions)
-            for key in keys:
-                found = input_key(stage, key, world, heads)
-                assert found is not None
-                heads[(stage.name, key)] = Head(
-                    asset=stage.name, partition=key, manifest=found, input_key=found, data_version=found
-                )
-        write_heads(self.platform.store, list(heads.values()))
+        for name in names(request):
+            keys = [request.partition_key] if request.partition_key else self.partitions(name)
+            note_made(self.project, name, *keys, ready=True)
 
 
 @pytest.fixture
 def ticks(tmp_path, monkeypatch) -> Ticks:
-    return Ticks(tmp_path, monkeypatch)
-
-
-def names(request: dg.RunRequest) -> list[str]:
-    return [asset.path[-1] for asset in request.asset_selection]
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    monkeypatch.delenv("TAMIS_HOME", raising=False)
+    monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)
+    text = settings(target(), selection("near", "got-d", target="goal"))
+    return Ticks(plain_project(tmp_path, text).root)
 
 
 def test_a_new_file_is_registered_before_anything_is_requested(ticks):
@@ -112,7 +49,7 @@ def test_a_new_file_is_registered_before_anything_is_requested(ticks):
     assert ticks.arrive() == "shards: 1 added; targets: 1 added; selections: 1 added"
     (examples,), _ = ticks.tick()
     assert names(examples)[0] == "target_examples"
-    ticks.make(examples)
+    ticks.succeed(examples)
     requests, _ = ticks.tick()
     assert names(requests[0])[0] == "raw_shards"
     assert requests[0].partition_key == "web__a.jsonl"
@@ -121,7 +58,7 @@ def test_a_new_file_is_registered_before_anything_is_requested(ticks):
 
 def test_nothing_is_requested_while_a_run_is_active_and_what_landed_meanwhile_afterwards(ticks):
     ticks.arrive()
-    ticks.make(ticks.tick()[0][0])
+    ticks.succeed(ticks.tick()[0][0])
     (first,), _ = ticks.tick()
     active = ticks.run(first, dg.DagsterRunStatus.STARTED)
     ticks.write("documents/a.jsonl", "two")  # lands after the request, while the run is in flight
@@ -163,24 +100,22 @@ def test_a_run_that_was_cancelled_is_tried_again_later_and_never_counted(ticks, 
 
 
 def test_a_selection_waits_for_approval_and_the_reason_says_how_to_give_it(ticks, monkeypatch, capsys):
-    settings = ticks.root / "tamis.toml"
-    settings.write_text(SETTINGS.replace("settle", "approve_selections = true\nsettle"))
-    ticks.platform = Platform(project_file=str(settings))
+    ticks.reconfigure("settle_seconds", "approve_selections = true\nsettle_seconds")
     ticks.arrive()
     follow(ticks)
-    ticks.make(SELECTED)
+    ticks.succeed(SELECTED)
     ticks.write("documents/b.jsonl", "two")
     ticks.arrive()
     made = follow(ticks, "waits for approval: selection near since")
     assert "transport_scores" in made
     assert "selected_subset" not in made
     assert "`tamis approve near`" in ticks.tick()[1]
-    noted = ticks.platform.store.version("approvals")
+    noted = ticks.store.version("approvals")
     ticks.tick()
-    assert ticks.platform.store.version("approvals") == noted
-    (held,) = read_status(ticks.platform.project).to_json()["waiting_for_approval"]
+    assert ticks.store.version("approvals") == noted
+    (held,) = read_status(ticks.project).to_json()["waiting_for_approval"]
     assert (held["selection"], held["approved"]) == ("near", False)
-    monkeypatch.setenv("TAMIS_PROJECT", str(settings))
+    monkeypatch.setenv("TAMIS_PROJECT", str(ticks.file))
     assert main(["approve"]) == 0
     assert "waits for approval: selection near since" in capsys.readouterr().out
     assert main(["approve", "far"]) == 2
@@ -216,7 +151,7 @@ def test_everything_cheap_is_made_and_a_selection_only_after_it_was_made_once(ti
     select = dg.RunRequest(
         asset_selection=[dg.AssetKey(n) for n in ("selected_subset", "decisions")], partition_key="near"
     )
-    ticks.make(select)
+    ticks.succeed(select)
     ticks.write("documents/b.jsonl", "new")
     ticks.arrive()
     assert "selected_subset" in follow(ticks)
@@ -231,7 +166,7 @@ def follow(ticks: Ticks, until: str = "every selection is current") -> list[str]
             assert reason.startswith(until)
             return made
         for request in requests:
-            ticks.make(request)
+            ticks.succeed(request)
             made += names(request)
     pytest.fail("the sensor never comes to rest")
 
@@ -240,7 +175,7 @@ def test_a_shard_set_that_shrinks_calls_for_a_new_selection(ticks):
     ticks.write("documents/b.jsonl", "two")
     ticks.arrive()
     follow(ticks)
-    ticks.make(SELECTED)
+    ticks.succeed(SELECTED)
     (ticks.root / "documents" / "b.jsonl").unlink()
     assert ticks.arrive() == "removed"
     assert "selected_subset" in follow(ticks)

@@ -3,17 +3,16 @@
 from types import SimpleNamespace
 
 import pytest
+from projects import plain_project, settings
 
 from sensors.trial_budget import _left_out
 from tamis.lineage.automation import Group
-from tamis.project import open_project
 from tamis.training.failures import failures_of, note_failure
 
 
 @pytest.fixture
 def platform(tmp_path, nowhere):
-    (tmp_path / "tamis.toml").write_text('[[corpus]]\nname = "web"\nkind = "files"\npath = "documents"\n')
-    home = open_project(tmp_path).home
+    home = plain_project(tmp_path, settings()).home
     return SimpleNamespace(home=home, store=home.store)
 
 

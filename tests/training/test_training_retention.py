@@ -4,36 +4,22 @@ import json
 import shutil
 
 import pytest
+from projects import SmallProject, heads_of, manifests_of, plain_project, record, settings
 
-from tamis.lineage.audit import audit_graph
-from tamis.lineage.heads import Head, read_heads, write_heads
-from tamis.lineage.look import look
-from tamis.lineage.manifest import InputReference, Manifest, ManifestFolder
+from tamis.lineage.manifest import Manifest
 from tamis.lineage.retention import NOTE, remove_superseded, removed_by
-from tamis.project import open_project, read_project
+from tamis.project import read_project
 from tamis.store.digests import folder_digests
 from tamis.store.home import bring_up_to_date, writing
 from tamis.training.tracking import log_trial, open_tracker
 from tamis.training.tracking_models import register_checkpoint
 
-SETTINGS = """
-[[corpus]]
-name = "web"
-kind = "files"
-path = "web"
-
-[checkpoints]
-keep_superseded = {keep}
-"""
 TRIAL = "law__small__8"
 
 
 def project_with(root, keep):
-    (root / "web").mkdir(exist_ok=True)
-    (root / "web" / "a.txt").write_text("a")
-    rule = SETTINGS.format(keep=keep) if keep is not None else SETTINGS.split("[checkpoints]")[0]
-    (root / "tamis.toml").write_text(rule)
-    return open_project(root)
+    rules = [] if keep is None else [f"[checkpoints]\nkeep_superseded = {keep}\n"]
+    return plain_project(root, settings(*rules)).project
 
 
 def trained(project, number: int, trial: str = TRIAL) -> Manifest:
@@ -43,20 +29,8 @@ def trained(project, number: int, trial: str = TRIAL) -> Manifest:
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(bytes([number]) * 1_000)
     files = {f"{home.relative(folder)}/{name}": digest for name, digest in folder_digests(folder).items()}
-    manifest = Manifest(
-        asset="trials",
-        partition=trial,
-        code_version="1",
-        config={},
-        seed=0,
-        input_key=key,
-        data_version=key,
-        digest="",
-        row_count=1,
-        files=files,
-        beside={"made_at": f"2026-01-0{number}T00:00:00+00:00"},
-    )
-    name = ManifestFolder(home.manifests).write(manifest)
+    beside = {"made_at": f"2026-01-0{number}T00:00:00+00:00"}
+    manifest = record(home, "trials", trial, input_key=key, files=files, beside=beside)
     run = log_trial(
         project.tracking_uri,
         "tamis",
@@ -68,9 +42,7 @@ def trained(project, number: int, trial: str = TRIAL) -> Manifest:
         datasets=[],
         checkpoint=home.relative(folder),
     )
-    register_checkpoint(project.tracking_uri, "tamis", trial, key, run, home.relative(folder), name)
-    head = Head(asset="trials", partition=trial, manifest=name, input_key=key, data_version=key)
-    write_heads(home.store, [head])
+    register_checkpoint(project.tracking_uri, "tamis", trial, key, run, home.relative(folder), manifest.id)
     return manifest
 
 
@@ -87,7 +59,7 @@ def removed_versions(project) -> dict[str, str]:
 
 
 def run(project) -> list[str]:
-    return remove_superseded(project, read_heads(project.home.store))
+    return remove_superseded(project, heads_of(project.home))
 
 
 def test_the_latest_of_each_trial_stay_and_of_the_others_the_proof(tmp_path):
@@ -101,7 +73,7 @@ def test_the_latest_of_each_trial_stay_and_of_the_others_the_proof(tmp_path):
     assert weights(project, "law__other__8") == {"5"}
     rule = "[checkpoints] keep_superseded = 1"
     assert removed_versions(project) == {"1": rule, "2": rule, "3": "", "4": ""}
-    folder = ManifestFolder(project.home.manifests)
+    folder = manifests_of(project.home)
     assert [removed_by(project.home, folder.read(one.id)) for one in made] == [rule, rule, None, None]
     assert run(project) == [], "once is enough"
 
@@ -177,27 +149,11 @@ def test_an_audit_calls_it_removed_by_the_rule_and_never_altered(tmp_path):
     project = project_with(tmp_path, 0)
     first = trained(project, 1)
     trained(project, 2)
-    upon = Manifest(
-        asset="loss_curves",
-        partition="",
-        code_version="1",
-        config={},
-        seed=0,
-        input_key="k",
-        data_version="k",
-        digest="",
-        row_count=0,
-        inputs=(InputReference(asset="trials", partition=TRIAL, data_version="1", manifest=first.id),),
-    )
-    name = ManifestFolder(project.home.manifests).write(upon)
-    write_heads(
-        project.home.store,
-        [Head(asset="loss_curves", partition="", manifest=name, input_key="k", data_version="k")],
-    )
+    record(project.home, "loss_curves", inputs=[first])
     run(project)
     note = json.loads((project.home.checkpoints / "trials" / TRIAL / ("1" * 16) / NOTE).read_text())
     assert note["manifest"] == first.id
-    node = audit_graph(project.home, look(project), read_heads(project.home.store)).nodes[first.id]
+    node = SmallProject(project.root).audit().nodes[first.id]
     assert node.status == "amber"
     assert "its checkpoint was removed by the rule [checkpoints] keep_superseded = 0" in node.details
 

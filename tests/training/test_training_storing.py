@@ -1,12 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
+from projects import base_model, plain_project, settings
 
 from tamis.base.unfit import NoNumbersError
 from tamis.corpus import document_id
 from tamis.project import Project
-from tamis.settings.config import parse_settings
-from tamis.store.home import Home
 from tamis.store.retained import retain
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of
@@ -26,6 +27,13 @@ def table(name, **columns):
         .to_arrow()
         .cast(schema_of(name))
     )
+
+
+def scoring(folder: Path, model: Path, **more: int) -> Project:
+    """A project whose documents this model scores."""
+    perplexity = "".join(f"{name} = {value}\n" for name, value in more.items())
+    parts = (base_model("small", None, path=str(model)), f'[perplexity]\nmodel = "small"\n{perplexity}')
+    return plain_project(folder, settings(*parts), {}).project
 
 
 @pytest.fixture
@@ -67,21 +75,15 @@ def test_no_document_is_scored_by_a_model_that_was_trained_on_it(store, tiny, tm
 
 
 def test_bits_of_a_document_that_left_are_not_computed_again_when_it_is_back(store, tmp_path):
-    tables = {
-        "corpus": [{"name": "web", "kind": "files", "path": "web"}],
-        "base_model": [{"name": "small", "path": str(tmp_path / "no model is here")}],
-        "perplexity": {"model": "small"},
-    }
-    settings = parse_settings(tables)
-    project = Project(file=tmp_path / "tamis.toml", settings=settings, home=Home(tmp_path / "home"))
-    marks = [f"{'v' * 32}:{settings.perplexity.max_tokens}"] * len(IDS)
+    project = scoring(tmp_path, tmp_path / "no model is here")
+    marks = [f"{'v' * 32}:{project.settings.perplexity.max_tokens}"] * len(IDS)
     bits = [float(number) for number in range(len(IDS))]
     rows = table("scores_perplexity", doc_id=IDS, bits_per_byte=bits, fingerprint=marks)
     store.merge("scores_perplexity", rows)
     retain(store, "scores_perplexity", IDS[:9])
     store.delete("scores_perplexity", one_of("doc_id", IDS[:9]))
     versions, advanced = {"small": "v" * 40}, list[int]()
-    args = (store, project, {"small": tmp_path}, versions, settings.perplexity, IDS, advanced.append)
+    args = (store, project, {"small": tmp_path}, versions, project.settings.perplexity, IDS, advanced.append)
     assert score_perplexity(*args) == set()
     assert sum(advanced) == 9
     assert store.read_arrow("scores_perplexity").sort_by("doc_id").equals(rows.sort_by("doc_id"))
@@ -101,18 +103,12 @@ def test_one_text_that_a_model_cannot_read_gets_null_and_is_not_read_again(
         return np.where([text == TEXTS[7] for text in texts], np.nan, measure(loaded, texts, **named))
 
     monkeypatch.setattr(storing, "document_bits_per_byte", broken)
-    settings = parse_settings(
-        {
-            "corpus": [{"name": "web", "kind": "files", "path": "web"}],
-            "base_model": [{"name": "small", "path": str(tiny.model)}],
-            "perplexity": {"model": "small", "max_tokens": 16},
-        }
-    )
-    project = Project(file=tmp_path / "tamis.toml", settings=settings, home=Home(tmp_path / "home"))
+    project = scoring(tmp_path, tiny.model, max_tokens=16)
 
     def score():
         versions = {"small": "v" * 40}
-        return score_perplexity(store, project, {"small": tiny.model}, versions, settings.perplexity, IDS)
+        section = project.settings.perplexity
+        return score_perplexity(store, project, {"small": tiny.model}, versions, section, IDS)
 
     assert score() == set(IDS)
     stored = store.read("scores_perplexity")
@@ -131,15 +127,8 @@ def test_a_model_without_any_finite_number_stops(store, tiny, tmp_path, monkeypa
     monkeypatch.setattr(
         storing, "document_bits_per_byte", lambda _loaded, texts, **_named: np.full(len(texts), np.nan)
     )
-    settings = parse_settings(
-        {
-            "corpus": [{"name": "web", "kind": "files", "path": "web"}],
-            "base_model": [{"name": "small", "path": str(tiny.model)}],
-            "perplexity": {"model": "small", "max_tokens": 16},
-        }
-    )
-    project = Project(file=tmp_path / "tamis.toml", settings=settings, home=Home(tmp_path / "home"))
+    project = scoring(tmp_path, tiny.model, max_tokens=16)
     versions = {"small": "v" * 40}
     with pytest.raises(NoNumbersError, match="plain sentence"):
-        score_perplexity(store, project, {"small": tiny.model}, versions, settings.perplexity, IDS)
+        score_perplexity(store, project, {"small": tiny.model}, versions, project.settings.perplexity, IDS)
     assert store.count("scores_perplexity") == 0

@@ -4,15 +4,13 @@ import uuid
 
 import pytest
 import sqlalchemy
+from projects import plain_project, settings
 
 from tamis.base.errors import ConfigurationError
-from tamis.project import open_project
 from tamis.settings.config import parse_settings
 from tamis.training.errors import TrackerUnavailableError
 from tamis.training.tracking import find_run, log_trial, open_tracker, require_tracker
 from tamis.training.tracking_models import model_name, register_checkpoint
-
-CORPUS = '[[corpus]]\nname = "web"\nkind = "files"\npath = "documents"\n'
 
 
 @pytest.fixture
@@ -30,10 +28,9 @@ def database(postgres_url):
 def test_runs_lie_in_the_database_and_artifacts_in_the_store(
     database, storage, storage_url, tmp_path, monkeypatch
 ):
-    (tmp_path / "tamis.toml").write_text(CORPUS)
     monkeypatch.setenv("TAMIS_MLFLOW_URL", database)
     monkeypatch.setenv("TAMIS_STORAGE_URL", storage_url)
-    project = open_project(tmp_path)
+    project = plain_project(tmp_path, settings()).project
     uri = project.tracking_uri
     require_tracker(uri)
     values = {

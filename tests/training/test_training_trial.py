@@ -1,53 +1,37 @@
 """A trial: settings reach it, its row holds figures with intervals, and a retry repeats nothing."""
 
 import os
-import tomllib
 
 import pytest
 from families import labelled
+from projects import base_model, plain_project, selection, settings, target
 
-from tamis.project import open_project
-from tamis.settings.config import FineTuningSection, parse_settings
+from tamis.settings.config import FineTuningSection
 from tamis.training.planned import Trial, planned_trials
 from tamis.training.stages import TrainingStage
 from tamis.training.state import resume_folder
 from tamis.training.trial import TrialData, forget_state, run_trial, state_folder, training_options
 
-SETTINGS = """
-[[corpus]]
-name = "web"
-kind = "files"
-path = "documents"
-
-[[target]]
-name = "goal"
-kind = "files"
-path = "goal"
-
-[[base_model]]
-name = "plain"
-path = "plain"
-
-[[base_model]]
-name = "adapted"
-path = "adapted"
-learning_rate = 1e-2
-lora_rank = 4
-lora_targets = ["q_proj"]
-
+FINE_TUNING = """
 [fine_tuning]
 epochs = 1
 sequence_length = 32
 accumulation = 2
 kept_states = 2
 """
+ADAPTED = {"learning_rate": 1e-2, "lora_rank": 4, "lora_targets": ["q_proj"]}
+SETTINGS = settings(
+    target(),
+    base_model("plain", None, path="plain"),
+    base_model("adapted", None, path="adapted", **ADAPTED),
+    FINE_TUNING,
+)
 KEY = "ab" * 32
 
 
 @pytest.fixture
 def project(tmp_path):
-    (tmp_path / "tamis.toml").write_text(SETTINGS)
-    return open_project(tmp_path)
+    return plain_project(tmp_path, SETTINGS, {}).project
 
 
 def stage(examples, data="goal") -> TrainingStage:
@@ -136,26 +120,15 @@ def test_states_of_other_trials_are_bounded_and_its_own_stays(project, tiny):
 
 
 def test_two_stages_bring_the_second_alone_for_comparison(tmp_path):
-    more = """
-[[selection]]
-name = "near"
-sampler = "got-d"
-target = "goal"
-budget = 5
-
-[[selection]]
-name = "any"
-sampler = "random"
-budget = 5
-
+    comparison = """
 [comparison]
 model = "plain"
 selections = ["near", "any"]
 two_stage = true
 """
-    parse_settings(tomllib.loads(SETTINGS + more))
-    (tmp_path / "tamis.toml").write_text(SETTINGS + more)
-    planned = planned_trials(open_project(tmp_path))
+    both = selection("near", "got-d", target="goal"), selection("any")
+    text = "\n".join([SETTINGS, *both, comparison])
+    planned = planned_trials(plain_project(tmp_path, text, {}).project)
     assert [(trial.name, trial.kind, trial.data) for trial in planned] == [
         ("warm-up__plain__near", "warm_up", "near"),
         ("warm-up__plain__any", "warm_up", "any"),

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from withdrawal_home import rows_of
+from projects import rows_of
 
 from tamis.corpus import document_id
 from tamis.corpus.text import excerpt

@@ -1,10 +1,10 @@
 """Taint follows manifests: trained on it, built on what was, or merely fitted to a pool that held it."""
 
 import pytest
-from withdrawal_home import IDS, heads, record, train
+from projects import heads_of, manifests_of
+from withdrawal_home import IDS, record, train
 
 from tamis.lineage.holding import listing
-from tamis.lineage.manifest import ManifestFolder
 from tamis.withdrawal.tainting import Taint, find_tainted, tainted_heads
 
 
@@ -30,8 +30,8 @@ def graph(home):
 
 
 def taints(home, doc_ids) -> dict[str, Taint]:
-    folder = ManifestFolder(home.manifests)
-    found = tainted_heads(folder, heads(home), listing(folder, doc_ids))
+    folder = manifests_of(home)
+    found = tainted_heads(folder, heads_of(home), listing(folder, doc_ids))
     return {one.name: one.taint for one in found}
 
 
@@ -56,8 +56,8 @@ def test_what_was_superseded_is_named_as_such(graph):
     train(graph, "tuned", IDS[4:5])
     graph.store.delete("trained_on", f"checkpoint = 'tuned' AND doc_id = '{IDS[0]}'")
     record(graph, "trials", "tuned", "trained_on", IDS[4:5])
-    folder = ManifestFolder(graph.manifests)
-    found = find_tainted(folder, heads(graph), listing(folder, [IDS[0]]))
+    folder = manifests_of(graph)
+    found = find_tainted(folder, heads_of(graph), listing(folder, [IDS[0]]))
     superseded = [one for one in found if one.name == "trials[tuned]"]
     assert [(one.taint, one.current, one.documents) for one in superseded] == [(Taint.FINE_TUNED, False, 1)]
     assert superseded[0].line == "trials[tuned]: fine-tuned on it, superseded"

@@ -6,7 +6,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from withdrawal_home import IDS, TEXTS, heads, record, rows_of, train
+from projects import heads_of, manifests_of, rows_of
+from withdrawal_home import IDS, TEXTS, record, train
 
 from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.corpus import Shard, document_id
@@ -14,7 +15,6 @@ from tamis.corpus.refusing import WITHHELD
 from tamis.lineage.explain import explain_document, explanation_lines
 from tamis.lineage.finding import UnknownDocumentError, UnknownPlaceError, document_of_place
 from tamis.lineage.holding import lost_decisions
-from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.receipts import read_receipts, receipt_problems, standing_again
 from tamis.lineage.versions import VersionLostError, decisions_of, find_version, note_version
 from tamis.store.home import writing
@@ -117,7 +117,7 @@ def test_what_listed_a_row_is_begun_and_what_did_not_stays_current(home):
     record(home, "documents", "web__a", "documents", IDS[:3])
     record(home, "documents", "web__b", "documents", IDS[3:])
     withdraw(home, asked(home, IDS[0]), REASON)
-    finished = {partition: head.finished for (_asset, partition), head in heads(home).items()}
+    finished = {partition: head.finished for (_asset, partition), head in heads_of(home).items()}
     assert finished == {"web__a": False, "web__b": True}
 
 
@@ -129,7 +129,7 @@ def test_what_has_a_page_that_is_removed_is_begun_too(home):
         record(home, name, "", "", [], files=[home.reports / f"sql_{name}.html"])
     withdraw(home, asked(home, IDS[0]), REASON)
     assert not (home.reports / "sql_view.html").exists()
-    finished = {asset: head.finished for (asset, _partition), head in heads(home).items()}
+    finished = {asset: head.finished for (asset, _partition), head in heads_of(home).items()}
     assert finished == {"view": False, "other": True}
 
 
@@ -233,7 +233,7 @@ def test_a_quarantined_row_of_a_target_shows_nothing_any_more_and_its_target_is_
     row = home.store.read("quarantine").row(0, named=True)
     assert (row["shard"], row["excerpt"], row["detail"]) == ("target/goal/b.jsonl", "", WITHHELD)
     assert ("target_examples", "goal") in withdrawn_versions(home.store)
-    assert not heads(home)[("target_examples", "goal")].finished
+    assert not heads_of(home)[("target_examples", "goal")].finished
     assert verify(home, TEXTS[0]).problems == []
 
 
@@ -334,7 +334,7 @@ def test_a_table_of_a_sql_model_loses_its_rows_and_is_made_again(home):
     record(home, "mart_mine", "", "", [])
     withdraw(home, asked(home, IDS[0]), REASON)
     assert home.store.read("mart_mine")["doc_id"].to_list() == IDS[1:]
-    assert not heads(home)[("mart_mine", "")].finished
+    assert not heads_of(home)[("mart_mine", "")].finished
 
 
 def test_kept_versions_lose_the_row_and_are_still_verified(home):
@@ -346,11 +346,11 @@ def test_kept_versions_lose_the_row_and_are_still_verified(home):
     home.store.append("selected_subset", rows_of("selected_subset", []))
     record(home, "selected_subset", "best", "", [])
     manifest = record(home, "decisions", "best", "decisions", IDS)
-    note_version(home, heads(home), "best")
+    note_version(home, heads_of(home), "best")
     withdraw(home, asked(home, IDS[0]), REASON)
     version = find_version(home.store, "best")
     assert sorted(decisions_of(home, version)["doc_id"]) == sorted(IDS[1:])
-    path = ManifestFolder(home.manifests).kept_path(manifest.rows["decisions"])
+    path = manifests_of(home).kept_path(manifest.rows["decisions"])
     kept = pq.read_table(path)
     pq.write_table(kept.slice(1), path)
     with pytest.raises(VersionLostError):
@@ -372,10 +372,10 @@ def test_a_withdrawn_document_explains_itself(home):
     train(home, "model", IDS[:1])
     record(home, "base_models", "model", "trained_on", IDS[:1])
     withdraw(home, asked(home, IDS[0]), REASON)
-    found = explain_document(home.store, IDS[0], ManifestFolder(home.manifests))
+    found = explain_document(home.store, IDS[0], manifests_of(home))
     assert found["withdrawn"]["reason"] == "copyright"
     assert [one["checkpoint"] for one in found["checkpoints"]] == ["model"]
-    assert "withdrawn" not in explain_document(home.store, IDS[1], ManifestFolder(home.manifests))
+    assert "withdrawn" not in explain_document(home.store, IDS[1], manifests_of(home))
 
 
 def test_a_withdrawn_row_is_found_by_its_place_and_a_row_beyond_every_file_is_no_damage(home):
@@ -390,10 +390,10 @@ def test_a_withdrawn_row_is_found_by_its_place_and_a_row_beyond_every_file_is_no
 def test_an_example_of_a_target_says_so(home):
     example = {"target": "law", "doc_id": IDS[0], "split": "held_out", "text": TEXTS[0], "source": "law.csv"}
     home.store.append("target_examples", rows_of("target_examples", [example]))
-    found = explain_document(home.store, IDS[0], ManifestFolder(home.manifests))
+    found = explain_document(home.store, IDS[0], manifests_of(home))
     assert found["examples"] == [{"target": "law", "split": "held_out", "source": "law.csv"}]
     assert "  example of the target law, held out (law.csv)" in explanation_lines(found)
-    assert "examples" not in explain_document(home.store, IDS[1], ManifestFolder(home.manifests))
+    assert "examples" not in explain_document(home.store, IDS[1], manifests_of(home))
 
 
 def test_what_stays_or_was_never_there_is_said(home):
@@ -418,7 +418,7 @@ def test_a_receipt_that_no_longer_fits_is_found(home):
     home.store.merge("withdrawals", rows_of("withdrawals", [row]))
     assert [bool(receipt_problems(home, one.id)) for one in (first, second)] == [True, False]
     assert not verify(home).holds
-    ManifestFolder(home.manifests).path(second.id).write_text("{}")
+    manifests_of(home).path(second.id).write_text("{}")
     assert receipt_problems(home, second.id, missing_only=True)
     assert len(read_places(home.store)) == 2
 

@@ -3,24 +3,19 @@
 import hashlib
 from pathlib import Path
 
-import pyarrow as pa
+import projects
+from projects import rows_of, write_rows
 
 from tamis.corpus import document_id
-from tamis.lineage.heads import Head, Heads, read_heads, write_heads
-from tamis.lineage.manifest import InputReference, Manifest, ManifestFolder
+from tamis.lineage.manifest import Manifest
 from tamis.store.digests import file_digest
 from tamis.store.home import Home
-from tamis.store.records import BY_DOC_IDS, stored_rows
-from tamis.store.schemas import schema_of
+from tamis.store.records import BY_DOC_IDS
 
 TEXTS = [
     f"Of {number}: {hashlib.sha256(bytes([number])).hexdigest()}, by nobody else." for number in range(6)
 ]
 IDS = [document_id(text) for text in TEXTS]
-
-
-def rows_of(table: str, rows: list[dict]) -> pa.Table:
-    return pa.Table.from_pylist(rows, schema=schema_of(table))
 
 
 def made_home(folder: Path) -> Home:
@@ -42,41 +37,13 @@ def record(
     home: Home, asset: str, partition: str, table: str, doc_ids: list[str], *inputs: Manifest, files=()
 ) -> Manifest:
     """A manifest that lists these documents and has these files, as a run leaves it, and its head."""
-    folder, rows, scopes = ManifestFolder(home.manifests), {}, {}
+    rows, scopes = {}, {}
     if table:
-        digest, content = stored_rows(home.store, table, scope_of(table, partition), doc_ids)
-        folder.write_rows(digest, content)
-        rows, scopes = {table: digest}, {table: scope_of(table, partition)}
-    manifest = Manifest(
-        asset=asset,
-        partition=partition,
-        code_version="1",
-        config={},
-        seed=0,
-        input_key=f"{asset}{partition}",
-        data_version=f"{asset}{partition}",
-        digest="",
-        row_count=len(doc_ids),
-        rows=rows,
-        scopes=scopes,
-        files={home.relative(file): file_digest(file) for file in files},
-        inputs=tuple(
-            InputReference(
-                asset=one.asset, partition=one.partition, data_version=one.data_version, manifest=one.id
-            )
-            for one in inputs
-        ),
-    )
-    folder.write(manifest)
-    head = Head(
-        asset=asset,
-        partition=partition,
-        manifest=manifest.id,
-        input_key=manifest.input_key,
-        data_version=manifest.data_version,
-    )
-    write_heads(home.store, [head])
-    return manifest
+        scopes = {table: scope_of(table, partition)}
+        rows = {table: write_rows(home, table, scopes[table], doc_ids)}
+    stated = {"row_count": len(doc_ids), "rows": rows, "scopes": scopes}
+    digests = {home.relative(file): file_digest(file) for file in files}
+    return projects.record(home, asset, partition, inputs=inputs, files=digests, **stated)
 
 
 def scope_of(table: str, partition: str) -> str:
@@ -87,7 +54,3 @@ def scope_of(table: str, partition: str) -> str:
 def train(home: Home, checkpoint: str, doc_ids: list[str]) -> None:
     rows = [{"checkpoint": checkpoint, "doc_id": one, "data": "pool"} for one in doc_ids]
     home.store.merge("trained_on", rows_of("trained_on", rows))
-
-
-def heads(home: Home) -> Heads:
-    return read_heads(home.store)

@@ -9,8 +9,8 @@ from resources.events import logged_events
 from resources.made import Made
 from resources.platform import Platform
 from resources.specification import described
+from tamis.base.files import write_atomically
 from tamis.lineage.audit import AUDIT_ASSET, audit_graph
-from tamis.lineage.manifest import write_atomically
 from tamis.report.audit import page_of
 
 NOT_RED = ("not_red", "Nothing that leads to a checkpoint or selection is missing or altered.", False)

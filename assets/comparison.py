@@ -10,11 +10,10 @@ from resources.platform import Platform
 from resources.scorers import scorers
 from resources.specification import described
 from resources.work import Work
+from tamis.base.files import write_atomically
 from tamis.comparison.analysis import analyse
 from tamis.comparison.storing import TABLE, Comparison, make_runs
 from tamis.embedding.storing import current_table, encoder_slug
-from tamis.lineage.manifest import write_atomically
-from tamis.lineage.world import model_section
 from tamis.report import plot_markdown, sampler_page
 from tamis.report.comparison_plot import comparison_plot_png
 from tamis.selection.comparison import compare_samplers
@@ -22,6 +21,7 @@ from tamis.selection.paper import configured_paper_samplers
 from tamis.store.schemas import schema_of
 from tamis.training import preset_shape
 from tamis.training.measured import MeasuredOptions, Start
+from tamis.training.planned import model_section
 
 
 @dg.asset(**described("sampler_trials", ["torch"]))

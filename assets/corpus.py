@@ -10,6 +10,7 @@ from resources.made import Made, Rows
 from resources.platform import Platform
 from resources.specification import described
 from resources.work import Work
+from tamis.base.progress import Advance
 from tamis.corpus import ShardBatch, ShardChangedError, ShardGoneError, read_shard
 from tamis.corpus.intake import Intake, ShardShrunkError, store_shards
 from tamis.corpus.near_index import INDEX, TABLE, update_near_duplicates
@@ -22,11 +23,10 @@ from tamis.lineage.held_back import (
     shrank_too_much,
 )
 from tamis.lineage.reconcile import collect_orphans
-from tamis.progress import Advance
-from tamis.references import named
+from tamis.settings.references import named
 from tamis.store.records import stored_rows
 from tamis.store.tables import quoted
-from tamis.withdrawal.desired import version_of
+from tamis.store.withdrawn import version_of
 
 RECORDED_TOGETHER, BATCH_ROWS = 500, 10_000
 LEFT = (ShardChangedError, ShardGoneError, ShardShrunkError)

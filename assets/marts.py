@@ -14,13 +14,13 @@ from resources.made import Made, Rows
 from resources.platform import Platform
 from resources.specification import described
 from resources.work import Work
+from tamis.base.files import write_atomically
 from tamis.lineage.changed import only_grew
 from tamis.lineage.choosers import standing_trials
-from tamis.lineage.manifest import write_atomically
 from tamis.lineage.marts import SOURCE_STAGES, SQL_FOLDER
 from tamis.lineage.published import published_sources
 from tamis.report import sql_model_page
-from tamis.sql import Leaves, Model, ModelResult, TestResult, load_project, run_model
+from tamis.sql import Leaves, Model, ModelResult, TestResult, column_lineage, load_project, run_model
 from tamis.sql.reading import PinnedTables, pin_tables
 from tamis.store.digests import hashed_columns, row_records, rows_digest
 
@@ -62,7 +62,7 @@ def _previous(work: Work, model: Model) -> pa.Table | None:
 def _made(work: Work, model: Model, result: ModelResult, tables: PinnedTables) -> Made:
     """What is recorded of a model: its rows where they were published, and the page about it."""
     page = work.project.home.reports / f"sql_{model.name}.html"
-    lineage = model.column_lineage(PROJECT)  # 70 ms: once for the page and the metadata
+    lineage = column_lineage(PROJECT, model)  # 70 ms: once for the page and the metadata
     write_atomically(page, sql_model_page(PROJECT, model, result, lineage).encode())
     stored = model.materialized != "view"
     return Made(

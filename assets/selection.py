@@ -12,14 +12,13 @@ from resources.platform import Platform
 from resources.scorers import scorers
 from resources.specification import ACCELERATOR_POOL, PARTITION_SETS, specified
 from resources.work import Work
-from tamis.config import SelectionSection
+from tamis.base.files import write_atomically
+from tamis.base.progress import say
 from tamis.embedding.storing import current_table, encoder_slug
 from tamis.lineage.heads import read_heads
-from tamis.lineage.manifest import InputReference, write_atomically
+from tamis.lineage.manifest import InputReference
 from tamis.lineage.pins import Pin
 from tamis.lineage.versions import decisions_of, note_version, prune_versions, section_then
-from tamis.progress import say
-from tamis.references import named
 from tamis.report import plot_markdown, selection_page, selection_plot_png
 from tamis.report.selection_data import selection_report
 from tamis.report.summary import selection_lines
@@ -27,7 +26,9 @@ from tamis.selection import find_sampler, select, selection_digest
 from tamis.selection.computing import method_scores
 from tamis.selection.pinned import repeated
 from tamis.selection.pool import budget_in_tokens, candidates, exclusions, mean_margin, name_set_aside
-from tamis.selection.samplers import DEFAULT_OPTIONS
+from tamis.settings.config import SelectionSection
+from tamis.settings.references import named
+from tamis.settings.samplers import DEFAULT_OPTIONS
 from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted
 from tamis.transport.storing import counts_by_estimate

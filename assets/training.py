@@ -11,11 +11,11 @@ from resources.made import Made, Rows
 from resources.platform import Platform, tried_once
 from resources.specification import described
 from resources.work import Work
-from tamis.lineage.failures import failure_noted
 from tamis.lineage.heads import read_heads
-from tamis.lineage.world import model_section
-from tamis.quality.storing import texts_of
+from tamis.lineage.retention import remove_superseded
+from tamis.lineage.trial_data import trial_data
 from tamis.store.tables import quoted
+from tamis.store.texts import texts_of
 from tamis.training import (
     PretrainingOptions,
     count_parameters,
@@ -23,7 +23,8 @@ from tamis.training import (
     pretrain,
     train_tokenizer,
 )
-from tamis.training.retention import remove_superseded
+from tamis.training.failures import failure_noted
+from tamis.training.planned import model_section
 from tamis.training.state import resume_folder
 from tamis.training.storing import (
     keyed_order,
@@ -32,7 +33,6 @@ from tamis.training.storing import (
 )
 from tamis.training.tracking_models import register_checkpoint
 from tamis.training.trial import forget_state, run_trial, training_metadata, trial_metadata
-from tamis.training.trial_data import trial_data
 
 TOKENIZER_DOCUMENTS = 4_000
 IMPROVED = ("improved", "Held-out target loss is lower after training than before.", False)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tamis.base.progress import Progress
 from tamis.embedding import encoder_identity, load_encoder
-from tamis.progress import Progress
 
 Floats = np.ndarray
 ENCODED_AT_ONCE = 20_000

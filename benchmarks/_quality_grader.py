@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks._quality_data import Report, arguments, clean_texts, features_of, noise_of
-from tamis.progress import Progress
+from tamis.base.progress import Progress
 from tamis.quality import AskLLM, auc, choose_actively, fit_grader
 
 LEAST_SPEARMAN, LEAST_AREA = 0.70, 0.95

@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks._coverage_data import Stopwatch
 from benchmarks._scale_ray import Line, stages_of, start_workers, stored
 from tamis.engine import engine_of, using
-from tamis.sections import EngineSection
+from tamis.settings.sections import EngineSection
 
 LIMIT = 0.8
 COUNTS = (1, 2, 4, 8, 16)

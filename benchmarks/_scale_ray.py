@@ -15,13 +15,13 @@ import numpy as np
 import polars as pl
 
 from benchmarks._transport_data import texts
-from tamis.config import DensitySection
+from tamis.base.progress import ignore
 from tamis.coverage.storing import build_sketch, score_density
 from tamis.embedding import load_encoder
 from tamis.embedding.storing import embed_missing, table_name
 from tamis.engine import LOCAL, Engine, engine_of, using
-from tamis.progress import ignore
-from tamis.sections import EngineSection
+from tamis.settings.config import DensitySection
+from tamis.settings.sections import EngineSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 from tamis.store.vectors import VectorBlocks

@@ -41,6 +41,7 @@ import polars as pl
 from benchmarks._coverage_data import Floats, Report, Settings, Stopwatch, ids_of, near, texts, vectors
 from benchmarks._flags import begin
 from benchmarks._yardstick import Kind, least_rate, most_seconds
+from tamis.base.progress import Advance, Progress
 from tamis.corpus.near_duplicates import find_near_duplicates
 from tamis.coverage import (
     DensitySketch,
@@ -50,8 +51,7 @@ from tamis.coverage import (
     inverse_propensity_sample,
     semantic_redundancy,
 )
-from tamis.progress import Advance, Progress
-from tamis.sections import DensitySection
+from tamis.settings.sections import DensitySection
 
 PARTS = ("sketch_speed", "sketch_error", "planted", "near_duplicates", "semantic_redundancy")
 PLANTED_SHARE, SAMPLE_SHARE, DRAWS, CALIBRATION = 0.1, 0.2, 5, 2_000

@@ -25,7 +25,7 @@ from benchmarks._real_pool import PoolShares, unused_rows, write_pool
 from tamis.comparison.analysis import ComparisonReport, Measured, analyse
 from tamis.comparison.statistics import LEVEL, NonInferiority, holm
 from tamis.comparison.storing import TABLE
-from tamis.selection.budget import parse_budget
+from tamis.settings.budget import parse_budget
 from tamis.store.home import Home
 
 NAME = "data_efficiency"

@@ -42,7 +42,7 @@ from scipy.stats import t
 
 from benchmarks._flags import at_least, begin
 from benchmarks._yardstick import Kind, Limit, most_seconds
-from tamis.precision import BFLOAT16
+from tamis.base.precision import BFLOAT16
 from tamis.store.home import Home
 from tamis.store.precision_choice import read_choice
 

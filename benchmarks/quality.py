@@ -35,7 +35,7 @@ import numpy as np
 from benchmarks._flags import begin
 from benchmarks._quality_data import Report, clean_texts
 from benchmarks._quality_grader import bench_grader, bench_noise
-from tamis.progress import ignore
+from tamis.base.progress import ignore
 from tamis.quality import AskLLM, check_judge
 from tamis.quality.local_judge import (
     CPU_BATCH,

@@ -7,13 +7,13 @@ import dagster as dg
 
 from resources.events import logged_events
 from resources.instance import POSTGRES_URL, dagster_state, open_instance
-from tamis.errors import NotMadeError, UnknownNameError
+from tamis.base.errors import NotMadeError, UnknownNameError
+from tamis.base.progress import Progress
 from tamis.lineage.audit import ROOTS, audit_graph, audit_of_crashes, audit_of_damage
 from tamis.lineage.audit_events import judge_empty_log
 from tamis.lineage.audit_node import Audit
 from tamis.lineage.heads import read_heads
 from tamis.lineage.look import look
-from tamis.progress import Progress
 from tamis.project import Project
 from tamis.store.probing import crashing_tables
 from tamis.store.table_errors import DamagedTableError

@@ -15,25 +15,25 @@ from resources.processes import end_killed_runs
 from resources.removal import run_removal
 from resources.running import EVERYTHING, Outcome, Runner, Wanted
 from resources.taints import log_taints
+from tamis.base.progress import Heartbeat
 from tamis.lineage.attempts import TABLE as ATTEMPTS
 from tamis.lineage.automation import Group, next_groups
 from tamis.lineage.damage import drop_table, find_damage, forget_damaged, sweep_unwritten, unreadable_tables
-from tamis.lineage.failures import Failure, forget_failures
 from tamis.lineage.heads import TABLE, Heads, read_heads
 from tamis.lineage.held_back import hold
 from tamis.lineage.look import look, look_again
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.plan import full_plan, input_key, label
 from tamis.lineage.reconcile import end_removals, removals, set_aside
+from tamis.lineage.retention import remove_superseded
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
-from tamis.progress import Heartbeat
 from tamis.project import Project, chosen_precision
 from tamis.store.home import writing
 from tamis.store.retained import retained_tables
 from tamis.store.seals import DECIDED
 from tamis.store.writable import stop_unless_writable, storing
-from tamis.training.retention import remove_superseded
+from tamis.training.failures import Failure, forget_failures
 from tamis.withdrawal.withdrawing import finish
 
 PATIENCE_SECONDS = 5.0
@@ -183,16 +183,11 @@ def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], 
 def materialize_project(
     project: Project,
     say: Callable[[str], None],
-    wanted: Wanted = EVERYTHING,
+    wanted: Wanted,
+    definitions: Callable[[], dg.Definitions],
 ) -> Outcome:
-    """Materialize from the command line: the definitions and the instance of the project, quiet logs."""
+    """Materialize from the command line: the instance of the project, quiet logs."""
     with dagster_state(project):
         with storing(project.home.root):
             instance = open_instance(project)
-        return materialize(project, _definitions, instance, say, wanted)
-
-
-def _definitions() -> dg.Definitions:
-    from definitions import defs
-
-    return defs
+        return materialize(project, definitions, instance, say, wanted)

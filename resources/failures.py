@@ -7,8 +7,8 @@ from typing import Any
 
 import dagster as dg
 
-from tamis.errors import TamisError
-from tamis.kept_errors import NOT_KEPT, RAN_OUT
+from tamis.base.errors import TamisError
+from tamis.base.kept_errors import NOT_KEPT, RAN_OUT
 
 MOST_AT_ONCE = 50
 

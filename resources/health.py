@@ -16,7 +16,7 @@ from sqlalchemy.exc import DatabaseError
 
 from resources.databases import Incomplete, incomplete_databases
 from resources.instance import POSTGRES_URL, dagster_state, open_instance
-from tamis.errors import PermanentError, TransientError
+from tamis.base.errors import PermanentError, TransientError
 from tamis.health import Finding, Look, lock, looked_at, object_store, tables, tracking
 from tamis.project import Project
 

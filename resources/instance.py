@@ -22,8 +22,8 @@ from resources.databases import make_databases
 from resources.platform import quiet_environment
 from resources.processes import ACTIVE
 from resources.specification import PARTITION_SETS
-from tamis.errors import MissingPackageError, PermanentError, TransientError
-from tamis.lineage.manifest import write_atomically
+from tamis.base.errors import MissingPackageError, PermanentError, TransientError
+from tamis.base.files import write_atomically
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
 from tamis.project import Project

@@ -19,8 +19,10 @@ from resources.processes import ACTIVE, note_process
 from resources.tags import DRIVER_TAG, SENSOR, asked_for, settles
 from resources.work import Work
 from resources.work_errors import InactiveStageError, PartitionGoneError, StepError, failure
+from tamis.base.errors import may_pass
+from tamis.base.precision import computing_in
+from tamis.base.waiting_threads import spin_briefly
 from tamis.engine import engine_of, using
-from tamis.errors import may_pass
 from tamis.lineage.attempts import begin
 from tamis.lineage.failed_steps import failed_step_noted
 from tamis.lineage.heads import Heads, read_heads
@@ -31,14 +33,12 @@ from tamis.lineage.plan import due_partitions, input_key
 from tamis.lineage.reconcile import drop_unnamed_vectors
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
-from tamis.precision import computing_in
 from tamis.project import Project, chosen_precision, open_project
 from tamis.store.compaction import compact
 from tamis.store.home import Home, writing
 from tamis.store.retained import collect_expired, retained_tables
 from tamis.store.tables import Store
 from tamis.store.writable import storing
-from tamis.waiting_threads import spin_briefly
 
 LOCK_PATIENCE_SECONDS = 900.0
 MOST_RETRIES, RETRY_SECONDS = 2, 2.0

@@ -19,15 +19,15 @@ import dagster as dg
 from resources.processes import this_process
 from resources.tags import CERTIFIED_TAG, COMMAND_LINE, DRIVER_TAG, ON_REQUEST_TAG, PROCESS_TAG
 from resources.work_errors import take_withheld
+from tamis.base.progress import Heartbeat, begin_step, close_all, is_verbose
 from tamis.lineage.automation import Group
-from tamis.lineage.failures import failures_of
 from tamis.lineage.heads import read_heads
 from tamis.lineage.look import look_again
 from tamis.lineage.plan import due_partitions
 from tamis.lineage.stages import Stage, stages
 from tamis.lineage.world import World
-from tamis.progress import Heartbeat, begin_step, close_all, is_verbose
 from tamis.project import Project
+from tamis.training.failures import failures_of
 
 TRIALS = "trials"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from resources.work import Work
-from tamis.lineage.world import TWIN, model_section
-from tamis.selection.families import ASK_LLM, ModelOf, model_of
 from tamis.selection.model_scores import ModelScorer, judge_scorer, perplexity_scorer
+from tamis.settings.samplers import ASK_LLM, ModelOf, model_of
 from tamis.store.digests import canonical_digest
 from tamis.training.finish import checkpoint_folder
+from tamis.training.planned import TWIN, model_section
 
 
 def scorers(work: Work, samplers: Iterable[str]) -> dict[str, ModelScorer]:

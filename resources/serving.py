@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from dagster._cli.dev import dev_command
 
-from tamis.errors import TransientError
-from tamis.signals import received_signals
+from tamis.base.errors import TransientError
+from tamis.base.signals import received_signals
 
 
 class ServicesEndedError(TransientError):

@@ -7,8 +7,8 @@ import dagster as dg
 
 from tamis.lineage.heads import Heads
 from tamis.lineage.manifest import ManifestFolder
+from tamis.lineage.receipts import listed_in
 from tamis.store.home import Home
-from tamis.withdrawal.receipts import listed_in
 from tamis.withdrawal.tainting import WATCHED, Taint, Tainted, tainted_heads
 
 UNTAINTED = "untainted"

@@ -14,7 +14,9 @@ from resources.made import Made, Rows, scope_of, with_records
 from resources.provenance import beside
 from resources.tags import COMMAND_LINE, DRIVER_TAG, settles
 from resources.work_errors import InputMissingError, PartitionGoneError
+from tamis.base.progress import Progress, silent
 from tamis.corpus.intake import groups_of_shards
+from tamis.corpus.refusing import NEAR_REPEATS
 from tamis.lineage.audit_events import event_tags
 from tamis.lineage.changed import changed_partitions, differs_only_in
 from tamis.lineage.heads import TABLE, Head, Heads, write_heads
@@ -22,13 +24,11 @@ from tamis.lineage.manifest import InputReference, Manifest, ManifestFolder, con
 from tamis.lineage.plan import config_of, input_key, input_references, label, reference
 from tamis.lineage.stages import Stage, stages
 from tamis.lineage.world import World
-from tamis.progress import Progress, silent
 from tamis.project import Project
 from tamis.store.digests import canonical_digest, folder_digests
 from tamis.store.records import stored_rows
 from tamis.store.schemas import described_columns
 from tamis.store.tables import Store
-from tamis.withdrawal.refusing import NEAR_REPEATS
 
 COSTS = ("asked", "tokens_asked", "cost", "source_versions", "parameters", NEAR_REPEATS)
 """Metadata that stands beside the manifest too: what a plan says of the next time, and what was read."""

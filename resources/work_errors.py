@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from tamis.errors import PermanentError, TamisError
-from tamis.kept_errors import NOT_KEPT, kept_message
+from tamis.base.errors import PermanentError, TamisError
+from tamis.base.kept_errors import NOT_KEPT, kept_message
 
 _withheld: dict[str, str] = {}
 

@@ -13,9 +13,9 @@ import dagster as dg
 
 from resources.failures import Until, failed_runs
 from resources.platform import Platform
-from tamis.errors import TamisError
+from tamis.base.errors import TamisError
+from tamis.base.webhook import Webhook
 from tamis.notices import FAILED, Mark, mark_now, notice, notices, wanted
-from tamis.webhook import Webhook
 
 TRIES = 5
 PAUSE_SECONDS = 10.0

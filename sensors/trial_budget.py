@@ -15,9 +15,9 @@ from resources.processes import end_killed_runs
 from sensors.interval import INTERVAL_SECONDS
 from sensors.requests import attempts, busy, changing, counted, requests_for, waits_until
 from tamis.lineage.automation import Group, trial_work
-from tamis.lineage.failures import failures_of, note_failure
-from tamis.lineage.search import sentences
+from tamis.scaling.searched import sentences
 from tamis.store.home import HomeLockedError, writing
+from tamis.training.failures import failures_of, note_failure
 
 NO_BUDGET = "tamis.toml has no [trial_budget], so trials are run by `tamis materialize` alone"
 

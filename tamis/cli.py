@@ -14,20 +14,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tamis.base.errors import NotMadeError, OutdatedError, PermanentError, TamisError, UnknownNameError
+from tamis.base.progress import Heartbeat, close_all, complain, say, show
+from tamis.base.signals import received_signals, record_signals
+from tamis.base.waiting_threads import spin_briefly
 from tamis.cli_audit import add_audit
 from tamis.cli_control import add_control_verbs
 from tamis.cli_explain import add_explain
 from tamis.cli_health import add_health_verb
 from tamis.cli_parts import add_verb as _verb
 from tamis.cli_parts import checkout as _checkout
+from tamis.cli_parts import platform_definitions
 from tamis.cli_parts import platform_module as _platform
 from tamis.cli_parts import print_json as _print_json
 from tamis.cli_parts import with_json as _json
 from tamis.cli_withdraw import add_purge_verb, add_withdraw_verb
-from tamis.errors import PermanentError, TamisError
-from tamis.progress import Heartbeat, close_all, complain, say, show
-from tamis.signals import received_signals, record_signals
-from tamis.waiting_threads import spin_briefly
 
 INTERRUPTED = (130, 143)
 """Exit codes after Ctrl-C and after SIGTERM."""
@@ -204,7 +205,7 @@ def _materialize(parsed: argparse.Namespace) -> int:
         choose_precision=parsed.choose_precision,
         allow_removal=frozenset(parsed.allow_removal),
     )
-    outcome = driver.materialize_project(project, say, wanted)
+    outcome = driver.materialize_project(project, say, wanted, platform_definitions)
     with Heartbeat("looking at what was made"):
         status = read_status(project).without(frozenset(outcome.failed))
     for name, error in outcome.failed.items():
@@ -258,7 +259,6 @@ def _export(parsed: argparse.Namespace) -> int:
 
 
 def _compare(parsed: argparse.Namespace) -> int:
-    from tamis.errors import NotMadeError, OutdatedError
     from tamis.project import read_project
     from tamis.report.summary import comparison_lines
     from tamis.status import due
@@ -282,8 +282,6 @@ def _compare(parsed: argparse.Namespace) -> int:
 def _bench(parsed: argparse.Namespace) -> int:
     import importlib.util
     import runpy
-
-    from tamis.errors import UnknownNameError
 
     folder = _checkout() / "benchmarks"
     names = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from tamis.base.progress import say
 from tamis.cli_parts import add_verb, platform_module, print_json, with_json
-from tamis.progress import say
 
 
 def add_audit(verbs: Any) -> None:
@@ -53,8 +53,8 @@ def _audit(parsed: argparse.Namespace) -> int:
 
 def _write_lineage(project: Any, name: str | None, openlineage: str | None, prov: str | None) -> None:
     """Write what leads to a checkpoint or selection, or to everything, in the forms that were asked for."""
+    from tamis.base.files import write_atomically
     from tamis.interchange import lineage_behind, openlineage_lines, prov_json
-    from tamis.lineage.manifest import write_atomically
 
     lineage = lineage_behind(project, name)
     for file, write in ((openlineage, openlineage_lines), (prov, prov_json)):

@@ -3,9 +3,9 @@
 import argparse
 from typing import Any
 
-from tamis.cli_parts import add_verb, platform_module, print_json, with_json
-from tamis.errors import PermanentError
-from tamis.progress import Heartbeat, say
+from tamis.base.errors import PermanentError
+from tamis.base.progress import Heartbeat, say
+from tamis.cli_parts import add_verb, platform_definitions, platform_module, print_json, with_json
 
 
 class AmbiguousCallError(PermanentError):
@@ -65,7 +65,7 @@ def _restore(parsed: argparse.Namespace) -> int:
     pin, gone = restore(project, parsed.selection, int(parsed.version))
     driver = platform_module("driver")
     wanted = driver.Wanted(only=frozenset({"selected_subset"}), partitions=frozenset({parsed.selection}))
-    outcome = driver.materialize_project(project, say, wanted)
+    outcome = driver.materialize_project(project, say, wanted, platform_definitions)
     for name, error in outcome.failed.items():
         say(f"failed: {name}: {error}")
     print(f"{parsed.selection} is {pin.sentence}; `tamis restore {parsed.selection} --latest` ends that")

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tamis.base.errors import PermanentError
 from tamis.cli_parts import add_verb, print_json, with_json
-from tamis.errors import PermanentError
 
 if TYPE_CHECKING:
     from tamis.project import Project
@@ -63,7 +63,7 @@ def _document(project: "Project", parsed: argparse.Namespace) -> str:
 
 def _checkpoint(project: "Project", parsed: argparse.Namespace) -> int:
     from tamis.lineage.trained import training_documents, training_lines
-    from tamis.lineage.world import model_names, planned_trials
+    from tamis.training.planned import model_names, planned_trials
 
     configured = {*model_names(project), *(trial.name for trial in planned_trials(project))}
     found = training_documents(project.home, parsed.checkpoint, configured)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
 
 Verb = Callable[[argparse.Namespace], int]
 
@@ -34,7 +34,7 @@ def print_json(value: Any) -> None:
 
 def checkout() -> Path:
     """The platform's folder: `TAMIS_PLATFORM`, or where the package is installed from; put on the path."""
-    from tamis.config import platform_folder
+    from tamis.settings.config import platform_folder
 
     folder = platform_folder()
     if not (folder / "definitions.py").is_file():
@@ -54,3 +54,8 @@ def platform_module(module: str) -> Any:
     checkout()
     os.environ["TAMIS_PROJECT"] = str(open_project().file)
     return importlib.import_module(f"resources.{module}")
+
+
+def platform_definitions() -> Any:
+    """Everything that Dagster loads, for a run: assets, checks, jobs, sensors."""
+    return importlib.import_module("definitions").defs

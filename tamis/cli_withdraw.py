@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tamis.cli_parts import add_verb, platform_module, print_json, with_json
-from tamis.errors import PermanentError
-from tamis.progress import Heartbeat, say
+from tamis.base.errors import PermanentError
+from tamis.base.progress import Heartbeat, say
+from tamis.cli_parts import add_verb, platform_definitions, platform_module, print_json, with_json
 from tamis.withdrawal.reasons import WithdrawalReason
 
 PATIENCE_SECONDS = 30.0
@@ -143,7 +143,7 @@ def _done(project: "Project", asked: "Asked", parsed: argparse.Namespace) -> int
     if not parsed.materialize:
         return int(bool(done.still_kept))
     driver = platform_module("driver")
-    outcome = driver.materialize_project(project, say, driver.Wanted())
+    outcome = driver.materialize_project(project, say, driver.Wanted(), platform_definitions)
     for name, error in outcome.failed.items():
         say(f"failed: {name}: {error}")
     return int(bool(outcome.failed or done.still_kept))

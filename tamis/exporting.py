@@ -1,11 +1,11 @@
 """Export: the chosen documents as a file that polars and `datasets.load_dataset` read, with descriptions."""
 
-import os
 from pathlib import Path
 
 import polars as pl
 
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
+from tamis.base.files import whole_file
 from tamis.interchange import describe_subset, write_beside
 from tamis.lineage.heads import read_heads
 from tamis.lineage.manifest import ManifestFolder
@@ -52,12 +52,8 @@ def export_selection(project: Project, selection: str, form: str) -> tuple[Path,
     facts, lineage = describe_subset(project, found, decisions, chosen)
     path = project.home.exports / f"{selection}.{form}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    if form == "parquet":
-        chosen.write_parquet(temporary)
-    else:
-        chosen.write_ndjson(temporary)
-    os.replace(temporary, path)
+    with whole_file(path) as draft:
+        chosen.write_parquet(draft) if form == "parquet" else chosen.write_ndjson(draft)
     write_beside(facts, lineage, path)
     project.home.publish([path, *(beside(path, ending) for ending in DESCRIPTIONS)])
     return path, len(chosen)

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tamis.errors import MissingPackageError, TamisError
+from tamis.base.errors import MissingPackageError, TamisError, without_secrets
 from tamis.lineage.damage import unreadable_tables
 from tamis.project import Project
 from tamis.store.home import writer
-from tamis.store.object_errors import StorageRefusedError, problem_of, require_endpoint, without_secrets
+from tamis.store.object_errors import StorageRefusedError, problem_of, require_endpoint
+from tamis.training.errors import TrackerUnavailableError
+from tamis.training.tracking import require_tracker
 
 OBJECT_STORE_SECONDS = 5
 
@@ -84,9 +86,6 @@ def tracking(project: Project) -> str:
 
 
 def _server(uri: str) -> str:
-    from tamis.training.errors import TrackerUnavailableError
-    from tamis.training.tracking import require_tracker
-
     shown = without_secrets(uri)
     try:
         require_tracker(uri)

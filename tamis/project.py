@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tamis.config import Settings, home_folder, load_settings, project_file, storage_url
+from tamis.settings.config import Settings, home_folder, load_settings, project_file, storage_url
 from tamis.store.home import Home, bring_up_to_date, placed
 from tamis.store.precision_choice import AUTO, choose, read_choice
 

@@ -3,9 +3,9 @@
 from importlib.resources import files
 from pathlib import Path
 
-from tamis.config import PROJECT_FILE
-from tamis.errors import PermanentError
-from tamis.lineage.manifest import write_atomically
+from tamis.base.errors import PermanentError
+from tamis.base.files import write_atomically
+from tamis.settings.config import PROJECT_FILE
 
 
 class ProjectExistsError(PermanentError):

@@ -6,35 +6,35 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tamis.base.errors import UnknownNameError
+from tamis.base.precision import Speeds
 from tamis.corpus.few_examples import few_examples
 from tamis.corpus.labels import label_warnings
 from tamis.corpus.listing import links_out
 from tamis.corpus.records import WHOLE_SHARD
+from tamis.corpus.refusing import near_repeat_lines, refusal
 from tamis.corpus.targets import target_links_out
-from tamis.errors import UnknownNameError
 from tamis.lineage.approval import Approval, read_approvals, waiting, waiting_lines
 from tamis.lineage.choosers import law_active
 from tamis.lineage.damage import find_damage
 from tamis.lineage.failed_steps import FailedStep, failed_steps
-from tamis.lineage.failures import Failure, failures_of
 from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.held_back import HeldBack, held_back, kept_trials
+from tamis.lineage.holding import noted_near_repeats
 from tamis.lineage.look import look
 from tamis.lineage.manifest import ManifestError, ManifestFolder
 from tamis.lineage.plan import Due, full_plan, input_key, label, upstream
 from tamis.lineage.published import DecisionsLostError, chosen_of, published
-from tamis.lineage.search import Search, sentences
+from tamis.lineage.receipts import listed_in
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
-from tamis.precision import Speeds
 from tamis.project import Project
+from tamis.scaling.searched import Search, sentences
 from tamis.store.precision_choice import AUTO, read_choice
 from tamis.store.retained import Retained, count_retained
 from tamis.store.tables import DamagedTableError, Store
-from tamis.withdrawal.desired import read_places
-from tamis.withdrawal.holding import noted_near_repeats
-from tamis.withdrawal.receipts import listed_in
-from tamis.withdrawal.refusing import near_repeat_lines, refusal
+from tamis.store.withdrawn import read_places
+from tamis.training.failures import Failure, failures_of
 from tamis.withdrawal.tainting import Tainted, tainted_heads
 
 SHOWN = 20

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from once import once
 from projects import SMALL, SmallProject, make_project
 
-from tamis.precision import FLOAT32, computing_in
+from tamis.base.precision import FLOAT32, computing_in
 
 pytest_plugins = ["cpu_time"]
 

@@ -1,7 +1,21 @@
-"""The imports of a file, read from its syntax tree: nothing is imported."""
+"""The imports of the product's files, read from their syntax trees: nothing is imported."""
 
 import ast
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+OURS = {"tamis", "assets", "resources", "sensors", "definitions"}
+
+
+@cache
+def product() -> dict[str, ast.Module]:
+    """Syntax tree by file, relative to the checkout."""
+    folders = [CHECKOUT / name for name in OURS if (CHECKOUT / name).is_dir()]
+    files = [CHECKOUT / "definitions.py", *(path for folder in folders for path in folder.rglob("*.py"))]
+    assert len(files) > 200
+    return {str(path.relative_to(CHECKOUT)): ast.parse(path.read_text()) for path in files}
 
 
 def imports(tree: ast.AST, inside: bool = False) -> Iterator[tuple[str, bool]]:

@@ -11,8 +11,8 @@ from dagster._cli.dev import dev_command
 from projects import SMALL, SmallProject, make_project, plain_project, sentences, write_jsonl
 
 from resources.instance import ON_SQLITE, POSTGRES_URL, prepare_folder
+from tamis.base.errors import PermanentError
 from tamis.cli import main
-from tamis.errors import PermanentError
 
 EXPLANATION_KEYS = {"doc_id", "occurrences", "scores", "decisions", "checkpoints"}
 

@@ -10,7 +10,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from tamis.config import (
+from tamis.base.errors import ConfigurationError, PermanentError
+from tamis.selection import SAMPLERS, BadBudgetError, parse_budget
+from tamis.settings.config import (
     Settings,
     home_folder,
     load_settings,
@@ -18,9 +20,7 @@ from tamis.config import (
     project_file,
     storage_url,
 )
-from tamis.errors import ConfigurationError, PermanentError
-from tamis.references import named
-from tamis.selection import SAMPLERS, BadBudgetError, parse_budget
+from tamis.settings.references import named
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 DEMO = CHECKOUT / "tamis.toml"

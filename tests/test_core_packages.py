@@ -12,13 +12,11 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from import_scan import imports
+from import_scan import CHECKOUT, OURS, imports, product
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-CHECKOUT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
-OURS = {"tamis", "assets", "resources", "sensors", "definitions"}
 FOR_DEVELOPING = {"dev", "docs"}
 
 # Where the product uses each package of the core: a file that imports it ...
@@ -39,8 +37,8 @@ IMPORTED = {
     "py3langid": "tamis/filters/language.py",
     "platformdirs": "tamis/embedding/static.py",
     "pyarrow": "tamis/corpus/parquet_rows.py",
-    "pydantic": "tamis/config.py",
-    "pydantic-core": "tamis/section_values.py",
+    "pydantic": "tamis/settings/config.py",
+    "pydantic-core": "tamis/settings/values.py",
     "pyyaml": "tamis/sql/yaml_tree.py",
     "safetensors": "tamis/training/state.py",
     "scikit-learn": "tamis/coverage/prototypes.py",
@@ -50,7 +48,7 @@ IMPORTED = {
     "sqlglot": "tamis/sql/plan.py",
     "tokenizers": "tamis/embedding/static.py",
     "torch": "tamis/training/models.py",
-    "tqdm": "tamis/progress.py",
+    "tqdm": "tamis/base/progress.py",
     "transformers": "tamis/training/models.py",
     "zstandard": "tamis/corpus/streams.py",
 }
@@ -94,15 +92,6 @@ def packages_of(module: str) -> set[str]:
 @cache
 def _installed_by() -> dict[str, list[str]]:
     return dict(metadata.packages_distributions())
-
-
-@cache
-def product() -> dict[str, ast.Module]:
-    """Syntax tree by file, relative to the checkout."""
-    folders = [CHECKOUT / name for name in OURS if (CHECKOUT / name).is_dir()]
-    files = [CHECKOUT / "definitions.py", *(path for folder in folders for path in folder.rglob("*.py"))]
-    assert len(files) > 200
-    return {str(path.relative_to(CHECKOUT)): ast.parse(path.read_text()) for path in files}
 
 
 def words_of(file: str) -> set[str]:
@@ -208,7 +197,7 @@ def test_an_import_of_another_package_is_found(source, said):
 
 def test_an_import_of_the_core_or_of_a_guarded_extra_is_none():
     source = (
-        "import yaml, json, tamis.config\ndef f():\n    import peft\n    from dagster_postgres import utils"
+        "import yaml, json, tamis.project\ndef f():\n    import peft\n    from dagster_postgres import utils"
     )
     assert undeclared("made_up.py", ast.parse(source)) == []
 

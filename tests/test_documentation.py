@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tamis.cli import _parser
-from tamis.config import parse_settings
+from tamis.settings.config import parse_settings
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 DOCS = CHECKOUT / "docs"

@@ -3,10 +3,10 @@
 import pytest
 from projects import plain_project, settings
 
-from tamis import precision
+from tamis.base import precision
+from tamis.base.errors import UnknownNameError
+from tamis.base.precision import BFLOAT16, FLOAT32, PRECISIONS, Speeds, computing_in, precision_in_force
 from tamis.embedding import encoder_identity, load_encoder
-from tamis.errors import UnknownNameError
-from tamis.precision import BFLOAT16, FLOAT32, PRECISIONS, Speeds, computing_in, precision_in_force
 from tamis.project import chosen_precision, open_project
 from tamis.status import read_status
 from tamis.store import precision_choice

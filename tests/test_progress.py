@@ -16,13 +16,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from tamis import progress as module
-from tamis.progress import INTERVAL_SECONDS, Heartbeat, Progress, begin_step, complain, ignore, say, show
+from tamis.base import progress as module
+from tamis.base.progress import INTERVAL_SECONDS, Heartbeat, Progress, begin_step, complain, ignore, say, show
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 WORK = """
 import time
-from tamis.progress import Progress, Heartbeat, begin_step, say, show
+from tamis.base.progress import Progress, Heartbeat, begin_step, say, show
 show("auto")
 begin_step("[3/14] ")
 with Heartbeat("embeddings"):
@@ -148,7 +148,7 @@ def test_short_work_prints_nothing(capsys):
 
 
 def test_work_goes_on_where_nobody_listens_any_more(tmp_path):
-    code = "from tamis.progress import say\nfor _ in range(10_000): say('a line')\nopen('done', 'w')"
+    code = "from tamis.base.progress import say\nfor _ in range(10_000): say('a line')\nopen('done', 'w')"
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "CODE": code, "PYTHON": sys.executable}
     command = ["bash", "-c", '"$PYTHON" -c "$CODE" 2>&1 | head -1']
     ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)

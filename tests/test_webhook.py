@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tamis.webhook import Webhook, WebhookKeyMissingError, WebhookUnreachableError
+from tamis.base.webhook import Webhook, WebhookKeyMissingError, WebhookUnreachableError
 
 
 def test_a_message_arrives_with_the_key_of_the_environment(receive, monkeypatch):

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tamis.base.errors import PermanentError
 from tamis.comparison.convergence import Convergence, convergences
 from tamis.comparison.grid import FULL, RANDOM
 from tamis.comparison.losses import Floats, interval, mean_of_runs, stacked
@@ -19,7 +20,6 @@ from tamis.comparison.statistics import (
     recoveries,
 )
 from tamis.comparison.storing import DIVERGED, POOL, TARGET, document_bits
-from tamis.errors import PermanentError
 
 CURVE_POINTS = 41
 

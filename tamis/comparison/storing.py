@@ -16,20 +16,20 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from tamis.base.errors import PermanentError
+from tamis.base.progress import Advance, ignore
 from tamis.comparison.finished import TABLE, bring_back, known_runs, set_aside
 from tamis.comparison.grid import FULL, WHOLE, PlannedRun, planned_runs
-from tamis.config import FiltersSection, SamplerTrialsSection, SelectionSection, TransportSection
 from tamis.coverage.keyed_hash import keyed_uniform
-from tamis.errors import PermanentError
-from tamis.progress import Advance, ignore
-from tamis.quality.storing import texts_of
 from tamis.selection import find_sampler, select
 from tamis.selection.computing import method_scores
 from tamis.selection.model_scores import ModelScorer
 from tamis.selection.pool import candidates, exclusions
+from tamis.settings.config import FiltersSection, SamplerTrialsSection, SelectionSection, TransportSection
 from tamis.store.digests import canonical_digest
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
+from tamis.store.texts import texts_of
 from tamis.training import CODE_VERSION, DivergedError, model_identity
 from tamis.training.measured import MeasuredOptions, MeasuredRun, Start, train_measured
 from tamis.training.state import resume_folder

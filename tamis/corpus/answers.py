@@ -11,9 +11,9 @@ from typing import Any
 
 import polars as pl
 
-from tamis.config import TargetSection
 from tamis.corpus.records import Defect, Item, Reason, Row, require_text_column
 from tamis.corpus.text import excerpt, normalise_text
+from tamis.settings.config import TargetSection
 
 SEPARATOR = "\n\n"
 COLUMNS = {"response_at": pl.UInt32, "label": pl.Utf8}

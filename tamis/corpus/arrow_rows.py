@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from tamis.config import CorpusSection
 from tamis.corpus.parquet_rows import batch_items, is_from_the_disk, is_plain, malformed_file
 from tamis.corpus.records import WHOLE_SHARD, Item, broken_stream, missing_text_column
 from tamis.corpus.streams import ENDS_EARLY
+from tamis.settings.config import CorpusSection
 
 CONTINUES = b"\xff\xff\xff\xff"
 END = CONTINUES + b"\0\0\0\0"

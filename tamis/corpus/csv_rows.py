@@ -10,7 +10,6 @@ import re
 from collections import deque
 from collections.abc import Iterator
 
-from tamis.config import CorpusSection
 from tamis.corpus.records import (
     WHOLE_SHARD,
     Defect,
@@ -23,6 +22,7 @@ from tamis.corpus.records import (
     wrong_encoding,
 )
 from tamis.corpus.streams import Content, Line
+from tamis.settings.config import CorpusSection
 
 _UNDECODED = re.compile(r"[\udc80-\udcff]")
 

@@ -12,15 +12,16 @@ from typing import Any
 
 import polars as pl
 
-from tamis.config import CorpusSection
+from tamis.base.errors import TamisError
+from tamis.base.progress import Advance, ignore
 from tamis.corpus.docstrings import read_package
+from tamis.corpus.fetching import fetched
 from tamis.corpus.file_rows import read_file
 from tamis.corpus.records import WHOLE_SHARD, Defect, Item, Reason, Row, giant_row, quarantine_frame
-from tamis.corpus.remote import RemoteForbiddenError, fetched
+from tamis.corpus.remote import RemoteForbiddenError
 from tamis.corpus.shards import Shard, ShardGoneError
 from tamis.corpus.text import excerpt, normalise_text, without_surrogates
-from tamis.errors import TamisError
-from tamis.progress import Advance, ignore
+from tamis.settings.config import CorpusSection
 
 BATCH_BYTES = 32_000_000
 REPORTED_ROWS = 200

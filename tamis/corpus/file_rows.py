@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tamis.config import CorpusSection
 from tamis.corpus.arrow_rows import read_arrow
 from tamis.corpus.csv_rows import read_csv, read_tsv
 from tamis.corpus.json_rows import read_json, read_json_lines
@@ -20,6 +19,7 @@ from tamis.corpus.records import (
     wrong_encoding,
 )
 from tamis.corpus.streams import Content
+from tamis.settings.config import CorpusSection
 
 COMPRESSIONS = ("", ".gz", ".zst")
 

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tamis.base.errors import MissingPackageError
+from tamis.corpus.file_rows import is_readable
 from tamis.corpus.remote import RemoteForbiddenError, RemoteUnavailableError
 from tamis.corpus.shards import RemoteFile, Shard, ShardGoneError
-from tamis.errors import MissingPackageError
 
 SCHEME = "hf://"
 NO_DATA = ("README.md", "dataset_infos.json", "dataset_info.json", "LICENSE.txt", "LICENSE.md")
@@ -70,8 +71,6 @@ def download(shard: Shard, path: Path) -> None:
 
 
 def _is_data(entry: Any, splits: Sequence[str]) -> bool:
-    from tamis.corpus.file_rows import is_readable
-
     path = PurePosixPath(entry.path)
     if not hasattr(entry, "blob_id") or path.name in NO_DATA or path.name.startswith("."):
         return False

@@ -14,17 +14,17 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from tamis.base.errors import PermanentError
 from tamis.corpus.documents import ShardBatch
 from tamis.corpus.known_ids import KnownIds
-from tamis.errors import PermanentError
+from tamis.corpus.refusing import NEAR_REPEATS, Refusal, refusal
 from tamis.store.digests import row_records, rows_digest
 from tamis.store.records import records_of_groups
 from tamis.store.retained import retain
 from tamis.store.schemas import KEYS, schema_of
 from tamis.store.setting_aside import forget_shown
 from tamis.store.tables import Store, one_of
-from tamis.withdrawal.desired import PLACES, note_places
-from tamis.withdrawal.refusing import NEAR_REPEATS, Refusal, refusal
+from tamis.store.withdrawn import PLACES, note_places
 
 GROUP_ROWS, GROUP_BYTES = 50_000, 64_000_000
 DOCUMENT_TABLES = (

@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tamis.config import CorpusSection
 from tamis.corpus.records import Defect, Item, Row, broken_stream, giant_row, malformed, wrong_encoding
 from tamis.corpus.streams import Content, Line
 from tamis.corpus.text import excerpt
+from tamis.settings.config import CorpusSection
 
 WINDOW_CHARACTERS = 1 << 18
 _SPACE = re.compile(r"[\s,]*")

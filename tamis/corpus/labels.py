@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
 from tamis.store.tables import Store
 
 

@@ -17,13 +17,13 @@ from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
-from tamis.config import CorpusSection
+from tamis.base.errors import MissingPackageError, PermanentError
 from tamis.corpus.hub_datasets import HubProblemError, list_hub
 from tamis.corpus.object_store import StoreProblemError, is_url, list_objects
 from tamis.corpus.remote import local_copy
 from tamis.corpus.saved_datasets import SavedDatasetError, list_saved
 from tamis.corpus.shards import RemoteFile, Shard, shard_key
-from tamis.errors import MissingPackageError, PermanentError
+from tamis.settings.config import CorpusSection
 
 TEMPORARY_NAMES = (".*", "~*", "*~", "*.tmp", "*.part", "*.crdownload")
 

@@ -12,8 +12,8 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse
 
+from tamis.base.progress import Advance, ignore
 from tamis.corpus.windows import counting, mixed, word_windows
-from tamis.progress import Advance, ignore
 
 NO_WORDS = np.uint64(np.iinfo(np.uint64).max)
 """Every band key of a document without words: it is in no bucket."""

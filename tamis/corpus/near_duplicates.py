@@ -16,10 +16,10 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse
 
+from tamis.base.errors import PermanentError
+from tamis.base.progress import Advance, ignore
 from tamis.corpus.minhash import Buckets, band_keys, buckets_of
 from tamis.corpus.windows import word_windows
-from tamis.errors import PermanentError
-from tamis.progress import Advance, ignore
 
 CODE_VERSION = "1"
 _INPUT = {"doc_id": pl.String, "text": pl.String}

@@ -13,10 +13,10 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tamis.base.progress import Advance, ignore
 from tamis.corpus import near_duplicates
 from tamis.corpus.minhash import Buckets, band_keys, buckets_of, connected, rows_per_band
 from tamis.corpus.near_duplicates import dropped_of
-from tamis.progress import Advance, ignore
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of, one_of, quoted
 

@@ -10,9 +10,9 @@ from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tamis.base.errors import MissingPackageError
 from tamis.corpus.remote import RemoteForbiddenError, RemoteUnavailableError
 from tamis.corpus.shards import RemoteFile, Shard, ShardChangedError, ShardGoneError
-from tamis.errors import MissingPackageError
 from tamis.store.object_errors import require_endpoint
 
 SCHEMES = ("s3", "gs", "az", "file", "http", "https")

@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis.config import CorpusSection
 from tamis.corpus.records import (
     WHOLE_SHARD,
     Defect,
@@ -23,6 +22,7 @@ from tamis.corpus.records import (
     wrong_encoding,
 )
 from tamis.corpus.text import excerpt
+from tamis.settings.config import CorpusSection
 
 BATCH_ROWS = 1_000
 

@@ -5,16 +5,9 @@ asks for exactly the version that was listed, is checked for its length, and is 
 """
 
 import hashlib
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tamis.errors import PermanentError, TransientError
-
-if TYPE_CHECKING:
-    from tamis.corpus.shards import Shard
+from tamis.base.errors import PermanentError, TransientError
 
 
 class RemoteUnavailableError(TransientError):
@@ -43,26 +36,3 @@ def remote_fingerprint(tag: str, size: int | None) -> str:
 def local_copy(cache: Path, key: str, name: str) -> Path:
     """Where the file of a shard lies while it is read."""
     return cache / "remote" / hashlib.sha256(key.encode()).hexdigest()[:32] / Path(name).name
-
-
-@contextmanager
-def fetched(shard: "Shard") -> Iterator[Path]:
-    """The bytes of a remote shard as a local file, for as long as they are read.
-
-    Raises `ShardGoneError`, `ShardChangedError`, `RemoteUnavailableError` or `RemoteForbiddenError`.
-    """
-    from tamis.corpus import hub_datasets, object_store
-    from tamis.corpus.shards import ShardChangedError
-
-    assert shard.remote is not None
-    folder = shard.path.parent
-    shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
-    folder.mkdir(parents=True)
-    try:
-        keeper = hub_datasets if shard.remote.url.startswith(hub_datasets.SCHEME) else object_store
-        keeper.download(shard, shard.path)
-        if shard.remote.size not in (None, shard.path.stat().st_size):
-            raise ShardChangedError(shard.path)
-        yield shard.path
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tamis.errors import PermanentError, TransientError
+from tamis.base.errors import PermanentError, TransientError
 
 KEY_CHARACTERS = 100
 SEPARATOR = "__"

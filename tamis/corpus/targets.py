@@ -11,7 +11,8 @@ from pathlib import Path
 
 import polars as pl
 
-from tamis.config import CorpusSection, TargetSection
+from tamis.base.errors import PermanentError
+from tamis.base.progress import Advance, ignore
 from tamis.corpus.answers import Answers
 from tamis.corpus.docstrings import documented_files, read_package
 from tamis.corpus.documents import ShardBatch, all_documents, batches_of, read_shard
@@ -22,8 +23,7 @@ from tamis.corpus.records import Defect, Reason, quarantine_frame
 from tamis.corpus.shards import Shard, ShardGoneError
 from tamis.corpus.target_quarantine import place_in_target
 from tamis.corpus.text import excerpt
-from tamis.errors import PermanentError
-from tamis.progress import Advance, ignore
+from tamis.settings.config import CorpusSection, TargetSection
 
 BATCH_ROWS = 2_000
 

@@ -1,6 +1,6 @@
 """Errors of the coverage package; all are `ValueError` too, as the public interface promises."""
 
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
 
 
 class BadVectorsError(PermanentError, ValueError):

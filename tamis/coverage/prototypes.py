@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tamis.base.progress import Advance, ignore
 from tamis.coverage.errors import ClusteringError
 from tamis.coverage.keyed_hash import keyed_hash
 from tamis.coverage.vectors import as_rows, unit_vectors
-from tamis.progress import Advance, ignore
 
 DOCUMENTS_PER_CLUSTER = 1_000
 SAMPLE_PER_CLUSTER = 256

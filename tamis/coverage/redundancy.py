@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
+from tamis.base.progress import Advance, ignore
 from tamis.coverage.errors import ClusteringError
 from tamis.coverage.prototypes import (
     SAMPLE_PER_CLUSTER,
@@ -26,7 +27,6 @@ from tamis.coverage.prototypes import (
     spherical_k_means,
 )
 from tamis.coverage.vectors import as_rows, unit_vectors
-from tamis.progress import Advance, ignore
 
 LARGEST_CLUSTER = 4_096
 BORDER = 0.05  # of cosine with the prototype: copies at cosine .98 differ by less in 256 dimensions

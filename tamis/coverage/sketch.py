@@ -15,11 +15,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tamis.base.files import whole_file
+from tamis.base.progress import Advance, ignore
 from tamis.coverage.errors import BadVectorsError, SketchError
 from tamis.coverage.hashing import HashFamily, hash_family
 from tamis.coverage.kernel import PAPER_DISTANCES, calibrated_width, width_in_distances
 from tamis.coverage.vectors import checked_vectors
-from tamis.progress import Advance, ignore
 
 _FORMAT = 2
 
@@ -172,10 +173,8 @@ class DensitySketch:
         narrow = self._counts.astype(_narrowest(self._counts))
         settings = {**self._likeness(), "count": self.count, "expected": self.expected}
         settings |= {"format": _FORMAT, "chooses_width": self._chooses_width, "distances": self._distances}
-        partial = Path(f"{os.fspath(path)}.partial")
-        with partial.open("wb") as file:
+        with whole_file(Path(path)) as draft, draft.open("wb") as file:
             np.savez(file, settings=np.array(json.dumps(settings)), counts=narrow)
-        partial.replace(path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "DensitySketch":

@@ -8,10 +8,10 @@ from functools import reduce
 import numpy as np
 import pyarrow as pa
 
-from tamis.config import DensitySection
+from tamis.base.progress import Advance, ignore
 from tamis.coverage.sketch import DensitySketch
 from tamis.engine import current_engine
-from tamis.progress import Advance, ignore
+from tamis.settings.config import DensitySection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of
 from tamis.store.vectors import VectorBlocks, require_documents

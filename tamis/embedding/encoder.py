@@ -10,11 +10,11 @@ from typing import Protocol
 
 import numpy as np
 
+from tamis.base.progress import Advance, ignore
+from tamis.base.unfit import PLAIN, Refusal, Unfit, read_each
 from tamis.embedding.identity import AUTO, fingerprint_of, locate, resolved_precision
 from tamis.embedding.sentence import SentenceEncoder, UnusableVectorError
 from tamis.embedding.static import load_static
-from tamis.progress import Advance, ignore
-from tamis.unfit import PLAIN, Refusal, Unfit, read_each
 
 
 class Encoder(Protocol):
@@ -74,8 +74,8 @@ def load_encoder(name: str, *, cache: Path, device: str = "auto", precision: str
     """Load an encoder: `static`, `minilm`, a sentence-transformers folder, or a hub id.
 
     cache: folder in which the static model is kept once it is distilled (12 s on two cores).
-    device: "auto" = cuda if there is one, else cpu. precision: "auto" = the one in force (tamis.precision).
-    The static model runs on the CPU, in float32.
+    device: "auto" = cuda if there is one, else cpu. precision: "auto" = the one in
+    force (tamis.base.precision). The static model runs on the CPU, in float32.
     Raises `UnknownNameError`, `MissingPackageError` or `EncoderUnavailableError`.
     """
     files, precision = locate(name), resolved_precision(name, precision)

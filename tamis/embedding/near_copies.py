@@ -13,10 +13,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from tamis.base.progress import Advance, ignore
 from tamis.corpus.minhash import Buckets
 from tamis.corpus.near_duplicates import drop_greedily
 from tamis.corpus.near_index import Keys, Relation, Update, update
-from tamis.progress import Advance, ignore
 from tamis.store.tables import Store, matrix_of
 
 CODE_VERSION = "1"

@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tamis.base.errors import PermanentError
+from tamis.base.loading import ONE_MODEL_AT_A_TIME
+from tamis.base.precision import BFLOAT16, FLOAT32
+from tamis.base.progress import Advance, ignore
 from tamis.embedding.identity import EncoderUnavailableError, fingerprint_of, locate
 from tamis.embedding.quiet import quiet_libraries
-from tamis.errors import PermanentError
-from tamis.loading import ONE_MODEL_AT_A_TIME
-from tamis.precision import BFLOAT16, FLOAT32
-from tamis.progress import Advance, ignore
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-POOLING = "windows without overlap, mean weighted by tokens, length 1"
 BLANK_TEXT = "."
 DEFAULT_WINDOW = 512
 GROUP_DOCUMENTS = 2_048

@@ -23,9 +23,9 @@ import numpy as np
 import platformdirs
 from scipy import sparse
 
+from tamis.base.loading import ONE_MODEL_AT_A_TIME
+from tamis.base.progress import Advance, ignore, say
 from tamis.embedding.quiet import quiet_libraries
-from tamis.loading import ONE_MODEL_AT_A_TIME
-from tamis.progress import Advance, ignore, say
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

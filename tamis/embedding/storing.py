@@ -12,17 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from tamis.base.progress import Advance, ignore
+from tamis.base.unfit import Refusal
 from tamis.embedding.encoder import Encoder, encode_each
 from tamis.embedding.identity import encoder_identity
 from tamis.embedding.sentence import groups
 from tamis.engine import current_engine
-from tamis.progress import Advance, ignore
 from tamis.project import Project
 from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
 from tamis.store.setting_aside import forget_refused, note_refused, read_refused
 from tamis.store.tables import Store, vector_column
-from tamis.unfit import Refusal
 
 BATCH = 4_096
 DIGITS = 8

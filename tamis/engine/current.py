@@ -3,14 +3,9 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
-from typing import TYPE_CHECKING
 
+from tamis.base.progress import silent
 from tamis.engine.local import LOCAL, Engine
-from tamis.progress import silent
-
-if TYPE_CHECKING:
-    from tamis.sections import EngineSection
 
 _CURRENT: ContextVar[Engine] = ContextVar("engine", default=LOCAL)
 _LOG: ContextVar[Callable[[str], None]] = ContextVar("engine_log", default=silent)
@@ -24,16 +19,6 @@ def current_engine() -> Engine:
 def note(line: str) -> None:
     """Say something about the engine to the log of the step."""
     _LOG.get()(line)
-
-
-@cache
-def engine_of(section: "EngineSection") -> Engine:
-    """The engine that [engine] of tamis.toml describes, one a process; nothing is started yet."""
-    if section.kind == "local":
-        return LOCAL
-    from tamis.engine.ray_engine import RayEngine
-
-    return RayEngine(section)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """What goes wrong with workers on other machines, as opposed to what goes wrong in the work itself."""
 
-from tamis.errors import PermanentError, TransientError
+from tamis.base.errors import PermanentError, TransientError
 
 
 class WorkersLostError(TransientError):

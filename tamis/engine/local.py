@@ -6,7 +6,7 @@ The local engine is a plain loop in this process, one block at a time in memory.
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
 
-from tamis.progress import Advance, ignore
+from tamis.base.progress import Advance, ignore
 
 State = TypeVar("State")
 Block = TypeVar("Block")

@@ -14,8 +14,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from tamis.base.errors import MissingPackageError
 from tamis.engine.errors import ClusterUnreachableError
-from tamis.errors import MissingPackageError
 
 
 def ray_module() -> Any:

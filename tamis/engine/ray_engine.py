@@ -12,14 +12,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from itertools import count
 from typing import Any
 
+from tamis.base.progress import Advance, ignore
 from tamis.engine.current import note
 from tamis.engine.errors import UnlikeWorkerError, WorkersLostError
 from tamis.engine.local import Block, Result, State
 from tamis.engine.ray_cluster import connect
 from tamis.engine.ray_pool import Pool, Seat, workers_of
 from tamis.engine.ray_worker import Outcome
-from tamis.progress import Advance, ignore
-from tamis.sections import EngineSection
+from tamis.settings.sections import EngineSection
 
 IN_FLIGHT = 2
 """Blocks on the way to a worker: the next is there when one is done."""

@@ -14,7 +14,7 @@ from typing import Any
 from tamis.engine.current import note
 from tamis.engine.errors import NoWorkersError, UnlikeWorkerError
 from tamis.engine.ray_worker import Worker, likeness
-from tamis.sections import EngineSection
+from tamis.settings.sections import EngineSection
 
 PATIENCE_SECONDS = 180.0
 INHERITED = (

@@ -3,7 +3,7 @@
 Pure: texts and stored rows in, rules broken out; what a broken rule means is decided in tamis/selection.
 """
 
-from tamis.filters.flags import COUNTS, FAMILIES, MEASURES, RULE_NAMES, Plan, measured
+from tamis.filters.flags import COUNTS, FAMILIES, MEASURES, Plan, measured
 from tamis.filters.licences import forbidden_by_licence
 from tamis.filters.sources import forbidden_by_source, source_rule
 
@@ -14,7 +14,6 @@ __all__ = [
     "COUNTS",
     "FAMILIES",
     "MEASURES",
-    "RULE_NAMES",
     "Plan",
     "forbidden_by_licence",
     "forbidden_by_source",

@@ -32,7 +32,6 @@ _MEASURE: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
     "fineweb": lambda units: units.select(**fineweb.MEASURES),
     "word_order": lambda units: units.select(**word_order.MEASURES),
 }
-RULE_NAMES: tuple[str, ...] = tuple(rule.name for rules in FAMILIES.values() for rule in rules)
 LanguageSource = Literal["stated", "detected"]
 
 
@@ -117,4 +116,4 @@ def too_much_personal_data(limit: int) -> pl.Expr:
     return first_found(limit)
 
 
-__all__ = ["COUNTS", "FAMILIES", "MEASURES", "RULE_NAMES", "Plan", "measured"]
+__all__ = ["COUNTS", "FAMILIES", "MEASURES", "Plan", "measured"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from tamis.filters.language_codes import SHORT
+from tamis.settings.language_codes import SHORT
 
 _NO_LANGUAGE = ("und", "mul", "mis", "zxx")
 LONGEST = 1_000  # the time is linear in it, and less is enough
@@ -41,11 +41,6 @@ def stated_code(language: pl.Expr) -> pl.Expr:
     """
     code = language.str.extract(_CODE, 1).str.to_lowercase()
     return code.replace({**SHORT, **dict.fromkeys(_NO_LANGUAGE)})
-
-
-def short_code(code: str) -> str:
-    """The two letters of a language that has them ("eng": "en"), as the identifier names it."""
-    return SHORT.get(code, code)
 
 
 @cache

@@ -43,13 +43,6 @@ def phone_rules_version(regions: tuple[str, ...]) -> str:
     return f"{_PACKAGE} {version(_PACKAGE)} {','.join(sorted(set(regions)))}"
 
 
-def known_regions() -> frozenset[str]:
-    """Two-letter codes of all regions that have a numbering plan."""
-    from phonenumbers import SUPPORTED_REGIONS
-
-    return frozenset(SUPPORTED_REGIONS)
-
-
 def is_phone(found: pl.Series, regions: tuple[str, ...]) -> pl.Series:
     """Whether each string that `PATTERN` found is a phone number of one of the regions, or international."""
     distinct = found.unique().to_list()

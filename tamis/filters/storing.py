@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import polars as pl
 import pyarrow as pa
 
+from tamis.base.progress import Advance, ignore
 from tamis.filters import CODE_VERSION, Plan, measured
-from tamis.progress import Advance, ignore
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 

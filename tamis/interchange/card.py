@@ -3,7 +3,8 @@
 import json
 
 from tamis.interchange.facts import Facts, Histogram, Share, Written
-from tamis.report.selection import SCORES, SENTENCES
+from tamis.report.selection import SENTENCES
+from tamis.report.selection_data import SCORES
 
 SHOWN_SOURCES, BAR = 25, 30
 UNKNOWN = "not stated"

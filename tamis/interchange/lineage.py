@@ -7,7 +7,7 @@ from tamis.lineage.heads import read_heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.marts import SQL_FOLDER
 from tamis.project import Project
-from tamis.sql import load_project
+from tamis.sql import column_lineage, load_project
 
 
 def lineage_behind(project: Project, name: str | None = None) -> Lineage:
@@ -35,4 +35,4 @@ def _columns(lineage: Lineage) -> openlineage.Columns:
     models = load_project(SQL_FOLDER) if any(name.startswith(("mart_", "stg_")) for name in made) else None
     if models is None:
         return {}
-    return {name: model.column_lineage(models) for name, model in models.models.items() if name in made}
+    return {name: column_lineage(models, model) for name, model in models.models.items() if name in made}

@@ -7,11 +7,12 @@ rewrites the home consistently can no longer leave these names in place. Its roo
 import json
 from pathlib import Path
 
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
+from tamis.base.files import write_atomically
 from tamis.lineage.audit_node import Audit, Node
 from tamis.lineage.audit_records import Records
 from tamis.lineage.heads import Heads
-from tamis.lineage.manifest import ManifestError, canonical_json, write_atomically
+from tamis.lineage.manifest import ManifestError, canonical_json
 from tamis.store.digests import canonical_digest
 
 

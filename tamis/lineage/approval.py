@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tamis.errors import TransientError, UnknownNameError
+from tamis.base.errors import TransientError, UnknownNameError
 from tamis.lineage.automation import automatic_work, next_groups
 from tamis.lineage.heads import Heads
 from tamis.lineage.plan import full_plan, input_key

@@ -11,6 +11,7 @@ Without an anchor outside, a consistent rewriting of everything cannot be seen. 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
+from tamis.base.progress import Advance, ignore
 from tamis.lineage.audit_content import judge_content
 from tamis.lineage.audit_events import LoggedEvent, judge_events
 from tamis.lineage.audit_node import Audit, Node
@@ -19,12 +20,11 @@ from tamis.lineage.audit_withdrawn import judge_receipts, judge_withdrawn
 from tamis.lineage.heads import Head, Heads
 from tamis.lineage.manifest import ManifestError
 from tamis.lineage.plan import input_key, label
+from tamis.lineage.retention import removed_by
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
-from tamis.progress import Advance, ignore
 from tamis.store.home import Home
 from tamis.store.table_errors import DamagedTableError
-from tamis.training.retention import removed_by
 
 ROOTS = ("trials", "selected_subset", "decisions", "base_models", "scaling_law_report")
 AUDIT_ASSET = "lineage_audit"

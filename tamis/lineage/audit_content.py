@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from tamis.base.errors import TamisError
+from tamis.base.progress import Advance
 from tamis.corpus import ShardGoneError, fingerprint_shard
-from tamis.errors import TamisError
 from tamis.lineage.audit_node import Node
 from tamis.lineage.audit_records import TABLES, Records, node_for
 from tamis.lineage.audit_strays import judge_strays
 from tamis.lineage.heads import Head, Heads
 from tamis.lineage.manifest import Manifest
 from tamis.lineage.world import World
-from tamis.progress import Advance
 from tamis.store.digests import read_records
 from tamis.store.home import Home
 from tamis.store.records import BY_DOC_IDS, TableRows

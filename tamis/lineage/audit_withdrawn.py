@@ -1,8 +1,8 @@
 """Withdrawals in an audit: what is gone by intent is amber, and every withdrawal must have its receipt."""
 
 from tamis.lineage.audit_node import Node
+from tamis.lineage.receipts import ASSET, listed_in, receipt_ids, receipt_problems, standing_again
 from tamis.store.home import Home
-from tamis.withdrawal.receipts import ASSET, listed_in, receipt_ids, receipt_problems, standing_again
 
 
 def judge_withdrawn(home: Home, nodes: dict[str, Node]) -> None:

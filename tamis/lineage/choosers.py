@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 
 from tamis.lineage.stage import Chooser
-from tamis.lineage.world import OF_TARGETS, TWIN, World, model_section, target_of_warm_up
-from tamis.references import named
+from tamis.lineage.world import World
 from tamis.selection import find_sampler
-from tamis.selection.families import PERPLEXITY, model_of
 from tamis.selection.filtering import plan_of, rules_of_flags
-from tamis.selection.samplers import AWAY_SCORE
+from tamis.settings.references import named
+from tamis.settings.samplers import AWAY_SCORE, PERPLEXITY, model_of
+from tamis.training.planned import OF_TARGETS, TWIN, model_section, target_of_warm_up
 
 SCORE_STAGES = {
     "transport_gradient": "transport_scores",

@@ -6,13 +6,13 @@ from typing import Any
 
 import polars as pl
 
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
+from tamis.lineage.holding import lost_decisions
 from tamis.lineage.manifest import Manifest, ManifestFolder
 from tamis.lineage.versions import Version, decisions_of, find_version, is_kept, read_versions, settings_then
 from tamis.project import Project
 from tamis.selection.changes import changes
 from tamis.store.home import Home
-from tamis.withdrawal.kept import lost_decisions
 
 SHOWN = 20
 SETTING_SHOWN = 120

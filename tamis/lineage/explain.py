@@ -11,10 +11,10 @@ from tamis.filters import COUNTS
 from tamis.lineage.heads import read_heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.published import all_published, read_decisions
-from tamis.sections import FiltersSection
 from tamis.selection.evidence import evidence_of, in_words
+from tamis.settings.sections import FiltersSection
 from tamis.store.tables import Store, quoted
-from tamis.withdrawal.desired import read_withdrawals
+from tamis.store.withdrawn import read_withdrawals
 
 _SCORERS = {
     "scores_density": ("density",),

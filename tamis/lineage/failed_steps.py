@@ -12,15 +12,15 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from tamis.errors import TamisError
-from tamis.kept_errors import kept_message
-from tamis.lineage.failures import shortened
+from tamis.base.errors import TamisError
+from tamis.base.kept_errors import kept_message
 from tamis.lineage.heads import Heads
 from tamis.lineage.plan import Due, input_key, label
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
+from tamis.training.failures import shortened
 
 TABLE, TRIALS = "step_failures", "trials"
 MOST_NOTED = 100  # values of one step: a broken disk fails a step of 10,000 shards

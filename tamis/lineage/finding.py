@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from tamis.base.errors import PermanentError
 from tamis.corpus import Shard
 from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.text import document_id, excerpt
-from tamis.errors import PermanentError
 from tamis.store.tables import Store, quoted
 
 ID_DIGITS = 32

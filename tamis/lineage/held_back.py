@@ -21,13 +21,14 @@ from tamis.lineage.heads import Head, Heads, write_heads
 from tamis.lineage.manifest import ManifestError, ManifestFolder
 from tamis.lineage.plan import input_key, label
 from tamis.lineage.stages import stages
-from tamis.lineage.world import READ_FROM_FILES, TWIN, World, model_names, planned_trials
+from tamis.lineage.world import READ_FROM_FILES, World
 from tamis.project import Project
 from tamis.store.digests import read_records
 from tamis.store.home import Home
 from tamis.store.records import TableRows
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of
+from tamis.training.planned import TWIN, model_names, planned_trials
 
 FILES, ABSENT, SHRUNKEN, REMOVALS = "shard_files", "absent_files", "shrunken_files", "removals"
 ALL, TRIALS = "all", "trials"

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
+from tamis.base.files import write_atomically
 from tamis.corpus import (
     Shard,
     ShardChangedError,
@@ -22,12 +23,12 @@ from tamis.corpus import (
 )
 from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.held_back import absent_shards, kept_names, read_shrunken
-from tamis.lineage.manifest import write_atomically
 from tamis.lineage.pins import read_pins
 from tamis.lineage.search import searches_of
-from tamis.lineage.world import World, planned_trials, stamp_of
+from tamis.lineage.world import World, stamp_of
 from tamis.project import Project
-from tamis.withdrawal.desired import withdrawn_versions
+from tamis.store.withdrawn import withdrawn_versions
+from tamis.training.planned import planned_trials
 
 
 def look(

@@ -6,19 +6,15 @@ table versions, times, costs) is stored but never hashed. About 1 kB each, plus 
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
+from tamis.base.files import write_atomically
 from tamis.store.digests import canonical_digest
 from tamis.store.home import Home
-
-_UMASK = os.umask(0o022)
-os.umask(_UMASK)
 
 
 class ManifestError(PermanentError):
@@ -172,19 +168,3 @@ class ManifestFolder:
         if not path.exists():
             self._fetch(path)
         return path
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash, sees either nothing or all of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-            os.fchmod(stream.fileno(), 0o666 & ~_UMASK)  # a temporary file is its owner's alone
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tamis.config import platform_folder
 from tamis.lineage.choosers import standing_trials, when_judged, when_perplexity
 from tamis.lineage.stage import Chooser, Edge, Stage, edge, every, only
 from tamis.lineage.world import World
+from tamis.settings.config import platform_folder
 from tamis.sql import Model, Project, ProjectFileError, Source, load_project
+from tamis.sql.plan import tables_read
 from tamis.sql.reading import CURRENT_TRIALS
 from tamis.store.records import stored_rows
 from tamis.store.schemas import KEYS, TEXT, kind_of
@@ -93,7 +94,7 @@ def _stage(project: Project, model: Model) -> Stage:
 
 def _read_by(project: Project, name: str) -> list[str]:
     """Sources and models that a model and its tests read; upstream views are inlined but stay edges."""
-    return sorted({*project.tables(name), *project.model(name).models})
+    return sorted({*tables_read(project, name), *project.model(name).models})
 
 
 def _edges(project: Project, name: str) -> Iterator[Edge]:

@@ -3,7 +3,8 @@
 import contextlib
 import json
 
-from tamis.lineage.manifest import ManifestFolder, write_atomically
+from tamis.base.files import write_atomically
+from tamis.lineage.manifest import ManifestFolder
 from tamis.store.home import Home
 
 

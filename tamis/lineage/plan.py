@@ -4,6 +4,7 @@ A value is current when the input key computed now equals the one it was made wi
 events, so nothing can be missed. Planning 1,000 shards takes well under a second.
 """
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -100,8 +101,6 @@ def _is_kept(edge: Edge, key: str, world: World) -> bool:
 
 def config_of(stage: Stage, partition: str, world: World) -> dict[str, Any]:
     """The settings a value depends on, as JSON values."""
-    import json
-
     values: dict[str, Any] = json.loads(json.dumps(stage.settings(world, partition)))
     return values
 

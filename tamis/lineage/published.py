@@ -16,14 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tamis.errors import NotMadeError, PermanentError, UnknownNameError
+from tamis.base.errors import NotMadeError, PermanentError, UnknownNameError
 from tamis.lineage.heads import Heads, read_heads
+from tamis.lineage.holding import only_withdrawn_missing
 from tamis.lineage.manifest import ManifestFolder
 from tamis.store.digests import row_records, rows_digest
 from tamis.store.schemas import KEYS, schema_of
 from tamis.store.tables import Store, quoted
-from tamis.withdrawal.desired import withdrawn_ids
-from tamis.withdrawal.holding import only_withdrawn_missing
+from tamis.store.withdrawn import withdrawn_ids
 
 DECISIONS, SUBSET = "decisions", "selected_subset"
 ROWS_A_GROUP = 65_536

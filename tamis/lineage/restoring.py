@@ -1,6 +1,6 @@
 """Going back to an earlier version of a selection, and letting go of it again."""
 
-from tamis.errors import UnknownNameError
+from tamis.base.errors import UnknownNameError
 from tamis.lineage.heads import read_heads
 from tamis.lineage.pins import Pin, pin, read_pins, unpin
 from tamis.lineage.versions import decisions_of, find_version, note_version

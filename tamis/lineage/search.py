@@ -7,115 +7,24 @@ models for each round at each look.
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from tamis.lineage.failures import failures_of
 from tamis.lineage.heads import Heads
 from tamis.lineage.manifest import ManifestError, ManifestFolder
 from tamis.lineage.plan import input_key
 from tamis.lineage.stages import stages
-from tamis.lineage.world import Trial, World, model_section
+from tamis.lineage.world import World
+from tamis.scaling import BudgetedSearch, predict_full_loss
+from tamis.scaling.searched import CLEAR, SPENT, TOO_SMALL, UNKNOWN, Search
+from tamis.training import UnknownModelError, count_parameters, preset_shape
+from tamis.training.failures import failures_of
+from tamis.training.planned import Trial, model_section
 
 if TYPE_CHECKING:
     from tamis.scaling import BudgetedSearch
-
-TOO_SMALL = "the share is too small for a first trial"
-SPENT = "what is left of the budget buys no more"
-CLEAR = "the choice is clear"
-UNKNOWN = "no file says how many parameters these models have"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Search:
-    """State of a search over models and sizes for one target; trials by name.
-
-    `measured`: those with a current loss. `open`: those asked for next. `left_out`: those that failed, with
-    the reason. `spent_share`: of the cost of every model at the largest size, open trials included.
-    `least_share`: the budget_share that would buy every model a trial, at the smallest size, and
-    `untried`: models that none is bought for. `next_share`: the one that buys a next round where what is
-    left buys none, or None. `unpaid`: models that not even a share of 1 buys the `largest` size, since other
-    trials are charged. `costs`: of an example, by model, but for a factor.
-    `ended`: why nothing more is asked for, "" while something is.
-    """
-
-    budget_share: float
-    target: str = ""
-    measured: tuple[str, ...] = ()
-    open: tuple[str, ...] = ()
-    left_out: Mapping[str, str] = field(default_factory=dict)
-    choice: str | None = None
-    spent_share: float = 0.0
-    least_share: float = 0.0
-    untried: tuple[str, ...] = ()
-    next_share: float | None = None
-    unpaid: tuple[str, ...] = ()
-    largest: int = 0
-    costs: Mapping[str, float] = field(default_factory=dict)
-    ended: str = ""
-
-    @property
-    def wanted(self) -> frozenset[str]:
-        """Trials that are kept current: measured ones and those asked for."""
-        return frozenset((*self.measured, *self.open))
-
-    def to_json(self) -> dict[str, Any]:
-        """The search as JSON values."""
-        return asdict(self) | {"left_out": dict(self.left_out), "costs": dict(self.costs)}
-
-    @property
-    def sentence(self) -> str:
-        """`trial budget: 12.0 % of the full cost spent of 30.0 %, 4 trials asked for, best so far: small`."""
-        spent = f"{100 * self.spent_share:.1f} % of the full cost spent of {100 * self.budget_share:.1f} %"
-        more = f"; [trial_budget] share = {self.next_share:g} buys a next round" if self.next_share else ""
-        now = (
-            f"{self.ended}{more}"
-            if self.ended
-            else f"{len(self.open)} {'trial' if len(self.open) == 1 else 'trials'} asked for"
-        )
-        best = f", best so far: {self.choice}" if self.choice else ""
-        return f"trial budget: {spent}, {now}{best}"
-
-    @property
-    def notices(self) -> list[str]:
-        """A line for each trial that was left out, and one for models that the share is too small for."""
-        found = [f"trial {name} was left out: {reason}" for name, reason in self.left_out.items()]
-        if self.unpaid:
-            return [*found, self.out_of_reach]
-        return [*found, self.too_small] if self.untried else found
-
-    @property
-    def too_small(self) -> str:
-        """What the share does not buy, and which would."""
-        from tamis.scaling.budgeted_search import rounded_up
-
-        none = ", ".join(self.untried)
-        return (
-            f"[trial_budget] share = {self.budget_share:g} buys no trial of {none}; a first round, of every "
-            f"model at the smallest size, takes share = {rounded_up(self.least_share):g}"
-        )
-
-    @property
-    def out_of_reach(self) -> str:
-        """What no share buys any more, and what does."""
-        models = ", ".join(self.unpaid)
-        return (
-            f"[trial_budget] share = {self.budget_share:g} does not pay for trials of {models} at the "
-            f"largest size ({self.largest}) beside those that were run before; without the section "
-            "[trial_budget] every trial is made"
-        )
-
-
-def sentences(searches: Mapping[str, Search]) -> list[str]:
-    """How far every search has come, and its notices, each with its target where there are several."""
-    several = len(searches) > 1
-    return [
-        line.replace("trial budget", f"trial budget on {target}", 1) if several and not place else line
-        for target, search in searches.items()
-        for place, line in enumerate([search.sentence, *search.notices])
-    ]
 
 
 def searches_of(world: World, heads: Heads) -> dict[str, Search]:
@@ -135,8 +44,6 @@ def _search(
     failed: Mapping[str, str],
 ) -> Search:
     """The search for one target as it stands, told what was measured for it."""
-    from tamis.scaling import BudgetedSearch
-
     laws, share = _laws(world, target), world.project.settings.trial_budget.share
     assert share is not None
     search = Search(budget_share=share, target=target)
@@ -214,8 +121,6 @@ def costs_of_models(world: World, heads: Heads) -> dict[str, float]:
 
 
 def _parameters(world: World, heads: Heads, model: str) -> int | None:
-    from tamis.training import UnknownModelError, count_parameters, preset_shape
-
     section, _fold = model_section(world.project, model)
     if section.preset is not None:
         return preset_shape(section.preset, world.project.settings.pretraining.vocabulary).parameters
@@ -262,8 +167,6 @@ def _is_clear(
 
     Looked at between rounds only: within one it would depend on which of its trials came first.
     """
-    from tamis.scaling import predict_full_loss
-
     if searching.round_begun or searching.choice is None:
         return False
     curves: dict[str, tuple[list[int], list[float]]] = {}

@@ -5,12 +5,13 @@ from typing import Any
 
 from tamis import quality, training
 from tamis.lineage.stage import Settings
-from tamis.lineage.world import World, model_section
+from tamis.lineage.world import World
 from tamis.quality.judging import configured_judge
-from tamis.references import named
 from tamis.selection import find_sampler
-from tamis.selection.families import ASK_LLM, PERPLEXITY, model_of
 from tamis.selection.filtering import plan_of, rules_of_flags, rules_of_licences, rules_of_sources
+from tamis.settings.references import named
+from tamis.settings.samplers import ASK_LLM, PERPLEXITY, model_of
+from tamis.training.planned import model_section
 
 ANSWER_COLUMNS = ("prompt_column", "response_column", "label_column")
 

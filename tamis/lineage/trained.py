@@ -4,7 +4,7 @@ from typing import Any
 
 import polars as pl
 
-from tamis.errors import NotMadeError, UnknownNameError
+from tamis.base.errors import NotMadeError, UnknownNameError
 from tamis.lineage.heads import read_heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.store.home import Home

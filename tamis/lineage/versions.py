@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from tamis.errors import NotMadeError, PermanentError, UnknownNameError
+from tamis.base.errors import NotMadeError, PermanentError, UnknownNameError
+from tamis.base.files import write_atomically
 from tamis.lineage.heads import Heads
-from tamis.lineage.manifest import Manifest, ManifestFolder, write_atomically
+from tamis.lineage.manifest import Manifest, ManifestFolder
 from tamis.lineage.pins import Pin
 from tamis.lineage.published import (
     DECISIONS,
@@ -30,7 +31,7 @@ from tamis.lineage.published import (
     published,
     verified_rows,
 )
-from tamis.sections import SelectionSection
+from tamis.settings.sections import SelectionSection
 from tamis.store.home import Home
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted

@@ -18,8 +18,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.errors import UnknownNameError
-from tamis.progress import Advance, ignore
+from tamis.base.errors import UnknownNameError
+from tamis.base.progress import Advance, ignore
+from tamis.base.unfit import Refusal, Unfit, read_each
 from tamis.quality.endpoint import (
     Endpoint,
     EndpointRejectedError,
@@ -31,7 +32,6 @@ from tamis.quality.judge_loading import NO, YES, asked_with, load_local_judge
 from tamis.quality.local_judge import LocalJudge
 from tamis.quality.prompts import Prompt, neutralised
 from tamis.quality.usage import Usage
-from tamis.unfit import Refusal, Unfit, read_each
 
 ENDPOINT_CHARACTERS_PER_TOKEN = 4  # an endpoint's tokenizer is out of reach
 SMALLEST_PROBABILITY = 1e-12

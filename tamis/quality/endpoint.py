@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
 
-from tamis.errors import PermanentError, TransientError
-from tamis.progress import Advance, ignore
+from tamis.base.errors import PermanentError, TransientError
+from tamis.base.progress import Advance, ignore
 from tamis.quality.prompts import CHAT_REMINDER, Prompt
 
 ALTERNATIVES = 20

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.errors import MissingPackageError
-from tamis.loading import ONE_MODEL_AT_A_TIME
+from tamis.base.errors import MissingPackageError
+from tamis.base.loading import ONE_MODEL_AT_A_TIME
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast

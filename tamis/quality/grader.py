@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
 from tamis.quality.grader_report import NOT_TESTED, GraderReport, length_sign, report_from, report_on
 from tamis.quality.kernel_ridge import KernelRidge, choose_setting, fit_kernel_ridge, weighted
 from tamis.quality.sample import hash_order

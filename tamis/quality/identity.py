@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from tamis.errors import PermanentError, UnknownNameError
+from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.quality.endpoint import Endpoint
 from tamis.quality.gguf_model import embedded_model_file
 from tamis.quality.prompts import PROMPT_NAMES, PROMPTS, Prompt, PromptName

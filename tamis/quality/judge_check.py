@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-from tamis.progress import Advance, ignore
+from tamis.base.progress import Advance, ignore
 from tamis.quality.noise import AreaUnderCurve, auc, planted_noise
 
 LEAST_ANSWER_MASS = 0.5

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tamis.loading import ONE_MODEL_AT_A_TIME
+from tamis.base.loading import ONE_MODEL_AT_A_TIME
 from tamis.quality.gguf_model import load_gguf
 from tamis.quality.identity import JudgeModelError, JudgeSource
 from tamis.quality.local_judge import AnswerTokens, LocalJudge, prefix_cache, question_ids

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tamis.base.progress import Advance, ignore
 from tamis.embedding.storing import current_table
-from tamis.progress import Advance, ignore
 from tamis.project import Project
 from tamis.quality.active import candidates, choose_actively
 from tamis.quality.ask_llm import AskLLM
@@ -16,14 +16,9 @@ from tamis.quality.judge_check import JudgeCheck, check_judge
 from tamis.quality.noise import NoScoresError
 from tamis.quality.sample import choose_sample, hash_order, split_sample
 from tamis.quality.second_asking import asked_again, margins_again
-from tamis.quality.storing import (
-    RememberingJudge,
-    read_features,
-    read_visible,
-    texts_of,
-    vector_dimension,
-)
+from tamis.quality.storing import RememberingJudge, read_features, read_visible, vector_dimension
 from tamis.store.tables import Store
+from tamis.store.texts import texts_of
 
 CHECKED = 48  # documents that noise is made of, eight of each kind: 14 s of the embedded judge
 

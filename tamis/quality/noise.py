@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike
 
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
 
 LONGEST_WORDS = 400  # noise is made of the first words of a text: no judge reads further
 MENU = (  # nothing that the prompt's own example of a menu shows

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.progress import Advance, ignore
+from tamis.base.progress import Advance, ignore
 from tamis.quality.ask_llm import AskLLM
 from tamis.quality.prompts import reordered
 from tamis.quality.sample import hash_order

@@ -15,8 +15,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from tamis.base.progress import Advance, ignore
+from tamis.base.unfit import Refusal, Unfit
 from tamis.engine import LOCAL, current_engine
-from tamis.progress import Advance, ignore
 from tamis.quality import AskLLM, Grader, grader_features, surface_features
 from tamis.quality.ask_llm import Asked
 from tamis.quality.endpoint import (
@@ -30,7 +31,7 @@ from tamis.store.retained import retain
 from tamis.store.schemas import schema_of
 from tamis.store.setting_aside import forget_refused, note_refused, place_of, read_refused, show_rows
 from tamis.store.tables import Store, matrix_of
-from tamis.unfit import Refusal, Unfit
+from tamis.store.texts import texts_of
 
 JUDGE_BATCH = 32
 ANSWERS = "scores_judge"
@@ -182,14 +183,6 @@ class RememberingJudge:
     def _answers(self) -> pl.DataFrame:
         scope = f"fingerprint = '{self.judge.fingerprint}'"
         return self.store.read("scores_noise", ["text_digest", "margin", "answer_mass"], scope)
-
-
-def texts_of(store: Store, doc_ids: Sequence[str]) -> dict[str, str]:
-    """Texts of documents by id."""
-    texts: dict[str, str] = {}
-    for block in store.by_ids("documents", doc_ids, ["doc_id", "text"]):
-        texts.update(zip(block["doc_id"].to_pylist(), block["text"].to_pylist(), strict=True))
-    return texts
 
 
 def read_features(

@@ -4,18 +4,16 @@ from tamis.report.audit import audit_page
 from tamis.report.page import plot_markdown
 from tamis.report.samplers import sampler_page
 from tamis.report.scaling_choice import models_markdown
-from tamis.report.scaling_data import Cost, FailedRun, ModelCosts, ScalingReport
+from tamis.report.scaling_data import ScalingReport
 from tamis.report.scaling_page import scaling_law_page
 from tamis.report.scaling_plot import curve_plot_png
 from tamis.report.scaling_report import build_scaling_report
-from tamis.report.selection import SelectionReport, selection_page
+from tamis.report.selection import selection_page
+from tamis.report.selection_data import SelectionReport
 from tamis.report.selection_plot import selection_plot_png
 from tamis.report.sql_model import sql_model_page
 
 __all__ = [
-    "Cost",
-    "FailedRun",
-    "ModelCosts",
     "ScalingReport",
     "SelectionReport",
     "audit_page",

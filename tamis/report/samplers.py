@@ -26,7 +26,7 @@ from tamis.report.page import (
     significant,
     table,
 )
-from tamis.report.selection import SCORES
+from tamis.report.selection_data import SCORES
 from tamis.selection.paper import PaperSampler
 
 TERMS = {

@@ -10,7 +10,8 @@ from dataclasses import replace
 from statistics import median
 
 from tamis.report.page import count, number, percent
-from tamis.report.scaling_data import Backtest, FailedRun, ModelReport, Prediction, ScalingReport
+from tamis.report.scaling_data import Backtest, ModelReport, Prediction, ScalingReport
+from tamis.scaling.costs import FailedRun
 
 PARAMETERS_RECTIFIED = 4
 FAR_OCTAVES = 2.0

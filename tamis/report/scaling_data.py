@@ -4,6 +4,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tamis.scaling.costs import NOTHING, Cost, FailedRun
+
 BITS_PER_BYTE, NATS_PER_EXAMPLE = "bits per byte", "nats per example"
 WIDEST = 4.0
 """An interval whose upper end is more than so many times its lower end says nothing of the loss."""
@@ -85,55 +87,6 @@ class Backtest:
         found = self.predictions["best"]
         known = math.isfinite(found.low) and math.isfinite(found.high)
         return not known or found.low <= self.measured <= found.high
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What training took or would take: examples seen, floating-point operations, seconds (NaN = unknown)."""
-
-    examples: float
-    flops: float
-    seconds: float
-
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(
-            examples=self.examples + other.examples,
-            flops=self.flops + other.flops,
-            seconds=self.seconds + other.seconds,
-        )
-
-    def times(self, count: float) -> "Cost":
-        """The cost of doing it so often."""
-        return Cost(examples=count * self.examples, flops=count * self.flops, seconds=count * self.seconds)
-
-
-NOTHING = Cost(examples=0.0, flops=0.0, seconds=0.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FailedRun:
-    """A run that was left out: the model, its size, why, and what it cost at most."""
-
-    model: str
-    size: int
-    reason: str
-    cost: Cost
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelCosts:
-    """What runs of one model cost: training, an example, and evaluating, a run, whatever its size.
-
-    `spent`: on all its runs; None: as many examples as its curve has, and an evaluation each.
-    """
-
-    example: Cost
-    run: Cost = NOTHING
-    spent: Cost | None = None
-
-    def at(self, examples: float, runs: float = 1.0) -> Cost:
-        """Of so many runs on so many examples in all."""
-        return self.example.times(examples) + self.run.times(runs)
 
 
 @dataclass(frozen=True, kw_only=True)

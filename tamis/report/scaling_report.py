@@ -7,22 +7,31 @@ Everything is computed here once and the page only shows it, so the numbers can 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 
+from tamis.project import Project
+from tamis.report.scaling_choice import caveats_of, choose, with_chances
 from tamis.report.scaling_data import (
     BITS_PER_BYTE,
+    NATS_PER_EXAMPLE,
     Backtest,
-    Cost,
-    FailedRun,
     FittedLaw,
-    ModelCosts,
     ModelReport,
     Prediction,
     PreLearned,
     ScalingReport,
 )
+from tamis.scaling import audit_curves, bootstrap_fit, fit_law, predict_full_loss
+from tamis.scaling.costs import Cost, FailedRun, ModelCosts
+from tamis.scaling.fitting import least_sizes
+from tamis.scaling.searched import Search
+from tamis.scaling.storing import Searches, by_target, costs_of_models, curves_of, failed_runs, target_size
+from tamis.settings.references import named
+from tamis.store.tables import Store
 
 if TYPE_CHECKING:
     from tamis.scaling import Extrapolation, LawFit
@@ -54,9 +63,6 @@ def build_scaling_report(
     which it measured further than those it gave up; `failed`: runs that were left out; `missing`: models
     without any run so far. Raises `BadSettingError` (target size) and `BadCurveError`, both `ValueError`.
     """
-    from tamis.report.scaling_choice import caveats_of, choose, with_chances
-    from tamis.scaling import audit_curves
-
     plain = {name: _plain(curve) for name, curve in curves.items()}
     at_target = {method: _predict(plain, target_size, method) for method in METHODS}
     grid = _grid(plain, target_size)
@@ -110,8 +116,6 @@ def _model_report(
     backtest: Backtest | None,
     costs: ModelCosts,
 ) -> ModelReport:
-    from tamis.scaling import fit_law
-
     points = [(n, v) for n, v in zip(*curve, strict=True) if n > 0 and math.isfinite(v)]
     zero_shot = [v for n, v in zip(*curve, strict=True) if n <= 0 and math.isfinite(v)]
     fits = {law: fit_law(law, *curve) for law in LAWS}
@@ -132,8 +136,6 @@ def _model_report(
 
 
 def _law(fit: "LawFit", grid: tuple[float, ...]) -> FittedLaw:
-    from tamis.scaling.fitting import least_sizes
-
     return FittedLaw(
         law=fit.law,
         parameters={name: float(value) for name, value in fit.parameters.items()},
@@ -149,8 +151,6 @@ def _law(fit: "LawFit", grid: tuple[float, ...]) -> FittedLaw:
 
 def _pre_learned(fit: "LawFit", curve: tuple[list[float], list[float]]) -> PreLearned:
     """D_l in examples; with no more sizes than parameters the law fits any curve and D_l is an accident."""
-    from tamis.scaling import bootstrap_fit
-
     if fit.n_sizes <= len(fit.parameters):
         return PreLearned(examples=math.nan, low=math.nan, high=math.nan, loss=math.nan)
     found = float(fit.pre_learned_examples)
@@ -159,8 +159,6 @@ def _pre_learned(fit: "LawFit", curve: tuple[list[float], list[float]]) -> PreLe
 
 
 def _predict(curves: Curves, size: float, method: Any) -> dict[str, Prediction]:
-    from tamis.scaling import predict_full_loss
-
     found = predict_full_loss(curves, size, method=method)
     return {name: _prediction(size, extrapolation) for name, extrapolation in found.items()}
 
@@ -231,3 +229,39 @@ def _grid(curves: Curves, target_size: float) -> tuple[float, ...]:
     measured = [n for sizes, _ in curves.values() for n in sizes if n > 0]
     low, high = min([*measured, target_size]), MULTIPLES[-1] * max([*measured, target_size])
     return tuple(float(n) for n in np.geomspace(low, high, GRID_POINTS))
+
+
+def loss_unit(project: Project, target: str) -> str:
+    """Of the losses of the curves: a labelled target has no bytes that its loss would be a share of."""
+    return NATS_PER_EXAMPLE if named(project.settings.target, target).label_column else BITS_PER_BYTE
+
+
+def reports_of_curves(
+    store: Store, project: Project, searches: Searches = MappingProxyType({})
+) -> list[ScalingReport]:
+    """Everything that the page of each target shows, a report a target, in the order of their names.
+
+    `searches`: by target, the search under a budget that chose the model, where there is one.
+    """
+    return [
+        _report(store, project, target, rows, searches.get(target))
+        for target, rows in by_target(store.read("loss_curves")).items()
+    ]
+
+
+def _report(
+    store: Store, project: Project, target: str, rows: pl.DataFrame, search: Search | None
+) -> ScalingReport:
+    costs, curves = costs_of_models(store, rows["trial"]), curves_of(rows)
+    failed = failed_runs(store, project, search, costs) if search else []
+    known = {*curves, *(run.model for run in failed)}
+    return build_scaling_report(
+        curves,
+        target_size(project, target),
+        costs,
+        target=target,
+        unit=loss_unit(project, target),
+        searched=search.choice if search else None,
+        failed=failed,
+        missing=[model for model in project.settings.scaling.models if model not in known],
+    )

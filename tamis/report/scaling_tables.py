@@ -4,8 +4,9 @@ import math
 from collections.abc import Callable
 
 from tamis.report.page import Column, Content, Markup, count, number, paragraph, percent, significant, table
-from tamis.report.scaling_data import Cost, ModelReport, Prediction, ScalingReport
+from tamis.report.scaling_data import ModelReport, Prediction, ScalingReport
 from tamis.report.scaling_report import METHODS
+from tamis.scaling.costs import Cost
 
 NAMES = {
     "best": "trend (used)",

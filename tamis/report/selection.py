@@ -4,9 +4,6 @@ It answers a reader who sees the numbers for the first time, so every reason cod
 20 documents on both sides of the cut and at the top carry text; a pool of a million rows takes a second.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import polars as pl
 
 from tamis.report.page import (
@@ -25,10 +22,12 @@ from tamis.report.page import (
     significant,
     table,
 )
+from tamis.report.selection_data import SCORES, SelectionReport, source_mix, used_score_columns
+from tamis.report.selection_plot import histogram_note, selection_plot_png
+from tamis.report.selection_score import sampler_of
 from tamis.selection.reasons import Reason
 
 SHOWN_DOCUMENTS = 10
-SHOWN_SOURCES = 15
 BAR_EM = 9.0
 
 SENTENCES: dict[str, str] = {
@@ -51,18 +50,6 @@ SENTENCES: dict[str, str] = {
     Reason.NO_VECTOR: "The encoder gave a vector that is zero or not finite, so it cannot be ranked.",
     Reason.NO_SCORE: "A score (or a token count) that the ranking needs is missing.",
 }
-SCORES: dict[str, str] = {
-    "transport_gradient": "How much the optimal transport distance between the pool and the target grows "
-    "when this document gets more weight; no unit, smaller is better.",
-    "gradient_away": "The same for the examples to keep away from; larger is better.",
-    "quality": "Quality from 0 (worst) to 1 (best); rises with what the judge is predicted to say.",
-    "judge_margin_predicted": "Predicted log odds that the judge calls the text worth training on; larger is "
-    "better.",
-    "density": "How many similar documents the pool holds; documents are drawn with weight 1 / density.",
-    "nearest_cost": "Cost of transport to the nearest target example, no unit; smaller is nearer.",
-    "method_score": "Computed for this selection by its own method; smaller is chosen first.",
-    "bits_per_byte": "Bits a small model needs for one byte of the text; fewer means more predictable.",
-}
 TERMS = {
     "pool": "All distinct documents that could have been chosen.",
     "rank": "Place in the order of the deciding score among eligible documents, 1 is best.",
@@ -70,16 +57,6 @@ TERMS = {
     "that draw, the distance of the random number that decides.",
     "lift": "Share of a source among the chosen divided by its share of the pool; above 1 it is favoured.",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class SelectionReport:
-    """What the page shows: decisions (a row per document), documents (doc_id, source, excerpt), settings."""
-
-    name: str
-    decisions: pl.DataFrame
-    documents: pl.DataFrame
-    settings: Mapping[str, str]
 
 
 def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
@@ -99,18 +76,11 @@ def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
     )
 
 
-def used_score_columns(decisions: pl.DataFrame) -> tuple[str, ...]:
-    """The known score columns that hold any value."""
-    return tuple(name for name in SCORES if name in decisions.columns and decisions[name].count())
-
-
 def _used_scores(report: SelectionReport) -> dict[str, str]:
     return {name: SCORES[name] for name in used_score_columns(report.decisions)}
 
 
 def _answer(report: SelectionReport, chosen: pl.DataFrame) -> Markup:
-    from tamis.report.selection_score import sampler_of
-
     pool = len(report.decisions)
     sampler = sampler_of(report)
     eligible = report.decisions["rank"].count()
@@ -142,25 +112,6 @@ def _reasons_table(decisions: pl.DataFrame) -> Markup:
     return table(columns, rows, frozenset({len(rows) - 1}))
 
 
-def source_mix(report: SelectionReport) -> pl.DataFrame:
-    """Documents per source in the pool and among the chosen, largest first; small sources are summed."""
-    sources = report.documents.select("doc_id", "source").unique("doc_id", keep="first", maintain_order=True)
-    counts = (
-        report.decisions.select("doc_id", "verdict")
-        .join(sources, on="doc_id", how="left")
-        .group_by(pl.col("source").fill_null("(no longer in any shard)"))
-        .agg(pool=pl.len(), chosen=(pl.col("verdict") == "selected").sum())
-        .sort("chosen", "pool", "source", descending=[True, True, False])
-    )
-    if len(counts) <= SHOWN_SOURCES:
-        return counts
-    rest = counts.slice(SHOWN_SOURCES - 1)
-    label = pl.lit(f"{len(rest)} other sources")
-    return counts.head(SHOWN_SOURCES - 1).vstack(
-        rest.select(label.alias("source"), *(pl.sum("pool", "chosen"),))
-    )
-
-
 def _mix(report: SelectionReport, chosen: pl.DataFrame) -> list[Markup]:
     mix = source_mix(report)
     headings = ("pool", "share", "chosen", "share", "lift")
@@ -185,8 +136,6 @@ def _bar(share: float, kind: str) -> Markup:
 
 
 def _histogram(report: SelectionReport, plot: bytes | None) -> list[Markup]:
-    from tamis.report.selection_plot import histogram_note, selection_plot_png
-
     drawn = plot or selection_plot_png(report)
     return [
         image(drawn, "Deciding score of all eligible documents, chosen ones in blue"),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.report.figures import AMBER, BLUE, FONT_POINTS, GREY, new_figure, png_of
-from tamis.report.selection import SelectionReport, source_mix
+from tamis.report.selection_data import SelectionReport, source_mix
 from tamis.report.selection_score import DecidingScore, deciding_score
 
 BINS = 60

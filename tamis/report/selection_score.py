@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.report.selection import SelectionReport, used_score_columns
-from tamis.selection.samplers import DEFAULT_OPTIONS, SAMPLERS, Sampler, find_sampler
+from tamis.report.selection_data import SelectionReport, used_score_columns
+from tamis.settings.samplers import DEFAULT_OPTIONS, SAMPLERS, Sampler, find_sampler
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,13 +7,16 @@ from typing import Any
 
 import polars as pl
 
-from tamis.config import SelectionSection
+from tamis.comparison.analysis import analyse
 from tamis.lineage.heads import Head, read_heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.published import published, read_decisions
+from tamis.lineage.stages import stages
 from tamis.project import Project
-from tamis.scaling.storing import loss_unit
+from tamis.report.comparison import comparison_text
+from tamis.report.scaling_report import loss_unit
 from tamis.selection import find_sampler
+from tamis.settings.config import SelectionSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of
 
@@ -163,8 +166,6 @@ def read_choices(project: Project, head: Head) -> list[dict[str, Any]]:
 
 def _time_lines(project: Project) -> list[str]:
     """Seconds per group, from what stands beside the manifests."""
-    from tamis.lineage.stages import stages
-
     folder = ManifestFolder.of(project.home)
     seconds: dict[str, float] = defaultdict(float)
     runs: set[tuple[str, str]] = set()
@@ -191,9 +192,6 @@ def comparison_lines(project: Project) -> list[str]:
 
 
 def _trained_lines(project: Project) -> list[str]:
-    from tamis.comparison.analysis import analyse
-    from tamis.report.comparison import comparison_text
-
     if project.settings.sampler_trials.model is None:
         hint = "train on them too: add [sampler_trials] to tamis.toml, as the template of `tamis init` shows"
         return ["", hint]

@@ -5,7 +5,7 @@ Each error is a `ValueError` as well, so a caller needs no import from here to c
 
 from collections.abc import Iterable
 
-from tamis.errors import PermanentError, UnknownNameError
+from tamis.base.errors import PermanentError, UnknownNameError
 
 
 class BadCurveError(PermanentError, ValueError):

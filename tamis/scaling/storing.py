@@ -1,26 +1,23 @@
-"""Scaling from the store: loss curves of the finished trials, the report on them, and the choice."""
+"""Scaling from the store: loss curves of the finished trials, what they cost, and the choice."""
 
 import math
 from collections.abc import Mapping, Sequence
 from statistics import median
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
-from tamis.errors import PermanentError
-from tamis.lineage.failures import failures_of
-from tamis.lineage.world import planned_trials
+from tamis.base.errors import PermanentError
 from tamis.project import Project
-from tamis.references import named
-from tamis.report import Cost, FailedRun, ModelCosts, ScalingReport, build_scaling_report
-from tamis.report.scaling_data import BITS_PER_BYTE, NATS_PER_EXAMPLE, NOTHING
 from tamis.scaling import audit_curves, predict_full_loss
+from tamis.scaling.costs import NOTHING, Cost, FailedRun, ModelCosts
+from tamis.scaling.searched import Search
+from tamis.settings.references import named
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
-
-if TYPE_CHECKING:
-    from tamis.lineage.search import Search
+from tamis.training.failures import failures_of
+from tamis.training.planned import planned_trials
 
 
 class NoPredictionError(PermanentError):
@@ -34,7 +31,7 @@ class NoPredictionError(PermanentError):
 
 Curves = dict[str, tuple[list[int], list[float]]]
 Costs = Mapping[str, ModelCosts]
-Searches = Mapping[str, "Search"]
+Searches = Mapping[str, Search]
 COSTS = ("size", "flops", "seconds", "evaluation_flops", "evaluation_seconds")
 
 
@@ -53,7 +50,7 @@ def curves_table(store: Store, names: Sequence[str]) -> tuple[pl.DataFrame, list
     defects = [
         {"target": target, "model": defect.model, "kind": defect.kind, "detail": defect.detail}
         for target, rows in by_target(frame).items()
-        for defect in audit_curves(_curves(rows))
+        for defect in audit_curves(curves_of(rows))
     ]
     return frame, defects
 
@@ -74,7 +71,7 @@ def by_target(curves: pl.DataFrame) -> dict[str, pl.DataFrame]:
     return {str(target[0]): rows for target, rows in groups}
 
 
-def _curves(frame: pl.DataFrame) -> Curves:
+def curves_of(frame: pl.DataFrame) -> Curves:
     return {
         str(model[0]): (rows["size"].to_list(), rows["loss"].to_list())
         for model, rows in frame.sort("model", "size").group_by("model", maintain_order=True)
@@ -108,7 +105,7 @@ def _costs(sums: Mapping[str, Any]) -> ModelCosts:
     )
 
 
-def failed_runs(store: Store, project: Project, search: "Search", costs: Costs) -> list[FailedRun]:
+def failed_runs(store: Store, project: Project, search: Search, costs: Costs) -> list[FailedRun]:
     """The trials that a search left out: counted in full, as the search counts them, but for their time."""
     planned = {trial.name: trial for trial in planned_trials(project)}
     seconds = {failure.trial: failure.spent_seconds or 0.0 for failure in failures_of(store)}
@@ -122,42 +119,6 @@ def failed_runs(store: Store, project: Project, search: "Search", costs: Costs) 
         cost = Cost(examples=float(size), flops=flops, seconds=seconds.get(name, 0.0))
         found.append(FailedRun(model=model, size=size, reason=reason, cost=cost))
     return found
-
-
-def loss_unit(project: Project, target: str) -> str:
-    """Of the losses of the curves: a labelled target has no bytes that its loss would be a share of."""
-    return NATS_PER_EXAMPLE if named(project.settings.target, target).label_column else BITS_PER_BYTE
-
-
-def reports_of_curves(
-    store: Store, project: Project, searches: Searches = MappingProxyType({})
-) -> list[ScalingReport]:
-    """Everything that the page of each target shows, a report a target, in the order of their names.
-
-    `searches`: by target, the search under a budget that chose the model, where there is one.
-    """
-    return [
-        _report(store, project, target, rows, searches.get(target))
-        for target, rows in by_target(store.read("loss_curves")).items()
-    ]
-
-
-def _report(
-    store: Store, project: Project, target: str, rows: pl.DataFrame, search: "Search | None"
-) -> ScalingReport:
-    costs, curves = costs_of_models(store, rows["trial"]), _curves(rows)
-    failed = failed_runs(store, project, search, costs) if search else []
-    known = {*curves, *(run.model for run in failed)}
-    return build_scaling_report(
-        curves,
-        target_size(project, target),
-        costs,
-        target=target,
-        unit=loss_unit(project, target),
-        searched=search.choice if search else None,
-        failed=failed,
-        missing=[model for model in project.settings.scaling.models if model not in known],
-    )
 
 
 def choose_models(
@@ -176,16 +137,16 @@ def choose_models(
             {
                 f"{model} on {target}": len(sizes)
                 for target, rows in found.items()
-                for model, (sizes, _losses) in _curves(rows).items()
+                for model, (sizes, _losses) in curves_of(rows).items()
             }
         )
     return choices
 
 
 def _choice(
-    store: Store, project: Project, target: str, rows: pl.DataFrame, search: "Search | None"
+    store: Store, project: Project, target: str, rows: pl.DataFrame, search: Search | None
 ) -> dict[str, Any]:
-    curves, size = _curves(rows), target_size(project, target)
+    curves, size = curves_of(rows), target_size(project, target)
     predictions = predict_full_loss(curves, size, method="best")
     able = {model: found.loss for model, found in predictions.items() if math.isfinite(found.loss)}
     searched = search.choice if search else None

@@ -1,16 +1,10 @@
 """Which documents are chosen, and why each of the others is not."""
 
-from tamis.selection.budget import Budget, parse_budget
 from tamis.selection.decide import select, selection_digest
-from tamis.selection.errors import (
-    BadBudgetError,
-    BadColumnError,
-    BudgetExceedsPool,
-    MissingColumnsError,
-    RepeatedIdsError,
-)
+from tamis.selection.errors import BadColumnError, BudgetExceedsPool, MissingColumnsError, RepeatedIdsError
 from tamis.selection.reasons import EXCLUSIONS, Reason
-from tamis.selection.samplers import SAMPLERS, Sampler, find_sampler
+from tamis.settings.budget import BadBudgetError, Budget, parse_budget
+from tamis.settings.samplers import SAMPLERS, Sampler, find_sampler
 
 CODE_VERSION = "2"  # 2: decisions have a detail, ties of rivals follow ids
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from tamis.base.progress import Advance, ignore
 from tamis.coverage.keyed_hash import keyed_hash
-from tamis.progress import Advance, ignore
 from tamis.transport.ordering import smallest_first
 from tamis.transport.rivals.importance_resampling import BATCH_TEXTS, HashedGrams
 

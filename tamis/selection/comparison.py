@@ -5,11 +5,11 @@ Each sampler whose scores exist ranks the same pool at the same budget; seconds 
 
 import polars as pl
 
-from tamis.config import FiltersSection
 from tamis.selection import SAMPLERS, select
 from tamis.selection.agreement import compare_decisions
 from tamis.selection.pool import exclusions, with_scores
-from tamis.selection.samplers import AWAY_SCORE
+from tamis.settings.config import FiltersSection
+from tamis.settings.samplers import AWAY_SCORE
 from tamis.store.tables import Store
 
 

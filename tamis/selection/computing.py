@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tamis.config import SelectionSection, TransportSection
-from tamis.progress import Advance, ignore
-from tamis.quality.storing import texts_of
-from tamis.selection.budget import Budget, parse_budget
+from tamis.base.progress import Advance, ignore
 from tamis.selection.methods import METHODS, READS_TEXTS, MethodProblem
 from tamis.selection.model_scores import ModelScorer, model_scores
-from tamis.selection.samplers import find_sampler
+from tamis.settings.budget import Budget, parse_budget
+from tamis.settings.config import SelectionSection, TransportSection
+from tamis.settings.samplers import find_sampler
 from tamis.store.tables import Store, matrix_of, quoted
+from tamis.store.texts import texts_of
 from tamis.transport.storing import target_vectors
 
 BLOCK_ROWS = 4_096

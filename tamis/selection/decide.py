@@ -13,10 +13,10 @@ import polars as pl
 
 from tamis.coverage.keyed_hash import keyed_gumbel, keyed_hash, keyed_uniform
 from tamis.coverage.sampling import inverse_propensity_keys
-from tamis.selection.budget import Budget, parse_budget
 from tamis.selection.errors import BadColumnError, BudgetExceedsPool, MissingColumnsError, RepeatedIdsError
 from tamis.selection.reasons import Reason, one_exclusion_each
-from tamis.selection.samplers import Options, Sampler, complete_options, find_sampler
+from tamis.settings.budget import Budget, parse_budget
+from tamis.settings.samplers import Options, Sampler, complete_options, find_sampler
 
 
 def select(

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from tamis.base.progress import Advance, ignore
 from tamis.corpus.windows import Windows, split_words, word_windows
-from tamis.progress import Advance, ignore
 
 Batch = tuple[Sequence[str], Sequence[str]]
 _DOCUMENTS_PER_BATCH = 4_000

@@ -2,17 +2,7 @@
 
 from collections.abc import Iterable
 
-from tamis.errors import PermanentError
-
-BUDGET_FORMS = 'documents (1000), a share of the eligible candidates ("10%") or tokens ("2Mtok", "500ktok")'
-
-
-class BadBudgetError(PermanentError, ValueError):
-    """A budget that cannot be read; the message lists the valid forms."""
-
-    def __init__(self, budget: object) -> None:
-        self.budget, self.valid = budget, BUDGET_FORMS
-        super().__init__(f"budget {budget!r} is not valid; give a positive number of {BUDGET_FORMS}")
+from tamis.base.errors import PermanentError
 
 
 class MissingColumnsError(PermanentError, ValueError):

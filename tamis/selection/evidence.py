@@ -9,9 +9,9 @@ from typing import Any
 from tamis.filters import COUNTS, FAMILIES
 from tamis.filters.licences import DENIED, NOT_ALLOWED
 from tamis.filters.storing import TABLE
-from tamis.sections import FiltersSection
 from tamis.selection.filtering import stated_languages
 from tamis.selection.reasons import Reason
+from tamis.settings.sections import FiltersSection
 from tamis.store.tables import Store, quoted
 
 Evidence = dict[str, Any]

@@ -9,8 +9,8 @@ from tamis.filters import COUNTS, Plan, forbidden_by_licence, forbidden_by_sourc
 from tamis.filters.flags import broken_heuristic, too_much_personal_data, wrong_language
 from tamis.filters.language import stated_code
 from tamis.filters.storing import TABLE
-from tamis.sections import FiltersSection
 from tamis.selection.reasons import Reason
+from tamis.settings.sections import FiltersSection
 from tamis.store.tables import Store
 
 _EMPTY = {"doc_id": pl.String, "reason": pl.String, "detail": pl.String}

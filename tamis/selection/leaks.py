@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import polars as pl
 import pyarrow as pa
 
-from tamis.config import DecontaminationSection
+from tamis.base.progress import Advance, ignore
 from tamis.corpus.intake import documents_of_shards
-from tamis.progress import Advance, ignore
 from tamis.selection.decontamination import Batch, contaminated_among, shared_runs
+from tamis.settings.config import DecontaminationSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 

@@ -12,7 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tamis.progress import Advance, ignore
+from tamis.base.progress import Advance, ignore
+from tamis.coverage import fit_prototypes, semantic_redundancy
+from tamis.selection.classifier import classifier_log_odds
+from tamis.transport.rivals import RIVALS
+from tamis.transport.rounds import select_in_rounds
 
 Floats = npt.NDArray[np.float64]
 
@@ -41,8 +45,6 @@ Method = Callable[[MethodProblem], Floats]
 
 def _rival(name: str) -> Method:
     def score(problem: MethodProblem) -> Floats:
-        from tamis.transport.rivals import RIVALS
-
         return RIVALS[name](
             problem.target,
             problem.candidates,
@@ -56,8 +58,6 @@ def _rival(name: str) -> Method:
 
 
 def _rounds(problem: MethodProblem) -> Floats:
-    from tamis.transport.rounds import select_in_rounds
-
     found = select_in_rounds(
         problem.target,
         problem.candidates,
@@ -76,8 +76,6 @@ def _rounds(problem: MethodProblem) -> Floats:
 
 
 def _semantic_redundancy(problem: MethodProblem) -> Floats:
-    from tamis.coverage import semantic_redundancy
-
     found = semantic_redundancy(
         problem.ids, _matrix(problem.candidates), seed=problem.seed, advance=problem.advance
     )
@@ -87,16 +85,12 @@ def _semantic_redundancy(problem: MethodProblem) -> Floats:
 
 
 def _prototypes(problem: MethodProblem) -> Floats:
-    from tamis.coverage import fit_prototypes
-
     vectors_nd = _matrix(problem.candidates)
     fitted = fit_prototypes(problem.ids, vectors_nd, seed=problem.seed)
     return -fitted.distance(vectors_nd, problem.advance).astype(np.float64)
 
 
 def _classifier(problem: MethodProblem) -> Floats:
-    from tamis.selection.classifier import classifier_log_odds
-
     return -classifier_log_odds(
         problem.target, problem.candidates, problem.ids, seed=problem.seed, advance=problem.advance
     )

@@ -15,12 +15,14 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from tamis.progress import Advance, ignore
-from tamis.quality.storing import texts_of
+from tamis.base.progress import Advance, ignore
+from tamis.base.unfit import finite_each
+from tamis.quality import AskLLM
 from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
-from tamis.unfit import finite_each
+from tamis.store.texts import texts_of
+from tamis.training import document_bits_per_byte, fold_of
 
 TABLE = "scores_by_model"
 BATCH = 64
@@ -43,7 +45,6 @@ def perplexity_scorer(folders: Mapping[int, str | Path], version: str, max_token
 
     folders: by fold 0 and 1; the same one twice for a model that trained on neither.
     """
-    from tamis.training import document_bits_per_byte, fold_of
 
     def score(doc_ids: Sequence[str], texts: Sequence[str]) -> Scores:
         folds = np.asarray(fold_of(list(doc_ids)), dtype=np.int8)
@@ -60,8 +61,6 @@ def perplexity_scorer(folders: Mapping[int, str | Path], version: str, max_token
 
 def judge_scorer(model: str | Path, *, prompt: str, max_tokens: int, batch_size: int) -> ModelScorer:
     """Ask-LLM's margin, its sign turned, by a judge of its own."""
-    from tamis.quality import AskLLM
-
     judge = AskLLM(model, prompt=prompt, max_tokens=max_tokens, batch_size=batch_size)
 
     def score(doc_ids: Sequence[str], texts: Sequence[str]) -> Scores:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from itertools import islice, repeat
 from typing import TYPE_CHECKING
 
-from tamis.selection.families import ASK_LLM, model_of
+from tamis.settings.samplers import ASK_LLM, model_of
 
 if TYPE_CHECKING:
-    from tamis.config import Settings
+    from tamis.settings.config import Settings
 
 NEEDS_A_MODEL = "needs a model"
 PLACES = 5

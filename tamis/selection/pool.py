@@ -7,11 +7,11 @@ import math
 
 import polars as pl
 
-from tamis.config import FiltersSection, SelectionSection
 from tamis.selection import Reason, find_sampler
 from tamis.selection.filtering import filtered, with_heirs
 from tamis.selection.reasons import one_exclusion_each
-from tamis.selection.samplers import AWAY_SCORE, METHOD_SCORE
+from tamis.settings.config import FiltersSection, SelectionSection
+from tamis.settings.samplers import AWAY_SCORE, METHOD_SCORE
 from tamis.store.setting_aside import read_refused
 from tamis.store.tables import Store
 

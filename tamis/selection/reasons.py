@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import polars as pl
 
-from tamis.errors import UnknownNameError
+from tamis.base.errors import UnknownNameError
 from tamis.selection.errors import MissingColumnsError
 
 

@@ -17,7 +17,9 @@ from tamis.sql.errors import (
     UnknownReferenceError,
     UnorderedModelError,
 )
+from tamis.sql.lineage import column_lineage
 from tamis.sql.load import load_project
+from tamis.sql.plan import tables_read
 from tamis.sql.project import CODE_VERSION, Column, DataTest, Leaves, Model, Project, Source
 from tamis.sql.run import ModelResult, Read, run_model
 
@@ -42,6 +44,8 @@ __all__ = [
     "UnknownColumnError",
     "UnknownReferenceError",
     "UnorderedModelError",
+    "column_lineage",
     "load_project",
     "run_model",
+    "tables_read",
 ]

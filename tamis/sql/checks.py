@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from tamis.kept_errors import not_kept
+from tamis.base.kept_errors import not_kept
 from tamis.sql.errors import ModelRunError
 from tamis.sql.project import DataTest, Severity, TestKind
 from tamis.sql.template import Rendered

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
 
 
 class SqlProjectError(PermanentError):

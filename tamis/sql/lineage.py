@@ -20,10 +20,15 @@ if TYPE_CHECKING:
 def column_lineage(
     project: Project,
     model: Model,
-    schemas: Mapping[str, pa.Schema | Iterable[str]],
-    until: Literal["sources", "tables"],
+    schemas: Mapping[str, pa.Schema | Iterable[str]] | None = None,
+    until: Literal["sources", "tables"] = "sources",
 ) -> Leaves:
-    """Leaves of every column of `model`; see `Model.column_lineage`."""
+    """Return where each column of a model comes from, through the chain of models.
+
+    `schemas` adds columns to sources that declare fewer; `until` = "tables" stops at the nearest materialized
+    models, which is what an asset depends on. Columns made of counts or constants have no leaves. Joins and
+    filters are not leaves.
+    """
     from sqlglot.lineage import lineage
     from sqlglot.optimizer.qualify import qualify
     from sqlglot.optimizer.scope import build_scope
@@ -31,7 +36,7 @@ def column_lineage(
     def inline(upstream: Model) -> bool:
         return until == "sources" or upstream.materialized == "view"
 
-    schema = project_schema(project, {name: _names(columns) for name, columns in schemas.items()})
+    schema = project_schema(project, {name: _names(columns) for name, columns in (schemas or {}).items()})
     qualified = qualify(expand(project, parse(model.rendered), inline), schema=schema, dialect=DIALECT)
     scope = build_scope(qualified)
     leaves: Leaves = {}

@@ -3,14 +3,12 @@
 Names of models and source tables are unique across the project, so a bare name always says which is meant.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import pyarrow as pa
-
-from tamis.errors import UnknownNameError
+from tamis.base.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from tamis.sql.template import Rendered
@@ -97,22 +95,6 @@ class Model:
     code_version: str
     increment: Increment | None = None
 
-    def column_lineage(
-        self,
-        project: "Project",
-        schemas: Mapping[str, pa.Schema | Iterable[str]] | None = None,
-        until: Literal["sources", "tables"] = "sources",
-    ) -> Leaves:
-        """Where each column comes from, through the chain of models.
-
-        `schemas` adds columns to sources that declare fewer; `until` = "tables" stops at the nearest
-        materialized models, which is what an asset depends on. Columns made of counts or constants have no
-        leaves. Joins and filters are not leaves.
-        """
-        from tamis.sql.lineage import column_lineage
-
-        return column_lineage(project, self, schemas or {}, until)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
@@ -132,15 +114,3 @@ class Project:
         if name not in self.models:
             raise UnknownNameError("model", name, self.models)
         return self.models[name]
-
-    def tables(self, name: str) -> list[str]:
-        """Sources and materialized models that a run of `name` and its tests read, by name (2 ms)."""
-        from tamis.sql.plan import named_columns
-
-        return sorted(named_columns(self, self.model(name))[1])
-
-    def inputs(self, name: str) -> dict[str, list[str]]:
-        """Those tables with the columns that are asked for first (20-100 ms: the SQL is optimised)."""
-        from tamis.sql.plan import plan_run
-
-        return {table: list(columns) for table, columns in plan_run(self, self.model(name)).needed.items()}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from tamis.sql.plan import tables_read
 from tamis.sql.project import Project
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
@@ -61,7 +62,7 @@ def pin_tables(
 
     `trials` are current; `choices` read what selections published.
     """
-    names = sorted({table for name in project.tables(model) for table in _tables_of(store, name)})
+    names = sorted({table for name in tables_read(project, model) for table in _tables_of(store, name)})
     versions = {table: store.version(table) for table in names}
     return PinnedTables(store=store, versions=versions, trials=trials, choices=choices or {})
 

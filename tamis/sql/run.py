@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
-from tamis.progress import Advance, ignore
+from tamis.base.progress import Advance, ignore
 from tamis.sql.checks import UNREAD, TestResult, run_error, run_test
 from tamis.sql.errors import MissingColumnsError, ModelRunError
 from tamis.sql.plan import Plan, plan_run

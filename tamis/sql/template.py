@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tamis.errors import UnknownNameError
+from tamis.base.errors import UnknownNameError
 from tamis.sql.errors import TemplateError, UnknownReferenceError
 
 MODEL_SCHEMA = "models"

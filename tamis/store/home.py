@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
 from tamis.store.objects import ObjectFolder
 from tamis.store.remote_lock import HomeLockedError as HomeLockedError
 from tamis.store.remote_lock import RemoteLock, holder_of

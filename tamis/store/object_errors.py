@@ -7,7 +7,7 @@ import os
 import re
 from typing import Any
 
-from tamis.errors import PermanentError, TamisError, TransientError
+from tamis.base.errors import PermanentError, TamisError, TransientError, without_secrets
 
 _OF_A_STORE = (
     "generic s3 error",
@@ -22,7 +22,6 @@ _OF_A_STORE = (
 _VERBS = {"GET": "read", "HEAD": "look at", "PUT": "write", "POST": "write", "DELETE": "delete"}
 _REQUEST = re.compile(r"(?:Error performing|method:) (\w+),?\s+(?:uri: Some\(\s*)?(https?://[^\s?,)]+)")
 _REASON = re.compile(r"status code: (\d+ [\w ]+)|status: (\d+)|<Code>(\w+)</Code>|<Message>([^<]+)</Message>")
-_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*://)(?:[^/?\s]*@)?([^\s?]*)(?:\?[^\s)'\"]*)?", re.IGNORECASE)
 _ENDPOINT = re.compile(r"https?://[^/\s]+/?", re.IGNORECASE)
 _KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 _CURES = (
@@ -113,11 +112,6 @@ def object_store_problem(error: BaseException) -> TamisError | None:
     request: Any = _REQUEST.search(said)
     operation = _VERBS.get(request[1], "answer") if request else "answer for"
     return problem_of(request[2] if request else "the tables", operation, error)
-
-
-def without_secrets(text: str) -> str:
-    """A text in which no address names a user or password, or has a query, which may hold a key."""
-    return _ADDRESS.sub(r"\1\2", text)
 
 
 def _short(said: str) -> str:

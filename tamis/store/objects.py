@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tamis.errors import MissingPackageError
+from tamis.base.errors import MissingPackageError
 from tamis.store.object_errors import problem_of, require_endpoint
 
 MOST_TRIES, PATIENCE = 6, timedelta(seconds=30)

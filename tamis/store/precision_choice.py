@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from tamis.precision import Speeds, measure_precisions
+from tamis.base.precision import Speeds, measure_precisions
 from tamis.store.schemas import schema_of
 from tamis.store.tables import DamagedTableError, Store
 

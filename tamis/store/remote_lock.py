@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tamis.errors import PermanentError, TransientError
+from tamis.base.errors import PermanentError, TransientError
 from tamis.store.object_errors import StorageUnavailableError
 from tamis.store.objects import ObjectFolder
 

@@ -57,7 +57,10 @@ TEXT: dict[str, tuple[str, ...]] = {
     "target_answers": ("label",),
 }
 """Kinds of tables whose rows show raw input, and the columns that show it. A row names its document (doc_id)
-or, in quarantine, its shard and row. No other table holds text; errors quote none (`tamis.kept_errors`)."""
+or, in quarantine, its shard and row. No other table holds text; errors quote none
+(`tamis.base.kept_errors`)."""
+TEXTS = tuple(kind for kind, columns in TEXT.items() if "text" in columns)
+"""Tables that hold whole texts, under their content ids."""
 
 NO_TEXT = frozenset(
     {

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 import pyarrow as pa
 
+from tamis.base.unfit import Refusal
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of, quoted
-from tamis.unfit import Refusal
 
 TABLE, QUARANTINE = "set_aside", "quarantine"
 BY_SHARD = ("embeddings", "perplexity_scores")

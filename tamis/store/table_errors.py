@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from tamis.errors import PermanentError, TamisError
+from tamis.base.errors import PermanentError, TamisError
 from tamis.store.object_errors import object_store_problem
 from tamis.store.seals import DECIDED
 

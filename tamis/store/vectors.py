@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
 from tamis.store.tables import Store, matrix_of
 
 MOST_SORTED = 200_000

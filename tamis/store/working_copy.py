@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from tamis.base.files import whole_file
 from tamis.store.copy_index import ABSENT, DROPPED, CopyIndex, Known, state_of
 from tamis.store.digests import file_digest
 from tamis.store.objects import ObjectFolder
@@ -224,15 +225,9 @@ class WorkingCopy:
     def _get(self, name: str, path: Path) -> Known:
         """Fetch an object; its file appears whole."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-        os.close(handle)
-        try:
-            stored = self.objects.download(name, Path(temporary))
-            shutil.copymode(path, temporary) if path.exists() else os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with whole_file(path, flushed=False) as draft:
+            stored = self.objects.download(name, draft)
+            shutil.copymode(path, draft) if path.exists() else draft.chmod(0o644)
         return Known(name=name, tag=stored.tag, state=state_of(path))
 
     def _note(self, known: Sequence[Known], gone: Sequence[str] = ()) -> None:

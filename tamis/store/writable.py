@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from tamis.errors import PermanentError, TamisError, TransientError
+from tamis.base.errors import PermanentError, TamisError, TransientError
 from tamis.store.object_errors import object_store_problem
 
 PROBE_BYTES = 1 << 18

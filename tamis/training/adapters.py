@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tamis.errors import MissingPackageError
+from tamis.base.errors import MissingPackageError
 from tamis.training.errors import UnfitLayersError
 from tamis.training.models import Kind, LoadedModel
 

@@ -1,7 +1,7 @@
 """Where training runs and in which precision, and an allocator setting worth 15-20 % on a CPU.
 
-Forward and backward passes run in the precision in force (tamis/precision.py); weights and Adam moments stay
-in float32.
+Forward and backward passes run in the precision in force (tamis/base/precision.py); weights and Adam moments
+stay in float32.
 """
 
 import ctypes
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tamis.errors import UnknownNameError
-from tamis.precision import BFLOAT16, PRECISIONS, precision_in_force
+from tamis.base.errors import UnknownNameError
+from tamis.base.precision import BFLOAT16, PRECISIONS, precision_in_force
 
 if TYPE_CHECKING:
     import torch

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tamis.errors import PermanentError, TransientError
-from tamis.store.object_errors import without_secrets
+from tamis.base.errors import PermanentError, TransientError, without_secrets
 
 
 class EmptyTextError(PermanentError):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tamis.progress import Advance, ignore
+from tamis.base.progress import Advance, ignore
 from tamis.training.batch import IGNORED
 from tamis.training.device import choose_device, named_precision, retained_heap, weights_in
 from tamis.training.errors import EmptyTextError, NeedsPairsError

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+from tamis.base.progress import Advance, ignore
 from tamis.corpus.labels import OneLabelError
-from tamis.progress import Advance, ignore
 from tamis.training.adapters import with_adapter
 from tamis.training.batch import TrainingSet
 from tamis.training.device import choose_device

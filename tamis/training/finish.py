@@ -5,12 +5,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tamis.base.files import replace_folder
 from tamis.training.adapters import FOLDER as ADAPTER_FOLDER
 from tamis.training.adapters import merged, save_adapter
 from tamis.training.cost import sizes_of
 from tamis.training.evaluation import Evaluation
 from tamis.training.examples import Example
-from tamis.training.files import replace_folder
 from tamis.training.loop import Outcome
 from tamis.training.measuring import Classification, measure
 from tamis.training.models import LoadedModel, without_bars

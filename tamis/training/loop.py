@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tamis.progress import Advance
+from tamis.base.progress import Advance
 from tamis.training.batch import Batch
 from tamis.training.compiling import fused
 from tamis.training.device import (

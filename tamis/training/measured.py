@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tamis.progress import Advance, ignore
+from tamis.base.files import write_atomically
+from tamis.base.progress import Advance, ignore
 from tamis.training.device import choose_device
 from tamis.training.evaluation import Evaluation, evaluate_loaded
-from tamis.training.files import replace_file
 from tamis.training.loop import Outcome, train
 from tamis.training.model_files import model_identity
 from tamis.training.models import LoadedModel, load_model, prepared
@@ -140,10 +140,7 @@ class _Curve:
         self._loaded.model.eval()
         self._found[done] = evaluate_loaded(self._loaded, self._texts, self._length).bits_per_byte
         self._loaded.model.train()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_suffix(".draft")
-        draft.write_text(json.dumps({"key": self._plan.key, "found": self._found}))
-        replace_file(draft, self._path)
+        write_atomically(self._path, json.dumps({"key": self._plan.key, "found": self._found}).encode())
 
     def points(self) -> list[tuple[int, float]]:
         """(tokens, bits per byte) in order."""

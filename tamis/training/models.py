@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tamis.loading import ONE_MODEL_AT_A_TIME
+from tamis.base.loading import ONE_MODEL_AT_A_TIME
 from tamis.training.attention import choose_attention
 from tamis.training.errors import NeedsPairsError, NotCausalError, UnknownModelError
 from tamis.training.fitting import require_fit, tokenizer_in

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 
-from tamis.precision import precision_in_force
+from tamis.base.precision import precision_in_force
 from tamis.training.batch import Batch, TrainingSet
 from tamis.training.options import StepOptions
 

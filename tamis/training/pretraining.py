@@ -10,7 +10,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from tamis.progress import Advance, ignore
+from tamis.base.progress import Advance, ignore
 from tamis.training.device import choose_device
 from tamis.training.finish import checkpoint_folder, finish, save_checkpoint
 from tamis.training.loop import train

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tamis.lineage.manifest import write_atomically
-from tamis.progress import Advance, ignore
+from tamis.base.files import write_atomically
+from tamis.base.progress import Advance, ignore
 from tamis.training.examples import Example
 from tamis.training.fine_tuning import fine_tune
 from tamis.training.options import FineTuningOptions, Runtime

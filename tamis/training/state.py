@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tamis.training.files import replace_file
+from tamis.base.files import whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,11 +35,10 @@ def save_state(folder: Path, key: str, state: SavedState) -> None:
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f".{FILE}.draft"
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
     metadata = {"key": key, "step": str(state.step), "seconds": repr(state.seconds)}
-    save_file(tensors, draft, metadata=metadata)
-    replace_file(draft, folder / FILE)
+    with whole_file(folder / FILE) as draft:
+        save_file(tensors, draft, metadata=metadata)
 
 
 def load_state(folder: Path, key: str) -> SavedState | None:

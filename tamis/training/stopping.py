@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tamis.training.files import replace_file
+from tamis.base.files import whole_file, write_atomically
 from tamis.training.plan import Plan
 from tamis.training.weights import MasterWeights
 
@@ -73,17 +73,15 @@ class Stopper:
         self._resume.mkdir(parents=True, exist_ok=True)
         if self.best_step != before:
             self._write_best(done, weights)
-        draft = self._resume / f".{FILE}.draft"
-        draft.write_text(json.dumps({"key": self._key, "found": self._found}))
-        replace_file(draft, self._resume / FILE)
+        write_atomically(self._resume / FILE, json.dumps({"key": self._key, "found": self._found}).encode())
 
     def _write_best(self, done: int, weights: MasterWeights) -> None:
         from safetensors.torch import save_file
 
         path = self._resume / BEST.format(done)
-        draft = path.with_name(f".{path.name}.draft")
-        save_file({name: one.cpu().contiguous() for name, one in weights.values().items()}, draft)
-        replace_file(draft, path)
+        tensors = {name: one.cpu().contiguous() for name, one in weights.values().items()}
+        with whole_file(path) as draft:
+            save_file(tensors, draft)
 
     def forget_others(self) -> None:
         """Remove weights that are not the best, once the resume state is past them."""

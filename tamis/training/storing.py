@@ -14,24 +14,24 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from tamis.config import PerplexitySection
+from tamis.base.progress import Advance, ignore
+from tamis.base.unfit import Refusal, finite_each
 from tamis.corpus import set_aside
 from tamis.corpus.answers import split_pair
 from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.engine import current_engine
-from tamis.progress import Advance, ignore
 from tamis.project import Project
-from tamis.quality.storing import texts_of
-from tamis.references import named
+from tamis.settings.config import PerplexitySection
+from tamis.settings.references import named
 from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
 from tamis.store.setting_aside import note_refused
 from tamis.store.tables import Store, quoted
+from tamis.store.texts import texts_of
 from tamis.training import count_tokens, document_bits_per_byte, fold_of
 from tamis.training.device import choose_device
 from tamis.training.examples import Example, Labelled, Pair, text_of
 from tamis.training.models import LoadedModel, load_model
-from tamis.unfit import Refusal, finite_each
 
 BATCH = 1_024
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tamis.training.files import replace_folder
+from tamis.base.files import replace_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tamis.errors import MissingPackageError
+from tamis.base.errors import MissingPackageError
+from tamis.base.files import flush
 from tamis.training.errors import TrackerUnavailableError
-from tamis.training.files import flush
 
 SQLITE = "sqlite:///"
 POSTGRESQL = "postgresql"

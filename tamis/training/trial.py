@@ -12,25 +12,40 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from tamis.lineage.manifest import write_atomically
-from tamis.lineage.world import Trial, model_section
-from tamis.progress import Advance, ignore
+from tamis.base.files import write_atomically
+from tamis.base.progress import Advance, ignore
 from tamis.project import Project
 from tamis.store.schemas import schema_of
 from tamis.training.adapters import Adapter, require_peft
 from tamis.training.evaluation import evaluate
-from tamis.training.examples import Labelled, Pair
+from tamis.training.examples import Example, Labelled, Pair
 from tamis.training.intervals import estimates
 from tamis.training.measuring import evaluate_pairs
 from tamis.training.options import FineTuningOptions
+from tamis.training.planned import Trial, model_section
 from tamis.training.results import TrainingResult
-from tamis.training.stages import Schooling, school
+from tamis.training.stages import Schooling, TrainingStage, school
 from tamis.training.state import keep_newest, resume_folder
 from tamis.training.tracking import log_trial, require_tracker
-from tamis.training.trial_data import TrialData
 
 KIND = "trials"  # of training: states of other kinds are not counted with these
 SUMMED = ("steps", "tokens", "flops", "seconds", "evaluation_flops", "evaluation_seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialData:
+    """What a trial is trained and evaluated on.
+
+    `zero_shot_key`: names the base model, the held-out examples and the window, so that the base model is
+    evaluated once and not by each trial.
+    """
+
+    base: str | Path
+    stages: Sequence[TrainingStage]
+    held_out: Sequence[Example]
+    validation: Sequence[Example]
+    zero_shot_key: str
+    expected_tokens: int | None
 
 
 @dataclass(frozen=True, kw_only=True)

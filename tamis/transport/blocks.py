@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 import numpy as np
 import numpy.typing as npt
 
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
 
 if TYPE_CHECKING:
     import torch

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tamis.progress import Advance
+from tamis.base.progress import Advance
 from tamis.transport.anderson import iterate
 from tamis.transport.cost import Floats
 from tamis.transport.rows import StoredRows

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tamis.progress import Advance, ignore
-from tamis.transport.blocks import BadShapeError, BadVectorError, Matrix, RowSource
+from tamis.base.progress import Advance, ignore
+from tamis.transport.blocks import BadShapeError, BadVectorError, Matrix, RowSource, as_matrix, is_array
 from tamis.transport.checks import Floats, as_floats
 
 if TYPE_CHECKING:
@@ -139,8 +139,6 @@ def survey(source: RowSource, weights: Any, chunk: int, advance: Advance = ignor
 
 def target_points(target: Matrix, geometry: Geometry, like: "torch.Tensor") -> "torch.Tensor":
     """Points [M, d] of the target. Raises `BadShapeError` and `BadVectorError`."""
-    from tamis.transport.blocks import as_matrix, is_array
-
     if not is_array(target):
         raise BadShapeError("target", f"a {type(target).__name__}", "one array [M, d]")
     raw_md = as_matrix(target, "target")

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from tamis.progress import Advance, ignore
+from tamis.base.progress import Advance, ignore
 from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource
 from tamis.transport.cost import Floats, Geometry
 from tamis.transport.mixture import BLOCK_ROWS, as_numpy

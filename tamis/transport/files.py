@@ -3,10 +3,7 @@
 `np.savez` alone adds a suffix and leaves half a file behind when it is stopped.
 """
 
-import contextlib
 import hashlib
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
+from tamis.base.files import whole_file
 
 
 class UnreadableFileError(PermanentError):
@@ -37,15 +35,8 @@ def content_digest(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
 
 def write_npz(path: Path, **arrays: Any) -> None:
     """Write arrays by name."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".saving-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(temporary).unlink()
-        raise
+    with whole_file(path) as draft, draft.open("wb") as file:
+        np.savez(file, **arrays)
 
 
 def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:

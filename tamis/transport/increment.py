@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from tamis.progress import Advance, ignore
+from tamis.base.progress import Advance, ignore
 from tamis.transport.blocks import BadShapeError, Matrix, Rows, as_matrix, is_array
 from tamis.transport.certificate import ACCEPT_BELOW, UnionCertificate
 from tamis.transport.potential import Float32s, TargetPotential

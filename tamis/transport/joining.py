@@ -15,9 +15,9 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from tamis.config import TransportSection
+from tamis.base.progress import Advance, ignore
 from tamis.engine import current_engine
-from tamis.progress import Advance, ignore
+from tamis.settings.config import TransportSection
 from tamis.store.tables import Store, matrix_of
 from tamis.store.vectors import VectorBlocks
 from tamis.transport.certificate import ACCEPT_BELOW, UnionCertificate

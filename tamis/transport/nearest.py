@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tamis.progress import Advance, ignore
+from tamis.base.progress import Advance, ignore
 from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource, whole_tiles
 from tamis.transport.cost import Floats, Geometry, center_vector, survey, target_points
 from tamis.transport.potential import Float32s, resolve_device

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tamis.errors import PermanentError
-from tamis.progress import Advance, ignore
+from tamis.base.errors import PermanentError
+from tamis.base.progress import Advance, ignore
 from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource
 from tamis.transport.checks import as_floats
 from tamis.transport.cost import Floats, Geometry, as_weights, squared_norms, target_points

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tamis.progress import Advance
+from tamis.base.progress import Advance
 from tamis.transport.blocks import BadShapeError, Matrix, RowSource
 from tamis.transport.checks import check_positive, check_whole
 from tamis.transport.cost import Floats, Geometry, as_weights, squared_norms, target_points

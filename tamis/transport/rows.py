@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tamis.progress import Advance
+from tamis.base.progress import Advance
 from tamis.transport.blocks import Rows, RowSource, as_matrix, is_array
 from tamis.transport.cost import Floats, Geometry, squared_norms
 from tamis.transport.sinkhorn import (  # fmt: skip

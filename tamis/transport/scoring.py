@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from tamis.base.progress import Advance, ignore
 from tamis.engine import current_engine
-from tamis.progress import Advance, ignore
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of, one_of, quoted
 from tamis.store.vectors import VectorBlocks

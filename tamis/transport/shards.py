@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
 from tamis.transport.blocks import Matrix, Rows, RowSource, as_matrix, is_array
 from tamis.transport.certificate import UnionCertificate, union_certificate
 from tamis.transport.cost import Floats

@@ -10,8 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
+from tamis.base.progress import Advance
 from tamis.engine import LOCAL, current_engine
-from tamis.progress import Advance
 from tamis.store.vectors import VectorBlocks
 from tamis.transport.blocks import RowSource
 from tamis.transport.cost import Floats, Geometry

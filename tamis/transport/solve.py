@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tamis.precision import BFLOAT16, precision_in_force
-from tamis.progress import Advance, ignore
+from tamis.base.precision import BFLOAT16, precision_in_force
+from tamis.base.progress import Advance, ignore
 from tamis.transport.anderson import Solution
 from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource
 from tamis.transport.certificate import gap_bound, score_error_estimate

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tamis.progress import Advance
+from tamis.base.progress import Advance
 from tamis.transport.anderson import Solution, iterate, plain_step
 from tamis.transport.coarse import INNER_PASSES, Coarse
 from tamis.transport.cost import Floats

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tamis.config import TransportSection
-from tamis.lineage.manifest import write_atomically
+from tamis.base.files import write_atomically
+from tamis.settings.config import TransportSection
 from tamis.store.tables import Store, matrix_of, quoted
 from tamis.store.vectors import VectorBlocks, require_documents
 from tamis.transport.certificate import UnionCertificate, estimated_top_k

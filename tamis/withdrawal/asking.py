@@ -6,9 +6,9 @@ from difflib import get_close_matches
 
 import polars as pl
 
+from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.corpus.target_quarantine import target_of_place
 from tamis.corpus.text import normalise_text, normalised_id
-from tamis.errors import PermanentError, UnknownNameError
 from tamis.lineage.finding import ID_DIGITS, resolve_document
 from tamis.store.tables import Store, one_of, quoted
 

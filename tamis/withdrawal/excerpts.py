@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from tamis.corpus.refusing import WITHHELD, content_ids, withheld
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 from tamis.withdrawal.pieces import showing
-from tamis.withdrawal.refusing import WITHHELD, content_ids, withheld
 
 TABLE = "quarantine"
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import polars as pl
 
-from tamis.errors import TransientError
+from tamis.base.errors import TransientError
+from tamis.base.files import whole_file
 from tamis.store.exports import DESCRIPTIONS, beside
 from tamis.store.home import Home
 from tamis.withdrawal.places import FILES, WHOLE_FOLDER, Named, files_named
@@ -54,9 +55,9 @@ def purge_exports(home: Home, doc_ids: Sequence[str]) -> Iterator[Touched]:
 def _without_rows(path: Path, gone: pl.Series) -> bool:
     if not holds_rows(path, gone):
         return False
-    temporary, left = path.with_suffix(".part"), _scanned(path).filter(~_among(gone))
-    left.sink_parquet(temporary) if path.suffix == ".parquet" else left.sink_ndjson(temporary)
-    temporary.replace(path)
+    left = _scanned(path).filter(~_among(gone))
+    with whole_file(path) as draft:
+        left.sink_parquet(draft) if path.suffix == ".parquet" else left.sink_ndjson(draft)
     return True
 
 

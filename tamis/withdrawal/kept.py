@@ -7,18 +7,14 @@ these rows: none may be another, and none missing but those of withdrawn documen
 import io
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tamis.lineage.manifest import ManifestFolder, write_atomically
+from tamis.base.files import write_atomically
 from tamis.lineage.published import ROWS_A_GROUP
 from tamis.store.home import Home
-from tamis.withdrawal.desired import withdrawn_ids
 from tamis.withdrawal.files import Touched
-from tamis.withdrawal.holding import Listing, listed
 from tamis.withdrawal.places import Named, files_named
 
 KEPT = "manifests/rows"
@@ -35,19 +31,3 @@ def purge_kept(home: Home, doc_ids: Sequence[str]) -> Iterator[Touched]:
             pq.write_table(left, stream, compression="zstd", row_group_size=ROWS_A_GROUP)
             write_atomically(path, stream.getvalue())
             yield Touched(path=home.relative(path), done="rewritten")
-
-
-def lost_decisions(home: Home, selection: str, decided: str, subset: str) -> pl.DataFrame:
-    """Withdrawn documents that a version had decided about: doc_id and verdict, as its rows files tell.
-
-    `decided`: digest of its decisions' rows; `subset`: manifest of its chosen documents.
-    """
-    folder = ManifestFolder.of(home)
-    doc_ids = withdrawn_ids(home.store).sort()
-    keys = Listing(folder, doc_ids.to_list()).keys("decisions", selection)
-    chosen = folder.read(subset).rows.get("selected_subset", "")
-    verdicts = pl.Series(
-        np.where(np.isin(keys, listed(folder, chosen)), "selected", "rejected"), dtype=pl.String
-    )
-    found = pl.DataFrame({"doc_id": doc_ids, "verdict": verdicts})
-    return found.filter(pl.Series(np.isin(keys, listed(folder, decided))))

@@ -13,11 +13,9 @@ from pathlib import Path
 
 from tamis.store.exports import DESCRIPTIONS
 from tamis.store.home import Home
-from tamis.store.schemas import EVIDENCE, TEXT, kind_of
+from tamis.store.schemas import EVIDENCE, TEXT, TEXTS, kind_of
 from tamis.store.tables import Store
 
-TEXTS = tuple(kind for kind, columns in TEXT.items() if "text" in columns)
-"""Tables that hold whole texts, under their content ids."""
 EXCERPTS = tuple(kind for kind in TEXT if kind == "quarantine")
 """Tables whose rows name a shard and a row in place of a document."""
 CUT_SHORT = (".part", ".tmp")

@@ -14,12 +14,13 @@ import polars as pl
 from tamis.corpus.target_quarantine import target_of_place
 from tamis.lineage import attempts
 from tamis.lineage.heads import Heads
+from tamis.lineage.holding import readable
 from tamis.lineage.manifest import ManifestFolder
 from tamis.store.erasing import count_rows_of, erase_rows, forget_versions
 from tamis.store.home import Home
-from tamis.store.schemas import KEYS, kind_of
+from tamis.store.schemas import KEYS, TEXTS, kind_of
 from tamis.store.tables import Store
-from tamis.withdrawal.desired import add_places
+from tamis.store.withdrawn import add_places
 from tamis.withdrawal.excerpts import excerpts_showing, withhold
 from tamis.withdrawal.files import (
     Touched,
@@ -29,9 +30,8 @@ from tamis.withdrawal.files import (
     purge_pages,
     purge_resume_state,
 )
-from tamis.withdrawal.holding import readable
 from tamis.withdrawal.kept import purge_kept
-from tamis.withdrawal.places import TEXTS, tables_of_documents, tables_of_excerpts
+from tamis.withdrawal.places import tables_of_documents, tables_of_excerpts
 from tamis.withdrawal.tainting import CHECKPOINTS, Tainted, find_tainted
 
 REFITTED = ("density_sketch", "target_potential", "quality_grader")

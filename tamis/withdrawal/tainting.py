@@ -10,9 +10,9 @@ from enum import StrEnum
 from typing import Any
 
 from tamis.lineage.heads import Heads
+from tamis.lineage.holding import readable
 from tamis.lineage.manifest import Manifest, ManifestFolder
 from tamis.lineage.plan import label
-from tamis.withdrawal.holding import readable
 
 
 class Taint(StrEnum):

@@ -7,10 +7,10 @@ import polars as pl
 
 from tamis.lineage.look import look
 from tamis.lineage.plan import label
+from tamis.lineage.receipts import read_receipts
 from tamis.project import Project
 from tamis.store.home import Home
-from tamis.withdrawal.desired import read_places, read_withdrawals
-from tamis.withdrawal.receipts import read_receipts
+from tamis.store.withdrawn import read_places, read_withdrawals
 from tamis.withdrawal.tainting import CHECKPOINTS
 from tamis.withdrawal.withdrawing import Preview, Withdrawn
 

@@ -11,16 +11,16 @@ from typing import Any
 
 import polars as pl
 
+from tamis.corpus.refusing import content_ids, near_repeat_lines, refusal
 from tamis.corpus.text import document_id, normalise_text
+from tamis.lineage.receipts import receipt_ids, receipt_problems
 from tamis.store.home import Home
-from tamis.store.schemas import TEXT
+from tamis.store.schemas import TEXT, TEXTS
 from tamis.store.tables import Store
-from tamis.withdrawal.desired import unfinished, withdrawn_ids
+from tamis.store.withdrawn import unfinished, withdrawn_ids
 from tamis.withdrawal.files import files_holding
 from tamis.withdrawal.pieces import showing
 from tamis.withdrawal.places import Named, files_named, tables_of_documents, tables_of_excerpts
-from tamis.withdrawal.receipts import TEXTS, receipt_ids, receipt_problems
-from tamis.withdrawal.refusing import content_ids, near_repeat_lines, refusal
 
 
 @dataclass(kw_only=True)

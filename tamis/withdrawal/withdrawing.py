@@ -13,13 +13,15 @@ import polars as pl
 
 from tamis.corpus.text import loose_id, normalised_id
 from tamis.lineage.heads import read_heads
+from tamis.lineage.holding import listing
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.published import chosen_now
+from tamis.lineage.receipts import write_receipt
 from tamis.store.home import Home, writing
 from tamis.store.retained import retained_ids
+from tamis.store.schemas import TEXTS
 from tamis.store.tables import Store, one_of
-from tamis.withdrawal.asking import Asked, near_repeats
-from tamis.withdrawal.desired import (
+from tamis.store.withdrawn import (
     CHUNK,
     Withdrawal,
     read_withdrawals,
@@ -27,12 +29,11 @@ from tamis.withdrawal.desired import (
     withdrawn_ids,
     write_withdrawals,
 )
+from tamis.withdrawal.asking import Asked, near_repeats
 from tamis.withdrawal.excerpts import excerpts_with_ids
 from tamis.withdrawal.files import files_holding
-from tamis.withdrawal.holding import listing
 from tamis.withdrawal.purging import Purged, count_rows, excerpts_of, places_of, purge, withhold_excerpts
 from tamis.withdrawal.reasons import WithdrawalReason
-from tamis.withdrawal.receipts import TEXTS, write_receipt
 from tamis.withdrawal.tainting import Tainted, find_tainted
 
 PATIENCE_SECONDS = 30.0

@@ -18,9 +18,9 @@ from benchmarks import soak
 from benchmarks._soak_checks import Tables, difference
 from benchmarks._soak_processes import Interface
 from benchmarks._soak_project import BAD_LINES, KINDS, File, Landing, content_id, marker
-from tamis.config import CorpusSection
 from tamis.corpus import Shard, document_id, read_shard
 from tamis.corpus.documents import all_documents
+from tamis.settings.config import CorpusSection
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
-from tamis.config import CorpusSection
 from tamis.corpus import Shard, read_shard
 from tamis.corpus.documents import all_documents
+from tamis.settings.config import CorpusSection
 
 ROWS = [
     {

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from projects import settings, target
 
-from tamis.config import TargetSection, parse_settings
+from tamis.base.errors import ConfigurationError
 from tamis.corpus import document_id, normalise_text, read_target, set_aside
 from tamis.corpus.answers import pair_text, split_pair
 from tamis.corpus.near_duplicates import near_duplicate_groups
-from tamis.errors import ConfigurationError
+from tamis.settings.config import TargetSection, parse_settings
 
 PAIRS = {"prompt_column": "question", "response_column": "answer"}
 

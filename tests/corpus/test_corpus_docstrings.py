@@ -8,10 +8,10 @@ from importlib import metadata
 
 import pytest
 
-from tamis.config import CorpusSection
 from tamis.corpus import list_shards, read_shard
 from tamis.corpus.docstrings import module_name, package_licence
 from tamis.corpus.documents import all_documents
+from tamis.settings.config import CorpusSection
 
 SOURCE = '''"""Module text."""
 import sys

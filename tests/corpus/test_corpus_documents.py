@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 from shard_files import PACK, ROWS, WRITERS, corpus, faults, read, texts, written
 
+from tamis.base.progress import ignore
 from tamis.corpus import Shard, document_id, read_shard
 from tamis.corpus.documents import (
     DOCUMENT_SCHEMA,
@@ -15,7 +16,6 @@ from tamis.corpus.documents import (
     short_metadata,
 )
 from tamis.corpus.records import Row
-from tamis.progress import ignore
 
 # Parquet is compressed inside, so it is never packed again.
 FORMATS = [(name, packed) for name in WRITERS for packed in PACK if name != ".parquet" or not packed]

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from tamis.base.errors import TransientError
 from tamis.corpus import (
     Shard,
     ShardChangedError,
@@ -14,7 +15,6 @@ from tamis.corpus import (
     fingerprint_shard,
     is_settled,
 )
-from tamis.errors import TransientError
 from tamis.lineage.world import stamp_of
 
 

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from tamis.config import CorpusSection
+from tamis.base.errors import MissingPackageError
 from tamis.corpus import ListingError, list_shards
 from tamis.corpus.listing import links_out, package_path
-from tamis.errors import MissingPackageError
+from tamis.settings.config import CorpusSection
 
 
 def corpus(**values):

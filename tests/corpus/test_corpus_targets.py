@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.config import TargetSection
 from tamis.corpus import (
     ListingError,
     TooFewExamplesError,
@@ -19,6 +18,7 @@ from tamis.corpus import (
 )
 from tamis.corpus.labels import OneLabelError, label_warnings, never_learnt, require_labels
 from tamis.corpus.target_quarantine import quarantine_of_target, rows_of_target, target_of_place
+from tamis.settings.config import TargetSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 

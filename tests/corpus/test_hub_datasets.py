@@ -8,10 +8,11 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from tamis.config import CorpusSection
 from tamis.corpus import ListingError, fingerprint_shard, list_shards, read_shard
 from tamis.corpus.documents import all_documents
-from tamis.corpus.remote import RemoteForbiddenError, RemoteUnavailableError, fetched
+from tamis.corpus.fetching import fetched
+from tamis.corpus.remote import RemoteForbiddenError, RemoteUnavailableError
+from tamis.settings.config import CorpusSection
 
 NAME = "owner/name"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tamis.config import CorpusSection
+from tamis.base.errors import MissingPackageError
 from tamis.corpus import (
     ListingError,
     ShardChangedError,
@@ -20,7 +20,7 @@ from tamis.corpus import (
 from tamis.corpus import object_store as module
 from tamis.corpus.documents import all_documents
 from tamis.corpus.remote import RemoteUnavailableError
-from tamis.errors import MissingPackageError
+from tamis.settings.config import CorpusSection
 
 pytest.importorskip("obstore", reason="the extra object-store is not installed")
 pytest.importorskip("moto", reason="moto, the S3 server of the tests, is not installed")

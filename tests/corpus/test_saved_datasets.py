@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from shard_files import faults, read, texts, written
 
-from tamis.config import CorpusSection
 from tamis.corpus import ListingError, fingerprint_shard, list_shards
+from tamis.settings.config import CorpusSection
 
 SAVED = Path(__file__).with_name("saved_dataset")
 PART = "train/data-00000-of-00002.arrow"

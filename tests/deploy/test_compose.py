@@ -110,7 +110,7 @@ def test_the_image_has_what_the_checkout_has_and_installs_what_is_pinned():
 def test_the_project_that_is_shipped_is_valid_and_tracks_in_the_stack():
     import tomllib
 
-    from tamis.config import parse_settings
+    from tamis.settings.config import parse_settings
 
     settings = parse_settings(tomllib.loads((DEPLOY / "project" / "tamis.toml").read_text()))
     assert settings.tracking.uri == "http://mlflow:5000"

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
+from tamis.base.errors import MissingPackageError, UnknownNameError
 from tamis.embedding import EncoderUnavailableError, encoder_identity, identity
-from tamis.errors import MissingPackageError, UnknownNameError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from projects import LANDING, corpus, make_project, sentences, small_settings, write_jsonl
 
-from tamis.filters import RULE_NAMES
+from tamis.settings.values import RULE_NAMES
 
 GERMAN = (
     "Der Fluss stieg in der Nacht und niemand im Dorf hatte erwartet dass er die Brücke erreichen würde. "

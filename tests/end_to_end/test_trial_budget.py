@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from projects import names, small_settings, watched
 
-from tamis.lineage.failures import Failure, failures_of
+from tamis.training.failures import Failure, failures_of
 
 BASES = """
 [[base_model]]

@@ -11,9 +11,9 @@ from projects import NEAR_ALGEBRA, VECTORS, make_project, selection, small_setti
 from soundness import assert_pool, versions
 
 from tamis.corpus import document_id
+from tamis.corpus.refusing import WITHHELD
 from tamis.planning import read_plan
 from tamis.store.tables import Store
-from tamis.withdrawal.refusing import WITHHELD
 
 WIDE = small_settings(selections=[NEAR_ALGEBRA, selection("uniform", budget=120)])
 OTHERS = [number for number in range(COUNT) if number not in (0, 1)]

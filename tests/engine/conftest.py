@@ -34,7 +34,7 @@ def ray_cluster():
 def ray_engine(ray_cluster):
     """An engine on that cluster, two workers, two tries of a block; its workers end with the test."""
     from tamis.engine.ray_engine import RayEngine
-    from tamis.sections import EngineSection
+    from tamis.settings.sections import EngineSection
 
     engine = RayEngine(EngineSection(kind="ray", address=ray_cluster.address, workers=2, retries=1))
     yield engine

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tamis.errors import PermanentError, TransientError
+from tamis.base.errors import PermanentError, TransientError
 
 
 class FieldError(PermanentError, ValueError):

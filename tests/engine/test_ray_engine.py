@@ -55,7 +55,7 @@ def test_blocks_are_read_only_as_they_are_needed(ray_engine, tmp_path):
 
 def test_no_blocks_are_no_results_and_start_nothing():
     from tamis.engine.ray_engine import RayEngine
-    from tamis.sections import EngineSection
+    from tamis.settings.sections import EngineSection
 
     nowhere = RayEngine(EngineSection(kind="ray", address="127.0.0.1:1"))
     assert list(nowhere.map(multiply, None, [])) == []

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pytest
 from projects import base_model, plain_project, settings
 
-from tamis.config import DensitySection
 from tamis.coverage.storing import build_sketch, score_density
 from tamis.embedding.storing import embed_missing, table_name
 from tamis.engine import using
 from tamis.quality import AskLLM, Endpoint
 from tamis.quality.endpoint import MissingKeyError
 from tamis.quality.storing import RememberingJudge, judge_documents
+from tamis.settings.config import DensitySection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of, vector_column
 from tamis.store.vectors import VectorBlocks

@@ -57,8 +57,8 @@ def test_every_guarantee_has_a_fault():
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (Change(file="tamis/errors.py", old="no such code", new=""), "occurs 0 times"),
-        (Change(file="tamis/errors.py", old="e", new=""), "not once"),
+        (Change(file="tamis/base/errors.py", old="no such code", new=""), "occurs 0 times"),
+        (Change(file="tamis/base/errors.py", old="e", new=""), "not once"),
         (Change(file="tests/conftest.py", old="CORES", new=""), "is not product code"),
     ],
 )
@@ -69,7 +69,7 @@ def test_a_fault_whose_code_was_rewritten_is_refused(change, problem):
 
 def test_a_list_with_a_name_twice_or_a_change_without_effect_is_refused(tmp_path: Path):
     entry = '[[fault]]\nname = "{}"\nguarantee = 1\nmistake = "m"\ntests = ["t"]\n'
-    change = '[[fault.change]]\nfile = "tamis/errors.py"\nold = "a"\nnew = "{}"\n'
+    change = '[[fault.change]]\nfile = "tamis/base/errors.py"\nold = "a"\nnew = "{}"\n'
     for text, problem in (
         (2 * (entry.format("one") + change.format("b")), "repeated names one"),
         (entry.format("one") + change.format("a"), "without effect in one"),

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.filters import FAMILIES, MEASURES, RULE_NAMES, Plan, measured
+from tamis.filters import FAMILIES, MEASURES, Plan, measured
+from tamis.settings.values import RULE_NAMES
 
 SENTENCE = "The river rose to the bridge and nobody in the village had expected that to happen."
 LONGER = (
@@ -183,6 +184,7 @@ def test_any_text_has_finite_measures_that_depend_on_it_alone(texts):
 def test_rules_have_names_of_their_family_and_stand_in_its_order():
     for family, rules in FAMILIES.items():
         assert all(rule.name.startswith(f"{family}_") for rule in rules)
+    assert tuple(rule.name for rules in FAMILIES.values() for rule in rules) == RULE_NAMES
     assert len(set(RULE_NAMES)) == len(RULE_NAMES) == 25
     names = flags("x")[0]["broken"].split(",")
     assert names == [name for name in RULE_NAMES if name in names]

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from tamis.filters import Plan, forbidden_by_licence, measured
 from tamis.filters.flags import wrong_language
-from tamis.filters.language import short_code, stated_code
+from tamis.filters.language import stated_code
 from tamis.selection.filtering import stated_languages
+from tamis.settings.language_codes import short_code
 
 ENGLISH = (
     "The river rose in the night, and nobody in the village had expected that it would reach the bridge."

@@ -9,8 +9,9 @@ from projects import CHOSEN, GRAPH, SmallProject
 from projects import selection as selection_of
 
 from assets import selection
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
 from tamis.exporting import export_selection
+from tamis.lineage import trial_data
 from tamis.lineage.explain import explain_document
 from tamis.lineage.marts import SQL_FOLDER
 from tamis.lineage.published import SelectionRefusedError, published_sources
@@ -20,7 +21,6 @@ from tamis.sql import load_project, run_model
 from tamis.sql.reading import pin_tables
 from tamis.status import read_status
 from tamis.store.tables import Store
-from tamis.training import trial_data
 from tamis.withdrawal.asking import Asked
 from tamis.withdrawal.reasons import WithdrawalReason
 from tamis.withdrawal.withdrawing import withdraw

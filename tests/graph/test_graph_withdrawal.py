@@ -7,13 +7,13 @@ import dagster as dg
 import pytest
 from projects import CORPUS, SCORED, SmallProject, lines, texts, write
 
+from tamis.base.errors import PermanentError
 from tamis.corpus import document_id
-from tamis.errors import PermanentError
+from tamis.corpus.refusing import WITHHELD
 from tamis.exporting import export_selection
 from tamis.lineage.failed_steps import TABLE as FAILED_STEPS
 from tamis.status import read_status
-from tamis.withdrawal.desired import read_places
-from tamis.withdrawal.refusing import WITHHELD
+from tamis.store.withdrawn import read_places
 from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import Withdrawn
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from tamis.config import Settings
-from tamis.errors import UnknownNameError
+from tamis.base.errors import UnknownNameError
 from tamis.lineage.approval import (
     NotReadyError,
     approve,
@@ -12,6 +11,7 @@ from tamis.lineage.approval import (
     unattended_work,
     waiting,
 )
+from tamis.settings.config import Settings
 from tamis.store.tables import Store
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from projects import head_of, manifest_of, write_rows
 
+from tamis.base.progress import ignore
 from tamis.lineage.audit import audit_of_crashes, audit_of_damage
 from tamis.lineage.audit_content import judge_content
 from tamis.lineage.audit_node import Audit, Node
@@ -22,7 +23,6 @@ from tamis.lineage.audit_records import Records, judge_records
 from tamis.lineage.heads import Head, read_heads, write_heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.world import World
-from tamis.progress import ignore
 from tamis.store.home import Home
 from tamis.store.probing import crashing_tables
 from tamis.store.records import BY_DOC_IDS

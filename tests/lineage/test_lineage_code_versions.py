@@ -24,14 +24,14 @@ ENGINE = ("engine", *(f"engine.{name}" for name in ("current", "errors", "local"
 WITHOUT_RESULTS = {
     f"tamis.{name}"
     for name in (
-        "progress",
-        "errors",
-        "config",
-        "references",
-        "sections",
+        "base.progress",
+        "base.errors",
+        "settings.config",
+        "settings.references",
+        "settings.sections",
         "project",
-        "loading",
-        "precision",
+        "base.loading",
+        "base.precision",
         *ENGINE,
     )
 }
@@ -57,9 +57,9 @@ METHODS = {
     "grader": ("tamis.quality.grader:GRADER_CODE_VERSION", ["tamis.quality.grader", "tamis.quality.surface"]),
     "filters": ("tamis.filters:CODE_VERSION", ["tamis.filters"]),
     "selection": ("tamis.selection:CODE_VERSION", ["tamis.selection"]),
-    "training": ("tamis.training:CODE_VERSION", ["tamis.training"]),
+    "training": ("tamis.training:CODE_VERSION", ["tamis.training", "tamis.lineage.trial_data"]),
     "comparison": ("tamis.comparison:CODE_VERSION", ["tamis.comparison"]),
-    "scaling": ("tamis.scaling:CODE_VERSION", ["tamis.scaling"]),
+    "scaling": ("tamis.scaling:CODE_VERSION", ["tamis.scaling", "tamis.report.scaling_report"]),
     "sql": ("tamis.sql.project:CODE_VERSION", ["tamis.sql"]),
 }
 

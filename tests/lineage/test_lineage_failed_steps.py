@@ -3,10 +3,10 @@
 import pytest
 from projects import due_key, note_made, plain_project, settings, target
 
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
 from tamis.lineage.failed_steps import MOST_NOTED, TABLE, failed_step_noted, note_failed_step
-from tamis.lineage.failures import note_failure
 from tamis.status import read_status
+from tamis.training.failures import note_failure
 
 ENTRY = ("target_examples", "goal")
 

@@ -1,6 +1,6 @@
 """Filters in the graph: without them nothing is looked at, and a limit looks at no text again."""
 
-from tamis.config import parse_settings
+from tamis.settings.config import parse_settings
 
 
 def configure(imagined, **filters) -> None:

@@ -7,7 +7,7 @@ import pytest
 from made_selections import made
 from projects import plain_project, selection, settings
 
-from tamis.errors import UnknownNameError
+from tamis.base.errors import UnknownNameError
 from tamis.lineage.pins import Pin, read_pins
 from tamis.lineage.plan import full_plan, upstream
 from tamis.lineage.reconcile import forget_gone

@@ -19,12 +19,12 @@ from projects import (
 
 from resources.driver import _tried_again
 from resources.running import Wanted
-from tamis.errors import PermanentError, TransientError
+from tamis.base.errors import PermanentError, TransientError
 from tamis.lineage.automation import trial_work
 from tamis.lineage.choosers import law_trials
-from tamis.lineage.failures import failure_noted, failures_of, forget_failures, note_failure
-from tamis.lineage.search import CLEAR, SPENT, TOO_SMALL, UNKNOWN, Search, sentences
+from tamis.scaling.searched import CLEAR, SPENT, TOO_SMALL, UNKNOWN, Search, sentences
 from tamis.status import read_status
+from tamis.training.failures import failure_noted, failures_of, forget_failures, note_failure
 
 SEARCHED = """
 [[base_model]]

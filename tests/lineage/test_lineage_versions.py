@@ -3,7 +3,7 @@
 import pytest
 from made_selections import made
 
-from tamis.errors import NotMadeError, UnknownNameError
+from tamis.base.errors import NotMadeError, UnknownNameError
 from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.pins import pin, read_pins, unpin

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tamis.errors import UnknownNameError
+from tamis.base.errors import UnknownNameError
 from tamis.quality import AskLLM
 from tamis.quality.local_judge import bounded_documents, question_ids
 from tamis.quality.prompts import QUESTION

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tamis.errors import MissingPackageError
+from tamis.base.errors import MissingPackageError
 from tamis.quality import gguf_model
 
 

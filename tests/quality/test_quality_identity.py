@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tamis.errors import UnknownNameError
+from tamis.base.errors import UnknownNameError
 from tamis.quality import AskLLM, Endpoint, JudgeModelError, judge_identity
 from tamis.quality.identity import judge_prompt, judge_source
 

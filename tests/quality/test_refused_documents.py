@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from refusing_judge import refusing_judge
 
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
 from tamis.quality import AskLLM, Endpoint, EndpointRejectedError, EndpointUnavailableError
 from tamis.quality.judging import mark_of_judge
 from tamis.quality.storing import judge_documents, set_unanswered_aside, unjudged

@@ -6,19 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from tamis.report import (
-    Cost,
-    FailedRun,
-    ModelCosts,
-    build_scaling_report,
-    curve_plot_png,
-    models_markdown,
-    scaling_law_page,
-)
+from tamis.report import build_scaling_report, curve_plot_png, models_markdown, scaling_law_page
 from tamis.report.scaling_choice import trust
 from tamis.report.scaling_data import NATS_PER_EXAMPLE, WIDEST
 from tamis.report.scaling_plot import CLIPPED, loss_limits
 from tamis.scaling import accept_then_stop, fit_law, predict_full_loss
+from tamis.scaling.costs import Cost, FailedRun, ModelCosts
 
 SIZES = [0, *(100 * 2**i for i in range(8))]
 HARDLY = [6, 12, 24]

@@ -5,7 +5,8 @@ import polars as pl
 import pytest
 
 from tamis.report import SelectionReport, selection_page, selection_plot_png
-from tamis.report.selection import SENTENCES, source_mix
+from tamis.report.selection import SENTENCES
+from tamis.report.selection_data import source_mix
 from tamis.report.selection_plot import histogram_note
 from tamis.report.selection_score import deciding_score
 from tamis.selection import select

@@ -5,8 +5,8 @@ import pytest
 
 from tamis.report import selection_page
 from tamis.report.selection_data import selection_report
-from tamis.sections import SelectionSection
 from tamis.selection import select
+from tamis.settings.sections import SelectionSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 

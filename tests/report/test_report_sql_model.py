@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from tamis.report import sql_model_page
-from tamis.sql import ModelResult, TestResult, load_project
+from tamis.sql import ModelResult, TestResult, column_lineage, load_project
 
 FOLDER = Path(__file__).parents[2] / "dbt_like_sql"
 PROJECT = load_project(FOLDER)
@@ -28,7 +28,7 @@ def result(passed: bool = True, severity: str = "error") -> ModelResult:
 
 def page_of(name: str, found: ModelResult) -> str:
     model = PROJECT.models[name]
-    return sql_model_page(PROJECT, model, found, model.column_lineage(PROJECT))
+    return sql_model_page(PROJECT, model, found, column_lineage(PROJECT, model))
 
 
 @pytest.mark.parametrize("name", list(PROJECT.models))

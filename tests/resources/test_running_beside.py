@@ -18,8 +18,8 @@ from resources.instance import register_partitions
 from resources.platform import retried, tried_once
 from resources.running import EVERYTHING, Outcome, Runner
 from tamis.lineage.automation import Group
-from tamis.lineage.failures import failure_noted, failures_of
 from tamis.project import Project
+from tamis.training.failures import failure_noted, failures_of
 
 SCALING = """
 [scaling]

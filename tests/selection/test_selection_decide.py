@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tamis.base.errors import UnknownNameError
 from tamis.coverage import inverse_propensity_sample
-from tamis.errors import UnknownNameError
 from tamis.selection import (
     EXCLUSIONS,
     SAMPLERS,

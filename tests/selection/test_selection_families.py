@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tamis.errors import UnknownNameError
+from tamis.base.errors import UnknownNameError
 from tamis.selection import SAMPLERS, find_sampler
-from tamis.selection.families import BadModelSamplerError, model_of
 from tamis.selection.model_scores import BATCH, TABLE, ModelScorer, model_scores, perplexity_scorer
 from tamis.selection.paper import NEEDS_A_MODEL, paper_samplers
+from tamis.settings.samplers import BadModelSamplerError, model_of
 from tamis.store.retained import retain
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of

@@ -4,13 +4,14 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from tamis.filters import RULE_NAMES, Plan
+from tamis.filters import Plan
 from tamis.filters import storing as flag_storing
 from tamis.filters.storing import flag_documents
-from tamis.sections import FiltersSection
 from tamis.selection import select
 from tamis.selection.filtering import filtered, plan_of, rules_of_flags, rules_of_licences, with_heirs
 from tamis.selection.pool import exclusions
+from tamis.settings.sections import FiltersSection
+from tamis.settings.values import RULE_NAMES
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 

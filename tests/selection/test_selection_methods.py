@@ -5,9 +5,9 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from tamis.sections import SelectionSection, TransportSection
 from tamis.selection import SAMPLERS, parse_budget, select
 from tamis.selection.computing import documents_in, method_scores
+from tamis.settings.sections import SelectionSection, TransportSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, vector_column
 

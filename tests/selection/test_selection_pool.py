@@ -4,9 +4,9 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from tamis.config import FiltersSection, SelectionSection
 from tamis.selection import select
 from tamis.selection.pool import candidates, exclusions, with_texts
+from tamis.settings.config import FiltersSection, SelectionSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 

@@ -7,7 +7,7 @@ from projects import plain_project, settings
 
 from sensors.trial_budget import _left_out
 from tamis.lineage.automation import Group
-from tamis.lineage.failures import failures_of, note_failure
+from tamis.training.failures import failures_of, note_failure
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from tamis.errors import UnknownNameError
+from tamis.base.errors import UnknownNameError
 from tamis.sql import (
     CycleError,
     ProjectFileError,
@@ -14,6 +14,7 @@ from tamis.sql import (
     UnknownReferenceError,
     UnorderedModelError,
     load_project,
+    tables_read,
 )
 
 STAGING = "select id, weight, colour from {{ source('raw', 'items') }}\n"
@@ -280,7 +281,7 @@ def test_a_model_runs_after_the_tables_that_its_tests_read(write_project):
     files = {**TOY, "marts/mart_a.sql": body, "marts/mart_z.sql": body, "marts/y.yml": yml}
     project = load_project(write_project(files))
     assert list(project.models).index("mart_z") < list(project.models).index("mart_a")
-    assert project.tables("mart_a") == ["items", "mart_z"]
+    assert tables_read(project, "mart_a") == ["items", "mart_z"]
 
 
 def test_a_singular_test_belongs_to_the_last_stored_model(write_project):

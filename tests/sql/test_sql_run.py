@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from tamis.errors import UnknownNameError
+from tamis.base.errors import UnknownNameError
 from tamis.sql import MissingColumnsError, ModelRunError, load_project, run_model
 from tamis.sql.plan import plan_run
 
@@ -88,7 +88,7 @@ def test_stored_parents_are_read_not_computed(write_project, items):
     stored = pa.table({"id": ["z"], "weight": [99.0]})
     result = run_model(project, "top", lambda name, columns: {"m": stored, "items": items}[name])
     assert result.table.to_pylist() == [{"top": 99.0}]
-    assert project.inputs("top") == {"m": ["weight"]}
+    assert plan_run(project, project.model("top")).needed == {"m": ("weight",)}
 
 
 def test_read_may_return_record_batches_and_progress_counts_rows(write_project, items):

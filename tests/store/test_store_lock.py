@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tamis.errors import TransientError
+from tamis.base.errors import TransientError
 from tamis.store import remote_lock as module
 from tamis.store.home import Home, HomeElsewhereError, HomeLockedError, placed, writer, writing
 from tamis.store.objects import ObjectFolder

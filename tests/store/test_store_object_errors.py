@@ -2,7 +2,7 @@
 
 import pytest
 
-from tamis.store.object_errors import without_secrets
+from tamis.base.errors import without_secrets
 
 SECRET = "hidden-4711"
 

@@ -10,7 +10,7 @@ from families import PAIRS, bert, gpt2, labelled, t5
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
-from tamis.errors import MissingPackageError
+from tamis.base.errors import MissingPackageError
 from tamis.training import FineTuningOptions, evaluate, fine_tune
 from tamis.training import adapters as module
 from tamis.training.adapters import Adapter

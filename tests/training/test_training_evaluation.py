@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tamis.errors import UnknownNameError
+from tamis.base.errors import UnknownNameError
 from tamis.training import EmptyTextError, document_bits_per_byte, evaluate
 from tamis.training.evaluation import evaluate_loaded
 from tamis.training.models import load_model

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.precision import BFLOAT16, computing_in
+from tamis.base.precision import BFLOAT16, computing_in
 from tamis.training import EmptyTextError, PretrainingOptions
 from tamis.training.packing import IGNORED, PackedDocuments, pack
 from tamis.training.plan import Plan, run_key, steps_for

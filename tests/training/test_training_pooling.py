@@ -8,6 +8,7 @@ import pytest
 import torch
 from families import WORDS, bert, labelled
 
+from tamis.settings.training_sections import FineTuningSection
 from tamis.training import FineTuningOptions, fine_tune
 from tamis.training.adapters import Adapter
 from tamis.training.attention import wants_mask
@@ -16,7 +17,6 @@ from tamis.training.measuring import classify
 from tamis.training.models import load_model
 from tamis.training.objective import row_logits
 from tamis.training.pooling import averages
-from tamis.training_sections import FineTuningSection
 
 CPU = torch.device("cpu")
 OPTIONS = FineTuningOptions(

@@ -28,7 +28,7 @@ from tamis.training.tokenizer import load_tokenizer
 RUN_AND_WAIT_TO_BE_KILLED = """
 import os, sys
 from pathlib import Path
-from tamis.precision import computing_in
+from tamis.base.precision import computing_in
 from tamis.training import ModelShape, PretrainingOptions, Runtime, pretrain
 
 folder, texts, tokenizer, shape, options = sys.argv[1:]

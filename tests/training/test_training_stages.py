@@ -109,7 +109,7 @@ def test_a_killed_trial_repeats_nothing_that_is_finished(tiny, tmp_path, monkeyp
 
 
 TRAIN_AND_WAIT_TO_BE_KILLED = """
-from tamis.precision import computing_in
+from tamis.base.precision import computing_in
 in_force = computing_in("float32")
 in_force.__enter__()
 import sys

@@ -155,7 +155,7 @@ def test_a_run_stopped_at_any_step_ends_as_an_undisturbed_one(tiny, tmp_path, mo
 RUN_AND_WAIT_TO_BE_KILLED = """
 import sys
 from pathlib import Path
-from tamis.precision import computing_in
+from tamis.base.precision import computing_in
 from tamis.training import FineTuningOptions, Runtime, fine_tune
 from tamis.training.adapters import Adapter
 from tamis.training.examples import Pair

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 from projects import base_model, plain_project, settings
 
+from tamis.base.unfit import NoNumbersError
 from tamis.corpus import document_id
 from tamis.project import Project
 from tamis.store.retained import retain
@@ -12,7 +13,6 @@ from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of
 from tamis.training import fold_of, storing
 from tamis.training.storing import _scorers, pretraining_documents, score_perplexity
-from tamis.unfit import NoNumbersError
 
 TEXTS = [f"the sample distribution returns an array number {number}" for number in range(60)]
 IDS = [document_id(text) for text in TEXTS]

@@ -6,8 +6,8 @@ import pytest
 import sqlalchemy
 from projects import plain_project, settings
 
-from tamis.config import parse_settings
-from tamis.errors import ConfigurationError
+from tamis.base.errors import ConfigurationError
+from tamis.settings.config import parse_settings
 from tamis.training.errors import TrackerUnavailableError
 from tamis.training.tracking import find_run, log_trial, open_tracker, require_tracker
 from tamis.training.tracking_models import model_name, register_checkpoint

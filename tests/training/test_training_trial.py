@@ -6,12 +6,11 @@ import pytest
 from families import labelled
 from projects import base_model, plain_project, selection, settings, target
 
-from tamis.config import FineTuningSection
-from tamis.lineage.world import Trial, planned_trials
+from tamis.settings.config import FineTuningSection
+from tamis.training.planned import Trial, planned_trials
 from tamis.training.stages import TrainingStage
 from tamis.training.state import resume_folder
-from tamis.training.trial import forget_state, run_trial, state_folder, training_options
-from tamis.training.trial_data import TrialData
+from tamis.training.trial import TrialData, forget_state, run_trial, state_folder, training_options
 
 FINE_TUNING = """
 [fine_tuning]

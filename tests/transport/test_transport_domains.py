@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transport_problems import Blocks
 
-from tamis.progress import ignore
+from tamis.base.progress import ignore
 from tamis.transport import BadShapeError, BadVectorError
 from tamis.transport.domains import _sample, nearest_domains, rank_domains
 

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tamis.sections import TransportSection
+from tamis.settings.sections import TransportSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, vector_column
 from tamis.transport import solve_potential

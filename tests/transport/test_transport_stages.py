@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transport_problems import RAW, Blocks, centred, clustered, costs, prepared
 
-from tamis.precision import PRECISIONS, computing_in
+from tamis.base.precision import PRECISIONS, computing_in
 from tamis.transport import NotConverged, bring_up_to_date, prepare, solve_and_score, solve_potential
 from tamis.transport.rows import StoredRows
 from tamis.transport.shards import ShardSums, join

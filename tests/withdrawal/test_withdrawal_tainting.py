@@ -4,7 +4,7 @@ import pytest
 from projects import heads_of, manifests_of
 from withdrawal_home import IDS, record, train
 
-from tamis.withdrawal.holding import listing
+from tamis.lineage.holding import listing
 from tamis.withdrawal.tainting import Taint, find_tainted, tainted_heads
 
 

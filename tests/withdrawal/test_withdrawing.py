@@ -9,20 +9,20 @@ import pytest
 from projects import heads_of, manifests_of, rows_of
 from withdrawal_home import IDS, TEXTS, record, train
 
+from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.corpus import Shard, document_id
-from tamis.errors import PermanentError, UnknownNameError
+from tamis.corpus.refusing import WITHHELD
 from tamis.lineage.explain import explain_document, explanation_lines
 from tamis.lineage.finding import UnknownDocumentError, UnknownPlaceError, document_of_place
+from tamis.lineage.holding import lost_decisions
+from tamis.lineage.receipts import read_receipts, receipt_problems, standing_again
 from tamis.lineage.versions import VersionLostError, decisions_of, find_version, note_version
 from tamis.store.home import writing
+from tamis.store.withdrawn import read_places, read_withdrawals, withdrawn_versions
 from tamis.withdrawal import purging, withdrawing
 from tamis.withdrawal.asking import FEWEST_DIGITS, Asked, Asking, BadIdsError, ShortIdError
-from tamis.withdrawal.desired import read_places, read_withdrawals, withdrawn_versions
 from tamis.withdrawal.files import UnreadableRowsError
-from tamis.withdrawal.kept import lost_decisions
 from tamis.withdrawal.reasons import WithdrawalReason
-from tamis.withdrawal.receipts import read_receipts, receipt_problems, standing_again
-from tamis.withdrawal.refusing import WITHHELD
 from tamis.withdrawal.telling import history, history_lines, withdrawn_json, withdrawn_lines
 from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import finish, preview, withdraw

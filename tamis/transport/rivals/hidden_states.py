@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tamis.progress import Advance, ignore
+from tamis.base.progress import Advance, ignore
+from tamis.training.models import load_model
 from tamis.transport.blocks import BadShapeError
 from tamis.transport.potential import Float32s, resolve_device
 from tamis.transport.rivals.choice import Choice
@@ -84,8 +85,6 @@ def hidden_state_vectors(
 
 def _loaded(model: "LoadedModel | str | Path", max_tokens: int, device: str) -> "LoadedModel":
     import torch
-
-    from tamis.training.models import load_model
 
     if isinstance(model, str | Path):
         return load_model(model, torch.device(resolve_device(device)), max_tokens)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tamis.progress import Advance, ignore
+from tamis.base.progress import Advance, ignore
 from tamis.transport.blocks import BadShapeError
 from tamis.transport.checks import check_positive, check_whole
 from tamis.transport.cost import Floats

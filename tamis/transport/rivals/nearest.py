@@ -7,7 +7,7 @@ the pool already holds: in a pool where a target topic is over-represented, most
 from collections.abc import Sequence
 from typing import Any
 
-from tamis.progress import Advance, ignore
+from tamis.base.progress import Advance, ignore
 from tamis.transport.blocks import Matrix, Rows, RowSource
 from tamis.transport.nearest import nearest_cost
 from tamis.transport.ordering import gumbel_noise

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tamis.progress import Advance, ignore
-from tamis.transport.blocks import BadShapeError, Matrix, Rows
+from tamis.base.progress import Advance, ignore
+from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource
 from tamis.transport.checks import check_positive, check_whole
 from tamis.transport.cost import Floats
 from tamis.transport.mixture import rows_at
 from tamis.transport.nearest import nearest_cost
 from tamis.transport.ordering import gumbel_noise, hash_order
+from tamis.transport.potential import resolve_device
 from tamis.transport.rivals.choice import Choice, choose
 from tamis.transport.rivals.neighbours import geometry_of, nearest_neighbours
 from tamis.transport.sinkhorn import exact_products
@@ -116,9 +117,6 @@ def _densities(
     Exact copies are one point that counts several times, so that they share their density to the bit.
     """
     import torch
-
-    from tamis.transport.blocks import RowSource
-    from tamis.transport.potential import resolve_device
 
     union_u, place = np.unique(position_mk, return_inverse=True)
     shape = geometry_of(RowSource(candidates, "candidates"), geometry["center"], geometry["normalize"])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tamis.progress import Advance, ignore
+from tamis.base.progress import Advance, ignore
 from tamis.transport.blocks import Matrix, Rows
 from tamis.transport.nearest import nearest_cost
 from tamis.transport.ordering import Indices, check_k, hash_order, ranks_of

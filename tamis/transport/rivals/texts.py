@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tamis.errors import PermanentError
+from tamis.base.errors import PermanentError
 
 
 class BadTextError(PermanentError, ValueError):

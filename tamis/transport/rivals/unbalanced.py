@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tamis.progress import Advance, ignore
+from tamis.base.progress import Advance, ignore
 from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource
 from tamis.transport.checks import check_positive, check_whole
 from tamis.transport.cost import Floats, Geometry, target_points

@@ -6,16 +6,18 @@
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tamis.corpus.refusing import NEAR_REPEATS, Refusal
 from tamis.lineage.heads import Heads
 from tamis.lineage.manifest import Manifest, ManifestError, ManifestFolder
 from tamis.store.digests import RECORD_BYTES, key_bytes
+from tamis.store.home import Home
 from tamis.store.records import KEY_BYTES, keys_of
-from tamis.store.schemas import KEYS, kind_of
-from tamis.withdrawal.receipts import TEXTS
-from tamis.withdrawal.refusing import NEAR_REPEATS, Refusal
+from tamis.store.schemas import KEYS, TEXTS, kind_of
+from tamis.store.withdrawn import withdrawn_ids
 
 _KEY = f"S{KEY_BYTES}"
 
@@ -107,3 +109,19 @@ def only_withdrawn_missing(
 
 def _records(content: bytes) -> set[bytes]:
     return {content[start : start + RECORD_BYTES] for start in range(0, len(content), RECORD_BYTES)}
+
+
+def lost_decisions(home: Home, selection: str, decided: str, subset: str) -> pl.DataFrame:
+    """Withdrawn documents that a version had decided about: doc_id and verdict, as its rows files tell.
+
+    `decided`: digest of its decisions' rows; `subset`: manifest of its chosen documents.
+    """
+    folder = ManifestFolder.of(home)
+    doc_ids = withdrawn_ids(home.store).sort()
+    keys = Listing(folder, doc_ids.to_list()).keys("decisions", selection)
+    chosen = folder.read(subset).rows.get("selected_subset", "")
+    verdicts = pl.Series(
+        np.where(np.isin(keys, listed(folder, chosen)), "selected", "rejected"), dtype=pl.String
+    )
+    found = pl.DataFrame({"doc_id": doc_ids, "verdict": verdicts})
+    return found.filter(pl.Series(np.isin(keys, listed(folder, decided))))

@@ -9,6 +9,8 @@ import errno
 import re
 from collections.abc import Iterable, Iterator
 
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*://)(?:[^/?\s]*@)?([^\s?]*)(?:\?[^\s)'\"]*)?", re.IGNORECASE)
+
 
 class TamisError(Exception):
     """Base of every error that Tamis raises on purpose; its message quotes no document.
@@ -152,3 +154,8 @@ def _explicit_causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__
+
+
+def without_secrets(text: str) -> str:
+    """A text in which no address names a user or password, or has a query, which may hold a key."""
+    return _ADDRESS.sub(r"\1\2", text)

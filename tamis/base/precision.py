@@ -14,7 +14,7 @@ from functools import cache
 from statistics import median
 from typing import Literal, cast
 
-from tamis.errors import UnknownNameError
+from tamis.base.errors import UnknownNameError
 
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from tamis.errors import PermanentError, may_pass
-from tamis.kept_errors import kept_message
+from tamis.base.errors import PermanentError, may_pass
+from tamis.base.kept_errors import kept_message
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 

@@ -5,6 +5,33 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, StringConstraints
 from pydantic_core import PydanticCustomError
 
+from tamis.settings.budget import BUDGET_FORMS, BadBudgetError, parse_budget
+from tamis.settings.language_codes import short_code
+
+RULE_NAMES = (
+    "gopher_word_count",
+    "gopher_mean_word_length",
+    "gopher_hash_ratio",
+    "gopher_ellipsis_ratio",
+    "gopher_bullet_lines",
+    "gopher_ellipsis_lines",
+    "gopher_alphabetic_words",
+    "gopher_stop_words",
+    "gopher_duplicate_lines",
+    "gopher_duplicate_paragraphs",
+    "gopher_duplicate_line_characters",
+    "gopher_duplicate_paragraph_characters",
+    "gopher_top_2_grams",
+    "gopher_top_3_grams",
+    "gopher_top_4_grams",
+    *(f"gopher_duplicate_{words}_grams" for words in range(5, 11)),
+    "fineweb_line_punctuation",
+    "fineweb_duplicate_characters",
+    "fineweb_short_lines",
+    "word_order_misplaced",
+)
+"""Names of the heuristics of form that can be switched off (`tamis.filters.FAMILIES` has the rules)."""
+
 NAME_FORM = r"^[a-z0-9][a-z0-9._-]{0,59}$"
 LANGUAGE_FORM = r"^[a-z]{2,3}$"
 OWNER_FORM = r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$"
@@ -24,9 +51,6 @@ FORMS_IN_WORDS = {
 
 
 def _checked_budget(budget: Any) -> Any:
-    from tamis.selection.budget import parse_budget
-    from tamis.selection.errors import BUDGET_FORMS, BadBudgetError
-
     try:
         parse_budget(budget)
     except BadBudgetError as error:
@@ -35,26 +59,18 @@ def _checked_budget(budget: Any) -> Any:
 
 
 def _checked_rule(rule: Any) -> Any:
-    from tamis.filters import RULE_NAMES
-
     if rule not in RULE_NAMES:
         raise PydanticCustomError("rule", "{names}", {"names": f"one of {', '.join(RULE_NAMES)}"})
     return rule
 
 
 def _checked_region(code: object) -> object:
-    from tamis.filters.phone_numbers import known_regions
+    from phonenumbers import SUPPORTED_REGIONS  # those that have a numbering plan
 
-    if code not in known_regions():
+    if code not in SUPPORTED_REGIONS:
         expected = 'two-letter codes of regions, such as "US" or "DE"'
         raise PydanticCustomError("region", "{expected}", {"expected": expected})
     return code
-
-
-def _short_language(code: str) -> str:
-    from tamis.filters.language import short_code
-
-    return short_code(code)
 
 
 def _without_slash(url: Any) -> Any:
@@ -63,7 +79,7 @@ def _without_slash(url: Any) -> Any:
 
 
 Name = Annotated[str, StringConstraints(pattern=NAME_FORM)]
-Language = Annotated[str, StringConstraints(pattern=LANGUAGE_FORM), AfterValidator(_short_language)]
+Language = Annotated[str, StringConstraints(pattern=LANGUAGE_FORM), AfterValidator(short_code)]
 Pattern = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Region = Annotated[str, PlainValidator(_checked_region)]
 RuleName = Annotated[str, PlainValidator(_checked_rule)]

@@ -11,7 +11,7 @@ import polars as pl
 
 from tamis.corpus.text import document_id, loose_id
 from tamis.store.tables import Store
-from tamis.withdrawal.desired import read_withdrawals
+from tamis.store.withdrawn import read_withdrawals
 
 NEAR_REPEATS = "near_repeats_of_withdrawn"
 """Name of what the event and the manifest of a shard say of such documents."""

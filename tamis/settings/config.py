@@ -13,10 +13,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError, model_validator
 
-from tamis.errors import ConfigurationError, PermanentError
-from tamis.references import check_references, named
-from tamis.section_values import FORMS_IN_WORDS, STORAGE_FORM, wrong_key
-from tamis.sections import (
+from tamis.base.errors import ConfigurationError, PermanentError, without_secrets
+from tamis.settings.references import check_references, named
+from tamis.settings.sections import (
     AutomationSection,
     CorpusSection,
     DecontaminationSection,
@@ -36,8 +35,7 @@ from tamis.sections import (
     TrackingSection,
     TransportSection,
 )
-from tamis.store.object_errors import without_secrets
-from tamis.training_sections import (
+from tamis.settings.training_sections import (
     BaseModelSection,
     CheckpointsSection,
     ComparisonSection,
@@ -47,6 +45,7 @@ from tamis.training_sections import (
     ScalingSection,
     TrialBudgetSection,
 )
+from tamis.settings.values import FORMS_IN_WORDS, STORAGE_FORM, wrong_key
 
 PROJECT_FILE = "tamis.toml"
 
@@ -130,7 +129,7 @@ def home_folder(project: Path) -> Path:
 def platform_folder() -> Path:
     """Return the checkout of the platform: `TAMIS_PLATFORM`, or where the package is installed from."""
     override = os.environ.get("TAMIS_PLATFORM")
-    return Path(override) if override else Path(__file__).resolve().parents[1]
+    return Path(override) if override else Path(__file__).resolve().parents[2]
 
 
 def storage_url(settings: Settings) -> str | None:

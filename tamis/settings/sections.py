@@ -1,14 +1,14 @@
 """The tables of tamis.toml: their keys, ranges and defaults.
 
 Every default is one that was measured to work on two CPU cores; a range excludes what cannot work, not
-what is unwise. What concerns several tables is checked in `tamis.config`.
+what is unwise. What concerns several tables is checked in `tamis.settings.config`.
 """
 
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from tamis.section_values import (
+from tamis.settings.values import (
     ADDRESS_FORM,
     OWNER_FORM,
     URL_FORM,

@@ -2,15 +2,25 @@
 
 from typing import TYPE_CHECKING, TypeVar
 
-from tamis.section_values import wrong_key
-from tamis.sections import CorpusSection, SelectionSection, TargetSection
-from tamis.training_sections import (
+from tamis.base.errors import UnknownNameError
+from tamis.settings.samplers import (
+    AWAY_SCORE,
+    FORMS,
+    PERPLEXITY,
+    SAMPLERS,
+    BadModelSamplerError,
+    find_sampler,
+    model_of,
+)
+from tamis.settings.sections import CorpusSection, SelectionSection, TargetSection
+from tamis.settings.training_sections import (
     BaseModelSection,
     ScalingSection,
 )
+from tamis.settings.values import wrong_key
 
 if TYPE_CHECKING:
-    from tamis.config import Settings
+    from tamis.settings.config import Settings
 
 Entry = TypeVar("Entry", CorpusSection, TargetSection, SelectionSection, BaseModelSection)
 
@@ -24,8 +34,6 @@ def named(entries: tuple[Entry, ...], name: str) -> Entry:
 
 
 def check_references(settings: "Settings") -> None:
-    from tamis.selection import find_sampler
-
     targets = {target.name for target in settings.target}
     models = {model.name for model in settings.base_model}
     selections = {selection.name for selection in settings.selection}
@@ -62,10 +70,6 @@ def check_references(settings: "Settings") -> None:
 
 def _check_sampler(name: str, models: tuple[BaseModelSection, ...], where: str) -> None:
     """A sampler's name, and where it holds a model that model and the part of its training."""
-    from tamis.errors import UnknownNameError
-    from tamis.selection import SAMPLERS, find_sampler
-    from tamis.selection.families import FORMS, PERPLEXITY, BadModelSamplerError, model_of
-
     try:
         find_sampler(name)
     except (UnknownNameError, BadModelSamplerError) as error:
@@ -83,8 +87,6 @@ def _check_sampler(name: str, models: tuple[BaseModelSection, ...], where: str) 
 
 
 def _check_contrast(selection: SelectionSection, targets: set[str]) -> None:
-    from tamis.selection.samplers import AWAY_SCORE, find_sampler
-
     where, others = f"[[selection]] {selection.name}: away_from", targets - {str(selection.target)}
     if selection.away_from is not None:
         _must_be(selection.away_from, others, where)
@@ -94,8 +96,6 @@ def _check_contrast(selection: SelectionSection, targets: set[str]) -> None:
 
 
 def _check_sampler_trials(settings: "Settings", targets: set[str], models: set[str]) -> None:
-    from tamis.selection.samplers import AWAY_SCORE, find_sampler
-
     trials = settings.sampler_trials
     if "sampler_trials" not in settings.model_fields_set:
         return

@@ -8,11 +8,20 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from tamis.selection.errors import BadBudgetError
+from tamis.base.errors import PermanentError
 
 _FORM = re.compile(r"(\d+(?:\.\d+)?)(%|Mtok|ktok)", re.ASCII)
 MOST_DOCUMENTS = 10**12
 _TOKENS = {"Mtok": 1_000_000, "ktok": 1_000}
+BUDGET_FORMS = 'documents (1000), a share of the eligible candidates ("10%") or tokens ("2Mtok", "500ktok")'
+
+
+class BadBudgetError(PermanentError, ValueError):
+    """A budget that cannot be read; the message lists the valid forms."""
+
+    def __init__(self, budget: object) -> None:
+        self.budget, self.valid = budget, BUDGET_FORMS
+        super().__init__(f"budget {budget!r} is not valid; give a positive number of {BUDGET_FORMS}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from tamis.section_values import Budget, Name, Pattern, wrong_key
-from tamis.sections import Section
+from tamis.settings.sections import Section
+from tamis.settings.values import Budget, Name, Pattern, wrong_key
 
 OWN_RECIPE = {"learning_rate", "lora_rank", "lora_alpha", "lora_dropout", "lora_targets"}
 

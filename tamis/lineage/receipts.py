@@ -12,9 +12,9 @@ from tamis.store.digests import canonical_digest
 from tamis.store.erasing import count_rows_of
 from tamis.store.home import Home
 from tamis.store.records import BY_DOC_IDS, stored_rows
+from tamis.store.schemas import TEXTS
 from tamis.store.tables import Store, quoted
-from tamis.withdrawal.desired import TABLE, read_withdrawals
-from tamis.withdrawal.places import TEXTS
+from tamis.store.withdrawn import TABLE, read_withdrawals
 
 ASSET = "withdrawals"
 CODE_VERSION = "1"

@@ -13,3 +13,8 @@ zho:zh chi:zh zul:zu
 """
 SHORT: dict[str, str] = dict(pair.split(":") for pair in _PAIRS.split())
 """Two letters by three, of the languages that have both."""
+
+
+def short_code(code: str) -> str:
+    """The two letters of a language that has them ("eng": "en"), as the identifier names it."""
+    return SHORT.get(code, code)

@@ -1,38 +1,23 @@
 """What a trial is trained and evaluated on, from the store at the versions that a step has pinned."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from tamis.lineage.choosers import target_of_trial
 from tamis.lineage.heads import Heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.published import chosen_of, find_published
-from tamis.lineage.world import Trial, World, model_section
+from tamis.lineage.world import World
 from tamis.project import Project
-from tamis.quality.storing import texts_of
 from tamis.store.digests import canonical_digest
+from tamis.store.texts import texts_of
 from tamis.training import nested_subset
 from tamis.training.examples import Example
 from tamis.training.expected import tokens_per_epoch
+from tamis.training.planned import Trial, model_section
 from tamis.training.stages import TrainingStage
 from tamis.training.storing import split_examples, without_validation
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialData:
-    """What a trial is trained and evaluated on.
-
-    `zero_shot_key`: names the base model, the held-out examples and the window, so that the base model is
-    evaluated once and not by each trial.
-    """
-
-    base: str | Path
-    stages: Sequence[TrainingStage]
-    held_out: Sequence[Example]
-    validation: Sequence[Example]
-    zero_shot_key: str
-    expected_tokens: int | None
+from tamis.training.trial import TrialData
 
 
 def trial_data(project: Project, world: World, heads: Heads, trial: Trial, base: Path) -> TrialData:

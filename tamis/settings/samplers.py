@@ -3,6 +3,10 @@
 A table instead of as many classes: the 19 samplers of Sachdeva et al. (arXiv 2402.09668,
 appendix B) are all of this form. The price is that rules which look at a whole set at once
 (facility location, determinantal processes) need scores computed by their own asset first.
+
+Fifteen of those scores are one formula under fifteen models. So a family and the name of a model make a
+sampler, "perplexity:MODEL", "perplexity:MODEL@SHARE" or "ask-llm:MODEL", and no table has to know the models
+in advance.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +16,7 @@ from typing import Literal
 
 import polars as pl
 
-from tamis.errors import UnknownNameError
+from tamis.base.errors import PermanentError, UnknownNameError
 
 Rule = Literal["top_k", "inverse_propensity", "softmax", "uniform"]
 Direction = Literal["highest", "lowest"]
@@ -25,6 +29,8 @@ DEFAULT_OPTIONS: Options = MappingProxyType(
     {"quality_weight": 1.0, "away_weight": 1.0, "temperature": 1.0, "diversity_weight": 1.0}
 )
 ROUNDS_OPTIONS = frozenset({"rounds", "mixing"})
+PERPLEXITY, ASK_LLM = "perplexity", "ask-llm"
+FORMS = '"perplexity:MODEL", "perplexity:MODEL@SHARE" or "ask-llm:MODEL"'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +68,26 @@ class Sampler:
         """The score that is ranked, as an expression over `score_columns`."""
         assert self.score_columns, f"{self.name} ranks without a score"
         return self.combine(options) if self.combine else pl.col(self.score_columns[0])
+
+
+class BadModelSamplerError(PermanentError, ValueError):
+    """A sampler with a colon that names no model, or a share that is none."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"{name!r} is no sampler of a model; those are {FORMS}, SHARE being a part of the model's "
+            "training over 0 and under 1"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOf:
+    """The model of such a sampler: its family, its name, and the share of its training (None: all of it)."""
+
+    family: str
+    model: str
+    checkpoint: float | None = None
 
 
 def _gradient_and_quality(options: Options) -> pl.Expr:
@@ -222,13 +248,55 @@ SAMPLERS: dict[str, Sampler] = {sampler.name: sampler for sampler in _ALL}
 """Every sampler by name; those of a model that the user names are made by `find_sampler`."""
 
 
+def model_of(name: str) -> ModelOf | None:
+    """What a sampler's name says of a model; None for one without. Raises `BadModelSamplerError`."""
+    family, colon, model = name.partition(":")
+    if not colon:
+        return None
+    checkpoint = None
+    if family == PERPLEXITY and "@" in model:
+        model, _, share = model.rpartition("@")
+        checkpoint = _share(share, name)
+    if family not in (PERPLEXITY, ASK_LLM) or not model:
+        raise BadModelSamplerError(name)
+    return ModelOf(family=family, model=model, checkpoint=checkpoint)
+
+
+def _share(text: str, name: str) -> float:
+    try:
+        share = float(text)
+    except ValueError as error:
+        raise BadModelSamplerError(name) from error
+    if not 0 < share < 1:
+        raise BadModelSamplerError(name)
+    return share
+
+
+def sampler_of_model(name: str) -> Sampler | None:
+    """The sampler that such a name stands for; None for a name without a model."""
+    found = model_of(name)
+    if found is None:
+        return None
+    if found.family == ASK_LLM:
+        text = f"Highest Ask-LLM margin by {found.model}, asked about every document that may be chosen."
+    else:
+        part = "" if found.checkpoint is None else f" after {100 * found.checkpoint:g} % of its training"
+        text = f"Fewest bits per byte under {found.model}{part}, which did not train on the document."
+    return Sampler(
+        name=name,
+        description=text,
+        rule="top_k",
+        direction="lowest",
+        score_columns=(METHOD_SCORE,),
+        method=found.family,
+    )
+
+
 def find_sampler(name: str) -> Sampler:
-    """The sampler of that name, "family:MODEL" included (families.py).
+    """The sampler of that name, "family:MODEL" included.
 
     Raises `UnknownNameError` that lists the valid names, `BadModelSamplerError`.
     """
-    from tamis.selection.families import FORMS, sampler_of_model
-
     found = SAMPLERS.get(name) or sampler_of_model(name)
     if found is None:
         raise UnknownNameError("sampler", name, [*SAMPLERS, FORMS])

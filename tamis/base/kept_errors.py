@@ -9,7 +9,7 @@ import os
 import traceback
 from pathlib import Path
 
-from tamis.errors import TamisError
+from tamis.base.errors import TamisError
 
 NOT_KEPT = "message not kept since it may quote a document"
 RAN_OUT = "out of memory"
@@ -42,7 +42,7 @@ def not_kept(message: str) -> str:
 
 def _place(error: BaseException) -> str:
     """Return the innermost line of the platform that the error passed."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
         if path.is_relative_to(root) and path.relative_to(root).parts[0] in PLATFORM:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tamis.base.files import replace_folder
 from tamis.lineage.heads import Heads
 from tamis.lineage.manifest import Manifest, ManifestError, ManifestFolder
 from tamis.project import Project
 from tamis.store.home import Home
 from tamis.training.errors import TrackerUnavailableError
-from tamis.training.files import replace_folder
 from tamis.training.tracking import require_tracker
 from tamis.training.tracking_models import aliased_checkpoints, mark_removed, registered_manifests
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from tamis.errors import PermanentError, TransientError, out_of_memory
+from tamis.base.errors import PermanentError, TransientError, out_of_memory
 
 PLAIN = "A plain sentence."
 """What every model can read: one that fails on it is itself at fault."""

@@ -15,7 +15,7 @@ from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
-from tamis.errors import PermanentError, TransientError
+from tamis.base.errors import PermanentError, TransientError
 
 
 class WebhookUnreachableError(TransientError):

@@ -1,0 +1,78 @@
+"""Files and folders that appear whole or not at all: written beside their place, flushed, then renamed.
+
+A reader, or a crash, sees what was there before or all of what is new. A kill -9 leaves at most a hidden
+sibling: that of a folder goes with the next write of it, that of a file when the home is swept.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
+
+
+@contextmanager
+def whole_file(path: Path, *, flushed: bool = True) -> Iterator[Path]:
+    """Yield an empty draft; on a normal exit it takes the place of `path`, on an error it goes.
+
+    The folder must exist. `flushed`: on disk before it has its name; False for what can be fetched again.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    draft = Path(name)
+    try:
+        os.fchmod(handle, 0o666 & ~_UMASK)  # a temporary file is its owner's alone
+        os.close(handle)
+        yield draft
+        if flushed:
+            flush_one(draft)
+        os.replace(draft, path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file, and its folders where they are missing, so that it is seen whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as draft:
+        draft.write_bytes(content)
+
+
+@contextmanager
+def replace_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty draft folder; on a normal exit it takes the place of `folder`, on an error it goes."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft, former = folder.with_name(f".{folder.name}.draft"), folder.with_name(f".{folder.name}.former")
+    for leftover in (draft, former):
+        shutil.rmtree(leftover, ignore_errors=True)
+    draft.mkdir()
+    try:
+        yield draft
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    flush(draft)
+    if folder.exists():
+        folder.rename(former)
+    draft.rename(folder)
+    flush_one(folder.parent)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def flush(folder: Path) -> None:
+    """fsync every file and folder below `folder`, and itself."""
+    for path in [*folder.rglob("*"), folder]:
+        flush_one(path)
+
+
+def flush_one(path: Path) -> None:
+    """fsync a file, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,21 @@ def test_pages_named_in_words_exist():
     named = {name for page in PAGES for name in re.findall(r"(?<![\w/])docs/[\w/-]+\.md", page.read_text())}
     assert len(named) > 15
     assert sorted(name for name in named if not (CHECKOUT / name).exists()) == []
+
+
+def test_modules_and_layers_named_in_the_architecture_exist():
+    page = (DOCS / "architecture.md").read_text()
+    named = set(re.findall(r"`((?:[a-z_]+/)+[a-z_0-9]+\.py)`", page))
+    assert len(named) > 40
+    missing = {name for name in named if not any((CHECKOUT / top / name).exists() for top in ("", "tamis"))}
+    assert missing == set()
+    settings = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+    (layers,) = (
+        one["layers"] for one in settings["tool"]["importlinter"]["contracts"] if one["id"] == "layers"
+    )
+    packages = {name for line in layers for name in line.split(" | ") if (CHECKOUT / "tamis" / name).is_dir()}
+    table = page[page.index("## Layers") : page.index("## The way")]
+    assert {name for name in packages if f"`tamis/{name}`" not in table and f"`{name}`" not in table} == set()
 
 
 def test_references_of_the_readme_are_used_and_defined():

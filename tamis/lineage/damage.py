@@ -4,6 +4,8 @@ Looks at what exists, not at what it says: 30 tables and 10,000 manifests in abo
 altered is for the audit to find (tamis/lineage/audit.py).
 """
 
+import contextlib
+import time
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,6 +21,8 @@ from tamis.store.tables import DamagedTableError, Store
 
 NO_ROWS = rows_digest([])[0]
 AT_ONCE = 8
+DRAFTS, UNLOCKED_SECONDS = ".*.tmp", 3_600.0
+"""Names of drafts (tamis/base/files.py), and how long one that nobody writes to may be somebody's."""
 Damage = dict[tuple[str, str], str]
 
 
@@ -101,10 +105,18 @@ def _is_damaged(store: Store, table: str) -> bool:
 
 
 def sweep_unwritten(home: Home) -> None:
-    """Remove the files that a killed process had begun to write and not yet given their name."""
+    """Remove the files that a killed process had begun to write and not yet given their name.
+
+    The caller holds the writer's lock. Exports and caches are written without it: there, what somebody wrote
+    to within the last hour stays.
+    """
     for folder in (home.manifests, home.reports, home.fitted):
-        for path in folder.rglob(".*.tmp"):
+        for path in folder.rglob(DRAFTS):
             path.unlink(missing_ok=True)
+    for path in (path for folder in (home.exports, home.cache) for path in folder.rglob(DRAFTS)):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > UNLOCKED_SECONDS:
+                path.unlink()
 
 
 def drop_table(store: Store, table: str) -> None:

@@ -1,10 +1,13 @@
 """Damage: what cannot be read any more is made again, and what nobody can make again is left alone."""
 
+import os
+import time
+
 import pyarrow as pa
 import pytest
 from projects import head_of, manifest_of
 
-from tamis.lineage.damage import NO_ROWS, find_damage, forget_damaged
+from tamis.lineage.damage import NO_ROWS, find_damage, forget_damaged, sweep_unwritten
 from tamis.lineage.heads import Head, Heads
 from tamis.lineage.manifest import ManifestError, ManifestFolder
 from tamis.lineage.named_lists import NamedLists
@@ -26,6 +29,28 @@ def taken_in(home: Home, shard: str, quarantine: str) -> Head:
 def cut(home: Home, table: str) -> None:
     for file in (home.root / "lance" / f"{table}.lance" / "data").iterdir():
         file.write_bytes(file.read_bytes()[:100])
+
+
+@pytest.mark.parametrize(
+    ("folder", "hours", "gone"),
+    [
+        ("manifests", 0, True),
+        ("fitted", 0, True),
+        ("exports", 0, False),
+        ("exports", 2, True),
+        ("cache", 2, True),
+    ],
+)
+def test_a_draft_of_a_killed_process_goes_and_one_that_may_be_in_use_stays(tmp_path, folder, hours, gone):
+    home = Home(tmp_path)
+    draft, file = (home.root / folder / "within" / name for name in (".3f.tmp", "a.tmp"))
+    draft.parent.mkdir(parents=True)
+    for path in (draft, file):
+        path.touch()
+        os.utime(path, (time.time() - 3_600 * hours,) * 2)
+    sweep_unwritten(home)
+    assert file.exists()
+    assert draft.exists() is not gone
 
 
 def test_a_lost_table_takes_every_shard_with_it_that_had_rows_there(tmp_path):

@@ -2,122 +2,187 @@
 
 import pyarrow as pa
 
-from tamis.store.columns import DOC_ID, FINGERPRINT, column
+from tamis.store.columns import DOC_ID, FINGERPRINT, Table, column
 
 _SELECTION = column("selection", pa.string(), "name of the selection")
 
-CONTROL_KEYS: dict[str, tuple[str, ...]] = {
-    "selection_versions": ("selection", "version"),
-    "pins": ("selection",),
-    "approvals": ("selection",),
-    "withdrawals": ("doc_id",),
-    "withdrawn_places": ("asset", "partition", "shard", "row", "doc_id"),
-    "trial_failures": ("trial",),
-    "step_failures": ("asset", "partition"),
-    "shard_files": ("shard",),
-    "absent_files": ("shard",),
-    "shrunken_files": ("shard",),
-    "removals": ("removal",),
-    "set_aside": ("doc_id", "stage"),
-    "precision": ("scope",),
+CONTROL: dict[str, Table] = {
+    "selection_versions": Table(
+        key=("selection", "version"),
+        text=(),
+        sealed=True,
+        decided=True,
+        columns=(
+            _SELECTION,
+            column("version", pa.int64(), "from 1; another choice or another order of it is another version"),
+            column("data_version", pa.string(), "of the choice: digest of the chosen doc_ids in order"),
+            column("decisions", pa.string(), "manifest of the decisions, of the last run that chose so"),
+            column("subset", pa.string(), "manifest of the chosen documents, of the same run"),
+            column("rows", pa.string(), "digest of the decisions' rows"),
+            column("documents", pa.int64(), "chosen documents"),
+            column("pool", pa.int64(), "documents decided about"),
+            column("pinned_to", pa.int64(), "earlier version that this one repeats, null when chosen anew"),
+            column("made_at", pa.timestamp("us"), "when, UTC"),
+        ),
+    ),
+    "pins": Table(
+        key=("selection",),
+        text=(),
+        sealed=True,
+        decided=True,
+        columns=(
+            _SELECTION,
+            column("version", pa.int64(), "version that the selection is kept at"),
+            column("decisions", pa.string(), "manifest of that version's decisions"),
+            column("subset", pa.string(), "manifest of that version's chosen documents"),
+            column("rows", pa.string(), "digest of that version's decisions"),
+            column("made_at", pa.timestamp("us"), "since when, UTC"),
+        ),
+    ),
+    "approvals": Table(
+        key=("selection",),
+        text=(),
+        sealed=True,
+        decided=True,
+        columns=(
+            _SELECTION,
+            column("input_key", pa.string(), "state that waits or is approved"),
+            column("approved", pa.bool_(), "whether a person has approved this state"),
+            column("made_at", pa.timestamp("us"), "since when it waits, or when it was approved, UTC"),
+        ),
+    ),
+    "withdrawals": Table(
+        key=("doc_id",),
+        text=(),
+        sealed=True,
+        evidence=True,
+        decided=True,
+        columns=(
+            column(
+                "doc_id", pa.string(), "content id of what was withdrawn: a document, or a quarantined row"
+            ),
+            column("withdrawn_at", pa.timestamp("us"), "when, UTC"),
+            column("reason", pa.string(), "why: one of the reasons of `tamis withdraw --reason`"),
+            column(
+                "scope", pa.string(), "how it was named: document, text, shard, source, corpus or excerpt"
+            ),
+            column("receipt", pa.string(), "manifest that proves the withdrawal, null until it is complete"),
+            column(
+                "loose_id", pa.string(), "id of the text whatever its case and spaces, null of one not known"
+            ),
+        ),
+    ),
+    "withdrawn_places": Table(
+        key=("asset", "partition", "shard", "row", "doc_id"),
+        text=(),
+        sealed=True,
+        evidence=True,
+        columns=(
+            column("asset", pa.string(), "what refused it: documents or target_examples"),
+            column("partition", pa.string(), "shard or target that it was refused in"),
+            column("shard", pa.string(), "file or package that holds it still"),
+            column("row", pa.int64(), "row within that, -1 for the whole"),
+            column("doc_id", pa.string(), "content id of what was withdrawn"),
+        ),
+    ),
+    "trial_failures": Table(
+        key=("trial",),
+        text=(),
+        sealed=True,
+        columns=(
+            column("trial", pa.string(), "name of the trial"),
+            column("input_key", pa.string(), "hash of everything it depended on"),
+            column("attempts", pa.int64(), "how often it failed so"),
+            column("permanent", pa.bool_(), "whether trying again would change nothing"),
+            column("reason", pa.string(), "the last error"),
+            column("failed_at", pa.timestamp("us"), "when it failed last, UTC"),
+            column("spent_seconds", pa.float64(), "time of the attempts that failed"),
+        ),
+    ),
+    "shard_files": Table(
+        key=("shard",),
+        text=(),
+        sealed=True,
+        columns=(
+            column("shard", pa.string(), "shard that was taken in"),
+            column("corpus", pa.string(), "corpus that it belongs to"),
+            column("name", pa.string(), "path within the corpus, or name of the package"),
+        ),
+    ),
+    "absent_files": Table(
+        key=("shard",),
+        text=(),
+        sealed=True,
+        columns=(
+            column("shard", pa.string(), "shard whose file is gone and whose documents are held back"),
+            column("found_at", pa.timestamp("us"), "when that was found, UTC"),
+        ),
+    ),
+    "shrunken_files": Table(
+        key=("shard",),
+        text=(),
+        sealed=True,
+        columns=(
+            column("shard", pa.string(), "file that lost most of its documents"),
+            column("input_key", pa.string(), "state of the file and its settings that was read"),
+            column("before", pa.int64(), "distinct documents that it had"),
+            column("now", pa.int64(), "distinct documents that it yields in that state"),
+            column("bad_rows", pa.string(), "rows that cannot be read in that state, by reason, as JSON"),
+            column("allowed", pa.bool_(), "whether a person let the missing documents go"),
+            column("found_at", pa.timestamp("us"), "when it was read, UTC"),
+        ),
+    ),
+    "removals": Table(
+        key=("removal",),
+        text=(),
+        sealed=True,
+        columns=(
+            column("removal", pa.string(), "random name of the removal"),
+            column("entries", pa.string(), "asset[partition] of every value that it removes, as a JSON list"),
+            column("documents", pa.int64(), "documents of the shards that it removes"),
+            column("allowed", pa.string(), "names that a person let go, as a JSON list"),
+            column("begun_at", pa.timestamp("us"), "when it was noted, before anything was deleted, UTC"),
+            column("ended_at", pa.timestamp("us"), "when all was deleted, UTC; null while it was not"),
+        ),
+    ),
+    "step_failures": Table(
+        key=("asset", "partition"),
+        text=(),
+        sealed=True,
+        columns=(
+            column("asset", pa.string(), "what could not be made"),
+            column("partition", pa.string(), "of it; empty where it has none"),
+            column("input_key", pa.string(), "hash of everything it depended on"),
+            column("reason", pa.string(), "the last error"),
+            column("failed_at", pa.timestamp("us"), "when it failed last, UTC"),
+        ),
+    ),
+    "set_aside": Table(
+        key=("doc_id", "stage"),
+        text=(),
+        columns=(
+            DOC_ID,
+            column("stage", pa.string(), "stage that could not work with the document"),
+            column("reason", pa.string(), "reason code"),
+            column(
+                "detail", pa.string(), "what happened; nothing of the text, nor of what a server said of it"
+            ),
+            FINGERPRINT,
+        ),
+    ),
+    "precision": Table(
+        key=("scope",),
+        text=(),
+        sealed=True,
+        columns=(
+            column("scope", pa.string(), "what it holds for: the project"),
+            column("precision", pa.string(), "float32 or bfloat16: what models are computed in"),
+            column("device", pa.string(), "where both were timed: cpu or cuda"),
+            column("float32_ms", pa.float64(), "time of a layer, forward and backward, in float32 [ms]"),
+            column(
+                "bfloat16_ms", pa.float64(), "in bfloat16, null where the hardware does not multiply it [ms]"
+            ),
+            column("made_at", pa.timestamp("us"), "when, UTC"),
+        ),
+    ),
 }
-CONTROL_FIELDS: dict[str, list[pa.Field]] = {
-    "selection_versions": [
-        _SELECTION,
-        column("version", pa.int64(), "from 1; another choice or another order of it is another version"),
-        column("data_version", pa.string(), "of the choice: digest of the chosen doc_ids in order"),
-        column("decisions", pa.string(), "manifest of the decisions, of the last run that chose so"),
-        column("subset", pa.string(), "manifest of the chosen documents, of the same run"),
-        column("rows", pa.string(), "digest of the decisions' rows"),
-        column("documents", pa.int64(), "chosen documents"),
-        column("pool", pa.int64(), "documents decided about"),
-        column("pinned_to", pa.int64(), "earlier version that this one repeats, null when chosen anew"),
-        column("made_at", pa.timestamp("us"), "when, UTC"),
-    ],
-    "pins": [
-        _SELECTION,
-        column("version", pa.int64(), "version that the selection is kept at"),
-        column("decisions", pa.string(), "manifest of that version's decisions"),
-        column("subset", pa.string(), "manifest of that version's chosen documents"),
-        column("rows", pa.string(), "digest of that version's decisions"),
-        column("made_at", pa.timestamp("us"), "since when, UTC"),
-    ],
-    "approvals": [
-        _SELECTION,
-        column("input_key", pa.string(), "state that waits or is approved"),
-        column("approved", pa.bool_(), "whether a person has approved this state"),
-        column("made_at", pa.timestamp("us"), "since when it waits, or when it was approved, UTC"),
-    ],
-    "withdrawals": [
-        column("doc_id", pa.string(), "content id of what was withdrawn: a document, or a quarantined row"),
-        column("withdrawn_at", pa.timestamp("us"), "when, UTC"),
-        column("reason", pa.string(), "why: one of the reasons of `tamis withdraw --reason`"),
-        column("scope", pa.string(), "how it was named: document, text, shard, source, corpus or excerpt"),
-        column("receipt", pa.string(), "manifest that proves the withdrawal, null until it is complete"),
-        column("loose_id", pa.string(), "id of the text whatever its case and spaces, null of one not known"),
-    ],
-    "withdrawn_places": [
-        column("asset", pa.string(), "what refused it: documents or target_examples"),
-        column("partition", pa.string(), "shard or target that it was refused in"),
-        column("shard", pa.string(), "file or package that holds it still"),
-        column("row", pa.int64(), "row within that, -1 for the whole"),
-        column("doc_id", pa.string(), "content id of what was withdrawn"),
-    ],
-    "trial_failures": [
-        column("trial", pa.string(), "name of the trial"),
-        column("input_key", pa.string(), "hash of everything it depended on"),
-        column("attempts", pa.int64(), "how often it failed so"),
-        column("permanent", pa.bool_(), "whether trying again would change nothing"),
-        column("reason", pa.string(), "the last error"),
-        column("failed_at", pa.timestamp("us"), "when it failed last, UTC"),
-        column("spent_seconds", pa.float64(), "time of the attempts that failed"),
-    ],
-    "shard_files": [
-        column("shard", pa.string(), "shard that was taken in"),
-        column("corpus", pa.string(), "corpus that it belongs to"),
-        column("name", pa.string(), "path within the corpus, or name of the package"),
-    ],
-    "absent_files": [
-        column("shard", pa.string(), "shard whose file is gone and whose documents are held back"),
-        column("found_at", pa.timestamp("us"), "when that was found, UTC"),
-    ],
-    "shrunken_files": [
-        column("shard", pa.string(), "file that lost most of its documents"),
-        column("input_key", pa.string(), "state of the file and its settings that was read"),
-        column("before", pa.int64(), "distinct documents that it had"),
-        column("now", pa.int64(), "distinct documents that it yields in that state"),
-        column("bad_rows", pa.string(), "rows that cannot be read in that state, by reason, as JSON"),
-        column("allowed", pa.bool_(), "whether a person let the missing documents go"),
-        column("found_at", pa.timestamp("us"), "when it was read, UTC"),
-    ],
-    "removals": [
-        column("removal", pa.string(), "random name of the removal"),
-        column("entries", pa.string(), "asset[partition] of every value that it removes, as a JSON list"),
-        column("documents", pa.int64(), "documents of the shards that it removes"),
-        column("allowed", pa.string(), "names that a person let go, as a JSON list"),
-        column("begun_at", pa.timestamp("us"), "when it was noted, before anything was deleted, UTC"),
-        column("ended_at", pa.timestamp("us"), "when all was deleted, UTC; null while it was not"),
-    ],
-    "step_failures": [
-        column("asset", pa.string(), "what could not be made"),
-        column("partition", pa.string(), "of it; empty where it has none"),
-        column("input_key", pa.string(), "hash of everything it depended on"),
-        column("reason", pa.string(), "the last error"),
-        column("failed_at", pa.timestamp("us"), "when it failed last, UTC"),
-    ],
-    "set_aside": [
-        DOC_ID,
-        column("stage", pa.string(), "stage that could not work with the document"),
-        column("reason", pa.string(), "reason code"),
-        column("detail", pa.string(), "what happened; nothing of the text, nor of what a server said of it"),
-        FINGERPRINT,
-    ],
-    "precision": [
-        column("scope", pa.string(), "what it holds for: the project"),
-        column("precision", pa.string(), "float32 or bfloat16: what models are computed in"),
-        column("device", pa.string(), "where both were timed: cpu or cuda"),
-        column("float32_ms", pa.float64(), "time of a layer, forward and backward, in float32 [ms]"),
-        column("bfloat16_ms", pa.float64(), "in bfloat16, null where the hardware does not multiply it [ms]"),
-        column("made_at", pa.timestamp("us"), "when, UTC"),
-    ],
-}  # fmt: skip

@@ -10,46 +10,15 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.store.digests import row_digests
-from tamis.store.schemas import RETAINED
+from tamis.store.schemas import RETAINED, TABLES
 
 SEAL = "seal"
-SEALED = frozenset(
-    {
-        "absent_files",
-        "approvals",
-        "attempts",
-        "documents",
-        "heads",
-        "pins",
-        "precision",
-        "removals",
-        "sampler_trials",
-        "sampler_trials_left",
-        "scores_by_model",
-        "scores_judge",
-        "scores_judge_again",
-        "scores_noise",
-        "selection_versions",
-        "shard_files",
-        "shrunken_files",
-        "step_failures",
-        "trial_failures",
-        "trials",
-        "withdrawals",
-        "withdrawn_places",
-    }
-)
-LISTED = frozenset({"documents"})
+SEALED = frozenset(kind for kind, table in TABLES.items() if table.sealed)
+LISTED = frozenset(kind for kind, table in TABLES.items() if table.listed)
 """Sealed tables that manifests list in full, too: all but one column, which no digest looks at."""
 DECIDED = frozenset(
-    {
-        "approvals",
-        "pins",
-        "retained_scores_judge",
-        "retained_scores_judge_again",
-        "selection_versions",
-        "withdrawals",
-    }
+    {kind for kind, table in TABLES.items() if table.decided}
+    | {f"{RETAINED}{kind}" for kind, table in TABLES.items() if table.paid}
 )
 """What people decided, the history of choices, and what was paid for: nothing can make them again."""
 _FIELD = pa.field(SEAL, pa.string(), metadata={"description": "SHA-256 of the other columns, hex"})

@@ -25,7 +25,7 @@ from resources import platform
 from tamis.corpus import document_id
 from tamis.exporting import export_selection
 from tamis.lineage.failed_steps import TABLE as FAILED_STEPS
-from tamis.store.schemas import EVIDENCE, KEYS, NO_TEXT, TEXT, schema_of
+from tamis.store.schemas import EVIDENCE, NO_TEXT, TEXT, schema_of
 from tamis.store.tables import Store
 from tamis.withdrawal.places import tables_of_documents, tables_of_excerpts
 from tamis.withdrawal.reasons import WithdrawalReason
@@ -203,9 +203,7 @@ def test_the_search_finds_a_mark_planted_in_any_version_of_a_table(tmp_path, tab
     assert {sight.place for sight in sights(tmp_path, MARK)} == {f"table {table}", f"files of table {table}"}
 
 
-def test_every_table_says_whether_it_shows_raw_input_and_names_what_it_shows():
-    assert {*TEXT} | NO_TEXT == {*KEYS}
-    assert not {*TEXT} & NO_TEXT
+def test_a_table_that_shows_raw_input_names_its_columns_and_its_document():
     assert EVIDENCE <= NO_TEXT
     for kind, columns in TEXT.items():
         names = schema_of(kind).names

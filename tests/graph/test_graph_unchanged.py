@@ -56,7 +56,7 @@ def test_what_is_made_again_of_equal_content_calls_for_nothing_after_it(graph):
     assert graph.audit().status == "amber", "later stages name the bytes that they were made from"
 
 
-@pytest.mark.parametrize("at_once", [3, pytest.param(50_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("at_once", [3, 50_000])
 def test_the_same_documents_in_other_files_in_any_order_and_any_chunks(
     graph, new_graph, monkeypatch, at_once
 ):

@@ -5,7 +5,7 @@ this process, let the sensors tick, and read. Three kinds of project differ in w
 - `SmallProject`: all of it; `make_project` for commands, `make_graph` for runs in this process (a whole graph
   takes about 3 s once the encoder is there, a stage .2 s), `plain_project` for what needs neither.
 - a project whose values are only noted (`note_made`, `record`): manifests and heads without a run.
-- `Imagined`: settings alone; what lies in the corpora is stated, heads are in memory.
+- `Imagined`: settings alone; what the corpora hold is stated, heads are in memory.
 
 The frozen goldens (tests/golden) have settings and a builder of their own, on purpose: what they compare must
 not move with this module. Tests about the text of tamis.toml itself (test_config.py) keep their text, too.
@@ -294,7 +294,7 @@ class SmallProject:
 
     @property
     def world(self) -> World:
-        """What lies in the corpora and targets now."""
+        """What the corpora and targets hold now."""
         return look(self.project)
 
     def configure(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all: written beside their place, flushed, then renamed.
+"""Files and folders that appear whole or not at all: written as a draft next to it, flushed, then renamed.
 
 A reader, or a crash, sees what was there before or all of what is new. A kill -9 leaves at most a hidden
 sibling: that of a folder goes with the next write of it, that of a file when the home is swept.

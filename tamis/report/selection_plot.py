@@ -16,8 +16,6 @@ from tamis.report.selection_score import DecidingScore, deciding_score
 BINS = 60
 SMALL_SHARE = 0.2
 LABEL_CHARACTERS = 32
-_PLACES = {"cho": 0, "not": 1, "cut": 2}
-"""Of an entry of the legend, by the beginning of its label."""
 
 
 def selection_plot_png(report: SelectionReport) -> bytes:
@@ -32,11 +30,16 @@ def selection_plot_png(report: SelectionReport) -> bytes:
     if panels == 2:
         _draw(axes[1], score, _near_cut(score))
         axes[1].set_title("around the cut", fontsize=FONT_POINTS, loc="left")
-    named = sorted(
-        zip(*axes[0].get_legend_handles_labels(), strict=True), key=lambda entry: _PLACES[entry[1][:3]]
+    handles, labels = axes[0].get_legend_handles_labels()
+    order = [1, 0, *range(2, len(labels))]  # of stacked outlines, the upper one is listed first
+    figure.legend(
+        [handles[place] for place in order],
+        [labels[place] for place in order],
+        fontsize=FONT_POINTS,
+        frameon=False,
+        loc="outside upper center",
+        ncols=3,
     )
-    handles, labels = zip(*named, strict=True)
-    figure.legend(handles, labels, fontsize=FONT_POINTS, frameon=False, loc="outside upper center", ncols=3)
     return png_of(figure)
 
 

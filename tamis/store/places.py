@@ -43,7 +43,7 @@ def stamp_of_files(folder: Path, name: str) -> Hashable:
                     else:
                         stat = entry.stat()
                         found.append((entry.path, stat.st_ino, stat.st_size, stat.st_mtime_ns))
-        except FileNotFoundError:  # removed by another process meanwhile: the next stamp differs
+        except FileNotFoundError:  # another process removed it: the next stamp differs
             continue
     return frozenset(found)
 

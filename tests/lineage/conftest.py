@@ -1,4 +1,4 @@
-"""A whole project without its files: what lies in the corpora is stated, what was made is imagined."""
+"""A whole project without its files: what the corpora hold is stated, what was made is imagined."""
 
 import pytest
 from projects import Imagined, base_model, plain_project, selection, settings, target

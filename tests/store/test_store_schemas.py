@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from tamis.store import schemas, seals
-from tamis.store.columns import DOC_ID, FINGERPRINT, Table, column, vector
+from tamis.store.columns import DOC_ID, FINGERPRINT, Table, column
 from tamis.store.schemas import KEYS, TABLES, kind_of, schema_of
 from tamis.store.tables import Store
 
@@ -46,7 +46,6 @@ def test_a_table_of_vectors_has_no_schema_without_their_dimension():
     with pytest.raises(AssertionError):
         schema_of("embeddings_static_0a1b2c3d")
     assert schema_of("embeddings_static_0a1b2c3d", 3).field("vector").type == pa.list_(pa.float16(), 3)
-    assert vector(3).type == pa.list_(pa.float16(), 3)
 
 
 def test_a_made_up_table_is_written_and_read_by_its_declaration_alone(tmp_path, monkeypatch):

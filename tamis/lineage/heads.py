@@ -6,6 +6,7 @@ The manifest files are the record; this table is the index that plans, sensors a
 from collections.abc import Hashable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -64,11 +65,6 @@ COLUMNS = (
 )
 
 
-_KNOWN: dict[Path, tuple[Hashable, Heads]] = {}
-"""By folder of tables: stamps of the two tables, and the heads that were read at them."""
-MOST_KNOWN = 8
-
-
 def read_heads(store: Store) -> Heads:
     """Return all heads by (asset, partition); raises `DamagedTableError`.
 
@@ -78,13 +74,13 @@ def read_heads(store: Store) -> Heads:
     stamps = store.stamp(TABLE), store.stamp(attempts.TABLE)
     if None in stamps or not isinstance(store.folder, Path):
         return _read(store)
-    folder = store.folder.absolute()
-    known = _KNOWN.get(folder)
-    if known is None or known[0] != stamps:
-        while len(_KNOWN) >= MOST_KNOWN:
-            _KNOWN.pop(next(iter(_KNOWN)), None)
-        known = _KNOWN[folder] = stamps, _read(store)
-    return dict(known[1])
+    return dict(_read_at(store.folder.absolute(), stamps))
+
+
+@lru_cache(maxsize=8)
+def _read_at(folder: Path, stamps: tuple[Hashable, ...]) -> Heads:
+    """Read both tables in the state that the stamps are of."""
+    return _read(Store(folder))
 
 
 def _read(store: Store) -> Heads:

@@ -2,20 +2,7 @@
 
 import dagster as dg
 
-from assets import (
-    audit,
-    comparison,
-    corpus,
-    coverage,
-    embedding,
-    marts,
-    quality,
-    scaling,
-    selection,
-    target,
-    training,
-    withdrawal,
-)
+import assets
 from resources.platform import Platform, quiet_environment
 from resources.removal import removal
 from sensors import arrivals, notifications, reselection, trial_budget
@@ -25,22 +12,9 @@ PROJECT = open_project()
 quiet_environment(PROJECT)
 
 ON_REQUEST = "Train chosen trials by hand: those of [comparison.on_request] are made by this job alone."
-MODULES = [
-    corpus,
-    embedding,
-    coverage,
-    quality,
-    target,
-    selection,
-    training,
-    comparison,
-    scaling,
-    marts,
-    audit,
-]
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules(MODULES),
-    asset_checks=dg.load_asset_checks_from_modules([withdrawal]),
+    assets=dg.load_assets_from_package_module(assets),
+    asset_checks=dg.load_asset_checks_from_package_module(assets),
     jobs=[dg.define_asset_job("trials_on_request", selection=["trials"], description=ON_REQUEST), removal],
     sensors=[
         arrivals.arrivals,

@@ -9,11 +9,11 @@ from resources.made import Made, Rows, rows_set_aside
 from resources.platform import Platform
 from resources.specification import described
 from tamis.corpus.intake import count_documents
+from tamis.corpus.setting_aside import show_refused
 from tamis.embedding import load_encoder
 from tamis.embedding.near_copies import INDEX, TABLE, update_near_copies
 from tamis.embedding.storing import current_table, embed_missing
 from tamis.store.records import stored_rows
-from tamis.store.setting_aside import show_refused
 
 
 @dg.asset(**described("embeddings", ["lancedb", "torch"]))

@@ -16,13 +16,15 @@ from resources.specification import described
 from resources.work import Work
 from tamis.base.files import write_atomically
 from tamis.lineage.changed import only_grew
-from tamis.lineage.choosers import standing_trials
-from tamis.lineage.marts import SOURCE_STAGES, SQL_FOLDER
+from tamis.lineage.marts import SQL_FOLDER, source_edges
 from tamis.lineage.published import published_sources
+from tamis.lineage.stages import stages
 from tamis.report import sql_model_page
 from tamis.sql import Leaves, Model, ModelResult, TestResult, column_lineage, load_project, run_model
 from tamis.sql.reading import PinnedTables, pin_tables
+from tamis.stage import all_made
 from tamis.store.digests import hashed_columns, row_records, rows_digest
+from tamis.training.stage import TRIALS_STAGE
 
 PROJECT = load_project(SQL_FOLDER)
 SHOWN_ROWS = 12
@@ -35,7 +37,7 @@ def _asset_of(model: Model) -> dg.AssetsDefinition:
     def build(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
         with platform.work(context) as work:
             choices = published_sources(work.store, work.manifests, work.heads)
-            trials = standing_trials(work.world, "")
+            trials = all_made(TRIALS_STAGE)(work.world, "")
             tables = pin_tables(work.store, PROJECT, model.name, trials, choices)
             view = model.materialized == "view"
             previous = None if view else _previous(work, model)
@@ -88,8 +90,9 @@ def _content(table: pa.Table) -> str:
 
 def _column_lineage(lineage: Leaves) -> dg.TableColumnLineage:
     """Of each column the columns of assets that its values come from; an asset may write several sources."""
+    written = source_edges(stages().values())
     found = {
-        column: sorted({(asset, name) for source, name in leaves for asset in SOURCE_STAGES[source]})
+        column: sorted({(edge.asset, name) for source, name in leaves for edge in written[source]})
         for column, leaves in lineage.items()
     }
     return dg.TableColumnLineage(

@@ -9,7 +9,9 @@ from resources.made import Made, Rows, rows_set_aside
 from resources.platform import Platform
 from resources.specification import described
 from tamis.corpus.intake import count_documents
+from tamis.corpus.setting_aside import forget_refused, show_refused
 from tamis.embedding.storing import current_table
+from tamis.filters.stage import plan_of
 from tamis.filters.storing import TABLE as FLAGS
 from tamis.filters.storing import fingerprint, flag_documents
 from tamis.quality import Grader
@@ -33,10 +35,8 @@ from tamis.quality.storing import (
     set_unanswered_aside,
     unjudged,
 )
-from tamis.selection.filtering import plan_of
 from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
-from tamis.store.setting_aside import forget_refused, show_refused
 from tamis.store.tables import one_of
 from tamis.training.storing import score_perplexity
 

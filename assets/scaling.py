@@ -11,9 +11,9 @@ from resources.platform import Platform
 from resources.specification import described
 from resources.work import Work
 from tamis.base.files import write_atomically
-from tamis.lineage.choosers import law_trials
 from tamis.report import ScalingReport, curve_plot_png, models_markdown, plot_markdown, scaling_law_page
 from tamis.report.scaling_report import reports_of_curves
+from tamis.scaling.stage import law_trials
 from tamis.scaling.storing import choose_models, curves_table
 from tamis.store.schemas import schema_of
 

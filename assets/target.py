@@ -17,6 +17,7 @@ from tamis.corpus import read_target, split_target
 from tamis.corpus.labels import never_learnt, require_labels
 from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.corpus.refusing import NEAR_REPEATS, Refusal, refusal
+from tamis.corpus.setting_aside import place_of, show_rows
 from tamis.corpus.target_quarantine import quarantine_of_target, rows_of_target
 from tamis.embedding import encode_each, load_encoder
 from tamis.embedding.storing import current_table, encoder_slug
@@ -25,7 +26,6 @@ from tamis.selection.leaks import RUNS, TABLE, update_contamination
 from tamis.settings.references import named
 from tamis.store.records import stored_rows
 from tamis.store.schemas import schema_of
-from tamis.store.setting_aside import place_of, show_rows
 from tamis.store.tables import quoted, vector_column
 from tamis.store.withdrawn import note_places, version_of
 from tamis.transport.scoring import PoolScoring, score_pool, score_range

@@ -11,11 +11,11 @@ from resources.made import Made, Rows
 from resources.platform import Platform, tried_once
 from resources.specification import described
 from resources.work import Work
+from tamis.corpus.intake import texts_of
 from tamis.lineage.heads import read_heads
 from tamis.lineage.retention import remove_superseded
 from tamis.lineage.trial_data import trial_data
 from tamis.store.tables import quoted
-from tamis.store.texts import texts_of
 from tamis.training import (
     PretrainingOptions,
     count_parameters,

@@ -7,7 +7,7 @@ import dagster as dg
 
 from resources.platform import Platform
 from resources.taints import UNTAINTED, taint_evaluation
-from tamis.withdrawal.tainting import WATCHED
+from tamis.withdrawal.tainting import watched
 
 DESCRIPTION = "No document that was withdrawn had a part in it: none was trained on, learnt from or fitted."
 
@@ -23,4 +23,4 @@ def untainted(asset: str) -> dg.AssetChecksDefinition:
     return check
 
 
-CHECKS = [untainted(asset) for asset in WATCHED]
+CHECKS = [untainted(asset) for asset in watched()]

@@ -25,7 +25,7 @@ import torch
 from benchmarks._real_graph import Study
 from benchmarks._real_tasks import Task
 from benchmarks._zero_shot import zero_shot_outcomes
-from tamis.store.texts import texts_of
+from tamis.corpus.intake import texts_of
 from tamis.training import FineTuningOptions, evaluate, fine_tune
 from tamis.training.examples import Labelled
 from tamis.training.results import Outcomes, TrainingResult

@@ -9,7 +9,7 @@ from resources.events import logged_events
 from resources.instance import POSTGRES_URL, dagster_state, open_instance
 from tamis.base.errors import NotMadeError, UnknownNameError
 from tamis.base.progress import Progress
-from tamis.lineage.audit import ROOTS, audit_graph, audit_of_crashes, audit_of_damage
+from tamis.lineage.audit import audit_graph, audit_of_crashes, audit_of_damage, result_stages
 from tamis.lineage.audit_events import judge_empty_log
 from tamis.lineage.audit_node import Audit
 from tamis.lineage.heads import read_heads
@@ -35,7 +35,8 @@ def _audited(project: Project, name: str | None, quick: bool, say: Callable[[str
         for table in project.home.store.names():
             project.home.store.check_columns(table)
     heads = read_heads(project.home.store)
-    names = {partition for asset, partition in heads if asset in ROOTS and partition}
+    results = result_stages()
+    names = {partition for asset, partition in heads if asset in results and partition}
     if name is not None and name not in names:
         world = look(project)
         configured = {key for kind in ("selections", "models", "trials") for key in world.keys(kind)}

@@ -31,9 +31,10 @@ from tamis.lineage.world import World
 from tamis.project import Project, chosen_precision
 from tamis.store.home import writing
 from tamis.store.retained import retained_tables
-from tamis.store.seals import DECIDED
+from tamis.store.schemas import declared
 from tamis.store.writable import stop_unless_writable, storing
 from tamis.training.failures import Failure, forget_failures
+from tamis.training.stage import TRIALS_STAGE
 from tamis.withdrawal.withdrawing import finish
 
 PATIENCE_SECONDS = 5.0
@@ -100,12 +101,14 @@ def _planned(world: World, heads: Heads, wanted: Wanted) -> set[str]:
 
 def _tried_again(world: World, heads: Heads, forgotten: Sequence[Failure], wanted: Wanted) -> int:
     """How many of the failures that were forgotten are of trials that are due, of the same inputs."""
-    if not forgotten or (wanted.only is not None and "trials" not in wanted.only):
+    if not forgotten or (wanted.only is not None and TRIALS_STAGE.name not in wanted.only):
         return 0
     plan = full_plan(world, heads, not wanted.certified)
-    due = {found.partition for found in plan if found.asset == "trials"}
+    due = {found.partition for found in plan if found.asset == TRIALS_STAGE.name}
     mine = [one for one in forgotten if one.trial in due]
-    return sum(one.input_key == input_key(stages()["trials"], one.trial, world, heads) for one in mine)
+    return sum(
+        one.input_key == input_key(stages()[TRIALS_STAGE.name], one.trial, world, heads) for one in mine
+    )
 
 
 def clean(project: Project, say: Callable[[str], None]) -> None:
@@ -166,9 +169,12 @@ def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], 
         for table in {TABLE, ATTEMPTS}.intersection(project.home.store.names()):
             drop_table(project.home.store, table)
         say("the index of what was made cannot be read; everything is made again")
-    for table in sorted(
-        unreadable_tables(project.home.store, set(retained_tables(project.home.store)) - DECIDED)
-    ):
+    unpaid = {
+        table
+        for table in retained_tables(project.home.store)
+        if (known := declared(table)) and not known.decided
+    }
+    for table in sorted(unreadable_tables(project.home.store, unpaid)):
         drop_table(project.home.store, table)
         say(f"table {table} cannot be read: its rows are computed again when their texts come back")
     heads = read_heads(project.home.store)

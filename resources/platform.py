@@ -22,6 +22,7 @@ from resources.work_errors import InactiveStageError, PartitionGoneError, StepEr
 from tamis.base.errors import may_pass
 from tamis.base.precision import computing_in
 from tamis.base.waiting_threads import spin_briefly
+from tamis.corpus.stage import RAW_STAGE
 from tamis.engine import engine_of, using
 from tamis.lineage.attempts import begin
 from tamis.lineage.failed_steps import failed_step_noted
@@ -102,7 +103,7 @@ class Platform(dg.ConfigurableResource):
             keys = list(context.partition_keys) if stage.partitions else [""]
             if context.run.tags.get(DRIVER_TAG) == SENSOR:
                 # What came since the sensor asked would be an input that nobody has made: for the next tick.
-                made = {partition for asset, partition in heads if asset == "raw_shards"}
+                made = {partition for asset, partition in heads if asset == RAW_STAGE.name}
                 world = world.without_news(made | set(keys))
             # A step over shards leaves those that are gone for the next run by itself.
             if stage.partitions != "shards" and set(world.keys(stage.partitions)).isdisjoint(keys):

@@ -24,9 +24,10 @@ from tamis.lineage.automation import Group
 from tamis.lineage.heads import read_heads
 from tamis.lineage.look import look_again
 from tamis.lineage.plan import due_partitions
-from tamis.lineage.stages import Stage, stages
+from tamis.lineage.stages import stages
 from tamis.lineage.world import World
 from tamis.project import Project
+from tamis.stage import Stage
 from tamis.training.failures import failures_of
 
 TRIALS = "trials"

@@ -9,6 +9,7 @@ from tamis.settings.samplers import ASK_LLM, ModelOf, model_of
 from tamis.store.digests import canonical_digest
 from tamis.training.finish import checkpoint_folder
 from tamis.training.planned import TWIN, model_section
+from tamis.training.stage import BASE_MODELS_STAGE
 
 
 def scorers(work: Work, samplers: Iterable[str]) -> dict[str, ModelScorer]:
@@ -27,7 +28,7 @@ def _scorer(work: Work, asked: ModelOf) -> ModelScorer:
         )
     base, _fold = model_section(work.project, asked.model)
     twin = asked.model + TWIN if base.preset else asked.model
-    versions = [work.heads[("base_models", name)].data_version for name in (asked.model, twin)]
+    versions = [work.heads[(BASE_MODELS_STAGE.name, name)].data_version for name in (asked.model, twin)]
     version = canonical_digest(f"{versions} {asked.checkpoint}")
     # The model itself trained on fold 0, so it measures fold 1.
     folders = {0: _folder(work, twin, asked), 1: _folder(work, asked.model, asked)}
@@ -38,5 +39,5 @@ def _folder(work: Work, name: str, asked: ModelOf) -> str | Path:
     section, _fold = model_section(work.project, name)
     if section.path is not None:
         return work.project.model(section.path)
-    folder = work.upstream("base_models", name)
+    folder = work.upstream(BASE_MODELS_STAGE.name, name)
     return folder if asked.checkpoint is None else checkpoint_folder(folder, asked.checkpoint)

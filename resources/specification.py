@@ -10,7 +10,9 @@ from typing import Any
 
 import dagster as dg
 
-from tamis.lineage.stages import Stage, stages
+from tamis.lineage.stages import stages
+from tamis.stage import Stage
+from tamis.training.stage import TRIALS_STAGE
 
 OWNERS = ["team:data"]
 ACCELERATED = frozenset({"torch", "transformers"})
@@ -69,7 +71,7 @@ def dependencies(stage: Stage) -> list[dg.AssetDep]:
         mapping: dg.PartitionMapping | None
         if upstream is None:
             mapping = None
-        elif upstream == stage.partitions and stage.name != "trials":
+        elif upstream == stage.partitions and stage.name != TRIALS_STAGE.name:
             mapping = dg.IdentityPartitionMapping()
         else:
             mapping = dg.AllPartitionMapping()

@@ -9,7 +9,7 @@ from tamis.lineage.heads import Heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.receipts import listed_in
 from tamis.store.home import Home
-from tamis.withdrawal.tainting import WATCHED, Taint, Tainted, tainted_heads
+from tamis.withdrawal.tainting import Taint, Tainted, tainted_heads, watched
 
 UNTAINTED = "untainted"
 SHOWN = 200
@@ -51,7 +51,7 @@ def log_taints(instance: dg.DagsterInstance, home: Home, heads: Heads) -> list[s
         return []
     found = tainted_heads(ManifestFolder.of(home), heads, known)
     failed = _failed(instance)
-    for asset in WATCHED:
+    for asset in watched():
         made = _evaluation([one for one in found if one.asset == asset])
         if made.passed == (asset in failed):
             instance.report_runless_asset_event(
@@ -63,12 +63,12 @@ def log_taints(instance: dg.DagsterInstance, home: Home, heads: Heads) -> list[s
                     metadata=made.metadata,
                 )
             )
-    return [asset for asset in WATCHED if any(one.asset == asset for one in found)]
+    return [asset for asset in watched() if any(one.asset == asset for one in found)]
 
 
 def _failed(instance: dg.DagsterInstance) -> set[str]:
     """Assets whose check failed when it was last evaluated."""
-    keys = [dg.AssetCheckKey(dg.AssetKey(asset), UNTAINTED) for asset in WATCHED]
+    keys = [dg.AssetCheckKey(dg.AssetKey(asset), UNTAINTED) for asset in watched()]
     records = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     found = {key: record.event for key, record in records.items() if record.event is not None}
     return {

@@ -22,9 +22,10 @@ from tamis.lineage.changed import changed_partitions, differs_only_in
 from tamis.lineage.heads import TABLE, Head, Heads, write_heads
 from tamis.lineage.manifest import InputReference, Manifest, ManifestFolder, content_digest
 from tamis.lineage.plan import config_of, input_key, input_references, label, reference
-from tamis.lineage.stages import Stage, stages
+from tamis.lineage.stages import stages
 from tamis.lineage.world import World
 from tamis.project import Project
+from tamis.stage import Stage
 from tamis.store.digests import canonical_digest, folder_digests
 from tamis.store.records import stored_rows
 from tamis.store.schemas import described_columns
@@ -116,9 +117,9 @@ class Work:
     def upstream(self, asset: str, partition: str = "") -> Path:
         """Folder of the files of an input at the version that this step pinned."""
         head = self.heads[(asset, partition)]
-        folder = {"base_models": "checkpoints", "tokenizer": "checkpoints", "trials": "checkpoints"}
-        root = self.project.home.root / folder.get(asset, "fitted")
-        found = root / asset / (partition or "all") / head.input_key[:16]
+        files = stages()[asset].files
+        assert files is not None, asset
+        found = self.project.home.root / files / asset / (partition or "all") / head.input_key[:16]
         self.project.home.files.fetch(found)
         return found
 

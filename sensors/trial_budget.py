@@ -14,10 +14,12 @@ from resources.platform import Platform
 from resources.processes import end_killed_runs
 from sensors.interval import INTERVAL_SECONDS
 from sensors.requests import attempts, busy, changing, counted, requests_for, waits_until
-from tamis.lineage.automation import Group, trial_work
+from tamis.lineage.automation import Group, stages_made, trial_work
 from tamis.scaling.searched import sentences
+from tamis.stage import Automation
 from tamis.store.home import HomeLockedError, writing
 from tamis.training.failures import failures_of, note_failure
+from tamis.training.stage import TRIALS_STAGE
 
 NO_BUDGET = "tamis.toml has no [trial_budget], so trials are run by `tamis materialize` alone"
 
@@ -25,7 +27,7 @@ NO_BUDGET = "tamis.toml has no [trial_budget], so trials are run by `tamis mater
 @dg.sensor(
     minimum_interval_seconds=INTERVAL_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    asset_selection=dg.AssetSelection.assets("trials", "loss_curves", "scaling_law_report", "model_choice"),
+    asset_selection=dg.AssetSelection.assets(TRIALS_STAGE.name, *stages_made(Automation.ONCE_SEARCHED)),
 )
 def trial_budget(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
     """Request the next trial that the budget asks for, then the report on all of them."""
@@ -65,7 +67,7 @@ def _left_out(platform: Platform, group: Group, failed: Sequence[dg.RunRecord], 
     noted = {(one.trial, one.input_key): one.spent_seconds or 0.0 for one in failures_of(platform.store)}
     # Runs that ended in an error have noted their time themselves.
     seconds = max(0.0, took - noted.get((name, group.keys[0]), 0.0))
-    if group.assets[0] != "trials":
+    if group.assets[0] != TRIALS_STAGE.name:
         return dg.SkipReason(f"{group.assets[0]} failed {count} times; materialize it by hand to see why")
     try:
         with writing(platform.home, "trial budget sensor"):

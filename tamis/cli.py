@@ -248,17 +248,19 @@ def _status(parsed: argparse.Namespace) -> int:
 def _export(parsed: argparse.Namespace) -> int:
     from tamis.exporting import export_selection
     from tamis.project import read_project
+    from tamis.selection.stage import SELECTION_STAGE
     from tamis.status import due
 
     project = read_project()
     path, rows = export_selection(project, parsed.selection, parsed.format)
     print(f"{path}: {rows:,} documents")
-    if reason := due(project, "selected_subset", parsed.selection):
+    if reason := due(project, SELECTION_STAGE.name, parsed.selection):
         say(f"this choice is out of date ({reason}): `tamis materialize`, then export again")
     return 0
 
 
 def _compare(parsed: argparse.Namespace) -> int:
+    from tamis.comparison.stage import COMPARISON_STAGE, SAMPLER_COMPARISON, SAMPLER_TRIALS_STAGE
     from tamis.project import read_project
     from tamis.report.summary import comparison_lines
     from tamis.status import due
@@ -268,11 +270,12 @@ def _compare(parsed: argparse.Namespace) -> int:
         raise PermanentError(
             f"{project.file} has nothing to compare: it needs a [[selection]] and a [[target]]"
         )
-    trained = ["sampler_trials"] if project.settings.sampler_trials.model else []
-    code = _materialize(argparse.Namespace(**EVERYTHING | {"only": [*trained, "sampler_comparison"]}))
-    if not project.home.store.count("sampler_comparison"):
-        raise NotMadeError("sampler_comparison")
-    for asset in (*trained, "sampler_comparison"):
+    trained = [SAMPLER_TRIALS_STAGE.name] if project.settings.sampler_trials.model else []
+    wanted = [*trained, COMPARISON_STAGE.name]
+    code = _materialize(argparse.Namespace(**EVERYTHING | {"only": wanted}))
+    if not project.home.store.count(SAMPLER_COMPARISON.name):
+        raise NotMadeError(COMPARISON_STAGE.name)
+    for asset in wanted:
         if reason := due(project, asset, "", settle=False):
             raise OutdatedError(asset, reason)
     print("\n".join(comparison_lines(project)))

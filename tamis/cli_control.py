@@ -50,6 +50,7 @@ def _diff(parsed: argparse.Namespace) -> int:
 def _restore(parsed: argparse.Namespace) -> int:
     from tamis.lineage.restoring import release, restore
     from tamis.project import read_project
+    from tamis.selection.stage import SELECTION_STAGE
 
     if (parsed.version is None) != parsed.latest:
         raise AmbiguousCallError("`tamis restore SELECTION` needs either a VERSION or --latest")
@@ -64,7 +65,7 @@ def _restore(parsed: argparse.Namespace) -> int:
         raise AmbiguousCallError(f"{parsed.version!r} is no version: versions are numbers, from 1")
     pin, gone = restore(project, parsed.selection, int(parsed.version))
     driver = platform_module("driver")
-    wanted = driver.Wanted(only=frozenset({"selected_subset"}), partitions=frozenset({parsed.selection}))
+    wanted = driver.Wanted(only=frozenset({SELECTION_STAGE.name}), partitions=frozenset({parsed.selection}))
     outcome = driver.materialize_project(project, say, wanted, platform_definitions)
     for name, error in outcome.failed.items():
         say(f"failed: {name}: {error}")

@@ -6,6 +6,7 @@ import polars as pl
 
 from tamis.base.errors import PermanentError
 from tamis.base.files import whole_file
+from tamis.corpus.stage import OCCURRENCES
 from tamis.interchange import describe_subset, write_beside
 from tamis.lineage.heads import read_heads
 from tamis.lineage.manifest import ManifestFolder
@@ -60,5 +61,7 @@ def export_selection(project: Project, selection: str, form: str) -> tuple[Path,
 
 
 def _origins(store: Store) -> pl.DataFrame:
-    places = store.read("occurrences", ["doc_id", "shard", "row", "source", "licence"]).sort("shard", "row")
+    places = store.read(OCCURRENCES.name, ["doc_id", "shard", "row", "source", "licence"]).sort(
+        "shard", "row"
+    )
     return places.unique("doc_id", keep="first", maintain_order=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from tamis.corpus.stage import QUARANTINE
 from tamis.lineage.differences import difference
 from tamis.lineage.versions import TABLE, VersionLostError
 from tamis.project import Project
@@ -31,7 +32,7 @@ def mark_now(project: Project) -> Mark:
     """The mark after which there is nothing to tell."""
     store = project.home.store
     latest = store.read(TABLE, ["selection", "version"]).group_by("selection").agg(pl.col("version").max())
-    return Mark(versions=dict(sorted(latest.iter_rows())), quarantine=store.count("quarantine"))
+    return Mark(versions=dict(sorted(latest.iter_rows())), quarantine=store.count(QUARANTINE.name))
 
 
 def notices(project: Project, since: Mark, now: Mark) -> list[dict[str, Any]]:
@@ -62,7 +63,7 @@ def _selection_changed(project: Project, name: str, before: int | None, after: i
 
 
 def _quarantine_grew(project: Project, since: Mark, now: Mark) -> dict[str, Any]:
-    rows = project.home.store.read("quarantine", ["shard", "reason"])
+    rows = project.home.store.read(QUARANTINE.name, ["shard", "reason"])
     facts = {
         "rows_before": since.quarantine,
         "rows": now.quarantine,

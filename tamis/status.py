@@ -13,9 +13,9 @@ from tamis.corpus.labels import label_warnings
 from tamis.corpus.listing import links_out
 from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.refusing import near_repeat_lines, refusal
+from tamis.corpus.stage import DOCUMENTS, QUARANTINE
 from tamis.corpus.targets import target_links_out
 from tamis.lineage.approval import Approval, read_approvals, waiting, waiting_lines
-from tamis.lineage.choosers import law_active
 from tamis.lineage.damage import find_damage
 from tamis.lineage.failed_steps import FailedStep, failed_steps
 from tamis.lineage.heads import Heads, read_heads
@@ -30,11 +30,14 @@ from tamis.lineage.stages import stages
 from tamis.lineage.world import World
 from tamis.project import Project
 from tamis.scaling.searched import Search, sentences
+from tamis.scaling.stage import REPORT_STAGE, law_active
+from tamis.selection.stage import SELECTION_STAGE
 from tamis.store.precision_choice import AUTO, read_choice
 from tamis.store.retained import Retained, count_retained
 from tamis.store.tables import DamagedTableError, Store
 from tamis.store.withdrawn import read_places
 from tamis.training.failures import Failure, failures_of
+from tamis.training.stage import TRIALS_STAGE
 from tamis.withdrawal.tainting import Tainted, tainted_heads
 
 SHOWN = 20
@@ -206,9 +209,9 @@ def read_status(project: Project) -> Status:
         project=project.settings.project.name,
         home=project.home.place,
         shards=len(world.keys("shards")),
-        documents=store.count("documents"),
+        documents=store.count(DOCUMENTS.name),
         due=due,
-        quarantine=store.read("quarantine").sort("shard", "row", "reason").to_dicts(),
+        quarantine=store.read(QUARANTINE.name).sort("shard", "row", "reason").to_dicts(),
         damaged={label(*entry): reason for entry, reason in find_damage(project.home, heads).items()},
         failed_checks=sorted(label(*entry) for entry, head in heads.items() if not head.passed),
         selections=_selections(store, world, heads, due),
@@ -265,7 +268,10 @@ def _links_left_out(project: Project) -> list[str]:
 
 def _failed_trials(store: Store, world: World, heads: Heads, due: Sequence[Due]) -> list[Failure]:
     """Trials still to be made that failed at what they would be made from now."""
-    stage, wanted = stages()["trials"], {one.partition for one in due if one.asset == "trials"}
+    stage, wanted = (
+        stages()[TRIALS_STAGE.name],
+        {one.partition for one in due if one.asset == TRIALS_STAGE.name},
+    )
     return [
         failure
         for failure in failures_of(store)
@@ -280,7 +286,7 @@ def _selections(store: Store, world: World, heads: Heads, due: list[Due]) -> lis
     outdated = {(found.asset, found.partition) for found in due}
     found = []
     for name in world.keys("selections"):
-        entry, count = ("selected_subset", name), _published_documents(world, heads, name)
+        entry, count = (SELECTION_STAGE.name, name), _published_documents(world, heads, name)
         if entry not in heads:
             state = NOT_MADE
         elif not heads[entry].passed:
@@ -309,9 +315,9 @@ def _published_documents(world: World, heads: Heads, selection: str) -> int | No
 
 def _scaling(world: World, heads: Heads, due: list[Due]) -> dict[str, str]:
     """The state of the scaling page of each target; none where no page was made."""
-    if not law_active(world) or ("scaling_law_report", "") not in heads:
+    if not law_active(world) or (REPORT_STAGE.name, "") not in heads:
         return {}
-    outdated = any(found.asset == "scaling_law_report" for found in due)
+    outdated = any(found.asset == REPORT_STAGE.name for found in due)
     return dict.fromkeys(world.project.settings.scaling.targets, "out of date" if outdated else "current")
 
 

@@ -44,7 +44,7 @@ from tamis.project import Project, open_project
 from tamis.store.home import Home
 from tamis.store.records import stored_rows
 from tamis.store.retained import retained_tables
-from tamis.store.schemas import KEYS, UNHASHED_COLUMNS, kind_of, schema_of
+from tamis.store.schemas import UNHASHED_COLUMNS, declared, kind_of, schema_of
 from tamis.store.tables import Store
 from tamis.withdrawal.reasons import WithdrawalReason
 
@@ -231,16 +231,21 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 @cache
 def _assets() -> "dg.Definitions":
-    """Return the assets and checks of the platform; definitions.py opens the project of TAMIS_PROJECT."""
+    """Return the assets and checks of the platform, as definitions.py loads them."""
     import dagster as dg
 
-    from assets import withdrawal
-    from definitions import MODULES
+    import assets
 
     return dg.Definitions(
-        assets=dg.load_assets_from_modules(MODULES),
-        asset_checks=dg.load_asset_checks_from_modules([withdrawal]),
+        assets=dg.load_assets_from_package_module(assets),
+        asset_checks=dg.load_asset_checks_from_package_module(assets),
     )
+
+
+def key_of(table: str) -> tuple[str, ...]:
+    """Return the key columns of a table; () for one of a SQL model."""
+    known = declared(table)
+    return known.key if known else ()
 
 
 @dataclass(frozen=True)
@@ -509,7 +514,7 @@ class SmallProject:
     def rows(self, table: str) -> "pl.DataFrame":
         """Return a table in the order of its key, without columns that no digest covers (clocks, costs)."""
         frame = self.store.read(table)
-        return frame.drop(UNHASHED_COLUMNS, strict=False).sort(KEYS[kind_of(table)])
+        return frame.drop(UNHASHED_COLUMNS, strict=False).sort(key_of(table))
 
     def tables(self) -> dict[str, "pl.DataFrame"]:
         """Return every table of results; what is retained of documents that left is none."""
@@ -561,7 +566,7 @@ class SmallProject:
         pool = set(self.store.read("documents", ["doc_id"])["doc_id"])
         assert set(self.store.read("occurrences", ["doc_id"])["doc_id"]) == pool
         for name in self.store.names():
-            key = KEYS.get(kind_of(name))
+            key = key_of(name)
             if not key:
                 continue
             frame = self.store.read(name, list(key))

@@ -20,6 +20,7 @@ from tamis.base.errors import PermanentError
 from tamis.base.progress import Advance, ignore
 from tamis.comparison.finished import TABLE, bring_back, known_runs, set_aside
 from tamis.comparison.grid import FULL, WHOLE, PlannedRun, planned_runs
+from tamis.corpus.intake import texts_of
 from tamis.coverage.keyed_hash import keyed_uniform
 from tamis.selection import find_sampler, select
 from tamis.selection.computing import method_scores
@@ -29,9 +30,9 @@ from tamis.settings.config import FiltersSection, SamplerTrialsSection, Selectio
 from tamis.store.digests import canonical_digest
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
-from tamis.store.texts import texts_of
 from tamis.training import CODE_VERSION, DivergedError, model_identity
 from tamis.training.measured import MeasuredOptions, MeasuredRun, Start, train_measured
+from tamis.training.stage import TRAINED_ON
 from tamis.training.state import resume_folder
 from tamis.training.storing import keyed_order, split_texts
 
@@ -158,7 +159,7 @@ def _held_out_ids(store: Store, comparison: Comparison) -> list[str]:
     eligible = _eligible(store, comparison, _whole(comparison.section))
     if comparison.unseen_by is not None:
         scope = f"checkpoint = {quoted(comparison.unseen_by)}"
-        eligible = eligible.join(store.read("trained_on", ["doc_id"], scope), on="doc_id", how="anti")
+        eligible = eligible.join(store.read(TRAINED_ON.name, ["doc_id"], scope), on="doc_id", how="anti")
     count = comparison.section.held_out
     if len(eligible) < 2 * count:
         raise TooSmallPoolError(len(eligible), count)

@@ -18,28 +18,15 @@ from tamis.base.errors import PermanentError
 from tamis.corpus.documents import ShardBatch
 from tamis.corpus.known_ids import KnownIds
 from tamis.corpus.refusing import NEAR_REPEATS, Refusal, refusal
+from tamis.corpus.setting_aside import forget_shown
 from tamis.store.digests import row_records, rows_digest
 from tamis.store.records import records_of_groups
 from tamis.store.retained import retain
-from tamis.store.schemas import KEYS, schema_of
-from tamis.store.setting_aside import forget_shown
+from tamis.store.schemas import declaration, declared, schema_of
 from tamis.store.tables import Store, one_of
 from tamis.store.withdrawn import PLACES, note_places
 
 GROUP_ROWS, GROUP_BYTES = 50_000, 64_000_000
-DOCUMENT_TABLES = (
-    "documents",
-    "near_duplicate_bands",
-    "near_copy_bands",
-    "scores_by_model",
-    "scores_density",
-    "scores_judge",
-    "scores_judge_again",
-    "scores_perplexity",
-    "scores_quality",
-    "document_flags",
-    "set_aside",
-)
 SHARDS_A_FILTER = 500
 MOST_NAMED = 100
 """Near repeats of withdrawn texts that an event names: it is no table."""
@@ -152,7 +139,7 @@ class _Texts:
         now = pl.lit(datetime.now(UTC).replace(tzinfo=None)).alias("first_seen")
         rows = _as_table(pl.concat(self.waiting).with_columns(now), "documents")
         self.store.append("documents", rows)
-        self.records.append(row_records(rows, KEYS["documents"]))
+        self.records.append(row_records(rows, declaration("documents").key))
         self.new = pl.concat([self.new, pl.Series("doc_id", rows["doc_id"])])
         self.waiting, self.n_bytes = [], 0
 
@@ -161,7 +148,10 @@ class _Texts:
         self.flush()
         ids = pl.Series([doc_id for some in groups.values() for doc_id in some], dtype=pl.String).unique()
         before = ids.filter(~ids.is_in(self.new.implode())).sort().to_list()
-        stored = [row_records(block, KEYS["documents"]) for block in self.store.by_ids("documents", before)]
+        stored = [
+            row_records(block, declaration("documents").key)
+            for block in self.store.by_ids("documents", before)
+        ]
         found = records_of_groups([*self.records, *stored], groups)
         self.records, self.new = [], self.new.clear()
         return found
@@ -242,7 +232,9 @@ class _Group:
         parts = {shard: _as_table(pl.concat(frames), table) for shard, frames in self.frames[table].items()}
         nothing = schema_of(table).empty_table()
         for shard, intake in self.intakes.items():
-            intake.records[table] = rows_digest([row_records(parts.get(shard, nothing), KEYS[table])])
+            intake.records[table] = rows_digest(
+                [row_records(parts.get(shard, nothing), declaration(table).key)]
+            )
         rows = pa.concat_tables([nothing, *parts.values()])
         scope = one_of("shard", shards)
         if not shards:
@@ -330,9 +322,17 @@ def delete_orphans(store: Store, orphans: dict[str, list[str]], retained_days: i
             store.delete(table, one_of("doc_id", doc_ids[start : start + 1_000]))
 
 
+def texts_of(store: Store, doc_ids: Sequence[str]) -> dict[str, str]:
+    """Texts of documents by id, those that are stored."""
+    texts: dict[str, str] = {}
+    for block in store.by_ids("documents", doc_ids, ["doc_id", "text"]):
+        texts.update(zip(block["doc_id"].to_pylist(), block["text"].to_pylist(), strict=True))
+    return texts
+
+
 def _document_tables(store: Store) -> list[str]:
     """Tables with a row a document, those that exist; the texts themselves last."""
-    names = [name for name in store.names() if name.startswith("embeddings_") or name in DOCUMENT_TABLES]
+    names = [name for name in store.names() if (known := declared(name)) and known.per_document]
     return sorted(names, key=lambda name: (name == "documents", name))
 
 

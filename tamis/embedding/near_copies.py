@@ -17,6 +17,7 @@ from tamis.base.progress import Advance, ignore
 from tamis.corpus.minhash import Buckets
 from tamis.corpus.near_duplicates import drop_greedily
 from tamis.corpus.near_index import Keys, Relation, Update, update
+from tamis.corpus.stage import NEAR_DUPLICATES
 from tamis.store.tables import Store, matrix_of
 
 CODE_VERSION = "1"
@@ -43,7 +44,7 @@ def update_near_copies(
         hashed=lambda ids, advance: _hashed(store, embeddings, ids, bits, bands, advance),
         dropped=lambda ids, buckets: _dropped(store, embeddings, ids, buckets, threshold),
     )
-    repeated = store.read("near_duplicates", ["doc_id"])
+    repeated = store.read(NEAR_DUPLICATES.name, ["doc_id"])
     held = store.read(embeddings, ["doc_id"]).join(repeated, on="doc_id", how="anti")
     return update(store, relation, held["doc_id"].sort(), afresh=afresh, advance=advance)
 

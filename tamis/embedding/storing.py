@@ -14,6 +14,8 @@ import pyarrow as pa
 
 from tamis.base.progress import Advance, ignore
 from tamis.base.unfit import Refusal
+from tamis.corpus.setting_aside import forget_refused, note_refused, read_refused
+from tamis.corpus.stage import DOCUMENTS
 from tamis.embedding.encoder import Encoder, encode_each
 from tamis.embedding.identity import encoder_identity
 from tamis.embedding.sentence import groups
@@ -21,7 +23,6 @@ from tamis.engine import current_engine
 from tamis.project import Project
 from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
-from tamis.store.setting_aside import forget_refused, note_refused, read_refused
 from tamis.store.tables import Store, vector_column
 
 BATCH = 4_096
@@ -103,7 +104,7 @@ class _Part:
 
 def _parts(store: Store, missing: list[str]) -> Iterator[_Part]:
     """The documents a batch at a time, cut where an encoder would cut a batch itself."""
-    for rows in store.by_ids("documents", missing, ["doc_id", "text"], at_once=BATCH):
+    for rows in store.by_ids(DOCUMENTS.name, missing, ["doc_id", "text"], at_once=BATCH):
         ids, texts = rows["doc_id"].to_pylist(), rows["text"].to_pylist()
         end = 0
         for group in groups(texts):

@@ -8,6 +8,7 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.base.progress import Advance, ignore
+from tamis.corpus.stage import DOCUMENTS
 from tamis.filters import CODE_VERSION, Plan, measured
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
@@ -37,7 +38,7 @@ def flag_documents(store: Store, plan: Plan, doc_ids: Sequence[str], advance: Ad
 
 
 def _rows(store: Store, plan: Plan, ids: Sequence[str], mark: str) -> pa.Table:
-    blocks = store.by_ids("documents", ids, ["doc_id", "text"])
+    blocks = store.by_ids(DOCUMENTS.name, ids, ["doc_id", "text"])
     texts = pl.concat([pl.DataFrame(pl.from_arrow(block)) for block in blocks])
     found = texts.select("doc_id").hstack(measured(texts, plan)).with_columns(fingerprint=pl.lit(mark))
     schema = schema_of(TABLE)

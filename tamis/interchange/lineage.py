@@ -2,7 +2,7 @@
 
 from tamis.interchange import openlineage, prov
 from tamis.interchange.graph import Lineage, manifests_behind
-from tamis.lineage.audit import ROOTS
+from tamis.lineage.audit import result_stages
 from tamis.lineage.heads import read_heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.marts import SQL_FOLDER
@@ -13,8 +13,9 @@ from tamis.sql import column_lineage, load_project
 def lineage_behind(project: Project, name: str | None = None) -> Lineage:
     """What leads to the checkpoint or selection `name`, or to everything there is; raises `ManifestError`."""
     heads = read_heads(project.home.store).values()
+    results = result_stages()
     roots = [
-        head.manifest for head in heads if name is None or (head.asset in ROOTS and head.partition == name)
+        head.manifest for head in heads if name is None or (head.asset in results and head.partition == name)
     ]
     manifests = manifests_behind(ManifestFolder.of(project.home), roots)
     return Lineage(project=project.settings.project.name, manifests=manifests)

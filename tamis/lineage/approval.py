@@ -17,10 +17,11 @@ from tamis.lineage.heads import Heads
 from tamis.lineage.plan import full_plan, input_key
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
+from tamis.selection.stage import SELECTION_STAGE
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 
-TABLE, ASSET = "approvals", "selected_subset"
+TABLE, ASSET = "approvals", SELECTION_STAGE.name
 
 
 class NotReadyError(TransientError):

@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from tamis.base.progress import Advance, ignore
+from tamis.corpus.stage import RAW_STAGE
 from tamis.lineage.audit_content import judge_content
 from tamis.lineage.audit_events import LoggedEvent, judge_events
 from tamis.lineage.audit_node import Audit, Node
@@ -26,7 +27,6 @@ from tamis.lineage.world import World
 from tamis.store.home import Home
 from tamis.store.table_errors import DamagedTableError
 
-ROOTS = ("trials", "selected_subset", "decisions", "base_models", "scaling_law_report")
 AUDIT_ASSET = "lineage_audit"
 
 
@@ -68,7 +68,7 @@ def audit_graph(
         everything = name is None and not results_only
         with _damage_noted(nodes):
             judge_content(home, records, world, heads, nodes, whole=everything, advance=advance)
-    results = {root.manifest for root in roots if root.asset in ROOTS}
+    results = {root.manifest for root in roots if root.asset in result_stages()}
     return Audit(nodes=nodes, roots=sorted(results))
 
 
@@ -101,10 +101,15 @@ def audit_of_crashes(crashing: Mapping[str, str]) -> Audit:
     return Audit(nodes=nodes, roots=[])
 
 
+def result_stages() -> list[str]:
+    """Return the stages that audits begin with, in order of execution."""
+    return [stage.name for stage in stages().values() if stage.result]
+
+
 def _roots(heads: Heads, name: str | None, results_only: bool) -> list[Head]:
     """What to start from: everything that was made, results first, or what has that name."""
-    order = {asset: place for place, asset in enumerate(ROOTS)}
-    among = [head for head in heads.values() if head.asset in ROOTS or not (results_only or name)]
+    order = {asset: place for place, asset in enumerate(result_stages())}
+    among = [head for head in heads.values() if head.asset in order or not (results_only or name)]
     wanted = [head for head in among if name is None or head.partition == name]
     return sorted(wanted, key=lambda head: (order.get(head.asset, len(order)), head.asset, head.partition))
 
@@ -161,5 +166,5 @@ def _judge_place(records: Records, node: Node, head: Head | None, world: World, 
     elif world.keeps(stage.name, stage.partitions, node.partition):
         node.outdated("its file is gone; what it held is kept (held back)")
     elif input_key(stage, node.partition, world, heads) != head.input_key:
-        changed = "its file has" if node.asset == "raw_shards" else "code, settings or inputs have"
+        changed = "its file has" if node.asset == RAW_STAGE.name else "code, settings or inputs have"
         node.outdated(f"{changed} changed since")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from tamis.base.errors import TamisError
 from tamis.base.progress import Advance
 from tamis.corpus import ShardGoneError, fingerprint_shard
+from tamis.corpus.stage import DOCUMENTS, RAW_STAGE
 from tamis.lineage.audit_node import Node
 from tamis.lineage.audit_records import TABLES, Records, node_for
 from tamis.lineage.audit_strays import judge_strays
@@ -20,7 +21,8 @@ from tamis.lineage.world import World
 from tamis.store.digests import read_records
 from tamis.store.home import Home
 from tamis.store.records import BY_DOC_IDS, TableRows
-from tamis.store.seals import LISTED, SEALED, has_seals
+from tamis.store.schemas import declared
+from tamis.store.seals import has_seals
 from tamis.store.table_errors import DamagedTableError, decoding
 
 THREADS = 2
@@ -69,7 +71,9 @@ def judge_content(
         try:
             rows = _judge_table(home, records, own)
             # Answers that were paid for are kept beyond what uses them now; their seals are checked.
-            if whole and at_rest and table not in SEALED - LISTED:
+            known = declared(table)
+            only_sealed = known is not None and known.sealed and not known.listed
+            if whole and at_rest and not only_sealed:
                 judge_strays(rows, own[0].node, records, world, nodes)
         except DamagedTableError as error:
             for claim in own:
@@ -109,7 +113,7 @@ def _judge_files(
 ) -> None:
     stated = [manifests[node.manifest] for node in present]
     for node, problems in zip(present, altered_files(home, stated), strict=True):
-        if node.asset == "raw_shards" and node.current:
+        if node.asset == RAW_STAGE.name and node.current:
             problems += _altered_raw(world, node.partition, manifests[node.manifest])
         for problem in problems:
             node.altered(problem)
@@ -194,7 +198,7 @@ def _by_key(content: bytes) -> dict[str, list[str]]:
 
 def _held_documents(home: Home) -> Callable[[list[str]], set[str]]:
     def held(doc_ids: list[str]) -> set[str]:
-        blocks = home.store.by_ids("documents", doc_ids, ["doc_id"])
+        blocks = home.store.by_ids(DOCUMENTS.name, doc_ids, ["doc_id"])
         return {key for block in blocks for key in block["doc_id"].to_pylist()}
 
     return held

@@ -14,11 +14,12 @@ from tamis.lineage.manifest import Manifest, ManifestError, ManifestFolder
 from tamis.lineage.plan import label
 from tamis.lineage.versions import TABLE as VERSIONS
 from tamis.lineage.versions import Version, VersionLostError, all_versions, decisions_of, is_kept
+from tamis.selection.stage import DECISIONS_STAGE
 from tamis.store.digests import file_digest
 from tamis.store.home import Home
 from tamis.store.retained import retained_tables
-from tamis.store.schemas import KEYS, kind_of
-from tamis.store.seals import LISTED, SEAL, SEALED, broken_seals
+from tamis.store.schemas import declaration, tables
+from tamis.store.seals import SEAL, broken_seals
 from tamis.store.table_errors import DamagedTableError, decoding
 
 TABLES = "table"
@@ -63,7 +64,8 @@ def judge_records(
     if not quick:
         _judge_lists(records.folder, nodes)
         _judge_choices(home, nodes, kept_versions)
-        for table in sorted(SEALED.union(retained_tables(home.store))):
+        sealed = {name for name, table in tables().items() if table.sealed}
+        for table in sorted(sealed.union(retained_tables(home.store))):
             _judge_seals(home, table, nodes)
 
 
@@ -88,9 +90,9 @@ def _judge_choices(home: Home, nodes: dict[str, Node], kept_versions: int) -> No
                 decisions_of(home, version)
             elif version.version > latest[version.selection] - kept_versions:
                 lost = f"the decisions of version {version.version} are no longer kept: no way back to it"
-                node_for(nodes, "decisions", f"{version.selection} versions").outdated(lost)
+                node_for(nodes, DECISIONS_STAGE.name, f"{version.selection} versions").outdated(lost)
         except VersionLostError as error:
-            node = nodes.get(version.decisions) or node_for(nodes, "decisions", version.selection)
+            node = nodes.get(version.decisions) or node_for(nodes, DECISIONS_STAGE.name, version.selection)
             node.altered(str(error))
 
 
@@ -105,7 +107,8 @@ def _judge_numbers(versions: Sequence[Version], nodes: dict[str, Node]) -> None:
 
 
 def _judge_seals(home: Home, table: str, nodes: dict[str, Node]) -> None:
-    key = list(KEYS[kind_of(table)])
+    declared = declaration(table)
+    key = list(declared.key)
     try:
         broken, keys, bare = [], [], 0
         with decoding(table):
@@ -123,7 +126,7 @@ def _judge_seals(home: Home, table: str, nodes: dict[str, Node]) -> None:
     if bare:
         # Written by an earlier Tamis, which had no seals, or put there by somebody: no proof of either.
         node_for(nodes, TABLES, table).outdated(f"{bare} rows carry no checksum")
-    if table not in LISTED and (doubled := _doubled(keys, key)):
+    if not declared.listed and (doubled := _doubled(keys, key)):
         named = label(str(doubled[0][0]), " ".join(map(str, doubled[0][1:])))
         node_for(nodes, TABLES, table).altered(
             f"rows of {len(doubled)} keys stand in it more than once: {named}"

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from tamis.lineage.audit_node import Node
 from tamis.lineage.audit_records import Records
 from tamis.lineage.manifest import ManifestError
-from tamis.lineage.untrained import ASSETS, TABLE
+from tamis.lineage.untrained import TABLE, training_stages
 from tamis.lineage.world import World
 from tamis.store.records import TableRows
 from tamis.store.tables import quoted
+from tamis.training.stage import BASE_MODELS_STAGE, TRIALS_STAGE
 
 
 def judge_strays(
@@ -35,7 +36,11 @@ def _judge_checkpoints(
     for name in strays:
         digest, _records = rows.of(f"checkpoint = {quoted(name)}", b"")
         if digest not in stated.get(name, ()):
-            own = Node(manifest="", asset=ASSETS[name in models], partition=name)
+            own = Node(
+                manifest="",
+                asset=(BASE_MODELS_STAGE if name in models else TRIALS_STAGE).name,
+                partition=name,
+            )
             said = f"table {TABLE} holds rows of it that no manifest lists: a training of it did not end"
             nodes.setdefault(own.name, own).outdated(said)
 
@@ -43,11 +48,12 @@ def _judge_checkpoints(
 def _stated(records: Records) -> dict[str, set[str]]:
     """Digests of the rows of `trained_on` that any manifest states, by the name of the checkpoint."""
     found: dict[str, set[str]] = {}
+    training = training_stages()
     for name in records.folder.ids():
         try:
             manifest = records.read(name)
         except ManifestError:
             continue  # said where the records are judged
-        if manifest.asset in ASSETS and TABLE in manifest.rows:
+        if manifest.asset in training and TABLE in manifest.rows:
             found.setdefault(manifest.partition, set()).add(manifest.rows[TABLE])
     return found

@@ -9,14 +9,18 @@ from dataclasses import dataclass
 
 from tamis.lineage.heads import Heads
 from tamis.lineage.plan import due_partitions, full_plan, input_key, label, upstream
-from tamis.lineage.stages import Stage, stages
+from tamis.lineage.stages import stages
 from tamis.lineage.world import World
+from tamis.selection.stage import SELECTION_STAGE
+from tamis.stage import Automation, Stage
+from tamis.training.stage import TRIALS_STAGE
 
-SHARDS = ("raw_shards", "documents", "embeddings")
-COSTLY = ("judge_sample", "judge_scores", "quality_grader", "quality_scores", "perplexity_scores")
-NEVER = ("tokenizer", "base_models", "trials")
 FIRST_GROUPS = frozenset({"corpus", "target", "embedding", "coverage", "selection"})
-DRAWN = ("loss_curves", "scaling_law_report", "model_choice")
+
+
+def stages_made(*automation: Automation) -> tuple[str, ...]:
+    """Return the stages that automation makes at these times, in order of execution."""
+    return tuple(stage.name for stage in stages().values() if stage.automation in automation)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +34,14 @@ class Group:
 
 def automatic_work(world: World, heads: Heads) -> set[tuple[str, str]]:
     """(asset, partition) of everything that automation keeps current."""
-    wanted = {(name, key) for name in SHARDS for key in world.keys("shards")}
+    always, never = stages_made(Automation.ALWAYS), stages_made(Automation.BY_HAND)
+    costly = stages_made(Automation.ONCE_SELECTED)
+    wanted = {(name, key) for name in always for key in world.keys(stages()[name].partitions)}
     for key in world.keys("selections"):
-        made = ("selected_subset", key) in heads
-        inputs = upstream(world, ("selected_subset", key), NEVER if made else (*NEVER, *COSTLY))
-        wanted |= inputs | ({("selected_subset", key)} if made else set())
+        selection = (SELECTION_STAGE.name, key)
+        made = selection in heads
+        wanted |= upstream(world, selection, never if made else (*never, *costly))
+        wanted |= {selection} if made else set()
     return wanted
 
 
@@ -43,12 +50,13 @@ def trial_work(world: World, heads: Heads) -> tuple[list[Group], str]:
 
     A group for each trial, in the order of the search; when it asks for none, what is drawn from them.
     """
-    asked = [("trials", name) for search in world.searches.values() for name in search.open]
+    never, drawn = stages_made(Automation.BY_HAND), stages_made(Automation.ONCE_SEARCHED)
+    asked = [(TRIALS_STAGE.name, name) for search in world.searches.values() for name in search.open]
     if not asked:
-        return next_groups(world, heads, {(name, "") for name in DRAWN}, settle=False), ""
-    inputs = {entry for trial in asked for entry in upstream(world, trial, NEVER)}
+        return next_groups(world, heads, {(name, "") for name in drawn}, settle=False), ""
+    inputs = {entry for trial in asked for entry in upstream(world, trial, never)}
     due = {(found.asset, found.partition) for found in full_plan(world, heads, settle=False)}
-    models = {entry for trial in asked for entry in upstream(world, trial) if entry[0] in NEVER}
+    models = {entry for trial in asked for entry in upstream(world, trial) if entry[0] in never}
     if lacking := sorted(models & due):
         return [], label(*lacking[-1])
     groups = next_groups(world, heads, {*asked, *inputs}, settle=False)
@@ -58,7 +66,7 @@ def trial_work(world: World, heads: Heads) -> tuple[list[Group], str]:
 
 
 def _one_by_one(group: Group) -> list[Group]:
-    if group.assets[0] != "trials":
+    if group.assets[0] != TRIALS_STAGE.name:
         return [group]
     return [
         Group(assets=group.assets, partitions=(partition,), keys=(key,))
@@ -97,7 +105,7 @@ def next_groups(
 
 def _comes_first(stage: Stage) -> bool:
     """Return whether selections need it and models do not make it: a first one is there within a minute."""
-    return stage.group in FIRST_GROUPS and stage.name not in COSTLY
+    return stage.group in FIRST_GROUPS and stage.automation != Automation.ONCE_SELECTED
 
 
 def _waits(stage: Stage, partition: str, world: World, waiting: set[tuple[str, str]]) -> bool:

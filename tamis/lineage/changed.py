@@ -5,8 +5,8 @@ from collections.abc import Sequence, Set
 from tamis.lineage.heads import Heads
 from tamis.lineage.manifest import InputReference, Manifest
 from tamis.lineage.plan import config_of, input_references
-from tamis.lineage.stage import Stage
 from tamis.lineage.world import World
+from tamis.stage import Stage
 
 
 def differs_only_in(before: Manifest, stage: Stage, world: World, heads: Heads, assets: Set[str]) -> bool:

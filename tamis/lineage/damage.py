@@ -16,7 +16,7 @@ from tamis.lineage.named_lists import NamedLists
 from tamis.lineage.stages import stages
 from tamis.store.digests import rows_digest
 from tamis.store.home import Home
-from tamis.store.seals import DECIDED
+from tamis.store.schemas import declared
 from tamis.store.tables import DamagedTableError, Store
 
 NO_ROWS = rows_digest([])[0]
@@ -128,7 +128,7 @@ def forget_damaged(home: Home, damage: Damage) -> list[str]:
     """Forget damaged values and drop unreadable tables, so that a plan makes them again; a line each kind."""
     lines = []
     for table in unreadable_tables(home.store):
-        if table in DECIDED:
+        if (known := declared(table)) and known.decided:
             continue  # reading it says so, and what would be right
         drop_table(home.store, table)
         lines.append(f"table {table} cannot be read and is made again")

@@ -12,16 +12,16 @@ from statistics import median
 
 import polars as pl
 
-from tamis.lineage.automation import NEVER
+from tamis.corpus.stage import OCCURRENCES
 from tamis.lineage.heads import Heads
 from tamis.lineage.manifest import Manifest, ManifestError, ManifestFolder
 from tamis.lineage.plan import Due
-from tamis.lineage.stages import Stage, stages
+from tamis.lineage.stages import stages
 from tamis.lineage.world import World
 from tamis.project import Project
+from tamis.stage import Growth, Price, Stage
 
 SAMPLED = 20
-JUDGE = "judge_scores"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class _Past:
         self.project, self.world, self.heads = project, world, heads
         self._folder = ManifestFolder.of(project.home)
         self._rates: dict[str, float | None] = {}
-        self._rereads = {due.partition for due in plan if due.asset in ("raw_shards", "documents")}
+        self._rereads = {due.partition for due in plan if stages()[due.asset].from_files}
 
     def estimate(self, due: Due) -> Estimate:
         stage = stages()[due.asset]
@@ -60,16 +60,16 @@ class _Past:
         head = self.heads.get((due.asset, due.partition))
         before = self._manifest(head.manifest) if head else None
         pool = _reads_the_pool(stage, self.world, due.partition)
-        growth = self._growth if pool or stage.group == "marts" else 1.0
+        growth = self._growth if pool or stage.growth == Growth.OWN_ROWS else 1.0
         if before is None or growth is None or "partition_seconds" not in before.beside:
             return Estimate()
         seconds = float(before.beside["partition_seconds"]) * growth
-        if due.asset == JUDGE and before.beside.get("asked"):  # the rest had been answered before
+        if before.beside.get("asked"):  # the rest had been answered before
             seconds *= before.row_count / before.beside["asked"]
         return Estimate(
             rows=self._pool if pool else round(before.row_count * growth),
             seconds=_rounded(seconds),
-            cost=self._cost(before) if due.asset == JUDGE else None,
+            cost=self._cost(before, stage.price(self.world)),
         )
 
     def rows_of(self, key: str) -> int | None:
@@ -82,7 +82,7 @@ class _Past:
 
     @cached_property
     def _stored(self) -> dict[str, int]:
-        frame = self.project.home.store.read("occurrences", ["shard"]).group_by("shard").len()
+        frame = self.project.home.store.read(OCCURRENCES.name, ["shard"]).group_by("shard").len()
         return {str(shard): int(rows) for shard, rows in frame.sort("shard").iter_rows()}
 
     @cached_property
@@ -120,17 +120,16 @@ class _Past:
                 for one in found
                 if one and one.row_count and "partition_seconds" in one.beside
             ]
-            # The bytes of a raw shard are hashed while the plan is made: no rows, and no time to speak of.
-            self._rates[asset] = 0.0 if asset == "raw_shards" else median(rates) if rates else None
+            no_time = stages()[asset].growth == Growth.NO_TIME
+            self._rates[asset] = 0.0 if no_time else median(rates) if rates else None
         return self._rates[asset]
 
-    def _cost(self, before: Manifest) -> float | None:
-        """At the price of a token, if every document of the sample is asked about."""
-        section = self.project.settings.judge
+    def _cost(self, before: Manifest, price: Price | None) -> float | None:
+        """At the price of a token, if every question is asked."""
         asked, tokens = before.beside.get("asked"), before.beside.get("tokens_asked")
-        if section.price_per_million_tokens is None or not asked or not tokens:
+        if price is None or not asked or not tokens:
             return None
-        return round(section.sample * tokens / asked * section.price_per_million_tokens / 1e6, 6)
+        return round(price.questions * tokens / asked * price.per_million_tokens / 1e6, 6)
 
     def _size(self, key: str) -> int | None:
         shard = self.world.shards.get(key)
@@ -152,9 +151,9 @@ class _Past:
 
 def _reads_the_pool(stage: Stage, world: World, partition: str) -> bool:
     """Whether the work is on every document: all that reads something of every shard, or its tables."""
-    if stage.name in NEVER or stage.group in ("scaling", "training"):
-        return False
-    return stage.group in ("coverage", "selection") or any(
+    if stage.growth is not None:
+        return stage.growth == Growth.POOL
+    return any(
         stages()[edge.asset].partitions == "shards" and edge.partitions(world, partition)
         for edge in stage.edges
     )

@@ -7,25 +7,21 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tamis.filters import COUNTS
+from tamis.corpus.setting_aside import TABLE as SET_ASIDE
+from tamis.corpus.stage import OCCURRENCES, TARGET_EXAMPLES
 from tamis.lineage.heads import read_heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.published import all_published, read_decisions
 from tamis.selection.evidence import evidence_of, in_words
 from tamis.settings.sections import FiltersSection
+from tamis.store.schemas import declared
 from tamis.store.tables import Store, quoted
 from tamis.store.withdrawn import read_withdrawals
+from tamis.training.stage import TRAINED_ON
 
-_SCORERS = {
-    "scores_density": ("density",),
-    "scores_perplexity": ("bits_per_byte",),
-    "scores_judge": ("margin",),
-    "scores_quality": ("judge_margin_predicted", "quality"),
-}
 _DECISION = ["selection", "verdict", "reason", "detail", "rank", "margin", "duplicate_of"]
 _SPLITS = {"train": "to train on", "held_out": "held out", "unused": "not used"}
 READERS = 4
-_TRANSPORT = ("transport_gradient", "nearest_cost")
 
 
 def explain_document(store: Store, doc_id: str, manifests: ManifestFolder) -> dict[str, Any]:
@@ -38,8 +34,10 @@ def explain_document(store: Store, doc_id: str, manifests: ManifestFolder) -> di
     """
     where = f"doc_id = {quoted(doc_id)}"
     withdrawn = read_withdrawals(store, where).to_dicts()
-    examples = store.read("target_examples", ["target", "split", "source"], where).sort("target").to_dicts()
-    aside = store.read("set_aside", ["stage", "reason", "detail"], where).sort("stage").to_dicts()
+    examples = (
+        store.read(TARGET_EXAMPLES.name, ["target", "split", "source"], where).sort("target").to_dicts()
+    )
+    aside = store.read(SET_ASIDE, ["stage", "reason", "detail"], where).sort("stage").to_dicts()
     beside = {"withdrawn": withdrawn[0]} if withdrawn else {}
     return (
         beside
@@ -47,12 +45,12 @@ def explain_document(store: Store, doc_id: str, manifests: ManifestFolder) -> di
         | ({"set_aside": aside} if aside else {})
         | {
             "doc_id": doc_id,
-            "occurrences": store.read("occurrences", ["shard", "row", "source"], where)
+            "occurrences": store.read(OCCURRENCES.name, ["shard", "row", "source"], where)
             .sort("shard", "row")
             .to_dicts(),
             "scores": _scores(store, doc_id),
             "decisions": _decisions(store, doc_id, manifests),
-            "checkpoints": store.read("trained_on", ["checkpoint", "data"], where)
+            "checkpoints": store.read(TRAINED_ON.name, ["checkpoint", "data"], where)
             .sort("checkpoint")
             .to_dicts(),
         }
@@ -72,17 +70,16 @@ def _decisions(store: Store, doc_id: str, manifests: ManifestFolder) -> list[dic
 
 
 def _scores(store: Store, doc_id: str) -> list[dict[str, Any]]:
-    named = {"document_flags": {column: column for column in COUNTS}}
-    named |= {table: {column: column for column in columns} for table, columns in _SCORERS.items()}
+    counted, named = set[str](), dict[str, dict[str, str]]()
     for table in store.names():
-        if table.startswith("transport_"):
-            target = table.removeprefix("transport_")
-            named[table] = {column: f"{column}[{target}]" for column in _TRANSPORT}
+        if (known := declared(table)) and (known.scores or known.counts):
+            which = f"[{table.removeprefix(known.name + '_')}]" if known.many else ""
+            named[table] = {column: column + which for column in (*known.counts, *known.scores)}
+            counted.update(known.counts)
     with ThreadPoolExecutor(READERS) as pool:
         parts = pool.map(lambda table: _scores_of(store, table, named[table], doc_id), named)
         found = [score for part in parts for score in part]
-    # Of personal data, only the kinds of which any was found.
-    return [score for score in found if score["scorer"] not in COUNTS or score["score"] > 0]
+    return [score for score in found if score["scorer"] not in counted or score["score"] > 0]
 
 
 def _scores_of(store: Store, table: str, columns: dict[str, str], doc_id: str) -> list[dict[str, Any]]:

@@ -21,8 +21,9 @@ from tamis.lineage.world import World
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 from tamis.training.failures import shortened
+from tamis.training.stage import TRIALS_STAGE
 
-TABLE, TRIALS = "step_failures", "trials"
+TABLE, TRIALS = "step_failures", TRIALS_STAGE.name
 MOST_NOTED = 100  # values of one step: a broken disk fails a step of 10,000 shards
 
 

@@ -5,8 +5,12 @@ from pathlib import Path
 from tamis.base.errors import PermanentError
 from tamis.corpus import Shard
 from tamis.corpus.records import WHOLE_SHARD
+from tamis.corpus.stage import OCCURRENCES, QUARANTINE
 from tamis.corpus.text import document_id, excerpt
+from tamis.store.schemas import tables_of_texts
 from tamis.store.tables import Store, quoted
+from tamis.store.withdrawn import PLACES
+from tamis.store.withdrawn import TABLE as WITHDRAWALS
 
 ID_DIGITS = 32
 SHOWN = 60
@@ -62,7 +66,7 @@ def _beginning_with(store: Store, doc_id: str) -> set[str]:
     where = (
         f"doc_id = {quoted(doc_id)}" if len(doc_id) == ID_DIGITS else f"doc_id >= {quoted(doc_id)} AND {last}"
     )
-    tables = ("documents", "target_examples", "withdrawals")
+    tables = (*tables_of_texts(), WITHDRAWALS)
     return {key for table in tables for key in store.read(table, ["doc_id"], where)["doc_id"]}
 
 
@@ -89,21 +93,21 @@ def document_of_place(store: Store, shards: dict[str, Shard], file: str, row: in
         raise UnknownPlaceError(file, None, problem)
     scope = f"shard = {quoted(keys[0])}"
     here = f"{scope} AND row = {min(row, LAST_ROW)}"
-    found = store.read("occurrences", ["doc_id"], here)["doc_id"]
+    found = store.read(OCCURRENCES.name, ["doc_id"], here)["doc_id"]
     if len(found):
         return str(found[0])
     _raise_for_quarantine(store, file, row, here)
-    gone = store.read("withdrawn_places", ["doc_id"], here)["doc_id"]
+    gone = store.read(PLACES, ["doc_id"], here)["doc_id"]
     if len(gone):
         return str(gone[0])
     _raise_for_quarantine(store, file, None, f"{scope} AND row = {WHOLE_SHARD}")
-    rows = store.count("occurrences", scope)
+    rows = store.count(OCCURRENCES.name, scope)
     raise UnknownPlaceError(file, row, f"holds no document; {rows:,} rows of the file do, counted from 0")
 
 
 def _raise_for_quarantine(store: Store, file: str, row: int | None, where: str) -> None:
     """Raise `UnknownPlaceError` with the reason when a row is bad, or where `row` is None its file."""
-    bad = store.read("quarantine", ["reason", "detail"], where)
+    bad = store.read(QUARANTINE.name, ["reason", "detail"], where)
     if len(bad):
         words = "is in quarantine" + (" as a whole" if row is None else "")
         raise UnknownPlaceError(file, row, f"{words}: {bad['reason'][0]}: {bad['detail'][0]}")

@@ -16,19 +16,22 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.corpus.shards import SEPARATOR, Shard
+from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES, RAW_STAGE
 from tamis.lineage.attempts import chunks, read_attempts
 from tamis.lineage.heads import Head, Heads, write_heads
 from tamis.lineage.manifest import ManifestError, ManifestFolder
 from tamis.lineage.plan import input_key, label
 from tamis.lineage.stages import stages
-from tamis.lineage.world import READ_FROM_FILES, World
+from tamis.lineage.world import World, reading_files
 from tamis.project import Project
+from tamis.selection.stage import SELECTION_STAGE
 from tamis.store.digests import read_records
 from tamis.store.home import Home
 from tamis.store.records import TableRows
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of
 from tamis.training.planned import TWIN, model_names, planned_trials
+from tamis.training.stage import BASE_MODELS_STAGE, TRIALS_STAGE
 
 FILES, ABSENT, SHRUNKEN, REMOVALS = "shard_files", "absent_files", "shrunken_files", "removals"
 ALL, TRIALS = "all", "trials"
@@ -37,9 +40,9 @@ FEWEST_FILES, FILES_SHARE = 5, 5
 FEWEST_DOCUMENTS, DOCUMENTS_SHARE = 20, 2
 SHOWN = 3
 _NAMED_BY = {
-    "targets": ("target_examples", "target"),
-    "selections": ("selected_subset", "selection"),
-    "models": ("base_models", "model"),
+    "targets": (EXAMPLES_STAGE.name, "target"),
+    "selections": (SELECTION_STAGE.name, "selection"),
+    "models": (BASE_MODELS_STAGE.name, "model"),
 }
 """Which value says that a name was in tamis.toml, and the field's word for it."""
 
@@ -107,11 +110,11 @@ def absent_shards(
     `listed` are the shards there are now, `allowed` names of corpora and shards that a person let go. A shard
     that was noted as held back stays so: what arrives later makes the loss no smaller.
     """
-    taken_in = [key for asset, key in heads if asset == "documents"]
+    taken_in = [key for asset, key in heads if asset == DOCUMENTS_STAGE.name]
     if ALL in allowed or all(key in listed for key in taken_in):
         return {}
     begun = begun_removals(store)
-    taken_in = [key for key in taken_in if label("documents", key) not in begun]
+    taken_in = [key for key in taken_in if label(DOCUMENTS_STAGE.name, key) not in begun]
     lost = [key for key in taken_in if key not in listed]
     corpus_of = dict(store.read(FILES, ["shard", "corpus"]).iter_rows())
     corpora = {key: corpus_of.get(key, key.partition(SEPARATOR)[0]) for key in taken_in}
@@ -138,10 +141,10 @@ def _moved(home: Home, heads: Heads, lost: Sequence[str], listed: Collection[str
     The same bytes under a name that is read in another way, or not at all, are a loss.
     """
     folder = ManifestFolder.of(home)
-    bytes_of = {key: _bytes_read(folder, heads["documents", key]) for key in lost}
+    bytes_of = {key: _bytes_read(folder, heads[DOCUMENTS_STAGE.name, key]) for key in lost}
     same_bytes: dict[str, list[str]] = {}
     for (asset, key), head in heads.items():
-        if asset == "raw_shards" and key in listed:
+        if asset == RAW_STAGE.name and key in listed:
             same_bytes.setdefault(head.data_version, []).append(key)
     elsewhere = {key: same_bytes.get(found or "", []) for key, found in bytes_of.items()}
     if not any(elsewhere.values()):
@@ -149,7 +152,7 @@ def _moved(home: Home, heads: Heads, lost: Sequence[str], listed: Collection[str
     counts = _documents_of(home.store)
 
     def taken_in(key: str, new: str) -> bool:
-        made = heads.get(("documents", new))
+        made = heads.get((DOCUMENTS_STAGE.name, new))
         read = made is not None and made.finished and _bytes_read(folder, made) == bytes_of[key]
         return read and counts.get(new, 0) >= counts.get(key, 0)
 
@@ -162,7 +165,7 @@ def _bytes_read(folder: ManifestFolder, head: Head) -> str | None:
         inputs = folder.read(head.manifest).inputs
     except ManifestError:
         return None
-    return next((one.data_version for one in inputs if one.asset == "raw_shards"), None)
+    return next((one.data_version for one in inputs if one.asset == RAW_STAGE.name), None)
 
 
 def begun_removals(store: Store) -> set[str]:
@@ -193,7 +196,7 @@ def kept_names(project: Project, heads: Heads, allowed: Collection[str] = ()) ->
         "models": set(model_names(project)),
         TRIALS: {trial.name for trial in planned_trials(project)},
     }
-    assets = {asset: name for name, (asset, _word) in _NAMED_BY.items()} | {"trials": TRIALS}
+    assets = {asset: name for name, (asset, _word) in _NAMED_BY.items()} | {TRIALS_STAGE.name: TRIALS}
     gone = [entry for entry in heads if entry[0] in assets and entry[1] not in now[assets[entry[0]]]]
     begun = begun_removals(project.home.store) if gone else set()
     found: dict[str, set[str]] = {}
@@ -281,14 +284,14 @@ def _corpora(world: World) -> Iterator[HeldBack]:
 
 def _documents_of(store: Store) -> dict[str, int]:
     """Return how many distinct documents each shard has."""
-    places = store.read("occurrences", ["shard", "doc_id"])
+    places = store.read(OCCURRENCES.name, ["shard", "doc_id"])
     return dict(places.group_by("shard").agg(pl.col("doc_id").n_unique()).iter_rows())
 
 
 def _shrunken(world: World, heads: Heads) -> Iterator[HeldBack]:
     for key, one in sorted(world.shrunken.items()):
-        current = input_key(stages()["documents"], key, world, heads)
-        if current is not None and world.is_shrunken("documents", key, current):
+        current = input_key(stages()[DOCUMENTS_STAGE.name], key, world, heads)
+        if current is not None and world.is_shrunken(DOCUMENTS_STAGE.name, key, current):
             goes = f"{one.before - one.now:,} documents"
             yield HeldBack(kind="file", name=key, found=one.found, goes=goes)
 
@@ -356,7 +359,7 @@ def hold(home: Home, world: World, heads: Heads) -> None:
     if not world.absent:
         return
     latest = read_attempts(home.store)
-    for asset in READ_FROM_FILES:
+    for asset in reading_files():
         for key in world.absent:
             head = heads.get((asset, key))
             if head is not None and not head.finished:

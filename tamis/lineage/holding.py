@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from tamis.corpus.refusing import NEAR_REPEATS, Refusal
 from tamis.lineage.heads import Heads
 from tamis.lineage.manifest import Manifest, ManifestError, ManifestFolder
+from tamis.lineage.stages import stages
+from tamis.selection.stage import DECISIONS, SELECTED_SUBSET
 from tamis.store.digests import RECORD_BYTES, key_bytes
 from tamis.store.home import Home
 from tamis.store.records import KEY_BYTES, keys_of
-from tamis.store.schemas import KEYS, TEXTS, kind_of
+from tamis.store.schemas import declaration, declared
 from tamis.store.withdrawn import withdrawn_ids
 
 _KEY = f"S{KEY_BYTES}"
@@ -36,9 +38,10 @@ class Listing:
         return max(counts, default=0)
 
     def _in(self, table: str, partition: str, digest: str) -> int:
-        key = KEYS.get(kind_of(table), ())
-        if "doc_id" not in key:
+        known = declared(table)
+        if known is None or "doc_id" not in known.key:
             return 0
+        key = known.key
         entry = (*key, partition if len(key) > 1 else "", digest)
         if entry not in self._found:
             keys = self.keys(table, partition)
@@ -47,7 +50,7 @@ class Listing:
 
     def keys(self, table: str, partition: str) -> NDArray[np.bytes_]:
         """Keys of the documents in a table, [n] of 16 bytes; the other key column names the partition."""
-        key = KEYS[kind_of(table)]
+        key = declaration(table).key
         entry = (*key, partition if len(key) > 1 else "")
         if entry not in self._keys:
             count = len(self.doc_ids)
@@ -80,7 +83,10 @@ def noted_near_repeats(folder: ManifestFolder, heads: Heads, barred: Refusal) ->
     """Documents and examples that nearly repeated a withdrawn one when they were read last, with that one."""
     if not barred.loose_ids:
         return {}
-    manifests = [head.manifest for (asset, _), head in heads.items() if asset in TEXTS]
+    with_texts = {
+        stage.name for stage in stages().values() if any("text" in table.text for table in stage.tables)
+    }
+    manifests = [head.manifest for (asset, _), head in heads.items() if asset in with_texts]
     noted = [one.beside.get(NEAR_REPEATS, {}) for one in readable(folder, manifests).values()]
     gone = set(barred.doc_ids)
     return {doc_id: other for found in noted for doc_id, other in found.items() if doc_id not in gone}
@@ -118,8 +124,8 @@ def lost_decisions(home: Home, selection: str, decided: str, subset: str) -> pl.
     """
     folder = ManifestFolder.of(home)
     doc_ids = withdrawn_ids(home.store).sort()
-    keys = Listing(folder, doc_ids.to_list()).keys("decisions", selection)
-    chosen = folder.read(subset).rows.get("selected_subset", "")
+    keys = Listing(folder, doc_ids.to_list()).keys(DECISIONS.name, selection)
+    chosen = folder.read(subset).rows.get(SELECTED_SUBSET.name, "")
     verdicts = pl.Series(
         np.where(np.isin(keys, listed(folder, chosen)), "selected", "rejected"), dtype=pl.String
     )

@@ -29,6 +29,7 @@ from tamis.lineage.world import World, stamp_of
 from tamis.project import Project
 from tamis.store.withdrawn import withdrawn_versions
 from tamis.training.planned import planned_trials
+from tamis.training.stage import TRIALS
 
 
 def look(
@@ -115,7 +116,7 @@ def _trials_asked(project: Project, any_of_them: bool) -> frozenset[str]:
 def _trials_made(project: Project) -> frozenset[str]:
     if not project.settings.comparison.on_request.models:
         return frozenset()
-    made = frozenset(project.home.store.read("trials", ["trial"])["trial"])
+    made = frozenset(project.home.store.read(TRIALS.name, ["trial"])["trial"])
     return made & _trials_asked(project, any_of_them=False)
 
 

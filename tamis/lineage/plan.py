@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tamis.corpus.stage import RAW_STAGE
 from tamis.lineage.heads import Head, Heads
 from tamis.lineage.manifest import InputReference, canonical_json
-from tamis.lineage.stage import Edge
-from tamis.lineage.stages import Stage, stages
+from tamis.lineage.stages import stages
 from tamis.lineage.world import World
+from tamis.stage import Edge, Stage
 from tamis.store.digests import canonical_digest
 
 
@@ -213,4 +214,4 @@ def gone_partitions(world: World, entries: Iterable[tuple[str, str]]) -> list[tu
             continue
         if stage is None or not stage.active(world) or partition not in present[stage.partitions]:
             gone.append((asset, partition))
-    return sorted(gone, key=lambda entry: (entry[0] != "raw_shards", entry))
+    return sorted(gone, key=lambda entry: (entry[0] != RAW_STAGE.name, entry))

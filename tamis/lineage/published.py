@@ -20,12 +20,13 @@ from tamis.base.errors import NotMadeError, PermanentError, UnknownNameError
 from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.holding import only_withdrawn_missing
 from tamis.lineage.manifest import ManifestFolder
+from tamis.selection.stage import DECISIONS_STAGE, SELECTION_STAGE
 from tamis.store.digests import row_records, rows_digest
-from tamis.store.schemas import KEYS, schema_of
+from tamis.store.schemas import declaration, schema_of
 from tamis.store.tables import Store, quoted
 from tamis.store.withdrawn import withdrawn_ids
 
-DECISIONS, SUBSET = "decisions", "selected_subset"
+DECISIONS, SUBSET = DECISIONS_STAGE.name, SELECTION_STAGE.name
 ROWS_A_GROUP = 65_536
 """Rows of a kept file that are decoded to find one document: it is ordered by doc_id."""
 
@@ -145,14 +146,14 @@ def verified_rows(store: Store, folder: ManifestFolder, selection: str, digest: 
 
 def digest_of(rows: pa.Table) -> str:
     """Return the digest of rows of `decisions`, as their manifest states it."""
-    return rows_digest([row_records(rows, KEYS[DECISIONS])] if rows.num_rows else [])[0]
+    return rows_digest([row_records(rows, declaration(DECISIONS).key)] if rows.num_rows else [])[0]
 
 
 def lacks_withdrawn_alone(
     store: Store, folder: ManifestFolder, selection: str, digest: str, rows: pa.Table
 ) -> bool:
     """Whether the rows are those of this digest but for documents that were withdrawn since."""
-    stored = rows_digest([row_records(rows, KEYS[DECISIONS])] if rows.num_rows else [])[1]
+    stored = rows_digest([row_records(rows, declaration(DECISIONS).key)] if rows.num_rows else [])[1]
     gone = withdrawn_ids(store).to_list()
     return only_withdrawn_missing(folder, DECISIONS, selection, digest, stored, gone)
 

@@ -12,7 +12,7 @@ from tamis.store.digests import canonical_digest
 from tamis.store.erasing import count_rows_of
 from tamis.store.home import Home
 from tamis.store.records import BY_DOC_IDS, stored_rows
-from tamis.store.schemas import TEXTS
+from tamis.store.schemas import tables_of_texts
 from tamis.store.tables import Store, quoted
 from tamis.store.withdrawn import TABLE, read_withdrawals
 
@@ -95,7 +95,7 @@ def receipt_problems(home: Home, receipt: str, missing_only: bool = False) -> li
 def standing_again(store: Store) -> str:
     """Tables of texts that hold something withdrawn again, "" for none."""
     ids = read_withdrawals(store, "receipt IS NOT NULL")["doc_id"].to_list()
-    counts = {table: count_rows_of(store, table, "doc_id", ids) for table in TEXTS}
+    counts = {table: count_rows_of(store, table, "doc_id", ids) for table in tables_of_texts()}
     return ", ".join(f"{count} rows of {table}" for table, count in counts.items() if count)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import pyarrow as pa
 
 from tamis.corpus.intake import delete_orphans, documents_of_shards, find_orphans, remove_shards
+from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, QUARANTINE, RAW_STAGE
 from tamis.corpus.target_quarantine import rows_of_target
+from tamis.embedding.stage import EMBEDDINGS, EMBEDDINGS_STAGE
 from tamis.embedding.storing import current_table
 from tamis.lineage import attempts
 from tamis.lineage.heads import Heads, forget_heads, read_heads
@@ -23,39 +26,14 @@ from tamis.lineage.held_back import (
 from tamis.lineage.manifest import ManifestError, ManifestFolder
 from tamis.lineage.pins import unpin
 from tamis.lineage.plan import full_plan, gone_partitions, label
+from tamis.lineage.stages import names_where, stages
 from tamis.lineage.untrained import forget_untrained
 from tamis.lineage.world import World
 from tamis.project import Project
+from tamis.selection.stage import SELECTION_STAGE
+from tamis.stage import Stage
 from tamis.store.schemas import kind_of, schema_of
 from tamis.store.tables import Store, one_of, quoted
-
-_PARTITION_TABLES = {
-    "target_examples": (("target_examples", "target_answers"), "target"),
-    "target_embeddings": (("target_embeddings",), "target"),
-    "contamination": (("contamination", "contamination_runs"), "target"),
-    "transport_scores": (("transport",), "target"),
-    "selected_subset": (("selected_subset",), "selection"),
-    "decisions": (("decisions",), "selection"),
-    "trials": (("trials",), "trial"),
-}
-"""Of the assets that write rows a partition: the kind of their tables, and the column that names it."""
-
-
-_WHOLE_TABLES = {"near_copies": ("near_copies", "near_copy_bands")}
-"""Tables that others read as long as they have rows, of assets that the project may stop to use."""
-
-
-_WRITERS = {
-    "embeddings": "embeddings",
-    "near_duplicate_bands": "near_duplicates",
-    "near_copy_bands": "near_copies",
-    "scores_density": "density_scores",
-    "scores_judge": "judge_scores",
-    "scores_perplexity": "perplexity_scores",
-    "scores_quality": "quality_scores",
-    "document_flags": "document_flags",
-}
-"""Which asset lists the rows that go with a document, by the kind of their table."""
 
 
 def find_gone(store: Store, world: World, heads: Heads) -> list[tuple[str, str]]:
@@ -73,27 +51,34 @@ def forget_gone(store: Store, world: World, heads: Heads) -> list[tuple[str, str
     gone = find_gone(store, world, heads)
     if not gone:
         return []
-    shards = {key for asset, key in gone if asset in ("raw_shards", "documents") and key not in world.shards}
+    reading = names_where(lambda stage: stage.from_files)
+    shards = {key for asset, key in gone if asset in reading and key not in world.shards}
     if shards:
         remove_shards(store, sorted(shards))
         if not _intake_follows(world, heads):
             collect_orphans(store, world)
-    for asset, (kinds, column) in _PARTITION_TABLES.items():
-        keys = [key for name, key in gone if name == asset]
-        for table in [name for name in store.names() if kind_of(name) in kinds] if keys else ():
-            for chunk in attempts.chunks(keys):
-                store.delete(table, one_of(column, chunk))
+    for stage in stages().values():
+        _remove_rows(store, stage, [key for name, key in gone if name == stage.name])
     for asset, partition in gone:
-        if asset == "target_examples":
-            store.delete("quarantine", rows_of_target(partition))
-        if asset == "selected_subset":
+        if asset == EXAMPLES_STAGE.name:
+            store.delete(QUARANTINE.name, rows_of_target(partition))
+        if asset == SELECTION_STAGE.name:
             unpin(store, partition)
-        for table in _WHOLE_TABLES.get(asset, ()):
-            store.delete(table, "true")
     forget_untrained(world.project.home, heads, gone)
     forget_heads(store, gone)
     attempts.forget_entries(store, attempts.TABLE, gone)
     return gone
+
+
+def _remove_rows(store: Store, stage: Stage, partitions: Sequence[str]) -> None:
+    """Delete the rows of partitions of a stage, in all tables of the kinds that it writes."""
+    for declaration in stage.tables if partitions else ():
+        for table in [name for name in store.names() if kind_of(name) == declaration.name]:
+            if declaration.emptied:
+                store.delete(table, "true")
+            if column := declaration.partition:
+                for chunk in attempts.chunks(partitions):
+                    store.delete(table, one_of(column, chunk))
 
 
 def removals(world: World, heads: Heads) -> tuple[list[tuple[str, str]], list[Shrunken]]:
@@ -110,11 +95,11 @@ def remove(world: World, heads: Heads) -> list[tuple[str, str]]:
     gone, shrunken = removals(world, heads)
     if not gone and not shrunken:
         return []
-    shards = [key for asset, key in gone if asset == "documents"]
+    shards = [key for asset, key in gone if asset == DOCUMENTS_STAGE.name]
     note = {
         "removal": uuid.uuid4().hex,
         "entries": json.dumps(
-            [label(*entry) for entry in gone] + [label("documents", one.shard) for one in shrunken]
+            [label(*entry) for entry in gone] + [label(DOCUMENTS_STAGE.name, one.shard) for one in shrunken]
         ),
         "documents": sum(map(len, documents_of_shards(store, shards).values())),
         "allowed": json.dumps(sorted(world.allowed)),
@@ -153,7 +138,10 @@ def collect_orphans(store: Store, world: World) -> None:
     if not orphans:
         return
     heads = read_heads(store)
-    losing = {_WRITERS[kind_of(table)] for table in orphans if kind_of(table) in _WRITERS}
+    kinds = {kind_of(table) for table in orphans}
+    losing = names_where(
+        lambda stage: not stage.from_files and any(one.name in kinds for one in stage.tables)
+    )
     due = {(found.asset, found.partition) for found in full_plan(world, heads, settle=False)}
     attempts.begin(store, sorted(entry for entry in due if entry in heads and entry[0] in losing))
     delete_orphans(store, orphans, world.project.settings.retention.days)
@@ -166,10 +154,10 @@ def drop_unnamed_vectors(project: Project) -> list[str]:
     The caller knows that no other run is queued or running.
     """
     store, folder = project.home.store, ManifestFolder.of(project.home)
-    tables = {name for name in store.names() if kind_of(name) == "embeddings"}
+    tables = {name for name in store.names() if kind_of(name) == EMBEDDINGS.name}
     if len(tables) < 2:
         return []
-    heads = [head for head in read_heads(store).values() if head.asset == "embeddings"]
+    heads = [head for head in read_heads(store).values() if head.asset == EMBEDDINGS_STAGE.name]
     try:
         named = {table for head in heads for table in folder.read(head.manifest).rows}
     except ManifestError:
@@ -184,7 +172,7 @@ def drop_unnamed_vectors(project: Project) -> list[str]:
 def _intake_follows(world: World, heads: Heads) -> bool:
     """Whether a shard is new, changed or interrupted, so that its intake collects what is left over."""
     for key, digest in world.fingerprints.items():
-        raw, made = heads.get(("raw_shards", key)), heads.get(("documents", key))
+        raw, made = heads.get((RAW_STAGE.name, key)), heads.get((DOCUMENTS_STAGE.name, key))
         if raw is None or made is None or raw.data_version != digest or not (raw.finished and made.finished):
             return True
     return False
@@ -197,8 +185,8 @@ def set_aside(store: Store, world: World) -> None:
         for key, detail in world.held.items()
     ]
     if rows:
-        store.merge("quarantine", pa.Table.from_pylist(rows, schema=schema_of("quarantine")))
-    noted = store.read("quarantine", ["shard"], "reason = 'still_being_written'")["shard"].unique()
+        store.merge(QUARANTINE.name, pa.Table.from_pylist(rows, schema=schema_of(QUARANTINE.name)))
+    noted = store.read(QUARANTINE.name, ["shard"], "reason = 'still_being_written'")["shard"].unique()
     for key in noted:
         if key not in world.held and key not in world.shards:
-            store.delete("quarantine", f"shard = {quoted(key)} AND reason = 'still_being_written'")
+            store.delete(QUARANTINE.name, f"shard = {quoted(key)} AND reason = 'still_being_written'")

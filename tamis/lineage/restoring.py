@@ -1,6 +1,7 @@
 """Going back to an earlier version of a selection, and letting go of it again."""
 
 from tamis.base.errors import UnknownNameError
+from tamis.corpus.stage import DOCUMENTS
 from tamis.lineage.heads import read_heads
 from tamis.lineage.pins import Pin, pin, read_pins, unpin
 from tamis.lineage.versions import decisions_of, find_version, note_version
@@ -22,7 +23,7 @@ def restore(project: Project, selection: str, number: int) -> tuple[Pin, list[st
         note_version(home, read_heads(home.store), selection)
         version = find_version(home.store, selection, number, names)
         then = decisions_of(home, version)
-        gone = repeated(then, home.store.read("documents", ["doc_id"])).gone
+        gone = repeated(then, home.store.read(DOCUMENTS.name, ["doc_id"])).gone
         made = pin(home.store, selection, version.version, version.decisions, version.subset, version.rows)
     return made, gone
 

@@ -19,10 +19,11 @@ from tamis.lineage.manifest import Manifest, ManifestError, ManifestFolder
 from tamis.project import Project
 from tamis.store.home import Home
 from tamis.training.errors import TrackerUnavailableError
+from tamis.training.stage import TRIALS_STAGE
 from tamis.training.tracking import require_tracker
 from tamis.training.tracking_models import aliased_checkpoints, mark_removed, registered_manifests
 
-ASSET, KEY_CHARACTERS = "trials", 16
+ASSET, KEY_CHARACTERS = TRIALS_STAGE.name, 16
 NOTE = "removed.json"
 
 

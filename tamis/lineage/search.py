@@ -22,6 +22,7 @@ from tamis.scaling.searched import CLEAR, SPENT, TOO_SMALL, UNKNOWN, Search
 from tamis.training import UnknownModelError, count_parameters, preset_shape
 from tamis.training.failures import failures_of
 from tamis.training.planned import Trial, model_section
+from tamis.training.stage import BASE_MODELS_STAGE, TRIALS, TRIALS_STAGE
 
 if TYPE_CHECKING:
     from tamis.scaling import BudgetedSearch
@@ -125,7 +126,7 @@ def _parameters(world: World, heads: Heads, model: str) -> int | None:
     if section.preset is not None:
         return preset_shape(section.preset, world.project.settings.pretraining.vocabulary).parameters
     try:
-        head = heads[("base_models", model)]
+        head = heads[(BASE_MODELS_STAGE.name, model)]
         return int(ManifestFolder.of(world.project.home).read(head.manifest).beside["parameters"])
     except (ManifestError, KeyError):
         try:
@@ -136,21 +137,21 @@ def _parameters(world: World, heads: Heads, model: str) -> int | None:
 
 def _losses(world: World, heads: Heads) -> dict[str, float]:
     """Held-out loss of each trial that would not be made again."""
-    stage, current = stages()["trials"], set()
+    stage, current = stages()[TRIALS_STAGE.name], set()
     for trial in world.trials.values():
         if trial.kind != "law":
             continue
         head = heads.get((stage.name, trial.name))
         if head is not None and head.finished and head.usable:
             current |= {trial.name} if head.input_key == input_key(stage, trial.name, world, heads) else set()
-    read = world.project.home.store.read("trials", ["trial", "held_out_bits_per_byte", "held_out_loss"])
+    read = world.project.home.store.read(TRIALS.name, ["trial", "held_out_bits_per_byte", "held_out_loss"])
     rows = read.select("trial", pl.coalesce("held_out_bits_per_byte", "held_out_loss")).iter_rows()
     return {name: math.nan if loss is None else float(loss) for name, loss in rows if name in current}
 
 
 def _left_out(world: World, heads: Heads) -> dict[str, str]:
     """Trials that failed as often as may be, at what they would be made from now, and why."""
-    most, stage = world.project.settings.trial_budget.maximum_attempts, stages()["trials"]
+    most, stage = world.project.settings.trial_budget.maximum_attempts, stages()[TRIALS_STAGE.name]
     return {
         failure.trial: failure.reason
         for failure in failures_of(world.project.home.store)

@@ -5,12 +5,16 @@ from typing import Any
 import polars as pl
 
 from tamis.base.errors import NotMadeError, UnknownNameError
+from tamis.corpus.stage import OCCURRENCES
 from tamis.lineage.heads import read_heads
 from tamis.lineage.manifest import ManifestFolder
+from tamis.lineage.stages import stages
+from tamis.stage import Learning
 from tamis.store.home import Home
 from tamis.store.tables import quoted
+from tamis.training.stage import BASE_MODELS_STAGE, TRAINED_ON
 
-KINDS = {"trials": "fine-tuned on", "base_models": "pre-trained on"}
+KINDS = {Learning.FINE_TUNED: "fine-tuned on", Learning.PRE_TRAINED: "pre-trained on"}
 PLACES = ["doc_id", "shard", "row", "source", "licence"]
 SHOWN = 20
 
@@ -21,23 +25,24 @@ def training_documents(home: Home, checkpoint: str, configured: set[str]) -> dic
     Each document with all places it stands in. Raises `UnknownNameError`, `NotMadeError`.
     """
     heads = read_heads(home.store)
-    made = {partition: (asset, head) for (asset, partition), head in heads.items() if asset in KINDS}
+    how = {stage.name: KINDS[stage.learning] for stage in stages().values() if stage.learning in KINDS}
+    made = {partition: (asset, head) for (asset, partition), head in heads.items() if asset in how}
     if checkpoint not in made:
         if checkpoint in configured:
             raise NotMadeError(checkpoint)
         raise UnknownNameError("checkpoint", checkpoint, {*made, *configured})
     asset, head = made[checkpoint]
     manifest = ManifestFolder.of(home).read(head.manifest)
-    begun = [entry.partition for entry in manifest.inputs if entry.asset == "base_models"]
-    stages = [(checkpoint, KINDS[asset]), *((name, KINDS["base_models"]) for name in begun)]
-    found = [part for name, how in stages for part in _stage(home, name, how)]
+    begun = [entry.partition for entry in manifest.inputs if entry.asset == BASE_MODELS_STAGE.name]
+    parts = [(checkpoint, how[asset]), *((name, how[BASE_MODELS_STAGE.name]) for name in begun)]
+    found = [part for name, trained in parts for part in _stage(home, name, trained)]
     return {"checkpoint": checkpoint, "manifest": head.manifest, "stages": found}
 
 
 def _stage(home: Home, checkpoint: str, how: str) -> list[dict[str, Any]]:
     """A part for each kind of data that the checkpoint saw."""
-    seen = home.store.read("trained_on", ["doc_id", "data"], f"checkpoint = {quoted(checkpoint)}")
-    blocks = home.store.by_ids("occurrences", seen["doc_id"].to_list(), PLACES)
+    seen = home.store.read(TRAINED_ON.name, ["doc_id", "data"], f"checkpoint = {quoted(checkpoint)}")
+    blocks = home.store.by_ids(OCCURRENCES.name, seen["doc_id"].to_list(), PLACES)
     places = [pl.DataFrame(pl.from_arrow(block)) for block in blocks]
     named = pl.concat(places) if places else pl.DataFrame(schema=dict.fromkeys(PLACES, pl.String))
     groups = named.sort("shard", "row").group_by("doc_id").agg(pl.struct(PLACES[1:]).alias("occurrences"))

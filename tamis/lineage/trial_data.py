@@ -3,18 +3,19 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tamis.lineage.choosers import target_of_trial
+from tamis.corpus.intake import texts_of
+from tamis.corpus.stage import EXAMPLES_STAGE
 from tamis.lineage.heads import Heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.published import chosen_of, find_published
 from tamis.lineage.world import World
 from tamis.project import Project
 from tamis.store.digests import canonical_digest
-from tamis.store.texts import texts_of
 from tamis.training import nested_subset
 from tamis.training.examples import Example
 from tamis.training.expected import tokens_per_epoch
 from tamis.training.planned import Trial, model_section
+from tamis.training.stage import BASE_MODELS_STAGE, target_of_trial
 from tamis.training.stages import TrainingStage
 from tamis.training.storing import split_examples, without_validation
 from tamis.training.trial import TrialData
@@ -32,7 +33,7 @@ def trial_data(project: Project, world: World, heads: Heads, trial: Trial, base:
     if trial.kind == "law":
         chosen = nested_subset(list(examples), trial.size, project.seed)
         examples = {doc_id: examples[doc_id] for doc_id in chosen}
-    of_target, of_model = heads[("target_examples", target)], heads[("base_models", trial.model)]
+    of_target, of_model = heads[(EXAMPLES_STAGE.name, target)], heads[(BASE_MODELS_STAGE.name, trial.model)]
     stages = [_selected(project, heads, trial.data)] if trial.kind in ("warm_up", "two_stage") else []
     if trial.kind != "warm_up":
         stages.append(_stage(target, of_target.data_version, examples))

@@ -9,19 +9,23 @@ from collections.abc import Iterable
 from tamis.lineage.attempts import chunks
 from tamis.lineage.heads import Heads
 from tamis.lineage.manifest import ManifestError, ManifestFolder
+from tamis.lineage.stages import names_where
 from tamis.store.home import Home
 from tamis.store.tables import one_of
+from tamis.training.stage import TRAINED_ON
 
-TABLE = "trained_on"
-ASSETS = ("trials", "base_models")
+TABLE = TRAINED_ON.name
 
 
 def forget_untrained(home: Home, heads: Heads, gone: Iterable[tuple[str, str]]) -> None:
     """Delete what those of the (asset, partition) noted that have neither head, checkpoint nor manifest."""
+    trained = training_stages()
     begun = [
         (asset, partition)
         for asset, partition in gone
-        if asset in ASSETS and (asset, partition) not in heads and not _has_checkpoint(home, asset, partition)
+        if asset in trained
+        and (asset, partition) not in heads
+        and not _has_checkpoint(home, asset, partition)
     ]
     if not begun or not home.store.exists(TABLE):
         return
@@ -34,6 +38,11 @@ def forget_untrained(home: Home, heads: Heads, gone: Iterable[tuple[str, str]]) 
         home.store.delete(TABLE, one_of("checkpoint", chunk))
 
 
+def training_stages() -> frozenset[str]:
+    """Return the stages that note what their checkpoints are trained on."""
+    return names_where(lambda stage: TRAINED_ON in stage.tables)
+
+
 def _has_checkpoint(home: Home, asset: str, partition: str) -> bool:
     folder = home.checkpoints / asset / partition
     return folder.is_dir() and any(folder.iterdir())
@@ -41,9 +50,9 @@ def _has_checkpoint(home: Home, asset: str, partition: str) -> bool:
 
 def _recorded(home: Home) -> set[tuple[str, str]]:
     """(asset, partition) of every checkpoint that a manifest states."""
-    folder, found = ManifestFolder.of(home), set()
+    folder, found, trained = ManifestFolder.of(home), set(), training_stages()
     for name in folder.ids():
         manifest = folder.read(name)
-        if manifest.asset in ASSETS:
+        if manifest.asset in trained:
             found.add((manifest.asset, manifest.partition))
     return found

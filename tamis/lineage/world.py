@@ -4,11 +4,13 @@ import hashlib
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
+from tamis.base.declared import declaring_modules
 from tamis.corpus import Shard
 from tamis.corpus.fingerprint import python_files
+from tamis.corpus.stage import DOCUMENTS_STAGE
 from tamis.embedding import encoder_identity
 from tamis.lineage.pins import Pin
 from tamis.project import Project
@@ -19,8 +21,6 @@ from tamis.training.planned import Trial, model_names, planned_trials
 
 if TYPE_CHECKING:
     from tamis.lineage.held_back import Shrunken
-
-READ_FROM_FILES = ("raw_shards", "documents")
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ class World:
     def keeps(self, asset: str, partition_set: str | None, partition: str) -> bool:
         """Return whether a value stays as it was made: its source is gone, and nobody let it go."""
         if partition_set == "shards":
-            return asset in READ_FROM_FILES and partition in self.absent
+            return partition in self.absent and asset in reading_files()
         return partition in self.kept.get(partition_set or "", ())
 
     def is_shrunken(self, asset: str, partition: str, key: str) -> bool:
         """Return whether a file lost most of its documents in this state, and nobody let them go."""
-        found = self.shrunken.get(partition) if asset == "documents" else None
+        found = self.shrunken.get(partition) if asset == DOCUMENTS_STAGE.name else None
         return found is not None and not found.allowed and found.input_key == key
 
     def without_news(self, known: Collection[str]) -> "World":
@@ -141,6 +141,12 @@ class World:
                 return model_names(self.project)
             case _:
                 return tuple(self.trials)
+
+
+@cache
+def reading_files() -> tuple[str, ...]:
+    """Return the stages that read the files of corpora, as declared."""
+    return tuple(stage.name for module in declaring_modules() for stage in module.STAGES if stage.from_files)
 
 
 def stamp_of(shard: Shard) -> str:

@@ -6,6 +6,8 @@ import numpy as np
 import polars as pl
 
 from tamis.base.progress import Advance, ignore
+from tamis.corpus.intake import texts_of
+from tamis.corpus.stage import DOCUMENTS, NEAR_DUPLICATES
 from tamis.embedding.storing import current_table
 from tamis.project import Project
 from tamis.quality.active import candidates, choose_actively
@@ -18,7 +20,6 @@ from tamis.quality.sample import choose_sample, hash_order, split_sample
 from tamis.quality.second_asking import asked_again, margins_again
 from tamis.quality.storing import RememberingJudge, read_features, read_visible, vector_dimension
 from tamis.store.tables import Store
-from tamis.store.texts import texts_of
 
 CHECKED = 48  # documents that noise is made of, eight of each kind: 14 s of the embedded judge
 
@@ -45,8 +46,8 @@ def open_judge(project: Project) -> AskLLM:
 def sample_of_pool(store: Store, project: Project) -> pl.DataFrame:
     """Documents to ask about, without near-duplicates, each in the training or the hold-out part."""
     section, seed = project.settings.judge, project.seed
-    dropped = store.read("near_duplicates", ["doc_id"])
-    pool = store.read("documents", ["doc_id"]).join(dropped, on="doc_id", how="anti")["doc_id"].to_list()
+    dropped = store.read(NEAR_DUPLICATES.name, ["doc_id"])
+    pool = store.read(DOCUMENTS.name, ["doc_id"]).join(dropped, on="doc_id", how="anti")["doc_id"].to_list()
     if not section.active_share or not pool:
         return split_sample(sorted(choose_sample(pool, section.sample, seed)), seed)
     table = current_table(project)

@@ -17,6 +17,8 @@ import pyarrow as pa
 
 from tamis.base.progress import Advance, ignore
 from tamis.base.unfit import Refusal, Unfit
+from tamis.corpus.intake import texts_of
+from tamis.corpus.setting_aside import forget_refused, note_refused, place_of, read_refused, show_rows
 from tamis.engine import LOCAL, current_engine
 from tamis.quality import AskLLM, Grader, grader_features, surface_features
 from tamis.quality.ask_llm import Asked
@@ -29,9 +31,8 @@ from tamis.quality.endpoint import (
 from tamis.quality.grader import TooFewJudgedError
 from tamis.store.retained import retain
 from tamis.store.schemas import schema_of
-from tamis.store.setting_aside import forget_refused, note_refused, place_of, read_refused, show_rows
 from tamis.store.tables import Store, matrix_of
-from tamis.store.texts import texts_of
+from tamis.training.stage import SCORES_PERPLEXITY
 
 JUDGE_BATCH = 32
 ANSWERS = "scores_judge"
@@ -214,8 +215,8 @@ def read_visible(
 
 def _bits_per_byte(store: Store, ids: list[str]) -> np.ndarray:
     known: dict[str, float] = {}
-    if store.exists("scores_perplexity"):
-        for block in store.by_ids("scores_perplexity", ids, ["doc_id", "bits_per_byte"]):
+    if store.exists(SCORES_PERPLEXITY.name):
+        for block in store.by_ids(SCORES_PERPLEXITY.name, ids, ["doc_id", "bits_per_byte"]):
             known.update(zip(block["doc_id"].to_pylist(), block["bits_per_byte"].to_pylist(), strict=True))
     values = [known.get(doc_id) for doc_id in ids]
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)

@@ -29,6 +29,7 @@ from tamis.scaling import audit_curves, bootstrap_fit, fit_law, predict_full_los
 from tamis.scaling.costs import Cost, FailedRun, ModelCosts
 from tamis.scaling.fitting import least_sizes
 from tamis.scaling.searched import Search
+from tamis.scaling.stage import LOSS_CURVES
 from tamis.scaling.storing import Searches, by_target, costs_of_models, curves_of, failed_runs, target_size
 from tamis.settings.references import named
 from tamis.store.tables import Store
@@ -245,7 +246,7 @@ def reports_of_curves(
     """
     return [
         _report(store, project, target, rows, searches.get(target))
-        for target, rows in by_target(store.read("loss_curves")).items()
+        for target, rows in by_target(store.read(LOSS_CURVES.name)).items()
     ]
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from tamis.corpus.stage import DOCUMENTS, OCCURRENCES
 from tamis.selection import find_sampler
 from tamis.settings.config import SelectionSection
 from tamis.store.tables import Store
@@ -37,12 +38,13 @@ class SelectionReport:
 
 def selection_report(store: Store, section: SelectionSection, decisions: pl.DataFrame) -> SelectionReport:
     """Gather one selection's report; texts are read only for the documents that are shown."""
-    occurrences = store.read("occurrences", ["doc_id", "shard"]).sort("doc_id", "shard")
+    occurrences = store.read(OCCURRENCES.name, ["doc_id", "shard"]).sort("doc_id", "shard")
     first = occurrences.unique("doc_id", keep="first", maintain_order=True)
     shown = _shown(decisions)
     texts = [pl.DataFrame(schema={"doc_id": pl.String, "text": pl.String})]  # nothing may be eligible
     texts += [
-        pl.DataFrame(pl.from_arrow(block)) for block in store.by_ids("documents", shown, ["doc_id", "text"])
+        pl.DataFrame(pl.from_arrow(block))
+        for block in store.by_ids(DOCUMENTS.name, shown, ["doc_id", "text"])
     ]
     excerpts = pl.concat(texts).select(
         "doc_id", pl.col("text").str.slice(0, EXCERPT_CHARACTERS).alias("excerpt")

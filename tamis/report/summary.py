@@ -8,6 +8,8 @@ from typing import Any
 import polars as pl
 
 from tamis.comparison.analysis import analyse
+from tamis.comparison.stage import SAMPLER_COMPARISON, SAMPLER_TRIALS
+from tamis.corpus.stage import DOCUMENTS, NEAR_DUPLICATES, OCCURRENCES, QUARANTINE
 from tamis.lineage.heads import Head, read_heads
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.published import published, read_decisions
@@ -15,10 +17,12 @@ from tamis.lineage.stages import stages
 from tamis.project import Project
 from tamis.report.comparison import comparison_text
 from tamis.report.scaling_report import loss_unit
+from tamis.scaling.stage import CHOICE_STAGE
 from tamis.selection import find_sampler
 from tamis.settings.config import SelectionSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of
+from tamis.training.stage import TRIALS
 
 BEST_SHOWN = 3
 COMPARED = {"warm_up": "Warm-up", "two_stage": "Warm-up and fine-tuning", "direct": "Fine-tuning"}
@@ -40,9 +44,9 @@ def summary(project: Project) -> str:
 
 
 def _pool_lines(store: Store) -> list[str]:
-    documents = store.count("documents")
-    shards = store.read("occurrences", ["shard"])["shard"].n_unique()
-    near, quarantined = store.count("near_duplicates"), store.count("quarantine")
+    documents = store.count(DOCUMENTS.name)
+    shards = store.read(OCCURRENCES.name, ["shard"])["shard"].n_unique()
+    near, quarantined = store.count(NEAR_DUPLICATES.name), store.count(QUARANTINE.name)
     return [
         f"Pool: {documents:,} distinct documents from {shards} shards; "
         f"{near:,} near-duplicates set aside, {quarantined:,} bad rows in quarantine."
@@ -76,14 +80,16 @@ def selection_lines(project: Project, section: SelectionSection) -> list[str]:
 
 
 def _sources(store: Store, doc_ids: list[str]) -> dict[str, str]:
-    rows = store.read("occurrences", ["doc_id", "source"], one_of("doc_id", doc_ids)).sort("doc_id", "source")
+    rows = store.read(OCCURRENCES.name, ["doc_id", "source"], one_of("doc_id", doc_ids)).sort(
+        "doc_id", "source"
+    )
     return dict(
         rows.unique("doc_id", keep="first", maintain_order=True).select("doc_id", "source").iter_rows()
     )
 
 
 def _mix(store: Store, doc_ids: list[str]) -> str:
-    occurrences = store.read("occurrences", ["doc_id", "shard"]).unique(
+    occurrences = store.read(OCCURRENCES.name, ["doc_id", "shard"]).unique(
         "doc_id", keep="first", maintain_order=True
     )
     if not doc_ids:
@@ -97,7 +103,9 @@ def _mix(store: Store, doc_ids: list[str]) -> str:
 
 def _trial_lines(store: Store) -> list[str]:
     """What choosing the documents bought: warm-ups, and what was trained after or without them."""
-    trials = store.read("trials", schema_of("trials").names).filter(pl.col("kind").is_in(list(COMPARED)))
+    trials = store.read(TRIALS.name, schema_of(TRIALS.name).names).filter(
+        pl.col("kind").is_in(list(COMPARED))
+    )
     ranked = trials.sort("kind", "held_out_bits_per_byte", descending=[True, False])
     return [
         f"{COMPARED[row['kind']]} of {row['model']} on {row['data']}: {_outcome(row)} "
@@ -122,7 +130,7 @@ def _outcome(row: Mapping[str, Any]) -> str:
 
 def _model_lines(project: Project) -> list[str]:
     heads = read_heads(project.home.store)
-    head = heads.get(("model_choice", ""))
+    head = heads.get((CHOICE_STAGE.name, ""))
     if head is None:
         return []
     choices = read_choices(project, head)
@@ -160,7 +168,7 @@ def _doubt(choice: Mapping[str, Any]) -> str:
 
 def read_choices(project: Project, head: Head) -> list[dict[str, Any]]:
     """The model choices that a head names, a target each."""
-    folder = project.home.fitted / "model_choice" / "all" / head.input_key[:16]
+    folder = project.home.fitted / CHOICE_STAGE.name / "all" / head.input_key[:16]
     return [json.loads(path.read_text()) for path in sorted(folder.glob("choice*.json"))]
 
 
@@ -183,7 +191,7 @@ def _time_lines(project: Project) -> list[str]:
 
 def comparison_lines(project: Project) -> list[str]:
     """The sampler comparison as text."""
-    frame = project.home.store.read("sampler_comparison").sort("sampler_a", "sampler_b")
+    frame = project.home.store.read(SAMPLER_COMPARISON.name).sort("sampler_a", "sampler_b")
     lines = [f"{'sampler':16}{'compared with':16}{'overlap':>10}{'Kendall':>10}"]
     for row in frame.filter(pl.col("sampler_a") < pl.col("sampler_b")).iter_rows(named=True):
         tau = f"{row['kendall_tau']:.2f}" if row["kendall_tau"] is not None else "-"
@@ -195,4 +203,4 @@ def _trained_lines(project: Project) -> list[str]:
     if project.settings.sampler_trials.model is None:
         hint = "train on them too: add [sampler_trials] to tamis.toml, as the template of `tamis init` shows"
         return ["", hint]
-    return ["", *comparison_text(analyse(project.home.store.read("sampler_trials"), project.seed))]
+    return ["", *comparison_text(analyse(project.home.store.read(SAMPLER_TRIALS.name), project.seed))]

@@ -18,6 +18,7 @@ from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 from tamis.training.failures import failures_of
 from tamis.training.planned import planned_trials
+from tamis.training.stage import TRIALS
 
 
 class NoPredictionError(PermanentError):
@@ -38,7 +39,7 @@ COSTS = ("size", "flops", "seconds", "evaluation_flops", "evaluation_seconds")
 def curves_table(store: Store, names: Sequence[str]) -> tuple[pl.DataFrame, list[dict[str, str]]]:
     """Rows of `loss_curves` by the named trials, zero-shot as size 0, and the defects found in the curves."""
     trials = (
-        store.read("trials", schema_of("trials").names)
+        store.read(TRIALS.name, schema_of(TRIALS.name).names)
         .filter(pl.col("trial").is_in(list(names)))
         .sort("data", "model", "size")
     )
@@ -56,7 +57,7 @@ def curves_table(store: Store, names: Sequence[str]) -> tuple[pl.DataFrame, list
 
 
 def _trials(store: Store) -> pl.DataFrame:
-    return store.read("trials", schema_of("trials").names)
+    return store.read(TRIALS.name, schema_of(TRIALS.name).names)
 
 
 def _losses(trials: pl.DataFrame, size: pl.Expr, loss: pl.Expr) -> pl.DataFrame:

@@ -11,13 +11,14 @@ import numpy as np
 import polars as pl
 
 from tamis.base.progress import Advance, ignore
+from tamis.corpus.intake import texts_of
+from tamis.corpus.stage import TARGET_EXAMPLES
 from tamis.selection.methods import METHODS, READS_TEXTS, MethodProblem
 from tamis.selection.model_scores import ModelScorer, model_scores
 from tamis.settings.budget import Budget, parse_budget
 from tamis.settings.config import SelectionSection, TransportSection
 from tamis.settings.samplers import find_sampler
 from tamis.store.tables import Store, matrix_of, quoted
-from tamis.store.texts import texts_of
 from tamis.transport.storing import target_vectors
 
 BLOCK_ROWS = 4_096
@@ -94,7 +95,7 @@ def documents_in(budget: Budget, eligible: pl.DataFrame) -> int:
 
 def _target_texts(store: Store, target: str) -> list[str]:
     where = f"target = {quoted(target)} AND split = 'train'"
-    return store.read("target_examples", ["doc_id", "text"], where).sort("doc_id")["text"].to_list()
+    return store.read(TARGET_EXAMPLES.name, ["doc_id", "text"], where).sort("doc_id")["text"].to_list()
 
 
 def _vectors(store: Store, table: str, pool: pl.DataFrame) -> tuple[pl.DataFrame, np.ndarray]:

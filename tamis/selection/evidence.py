@@ -6,6 +6,7 @@ Reads the stored measures and the places of one document; no text is looked at a
 from collections.abc import Callable
 from typing import Any
 
+from tamis.corpus.stage import OCCURRENCES
 from tamis.filters import COUNTS, FAMILIES
 from tamis.filters.licences import DENIED, NOT_ALLOWED
 from tamis.filters.storing import TABLE
@@ -54,7 +55,7 @@ def _heuristic(store: Store, doc_id: str, rule: str | None, filters: FiltersSect
 
 
 def _licence(store: Store, doc_id: str, rule: str | None, filters: FiltersSection) -> Evidence:
-    places = store.read("occurrences", ["licence"], f"doc_id = {quoted(doc_id)}")["licence"]
+    places = store.read(OCCURRENCES.name, ["licence"], f"doc_id = {quoted(doc_id)}")["licence"]
     allowed = {
         DENIED: f"none of {', '.join(filters.licences_denied)}",
         NOT_ALLOWED: f"one of {', '.join(filters.licences_allowed)}",
@@ -65,7 +66,7 @@ def _licence(store: Store, doc_id: str, rule: str | None, filters: FiltersSectio
 
 def _language(store: Store, doc_id: str, rule: str | None, filters: FiltersSection) -> Evidence:
     flags = _flags(store, doc_id)
-    places = store.read("occurrences", ["doc_id", "language"], f"doc_id = {quoted(doc_id)}")
+    places = store.read(OCCURRENCES.name, ["doc_id", "language"], f"doc_id = {quoted(doc_id)}")
     measured = {
         "stated_language": stated_languages(places, filters.languages)["language"].first(),
         "detected_language": flags.get("detected_language"),

@@ -5,7 +5,8 @@ from typing import Any
 
 import polars as pl
 
-from tamis.filters import COUNTS, Plan, forbidden_by_licence, forbidden_by_source, source_rule
+from tamis.corpus.stage import OCCURRENCES
+from tamis.filters import COUNTS, forbidden_by_licence, forbidden_by_source, source_rule
 from tamis.filters.flags import broken_heuristic, too_much_personal_data, wrong_language
 from tamis.filters.language import stated_code
 from tamis.filters.storing import TABLE
@@ -15,16 +16,6 @@ from tamis.store.tables import Store
 
 _EMPTY = {"doc_id": pl.String, "reason": pl.String, "detail": pl.String}
 _FLAGS = ["doc_id", "broken", "detected_language", "language_confidence", *COUNTS]
-
-
-def plan_of(filters: FiltersSection) -> Plan:
-    """What has to be measured of every document for these filters."""
-    return Plan(
-        heuristics=filters.heuristics,
-        language=filters.language_from if filters.languages else None,
-        personal_data=filters.personal_data != "off",
-        phone_regions=filters.phone_regions,
-    )
 
 
 def rules_of_flags(filters: FiltersSection) -> dict[str, Any]:
@@ -56,9 +47,9 @@ def filtered(store: Store, filters: FiltersSection) -> pl.DataFrame:
     """doc_id, reason and detail (the rule) of every document that a filter excludes, once for each reason."""
     found = [pl.DataFrame(schema=_EMPTY)]
     if rules_of_licences(filters) or rules_of_sources(filters):
-        found += _by_place(store.read("occurrences", ["doc_id", "source", "shard", "licence"]), filters)
+        found += _by_place(store.read(OCCURRENCES.name, ["doc_id", "source", "shard", "licence"]), filters)
     if rules_of_flags(filters):
-        stated = stated_languages(store.read("occurrences", ["doc_id", "language"]), filters.languages)
+        stated = stated_languages(store.read(OCCURRENCES.name, ["doc_id", "language"]), filters.languages)
         flags = store.read(TABLE, _FLAGS).join(stated, on="doc_id")
         found += [_excluded(flags, reason, rule) for reason, rule in _rules(filters).items()]
     return pl.concat(found)

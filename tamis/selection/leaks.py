@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from tamis.base.progress import Advance, ignore
 from tamis.corpus.intake import documents_of_shards
+from tamis.corpus.stage import DOCUMENTS, TARGET_EXAMPLES
 from tamis.selection.decontamination import Batch, contaminated_among, shared_runs
 from tamis.settings.config import DecontaminationSection
 from tamis.store.schemas import schema_of
@@ -40,12 +41,12 @@ def update_contamination(
     `changed_shards`: those whose documents differ from when this was last done; None reads the whole pool.
     """
     scope = f"target = {quoted(target)}"
-    ids = store.read("documents", ["doc_id"])["doc_id"]
+    ids = store.read(DOCUMENTS.name, ["doc_id"])["doc_id"]
     wanted = None
     if changed_shards is not None:
         held = documents_of_shards(store, changed_shards).values()
         wanted = sorted({doc_id for doc_ids in held for doc_id in doc_ids})
-    held_out = store.read("target_examples", ["text"], f"{scope} AND split = 'held_out'")["text"].to_list()
+    held_out = store.read(TARGET_EXAMPLES.name, ["text"], f"{scope} AND split = 'held_out'")["text"].to_list()
     read = shared_runs(_batches(store, wanted), held_out, section.ngram, advance)
     kept = store.read(RUNS, ["doc_id", "runs"], scope).filter(pl.col("doc_id").is_in(ids.implode()))
     kept = kept.clear() if wanted is None else kept.filter(~pl.col("doc_id").is_in(wanted))
@@ -59,9 +60,9 @@ def update_contamination(
 def _batches(store: Store, doc_ids: list[str] | None) -> Iterator[Batch]:
     """(doc_ids, texts) of these documents, or of all."""
     blocks: Iterable[pa.Table | pa.RecordBatch] = (
-        store.batches("documents", ["doc_id", "text"])
+        store.batches(DOCUMENTS.name, ["doc_id", "text"])
         if doc_ids is None
-        else store.by_ids("documents", doc_ids, ["doc_id", "text"])
+        else store.by_ids(DOCUMENTS.name, doc_ids, ["doc_id", "text"])
     )
     for block in blocks:
         yield block["doc_id"].to_pylist(), block["text"].to_pylist()

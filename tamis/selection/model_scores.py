@@ -17,11 +17,11 @@ import pyarrow as pa
 
 from tamis.base.progress import Advance, ignore
 from tamis.base.unfit import finite_each
+from tamis.corpus.intake import texts_of
 from tamis.quality import AskLLM
 from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
-from tamis.store.texts import texts_of
 from tamis.training import document_bits_per_byte, fold_of
 
 TABLE = "scores_by_model"

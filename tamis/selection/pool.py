@@ -7,30 +7,32 @@ import math
 
 import polars as pl
 
+from tamis.corpus.setting_aside import read_refused
+from tamis.corpus.stage import DOCUMENTS, NEAR_DUPLICATES, TARGET_EXAMPLES
+from tamis.embedding.stage import EMBEDDINGS_STAGE, NEAR_COPIES
+from tamis.quality.stage import JUDGE_STAGE, QUALITY_STAGE
 from tamis.selection import Reason, find_sampler
 from tamis.selection.filtering import filtered, with_heirs
 from tamis.selection.reasons import one_exclusion_each
+from tamis.selection.stage import SCORED
 from tamis.settings.config import FiltersSection, SelectionSection
 from tamis.settings.samplers import AWAY_SCORE, METHOD_SCORE
-from tamis.store.setting_aside import read_refused
 from tamis.store.tables import Store
+from tamis.training.stage import PERPLEXITY_STAGE
+from tamis.transport.stage import TRANSPORT
 
 BYTES_PER_TOKEN = 4.0
 """Used for token budgets when no tokenizer was trained."""
 
-_SCORE_TABLES = {
-    "quality": "scores_quality",
-    "judge_margin_predicted": "scores_quality",
-    "density": "scores_density",
-    "bits_per_byte": "scores_perplexity",
+_SCORES = {
+    column: stage for stage in SCORED for table in stage.tables if not table.many for column in table.scores
 }
-
+"""The stage that computes each score that does not depend on a target."""
 _SCORED_BY = {
-    "quality": ("embeddings", "judge_scores"),
-    "judge_margin_predicted": ("embeddings", "judge_scores"),
-    "bits_per_byte": ("perplexity_scores",),
+    QUALITY_STAGE.name: (EMBEDDINGS_STAGE.name, JUDGE_STAGE.name),
+    PERPLEXITY_STAGE.name: (PERPLEXITY_STAGE.name,),
 }
-"""Stages that a score column comes from, which may have set a document aside; of the others the encoder."""
+"""Stages that a score comes from, which may have set a document aside; of the others the encoder."""
 
 
 def candidates(store: Store, section: SelectionSection) -> pl.DataFrame:
@@ -46,11 +48,12 @@ def candidates(store: Store, section: SelectionSection) -> pl.DataFrame:
 
 def with_scores(store: Store, columns: tuple[str, ...], target: str | None) -> pl.DataFrame:
     """A row per document with these score columns; a document without a score has null."""
-    pool = store.read("documents", ["doc_id", "n_bytes"])
+    pool = store.read(DOCUMENTS.name, ["doc_id", "n_bytes"])
     tokens = (pl.col("n_bytes").cast(pl.Float64) / BYTES_PER_TOKEN).ceil().cast(pl.Int64).clip(lower_bound=1)
     pool = pool.select("doc_id", tokens.alias("n_tokens"))
     for column in columns:
-        table = _SCORE_TABLES.get(column, f"transport_{target}")
+        stage = _SCORES.get(column)
+        table = stage.tables[0].name if stage else f"{TRANSPORT.name}_{target}"
         if store.exists(table):
             scores = store.read(table, ["doc_id", column]).with_columns(pl.col(column).cast(pl.Float64))
             pool = pool.join(scores, on="doc_id", how="left")
@@ -62,7 +65,9 @@ def with_scores(store: Store, columns: tuple[str, ...], target: str | None) -> p
 def name_set_aside(store: Store, decided: pl.DataFrame, sampler: str) -> pl.DataFrame:
     """The decisions with the reason why a document has no score, where a stage set it aside."""
     columns = find_sampler(sampler).score_columns
-    stages = sorted({stage for column in columns for stage in _SCORED_BY.get(column, ("embeddings",))})
+    by_encoder = (EMBEDDINGS_STAGE.name,)
+    scored = [_SCORES[column].name if column in _SCORES else "" for column in columns]
+    stages = sorted({name for stage in scored for name in _SCORED_BY.get(stage, by_encoder)})
     aside = read_refused(store, stages).sort("stage").unique("doc_id", keep="first", maintain_order=True)
     if not len(aside):
         return decided
@@ -78,7 +83,7 @@ def exclusions(store: Store, filters: FiltersSection | None = None) -> pl.DataFr
 
     The order of reasons is that of severity: what would leak the evaluation is named first.
     """
-    examples = store.read("target_examples", ["doc_id", "split"])
+    examples = store.read(TARGET_EXAMPLES.name, ["doc_id", "split"])
     held_out = examples.filter(pl.col("split") == "held_out").select(
         "doc_id", _reason(Reason.HELD_OUT_EXAMPLE)
     )
@@ -97,8 +102,8 @@ def repeats(store: Store) -> pl.DataFrame:
     The one kept stands for all that repeat it: a document whose words repeat one whose vector repeats a third
     one names the third.
     """
-    words = store.read("near_duplicates", ["doc_id", "kept"])
-    vectors = store.read("near_copies", ["doc_id", "kept"])
+    words = store.read(NEAR_DUPLICATES.name, ["doc_id", "kept"])
+    vectors = store.read(NEAR_COPIES.name, ["doc_id", "kept"])
     further = vectors.rename({"doc_id": "kept", "kept": "last"})
     words = words.join(further, on="kept", how="left").select(
         "doc_id", pl.coalesce("last", "kept").alias("kept")
@@ -112,7 +117,7 @@ def _reason(reason: Reason) -> pl.Expr:
 
 def with_texts(store: Store, ranks: pl.DataFrame) -> pl.DataFrame:
     """Return chosen documents, given by doc_id and rank, in their order with their texts, if stored."""
-    blocks = list(store.by_ids("documents", ranks["doc_id"].to_list(), ["doc_id", "text"]))
+    blocks = list(store.by_ids(DOCUMENTS.name, ranks["doc_id"].to_list(), ["doc_id", "text"]))
     none = pl.DataFrame(schema={"doc_id": pl.String, "text": pl.String})
     texts = pl.concat([none, *(pl.DataFrame(pl.from_arrow(block)) for block in blocks)])
     return ranks.join(texts, on="doc_id", how="inner").sort("rank")

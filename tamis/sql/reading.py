@@ -7,17 +7,10 @@ import pyarrow as pa
 
 from tamis.sql.plan import tables_read
 from tamis.sql.project import Project
-from tamis.store.schemas import schema_of
+from tamis.store.schemas import kind_of, table_of_source
 from tamis.store.tables import Store
 
-TRANSPORT = "transport_scores"
 CURRENT_TRIALS = "current_trials"
-_TABLES = {
-    "density_scores": "scores_density",
-    "quality_scores": "scores_quality",
-    "perplexity_scores": "scores_perplexity",
-    "judge_scores": "scores_judge",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +32,12 @@ class PinnedTables:
             return pa.table({"trial": pa.array(self.trials, pa.string())})
         if name in self.choices:
             return self.choices[name](columns)
-        if name != TRANSPORT:
-            return self._table(_TABLES.get(name, name), columns)
-        tables = [table for table in self.versions if table.startswith("transport_")]
+        kind = table_of_source(name)
+        if kind is None or not kind.many:
+            return self._table(kind.name if kind else name, columns)
+        tables = [table for table in self.versions if kind_of(table) == kind.name]
         found = [self._table(table, columns) for table in tables]
-        return pa.concat_tables(found) if found else _empty(schema_of("transport"), columns)
+        return pa.concat_tables(found) if found else _empty(kind.schema(1), columns)
 
     def _table(self, table: str, columns: Sequence[str] | None) -> pa.Table:
         if not self.versions[table]:
@@ -68,11 +62,12 @@ def pin_tables(
 
 
 def _tables_of(store: Store, name: str) -> Iterator[str]:
-    """Tables that a source stands for: of transport scores one a target, of current trials none."""
-    if name == TRANSPORT:
-        yield from (table for table in store.names() if table.startswith("transport_"))
+    """Tables that a source is made of: of transport scores one a target, of current trials none."""
+    kind = table_of_source(name)
+    if kind is not None and kind.many:
+        yield from (table for table in store.names() if kind_of(table) == kind.name)
     elif name != CURRENT_TRIALS:
-        yield _TABLES.get(name, name)
+        yield kind.name if kind else name
 
 
 def _empty(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:

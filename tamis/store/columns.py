@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from tamis.base.errors import PermanentError
+
 
 def column(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
     """A field that carries its meaning and unit as metadata."""
@@ -29,19 +31,34 @@ def band_keys(dimension: int) -> pa.Field:
     return column("bands", pa.list_(pa.uint64(), dimension), "who shares one may be a near-duplicate")
 
 
+class BadDeclarationError(PermanentError):
+    """A stage or a table whose declaration cannot be kept to."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        self.name, self.problem = name, problem
+        super().__init__(f"the declaration of {name!r}: {problem}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """A kind of table, as its columns and what the platform has to know of its rows.
 
     `key`: columns on which every write is idempotent. `columns`: those of a width that is not known here are
     functions of it. `text`: columns that show raw input; none where all is ids, names, digests, numbers and
-    reason codes. `many`: there is one for each encoder or target, `<kind>_<name>`. `sealed`: each row has a
+    reason codes. `many`: there is one for each encoder or target, `<name>_<which>`. `sealed`: each row has a
     checksum next to it; `listed`: manifests list the rows in full, too. `evidence`: rows keep the ids of
     withdrawn documents. `decided`: what people decided, or the history of choices, which nothing can make
     again. `retained`: rows are expensive, and those of documents that left are kept; `paid`: they may have
     cost money.
+    `per_document`: a row belongs to one document of the pool and leaves with it. `partition`: the column that
+    names the partition that a row belongs to; rows leave with it. `emptied`: all rows leave when the project
+    stops to use its stage, since others read the table as long as it has rows.
+    `scores`: columns of scores that `tamis explain` shows; `counts`: those shown where they are not 0.
+    `source`: name of the table for SQL models, where it is another. `indexed`: a large table gets an index of
+    documents; for tables that are asked about one, and are never merged by doc_id alone.
     """
 
+    name: str
     key: tuple[str, ...]
     text: tuple[str, ...]
     columns: tuple[pa.Field | Callable[[int], pa.Field], ...]
@@ -52,6 +69,38 @@ class Table:
     decided: bool = False
     retained: bool = False
     paid: bool = False
+    per_document: bool = False
+    partition: str | None = None
+    emptied: bool = False
+    scores: tuple[str, ...] = ()
+    counts: tuple[str, ...] = ()
+    source: str | None = None
+    indexed: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what the platform could not remove again; raises `BadDeclarationError`."""
+        names = set(self.column_names)
+        named = {*self.key, *self.text, *self.scores, *self.counts, *filter(None, [self.partition])}
+        if unknown := sorted(named - names):
+            raise BadDeclarationError(self.name, f"it has no column {unknown[0]!r}")
+        if "doc_id" in names:
+            return
+        if self.per_document:
+            problem = "its rows leave with a document, so it needs a column doc_id"
+            raise BadDeclarationError(self.name, problem)
+        if self.text and not names.issuperset({"shard", "row", "detail", "excerpt"}):
+            problem = "its rows show raw input, so it needs a column doc_id, by which a withdrawal finds them"
+            raise BadDeclarationError(self.name, problem)
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return tuple(field.name for field in self.schema(1))
+
+    @property
+    def holds_vectors(self) -> bool:
+        """Whether a column holds vectors."""
+        return vector in self.columns
 
     def schema(self, dimension: int | None) -> pa.Schema:
         """Return the Arrow schema; `dimension` is needed where the table holds vectors or band keys."""

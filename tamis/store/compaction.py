@@ -8,13 +8,12 @@ from datetime import timedelta
 from typing import Any
 
 from tamis.store.places import count_files
+from tamis.store.schemas import declared
 from tamis.store.tables import Store, reading
 
 MOST_SMALL_FILES, MOST_VERSIONS = 32, 64
 KEPT = timedelta(days=1)
 """A reader pins a version for the length of its work; none works longer."""
-INDEXED = frozenset({"decisions", "documents", "occurrences", "scores_density", "trained_on"})
-"""Tables that are asked about one document, and never merged by doc_id alone."""
 LEAST_INDEXED = 200_000
 MOST_UNINDEXED = 0.1
 _INDEX = "doc_id_index"
@@ -37,7 +36,7 @@ def _compact(store: Store, table: str) -> bool:
         done = many and _optimized(opened, _FOR_EVER)
         if count_files(store.folder, f"{table}.lance/_versions", ".manifest") > MOST_VERSIONS:
             _optimized(opened, KEPT)
-        if table in INDEXED:
+        if (known := declared(table)) and known.indexed:
             _index(opened)
         return done
 

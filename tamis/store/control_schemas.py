@@ -6,8 +6,43 @@ from tamis.store.columns import DOC_ID, FINGERPRINT, Table, column
 
 _SELECTION = column("selection", pa.string(), "name of the selection")
 
-CONTROL: dict[str, Table] = {
-    "selection_versions": Table(
+FORM = "2"
+"""Form of a home: raised when a change of schema or of files cannot be read by what was written before."""
+
+CONTROL: tuple[Table, ...] = (
+    Table(
+        name="heads",
+        key=("asset", "partition"),
+        text=(),
+        sealed=True,
+        columns=(
+            column("asset", pa.string(), "asset").with_metadata({"description": "asset", "form": FORM}),
+            column("partition", pa.string(), "partition, empty when the asset has none"),
+            column("manifest", pa.string(), "id of the latest manifest"),
+            column("input_key", pa.string(), "hash of everything the value depends on, known before a run"),
+            column("data_version", pa.string(), "version of the value"),
+            column("passed", pa.bool_(), "whether its blocking checks passed"),
+            column(
+                "last_passed", pa.string(), "manifest of the last value that passed, where this one did not"
+            ),
+            column("settled", pa.bool_(), "false where something fitted on an earlier pool was kept"),
+            column("attempt", pa.string(), "token of the attempt that made it"),
+            column("made_at", pa.timestamp("us"), "when, UTC"),
+        ),
+    ),
+    Table(
+        name="attempts",
+        key=("asset", "partition"),
+        text=(),
+        sealed=True,
+        columns=(
+            column("asset", pa.string(), "asset"),
+            column("partition", pa.string(), "partition, empty when the asset has none"),
+            column("attempt", pa.string(), "token of the latest attempt to make it, whether it ended or not"),
+        ),
+    ),
+    Table(
+        name="selection_versions",
         key=("selection", "version"),
         text=(),
         sealed=True,
@@ -25,7 +60,8 @@ CONTROL: dict[str, Table] = {
             column("made_at", pa.timestamp("us"), "when, UTC"),
         ),
     ),
-    "pins": Table(
+    Table(
+        name="pins",
         key=("selection",),
         text=(),
         sealed=True,
@@ -39,7 +75,8 @@ CONTROL: dict[str, Table] = {
             column("made_at", pa.timestamp("us"), "since when, UTC"),
         ),
     ),
-    "approvals": Table(
+    Table(
+        name="approvals",
         key=("selection",),
         text=(),
         sealed=True,
@@ -51,7 +88,8 @@ CONTROL: dict[str, Table] = {
             column("made_at", pa.timestamp("us"), "since when it waits, or when it was approved, UTC"),
         ),
     ),
-    "withdrawals": Table(
+    Table(
+        name="withdrawals",
         key=("doc_id",),
         text=(),
         sealed=True,
@@ -72,7 +110,8 @@ CONTROL: dict[str, Table] = {
             ),
         ),
     ),
-    "withdrawn_places": Table(
+    Table(
+        name="withdrawn_places",
         key=("asset", "partition", "shard", "row", "doc_id"),
         text=(),
         sealed=True,
@@ -85,7 +124,8 @@ CONTROL: dict[str, Table] = {
             column("doc_id", pa.string(), "content id of what was withdrawn"),
         ),
     ),
-    "trial_failures": Table(
+    Table(
+        name="trial_failures",
         key=("trial",),
         text=(),
         sealed=True,
@@ -99,7 +139,8 @@ CONTROL: dict[str, Table] = {
             column("spent_seconds", pa.float64(), "time of the attempts that failed"),
         ),
     ),
-    "shard_files": Table(
+    Table(
+        name="shard_files",
         key=("shard",),
         text=(),
         sealed=True,
@@ -109,7 +150,8 @@ CONTROL: dict[str, Table] = {
             column("name", pa.string(), "path within the corpus, or name of the package"),
         ),
     ),
-    "absent_files": Table(
+    Table(
+        name="absent_files",
         key=("shard",),
         text=(),
         sealed=True,
@@ -118,7 +160,8 @@ CONTROL: dict[str, Table] = {
             column("found_at", pa.timestamp("us"), "when that was found, UTC"),
         ),
     ),
-    "shrunken_files": Table(
+    Table(
+        name="shrunken_files",
         key=("shard",),
         text=(),
         sealed=True,
@@ -132,7 +175,8 @@ CONTROL: dict[str, Table] = {
             column("found_at", pa.timestamp("us"), "when it was read, UTC"),
         ),
     ),
-    "removals": Table(
+    Table(
+        name="removals",
         key=("removal",),
         text=(),
         sealed=True,
@@ -145,7 +189,8 @@ CONTROL: dict[str, Table] = {
             column("ended_at", pa.timestamp("us"), "when all was deleted, UTC; null while it was not"),
         ),
     ),
-    "step_failures": Table(
+    Table(
+        name="step_failures",
         key=("asset", "partition"),
         text=(),
         sealed=True,
@@ -157,9 +202,11 @@ CONTROL: dict[str, Table] = {
             column("failed_at", pa.timestamp("us"), "when it failed last, UTC"),
         ),
     ),
-    "set_aside": Table(
+    Table(
+        name="set_aside",
         key=("doc_id", "stage"),
         text=(),
+        per_document=True,
         columns=(
             DOC_ID,
             column("stage", pa.string(), "stage that could not work with the document"),
@@ -170,7 +217,8 @@ CONTROL: dict[str, Table] = {
             FINGERPRINT,
         ),
     ),
-    "precision": Table(
+    Table(
+        name="precision",
         key=("scope",),
         text=(),
         sealed=True,
@@ -185,4 +233,5 @@ CONTROL: dict[str, Table] = {
             column("made_at", pa.timestamp("us"), "when, UTC"),
         ),
     ),
-}
+)
+"""The tables that no stage writes: indexes, what people decided, and what is remembered of runs."""

@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tamis.base.errors import PermanentError
+from tamis.store.control_schemas import FORM
 from tamis.store.objects import ObjectFolder
 from tamis.store.remote_lock import HomeLockedError as HomeLockedError
 from tamis.store.remote_lock import RemoteLock, holder_of
-from tamis.store.schemas import FORM
 from tamis.store.tables import Store
 from tamis.store.working_copy import Files, OnDisk, WorkingCopy
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from tamis.store.digests import RECORD_BYTES, hashed_columns, row_records, rows_digest
-from tamis.store.schemas import KEYS, kind_of
+from tamis.store.schemas import declaration, declared
 from tamis.store.tables import Store
 
 BY_DOC_IDS = "doc_ids"
@@ -20,7 +20,8 @@ def stored_rows(store: Store, table: str, scope: str, doc_ids: Sequence[str] = (
 
     Tables of the SQL models have no declared key: all their columns are.
     """
-    key = KEYS.get(kind_of(table)) or hashed_columns(store.schema(table).names)
+    known = declared(table)
+    key = known.key if known else hashed_columns(store.schema(table).names)
     blocks = _blocks(store, table, scope, doc_ids)
     return rows_digest(row_records(block, key) for block in blocks if block.num_rows)
 
@@ -31,7 +32,7 @@ def records_of_ids(
     """`stored_rows` of several lists of documents, by one reading of the table."""
     wanted = sorted({doc_id for ids in groups.values() for doc_id in ids})
     blocks = store.by_ids(table, wanted)
-    records = [row_records(block, KEYS[kind_of(table)]) for block in blocks if block.num_rows]
+    records = [row_records(block, declaration(table).key) for block in blocks if block.num_rows]
     return records_of_groups(records, groups)
 
 
@@ -111,7 +112,7 @@ class TableRows:
     def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
         """Keys [n] and records [n] of the whole table, by key."""
         if self._by_id is None:
-            blocks = [row_records(block, KEYS[kind_of(self.table)]) for block in self._blocks()]
+            blocks = [row_records(block, declaration(self.table).key) for block in self._blocks()]
             records = np.concatenate([np.empty(0, dtype=f"V{RECORD_BYTES}"), *blocks])
             keys = keys_of(records.tobytes())
             order = np.argsort(keys, kind="stable")
@@ -122,7 +123,7 @@ class TableRows:
         """Records by the value of a column."""
         if column not in self._by_column:
             groups: dict[str, list[np.ndarray]] = {}
-            key = KEYS[kind_of(self.table)]
+            key = declaration(self.table).key
             for block in self._blocks():
                 values = block[column].combine_chunks().dictionary_encode()
                 codes, records = values.indices.to_numpy(), row_records(block, key)

@@ -15,12 +15,11 @@ import pyarrow as pa
 
 from tamis.store.columns import BY_SERVER, LEFT_AT
 from tamis.store.erasing import forget_versions
-from tamis.store.schemas import RETAINED, RETAINED_KINDS, kind_of
+from tamis.store.schemas import RETAINED, declared
 from tamis.store.seals import SEAL, broken_seals
 from tamis.store.tables import Store, one_of, quoted
 
 IDS_A_FILTER = 1_000
-EMBEDDINGS = "embeddings"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +59,8 @@ def retain(store: Store, table: str, doc_ids: Sequence[str], *, local: bool = Tr
 
     `local` False: only the answers of a judge's server. The caller deletes or replaces the rows afterwards.
     """
-    if kind_of(table) not in RETAINED_KINDS or not store.exists(table):
+    known = declared(table)
+    if known is None or not known.retained or not store.exists(table):
         return
     answers = BY_SERVER.name in store.schema(table).names
     if not (local or answers):
@@ -135,7 +135,7 @@ def count_retained(store: Store) -> Retained:
         count = store.count(table)
         paid = store.count(table, f"{_by_server(store, table)} IS TRUE") if count else 0
         server_answers += paid
-        if kind_of(table) == f"{RETAINED}{EMBEDDINGS}":
+        if (known := declared(table)) and known.holds_vectors:
             vectors += count
         else:
             scores += count - paid

@@ -10,23 +10,16 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.store.digests import row_digests
-from tamis.store.schemas import RETAINED, TABLES
+from tamis.store.schemas import declared
 
 SEAL = "seal"
-SEALED = frozenset(kind for kind, table in TABLES.items() if table.sealed)
-LISTED = frozenset(kind for kind, table in TABLES.items() if table.listed)
-"""Sealed tables that manifests list in full, too: all but one column, which no digest looks at."""
-DECIDED = frozenset(
-    {kind for kind, table in TABLES.items() if table.decided}
-    | {f"{RETAINED}{kind}" for kind, table in TABLES.items() if table.paid}
-)
-"""What people decided, the history of choices, and what was paid for: nothing can make them again."""
 _FIELD = pa.field(SEAL, pa.string(), metadata={"description": "SHA-256 of the other columns, hex"})
 
 
 def has_seals(table: str) -> bool:
-    """Return whether the rows of a table have seals: the tables in `SEALED`, and all retained rows."""
-    return table in SEALED or table.startswith(RETAINED)
+    """Return whether the rows of a table have seals, as all retained rows do."""
+    known = declared(table)
+    return known is not None and known.sealed
 
 
 def sealed(table: str, rows: pa.Table) -> pa.Table:

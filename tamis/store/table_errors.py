@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from tamis.base.errors import PermanentError, TamisError
 from tamis.store.object_errors import object_store_problem
-from tamis.store.seals import DECIDED
+from tamis.store.schemas import declared
 
 PANICS = ("RustPanic", "PanicException")
 """What Python sees of a decoder that stopped at bytes it never wrote; the second is no `Exception`."""
@@ -25,7 +25,7 @@ class DamagedTableError(PermanentError):
     def __init__(self, table: str, problem: str) -> None:
         self.table, self.problem = table, problem
         cure = "`tamis materialize` makes it again"
-        if table in DECIDED:
+        if (known := declared(table)) and known.decided:
             cure = (
                 f"nothing can make it again: put lance/{table}.lance back from a copy of the home; "
                 "without one remove that folder, and what it held is lost"

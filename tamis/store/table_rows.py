@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from tamis.store.schemas import KEYS, kind_of, schema_of
+from tamis.store.schemas import declared
 from tamis.store.seals import unsealed_schema
 from tamis.store.table_errors import reading
 
@@ -45,10 +45,11 @@ def stream_rows(
 
 def _introduced_later(table: str, wanted: Sequence[str], present: Sequence[str]) -> list[pa.Field]:
     """Columns that the table was made without: null in the rows that stand there. Others do not exist."""
-    declared = schema_of(table) if kind_of(table) in KEYS else pa.schema([])
+    known = declared(table)
+    fields = {one.name: one for one in known.columns if isinstance(one, pa.Field)} if known else {}
     absent = [name for name in wanted if name not in present]
-    known = all(name in declared.names for name in absent) and bool(present)
-    return [declared.field(name) for name in absent] if known else []
+    all_known = bool(present) and all(name in fields for name in absent)
+    return [fields[name] for name in absent] if all_known else []
 
 
 def row_ids_of(opened: Any, doc_ids: Sequence[str], at_once: int = 0) -> list[np.ndarray]:

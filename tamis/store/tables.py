@@ -23,7 +23,7 @@ from tamis.store.places import (
     stamp_of_files,
 )
 from tamis.store.remembered import Remembered
-from tamis.store.schemas import KEYS, LATER_COLUMNS, kind_of, schema_of
+from tamis.store.schemas import LATER_COLUMNS, declaration, declared, schema_of
 from tamis.store.seals import SEAL, sealed, unsealed_schema
 from tamis.store.table_errors import DamagedTableError as DamagedTableError
 from tamis.store.table_errors import UnknownTableError, asking, reading
@@ -91,7 +91,7 @@ class Store:
         if not rows.num_rows:
             self._open_or_create(table, rows.schema)
             return 0
-        rows, key = sealed(table, rows), list(KEYS[kind_of(table)])
+        rows, key = sealed(table, rows), list(declaration(table).key)
         with self._writing(table, rows.schema) as opened:
             merge = opened.merge_insert(key).when_not_matched_insert_all()
             return merge.execute(first_of_each(rows, key)).num_inserted_rows
@@ -107,14 +107,14 @@ class Store:
         rows = sealed(table, rows)
         with self._writing(table, rows.schema) as opened:
             if rows.num_rows:
-                merge = opened.merge_insert(list(key or KEYS[kind_of(table)]))
+                merge = opened.merge_insert(list(key or declaration(table).key))
                 merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
 
     def replace(self, table: str, rows: pa.Table, scope: str, key: Sequence[str] | None = None) -> None:
         """Make the rows within `scope` (a filter) exactly these, in one commit."""
         rows = sealed(table, rows)
         with self._writing(table, rows.schema) as opened:
-            merge = opened.merge_insert(list(key or KEYS[kind_of(table)]))
+            merge = opened.merge_insert(list(key or declaration(table).key))
             merge = merge.when_matched_update_all().when_not_matched_insert_all()
             merge.when_not_matched_by_source_delete(scope).execute(rows)
 
@@ -241,10 +241,10 @@ class Store:
 
         Columns introduced later may be missing, those of the SQL models are declared nowhere.
         """
-        if kind_of(table) not in KEYS or not self.exists(table):
+        if declared(table) is None or not self.exists(table):
             return
-        found, declared = set(self.schema(table).names), set(schema_of(table, 1).names)
-        if wrong := sorted((found - declared) | (declared - found - LATER_COLUMNS)):
+        found, expected = set(self.schema(table).names), set(schema_of(table, 1).names)
+        if wrong := sorted((found - expected) | (expected - found - LATER_COLUMNS)):
             raise DamagedTableError(table, f"its columns are not those declared: {', '.join(wrong)}")
 
     def _connect(self) -> Any:

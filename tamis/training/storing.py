@@ -18,20 +18,22 @@ from tamis.base.progress import Advance, ignore
 from tamis.base.unfit import Refusal, finite_each
 from tamis.corpus import set_aside
 from tamis.corpus.answers import split_pair
+from tamis.corpus.intake import texts_of
 from tamis.corpus.near_duplicates import near_duplicate_groups
+from tamis.corpus.setting_aside import note_refused
+from tamis.corpus.stage import DOCUMENTS, TARGET_ANSWERS, TARGET_EXAMPLES
 from tamis.engine import current_engine
 from tamis.project import Project
 from tamis.settings.config import PerplexitySection
 from tamis.settings.references import named
 from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
-from tamis.store.setting_aside import note_refused
 from tamis.store.tables import Store, quoted
-from tamis.store.texts import texts_of
 from tamis.training import count_tokens, document_bits_per_byte, fold_of
 from tamis.training.device import choose_device
 from tamis.training.examples import Example, Labelled, Pair, text_of
 from tamis.training.models import LoadedModel, load_model
+from tamis.training.stage import CONTAMINATION
 
 BATCH = 1_024
 
@@ -47,9 +49,9 @@ def pretraining_documents(store: Store, tokenizer: Path, fold: int, tokens: int,
     Training and held-out examples of the targets, and what shares long n-grams with the held-out ones, are
     left out: a base model that had seen them would make every held-out loss look better than it is.
     """
-    examples = store.read("target_examples", ["doc_id"], "split != 'unused'")
-    excluded = pl.concat([examples, store.read("contamination", ["doc_id"])])
-    pool = store.read("documents", ["doc_id"]).join(excluded, on="doc_id", how="anti")["doc_id"].to_list()
+    examples = store.read(TARGET_EXAMPLES.name, ["doc_id"], "split != 'unused'")
+    excluded = pl.concat([examples, store.read(CONTAMINATION, ["doc_id"])])
+    pool = store.read(DOCUMENTS.name, ["doc_id"]).join(excluded, on="doc_id", how="anti")["doc_id"].to_list()
     folds = fold_of(pool)
     ordered = keyed_order([doc_id for doc_id, found in zip(pool, folds, strict=True) if found == fold], seed)
     taken: list[str] = []
@@ -162,13 +164,13 @@ def _scorers(
 def split_texts(store: Store, target: str, split: str) -> pl.DataFrame:
     """Examples of one split of a target in order of id: doc_id, text."""
     where = f"target = {quoted(target)} AND split = {quoted(split)}"
-    return store.read("target_examples", ["doc_id", "text"], where).sort("doc_id")
+    return store.read(TARGET_EXAMPLES.name, ["doc_id", "text"], where).sort("doc_id")
 
 
 def split_examples(store: Store, target: str, split: str) -> dict[str, Example]:
     """The same as they are learnt, by id: pairs and labelled texts where the target has them."""
     texts = split_texts(store, target, split)
-    answers = store.read("target_answers", None, f"target = {quoted(target)}").drop("target")
+    answers = store.read(TARGET_ANSWERS.name, None, f"target = {quoted(target)}").drop("target")
     joined = texts.join(answers, on="doc_id", how="left").sort("doc_id")
     return {
         doc_id: _example(text, response_at, label) for doc_id, text, response_at, label in joined.iter_rows()

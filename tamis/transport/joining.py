@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.base.progress import Advance, ignore
+from tamis.corpus.stage import OCCURRENCES
 from tamis.engine import current_engine
 from tamis.settings.config import TransportSection
 from tamis.store.tables import Store, matrix_of
@@ -56,7 +57,7 @@ def sums_of_pool(
 
 def _owned(store: Store, pool_table: str) -> pl.DataFrame:
     """Each document of the pool with the one shard that it counts in."""
-    owner = store.read("occurrences", ["doc_id", "shard"]).group_by("doc_id").agg(pl.col("shard").min())
+    owner = store.read(OCCURRENCES.name, ["doc_id", "shard"]).group_by("doc_id").agg(pl.col("shard").min())
     return owner.join(store.read(pool_table, ["doc_id"]), on="doc_id", how="semi").sort("doc_id")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from tamis.base.files import write_atomically
+from tamis.corpus.stage import TARGET_EXAMPLES
 from tamis.settings.config import TransportSection
 from tamis.store.tables import Store, matrix_of, quoted
 from tamis.store.vectors import VectorBlocks, require_documents
@@ -29,7 +30,7 @@ POTENTIAL_FILE, SUMS_FILE, CERTIFICATE_FILE = "potential.npz", "shard_sums.npz",
 def target_vectors(store: Store, table: str, target: str, split: str = "train") -> np.ndarray:
     """Vectors of one split of a target's examples, in order of id, [M, d]."""
     where = f"target = {quoted(target)}"
-    ids = store.read("target_examples", ["doc_id"], f"{where} AND split = {quoted(split)}")
+    ids = store.read(TARGET_EXAMPLES.name, ["doc_id"], f"{where} AND split = {quoted(split)}")
     vectors = pl.DataFrame(pl.from_arrow(store.read_arrow(table, ["doc_id"], where))).with_row_index(
         "position"
     )

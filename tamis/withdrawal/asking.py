@@ -7,6 +7,7 @@ from difflib import get_close_matches
 import polars as pl
 
 from tamis.base.errors import PermanentError, UnknownNameError
+from tamis.corpus.stage import NEAR_DUPLICATES, OCCURRENCES, QUARANTINE
 from tamis.corpus.target_quarantine import target_of_place
 from tamis.corpus.text import normalise_text, normalised_id
 from tamis.lineage.finding import ID_DIGITS, resolve_document
@@ -108,7 +109,7 @@ class Asking:
     def shard(self, key: str) -> None:
         """Everything in a shard, its quarantined rows too; raises `UnknownNameError`."""
         known = self._places("shard")
-        bad = set(self.store.read("quarantine", ["shard"])["shard"])
+        bad = set(self.store.read(QUARANTINE.name, ["shard"])["shard"])
         known |= {one for one in bad if target_of_place(one) is None}
         if key not in known:
             raise UnknownNameError("shard", key, _likely(key, known))
@@ -142,10 +143,10 @@ class Asking:
             self.scopes.setdefault(doc_id, scope)
 
     def _where(self, where: str) -> list[str]:
-        return self.store.read("occurrences", ["doc_id"], where)["doc_id"].unique().sort().to_list()
+        return self.store.read(OCCURRENCES.name, ["doc_id"], where)["doc_id"].unique().sort().to_list()
 
     def _places(self, column: str) -> set[str]:
-        return set(self.store.read("occurrences", [column])[column].unique())
+        return set(self.store.read(OCCURRENCES.name, [column])[column].unique())
 
 
 def _likely(name: str, known: Iterable[str]) -> list[str]:
@@ -156,7 +157,7 @@ def _likely(name: str, known: Iterable[str]) -> list[str]:
 def near_repeats(store: Store, doc_ids: Sequence[str]) -> pl.DataFrame:
     """Documents that nearly repeat one of these and are not asked for: doc_id, repeats."""
     asked = pl.Series(list(doc_ids), dtype=pl.String).implode()
-    pairs = store.read("near_duplicates", ["doc_id", "kept"])
+    pairs = store.read(NEAR_DUPLICATES.name, ["doc_id", "kept"])
     both = pl.concat([pairs.select("doc_id", repeats="kept"), pairs.select(doc_id="kept", repeats="doc_id")])
     siblings = pairs.join(pairs, on="kept", suffix="_other").select(doc_id="doc_id_other", repeats="doc_id")
     found = pl.concat([both, siblings]).filter(

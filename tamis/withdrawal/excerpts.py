@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import polars as pl
 
 from tamis.corpus.refusing import WITHHELD, content_ids, withheld
+from tamis.corpus.stage import QUARANTINE
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 from tamis.withdrawal.pieces import showing
 
-TABLE = "quarantine"
+TABLE = QUARANTINE.name
 
 
 def excerpts_showing(store: Store, texts: Sequence[str], shards: Sequence[str] = ()) -> pl.DataFrame:

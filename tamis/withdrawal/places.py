@@ -13,11 +13,9 @@ from pathlib import Path
 
 from tamis.store.exports import DESCRIPTIONS
 from tamis.store.home import Home
-from tamis.store.schemas import EVIDENCE, TEXT, TEXTS, kind_of
+from tamis.store.schemas import declared, tables, tables_of_texts
 from tamis.store.tables import Store
 
-EXCERPTS = tuple(kind for kind in TEXT if kind == "quarantine")
-"""Tables whose rows name a shard and a row in place of a document."""
 CUT_SHORT = (".part", ".tmp")
 """Endings of what a killed process has left of a file."""
 WHOLE_FOLDER = ("",)
@@ -75,11 +73,13 @@ def tables_of_documents(store: Store) -> list[str]:
     names = [
         name
         for name in store.names()
-        if kind_of(name) not in EVIDENCE and "doc_id" in store.schema(name).names
+        if not ((known := declared(name)) and known.evidence) and "doc_id" in store.schema(name).names
     ]
-    return sorted(names, key=lambda name: (name in TEXTS, name))
+    texts = tables_of_texts()
+    return sorted(names, key=lambda name: (name in texts, name))
 
 
 def tables_of_excerpts(store: Store) -> list[str]:
-    """Tables that exist of which a withdrawal blanks the columns of text."""
-    return [name for name in EXCERPTS if store.exists(name)]
+    """Tables that exist of which a withdrawal blanks the columns of text: their rows name no document."""
+    kinds = [name for name, table in tables().items() if table.text and "doc_id" not in table.column_names]
+    return [name for name in kinds if store.exists(name)]

@@ -11,14 +11,17 @@ from pathlib import Path
 
 import polars as pl
 
+from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES, TARGET_EXAMPLES
 from tamis.corpus.target_quarantine import target_of_place
 from tamis.lineage import attempts
 from tamis.lineage.heads import Heads
 from tamis.lineage.holding import readable
 from tamis.lineage.manifest import ManifestFolder
+from tamis.lineage.stages import names_where
+from tamis.stage import Learning
 from tamis.store.erasing import count_rows_of, erase_rows, forget_versions
 from tamis.store.home import Home
-from tamis.store.schemas import KEYS, TEXTS, kind_of
+from tamis.store.schemas import declared, tables_of_texts
 from tamis.store.tables import Store
 from tamis.store.withdrawn import add_places
 from tamis.withdrawal.excerpts import excerpts_showing, withhold
@@ -32,10 +35,8 @@ from tamis.withdrawal.files import (
 )
 from tamis.withdrawal.kept import purge_kept
 from tamis.withdrawal.places import tables_of_documents, tables_of_excerpts
-from tamis.withdrawal.tainting import CHECKPOINTS, Tainted, find_tainted
+from tamis.withdrawal.tainting import Tainted, checkpoints, find_tainted
 
-REFITTED = ("density_sketch", "target_potential", "quality_grader")
-"""Fitted on rows of documents, and made again by the next materialization."""
 TEXTS_AT_ONCE = 5_000
 
 
@@ -71,7 +72,7 @@ def texts_in_blocks(store: Store, doc_ids: Sequence[str]) -> Iterator[list[str]]
     """Texts of the documents, as far as they are there."""
     for start in range(0, len(doc_ids), TEXTS_AT_ONCE):
         some = doc_ids[start : start + TEXTS_AT_ONCE]
-        for table in TEXTS:
+        for table in tables_of_texts():
             for block in store.by_ids(table, some, ["doc_id", "text"]):
                 yield block["text"].to_pylist()
 
@@ -79,12 +80,12 @@ def texts_in_blocks(store: Store, doc_ids: Sequence[str]) -> Iterator[list[str]]
 def places_of(store: Store, doc_ids: Sequence[str]) -> dict[str, pl.DataFrame]:
     """Where documents stand (partition, shard, row, doc_id), by the asset that read them there."""
     wanted = pl.Series(sorted(doc_ids), dtype=pl.String).implode()
-    stand = store.read("occurrences", ["doc_id", "shard", "row"]).filter(pl.col("doc_id").is_in(wanted))
-    examples = store.read("target_examples", ["doc_id", "target", "source"])
+    stand = store.read(OCCURRENCES.name, ["doc_id", "shard", "row"]).filter(pl.col("doc_id").is_in(wanted))
+    examples = store.read(TARGET_EXAMPLES.name, ["doc_id", "target", "source"])
     examples = examples.filter(pl.col("doc_id").is_in(wanted)).select(
         "doc_id", row=pl.lit(-1), shard="source", partition="target"
     )
-    return {"documents": stand.with_columns(partition="shard"), "target_examples": examples}
+    return {DOCUMENTS_STAGE.name: stand.with_columns(partition="shard"), EXAMPLES_STAGE.name: examples}
 
 
 def purge(home: Home, heads: Heads, doc_ids: Sequence[str], listed_in: Mapping[str, int]) -> Purged:
@@ -97,7 +98,7 @@ def purge(home: Home, heads: Heads, doc_ids: Sequence[str], listed_in: Mapping[s
     for asset, places in places_of(store, doc_ids).items():
         add_places(store, asset, places)
     tainted = find_tainted(ManifestFolder.of(home), heads, listed_in)
-    refitted = {(one.asset, one.partition) for one in tainted if one.current and one.asset in REFITTED}
+    refitted = {(one.asset, one.partition) for one in tainted if one.current and one.asset in _refitted()}
     pages = pages_naming(home, doc_ids)
     shown = _made_with(home, heads, pages)
     models = {(table, "") for table in tables_of_documents(store) if _loses(store, table, doc_ids)}
@@ -110,6 +111,11 @@ def purge(home: Home, heads: Heads, doc_ids: Sequence[str], listed_in: Mapping[s
     home.publish_all()
     _purge_tables(store, doc_ids, purged)
     return purged
+
+
+def _refitted() -> frozenset[str]:
+    """Return the stages that fit files on rows of documents; the next materialization makes them again."""
+    return names_where(lambda stage: stage.learning == Learning.FITTED and stage.files == "fitted")
 
 
 def _purge_tables(store: Store, doc_ids: Sequence[str], purged: Purged) -> None:
@@ -136,8 +142,8 @@ def withhold_excerpts(store: Store, heads: Heads, rows: pl.DataFrame) -> None:
     """Blank quarantined rows that are withdrawn, and note where they stand."""
     target = pl.Series([target_of_place(shard) for shard in rows["shard"]], dtype=pl.String)
     placed = {
-        "documents": rows.filter(target.is_null()).with_columns(partition="shard"),
-        "target_examples": rows.with_columns(partition=target).filter(target.is_not_null()),
+        DOCUMENTS_STAGE.name: rows.filter(target.is_null()).with_columns(partition="shard"),
+        EXAMPLES_STAGE.name: rows.with_columns(partition=target).filter(target.is_not_null()),
     }
     entries = {(asset, partition) for asset, some in placed.items() for partition in some["partition"]}
     attempts.begin(store, sorted(entries & heads.keys()))
@@ -148,13 +154,15 @@ def withhold_excerpts(store: Store, heads: Heads, rows: pl.DataFrame) -> None:
 
 def _loses(store: Store, table: str, doc_ids: Sequence[str]) -> bool:
     """Whether a table of a SQL model, whose rows no manifest lists by document, loses rows."""
-    return kind_of(table) not in KEYS and count_rows_of(store, table, "doc_id", doc_ids) > 0
+    return declared(table) is None and count_rows_of(store, table, "doc_id", doc_ids) > 0
 
 
 def _losing(heads: Heads, listed_in: Mapping[str, int]) -> set[tuple[str, str]]:
     """What is current and lists a row that goes; checkpoints list what stays as evidence."""
     return {
-        entry for entry, head in heads.items() if head.manifest in listed_in and head.asset not in CHECKPOINTS
+        entry
+        for entry, head in heads.items()
+        if head.manifest in listed_in and head.asset not in checkpoints()
     }
 
 
@@ -171,7 +179,7 @@ def _fits(home: Home, tainted: Sequence[Tainted]) -> list[Path]:
     """Folders of fitted things that saw one of the documents, superseded ones too."""
     folder, found = ManifestFolder.of(home), set()
     for one in tainted:
-        if one.asset in REFITTED:
+        if one.asset in _refitted():
             files = folder.read(one.manifest).files
             found |= {(home.root / name).parent for name in files if name.startswith("fitted/")}
     return sorted(found)

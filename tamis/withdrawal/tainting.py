@@ -13,6 +13,8 @@ from tamis.lineage.heads import Heads
 from tamis.lineage.holding import readable
 from tamis.lineage.manifest import Manifest, ManifestFolder
 from tamis.lineage.plan import label
+from tamis.lineage.stages import names_where, stages
+from tamis.stage import Learning
 
 
 class Taint(StrEnum):
@@ -23,11 +25,20 @@ class Taint(StrEnum):
     INFLUENCED = "influenced by it"
 
 
-CHECKPOINTS = ("base_models", "trials")
-"""What holds weights that were trained on documents by name."""
-FITTED = ("tokenizer", "quality_grader", "target_potential", "density_sketch", "sampler_trials")
-"""What was fitted on documents without listing them."""
-WATCHED = (*CHECKPOINTS, *FITTED)
+_TRAINED = {
+    Learning.FINE_TUNED: Taint.FINE_TUNED,
+    Learning.PRE_TRAINED: Taint.PRE_TRAINED,
+}
+
+
+def checkpoints() -> frozenset[str]:
+    """Return the stages that train weights on documents by name."""
+    return names_where(lambda stage: stage.learning in _TRAINED)
+
+
+def watched() -> list[str]:
+    """Return the stages that learn from documents, in order of execution."""
+    return [stage.name for stage in stages().values() if stage.learning is not None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +87,11 @@ def find_tainted(
             partition=manifest.partition,
             manifest=key,
             taint=taint,
-            documents=listed_in.get(key, 0) if manifest.asset in CHECKPOINTS else 0,
+            documents=listed_in.get(key, 0) if manifest.asset in checkpoints() else 0,
             current=key in current,
         )
         for key, manifest in sorted(known.items())
-        if manifest.asset in WATCHED and (taint := graph.taint(key))
+        if manifest.asset in watched() and (taint := graph.taint(key))
     ]
     order = list(Taint)
     return sorted(found, key=lambda one: (order.index(one.taint), not one.current, one.name, one.manifest))
@@ -88,7 +99,7 @@ def find_tainted(
 
 def tainted_heads(folder: ManifestFolder, heads: Heads, listed_in: Mapping[str, int]) -> list[Tainted]:
     """Of what is current, what saw a withdrawn document."""
-    among = [head.manifest for head in heads.values() if head.asset in WATCHED]
+    among = [head.manifest for head in heads.values() if head.asset in watched()]
     return find_tainted(folder, heads, listed_in, among)
 
 
@@ -100,15 +111,17 @@ class _Graph:
     ) -> None:
         self.folder, self.known, self.listed_in = folder, dict(known), listed_in
         self._reached: dict[str, bool] = {}
+        self.trained = {
+            stage.name: _TRAINED[stage.learning] for stage in stages().values() if stage.learning in _TRAINED
+        }
 
     def taint(self, key: str) -> Taint | None:
         manifest = self.known[key]
-        if manifest.asset == "trials" and key in self.listed_in:
-            return Taint.FINE_TUNED
-        if manifest.asset == "base_models" and key in self.listed_in:
-            return Taint.PRE_TRAINED
-        bases = [entry.manifest for entry in manifest.inputs if entry.asset == "base_models"]
-        if manifest.asset in CHECKPOINTS and any(base in self.listed_in for base in bases):
+        trained = self.trained.get(manifest.asset)
+        if trained and key in self.listed_in:
+            return trained
+        bases = [one.manifest for one in manifest.inputs if self.trained.get(one.asset) == Taint.PRE_TRAINED]
+        if trained and any(base in self.listed_in for base in bases):
             return Taint.PRE_TRAINED
         return Taint.INFLUENCED if self._reaches(key) else None
 

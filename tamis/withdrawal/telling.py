@@ -11,7 +11,7 @@ from tamis.lineage.receipts import read_receipts
 from tamis.project import Project
 from tamis.store.home import Home
 from tamis.store.withdrawn import read_places, read_withdrawals
-from tamis.withdrawal.tainting import CHECKPOINTS
+from tamis.withdrawal.tainting import checkpoints
 from tamis.withdrawal.withdrawing import Preview, Withdrawn
 
 SHOWN = 20
@@ -87,7 +87,7 @@ def withdrawn_lines(done: Withdrawn, places: list[dict[str, Any]], goes_on: bool
     if len(done.purged.files) > SHOWN:
         lines.append(f"and {len(done.purged.files) - SHOWN} more files; --json lists all")
     lines += [f"tainted: {one.line}" for one in done.tainted[:SHOWN]]
-    if any(one.asset in CHECKPOINTS for one in done.tainted):
+    if any(one.asset in checkpoints() for one in done.tainted):
         lines.append("what weights have learnt is not unlearnt: train these again, or take them out of use")
     elif done.tainted:
         lines.append("what was fitted on it is fitted again by the next materialization")

@@ -15,7 +15,7 @@ from tamis.corpus.refusing import content_ids, near_repeat_lines, refusal
 from tamis.corpus.text import document_id, normalise_text
 from tamis.lineage.receipts import receipt_ids, receipt_problems
 from tamis.store.home import Home
-from tamis.store.schemas import TEXT, TEXTS
+from tamis.store.schemas import declaration, tables_of_texts
 from tamis.store.tables import Store
 from tamis.store.withdrawn import unfinished, withdrawn_ids
 from tamis.withdrawal.files import files_holding
@@ -78,7 +78,7 @@ def _near_repeats(store: Store) -> dict[str, str]:
     """All documents and examples that nearly repeat a withdrawn one, those from before its withdrawal too."""
     barred = refusal(store)
     found: dict[str, str] = {}
-    for table in TEXTS if barred.loose_ids else ():
+    for table in tables_of_texts() if barred.loose_ids else ():
         for batch in store.batches(table, ["doc_id", "text"]):
             found |= barred.near_repeats(pl.DataFrame(batch))
     return found
@@ -101,7 +101,7 @@ def _tables(store: Store, gone: pl.Series, found: Verification) -> Iterator[str]
     for table in tables_of_excerpts(store):
         for entry in store.open(table).list_versions():
             found.versions += 1
-            rows = store.read_arrow(table, list(TEXT[table]), version=int(entry["version"]))
+            rows = store.read_arrow(table, list(declaration(table).text), version=int(entry["version"]))
             held = content_ids(pl.DataFrame(rows)).is_in(gone.implode())
             if held.any():
                 yield f"table {table} version {entry['version']}: {int(held.sum())} withdrawn rows"
@@ -113,6 +113,8 @@ def _text(store: Store, text: str, gone: pl.Series) -> Iterator[str]:
         yield f"the text is document {document_id(text)}, which is not withdrawn"
     for table in tables_of_excerpts(store):
         for entry in store.open(table).list_versions():
-            rows = store.read_arrow(table, list(TEXT[table]), version=int(entry["version"])).to_pylist()
+            rows = store.read_arrow(
+                table, list(declaration(table).text), version=int(entry["version"])
+            ).to_pylist()
             if any(showing(["\n".join(row.values()) for row in rows], [text])):
                 yield f"table {table} version {entry['version']} shows the text"

@@ -19,7 +19,7 @@ from tamis.lineage.published import chosen_now
 from tamis.lineage.receipts import write_receipt
 from tamis.store.home import Home, writing
 from tamis.store.retained import retained_ids
-from tamis.store.schemas import TEXTS
+from tamis.store.schemas import tables_of_texts
 from tamis.store.tables import Store, one_of
 from tamis.store.withdrawn import (
     CHUNK,
@@ -148,7 +148,7 @@ def _back(home: Home, doc_ids: Sequence[str]) -> bool:
 def _loose_ids(store: Store, doc_ids: Sequence[str], texts: Sequence[str]) -> dict[str, str]:
     """Loose ids of those documents whose texts are in the store or were given."""
     found = {normalised_id(text): loose_id(text) for text in texts}
-    for table in TEXTS:
+    for table in tables_of_texts():
         for start in range(0, len(doc_ids), CHUNK):
             rows = store.read(table, ["doc_id", "text"], one_of("doc_id", doc_ids[start : start + CHUNK]))
             found |= {doc_id: loose_id(text) for doc_id, text in rows.iter_rows()}

@@ -5,10 +5,10 @@ import polars as pl
 import pytest
 
 from tamis.corpus.intake import remove_shards
+from tamis.corpus.setting_aside import show_refused
 from tamis.embedding import load_encoder
 from tamis.embedding.storing import embed_missing
 from tamis.store.schemas import schema_of
-from tamis.store.setting_aside import show_refused
 from tamis.store.tables import Store
 
 MARK = "zebracrossing"

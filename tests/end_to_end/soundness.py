@@ -1,9 +1,11 @@
 """What must hold of a home at rest: nothing lost, orphaned or doubled, and nothing begun and left."""
 
+from projects import key_of
+
 from tamis.lineage.attempts import read_attempts
 from tamis.lineage.heads import unfinished
 from tamis.lineage.world import World
-from tamis.store.schemas import KEYS, kind_of
+from tamis.store.schemas import kind_of
 from tamis.store.tables import Store
 
 WHOLE_POOL = ("embeddings", "scores_density", "scores_quality", "document_flags", "transport")
@@ -37,7 +39,7 @@ def assert_sound(project) -> None:
     """Check every table, the index and the manifests, then let the audit hash everything again."""
     store, world = project.store, project.world
     for table in store.names():
-        key = KEYS.get(kind_of(table))
+        key = key_of(table)
         rows = store.read(table, list(key) if key else None)
         assert not key or not rows.is_duplicated().any(), f"doubled rows in {table}"
         assert_known_partitions(table, store, world)
@@ -54,7 +56,7 @@ def assert_sound(project) -> None:
 
 def assert_known_partitions(table: str, store: Store, world: World) -> None:
     for column, kind in PARTITION_COLUMNS.items():
-        if column in store.schema(table).names and KEYS.get(kind_of(table)):
+        if column in store.schema(table).names and key_of(table):
             found = set(store.read(table, [column])[column])
             assert found <= set(world.keys(kind)), f"{table} has rows of partitions that are gone"
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from projects import SmallProject, manifests_of
+from projects import SmallProject, key_of, manifests_of
 
-from tamis.store.schemas import KEYS, UNHASHED_COLUMNS, kind_of
+from tamis.store.schemas import UNHASHED_COLUMNS
 from tamis.store.seals import has_seals
 
 KINDS = ("row", "manifest", "tag", "checkpoint", "raw shard", "log")
@@ -64,7 +64,7 @@ def change_row(root: Path, draw: random.Random) -> Tampering:
         row.schema.field(column),
         pa.array([forged], row.schema.field(column).type),
     )
-    condition = " AND ".join(where(row, name) for name in KEYS.get(kind_of(table)) or comparable(row))
+    condition = " AND ".join(where(row, name) for name in key_of(table) or comparable(row))
     opened.delete(condition)
     opened.add(changed)
     what = f"{table}.{column} of row {place}: {row[column][0].as_py()!r:.60} became {forged!r:.60}"

@@ -5,11 +5,10 @@ from dataclasses import replace
 
 import pyarrow as pa
 import pytest
-from projects import VECTORS, SmallProject
+from projects import VECTORS, SmallProject, key_of
 
 from resources.auditing import audit_project
 from tamis.lineage.world import stamp_of
-from tamis.store.schemas import KEYS, kind_of
 
 ALTERED = {
     "documents": ("text", "documents[web__cooking.jsonl]"),
@@ -32,7 +31,7 @@ ALTERED = {
 def alter(graph: SmallProject, table: str, column: str, where: str | None) -> None:
     """Another value in one cell of the first row that matches."""
     opened = graph.store.open(table)
-    key = list(KEYS[kind_of(table)])
+    key = list(key_of(table))
     rows = (opened.search().where(where).to_arrow() if where else opened.to_arrow()).sort_by(key[0])
     row, kind = rows.slice(0, 1), rows.schema.field(column).type
     value = row[column][0].as_py()

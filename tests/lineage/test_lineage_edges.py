@@ -1,9 +1,15 @@
 """The edges of the graph: from every result the way down to raw shards, through all that it depends on."""
 
+from dataclasses import replace
+
+import pyarrow as pa
 import pytest
 
+from tamis.base.declared import declaring_modules
 from tamis.lineage.plan import upstream
-from tamis.lineage.stages import stages
+from tamis.lineage.stages import in_order, stages
+from tamis.stage import Stage, edge
+from tamis.store.columns import BadDeclarationError, Table, column
 
 SHARDS = ("web__a", "web__b")
 FROM_THE_POOL = ("selected_subset", "decisions", "base_models", "density_scores", "transport_scores")
@@ -40,3 +46,34 @@ def test_no_edge_leads_to_a_stage_that_comes_later(imagined):
     order = list(stages())
     for place, stage in enumerate(stages().values()):
         assert {edge.asset for edge in stage.edges} <= set(order[:place]), stage.name
+
+
+ROWS = Table(name="made_up", key=("n",), text=(), columns=(column("n", pa.int64(), "number"),))
+A, B = (
+    Stage(name=name, group="made_up", code_version="1", edges=(edge(read),))
+    for name, read in (("a", "b"), ("b", "a"))
+)
+OF_TARGETS = Stage(name="c", group="made_up", code_version="1", partitions="targets", tables=(ROWS,))
+
+
+@pytest.mark.parametrize(
+    ("declared", "problem"),
+    [
+        ((replace(A, edges=()), replace(A, edges=())), "two stages have this name"),
+        ((A,), "it reads 'b', which is no stage; stages: a"),
+        ((A, B), "it reads what is made from it: a, b"),
+        ((OF_TARGETS,), "rows of its table made_up name neither their partition nor their document"),
+    ],
+)
+def test_stages_that_could_not_be_made_or_removed_are_refused(declared, problem):
+    with pytest.raises(BadDeclarationError) as raised:
+        in_order(declared)
+    assert raised.value.problem == problem
+
+
+def test_what_needs_no_model_comes_first_however_stages_are_declared():
+    names = [name for name in stages() if not name.startswith(("stg_", "mart_"))]
+    declared = [stage for module in declaring_modules() for stage in module.STAGES]
+    assert [stage.name for stage in in_order(declared)] == names[:-1]
+    order = [stage.name for stage in in_order(declared[::-1])]
+    assert set(order[: order.index("judge_sample")]) >= {"embeddings", "density_scores", "transport_scores"}

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pyarrow as pa
 import pytest
+from projects import key_of
 
 from tamis.corpus.intake import remove_shards
 from tamis.lineage.heads import Head, read_heads, write_heads
 from tamis.lineage.reconcile import collect_orphans, forget_gone
 from tamis.project import open_project
-from tamis.store.schemas import KEYS, RETAINED, RETAINED_KINDS, schema_of
+from tamis.store.schemas import RETAINED, schema_of, tables
 from tamis.store.tables import Store
 
 STAYING, LEAVING = "a" * 32, "b" * 32
@@ -23,10 +24,12 @@ OF_DOCUMENTS = {
     "scores_density", "scores_judge", "scores_judge_again", "scores_perplexity", "scores_quality",
     "set_aside",
 }  # fmt: skip
+RETAINED_KINDS = {name for name, table in tables().items() if table.retained}
+RETAINED_TABLES = {f"{RETAINED}{kind}" for kind in RETAINED_KINDS}
 OF_OTHERS = {
     "near_duplicates", "near_copies", "judge_sample", "transport", "selected_subset", "decisions",
     "target_examples", "target_answers", "target_embeddings", "contamination", "contamination_runs",
-    "trained_on", "withdrawals", "withdrawn_places", *(f"{RETAINED}{kind}" for kind in RETAINED_KINDS),
+    "trained_on", "withdrawals", "withdrawn_places", *RETAINED_TABLES,
 }  # fmt: skip
 """Written again as a whole, of a partition that lists them, evidence that stays, or what is retained."""
 OF_PARTITIONS = {
@@ -46,15 +49,16 @@ def put(store: Store, table: str, rows: list[dict]) -> None:
     """Rows with these values, and null or a short list of numbers in the other columns."""
     schema = schema_of(table, 4)
     lists = {field.name: [1] * 4 for field in schema if pa.types.is_fixed_size_list(field.type)}
-    keys = {
-        field.name: "x" for field in schema if field.name in KEYS.get(table, ()) and field.type == "string"
-    }
+    keys = {field.name: "x" for field in schema if field.name in key_of(table) and field.type == "string"}
     store.append(table, pa.Table.from_pylist([lists | keys | row for row in rows], schema=schema))
 
 
 def kinds_with_documents() -> set[str]:
     """Kinds of tables that name documents by id."""
-    names = {kind: NAMES.get(kind, "transport_goal" if kind == "transport" else kind) for kind in KEYS}
+    names = {
+        kind: NAMES.get(kind, "transport_goal" if kind == "transport" else kind)
+        for kind in (*tables(), *RETAINED_TABLES)
+    }
     return {kind for kind, name in names.items() if "doc_id" in schema_of(name, 4).names} - {"occurrences"}
 
 

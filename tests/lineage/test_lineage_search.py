@@ -21,8 +21,8 @@ from resources.driver import _tried_again
 from resources.running import Wanted
 from tamis.base.errors import PermanentError, TransientError
 from tamis.lineage.automation import trial_work
-from tamis.lineage.choosers import law_trials
 from tamis.scaling.searched import CLEAR, SPENT, TOO_SMALL, UNKNOWN, Search, sentences
+from tamis.scaling.stage import law_trials
 from tamis.status import read_status
 from tamis.training.failures import failure_noted, failures_of, forget_failures, note_failure
 

@@ -6,9 +6,10 @@ import pytest
 
 from tamis.filters import Plan
 from tamis.filters import storing as flag_storing
+from tamis.filters.stage import plan_of
 from tamis.filters.storing import flag_documents
 from tamis.selection import select
-from tamis.selection.filtering import filtered, plan_of, rules_of_flags, rules_of_licences, with_heirs
+from tamis.selection.filtering import filtered, rules_of_flags, rules_of_licences, with_heirs
 from tamis.selection.pool import exclusions
 from tamis.settings.sections import FiltersSection
 from tamis.settings.values import RULE_NAMES

@@ -14,13 +14,13 @@ from tamis.store.retained import (
     retained_tables,
     take_back,
 )
-from tamis.store.schemas import RETAINED, RETAINED_KINDS, schema_of
+from tamis.store.schemas import RETAINED, schema_of, tables
 from tamis.store.seals import broken_seals
 from tamis.store.tables import Store, one_of
 
 IDS = [f"{number:032x}" for number in range(6)]
 NAMES = {"embeddings": "embeddings_static"}
-TABLES = [NAMES.get(kind, kind) for kind in RETAINED_KINDS]
+TABLES = [NAMES.get(kind, kind) for kind, table in sorted(tables().items()) if table.retained]
 MONTH_AGO = datetime.now() - timedelta(days=31)
 
 

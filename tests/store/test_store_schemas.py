@@ -1,28 +1,25 @@
-"""Declarations of tables: what one says agrees with its columns, and a new one needs no other list."""
+"""Declarations of tables: what one says agrees with its columns, and with what other declarations say."""
 
 import pyarrow as pa
 import pytest
 
-from tamis.store import schemas, seals
-from tamis.store.columns import DOC_ID, FINGERPRINT, Table, column
-from tamis.store.schemas import KEYS, TABLES, kind_of, schema_of
-from tamis.store.tables import Store
+from tamis.base.declared import declaring_modules
+from tamis.store.columns import BadDeclarationError, Table, column
+from tamis.store.schemas import RETAINED, declaration, declared, kind_of, schema_of, tables
 
-SCORES = Table(
-    key=("doc_id",), text=(), many=True, columns=(DOC_ID, column("score", pa.float64(), ""), FINGERPRINT)
-)
+ALL = (*tables(), *(f"{RETAINED}{name}" for name, table in tables().items() if table.retained))
 
 
-@pytest.mark.parametrize("kind", sorted(KEYS))
-def test_keys_and_texts_are_columns_and_what_is_retained_says_what_computed_it(kind):
-    names = set(schema_of(kind, 4).names)
-    assert names.issuperset(KEYS[kind])
-    assert names.issuperset(schemas.TEXT.get(kind, ()))
-    if kind.startswith(schemas.RETAINED):
+@pytest.mark.parametrize("kind", sorted(ALL))
+def test_keys_texts_and_scores_are_columns_and_what_is_retained_says_what_computed_it(kind):
+    table, names = declaration(kind), set(schema_of(kind, 4).names)
+    partition = {table.partition} if table.partition else set()
+    assert names.issuperset({*table.key, *table.text, *table.scores, *table.counts} | partition)
+    if kind.startswith(RETAINED):
         assert names.issuperset({"doc_id", "fingerprint", "left_at"})
 
 
-@pytest.mark.parametrize("kind", sorted(TABLES))
+@pytest.mark.parametrize("kind", sorted(tables()))
 def test_columns_have_names_of_their_own_and_a_meaning(kind):
     schema = schema_of(kind, 4)
     assert len(set(schema.names)) == len(schema)
@@ -31,7 +28,16 @@ def test_columns_have_names_of_their_own_and_a_meaning(kind):
 
 def test_what_people_decided_and_evidence_is_sealed():
     """Nobody can make it again, so that at least an altered row must be found."""
-    assert {kind for kind in seals.DECIDED | schemas.EVIDENCE if not seals.has_seals(kind)} == {"trained_on"}
+    lasting = {name for name in ALL if declaration(name).decided or declaration(name).evidence}
+    assert {name for name in lasting if not declaration(name).sealed} == {"trained_on"}
+
+
+def test_a_table_is_declared_once_and_rows_that_leave_with_a_document_or_a_partition_name_it():
+    found = [table for module in declaring_modules() for stage in module.STAGES for table in stage.tables]
+    for table in found:
+        assert tables()[table.name] is table, f"{table.name} is declared twice"
+        assert not table.per_document or "doc_id" in table.column_names
+        assert not (table.per_document and table.partition)
 
 
 def test_a_table_of_an_encoder_or_a_target_is_of_the_kind_that_begins_its_name():
@@ -40,6 +46,8 @@ def test_a_table_of_an_encoder_or_a_target_is_of_the_kind_that_begins_its_name()
     assert kind_of("transport_goal") == "transport"
     assert kind_of("retained_embeddings_static_0a1b2c3d") == "retained_embeddings"
     assert kind_of("trials_of_mine") == "trials_of_mine"
+    assert declared("trials_of_mine") is None
+    assert declared("retained_trials") is None
 
 
 def test_a_table_of_vectors_has_no_schema_without_their_dimension():
@@ -48,15 +56,21 @@ def test_a_table_of_vectors_has_no_schema_without_their_dimension():
     assert schema_of("embeddings_static_0a1b2c3d", 3).field("vector").type == pa.list_(pa.float16(), 3)
 
 
-def test_a_made_up_table_is_written_and_read_by_its_declaration_alone(tmp_path, monkeypatch):
-    monkeypatch.setitem(TABLES, "novelty", SCORES)
-    monkeypatch.setitem(KEYS, "novelty", SCORES.key)
-    monkeypatch.setattr(schemas, "_MANY", (*schemas._MANY, "novelty"))
-    store = Store(tmp_path / "lance")
-    rows = [
-        {"doc_id": "a", "score": 1.0, "fingerprint": "f"},
-        {"doc_id": "b", "score": 2.0, "fingerprint": "f"},
-    ]
-    store.merge("novelty_goal", pa.Table.from_pylist(rows, schema=schema_of("novelty_goal")))
-    store.merge("novelty_goal", pa.Table.from_pylist([rows[0] | {"score": 3.0}], schema=schema_of("novelty")))
-    assert dict(store.read("novelty_goal", ["doc_id", "score"]).iter_rows()) == {"a": 3.0, "b": 2.0}
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"key": ("id",)}, "it has no column 'id'"),
+        ({"scores": ("margin",)}, "it has no column 'margin'"),
+        ({"partition": "target"}, "it has no column 'target'"),
+        ({"per_document": True}, "its rows leave with a document, so it needs a column doc_id"),
+        ({"text": ("words",)}, "its rows show raw input, so it needs a column doc_id"),
+    ],
+)
+def test_a_table_whose_rows_could_not_be_removed_again_is_refused(changes, problem):
+    columns = (column("row", pa.int64(), "row"), column("words", pa.string(), "first words"))
+    given = {"name": "made_up", "key": ("row",), "text": (), "columns": columns}
+    assert Table(**given).column_names == ("row", "words")
+    with pytest.raises(BadDeclarationError) as raised:
+        Table(**given | changes)
+    assert raised.value.name == "made_up"
+    assert raised.value.problem.startswith(problem)

@@ -15,8 +15,6 @@ from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of, quoted
 
 TABLE, QUARANTINE = "set_aside", "quarantine"
-BY_SHARD = ("embeddings", "perplexity_scores")
-"""Stages whose partitions are shards: their rows in quarantine name shard and row."""
 
 
 def place_of(stage: str, partition: str = "") -> str:
@@ -91,9 +89,11 @@ def show_rows(store: Store, place: str, refused: pl.DataFrame) -> None:
 
 
 def forget_shown(store: Store, shards: Sequence[str]) -> None:
-    """Take rows of these shards out of the quarantine."""
-    places = [place_of(stage, shard) for stage in BY_SHARD for shard in shards]
-    store.delete(QUARANTINE, one_of("shard", places))
+    """Take what stages have set aside of these shards out of the quarantine."""
+    places = store.read(QUARANTINE, ["shard"], "shard LIKE 'stage/%/%'")["shard"].unique().sort()
+    of_shards = places.filter(places.str.splitn("/", 3).struct.field("field_2").is_in(list(shards)))
+    if len(of_shards):
+        store.delete(QUARANTINE, one_of("shard", of_shards.to_list()))
 
 
 def _named_detail() -> pl.Expr:

@@ -1,0 +1,175 @@
+"""Stages that compare samplers: by what they choose, and by what a model learns of it."""
+
+from typing import Any
+
+import pyarrow as pa
+
+from tamis import selection, training
+from tamis.comparison import CODE_VERSION
+from tamis.coverage.stage import SCORES_STAGE as DENSITY_STAGE
+from tamis.quality.stage import QUALITY_STAGE, quality_wanted
+from tamis.selection import find_sampler
+from tamis.selection.stage import computes_itself, filter_settings, measured_by, pool_edges, scored_by
+from tamis.stage import (
+    Automation,
+    Chooser,
+    Growth,
+    Learning,
+    Snapshot,
+    Stage,
+    edge,
+    every,
+    only,
+    precision_settings,
+    when,
+)
+from tamis.store.columns import Table, column
+from tamis.training.planned import model_section
+from tamis.training.stage import PERPLEXITY_STAGE, perplexity_wanted, trained_on_pool, with_twins
+from tamis.transport.stage import SCORES_STAGE as TRANSPORT_STAGE
+
+_SAMPLER_TRIAL = (
+    column("run", pa.string(), "digest of all that decides the losses of the run"),
+    column("sampler", pa.string(), "who chose the training set; full = every eligible document"),
+    column("budget", pa.string(), "how much it chose"),
+    column("data_seed", pa.int64(), "which part of the pool, and which draw, from 0"),
+    column("training_seed", pa.int64(), "which first weights and order of documents, from 0"),
+    column("documents", pa.int64(), "documents in the training set"),
+    column("tokens", pa.int64(), "predicted tokens"),
+    column("epochs", pa.float64(), "passes over the training set"),
+    column("target_bits_per_byte", pa.float64(), "loss on held-out examples of the target"),
+    column("pool_bits_per_byte", pa.float64(), "loss on held-out documents of the pool"),
+    column("target_document_bits", pa.list_(pa.float64()), "code length of each held-out example, bits"),
+    column("target_document_bytes", pa.list_(pa.int64()), "length of each held-out example, bytes"),
+    column("pool_document_bits", pa.list_(pa.float64()), "code length of each held-out document, bits"),
+    column("pool_document_bytes", pa.list_(pa.int64()), "length of each held-out document, UTF-8 bytes"),
+    column("curve_tokens", pa.list_(pa.int64()), "tokens at which the target loss was measured"),
+    column("curve_target", pa.list_(pa.float64()), "target loss there, bits per byte"),
+    column("failure", pa.string(), "why the run has no losses, null when it has"),
+    column("seconds", pa.float64(), "time of training and evaluation"),
+)
+
+SAMPLER_COMPARISON = Table(
+    name="sampler_comparison",
+    key=("sampler_a", "sampler_b"),
+    text=(),
+    columns=(
+        column("sampler_a", pa.string(), "one sampler"),
+        column("sampler_b", pa.string(), "the other sampler"),
+        column("jaccard", pa.float64(), "overlap of the two chosen sets"),
+        column("kendall_tau", pa.float64(), "rank agreement over the pool"),
+    ),
+)
+
+SAMPLER_TRIALS = Table(name="sampler_trials", key=("run",), text=(), sealed=True, columns=_SAMPLER_TRIAL)
+
+SAMPLER_TRIALS_LEFT = Table(
+    name="sampler_trials_left",
+    key=("run",),
+    text=(),
+    sealed=True,
+    columns=(
+        *_SAMPLER_TRIAL,
+        column("left_at", pa.timestamp("us"), "when the run was no longer planned, UTC"),
+    ),
+)
+
+TABLES = (SAMPLER_TRIALS_LEFT,)
+
+
+def _compared(snapshot: Snapshot) -> bool:
+    """Whether samplers are compared by training on what they choose."""
+    return snapshot.project.settings.sampler_trials.model is not None
+
+
+def _when_scored(stage: Stage, chooser: Chooser) -> Chooser:
+    """For scores that a compared sampler ranks by."""
+
+    def scored(snapshot: Snapshot) -> bool:
+        samplers = snapshot.project.settings.sampler_trials.samplers
+        return stage.name in scored_by(name for one in samplers for name in find_sampler(one).score_columns)
+
+    return when(scored, chooser)
+
+
+def _when_computed(chooser: Chooser) -> Chooser:
+    """For vectors, where a compared sampler computes its score itself."""
+    return when(
+        lambda snapshot: any(map(computes_itself, snapshot.project.settings.sampler_trials.samplers)), chooser
+    )
+
+
+def _target(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
+    return (str(snapshot.project.settings.sampler_trials.target),)
+
+
+def _from_fresh_weights(snapshot: Snapshot) -> bool:
+    trials = snapshot.project.settings.sampler_trials
+    return trials.from_scratch and trained_on_pool(snapshot, str(trials.model))
+
+
+def _models(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
+    """The model that compared runs begin with, unless they begin with fresh weights, and samplers' models."""
+    trials = snapshot.project.settings.sampler_trials
+    begun = () if _from_fresh_weights(snapshot) else (str(trials.model),)
+    return tuple(dict.fromkeys((*begun, *with_twins(snapshot, trials.samplers))))
+
+
+def _trials_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
+    settings = snapshot.project.settings
+    section = settings.sampler_trials.model_dump()
+    fine = settings.fine_tuning.shared()
+    recipe = settings.pretraining.recipe() if section["from_scratch"] else fine
+    transport = settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
+    shape = model_section(snapshot.project, str(settings.sampler_trials.model))[0].preset
+    own = {"recipe": recipe, "transport": transport, "preset": shape} | precision_settings(snapshot)
+    measured = measured_by(snapshot, settings.sampler_trials.samplers)
+    return section | own | measured | filter_settings(snapshot)
+
+
+def _comparison_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
+    settings = snapshot.project.settings
+    chosen = {"budget": settings.selection[0].budget, "target": snapshot.keys("targets")[0]}
+    return chosen | filter_settings(snapshot)
+
+
+SAMPLER_TRIALS_STAGE = Stage(
+    name="sampler_trials",
+    group="training",
+    code_version=f"{CODE_VERSION}.{training.CODE_VERSION}.{selection.CODE_VERSION}",
+    active=_compared,
+    edges=(
+        *pool_edges(),
+        edge("transport_scores", _when_scored(TRANSPORT_STAGE, _target)),
+        edge("quality_scores", _when_scored(QUALITY_STAGE, every("shards"))),
+        edge("density_scores", _when_scored(DENSITY_STAGE, only)),
+        edge("perplexity_scores", _when_scored(PERPLEXITY_STAGE, every("shards"))),
+        edge("embeddings", _when_computed(every("shards"))),
+        edge("target_embeddings", _when_computed(_target)),
+        edge("tokenizer", when(_from_fresh_weights, only)),
+        edge("base_models", _models),
+    ),
+    settings=_trials_settings,
+    tables=(SAMPLER_TRIALS,),
+    learning=Learning.FITTED,
+    automation=Automation.BY_HAND,
+    growth=Growth.NOTHING,
+)
+COMPARISON_STAGE = Stage(
+    name="sampler_comparison",
+    group="selection",
+    code_version=selection.CODE_VERSION,
+    by_content=True,
+    active=lambda snapshot: bool(snapshot.keys("selections") and snapshot.keys("targets")),
+    edges=(
+        *pool_edges(),
+        edge("transport_scores", every("targets")),
+        edge("quality_scores", when(quality_wanted, every("shards"))),
+        edge("density_scores"),
+        edge("perplexity_scores", when(perplexity_wanted, every("shards"))),
+        edge("sampler_trials", when(_compared, only)),
+    ),
+    settings=_comparison_settings,
+    tables=(SAMPLER_COMPARISON,),
+)
+STAGES = (SAMPLER_TRIALS_STAGE, COMPARISON_STAGE)

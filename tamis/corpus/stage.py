@@ -1,0 +1,173 @@
+"""Stages of the pool and of targets: files become documents under content ids, and repeats are found."""
+
+from typing import Any
+
+import pyarrow as pa
+
+from tamis.corpus import CODE_VERSION, near_duplicates
+from tamis.settings.references import named
+from tamis.stage import Automation, Growth, Snapshot, Stage, edge, every, refused, same, section_settings
+from tamis.store.columns import DOC_ID, FINGERPRINT, Table, band_keys, column
+
+DOCUMENTS = Table(
+    name="documents",
+    key=("doc_id",),
+    text=("text",),
+    sealed=True,
+    listed=True,
+    per_document=True,
+    indexed=True,
+    columns=(
+        DOC_ID,
+        column("text", pa.string(), "normalised text: NFC, LF line ends, outer white space stripped"),
+        column("n_chars", pa.uint32(), "length in Unicode characters"),
+        column("n_bytes", pa.uint32(), "length in UTF-8 bytes"),
+        column("language", pa.string(), "language code as its first place stated it, null when unknown"),
+        column("first_seen", pa.timestamp("us"), "when the text was first stored, UTC"),
+    ),
+)
+
+OCCURRENCES = Table(
+    name="occurrences",
+    key=("shard", "row"),
+    text=("metadata",),
+    indexed=True,
+    columns=(
+        DOC_ID,
+        column("shard", pa.string(), "shard that holds the document"),
+        column("row", pa.uint32(), "row within the shard, from 0"),
+        column("source", pa.string(), "where in the shard: file, column or module"),
+        column("licence", pa.string(), "licence as given by the source, null when unknown"),
+        column("language", pa.string(), "language code as this place states it, null when it states none"),
+        column("metadata", pa.string(), "the row's other columns as JSON"),
+    ),
+)
+
+QUARANTINE = Table(
+    name="quarantine",
+    key=("shard", "row", "reason"),
+    text=("detail", "excerpt"),
+    columns=(
+        column("shard", pa.string(), "shard in which the bad input stands"),
+        column("row", pa.int64(), "row within the shard, -1 for the whole shard"),
+        column("reason", pa.string(), "reason code"),
+        column("detail", pa.string(), "what was found and what would be right"),
+        column("excerpt", pa.string(), "first characters of the raw input, control characters replaced"),
+    ),
+)
+
+NEAR_DUPLICATES = Table(
+    name="near_duplicates",
+    key=("doc_id",),
+    text=(),
+    columns=(
+        DOC_ID,
+        column("kept", pa.string(), "the near-duplicate that is kept in its place"),
+        column("jaccard", pa.float32(), "Jaccard similarity of word 5-shingles with the kept document"),
+    ),
+)
+
+NEAR_DUPLICATE_BANDS = Table(
+    name="near_duplicate_bands",
+    key=("doc_id",),
+    text=(),
+    per_document=True,
+    columns=(DOC_ID, band_keys, FINGERPRINT),
+)
+
+TARGET_EXAMPLES = Table(
+    name="target_examples",
+    key=("target", "doc_id"),
+    text=("text",),
+    partition="target",
+    columns=(
+        column("target", pa.string(), "name of the target"),
+        DOC_ID,
+        column("split", pa.string(), "train, held_out or unused"),
+        column("text", pa.string(), "normalised text"),
+        column("source", pa.string(), "where the example stands"),
+    ),
+)
+
+TARGET_ANSWERS = Table(
+    name="target_answers",
+    key=("target", "doc_id"),
+    text=("label",),
+    partition="target",
+    columns=(
+        column("target", pa.string(), "name of the target"),
+        DOC_ID,
+        column("response_at", pa.uint32(), "character of the text at which the response begins, or null"),
+        column("label", pa.string(), "class of the text, null where the target has none"),
+    ),
+)
+
+_ANSWER_COLUMNS = ("prompt_column", "response_column", "label_column")
+
+
+def _target_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
+    target = named(snapshot.project.settings.target, partition)
+    # Columns that a target does not have are no settings of it, so the key of a target without them holds.
+    lacking = {key for key in _ANSWER_COLUMNS if getattr(target, key) is None}
+    return target.model_dump(exclude={"path", "follow_links"} | lacking) | {
+        "bytes": snapshot.target_fingerprints[partition],
+        "near_duplicates": snapshot.project.settings.near_duplicates.threshold,
+        **refused(snapshot, EXAMPLES_STAGE.name, partition),
+    }
+
+
+def _corpus_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
+    section = named(snapshot.project.settings.corpus, snapshot.shards[partition].corpus)
+    read = section.model_dump(
+        include={"kind", "text_column", "licence", "language", "minimum_characters", "maximum_row_bytes"}
+    )
+    return read | refused(snapshot, DOCUMENTS_STAGE.name, partition)
+
+
+EXAMPLES_STAGE = Stage(
+    name="target_examples",
+    group="target",
+    partitions="targets",
+    # .1: bad rows are listed, .2: a file without a column is one; the examples are the same
+    code_version=f"{CODE_VERSION}.2",
+    by_content=True,
+    settings=_target_settings,
+    tables=(TARGET_EXAMPLES, TARGET_ANSWERS),
+)
+RAW_STAGE = Stage(
+    name="raw_shards",
+    group="corpus",
+    partitions="shards",
+    code_version="1",
+    by_content=True,
+    settings=lambda snapshot, key: {"sha256": snapshot.fingerprints[key]},
+    from_files=True,
+    automation=Automation.ALWAYS,
+    growth=Growth.NO_TIME,  # bytes are hashed while the sources are listed
+)
+DOCUMENTS_STAGE = Stage(
+    name="documents",
+    group="corpus",
+    partitions="shards",
+    code_version=CODE_VERSION,
+    by_content=True,
+    edges=(edge("raw_shards", same),),
+    settings=_corpus_settings,
+    tables=(DOCUMENTS, OCCURRENCES, QUARANTINE),
+    from_files=True,
+    automation=Automation.ALWAYS,
+)
+STAGES = (
+    EXAMPLES_STAGE,
+    RAW_STAGE,
+    DOCUMENTS_STAGE,
+    Stage(
+        name="near_duplicates",
+        group="corpus",
+        code_version=near_duplicates.CODE_VERSION,
+        by_content=True,
+        edges=(edge("documents", every("shards")),),
+        settings=section_settings("near_duplicates", frozenset({"cosine"})),
+        tables=(NEAR_DUPLICATES, NEAR_DUPLICATE_BANDS),
+    ),
+)

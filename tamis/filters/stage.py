@@ -1,0 +1,78 @@
+"""The stage of filters: what is measured of each document, whatever limits a selection applies."""
+
+import pyarrow as pa
+
+from tamis.filters import CODE_VERSION, COUNTS, Plan
+from tamis.settings.sections import FiltersSection
+from tamis.stage import Stage, edge, same
+from tamis.store.columns import DOC_ID, FINGERPRINT, Table, column
+
+_MEASURES = {
+    "n_words": "words that hold a letter or digit",
+    "mean_word_length": "their mean length in characters",
+    "hash_ratio": "hash signs a word",
+    "ellipsis_ratio": "ellipses a word",
+    "bullet_line_share": "share of lines that begin with a bullet",
+    "ellipsis_line_share": "share of lines that end with an ellipsis",
+    "alphabetic_word_share": "share of words that hold a letter",
+    "stop_words": "occurrences of the eight stop words",
+    "duplicate_line_share": "share of lines that stand in the text before",
+    "duplicate_paragraph_share": "share of paragraphs that stand in the text before",
+    "duplicate_line_character_share": "their share of the characters, of lines",
+    "duplicate_paragraph_character_share": "their share of the characters, of paragraphs",
+    **{f"top_{n}_gram_share": f"share of characters in the most frequent {n}-gram" for n in (2, 3, 4)},
+    **{f"duplicate_{n}_gram_share": f"share of characters in repeated {n}-grams" for n in range(5, 11)},
+    "punctuated_line_share": "share of lines that end with punctuation",
+    "repeated_line_character_share": "share of the lines' characters in repeated lines",
+    "short_line_share": "share of lines under 30 characters",
+    "misplaced_word_share": "share of articles and prepositions before a word that cannot follow, but one",
+}
+_PERSONAL_DATA = {
+    "card": "card numbers",
+    "iban": "account numbers",
+    "ssn": "US social security numbers",
+    "email": "e-mail addresses",
+    "phone": "phone numbers",
+    "ip_address": "public IP addresses",
+}
+
+DOCUMENT_FLAGS = Table(
+    name="document_flags",
+    key=("doc_id",),
+    text=(),
+    per_document=True,
+    counts=COUNTS,
+    columns=(
+        DOC_ID,
+        *(column(name, pa.float32(), meaning) for name, meaning in _MEASURES.items()),
+        column("broken", pa.string(), "heuristic rules that the document breaks, by commas, or empty"),
+        column("detected_language", pa.string(), "ISO 639 code, as identified from the text"),
+        column("language_confidence", pa.float32(), "of the detected language, from 0 to 1"),
+        *(column(f"{kind}_count", pa.uint32(), meaning) for kind, meaning in _PERSONAL_DATA.items()),
+        FINGERPRINT,
+    ),
+)
+
+
+def plan_of(filters: FiltersSection) -> Plan:
+    """What has to be measured of every document for these filters."""
+    return Plan(
+        heuristics=filters.heuristics,
+        language=filters.language_from if filters.languages else None,
+        personal_data=filters.personal_data != "off",
+        phone_regions=filters.phone_regions,
+    )
+
+
+STAGES = (
+    Stage(
+        name="document_flags",
+        group="quality",
+        partitions="shards",
+        code_version=CODE_VERSION,
+        active=lambda snapshot: bool(plan_of(snapshot.project.settings.filters)),
+        edges=(edge("documents", same),),
+        settings=lambda snapshot, key: plan_of(snapshot.project.settings.filters).identity(),
+        tables=(DOCUMENT_FLAGS,),
+    ),
+)

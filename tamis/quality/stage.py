@@ -1,0 +1,191 @@
+"""Stages of quality: a judge asked about a sample, a grader that learns its answers, its scores of all."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+
+from tamis.quality import CODE_VERSION, GRADER_CODE_VERSION, judge_identity, second_asking
+from tamis.quality.judging import configured_judge
+from tamis.settings.samplers import ASK_LLM, find_sampler, model_of
+from tamis.stage import Automation, Learning, Price, Snapshot, Stage, edge, every, same, when
+from tamis.store.columns import BY_SERVER, DOC_ID, FINGERPRINT, Table, column
+from tamis.training.stage import perplexity_wanted
+
+JUDGE_SAMPLE = Table(
+    name="judge_sample",
+    key=("doc_id",),
+    text=(),
+    columns=(
+        DOC_ID,
+        column("part", pa.string(), "train or hold_out"),
+    ),
+)
+
+SCORES_JUDGE = Table(
+    name="scores_judge",
+    key=("doc_id",),
+    text=(),
+    sealed=True,
+    retained=True,
+    paid=True,
+    per_document=True,
+    source="judge_scores",
+    scores=("margin",),
+    columns=(
+        DOC_ID,
+        column("logp_yes_raw", pa.float64(), "log P of the single token yes over the whole vocabulary, nats"),
+        column("logp_yes", pa.float64(), "log P of all single-token variants of yes, nats"),
+        column("logp_no", pa.float64(), "log P of all single-token variants of no, nats"),
+        column("answer_mass", pa.float64(), "P(yes) + P(no) over all variants"),
+        column("margin", pa.float64(), "logp_yes - logp_no, nats"),
+        column("truncated", pa.bool_(), "whether the document was cut to the judge's window"),
+        BY_SERVER,
+        FINGERPRINT,
+    ),
+)
+
+SCORES_JUDGE_AGAIN = Table(
+    name="scores_judge_again",
+    key=("doc_id",),
+    text=(),
+    sealed=True,
+    retained=True,
+    paid=True,
+    per_document=True,
+    columns=(
+        DOC_ID,
+        column("answer_mass", pa.float64(), "P(yes) + P(no) over all variants"),
+        column("margin", pa.float64(), "logp_yes - logp_no of the question in another order, nats"),
+        BY_SERVER,
+        FINGERPRINT,
+    ),
+)
+
+SCORES_NOISE = Table(
+    name="scores_noise",
+    key=("text_digest", "fingerprint"),
+    text=(),
+    sealed=True,
+    columns=(
+        column("text_digest", pa.string(), "128 bits of SHA-256 over a piece of planted noise, hex"),
+        column("answer_mass", pa.float64(), "P(yes) + P(no) over all variants"),
+        column("margin", pa.float64(), "logp_yes - logp_no, nats"),
+        FINGERPRINT,
+    ),
+)
+
+SCORES_QUALITY = Table(
+    name="scores_quality",
+    key=("doc_id",),
+    text=(),
+    per_document=True,
+    source="quality_scores",
+    scores=("judge_margin_predicted", "quality"),
+    columns=(
+        DOC_ID,
+        column("judge_margin_predicted", pa.float64(), "the judge's margin as the grader predicts it, nats"),
+        column("quality", pa.float64(), "quality in [0, 1], monotone in the predicted margin"),
+        FINGERPRINT,
+    ),
+)
+
+TABLES = (SCORES_NOISE,)
+
+
+def quality_wanted(snapshot: Snapshot) -> bool:
+    """The judge costs minutes, so it is asked when a sampler needs it or tamis.toml has a [judge] section."""
+    settings = snapshot.project.settings
+    used = [chosen.sampler for chosen in settings.selection]
+    used += settings.sampler_trials.samplers if settings.sampler_trials.model else ()
+    needed = any(set(find_sampler(name).score_columns) & set(SCORES_QUALITY.scores) for name in used)
+    return needed or "judge" in settings.model_fields_set
+
+
+def judges_of(snapshot: Snapshot, samplers: Iterable[str]) -> dict[str, str]:
+    """Identities of the judges that samplers name: other weights are another score."""
+    asked = [found.model for name in samplers if (found := model_of(name)) and found.family == ASK_LLM]
+    section = snapshot.project.settings.judge
+    return {
+        model: judge_identity(snapshot.project.model(model), section.prompt, max_tokens=section.max_tokens)
+        for model in asked
+    }
+
+
+def _judge_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
+    section, judge = snapshot.project.settings.judge, configured_judge(snapshot.project)
+    identity = judge_identity(judge, section.prompt, max_tokens=section.max_tokens)
+    return {"judge": identity, "model": section.model}
+
+
+def _price(snapshot: Snapshot) -> Price | None:
+    section = snapshot.project.settings.judge
+    if section.price_per_million_tokens is None:
+        return None
+    return Price(questions=section.sample, per_million_tokens=section.price_per_million_tokens)
+
+
+def _chosen_by_vectors(snapshot: Snapshot) -> bool:
+    return bool(snapshot.project.settings.judge.active_share)
+
+
+JUDGE_STAGE = Stage(
+    name="judge_scores",
+    group="quality",
+    active=quality_wanted,
+    code_version=f"{CODE_VERSION}.{second_asking.CODE_VERSION}",
+    edges=(edge("judge_sample"),),
+    settings=_judge_settings,
+    tables=(SCORES_JUDGE, SCORES_JUDGE_AGAIN),
+    automation=Automation.ONCE_SELECTED,
+    price=_price,
+)
+QUALITY_STAGE = Stage(
+    name="quality_scores",
+    group="quality",
+    active=quality_wanted,
+    partitions="shards",
+    code_version=GRADER_CODE_VERSION,
+    edges=(
+        edge("quality_grader"),
+        edge("embeddings", same),
+        edge("perplexity_scores", when(perplexity_wanted, same)),
+    ),
+    tables=(SCORES_QUALITY,),
+    automation=Automation.ONCE_SELECTED,
+)
+STAGES = (
+    Stage(
+        name="judge_sample",
+        group="quality",
+        active=quality_wanted,
+        code_version=CODE_VERSION,
+        by_content=True,
+        edges=(
+            edge("documents", every("shards")),
+            edge("near_duplicates"),
+            edge("embeddings", when(_chosen_by_vectors, every("shards"))),
+        ),
+        settings=lambda snapshot, key: snapshot.project.settings.judge.model_dump(
+            include={"sample", "active_share"}
+        ),
+        tables=(JUDGE_SAMPLE,),
+        automation=Automation.ONCE_SELECTED,
+    ),
+    JUDGE_STAGE,
+    Stage(
+        name="quality_grader",
+        group="quality",
+        active=quality_wanted,
+        code_version=GRADER_CODE_VERSION,
+        edges=(
+            edge("judge_scores"),
+            edge("embeddings", every("shards")),
+            edge("perplexity_scores", when(perplexity_wanted, every("shards"))),
+        ),
+        files="fitted",
+        learning=Learning.FITTED,
+        automation=Automation.ONCE_SELECTED,
+    ),
+    QUALITY_STAGE,
+)

@@ -1,0 +1,270 @@
+"""Stages of selections: what leaks the evaluation, what is chosen, and the reason for each document."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+
+from tamis.coverage.stage import SCORES_STAGE as DENSITY_STAGE
+from tamis.embedding.stage import copies_wanted
+from tamis.quality.stage import QUALITY_STAGE, judges_of
+from tamis.selection import CODE_VERSION, find_sampler
+from tamis.selection.filtering import rules_of_flags, rules_of_licences, rules_of_sources
+from tamis.settings.references import named
+from tamis.settings.samplers import ASK_LLM, AWAY_SCORE, PERPLEXITY, model_of
+from tamis.stage import (
+    Chooser,
+    Edge,
+    Snapshot,
+    Stage,
+    edge,
+    every,
+    only,
+    precision_settings,
+    same,
+    section_settings,
+    when,
+)
+from tamis.store.columns import DOC_ID, FINGERPRINT, Table, column
+from tamis.training.stage import PERPLEXITY_STAGE, with_twins
+from tamis.transport.stage import SCORES_STAGE as TRANSPORT_STAGE
+
+CONTAMINATION = Table(
+    name="contamination",
+    key=("target", "doc_id"),
+    text=(),
+    partition="target",
+    columns=(
+        column("target", pa.string(), "target whose held-out examples are shared"),
+        DOC_ID,
+    ),
+)
+
+CONTAMINATION_RUNS = Table(
+    name="contamination_runs",
+    key=("target", "doc_id"),
+    text=(),
+    partition="target",
+    columns=(
+        column("target", pa.string(), "target whose held-out examples hold the runs"),
+        DOC_ID,
+        column("runs", pa.list_(pa.uint64()), "hashes of those runs of words that it holds, ascending"),
+    ),
+)
+
+SELECTED_SUBSET = Table(
+    name="selected_subset",
+    key=("selection", "doc_id"),
+    text=(),
+    partition="selection",
+    columns=(
+        column("selection", pa.string(), "name of the selection"),
+        DOC_ID,
+        column("rank", pa.int64(), "place in the order of selection, from 1"),
+    ),
+)
+
+DECISIONS = Table(
+    name="decisions",
+    key=("selection", "doc_id"),
+    text=(),
+    partition="selection",
+    indexed=True,
+    columns=(
+        column("selection", pa.string(), "name of the selection"),
+        DOC_ID,
+        column("verdict", pa.string(), "selected or rejected"),
+        column("reason", pa.string(), "reason code, one per document"),
+        column("rank", pa.int64(), "place among eligible documents, from 1; null when excluded"),
+        column("margin", pa.float64(), "signed distance to the cut, positive on the selected side"),
+        column("duplicate_of", pa.string(), "the document kept in its place"),
+        column("transport_gradient", pa.float64(), "score used, null when the sampler did not use it"),
+        column("gradient_away", pa.float64(), "transport gradient of the target kept away from, or null"),
+        column("quality", pa.float64(), "score used, null when the sampler did not use it"),
+        column("judge_margin_predicted", pa.float64(), "score used, null when the sampler did not use it"),
+        column("density", pa.float64(), "score used, null when the sampler did not use it"),
+        column("nearest_cost", pa.float64(), "score used, null when the sampler did not use it"),
+        column("bits_per_byte", pa.float64(), "score used, null when the sampler did not use it"),
+        column("method_score", pa.float64(), "score the sampler computed itself, smallest first, or null"),
+        column("detail", pa.string(), "rule that the document breaks, null for reasons without rules"),
+    ),
+)
+
+SCORES_BY_MODEL = Table(
+    name="scores_by_model",
+    key=("doc_id", "fingerprint"),
+    text=(),
+    sealed=True,
+    retained=True,
+    per_document=True,
+    columns=(
+        DOC_ID,
+        FINGERPRINT,
+        column("value", pa.float64(), "score by the model of a sampler, smallest first; null: it gave none"),
+    ),
+)
+
+TABLES = (SCORES_BY_MODEL,)
+SCORED = (TRANSPORT_STAGE, QUALITY_STAGE, DENSITY_STAGE, PERPLEXITY_STAGE)
+"""Stages whose scores samplers rank by."""
+
+
+def scored_by(columns: Iterable[str]) -> set[str]:
+    """Return the stages that compute these score columns; a method's own score is of none."""
+    known = {column: stage.name for stage in SCORED for table in stage.tables for column in table.scores}
+    return {
+        known["transport_gradient" if name == AWAY_SCORE else name]
+        for name in columns
+        if name in known or name == AWAY_SCORE
+    }
+
+
+def computes_itself(sampler: str) -> bool:
+    """Whether a sampler computes its score from vectors when a selection is made."""
+    return bool(find_sampler(sampler).method) and not model_of(sampler)
+
+
+def pool_edges() -> tuple[Edge, ...]:
+    """The pool as an input: the documents, and what says which of them may be chosen."""
+    return (
+        edge("documents", every("shards")),
+        edge("near_duplicates"),
+        edge("near_copies", when(copies_wanted, only)),
+        edge("target_examples", every("targets")),
+        edge("contamination", every("targets")),
+        # Personal data that is only flagged keeps no document out.
+        edge("document_flags", when(_flags_exclude, every("shards"))),
+    )
+
+
+def _flags_exclude(snapshot: Snapshot) -> bool:
+    return bool(rules_of_flags(snapshot.project.settings.filters))
+
+
+def filter_settings(snapshot: Snapshot) -> dict[str, Any]:
+    """The filters that keep documents out; nothing at all without any, so that no key changes."""
+    filters = snapshot.project.settings.filters
+    rules = rules_of_flags(filters) | rules_of_licences(filters) | rules_of_sources(filters)
+    return {"filters": rules} if rules else {}
+
+
+def measured_by(snapshot: Snapshot, samplers: Iterable[str]) -> dict[str, Any]:
+    """Settings of the models that samplers name, where they name any."""
+    families = {found.family for name in samplers if (found := model_of(name))}
+    judges = {"judges": judges_of(snapshot, samplers)} if ASK_LLM in families else {}
+    tokens = {"perplexity_tokens": snapshot.project.settings.perplexity.max_tokens}
+    return judges | (tokens if PERPLEXITY in families else {})
+
+
+def _selection_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
+    """The settings that the sampler uses and the filters; of a pinned selection, the version alone."""
+    if pin := snapshot.pins.get(partition):
+        return {"pinned": pin.decisions}
+    return _sampler_settings(snapshot, partition) | filter_settings(snapshot)
+
+
+def _sampler_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
+    section = named(snapshot.project.settings.selection, partition)
+    sampler = find_sampler(section.sampler)
+    used = section.model_dump(exclude=sampler.unheeded)
+    if sampler.method is None:
+        return used
+    if model_of(section.sampler):
+        return used | measured_by(snapshot, [section.sampler])
+    transport = snapshot.project.settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
+    return used | transport | precision_settings(snapshot)
+
+
+def _when_scored(stage: Stage, chooser: Chooser) -> Chooser:
+    """For selections whose sampler ranks by a score of the stage."""
+
+    def choose(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
+        section = named(snapshot.project.settings.selection, partition)
+        scored = stage.name in scored_by(find_sampler(section.sampler).score_columns)
+        return chooser(snapshot, partition) if scored else ()
+
+    return choose
+
+
+def _targets_scored(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
+    section = named(snapshot.project.settings.selection, partition)
+    away = section.away_from if AWAY_SCORE in find_sampler(section.sampler).score_columns else None
+    return tuple(target for target in (section.target, away) if target)
+
+
+def _target_of_selection(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
+    target = named(snapshot.project.settings.selection, partition).target
+    return (target,) if target else ()
+
+
+def _when_computed(chooser: Chooser) -> Chooser:
+    """For selections whose sampler computes its score itself."""
+
+    def choose(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
+        section = named(snapshot.project.settings.selection, partition)
+        return chooser(snapshot, partition) if computes_itself(section.sampler) else ()
+
+    return choose
+
+
+def _models_of_selection(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
+    return with_twins(snapshot, [named(snapshot.project.settings.selection, partition).sampler])
+
+
+def _unless_pinned(chooser: Chooser) -> Chooser:
+    """For what decides a choice: a selection that is kept at an earlier version reads none of it."""
+    return lambda snapshot, partition: () if partition in snapshot.pins else chooser(snapshot, partition)
+
+
+def _edges() -> tuple[Edge, ...]:
+    # The documents of the corpora count for a pinned selection too: texts that are gone leave it.
+    documents, *deciding = pool_edges()
+    scores = (
+        edge("transport_scores", _when_scored(TRANSPORT_STAGE, _targets_scored)),
+        edge("quality_scores", _when_scored(QUALITY_STAGE, every("shards"))),
+        edge("density_scores", _when_scored(DENSITY_STAGE, only)),
+        edge("perplexity_scores", _when_scored(PERPLEXITY_STAGE, every("shards"))),
+        edge("embeddings", _when_computed(every("shards"))),
+        edge("target_embeddings", _when_computed(_target_of_selection)),
+        edge("base_models", _models_of_selection),
+    )
+    return (documents, *(edge(one.asset, _unless_pinned(one.partitions)) for one in (*deciding, *scores)))
+
+
+SELECTION_STAGE = Stage(
+    name="selected_subset",
+    group="selection",
+    partitions="selections",
+    code_version=CODE_VERSION,
+    by_content=True,
+    edges=_edges(),
+    settings=_selection_settings,
+    tables=(SELECTED_SUBSET,),
+    result=True,
+)
+DECISIONS_STAGE = Stage(
+    name="decisions",
+    group="selection",
+    partitions="selections",
+    code_version=CODE_VERSION,
+    by_content=True,
+    edges=SELECTION_STAGE.edges,
+    settings=_selection_settings,
+    made_with="selected_subset",
+    tables=(DECISIONS,),
+    result=True,
+)
+STAGES = (
+    Stage(
+        name="contamination",
+        group="target",
+        partitions="targets",
+        code_version=CODE_VERSION,
+        by_content=True,
+        edges=(edge("target_examples", same), edge("documents", every("shards"))),
+        settings=section_settings("decontamination"),
+        tables=(CONTAMINATION, CONTAMINATION_RUNS),
+    ),
+    SELECTION_STAGE,
+    DECISIONS_STAGE,
+)

@@ -1,0 +1,228 @@
+"""Stages of models: those trained on the pool, the scores that they give, and trials that fine-tune them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+
+from tamis.settings.samplers import PERPLEXITY, model_of
+from tamis.stage import (
+    Automation,
+    Chooser,
+    Growth,
+    Learning,
+    Snapshot,
+    Stage,
+    edge,
+    every,
+    only,
+    precision_settings,
+    same,
+    section_settings,
+)
+from tamis.store.columns import DOC_ID, FINGERPRINT, Table, column
+from tamis.training import CODE_VERSION, model_identity
+from tamis.training.planned import OF_TARGETS, TWIN, model_section, target_of_warm_up
+
+SCORES_PERPLEXITY = Table(
+    name="scores_perplexity",
+    key=("doc_id",),
+    text=(),
+    retained=True,
+    per_document=True,
+    source="perplexity_scores",
+    scores=("bits_per_byte",),
+    columns=(
+        DOC_ID,
+        column("bits_per_byte", pa.float32(), "bits per UTF-8 byte by a model that did not train on it"),
+        FINGERPRINT,
+    ),
+)
+
+TRAINED_ON = Table(
+    name="trained_on",
+    key=("checkpoint", "doc_id"),
+    text=(),
+    evidence=True,
+    indexed=True,
+    columns=(
+        column("checkpoint", pa.string(), "base model or trial"),
+        DOC_ID,
+        column("data", pa.string(), "pool, target or selection the document came from"),
+    ),
+)
+
+TRIALS = Table(
+    name="trials",
+    key=("trial",),
+    text=(),
+    sealed=True,
+    partition="trial",
+    columns=(
+        column("trial", pa.string(), "name of the trial"),
+        column("model", pa.string(), "base model"),
+        column("kind", pa.string(), "law, warm_up, two_stage or direct"),
+        column("data", pa.string(), "target or selection it was trained on"),
+        column("size", pa.int64(), "training documents"),
+        column("seed", pa.int64(), "seed of subset and training"),
+        column("zero_shot_bits_per_byte", pa.float64(), "held-out target loss before training"),
+        column("held_out_bits_per_byte", pa.float64(), "held-out target loss after training"),
+        column("held_out_low", pa.float64(), "lower end of its 95 % interval over seeds and documents"),
+        column("held_out_high", pa.float64(), "upper end of it"),
+        column("warm_up_bits_per_byte", pa.float64(), "held-out target loss after the first of two stages"),
+        column("held_out_loss", pa.float64(), "of a labelled target: nats an example after training"),
+        column("accuracy", pa.float64(), "share of the held-out examples that get their label"),
+        column("accuracy_low", pa.float64(), "lower end of its 95 % interval"),
+        column("accuracy_high", pa.float64(), "upper end of it"),
+        column("macro_f1", pa.float64(), "mean F1 over the labels"),
+        column("macro_f1_low", pa.float64(), "lower end of its 95 % interval"),
+        column("macro_f1_high", pa.float64(), "upper end of it"),
+        column("majority_accuracy", pa.float64(), "accuracy of always saying the most frequent label"),
+        column("seeds", pa.int64(), "trainings of which this is the mean; cost is the sum over them"),
+        column("steps", pa.int64(), "optimiser steps"),
+        column("tokens", pa.int64(), "training tokens seen, repeats counted"),
+        column("flops", pa.float64(), "6 N T for training (adapters 4 N T + 6 M T), 2 N T for evaluation"),
+        column("seconds", pa.float64(), "wall clock"),
+        column("peak_memory_bytes", pa.int64(), "peak resident memory of the process"),
+        column("parameters", pa.int64(), "parameters of the model"),
+        column(
+            "trainable_parameters",
+            pa.int64(),
+            "parameters that were trained, an adapter's where there is one",
+        ),
+        column("evaluation_flops", pa.float64(), "part of the operations that no amount of data changes"),
+        column("evaluation_seconds", pa.float64(), "part of the time that no amount of data changes"),
+        column("checkpoint", pa.string(), "folder of the weights under the home folder"),
+        column("mlflow_run", pa.string(), "MLflow run id"),
+    ),
+)
+
+
+CONTAMINATION = "contamination"
+"""Stage and table of `tamis.selection`: documents that hold the evaluation, so no model trains on them."""
+
+
+def with_twins(snapshot: Snapshot, samplers: Iterable[str]) -> tuple[str, ...]:
+    """Return the base models, and their twins, whose perplexity these samplers rank by."""
+    asked = [found.model for name in samplers if (found := model_of(name)) and found.family == PERPLEXITY]
+    both = [model for name in dict.fromkeys(asked) for model in (name, name + TWIN)]
+    return tuple(model for model in both if model in snapshot.keys("models"))
+
+
+def perplexity_wanted(snapshot: Snapshot) -> bool:
+    """Whether a model is configured that measures perplexity."""
+    return bool(_perplexity_models(snapshot, ""))
+
+
+def _perplexity_models(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
+    name = snapshot.project.settings.perplexity.model
+    if name is None:
+        return ()
+    return tuple(model for model in (name, name + TWIN) if model in snapshot.keys("models"))
+
+
+def trained_on_pool(snapshot: Snapshot, model: str) -> bool:
+    """Whether the graph trains a base model, rather than reads one from its files."""
+    return model_section(snapshot.project, model)[0].preset is not None
+
+
+def _if_trained(chooser: Chooser) -> Chooser:
+    return lambda snapshot, model: chooser(snapshot, model) if trained_on_pool(snapshot, model) else ()
+
+
+def _base_model_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
+    section, fold = model_section(snapshot.project, partition)
+    if section.path is not None:
+        return {"model": model_identity(snapshot.project.model(section.path))}
+    kept = {"checkpoints": section.checkpoints} if section.checkpoints else {}
+    shape = {"preset": section.preset, "fold": fold} | kept
+    return shape | snapshot.project.settings.pretraining.recipe() | precision_settings(snapshot)
+
+
+def target_of_trial(snapshot: Snapshot, name: str) -> str:
+    """Return the target on whose held-out examples a trial is evaluated."""
+    trial = snapshot.trials[name]
+    if trial.kind in OF_TARGETS:
+        return str(trial.data)
+    return target_of_warm_up(snapshot.project, trial.data)
+
+
+def _selection_of_trial(snapshot: Snapshot, name: str) -> tuple[str, ...]:
+    trial = snapshot.trials[name]
+    return () if trial.kind in OF_TARGETS else (trial.data,)
+
+
+def _trial_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
+    trial = snapshot.trials[partition]
+    fields = {name: value for name, value in trial.__dict__.items() if name != "on_request"}
+    own = model_section(snapshot.project, trial.model)[0].recipe()
+    return fields | snapshot.project.settings.fine_tuning.recipe() | own | precision_settings(snapshot)
+
+
+PERPLEXITY_STAGE = Stage(
+    name="perplexity_scores",
+    group="quality",
+    partitions="shards",
+    code_version=CODE_VERSION,
+    active=perplexity_wanted,
+    edges=(edge("documents", same), edge("base_models", _perplexity_models)),
+    settings=section_settings("perplexity"),
+    tables=(SCORES_PERPLEXITY,),
+    automation=Automation.ONCE_SELECTED,
+)
+BASE_MODELS_STAGE = Stage(
+    name="base_models",
+    group="training",
+    partitions="models",
+    code_version=CODE_VERSION,
+    frozen=True,
+    edges=(
+        edge("tokenizer", _if_trained(only)),
+        edge("documents", _if_trained(every("shards"))),
+        edge("target_examples", _if_trained(every("targets"))),
+        edge(CONTAMINATION, _if_trained(every("targets"))),
+    ),
+    settings=_base_model_settings,
+    tables=(TRAINED_ON,),
+    files="checkpoints",
+    learning=Learning.PRE_TRAINED,
+    result=True,
+    automation=Automation.BY_HAND,
+    growth=Growth.NOTHING,
+)
+TRIALS_STAGE = Stage(
+    name="trials",
+    group="training",
+    partitions="trials",
+    code_version=CODE_VERSION,
+    edges=(
+        edge("base_models", lambda snapshot, key: (snapshot.trials[key].model,)),
+        edge("target_examples", lambda snapshot, key: (target_of_trial(snapshot, key),)),
+        edge("selected_subset", _selection_of_trial),
+    ),
+    settings=_trial_settings,
+    tables=(TRIALS, TRAINED_ON),
+    files="checkpoints",
+    learning=Learning.FINE_TUNED,
+    result=True,
+    automation=Automation.BY_HAND,
+    growth=Growth.NOTHING,
+)
+STAGES = (
+    Stage(
+        name="tokenizer",
+        group="training",
+        code_version=CODE_VERSION,
+        frozen=True,
+        active=lambda snapshot: any(model.preset for model in snapshot.project.settings.base_model),
+        edges=(edge("documents", every("shards")),),
+        settings=lambda snapshot, key: {"vocabulary": snapshot.project.settings.pretraining.vocabulary},
+        files="checkpoints",
+        learning=Learning.FITTED,
+        automation=Automation.BY_HAND,
+        growth=Growth.NOTHING,
+    ),
+    BASE_MODELS_STAGE,
+    PERPLEXITY_STAGE,
+    TRIALS_STAGE,
+)

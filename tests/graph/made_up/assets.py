@@ -1,0 +1,71 @@
+"""Assets of the made-up stages."""
+
+import json
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from resources.made import Made, Rows
+from resources.platform import Platform
+from resources.specification import described
+from tamis.corpus.intake import texts_of
+from tamis.corpus.stage import DOCUMENTS, TARGET_EXAMPLES
+from tamis.store.schemas import schema_of
+
+
+def _of_shards(context: dg.AssetExecutionContext, platform: Platform, column: str, measure: Any) -> Any:
+    with platform.work(context) as work:
+        table = work.stage.tables[0].name
+        for group in work.shard_groups():
+            for shard, doc_ids in group.items():
+                texts = texts_of(work.store, doc_ids)
+                rows = [
+                    {"doc_id": one, column: measure(text), "fingerprint": "1"} for one, text in texts.items()
+                ]
+                work.store.merge(table, pa.Table.from_pylist(rows, schema=schema_of(table)))
+                yield from work.record(
+                    Made(partition=shard, rows=[Rows(table=table, doc_ids=doc_ids)], row_count=len(doc_ids))
+                )
+
+
+@dg.asset(**described("novelty", ["lancedb"]))
+def novelty(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+    """Share of the words that are seen once."""
+    yield from _of_shards(context, platform, "novelty", lambda text: len({*text.split()}) / len(text.split()))
+
+
+@dg.asset(**described("openings", ["lancedb"]))
+def openings(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+    """First words of each document."""
+    yield from _of_shards(context, platform, "opening", lambda text: " ".join(text.split()[:5]))
+
+
+@dg.asset(**described("target_words", ["lancedb"]))
+def target_words(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+    """Words of each target, hashed."""
+    with platform.work(context) as work:
+        for target in work.partitions:
+            texts = work.store.read(TARGET_EXAMPLES.name, ["text"], f"target = '{target}'")["text"]
+            words = sorted({zlib.crc32(word.encode()) for text in texts for word in text.split()})
+            rows = [{"target": target, "word": word} for word in words]
+            where = f"target = '{target}'"
+            work.store.replace("target_words", pa.Table.from_pylist(rows, schema_of("target_words")), where)
+            yield from work.record(
+                Made(partition=target, rows=[Rows(table="target_words", where=where)], row_count=len(words))
+            )
+
+
+@dg.asset(**described("word_counts", ["numpy"]))
+def word_counts(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+    """How often each word is in the pool."""
+    with platform.work(context) as work:
+        texts = work.store.read(DOCUMENTS.name, ["text"])["text"]
+        counts = Counter(word for text in texts for word in text.split())
+        folder = work.fitted("")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "counts.json").write_text(json.dumps(counts, sort_keys=True))
+        yield from work.record(Made(files=[folder], row_count=len(texts)))

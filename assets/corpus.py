@@ -61,8 +61,10 @@ def documents(context: dg.AssetExecutionContext, platform: Platform) -> Iterator
     its documents is held back: they stay until a person lets them go.
     """
     with platform.work(context) as work, work.progress("documents", unit="rows") as progress:
+        # Of a single file the error ends the step as it is; of many, it is noted and the others are taken in.
+        leave = LEFT if len(work.partitions) == 1 else (Exception,)
         shards = ((key, as_hashed(work, key, progress.advance)) for key in work.partitions)
-        for group in store_shards(work.store, shards, leave=LEFT, too_few=partial(_too_few, work)):
+        for group in store_shards(work.store, shards, leave=leave, too_few=partial(_too_few, work)):
             if any(intake.shard == work.partitions[-1] for intake in group):
                 # Before the last head moves: a run that dies here leaves a shard to do, and this with it.
                 collect_orphans(work.store, work.world)
@@ -73,8 +75,10 @@ def documents(context: dg.AssetExecutionContext, platform: Platform) -> Iterator
             for intake in group:
                 if isinstance(intake.error, ShardShrunkError):
                     _hold_back(work, intake.error)
-                if intake.error:
+                if isinstance(intake.error, LEFT):
                     yield from work.leave(intake.shard, intake.error, "readable")
+                elif intake.error:
+                    work.fail(intake.shard, intake.error)
 
 
 def _too_few(work: Work, shard: str, before: int, now: int) -> bool:

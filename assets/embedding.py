@@ -27,7 +27,8 @@ def embeddings(context: dg.AssetExecutionContext, platform: Platform) -> Iterato
         table = current_table(work.project)
         missing = count_documents(work.store, work.partitions, table, known)
         with work.progress("embeddings", missing) as progress:
-            for group in work.shard_groups():
+
+            def made(group: dict[str, list[str]]) -> Iterator[Any]:
                 every = [doc_id for doc_ids in group.values() for doc_id in doc_ids]
                 encoded = set(embed_missing(work.store, encoder, every, progress.advance, table=table))
                 aside = show_refused(work.store, work.stage.name, group, [encoder.fingerprint])
@@ -35,6 +36,8 @@ def embeddings(context: dg.AssetExecutionContext, platform: Platform) -> Iterato
                 yield from work.record(
                     *[_made(table, key, doc_ids, encoded, aside, facts) for key, doc_ids in group.items()]
                 )
+
+            yield from work.in_groups(made)
 
 
 def _made(

@@ -62,13 +62,16 @@ def document_flags(context: dg.AssetExecutionContext, platform: Platform) -> Ite
         known = f"fingerprint = '{fingerprint(plan)}'"
         missing = count_documents(work.store, work.partitions, FLAGS, known)
         with work.progress("flags", missing) as progress:
-            for group in work.shard_groups():
+
+            def flags_of(group: dict[str, list[str]]) -> Iterator[Any]:
                 made = []
                 for key, doc_ids in group.items():
                     flagged = flag_documents(work.store, plan, doc_ids, progress.advance)
                     facts = {"flagged": flagged, "reused": len(doc_ids) - flagged}
                     made.append(_of_shard(FLAGS, key, doc_ids, facts))
                 yield from work.record(*made)
+
+            yield from work.in_groups(flags_of)
 
 
 def _of_shard(
@@ -154,7 +157,8 @@ def perplexity_scores(context: dg.AssetExecutionContext, platform: Platform) -> 
         forget_refused(work.store, stage, marks)
         missing = count_documents(work.store, work.partitions, "scores_perplexity", known)
         with work.progress("perplexity", missing) as progress:
-            for group in work.shard_groups():
+
+            def scores_of(group: dict[str, list[str]]) -> Iterator[Any]:
                 every = sorted({doc_id for doc_ids in group.values() for doc_id in doc_ids})
                 scored = score_perplexity(
                     work.store, work.project, folders, versions, section, every, progress.advance
@@ -167,6 +171,8 @@ def perplexity_scores(context: dg.AssetExecutionContext, platform: Platform) -> 
                     rows = rows_set_aside(stage, key, facts, aside)
                     made.append(_of_shard("scores_perplexity", key, doc_ids, facts, rows))
                 yield from work.record(*made)
+
+            yield from work.in_groups(scores_of)
 
 
 @dg.asset(**described("quality_grader", ["numpy"], [BEATS_LENGTH]))
@@ -196,10 +202,13 @@ def quality_scores(context: dg.AssetExecutionContext, platform: Platform) -> Ite
         grader = Grader.load(work.upstream("quality_grader") / GRADER_FILE)
         mark = work.heads[("quality_grader", "")].data_version[:32]
         with work.progress("quality", count_documents(work.store, work.partitions)) as progress:
-            for group in work.shard_groups():
+
+            def grades_of(group: dict[str, list[str]]) -> Iterator[Any]:
                 every = sorted({doc_id for doc_ids in group.values() for doc_id in doc_ids})
                 grade_documents(work.store, grader, mark, table, every)
                 progress.advance(len(every))
                 yield from work.record(
                     *[_of_shard("scores_quality", key, doc_ids, {}) for key, doc_ids in group.items()]
                 )
+
+            yield from work.in_groups(grades_of)

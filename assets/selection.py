@@ -63,16 +63,17 @@ def selected_subset(context: dg.AssetExecutionContext, platform: Platform) -> It
         home = work.project.home
         order = [*work.world.keys("selections"), *work.partitions]  # as tamis.toml has them
         for key in sorted(work.partitions, key=order.index):
-            note_version(home, work.heads, key)
-            pin = work.world.pins.get(key)
-            choice = _repeated(work, pin) if pin else _chosen(work, key)
-            yield from _recorded(work, key, choice)
-            note_version(home, read_heads(work.store), key, pin.version if pin else None)
-            most = work.project.settings.automation.kept_versions
-            prune_versions(home, most, [found.rows for found in work.world.pins.values()])
-            if work.watched and key == order[0]:  # the first result, long before the last
-                page = home.reports / f"selection_{key}.html"
-                say("\n".join([*selection_lines(work.project, choice.section), f"  page: {page}"]))
+            with work.apart(key):
+                note_version(home, work.heads, key)
+                pin = work.world.pins.get(key)
+                choice = _repeated(work, pin) if pin else _chosen(work, key)
+                yield from _recorded(work, key, choice)
+                note_version(home, read_heads(work.store), key, pin.version if pin else None)
+                most = work.project.settings.automation.kept_versions
+                prune_versions(home, most, [found.rows for found in work.world.pins.values()])
+                if work.watched and key == order[0]:  # the first result, long before the last
+                    page = home.reports / f"selection_{key}.html"
+                    say("\n".join([*selection_lines(work.project, choice.section), f"  page: {page}"]))
 
 
 @dataclass(frozen=True, kw_only=True)

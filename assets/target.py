@@ -53,36 +53,40 @@ def target_examples(context: dg.AssetExecutionContext, platform: Platform) -> It
     with platform.work(context) as work:
         barred = refusal(work.store)
         for key in work.partitions:
-            section = named(work.project.settings.target, key)
-            found, quarantined = read_target(section, work.project.root)
-            examples, refused = barred.documents(found)
-            bad = _quarantine(work, key, barred, refused, quarantined)
-            threshold = work.project.settings.near_duplicates.threshold
-            ids, texts = examples["doc_id"].to_list(), examples["text"].to_list()
-            groups = near_duplicate_groups(ids, texts, threshold=threshold)
-            sizes = (section.train, section.held_out)
-            split = split_target(examples, groups, *sizes, work.project.seed, sum(bad.values()))
-            if section.label_column:
-                require_labels(split)
-            schema = schema_of("target_examples")
-            rows = split.with_columns(pl.lit(key).alias("target")).select(schema.names)
-            scope = f"target = {quoted(key)}"
-            work.store.replace("target_examples", rows.to_arrow().cast(schema), scope)
-            facts = dict(rows.group_by("split").len().sort("split").iter_rows())
-            facts["quarantined"] = sum(bad.values())
-            if repeats := barred.near_repeats(examples):
-                facts[NEAR_REPEATS] = repeats
-            learnt = [_stored(work, "target_examples", scope), *_answers(work, key, split)]
-            yield from work.record(
-                Made(
-                    partition=key,
-                    rows=[*learnt, _stored(work, "quarantine", rows_of_target(key))],
-                    row_count=len(rows),
-                    data_version=_version(learnt),
-                    metadata=facts,
-                    checks=[_readable(bad), _learnable(never_learnt(split) if section.label_column else {})],
+            with work.apart(key):
+                section = named(work.project.settings.target, key)
+                found, quarantined = read_target(section, work.project.root)
+                examples, refused = barred.documents(found)
+                bad = _quarantine(work, key, barred, refused, quarantined)
+                threshold = work.project.settings.near_duplicates.threshold
+                ids, texts = examples["doc_id"].to_list(), examples["text"].to_list()
+                groups = near_duplicate_groups(ids, texts, threshold=threshold)
+                sizes = (section.train, section.held_out)
+                split = split_target(examples, groups, *sizes, work.project.seed, sum(bad.values()))
+                if section.label_column:
+                    require_labels(split)
+                schema = schema_of("target_examples")
+                rows = split.with_columns(pl.lit(key).alias("target")).select(schema.names)
+                scope = f"target = {quoted(key)}"
+                work.store.replace("target_examples", rows.to_arrow().cast(schema), scope)
+                facts = dict(rows.group_by("split").len().sort("split").iter_rows())
+                facts["quarantined"] = sum(bad.values())
+                if repeats := barred.near_repeats(examples):
+                    facts[NEAR_REPEATS] = repeats
+                learnt = [_stored(work, "target_examples", scope), *_answers(work, key, split)]
+                yield from work.record(
+                    Made(
+                        partition=key,
+                        rows=[*learnt, _stored(work, "quarantine", rows_of_target(key))],
+                        row_count=len(rows),
+                        data_version=_version(learnt),
+                        metadata=facts,
+                        checks=[
+                            _readable(bad),
+                            _learnable(never_learnt(split) if section.label_column else {}),
+                        ],
+                    )
                 )
-            )
 
 
 def _quarantine(
@@ -150,29 +154,30 @@ def target_embeddings(context: dg.AssetExecutionContext, platform: Platform) -> 
         with work.progress(f"loading encoder {name}"):
             encoder = load_encoder(work.project.model(name), cache=work.project.home.cache)
         for key in work.partitions:
-            scope = f"target = {quoted(key)}"
-            examples = work.store.read("target_examples", ["doc_id", "text"], scope).sort("doc_id")
-            with work.progress(f"target {key}", len(examples)) as progress:
-                vectors_nd, refused = encode_each(encoder, examples["text"].to_list(), progress.advance)
-            kept = [place for place in range(len(examples)) if place not in refused]
-            columns = [
-                [key] * len(kept),
-                examples["doc_id"].gather(kept).to_list(),
-                vector_column(vectors_nd[kept]),
-                [encoder.fingerprint] * len(kept),
-            ]
-            rows = pa.table(columns, schema=schema_of(table, encoder.dimension))
-            work.store.replace(table, rows, scope)
-            aside = [
-                {"doc_id": examples["doc_id"][place], "reason": str(why.reason), "detail": why.detail}
-                for place, why in refused.items()
-            ]
-            none = dict.fromkeys(("doc_id", "reason", "detail"), pl.String)
-            show_rows(work.store, place_of(work.stage.name, key), pl.DataFrame(aside, schema=none))
-            facts: dict[str, Any] = {}
-            shown = rows_set_aside(work.stage.name, key, facts, {key: len(aside)})
-            entries = [Rows(table=table, where=scope), *shown]
-            yield from work.record(Made(partition=key, rows=entries, row_count=len(kept), metadata=facts))
+            with work.apart(key):
+                scope = f"target = {quoted(key)}"
+                examples = work.store.read("target_examples", ["doc_id", "text"], scope).sort("doc_id")
+                with work.progress(f"target {key}", len(examples)) as progress:
+                    vectors_nd, refused = encode_each(encoder, examples["text"].to_list(), progress.advance)
+                kept = [place for place in range(len(examples)) if place not in refused]
+                columns = [
+                    [key] * len(kept),
+                    examples["doc_id"].gather(kept).to_list(),
+                    vector_column(vectors_nd[kept]),
+                    [encoder.fingerprint] * len(kept),
+                ]
+                rows = pa.table(columns, schema=schema_of(table, encoder.dimension))
+                work.store.replace(table, rows, scope)
+                aside = [
+                    {"doc_id": examples["doc_id"][place], "reason": str(why.reason), "detail": why.detail}
+                    for place, why in refused.items()
+                ]
+                none = dict.fromkeys(("doc_id", "reason", "detail"), pl.String)
+                show_rows(work.store, place_of(work.stage.name, key), pl.DataFrame(aside, schema=none))
+                facts: dict[str, Any] = {}
+                shown = rows_set_aside(work.stage.name, key, facts, {key: len(aside)})
+                entries = [Rows(table=table, where=scope), *shown]
+                yield from work.record(Made(partition=key, rows=entries, row_count=len(kept), metadata=facts))
 
 
 @dg.asset(**described("contamination", ["polars"]))
@@ -181,20 +186,21 @@ def contamination(context: dg.AssetExecutionContext, platform: Platform) -> Iter
     with platform.work(context) as work:
         section = work.project.settings.decontamination
         for key in work.partitions:
-            scope = f"target = {quoted(key)}"
-            changed = work.changed_only(key, "documents") if work.store.exists(RUNS) else None
-            with work.progress(f"contamination by {key}") as progress:
-                found = update_contamination(work.store, key, section, changed, progress.advance)
-            records = stored_rows(work.store, TABLE, scope)
-            yield from work.record(
-                Made(
-                    partition=key,
-                    rows=[Rows(table=TABLE, where=scope, records=records), Rows(table=RUNS, where=scope)],
-                    row_count=found.contaminated,
-                    data_version=records[0],
-                    metadata={"documents_read": found.read},
+            with work.apart(key):
+                scope = f"target = {quoted(key)}"
+                changed = work.changed_only(key, "documents") if work.store.exists(RUNS) else None
+                with work.progress(f"contamination by {key}") as progress:
+                    found = update_contamination(work.store, key, section, changed, progress.advance)
+                records = stored_rows(work.store, TABLE, scope)
+                yield from work.record(
+                    Made(
+                        partition=key,
+                        rows=[Rows(table=TABLE, where=scope, records=records), Rows(table=RUNS, where=scope)],
+                        row_count=found.contaminated,
+                        data_version=records[0],
+                        metadata={"documents_read": found.read},
+                    )
                 )
-            )
 
 
 @dg.asset(**described("target_potential", ["torch"], [CONVERGED]))
@@ -203,31 +209,32 @@ def target_potential(context: dg.AssetExecutionContext, platform: Platform) -> I
     with platform.work(context) as work:
         encoder = work.project.settings.encoder.name
         for key in work.partitions:
-            with warnings.catch_warnings(record=True) as caught, work.progress(f"potential of {key}"):
-                warnings.simplefilter("always")
-                found = current_potential(
-                    work.store,
-                    key,
-                    target_table=f"target_embeddings_{encoder_slug(encoder)}",
-                    pool_table=current_table(work.project),
-                    section=work.project.settings.transport,
-                    seed=work.project.seed,
-                    before=kept_potential(work, key),
+            with work.apart(key):
+                with warnings.catch_warnings(record=True) as caught, work.progress(f"potential of {key}"):
+                    warnings.simplefilter("always")
+                    found = current_potential(
+                        work.store,
+                        key,
+                        target_table=f"target_embeddings_{encoder_slug(encoder)}",
+                        pool_table=current_table(work.project),
+                        section=work.project.settings.transport,
+                        seed=work.project.seed,
+                        before=kept_potential(work, key),
+                    )
+                for warning in caught:
+                    context.log.warning(str(warning.message))
+                folder = work.fitted(key)
+                save_potential(folder, found)
+                yield from work.record(
+                    Made(
+                        partition=key,
+                        files=[folder],
+                        row_count=len(found.potential.g),
+                        metadata=potential_facts(found),
+                        checks=[_converged(found)],
+                        **kept_version(work, key, found),
+                    )
                 )
-            for warning in caught:
-                context.log.warning(str(warning.message))
-            folder = work.fitted(key)
-            save_potential(folder, found)
-            yield from work.record(
-                Made(
-                    partition=key,
-                    files=[folder],
-                    row_count=len(found.potential.g),
-                    metadata=potential_facts(found),
-                    checks=[_converged(found)],
-                    **kept_version(work, key, found),
-                )
-            )
 
 
 def kept_version(work: Work, key: str, found: CurrentPotential) -> dict[str, Any]:
@@ -252,19 +259,20 @@ def transport_scores(context: dg.AssetExecutionContext, platform: Platform) -> I
     with platform.work(context) as work:
         encoder = work.project.settings.encoder.name
         for key in work.partitions:
-            scoring = PoolScoring(
-                potential=load_potential(work.upstream("target_potential", key)),
-                target_md=target_vectors(work.store, f"target_embeddings_{encoder_slug(encoder)}", key),
-                target=key,
-                fingerprint=work.heads[("target_potential", key)].data_version[:32],
-            )
-            count = work.store.count(current_table(work.project))
-            with work.progress(f"transport to {key}", count) as progress:
-                scored = score_pool(work.store, scoring, current_table(work.project), progress.advance)
-            smallest, largest = score_range(work.store, key)
-            facts = {"scored": scored, "smallest_gradient": smallest, "largest_gradient": largest}
-            entry = Rows(table=f"transport_{key}")
-            yield from work.record(Made(partition=key, rows=[entry], row_count=count, metadata=facts))
+            with work.apart(key):
+                scoring = PoolScoring(
+                    potential=load_potential(work.upstream("target_potential", key)),
+                    target_md=target_vectors(work.store, f"target_embeddings_{encoder_slug(encoder)}", key),
+                    target=key,
+                    fingerprint=work.heads[("target_potential", key)].data_version[:32],
+                )
+                count = work.store.count(current_table(work.project))
+                with work.progress(f"transport to {key}", count) as progress:
+                    scored = score_pool(work.store, scoring, current_table(work.project), progress.advance)
+                smallest, largest = score_range(work.store, key)
+                facts = {"scored": scored, "smallest_gradient": smallest, "largest_gradient": largest}
+                entry = Rows(table=f"transport_{key}")
+                yield from work.record(Made(partition=key, rows=[entry], row_count=count, metadata=facts))
 
 
 def _converged(found: CurrentPotential) -> dg.AssetCheckResult:

@@ -59,40 +59,43 @@ def base_models(context: dg.AssetExecutionContext, platform: Platform) -> Iterat
     """A small Llama-shaped model pre-trained on one half of the pool, or an existing model by path or id."""
     with platform.work(context) as work:
         for key in work.partitions:
-            section, fold = model_section(work.project, key)
-            if section.path is not None:
-                size = count_parameters(work.project.model(section.path))
-                facts = {"path": section.path} | ({"parameters": size} if size else {})
-                yield from work.record(Made(partition=key, metadata=facts))
-                continue
-            assert section.preset is not None
-            options = work.project.settings.pretraining
-            source = work.upstream("tokenizer")
-            doc_ids = pretraining_documents(work.store, source, fold, options.tokens, work.project.seed)
-            record_training_documents(work.store, key, {"pool": doc_ids})
-            texts = texts_of(work.store, doc_ids)
-            folder = checkpoint_folder(work, key)
-            with work.progress(f"pre-training {key}", options.tokens, "tokens") as progress:
-                result = pretrain(
-                    preset_shape(section.preset, options.vocabulary),
-                    (texts[doc_id] for doc_id in doc_ids),
-                    source,
-                    PretrainingOptions(seed=work.project.seed, **options.model_dump(exclude={"vocabulary"})),
-                    folder,
-                    resume_folder(work.project.home.cache, work.stage.name, work.key(key)[:16]),
-                    checkpoints=section.checkpoints,
-                    advance=progress.advance,
+            with work.apart(key):
+                section, fold = model_section(work.project, key)
+                if section.path is not None:
+                    size = count_parameters(work.project.model(section.path))
+                    facts = {"path": section.path} | ({"parameters": size} if size else {})
+                    yield from work.record(Made(partition=key, metadata=facts))
+                    continue
+                assert section.preset is not None
+                options = work.project.settings.pretraining
+                source = work.upstream("tokenizer")
+                doc_ids = pretraining_documents(work.store, source, fold, options.tokens, work.project.seed)
+                record_training_documents(work.store, key, {"pool": doc_ids})
+                texts = texts_of(work.store, doc_ids)
+                folder = checkpoint_folder(work, key)
+                with work.progress(f"pre-training {key}", options.tokens, "tokens") as progress:
+                    result = pretrain(
+                        preset_shape(section.preset, options.vocabulary),
+                        (texts[doc_id] for doc_id in doc_ids),
+                        source,
+                        PretrainingOptions(
+                            seed=work.project.seed, **options.model_dump(exclude={"vocabulary"})
+                        ),
+                        folder,
+                        resume_folder(work.project.home.cache, work.stage.name, work.key(key)[:16]),
+                        checkpoints=section.checkpoints,
+                        advance=progress.advance,
+                    )
+                rows = Rows(table="trained_on", where=f"checkpoint = {quoted(key)}")
+                yield from work.record(
+                    Made(
+                        partition=key,
+                        rows=[rows],
+                        files=[folder],
+                        row_count=len(doc_ids),
+                        metadata=training_metadata(result),
+                    )
                 )
-            rows = Rows(table="trained_on", where=f"checkpoint = {quoted(key)}")
-            yield from work.record(
-                Made(
-                    partition=key,
-                    rows=[rows],
-                    files=[folder],
-                    row_count=len(doc_ids),
-                    metadata=training_metadata(result),
-                )
-            )
 
 
 @dg.asset(**described("trials", ["torch", "mlflow"], [IMPROVED]))
@@ -100,47 +103,48 @@ def trials(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[An
     """A base model fine-tuned on a part of the target or warmed up on a selection, with its held-out loss."""
     with platform.work(context) as work:
         for key in work.partitions:
-            trial, input_key = work.world.trials[key], work.key(key)
-            with tried_once(), failure_noted(work.store, key, input_key):
-                base = work.upstream("base_models", trial.model)
-                data = trial_data(work.project, work.world, work.heads, trial, base)
-                seen = {stage.data: stage.doc_ids for stage in data.stages}
-                record_training_documents(work.store, key, seen)
-                folder = checkpoint_folder(work, key)
-                with work.progress(f"trial {key}", data.expected_tokens, "tokens") as progress:
-                    finished = run_trial(work.project, trial, data, folder, input_key, progress.advance)
-            work.store.merge("trials", finished.row)
-            improved = dg.AssetCheckResult(
-                asset_key="trials",
-                check_name="improved",
-                passed=finished.improved,
-                severity=dg.AssetCheckSeverity.WARN,
-            )
-            yield from work.record(
-                Made(
-                    partition=key,
-                    rows=[
-                        Rows(table="trials", where=f"trial = {quoted(key)}"),
-                        Rows(table="trained_on", where=f"checkpoint = {quoted(key)}"),
-                    ],
-                    files=[folder],
-                    row_count=sum(len(doc_ids) for doc_ids in seen.values()),
-                    metadata=trial_metadata(finished),
-                    checks=[improved],
-                    announce=partial(
-                        register_checkpoint,
-                        work.project.tracking_uri,
-                        work.project.settings.tracking.experiment,
-                        key,
-                        input_key,
-                        finished.run,
-                        work.project.home.relative(folder),
-                    ),
+            with work.apart(key):
+                trial, input_key = work.world.trials[key], work.key(key)
+                with tried_once(), failure_noted(work.store, key, input_key):
+                    base = work.upstream("base_models", trial.model)
+                    data = trial_data(work.project, work.world, work.heads, trial, base)
+                    seen = {stage.data: stage.doc_ids for stage in data.stages}
+                    record_training_documents(work.store, key, seen)
+                    folder = checkpoint_folder(work, key)
+                    with work.progress(f"trial {key}", data.expected_tokens, "tokens") as progress:
+                        finished = run_trial(work.project, trial, data, folder, input_key, progress.advance)
+                work.store.merge("trials", finished.row)
+                improved = dg.AssetCheckResult(
+                    asset_key="trials",
+                    check_name="improved",
+                    passed=finished.improved,
+                    severity=dg.AssetCheckSeverity.WARN,
                 )
-            )
-            forget_state(work.project, input_key)
-            for line in remove_superseded(work.project, read_heads(work.store)):
-                context.log.info(line)
+                yield from work.record(
+                    Made(
+                        partition=key,
+                        rows=[
+                            Rows(table="trials", where=f"trial = {quoted(key)}"),
+                            Rows(table="trained_on", where=f"checkpoint = {quoted(key)}"),
+                        ],
+                        files=[folder],
+                        row_count=sum(len(doc_ids) for doc_ids in seen.values()),
+                        metadata=trial_metadata(finished),
+                        checks=[improved],
+                        announce=partial(
+                            register_checkpoint,
+                            work.project.tracking_uri,
+                            work.project.settings.tracking.experiment,
+                            key,
+                            input_key,
+                            finished.run,
+                            work.project.home.relative(folder),
+                        ),
+                    )
+                )
+                forget_state(work.project, input_key)
+                for line in remove_superseded(work.project, read_heads(work.store)):
+                    context.log.info(line)
 
 
 def checkpoint_folder(work: Work, partition: str) -> Path:

@@ -16,7 +16,7 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from resources.processes import ACTIVE, note_process
-from resources.tags import DRIVER_TAG, SENSOR, asked_for, settles
+from resources.tags import DRIVER_TAG, SENSOR, asked_for, named_partitions, settles
 from resources.work import Work
 from resources.work_errors import InactiveStageError, PartitionGoneError, StepError, failure
 from tamis.base.errors import may_pass
@@ -25,7 +25,7 @@ from tamis.base.waiting_threads import spin_briefly
 from tamis.corpus.stage import RAW_STAGE
 from tamis.engine import engine_of, using
 from tamis.lineage.attempts import begin
-from tamis.lineage.failed_steps import failed_step_noted
+from tamis.lineage.failed_steps import PartitionsFailedError, failed_step_noted
 from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.held_back import note_absent
 from tamis.lineage.look import look_at_files, searched
@@ -113,7 +113,8 @@ class Platform(dg.ConfigurableResource):
                 settle = settles(context.run)
                 due = {found.partition for found in due_partitions(stage, world, heads, settle)}
                 # Where another run was faster nothing is left; but a step with checks has to make something.
-                keys = [key for key in keys if key in due] or keys[:1]
+                named = named_partitions(context.run)
+                keys = [key for key in keys if key in due and (named is None or key in named)] or keys[:1]
             together = [
                 stage.name,
                 *(other.name for other in stages().values() if other.made_with == stage.name),
@@ -137,6 +138,7 @@ class Platform(dg.ConfigurableResource):
                         context.log.info(f"table {table} is dropped: no current value has vectors of it")
                 for table in sorted(work.written.union(retained_tables(self.store))):
                     compact(self.store, table)
+                work.end()
 
 
 def _others_run(context: dg.AssetExecutionContext) -> bool:
@@ -155,6 +157,8 @@ def retried(attempt: int) -> Iterator[None]:
         yield
     except (dg.Failure, dg.RetryRequested):
         raise
+    except PartitionsFailedError as error:  # its reasons may be stored, and say what is withheld themselves
+        raise dg.Failure(str(error), allow_retries=False) from None
     except Exception as error:
         if not may_pass(error):
             raise failure(error) from None

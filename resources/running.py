@@ -1,26 +1,34 @@
-"""Running a group of partitions through Dagster in this process, and finding what makes it fail.
+"""Running a group of partitions through Dagster in this process.
 
-A run makes one asset for all partitions that need it, or a chain of assets of one partition. Where it fails
-its halves are tried, so that one bad partition holds no others back. A trial is tried once a command.
+A run makes one asset, or several that only wait for each other, for all partitions that need them. A step
+goes on after a partition that fails, and fails at its end; what failed is tried once a command.
 """
 
 import contextlib
+import json
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
 from resources.processes import this_process
-from resources.tags import CERTIFIED_TAG, COMMAND_LINE, DRIVER_TAG, ON_REQUEST_TAG, PROCESS_TAG
+from resources.tags import (
+    CERTIFIED_TAG,
+    COMMAND_LINE,
+    DRIVER_TAG,
+    ON_REQUEST_TAG,
+    PARTITIONS_TAG,
+    PROCESS_TAG,
+)
 from resources.work_errors import take_withheld
 from tamis.base.progress import Heartbeat, begin_step, close_all, is_verbose
 from tamis.lineage.automation import Group
+from tamis.lineage.failed_steps import TRIALS
 from tamis.lineage.heads import read_heads
 from tamis.lineage.look import look_again
 from tamis.lineage.plan import due_partitions
@@ -28,13 +36,9 @@ from tamis.lineage.stages import stages
 from tamis.lineage.world import World
 from tamis.project import Project
 from tamis.stage import Stage
-from tamis.training.failures import failures_of
 
-TRIALS = "trials"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """Configuration of a run whose log lines do not go to the terminal."""
-MOST_SPLITS = 48
-"""How many runs a group that fails may cost: enough to find two bad partitions among 1,000."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,87 +116,25 @@ class Runner:
     wanted: Wanted
 
     def make(self, world: World, group: Group, outcome: Outcome) -> None:
-        """Make a group; where that fails its halves, so that one bad partition holds no others back.
-
-        Trials note themselves which of them fails: what is left of the others is run without it.
-        """
-        waiting, runs = self._apart(group, outcome), 0
-        while waiting:
-            part = waiting.pop(0)
-            outcome.tried.add(part.keys)
-            noted = self._failed_trials(part)
-            failed, runs = self._run(part, outcome), runs + 1
-            if failed and (culprits := {name for name, _time in self._failed_trials(part) - noted}):
-                if due := self._still_due(world, culprits):
-                    self._give_up(outcome, failed, due)
-                waiting[:0] = self._apart(self._unmade(world, part), outcome)
-                continue
-            left, culprit_elsewhere = self._left(world, part) if failed else ((), False)
-            if (len(left) > 1 or (left and culprit_elsewhere)) and runs <= MOST_SPLITS:
-                self.say(f"{part.assets[0]}: failed for some of {len(left)} partitions; halves are tried")
-                waiting[:0] = _halves(part, left)
-            elif failed:
-                # What a failed run has made is not given up: what comes after it would wait for it.
-                self._give_up(outcome, failed, left if len(part.partitions) > 1 else part.partitions)
-
-    def _give_up(self, outcome: Outcome, failed: dict[str, str], undone: Collection[str]) -> None:
-        outcome.failed |= failed
-        outcome.given_up |= {(asset, key) for asset in failed for key in undone}
+        """Make a group; what fails of it is given up in this command, what waits for it comes later."""
+        outcome.tried.add(group.keys)
+        failed = self._run(group, outcome)
+        # What a failed run has made is not given up: what comes after it would wait for it.
+        undone = {asset: self._still_due(world, asset, group.partitions) for asset in failed}
         for asset, error in failed.items():
+            if asset == TRIALS and not undone[asset]:
+                continue  # a search has left the trial out, and says so itself
+            outcome.failed[asset] = error
+            outcome.given_up |= {(asset, key) for key in undone[asset]}
             self.say(f"{asset}: FAILED: {error}")
 
-    def _failed_trials(self, group: Group) -> set[tuple[str, datetime]]:
-        """Trials that are noted as failed, each with when it did last; none where others are made."""
-        if group.assets[0] != TRIALS:
-            return set()
-        return {(one.trial, one.failed_at) for one in failures_of(self.project.home.store)}
-
-    def _still_due(self, world: World, trials: Collection[str]) -> list[str]:
-        """Those that a search has not left out: what it does without is said there, and fails no command."""
+    def _still_due(self, world: World, asset: str, partitions: Collection[str]) -> list[str]:
+        """Return the partitions that are not made; all of them for what is no stage."""
+        if asset not in stages():
+            return list(partitions)
         heads = read_heads(self.project.home.store)
-        due = due_partitions(stages()[TRIALS], look_again(world, heads), heads, not self.wanted.certified)
-        return [found.partition for found in due if found.partition in trials]
-
-    def _unmade(self, world: World, group: Group) -> Group:
-        """What of a group is due still."""
-        return _part(group, self._still_due(world, group.partitions))
-
-    def _apart(self, group: Group, outcome: Outcome) -> list[Group]:
-        """Trials in groups whose ranges cover none that is given up: it would be trained again."""
-        given_up = {name for asset, name in outcome.given_up if asset == TRIALS}
-        if group.assets[0] != TRIALS:
-            return [group]
-        wanted = set(group.partitions) - given_up
-        parts: list[list[str]] = [[]]
-        for name in self.instance.get_dynamic_partitions(str(stages()[TRIALS].partitions)):
-            if name in given_up:
-                parts.append([])
-            elif name in wanted:
-                parts[-1].append(name)
-        return [_part(group, part) for part in parts if part]
-
-    def _left(self, world: World, group: Group) -> tuple[tuple[str, ...], bool]:
-        """Partitions that the failed run has not made, none where a whole chain failed.
-
-        Also whether what made it fail may be none of them: a trial that a search leaves out is no longer due,
-        and the range that the run covers may hold what is due beside the group.
-        """
-        if len(group.partitions) == 1:
-            return (), False
-        heads = read_heads(self.project.home.store)
-        now = look_again(world, heads)
-        due = due_partitions(stages()[group.assets[0]], now, heads, not self.wanted.certified)
-        still = {found.partition for found in due}
-        made = {
-            name
-            for name, key in zip(group.partitions, group.keys, strict=True)
-            if (head := heads.get((group.assets[0], name))) and head.input_key == key
-        }
-        own, left = set(group.partitions), tuple(key for key in group.partitions if key in still)
-        beside = (
-            still.intersection(_covered(self.instance, stages()[group.assets[0]], group.partitions)) - own
-        )
-        return left, bool(beside or own - still - made)
+        due = due_partitions(stages()[asset], look_again(world, heads), heads, not self.wanted.certified)
+        return [found.partition for found in due if found.partition in partitions]
 
     def _run(self, group: Group, outcome: Outcome) -> dict[str, str]:
         """Run a group; returns the assets that failed, with the error."""
@@ -224,19 +166,6 @@ class Runner:
             outcome.made[name] = outcome.made.get(name, 0) + len(group.partitions) * len(group.assets)
             return {}
         return failures(result)
-
-
-def _halves(group: Group, left: tuple[str, ...]) -> list[Group]:
-    """The partitions that are left, in two groups."""
-    middle = len(left) // 2
-    return [_part(group, part) for part in (left[:middle], left[middle:]) if part]
-
-
-def _part(group: Group, names: Sequence[str]) -> Group:
-    """These of the partitions of a group."""
-    key_of = dict(zip(group.partitions, group.keys, strict=True))
-    keys = tuple(key_of[name] for name in names)
-    return Group(assets=group.assets[:1], partitions=tuple(names), keys=keys)
 
 
 @contextlib.contextmanager
@@ -309,22 +238,20 @@ def _run_arguments(
     return {"tags": tags | range_tags(instance, stage, due)}
 
 
-def range_tags(instance: dg.DagsterInstance, stage: Stage, due: list[str]) -> dict[str, str]:
-    """Tags of a run over the range that holds the due partitions; the asset itself skips the others."""
-    assert stage.partitions is not None
-    order = {key: place for place, key in enumerate(instance.get_dynamic_partitions(stage.partitions))}
-    return {
-        "dagster/asset_partition_range_start": min(due, key=order.__getitem__),
-        "dagster/asset_partition_range_end": max(due, key=order.__getitem__),
-    }
-
-
-def _covered(instance: dg.DagsterInstance, stage: Stage, due: Sequence[str]) -> list[str]:
-    """All partitions between the first and the last of these, in the order of the instance."""
+def range_tags(instance: dg.DagsterInstance, stage: Stage, due: Sequence[str]) -> dict[str, str]:
+    """Return the tags of a run of these partitions: the range that holds them, and their list where the range
+    holds others too.
+    """
     assert stage.partitions is not None
     order = instance.get_dynamic_partitions(stage.partitions)
-    places = [order.index(key) for key in due]
-    return list(order[min(places) : max(places) + 1])
+    places = {key: place for place, key in enumerate(order)}
+    first, last = min(due, key=places.__getitem__), max(due, key=places.__getitem__)
+    tags = {
+        "dagster/asset_partition_range_start": first,
+        "dagster/asset_partition_range_end": last,
+    }
+    whole = places[last] - places[first] + 1 == len(due)
+    return tags if whole else tags | {PARTITIONS_TAG: json.dumps(sorted(due))}
 
 
 def _count(stage: Stage, due: Sequence[str]) -> str:

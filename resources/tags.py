@@ -1,5 +1,7 @@
 """Tags of runs: who asked for one, and what for. Steps read them, the driver and the sensors write them."""
 
+import json
+
 import dagster as dg
 
 DRIVER_TAG = "tamis/driver"
@@ -8,6 +10,7 @@ WORK_TAG = "tamis/work"
 ON_REQUEST_TAG = "tamis/on_request"
 CERTIFIED_TAG = "tamis/certified"
 ALLOW_REMOVAL_TAG = "tamis/allow_removal"
+PARTITIONS_TAG = "tamis/partitions"
 COMMAND_LINE, SENSOR = "command line", "sensor"
 
 
@@ -19,6 +22,12 @@ def settles(run: dg.DagsterRun) -> bool:
 def asked_for(run: dg.DagsterRun) -> bool:
     """Whether a person chose the partitions of this run; our own driver says so where one did."""
     return DRIVER_TAG not in run.tags or ON_REQUEST_TAG in run.tags
+
+
+def named_partitions(run: dg.DagsterRun) -> frozenset[str] | None:
+    """Return the partitions that a run is to make; None for all of its range that are due."""
+    named = run.tags.get(PARTITIONS_TAG)
+    return frozenset(json.loads(named)) if named else None
 
 
 def allowed_removals(run: dg.DagsterRun) -> frozenset[str]:

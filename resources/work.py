@@ -1,7 +1,8 @@
 """One step's work: partitions with pinned inputs, and the recording of what was made of them."""
 
+import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,22 @@ from resources.events import digest_of_metadata
 from resources.made import Made, Rows, scope_of, with_records
 from resources.provenance import beside
 from resources.tags import COMMAND_LINE, DRIVER_TAG, settles
-from resources.work_errors import InputMissingError, PartitionGoneError
+from resources.work_errors import InputMissingError, PartitionGoneError, withhold
+from tamis.base.errors import may_pass
+from tamis.base.kept_errors import kept_message
 from tamis.base.progress import Progress, silent
 from tamis.corpus.intake import groups_of_shards
 from tamis.corpus.refusing import NEAR_REPEATS
 from tamis.lineage.audit_events import event_tags
 from tamis.lineage.changed import changed_partitions, differs_only_in
+from tamis.lineage.failed_steps import (
+    MOST_NOTED,
+    TRIALS,
+    PartitionsFailedError,
+    PartitionsInterruptedError,
+    reason_of,
+    write_failed_steps,
+)
 from tamis.lineage.heads import TABLE, Head, Heads, write_heads
 from tamis.lineage.manifest import InputReference, Manifest, ManifestFolder, content_digest
 from tamis.lineage.plan import config_of, input_key, input_references, label, reference
@@ -30,9 +41,14 @@ from tamis.store.digests import canonical_digest, folder_digests
 from tamis.store.records import stored_rows
 from tamis.store.schemas import described_columns
 from tamis.store.tables import Store
+from tamis.store.writable import stop_unless_writable
 
 COSTS = ("asked", "tokens_asked", "cost", "source_versions", "parameters", NEAR_REPEATS)
 """Metadata that stands beside the manifest too: what a plan says of the next time, and what was read."""
+
+
+MOST_TRANSIENT = 3
+"""Partitions of a step that fail in a way that may pass, before the step is tried again as a whole."""
 
 
 class Work:
@@ -57,6 +73,8 @@ class Work:
         self._share = 0.0
         self._checks = Checks(partitions)
         self._tags: dict[str, dict[str, str]] = {}
+        self.failed: dict[str, str] = {}
+        self._transient = 0
         self._asked = len(context.partition_keys) if stage.partitions else 1
 
     @property
@@ -146,6 +164,64 @@ class Work:
             for name in checks
         ]
         yield from self._checks.add(self.stage.name, partition, found) if self._asked > 1 else found
+
+    @contextlib.contextmanager
+    def apart(self, partition: str) -> Iterator[None]:
+        """Let what fails inside hold no other partition back: the step goes on, and fails at its end."""
+        try:
+            yield
+        except Exception as error:
+            self.fail(partition, error)
+
+    def fail(self, partition: str, error: Exception) -> None:
+        """Note that a partition failed; raise the error where nothing else could be made either.
+
+        So it is of a single partition, of a home that cannot be written, and after many failures.
+        """
+        self._transient += may_pass(error)
+        if len(self.partitions) == 1 or self._transient > MOST_TRANSIENT:
+            raise error
+        stop_unless_writable(self.project.home.root)
+        self.project.home.require_store()
+        self.failed[partition] = (
+            error.description or "" if isinstance(error, dg.Failure) else reason_of(error)
+        )
+        withhold(error)
+        self.context.log.error(f"{label(self.stage.name, partition)}: {kept_message(error)}")
+        if len(self.failed) >= MOST_NOTED:
+            self.end()
+
+    def end(self) -> None:
+        """Note the partitions that failed, and raise an error that lists them, where there are any."""
+        if not self.failed:
+            return
+        if self.stage.name != TRIALS:  # trials keep their own account
+            keys = {
+                partition: input_key(self.stage, partition, self.world, self.heads)
+                for partition in self.failed
+            }
+            write_failed_steps(self.store, self.stage.name, keys, self.failed)
+        listed = PartitionsInterruptedError if self._transient else PartitionsFailedError
+        raise listed(self.stage.name, self.failed, len(self.partitions))
+
+    def in_groups(self, make: Callable[[dict[str, list[str]]], Iterator[Any]]) -> Iterator[Any]:
+        """Make shards of their documents, many at a time; of a group that fails, each by itself."""
+        for group in self.shard_groups():
+            yield from self._group(group, make)
+
+    def _group(
+        self, group: dict[str, list[str]], make: Callable[[dict[str, list[str]]], Iterator[Any]]
+    ) -> Iterator[Any]:
+        try:
+            yield from make(group)
+        except Exception as error:
+            if len(group) == 1:
+                self.fail(next(iter(group)), error)
+                return
+            stop_unless_writable(self.project.home.root)
+            self.context.log.warning(f"{len(group)} shards together failed; each is made by itself")
+            for shard, doc_ids in group.items():
+                yield from self._group({shard: doc_ids}, make)
 
     def record(self, *mades: Made) -> Iterator[Any]:
         """Write the manifests, log the events, move the heads, in this order.

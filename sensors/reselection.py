@@ -8,8 +8,7 @@ wait. Automation stops at selections; trials are run by hand.
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Sequence
 
 import dagster as dg
 
@@ -75,7 +74,7 @@ def _first_allowed(
     """The first piece of work that has attempts left and is not waiting for its next one."""
     most = platform.project.settings.automation.maximum_attempts
     reasons = []
-    for group in chain.from_iterable(_parts(instance, whole) for whole in groups):
+    for group in groups:
         tried = attempts(instance, group)
         failures = counted(instance, tried)
         if len(failures) >= most:
@@ -85,17 +84,6 @@ def _first_allowed(
         else:
             return group, ""
     return None, "; ".join(reasons[:SHOWN])
-
-
-def _parts(instance: dg.DagsterInstance, group: Group) -> Iterator[Group]:
-    """The group, or once it failed its halves, and theirs: one bad partition holds no others back."""
-    count = len(group.partitions)
-    if count == 1 or not counted(instance, attempts(instance, group)):
-        yield group
-        return
-    for part in (slice(count // 2), slice(count // 2, count)):
-        half = Group(assets=group.assets[:1], partitions=group.partitions[part], keys=group.keys[part])
-        yield from _parts(instance, half)
 
 
 def _shown(group: Group) -> str:

@@ -83,9 +83,9 @@ def next_groups(
 ) -> list[Group]:
     """Work whose inputs are all there, in order of execution; only the first should be started.
 
-    A group holds the partitions of a stage that wait for nothing; the others come in a later one. `wanted`
-    limits it to these (asset, partition), None is everything; `without` are given up; `settle` as in
-    `full_plan`.
+    A group holds the partitions of a stage that wait for nothing, and the stages that wait for them alone.
+    `wanted` limits it to these (asset, partition), None is everything; `without` are given up; `settle` as
+    in `full_plan`.
     """
     due_now = {(due.asset, due.partition) for due in full_plan(world, heads, settle)}
     due_now = (due_now if wanted is None else due_now & wanted) - without
@@ -123,18 +123,25 @@ def _together(
     waiting: set[tuple[str, str]],
     without: AbstractSet[tuple[str, str]],
 ) -> tuple[str, ...]:
-    """Later stages of the same partition that only wait for this run: one process makes them all."""
+    """Later stages of the same partitions that only wait for this run: one process makes them all."""
     names = [first.name]
-    if len(partitions) > 1:
+    if len(partitions) > 1:  # Dagster skips a step whose inputs are not outputs of the run but logged by it
         return tuple(names)
-    partition = partitions[0]
     for stage in list(stages().values())[list(stages()).index(first.name) + 1 :]:
-        if stage.partitions != first.partitions or (stage.name, partition) not in waiting or stage.made_with:
+        if stage.partitions != first.partitions or stage.made_with:
+            continue
+        if not waiting.issuperset((stage.name, key) for key in partitions):
             continue
         if _comes_first(first) and not _comes_first(stage):
             continue
-        inputs = [(edge.asset, key) for edge in stage.edges for key in edge.partitions(world, partition)]
-        outside = [entry for entry in inputs if entry not in {(name, partition) for name in names}]
+        made = {(name, key) for name in names for key in partitions}
+        inputs = {
+            (edge.asset, key)
+            for partition in partitions
+            for edge in stage.edges
+            for key in edge.partitions(world, partition)
+        }
+        outside = inputs - made
         if all(entry in heads and entry not in waiting and entry not in without for entry in outside):
             names.append(stage.name)
     return tuple(names)

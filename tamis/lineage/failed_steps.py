@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from tamis.base.errors import TamisError
+from tamis.base.errors import PermanentError, TamisError, TransientError
 from tamis.base.kept_errors import kept_message
 from tamis.lineage.heads import Heads
 from tamis.lineage.plan import Due, input_key, label
@@ -25,6 +25,7 @@ from tamis.training.stage import TRIALS_STAGE
 
 TABLE, TRIALS = "step_failures", TRIALS_STAGE.name
 MOST_NOTED = 100  # values of one step: a broken disk fails a step of 10,000 shards
+SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,29 @@ class FailedStep:
         return f"failed: {label(self.asset, self.partition)}: {self.reason}"
 
 
+def _listed(asset: str, failed: Mapping[str, str], count: int) -> str:
+    """Name the first of the partitions that failed, with the reason of each."""
+    shown = "; ".join(f"{partition}: {reason}" for partition, reason in [*failed.items()][:SHOWN])
+    more = f"; and {len(failed) - SHOWN:,} more, which `tamis status` names" if len(failed) > SHOWN else ""
+    return f"{len(failed):,} of {count:,} partitions of {asset} failed: {shown}{more}"
+
+
+class PartitionsFailedError(PermanentError):
+    """Partitions of a step that could not be made; the others were. `failed`: the reason of each."""
+
+    def __init__(self, asset: str, failed: Mapping[str, str], count: int) -> None:
+        self.asset, self.failed, self.count = asset, dict(failed), count
+        super().__init__(_listed(asset, failed, count))
+
+
+class PartitionsInterruptedError(TransientError):
+    """The same where one of them may succeed when it is tried again."""
+
+    def __init__(self, asset: str, failed: Mapping[str, str], count: int) -> None:
+        self.asset, self.failed, self.count = asset, dict(failed), count
+        super().__init__(_listed(asset, failed, count))
+
+
 @contextlib.contextmanager
 def failed_step_noted(
     store: Store, asset: str, keys: Callable[[], Mapping[str, str | None]]
@@ -53,6 +77,8 @@ def failed_step_noted(
     """
     try:
         yield
+    except (PartitionsFailedError, PartitionsInterruptedError):
+        raise  # noted one by one
     except Exception as error:
         with contextlib.suppress(Exception):  # what failed matters more than that it could not be noted
             if asset != TRIALS:
@@ -61,16 +87,26 @@ def failed_step_noted(
 
 
 def note_failed_step(store: Store, asset: str, keys: Mapping[str, str | None], error: BaseException) -> None:
-    """Note it in one commit; a partition without an input key waits for something and did not fail."""
-    # Errors of Tamis are written for people: their class adds nothing.
-    told = str(error) if isinstance(error, TamisError) else kept_message(error)
+    """Note the same reason of all of these partitions."""
+    write_failed_steps(store, asset, keys, dict.fromkeys(keys, reason_of(error)))
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why something failed as it may be stored; the class of an error of Tamis adds nothing."""
+    return str(error) if isinstance(error, TamisError) else kept_message(error)
+
+
+def write_failed_steps(
+    store: Store, asset: str, keys: Mapping[str, str | None], reasons: Mapping[str, str]
+) -> None:
+    """Note the reason of each partition in one commit; one without an input key did not fail but waits."""
     rows = [
         asdict(
             FailedStep(
                 asset=asset,
                 partition=partition,
                 input_key=key,
-                reason=shortened(told),
+                reason=shortened(reasons[partition]),
                 failed_at=datetime.now(UTC).replace(tzinfo=None),
             )
         )

@@ -1,4 +1,6 @@
-"""Groups of partitions that fail: what is beside them in their range holds none of them back."""
+"""A run of some partitions of a range: what is between them is not made, and holds none of them back."""
+
+import json
 
 import dagster as dg
 import pytest
@@ -9,15 +11,15 @@ from projects import (
     heads_of,
     note_made,
     plain_project,
-    rows_of,
     settings,
     target,
 )
 
 from resources.instance import register_partitions
-from resources.platform import retried, tried_once
-from resources.running import EVERYTHING, Outcome, Runner
+from resources.running import EVERYTHING, Outcome, Runner, range_tags
+from resources.tags import PARTITIONS_TAG, named_partitions
 from tamis.lineage.automation import Group
+from tamis.lineage.stages import stages
 from tamis.project import Project
 from tamis.training.failures import failure_noted, failures_of
 
@@ -40,78 +42,60 @@ def project(tmp_path, nowhere) -> Project:
     return found
 
 
-def outcome_of(project: Project, failing: str) -> Outcome:
-    """Make the group by a step that fails at one partition, as the real one does at a broken model."""
-
-    @dg.asset(partitions_def=dg.DynamicPartitionsDefinition(name="trials"))
-    def trials(context: dg.AssetExecutionContext) -> None:
-        for key in context.partition_keys:
-            if key == failing:
-                raise dg.Failure(f"{key} does not fit", allow_retries=False)
-            project.home.store.merge("trials", rows_of("trials", [{"trial": key}]))
-            note_made(project, "trials", key)
-
-    outcome, world = Outcome(), SmallProject(project.root).world
-    keys = tuple(str(due_key(project, "trials", name)) for name in GROUP)
-    with dg.DagsterInstance.ephemeral() as instance:
-        register_partitions(instance, world)
-        order = list(instance.get_dynamic_partitions("trials"))
-        assert order == [GROUP[0], BESIDE, GROUP[1]]
-        job = dg.Definitions(assets=[trials]).resolve_implicit_global_asset_job_def()
-        runner = Runner(project=project, job=job, instance=instance, say=lambda _: None, wanted=EVERYTHING)
-        runner.make(world, Group(assets=("trials",), partitions=GROUP, keys=keys), outcome)
-    return outcome
-
-
-def test_what_fails_beside_a_group_holds_none_of_it_back(project):
-    outcome = outcome_of(project, failing=BESIDE)
-    assert {("trials", name) for name in GROUP} <= set(heads_of(project.home))
-    assert outcome.failed == {}, "what failed is told by the group that it is in"
-    assert outcome.given_up == set()
-
-
-def test_what_fails_in_a_group_is_given_up_alone(project):
-    outcome = outcome_of(project, failing=GROUP[1])
-    assert ("trials", GROUP[0]) in heads_of(project.home)
-    assert outcome.given_up == {("trials", GROUP[1])}
-    assert f"{GROUP[1]} does not fit" in outcome.failed["trials"]
-
-
-@pytest.mark.parametrize("failing", [GROUP[:1], GROUP[1:], (BESIDE,), GROUP, (*GROUP, BESIDE)])
+@pytest.mark.parametrize("failing", [(), GROUP[:1], GROUP[1:], GROUP])
 def test_a_trial_that_fails_is_tried_once_a_command_and_holds_no_other_back(project, failing):
-    """However the range is halved, and whatever Dagster would try again; so it is left out in time."""
+    """Of its range a run makes those that it names: what is between them is due as well."""
     tried: list[str] = []
 
     @dg.asset(partitions_def=dg.DynamicPartitionsDefinition(name="trials"))
     def trials(context: dg.AssetExecutionContext) -> None:
-        with retried(context.retry_number):
-            for key in context.partition_keys:
-                if ("trials", key) in heads_of(project.home):
-                    continue
-                tried.append(key)
-                with tried_once(), failure_noted(project.home.store, key, f"key of {key}"):
+        named, failed = named_partitions(context.run), []
+        for key in context.partition_keys:
+            if named is not None and key not in named:
+                continue
+            tried.append(key)
+            try:
+                with failure_noted(project.home.store, key, f"key of {key}"):
                     if key in failing:
                         raise RuntimeError(f"{key} ran out of memory")
                 note_made(project, "trials", key)
+            except RuntimeError as error:
+                failed.append(str(error))
+        if failed:
+            raise dg.Failure("; ".join(failed), allow_retries=False)
 
     job = dg.Definitions(assets=[trials]).resolve_implicit_global_asset_job_def()
     for command in (1, 2):
         tried.clear()
         outcome, world = Outcome(), SmallProject(project.root).world
-        heads = heads_of(project.home)
-        names = [name for name in (GROUP[0], BESIDE, GROUP[1]) if ("trials", name) not in heads]
+        names = [name for name in GROUP if ("trials", name) not in heads_of(project.home)]
+        if not names:
+            break
         keys = tuple(str(due_key(project, "trials", name)) for name in names)
         with dg.DagsterInstance.ephemeral() as instance:
             register_partitions(instance, world)
+            assert list(instance.get_dynamic_partitions("trials")) == [GROUP[0], BESIDE, GROUP[1]]
             runner = Runner(
                 project=project, job=job, instance=instance, say=lambda _: None, wanted=EVERYTHING
             )
-            group = Group(assets=("trials",), partitions=tuple(names), keys=keys)
-            runner.make(world, group, outcome)
-        assert sorted(tried) == sorted(names if command == 1 else failing)
+            runner.make(world, Group(assets=("trials",), partitions=tuple(names), keys=keys), outcome)
+        assert sorted(tried) == sorted(names)
         assert outcome.given_up == {("trials", name) for name in failing}
-        assert "out of memory" in outcome.failed["trials"]
+        assert all(name in outcome.failed["trials"] for name in failing)
         assert {one.trial: one.attempts for one in failures_of(project.home.store)} == dict.fromkeys(
             failing, command
         )
-    assert {("trials", name) for name in {*GROUP, BESIDE} - {*failing}} <= set(heads_of(project.home))
+    made = {key for asset, key in heads_of(project.home) if asset == "trials"}
+    assert made == {*GROUP} - {*failing}
+
+
+@pytest.mark.parametrize(
+    ("due", "named"), [("abc", None), ("bc", None), ("b", None), ("ac", ["a", "c"]), ("bd", ["b", "d"])]
+)
+def test_a_range_with_others_in_it_names_what_is_to_be_made(due, named):
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("shards", list("abcd"))
+        tags = range_tags(instance, stages()["documents"], list(due))
+    assert tags["dagster/asset_partition_range_start"] == due[0]
+    assert tags["dagster/asset_partition_range_end"] == due[-1]
+    assert json.loads(tags.get(PARTITIONS_TAG, "null")) == named

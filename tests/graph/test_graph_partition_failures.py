@@ -1,0 +1,137 @@
+"""What fails in one partition is noted; the others go on, and the step fails at its end with the list."""
+
+import pytest
+from projects import (
+    CHOSEN,
+    SmallProject,
+    corpus,
+    make_graph,
+    selection,
+    settings,
+    target,
+    texts,
+    write_jsonl,
+)
+
+from assets import corpus as corpus_assets
+from assets import embedding as embedding_assets
+from tamis.lineage.failed_steps import failed_steps
+from tamis.lineage.plan import full_plan
+from tamis.store.writable import DiskFullError
+
+BAD = ("web__bad0.jsonl", "web__bad1.jsonl", "web__bad2.jsonl")
+GOOD = tuple(f"web__good{number}.jsonl" for number in range(6))
+MADE = frozenset({"raw_shards", "documents", "embeddings"})
+
+
+@pytest.fixture
+def graph(tmp_path, encoder_cache) -> SmallProject:
+    two = [target(name, path=f"{name}", train=8, held_out=4) for name in ("goal", "short")]
+    text = settings(corpus(path="landing"), *two, selection("any", "random", 5))
+    project = make_graph(tmp_path / "project", encoder_cache, text)
+    for path in project.landing.iterdir():
+        path.unlink()
+    for number, name in enumerate((*BAD, *GOOD)):
+        write_jsonl(project.landing / name.removeprefix("web__"), texts("sailing", 3, 100 + number))
+    write_jsonl(project.root / "goal" / "goal.jsonl", texts("algebra", 14, 2))
+    write_jsonl(project.root / "short" / "short.jsonl", texts("algebra", 3, 3))
+    yield project
+    project.close()
+
+
+def failing_where(monkeypatch, module, name: str, is_bad, error: type[Exception] = ValueError) -> list:
+    """Let a function of an asset fail for some of its arguments; returns what it was called with."""
+    called, real = [], getattr(module, name)
+
+    def sometimes(*arguments, **named):
+        called.append(arguments)
+        if is_bad(*arguments):
+            raise error("nothing here says why")
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(module, name, sometimes)
+    return called
+
+
+def made(graph: SmallProject, asset: str) -> set[str]:
+    return {key for name, key in graph.heads if name == asset}
+
+
+def noted(graph: SmallProject, asset: str) -> set[str]:
+    due = full_plan(graph.world, graph.heads)
+    return {
+        one.partition
+        for one in failed_steps(graph.store, graph.world, graph.heads, due)
+        if one.asset == asset
+    }
+
+
+@pytest.mark.parametrize("fault", ["reading", "encoding"])
+def test_three_bad_shards_of_nine_hold_no_others_back_and_a_retry_makes_three(graph, monkeypatch, fault):
+    asset = {"reading": "documents", "encoding": "embeddings"}[fault]
+    with monkeypatch.context() as patch:
+        if fault == "reading":
+            failing_where(patch, corpus_assets, "read_shard", lambda shard, *_: shard.key in BAD)
+        else:
+            bad = documents_of(graph, BAD)
+            failing_where(patch, embedding_assets, "embed_missing", lambda _s, _e, every, *_: bad & {*every})
+        outcome = graph.try_making(MADE)
+    assert outcome.failed.keys() == {asset}
+    assert outcome.failed[asset].startswith(f"3 of 9 partitions of {asset} failed: {BAD[0]}: ValueError")
+    assert outcome.given_up == {(asset, key) for key in BAD}
+    assert noted(graph, asset) == {*BAD}
+    assert made(graph, asset) == {*GOOD}
+    runs = graph.instance.get_runs()
+    graph.said.clear()
+    graph.make(MADE)
+    assert made(graph, "embeddings") == {*GOOD, *BAD}
+    assert noted(graph, asset) == set()
+    assert [line for line in graph.said if f"{asset}: " in line or f"{asset}," in line]
+    assert all("3 shards" in line for line in graph.said if "shards" in line), graph.said
+    assert len(graph.instance.get_runs()) - len(runs) == {"documents": 2, "embeddings": 1}[asset]
+    graph.assert_sound(MADE)
+
+
+def documents_of(graph: SmallProject, shards: tuple[str, ...]) -> set[str]:
+    graph.make({"raw_shards", "documents"})
+    rows = graph.store.read("occurrences", ["shard", "doc_id"])
+    return set(rows.filter(rows["shard"].is_in(shards))["doc_id"])
+
+
+def test_a_target_of_too_few_examples_holds_no_other_target_back(graph):
+    outcome = graph.try_making(CHOSEN)
+    assert "1 of 2 partitions of target_examples failed: short: " in outcome.failed["target_examples"]
+    assert made(graph, "target_examples") == {"goal"}
+    assert noted(graph, "target_examples") == {"short"}
+    assert made(graph, "transport_scores") == {"goal"}
+    write_jsonl(graph.root / "short" / "more.jsonl", texts("algebra", 14, 4))
+    graph.make(CHOSEN)
+    assert made(graph, "transport_scores") == {"goal", "short"}
+
+
+def test_what_may_pass_is_tried_again_at_once_for_what_is_left_alone(graph, monkeypatch):
+    tries = dict.fromkeys(BAD, 0)
+
+    def is_bad(shard, *_):
+        tries[shard.key] = tries.get(shard.key, 0) + 1
+        return shard.key in BAD and tries[shard.key] == 1
+
+    monkeypatch.setattr("resources.platform.RETRY_SECONDS", 0.0)
+    failing_where(monkeypatch, corpus_assets, "read_shard", is_bad, error=TimeoutError)
+    outcome = graph.try_making(MADE)
+    assert outcome.failed == {}
+    assert {tries[key] for key in BAD} == {2}
+    assert {tries[key] for key in GOOD} == {1}, "what was made is not made again"
+    graph.assert_sound(MADE)
+
+
+def test_where_the_home_cannot_be_written_the_step_says_so_and_tries_no_other(graph, monkeypatch):
+    def full(home):
+        raise DiskFullError(home, 0)
+
+    failing_where(monkeypatch, corpus_assets, "read_shard", lambda shard, *_: shard.key == BAD[0])
+    monkeypatch.setattr("resources.work.stop_unless_writable", full)
+    monkeypatch.setattr("resources.platform.MOST_RETRIES", 0)
+    outcome = graph.try_making(MADE)
+    assert "is full" in outcome.failed["documents"]
+    assert noted(graph, "documents") == {BAD[0]}

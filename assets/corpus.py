@@ -8,7 +8,7 @@ import dagster as dg
 
 from resources.made import Made, Rows
 from resources.platform import Platform
-from resources.specification import described
+from resources.specification import described, part
 from resources.work import Work
 from tamis.base.progress import Advance
 from tamis.corpus import ShardBatch, ShardChangedError, ShardGoneError, read_shard
@@ -33,18 +33,17 @@ LEFT = (ShardChangedError, ShardGoneError, ShardShrunkError)
 READABLE = ("readable", "Nothing of the shard is in quarantine.", False)
 
 
-@dg.asset(**described("raw_shards", ["text"]))
-def raw_shards(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+@part("raw_shards", ["text"])
+def raw_shards(work: Work) -> Iterator[Any]:
     """One raw file, or one installed package: hashed again at each materialization."""
-    with platform.work(context) as work:
-        for start in range(0, len(work.partitions), RECORDED_TOGETHER):
-            keys = work.partitions[start : start + RECORDED_TOGETHER]
-            present = [work.world.shards[key] for key in keys if key in work.world.shards]
-            note_files(work.store, present)
-            yield from work.record(*[_raw(work, shard.key) for shard in present])
-            for key in keys:
-                if key not in work.world.shards:
-                    yield from work.leave(key, ShardGoneError(key))
+    for start in range(0, len(work.partitions), RECORDED_TOGETHER):
+        keys = work.partitions[start : start + RECORDED_TOGETHER]
+        present = [work.world.shards[key] for key in keys if key in work.world.shards]
+        note_files(work.store, present)
+        yield from work.record(*[_raw(work, shard.key) for shard in present])
+        for key in keys:
+            if key not in work.world.shards:
+                yield from work.leave(key, ShardGoneError(key))
 
 
 def _raw(work: Work, key: str) -> Made:
@@ -53,14 +52,14 @@ def _raw(work: Work, key: str) -> Made:
     return Made(partition=key, data_version=digest, metadata=facts)
 
 
-@dg.asset(**described("documents", ["lancedb", "polars"], [READABLE]))
-def documents(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+@part("documents", ["lancedb", "polars"], [READABLE])
+def documents(work: Work) -> Iterator[Any]:
     """Documents of a shard: normalised text under its content id, stored once however often it occurs.
 
     Bad rows go to quarantine with a reason; everything valid beside them is kept. A file that lost most of
     its documents is held back: they stay until a person lets them go.
     """
-    with platform.work(context) as work, work.progress("documents", unit="rows") as progress:
+    with work.progress("documents", unit="rows") as progress:
         # Of a single file the error ends the step as it is; of many, it is noted and the others are taken in.
         leave = LEFT if len(work.partitions) == 1 else (Exception,)
         shards = ((key, as_hashed(work, key, progress.advance)) for key in work.partitions)

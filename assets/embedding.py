@@ -7,7 +7,8 @@ import dagster as dg
 
 from resources.made import Made, Rows, rows_set_aside
 from resources.platform import Platform
-from resources.specification import described
+from resources.specification import described, part
+from resources.work import Work
 from tamis.corpus.intake import count_documents
 from tamis.corpus.setting_aside import show_refused
 from tamis.embedding import load_encoder
@@ -16,28 +17,27 @@ from tamis.embedding.storing import current_table, embed_missing
 from tamis.store.records import stored_rows
 
 
-@dg.asset(**described("embeddings", ["lancedb", "torch"]))
-def embeddings(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+@part("embeddings", ["lancedb", "torch"])
+def embeddings(work: Work) -> Iterator[Any]:
     """Vectors of a shard's documents; only documents that this encoder has not seen are encoded."""
-    with platform.work(context) as work:
-        name = work.project.settings.encoder.name
-        with work.progress(f"loading encoder {name}"):
-            encoder = load_encoder(work.project.model(name), cache=work.project.home.cache)
-        known = f"fingerprint = '{encoder.fingerprint}'"
-        table = current_table(work.project)
-        missing = count_documents(work.store, work.partitions, table, known)
-        with work.progress("embeddings", missing) as progress:
+    name = work.project.settings.encoder.name
+    with work.progress(f"loading encoder {name}"):
+        encoder = load_encoder(work.project.model(name), cache=work.project.home.cache)
+    known = f"fingerprint = '{encoder.fingerprint}'"
+    table = current_table(work.project)
+    missing = count_documents(work.store, work.partitions, table, known)
+    with work.progress("embeddings", missing) as progress:
 
-            def made(group: dict[str, list[str]]) -> Iterator[Any]:
-                every = [doc_id for doc_ids in group.values() for doc_id in doc_ids]
-                encoded = set(embed_missing(work.store, encoder, every, progress.advance, table=table))
-                aside = show_refused(work.store, work.stage.name, group, [encoder.fingerprint])
-                facts = {"encoder": name, "fingerprint": encoder.fingerprint}
-                yield from work.record(
-                    *[_made(table, key, doc_ids, encoded, aside, facts) for key, doc_ids in group.items()]
-                )
+        def made(group: dict[str, list[str]]) -> Iterator[Any]:
+            every = [doc_id for doc_ids in group.values() for doc_id in doc_ids]
+            encoded = set(embed_missing(work.store, encoder, every, progress.advance, table=table))
+            aside = show_refused(work.store, work.stage.name, group, [encoder.fingerprint])
+            facts = {"encoder": name, "fingerprint": encoder.fingerprint}
+            yield from work.record(
+                *[_made(table, key, doc_ids, encoded, aside, facts) for key, doc_ids in group.items()]
+            )
 
-            yield from work.in_groups(made)
+        yield from work.in_groups(made)
 
 
 def _made(

@@ -7,7 +7,8 @@ import dagster as dg
 
 from resources.made import Made, Rows, rows_set_aside
 from resources.platform import Platform
-from resources.specification import described
+from resources.specification import described, part
+from resources.work import Work
 from tamis.corpus.intake import count_documents
 from tamis.corpus.setting_aside import forget_refused, show_refused
 from tamis.embedding.storing import current_table
@@ -54,24 +55,23 @@ TELLS_NOISE = (
 GRADER_FILE = "grader.npz"
 
 
-@dg.asset(**described("document_flags", ["lancedb", "polars"]))
-def document_flags(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+@part("document_flags", ["lancedb", "polars"])
+def document_flags(work: Work) -> Iterator[Any]:
     """What the filters see of each document: form, language, counts of personal data; no text of it."""
-    with platform.work(context) as work:
-        plan = plan_of(work.project.settings.filters)
-        known = f"fingerprint = '{fingerprint(plan)}'"
-        missing = count_documents(work.store, work.partitions, FLAGS, known)
-        with work.progress("flags", missing) as progress:
+    plan = plan_of(work.project.settings.filters)
+    known = f"fingerprint = '{fingerprint(plan)}'"
+    missing = count_documents(work.store, work.partitions, FLAGS, known)
+    with work.progress("flags", missing) as progress:
 
-            def flags_of(group: dict[str, list[str]]) -> Iterator[Any]:
-                made = []
-                for key, doc_ids in group.items():
-                    flagged = flag_documents(work.store, plan, doc_ids, progress.advance)
-                    facts = {"flagged": flagged, "reused": len(doc_ids) - flagged}
-                    made.append(_of_shard(FLAGS, key, doc_ids, facts))
-                yield from work.record(*made)
+        def flags_of(group: dict[str, list[str]]) -> Iterator[Any]:
+            made = []
+            for key, doc_ids in group.items():
+                flagged = flag_documents(work.store, plan, doc_ids, progress.advance)
+                facts = {"flagged": flagged, "reused": len(doc_ids) - flagged}
+                made.append(_of_shard(FLAGS, key, doc_ids, facts))
+            yield from work.record(*made)
 
-            yield from work.in_groups(flags_of)
+        yield from work.in_groups(flags_of)
 
 
 def _of_shard(
@@ -143,36 +143,35 @@ def _tells_noise(mark: JudgeCheck | None) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset(**described("perplexity_scores", ["lancedb", "torch"]))
-def perplexity_scores(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+@part("perplexity_scores", ["lancedb", "torch"])
+def perplexity_scores(work: Work) -> Iterator[Any]:
     """Bits per byte of each document by a small model that did not train on it."""
-    with platform.work(context) as work:
-        section = work.project.settings.perplexity
-        stage = work.stage.name
-        models = [key for key in work.world.keys("models") if ("base_models", key) in work.heads]
-        folders = {key: work.upstream("base_models", key) for key in models}
-        versions = {key: work.heads[("base_models", key)].data_version for key in models}
-        marks = [f"{versions[key][:32]}:{section.max_tokens}" for key in models]
-        known = one_of("fingerprint", marks)
-        forget_refused(work.store, stage, marks)
-        missing = count_documents(work.store, work.partitions, "scores_perplexity", known)
-        with work.progress("perplexity", missing) as progress:
+    section = work.project.settings.perplexity
+    stage = work.stage.name
+    models = [key for key in work.world.keys("models") if ("base_models", key) in work.heads]
+    folders = {key: work.upstream("base_models", key) for key in models}
+    versions = {key: work.heads[("base_models", key)].data_version for key in models}
+    marks = [f"{versions[key][:32]}:{section.max_tokens}" for key in models]
+    known = one_of("fingerprint", marks)
+    forget_refused(work.store, stage, marks)
+    missing = count_documents(work.store, work.partitions, "scores_perplexity", known)
+    with work.progress("perplexity", missing) as progress:
 
-            def scores_of(group: dict[str, list[str]]) -> Iterator[Any]:
-                every = sorted({doc_id for doc_ids in group.values() for doc_id in doc_ids})
-                scored = score_perplexity(
-                    work.store, work.project, folders, versions, section, every, progress.advance
-                )
-                aside = show_refused(work.store, stage, group, marks)
-                made = []
-                for key, doc_ids in group.items():
-                    read = len(scored.intersection(doc_ids))
-                    facts = {"scored": read, "reused": len(doc_ids) - read}
-                    rows = rows_set_aside(stage, key, facts, aside)
-                    made.append(_of_shard("scores_perplexity", key, doc_ids, facts, rows))
-                yield from work.record(*made)
+        def scores_of(group: dict[str, list[str]]) -> Iterator[Any]:
+            every = sorted({doc_id for doc_ids in group.values() for doc_id in doc_ids})
+            scored = score_perplexity(
+                work.store, work.project, folders, versions, section, every, progress.advance
+            )
+            aside = show_refused(work.store, stage, group, marks)
+            made = []
+            for key, doc_ids in group.items():
+                read = len(scored.intersection(doc_ids))
+                facts = {"scored": read, "reused": len(doc_ids) - read}
+                rows = rows_set_aside(stage, key, facts, aside)
+                made.append(_of_shard("scores_perplexity", key, doc_ids, facts, rows))
+            yield from work.record(*made)
 
-            yield from work.in_groups(scores_of)
+        yield from work.in_groups(scores_of)
 
 
 @dg.asset(**described("quality_grader", ["numpy"], [BEATS_LENGTH]))
@@ -194,21 +193,20 @@ def quality_grader(context: dg.AssetExecutionContext, platform: Platform) -> Ite
         yield from work.record(Made(files=[folder], row_count=count, metadata=facts, checks=[check]))
 
 
-@dg.asset(**described("quality_scores", ["lancedb"]))
-def quality_scores(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+@part("quality_scores", ["lancedb"])
+def quality_scores(work: Work) -> Iterator[Any]:
     """The grader's score of every document of a shard."""
-    with platform.work(context) as work:
-        table = current_table(work.project)
-        grader = Grader.load(work.upstream("quality_grader") / GRADER_FILE)
-        mark = work.heads[("quality_grader", "")].data_version[:32]
-        with work.progress("quality", count_documents(work.store, work.partitions)) as progress:
+    table = current_table(work.project)
+    grader = Grader.load(work.upstream("quality_grader") / GRADER_FILE)
+    mark = work.heads[("quality_grader", "")].data_version[:32]
+    with work.progress("quality", count_documents(work.store, work.partitions)) as progress:
 
-            def grades_of(group: dict[str, list[str]]) -> Iterator[Any]:
-                every = sorted({doc_id for doc_ids in group.values() for doc_id in doc_ids})
-                grade_documents(work.store, grader, mark, table, every)
-                progress.advance(len(every))
-                yield from work.record(
-                    *[_of_shard("scores_quality", key, doc_ids, {}) for key, doc_ids in group.items()]
-                )
+        def grades_of(group: dict[str, list[str]]) -> Iterator[Any]:
+            every = sorted({doc_id for doc_ids in group.values() for doc_id in doc_ids})
+            grade_documents(work.store, grader, mark, table, every)
+            progress.advance(len(every))
+            yield from work.record(
+                *[_of_shard("scores_quality", key, doc_ids, {}) for key, doc_ids in group.items()]
+            )
 
-            yield from work.in_groups(grades_of)
+        yield from work.in_groups(grades_of)

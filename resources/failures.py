@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from resources.work_errors import failed_assets
 from tamis.base.errors import TamisError
 from tamis.base.kept_errors import NOT_KEPT, RAN_OUT
 
@@ -49,8 +50,13 @@ def _failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[dict
     for entry in entries:
         event = entry.dagster_event
         if event is not None:
-            error = told(event.step_failure_data.error)
-            yield {"asset": event.step_key, "partition": partition, "error": error, "run": run.run_id}
+            data = event.step_failure_data
+            stated = data.user_failure_data
+            named = failed_assets(stated.metadata if stated else None) or {
+                str(event.step_key): told(data.error)
+            }
+            for asset, error in named.items():
+                yield {"asset": asset, "partition": partition, "error": error, "run": run.run_id}
     if not entries:
         yield {"asset": None, "partition": partition, "error": "the run ended early", "run": run.run_id}
 

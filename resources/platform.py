@@ -18,7 +18,7 @@ from pydantic import PrivateAttr
 from resources.processes import ACTIVE, note_process
 from resources.tags import DRIVER_TAG, SENSOR, asked_for, named_partitions, settles
 from resources.work import Work
-from resources.work_errors import InactiveStageError, PartitionGoneError, StepError, failure
+from resources.work_errors import InactiveStageError, PartitionGoneError, StepError, failure, failure_of
 from tamis.base.errors import may_pass
 from tamis.base.precision import computing_in
 from tamis.base.waiting_threads import spin_briefly
@@ -35,6 +35,7 @@ from tamis.lineage.reconcile import drop_unnamed_vectors
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
 from tamis.project import Project, chosen_precision, open_project
+from tamis.stage import Stage
 from tamis.store.compaction import compact
 from tamis.store.home import Home, writing
 from tamis.store.retained import collect_expired, retained_tables
@@ -82,6 +83,10 @@ class Platform(dg.ConfigurableResource):
         world, heads = look_at_files(self.project, by_hand=by_hand), self.heads()
         return searched(world, heads), heads
 
+    def due(self, context: dg.AssetExecutionContext, name: str) -> list[str]:
+        """Return the partitions of this step in which a stage is due now."""
+        return _due(context, stages()[name], *self.look())
+
     def heads(self) -> Heads:
         """The latest materialization of everything."""
         return read_heads(self.store)
@@ -110,11 +115,8 @@ class Platform(dg.ConfigurableResource):
                 gone = PartitionGoneError(stage.name, keys[0])
                 raise dg.Failure(str(gone), allow_retries=False) from gone
             if len(keys) > 1:
-                settle = settles(context.run)
-                due = {found.partition for found in due_partitions(stage, world, heads, settle)}
                 # Where another run was faster nothing is left; but a step with checks has to make something.
-                named = named_partitions(context.run)
-                keys = [key for key in keys if key in due and (named is None or key in named)] or keys[:1]
+                keys = _due(context, stage, world, heads) or keys[:1]
             together = [
                 stage.name,
                 *(other.name for other in stages().values() if other.made_with == stage.name),
@@ -141,6 +143,13 @@ class Platform(dg.ConfigurableResource):
                 work.end()
 
 
+def _due(context: dg.AssetExecutionContext, stage: Stage, world: World, heads: Heads) -> list[str]:
+    """Return the partitions of a run that are due, of those that it names."""
+    due = {found.partition for found in due_partitions(stage, world, heads, settles(context.run))}
+    named = named_partitions(context.run)
+    return [key for key in context.partition_keys if key in due and (named is None or key in named)]
+
+
 def _others_run(context: dg.AssetExecutionContext) -> bool:
     """Whether another run is queued, starting or running: it may have been requested of other tables."""
     runs = context.instance.get_runs(dg.RunsFilter(statuses=ACTIVE), limit=2)
@@ -157,8 +166,8 @@ def retried(attempt: int) -> Iterator[None]:
         yield
     except (dg.Failure, dg.RetryRequested):
         raise
-    except PartitionsFailedError as error:  # its reasons may be stored, and say what is withheld themselves
-        raise dg.Failure(str(error), allow_retries=False) from None
+    except PartitionsFailedError as error:  # its reasons may be stored as they are
+        raise failure_of({error.asset: str(error)}) from None
     except Exception as error:
         if not may_pass(error):
             raise failure(error) from None

@@ -25,7 +25,7 @@ from resources.tags import (
     PARTITIONS_TAG,
     PROCESS_TAG,
 )
-from resources.work_errors import take_withheld
+from resources.work_errors import failed_assets, take_withheld
 from tamis.base.progress import Heartbeat, begin_step, close_all, is_verbose
 from tamis.lineage.automation import Group
 from tamis.lineage.failed_steps import TRIALS
@@ -119,9 +119,13 @@ class Runner:
         """Make a group; what fails of it is given up in this command, what waits for it comes later."""
         outcome.tried.add(group.keys)
         failed = self._run(group, outcome)
+        if not failed:
+            return
         # What a failed run has made is not given up: what comes after it would wait for it.
-        undone = {asset: self._still_due(world, asset, group.partitions) for asset in failed}
-        for asset, error in failed.items():
+        undone = {asset: self._still_due(world, asset, group.partitions) for asset in group.assets}
+        first = next((asset for asset in group.assets if undone[asset]), group.assets[0])
+        for name, error in failed.items():
+            asset = name if name in undone else first  # an error of a step that several assets share
             if asset == TRIALS and not undone[asset]:
                 continue  # a search has left the trial out, and says so itself
             outcome.failed[asset] = error
@@ -129,9 +133,7 @@ class Runner:
             self.say(f"{asset}: FAILED: {error}")
 
     def _still_due(self, world: World, asset: str, partitions: Collection[str]) -> list[str]:
-        """Return the partitions that are not made; all of them for what is no stage."""
-        if asset not in stages():
-            return list(partitions)
+        """Return those of the partitions of an asset that are not made."""
         heads = read_heads(self.project.home.store)
         due = due_partitions(stages()[asset], look_again(world, heads), heads, not self.wanted.certified)
         return [found.partition for found in due if found.partition in partitions]
@@ -209,11 +211,15 @@ def _cancelled_as_interrupted() -> Iterator[None]:
 
 def failures(result: Any) -> dict[str, str]:
     """Assets that failed, with the first line of the error; raises `KeyboardInterrupt` after Ctrl-C."""
-    found = {}
+    found: dict[str, str] = {}
     for event in result.all_events:
         if event.is_step_failure:
             error = event.step_failure_data.error
             cause = error.cause or error
+            stated = event.step_failure_data.user_failure_data
+            if named := failed_assets(stated.metadata if stated else None):
+                found |= named
+                continue
             if "Interrupt" in (cause.cls_name or "") or "Interrupt" in (error.cls_name or ""):
                 raise KeyboardInterrupt
             first = (cause.message.strip().splitlines() or [""])[0]

@@ -1,15 +1,20 @@
-"""What Dagster is told of each asset, taken from the graph in tamis/lineage/stages.py.
+"""What Dagster is given of each asset: the declaration of its stage, and the step that makes it.
 
 Partition sets are all dynamic, so definitions do not depend on tamis.toml and editing it needs no reload;
 documents are never partitions.
 """
 
+import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
+from resources.platform import Platform
+from resources.work import Work
+from resources.work_errors import failed_assets, failure_of
 from tamis.lineage.stages import stages
 from tamis.stage import Stage
 from tamis.training.stage import TRIALS_STAGE
@@ -22,7 +27,6 @@ PARTITION_SETS = {
     name: dg.DynamicPartitionsDefinition(name=name)
     for name in ("shards", "targets", "selections", "models", "trials")
 }
-__all__ = ["ACCELERATOR_POOL", "OWNERS", "PARTITION_SETS", "dependencies", "described", "specified"]
 
 
 def described(
@@ -40,11 +44,69 @@ def described(
         "pool": ACCELERATOR_POOL if ACCELERATED.intersection(kinds) else None,
         "owners": OWNERS,
         "output_required": False,
-        "check_specs": [
-            dg.AssetCheckSpec(check, asset=name, description=text, blocking=blocking)
-            for check, text, blocking in checks
-        ],
+        "check_specs": _checks(name, checks),
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A stage as its asset module has it, for a step that makes it together with others."""
+
+    name: str
+    kinds: Sequence[str]
+    checks: Sequence[tuple[str, str, bool]]
+    make: Callable[[Work], Iterator[Any]]
+
+
+def part(
+    name: str, kinds: Sequence[str], checks: Sequence[tuple[str, str, bool]] = ()
+) -> Callable[[Callable[[Work], Iterator[Any]]], Part]:
+    """Return a decorator of the function that makes a stage; arguments as those of `described`."""
+    return lambda make: Part(name=name, kinds=kinds, checks=checks, make=make)
+
+
+def together(step: str, *parts: Part) -> dg.AssetsDefinition:
+    """Return the step that makes these stages of the same partitions, in this order: one run for many.
+
+    A partition that fails in one stage is left out of those that read it; the step fails at its end.
+    """
+    first = stages()[parts[0].name]
+    assert first.partitions is not None
+
+    @dg.multi_asset(
+        name=step,
+        specs=[specified(one.name, one.kinds, inspect.getdoc(one.make) or "") for one in parts],
+        check_specs=[check for one in parts for check in _checks(one.name, one.checks)],
+        partitions_def=PARTITION_SETS[first.partitions],
+        can_subset=True,
+        pool=ACCELERATOR_POOL if any(ACCELERATED.intersection(one.kinds) for one in parts) else None,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def made(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+        failed: dict[str, str] = {}
+        for one in parts:
+            if dg.AssetKey(one.name) not in context.selected_asset_keys:
+                continue
+            if failed and not platform.due(context, one.name):
+                continue
+            try:
+                with platform.work(context, one.name) as work:
+                    yield from one.make(work)
+            except dg.Failure as error:
+                failed |= failed_assets(error.metadata) or {one.name: error.description or ""}
+                if len(context.partition_keys) == 1:
+                    break
+        if failed:
+            raise failure_of(failed)
+
+    return made
+
+
+def _checks(name: str, checks: Sequence[tuple[str, str, bool]]) -> list[dg.AssetCheckSpec]:
+    return [
+        dg.AssetCheckSpec(check, asset=name, description=text, blocking=blocking)
+        for check, text, blocking in checks
+    ]
 
 
 def specified(name: str, kinds: Sequence[str], description: str) -> dg.AssetSpec:

@@ -4,8 +4,10 @@ Dagster stores an error with its message, its notes and its whole chain of cause
 may quote a document, so a step ends in a fresh error that says what `kept_message` allows.
 """
 
+import json
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -60,6 +62,23 @@ def failure(error: BaseException) -> dg.Failure:
     withhold(error)
     found = dg.Failure(kept_message(error), allow_retries=False)
     found.__traceback__ = error.__traceback__
+    return found
+
+
+FAILED = "failed"
+"""Metadata of an error that ends a step: the reason of each asset that failed in it, as JSON."""
+
+
+def failure_of(failed: Mapping[str, str]) -> dg.Failure:
+    """Return the error that ends a step for good in which these assets failed, each with the reason."""
+    said = "; ".join(failed.values())
+    return dg.Failure(said, metadata={FAILED: json.dumps(dict(failed))}, allow_retries=False)
+
+
+def failed_assets(metadata: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return the assets that failed in a step with their reasons; none where its error does not say."""
+    stated = (metadata or {}).get(FAILED)
+    found: dict[str, str] = json.loads(getattr(stated, "value", stated)) if stated is not None else {}
     return found
 
 

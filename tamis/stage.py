@@ -126,7 +126,8 @@ class Stage:
 
     `frozen`: inputs are recorded but do not enter the input key, so arrivals never call for it again.
     `by_content`: the data version is a digest of the content; otherwise it is the input key.
-    `made_with`: the stage whose step makes this one, too.
+    `made_with`: the stage whose step makes this one, too. `step`: the step that makes it with others of the
+    same partitions, however many are made at once.
     `tables`: what it writes into the store. `files`: folder of the home that holds its files.
     `from_files`: it reads files of the corpora; while a file that is gone is held back, its value stays.
     `result`: audits begin with it. `growth`: None for what its inputs say.
@@ -142,6 +143,7 @@ class Stage:
     frozen: bool = False
     by_content: bool = False
     made_with: str | None = None
+    step: str | None = None
     tables: tuple[Table, ...] = ()
     files: Literal["fitted", "checkpoints"] | None = None
     from_files: bool = False

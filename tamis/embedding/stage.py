@@ -56,6 +56,7 @@ EMBEDDINGS_STAGE = Stage(
     name="embeddings",
     group="embedding",
     partitions="shards",
+    step="shards",
     code_version=CODE_VERSION,
     edges=(edge("documents", same),),
     settings=encoder_settings,

@@ -69,6 +69,7 @@ STAGES = (
         name="document_flags",
         group="quality",
         partitions="shards",
+        step="shards",
         code_version=CODE_VERSION,
         active=lambda snapshot: bool(plan_of(snapshot.project.settings.filters)),
         edges=(edge("documents", same),),

@@ -125,10 +125,11 @@ def _together(
 ) -> tuple[str, ...]:
     """Later stages of the same partitions that only wait for this run: one process makes them all."""
     names = [first.name]
-    if len(partitions) > 1:  # Dagster skips a step whose inputs are not outputs of the run but logged by it
-        return tuple(names)
     for stage in list(stages().values())[list(stages()).index(first.name) + 1 :]:
         if stage.partitions != first.partitions or stage.made_with:
+            continue
+        # Values of many partitions are logged and are no outputs: Dagster skips a step that reads them.
+        if len(partitions) > 1 and (stage.step is None or stage.step != first.step):
             continue
         if not waiting.issuperset((stage.name, key) for key in partitions):
             continue

@@ -145,6 +145,7 @@ QUALITY_STAGE = Stage(
     group="quality",
     active=quality_wanted,
     partitions="shards",
+    step="shards",
     code_version=GRADER_CODE_VERSION,
     edges=(
         edge("quality_grader"),

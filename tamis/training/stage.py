@@ -163,6 +163,7 @@ PERPLEXITY_STAGE = Stage(
     name="perplexity_scores",
     group="quality",
     partitions="shards",
+    step="shards",
     code_version=CODE_VERSION,
     active=perplexity_wanted,
     edges=(edge("documents", same), edge("base_models", _perplexity_models)),

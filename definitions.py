@@ -13,7 +13,11 @@ quiet_environment(PROJECT)
 
 ON_REQUEST = "Train chosen trials by hand: those of [comparison.on_request] are made by this job alone."
 defs = dg.Definitions(
-    assets=dg.load_assets_from_package_module(assets),
+    assets=[
+        found.map_asset_specs(lambda spec: spec.replace_attributes(owners=[PROJECT.settings.project.owner]))
+        for found in dg.load_assets_from_package_module(assets)
+        if isinstance(found, dg.AssetsDefinition)
+    ],
     asset_checks=dg.load_asset_checks_from_package_module(assets),
     jobs=[dg.define_asset_job("trials_on_request", selection=["trials"], description=ON_REQUEST), removal],
     sensors=[

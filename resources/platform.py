@@ -28,7 +28,7 @@ from tamis.lineage.attempts import begin
 from tamis.lineage.failed_steps import PartitionsFailedError, failed_step_noted
 from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.held_back import note_absent
-from tamis.lineage.look import look_at_files, searched
+from tamis.lineage.look import look_again, look_at_files, searched
 from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.plan import due_partitions, input_key
 from tamis.lineage.reconcile import drop_unnamed_vectors
@@ -41,6 +41,7 @@ from tamis.store.home import Home, writing
 from tamis.store.retained import collect_expired, retained_tables
 from tamis.store.tables import Store
 from tamis.store.writable import storing
+from tamis.training.stage import TRIALS_STAGE
 
 LOCK_PATIENCE_SECONDS = 900.0
 MOST_RETRIES, RETRY_SECONDS = 2, 2.0
@@ -52,6 +53,8 @@ class Platform(dg.ConfigurableResource):
     project_file: str
 
     _project: Project | None = PrivateAttr(default=None)
+    _seen: tuple[str, World] | None = PrivateAttr(default=None)
+    """The run that looked at the sources last, and what it saw."""
 
     @property
     def project(self) -> Project:
@@ -75,17 +78,26 @@ class Platform(dg.ConfigurableResource):
         """All manifests."""
         return ManifestFolder.of(self.project.home)
 
-    def look(self, by_hand: bool = False) -> tuple[World, Heads]:
-        """What lies in the corpora and targets now, and the latest materialization of everything.
-
-        `by_hand`: a person chose which trials are made.
-        """
-        world, heads = look_at_files(self.project, by_hand=by_hand), self.heads()
+    def look(self) -> tuple[World, Heads]:
+        """What is in the corpora and targets now, and the latest materialization of everything."""
+        world, heads = look_at_files(self.project), self.heads()
         return searched(world, heads), heads
 
     def due(self, context: dg.AssetExecutionContext, name: str) -> list[str]:
         """Return the partitions of this step in which a stage is due now."""
-        return _due(context, stages()[name], *self.look())
+        return _due(context, stages()[name], *self._of_run(context, stages()[name]))
+
+    def _of_run(self, context: dg.AssetExecutionContext, stage: Stage) -> tuple[World, Heads]:
+        """Return the sources as the run saw them at its first step, and the latest materializations.
+
+        What arrives while it runs is for the next one; a file that changes is left by the step that reads it.
+        """
+        chosen = stage.partitions == TRIALS_STAGE.partitions and asked_for(context.run)
+        seen_by = f"{context.run.run_id} {'all trials' if chosen else ''}"
+        if self._seen is None or self._seen[0] != seen_by:
+            self._seen = seen_by, look_at_files(self.project, by_hand=chosen)
+        heads = self.heads()
+        return look_again(self._seen[1], heads), heads
 
     def heads(self) -> Heads:
         """The latest materialization of everything."""
@@ -101,8 +113,7 @@ class Platform(dg.ConfigurableResource):
             writing(self.home, purpose, LOCK_PATIENCE_SECONDS),
             computing_in(chosen_precision(self.project, context.log.info)),
         ):
-            chosen = stage.partitions == "trials" and asked_for(context.run)
-            world, heads = self.look(by_hand=chosen)
+            world, heads = self._of_run(context, stage)
             if not stage.active(world):
                 raise dg.Failure(str(InactiveStageError(stage.name)), allow_retries=False)
             keys = list(context.partition_keys) if stage.partitions else [""]

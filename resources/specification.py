@@ -19,7 +19,6 @@ from tamis.lineage.stages import stages
 from tamis.stage import Stage
 from tamis.training.stage import TRIALS_STAGE
 
-OWNERS = ["team:data"]
 ACCELERATED = frozenset({"torch", "transformers"})
 ACCELERATOR_POOL = "gpu"
 """Pool of the steps that compute on an accelerator where there is one; its limit is the number of devices."""
@@ -42,7 +41,6 @@ def described(
         "deps": dependencies(stage),
         "kinds": set(kinds),
         "pool": ACCELERATOR_POOL if ACCELERATED.intersection(kinds) else None,
-        "owners": OWNERS,
         "output_required": False,
         "check_specs": _checks(name, checks),
     }
@@ -118,7 +116,6 @@ def specified(name: str, kinds: Sequence[str], description: str) -> dg.AssetSpec
         code_version=stage.code_version,
         deps=dependencies(stage),
         kinds=set(kinds),
-        owners=OWNERS,
         description=description,
         skippable=True,
         partitions_def=PARTITION_SETS[stage.partitions] if stage.partitions else None,

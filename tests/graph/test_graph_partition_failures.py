@@ -15,6 +15,7 @@ from projects import (
 
 from assets import corpus as corpus_assets
 from assets import embedding as embedding_assets
+from resources import platform
 from tamis.lineage.failed_steps import failed_steps
 from tamis.lineage.plan import full_plan
 from tamis.store.writable import DiskFullError
@@ -135,3 +136,11 @@ def test_where_the_home_cannot_be_written_the_step_says_so_and_tries_no_other(gr
     outcome = graph.try_making(MADE)
     assert "is full" in outcome.failed["documents"]
     assert noted(graph, "documents") == {BAD[0]}
+
+
+def test_a_run_looks_at_the_sources_once(graph, monkeypatch):
+    looked = failing_where(monkeypatch, platform, "look_at_files", lambda *_: False)
+    graph.make(MADE)
+    assert len(graph.instance.get_runs()) == 1, "nine files, three stages"
+    assert len(looked) == 1
+    graph.assert_sound(MADE)

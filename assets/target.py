@@ -108,7 +108,7 @@ def _stored(work: Work, table: str, where: str) -> Rows:
 
 
 def _version(learnt: Sequence[Rows]) -> str:
-    """Digest of the examples and answers alone: nothing is trained anew because a bad row was repaired."""
+    """Digest of the examples and answers alone: nothing is trained again because a bad row was repaired."""
     digests = {entry.table: entry.records[0] for entry in learnt if entry.records}
     return content_digest(digests, {})
 

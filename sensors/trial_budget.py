@@ -1,6 +1,6 @@
 """The trial budget: runs the fine-tunings that tell most about which model to take, until it is spent.
 
-Each tick begins the search anew from the losses that the store holds, and requests a run for the next
+Each tick begins the search again from the losses that the store holds, and requests a run for the next
 trial that it asks for; when nothing more is asked for, one for the curves, the report and the choice. A trial
 that fails is tried again, later each time, and then left out with its reason.
 """

@@ -13,7 +13,7 @@ class ProjectExistsError(PermanentError):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        super().__init__(f"{path} exists already; edit it, or remove it to start anew")
+        super().__init__(f"{path} exists already; edit it, or remove it to start again")
 
 
 def write_project_file(folder: Path) -> Path:

@@ -1,6 +1,6 @@
-"""Which trials of the scaling law a budget asks for next: the search, told what the store holds.
+"""Which trials of the scaling law a budget asks for next: the search, given what the store holds.
 
-Nothing is remembered between two looks: the search is begun anew and told every loss that is current, so that
+Nothing is remembered between two looks: the search begins again with every loss that is current, so that
 trials of another target or recipe do not count, and a killed run changes nothing. The price: a ranking of all
 models for each round at each look.
 """

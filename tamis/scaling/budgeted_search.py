@@ -2,7 +2,7 @@
 
 Successive halving by extrapolated loss (`schedule`, `trend`). On random 20-model subsets of the public
 curves with 0.5 % noise its mean regret at 7 % of the cost of tuning every model is .5 %, at 30 % it is
-.1 %; that of Accept-then-Stop at 25 % is 1.1 %. The plan is made anew from all that was told whenever it is
+.1 %; that of Accept-then-Stop at 25 % is 1.1 %. The plan is made again from all that was told whenever it is
 asked for: what to run after a size rests on the losses up to that size, whoever ran them, and on what is left
 of the budget. So the state is a function of the set of told runs, whatever their order, and a search can be
 rebuilt after a crash, or gone on with under another budget, by telling it again.
@@ -145,7 +145,7 @@ class BudgetedSearch:
         return wanted <= set(self._told) or self._cost([*self._told, *wanted]) <= self._budget
 
     def _planned(self) -> _Plan:
-        """The plan by all that was told, made anew after each tell."""
+        """The plan by all that was told, made again after each tell."""
         if self._plan is None:
             self._plan = self._made_plan()
         return self._plan

@@ -86,7 +86,7 @@ class FineTuningSection(Section):
 
     def recipe(self) -> dict[str, Any]:
         """What a trial depends on; other keys only where they differ from their default and are heeded, so
-        that a key which nobody uses makes nothing anew."""
+        that a key which nobody uses makes nothing again."""
         unused = {"kept_states"} | (set() if self.validation else {"patience", "evaluations"})
         return self.shared() | self.model_dump(exclude=unused, exclude_defaults=True)
 

@@ -44,7 +44,7 @@ class ModelResult:
     """Rows of a model and the verdicts on them; `seconds` is wall clock, reading included.
 
     `table` holds all `rows`, or the first of them where only some were asked for; `increment`: how many of
-    them were computed anew, None where all were.
+    them were computed again, None where all were.
     """
 
     table: pa.Table

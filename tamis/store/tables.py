@@ -303,7 +303,7 @@ class Store:
 
     @contextlib.contextmanager
     def _writing(self, table: str, schema: pa.Schema) -> Iterator[Any]:
-        """The table to write to, made if it is not there; what was read before is read anew."""
+        """The table to write to, made if it is not there; what was read before is read again."""
         try:
             yield self._open_or_create(table, schema)
         finally:

@@ -4,7 +4,7 @@ What lies between the matrix products of a small model (norms, rotations, activa
 step of .8M parameters takes two thirds to four fifths of the time (`python -m benchmarks.training --presets
 llama-0.8m`). The first step of a process pays with a quarter of a minute, or a whole one where nothing is in
 the compiler's cache yet, so it is for trainings of minutes. Results differ from others in their rounding, and
-can from those of a compilation made anew.
+can from those of a compilation made again.
 """
 
 from collections.abc import Iterator

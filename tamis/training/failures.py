@@ -1,7 +1,7 @@
 """Failed trials: how often each failed at what it would be made from, and the last reason.
 
 Kept apart from Dagster's runs, which may be deleted, and which a pure function cannot read. A trial that
-succeeds later, or has other inputs, is judged anew.
+succeeds later, or has other inputs, is judged again.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """Text for an encoder: some tokens are hidden, and these alone are predicted (Devlin et al. 1810.04805).
 
-15 % of the tokens of every row are chosen, anew in each epoch: of these 80 % are replaced by the mask, 10 %
+15 % of the tokens of every row are chosen, others in each epoch: of these 80 % are replaced by the mask, 10 %
 by any token and 10 % stay. It is how an encoder is warmed up on selected text before it learns labels; its
 loss is no code length, so no bits per byte follow from it.
 """

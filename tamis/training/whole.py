@@ -19,7 +19,7 @@ DRAWN_LATER = ("pooler.",)  # of the base model: beside the output layer of a cl
 def require_whole(name: str, model: "PreTrainedModel", report: Mapping[str, Any], new_head: bool) -> None:
     """Raise `UnknownModelError` where weights are missing, other in shape, or not finite.
 
-    `report`: what transformers says of the loading. `new_head`: the output layer may be drawn anew.
+    `report`: what transformers says of the loading. `new_head`: the output layer may be drawn again.
     """
     import torch
 

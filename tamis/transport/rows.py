@@ -1,4 +1,4 @@
-"""Rows of the reference side of a pass: kept with their products, or read and prepared anew each time.
+"""Rows of the reference side of a pass: kept with their products, or read and prepared again each time.
 
 Products of a sample that fit `CACHED_BYTES` are kept, in 16 bits where a pass over all rows corrects the
 result: a pass over 20,000 x 1,000 then takes 12 ms of two cores instead of 90, for 40 MB.
@@ -105,7 +105,7 @@ class StoredRows:
 
 
 class StreamedRows:
-    """Rows that are read and prepared anew on every pass."""
+    """Rows that are read and prepared again on every pass."""
 
     def __init__(self, source: RowSource, geometry: Geometry, mass_n: Floats) -> None:
         self.count = len(mass_n)

@@ -87,7 +87,7 @@ def _totals(pool: _Pool, part: _Part, advance: Advance) -> Totals:
 
 
 def rows_of_pass(source: RowSource, geometry: Geometry, mass_n: Floats, target: TargetSide) -> PassRows:
-    """The rows of a reference that is read anew on every pass, shared where the engine has workers."""
+    """The rows of a reference that is read again on every pass, shared where the engine has workers."""
     stored = source.rows
     alike = bool(len(mass_n)) and mass_n.min() == mass_n.max()
     if current_engine() is LOCAL or not isinstance(stored, VectorBlocks) or not alike:

@@ -129,7 +129,7 @@ class Kernel:
         return squared_norm_n.double() - self.epsilon * LN_2 * (rows.power_n + self.shift)
 
     def _buffer(self, count: int) -> "torch.Tensor":
-        # Memory that is returned after every chunk is mapped anew for the next: three times the time.
+        # Memory that is returned after every chunk is mapped again for the next: three times the time.
         if len(self._similarities_nk) < count:
             self._similarities_nk = self._similarities_nk.new_empty(count, self._similarities_nk.shape[1])
         return self._similarities_nk[:count]

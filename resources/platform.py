@@ -17,7 +17,7 @@ from pydantic import PrivateAttr
 
 from resources.processes import ACTIVE, note_process
 from resources.tags import DRIVER_TAG, SENSOR, asked_for, named_partitions, settles
-from resources.work import Work
+from resources.work import Work, log_current
 from resources.work_errors import InactiveStageError, PartitionGoneError, StepError, failure, failure_of
 from tamis.base.errors import may_pass
 from tamis.base.precision import computing_in
@@ -43,6 +43,7 @@ from tamis.store.tables import Store
 from tamis.store.writable import storing
 from tamis.training.stage import TRIALS_STAGE
 
+BACKFILL_TAG = "dagster/backfill"
 LOCK_PATIENCE_SECONDS = 900.0
 MOST_RETRIES, RETRY_SECONDS = 2, 2.0
 
@@ -84,8 +85,14 @@ class Platform(dg.ConfigurableResource):
         return searched(world, heads), heads
 
     def due(self, context: dg.AssetExecutionContext, name: str) -> list[str]:
-        """Return the partitions of this step in which a stage is due now."""
-        return _due(context, stages()[name], *self._of_run(context, stages()[name]))
+        """Return the partitions of this step in which a stage is due now; a backfill is given the others."""
+        stage = stages()[name]
+        world, heads = self._of_run(context, stage)
+        due = _due(context, stage, world, heads)
+        if BACKFILL_TAG in context.run.tags:
+            current = [key for key in context.partition_keys if key not in due]
+            log_current(context, self.manifests, stage, [heads.get((name, key)) for key in current])
+        return due
 
     def _of_run(self, context: dg.AssetExecutionContext, stage: Stage) -> tuple[World, Heads]:
         """Return the sources as the run saw them at its first step, and the latest materializations.

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -362,19 +362,42 @@ class Work:
         )
 
     def _input_tags(self, stage: Stage) -> dict[str, str]:
-        """The latest event of each input, as Dagster would note it: without these the UI says "unsynced"."""
         if stage.name not in self._tags:
-            found: dict[str, str] = {}
-            for asset in sorted({edge.asset for edge in stage.edges}):
-                records = self.context.instance.fetch_materializations(dg.AssetKey(asset), limit=1).records
-                event = records[0].asset_materialization if records else None
-                version = (event.tags or {}).get("dagster/data_version") if event else None
-                found[f"dagster/input_data_version/{asset}"] = version or "INITIAL"
-                found[f"dagster/input_event_pointer/{asset}"] = (
-                    str(records[0].storage_id) if records else "NULL"
-                )
-            self._tags[stage.name] = found
+            self._tags[stage.name] = input_tags(self.context, stage)
         return self._tags[stage.name]
+
+
+def input_tags(context: dg.AssetExecutionContext, stage: Stage) -> dict[str, str]:
+    """The latest event of each input, as Dagster would note it: without these the UI says "unsynced"."""
+    found: dict[str, str] = {}
+    for asset in sorted({edge.asset for edge in stage.edges}):
+        records = context.instance.fetch_materializations(dg.AssetKey(asset), limit=1).records
+        event = records[0].asset_materialization if records else None
+        version = (event.tags or {}).get("dagster/data_version") if event else None
+        found[f"dagster/input_data_version/{asset}"] = version or "INITIAL"
+        found[f"dagster/input_event_pointer/{asset}"] = str(records[0].storage_id) if records else "NULL"
+    return found
+
+
+def log_current(
+    context: dg.AssetExecutionContext, manifests: ManifestFolder, stage: Stage, heads: Sequence[Head | None]
+) -> None:
+    """Log values again that are current and are not made again: a backfill counts what its run has logged."""
+    inputs = input_tags(context, stage)
+    for head in heads:
+        if head is None or not head.usable:
+            continue
+        manifest = manifests.read(head.manifest)
+        metadata: dict[str, Any] = {"current": True, "manifest": manifest.id, "input_key": manifest.input_key}
+        versions = {
+            "dagster/data_version": manifest.data_version,
+            "dagster/data_version_is_user_provided": "true",
+            "dagster/code_version": stage.code_version,
+        }
+        tags = event_tags(manifest, digest_of_metadata(metadata)) | versions | inputs
+        context.log_event(
+            dg.AssetMaterialization(stage.name, partition=head.partition, metadata=metadata, tags=tags)
+        )
 
 
 def _head(manifest: Manifest, manifest_id: str, attempt: str) -> Head:

@@ -1,8 +1,10 @@
 """What fails in one partition is noted; the others go on, and the step fails at its end with the list."""
 
+import dagster as dg
 import pytest
 from projects import (
     CHOSEN,
+    QUIET,
     SmallProject,
     corpus,
     make_graph,
@@ -16,6 +18,7 @@ from projects import (
 from assets import corpus as corpus_assets
 from assets import embedding as embedding_assets
 from resources import platform
+from resources.instance import register_partitions
 from tamis.lineage.failed_steps import failed_steps
 from tamis.lineage.plan import full_plan
 from tamis.store.writable import DiskFullError
@@ -143,4 +146,28 @@ def test_a_run_looks_at_the_sources_once(graph, monkeypatch):
     graph.make(MADE)
     assert len(graph.instance.get_runs()) == 1, "nine files, three stages"
     assert len(looked) == 1
+    graph.assert_sound(MADE)
+
+
+@pytest.mark.parametrize("arrived", [0, 1])
+def test_a_backfill_over_all_files_makes_what_is_due_and_counts_what_is_current(graph, arrived):
+    graph.make(MADE)
+    before = dict(graph.heads)
+    for number in range(arrived):
+        write_jsonl(graph.landing / f"new{number}.jsonl", texts("cooking", 3))
+    register_partitions(graph.instance, graph.world)
+    keys = sorted(graph.world.keys("shards"))
+    ends = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
+    result = graph.job.execute_in_process(
+        instance=graph.instance,
+        asset_selection=[dg.AssetKey(name) for name in sorted(MADE)],
+        run_config=QUIET,
+        tags=ends | {"dagster/backfill": "all"},
+    )
+    events = [event for event in result.all_events if event.event_type_value == "ASSET_MATERIALIZATION"]
+    logged = [(event.asset_key.path[-1], event.partition) for event in events]
+    assert sorted(logged) == sorted((name, key) for name in MADE for key in keys)
+    assert {entry for entry in graph.heads if graph.heads[entry] != before.get(entry)} == {
+        (name, f"web__new{number}.jsonl") for name in MADE for number in range(arrived)
+    }
     graph.assert_sound(MADE)

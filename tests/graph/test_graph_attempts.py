@@ -4,7 +4,6 @@ import dagster as dg
 import pytest
 from projects import CORPUS, SmallProject
 
-from resources.platform import Platform
 from resources.tags import WORK_TAG
 from sensors.requests import attempts, counted, work_id
 from tamis.corpus import document_id
@@ -56,5 +55,5 @@ def test_a_run_whose_inputs_were_withdrawn_counts_for_no_attempt(graph):
 
 
 def test_a_run_that_fails_by_itself_counts(graph, monkeypatch):
-    monkeypatch.setattr(Platform, "look", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("resources.platform.look_at_files", lambda *_, **__: 1 / 0)
     assert len(run(graph, "documents")) == 1

@@ -94,6 +94,12 @@ class Platform(dg.ConfigurableResource):
             log_current(context, self.manifests, stage, [heads.get((name, key)) for key in current])
         return due
 
+    def ready(self, context: dg.AssetExecutionContext, name: str) -> bool:
+        """Return whether all that a stage reads in the partition of this step is there."""
+        stage = stages()[name]
+        world, heads = self._of_run(context, stage)
+        return input_key(stage, context.partition_keys[0], world, heads) is not None
+
     def _of_run(self, context: dg.AssetExecutionContext, stage: Stage) -> tuple[World, Heads]:
         """Return the sources as the run saw them at its first step, and the latest materializations.
 

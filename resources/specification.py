@@ -82,11 +82,16 @@ def together(step: str, *parts: Part) -> dg.AssetsDefinition:
     )
     def made(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
         failed: dict[str, str] = {}
+        begun = False
         for one in parts:
             if dg.AssetKey(one.name) not in context.selected_asset_keys:
                 continue
-            if len(context.partition_keys) > 1 and not platform.due(context, one.name):
+            many = len(context.partition_keys) > 1
+            if many and not platform.due(context, one.name):
                 continue
+            if begun and not many and not platform.ready(context, one.name):
+                continue  # what it reads was left for the next run, say a file that changed
+            begun = True
             try:
                 with platform.work(context, one.name) as work:
                     yield from one.make(work)

@@ -10,14 +10,15 @@ from resources.made import Made
 from resources.platform import Platform
 from resources.specification import described
 from tamis.base.files import write_atomically
-from tamis.lineage.audit import AUDIT_ASSET, audit_graph
+from tamis.lineage.audit import audit_graph
+from tamis.lineage.stages import AUDIT_ASSET
 from tamis.report.audit import page_of
 
 NOT_RED = ("not_red", "Nothing that leads to a checkpoint or selection is missing or altered.", False)
 PAGE = "lineage_audit.html"
 
 
-@dg.asset(**described("lineage_audit", ["sha256"], [NOT_RED]))
+@dg.asset(**described(AUDIT_ASSET, ["sha256"], [NOT_RED]))
 def lineage_audit(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """Four verdicts for every manifest: reachable, intact, consistent, current; drawn as one page."""
     with platform.work(context) as work, work.progress("audit", unit="manifests") as progress:

@@ -34,7 +34,7 @@ class Ran:
 
 
 @dataclass(eq=False)  # pytest wants its plugins hashable
-class Told:
+class Order:
     """A plugin of pytest that keeps the order of the tests and notes which one runs."""
 
     tests: list[str]
@@ -63,11 +63,11 @@ def copy_checkout(checkout: Path, copy: Path) -> None:
 def run_tests(copy: Path, tests: list[str], limit: float) -> Ran:
     """Run tests in a process forked from this one, until the first fails or the time is over."""
     with tempfile.TemporaryDirectory(prefix="tamis-mutant-") as scratch:
-        told = Told(tests, Path(scratch) / "running")
+        order = Order(tests, Path(scratch) / "running")
         child = os.fork()
         if not child:
             with suppress(BaseException):
-                os._exit(_in_child(copy, Path(scratch), told))
+                os._exit(_in_child(copy, Path(scratch), order))
             os._exit(70)
         until, ended, status = time.monotonic() + limit, 0, 0
         while not ended and time.monotonic() < until:
@@ -77,7 +77,7 @@ def run_tests(copy: Path, tests: list[str], limit: float) -> Ran:
             os.killpg(child, signal.SIGKILL)  # the child, or servers that it has left
         if not ended:
             os.waitpid(child, 0)
-        running = told.place.read_text() if told.place.is_file() else COLLECTION
+        running = order.place.read_text() if order.place.is_file() else COLLECTION
         output = (Path(scratch) / "output").read_text(errors="replace")[-3000:]
     if not ended:
         return Ran(running, f"no end after {limit:.0f} s", output, late=True)
@@ -85,7 +85,7 @@ def run_tests(copy: Path, tests: list[str], limit: float) -> Ran:
     return Ran(running if code else "", f"exit {code}" if code > 1 or code < 0 else "", output)
 
 
-def _in_child(copy: Path, scratch: Path, told: Told) -> int:
+def _in_child(copy: Path, scratch: Path, order: Order) -> int:
     """Become a process that finds the copy's code, and run pytest in it."""
     os.setsid()
     for number in (1, 2):
@@ -101,7 +101,7 @@ def _in_child(copy: Path, scratch: Path, told: Told) -> int:
 
     # The time of a file is no matter here (cpu_time), and neither is what a run leaves for the next.
     options = ["-x", "-q", "-m", "not slow", "-p", "no:cpu_time", f"--basetemp={scratch / 'base'}"]
-    return int(pytest.main([*options, *told.tests], plugins=[told]))
+    return int(pytest.main([*options, *order.tests], plugins=[order]))
 
 
 class Tests:

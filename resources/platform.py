@@ -30,7 +30,7 @@ from tamis.lineage.heads import Heads, read_heads
 from tamis.lineage.held_back import note_absent
 from tamis.lineage.look import look_again, look_at_files, searched
 from tamis.lineage.manifest import ManifestFolder
-from tamis.lineage.plan import due_partitions, input_key
+from tamis.lineage.plan import due_partitions, input_key, input_references, label
 from tamis.lineage.reconcile import drop_unnamed_vectors
 from tamis.lineage.stages import stages
 from tamis.lineage.world import World
@@ -84,22 +84,6 @@ class Platform(dg.ConfigurableResource):
         world, heads = look_at_files(self.project), self.heads()
         return searched(world, heads), heads
 
-    def due(self, context: dg.AssetExecutionContext, name: str) -> list[str]:
-        """Return the partitions of this step in which a stage is due now; a backfill is given the others."""
-        stage = stages()[name]
-        world, heads = self._of_run(context, stage)
-        due = _due(context, stage, world, heads)
-        if BACKFILL_TAG in context.run.tags:
-            current = [key for key in context.partition_keys if key not in due]
-            log_current(context, self.manifests, stage, [heads.get((name, key)) for key in current])
-        return due
-
-    def ready(self, context: dg.AssetExecutionContext, name: str) -> bool:
-        """Return whether all that a stage reads in the partition of this step is there."""
-        stage = stages()[name]
-        world, heads = self._of_run(context, stage)
-        return input_key(stage, context.partition_keys[0], world, heads) is not None
-
     def _of_run(self, context: dg.AssetExecutionContext, stage: Stage) -> tuple[World, Heads]:
         """Return the sources as the run saw them at its first step, and the latest materializations.
 
@@ -118,7 +102,10 @@ class Platform(dg.ConfigurableResource):
 
     @contextlib.contextmanager
     def work(self, context: dg.AssetExecutionContext, name: str | None = None) -> Iterator[Work]:
-        """The work of this step: which partitions to make, with their inputs pinned as of now."""
+        """The work of this step: which partitions to make, with their inputs pinned as of now.
+
+        Of a stage that one step makes with others, there may be none.
+        """
         stage = stages()[name or context.asset_key.path[-1]]
         note_process(context.instance, context.run)
         purpose = f"{stage.name}, run {context.run.run_id[:8]}"
@@ -127,9 +114,10 @@ class Platform(dg.ConfigurableResource):
             computing_in(chosen_precision(self.project, context.log.info)),
         ):
             world, heads = self._of_run(context, stage)
-            if not stage.active(world):
-                raise dg.Failure(str(InactiveStageError(stage.name)), allow_retries=False)
             keys = list(context.partition_keys) if stage.partitions else [""]
+            shared = stage.step is not None
+            if not stage.active(world) and not (shared and len(keys) > 1):
+                raise dg.Failure(str(InactiveStageError(stage.name)), allow_retries=False)
             if context.run.tags.get(DRIVER_TAG) == SENSOR:
                 # What came since the sensor asked would be an input that nobody has made: for the next tick.
                 made = {partition for asset, partition in heads if asset == RAW_STAGE.name}
@@ -139,8 +127,18 @@ class Platform(dg.ConfigurableResource):
                 gone = PartitionGoneError(stage.name, keys[0])
                 raise dg.Failure(str(gone), allow_retries=False) from gone
             if len(keys) > 1:
+                due = _due(context, stage, world, heads)
+                if BACKFILL_TAG in context.run.tags:
+                    log_current(
+                        context,
+                        self.manifests,
+                        stage,
+                        [heads.get((stage.name, key)) for key in keys if key not in due],
+                    )
                 # Where another run was faster nothing is left; but a step with checks has to make something.
-                keys = _due(context, stage, world, heads) or keys[:1]
+                keys = due or ([] if shared else keys[:1])
+            elif shared and _left_by_this_step(context, stage, world, heads):
+                keys = []
             together = [
                 stage.name,
                 *(other.name for other in stages().values() if other.made_with == stage.name),
@@ -172,6 +170,16 @@ def _due(context: dg.AssetExecutionContext, stage: Stage, world: World, heads: H
     due = {found.partition for found in due_partitions(stage, world, heads, settles(context.run))}
     named = named_partitions(context.run)
     return [key for key in context.partition_keys if key in due and (named is None or key in named)]
+
+
+def _left_by_this_step(context: dg.AssetExecutionContext, stage: Stage, world: World, heads: Heads) -> bool:
+    """Return whether the partition lacks nothing but what this step has left for the next run, say of a file
+    that changed while it was read.
+    """
+    inputs = input_references(stage, context.partition_keys[0], world, heads)
+    missing = {found for found in inputs if isinstance(found, str)}
+    made_here = {label(asset.path[-1], context.partition_keys[0]) for asset in context.selected_asset_keys}
+    return bool(missing) and missing <= made_here
 
 
 def _others_run(context: dg.AssetExecutionContext) -> bool:

@@ -122,7 +122,7 @@ class Runner:
         if not failed:
             return
         # What a failed run has made is not given up: what comes after it would wait for it.
-        undone = {asset: self._still_due(world, asset, group.partitions) for asset in group.assets}
+        undone = self._still_due(world, group)
         first = next((asset for asset in group.assets if undone[asset]), group.assets[0])
         for name, error in failed.items():
             asset = name if name in undone else first  # an error of a step that several assets share
@@ -132,11 +132,14 @@ class Runner:
             outcome.given_up |= {(asset, key) for key in undone[asset]}
             self.say(f"{asset}: FAILED: {error}")
 
-    def _still_due(self, world: World, asset: str, partitions: Collection[str]) -> list[str]:
-        """Return those of the partitions of an asset that are not made."""
+    def _still_due(self, world: World, group: Group) -> dict[str, list[str]]:
+        """Return, by asset of the group, those of its partitions that are not made."""
         heads = read_heads(self.project.home.store)
-        due = due_partitions(stages()[asset], look_again(world, heads), heads, not self.wanted.certified)
-        return [found.partition for found in due if found.partition in partitions]
+        now, found = look_again(world, heads), {}
+        for asset in group.assets:
+            due = due_partitions(stages()[asset], now, heads, not self.wanted.certified)
+            found[asset] = [one.partition for one in due if one.partition in group.partitions]
+        return found
 
     def _run(self, group: Group, outcome: Outcome) -> dict[str, str]:
         """Run a group; returns the assets that failed, with the error."""

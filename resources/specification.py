@@ -1,7 +1,7 @@
 """What Dagster is given of each asset: the declaration of its stage, and the step that makes it.
 
-Partition sets are all dynamic, so definitions do not depend on tamis.toml and editing it needs no reload;
-documents are never partitions.
+Partition sets are all dynamic, so of tamis.toml only the owner is in the definitions and editing it needs no
+reload; documents are never partitions.
 """
 
 import inspect
@@ -32,14 +32,8 @@ def described(
     name: str, kinds: Sequence[str], checks: Sequence[tuple[str, str, bool]] = ()
 ) -> dict[str, Any]:
     """Arguments of `dg.asset` for a stage; each check is (name, description, blocking)."""
-    stage = stages()[name]
-    return {
+    return _of_stage(name, kinds) | {
         "name": name,
-        "group_name": stage.group,
-        "code_version": stage.code_version,
-        "partitions_def": PARTITION_SETS[stage.partitions] if stage.partitions else None,
-        "deps": dependencies(stage),
-        "kinds": set(kinds),
         "pool": ACCELERATOR_POOL if ACCELERATED.intersection(kinds) else None,
         "output_required": False,
         "check_specs": _checks(name, checks),
@@ -82,19 +76,13 @@ def together(step: str, *parts: Part) -> dg.AssetsDefinition:
     )
     def made(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
         failed: dict[str, str] = {}
-        begun = False
         for one in parts:
             if dg.AssetKey(one.name) not in context.selected_asset_keys:
                 continue
-            many = len(context.partition_keys) > 1
-            if many and not platform.due(context, one.name):
-                continue
-            if begun and not many and not platform.ready(context, one.name):
-                continue  # what it reads was left for the next run, say a file that changed
-            begun = True
             try:
                 with platform.work(context, one.name) as work:
-                    yield from one.make(work)
+                    if work.partitions:
+                        yield from one.make(work)
             except dg.Failure as error:
                 failed |= failed_assets(error.metadata) or {one.name: error.description or ""}
                 if len(context.partition_keys) == 1:
@@ -114,17 +102,18 @@ def _checks(name: str, checks: Sequence[tuple[str, str, bool]]) -> list[dg.Asset
 
 def specified(name: str, kinds: Sequence[str], description: str) -> dg.AssetSpec:
     """Specification of a stage that one step makes together with another."""
+    return dg.AssetSpec(name, description=description, skippable=True, **_of_stage(name, kinds))
+
+
+def _of_stage(name: str, kinds: Sequence[str]) -> dict[str, Any]:
     stage = stages()[name]
-    return dg.AssetSpec(
-        name,
-        group_name=stage.group,
-        code_version=stage.code_version,
-        deps=dependencies(stage),
-        kinds=set(kinds),
-        description=description,
-        skippable=True,
-        partitions_def=PARTITION_SETS[stage.partitions] if stage.partitions else None,
-    )
+    return {
+        "group_name": stage.group,
+        "code_version": stage.code_version,
+        "partitions_def": PARTITION_SETS[stage.partitions] if stage.partitions else None,
+        "deps": dependencies(stage),
+        "kinds": set(kinds),
+    }
 
 
 def dependencies(stage: Stage) -> list[dg.AssetDep]:

@@ -26,7 +26,7 @@ from tamis.lineage.failed_steps import (
     MOST_NOTED,
     TRIALS,
     PartitionsFailedError,
-    PartitionsInterruptedError,
+    PartitionsToRetryError,
     reason_of,
     write_failed_steps,
 )
@@ -48,7 +48,7 @@ COSTS = ("asked", "tokens_asked", "cost", "source_versions", "parameters", NEAR_
 
 
 MOST_TRANSIENT = 3
-"""Partitions of a step that fail in a way that may pass, before the step is tried again as a whole."""
+"""If more partitions of a step fail in a way that may pass, the step ends and is tried again as a whole."""
 
 
 class Work:
@@ -201,7 +201,7 @@ class Work:
                 for partition in self.failed
             }
             write_failed_steps(self.store, self.stage.name, keys, self.failed)
-        listed = PartitionsInterruptedError if self._transient else PartitionsFailedError
+        listed = PartitionsToRetryError if self._transient else PartitionsFailedError
         raise listed(self.stage.name, self.failed, len(self.partitions))
 
     def in_groups(self, make: Callable[[dict[str, list[str]]], Iterator[Any]]) -> Iterator[Any]:
@@ -349,22 +349,29 @@ class Work:
     def _log(
         self, stage: Stage, made: Made, manifest: Manifest, metadata: dict[str, Any], tags: dict[str, str]
     ) -> None:
-        versions = {
-            "dagster/data_version": manifest.data_version,
-            "dagster/data_version_is_user_provided": "true",
-            "dagster/code_version": stage.code_version,
-            **self._input_tags(stage),
-        }
-        self.context.log_event(
-            dg.AssetMaterialization(
-                stage.name, partition=made.partition, metadata=metadata, tags=tags | versions
-            )
-        )
-
-    def _input_tags(self, stage: Stage) -> dict[str, str]:
         if stage.name not in self._tags:
             self._tags[stage.name] = input_tags(self.context, stage)
-        return self._tags[stage.name]
+        log_materialization(self.context, stage, manifest, metadata, tags | self._tags[stage.name])
+
+
+def log_materialization(
+    context: dg.AssetExecutionContext,
+    stage: Stage,
+    manifest: Manifest,
+    metadata: dict[str, Any],
+    tags: dict[str, str],
+) -> None:
+    """Log one value of a run of many; Dagster would give all of them the same version."""
+    versions = {
+        "dagster/data_version": manifest.data_version,
+        "dagster/data_version_is_user_provided": "true",
+        "dagster/code_version": stage.code_version,
+    }
+    context.log_event(
+        dg.AssetMaterialization(
+            stage.name, partition=manifest.partition, metadata=metadata, tags=tags | versions
+        )
+    )
 
 
 def input_tags(context: dg.AssetExecutionContext, stage: Stage) -> dict[str, str]:
@@ -385,19 +392,11 @@ def log_current(
     """Log values again that are current and are not made again: a backfill counts what its run has logged."""
     inputs = input_tags(context, stage)
     for head in heads:
-        if head is None or not head.usable:
-            continue
-        manifest = manifests.read(head.manifest)
-        metadata: dict[str, Any] = {"current": True, "manifest": manifest.id, "input_key": manifest.input_key}
-        versions = {
-            "dagster/data_version": manifest.data_version,
-            "dagster/data_version_is_user_provided": "true",
-            "dagster/code_version": stage.code_version,
-        }
-        tags = event_tags(manifest, digest_of_metadata(metadata)) | versions | inputs
-        context.log_event(
-            dg.AssetMaterialization(stage.name, partition=head.partition, metadata=metadata, tags=tags)
-        )
+        if head is not None and head.usable:
+            manifest = manifests.read(head.manifest)
+            metadata = {"current": True, "manifest": manifest.id, "input_key": manifest.input_key}
+            tags = event_tags(manifest, digest_of_metadata(metadata)) | inputs
+            log_materialization(context, stage, manifest, metadata, tags)
 
 
 def _head(manifest: Manifest, manifest_id: str, attempt: str) -> Head:

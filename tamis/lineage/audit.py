@@ -22,12 +22,10 @@ from tamis.lineage.heads import Head, Heads
 from tamis.lineage.manifest import ManifestError
 from tamis.lineage.plan import input_key, label
 from tamis.lineage.retention import removed_by
-from tamis.lineage.stages import stages
+from tamis.lineage.stages import names_where, stages
 from tamis.lineage.world import World
 from tamis.store.home import Home
 from tamis.store.table_errors import DamagedTableError
-
-AUDIT_ASSET = "lineage_audit"
 
 
 def audit_graph(
@@ -68,8 +66,8 @@ def audit_graph(
         everything = name is None and not results_only
         with _damage_noted(nodes):
             judge_content(home, records, world, heads, nodes, whole=everything, advance=advance)
-    results = {root.manifest for root in roots if root.asset in result_stages()}
-    return Audit(nodes=nodes, roots=sorted(results))
+    results = result_stages()
+    return Audit(nodes=nodes, roots=sorted({root.manifest for root in roots if root.asset in results}))
 
 
 @contextlib.contextmanager
@@ -101,9 +99,9 @@ def audit_of_crashes(crashing: Mapping[str, str]) -> Audit:
     return Audit(nodes=nodes, roots=[])
 
 
-def result_stages() -> list[str]:
-    """Return the stages that audits begin with, in order of execution."""
-    return [stage.name for stage in stages().values() if stage.result]
+def result_stages() -> tuple[str, ...]:
+    """Return the stages that audits begin with."""
+    return names_where(lambda stage: stage.result)
 
 
 def _roots(heads: Heads, name: str | None, results_only: bool) -> list[Head]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tamis.lineage.heads import Heads
 from tamis.lineage.plan import due_partitions, full_plan, input_key, label, upstream
-from tamis.lineage.stages import stages
+from tamis.lineage.stages import names_where, stages
 from tamis.lineage.world import World
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.stage import Automation, Stage
@@ -19,8 +19,8 @@ FIRST_GROUPS = frozenset({"corpus", "target", "embedding", "coverage", "selectio
 
 
 def stages_made(*automation: Automation) -> tuple[str, ...]:
-    """Return the stages that automation makes at these times, in order of execution."""
-    return tuple(stage.name for stage in stages().values() if stage.automation in automation)
+    """Return the stages that automation makes at these times."""
+    return names_where(lambda stage: stage.automation in automation)
 
 
 @dataclass(frozen=True, kw_only=True)

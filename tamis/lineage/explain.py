@@ -14,6 +14,7 @@ from tamis.lineage.manifest import ManifestFolder
 from tamis.lineage.published import all_published, read_decisions
 from tamis.selection.evidence import evidence_of, in_words
 from tamis.settings.sections import FiltersSection
+from tamis.store.columns import Table
 from tamis.store.schemas import declared
 from tamis.store.tables import Store, quoted
 from tamis.store.withdrawn import read_withdrawals
@@ -70,41 +71,44 @@ def _decisions(store: Store, doc_id: str, manifests: ManifestFolder) -> list[dic
 
 
 def _scores(store: Store, doc_id: str) -> list[dict[str, Any]]:
-    counted, named = set[str](), dict[str, dict[str, str]]()
-    for table in store.names():
-        if (known := declared(table)) and (known.scores or known.counts):
-            which = f"[{table.removeprefix(known.name + '_')}]" if known.many else ""
-            named[table] = {column: column + which for column in (*known.counts, *known.scores)}
-            counted.update(known.counts)
+    with_scores = {
+        table: known
+        for table in store.names()
+        if (known := declared(table)) and (known.scores or known.counts)
+    }
     with ThreadPoolExecutor(READERS) as pool:
-        parts = pool.map(lambda table: _scores_of(store, table, named[table], doc_id), named)
-        found = [score for part in parts for score in part]
-    return [score for score in found if score["scorer"] not in counted or score["score"] > 0]
+        parts = pool.map(lambda table: _scores_of(store, table, with_scores[table], doc_id), with_scores)
+        return [score for part in parts for score in part]
 
 
-def _scores_of(store: Store, table: str, columns: dict[str, str], doc_id: str) -> list[dict[str, Any]]:
-    """The scores of one table, each with its percentile: the share of scored documents not above it."""
-    present = [column for column in columns if column in store.schema(table).names]
-    own = store.read(table, present, f"doc_id = {quoted(doc_id)}")
-    values = own.row(0, named=True) if len(own) else {}
-    return [
-        {
-            "scorer": columns[column],
-            "score": float(value),
-            "percentile": _percentile(store, table, column, value),
-        }
-        for column, value in values.items()
-        if value is not None
-    ]
+def _scores_of(store: Store, table: str, known: Table, doc_id: str) -> list[dict[str, Any]]:
+    """The scores of one table, of each partition that it has the document in, each with its percentile: the
+    share of scored documents not above it.
+    """
+    there, named_by = store.schema(table).names, [known.partition] if known.partition else []
+    columns = [column for column in (*known.counts, *known.scores) if column in there]
+    rows = store.read(table, [*columns, *named_by], f"doc_id = {quoted(doc_id)}")
+    found = []
+    for row in rows.sort(named_by or columns).iter_rows(named=True):
+        scope = f"{known.partition} = {quoted(row[known.partition])}" if known.partition else None
+        which = f"[{row[known.partition]}]" if known.partition else ""
+        for column in columns:
+            value = row[column]
+            if value is None or (column in known.counts and not value):
+                continue
+            percentile = _percentile(store, table, column, value, scope)
+            found.append({"scorer": column + which, "score": float(value), "percentile": percentile})
+    return found
 
 
-def _percentile(store: Store, table: str, column: str, value: float) -> float:
+def _percentile(store: Store, table: str, column: str, value: float, scope: str | None) -> float:
     """By counting where the values lie: 4 ms for 1,000,000; the order of NaN is that of polars."""
     if not math.isfinite(value):
-        column_n = store.read(table, [column]).drop_nulls(column)[column]
+        column_n = store.read(table, [column], scope).drop_nulls(column)[column]
         return round(100.0 * int((column_n <= value).sum()) / len(column_n), 2)
-    scored = store.count(table) - store.count(table, f"{column} IS NULL")
-    return round(100.0 * store.count(table, f"{column} <= {value!r}") / scored, 2)
+    within = f" AND {scope}" if scope else ""
+    scored = store.count(table, scope) - store.count(table, f"{column} IS NULL{within}")
+    return round(100.0 * store.count(table, f"{column} <= {value!r}{within}") / scored, 2)
 
 
 def explanation_lines(found: dict[str, Any]) -> list[str]:

@@ -44,27 +44,23 @@ class FailedStep:
         return f"failed: {label(self.asset, self.partition)}: {self.reason}"
 
 
-def _listed(asset: str, failed: Mapping[str, str], count: int) -> str:
-    """Name the first of the partitions that failed, with the reason of each."""
-    shown = "; ".join(f"{partition}: {reason}" for partition, reason in [*failed.items()][:SHOWN])
-    more = f"; and {len(failed) - SHOWN:,} more, which `tamis status` names" if len(failed) > SHOWN else ""
-    return f"{len(failed):,} of {count:,} partitions of {asset} failed: {shown}{more}"
-
-
-class PartitionsFailedError(PermanentError):
+class _PartitionsError(TamisError):
     """Partitions of a step that could not be made; the others were. `failed`: the reason of each."""
 
     def __init__(self, asset: str, failed: Mapping[str, str], count: int) -> None:
         self.asset, self.failed, self.count = asset, dict(failed), count
-        super().__init__(_listed(asset, failed, count))
+        shown = "; ".join(f"{partition}: {reason}" for partition, reason in [*failed.items()][:SHOWN])
+        others = len(failed) - SHOWN
+        more = f"; and {others:,} more, which `tamis status` names" if others > 0 else ""
+        super().__init__(f"{len(failed):,} of {count:,} partitions of {asset} failed: {shown}{more}")
 
 
-class PartitionsInterruptedError(TransientError):
-    """The same where one of them may succeed when it is tried again."""
+class PartitionsFailedError(_PartitionsError, PermanentError):
+    """Partitions that would fail in the same way again."""
 
-    def __init__(self, asset: str, failed: Mapping[str, str], count: int) -> None:
-        self.asset, self.failed, self.count = asset, dict(failed), count
-        super().__init__(_listed(asset, failed, count))
+
+class PartitionsToRetryError(_PartitionsError, TransientError):
+    """Partitions of which one may succeed when it is tried again."""
 
 
 @contextlib.contextmanager
@@ -77,7 +73,7 @@ def failed_step_noted(
     """
     try:
         yield
-    except (PartitionsFailedError, PartitionsInterruptedError):
+    except _PartitionsError:
         raise  # noted one by one
     except Exception as error:
         with contextlib.suppress(Exception):  # what failed matters more than that it could not be noted

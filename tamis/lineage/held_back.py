@@ -21,8 +21,8 @@ from tamis.lineage.attempts import chunks, read_attempts
 from tamis.lineage.heads import Head, Heads, write_heads
 from tamis.lineage.manifest import ManifestError, ManifestFolder
 from tamis.lineage.plan import input_key, label
-from tamis.lineage.stages import stages
-from tamis.lineage.world import World, reading_files
+from tamis.lineage.stages import names_where, stages
+from tamis.lineage.world import World
 from tamis.project import Project
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.store.digests import read_records
@@ -359,7 +359,7 @@ def hold(home: Home, world: World, heads: Heads) -> None:
     if not world.absent:
         return
     latest = read_attempts(home.store)
-    for asset in reading_files():
+    for asset in names_where(lambda stage: stage.from_files):
         for key in world.absent:
             head = heads.get((asset, key))
             if head is not None and not head.finished:

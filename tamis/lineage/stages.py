@@ -12,6 +12,8 @@ from tamis.lineage.marts import mart_stages
 from tamis.stage import Automation, Stage, all_made, edge
 from tamis.store.columns import BadDeclarationError
 
+AUDIT_ASSET = "lineage_audit"
+
 
 @cache
 def stages() -> dict[str, Stage]:
@@ -22,9 +24,9 @@ def stages() -> dict[str, Stage]:
     return {stage.name: stage for stage in (*made, *marts, audit)}
 
 
-def names_where(condition: Callable[[Stage], bool]) -> frozenset[str]:
-    """Return the names of the stages that declare something."""
-    return frozenset(stage.name for stage in stages().values() if condition(stage))
+def names_where(condition: Callable[[Stage], object]) -> tuple[str, ...]:
+    """Return the names of the stages that declare something, in order of execution."""
+    return tuple(stage.name for stage in stages().values() if condition(stage))
 
 
 def in_order(declared: Iterable[Stage]) -> list[Stage]:
@@ -38,8 +40,12 @@ def in_order(declared: Iterable[Stage]) -> list[Stage]:
         known[stage.name] = stage
     for stage in known.values():
         _check(stage, known)
-    ready_first = list(Automation)
-    place = {name: index for index, name in enumerate(known)}
+    ready_first, place = list(Automation), list(known)
+
+    def rank(name: str) -> tuple[int, int]:
+        stage = known[name]
+        return 1 + ready_first.index(stage.automation) if stage.edges else 0, place.index(name)
+
     sorter = TopologicalSorter({name: {one.asset for one in stage.edges} for name, stage in known.items()})
     try:
         sorter.prepare()
@@ -48,12 +54,7 @@ def in_order(declared: Iterable[Stage]) -> list[Stage]:
         raise BadDeclarationError(names[0], f"it reads what is made from it: {', '.join(names)}") from error
     waiting, ordered = list(sorter.get_ready()), []
     while waiting:
-        waiting.sort(
-            key=lambda name: (
-                bool(known[name].edges) and 1 + ready_first.index(known[name].automation),
-                place[name],
-            )
-        )
+        waiting.sort(key=rank)
         ordered.append(known[waiting.pop(0)])
         sorter.done(ordered[-1].name)
         waiting += sorter.get_ready()
@@ -65,7 +66,8 @@ def _check(stage: Stage, known: Mapping[str, Stage]) -> None:
     if unknown := sorted({one.asset for one in stage.edges} - known.keys()):
         valid = ", ".join(sorted(known))
         raise BadDeclarationError(stage.name, f"it reads {unknown[0]!r}, which is no stage; stages: {valid}")
-    for table in stage.tables if stage.partitions in ("targets", "selections", "trials") else ():
+    # What reads files lists the rows of each file itself (`tamis.corpus.intake`).
+    for table in stage.tables if stage.partitions and not stage.from_files else ():
         if not (table.partition or table.per_document or table.evidence):
             problem = f"rows of its table {table.name} name neither their partition nor their document"
             raise BadDeclarationError(stage.name, problem)
@@ -74,7 +76,7 @@ def _check(stage: Stage, known: Mapping[str, Stage]) -> None:
 def _audit(made: Iterable[Stage]) -> Stage:
     """The audit reads every result."""
     return Stage(
-        name="lineage_audit",
+        name=AUDIT_ASSET,
         group="audit",
         code_version="2",
         by_content=True,

@@ -38,7 +38,7 @@ def forget_untrained(home: Home, heads: Heads, gone: Iterable[tuple[str, str]]) 
         home.store.delete(TABLE, one_of("checkpoint", chunk))
 
 
-def training_stages() -> frozenset[str]:
+def training_stages() -> tuple[str, ...]:
     """Return the stages that note what their checkpoints are trained on."""
     return names_where(lambda stage: TRAINED_ON in stage.tables)
 

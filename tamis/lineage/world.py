@@ -4,15 +4,15 @@ import hashlib
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from tamis.base.declared import declaring_modules
 from tamis.corpus import Shard
 from tamis.corpus.fingerprint import python_files
 from tamis.corpus.stage import DOCUMENTS_STAGE
 from tamis.embedding import encoder_identity
 from tamis.lineage.pins import Pin
+from tamis.lineage.stages import stages
 from tamis.project import Project
 from tamis.scaling.searched import Search
 from tamis.store.precision_choice import AUTO
@@ -57,7 +57,8 @@ class World:
     def keeps(self, asset: str, partition_set: str | None, partition: str) -> bool:
         """Return whether a value stays as it was made: its source is gone, and nobody let it go."""
         if partition_set == "shards":
-            return partition in self.absent and asset in reading_files()
+            stage = stages().get(asset)
+            return partition in self.absent and stage is not None and stage.from_files
         return partition in self.kept.get(partition_set or "", ())
 
     def is_shrunken(self, asset: str, partition: str, key: str) -> bool:
@@ -118,12 +119,18 @@ class World:
         return {trial.name: trial for trial in planned_trials(self.project)}
 
     def waits_for_request(self, partition_set: str | None, key: str) -> bool:
-        """Whether a partition is made only when somebody asks for it, or a search does, and none has."""
+        """Whether a partition is made only when somebody asks for it, or a search does, and none has.
+
+        So it is of a trial that tamis.toml no longer plans and whose checkpoint is kept.
+        """
         if partition_set != "trials" or key in self.asked:
             return False
-        if self.searches and self.trials[key].kind == "law":
-            return key not in self.searches[self.trials[key].data].wanted
-        return self.trials[key].on_request
+        trial = self.trials.get(key)
+        if trial is None:
+            return True
+        if self.searches and trial.kind == "law":
+            return key not in self.searches[trial.data].wanted
+        return trial.on_request
 
     def keys(self, partition_set: str | None) -> tuple[str, ...]:
         """Partition keys of a set, sorted; ("",) for assets without partitions."""
@@ -141,12 +148,6 @@ class World:
                 return model_names(self.project)
             case _:
                 return tuple(self.trials)
-
-
-@cache
-def reading_files() -> tuple[str, ...]:
-    """Return the stages that read the files of corpora, as declared."""
-    return tuple(stage.name for module in declaring_modules() for stage in module.STAGES if stage.from_files)
 
 
 def stamp_of(shard: Shard) -> str:

@@ -98,7 +98,8 @@ def purge(home: Home, heads: Heads, doc_ids: Sequence[str], listed_in: Mapping[s
     for asset, places in places_of(store, doc_ids).items():
         add_places(store, asset, places)
     tainted = find_tainted(ManifestFolder.of(home), heads, listed_in)
-    refitted = {(one.asset, one.partition) for one in tainted if one.current and one.asset in _refitted()}
+    again = _refitted()
+    refitted = {(one.asset, one.partition) for one in tainted if one.current and one.asset in again}
     pages = pages_naming(home, doc_ids)
     shown = _made_with(home, heads, pages)
     models = {(table, "") for table in tables_of_documents(store) if _loses(store, table, doc_ids)}
@@ -113,7 +114,7 @@ def purge(home: Home, heads: Heads, doc_ids: Sequence[str], listed_in: Mapping[s
     return purged
 
 
-def _refitted() -> frozenset[str]:
+def _refitted() -> tuple[str, ...]:
     """Return the stages that fit files on rows of documents; the next materialization makes them again."""
     return names_where(lambda stage: stage.learning == Learning.FITTED and stage.files == "fitted")
 
@@ -159,10 +160,9 @@ def _loses(store: Store, table: str, doc_ids: Sequence[str]) -> bool:
 
 def _losing(heads: Heads, listed_in: Mapping[str, int]) -> set[tuple[str, str]]:
     """What is current and lists a row that goes; checkpoints list what stays as evidence."""
+    trained = checkpoints()
     return {
-        entry
-        for entry, head in heads.items()
-        if head.manifest in listed_in and head.asset not in checkpoints()
+        entry for entry, head in heads.items() if head.manifest in listed_in and head.asset not in trained
     }
 
 
@@ -177,9 +177,9 @@ def _made_with(home: Home, heads: Heads, pages: Sequence[Path]) -> set[tuple[str
 
 def _fits(home: Home, tainted: Sequence[Tainted]) -> list[Path]:
     """Folders of fitted things that saw one of the documents, superseded ones too."""
-    folder, found = ManifestFolder.of(home), set()
+    folder, found, again = ManifestFolder.of(home), set(), _refitted()
     for one in tainted:
-        if one.asset in _refitted():
+        if one.asset in again:
             files = folder.read(one.manifest).files
             found |= {(home.root / name).parent for name in files if name.startswith("fitted/")}
     return sorted(found)

@@ -31,14 +31,14 @@ _TRAINED = {
 }
 
 
-def checkpoints() -> frozenset[str]:
+def checkpoints() -> tuple[str, ...]:
     """Return the stages that train weights on documents by name."""
     return names_where(lambda stage: stage.learning in _TRAINED)
 
 
-def watched() -> list[str]:
-    """Return the stages that learn from documents, in order of execution."""
-    return [stage.name for stage in stages().values() if stage.learning is not None]
+def watched() -> tuple[str, ...]:
+    """Return the stages that learn from documents."""
+    return names_where(lambda stage: stage.learning is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ def find_tainted(
     if not listed_in:
         return []
     known = readable(folder, folder.ids() if among is None else among)
-    graph = _Graph(folder, known, listed_in)
+    graph, learning = _Graph(folder, known, listed_in), watched()
     current = {head.manifest for head in heads.values()}
     found = [
         Tainted(
@@ -87,11 +87,11 @@ def find_tainted(
             partition=manifest.partition,
             manifest=key,
             taint=taint,
-            documents=listed_in.get(key, 0) if manifest.asset in checkpoints() else 0,
+            documents=listed_in.get(key, 0) if manifest.asset in graph.trained else 0,
             current=key in current,
         )
         for key, manifest in sorted(known.items())
-        if manifest.asset in watched() and (taint := graph.taint(key))
+        if manifest.asset in learning and (taint := graph.taint(key))
     ]
     order = list(Taint)
     return sorted(found, key=lambda one: (order.index(one.taint), not one.current, one.name, one.manifest))
@@ -99,7 +99,8 @@ def find_tainted(
 
 def tainted_heads(folder: ManifestFolder, heads: Heads, listed_in: Mapping[str, int]) -> list[Tainted]:
     """Of what is current, what saw a withdrawn document."""
-    among = [head.manifest for head in heads.values() if head.asset in watched()]
+    learning = watched()
+    among = [head.manifest for head in heads.values() if head.asset in learning]
     return find_tainted(folder, heads, listed_in, among)
 
 

@@ -87,7 +87,8 @@ def withdrawn_lines(done: Withdrawn, places: list[dict[str, Any]], goes_on: bool
     if len(done.purged.files) > SHOWN:
         lines.append(f"and {len(done.purged.files) - SHOWN} more files; --json lists all")
     lines += [f"tainted: {one.line}" for one in done.tainted[:SHOWN]]
-    if any(one.asset in checkpoints() for one in done.tainted):
+    trained = checkpoints()
+    if any(one.asset in trained for one in done.tainted):
         lines.append("what weights have learnt is not unlearnt: train these again, or take them out of use")
     elif done.tainted:
         lines.append("what was fitted on it is fitted again by the next materialization")

@@ -14,7 +14,6 @@ import assets
 import tamis
 from tamis.base.declared import declaring_modules
 from tamis.corpus.text import document_id
-from tamis.lineage import world
 from tamis.lineage.estimates import estimates
 from tamis.lineage.explain import explain_document
 from tamis.lineage.plan import full_plan
@@ -28,7 +27,7 @@ TABLES = ("novelty", "openings")
 GOAL, OTHER = (target(name, train=8, held_out=4) for name in ("goal", "other"))
 MADE = MADE_UP | {"raw_shards", "documents", "target_examples"}
 REMEMBERED = (
-    declaring_modules, schemas.tables, schemas.declared, stages, world.reading_files, projects._assets,
+    declaring_modules, schemas.tables, schemas.declared, stages, projects._assets,
 )  # fmt: skip
 
 

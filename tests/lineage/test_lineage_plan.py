@@ -1,5 +1,7 @@
 """Plans: everything is made once and in order, a change calls for what depends on it and nothing else."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -89,6 +91,12 @@ def test_trials_on_request_wait_until_somebody_asks(imagined):
     assert ASKED in imagined.materialize()
     imagined.contents["web__b"] = "2"
     assert ASKED in imagined.materialize()  # made once, it is kept current as the others are
+
+
+def test_a_trial_that_is_kept_after_its_name_left_waits_for_nothing(imagined):
+    imagined.materialize()
+    left = replace(imagined.world(), kept={"trials": frozenset({"warm-up__small__gone"})})
+    assert full_plan(left, imagined.heads) == []
 
 
 @pytest.mark.parametrize(

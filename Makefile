@@ -60,7 +60,7 @@ bench: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python docs/reference.py build/docs
 
-# After a decision about code versions (tests/lineage/test_lineage_code_versions.py): note what the code is now,
+# After a decision about code versions (tests/graph/test_graph_code_versions.py): note what the code is now,
 # if the goldens hold or the commit names the values that change (tests/golden/README.md).
 accept: $(STAMP)
 	$(BIN)/python tests/golden/golden_accept.py

@@ -6,12 +6,12 @@ from typing import Any
 import dagster as dg
 
 from resources.events import logged_events
-from resources.made import Made
+from resources.output import Output
 from resources.platform import Platform
 from resources.specification import described
+from tamis.audit.whole import audit_graph
 from tamis.base.files import write_atomically
-from tamis.lineage.audit import audit_graph
-from tamis.lineage.stages import AUDIT_ASSET
+from tamis.graph.stages import AUDIT_ASSET
 from tamis.report.audit import page_of
 
 NOT_RED = ("not_red", "Nothing that leads to a checkpoint or selection is missing or altered.", False)
@@ -24,7 +24,12 @@ def lineage_audit(context: dg.AssetExecutionContext, platform: Platform) -> Iter
     with platform.work(context) as work, work.progress("audit", unit="manifests") as progress:
         events = logged_events(context.instance)
         audit = audit_graph(
-            work.project.home, work.world, work.heads, events, results_only=True, advance=progress.advance
+            work.project.home,
+            work.snapshot,
+            work.current,
+            events,
+            results_only=True,
+            advance=progress.advance,
         )
         page = work.project.home.reports / PAGE
         write_atomically(page, page_of(audit).encode())
@@ -40,7 +45,7 @@ def lineage_audit(context: dg.AssetExecutionContext, platform: Platform) -> Iter
         )
         facts = counts | {"report": work.project.home.relative(page)}
         yield from work.record(
-            Made(
+            Output(
                 files=[page],
                 row_count=len(audit.nodes),
                 data_version=audit.version,

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from resources.made import Made, Rows
+from resources.output import Output, Rows
 from resources.platform import Platform
 from resources.scorers import scorers
 from resources.specification import described
@@ -39,7 +39,7 @@ def sampler_trials(context: dg.AssetExecutionContext, platform: Platform) -> Ite
                 context.log.debug,
             )
         yield from work.record(
-            Made(
+            Output(
                 rows=[Rows(table=TABLE)],
                 row_count=len(rows),
                 metadata={
@@ -100,7 +100,7 @@ def sampler_comparison(context: dg.AssetExecutionContext, platform: Platform) ->
         content = sampler_page(agreement, chosen, trained, configured_paper_samplers(settings))
         write_atomically(page, content.encode())
         yield from work.record(
-            Made(
+            Output(
                 rows=[Rows(table="sampler_comparison")],
                 files=[page],
                 row_count=len(agreement),

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from resources.made import Made, Rows
+from resources.output import Output, Rows
 from resources.platform import Platform
 from resources.specification import described, part
 from resources.work import Work
@@ -14,7 +14,7 @@ from tamis.base.progress import Advance
 from tamis.corpus import ShardBatch, ShardChangedError, ShardGoneError, read_shard
 from tamis.corpus.intake import Intake, ShardShrunkError, store_shards
 from tamis.corpus.near_index import INDEX, TABLE, update_near_duplicates
-from tamis.lineage.held_back import (
+from tamis.graph.held_back import (
     Shrunken,
     forget_shrunken,
     keep_values,
@@ -22,7 +22,7 @@ from tamis.lineage.held_back import (
     note_shrunken,
     shrank_too_much,
 )
-from tamis.lineage.reconcile import collect_orphans
+from tamis.graph.reconciliation import collect_orphans
 from tamis.settings.references import named
 from tamis.store.records import stored_rows
 from tamis.store.tables import quoted
@@ -38,18 +38,18 @@ def raw_shards(work: Work) -> Iterator[Any]:
     """One raw file, or one installed package: hashed again at each materialization."""
     for start in range(0, len(work.partitions), RECORDED_TOGETHER):
         keys = work.partitions[start : start + RECORDED_TOGETHER]
-        present = [work.world.shards[key] for key in keys if key in work.world.shards]
+        present = [work.snapshot.shards[key] for key in keys if key in work.snapshot.shards]
         note_files(work.store, present)
         yield from work.record(*[_raw(work, shard.key) for shard in present])
         for key in keys:
-            if key not in work.world.shards:
+            if key not in work.snapshot.shards:
                 yield from work.leave(key, ShardGoneError(key))
 
 
-def _raw(work: Work, key: str) -> Made:
-    shard, digest = work.world.shards[key], work.world.fingerprints[key]
+def _raw(work: Work, key: str) -> Output:
+    shard, digest = work.snapshot.shards[key], work.snapshot.fingerprints[key]
     facts = {"corpus": shard.corpus, "name": shard.name, "sha256": digest}
-    return Made(partition=key, data_version=digest, metadata=facts)
+    return Output(partition=key, data_version=digest, metadata=facts)
 
 
 @part("documents", ["lancedb", "polars"], [READABLE])
@@ -66,11 +66,11 @@ def documents(work: Work) -> Iterator[Any]:
         for group in store_shards(work.store, shards, leave=leave, too_few=partial(_too_few, work)):
             if any(intake.shard == work.partitions[-1] for intake in group):
                 # Before the last head moves: a run that dies here leaves a shard to do, and this with it.
-                collect_orphans(work.store, work.world)
+                collect_orphans(work.store, work.snapshot)
             work.refuse({intake.shard: version_of(intake.refused) for intake in group if not intake.error})
             made = [intake for intake in group if not intake.error]
             yield from work.record(*map(_documents_made, made))
-            forget_shrunken(work.store, {intake.shard for intake in made} & work.world.shrunken.keys())
+            forget_shrunken(work.store, {intake.shard for intake in made} & work.snapshot.shrunken.keys())
             for intake in group:
                 if isinstance(intake.error, ShardShrunkError):
                     _hold_back(work, intake.error)
@@ -81,7 +81,7 @@ def documents(work: Work) -> Iterator[Any]:
 
 
 def _too_few(work: Work, shard: str, before: int, now: int) -> bool:
-    found = work.world.shrunken.get(shard)
+    found = work.snapshot.shrunken.get(shard)
     allowed = found is not None and found.allowed and found.input_key == work.key(shard)
     return not allowed and shrank_too_much(before, now)
 
@@ -97,12 +97,12 @@ def _hold_back(work: Work, error: ShardShrunkError) -> None:
         allowed=False,
     )
     note_shrunken(work.store, [found])
-    keep_values(work.project.home, work.heads, [("documents", error.shard)], work.attempt)
+    keep_values(work.project.home, work.current, [("documents", error.shard)], work.attempt)
 
 
-def _documents_made(intake: Intake) -> Made:
+def _documents_made(intake: Intake) -> Output:
     scope, records = f"shard = {quoted(intake.shard)}", intake.records
-    return Made(
+    return Output(
         partition=intake.shard,
         rows=[
             Rows(table="occurrences", where=scope, records=records["occurrences"]),
@@ -117,15 +117,15 @@ def _documents_made(intake: Intake) -> Made:
 
 def as_hashed(work: Work, key: str, advance: Advance) -> Iterator[ShardBatch]:
     """Batches of a shard; raises `ShardChangedError` unless they are the bytes that `raw_shards` hashed."""
-    if key not in work.world.shards:
+    if key not in work.snapshot.shards:
         raise ShardGoneError(key)
     work.key(key)
-    shard = work.world.shards[key]
-    if work.heads[("raw_shards", key)].data_version != work.world.fingerprints[key]:
+    shard = work.snapshot.shards[key]
+    if work.current[("raw_shards", key)].data_version != work.snapshot.fingerprints[key]:
         raise ShardChangedError(shard.path)
     section = named(work.project.settings.corpus, shard.corpus)
     yield from read_shard(shard, section, batch_rows=BATCH_ROWS, advance=advance)
-    if not work.world.lies_as_hashed(key):
+    if not work.snapshot.lies_as_hashed(key):
         raise ShardChangedError(shard.path)
 
 
@@ -147,14 +147,14 @@ def near_duplicate_documents(context: dg.AssetExecutionContext, platform: Platfo
     """
     with platform.work(context) as work:
         threshold = work.project.settings.near_duplicates.threshold
-        never = ("near_duplicates", "") not in work.heads
+        never = ("near_duplicates", "") not in work.current
         with work.progress("near-duplicates") as progress:
             update = update_near_duplicates(work.store, threshold, afresh=never, advance=progress.advance)
         share = update.dropped / max(work.store.count("documents"), 1)
         facts = {"share": share, "hashed": update.hashed, "decided_again": update.decided}
         records = stored_rows(work.store, TABLE, "")
         yield from work.record(
-            Made(
+            Output(
                 rows=[Rows(table=TABLE, records=records), Rows(table=INDEX)],
                 row_count=update.dropped,
                 data_version=records[0],

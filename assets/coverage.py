@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from resources.made import Made, Rows
+from resources.output import Output, Rows
 from resources.platform import Platform
 from resources.specification import described
 from tamis.coverage import DensitySketch, effective_sample_size
@@ -29,7 +29,7 @@ def density_sketch(context: dg.AssetExecutionContext, platform: Platform) -> Ite
         folder.mkdir(parents=True, exist_ok=True)
         sketch.save(folder / SKETCH_FILE)
         facts = {"width": sketch.width, "rows": sketch.rows, "hashes": sketch.hashes}
-        yield from work.record(Made(files=[folder], row_count=sketch.count, metadata=facts))
+        yield from work.record(Output(files=[folder], row_count=sketch.count, metadata=facts))
 
 
 @dg.asset(**described("density_scores", ["lancedb"], [INFORMATIVE]))
@@ -49,7 +49,7 @@ def density_scores(context: dg.AssetExecutionContext, platform: Platform) -> Ite
             metadata={"effective_sample_share": share},
         )
         yield from work.record(
-            Made(
+            Output(
                 rows=[Rows(table="scores_density")],
                 row_count=len(density_n),
                 metadata={"effective_sample_share": share, "median_density": _median(density_n)},

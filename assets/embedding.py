@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from resources.made import Made, Rows, rows_set_aside
+from resources.output import Output, Rows, rows_set_aside
 from resources.platform import Platform
 from resources.specification import described, part
 from resources.work import Work
@@ -47,12 +47,12 @@ def _made(
     encoded: set[str],
     aside: Mapping[str, int],
     named: Mapping[str, str],
-) -> Made:
+) -> Output:
     new, without = len(encoded.intersection(doc_ids)), aside.get(shard, 0)
     encoded.difference_update(doc_ids)  # a document of two shards counts in the first
     facts = {"encoded": new, "reused": len(doc_ids) - new - without, **named}
     shown = rows_set_aside("embeddings", shard, facts, aside)
-    return Made(
+    return Output(
         partition=shard,
         rows=[Rows(table=table, doc_ids=doc_ids), *shown],
         row_count=len(doc_ids) - without,
@@ -67,12 +67,12 @@ def near_copy_documents(context: dg.AssetExecutionContext, platform: Platform) -
         table = current_table(work.project)
         cosine = work.project.settings.near_duplicates.cosine
         assert cosine is not None
-        never = ("near_copies", "") not in work.heads
+        never = ("near_copies", "") not in work.current
         with work.progress("near copies") as progress:
             update = update_near_copies(work.store, table, cosine, afresh=never, advance=progress.advance)
         records = stored_rows(work.store, TABLE, "")
         yield from work.record(
-            Made(
+            Output(
                 rows=[Rows(table=TABLE, records=records), Rows(table=INDEX)],
                 row_count=update.dropped,
                 data_version=records[0],

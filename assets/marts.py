@@ -10,15 +10,15 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from resources.made import Made, Rows
+from resources.output import Output, Rows
 from resources.platform import Platform
 from resources.specification import described
 from resources.work import Work
 from tamis.base.files import write_atomically
-from tamis.lineage.changed import only_grew
-from tamis.lineage.marts import SQL_FOLDER, source_edges
-from tamis.lineage.published import published_sources
-from tamis.lineage.stages import stages
+from tamis.graph.marts import SQL_FOLDER, source_edges
+from tamis.graph.plan import only_grew
+from tamis.graph.stages import stages
+from tamis.records.published import published_sources
 from tamis.report import sql_model_page
 from tamis.sql import Leaves, Model, ModelResult, TestResult, column_lineage, load_project, run_model
 from tamis.sql.reading import PinnedTables, pin_tables
@@ -36,8 +36,8 @@ def _asset_of(model: Model) -> dg.AssetsDefinition:
     @dg.asset(**described(model.name, ["duckdb", "sql"], checks), description=model.description)
     def build(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
         with platform.work(context) as work:
-            choices = published_sources(work.store, work.manifests, work.heads)
-            trials = all_made(TRIALS_STAGE)(work.world, "")
+            choices = published_sources(work.store, work.manifests, work.current)
+            trials = all_made(TRIALS_STAGE)(work.snapshot, "")
             tables = pin_tables(work.store, PROJECT, model.name, trials, choices)
             view = model.materialized == "view"
             previous = None if view else _previous(work, model)
@@ -52,22 +52,22 @@ def _asset_of(model: Model) -> dg.AssetsDefinition:
 
 def _previous(work: Work, model: Model) -> pa.Table | None:
     """The table to add to: of a run that may keep what there is, and where all that it reads only grew."""
-    head = work.heads.get((model.name, ""))
-    if not model.increment or work.settles or head is None or not head.usable:
+    value = work.current.get((model.name, ""))
+    if not model.increment or work.refits or value is None or not value.usable:
         return None
-    before = work.manifests.read(head.manifest)
+    before = work.manifests.read(value.manifest)
     views = {name for name in model.models if PROJECT.models[name].materialized == "view"}
-    grown = only_grew(before, work.stage, work.world, work.heads, views)
+    grown = only_grew(before, work.stage, work.snapshot, work.current, views)
     return work.store.read_arrow(model.name) if grown and work.store.exists(model.name) else None
 
 
-def _made(work: Work, model: Model, result: ModelResult, tables: PinnedTables) -> Made:
+def _made(work: Work, model: Model, result: ModelResult, tables: PinnedTables) -> Output:
     """What is recorded of a model: its rows where they were published, and the page about it."""
     page = work.project.home.reports / f"sql_{model.name}.html"
     lineage = column_lineage(PROJECT, model)  # 70 ms: once for the page and the metadata
     write_atomically(page, sql_model_page(PROJECT, model, result, lineage).encode())
     stored = model.materialized != "view"
-    return Made(
+    return Output(
         rows=[Rows(table=model.name)] if stored and work.store.exists(model.name) else [],
         files=[page],
         row_count=result.rows,

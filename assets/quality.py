@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from resources.made import Made, Rows, rows_set_aside
+from resources.output import Output, Rows, rows_set_aside
 from resources.platform import Platform
 from resources.specification import described, part
 from resources.work import Work
@@ -76,9 +76,9 @@ def document_flags(work: Work) -> Iterator[Any]:
 
 def _of_shard(
     table: str, shard: str, doc_ids: list[str], facts: dict[str, Any], others: Sequence[Rows] = ()
-) -> Made:
+) -> Output:
     rows = [Rows(table=table, doc_ids=doc_ids), *others]
-    return Made(partition=shard, rows=rows, row_count=len(doc_ids), metadata=facts)
+    return Output(partition=shard, rows=rows, row_count=len(doc_ids), metadata=facts)
 
 
 @dg.asset(**described("judge_sample", ["polars"]))
@@ -87,7 +87,7 @@ def judge_sample(context: dg.AssetExecutionContext, platform: Platform) -> Itera
     with platform.work(context) as work:
         sample = sample_of_pool(work.store, work.project)
         work.store.overwrite("judge_sample", sample.to_arrow().cast(schema_of("judge_sample")))
-        yield from work.record(Made(rows=[Rows(table="judge_sample")], row_count=len(sample)))
+        yield from work.record(Output(rows=[Rows(table="judge_sample")], row_count=len(sample)))
 
 
 @dg.asset(**described("judge_scores", ["lancedb", "transformers"], [DECISIVE, TELLS_NOISE]))
@@ -120,7 +120,7 @@ def judge_scores(context: dg.AssetExecutionContext, platform: Platform) -> Itera
         facts |= {"unanswered": len(unanswered), "asked_again": again}
         facts |= judge.usage.in_words(work.project.settings.judge.price_per_million_tokens)
         yield from work.record(
-            Made(
+            Output(
                 rows=[
                     Rows(table="scores_judge", doc_ids=doc_ids),
                     Rows(table=SECOND_ANSWERS, doc_ids=twice),
@@ -148,9 +148,9 @@ def perplexity_scores(work: Work) -> Iterator[Any]:
     """Bits per byte of each document by a small model that did not train on it."""
     section = work.project.settings.perplexity
     stage = work.stage.name
-    models = [key for key in work.world.keys("models") if ("base_models", key) in work.heads]
+    models = [key for key in work.snapshot.keys("models") if ("base_models", key) in work.current]
     folders = {key: work.upstream("base_models", key) for key in models}
-    versions = {key: work.heads[("base_models", key)].data_version for key in models}
+    versions = {key: work.current[("base_models", key)].data_version for key in models}
     marks = [f"{versions[key][:32]}:{section.max_tokens}" for key in models]
     known = one_of("fingerprint", marks)
     forget_refused(work.store, stage, marks)
@@ -190,7 +190,7 @@ def quality_grader(context: dg.AssetExecutionContext, platform: Platform) -> Ite
             severity=dg.AssetCheckSeverity.WARN,
         )
         facts = grader_report(grader)
-        yield from work.record(Made(files=[folder], row_count=count, metadata=facts, checks=[check]))
+        yield from work.record(Output(files=[folder], row_count=count, metadata=facts, checks=[check]))
 
 
 @part("quality_scores", ["lancedb"])
@@ -198,7 +198,7 @@ def quality_scores(work: Work) -> Iterator[Any]:
     """The grader's score of every document of a shard."""
     table = current_table(work.project)
     grader = Grader.load(work.upstream("quality_grader") / GRADER_FILE)
-    mark = work.heads[("quality_grader", "")].data_version[:32]
+    mark = work.current[("quality_grader", "")].data_version[:32]
     with work.progress("quality", count_documents(work.store, work.partitions)) as progress:
 
         def grades_of(group: dict[str, list[str]]) -> Iterator[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from resources.made import Made, Rows
+from resources.output import Output, Rows
 from resources.platform import Platform
 from resources.specification import described
 from resources.work import Work
@@ -25,7 +25,7 @@ PAGES, CHOICES = "scaling_law_{}.html", "choice_{}.json"
 def loss_curves(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """Held-out target loss over the number of training documents, per model; size 0 is zero-shot."""
     with platform.work(context) as work:
-        frame, defects = curves_table(work.store, law_trials(work.world, ""))
+        frame, defects = curves_table(work.store, law_trials(work.snapshot, ""))
         schema = schema_of("loss_curves")
         work.store.overwrite("loss_curves", frame.select(schema.names).to_arrow().cast(schema))
         check = dg.AssetCheckResult(
@@ -35,20 +35,20 @@ def loss_curves(context: dg.AssetExecutionContext, platform: Platform) -> Iterat
             severity=dg.AssetCheckSeverity.WARN,
             metadata={"defects": dg.MetadataValue.json(defects)},
         )
-        yield from work.record(Made(rows=[Rows(table="loss_curves")], row_count=len(frame), checks=[check]))
+        yield from work.record(Output(rows=[Rows(table="loss_curves")], row_count=len(frame), checks=[check]))
 
 
 @dg.asset(**described("scaling_law_report", ["matplotlib"]))
 def scaling_law_report(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """A page a target: curves, both phases, predictions with intervals, the chosen model and its cost."""
     with platform.work(context) as work:
-        reports = reports_of_curves(work.store, work.project, work.world.searches)
+        reports = reports_of_curves(work.store, work.project, work.snapshot.searches)
         pages = [work.project.home.reports / PAGES.format(report.target) for report in reports]
         for old in set(work.project.home.reports.glob(PAGES.format("*"))) - set(pages):
             old.unlink()
         for page, report in zip(pages, reports, strict=True):
             write_atomically(page, scaling_law_page(report).encode())
-        made = Made(files=pages, row_count=work.store.count("loss_curves"), metadata=_facts(work, reports))
+        made = Output(files=pages, row_count=work.store.count("loss_curves"), metadata=_facts(work, reports))
         yield from work.record(made)
 
 
@@ -74,7 +74,7 @@ def _facts(work: Work, reports: list[ScalingReport]) -> dict[str, Any]:
 def model_choice(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """For each target the model with the smallest predicted loss at full size, and what finding it cost."""
     with platform.work(context) as work:
-        choices = choose_models(work.store, work.project, work.world.searches)
+        choices = choose_models(work.store, work.project, work.snapshot.searches)
         facts: dict[str, Any] = {}
         folder = work.fitted("")
         for choice in choices:
@@ -84,4 +84,4 @@ def model_choice(context: dg.AssetExecutionContext, platform: Platform) -> Itera
             plain = {name: value for name, value in choice.items() if isinstance(value, str | int | float)}
             facts |= {f"{name}{named}": value for name, value in plain.items()}
         count = sum(len(choice["predictions"]) for choice in choices)
-        yield from work.record(Made(files=[folder], row_count=count, metadata=facts))
+        yield from work.record(Output(files=[folder], row_count=count, metadata=facts))

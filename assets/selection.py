@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from resources.made import Made, Rows
+from resources.output import Output, Rows
 from resources.platform import Platform
 from resources.scorers import scorers
 from resources.specification import ACCELERATOR_POOL, PARTITION_SETS, specified
@@ -15,10 +15,10 @@ from resources.work import Work
 from tamis.base.files import write_atomically
 from tamis.base.progress import say
 from tamis.embedding.storing import current_table, encoder_slug
-from tamis.lineage.heads import read_heads
-from tamis.lineage.manifest import InputReference
-from tamis.lineage.pins import Pin
-from tamis.lineage.versions import decisions_of, note_version, prune_versions, section_then
+from tamis.history.versions import decisions_of, note_version, prune_versions, section_then
+from tamis.records.current_values import read_current_values
+from tamis.records.manifest import InputReference
+from tamis.records.pinned_versions import PinnedVersion
 from tamis.report import plot_markdown, selection_page, selection_plot_png
 from tamis.report.selection_data import selection_report
 from tamis.report.summary import selection_lines
@@ -61,16 +61,16 @@ def selected_subset(context: dg.AssetExecutionContext, platform: Platform) -> It
     """
     with platform.work(context, "selected_subset") as work:
         home = work.project.home
-        order = [*work.world.keys("selections"), *work.partitions]  # as tamis.toml has them
+        order = [*work.snapshot.keys("selections"), *work.partitions]  # as tamis.toml has them
         for key in sorted(work.partitions, key=order.index):
             with work.apart(key):
-                note_version(home, work.heads, key)
-                pin = work.world.pins.get(key)
+                note_version(home, work.current, key)
+                pin = work.snapshot.pinned.get(key)
                 choice = _repeated(work, pin) if pin else _chosen(work, key)
                 yield from _recorded(work, key, choice)
-                note_version(home, read_heads(work.store), key, pin.version if pin else None)
+                note_version(home, read_current_values(work.store), key, pin.version if pin else None)
                 most = work.project.settings.automation.kept_versions
-                prune_versions(home, most, [found.rows for found in work.world.pins.values()])
+                prune_versions(home, most, [found.rows for found in work.snapshot.pinned.values()])
                 if work.watched and key == order[0]:  # the first result, long before the last
                     page = home.reports / f"selection_{key}.html"
                     say("\n".join([*selection_lines(work.project, choice.section), f"  page: {page}"]))
@@ -106,7 +106,7 @@ def _chosen(work: Work, key: str) -> Choice:
     return Choice(section=section, decided=decided, pool=pool, facts=certificate(work, section, decided))
 
 
-def _repeated(work: Work, pin: Pin) -> Choice:
+def _repeated(work: Work, pin: PinnedVersion) -> Choice:
     """The choice of an earlier version, of the documents that are still there."""
     home = work.project.home
     pool = work.store.read("documents", ["doc_id"])
@@ -150,7 +150,7 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
         write_atomically(page, selection_page(report, plot).encode())
     counts = dict(decided.group_by("reason").len().sort("reason").iter_rows())
     yield from work.record(
-        Made(
+        Output(
             partition=key,
             rows=[Rows(table="selected_subset", where=scope)],
             files=[page] if check.passed else [],
@@ -167,7 +167,7 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
             },
             origins=choice.origins,
         ),
-        Made(
+        Output(
             asset="decisions",
             partition=key,
             rows=[Rows(table="decisions", where=scope)],

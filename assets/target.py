@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 import pyarrow as pa
 
-from resources.made import Made, Rows, rows_set_aside
+from resources.output import Output, Rows, rows_set_aside
 from resources.platform import Platform
 from resources.specification import described
 from resources.work import Work
@@ -21,7 +21,7 @@ from tamis.corpus.setting_aside import place_of, show_rows
 from tamis.corpus.target_quarantine import quarantine_of_target, rows_of_target
 from tamis.embedding import encode_each, load_encoder
 from tamis.embedding.storing import current_table, encoder_slug
-from tamis.lineage.manifest import content_digest
+from tamis.records.manifest import content_digest
 from tamis.selection.leaks import RUNS, TABLE, update_contamination
 from tamis.settings.references import named
 from tamis.store.records import stored_rows
@@ -75,7 +75,7 @@ def target_examples(context: dg.AssetExecutionContext, platform: Platform) -> It
                     facts[NEAR_REPEATS] = repeats
                 learnt = [_stored(work, "target_examples", scope), *_answers(work, key, split)]
                 yield from work.record(
-                    Made(
+                    Output(
                         partition=key,
                         rows=[*learnt, _stored(work, "quarantine", rows_of_target(key))],
                         row_count=len(rows),
@@ -177,7 +177,9 @@ def target_embeddings(context: dg.AssetExecutionContext, platform: Platform) -> 
                 facts: dict[str, Any] = {}
                 shown = rows_set_aside(work.stage.name, key, facts, {key: len(aside)})
                 entries = [Rows(table=table, where=scope), *shown]
-                yield from work.record(Made(partition=key, rows=entries, row_count=len(kept), metadata=facts))
+                yield from work.record(
+                    Output(partition=key, rows=entries, row_count=len(kept), metadata=facts)
+                )
 
 
 @dg.asset(**described("contamination", ["polars"]))
@@ -193,7 +195,7 @@ def contamination(context: dg.AssetExecutionContext, platform: Platform) -> Iter
                     found = update_contamination(work.store, key, section, changed, progress.advance)
                 records = stored_rows(work.store, TABLE, scope)
                 yield from work.record(
-                    Made(
+                    Output(
                         partition=key,
                         rows=[Rows(table=TABLE, where=scope, records=records), Rows(table=RUNS, where=scope)],
                         row_count=found.contaminated,
@@ -226,7 +228,7 @@ def target_potential(context: dg.AssetExecutionContext, platform: Platform) -> I
                 folder = work.fitted(key)
                 save_potential(folder, found)
                 yield from work.record(
-                    Made(
+                    Output(
                         partition=key,
                         files=[folder],
                         row_count=len(found.potential.g),
@@ -241,14 +243,14 @@ def kept_version(work: Work, key: str, found: CurrentPotential) -> dict[str, Any
     """An accepted potential keeps its version; that of a solve from nothing on this very pool is settled."""
     if found.done != "accept":
         return {"settled": found.done is None}
-    version = work.heads[("target_potential", key)].data_version
+    version = work.current[("target_potential", key)].data_version
     return {"settled": version == work.key(key), "data_version": version}
 
 
 def kept_potential(work: Work, key: str) -> Path | None:
     """Folder of the potential to bring up to date; None where it has to be solved from nothing."""
-    before = work.heads.get(("target_potential", key))
-    if work.settles or before is None or not work.differs_only_in(key, {"embeddings"}):
+    before = work.current.get(("target_potential", key))
+    if work.refits or before is None or not work.differs_only_in(key, {"embeddings"}):
         return None
     return work.upstream("target_potential", key)
 
@@ -264,7 +266,7 @@ def transport_scores(context: dg.AssetExecutionContext, platform: Platform) -> I
                     potential=load_potential(work.upstream("target_potential", key)),
                     target_md=target_vectors(work.store, f"target_embeddings_{encoder_slug(encoder)}", key),
                     target=key,
-                    fingerprint=work.heads[("target_potential", key)].data_version[:32],
+                    fingerprint=work.current[("target_potential", key)].data_version[:32],
                 )
                 count = work.store.count(current_table(work.project))
                 with work.progress(f"transport to {key}", count) as progress:
@@ -272,7 +274,7 @@ def transport_scores(context: dg.AssetExecutionContext, platform: Platform) -> I
                 smallest, largest = score_range(work.store, key)
                 facts = {"scored": scored, "smallest_gradient": smallest, "largest_gradient": largest}
                 entry = Rows(table=f"transport_{key}")
-                yield from work.record(Made(partition=key, rows=[entry], row_count=count, metadata=facts))
+                yield from work.record(Output(partition=key, rows=[entry], row_count=count, metadata=facts))
 
 
 def _converged(found: CurrentPotential) -> dg.AssetCheckResult:

@@ -7,14 +7,14 @@ from typing import Any
 
 import dagster as dg
 
-from resources.made import Made, Rows
+from resources.output import Output, Rows
 from resources.platform import Platform, tried_once
 from resources.specification import described
 from resources.work import Work
 from tamis.corpus.intake import texts_of
-from tamis.lineage.heads import read_heads
-from tamis.lineage.retention import remove_superseded
-from tamis.lineage.trial_data import trial_data
+from tamis.graph.trial_data import trial_data
+from tamis.records.current_values import read_current_values
+from tamis.records.retention import remove_superseded
 from tamis.store.tables import quoted
 from tamis.training import (
     PretrainingOptions,
@@ -51,7 +51,7 @@ def tokenizer(context: dg.AssetExecutionContext, platform: Platform) -> Iterator
             folder,
             vocabulary=work.project.settings.pretraining.vocabulary,
         )
-        yield from work.record(Made(files=[folder], row_count=len(sample)))
+        yield from work.record(Output(files=[folder], row_count=len(sample)))
 
 
 @dg.asset(**described("base_models", ["torch", "transformers"]))
@@ -64,7 +64,7 @@ def base_models(context: dg.AssetExecutionContext, platform: Platform) -> Iterat
                 if section.path is not None:
                     size = count_parameters(work.project.model(section.path))
                     facts = {"path": section.path} | ({"parameters": size} if size else {})
-                    yield from work.record(Made(partition=key, metadata=facts))
+                    yield from work.record(Output(partition=key, metadata=facts))
                     continue
                 assert section.preset is not None
                 options = work.project.settings.pretraining
@@ -88,7 +88,7 @@ def base_models(context: dg.AssetExecutionContext, platform: Platform) -> Iterat
                     )
                 rows = Rows(table="trained_on", where=f"checkpoint = {quoted(key)}")
                 yield from work.record(
-                    Made(
+                    Output(
                         partition=key,
                         rows=[rows],
                         files=[folder],
@@ -104,10 +104,10 @@ def trials(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[An
     with platform.work(context) as work:
         for key in work.partitions:
             with work.apart(key):
-                trial, input_key = work.world.trials[key], work.key(key)
+                trial, input_key = work.snapshot.trials[key], work.key(key)
                 with tried_once(), failure_noted(work.store, key, input_key):
                     base = work.upstream("base_models", trial.model)
-                    data = trial_data(work.project, work.world, work.heads, trial, base)
+                    data = trial_data(work.project, work.snapshot, work.current, trial, base)
                     seen = {stage.data: stage.doc_ids for stage in data.stages}
                     record_training_documents(work.store, key, seen)
                     folder = checkpoint_folder(work, key)
@@ -121,7 +121,7 @@ def trials(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[An
                     severity=dg.AssetCheckSeverity.WARN,
                 )
                 yield from work.record(
-                    Made(
+                    Output(
                         partition=key,
                         rows=[
                             Rows(table="trials", where=f"trial = {quoted(key)}"),
@@ -143,7 +143,7 @@ def trials(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[An
                     )
                 )
                 forget_state(work.project, input_key)
-                for line in remove_superseded(work.project, read_heads(work.store)):
+                for line in remove_superseded(work.project, read_current_values(work.store)):
                     context.log.info(line)
 
 

@@ -6,7 +6,7 @@ They run with whatever makes the asset, and are logged at once when somebody wit
 import dagster as dg
 
 from resources.platform import Platform
-from resources.taints import UNTAINTED, taint_evaluation
+from resources.taint_checks import UNTAINTED, taint_evaluation
 from tamis.withdrawal.tainting import watched
 
 DESCRIPTION = "No document that was withdrawn had a part in it: none was trained on, learnt from or fitted."
@@ -17,7 +17,7 @@ def untainted(asset: str) -> dg.AssetChecksDefinition:
 
     @dg.asset_check(asset=asset, name=UNTAINTED, description=DESCRIPTION)
     def check(platform: Platform) -> dg.AssetCheckResult:
-        found = taint_evaluation(platform.home, platform.heads(), asset)
+        found = taint_evaluation(platform.home, platform.current(), asset)
         return dg.AssetCheckResult(passed=found.passed, severity=found.severity, metadata=found.metadata)
 
     return check

@@ -92,7 +92,7 @@ def idle(folder: Path) -> dict[str, Any]:
         found = _tick(instance, platform, sensors)
         seconds.append(time.perf_counter() - began)
     assert isinstance(found, dg.SkipReason), found
-    shards = len(platform.look()[0].shards)
+    shards = len(platform.scan()[0].shards)
     return {
         "shards": shards,
         "seconds": sorted(seconds)[1],

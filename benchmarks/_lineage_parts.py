@@ -17,10 +17,10 @@ from benchmarks._coverage_data import Report
 from benchmarks._incremental_project import CHECKOUT, TARGET_TEXTS, command, make_project, real_texts
 from benchmarks._lineage_tables import write_tables
 from benchmarks._yardstick import least_rate, most_seconds
-from tamis.lineage.explain import explain_document
-from tamis.lineage.heads import Head, read_heads, write_heads
-from tamis.lineage.manifest import Manifest, ManifestFolder
-from tamis.lineage.versions import note_version
+from tamis.history.explain import explain_document
+from tamis.history.versions import note_version
+from tamis.records.current_values import CurrentValue, read_current_values, write_current_values
+from tamis.records.manifest import Manifest, ManifestFolder
 from tamis.store.compaction import compact
 from tamis.store.digests import file_digest
 from tamis.store.home import Home
@@ -59,7 +59,7 @@ def audit(folder: Path, documents: int, seed: int, report: Report) -> None:
 
 def _hashing(folder: Path, report: Report) -> None:
     """Files under the home as large as checkpoints are, by the audit's own threads, beside one thread."""
-    from tamis.lineage.audit_content import altered_files
+    from tamis.audit.content import altered_files
 
     home = Home(folder / ".tamis")
     place = home.checkpoints / "weights"
@@ -140,7 +140,7 @@ def _publish(home: Home) -> None:
     digest, content = stored_rows(home.store, "decisions", f"selection = '{SELECTION}'")
     folder = ManifestFolder.of(home)
     folder.write_rows(digest, content)
-    heads = []
+    current = []
     for asset in ("decisions", "selected_subset"):
         manifest = Manifest(
             asset=asset,
@@ -155,11 +155,11 @@ def _publish(home: Home) -> None:
             rows={"decisions": digest} if asset == "decisions" else {},
         )
         name = folder.write(manifest)
-        heads.append(
-            Head(asset=asset, partition=SELECTION, manifest=name, input_key="1", data_version=digest)
+        current.append(
+            CurrentValue(asset=asset, partition=SELECTION, manifest=name, input_key="1", data_version=digest)
         )
-    write_heads(home.store, heads)
-    note_version(home, read_heads(home.store), SELECTION)
+    write_current_values(home.store, current)
+    note_version(home, read_current_values(home.store), SELECTION)
 
 
 def _command(folder: Path, doc_id: str) -> float:

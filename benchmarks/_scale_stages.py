@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import nnls
 
-from tamis.lineage.stages import stages
+from tamis.graph.stages import stages
 
 RECORDING, PLANNING, WHOLE = "(recording, Dagster)", "(starting, looking, planning)", "(all)"
 LEAST_SECONDS = 1.0

@@ -28,7 +28,7 @@ from benchmarks._incremental_project import (
     real_texts,
 )
 from benchmarks._yardstick import least_rate, most_seconds
-from tamis.lineage.heads import read_heads
+from tamis.records.current_values import read_current_values
 from tamis.store.home import Home
 
 SHARES = (0.001, 0.01, 0.1, 1.0)
@@ -91,11 +91,11 @@ def settled(folder: Path, report: Report) -> None:
 
 def _digests(home: Home) -> dict[tuple[str, str], str]:
     """Digest of what is stored of each value compared, from its manifest."""
-    from tamis.lineage.manifest import ManifestFolder
+    from tamis.records.manifest import ManifestFolder
 
     folder = ManifestFolder(home.manifests)
-    heads = read_heads(home.store).items()
-    return {entry: folder.read(head.manifest).digest for entry, head in heads if entry[0] in COMPARED}
+    current = read_current_values(home.store).items()
+    return {entry: folder.read(value.manifest).digest for entry, value in current if entry[0] in COMPARED}
 
 
 def nothing(folder: Path, seed: int, report: Report) -> None:

@@ -7,14 +7,14 @@ import dagster as dg
 
 from resources.events import logged_events
 from resources.instance import POSTGRES_URL, dagster_state, open_instance
+from tamis.audit.events import judge_empty_log
+from tamis.audit.verdicts import Audit
+from tamis.audit.whole import audit_graph, audit_of_crashes, audit_of_damage, result_stages
 from tamis.base.errors import NotMadeError, UnknownNameError
 from tamis.base.progress import Progress
-from tamis.lineage.audit import audit_graph, audit_of_crashes, audit_of_damage, result_stages
-from tamis.lineage.audit_events import judge_empty_log
-from tamis.lineage.audit_node import Audit
-from tamis.lineage.heads import read_heads
-from tamis.lineage.look import look
+from tamis.graph.scan import scan
 from tamis.project import Project
+from tamis.records.current_values import read_current_values
 from tamis.store.probing import crashing_tables
 from tamis.store.table_errors import DamagedTableError
 
@@ -34,12 +34,12 @@ def _audited(project: Project, name: str | None, quick: bool, say: Callable[[str
     if not quick:
         for table in project.home.store.names():
             project.home.store.check_columns(table)
-    heads = read_heads(project.home.store)
+    current = read_current_values(project.home.store)
     results = result_stages()
-    names = {partition for asset, partition in heads if asset in results and partition}
+    names = {partition for asset, partition in current if asset in results and partition}
     if name is not None and name not in names:
-        world = look(project)
-        configured = {key for kind in ("selections", "models", "trials") for key in world.keys(kind)}
+        snapshot = scan(project)
+        configured = {key for kind in ("selections", "models", "trials") for key in snapshot.keys(kind)}
         if name in configured:
             raise NotMadeError(name)
         raise UnknownNameError("checkpoint or selection", name, names | configured)
@@ -50,9 +50,9 @@ def _audited(project: Project, name: str | None, quick: bool, say: Callable[[str
     ):
         instance = open_instance(project)
         events = None if _is_new_here(project, instance) else logged_events(instance, copies=not quick)
-        world = look(project)
-        audit = audit_graph(home, world, heads, events, name=name, quick=quick, advance=progress.advance)
-        if events is None and heads:
+        snapshot = scan(project)
+        audit = audit_graph(home, snapshot, current, events, name=name, quick=quick, advance=progress.advance)
+        if events is None and current:
             judge_empty_log(audit.nodes, project.home.place)
         return audit
 

@@ -14,21 +14,21 @@ from resources.platform import Platform
 from resources.processes import end_killed_runs
 from resources.removal import run_removal
 from resources.running import EVERYTHING, Outcome, Runner, Wanted
-from resources.taints import log_taints
+from resources.taint_checks import log_taints
 from tamis.base.progress import Heartbeat
-from tamis.lineage.attempts import TABLE as ATTEMPTS
-from tamis.lineage.automation import Group, next_groups
-from tamis.lineage.damage import drop_table, find_damage, forget_damaged, sweep_unwritten, unreadable_tables
-from tamis.lineage.heads import TABLE, Heads, read_heads
-from tamis.lineage.held_back import hold
-from tamis.lineage.look import look, look_again
-from tamis.lineage.manifest import ManifestFolder
-from tamis.lineage.plan import full_plan, input_key, label
-from tamis.lineage.reconcile import end_removals, removals, set_aside
-from tamis.lineage.retention import remove_superseded
-from tamis.lineage.stages import stages
-from tamis.lineage.world import World
+from tamis.graph.automation import Group, next_groups
+from tamis.graph.held_back import hold
+from tamis.graph.plan import full_plan, input_key, label
+from tamis.graph.reconciliation import end_removals, removals, set_aside
+from tamis.graph.repair import drop_table, find_damage, forget_damaged, sweep_unwritten, unreadable_tables
+from tamis.graph.scan import scan, scan_again
+from tamis.graph.snapshot import ProjectSnapshot
+from tamis.graph.stages import stages
 from tamis.project import Project, chosen_precision
+from tamis.records.attempts import TABLE as ATTEMPTS
+from tamis.records.current_values import TABLE, CurrentValues, read_current_values
+from tamis.records.manifest import ManifestFolder
+from tamis.records.retention import remove_superseded
 from tamis.store.home import writing
 from tamis.store.retained import retained_tables
 from tamis.store.schemas import declared
@@ -61,29 +61,29 @@ def materialize(
             end_killed_runs(instance)
             repair(project, instance, say)
             chosen_precision(project, say, wanted.choose_precision)
-            world = _look_and_reconcile(project, instance, wanted, outcome)
-            heads = read_heads(project.home.store)
+            snapshot = _scan_and_reconcile(project, instance, wanted, outcome)
+            current = read_current_values(project.home.store)
         if wanted.allow_removal and not (outcome.removed or outcome.let_go):
             say(f"nothing is held back under {', '.join(sorted(wanted.allow_removal))}")
-        if count := _tried_again(world, heads, forgotten, wanted):
+        if count := _tried_again(snapshot, current, forgotten, wanted):
             say(f"{count} {'trial that failed is' if count == 1 else 'trials that failed are'} tried again")
-        if wanted.only is None and not full_plan(world, heads, not wanted.certified):
+        if wanted.only is None and not full_plan(snapshot, current, not wanted.certified):
             clean(project, say)
             return outcome
-        outcome.planned = _planned(world, heads, wanted)
+        outcome.planned = _planned(snapshot, current, wanted)
         job = definitions().resolve_implicit_global_asset_job_def()
         runner = Runner(project=project, job=job, instance=instance, say=say, wanted=wanted)
         for _ in range(MOST_ROUNDS):
-            while group := _next(project, world, wanted, outcome):
-                runner.make(world, group, outcome)
+            while group := _next(project, snapshot, wanted, outcome):
+                runner.make(snapshot, group, outcome)
                 if outcome.failed:  # on a full disk, or without its store, all that follows would fail, too
                     stop_unless_writable(project.home.root)
                     project.home.require_store()
             gone_before = len(outcome.removed) + len(outcome.let_go)
             with Heartbeat("looking at what came meanwhile"):
-                before, world = world, _look_and_reconcile(project, instance, wanted, outcome)
+                before, snapshot = snapshot, _scan_and_reconcile(project, instance, wanted, outcome)
             removed = len(outcome.removed) + len(outcome.let_go) > gone_before
-            if world.same_files(before) and not removed:
+            if snapshot.same_files(before) and not removed:
                 clean(project, say)
                 return outcome
             if not removed:
@@ -93,40 +93,42 @@ def materialize(
     return outcome
 
 
-def _planned(world: World, heads: Heads, wanted: Wanted) -> set[str]:
+def _planned(snapshot: ProjectSnapshot, current: CurrentValues, wanted: Wanted) -> set[str]:
     """Assets that are due, of those that are asked for, to number the steps by."""
-    due = {found.asset for found in full_plan(world, heads, not wanted.certified)}
+    due = {found.asset for found in full_plan(snapshot, current, not wanted.certified)}
     return due if wanted.only is None else due & wanted.only
 
 
-def _tried_again(world: World, heads: Heads, forgotten: Sequence[Failure], wanted: Wanted) -> int:
+def _tried_again(
+    snapshot: ProjectSnapshot, current: CurrentValues, forgotten: Sequence[Failure], wanted: Wanted
+) -> int:
     """How many of the failures that were forgotten are of trials that are due, of the same inputs."""
     if not forgotten or (wanted.only is not None and TRIALS_STAGE.name not in wanted.only):
         return 0
-    plan = full_plan(world, heads, not wanted.certified)
+    plan = full_plan(snapshot, current, not wanted.certified)
     due = {found.partition for found in plan if found.asset == TRIALS_STAGE.name}
     mine = [one for one in forgotten if one.trial in due]
     return sum(
-        one.input_key == input_key(stages()[TRIALS_STAGE.name], one.trial, world, heads) for one in mine
+        one.input_key == input_key(stages()[TRIALS_STAGE.name], one.trial, snapshot, current) for one in mine
     )
 
 
 def clean(project: Project, say: Callable[[str], None]) -> None:
     """Remove what a rule of the project no longer keeps."""
-    for line in remove_superseded(project, read_heads(project.home.store)):
+    for line in remove_superseded(project, read_current_values(project.home.store)):
         say(line)
 
 
-def _look_and_reconcile(
+def _scan_and_reconcile(
     project: Project, instance: dg.DagsterInstance, wanted: Wanted, outcome: Outcome
-) -> World:
-    """Return the world as it is now; what is gone from it, and not held back, is removed first."""
+) -> ProjectSnapshot:
+    """Return the snapshot as it is now; what is gone from it, and not held back, is removed first."""
     store, patience = project.home.store, project.settings.automation.settle_seconds
-    world = look(project, patience, wanted.on_request, allowed=wanted.allow_removal)
-    set_aside(store, world)
-    heads = read_heads(store)
-    hold(project.home, world, heads)
-    gone, let_go = removals(world, heads)
+    snapshot = scan(project, patience, wanted.on_request, allowed=wanted.allow_removal)
+    set_aside(store, snapshot)
+    current = read_current_values(store)
+    hold(project.home, snapshot, current)
+    gone, let_go = removals(snapshot, current)
     if gone or let_go:
         platform = Platform(project_file=str(project.file))
         if error := run_removal(instance, platform, wanted.allow_removal):
@@ -134,28 +136,28 @@ def _look_and_reconcile(
         else:
             outcome.removed += [label(*entry) for entry in gone]
             outcome.let_go += [one.shard for one in let_go]
-        world = look(project, patience, wanted.on_request)
+        snapshot = scan(project, patience, wanted.on_request)
     else:
         end_removals(store)
-    register_partitions(instance, world)
-    return world
+    register_partitions(instance, snapshot)
+    return snapshot
 
 
-def _next(project: Project, world: World, wanted: Wanted, outcome: Outcome) -> Group | None:
+def _next(project: Project, snapshot: ProjectSnapshot, wanted: Wanted, outcome: Outcome) -> Group | None:
     """The first piece of work that has not failed in this materialization."""
-    heads = read_heads(project.home.store)
-    world = look_again(world, heads)
+    current = read_current_values(project.home.store)
+    snapshot = scan_again(snapshot, current)
     entries = (
         None
         if wanted.only is None
         else {
             (name, key)
             for name in wanted.only
-            for key in world.keys(stages()[name].partitions)
+            for key in snapshot.keys(stages()[name].partitions)
             if wanted.partitions is None or key in wanted.partitions
         }
     )
-    groups = next_groups(world, heads, entries, not wanted.certified, outcome.given_up)
+    groups = next_groups(snapshot, current, entries, not wanted.certified, outcome.given_up)
     return next((group for group in groups if group.keys not in outcome.tried), None)
 
 
@@ -164,7 +166,7 @@ def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], 
     sweep_unwritten(project.home)
     for withdrawn in finish(project.home):
         say(f"a withdrawal that was cut short is complete: {len(withdrawn.new)} documents")
-    log_taints(instance, project.home, read_heads(project.home.store))
+    log_taints(instance, project.home, read_current_values(project.home.store))
     if unreadable_tables(project.home.store, {TABLE, ATTEMPTS}):
         for table in {TABLE, ATTEMPTS}.intersection(project.home.store.names()):
             drop_table(project.home.store, table)
@@ -177,11 +179,11 @@ def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], 
     for table in sorted(unreadable_tables(project.home.store, unpaid)):
         drop_table(project.home.store, table)
         say(f"table {table} cannot be read: its rows are computed again when their texts come back")
-    heads = read_heads(project.home.store)
-    damage = find_damage(project.home, heads)
+    current = read_current_values(project.home.store)
+    damage = find_damage(project.home, current)
     for line in forget_damaged(project.home, damage) if damage else ():
         say(line)
-    kept = {entry: head for entry, head in heads.items() if entry not in damage}
+    kept = {entry: value for entry, value in current.items() if entry not in damage}
     if logged := log_again(instance, kept, ManifestFolder.of(project.home)):
         say(f"the event log had lost {logged} materializations; they are logged again")
 

@@ -25,9 +25,9 @@ from dagster._core.storage.event_log.schema import (
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._serdes import deserialize_value
 
-from tamis.lineage.audit_events import LoggedEvent, displayed_digest, event_tags
-from tamis.lineage.heads import Heads
-from tamis.lineage.manifest import ManifestFolder
+from tamis.audit.events import LoggedEvent, displayed_digest, event_tags
+from tamis.records.current_values import CurrentValues
+from tamis.records.manifest import ManifestFolder
 
 MADE = dg.DagsterEventType.ASSET_MATERIALIZATION.value
 PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED.value
@@ -312,24 +312,24 @@ def digest_of_metadata(metadata: Mapping[str, Any]) -> str:
     return displayed_digest(_displayed(json.loads(dg.serialize_value(event))))
 
 
-def log_again(instance: dg.DagsterInstance, heads: Heads, folder: ManifestFolder) -> int:
+def log_again(instance: dg.DagsterInstance, current: CurrentValues, folder: ManifestFolder) -> int:
     """Log the materializations that an empty event log lacks, as the index knows them; returns how many.
 
     A log that holds anything is left alone: what is missing from it is for the audit to report.
     """
-    if not heads or instance.get_runs_count() or instance.all_asset_keys():
+    if not current or instance.get_runs_count() or instance.all_asset_keys():
         return 0
-    for head in heads.values():
+    for value in current.values():
         metadata: dict[str, Any] = {
-            "manifest": head.manifest,
-            "input_key": head.input_key,
+            "manifest": value.manifest,
+            "input_key": value.input_key,
             "logged_again": True,
         }
-        tags = {DATA_VERSION: head.data_version, "dagster/data_version_is_user_provided": "true"}
-        tags |= event_tags(folder.read(head.manifest), digest_of_metadata(metadata))
+        tags = {DATA_VERSION: value.data_version, "dagster/data_version_is_user_provided": "true"}
+        tags |= event_tags(folder.read(value.manifest), digest_of_metadata(metadata))
         instance.report_runless_asset_event(
             dg.AssetMaterialization(
-                head.asset, partition=head.partition or None, metadata=metadata, tags=tags
+                value.asset, partition=value.partition or None, metadata=metadata, tags=tags
             )
         )
-    return len(heads)
+    return len(current)

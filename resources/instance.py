@@ -24,8 +24,8 @@ from resources.processes import ACTIVE
 from resources.specification import PARTITION_SETS
 from tamis.base.errors import MissingPackageError, PermanentError, TransientError
 from tamis.base.files import write_atomically
-from tamis.lineage.stages import stages
-from tamis.lineage.world import World
+from tamis.graph.snapshot import ProjectSnapshot
+from tamis.graph.stages import stages
 from tamis.project import Project
 
 PARTITION_TAGS = (PARTITION_NAME_TAG, ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
@@ -141,17 +141,17 @@ def prepare_folder(project: Project) -> Path:
 
 
 def register_partitions(
-    instance: dg.DagsterInstance, world: World, remove: bool = True
+    instance: dg.DagsterInstance, snapshot: ProjectSnapshot, remove: bool = True
 ) -> dict[str, tuple[list[str], list[str]]]:
-    """Make the partition sets those of the world; returns what was added and removed per set.
+    """Make the partition sets those of the snapshot; returns what was added and removed per set.
 
     A partition stays while a run that has not ended names it. Without `remove` only what is new is
     registered.
     """
     changes, in_use = {}, None
     for name in PARTITION_SETS:
-        wanted, present = set(world.keys(name)), set(instance.get_dynamic_partitions(name))
-        held = set(world.held) if name == "shards" else world.kept.get(name, frozenset())
+        wanted, present = set(snapshot.keys(name)), set(instance.get_dynamic_partitions(name))
+        held = set(snapshot.held) if name == "shards" else snapshot.kept.get(name, frozenset())
         added, gone = sorted(wanted - present), present - wanted - held if remove else set()
         if gone:
             in_use = in_use or partitions_in_use(instance)

@@ -1,6 +1,6 @@
 """The one resource of the graph: the project, its store, and how a materialization is recorded.
 
-Assets get their work from here and hand back what they wrote; input keys, manifests, events and heads
+Assets get their work from here and hand back what they wrote; input keys, manifests, events and current values
 are made in one place, always in the order attempt, rows, manifest, event, head, so that a crash between any
 two of them only makes the next run repeat the step.
 """
@@ -16,7 +16,7 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from resources.processes import ACTIVE, note_process
-from resources.tags import DRIVER_TAG, SENSOR, asked_for, named_partitions, settles
+from resources.tags import DRIVER_TAG, SENSOR, asked_for, named_partitions, refits
 from resources.work import Work, log_current
 from resources.work_errors import InactiveStageError, PartitionGoneError, StepError, failure, failure_of
 from tamis.base.errors import may_pass
@@ -24,17 +24,17 @@ from tamis.base.precision import computing_in
 from tamis.base.waiting_threads import spin_briefly
 from tamis.corpus.stage import RAW_STAGE
 from tamis.engine import engine_of, using
-from tamis.lineage.attempts import begin
-from tamis.lineage.failed_steps import PartitionsFailedError, failed_step_noted
-from tamis.lineage.heads import Heads, read_heads
-from tamis.lineage.held_back import note_absent
-from tamis.lineage.look import look_again, look_at_files, searched
-from tamis.lineage.manifest import ManifestFolder
-from tamis.lineage.plan import due_partitions, input_key, input_references, label
-from tamis.lineage.reconcile import drop_unnamed_vectors
-from tamis.lineage.stages import stages
-from tamis.lineage.world import World
+from tamis.graph.failed_steps import PartitionsFailedError, failed_step_noted
+from tamis.graph.held_back import note_absent
+from tamis.graph.plan import due_partitions, input_key, input_references, label
+from tamis.graph.reconciliation import drop_unnamed_vectors
+from tamis.graph.scan import scan_again, scan_files, searched
+from tamis.graph.snapshot import ProjectSnapshot
+from tamis.graph.stages import stages
 from tamis.project import Project, chosen_precision, open_project
+from tamis.records.attempts import begin
+from tamis.records.current_values import CurrentValues, read_current_values
+from tamis.records.manifest import ManifestFolder
 from tamis.stage import Stage
 from tamis.store.compaction import compact
 from tamis.store.home import Home, writing
@@ -54,7 +54,7 @@ class Platform(dg.ConfigurableResource):
     project_file: str
 
     _project: Project | None = PrivateAttr(default=None)
-    _seen: tuple[str, World] | None = PrivateAttr(default=None)
+    _seen: tuple[str, ProjectSnapshot] | None = PrivateAttr(default=None)
     """The run that looked at the sources last, and what it saw."""
 
     @property
@@ -79,12 +79,14 @@ class Platform(dg.ConfigurableResource):
         """All manifests."""
         return ManifestFolder.of(self.project.home)
 
-    def look(self) -> tuple[World, Heads]:
+    def scan(self) -> tuple[ProjectSnapshot, CurrentValues]:
         """What is in the corpora and targets now, and the latest materialization of everything."""
-        world, heads = look_at_files(self.project), self.heads()
-        return searched(world, heads), heads
+        snapshot, current = scan_files(self.project), self.current()
+        return searched(snapshot, current), current
 
-    def _of_run(self, context: dg.AssetExecutionContext, stage: Stage) -> tuple[World, Heads]:
+    def _of_run(
+        self, context: dg.AssetExecutionContext, stage: Stage
+    ) -> tuple[ProjectSnapshot, CurrentValues]:
         """Return the sources as the run saw them at its first step, and the latest materializations.
 
         What arrives while it runs is for the next one; a file that changes is left by the step that reads it.
@@ -92,13 +94,13 @@ class Platform(dg.ConfigurableResource):
         chosen = stage.partitions == TRIALS_STAGE.partitions and asked_for(context.run)
         seen_by = f"{context.run.run_id} {'all trials' if chosen else ''}"
         if self._seen is None or self._seen[0] != seen_by:
-            self._seen = seen_by, look_at_files(self.project, by_hand=chosen)
-        heads = self.heads()
-        return look_again(self._seen[1], heads), heads
+            self._seen = seen_by, scan_files(self.project, by_hand=chosen)
+        current = self.current()
+        return scan_again(self._seen[1], current), current
 
-    def heads(self) -> Heads:
+    def current(self) -> CurrentValues:
         """The latest materialization of everything."""
-        return read_heads(self.store)
+        return read_current_values(self.store)
 
     @contextlib.contextmanager
     def work(self, context: dg.AssetExecutionContext, name: str | None = None) -> Iterator[Work]:
@@ -113,31 +115,31 @@ class Platform(dg.ConfigurableResource):
             writing(self.home, purpose, LOCK_PATIENCE_SECONDS),
             computing_in(chosen_precision(self.project, context.log.info)),
         ):
-            world, heads = self._of_run(context, stage)
+            snapshot, current = self._of_run(context, stage)
             keys = list(context.partition_keys) if stage.partitions else [""]
             shared = stage.step is not None
-            if not stage.active(world) and not (shared and len(keys) > 1):
+            if not stage.active(snapshot) and not (shared and len(keys) > 1):
                 raise dg.Failure(str(InactiveStageError(stage.name)), allow_retries=False)
             if context.run.tags.get(DRIVER_TAG) == SENSOR:
                 # What came since the sensor asked would be an input that nobody has made: for the next tick.
-                made = {partition for asset, partition in heads if asset == RAW_STAGE.name}
-                world = world.without_news(made | set(keys))
+                made = {partition for asset, partition in current if asset == RAW_STAGE.name}
+                snapshot = snapshot.without_news(made | set(keys))
             # A step over shards leaves those that are gone for the next run by itself.
-            if stage.partitions != "shards" and set(world.keys(stage.partitions)).isdisjoint(keys):
+            if stage.partitions != "shards" and set(snapshot.keys(stage.partitions)).isdisjoint(keys):
                 gone = PartitionGoneError(stage.name, keys[0])
                 raise dg.Failure(str(gone), allow_retries=False) from gone
             if len(keys) > 1:
-                due = _due(context, stage, world, heads)
+                due = _due(context, stage, snapshot, current)
                 if BACKFILL_TAG in context.run.tags:
                     log_current(
                         context,
                         self.manifests,
                         stage,
-                        [heads.get((stage.name, key)) for key in keys if key not in due],
+                        [current.get((stage.name, key)) for key in keys if key not in due],
                     )
                 # Where another run was faster nothing is left; but a step with checks has to make something.
                 keys = due or ([] if shared else keys[:1])
-            elif shared and _left_by_this_step(context, stage, world, heads):
+            elif shared and _left_by_this_step(context, stage, snapshot, current):
                 keys = []
             together = [
                 stage.name,
@@ -145,12 +147,14 @@ class Platform(dg.ConfigurableResource):
             ]
             engine = using(engine_of(self.project.settings.engine), context.log.info)
             noted = failed_step_noted(
-                self.store, stage.name, lambda: {key: input_key(stage, key, world, heads) for key in keys}
+                self.store,
+                stage.name,
+                lambda: {key: input_key(stage, key, snapshot, current) for key in keys},
             )
-            note_absent(self.store, world)
+            note_absent(self.store, snapshot)
             with retried(context.retry_number), noted, storing(self.home.root), engine:
                 attempt = begin(self.store, [(asset, key) for asset in together for key in keys])
-                work = Work(self.project, self.manifests, context, stage, world, heads, keys, attempt)
+                work = Work(self.project, self.manifests, context, stage, snapshot, current, keys, attempt)
                 yield work
                 days = self.project.settings.retention.days
                 if expired := collect_expired(self.store, days):
@@ -165,18 +169,22 @@ class Platform(dg.ConfigurableResource):
                 work.end()
 
 
-def _due(context: dg.AssetExecutionContext, stage: Stage, world: World, heads: Heads) -> list[str]:
+def _due(
+    context: dg.AssetExecutionContext, stage: Stage, snapshot: ProjectSnapshot, current: CurrentValues
+) -> list[str]:
     """Return the partitions of a run that are due, of those that it names."""
-    due = {found.partition for found in due_partitions(stage, world, heads, settles(context.run))}
+    due = {found.partition for found in due_partitions(stage, snapshot, current, refits(context.run))}
     named = named_partitions(context.run)
     return [key for key in context.partition_keys if key in due and (named is None or key in named)]
 
 
-def _left_by_this_step(context: dg.AssetExecutionContext, stage: Stage, world: World, heads: Heads) -> bool:
+def _left_by_this_step(
+    context: dg.AssetExecutionContext, stage: Stage, snapshot: ProjectSnapshot, current: CurrentValues
+) -> bool:
     """Return whether the partition lacks nothing but what this step has left for the next run, say of a file
     that changed while it was read.
     """
-    inputs = input_references(stage, context.partition_keys[0], world, heads)
+    inputs = input_references(stage, context.partition_keys[0], snapshot, current)
     missing = {found for found in inputs if isinstance(found, str)}
     made_here = {label(asset.path[-1], context.partition_keys[0]) for asset in context.selected_asset_keys}
     return bool(missing) and missing <= made_here

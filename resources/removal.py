@@ -11,11 +11,11 @@ from resources.platform import LOCK_PATIENCE_SECONDS, Platform
 from resources.processes import note_process, this_process
 from resources.running import QUIET, failures
 from resources.tags import ALLOW_REMOVAL_TAG, COMMAND_LINE, DRIVER_TAG, PROCESS_TAG, allowed_removals
-from tamis.lineage.heads import read_heads
-from tamis.lineage.held_back import held_back
-from tamis.lineage.look import look, look_again
-from tamis.lineage.plan import label
-from tamis.lineage.reconcile import remove
+from tamis.graph.held_back import held_back
+from tamis.graph.plan import label
+from tamis.graph.reconciliation import remove
+from tamis.graph.scan import scan, scan_again
+from tamis.records.current_values import read_current_values
 from tamis.store.home import writing
 from tamis.store.writable import storing
 
@@ -29,11 +29,11 @@ def remove_what_left(context: dg.OpExecutionContext, platform: Platform) -> None
     home = platform.home
     purpose = f"removal, run {context.run_id[:8]}"
     with writing(home, purpose, LOCK_PATIENCE_SECONDS), storing(home.root):
-        world = look(platform.project, allowed=allowed_removals(context.run))
-        gone = [label(*entry) for entry in remove(world, read_heads(home.store))]
-        register_partitions(context.instance, world)
-        heads = read_heads(home.store)
-        held = held_back(look_again(world, heads), heads)
+        snapshot = scan(platform.project, allowed=allowed_removals(context.run))
+        gone = [label(*entry) for entry in remove(snapshot, read_current_values(home.store))]
+        register_partitions(context.instance, snapshot)
+        current = read_current_values(home.store)
+        held = held_back(scan_again(snapshot, current), current)
     more = f" and {len(gone) - SHOWN} more" if len(gone) > SHOWN else ""
     context.log.info(f"removed: {', '.join(gone[:SHOWN]) or 'nothing'}{more}")
     for one in held:

@@ -27,14 +27,14 @@ from resources.tags import (
 )
 from resources.work_errors import failed_assets, take_withheld
 from tamis.base.progress import Heartbeat, begin_step, close_all, is_verbose
-from tamis.lineage.automation import Group
-from tamis.lineage.failed_steps import TRIALS
-from tamis.lineage.heads import read_heads
-from tamis.lineage.look import look_again
-from tamis.lineage.plan import due_partitions
-from tamis.lineage.stages import stages
-from tamis.lineage.world import World
+from tamis.graph.automation import Group
+from tamis.graph.failed_steps import TRIALS
+from tamis.graph.plan import due_partitions
+from tamis.graph.scan import scan_again
+from tamis.graph.snapshot import ProjectSnapshot
+from tamis.graph.stages import stages
 from tamis.project import Project
+from tamis.records.current_values import read_current_values
 from tamis.stage import Stage
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -115,14 +115,14 @@ class Runner:
     say: Callable[[str], None]
     wanted: Wanted
 
-    def make(self, world: World, group: Group, outcome: Outcome) -> None:
+    def make(self, snapshot: ProjectSnapshot, group: Group, outcome: Outcome) -> None:
         """Make a group; what fails of it is given up in this command, what waits for it comes later."""
         outcome.tried.add(group.keys)
         failed = self._run(group, outcome)
         if not failed:
             return
         # What a failed run has made is not given up: what comes after it would wait for it.
-        undone = self._still_due(world, group)
+        undone = self._still_due(snapshot, group)
         first = next((asset for asset in group.assets if undone[asset]), group.assets[0])
         for name, error in failed.items():
             asset = name if name in undone else first  # an error of a step that several assets share
@@ -132,12 +132,12 @@ class Runner:
             outcome.given_up |= {(asset, key) for key in undone[asset]}
             self.say(f"{asset}: FAILED: {error}")
 
-    def _still_due(self, world: World, group: Group) -> dict[str, list[str]]:
+    def _still_due(self, snapshot: ProjectSnapshot, group: Group) -> dict[str, list[str]]:
         """Return, by asset of the group, those of its partitions that are not made."""
-        heads = read_heads(self.project.home.store)
-        now, found = look_again(world, heads), {}
+        current = read_current_values(self.project.home.store)
+        now, found = scan_again(snapshot, current), {}
         for asset in group.assets:
-            due = due_partitions(stages()[asset], now, heads, not self.wanted.certified)
+            due = due_partitions(stages()[asset], now, current, not self.wanted.certified)
             found[asset] = [one.partition for one in due if one.partition in group.partitions]
         return found
 

@@ -28,7 +28,7 @@ def _scorer(work: Work, asked: ModelOf) -> ModelScorer:
         )
     base, _fold = model_section(work.project, asked.model)
     twin = asked.model + TWIN if base.preset else asked.model
-    versions = [work.heads[(BASE_MODELS_STAGE.name, name)].data_version for name in (asked.model, twin)]
+    versions = [work.current[(BASE_MODELS_STAGE.name, name)].data_version for name in (asked.model, twin)]
     version = canonical_digest(f"{versions} {asked.checkpoint}")
     # The model itself trained on fold 0, so it measures fold 1.
     folders = {0: _folder(work, twin, asked), 1: _folder(work, asked.model, asked)}

@@ -15,7 +15,7 @@ import dagster as dg
 from resources.platform import Platform
 from resources.work import Work
 from resources.work_errors import failed_assets, failure_of
-from tamis.lineage.stages import stages
+from tamis.graph.stages import stages
 from tamis.stage import Stage
 from tamis.training.stage import TRIALS_STAGE
 

@@ -14,7 +14,7 @@ PARTITIONS_TAG = "tamis/partitions"
 COMMAND_LINE, SENSOR = "command line", "sensor"
 
 
-def settles(run: dg.DagsterRun) -> bool:
+def refits(run: dg.DagsterRun) -> bool:
     """Whether a run fits again what is fitted on the pool: all but those that sensors ask for."""
     return CERTIFIED_TAG not in run.tags
 

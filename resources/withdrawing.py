@@ -1,9 +1,9 @@
 """Withdrawal as the command line asks for it: the home first, then the failed checks in Dagster's log."""
 
 from resources.instance import open_instance
-from resources.taints import log_taints
-from tamis.lineage.heads import read_heads
+from resources.taint_checks import log_taints
 from tamis.project import Project
+from tamis.records.current_values import read_current_values
 from tamis.store.writable import storing
 from tamis.withdrawal.asking import Asked
 from tamis.withdrawal.reasons import WithdrawalReason
@@ -16,7 +16,7 @@ def withdraw_project(project: Project, asked: Asked, reason: WithdrawalReason) -
         done = withdraw(project.home, asked, reason)
         instance = open_instance(project)
         try:
-            log_taints(instance, project.home, read_heads(project.home.store))
+            log_taints(instance, project.home, read_current_values(project.home.store))
         finally:
             instance.dispose()
     return done

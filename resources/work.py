@@ -11,18 +11,17 @@ import dagster as dg
 
 from resources.checks import Checks
 from resources.events import digest_of_metadata
-from resources.made import Made, Rows, scope_of, with_records
+from resources.output import Output, Rows, scope_of, with_records
 from resources.provenance import beside
-from resources.tags import COMMAND_LINE, DRIVER_TAG, settles
+from resources.tags import COMMAND_LINE, DRIVER_TAG, refits
 from resources.work_errors import InputMissingError, PartitionGoneError, withhold
+from tamis.audit.events import event_tags
 from tamis.base.errors import may_pass
 from tamis.base.kept_errors import kept_message
 from tamis.base.progress import Progress, silent
 from tamis.corpus.intake import groups_of_shards
 from tamis.corpus.refusing import NEAR_REPEATS
-from tamis.lineage.audit_events import event_tags
-from tamis.lineage.changed import changed_partitions, differs_only_in
-from tamis.lineage.failed_steps import (
+from tamis.graph.failed_steps import (
     MOST_NOTED,
     TRIALS,
     PartitionsFailedError,
@@ -30,12 +29,20 @@ from tamis.lineage.failed_steps import (
     reason_of,
     write_failed_steps,
 )
-from tamis.lineage.heads import TABLE, Head, Heads, write_heads
-from tamis.lineage.manifest import InputReference, Manifest, ManifestFolder, content_digest
-from tamis.lineage.plan import config_of, input_key, input_references, label, reference
-from tamis.lineage.stages import stages
-from tamis.lineage.world import World
+from tamis.graph.plan import (
+    changed_partitions,
+    config_of,
+    differs_only_in,
+    input_key,
+    input_references,
+    label,
+    reference,
+)
+from tamis.graph.snapshot import ProjectSnapshot
+from tamis.graph.stages import stages
 from tamis.project import Project
+from tamis.records.current_values import TABLE, CurrentValue, CurrentValues, write_current_values
+from tamis.records.manifest import InputReference, Manifest, ManifestFolder, content_digest
 from tamis.stage import Stage
 from tamis.store.digests import canonical_digest, folder_digests
 from tamis.store.records import stored_rows
@@ -60,14 +67,14 @@ class Work:
         manifests: ManifestFolder,
         context: dg.AssetExecutionContext,
         stage: Stage,
-        world: World,
-        heads: Heads,
+        snapshot: ProjectSnapshot,
+        current: CurrentValues,
         partitions: list[str],
         attempt: str,
     ) -> None:
         self.project, self.manifests, self.context = project, manifests, context
         self.attempt = attempt
-        self.stage, self.world, self.heads, self.partitions = stage, world, heads, partitions
+        self.stage, self.snapshot, self.current, self.partitions = stage, snapshot, current, partitions
         self.written: set[str] = {TABLE}
         self._started = self._recorded = time.monotonic()
         self._share = 0.0
@@ -87,41 +94,41 @@ class Work:
 
         Raises `PartitionGoneError` for a shard whose file is gone.
         """
-        there = partition in self.world.shards or partition in self.world.absent
+        there = partition in self.snapshot.shards or partition in self.snapshot.absent
         if self.stage.partitions == "shards" and not there:
             raise PartitionGoneError(self.stage.name, partition)
-        key = input_key(self.stage, partition, self.world, self.heads)
+        key = input_key(self.stage, partition, self.snapshot, self.current)
         if key is None:
-            references = input_references(self.stage, partition, self.world, self.heads)
+            references = input_references(self.stage, partition, self.snapshot, self.current)
             missing = [found for found in references if isinstance(found, str)]
             raise InputMissingError(label(self.stage.name, partition), missing)
         return key
 
     def refuse(self, withdrawn: dict[str, str | None]) -> None:
         """Take note of what was found withdrawn while partitions were read: their keys depend on it."""
-        self.world = self.world.with_withdrawn(self.stage.name, withdrawn)
+        self.snapshot = self.snapshot.with_withdrawn(self.stage.name, withdrawn)
 
     @property
-    def settles(self) -> bool:
+    def refits(self) -> bool:
         """Whether this run fits again from nothing what is fitted on the pool."""
-        return settles(self.context.run)
+        return refits(self.context.run)
 
     def differs_only_in(self, partition: str, assets: set[str]) -> bool:
         """Whether the last value of a partition was made as this one would be, but for these inputs.
 
         What an interrupted attempt has left is no value to go on from.
         """
-        if not self.heads[(self.stage.name, partition)].finished:
+        if not self.current[(self.stage.name, partition)].finished:
             return False
-        before = self.manifests.read(self.heads[(self.stage.name, partition)].manifest)
-        return differs_only_in(before, self.stage, self.world, self.heads, assets)
+        before = self.manifests.read(self.current[(self.stage.name, partition)].manifest)
+        return differs_only_in(before, self.stage, self.snapshot, self.current, assets)
 
     def changed_only(self, partition: str, asset: str) -> list[str] | None:
         """Partitions of `asset` that are new or changed since the last value; None where more changed."""
-        if (self.stage.name, partition) not in self.heads or not self.differs_only_in(partition, {asset}):
+        if (self.stage.name, partition) not in self.current or not self.differs_only_in(partition, {asset}):
             return None
-        before = self.manifests.read(self.heads[(self.stage.name, partition)].manifest)
-        return changed_partitions(before, self.stage, self.world, self.heads, asset)
+        before = self.manifests.read(self.current[(self.stage.name, partition)].manifest)
+        return changed_partitions(before, self.stage, self.snapshot, self.current, asset)
 
     def shard_groups(self) -> Iterator[dict[str, list[str]]]:
         """The partitions, which are shards, with their documents: many small ones at a time."""
@@ -134,10 +141,10 @@ class Work:
 
     def upstream(self, asset: str, partition: str = "") -> Path:
         """Folder of the files of an input at the version that this step pinned."""
-        head = self.heads[(asset, partition)]
+        value = self.current[(asset, partition)]
         files = stages()[asset].files
         assert files is not None, asset
-        found = self.project.home.root / files / asset / (partition or "all") / head.input_key[:16]
+        found = self.project.home.root / files / asset / (partition or "all") / value.input_key[:16]
         self.project.home.files.fetch(found)
         return found
 
@@ -197,7 +204,7 @@ class Work:
             return
         if self.stage.name != TRIALS:  # trials keep their own account
             keys = {
-                partition: input_key(self.stage, partition, self.world, self.heads)
+                partition: input_key(self.stage, partition, self.snapshot, self.current)
                 for partition in self.failed
             }
             write_failed_steps(self.store, self.stage.name, keys, self.failed)
@@ -223,13 +230,13 @@ class Work:
             for shard, doc_ids in group.items():
                 yield from self._group({shard: doc_ids}, make)
 
-    def record(self, *mades: Made) -> Iterator[Any]:
-        """Write the manifests, log the events, move the heads, in this order.
+    def record(self, *mades: Output) -> Iterator[Any]:
+        """Write the manifests, log the events, move the current values, in this order.
 
-        Heads move in one commit. Of a partition, what one check refuses of one asset is refused of all that
+        Current values move in one commit. Of a partition, what one check refuses of one asset is refused of all that
         are recorded with it: they are parts of one value.
         """
-        heads = []
+        current = []
         complete = with_records(self.store, mades)
         self._share = round((time.monotonic() - self._recorded) / max(len(mades), 1), 4)
         self.written.update(entry.table for made in complete for entry in made.rows)
@@ -245,19 +252,19 @@ class Work:
             metadata = self._metadata(made, manifest, kept)
             tags = event_tags(kept, digest_of_metadata(metadata))
             yield from self._event(stage, made, manifest, metadata, tags)
-            before = self.heads.get((manifest.asset, manifest.partition))
-            head = _head(manifest, manifest_id, self.attempt)
+            before = self.current.get((manifest.asset, manifest.partition))
+            value = _head(manifest, manifest_id, self.attempt)
             if made.partition in refused:
-                head = replace(head, passed=False, last_passed=before.published if before else None)
-            heads.append(head)
-        write_heads(self.store, heads)
+                value = replace(value, passed=False, last_passed=before.published if before else None)
+            current.append(value)
+        write_current_values(self.store, current)
         self._recorded = time.monotonic()
 
-    def _stage_of(self, made: Made) -> Stage:
+    def _stage_of(self, made: Output) -> Stage:
         return stages()[made.asset or self.stage.name]
 
     def _event(
-        self, stage: Stage, made: Made, manifest: Manifest, metadata: dict[str, Any], tags: dict[str, str]
+        self, stage: Stage, made: Output, manifest: Manifest, metadata: dict[str, Any], tags: dict[str, str]
     ) -> Iterator[Any]:
         if self._asked > 1:
             self._log(stage, made, manifest, metadata, tags)
@@ -271,7 +278,7 @@ class Work:
                 check_results=list(made.checks),
             )
 
-    def _manifest(self, stage: Stage, made: Made) -> Manifest:
+    def _manifest(self, stage: Stage, made: Output) -> Manifest:
         rows = {entry.table: self._store_records(entry) for entry in made.rows}
         home = self.project.home
         files = {
@@ -283,12 +290,12 @@ class Work:
         digest = content_digest(rows, files)
         version = made.data_version or (digest if stage.by_content else key)
         if not made.settled and made.data_version is None:
-            version = canonical_digest(f"{version}|{self.heads[(stage.name, made.partition)].data_version}")
+            version = canonical_digest(f"{version}|{self.current[(stage.name, made.partition)].data_version}")
         return Manifest(
             asset=stage.name,
             partition=made.partition,
             code_version=stage.code_version,
-            config=config_of(stage, made.partition, self.world),
+            config=config_of(stage, made.partition, self.snapshot),
             seed=self.project.seed,
             input_key=key,
             data_version=version,
@@ -308,13 +315,13 @@ class Work:
         )
 
     def _other_key(self, stage: Stage, partition: str) -> str:
-        key = input_key(stage, partition, self.world, self.heads)
+        key = input_key(stage, partition, self.snapshot, self.current)
         assert key is not None, stage.name
         return key
 
-    def _inputs(self, stage: Stage, made: Made) -> list[InputReference]:
-        found = input_references(stage, made.partition, self.world, self.heads)
-        before = self.heads.get((stage.name, made.partition))
+    def _inputs(self, stage: Stage, made: Output) -> list[InputReference]:
+        found = input_references(stage, made.partition, self.snapshot, self.current)
+        before = self.current.get((stage.name, made.partition))
         continued = [reference(before)] if before and not made.settled else []
         return [entry for entry in found if isinstance(entry, InputReference)] + continued + [*made.origins]
 
@@ -323,13 +330,13 @@ class Work:
         self.manifests.write_rows(digest, content)
         return digest
 
-    def _table_versions(self, made: Made) -> dict[str, int]:
+    def _table_versions(self, made: Output) -> dict[str, int]:
         return {entry.table: self.store.version(entry.table) for entry in made.rows}
 
     def _seconds(self) -> float:
         return round(time.monotonic() - self._started, 3)
 
-    def _metadata(self, made: Made, manifest: Manifest, kept: Manifest) -> dict[str, Any]:
+    def _metadata(self, made: Output, manifest: Manifest, kept: Manifest) -> dict[str, Any]:
         """Return what the UI displays; `kept`: the manifest as it is stored, maybe by an earlier try."""
         values = dict(made.metadata)
         same_run = kept.beside.get("run_id") == manifest.beside["run_id"]
@@ -347,7 +354,7 @@ class Work:
         return values | {"manifest": kept.id, "input_key": manifest.input_key}
 
     def _log(
-        self, stage: Stage, made: Made, manifest: Manifest, metadata: dict[str, Any], tags: dict[str, str]
+        self, stage: Stage, made: Output, manifest: Manifest, metadata: dict[str, Any], tags: dict[str, str]
     ) -> None:
         if stage.name not in self._tags:
             self._tags[stage.name] = input_tags(self.context, stage)
@@ -387,20 +394,23 @@ def input_tags(context: dg.AssetExecutionContext, stage: Stage) -> dict[str, str
 
 
 def log_current(
-    context: dg.AssetExecutionContext, manifests: ManifestFolder, stage: Stage, heads: Sequence[Head | None]
+    context: dg.AssetExecutionContext,
+    manifests: ManifestFolder,
+    stage: Stage,
+    current: Sequence[CurrentValue | None],
 ) -> None:
     """Log values again that are current and are not made again: a backfill counts what its run has logged."""
     inputs = input_tags(context, stage)
-    for head in heads:
-        if head is not None and head.usable:
-            manifest = manifests.read(head.manifest)
+    for value in current:
+        if value is not None and value.usable:
+            manifest = manifests.read(value.manifest)
             metadata = {"current": True, "manifest": manifest.id, "input_key": manifest.input_key}
             tags = event_tags(manifest, digest_of_metadata(metadata)) | inputs
             log_materialization(context, stage, manifest, metadata, tags)
 
 
-def _head(manifest: Manifest, manifest_id: str, attempt: str) -> Head:
-    return Head(
+def _head(manifest: Manifest, manifest_id: str, attempt: str) -> CurrentValue:
+    return CurrentValue(
         asset=manifest.asset,
         partition=manifest.partition,
         manifest=manifest_id,

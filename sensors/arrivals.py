@@ -15,10 +15,10 @@ from resources.removal import removal
 from resources.specification import PARTITION_SETS
 from sensors.interval import INTERVAL_SECONDS
 from sensors.requests import busy, changing, removal_request
-from tamis.lineage.held_back import held_back, hold
-from tamis.lineage.plan import label
-from tamis.lineage.reconcile import find_gone, set_aside
-from tamis.lineage.world import World
+from tamis.graph.held_back import held_back, hold
+from tamis.graph.plan import label
+from tamis.graph.reconciliation import find_gone, set_aside
+from tamis.graph.snapshot import ProjectSnapshot
 from tamis.store.home import HomeLockedError, writing
 
 Changes = dict[str, tuple[list[str], list[str]]]
@@ -33,18 +33,18 @@ def arrivals(context: dg.SensorEvaluationContext, platform: Platform) -> dg.Sens
     """Register new shards and request the removal of those that are gone."""
     if reason := changing(platform):
         return dg.SkipReason(reason)
-    world, heads = platform.look()
-    changes = register_partitions(context.instance, world, remove=False)
-    if world.held or world.absent:
+    snapshot, current = platform.scan()
+    changes = register_partitions(context.instance, snapshot, remove=False)
+    if snapshot.held or snapshot.absent:
         with contextlib.suppress(HomeLockedError), writing(platform.home, "arrivals sensor"):
-            set_aside(platform.store, world)
-            hold(platform.home, world, heads)
+            set_aside(platform.store, snapshot)
+            hold(platform.home, snapshot, current)
     parts = [f"{name}: {len(added)} added" for name, (added, _removed) in changes.items()]
-    if world.held:
-        parts.append(f"{len(world.held)} files are still being written")
-    parts += [one.line for one in held_back(world, heads)]
-    gone = [label(*entry) for entry in find_gone(platform.store, world, heads)]
-    if not gone and not _leaving(context.instance, world):
+    if snapshot.held:
+        parts.append(f"{len(snapshot.held)} files are still being written")
+    parts += [one.line for one in held_back(snapshot, current)]
+    gone = [label(*entry) for entry in find_gone(platform.store, snapshot, current)]
+    if not gone and not _leaving(context.instance, snapshot):
         return dg.SkipReason("; ".join(parts) or "nothing arrived, nothing left")
     # Nothing leaves while somebody writes: a run in flight may name it.
     waits = busy(context.instance, platform.home)
@@ -54,11 +54,11 @@ def arrivals(context: dg.SensorEvaluationContext, platform: Platform) -> dg.Sens
     return dg.SensorResult(run_requests=[request])
 
 
-def _leaving(instance: dg.DagsterInstance, world: World) -> bool:
-    """Whether a partition is registered that the world no longer holds."""
+def _leaving(instance: dg.DagsterInstance, snapshot: ProjectSnapshot) -> bool:
+    """Whether a partition is registered that the snapshot no longer holds."""
     return any(
         set(instance.get_dynamic_partitions(name)).difference(
-            world.keys(name), world.held, world.kept.get(name, ())
+            snapshot.keys(name), snapshot.held, snapshot.kept.get(name, ())
         )
         for name in PARTITION_SETS
     )

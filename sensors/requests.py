@@ -16,8 +16,8 @@ from resources.processes import ACTIVE
 from resources.running import range_tags, selected_assets
 from resources.tags import CERTIFIED_TAG, DRIVER_TAG, SENSOR, WORK_TAG
 from resources.work_errors import InputMissingError, PartitionGoneError
-from tamis.lineage.automation import Group
-from tamis.lineage.stages import stages
+from tamis.graph.automation import Group
+from tamis.graph.stages import stages
 from tamis.store.home import Home, writer
 
 FAILURES = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}

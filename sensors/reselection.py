@@ -16,7 +16,7 @@ from resources.platform import Platform
 from resources.processes import end_killed_runs
 from sensors.interval import INTERVAL_SECONDS
 from sensors.requests import attempts, busy, changing, counted, requests_for, waits_until
-from tamis.lineage.approval import (
+from tamis.graph.approval import (
     Approval,
     note_waiting,
     read_approvals,
@@ -24,9 +24,9 @@ from tamis.lineage.approval import (
     waiting,
     waiting_lines,
 )
-from tamis.lineage.automation import Group, next_groups
-from tamis.lineage.plan import label
-from tamis.lineage.reconcile import find_gone
+from tamis.graph.automation import Group, next_groups
+from tamis.graph.plan import label
+from tamis.graph.reconciliation import find_gone
 from tamis.store.home import HomeLockedError, writing
 
 SHOWN = 5
@@ -42,19 +42,19 @@ def reselection(context: dg.SensorEvaluationContext, platform: Platform) -> dg.S
     end_killed_runs(context.instance)
     if reason := changing(platform) or busy(context.instance, platform.home):
         return dg.SkipReason(reason)
-    world, heads = platform.look()
-    if gone := find_gone(platform.store, world, heads):
+    snapshot, current = platform.scan()
+    if gone := find_gone(platform.store, snapshot, current):
         return dg.SkipReason(f"{len(gone)} values of what left are removed first")
     registered = set(context.instance.get_dynamic_partitions("shards"))
-    if not registered.issuperset(world.shards):
+    if not registered.issuperset(snapshot.shards):
         return dg.SkipReason("new shards are being registered")
     approvals = read_approvals(platform.store)
-    wanted = unattended_work(world, heads, approvals)
+    wanted = unattended_work(snapshot, current, approvals)
     group, given_up = _first_allowed(
-        context.instance, platform, next_groups(world, heads, wanted, settle=False)
+        context.instance, platform, next_groups(snapshot, current, wanted, refit=False)
     )
     if group is None:
-        held = waiting(world, heads, approvals)
+        held = waiting(snapshot, current, approvals)
         _note(platform, held)
         reasons = [given_up, *waiting_lines(held)] if given_up else waiting_lines(held)
         return dg.SkipReason("; ".join(reasons) or "every selection is current")

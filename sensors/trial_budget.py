@@ -14,7 +14,7 @@ from resources.platform import Platform
 from resources.processes import end_killed_runs
 from sensors.interval import INTERVAL_SECONDS
 from sensors.requests import attempts, busy, changing, counted, requests_for, waits_until
-from tamis.lineage.automation import Group, stages_made, trial_work
+from tamis.graph.automation import Group, stages_made, trial_work
 from tamis.scaling.searched import sentences
 from tamis.stage import Automation
 from tamis.store.home import HomeLockedError, writing
@@ -38,11 +38,11 @@ def trial_budget(context: dg.SensorEvaluationContext, platform: Platform) -> dg.
         return dg.SkipReason(NO_BUDGET)
     if reason := busy(context.instance, platform.home):
         return dg.SkipReason(reason)
-    world, heads = platform.look()
-    if not world.searches:
+    snapshot, current = platform.scan()
+    if not snapshot.searches:
         return dg.SkipReason("[scaling] has no models to choose among")
-    said = "; ".join(sentences(world.searches))
-    groups, missing = trial_work(world, heads)
+    said = "; ".join(sentences(snapshot.searches))
+    groups, missing = trial_work(snapshot, current)
     if missing:
         return dg.SkipReason(f"{missing} is missing or out of date: `tamis materialize` makes it")
     for group in groups:

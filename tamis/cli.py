@@ -276,7 +276,7 @@ def _compare(parsed: argparse.Namespace) -> int:
     if not project.home.store.count(SAMPLER_COMPARISON.name):
         raise NotMadeError(COMPARISON_STAGE.name)
     for asset in wanted:
-        if reason := due(project, asset, "", settle=False):
+        if reason := due(project, asset, "", refit=False):
             raise OutdatedError(asset, reason)
     print("\n".join(comparison_lines(project)))
     return code

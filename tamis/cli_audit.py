@@ -25,10 +25,10 @@ def add_audit(verbs: Any) -> None:
 
 
 def _audit(parsed: argparse.Namespace) -> int:
-    from tamis.lineage.anchor import judge_anchor, write_anchor
-    from tamis.lineage.audit_text import audit_lines
-    from tamis.lineage.heads import read_heads
+    from tamis.audit.anchor import judge_anchor, write_anchor
+    from tamis.audit.verdicts import audit_lines
     from tamis.project import read_project
+    from tamis.records.current_values import read_current_values
     from tamis.report.audit import page_of
 
     project = read_project()
@@ -39,7 +39,7 @@ def _audit(parsed: argparse.Namespace) -> int:
     if parsed.html:
         Path(parsed.html).write_text(page_of(audit), encoding="utf-8")
     if parsed.anchor:
-        root = write_anchor(Path(parsed.anchor), read_heads(project.home.store))
+        root = write_anchor(Path(parsed.anchor), read_current_values(project.home.store))
         say(f"anchor {parsed.anchor}: root {root}")
     asked = parsed.openlineage or parsed.prov
     if asked and audit.status == "red":

@@ -32,7 +32,7 @@ def add_control_verbs(verbs: Any) -> None:
 
 
 def _diff(parsed: argparse.Namespace) -> int:
-    from tamis.lineage.differences import difference, history, history_lines
+    from tamis.history.differences import difference, history, history_lines
     from tamis.project import read_project
 
     if parsed.limit < 0:
@@ -48,7 +48,7 @@ def _diff(parsed: argparse.Namespace) -> int:
 
 
 def _restore(parsed: argparse.Namespace) -> int:
-    from tamis.lineage.restoring import release, restore
+    from tamis.history.versions import release, restore
     from tamis.project import read_project
     from tamis.selection.stage import SELECTION_STAGE
 
@@ -76,27 +76,27 @@ def _restore(parsed: argparse.Namespace) -> int:
 
 
 def _approve(parsed: argparse.Namespace) -> int:
-    from tamis.lineage.approval import approve, read_approvals, waiting, waiting_lines
-    from tamis.lineage.heads import read_heads
-    from tamis.lineage.look import look
+    from tamis.graph.approval import approve, read_approvals, waiting, waiting_lines
+    from tamis.graph.scan import scan
     from tamis.project import read_project
+    from tamis.records.current_values import read_current_values
     from tamis.store.home import writing
 
     if parsed.all and parsed.selections:
         raise AmbiguousCallError("name selections or give --all, not both")
     project = read_project()
     with Heartbeat("looking at what waits"):
-        world, heads = (
-            look(project, project.settings.automation.settle_seconds),
-            read_heads(project.home.store),
+        snapshot, current = (
+            scan(project, project.settings.automation.settle_seconds),
+            read_current_values(project.home.store),
         )
     store = project.home.store
     if not parsed.all and not parsed.selections:
-        found = waiting(world, heads, read_approvals(store))
+        found = waiting(snapshot, current, read_approvals(store))
         lines = waiting_lines(found)
     else:
         with writing(project.home, "tamis approve", 30.0):
-            found = approve(store, world, heads, parsed.selections)
+            found = approve(store, snapshot, current, parsed.selections)
         lines = [f"{one.selection} is approved as it stands now; the sensors make it" for one in found]
     if parsed.json:
         print_json([one.to_json() for one in found])

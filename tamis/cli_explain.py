@@ -35,8 +35,8 @@ def _explain(parsed: argparse.Namespace) -> int:
     project = read_project()
     if parsed.checkpoint is not None:
         return _checkpoint(project, parsed)
-    from tamis.lineage.explain import explain_document, explanation_lines
-    from tamis.lineage.manifest import ManifestFolder
+    from tamis.history.explain import explain_document, explanation_lines
+    from tamis.records.manifest import ManifestFolder
 
     home = project.home
     found = explain_document(home.store, _document(project, parsed), ManifestFolder.of(home))
@@ -48,7 +48,7 @@ def _explain(parsed: argparse.Namespace) -> int:
 
 
 def _document(project: "Project", parsed: argparse.Namespace) -> str:
-    from tamis.lineage.finding import document_of_place, document_of_text, resolve_document
+    from tamis.history.finding import document_of_place, document_of_text, resolve_document
 
     store = project.home.store
     if parsed.doc_id is not None:
@@ -56,13 +56,13 @@ def _document(project: "Project", parsed: argparse.Namespace) -> str:
     if parsed.text is not None:
         raw = sys.stdin.buffer.read() if parsed.text == "-" else Path(parsed.text).read_bytes()
         return document_of_text(store, raw.decode("utf-8-sig", "replace"))
-    from tamis.lineage.look import look
+    from tamis.graph.scan import scan
 
-    return document_of_place(store, look(project).shards, parsed.file, parsed.row or 0)
+    return document_of_place(store, scan(project).shards, parsed.file, parsed.row or 0)
 
 
 def _checkpoint(project: "Project", parsed: argparse.Namespace) -> int:
-    from tamis.lineage.trained import training_documents, training_lines
+    from tamis.history.explain import training_documents, training_lines
     from tamis.training.planned import model_names, planned_trials
 
     configured = {*model_names(project), *(trial.name for trial in planned_trials(project))}

@@ -91,7 +91,7 @@ def _withdraw(parsed: argparse.Namespace) -> int:
 
 def _asked(project: "Project", parsed: argparse.Namespace) -> "Asked":
     """What the call names, as content ids."""
-    from tamis.lineage.look import look
+    from tamis.graph.scan import scan
     from tamis.withdrawal.asking import Asking
 
     asking = Asking(store=project.home.store)
@@ -105,7 +105,7 @@ def _asked(project: "Project", parsed: argparse.Namespace) -> "Asked":
     for name in parsed.source:
         asking.source(name)
     if parsed.corpus:
-        shards = {key: shard.corpus for key, shard in look(project).shards.items()}
+        shards = {key: shard.corpus for key, shard in scan(project).shards.items()}
         for name in parsed.corpus:
             asking.corpus(name, shards)
     return asking.done()

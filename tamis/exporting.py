@@ -8,10 +8,10 @@ from tamis.base.errors import PermanentError
 from tamis.base.files import whole_file
 from tamis.corpus.stage import OCCURRENCES
 from tamis.interchange import describe_subset, write_beside
-from tamis.lineage.heads import read_heads
-from tamis.lineage.manifest import ManifestFolder
-from tamis.lineage.published import find_published, read_decisions
 from tamis.project import Project
+from tamis.records.current_values import read_current_values
+from tamis.records.manifest import ManifestFolder
+from tamis.records.published import find_published, read_decisions
 from tamis.selection.pool import with_texts
 from tamis.store.exports import DESCRIPTIONS, beside
 from tamis.store.tables import Store
@@ -42,7 +42,7 @@ def export_selection(project: Project, selection: str, form: str) -> tuple[Path,
     store = project.home.store
     configured = [section.name for section in project.settings.selection]
     folder = ManifestFolder.of(project.home)
-    found = find_published(read_heads(store), folder, selection, configured)
+    found = find_published(read_current_values(store), folder, selection, configured)
     decisions = pl.DataFrame(pl.from_arrow(read_decisions(store, folder, found)))
     ranks = decisions.filter(pl.col("verdict") == "selected").select("doc_id", "rank", "margin")
     chosen = with_texts(store, ranks)

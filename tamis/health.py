@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tamis.base.errors import MissingPackageError, TamisError, without_secrets
-from tamis.lineage.damage import unreadable_tables
+from tamis.graph.repair import unreadable_tables
 from tamis.project import Project
 from tamis.store.home import writer
 from tamis.store.object_errors import StorageRefusedError, problem_of, require_endpoint

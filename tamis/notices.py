@@ -12,8 +12,8 @@ from typing import Any
 import polars as pl
 
 from tamis.corpus.stage import QUARANTINE
-from tamis.lineage.differences import difference
-from tamis.lineage.versions import TABLE, VersionLostError
+from tamis.history.differences import difference
+from tamis.history.versions import TABLE, VersionLostError
 from tamis.project import Project
 
 SELECTION_CHANGED, FAILED, QUARANTINE_GREW = "selection_changed", "failed", "quarantine_grew"

@@ -4,15 +4,15 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from tamis.lineage.damage import find_damage
-from tamis.lineage.estimates import Estimate, estimates
-from tamis.lineage.heads import read_heads
-from tamis.lineage.held_back import held_back
-from tamis.lineage.look import look
-from tamis.lineage.plan import Due, full_plan, label
-from tamis.lineage.reconcile import find_gone
-from tamis.lineage.stages import stages
+from tamis.graph.estimates import Estimate, estimates
+from tamis.graph.held_back import held_back
+from tamis.graph.plan import Due, full_plan, label
+from tamis.graph.reconciliation import find_gone
+from tamis.graph.repair import find_damage
+from tamis.graph.scan import scan
+from tamis.graph.stages import stages
 from tamis.project import Project
+from tamis.records.current_values import read_current_values
 
 NAMED = 5
 REMOVAL, HELD_BACK = "removal", "held_back"
@@ -24,15 +24,17 @@ def read_plan(project: Project, on_request: bool = False) -> list[dict[str, Any]
     Each entry has rows, seconds and cost, null where unknown. Removals come first, then
     what is held back (asset "held_back"), under the name that lets it go.
     """
-    world = look(project, project.settings.automation.settle_seconds, on_request)
-    heads = read_heads(project.home.store)
-    damage = find_damage(project.home, heads)
-    heads = {entry: head for entry, head in heads.items() if entry not in damage}
-    plan = full_plan(world, heads)
-    gone = find_gone(project.home.store, world, heads)
+    snapshot = scan(project, project.settings.automation.settle_seconds, on_request)
+    current = read_current_values(project.home.store)
+    damage = find_damage(project.home, current)
+    current = {entry: value for entry, value in current.items() if entry not in damage}
+    plan = full_plan(snapshot, current)
+    gone = find_gone(project.home.store, snapshot, current)
     removed = [Due(asset=REMOVAL, partition=label(*entry), reason=_why(*entry)) for entry in gone]
-    removed += [Due(asset=HELD_BACK, partition=one.name, reason=one.line) for one in held_back(world, heads)]
-    found = [*(Estimate() for _ in removed), *estimates(project, world, heads, plan)]
+    removed += [
+        Due(asset=HELD_BACK, partition=one.name, reason=one.line) for one in held_back(snapshot, current)
+    ]
+    found = [*(Estimate() for _ in removed), *estimates(project, snapshot, current, plan)]
     return [due.__dict__ | asdict(one) for due, one in zip([*removed, *plan], found, strict=True)]
 
 

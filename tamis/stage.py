@@ -51,7 +51,7 @@ class Snapshot(Protocol):
         """Searches of the scaling law under a budget, by target."""
 
     @property
-    def pins(self) -> Mapping[str, Any]:
+    def pinned(self) -> Mapping[str, Any]:
         """Selections that are kept at an earlier version."""
 
     @property
@@ -73,7 +73,7 @@ class Snapshot(Protocol):
         """Whether a partition is made only when somebody asks for it, and nobody has."""
 
 
-Chooser = Callable[[Snapshot, str], tuple[str, ...]]
+PartitionMapping = Callable[[Snapshot, str], tuple[str, ...]]
 Settings = Callable[[Snapshot, str], dict[str, Any]]
 
 
@@ -82,7 +82,7 @@ class Edge:
     """An input: the upstream stage, and which of its partitions a partition reads."""
 
     asset: str
-    partitions: Chooser
+    partitions: PartitionMapping
 
 
 class Automation(StrEnum):
@@ -159,7 +159,7 @@ def same(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
     return (partition,)
 
 
-def every(partition_set: PartitionSet) -> Chooser:
+def every(partition_set: PartitionSet) -> PartitionMapping:
     """Return a chooser of all partitions of a set, those included that left tamis.toml and are kept.
 
     As long as their rows are in the tables, what reads these tables depends on them.
@@ -177,12 +177,12 @@ def only(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
     return ("",)
 
 
-def when(condition: Callable[[Snapshot], bool], chooser: Chooser) -> Chooser:
+def when(condition: Callable[[Snapshot], bool], chooser: PartitionMapping) -> PartitionMapping:
     """Return a chooser of the same partitions where a condition on the project holds, of none elsewhere."""
     return lambda snapshot, partition: chooser(snapshot, partition) if condition(snapshot) else ()
 
 
-def all_made(stage: Stage) -> Chooser:
+def all_made(stage: Stage) -> PartitionMapping:
     """Return a chooser of all that a stage makes in this project: nothing where it is not used, and no trials
     that wait to be asked for.
     """
@@ -196,7 +196,7 @@ def all_made(stage: Stage) -> Chooser:
     return choose
 
 
-def edge(asset: str, partitions: Chooser = only) -> Edge:
+def edge(asset: str, partitions: PartitionMapping = only) -> Edge:
     """An edge; the default is an upstream without partitions."""
     return Edge(asset=asset, partitions=partitions)
 

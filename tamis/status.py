@@ -15,20 +15,20 @@ from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.refusing import near_repeat_lines, refusal
 from tamis.corpus.stage import DOCUMENTS, QUARANTINE
 from tamis.corpus.targets import target_links_out
-from tamis.lineage.approval import Approval, read_approvals, waiting, waiting_lines
-from tamis.lineage.damage import find_damage
-from tamis.lineage.failed_steps import FailedStep, failed_steps
-from tamis.lineage.heads import Heads, read_heads
-from tamis.lineage.held_back import HeldBack, held_back, kept_trials
-from tamis.lineage.holding import noted_near_repeats
-from tamis.lineage.look import look
-from tamis.lineage.manifest import ManifestError, ManifestFolder
-from tamis.lineage.plan import Due, full_plan, input_key, label, upstream
-from tamis.lineage.published import DecisionsLostError, chosen_of, published
-from tamis.lineage.receipts import listed_in
-from tamis.lineage.stages import stages
-from tamis.lineage.world import World
+from tamis.graph.approval import Approval, read_approvals, waiting, waiting_lines
+from tamis.graph.failed_steps import FailedStep, failed_steps
+from tamis.graph.held_back import HeldBack, held_back, kept_trials
+from tamis.graph.plan import Due, full_plan, input_key, label, upstream
+from tamis.graph.repair import find_damage
+from tamis.graph.scan import scan
+from tamis.graph.snapshot import ProjectSnapshot
+from tamis.graph.stages import stages
 from tamis.project import Project
+from tamis.records.current_values import CurrentValues, read_current_values
+from tamis.records.listed_rows import noted_near_repeats
+from tamis.records.manifest import ManifestError, ManifestFolder
+from tamis.records.published import DecisionsLostError, chosen_of, published
+from tamis.records.receipts import listed_in
 from tamis.scaling.searched import Search, sentences
 from tamis.scaling.stage import REPORT_STAGE, law_active
 from tamis.selection.stage import SELECTION_STAGE
@@ -38,7 +38,7 @@ from tamis.store.tables import DamagedTableError, Store
 from tamis.store.withdrawn import read_places
 from tamis.training.failures import Failure, failures_of
 from tamis.training.stage import TRIALS_STAGE
-from tamis.withdrawal.tainting import Tainted, tainted_heads
+from tamis.withdrawal.tainting import Tainted, tainted_values
 
 SHOWN = 20
 NOT_MADE = "not made yet"
@@ -202,33 +202,33 @@ def _place(row: int) -> str:
 
 def read_status(project: Project) -> Status:
     """Look at the project, once files just written have come to rest; raises `ListingError`."""
-    store, world = project.home.store, look(project, project.settings.automation.settle_seconds)
-    heads = read_heads(store)
-    due = full_plan(world, heads, settle=False)
+    store, snapshot = project.home.store, scan(project, project.settings.automation.settle_seconds)
+    current = read_current_values(store)
+    due = full_plan(snapshot, current, refit=False)
     return Status(
         project=project.settings.project.name,
         home=project.home.place,
-        shards=len(world.keys("shards")),
+        shards=len(snapshot.keys("shards")),
         documents=store.count(DOCUMENTS.name),
         due=due,
         quarantine=store.read(QUARANTINE.name).sort("shard", "row", "reason").to_dicts(),
-        damaged={label(*entry): reason for entry, reason in find_damage(project.home, heads).items()},
-        failed_checks=sorted(label(*entry) for entry, head in heads.items() if not head.passed),
-        selections=_selections(store, world, heads, due),
-        waiting_for_approval=waiting(world, heads, read_approvals(store)),
+        damaged={label(*entry): reason for entry, reason in find_damage(project.home, current).items()},
+        failed_checks=sorted(label(*entry) for entry, value in current.items() if not value.passed),
+        selections=_selections(store, snapshot, current, due),
+        waiting_for_approval=waiting(snapshot, current, read_approvals(store)),
         retained=count_retained(store),
         retention_days=project.settings.retention.days,
         withdrawn=store.count("withdrawals"),
         still_in_files=read_places(store).to_dicts(),
-        tainted=tainted_heads(ManifestFolder.of(project.home), heads, listed_in(project.home)),
-        near_repeats=noted_near_repeats(ManifestFolder.of(project.home), heads, refusal(store)),
-        searches=world.searches,
+        tainted=tainted_values(ManifestFolder.of(project.home), current, listed_in(project.home)),
+        near_repeats=noted_near_repeats(ManifestFolder.of(project.home), current, refusal(store)),
+        searches=snapshot.searches,
         warnings=[*few_examples(store), *label_warnings(store), *_links_left_out(project)],
-        failed_trials=_failed_trials(store, world, heads, due),
-        failed_steps=failed_steps(store, world, heads, due),
-        scaling=_scaling(world, heads, due),
-        held_back=held_back(world, heads),
-        kept_trials=kept_trials(world),
+        failed_trials=_failed_trials(store, snapshot, current, due),
+        failed_steps=failed_steps(store, snapshot, current, due),
+        scaling=_scaling(snapshot, current, due),
+        held_back=held_back(snapshot, current),
+        kept_trials=kept_trials(snapshot),
         precision=_precision(project),
     )
 
@@ -266,7 +266,9 @@ def _links_left_out(project: Project) -> list[str]:
     ]
 
 
-def _failed_trials(store: Store, world: World, heads: Heads, due: Sequence[Due]) -> list[Failure]:
+def _failed_trials(
+    store: Store, snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence[Due]
+) -> list[Failure]:
     """Trials still to be made that failed at what they would be made from now."""
     stage, wanted = (
         stages()[TRIALS_STAGE.name],
@@ -277,48 +279,50 @@ def _failed_trials(store: Store, world: World, heads: Heads, due: Sequence[Due])
         for failure in failures_of(store)
         if failure.trial in wanted
         and failure.attempts
-        and failure.input_key == input_key(stage, failure.trial, world, heads)
+        and failure.input_key == input_key(stage, failure.trial, snapshot, current)
     ]
 
 
-def _selections(store: Store, world: World, heads: Heads, due: list[Due]) -> list[dict[str, Any]]:
+def _selections(
+    store: Store, snapshot: ProjectSnapshot, current: CurrentValues, due: list[Due]
+) -> list[dict[str, Any]]:
     """A selection is settled when nothing that it depends on is out of date or kept within a certificate."""
     outdated = {(found.asset, found.partition) for found in due}
     found = []
-    for name in world.keys("selections"):
-        entry, count = (SELECTION_STAGE.name, name), _published_documents(world, heads, name)
-        if entry not in heads:
+    for name in snapshot.keys("selections"):
+        entry, count = (SELECTION_STAGE.name, name), _published_documents(snapshot, current, name)
+        if entry not in current:
             state = NOT_MADE
-        elif not heads[entry].passed:
+        elif not current[entry].passed:
             state = REFUSED + ("" if count is None else ", these passed it before")
         elif entry in outdated:
             state = "out of date"
-        elif name in world.pins:
-            state = world.pins[name].sentence
+        elif name in snapshot.pinned:
+            state = snapshot.pinned[name].sentence
         else:
-            inputs = upstream(world, entry)
-            state = "settled" if all(heads[i].settled for i in inputs if i in heads) else "certified"
-        pinned = world.pins[name].version if name in world.pins else None
+            inputs = upstream(snapshot, entry)
+            state = "settled" if all(current[i].settled for i in inputs if i in current) else "certified"
+        pinned = snapshot.pinned[name].version if name in snapshot.pinned else None
         found.append({"selection": name, "documents": count or 0, "state": state, "pinned_to": pinned})
     return found
 
 
-def _published_documents(world: World, heads: Heads, selection: str) -> int | None:
+def _published_documents(snapshot: ProjectSnapshot, current: CurrentValues, selection: str) -> int | None:
     """Return how many documents a selection publishes, None where that is nothing or damaged."""
-    folder, store = ManifestFolder.of(world.project.home), world.project.home.store
+    folder, store = ManifestFolder.of(snapshot.project.home), snapshot.project.home.store
     try:
-        found = published(heads, folder, selection)
+        found = published(current, folder, selection)
         return len(chosen_of(store, folder, found)) if found else None
     except (ManifestError, DecisionsLostError, DamagedTableError):
         return None  # what is damaged is said elsewhere
 
 
-def _scaling(world: World, heads: Heads, due: list[Due]) -> dict[str, str]:
+def _scaling(snapshot: ProjectSnapshot, current: CurrentValues, due: list[Due]) -> dict[str, str]:
     """The state of the scaling page of each target; none where no page was made."""
-    if not law_active(world) or (REPORT_STAGE.name, "") not in heads:
+    if not law_active(snapshot) or (REPORT_STAGE.name, "") not in current:
         return {}
     outdated = any(found.asset == REPORT_STAGE.name for found in due)
-    return dict.fromkeys(world.project.settings.scaling.targets, "out of date" if outdated else "current")
+    return dict.fromkeys(snapshot.project.settings.scaling.targets, "out of date" if outdated else "current")
 
 
 def unknown_assets(names: Sequence[str] | None) -> frozenset[str] | None:
@@ -329,11 +333,11 @@ def unknown_assets(names: Sequence[str] | None) -> frozenset[str] | None:
     return frozenset(names) if names else None
 
 
-def due(project: Project, asset: str, partition: str, settle: bool = True) -> str | None:
+def due(project: Project, asset: str, partition: str, refit: bool = True) -> str | None:
     """Why a value would be made again now; None when it is current.
 
-    `settle`: what was kept within a certificate counts as out of date, too.
+    `refit`: what was kept within a certificate counts as out of date, too.
     """
-    world = look(project, project.settings.automation.settle_seconds)
-    found = full_plan(world, read_heads(project.home.store), settle)
+    snapshot = scan(project, project.settings.automation.settle_seconds)
+    found = full_plan(snapshot, read_current_values(project.home.store), refit)
     return next((one.reason for one in found if (one.asset, one.partition) == (asset, partition)), None)

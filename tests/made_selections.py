@@ -1,8 +1,8 @@
-"""Selections as runs leave them: rows, manifests and heads, without a run."""
+"""Selections as runs leave them: rows, manifests and current values, without a run."""
 
 from projects import heads_of, record, rows_of, write_rows
 
-from tamis.lineage.heads import Heads
+from tamis.records.current_values import CurrentValues
 from tamis.store.home import Home
 
 SCOPE = "selection = 'best'"
@@ -12,8 +12,8 @@ def doc(number: int) -> str:
     return f"{number:032x}"
 
 
-def made(home: Home, chosen: list[int], rejected: list[int] = (), inputs: str = "") -> Heads:
-    """The selection as a run leaves it: rows, manifests and heads."""
+def made(home: Home, chosen: list[int], rejected: list[int] = (), inputs: str = "") -> CurrentValues:
+    """The selection as a run leaves it: rows, manifests and current values."""
     rows = [
         {"selection": "best", "doc_id": doc(number), "verdict": verdict, "reason": reason, "rank": rank}
         for numbers, verdict, reason in (

@@ -4,8 +4,8 @@ Tests build and drive projects through it: they write settings and files, run co
 this process, let the sensors tick, and read. Three kinds of project differ in what is real:
 - `SmallProject`: all of it; `make_project` for commands, `make_graph` for runs in this process (a whole graph
   takes about 3 s once the encoder is there, a stage .2 s), `plain_project` for what needs neither.
-- a project whose values are only noted (`note_made`, `record`): manifests and heads without a run.
-- `Imagined`: settings alone; what the corpora hold is stated, heads are in memory.
+- a project whose values are only noted (`note_made`, `record`): manifests and current values without a run.
+- `Imagined`: settings alone; what the corpora hold is stated, current values are in memory.
 
 The frozen goldens (tests/golden) have settings and a builder of their own, on purpose: what they compare must
 not move with this module. Tests about the text of tamis.toml itself (test_config.py) keep their text, too.
@@ -32,15 +32,22 @@ from forked import run_forked
 from tamis.corpus import Shard
 from tamis.embedding import encoder_identity
 from tamis.embedding.storing import table_name
-from tamis.lineage.attempts import read_attempts
-from tamis.lineage.automation import next_groups
-from tamis.lineage.heads import Head, Heads, forget_heads, read_heads, unfinished, write_heads
-from tamis.lineage.look import look
-from tamis.lineage.manifest import InputReference, Manifest, ManifestFolder
-from tamis.lineage.plan import due_partitions, input_key
-from tamis.lineage.stages import stages
-from tamis.lineage.world import World
+from tamis.graph.automation import next_groups
+from tamis.graph.plan import due_partitions, input_key
+from tamis.graph.scan import scan
+from tamis.graph.snapshot import ProjectSnapshot
+from tamis.graph.stages import stages
 from tamis.project import Project, open_project
+from tamis.records.attempts import read_attempts
+from tamis.records.current_values import (
+    CurrentValue,
+    CurrentValues,
+    forget_current_values,
+    read_current_values,
+    unfinished,
+    write_current_values,
+)
+from tamis.records.manifest import InputReference, Manifest, ManifestFolder
 from tamis.store.home import Home
 from tamis.store.records import stored_rows
 from tamis.store.retained import retained_tables
@@ -54,8 +61,8 @@ if TYPE_CHECKING:
 
     from resources.platform import Platform
     from resources.running import Outcome
-    from tamis.lineage.audit_events import LoggedEvent
-    from tamis.lineage.audit_node import Audit
+    from tamis.audit.events import LoggedEvent
+    from tamis.audit.verdicts import Audit
     from tamis.withdrawal.withdrawing import Withdrawn
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -99,8 +106,8 @@ def base_model(name: str = "small", preset: str | None = "llama-0.8m", **more: A
     return _table("[[base_model]]", {"name": name} | ({"preset": preset} if preset else {}) | more)
 
 
-def _table(head: str, values: Mapping[str, Any]) -> str:
-    return "\n".join([head, *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""])
+def _table(value: str, values: Mapping[str, Any]) -> str:
+    return "\n".join([value, *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""])
 
 
 TRANSPORT = "[transport]\nrelative_epsilon = 0.05\n"
@@ -290,7 +297,7 @@ class SmallProject:
         return self.home.store
 
     @property
-    def heads(self) -> Heads:
+    def current(self) -> CurrentValues:
         return heads_of(self.home)
 
     @property
@@ -298,9 +305,9 @@ class SmallProject:
         return manifests_of(self.home)
 
     @property
-    def world(self) -> World:
+    def snapshot(self) -> ProjectSnapshot:
         """What the corpora and targets hold now."""
-        return look(self.project)
+        return scan(self.project)
 
     def configure(self, text: str) -> None:
         """Write tamis.toml."""
@@ -313,11 +320,11 @@ class SmallProject:
 
     def partitions(self, asset: str) -> Sequence[str]:
         """Return the partitions that a stage has now; "" where it has none."""
-        return self.world.keys(stages()[asset].partitions)
+        return self.snapshot.keys(stages()[asset].partitions)
 
     def forget(self, *entries: tuple[str, str]) -> None:
         """Have (asset, partition) be as if they were never made; their rows stay."""
-        forget_heads(self.store, entries)
+        forget_current_values(self.store, entries)
 
     def withdraw(
         self,
@@ -509,7 +516,7 @@ class SmallProject:
 
     def versions(self) -> dict[tuple[str, str], str]:
         """Return the data version of everything that was made."""
-        return {entry: head.data_version for entry, head in self.heads.items()}
+        return {entry: value.data_version for entry, value in self.current.items()}
 
     def rows(self, table: str) -> "pl.DataFrame":
         """Return a table in the order of its key, without columns that no digest covers (clocks, costs)."""
@@ -531,12 +538,12 @@ class SmallProject:
             "files": sorted(
                 (str(path.relative_to(self.home.root)), path.stat().st_mtime_ns) for path in files
             ),
-            "heads": self.heads,
+            "heads": self.current,
         }
 
     def manifest(self, asset: str, partition: str = "") -> Manifest:
         """Return the manifest of what is current."""
-        return self.manifests.read(self.heads[asset, partition].manifest)
+        return self.manifests.read(self.current[asset, partition].manifest)
 
     def events(self) -> "list[LoggedEvent]":
         """Return the materializations of the event log."""
@@ -547,15 +554,15 @@ class SmallProject:
     def audit(
         self,
         name: str | None = None,
-        heads: Heads | None = None,
+        current: CurrentValues | None = None,
         events: "Sequence[LoggedEvent] | None" = None,
     ) -> "Audit":
         """Audit all, or what leads to `name`, as `tamis audit` does; without an event log that is empty."""
-        from tamis.lineage.audit import audit_graph
+        from tamis.audit.whole import audit_graph
 
         if events is None:
             events = self.events() or None
-        return audit_graph(self.home, self.world, heads or self.heads, events, name=name)
+        return audit_graph(self.home, self.snapshot, current or self.current, events, name=name)
 
     def assert_sound(self, of: Collection[str] = CHOSEN, amber: bool = False) -> None:
         """Check that nothing is lost, orphaned, doubled, or begun and left, and that the audit is green.
@@ -573,7 +580,7 @@ class SmallProject:
             assert not frame.is_duplicated().any(), f"doubled rows in {name}"
             if WHOLE.get(kind_of(name)) in of:
                 assert set(frame["doc_id"]) == pool, f"{name} is not about the pool"
-        assert {asset for asset, _key in unfinished(self.heads, read_attempts(self.store))}.isdisjoint(of)
+        assert {asset for asset, _key in unfinished(self.current, read_attempts(self.store))}.isdisjoint(of)
         audit = self.audit()
         bad = {"red"} if amber or of != CHOSEN else {"red", "amber"}
         wrong = [(node.name, node.details) for node in audit.nodes.values() if node.status in bad]
@@ -653,7 +660,7 @@ def _project(root: Path, encoder_cache: Path | None, text: str) -> SmallProject:
 
 
 def note_made(project: Project, asset: str, *keys: str, ready: bool = False) -> None:
-    """Write the heads that steps leave which succeed now; where an input is missing, of another key.
+    """Write the current values that steps leave which succeed now; where an input is missing, of another key.
 
     `ready`: no input may be missing.
     """
@@ -661,18 +668,18 @@ def note_made(project: Project, asset: str, *keys: str, ready: bool = False) -> 
         due = due_key(project, asset, key)
         assert due is not None or not ready, f"{asset}[{key}] lacks an input"
         found = due or f"{asset}{key}"
-        head = Head(asset=asset, partition=key, manifest=found, input_key=found, data_version=found)
-        write_heads(project.home.store, [head])
+        value = CurrentValue(asset=asset, partition=key, manifest=found, input_key=found, data_version=found)
+        write_current_values(project.home.store, [value])
 
 
 def due_key(project: Project, asset: str, key: str = "") -> str | None:
     """Return the input key that a partition has now; None where an input is missing."""
-    return input_key(stages()[asset], key, look(project), read_heads(project.home.store))
+    return input_key(stages()[asset], key, scan(project), read_current_values(project.home.store))
 
 
-def heads_of(home: Home) -> Heads:
+def heads_of(home: Home) -> CurrentValues:
     """Return what is current in a home."""
-    return read_heads(home.store)
+    return read_current_values(home.store)
 
 
 def manifests_of(home: Home) -> ManifestFolder:
@@ -705,14 +712,14 @@ def record(home: Home, asset: str, partition: str = "", attempt: str = "", **sta
     """Write a manifest (`manifest_of`) and its head, as a step leaves them; returns the manifest."""
     manifest = manifest_of(asset, partition, **stated)
     ManifestFolder(home.manifests).write(manifest)
-    write_heads(home.store, [head_of(manifest, attempt=attempt)])
+    write_current_values(home.store, [head_of(manifest, attempt=attempt)])
     return manifest
 
 
-def head_of(manifest: Manifest, **more: Any) -> Head:
+def head_of(manifest: Manifest, **more: Any) -> CurrentValue:
     """Return the head that names a manifest."""
     keys = ("asset", "partition", "input_key", "data_version")
-    return Head(manifest=manifest.id, **{key: getattr(manifest, key) for key in keys}, **more)
+    return CurrentValue(manifest=manifest.id, **{key: getattr(manifest, key) for key in keys}, **more)
 
 
 def reference(manifest: Manifest) -> InputReference:
@@ -723,42 +730,42 @@ def reference(manifest: Manifest) -> InputReference:
 
 @dataclass
 class Imagined:
-    """A project whose stages are made by writing heads: a value is the hash of what it depends on."""
+    """A project whose stages are made by writing current values: a value is the hash of what it depends on."""
 
     project: Project
     contents: dict[str, str] = field(default_factory=dict)
-    heads: Heads = field(default_factory=dict)
+    current: CurrentValues = field(default_factory=dict)
     asked: frozenset[str] = frozenset()
 
-    def world(self) -> World:
+    def snapshot(self) -> ProjectSnapshot:
         shards = {
             key: Shard(corpus="web", name=key, key=key, kind="file", path=Path(key)) for key in self.contents
         }
         targets = {target.name: "1" for target in self.project.settings.target}
-        return World(self.project, shards, dict(self.contents), targets, asked=self.asked)
+        return ProjectSnapshot(self.project, shards, dict(self.contents), targets, asked=self.asked)
 
     def materialize(
-        self, wanted: set[tuple[str, str]] | None = None, settle: bool = True
+        self, wanted: set[tuple[str, str]] | None = None, refit: bool = True
     ) -> list[tuple[str, str]]:
         """Make everything that is due, one group after the other; returns (asset, partition) in order."""
         made = []
-        while groups := next_groups(self.world(), self.heads, wanted, settle):
+        while groups := next_groups(self.snapshot(), self.current, wanted, refit):
             for asset in groups[0].assets:
                 made += [(asset, key) for key in self.make(asset, groups[0].partitions)]
         return made
 
     def make(self, asset: str, partitions: tuple[str, ...]) -> list[str]:
-        world, stage = self.world(), stages()[asset]
-        due = {found.partition for found in due_partitions(stage, world, self.heads)}
+        snapshot, stage = self.snapshot(), stages()[asset]
+        due = {found.partition for found in due_partitions(stage, snapshot, self.current)}
         for name in [asset, *(other.name for other in stages().values() if other.made_with == asset)]:
             for key in [key for key in partitions if key in due]:
-                found = input_key(stages()[name], key, world, self.heads)
+                found = input_key(stages()[name], key, snapshot, self.current)
                 assert found is not None, f"{name}[{key}] was started before its inputs were there"
                 version = hashlib.sha256(found.encode()).hexdigest()
-                self.heads[(name, key)] = Head(
+                self.current[(name, key)] = CurrentValue(
                     asset=name, partition=key, manifest=version, input_key=found, data_version=version
                 )
         return sorted(due.intersection(partitions))
 
     def versions(self) -> dict[tuple[str, str], str]:
-        return {entry: head.data_version for entry, head in self.heads.items()}
+        return {entry: value.data_version for entry, value in self.current.items()}

@@ -139,7 +139,7 @@ def test_an_audit_writes_a_tree_a_page_openlineage_and_prov(built, tamis, tmp_pa
 def test_an_audit_against_an_anchor_names_what_is_gone(project, tamis):
     assert "root " in tamis(project, "audit", "--quick", "--anchor", "anchor.json").err
     assert tamis(project, "audit", "--quick", "--against", "anchor.json", "--json").json["status"] == "green"
-    manifest = project.heads["mart_reasons", ""].manifest
+    manifest = project.current["mart_reasons", ""].manifest
     (project.home.manifests / manifest[:2] / f"{manifest}.json").unlink()
     assert tamis(project, "audit", "uniform", "--quick", "--json").json["status"] == "green"
     found = tamis(project, "audit", "uniform", "--quick", "--against", "anchor.json", "--json", code=1).json
@@ -148,7 +148,7 @@ def test_an_audit_against_an_anchor_names_what_is_gone(project, tamis):
 
 
 def test_an_audit_that_cannot_read_a_manifest_writes_no_prov(project, tamis, tmp_path):
-    shard = project.heads["raw_shards", "landing__algebra.jsonl"].manifest
+    shard = project.current["raw_shards", "landing__algebra.jsonl"].manifest
     project.manifests.path(shard).write_text("{}")
     document = tmp_path / "one.json"
     assert "was not written" in tamis(project, "audit", "--quick", "--prov", str(document), code=1).err

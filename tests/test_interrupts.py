@@ -9,7 +9,7 @@ import pytest
 from projects import plain_project, settings
 
 COMMAND = """
-import sys, tamis.cli, tamis.withdrawal.asking, tamis.lineage.look, tamis.project
+import sys, tamis.cli, tamis.withdrawal.asking, tamis.graph.scan, tamis.project
 class Told:
     def read(self):
         {preparation}

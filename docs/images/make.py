@@ -22,7 +22,7 @@ import polars as pl
 
 from tamis.corpus.docstrings import read_package
 from tamis.corpus.records import Row
-from tamis.lineage.stages import stages
+from tamis.graph.stages import stages
 from tamis.report.audit_layout import Box, Edge, Layout, lay_out
 from tamis.report.page import Markup, element
 from tamis.store.tables import Store

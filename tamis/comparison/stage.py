@@ -12,9 +12,9 @@ from tamis.selection import find_sampler
 from tamis.selection.stage import computes_itself, filter_settings, measured_by, pool_edges, scored_by
 from tamis.stage import (
     Automation,
-    Chooser,
     Growth,
     Learning,
+    PartitionMapping,
     Snapshot,
     Stage,
     edge,
@@ -82,7 +82,7 @@ def _compared(snapshot: Snapshot) -> bool:
     return snapshot.project.settings.sampler_trials.model is not None
 
 
-def _when_scored(stage: Stage, chooser: Chooser) -> Chooser:
+def _when_scored(stage: Stage, chooser: PartitionMapping) -> PartitionMapping:
     """For scores that a compared sampler ranks by."""
 
     def scored(snapshot: Snapshot) -> bool:
@@ -92,7 +92,7 @@ def _when_scored(stage: Stage, chooser: Chooser) -> Chooser:
     return when(scored, chooser)
 
 
-def _when_computed(chooser: Chooser) -> Chooser:
+def _when_computed(chooser: PartitionMapping) -> PartitionMapping:
     """For vectors, where a compared sampler computes its score itself."""
     return when(
         lambda snapshot: any(map(computes_itself, snapshot.project.settings.sampler_trials.samplers)), chooser

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tamis.lineage.manifest import Manifest, ManifestFolder
+from tamis.records.manifest import Manifest, ManifestFolder
 
 Manifests = dict[str, Manifest]
 

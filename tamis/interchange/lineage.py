@@ -1,21 +1,23 @@
 """Lineage of checkpoints, selections or a whole project in the forms that other tools read."""
 
+from tamis.audit.whole import result_stages
+from tamis.graph.marts import SQL_FOLDER
 from tamis.interchange import openlineage, prov
 from tamis.interchange.graph import Lineage, manifests_behind
-from tamis.lineage.audit import result_stages
-from tamis.lineage.heads import read_heads
-from tamis.lineage.manifest import ManifestFolder
-from tamis.lineage.marts import SQL_FOLDER
 from tamis.project import Project
+from tamis.records.current_values import read_current_values
+from tamis.records.manifest import ManifestFolder
 from tamis.sql import column_lineage, load_project
 
 
 def lineage_behind(project: Project, name: str | None = None) -> Lineage:
     """What leads to the checkpoint or selection `name`, or to everything there is; raises `ManifestError`."""
-    heads = read_heads(project.home.store).values()
+    current = read_current_values(project.home.store).values()
     results = result_stages()
     roots = [
-        head.manifest for head in heads if name is None or (head.asset in results and head.partition == name)
+        value.manifest
+        for value in current
+        if name is None or (value.asset in results and value.partition == name)
     ]
     manifests = manifests_behind(ManifestFolder.of(project.home), roots)
     return Lineage(project=project.settings.project.name, manifests=manifests)

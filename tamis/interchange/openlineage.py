@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
+from tamis.graph.plan import label
 from tamis.interchange.graph import Lineage
-from tamis.lineage.manifest import InputReference, Manifest, canonical_json
-from tamis.lineage.plan import label
+from tamis.records.manifest import InputReference, Manifest, canonical_json
 
 Columns = Mapping[str, Mapping[str, list[tuple[str, str]]]]
 """Of the tables whose columns are traced: each column with the (table, column) pairs it comes from."""

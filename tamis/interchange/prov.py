@@ -3,9 +3,9 @@
 from importlib.metadata import version
 from typing import Any
 
+from tamis.graph.plan import label
 from tamis.interchange.graph import Lineage
-from tamis.lineage.manifest import Manifest, canonical_json
-from tamis.lineage.plan import label
+from tamis.records.manifest import Manifest, canonical_json
 
 AGENT = "tamis:software"
 PREFIXES = {

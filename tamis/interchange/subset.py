@@ -6,15 +6,15 @@ from pathlib import Path
 import polars as pl
 
 from tamis.base.files import write_atomically
+from tamis.history.versions import settings_then, version_of
 from tamis.interchange.card import data_card
 from tamis.interchange.croissant import croissant
 from tamis.interchange.facts import Facts, Written, histograms, shares
 from tamis.interchange.graph import Lineage, manifests_behind
 from tamis.interchange.lineage import openlineage_lines, prov_json
-from tamis.lineage.manifest import ManifestFolder, canonical_json
-from tamis.lineage.published import Published
-from tamis.lineage.versions import settings_then, version_of
 from tamis.project import Project
+from tamis.records.manifest import ManifestFolder, canonical_json
+from tamis.records.published import Published
 from tamis.store.digests import file_digest
 from tamis.store.exports import CARD, CROISSANT, OPENLINEAGE, PROV, beside
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tamis.lineage.audit_node import Audit
+from tamis.audit.verdicts import Audit
 from tamis.report.audit_drawing import MARKS, WORDS, drawing
 from tamis.report.audit_layout import SEVERITY, VERDICTS, lay_out, layers_of
 from tamis.report.page import (

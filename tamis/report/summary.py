@@ -10,11 +10,11 @@ import polars as pl
 from tamis.comparison.analysis import analyse
 from tamis.comparison.stage import SAMPLER_COMPARISON, SAMPLER_TRIALS
 from tamis.corpus.stage import DOCUMENTS, NEAR_DUPLICATES, OCCURRENCES, QUARANTINE
-from tamis.lineage.heads import Head, read_heads
-from tamis.lineage.manifest import ManifestFolder
-from tamis.lineage.published import published, read_decisions
-from tamis.lineage.stages import stages
+from tamis.graph.stages import stages
 from tamis.project import Project
+from tamis.records.current_values import CurrentValue, read_current_values
+from tamis.records.manifest import ManifestFolder
+from tamis.records.published import published, read_decisions
 from tamis.report.comparison import comparison_text
 from tamis.report.scaling_report import loss_unit
 from tamis.scaling.stage import CHOICE_STAGE
@@ -56,7 +56,7 @@ def _pool_lines(store: Store) -> list[str]:
 def selection_lines(project: Project, section: SelectionSection) -> list[str]:
     """What a selection chose and from where, why it dropped the others, its three best documents."""
     store, folder = project.home.store, ManifestFolder.of(project.home)
-    found = published(read_heads(store), folder, section.name)
+    found = published(read_current_values(store), folder, section.name)
     if found is None:
         return [f"Selection {section.name}: not made yet."]
     columns = ["doc_id", "verdict", "reason", "rank", "margin"]
@@ -129,7 +129,7 @@ def _outcome(row: Mapping[str, Any]) -> str:
 
 
 def _model_lines(project: Project) -> list[str]:
-    heads = read_heads(project.home.store)
+    heads = read_current_values(project.home.store)
     head = heads.get((CHOICE_STAGE.name, ""))
     if head is None:
         return []
@@ -166,7 +166,7 @@ def _doubt(choice: Mapping[str, Any]) -> str:
     return f" (90 %: {chosen['low']:.2f} to {chosen['high']:.2f}{unsettled})"
 
 
-def read_choices(project: Project, head: Head) -> list[dict[str, Any]]:
+def read_choices(project: Project, head: CurrentValue) -> list[dict[str, Any]]:
     """The model choices that a head names, a target each."""
     folder = project.home.fitted / CHOICE_STAGE.name / "all" / head.input_key[:16]
     return [json.loads(path.read_text()) for path in sorted(folder.glob("choice*.json"))]
@@ -177,7 +177,7 @@ def _time_lines(project: Project) -> list[str]:
     folder = ManifestFolder.of(project.home)
     seconds: dict[str, float] = defaultdict(float)
     runs: set[tuple[str, str]] = set()
-    for head in read_heads(project.home.store).values():
+    for head in read_current_values(project.home.store).values():
         beside = folder.read(head.manifest).beside
         seconds[head.asset] = max(seconds[head.asset], float(beside["seconds"]))
         runs.add((head.asset, beside["run_id"]))

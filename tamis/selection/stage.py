@@ -13,8 +13,8 @@ from tamis.selection.filtering import rules_of_flags, rules_of_licences, rules_o
 from tamis.settings.references import named
 from tamis.settings.samplers import ASK_LLM, AWAY_SCORE, PERPLEXITY, model_of
 from tamis.stage import (
-    Chooser,
     Edge,
+    PartitionMapping,
     Snapshot,
     Stage,
     edge,
@@ -158,7 +158,7 @@ def measured_by(snapshot: Snapshot, samplers: Iterable[str]) -> dict[str, Any]:
 
 def _selection_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     """The settings that the sampler uses and the filters; of a pinned selection, the version alone."""
-    if pin := snapshot.pins.get(partition):
+    if pin := snapshot.pinned.get(partition):
         return {"pinned": pin.decisions}
     return _sampler_settings(snapshot, partition) | filter_settings(snapshot)
 
@@ -175,7 +175,7 @@ def _sampler_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     return used | transport | precision_settings(snapshot)
 
 
-def _when_scored(stage: Stage, chooser: Chooser) -> Chooser:
+def _when_scored(stage: Stage, chooser: PartitionMapping) -> PartitionMapping:
     """For selections whose sampler ranks by a score of the stage."""
 
     def choose(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
@@ -197,7 +197,7 @@ def _target_of_selection(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
     return (target,) if target else ()
 
 
-def _when_computed(chooser: Chooser) -> Chooser:
+def _when_computed(chooser: PartitionMapping) -> PartitionMapping:
     """For selections whose sampler computes its score itself."""
 
     def choose(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
@@ -211,9 +211,9 @@ def _models_of_selection(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
     return with_twins(snapshot, [named(snapshot.project.settings.selection, partition).sampler])
 
 
-def _unless_pinned(chooser: Chooser) -> Chooser:
+def _unless_pinned(chooser: PartitionMapping) -> PartitionMapping:
     """For what decides a choice: a selection that is kept at an earlier version reads none of it."""
-    return lambda snapshot, partition: () if partition in snapshot.pins else chooser(snapshot, partition)
+    return lambda snapshot, partition: () if partition in snapshot.pinned else chooser(snapshot, partition)
 
 
 def _edges() -> tuple[Edge, ...]:

@@ -8,9 +8,9 @@ import pyarrow as pa
 from tamis.settings.samplers import PERPLEXITY, model_of
 from tamis.stage import (
     Automation,
-    Chooser,
     Growth,
     Learning,
+    PartitionMapping,
     Snapshot,
     Stage,
     edge,
@@ -126,7 +126,7 @@ def trained_on_pool(snapshot: Snapshot, model: str) -> bool:
     return model_section(snapshot.project, model)[0].preset is not None
 
 
-def _if_trained(chooser: Chooser) -> Chooser:
+def _if_trained(chooser: PartitionMapping) -> PartitionMapping:
     return lambda snapshot, model: chooser(snapshot, model) if trained_on_pool(snapshot, model) else ()
 
 

@@ -10,7 +10,7 @@ from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.corpus.stage import NEAR_DUPLICATES, OCCURRENCES, QUARANTINE
 from tamis.corpus.target_quarantine import target_of_place
 from tamis.corpus.text import normalise_text, normalised_id
-from tamis.lineage.finding import ID_DIGITS, resolve_document
+from tamis.history.finding import ID_DIGITS, resolve_document
 from tamis.store.tables import Store, one_of, quoted
 
 MOST_NAMED, MOST_COMPARED = 20, 10_000

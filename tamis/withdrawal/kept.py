@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.base.files import write_atomically
-from tamis.lineage.published import ROWS_A_GROUP
+from tamis.records.published import ROWS_A_GROUP
 from tamis.store.home import Home
 from tamis.withdrawal.files import Touched
 from tamis.withdrawal.places import Named, files_named

@@ -13,11 +13,11 @@ import polars as pl
 
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES, TARGET_EXAMPLES
 from tamis.corpus.target_quarantine import target_of_place
-from tamis.lineage import attempts
-from tamis.lineage.heads import Heads
-from tamis.lineage.holding import readable
-from tamis.lineage.manifest import ManifestFolder
-from tamis.lineage.stages import names_where
+from tamis.graph.stages import names_where
+from tamis.records import attempts
+from tamis.records.current_values import CurrentValues
+from tamis.records.listed_rows import readable
+from tamis.records.manifest import ManifestFolder
 from tamis.stage import Learning
 from tamis.store.erasing import count_rows_of, erase_rows, forget_versions
 from tamis.store.home import Home
@@ -88,7 +88,7 @@ def places_of(store: Store, doc_ids: Sequence[str]) -> dict[str, pl.DataFrame]:
     return {DOCUMENTS_STAGE.name: stand.with_columns(partition="shard"), EXAMPLES_STAGE.name: examples}
 
 
-def purge(home: Home, heads: Heads, doc_ids: Sequence[str], listed_in: Mapping[str, int]) -> Purged:
+def purge(home: Home, current: CurrentValues, doc_ids: Sequence[str], listed_in: Mapping[str, int]) -> Purged:
     """Make the home hold nothing of these documents; doing it again is doing it once.
 
     `listed_in`: manifests that list them.
@@ -97,13 +97,13 @@ def purge(home: Home, heads: Heads, doc_ids: Sequence[str], listed_in: Mapping[s
     home.files.fetch(home.exports)
     for asset, places in places_of(store, doc_ids).items():
         add_places(store, asset, places)
-    tainted = find_tainted(ManifestFolder.of(home), heads, listed_in)
+    tainted = find_tainted(ManifestFolder.of(home), current, listed_in)
     again = _refitted()
     refitted = {(one.asset, one.partition) for one in tainted if one.current and one.asset in again}
     pages = pages_naming(home, doc_ids)
-    shown = _made_with(home, heads, pages)
+    shown = _made_with(home, current, pages)
     models = {(table, "") for table in tables_of_documents(store) if _loses(store, table, doc_ids)}
-    attempts.begin(store, sorted(_losing(heads, listed_in) | refitted | shown | (models & heads.keys())))
+    attempts.begin(store, sorted(_losing(current, listed_in) | refitted | shown | (models & current.keys())))
     purged.files += purge_exports(home, doc_ids)
     purged.files += purge_pages(home, pages)
     purged.files += purge_resume_state(home)
@@ -139,7 +139,7 @@ def excerpts_of(
     return pl.concat(found).unique(["shard", "row", "reason"])
 
 
-def withhold_excerpts(store: Store, heads: Heads, rows: pl.DataFrame) -> None:
+def withhold_excerpts(store: Store, current: CurrentValues, rows: pl.DataFrame) -> None:
     """Blank quarantined rows that are withdrawn, and note where they stand."""
     target = pl.Series([target_of_place(shard) for shard in rows["shard"]], dtype=pl.String)
     placed = {
@@ -147,7 +147,7 @@ def withhold_excerpts(store: Store, heads: Heads, rows: pl.DataFrame) -> None:
         EXAMPLES_STAGE.name: rows.with_columns(partition=target).filter(target.is_not_null()),
     }
     entries = {(asset, partition) for asset, some in placed.items() for partition in some["partition"]}
-    attempts.begin(store, sorted(entries & heads.keys()))
+    attempts.begin(store, sorted(entries & current.keys()))
     for asset, some in placed.items():
         add_places(store, asset, some.select("shard", "row", "doc_id", "partition"))
     withhold(store, rows)
@@ -158,21 +158,23 @@ def _loses(store: Store, table: str, doc_ids: Sequence[str]) -> bool:
     return declared(table) is None and count_rows_of(store, table, "doc_id", doc_ids) > 0
 
 
-def _losing(heads: Heads, listed_in: Mapping[str, int]) -> set[tuple[str, str]]:
+def _losing(current: CurrentValues, listed_in: Mapping[str, int]) -> set[tuple[str, str]]:
     """What is current and lists a row that goes; checkpoints list what stays as evidence."""
     trained = checkpoints()
     return {
-        entry for entry, head in heads.items() if head.manifest in listed_in and head.asset not in trained
+        entry
+        for entry, value in current.items()
+        if value.manifest in listed_in and value.asset not in trained
     }
 
 
-def _made_with(home: Home, heads: Heads, pages: Sequence[Path]) -> set[tuple[str, str]]:
+def _made_with(home: Home, current: CurrentValues, pages: Sequence[Path]) -> set[tuple[str, str]]:
     """What is current and has one of the pages: a view, say, lists no rows but shows its first."""
     names = {home.relative(path) for path in pages}
-    current = [head.manifest for head in heads.values()] if names else []
-    made = readable(ManifestFolder.of(home), current)
+    latest = [value.manifest for value in current.values()] if names else []
+    made = readable(ManifestFolder.of(home), latest)
     with_page = {key for key, manifest in made.items() if names & set(manifest.files)}
-    return {entry for entry, head in heads.items() if head.manifest in with_page}
+    return {entry for entry, value in current.items() if value.manifest in with_page}
 
 
 def _fits(home: Home, tainted: Sequence[Tainted]) -> list[Path]:

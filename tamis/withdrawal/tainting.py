@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from tamis.lineage.heads import Heads
-from tamis.lineage.holding import readable
-from tamis.lineage.manifest import Manifest, ManifestFolder
-from tamis.lineage.plan import label
-from tamis.lineage.stages import names_where, stages
+from tamis.graph.plan import label
+from tamis.graph.stages import names_where, stages
+from tamis.records.current_values import CurrentValues
+from tamis.records.listed_rows import readable
+from tamis.records.manifest import Manifest, ManifestFolder
 from tamis.stage import Learning
 
 
@@ -69,7 +69,10 @@ class Tainted:
 
 
 def find_tainted(
-    folder: ManifestFolder, heads: Heads, listed_in: Mapping[str, int], among: Iterable[str] | None = None
+    folder: ManifestFolder,
+    current: CurrentValues,
+    listed_in: Mapping[str, int],
+    among: Iterable[str] | None = None,
 ) -> list[Tainted]:
     """Everything that saw a withdrawn document, strongest taint first.
 
@@ -80,7 +83,7 @@ def find_tainted(
         return []
     known = readable(folder, folder.ids() if among is None else among)
     graph, learning = _Graph(folder, known, listed_in), watched()
-    current = {head.manifest for head in heads.values()}
+    latest = {value.manifest for value in current.values()}
     found = [
         Tainted(
             asset=manifest.asset,
@@ -88,7 +91,7 @@ def find_tainted(
             manifest=key,
             taint=taint,
             documents=listed_in.get(key, 0) if manifest.asset in graph.trained else 0,
-            current=key in current,
+            current=key in latest,
         )
         for key, manifest in sorted(known.items())
         if manifest.asset in learning and (taint := graph.taint(key))
@@ -97,11 +100,13 @@ def find_tainted(
     return sorted(found, key=lambda one: (order.index(one.taint), not one.current, one.name, one.manifest))
 
 
-def tainted_heads(folder: ManifestFolder, heads: Heads, listed_in: Mapping[str, int]) -> list[Tainted]:
+def tainted_values(
+    folder: ManifestFolder, current: CurrentValues, listed_in: Mapping[str, int]
+) -> list[Tainted]:
     """Of what is current, what saw a withdrawn document."""
     learning = watched()
-    among = [head.manifest for head in heads.values() if head.asset in learning]
-    return find_tainted(folder, heads, listed_in, among)
+    among = [value.manifest for value in current.values() if value.asset in learning]
+    return find_tainted(folder, current, listed_in, among)
 
 
 class _Graph:

@@ -5,10 +5,10 @@ from typing import Any
 
 import polars as pl
 
-from tamis.lineage.look import look
-from tamis.lineage.plan import label
-from tamis.lineage.receipts import read_receipts
+from tamis.graph.plan import label
+from tamis.graph.scan import scan
 from tamis.project import Project
+from tamis.records.receipts import read_receipts
 from tamis.store.home import Home
 from tamis.store.withdrawn import read_places, read_withdrawals
 from tamis.withdrawal.tainting import checkpoints
@@ -20,7 +20,7 @@ SHOWN = 20
 def places_with_files(project: Project) -> list[dict[str, Any]]:
     """Where raw files hold what is withdrawn, with the path or address of each file."""
     places = read_places(project.home.store)
-    shards = look(project).shards if len(places) else {}
+    shards = scan(project).shards if len(places) else {}
     files = {key: found.remote.url if found.remote else str(found.path) for key, found in shards.items()}
     return [row | {"file": files.get(row["shard"], row["shard"])} for row in places.to_dicts()]
 

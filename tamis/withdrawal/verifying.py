@@ -13,7 +13,7 @@ import polars as pl
 
 from tamis.corpus.refusing import content_ids, near_repeat_lines, refusal
 from tamis.corpus.text import document_id, normalise_text
-from tamis.lineage.receipts import receipt_ids, receipt_problems
+from tamis.records.receipts import receipt_ids, receipt_problems
 from tamis.store.home import Home
 from tamis.store.schemas import declaration, tables_of_texts
 from tamis.store.tables import Store

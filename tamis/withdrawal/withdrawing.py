@@ -12,11 +12,11 @@ from typing import Any
 import polars as pl
 
 from tamis.corpus.text import loose_id, normalised_id
-from tamis.lineage.heads import read_heads
-from tamis.lineage.holding import listing
-from tamis.lineage.manifest import ManifestFolder
-from tamis.lineage.published import chosen_now
-from tamis.lineage.receipts import write_receipt
+from tamis.records.current_values import read_current_values
+from tamis.records.listed_rows import listing
+from tamis.records.manifest import ManifestFolder
+from tamis.records.published import chosen_now
+from tamis.records.receipts import write_receipt
 from tamis.store.home import Home, writing
 from tamis.store.retained import retained_ids
 from tamis.store.schemas import tables_of_texts
@@ -94,7 +94,7 @@ def preview(home: Home, asked: Asked) -> Preview:
             ]
         ).sort("shard", "row"),
         selections=dict(chosen.group_by("selection").len().sort("selection").iter_rows()),
-        tainted=find_tainted(folder, read_heads(store), listing(folder, doc_ids)),
+        tainted=find_tainted(folder, read_current_values(store), listing(folder, doc_ids)),
         near_repeats=near_repeats(store, doc_ids),
     )
 
@@ -128,10 +128,10 @@ def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
         write_withdrawals(store, rows)
         done.excerpts = len(excerpts)
         if len(excerpts):
-            withhold_excerpts(store, read_heads(store), excerpts)
+            withhold_excerpts(store, read_current_values(store), excerpts)
         if done.already and _back(home, done.already):
             listed = listing(ManifestFolder.of(home), done.already)
-            done.purged = purge(home, read_heads(store), done.already, listed)
+            done.purged = purge(home, read_current_values(store), done.already, listed)
         for completed in finish(home, begun=now):
             done.receipts += completed.receipts
             done.tainted += completed.tainted
@@ -172,16 +172,16 @@ def finish(home: Home, begun: datetime | None = None) -> list[Withdrawn]:
 
 def _complete(home: Home, rows: pl.DataFrame, cut_short: bool) -> Withdrawn:
     """Purge the documents of one withdrawal and write its receipt."""
-    store, folder, heads = home.store, ManifestFolder.of(home), read_heads(home.store)
+    store, folder, current = home.store, ManifestFolder.of(home), read_current_values(home.store)
     excerpt = pl.col("scope") == EXCERPT
     doc_ids, shown = rows.filter(~excerpt)["doc_id"].to_list(), rows.filter(excerpt)["doc_id"].to_list()
     left = excerpts_with_ids(store, shown)
     if len(left):  # a withdrawal that was cut short
-        withhold_excerpts(store, heads, left)
+        withhold_excerpts(store, current, left)
     listed = listing(folder, doc_ids)
-    tainted = find_tainted(folder, heads, listed)
+    tainted = find_tainted(folder, current, listed)
     stood = sum(map(len, places_of(store, doc_ids).values()))
-    purged = purge(home, heads, doc_ids, listed)
+    purged = purge(home, current, doc_ids, listed)
     receipt = write_receipt(home, [*doc_ids, *shown], _said(rows, stood, listed, tainted, purged, cut_short))
     write_withdrawals(store, [Withdrawal(**row | {"receipt": receipt}) for row in rows.iter_rows(named=True)])
     return Withdrawn(new=doc_ids, excerpts=len(shown), receipts=[receipt], purged=purged, tainted=tainted)

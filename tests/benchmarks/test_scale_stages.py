@@ -19,7 +19,7 @@ from benchmarks._scale_stages import (
     stage_lines,
     with_the_rest,
 )
-from tamis.lineage.manifest import ManifestFolder
+from tamis.records.manifest import ManifestFolder
 
 
 def keep(folder, asset, partition, run, seconds, share=0.001):

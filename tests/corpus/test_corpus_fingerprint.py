@@ -15,7 +15,7 @@ from tamis.corpus import (
     fingerprint_shard,
     is_settled,
 )
-from tamis.lineage.world import stamp_of
+from tamis.graph.snapshot import stamp_of
 
 
 def shard(path, kind="file"):

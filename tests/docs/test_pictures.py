@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tamis.lineage.stages import stages
+from tamis.graph.stages import stages
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 IMAGES = CHECKOUT / "docs" / "images"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from projects import SmallProject, sentences, write_jsonl
 
-from tamis.lineage.stages import stages
+from tamis.graph.stages import stages
 from tamis.planning import read_plan
 
 DYING = Path(__file__).with_name("dying_command.py")
@@ -49,10 +49,10 @@ class Usual:
 
 
 def usual(project: SmallProject) -> Usual:
-    heads = project.store.read("heads", ["asset", "manifest", "made_at"]).sort("made_at")
+    current = project.store.read("heads", ["asset", "manifest", "made_at"]).sort("made_at")
     folder = project.manifests
     seconds: dict[str, float] = {}
-    for asset, manifest in heads.select("asset", "manifest").iter_rows():
+    for asset, manifest in current.select("asset", "manifest").iter_rows():
         took = folder.read(manifest).beside["seconds"]
         seconds[asset] = max(seconds.get(asset, 0.0), took)
     return Usual([asset for asset in seconds if not stages()[asset].made_with], seconds)

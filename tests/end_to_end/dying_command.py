@@ -2,7 +2,7 @@
 
 usage: python dying_command.py STAGE seconds|writes AMOUNT VERB ...
 `seconds`: so long after the stage began; `writes`: right before its write number AMOUNT, rows, manifests,
-events and heads all counted. A stage that ends earlier dies as it ends.
+events and current values all counted. A stage that ends earlier dies as it ends.
 """
 
 import contextlib
@@ -56,7 +56,7 @@ def main() -> None:
 
     from resources.platform import Platform
     from tamis.cli import console
-    from tamis.lineage.manifest import ManifestFolder
+    from tamis.records.manifest import ManifestFolder
     from tamis.store.tables import Store
 
     for name in WRITES_OF_STORE:

@@ -2,9 +2,9 @@
 
 from projects import key_of
 
-from tamis.lineage.attempts import read_attempts
-from tamis.lineage.heads import unfinished
-from tamis.lineage.world import World
+from tamis.graph.snapshot import ProjectSnapshot
+from tamis.records.attempts import read_attempts
+from tamis.records.current_values import unfinished
 from tamis.store.schemas import kind_of
 from tamis.store.tables import Store
 
@@ -37,35 +37,35 @@ def state(project) -> tuple:
 
 def assert_sound(project) -> None:
     """Check every table, the index and the manifests, then let the audit hash everything again."""
-    store, world = project.store, project.world
+    store, snapshot = project.store, project.snapshot
     for table in store.names():
         key = key_of(table)
         rows = store.read(table, list(key) if key else None)
         assert not key or not rows.is_duplicated().any(), f"doubled rows in {table}"
-        assert_known_partitions(table, store, world)
-    assert_pool(store, world)
-    heads = project.heads
-    assert unfinished(heads, read_attempts(store)) == set()
-    for head in heads.values():
-        project.manifests.read(head.manifest)
+        assert_known_partitions(table, store, snapshot)
+    assert_pool(store, snapshot)
+    current = project.current
+    assert unfinished(current, read_attempts(store)) == set()
+    for value in current.values():
+        project.manifests.read(value.manifest)
     assert list(project.home.manifests.rglob(".*.tmp")) == []
     audit = project.json("audit", code=None)
     told = [(node["name"], node["details"]) for node in audit["nodes"] if node["status"] != "green"]
     assert audit["status"] == "green", told
 
 
-def assert_known_partitions(table: str, store: Store, world: World) -> None:
+def assert_known_partitions(table: str, store: Store, snapshot: ProjectSnapshot) -> None:
     for column, kind in PARTITION_COLUMNS.items():
         if column in store.schema(table).names and key_of(table):
             found = set(store.read(table, [column])[column])
-            assert found <= set(world.keys(kind)), f"{table} has rows of partitions that are gone"
+            assert found <= set(snapshot.keys(kind)), f"{table} has rows of partitions that are gone"
 
 
-def assert_pool(store: Store, world: World, whole: tuple[str, ...] = WHOLE_POOL) -> None:
+def assert_pool(store: Store, snapshot: ProjectSnapshot, whole: tuple[str, ...] = WHOLE_POOL) -> None:
     """Every document has a place and every row a document; tables of the kinds in `whole` have them all."""
     occurrences = store.read("occurrences", ["doc_id", "shard"])
     pool = set(store.read("documents", ["doc_id"])["doc_id"])
-    assert set(occurrences["shard"]) <= set(world.shards)
+    assert set(occurrences["shard"]) <= set(snapshot.shards)
     assert set(occurrences["doc_id"]) == pool, "a document without a place, or a place without one"
     for table in store.names():
         if kind_of(table) in (*WHOLE_POOL, *PART_OF_POOL):

@@ -76,8 +76,8 @@ def writers(root: Path, table: str) -> frozenset[str]:
     folder = SmallProject(root).manifests
     return frozenset(
         f"{asset}[{partition}]" if partition else asset
-        for (asset, partition), head in read_heads_anyway(root).items()
-        if table in folder.read(head).rows
+        for (asset, partition), value in read_heads_anyway(root).items()
+        if table in folder.read(value).rows
     )
 
 
@@ -88,8 +88,10 @@ def read_heads_anyway(root: Path) -> dict[tuple[str, str], str]:
 
 def note_heads(root: Path) -> None:
     """Keep the index for `read_heads_anyway`."""
-    heads = SmallProject(root).heads
-    (root / "heads.json").write_text(json.dumps([[entry, head.manifest] for entry, head in heads.items()]))
+    current = SmallProject(root).current
+    (root / "heads.json").write_text(
+        json.dumps([[entry, value.manifest] for entry, value in current.items()])
+    )
 
 
 def another(value: Any, kind: pa.DataType, draw: random.Random) -> Any:
@@ -201,7 +203,7 @@ def change_checkpoint(root: Path, draw: random.Random) -> Tampering:
 
 def change_raw_shard(root: Path, draw: random.Random) -> Tampering:
     """Another byte in a raw file, which then looks as old as before."""
-    shard = draw.choice(sorted(SmallProject(root).world.shards.items()))[1]
+    shard = draw.choice(sorted(SmallProject(root).snapshot.shards.items()))[1]
     before = shard.path.stat()
     change_byte(shard.path, draw)
     os.utime(shard.path, ns=(before.st_atime_ns, before.st_mtime_ns))

@@ -166,7 +166,7 @@ def keep_up(platform, way: str) -> None:
         platform.make(None)
         assert read_plan(platform.project) == []
     kept_whole = (*BY_SENSORS, "scores_quality") if way == "certified" else WHOLE_POOL
-    assert_pool(platform.store, platform.world, kept_whole)
+    assert_pool(platform.store, platform.snapshot, kept_whole)
 
 
 def ids(platform, table: str) -> set[str]:

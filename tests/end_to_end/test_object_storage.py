@@ -21,7 +21,7 @@ from projects import (
 )
 from soundness import versions, versions_in
 
-from tamis.lineage.damage import find_damage
+from tamis.graph.repair import find_damage
 from tamis.project import read_project
 from tamis.store.objects import ObjectFolder
 from tamis.store.tables import Store
@@ -69,11 +69,11 @@ def test_the_first_stages_are_made_in_the_store_and_read_from_another_home(
     assert not list(remote.home.root.glob("lance/*")), "tables are in the store alone"
     monkeypatch.setenv("TAMIS_HOME", str(remote.root / "new-home"))
     there = read_project(remote.root)
-    heads = heads_of(there.home)
-    assert {asset for asset, _partition in heads} == set(FIRST)
-    assert find_damage(there.home, heads) == {}
-    for head in heads.values():
-        manifests_of(there.home).read(head.manifest)
+    current = heads_of(there.home)
+    assert {asset for asset, _partition in current} == set(FIRST)
+    assert find_damage(there.home, current) == {}
+    for value in current.values():
+        manifests_of(there.home).read(value.manifest)
     assert_no_secret(remote, storage, storage_url)
     read_project(remote.root)
     assert set(storage.faults(latency=0.0)["counts"]) <= {"GET", "HEAD"}, "readers write nothing"
@@ -168,12 +168,12 @@ def test_what_was_altered_in_the_store_is_found_and_a_withdrawal_erases_there(
     remote.tamis("export", "near-algebra", "--format", "jsonl")
     prefix = storage_url.split("/", 3)[3]
     opened = remote.project
-    heads, folder = heads_of(opened.home), manifests_of(opened.home)
-    potential = folder.read(heads["target_potential", "algebra"].manifest)
-    chosen = folder.read(heads["selected_subset", "near-algebra"].manifest)
+    current, folder = heads_of(opened.home), manifests_of(opened.home)
+    potential = folder.read(current["target_potential", "algebra"].manifest)
+    chosen = folder.read(current["selected_subset", "near-algebra"].manifest)
     cases = {
         "target_potential[algebra]": next(iter(potential.files)),
-        "density_sketch": opened.home.relative(folder.path(heads["density_sketch", ""].manifest)),
+        "density_sketch": opened.home.relative(folder.path(current["density_sketch", ""].manifest)),
         "list of rows": opened.home.relative(folder.rows_path(chosen.rows["selected_subset"])),
     }
     for node, key in ((node, f"{prefix}/{name}") for node, name in cases.items()):

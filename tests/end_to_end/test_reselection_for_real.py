@@ -37,7 +37,7 @@ def texts_of(platform, shard: str) -> set[str]:
 def assert_current(platform) -> None:
     """Everything that automation keeps is what the files say now."""
     assert platform.tick() == ([], "every selection is current")
-    assert_pool(platform.store, platform.world, BY_SENSORS)
+    assert_pool(platform.store, platform.snapshot, BY_SENSORS)
 
 
 def request_of(platform, asset: str) -> dg.RunRequest:
@@ -62,7 +62,7 @@ def test_the_run_fails_and_the_change_is_not_lost(platform, monkeypatch):
     with monkeypatch.context() as broken:
         broken.setattr("assets.embedding.embed_missing", fail)
         assert not platform.execute(request).success
-        assert ("documents", "landing__cooking.jsonl") in platform.heads
+        assert ("documents", "landing__cooking.jsonl") in platform.current
     monkeypatch.setattr("sensors.requests.BACK_OFF_SECONDS", 0.0)
     before = versions(platform)
     platform.until_rest()
@@ -200,7 +200,7 @@ def test_a_shard_whose_runs_always_fail_is_given_up_alone_after_three_attempts(p
     assert "embeddings[landing__bad.jsonl] failed 3 times" in reason
     assert failures <= 6
     for name in "acd":
-        assert ("embeddings", f"landing__{name}.jsonl") in platform.heads
+        assert ("embeddings", f"landing__{name}.jsonl") in platform.current
 
 
 def test_a_file_that_comes_after_a_request_fails_no_run_and_is_taken_up_by_the_next_tick(platform):
@@ -208,7 +208,7 @@ def test_a_file_that_comes_after_a_request_fails_no_run_and_is_taken_up_by_the_n
     request = request_of(platform, "transport_scores")
     put(platform, "late.jsonl", "sailing", 20, 5)
     assert platform.execute(request).success
-    assert ("embeddings", "landing__late.jsonl") not in platform.heads
+    assert ("embeddings", "landing__late.jsonl") not in platform.current
     platform.until_rest()
-    assert ("embeddings", "landing__late.jsonl") in platform.heads
+    assert ("embeddings", "landing__late.jsonl") in platform.current
     assert_current(platform)

@@ -7,7 +7,7 @@ import pytest
 from projects import SMALL, TRAINED, SmallProject, sentences, write_jsonl
 from tampering import KINDS, copy_of, note_heads, tamper
 
-from tamis.lineage.audit_node import Audit
+from tamis.audit.verdicts import Audit
 from tamis.store import compaction
 
 

@@ -129,8 +129,8 @@ def test_trials_killed_again_and_again_end_as_undisturbed_ones(tmp_path, encoder
 
 def made_of(project: SmallProject) -> tuple[dict, dict]:
     """Data versions, and manifests of trials."""
-    heads = project.heads.values()
-    manifests = {head.partition: head.manifest for head in heads if head.asset == "trials"}
+    current = project.current.values()
+    manifests = {value.partition: value.manifest for value in current if value.asset == "trials"}
     return versions(project), manifests
 
 

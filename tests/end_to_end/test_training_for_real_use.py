@@ -115,10 +115,10 @@ def assert_tracked(project: SmallProject) -> None:
     (experiment,) = client.search_experiments(filter_string="name = 'tamis'")
     runs = {run.data.tags["tamis.trial"]: run for run in client.search_runs([experiment.experiment_id])}
     assert set(runs) == TRIALS
-    heads = project.heads
+    current = project.current
     for trial, run in runs.items():
         (version,) = client.search_model_versions(f"name = 'tamis.{trial}'")
-        manifest = heads[("trials", trial)].manifest
+        manifest = current[("trials", trial)].manifest
         assert version.tags["tamis.manifest"] == run.data.tags["tamis.manifest"] == manifest
         assert (project.home.root / version.source.removeprefix("tamis:///") / "model.safetensors").exists()
     data = {one.dataset.name for one in runs["two-stage__small__near-algebra"].inputs.dataset_inputs}

@@ -63,8 +63,8 @@ def built(tmp_path_factory, materialized):
 
 
 def trials_made(project) -> set[str]:
-    heads = project.heads
-    return {partition for asset, partition in heads if asset == "trials"}
+    current = project.current
+    return {partition for asset, partition in current if asset == "trials"}
 
 
 def choice_of(project) -> str:
@@ -73,7 +73,7 @@ def choice_of(project) -> str:
 
 
 def search_of(project):
-    return project.world.searches["algebra"]
+    return project.snapshot.searches["algebra"]
 
 
 def failures(project) -> dict[str, Failure]:
@@ -170,7 +170,7 @@ def test_the_sensor_and_the_command_spend_the_same_budget_on_the_same_trials(bui
     assert "was left out: NoTokenizerError" in reason
     assert trials_made(platform) == trials_made(by_command)
     assert choice_of(platform) == choice_of(by_command)
-    search = platform.world.searches["algebra"]
+    search = platform.snapshot.searches["algebra"]
     assert search.spent_share <= 0.45
     assert {name.split("__")[1] for name in search.measured} == {"small", "middle"}
     watching.close()

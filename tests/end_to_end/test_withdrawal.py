@@ -93,7 +93,7 @@ def test_what_is_made_again_lacks_it_and_all_else_stays(project):
     same = store.read(VECTORS).sort("doc_id")
     assert same.equals(vectors.join(same, on="doc_id", how="semi").sort("doc_id"))
     assert store.count("near_duplicates") == 0, "the other one is promoted"
-    assert_pool(store, project.world)
+    assert_pool(store, project.snapshot)
     assert all(store.count("documents", f"doc_id = '{document_id(marked(n))}'") for n in OTHERS)
 
 

@@ -9,7 +9,7 @@ from marked_documents import COUNT, add_marked, marked, shown_in
 from projects import NEAR_ALGEBRA, make_project, selection, small_settings, watched
 from soundness import versions
 
-from resources.taints import UNTAINTED
+from resources.taint_checks import UNTAINTED
 from tamis.corpus import document_id
 
 TRAINED = """

@@ -185,7 +185,7 @@ def write(place: Place, name: str, found: Golden, say: Callable[[str], object] =
 def main() -> int:
     """Accept what this checkout is now."""
     sys.path.insert(0, str(CHECKOUT / "tests" / "lineage"))
-    from test_lineage_code_versions import code_now
+    from test_graph_code_versions import code_now
 
     with tempfile.TemporaryDirectory(prefix="golden-") as scratch:
 

@@ -196,7 +196,7 @@ def test_no_variable_lets_pytest_note_digests(tmp_path):
     lineage = tmp_path / "tests" / "lineage"
     lineage.mkdir(parents=True)
     shutil.copytree(CHECKOUT / "tamis", tmp_path / "tamis", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("test_lineage_code_versions.py", "code_digests.json"):
+    for name in ("test_graph_code_versions.py", "code_digests.json"):
         shutil.copyfile(CHECKOUT / "tests" / "lineage" / name, lineage / name)
     with (tmp_path / "tamis" / "coverage" / "sketch.py").open("a") as file:
         file.write("\nANOTHER = 1\n")

@@ -7,7 +7,7 @@ from projects import CORPUS, SmallProject
 from resources.tags import WORK_TAG
 from sensors.requests import attempts, counted, work_id
 from tamis.corpus import document_id
-from tamis.lineage.automation import Group
+from tamis.graph.automation import Group
 
 COOKING = "web__cooking.jsonl"
 

@@ -8,7 +8,7 @@ import pytest
 from projects import VECTORS, SmallProject, key_of
 
 from resources.auditing import audit_project
-from tamis.lineage.world import stamp_of
+from tamis.graph.snapshot import stamp_of
 
 ALTERED = {
     "documents": ("text", "documents[web__cooking.jsonl]"),
@@ -99,11 +99,11 @@ def test_a_row_that_nobody_lists_is_said(graph):
 
 def test_altered_files_of_every_kind_are_found(graph):
     manifests, fitted = graph.home.manifests, graph.home.fitted
-    heads = graph.heads
+    current = graph.current
     sketch = next((fitted / "density_sketch").rglob("sketch.npz"))
     sketch.write_bytes(sketch.read_bytes()[:-1] + b"?")
     next(path for path in (fitted / "target_potential").rglob("*") if path.suffix == ".npz").unlink()
-    subset = heads["selected_subset", "thin"].manifest
+    subset = current["selected_subset", "thin"].manifest
     path = manifests / subset[:2] / f"{subset}.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"seed": 1}))
     (graph.home.reports / "selection_near.html").write_text("<p>another page")
@@ -123,7 +123,7 @@ def test_a_raw_file_that_only_looks_untouched_is_found(graph):
     path = graph.landing / "cooking.jsonl"
     path.write_bytes(path.read_bytes().replace(b"butter", b"BUTTER", 1))
     known = json.loads(memory.read_text())
-    known["web__cooking.jsonl"][0] = stamp_of(graph.world.shards["web__cooking.jsonl"])
+    known["web__cooking.jsonl"][0] = stamp_of(graph.snapshot.shards["web__cooking.jsonl"])
     memory.write_text(json.dumps(known))
     assert list(red(graph)) == ["raw_shards[web__cooking.jsonl]"]
 
@@ -139,9 +139,9 @@ def test_a_table_that_cannot_be_read_ends_in_a_verdict(graph, table):
 
 def test_index_and_event_log_that_disagree_are_found(graph):
     graph.make()
-    heads, events = graph.heads, graph.events()
+    current, events = graph.current, graph.events()
     entry = ("near_duplicates", "")
-    moved = heads | {entry: replace(heads[entry], input_key="0" * 64)}
+    moved = current | {entry: replace(current[entry], input_key="0" * 64)}
     lost = [event for event in events if event.asset != "density_scores"]
     other = {"dagster/data_version": "0"}
     tagged = [
@@ -150,22 +150,22 @@ def test_index_and_event_log_that_disagree_are_found(graph):
     ]
     cases = [
         (moved, events, "near_duplicates"),
-        (heads, lost, "density_scores"),
-        (heads, tagged, "density_sketch"),
+        (current, lost, "density_scores"),
+        (current, tagged, "density_sketch"),
     ]
     for changed, said, name in cases:
-        audit = graph.audit(heads=changed, events=said)
+        audit = graph.audit(current=changed, events=said)
         assert [node.name for node in audit.nodes.values() if node.status == "red"] == [name]
 
 
 def test_a_selection_leads_to_the_bytes_of_every_file(graph):
     graph.make()
-    world, audit = graph.world, graph.audit("near")
+    snapshot, audit = graph.snapshot, graph.audit("near")
     names = {node.name for node in audit.nodes.values()}
-    for key in world.shards:
+    for key in snapshot.shards:
         assert {f"raw_shards[{key}]", f"documents[{key}]", f"embeddings[{key}]"} <= names
     of_the_target = {"transport_scores[goal]", "target_potential[goal]", "target_examples[goal]"}
     assert of_the_target | {"near_duplicates"} <= names
     assert "selected_subset[thin]" not in names
     raw = {node.name: node.data_version for node in audit.nodes.values() if node.asset == "raw_shards"}
-    assert raw == {f"raw_shards[{key}]": digest for key, digest in world.fingerprints.items()}
+    assert raw == {f"raw_shards[{key}]": digest for key, digest in snapshot.fingerprints.items()}

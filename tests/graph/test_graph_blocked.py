@@ -5,16 +5,16 @@ import polars as pl
 from projects import CHOSEN, SmallProject
 
 from assets import selection
-from tamis.lineage.plan import due_partitions, full_plan
-from tamis.lineage.stages import stages
+from tamis.graph.plan import due_partitions, full_plan
+from tamis.graph.stages import stages
 
 MODELS = frozenset({"stg_decisions", "mart_reasons"})
 
 
 def readers(graph: SmallProject) -> list[str]:
     """Stages that could be made now."""
-    world, heads = graph.world, graph.heads
-    return [name for name, stage in stages().items() if [*due_partitions(stage, world, heads)]]
+    snapshot, current = graph.snapshot, graph.current
+    return [name for name, stage in stages().items() if [*due_partitions(stage, snapshot, current)]]
 
 
 def test_nothing_is_made_of_decisions_that_their_check_refuses(graph, monkeypatch):
@@ -24,11 +24,11 @@ def test_nothing_is_made_of_decisions_that_their_check_refuses(graph, monkeypatc
         broken.setattr(selection, "_every_document_decided", refused)
         graph.forget(("decisions", "near"), ("selected_subset", "near"))
         assert "selected_subset" in graph.try_making(CHOSEN).failed
-    head = graph.heads["decisions", "near"]
-    assert not head.passed
-    assert not head.usable
+    value = graph.current["decisions", "near"]
+    assert not value.passed
+    assert not value.usable
     assert "stg_decisions" not in readers(graph)
-    plan = {due.asset: due.waits_for for due in full_plan(graph.world, graph.heads)}
+    plan = {due.asset: due.waits_for for due in full_plan(graph.snapshot, graph.current)}
     assert plan["stg_decisions"] == "decisions[near]"
 
 
@@ -39,12 +39,12 @@ def refused(_decided, _pool) -> dg.AssetCheckResult:
 def test_a_model_whose_tests_fail_does_not_replace_its_table(graph):
     graph.make(CHOSEN | MODELS)
     before = graph.store.read("mart_reasons")
-    assert graph.heads["mart_reasons", ""].usable
+    assert graph.current["mart_reasons", ""].usable
     alter_verdicts(graph)
     graph.forget(("mart_reasons", ""))
     assert "mart_reasons" in graph.try_making(MODELS).failed
     assert graph.store.read("mart_reasons").equals(before)
-    assert not graph.heads["mart_reasons", ""].usable
+    assert not graph.current["mart_reasons", ""].usable
 
 
 def alter_verdicts(graph: SmallProject) -> None:

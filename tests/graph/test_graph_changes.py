@@ -21,8 +21,8 @@ from projects import (
 )
 
 from tamis.corpus import ListingError, document_id
-from tamis.lineage.look import look_at_files
-from tamis.lineage.reconcile import find_gone
+from tamis.graph.reconciliation import find_gone
+from tamis.graph.scan import scan_files
 
 MORE = [*texts("sailing", 6, 9), f"{SAILING[2]} certainly", COOKING[5]]
 
@@ -74,7 +74,7 @@ def test_a_file_that_changes_and_changes_back_leaves_everything_as_it_was(graph)
 def test_what_settles_after_arrivals_is_what_everything_at_once_gives(graph, new_graph):
     write(graph.landing / "more.jsonl", lines(MORE))
     graph.make(FITTED, certified=True)
-    assert not graph.heads["target_potential", "goal"].settled, "the potential was kept"
+    assert not graph.current["target_potential", "goal"].settled, "the potential was kept"
     graph.make(FITTED)
     other = new_graph("other")
     write(other.landing / "more.jsonl", lines(MORE))
@@ -138,12 +138,12 @@ def test_a_file_that_is_being_written_keeps_what_it_had(graph):
     content = path.read_bytes()
     path.write_bytes(content[:500])  # half of it is there
     write(graph.landing / "new.jsonl", lines(MORE[:1]))
-    seen = look_at_files(graph.project)
+    seen = scan_files(graph.project)
     assert list(seen.held) == ["web__new.jsonl"]
-    assert find_gone(graph.store, seen, graph.heads) == []
+    assert find_gone(graph.store, seen, graph.current) == []
     assert seen.fingerprints["web__sailing.jsonl"] == graph.versions()["raw_shards", "web__sailing.jsonl"]
     (graph.home.cache / "fingerprints.json").unlink()  # nobody remembers what a file at work held
-    seen = look_at_files(graph.project)
+    seen = scan_files(graph.project)
     assert "web__sailing.jsonl" in seen.held
-    assert find_gone(graph.store, seen, graph.heads) == []
+    assert find_gone(graph.store, seen, graph.current) == []
     assert tables(graph) == before

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from projects import CHOSEN, CORPUS, GRAPH, SCORED, VECTORS, SmallProject, lines, texts, write
 
-from tamis.lineage.held_back import held_back, lost_too_many, shrank_too_much
+from tamis.graph.held_back import held_back, lost_too_many, shrank_too_much
 from tamis.planning import plan_lines, read_plan
 from tamis.status import read_status
 
@@ -18,7 +18,7 @@ DOCUMENTS = ("documents", "occurrences", VECTORS, "scores_density", "near_duplic
 
 def held(graph: SmallProject) -> dict[str, str]:
     """Kind of each loss that is held back, by the name that lets it go."""
-    return {one.name: one.kind for one in held_back(graph.world, graph.heads)}
+    return {one.name: one.kind for one in held_back(graph.snapshot, graph.current)}
 
 
 def rows(graph: SmallProject, names=DOCUMENTS) -> dict[str, pl.DataFrame]:
@@ -66,7 +66,7 @@ def test_an_emptied_folder_loses_nothing_until_a_person_lets_it_go(graph):
     assert status.to_json()["held_back"][0]["name"] == "web"
     write(graph.landing / "new.jsonl", lines(texts("algebra", 3)))
     graph.make(SCORED)
-    assert ("documents", "web__new.jsonl") in graph.heads
+    assert ("documents", "web__new.jsonl") in graph.current
     assert len(graph.rows("documents")) == len(before["documents"]) + 3
     graph.assert_sound(of=SCORED, amber=True)
     shutil.copytree(away, graph.landing, dirs_exist_ok=True)
@@ -98,16 +98,16 @@ def test_more_than_a_fifth_of_the_files_is_held_back_and_less_is_removed(graph):
         (graph.landing / f"many-{number}.jsonl").unlink()
     assert held(graph) == {"web": "corpus"}
     graph.make({"raw_shards", "documents"})
-    assert ("documents", "web__many-0.jsonl") in graph.heads
+    assert ("documents", "web__many-0.jsonl") in graph.current
     write(graph.landing / "many-4.jsonl", lines(texts("algebra", 2, seed=24)))
     graph.make({"raw_shards", "documents"})
-    assert "lost 4 files" in held_back(graph.world, graph.heads)[0].found, "one is back, four are held"
+    assert "lost 4 files" in held_back(graph.snapshot, graph.current)[0].found, "one is back, four are held"
     outcome = graph.try_making({"raw_shards", "documents"}, allowed={"web__many-0.jsonl"})
     assert "documents[web__many-0.jsonl]" in outcome.removed
-    assert ("documents", "web__many-1.jsonl") in graph.heads
+    assert ("documents", "web__many-1.jsonl") in graph.current
     outcome = graph.try_making({"raw_shards", "documents"}, allowed={"web"})
     assert sum(entry.startswith("documents[") for entry in outcome.removed) == 3
-    assert ("documents", "web__many-0.jsonl") not in graph.heads
+    assert ("documents", "web__many-0.jsonl") not in graph.current
 
 
 def test_a_file_that_was_moved_unchanged_is_no_loss(graph):
@@ -159,7 +159,7 @@ def test_what_vanished_from_the_settings_is_kept_until_a_person_lets_it_go(graph
     graph.try_making(allowed=names)
     assert held(graph) == {}
     gone = {"selection": "thin", "target": "goal", "corpus": "web__cooking.jsonl"}[kind]
-    assert gone not in {partition for _asset, partition in graph.heads}
+    assert gone not in {partition for _asset, partition in graph.current}
 
 
 def test_a_file_that_lost_most_of_its_documents_is_held_back_and_everything_else_goes_on(graph):
@@ -176,9 +176,9 @@ def test_a_file_that_lost_most_of_its_documents_is_held_back_and_everything_else
         or "json" in read_status(graph.project).problems()[0]
     )
     assert set(before["documents"]["doc_id"]) < set(graph.rows("documents")["doc_id"])
-    assert ("documents", "web__new.jsonl") in graph.heads
+    assert ("documents", "web__new.jsonl") in graph.current
     assert (
-        graph.heads["documents", "web__long.jsonl"].data_version == versions["documents", "web__long.jsonl"]
+        graph.current["documents", "web__long.jsonl"].data_version == versions["documents", "web__long.jsonl"]
     )
     graph.assert_sound(of=SCORED, amber=True)
     outcome = graph.make(SCORED)
@@ -199,7 +199,7 @@ def test_a_plan_names_removals_first(graph):
 
 
 def test_what_a_removal_deletes_is_noted_before(graph, monkeypatch):
-    from tamis.lineage import reconcile
+    from tamis.graph import reconciliation as reconcile
 
     (graph.landing / "sailing.jsonl").unlink()
     monkeypatch.setattr(reconcile, "forget_gone", lambda *_: pytest.fail("the power went"))
@@ -217,7 +217,7 @@ def test_what_a_removal_deletes_is_noted_before(graph, monkeypatch):
 
 
 def test_sensors_delete_nothing_themselves_and_name_what_is_held_back(graph):
-    before, heads = rows(graph), graph.heads
+    before, current = rows(graph), graph.current
     graph.file.touch()
     assert "tamis.toml changed" in graph.arrive()
     assert "tamis.toml changed" in graph.tick()[1]
@@ -230,12 +230,12 @@ def test_sensors_delete_nothing_themselves_and_name_what_is_held_back(graph):
     said = graph.arrive()
     assert "held back: corpus 'web' lost 2 files" in said
     assert "--allow-removal web" in said
-    assert graph.heads == heads
+    assert graph.current == current
     assert_unchanged(graph, before)
 
 
 def test_a_removal_that_was_killed_is_finished_and_a_file_that_is_back_is_read_again(graph, monkeypatch):
-    from tamis.lineage import reconcile
+    from tamis.graph import reconciliation as reconcile
 
     class PowerCutError(BaseException):
         pass
@@ -249,7 +249,7 @@ def test_a_removal_that_was_killed_is_finished_and_a_file_that_is_back_is_read_a
     with monkeypatch.context() as patch:
         patch.setattr(reconcile, "forget_heads", die)
         with pytest.raises(PowerCutError):
-            reconcile.remove(graph.world, graph.heads)
+            reconcile.remove(graph.snapshot, graph.current)
     assert len(graph.rows("occurrences")) < len(before["occurrences"])
     path.write_bytes(content)
     graph.make(SCORED)
@@ -258,12 +258,12 @@ def test_a_removal_that_was_killed_is_finished_and_a_file_that_is_back_is_read_a
     with monkeypatch.context() as patch:
         patch.setattr(reconcile, "forget_heads", die)
         with pytest.raises(PowerCutError):
-            reconcile.remove(graph.world, graph.heads)
+            reconcile.remove(graph.snapshot, graph.current)
     (graph.landing / "cooking.jsonl").unlink()
     assert held(graph) == {"web": "corpus"}
-    assert "the 12 documents" in held_back(graph.world, graph.heads)[0].goes
+    assert "the 12 documents" in held_back(graph.snapshot, graph.current)[0].goes
     graph.make(SCORED)
-    assert ("documents", "web__sailing.jsonl") not in graph.heads
+    assert ("documents", "web__sailing.jsonl") not in graph.current
 
 
 @pytest.mark.slow

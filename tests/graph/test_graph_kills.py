@@ -18,7 +18,7 @@ from assets import coverage
 from resources import work
 from tamis.corpus import intake, near_index
 from tamis.embedding import storing as embedding
-from tamis.lineage import reconcile
+from tamis.graph import reconciliation as reconcile
 from tamis.store.tables import Store
 
 MORE = texts("sailing", 6, 9)

@@ -14,10 +14,10 @@ import assets
 import tamis
 from tamis.base.declared import declaring_modules
 from tamis.corpus.text import document_id
-from tamis.lineage.estimates import estimates
-from tamis.lineage.explain import explain_document
-from tamis.lineage.plan import full_plan
-from tamis.lineage.stages import stages
+from tamis.graph.estimates import estimates
+from tamis.graph.plan import full_plan
+from tamis.graph.stages import stages
+from tamis.history.explain import explain_document
 from tamis.store import schemas
 from tamis.withdrawal.verifying import verify
 
@@ -57,11 +57,11 @@ def graph(made_up, tmp_path, encoder_cache):
 
 
 def test_it_is_planned_made_shown_estimated_and_sound(graph):
-    planned = {due.asset for due in full_plan(graph.world, graph.heads)}
+    planned = {due.asset for due in full_plan(graph.snapshot, graph.current)}
     assert planned >= MADE_UP
     graph.make(MADE)
-    shards = graph.world.keys("shards")
-    assert {(name, key) for name in TABLES for key in shards} <= set(graph.heads)
+    shards = graph.snapshot.keys("shards")
+    assert {(name, key) for name in TABLES for key in shards} <= set(graph.current)
     assert graph.store.count("novelty") == graph.store.count("documents")
     assert {target for (target,) in graph.store.read("target_words", ["target"]).unique().rows()} == {
         "goal",
@@ -71,8 +71,8 @@ def test_it_is_planned_made_shown_estimated_and_sound(graph):
     assert asset.group_names_by_key[asset.key] == "novelty"
     graph.assert_sound(MADE)
     write_jsonl(graph.landing / "more.jsonl", texts("algebra", 3))
-    plan = full_plan(graph.world, graph.heads)
-    estimated = zip(plan, estimates(graph.project, graph.world, graph.heads, plan), strict=True)
+    plan = full_plan(graph.snapshot, graph.current)
+    estimated = zip(plan, estimates(graph.project, graph.snapshot, graph.current, plan), strict=True)
     found = {due.asset: one for due, one in estimated if due.asset in MADE_UP}
     assert {*found} == MADE_UP - {"target_words"}
     assert all(one.seconds is not None and one.rows for one in found.values()), found

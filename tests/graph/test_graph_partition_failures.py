@@ -19,8 +19,8 @@ from assets import corpus as corpus_assets
 from assets import embedding as embedding_assets
 from resources import platform
 from resources.instance import register_partitions
-from tamis.lineage.failed_steps import failed_steps
-from tamis.lineage.plan import full_plan
+from tamis.graph.failed_steps import failed_steps
+from tamis.graph.plan import full_plan
 from tamis.store.writable import DiskFullError
 
 BAD = ("web__bad0.jsonl", "web__bad1.jsonl", "web__bad2.jsonl")
@@ -58,14 +58,14 @@ def failing_where(monkeypatch, module, name: str, is_bad, error: type[Exception]
 
 
 def made(graph: SmallProject, asset: str) -> set[str]:
-    return {key for name, key in graph.heads if name == asset}
+    return {key for name, key in graph.current if name == asset}
 
 
 def noted(graph: SmallProject, asset: str) -> set[str]:
-    due = full_plan(graph.world, graph.heads)
+    due = full_plan(graph.snapshot, graph.current)
     return {
         one.partition
-        for one in failed_steps(graph.store, graph.world, graph.heads, due)
+        for one in failed_steps(graph.store, graph.snapshot, graph.current, due)
         if one.asset == asset
     }
 
@@ -152,11 +152,11 @@ def test_a_run_looks_at_the_sources_once(graph, monkeypatch):
 @pytest.mark.parametrize("arrived", [0, 1])
 def test_a_backfill_over_all_files_makes_what_is_due_and_counts_what_is_current(graph, arrived):
     graph.make(MADE)
-    before = dict(graph.heads)
+    before = dict(graph.current)
     for number in range(arrived):
         write_jsonl(graph.landing / f"new{number}.jsonl", texts("cooking", 3))
-    register_partitions(graph.instance, graph.world)
-    keys = sorted(graph.world.keys("shards"))
+    register_partitions(graph.instance, graph.snapshot)
+    keys = sorted(graph.snapshot.keys("shards"))
     ends = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
     result = graph.job.execute_in_process(
         instance=graph.instance,
@@ -167,7 +167,7 @@ def test_a_backfill_over_all_files_makes_what_is_due_and_counts_what_is_current(
     events = [event for event in result.all_events if event.event_type_value == "ASSET_MATERIALIZATION"]
     logged = [(event.asset_key.path[-1], event.partition) for event in events]
     assert sorted(logged) == sorted((name, key) for name in MADE for key in keys)
-    assert {entry for entry in graph.heads if graph.heads[entry] != before.get(entry)} == {
+    assert {entry for entry in graph.current if graph.current[entry] != before.get(entry)} == {
         (name, f"web__new{number}.jsonl") for name in MADE for number in range(arrived)
     }
     graph.assert_sound(MADE)

@@ -11,11 +11,11 @@ from projects import selection as selection_of
 from assets import selection
 from tamis.base.errors import PermanentError
 from tamis.exporting import export_selection
-from tamis.lineage import trial_data
-from tamis.lineage.explain import explain_document
-from tamis.lineage.marts import SQL_FOLDER
-from tamis.lineage.published import SelectionRefusedError, published_sources
-from tamis.lineage.versions import read_versions
+from tamis.graph import trial_data
+from tamis.graph.marts import SQL_FOLDER
+from tamis.history.explain import explain_document
+from tamis.history.versions import read_versions
+from tamis.records.published import SelectionRefusedError, published_sources
 from tamis.report.summary import summary
 from tamis.sql import load_project, run_model
 from tamis.sql.reading import pin_tables
@@ -64,7 +64,7 @@ def kill_between_the_tables(graph: SmallProject) -> None:
 
 
 def kill_before_the_record(graph: SmallProject) -> None:
-    """End the step after both tables were written, before the heads move."""
+    """End the step after both tables were written, before the current values move."""
     with pytest.MonkeyPatch.context() as broken:
         broken.setattr("resources.work.write_heads", die)
         assert "selected_subset" in graph.try_making(CHOSEN, partitions=["near"]).failed
@@ -78,12 +78,12 @@ def exported(graph: SmallProject) -> pl.DataFrame:
 def readers(graph: SmallProject) -> dict[str, Any]:
     """What everybody who reads the selection `near` sees of it."""
     store, folder = graph.store, graph.manifests
-    sources = published_sources(store, folder, graph.heads)
+    sources = published_sources(store, folder, graph.current)
     project = load_project(SQL_FOLDER)
     tables = pin_tables(store, project, "mart_reasons", (), sources)
     mart = run_model(project, "mart_reasons", tables.read).table.to_pylist()
     (status,) = [one for one in read_status(graph.project).selections if one["selection"] == "near"]
-    stage = trial_data._selected(graph.project, graph.heads, "near")
+    stage = trial_data._selected(graph.project, graph.current, "near")
     first = stage.doc_ids[0]
     return {
         "export": exported(graph).drop("text").rows(),
@@ -118,7 +118,7 @@ def test_a_value_that_passes_later_is_published(graph):
     ask_for_more(graph)
     refuse(graph)
     for entry in (("decisions", "near"), ("selected_subset", "near")):
-        assert not graph.heads[entry].passed, "both are parts of what was refused"
+        assert not graph.current[entry].passed, "both are parts of what was refused"
     (state,) = [one["state"] for one in read_status(graph.project).selections if one["selection"] == "near"]
     assert state == "refused by its check, these passed it before"
     graph.configure(GRAPH.replace("budget = 5", "budget = 6"))
@@ -136,7 +136,7 @@ def test_decisions_and_chosen_documents_are_published_in_one_commit(graph):
     note_version = selection.note_version
 
     def dying(*arguments: Any) -> None:
-        if graph.heads["decisions", "near"].finished:
+        if graph.current["decisions", "near"].finished:
             die()
         note_version(*arguments)
 
@@ -159,7 +159,7 @@ def test_a_selection_that_never_passed_cannot_be_exported(graph):
         assert "selected_subset" in graph.try_making(CHOSEN, partitions=["wide"]).failed
     with pytest.raises(SelectionRefusedError, match=r"check of decisions\[wide\] failed"):
         export_selection(graph.project, "wide", "parquet")
-    rows = published_sources(graph.store, graph.manifests, graph.heads)["decisions"](["selection"])
+    rows = published_sources(graph.store, graph.manifests, graph.current)["decisions"](["selection"])
     assert set(rows["selection"].to_pylist()) == {"near", "thin"}
     assert not (graph.home.reports / "selection_wide.html").exists()
 

@@ -7,7 +7,7 @@ from refusing_judge import refusing_judge
 
 from tamis.corpus import document_id
 from tamis.embedding.static import StaticEncoder
-from tamis.lineage.explain import explain_document, explanation_lines
+from tamis.history.explain import explain_document, explanation_lines
 
 REFUSED, WITHOUT = COOKING[3], SAILING[4]
 EXAMPLE = texts("algebra", 14, 2)[0]  # of the target

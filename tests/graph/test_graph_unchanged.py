@@ -95,4 +95,4 @@ def test_every_document_is_decided_once_with_the_reason_that_applies(graph):
 
 
 def test_every_stage_of_a_selection_was_made(graph):
-    assert {asset for asset, _partition in graph.heads} == CHOSEN | {"decisions"}
+    assert {asset for asset, _partition in graph.current} == CHOSEN | {"decisions"}

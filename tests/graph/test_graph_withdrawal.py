@@ -11,7 +11,7 @@ from tamis.base.errors import PermanentError
 from tamis.corpus import document_id
 from tamis.corpus.refusing import WITHHELD
 from tamis.exporting import export_selection
-from tamis.lineage.failed_steps import TABLE as FAILED_STEPS
+from tamis.graph.failed_steps import TABLE as FAILED_STEPS
 from tamis.status import read_status
 from tamis.store.withdrawn import read_places
 from tamis.withdrawal.verifying import verify

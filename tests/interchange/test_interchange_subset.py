@@ -9,7 +9,7 @@ from projects import heads_of, manifests_of
 
 from tamis.exporting import export_selection
 from tamis.interchange.subset import SubsetFiles
-from tamis.lineage.manifest import ManifestError
+from tamis.records.manifest import ManifestError
 
 
 def card(path) -> str:
@@ -61,8 +61,8 @@ def test_the_card_tells_counts_licences_sources_filters_and_scores(exported):
 
 
 def test_the_head_of_the_card_tells_a_hub_how_to_load_the_file(exported):
-    head = yaml.safe_load(card(exported).split("---")[1])
-    assert head == {
+    value = yaml.safe_load(card(exported).split("---")[1])
+    assert value == {
         "pretty_name": "near",
         "configs": [{"config_name": "default", "data_files": "near.parquet"}],
     }

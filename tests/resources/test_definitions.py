@@ -5,7 +5,7 @@ from pathlib import Path
 
 from projects import plain_project, settings
 
-from tamis.lineage.stages import stages
+from tamis.graph.stages import stages
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

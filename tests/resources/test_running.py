@@ -8,8 +8,8 @@ import pytest
 
 from resources import running
 from resources.running import Outcome, Runner, Wanted, interruptible
-from tamis.lineage.automation import Group
-from tamis.lineage.plan import Due
+from tamis.graph.automation import Group
+from tamis.graph.plan import Due
 
 
 class Runs(Runner):
@@ -28,13 +28,13 @@ def make(monkeypatch):
         job = SimpleNamespace(runs=[], made=set(), bad=bad)
         keys = tuple(f"{number:04}" for number in range(count))
 
-        def due(stage, world, heads, settle):
+        def due(stage, snapshot, current, refit):
             gone = job.made | (left_out if job.runs else frozenset())
             return [Due(asset=stage.name, partition=key, reason="new") for key in keys if key not in gone]
 
         monkeypatch.setattr(running, "due_partitions", due)
         monkeypatch.setattr(running, "read_heads", lambda store: {})
-        monkeypatch.setattr(running, "look_again", lambda world, heads: world)
+        monkeypatch.setattr(running, "look_again", lambda snapshot, current: snapshot)
         project = SimpleNamespace(home=SimpleNamespace(store=None))
         said: list[str] = []
         runner = Runs(project=project, job=job, instance=None, say=said.append, wanted=Wanted())

@@ -18,8 +18,8 @@ from projects import (
 from resources.instance import register_partitions
 from resources.running import EVERYTHING, Outcome, Runner, range_tags
 from resources.tags import PARTITIONS_TAG, named_partitions
-from tamis.lineage.automation import Group
-from tamis.lineage.stages import stages
+from tamis.graph.automation import Group
+from tamis.graph.stages import stages
 from tamis.project import Project
 from tamis.training.failures import failure_noted, failures_of
 
@@ -67,18 +67,18 @@ def test_a_trial_that_fails_is_tried_once_a_command_and_holds_no_other_back(proj
     job = dg.Definitions(assets=[trials]).resolve_implicit_global_asset_job_def()
     for command in (1, 2):
         tried.clear()
-        outcome, world = Outcome(), SmallProject(project.root).world
+        outcome, snapshot = Outcome(), SmallProject(project.root).snapshot
         names = [name for name in GROUP if ("trials", name) not in heads_of(project.home)]
         if not names:
             break
         keys = tuple(str(due_key(project, "trials", name)) for name in names)
         with dg.DagsterInstance.ephemeral() as instance:
-            register_partitions(instance, world)
+            register_partitions(instance, snapshot)
             assert list(instance.get_dynamic_partitions("trials")) == [GROUP[0], BESIDE, GROUP[1]]
             runner = Runner(
                 project=project, job=job, instance=instance, say=lambda _: None, wanted=EVERYTHING
             )
-            runner.make(world, Group(assets=("trials",), partitions=tuple(names), keys=keys), outcome)
+            runner.make(snapshot, Group(assets=("trials",), partitions=tuple(names), keys=keys), outcome)
         assert sorted(tried) == sorted(names)
         assert outcome.given_up == {("trials", name) for name in failing}
         assert all(name in outcome.failed["trials"] for name in failing)

@@ -12,7 +12,7 @@ from projects import SmallProject, plain_project, rows_of, selection, settings
 from resources.failures import told
 from sensors import notifications as module
 from tamis.base.kept_errors import NOT_KEPT
-from tamis.lineage.versions import note_version
+from tamis.history.versions import note_version
 
 TEXT = "a sentence that stands in a document"
 

@@ -6,7 +6,7 @@ import pytest
 from projects import plain_project, settings
 
 from sensors.trial_budget import _left_out
-from tamis.lineage.automation import Group
+from tamis.graph.automation import Group
 from tamis.training.failures import failures_of, note_failure
 
 

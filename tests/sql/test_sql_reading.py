@@ -76,7 +76,7 @@ def test_trials_are_current_that_the_project_asks_for(project, store):
 
 
 def test_a_folder_with_a_source_that_nothing_writes_says_so(write_project):
-    from tamis.lineage.marts import mart_stages
+    from tamis.graph.marts import mart_stages
 
     folder = write_project({"staging/stg_items.sql": "select id from {{ source('raw', 'items') }}"})
     assert load_project(folder)
@@ -96,7 +96,7 @@ def test_a_folder_with_a_source_that_nothing_writes_says_so(write_project):
     ],
 )
 def test_a_model_cannot_replace_what_the_platform_has_of_that_name(write_project, name, problem):
-    from tamis.lineage.marts import mart_stages
+    from tamis.graph.marts import mart_stages
 
     folder = write_project({f"marts/{name}.sql": "select 1 as n order by n"})
     with pytest.raises(ProjectFileError) as raised:
@@ -105,8 +105,8 @@ def test_a_model_cannot_replace_what_the_platform_has_of_that_name(write_project
 
 
 def test_names_of_other_stages_are_taken():
-    from tamis.lineage.marts import mart_stages
-    from tamis.lineage.stages import stages
+    from tamis.graph.marts import mart_stages
+    from tamis.graph.stages import stages
 
     names = [stage.name for stage in mart_stages(OTHERS)]
     assert {"raw_shards", "lineage_audit", "mart_documents"} <= set(stages())
@@ -114,7 +114,7 @@ def test_names_of_other_stages_are_taken():
 
 
 def test_no_model_may_read_text_of_documents(tmp_path):
-    from tamis.lineage.marts import SQL_FOLDER, mart_stages
+    from tamis.graph.marts import SQL_FOLDER, mart_stages
 
     folder = tmp_path / "sql"
     shutil.copytree(SQL_FOLDER, folder)

@@ -6,7 +6,7 @@ import time
 import pyarrow as pa
 import pytest
 
-from tamis.lineage.damage import unreadable_tables
+from tamis.graph.repair import unreadable_tables
 from tamis.store import objects
 from tamis.store.compaction import compact
 from tamis.store.erasing import erase_rows, forget_versions, is_bare

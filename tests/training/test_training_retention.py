@@ -6,9 +6,9 @@ import shutil
 import pytest
 from projects import SmallProject, heads_of, manifests_of, plain_project, record, settings
 
-from tamis.lineage.manifest import Manifest
-from tamis.lineage.retention import NOTE, remove_superseded, removed_by
 from tamis.project import read_project
+from tamis.records.manifest import Manifest
+from tamis.records.retention import NOTE, remove_superseded, removed_by
 from tamis.store.digests import folder_digests
 from tamis.store.home import bring_up_to_date, writing
 from tamis.training.tracking import log_trial, open_tracker
@@ -126,7 +126,7 @@ def test_what_is_trained_again_after_its_removal_is_a_checkpoint_like_any_other(
 
 @pytest.mark.parametrize("cut", ["mark_removed", "_leave_note"])
 def test_a_removal_that_is_cut_short_is_completed(tmp_path, monkeypatch, cut):
-    from tamis.lineage import retention
+    from tamis.records import retention
 
     project = project_with(tmp_path, 0)
     for number in (1, 2):

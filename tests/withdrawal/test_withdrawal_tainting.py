@@ -4,8 +4,8 @@ import pytest
 from projects import heads_of, manifests_of
 from withdrawal_home import IDS, record, train
 
-from tamis.lineage.holding import listing
-from tamis.withdrawal.tainting import Taint, find_tainted, tainted_heads
+from tamis.records.listed_rows import listing
+from tamis.withdrawal.tainting import Taint, find_tainted, tainted_values
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def graph(home):
 
 def taints(home, doc_ids) -> dict[str, Taint]:
     folder = manifests_of(home)
-    found = tainted_heads(folder, heads_of(home), listing(folder, doc_ids))
+    found = tainted_values(folder, heads_of(home), listing(folder, doc_ids))
     return {one.name: one.taint for one in found}
 
 

@@ -12,11 +12,11 @@ from withdrawal_home import IDS, TEXTS, record, train
 from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.corpus import Shard, document_id
 from tamis.corpus.refusing import WITHHELD
-from tamis.lineage.explain import explain_document, explanation_lines
-from tamis.lineage.finding import UnknownDocumentError, UnknownPlaceError, document_of_place
-from tamis.lineage.holding import lost_decisions
-from tamis.lineage.receipts import read_receipts, receipt_problems, standing_again
-from tamis.lineage.versions import VersionLostError, decisions_of, find_version, note_version
+from tamis.history.explain import explain_document, explanation_lines
+from tamis.history.finding import UnknownDocumentError, UnknownPlaceError, document_of_place
+from tamis.history.versions import VersionLostError, decisions_of, find_version, note_version
+from tamis.records.listed_rows import lost_decisions
+from tamis.records.receipts import read_receipts, receipt_problems, standing_again
 from tamis.store.home import writing
 from tamis.store.withdrawn import read_places, read_withdrawals, withdrawn_versions
 from tamis.withdrawal import purging, withdrawing
@@ -117,7 +117,7 @@ def test_what_listed_a_row_is_begun_and_what_did_not_stays_current(home):
     record(home, "documents", "web__a", "documents", IDS[:3])
     record(home, "documents", "web__b", "documents", IDS[3:])
     withdraw(home, asked(home, IDS[0]), REASON)
-    finished = {partition: head.finished for (_asset, partition), head in heads_of(home).items()}
+    finished = {partition: value.finished for (_asset, partition), value in heads_of(home).items()}
     assert finished == {"web__a": False, "web__b": True}
 
 
@@ -129,7 +129,7 @@ def test_what_has_a_page_that_is_removed_is_begun_too(home):
         record(home, name, "", "", [], files=[home.reports / f"sql_{name}.html"])
     withdraw(home, asked(home, IDS[0]), REASON)
     assert not (home.reports / "sql_view.html").exists()
-    finished = {asset: head.finished for (asset, _partition), head in heads_of(home).items()}
+    finished = {asset: value.finished for (asset, _partition), value in heads_of(home).items()}
     assert finished == {"view": False, "other": True}
 
 

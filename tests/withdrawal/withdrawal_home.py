@@ -7,7 +7,7 @@ import projects
 from projects import rows_of, write_rows
 
 from tamis.corpus import document_id
-from tamis.lineage.manifest import Manifest
+from tamis.records.manifest import Manifest
 from tamis.store.digests import file_digest
 from tamis.store.home import Home
 from tamis.store.records import BY_DOC_IDS

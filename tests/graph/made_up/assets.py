@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from resources.made import Made, Rows
+from resources.output import Output, Rows
 from resources.platform import Platform
 from resources.specification import described
 from tamis.corpus.intake import texts_of
@@ -28,7 +28,7 @@ def _of_shards(context: dg.AssetExecutionContext, platform: Platform, column: st
                 ]
                 work.store.merge(table, pa.Table.from_pylist(rows, schema=schema_of(table)))
                 yield from work.record(
-                    Made(partition=shard, rows=[Rows(table=table, doc_ids=doc_ids)], row_count=len(doc_ids))
+                    Output(partition=shard, rows=[Rows(table=table, doc_ids=doc_ids)], row_count=len(doc_ids))
                 )
 
 
@@ -55,7 +55,7 @@ def target_words(context: dg.AssetExecutionContext, platform: Platform) -> Itera
             where = f"target = '{target}'"
             work.store.replace("target_words", pa.Table.from_pylist(rows, schema_of("target_words")), where)
             yield from work.record(
-                Made(partition=target, rows=[Rows(table="target_words", where=where)], row_count=len(words))
+                Output(partition=target, rows=[Rows(table="target_words", where=where)], row_count=len(words))
             )
 
 
@@ -68,4 +68,4 @@ def word_counts(context: dg.AssetExecutionContext, platform: Platform) -> Iterat
         folder = work.fitted("")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "counts.json").write_text(json.dumps(counts, sort_keys=True))
-        yield from work.record(Made(files=[folder], row_count=len(texts)))
+        yield from work.record(Output(files=[folder], row_count=len(texts)))

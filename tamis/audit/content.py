@@ -1,0 +1,257 @@
+"""What is stored, hashed again and compared with the manifests: raw files, files of the home, rows.
+
+Only the latest value of each partition is still there to be hashed. Rows are hashed a table at a time in one
+pass, however many partitions share it; files by two threads, at about the speed of SHA-256.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from tamis.audit.records import TABLES, Records, node_for
+from tamis.audit.verdicts import Node
+from tamis.base.errors import TamisError
+from tamis.base.progress import Advance
+from tamis.corpus import ShardGoneError, fingerprint_shard
+from tamis.corpus.stage import DOCUMENTS, RAW_STAGE
+from tamis.graph.reconciliation import TABLE, training_stages
+from tamis.graph.snapshot import ProjectSnapshot
+from tamis.records.current_values import CurrentValue, CurrentValues
+from tamis.records.manifest import Manifest, ManifestError
+from tamis.store.digests import read_records
+from tamis.store.home import Home
+from tamis.store.records import BY_DOC_IDS, TableRows
+from tamis.store.schemas import declared
+from tamis.store.seals import has_seals
+from tamis.store.table_errors import DamagedTableError, decoding
+from tamis.store.tables import quoted
+from tamis.training.stage import BASE_MODELS_STAGE, TRIALS_STAGE
+
+THREADS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What a manifest states of one table."""
+
+    node: Node
+    table: str
+    scope: str
+    digest: str
+
+
+def judge_content(
+    home: Home,
+    records: Records,
+    snapshot: ProjectSnapshot,
+    current: CurrentValues,
+    nodes: dict[str, Node],
+    whole: bool,
+    advance: Advance,
+) -> None:
+    """Hash again what the nodes state of files and rows; progress counts nodes.
+
+    Of a value that was interrupted while it was made again, rows of both may be there: it is left out.
+    """
+    present = [node for node in nodes.values() if _is_present(node, current)]
+    manifests = {node.manifest: records.read(node.manifest) for node in present}
+    for node in present:
+        value, manifest = current[(node.asset, node.partition)], manifests[node.manifest]
+        _judge_index(node, value, manifest)
+        if node.intact is None:
+            node.intact = True
+    _judge_files(home, snapshot, present, manifests, advance)
+    at_rest = all(value.finished for value in current.values())
+    claims = [
+        Claim(node=node, table=table, scope=manifest.scopes[table], digest=digest)
+        for node in present
+        for manifest in [manifests[node.manifest]]
+        for table, digest in manifest.rows.items()
+    ]
+    for table in sorted({claim.table for claim in claims}):
+        own = [claim for claim in claims if claim.table == table]
+        try:
+            rows = _judge_table(home, records, own)
+            # Answers that were paid for are kept beyond what uses them now; their seals are checked.
+            known = declared(table)
+            only_sealed = known is not None and known.sealed and not known.listed
+            if whole and at_rest and not only_sealed:
+                judge_strays(rows, own[0].node, records, snapshot, nodes)
+        except DamagedTableError as error:
+            for claim in own:
+                claim.node.altered(str(error))
+    if whole:
+        _judge_others(home, {claim.table for claim in claims}, nodes)
+
+
+def _judge_others(home: Home, claimed: set[str], nodes: dict[str, Node]) -> None:
+    """Read the tables that no present manifest states and that carry no seals: they must be readable."""
+    for table in home.store.names():
+        if table in claimed or has_seals(table):
+            continue
+        try:
+            with decoding(table):
+                home.store.check_columns(table)
+                for _batch in home.store.batches(table):
+                    pass
+        except DamagedTableError as error:
+            node_for(nodes, TABLES, table).altered(str(error))
+
+
+def _is_present(node: Node, current: CurrentValues) -> bool:
+    value = current.get((node.asset, node.partition))
+    known = value is not None and value.manifest == node.manifest
+    return bool(known and node.reachable and value and value.finished)
+
+
+def _judge_index(node: Node, value: CurrentValue, manifest: Manifest) -> None:
+    stated = (manifest.input_key, manifest.data_version, manifest.settled)
+    if (value.input_key, value.data_version, value.settled) != stated:
+        node.contradicted("the index states another key, version or state than the manifest")
+
+
+def _judge_files(
+    home: Home,
+    snapshot: ProjectSnapshot,
+    present: list[Node],
+    manifests: Mapping[str, Manifest],
+    advance: Advance,
+) -> None:
+    stated = [manifests[node.manifest] for node in present]
+    for node, problems in zip(present, altered_files(home, stated), strict=True):
+        if node.asset == RAW_STAGE.name and node.current:
+            problems += _altered_raw(snapshot, node.partition, manifests[node.manifest])
+        for problem in problems:
+            node.altered(problem)
+        advance(1)
+
+
+def altered_files(home: Home, manifests: Sequence[Manifest]) -> Iterator[list[str]]:
+    """For each manifest what is wrong with its files, hashed by two threads at the speed of SHA-256."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        yield from pool.map(lambda manifest: [*_altered_files(home, manifest)], manifests)
+
+
+def _altered_files(home: Home, manifest: Manifest) -> Iterable[str]:
+    for name, digest in manifest.files.items():
+        found = home.files.digest(name)
+        if found is None:
+            yield f"file {name} is missing"
+        elif found != digest:
+            yield f"file {name} was altered"
+
+
+def _altered_raw(snapshot: ProjectSnapshot, key: str, manifest: Manifest) -> Iterable[str]:
+    """A file that looks untouched, by its size and times, and yet holds other bytes."""
+    shard = snapshot.shards[key]
+    if shard.remote is not None:
+        return  # what its store says of it was compared when the snapshot was looked at
+    try:
+        if fingerprint_shard(shard) != manifest.data_version:
+            yield "its bytes were altered, though size and times of the file are those of before"
+    except (ShardGoneError, TamisError, OSError) as error:
+        yield f"its file cannot be read: {error}"
+
+
+def _judge_table(home: Home, records: Records, claims: list[Claim]) -> TableRows:
+    """Compare the rows of one table with what each manifest states; raises `DamagedTableError`."""
+    table = claims[0].table
+    with decoding(table):
+        home.store.check_columns(table)
+    rows = TableRows(home.store, table)
+    held = _held_documents(home)
+    for claim in claims:
+        try:
+            stated = records.folder.rows_path(claim.digest).read_bytes()
+        except FileNotFoundError:
+            claim.node.altered(f"the list of rows of table {claim.table} is missing")
+            continue
+        with decoding(table):
+            found, stored = rows.of(claim.scope, stated)
+            doubled = rows.doubled(stated) if claim.scope == BY_DOC_IDS else []
+        if found != claim.digest:
+            _name_difference(claim, stated, stored, held)
+        if doubled:
+            claim.node.altered(f"table {claim.table}: rows of {doubled[0]} stand in it more than once")
+    return rows
+
+
+def _name_difference(
+    claim: Claim, stated: bytes, stored: bytes, held: Callable[[list[str]], set[str]]
+) -> None:
+    """Say which rows differ.
+
+    Rows of documents that no shard holds any more leave all tables before what lists them is made again.
+    """
+    before, now = _by_key(stated), _by_key(stored)
+    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    if not claim.node.current:
+        gone = [key for key in changed if key not in now]
+        changed = [key for key in changed if key in now] + sorted(held(gone))
+        if not changed:
+            return
+    first = changed[0] if changed else "their order"
+    claim.node.altered(f"table {claim.table}: {len(changed)} rows differ, first {first}")
+
+
+def _by_key(content: bytes) -> dict[str, list[str]]:
+    """The digests of the rows of each key; a row that stands twice has two."""
+    found: dict[str, list[str]] = {}
+    for key, digest in read_records(content):
+        found.setdefault(key, []).append(digest)
+    return found
+
+
+def _held_documents(home: Home) -> Callable[[list[str]], set[str]]:
+    def held(doc_ids: list[str]) -> set[str]:
+        blocks = home.store.by_ids(DOCUMENTS.name, doc_ids, ["doc_id"])
+        return {key for block in blocks for key in block["doc_id"].to_pylist()}
+
+    return held
+
+
+def judge_strays(
+    rows: TableRows, first: Node, records: Records, snapshot: ProjectSnapshot, nodes: dict[str, Node]
+) -> None:
+    """Say which rows of a table nobody listed: of the checkpoint that they are of, else of `first`."""
+    strays = rows.strays()
+    if strays and rows.table == TABLE:
+        _judge_checkpoints(rows, strays, records, snapshot, nodes)
+    elif strays:
+        first.outdated(
+            f"table {rows.table} holds {len(strays)} rows that no manifest lists, first {strays[0]}"
+        )
+
+
+def _judge_checkpoints(
+    rows: TableRows,
+    strays: Sequence[str],
+    records: Records,
+    snapshot: ProjectSnapshot,
+    nodes: dict[str, Node],
+) -> None:
+    stated, models = _stated(records), set(snapshot.keys("models"))
+    for name in strays:
+        digest, _records = rows.of(f"checkpoint = {quoted(name)}", b"")
+        if digest not in stated.get(name, ()):
+            own = Node(
+                manifest="",
+                asset=(BASE_MODELS_STAGE if name in models else TRIALS_STAGE).name,
+                partition=name,
+            )
+            said = f"table {TABLE} holds rows of it that no manifest lists: a training of it did not end"
+            nodes.setdefault(own.name, own).outdated(said)
+
+
+def _stated(records: Records) -> dict[str, set[str]]:
+    """Digests of the rows of `trained_on` that any manifest states, by the name of the checkpoint."""
+    found: dict[str, set[str]] = {}
+    training = training_stages()
+    for name in records.folder.ids():
+        try:
+            manifest = records.read(name)
+        except ManifestError:
+            continue  # said where the records are judged
+        if manifest.asset in training and TABLE in manifest.rows:
+            found.setdefault(manifest.partition, set()).add(manifest.rows[TABLE])
+    return found

@@ -1,0 +1,170 @@
+"""The records themselves: every manifest, list of rows, kept choice and sealed table, hashed again.
+
+Also those that no result leads to any more: an altered one would otherwise never be met.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tamis.audit.verdicts import Node
+from tamis.graph.plan import label
+from tamis.history.versions import TABLE as VERSIONS
+from tamis.history.versions import Version, VersionLostError, all_versions, decisions_of, is_kept
+from tamis.records.manifest import Manifest, ManifestError, ManifestFolder
+from tamis.records.receipts import ASSET, listed_in, receipt_ids, receipt_problems, standing_again
+from tamis.selection.stage import DECISIONS_STAGE
+from tamis.store.digests import file_digest
+from tamis.store.home import Home
+from tamis.store.retained import retained_tables
+from tamis.store.schemas import declaration, tables
+from tamis.store.seals import SEAL, broken_seals
+from tamis.store.table_errors import DamagedTableError, decoding
+
+TABLES = "table"
+LISTS = "list of rows"
+SHOWN = 3
+
+
+class Records:
+    """Manifests, each read and verified once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = ManifestFolder(folder)
+        self._read: dict[str, Manifest | ManifestError] = {}
+
+    def read(self, manifest: str) -> Manifest:
+        """A manifest; raises `ManifestError`, the same one each time."""
+        if manifest not in self._read:
+            try:
+                self._read[manifest] = self.folder.read(manifest)
+            except ManifestError as error:
+                self._read[manifest] = error
+        found = self._read[manifest]
+        if isinstance(found, ManifestError):
+            raise found
+        return found
+
+
+def judge_records(
+    home: Home, records: Records, nodes: dict[str, Node], quick: bool, kept_versions: int = 0
+) -> None:
+    """Add a node for each record that fails and is not in the graph; `quick` leaves out rows and choices.
+
+    `kept_versions`: of so many versions of a selection, the latest, the decisions should be there still.
+    """
+    for manifest in records.folder.ids():
+        try:
+            records.read(manifest)
+        except ManifestError as error:
+            if manifest not in nodes:
+                nodes[manifest] = Node(manifest=manifest, asset="manifest", partition=manifest[:16])
+                nodes[manifest].unreachable(f"{error}; no present result leads to it")
+    if not quick:
+        _judge_lists(records.folder, nodes)
+        _judge_choices(home, nodes, kept_versions)
+        sealed = {name for name, table in tables().items() if table.sealed}
+        for table in sorted(sealed.union(retained_tables(home.store))):
+            _judge_seals(home, table, nodes)
+
+
+def _judge_lists(folder: ManifestFolder, nodes: dict[str, Node]) -> None:
+    for path in folder.lists():
+        if file_digest(path) != path.stem:
+            node = node_for(nodes, LISTS, path.stem[:16])
+            node.altered("its content no longer hashes to its name")
+
+
+def _judge_choices(home: Home, nodes: dict[str, Node], kept_versions: int) -> None:
+    """Decisions of earlier versions that are kept, to be gone back to; amber where they are lost."""
+    try:
+        versions = all_versions(home.store)
+    except DamagedTableError:
+        return  # its seals say so
+    _judge_numbers(versions, nodes)
+    latest = {version.selection: version.version for version in versions}
+    for version in versions:
+        try:
+            if is_kept(home, version):
+                decisions_of(home, version)
+            elif version.version > latest[version.selection] - kept_versions:
+                lost = f"the decisions of version {version.version} are no longer kept: no way back to it"
+                node_for(nodes, DECISIONS_STAGE.name, f"{version.selection} versions").outdated(lost)
+        except VersionLostError as error:
+            node = nodes.get(version.decisions) or node_for(nodes, DECISIONS_STAGE.name, version.selection)
+            node.altered(str(error))
+
+
+def _judge_numbers(versions: Sequence[Version], nodes: dict[str, Node]) -> None:
+    """Versions of a selection are numbered from 1 without a gap: a row that was taken out leaves one."""
+    numbers: dict[str, set[int]] = {}
+    for version in versions:
+        numbers.setdefault(version.selection, set()).add(version.version)
+    for selection, found in numbers.items():
+        if missing := sorted(set(range(1, max(found) + 1)) - found):
+            node_for(nodes, TABLES, VERSIONS).altered(f"version {missing[0]} of {selection} is missing")
+
+
+def _judge_seals(home: Home, table: str, nodes: dict[str, Node]) -> None:
+    declared = declaration(table)
+    key = list(declared.key)
+    try:
+        broken, keys, bare = [], [], 0
+        with decoding(table):
+            home.store.check_columns(table)
+            for block in home.store.sealed_blocks(table):
+                broken += broken_seals(block).select(key).rows()
+                bare += block[SEAL].null_count
+                keys.append(pl.DataFrame(pl.from_arrow(block.select(key))))
+    except DamagedTableError as error:
+        node_for(nodes, TABLES, table).altered(str(error))
+        return
+    if broken:
+        named = ", ".join(label(str(row[0]), " ".join(map(str, row[1:]))) for row in broken[:SHOWN])
+        node_for(nodes, TABLES, table).altered(f"{len(broken)} rows were altered: {named}")
+    if bare:
+        # Written by an earlier Tamis, which had no seals, or put there by somebody: no proof of either.
+        node_for(nodes, TABLES, table).outdated(f"{bare} rows carry no checksum")
+    if not declared.listed and (doubled := _doubled(keys, key)):
+        named = label(str(doubled[0][0]), " ".join(map(str, doubled[0][1:])))
+        node_for(nodes, TABLES, table).altered(
+            f"rows of {len(doubled)} keys stand in it more than once: {named}"
+        )
+
+
+def _doubled(blocks: Sequence[pl.DataFrame], key: list[str]) -> list[tuple[Any, ...]]:
+    """Keys of more than one row; a copy of a row carries a seal that fits."""
+    if not blocks:
+        return []
+    frame = pl.concat(blocks)
+    return frame.filter(frame.is_duplicated()).unique().sort(key).rows()
+
+
+def node_for(nodes: dict[str, Node], asset: str, partition: str) -> Node:
+    """A node for what is not a manifest of the graph."""
+    key = label(asset, partition)
+    return nodes.setdefault(key, Node(manifest="", asset=asset, partition=partition))
+
+
+def judge_withdrawn(home: Home, nodes: dict[str, Node]) -> None:
+    """Rows that a manifest lists and somebody withdrew are gone by intent: amber, never red."""
+    for manifest, count in listed_in(home).items():
+        if manifest in nodes:
+            nodes[manifest].withdrawn = count
+            nodes[manifest].details.append(f"withdrawn: {count} of the documents that it lists")
+
+
+def judge_receipts(home: Home, nodes: dict[str, Node], quick: bool) -> None:
+    """Every withdrawal must have its receipt, be what that says, and have nothing stand there again."""
+    before: list[str] = []
+    for receipt in receipt_ids(home.store):
+        node = nodes[receipt] = Node(manifest=receipt, asset=ASSET, partition="", inputs=before)
+        problems = receipt_problems(home, receipt, missing_only=quick)
+        node.intact = None if quick else True
+        for problem in problems:
+            (node.unreachable if quick else node.altered)(problem)
+        before = [receipt]
+    if before and (back := standing_again(home.store)):
+        nodes[before[0]].contradicted(f"withdrawn, and there again: {back}; withdraw it once more")

@@ -1,0 +1,187 @@
+"""What an audit says: a node for each record, with four verdicts, and the whole of them."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tamis.graph.plan import label
+from tamis.records.manifest import canonical_json
+from tamis.store.digests import canonical_digest
+
+Verdict = bool | None
+RED, AMBER, GREEN = "red", "amber", "green"
+
+
+@dataclass(kw_only=True)
+class Node:
+    """One record of the graph; a verdict is None where it was not checked.
+
+    Records are manifests, and beside them the tables whose rows carry seals (asset `table`). `withdrawn`: how
+    many of the documents that it lists were withdrawn since. `data_version`: of the value that was recorded.
+    """
+
+    manifest: str
+    asset: str
+    partition: str
+    reachable: Verdict = True
+    intact: Verdict = None
+    consistent: Verdict = True
+    current: Verdict = True
+    withdrawn: int = 0
+    data_version: str = ""
+    details: list[str] = field(default_factory=list)
+    inputs: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """`asset[partition]`."""
+        return label(self.asset, self.partition)
+
+    @property
+    def status(self) -> str:
+        """red, amber or green."""
+        if False in (self.reachable, self.intact, self.consistent):
+            return RED
+        return GREEN if self.current and not self.withdrawn else AMBER
+
+    def unreachable(self, detail: str) -> None:
+        """Its record is missing, or was altered."""
+        self.reachable = False
+        self.details.append(detail)
+
+    def altered(self, detail: str) -> None:
+        """What is stored is not what the record states."""
+        self.intact = False
+        self.details.append(detail)
+
+    def contradicted(self, detail: str) -> None:
+        """Index, event log and record do not agree."""
+        self.consistent = False
+        self.details.append(detail)
+
+    def outdated(self, detail: str) -> None:
+        """It would be made again now, or something else stands in its place."""
+        self.current = False
+        self.details.append(detail)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """Nodes by manifest id, inputs before what was made of them."""
+
+    nodes: dict[str, Node]
+    roots: list[str]
+
+    @property
+    def status(self) -> str:
+        """The worst status of any node."""
+        found = {node.status for node in self.nodes.values()}
+        return next((status for status in (RED, AMBER) if status in found), GREEN)
+
+    def lowest_broken(self) -> list[Node]:
+        """Red nodes none of whose inputs is red: where the trouble starts; without any, the lowest amber.
+
+        A byte of a raw file that somebody altered and one that its owner edited are the same to see: amber.
+        """
+        worst = self.status
+        bad = {key for key, node in self.nodes.items() if node.status == worst and worst != GREEN}
+        return [node for key, node in self.nodes.items() if key in bad and not bad.intersection(node.inputs)]
+
+    @property
+    def version(self) -> str:
+        """Digest of what was found, which no clock changes.
+
+        Records count by what they hold: their ids, which the page shows, count pages with seconds.
+        """
+        found = [
+            {name: value for name, value in asdict(node).items() if name not in ("manifest", "inputs")}
+            | {"inputs": sorted(self.nodes[key].name for key in node.inputs if key in self.nodes)}
+            for node in self.nodes.values()
+        ]
+        return canonical_digest("\n".join(sorted(map(canonical_json, found))))
+
+    def to_json(self) -> dict[str, Any]:
+        """The audit as JSON values."""
+        nodes = [
+            {"id": key, **asdict(node), "name": node.name, "status": node.status}
+            for key, node in self.nodes.items()
+        ]
+        broken = [node.name for node in self.lowest_broken()]
+        return {"status": self.status, "roots": self.roots, "lowest_broken": broken, "nodes": nodes}
+
+
+SHOWN = 20
+ONE_BY_ONE = 3
+"""So many results of one kind have a line each in the tree; more of them share one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch:
+    """Results of one asset that stand together in the tree."""
+
+    label: str
+    keys: tuple[str, ...]
+
+    def state(self, audit: Audit) -> str:
+        """`green`, or how many are what."""
+        counts = Counter(audit.nodes[key].status for key in self.keys)
+        if len(self.keys) == 1:
+            return next(iter(counts))
+        return ", ".join(f"{counts[status]:,} {status}" for status in (RED, AMBER, GREEN) if counts[status])
+
+
+def audit_lines(audit: Audit) -> list[str]:
+    """An audit for a person."""
+    if not audit.nodes:
+        return ["nothing has been made yet, so there is nothing to audit"]
+    named = ", ".join(audit.nodes[root].name for root in audit.roots)
+    results = named if 0 < len(audit.roots) <= ONE_BY_ONE else f"{len(audit.roots):,} results"
+    lines = [f"{audit.status.upper()}: {len(audit.nodes):,} records lead to {results}"]
+    if audit.status == RED:
+        lines += [f"  red: {node.name}: {'; '.join(node.details)}" for node in audit.lowest_broken()]
+    amber = [node for node in audit.nodes.values() if node.status == AMBER]
+    lines += [f"  amber: {node.name}: {'; '.join(node.details)}" for node in amber[:SHOWN]]
+    if len(amber) > SHOWN:
+        lines.append(f"  amber: {len(amber) - SHOWN:,} more; --json lists all")
+    return [*lines, *tree_lines(audit)]
+
+
+def tree_lines(audit: Audit) -> list[str]:
+    """The graph as a tree; what stands in it already is named again, not drawn again."""
+    used = {key for node in audit.nodes.values() for key in node.inputs}
+    tops = [key for key in audit.nodes if key not in used]
+    drawn: set[Branch] = set()
+    return [line for branch in _branches(audit, tops) for line in _drawn(audit, branch, drawn)]
+
+
+def _drawn(audit: Audit, top: Branch, drawn: set[Branch]) -> Iterator[str]:
+    """Lines of a branch and of what it was made from, depth first without recursion."""
+    stack: list[tuple[Branch, str, str]] = [(top, "", "")]
+    while stack:
+        branch, before, below = stack.pop()
+        inputs = [found for key in branch.keys for found in audit.nodes[key].inputs]
+        again = branch in drawn and bool(inputs)
+        yield f"{before}{branch.label}: {branch.state(audit)}" + (", see above" if again else "")
+        if again:
+            continue
+        drawn.add(branch)
+        below_it = _branches(audit, dict.fromkeys(inputs))
+        for place, child in reversed(list(enumerate(below_it))):
+            last = place == len(below_it) - 1
+            stack.append((child, f"{below}{'└─ ' if last else '├─ '}", f"{below}{'   ' if last else '│  '}"))
+
+
+def _branches(audit: Audit, keys: Iterable[str]) -> list[Branch]:
+    """Nodes by asset: a branch each where they are few, else one for all."""
+    by_asset: dict[str, list[str]] = {}
+    for key in keys:
+        if key in audit.nodes:
+            by_asset.setdefault(audit.nodes[key].asset, []).append(key)
+    found = []
+    for asset, same in by_asset.items():
+        if len(same) <= ONE_BY_ONE:
+            found += [Branch(label=audit.nodes[key].name, keys=(key,)) for key in same]
+        else:
+            found.append(Branch(label=asset, keys=tuple(same)))
+    return found

@@ -1,0 +1,145 @@
+"""Approval: with `approve_selections`, sensors keep all that a selection reads ready and then wait.
+
+What is approved is a state, by its input key: when anything that the selection depends on changes before
+the run, the new state waits again. A pinned selection never waits: who pinned it has decided.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from tamis.base.errors import TransientError, UnknownNameError
+from tamis.graph.automation import automatic_work, next_groups
+from tamis.graph.plan import full_plan, input_key
+from tamis.graph.snapshot import ProjectSnapshot
+from tamis.graph.stages import stages
+from tamis.records.current_values import CurrentValues
+from tamis.selection.stage import SELECTION_STAGE
+from tamis.store.schemas import schema_of
+from tamis.store.tables import Store
+
+TABLE, ASSET = "approvals", SELECTION_STAGE.name
+
+
+class NotReadyError(TransientError):
+    """A selection whose inputs are still being brought up to date: its next state is not known yet."""
+
+    def __init__(self, selection: str, waits_for: str) -> None:
+        self.selection, self.waits_for = selection, waits_for
+        super().__init__(
+            f"selection {selection!r} cannot be approved yet: {waits_for} is not up to date; "
+            "the sensors bring it there (`tamis ui` runs them), `tamis materialize` makes everything"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approval:
+    """A state of a selection that waits for a person, or that one has approved."""
+
+    selection: str
+    input_key: str
+    approved: bool
+    made_at: datetime
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return self.__dict__ | {"made_at": f"{self.made_at:%Y-%m-%d %H:%M:%S} UTC"}
+
+
+def read_approvals(store: Store) -> dict[str, Approval]:
+    """The last state of each selection that waited or was approved."""
+    return {row["selection"]: Approval(**row) for row in store.read(TABLE).iter_rows(named=True)}
+
+
+def unattended_work(
+    snapshot: ProjectSnapshot, current: CurrentValues, approvals: dict[str, Approval]
+) -> set[tuple[str, str]]:
+    """What sensors may make now: everything automatic, without selections that a person has to approve."""
+    wanted = automatic_work(snapshot, current)
+    if not snapshot.project.settings.automation.approve_selections:
+        return wanted
+    held = set()
+    for name in snapshot.keys("selections"):
+        approval, key = approvals.get(name), input_key(stages()[ASSET], name, snapshot, current)
+        released = approval is not None and approval.approved and approval.input_key == key
+        if not released and name not in snapshot.pinned:
+            held.add((ASSET, name))
+    return wanted - held
+
+
+def waiting(
+    snapshot: ProjectSnapshot, current: CurrentValues, approvals: dict[str, Approval]
+) -> list[Approval]:
+    """States that wait for a person: everything before them is up to date, and they are not approved."""
+    if not snapshot.project.settings.automation.approve_selections:
+        return []
+    wanted = automatic_work(snapshot, current)
+    held = wanted - unattended_work(snapshot, current, approvals)
+    ready = next_groups(snapshot, current, wanted, refit=False)
+    found = []
+    for group in ready:
+        for name, key in zip(group.partitions, group.keys, strict=True):
+            if group.assets[0] == ASSET and (ASSET, name) in held:
+                known = approvals.get(name)
+                same = known is not None and known.input_key == key
+                since = known.made_at if known and same else _now()
+                found.append(Approval(selection=name, input_key=key, approved=False, made_at=since))
+    return found
+
+
+def note_waiting(store: Store, found: Sequence[Approval]) -> bool:
+    """Note since when each state waits; whether any of them is new."""
+    known = read_approvals(store)
+    new = [one for one in found if (k := known.get(one.selection)) is None or k.input_key != one.input_key]
+    _write(store, new)
+    return bool(new)
+
+
+def approve(
+    store: Store, snapshot: ProjectSnapshot, current: CurrentValues, names: Sequence[str]
+) -> list[Approval]:
+    """Approve the states that these selections (all that wait, without names) are in now.
+
+    A selection that does not wait is left as it is. Raises `UnknownNameError`, and `NotReadyError` for a
+    selection that would wait once its inputs are up to date.
+    """
+    known = snapshot.keys("selections")
+    for name in names:
+        if name not in known:
+            raise UnknownNameError("selection", name, known)
+    due = {one.partition: one for one in full_plan(snapshot, current, refit=False) if one.asset == ASSET}
+    found = [
+        one
+        for one in waiting(snapshot, current, read_approvals(store))
+        if not names or one.selection in names
+    ]
+    for name in set(names) - {one.selection for one in found}:
+        if (ASSET, name) in current and name in due and (before := due[name].waits_for):
+            raise NotReadyError(name, before)
+    released = [
+        Approval(selection=one.selection, input_key=one.input_key, approved=True, made_at=_now())
+        for one in found
+    ]
+    _write(store, released)
+    return released
+
+
+def waiting_lines(found: Sequence[Approval]) -> list[str]:
+    """What waits and how to release it, a line each."""
+    return [
+        f"waits for approval: selection {one.selection} since {one.made_at:%Y-%m-%d %H:%M} UTC; "
+        f"`tamis approve {one.selection}` releases it"
+        for one in found
+    ]
+
+
+def _write(store: Store, rows: Sequence[Approval]) -> None:
+    if rows:
+        store.merge(TABLE, pa.Table.from_pylist([one.__dict__ for one in rows], schema=schema_of(TABLE)))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)

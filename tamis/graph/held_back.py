@@ -1,0 +1,368 @@
+"""Losses that nobody asked for, held back until a person lets them go: absence is not deletion.
+
+Held back are a corpus that lost every file it had, or more than a fifth of its files and at least five; a
+corpus, target, model or selection that left tamis.toml; a file that yields under half of the documents it
+had and at least 20 fewer. A file that was moved unchanged is no loss. Trials that tamis.toml no longer
+plans are kept, too: their checkpoints cost more than anything else.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import polars as pl
+import pyarrow as pa
+
+from tamis.corpus.shards import SEPARATOR, Shard
+from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES, RAW_STAGE
+from tamis.graph.plan import input_key, label
+from tamis.graph.snapshot import ProjectSnapshot
+from tamis.graph.stages import names_where, stages
+from tamis.project import Project
+from tamis.records.attempts import chunks, read_attempts
+from tamis.records.current_values import CurrentValue, CurrentValues, write_current_values
+from tamis.records.manifest import ManifestError, ManifestFolder
+from tamis.selection.stage import SELECTION_STAGE
+from tamis.store.digests import read_records
+from tamis.store.home import Home
+from tamis.store.records import TableRows
+from tamis.store.schemas import schema_of
+from tamis.store.tables import Store, one_of
+from tamis.training.planned import TWIN, model_names, planned_trials
+from tamis.training.stage import BASE_MODELS_STAGE, TRIALS_STAGE
+
+FILES, ABSENT, SHRUNKEN, REMOVALS = "shard_files", "absent_files", "shrunken_files", "removals"
+ALL, TRIALS = "all", "trials"
+FEWEST_FILES, FILES_SHARE = 5, 5
+"""More than one file in `FILES_SHARE`, and at least `FEWEST_FILES`, are a loss."""
+FEWEST_DOCUMENTS, DOCUMENTS_SHARE = 20, 2
+SHOWN = 3
+_NAMED_BY = {
+    "targets": (EXAMPLES_STAGE.name, "target"),
+    "selections": (SELECTION_STAGE.name, "selection"),
+    "models": (BASE_MODELS_STAGE.name, "model"),
+}
+"""Which value says that a name was in tamis.toml, and the field's word for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldBack:
+    """A loss that is held back: what was found, what would go, and the name that lets it go."""
+
+    kind: str
+    name: str
+    found: str
+    goes: str
+
+    @property
+    def line(self) -> str:
+        """The loss, what it would remove, and both ways out, in a line."""
+        return (
+            f"held back: {self.found}; nothing was removed. Restore it, or let {self.goes} go: "
+            f"`tamis materialize --allow-removal {self.name}`"
+        )
+
+    def to_json(self) -> dict[str, str]:
+        """The loss as JSON values."""
+        return dict(self.__dict__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shrunken:
+    """A file that lost most of its documents, in the state of `input_key`."""
+
+    shard: str
+    input_key: str
+    before: int
+    now: int
+    bad_rows: Mapping[str, int]
+    allowed: bool
+
+    @property
+    def found(self) -> str:
+        """What was found, in a clause."""
+        bad = ", ".join(f"{count:,} {reason}" for reason, count in self.bad_rows.items())
+        rows = f" ({bad} in quarantine if it is taken in)" if bad else ""
+        return f"file {self.shard} yields {self.now:,} of {self.before:,} documents that it had{rows}"
+
+
+def lost_too_many(lost: int, had: int) -> bool:
+    """Return whether a corpus that had so many files lost so many that the loss is held back."""
+    return lost == had or (lost >= FEWEST_FILES and FILES_SHARE * lost > had)
+
+
+def shrank_too_much(before: int, now: int) -> bool:
+    """Return whether a file that had so many documents and now yields so few is held back."""
+    return before - now >= FEWEST_DOCUMENTS and DOCUMENTS_SHARE * now < before
+
+
+def absent_shards(
+    store: Store,
+    current: CurrentValues,
+    listed: Mapping[str, Shard],
+    project: Project,
+    allowed: Collection[str] = (),
+) -> dict[str, str]:
+    """Return the shards whose removal is held back, with the corpus of each.
+
+    `listed` are the shards there are now, `allowed` names of corpora and shards that a person let go. A shard
+    that was noted as held back stays so: what arrives later makes the loss no smaller.
+    """
+    taken_in = [key for asset, key in current if asset == DOCUMENTS_STAGE.name]
+    if ALL in allowed or all(key in listed for key in taken_in):
+        return {}
+    begun = begun_removals(store)
+    taken_in = [key for key in taken_in if label(DOCUMENTS_STAGE.name, key) not in begun]
+    lost = [key for key in taken_in if key not in listed]
+    corpus_of = dict(store.read(FILES, ["shard", "corpus"]).iter_rows())
+    corpora = {key: corpus_of.get(key, key.partition(SEPARATOR)[0]) for key in taken_in}
+    had, moved = Counter(corpora.values()), _moved(project.home, current, lost, listed)
+    missing: dict[str, list[str]] = {}
+    for key in sorted(lost):
+        if key not in moved:
+            missing.setdefault(corpora[key], []).append(key)
+    configured = {corpus.name for corpus in project.settings.corpus}
+    noted = set(store.read(ABSENT, ["shard"])["shard"])
+    noted |= set(store.read(SHRUNKEN, ["shard"], "NOT allowed")["shard"])
+    return {
+        key: corpus
+        for corpus, keys in missing.items()
+        for key in keys
+        if key in noted or corpus not in configured or lost_too_many(len(keys), had[corpus])
+        if corpus not in allowed and key not in allowed
+    }
+
+
+def _moved(home: Home, current: CurrentValues, lost: Sequence[str], listed: Collection[str]) -> set[str]:
+    """Return the lost shards whose bytes were taken in elsewhere, with as many documents as they had.
+
+    The same bytes under a name that is read in another way, or not at all, are a loss.
+    """
+    folder = ManifestFolder.of(home)
+    bytes_of = {key: _bytes_read(folder, current[DOCUMENTS_STAGE.name, key]) for key in lost}
+    same_bytes: dict[str, list[str]] = {}
+    for (asset, key), value in current.items():
+        if asset == RAW_STAGE.name and key in listed:
+            same_bytes.setdefault(value.data_version, []).append(key)
+    elsewhere = {key: same_bytes.get(found or "", []) for key, found in bytes_of.items()}
+    if not any(elsewhere.values()):
+        return set()
+    counts = _documents_of(home.store)
+
+    def taken_in(key: str, new: str) -> bool:
+        made = current.get((DOCUMENTS_STAGE.name, new))
+        read = made is not None and made.finished and _bytes_read(folder, made) == bytes_of[key]
+        return read and counts.get(new, 0) >= counts.get(key, 0)
+
+    return {key for key, places in elsewhere.items() if any(taken_in(key, new) for new in places)}
+
+
+def _bytes_read(folder: ManifestFolder, value: CurrentValue) -> str | None:
+    """Return the version of the raw shard that documents were read from; None where no manifest says so."""
+    try:
+        inputs = folder.read(value.manifest).inputs
+    except ManifestError:
+        return None
+    return next((one.data_version for one in inputs if one.asset == RAW_STAGE.name), None)
+
+
+def begun_removals(store: Store) -> set[str]:
+    """Return `asset[partition]` of what a removal had begun to delete when it was cut short."""
+    open_notes = store.read(REMOVALS, ["entries"], "ended_at IS NULL")["entries"]
+    return {entry for note in open_notes for entry in json.loads(note)}
+
+
+def note_absent(store: Store, snapshot: ProjectSnapshot) -> None:
+    """Note the shards that are held back, before anything arrives; forget those whose file is there again."""
+    noted = set(store.read(ABSENT, ["shard"])["shard"])
+    now = datetime.now(UTC).replace(tzinfo=None)
+    if new := sorted(snapshot.absent.keys() - noted):
+        rows = [{"shard": key, "found_at": now} for key in new]
+        store.merge(ABSENT, pa.Table.from_pylist(rows, schema=schema_of(ABSENT)))
+    for chunk in chunks(sorted(noted & snapshot.shards.keys())):
+        store.delete(ABSENT, one_of("shard", chunk))
+
+
+def kept_names(
+    project: Project, current: CurrentValues, allowed: Collection[str] = ()
+) -> dict[str, frozenset[str]]:
+    """Return, by partition set, names that have values and that tamis.toml no longer has."""
+    if ALL in allowed:
+        return {}
+    settings = project.settings
+    now = {
+        "targets": {target.name for target in settings.target},
+        "selections": {selection.name for selection in settings.selection},
+        "models": set(model_names(project)),
+        TRIALS: {trial.name for trial in planned_trials(project)},
+    }
+    assets = {asset: name for name, (asset, _word) in _NAMED_BY.items()} | {TRIALS_STAGE.name: TRIALS}
+    gone = [entry for entry in current if entry[0] in assets and entry[1] not in now[assets[entry[0]]]]
+    begun = begun_removals(project.home.store) if gone else set()
+    found: dict[str, set[str]] = {}
+    for asset, partition in gone:
+        name = assets[asset]
+        if label(asset, partition) not in begun and not _allows(allowed, name, partition):
+            found.setdefault(name, set()).add(partition)
+    return {name: frozenset(partitions) for name, partitions in found.items()}
+
+
+def _allows(allowed: Collection[str], partition_set: str, partition: str) -> bool:
+    """Return whether one of the names lets a partition go: its own, or that of what a trial was made from."""
+    if partition_set == "models":
+        return partition in allowed or partition.removesuffix(TWIN) in allowed
+    if partition_set == TRIALS:
+        parts = f"{partition}{SEPARATOR}"
+        return TRIALS in allowed or any(f"{SEPARATOR}{name}{SEPARATOR}" in parts for name in allowed)
+    return partition in allowed
+
+
+def read_shrunken(store: Store, shards: Collection[str]) -> dict[str, Shrunken]:
+    """Return, by shard, what was found of files that lost most of their documents."""
+    columns = [name for name in schema_of(SHRUNKEN).names if name != "found_at"]
+    rows = store.read(SHRUNKEN, columns).filter(pl.col("shard").is_in(list(shards))).iter_rows(named=True)
+    return {row["shard"]: Shrunken(**row | {"bad_rows": json.loads(row["bad_rows"])}) for row in rows}
+
+
+def note_shrunken(store: Store, found: Sequence[Shrunken]) -> None:
+    """Note what was found of files that lost most of their documents, or that a person let them go."""
+    now = datetime.now(UTC).replace(tzinfo=None)
+    rows = [one.__dict__ | {"bad_rows": json.dumps(one.bad_rows), "found_at": now} for one in found]
+    if rows:
+        store.merge(SHRUNKEN, pa.Table.from_pylist(rows, schema=schema_of(SHRUNKEN)))
+
+
+def forget_shrunken(store: Store, shards: Iterable[str]) -> None:
+    """Forget what was noted of files that were taken in: a permission is for one state and one time."""
+    for chunk in chunks(sorted(shards)):
+        store.delete(SHRUNKEN, one_of("shard", chunk))
+
+
+def shrunken_to_allow(snapshot: ProjectSnapshot, allowed: Collection[str]) -> list[Shrunken]:
+    """Return the files whose missing documents these names let go: of a file, of its corpus, or `all`."""
+    return [
+        one
+        for key, one in snapshot.shrunken.items()
+        if not one.allowed
+        and not {ALL, key, snapshot.shards[key].corpus, snapshot.shards[key].name}.isdisjoint(allowed)
+    ]
+
+
+def held_back(snapshot: ProjectSnapshot, current: CurrentValues) -> list[HeldBack]:
+    """Return every loss that is held back now, corpora first."""
+    return [*_corpora(snapshot), *_shrunken(snapshot, current), *_names(snapshot)]
+
+
+def kept_trials(snapshot: ProjectSnapshot) -> list[str]:
+    """Return a line for trials that tamis.toml no longer plans; they are kept and are no problem."""
+    count = len(snapshot.kept.get(TRIALS, ()))
+    if not count:
+        return []
+    what = (
+        "trial that tamis.toml no longer plans is"
+        if count == 1
+        else "trials that tamis.toml no longer plans are"
+    )
+    return [f"{count} {what} kept; `tamis materialize --allow-removal {TRIALS}` removes what is not needed"]
+
+
+def _corpora(snapshot: ProjectSnapshot) -> Iterator[HeldBack]:
+    configured = {corpus.name for corpus in snapshot.project.settings.corpus}
+    documents = _documents_of(snapshot.project.home.store) if snapshot.absent else {}
+    for corpus in sorted(set(snapshot.absent.values())):
+        keys = sorted(key for key, found in snapshot.absent.items() if found == corpus)
+        some = ", ".join(keys[:SHOWN]) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
+        files = f"{len(keys):,} {'file' if len(keys) == 1 else 'files'}"
+        found = f"corpus {corpus!r} lost {files} ({some})"
+        if corpus not in configured:
+            found = f"corpus {corpus!r} is no longer in tamis.toml, and had {files} ({some})"
+        count = sum(documents.get(key, 0) for key in keys)
+        yield HeldBack(
+            kind="corpus", name=corpus, found=found, goes=f"the {count:,} documents of these files"
+        )
+
+
+def _documents_of(store: Store) -> dict[str, int]:
+    """Return how many distinct documents each shard has."""
+    places = store.read(OCCURRENCES.name, ["shard", "doc_id"])
+    return dict(places.group_by("shard").agg(pl.col("doc_id").n_unique()).iter_rows())
+
+
+def _shrunken(snapshot: ProjectSnapshot, current: CurrentValues) -> Iterator[HeldBack]:
+    for key, one in sorted(snapshot.shrunken.items()):
+        made_of = input_key(stages()[DOCUMENTS_STAGE.name], key, snapshot, current)
+        if made_of is not None and snapshot.is_shrunken(DOCUMENTS_STAGE.name, key, made_of):
+            goes = f"{one.before - one.now:,} documents"
+            yield HeldBack(kind="file", name=key, found=one.found, goes=goes)
+
+
+def _names(snapshot: ProjectSnapshot) -> Iterator[HeldBack]:
+    for partition_set, (_asset, word) in _NAMED_BY.items():
+        for name in sorted(snapshot.kept.get(partition_set, ())):
+            if name.endswith(TWIN) and name.removesuffix(TWIN) in snapshot.kept[partition_set]:
+                continue
+            found = f"{word} {name!r} is no longer in tamis.toml"
+            yield HeldBack(kind=word, name=name, found=found, goes="everything that was made for it")
+
+
+def forget_shards(store: Store, shards: Sequence[str]) -> None:
+    """Forget what was noted of shards that are removed."""
+    for table in (FILES, ABSENT, SHRUNKEN):
+        for chunk in chunks(shards):
+            store.delete(table, one_of("shard", chunk))
+
+
+def note_files(store: Store, shards: Sequence[Shard]) -> None:
+    """Note which corpus each shard belongs to: once file and corpus are gone, nothing else says so."""
+    rows = [{"shard": one.key, "corpus": one.corpus, "name": one.name} for one in shards]
+    if rows:
+        store.merge(FILES, pa.Table.from_pylist(rows, schema=schema_of(FILES)))
+
+
+def keep_values(home: Home, current: CurrentValues, entries: Iterable[tuple[str, str]], attempt: str) -> None:
+    """Mark values as finished, by the token of an attempt that began and wrote nothing of them.
+
+    One that an earlier attempt may have half overwritten is kept only where its rows are those that its
+    manifest states.
+    """
+    folder = ManifestFolder.of(home)
+    before = [current[entry] for entry in entries if entry in current]
+    kept = [value for value in before if value.finished or _as_recorded(home.store, folder, value)]
+    write_current_values(home.store, [replace(value, attempt=attempt, finished=True) for value in kept])
+
+
+def _as_recorded(store: Store, folder: ManifestFolder, value: CurrentValue) -> bool:
+    """Return whether the tables hold no rows but those that the manifest of a value states.
+
+    Some may be missing: a withdrawal takes rows out of what can no longer be read again.
+    """
+    try:
+        manifest = folder.read(value.manifest)
+        listed = {table: folder.rows_path(digest).read_bytes() for table, digest in manifest.rows.items()}
+    except (ManifestError, OSError):
+        return False
+    stored = (
+        TableRows(store, table).of(manifest.scopes[table], stated)[1] for table, stated in listed.items()
+    )
+    return all(
+        set(read_records(found)) <= set(read_records(stated))
+        for found, stated in zip(stored, listed.values(), strict=True)
+    )
+
+
+def hold(home: Home, snapshot: ProjectSnapshot, current: CurrentValues) -> None:
+    """Note which shards are held back, and mark as finished what an interrupted attempt left untouched.
+
+    Their files cannot be read again, and what reads them would wait for ever. The caller writes.
+    """
+    note_absent(home.store, snapshot)
+    if not snapshot.absent:
+        return
+    latest = read_attempts(home.store)
+    for asset in names_where(lambda stage: stage.from_files):
+        for key in snapshot.absent:
+            value = current.get((asset, key))
+            if value is not None and not value.finished:
+                keep_values(home, current, [(asset, key)], latest[asset, key])

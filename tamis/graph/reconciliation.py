@@ -1,0 +1,242 @@
+"""Reconciling the store with the corpora: what is gone is removed, what is half-written is set aside."""
+
+import json
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from tamis.corpus.intake import delete_orphans, documents_of_shards, find_orphans, remove_shards
+from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, QUARANTINE, RAW_STAGE
+from tamis.corpus.target_quarantine import rows_of_target
+from tamis.embedding.stage import EMBEDDINGS, EMBEDDINGS_STAGE
+from tamis.embedding.storing import current_table
+from tamis.graph.held_back import (
+    REMOVALS,
+    Shrunken,
+    forget_shards,
+    note_shrunken,
+    shrunken_to_allow,
+)
+from tamis.graph.plan import full_plan, gone_partitions, label
+from tamis.graph.snapshot import ProjectSnapshot
+from tamis.graph.stages import names_where, stages
+from tamis.project import Project
+from tamis.records import attempts
+from tamis.records.attempts import chunks
+from tamis.records.current_values import CurrentValues, forget_current_values, read_current_values
+from tamis.records.manifest import ManifestError, ManifestFolder
+from tamis.records.pinned_versions import unpin
+from tamis.selection.stage import SELECTION_STAGE
+from tamis.stage import Stage
+from tamis.store.home import Home
+from tamis.store.schemas import kind_of, schema_of
+from tamis.store.tables import Store, one_of, quoted
+from tamis.training.stage import TRAINED_ON
+
+
+def find_gone(store: Store, snapshot: ProjectSnapshot, current: CurrentValues) -> list[tuple[str, str]]:
+    """(asset, partition) of what belonged to partitions that no longer exist, begun values included."""
+    entries = {*current, *attempts.read_attempts(store)}
+    return [entry for entry in gone_partitions(snapshot, entries) if entry[1] not in snapshot.held]
+
+
+def forget_gone(store: Store, snapshot: ProjectSnapshot, current: CurrentValues) -> list[tuple[str, str]]:
+    """Remove what belonged to partitions that no longer exist; returns them as (asset, partition).
+
+    Current values go last: a removal that is cut short is found and done again. Documents stay where shards are to be
+    taken in: they may hold them again under another name, and what is embedded is not embedded twice.
+    """
+    gone = find_gone(store, snapshot, current)
+    if not gone:
+        return []
+    reading = names_where(lambda stage: stage.from_files)
+    shards = {key for asset, key in gone if asset in reading and key not in snapshot.shards}
+    if shards:
+        remove_shards(store, sorted(shards))
+        if not _intake_follows(snapshot, current):
+            collect_orphans(store, snapshot)
+    for stage in stages().values():
+        _remove_rows(store, stage, [key for name, key in gone if name == stage.name])
+    for asset, partition in gone:
+        if asset == EXAMPLES_STAGE.name:
+            store.delete(QUARANTINE.name, rows_of_target(partition))
+        if asset == SELECTION_STAGE.name:
+            unpin(store, partition)
+    forget_abandoned_trainings(snapshot.project.home, current, gone)
+    forget_current_values(store, gone)
+    attempts.forget_entries(store, attempts.TABLE, gone)
+    return gone
+
+
+def _remove_rows(store: Store, stage: Stage, partitions: Sequence[str]) -> None:
+    """Delete the rows of partitions of a stage, in all tables of the kinds that it writes."""
+    for declaration in stage.tables if partitions else ():
+        for table in [name for name in store.names() if kind_of(name) == declaration.name]:
+            if declaration.emptied:
+                store.delete(table, "true")
+            if column := declaration.partition:
+                for chunk in attempts.chunks(partitions):
+                    store.delete(table, one_of(column, chunk))
+
+
+def removals(
+    snapshot: ProjectSnapshot, current: CurrentValues
+) -> tuple[list[tuple[str, str]], list[Shrunken]]:
+    """Return what a removal has to do: (asset, partition) that are gone, and files that were let go."""
+    return find_gone(snapshot.project.home.store, snapshot, current), shrunken_to_allow(
+        snapshot, snapshot.allowed
+    )
+
+
+def remove(snapshot: ProjectSnapshot, current: CurrentValues) -> list[tuple[str, str]]:
+    """Remove what is gone and not held back, noted before anything is deleted; returns it.
+
+    Of files that lost most of their documents and were let go, the next run takes in what is left.
+    """
+    store = snapshot.project.home.store
+    gone, shrunken = removals(snapshot, current)
+    if not gone and not shrunken:
+        return []
+    shards = [key for asset, key in gone if asset == DOCUMENTS_STAGE.name]
+    note = {
+        "removal": uuid.uuid4().hex,
+        "entries": json.dumps(
+            [label(*entry) for entry in gone] + [label(DOCUMENTS_STAGE.name, one.shard) for one in shrunken]
+        ),
+        "documents": sum(map(len, documents_of_shards(store, shards).values())),
+        "allowed": json.dumps(sorted(snapshot.allowed)),
+        "begun_at": datetime.now(UTC).replace(tzinfo=None),
+        "ended_at": None,
+    }
+    _note(store, note)
+    note_shrunken(store, [replace(one, allowed=True) for one in shrunken])
+    # A file that is back after a kill is read again: nothing here passes for current any more.
+    attempts.begin(store, gone)
+    forget_gone(store, snapshot, current)
+    forget_shards(store, sorted(shards))
+    end_removals(store)
+    return gone
+
+
+def end_removals(store: Store) -> None:
+    """Note that nothing is left to delete of any removal, one that was cut short included."""
+    ended = {"ended_at": datetime.now(UTC).replace(tzinfo=None)}
+    for one in store.read(REMOVALS, where="ended_at IS NULL").iter_rows(named=True):
+        _note(store, one | ended)
+
+
+def _note(store: Store, note: dict[str, Any]) -> None:
+    store.merge(REMOVALS, pa.Table.from_pylist([note], schema=schema_of(REMOVALS)))
+
+
+def collect_orphans(store: Store, snapshot: ProjectSnapshot) -> None:
+    """Delete the documents that no shard holds, with everything that was computed of them; what was expensive
+    is retained.
+
+    What listed them is out of date now. It is noted as begun before its rows go: should the files change back
+    before it is made again, its old input key would call it current without them.
+    """
+    orphans = find_orphans(store)
+    if not orphans:
+        return
+    current = read_current_values(store)
+    kinds = {kind_of(table) for table in orphans}
+    losing = names_where(
+        lambda stage: not stage.from_files and any(one.name in kinds for one in stage.tables)
+    )
+    due = {(found.asset, found.partition) for found in full_plan(snapshot, current, refit=False)}
+    attempts.begin(store, sorted(entry for entry in due if entry in current and entry[0] in losing))
+    delete_orphans(store, orphans, snapshot.project.settings.retention.days)
+
+
+def drop_unnamed_vectors(project: Project) -> list[str]:
+    """Drop the tables of vectors of other encoders and fingerprints than the configured one that no current
+    value names and that have no tagged version; return their names.
+
+    The caller knows that no other run is queued or running.
+    """
+    store, folder = project.home.store, ManifestFolder.of(project.home)
+    tables = {name for name in store.names() if kind_of(name) == EMBEDDINGS.name}
+    if len(tables) < 2:
+        return []
+    current = [value for value in read_current_values(store).values() if value.asset == EMBEDDINGS_STAGE.name]
+    try:
+        named = {table for value in current for table in folder.read(value.manifest).rows}
+    except ManifestError:
+        return []  # the value is made again by the next run, which drops them
+    others = tables - named - {current_table(project)}
+    unnamed = sorted(name for name in others if not store.open(name).tags.list())
+    for name in unnamed:
+        store.drop(name)
+    return unnamed
+
+
+def _intake_follows(snapshot: ProjectSnapshot, current: CurrentValues) -> bool:
+    """Whether a shard is new, changed or interrupted, so that its intake collects what is left over."""
+    for key, digest in snapshot.fingerprints.items():
+        raw, made = current.get((RAW_STAGE.name, key)), current.get((DOCUMENTS_STAGE.name, key))
+        if raw is None or made is None or raw.data_version != digest or not (raw.finished and made.finished):
+            return True
+    return False
+
+
+def set_aside(store: Store, snapshot: ProjectSnapshot) -> None:
+    """Note in quarantine the new files that are still being written."""
+    rows = [
+        {"shard": key, "row": -1, "reason": "still_being_written", "detail": detail, "excerpt": ""}
+        for key, detail in snapshot.held.items()
+    ]
+    if rows:
+        store.merge(QUARANTINE.name, pa.Table.from_pylist(rows, schema=schema_of(QUARANTINE.name)))
+    noted = store.read(QUARANTINE.name, ["shard"], "reason = 'still_being_written'")["shard"].unique()
+    for key in noted:
+        if key not in snapshot.held and key not in snapshot.shards:
+            store.delete(QUARANTINE.name, f"shard = {quoted(key)} AND reason = 'still_being_written'")
+
+
+TABLE = TRAINED_ON.name
+
+
+def forget_abandoned_trainings(home: Home, current: CurrentValues, gone: Iterable[tuple[str, str]]) -> None:
+    """Delete what those of the (asset, partition) noted that have neither head, checkpoint nor manifest."""
+    trained = training_stages()
+    begun = [
+        (asset, partition)
+        for asset, partition in gone
+        if asset in trained
+        and (asset, partition) not in current
+        and not _has_checkpoint(home, asset, partition)
+    ]
+    if not begun or not home.store.exists(TABLE):
+        return
+    try:
+        recorded = _recorded(home)
+    except ManifestError:
+        return  # for the audit to tell; what cannot be read may be the record of one of these
+    names = [partition for asset, partition in begun if (asset, partition) not in recorded]
+    for chunk in chunks(names):
+        home.store.delete(TABLE, one_of("checkpoint", chunk))
+
+
+def training_stages() -> tuple[str, ...]:
+    """Return the stages that note what their checkpoints are trained on."""
+    return names_where(lambda stage: TRAINED_ON in stage.tables)
+
+
+def _has_checkpoint(home: Home, asset: str, partition: str) -> bool:
+    folder = home.checkpoints / asset / partition
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _recorded(home: Home) -> set[tuple[str, str]]:
+    """(asset, partition) of every checkpoint that a manifest states."""
+    folder, found, trained = ManifestFolder.of(home), set(), training_stages()
+    for name in folder.ids():
+        manifest = folder.read(name)
+        if manifest.asset in trained:
+            found.add((manifest.asset, manifest.partition))
+    return found

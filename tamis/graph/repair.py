@@ -1,0 +1,138 @@
+"""Damage: values whose manifest, table or file is no longer there, so that they are made again.
+
+Looks at what exists, not at what it says: 30 tables and 10,000 manifests in about a second. That content was
+altered is for the audit to find (tamis/audit/whole.py).
+"""
+
+import contextlib
+import time
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from tamis.graph.stages import stages
+from tamis.records.current_values import CurrentValue, CurrentValues, forget_current_values
+from tamis.records.manifest import ManifestError, ManifestFolder, NamedLists
+from tamis.store.digests import rows_digest
+from tamis.store.home import Home
+from tamis.store.schemas import declared
+from tamis.store.tables import DamagedTableError, Store
+
+NO_ROWS = rows_digest([])[0]
+AT_ONCE = 8
+DRAFTS, UNLOCKED_SECONDS = ".*.tmp", 3_600.0
+"""Names of drafts (tamis/base/files.py), and how long one that nobody writes to may be somebody's."""
+Damage = dict[tuple[str, str], str]
+
+
+def find_damage(home: Home, current: CurrentValues) -> Damage:
+    """(asset, partition) of the values that cannot be read any more, and why."""
+    folder, broken = ManifestFolder.of(home), set(unreadable_tables(home.store))
+    known, tables = set(folder.ids()), set(home.store.names())
+    lists, named_lists = {path.stem for path in folder.lists()}, NamedLists(home, folder)
+    found: Damage = {}
+    whole: set[str] = set()
+    for entry, value in current.items():
+        if value.manifest not in known and not folder.has(value.manifest):
+            found[entry] = "its manifest is missing"
+            continue
+        stage = stages().get(value.asset)
+        of_shard = stage is not None and stage.partitions == "shards"
+        # Shards are many and their values lie in the same tables: while all of these are there, one manifest
+        # speaks for the others, but for their lists of rows. Which shards had rows in a lost table, only the
+        # manifest of each says.
+        if of_shard and value.asset in whole:
+            if lost := _lost_list(home, folder, named_lists, value.manifest, lists):
+                found[entry] = lost
+            continue
+        reason, named, filled = _named(home, folder, value)
+        damaged, missing = sorted(named & broken), sorted(filled - tables)
+        if reason or damaged or missing:
+            found[entry] = reason or (
+                f"table {damaged[0]} is damaged" if damaged else f"table {missing[0]} is missing"
+            )
+        elif not named - tables:
+            whole.add(value.asset)
+    named_lists.save()
+    return found
+
+
+def _named(home: Home, folder: ManifestFolder, value: CurrentValue) -> tuple[str, set[str], set[str]]:
+    """What is wrong with the files of a value ("" for nothing), its tables, and those with rows of it."""
+    try:
+        manifest = folder.read(value.manifest)
+    except ManifestError as error:
+        return str(error), set(), set()
+    # Of what is made again anyway, files may be gone already: a withdrawal takes them at once.
+    files = manifest.files if value.finished else {}
+    missing = [name for name in files if not home.files.holds(name)]
+    missing += [
+        home.relative(path)
+        for digest in manifest.rows.values()
+        if digest != NO_ROWS and not (path := folder.rows_path(digest)).is_file()
+    ]
+    tables = {table for table, digest in manifest.rows.items() if digest != NO_ROWS}
+    return (f"file {missing[0]} is missing" if missing else ""), set(manifest.rows), tables
+
+
+def _lost_list(
+    home: Home, folder: ManifestFolder, named: NamedLists, manifest: str, present: Collection[str]
+) -> str:
+    """What is wrong with the lists of rows that a manifest names; "" for nothing."""
+    try:
+        absent = [digest for digest in named.of(manifest) if digest not in present and digest != NO_ROWS]
+    except ManifestError as error:
+        return str(error)
+    lost = next((path for path in map(folder.rows_path, absent) if not path.is_file()), None)
+    return f"file {home.relative(lost)} is missing" if lost else ""
+
+
+def unreadable_tables(store: Store, among: Collection[str] | None = None) -> list[str]:
+    """Tables, or those among the named, that are there but cannot be read."""
+    tables = [table for table in store.names() if among is None or table in among]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        damaged = pool.map(partial(_is_damaged, store), tables)
+        return [table for table, found in zip(tables, damaged, strict=True) if found]
+
+
+def _is_damaged(store: Store, table: str) -> bool:
+    try:
+        store.read(table, store.schema(table).names[:1])
+    except DamagedTableError:
+        return True
+    return False
+
+
+def sweep_unwritten(home: Home) -> None:
+    """Remove the files that a killed process had begun to write and not yet given their name.
+
+    The caller holds the writer's lock. Exports and caches are written without it: there, what somebody wrote
+    to within the last hour stays.
+    """
+    for folder in (home.manifests, home.reports, home.fitted):
+        for path in folder.rglob(DRAFTS):
+            path.unlink(missing_ok=True)
+    for path in (path for folder in (home.exports, home.cache) for path in folder.rglob(DRAFTS)):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > UNLOCKED_SECONDS:
+                path.unlink()
+
+
+def drop_table(store: Store, table: str) -> None:
+    """Remove the files of a table that cannot be opened any more."""
+    store.drop(table)
+
+
+def forget_damaged(home: Home, damage: Damage) -> list[str]:
+    """Forget damaged values and drop unreadable tables, so that a plan makes them again; a line each kind."""
+    lines = []
+    for table in unreadable_tables(home.store):
+        if (known := declared(table)) and known.decided:
+            continue  # reading it says so, and what would be right
+        drop_table(home.store, table)
+        lines.append(f"table {table} cannot be read and is made again")
+    forget_current_values(home.store, damage)
+    reasons: dict[tuple[str, str], int] = {}
+    for (asset, _partition), reason in damage.items():
+        reasons[(asset, reason)] = reasons.get((asset, reason), 0) + 1
+    return lines + [f"{asset}: {reason}; {count} made again" for (asset, reason), count in reasons.items()]

@@ -1,0 +1,163 @@
+"""Looking: what lies in the corpora and targets right now, and which trials a budget asks for.
+
+Files are hashed once and remembered by size and modification time, so looking at 1,000 unchanged shards
+costs stat calls only.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+from tamis.base.files import write_atomically
+from tamis.corpus import (
+    Shard,
+    ShardChangedError,
+    ShardGoneError,
+    fingerprint_shard,
+    fingerprint_target,
+    is_settled,
+    list_shards,
+)
+from tamis.graph.held_back import absent_shards, kept_names, read_shrunken
+from tamis.graph.search import searches_of
+from tamis.graph.snapshot import ProjectSnapshot, stamp_of
+from tamis.project import Project
+from tamis.records.current_values import CurrentValues, read_current_values
+from tamis.records.pinned_versions import read_pinned_versions
+from tamis.store.withdrawn import withdrawn_versions
+from tamis.training.planned import planned_trials
+from tamis.training.stage import TRIALS
+
+
+def scan(
+    project: Project,
+    patience_seconds: float = 0.0,
+    on_request: bool = False,
+    by_hand: bool = False,
+    allowed: Collection[str] = (),
+) -> ProjectSnapshot:
+    """The snapshot as `scan_files` sees it, with the trials that a search asks for next."""
+    snapshot = scan_files(project, patience_seconds, on_request, by_hand, allowed)
+    return (
+        searched(snapshot, read_current_values(project.home.store))
+        if project.settings.trial_budget.share
+        else snapshot
+    )
+
+
+def scan_files(
+    project: Project,
+    patience_seconds: float = 0.0,
+    on_request: bool = False,
+    by_hand: bool = False,
+    allowed: Collection[str] = (),
+) -> ProjectSnapshot:
+    """List and fingerprint all shards and targets.
+
+    A file that is being written keeps the fingerprint it had, or is held back when it is new;
+    `patience_seconds` is how long to wait for it to come to rest; `on_request` asks for the trials that are
+    made on request, `by_hand` for any, whatever a search asks for; `allowed` are names whose removal a person
+    allows. Raises `ListingError` when a corpus cannot be listed: that is never taken for empty.
+    """
+    memory = _Memory(project.home.cache / "fingerprints.json")
+    corpora, cache = project.settings.corpus, project.home.cache
+    listed = (shard for corpus in corpora for shard in list_shards(corpus, project.root, cache))
+    shards = {shard.key: shard for shard in listed}
+    moving = _moving(project, shards)
+    if moving and patience_seconds:
+        time.sleep(patience_seconds)
+        moving = _moving(project, shards)
+    fingerprints, held = {}, {}
+    for key, shard in sorted(shards.items()):
+        try:
+            fingerprints[key] = memory.fingerprint(shard, at_rest=key not in moving)
+        except (ShardChangedError, ShardGoneError) as error:
+            held[key] = str(error)
+    targets = {target.name: fingerprint_target(target, project.root) for target in project.settings.target}
+    memory.save()
+    readable = {key: shard for key, shard in shards.items() if key in fingerprints}
+    asked = _trials_asked(project, by_hand) if on_request or by_hand else _trials_made(project)
+    stamps = {key: memory.seen[key][0] for key in readable}
+    store, current = project.home.store, read_current_values(project.home.store)
+    return ProjectSnapshot(
+        project,
+        readable,
+        fingerprints,
+        targets,
+        held,
+        asked,
+        read_pinned_versions(store),
+        stamps,
+        withdrawn_versions(store),
+        absent=absent_shards(store, current, shards, project, allowed),
+        kept=kept_names(project, current, allowed),
+        shrunken=read_shrunken(store, readable),
+        allowed=frozenset(allowed),
+    )
+
+
+def scan_again(snapshot: ProjectSnapshot, current: CurrentValues) -> ProjectSnapshot:
+    """The snapshot, with what has come of work since: texts refused at intake, files that are held back because
+    they lost most of their documents, and the trials asked for next.
+    """
+    shrunken = read_shrunken(snapshot.project.home.store, snapshot.shards)
+    return searched(replace(snapshot.as_refused_now(), shrunken=shrunken), current)
+
+
+def searched(snapshot: ProjectSnapshot, current: CurrentValues) -> ProjectSnapshot:
+    """The snapshot, with the trials that a search asks for next; the same where no budget is set."""
+    found = searches_of(snapshot, current)
+    return snapshot if found == snapshot.searches else replace(snapshot, searches=found)
+
+
+def _trials_asked(project: Project, any_of_them: bool) -> frozenset[str]:
+    return frozenset(trial.name for trial in planned_trials(project) if trial.on_request or any_of_them)
+
+
+def _trials_made(project: Project) -> frozenset[str]:
+    if not project.settings.comparison.on_request.models:
+        return frozenset()
+    made = frozenset(project.home.store.read(TRIALS.name, ["trial"])["trial"])
+    return made & _trials_asked(project, any_of_them=False)
+
+
+def _moving(project: Project, shards: dict[str, Shard]) -> set[str]:
+    """Files modified within the settling time."""
+    seconds, now = project.settings.automation.settle_seconds, time.time()
+    return {
+        key
+        for key, shard in shards.items()
+        if shard.kind == "file" and not is_settled(shard.path, seconds, now)
+    }
+
+
+class _Memory:
+    """Fingerprints of files that have not moved since they were hashed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seen: dict[str, list[str]] = {}
+        try:
+            self.known: dict[str, list[str]] = json.loads(path.read_text())
+        except (OSError, ValueError):
+            self.known = {}
+
+    def fingerprint(self, shard: Shard, at_rest: bool) -> str:
+        remembered = self.known.get(shard.key)
+        if not at_rest:
+            if remembered is None:
+                raise ShardChangedError(shard.path)
+            self.seen[shard.key] = remembered
+            return remembered[1]
+        stamp = stamp_of(shard)
+        digest = remembered[1] if remembered and remembered[0] == stamp else fingerprint_shard(shard)
+        self.seen[shard.key] = [stamp, digest]
+        return digest
+
+    def save(self) -> None:
+        if self.seen != self.known:
+            with contextlib.suppress(OSError):  # a memory only: a full or read-only disk may still be read
+                write_atomically(self.path, json.dumps(self.seen, sort_keys=True).encode())

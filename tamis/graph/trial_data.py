@@ -1,0 +1,81 @@
+"""What a trial is trained and evaluated on, from the store at the versions that a step has pinned."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tamis.corpus.intake import texts_of
+from tamis.corpus.stage import EXAMPLES_STAGE
+from tamis.graph.snapshot import ProjectSnapshot
+from tamis.project import Project
+from tamis.records.current_values import CurrentValues
+from tamis.records.manifest import ManifestFolder
+from tamis.records.published import chosen_of, find_published
+from tamis.store.digests import canonical_digest
+from tamis.training import nested_subset
+from tamis.training.examples import Example
+from tamis.training.expected import tokens_per_epoch
+from tamis.training.planned import Trial, model_section
+from tamis.training.stage import BASE_MODELS_STAGE, target_of_trial
+from tamis.training.stages import TrainingStage
+from tamis.training.storing import split_examples, without_validation
+from tamis.training.trial import TrialData
+
+
+def trial_data(
+    project: Project, snapshot: ProjectSnapshot, current: CurrentValues, trial: Trial, base: Path
+) -> TrialData:
+    """Stages, held-out examples and the base of a trial; `base`: files of a model that the graph trains."""
+    target, settings = target_of_trial(snapshot, trial.name), project.settings
+    validation, examples = without_validation(
+        split_examples(project.home.store, target, "train"),
+        settings.fine_tuning.validation,
+        settings.near_duplicates.threshold,
+        project.seed,
+    )
+    if trial.kind == "law":
+        chosen = nested_subset(list(examples), trial.size, project.seed)
+        examples = {doc_id: examples[doc_id] for doc_id in chosen}
+    of_target, of_model = (
+        current[(EXAMPLES_STAGE.name, target)],
+        current[(BASE_MODELS_STAGE.name, trial.model)],
+    )
+    stages = [_selected(project, current, trial.data)] if trial.kind in ("warm_up", "two_stage") else []
+    if trial.kind != "warm_up":
+        stages.append(_stage(target, of_target.data_version, examples))
+    section, _fold = model_section(project, trial.model)
+    model = project.model(section.path) if section.path else base
+    measured = (of_model.data_version, of_target.data_version, str(settings.fine_tuning.sequence_length))
+    return TrialData(
+        base=model,
+        stages=stages,
+        held_out=list(split_examples(project.home.store, target, "held_out").values()),
+        validation=list(validation.values()),
+        zero_shot_key=canonical_digest("|".join(measured)),
+        expected_tokens=_expected_tokens(project, model, stages),
+    )
+
+
+def _selected(project: Project, current: CurrentValues, selection: str) -> TrainingStage:
+    """A stage on the documents of a selection, best first."""
+    store, folder = project.home.store, ManifestFolder.of(project.home)
+    found = find_published(current, folder, selection)
+    doc_ids = chosen_of(store, folder, found)["doc_id"].to_list()
+    texts = texts_of(store, doc_ids)
+    version = folder.read(found.subset).data_version
+    return _stage(selection, version, {doc_id: texts[doc_id] for doc_id in doc_ids})
+
+
+def _stage(data: str, digest: str, examples: Mapping[str, Example]) -> TrainingStage:
+    return TrainingStage(data=data, digest=digest, doc_ids=list(examples), examples=list(examples.values()))
+
+
+def _expected_tokens(project: Project, base: str | Path, stages: Sequence[TrainingStage]) -> int | None:
+    """Tokens of all stages and seeds, for the progress; None where only the model knows its tokenizer."""
+    if not isinstance(base, Path) or not (base / "tokenizer.json").is_file():
+        return None
+    section = project.settings.fine_tuning
+    try:
+        epoch = sum(tokens_per_epoch(base, stage.examples, section.sequence_length) for stage in stages)
+    except (OSError, ValueError):  # files that do not load: the training says so, as what it is
+        return None
+    return epoch * section.epochs * section.seeds

@@ -1,0 +1,206 @@
+"""`tamis diff`: the versions of a selection, and what changed between two of them."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from tamis.base.errors import PermanentError
+from tamis.history.versions import Version, decisions_of, find_version, is_kept, read_versions, settings_then
+from tamis.project import Project
+from tamis.records.listed_rows import lost_decisions
+from tamis.records.manifest import Manifest, ManifestFolder
+from tamis.selection.changes import changes
+from tamis.store.home import Home
+
+SHOWN = 20
+SETTING_SHOWN = 120
+WORDS = {
+    "new_document": "new",
+    "removed_document": "removed from the corpora",
+    "budget": "the cut moved",
+    "others": "others overtook it",
+    "score": "its score changed",
+}
+
+
+class OneVersionError(PermanentError):
+    """There is nothing to compare: the selection was made once, or never chose otherwise."""
+
+    def __init__(self, selection: str) -> None:
+        self.selection = selection
+        super().__init__(
+            f"there is only one version of {selection!r} so far, and so nothing to compare it with; "
+            "the next comes when it chooses other documents"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Two versions of a selection, the settings that differ, and the documents that came in or went out."""
+
+    before: Version
+    after: Version
+    settings: dict[str, tuple[Any, Any]]
+    kept: int
+    changes: pl.DataFrame
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Documents by change and cause, most frequent first."""
+        grouped = (
+            self.changes.group_by("change", "cause").len().sort("len", "cause", descending=[True, False])
+        )
+        found: dict[str, dict[str, int]] = {"in": {}, "out": {}}
+        for change, cause, number in grouped.iter_rows():
+            found[change][cause] = number
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """The difference as JSON values, every document of it."""
+        counts = self.counts()
+        return {
+            "selection": self.after.selection,
+            "from": version_json(self.before),
+            "to": version_json(self.after),
+            "settings": {name: list(values) for name, values in self.settings.items()},
+            "counts": {change: sum(causes.values()) for change, causes in counts.items()}
+            | {"kept": self.kept},
+            "causes": counts,
+            "changes": self.changes.to_dicts(),
+        }
+
+    def lines(self, limit: int = SHOWN) -> list[str]:
+        """The difference for a person: counts, then at most `limit` documents."""
+        before, after, counts = self.before, self.after, self.counts()
+        lines = [
+            f"{after.selection}: version {before.version} ({_moment(before)}) to {after.version} "
+            f"({_moment(after)})",
+            f"{before.documents:,} of {before.pool:,} documents, then {after.documents:,} of {after.pool:,}: "
+            f"{sum(counts['in'].values()):,} in, {sum(counts['out'].values()):,} out, {self.kept:,} kept",
+        ]
+        lines += [f"setting {name}: {_shown(a)}, then {_shown(b)}" for name, (a, b) in self.settings.items()]
+        for change, causes in counts.items():
+            told = ", ".join(f"{number:,} {_words(change, cause)}" for cause, number in causes.items())
+            lines += [f"{change}: {told}"] if told else []
+        lines += [_document_line(row) for row in self.changes.head(limit).iter_rows(named=True)]
+        if len(self.changes) > limit:
+            lines.append(
+                f"  {len(self.changes) - limit:,} more: --limit {len(self.changes)}, or --json for all"
+            )
+        return lines
+
+
+def difference(
+    project: Project, selection: str, start: int | None = None, end: int | None = None
+) -> Difference:
+    """Compare two versions of a selection; without numbers the latest with the one before.
+
+    Raises `OneVersionError`, `UnknownVersionError`, `VersionLostError`, `NotMadeError`, `UnknownNameError`.
+    """
+    store, names = project.home.store, [section.name for section in project.settings.selection]
+    after = find_version(store, selection, end, names)
+    if start is None and after.version == 1:
+        raise OneVersionError(selection)
+    before = find_version(store, selection, after.version - 1 if start is None else start, names)
+    decided = [_decided(project.home, version) for version in (before, after)]
+    chosen = [frame.filter(pl.col("verdict") == "selected") for frame in decided]
+    folder = ManifestFolder.of(project.home)
+    return Difference(
+        before=before,
+        after=after,
+        settings=_settings(folder, *(folder.read(version.decisions) for version in (before, after))),
+        kept=len(chosen[0].join(chosen[1], on="doc_id", how="semi")),
+        changes=changes(decided[0], decided[1], store.read("withdrawals", ["doc_id"])),
+    )
+
+
+def _decided(home: Home, version: Version) -> pl.DataFrame:
+    """The decisions of a version, with the verdict on what was withdrawn since, of which no more is left."""
+    kept = decisions_of(home, version)
+    lost = lost_decisions(home, version.selection, version.rows, version.subset)
+    return pl.concat([kept, lost.join(kept, on="doc_id", how="anti")], how="diagonal")
+
+
+def _settings(folder: ManifestFolder, before: Manifest, after: Manifest) -> dict[str, tuple[Any, Any]]:
+    """What the two were made with that is not the same: settings, seed, code."""
+    sides = [
+        {**settings_then(folder, one), "seed": one.seed, "code_version": one.code_version}
+        for one in (before, after)
+    ]
+    names = dict.fromkeys([*sides[0], *sides[1]])
+    pairs = {name: (sides[0].get(name), sides[1].get(name)) for name in names}
+    return {name: values for name, values in pairs.items() if values[0] != values[1]}
+
+
+def history(project: Project, selection: str) -> list[dict[str, Any]]:
+    """All versions of a selection, oldest first, as JSON values; raises as `difference`."""
+    store = project.home.store
+    latest = find_version(store, selection, None, [section.name for section in project.settings.selection])
+    return [
+        version_json(version) | {"current": version == latest, "kept": is_kept(project.home, version)}
+        for version in read_versions(store, selection)
+    ]
+
+
+def history_lines(rows: list[dict[str, Any]]) -> list[str]:
+    """Versions for a person, a line each."""
+    lines = []
+    for row in rows:
+        marks = [f"as version {row['pinned_to']}"] if row["pinned_to"] else []
+        marks += ["current"] if row["current"] else []
+        marks += [] if row["kept"] else ["its decisions are no longer kept"]
+        line = f"{row['version']}: {row['made_at']}, {row['documents']:,} of {row['pool']:,} documents"
+        lines.append(", ".join([line, *marks]))
+    return lines
+
+
+def version_json(version: Version) -> dict[str, Any]:
+    """A version as JSON values."""
+    return {
+        "version": version.version,
+        "made_at": _moment(version),
+        "documents": version.documents,
+        "pool": version.pool,
+        "data_version": version.data_version,
+        "manifest": version.decisions,
+        "pinned_to": version.pinned_to,
+    }
+
+
+def _moment(version: Version) -> str:
+    return f"{version.made_at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _shown(value: Any) -> str:
+    """A setting as tamis.toml would write it, cut off where it is long."""
+    if value is None:
+        return "none"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return text if len(text) <= SETTING_SHOWN else f"{text[:SETTING_SHOWN]}…"
+
+
+def _words(change: str, cause: str) -> str:
+    if change == "in" and cause == "others":
+        return "others made room"
+    if cause in WORDS:
+        return WORDS[cause]
+    word = cause.replace("_", " ")
+    return f"no longer {word}" if change == "in" else word
+
+
+def _document_line(row: dict[str, Any]) -> str:
+    mark = "+" if row["change"] == "in" else "-"
+    ranks = " to ".join(_number(row[f"rank_{side}"]) for side in ("before", "after"))
+    line = f"  {mark} {row['doc_id']}  {_words(row['change'], row['cause'])}"
+    line += f" ({row['detail']})" if row["detail"] else ""
+    line += f" of {row['duplicate_of']}" if row["duplicate_of"] else ""
+    line += f"; rank {ranks}"
+    margins = [row["margin_before"], row["margin_after"]]
+    return line + (
+        f"; margin {' to '.join(map(_number, margins))}" if any(m is not None for m in margins) else ""
+    )
+
+
+def _number(value: float | int | None) -> str:
+    return "none" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

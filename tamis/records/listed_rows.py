@@ -1,0 +1,133 @@
+"""Which manifests list what is withdrawn: rows files hold ids or hashes of keys, so no text is needed.
+
+48 bytes a row listed are read; a rows file that many manifests name is read once.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tamis.corpus.refusing import NEAR_REPEATS, Refusal
+from tamis.graph.stages import stages
+from tamis.records.current_values import CurrentValues
+from tamis.records.manifest import Manifest, ManifestError, ManifestFolder
+from tamis.selection.stage import DECISIONS, SELECTED_SUBSET
+from tamis.store.digests import RECORD_BYTES, key_bytes
+from tamis.store.home import Home
+from tamis.store.records import KEY_BYTES, keys_of
+from tamis.store.schemas import declaration, declared
+from tamis.store.withdrawn import withdrawn_ids
+
+_KEY = f"S{KEY_BYTES}"
+
+
+class Listing:
+    """Looks for ids in the rows files of one home."""
+
+    def __init__(self, folder: ManifestFolder, doc_ids: Sequence[str]) -> None:
+        self.folder, self.doc_ids = folder, sorted(set(doc_ids))
+        self._keys: dict[tuple[str, ...], NDArray[np.bytes_]] = {}
+        self._found: dict[tuple[str, ...], int] = {}
+
+    def count(self, manifest: Manifest) -> int:
+        """How many of the documents a manifest lists: the most that any of its tables does."""
+        counts = [self._in(table, manifest.partition, digest) for table, digest in manifest.rows.items()]
+        return max(counts, default=0)
+
+    def _in(self, table: str, partition: str, digest: str) -> int:
+        known = declared(table)
+        if known is None or "doc_id" not in known.key:
+            return 0
+        key = known.key
+        entry = (*key, partition if len(key) > 1 else "", digest)
+        if entry not in self._found:
+            keys = self.keys(table, partition)
+            self._found[entry] = int(np.isin(keys, listed(self.folder, digest)).sum())
+        return self._found[entry]
+
+    def keys(self, table: str, partition: str) -> NDArray[np.bytes_]:
+        """Keys of the documents in a table, [n] of 16 bytes; the other key column names the partition."""
+        key = declaration(table).key
+        entry = (*key, partition if len(key) > 1 else "")
+        if entry not in self._keys:
+            count = len(self.doc_ids)
+            columns = {name: self.doc_ids if name == "doc_id" else [partition] * count for name in key}
+            rows = pa.table(columns, schema=pa.schema([(name, pa.string()) for name in key]))
+            self._keys[entry] = np.array(key_bytes(rows, key), dtype=_KEY)
+        return self._keys[entry]
+
+
+def listed(folder: ManifestFolder, digest: str) -> NDArray[np.bytes_]:
+    """Keys that a rows file lists, [n] of 16 bytes; none where the file is missing."""
+    try:
+        return keys_of(folder.rows_path(digest).read_bytes())
+    except FileNotFoundError:
+        return keys_of(b"")
+
+
+def readable(folder: ManifestFolder, ids: Iterable[str]) -> dict[str, Manifest]:
+    """The manifests of these ids that can be read; what is wrong with others is for the audit to say."""
+    found = {}
+    for key in ids:
+        try:
+            found[key] = folder.read(key)
+        except ManifestError:
+            continue
+    return found
+
+
+def noted_near_repeats(folder: ManifestFolder, current: CurrentValues, barred: Refusal) -> dict[str, str]:
+    """Documents and examples that nearly repeated a withdrawn one when they were read last, with that one."""
+    if not barred.loose_ids:
+        return {}
+    with_texts = {
+        stage.name for stage in stages().values() if any("text" in table.text for table in stage.tables)
+    }
+    manifests = [value.manifest for (asset, _), value in current.items() if asset in with_texts]
+    noted = [one.beside.get(NEAR_REPEATS, {}) for one in readable(folder, manifests).values()]
+    gone = set(barred.doc_ids)
+    return {doc_id: other for found in noted for doc_id, other in found.items() if doc_id not in gone}
+
+
+def listing(folder: ManifestFolder, doc_ids: Sequence[str]) -> dict[str, int]:
+    """How many of the documents each stored manifest lists, those that list any."""
+    scan = Listing(folder, doc_ids)
+    counts = {key: scan.count(found) for key, found in readable(folder, folder.ids()).items()}
+    return {key: count for key, count in counts.items() if count}
+
+
+def only_withdrawn_missing(
+    folder: ManifestFolder, table: str, partition: str, digest: str, stored: bytes, doc_ids: Sequence[str]
+) -> bool:
+    """Whether rows are those of a rows file but for documents that are withdrawn."""
+    try:
+        before = folder.rows_path(digest).read_bytes()
+    except FileNotFoundError:
+        return False
+    was, now = _records(before), _records(stored)
+    gone = {record[:KEY_BYTES] for record in was - now}
+    allowed = {bytes(key).ljust(KEY_BYTES, b"\0") for key in Listing(folder, doc_ids).keys(table, partition)}
+    return now <= was and gone <= allowed
+
+
+def _records(content: bytes) -> set[bytes]:
+    return {content[start : start + RECORD_BYTES] for start in range(0, len(content), RECORD_BYTES)}
+
+
+def lost_decisions(home: Home, selection: str, decided: str, subset: str) -> pl.DataFrame:
+    """Withdrawn documents that a version had decided about: doc_id and verdict, as its rows files tell.
+
+    `decided`: digest of its decisions' rows; `subset`: manifest of its chosen documents.
+    """
+    folder = ManifestFolder.of(home)
+    doc_ids = withdrawn_ids(home.store).sort()
+    keys = Listing(folder, doc_ids.to_list()).keys(DECISIONS.name, selection)
+    chosen = folder.read(subset).rows.get(SELECTED_SUBSET.name, "")
+    verdicts = pl.Series(
+        np.where(np.isin(keys, listed(folder, chosen)), "selected", "rejected"), dtype=pl.String
+    )
+    found = pl.DataFrame({"doc_id": doc_ids, "verdict": verdicts})
+    return found.filter(pl.Series(np.isin(keys, listed(folder, decided))))

@@ -1,0 +1,197 @@
+"""Manifests: immutable records that chain every value to the values it was made from (a Merkle graph).
+
+The id of a manifest is the SHA-256 of what it states; what merely stands beside (git commit, libraries,
+table versions, times, costs) is stored but never hashed. About 1 kB each, plus 48 bytes a row listed.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tamis.base.errors import PermanentError
+from tamis.base.files import write_atomically
+from tamis.store.digests import canonical_digest
+from tamis.store.home import Home
+
+
+class ManifestError(PermanentError):
+    """A manifest that is missing or does not hash to its own name."""
+
+    def __init__(self, manifest: str, problem: str) -> None:
+        self.manifest, self.problem = manifest, problem
+        super().__init__(f"manifest {manifest[:16]}…: {problem}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputReference:
+    """One input of a value: which, at what version, stated by which manifest."""
+
+    asset: str
+    partition: str
+    data_version: str
+    manifest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a materialization states about itself.
+
+    `rows` maps tables to the SHA-256 of their rows file, `scopes` to the filter that finds these rows again
+    ("doc_ids": those that the rows file lists); `files` maps paths under the home to SHA-256. A value that is
+    not `settled` names the one that it was brought up to date from among its inputs.
+    """
+
+    asset: str
+    partition: str
+    code_version: str
+    config: dict[str, Any]
+    seed: int
+    input_key: str
+    data_version: str
+    digest: str
+    row_count: int
+    settled: bool = True
+    rows: dict[str, str] = field(default_factory=dict)
+    scopes: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    inputs: tuple[InputReference, ...] = ()
+    beside: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """SHA-256 over the canonical JSON of everything but `beside`, hex."""
+        stated = {**vars(self), "beside": {}, "inputs": [vars(reference) for reference in self.inputs]}
+        return hashlib.sha256(canonical_json(stated).encode()).hexdigest()
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: the same value gives the same bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def content_digest(rows: Mapping[str, str], files: Mapping[str, str]) -> str:
+    """Digest of what was written: SHA-256 of each table's rows, by table, and of each file, by path."""
+    return canonical_digest(canonical_json({"rows": dict(rows), "files": dict(files)}))
+
+
+class ManifestFolder:
+    """Content-addressed files: manifests by their id, rows files by their SHA-256.
+
+    `fetch` is asked for a file that is not in the folder, and says whether it is there then. What was written
+    since `unpublished` was last emptied is noted there.
+    """
+
+    def __init__(self, folder: Path, fetch: Callable[[Path], bool] = Path.exists) -> None:
+        self.folder, self._fetch = folder, fetch
+        self.unpublished: list[Path] = []
+
+    @classmethod
+    def of(cls, home: Home) -> "ManifestFolder":
+        """All manifests of a home."""
+        return cls(home.manifests, home.files.fetch)
+
+    def path(self, manifest: str) -> Path:
+        """Where a manifest stands."""
+        return self.folder / manifest[:2] / f"{manifest}.json"
+
+    def rows_path(self, digest: str) -> Path:
+        """Where a rows file stands."""
+        return self._fetched(self._rows_path(digest))
+
+    def kept_path(self, digest: str) -> Path:
+        """Where the rows themselves stand that a rows file of this digest lists, if they are kept."""
+        return self._fetched(self.folder / "rows" / digest[:2] / f"{digest}.parquet")
+
+    def has(self, manifest: str) -> bool:
+        """Whether there is such a manifest."""
+        return self._fetched(self.path(manifest)).is_file()
+
+    def kept(self) -> list[Path]:
+        """All kept rows."""
+        return sorted(self.folder.glob("rows/??/*.parquet"))
+
+    def lists(self) -> list[Path]:
+        """All rows files."""
+        return sorted(self.folder.glob("rows/??/*.rows"))
+
+    def write(self, manifest: Manifest) -> str:
+        """Store a manifest and return its id; one that is there already stays as it is."""
+        path = self.path(manifest.id)
+        self.unpublished.append(path)
+        if not path.exists():
+            write_atomically(path, json.dumps(asdict(manifest), indent=1, ensure_ascii=False).encode())
+        return manifest.id
+
+    def keep(self, manifest: Manifest) -> tuple[str, Manifest]:
+        """Store a manifest; its id, and the one that stands under it: its times may be earlier ones."""
+        stands = self.path(manifest.id).exists()
+        name = self.write(manifest)
+        return name, self.read(name) if stands else manifest
+
+    def write_rows(self, digest: str, content: bytes) -> None:
+        """Store a rows file under its digest."""
+        path = self._rows_path(digest)
+        self.unpublished.append(path)
+        if not path.exists():
+            write_atomically(path, content)
+
+    def read(self, manifest: str) -> Manifest:
+        """Read a manifest and verify that it hashes to its name; raises `ManifestError`."""
+        try:
+            values = json.loads(self._fetched(self.path(manifest)).read_bytes())
+            values["inputs"] = tuple(InputReference(**reference) for reference in values["inputs"])
+            found = Manifest(**values)
+        except FileNotFoundError as error:
+            raise ManifestError(manifest, "is missing") from error
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise ManifestError(manifest, f"cannot be read: {error}") from error
+        if found.id != manifest:
+            raise ManifestError(manifest, f"was altered: its content hashes to {found.id[:16]}…")
+        return found
+
+    def ids(self) -> list[str]:
+        """Ids of all stored manifests, sorted."""
+        return sorted(path.stem for path in self.folder.glob("??/*.json"))
+
+    def take_unpublished(self) -> list[Path]:
+        """What was written since this was last asked."""
+        taken, self.unpublished = self.unpublished, []
+        return taken
+
+    def _rows_path(self, digest: str) -> Path:
+        return self.folder / "rows" / digest[:2] / f"{digest}.rows"
+
+    def _fetched(self, path: Path) -> Path:
+        if not path.exists():
+            self._fetch(path)
+        return path
+
+
+class NamedLists:
+    """Digests of the lists of rows by manifest, of those that were asked for last time and now."""
+
+    def __init__(self, home: Home, folder: ManifestFolder) -> None:
+        self._folder, self._path = folder, home.cache / "named_lists.json"
+        self._asked: dict[str, list[str]] = {}
+        try:
+            self._known: dict[str, list[str]] = json.loads(self._path.read_text())
+        except (OSError, ValueError):
+            self._known = {}
+        self._before = set(self._known)
+
+    def of(self, manifest: str) -> list[str]:
+        """Digests of the lists that a manifest names; raises `ManifestError`."""
+        if manifest not in self._known:
+            self._known[manifest] = sorted({*self._folder.read(manifest).rows.values()})
+        self._asked[manifest] = self._known[manifest]
+        return self._asked[manifest]
+
+    def save(self) -> None:
+        """Remember what was asked for, where that may be written."""
+        if self._asked.keys() != self._before:
+            with contextlib.suppress(OSError):
+                write_atomically(self._path, json.dumps(self._asked).encode())

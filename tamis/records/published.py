@@ -1,0 +1,196 @@
+"""Published selections: the decisions and the chosen documents that readers see.
+
+The current values of `decisions` and `selected_subset` move together, in one commit, after the blocking check. Each
+names the manifest of the last value that passed, so the two are the one record of what is current. The rows
+of that value are kept with the manifests, in a file named by their digest, before the tables are written
+again. So a reader never sees the rows of an attempt that was refused, killed or is still running, and pruning
+old versions of the tables takes nothing from it. Chosen documents are those that the decisions select.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tamis.base.errors import NotMadeError, PermanentError, UnknownNameError
+from tamis.records.current_values import CurrentValues, read_current_values
+from tamis.records.listed_rows import only_withdrawn_missing
+from tamis.records.manifest import ManifestFolder
+from tamis.selection.stage import DECISIONS_STAGE, SELECTION_STAGE
+from tamis.store.digests import row_records, rows_digest
+from tamis.store.schemas import declaration, schema_of
+from tamis.store.tables import Store, quoted
+from tamis.store.withdrawn import withdrawn_ids
+
+DECISIONS, SUBSET = DECISIONS_STAGE.name, SELECTION_STAGE.name
+ROWS_A_GROUP = 65_536
+"""Rows of a kept file that are decoded to find one document: it is ordered by doc_id."""
+
+
+class SelectionRefusedError(PermanentError):
+    """A blocking check refused what was made of a selection, and no earlier value of it passed."""
+
+    def __init__(self, selection: str) -> None:
+        self.selection = selection
+        super().__init__(
+            f"the blocking check of {DECISIONS}[{selection}] failed and no earlier value of {selection!r} "
+            "passed it, so there is nothing to read; the run's page says what it found, and "
+            "`tamis materialize` makes the selection again when its inputs or settings have changed"
+        )
+
+
+class DecisionsLostError(PermanentError):
+    """The decisions that a selection published can be read neither from their file nor from the table."""
+
+    def __init__(self, selection: str) -> None:
+        self.selection = selection
+        super().__init__(
+            f"the decisions of {selection!r} are lost: neither their kept file nor the table {DECISIONS} "
+            "holds the rows that its manifest states; `tamis audit` says what was altered"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """The last value of a selection that passed: manifests of both assets, digest of the decisions' rows."""
+
+    selection: str
+    decisions: str
+    subset: str
+    rows: str
+
+
+def published(current: CurrentValues, folder: ManifestFolder, selection: str) -> Published | None:
+    """Return what readers see of a selection, None where nothing of it passed yet."""
+    entries = [current.get((asset, selection)) for asset in (DECISIONS, SUBSET)]
+    decisions, subset = (value.published if value else None for value in entries)
+    if decisions is None or subset is None:
+        return None
+    rows = folder.read(decisions).rows.get(DECISIONS, "")
+    return Published(selection=selection, decisions=decisions, subset=subset, rows=rows)
+
+
+def all_published(current: CurrentValues, folder: ManifestFolder) -> list[Published]:
+    """Return what readers see of every selection, by name."""
+    names = sorted(partition for asset, partition in current if asset == DECISIONS)
+    return [found for name in names if (found := published(current, folder, name))]
+
+
+def find_published(
+    current: CurrentValues, folder: ManifestFolder, selection: str, known: Iterable[str] = ()
+) -> Published:
+    """Return what readers see of a selection.
+
+    Raises `SelectionRefusedError`, `NotMadeError` or, for no selection in `known`, `UnknownNameError`.
+    """
+    if found := published(current, folder, selection):
+        return found
+    entries = [current.get((asset, selection)) for asset in (DECISIONS, SUBSET)]
+    if any(value is not None and not value.passed for value in entries):
+        raise SelectionRefusedError(selection)
+    if selection in known or any(entries):
+        raise NotMadeError(selection)
+    made = {partition for asset, partition in current if asset == SUBSET}
+    raise UnknownNameError("selection", selection, {*known, *made})
+
+
+def read_decisions(
+    store: Store,
+    folder: ManifestFolder,
+    found: Published,
+    columns: Sequence[str] | None = None,
+    doc_id: str | None = None,
+) -> pa.Table:
+    """Return the decisions that a selection published, all or those about one document.
+
+    They are read from their kept file. In the moment between the record and the file, and where the file is
+    lost, they are still in the table, whose rows are then verified. Raises `DecisionsLostError`.
+    """
+    schema = schema_of(DECISIONS)
+    names = list(columns or schema.names)
+    own = [name for name in names if name != "selection"]
+    where = None if doc_id is None else [("doc_id", "==", doc_id)]
+    try:
+        rows = pq.read_table(folder.kept_path(found.rows), columns=own, filters=where)
+    except (OSError, pa.ArrowException):
+        rows = verified_rows(store, folder, found.selection, found.rows)
+        if rows is None:
+            raise DecisionsLostError(found.selection) from None
+        if doc_id is not None:
+            rows = rows.filter(pc.equal(rows["doc_id"], doc_id))
+        return rows.select(names).cast(pa.schema([schema.field(name) for name in names]))
+    if "selection" in names:
+        named = pa.array([found.selection] * rows.num_rows, pa.string())
+        rows = rows.append_column("selection", named)
+    return rows.select(names).cast(pa.schema([schema.field(name) for name in names]))
+
+
+def chosen_of(store: Store, folder: ManifestFolder, found: Published) -> pl.DataFrame:
+    """Return the chosen documents that a selection published, in their order: doc_id, rank."""
+    rows = pl.DataFrame(pl.from_arrow(read_decisions(store, folder, found, ["doc_id", "rank", "verdict"])))
+    return rows.filter(pl.col("verdict") == "selected").sort("rank").select("doc_id", "rank")
+
+
+def verified_rows(store: Store, folder: ManifestFolder, selection: str, digest: str) -> pa.Table | None:
+    """Return the rows of a selection in the table `decisions` where they are those of this digest, but for
+    documents that were withdrawn since; None where they are others.
+    """
+    rows = store.read_arrow(DECISIONS, where=f"selection = {quoted(selection)}")
+    same = digest_of(rows) == digest or lacks_withdrawn_alone(store, folder, selection, digest, rows)
+    return rows if same else None
+
+
+def digest_of(rows: pa.Table) -> str:
+    """Return the digest of rows of `decisions`, as their manifest states it."""
+    return rows_digest([row_records(rows, declaration(DECISIONS).key)] if rows.num_rows else [])[0]
+
+
+def lacks_withdrawn_alone(
+    store: Store, folder: ManifestFolder, selection: str, digest: str, rows: pa.Table
+) -> bool:
+    """Whether the rows are those of this digest but for documents that were withdrawn since."""
+    stored = rows_digest([row_records(rows, declaration(DECISIONS).key)] if rows.num_rows else [])[1]
+    gone = withdrawn_ids(store).to_list()
+    return only_withdrawn_missing(folder, DECISIONS, selection, digest, stored, gone)
+
+
+Source = Callable[[Sequence[str] | None], pa.Table]
+
+
+def published_sources(store: Store, folder: ManifestFolder, current: CurrentValues) -> Mapping[str, Source]:
+    """Return readers of both tables, by name, with the rows of every selection that these current values publish."""
+    found = all_published(current, folder)
+    return {
+        DECISIONS: partial(_decisions_of_all, store, folder, found),
+        SUBSET: partial(_chosen_of_all, store, folder, found),
+    }
+
+
+def _decisions_of_all(
+    store: Store, folder: ManifestFolder, found: Sequence[Published], columns: Sequence[str] | None = None
+) -> pa.Table:
+    schema = schema_of(DECISIONS)
+    empty = pa.schema([schema.field(name) for name in columns or schema.names]).empty_table()
+    return pa.concat_tables([empty, *(read_decisions(store, folder, one, columns) for one in found)])
+
+
+def _chosen_of_all(
+    store: Store, folder: ManifestFolder, found: Sequence[Published], columns: Sequence[str] | None = None
+) -> pa.Table:
+    schema = schema_of(SUBSET)
+    frames = [
+        chosen_of(store, folder, one).select(pl.lit(one.selection).alias("selection"), "doc_id", "rank")
+        for one in found
+    ]
+    rows = pa.concat_tables([schema.empty_table(), *(frame.to_arrow().cast(schema) for frame in frames)])
+    return rows.select(list(columns or schema.names))
+
+
+def chosen_now(store: Store, folder: ManifestFolder) -> pl.DataFrame:
+    """Return the chosen documents of all selections as they are published now: selection, doc_id, rank."""
+    rows = published_sources(store, folder, read_current_values(store))[SUBSET](None)
+    return pl.DataFrame(pl.from_arrow(rows))

@@ -1,0 +1,139 @@
+"""How long checkpoints are kept that a later training of the same trial has superseded.
+
+Without [checkpoints] all of them stay. With keep_superseded = n the n latest of each trial do, and of the
+others the weights go: the folder then holds a note that says by which rule, the manifest stays and with it
+the proof of how the checkpoint came about, and MLflow's model version says that it was removed. What is
+current, what is being made and what an alias in MLflow names is never touched. What lies in the object store
+alone is removed only by a home whose MLflow knows it: it does not see the aliases of another one.
+"""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tamis.base.files import replace_folder
+from tamis.project import Project
+from tamis.records.current_values import CurrentValues
+from tamis.records.manifest import Manifest, ManifestError, ManifestFolder
+from tamis.store.home import Home
+from tamis.training.errors import TrackerUnavailableError
+from tamis.training.stage import TRIALS_STAGE
+from tamis.training.tracking import require_tracker
+from tamis.training.tracking_models import aliased_checkpoints, mark_removed, registered_manifests
+
+ASSET, KEY_CHARACTERS = TRIALS_STAGE.name, 16
+NOTE = "removed.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Superseded:
+    """A checkpoint whose trial has a later one, or is gone: its folder and the manifest that states it."""
+
+    trial: str
+    folder: Path
+    manifest: str
+    made_at: str
+
+
+def remove_superseded(project: Project, current: CurrentValues) -> list[str]:
+    """Remove what the rule of the project does not keep; a line for a person for each trial that had any."""
+    keep, home = project.settings.checkpoints.keep_superseded, project.home
+    if keep is None:
+        return []
+    trials = _too_many(home, current, keep)
+    stated = _manifests(home, set(trials))
+    surplus = [one for trial in trials for one in _beyond(home, current, stated, trial, keep)]
+    if not surplus:
+        return []
+    uri, experiment = project.tracking_uri, project.settings.tracking.experiment
+    try:
+        require_tracker(uri)
+    except TrackerUnavailableError as error:
+        return [f"superseded checkpoints stay for now: {error}"]
+    rule = f"[checkpoints] keep_superseded = {keep}"
+    counts: dict[str, int] = {}
+    for one in surplus:
+        place = home.relative(one.folder)
+        if place in aliased_checkpoints(uri, experiment, one.trial):
+            continue
+        if not one.folder.is_dir() and one.manifest not in registered_manifests(uri, experiment, one.trial):
+            continue
+        # MLflow first: a removal that is cut short is found again, and said again.
+        mark_removed(uri, experiment, one.trial, one.manifest, rule)
+        home.files.drop(one.folder)
+        _leave_note(one, rule)
+        counts[one.trial] = counts.get(one.trial, 0) + 1
+    return [
+        f"trial {trial}: {count} superseded checkpoints removed by {rule}" for trial, count in counts.items()
+    ]
+
+
+def removed_by(home: Home, manifest: Manifest) -> str | None:
+    """The rule by which the checkpoint of a trial's manifest was removed; None where it was not."""
+    if manifest.asset != ASSET:
+        return None
+    path = _folder(home, manifest.partition, manifest.input_key) / NOTE
+    home.files.fetch(path)
+    try:
+        return str(json.loads(path.read_text())["rule"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _folder(home: Home, trial: str, input_key: str) -> Path:
+    return home.checkpoints / ASSET / trial / input_key[:KEY_CHARACTERS]
+
+
+def _too_many(home: Home, current: CurrentValues, keep: int) -> list[str]:
+    """Trials with more folders than the rule keeps; manifests are read only where there are any."""
+    trials = sorted({name.split("/")[2] for name in home.files.names(home.checkpoints / ASSET)})
+    return [trial for trial in trials if len(list(_others(home, current, trial))) > keep]
+
+
+def _others(home: Home, current: CurrentValues, trial: str) -> Iterator[Path]:
+    """Whole checkpoints of a trial but the current one."""
+    value = current.get((ASSET, trial))
+    latest = value.input_key[:KEY_CHARACTERS] if value else None
+    root = home.checkpoints / ASSET / trial
+    names = home.files.names(root)
+    for folder in sorted({home.root.joinpath(*name.split("/")[:4]) for name in names}):
+        hidden = folder.name.startswith(".")  # a draft, or what a draft replaces
+        removed = home.relative(folder / NOTE) in names
+        if not hidden and folder.name != latest and not removed:
+            yield folder
+
+
+def _beyond(
+    home: Home, current: CurrentValues, stated: Mapping[Path, Manifest], trial: str, keep: int
+) -> list[Superseded]:
+    """All superseded checkpoints of a trial but the `keep` latest; one that was never recorded is none."""
+    known = [
+        Superseded(
+            trial=trial, folder=folder, manifest=found.id, made_at=str(found.beside.get("made_at", ""))
+        )
+        for folder in _others(home, current, trial)
+        if (found := stated.get(folder))
+    ]
+    latest_first = sorted(known, key=lambda one: (one.made_at, one.folder.name), reverse=True)
+    return latest_first[keep:]
+
+
+def _manifests(home: Home, trials: Collection[str]) -> dict[Path, Manifest]:
+    """The manifests of these trials by the folders of their checkpoints: every manifest is read for it."""
+    folder, found = ManifestFolder.of(home), {}
+    for name in folder.ids() if trials else ():
+        try:
+            manifest = folder.read(name)
+        except ManifestError:
+            continue  # for the audit to tell
+        if manifest.asset == ASSET and manifest.partition in trials:
+            found[_folder(home, manifest.partition, manifest.input_key)] = manifest
+    return found
+
+
+def _leave_note(one: Superseded, rule: str) -> None:
+    said = {"rule": rule, "manifest": one.manifest, "removed_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+    with replace_folder(one.folder) as draft:
+        (draft / NOTE).write_text(json.dumps(said, indent=1))

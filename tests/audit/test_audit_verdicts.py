@@ -1,0 +1,40 @@
+"""The version of an audit: what was found, and no clock."""
+
+import pytest
+
+from tamis.audit.verdicts import Audit, Node
+
+CHANGES = {
+    "a verdict": {"intact": False},
+    "what was found": {"details": ["file page.html was altered"]},
+    "what it holds": {"data_version": "another key"},
+    "what it was made of": {"inputs": ["one"]},
+    "what was withdrawn": {"withdrawn": 1},
+}
+
+
+def audited(page: str = "p1", **found) -> Audit:
+    """An audit of a page that was made of two raw files; `page` is the id of its record."""
+    raw = [
+        Node(manifest=key, asset="raw_shards", partition=key, data_version=f"bytes of {key}")
+        for key in ("one", "two")
+    ]
+    own = {"asset": "scaling_law_report", "partition": "", "data_version": "key", "inputs": ["one", "two"]}
+    nodes = [*raw, Node(manifest=page, **own | found)]
+    return Audit(nodes={node.manifest: node for node in nodes}, roots=[page])
+
+
+def test_the_id_of_a_record_that_counts_seconds_is_no_part_of_it():
+    assert audited("p1").to_json() != audited("p2").to_json()
+    assert audited("p1").version == audited("p2").version
+
+
+def test_the_order_in_which_records_were_met_is_no_part_of_it():
+    found = audited()
+    backwards = Audit(nodes=dict(reversed(found.nodes.items())), roots=found.roots)
+    assert backwards.version == found.version
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
+def test_whatever_else_was_found_is(change):
+    assert audited(**change).version != audited().version

@@ -1,0 +1,79 @@
+"""The edges of the graph: from every result the way down to raw shards, through all that it depends on."""
+
+from dataclasses import replace
+
+import pyarrow as pa
+import pytest
+
+from tamis.base.declared import declaring_modules
+from tamis.graph.plan import upstream
+from tamis.graph.stages import in_order, stages
+from tamis.stage import Stage, edge
+from tamis.store.columns import BadDeclarationError, Table, column
+
+SHARDS = ("web__a", "web__b")
+FROM_THE_POOL = ("selected_subset", "decisions", "base_models", "density_scores", "transport_scores")
+
+
+@pytest.mark.parametrize("asset", FROM_THE_POOL)
+def test_what_is_made_of_the_pool_leads_to_every_raw_shard(imagined, asset):
+    snapshot = imagined.snapshot()
+    for partition in snapshot.keys(stages()[asset].partitions):
+        found = upstream(snapshot, (asset, partition))
+        for key in SHARDS:
+            assert {("raw_shards", key), ("documents", key)} <= found, f"{asset}[{partition}]"
+
+
+def test_a_checkpoint_leads_to_its_selection_its_examples_and_its_base_model(imagined):
+    snapshot = imagined.snapshot()
+    found = upstream(snapshot, ("trials", "warm-up__small__near"))
+    raw = {("raw_shards", key) for key in SHARDS}
+    of_the_target = {("target_examples", "goal"), ("transport_scores", "goal")}
+    assert raw | of_the_target | {("selected_subset", "near"), ("base_models", "small")} <= found
+    assert ("selected_subset", "thin") not in found
+    assert ("near_duplicates", "") in found
+    law = upstream(snapshot, ("trials", "law__small__5"))
+    assert {("base_models", "small"), ("target_examples", "goal")} <= law
+    assert raw <= law, "its base model was trained on the pool"
+
+
+def test_what_a_base_model_must_not_see_is_among_its_inputs(imagined):
+    found = upstream(imagined.snapshot(), ("base_models", "small"))
+    assert {("target_examples", "goal"), ("contamination", "goal"), ("target_examples", "other")} <= found
+
+
+def test_no_edge_leads_to_a_stage_that_comes_later(imagined):
+    order = list(stages())
+    for place, stage in enumerate(stages().values()):
+        assert {edge.asset for edge in stage.edges} <= set(order[:place]), stage.name
+
+
+ROWS = Table(name="made_up", key=("n",), text=(), columns=(column("n", pa.int64(), "number"),))
+A, B = (
+    Stage(name=name, group="made_up", code_version="1", edges=(edge(read),))
+    for name, read in (("a", "b"), ("b", "a"))
+)
+OF_TARGETS = Stage(name="c", group="made_up", code_version="1", partitions="targets", tables=(ROWS,))
+
+
+@pytest.mark.parametrize(
+    ("declared", "problem"),
+    [
+        ((replace(A, edges=()), replace(A, edges=())), "two stages have this name"),
+        ((A,), "it reads 'b', which is no stage; stages: a"),
+        ((A, B), "it reads what is made from it: a, b"),
+        ((OF_TARGETS,), "rows of its table made_up name neither their partition nor their document"),
+    ],
+)
+def test_stages_that_could_not_be_made_or_removed_are_refused(declared, problem):
+    with pytest.raises(BadDeclarationError) as raised:
+        in_order(declared)
+    assert raised.value.problem == problem
+
+
+def test_what_needs_no_model_comes_first_however_stages_are_declared():
+    names = [name for name in stages() if not name.startswith(("stg_", "mart_"))]
+    declared = [stage for module in declaring_modules() for stage in module.STAGES]
+    assert [stage.name for stage in in_order(declared)] == names[:-1]
+    order = [stage.name for stage in in_order(declared[::-1])]
+    assert set(order[: order.index("judge_sample")]) >= {"embeddings", "density_scores", "transport_scores"}

@@ -1,0 +1,109 @@
+"""Estimates: from what earlier runs took, by rows and by the growth of the pool; else unknown."""
+
+import itertools
+
+import pytest
+from projects import (
+    corpus,
+    due_key,
+    plain_project,
+    record,
+    rows_of,
+    selection,
+    settings,
+    write_jsonl,
+)
+
+from tamis.graph.estimates import Estimate
+from tamis.planning import plan_lines, read_plan
+from tamis.project import Project
+
+JUDGED = """
+[judge]
+model = "smollm2-135m"
+sample = 50
+price_per_million_tokens = 2.0
+"""
+SETTINGS = settings(selection("best", "ask-llm"), JUDGED)
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    write(tmp_path, "a", 100)
+    write(tmp_path, "b", 100)
+    return plain_project(tmp_path, SETTINGS, {}).project
+
+
+def write(root, name: str, rows: int) -> None:
+    write_jsonl(root / "documents" / f"{name}.jsonl", [f"{number:08d}" for number in range(rows)])
+
+
+def made(project: Project, asset: str, partition: str, rows: int, input_key="earlier", **beside) -> None:
+    """What a run of an earlier state leaves behind."""
+    record(project.home, asset, partition, input_key=input_key, row_count=rows, beside=beside)
+
+
+def stored(project: Project, shard: str, rows: int) -> None:
+    values = [{"doc_id": f"{shard}{n}", "shard": shard, "row": n} for n in range(rows)]
+    project.home.store.merge("occurrences", rows_of("occurrences", values))
+
+
+def built(project: Project, empty: str = "") -> None:
+    """Shard a as it lies, and one without a row; half the pool is new."""
+    stored(project, "web__a.jsonl", 100)
+    read = [("web__a.jsonl", 100), *([(empty, 0)] if empty else [])]
+    for asset, (shard, rows) in itertools.product(("raw_shards", "documents"), read):
+        made(project, asset, shard, rows, due_key(project, asset, shard), partition_seconds=2.0)
+    made(project, "near_duplicates", "", 10, partition_seconds=3.0)
+    made(project, "judge_scores", "", 50, partition_seconds=60.0, asked=40, tokens_asked=40_000)
+
+
+def entry(plan, asset: str, partition: str = "") -> Estimate:
+    (found,) = [due for due in plan if (due["asset"], due["partition"]) == (asset, partition)]
+    assert set(found) == {"asset", "partition", "reason", "waits_for", "rows", "seconds", "cost"}
+    return Estimate(rows=found["rows"], seconds=found["seconds"], cost=found["cost"])
+
+
+def test_before_anything_was_made_nothing_is_known_and_that_is_said(project):
+    plan = read_plan(project)
+    assert {(due["rows"], due["seconds"], due["cost"]) for due in plan if due["asset"] != "raw_shards"} == {
+        (None, None, None)
+    }
+    assert "nothing was measured yet" in plan_lines(plan)[-1]
+
+
+def test_a_new_file_goes_by_its_bytes_and_the_pool_by_its_growth(project):
+    built(project)
+    plan = read_plan(project)
+    assert entry(plan, "documents", "web__b.jsonl") == Estimate(rows=100, seconds=2.0)
+    assert entry(plan, "near_duplicates") == Estimate(rows=200, seconds=6.0)
+    assert entry(plan, "judge_scores") == Estimate(rows=50, seconds=75.0, cost=0.1)
+    assert entry(plan, "selected_subset", "best") == Estimate()
+    lines = plan_lines(plan)
+    assert "documents: new, 1 shard, about 100 rows, 2 s" in lines
+    assert any(line.startswith("judge_scores: ") and "cost at most 0.1" in line for line in lines)
+    assert "in all about 1 min, cost at most 0.1; without " in lines[-1]
+    (project.root / "documents" / "b.jsonl").unlink()
+    write(project.root, "c", 300)
+    assert entry(read_plan(project), "documents", "web__c.jsonl") == Estimate(rows=300, seconds=6.0)
+
+
+def test_a_file_that_holds_nothing_readable_does_not_make_the_growth_of_the_pool_unknown(project):
+    write(project.root, "c", 0)
+    built(project, empty="web__c.jsonl")
+    assert entry(read_plan(project), "near_duplicates") == Estimate(rows=200, seconds=6.0)
+
+
+def test_without_a_price_there_is_no_cost(project):
+    built(project)
+    free = plain_project(project.root, SETTINGS.replace("price_per", "#price_per"), {}).project
+    assert entry(read_plan(free), "judge_scores").cost is None
+
+
+def test_files_of_a_corpus_that_was_never_read_are_not_guessed(project):
+    built(project)
+    (project.root / "other").mkdir()
+    (project.root / "other" / "x.txt").write_text("one")
+    plan = read_plan(plain_project(project.root, SETTINGS + corpus("other", "other"), {}).project)
+    assert entry(plan, "documents", "other__x.txt") == Estimate()
+    assert entry(plan, "near_duplicates") == Estimate()

@@ -1,0 +1,71 @@
+"""Input keys: everything that a value depends on changes its key, and nothing else does."""
+
+from dataclasses import replace
+
+import pytest
+
+from tamis.graph.plan import due_partitions, input_key
+from tamis.graph.stages import stages
+from tamis.records.current_values import CurrentValue
+
+ENTRY = ("density_scores", "")
+
+
+@pytest.fixture
+def made(imagined):
+    """The project with everything made."""
+    imagined.materialize()
+    return imagined
+
+
+def with_seed(snapshot, seed: int):
+    """The snapshot of the same project with another seed."""
+    settings = snapshot.project.settings
+    other = settings.project.model_copy(update={"seed": seed})
+    return replace(
+        snapshot, project=replace(snapshot.project, settings=settings.model_copy(update={"project": other}))
+    )
+
+
+def test_code_settings_seed_and_versions_of_inputs_each_change_the_key(made):
+    snapshot, stage = made.snapshot(), stages()[ENTRY[0]]
+    before = input_key(stage, "", snapshot, made.current)
+    sketch = made.current["density_sketch", ""]
+    others = [
+        input_key(replace(stage, name="another"), "", snapshot, made.current),
+        input_key(stage, "partition", snapshot, made.current),
+        input_key(replace(stage, code_version="another"), "", snapshot, made.current),
+        input_key(replace(stage, settings=lambda snapshot, key: {"width": 2.0}), "", snapshot, made.current),
+        input_key(stage, "", with_seed(snapshot, 7), made.current),
+        input_key(
+            stage, "", snapshot, made.current | {("density_sketch", ""): replace(sketch, data_version="2")}
+        ),
+    ]
+    assert before is not None
+    assert len({before, *others}) == 1 + len(others)
+
+
+def test_what_does_not_change_a_result_does_not_change_the_key(made):
+    snapshot, stage = made.snapshot(), stages()[ENTRY[0]]
+    before = input_key(stage, "", snapshot, made.current)
+    sketch = made.current["density_sketch", ""]
+    again = replace(sketch, manifest="another", attempt="another", input_key="another", settled=False)
+    assert input_key(stage, "", snapshot, made.current | {("density_sketch", ""): again}) == before
+    turned = replace(stage, edges=tuple(reversed(stage.edges)))
+    assert input_key(turned, "", snapshot, made.current) == before
+
+
+def test_another_seed_calls_for_everything_that_is_made_once_more(made):
+    due = {
+        name
+        for name, stage in stages().items()
+        if [*due_partitions(stage, with_seed(made.snapshot(), 7), made.current)]
+    }
+    assert {"raw_shards", "target_examples", "tokenizer"} <= due
+
+
+@pytest.mark.parametrize("state", [{"passed": False}, {"finished": False}])
+def test_what_was_refused_or_interrupted_is_no_input(made, state):
+    value = made.current["density_sketch", ""]
+    current = made.current | {("density_sketch", ""): CurrentValue(**value.__dict__ | state)}
+    assert input_key(stages()[ENTRY[0]], "", made.snapshot(), current) is None

@@ -1,0 +1,130 @@
+"""Damage: what cannot be read any more is made again, and what nobody can make again is left alone."""
+
+import os
+import time
+
+import pyarrow as pa
+import pytest
+from projects import head_of, manifest_of
+
+from tamis.graph.repair import NO_ROWS, find_damage, forget_damaged, sweep_unwritten
+from tamis.records.current_values import CurrentValue, CurrentValues
+from tamis.records.manifest import ManifestError, ManifestFolder, NamedLists
+from tamis.records.pinned_versions import pin, read_pinned_versions
+from tamis.store.home import Home
+from tamis.store.schemas import schema_of
+from tamis.store.tables import DamagedTableError
+
+
+def taken_in(home: Home, shard: str, quarantine: str) -> CurrentValue:
+    """The head of a shard's documents, with that digest of its rows in quarantine."""
+    manifest = manifest_of("documents", shard, row_count=0, rows={"quarantine": quarantine})
+    folder = ManifestFolder(home.manifests)
+    folder.write_rows(quarantine, b"a list of rows")
+    folder.write(manifest)
+    return head_of(manifest)
+
+
+def cut(home: Home, table: str) -> None:
+    for file in (home.root / "lance" / f"{table}.lance" / "data").iterdir():
+        file.write_bytes(file.read_bytes()[:100])
+
+
+@pytest.mark.parametrize(
+    ("folder", "hours", "gone"),
+    [
+        ("manifests", 0, True),
+        ("fitted", 0, True),
+        ("exports", 0, False),
+        ("exports", 2, True),
+        ("cache", 2, True),
+    ],
+)
+def test_a_draft_of_a_killed_process_goes_and_one_that_may_be_in_use_stays(tmp_path, folder, hours, gone):
+    home = Home(tmp_path)
+    draft, file = (home.root / folder / "within" / name for name in (".3f.tmp", "a.tmp"))
+    draft.parent.mkdir(parents=True)
+    for path in (draft, file):
+        path.touch()
+        os.utime(path, (time.time() - 3_600 * hours,) * 2)
+    sweep_unwritten(home)
+    assert file.exists()
+    assert draft.exists() is not gone
+
+
+def test_a_lost_table_takes_every_shard_with_it_that_had_rows_there(tmp_path):
+    home = Home(tmp_path)
+    row = {"shard": "bad", "row": 1, "reason": "giant_row", "detail": "", "excerpt": ""}
+    home.store.append("quarantine", pa.Table.from_pylist([row], schema=schema_of("quarantine")))
+    # The first shard, which has no bad row, must not speak for the others.
+    current: CurrentValues = {
+        ("documents", "good"): taken_in(home, "good", NO_ROWS),
+        ("documents", "bad"): taken_in(home, "bad", "f" * 64),
+    }
+    assert find_damage(home, current) == {}
+    cut(home, "quarantine")
+    found = find_damage(home, current)
+    assert found[("documents", "bad")] == "table quarantine is damaged"
+    assert "table quarantine cannot be read and is made again" in forget_damaged(home, found)
+    assert find_damage(home, current) == {("documents", "bad"): "table quarantine is missing"}
+
+
+def test_a_lost_list_of_rows_is_damage(tmp_path):
+    home = Home(tmp_path)
+    current: CurrentValues = {("documents", "a"): taken_in(home, "a", "e" * 64)}
+    home.store.append("quarantine", schema_of("quarantine").empty_table())
+    assert find_damage(home, current) == {}
+    lost = ManifestFolder(home.manifests).rows_path("e" * 64)
+    lost.unlink()
+    assert find_damage(home, current) == {("documents", "a"): f"file {home.relative(lost)} is missing"}
+
+
+@pytest.mark.parametrize("looked_before", [False, True])
+def test_a_lost_list_of_rows_of_one_shard_among_many_is_damage(tmp_path, looked_before):
+    home, shards = Home(tmp_path), {"a": "a" * 64, "b": "b" * 64, "c": "c" * 64}
+    current: CurrentValues = {
+        ("documents", key): taken_in(home, key, digest) for key, digest in shards.items()
+    }
+    home.store.append("quarantine", schema_of("quarantine").empty_table())
+    if looked_before:
+        assert find_damage(home, current) == {}
+    lost = ManifestFolder(home.manifests).rows_path(shards["b"])
+    lost.unlink()
+    expected = {("documents", "b"): f"file {home.relative(lost)} is missing"}
+    assert find_damage(home, current) == find_damage(home, current) == expected
+    lost.write_bytes(b"a list of rows")
+    assert find_damage(home, current) == {}
+
+
+def test_a_manifest_that_cannot_be_read_among_many_is_damage(tmp_path):
+    home = Home(tmp_path)
+    current: CurrentValues = {("documents", key): taken_in(home, key, NO_ROWS) for key in ("a", "b")}
+    ManifestFolder(home.manifests).path(current["documents", "b"].manifest).write_text("{")
+    assert "cannot be read" in find_damage(home, current)["documents", "b"]
+
+
+def test_what_manifests_name_is_remembered_as_long_as_they_are_asked_for(tmp_path):
+    home, folder = Home(tmp_path), ManifestFolder(tmp_path / "manifests")
+    first, second = (taken_in(home, key, 64 * key).manifest for key in ("a", "b"))
+    asked = NamedLists(home, folder)
+    assert (asked.of(first), asked.of(second)) == (["a" * 64], ["b" * 64])
+    asked.save()
+    folder.path(first).unlink()
+    again = NamedLists(home, folder)
+    assert again.of(first) == ["a" * 64], "it is not read again"
+    again.save()
+    assert again.of(first) == NamedLists(home, folder).of(first)
+    folder.path(second).unlink()
+    with pytest.raises(ManifestError):
+        NamedLists(home, folder).of(second)
+
+
+def test_what_a_person_decided_is_not_dropped_with_what_can_be_made_again(tmp_path):
+    home = Home(tmp_path)
+    pin(home.store, "best", 1, "d" * 64, "s" * 64, "r" * 64)
+    cut(home, "pins")
+    assert forget_damaged(home, {("documents", "a"): "its manifest is missing"}) == [
+        "documents: its manifest is missing; 1 made again"
+    ]
+    with pytest.raises(DamagedTableError, match="nothing can make it again: put lance"):
+        read_pinned_versions(home.store)

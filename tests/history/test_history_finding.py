@@ -1,0 +1,33 @@
+"""Finding a document by its place: a row that is none says why."""
+
+import pytest
+from projects import plain_project, rows_of, settings
+
+from tamis.corpus import Shard
+from tamis.corpus.records import WHOLE_SHARD
+from tamis.history.finding import UnknownPlaceError, document_of_place
+
+
+def quarantined(store, shard: str, row: int, reason: str) -> None:
+    bad = {"shard": shard, "row": row, "reason": reason, "detail": "mend it"}
+    store.append("quarantine", rows_of("quarantine", [bad]))
+
+
+def test_a_bad_row_and_a_row_of_a_file_that_is_bad_as_a_whole_name_the_reason(tmp_path):
+    store = plain_project(tmp_path, settings()).store
+    shards = {
+        f"web__{name}": Shard(
+            corpus="web", name=name, key=f"web__{name}", kind="file", path=tmp_path / "documents" / name
+        )
+        for name in ("a.jsonl", "b.txt", "c.txt")
+    }
+    quarantined(store, "web__a.jsonl", 7, "malformed_row")
+    quarantined(store, "web__b.txt", WHOLE_SHARD, "wrong_encoding")
+    for shard, row, said in (
+        ("web__a.jsonl", 7, "web__a.jsonl row 7: is in quarantine: malformed_row: mend it"),
+        ("web__a.jsonl", 8, "web__a.jsonl row 8: holds no document"),
+        ("web__b.txt", 0, "web__b.txt: is in quarantine as a whole: wrong_encoding: mend it"),
+        ("web__c.txt", 0, "web__c.txt row 0: holds no document"),
+    ):
+        with pytest.raises(UnknownPlaceError, match=said):
+            document_of_place(store, shards, shard, row)

@@ -1,0 +1,86 @@
+"""Restoring: a pin replaces what a selection depends on, is let go of, and goes with the selection."""
+
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+from made_selections import made
+from projects import plain_project, selection, settings
+
+from tamis.base.errors import UnknownNameError
+from tamis.graph.plan import full_plan, upstream
+from tamis.graph.reconciliation import forget_gone
+from tamis.graph.snapshot import ProjectSnapshot
+from tamis.history.versions import UnknownVersionError, note_version, release, restore
+from tamis.records.pinned_versions import PinnedVersion, read_pinned_versions
+
+
+@pytest.fixture
+def project(tmp_path):
+    return plain_project(tmp_path, settings(selection("best"))).project
+
+
+def test_a_selection_is_pinned_and_let_go_of(project):
+    home = project.home
+    first = note_version(home, made(home, [1, 2]), "best")
+    note_version(home, made(home, [2, 3]), "best")
+    pin, gone = restore(project, "best", 1)
+    assert (pin.version, pin.decisions, pin.rows) == (1, first.decisions, first.rows)
+    assert [int(doc_id, 16) for doc_id in gone] == [1, 2], "there are no documents in this store"
+    assert read_pinned_versions(home.store) == {"best": pin}
+    assert release(project, "best") == pin
+    assert release(project, "best") is None
+
+
+def test_what_is_not_there_is_refused(project):
+    home = project.home
+    note_version(home, made(home, [1]), "best")
+    with pytest.raises(UnknownVersionError, match="there is 1 alone"):
+        restore(project, "best", 2)
+    with pytest.raises(UnknownNameError, match="valid: best"):
+        restore(project, "worst", 1)
+    assert read_pinned_versions(home.store) == {}
+
+
+def pinned(imagined, name: str) -> None:
+    pin = PinnedVersion(
+        selection=name, version=1, decisions="d" * 64, subset="s", rows="r", made_at=datetime(2026, 1, 1)
+    )
+    snapshot = imagined.snapshot
+    imagined.snapshot = lambda: _with_pin(snapshot(), pin)
+
+
+def _with_pin(snapshot, pin: PinnedVersion):
+    return replace(snapshot, pinned={pin.selection: pin})
+
+
+def test_a_pin_is_made_once_and_new_scores_do_not_call_for_it(imagined):
+    imagined.materialize()
+    before = imagined.versions()[("selected_subset", "thin")]
+    pinned(imagined, "thin")
+    assert ("selected_subset", "thin") in imagined.materialize()
+    assert imagined.versions()[("selected_subset", "thin")] != before
+    assert imagined.materialize() == []
+    assert {asset for asset, _key in upstream(imagined.snapshot(), ("selected_subset", "thin"))} == {
+        "documents",
+        "raw_shards",
+    }
+
+
+def test_documents_that_come_or_go_call_for_it_again(imagined):
+    imagined.materialize()
+    pinned(imagined, "thin")
+    imagined.materialize()
+    imagined.contents["web__c"] = "1"
+    due = {(one.asset, one.partition) for one in full_plan(imagined.snapshot(), imagined.current)}
+    assert ("selected_subset", "thin") in due
+
+
+def test_a_pin_goes_with_its_selection(project, tmp_path):
+    home = project.home
+    current = made(home, [1])
+    note_version(home, current, "best")
+    restore(project, "best", 1)
+    snapshot = ProjectSnapshot(plain_project(tmp_path, settings()).project, {}, {}, {})
+    assert ("selected_subset", "best") in forget_gone(home.store, snapshot, current)
+    assert read_pinned_versions(home.store) == {}

@@ -1,0 +1,101 @@
+"""Versions of a selection: noted once a choice, read back verified, pruned but for what is still wanted."""
+
+import pytest
+from made_selections import made
+
+from tamis.base.errors import NotMadeError, UnknownNameError
+from tamis.history.versions import (
+    UnknownVersionError,
+    VersionLostError,
+    decisions_of,
+    find_version,
+    is_kept,
+    note_version,
+    prune_versions,
+    read_versions,
+)
+from tamis.records.current_values import CurrentValues, read_current_values
+from tamis.records.manifest import ManifestFolder
+from tamis.records.pinned_versions import pin, read_pinned_versions, unpin
+from tamis.store.home import Home
+
+
+@pytest.fixture
+def home(tmp_path) -> Home:
+    return Home(tmp_path / "home")
+
+
+def note(home: Home, current: CurrentValues, pinned_to: int | None = None):
+    return note_version(home, current, "best", pinned_to)
+
+
+def numbers(home: Home, version) -> list[int]:
+    return sorted(int(doc_id, 16) for doc_id in decisions_of(home, version)["doc_id"])
+
+
+def test_another_choice_is_another_version_and_the_same_brings_the_last_up_to_date(home):
+    assert note(home, read_current_values(home.store)) is None
+    first = note(home, made(home, [1, 2], [3]))
+    assert note(home, made(home, [1, 2], [3])) == first, "noted again by a resumed run"
+    updated = note(home, made(home, [1, 2], [3, 4]))
+    assert (updated.version, updated.pool) == (1, 4)
+    second = note(home, made(home, [2, 1], [3, 4]))
+    assert second.version == 2, "another order is another choice"
+    assert [version.version for version in read_versions(home.store, "best")] == [1, 2]
+    assert numbers(home, updated) == numbers(home, second) == [1, 2, 3, 4]
+    back = note(home, made(home, [1, 2], [3, 4]), pinned_to=1)
+    assert (back.version, back.pinned_to, back.rows) == (3, 1, updated.rows)
+    again = note(home, made(home, [1, 2], [3, 4, 5]))
+    assert (again.version, again.pinned_to) == (3, 1)
+
+
+def test_what_a_killed_run_left_unnoted_is_noted_by_the_next(home):
+    note(home, made(home, [1]))
+    current = made(home, [2])  # killed before it was noted
+    note(home, current)
+    note(home, made(home, [3]))
+    assert [numbers(home, version) for version in read_versions(home.store, "best")] == [[1], [2], [3]]
+
+
+def test_rows_that_no_longer_belong_to_a_version_are_not_kept_as_its_own(home):
+    current = made(home, [1])
+    made(home, [2])  # the table has moved on
+    lost = note(home, current)
+    assert not is_kept(home, lost)
+    with pytest.raises(VersionLostError, match="no longer kept"):
+        decisions_of(home, lost)
+
+
+def test_altered_decisions_are_refused(home):
+    first = note(home, made(home, [1, 2]))
+    other = note(home, made(home, [1, 3]))
+    folder = ManifestFolder(home.manifests)
+    folder.kept_path(first.rows).write_bytes(folder.kept_path(other.rows).read_bytes())
+    with pytest.raises(VersionLostError, match="altered"):
+        decisions_of(home, first)
+    folder.kept_path(first.rows).write_bytes(b"nothing")
+    with pytest.raises(VersionLostError, match="cannot be read"):
+        decisions_of(home, first)
+
+
+def test_versions_are_pruned_but_for_the_last_and_what_is_pinned(home):
+    versions = [note(home, made(home, [number])) for number in range(5)]
+    pin(home.store, "best", 1, versions[0].decisions, versions[0].subset, versions[0].rows)
+    pinned = read_pinned_versions(home.store)
+    assert prune_versions(home, 2, [found.rows for found in pinned.values()]) == 2
+    assert [is_kept(home, version) for version in versions] == [True, False, False, True, True]
+    assert numbers(home, pinned["best"]) == [0]
+    assert unpin(home.store, "best")
+    assert not unpin(home.store, "best")
+    assert prune_versions(home, 2, []) == 1
+
+
+def test_a_version_that_never_was_is_named_with_those_there_are(home):
+    for number in range(2):
+        note(home, made(home, [number]))
+    with pytest.raises(UnknownVersionError, match="there is 1 to 2"):
+        find_version(home.store, "best", 3)
+    with pytest.raises(NotMadeError):
+        find_version(home.store, "later", None, ["later"])
+    with pytest.raises(UnknownNameError, match="best, later"):
+        find_version(home.store, "none", None, ["later"])

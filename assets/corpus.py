@@ -15,7 +15,6 @@ from tamis.corpus import ShardBatch, ShardChangedError, ShardGoneError, read_sha
 from tamis.corpus.intake import Intake, ShardShrunkError, store_shards
 from tamis.corpus.near_index import INDEX, TABLE, update_near_duplicates
 from tamis.graph.held_back import (
-    Shrunken,
     forget_shrunken,
     keep_values,
     note_files,
@@ -23,6 +22,7 @@ from tamis.graph.held_back import (
     shrank_too_much,
 )
 from tamis.graph.reconciliation import collect_orphans
+from tamis.graph.snapshot import Shrunken
 from tamis.settings.references import named
 from tamis.store.records import stored_rows
 from tamis.store.tables import quoted

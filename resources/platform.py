@@ -1,8 +1,8 @@
 """The one resource of the graph: the project, its store, and how a materialization is recorded.
 
-Assets get their work from here and hand back what they wrote; input keys, manifests, events and current values
-are made in one place, always in the order attempt, rows, manifest, event, head, so that a crash between any
-two of them only makes the next run repeat the step.
+Assets get their work from here and hand back what they wrote; input keys, manifests, events and current
+values are made in one place, always in the order attempt, rows, manifest, event, current value, so that after
+a crash between any two of them the next run only repeats the step.
 """
 
 import contextlib

@@ -233,8 +233,8 @@ class Work:
     def record(self, *mades: Output) -> Iterator[Any]:
         """Write the manifests, log the events, move the current values, in this order.
 
-        Current values move in one commit. Of a partition, what one check refuses of one asset is refused of all that
-        are recorded with it: they are parts of one value.
+        Current values move in one commit. Of a partition, what one check refuses of one asset is refused of
+        all that are recorded with it: they are parts of one value.
         """
         current = []
         complete = with_records(self.store, mades)

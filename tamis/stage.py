@@ -160,7 +160,7 @@ def same(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
 
 
 def every(partition_set: PartitionSet) -> PartitionMapping:
-    """Return a chooser of all partitions of a set, those included that left tamis.toml and are kept.
+    """Return a mapping to all partitions of a set, those included that left tamis.toml and are kept.
 
     As long as their rows are in the tables, what reads these tables depends on them.
     """
@@ -177,13 +177,13 @@ def only(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
     return ("",)
 
 
-def when(condition: Callable[[Snapshot], bool], chooser: PartitionMapping) -> PartitionMapping:
-    """Return a chooser of the same partitions where a condition on the project holds, of none elsewhere."""
-    return lambda snapshot, partition: chooser(snapshot, partition) if condition(snapshot) else ()
+def when(condition: Callable[[Snapshot], bool], mapping: PartitionMapping) -> PartitionMapping:
+    """Return a mapping to the same partitions where a condition on the project holds, of none elsewhere."""
+    return lambda snapshot, partition: mapping(snapshot, partition) if condition(snapshot) else ()
 
 
 def all_made(stage: Stage) -> PartitionMapping:
-    """Return a chooser of all that a stage makes in this project: nothing where it is not used, and no trials
+    """Return a mapping to all that a stage makes in this project: nothing where it is not used, and no trials
     that wait to be asked for.
     """
 

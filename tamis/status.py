@@ -22,7 +22,7 @@ from tamis.graph.plan import Due, full_plan, input_key, label, upstream
 from tamis.graph.repair import find_damage
 from tamis.graph.scan import scan
 from tamis.graph.snapshot import ProjectSnapshot
-from tamis.graph.stages import stages
+from tamis.graph.stages import names_where, stages
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.listed_rows import noted_near_repeats
@@ -205,6 +205,7 @@ def read_status(project: Project) -> Status:
     store, snapshot = project.home.store, scan(project, project.settings.automation.settle_seconds)
     current = read_current_values(store)
     due = full_plan(snapshot, current, refit=False)
+    with_texts = names_where(lambda stage: any("text" in table.text for table in stage.tables))
     return Status(
         project=project.settings.project.name,
         home=project.home.place,
@@ -221,7 +222,11 @@ def read_status(project: Project) -> Status:
         withdrawn=store.count("withdrawals"),
         still_in_files=read_places(store).to_dicts(),
         tainted=tainted_values(ManifestFolder.of(project.home), current, listed_in(project.home)),
-        near_repeats=noted_near_repeats(ManifestFolder.of(project.home), current, refusal(store)),
+        near_repeats=noted_near_repeats(
+            ManifestFolder.of(project.home),
+            [value.manifest for (asset, _), value in current.items() if asset in with_texts],
+            refusal(store),
+        ),
         searches=snapshot.searches,
         warnings=[*few_examples(store), *label_warnings(store), *_links_left_out(project)],
         failed_trials=_failed_trials(store, snapshot, current, due),

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from once import once
-from projects import SMALL, SmallProject, make_project
+from projects import SMALL, Imagined, SmallProject, base_model, make_project, plain_project, selection, target
+from projects import settings as in_toml
 
 from tamis.base.precision import FLOAT32, computing_in
 
@@ -23,6 +24,17 @@ TESTS = Path(__file__).resolve().parent
 CHECKOUT = TESTS.parent
 CORES = os.cpu_count() or 1
 LETTERS = "abcdefghij"
+IMAGINED = """
+[scaling]
+target = "goal"
+models = ["small"]
+sizes = [5, 10]
+
+[comparison]
+model = "small"
+selections = ["near"]
+on_request = { models = ["small"], selections = ["near", "thin"] }
+"""
 
 # Read by numpy, torch, polars and the tokenizers when they are imported, and inherited by every process
 # that a test starts. Workers of pytest-xdist share the cores, so each computes on one.
@@ -235,3 +247,11 @@ def postgres_url():
             yield server.get_uri(driver="psycopg2")
         finally:
             server.cleanup()
+
+
+@pytest.fixture
+def imagined(tmp_path) -> Imagined:
+    """A whole project without its files: what the corpora hold is stated, what was made is imagined."""
+    near, thin = selection("near", "got-d", 10, target="goal"), selection("thin", "density", 10)
+    text = in_toml(target(), target("other"), near, thin, base_model(), IMAGINED)
+    return Imagined(plain_project(tmp_path, text, {}).project, {"web__a": "1", "web__b": "1"})

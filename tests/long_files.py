@@ -17,7 +17,7 @@ ALLOWED_CPU_SECONDS: dict[str, float] = {
     "graph/test_graph_audit.py": 35,
     "graph/test_graph_marks.py": 35,
     "graph/test_graph_retained.py": 30,
-    "lineage/test_graph_search.py": 40,  # fits scaling laws some hundred times
+    "graph/test_graph_search.py": 40,  # fits scaling laws some hundred times
     "quality/test_endpoint_process.py": 40,  # a real model behind a server
 }
 """Files that may take more CPU time than the others (cpu_time.py), and how much."""
@@ -35,7 +35,7 @@ SECONDS: dict[str, int] = {
     "engine/test_ray_results.py": 90,
     "graph/test_graph_changes.py": 192,
     "graph/test_graph_audit.py": 145,
-    "lineage/test_graph_search.py": 136,
+    "graph/test_graph_search.py": 136,
     "graph/test_graph_kills.py": 130,
     "training/test_training_retention.py": 98,
     "graph/test_graph_unchanged.py": 91,

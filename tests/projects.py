@@ -730,7 +730,7 @@ def reference(manifest: Manifest) -> InputReference:
 
 @dataclass
 class Imagined:
-    """A project whose stages are made by writing current values: a value is the hash of what it depends on."""
+    """A project whose stages are made by writing current values: each is the hash of what it depends on."""
 
     project: Project
     contents: dict[str, str] = field(default_factory=dict)

@@ -82,20 +82,20 @@ def _compared(snapshot: Snapshot) -> bool:
     return snapshot.project.settings.sampler_trials.model is not None
 
 
-def _when_scored(stage: Stage, chooser: PartitionMapping) -> PartitionMapping:
+def _when_scored(stage: Stage, mapping: PartitionMapping) -> PartitionMapping:
     """For scores that a compared sampler ranks by."""
 
     def scored(snapshot: Snapshot) -> bool:
         samplers = snapshot.project.settings.sampler_trials.samplers
         return stage.name in scored_by(name for one in samplers for name in find_sampler(one).score_columns)
 
-    return when(scored, chooser)
+    return when(scored, mapping)
 
 
-def _when_computed(chooser: PartitionMapping) -> PartitionMapping:
+def _when_computed(mapping: PartitionMapping) -> PartitionMapping:
     """For vectors, where a compared sampler computes its score itself."""
     return when(
-        lambda snapshot: any(map(computes_itself, snapshot.project.settings.sampler_trials.samplers)), chooser
+        lambda snapshot: any(map(computes_itself, snapshot.project.settings.sampler_trials.samplers)), mapping
     )
 
 

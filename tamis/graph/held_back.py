@@ -18,7 +18,7 @@ import pyarrow as pa
 from tamis.corpus.shards import SEPARATOR, Shard
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES, RAW_STAGE
 from tamis.graph.plan import input_key, label
-from tamis.graph.snapshot import ProjectSnapshot
+from tamis.graph.snapshot import ProjectSnapshot, Shrunken
 from tamis.graph.stages import names_where, stages
 from tamis.project import Project
 from tamis.records.attempts import chunks, read_attempts
@@ -67,25 +67,6 @@ class HeldBack:
     def to_json(self) -> dict[str, str]:
         """The loss as JSON values."""
         return dict(self.__dict__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shrunken:
-    """A file that lost most of its documents, in the state of `input_key`."""
-
-    shard: str
-    input_key: str
-    before: int
-    now: int
-    bad_rows: Mapping[str, int]
-    allowed: bool
-
-    @property
-    def found(self) -> str:
-        """What was found, in a clause."""
-        bad = ", ".join(f"{count:,} {reason}" for reason, count in self.bad_rows.items())
-        rows = f" ({bad} in quarantine if it is taken in)" if bad else ""
-        return f"file {self.shard} yields {self.now:,} of {self.before:,} documents that it had{rows}"
 
 
 def lost_too_many(lost: int, had: int) -> bool:

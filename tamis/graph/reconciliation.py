@@ -16,13 +16,12 @@ from tamis.embedding.stage import EMBEDDINGS, EMBEDDINGS_STAGE
 from tamis.embedding.storing import current_table
 from tamis.graph.held_back import (
     REMOVALS,
-    Shrunken,
     forget_shards,
     note_shrunken,
     shrunken_to_allow,
 )
 from tamis.graph.plan import full_plan, gone_partitions, label
-from tamis.graph.snapshot import ProjectSnapshot
+from tamis.graph.snapshot import ProjectSnapshot, Shrunken
 from tamis.graph.stages import names_where, stages
 from tamis.project import Project
 from tamis.records import attempts
@@ -47,8 +46,8 @@ def find_gone(store: Store, snapshot: ProjectSnapshot, current: CurrentValues) -
 def forget_gone(store: Store, snapshot: ProjectSnapshot, current: CurrentValues) -> list[tuple[str, str]]:
     """Remove what belonged to partitions that no longer exist; returns them as (asset, partition).
 
-    Current values go last: a removal that is cut short is found and done again. Documents stay where shards are to be
-    taken in: they may hold them again under another name, and what is embedded is not embedded twice.
+    Current values go last: a removal that is cut short is found and repeated. Documents stay where shards are
+    to be taken in: they may hold them again under another name, and what is embedded is not embedded twice.
     """
     gone = find_gone(store, snapshot, current)
     if not gone:

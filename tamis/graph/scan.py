@@ -1,4 +1,4 @@
-"""Looking: what lies in the corpora and targets right now, and which trials a budget asks for.
+"""Scan the sources: what the corpora and targets hold right now, and which trials a budget asks for.
 
 Files are hashed once and remembered by size and modification time, so looking at 1,000 unchanged shards
 costs stat calls only.
@@ -100,8 +100,8 @@ def scan_files(
 
 
 def scan_again(snapshot: ProjectSnapshot, current: CurrentValues) -> ProjectSnapshot:
-    """The snapshot, with what has come of work since: texts refused at intake, files that are held back because
-    they lost most of their documents, and the trials asked for next.
+    """Return the snapshot with what work has changed since: texts refused at intake, files that are held back
+    because they lost most of their documents, and the trials asked for next.
     """
     shrunken = read_shrunken(snapshot.project.home.store, snapshot.shards)
     return searched(replace(snapshot.as_refused_now(), shrunken=shrunken), current)

@@ -5,7 +5,6 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from tamis.corpus import Shard
 from tamis.corpus.fingerprint import python_files
@@ -19,8 +18,24 @@ from tamis.store.precision_choice import AUTO
 from tamis.store.withdrawn import withdrawn_versions
 from tamis.training.planned import Trial, model_names, planned_trials
 
-if TYPE_CHECKING:
-    from tamis.graph.held_back import Shrunken
+
+@dataclass(frozen=True, kw_only=True)
+class Shrunken:
+    """A file that lost most of its documents, in the state of `input_key`."""
+
+    shard: str
+    input_key: str
+    before: int
+    now: int
+    bad_rows: Mapping[str, int]
+    allowed: bool
+
+    @property
+    def found(self) -> str:
+        """What was found, in a clause."""
+        bad = ", ".join(f"{count:,} {reason}" for reason, count in self.bad_rows.items())
+        rows = f" ({bad} in quarantine if it is taken in)" if bad else ""
+        return f"file {self.shard} yields {self.now:,} of {self.before:,} documents that it had{rows}"
 
 
 @dataclass(frozen=True)
@@ -51,7 +66,7 @@ class ProjectSnapshot:
     searches: Mapping[str, Search] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
     kept: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    shrunken: "Mapping[str, Shrunken]" = field(default_factory=dict)
+    shrunken: Mapping[str, Shrunken] = field(default_factory=dict)
     allowed: frozenset[str] = frozenset()
 
     def keeps(self, asset: str, partition_set: str | None, partition: str) -> bool:

@@ -125,7 +125,7 @@ def find_version(
 def note_version(
     home: Home, current: CurrentValues, selection: str, pinned_to: int | None = None
 ) -> Version | None:
-    """Keep the decisions that the current values publish, and note them as a version; None while there are none.
+    """Keep the decisions that are published now, and note them as a version; None while there are none.
 
     To be called before a selection is made again, too: what a killed run left unnoted is not lost, and the
     published rows are in their file before the table holds others.

@@ -11,8 +11,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tamis.corpus.refusing import NEAR_REPEATS, Refusal
-from tamis.graph.stages import stages
-from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import Manifest, ManifestError, ManifestFolder
 from tamis.selection.stage import DECISIONS, SELECTED_SUBSET
 from tamis.store.digests import RECORD_BYTES, key_bytes
@@ -79,14 +77,10 @@ def readable(folder: ManifestFolder, ids: Iterable[str]) -> dict[str, Manifest]:
     return found
 
 
-def noted_near_repeats(folder: ManifestFolder, current: CurrentValues, barred: Refusal) -> dict[str, str]:
-    """Documents and examples that nearly repeated a withdrawn one when they were read last, with that one."""
+def noted_near_repeats(folder: ManifestFolder, manifests: Iterable[str], barred: Refusal) -> dict[str, str]:
+    """Return the texts that these values noted as nearly a withdrawn one, with that one, by id."""
     if not barred.loose_ids:
         return {}
-    with_texts = {
-        stage.name for stage in stages().values() if any("text" in table.text for table in stage.tables)
-    }
-    manifests = [value.manifest for (asset, _), value in current.items() if asset in with_texts]
     noted = [one.beside.get(NEAR_REPEATS, {}) for one in readable(folder, manifests).values()]
     gone = set(barred.doc_ids)
     return {doc_id: other for found in noted for doc_id, other in found.items() if doc_id not in gone}

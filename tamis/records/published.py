@@ -1,10 +1,11 @@
 """Published selections: the decisions and the chosen documents that readers see.
 
-The current values of `decisions` and `selected_subset` move together, in one commit, after the blocking check. Each
-names the manifest of the last value that passed, so the two are the one record of what is current. The rows
-of that value are kept with the manifests, in a file named by their digest, before the tables are written
-again. So a reader never sees the rows of an attempt that was refused, killed or is still running, and pruning
-old versions of the tables takes nothing from it. Chosen documents are those that the decisions select.
+The current values of `decisions` and `selected_subset` move together, in one commit, after the blocking
+check. Each names the manifest of the last value that passed, so the two are the one record of what is
+current. The rows of that value are kept with the manifests, in a file named by their digest, before the
+tables are written again. So a reader never sees the rows of an attempt that was refused, killed or is still
+running, and pruning old versions of the tables takes nothing from it. Chosen documents are those that the
+decisions select.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -162,7 +163,7 @@ Source = Callable[[Sequence[str] | None], pa.Table]
 
 
 def published_sources(store: Store, folder: ManifestFolder, current: CurrentValues) -> Mapping[str, Source]:
-    """Return readers of both tables, by name, with the rows of every selection that these current values publish."""
+    """Return readers of both tables, by name, with the rows of every published selection."""
     found = all_published(current, folder)
     return {
         DECISIONS: partial(_decisions_of_all, store, folder, found),

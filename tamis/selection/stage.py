@@ -175,13 +175,13 @@ def _sampler_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     return used | transport | precision_settings(snapshot)
 
 
-def _when_scored(stage: Stage, chooser: PartitionMapping) -> PartitionMapping:
+def _when_scored(stage: Stage, mapping: PartitionMapping) -> PartitionMapping:
     """For selections whose sampler ranks by a score of the stage."""
 
     def choose(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
         section = named(snapshot.project.settings.selection, partition)
         scored = stage.name in scored_by(find_sampler(section.sampler).score_columns)
-        return chooser(snapshot, partition) if scored else ()
+        return mapping(snapshot, partition) if scored else ()
 
     return choose
 
@@ -197,12 +197,12 @@ def _target_of_selection(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
     return (target,) if target else ()
 
 
-def _when_computed(chooser: PartitionMapping) -> PartitionMapping:
+def _when_computed(mapping: PartitionMapping) -> PartitionMapping:
     """For selections whose sampler computes its score itself."""
 
     def choose(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
         section = named(snapshot.project.settings.selection, partition)
-        return chooser(snapshot, partition) if computes_itself(section.sampler) else ()
+        return mapping(snapshot, partition) if computes_itself(section.sampler) else ()
 
     return choose
 
@@ -211,9 +211,9 @@ def _models_of_selection(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
     return with_twins(snapshot, [named(snapshot.project.settings.selection, partition).sampler])
 
 
-def _unless_pinned(chooser: PartitionMapping) -> PartitionMapping:
+def _unless_pinned(mapping: PartitionMapping) -> PartitionMapping:
     """For what decides a choice: a selection that is kept at an earlier version reads none of it."""
-    return lambda snapshot, partition: () if partition in snapshot.pinned else chooser(snapshot, partition)
+    return lambda snapshot, partition: () if partition in snapshot.pinned else mapping(snapshot, partition)
 
 
 def _edges() -> tuple[Edge, ...]:

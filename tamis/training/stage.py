@@ -126,8 +126,8 @@ def trained_on_pool(snapshot: Snapshot, model: str) -> bool:
     return model_section(snapshot.project, model)[0].preset is not None
 
 
-def _if_trained(chooser: PartitionMapping) -> PartitionMapping:
-    return lambda snapshot, model: chooser(snapshot, model) if trained_on_pool(snapshot, model) else ()
+def _if_trained(mapping: PartitionMapping) -> PartitionMapping:
+    return lambda snapshot, model: mapping(snapshot, model) if trained_on_pool(snapshot, model) else ()
 
 
 def _base_model_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:

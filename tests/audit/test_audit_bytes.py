@@ -37,7 +37,7 @@ SCOPES = {
     "near_duplicates": "",
     "contamination": "",
 }
-"""Tables that a manifest states, by all kinds of scopes; the last is empty. `current values` carries seals."""
+"""Tables that a manifest states, by all kinds of scopes; the last is empty. `heads` carries seals."""
 IDS = [f"{number:032x}" for number in range(40)]
 
 

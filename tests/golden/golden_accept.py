@@ -47,7 +47,7 @@ class Place:
 HERE = Place(
     checkout=CHECKOUT,
     goldens=Path(__file__).resolve().parent,
-    digests=CHECKOUT / "tests" / "lineage" / "code_digests.json",
+    digests=CHECKOUT / "tests" / "graph" / "code_digests.json",
 )
 
 
@@ -184,7 +184,7 @@ def write(place: Place, name: str, found: Golden, say: Callable[[str], object] =
 
 def main() -> int:
     """Accept what this checkout is now."""
-    sys.path.insert(0, str(CHECKOUT / "tests" / "lineage"))
+    sys.path.insert(0, str(CHECKOUT / "tests" / "graph"))
     from test_graph_code_versions import code_now
 
     with tempfile.TemporaryDirectory(prefix="golden-") as scratch:

@@ -193,20 +193,20 @@ def test_the_entries_of_this_checkout_are_complete():
 
 
 def test_no_variable_lets_pytest_note_digests(tmp_path):
-    lineage = tmp_path / "tests" / "lineage"
-    lineage.mkdir(parents=True)
+    graph = tmp_path / "tests" / "graph"
+    graph.mkdir(parents=True)
     shutil.copytree(CHECKOUT / "tamis", tmp_path / "tamis", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("test_graph_code_versions.py", "code_digests.json"):
-        shutil.copyfile(CHECKOUT / "tests" / "lineage" / name, lineage / name)
+        shutil.copyfile(CHECKOUT / "tests" / "graph" / name, graph / name)
     with (tmp_path / "tamis" / "coverage" / "sketch.py").open("a") as file:
         file.write("\nANOTHER = 1\n")
-    before = (lineage / "code_digests.json").read_bytes()
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(lineage), "-k", "coverage"]
+    before = (graph / "code_digests.json").read_bytes()
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(graph), "-k", "coverage"]
     environment = {**os.environ, "TAMIS_ACCEPT": "1", "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stdout
     assert "the code of coverage changed" in done.stdout
-    assert (lineage / "code_digests.json").read_bytes() == before
+    assert (graph / "code_digests.json").read_bytes() == before
 
 
 def test_make_accept_is_this():

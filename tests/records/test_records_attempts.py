@@ -32,7 +32,7 @@ def store(tmp_path) -> Store:
     return Store(tmp_path / "lance")
 
 
-def test_a_head_speaks_for_what_is_stored_only_after_its_latest_attempt(store):
+def test_a_current_value_speaks_for_what_is_stored_only_after_its_latest_attempt(store):
     first = begin(store, [ENTRY])
     assert unfinished(read_current_values(store), read_attempts(store)) == {ENTRY}
     write_current_values(store, [value(first)])
@@ -44,7 +44,7 @@ def test_a_head_speaks_for_what_is_stored_only_after_its_latest_attempt(store):
     assert read_current_values(store)[ENTRY].usable
 
 
-def test_a_head_from_before_attempts_were_noted_counts(store):
+def test_a_current_value_from_before_attempts_were_noted_counts(store):
     asset, partition = ENTRY
     row = value("").__dict__ | {"made_at": None}
     old = pa.schema([field for field in schema_of("heads") if field.name != "attempt"])
@@ -55,20 +55,20 @@ def test_a_head_from_before_attempts_were_noted_counts(store):
 IN_ANOTHER_PROCESS = """
 import sys
 from pathlib import Path
-from tamis.records.current_values import Head, write_heads
+from tamis.records.current_values import CurrentValue, write_current_values
 from tamis.store.tables import Store
 
 store, data_version = Store(Path(sys.argv[1])), sys.argv[2]
 if data_version == "again":
-    store.drop("current values")
+    store.drop("heads")
 names = ("documents", "web__a", "m", "k", data_version)
 fields = ("asset", "partition", "manifest", "input_key", "data_version")
-write_heads(store, [Head(**dict(zip(fields, names)))])
+write_current_values(store, [CurrentValue(**dict(zip(fields, names)))])
 """
 
 
 @pytest.mark.parametrize("data_version", ["other", "again"])
-def test_heads_that_another_process_writes_are_seen_at_once(store, data_version):
+def test_current_values_that_another_process_writes_are_seen_at_once(store, data_version):
     """Also where the table was removed and made again, with as many versions as before."""
     write_current_values(store, [value("")])
     assert read_current_values(store)[ENTRY].data_version == "v"
@@ -87,7 +87,7 @@ def test_a_table_that_was_read_and_is_damaged_since_is_known_to_be(store, table)
         read_current_values(Store(store.folder))  # as each step opens it
 
 
-def test_what_a_reader_does_to_its_heads_is_not_seen_by_the_next(store):
+def test_what_a_reader_does_to_its_current_values_is_not_seen_by_the_next(store):
     write_current_values(store, [value("")])
     read_current_values(store).clear()
     assert read_current_values(store) == {ENTRY: value("")}

@@ -60,7 +60,7 @@ def test_reading_gives_back_what_was_written_and_notices_a_change(tmp_path):
         folder.read(key)
 
 
-def test_heads_move_forward_and_can_be_forgotten(tmp_path):
+def test_current_values_move_forward_and_can_be_forgotten(tmp_path):
     store = Store(tmp_path)
     first = CurrentValue(asset="a", partition="", manifest="m1", input_key="k1", data_version="v1")
     second = CurrentValue(

@@ -15,7 +15,6 @@ from tamis.transport.certificate import (
 )
 from tamis.transport.contrast import contrast
 from tamis.transport.domains import DomainDistance, nearest_domains, rank_domains
-from tamis.transport.increment import Update, bring_up_to_date
 from tamis.transport.nearest import nearest_cost
 from tamis.transport.ordering import smallest_first
 from tamis.transport.potential import TargetPotential, UnreadablePotentialError
@@ -53,9 +52,7 @@ __all__ = [
     "UnionCertificate",
     "UnknownShardError",
     "UnreadablePotentialError",
-    "Update",
     "bootstrap_stability",
-    "bring_up_to_date",
     "calibrate",
     "contrast",
     "estimated_top_k",

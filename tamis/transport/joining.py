@@ -9,6 +9,7 @@ warm solve. 1 % of new rows costs under 3 % of a solve (benchmarks/transport_inc
 import hashlib
 import warnings
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +24,14 @@ from tamis.store.tables import Store, matrix_of
 from tamis.store.vectors import VectorBlocks
 from tamis.transport.certificate import ACCEPT_BELOW, UnionCertificate
 from tamis.transport.cost import Floats
-from tamis.transport.increment import REFINED_ERROR, REFINING_PASSES, Done
 from tamis.transport.potential import Float32s, TargetPotential
 from tamis.transport.shards import ShardSums
 from tamis.transport.solve import NotConverged, solve_potential
 
 Places = npt.NDArray[np.int64]
+Done = Literal["accept", "refine", "solve"]
+# Refining aims well under the limit of "accept", so that the next shard finds room.
+REFINED_ERROR, REFINING_PASSES = 0.01, 3
 
 
 def sums_of_pool(
@@ -124,12 +127,14 @@ def join_pool(
     seed: int,
     advance: Advance = ignore,
 ) -> Joined:
-    """Bring a potential up to date with the stored pool by the policy above; the target is unchanged.
+    """Bring a potential up to date with the stored pool, by what the certificate of the union advises.
 
-    The policy of `increment.bring_up_to_date`, but the pool is streamed from its table as it lies, not shard
-    by shard, which would read the table once for each.
+    Union error under .05: keep the potential; under .1: three warm passes at most, then a solve unless they
+    lead back under .05; above: a warm solve. Centre and epsilon stay. Raises `OtherPotentialError` for sums
+    under another potential, and `BadShapeError` for a target [M, d] that the potential was not solved for.
     """
     known.check(potential)
+    potential.check_target(target_md)
     sums = sums_of_pool(store, potential, pool_table, known, advance)
     certificate = sums.certificate(potential)
     if certificate.advice == "accept":

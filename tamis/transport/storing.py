@@ -17,8 +17,7 @@ from tamis.settings.config import TransportSection
 from tamis.store.tables import Store, matrix_of, quoted
 from tamis.store.vectors import VectorBlocks, require_documents
 from tamis.transport.certificate import UnionCertificate, estimated_top_k
-from tamis.transport.increment import Done
-from tamis.transport.joining import join_pool, sums_of_pool
+from tamis.transport.joining import Done, join_pool, sums_of_pool
 from tamis.transport.potential import TargetPotential
 from tamis.transport.shards import ShardSums
 from tamis.transport.solve import solve_potential

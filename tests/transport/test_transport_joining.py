@@ -7,7 +7,7 @@ import pytest
 from tamis.settings.sections import TransportSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, vector_column
-from tamis.transport import solve_potential
+from tamis.transport import BadShapeError, solve_potential
 from tamis.transport.joining import join_pool, sums_of_pool
 from tamis.transport.scoring import PoolScoring, score_pool
 from tamis.transport.shards import ShardSums
@@ -112,6 +112,46 @@ def test_few_alike_are_accepted_and_a_flood_is_solved(pool, target):
     back = join_pool(pool.store, joined.potential, joined.sums, target, "embeddings_static", SECTION, 0)
     again = solve_potential(target, pool.matrix()).gradient(pool.matrix())
     assert np.corrcoef(back.potential.gradient(pool.matrix()), again)[0, 1] > 0.999
+
+
+@pytest.mark.parametrize(("count", "done"), [(50, "refine"), (400, "solve")])
+def test_a_shard_that_fills_a_deficit_is_brought_to_what_a_full_solve_gives(tmp_path, count, done):
+    pool, target = Pool(tmp_path), np.concatenate([vectors(topic, 20, 9) for topic in (0, 1, 2)])
+    for topic in range(1, 7):
+        pool.put(f"s{topic}", vectors(topic, 150, 0))
+    potential = solve_potential(target, pool.matrix())
+    known = sums_of_pool(pool.store, potential, "embeddings_static")
+    pool.put("t", vectors(0, count, 4))
+    before = sums_of_pool(pool.store, potential, "embeddings_static", known).certificate(potential)
+    assert before.advice == done
+    joined = join_pool(pool.store, potential, known, target, "embeddings_static", SECTION, 0)
+    assert joined.done == done
+    assert joined.certificate.advice == "accept"
+    assert joined.certificate.marginal_error <= (0.05 if done == "refine" else 2 * SECTION.tolerance)
+    assert joined.potential.passes <= 3 or done == "solve"
+    union = pool.matrix()
+    full = solve_potential(
+        target, union, center=potential.center, epsilon=potential.epsilon, tolerance=1e-6, max_passes=2_000
+    )
+    k = len(union) // 10
+    found, truth = (set(np.argsort(one.gradient(union))[:k].tolist()) for one in (joined.potential, full))
+    assert len(found & truth) >= 0.95 * k  # few target points: accepted cases overlap by .88 and more
+
+
+def test_another_target_is_refused_even_when_nothing_is_to_do(pool, target):
+    potential = solve_potential(target, pool.matrix())
+    known = sums_of_pool(pool.store, potential, "embeddings_static")
+    other = target.copy()
+    other[7] = pool.matrix()[0]
+    cases = [
+        (other, r"target: row 7 is a distance of .* expected the target that the potential was solved for"),
+        (target[:20], r"target: shape \[20, 16\]; expected shape \[50, 16\], that of the target"),
+        (target[::-1], "target: row"),
+        (target[:, :5], "target: width 5"),
+    ]
+    for wrong, message in cases:
+        with pytest.raises(BadShapeError, match=message):
+            join_pool(pool.store, potential, known, wrong, "embeddings_static", SECTION, 0)
 
 
 def test_sums_of_another_potential_are_refused(pool, target, tmp_path):

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from transport_problems import RAW, Blocks, centred, clustered, costs, prepared
 
 from tamis.base.precision import PRECISIONS, computing_in
-from tamis.transport import NotConverged, bring_up_to_date, prepare, solve_and_score, solve_potential
+from tamis.transport import NotConverged, prepare, solve_and_score, solve_potential
 from tamis.transport.rows import StoredRows
-from tamis.transport.shards import ShardSums, join
 from tamis.transport.sinkhorn import Kernel, evaluate
 from tamis.transport.target_side import TargetSide
 
@@ -188,19 +187,6 @@ def test_potentials_equal_those_of_pot_lazy_and_of_solve(seed):
         (potential.gradient(problem.x)[:, None] + potential.potential - costs(problem)) / epsilon
     ) * np.outer(problem.a, problem.b)
     assert np.abs(plan - dense.plan).max() < 1e-4 * dense.plan.max()
-
-
-@pytest.mark.usefixtures("small_sample")
-def test_refining_a_streamed_pool_takes_three_passes_at_most():
-    problem = wide(9)
-    pool, new = problem.x[:2_700], problem.x[2_700:] * 0.3 + problem.y.mean(0)
-    potential = solve_potential(problem.y, pool)
-    sums, _ = join(potential, ShardSums.none(potential), "a", pool)
-    sums, _ = join(potential, sums, "b", new)
-    assert sums.certificate(potential).advice != "accept"
-    update = bring_up_to_date(potential, problem.y, {"a": pool, "b": new}, sums)
-    assert update.certificate.advice == "accept"
-    assert update.done == "solve" or update.passes <= 3
 
 
 @pytest.mark.parametrize("relative", [1e-3, 3e-3])

@@ -1,18 +1,16 @@
-"""Shards that come and go: sums that add up, files, and a policy that does what its certificate says."""
+"""Shards that come and go: sums that add up, and files of them."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transport_problems import Blocks, clustered
+from transport_problems import clustered
 
 from tamis.transport import (
-    BadShapeError,
     OtherPotentialError,
     ShardNameError,
     ShardSums,
     UnknownShardError,
-    bring_up_to_date,
     join,
     leave,
     solve_potential,
@@ -114,92 +112,6 @@ def test_other_files_and_other_potentials_are_refused(tmp_path):
         sums.certificate(other)
     with pytest.raises(OtherPotentialError):
         join(other, sums, "b", problem.x)
-
-
-def test_more_of_the_same_is_accepted_without_reading_anything():
-    problem = clustered(6, n=2_000, m=30)
-    potential = solve_potential(problem.y, problem.x[:1_500])
-    sums = joined(potential, {"a": problem.x[:1_500], "b": problem.x[1_500:1_515]})
-    update = bring_up_to_date(potential, problem.y, {}, sums)
-    assert update.done == "accept"
-    assert update.potential is potential
-    assert update.sums is sums
-    assert update.passes == 0
-    assert update.scores == {}
-
-
-def rich_shard(rows):
-    """A pool without the target's cluster, a target of that cluster, and `rows` documents of it."""
-    rng = np.random.default_rng(5)
-    centres = np.eye(6)
-    pool = centres[rng.integers(0, 6, size=900)] + 0.1 * rng.normal(size=(900, 6))
-    target = centres[rng.integers(0, 3, size=60)] + 0.1 * rng.normal(size=(60, 6))
-    return target, pool, centres[np.zeros(rows, dtype=int)] + 0.1 * rng.normal(size=(rows, 6))
-
-
-@pytest.mark.parametrize(("rows", "done"), [(50, "refine"), (400, "solve")])
-@pytest.mark.parametrize("as_blocks", [False, True])
-def test_a_shard_that_fills_the_deficit_is_brought_to_what_a_full_solve_gives(rows, done, as_blocks):
-    target, pool, rich = rich_shard(rows)
-    potential = solve_potential(target, pool)
-    shards = {"a": Blocks(pool, [333]) if as_blocks else pool, "b": rich}
-    sums = joined(potential, shards)
-    assert sums.certificate(potential).advice == done
-    update = bring_up_to_date(potential, target, shards, sums)
-    assert update.done == done
-    assert update.certificate.advice == "accept"
-    assert update.certificate.marginal_error <= (0.05 if done == "refine" else 0.00101)
-    assert update.passes <= 3 or done == "solve"
-    union = np.concatenate([pool, rich])
-    full = solve_potential(
-        target, union, center=potential.center, epsilon=potential.epsilon, tolerance=1e-6, max_passes=2_000
-    )
-    found = np.concatenate([update.scores["a"], update.scores["b"]])
-    assert (found == update.potential.gradient(union)).all()
-    k = len(union) // 10
-    chosen, truth = (set(np.argsort(score)[:k]) for score in (found, full.gradient(union)))
-    assert len(chosen & truth) >= 0.98 * k
-
-
-def test_rows_that_are_missing_where_they_are_needed_are_named():
-    target, pool, rich = rich_shard(400)
-    potential = solve_potential(target, pool)
-    sums = joined(potential, {"a": pool, "b": rich})
-    with pytest.raises(UnknownShardError, match="'b' is not among reference_blocks"):
-        bring_up_to_date(potential, target, {"a": pool}, sums)
-    with pytest.raises(ValueError, match="iterated again"):
-        bring_up_to_date(potential, target, {"a": pool, "b": (part for part in [rich])}, sums)
-
-
-def test_a_target_that_is_not_that_of_the_potential_is_refused_even_when_nothing_is_to_do():
-    problem = clustered(8, n=300, m=30)
-    potential = solve_potential(problem.y, problem.x)
-    sums = joined(potential, {"a": problem.x})
-    bring_up_to_date(potential, problem.y.astype(np.float32), {}, sums)
-    other = problem.y.copy()
-    other[7] = problem.x[0]
-    cases = [
-        (other, r"target: row 7 is a distance of .* expected the target that the potential was solved for"),
-        (problem.y[:20], r"target: shape \[20, 6\]; expected shape \[30, 6\], that of the target"),
-        (problem.y[::-1], "target: row"),
-        (problem.y[:, :5], "target: width 5"),
-    ]
-    for target, message in cases:
-        with pytest.raises(BadShapeError, match=message):
-            bring_up_to_date(potential, target, {}, sums)
-
-
-@pytest.mark.parametrize("as_blocks", [False, True])
-def test_shards_of_other_lengths_than_joined_are_refused(as_blocks):
-    target, pool, rich = rich_shard(400)
-    potential = solve_potential(target, pool)
-    sums = joined(potential, {"a": pool, "b": rich})
-    for rows in (rich[:-1], np.concatenate([rich, rich[:1]])):
-        given_rows = Blocks(rows, [150]) if as_blocks else rows
-        with pytest.raises(
-            BadShapeError, match=f"shard 'b': {len(rows)} rows; expected 400, as when it join"
-        ):
-            bring_up_to_date(potential, target, {"a": pool, "b": given_rows}, sums)
 
 
 def test_blocks_without_rows_are_an_empty_shard():

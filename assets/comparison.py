@@ -14,8 +14,9 @@ from tamis.base.files import write_atomically
 from tamis.comparison.analysis import analyse
 from tamis.comparison.storing import TABLE, Comparison, make_runs
 from tamis.embedding.storing import current_table, encoder_slug
-from tamis.report import plot_markdown, sampler_page
 from tamis.report.comparison_plot import comparison_plot_png
+from tamis.report.figures import plot_markdown
+from tamis.report.samplers import sampler_page
 from tamis.selection.comparison import compare_samplers
 from tamis.selection.paper import configured_paper_samplers
 from tamis.store.schemas import schema_of

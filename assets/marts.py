@@ -19,7 +19,7 @@ from tamis.graph.marts import SQL_FOLDER, source_edges
 from tamis.graph.plan import only_grew
 from tamis.graph.stages import stages
 from tamis.records.published import published_sources
-from tamis.report import sql_model_page
+from tamis.report.sql_model import sql_model_page
 from tamis.sql import Leaves, Model, ModelResult, TestResult, column_lineage, load_project, run_model
 from tamis.sql.reading import PinnedTables, pin_tables
 from tamis.stage import all_made

@@ -11,10 +11,12 @@ from resources.platform import Platform
 from resources.specification import described
 from resources.work import Work
 from tamis.base.files import write_atomically
-from tamis.report import ScalingReport, curve_plot_png, models_markdown, plot_markdown, scaling_law_page
-from tamis.report.scaling_report import reports_of_curves
+from tamis.report.figures import plot_markdown
+from tamis.report.scaling import models_markdown, scaling_law_page
+from tamis.report.scaling_plot import curve_plot_png
+from tamis.scaling.report import ScalingReport
 from tamis.scaling.stage import law_trials
-from tamis.scaling.storing import choose_models, curves_table
+from tamis.scaling.storing import choose_models, curves_table, reports_of_curves
 from tamis.store.schemas import schema_of
 
 AUDITED = ("no_defects", "No copied, repeated or interpolated cells in the curves.", False)

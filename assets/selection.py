@@ -19,8 +19,10 @@ from tamis.history.versions import decisions_of, note_version, prune_versions, s
 from tamis.records.current_values import read_current_values
 from tamis.records.manifest import InputReference
 from tamis.records.pinned_versions import PinnedVersion
-from tamis.report import plot_markdown, selection_page, selection_plot_png
+from tamis.report.figures import plot_markdown
+from tamis.report.selection import selection_page
 from tamis.report.selection_data import selection_report
+from tamis.report.selection_plot import selection_plot_png
 from tamis.report.summary import selection_lines
 from tamis.selection import find_sampler, select, selection_digest
 from tamis.selection.computing import method_scores

@@ -8,6 +8,7 @@ of scipy.stats, the tamis.toml that README.md shows, and one small model trained
 """
 
 import argparse
+import html
 import json
 import re
 import shutil
@@ -20,11 +21,11 @@ from pathlib import Path
 
 import polars as pl
 
+from tamis.audit.verdicts import Node
 from tamis.corpus.docstrings import read_package
 from tamis.corpus.records import Row
 from tamis.graph.stages import stages
 from tamis.report.audit_layout import Box, Edge, Layout, lay_out
-from tamis.report.page import Markup, element
 from tamis.store.tables import Store
 
 HERE = Path(__file__).resolve().parent
@@ -91,8 +92,10 @@ def _implied(edge: Edge, edges: set[Edge]) -> bool:
 def lineage_svg() -> str:
     """The graph of assets as SVG, raw files at the top, results at the bottom."""
     groups, edges = graph()
-    blank = {"partition": "", "status": "green", "verdicts": {}, "detail": ""}
-    layout = lay_out([{"id": name, "asset": name, **blank} for name in groups], edges)
+    inputs = {name: [start for start, end in edges if end == name] for name in groups}
+    layout = lay_out(
+        {name: Node(manifest=name, asset=name, partition="", inputs=inputs[name]) for name in groups}
+    )
     width = 2 * MARGIN + layout.rows * (WIDTH + GAP) - GAP
     height = 2 * MARGIN + (layout.layers - 1) * LAYER + HEIGHT
     return element(
@@ -108,6 +111,12 @@ def lineage_svg() -> str:
     )
 
 
+def element(tag: str, *children: str, **attributes: str) -> str:
+    """Return an element of SVG."""
+    named = "".join(f' {name.replace("_", "-")}="{html.escape(value)}"' for name, value in attributes.items())
+    return f"<{tag}{named}>{''.join(children)}</{tag}>"
+
+
 def _corner(layout: Layout, box: Box) -> tuple[float, float]:
     """Top left; rows shorter than the fullest are centred."""
     members = sum(other.layer == box.layer for other in layout.boxes.values())
@@ -115,7 +124,7 @@ def _corner(layout: Layout, box: Box) -> tuple[float, float]:
     return MARGIN + place * (WIDTH + GAP), MARGIN + box.layer * LAYER
 
 
-def _line(layout: Layout, start: str, end: str) -> Markup:
+def _line(layout: Layout, start: str, end: str) -> str:
     x1, y1 = _corner(layout, layout.boxes[start])
     x2, y2 = _corner(layout, layout.boxes[end])
     x1 += WIDTH * _spread(layout, end, [b for a, b in layout.edges if a == start])
@@ -132,7 +141,7 @@ def _spread(layout: Layout, other: str, others: list[str]) -> float:
     return round((order.index(other) + 1) / (len(order) + 1), 3)
 
 
-def _drawn(layout: Layout, box: Box, group: str, partitions: str) -> Markup:
+def _drawn(layout: Layout, box: Box, group: str, partitions: str) -> str:
     x, y = _corner(layout, box)
     frame = {"x": f"{x:g}", "y": f"{y:g}", "width": str(WIDTH), "height": str(HEIGHT), "rx": "5"}
     below = f"{group}, per {partitions.removesuffix('s')}" if partitions else group

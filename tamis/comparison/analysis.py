@@ -1,5 +1,6 @@
 """What the runs of a comparison say: losses with intervals, contrasts, recoveries, and when they converge."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,11 @@ class Measured:
     recovery_p: list[float]
 
     @property
+    def best(self) -> ArmLoss:
+        """The arm with the smallest loss."""
+        return min(self.arms, key=lambda arm: arm.loss if math.isfinite(arm.loss) else math.inf)
+
+    @property
     def proven(self) -> list[Contrast]:
         """Contrasts with random that are significant after correction."""
         return [one for one, p in zip(self.contrasts, self.p_holm, strict=True) if p < LEVEL]
@@ -78,6 +84,16 @@ class ComparisonReport:
     data_seeds: int
     training_seeds: int
     failures: list[str]
+
+    @property
+    def read(self) -> float:
+        """How often runs on all documents read them; under 1 they ended before they had read all."""
+        return next(arm.epochs for arm in self.target.arms if arm.sampler == FULL)
+
+    def name_of(self, arm: ArmLoss | Contrast | NonInferiority) -> str:
+        """Return the sampler of an arm, with its budget where there are several."""
+        budgets = {budget for sampler, budget in self.arms if sampler != FULL}
+        return arm.sampler if len(budgets) == 1 or arm.sampler == FULL else f"{arm.sampler} {arm.budget}"
 
 
 class NoLossesError(PermanentError, ValueError):

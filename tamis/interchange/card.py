@@ -3,8 +3,8 @@
 import json
 
 from tamis.interchange.facts import Facts, Histogram, Share, Written
-from tamis.report.selection import SENTENCES
-from tamis.report.selection_data import SCORES
+from tamis.selection.deciding import SCORES
+from tamis.selection.reasons import SENTENCES
 
 SHOWN_SOURCES, BAR = 25, 30
 UNKNOWN = "not stated"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tamis.report.selection_data import used_score_columns
+from tamis.selection.deciding import used_score_columns
 
 BINS = 20
 Share = tuple[str | None, int, int]

@@ -1,4 +1,4 @@
-"""Where each box of the lineage graph stands: layers from raw bytes to results, few crossings.
+"""The place of each box of the lineage graph: layers from raw bytes to results, few crossings.
 
 A node's layer is its longest path from a node without inputs, so every edge points to the right. Siblings
 of one asset beyond twelve in a layer become one box: a thousand shards would make the drawing unreadable.
@@ -8,11 +8,13 @@ Order within layers by two sweeps of barycentres (Sugiyama et al. 1981), good en
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from tamis.audit.verdicts import Node
 
 MOST_SIBLINGS = 12
 SEVERITY = {"green": 0, "amber": 1, "red": 2}
 SWEEPS = 4
+VERDICTS = ("reachable", "intact", "consistent", "current")
 Edge = tuple[str, str]
 
 
@@ -49,7 +51,7 @@ class Layout:
 
 
 def layers_of(keys: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
-    """Longest path from a node without inputs; nodes on a cycle, which only damage can make, come last."""
+    """Return the longest path from a node without inputs; a cycle, which only damage can make, comes last."""
     outputs: dict[str, list[str]] = defaultdict(list)
     waiting: Counter[str] = Counter()
     for start, end in edges:
@@ -68,14 +70,18 @@ def layers_of(keys: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
     return {key: layers[key] if key in done else last for key in keys}
 
 
-def lay_out(nodes: Sequence[Mapping[str, Any]], edges: Sequence[Edge]) -> Layout:
-    """Boxes and edges of the drawing; edges to unknown nodes are left out."""
-    by_key = {str(node["id"]): node for node in nodes}
-    known = sorted({(a, b) for a, b in edges if a in by_key and b in by_key and a != b})
-    layers = layers_of(list(by_key), known)
+def edges_between(nodes: Mapping[str, Node]) -> list[Edge]:
+    """Return from which node each is made; inputs that are no node are left out."""
+    return sorted({(found, key) for key, node in nodes.items() for found in node.inputs if found in nodes})
+
+
+def lay_out(nodes: Mapping[str, Node]) -> Layout:
+    """Return boxes and edges of the drawing."""
+    known = [(start, end) for start, end in edges_between(nodes) if start != end]
+    layers = layers_of(list(nodes), known)
     groups: dict[tuple[int, str], list[str]] = defaultdict(list)
-    for key, node in by_key.items():
-        groups[layers[key], str(node["asset"])].append(key)
+    for key, node in nodes.items():
+        groups[layers[key], node.asset].append(key)
     members: dict[str, list[str]] = {}
     for (layer, asset), keys in groups.items():
         if len(keys) > MOST_SIBLINGS:
@@ -87,9 +93,10 @@ def lay_out(nodes: Sequence[Mapping[str, Any]], edges: Sequence[Edge]) -> Layout
     columns: dict[int, list[str]] = defaultdict(list)
     for box, keys in members.items():
         columns[layers[keys[0]]].append(box)
-    order = _order(columns, joined, {box: _name(by_key[keys[0]]) for box, keys in members.items()})
+    first = {box: nodes[keys[0]] for box, keys in members.items()}
+    order = _order(columns, joined, {box: (node.asset, node.partition) for box, node in first.items()})
     boxes = {
-        box: _box(box, [by_key[key] for key in keys], layers[keys[0]], order[box])
+        box: _box(box, [nodes[key] for key in keys], layers[keys[0]], order[box])
         for box, keys in members.items()
     }
     return Layout(boxes=boxes, edges=joined)
@@ -119,35 +126,27 @@ def _order(
     return place
 
 
-def _name(node: Mapping[str, Any]) -> tuple[str, str]:
-    return str(node["asset"]), str(node["partition"])
-
-
-def _box(key: str, nodes: list[Mapping[str, Any]], layer: int, place: int) -> Box:
-    statuses = Counter(str(node["status"]) for node in nodes)
-    worst = max(statuses, key=lambda status: SEVERITY.get(status, 2))
-    first = nodes[0]
+def _box(key: str, nodes: list[Node], layer: int, place: int) -> Box:
+    statuses = Counter(node.status for node in nodes)
+    worst, first = max(statuses, key=lambda status: SEVERITY[status]), nodes[0]
     if len(nodes) == 1:
-        label = str(first["partition"])
-        title = f"{first['asset']} {label} {key[:16]}: {first['detail'] or worst}"
+        label = first.partition
+        title = f"{first.asset} {label} {key[:16]}: {'; '.join(first.details) or worst}"
     else:
         counts = ", ".join(f"{number} {status}" for status, number in sorted(statuses.items()))
-        label, title = f"{len(nodes)} partitions", f"{first['asset']}: {len(nodes)} partitions, {counts}"
+        label, title = f"{len(nodes)} partitions", f"{first.asset}: {len(nodes)} partitions, {counts}"
         if worst != "green":
             label += f", {statuses[worst]} {worst}"
     return Box(
         key=key,
-        asset=str(first["asset"]),
+        asset=first.asset,
         label=label,
         status=worst,
-        verdicts=tuple((name, _joint([node["verdicts"].get(name) for node in nodes])) for name in VERDICTS),
+        verdicts=tuple((name, _joint([getattr(node, name) for node in nodes])) for name in VERDICTS),
         title=title,
         layer=layer,
         place=place,
     )
-
-
-VERDICTS = ("reachable", "intact", "consistent", "current")
 
 
 def _joint(verdicts: list[bool | None]) -> bool | None:

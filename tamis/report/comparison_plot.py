@@ -20,18 +20,12 @@ LINE_INCHES, LEAST_INCHES = 0.3, 3.6
 
 
 def comparison_plot_png(report: ComparisonReport) -> bytes:
-    """Contrasts with random and loss curves, as PNG of at most 60 KB."""
+    """Return contrasts with random and loss curves, as PNG of at most 60 KB."""
     height = max(LEAST_INCHES, LINE_INCHES * len(report.target.contrasts) + 1.2)
     figure, (left, right) = new_figure(2, width=10.0, height=height)
     _draw_contrasts(left, report)
     _draw_curves(figure, right, report)
     return png_of(figure)
-
-
-def name_of(report: ComparisonReport, sampler: str, budget: str) -> str:
-    """A sampler, with its budget where there are several."""
-    budgets = {budget for name, budget in report.arms if name != FULL}
-    return sampler if len(budgets) == 1 or sampler == FULL else f"{sampler} {budget}"
 
 
 def _draw_contrasts(axis: Any, report: ComparisonReport) -> None:
@@ -43,7 +37,7 @@ def _draw_contrasts(axis: Any, report: ComparisonReport) -> None:
         if math.isfinite(one.low):
             axis.plot([one.low, one.high], [place, place], color=colour, linewidth=1.6)
     axis.axvline(0, color=GREY, linewidth=1)
-    names = [name_of(report, one.sampler, one.budget) for one in shown]
+    names = [report.name_of(one) for one in shown]
     axis.set_yticks(range(len(shown)), names, fontsize=FONT_POINTS)
     axis.set_ylim(-0.6, len(shown) - 0.4)
     axis.locator_params(axis="x", nbins=6)
@@ -52,12 +46,11 @@ def _draw_contrasts(axis: Any, report: ComparisonReport) -> None:
 
 def _draw_curves(figure: "Figure", axis: Any, report: ComparisonReport) -> None:
     tokens = report.share_p * report.tokens
-    for place, (sampler, budget) in enumerate(report.arms[:MOST_CURVES]):
-        dashes = "--" if sampler == FULL else "-"
-        colour = INK if sampler == FULL else COLOURS[place % len(COLOURS)]
-        name = name_of(report, sampler, budget)
+    for place, arm in enumerate(report.target.arms[:MOST_CURVES]):
+        dashes, colour = ("--", INK) if arm.sampler == FULL else ("-", COLOURS[place % len(COLOURS)])
+        name = report.name_of(arm)
         axis.plot(tokens, report.curve_ap[place], dashes, color=colour, linewidth=1.4, label=name)
-        if sampler == FULL:
+        if arm.sampler == FULL:
             axis.axhline(report.curve_ap[place, -1], color=GREY, linewidth=0.8)
     axis.set_xlabel("tokens trained on", fontsize=FONT_POINTS)
     axis.set_ylabel("target loss, bits per byte", fontsize=FONT_POINTS)

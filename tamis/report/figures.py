@@ -4,6 +4,7 @@ Dagster keeps every plot as base64 text in its event log, so a figure is reduced
 and redrawn at lower resolution until it fits: 30 curves take about 45 KB.
 """
 
+import base64
 import io
 from typing import TYPE_CHECKING, Any
 
@@ -44,3 +45,13 @@ def png_of(figure: "Figure") -> bytes:
         if len(content) <= LARGEST_BYTES:
             break
     return content
+
+
+def data_uri(png: bytes) -> str:
+    """Return a picture as an address that holds it."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def plot_markdown(png: bytes) -> str:
+    """Return a picture as Markdown, for places that show metadata."""
+    return f"![plot]({data_uri(png)})"

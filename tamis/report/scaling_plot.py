@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tamis.report.figures import FONT_POINTS, INK, new_figure, png_of
-from tamis.report.scaling_data import ModelReport, ScalingReport
+from tamis.scaling.report import ModelReport, ScalingReport
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,22 +20,12 @@ COLOURS_AND_MARKS = [(colour, mark) for mark in "os^D" for colour in COLOURS]
 
 
 def curve_plot_png(report: ScalingReport) -> bytes:
-    """Points, laws and predictions of every model as PNG of at most 60 KB."""
+    """Return points, laws and predictions of every model as PNG of at most 60 KB."""
     figure, (axis,) = new_figure()
-    for model, (colour, mark) in zip(drawn_models(report), COLOURS_AND_MARKS, strict=False):
+    for model, (colour, mark) in zip(report.ranked[:MOST_MODELS], COLOURS_AND_MARKS, strict=False):
         _draw_model(axis, report, model, colour, mark)
     _finish(figure, axis, report)
     return png_of(figure)
-
-
-def drawn_models(report: ScalingReport) -> list[ModelReport]:
-    """The models that the plot shows, best at the target first."""
-    return sorted(report.models, key=_order)[:MOST_MODELS]
-
-
-def _order(model: ModelReport) -> tuple[float, str]:
-    loss = model.predictions[0].loss
-    return (loss if math.isfinite(loss) else math.inf, model.model)
 
 
 def _draw_model(axis: Any, report: ScalingReport, model: ModelReport, colour: str, mark: str) -> None:
@@ -96,7 +86,7 @@ def _finish(figure: "Figure", axis: Any, report: ScalingReport) -> None:
 
 
 def short(value: float) -> str:
-    """A number for an axis: 12.8k, 1.64M."""
+    """Return a number for an axis: 12.8k, 1.64M."""
     for least, unit, name in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
         if value >= least:
             return f"{value / unit:.3g}{name}"
@@ -104,7 +94,7 @@ def short(value: float) -> str:
 
 
 def loss_limits(report: ScalingReport) -> tuple[float, float] | None:
-    """Limits from points and intervals (a law may leave them), within `CLIPPED` of what was measured."""
+    """Return limits from points and intervals (a law may leave them), within `CLIPPED` of the points."""
     measured = [v for model in report.models for v in model.losses]
     if not measured:
         return None

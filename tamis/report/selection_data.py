@@ -12,18 +12,7 @@ from tamis.store.tables import Store
 
 SHOWN_SOURCES = 15
 EXCERPT_CHARACTERS = 280
-SCORES: dict[str, str] = {
-    "transport_gradient": "How much the optimal transport distance between the pool and the target grows "
-    "when this document gets more weight; no unit, smaller is better.",
-    "gradient_away": "The same for the examples to keep away from; larger is better.",
-    "quality": "Quality from 0 (worst) to 1 (best); rises with what the judge is predicted to say.",
-    "judge_margin_predicted": "Predicted log odds that the judge calls the text worth training on; larger is "
-    "better.",
-    "density": "How many similar documents the pool holds; documents are drawn with weight 1 / density.",
-    "nearest_cost": "Cost of transport to the nearest target example, no unit; smaller is nearer.",
-    "method_score": "Computed for this selection by its own method; smaller is chosen first.",
-    "bits_per_byte": "Bits a small model needs for one byte of the text; fewer means more predictable.",
-}
+SHOWN_DOCUMENTS = 10  # of the best and of those that just missed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +26,14 @@ class SelectionReport:
 
 
 def selection_report(store: Store, section: SelectionSection, decisions: pl.DataFrame) -> SelectionReport:
-    """Gather one selection's report; texts are read only for the documents that are shown."""
+    """Return one selection's report; texts are read only for the documents that are shown."""
     occurrences = store.read(OCCURRENCES.name, ["doc_id", "shard"]).sort("doc_id", "shard")
     first = occurrences.unique("doc_id", keep="first", maintain_order=True)
-    shown = _shown(decisions)
+    shown = [
+        doc_id
+        for verdict in ("selected", "rejected")
+        for doc_id in first_ranked(decisions, verdict)["doc_id"]
+    ]
     texts = [pl.DataFrame(schema={"doc_id": pl.String, "text": pl.String})]  # nothing may be eligible
     texts += [
         pl.DataFrame(pl.from_arrow(block))
@@ -59,21 +52,14 @@ def selection_report(store: Store, section: SelectionSection, decisions: pl.Data
     )
 
 
-def _shown(decisions: pl.DataFrame) -> list[str]:
-    """The best chosen and the ones that just missed the cut."""
-    ranked = decisions.filter(pl.col("rank").is_not_null()).sort("rank")
-    chosen = ranked.filter(pl.col("verdict") == "selected")["doc_id"].head(10)
-    missed = ranked.filter(pl.col("verdict") == "rejected")["doc_id"].head(10)
-    return [*chosen, *missed]
-
-
-def used_score_columns(decisions: pl.DataFrame) -> tuple[str, ...]:
-    """The known score columns that hold any value."""
-    return tuple(name for name in SCORES if name in decisions.columns and decisions[name].count())
+def first_ranked(decisions: pl.DataFrame, verdict: str) -> pl.DataFrame:
+    """Return the first decisions of a verdict by rank: the best chosen, or those that just missed."""
+    ranked = decisions.filter(pl.col("rank").is_not_null() & (pl.col("verdict") == verdict))
+    return ranked.sort("rank").head(SHOWN_DOCUMENTS)
 
 
 def source_mix(report: SelectionReport) -> pl.DataFrame:
-    """Documents per source in the pool and among the chosen, largest first; small sources are summed."""
+    """Return documents per source in the pool and among the chosen, largest first, small ones summed."""
     sources = report.documents.select("doc_id", "source").unique("doc_id", keep="first", maintain_order=True)
     counts = (
         report.decisions.select("doc_id", "verdict")

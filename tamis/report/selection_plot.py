@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tamis.report.figures import AMBER, BLUE, FONT_POINTS, GREY, new_figure, png_of
 from tamis.report.selection_data import SelectionReport, source_mix
-from tamis.report.selection_score import DecidingScore, deciding_score
+from tamis.selection.deciding import DecidingScore, deciding_score
 
 BINS = 60
 SMALL_SHARE = 0.2
@@ -19,11 +19,11 @@ LABEL_CHARACTERS = 32
 
 
 def selection_plot_png(report: SelectionReport) -> bytes:
-    """The histogram, or without a deciding score the mix of sources, as PNG of at most 60 KB."""
-    score = deciding_score(report)
+    """Return the histogram, or without a deciding score the mix of sources, as PNG of at most 60 KB."""
+    score = deciding_score(report.decisions, report.settings)
     if score is None:
         return _mix_png(report)
-    panels = 2 if _has_zoom(score) else 1
+    panels = 2 if has_zoom(score) else 1
     figure, axes = new_figure(panels, height=3.6)
     _draw(axes[0], score, np.ones_like(score.chosen))
     axes[0].set_title("all eligible documents", fontsize=FONT_POINTS, loc="left")
@@ -43,28 +43,8 @@ def selection_plot_png(report: SelectionReport) -> bytes:
     return png_of(figure)
 
 
-def histogram_note(report: SelectionReport) -> str:
-    """What the picture shows, in words."""
-    score = deciding_score(report)
-    if score is None:
-        return (
-            "This sampler looks at no score: every eligible document had the same chance, so there is no "
-            "histogram. The picture compares the sources of the pool and of the chosen documents."
-        )
-    better = "smaller" if score.smaller_is_better else "larger"
-    if score.cut is None:
-        return (
-            f"Score: {score.label}. Documents were drawn at random with weights that fall with the score, so "
-            "there is no sharp cut: documents in crowded regions are only less likely to be chosen."
-        )
-    zoom = " The right panel is a closer view of the left one." if _has_zoom(score) else ""
-    return (
-        f"Score: {score.label}; {better} is better. The dashed line is the cut at {score.cut:.4g}, halfway "
-        f"between the last document chosen and the first that missed.{zoom}"
-    )
-
-
-def _has_zoom(score: DecidingScore) -> bool:
+def has_zoom(score: DecidingScore) -> bool:
+    """Return whether a second panel shows the neighbourhood of the cut."""
     taken = int(score.chosen.sum())
     return score.cut is not None and 0 < taken < SMALL_SHARE * len(score.scores)
 

@@ -16,8 +16,9 @@ from tamis.records.current_values import CurrentValue, read_current_values
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import published, read_decisions
 from tamis.report.comparison import comparison_text
-from tamis.report.scaling_report import loss_unit
+from tamis.scaling.choice import could_be_as_good
 from tamis.scaling.stage import CHOICE_STAGE
+from tamis.scaling.storing import loss_unit
 from tamis.selection import find_sampler
 from tamis.settings.config import SelectionSection
 from tamis.store.schemas import schema_of
@@ -154,16 +155,13 @@ def _model_line(project: Project, choice: Mapping[str, Any], several: bool) -> s
 
 def _doubt(choice: Mapping[str, Any]) -> str:
     """The interval of the chosen model, and who else could be best."""
-    chosen = choice["predictions"][choice["model"]]
-    if chosen["high"] is None:
+    intervals = {name: (found["low"], found["high"]) for name, found in choice["predictions"].items()}
+    low, high = intervals[choice["model"]]
+    if high is None:
         return " (too few sizes for an interval)"
-    rivals = [
-        name
-        for name, found in choice["predictions"].items()
-        if name != choice["model"] and found["low"] is not None and found["low"] < chosen["high"]
-    ]
+    rivals = could_be_as_good(choice["model"], intervals)
     unsettled = f"; {' and '.join(rivals)} could be as good" if rivals else ""
-    return f" (90 %: {chosen['low']:.2f} to {chosen['high']:.2f}{unsettled})"
+    return f" (90 %: {low:.2f} to {high:.2f}{unsettled})"
 
 
 def read_choices(project: Project, head: CurrentValue) -> list[dict[str, Any]]:

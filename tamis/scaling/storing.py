@@ -11,7 +11,10 @@ import polars as pl
 from tamis.base.errors import PermanentError
 from tamis.project import Project
 from tamis.scaling import audit_curves, predict_full_loss
+from tamis.scaling.analysis import build_scaling_report
+from tamis.scaling.choice import best_model
 from tamis.scaling.costs import NOTHING, Cost, FailedRun, ModelCosts
+from tamis.scaling.report import BITS_PER_BYTE, NATS_PER_EXAMPLE, ScalingReport
 from tamis.scaling.searched import Search
 from tamis.settings.references import named
 from tamis.store.schemas import schema_of
@@ -122,6 +125,42 @@ def failed_runs(store: Store, project: Project, search: Search, costs: Costs) ->
     return found
 
 
+def loss_unit(project: Project, target: str) -> str:
+    """Of the losses of the curves: a labelled target has no bytes that its loss would be a share of."""
+    return NATS_PER_EXAMPLE if named(project.settings.target, target).label_column else BITS_PER_BYTE
+
+
+def reports_of_curves(
+    store: Store, project: Project, searches: Searches = MappingProxyType({})
+) -> list[ScalingReport]:
+    """Everything that the page of each target shows, a report a target, in the order of their names.
+
+    `searches`: by target, the search under a budget that chose the model, where there is one.
+    """
+    return [
+        _report(store, project, target, rows, searches.get(target))
+        for target, rows in by_target(store.read("loss_curves")).items()
+    ]
+
+
+def _report(
+    store: Store, project: Project, target: str, rows: pl.DataFrame, search: Search | None
+) -> ScalingReport:
+    costs, curves = costs_of_models(store, rows["trial"]), curves_of(rows)
+    failed = failed_runs(store, project, search, costs) if search else []
+    known = {*curves, *(run.model for run in failed)}
+    return build_scaling_report(
+        curves,
+        target_size(project, target),
+        costs,
+        target=target,
+        unit=loss_unit(project, target),
+        searched=search.choice if search else None,
+        failed=failed,
+        missing=[model for model in project.settings.scaling.models if model not in known],
+    )
+
+
 def choose_models(
     store: Store, project: Project, searches: Searches = MappingProxyType({})
 ) -> list[dict[str, Any]]:
@@ -149,9 +188,8 @@ def _choice(
 ) -> dict[str, Any]:
     curves, size = curves_of(rows), target_size(project, target)
     predictions = predict_full_loss(curves, size, method="best")
-    able = {model: found.loss for model, found in predictions.items() if math.isfinite(found.loss)}
-    searched = search.choice if search else None
-    chosen = min(able, key=lambda model: (model != searched, able[model], model), default=None)
+    losses = {model: found.loss for model, found in predictions.items()}
+    chosen = best_model(losses, search.choice if search else None)
     costs = costs_of_models(store, rows["trial"])
     failed = failed_runs(store, project, search, costs) if search else []
     spent = sum((one.spent for one in costs.values() if one.spent), NOTHING)

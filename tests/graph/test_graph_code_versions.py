@@ -62,7 +62,7 @@ METHODS = {
     "selection": ("tamis.selection:CODE_VERSION", ["tamis.selection"]),
     "training": ("tamis.training:CODE_VERSION", ["tamis.training", "tamis.graph.trial_data"]),
     "comparison": ("tamis.comparison:CODE_VERSION", ["tamis.comparison"]),
-    "scaling": ("tamis.scaling:CODE_VERSION", ["tamis.scaling", "tamis.report.scaling_report"]),
+    "scaling": ("tamis.scaling:CODE_VERSION", ["tamis.scaling"]),
     "sql": ("tamis.sql.project:CODE_VERSION", ["tamis.sql"]),
 }
 

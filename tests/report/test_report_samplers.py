@@ -2,8 +2,8 @@
 
 import polars as pl
 
-from tamis.report import sampler_page
-from tamis.selection.paper import paper_samplers
+from tamis.report.samplers import sampler_page
+from tamis.selection.paper import PaperSampler, paper_samplers
 
 PAIRS = {"sampler_a": pl.String, "sampler_b": pl.String, "jaccard": pl.Float64, "kendall_tau": pl.Float64}
 CHOSEN = {"sampler": pl.String, "description": pl.String, "selected": pl.Int64, "mean_quality": pl.Float64}
@@ -33,7 +33,12 @@ def test_no_samplers(read_page):
 def test_names_and_descriptions_are_escaped(hostile, read_page):
     agreement = pl.DataFrame([(hostile, "b", 0.5, 0.5)], schema=PAIRS, orient="row")
     chosen = pl.DataFrame([(hostile, hostile, 1, 0.5)], schema=CHOSEN, orient="row")
-    assert read_page(sampler_page(agreement, chosen)).count(hostile) >= 5
+    paper = [PaperSampler(number=1, name=hostile, sampler=hostile, needs=hostile)]
+    text = read_page(sampler_page(agreement, chosen, paper=paper))
+    assert f"The closest pair is {hostile} and b" in text
+    assert f"{hostile} 1 0.5 {hostile}" in text  # a sampler
+    assert f"1 {hostile} {hostile} {hostile}" in text  # one of the paper
+    assert text.count(hostile) == 1 + 2 + 3 + 2 * 2  # and a row and a column of both heatmaps
 
 
 def test_the_nineteen_are_listed_and_those_without_a_model_say_what_to_add(read_page):

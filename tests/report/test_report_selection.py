@@ -1,46 +1,19 @@
-"""Selection page and plot: the cut is recovered from real decisions, and each reason is explained."""
+"""Selection page and plot: the cut is shown, and each reason is explained."""
 
-import numpy as np
 import polars as pl
 import pytest
+from made_decisions import N, decided, pool
 
-from tamis.report import SelectionReport, selection_page, selection_plot_png
-from tamis.report.selection import SENTENCES
-from tamis.report.selection_data import source_mix
-from tamis.report.selection_plot import histogram_note
-from tamis.report.selection_score import deciding_score
+from tamis.report.selection import selection_page
+from tamis.report.selection_data import SelectionReport, first_ranked, source_mix
+from tamis.report.selection_plot import selection_plot_png
 from tamis.selection import select
-from tamis.selection.reasons import Reason
-
-N = 400
-SCORES = (
-    "transport_gradient",
-    "quality",
-    "judge_margin_predicted",
-    "density",
-    "nearest_cost",
-    "bits_per_byte",
-    "gradient_away",
-)
-
-
-def _pool():
-    random = np.random.default_rng(5)
-    scores = {name: random.random(N) * 3 + 0.2 for name in SCORES}
-    scores["quality"] = random.random(N)
-    return pl.DataFrame({"doc_id": [f"{i:032x}" for i in range(N)], **scores})
+from tamis.selection.deciding import deciding_score
+from tamis.selection.reasons import SENTENCES, Reason
 
 
 def _report(sampler, budget=40, excerpt="Some text.", sources=3):
-    exclusions = pl.DataFrame(
-        {
-            "doc_id": [f"{i:032x}" for i in range(7)],
-            "reason": ["near_duplicate"] * 4 + ["withdrawn", "contaminated", "target_example"],
-            "duplicate_of": [f"{N - 1:032x}"] * 4 + [None] * 3,
-        }
-    )
-    options = {"quality_weight": 0.7}
-    decisions = select(_pool(), sampler, budget, exclusions=exclusions, options=options)
+    decisions, settings = decided(sampler, budget)
     documents = pl.DataFrame(
         {
             "doc_id": [f"{i:032x}" for i in range(1, N)],
@@ -48,43 +21,22 @@ def _report(sampler, budget=40, excerpt="Some text.", sources=3):
             "excerpt": [excerpt if i % 2 else None for i in range(1, N)],
         }
     )
-    settings = {"sampler": sampler, "budget": str(budget), "quality_weight": "0.7"}
     return SelectionReport(name="chosen", decisions=decisions, documents=documents, settings=settings)
 
 
-@pytest.mark.parametrize(
-    "sampler", ["got-d", "got-d-quality", "got-d-contrast", "ask-llm", "knn", "perplexity"]
-)
-def test_the_cut_parts_chosen_from_missed(sampler):
+@pytest.mark.parametrize(("sampler", "better"), [("got-d", "smaller"), ("ask-llm", "larger")])
+def test_the_cut_is_on_the_page(sampler, better, read_page):
     report = _report(sampler)
-    score = deciding_score(report)
-    side = score.scores < score.cut if score.smaller_is_better else score.scores > score.cut
-    assert (side == score.chosen).all()
-    assert score.chosen.sum() == 40
-    assert f"{score.cut:.4g}" in histogram_note(report)
-
-
-def test_sampler_is_inferred_without_settings():
-    report = _report("knn")
-    bare = SelectionReport(name="x", decisions=report.decisions, documents=report.documents, settings={})
-    assert deciding_score(bare).cut == deciding_score(report).cut
-
-
-def test_columns_of_the_stored_table_change_nothing():
-    report = _report("knn")
-    wide = report.decisions.with_columns(pl.lit(None, dtype=pl.Float64).alias("quality"))
-    stored = SelectionReport(name="x", decisions=wide, documents=report.documents, settings={})
-    assert deciding_score(stored).label == "nearest cost"
+    cut = deciding_score(report.decisions, report.settings).cut
+    text = read_page(selection_page(report))
+    assert f"{better} is better. The dashed line is the cut at {cut:.4g}, halfway" in text
+    assert "The right panel is a closer view" in text
 
 
 def test_samplers_that_draw(read_page):
-    density = _report("density")
-    assert deciding_score(density).cut is None
-    assert "no sharp cut" in read_page(selection_page(density))
+    assert "no sharp cut" in read_page(selection_page(_report("density")))
     uniform = _report("random")
-    assert deciding_score(uniform) is None
-    assert "no score" in histogram_note(uniform)
-    read_page(selection_page(uniform))
+    assert "looks at no score" in read_page(selection_page(uniform))
     assert selection_plot_png(uniform).startswith(b"\x89PNG")
 
 
@@ -119,9 +71,9 @@ def test_best_and_nearest_misses_are_listed(read_page):
 
 @pytest.mark.filterwarnings("ignore")
 def test_nothing_rejected(read_page):
-    pool = _pool()
-    decisions = select(pool, "got-d", N)
-    documents = pool.select("doc_id", source=pl.lit("s"), excerpt=pl.lit(None, dtype=pl.String))
+    everything = pool()
+    decisions = select(everything, "got-d", N)
+    documents = everything.select("doc_id", source=pl.lit("s"), excerpt=pl.lit(None, dtype=pl.String))
     report = SelectionReport(name="all", decisions=decisions, documents=documents, settings={})
     text = read_page(selection_page(report))
     assert "400 of 400" in text
@@ -138,15 +90,33 @@ def test_an_empty_pool(read_page):
 
 
 def test_equal_scores():
-    pool = _pool().with_columns(nearest_cost=pl.lit(0.5))
-    decisions = select(pool, "knn", 20)
-    documents = pool.select("doc_id", source=pl.lit("s"), excerpt=pl.lit("t"))
+    flat = pool().with_columns(nearest_cost=pl.lit(0.5))
+    decisions = select(flat, "knn", 20)
+    documents = flat.select("doc_id", source=pl.lit("s"), excerpt=pl.lit("t"))
     report = SelectionReport(name="flat", decisions=decisions, documents=documents, settings={})
     assert selection_plot_png(report).startswith(b"\x89PNG")
 
 
-def test_texts_are_escaped(hostile, read_page):
-    assert hostile in read_page(selection_page(_report("got-d", excerpt=hostile)))
+def test_names_texts_and_settings_are_escaped(hostile, read_page):
+    report = _report("got-d", excerpt=hostile)
+    report = SelectionReport(
+        name=hostile,
+        decisions=report.decisions.with_columns(
+            pl.when(pl.col("reason") == "withdrawn").then(pl.lit(hostile)).otherwise("reason").alias("reason")
+        ),
+        documents=report.documents.with_columns(source=pl.lit(hostile)),
+        settings={**report.settings, hostile: hostile},
+    )
+    text = read_page(selection_page(report))
+    assert text.startswith(f"Selection {hostile} Selection {hostile}")
+    assert f"{hostile} 1 0.2 %" in text  # a reason
+    assert f"{hostile} 399 99.8 % 40 100.0 %" in text  # a source
+    assert f"{hostile} {hostile} mean margin of the chosen" in text  # a setting
+    assert text.count(hostile) == 2 + 1 + 1 + 2 + sum(
+        2 if int(doc_id, 16) % 2 else 1  # of a document that is shown the source, and the text of every other
+        for verdict in ("selected", "rejected")
+        for doc_id in first_ranked(report.decisions, verdict)["doc_id"]
+    )
 
 
 def test_picture_size():

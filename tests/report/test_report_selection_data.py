@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from tamis.report import selection_page
+from tamis.report.selection import selection_page
 from tamis.report.selection_data import selection_report
 from tamis.selection import select
 from tamis.settings.sections import SelectionSection

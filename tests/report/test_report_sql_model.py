@@ -1,11 +1,12 @@
 """The page of a SQL model: columns with their sources, verdicts, the first rows."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from tamis.report import sql_model_page
+from tamis.report.sql_model import sql_model_page
 from tamis.sql import ModelResult, TestResult, column_lineage, load_project
 
 FOLDER = Path(__file__).parents[2] / "dbt_like_sql"
@@ -35,7 +36,7 @@ def page_of(name: str, found: ModelResult) -> str:
 def test_every_column_of_every_model_is_shown_with_its_meaning(name):
     page = page_of(name, result())
     for column in PROJECT.models[name].columns:
-        assert f'<td class="t">{column.name}</td>' in page
+        assert f"<td>{column.name}</td>" in page
     assert "://" not in page
 
 
@@ -55,6 +56,29 @@ def test_a_failed_test_says_whether_the_table_was_replaced(passed, severity, sha
     assert f'class="answer {shade}"' in page
     assert ("The table before stays in place" in page) == kept
     assert ("x a&lt;b; occurrences 2" in page) == (not passed)
+
+
+def test_names_and_values_are_escaped(hostile, read_page):
+    test = TestResult(
+        name=hostile,
+        column="x",
+        kind="unique",
+        severity="warn",
+        passed=False,
+        failures=1,
+        sample=({hostile: hostile},),
+    )
+    found = ModelResult(table=pa.table({hostile: [hostile]}), rows=1, tests=(test,), seconds=1.0)
+    model = replace(
+        PROJECT.models["mart_reasons"],
+        description=hostile,
+        columns=(replace(PROJECT.models["mart_reasons"].columns[0], name=hostile, description=hostile),),
+    )
+    text = read_page(sql_model_page(PROJECT, model, found, {hostile: [(hostile, hostile)]}))
+    assert f"{hostile} {hostile} {hostile}.{hostile}" in text  # a column
+    assert f"{hostile} warn failed 1 {hostile} {hostile}" in text  # a test
+    assert f"The first rows {hostile} {hostile} Where" in text
+    assert text.count(hostile) == 1 + 4 + 3 + 2
 
 
 def test_the_same_result_gives_the_same_page():

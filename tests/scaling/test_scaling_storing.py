@@ -6,11 +6,10 @@ import math
 import pytest
 from projects import base_model, plain_project, rows_of, settings, target
 
-from tamis.report import scaling_law_page
-from tamis.report.scaling_report import reports_of_curves
+from tamis.report.scaling import scaling_law_page
 from tamis.scaling import predict_full_loss
 from tamis.scaling.searched import Search
-from tamis.scaling.storing import NoPredictionError, choose_models, curves_table
+from tamis.scaling.storing import NoPredictionError, choose_models, curves_table, reports_of_curves
 from tamis.store.schemas import schema_of
 from tamis.training.failures import note_failure
 

@@ -5,13 +5,13 @@ which with four sizes a model is the rule rather than the exception.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 
-from tamis.report.page import count, number, percent
-from tamis.report.scaling_data import Backtest, ModelReport, Prediction, ScalingReport
+from tamis.base.numbers import number, percent, whole
 from tamis.scaling.costs import FailedRun
+from tamis.scaling.report import Backtest, ModelReport, Prediction
 
 PARAMETERS_RECTIFIED = 4
 FAR_OCTAVES = 2.0
@@ -27,20 +27,40 @@ LONGER = (
 )
 
 
+def ranking(losses: Mapping[str, float]) -> list[str]:
+    """Return the models that predict a loss, the smallest first."""
+    able = {model: loss for model, loss in losses.items() if math.isfinite(loss)}
+    return sorted(able, key=lambda model: (able[model], model))
+
+
+def best_model(losses: Mapping[str, float], searched: str | None = None) -> str | None:
+    """Return the model that a search chose where it predicts a loss, or else the one with the smallest."""
+    ranked = ranking(losses)
+    return searched if searched in ranked else next(iter(ranked), None)
+
+
 def choose(models: Sequence[ModelReport], unit: str, searched: str | None = None) -> tuple[str | None, str]:
-    """The model with the smallest predicted loss at the target size, or the one a search chose, and why."""
-    able = sorted(
-        (model for model in models if math.isfinite(model.predictions[0].loss)),
-        key=lambda model: (model.predictions[0].loss, model.model),
-    )
-    if not able:
+    """Return the best model at the target size, and why it is."""
+    by_name = {model.model: model for model in models}
+    losses = {name: model.predictions[0].loss for name, model in by_name.items()}
+    ranked, best = ranking(losses), best_model(losses, searched)
+    if best is None:
         return None, "No model has a usable measurement yet, so none can be chosen."
-    best = next((model for model in able if model.model == searched), able[0])
-    if best is not able[0]:
-        return best.model, SEARCHED.format(other=able[0].model)
-    if len(able) == 1:
-        return best.model, "It is the only model with measurements, so there was nothing to choose between."
-    return best.model, _comparison(best, able[1], unit)
+    if best != ranked[0]:
+        return best, SEARCHED.format(other=ranked[0])
+    if len(ranked) == 1:
+        return best, "It is the only model with measurements, so there was nothing to choose between."
+    return best, _comparison(by_name[best], by_name[ranked[1]], unit)
+
+
+def could_be_as_good(chosen: str, intervals: Mapping[str, tuple[float | None, float | None]]) -> list[str]:
+    """Return the other models whose interval of the loss begins below the end of the chosen one's."""
+    high = intervals[chosen][1]
+    return [
+        model
+        for model, (low, _high) in intervals.items()
+        if model != chosen and high is not None and low is not None and low < high
+    ]
 
 
 def _comparison(best: ModelReport, second: ModelReport, unit: str) -> str:
@@ -134,8 +154,8 @@ def caveats_of(
     octaves = math.log2(target_size / largest) if math.isfinite(largest) else 0.0
     if octaves > FAR_OCTAVES:
         found.append(
-            f"The target of {count(target_size)} examples is {number(2**octaves, 1)} times the largest size "
-            f"measured for some model ({count(largest)}): the further, the more the prediction rests on "
+            f"The target of {whole(target_size)} examples is {number(2**octaves, 1)} times the largest size "
+            f"measured for some model ({whole(largest)}): the further, the more the prediction rests on "
             "the law and the less on measurements."
         )
     absent = [f"No run of these models is done yet, so they are not compared: {', '.join(missing)}."]
@@ -170,17 +190,3 @@ def _caveats_of_backtests(models: Sequence[ModelReport]) -> list[str]:
         "training recipe, of the kind of data, or of the held-out examples."
     )
     return found
-
-
-def models_markdown(report: ScalingReport) -> str:
-    """The models as a Markdown table: what was measured and what is predicted at the target size."""
-    predicted = f"predicted at {count(report.target_size)}"
-    head = f"| model | sizes | loss at largest size | {predicted} | 90 % interval |"
-    return "\n".join([head, "|---|---|---|---|---|", *(_model_row(model) for model in report.models)])
-
-
-def _model_row(model: ModelReport) -> str:
-    found, measured = model.predictions[0], [n for n in model.sizes if n > 0]
-    last = f"{number(model.losses[-1])} at {count(measured[-1])}" if measured else "none"
-    interval = f"{number(found.low)} to {number(found.high)}" if math.isfinite(found.high) else "none"
-    return f"| {model.model} | {len(measured)} | {last} | {number(found.loss)} | {interval} |"

@@ -1,12 +1,13 @@
-"""What the scaling page shows, as plain values: predictions, fitted laws, backtests, costs, per model."""
+"""What loss curves say, as plain values: predictions, fitted laws, backtests, costs, per model."""
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from tamis.scaling.costs import NOTHING, Cost, FailedRun
 
+NORMAL_90 = 1.6448536269514722
 BITS_PER_BYTE, NATS_PER_EXAMPLE = "bits per byte", "nats per example"
+CLOSE = 2.0  # a difference in AICc that says little
 WIDEST = 4.0
 """An interval whose upper end is more than so many times its lower end says nothing of the loss."""
 
@@ -22,18 +23,20 @@ class Prediction:
     accepted: tuple[float, ...] | None = None
 
     @property
+    def has_interval(self) -> bool:
+        """Whether both ends of the interval are known."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    @property
     def log_spread(self) -> float:
         """Standard deviation of the log loss that the interval stands for; NaN without one."""
-        known = math.isfinite(self.low) and math.isfinite(self.high) and self.low > 0
+        known = self.has_interval and self.low > 0
         return math.log(self.high / self.low) / (2 * NORMAL_90) if known else math.nan
 
     @property
     def says_nothing(self) -> bool:
         """Whether the interval is too wide to say anything, or there is none."""
         return not (math.isfinite(self.high) and self.high <= WIDEST * self.low)
-
-
-NORMAL_90 = 1.6448536269514722
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,11 @@ class FittedLaw:
     at_bounds: tuple[str, ...]
     basins: int
     grid_losses: tuple[float, ...]
+
+    @property
+    def known(self) -> bool:
+        """Whether the fit gave every parameter a value."""
+        return all(math.isfinite(value) for value in self.parameters.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +93,7 @@ class Backtest:
     def within(self) -> bool:
         """Whether the measured loss lay in the interval of the method used; true without an interval."""
         found = self.predictions["best"]
-        known = math.isfinite(found.low) and math.isfinite(found.high)
-        return not known or found.low <= self.measured <= found.high
+        return not found.has_interval or found.low <= self.measured <= found.high
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +126,17 @@ class ModelReport:
         return self.predictions[0].loss - self.predictions[1].loss
 
     @property
+    def has_slope(self) -> bool:
+        """Whether its own curve says what twice the data would do: one size has no slope but the others'."""
+        return len(self.sizes) > 1 and math.isfinite(self.next_doubling)
+
+    @property
+    def doubling_unsure(self) -> bool:
+        """Whether the loss after a doubling may be what is predicted without it."""
+        now, double = self.predictions[:2]
+        return double.low <= now.loss <= double.high
+
+    @property
     def compared(self) -> tuple[str, ...]:
         """The laws that have an AICc, which needs two sizes more than parameters, and one for the noise."""
         return tuple(name for name, law in self.laws.items() if math.isfinite(law.aicc))
@@ -128,6 +146,19 @@ class ModelReport:
         """The law with the smallest AICc; "" with too few sizes to compare at least two."""
         able = {name: self.laws[name].aicc for name in self.compared}
         return min(able, key=lambda name: able[name]) if len(able) > 1 else ""
+
+    def above_best(self, law: FittedLaw) -> float:
+        """How much larger the AICc of a law is than the smallest."""
+        return law.aicc - self.laws[self.best_law].aicc
+
+    def comes_close(self, law: FittedLaw) -> bool:
+        """Whether AICc hardly tells a law from the best."""
+        return self.above_best(law) < CLOSE
+
+    @property
+    def in_power_phase(self) -> int:
+        """How many sizes lie beyond the slow phase."""
+        return sum(size > self.pre_learned.examples for size in self.sizes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +175,16 @@ class ScalingReport:
     defects: tuple[dict[str, str], ...]
     unit: str = BITS_PER_BYTE
     failed: tuple[FailedRun, ...] = ()
+
+    @property
+    def ranked(self) -> list[ModelReport]:
+        """The models by predicted loss, those without one last."""
+
+        def place(model: ModelReport) -> tuple[float, str]:
+            loss = model.predictions[0].loss
+            return loss if math.isfinite(loss) else math.inf, model.model
+
+        return sorted(self.models, key=place)
 
     @property
     def wasted(self) -> Cost:
@@ -164,16 +205,3 @@ class ScalingReport:
     def cost_share(self) -> float:
         """FLOP of all runs over those of tuning every model at the target size; NaN if unknown."""
         return self.spent.flops / self.full.flops if self.full.flops > 0 else math.nan
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as JSON values; numbers that do not exist become None."""
-        found: dict[str, Any] = _finite(asdict(self) | {"cost_share": self.cost_share})
-        return found
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

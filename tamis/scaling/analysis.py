@@ -1,23 +1,22 @@
 """What the loss curves say: predictions with intervals, fitted laws, a backtest, the choice and its cost.
 
-Everything is computed here once and the page only shows it, so the numbers can be read without the page
-(`to_json`). A model takes about half a second, nearly all of it in fitting laws.
+Everything is computed here once, and pages only show it. A model takes about half a second, nearly all of
+it in fitting laws.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
-from tamis.project import Project
-from tamis.report.scaling_choice import caveats_of, choose, with_chances
-from tamis.report.scaling_data import (
+from tamis.scaling import audit_curves, bootstrap_fit, fit_law, predict_full_loss
+from tamis.scaling.choice import caveats_of, choose, with_chances
+from tamis.scaling.costs import Cost, FailedRun, ModelCosts
+from tamis.scaling.fitting import least_sizes
+from tamis.scaling.report import (
     BITS_PER_BYTE,
-    NATS_PER_EXAMPLE,
     Backtest,
     FittedLaw,
     ModelReport,
@@ -25,14 +24,6 @@ from tamis.report.scaling_data import (
     PreLearned,
     ScalingReport,
 )
-from tamis.scaling import audit_curves, bootstrap_fit, fit_law, predict_full_loss
-from tamis.scaling.costs import Cost, FailedRun, ModelCosts
-from tamis.scaling.fitting import least_sizes
-from tamis.scaling.searched import Search
-from tamis.scaling.stage import LOSS_CURVES
-from tamis.scaling.storing import Searches, by_target, costs_of_models, curves_of, failed_runs, target_size
-from tamis.settings.references import named
-from tamis.store.tables import Store
 
 if TYPE_CHECKING:
     from tamis.scaling import Extrapolation, LawFit
@@ -230,39 +221,3 @@ def _grid(curves: Curves, target_size: float) -> tuple[float, ...]:
     measured = [n for sizes, _ in curves.values() for n in sizes if n > 0]
     low, high = min([*measured, target_size]), MULTIPLES[-1] * max([*measured, target_size])
     return tuple(float(n) for n in np.geomspace(low, high, GRID_POINTS))
-
-
-def loss_unit(project: Project, target: str) -> str:
-    """Of the losses of the curves: a labelled target has no bytes that its loss would be a share of."""
-    return NATS_PER_EXAMPLE if named(project.settings.target, target).label_column else BITS_PER_BYTE
-
-
-def reports_of_curves(
-    store: Store, project: Project, searches: Searches = MappingProxyType({})
-) -> list[ScalingReport]:
-    """Everything that the page of each target shows, a report a target, in the order of their names.
-
-    `searches`: by target, the search under a budget that chose the model, where there is one.
-    """
-    return [
-        _report(store, project, target, rows, searches.get(target))
-        for target, rows in by_target(store.read(LOSS_CURVES.name)).items()
-    ]
-
-
-def _report(
-    store: Store, project: Project, target: str, rows: pl.DataFrame, search: Search | None
-) -> ScalingReport:
-    costs, curves = costs_of_models(store, rows["trial"]), curves_of(rows)
-    failed = failed_runs(store, project, search, costs) if search else []
-    known = {*curves, *(run.model for run in failed)}
-    return build_scaling_report(
-        curves,
-        target_size(project, target),
-        costs,
-        target=target,
-        unit=loss_unit(project, target),
-        searched=search.choice if search else None,
-        failed=failed,
-        missing=[model for model in project.settings.scaling.models if model not in known],
-    )

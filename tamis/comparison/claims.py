@@ -1,0 +1,63 @@
+"""What a trained comparison proves, in sentences: for the page and for the terminal.
+
+A difference is named as one only when it holds after correction for the number of samplers; else it is said
+that nothing is proven, which with three data seeds is common.
+"""
+
+import math
+from collections.abc import Iterator
+
+from tamis.base.numbers import number
+from tamis.comparison.analysis import ArmLoss, ComparisonReport
+from tamis.comparison.statistics import Contrast
+
+
+def sentences(report: ComparisonReport) -> Iterator[str]:
+    """Yield what is proven about the target loss, or that nothing is; and which means leave runs out."""
+    yield from _claims(report)
+    for arm in report.target.arms:
+        if arm.diverged:
+            yield (
+                f"{report.name_of(arm)}: {arm.diverged} of {arm.planned} runs diverged; "
+                "its figures are of the others alone and flatter it. A lower learning_rate is the usual cure."
+            )
+
+
+def _claims(report: ComparisonReport) -> Iterator[str]:
+    better = [one for one in report.target.proven if one.difference < 0]
+    worse = [one for one in report.target.proven if one.difference > 0]
+    if not report.target.contrasts or all(math.isnan(one.p) for one in report.target.contrasts):
+        yield "One run a sampler cannot show a difference: raise data_seeds to 3 or more."
+        return
+    if report.data_seeds == 1:
+        yield "One data seed says nothing about other pools: raise data_seeds to 3 or more."
+        return
+    if better:
+        yield f"Better than random on the target: {_listed(report, better)}."
+    if worse:
+        yield f"Worse than random on the target: {_listed(report, worse)}."
+    if not better and not worse:
+        yield (
+            f"No sampler is proven better or worse than random on the target with {report.data_seeds} data "
+            f"seeds and {report.training_seeds} training seeds."
+        )
+    if recovered := [report.name_of(one) for one in report.target.recovered]:
+        yield f"Proven to give at least what all data give, within the margin: {', '.join(recovered)}."
+
+
+def _listed(report: ComparisonReport, found: list[Contrast]) -> str:
+    parts = []
+    for one in sorted(found, key=lambda one: one.difference):
+        low, high = sorted((abs(one.low), abs(one.high)))
+        bounds = f"(95 %: {number(low)} to {number(high)})"
+        parts.append(f"{report.name_of(one)} by {abs(one.difference):.3f} bits per byte {bounds}")
+    return "; ".join(parts)
+
+
+def runs_of(arm: ArmLoss) -> str:
+    """Return how many runs a mean is of, and what became of the others."""
+    if arm.runs == arm.planned:
+        return str(arm.runs)
+    others = arm.planned - arm.runs - arm.diverged
+    lost = [f"{arm.diverged} diverged"] * bool(arm.diverged) + [f"{others} not trained"] * bool(others)
+    return f"{arm.runs} of {arm.planned}, {' and '.join(lost)}"

@@ -142,7 +142,7 @@ def test_where_the_home_cannot_be_written_the_step_says_so_and_tries_no_other(gr
 
 
 def test_a_run_looks_at_the_sources_once(graph, monkeypatch):
-    looked = failing_where(monkeypatch, platform, "look_at_files", lambda *_: False)
+    looked = failing_where(monkeypatch, platform, "scan_files", lambda *_: False)
     graph.make(MADE)
     assert len(graph.instance.get_runs()) == 1, "nine files, three stages"
     assert len(looked) == 1

@@ -35,6 +35,7 @@ from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import stages
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
+from tamis.sql.properties import LAYERS
 from tamis.stage import Stage
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -73,11 +74,13 @@ EVERYTHING = Wanted()
 class Outcome:
     """What a materialization did: seconds per stage, partitions made, and what failed with its error.
 
-    `let_go`: shards whose missing documents a person let go.
+    `views`: SQL models that were checked and store nothing. `let_go`: shards whose missing documents a person
+    let go.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
     made: dict[str, int] = field(default_factory=dict)
+    views: int = 0
     removed: list[str] = field(default_factory=list)
     let_go: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
@@ -95,9 +98,10 @@ class Outcome:
 
     def sentence(self, problems: bool, only: Collection[str] | None = None) -> str:
         """What came of it, in a line; `only` those assets were asked for."""
-        made = sum(self.made.values())
+        counts = {"value": sum(self.made.values()), "SQL view": self.views}
+        made = [f"{count:,} {name}{'s' * (count > 1)}" for name, count in counts.items() if count]
         if made:
-            told = f"made {made:,} {'value' if made == 1 else 'values'} in {sum(self.seconds.values()):.0f} s"
+            told = f"made {' and '.join(made)} in {sum(self.seconds.values()):.0f} s"
             return f"{told}; what is named above is not right yet" if self.failed or problems else told
         if self.failed or problems:
             return "nothing was made"
@@ -130,7 +134,6 @@ class Runner:
                 continue  # a search has left the trial out, and says so itself
             outcome.failed[asset] = error
             outcome.given_up |= {(asset, key) for key in undone[asset]}
-            self.say(f"{asset}: FAILED: {error}")
 
     def _still_due(self, snapshot: ProjectSnapshot, group: Group) -> dict[str, list[str]]:
         """Return, by asset of the group, those of its partitions that are not made."""
@@ -168,7 +171,10 @@ class Runner:
         outcome.seconds[name] = outcome.seconds.get(name, 0.0) + seconds
         self.say(f"{step}{what}, {seconds:.0f} s" + ("" if result.success else ", FAILED"))
         if result.success:
-            outcome.made[name] = outcome.made.get(name, 0) + len(group.partitions) * len(group.assets)
+            views = sum(is_view(stages()[asset]) for asset in group.assets)
+            outcome.views += views
+            values = len(group.partitions) * (len(group.assets) - views)
+            outcome.made[name] = outcome.made.get(name, 0) + values
             return {}
         return failures(result)
 
@@ -228,6 +234,11 @@ def failures(result: Any) -> dict[str, str]:
             first = (cause.message.strip().splitlines() or [""])[0]
             found[str(event.step_key)] = first.split(f".{cause.cls_name}: ")[-1] or str(cause.cls_name)
     return found or {"run": "see the run in the UI"}
+
+
+def is_view(stage: Stage) -> bool:
+    """Whether a stage is an SQL model whose rows nothing stores."""
+    return stage.group in LAYERS and not stage.by_content
 
 
 def selected_assets(stage: Stage) -> list[dg.AssetKey]:

@@ -16,6 +16,8 @@ from tamis.records.current_values import read_current_values
 
 NAMED = 5
 REMOVAL, HELD_BACK = "removal", "held_back"
+OF_FILES = {"raw_shards", REMOVAL, HELD_BACK}
+"""What is made, or planned, where the corpora hold files, or held some."""
 
 
 def read_plan(project: Project, on_request: bool = False) -> list[dict[str, Any]]:
@@ -67,6 +69,26 @@ def plan_lines(plan: list[dict[str, Any]]) -> list[str]:
         lines.append(f"{asset}: {reason}{counted}{_measures(entries)}")
     made = [due for due in plan if due["asset"] not in (REMOVAL, HELD_BACK)]
     return [*lines, _in_all(made)] if made else lines
+
+
+def without_documents(project: Project, plan: list[dict[str, Any]]) -> list[str]:
+    """Return what a project needs before anything can be made; none where its corpora hold or held files."""
+    known = {asset for asset, _partition in read_current_values(project.home.store)} | {
+        due["asset"] for due in plan
+    }
+    if known & OF_FILES:
+        return []
+    corpora = [f"corpus {one.name}: {one.path or one.kind}" for one in project.settings.corpus]
+    targets = [
+        f"target {one.name}: {one.path or one.kind}, {one.train} examples to select by and {one.held_out} to "
+        "measure with"
+        for one in project.settings.target
+    ]
+    return [
+        "nothing can be made yet: no corpus holds a file. Put some where tamis.toml says:",
+        *corpora,
+        *targets,
+    ]
 
 
 def _counted(set_name: str | None, count: int) -> str:

@@ -8,11 +8,21 @@ from typing import Any
 import polars as pl
 import pytest
 from dagster._cli.dev import dev_command
-from projects import SMALL, SmallProject, make_project, plain_project, rows_of, sentences, write_jsonl
+from projects import (
+    SMALL,
+    SmallProject,
+    make_project,
+    plain_project,
+    rows_of,
+    sentences,
+    settings,
+    target,
+    write_jsonl,
+)
 
 from resources.instance import ON_SQLITE, POSTGRES_URL, prepare_folder
 from tamis.base.errors import PermanentError
-from tamis.cli import main
+from tamis.cli import main, serving, verbs
 from tamis.store.retained import retain
 
 EXPLANATION_KEYS = {"doc_id", "occurrences", "scores", "decisions", "checkpoints"}
@@ -86,7 +96,7 @@ def test_explain_names_scores_reasons_and_origin(built, tamis, tmp_path):
     [
         (("explain", "nonsense"), "32 hexadecimal digits"),
         (("explain", "--file", "letter.txt"), "or a shard by its key"),
-        (("explain", "--file", "landing/algebra.jsonl", "--row", "-1"), "rows are counted from 0"),
+        (("explain", "--file", "landing/algebra.jsonl", "--row", "-1"), "x>=0"),
         (("export", "nothing"), "near-algebra"),
         (("diff", "near-algebra", "9"), "there is 1"),
         (("diff", "worst"), "valid: near-algebra"),
@@ -99,6 +109,76 @@ def test_explain_names_scores_reasons_and_origin(built, tamis, tmp_path):
 )
 def test_a_call_that_names_nothing_is_refused_with_what_is_valid(built, tamis, words, said):
     assert said in tamis(built, *words, code=2).err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("statu",), "Did you mean 'status'?"),
+        ((), "Verbs:"),
+        (("status", "--jsn"), "--json"),
+        (("plan", "now"), "unexpected extra argument (now)"),
+        (("materialize", "--quiet", "--verbose"), "give --quiet or --verbose, not both"),
+        (("export",), "Missing argument 'SELECTION'"),
+        (("export", "near-algebra", "--format", "csv"), "'parquet', 'jsonl'"),
+        (("explain",), "a document id, --text FILE"),
+        (("explain", "00", "--row", "3"), "--file FILE with --row N"),
+        (("approve", "near-algebra", "--all"), "name selections or give --all"),
+        (("withdraw", "--reason", "because"), "'mistake'"),
+        (("purge",), "--answers"),
+        (("health", "--only", "tables", "nothing"), "'nothing' is not one of 'tables'"),
+        (("diff", "near-algebra", "--limit", "-1"), "x>=0"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_a_wrong_call_is_refused_with_what_would_be_right(capsys, words, said):
+    assert main(words) == 2
+    answered = capsys.readouterr()
+    assert (said in answered.err, answered.out) == (True, "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--only", "tables", "writer", "--json"],
+        ["--json", "--only", "tables", "writer"],
+        ["--only", "tables", "--only", "writer", "--json"],
+        ["--only=tables", "--only=writer", "--json"],
+    ],
+    ids=" ".join,
+)
+def test_an_option_takes_several_values_at_once_or_one_by_one(empty, tamis, words):
+    assert [one["part"] for one in tamis(empty, "health", *words).json["parts"]] == ["tables", "writer"]
+
+
+def test_a_benchmark_gets_the_rest_of_the_call(empty, tamis, tmp_path, monkeypatch):
+    (tmp_path / "checkout" / "benchmarks").mkdir(parents=True)
+    (tmp_path / "checkout" / "definitions.py").touch()
+    (tmp_path / "checkout" / "benchmarks" / "made_up.py").write_text("import sys\nprint(sys.argv)")
+    monkeypatch.setattr(serving, "checkout", lambda: tmp_path / "checkout")
+    monkeypatch.setattr("benchmarks.__path__", [str(tmp_path / "checkout" / "benchmarks")])
+    assert tamis(empty, "bench").out == "made_up\n"
+    said = tamis(empty, "bench", "made_up", "--help", "--rows", "3", "more").out
+    assert said == "['made_up', '--help', '--rows', '3', 'more']\n"
+
+
+def test_every_verb_has_a_text_and_options_that_fit_eighty_columns(capsys):
+    for words in [[], *([verb] for verb in verbs.commands)]:
+        assert main([*words, "--help"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[2].strip(), words
+        assert max(len(line) for line in lines) <= 80
+
+
+def test_the_plan_of_a_project_without_documents_says_where_they_go(tmp_path, tamis):
+    empty = plain_project(tmp_path, settings(target()), {})
+    for name in ("documents", "target"):
+        (tmp_path / name).mkdir()
+    lines = tamis(empty, "plan").out.splitlines()
+    assert lines[0].startswith("nothing can be made yet: no corpus holds a file")
+    assert [line.split(":")[0] for line in lines[1:]] == ["corpus web", "target goal"]
+    (tmp_path / "documents" / "one.txt").write_text("now there is one")
+    assert "raw_shards: new, 1 shard" in tamis(empty, "plan").out.splitlines()
 
 
 def test_export_writes_the_chosen_documents(project, tamis):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tamis.cli import _parser
+from tamis.cli import verbs
 from tamis.settings.config import parse_settings
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -98,9 +98,19 @@ def test_settings(text):
     "command", sorted(set(re.findall(r"`tamis ([a-z][^`]*)`", (CHECKOUT / "README.md").read_text())))
 )
 def test_commands_named_in_the_readme_parse(command):
-    words = re.sub(r"\[(\w+)\]", "", command).split()
-    parsed = _parser().parse_args([word if word.islower() else "some-name" for word in words])
-    assert callable(parsed.verb)
+    words = [word if word.islower() else "7" for word in re.sub(r"\[(\w+)\]", "", command).split()]
+    context = verbs.make_context("tamis", words)
+    name, verb, rest = verbs.resolve_command(context, words)
+    assert callable(verb.make_context(name, rest, parent=context).command.callback)
+
+
+def test_the_first_settings_of_the_readme_are_those_that_init_writes():
+    shown = re.search(r"```toml\n(.*?)```", (CHECKOUT / "README.md").read_text(), re.DOTALL)
+    written = tomllib.loads((CHECKOUT / "tamis" / "templates" / "tamis.toml").read_text())
+    sections = tomllib.loads(shown[1])
+    assert {"corpus", "target", "selection"} == sections.keys()
+    for kind, (section,) in sections.items():
+        assert section.items() <= written[kind][0].items()
 
 
 def test_every_benchmark_is_on_their_page():

@@ -9,7 +9,7 @@ import pytest
 from projects import plain_project, settings
 
 COMMAND = """
-import sys, tamis.cli, tamis.withdrawal.asking, tamis.graph.scan, tamis.project
+import sys, tamis.cli.removal
 class Told:
     def read(self):
         {preparation}
@@ -61,3 +61,34 @@ def test_a_signal_ends_a_command_with_one_line(start, preparation, ended_by, cod
     process.send_signal(ended_by)
     _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (code, f"tamis: {said}; run the same command again to go on\n")
+
+
+SLOW_TORCH = """
+import os, signal
+os.kill(os.getpid(), signal.{signal})
+print("loaded whole", flush=True)
+"""
+LOADING = """
+import sys, tamis.cli.removal
+class Told:
+    def read(self):
+        import torch
+sys.stdin = type("Input", (), dict(buffer=Told()))
+sys.argv = ["tamis", "withdraw", "--text", "-"]
+tamis.cli.console()
+"""
+
+
+@pytest.mark.parametrize(("ended_by", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_waits_until_torch_is_loaded(tmp_path, monkeypatch, ended_by, code):
+    # The real one aborts the process (exit -6) where the signal comes within its C++.
+    plain_project(tmp_path, settings())
+    (tmp_path / "torch.py").write_text(SLOW_TORCH.format(signal=ended_by))
+    for name in ("TAMIS_PROJECT", "TAMIS_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    ran = subprocess.run(
+        [sys.executable, "-c", LOADING], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert (ran.returncode, ran.stdout) == (code, "loaded whole\n")
+    assert len(ran.stderr.splitlines()) == 1

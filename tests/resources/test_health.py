@@ -15,7 +15,7 @@ from projects import plain_project, settings
 from resources.health import SILENT_SECONDS, findings
 from resources.instance import ON_POSTGRES, POSTGRES_URL, open_instance
 from tamis.cli import main
-from tamis.cli_health import PARTS
+from tamis.cli.serving import PARTS
 from tamis.project import open_project
 from tamis.store.home import writing
 

@@ -1,0 +1,162 @@
+"""The verbs that remove for good: `withdraw` says what a withdrawal touches, does it, and sees that it holds;
+`purge` deletes what was paid for and kept of documents that left.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tamis.base.errors import PermanentError
+from tamis.base.progress import Heartbeat
+from tamis.cli.parts import answer, json_option, platform_module, run
+from tamis.graph.scan import scan
+from tamis.project import Project, read_project
+from tamis.store.home import writing
+from tamis.store.retained import purge_answers
+from tamis.withdrawal.asking import Asked, Asking
+from tamis.withdrawal.reasons import WithdrawalReason
+from tamis.withdrawal.telling import (
+    history,
+    history_lines,
+    places_with_files,
+    preview_json,
+    preview_lines,
+    withdrawn_json,
+    withdrawn_lines,
+)
+from tamis.withdrawal.verifying import verify
+from tamis.withdrawal.withdrawing import preview
+
+PATIENCE_SECONDS = 30.0
+
+
+class CannotReadError(PermanentError):
+    """A file that names what to withdraw cannot be read as UTF-8."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        self.name, self.problem = name, problem
+        super().__init__(f"{name} cannot be read: {problem}; it has to be a text file in UTF-8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """What a call names: documents, and places where all documents are meant."""
+
+    doc_ids: Sequence[str]
+    ids: str | None
+    text: str | None
+    shard: Sequence[str]
+    source: Sequence[str]
+    corpus: Sequence[str]
+
+    def found_in(self, project: Project) -> Asked:
+        """Return the content ids of all of it."""
+        asking = Asking(store=project.home.store)
+        asking.ids(self.doc_ids)
+        if self.ids:
+            asking.ids_of_file(_read(self.ids), self.ids)
+        if self.text:
+            asking.text(_read(self.text), self.text)
+        for key in self.shard:
+            asking.shard(key)
+        for name in self.source:
+            asking.source(name)
+        if self.corpus:
+            shards = {key: shard.corpus for key, shard in scan(project).shards.items()}
+            for name in self.corpus:
+                asking.corpus(name, shards)
+        return asking.done()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How to withdraw, and how to say it."""
+
+    reason: str
+    dry_run: bool
+    materialize: bool
+    as_json: bool
+
+
+@click.command()
+@click.argument("doc_ids", nargs=-1, metavar="[DOC_ID]...")
+@click.option("--ids", metavar="FILE", help="A file of content ids, one a line; - reads stdin.")
+@click.option("--text", metavar="FILE", help="A file that holds the text; - reads stdin.")
+@click.option("--shard", multiple=True, metavar="KEY", help="Everything in a shard; may be repeated.")
+@click.option("--source", multiple=True, metavar="NAME", help="Everything of a source; may be repeated.")
+@click.option("--corpus", multiple=True, metavar="NAME", help="Everything in a corpus; may be repeated.")
+@click.option(
+    "--reason",
+    type=click.Choice([str(reason) for reason in WithdrawalReason]),
+    default=str(WithdrawalReason.NOT_STATED),
+    metavar="REASON",
+    help=f"Kept with the receipt: {', '.join(WithdrawalReason)}.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be touched, and do nothing.")
+@click.option("--materialize", is_flag=True, help="Then make again what depended on it.")
+@click.option("--list", "listed", is_flag=True, help="List what was withdrawn, with receipts.")
+@click.option("--verify", "verified", is_flag=True, help="Look whether the home holds any of it again.")
+@json_option
+def withdraw(listed: bool, verified: bool, as_json: bool, **given: Any) -> int:
+    """Withdraw the documents with these content ids, or unambiguous beginnings of them."""
+    way = Way(as_json=as_json, **{name: given.pop(name) for name in ("reason", "dry_run", "materialize")})
+    named, project = Named(**given), read_project()
+    if listed:
+        rows = history(project.home)
+        answer(as_json, rows, history_lines(rows))
+        return 0
+    if verified:
+        text = _read(named.text) if named.text else None
+        with Heartbeat("looking for it"):
+            holds = verify(project.home, text)
+        answer(as_json, holds.to_json(), holds.lines())
+        return int(not holds.holds)
+    asked = named.found_in(project)
+    if way.dry_run:
+        with Heartbeat("looking at what it would touch"):
+            found = preview(project.home, asked)
+        answer(as_json, preview_json(found), preview_lines(found))
+        return 0
+    return _withdraw(project, asked, way)
+
+
+def _withdraw(project: Project, asked: Asked, way: Way) -> int:
+    """Withdraw, and make again what depended on it where that is asked for; 1 where anything is left."""
+    withdrawing = platform_module("withdrawing")
+    with Heartbeat("withdrawing"):
+        done = withdrawing.withdraw_project(project, asked, WithdrawalReason(way.reason))
+    places = places_with_files(project)
+    answer(way.as_json, withdrawn_json(done, places), withdrawn_lines(done, places, way.materialize))
+    failed = run(project).failed if way.materialize else {}
+    return int(bool(failed or done.still_kept))
+
+
+def _read(name: str) -> str:
+    try:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        return data.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CannotReadError(name, getattr(error, "strerror", None) or str(error)) from error
+
+
+@click.command()
+@click.option(
+    "--answers",
+    is_flag=True,
+    help="Answers of a judge's server, which were paid for; a purge has to name them.",
+)
+@json_option
+def purge(answers: bool, as_json: bool) -> int:
+    """Purge what is named."""
+    if not answers:
+        raise click.UsageError("say what to purge: --answers, those of a judge's server")
+    project = read_project()
+    with writing(project.home, "tamis purge", PATIENCE_SECONDS):
+        purged = purge_answers(project.home.store)
+    said = f"deleted {purged:,} answers of a judge's server" if purged else "no answer is retained"
+    answer(as_json, {"server_answers": purged}, [said])
+    return 0

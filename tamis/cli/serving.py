@@ -1,0 +1,106 @@
+"""The verbs that run the platform itself: `ui`, `health`, `bench`."""
+
+import errno
+import os
+import runpy
+import socket
+import sys
+from collections.abc import Sequence
+
+import click
+
+from tamis.base.errors import PermanentError, UnknownNameError
+from tamis.base.progress import say
+from tamis.cli.parts import ListCommand, answer, checkout, json_option, platform_module
+from tamis.project import open_project
+
+PARTS = ("tables", "writer", "dagster", "daemon", "tracking", "object_store")
+
+
+class NoAddressError(PermanentError):
+    """A host that this machine cannot serve at."""
+
+    def __init__(self, host: str, problem: OSError) -> None:
+        self.host, self.problem = host, problem
+        super().__init__(f"{host} is no address to serve at ({problem})")
+
+
+class PortTakenError(PermanentError):
+    """A port at which somebody serves already."""
+
+    def __init__(self, port: int, problem: OSError) -> None:
+        self.port, self.problem = port, problem
+        super().__init__(
+            f"port {port} is taken ({problem.strerror}), perhaps by another `tamis ui`; "
+            f"stop that, or take another one: tamis ui --port {port + 1}"
+        )
+
+
+@click.command()
+@click.option("--port", type=int, default=3000, show_default=True)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Whoever reaches it may run everything: docs/deploy.md.",
+)
+@click.option("--verbose", is_flag=True, help="Every tick of every sensor, as Dagster logs it.")
+def ui(port: int, host: str, verbose: bool) -> int:
+    """Serve until Ctrl-C."""
+    project = open_project()
+    folder = checkout()
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            raise (PortTakenError(port, error) if taken else NoAddressError(host, error)) from error
+    platform_module("instance").open_instance(project).dispose()
+    os.environ["TAMIS_PROJECT"] = str(project.file)
+    os.chdir(folder)
+    say("starting Dagster's UI and the sensors")
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        say("there is no login: whoever reaches this address may run and delete everything (docs/deploy.md)")
+    platform_module("serving").serve(
+        host,
+        port,
+        ready=lambda: say(f"http://{host}:{port} shows {project.file}; stop it with Ctrl-C"),
+        verbose=verbose,
+    )
+    return 0
+
+
+@click.command(cls=ListCommand)
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice(PARTS),
+    metavar="PART ...",
+    help=f"Only these: {', '.join(PARTS)}.",
+)
+@json_option
+def health(only: Sequence[str], as_json: bool) -> int:
+    """Look at each part; 1 where one is ill."""
+    found = platform_module("health").findings(open_project(), only)
+    healthy = all(one.healthy for one in found)
+    value = {"healthy": healthy, "parts": [one.to_json() for one in found]}
+    answer(as_json, value, [one.line for one in found])
+    return int(not healthy)
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("name", required=False, metavar="[NAME]")
+@click.argument("rest", nargs=-1, type=click.UNPROCESSED, metavar="[ARGUMENT]...")
+def bench(name: str | None, rest: Sequence[str]) -> int:
+    """Run a benchmark in this process."""
+    folder = checkout() / "benchmarks"
+    names = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    if name is None:
+        print("\n".join(names))
+        return 0
+    if name not in names:
+        raise UnknownNameError("benchmark", name, names)
+    sys.argv = [name, *rest]
+    runpy.run_module(f"benchmarks.{name}", run_name="__main__")
+    return 0

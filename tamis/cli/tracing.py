@@ -1,0 +1,118 @@
+"""The verbs that trace what was made: `explain` of a document or checkpoint, `audit` down to raw bytes."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tamis.audit.anchor import judge_anchor, write_anchor
+from tamis.audit.verdicts import audit_lines
+from tamis.base.files import write_atomically
+from tamis.base.progress import say
+from tamis.cli.parts import answer, json_option, platform_module
+from tamis.graph.scan import scan
+from tamis.history.explain import explain_document, explanation_lines, training_documents, training_lines
+from tamis.history.finding import document_of_place, document_of_text, resolve_document
+from tamis.interchange import lineage_behind, openlineage_lines, prov_json
+from tamis.project import Project, read_project
+from tamis.records.current_values import read_current_values
+from tamis.records.manifest import ManifestFolder
+from tamis.report.audit import page_of
+from tamis.training.planned import model_names, planned_trials
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """What a call says of the document or checkpoint that it asks about."""
+
+    doc_id: str | None
+    text: str | None
+    file: str | None
+    row: int | None
+    checkpoint: str | None
+
+    def __post_init__(self) -> None:
+        ways = [self.doc_id, self.text, self.file, self.checkpoint]
+        if sum(way is not None for way in ways) != 1 or (self.row is not None and self.file is None):
+            raise click.UsageError(
+                "give one of: a document id, --text FILE, --file FILE with --row N, --checkpoint NAME"
+            )
+
+    def found_in(self, project: Project) -> str:
+        """Return the content id of the document."""
+        store = project.home.store
+        if self.doc_id is not None:
+            return resolve_document(store, self.doc_id)
+        if self.text is not None:
+            raw = sys.stdin.buffer.read() if self.text == "-" else Path(self.text).read_bytes()
+            return document_of_text(store, raw.decode("utf-8-sig", "replace"))
+        return document_of_place(store, scan(project).shards, str(self.file), self.row or 0)
+
+
+@click.command()
+@click.argument("doc_id", required=False)
+@click.option("--text", metavar="FILE", help="The document that is this file's text; - reads stdin.")
+@click.option("--file", metavar="FILE", help="The document in a row of this file (or shard).")
+@click.option("--row", type=click.IntRange(0), metavar="N", help="Row within --file, counted from 0.")
+@click.option("--checkpoint", metavar="NAME", help="The other way: what it was trained on.")
+@json_option
+def explain(as_json: bool, **given: Any) -> int:
+    """Explain the document with a content id, or an unambiguous beginning of one."""
+    asked = Document(**given)
+    project = read_project()
+    if asked.checkpoint is not None:
+        configured = {*model_names(project), *(trial.name for trial in planned_trials(project))}
+        trained = training_documents(project.home, asked.checkpoint, configured)
+        answer(as_json, trained, training_lines(trained))
+        return 0
+    home = project.home
+    found = explain_document(home.store, asked.found_in(project), ManifestFolder.of(home))
+    answer(as_json, found, explanation_lines(found))
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """The files that an audit reads or writes."""
+
+    html: str | None
+    anchor: str | None
+    against: str | None
+    openlineage: str | None
+    prov: str | None
+
+
+@click.command()
+@click.argument("name", required=False, metavar="[CHECKPOINT|SELECTION]")
+@click.option("--quick", is_flag=True, help="Do not hash the stored content again.")
+@click.option("--html", metavar="FILE", help="Also write the audit as one page, with the graph drawn.")
+@click.option("--anchor", metavar="FILE", help="Write the names of all manifests, to keep elsewhere.")
+@click.option("--against", metavar="FILE", help="Also check that what an anchor names is still there.")
+@click.option("--openlineage", metavar="FILE", help="Write the lineage as OpenLineage events.")
+@click.option("--prov", metavar="FILE", help="Write the lineage as W3C PROV-JSON.")
+@json_option
+def audit(name: str | None, quick: bool, as_json: bool, **given: str | None) -> int:
+    """Audit; 1 where it is red."""
+    asked, project = Files(**given), read_project()
+    found = platform_module("auditing").audit_project(project, name, quick, say)
+    if asked.against:
+        found, there, named = judge_anchor(found, project.home.manifests, Path(asked.against))
+        say(f"anchor {asked.against}: {there:,} of the {named:,} manifests that it names are unaltered")
+    if asked.html:
+        Path(asked.html).write_text(page_of(found), encoding="utf-8")
+    if asked.anchor:
+        root = write_anchor(Path(asked.anchor), read_current_values(project.home.store))
+        say(f"anchor {asked.anchor}: root {root}")
+    if found.status == "red" and (asked.openlineage or asked.prov):
+        say("the lineage was not written: it is red, so it does not hold")
+    elif asked.openlineage or asked.prov:
+        lineage = lineage_behind(project, name)
+        for file, write in ((asked.openlineage, openlineage_lines), (asked.prov, prov_json)):
+            if file:
+                write_atomically(Path(file), write(lineage).encode())
+                say(f"{file}: {len(lineage.manifests):,} manifests")
+    # Last: whoever reads only the first lines closes the pipe, and the files are written all the same.
+    answer(as_json, found.to_json(), audit_lines(found))
+    return int(found.status == "red")

@@ -120,7 +120,9 @@ def _parser() -> argparse.ArgumentParser:
         help="keep what was fitted on an earlier pool where its certificate allows, as sensors do",
     )
     materialize.add_argument(
-        "--try-again", action="store_true", help="also the trials that a budget left out because they failed"
+        "--try-again",
+        action="store_true",
+        help="also trials that a budget left out because they failed, and what the process died of",
     )
     materialize.add_argument(
         "--choose-precision",

@@ -247,7 +247,7 @@ def test_a_removal_that_was_killed_is_finished_and_a_file_that_is_back_is_read_a
     content = path.read_bytes()
     path.unlink()
     with monkeypatch.context() as patch:
-        patch.setattr(reconcile, "forget_heads", die)
+        patch.setattr(reconcile, "forget_current_values", die)
         with pytest.raises(PowerCutError):
             reconcile.remove(graph.snapshot, graph.current)
     assert len(graph.rows("occurrences")) < len(before["occurrences"])
@@ -256,7 +256,7 @@ def test_a_removal_that_was_killed_is_finished_and_a_file_that_is_back_is_read_a
     assert_unchanged(graph, before)
     path.unlink()
     with monkeypatch.context() as patch:
-        patch.setattr(reconcile, "forget_heads", die)
+        patch.setattr(reconcile, "forget_current_values", die)
         with pytest.raises(PowerCutError):
             reconcile.remove(graph.snapshot, graph.current)
     (graph.landing / "cooking.jsonl").unlink()

@@ -33,8 +33,8 @@ def make(monkeypatch):
             return [Due(asset=stage.name, partition=key, reason="new") for key in keys if key not in gone]
 
         monkeypatch.setattr(running, "due_partitions", due)
-        monkeypatch.setattr(running, "read_heads", lambda store: {})
-        monkeypatch.setattr(running, "look_again", lambda snapshot, current: snapshot)
+        monkeypatch.setattr(running, "read_current_values", lambda store: {})
+        monkeypatch.setattr(running, "scan_again", lambda snapshot, current: snapshot)
         project = SimpleNamespace(home=SimpleNamespace(store=None))
         said: list[str] = []
         runner = Runs(project=project, job=job, instance=None, say=said.append, wanted=Wanted())

@@ -1,11 +1,16 @@
-"""Everything Dagster loads: assets, checks, sensors and the one resource."""
+"""Everything Dagster loads: assets, checks, sensors and the five resources."""
 
 import dagster as dg
 
 import assets
-from resources.platform import Platform, quiet_environment
+from resources.encoder import EncoderResource
+from resources.engine import EngineResource
+from resources.environment import quiet_environment
+from resources.judge import JudgeResource
 from resources.removal import removal
-from sensors import arrivals, notifications, reselection, trial_budget
+from resources.store import StoreResource
+from resources.tracker import TrackerResource
+from sensors import arrivals, failures, notifications, reselection, trial_budget
 from tamis.project import open_project
 
 PROJECT = open_project()
@@ -24,8 +29,15 @@ defs = dg.Definitions(
         arrivals.arrivals,
         reselection.reselection,
         trial_budget.trial_budget,
+        failures.failures,
         notifications.notifications,
     ],
-    resources={"platform": Platform(project_file=str(PROJECT.file))},
+    resources={
+        "store": StoreResource(project_file=str(PROJECT.file)),
+        "encoder": EncoderResource(),
+        "judge": JudgeResource(),
+        "tracker": TrackerResource(),
+        "engine": EngineResource(),
+    },
     executor=dg.in_process_executor,
 )

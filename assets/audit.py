@@ -7,8 +7,8 @@ import dagster as dg
 
 from resources.events import logged_events
 from resources.output import Output
-from resources.platform import Platform
 from resources.specification import described
+from resources.store import StoreResource
 from tamis.audit.whole import audit_graph
 from tamis.base.files import write_atomically
 from tamis.graph.stages import AUDIT_ASSET
@@ -19,9 +19,9 @@ PAGE = "lineage_audit.html"
 
 
 @dg.asset(**described(AUDIT_ASSET, ["sha256"], [NOT_RED]))
-def lineage_audit(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def lineage_audit(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Four verdicts for every manifest: reachable, intact, consistent, current; drawn as one page."""
-    with platform.work(context) as work, work.progress("audit", unit="manifests") as progress:
+    with store.work(context) as work, work.progress("audit", unit="manifests") as progress:
         events = logged_events(context.instance)
         audit = audit_graph(
             work.project.home,

@@ -5,10 +5,12 @@ from typing import Any
 
 import dagster as dg
 
+from resources.engine import EngineResource
+from resources.judge import JudgeResource
 from resources.output import Output, Rows
-from resources.platform import Platform
 from resources.scorers import scorers
 from resources.specification import described
+from resources.store import StoreResource
 from resources.work import Work
 from tamis.base.files import write_atomically
 from tamis.comparison.analysis import analyse
@@ -26,10 +28,12 @@ from tamis.training.planned import model_section
 
 
 @dg.asset(**described("sampler_trials", ["torch"]))
-def sampler_trials(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def sampler_trials(
+    context: dg.AssetExecutionContext, store: StoreResource, judge: JudgeResource, engine: EngineResource
+) -> Iterator[Any]:
     """One small model trained on what each sampler chooses, several data seeds and training seeds each."""
-    with platform.work(context) as work:
-        comparison = configured(work)
+    with store.work(context) as work, engine.running(work):
+        comparison = configured(work, judge)
         runs = len(comparison.runs)
         with work.progress(f"{runs} runs", runs * comparison.options.tokens, "tokens") as progress:
             rows = make_runs(
@@ -53,7 +57,7 @@ def sampler_trials(context: dg.AssetExecutionContext, platform: Platform) -> Ite
         )
 
 
-def configured(work: Work) -> Comparison:
+def configured(work: Work, judge: JudgeResource) -> Comparison:
     """The comparison that tamis.toml asks for, at the versions this step pinned."""
     settings, encoder = work.project.settings, work.project.settings.encoder.name
     section = settings.sampler_trials
@@ -81,14 +85,14 @@ def configured(work: Work) -> Comparison:
         pool_table=current_table(work.project),
         target_table=f"target_embeddings_{encoder_slug(encoder)}",
         unseen_by=None if fresh else base.name,
-        scorers=scorers(work, section.samplers),
+        scorers=scorers(work, judge, section.samplers),
     )
 
 
 @dg.asset(**described("sampler_comparison", ["polars"]))
-def sampler_comparison(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def sampler_comparison(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """What each sampler would choose at one budget, how alike the choices are, and what they are worth."""
-    with platform.work(context) as work:
+    with store.work(context) as work:
         settings = work.project.settings
         budget, target = settings.selection[0].budget, settings.target[0].name
         agreement, chosen = compare_samplers(work.store, budget, target, work.project.seed, settings.filters)

@@ -7,8 +7,8 @@ from typing import Any
 import dagster as dg
 
 from resources.output import Output, Rows
-from resources.platform import Platform
 from resources.specification import described, part
+from resources.store import StoreResource
 from resources.work import Work
 from tamis.base.progress import Advance
 from tamis.corpus import ShardBatch, ShardChangedError, ShardGoneError, read_shard
@@ -61,9 +61,8 @@ def documents(work: Work) -> Iterator[Any]:
     """
     with work.progress("documents", unit="rows") as progress:
         # Of a single file the error ends the step as it is; of many, it is noted and the others are taken in.
-        leave = LEFT if len(work.partitions) == 1 else (Exception,)
-        shards = ((key, as_hashed(work, key, progress.advance)) for key in work.partitions)
-        for group in store_shards(work.store, shards, leave=leave, too_few=partial(_too_few, work)):
+        leave = LEFT if work.alone else (Exception,)
+        for group in _stored(work, leave, progress.advance):
             if any(intake.shard == work.partitions[-1] for intake in group):
                 # Before the last head moves: a run that dies here leaves a shard to do, and this with it.
                 collect_orphans(work.store, work.snapshot)
@@ -78,6 +77,13 @@ def documents(work: Work) -> Iterator[Any]:
                     yield from work.leave(intake.shard, intake.error, "readable")
                 elif intake.error:
                     work.fail(intake.shard, intake.error)
+
+
+def _stored(work: Work, leave: tuple[type[Exception], ...], advance: Advance) -> Iterator[list[Intake]]:
+    """Store the shards, many in a commit, but none together with one of which the process may die."""
+    for batch in work.batches:
+        shards = ((key, as_hashed(work, key, advance)) for key in batch)
+        yield from store_shards(work.store, shards, leave=leave, too_few=partial(_too_few, work))
 
 
 def _too_few(work: Work, shard: str, before: int, now: int) -> bool:
@@ -119,7 +125,7 @@ def as_hashed(work: Work, key: str, advance: Advance) -> Iterator[ShardBatch]:
     """Batches of a shard; raises `ShardChangedError` unless they are the bytes that `raw_shards` hashed."""
     if key not in work.snapshot.shards:
         raise ShardGoneError(key)
-    work.key(key)
+    work.begin(key)
     shard = work.snapshot.shards[key]
     if work.current[("raw_shards", key)].data_version != work.snapshot.fingerprints[key]:
         raise ShardChangedError(shard.path)
@@ -140,12 +146,12 @@ def _readable(quarantined: dict[str, int]) -> dg.AssetCheckResult:
 
 
 @dg.asset(**described("near_duplicates", ["lancedb", "minhash"]))
-def near_duplicate_documents(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def near_duplicate_documents(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Documents that repeat another almost word for word; the kept one is the smallest doc_id.
 
     MinHash over word 5-shingles finds candidates, exact Jaccard similarity decides.
     """
-    with platform.work(context) as work:
+    with store.work(context) as work:
         threshold = work.project.settings.near_duplicates.threshold
         never = ("near_duplicates", "") not in work.current
         with work.progress("near-duplicates") as progress:

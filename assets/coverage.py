@@ -5,9 +5,10 @@ from typing import Any
 
 import dagster as dg
 
+from resources.engine import EngineResource
 from resources.output import Output, Rows
-from resources.platform import Platform
 from resources.specification import described
+from resources.store import StoreResource
 from tamis.coverage import DensitySketch, effective_sample_size
 from tamis.coverage.storing import build_sketch, score_density
 from tamis.embedding.storing import current_table
@@ -17,9 +18,11 @@ SKETCH_FILE = "sketch.npz"
 
 
 @dg.asset(**described("density_sketch", ["numpy"]))
-def density_sketch(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def density_sketch(
+    context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
+) -> Iterator[Any]:
     """Sketch of the kernel density of the whole pool: counts that add and subtract over shards."""
-    with platform.work(context) as work:
+    with store.work(context) as work, engine.running(work):
         table = current_table(work.project)
         with work.progress("density sketch", work.store.count(table)) as progress:
             sketch = build_sketch(
@@ -33,9 +36,11 @@ def density_sketch(context: dg.AssetExecutionContext, platform: Platform) -> Ite
 
 
 @dg.asset(**described("density_scores", ["lancedb"], [INFORMATIVE]))
-def density_scores(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def density_scores(
+    context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
+) -> Iterator[Any]:
     """Density of each document: about how many documents of the pool are like it, itself included."""
-    with platform.work(context) as work:
+    with store.work(context) as work, engine.running(work):
         table = current_table(work.project)
         sketch = DensitySketch.load(work.upstream("density_sketch") / SKETCH_FILE)
         with work.progress("density scores", work.store.count(table)) as progress:

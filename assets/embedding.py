@@ -5,34 +5,34 @@ from typing import Any
 
 import dagster as dg
 
+from resources.encoder import EncoderResource
 from resources.output import Output, Rows, rows_set_aside
-from resources.platform import Platform
 from resources.specification import described, part
+from resources.store import StoreResource
 from resources.work import Work
 from tamis.corpus.intake import count_documents
 from tamis.corpus.setting_aside import show_refused
-from tamis.embedding import load_encoder
 from tamis.embedding.near_copies import INDEX, TABLE, update_near_copies
 from tamis.embedding.storing import current_table, embed_missing
 from tamis.store.records import stored_rows
 
 
 @part("embeddings", ["lancedb", "torch"])
-def embeddings(work: Work) -> Iterator[Any]:
+def embeddings(work: Work, encoder: EncoderResource) -> Iterator[Any]:
     """Vectors of a shard's documents; only documents that this encoder has not seen are encoded."""
     name = work.project.settings.encoder.name
     with work.progress(f"loading encoder {name}"):
-        encoder = load_encoder(work.project.model(name), cache=work.project.home.cache)
-    known = f"fingerprint = '{encoder.fingerprint}'"
+        model = encoder.open(work.project)
+    known = f"fingerprint = '{model.fingerprint}'"
     table = current_table(work.project)
     missing = count_documents(work.store, work.partitions, table, known)
     with work.progress("embeddings", missing) as progress:
 
         def made(group: dict[str, list[str]]) -> Iterator[Any]:
             every = [doc_id for doc_ids in group.values() for doc_id in doc_ids]
-            encoded = set(embed_missing(work.store, encoder, every, progress.advance, table=table))
-            aside = show_refused(work.store, work.stage.name, group, [encoder.fingerprint])
-            facts = {"encoder": name, "fingerprint": encoder.fingerprint}
+            encoded = set(embed_missing(work.store, model, every, progress.advance, table=table))
+            aside = show_refused(work.store, work.stage.name, group, [model.fingerprint])
+            facts = {"encoder": name, "fingerprint": model.fingerprint}
             yield from work.record(
                 *[_made(table, key, doc_ids, encoded, aside, facts) for key, doc_ids in group.items()]
             )
@@ -61,9 +61,9 @@ def _made(
 
 
 @dg.asset(**described("near_copies", ["lancedb", "numpy"]))
-def near_copy_documents(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def near_copy_documents(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Documents whose vector all but coincides with another's; the kept one is the smallest doc_id."""
-    with platform.work(context) as work:
+    with store.work(context) as work:
         table = current_table(work.project)
         cosine = work.project.settings.near_duplicates.cosine
         assert cosine is not None

@@ -11,8 +11,8 @@ import dagster as dg
 import pyarrow as pa
 
 from resources.output import Output, Rows
-from resources.platform import Platform
 from resources.specification import described
+from resources.store import StoreResource
 from resources.work import Work
 from tamis.base.files import write_atomically
 from tamis.graph.marts import SQL_FOLDER, source_edges
@@ -34,8 +34,8 @@ def _asset_of(model: Model) -> dg.AssetsDefinition:
     checks = [(test.name, test.description, test.severity == "error") for test in model.tests]
 
     @dg.asset(**described(model.name, ["duckdb", "sql"], checks), description=model.description)
-    def build(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
-        with platform.work(context) as work:
+    def build(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+        with store.work(context) as work:
             choices = published_sources(work.store, work.manifests, work.current)
             trials = all_made(TRIALS_STAGE)(work.snapshot, "")
             tables = pin_tables(work.store, PROJECT, model.name, trials, choices)

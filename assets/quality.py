@@ -5,9 +5,11 @@ from typing import Any
 
 import dagster as dg
 
+from resources.engine import EngineResource
+from resources.judge import JudgeResource
 from resources.output import Output, Rows, rows_set_aside
-from resources.platform import Platform
 from resources.specification import described, part
+from resources.store import StoreResource
 from resources.work import Work
 from tamis.corpus.intake import count_documents
 from tamis.corpus.setting_aside import forget_refused, show_refused
@@ -24,7 +26,6 @@ from tamis.quality.judging import (
     mark_in_words,
     mark_of_judge,
     median_answer_mass,
-    open_judge,
     sample_of_pool,
 )
 from tamis.quality.second_asking import TABLE as SECOND_ANSWERS
@@ -82,32 +83,34 @@ def _of_shard(
 
 
 @dg.asset(**described("judge_sample", ["polars"]))
-def judge_sample(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def judge_sample(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Documents the judge is asked about: a uniform draw, and those that tell most beside it."""
-    with platform.work(context) as work:
+    with store.work(context) as work:
         sample = sample_of_pool(work.store, work.project)
         work.store.overwrite("judge_sample", sample.to_arrow().cast(schema_of("judge_sample")))
         yield from work.record(Output(rows=[Rows(table="judge_sample")], row_count=len(sample)))
 
 
 @dg.asset(**described("judge_scores", ["lancedb", "transformers"], [DECISIVE, TELLS_NOISE]))
-def judge_scores(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def judge_scores(
+    context: dg.AssetExecutionContext, store: StoreResource, judge: JudgeResource, engine: EngineResource
+) -> Iterator[Any]:
     """Ask-LLM: log-probabilities of yes and no to the question whether a document is worth training on."""
-    with platform.work(context) as work:
+    with store.work(context) as work, engine.running(work):
         sample = work.store.read("judge_sample")
         doc_ids = sample["doc_id"].to_list()
         with work.progress(f"loading judge {work.project.settings.judge.model}"):
-            judge = open_judge(work.project)
-        take_back(work.store, "scores_judge", doc_ids, judge.fingerprint)
-        missing = unjudged(work.store, doc_ids, judge.fingerprint)
+            asked = judge.open(work.project)
+        take_back(work.store, "scores_judge", doc_ids, asked.fingerprint)
+        missing = unjudged(work.store, doc_ids, asked.fingerprint)
         with work.progress("asking the judge", len(missing)) as progress:
-            judge_documents(work.store, judge, missing, progress.advance)
-        unanswered = set_unanswered_aside(work.store, doc_ids, judge.fingerprint)
+            judge_documents(work.store, asked, missing, progress.advance)
+        unanswered = set_unanswered_aside(work.store, doc_ids, asked.fingerprint)
         with work.progress("asking the judge about noise", min(CHECKED, len(doc_ids))) as progress:
-            mark = mark_of_judge(work.store, judge, sample, work.project.seed, progress.advance)
+            mark = mark_of_judge(work.store, asked, sample, work.project.seed, progress.advance)
         twice = sorted(set(asked_again(sample, work.project.seed)).difference(unanswered))
         with work.progress("asking the judge a second time", len(twice)) as progress:
-            again = ask_again(work.store, judge, twice, progress.advance)
+            again = ask_again(work.store, asked, twice, progress.advance)
         mass = median_answer_mass(work.store, doc_ids)
         check = dg.AssetCheckResult(
             asset_key="judge_scores",
@@ -118,7 +121,7 @@ def judge_scores(context: dg.AssetExecutionContext, platform: Platform) -> Itera
         )
         facts = {"asked": len(missing), "reused": len(doc_ids) - len(missing), "median_answer_mass": mass}
         facts |= {"unanswered": len(unanswered), "asked_again": again}
-        facts |= judge.usage.in_words(work.project.settings.judge.price_per_million_tokens)
+        facts |= asked.usage.in_words(work.project.settings.judge.price_per_million_tokens)
         yield from work.record(
             Output(
                 rows=[
@@ -175,9 +178,9 @@ def perplexity_scores(work: Work) -> Iterator[Any]:
 
 
 @dg.asset(**described("quality_grader", ["numpy"], [BEATS_LENGTH]))
-def quality_grader(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def quality_grader(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Regressor that learns the judge's margin from vectors, surface and perplexity features."""
-    with platform.work(context) as work:
+    with store.work(context) as work:
         table = current_table(work.project)
         grader, count = grader_of_sample(work.store, table, work.project.seed)
         folder = work.fitted("")

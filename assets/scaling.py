@@ -7,8 +7,8 @@ from typing import Any
 import dagster as dg
 
 from resources.output import Output, Rows
-from resources.platform import Platform
 from resources.specification import described
+from resources.store import StoreResource
 from resources.work import Work
 from tamis.base.files import write_atomically
 from tamis.report.figures import plot_markdown
@@ -24,9 +24,9 @@ PAGES, CHOICES = "scaling_law_{}.html", "choice_{}.json"
 
 
 @dg.asset(**described("loss_curves", ["polars"], [AUDITED]))
-def loss_curves(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def loss_curves(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Held-out target loss over the number of training documents, per model; size 0 is zero-shot."""
-    with platform.work(context) as work:
+    with store.work(context) as work:
         frame, defects = curves_table(work.store, law_trials(work.snapshot, ""))
         schema = schema_of("loss_curves")
         work.store.overwrite("loss_curves", frame.select(schema.names).to_arrow().cast(schema))
@@ -41,9 +41,9 @@ def loss_curves(context: dg.AssetExecutionContext, platform: Platform) -> Iterat
 
 
 @dg.asset(**described("scaling_law_report", ["matplotlib"]))
-def scaling_law_report(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def scaling_law_report(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """A page a target: curves, both phases, predictions with intervals, the chosen model and its cost."""
-    with platform.work(context) as work:
+    with store.work(context) as work:
         reports = reports_of_curves(work.store, work.project, work.snapshot.searches)
         pages = [work.project.home.reports / PAGES.format(report.target) for report in reports]
         for old in set(work.project.home.reports.glob(PAGES.format("*"))) - set(pages):
@@ -73,9 +73,9 @@ def _facts(work: Work, reports: list[ScalingReport]) -> dict[str, Any]:
 
 
 @dg.asset(**described("model_choice", ["scipy"]))
-def model_choice(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def model_choice(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """For each target the model with the smallest predicted loss at full size, and what finding it cost."""
-    with platform.work(context) as work:
+    with store.work(context) as work:
         choices = choose_models(work.store, work.project, work.snapshot.searches)
         facts: dict[str, Any] = {}
         folder = work.fitted("")

@@ -7,10 +7,12 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from resources.engine import EngineResource
+from resources.judge import JudgeResource
 from resources.output import Output, Rows
-from resources.platform import Platform
 from resources.scorers import scorers
 from resources.specification import ACCELERATOR_POOL, PARTITION_SETS, specified
+from resources.store import StoreResource
 from resources.work import Work
 from tamis.base.files import write_atomically
 from tamis.base.progress import say
@@ -56,19 +58,21 @@ PARTITIONED = dg.AssetCheckSpec(
     partitions_def=PARTITION_SETS["selections"],
     pool=ACCELERATOR_POOL,  # some samplers score the pool by a model
 )
-def selected_subset(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def selected_subset(
+    context: dg.AssetExecutionContext, store: StoreResource, judge: JudgeResource, engine: EngineResource
+) -> Iterator[Any]:
     """Rank the pool by the selection's sampler, cut it at the budget, and write why for each document.
 
     A selection that is pinned repeats an earlier version of itself.
     """
-    with platform.work(context, "selected_subset") as work:
+    with store.work(context, "selected_subset") as work, engine.running(work):
         home = work.project.home
         order = [*work.snapshot.keys("selections"), *work.partitions]  # as tamis.toml has them
         for key in sorted(work.partitions, key=order.index):
             with work.apart(key):
                 note_version(home, work.current, key)
                 pin = work.snapshot.pinned.get(key)
-                choice = _repeated(work, pin) if pin else _chosen(work, key)
+                choice = _repeated(work, pin) if pin else _chosen(work, judge, key)
                 yield from _recorded(work, key, choice)
                 note_version(home, read_current_values(work.store), key, pin.version if pin else None)
                 most = work.project.settings.automation.kept_versions
@@ -89,13 +93,13 @@ class Choice:
     origins: tuple[InputReference, ...] = ()
 
 
-def _chosen(work: Work, key: str) -> Choice:
+def _chosen(work: Work, judge: JudgeResource, key: str) -> Choice:
     """The choice as settings and scores of now make it."""
     section = named(work.project.settings.selection, key)
     pool = candidates(work.store, section)
     excluded = exclusions(work.store, work.project.settings.filters)
     if find_sampler(section.sampler).method:
-        pool = pool.join(computed(work, section, pool, excluded), on="doc_id", how="left")
+        pool = pool.join(computed(work, judge, section, pool, excluded), on="doc_id", how="left")
     decided = select(
         pool,
         section.sampler,
@@ -189,7 +193,7 @@ def certificate(work: Work, section: SelectionSection, decided: pl.DataFrame) ->
 
 
 def computed(
-    work: Work, section: SelectionSection, pool: pl.DataFrame, excluded: pl.DataFrame
+    work: Work, judge: JudgeResource, section: SelectionSection, pool: pl.DataFrame, excluded: pl.DataFrame
 ) -> pl.DataFrame:
     """The score that the sampler computes for this selection, of the eligible documents."""
     encoder = work.project.settings.encoder.name
@@ -202,7 +206,7 @@ def computed(
             pool_table=current_table(work.project),
             target_table=f"target_embeddings_{encoder_slug(encoder)}",
             seed=work.project.seed,
-            scorer=scorers(work, [section.sampler]).get(section.sampler),
+            scorer=scorers(work, judge, [section.sampler]).get(section.sampler),
             advance=progress.advance,
         )
 

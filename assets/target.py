@@ -9,9 +9,11 @@ import dagster as dg
 import polars as pl
 import pyarrow as pa
 
+from resources.encoder import EncoderResource
+from resources.engine import EngineResource
 from resources.output import Output, Rows, rows_set_aside
-from resources.platform import Platform
 from resources.specification import described
+from resources.store import StoreResource
 from resources.work import Work
 from tamis.corpus import read_target, split_target
 from tamis.corpus.labels import never_learnt, require_labels
@@ -19,7 +21,7 @@ from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.corpus.refusing import NEAR_REPEATS, Refusal, refusal
 from tamis.corpus.setting_aside import place_of, show_rows
 from tamis.corpus.target_quarantine import quarantine_of_target, rows_of_target
-from tamis.embedding import encode_each, load_encoder
+from tamis.embedding import encode_each
 from tamis.embedding.storing import current_table, encoder_slug
 from tamis.records.manifest import content_digest
 from tamis.selection.leaks import RUNS, TABLE, update_contamination
@@ -48,9 +50,9 @@ CONVERGED = (
 
 
 @dg.asset(**described("target_examples", ["polars"], [READABLE, LEARNABLE]))
-def target_examples(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def target_examples(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Examples of a target, split into training and held-out parts by near-duplicate group."""
-    with platform.work(context) as work:
+    with store.work(context) as work:
         barred = refusal(work.store)
         for key in work.partitions:
             with work.apart(key):
@@ -146,27 +148,29 @@ def _answers(work: Work, key: str, split: pl.DataFrame) -> list[Rows]:
 
 
 @dg.asset(**described("target_embeddings", ["lancedb", "torch"]))
-def target_embeddings(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def target_embeddings(
+    context: dg.AssetExecutionContext, store: StoreResource, encoder: EncoderResource
+) -> Iterator[Any]:
     """Vectors of a target's examples, by the encoder of the pool."""
-    with platform.work(context) as work:
+    with store.work(context) as work:
         name = work.project.settings.encoder.name
         table = f"target_embeddings_{encoder_slug(name)}"
         with work.progress(f"loading encoder {name}"):
-            encoder = load_encoder(work.project.model(name), cache=work.project.home.cache)
+            model = encoder.open(work.project)
         for key in work.partitions:
             with work.apart(key):
                 scope = f"target = {quoted(key)}"
                 examples = work.store.read("target_examples", ["doc_id", "text"], scope).sort("doc_id")
                 with work.progress(f"target {key}", len(examples)) as progress:
-                    vectors_nd, refused = encode_each(encoder, examples["text"].to_list(), progress.advance)
+                    vectors_nd, refused = encode_each(model, examples["text"].to_list(), progress.advance)
                 kept = [place for place in range(len(examples)) if place not in refused]
                 columns = [
                     [key] * len(kept),
                     examples["doc_id"].gather(kept).to_list(),
                     vector_column(vectors_nd[kept]),
-                    [encoder.fingerprint] * len(kept),
+                    [model.fingerprint] * len(kept),
                 ]
-                rows = pa.table(columns, schema=schema_of(table, encoder.dimension))
+                rows = pa.table(columns, schema=schema_of(table, model.dimension))
                 work.store.replace(table, rows, scope)
                 aside = [
                     {"doc_id": examples["doc_id"][place], "reason": str(why.reason), "detail": why.detail}
@@ -183,9 +187,9 @@ def target_embeddings(context: dg.AssetExecutionContext, platform: Platform) -> 
 
 
 @dg.asset(**described("contamination", ["polars"]))
-def contamination(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def contamination(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Documents of the pool that share long n-grams with a target's held-out examples."""
-    with platform.work(context) as work:
+    with store.work(context) as work:
         section = work.project.settings.decontamination
         for key in work.partitions:
             with work.apart(key):
@@ -206,9 +210,11 @@ def contamination(context: dg.AssetExecutionContext, platform: Platform) -> Iter
 
 
 @dg.asset(**described("target_potential", ["torch"], [CONVERGED]))
-def target_potential(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def target_potential(
+    context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
+) -> Iterator[Any]:
     """The price of each target example: one number each, the whole solution of the transport problem."""
-    with platform.work(context) as work:
+    with store.work(context) as work, engine.running(work):
         encoder = work.project.settings.encoder.name
         for key in work.partitions:
             with work.apart(key):
@@ -256,9 +262,11 @@ def kept_potential(work: Work, key: str) -> Path | None:
 
 
 @dg.asset(**described("transport_scores", ["lancedb", "torch"]))
-def transport_scores(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def transport_scores(
+    context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
+) -> Iterator[Any]:
     """GOT-D: how much the transport distance from pool to target changes with each document's mass."""
-    with platform.work(context) as work:
+    with store.work(context) as work, engine.running(work):
         encoder = work.project.settings.encoder.name
         for key in work.partitions:
             with work.apart(key):

@@ -8,8 +8,10 @@ from typing import Any
 import dagster as dg
 
 from resources.output import Output, Rows
-from resources.platform import Platform, tried_once
+from resources.retries import tried_once
 from resources.specification import described
+from resources.store import StoreResource
+from resources.tracker import TrackerResource
 from resources.work import Work
 from tamis.corpus.intake import texts_of
 from tamis.graph.trial_data import trial_data
@@ -31,7 +33,6 @@ from tamis.training.storing import (
     pretraining_documents,
     record_training_documents,
 )
-from tamis.training.tracking_models import register_checkpoint
 from tamis.training.trial import forget_state, run_trial, training_metadata, trial_metadata
 
 TOKENIZER_DOCUMENTS = 4_000
@@ -39,9 +40,9 @@ IMPROVED = ("improved", "Held-out target loss is lower after training than befor
 
 
 @dg.asset(**described("tokenizer", ["tokenizers"]))
-def tokenizer(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def tokenizer(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Byte-level BPE trained on a keyed-hash sample of the pool; made once, never again by arrivals."""
-    with platform.work(context) as work, work.progress("tokenizer"):
+    with store.work(context) as work, work.progress("tokenizer"):
         pool = work.store.read("documents", ["doc_id"])["doc_id"].to_list()
         sample = keyed_order(pool, work.project.seed)[:TOKENIZER_DOCUMENTS]
         texts = texts_of(work.store, sample)
@@ -55,9 +56,9 @@ def tokenizer(context: dg.AssetExecutionContext, platform: Platform) -> Iterator
 
 
 @dg.asset(**described("base_models", ["torch", "transformers"]))
-def base_models(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def base_models(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """A small Llama-shaped model pre-trained on one half of the pool, or an existing model by path or id."""
-    with platform.work(context) as work:
+    with store.work(context) as work:
         for key in work.partitions:
             with work.apart(key):
                 section, fold = model_section(work.project, key)
@@ -99,13 +100,16 @@ def base_models(context: dg.AssetExecutionContext, platform: Platform) -> Iterat
 
 
 @dg.asset(**described("trials", ["torch", "mlflow"], [IMPROVED]))
-def trials(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def trials(
+    context: dg.AssetExecutionContext, store: StoreResource, tracker: TrackerResource
+) -> Iterator[Any]:
     """A base model fine-tuned on a part of the target or warmed up on a selection, with its held-out loss."""
-    with platform.work(context) as work:
+    with store.work(context) as work:
         for key in work.partitions:
             with work.apart(key):
                 trial, input_key = work.snapshot.trials[key], work.key(key)
                 with tried_once(), failure_noted(work.store, key, input_key):
+                    tracker.require(work.project)
                     base = work.upstream("base_models", trial.model)
                     data = trial_data(work.project, work.snapshot, work.current, trial, base)
                     seen = {stage.data: stage.doc_ids for stage in data.stages}
@@ -113,7 +117,8 @@ def trials(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[An
                     folder = checkpoint_folder(work, key)
                     with work.progress(f"trial {key}", data.expected_tokens, "tokens") as progress:
                         finished = run_trial(work.project, trial, data, folder, input_key, progress.advance)
-                work.store.merge("trials", finished.row)
+                    run = tracker.log(work.project, finished)
+                work.store.merge("trials", finished.row(run))
                 improved = dg.AssetCheckResult(
                     asset_key="trials",
                     check_name="improved",
@@ -129,17 +134,9 @@ def trials(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[An
                         ],
                         files=[folder],
                         row_count=sum(len(doc_ids) for doc_ids in seen.values()),
-                        metadata=trial_metadata(finished),
+                        metadata=trial_metadata(finished, run),
                         checks=[improved],
-                        announce=partial(
-                            register_checkpoint,
-                            work.project.tracking_uri,
-                            work.project.settings.tracking.experiment,
-                            key,
-                            input_key,
-                            finished.run,
-                            work.project.home.relative(folder),
-                        ),
+                        announce=partial(tracker.register, work.project, finished, run),
                     )
                 )
                 forget_state(work.project, input_key)

@@ -5,7 +5,7 @@ They run with whatever makes the asset, and are logged at once when somebody wit
 
 import dagster as dg
 
-from resources.platform import Platform
+from resources.store import StoreResource
 from resources.taint_checks import UNTAINTED, taint_evaluation
 from tamis.withdrawal.tainting import watched
 
@@ -16,8 +16,8 @@ def untainted(asset: str) -> dg.AssetChecksDefinition:
     """The check of one asset."""
 
     @dg.asset_check(asset=asset, name=UNTAINTED, description=DESCRIPTION)
-    def check(platform: Platform) -> dg.AssetCheckResult:
-        found = taint_evaluation(platform.home, platform.current(), asset)
+    def check(store: StoreResource) -> dg.AssetCheckResult:
+        found = taint_evaluation(store.home, store.current(), asset)
         return dg.AssetCheckResult(passed=found.passed, severity=found.severity, metadata=found.metadata)
 
     return check

@@ -49,12 +49,12 @@ def ingest(folder: Path) -> dict[str, Any]:
 def ticks(folder: Path) -> dict[str, Any]:
     """Seconds of everything that the sensors do until nothing is left, and the rows that were touched."""
     began = time.perf_counter()
-    instance, platform, job, sensors = _open(folder)
+    instance, store, job, sensors = _open(folder)
     ready = time.perf_counter()
-    before = _rows(platform)
+    before = _rows(store)
     requested = []
     for _ in range(MOST_TICKS):
-        found = _tick(instance, platform, sensors)
+        found = _tick(instance, store, sensors)
         if isinstance(found, dg.SkipReason):
             break
         for request in found.run_requests or ():
@@ -73,7 +73,7 @@ def ticks(folder: Path) -> dict[str, Any]:
                     "seconds": time.perf_counter() - started,
                 }
             )
-    after = _rows(platform)
+    after = _rows(store)
     return {
         "seconds": time.perf_counter() - ready,
         "seconds_of_loading": ready - began,
@@ -85,14 +85,14 @@ def ticks(folder: Path) -> dict[str, Any]:
 
 def idle(folder: Path) -> dict[str, Any]:
     """Seconds of a tick of both sensors when nothing has changed, the second one of three."""
-    instance, platform, _job, sensors = _open(folder)
+    instance, store, _job, sensors = _open(folder)
     seconds = []
     for _ in range(3):
         began = time.perf_counter()
-        found = _tick(instance, platform, sensors)
+        found = _tick(instance, store, sensors)
         seconds.append(time.perf_counter() - began)
     assert isinstance(found, dg.SkipReason), found
-    shards = len(platform.scan()[0].shards)
+    shards = len(store.look()[0].shards)
     return {
         "shards": shards,
         "seconds": sorted(seconds)[1],
@@ -104,28 +104,28 @@ def idle(folder: Path) -> dict[str, Any]:
 def _open(folder: Path) -> tuple[dg.DagsterInstance, Any, Any, Any]:
     from definitions import defs
     from resources.instance import open_instance
-    from resources.platform import Platform
+    from resources.store import StoreResource
     from sensors.arrivals import arrivals
     from sensors.reselection import reselection
     from tamis.project import open_project
 
     project = open_project(folder)
     instance = open_instance(project)
-    platform = Platform(project_file=str(project.file))
-    return instance, platform, defs.resolve_implicit_global_asset_job_def(), (arrivals, reselection)
+    store = StoreResource(project_file=str(project.file))
+    return instance, store, defs.resolve_implicit_global_asset_job_def(), (arrivals, reselection)
 
 
-def _tick(instance: dg.DagsterInstance, platform: Any, sensors: Any) -> Any:
+def _tick(instance: dg.DagsterInstance, store: Any, sensors: Any) -> Any:
     for sensor in sensors:
-        context = dg.build_sensor_context(instance=instance, resources={"platform": platform})
+        context = dg.build_sensor_context(instance=instance, resources={"store": store})
         found = sensor(context)
     return found
 
 
-def _rows(platform: Any) -> dict[str, int]:
-    store = platform.store
-    wanted = ("documents", current_table(platform.project), "near_duplicate_bands", "transport_examples")
-    return {name: store.count(name) for name in wanted}
+def _rows(store: Any) -> dict[str, int]:
+    tables = store.tables
+    wanted = ("documents", current_table(store.project), "near_duplicate_bands", "transport_examples")
+    return {name: tables.count(name) for name in wanted}
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 
 import dagster as dg
 
+from resources.aborts import forget_aborts
 from resources.events import log_again
 from resources.instance import dagster_state, open_instance, register_partitions
-from resources.platform import Platform
 from resources.processes import end_killed_runs
 from resources.removal import run_removal
 from resources.running import EVERYTHING, Outcome, Runner, Wanted
@@ -57,6 +57,8 @@ def materialize(
     outcome = Outcome()
     with storing(project.home.root), writing(project.home, "tamis materialize", PATIENCE_SECONDS):
         forgotten = forget_failures(project.home.store) if wanted.try_again else []
+        if wanted.try_again and (count := forget_aborts(project.home)):
+            say(f"{count} partitions that the process died of are tried again")
         with Heartbeat("looking at what is there"):
             end_killed_runs(instance)
             repair(project, instance, say)
@@ -130,8 +132,7 @@ def _scan_and_reconcile(
     hold(project.home, snapshot, current)
     gone, let_go = removals(snapshot, current)
     if gone or let_go:
-        platform = Platform(project_file=str(project.file))
-        if error := run_removal(instance, platform, wanted.allow_removal):
+        if error := run_removal(instance, project, wanted.allow_removal):
             outcome.failed["removal"] = error
         else:
             outcome.removed += [label(*entry) for entry in gone]

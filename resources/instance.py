@@ -19,7 +19,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from resources.databases import make_databases
-from resources.platform import quiet_environment
+from resources.environment import quiet_environment
 from resources.processes import ACTIVE
 from resources.specification import PARTITION_SETS
 from tamis.base.errors import MissingPackageError, PermanentError, TransientError

@@ -7,14 +7,15 @@ for the names in the run tag `tamis/allow_removal` (separated by commas, or `all
 import dagster as dg
 
 from resources.instance import register_partitions
-from resources.platform import LOCK_PATIENCE_SECONDS, Platform
 from resources.processes import note_process, this_process
 from resources.running import QUIET, failures
+from resources.store import LOCK_PATIENCE_SECONDS, StoreResource
 from resources.tags import ALLOW_REMOVAL_TAG, COMMAND_LINE, DRIVER_TAG, PROCESS_TAG, allowed_removals
 from tamis.graph.held_back import held_back
 from tamis.graph.plan import label
 from tamis.graph.reconciliation import remove
 from tamis.graph.scan import scan, scan_again
+from tamis.project import Project
 from tamis.records.current_values import read_current_values
 from tamis.store.home import writing
 from tamis.store.writable import storing
@@ -23,13 +24,13 @@ SHOWN = 20
 
 
 @dg.op
-def remove_what_left(context: dg.OpExecutionContext, platform: Platform) -> None:
+def remove_what_left(context: dg.OpExecutionContext, store: StoreResource) -> None:
     """Remove values of shards and names that are gone, and unregister their partitions."""
     note_process(context.instance, context.run)
-    home = platform.home
+    home = store.home
     purpose = f"removal, run {context.run_id[:8]}"
     with writing(home, purpose, LOCK_PATIENCE_SECONDS), storing(home.root):
-        snapshot = scan(platform.project, allowed=allowed_removals(context.run))
+        snapshot = scan(store.project, allowed=allowed_removals(context.run))
         gone = [label(*entry) for entry in remove(snapshot, read_current_values(home.store))]
         register_partitions(context.instance, snapshot)
         current = read_current_values(home.store)
@@ -49,14 +50,14 @@ def removal() -> None:
     remove_what_left()
 
 
-def run_removal(instance: dg.DagsterInstance, platform: Platform, allowed: frozenset[str]) -> str:
+def run_removal(instance: dg.DagsterInstance, project: Project, allowed: frozenset[str]) -> str:
     """Run the removal job in this process; returns the first line of its error, or "" where it succeeded."""
     tags = {DRIVER_TAG: COMMAND_LINE, PROCESS_TAG: this_process()}
     if allowed:
         tags[ALLOW_REMOVAL_TAG] = ",".join(sorted(allowed))
     result = removal.execute_in_process(
         instance=instance,
-        resources={"platform": platform},
+        resources={"store": StoreResource(project_file=str(project.file))},
         tags=tags,
         raise_on_error=False,
         run_config=QUIET,

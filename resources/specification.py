@@ -12,8 +12,9 @@ from typing import Any
 
 import dagster as dg
 
-from resources.platform import Platform
-from resources.work import Work
+from resources.encoder import EncoderResource
+from resources.engine import EngineResource
+from resources.store import StoreResource
 from resources.work_errors import failed_assets, failure_of
 from tamis.graph.stages import stages
 from tamis.stage import Stage
@@ -42,17 +43,20 @@ def described(
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A stage as its asset module has it, for a step that makes it together with others."""
+    """A stage as its asset module has it, for a step that makes it together with others.
+
+    `make`: takes the work, and the encoder where it has a parameter of that name.
+    """
 
     name: str
     kinds: Sequence[str]
     checks: Sequence[tuple[str, str, bool]]
-    make: Callable[[Work], Iterator[Any]]
+    make: Callable[..., Iterator[Any]]
 
 
 def part(
     name: str, kinds: Sequence[str], checks: Sequence[tuple[str, str, bool]] = ()
-) -> Callable[[Callable[[Work], Iterator[Any]]], Part]:
+) -> Callable[[Callable[..., Iterator[Any]]], Part]:
     """Return a decorator of the function that makes a stage; arguments as those of `described`."""
     return lambda make: Part(name=name, kinds=kinds, checks=checks, make=make)
 
@@ -74,15 +78,22 @@ def together(step: str, *parts: Part) -> dg.AssetsDefinition:
         pool=ACCELERATOR_POOL if any(ACCELERATED.intersection(one.kinds) for one in parts) else None,
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
-    def made(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+    def made(
+        context: dg.AssetExecutionContext,
+        store: StoreResource,
+        encoder: EncoderResource,
+        engine: EngineResource,
+    ) -> Iterator[Any]:
         failed: dict[str, str] = {}
+        given = {"encoder": encoder}
         for one in parts:
             if dg.AssetKey(one.name) not in context.selected_asset_keys:
                 continue
             try:
-                with platform.work(context, one.name) as work:
+                with store.work(context, one.name) as work, engine.running(work):
                     if work.partitions:
-                        yield from one.make(work)
+                        asked = inspect.signature(one.make).parameters
+                        yield from one.make(work, **{name: given[name] for name in given if name in asked})
             except dg.Failure as error:
                 failed |= failed_assets(error.metadata) or {one.name: error.description or ""}
                 if len(context.partition_keys) == 1:

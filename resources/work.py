@@ -3,12 +3,13 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from resources.aborts import MOST_ABORTS, PartitionAbortedError, Watch
 from resources.checks import Checks
 from resources.events import digest_of_metadata
 from resources.output import Output, Rows, scope_of, with_records
@@ -49,6 +50,7 @@ from tamis.store.records import stored_rows
 from tamis.store.schemas import described_columns
 from tamis.store.tables import Store
 from tamis.store.writable import stop_unless_writable
+from tamis.training.failures import note_failure
 
 COSTS = ("asked", "tokens_asked", "cost", "source_versions", "parameters", NEAR_REPEATS)
 """Metadata that stands beside the manifest too: what a plan says of the next time, and what was read."""
@@ -58,31 +60,63 @@ MOST_TRANSIENT = 3
 """If more partitions of a step fail in a way that may pass, the step ends and is tried again as a whole."""
 
 
+@dataclass(kw_only=True, eq=False)
 class Work:
     """The partitions that one step has to make; inputs are pinned when the step starts."""
 
-    def __init__(
-        self,
-        project: Project,
-        manifests: ManifestFolder,
-        context: dg.AssetExecutionContext,
-        stage: Stage,
-        snapshot: ProjectSnapshot,
-        current: CurrentValues,
-        partitions: list[str],
-        attempt: str,
-    ) -> None:
-        self.project, self.manifests, self.context = project, manifests, context
-        self.attempt = attempt
-        self.stage, self.snapshot, self.current, self.partitions = stage, snapshot, current, partitions
+    project: Project
+    manifests: ManifestFolder
+    context: dg.AssetExecutionContext
+    stage: Stage
+    snapshot: ProjectSnapshot
+    current: CurrentValues
+    partitions: list[str]
+    watch: Watch
+    attempt: str = ""
+
+    def __post_init__(self) -> None:
         self.written: set[str] = {TABLE}
         self._started = self._recorded = time.monotonic()
         self._share = 0.0
-        self._checks = Checks(partitions)
+        self._checks = Checks(self.partitions)
         self._tags: dict[str, dict[str, str]] = {}
         self.failed: dict[str, str] = {}
         self._transient = 0
-        self._asked = len(context.partition_keys) if stage.partitions else 1
+        self._count = len(self.partitions)
+        self._asked = len(self.context.partition_keys) if self.stage.partitions else 1
+
+    def begin(self, *partitions: str) -> None:
+        """Note that these are worked on: when the process dies, it may be of one of them."""
+        self.watch.begin({partition: self.key(partition) for partition in partitions})
+
+    def set_aside(self) -> None:
+        """Let each partition fail that the process died of twice; raise where no other is to be made.
+
+        What it may have died of once comes after all others.
+        """
+        for partition in self.watch.suspected.keys() & set(self.partitions):
+            abort = self.watch.suspected[partition]
+            key = input_key(self.stage, partition, self.snapshot, self.current)
+            if abort.count >= MOST_ABORTS and abort.input_key == key:
+                error = PartitionAbortedError(abort)
+                if self.stage.name == TRIALS:
+                    note_failure(self.store, partition, key, error, permanent=True)
+                self.fail(partition, error)
+        left = [key for key in self.partitions if key not in self.failed]
+        self.partitions = sorted(left, key=self.watch.suspected.__contains__)
+        if self.failed and not self.partitions:
+            self.end()
+
+    @property
+    def batches(self) -> list[list[str]]:
+        """The partitions to work on together, in order; each by itself that the process may die of."""
+        first = [key for key in self.partitions if key not in self.watch.suspected]
+        return [*([first] if first else []), *([key] for key in self.partitions[len(first) :])]
+
+    @property
+    def alone(self) -> bool:
+        """Whether the step has a single partition to make, whose error ends it as it is."""
+        return self._count == 1
 
     @property
     def store(self) -> Store:
@@ -132,7 +166,8 @@ class Work:
 
     def shard_groups(self) -> Iterator[dict[str, list[str]]]:
         """The partitions, which are shards, with their documents: many small ones at a time."""
-        return groups_of_shards(self.store, self.partitions)
+        for batch in self.batches:
+            yield from groups_of_shards(self.store, batch)
 
     def fitted(self, partition: str) -> Path:
         """Folder for the files of a partition, named by its input key."""
@@ -160,6 +195,7 @@ class Work:
     def leave(self, partition: str, error: Exception, *checks: str) -> Iterator[dg.AssetCheckResult]:
         """Leave a partition for the next run, with warnings in place of its checks: Dagster wants them."""
         self.context.log.warning(str(error))
+        self.watch.end([partition])
         found = [
             dg.AssetCheckResult(
                 asset_key=self.stage.name,
@@ -176,6 +212,7 @@ class Work:
     def apart(self, partition: str) -> Iterator[None]:
         """Let what fails inside hold no other partition back: the step goes on, and fails at its end."""
         try:
+            self.begin(partition)
             yield
         except Exception as error:
             self.fail(partition, error)
@@ -185,8 +222,9 @@ class Work:
 
         So it is of a single partition, of a home that cannot be written, and after many failures.
         """
+        self.watch.end([partition])
         self._transient += may_pass(error)
-        if len(self.partitions) == 1 or self._transient > MOST_TRANSIENT:
+        if self.alone or self._transient > MOST_TRANSIENT:
             raise error
         stop_unless_writable(self.project.home.root)
         self.project.home.require_store()
@@ -209,7 +247,7 @@ class Work:
             }
             write_failed_steps(self.store, self.stage.name, keys, self.failed)
         listed = PartitionsToRetryError if self._transient else PartitionsFailedError
-        raise listed(self.stage.name, self.failed, len(self.partitions))
+        raise listed(self.stage.name, self.failed, self._count)
 
     def in_groups(self, make: Callable[[dict[str, list[str]]], Iterator[Any]]) -> Iterator[Any]:
         """Make shards of their documents, many at a time; of a group that fails, each by itself."""
@@ -220,8 +258,10 @@ class Work:
         self, group: dict[str, list[str]], make: Callable[[dict[str, list[str]]], Iterator[Any]]
     ) -> Iterator[Any]:
         try:
+            self.begin(*group)
             yield from make(group)
         except Exception as error:
+            self.watch.end(group)
             if len(group) == 1:
                 self.fail(next(iter(group)), error)
                 return
@@ -258,6 +298,7 @@ class Work:
                 value = replace(value, passed=False, last_passed=before.published if before else None)
             current.append(value)
         write_current_values(self.store, current)
+        self.watch.end({made.partition for made in complete}, made=True)
         self._recorded = time.monotonic()
 
     def _stage_of(self, made: Output) -> Stage:

@@ -10,9 +10,9 @@ import contextlib
 import dagster as dg
 
 from resources.instance import register_partitions
-from resources.platform import Platform
 from resources.removal import removal
 from resources.specification import PARTITION_SETS
+from resources.store import StoreResource
 from sensors.interval import INTERVAL_SECONDS
 from sensors.requests import busy, changing, removal_request
 from tamis.graph.held_back import held_back, hold
@@ -29,25 +29,25 @@ Changes = dict[str, tuple[list[str], list[str]]]
     default_status=dg.DefaultSensorStatus.RUNNING,
     jobs=[removal],
 )
-def arrivals(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
+def arrivals(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult | dg.SkipReason:
     """Register new shards and request the removal of those that are gone."""
-    if reason := changing(platform):
+    if reason := changing(store):
         return dg.SkipReason(reason)
-    snapshot, current = platform.scan()
+    snapshot, current = store.scan()
     changes = register_partitions(context.instance, snapshot, remove=False)
     if snapshot.held or snapshot.absent:
-        with contextlib.suppress(HomeLockedError), writing(platform.home, "arrivals sensor"):
-            set_aside(platform.store, snapshot)
-            hold(platform.home, snapshot, current)
+        with contextlib.suppress(HomeLockedError), writing(store.home, "arrivals sensor"):
+            set_aside(store.tables, snapshot)
+            hold(store.home, snapshot, current)
     parts = [f"{name}: {len(added)} added" for name, (added, _removed) in changes.items()]
     if snapshot.held:
         parts.append(f"{len(snapshot.held)} files are still being written")
     parts += [one.line for one in held_back(snapshot, current)]
-    gone = [label(*entry) for entry in find_gone(platform.store, snapshot, current)]
+    gone = [label(*entry) for entry in find_gone(store.tables, snapshot, current)]
     if not gone and not _leaving(context.instance, snapshot):
         return dg.SkipReason("; ".join(parts) or "nothing arrived, nothing left")
     # Nothing leaves while somebody writes: a run in flight may name it.
-    waits = busy(context.instance, platform.home)
+    waits = busy(context.instance, store.home)
     request = "" if waits else removal_request(context.instance, gone)
     if isinstance(request, str):
         return dg.SkipReason("; ".join([*parts, f"removals wait: {waits or request}"]))

@@ -11,9 +11,9 @@ from pathlib import Path
 import dagster as dg
 from dagster._utils.error import SerializableErrorInfo
 
-from resources.platform import Platform
 from resources.processes import ACTIVE
 from resources.running import range_tags, selected_assets
+from resources.store import StoreResource
 from resources.tags import CERTIFIED_TAG, DRIVER_TAG, SENSOR, WORK_TAG
 from resources.work_errors import InputMissingError, PartitionGoneError
 from tamis.graph.automation import Group
@@ -37,12 +37,12 @@ def busy(instance: dg.DagsterInstance, home: Home) -> str:
     return f"{holder} is writing; what it leaves undone is seen when it ends" if holder else ""
 
 
-def changing(platform: Platform) -> str:
+def changing(store: StoreResource) -> str:
     """Return why nothing is done about tamis.toml yet: it was changed just now and may be half written."""
     try:
-        age = time.time() - Path(platform.project_file).stat().st_mtime
+        age = time.time() - Path(store.project_file).stat().st_mtime
     except OSError as error:
-        return f"{platform.project_file} cannot be read: {error.strerror}; sensors wait until it is back"
+        return f"{store.project_file} cannot be read: {error.strerror}; sensors wait until it is back"
     if 0 <= age < SETTLED_SECONDS:
         return f"tamis.toml changed {age:.0f} s ago; sensors wait until it is {SETTLED_SECONDS} s old"
     return ""

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from resources.platform import Platform
 from resources.processes import end_killed_runs
+from resources.store import StoreResource
 from sensors.interval import INTERVAL_SECONDS
 from sensors.requests import attempts, busy, changing, counted, requests_for, waits_until
 from tamis.graph.approval import (
@@ -37,42 +37,42 @@ SHOWN = 5
     default_status=dg.DefaultSensorStatus.RUNNING,
     asset_selection=dg.AssetSelection.all(),
 )
-def reselection(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
+def reselection(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult | dg.SkipReason:
     """Request the next run that brings shards and selections up to date, three attempts at most."""
     end_killed_runs(context.instance)
-    if reason := changing(platform) or busy(context.instance, platform.home):
+    if reason := changing(store) or busy(context.instance, store.home):
         return dg.SkipReason(reason)
-    snapshot, current = platform.scan()
-    if gone := find_gone(platform.store, snapshot, current):
+    snapshot, current = store.scan()
+    if gone := find_gone(store.tables, snapshot, current):
         return dg.SkipReason(f"{len(gone)} values of what left are removed first")
     registered = set(context.instance.get_dynamic_partitions("shards"))
     if not registered.issuperset(snapshot.shards):
         return dg.SkipReason("new shards are being registered")
-    approvals = read_approvals(platform.store)
+    approvals = read_approvals(store.tables)
     wanted = unattended_work(snapshot, current, approvals)
     group, given_up = _first_allowed(
-        context.instance, platform, next_groups(snapshot, current, wanted, refit=False)
+        context.instance, store, next_groups(snapshot, current, wanted, refit=False)
     )
     if group is None:
         held = waiting(snapshot, current, approvals)
-        _note(platform, held)
+        _note(store, held)
         reasons = [given_up, *waiting_lines(held)] if given_up else waiting_lines(held)
         return dg.SkipReason("; ".join(reasons) or "every selection is current")
     return dg.SensorResult(run_requests=requests_for(context.instance, group))
 
 
-def _note(platform: Platform, held: Sequence[Approval]) -> None:
+def _note(store: StoreResource, held: Sequence[Approval]) -> None:
     """Note what waits for a person, unless somebody writes just now: then the next tick does."""
     if held:
-        with contextlib.suppress(HomeLockedError), writing(platform.home, "reselection sensor"):
-            note_waiting(platform.store, held)
+        with contextlib.suppress(HomeLockedError), writing(store.home, "reselection sensor"):
+            note_waiting(store.tables, held)
 
 
 def _first_allowed(
-    instance: dg.DagsterInstance, platform: Platform, groups: Sequence[Group]
+    instance: dg.DagsterInstance, store: StoreResource, groups: Sequence[Group]
 ) -> tuple[Group | None, str]:
     """The first piece of work that has attempts left and is not waiting for its next one."""
-    most = platform.project.settings.automation.maximum_attempts
+    most = store.project.settings.automation.maximum_attempts
     reasons = []
     for group in groups:
         tried = attempts(instance, group)

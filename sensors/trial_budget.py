@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from resources.platform import Platform
 from resources.processes import end_killed_runs
+from resources.store import StoreResource
 from sensors.interval import INTERVAL_SECONDS
 from sensors.requests import attempts, busy, changing, counted, requests_for, waits_until
 from tamis.graph.automation import Group, stages_made, trial_work
@@ -29,16 +29,18 @@ NO_BUDGET = "tamis.toml has no [trial_budget], so trials are run by `tamis mater
     default_status=dg.DefaultSensorStatus.RUNNING,
     asset_selection=dg.AssetSelection.assets(TRIALS_STAGE.name, *stages_made(Automation.ONCE_SEARCHED)),
 )
-def trial_budget(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
+def trial_budget(
+    context: dg.SensorEvaluationContext, store: StoreResource
+) -> dg.SensorResult | dg.SkipReason:
     """Request the next trial that the budget asks for, then the report on all of them."""
     end_killed_runs(context.instance)
-    if reason := changing(platform):
+    if reason := changing(store):
         return dg.SkipReason(reason)
-    if platform.project.settings.trial_budget.share is None:
+    if store.project.settings.trial_budget.share is None:
         return dg.SkipReason(NO_BUDGET)
-    if reason := busy(context.instance, platform.home):
+    if reason := busy(context.instance, store.home):
         return dg.SkipReason(reason)
-    snapshot, current = platform.scan()
+    snapshot, current = store.scan()
     if not snapshot.searches:
         return dg.SkipReason("[scaling] has no models to choose among")
     said = "; ".join(sentences(snapshot.searches))
@@ -48,8 +50,8 @@ def trial_budget(context: dg.SensorEvaluationContext, platform: Platform) -> dg.
     for group in groups:
         tried = attempts(context.instance, group)
         failed = counted(context.instance, tried)
-        if len(failed) >= platform.project.settings.trial_budget.maximum_attempts:
-            return _left_out(platform, group, failed, said)
+        if len(failed) >= store.project.settings.trial_budget.maximum_attempts:
+            return _left_out(store, group, failed, said)
         if tried and time.time() < waits_until(tried):
             continue
         context.log.info(said)
@@ -59,19 +61,19 @@ def trial_budget(context: dg.SensorEvaluationContext, platform: Platform) -> dg.
     return dg.SkipReason(said)
 
 
-def _left_out(platform: Platform, group: Group, failed: Sequence[dg.RunRecord], said: str) -> dg.SkipReason:
+def _left_out(store: StoreResource, group: Group, failed: Sequence[dg.RunRecord], said: str) -> dg.SkipReason:
     """Note a trial whose runs died without saying why, so that the search goes on without it."""
     name, count = group.partitions[0], len(failed)
     told = f"{count} runs of it ended without a result"
     took = sum(run.end_time - run.start_time for run in failed if run.start_time and run.end_time)
-    noted = {(one.trial, one.input_key): one.spent_seconds or 0.0 for one in failures_of(platform.store)}
+    noted = {(one.trial, one.input_key): one.spent_seconds or 0.0 for one in failures_of(store.tables)}
     # Runs that ended in an error have noted their time themselves.
     seconds = max(0.0, took - noted.get((name, group.keys[0]), 0.0))
     if group.assets[0] != TRIALS_STAGE.name:
         return dg.SkipReason(f"{group.assets[0]} failed {count} times; materialize it by hand to see why")
     try:
-        with writing(platform.home, "trial budget sensor"):
-            note_failure(platform.store, name, group.keys[0], told, permanent=True, seconds=seconds)
+        with writing(store.home, "trial budget sensor"):
+            note_failure(store.tables, name, group.keys[0], told, permanent=True, seconds=seconds)
     except HomeLockedError as error:
         return dg.SkipReason(str(error))
     return dg.SkipReason(f"trial {name} is left out: {told}; {said}")

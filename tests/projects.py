@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     import dagster as dg
     import polars as pl
 
-    from resources.platform import Platform
     from resources.running import Outcome
     from tamis.audit.events import LoggedEvent
     from tamis.audit.verdicts import Audit
@@ -238,7 +237,7 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 @cache
 def _assets() -> "dg.Definitions":
-    """Return the assets and checks of the platform, as definitions.py loads them."""
+    """Return the assets and checks of Tamis, as definitions.py loads them."""
     import dagster as dg
 
     import assets
@@ -266,6 +265,7 @@ class SmallProject:
     durable: bool = False
     said: list[str] = field(default_factory=list, compare=False)
     cursors: dict[str, str | None] = field(default_factory=dict, compare=False)
+    replaced: dict[str, Any] = field(default_factory=dict, compare=False)
 
     # The folder.
 
@@ -395,14 +395,24 @@ class SmallProject:
             self.instance.dispose()
 
     @property
-    def platform(self) -> "Platform":
-        """The resource of the graph; each reads tamis.toml once."""
-        from resources.platform import Platform
+    def resources(self) -> dict[str, "dg.ConfigurableResource"]:
+        """The resources of the graph, with those of `replaced` in their place; a store reads tamis.toml."""
+        from resources.encoder import EncoderResource
+        from resources.engine import EngineResource
+        from resources.judge import JudgeResource
+        from resources.store import StoreResource
+        from resources.tracker import TrackerResource
 
-        return Platform(project_file=str(self.file))
+        return {
+            "store": StoreResource(project_file=str(self.file)),
+            "encoder": EncoderResource(),
+            "judge": JudgeResource(),
+            "tracker": TrackerResource(),
+            "engine": EngineResource(),
+        } | self.replaced
 
     def definitions(self) -> "dg.Definitions":
-        """Return the platform's definitions over this project."""
+        """Return the definitions of Tamis over this project."""
         import dagster as dg
 
         with pytest.MonkeyPatch.context() as patch:
@@ -412,7 +422,7 @@ class SmallProject:
         return dg.Definitions(
             assets=known.assets,
             asset_checks=known.asset_checks,
-            resources={"platform": self.platform},
+            resources=self.resources,
             executor=dg.in_process_executor,
         )
 
@@ -449,13 +459,18 @@ class SmallProject:
     # The sensors, as the daemon drives them.
 
     def sense(self, sensor: str) -> Any:
-        """Evaluate a sensor of the platform once, from the cursor that it left; returns what it returns."""
+        """Evaluate a sensor once, from the cursor that it left; returns what it returns."""
         import dagster as dg
 
         evaluate = getattr(import_module(f"sensors.{sensor}"), sensor)
         context = dg.build_sensor_context(
-            self.instance, cursor=self.cursors.get(sensor), resources={"platform": self.platform}
+            self.instance, cursor=self.cursors.get(sensor), resources={"store": self.resources["store"]}
         )
+        if isinstance(evaluate, dg.RunStatusSensorDefinition):
+            found = evaluate.evaluate_tick(context)
+            assert not any(one.error for one in found.dagster_run_reactions or ())
+            self.cursors[sensor] = found.cursor
+            return found
         found = evaluate(context)
         self.cursors[sensor] = context.cursor
         return found
@@ -473,7 +488,7 @@ class SmallProject:
         assert request.job_name == "removal"
         assert removal.execute_in_process(
             instance=self.instance,
-            resources={"platform": self.platform},
+            resources={"store": self.resources["store"]},
             tags=dict(request.tags),
             run_config=QUIET,
         ).success

@@ -68,7 +68,11 @@ def plan(on_request: bool, as_json: bool) -> int:
     is_flag=True,
     help="Keep what was fitted on an earlier pool where its certificate allows, as sensors do.",
 )
-@click.option("--try-again", is_flag=True, help="Also the trials that a budget left out because they failed.")
+@click.option(
+    "--try-again",
+    is_flag=True,
+    help="Also trials that a budget left out because they failed, and what the process died of.",
+)
 @click.option(
     "--choose-precision",
     is_flag=True,

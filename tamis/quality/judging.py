@@ -32,17 +32,6 @@ def configured_judge(project: Project) -> str | Endpoint:
     )
 
 
-def open_judge(project: Project) -> AskLLM:
-    """That judge, with the prompt and limits of tamis.toml."""
-    section = project.settings.judge
-    return AskLLM(
-        configured_judge(project),
-        prompt=section.prompt,
-        batch_size=section.batch_size,
-        max_tokens=section.max_tokens,
-    )
-
-
 def sample_of_pool(store: Store, project: Project) -> pl.DataFrame:
     """Documents to ask about, without near-duplicates, each in the training or the hold-out part."""
     section, seed = project.settings.judge, project.seed

@@ -59,9 +59,8 @@ def perplexity_scorer(folders: Mapping[int, str | Path], version: str, max_token
     return ModelScorer(fingerprint=f"bits per byte {version[:32]} {max_tokens}", score=score)
 
 
-def judge_scorer(model: str | Path, *, prompt: str, max_tokens: int, batch_size: int) -> ModelScorer:
+def judge_scorer(judge: AskLLM) -> ModelScorer:
     """Ask-LLM's margin, its sign turned, by a judge of its own."""
-    judge = AskLLM(model, prompt=prompt, max_tokens=max_tokens, batch_size=batch_size)
 
     def score(doc_ids: Sequence[str], texts: Sequence[str]) -> Scores:
         return -judge.score(texts)["margin"].cast(pl.Float64).fill_null(np.nan).to_numpy()

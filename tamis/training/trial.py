@@ -1,11 +1,11 @@
-"""One trial: train, evaluate, log to MLflow, and the row that says what came of it.
+"""One trial: train, evaluate, what a tracker is given of it, and the row that says what came of it.
 
 A killed trial goes on from its last saved step; what is finished of it is remembered until it is recorded.
 """
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -26,7 +26,6 @@ from tamis.training.planned import Trial, model_section
 from tamis.training.results import TrainingResult
 from tamis.training.stages import Schooling, TrainingStage, school
 from tamis.training.state import keep_newest, resume_folder
-from tamis.training.tracking import log_trial, require_tracker
 
 KIND = "trials"  # of training: states of other kinds are not counted with these
 SUMMED = ("steps", "tokens", "flops", "seconds", "evaluation_flops", "evaluation_seconds")
@@ -50,26 +49,44 @@ class TrialData:
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A trial that was trained: the result of its last stage by seed, its row, and its run in MLflow."""
+    """A trial that was trained: the results of its last stage, its values, and what a tracker is given.
 
+    `results`: one for each seed. `losses`: (step, nats a token) of the first. `datasets`: name, digest and
+    rows of each stage.
+    """
+
+    trial: str
+    input_key: str
     results: Sequence[TrainingResult]
-    row: pa.Table
-    run: str
+    values: Mapping[str, Any]
+    parameters: Mapping[str, object]
+    losses: Sequence[tuple[int, float]]
+    datasets: Sequence[tuple[str, str, int]]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The figures among the values."""
+        counts = ("tokens", "steps", "peak_memory_bytes")
+        found = {name: value for name, value in self.values.items() if isinstance(value, float)}
+        return found | {name: float(self.values[name]) for name in counts}
+
+    def row(self, run: str) -> pa.Table:
+        """Return the row of the table of trials; `run`: its id in the tracker."""
+        return pa.Table.from_pylist([{**self.values, "mlflow_run": run}], schema=schema_of("trials"))
 
     @property
     def improved(self) -> bool:
         """Whether training made the held-out figure better than it was, or than the most frequent label."""
-        row = self.row.to_pylist()[0]
-        if row["accuracy"] is not None:
-            return row["accuracy"] > (row["majority_accuracy"] or 0.0)
-        return (row["held_out_bits_per_byte"] or 0.0) < (row["zero_shot_bits_per_byte"] or 0.0)
+        values = self.values
+        if values.get("accuracy") is not None:
+            return values["accuracy"] > (values["majority_accuracy"] or 0.0)
+        return (values["held_out_bits_per_byte"] or 0.0) < (values["zero_shot_bits_per_byte"] or 0.0)
 
 
 def run_trial(
     project: Project, trial: Trial, data: TrialData, folder: Path, input_key: str, advance: Advance = ignore
 ) -> Finished:
     """Train and evaluate every stage with every seed; the checkpoint of the first seed is `folder`."""
-    require_tracker(project.tracking_uri)
     options, state = training_options(project, trial.model), state_folder(project, input_key)
     if options.adapter is not None:
         require_peft()
@@ -86,22 +103,15 @@ def run_trial(
     seeds = project.settings.fine_tuning.seeds
     by_seed = school(schooling, options, seeds, folder, state, advance=advance)
     values = _values(project, trial, data, by_seed)
-    run = log_trial(
-        project.tracking_uri,
-        project.settings.tracking.experiment,
-        trial.name,
+    return Finished(
+        trial=trial.name,
         input_key=input_key,
+        results=[results[-1] for results in by_seed],
+        values=values | {"checkpoint": project.home.relative(folder)},
         parameters=_parameters(project, trial, values),
-        metrics={name: value for name, value in values.items() if isinstance(value, float)}
-        | {name: float(values[name]) for name in ("tokens", "steps", "peak_memory_bytes")},
-        loss_history=by_seed[0][-1].losses,
+        losses=by_seed[0][-1].losses,
         datasets=[(stage.data, stage.digest, len(stage.doc_ids)) for stage in data.stages],
-        checkpoint=project.home.relative(folder),
-        artifacts=project.artifact_root,
     )
-    stored = values | {"checkpoint": project.home.relative(folder), "mlflow_run": run}
-    row = pa.Table.from_pylist([stored], schema=schema_of("trials"))
-    return Finished(results=[results[-1] for results in by_seed], row=row, run=run)
 
 
 def forget_state(project: Project, input_key: str) -> None:
@@ -214,11 +224,14 @@ def training_metadata(result: TrainingResult) -> dict[str, Any]:
     return values
 
 
-def trial_metadata(finished: Finished) -> dict[str, Any]:
-    """Numbers of a trial for the event log: what its row holds, and the last training loss."""
-    row = finished.row.to_pylist()[0]
+def trial_metadata(finished: Finished, run: str) -> dict[str, Any]:
+    """Numbers of a trial for the event log: what its row holds, and the last training loss.
+
+    `run`: its id in the tracker.
+    """
+    row = finished.row(run).to_pylist()[0]
     named = {name: value for name, value in row.items() if isinstance(value, int | float) and name != "size"}
     named["training_seconds"] = named.pop("seconds")
     losses = finished.results[0].losses
     final = {"final_training_loss": float(losses[-1][1])} if losses else {}
-    return named | final | {"mlflow_run": finished.run}
+    return named | final | {"mlflow_run": run}

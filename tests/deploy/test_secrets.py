@@ -13,6 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.run_status_sensor_definition import RunStatusSensorCursor
 from projects import corpus, make_project, selection, small_settings, watched
 from stack import Database, ObjectStore
 
@@ -124,9 +125,10 @@ def messages_of_runs(project) -> list[str]:
 
 def tell_the_webhook(project, monkeypatch, capfd) -> str:
     """A tick of the sensor that cannot deliver; what it says, keeps and logs."""
-    past = '{"mark": {"versions": {}, "quarantine": 0}, "until": {"moment": 0.0, "runs": []}, "pending": []}'
     for daemon in watched(project, monkeypatch):
-        daemon.cursors["notifications"] = past
+        daemon.cursors["failures"] = RunStatusSensorCursor(record_id=0).to_json()
+        daemon.cursors["notifications"] = '{"mark": {"versions": {}, "quarantine": 0}}'
+        daemon.sense("failures")
         _requests, said = daemon.tick("notifications")
         assert "not delivered" in said, said
     kept = capfd.readouterr()

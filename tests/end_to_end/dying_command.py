@@ -54,7 +54,7 @@ def is_materialization(arguments) -> bool:
 def main() -> None:
     import dagster as dg
 
-    from resources.platform import Platform
+    from resources.store import StoreResource
     from tamis.cli import console
     from tamis.records.manifest import ManifestFolder
     from tamis.store.tables import Store
@@ -64,7 +64,7 @@ def main() -> None:
     counted(ManifestFolder, "write")
     counted(ManifestFolder, "write_rows")
     counted(dg.DagsterInstance, "store_event", is_materialization)
-    work = Platform.work
+    work = StoreResource.work
 
     @contextlib.contextmanager
     def dying_work(self, context, name=None):
@@ -77,7 +77,7 @@ def main() -> None:
         if here:
             die()
 
-    Platform.work = dying_work
+    StoreResource.work = dying_work
     sys.argv = ["tamis", *sys.argv[4:]]
     console()
 

@@ -55,5 +55,5 @@ def test_a_run_whose_inputs_were_withdrawn_counts_for_no_attempt(graph):
 
 
 def test_a_run_that_fails_by_itself_counts(graph, monkeypatch):
-    monkeypatch.setattr("resources.platform.scan_files", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("resources.store.scan_files", lambda *_, **__: 1 / 0)
     assert len(run(graph, "documents")) == 1

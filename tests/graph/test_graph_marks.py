@@ -21,7 +21,7 @@ import zstandard
 from marks import Sight, sights
 from projects import CHOSEN, GRAPH, SCORED, SmallProject, lines, make_graph, texts, write
 
-from resources import platform
+from resources import retries
 from tamis.corpus import document_id
 from tamis.exporting import export_selection
 from tamis.graph.failed_steps import TABLE as FAILED_STEPS
@@ -265,7 +265,7 @@ def test_an_error_that_quotes_a_document_is_kept_nowhere_but_shown_on_the_termin
     write(graph.landing / "marked.jsonl", lines([marked("document")]))
     with monkeypatch.context() as broken:
         broken.setattr(StaticEncoder, "encode", refuse)
-        broken.setattr(platform, "RETRY_SECONDS", 0.0)
+        broken.setattr(retries, "RETRY_SECONDS", 0.0)
         outcome = graph.try_making(SCORED)
     assert re.search(r"RuntimeError at tamis/\S+\.py:", outcome.failed["embeddings"])
     reasons = graph.store.read(FAILED_STEPS)["reason"]

@@ -17,7 +17,7 @@ from projects import (
 
 from assets import corpus as corpus_assets
 from assets import embedding as embedding_assets
-from resources import platform
+from resources import store
 from resources.instance import register_partitions
 from tamis.graph.failed_steps import failed_steps
 from tamis.graph.plan import full_plan
@@ -120,7 +120,7 @@ def test_what_may_pass_is_tried_again_at_once_for_what_is_left_alone(graph, monk
         tries[shard.key] = tries.get(shard.key, 0) + 1
         return shard.key in BAD and tries[shard.key] == 1
 
-    monkeypatch.setattr("resources.platform.RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("resources.retries.RETRY_SECONDS", 0.0)
     failing_where(monkeypatch, corpus_assets, "read_shard", is_bad, error=TimeoutError)
     outcome = graph.try_making(MADE)
     assert outcome.failed == {}
@@ -135,14 +135,14 @@ def test_where_the_home_cannot_be_written_the_step_says_so_and_tries_no_other(gr
 
     failing_where(monkeypatch, corpus_assets, "read_shard", lambda shard, *_: shard.key == BAD[0])
     monkeypatch.setattr("resources.work.stop_unless_writable", full)
-    monkeypatch.setattr("resources.platform.MOST_RETRIES", 0)
+    monkeypatch.setattr("resources.retries.MOST_RETRIES", 0)
     outcome = graph.try_making(MADE)
     assert "is full" in outcome.failed["documents"]
     assert noted(graph, "documents") == {BAD[0]}
 
 
 def test_a_run_looks_at_the_sources_once(graph, monkeypatch):
-    looked = failing_where(monkeypatch, platform, "scan_files", lambda *_: False)
+    looked = failing_where(monkeypatch, store, "scan_files", lambda *_: False)
     graph.make(MADE)
     assert len(graph.instance.get_runs()) == 1, "nine files, three stages"
     assert len(looked) == 1

@@ -9,8 +9,8 @@ import pytest
 from made_selections import made
 from projects import SmallProject, plain_project, rows_of, selection, settings
 
-from resources.failures import told
-from sensors import notifications as module
+from sensors import outbox as module
+from sensors.failures import told
 from tamis.base.kept_errors import NOT_KEPT
 from tamis.history.versions import note_version
 
@@ -21,6 +21,8 @@ class Watch(SmallProject):
     """A project with a webhook, and the sensor as the daemon calls it."""
 
     def tell(self) -> str:
+        """Let both sensors tick, in the order in which a failure is told at once."""
+        self.sense("failures")
         return self.tick("notifications")[1]
 
     def quarantine(self, shard: str) -> None:
@@ -62,11 +64,34 @@ def test_quarantine_and_failures_are_told_once_and_without_text(tmp_path, receiv
     assert watch.tell() == "2 delivered"
     assert watch.tell() == "nothing to tell"
     seen = server.stop()
-    grew, failed = (entry["body"] for entry in seen)
+    failed, grew = (entry["body"] for entry in seen)
     assert (grew["event"], grew["rows_before"], grew["rows"]) == ("quarantine_grew", 1, 2)
     assert grew["reasons"] == {"empty_text": 2}
     assert (failed["event"], failed["asset"], failed["error"]) == ("failed", "embeddings", "ValueError")
     assert TEXT not in json.dumps(seen)
+
+
+def test_a_failure_that_the_server_refuses_is_told_later_and_once(tmp_path, receive):
+    server = receive("500", "500")
+    watch = new_watch(tmp_path, server.port)
+    watch.tell()
+    before = watch.cursors["failures"]
+    watch.fail(ValueError(TEXT))
+    assert "1 wait" in watch.tell()
+    watch.cursors["failures"] = before  # as after a daemon that died before it stored the cursor
+    assert watch.tell() == "1 delivered"
+    assert watch.tell() == "nothing to tell"
+    assert [entry["body"]["event"] for entry in server.stop()] == ["failed"] * 3
+
+
+def test_a_run_whose_process_was_killed_is_told(tmp_path, receive):
+    server = receive()
+    watch = new_watch(tmp_path, server.port)
+    watch.tell()
+    run = watch.instance.create_run_for_job(dg.GraphDefinition("g").to_job())
+    watch.instance.report_run_failed(run)
+    assert watch.tell() == "1 delivered"
+    assert server.stop()[0]["body"]["error"] == "the run ended early"
 
 
 def test_a_selection_that_changed_is_told_in_counts(tmp_path, receive):

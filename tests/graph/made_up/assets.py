@@ -10,15 +10,15 @@ import dagster as dg
 import pyarrow as pa
 
 from resources.output import Output, Rows
-from resources.platform import Platform
 from resources.specification import described
+from resources.store import StoreResource
 from tamis.corpus.intake import texts_of
 from tamis.corpus.stage import DOCUMENTS, TARGET_EXAMPLES
 from tamis.store.schemas import schema_of
 
 
-def _of_shards(context: dg.AssetExecutionContext, platform: Platform, column: str, measure: Any) -> Any:
-    with platform.work(context) as work:
+def _of_shards(context: dg.AssetExecutionContext, store: StoreResource, column: str, measure: Any) -> Any:
+    with store.work(context) as work:
         table = work.stage.tables[0].name
         for group in work.shard_groups():
             for shard, doc_ids in group.items():
@@ -33,21 +33,21 @@ def _of_shards(context: dg.AssetExecutionContext, platform: Platform, column: st
 
 
 @dg.asset(**described("novelty", ["lancedb"]))
-def novelty(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def novelty(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Share of the words that are seen once."""
-    yield from _of_shards(context, platform, "novelty", lambda text: len({*text.split()}) / len(text.split()))
+    yield from _of_shards(context, store, "novelty", lambda text: len({*text.split()}) / len(text.split()))
 
 
 @dg.asset(**described("openings", ["lancedb"]))
-def openings(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def openings(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """First words of each document."""
-    yield from _of_shards(context, platform, "opening", lambda text: " ".join(text.split()[:5]))
+    yield from _of_shards(context, store, "opening", lambda text: " ".join(text.split()[:5]))
 
 
 @dg.asset(**described("target_words", ["lancedb"]))
-def target_words(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def target_words(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Words of each target, hashed."""
-    with platform.work(context) as work:
+    with store.work(context) as work:
         for target in work.partitions:
             texts = work.store.read(TARGET_EXAMPLES.name, ["text"], f"target = '{target}'")["text"]
             words = sorted({zlib.crc32(word.encode()) for text in texts for word in text.split()})
@@ -60,9 +60,9 @@ def target_words(context: dg.AssetExecutionContext, platform: Platform) -> Itera
 
 
 @dg.asset(**described("word_counts", ["numpy"]))
-def word_counts(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+def word_counts(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """How often each word is in the pool."""
-    with platform.work(context) as work:
+    with store.work(context) as work:
         texts = work.store.read(DOCUMENTS.name, ["text"])["text"]
         counts = Counter(word for text in texts for word in text.split())
         folder = work.fitted("")

@@ -1,50 +1,36 @@
-"""Runs that failed since a moment, as messages that hold no text of documents."""
+"""Failures: Dagster's sensor for runs that failed puts a message about each step into the outbox.
+
+It sends nothing itself: of a run that this sensor could not tell of, Dagster tries no second time.
+"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
+from resources.store import StoreResource
 from resources.work_errors import failed_assets
+from sensors.outbox import put
 from tamis.base.errors import TamisError
 from tamis.base.kept_errors import NOT_KEPT, RAN_OUT
-
-MOST_AT_ONCE = 50
-
-
-@dataclass(frozen=True, kw_only=True)
-class Until:
-    """How far failures were told of: the last moment, and the runs of that moment."""
-
-    moment: float
-    runs: tuple[str, ...] = ()
+from tamis.notices import FAILED, notice
 
 
-def failed_runs(instance: dg.DagsterInstance, since: Until) -> tuple[list[dict[str, Any]], Until]:
-    """Facts of each step that failed (asset, partition, error, run) after `since`, and the new moment."""
-    records = instance.get_run_records(
-        dg.RunsFilter(
-            statuses=[dg.DagsterRunStatus.FAILURE],
-            updated_after=datetime.fromtimestamp(since.moment - 1, UTC),
-        ),
-        limit=MOST_AT_ONCE,
-        order_by="update_timestamp",
-        ascending=True,
-    )
-    facts, until = [], since
-    for record in records:
-        moment, run = record.update_timestamp.timestamp(), record.dagster_run
-        if moment < until.moment or run.run_id in until.runs:
-            continue
-        facts += list(_failures(instance, run))
-        same = until.runs if moment == until.moment else ()
-        until = Until(moment=moment, runs=(*same, run.run_id))
-    return facts, until
+@dg.run_failure_sensor(
+    minimum_interval_seconds=10,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    monitor_all_code_locations=True,  # runs of the command line belong to none
+)
+def failures(context: dg.RunFailureSensorContext, store: StoreResource) -> None:
+    """Let the notifications tell of a run that failed, where somebody wants to know."""
+    section = store.project.settings.automation
+    if section.webhook is not None and FAILED in section.webhook_events:
+        for facts in _failures(context.instance, context.dagster_run):
+            put(store.home, notice(store.project, FAILED, facts))
 
 
 def _failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[dict[str, Any]]:
+    """Facts of each step that failed (asset, partition, error, run), which hold no text of documents."""
     partition = run.tags.get("dagster/partition")
     entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     for entry in entries:

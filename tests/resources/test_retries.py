@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 from dagster._utils.error import serializable_error_info_from_exc_info
 
-from resources.platform import MOST_RETRIES, retried, tried_once
+from resources.retries import MOST_RETRIES, retried, tried_once
 from resources.work_errors import take_withheld
 from tamis.base.errors import PermanentError, TransientError
 from tamis.base.kept_errors import kept_message

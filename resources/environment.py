@@ -1,0 +1,20 @@
+"""The environment of every process that runs the graph."""
+
+import os
+import warnings
+
+from tamis.base.waiting_threads import spin_briefly
+from tamis.project import Project
+
+
+def quiet_environment(project: Project) -> None:
+    """Set it up: no telemetry, no hub unless a model comes from it."""
+    spin_briefly()
+    warnings.filterwarnings("ignore", "Parameter `owners` of initializer")
+    os.environ.setdefault("DAGSTER_HOME", str(project.home.dagster))
+    os.environ.setdefault("HF_HUB_OFFLINE", "0" if project.names_hub_models else "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -1,0 +1,218 @@
+"""The project as a resource: its tables, its manifests, and how a materialization is recorded.
+
+Assets get their work from here and hand back what they wrote; input keys, manifests, events and current
+values are made in one place, always in the order attempt, rows, manifest, event, current value, so that after
+a crash between any two of them the next run only repeats the step.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from resources.aborts import watching
+from resources.processes import ACTIVE, note_process
+from resources.retries import retried
+from resources.tags import DRIVER_TAG, SENSOR, asked_for, named_partitions, refits
+from resources.work import Work, log_current
+from resources.work_errors import InactiveStageError, PartitionGoneError
+from tamis.base.precision import computing_in
+from tamis.corpus.stage import RAW_STAGE
+from tamis.graph.failed_steps import failed_step_noted
+from tamis.graph.held_back import note_absent
+from tamis.graph.plan import due_partitions, input_key, input_references, label
+from tamis.graph.reconciliation import drop_unnamed_vectors
+from tamis.graph.scan import scan_again, scan_files, searched
+from tamis.graph.snapshot import ProjectSnapshot
+from tamis.graph.stages import stages
+from tamis.project import Project, chosen_precision, open_project
+from tamis.records.attempts import begin
+from tamis.records.current_values import CurrentValues, read_current_values
+from tamis.records.manifest import ManifestFolder
+from tamis.stage import Stage
+from tamis.store.compaction import compact
+from tamis.store.home import Home, writing
+from tamis.store.retained import collect_expired, retained_tables
+from tamis.store.tables import Store
+from tamis.store.writable import storing
+from tamis.training.stage import TRIALS_STAGE
+
+BACKFILL_TAG = "dagster/backfill"
+LOCK_PATIENCE_SECONDS = 900.0
+
+
+class StoreResource(dg.ConfigurableResource):
+    """Opens the project of a tamis.toml, and gives the steps of a run their work."""
+
+    project_file: str
+
+    _project: Project | None = PrivateAttr(default=None)
+    _seen: tuple[str, ProjectSnapshot] | None = PrivateAttr(default=None)
+    """The run that looked at the sources last, and what it saw."""
+
+    @property
+    def project(self) -> Project:
+        """The project, read once."""
+        if self._project is None:
+            self._project = open_project(Path(self.project_file).parent)
+        return self._project
+
+    @property
+    def home(self) -> Home:
+        """The home folder."""
+        return self.project.home
+
+    @property
+    def tables(self) -> Store:
+        """All tables."""
+        return self.project.home.store
+
+    @cached_property
+    def manifests(self) -> ManifestFolder:
+        """All manifests."""
+        return ManifestFolder.of(self.project.home)
+
+    def scan(self) -> tuple[ProjectSnapshot, CurrentValues]:
+        """What is in the corpora and targets now, and the latest materialization of everything."""
+        snapshot, current = scan_files(self.project), self.current()
+        return searched(snapshot, current), current
+
+    def current(self) -> CurrentValues:
+        """The latest materialization of everything."""
+        return read_current_values(self.tables)
+
+    @contextlib.contextmanager
+    def work(self, context: dg.AssetExecutionContext, name: str | None = None) -> Iterator[Work]:
+        """The work of this step: which partitions to make, with their inputs pinned as of now.
+
+        Of a stage that one step makes with others, there may be none.
+        """
+        stage = stages()[name or context.asset_key.path[-1]]
+        note_process(context.instance, context.run)
+        purpose = f"{stage.name}, run {context.run.run_id[:8]}"
+        with (
+            writing(self.home, purpose, LOCK_PATIENCE_SECONDS),
+            computing_in(chosen_precision(self.project, context.log.info)),
+        ):
+            snapshot, current = self._of_run(context, stage)
+            keys = self._partitions(context, stage, snapshot, current)
+            made_here = [
+                stage.name,
+                *(other.name for other in stages().values() if other.made_with == stage.name),
+            ]
+            noted = failed_step_noted(
+                self.tables,
+                stage.name,
+                lambda: {key: input_key(stage, key, snapshot, current) for key in keys},
+            )
+            note_absent(self.tables, snapshot)
+            with (
+                retried(context.retry_number),
+                noted,
+                storing(self.home.root),
+                watching(self.home, stage.name) as watch,
+            ):
+                work = Work(
+                    project=self.project,
+                    manifests=self.manifests,
+                    context=context,
+                    stage=stage,
+                    snapshot=snapshot,
+                    current=current,
+                    partitions=keys,
+                    watch=watch,
+                )
+                work.set_aside()
+                work.attempt = begin(
+                    self.tables, [(asset, key) for asset in made_here for key in work.partitions]
+                )
+                if not stage.partitions:
+                    work.begin("")
+                yield work
+                self._tidy(work)
+                work.end()
+
+    def _of_run(
+        self, context: dg.AssetExecutionContext, stage: Stage
+    ) -> tuple[ProjectSnapshot, CurrentValues]:
+        """Return the sources as the run saw them at its first step, and the latest materializations.
+
+        What arrives while it runs is for the next one; a file that changes is left by the step that reads it.
+        Of a run that a sensor asked for, what came since then is left out, too: nobody has made its inputs.
+        """
+        chosen = stage.partitions == TRIALS_STAGE.partitions and asked_for(context.run)
+        seen_by = f"{context.run.run_id} {'all trials' if chosen else ''}"
+        if self._seen is None or self._seen[0] != seen_by:
+            self._seen = seen_by, scan_files(self.project, by_hand=chosen)
+        current = self.current()
+        snapshot = scan_again(self._seen[1], current)
+        if context.run.tags.get(DRIVER_TAG) != SENSOR:
+            return snapshot, current
+        made = {partition for asset, partition in current if asset == RAW_STAGE.name}
+        return snapshot.without_news(made.union(context.partition_keys if stage.partitions else ())), current
+
+    def _partitions(
+        self,
+        context: dg.AssetExecutionContext,
+        stage: Stage,
+        snapshot: ProjectSnapshot,
+        current: CurrentValues,
+    ) -> list[str]:
+        """Return what the step has to make; raise `dg.Failure` where that is nothing."""
+        keys = list(context.partition_keys) if stage.partitions else [""]
+        shared = stage.step is not None
+        if not stage.active(snapshot) and not (shared and len(keys) > 1):
+            raise dg.Failure(str(InactiveStageError(stage.name)), allow_retries=False)
+        # A step over shards leaves those that are gone for the next run by itself.
+        if stage.partitions != "shards" and set(snapshot.keys(stage.partitions)).isdisjoint(keys):
+            gone = PartitionGoneError(stage.name, keys[0])
+            raise dg.Failure(str(gone), allow_retries=False) from gone
+        if len(keys) == 1:
+            return [] if shared and _left_by_this_step(context, stage, snapshot, current) else keys
+        due = _due(context, stage, snapshot, current)
+        if BACKFILL_TAG in context.run.tags:
+            unchanged = [current.get((stage.name, key)) for key in keys if key not in due]
+            log_current(context, self.manifests, stage, unchanged)
+        # Where another run was faster nothing is left; but a step with checks has to make something.
+        return due or ([] if shared else keys[:1])
+
+    def _tidy(self, work: Work) -> None:
+        """Drop what nobody needs any more, and compact what was written."""
+        days = self.project.settings.retention.days
+        if expired := collect_expired(self.tables, days):
+            work.context.log.info(f"[retention] days = {days}: {expired} rows of documents that left expired")
+        if not _others_run(work.context):
+            for table in drop_unnamed_vectors(self.project):
+                work.context.log.info(f"table {table} is dropped: no current value has vectors of it")
+        for table in sorted(work.written.union(retained_tables(self.tables))):
+            compact(self.tables, table)
+
+
+def _due(
+    context: dg.AssetExecutionContext, stage: Stage, snapshot: ProjectSnapshot, current: CurrentValues
+) -> list[str]:
+    """Return the partitions of a run that are due, of those that it names."""
+    due = {found.partition for found in due_partitions(stage, snapshot, current, refits(context.run))}
+    named = named_partitions(context.run)
+    return [key for key in context.partition_keys if key in due and (named is None or key in named)]
+
+
+def _left_by_this_step(
+    context: dg.AssetExecutionContext, stage: Stage, snapshot: ProjectSnapshot, current: CurrentValues
+) -> bool:
+    """Return whether the partition lacks nothing but what this step has left for the next run, say of a file
+    that changed while it was read.
+    """
+    inputs = input_references(stage, context.partition_keys[0], snapshot, current)
+    missing = {found for found in inputs if isinstance(found, str)}
+    made_here = {label(asset.path[-1], context.partition_keys[0]) for asset in context.selected_asset_keys}
+    return bool(missing) and missing <= made_here
+
+
+def _others_run(context: dg.AssetExecutionContext) -> bool:
+    """Whether another run is queued, starting or running: it may have been requested of other tables."""
+    runs = context.instance.get_runs(dg.RunsFilter(statuses=ACTIVE), limit=2)
+    return any(run.run_id != context.run.run_id for run in runs)

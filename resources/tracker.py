@@ -1,0 +1,43 @@
+"""The tracker of trials, as a resource: MLflow, in the home or on a server."""
+
+import dagster as dg
+
+from tamis.project import Project
+from tamis.training.tracking import log_trial, require_tracker
+from tamis.training.tracking_models import register_checkpoint
+from tamis.training.trial import Finished
+
+
+class TrackerResource(dg.ConfigurableResource):
+    """Tells MLflow about finished trials and checkpoints; a second call with the same changes nothing."""
+
+    def require(self, project: Project) -> None:
+        """Raise `TrackerUnavailableError` where it does not answer: ask before hours of training."""
+        require_tracker(project.tracking_uri)
+
+    def log(self, project: Project, finished: Finished) -> str:
+        """Log a trial; return the id of its run."""
+        return log_trial(
+            project.tracking_uri,
+            project.settings.tracking.experiment,
+            finished.trial,
+            input_key=finished.input_key,
+            parameters=finished.parameters,
+            metrics=finished.metrics,
+            loss_history=finished.losses,
+            datasets=finished.datasets,
+            checkpoint=finished.values["checkpoint"],
+            artifacts=project.artifact_root,
+        )
+
+    def register(self, project: Project, finished: Finished, run: str, manifest: str) -> None:
+        """Register the checkpoint of a trial that was logged as this run, and recorded by this manifest."""
+        register_checkpoint(
+            project.tracking_uri,
+            project.settings.tracking.experiment,
+            finished.trial,
+            finished.input_key,
+            run,
+            finished.values["checkpoint"],
+            manifest,
+        )

@@ -1,0 +1,71 @@
+"""Messages on their way to the webhook, each a file of the home until it is delivered.
+
+A message that is put again is the same file, so a sensor that dies before its cursor is stored doubles none.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from tamis.base.errors import TamisError
+from tamis.base.files import write_atomically
+from tamis.base.webhook import Webhook
+from tamis.store.digests import canonical_digest
+from tamis.store.home import Home
+
+TRIES = 5
+PAUSE_SECONDS = 10.0
+KEPT = 100
+
+
+def put(home: Home, body: Mapping[str, Any]) -> None:
+    """Let a message be sent by the next tick of the notifications; of too many, the oldest are dropped."""
+    known = json.dumps({name: value for name, value in body.items() if name != "at"}, sort_keys=True)
+    path = _folder(home) / f"{canonical_digest(known)}.json"
+    if not path.exists():
+        _write(path, {"put": time.time_ns(), "body": body, "tries": 0, "not_before": 0.0})
+    for old in list(_waiting(home))[:-KEPT]:
+        old.unlink(missing_ok=True)
+
+
+def deliver(context: dg.SensorEvaluationContext, hook: Webhook, home: Home) -> str:
+    """Send what is due in order, until one fails, and keep what is left; return what was done in a line."""
+    sent, left, problem = 0, 0, ""
+    for path, message in _waiting(home).items():
+        if problem or message["not_before"] > time.time():
+            left += 1
+            continue
+        try:
+            hook.send(message["body"])
+            sent += 1
+        except TamisError as error:
+            problem, message["tries"] = str(error), message["tries"] + 1
+            context.log.warning(problem)
+            if message["tries"] < TRIES:
+                left += 1
+                message["not_before"] = time.time() + PAUSE_SECONDS * 2 ** message["tries"]
+                _write(path, message)
+                continue
+            context.log.error(f"given up after {TRIES} times: {message['body']}")
+        path.unlink(missing_ok=True)
+    told = [f"{sent} delivered"] if sent else []
+    told += [f"{left} wait: {problem or 'tried again shortly'}"] if left else []
+    return "; ".join(told) or problem or "nothing to tell"
+
+
+def _folder(home: Home) -> Path:
+    return home.cache / "outbox"
+
+
+def _waiting(home: Home) -> dict[Path, dict[str, Any]]:
+    """Messages by their files, in the order in which they were put."""
+    found = {path: json.loads(path.read_bytes()) for path in _folder(home).glob("*.json")}
+    return dict(sorted(found.items(), key=lambda entry: entry[1]["put"]))
+
+
+def _write(path: Path, message: Mapping[str, Any]) -> None:
+    write_atomically(path, json.dumps(message).encode())

@@ -1,0 +1,88 @@
+"""A file of which the process dies: the others are made, and after two deaths it is set aside."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+from projects import CHECKOUT, SmallProject, corpus, make_graph, settings, texts, write_jsonl
+
+from resources.aborts import Abort, _write
+from resources.driver import materialize
+from resources.running import Wanted
+from tamis.graph.plan import input_key
+from tamis.graph.stages import stages
+from tamis.status import read_status
+
+MADE = frozenset({"raw_shards", "documents", "embeddings"})
+BAD, GOOD = "web__bad.jsonl", ("web__a.jsonl", "web__z.jsonl")
+PROGRAM = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from projects import SmallProject
+from assets import corpus
+
+read = corpus.read_shard
+
+def dying(shard, *arguments, **named):
+    if shard.key == "web__bad.jsonl":
+        os.abort()
+    return read(shard, *arguments, **named)
+
+corpus.read_shard = dying
+SmallProject(Path(sys.argv[2]), durable=True).try_making({"raw_shards", "documents", "embeddings"})
+"""
+
+
+@pytest.fixture
+def graph(tmp_path, encoder_cache, nowhere) -> SmallProject:
+    root = make_graph(tmp_path / "project", encoder_cache, settings(corpus(path="landing"))).root
+    graph = SmallProject(root, durable=True)
+    for path in graph.landing.iterdir():
+        path.unlink()
+    for name in (*GOOD, BAD):
+        write_jsonl(graph.landing / name.removeprefix("web__"), texts("sailing", 3))
+    yield graph
+    graph.close()
+
+
+def die(graph: SmallProject) -> None:
+    """Make it all in a process that aborts when it reads the bad file."""
+    arguments = [str(CHECKOUT / "tests"), str(graph.root)]
+    done = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], cwd=CHECKOUT, capture_output=True)
+    assert done.returncode == -signal.SIGABRT, done.stderr.decode()
+
+
+def made(graph: SmallProject, asset: str) -> set[str]:
+    return {key for name, key in graph.current if name == asset}
+
+
+def test_a_file_of_which_the_process_dies_twice_is_set_aside_until_it_changes(graph):
+    die(graph)
+    die(graph)
+    assert made(graph, "documents") == {*GOOD}, "the second time the others come first"
+    outcome = graph.try_making(MADE)
+    assert "the process died of it 2 times (aborted)" in outcome.failed["documents"]
+    assert made(graph, "embeddings") == {*GOOD}
+    failed = read_status(graph.project).failed_steps
+    assert [(one.asset, one.partition) for one in failed] == [("documents", BAD)]
+    assert "the process died of it 2 times (aborted), so it is set aside" in failed[0].reason
+    write_jsonl(graph.landing / "bad.jsonl", texts("sailing", 4))
+    graph.make(MADE)
+    assert made(graph, "embeddings") == {*GOOD, BAD}
+    graph.assert_sound(MADE)
+
+
+def test_what_is_set_aside_holds_no_other_back_and_is_tried_again_when_a_person_asks_for_it(graph):
+    graph.make({"raw_shards"})
+    key = input_key(stages()["documents"], BAD, graph.snapshot, graph.current)
+    found = Abort(asset="documents", partition=BAD, input_key=key, reason="aborted", count=2)
+    _write(graph.home, [found])
+    assert graph.try_making(MADE).failed.keys() == {"documents"}
+    assert made(graph, "embeddings") == {*GOOD}
+    wanted = Wanted(only=MADE, try_again=True)
+    done = materialize(graph.project, graph.definitions, graph.instance, graph.said.append, wanted)
+    assert not done.failed
+    assert made(graph, "embeddings") == {*GOOD, BAD}
+    assert "1 partitions that the process died of are tried again" in graph.said

@@ -1,43 +1,81 @@
-"""Everything Dagster loads: assets, checks, sensors and the five resources."""
+"""Everything Dagster loads: assets, checks and sensors that the project uses, and the five resources."""
+
+import logging
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
 
 import dagster as dg
 
 import assets
+from assets.shards import shards
 from resources.encoder import EncoderResource
 from resources.engine import EngineResource
 from resources.environment import quiet_environment
 from resources.judge import JudgeResource
+from resources.loading import load_project
 from resources.removal import removal
 from resources.store import StoreResource
 from resources.tracker import TrackerResource
-from sensors import arrivals, failures, notifications, reselection, trial_budget
-from tamis.project import open_project
-
-PROJECT = open_project()
-quiet_environment(PROJECT)
+from resources.used import LOADED_WITH, used_by
+from sensors.defined import sensors_of
+from tamis.project import Project
+from tamis.training.stage import TRIALS_STAGE
 
 ON_REQUEST = "Train chosen trials by hand: those of [comparison.on_request] are made by this job alone."
-defs = dg.Definitions(
-    assets=[
-        found.map_asset_specs(lambda spec: spec.replace_attributes(owners=[PROJECT.settings.project.owner]))
-        for found in dg.load_assets_from_package_module(assets)
-        if isinstance(found, dg.AssetsDefinition)
-    ],
-    asset_checks=dg.load_asset_checks_from_package_module(assets),
-    jobs=[dg.define_asset_job("trials_on_request", selection=["trials"], description=ON_REQUEST), removal],
-    sensors=[
-        arrivals.arrivals,
-        reselection.reselection,
-        trial_budget.trial_budget,
-        failures.failures,
-        notifications.notifications,
-    ],
-    resources={
-        "store": StoreResource(project_file=str(PROJECT.file)),
+
+
+@cache
+def declared() -> tuple[list[dg.AssetsDefinition], list[dg.AssetChecksDefinition]]:
+    """Return every asset that a step of its own makes, and every check that does not come with an asset."""
+    found = dg.load_assets_from_package_module(assets)
+    checks = dg.load_asset_checks_from_package_module(assets)
+    return [one for one in found if isinstance(one, dg.AssetsDefinition)], list(checks)
+
+
+def resources_of(project: Project) -> dict[str, dg.ConfigurableResource]:
+    """Return what assets and sensors ask for; a test or a deployment replaces one of them."""
+    return {
+        "store": StoreResource(project_file=str(project.file)),
         "encoder": EncoderResource(),
         "judge": JudgeResource(),
         "tracker": TrackerResource(),
         "engine": EngineResource(),
-    },
-    executor=dg.in_process_executor,
-)
+    }
+
+
+def definitions_of(
+    project: Project, replaced: Mapping[str, dg.ConfigurableResource] = MappingProxyType({})
+) -> dg.Definitions:
+    """Return the definitions of what a project uses, over its home, with resources `replaced` by name."""
+    used = used_by(project)
+    keys = {dg.AssetKey(name) for name in used.assets}
+
+    def of_project(spec: dg.AssetSpec) -> dg.AssetSpec:
+        inputs = [dep for dep in spec.deps if dep.asset_key in keys]
+        return spec.replace_attributes(owners=[used.owner], deps=inputs)
+
+    def complete(one: dg.AssetsDefinition) -> bool:
+        return keys.issuperset({*one.keys, *(check.asset_key for check in one.check_keys)})
+
+    alone, checks = declared()
+    by_hand = dg.define_asset_job("trials_on_request", selection=[TRIALS_STAGE.name], description=ON_REQUEST)
+    return dg.Definitions(
+        assets=[one.map_asset_specs(of_project) for one in (shards(used.assets), *alone) if complete(one)],
+        asset_checks=[check for check in checks if complete(check)],
+        jobs=[removal, by_hand] if TRIALS_STAGE.name in used.assets else [removal],
+        sensors=sensors_of(used),
+        resources={**resources_of(project), **replaced},
+        executor=dg.in_process_executor,
+        metadata={LOADED_WITH: used.text},
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Return the definitions of the project as tamis.toml is, or last was good."""
+    project, problem = load_project()
+    quiet_environment(project)
+    if problem:
+        logging.getLogger("dagster").error("%s; what is loaded is as its last good state says", problem)
+    return definitions_of(project)

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from resources.output import Output, Rows
-from resources.specification import described, part
+from resources.specification import PROJECT_FILE_CHECK, described, part
 from resources.store import StoreResource
 from resources.work import Work
 from tamis.base.progress import Advance
@@ -30,10 +30,15 @@ from tamis.store.withdrawn import version_of
 
 RECORDED_TOGETHER, BATCH_ROWS = 500, 10_000
 LEFT = (ShardChangedError, ShardGoneError, ShardShrunkError)
+PROJECT_FILE = (
+    PROJECT_FILE_CHECK,
+    "tamis.toml can be used; while it cannot, what is defined is as its last good state says.",
+    False,
+)
 READABLE = ("readable", "Nothing of the shard is in quarantine.", False)
 
 
-@part("raw_shards", ["text"])
+@part("raw_shards", ["text"], [PROJECT_FILE])
 def raw_shards(work: Work) -> Iterator[Any]:
     """One raw file, or one installed package: hashed again at each materialization."""
     for start in range(0, len(work.partitions), RECORDED_TOGETHER):

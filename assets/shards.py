@@ -1,10 +1,17 @@
 """What is made of each file: one step, so that a run over many files makes all that is due of them."""
 
+from collections.abc import Collection
+
+import dagster as dg
+
 from assets.corpus import documents, raw_shards
 from assets.embedding import embeddings
 from assets.quality import document_flags, perplexity_scores, quality_scores
 from resources.specification import together
 
-shards = together(
-    "shards", raw_shards, documents, embeddings, document_flags, perplexity_scores, quality_scores
-)
+PARTS = (raw_shards, documents, embeddings, document_flags, perplexity_scores, quality_scores)
+
+
+def shards(used: Collection[str]) -> dg.AssetsDefinition:
+    """Return the step that makes those of the stages of a file that a project uses."""
+    return together("shards", *(part for part in PARTS if part.name in used))

@@ -102,7 +102,7 @@ def idle(folder: Path) -> dict[str, Any]:
 
 
 def _open(folder: Path) -> tuple[dg.DagsterInstance, Any, Any, Any]:
-    from definitions import defs
+    from definitions import definitions_of
     from resources.instance import open_instance
     from resources.store import StoreResource
     from sensors.arrivals import arrivals
@@ -112,13 +112,21 @@ def _open(folder: Path) -> tuple[dg.DagsterInstance, Any, Any, Any]:
     project = open_project(folder)
     instance = open_instance(project)
     store = StoreResource(project_file=str(project.file))
-    return instance, store, defs.resolve_implicit_global_asset_job_def(), (arrivals, reselection)
+    return (
+        instance,
+        store,
+        definitions_of(project).resolve_implicit_global_asset_job_def(),
+        (arrivals, reselection),
+    )
 
 
 def _tick(instance: dg.DagsterInstance, store: Any, sensors: Any) -> Any:
+    from resources.used import LOADED_WITH, used_by
+
     for sensor in sensors:
-        context = dg.build_sensor_context(instance=instance, resources={"store": store})
-        found = sensor(context)
+        metadata = {LOADED_WITH: used_by(store.project).text}
+        context = dg.build_sensor_context(instance, definitions=dg.Definitions(metadata=metadata))
+        found = sensor(context, store)
     return found
 
 

@@ -45,7 +45,7 @@ MOST_ROUNDS = 3
 
 def materialize(
     project: Project,
-    definitions: Callable[[], dg.Definitions],
+    definitions: Callable[[Project], dg.Definitions],
     instance: dg.DagsterInstance,
     say: Callable[[str], None],
     wanted: Wanted = EVERYTHING,
@@ -73,7 +73,7 @@ def materialize(
             clean(project, say)
             return outcome
         outcome.planned = _planned(snapshot, current, wanted)
-        job = definitions().resolve_implicit_global_asset_job_def()
+        job = definitions(project).resolve_implicit_global_asset_job_def()
         runner = Runner(project=project, job=job, instance=instance, say=say, wanted=wanted)
         for _ in range(MOST_ROUNDS):
             while group := _next(project, snapshot, wanted, outcome):
@@ -193,7 +193,7 @@ def materialize_project(
     project: Project,
     say: Callable[[str], None],
     wanted: Wanted,
-    definitions: Callable[[], dg.Definitions],
+    definitions: Callable[[Project], dg.Definitions],
 ) -> Outcome:
     """Materialize from the command line: the instance of the project, quiet logs."""
     with dagster_state(project):

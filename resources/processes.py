@@ -51,12 +51,15 @@ def _is_dead(record: dg.RunRecord) -> bool:
     if process is None:
         started = record.start_time if record.dagster_run.status == dg.DagsterRunStatus.STARTED else None
         return started is not None and time.time() - started > SILENT_SECONDS
+    return lives(process) is False
+
+
+def lives(process: str) -> bool | None:
+    """Return whether a process that `this_process` named lives; None where it is another machine's."""
     host, number, created = process.rsplit(":", 2)
-    return host == socket.gethostname()[:30] and not _lives(int(number), float(created))
-
-
-def _lives(number: int, created: float) -> bool:
+    if host != socket.gethostname()[:30]:
+        return None
     try:
-        return abs(psutil.Process(number).create_time() - created) < CLOCK_SECONDS
+        return abs(psutil.Process(int(number)).create_time() - float(created)) < CLOCK_SECONDS
     except psutil.NoSuchProcess:
         return False

@@ -8,8 +8,10 @@ from collections.abc import Callable
 
 from dagster._cli.dev import dev_command
 
+from resources.webserver import noted
 from tamis.base.errors import TransientError
 from tamis.base.signals import received_signals
+from tamis.store.home import Home
 
 
 class ServicesEndedError(TransientError):
@@ -19,20 +21,22 @@ class ServicesEndedError(TransientError):
         super().__init__("a service of Dagster ended by itself, as the lines above say; run `tamis ui` again")
 
 
-def serve(host: str, port: int, ready: Callable[[], None], verbose: bool = False) -> None:
+def serve(home: Home, host: str, port: int, ready: Callable[[], None], verbose: bool = False) -> None:
     """Run `dagster dev` for workspace.yaml in the working directory; call `ready` once it answers.
 
-    Its services print warnings and errors; with `verbose` every tick of every sensor too. Raises
-    `KeyboardInterrupt` once it was ended by Ctrl-C or SIGTERM, after which Dagster closes its services and
-    comes back as if nothing had happened; `ServicesEndedError` where it ended for another reason.
+    While it runs, the home notes the address for the sensors. Its services print warnings and errors; with
+    `verbose` every tick of every sensor too. Raises `KeyboardInterrupt` once it was ended by Ctrl-C or
+    SIGTERM, after which Dagster closes its services and comes back as if nothing had happened;
+    `ServicesEndedError` where it ended for another reason.
     """
     warnings.filterwarnings("ignore", "Function `dev_command` is superseded")
     level = "info" if verbose else "warning"
     arguments = ["-w", "workspace.yaml", "-h", host, "-p", str(port), "--log-level", level]
     ended = threading.Event()
-    threading.Thread(target=_when_it_answers, args=(host, port, ready, ended), daemon=True).start()
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    threading.Thread(target=_when_it_answers, args=(here, port, ready, ended), daemon=True).start()
     try:
-        with dev_command.make_context("dagster dev", arguments) as context:
+        with noted(home, here, port), dev_command.make_context("dagster dev", arguments) as context:
             dev_command.invoke(context)
     finally:
         ended.set()
@@ -42,9 +46,8 @@ def serve(host: str, port: int, ready: Callable[[], None], verbose: bool = False
 
 
 def _when_it_answers(host: str, port: int, ready: Callable[[], None], ended: threading.Event) -> None:
-    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     while not ended.wait(0.3):
-        connection = http.client.HTTPConnection(here, port, timeout=5)
+        connection = http.client.HTTPConnection(host, port, timeout=5)
         try:
             connection.request("GET", "/server_info")
             if connection.getresponse().status == http.client.OK:

@@ -1,7 +1,7 @@
 """What Dagster is given of each asset: the declaration of its stage, and the step that makes it.
 
-Partition sets are all dynamic, so of tamis.toml only the owner is in the definitions and editing it needs no
-reload; documents are never partitions.
+Partition sets are all dynamic, so a new file, target or model needs no new definitions; documents are never
+partitions.
 """
 
 import inspect
@@ -20,6 +20,8 @@ from tamis.graph.stages import stages
 from tamis.stage import Stage
 from tamis.training.stage import TRIALS_STAGE
 
+PROJECT_FILE_CHECK = "project_file"
+"""Check on tamis.toml: the arrivals sensor logs it (`sensors/reloading.py`), no step does."""
 ACCELERATED = frozenset({"torch", "transformers"})
 ACCELERATOR_POOL = "gpu"
 """Pool of the steps that compute on an accelerator where there is one; its limit is the number of devices."""

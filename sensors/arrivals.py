@@ -10,11 +10,10 @@ import contextlib
 import dagster as dg
 
 from resources.instance import register_partitions
-from resources.removal import removal
 from resources.specification import PARTITION_SETS
 from resources.store import StoreResource
-from sensors.interval import INTERVAL_SECONDS
-from sensors.requests import busy, changing, removal_request
+from sensors.reloading import changed_use, load_again, log_check
+from sensors.requests import broken, busy, removal_request, settling
 from tamis.graph.held_back import held_back, hold
 from tamis.graph.plan import label
 from tamis.graph.reconciliation import find_gone, set_aside
@@ -24,22 +23,27 @@ from tamis.store.home import HomeLockedError, writing
 Changes = dict[str, tuple[list[str], list[str]]]
 
 
-@dg.sensor(
-    minimum_interval_seconds=INTERVAL_SECONDS,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    jobs=[removal],
-)
 def arrivals(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult | dg.SkipReason:
-    """Register new shards and request the removal of those that are gone."""
-    if reason := changing(store):
+    """Register new shards and request the removal of those that are gone; have loaded what is used newly."""
+    if reason := settling(store):
         return dg.SkipReason(reason)
+    problem = broken(store)
+    log_check(context.instance, problem)
+    if problem:
+        return dg.SkipReason(problem)
+    parts = []
+    if change := changed_use(context, store):
+        by_hand = load_again(context, store)
+        if not by_hand:
+            return dg.SkipReason(f"{change}; the webserver was asked to load the definitions again")
+        parts.append(f"{change}; {by_hand}")
     snapshot, current = store.scan()
     changes = register_partitions(context.instance, snapshot, remove=False)
     if snapshot.held or snapshot.absent:
         with contextlib.suppress(HomeLockedError), writing(store.home, "arrivals sensor"):
             set_aside(store.tables, snapshot)
             hold(store.home, snapshot, current)
-    parts = [f"{name}: {len(added)} added" for name, (added, _removed) in changes.items()]
+    parts += [f"{name}: {len(added)} added" for name, (added, _removed) in changes.items()]
     if snapshot.held:
         parts.append(f"{len(snapshot.held)} files are still being written")
     parts += [one.line for one in held_back(snapshot, current)]

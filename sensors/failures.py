@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from resources.loading import BROKEN, load_project
 from resources.store import StoreResource
 from resources.work_errors import failed_assets
 from sensors.outbox import put
@@ -23,10 +24,14 @@ from tamis.notices import FAILED, notice
 )
 def failures(context: dg.RunFailureSensorContext, store: StoreResource) -> None:
     """Let the notifications tell of a run that failed, where somebody wants to know."""
-    section = store.project.settings.automation
+    try:
+        project = store.project
+    except BROKEN:  # the run is not shown to this sensor again
+        project, _ = load_project()
+    section = project.settings.automation
     if section.webhook is not None and FAILED in section.webhook_events:
         for facts in _failures(context.instance, context.dagster_run):
-            put(store.home, notice(store.project, FAILED, facts))
+            put(project.home, notice(project, FAILED, facts))
 
 
 def _failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[dict[str, Any]]:

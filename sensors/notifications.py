@@ -11,13 +11,15 @@ import dagster as dg
 
 from resources.store import StoreResource
 from sensors.outbox import deliver, put
+from sensors.requests import broken
 from tamis.base.webhook import Webhook
 from tamis.notices import Mark, mark_now, notices, wanted
 
 
-@dg.sensor(minimum_interval_seconds=10, default_status=dg.DefaultSensorStatus.RUNNING)
 def notifications(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SkipReason:
     """Tell the webhook of [automation] what happened since the last look."""
+    if problem := broken(store):
+        return dg.SkipReason(problem)
     section = store.project.settings.automation
     if section.webhook is None:
         context.update_cursor("")

@@ -3,6 +3,7 @@
 A run that somebody cancelled, or whose partition or inputs went away under it, has failed at nothing.
 """
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 import dagster as dg
 from dagster._utils.error import SerializableErrorInfo
 
+from resources.loading import BROKEN
 from resources.processes import ACTIVE
 from resources.running import range_tags, selected_assets
 from resources.store import StoreResource
@@ -18,6 +20,7 @@ from resources.tags import CERTIFIED_TAG, DRIVER_TAG, SENSOR, WORK_TAG
 from resources.work_errors import InputMissingError, PartitionGoneError
 from tamis.graph.automation import Group
 from tamis.graph.stages import stages
+from tamis.settings.config import load_settings
 from tamis.store.home import Home, writer
 
 FAILURES = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
@@ -37,15 +40,27 @@ def busy(instance: dg.DagsterInstance, home: Home) -> str:
     return f"{holder} is writing; what it leaves undone is seen when it ends" if holder else ""
 
 
-def changing(store: StoreResource) -> str:
-    """Return why nothing is done about tamis.toml yet: it was changed just now and may be half written."""
-    try:
+def settling(store: StoreResource) -> str:
+    """Return why tamis.toml is not read yet, "" where it can be: it changed just now, maybe half of it."""
+    with contextlib.suppress(OSError):  # that it is missing is said by who opens it
         age = time.time() - Path(store.project_file).stat().st_mtime
-    except OSError as error:
-        return f"{store.project_file} cannot be read: {error.strerror}; sensors wait until it is back"
-    if 0 <= age < SETTLED_SECONDS:
-        return f"tamis.toml changed {age:.0f} s ago; sensors wait until it is {SETTLED_SECONDS} s old"
+        if 0 <= age < SETTLED_SECONDS:
+            return f"tamis.toml changed {age:.0f} s ago; sensors wait until it is {SETTLED_SECONDS} s old"
     return ""
+
+
+def broken(store: StoreResource) -> str:
+    """Return the error in tamis.toml, "" for none."""
+    try:
+        load_settings(Path(store.project_file))  # this file: without it another one above might be opened
+    except BROKEN as error:
+        return f"{error}; sensors wait until it is right"
+    return ""
+
+
+def changing(store: StoreResource) -> str:
+    """Return why tamis.toml is not acted on yet, "" where it can be."""
+    return settling(store) or broken(store)
 
 
 def removal_request(instance: dg.DagsterInstance, gone: Sequence[str]) -> dg.RunRequest | str:

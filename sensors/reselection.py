@@ -14,7 +14,7 @@ import dagster as dg
 
 from resources.processes import end_killed_runs
 from resources.store import StoreResource
-from sensors.interval import INTERVAL_SECONDS
+from sensors.reloading import undefined
 from sensors.requests import attempts, busy, changing, counted, requests_for, waits_until
 from tamis.graph.approval import (
     Approval,
@@ -32,11 +32,6 @@ from tamis.store.home import HomeLockedError, writing
 SHOWN = 5
 
 
-@dg.sensor(
-    minimum_interval_seconds=INTERVAL_SECONDS,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    asset_selection=dg.AssetSelection.all(),
-)
 def reselection(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult | dg.SkipReason:
     """Request the next run that brings shards and selections up to date, three attempts at most."""
     end_killed_runs(context.instance)
@@ -50,9 +45,7 @@ def reselection(context: dg.SensorEvaluationContext, store: StoreResource) -> dg
         return dg.SkipReason("new shards are being registered")
     approvals = read_approvals(store.tables)
     wanted = unattended_work(snapshot, current, approvals)
-    group, given_up = _first_allowed(
-        context.instance, store, next_groups(snapshot, current, wanted, refit=False)
-    )
+    group, given_up = _first_allowed(context, store, next_groups(snapshot, current, wanted, refit=False))
     if group is None:
         held = waiting(snapshot, current, approvals)
         _note(store, held)
@@ -69,15 +62,17 @@ def _note(store: StoreResource, held: Sequence[Approval]) -> None:
 
 
 def _first_allowed(
-    instance: dg.DagsterInstance, store: StoreResource, groups: Sequence[Group]
+    context: dg.SensorEvaluationContext, store: StoreResource, groups: Sequence[Group]
 ) -> tuple[Group | None, str]:
-    """The first piece of work that has attempts left and is not waiting for its next one."""
+    """The first piece of work that is defined, has attempts left and is not waiting for its next one."""
     most = store.project.settings.automation.maximum_attempts
-    reasons = []
+    new, reasons = undefined(context, store), []
     for group in groups:
-        tried = attempts(instance, group)
-        failures = counted(instance, tried)
-        if len(failures) >= most:
+        tried = attempts(context.instance, group)
+        failures = counted(context.instance, tried)
+        if missing := sorted(new.intersection(group.assets)):
+            reasons.append(f"{', '.join(missing)}: not defined yet, see the arrivals sensor")
+        elif len(failures) >= most:
             reasons.append(f"{_shown(group)} failed {len(failures)} times; materialize it by hand to see why")
         elif tried and time.time() < waits_until(tried):
             reasons.append(f"{_shown(group)} is tried again shortly")

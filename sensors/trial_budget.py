@@ -12,11 +12,9 @@ import dagster as dg
 
 from resources.processes import end_killed_runs
 from resources.store import StoreResource
-from sensors.interval import INTERVAL_SECONDS
 from sensors.requests import attempts, busy, changing, counted, requests_for, waits_until
-from tamis.graph.automation import Group, stages_made, trial_work
+from tamis.graph.automation import Group, trial_work
 from tamis.scaling.searched import sentences
-from tamis.stage import Automation
 from tamis.store.home import HomeLockedError, writing
 from tamis.training.failures import failures_of, note_failure
 from tamis.training.stage import TRIALS_STAGE
@@ -24,11 +22,6 @@ from tamis.training.stage import TRIALS_STAGE
 NO_BUDGET = "tamis.toml has no [trial_budget], so trials are run by `tamis materialize` alone"
 
 
-@dg.sensor(
-    minimum_interval_seconds=INTERVAL_SECONDS,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    asset_selection=dg.AssetSelection.assets(TRIALS_STAGE.name, *stages_made(Automation.ONCE_SEARCHED)),
-)
 def trial_budget(
     context: dg.SensorEvaluationContext, store: StoreResource
 ) -> dg.SensorResult | dg.SkipReason:

@@ -18,9 +18,10 @@ import random
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,7 @@ from tamis.records.current_values import (
     write_current_values,
 )
 from tamis.records.manifest import InputReference, Manifest, ManifestFolder
+from tamis.settings.config import parse_settings
 from tamis.store.home import Home
 from tamis.store.records import stored_rows
 from tamis.store.retained import retained_tables
@@ -150,6 +152,15 @@ def small_settings(
     return settings(*parts, interval_seconds=5, settle_seconds=settle_seconds, **automation)
 
 
+EVERYTHING = small_settings(
+    TRAINED,
+    "[near_duplicates]\ncosine = 0.9\n",
+    '[perplexity]\nmodel = "small"\n',
+    '[filters]\nheuristics = ["gopher"]\n',
+    "[trial_budget]\nshare = 0.5\n",
+    '[sampler_trials]\nmodel = "small"\ntarget = "algebra"\n',
+)
+"""Settings that use every stage."""
 SMALL = small_settings(settle_seconds=1.0)
 """As in a user's project, files that changed within the last second wait."""
 GRAPH = settings(
@@ -233,19 +244,6 @@ WHOLE = {
 }
 """Kinds of tables with a row for each document of the pool, and the stage that writes them."""
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-
-
-@cache
-def _assets() -> "dg.Definitions":
-    """Return the assets and checks of Tamis, as definitions.py loads them."""
-    import dagster as dg
-
-    import assets
-
-    return dg.Definitions(
-        assets=dg.load_assets_from_package_module(assets),
-        asset_checks=dg.load_asset_checks_from_package_module(assets),
-    )
 
 
 def key_of(table: str) -> tuple[str, ...]:
@@ -397,34 +395,15 @@ class SmallProject:
     @property
     def resources(self) -> dict[str, "dg.ConfigurableResource"]:
         """The resources of the graph, with those of `replaced` in their place; a store reads tamis.toml."""
-        from resources.encoder import EncoderResource
-        from resources.engine import EngineResource
-        from resources.judge import JudgeResource
-        from resources.store import StoreResource
-        from resources.tracker import TrackerResource
+        from definitions import resources_of
 
-        return {
-            "store": StoreResource(project_file=str(self.file)),
-            "encoder": EncoderResource(),
-            "judge": JudgeResource(),
-            "tracker": TrackerResource(),
-            "engine": EngineResource(),
-        } | self.replaced
+        return resources_of(self.project) | self.replaced
 
     def definitions(self) -> "dg.Definitions":
-        """Return the definitions of Tamis over this project."""
-        import dagster as dg
+        """Return what Dagster loads of this project."""
+        from definitions import definitions_of
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("TAMIS_PROJECT", str(self.file))
-            patch.setenv("DAGSTER_HOME", str(self.home.dagster))
-            known = _assets()
-        return dg.Definitions(
-            assets=known.assets,
-            asset_checks=known.asset_checks,
-            resources=self.resources,
-            executor=dg.in_process_executor,
-        )
+        return definitions_of(self.project, self.replaced)
 
     @cached_property
     def job(self) -> "dg.JobDefinition":
@@ -445,6 +424,7 @@ class SmallProject:
     ) -> "Outcome":
         """The same where stages may fail, of some partitions alone, or where names are let go that are held
         back."""
+        from definitions import definitions_of
         from resources.driver import materialize
         from resources.running import Wanted
 
@@ -454,24 +434,34 @@ class SmallProject:
             certified=certified,
             allow_removal=frozenset(allowed),
         )
-        return materialize(self.project, self.definitions, self.instance, self.said.append, wanted)
+        return materialize(self.project, definitions_of, self.instance, self.said.append, wanted)
 
     # The sensors, as the daemon drives them.
 
-    def sense(self, sensor: str) -> Any:
-        """Evaluate a sensor once, from the cursor that it left; returns what it returns."""
+    def sense(self, sensor: str, loaded: str | None = None) -> Any:
+        """Evaluate a sensor once, from the cursor that it left; returns what it returns.
+
+        `loaded`: the tamis.toml that definitions were loaded with, where it is not that of this moment.
+        """
         import dagster as dg
 
+        from resources.used import LOADED_WITH, used_by
+
         evaluate = getattr(import_module(f"sensors.{sensor}"), sensor)
+        before = parse_settings(tomllib.loads(loaded or self.text))
+        used = used_by(Project(file=self.file, settings=before, home=self.home))
         context = dg.build_sensor_context(
-            self.instance, cursor=self.cursors.get(sensor), resources={"store": self.resources["store"]}
+            self.instance,
+            cursor=self.cursors.get(sensor),
+            resources={"store": self.resources["store"]},
+            definitions=dg.Definitions(metadata={LOADED_WITH: used.text}),
         )
         if isinstance(evaluate, dg.RunStatusSensorDefinition):
             found = evaluate.evaluate_tick(context)
             assert not any(one.error for one in found.dagster_run_reactions or ())
             self.cursors[sensor] = found.cursor
             return found
-        found = evaluate(context)
+        found = evaluate(context, self.resources["store"])
         self.cursors[sensor] = context.cursor
         return found
 

@@ -103,7 +103,10 @@ def run(project: Project, **wanted: Any) -> Any:
     with Heartbeat("loading the platform"):
         driver = platform_module("driver")
     outcome = driver.materialize_project(
-        project, say, driver.Wanted(**wanted), lambda: importlib.import_module("definitions").defs
+        project,
+        say,
+        driver.Wanted(**wanted),
+        lambda of: importlib.import_module("definitions").definitions_of(of),
     )
     for name, error in outcome.failed.items():
         complain(f"failed: {name}: {error}")

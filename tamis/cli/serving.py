@@ -63,6 +63,7 @@ def ui(port: int, host: str, verbose: bool) -> int:
     if host not in ("127.0.0.1", "localhost", "::1"):
         say("there is no login: whoever reaches this address may run and delete everything (docs/deploy.md)")
     platform_module("serving").serve(
+        project.home,
         host,
         port,
         ready=lambda: say(f"http://{host}:{port} shows {project.file}; stop it with Ctrl-C"),

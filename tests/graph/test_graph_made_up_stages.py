@@ -6,11 +6,11 @@ import shutil
 import sys
 from pathlib import Path
 
-import projects
 import pytest
 from projects import SAILING, corpus, make_graph, settings, target, texts, write_jsonl
 
 import assets
+import definitions
 import tamis
 from tamis.base.declared import declaring_modules
 from tamis.corpus.text import document_id
@@ -27,7 +27,7 @@ TABLES = ("novelty", "openings")
 GOAL, OTHER = (target(name, train=8, held_out=4) for name in ("goal", "other"))
 MADE = MADE_UP | {"raw_shards", "documents", "target_examples"}
 REMEMBERED = (
-    declaring_modules, schemas.tables, schemas.declared, stages, projects._assets,
+    declaring_modules, schemas.tables, schemas.declared, stages, definitions.declared,
 )  # fmt: skip
 
 

@@ -1,28 +1,185 @@
-"""What Dagster loads: the project's owner on every asset, and one step for all that is made of a file."""
+"""What Dagster loads: the stages that the project uses, and of a broken tamis.toml the last good state."""
 
-import runpy
-from pathlib import Path
+import os
+import subprocess
+import sys
 
-from projects import plain_project, settings
+import pytest
+from projects import (
+    CHECKOUT,
+    EVERYTHING,
+    SMALL,
+    TRAINED,
+    SmallProject,
+    base_model,
+    make_project,
+    plain_project,
+    selection,
+    settings,
+    small_settings,
+    target,
+)
 
+from resources.loading import NothingToLoadError, load_project
+from resources.used import used_by
+from tamis.graph.plan import full_plan
 from tamis.graph.stages import stages
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+LOADING_SECONDS = 5.0
+"""Of one core: how long it takes on a machine that has nothing else to do."""
 
 
-def test_the_owner_of_the_project_is_on_every_asset(tmp_path, monkeypatch):
-    text = settings().replace('name = "small"', 'name = "small"\nowner = "team:ours"')
-    project = plain_project(tmp_path, text)
-    monkeypatch.setenv("TAMIS_PROJECT", str(project.file))
-    monkeypatch.setenv("DAGSTER_HOME", str(project.home.dagster))
-    graph = runpy.run_path(str(CHECKOUT / "definitions.py"))["defs"].resolve_asset_graph()
-    owned = {key.path[-1]: list(graph.get(key).owners) for key in graph.get_all_asset_keys()}
-    assert owned.keys() == stages().keys()
-    assert set(map(tuple, owned.values())) == {("team:ours",)}
+def defined(project: SmallProject) -> set[str]:
+    """Names of the assets that are defined, none of them for its name alone."""
+    graph = project.definitions().resolve_asset_graph()
+    assert graph.materializable_asset_keys == graph.get_all_asset_keys()
+    return {key.path[-1] for key in graph.get_all_asset_keys()}
+
+
+def test_a_project_that_uses_everything_has_every_stage_with_its_owner(tmp_path):
+    owned = EVERYTHING.replace('name = "small"', 'name = "small"\nowner = "team:ours"', 1)
+    project = plain_project(tmp_path, owned)
+    graph = project.definitions().resolve_asset_graph()
+    assert defined(project) == stages().keys()
+    assert {tuple(graph.get(key).owners) for key in graph.get_all_asset_keys()} == {("team:ours",)}
+    for key in graph.get_all_asset_keys():
+        inputs = {edge.asset for edge in stages()[key.path[-1]].edges}
+        assert {one.path[-1] for one in graph.get(key).parent_keys} == inputs, key
+
+
+COPIES = "[near_duplicates]\ncosine = 0.9\n"
+PERPLEXITY = base_model() + '[perplexity]\nmodel = "small"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "added"),
+    [
+        (COPIES, {"near_copies"}),
+        ("[judge]\nsample = 40\n", {"judge_sample", "judge_scores", "quality_grader", "quality_scores"}),
+        (selection("good", "ask-llm"), {"judge_sample", "judge_scores", "quality_grader", "quality_scores"}),
+        ('[filters]\nheuristics = ["gopher"]\n', {"document_flags"}),
+        (base_model(), {"base_models", "tokenizer"}),
+        (PERPLEXITY, {"base_models", "tokenizer", "perplexity_scores"}),
+    ],
+)
+def test_a_section_adds_what_it_asks_for_and_what_leads_to_it_alone(tmp_path, text, added):
+    project = plain_project(tmp_path, SMALL)
+    before = defined(project)
+    project.configure(SMALL + text)
+    assert defined(project) - before == added
+    assert before < defined(project)
+
+
+def test_what_has_no_partition_in_the_project_is_not_defined(tmp_path):
+    project = plain_project(tmp_path, settings())
+    bare = defined(project)
+    assert not {stages()[name].partitions for name in bare} - {None, "shards"}
+    project.configure(settings(target(), selection("best")))
+    assert defined(project) - bare == {
+        "target_examples", "target_embeddings", "target_potential", "transport_scores", "contamination",
+        "selected_subset", "decisions", "sampler_comparison",
+    }  # fmt: skip
+
+
+def test_the_budget_has_a_sensor_and_trials_a_job_where_they_are_used(tmp_path):
+    def found(text: str) -> tuple[set[str], set[str]]:
+        made = plain_project(tmp_path, text).definitions()
+        return {one.name for one in made.sensors}, {one.name for one in made.jobs}
+
+    watching = {"arrivals", "reselection", "notifications"}
+    assert found(SMALL) == (watching, {"removal"})
+    assert found(small_settings(TRAINED)) == (watching, {"removal", "trials_on_request"})
+    budget = watching | {"trial_budget"}
+    assert found(small_settings(TRAINED, "[trial_budget]\nshare = 0.5\n")) == (
+        budget,
+        {"removal", "trials_on_request"},
+    )
+
+
+def test_of_what_is_used_planning_finds_nothing_else(tmp_path):
+    for name, text in (("all", EVERYTHING), ("small", SMALL)):
+        project = make_project(tmp_path / name, None, text)
+        assert {due.asset for due in full_plan(project.snapshot, {})} <= {*used_by(project.project).assets}
 
 
 def test_a_step_makes_the_stages_that_declare_it():
     from assets.shards import shards
 
-    declared = {stage.name for stage in stages().values() if stage.step == shards.op.name}
-    assert {key.path[-1] for key in shards.keys} == declared
+    declared = {stage.name for stage in stages().values() if stage.step == "shards"}
+    assert {key.path[-1] for key in shards(stages()).keys} == declared
+
+
+BROKEN = {
+    "a key that is none": (SMALL + "[judge]\nsamples = 40\n", "judge.samples"),
+    "half of it": (SMALL + "[judge", "not TOML"),
+}
+
+
+@pytest.fixture
+def opened(tmp_path, monkeypatch) -> SmallProject:
+    project = plain_project(tmp_path, SMALL)
+    monkeypatch.setenv("TAMIS_PROJECT", str(project.file))
+    return project
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_of_a_broken_file_the_last_good_state_is_loaded(opened, broken):
+    text, named = BROKEN[broken]
+    before, problem = load_project()
+    assert problem == ""
+    opened.configure(text)
+    found, problem = load_project()
+    assert found == before
+    assert named in problem
+    opened.configure(SMALL + COPIES)
+    assert load_project()[0].settings.near_duplicates.cosine == 0.9
+    opened.file.unlink()
+    found, problem = load_project()
+    assert found.settings.near_duplicates.cosine == 0.9
+    assert "No such file" in problem
+
+
+def test_the_copy_of_a_file_that_others_may_not_read_is_one_too(opened):
+    opened.file.chmod(0o600)
+    load_project()
+    (copy,) = opened.home.cache.glob("*.toml")
+    assert copy.stat().st_mode & 0o777 == 0o600
+
+
+def test_without_a_good_state_the_error_says_what_is_wrong_and_where_a_copy_would_be(opened):
+    opened.configure(BROKEN["half of it"][0])
+    with pytest.raises(NothingToLoadError, match="not TOML") as caught:
+        load_project()
+    assert str(opened.home.cache) in str(caught.value)
+
+
+def test_without_a_project_the_error_says_that_the_home_is_not_known(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NothingToLoadError, match="its home is not known") as caught:
+        load_project()
+    assert caught.value.copy is None
+
+
+VALIDATE = """
+import runpy, sys, time
+defs = runpy.run_path(sys.argv[1])["defs"]()
+defs.get_repository_def()
+print(time.process_time())
+"""
+
+
+def test_a_code_location_loads_in_seconds_and_its_log_has_the_error(opened):
+    def load() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", VALIDATE, str(CHECKOUT / "definitions.py")],
+            env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+    assert "judge.samples" not in load().stderr
+    opened.configure(BROKEN["a key that is none"][0])
+    done = load()
+    assert "judge.samples" in done.stderr
+    assert float(done.stdout) < LOADING_SECONDS

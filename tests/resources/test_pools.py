@@ -12,6 +12,7 @@ import pytest
 import yaml
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._daemon.monitoring.concurrency import execute_concurrency_slots_iteration
+from projects import EVERYTHING, plain_project
 
 from resources.instance import ON_POSTGRES, ON_SQLITE
 from resources.processes import end_killed_runs, note_process
@@ -59,10 +60,8 @@ def opened(tmp_path):
         instance.dispose()
 
 
-def test_every_step_that_computes_on_an_accelerator_is_in_the_pool_and_no_other():
-    from definitions import defs
-
-    graph = defs.resolve_asset_graph()
+def test_every_step_that_computes_on_an_accelerator_is_in_the_pool_and_no_other(tmp_path):
+    graph = plain_project(tmp_path, EVERYTHING).definitions().resolve_asset_graph()
     found = {key.path[-1] for key in graph.executable_asset_keys if ACCELERATOR_POOL in graph.get(key).pools}
     # A pool is of a step: with vectors and perplexity goes all that is made of a file together with them.
     assert found == {

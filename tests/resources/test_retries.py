@@ -9,6 +9,7 @@ import urllib.error
 import dagster as dg
 import pytest
 from dagster._utils.error import serializable_error_info_from_exc_info
+from projects import EVERYTHING, plain_project
 
 from resources.retries import MOST_RETRIES, retried, tried_once
 from resources.work_errors import take_withheld
@@ -124,10 +125,8 @@ def test_what_was_cancelled_stays_cancelled(stopped):
         raise stopped
 
 
-def test_nothing_in_the_graph_has_a_policy_that_starts_a_cancelled_step_again():
-    from definitions import defs
-
-    assets = defs.resolve_asset_graph().assets_defs
+def test_nothing_in_the_graph_has_a_policy_that_starts_a_cancelled_step_again(tmp_path):
+    assets = plain_project(tmp_path, EVERYTHING).definitions().resolve_asset_graph().assets_defs
     policies = [one.op.retry_policy for one in assets if one.is_executable]
     assert len(policies) > 20
     assert set(policies) == {None}

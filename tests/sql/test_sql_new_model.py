@@ -21,7 +21,7 @@ order by language
 LIST = """
 import json
 from definitions import defs
-asset = defs.get_assets_def("mart_languages")
+asset = defs().get_assets_def("mart_languages")
 print(json.dumps(sorted(key.to_user_string() for key in asset.asset_deps[asset.key])))
 """
 

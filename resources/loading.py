@@ -1,0 +1,70 @@
+"""The project that definitions are loaded for: as tamis.toml says or, while that is broken, last said."""
+
+import contextlib
+import shutil
+from pathlib import Path
+
+from tamis.base.errors import ConfigurationError, PermanentError
+from tamis.base.files import whole_file
+from tamis.project import Project, open_project
+from tamis.settings.config import (
+    UnreadableProjectError,
+    home_folder,
+    load_settings,
+    project_file,
+    storage_url,
+)
+from tamis.store.home import Home, placed
+
+BROKEN = (ConfigurationError, UnreadableProjectError)
+"""What opening a project raises while its tamis.toml is missing, half written or wrong."""
+LAST_GOOD = "last_good.toml"
+
+
+class NothingToLoadError(PermanentError):
+    """tamis.toml cannot be used, and there is no earlier state of it either; `copy`: where it would be."""
+
+    def __init__(self, problem: str, copy: Path | None) -> None:
+        self.problem, self.copy = problem, copy
+        where = (
+            "no earlier state of it can be loaded, since without that file its home is not known"
+            if copy is None
+            else f"the home holds no earlier state of it that could be loaded ({copy})"
+        )
+        super().__init__(f"{problem}; {where}: correct it, then reload the code location")
+
+
+def load_project() -> tuple[Project, str]:
+    """Open the project; while tamis.toml is broken, with its last good copy, and what is wrong with it.
+
+    A good file is copied into the home. Raises `NothingToLoadError` where there is no copy.
+    """
+    try:
+        file = project_file()
+    except UnreadableProjectError as error:
+        raise NothingToLoadError(str(error), None) from error
+    root = home_folder(file)
+    copy = Home(root).cache / LAST_GOOD
+    try:
+        project = open_project(file.parent)
+    except BROKEN as error:
+        try:
+            settings = load_settings(copy)
+        except BROKEN:
+            raise NothingToLoadError(str(error), copy) from error
+        home = placed(Home(root, storage_url(settings)))
+        return Project(file=file, settings=settings, home=home), str(error)
+    _keep(file, copy)
+    return project, ""
+
+
+def _keep(file: Path, copy: Path) -> None:
+    """Copy a good tamis.toml into the home, unless it is there."""
+    # On a full or read-only disk, or where the file was changed since it was read, the earlier copy stays.
+    with contextlib.suppress(OSError, *BROKEN):
+        if copy.exists() and copy.read_bytes() == file.read_bytes():
+            return
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(copy) as draft:
+            shutil.copy(file, draft)  # with its permissions: an address in it may hold a secret
+            load_settings(draft)

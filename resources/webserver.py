@@ -1,0 +1,61 @@
+"""The webserver of `tamis ui`: where the home notes it, and how it is asked to load the definitions again."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPException
+
+from resources.processes import lives, this_process
+from tamis.base.files import write_atomically
+from tamis.store.home import Home
+
+NOTE = "webserver.json"
+BEGUN_SECONDS = 2.0
+"""How long a refusal may take; a webserver that says nothing in that time is loading them."""
+RELOAD = """mutation ($location: String!) {
+  reloadRepositoryLocation(repositoryLocationName: $location) {
+    ... on Error { message }
+  }
+}"""
+
+
+@contextlib.contextmanager
+def noted(home: Home, host: str, port: int) -> Iterator[None]:
+    """Note in the home where this process serves the UI, as long as it does."""
+    note = json.dumps({"host": host, "port": port, "process": this_process()})
+    path = home.dagster / NOTE
+    write_atomically(path, note.encode())
+    try:
+        yield
+    finally:
+        if path.exists() and path.read_text() == note:  # another one may have begun since
+            path.unlink()
+
+
+def address(home: Home) -> tuple[str, int] | None:
+    """Return the host and port that a process of this machine noted which still lives."""
+    try:
+        found = json.loads((home.dagster / NOTE).read_text())
+    except (OSError, ValueError):
+        return None
+    return (found["host"], found["port"]) if lives(found["process"]) else None
+
+
+def ask_reload(host: str, port: int, location: str) -> str:
+    """Ask the webserver to load the definitions of a code location again; returns why it does not, or "".
+
+    Its answer comes when they are loaded, and is not waited for: the process that asks is replaced by then.
+    """
+    connection = HTTPConnection(host, port, timeout=BEGUN_SECONDS)
+    body = json.dumps({"query": RELOAD, "variables": {"location": location}})
+    try:
+        connection.request("POST", "/graphql", body, {"Content-Type": "application/json"})
+        found = json.loads(connection.getresponse().read())
+        said = found["data"]["reloadRepositoryLocation"]
+        return str(said.get("message", ""))
+    except TimeoutError:
+        return ""
+    except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
+        return f"http://{host}:{port} does not answer as Dagster's webserver does ({type(error).__name__})"
+    finally:
+        connection.close()

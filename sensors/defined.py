@@ -1,0 +1,38 @@
+"""The sensors of a project, with how often they look."""
+
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+
+from resources.removal import removal
+from resources.used import Used
+from sensors.arrivals import arrivals
+from sensors.failures import failures
+from sensors.notifications import notifications
+from sensors.reselection import reselection
+from sensors.trial_budget import trial_budget
+from tamis.graph.automation import stages_made
+from tamis.stage import Automation
+from tamis.training.stage import TRIALS_STAGE
+
+DELIVERY_SECONDS = 10
+
+
+def sensors_of(used: Used) -> list[dg.SensorDefinition]:
+    """Return the sensors of what a project uses: the trial budget is one where it has something to spend."""
+    seconds = used.interval_seconds
+    searched = dg.AssetSelection.assets(TRIALS_STAGE.name, *stages_made(Automation.ONCE_SEARCHED))
+    found = [
+        _running(arrivals, seconds, jobs=[removal]),
+        _running(reselection, seconds, asset_selection=dg.AssetSelection.all()),
+        failures,
+        _running(notifications, DELIVERY_SECONDS),
+    ]
+    return [*found, _running(trial_budget, seconds, asset_selection=searched)] if used.trial_budget else found
+
+
+def _running(evaluate: Callable[..., Any], seconds: int, **targets: Any) -> dg.SensorDefinition:
+    """Return a sensor that runs unless somebody stops it."""
+    status = dg.DefaultSensorStatus.RUNNING
+    return dg.sensor(minimum_interval_seconds=seconds, default_status=status, **targets)(evaluate)

@@ -1,0 +1,77 @@
+"""Definitions that follow tamis.toml: a broken one fails a check, one that uses something else is loaded.
+
+Dagster's webserver and daemon share one code server: what the one has loaded again, the other uses.
+"""
+
+import time
+
+import dagster as dg
+
+from resources.specification import PROJECT_FILE_CHECK
+from resources.store import StoreResource
+from resources.used import Used, loaded_with, used_by
+from resources.webserver import address, ask_reload
+from tamis.corpus.stage import RAW_STAGE
+
+LOADING_SECONDS = 60.0
+"""How long loading may take before it is asked for again."""
+BY_HAND = (
+    "load the definitions again: in Dagster's UI under Deployment, Code locations, Reload, or by a new start "
+    "of whatever serves them"
+)
+
+
+def log_check(instance: dg.DagsterInstance, problem: str) -> None:
+    """Log whether tamis.toml can be used, unless that is what was logged last."""
+    key = dg.AssetCheckKey(dg.AssetKey(RAW_STAGE.name), PROJECT_FILE_CHECK)
+    record = instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).get(key)
+    logged = record.event.asset_check_evaluation if record and record.event else None
+    if logged is None or (logged.description or "") != problem:
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(
+                asset_key=key.asset_key,
+                check_name=key.name,
+                passed=not problem,
+                description=problem or None,
+            )
+        )
+
+
+def _uses(context: dg.SensorEvaluationContext, store: StoreResource) -> tuple[Used, Used]:
+    """Return the use at the time when the definitions of this process were loaded, and the present one."""
+    assert context.repository_def is not None
+    return loaded_with(context.repository_def.metadata or {}), used_by(store.project)
+
+
+def undefined(context: dg.SensorEvaluationContext, store: StoreResource) -> set[str]:
+    """Return the assets that the project uses and that are not defined yet: no run may name them."""
+    before, now = _uses(context, store)
+    return set(now.assets).difference(before.assets)
+
+
+def changed_use(context: dg.SensorEvaluationContext, store: StoreResource) -> str:
+    """Return the difference between the use that tamis.toml makes and the definitions, "" for none."""
+    before, now = _uses(context, store)
+    if before == now:
+        return ""
+    added = ", ".join(name for name in now.assets if name not in before.assets)
+    gone = ", ".join(name for name in before.assets if name not in now.assets)
+    said = [f"now uses {added}"] if added else []
+    said += [f"no longer uses {gone}"] if gone else []
+    return f"tamis.toml {' and '.join(said) or 'states another owner, interval or budget'}"
+
+
+def load_again(context: dg.SensorEvaluationContext, store: StoreResource) -> str:
+    """Have the definitions loaded by the webserver, if `tamis ui` runs; returns why it does not, or ""."""
+    wanted = used_by(store.project).text
+    asked, _, what = (context.cursor or "").partition(" ")
+    if what == wanted and time.time() - float(asked) < LOADING_SECONDS:
+        return ""
+    served = address(store.home)
+    if served is None:
+        return f"no `tamis ui` runs here that could be asked: {BY_HAND}"
+    origin = context.code_location_origin
+    if problem := ask_reload(*served, origin.location_name if origin else "definitions.py"):
+        return f"{problem}: {BY_HAND}"
+    context.update_cursor(f"{time.time():.0f} {wanted}")
+    return ""

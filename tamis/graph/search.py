@@ -1,8 +1,8 @@
-"""Which trials of the scaling law a budget asks for next: the search, given what the store holds.
+"""Search under a budget: which trials of the scaling law to run next, given the losses in the store.
 
-Nothing is remembered between two looks: the search begins again with every loss that is current, so that
-trials of another target or recipe do not count, and a killed run changes nothing. The price: a ranking of all
-models for each round at each look.
+No state is kept between two scans: the search is replayed with every current loss, so that trials of another
+target or recipe do not count, and a killed run changes nothing. The price is a ranking of all models for each
+round at each scan.
 """
 
 import math
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def searches_of(snapshot: ProjectSnapshot, current: CurrentValues) -> dict[str, Search]:
-    """The search for each target of [scaling]; none where no budget is set, which asks for every trial."""
+    """Return the search for each target of [scaling]; empty without a budget: then every trial is wanted."""
     share, targets = snapshot.project.settings.trial_budget.share, snapshot.project.settings.scaling.targets
     if share is None or not snapshot.project.settings.scaling.models:
         return {}
@@ -48,7 +48,7 @@ def _search(
     losses: Mapping[str, float],
     failed: Mapping[str, str],
 ) -> Search:
-    """The search for one target as it stands, told what was measured for it."""
+    """Return the state of the search for one target after replaying its measured and failed trials."""
     laws, share = _laws(snapshot, target), snapshot.project.settings.trial_budget.share
     assert share is not None
     search = Search(budget_share=share, target=target)
@@ -95,13 +95,17 @@ def _unpaid(
     told: Collection[str],
     left_share: float,
 ) -> tuple[str, ...]:
-    """Models without a trial at the largest size, where what is left does not buy all of these."""
+    """Return the models without a trial at the largest size, where the remaining budget cannot pay for all.
+
+    `told`: names of the trials that were measured or left out; `left_share`: remaining share of the cost of
+    running every model at the largest size.
+    """
     lacking = [model for model in sorted(costs) if laws[model, largest].name not in told]
     return tuple(lacking) if sum(costs[model] for model in lacking) > left_share * sum(costs.values()) else ()
 
 
 def _laws(snapshot: ProjectSnapshot, target: str) -> dict[tuple[str, int], Trial]:
-    """Trials of the scaling law for a target by (model, size)."""
+    """Return the trials of the scaling law for a target by (model, size)."""
     return {
         (trial.model, trial.size): trial
         for trial in snapshot.trials.values()
@@ -110,10 +114,11 @@ def _laws(snapshot: ProjectSnapshot, target: str) -> dict[tuple[str, int], Trial
 
 
 def costs_of_models(snapshot: ProjectSnapshot, current: CurrentValues) -> dict[str, float]:
-    """Parameters of each model of the scaling law whose number is known: what an example costs, but a factor.
+    """Return what an example costs in each model of the scaling law, in units of its number of parameters.
 
-    Of shapes that the graph trains it follows from the shape; of others it stands beside their manifest, or
-    in the headers of their files.
+    A model with an adapter costs two thirds of that. Models of unknown size are left out. The size follows
+    from the shape of a model that the graph trains; of others it is read from the manifest, or from the
+    headers of their files.
     """
     found = {}
     for model in snapshot.project.settings.scaling.models:
@@ -135,12 +140,15 @@ def _parameters(snapshot: ProjectSnapshot, current: CurrentValues, model: str) -
     except (ManifestError, KeyError):
         try:
             return count_parameters(snapshot.project.model(str(section.path)))
-        except UnknownModelError:  # said by the asset that takes it in; here it would stop every command
+        except UnknownModelError:  # the model's own asset reports it; raised here it would stop every command
             return None
 
 
 def _losses(snapshot: ProjectSnapshot, current: CurrentValues) -> dict[str, float]:
-    """Held-out loss of each trial that would not be made again."""
+    """Return the held-out loss of each current trial: bits per byte, or nats an example of a labelled target.
+
+    NaN where no loss is stored.
+    """
     stage, trained = stages()[TRIALS_STAGE.name], set()
     for trial in snapshot.trials.values():
         if trial.kind != "law":
@@ -156,7 +164,10 @@ def _losses(snapshot: ProjectSnapshot, current: CurrentValues) -> dict[str, floa
 
 
 def _left_out(snapshot: ProjectSnapshot, current: CurrentValues) -> dict[str, str]:
-    """Trials that failed as often as may be, at what they would be made from now, and why."""
+    """Return the reason for each trial that is not tried again with its present inputs.
+
+    It failed for good, or as often as [trial_budget] maximum_attempts allows.
+    """
     most, stage = snapshot.project.settings.trial_budget.maximum_attempts, stages()[TRIALS_STAGE.name]
     return {
         failure.trial: failure.reason
@@ -170,9 +181,9 @@ def _left_out(snapshot: ProjectSnapshot, current: CurrentValues) -> dict[str, st
 def _is_clear(
     searching: "BudgetedSearch", laws: Mapping[tuple[str, int], Trial], losses: Mapping[str, float]
 ) -> bool:
-    """Whether the 90 % interval of the best model at the largest size lies below those of all others.
+    """Return whether the 90 % interval of the best model at the largest size is below those of all others.
 
-    Looked at between rounds only: within one it would depend on which of its trials came first.
+    Always False within a round: the answer would depend on which of its trials ended first.
     """
     if searching.round_begun or searching.choice is None:
         return False

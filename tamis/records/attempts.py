@@ -1,8 +1,8 @@
-"""Attempts: what a step begins to write, noted before it writes, so that a killed one is not taken for done.
+"""Attempts: a token for each write of a step, noted before the write, so that a killed step is made again.
 
-A head speaks for what is stored only while it carries the token of the latest attempt. Input keys alone do
-not tell: a file that changes, is half taken in when the process dies, and changes back has its old key again
-over new rows.
+A current value describes the stored rows only while it carries the token of the latest attempt. Comparing
+input keys is not enough: a file changes, the process dies while half of it is read in, and the file changes
+back. Its input key is the old one again, but its rows are the new ones.
 """
 
 import uuid
@@ -20,7 +20,7 @@ Attempts = dict[tuple[str, str], str]
 
 
 def begin(store: Store, entries: Iterable[tuple[str, str]]) -> str:
-    """Note, in one commit, that these (asset, partition) are about to be written; returns the token."""
+    """Note, in one commit, that these (asset, partition) are about to be written, and return the token."""
     token = uuid.uuid4().hex
     rows = [{"asset": asset, "partition": partition, "attempt": token} for asset, partition in entries]
     if rows:
@@ -29,13 +29,13 @@ def begin(store: Store, entries: Iterable[tuple[str, str]]) -> str:
 
 
 def read_attempts(store: Store) -> Attempts:
-    """Token of the latest attempt by (asset, partition)."""
+    """Return the token of the latest attempt of each (asset, partition)."""
     rows = store.read(TABLE, ["asset", "partition", "attempt"])
     return {(asset, partition): token for asset, partition, token in rows.iter_rows()}
 
 
 def forget_entries(store: Store, table: str, entries: Iterable[tuple[str, str]]) -> None:
-    """Drop the rows of these (asset, partition) from a table keyed by both, in few commits."""
+    """Delete the rows of these (asset, partition) from a table keyed by both, in few commits."""
     by_asset: dict[str, list[str]] = {}
     for asset, partition in entries:
         by_asset.setdefault(asset, []).append(partition)
@@ -45,5 +45,5 @@ def forget_entries(store: Store, table: str, entries: Iterable[tuple[str, str]])
 
 
 def chunks(values: Sequence[str]) -> list[Sequence[str]]:
-    """The values in parts that a filter can list."""
+    """Split values into parts of at most `CHUNK`, short enough to be listed in a filter."""
     return [values[start : start + CHUNK] for start in range(0, len(values), CHUNK)]

@@ -149,7 +149,7 @@ def _altered_raw(snapshot: ProjectSnapshot, key: str, manifest: Manifest) -> Ite
         return  # the scan has compared the tag that the object store gives it
     try:
         if fingerprint_shard(shard) != manifest.data_version:
-            yield "its bytes were altered, though size and times of the file are those of before"
+            yield "its bytes were altered, though size and times of the file are unchanged"
     except (ShardGoneError, TamisError, OSError) as error:
         yield f"its file cannot be read: {error}"
 
@@ -173,7 +173,7 @@ def _judge_table(home: Home, records: Records, claims: list[Claim]) -> TableRows
         if found != claim.digest:
             _name_difference(claim, stated, stored, held)
         if doubled:
-            claim.node.altered(f"table {claim.table}: rows of {doubled[0]} stand in it more than once")
+            claim.node.altered(f"table {claim.table} holds rows of {doubled[0]} more than once")
     return rows
 
 

@@ -107,7 +107,7 @@ def judge_empty_log(nodes: dict[str, Node], place: str) -> None:
     """Note, on a machine that has run nothing itself, that there was no event log to compare with."""
     nodes["event log"] = Node(manifest="", asset="event log", partition="")
     nodes["event log"].outdated(
-        f"it is empty on this machine, so what lies in {place} was checked without it; the next `tamis "
+        f"it is empty on this machine, so the content of {place} was checked without it; the next `tamis "
         "materialize` here fills it from the index of what was made. Machines that share one database have "
         "one log (docs/postgresql.md)"
     )
@@ -150,7 +150,7 @@ def _wrong(records: Records, event: LoggedEvent, again: bool) -> list[str]:
     if (manifest.asset, manifest.partition) != (event.asset, event.partition):
         found.append(f"its materialization is logged as {label(event.asset, event.partition)}")
     found += [f"its materialization has lost the tag {name}" for name in lacking]
-    found += [f"its materialization's tag {name} says {said[name][:16]}" for name in differing]
+    found += [f"the tag {name} of its materialization says {said[name][:16]}" for name in differing]
     return [*found, *_wrongly_displayed(event, manifest, again)]
 
 

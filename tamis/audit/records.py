@@ -62,7 +62,7 @@ def judge_records(
         except ManifestError as error:
             if manifest not in nodes:
                 nodes[manifest] = Node(manifest=manifest, asset="manifest", partition=manifest[:16])
-                nodes[manifest].unreachable(f"{error}; no present result leads to it")
+                nodes[manifest].unreachable(f"{error}; no current result leads to it")
     if not quick:
         _judge_lists(records.folder, nodes)
         _judge_choices(home, nodes, kept_versions)
@@ -91,7 +91,7 @@ def _judge_choices(home: Home, nodes: dict[str, Node], kept_versions: int) -> No
             if is_kept(home, version):
                 decisions_of(home, version)
             elif version.version > latest[version.selection] - kept_versions:
-                lost = f"the decisions of version {version.version} are no longer kept: no way back to it"
+                lost = f"the decisions of version {version.version} are lost, so it cannot be restored"
                 node_for(nodes, DECISIONS_STAGE.name, f"{version.selection} versions").outdated(lost)
         except VersionLostError as error:
             node = nodes.get(version.decisions) or node_for(nodes, DECISIONS_STAGE.name, version.selection)
@@ -131,7 +131,7 @@ def _judge_seals(home: Home, table: str, nodes: dict[str, Node]) -> None:
     if not declared.listed and (doubled := _doubled(keys, key)):
         named = label(str(doubled[0][0]), " ".join(map(str, doubled[0][1:])))
         node_for(nodes, TABLES, table).altered(
-            f"rows of {len(doubled)} keys stand in it more than once: {named}"
+            f"rows of {len(doubled)} keys are in it more than once: {named}"
         )
 
 
@@ -171,4 +171,4 @@ def judge_receipts(home: Home, nodes: dict[str, Node], quick: bool) -> None:
             (node.unreachable if quick else node.altered)(problem)
         before = [receipt]
     if before and (back := standing_again(home.store)):
-        nodes[before[0]].contradicted(f"withdrawn, and there again: {back}; withdraw it once more")
+        nodes[before[0]].contradicted(f"withdrawn, but stored again: {back}; withdraw them once more")

@@ -168,12 +168,12 @@ def _judge_place(
         if not node.reachable or records.read(node.manifest).data_version != value.data_version:
             node.outdated("superseded by a later materialization")
     elif not value.finished:
-        why = "made again" if node.withdrawn else "its making was interrupted; gone on with"
-        node.outdated(f"{why} by `tamis materialize`")
+        why = "" if node.withdrawn else "it was interrupted; "
+        node.outdated(f"{why}`tamis materialize` makes it again")
     elif (stage := stages().get(node.asset)) is None or node.partition not in snapshot.keys(stage.partitions):
         node.outdated("it is no longer part of the project")
     elif snapshot.keeps(stage.name, stage.partitions, node.partition):
-        node.outdated("its file is gone; what it held is kept (held back)")
+        node.outdated("its file is gone; its documents are kept until a person lets them go (held back)")
     elif input_key(stage, node.partition, snapshot, current) != value.input_key:
         changed = "its file has" if node.asset == RAW_STAGE.name else "code, settings or inputs have"
         node.outdated(f"{changed} changed since")

@@ -32,7 +32,7 @@ class NotReadyError(TransientError):
         self.selection, self.waits_for = selection, waits_for
         super().__init__(
             f"selection {selection!r} cannot be approved yet: {waits_for} is not up to date; "
-            "the sensors bring it there (`tamis ui` runs them), `tamis materialize` makes everything"
+            "the sensors update it while `tamis ui` runs, `tamis materialize` updates everything now"
         )
 
 

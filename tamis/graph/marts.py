@@ -63,7 +63,7 @@ def _check_text(source: Source) -> None:
 def _check_name(model: Model, taken: Collection[str]) -> None:
     """Refuse a model whose name cannot name a table, or names a table or an asset of the platform."""
     if not _NAME.fullmatch(model.name):
-        problem = "is no name of a model: letters without accents, digits and _, not beginning with a digit"
+        problem = "cannot name a model: use letters without accents, digits and _, not a digit first"
     elif declared(model.name) or model.name in taken:
         problem = f"is the name of a table or asset of the platform; take another, say mart_{model.name}"
     else:
@@ -99,7 +99,7 @@ def _edges(project: Project, name: str, written: Mapping[str, tuple[Edge, ...]])
         yield from written[name]
     else:
         source, valid = project.sources[name], ", ".join(sorted(written))
-        problem = f"no stage of the graph is known to write the source {name!r}; known: {valid}"
+        problem = f"no stage of the graph writes the source {name!r}; sources: {valid}"
         raise ProjectFileError(source.file, source.line, problem)
 
 

@@ -39,10 +39,10 @@ class Shrunken:
 
     @property
     def found(self) -> str:
-        """A clause for a person: `file KEY yields 3 of 40 documents that it had`."""
+        """A clause for a person: `file KEY yields 3 of the 40 documents that it had`."""
         bad = ", ".join(f"{count:,} {reason}" for reason, count in self.bad_rows.items())
         rows = f" ({bad} in quarantine if it is taken in)" if bad else ""
-        return f"file {self.shard} yields {self.now:,} of {self.before:,} documents that it had{rows}"
+        return f"file {self.shard} yields {self.now:,} of the {self.before:,} documents that it had{rows}"
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,8 @@ def in_order(declared: Iterable[Stage]) -> list[Stage]:
         sorter.prepare()
     except CycleError as error:
         names = sorted(set(error.args[1]))
-        raise BadDeclarationError(names[0], f"it reads what is made from it: {', '.join(names)}") from error
+        problem = f"it reads a value that is made from it: {', '.join(names)}"
+        raise BadDeclarationError(names[0], problem) from error
     waiting, ordered = list(sorter.get_ready()), []
     while waiting:
         waiting.sort(key=rank)

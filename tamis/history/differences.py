@@ -150,7 +150,7 @@ def history_lines(rows: list[dict[str, Any]]) -> list[str]:
     """Return a line for a person for each version, from the rows of `history`."""
     lines = []
     for row in rows:
-        marks = [f"as version {row['pinned_to']}"] if row["pinned_to"] else []
+        marks = [f"repeats version {row['pinned_to']}"] if row["pinned_to"] else []
         marks += ["current"] if row["current"] else []
         marks += [] if row["kept"] else ["its decisions are no longer kept"]
         line = f"{row['version']}: {row['made_at']}, {row['documents']:,} of {row['pool']:,} documents"

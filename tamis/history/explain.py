@@ -126,9 +126,9 @@ def explanation_lines(found: dict[str, Any]) -> list[str]:
     lines = [f"document {found['doc_id']}"]
     if gone := found.get("withdrawn"):
         when = f"{gone['withdrawn_at']:%Y-%m-%d %H:%M} UTC"
-        lines.append(f"  withdrawn {when}, {gone['reason']}; receipt {gone['receipt'] or 'still to come'}")
+        lines.append(f"  withdrawn {when}, {gone['reason']}; receipt {gone['receipt'] or 'not written yet'}")
     for row in found["occurrences"]:
-        lines.append(f"  stands in {row['shard']} row {row['row']} ({row['source']})")
+        lines.append(f"  occurs in {row['shard']} row {row['row']} ({row['source']})")
     for row in found.get("examples", []):
         lines.append(f"  example of the target {row['target']}, {_SPLITS[row['split']]} ({row['source']})")
     for row in found.get("set_aside", []):

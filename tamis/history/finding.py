@@ -23,9 +23,10 @@ class UnknownDocumentError(PermanentError):
 
     def __init__(self, doc_id: str, matches: int) -> None:
         self.doc_id, self.matches = doc_id, matches
-        found = f"{matches} documents begin with it" if matches else "the store holds no such document"
+        found = f"{matches} ids begin with it" if matches else "the store holds no such document"
         super().__init__(
-            f"{doc_id!r} is not a document id: {found}; 32 hexadecimal digits, or the first few, are one"
+            f"{doc_id!r} names no single document: {found}; give the 32 hexadecimal digits of its id, or as "
+            "many of the first as no other id has"
         )
 
 
@@ -35,8 +36,8 @@ class UnknownTextError(PermanentError):
     def __init__(self, text: str, doc_id: str) -> None:
         self.text, self.doc_id = text, doc_id
         super().__init__(
-            f"no document is this text ({excerpt(text)[:SHOWN]!r}, id {doc_id}); the whole text is needed, "
-            "only white space around it does not count"
+            f"no document has this text ({excerpt(text)[:SHOWN]!r}, id {doc_id}); give the whole text of a "
+            "document: only white space before and after it may differ"
         )
 
 
@@ -102,7 +103,8 @@ def document_of_place(store: Store, shards: dict[str, Shard], file: str, row: in
         return str(gone[0])
     _raise_for_quarantine(store, file, None, f"{scope} AND row = {WHOLE_SHARD}")
     rows = store.count(OCCURRENCES.name, scope)
-    raise UnknownPlaceError(file, row, f"holds no document; {rows:,} rows of the file do, counted from 0")
+    problem = f"holds no document; {rows:,} rows of the file hold one, and the first row is row 0"
+    raise UnknownPlaceError(file, row, problem)
 
 
 def _raise_for_quarantine(store: Store, file: str, row: int | None, where: str) -> None:

@@ -47,10 +47,11 @@ class UnknownVersionError(PermanentError):
 
     def __init__(self, selection: str, version: int, known: Sequence[int]) -> None:
         self.selection, self.version, self.known = selection, version, list(known)
-        shown = f"{self.known[0]} to {self.known[-1]}" if len(self.known) > 1 else f"{self.known[0]} alone"
+        several = f"versions {self.known[0]} to {self.known[-1]}"
+        shown = several if len(self.known) > 1 else f"version {self.known[0]} alone"
         super().__init__(
-            f"selection {selection!r} has no version {version}; there is {shown} "
-            f"(`tamis diff {selection} --list`)"
+            f"selection {selection!r} has no version {version}, but {shown}; "
+            f"`tamis diff {selection} --list` lists them"
         )
 
 

@@ -82,7 +82,7 @@ def test_a_copy_of_a_sealed_row_is_named(home):
     opened.add(opened.to_arrow().slice(0, 1))
     found = red_after_judging(home)
     assert list(found) == ["table[selection_versions]"]
-    assert "stand in it more than once: best[1]" in found["table[selection_versions]"][0]
+    assert "are in it more than once: best[1]" in found["table[selection_versions]"][0]
 
 
 @pytest.mark.parametrize("table", ["retained_embeddings_static", "retained_scores_judge"])

@@ -93,7 +93,7 @@ def test_versions_are_pruned_but_for_the_last_and_what_is_pinned(home):
 def test_a_version_that_never_was_is_named_with_those_there_are(home):
     for number in range(2):
         note(home, made(home, [number]))
-    with pytest.raises(UnknownVersionError, match="there is 1 to 2"):
+    with pytest.raises(UnknownVersionError, match="but versions 1 to 2"):
         find_version(home.store, "best", 3)
     with pytest.raises(NotMadeError):
         find_version(home.store, "later", None, ["later"])

@@ -14,7 +14,7 @@ from tamis.base.errors import TamisError
 from tamis.base.progress import Advance
 from tamis.corpus import ShardGoneError, fingerprint_shard
 from tamis.corpus.stage import DOCUMENTS, RAW_STAGE
-from tamis.graph.reconciliation import TABLE, training_stages
+from tamis.graph.reconciliation import training_stages
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.records.current_values import CurrentValue, CurrentValues
 from tamis.records.manifest import Manifest, ManifestError
@@ -25,7 +25,7 @@ from tamis.store.schemas import declared
 from tamis.store.seals import has_seals
 from tamis.store.table_errors import DamagedTableError, decoding
 from tamis.store.tables import quoted
-from tamis.training.stage import BASE_MODELS_STAGE, TRIALS_STAGE
+from tamis.training.stage import BASE_MODELS_STAGE, TRAINED_ON, TRIALS_STAGE
 
 THREADS = 2
 
@@ -217,7 +217,7 @@ def judge_strays(
 ) -> None:
     """Note the rows of a table that no manifest lists, at the node of their checkpoint, else at `first`."""
     strays = rows.strays()
-    if strays and rows.table == TABLE:
+    if strays and rows.table == TRAINED_ON.name:
         _judge_checkpoints(rows, strays, records, snapshot, nodes)
     elif strays:
         first.outdated(
@@ -241,8 +241,8 @@ def _judge_checkpoints(
                 asset=(BASE_MODELS_STAGE if name in models else TRIALS_STAGE).name,
                 partition=name,
             )
-            said = f"table {TABLE} holds rows of it that no manifest lists: a training of it did not end"
-            nodes.setdefault(own.name, own).outdated(said)
+            found = f"table {TRAINED_ON.name} holds rows of it that no manifest lists"
+            nodes.setdefault(own.name, own).outdated(f"{found}: a training of it did not end")
 
 
 def _stated(records: Records) -> dict[str, set[str]]:
@@ -254,6 +254,6 @@ def _stated(records: Records) -> dict[str, set[str]]:
             manifest = records.read(name)
         except ManifestError:
             continue  # `judge_records` names it
-        if manifest.asset in training and TABLE in manifest.rows:
-            found.setdefault(manifest.partition, set()).add(manifest.rows[TABLE])
+        if manifest.asset in training and TRAINED_ON.name in manifest.rows:
+            found.setdefault(manifest.partition, set()).add(manifest.rows[TRAINED_ON.name])
     return found

@@ -235,11 +235,16 @@ def differs_only_in(
     before: Manifest, stage: Stage, snapshot: ProjectSnapshot, current: CurrentValues, assets: Set[str]
 ) -> bool:
     """Return whether making a value again would differ only in its inputs among `assets`."""
-    made_by = (stage.code_version, config_of(stage, before.partition, snapshot), snapshot.project.seed)
-    if (before.code_version, before.config, before.seed) != made_by:
-        return False
     without = {*assets, stage.name}
-    return _versions(before.inputs, without) == _versions(_now(before, stage, snapshot, current), without)
+    return _same_code_and_settings(before, stage, snapshot) and (
+        _versions(before.inputs, without) == _versions(_now(before, stage, snapshot, current), without)
+    )
+
+
+def _same_code_and_settings(before: Manifest, stage: Stage, snapshot: ProjectSnapshot) -> bool:
+    """Return whether a value was made with the present code version, settings and seed."""
+    made_by = (stage.code_version, config_of(stage, before.partition, snapshot), snapshot.project.seed)
+    return (before.code_version, before.config, before.seed) == made_by
 
 
 def changed_partitions(
@@ -278,8 +283,7 @@ def only_grew(
     Then rows that were computed from single inputs are still right, and only those of the new inputs are
     missing. The inputs in `without` are not compared: views, whose own inputs are inputs of the value, too.
     """
-    made_by = (stage.code_version, config_of(stage, before.partition, snapshot), snapshot.project.seed)
-    if (before.code_version, before.config, before.seed) != made_by:
-        return False
-    now = _versions(_now(before, stage, snapshot, current), without)
-    return _versions(before.inputs, {stage.name, *without}) <= now
+    known = _versions(before.inputs, {stage.name, *without})
+    return _same_code_and_settings(before, stage, snapshot) and (
+        known <= _versions(_now(before, stage, snapshot, current), without)
+    )

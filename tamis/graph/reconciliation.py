@@ -29,7 +29,6 @@ from tamis.graph.snapshot import ProjectSnapshot, Shrunken
 from tamis.graph.stages import names_where, stages
 from tamis.project import Project
 from tamis.records import attempts
-from tamis.records.attempts import chunks
 from tamis.records.current_values import CurrentValues, forget_current_values, read_current_values
 from tamis.records.manifest import ManifestError, ManifestFolder
 from tamis.records.pinned_versions import unpin
@@ -201,9 +200,6 @@ def set_aside(store: Store, snapshot: ProjectSnapshot) -> None:
             store.delete(QUARANTINE.name, f"shard = {quoted(key)} AND reason = 'still_being_written'")
 
 
-TABLE = TRAINED_ON.name
-
-
 def forget_abandoned_trainings(home: Home, current: CurrentValues, gone: Iterable[tuple[str, str]]) -> None:
     """Delete the training notes of removed trials and base models that never ended.
 
@@ -217,15 +213,15 @@ def forget_abandoned_trainings(home: Home, current: CurrentValues, gone: Iterabl
         and (asset, partition) not in current
         and not _has_checkpoint(home, asset, partition)
     ]
-    if not begun or not home.store.exists(TABLE):
+    if not begun or not home.store.exists(TRAINED_ON.name):
         return
     try:
         recorded = _recorded(home)
     except ManifestError:
         return  # the unreadable manifest, which the audit names, may be the record of one of these
     names = [partition for asset, partition in begun if (asset, partition) not in recorded]
-    for chunk in chunks(names):
-        home.store.delete(TABLE, one_of("checkpoint", chunk))
+    for chunk in attempts.chunks(names):
+        home.store.delete(TRAINED_ON.name, one_of("checkpoint", chunk))
 
 
 def training_stages() -> tuple[str, ...]:

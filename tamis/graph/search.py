@@ -8,7 +8,6 @@ round at each scan.
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -23,9 +22,6 @@ from tamis.training import UnknownModelError, count_parameters, preset_shape
 from tamis.training.failures import failures_of
 from tamis.training.planned import Trial, model_section
 from tamis.training.stage import BASE_MODELS_STAGE, TRIALS, TRIALS_STAGE
-
-if TYPE_CHECKING:
-    from tamis.scaling import BudgetedSearch
 
 
 def searches_of(snapshot: ProjectSnapshot, current: CurrentValues) -> dict[str, Search]:
@@ -122,8 +118,7 @@ def costs_of_models(snapshot: ProjectSnapshot, current: CurrentValues) -> dict[s
     """
     found = {}
     for model in snapshot.project.settings.scaling.models:
-        parameters = _parameters(snapshot, current, model)
-        if parameters:
+        if parameters := _parameters(snapshot, current, model):
             # An adapter spares the gradients of the frozen weights: 4 N T instead of 6 N T operations.
             adapted = model_section(snapshot.project, model)[0].lora_rank is not None
             found[model] = float(parameters) * (2 / 3 if adapted else 1)
@@ -149,15 +144,15 @@ def _losses(snapshot: ProjectSnapshot, current: CurrentValues) -> dict[str, floa
 
     NaN where no loss is stored.
     """
-    stage, trained = stages()[TRIALS_STAGE.name], set()
-    for trial in snapshot.trials.values():
-        if trial.kind != "law":
-            continue
-        value = current.get((stage.name, trial.name))
-        if value is not None and value.finished and value.usable:
-            trained |= (
-                {trial.name} if value.input_key == input_key(stage, trial.name, snapshot, current) else set()
-            )
+    stage = stages()[TRIALS_STAGE.name]
+    trained = {
+        trial.name
+        for trial in snapshot.trials.values()
+        if trial.kind == "law"
+        and (value := current.get((stage.name, trial.name))) is not None
+        and value.usable
+        and value.input_key == input_key(stage, trial.name, snapshot, current)
+    }
     read = snapshot.project.home.store.read(TRIALS.name, ["trial", "held_out_bits_per_byte", "held_out_loss"])
     rows = read.select("trial", pl.coalesce("held_out_bits_per_byte", "held_out_loss")).iter_rows()
     return {name: math.nan if loss is None else float(loss) for name, loss in rows if name in trained}
@@ -179,7 +174,7 @@ def _left_out(snapshot: ProjectSnapshot, current: CurrentValues) -> dict[str, st
 
 
 def _is_clear(
-    searching: "BudgetedSearch", laws: Mapping[tuple[str, int], Trial], losses: Mapping[str, float]
+    searching: BudgetedSearch, laws: Mapping[tuple[str, int], Trial], losses: Mapping[str, float]
 ) -> bool:
     """Return whether the 90 % interval of the best model at the largest size is below those of all others.
 

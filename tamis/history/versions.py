@@ -28,8 +28,7 @@ from tamis.records.published import (
     DECISIONS,
     ROWS_A_GROUP,
     Published,
-    digest_of,
-    lacks_withdrawn_alone,
+    have_digest,
     published,
     verified_rows,
 )
@@ -168,10 +167,11 @@ def note_version(
 
 def _keep(home: Home, version: Version) -> None:
     """Copy the rows of a version from the table `decisions` to its file, if they are still there."""
-    path = ManifestFolder.of(home).kept_path(version.rows)
+    folder = ManifestFolder.of(home)
+    path = folder.kept_path(version.rows)
     if path.exists():
         return
-    rows = verified_rows(home.store, ManifestFolder.of(home), version.selection, version.rows)
+    rows = verified_rows(home.store, folder, version.selection, version.rows)
     if rows is not None:
         stream = io.BytesIO()
         rows = rows.sort_by("doc_id").drop_columns(["selection"])
@@ -182,21 +182,20 @@ def _keep(home: Home, version: Version) -> None:
 
 def decisions_of(home: Home, version: Version | PinnedVersion) -> pl.DataFrame:
     """Return the verified decisions of a version, one row a document. Raises `VersionLostError`."""
-    path = ManifestFolder.of(home).kept_path(version.rows)
+    folder = ManifestFolder.of(home)
+    path = folder.kept_path(version.rows)
     try:
         kept = pq.read_table(path)
     except FileNotFoundError:
-        rows = verified_rows(home.store, ManifestFolder.of(home), version.selection, version.rows)
+        rows = verified_rows(home.store, folder, version.selection, version.rows)
         if rows is None:
             raise VersionLostError(version.selection, version.version, "are no longer kept") from None
         return pl.DataFrame(pl.from_arrow(rows))
     except (pa.ArrowException, OSError) as error:
         raise VersionLostError(version.selection, version.version, f"cannot be read: {error}") from error
-    named = pa.array([version.selection] * kept.num_rows, pa.string())
+    named = pa.repeat(version.selection, kept.num_rows)
     rows = kept.add_column(0, schema_of(DECISIONS).field("selection"), named)
-    folder = ManifestFolder.of(home)
-    same = digest_of(rows) == version.rows
-    if not same and not lacks_withdrawn_alone(home.store, folder, version.selection, version.rows, rows):
+    if not have_digest(home.store, folder, version.selection, version.rows, rows):
         raise VersionLostError(version.selection, version.version, f"were altered: see {path.name}")
     return pl.DataFrame(pl.from_arrow(rows))
 

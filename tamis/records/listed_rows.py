@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tamis.corpus.refusing import NEAR_REPEATS, Refusal
-from tamis.records.manifest import Manifest, ManifestError, ManifestFolder
+from tamis.records.manifest import Manifest, ManifestFolder
 from tamis.selection.stage import DECISIONS, SELECTED_SUBSET
 from tamis.store.digests import RECORD_BYTES, key_bytes
 from tamis.store.home import Home
@@ -70,22 +70,11 @@ def listed(folder: ManifestFolder, digest: str) -> NDArray[np.bytes_]:
         return keys_of(b"")
 
 
-def readable(folder: ManifestFolder, ids: Iterable[str]) -> dict[str, Manifest]:
-    """Return the readable manifests of these ids; the audit names the others."""
-    found = {}
-    for key in ids:
-        try:
-            found[key] = folder.read(key)
-        except ManifestError:
-            continue
-    return found
-
-
 def noted_near_repeats(folder: ManifestFolder, manifests: Iterable[str], barred: Refusal) -> dict[str, str]:
     """Return the documents that these values noted as close to a withdrawn one, and the id of that one."""
     if not barred.loose_ids:
         return {}
-    noted = [one.beside.get(NEAR_REPEATS, {}) for one in readable(folder, manifests).values()]
+    noted = [one.beside.get(NEAR_REPEATS, {}) for one in folder.readable(manifests).values()]
     gone = set(barred.doc_ids)
     return {doc_id: other for found in noted for doc_id, other in found.items() if doc_id not in gone}
 
@@ -93,7 +82,7 @@ def noted_near_repeats(folder: ManifestFolder, manifests: Iterable[str], barred:
 def listing(folder: ManifestFolder, doc_ids: Sequence[str]) -> dict[str, int]:
     """Return how many of the documents each stored manifest lists, without manifests that list none."""
     search = Listing(folder, doc_ids)
-    counts = {key: search.count(manifest) for key, manifest in readable(folder, folder.ids()).items()}
+    counts = {key: search.count(manifest) for key, manifest in folder.readable(folder.ids()).items()}
     return {key: count for key, count in counts.items() if count}
 
 

@@ -7,7 +7,7 @@ versions, times, costs) is stored but never hashed. About 1 kB each, plus 48 byt
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -155,6 +155,14 @@ class ManifestFolder:
             raise ManifestError(manifest, f"cannot be read: {error}") from error
         if found.id != manifest:
             raise ManifestError(manifest, f"was altered: its content hashes to {found.id[:16]}…")
+        return found
+
+    def readable(self, ids: Iterable[str]) -> dict[str, Manifest]:
+        """Return those of these manifests that can be read, by id; the audit names the others."""
+        found = {}
+        for manifest in ids:
+            with contextlib.suppress(ManifestError):
+                found[manifest] = self.read(manifest)
         return found
 
     def ids(self) -> list[str]:

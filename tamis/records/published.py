@@ -119,16 +119,13 @@ def read_decisions(
     where = None if doc_id is None else [("doc_id", "==", doc_id)]
     try:
         rows = pq.read_table(folder.kept_path(found.rows), columns=own, filters=where)
+        rows = rows.append_column("selection", pa.repeat(found.selection, rows.num_rows))
     except (OSError, pa.ArrowException):
         rows = verified_rows(store, folder, found.selection, found.rows)
         if rows is None:
             raise DecisionsLostError(found.selection) from None
         if doc_id is not None:
             rows = rows.filter(pc.equal(rows["doc_id"], doc_id))
-        return rows.select(names).cast(pa.schema([schema.field(name) for name in names]))
-    if "selection" in names:
-        named = pa.array([found.selection] * rows.num_rows, pa.string())
-        rows = rows.append_column("selection", named)
     return rows.select(names).cast(pa.schema([schema.field(name) for name in names]))
 
 
@@ -144,20 +141,14 @@ def verified_rows(store: Store, folder: ManifestFolder, selection: str, digest: 
     Documents that were withdrawn since may be missing.
     """
     rows = store.read_arrow(DECISIONS, where=f"selection = {quoted(selection)}")
-    same = digest_of(rows) == digest or lacks_withdrawn_alone(store, folder, selection, digest, rows)
-    return rows if same else None
+    return rows if have_digest(store, folder, selection, digest, rows) else None
 
 
-def digest_of(rows: pa.Table) -> str:
-    """Return the digest of rows of `decisions` as their manifest states it."""
-    return rows_digest([row_records(rows, declaration(DECISIONS).key)] if rows.num_rows else [])[0]
-
-
-def lacks_withdrawn_alone(
-    store: Store, folder: ManifestFolder, selection: str, digest: str, rows: pa.Table
-) -> bool:
-    """Return whether the rows are those of this digest without documents that were withdrawn since."""
-    stored = rows_digest([row_records(rows, declaration(DECISIONS).key)] if rows.num_rows else [])[1]
+def have_digest(store: Store, folder: ManifestFolder, selection: str, digest: str, rows: pa.Table) -> bool:
+    """Return whether rows of `decisions` have this digest, or lack only documents withdrawn since."""
+    found, stored = rows_digest([row_records(rows, declaration(DECISIONS).key)] if rows.num_rows else [])
+    if found == digest:
+        return True
     gone = withdrawn_ids(store).to_list()
     return only_withdrawn_missing(folder, DECISIONS, selection, digest, stored, gone)
 

@@ -28,7 +28,7 @@ def write_receipt(home: Home, doc_ids: Sequence[str], done: dict[str, Any]) -> s
     folder, ids = ManifestFolder.of(home), sorted(set(doc_ids))
     digest, content = stored_rows(home.store, TABLE, BY_DOC_IDS, ids)
     folder.write_rows(digest, content)
-    before = latest_receipt(home.store)
+    before = next(reversed(receipt_ids(home.store)), None)
     receipt = folder.write(
         Manifest(
             asset=ASSET,
@@ -62,21 +62,9 @@ def receipt_ids(store: Store) -> list[str]:
     return named["receipt"].unique(maintain_order=True).to_list()
 
 
-def latest_receipt(store: Store) -> str | None:
-    """Return the id of the receipt of the latest completed withdrawal, None without one."""
-    ids = receipt_ids(store)
-    return ids[-1] if ids else None
-
-
 def read_receipts(home: Home) -> dict[str, Manifest]:
     """Return the readable receipts by id, oldest first; the audit names the others."""
-    folder, found = ManifestFolder.of(home), {}
-    for key in receipt_ids(home.store):
-        try:
-            found[key] = folder.read(key)
-        except ManifestError:
-            continue  # the audit names it
-    return found
+    return ManifestFolder.of(home).readable(receipt_ids(home.store))
 
 
 def receipt_problems(home: Home, receipt: str, missing_only: bool = False) -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from tamis.base.files import replace_folder
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues
-from tamis.records.manifest import Manifest, ManifestError, ManifestFolder
+from tamis.records.manifest import Manifest, ManifestFolder
 from tamis.store.home import Home
 from tamis.training.errors import TrackerUnavailableError
 from tamis.training.stage import TRIALS_STAGE
@@ -126,15 +126,12 @@ def _beyond(
 
 def _manifests(home: Home, trials: Collection[str]) -> dict[Path, Manifest]:
     """Return the manifests of these trials by the folder of their checkpoint; reads every manifest."""
-    folder, found = ManifestFolder.of(home), {}
-    for name in folder.ids() if trials else ():
-        try:
-            manifest = folder.read(name)
-        except ManifestError:
-            continue  # the audit names it
-        if manifest.asset == ASSET and manifest.partition in trials:
-            found[_folder(home, manifest.partition, manifest.input_key)] = manifest
-    return found
+    folder = ManifestFolder.of(home)
+    return {
+        _folder(home, manifest.partition, manifest.input_key): manifest
+        for manifest in folder.readable(folder.ids() if trials else ()).values()
+        if manifest.asset == ASSET and manifest.partition in trials
+    }
 
 
 def _leave_note(one: Superseded, rule: str) -> None:

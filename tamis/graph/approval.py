@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import pyarrow as pa
-
 from tamis.base.errors import TransientError, UnknownNameError
 from tamis.graph.automation import automatic_work, next_groups
 from tamis.graph.plan import full_plan, input_key
@@ -19,7 +17,6 @@ from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import stages
 from tamis.records.current_values import CurrentValues
 from tamis.selection.stage import SELECTION_STAGE
-from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 
 TABLE, ASSET = "approvals", SELECTION_STAGE.name
@@ -95,7 +92,7 @@ def note_waiting(store: Store, found: Sequence[Approval]) -> bool:
     """Note since when each state waits, and return whether any of them is new."""
     known = read_approvals(store)
     new = [one for one in found if (k := known.get(one.selection)) is None or k.input_key != one.input_key]
-    _write(store, new)
+    store.merge_values(TABLE, [one.__dict__ for one in new])
     return bool(new)
 
 
@@ -124,7 +121,7 @@ def approve(
         Approval(selection=one.selection, input_key=one.input_key, approved=True, made_at=_now())
         for one in found
     ]
-    _write(store, released)
+    store.merge_values(TABLE, [one.__dict__ for one in released])
     return released
 
 
@@ -135,11 +132,6 @@ def waiting_lines(found: Sequence[Approval]) -> list[str]:
         f"`tamis approve {one.selection}` releases it"
         for one in found
     ]
-
-
-def _write(store: Store, rows: Sequence[Approval]) -> None:
-    if rows:
-        store.merge(TABLE, pa.Table.from_pylist([one.__dict__ for one in rows], schema=schema_of(TABLE)))
 
 
 def _now() -> datetime:

@@ -10,15 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-import pyarrow as pa
-
 from tamis.base.errors import PermanentError, TamisError, TransientError
 from tamis.base.kept_errors import kept_message
 from tamis.graph.plan import Due, input_key, label
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import stages
 from tamis.records.current_values import CurrentValues
-from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 from tamis.training.failures import shortened
 from tamis.training.stage import TRIALS_STAGE
@@ -112,8 +109,7 @@ def write_failed_steps(
         for partition, key in sorted(keys.items())[:MOST_NOTED]
         if key is not None
     ]
-    if rows:
-        store.merge(TABLE, pa.Table.from_pylist(rows, schema=schema_of(TABLE)))
+    store.merge_values(TABLE, rows)
 
 
 def failed_steps(

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import polars as pl
-import pyarrow as pa
 
 from tamis.corpus.shards import SEPARATOR, Shard
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES, RAW_STAGE
@@ -21,7 +20,7 @@ from tamis.graph.plan import input_key, label
 from tamis.graph.snapshot import ProjectSnapshot, Shrunken
 from tamis.graph.stages import names_where, stages
 from tamis.project import Project
-from tamis.records.attempts import chunks, read_attempts
+from tamis.records.attempts import delete_listed, read_attempts
 from tamis.records.current_values import CurrentValue, CurrentValues, write_current_values
 from tamis.records.manifest import ManifestError, ManifestFolder
 from tamis.selection.stage import SELECTION_STAGE
@@ -29,7 +28,7 @@ from tamis.store.digests import read_records
 from tamis.store.home import Home
 from tamis.store.records import TableRows
 from tamis.store.schemas import schema_of
-from tamis.store.tables import Store, one_of
+from tamis.store.tables import Store
 from tamis.training.planned import TWIN, model_names, planned_trials
 from tamis.training.stage import BASE_MODELS_STAGE, TRIALS_STAGE
 
@@ -162,11 +161,9 @@ def note_absent(store: Store, snapshot: ProjectSnapshot) -> None:
     """
     noted = set(store.read(ABSENT, ["shard"])["shard"])
     now = datetime.now(UTC).replace(tzinfo=None)
-    if new := sorted(snapshot.absent.keys() - noted):
-        rows = [{"shard": key, "found_at": now} for key in new]
-        store.merge(ABSENT, pa.Table.from_pylist(rows, schema=schema_of(ABSENT)))
-    for chunk in chunks(sorted(noted & snapshot.shards.keys())):
-        store.delete(ABSENT, one_of("shard", chunk))
+    new = sorted(snapshot.absent.keys() - noted)
+    store.merge_values(ABSENT, [{"shard": key, "found_at": now} for key in new])
+    delete_listed(store, ABSENT, "shard", sorted(noted & snapshot.shards.keys()))
 
 
 def kept_names(
@@ -218,14 +215,12 @@ def note_shrunken(store: Store, found: Sequence[Shrunken]) -> None:
     """Note files that lost most of their documents, or that a person allows this."""
     now = datetime.now(UTC).replace(tzinfo=None)
     rows = [one.__dict__ | {"bad_rows": json.dumps(one.bad_rows), "found_at": now} for one in found]
-    if rows:
-        store.merge(SHRUNKEN, pa.Table.from_pylist(rows, schema=schema_of(SHRUNKEN)))
+    store.merge_values(SHRUNKEN, rows)
 
 
 def forget_shrunken(store: Store, shards: Iterable[str]) -> None:
     """Forget the notes on files that were read in since: a permission is for one state and one time."""
-    for chunk in chunks(sorted(shards)):
-        store.delete(SHRUNKEN, one_of("shard", chunk))
+    delete_listed(store, SHRUNKEN, "shard", sorted(shards))
 
 
 def shrunken_to_allow(snapshot: ProjectSnapshot, allowed: Collection[str]) -> list[Shrunken]:
@@ -301,15 +296,13 @@ def _names(snapshot: ProjectSnapshot) -> Iterator[HeldBack]:
 def forget_shards(store: Store, shards: Sequence[str]) -> None:
     """Forget all notes on shards that are removed."""
     for table in (FILES, ABSENT, SHRUNKEN):
-        for chunk in chunks(shards):
-            store.delete(table, one_of("shard", chunk))
+        delete_listed(store, table, "shard", shards)
 
 
 def note_files(store: Store, shards: Sequence[Shard]) -> None:
     """Note the corpus of each shard: once file and corpus are gone, no other record has it."""
     rows = [{"shard": one.key, "corpus": one.corpus, "name": one.name} for one in shards]
-    if rows:
-        store.merge(FILES, pa.Table.from_pylist(rows, schema=schema_of(FILES)))
+    store.merge_values(FILES, rows)
 
 
 def keep_values(home: Home, current: CurrentValues, entries: Iterable[tuple[str, str]], attempt: str) -> None:

@@ -9,9 +9,6 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
-
-import pyarrow as pa
 
 from tamis.corpus.intake import delete_orphans, documents_of_shards, find_orphans, remove_shards
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, QUARANTINE, RAW_STAGE
@@ -35,8 +32,8 @@ from tamis.records.pinned_versions import unpin
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.stage import Stage
 from tamis.store.home import Home
-from tamis.store.schemas import kind_of, schema_of
-from tamis.store.tables import Store, one_of, quoted
+from tamis.store.schemas import kind_of
+from tamis.store.tables import Store, quoted
 from tamis.training.stage import TRAINED_ON
 
 
@@ -81,8 +78,7 @@ def _remove_rows(store: Store, stage: Stage, partitions: Sequence[str]) -> None:
             if declaration.emptied:
                 store.delete(table, "true")
             if column := declaration.partition:
-                for chunk in attempts.chunks(partitions):
-                    store.delete(table, one_of(column, chunk))
+                attempts.delete_listed(store, table, column, partitions)
 
 
 def removals(
@@ -115,7 +111,7 @@ def remove(snapshot: ProjectSnapshot, current: CurrentValues) -> list[tuple[str,
         "begun_at": datetime.now(UTC).replace(tzinfo=None),
         "ended_at": None,
     }
-    _note(store, note)
+    store.merge_values(REMOVALS, [note])
     note_shrunken(store, [replace(one, allowed=True) for one in shrunken])
     # After a crash a file may be back: with an attempt open, its half deleted values are made again.
     attempts.begin(store, gone)
@@ -128,12 +124,8 @@ def remove(snapshot: ProjectSnapshot, current: CurrentValues) -> list[tuple[str,
 def end_removals(store: Store) -> None:
     """Note all removals as ended, those included that were interrupted and repeated."""
     ended = {"ended_at": datetime.now(UTC).replace(tzinfo=None)}
-    for one in store.read(REMOVALS, where="ended_at IS NULL").iter_rows(named=True):
-        _note(store, one | ended)
-
-
-def _note(store: Store, note: dict[str, Any]) -> None:
-    store.merge(REMOVALS, pa.Table.from_pylist([note], schema=schema_of(REMOVALS)))
+    begun = store.read(REMOVALS, where="ended_at IS NULL").to_dicts()
+    store.merge_values(REMOVALS, [note | ended for note in begun])
 
 
 def collect_orphans(store: Store, snapshot: ProjectSnapshot) -> None:
@@ -192,8 +184,7 @@ def set_aside(store: Store, snapshot: ProjectSnapshot) -> None:
         {"shard": key, "row": -1, "reason": "still_being_written", "detail": detail, "excerpt": ""}
         for key, detail in snapshot.held.items()
     ]
-    if rows:
-        store.merge(QUARANTINE.name, pa.Table.from_pylist(rows, schema=schema_of(QUARANTINE.name)))
+    store.merge_values(QUARANTINE.name, rows)
     noted = store.read(QUARANTINE.name, ["shard"], "reason = 'still_being_written'")["shard"].unique()
     for key in noted:
         if key not in snapshot.held and key not in snapshot.shards:
@@ -220,8 +211,7 @@ def forget_abandoned_trainings(home: Home, current: CurrentValues, gone: Iterabl
     except ManifestError:
         return  # the unreadable manifest, which the audit names, may be the record of one of these
     names = [partition for asset, partition in begun if (asset, partition) not in recorded]
-    for chunk in attempts.chunks(names):
-        home.store.delete(TRAINED_ON.name, one_of("checkpoint", chunk))
+    attempts.delete_listed(home.store, TRAINED_ON.name, "checkpoint", names)
 
 
 def training_stages() -> tuple[str, ...]:

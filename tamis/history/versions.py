@@ -161,7 +161,7 @@ def note_version(
         made_at=datetime.now(UTC).replace(tzinfo=None),
     )
     _keep(home, version)
-    home.store.merge(TABLE, pa.Table.from_pylist([asdict(version)], schema=schema_of(TABLE)))
+    home.store.merge_values(TABLE, [asdict(version)])
     return version
 
 

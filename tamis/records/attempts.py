@@ -8,9 +8,6 @@ back. Its input key is the old one again, but its rows are the new ones.
 import uuid
 from collections.abc import Iterable, Sequence
 
-import pyarrow as pa
-
-from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of, quoted
 
 TABLE = "attempts"
@@ -23,8 +20,7 @@ def begin(store: Store, entries: Iterable[tuple[str, str]]) -> str:
     """Note, in one commit, that these (asset, partition) are about to be written, and return the token."""
     token = uuid.uuid4().hex
     rows = [{"asset": asset, "partition": partition, "attempt": token} for asset, partition in entries]
-    if rows:
-        store.merge(TABLE, pa.Table.from_pylist(rows, schema=schema_of(TABLE)))
+    store.merge_values(TABLE, rows)
     return token
 
 
@@ -40,10 +36,10 @@ def forget_entries(store: Store, table: str, entries: Iterable[tuple[str, str]])
     for asset, partition in entries:
         by_asset.setdefault(asset, []).append(partition)
     for asset, partitions in by_asset.items():
-        for chunk in chunks(partitions):
-            store.delete(table, f"asset = {quoted(asset)} AND {one_of('partition', chunk)}")
+        delete_listed(store, table, "partition", partitions, f"asset = {quoted(asset)}")
 
 
-def chunks(values: Sequence[str]) -> list[Sequence[str]]:
-    """Split values into parts of at most `CHUNK`, short enough to be listed in a filter."""
-    return [values[start : start + CHUNK] for start in range(0, len(values), CHUNK)]
+def delete_listed(store: Store, table: str, column: str, values: Sequence[str], within: str = "true") -> None:
+    """Delete the rows within a filter whose column has one of these values, `CHUNK` values a commit."""
+    for start in range(0, len(values), CHUNK):
+        store.delete(table, f"{within} AND {one_of(column, values[start : start + CHUNK])}")

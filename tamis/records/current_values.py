@@ -9,10 +9,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
-import pyarrow as pa
-
 from tamis.records import attempts
-from tamis.store.schemas import schema_of
 from tamis.store.table_errors import DamagedTableError
 from tamis.store.tables import Store
 
@@ -114,8 +111,7 @@ def write_current_values(store: Store, current: Iterable[CurrentValue]) -> None:
     """Write current values over the earlier ones of the same (asset, partition), in one commit."""
     now = datetime.now(UTC).replace(tzinfo=None)
     rows = [{name: asdict(value)[name] for name in COLUMNS} | {"made_at": now} for value in current]
-    if rows:
-        store.merge(TABLE, pa.Table.from_pylist(rows, schema=schema_of(TABLE)))
+    store.merge_values(TABLE, rows)
 
 
 def unfinished(current: CurrentValues, latest: attempts.Attempts) -> set[tuple[str, str]]:

@@ -7,9 +7,6 @@ which of its documents still exist, so every run makes the same choice.
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-import pyarrow as pa
-
-from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 
 TABLE = "pins"
@@ -51,7 +48,7 @@ def pin(store: Store, selection: str, version: int, decisions: str, subset: str,
         rows=rows,
         made_at=made_at,
     )
-    store.merge(TABLE, pa.Table.from_pylist([asdict(made)], schema=schema_of(TABLE)))
+    store.merge_values(TABLE, [asdict(made)])
     return made
 
 

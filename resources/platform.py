@@ -123,7 +123,7 @@ class Platform(dg.ConfigurableResource):
             if context.run.tags.get(DRIVER_TAG) == SENSOR:
                 # What came since the sensor asked would be an input that nobody has made: for the next tick.
                 made = {partition for asset, partition in current if asset == RAW_STAGE.name}
-                snapshot = snapshot.without_news(made | set(keys))
+                snapshot = snapshot.with_known_shards(made | set(keys))
             # A step over shards leaves those that are gone for the next run by itself.
             if stage.partitions != "shards" and set(snapshot.keys(stage.partitions)).isdisjoint(keys):
                 gone = PartitionGoneError(stage.name, keys[0])

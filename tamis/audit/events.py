@@ -90,7 +90,7 @@ def judge_events(
             "`tamis materialize` makes everything again"
         )
     logged = {event.manifest for event in events}
-    begun_anew = any(event.again for event in events)
+    logged_again = any(event.again for event in events)
     for node in nodes.values():
         value = current.get((node.asset, node.partition))
         if value is not None and value.manifest == node.manifest and value.finished:
@@ -99,7 +99,7 @@ def judge_events(
                 node.contradicted(
                     f"the event log names manifest {(said or 'none')[:16]}, the index {node.manifest[:16]}"
                 )
-        elif node.manifest not in logged and node.reachable and not begun_anew:
+        elif node.manifest not in logged and node.reachable and not logged_again:
             node.outdated("the event log no longer holds its materialization")
 
 

@@ -14,7 +14,7 @@ from tamis.graph.plan import label
 from tamis.history.versions import TABLE as VERSIONS
 from tamis.history.versions import Version, VersionLostError, all_versions, decisions_of, is_kept
 from tamis.records.manifest import Manifest, ManifestError, ManifestFolder
-from tamis.records.receipts import ASSET, listed_in, receipt_ids, receipt_problems, standing_again
+from tamis.records.receipts import ASSET, listed_in, receipt_ids, receipt_problems, stored_again
 from tamis.selection.stage import DECISIONS_STAGE
 from tamis.store.digests import file_digest
 from tamis.store.home import Home
@@ -170,5 +170,5 @@ def judge_receipts(home: Home, nodes: dict[str, Node], quick: bool) -> None:
         for problem in problems:
             (node.unreachable if quick else node.altered)(problem)
         before = [receipt]
-    if before and (back := standing_again(home.store)):
+    if before and (back := stored_again(home.store)):
         nodes[before[0]].contradicted(f"withdrawn, but stored again: {back}; withdraw them once more")

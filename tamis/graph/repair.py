@@ -42,7 +42,7 @@ def find_damage(home: Home, current: CurrentValues) -> Damage:
         # is read for all shards, and of the others only the rows files are checked. Once a table is lost,
         # the manifest of each shard has to be read: it says whether the shard had rows there.
         if of_shard and value.asset in whole:
-            if lost := _lost_list(home, folder, named_lists, value.manifest, lists):
+            if lost := _missing_rows_file(home, folder, named_lists, value.manifest, lists):
                 found[entry] = lost
             continue
         reason, named, filled = _named(home, folder, value)
@@ -75,7 +75,7 @@ def _named(home: Home, folder: ManifestFolder, value: CurrentValue) -> tuple[str
     return (f"file {missing[0]} is missing" if missing else ""), set(manifest.rows), tables
 
 
-def _lost_list(
+def _missing_rows_file(
     home: Home, folder: ManifestFolder, named: NamedLists, manifest: str, present: Collection[str]
 ) -> str:
     """Return the problem of the rows files that a manifest names; "" for none."""
@@ -118,11 +118,6 @@ def sweep_unwritten(home: Home) -> None:
                 path.unlink()
 
 
-def drop_table(store: Store, table: str) -> None:
-    """Drop a table that can no longer be opened."""
-    store.drop(table)
-
-
 def forget_damaged(home: Home, damage: Damage) -> list[str]:
     """Forget damaged values and drop unreadable tables, so that a plan makes them again.
 
@@ -132,7 +127,7 @@ def forget_damaged(home: Home, damage: Damage) -> list[str]:
     for table in unreadable_tables(home.store):
         if (known := declared(table)) and known.decided:
             continue  # a person's decisions cannot be made again; reading the table raises with advice
-        drop_table(home.store, table)
+        home.store.drop(table)
         lines.append(f"table {table} cannot be read and is made again")
     forget_current_values(home.store, damage)
     reasons: dict[tuple[str, str], int] = {}

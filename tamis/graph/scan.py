@@ -105,8 +105,9 @@ def scan_again(snapshot: ProjectSnapshot, current: CurrentValues) -> ProjectSnap
     Updated are the texts refused at intake, the files that are held back because they lost most of their
     documents, and the trials that a search asks for next.
     """
-    shrunken = read_shrunken(snapshot.project.home.store, snapshot.shards)
-    return searched(replace(snapshot.as_refused_now(), shrunken=shrunken), current)
+    store = snapshot.project.home.store
+    shrunken, withdrawn = read_shrunken(store, snapshot.shards), withdrawn_versions(store)
+    return searched(replace(snapshot, shrunken=shrunken, withdrawn=withdrawn), current)
 
 
 def searched(snapshot: ProjectSnapshot, current: CurrentValues) -> ProjectSnapshot:

@@ -58,8 +58,8 @@ def _search(
             searching.tell(model, size, losses.get(trial.name, math.nan))
     clear = _is_clear(searching, laws, losses)
     asked = [] if clear else searching.ask()
-    told = {model for (model, _size), trial in laws.items() if trial.name in losses or trial.name in failed}
-    ended = CLEAR if clear else "" if asked else SPENT if told else TOO_SMALL
+    tried = {model for (model, _size), trial in laws.items() if trial.name in losses or trial.name in failed}
+    ended = CLEAR if clear else "" if asked else SPENT if tried else TOO_SMALL
     largest = max(size for _model, size in laws)
     return replace(
         search,
@@ -73,7 +73,7 @@ def _search(
         choice=searching.choice,
         spent_share=searching.spent_share,
         least_share=searching.least_share,
-        untried=() if clear else tuple(sorted(set(costs) - told - {model for model, _size in asked})),
+        untried=() if clear else tuple(sorted(set(costs) - tried - {model for model, _size in asked})),
         next_share=searching.next_share() if ended == SPENT else None,
         costs=dict(costs),
         unpaid=_unpaid(laws, largest, costs, {*losses, *failed}, 1 - searching.spent_share)
@@ -88,15 +88,15 @@ def _unpaid(
     laws: Mapping[tuple[str, int], Trial],
     largest: int,
     costs: Mapping[str, float],
-    told: Collection[str],
+    done: Collection[str],
     left_share: float,
 ) -> tuple[str, ...]:
     """Return the models without a trial at the largest size, where the remaining budget cannot pay for all.
 
-    `told`: names of the trials that were measured or left out; `left_share`: remaining share of the cost of
+    `done`: names of the trials that were measured or left out; `left_share`: remaining share of the cost of
     running every model at the largest size.
     """
-    lacking = [model for model in sorted(costs) if laws[model, largest].name not in told]
+    lacking = [model for model in sorted(costs) if laws[model, largest].name not in done]
     return tuple(lacking) if sum(costs[model] for model in lacking) > left_share * sum(costs.values()) else ()
 
 

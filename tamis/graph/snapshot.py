@@ -18,7 +18,6 @@ from tamis.project import Project
 from tamis.records.pinned_versions import PinnedVersion
 from tamis.scaling.searched import Search
 from tamis.store.precision_choice import AUTO
-from tamis.store.withdrawn import withdrawn_versions
 from tamis.training.planned import Trial, model_names, planned_trials
 
 
@@ -89,7 +88,7 @@ class ProjectSnapshot:
         found = self.shrunken.get(partition) if asset == DOCUMENTS_STAGE.name else None
         return found is not None and not found.allowed and found.input_key == key
 
-    def without_news(self, known: Collection[str]) -> "ProjectSnapshot":
+    def with_known_shards(self, known: Collection[str]) -> "ProjectSnapshot":
         """Return the snapshot with only those shards that are among the known ones."""
         if set(self.shards) <= set(known):
             return self
@@ -103,12 +102,7 @@ class ProjectSnapshot:
         held = {(asset, partition): one for partition, one in found.items() if one}
         return self if others | held == self.withdrawn else replace(self, withdrawn=others | held)
 
-    def as_refused_now(self) -> "ProjectSnapshot":
-        """Return the snapshot with the texts that intake has refused since the scan: keys depend on them."""
-        found = withdrawn_versions(self.project.home.store)
-        return self if found == self.withdrawn else replace(self, withdrawn=found)
-
-    def lies_as_hashed(self, key: str) -> bool:
+    def is_unchanged(self, key: str) -> bool:
         """Return whether the files of a shard are untouched since they were hashed, by size and times."""
         try:
             return self.stamps.get(key) == stamp_of(self.shards[key])

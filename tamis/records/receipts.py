@@ -83,7 +83,7 @@ def receipt_problems(home: Home, receipt: str, missing_only: bool = False) -> li
     return [] if same else [f"the rows of {TABLE} are not those of receipt {receipt[:16]}…"]
 
 
-def standing_again(store: Store) -> str:
+def stored_again(store: Store) -> str:
     """Return, as a clause, how many rows of withdrawn documents the tables of texts hold; "" for none."""
     ids = read_withdrawals(store, "receipt IS NOT NULL")["doc_id"].to_list()
     counts = {table: count_rows_of(store, table, "doc_id", ids) for table in tables_of_texts()}

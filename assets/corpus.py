@@ -136,7 +136,7 @@ def as_hashed(work: Work, key: str, advance: Advance) -> Iterator[ShardBatch]:
         raise ShardChangedError(shard.path)
     section = named(work.project.settings.corpus, shard.corpus)
     yield from read_shard(shard, section, batch_rows=BATCH_ROWS, advance=advance)
-    if not work.snapshot.lies_as_hashed(key):
+    if not work.snapshot.is_unchanged(key):
         raise ShardChangedError(shard.path)
 
 

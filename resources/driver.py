@@ -20,7 +20,7 @@ from tamis.graph.automation import Group, next_groups
 from tamis.graph.held_back import hold
 from tamis.graph.plan import full_plan, input_key, label
 from tamis.graph.reconciliation import end_removals, removals, set_aside
-from tamis.graph.repair import drop_table, find_damage, forget_damaged, sweep_unwritten, unreadable_tables
+from tamis.graph.repair import find_damage, forget_damaged, sweep_unwritten, unreadable_tables
 from tamis.graph.scan import scan, scan_again
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import stages
@@ -170,7 +170,7 @@ def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], 
     log_taints(instance, project.home, read_current_values(project.home.store))
     if unreadable_tables(project.home.store, {TABLE, ATTEMPTS}):
         for table in {TABLE, ATTEMPTS}.intersection(project.home.store.names()):
-            drop_table(project.home.store, table)
+            project.home.store.drop(table)
         say("the index of what was made cannot be read; everything is made again")
     unpaid = {
         table
@@ -178,7 +178,7 @@ def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], 
         if (known := declared(table)) and not known.decided
     }
     for table in sorted(unreadable_tables(project.home.store, unpaid)):
-        drop_table(project.home.store, table)
+        project.home.store.drop(table)
         say(f"table {table} cannot be read: its rows are computed again when their texts come back")
     current = read_current_values(project.home.store)
     damage = find_damage(project.home, current)

@@ -152,7 +152,9 @@ class StoreResource(dg.ConfigurableResource):
         if context.run.tags.get(DRIVER_TAG) != SENSOR:
             return snapshot, current
         made = {partition for asset, partition in current if asset == RAW_STAGE.name}
-        return snapshot.without_news(made.union(context.partition_keys if stage.partitions else ())), current
+        return snapshot.with_known_shards(
+            made.union(context.partition_keys if stage.partitions else ())
+        ), current
 
     def _partitions(
         self,

@@ -1,4 +1,4 @@
-"""A stage of the graph as data: what it reads, which settings its value depends on, and what it leaves.
+"""Declarations of stages: inputs, settings, tables and files of each stage of the graph as data.
 
 Each package of a method declares its stages in its `stage.py`, as the tuple `STAGES`; `tamis.base.declared`
 finds them. The planner, the audit, withdrawal, removal, estimates, SQL sources and Dagster's definitions read
@@ -17,18 +17,18 @@ PartitionSet = Literal["shards", "targets", "selections", "models", "trials"]
 
 
 class Snapshot(Protocol):
-    """What the functions of a stage may ask: settings, sources and pins as they were at one moment.
+    """The snapshot of a project as the functions of a stage see it: settings and sources at one moment.
 
-    `shards`, `trials`, `pins` and `searches` are what the packages above have planned, by name.
+    Values of the type `Any` belong to packages above this module, which it must not import.
     """
 
     @property
     def project(self) -> Project:
-        """The project."""
+        """The project: its tamis.toml with its home."""
 
     @property
     def shards(self) -> Mapping[str, Any]:
-        """Shards whose files are there."""
+        """Shards whose files exist, by key."""
 
     @property
     def fingerprints(self) -> Mapping[str, str]:
@@ -40,11 +40,11 @@ class Snapshot(Protocol):
 
     @property
     def withdrawn(self) -> Mapping[tuple[str, str], str]:
-        """Of each (asset, partition) that holds what somebody has withdrawn, a digest of what that is."""
+        """Digest of the withdrawn documents of each (asset, partition) that holds any."""
 
     @property
     def trials(self) -> Mapping[str, Any]:
-        """Planned trials."""
+        """Planned trials by name."""
 
     @property
     def searches(self) -> Mapping[str, Any]:
@@ -52,25 +52,25 @@ class Snapshot(Protocol):
 
     @property
     def pinned(self) -> Mapping[str, Any]:
-        """Selections that are kept at an earlier version."""
+        """Pinned versions of the selections that are kept at an earlier version."""
 
     @property
     def kept(self) -> Mapping[str, Collection[str]]:
-        """By partition set, names that left tamis.toml and whose values stay."""
+        """Names that left tamis.toml and whose values stay, by partition set."""
 
     @property
     def precision(self) -> str:
-        """What models are computed in."""
+        """Precision in which models are computed."""
 
     @property
     def encoder_identity(self) -> str:
-        """What the configured encoder is."""
+        """Identity of the configured encoder."""
 
     def keys(self, partition_set: PartitionSet | None) -> tuple[str, ...]:
-        """Partition keys of a set, sorted; ("",) for stages without partitions."""
+        """Return the partition keys of a set, those of shards sorted; ("",) for stages without partitions."""
 
     def waits_for_request(self, partition_set: PartitionSet | None, key: str) -> bool:
-        """Whether a partition is made only when somebody asks for it, and nobody has."""
+        """Return whether a partition is made only on request, and nobody has requested it."""
 
 
 PartitionMapping = Callable[[Snapshot, str], tuple[str, ...]]
@@ -79,7 +79,7 @@ Settings = Callable[[Snapshot, str], dict[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Edge:
-    """An input: the upstream stage, and which of its partitions a partition reads."""
+    """An input: the upstream stage, and the mapping from a partition to those that it reads there."""
 
     asset: str
     partitions: PartitionMapping
@@ -104,7 +104,7 @@ class Learning(StrEnum):
 
 
 class Growth(StrEnum):
-    """What the time of a value grows with."""
+    """The quantity that the time of a value grows with."""
 
     NOTHING = "nothing of the pool"
     POOL = "documents of the pool"
@@ -114,7 +114,7 @@ class Growth(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Price:
-    """What a stage pays for: at most so many questions, at a price for each million tokens."""
+    """The price of a stage that asks a server: at most `questions`, at a price for each million tokens."""
 
     questions: int
     per_million_tokens: float
@@ -124,13 +124,15 @@ class Price:
 class Stage:
     """One asset of the graph.
 
-    `frozen`: inputs are recorded but do not enter the input key, so arrivals never call for it again.
+    `edges`: its inputs. `settings`: the settings that its value depends on, as JSON values, by partition.
+    `active`: whether the project uses it.
+    `frozen`: inputs are recorded but do not enter the input key, so arrivals never make it out of date.
     `by_content`: the data version is a digest of the content; otherwise it is the input key.
-    `made_with`: the stage whose step makes this one, too. `step`: the step that makes it with others of the
-    same partitions, however many are made at once.
-    `tables`: what it writes into the store. `files`: folder of the home that holds its files.
-    `from_files`: it reads files of the corpora; while a file that is gone is held back, its value stays.
-    `result`: audits begin with it. `growth`: None for what its inputs say.
+    `made_with`: the stage whose step makes this one, too. `step`: the step that makes it together with other
+    stages of the same partitions, however many partitions there are.
+    `tables`: tables that it writes. `files`: folder of the home that holds its files.
+    `from_files`: it reads files of the corpora; while the loss of a file is held back, its value stays.
+    `result`: audits begin with it. `growth`: None means as its inputs: the pool, if it reads shards.
     """
 
     name: str
@@ -155,14 +157,14 @@ class Stage:
 
 
 def same(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
-    """The partition of the same name."""
+    """Return the partition of the same name: a mapping for an edge."""
     return (partition,)
 
 
 def every(partition_set: PartitionSet) -> PartitionMapping:
     """Return a mapping to all partitions of a set, those included that left tamis.toml and are kept.
 
-    As long as their rows are in the tables, what reads these tables depends on them.
+    A stage that reads the tables of these depends on them as long as their rows are there.
     """
 
     def choose(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
@@ -173,18 +175,19 @@ def every(partition_set: PartitionSet) -> PartitionMapping:
 
 
 def only(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
-    """The one value of an upstream without partitions."""
+    """Return the one value of an upstream stage without partitions: a mapping for an edge."""
     return ("",)
 
 
 def when(condition: Callable[[Snapshot], bool], mapping: PartitionMapping) -> PartitionMapping:
-    """Return a mapping to the same partitions where a condition on the project holds, of none elsewhere."""
+    """Return a mapping to the same partitions where a condition on the project holds, to none elsewhere."""
     return lambda snapshot, partition: mapping(snapshot, partition) if condition(snapshot) else ()
 
 
 def all_made(stage: Stage) -> PartitionMapping:
-    """Return a mapping to all that a stage makes in this project: nothing where it is not used, and no trials
-    that wait to be asked for.
+    """Return a mapping to all partitions that a stage makes in this project.
+
+    These are none where the project does not use the stage, and no trials that wait for a request.
     """
 
     def choose(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
@@ -197,26 +200,29 @@ def all_made(stage: Stage) -> PartitionMapping:
 
 
 def edge(asset: str, partitions: PartitionMapping = only) -> Edge:
-    """An edge; the default is an upstream without partitions."""
+    """Return an edge; the default is an upstream stage without partitions."""
     return Edge(asset=asset, partitions=partitions)
 
 
 def refused(snapshot: Snapshot, asset: str, partition: str) -> dict[str, Any]:
-    """What is refused of a shard or target; nothing at all where nothing is, so that no key changes."""
+    """Return a digest of the withdrawn documents of a shard or target, as settings.
+
+    Empty where there are none, so that the input keys of others do not change.
+    """
     found = snapshot.withdrawn.get((asset, partition))
     return {"withdrawn": found} if found else {}
 
 
 def section_settings(name: str, exclude: frozenset[str] = frozenset()) -> Settings:
-    """Return the settings of one section of tamis.toml."""
+    """Return a function that reads one section of tamis.toml, without the keys in `exclude`."""
     return lambda snapshot, partition: getattr(snapshot.project.settings, name).model_dump(exclude=exclude)
 
 
 def encoder_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
-    """The encoder."""
+    """Return the identity of the encoder as settings."""
     return {"encoder": snapshot.encoder_identity}
 
 
 def precision_settings(snapshot: Snapshot) -> dict[str, Any]:
-    """What models and the first passes of a solve are computed in: the other one gives other last digits."""
+    """Return the precision of models and of the first passes of a solve, since it changes the last digits."""
     return {"computed_in": snapshot.precision}

@@ -1,7 +1,8 @@
-"""An anchor: the names of all present manifests, to be kept or published where nobody rewrites them.
+"""Anchors: files with the ids of all current manifests, to be kept or published outside the home.
 
-Manifests are chained by their hashes, so an anchor of 70 bytes a value fixes everything that led to it: who
-rewrites the home consistently can no longer leave these names in place. Its root fits on a line to sign.
+Manifests are chained by their hashes, so an anchor, about 70 bytes a value, fixes everything that a value was
+made from: nobody can rewrite the home consistently and keep these ids. Its root is one line, short enough to
+be signed.
 """
 
 import json
@@ -17,7 +18,7 @@ from tamis.store.digests import canonical_digest
 
 
 class AnchorError(PermanentError):
-    """A file that is no anchor, or one that was altered."""
+    """A file that is not an anchor, or was altered."""
 
     def __init__(self, path: Path, problem: str) -> None:
         self.path, self.problem = path, problem
@@ -25,7 +26,7 @@ class AnchorError(PermanentError):
 
 
 def write_anchor(path: Path, current: CurrentValues) -> str:
-    """Write the anchor of what there is now; returns its root."""
+    """Write an anchor of these current values and return its root."""
     entries = sorted([value.asset, value.partition, value.manifest] for value in current.values())
     root = canonical_digest(canonical_json(entries))
     content = {"root": root, "manifests": entries}
@@ -34,7 +35,7 @@ def write_anchor(path: Path, current: CurrentValues) -> str:
 
 
 def read_anchor(path: Path) -> list[tuple[str, str, str]]:
-    """Asset, partition and manifest of each value in an anchor; raises `AnchorError`."""
+    """Return asset, partition and manifest of each value in an anchor. Raises `AnchorError`."""
     try:
         content = json.loads(path.read_bytes())
         entries = [
@@ -51,9 +52,9 @@ def read_anchor(path: Path) -> list[tuple[str, str, str]]:
 
 
 def judge_anchor(audit: Audit, folder: Path, path: Path) -> tuple[Audit, int, int]:
-    """The audit with a red node for each manifest of the anchor that is gone or altered since.
+    """Return the audit with a red node for each manifest of an anchor that is missing or altered.
 
-    Also how many of them are there, and how many it names.
+    Return, too, how many of the manifests are whole, and how many the anchor lists. Raises `AnchorError`.
     """
     records, nodes, lost = Records(folder), dict(audit.nodes), 0
     named = read_anchor(path)

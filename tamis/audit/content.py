@@ -1,7 +1,7 @@
-"""What is stored, hashed again and compared with the manifests: raw files, files of the home, rows.
+"""Audit of content: raw files, files of the home and rows, hashed again and compared with the manifests.
 
-Only the latest value of each partition is still there to be hashed. Rows are hashed a table at a time in one
-pass, however many partitions share it; files by two threads, at about the speed of SHA-256.
+Only the latest value of each partition is still stored. A table is hashed in one pass, however many
+partitions share it; files are hashed by two threads, at about the speed of SHA-256.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from tamis.base.errors import TamisError
 from tamis.base.progress import Advance
 from tamis.corpus import ShardGoneError, fingerprint_shard
 from tamis.corpus.stage import DOCUMENTS, RAW_STAGE
-from tamis.graph.reconciliation import TABLE, training_stages
+from tamis.graph.reconciliation import training_stages
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.records.current_values import CurrentValue, CurrentValues
 from tamis.records.manifest import Manifest, ManifestError
@@ -25,14 +25,14 @@ from tamis.store.schemas import declared
 from tamis.store.seals import has_seals
 from tamis.store.table_errors import DamagedTableError, decoding
 from tamis.store.tables import quoted
-from tamis.training.stage import BASE_MODELS_STAGE, TRIALS_STAGE
+from tamis.training.stage import BASE_MODELS_STAGE, TRAINED_ON, TRIALS_STAGE
 
 THREADS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What a manifest states of one table."""
+    """Rows of one table according to the manifest of a node: the filter that finds them, and their digest."""
 
     node: Node
     table: str
@@ -49,9 +49,10 @@ def judge_content(
     whole: bool,
     advance: Advance,
 ) -> None:
-    """Hash again what the nodes state of files and rows; progress counts nodes.
+    """Hash the files and rows of the nodes' values again; `advance` counts nodes.
 
-    Of a value that was interrupted while it was made again, rows of both may be there: it is left out.
+    A value whose later attempt did not end is left out: its tables may hold rows of both. `whole` also looks
+    for rows that no manifest lists, and reads the tables that no manifest names.
     """
     present = [node for node in nodes.values() if _is_present(node, current)]
     manifests = {node.manifest: records.read(node.manifest) for node in present}
@@ -72,7 +73,7 @@ def judge_content(
         own = [claim for claim in claims if claim.table == table]
         try:
             rows = _judge_table(home, records, own)
-            # Answers that were paid for are kept beyond what uses them now; their seals are checked.
+            # Answers that were paid for stay when no manifest lists them any more; their seals are checked.
             known = declared(table)
             only_sealed = known is not None and known.sealed and not known.listed
             if whole and at_rest and not only_sealed:
@@ -85,7 +86,7 @@ def judge_content(
 
 
 def _judge_others(home: Home, claimed: set[str], nodes: dict[str, Node]) -> None:
-    """Read the tables that no present manifest states and that carry no seals: they must be readable."""
+    """Check that the tables that no current manifest names, and that have no seals, can be read."""
     for table in home.store.names():
         if table in claimed or has_seals(table):
             continue
@@ -127,7 +128,7 @@ def _judge_files(
 
 
 def altered_files(home: Home, manifests: Sequence[Manifest]) -> Iterator[list[str]]:
-    """For each manifest what is wrong with its files, hashed by two threads at the speed of SHA-256."""
+    """Yield the problems of the files of each manifest, in the order of the manifests."""
     with ThreadPoolExecutor(THREADS) as pool:
         yield from pool.map(lambda manifest: [*_altered_files(home, manifest)], manifests)
 
@@ -142,19 +143,19 @@ def _altered_files(home: Home, manifest: Manifest) -> Iterable[str]:
 
 
 def _altered_raw(snapshot: ProjectSnapshot, key: str, manifest: Manifest) -> Iterable[str]:
-    """A file that looks untouched, by its size and times, and yet holds other bytes."""
+    """Yield the problem of a raw file whose size and times are unchanged, but whose bytes are not."""
     shard = snapshot.shards[key]
     if shard.remote is not None:
-        return  # what its store says of it was compared when the snapshot was looked at
+        return  # the scan has compared the tag that the object store gives it
     try:
         if fingerprint_shard(shard) != manifest.data_version:
-            yield "its bytes were altered, though size and times of the file are those of before"
+            yield "its bytes were altered, though size and times of the file are unchanged"
     except (ShardGoneError, TamisError, OSError) as error:
         yield f"its file cannot be read: {error}"
 
 
 def _judge_table(home: Home, records: Records, claims: list[Claim]) -> TableRows:
-    """Compare the rows of one table with what each manifest states; raises `DamagedTableError`."""
+    """Compare the rows of one table with each of its claims. Raises `DamagedTableError`."""
     table = claims[0].table
     with decoding(table):
         home.store.check_columns(table)
@@ -172,16 +173,17 @@ def _judge_table(home: Home, records: Records, claims: list[Claim]) -> TableRows
         if found != claim.digest:
             _name_difference(claim, stated, stored, held)
         if doubled:
-            claim.node.altered(f"table {claim.table}: rows of {doubled[0]} stand in it more than once")
+            claim.node.altered(f"table {claim.table} holds rows of {doubled[0]} more than once")
     return rows
 
 
 def _name_difference(
     claim: Claim, stated: bytes, stored: bytes, held: Callable[[list[str]], set[str]]
 ) -> None:
-    """Say which rows differ.
+    """Note which rows of a claim differ.
 
-    Rows of documents that no shard holds any more leave all tables before what lists them is made again.
+    A value that is out of date may lack rows of documents that no shard holds any more: these are deleted
+    from all tables before the value is made again.
     """
     before, now = _by_key(stated), _by_key(stored)
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
@@ -195,7 +197,7 @@ def _name_difference(
 
 
 def _by_key(content: bytes) -> dict[str, list[str]]:
-    """The digests of the rows of each key; a row that stands twice has two."""
+    """Return the digests of the rows of each key; a row that is stored twice has two."""
     found: dict[str, list[str]] = {}
     for key, digest in read_records(content):
         found.setdefault(key, []).append(digest)
@@ -213,9 +215,9 @@ def _held_documents(home: Home) -> Callable[[list[str]], set[str]]:
 def judge_strays(
     rows: TableRows, first: Node, records: Records, snapshot: ProjectSnapshot, nodes: dict[str, Node]
 ) -> None:
-    """Say which rows of a table nobody listed: of the checkpoint that they are of, else of `first`."""
+    """Note the rows of a table that no manifest lists, at the node of their checkpoint, else at `first`."""
     strays = rows.strays()
-    if strays and rows.table == TABLE:
+    if strays and rows.table == TRAINED_ON.name:
         _judge_checkpoints(rows, strays, records, snapshot, nodes)
     elif strays:
         first.outdated(
@@ -239,19 +241,19 @@ def _judge_checkpoints(
                 asset=(BASE_MODELS_STAGE if name in models else TRIALS_STAGE).name,
                 partition=name,
             )
-            said = f"table {TABLE} holds rows of it that no manifest lists: a training of it did not end"
-            nodes.setdefault(own.name, own).outdated(said)
+            found = f"table {TRAINED_ON.name} holds rows of it that no manifest lists"
+            nodes.setdefault(own.name, own).outdated(f"{found}: a training of it did not end")
 
 
 def _stated(records: Records) -> dict[str, set[str]]:
-    """Digests of the rows of `trained_on` that any manifest states, by the name of the checkpoint."""
+    """Return the digests of rows of `trained_on` in any manifest, by the name of the checkpoint."""
     found: dict[str, set[str]] = {}
     training = training_stages()
     for name in records.folder.ids():
         try:
             manifest = records.read(name)
         except ManifestError:
-            continue  # said where the records are judged
-        if manifest.asset in training and TABLE in manifest.rows:
-            found.setdefault(manifest.partition, set()).add(manifest.rows[TABLE])
+            continue  # `judge_records` names it
+        if manifest.asset in training and TRAINED_ON.name in manifest.rows:
+            found.setdefault(manifest.partition, set()).add(manifest.rows[TRAINED_ON.name])
     return found

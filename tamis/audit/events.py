@@ -1,8 +1,7 @@
-"""The event log against the records: no materialization without a manifest, no manifest without one.
+"""Audit of the event log: each materialization must agree with a manifest, and each manifest must have one.
 
-Each event states its manifest, data version and input key in tags of its own and displays them with counts
-and times; what it says must be what the manifest says, and of each value the latest event must name the
-manifest that the index names.
+An event has manifest, data version and input key in its tags, and displays counts and times. All of these
+must be those of the manifest, and the latest event of each value must name the manifest of its current value.
 """
 
 import json
@@ -19,16 +18,16 @@ from tamis.records.manifest import Manifest, ManifestError, canonical_json
 from tamis.store.digests import canonical_digest
 
 TAG_DIGITS = 32
-"""Tags of events end at 63 characters."""
+"""Digits of a digest in a tag: Dagster's tags may have at most 63 characters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoggedEvent:
-    """One materialization as the event log answers for it.
+    """One materialization as it is in the event log.
 
-    `metadata`: displayed texts and numbers by name; `displayed`: the digest of all that is displayed.
-    `again`: logged a second time, since the log had been lost. `differences`: what one table of the log says
-    of it and another one does not.
+    `metadata`: displayed texts and numbers by name; `displayed`: the digest of all displayed metadata.
+    `again`: it was logged a second time, after the log had been lost. `differences`: messages on tables of
+    the log that disagree about it.
     """
 
     asset: str
@@ -43,13 +42,13 @@ class LoggedEvent:
 
 
 def event_tags(manifest: Manifest, displayed: str) -> dict[str, str]:
-    """Return what an event says of a manifest, beside Dagster's own tags; `displayed`: of its metadata."""
+    """Return the tags of Tamis on the event of a manifest; `displayed`: digest of its displayed metadata."""
     tags = {
         "tamis/manifest": manifest.id[:TAG_DIGITS],
         "tamis/input_key": manifest.input_key[:TAG_DIGITS],
         "tamis/metadata": displayed[:TAG_DIGITS],
     }
-    # Manifests made before there was this tag do not say how they are formed.
+    # Manifests from before this tag existed have no `form`.
     return tags | ({"tamis/beside": beside_digest(manifest)} if "form" in manifest.beside else {})
 
 
@@ -59,7 +58,7 @@ def displayed_digest(displayed: Mapping[str, Any]) -> str:
 
 
 def beside_digest(manifest: Manifest) -> str:
-    """Digest of what stands beside a manifest, which its own id leaves out."""
+    """Return the digest of the `beside` of a manifest, which its id does not cover."""
     return canonical_digest(canonical_json(manifest.beside))[:TAG_DIGITS]
 
 
@@ -70,9 +69,10 @@ def judge_events(
     events: Sequence[LoggedEvent] | None,
     whole: bool,
 ) -> None:
-    """Compare each event with its manifest, and the latest ones with the index.
+    """Compare each event with its manifest, and the latest event of each value with the current value.
 
-    Unless `whole`, only those of the nodes; no events at all (None) are no reason for a verdict.
+    `events`: the latest first, or None where there is no log to compare with. `whole` compares all events,
+    not only those of the nodes.
     """
     if events is None:
         return
@@ -90,7 +90,7 @@ def judge_events(
             "`tamis materialize` makes everything again"
         )
     logged = {event.manifest for event in events}
-    begun_anew = any(event.again for event in events)
+    logged_again = any(event.again for event in events)
     for node in nodes.values():
         value = current.get((node.asset, node.partition))
         if value is not None and value.manifest == node.manifest and value.finished:
@@ -99,15 +99,15 @@ def judge_events(
                 node.contradicted(
                     f"the event log names manifest {(said or 'none')[:16]}, the index {node.manifest[:16]}"
                 )
-        elif node.manifest not in logged and node.reachable and not begun_anew:
+        elif node.manifest not in logged and node.reachable and not logged_again:
             node.outdated("the event log no longer holds its materialization")
 
 
 def judge_empty_log(nodes: dict[str, Node], place: str) -> None:
-    """Say of a machine that has made nothing itself that there was no event log to compare with."""
+    """Note, on a machine that has run nothing itself, that there was no event log to compare with."""
     nodes["event log"] = Node(manifest="", asset="event log", partition="")
     nodes["event log"].outdated(
-        f"it is empty on this machine, so what lies in {place} was checked without it; the next `tamis "
+        f"it is empty on this machine, so the content of {place} was checked without it; the next `tamis "
         "materialize` here fills it from the index of what was made. Machines that share one database have "
         "one log (docs/postgresql.md)"
     )
@@ -125,10 +125,10 @@ def _judge_event(records: Records, nodes: dict[str, Node], event: LoggedEvent, a
 
 
 def _wrong(records: Records, event: LoggedEvent, again: bool) -> list[str]:
-    """Return what an event says that its manifest does not.
+    """Return messages on all differences between an event and its manifest.
 
-    `again`: a later event names the same manifest. It may have been lost and made again in between, with
-    another clock beside it, so only the later event speaks of that.
+    `again`: a later event names the same manifest. In between it may have been lost and made again with other
+    times, so only the later event is compared with its `beside`.
     """
     found = list(event.differences)
     if not event.manifest:
@@ -150,18 +150,18 @@ def _wrong(records: Records, event: LoggedEvent, again: bool) -> list[str]:
     if (manifest.asset, manifest.partition) != (event.asset, event.partition):
         found.append(f"its materialization is logged as {label(event.asset, event.partition)}")
     found += [f"its materialization has lost the tag {name}" for name in lacking]
-    found += [f"its materialization's tag {name} says {said[name][:16]}" for name in differing]
+    found += [f"the tag {name} of its materialization says {said[name][:16]}" for name in differing]
     return [*found, *_wrongly_displayed(event, manifest, again)]
 
 
 def _wrongly_displayed(event: LoggedEvent, manifest: Manifest, again: bool) -> Iterator[str]:
-    """Compare the displayed row count, table, version, seconds and keys with the manifest."""
+    """Yield a message for each displayed count, table, version, time or key that is not the manifest's."""
     stated: dict[str, Any] = {"input_key": manifest.input_key}
     stated |= dict.fromkeys(("dagster/row_count", "dagster/partition_row_count"), manifest.row_count)
     table = next(iter(manifest.rows), None)
     stated["dagster/table_name"] = table
     if not again and manifest.beside.get("run_id") == event.run_id:
-        # A manifest that was there already keeps the times and versions of the run that made it first.
+        # A manifest that existed already keeps the times and versions of the run that made it first.
         stated["seconds"] = manifest.beside.get("seconds")
         stated["table_version"] = manifest.beside.get("table_versions", {}).get(table)
     for name, value in stated.items():

@@ -1,6 +1,6 @@
-"""The records themselves: every manifest, list of rows, kept choice and sealed table, hashed again.
+"""Audit of the records: every manifest, rows file, kept version and sealed table, hashed again.
 
-Also those that no result leads to any more: an altered one would otherwise never be met.
+Those that no current result leads to are checked, too: the walk from the results would never reach them.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from tamis.graph.plan import label
 from tamis.history.versions import TABLE as VERSIONS
 from tamis.history.versions import Version, VersionLostError, all_versions, decisions_of, is_kept
 from tamis.records.manifest import Manifest, ManifestError, ManifestFolder
-from tamis.records.receipts import ASSET, listed_in, receipt_ids, receipt_problems, standing_again
+from tamis.records.receipts import ASSET, listed_in, receipt_ids, receipt_problems, stored_again
 from tamis.selection.stage import DECISIONS_STAGE
 from tamis.store.digests import file_digest
 from tamis.store.home import Home
@@ -29,14 +29,14 @@ SHOWN = 3
 
 
 class Records:
-    """Manifests, each read and verified once."""
+    """Manifests of a folder, each read and verified once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = ManifestFolder(folder)
         self._read: dict[str, Manifest | ManifestError] = {}
 
     def read(self, manifest: str) -> Manifest:
-        """A manifest; raises `ManifestError`, the same one each time."""
+        """Return a manifest. Raises `ManifestError`, the same one each time."""
         if manifest not in self._read:
             try:
                 self._read[manifest] = self.folder.read(manifest)
@@ -51,9 +51,10 @@ class Records:
 def judge_records(
     home: Home, records: Records, nodes: dict[str, Node], quick: bool, kept_versions: int = 0
 ) -> None:
-    """Add a node for each record that fails and is not in the graph; `quick` leaves out rows and choices.
+    """Add a node for each record that fails and is not in the graph.
 
-    `kept_versions`: of so many versions of a selection, the latest, the decisions should be there still.
+    `quick` reads manifests only. `kept_versions`: number of latest versions of each selection whose decisions
+    should still be kept.
     """
     for manifest in records.folder.ids():
         try:
@@ -61,7 +62,7 @@ def judge_records(
         except ManifestError as error:
             if manifest not in nodes:
                 nodes[manifest] = Node(manifest=manifest, asset="manifest", partition=manifest[:16])
-                nodes[manifest].unreachable(f"{error}; no present result leads to it")
+                nodes[manifest].unreachable(f"{error}; no current result leads to it")
     if not quick:
         _judge_lists(records.folder, nodes)
         _judge_choices(home, nodes, kept_versions)
@@ -78,11 +79,11 @@ def _judge_lists(folder: ManifestFolder, nodes: dict[str, Node]) -> None:
 
 
 def _judge_choices(home: Home, nodes: dict[str, Node], kept_versions: int) -> None:
-    """Decisions of earlier versions that are kept, to be gone back to; amber where they are lost."""
+    """Verify the kept decisions of all versions: red where they are altered, amber where they are lost."""
     try:
         versions = all_versions(home.store)
     except DamagedTableError:
-        return  # its seals say so
+        return  # the check of its seals names it
     _judge_numbers(versions, nodes)
     latest = {version.selection: version.version for version in versions}
     for version in versions:
@@ -90,7 +91,7 @@ def _judge_choices(home: Home, nodes: dict[str, Node], kept_versions: int) -> No
             if is_kept(home, version):
                 decisions_of(home, version)
             elif version.version > latest[version.selection] - kept_versions:
-                lost = f"the decisions of version {version.version} are no longer kept: no way back to it"
+                lost = f"the decisions of version {version.version} are lost, so it cannot be restored"
                 node_for(nodes, DECISIONS_STAGE.name, f"{version.selection} versions").outdated(lost)
         except VersionLostError as error:
             node = nodes.get(version.decisions) or node_for(nodes, DECISIONS_STAGE.name, version.selection)
@@ -98,7 +99,7 @@ def _judge_choices(home: Home, nodes: dict[str, Node], kept_versions: int) -> No
 
 
 def _judge_numbers(versions: Sequence[Version], nodes: dict[str, Node]) -> None:
-    """Versions of a selection are numbered from 1 without a gap: a row that was taken out leaves one."""
+    """Check that versions of a selection are numbered from 1 without a gap: a deleted row leaves one."""
     numbers: dict[str, set[int]] = {}
     for version in versions:
         numbers.setdefault(version.selection, set()).add(version.version)
@@ -125,17 +126,17 @@ def _judge_seals(home: Home, table: str, nodes: dict[str, Node]) -> None:
         named = ", ".join(label(str(row[0]), " ".join(map(str, row[1:]))) for row in broken[:SHOWN])
         node_for(nodes, TABLES, table).altered(f"{len(broken)} rows were altered: {named}")
     if bare:
-        # Written by an earlier Tamis, which had no seals, or put there by somebody: no proof of either.
+        # An earlier Tamis without seals wrote them, or somebody else did: nothing proves which.
         node_for(nodes, TABLES, table).outdated(f"{bare} rows carry no checksum")
     if not declared.listed and (doubled := _doubled(keys, key)):
         named = label(str(doubled[0][0]), " ".join(map(str, doubled[0][1:])))
         node_for(nodes, TABLES, table).altered(
-            f"rows of {len(doubled)} keys stand in it more than once: {named}"
+            f"rows of {len(doubled)} keys are in it more than once: {named}"
         )
 
 
 def _doubled(blocks: Sequence[pl.DataFrame], key: list[str]) -> list[tuple[Any, ...]]:
-    """Keys of more than one row; a copy of a row carries a seal that fits."""
+    """Return the keys of more than one row, sorted; a copy of a row has a valid seal."""
     if not blocks:
         return []
     frame = pl.concat(blocks)
@@ -143,13 +144,13 @@ def _doubled(blocks: Sequence[pl.DataFrame], key: list[str]) -> list[tuple[Any, 
 
 
 def node_for(nodes: dict[str, Node], asset: str, partition: str) -> Node:
-    """A node for what is not a manifest of the graph."""
+    """Return the node, added if need be, of a record that is not a manifest of the graph."""
     key = label(asset, partition)
     return nodes.setdefault(key, Node(manifest="", asset=asset, partition=partition))
 
 
 def judge_withdrawn(home: Home, nodes: dict[str, Node]) -> None:
-    """Rows that a manifest lists and somebody withdrew are gone by intent: amber, never red."""
+    """Note how many documents of each manifest were withdrawn: amber, never red, since it was intended."""
     for manifest, count in listed_in(home).items():
         if manifest in nodes:
             nodes[manifest].withdrawn = count
@@ -157,7 +158,10 @@ def judge_withdrawn(home: Home, nodes: dict[str, Node]) -> None:
 
 
 def judge_receipts(home: Home, nodes: dict[str, Node], quick: bool) -> None:
-    """Every withdrawal must have its receipt, be what that says, and have nothing stand there again."""
+    """Check that every withdrawal has its receipt and its rows, and that no withdrawn document is back.
+
+    `quick` checks only that the receipts can be read.
+    """
     before: list[str] = []
     for receipt in receipt_ids(home.store):
         node = nodes[receipt] = Node(manifest=receipt, asset=ASSET, partition="", inputs=before)
@@ -166,5 +170,5 @@ def judge_receipts(home: Home, nodes: dict[str, Node], quick: bool) -> None:
         for problem in problems:
             (node.unreachable if quick else node.altered)(problem)
         before = [receipt]
-    if before and (back := standing_again(home.store)):
-        nodes[before[0]].contradicted(f"withdrawn, and there again: {back}; withdraw it once more")
+    if before and (back := stored_again(home.store)):
+        nodes[before[0]].contradicted(f"withdrawn, but stored again: {back}; withdraw them once more")

@@ -1,4 +1,4 @@
-"""What an audit says: a node for each record, with four verdicts, and the whole of them."""
+"""Verdicts of an audit: a node for each record with four verdicts, and the audit as lines for a person."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -17,8 +17,9 @@ RED, AMBER, GREEN = "red", "amber", "green"
 class Node:
     """One record of the graph; a verdict is None where it was not checked.
 
-    Records are manifests, and beside them the tables whose rows carry seals (asset `table`). `withdrawn`: how
-    many of the documents that it lists were withdrawn since. `data_version`: of the value that was recorded.
+    Records are manifests, and tables and files that are checked without one (asset `table` and others, with
+    `manifest` ""). `withdrawn`: how many of the listed documents were withdrawn since. `inputs`: keys of
+    other nodes.
     """
 
     manifest: str
@@ -40,35 +41,35 @@ class Node:
 
     @property
     def status(self) -> str:
-        """red, amber or green."""
+        """`red`, `amber` or `green`."""
         if False in (self.reachable, self.intact, self.consistent):
             return RED
         return GREEN if self.current and not self.withdrawn else AMBER
 
     def unreachable(self, detail: str) -> None:
-        """Its record is missing, or was altered."""
+        """Note that the record is missing or was altered."""
         self.reachable = False
         self.details.append(detail)
 
     def altered(self, detail: str) -> None:
-        """What is stored is not what the record states."""
+        """Note that the stored content is not that of the record."""
         self.intact = False
         self.details.append(detail)
 
     def contradicted(self, detail: str) -> None:
-        """Index, event log and record do not agree."""
+        """Note that index, event log and record do not agree."""
         self.consistent = False
         self.details.append(detail)
 
     def outdated(self, detail: str) -> None:
-        """It would be made again now, or something else stands in its place."""
+        """Note that the value is not current: superseded, gone, or due to be made again."""
         self.current = False
         self.details.append(detail)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """Nodes by manifest id, inputs before what was made of them."""
+    """Nodes by manifest id, inputs before the values made from them; `roots`: ids of the results."""
 
     nodes: dict[str, Node]
     roots: list[str]
@@ -80,9 +81,10 @@ class Audit:
         return next((status for status in (RED, AMBER) if status in found), GREEN)
 
     def lowest_broken(self) -> list[Node]:
-        """Red nodes none of whose inputs is red: where the trouble starts; without any, the lowest amber.
+        """Return the nodes of the worst status without an input of that status: the origin of the problem.
 
-        A byte of a raw file that somebody altered and one that its owner edited are the same to see: amber.
+        Empty when all is green. A raw file that is altered cannot be distinguished from one that its owner
+        edited: both are amber.
         """
         worst = self.status
         bad = {key for key, node in self.nodes.items() if node.status == worst and worst != GREEN}
@@ -90,9 +92,9 @@ class Audit:
 
     @property
     def version(self) -> str:
-        """Digest of what was found, which no clock changes.
+        """Digest of the verdicts, independent of all times.
 
-        Records count by what they hold: their ids, which the page shows, count pages with seconds.
+        Ids of manifests are left out: a manifest of a page with times has another id after each run.
         """
         found = [
             {name: value for name, value in asdict(node).items() if name not in ("manifest", "inputs")}
@@ -102,7 +104,7 @@ class Audit:
         return canonical_digest("\n".join(sorted(map(canonical_json, found))))
 
     def to_json(self) -> dict[str, Any]:
-        """The audit as JSON values."""
+        """Return the audit as JSON values."""
         nodes = [
             {"id": key, **asdict(node), "name": node.name, "status": node.status}
             for key, node in self.nodes.items()
@@ -113,18 +115,18 @@ class Audit:
 
 SHOWN = 20
 ONE_BY_ONE = 3
-"""So many results of one kind have a line each in the tree; more of them share one."""
+"""Up to this many nodes of one asset have a line each in the tree; more of them share one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Branch:
-    """Results of one asset that stand together in the tree."""
+    """A line of the tree: one node, or all nodes of one asset."""
 
     label: str
     keys: tuple[str, ...]
 
     def state(self, audit: Audit) -> str:
-        """`green`, or how many are what."""
+        """Return the status of a single node, or how many nodes have each status."""
         counts = Counter(audit.nodes[key].status for key in self.keys)
         if len(self.keys) == 1:
             return next(iter(counts))
@@ -132,7 +134,7 @@ class Branch:
 
 
 def audit_lines(audit: Audit) -> list[str]:
-    """An audit for a person."""
+    """Return an audit as lines for a person."""
     if not audit.nodes:
         return ["nothing has been made yet, so there is nothing to audit"]
     named = ", ".join(audit.nodes[root].name for root in audit.roots)
@@ -148,7 +150,7 @@ def audit_lines(audit: Audit) -> list[str]:
 
 
 def tree_lines(audit: Audit) -> list[str]:
-    """The graph as a tree; what stands in it already is named again, not drawn again."""
+    """Return the graph as lines of a tree; a branch that occurs again refers to the first one."""
     used = {key for node in audit.nodes.values() for key in node.inputs}
     tops = [key for key in audit.nodes if key not in used]
     drawn: set[Branch] = set()
@@ -156,7 +158,7 @@ def tree_lines(audit: Audit) -> list[str]:
 
 
 def _drawn(audit: Audit, top: Branch, drawn: set[Branch]) -> Iterator[str]:
-    """Lines of a branch and of what it was made from, depth first without recursion."""
+    """Yield the lines of a branch and of its inputs, depth first; iterative, since graphs may be deep."""
     stack: list[tuple[Branch, str, str]] = [(top, "", "")]
     while stack:
         branch, before, below = stack.pop()
@@ -173,7 +175,7 @@ def _drawn(audit: Audit, top: Branch, drawn: set[Branch]) -> Iterator[str]:
 
 
 def _branches(audit: Audit, keys: Iterable[str]) -> list[Branch]:
-    """Nodes by asset: a branch each where they are few, else one for all."""
+    """Return the branches for nodes: one each where an asset has few, else one for all of the asset."""
     by_asset: dict[str, list[str]] = {}
     for key in keys:
         if key in audit.nodes:

@@ -1,11 +1,12 @@
-"""Audit: from checkpoints and selections down to raw bytes, with four verdicts for every node.
+"""The whole audit: from checkpoints and selections down to raw bytes, with four verdicts for every node.
 
-reachable: its manifest and those of its inputs are there and hash to their names. intact: what is stored
-hashes to what the manifest states. consistent: index and event log name the same manifest. current: it
-would not be made again now. Not reachable, intact or consistent is red; superseded, not current, or
-listing documents that were withdrawn is amber.
-Without an anchor outside, a consistent rewriting of everything cannot be seen. 10,000 manifests take some
-5 s, hashing what is stored about 3 s per 100,000 documents.
+reachable: its manifest and those of its inputs exist and hash to their names. intact: the stored content
+hashes to the digests in the manifest. consistent: index and event log name the same manifest. current: it
+would not be made again now. A node that is not reachable, intact or consistent is red; one that is
+superseded, not current, or lists withdrawn documents is amber.
+
+Without an external anchor, a consistent rewriting of everything cannot be detected. 10,000 manifests take
+about 5 s, hashing the content about 3 s for 100,000 documents.
 """
 
 import contextlib
@@ -38,11 +39,11 @@ def audit_graph(
     quick: bool = False,
     advance: Advance = ignore,
 ) -> Audit:
-    """Audit everything that was made, or what leads to the checkpoint or selection `name`.
+    """Audit all current values and their ancestors, or only the checkpoint or selection `name` and its own.
 
-    `results_only`: of what was made, what leads to checkpoints, selections and the scaling report: what is
-    made beside them, and the audit itself, may be newer or older while a materialization goes on. `events`
-    are the materializations that the event log holds, the latest first; `quick` does not hash what is stored.
+    `results_only` begins with checkpoints, selections and the scaling report alone: other values, such as the
+    audit itself, may be made while this audit runs. `events` are the materializations in the event log, the
+    latest first, None where there is no log; `quick` does not hash the content; `advance` counts nodes.
     """
     records = Records(home.manifests)
     nodes: dict[str, Node] = {}
@@ -71,7 +72,7 @@ def audit_graph(
 
 @contextlib.contextmanager
 def _damage_noted(nodes: dict[str, Node]) -> Iterator[None]:
-    """Make a table that cannot be read a finding instead of the end of the audit."""
+    """Turn the error of an unreadable table into a finding, so that the audit goes on."""
     try:
         yield
     except DamagedTableError as error:
@@ -79,7 +80,7 @@ def _damage_noted(nodes: dict[str, Node]) -> Iterator[None]:
 
 
 def audit_of_damage(home: Home, error: DamagedTableError, quick: bool) -> Audit:
-    """Audit what can be without a table that everything is found by, such as the index: all records."""
+    """Audit the records alone, where a table that leads to everything else, such as the index, is damaged."""
     nodes: dict[str, Node] = {}
     node_for(nodes, TABLES, error.table).altered(str(error))
     with _damage_noted(nodes):
@@ -88,7 +89,7 @@ def audit_of_damage(home: Home, error: DamagedTableError, quick: bool) -> Audit:
 
 
 def audit_of_crashes(crashing: Mapping[str, str]) -> Audit:
-    """Name the tables whose reading ends the process; nothing else can be audited while they are there."""
+    """Return an audit of the tables whose reading ends the process; with them nothing else can be audited."""
     nodes: dict[str, Node] = {}
     for table, said in crashing.items():
         node_for(nodes, TABLES, table).altered(
@@ -99,12 +100,12 @@ def audit_of_crashes(crashing: Mapping[str, str]) -> Audit:
 
 
 def result_stages() -> tuple[str, ...]:
-    """Return the stages that audits begin with."""
+    """Return the names of the stages that audits begin with."""
     return names_where(lambda stage: stage.result)
 
 
 def _roots(current: CurrentValues, name: str | None, results_only: bool) -> list[CurrentValue]:
-    """What to start from: everything that was made, results first, or what has that name."""
+    """Return the values to start from, results first: all, or the results with this name."""
     order = {asset: place for place, asset in enumerate(result_stages())}
     among = [value for value in current.values() if value.asset in order or not (results_only or name)]
     wanted = [value for value in among if name is None or value.partition == name]
@@ -114,7 +115,7 @@ def _roots(current: CurrentValues, name: str | None, results_only: bool) -> list
 
 
 def _walk(records: Records, manifest: str, name: str, nodes: dict[str, Node]) -> None:
-    """Add a manifest and its ancestors, inputs first; iterative, since lineage may be deep."""
+    """Add nodes for a manifest and its ancestors, inputs first; iterative, since graphs may be deep."""
     stack: list[tuple[str, str, bool]] = [(manifest, name, False)]
     while stack:
         key, known_as, expanded = stack.pop()
@@ -142,7 +143,7 @@ def _walk(records: Records, manifest: str, name: str, nodes: dict[str, Node]) ->
 
 
 def _judge_retention(home: Home, records: Records, node: Node, current: CurrentValues) -> None:
-    """Say where the weights of a superseded checkpoint were removed by a rule of the project."""
+    """Note by which rule of the project the weights of a superseded checkpoint were removed."""
     value = current.get((node.asset, node.partition))
     if not node.reachable or (value is not None and value.manifest == node.manifest):
         return
@@ -157,19 +158,22 @@ def _judge_place(
     snapshot: ProjectSnapshot,
     current: CurrentValues,
 ) -> None:
-    """Is it the latest, or made again since with the same result, and would it be made again now?"""
+    """Note why a node is not current: gone, superseded, interrupted, or due to be made again.
+
+    A manifest that a later one with the same data version has replaced counts as current.
+    """
     if value is None:
         node.outdated("its partition is gone")
     elif value.manifest != node.manifest:
         if not node.reachable or records.read(node.manifest).data_version != value.data_version:
             node.outdated("superseded by a later materialization")
     elif not value.finished:
-        why = "made again" if node.withdrawn else "its making was interrupted; gone on with"
-        node.outdated(f"{why} by `tamis materialize`")
+        why = "" if node.withdrawn else "it was interrupted; "
+        node.outdated(f"{why}`tamis materialize` makes it again")
     elif (stage := stages().get(node.asset)) is None or node.partition not in snapshot.keys(stage.partitions):
         node.outdated("it is no longer part of the project")
     elif snapshot.keeps(stage.name, stage.partitions, node.partition):
-        node.outdated("its file is gone; what it held is kept (held back)")
+        node.outdated("its file is gone; its documents are kept until a person lets them go (held back)")
     elif input_key(stage, node.partition, snapshot, current) != value.input_key:
         changed = "its file has" if node.asset == RAW_STAGE.name else "code, settings or inputs have"
         node.outdated(f"{changed} changed since")

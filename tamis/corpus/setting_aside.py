@@ -8,7 +8,6 @@ such a name.
 from collections.abc import Mapping, Sequence
 
 import polars as pl
-import pyarrow as pa
 
 from tamis.base.unfit import Refusal
 from tamis.store.schemas import schema_of
@@ -31,7 +30,7 @@ def note_refused(store: Store, stage: str, fingerprint: str, refused: Mapping[st
         | {"fingerprint": fingerprint}
         for doc_id, why in sorted(refused.items())
     ]
-    store.merge(TABLE, pa.Table.from_pylist(rows, schema=schema_of(TABLE)))
+    store.merge_values(TABLE, rows)
 
 
 def read_refused(

@@ -1,15 +1,14 @@
-"""Approval: with `approve_selections`, sensors keep all that a selection reads ready and then wait.
+"""Approval of selections: with `approve_selections`, sensors make everything before a selection, then wait.
 
-What is approved is a state, by its input key: when anything that the selection depends on changes before
-the run, the new state waits again. A pinned selection never waits: who pinned it has decided.
+A person approves one state of a selection, identified by its input key: when anything that the selection
+depends on changes before the run, the new state waits again. A pinned selection never waits, because the
+person who pinned it has decided.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-
-import pyarrow as pa
 
 from tamis.base.errors import TransientError, UnknownNameError
 from tamis.graph.automation import automatic_work, next_groups
@@ -18,20 +17,19 @@ from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import stages
 from tamis.records.current_values import CurrentValues
 from tamis.selection.stage import SELECTION_STAGE
-from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 
 TABLE, ASSET = "approvals", SELECTION_STAGE.name
 
 
 class NotReadyError(TransientError):
-    """A selection whose inputs are still being brought up to date: its next state is not known yet."""
+    """A selection whose inputs are not up to date yet, so that the state to approve is not known."""
 
     def __init__(self, selection: str, waits_for: str) -> None:
         self.selection, self.waits_for = selection, waits_for
         super().__init__(
             f"selection {selection!r} cannot be approved yet: {waits_for} is not up to date; "
-            "the sensors bring it there (`tamis ui` runs them), `tamis materialize` makes everything"
+            "the sensors update it while `tamis ui` runs, `tamis materialize` updates everything now"
         )
 
 
@@ -45,19 +43,19 @@ class Approval:
     made_at: datetime
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the approval as JSON values."""
         return self.__dict__ | {"made_at": f"{self.made_at:%Y-%m-%d %H:%M:%S} UTC"}
 
 
 def read_approvals(store: Store) -> dict[str, Approval]:
-    """The last state of each selection that waited or was approved."""
+    """Return the last state of each selection that waited or was approved."""
     return {row["selection"]: Approval(**row) for row in store.read(TABLE).iter_rows(named=True)}
 
 
 def unattended_work(
     snapshot: ProjectSnapshot, current: CurrentValues, approvals: dict[str, Approval]
 ) -> set[tuple[str, str]]:
-    """What sensors may make now: everything automatic, without selections that a person has to approve."""
+    """Return (asset, partition) that sensors may make now: all automatic work but unapproved selections."""
     wanted = automatic_work(snapshot, current)
     if not snapshot.project.settings.automation.approve_selections:
         return wanted
@@ -73,7 +71,7 @@ def unattended_work(
 def waiting(
     snapshot: ProjectSnapshot, current: CurrentValues, approvals: dict[str, Approval]
 ) -> list[Approval]:
-    """States that wait for a person: everything before them is up to date, and they are not approved."""
+    """Return the states that wait for a person: their inputs are up to date, and they are not approved."""
     if not snapshot.project.settings.automation.approve_selections:
         return []
     wanted = automatic_work(snapshot, current)
@@ -91,20 +89,20 @@ def waiting(
 
 
 def note_waiting(store: Store, found: Sequence[Approval]) -> bool:
-    """Note since when each state waits; whether any of them is new."""
+    """Note since when each state waits, and return whether any of them is new."""
     known = read_approvals(store)
     new = [one for one in found if (k := known.get(one.selection)) is None or k.input_key != one.input_key]
-    _write(store, new)
+    store.merge_values(TABLE, [one.__dict__ for one in new])
     return bool(new)
 
 
 def approve(
     store: Store, snapshot: ProjectSnapshot, current: CurrentValues, names: Sequence[str]
 ) -> list[Approval]:
-    """Approve the states that these selections (all that wait, without names) are in now.
+    """Approve the present states of these selections, or of all that wait; return the approvals.
 
     A selection that does not wait is left as it is. Raises `UnknownNameError`, and `NotReadyError` for a
-    selection that would wait once its inputs are up to date.
+    selection whose inputs are not up to date yet.
     """
     known = snapshot.keys("selections")
     for name in names:
@@ -123,22 +121,17 @@ def approve(
         Approval(selection=one.selection, input_key=one.input_key, approved=True, made_at=_now())
         for one in found
     ]
-    _write(store, released)
+    store.merge_values(TABLE, [one.__dict__ for one in released])
     return released
 
 
 def waiting_lines(found: Sequence[Approval]) -> list[str]:
-    """What waits and how to release it, a line each."""
+    """Return a line for each waiting selection: since when, and the command that releases it."""
     return [
         f"waits for approval: selection {one.selection} since {one.made_at:%Y-%m-%d %H:%M} UTC; "
         f"`tamis approve {one.selection}` releases it"
         for one in found
     ]
-
-
-def _write(store: Store, rows: Sequence[Approval]) -> None:
-    if rows:
-        store.merge(TABLE, pa.Table.from_pylist([one.__dict__ for one in rows], schema=schema_of(TABLE)))
 
 
 def _now() -> datetime:

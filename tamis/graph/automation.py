@@ -1,7 +1,8 @@
-"""What automation keeps current, and in which order: the next piece of work that can be done.
+"""Automation: which values are kept current, and the groups of work in which runs make them, in order.
 
-Everything cheap that a configured selection reads is kept ready; the judge's part, and the selections
-themselves, once a selection that needs them was made by hand. Trials and base models are never automatic.
+Everything cheap that a configured selection reads is kept current. The judge's stages and the selections
+themselves follow once a person has made a selection that needs them. Trials and base models are never
+automatic.
 """
 
 from collections.abc import Set as AbstractSet
@@ -19,13 +20,13 @@ FIRST_GROUPS = frozenset({"corpus", "target", "embedding", "coverage", "selectio
 
 
 def stages_made(*automation: Automation) -> tuple[str, ...]:
-    """Return the stages that automation makes at these times."""
+    """Return the names of the stages whose `automation` is one of these."""
     return names_where(lambda stage: stage.automation in automation)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Assets that one run can make, for these partitions; `keys` are the input keys of the first asset."""
+    """Assets and partitions that one run can make; `keys` are the input keys of the first asset."""
 
     assets: tuple[str, ...]
     partitions: tuple[str, ...]
@@ -33,7 +34,7 @@ class Group:
 
 
 def automatic_work(snapshot: ProjectSnapshot, current: CurrentValues) -> set[tuple[str, str]]:
-    """(asset, partition) of everything that automation keeps current."""
+    """Return (asset, partition) of everything that automation keeps current."""
     always, never = stages_made(Automation.ALWAYS), stages_made(Automation.BY_HAND)
     costly = stages_made(Automation.ONCE_SELECTED)
     wanted = {(name, key) for name in always for key in snapshot.keys(stages()[name].partitions)}
@@ -46,9 +47,10 @@ def automatic_work(snapshot: ProjectSnapshot, current: CurrentValues) -> set[tup
 
 
 def trial_work(snapshot: ProjectSnapshot, current: CurrentValues) -> tuple[list[Group], str]:
-    """What a trial budget asks for next, and the first base model that it lacks ("" for none).
+    """Return the next groups of work under a trial budget, and the first base model they lack ("" for none).
 
-    A group for each trial, in the order of the search; when it asks for none, what is drawn from them.
+    There is one group a trial, in the order of the search. Once the search asks for no further trial, the
+    groups are those of the stages that summarise the trials.
     """
     never, drawn = stages_made(Automation.BY_HAND), stages_made(Automation.ONCE_SEARCHED)
     asked = [(TRIALS_STAGE.name, name) for search in snapshot.searches.values() for name in search.open]
@@ -81,11 +83,12 @@ def next_groups(
     refit: bool = True,
     without: AbstractSet[tuple[str, str]] = frozenset(),
 ) -> list[Group]:
-    """Work whose inputs are all there, in order of execution; only the first should be started.
+    """Return the groups of work whose inputs are up to date, in order of execution.
 
-    A group holds the partitions of a stage that wait for nothing, and the stages that wait for them alone.
-    `wanted` limits it to these (asset, partition), None is everything; `without` are given up; `refit` as
-    in `full_plan`.
+    A group holds the partitions of a stage that wait for nothing, and the later stages that wait for these
+    partitions alone. A caller starts only the first group and asks again when it has ended. `wanted` limits
+    the work to these (asset, partition), None means everything; `without` are left out, as is what waits for
+    them; `refit` as in `full_plan`.
     """
     due_now = {(due.asset, due.partition) for due in full_plan(snapshot, current, refit)}
     due_now = (due_now if wanted is None else due_now & wanted) - without
@@ -104,7 +107,10 @@ def next_groups(
 
 
 def _comes_first(stage: Stage) -> bool:
-    """Return whether selections need it and models do not make it: a first one is there within a minute."""
+    """Return whether a stage goes before others: a first selection needs it, and it is not costly.
+
+    So a new project has its first selection within a minute.
+    """
     return stage.group in FIRST_GROUPS and stage.automation != Automation.ONCE_SELECTED
 
 
@@ -123,12 +129,16 @@ def _together(
     waiting: set[tuple[str, str]],
     without: AbstractSet[tuple[str, str]],
 ) -> tuple[str, ...]:
-    """Later stages of the same partitions that only wait for this run: one process makes them all."""
+    """Return the names of a stage and of later stages that the same run can make of the same partitions.
+
+    Their other inputs are up to date, so one process makes them all.
+    """
     names = [first.name]
     for stage in list(stages().values())[list(stages()).index(first.name) + 1 :]:
         if stage.partitions != first.partitions or stage.made_with:
             continue
-        # Values of many partitions are logged and are no outputs: Dagster skips a step that reads them.
+        # A run over many partitions logs its values as events instead of outputs of Dagster, and Dagster
+        # would skip a later step that reads such an output.
         if len(partitions) > 1 and (stage.step is None or stage.step != first.step):
             continue
         if not waiting.issuperset((stage.name, key) for key in partitions):

@@ -1,8 +1,8 @@
-"""What the work of a plan will take: rows, seconds and money, from what earlier runs of this home took.
+"""Estimates of a plan: rows, seconds and money for each entry, as measured in earlier runs of this home.
 
-Time goes with the rows of a shard, or with the size of the pool where a stage reads all of it; rows of a file
-that is new or changed go with its bytes, at the rate of its corpus. Where nothing was measured before, the
-answer is that it is not known. Twenty manifests a stage are read at most, so a plan stays quick.
+Time is proportional to the rows of a shard, or to the size of the pool where a stage reads all of it; the
+rows of a new or changed file are proportional to its bytes, at the rate of its corpus. Where nothing was
+measured before, an estimate is None. At most twenty manifests a stage are read, so that a plan stays quick.
 """
 
 from collections.abc import Sequence
@@ -26,8 +26,11 @@ SAMPLED = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What one value will take; None where nothing was measured that would tell. What a judge is
-    asked is an upper bound: as if it had seen none of the sample."""
+    """Rows, seconds and cost of making one value; None where no earlier run measured them.
+
+    The cost is an upper bound: as if the judge had answered none of the questions before. Its currency is
+    that of the judge's price.
+    """
 
     rows: int | None = None
     seconds: float | None = None
@@ -37,7 +40,7 @@ class Estimate:
 def estimates(
     project: Project, snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[Due]
 ) -> list[Estimate]:
-    """An estimate for each entry of a plan, in its order."""
+    """Return an estimate for each entry of a plan, in its order."""
     if not plan:
         return []
     past = _Past(project, snapshot, current, plan)
@@ -45,7 +48,7 @@ def estimates(
 
 
 class _Past:
-    """What was measured before, read once."""
+    """Measurements of earlier runs, each read once."""
 
     def __init__(
         self, project: Project, snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[Due]
@@ -68,7 +71,7 @@ class _Past:
         if before is None or growth is None or "partition_seconds" not in before.beside:
             return Estimate()
         seconds = float(before.beside["partition_seconds"]) * growth
-        if before.beside.get("asked"):  # the rest had been answered before
+        if before.beside.get("asked"):  # the judge had answered the other questions before
             seconds *= before.row_count / before.beside["asked"]
         return Estimate(
             rows=self._pool if pool else round(before.row_count * growth),
@@ -77,10 +80,10 @@ class _Past:
         )
 
     def rows_of(self, key: str) -> int | None:
-        """Rows of a shard: as stored, or by its bytes where it is to be read (again)."""
+        """Return the rows of a shard: as stored, or estimated from its bytes where it will be read."""
         known = self._stored.get(key)
         if key not in self._rereads:
-            return known or 0  # it was read, and may hold nothing but what is in quarantine
+            return known or 0  # it was read, and all of its rows may be in quarantine
         size, rate = self._size(key), self._rows_per_byte.get(self.snapshot.shards[key].corpus)
         return known if size is None or rate is None else max(1, round(size * rate))
 
@@ -91,7 +94,7 @@ class _Past:
 
     @cached_property
     def _rows_per_byte(self) -> dict[str, float]:
-        """Of each corpus, by its files that lie as they were read."""
+        """Rows a byte of each corpus, from its files that have not changed since they were read."""
         rows = [
             (self.snapshot.shards[key].corpus, self._stored[key], size)
             for key in self.snapshot.keys("shards")
@@ -103,18 +106,18 @@ class _Past:
 
     @cached_property
     def _pool(self) -> int | None:
-        """Rows of all shards as they will be, None where those of a new one are not known."""
+        """Rows of all shards after the plan, None where those of a new shard are not known."""
         known = [self.rows_of(key) for key in self.snapshot.keys("shards")]
         return None if None in known else sum(rows or 0 for rows in known)
 
     @cached_property
     def _growth(self) -> float | None:
-        """The pool to come as a multiple of the pool now."""
+        """Size of the pool after the plan divided by its size now."""
         now = sum(self._stored.values())
         return self._pool / now if now and self._pool is not None else None
 
     def _rate(self, asset: str) -> float | None:
-        """Seconds a row: the median over a sample of shards, since one of a run also loads the model."""
+        """Return the seconds a row: a median over shards, since the first of a run also loads the model."""
         if asset not in self._rates:
             current = [value for (name, _key), value in self.current.items() if name == asset]
             sample = current[:: max(1, len(current) // SAMPLED)][:SAMPLED]
@@ -129,7 +132,7 @@ class _Past:
         return self._rates[asset]
 
     def _cost(self, before: Manifest, price: Price | None) -> float | None:
-        """At the price of a token, if every question is asked."""
+        """Return the cost of asking every question, at the mean number of tokens asked before."""
         asked, tokens = before.beside.get("asked"), before.beside.get("tokens_asked")
         if price is None or not asked or not tokens:
             return None
@@ -138,7 +141,7 @@ class _Past:
     def _size(self, key: str) -> int | None:
         shard = self.snapshot.shards.get(key)
         if shard is None:
-            return None  # it is held back: its file is gone
+            return None  # its file is gone and its removal is held back
         if shard.remote is not None:
             return shard.remote.size
         try:
@@ -154,7 +157,7 @@ class _Past:
 
 
 def _reads_the_pool(stage: Stage, snapshot: ProjectSnapshot, partition: str) -> bool:
-    """Whether the work is on every document: all that reads something of every shard, or its tables."""
+    """Return whether a stage works on every document: it declares so, or reads a stage made of shards."""
     if stage.growth is not None:
         return stage.growth == Growth.POOL
     return any(

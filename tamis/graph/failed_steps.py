@@ -1,8 +1,8 @@
-"""Steps that failed: the last reason of each value, kept where `tamis status` can read it.
+"""Failed steps: the last reason why each value could not be made, stored where `tamis status` can read it.
 
-Dagster's runs say it too, but they may be deleted, and a person who comes back asks for the status. What is
-told of is what would fail again: a value with other inputs, or one that was made since, is not. Trials keep
-their own account, with attempts and cost (`failures`). One write for a failure, none where all goes well.
+Dagster's runs hold the reason too, but runs may be deleted. Only failures that would happen again are shown:
+not those of a value that has other inputs now, or that was made since. Trials have their own table, with
+attempts and cost (`failures`). A failed step costs one write, a successful one none.
 """
 
 import contextlib
@@ -10,15 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-import pyarrow as pa
-
 from tamis.base.errors import PermanentError, TamisError, TransientError
 from tamis.base.kept_errors import kept_message
 from tamis.graph.plan import Due, input_key, label
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import stages
 from tamis.records.current_values import CurrentValues
-from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 from tamis.training.failures import shortened
 from tamis.training.stage import TRIALS_STAGE
@@ -30,7 +27,7 @@ SHOWN = 3
 
 @dataclass(frozen=True, kw_only=True)
 class FailedStep:
-    """A value that could not be made, of which inputs, and why."""
+    """A value that could not be made: with which input key, why and when."""
 
     asset: str
     partition: str
@@ -40,18 +37,18 @@ class FailedStep:
 
     @property
     def line(self) -> str:
-        """What failed and why, for a person."""
+        """A line for a person: the value and the reason."""
         return f"failed: {label(self.asset, self.partition)}: {self.reason}"
 
 
 class _PartitionsError(TamisError):
-    """Partitions of a step that could not be made; the others were. `failed`: the reason of each."""
+    """Partitions of a step that could not be made, while the others were; `failed`: the reason of each."""
 
     def __init__(self, asset: str, failed: Mapping[str, str], count: int) -> None:
         self.asset, self.failed, self.count = asset, dict(failed), count
         shown = "; ".join(f"{partition}: {reason}" for partition, reason in [*failed.items()][:SHOWN])
         others = len(failed) - SHOWN
-        more = f"; and {others:,} more, which `tamis status` names" if others > 0 else ""
+        more = f"; and {others:,} more, which `tamis status` lists" if others > 0 else ""
         super().__init__(f"{len(failed):,} of {count:,} partitions of {asset} failed: {shown}{more}")
 
 
@@ -60,42 +57,45 @@ class PartitionsFailedError(_PartitionsError, PermanentError):
 
 
 class PartitionsToRetryError(_PartitionsError, TransientError):
-    """Partitions of which one may succeed when it is tried again."""
+    """Partitions of which at least one may succeed when it is tried again."""
 
 
 @contextlib.contextmanager
 def failed_step_noted(
     store: Store, asset: str, keys: Callable[[], Mapping[str, str | None]]
 ) -> Iterator[None]:
-    """Note why a step failed while inside, for the partitions whose input keys `keys` gives; raise it again.
+    """Note why the enclosed step failed, for each partition in `keys()`, and raise the error again.
 
-    Of trials nothing is noted here.
+    `keys` returns the input key of each partition. Trials are not noted here.
     """
     try:
         yield
     except _PartitionsError:
         raise  # noted one by one
     except Exception as error:
-        with contextlib.suppress(Exception):  # what failed matters more than that it could not be noted
+        with contextlib.suppress(Exception):  # the failure itself matters more than a note that fails, too
             if asset != TRIALS:
                 note_failed_step(store, asset, keys(), error)
         raise
 
 
 def note_failed_step(store: Store, asset: str, keys: Mapping[str, str | None], error: BaseException) -> None:
-    """Note the same reason of all of these partitions."""
+    """Note the same reason for all of these partitions."""
     write_failed_steps(store, asset, keys, dict.fromkeys(keys, reason_of(error)))
 
 
 def reason_of(error: BaseException) -> str:
-    """Return why something failed as it may be stored; the class of an error of Tamis adds nothing."""
+    """Return the reason of an error in a form that may be stored.
+
+    Messages of Tamis hold no document text and are kept whole; of other errors the message is reduced.
+    """
     return str(error) if isinstance(error, TamisError) else kept_message(error)
 
 
 def write_failed_steps(
     store: Store, asset: str, keys: Mapping[str, str | None], reasons: Mapping[str, str]
 ) -> None:
-    """Note the reason of each partition in one commit; one without an input key did not fail but waits."""
+    """Note the reason of each partition in one commit, without those that have no input key: they wait."""
     rows = [
         asdict(
             FailedStep(
@@ -109,14 +109,16 @@ def write_failed_steps(
         for partition, key in sorted(keys.items())[:MOST_NOTED]
         if key is not None
     ]
-    if rows:
-        store.merge(TABLE, pa.Table.from_pylist(rows, schema=schema_of(TABLE)))
+    store.merge_values(TABLE, rows)
 
 
 def failed_steps(
     store: Store, snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence[Due]
 ) -> list[FailedStep]:
-    """What failed at the inputs that it would have now, is due and was not made since; in order of names."""
+    """Return the failures that would happen again, sorted by name.
+
+    Their values are due, would be made with the same input key, and were not made since.
+    """
     wanted = {(one.asset, one.partition) for one in due}
     found = [FailedStep(**row) for row in store.read(TABLE).sort("asset", "partition").iter_rows(named=True)]
     return [

@@ -1,9 +1,9 @@
-"""Losses that nobody asked for, held back until a person lets them go: absence is not deletion.
+"""Held-back losses: removals that nobody asked for, suspended until a person allows them.
 
-Held back are a corpus that lost every file it had, or more than a fifth of its files and at least five; a
-corpus, target, model or selection that left tamis.toml; a file that yields under half of the documents it
-had and at least 20 fewer. A file that was moved unchanged is no loss. Trials that tamis.toml no longer
-plans are kept, too: their checkpoints cost more than anything else.
+Absence is not deletion. Held back are a corpus that lost every file it had, or more than a fifth of its files
+and at least five; a corpus, target, model or selection that left tamis.toml; a file that yields under half of
+the documents it had and at least 20 fewer. A file that was moved unchanged is no loss. Trials that tamis.toml
+no longer plans are kept, too: their checkpoints cost more than anything else.
 """
 
 import json
@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import polars as pl
-import pyarrow as pa
 
 from tamis.corpus.shards import SEPARATOR, Shard
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES, RAW_STAGE
@@ -21,7 +20,7 @@ from tamis.graph.plan import input_key, label
 from tamis.graph.snapshot import ProjectSnapshot, Shrunken
 from tamis.graph.stages import names_where, stages
 from tamis.project import Project
-from tamis.records.attempts import chunks, read_attempts
+from tamis.records.attempts import delete_listed, read_attempts
 from tamis.records.current_values import CurrentValue, CurrentValues, write_current_values
 from tamis.records.manifest import ManifestError, ManifestFolder
 from tamis.selection.stage import SELECTION_STAGE
@@ -29,14 +28,14 @@ from tamis.store.digests import read_records
 from tamis.store.home import Home
 from tamis.store.records import TableRows
 from tamis.store.schemas import schema_of
-from tamis.store.tables import Store, one_of
+from tamis.store.tables import Store
 from tamis.training.planned import TWIN, model_names, planned_trials
 from tamis.training.stage import BASE_MODELS_STAGE, TRIALS_STAGE
 
 FILES, ABSENT, SHRUNKEN, REMOVALS = "shard_files", "absent_files", "shrunken_files", "removals"
 ALL, TRIALS = "all", "trials"
 FEWEST_FILES, FILES_SHARE = 5, 5
-"""More than one file in `FILES_SHARE`, and at least `FEWEST_FILES`, are a loss."""
+"""Held back are at least `FEWEST_FILES` lost files that are more than one in `FILES_SHARE`."""
 FEWEST_DOCUMENTS, DOCUMENTS_SHARE = 20, 2
 SHOWN = 3
 _NAMED_BY = {
@@ -44,12 +43,12 @@ _NAMED_BY = {
     "selections": (SELECTION_STAGE.name, "selection"),
     "models": (BASE_MODELS_STAGE.name, "model"),
 }
-"""Which value says that a name was in tamis.toml, and the field's word for it."""
+"""The stage whose values show that a name was in tamis.toml, and the word for such a name in messages."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeldBack:
-    """A loss that is held back: what was found, what would go, and the name that lets it go."""
+    """A loss that is held back: the finding, what a removal would delete, and the name that allows it."""
 
     kind: str
     name: str
@@ -58,24 +57,24 @@ class HeldBack:
 
     @property
     def line(self) -> str:
-        """The loss, what it would remove, and both ways out, in a line."""
+        """A line for a person: the loss, what it would remove, and both ways out."""
         return (
             f"held back: {self.found}; nothing was removed. Restore it, or let {self.goes} go: "
             f"`tamis materialize --allow-removal {self.name}`"
         )
 
     def to_json(self) -> dict[str, str]:
-        """The loss as JSON values."""
+        """Return the loss as JSON values."""
         return dict(self.__dict__)
 
 
 def lost_too_many(lost: int, had: int) -> bool:
-    """Return whether a corpus that had so many files lost so many that the loss is held back."""
+    """Return whether the loss of `lost` of `had` files of a corpus is held back."""
     return lost == had or (lost >= FEWEST_FILES and FILES_SHARE * lost > had)
 
 
 def shrank_too_much(before: int, now: int) -> bool:
-    """Return whether a file that had so many documents and now yields so few is held back."""
+    """Return whether a file that had `before` documents and now yields `now` is held back."""
     return before - now >= FEWEST_DOCUMENTS and DOCUMENTS_SHARE * now < before
 
 
@@ -88,8 +87,8 @@ def absent_shards(
 ) -> dict[str, str]:
     """Return the shards whose removal is held back, with the corpus of each.
 
-    `listed` are the shards there are now, `allowed` names of corpora and shards that a person let go. A shard
-    that was noted as held back stays so: what arrives later makes the loss no smaller.
+    `listed` are the shards that exist now, `allowed` the names of corpora and shards whose removal a person
+    allows. A shard that was noted as held back stays so, since later arrivals do not make the loss smaller.
     """
     taken_in = [key for asset, key in current if asset == DOCUMENTS_STAGE.name]
     if ALL in allowed or all(key in listed for key in taken_in):
@@ -117,9 +116,9 @@ def absent_shards(
 
 
 def _moved(home: Home, current: CurrentValues, lost: Sequence[str], listed: Collection[str]) -> set[str]:
-    """Return the lost shards whose bytes were taken in elsewhere, with as many documents as they had.
+    """Return the lost shards whose bytes were read from another file, with at least as many documents.
 
-    The same bytes under a name that is read in another way, or not at all, are a loss.
+    The same bytes under a name that is read in another format, or not at all, are a loss.
     """
     folder = ManifestFolder.of(home)
     bytes_of = {key: _bytes_read(folder, current[DOCUMENTS_STAGE.name, key]) for key in lost}
@@ -141,7 +140,7 @@ def _moved(home: Home, current: CurrentValues, lost: Sequence[str], listed: Coll
 
 
 def _bytes_read(folder: ManifestFolder, value: CurrentValue) -> str | None:
-    """Return the version of the raw shard that documents were read from; None where no manifest says so."""
+    """Return the version of the raw shard that documents were read from, None where its manifest is lost."""
     try:
         inputs = folder.read(value.manifest).inputs
     except ManifestError:
@@ -150,26 +149,27 @@ def _bytes_read(folder: ManifestFolder, value: CurrentValue) -> str | None:
 
 
 def begun_removals(store: Store) -> set[str]:
-    """Return `asset[partition]` of what a removal had begun to delete when it was cut short."""
+    """Return `asset[partition]` of all values of interrupted removals, which may be half deleted."""
     open_notes = store.read(REMOVALS, ["entries"], "ended_at IS NULL")["entries"]
     return {entry for note in open_notes for entry in json.loads(note)}
 
 
 def note_absent(store: Store, snapshot: ProjectSnapshot) -> None:
-    """Note the shards that are held back, before anything arrives; forget those whose file is there again."""
+    """Note the shards that are held back, and forget those whose file is back.
+
+    To be called before new files are read, which would change the share that was lost.
+    """
     noted = set(store.read(ABSENT, ["shard"])["shard"])
     now = datetime.now(UTC).replace(tzinfo=None)
-    if new := sorted(snapshot.absent.keys() - noted):
-        rows = [{"shard": key, "found_at": now} for key in new]
-        store.merge(ABSENT, pa.Table.from_pylist(rows, schema=schema_of(ABSENT)))
-    for chunk in chunks(sorted(noted & snapshot.shards.keys())):
-        store.delete(ABSENT, one_of("shard", chunk))
+    new = sorted(snapshot.absent.keys() - noted)
+    store.merge_values(ABSENT, [{"shard": key, "found_at": now} for key in new])
+    delete_listed(store, ABSENT, "shard", sorted(noted & snapshot.shards.keys()))
 
 
 def kept_names(
     project: Project, current: CurrentValues, allowed: Collection[str] = ()
 ) -> dict[str, frozenset[str]]:
-    """Return, by partition set, names that have values and that tamis.toml no longer has."""
+    """Return, by partition set, the names that have values but are no longer in tamis.toml."""
     if ALL in allowed:
         return {}
     settings = project.settings
@@ -191,7 +191,11 @@ def kept_names(
 
 
 def _allows(allowed: Collection[str], partition_set: str, partition: str) -> bool:
-    """Return whether one of the names lets a partition go: its own, or that of what a trial was made from."""
+    """Return whether one of the names allows the removal of a partition.
+
+    That is its own name, of a model also without the suffix of its twin, of a trial also the name of its
+    model, target or selection.
+    """
     if partition_set == "models":
         return partition in allowed or partition.removesuffix(TWIN) in allowed
     if partition_set == TRIALS:
@@ -201,28 +205,26 @@ def _allows(allowed: Collection[str], partition_set: str, partition: str) -> boo
 
 
 def read_shrunken(store: Store, shards: Collection[str]) -> dict[str, Shrunken]:
-    """Return, by shard, what was found of files that lost most of their documents."""
+    """Return, by shard, the files noted as having lost most of their documents."""
     columns = [name for name in schema_of(SHRUNKEN).names if name != "found_at"]
     rows = store.read(SHRUNKEN, columns).filter(pl.col("shard").is_in(list(shards))).iter_rows(named=True)
     return {row["shard"]: Shrunken(**row | {"bad_rows": json.loads(row["bad_rows"])}) for row in rows}
 
 
 def note_shrunken(store: Store, found: Sequence[Shrunken]) -> None:
-    """Note what was found of files that lost most of their documents, or that a person let them go."""
+    """Note files that lost most of their documents, or that a person allows this."""
     now = datetime.now(UTC).replace(tzinfo=None)
     rows = [one.__dict__ | {"bad_rows": json.dumps(one.bad_rows), "found_at": now} for one in found]
-    if rows:
-        store.merge(SHRUNKEN, pa.Table.from_pylist(rows, schema=schema_of(SHRUNKEN)))
+    store.merge_values(SHRUNKEN, rows)
 
 
 def forget_shrunken(store: Store, shards: Iterable[str]) -> None:
-    """Forget what was noted of files that were taken in: a permission is for one state and one time."""
-    for chunk in chunks(sorted(shards)):
-        store.delete(SHRUNKEN, one_of("shard", chunk))
+    """Forget the notes on files that were read in since: a permission is for one state and one time."""
+    delete_listed(store, SHRUNKEN, "shard", sorted(shards))
 
 
 def shrunken_to_allow(snapshot: ProjectSnapshot, allowed: Collection[str]) -> list[Shrunken]:
-    """Return the files whose missing documents these names let go: of a file, of its corpus, or `all`."""
+    """Return the files whose loss of documents is allowed by the name of the file or its corpus, or `all`."""
     return [
         one
         for key, one in snapshot.shrunken.items()
@@ -232,12 +234,15 @@ def shrunken_to_allow(snapshot: ProjectSnapshot, allowed: Collection[str]) -> li
 
 
 def held_back(snapshot: ProjectSnapshot, current: CurrentValues) -> list[HeldBack]:
-    """Return every loss that is held back now, corpora first."""
+    """Return all losses that are held back now, corpora first."""
     return [*_corpora(snapshot), *_shrunken(snapshot, current), *_names(snapshot)]
 
 
 def kept_trials(snapshot: ProjectSnapshot) -> list[str]:
-    """Return a line for trials that tamis.toml no longer plans; they are kept and are no problem."""
+    """Return at most one line on the trials that are kept though tamis.toml no longer plans them.
+
+    They are no problem, so `tamis status` stays green.
+    """
     count = len(snapshot.kept.get(TRIALS, ()))
     if not count:
         return []
@@ -289,24 +294,22 @@ def _names(snapshot: ProjectSnapshot) -> Iterator[HeldBack]:
 
 
 def forget_shards(store: Store, shards: Sequence[str]) -> None:
-    """Forget what was noted of shards that are removed."""
+    """Forget all notes on shards that are removed."""
     for table in (FILES, ABSENT, SHRUNKEN):
-        for chunk in chunks(shards):
-            store.delete(table, one_of("shard", chunk))
+        delete_listed(store, table, "shard", shards)
 
 
 def note_files(store: Store, shards: Sequence[Shard]) -> None:
-    """Note which corpus each shard belongs to: once file and corpus are gone, nothing else says so."""
+    """Note the corpus of each shard: once file and corpus are gone, no other record has it."""
     rows = [{"shard": one.key, "corpus": one.corpus, "name": one.name} for one in shards]
-    if rows:
-        store.merge(FILES, pa.Table.from_pylist(rows, schema=schema_of(FILES)))
+    store.merge_values(FILES, rows)
 
 
 def keep_values(home: Home, current: CurrentValues, entries: Iterable[tuple[str, str]], attempt: str) -> None:
-    """Mark values as finished, by the token of an attempt that began and wrote nothing of them.
+    """Mark values as finished under the token of an attempt that began but did not write them.
 
-    One that an earlier attempt may have half overwritten is kept only where its rows are those that its
-    manifest states.
+    A value that an earlier attempt may have half overwritten is marked only where its stored rows are those
+    of its manifest.
     """
     folder = ManifestFolder.of(home)
     before = [current[entry] for entry in entries if entry in current]
@@ -315,9 +318,9 @@ def keep_values(home: Home, current: CurrentValues, entries: Iterable[tuple[str,
 
 
 def _as_recorded(store: Store, folder: ManifestFolder, value: CurrentValue) -> bool:
-    """Return whether the tables hold no rows but those that the manifest of a value states.
+    """Return whether the stored rows of a value are those of its manifest, or some of them.
 
-    Some may be missing: a withdrawal takes rows out of what can no longer be read again.
+    Rows may be missing: a withdrawal deletes rows of a file that can no longer be read again.
     """
     try:
         manifest = folder.read(value.manifest)
@@ -334,9 +337,10 @@ def _as_recorded(store: Store, folder: ManifestFolder, value: CurrentValue) -> b
 
 
 def hold(home: Home, snapshot: ProjectSnapshot, current: CurrentValues) -> None:
-    """Note which shards are held back, and mark as finished what an interrupted attempt left untouched.
+    """Note which shards are held back, and mark as finished those of their values that are whole.
 
-    Their files cannot be read again, and what reads them would wait for ever. The caller writes.
+    Their files cannot be read again, so the stages that read them would wait forever. The caller holds the
+    writer's lock.
     """
     note_absent(home.store, snapshot)
     if not snapshot.absent:

@@ -1,4 +1,4 @@
-"""Stages of the SQL models: one a model of dbt_like_sql/, with the stages that write what it reads."""
+"""Stages of the SQL models: one for each model of dbt_like_sql/, whose inputs write the tables it reads."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -21,9 +21,9 @@ _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
 
 def source_edges(made: Iterable[Stage]) -> dict[str, tuple[Edge, ...]]:
-    """Return, by source of the SQL models, which stages and which of their partitions write it.
+    """Return, by source of the SQL models, the stages and partitions that write it.
 
-    No stage writes `withdrawals`: a person does, so it counts among the settings of what reads it.
+    No stage writes `withdrawals`: a person does, so it is among the settings of a model that reads it.
     """
     found: dict[str, tuple[Edge, ...]] = {WITHDRAWALS: ()}
     for stage in made:
@@ -35,9 +35,9 @@ def source_edges(made: Iterable[Stage]) -> dict[str, tuple[Edge, ...]]:
 
 
 def mart_stages(made: Sequence[Stage], folder: Path = SQL_FOLDER) -> list[Stage]:
-    """A stage for each model of the SQL project; adding a model is adding a file.
+    """Return a stage for each model of the SQL project in a folder; adding a model is adding a file.
 
-    `made`: the other stages. Raises `ProjectFileError`, and what `tamis.sql.load_project` raises.
+    `made`: the other stages. Raises `ProjectFileError`, and the errors of `tamis.sql.load_project`.
     """
     project = load_project(folder)
     for source in project.sources.values():
@@ -49,7 +49,7 @@ def mart_stages(made: Sequence[Stage], folder: Path = SQL_FOLDER) -> list[Stage]
 
 
 def _check_text(source: Source) -> None:
-    """Raise where a source lists a column of text: a model's rows need not name the document they show."""
+    """Refuse a source that lists a column of text: a withdrawal could not find the text in a model's rows."""
     table = table_of_source(source.name)
     shown = {*table.text} if table else set()
     if listed := sorted({column.name for column in source.columns} & shown):
@@ -61,9 +61,9 @@ def _check_text(source: Source) -> None:
 
 
 def _check_name(model: Model, taken: Collection[str]) -> None:
-    """A model is a table and an asset of its name, and must not replace one that the platform has."""
+    """Refuse a model whose name cannot name a table, or names a table or an asset of the platform."""
     if not _NAME.fullmatch(model.name):
-        problem = "is no name of a model: letters without accents, digits and _, not beginning with a digit"
+        problem = "cannot name a model: use letters without accents, digits and _, not a digit first"
     elif declared(model.name) or model.name in taken:
         problem = f"is the name of a table or asset of the platform; take another, say mart_{model.name}"
     else:
@@ -88,7 +88,7 @@ def _stage(project: Project, model: Model, written: Mapping[str, tuple[Edge, ...
 
 
 def _read_by(project: Project, name: str) -> list[str]:
-    """Sources and models that a model and its tests read; upstream views are inlined but stay edges."""
+    """Return the sources and models that a model and its tests read; views are inlined but stay inputs."""
     return sorted({*tables_read(project, name), *project.model(name).models})
 
 
@@ -99,11 +99,11 @@ def _edges(project: Project, name: str, written: Mapping[str, tuple[Edge, ...]])
         yield from written[name]
     else:
         source, valid = project.sources[name], ", ".join(sorted(written))
-        problem = f"no stage of the graph is known to write the source {name!r}; known: {valid}"
+        problem = f"no stage of the graph writes the source {name!r}; sources: {valid}"
         raise ProjectFileError(source.file, source.line, problem)
 
 
 def withdrawals_state(snapshot: Snapshot, partition: str) -> dict[str, Any]:
-    """What was withdrawn, as a digest; empty while nothing was."""
+    """Return the digest of the table `withdrawals`; empty while nothing was withdrawn."""
     store = snapshot.project.home.store
     return {WITHDRAWALS: stored_rows(store, WITHDRAWALS, "")[0]} if store.count(WITHDRAWALS) else {}

@@ -1,7 +1,7 @@
 """Plans: which partitions of which stages are out of date, and why.
 
-A value is current when the input key computed now equals the one it was made with; no clocks, no
-events, so nothing can be missed. Planning 1,000 shards takes well under a second.
+A value is current when its input key computed now equals the one it was made with. No clock and no event
+takes part, so no change can be missed. Planning 1,000 shards takes well under a second.
 """
 
 import json
@@ -20,7 +20,7 @@ from tamis.store.digests import canonical_digest
 
 @dataclass(frozen=True, kw_only=True)
 class Due:
-    """A partition that is out of date; `waits_for` names the first input that must be made before."""
+    """A partition that is out of date; `waits_for` names the first input that has to be made before it."""
 
     asset: str
     partition: str
@@ -31,7 +31,7 @@ class Due:
 def input_references(
     stage: Stage, partition: str, snapshot: ProjectSnapshot, current: CurrentValues
 ) -> list[InputReference | str]:
-    """The inputs of a partition: a reference to each head, or `asset[partition]` where there is none."""
+    """Return the inputs of a partition: references to current values, `asset[partition]` for missing ones."""
     found: list[InputReference | str] = []
     for edge in stage.edges:
         for key in edge.partitions(snapshot, partition):
@@ -43,21 +43,21 @@ def input_references(
 
 
 def reference(value: CurrentValue) -> InputReference:
-    """A head as an input of something else."""
+    """Return a reference to a current value, as an input of another one."""
     return InputReference(
         asset=value.asset, partition=value.partition, data_version=value.data_version, manifest=value.manifest
     )
 
 
 def label(asset: str, partition: str) -> str:
-    """`asset[partition]`, or `asset` when it has no partitions."""
+    """Return `asset[partition]`, or `asset` when it has no partitions."""
     return f"{asset}[{partition}]" if partition else asset
 
 
 def input_key(stage: Stage, partition: str, snapshot: ProjectSnapshot, current: CurrentValues) -> str | None:
-    """Return the hash of everything a value depends on, or None while an input is missing.
+    """Return the hash of everything that a value depends on, or None while an input is missing.
 
-    What is kept although its file or its settings are gone has the key that it was made with.
+    A value that is kept although its file or its section of tamis.toml is gone has the key it was made with.
     """
     if snapshot.keeps(stage.name, stage.partitions, partition):
         value = current.get((stage.name, partition))
@@ -82,9 +82,9 @@ def input_key(stage: Stage, partition: str, snapshot: ProjectSnapshot, current: 
 def _input_versions(
     stage: Stage, partition: str, snapshot: ProjectSnapshot, current: CurrentValues
 ) -> list[list[str]] | None:
-    """Asset, partition and data version of each input; None while one is missing.
+    """Return asset, partition and data version of each input, or None while one is missing.
 
-    Plain lists, since a plan for 10,000 shards looks at a few hundred thousand of them.
+    They are plain lists for speed: a plan for 10,000 shards makes a few hundred thousand of them.
     """
     found = []
     for edge in stage.edges:
@@ -100,12 +100,12 @@ def _input_versions(
 
 
 def _is_kept(edge: Edge, key: str, snapshot: ProjectSnapshot) -> bool:
-    """Return whether an upstream value is of a name that left tamis.toml, which nobody makes any more."""
+    """Return whether an upstream value is kept although its name left tamis.toml: nothing makes it again."""
     return snapshot.keeps(edge.asset, stages()[edge.asset].partitions, key)
 
 
 def config_of(stage: Stage, partition: str, snapshot: ProjectSnapshot) -> dict[str, Any]:
-    """The settings a value depends on, as JSON values."""
+    """Return the settings that a value depends on, as JSON values."""
     values: dict[str, Any] = json.loads(json.dumps(stage.settings(snapshot, partition)))
     return values
 
@@ -113,9 +113,9 @@ def config_of(stage: Stage, partition: str, snapshot: ProjectSnapshot) -> dict[s
 def due_partitions(
     stage: Stage, snapshot: ProjectSnapshot, current: CurrentValues, refit: bool = True
 ) -> Iterator[Due]:
-    """Out-of-date partitions of one stage whose inputs are all there.
+    """Yield the out-of-date partitions of one stage whose inputs are all there.
 
-    `refit` counts what is right within a certificate only as out of date (design section 5).
+    With `refit`, a value that is certified but not settled counts as out of date (design section 5).
     """
     if stage.made_with or not stage.active(snapshot):
         return
@@ -131,7 +131,7 @@ def due_partitions(
 def _difference(
     stage: Stage, partition: str, snapshot: ProjectSnapshot, current: CurrentValues, refit: bool
 ) -> str | None:
-    """Why a value whose inputs are all there is out of date, or None when it is current."""
+    """Return why a value is out of date, or None when it is current or an input is missing."""
     if snapshot.keeps(stage.name, stage.partitions, partition):
         return None
     key = input_key(stage, partition, snapshot, current)
@@ -146,9 +146,9 @@ def _difference(
 
 
 def full_plan(snapshot: ProjectSnapshot, current: CurrentValues, refit: bool = True) -> list[Due]:
-    """Everything that is out of date, what waits for something else included, in order of execution.
+    """Return everything that is out of date, in order of execution, with what waits for another entry.
 
-    Trials that wait to be asked for are not part of it.
+    Trials that wait for a request are left out. `refit` as in `due_partitions`.
     """
     plan: list[Due] = []
     pending: set[tuple[str, str]] = set()
@@ -194,7 +194,7 @@ def _due(
 def _pending_input(
     stage: Stage, partition: str, snapshot: ProjectSnapshot, pending: set[tuple[str, str]]
 ) -> str | None:
-    """The first input that is itself out of date."""
+    """Return the label of the first input that is itself out of date, None without one."""
     inputs = ((edge.asset, key) for edge in stage.edges for key in edge.partitions(snapshot, partition))
     return next((label(*found) for found in inputs if found in pending), None)
 
@@ -202,7 +202,7 @@ def _pending_input(
 def upstream(
     snapshot: ProjectSnapshot, root: tuple[str, str], without: tuple[str, ...] = ()
 ) -> set[tuple[str, str]]:
-    """Everything that leads to `root` (asset, partition), stopping at the assets in `without`."""
+    """Return all ancestors of `root` (asset, partition), without the assets in `without` and theirs."""
     found: set[tuple[str, str]] = set()
     stack = [root]
     while stack:
@@ -218,7 +218,7 @@ def upstream(
 
 
 def gone_partitions(snapshot: ProjectSnapshot, entries: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Those of the (asset, partition) that no longer exist, shards first."""
+    """Return those of the (asset, partition) whose stage or partition no longer exists, raw shards first."""
     known = stages()
     present = {stage.partitions: frozenset(snapshot.keys(stage.partitions)) for stage in known.values()}
     gone = []
@@ -234,18 +234,23 @@ def gone_partitions(snapshot: ProjectSnapshot, entries: Iterable[tuple[str, str]
 def differs_only_in(
     before: Manifest, stage: Stage, snapshot: ProjectSnapshot, current: CurrentValues, assets: Set[str]
 ) -> bool:
-    """Whether a value was made as it would be now, but for its inputs among `assets`."""
-    made_by = (stage.code_version, config_of(stage, before.partition, snapshot), snapshot.project.seed)
-    if (before.code_version, before.config, before.seed) != made_by:
-        return False
+    """Return whether making a value again would differ only in its inputs among `assets`."""
     without = {*assets, stage.name}
-    return _versions(before.inputs, without) == _versions(_now(before, stage, snapshot, current), without)
+    return _same_code_and_settings(before, stage, snapshot) and (
+        _versions(before.inputs, without) == _versions(_now(before, stage, snapshot, current), without)
+    )
+
+
+def _same_code_and_settings(before: Manifest, stage: Stage, snapshot: ProjectSnapshot) -> bool:
+    """Return whether a value was made with the present code version, settings and seed."""
+    made_by = (stage.code_version, config_of(stage, before.partition, snapshot), snapshot.project.seed)
+    return (before.code_version, before.config, before.seed) == made_by
 
 
 def changed_partitions(
     before: Manifest, stage: Stage, snapshot: ProjectSnapshot, current: CurrentValues, asset: str
 ) -> list[str]:
-    """Partitions of an input that are new or have another version than the value was made from, sorted."""
+    """Return, sorted, the partitions of an input that are new or changed since the value was made."""
     known = _versions(before.inputs, set())
     now = _versions(
         [entry for entry in _now(before, stage, snapshot, current) if entry.asset == asset], set()
@@ -273,13 +278,12 @@ def only_grew(
     current: CurrentValues,
     without: Set[str] = frozenset(),
 ) -> bool:
-    """Whether a value was made as it would be now, and of all that it would be made of now but what is new.
+    """Return whether making a value again would differ only in inputs that have been added.
 
-    Then rows that were computed of single inputs still stand, and only those of the new inputs are missing.
-    Inputs `without` are not looked at: views, whose own inputs are those of the value too.
+    Then rows that were computed from single inputs are still right, and only those of the new inputs are
+    missing. The inputs in `without` are not compared: views, whose own inputs are inputs of the value, too.
     """
-    made_by = (stage.code_version, config_of(stage, before.partition, snapshot), snapshot.project.seed)
-    if (before.code_version, before.config, before.seed) != made_by:
-        return False
-    now = _versions(_now(before, stage, snapshot, current), without)
-    return _versions(before.inputs, {stage.name, *without}) <= now
+    known = _versions(before.inputs, {stage.name, *without})
+    return _same_code_and_settings(before, stage, snapshot) and (
+        known <= _versions(_now(before, stage, snapshot, current), without)
+    )

@@ -1,13 +1,14 @@
-"""Reconciling the store with the corpora: what is gone is removed, what is half-written is set aside."""
+"""Reconciliation of the store with the corpora: deletes rows of removed partitions, notes unfinished files.
+
+A removal is noted before it begins and repeated after a crash: current values and attempts, by which it is
+found, are deleted last.
+"""
 
 import json
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
-
-import pyarrow as pa
 
 from tamis.corpus.intake import delete_orphans, documents_of_shards, find_orphans, remove_shards
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, QUARANTINE, RAW_STAGE
@@ -25,29 +26,28 @@ from tamis.graph.snapshot import ProjectSnapshot, Shrunken
 from tamis.graph.stages import names_where, stages
 from tamis.project import Project
 from tamis.records import attempts
-from tamis.records.attempts import chunks
 from tamis.records.current_values import CurrentValues, forget_current_values, read_current_values
 from tamis.records.manifest import ManifestError, ManifestFolder
 from tamis.records.pinned_versions import unpin
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.stage import Stage
 from tamis.store.home import Home
-from tamis.store.schemas import kind_of, schema_of
-from tamis.store.tables import Store, one_of, quoted
+from tamis.store.schemas import kind_of
+from tamis.store.tables import Store, quoted
 from tamis.training.stage import TRAINED_ON
 
 
 def find_gone(store: Store, snapshot: ProjectSnapshot, current: CurrentValues) -> list[tuple[str, str]]:
-    """(asset, partition) of what belonged to partitions that no longer exist, begun values included."""
+    """Return (asset, partition) of values, finished or begun, whose partitions no longer exist."""
     entries = {*current, *attempts.read_attempts(store)}
     return [entry for entry in gone_partitions(snapshot, entries) if entry[1] not in snapshot.held]
 
 
 def forget_gone(store: Store, snapshot: ProjectSnapshot, current: CurrentValues) -> list[tuple[str, str]]:
-    """Remove what belonged to partitions that no longer exist; returns them as (asset, partition).
+    """Remove the values of partitions that no longer exist, and return them as (asset, partition).
 
-    Current values go last: a removal that is cut short is found and repeated. Documents stay where shards are
-    to be taken in: they may hold them again under another name, and what is embedded is not embedded twice.
+    Current values go last, so that an interrupted removal is found and repeated. While other shards wait to
+    be read, documents stay: these shards may hold them under another name, and no text is embedded twice.
     """
     gone = find_gone(store, snapshot, current)
     if not gone:
@@ -72,29 +72,29 @@ def forget_gone(store: Store, snapshot: ProjectSnapshot, current: CurrentValues)
 
 
 def _remove_rows(store: Store, stage: Stage, partitions: Sequence[str]) -> None:
-    """Delete the rows of partitions of a stage, in all tables of the kinds that it writes."""
+    """Delete the rows of these partitions from all tables that a stage writes."""
     for declaration in stage.tables if partitions else ():
         for table in [name for name in store.names() if kind_of(name) == declaration.name]:
             if declaration.emptied:
                 store.delete(table, "true")
             if column := declaration.partition:
-                for chunk in attempts.chunks(partitions):
-                    store.delete(table, one_of(column, chunk))
+                attempts.delete_listed(store, table, column, partitions)
 
 
 def removals(
     snapshot: ProjectSnapshot, current: CurrentValues
 ) -> tuple[list[tuple[str, str]], list[Shrunken]]:
-    """Return what a removal has to do: (asset, partition) that are gone, and files that were let go."""
+    """Return the work of a removal: (asset, partition) that are gone, and shrunken files that are allowed."""
     return find_gone(snapshot.project.home.store, snapshot, current), shrunken_to_allow(
         snapshot, snapshot.allowed
     )
 
 
 def remove(snapshot: ProjectSnapshot, current: CurrentValues) -> list[tuple[str, str]]:
-    """Remove what is gone and not held back, noted before anything is deleted; returns it.
+    """Remove all values that are gone and not held back, and return them as (asset, partition).
 
-    Of files that lost most of their documents and were let go, the next run takes in what is left.
+    The removal is noted before anything is deleted. Of a file that lost most of its documents and is allowed
+    to, nothing is deleted here: the next run reads the documents that are left.
     """
     store = snapshot.project.home.store
     gone, shrunken = removals(snapshot, current)
@@ -111,9 +111,9 @@ def remove(snapshot: ProjectSnapshot, current: CurrentValues) -> list[tuple[str,
         "begun_at": datetime.now(UTC).replace(tzinfo=None),
         "ended_at": None,
     }
-    _note(store, note)
+    store.merge_values(REMOVALS, [note])
     note_shrunken(store, [replace(one, allowed=True) for one in shrunken])
-    # A file that is back after a kill is read again: nothing here passes for current any more.
+    # After a crash a file may be back: with an attempt open, its half deleted values are made again.
     attempts.begin(store, gone)
     forget_gone(store, snapshot, current)
     forget_shards(store, sorted(shards))
@@ -122,22 +122,17 @@ def remove(snapshot: ProjectSnapshot, current: CurrentValues) -> list[tuple[str,
 
 
 def end_removals(store: Store) -> None:
-    """Note that nothing is left to delete of any removal, one that was cut short included."""
+    """Note all removals as ended, those included that were interrupted and repeated."""
     ended = {"ended_at": datetime.now(UTC).replace(tzinfo=None)}
-    for one in store.read(REMOVALS, where="ended_at IS NULL").iter_rows(named=True):
-        _note(store, one | ended)
-
-
-def _note(store: Store, note: dict[str, Any]) -> None:
-    store.merge(REMOVALS, pa.Table.from_pylist([note], schema=schema_of(REMOVALS)))
+    begun = store.read(REMOVALS, where="ended_at IS NULL").to_dicts()
+    store.merge_values(REMOVALS, [note | ended for note in begun])
 
 
 def collect_orphans(store: Store, snapshot: ProjectSnapshot) -> None:
-    """Delete the documents that no shard holds, with everything that was computed of them; what was expensive
-    is retained.
+    """Delete the documents that no shard holds and all rows computed from them; expensive rows are retained.
 
-    What listed them is out of date now. It is noted as begun before its rows go: should the files change back
-    before it is made again, its old input key would call it current without them.
+    Values that listed them are out of date now. An attempt is noted for each before its rows go: if the files
+    change back before the value is made again, its old input key alone would call it current.
     """
     orphans = find_orphans(store)
     if not orphans:
@@ -153,10 +148,10 @@ def collect_orphans(store: Store, snapshot: ProjectSnapshot) -> None:
 
 
 def drop_unnamed_vectors(project: Project) -> list[str]:
-    """Drop the tables of vectors of other encoders and fingerprints than the configured one that no current
-    value names and that have no tagged version; return their names.
+    """Drop the tables of vectors of earlier encoders that nothing needs, and return their names.
 
-    The caller knows that no other run is queued or running.
+    No current value names them, and no version of them is tagged. The caller makes sure that no other run is
+    queued or running.
     """
     store, folder = project.home.store, ManifestFolder.of(project.home)
     tables = {name for name in store.names() if kind_of(name) == EMBEDDINGS.name}
@@ -166,7 +161,7 @@ def drop_unnamed_vectors(project: Project) -> list[str]:
     try:
         named = {table for value in current for table in folder.read(value.manifest).rows}
     except ManifestError:
-        return []  # the value is made again by the next run, which drops them
+        return []  # the next run makes this value again, and then drops the tables
     others = tables - named - {current_table(project)}
     unnamed = sorted(name for name in others if not store.open(name).tags.list())
     for name in unnamed:
@@ -175,7 +170,7 @@ def drop_unnamed_vectors(project: Project) -> list[str]:
 
 
 def _intake_follows(snapshot: ProjectSnapshot, current: CurrentValues) -> bool:
-    """Whether a shard is new, changed or interrupted, so that its intake collects what is left over."""
+    """Return whether a shard is new, changed or interrupted: then its intake collects the orphans."""
     for key, digest in snapshot.fingerprints.items():
         raw, made = current.get((RAW_STAGE.name, key)), current.get((DOCUMENTS_STAGE.name, key))
         if raw is None or made is None or raw.data_version != digest or not (raw.finished and made.finished):
@@ -184,24 +179,23 @@ def _intake_follows(snapshot: ProjectSnapshot, current: CurrentValues) -> bool:
 
 
 def set_aside(store: Store, snapshot: ProjectSnapshot) -> None:
-    """Note in quarantine the new files that are still being written."""
+    """Note in quarantine the new files that are still being written, and delete the notes of others."""
     rows = [
         {"shard": key, "row": -1, "reason": "still_being_written", "detail": detail, "excerpt": ""}
         for key, detail in snapshot.held.items()
     ]
-    if rows:
-        store.merge(QUARANTINE.name, pa.Table.from_pylist(rows, schema=schema_of(QUARANTINE.name)))
+    store.merge_values(QUARANTINE.name, rows)
     noted = store.read(QUARANTINE.name, ["shard"], "reason = 'still_being_written'")["shard"].unique()
     for key in noted:
         if key not in snapshot.held and key not in snapshot.shards:
             store.delete(QUARANTINE.name, f"shard = {quoted(key)} AND reason = 'still_being_written'")
 
 
-TABLE = TRAINED_ON.name
-
-
 def forget_abandoned_trainings(home: Home, current: CurrentValues, gone: Iterable[tuple[str, str]]) -> None:
-    """Delete what those of the (asset, partition) noted that have neither head, checkpoint nor manifest."""
+    """Delete the training notes of removed trials and base models that never ended.
+
+    These have neither a current value, a checkpoint nor a manifest; notes of others are evidence and stay.
+    """
     trained = training_stages()
     begun = [
         (asset, partition)
@@ -210,19 +204,18 @@ def forget_abandoned_trainings(home: Home, current: CurrentValues, gone: Iterabl
         and (asset, partition) not in current
         and not _has_checkpoint(home, asset, partition)
     ]
-    if not begun or not home.store.exists(TABLE):
+    if not begun or not home.store.exists(TRAINED_ON.name):
         return
     try:
         recorded = _recorded(home)
     except ManifestError:
-        return  # for the audit to tell; what cannot be read may be the record of one of these
+        return  # the unreadable manifest, which the audit names, may be the record of one of these
     names = [partition for asset, partition in begun if (asset, partition) not in recorded]
-    for chunk in chunks(names):
-        home.store.delete(TABLE, one_of("checkpoint", chunk))
+    attempts.delete_listed(home.store, TRAINED_ON.name, "checkpoint", names)
 
 
 def training_stages() -> tuple[str, ...]:
-    """Return the stages that note what their checkpoints are trained on."""
+    """Return the names of the stages that note the documents their checkpoints are trained on."""
     return names_where(lambda stage: TRAINED_ON in stage.tables)
 
 
@@ -232,7 +225,7 @@ def _has_checkpoint(home: Home, asset: str, partition: str) -> bool:
 
 
 def _recorded(home: Home) -> set[tuple[str, str]]:
-    """(asset, partition) of every checkpoint that a manifest states."""
+    """Return (asset, partition) of every checkpoint with a manifest. Raises `ManifestError`."""
     folder, found, trained = ManifestFolder.of(home), set(), training_stages()
     for name in folder.ids():
         manifest = folder.read(name)

@@ -1,7 +1,7 @@
-"""Damage: values whose manifest, table or file is no longer there, so that they are made again.
+"""Repair: values whose manifest, table or file is missing or unreadable are forgotten, and so made again.
 
-Looks at what exists, not at what it says: 30 tables and 10,000 manifests in about a second. That content was
-altered is for the audit to find (tamis/audit/whole.py).
+Only existence is checked, 30 tables and 10,000 manifests in about a second; altered content is found by the
+audit (tamis/audit/whole.py).
 """
 
 import contextlib
@@ -21,12 +21,12 @@ from tamis.store.tables import DamagedTableError, Store
 NO_ROWS = rows_digest([])[0]
 AT_ONCE = 8
 DRAFTS, UNLOCKED_SECONDS = ".*.tmp", 3_600.0
-"""Names of drafts (tamis/base/files.py), and how long one that nobody writes to may be somebody's."""
+"""Names of drafts (tamis/base/files.py), and the age up to which one may still be in use."""
 Damage = dict[tuple[str, str], str]
 
 
 def find_damage(home: Home, current: CurrentValues) -> Damage:
-    """(asset, partition) of the values that cannot be read any more, and why."""
+    """Return the reason for each value, by (asset, partition), that can no longer be read."""
     folder, broken = ManifestFolder.of(home), set(unreadable_tables(home.store))
     known, tables = set(folder.ids()), set(home.store.names())
     lists, named_lists = {path.stem for path in folder.lists()}, NamedLists(home, folder)
@@ -38,11 +38,11 @@ def find_damage(home: Home, current: CurrentValues) -> Damage:
             continue
         stage = stages().get(value.asset)
         of_shard = stage is not None and stage.partitions == "shards"
-        # Shards are many and their values lie in the same tables: while all of these are there, one manifest
-        # speaks for the others, but for their lists of rows. Which shards had rows in a lost table, only the
-        # manifest of each says.
+        # Shards are many, and those of one asset share their tables: while all of these exist, one manifest
+        # is read for all shards, and of the others only the rows files are checked. Once a table is lost,
+        # the manifest of each shard has to be read: it says whether the shard had rows there.
         if of_shard and value.asset in whole:
-            if lost := _lost_list(home, folder, named_lists, value.manifest, lists):
+            if lost := _missing_rows_file(home, folder, named_lists, value.manifest, lists):
                 found[entry] = lost
             continue
         reason, named, filled = _named(home, folder, value)
@@ -58,12 +58,12 @@ def find_damage(home: Home, current: CurrentValues) -> Damage:
 
 
 def _named(home: Home, folder: ManifestFolder, value: CurrentValue) -> tuple[str, set[str], set[str]]:
-    """What is wrong with the files of a value ("" for nothing), its tables, and those with rows of it."""
+    """Return the problem of a value's files ("" for none), its tables, and those of them with rows of it."""
     try:
         manifest = folder.read(value.manifest)
     except ManifestError as error:
         return str(error), set(), set()
-    # Of what is made again anyway, files may be gone already: a withdrawal takes them at once.
+    # An unfinished value is made again anyway, and a withdrawal may have deleted its files already.
     files = manifest.files if value.finished else {}
     missing = [name for name in files if not home.files.holds(name)]
     missing += [
@@ -75,10 +75,10 @@ def _named(home: Home, folder: ManifestFolder, value: CurrentValue) -> tuple[str
     return (f"file {missing[0]} is missing" if missing else ""), set(manifest.rows), tables
 
 
-def _lost_list(
+def _missing_rows_file(
     home: Home, folder: ManifestFolder, named: NamedLists, manifest: str, present: Collection[str]
 ) -> str:
-    """What is wrong with the lists of rows that a manifest names; "" for nothing."""
+    """Return the problem of the rows files that a manifest names; "" for none."""
     try:
         absent = [digest for digest in named.of(manifest) if digest not in present and digest != NO_ROWS]
     except ManifestError as error:
@@ -88,7 +88,7 @@ def _lost_list(
 
 
 def unreadable_tables(store: Store, among: Collection[str] | None = None) -> list[str]:
-    """Tables, or those among the named, that are there but cannot be read."""
+    """Return the tables, among these names or all, that exist but cannot be read."""
     tables = [table for table in store.names() if among is None or table in among]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         damaged = pool.map(partial(_is_damaged, store), tables)
@@ -104,10 +104,10 @@ def _is_damaged(store: Store, table: str) -> bool:
 
 
 def sweep_unwritten(home: Home) -> None:
-    """Remove the files that a killed process had begun to write and not yet given their name.
+    """Remove the drafts that a killed process left: files that have not been given their final name.
 
-    The caller holds the writer's lock. Exports and caches are written without it: there, what somebody wrote
-    to within the last hour stays.
+    The caller holds the writer's lock. Exports and caches are written without it: there, drafts that were
+    written to within the last hour stay.
     """
     for folder in (home.manifests, home.reports, home.fitted):
         for path in folder.rglob(DRAFTS):
@@ -118,18 +118,16 @@ def sweep_unwritten(home: Home) -> None:
                 path.unlink()
 
 
-def drop_table(store: Store, table: str) -> None:
-    """Remove the files of a table that cannot be opened any more."""
-    store.drop(table)
-
-
 def forget_damaged(home: Home, damage: Damage) -> list[str]:
-    """Forget damaged values and drop unreadable tables, so that a plan makes them again; a line each kind."""
+    """Forget damaged values and drop unreadable tables, so that a plan makes them again.
+
+    Return a line for a person for each table, and for each asset and reason.
+    """
     lines = []
     for table in unreadable_tables(home.store):
         if (known := declared(table)) and known.decided:
-            continue  # reading it says so, and what would be right
-        drop_table(home.store, table)
+            continue  # a person's decisions cannot be made again; reading the table raises with advice
+        home.store.drop(table)
         lines.append(f"table {table} cannot be read and is made again")
     forget_current_values(home.store, damage)
     reasons: dict[tuple[str, str], int] = {}

@@ -1,7 +1,7 @@
-"""Scan the sources: what the corpora and targets hold right now, and which trials a budget asks for.
+"""Scan of the sources: the files of corpora and targets as they are now, and the trials a budget asks for.
 
-Files are hashed once and remembered by size and modification time, so looking at 1,000 unchanged shards
-costs stat calls only.
+Files are hashed once; the digest is cached by size and modification time, so that scanning 1,000 unchanged
+shards costs stat calls only.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ def scan(
     by_hand: bool = False,
     allowed: Collection[str] = (),
 ) -> ProjectSnapshot:
-    """The snapshot as `scan_files` sees it, with the trials that a search asks for next."""
+    """Return the snapshot of `scan_files` with the trials that a search asks for next."""
     snapshot = scan_files(project, patience_seconds, on_request, by_hand, allowed)
     return (
         searched(snapshot, read_current_values(project.home.store))
@@ -55,12 +55,12 @@ def scan_files(
     by_hand: bool = False,
     allowed: Collection[str] = (),
 ) -> ProjectSnapshot:
-    """List and fingerprint all shards and targets.
+    """List and fingerprint all shards and targets, and return the snapshot without searches.
 
-    A file that is being written keeps the fingerprint it had, or is held back when it is new;
-    `patience_seconds` is how long to wait for it to come to rest; `on_request` asks for the trials that are
-    made on request, `by_hand` for any, whatever a search asks for; `allowed` are names whose removal a person
-    allows. Raises `ListingError` when a corpus cannot be listed: that is never taken for empty.
+    A file that is being written keeps the fingerprint it had, or is left for a later scan when it is new;
+    `patience_seconds` is how long to wait for it. `on_request` asks for the trials that are made on request,
+    `by_hand` for all, whatever a search asks for; `allowed` are names whose removal a person allows. Raises
+    `ListingError` when a corpus cannot be listed: it must not pass for empty.
     """
     memory = _Memory(project.home.cache / "fingerprints.json")
     corpora, cache = project.settings.corpus, project.home.cache
@@ -100,15 +100,18 @@ def scan_files(
 
 
 def scan_again(snapshot: ProjectSnapshot, current: CurrentValues) -> ProjectSnapshot:
-    """Return the snapshot with what work has changed since: texts refused at intake, files that are held back
-    because they lost most of their documents, and the trials asked for next.
+    """Return the snapshot, updated by what a run has stored since; files are not listed again.
+
+    Updated are the texts refused at intake, the files that are held back because they lost most of their
+    documents, and the trials that a search asks for next.
     """
-    shrunken = read_shrunken(snapshot.project.home.store, snapshot.shards)
-    return searched(replace(snapshot.as_refused_now(), shrunken=shrunken), current)
+    store = snapshot.project.home.store
+    shrunken, withdrawn = read_shrunken(store, snapshot.shards), withdrawn_versions(store)
+    return searched(replace(snapshot, shrunken=shrunken, withdrawn=withdrawn), current)
 
 
 def searched(snapshot: ProjectSnapshot, current: CurrentValues) -> ProjectSnapshot:
-    """The snapshot, with the trials that a search asks for next; the same where no budget is set."""
+    """Return the snapshot with the trials that a search asks for next; the same where no budget is set."""
     found = searches_of(snapshot, current)
     return snapshot if found == snapshot.searches else replace(snapshot, searches=found)
 
@@ -125,7 +128,7 @@ def _trials_made(project: Project) -> frozenset[str]:
 
 
 def _moving(project: Project, shards: dict[str, Shard]) -> set[str]:
-    """Files modified within the settling time."""
+    """Return the keys of files that were modified within `settle_seconds`."""
     seconds, now = project.settings.automation.settle_seconds, time.time()
     return {
         key
@@ -135,7 +138,7 @@ def _moving(project: Project, shards: dict[str, Shard]) -> set[str]:
 
 
 class _Memory:
-    """Fingerprints of files that have not moved since they were hashed."""
+    """A cache of fingerprints: stamp and digest by shard, `known` as loaded and `seen` in this scan."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -159,5 +162,5 @@ class _Memory:
 
     def save(self) -> None:
         if self.seen != self.known:
-            with contextlib.suppress(OSError):  # a memory only: a full or read-only disk may still be read
+            with contextlib.suppress(OSError):  # only a cache: a full or read-only disk may still be scanned
                 write_atomically(self.path, json.dumps(self.seen, sort_keys=True).encode())

@@ -1,14 +1,13 @@
-"""Which trials of the scaling law a budget asks for next: the search, given what the store holds.
+"""Search under a budget: which trials of the scaling law to run next, given the losses in the store.
 
-Nothing is remembered between two looks: the search begins again with every loss that is current, so that
-trials of another target or recipe do not count, and a killed run changes nothing. The price: a ranking of all
-models for each round at each look.
+No state is kept between two scans: the search is replayed with every current loss, so that trials of another
+target or recipe do not count, and a killed run changes nothing. The price is a ranking of all models for each
+round at each scan.
 """
 
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -24,12 +23,9 @@ from tamis.training.failures import failures_of
 from tamis.training.planned import Trial, model_section
 from tamis.training.stage import BASE_MODELS_STAGE, TRIALS, TRIALS_STAGE
 
-if TYPE_CHECKING:
-    from tamis.scaling import BudgetedSearch
-
 
 def searches_of(snapshot: ProjectSnapshot, current: CurrentValues) -> dict[str, Search]:
-    """The search for each target of [scaling]; none where no budget is set, which asks for every trial."""
+    """Return the search for each target of [scaling]; empty without a budget: then every trial is wanted."""
     share, targets = snapshot.project.settings.trial_budget.share, snapshot.project.settings.scaling.targets
     if share is None or not snapshot.project.settings.scaling.models:
         return {}
@@ -48,7 +44,7 @@ def _search(
     losses: Mapping[str, float],
     failed: Mapping[str, str],
 ) -> Search:
-    """The search for one target as it stands, told what was measured for it."""
+    """Return the state of the search for one target after replaying its measured and failed trials."""
     laws, share = _laws(snapshot, target), snapshot.project.settings.trial_budget.share
     assert share is not None
     search = Search(budget_share=share, target=target)
@@ -62,8 +58,8 @@ def _search(
             searching.tell(model, size, losses.get(trial.name, math.nan))
     clear = _is_clear(searching, laws, losses)
     asked = [] if clear else searching.ask()
-    told = {model for (model, _size), trial in laws.items() if trial.name in losses or trial.name in failed}
-    ended = CLEAR if clear else "" if asked else SPENT if told else TOO_SMALL
+    tried = {model for (model, _size), trial in laws.items() if trial.name in losses or trial.name in failed}
+    ended = CLEAR if clear else "" if asked else SPENT if tried else TOO_SMALL
     largest = max(size for _model, size in laws)
     return replace(
         search,
@@ -77,7 +73,7 @@ def _search(
         choice=searching.choice,
         spent_share=searching.spent_share,
         least_share=searching.least_share,
-        untried=() if clear else tuple(sorted(set(costs) - told - {model for model, _size in asked})),
+        untried=() if clear else tuple(sorted(set(costs) - tried - {model for model, _size in asked})),
         next_share=searching.next_share() if ended == SPENT else None,
         costs=dict(costs),
         unpaid=_unpaid(laws, largest, costs, {*losses, *failed}, 1 - searching.spent_share)
@@ -92,16 +88,20 @@ def _unpaid(
     laws: Mapping[tuple[str, int], Trial],
     largest: int,
     costs: Mapping[str, float],
-    told: Collection[str],
+    done: Collection[str],
     left_share: float,
 ) -> tuple[str, ...]:
-    """Models without a trial at the largest size, where what is left does not buy all of these."""
-    lacking = [model for model in sorted(costs) if laws[model, largest].name not in told]
+    """Return the models without a trial at the largest size, where the remaining budget cannot pay for all.
+
+    `done`: names of the trials that were measured or left out; `left_share`: remaining share of the cost of
+    running every model at the largest size.
+    """
+    lacking = [model for model in sorted(costs) if laws[model, largest].name not in done]
     return tuple(lacking) if sum(costs[model] for model in lacking) > left_share * sum(costs.values()) else ()
 
 
 def _laws(snapshot: ProjectSnapshot, target: str) -> dict[tuple[str, int], Trial]:
-    """Trials of the scaling law for a target by (model, size)."""
+    """Return the trials of the scaling law for a target by (model, size)."""
     return {
         (trial.model, trial.size): trial
         for trial in snapshot.trials.values()
@@ -110,15 +110,15 @@ def _laws(snapshot: ProjectSnapshot, target: str) -> dict[tuple[str, int], Trial
 
 
 def costs_of_models(snapshot: ProjectSnapshot, current: CurrentValues) -> dict[str, float]:
-    """Parameters of each model of the scaling law whose number is known: what an example costs, but a factor.
+    """Return what an example costs in each model of the scaling law, in units of its number of parameters.
 
-    Of shapes that the graph trains it follows from the shape; of others it stands beside their manifest, or
-    in the headers of their files.
+    A model with an adapter costs two thirds of that. Models of unknown size are left out. The size follows
+    from the shape of a model that the graph trains; of others it is read from the manifest, or from the
+    headers of their files.
     """
     found = {}
     for model in snapshot.project.settings.scaling.models:
-        parameters = _parameters(snapshot, current, model)
-        if parameters:
+        if parameters := _parameters(snapshot, current, model):
             # An adapter spares the gradients of the frozen weights: 4 N T instead of 6 N T operations.
             adapted = model_section(snapshot.project, model)[0].lora_rank is not None
             found[model] = float(parameters) * (2 / 3 if adapted else 1)
@@ -135,28 +135,34 @@ def _parameters(snapshot: ProjectSnapshot, current: CurrentValues, model: str) -
     except (ManifestError, KeyError):
         try:
             return count_parameters(snapshot.project.model(str(section.path)))
-        except UnknownModelError:  # said by the asset that takes it in; here it would stop every command
+        except UnknownModelError:  # the model's own asset reports it; raised here it would stop every command
             return None
 
 
 def _losses(snapshot: ProjectSnapshot, current: CurrentValues) -> dict[str, float]:
-    """Held-out loss of each trial that would not be made again."""
-    stage, trained = stages()[TRIALS_STAGE.name], set()
-    for trial in snapshot.trials.values():
-        if trial.kind != "law":
-            continue
-        value = current.get((stage.name, trial.name))
-        if value is not None and value.finished and value.usable:
-            trained |= (
-                {trial.name} if value.input_key == input_key(stage, trial.name, snapshot, current) else set()
-            )
+    """Return the held-out loss of each current trial: bits per byte, or nats an example of a labelled target.
+
+    NaN where no loss is stored.
+    """
+    stage = stages()[TRIALS_STAGE.name]
+    trained = {
+        trial.name
+        for trial in snapshot.trials.values()
+        if trial.kind == "law"
+        and (value := current.get((stage.name, trial.name))) is not None
+        and value.usable
+        and value.input_key == input_key(stage, trial.name, snapshot, current)
+    }
     read = snapshot.project.home.store.read(TRIALS.name, ["trial", "held_out_bits_per_byte", "held_out_loss"])
     rows = read.select("trial", pl.coalesce("held_out_bits_per_byte", "held_out_loss")).iter_rows()
     return {name: math.nan if loss is None else float(loss) for name, loss in rows if name in trained}
 
 
 def _left_out(snapshot: ProjectSnapshot, current: CurrentValues) -> dict[str, str]:
-    """Trials that failed as often as may be, at what they would be made from now, and why."""
+    """Return the reason for each trial that is not tried again with its present inputs.
+
+    It failed for good, or as often as [trial_budget] maximum_attempts allows.
+    """
     most, stage = snapshot.project.settings.trial_budget.maximum_attempts, stages()[TRIALS_STAGE.name]
     return {
         failure.trial: failure.reason
@@ -168,11 +174,11 @@ def _left_out(snapshot: ProjectSnapshot, current: CurrentValues) -> dict[str, st
 
 
 def _is_clear(
-    searching: "BudgetedSearch", laws: Mapping[tuple[str, int], Trial], losses: Mapping[str, float]
+    searching: BudgetedSearch, laws: Mapping[tuple[str, int], Trial], losses: Mapping[str, float]
 ) -> bool:
-    """Whether the 90 % interval of the best model at the largest size lies below those of all others.
+    """Return whether the 90 % interval of the best model at the largest size is below those of all others.
 
-    Looked at between rounds only: within one it would depend on which of its trials came first.
+    Always False within a round: the answer would depend on which of its trials ended first.
     """
     if searching.round_begun or searching.choice is None:
         return False

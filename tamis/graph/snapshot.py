@@ -1,4 +1,7 @@
-"""The snapshot a plan is made for: settings, and what lies in the corpora and targets right now (`scan`)."""
+"""Snapshot of the sources: settings and files of corpora and targets at one moment, as a plan needs them.
+
+`tamis.graph.scan` takes it.
+"""
 
 import hashlib
 import os
@@ -15,13 +18,16 @@ from tamis.project import Project
 from tamis.records.pinned_versions import PinnedVersion
 from tamis.scaling.searched import Search
 from tamis.store.precision_choice import AUTO
-from tamis.store.withdrawn import withdrawn_versions
 from tamis.training.planned import Trial, model_names, planned_trials
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shrunken:
-    """A file that lost most of its documents, in the state of `input_key`."""
+    """A file that lost most of its documents in the state of `input_key`.
+
+    `before` and `now` count documents, `bad_rows` counts rows by the reason of their quarantine; `allowed`:
+    a person allowed the loss.
+    """
 
     shard: str
     input_key: str
@@ -32,25 +38,26 @@ class Shrunken:
 
     @property
     def found(self) -> str:
-        """What was found, in a clause."""
+        """A clause for a person: `file KEY yields 3 of the 40 documents that it had`."""
         bad = ", ".join(f"{count:,} {reason}" for reason, count in self.bad_rows.items())
         rows = f" ({bad} in quarantine if it is taken in)" if bad else ""
-        return f"file {self.shard} yields {self.now:,} of {self.before:,} documents that it had{rows}"
+        return f"file {self.shard} yields {self.now:,} of the {self.before:,} documents that it had{rows}"
 
 
 @dataclass(frozen=True)
 class ProjectSnapshot:
-    """Everything outside the store that input keys depend on.
+    """Everything but current values that input keys depend on, as it was at one moment.
 
+    `fingerprints`, `target_fingerprints`: digest of the bytes of each shard and target.
+    `held`: shards that cannot be read yet, such as files still being written, with the reason.
     `asked`: trials on request that were made once or are asked for now; they are kept current as others are.
-    `pinned versions`: selections that are kept at an earlier version.
-    `stamps`: size and times of each shard's files when they were hashed.
-    `withdrawn`: of each (asset, partition) that holds what somebody has withdrawn, a digest of what that is.
-    `searches`: which trials of the scaling law are asked for, by target, where a budget decides that; else
-    all are.
+    `pinned`: selections that are kept at an earlier version.
+    `stamps`: digest of size and times of each shard's files when they were hashed (`stamp_of`).
+    `withdrawn`: digest of the withdrawn documents of each (asset, partition) that holds any.
+    `searches`: trials of the scaling law that a budget asks for, by target; empty without a budget: all are.
     `absent`: shards whose files are gone and whose removal is held back, with the corpus of each.
-    `kept`: by partition set, names that tamis.toml no longer has and whose values stay until a person lets
-    them go. `shrunken`: by shard, what is known of a file that lost most of its documents.
+    `kept`: by partition set, names that left tamis.toml and whose values stay until a person allows their
+    removal. `shrunken`: by shard, files that lost most of their documents.
     `allowed`: names whose removal a person allows in this run.
     """
 
@@ -70,45 +77,40 @@ class ProjectSnapshot:
     allowed: frozenset[str] = frozenset()
 
     def keeps(self, asset: str, partition_set: str | None, partition: str) -> bool:
-        """Return whether a value stays as it was made: its source is gone, and nobody let it go."""
+        """Return whether a value stays as it is: its source is gone, and nobody has allowed its removal."""
         if partition_set == "shards":
             stage = stages().get(asset)
             return partition in self.absent and stage is not None and stage.from_files
         return partition in self.kept.get(partition_set or "", ())
 
     def is_shrunken(self, asset: str, partition: str, key: str) -> bool:
-        """Return whether a file lost most of its documents in this state, and nobody let them go."""
+        """Return whether a file lost most of its documents in the state of `key`, and nobody allowed it."""
         found = self.shrunken.get(partition) if asset == DOCUMENTS_STAGE.name else None
         return found is not None and not found.allowed and found.input_key == key
 
-    def without_news(self, known: Collection[str]) -> "ProjectSnapshot":
-        """The snapshot without the shards that are not among the known ones."""
+    def with_known_shards(self, known: Collection[str]) -> "ProjectSnapshot":
+        """Return the snapshot with only those shards that are among the known ones."""
         if set(self.shards) <= set(known):
             return self
         kept = {key: shard for key, shard in self.shards.items() if key in known}
         return replace(self, shards=kept, fingerprints={key: self.fingerprints[key] for key in kept})
 
     def with_withdrawn(self, asset: str, found: Mapping[str, str | None]) -> "ProjectSnapshot":
-        """The snapshot, with what was refused in these partitions of an asset while they were read."""
+        """Return the snapshot with the digest of refused texts of each of these partitions, None for none."""
         entries = {(asset, partition) for partition in found}
         others = {entry: one for entry, one in self.withdrawn.items() if entry not in entries}
         held = {(asset, partition): one for partition, one in found.items() if one}
         return self if others | held == self.withdrawn else replace(self, withdrawn=others | held)
 
-    def as_refused_now(self) -> "ProjectSnapshot":
-        """The snapshot, with what intake has refused since it was looked at: keys depend on it."""
-        found = withdrawn_versions(self.project.home.store)
-        return self if found == self.withdrawn else replace(self, withdrawn=found)
-
-    def lies_as_hashed(self, key: str) -> bool:
-        """Whether the files of a shard have not been touched since they were hashed: what is read is that."""
+    def is_unchanged(self, key: str) -> bool:
+        """Return whether the files of a shard are untouched since they were hashed, by size and times."""
         try:
             return self.stamps.get(key) == stamp_of(self.shards[key])
         except OSError:
             return False
 
     def same_files(self, other: "ProjectSnapshot") -> bool:
-        """Whether corpora and targets hold the same in both."""
+        """Return whether the files of corpora and targets are the same in both snapshots."""
         return (self.fingerprints, self.target_fingerprints) == (
             other.fingerprints,
             other.target_fingerprints,
@@ -120,12 +122,12 @@ class ProjectSnapshot:
 
     @cached_property
     def precision(self) -> str:
-        """What models are computed in; `auto` while nobody has chosen, and then nothing is made yet."""
+        """Precision in which models are computed; `auto` until a first run chooses one."""
         return self.project.precision or AUTO
 
     @cached_property
     def encoder_identity(self) -> str:
-        """What the configured encoder is; looked up once, however many shards depend on it."""
+        """Identity of the configured encoder, looked up once for all shards that depend on it."""
         return encoder_identity(self.project.model(self.project.settings.encoder.name), self.precision)
 
     @cached_property
@@ -134,9 +136,9 @@ class ProjectSnapshot:
         return {trial.name: trial for trial in planned_trials(self.project)}
 
     def waits_for_request(self, partition_set: str | None, key: str) -> bool:
-        """Whether a partition is made only when somebody asks for it, or a search does, and none has.
+        """Return whether a partition is made only on request of a person or a search, and none has asked.
 
-        So it is of a trial that tamis.toml no longer plans and whose checkpoint is kept.
+        That holds, too, for a kept trial that tamis.toml no longer plans.
         """
         if partition_set != "trials" or key in self.asked:
             return False
@@ -148,7 +150,7 @@ class ProjectSnapshot:
         return trial.on_request
 
     def keys(self, partition_set: str | None) -> tuple[str, ...]:
-        """Partition keys of a set, sorted; ("",) for assets without partitions."""
+        """Return the partition keys of a set, those of shards sorted; ("",) for assets without partitions."""
         settings = self.project.settings
         match partition_set:
             case None:
@@ -166,7 +168,10 @@ class ProjectSnapshot:
 
 
 def stamp_of(shard: Shard) -> str:
-    """Changes whenever a file of the shard does: size, inode and nanoseconds of the last change, or tag."""
+    """Return a digest of size, inode and nanoseconds of the last change of a shard's files.
+
+    Of a remote shard it is the tag of the object store and the size.
+    """
     if shard.remote is not None:
         return f"{shard.remote.tag}:{shard.remote.size}"
     files = python_files(shard.path) if shard.kind == "package" else {shard.path.name: shard.path}

@@ -1,4 +1,4 @@
-"""The graph as data: stages that packages declare, SQL models and the audit, in order of execution.
+"""The graph as data: all declared stages, the SQL models and the audit, in order of execution.
 
 Plans, sensors, assets, audits and reports all read this one table, so they cannot disagree.
 """
@@ -17,7 +17,7 @@ AUDIT_ASSET = "lineage_audit"
 
 @cache
 def stages() -> dict[str, Stage]:
-    """Every stage by name, inputs before what reads them, and what needs no model before what does."""
+    """Return every stage by name, inputs before the stages that read them, cheap stages first."""
     made = in_order(stage for module in declaring_modules() for stage in module.STAGES)
     audit = _audit(made)
     marts = mart_stages([*made, audit])
@@ -25,13 +25,15 @@ def stages() -> dict[str, Stage]:
 
 
 def names_where(condition: Callable[[Stage], object]) -> tuple[str, ...]:
-    """Return the names of the stages that declare something, in order of execution."""
+    """Return the names of the stages for which a condition holds, in order of execution."""
     return tuple(stage.name for stage in stages().values() if condition(stage))
 
 
 def in_order(declared: Iterable[Stage]) -> list[Stage]:
-    """Return stages sorted by their inputs; of those that can be made, what reads files comes first, then
-    what automation makes more readily. Raises `BadDeclarationError`.
+    """Return stages sorted by their inputs. Raises `BadDeclarationError`.
+
+    Among stages whose inputs are placed, those without inputs come first, then the others in the order of
+    `Automation`, and last in the order of their declaration.
     """
     known: dict[str, Stage] = {}
     for stage in declared:
@@ -51,7 +53,8 @@ def in_order(declared: Iterable[Stage]) -> list[Stage]:
         sorter.prepare()
     except CycleError as error:
         names = sorted(set(error.args[1]))
-        raise BadDeclarationError(names[0], f"it reads what is made from it: {', '.join(names)}") from error
+        problem = f"it reads a value that is made from it: {', '.join(names)}"
+        raise BadDeclarationError(names[0], problem) from error
     waiting, ordered = list(sorter.get_ready()), []
     while waiting:
         waiting.sort(key=rank)
@@ -62,7 +65,7 @@ def in_order(declared: Iterable[Stage]) -> list[Stage]:
 
 
 def _check(stage: Stage, known: Mapping[str, Stage]) -> None:
-    """Refuse a stage that reads what nobody makes, or whose rows could not be removed with a partition."""
+    """Refuse a stage with an unknown input, or whose rows could not be removed with a partition."""
     if unknown := sorted({one.asset for one in stage.edges} - known.keys()):
         valid = ", ".join(sorted(known))
         raise BadDeclarationError(stage.name, f"it reads {unknown[0]!r}, which is no stage; stages: {valid}")
@@ -74,7 +77,7 @@ def _check(stage: Stage, known: Mapping[str, Stage]) -> None:
 
 
 def _audit(made: Iterable[Stage]) -> Stage:
-    """The audit reads every result."""
+    """Return the stage of the audit, which reads every result."""
     return Stage(
         name=AUDIT_ASSET,
         group="audit",

@@ -1,4 +1,4 @@
-"""What a trial is trained and evaluated on, from the store at the versions that a step has pinned."""
+"""Data of a trial: the documents it is trained and evaluated on, read at the versions that a step pinned."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +24,10 @@ from tamis.training.trial import TrialData
 def trial_data(
     project: Project, snapshot: ProjectSnapshot, current: CurrentValues, trial: Trial, base: Path
 ) -> TrialData:
-    """Stages, held-out examples and the base of a trial; `base`: files of a model that the graph trains."""
+    """Return the training stages, the held-out and validation examples and the base model of a trial.
+
+    `base`: folder of the base model, for a model that the graph trains.
+    """
     target, settings = target_of_trial(snapshot, trial.name), project.settings
     validation, examples = without_validation(
         split_examples(project.home.store, target, "train"),
@@ -56,7 +59,7 @@ def trial_data(
 
 
 def _selected(project: Project, current: CurrentValues, selection: str) -> TrainingStage:
-    """A stage on the documents of a selection, best first."""
+    """Return a training stage on the documents of a selection, best first."""
     store, folder = project.home.store, ManifestFolder.of(project.home)
     found = find_published(current, folder, selection)
     doc_ids = chosen_of(store, folder, found)["doc_id"].to_list()
@@ -70,12 +73,12 @@ def _stage(data: str, digest: str, examples: Mapping[str, Example]) -> TrainingS
 
 
 def _expected_tokens(project: Project, base: str | Path, stages: Sequence[TrainingStage]) -> int | None:
-    """Tokens of all stages and seeds, for the progress; None where only the model knows its tokenizer."""
+    """Return the tokens of all stages and seeds, for the progress; None without a readable tokenizer file."""
     if not isinstance(base, Path) or not (base / "tokenizer.json").is_file():
         return None
     section = project.settings.fine_tuning
     try:
         epoch = sum(tokens_per_epoch(base, stage.examples, section.sequence_length) for stage in stages)
-    except (OSError, ValueError):  # files that do not load: the training says so, as what it is
+    except (OSError, ValueError):  # files that do not load: the training raises the proper error
         return None
     return epoch * section.epochs * section.seeds

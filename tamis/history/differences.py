@@ -1,4 +1,4 @@
-"""`tamis diff`: the versions of a selection, and what changed between two of them."""
+"""Differences between two versions of a selection, and the list of its versions, for `tamis diff`."""
 
 import json
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ WORDS = {
 
 
 class OneVersionError(PermanentError):
-    """There is nothing to compare: the selection was made once, or never chose otherwise."""
+    """A selection with a single version: it was made once, or has chosen the same documents ever since."""
 
     def __init__(self, selection: str) -> None:
         self.selection = selection
@@ -47,7 +47,7 @@ class Difference:
     changes: pl.DataFrame
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Documents by change and cause, most frequent first."""
+        """Return the number of documents by change ("in", "out") and cause, most frequent first."""
         grouped = (
             self.changes.group_by("change", "cause").len().sort("len", "cause", descending=[True, False])
         )
@@ -57,7 +57,7 @@ class Difference:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """The difference as JSON values, every document of it."""
+        """Return the difference as JSON values, with every document that came in or went out."""
         counts = self.counts()
         return {
             "selection": self.after.selection,
@@ -71,7 +71,7 @@ class Difference:
         }
 
     def lines(self, limit: int = SHOWN) -> list[str]:
-        """The difference for a person: counts, then at most `limit` documents."""
+        """Return the difference as lines for a person: counts, then at most `limit` documents."""
         before, after, counts = self.before, self.after, self.counts()
         lines = [
             f"{after.selection}: version {before.version} ({_moment(before)}) to {after.version} "
@@ -81,8 +81,8 @@ class Difference:
         ]
         lines += [f"setting {name}: {_shown(a)}, then {_shown(b)}" for name, (a, b) in self.settings.items()]
         for change, causes in counts.items():
-            told = ", ".join(f"{number:,} {_words(change, cause)}" for cause, number in causes.items())
-            lines += [f"{change}: {told}"] if told else []
+            listed = ", ".join(f"{number:,} {_words(change, cause)}" for cause, number in causes.items())
+            lines += [f"{change}: {listed}"] if listed else []
         lines += [_document_line(row) for row in self.changes.head(limit).iter_rows(named=True)]
         if len(self.changes) > limit:
             lines.append(
@@ -94,7 +94,7 @@ class Difference:
 def difference(
     project: Project, selection: str, start: int | None = None, end: int | None = None
 ) -> Difference:
-    """Compare two versions of a selection; without numbers the latest with the one before.
+    """Compare version `start` of a selection with `end`: by default the one before it with the latest.
 
     Raises `OneVersionError`, `UnknownVersionError`, `VersionLostError`, `NotMadeError`, `UnknownNameError`.
     """
@@ -116,14 +116,14 @@ def difference(
 
 
 def _decided(home: Home, version: Version) -> pl.DataFrame:
-    """The decisions of a version, with the verdict on what was withdrawn since, of which no more is left."""
+    """Return the decisions of a version; of documents that were withdrawn since, doc_id and verdict only."""
     kept = decisions_of(home, version)
     lost = lost_decisions(home, version.selection, version.rows, version.subset)
     return pl.concat([kept, lost.join(kept, on="doc_id", how="anti")], how="diagonal")
 
 
 def _settings(folder: ManifestFolder, before: Manifest, after: Manifest) -> dict[str, tuple[Any, Any]]:
-    """What the two were made with that is not the same: settings, seed, code."""
+    """Return the settings, the seed and the code version in which two decisions differ, as pairs."""
     sides = [
         {**settings_then(folder, one), "seed": one.seed, "code_version": one.code_version}
         for one in (before, after)
@@ -134,7 +134,10 @@ def _settings(folder: ManifestFolder, before: Manifest, after: Manifest) -> dict
 
 
 def history(project: Project, selection: str) -> list[dict[str, Any]]:
-    """All versions of a selection, oldest first, as JSON values; raises as `difference`."""
+    """Return all versions of a selection, oldest first, as JSON values.
+
+    Raises `NotMadeError`, `UnknownNameError`.
+    """
     store = project.home.store
     latest = find_version(store, selection, None, [section.name for section in project.settings.selection])
     return [
@@ -144,10 +147,10 @@ def history(project: Project, selection: str) -> list[dict[str, Any]]:
 
 
 def history_lines(rows: list[dict[str, Any]]) -> list[str]:
-    """Versions for a person, a line each."""
+    """Return a line for a person for each version, from the rows of `history`."""
     lines = []
     for row in rows:
-        marks = [f"as version {row['pinned_to']}"] if row["pinned_to"] else []
+        marks = [f"repeats version {row['pinned_to']}"] if row["pinned_to"] else []
         marks += ["current"] if row["current"] else []
         marks += [] if row["kept"] else ["its decisions are no longer kept"]
         line = f"{row['version']}: {row['made_at']}, {row['documents']:,} of {row['pool']:,} documents"
@@ -156,7 +159,7 @@ def history_lines(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def version_json(version: Version) -> dict[str, Any]:
-    """A version as JSON values."""
+    """Return a version as JSON values."""
     return {
         "version": version.version,
         "made_at": _moment(version),
@@ -173,7 +176,7 @@ def _moment(version: Version) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A setting as tamis.toml would write it, cut off where it is long."""
+    """Return a setting as text, cut off after `SETTING_SHOWN` characters."""
     if value is None:
         return "none"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)

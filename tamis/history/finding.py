@@ -1,4 +1,4 @@
-"""Finding a document: by the beginning of its id, by its text, or by the file and row it stands in."""
+"""Finding the id of a document: by its first digits, by the document's text, or by its file and row."""
 
 from pathlib import Path
 
@@ -15,33 +15,34 @@ from tamis.store.withdrawn import TABLE as WITHDRAWALS
 ID_DIGITS = 32
 SHOWN = 60
 LAST_ROW = 2**31
-"""More than any file has, and a number that every table can compare."""
+"""More rows than any file has; a larger number could not be compared in every table."""
 
 
 class UnknownDocumentError(PermanentError):
-    """No document of that id; a unique prefix is enough."""
+    """An id, or its first digits, that no document has, or more than one."""
 
     def __init__(self, doc_id: str, matches: int) -> None:
         self.doc_id, self.matches = doc_id, matches
-        found = f"{matches} documents begin with it" if matches else "the store holds no such document"
+        found = f"{matches} ids begin with it" if matches else "the store holds no such document"
         super().__init__(
-            f"{doc_id!r} is not a document id: {found}; 32 hexadecimal digits, or the first few, are one"
+            f"{doc_id!r} names no single document: {found}; give the 32 hexadecimal digits of its id, or as "
+            "many of the first as no other id has"
         )
 
 
 class UnknownTextError(PermanentError):
-    """A text that no document is."""
+    """A text that is not the text of any document."""
 
     def __init__(self, text: str, doc_id: str) -> None:
         self.text, self.doc_id = text, doc_id
         super().__init__(
-            f"no document is this text ({excerpt(text)[:SHOWN]!r}, id {doc_id}); the whole text is needed, "
-            "only white space around it does not count"
+            f"no document has this text ({excerpt(text)[:SHOWN]!r}, id {doc_id}); give the whole text of a "
+            "document: only white space before and after it may differ"
         )
 
 
 class UnknownPlaceError(PermanentError):
-    """A file that is no shard, or a row that holds no document."""
+    """A file that is not a shard, or a row that holds no document."""
 
     def __init__(self, file: str, row: int | None, problem: str) -> None:
         self.file, self.row, self.problem = file, row, problem
@@ -50,7 +51,7 @@ class UnknownPlaceError(PermanentError):
 
 
 def resolve_document(store: Store, doc_id: str) -> str:
-    """The full id of a document from an unambiguous beginning; raises `UnknownDocumentError`."""
+    """Return the full id of a document from an unambiguous prefix. Raises `UnknownDocumentError`."""
     doc_id = doc_id.strip().lower()
     if not doc_id or set(doc_id) - set("0123456789abcdef"):
         raise UnknownDocumentError(doc_id, 0)
@@ -61,7 +62,7 @@ def resolve_document(store: Store, doc_id: str) -> str:
 
 
 def _beginning_with(store: Store, doc_id: str) -> set[str]:
-    # A range, or equality, is compared in place; LIKE costs three times as much.
+    # The table compares a range or equality in place; LIKE takes three times as long.
     last = f"doc_id < {quoted(doc_id[:-1] + chr(ord(doc_id[-1]) + 1))}"
     where = (
         f"doc_id = {quoted(doc_id)}" if len(doc_id) == ID_DIGITS else f"doc_id >= {quoted(doc_id)} AND {last}"
@@ -71,7 +72,7 @@ def _beginning_with(store: Store, doc_id: str) -> set[str]:
 
 
 def document_of_text(store: Store, text: str) -> str:
-    """The id of the document that a text is; raises `UnknownTextError`."""
+    """Return the id of the document with this text. Raises `UnknownTextError`."""
     doc_id = document_id(text)
     if not _beginning_with(store, doc_id):
         raise UnknownTextError(text, doc_id)
@@ -79,7 +80,7 @@ def document_of_text(store: Store, text: str) -> str:
 
 
 def document_of_place(store: Store, shards: dict[str, Shard], file: str, row: int) -> str:
-    """The id of the document in a row (from 0) of a file or shard, also of one that was withdrawn.
+    """Return the id of the document, withdrawn or not, in a row (from 0) of a file or shard.
 
     Raises `UnknownPlaceError`.
     """
@@ -102,11 +103,12 @@ def document_of_place(store: Store, shards: dict[str, Shard], file: str, row: in
         return str(gone[0])
     _raise_for_quarantine(store, file, None, f"{scope} AND row = {WHOLE_SHARD}")
     rows = store.count(OCCURRENCES.name, scope)
-    raise UnknownPlaceError(file, row, f"holds no document; {rows:,} rows of the file do, counted from 0")
+    problem = f"holds no document; {rows:,} rows of the file hold one, and the first row is row 0"
+    raise UnknownPlaceError(file, row, problem)
 
 
 def _raise_for_quarantine(store: Store, file: str, row: int | None, where: str) -> None:
-    """Raise `UnknownPlaceError` with the reason when a row is bad, or where `row` is None its file."""
+    """Raise `UnknownPlaceError` with the reason if a row, or for None the whole file, is in quarantine."""
     bad = store.read(QUARANTINE.name, ["reason", "detail"], where)
     if len(bad):
         words = "is in quarantine" + (" as a whole" if row is None else "")

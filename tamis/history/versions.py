@@ -1,9 +1,9 @@
-"""Versions of a selection: which there were, and the decisions of each, read back and verified.
+"""Versions of a selection: noted, read back and verified, pruned, and restored.
 
-A version is another choice of documents; a run that chooses the same ones in the same order brings the last
-version up to date. The decisions of a version are kept beside the manifests as one Parquet file without text,
-named by the digest of its rows that the manifest states, so that an altered file is refused. About 50 bytes
-a document.
+A run that chooses other documents, or another order, makes a new version; one that repeats the choice updates
+the last version. The decisions of a version are kept next to the manifests as one Parquet file without text,
+about 50 bytes a document. Its name is the digest of its rows in the manifest, so that an altered file is
+refused.
 """
 
 import io
@@ -28,8 +28,7 @@ from tamis.records.published import (
     DECISIONS,
     ROWS_A_GROUP,
     Published,
-    digest_of,
-    lacks_withdrawn_alone,
+    have_digest,
     published,
     verified_rows,
 )
@@ -43,14 +42,15 @@ TABLE = "selection_versions"
 
 
 class UnknownVersionError(PermanentError):
-    """A version that the selection never had; names those it had."""
+    """A version that the selection never had; `known`: those that it had."""
 
     def __init__(self, selection: str, version: int, known: Sequence[int]) -> None:
         self.selection, self.version, self.known = selection, version, list(known)
-        shown = f"{self.known[0]} to {self.known[-1]}" if len(self.known) > 1 else f"{self.known[0]} alone"
+        several = f"versions {self.known[0]} to {self.known[-1]}"
+        shown = several if len(self.known) > 1 else f"version {self.known[0]} alone"
         super().__init__(
-            f"selection {selection!r} has no version {version}; there is {shown} "
-            f"(`tamis diff {selection} --list`)"
+            f"selection {selection!r} has no version {version}, but {shown}; "
+            f"`tamis diff {selection} --list` lists them"
         )
 
 
@@ -67,7 +67,12 @@ class VersionLostError(PermanentError):
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """One version of a selection, as the store notes it."""
+    """One version of a selection.
+
+    `decisions` and `subset` are the ids of its manifests, `rows` is the digest of the rows of its decisions;
+    `documents` counts the chosen documents and `pool` all that were decided. `pinned_to`: the version that it
+    repeats because the selection was pinned.
+    """
 
     selection: str
     version: int
@@ -82,18 +87,18 @@ class Version:
 
 
 def read_versions(store: Store, selection: str) -> list[Version]:
-    """Versions of a selection, oldest first."""
+    """Return the versions of a selection, oldest first."""
     frame = store.read(TABLE, where=f"selection = {quoted(selection)}").sort("version")
     return [Version(**row) for row in frame.iter_rows(named=True)]
 
 
 def all_versions(store: Store) -> list[Version]:
-    """Versions of all selections, also of those that the project no longer has."""
+    """Return the versions of all selections, also of those that the project no longer has."""
     return [Version(**row) for row in store.read(TABLE).sort("selection", "version").iter_rows(named=True)]
 
 
 def version_of(store: Store, found: Published, data_version: str) -> int:
-    """Return the number of the version that a selection publishes, also while it is not noted yet."""
+    """Return the number of the published version of a selection, also while it is not noted yet."""
     versions = read_versions(store, found.selection)
     noted = [version.version for version in versions if version.decisions == found.decisions]
     if noted or not versions:
@@ -104,9 +109,9 @@ def version_of(store: Store, found: Published, data_version: str) -> int:
 def find_version(
     store: Store, selection: str, number: int | None = None, known: Iterable[str] = ()
 ) -> Version:
-    """A version by its number, the latest without one.
+    """Return a version by its number, or the latest one. `known`: the selections of tamis.toml.
 
-    Raises `UnknownVersionError`, `NotMadeError` or, for no selection in `known`, `UnknownNameError`.
+    Raises `UnknownVersionError`, `NotMadeError` or, for a name that is not known, `UnknownNameError`.
     """
     versions = read_versions(store, selection)
     if not versions:
@@ -125,10 +130,10 @@ def find_version(
 def note_version(
     home: Home, current: CurrentValues, selection: str, pinned_to: int | None = None
 ) -> Version | None:
-    """Keep the decisions that are published now, and note them as a version; None while there are none.
+    """Keep the published decisions in their file, and note them as a version; None while there are none.
 
-    To be called before a selection is made again, too: what a killed run left unnoted is not lost, and the
-    published rows are in their file before the table holds others.
+    To be called before a selection is made again, too: so a version that a killed run did not note is not
+    lost, and the published rows are in their file before the table holds others.
     """
     folder = ManifestFolder.of(home)
     found = published(current, folder, selection)
@@ -156,16 +161,17 @@ def note_version(
         made_at=datetime.now(UTC).replace(tzinfo=None),
     )
     _keep(home, version)
-    home.store.merge(TABLE, pa.Table.from_pylist([asdict(version)], schema=schema_of(TABLE)))
+    home.store.merge_values(TABLE, [asdict(version)])
     return version
 
 
 def _keep(home: Home, version: Version) -> None:
-    """Keep the rows of `decisions`, unless they are no longer those of this version."""
-    path = ManifestFolder.of(home).kept_path(version.rows)
+    """Copy the rows of a version from the table `decisions` to its file, if they are still there."""
+    folder = ManifestFolder.of(home)
+    path = folder.kept_path(version.rows)
     if path.exists():
         return
-    rows = verified_rows(home.store, ManifestFolder.of(home), version.selection, version.rows)
+    rows = verified_rows(home.store, folder, version.selection, version.rows)
     if rows is not None:
         stream = io.BytesIO()
         rows = rows.sort_by("doc_id").drop_columns(["selection"])
@@ -175,33 +181,35 @@ def _keep(home: Home, version: Version) -> None:
 
 
 def decisions_of(home: Home, version: Version | PinnedVersion) -> pl.DataFrame:
-    """The decisions of a version, a row a document; raises `VersionLostError`."""
-    path = ManifestFolder.of(home).kept_path(version.rows)
+    """Return the verified decisions of a version, one row a document. Raises `VersionLostError`."""
+    folder = ManifestFolder.of(home)
+    path = folder.kept_path(version.rows)
     try:
         kept = pq.read_table(path)
     except FileNotFoundError:
-        rows = verified_rows(home.store, ManifestFolder.of(home), version.selection, version.rows)
+        rows = verified_rows(home.store, folder, version.selection, version.rows)
         if rows is None:
             raise VersionLostError(version.selection, version.version, "are no longer kept") from None
         return pl.DataFrame(pl.from_arrow(rows))
     except (pa.ArrowException, OSError) as error:
         raise VersionLostError(version.selection, version.version, f"cannot be read: {error}") from error
-    named = pa.array([version.selection] * kept.num_rows, pa.string())
+    named = pa.repeat(version.selection, kept.num_rows)
     rows = kept.add_column(0, schema_of(DECISIONS).field("selection"), named)
-    folder = ManifestFolder.of(home)
-    same = digest_of(rows) == version.rows
-    if not same and not lacks_withdrawn_alone(home.store, folder, version.selection, version.rows, rows):
+    if not have_digest(home.store, folder, version.selection, version.rows, rows):
         raise VersionLostError(version.selection, version.version, f"were altered: see {path.name}")
     return pl.DataFrame(pl.from_arrow(rows))
 
 
 def is_kept(home: Home, version: Version) -> bool:
-    """Whether the decisions of a version lie beside the manifests."""
+    """Return whether the file with the decisions of a version exists."""
     return ManifestFolder.of(home).kept_path(version.rows).exists()
 
 
 def prune_versions(home: Home, most: int, also: Iterable[str]) -> int:
-    """Remove all kept decisions but those of each selection's last `most` versions and the digests `also`."""
+    """Remove the kept decisions of old versions, and return how many.
+
+    The last `most` versions of each selection stay, and the files with the digests in `also`.
+    """
     folder = ManifestFolder.of(home)
     frame = home.store.read(TABLE, ["selection", "version", "rows"]).sort("selection", "version")
     wanted = {*frame.group_by("selection").tail(most)["rows"], *also}
@@ -212,7 +220,7 @@ def prune_versions(home: Home, most: int, also: Iterable[str]) -> int:
 
 
 def section_then(home: Home, manifest: Manifest, now: SelectionSection) -> SelectionSection:
-    """The settings by which a version was chosen; those of now where they do not fit any more."""
+    """Return the settings by which a version was chosen, or `now` where these are no longer valid."""
     config = settings_then(ManifestFolder.of(home), manifest)
     try:
         known = {name: value for name, value in config.items() if name in SelectionSection.model_fields}
@@ -222,7 +230,7 @@ def section_then(home: Home, manifest: Manifest, now: SelectionSection) -> Selec
 
 
 def settings_then(folder: ManifestFolder, manifest: Manifest) -> dict[str, Any]:
-    """The settings that decided a choice: of a version that repeats another one, those of the first."""
+    """Return the settings behind a choice; of a version that repeats another one, those of the first."""
     config = manifest.config
     while "pinned" in config:
         config = folder.read(config["pinned"]).config
@@ -233,10 +241,11 @@ PATIENCE_SECONDS = 30.0
 
 
 def restore(project: Project, selection: str, number: int) -> tuple[PinnedVersion, list[str]]:
-    """Pin a selection to a version; the next materialization of it repeats that version.
+    """Pin a selection to a version, which its next materialization repeats.
 
-    Returns the pin and the documents that were chosen then but are gone. Raises `UnknownNameError` for what
-    tamis.toml does not name, and as `difference` does.
+    Return the pin and the ids of the chosen documents that no longer exist. Raises `UnknownNameError`,
+    `NotMadeError`, `UnknownVersionError`, `VersionLostError`, and `HomeLockedError` while another process
+    writes for more than `PATIENCE_SECONDS`.
     """
     home, names = project.home, _configured(project, selection)
     with writing(home, "tamis restore", PATIENCE_SECONDS):
@@ -249,7 +258,10 @@ def restore(project: Project, selection: str, number: int) -> tuple[PinnedVersio
 
 
 def release(project: Project, selection: str) -> PinnedVersion | None:
-    """Let a selection follow the corpora again; the pin it had."""
+    """Release a pinned selection, so that it follows the corpora again, and return the pin it had, or None.
+
+    Raises `UnknownNameError`, `HomeLockedError`.
+    """
     _configured(project, selection)
     with writing(project.home, "tamis restore", PATIENCE_SECONDS):
         before = read_pinned_versions(project.home.store).get(selection)

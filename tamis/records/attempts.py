@@ -1,16 +1,13 @@
-"""Attempts: what a step begins to write, noted before it writes, so that a killed one is not taken for done.
+"""Attempts: a token for each write of a step, noted before the write, so that a killed step is made again.
 
-A head speaks for what is stored only while it carries the token of the latest attempt. Input keys alone do
-not tell: a file that changes, is half taken in when the process dies, and changes back has its old key again
-over new rows.
+A current value describes the stored rows only while it carries the token of the latest attempt. Comparing
+input keys is not enough: a file changes, the process dies while half of it is read in, and the file changes
+back. Its input key is the old one again, but its rows are the new ones.
 """
 
 import uuid
 from collections.abc import Iterable, Sequence
 
-import pyarrow as pa
-
-from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of, quoted
 
 TABLE = "attempts"
@@ -20,30 +17,29 @@ Attempts = dict[tuple[str, str], str]
 
 
 def begin(store: Store, entries: Iterable[tuple[str, str]]) -> str:
-    """Note, in one commit, that these (asset, partition) are about to be written; returns the token."""
+    """Note, in one commit, that these (asset, partition) are about to be written, and return the token."""
     token = uuid.uuid4().hex
     rows = [{"asset": asset, "partition": partition, "attempt": token} for asset, partition in entries]
-    if rows:
-        store.merge(TABLE, pa.Table.from_pylist(rows, schema=schema_of(TABLE)))
+    store.merge_values(TABLE, rows)
     return token
 
 
 def read_attempts(store: Store) -> Attempts:
-    """Token of the latest attempt by (asset, partition)."""
+    """Return the token of the latest attempt of each (asset, partition)."""
     rows = store.read(TABLE, ["asset", "partition", "attempt"])
     return {(asset, partition): token for asset, partition, token in rows.iter_rows()}
 
 
 def forget_entries(store: Store, table: str, entries: Iterable[tuple[str, str]]) -> None:
-    """Drop the rows of these (asset, partition) from a table keyed by both, in few commits."""
+    """Delete the rows of these (asset, partition) from a table keyed by both, in few commits."""
     by_asset: dict[str, list[str]] = {}
     for asset, partition in entries:
         by_asset.setdefault(asset, []).append(partition)
     for asset, partitions in by_asset.items():
-        for chunk in chunks(partitions):
-            store.delete(table, f"asset = {quoted(asset)} AND {one_of('partition', chunk)}")
+        delete_listed(store, table, "partition", partitions, f"asset = {quoted(asset)}")
 
 
-def chunks(values: Sequence[str]) -> list[Sequence[str]]:
-    """The values in parts that a filter can list."""
-    return [values[start : start + CHUNK] for start in range(0, len(values), CHUNK)]
+def delete_listed(store: Store, table: str, column: str, values: Sequence[str], within: str = "true") -> None:
+    """Delete the rows within a filter whose column has one of these values, `CHUNK` values a commit."""
+    for start in range(0, len(values), CHUNK):
+        store.delete(table, f"{within} AND {one_of(column, values[start : start + CHUNK])}")

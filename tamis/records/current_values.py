@@ -1,4 +1,4 @@
-"""Current values: the latest manifest of each (asset, partition), one Lance table read in a few milliseconds.
+"""Current values: the latest manifest of each (asset, partition), in one table read in a few milliseconds.
 
 The manifest files are the record; this table is the index that plans, sensors and reports read.
 """
@@ -9,10 +9,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
-import pyarrow as pa
-
 from tamis.records import attempts
-from tamis.store.schemas import schema_of
 from tamis.store.table_errors import DamagedTableError
 from tamis.store.tables import Store
 
@@ -25,8 +22,9 @@ class CurrentValue:
 
     `settled` is False where something fitted on an earlier pool was kept (design section 5): right within its
     certificate, and fitted again by the next `tamis materialize`. `finished` is False where a later attempt
-    did not end: what is stored may be the half of something else, and has to be made again. `last_passed`:
-    where a blocking check refused this value, the manifest of the last one that passed, or None.
+    did not end: the stored rows may be half of another value, so this one has to be made again.
+    `last_passed`: where a blocking check refused this value, the manifest of the last one that passed, or
+    None.
     """
 
     asset: str
@@ -42,12 +40,12 @@ class CurrentValue:
 
     @property
     def published(self) -> str | None:
-        """The manifest of the last value that passed its blocking checks, None while none did."""
+        """Manifest of the last value that passed its blocking checks, None while none has."""
         return self.manifest if self.passed else self.last_passed
 
     @property
     def usable(self) -> bool:
-        """Whether something else may be made of it."""
+        """Whether other values may be made from it."""
         return self.passed and self.finished
 
 
@@ -66,11 +64,12 @@ COLUMNS = (
 
 
 def read_current_values(store: Store) -> CurrentValues:
-    """Return all current values by (asset, partition); raises `DamagedTableError`.
+    """Return all current values by (asset, partition). Raises `DamagedTableError`.
 
-    A run reads them some twenty times; in a folder, they are read again only once a table was written.
+    A run asks for them some twenty times. In a local folder they are cached until one of the two tables is
+    written.
     """
-    # Before the rows: what is written in between has other stamps, and is read the next time.
+    # Stamps before rows: a write in between leaves another stamp, so the next call reads again.
     stamps = store.stamp(TABLE), store.stamp(attempts.TABLE)
     if None in stamps or not isinstance(store.folder, Path):
         return _read(store)
@@ -79,21 +78,21 @@ def read_current_values(store: Store) -> CurrentValues:
 
 @lru_cache(maxsize=8)
 def _read_at(folder: Path, stamps: tuple[Hashable, ...]) -> CurrentValues:
-    """Read both tables in the state that the stamps are of."""
+    """Read both tables; the stamps are the key under which the result is cached."""
     return _read(Store(folder))
 
 
 def _read(store: Store) -> CurrentValues:
-    """Read both tables.
+    """Read current values and attempts.
 
-    A null is of an altered row: an audit finds it by its seal, and its value, of which there is no manifest,
-    is made again.
+    Only an altered row holds a null: the audit finds it by its seal, and the value is made again, since no
+    manifest has the id "".
     """
     present = store.schema(TABLE).names
     if lacking := set(COLUMNS[:5]).difference(present):
         raise DamagedTableError(TABLE, f"it lacks the columns {', '.join(sorted(lacking))}")
     rows = list(store.read(TABLE, [name for name in COLUMNS if name in present]).iter_rows(named=True))
-    # Read after the current values: an attempt that ends in between must not look as if it had not.
+    # Read after the current values: an attempt that ends in between must not pass for an unfinished one.
     latest = attempts.read_attempts(store)
     current = {}
     for row in rows:
@@ -109,20 +108,19 @@ def _read(store: Store) -> CurrentValues:
 
 
 def write_current_values(store: Store, current: Iterable[CurrentValue]) -> None:
-    """Move current values forward, in one commit."""
+    """Write current values over the earlier ones of the same (asset, partition), in one commit."""
     now = datetime.now(UTC).replace(tzinfo=None)
     rows = [{name: asdict(value)[name] for name in COLUMNS} | {"made_at": now} for value in current]
-    if rows:
-        store.merge(TABLE, pa.Table.from_pylist(rows, schema=schema_of(TABLE)))
+    store.merge_values(TABLE, rows)
 
 
 def unfinished(current: CurrentValues, latest: attempts.Attempts) -> set[tuple[str, str]]:
-    """(asset, partition) of attempts that did not end, whether there was a value before or not."""
+    """Return (asset, partition) of the attempts that did not end, with or without an earlier value."""
     return {
         entry for entry, token in latest.items() if entry not in current or current[entry].attempt != token
     }
 
 
 def forget_current_values(store: Store, entries: Iterable[tuple[str, str]]) -> None:
-    """Drop current values of (asset, partition) that are gone or damaged; their attempts stay noted."""
+    """Delete the current values of these (asset, partition), gone or damaged; their attempts stay noted."""
     attempts.forget_entries(store, TABLE, entries)

@@ -1,6 +1,7 @@
-"""Which manifests list what is withdrawn: rows files hold ids or hashes of keys, so no text is needed.
+"""Searching rows files for documents: which manifests list a withdrawn document, and how many of them.
 
-48 bytes a row listed are read; a rows file that many manifests name is read once.
+A rows file holds 48 bytes a row, a key (an id, or the hash of several columns) and a digest, so no text is
+needed to find a document in it. One that many manifests name is read once.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tamis.corpus.refusing import NEAR_REPEATS, Refusal
-from tamis.records.manifest import Manifest, ManifestError, ManifestFolder
+from tamis.records.manifest import Manifest, ManifestFolder
 from tamis.selection.stage import DECISIONS, SELECTED_SUBSET
 from tamis.store.digests import RECORD_BYTES, key_bytes
 from tamis.store.home import Home
@@ -23,7 +24,7 @@ _KEY = f"S{KEY_BYTES}"
 
 
 class Listing:
-    """Looks for ids in the rows files of one home."""
+    """Search for documents in the rows files of one home."""
 
     def __init__(self, folder: ManifestFolder, doc_ids: Sequence[str]) -> None:
         self.folder, self.doc_ids = folder, sorted(set(doc_ids))
@@ -31,7 +32,7 @@ class Listing:
         self._found: dict[tuple[str, ...], int] = {}
 
     def count(self, manifest: Manifest) -> int:
-        """How many of the documents a manifest lists: the most that any of its tables does."""
+        """Return how many of the documents a manifest lists: the largest count over its tables."""
         counts = [self._in(table, manifest.partition, digest) for table, digest in manifest.rows.items()]
         return max(counts, default=0)
 
@@ -47,7 +48,10 @@ class Listing:
         return self._found[entry]
 
     def keys(self, table: str, partition: str) -> NDArray[np.bytes_]:
-        """Keys of the documents in a table, [n] of 16 bytes; the other key column names the partition."""
+        """Return the keys of the documents in a table, [n] of 16 bytes.
+
+        Where the key of the table has a second column, that holds the partition.
+        """
         key = declaration(table).key
         entry = (*key, partition if len(key) > 1 else "")
         if entry not in self._keys:
@@ -59,44 +63,36 @@ class Listing:
 
 
 def listed(folder: ManifestFolder, digest: str) -> NDArray[np.bytes_]:
-    """Keys that a rows file lists, [n] of 16 bytes; none where the file is missing."""
+    """Return the keys that a rows file lists, [n] of 16 bytes; none where the file is missing."""
     try:
         return keys_of(folder.rows_path(digest).read_bytes())
     except FileNotFoundError:
         return keys_of(b"")
 
 
-def readable(folder: ManifestFolder, ids: Iterable[str]) -> dict[str, Manifest]:
-    """The manifests of these ids that can be read; what is wrong with others is for the audit to say."""
-    found = {}
-    for key in ids:
-        try:
-            found[key] = folder.read(key)
-        except ManifestError:
-            continue
-    return found
-
-
 def noted_near_repeats(folder: ManifestFolder, manifests: Iterable[str], barred: Refusal) -> dict[str, str]:
-    """Return the texts that these values noted as nearly a withdrawn one, with that one, by id."""
+    """Return the documents that these values noted as close to a withdrawn one, and the id of that one."""
     if not barred.loose_ids:
         return {}
-    noted = [one.beside.get(NEAR_REPEATS, {}) for one in readable(folder, manifests).values()]
+    noted = [one.beside.get(NEAR_REPEATS, {}) for one in folder.readable(manifests).values()]
     gone = set(barred.doc_ids)
     return {doc_id: other for found in noted for doc_id, other in found.items() if doc_id not in gone}
 
 
 def listing(folder: ManifestFolder, doc_ids: Sequence[str]) -> dict[str, int]:
-    """How many of the documents each stored manifest lists, those that list any."""
-    scan = Listing(folder, doc_ids)
-    counts = {key: scan.count(found) for key, found in readable(folder, folder.ids()).items()}
+    """Return how many of the documents each stored manifest lists, without manifests that list none."""
+    search = Listing(folder, doc_ids)
+    counts = {key: search.count(manifest) for key, manifest in folder.readable(folder.ids()).items()}
     return {key: count for key, count in counts.items() if count}
 
 
 def only_withdrawn_missing(
     folder: ManifestFolder, table: str, partition: str, digest: str, stored: bytes, doc_ids: Sequence[str]
 ) -> bool:
-    """Whether rows are those of a rows file but for documents that are withdrawn."""
+    """Return whether stored rows differ from a rows file only in lacking withdrawn documents.
+
+    `stored`: the stored rows in the format of a rows file.
+    """
     try:
         before = folder.rows_path(digest).read_bytes()
     except FileNotFoundError:
@@ -112,9 +108,10 @@ def _records(content: bytes) -> set[bytes]:
 
 
 def lost_decisions(home: Home, selection: str, decided: str, subset: str) -> pl.DataFrame:
-    """Withdrawn documents that a version had decided about: doc_id and verdict, as its rows files tell.
+    """Return the withdrawn documents that a version of a selection had decided about: doc_id, verdict.
 
-    `decided`: digest of its decisions' rows; `subset`: manifest of its chosen documents.
+    Their rows are erased, but the rows files of the version still list their keys. `decided`: digest of the
+    rows of its decisions; `subset`: manifest of its chosen documents.
     """
     folder = ManifestFolder.of(home)
     doc_ids = withdrawn_ids(home.store).sort()

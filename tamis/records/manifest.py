@@ -1,13 +1,13 @@
 """Manifests: immutable records that chain every value to the values it was made from (a Merkle graph).
 
-The id of a manifest is the SHA-256 of what it states; what merely stands beside (git commit, libraries,
-table versions, times, costs) is stored but never hashed. About 1 kB each, plus 48 bytes a row listed.
+The id of a manifest is the SHA-256 of its fields, all but one: `beside` (git commit, libraries, table
+versions, times, costs) is stored but never hashed. About 1 kB each, plus 48 bytes for each listed row.
 """
 
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tamis.store.home import Home
 
 
 class ManifestError(PermanentError):
-    """A manifest that is missing or does not hash to its own name."""
+    """A manifest that is missing, cannot be read, or does not hash to its own name."""
 
     def __init__(self, manifest: str, problem: str) -> None:
         self.manifest, self.problem = manifest, problem
@@ -28,7 +28,7 @@ class ManifestError(PermanentError):
 
 @dataclass(frozen=True, kw_only=True)
 class InputReference:
-    """One input of a value: which, at what version, stated by which manifest."""
+    """One input of a value: asset, partition, data version, and the manifest that states them."""
 
     asset: str
     partition: str
@@ -38,11 +38,12 @@ class InputReference:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a materialization states about itself.
+    """The record of one materialization.
 
-    `rows` maps tables to the SHA-256 of their rows file, `scopes` to the filter that finds these rows again
-    ("doc_ids": those that the rows file lists); `files` maps paths under the home to SHA-256. A value that is
-    not `settled` names the one that it was brought up to date from among its inputs.
+    `rows` maps tables to the SHA-256 of their rows file, `scopes` maps them to the filter that finds these
+    rows again ("doc_ids": the documents that the rows file lists); `files` maps paths under the home to
+    SHA-256. A value that is not `settled` has, among its inputs, the earlier value that it was updated from.
+    `beside`: facts about the run, stored but not hashed.
     """
 
     asset: str
@@ -63,26 +64,26 @@ class Manifest:
 
     @property
     def id(self) -> str:
-        """SHA-256 over the canonical JSON of everything but `beside`, hex."""
+        """SHA-256, in hex, of the canonical JSON of all fields but `beside`."""
         stated = {**vars(self), "beside": {}, "inputs": [vars(reference) for reference in self.inputs]}
         return hashlib.sha256(canonical_json(stated).encode()).hexdigest()
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces: the same value gives the same bytes."""
+    """Return JSON with sorted keys and no spaces: equal values give equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def content_digest(rows: Mapping[str, str], files: Mapping[str, str]) -> str:
-    """Digest of what was written: SHA-256 of each table's rows, by table, and of each file, by path."""
+    """Return the digest of everything written: of the SHA-256 of rows by table and of files by path."""
     return canonical_digest(canonical_json({"rows": dict(rows), "files": dict(files)}))
 
 
 class ManifestFolder:
-    """Content-addressed files: manifests by their id, rows files by their SHA-256.
+    """A folder of content-addressed files: manifests by their id, rows files by their SHA-256.
 
-    `fetch` is asked for a file that is not in the folder, and says whether it is there then. What was written
-    since `unpublished` was last emptied is noted there.
+    `fetch` gets a file that is not in the folder from elsewhere and returns whether it is there afterwards.
+    `unpublished` collects the files written since it was last emptied.
     """
 
     def __init__(self, folder: Path, fetch: Callable[[Path], bool] = Path.exists) -> None:
@@ -91,35 +92,38 @@ class ManifestFolder:
 
     @classmethod
     def of(cls, home: Home) -> "ManifestFolder":
-        """All manifests of a home."""
+        """Return the folder that holds all manifests of a home."""
         return cls(home.manifests, home.files.fetch)
 
     def path(self, manifest: str) -> Path:
-        """Where a manifest stands."""
+        """Return the path of a manifest."""
         return self.folder / manifest[:2] / f"{manifest}.json"
 
     def rows_path(self, digest: str) -> Path:
-        """Where a rows file stands."""
+        """Return the path of a rows file, fetched if need be."""
         return self._fetched(self._rows_path(digest))
 
     def kept_path(self, digest: str) -> Path:
-        """Where the rows themselves stand that a rows file of this digest lists, if they are kept."""
+        """Return the path, fetched if need be, of the Parquet file with the rows of this digest.
+
+        Only rows of decisions are kept in such a file.
+        """
         return self._fetched(self.folder / "rows" / digest[:2] / f"{digest}.parquet")
 
     def has(self, manifest: str) -> bool:
-        """Whether there is such a manifest."""
+        """Return whether there is such a manifest."""
         return self._fetched(self.path(manifest)).is_file()
 
     def kept(self) -> list[Path]:
-        """All kept rows."""
+        """Return the paths of all Parquet files of kept rows."""
         return sorted(self.folder.glob("rows/??/*.parquet"))
 
     def lists(self) -> list[Path]:
-        """All rows files."""
+        """Return the paths of all rows files."""
         return sorted(self.folder.glob("rows/??/*.rows"))
 
     def write(self, manifest: Manifest) -> str:
-        """Store a manifest and return its id; one that is there already stays as it is."""
+        """Write a manifest and return its id; one that exists already stays as it is."""
         path = self.path(manifest.id)
         self.unpublished.append(path)
         if not path.exists():
@@ -127,20 +131,20 @@ class ManifestFolder:
         return manifest.id
 
     def keep(self, manifest: Manifest) -> tuple[str, Manifest]:
-        """Store a manifest; its id, and the one that stands under it: its times may be earlier ones."""
-        stands = self.path(manifest.id).exists()
+        """Write a manifest; return its id and the stored manifest, which an earlier run may have written."""
+        existed = self.path(manifest.id).exists()
         name = self.write(manifest)
-        return name, self.read(name) if stands else manifest
+        return name, self.read(name) if existed else manifest
 
     def write_rows(self, digest: str, content: bytes) -> None:
-        """Store a rows file under its digest."""
+        """Write a rows file under its digest, unless it exists."""
         path = self._rows_path(digest)
         self.unpublished.append(path)
         if not path.exists():
             write_atomically(path, content)
 
     def read(self, manifest: str) -> Manifest:
-        """Read a manifest and verify that it hashes to its name; raises `ManifestError`."""
+        """Read a manifest and verify that it hashes to its name. Raises `ManifestError`."""
         try:
             values = json.loads(self._fetched(self.path(manifest)).read_bytes())
             values["inputs"] = tuple(InputReference(**reference) for reference in values["inputs"])
@@ -153,12 +157,20 @@ class ManifestFolder:
             raise ManifestError(manifest, f"was altered: its content hashes to {found.id[:16]}…")
         return found
 
+    def readable(self, ids: Iterable[str]) -> dict[str, Manifest]:
+        """Return those of these manifests that can be read, by id; the audit names the others."""
+        found = {}
+        for manifest in ids:
+            with contextlib.suppress(ManifestError):
+                found[manifest] = self.read(manifest)
+        return found
+
     def ids(self) -> list[str]:
-        """Ids of all stored manifests, sorted."""
+        """Return the ids of all stored manifests, sorted."""
         return sorted(path.stem for path in self.folder.glob("??/*.json"))
 
     def take_unpublished(self) -> list[Path]:
-        """What was written since this was last asked."""
+        """Return the files written since the last call."""
         taken, self.unpublished = self.unpublished, []
         return taken
 
@@ -172,7 +184,10 @@ class ManifestFolder:
 
 
 class NamedLists:
-    """Digests of the lists of rows by manifest, of those that were asked for last time and now."""
+    """A cache of the rows files that each manifest names, so that a check need not read every manifest.
+
+    The file keeps the manifests that the last check asked for, and no others.
+    """
 
     def __init__(self, home: Home, folder: ManifestFolder) -> None:
         self._folder, self._path = folder, home.cache / "named_lists.json"
@@ -184,14 +199,14 @@ class NamedLists:
         self._before = set(self._known)
 
     def of(self, manifest: str) -> list[str]:
-        """Digests of the lists that a manifest names; raises `ManifestError`."""
+        """Return the digests of the rows files that a manifest names, sorted. Raises `ManifestError`."""
         if manifest not in self._known:
             self._known[manifest] = sorted({*self._folder.read(manifest).rows.values()})
         self._asked[manifest] = self._known[manifest]
         return self._asked[manifest]
 
     def save(self) -> None:
-        """Remember what was asked for, where that may be written."""
+        """Write the cache where it changed; a disk that is full or read-only is no error."""
         if self._asked.keys() != self._before:
             with contextlib.suppress(OSError):
                 write_atomically(self._path, json.dumps(self._asked).encode())

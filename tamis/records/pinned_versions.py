@@ -1,15 +1,12 @@
-"""Pins: selections that are kept at an earlier version until somebody releases them.
+"""Pinned versions: selections that are kept at an earlier version until somebody releases them.
 
-A pin is desired state, not an event: while it stands, the selection depends on that version and on which
-texts are there, so whatever makes it, whenever, gives the same choice.
+A pin is desired state, not an event: until its release the selection depends only on that version and on
+which of its documents still exist, so every run makes the same choice.
 """
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-import pyarrow as pa
-
-from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 
 TABLE = "pins"
@@ -17,7 +14,10 @@ TABLE = "pins"
 
 @dataclass(frozen=True, kw_only=True)
 class PinnedVersion:
-    """The version a selection is kept at: its number, its manifests and the digest of its decisions."""
+    """The version that a selection is pinned to.
+
+    `decisions` and `subset` are the ids of its manifests, `rows` is the digest of the rows of its decisions.
+    """
 
     selection: str
     version: int
@@ -28,17 +28,17 @@ class PinnedVersion:
 
     @property
     def sentence(self) -> str:
-        """`pinned to version 2 since 2026-11-20 20:00 UTC`."""
+        """A clause for a person: `pinned to version 2 since 2026-11-20 20:00 UTC`."""
         return f"pinned to version {self.version} since {self.made_at:%Y-%m-%d %H:%M} UTC"
 
 
 def read_pinned_versions(store: Store) -> dict[str, PinnedVersion]:
-    """Pins by selection."""
+    """Return the pinned version of each pinned selection."""
     return {row["selection"]: PinnedVersion(**row) for row in store.read(TABLE).iter_rows(named=True)}
 
 
 def pin(store: Store, selection: str, version: int, decisions: str, subset: str, rows: str) -> PinnedVersion:
-    """Keep a selection at a version."""
+    """Pin a selection to a version and return the pin."""
     made_at = datetime.now(UTC).replace(tzinfo=None)
     made = PinnedVersion(
         selection=selection,
@@ -48,10 +48,10 @@ def pin(store: Store, selection: str, version: int, decisions: str, subset: str,
         rows=rows,
         made_at=made_at,
     )
-    store.merge(TABLE, pa.Table.from_pylist([asdict(made)], schema=schema_of(TABLE)))
+    store.merge_values(TABLE, [asdict(made)])
     return made
 
 
 def unpin(store: Store, selection: str) -> bool:
-    """Release a selection; whether it was pinned."""
+    """Release a selection and return whether it was pinned."""
     return store.delete(TABLE, f"selection = {quoted(selection)}") > 0

@@ -1,11 +1,10 @@
 """Published selections: the decisions and the chosen documents that readers see.
 
 The current values of `decisions` and `selected_subset` move together, in one commit, after the blocking
-check. Each names the manifest of the last value that passed, so the two are the one record of what is
-current. The rows of that value are kept with the manifests, in a file named by their digest, before the
-tables are written again. So a reader never sees the rows of an attempt that was refused, killed or is still
-running, and pruning old versions of the tables takes nothing from it. Chosen documents are those that the
-decisions select.
+check. Each names the manifest of the last value that passed. The rows of that value are copied to a file
+named by their digest, next to the manifests, before the tables are written again. So a reader never sees the
+rows of an attempt that was refused, killed or is still running, and loses nothing when old versions of the
+tables are pruned. The chosen documents are read from the decisions: the rows with the verdict "selected".
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,11 +28,11 @@ from tamis.store.withdrawn import withdrawn_ids
 
 DECISIONS, SUBSET = DECISIONS_STAGE.name, SELECTION_STAGE.name
 ROWS_A_GROUP = 65_536
-"""Rows of a kept file that are decoded to find one document: it is ordered by doc_id."""
+"""Size of a row group in a kept file, which is sorted by doc_id: finding one document decodes one group."""
 
 
 class SelectionRefusedError(PermanentError):
-    """A blocking check refused what was made of a selection, and no earlier value of it passed."""
+    """A blocking check refused the decisions of a selection, and no earlier ones passed."""
 
     def __init__(self, selection: str) -> None:
         self.selection = selection
@@ -45,7 +44,7 @@ class SelectionRefusedError(PermanentError):
 
 
 class DecisionsLostError(PermanentError):
-    """The decisions that a selection published can be read neither from their file nor from the table."""
+    """The published decisions of a selection can be read neither from their kept file nor from the table."""
 
     def __init__(self, selection: str) -> None:
         self.selection = selection
@@ -57,7 +56,10 @@ class DecisionsLostError(PermanentError):
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """The last value of a selection that passed: manifests of both assets, digest of the decisions' rows."""
+    """The last value of a selection that passed its checks.
+
+    `decisions` and `subset` are the ids of its manifests, `rows` is the digest of the rows of its decisions.
+    """
 
     selection: str
     decisions: str
@@ -66,7 +68,7 @@ class Published:
 
 
 def published(current: CurrentValues, folder: ManifestFolder, selection: str) -> Published | None:
-    """Return what readers see of a selection, None where nothing of it passed yet."""
+    """Return the published value of a selection, None where none has passed yet."""
     entries = [current.get((asset, selection)) for asset in (DECISIONS, SUBSET)]
     decisions, subset = (value.published if value else None for value in entries)
     if decisions is None or subset is None:
@@ -76,7 +78,7 @@ def published(current: CurrentValues, folder: ManifestFolder, selection: str) ->
 
 
 def all_published(current: CurrentValues, folder: ManifestFolder) -> list[Published]:
-    """Return what readers see of every selection, by name."""
+    """Return the published value of every selection that has one, sorted by name."""
     names = sorted(partition for asset, partition in current if asset == DECISIONS)
     return [found for name in names if (found := published(current, folder, name))]
 
@@ -84,9 +86,9 @@ def all_published(current: CurrentValues, folder: ManifestFolder) -> list[Publis
 def find_published(
     current: CurrentValues, folder: ManifestFolder, selection: str, known: Iterable[str] = ()
 ) -> Published:
-    """Return what readers see of a selection.
+    """Return the published value of a selection. `known`: the selections of tamis.toml.
 
-    Raises `SelectionRefusedError`, `NotMadeError` or, for no selection in `known`, `UnknownNameError`.
+    Raises `SelectionRefusedError`, `NotMadeError` or, for a name that is not known, `UnknownNameError`.
     """
     if found := published(current, folder, selection):
         return found
@@ -106,10 +108,10 @@ def read_decisions(
     columns: Sequence[str] | None = None,
     doc_id: str | None = None,
 ) -> pa.Table:
-    """Return the decisions that a selection published, all or those about one document.
+    """Return the published decisions of a selection, all or those about one document.
 
-    They are read from their kept file. In the moment between the record and the file, and where the file is
-    lost, they are still in the table, whose rows are then verified. Raises `DecisionsLostError`.
+    They are read from their kept file. Between the record and the writing of that file, and where the file is
+    lost, they are read from the table and verified. Raises `DecisionsLostError`.
     """
     schema = schema_of(DECISIONS)
     names = list(columns or schema.names)
@@ -117,44 +119,36 @@ def read_decisions(
     where = None if doc_id is None else [("doc_id", "==", doc_id)]
     try:
         rows = pq.read_table(folder.kept_path(found.rows), columns=own, filters=where)
+        rows = rows.append_column("selection", pa.repeat(found.selection, rows.num_rows))
     except (OSError, pa.ArrowException):
         rows = verified_rows(store, folder, found.selection, found.rows)
         if rows is None:
             raise DecisionsLostError(found.selection) from None
         if doc_id is not None:
             rows = rows.filter(pc.equal(rows["doc_id"], doc_id))
-        return rows.select(names).cast(pa.schema([schema.field(name) for name in names]))
-    if "selection" in names:
-        named = pa.array([found.selection] * rows.num_rows, pa.string())
-        rows = rows.append_column("selection", named)
     return rows.select(names).cast(pa.schema([schema.field(name) for name in names]))
 
 
 def chosen_of(store: Store, folder: ManifestFolder, found: Published) -> pl.DataFrame:
-    """Return the chosen documents that a selection published, in their order: doc_id, rank."""
+    """Return the published choice of a selection, ordered by rank: doc_id, rank."""
     rows = pl.DataFrame(pl.from_arrow(read_decisions(store, folder, found, ["doc_id", "rank", "verdict"])))
     return rows.filter(pl.col("verdict") == "selected").sort("rank").select("doc_id", "rank")
 
 
 def verified_rows(store: Store, folder: ManifestFolder, selection: str, digest: str) -> pa.Table | None:
-    """Return the rows of a selection in the table `decisions` where they are those of this digest, but for
-    documents that were withdrawn since; None where they are others.
+    """Return the rows of a selection in the table `decisions`, or None where they do not have this digest.
+
+    Documents that were withdrawn since may be missing.
     """
     rows = store.read_arrow(DECISIONS, where=f"selection = {quoted(selection)}")
-    same = digest_of(rows) == digest or lacks_withdrawn_alone(store, folder, selection, digest, rows)
-    return rows if same else None
+    return rows if have_digest(store, folder, selection, digest, rows) else None
 
 
-def digest_of(rows: pa.Table) -> str:
-    """Return the digest of rows of `decisions`, as their manifest states it."""
-    return rows_digest([row_records(rows, declaration(DECISIONS).key)] if rows.num_rows else [])[0]
-
-
-def lacks_withdrawn_alone(
-    store: Store, folder: ManifestFolder, selection: str, digest: str, rows: pa.Table
-) -> bool:
-    """Whether the rows are those of this digest but for documents that were withdrawn since."""
-    stored = rows_digest([row_records(rows, declaration(DECISIONS).key)] if rows.num_rows else [])[1]
+def have_digest(store: Store, folder: ManifestFolder, selection: str, digest: str, rows: pa.Table) -> bool:
+    """Return whether rows of `decisions` have this digest, or lack only documents withdrawn since."""
+    found, stored = rows_digest([row_records(rows, declaration(DECISIONS).key)] if rows.num_rows else [])
+    if found == digest:
+        return True
     gone = withdrawn_ids(store).to_list()
     return only_withdrawn_missing(folder, DECISIONS, selection, digest, stored, gone)
 
@@ -163,7 +157,10 @@ Source = Callable[[Sequence[str] | None], pa.Table]
 
 
 def published_sources(store: Store, folder: ManifestFolder, current: CurrentValues) -> Mapping[str, Source]:
-    """Return readers of both tables, by name, with the rows of every published selection."""
+    """Return, by table name, functions that read the published decisions and the published choices.
+
+    Each takes the columns to read (None: all) and returns the rows of every published selection.
+    """
     found = all_published(current, folder)
     return {
         DECISIONS: partial(_decisions_of_all, store, folder, found),
@@ -192,6 +189,6 @@ def _chosen_of_all(
 
 
 def chosen_now(store: Store, folder: ManifestFolder) -> pl.DataFrame:
-    """Return the chosen documents of all selections as they are published now: selection, doc_id, rank."""
+    """Return the chosen documents of all selections as published now: selection, doc_id, rank."""
     rows = published_sources(store, folder, read_current_values(store))[SUBSET](None)
     return pl.DataFrame(pl.from_arrow(rows))

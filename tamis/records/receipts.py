@@ -1,7 +1,7 @@
-"""Receipts: manifests that prove what a withdrawal did, by whom it was asked for and when, without any text.
+"""Receipts: manifests that prove which documents a withdrawal erased, when and for whom, without their text.
 
-Each names the receipt before it, so one cannot be taken out of the middle unseen. What a receipt lists are
-its rows of `withdrawals`, so that a row that is changed or lost is found by the audit.
+Each has the previous receipt as its input, so that none can be taken out of the middle unnoticed. A receipt
+lists its rows of the table `withdrawals`, so that the audit finds a row that was changed or lost.
 """
 
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ CODE_VERSION = "1"
 
 
 def write_receipt(home: Home, doc_ids: Sequence[str], done: dict[str, Any]) -> str:
-    """Prove a withdrawal whose rows stand in the table; returns the manifest's id.
+    """Write the receipt of a withdrawal whose rows are in the table `withdrawals`, and return its id.
 
-    `done`: what was done, as JSON values.
+    `done`: the steps of the withdrawal as JSON values.
     """
     folder, ids = ManifestFolder.of(home), sorted(set(doc_ids))
     digest, content = stored_rows(home.store, TABLE, BY_DOC_IDS, ids)
     folder.write_rows(digest, content)
-    before = latest_receipt(home.store)
+    before = next(reversed(receipt_ids(home.store)), None)
     receipt = folder.write(
         Manifest(
             asset=ASSET,
@@ -55,32 +55,23 @@ def _reference(folder: ManifestFolder, receipt: str) -> InputReference:
 
 
 def receipt_ids(store: Store) -> list[str]:
-    """Receipts that withdrawals name, oldest first."""
+    """Return the ids of the receipts that withdrawals name, oldest first."""
     if not store.exists(TABLE):
         return []
     named = read_withdrawals(store, "receipt IS NOT NULL")
     return named["receipt"].unique(maintain_order=True).to_list()
 
 
-def latest_receipt(store: Store) -> str | None:
-    """The receipt of the latest completed withdrawal."""
-    ids = receipt_ids(store)
-    return ids[-1] if ids else None
-
-
 def read_receipts(home: Home) -> dict[str, Manifest]:
-    """Receipts by id, oldest first, those that can be read."""
-    folder, found = ManifestFolder.of(home), {}
-    for key in receipt_ids(home.store):
-        try:
-            found[key] = folder.read(key)
-        except ManifestError:
-            continue  # the audit says so
-    return found
+    """Return the readable receipts by id, oldest first; the audit names the others."""
+    return ManifestFolder.of(home).readable(receipt_ids(home.store))
 
 
 def receipt_problems(home: Home, receipt: str, missing_only: bool = False) -> list[str]:
-    """What is wrong with a receipt: it cannot be read, or the rows that it proves are others now."""
+    """Return the problems of a receipt: it cannot be read, or its rows of `withdrawals` have changed.
+
+    `missing_only` does not compare the rows.
+    """
     try:
         manifest = ManifestFolder.of(home).read(receipt)
     except ManifestError as error:
@@ -92,15 +83,15 @@ def receipt_problems(home: Home, receipt: str, missing_only: bool = False) -> li
     return [] if same else [f"the rows of {TABLE} are not those of receipt {receipt[:16]}…"]
 
 
-def standing_again(store: Store) -> str:
-    """Tables of texts that hold something withdrawn again, "" for none."""
+def stored_again(store: Store) -> str:
+    """Return, as a clause, how many rows of withdrawn documents the tables of texts hold; "" for none."""
     ids = read_withdrawals(store, "receipt IS NOT NULL")["doc_id"].to_list()
     counts = {table: count_rows_of(store, table, "doc_id", ids) for table in tables_of_texts()}
     return ", ".join(f"{count} rows of {table}" for table, count in counts.items() if count)
 
 
 def listed_in(home: Home) -> dict[str, int]:
-    """Manifests that list withdrawn documents, and how many, as the receipts noted it."""
+    """Return how many withdrawn documents each manifest lists, by manifest, as noted in the receipts."""
     found: dict[str, int] = {}
     for receipt in read_receipts(home).values():
         for key, count in receipt.config.get("listed_in", {}).items():

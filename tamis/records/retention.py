@@ -1,10 +1,11 @@
-"""How long checkpoints are kept that a later training of the same trial has superseded.
+"""Retention of superseded checkpoints: those of which a later training of the same trial exists.
 
-Without [checkpoints] all of them stay. With keep_superseded = n the n latest of each trial do, and of the
-others the weights go: the folder then holds a note that says by which rule, the manifest stays and with it
-the proof of how the checkpoint came about, and MLflow's model version says that it was removed. What is
-current, what is being made and what an alias in MLflow names is never touched. What lies in the object store
-alone is removed only by a home whose MLflow knows it: it does not see the aliases of another one.
+Without [checkpoints] all of them stay. With keep_superseded = n the n latest of each trial stay. Of the
+others the weights are removed: the folder then holds a note with the rule, the manifest stays and with it the
+proof of how the checkpoint came about, and MLflow's model version says that it was removed. A checkpoint that
+is current, is being made, or has an alias in MLflow is never touched. A checkpoint that only the object store
+holds is removed only where this home's MLflow has registered it: aliases in the MLflow of another home are
+not visible here.
 """
 
 import json
@@ -16,7 +17,7 @@ from pathlib import Path
 from tamis.base.files import replace_folder
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues
-from tamis.records.manifest import Manifest, ManifestError, ManifestFolder
+from tamis.records.manifest import Manifest, ManifestFolder
 from tamis.store.home import Home
 from tamis.training.errors import TrackerUnavailableError
 from tamis.training.stage import TRIALS_STAGE
@@ -29,7 +30,7 @@ NOTE = "removed.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Superseded:
-    """A checkpoint whose trial has a later one, or is gone: its folder and the manifest that states it."""
+    """A checkpoint whose trial has a later one or is gone: its folder, and the id of its manifest."""
 
     trial: str
     folder: Path
@@ -38,7 +39,7 @@ class Superseded:
 
 
 def remove_superseded(project: Project, current: CurrentValues) -> list[str]:
-    """Remove what the rule of the project does not keep; a line for a person for each trial that had any."""
+    """Remove the checkpoints that the project does not keep; return a line for each trial that had any."""
     keep, home = project.settings.checkpoints.keep_superseded, project.home
     if keep is None:
         return []
@@ -60,7 +61,7 @@ def remove_superseded(project: Project, current: CurrentValues) -> list[str]:
             continue
         if not one.folder.is_dir() and one.manifest not in registered_manifests(uri, experiment, one.trial):
             continue
-        # MLflow first: a removal that is cut short is found again, and said again.
+        # MLflow first: after a crash in between, the folder is found again and the removal repeated.
         mark_removed(uri, experiment, one.trial, one.manifest, rule)
         home.files.drop(one.folder)
         _leave_note(one, rule)
@@ -71,7 +72,7 @@ def remove_superseded(project: Project, current: CurrentValues) -> list[str]:
 
 
 def removed_by(home: Home, manifest: Manifest) -> str | None:
-    """The rule by which the checkpoint of a trial's manifest was removed; None where it was not."""
+    """Return the rule by which the checkpoint of a trial's manifest was removed, None where it was not."""
     if manifest.asset != ASSET:
         return None
     path = _folder(home, manifest.partition, manifest.input_key) / NOTE
@@ -87,19 +88,19 @@ def _folder(home: Home, trial: str, input_key: str) -> Path:
 
 
 def _too_many(home: Home, current: CurrentValues, keep: int) -> list[str]:
-    """Trials with more folders than the rule keeps; manifests are read only where there are any."""
+    """Return the trials with more superseded folders than the rule keeps, without reading manifests."""
     trials = sorted({name.split("/")[2] for name in home.files.names(home.checkpoints / ASSET)})
     return [trial for trial in trials if len(list(_others(home, current, trial))) > keep]
 
 
 def _others(home: Home, current: CurrentValues, trial: str) -> Iterator[Path]:
-    """Whole checkpoints of a trial but the current one."""
+    """Yield the folders of complete checkpoints of a trial, without the current one."""
     value = current.get((ASSET, trial))
     latest = value.input_key[:KEY_CHARACTERS] if value else None
     root = home.checkpoints / ASSET / trial
     names = home.files.names(root)
     for folder in sorted({home.root.joinpath(*name.split("/")[:4]) for name in names}):
-        hidden = folder.name.startswith(".")  # a draft, or what a draft replaces
+        hidden = folder.name.startswith(".")  # a draft, or a folder that a draft replaces
         removed = home.relative(folder / NOTE) in names
         if not hidden and folder.name != latest and not removed:
             yield folder
@@ -108,7 +109,10 @@ def _others(home: Home, current: CurrentValues, trial: str) -> Iterator[Path]:
 def _beyond(
     home: Home, current: CurrentValues, stated: Mapping[Path, Manifest], trial: str, keep: int
 ) -> list[Superseded]:
-    """All superseded checkpoints of a trial but the `keep` latest; one that was never recorded is none."""
+    """Return the superseded checkpoints of a trial, without the `keep` latest.
+
+    A folder without a manifest is no checkpoint: it was never recorded.
+    """
     known = [
         Superseded(
             trial=trial, folder=folder, manifest=found.id, made_at=str(found.beside.get("made_at", ""))
@@ -121,16 +125,13 @@ def _beyond(
 
 
 def _manifests(home: Home, trials: Collection[str]) -> dict[Path, Manifest]:
-    """The manifests of these trials by the folders of their checkpoints: every manifest is read for it."""
-    folder, found = ManifestFolder.of(home), {}
-    for name in folder.ids() if trials else ():
-        try:
-            manifest = folder.read(name)
-        except ManifestError:
-            continue  # for the audit to tell
-        if manifest.asset == ASSET and manifest.partition in trials:
-            found[_folder(home, manifest.partition, manifest.input_key)] = manifest
-    return found
+    """Return the manifests of these trials by the folder of their checkpoint; reads every manifest."""
+    folder = ManifestFolder.of(home)
+    return {
+        _folder(home, manifest.partition, manifest.input_key): manifest
+        for manifest in folder.readable(folder.ids() if trials else ()).values()
+        if manifest.asset == ASSET and manifest.partition in trials
+    }
 
 
 def _leave_note(one: Superseded, rule: str) -> None:

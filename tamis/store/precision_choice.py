@@ -6,10 +6,7 @@ It enters input keys, so it must not follow the machine: a home that another mac
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-import pyarrow as pa
-
 from tamis.base.precision import Speeds, measure_precisions
-from tamis.store.schemas import schema_of
 from tamis.store.tables import DamagedTableError, Store
 
 TABLE = "precision"
@@ -40,5 +37,5 @@ def choose(store: Store) -> Speeds:
         "bfloat16_ms": speeds.bfloat16_ms,
         "made_at": datetime.now(UTC).replace(tzinfo=None),
     }
-    store.merge(TABLE, pa.Table.from_pylist([row], schema=schema_of(TABLE)))
+    store.merge_values(TABLE, [row])
     return speeds

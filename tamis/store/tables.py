@@ -5,7 +5,7 @@ A merge of 10,000 rows costs 60-90 ms, so callers hand over batches, never singl
 """
 
 import contextlib
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,11 @@ class Store:
             if rows.num_rows:
                 merge = opened.merge_insert(list(key or declaration(table).key))
                 merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
+
+    def merge_values(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert or replace rows, each given as its values by column, by key; without rows do nothing."""
+        if rows:
+            self.merge(table, pa.Table.from_pylist(list(rows), schema=schema_of(table)))
 
     def replace(self, table: str, rows: pa.Table, scope: str, key: Sequence[str] | None = None) -> None:
         """Make the rows within `scope` (a filter) exactly these, in one commit."""

@@ -47,9 +47,7 @@ def withdrawn_ids(store: Store) -> pl.Series:
 
 def write_withdrawals(store: Store, rows: Iterable[Withdrawal]) -> None:
     """Write or replace rows, in one commit."""
-    found = [asdict(row) for row in rows]
-    if found:
-        store.merge(TABLE, pa.Table.from_pylist(found, schema=schema_of(TABLE)))
+    store.merge_values(TABLE, [asdict(row) for row in rows])
 
 
 def unfinished(store: Store) -> pl.DataFrame:

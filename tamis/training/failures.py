@@ -10,11 +10,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
-import pyarrow as pa
-
 from tamis.base.errors import PermanentError, may_pass
 from tamis.base.kept_errors import kept_message
-from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 
 TABLE = "trial_failures"
@@ -67,7 +64,7 @@ def failure_noted(store: Store, trial: str, input_key: str) -> Iterator[None]:
 def forget_failures(store: Store) -> list[Failure]:
     """Forget all failures, but not what they cost: the trials are tried again. Those that there were."""
     found = [one for one in failures_of(store) if one.attempts or one.permanent]
-    _write(store, [replace(one, attempts=0, permanent=False) for one in found])
+    store.merge_values(TABLE, [asdict(replace(one, attempts=0, permanent=False)) for one in found])
     return found
 
 
@@ -94,16 +91,10 @@ def note_failure(
         failed_at=datetime.now(UTC).replace(tzinfo=None),
         spent_seconds=spent + seconds,
     )
-    _write(store, [failure])
+    store.merge_values(TABLE, [asdict(failure)])
     return failure
 
 
 def shortened(reason: str) -> str:
     """A reason as it is kept: in one line, and no longer than a person reads."""
     return " ".join(reason.split())[:LONGEST_REASON]
-
-
-def _write(store: Store, failures: list[Failure]) -> None:
-    if failures:
-        rows = [asdict(failure) for failure in failures]
-        store.merge(TABLE, pa.Table.from_pylist(rows, schema=schema_of(TABLE)))

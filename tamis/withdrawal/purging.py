@@ -16,7 +16,6 @@ from tamis.corpus.target_quarantine import target_of_place
 from tamis.graph.stages import names_where
 from tamis.records import attempts
 from tamis.records.current_values import CurrentValues
-from tamis.records.listed_rows import readable
 from tamis.records.manifest import ManifestFolder
 from tamis.stage import Learning
 from tamis.store.erasing import count_rows_of, erase_rows, forget_versions
@@ -172,7 +171,7 @@ def _made_with(home: Home, current: CurrentValues, pages: Sequence[Path]) -> set
     """What is current and has one of the pages: a view, say, lists no rows but shows its first."""
     names = {home.relative(path) for path in pages}
     latest = [value.manifest for value in current.values()] if names else []
-    made = readable(ManifestFolder.of(home), latest)
+    made = ManifestFolder.of(home).readable(latest)
     with_page = {key for key, manifest in made.items() if names & set(manifest.files)}
     return {entry for entry, value in current.items() if value.manifest in with_page}
 

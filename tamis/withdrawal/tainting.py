@@ -12,7 +12,6 @@ from typing import Any
 from tamis.graph.plan import label
 from tamis.graph.stages import names_where, stages
 from tamis.records.current_values import CurrentValues
-from tamis.records.listed_rows import readable
 from tamis.records.manifest import Manifest, ManifestFolder
 from tamis.stage import Learning
 
@@ -81,7 +80,7 @@ def find_tainted(
     """
     if not listed_in:
         return []
-    known = readable(folder, folder.ids() if among is None else among)
+    known = folder.readable(folder.ids() if among is None else among)
     graph, learning = _Graph(folder, known, listed_in), watched()
     latest = {value.manifest for value in current.values()}
     found = [
@@ -150,6 +149,6 @@ class _Graph:
 
     def _inputs(self, key: str) -> list[str]:
         if key not in self.known:
-            self.known |= readable(self.folder, [key])
+            self.known |= self.folder.readable([key])
         manifest = self.known.get(key)
         return [entry.manifest for entry in manifest.inputs] if manifest else []

@@ -1,4 +1,4 @@
-"""An anchor kept elsewhere: it shows a home that was rewritten consistently."""
+"""Anchors: with one kept outside the home, a consistent rewriting of the home is found."""
 
 import json
 
@@ -19,7 +19,7 @@ def made(folder, content: str) -> CurrentValue:
     return head_of(manifest)
 
 
-def test_what_an_anchor_names_must_still_be_there(tmp_path):
+def test_a_manifest_of_an_anchor_that_is_gone_is_red(tmp_path):
     value, anchor = made(tmp_path / "manifests", "first"), tmp_path / "anchor.json"
     root = write_anchor(anchor, {("documents", "a"): value})
     assert len(root) == 64
@@ -29,7 +29,7 @@ def test_what_an_anchor_names_must_still_be_there(tmp_path):
     assert judge_anchor(NOTHING, tmp_path / "manifests", anchor)[0].status == "green", "history goes on"
 
 
-def test_a_home_rewritten_consistently_is_seen(tmp_path):
+def test_a_home_that_was_rewritten_consistently_is_found(tmp_path):
     value, anchor = made(tmp_path / "manifests", "first"), tmp_path / "anchor.json"
     write_anchor(anchor, {("documents", "a"): value})
     ManifestFolder(tmp_path / "manifests").path(value.manifest).unlink()

@@ -1,4 +1,4 @@
-"""One bit of a table's files changed: whatever then decodes to something else, or not at all, is found."""
+"""Audit of bytes: a bit flipped in a table's files is found if a value changes or cannot be decoded."""
 
 import random
 from collections.abc import Iterator
@@ -65,7 +65,7 @@ def rows_of(table: str, ids: list[str]) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Home:
-    """A home with one value that states rows of every table; each has a deletion file."""
+    """A home with one value that has rows in every table; each table has a deletion file."""
     home = Home(tmp_path_factory.mktemp("bytes") / "home")
     digests = {}
     for table, scope in SCOPES.items():
@@ -86,7 +86,7 @@ def home(tmp_path_factory) -> Home:
 
 
 def audited(home: Home) -> Audit:
-    """The parts of an audit that read tables, from files opened at this moment."""
+    """Run the parts of an audit that read tables, on newly opened files."""
     opened = Home(home.root)
     try:
         current = read_current_values(opened.store)
@@ -105,7 +105,7 @@ def audited(home: Home) -> Audit:
 
 
 def decoded(home: Home, table: str) -> list[dict] | None:
-    """All values of a table, None where they cannot be read."""
+    """Return all values of a table, None where they cannot be read."""
     try:
         return lancedb.connect(home.root / "lance").open_table(table).to_arrow().to_pylist()
     except BaseException as error:
@@ -115,7 +115,7 @@ def decoded(home: Home, table: str) -> list[dict] | None:
 
 
 def files_of(home: Home, table: str) -> Iterator[Path]:
-    """The files that reading the latest version may touch."""
+    """Yield the files that a reader of the latest version may touch."""
     folder = home.root / "lance" / f"{table}.lance"
     versions = sorted((folder / "_versions").glob("*.manifest"))
     yield versions[0]  # named by numbers that count down
@@ -124,13 +124,13 @@ def files_of(home: Home, table: str) -> Iterator[Path]:
 
 
 def judged(home: Home, table: str, before: list[dict]) -> tuple[bool, str]:
-    """Whether a table decodes to something else than before, and the status of the audit if it does."""
+    """Return whether a table decodes to other values than before, and the status of the audit if it does."""
     changed = decoded(home, table) != before
     return changed, audited(home).status if changed else "green"
 
 
 class Apart:
-    """`judged` in a process of its own, which a damaged length may end: then the table must be named."""
+    """`judged` in a process of its own: a damaged length may end the process, and then the table is named."""
 
     def __init__(self, home: Home) -> None:
         self.home, self._pool = home, self._started()
@@ -151,7 +151,7 @@ def flipped(path: Path, content: bytes, position: int, bit: int) -> None:
 
 
 def missed(home: Home, draw: random.Random, each: int) -> tuple[list[str], int]:
-    """What changed a value and left the audit green, and how many changes did change something."""
+    """Return the flips that changed a value and left the audit green, and how many flips changed a value."""
     found, total, apart = [], 0, Apart(home)
     for table in (*SCOPES, "heads"):
         before = decoded(home, table)
@@ -201,7 +201,7 @@ def test_many_changed_bits_that_change_a_value_are_found(home, seed):
     assert changed > 500
 
 
-def test_the_time_of_a_documents_arrival_is_checked_though_no_digest_covers_it(home):
+def test_an_altered_first_seen_is_found_though_no_digest_covers_it(home):
     opened = Home(home.root).store.open("documents")
     row = opened.search().where(f"doc_id = '{IDS[3]}'").to_arrow()
     place = row.schema.get_field_index("first_seen")

@@ -1,4 +1,4 @@
-"""Records that no manifest lists: rows that were taken out or doubled, and an index that is gone."""
+"""Audit of records: altered, lost or doubled rows, files and manifests, and an index without values."""
 
 from dataclasses import replace
 
@@ -33,13 +33,13 @@ def red_after_judging(home: Home) -> dict[str, list[str]]:
     return {node.name: node.details for node in Audit(nodes=nodes, roots=[]).lowest_broken()}
 
 
-def test_a_version_that_was_taken_out_leaves_a_gap(home):
+def test_a_version_that_was_deleted_from_the_middle_is_red(home):
     assert red_after_judging(home) == {}
     home.store.delete("selection_versions", "version = 1")
     assert red_after_judging(home) == {"table[selection_versions]": ["version 1 of best is missing"]}
 
 
-def test_decisions_that_should_be_kept_and_are_not_are_amber(home):
+def test_lost_decisions_of_a_version_that_should_be_kept_are_amber(home):
     kept = Records(home.manifests).folder.kept()
     assert len(kept) == 2
     oldest = next(version for version in read_versions(home.store, "best") if version.version == 1)
@@ -82,7 +82,7 @@ def test_a_copy_of_a_sealed_row_is_named(home):
     opened.add(opened.to_arrow().slice(0, 1))
     found = red_after_judging(home)
     assert list(found) == ["table[selection_versions]"]
-    assert "stand in it more than once: best[1]" in found["table[selection_versions]"][0]
+    assert "are in it more than once: best[1]" in found["table[selection_versions]"][0]
 
 
 @pytest.mark.parametrize("table", ["retained_embeddings_static", "retained_scores_judge"])
@@ -101,7 +101,7 @@ def test_retained_rows_are_green_and_an_altered_one_is_named(home, table):
     assert details == [f"1 rows were altered: {'b' * 32}[f]"]
 
 
-def test_a_table_of_records_that_is_cut_off_is_a_finding_and_not_the_end_of_the_audit(home):
+def test_a_truncated_table_of_records_is_a_finding_and_does_not_end_the_audit(home):
     for file in (home.root / "lance" / "selection_versions.lance" / "data").iterdir():
         file.write_bytes(file.read_bytes()[:100])
     assert "is damaged" in red_after_judging(home)["table[selection_versions]"][0]
@@ -128,7 +128,7 @@ def test_an_index_without_values_contradicts_an_event_log_that_has_some(home, go
 
 
 @pytest.mark.parametrize("in_order", [True, False])
-def test_the_latest_event_of_a_value_has_to_name_what_the_index_names(home, in_order):
+def test_the_latest_event_of_a_value_has_to_name_the_manifest_of_the_index(home, in_order):
     made_at = {one.version: one.decisions for one in read_versions(home.store, "best")}
     events = [
         LoggedEvent(asset="decisions", partition="best", manifest=made_at[version], tags={}, again=True)

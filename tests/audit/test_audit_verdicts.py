@@ -1,4 +1,4 @@
-"""The version of an audit: what was found, and no clock."""
+"""The data version of an audit: it depends on the verdicts, and on no time."""
 
 import pytest
 
@@ -14,7 +14,7 @@ CHANGES = {
 
 
 def audited(page: str = "p1", **found) -> Audit:
-    """An audit of a page that was made of two raw files; `page` is the id of its record."""
+    """Return an audit of a page made from two raw files; `page` is the id of its manifest."""
     raw = [
         Node(manifest=key, asset="raw_shards", partition=key, data_version=f"bytes of {key}")
         for key in ("one", "two")
@@ -24,17 +24,17 @@ def audited(page: str = "p1", **found) -> Audit:
     return Audit(nodes={node.manifest: node for node in nodes}, roots=[page])
 
 
-def test_the_id_of_a_record_that_counts_seconds_is_no_part_of_it():
+def test_the_ids_of_manifests_do_not_change_the_version():
     assert audited("p1").to_json() != audited("p2").to_json()
     assert audited("p1").version == audited("p2").version
 
 
-def test_the_order_in_which_records_were_met_is_no_part_of_it():
+def test_the_order_of_the_nodes_does_not_change_the_version():
     found = audited()
     backwards = Audit(nodes=dict(reversed(found.nodes.items())), roots=found.roots)
     assert backwards.version == found.version
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
-def test_whatever_else_was_found_is(change):
+def test_every_other_difference_changes_the_version(change):
     assert audited(**change).version != audited().version

@@ -1,4 +1,4 @@
-"""What a training notes before it begins: gone with a trial that never ended, kept of one that did."""
+"""Abandoned trainings: notes of a trial that never ended are removed with it, those of others are kept."""
 
 import pytest
 from projects import record, write_rows
@@ -48,7 +48,7 @@ def audited(imagined) -> dict[str, tuple[str, list[str]]]:
     return {node.name: (node.status, node.details) for node in nodes.values()}
 
 
-def test_what_a_training_noted_that_never_ended_leaves_with_its_trial(project):
+def test_notes_of_a_training_that_never_ended_are_removed_with_its_trial(project):
     home = project.project.home
     said = "table trained_on holds rows of it that no manifest lists: a training of it did not end"
     assert audited(project)[f"trials[{FAILED}]"] == ("amber", [said])
@@ -60,7 +60,7 @@ def test_what_a_training_noted_that_never_ended_leaves_with_its_trial(project):
 
 
 @pytest.mark.parametrize("lost", ["head", "folder", "readable"])
-def test_what_may_be_evidence_stays(project, lost):
+def test_notes_that_may_be_evidence_stay(project, lost):
     home = project.project.home
     if lost == "head":  # of a damaged value: its manifest is there
         home.store.delete("heads", f"partition = '{GONE}'")

@@ -1,4 +1,4 @@
-"""Approval: what is before a selection goes on, the selection waits, and a state is approved, not a name."""
+"""Approval: inputs of a selection are made, the selection waits, and a person approves one state of it."""
 
 import pytest
 
@@ -31,7 +31,7 @@ def held(imagined):
 
 
 def unattended(project, store) -> list[str]:
-    """Let the sensors do all they may; the assets made."""
+    """Let the sensors do all they may, and return the assets made."""
     made = []
     for _ in range(40):
         work = unattended_work(project.snapshot(), project.current, read_approvals(store))
@@ -60,7 +60,7 @@ def test_everything_before_a_selection_is_made_and_the_selection_waits(held, sto
     assert waits(held, store) == ["near", "thin"]
 
 
-def test_what_is_approved_is_made_and_nothing_else(held, store):
+def test_an_approved_selection_is_made_and_no_other(held, store):
     held.contents["web__c"] = "1"
     unattended(held, store)
     assert names(approve(store, held.snapshot(), held.current, ["near"])) == ["near"]
@@ -92,7 +92,7 @@ def test_a_selection_made_by_hand_waits_no_more(held, store):
     assert approve(store, held.snapshot(), held.current, []) == []
 
 
-def test_since_when_it_waits_stays_until_the_state_changes(held, store):
+def test_the_time_since_when_it_waits_stays_until_the_state_changes(held, store):
     held.contents["web__c"] = "1"
     unattended(held, store)
     first = waiting(held.snapshot(), held.current, {})
@@ -104,7 +104,7 @@ def test_since_when_it_waits_stays_until_the_state_changes(held, store):
     assert store.version("approvals") == version
 
 
-def test_a_name_that_is_none_and_a_state_that_is_not_known_yet_are_refused(held, store):
+def test_an_unknown_name_and_a_state_that_is_not_known_yet_are_refused(held, store):
     with pytest.raises(UnknownNameError, match="near, thin"):
         approve(store, held.snapshot(), held.current, ["far"])
     assert approve(store, held.snapshot(), held.current, ["near"]) == []
@@ -113,7 +113,7 @@ def test_a_name_that_is_none_and_a_state_that_is_not_known_yet_are_refused(held,
         approve(store, held.snapshot(), held.current, ["near"])
 
 
-def test_without_the_switch_nothing_waits(imagined, store):
+def test_without_approve_selections_nothing_waits(imagined, store):
     imagined.materialize()
     imagined.contents["web__c"] = "1"
     assert "selected_subset" in unattended(imagined, store)

@@ -1,4 +1,4 @@
-"""Automation: what sensors keep current, in an order in which nothing starts before its inputs."""
+"""Automation: which values sensors keep current, in an order in which no value precedes its inputs."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ def test_scores_are_kept_ready_and_selections_wait_for_a_person(imagined):
     assert not made & {"selected_subset", "tokenizer", "base_models", "trials", "sampler_trials"}
 
 
-def test_what_was_selected_once_is_selected_again(imagined):
+def test_a_selection_that_was_made_once_is_kept_current(imagined):
     imagined.materialize(work_of(imagined))
     imagined.make("selected_subset", ("near",))
     imagined.contents["web__c"] = "1"
@@ -63,7 +63,7 @@ def test_one_partition_is_made_by_one_run_through_its_chain(imagined):
     assert shards.assets == ("raw_shards", "documents", "embeddings")
 
 
-def test_what_is_right_within_its_certificate_is_left_by_sensors_and_settled_by_hand(imagined):
+def test_a_certified_value_is_left_by_sensors_and_settled_by_hand(imagined):
     imagined.materialize()
     entry = ("target_potential", "goal")
     imagined.current[entry] = replace(imagined.current[entry], settled=False)

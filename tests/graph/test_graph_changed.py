@@ -1,4 +1,4 @@
-"""Whether inputs have only grown: then what was computed of single ones still stands."""
+"""Growth: whether inputs were only added, so that rows computed from the others are still right."""
 
 from dataclasses import replace
 
@@ -39,12 +39,12 @@ def test_a_new_shard_is_growth(imagined, before):
 
 
 @pytest.mark.parametrize("change", [{"web__a": "2"}, {"web__a": None}, {"web__a": None, "web__c": "1"}])
-def test_a_changed_or_removed_shard_is_not(imagined, before, change):
+def test_a_changed_or_removed_shard_is_not_growth(imagined, before, change):
     imagined.contents |= change
     imagined.contents = {key: value for key, value in imagined.contents.items() if value}
     assert not grew(imagined, before)
 
 
-def test_other_code_settings_or_seed_are_not(imagined, before):
+def test_other_code_settings_or_seed_are_not_growth(imagined, before):
     for values in ({"code_version": "x"}, {"config": {"withdrawals": "x"}}, {"seed": 7}):
         assert not grew(imagined, replace(before, **values))

@@ -1,4 +1,4 @@
-"""The edges of the graph: from every result the way down to raw shards, through all that it depends on."""
+"""Edges of the graph: from every result they lead down to the raw shards that it depends on."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ FROM_THE_POOL = ("selected_subset", "decisions", "base_models", "density_scores"
 
 
 @pytest.mark.parametrize("asset", FROM_THE_POOL)
-def test_what_is_made_of_the_pool_leads_to_every_raw_shard(imagined, asset):
+def test_a_stage_that_reads_the_pool_leads_to_every_raw_shard(imagined, asset):
     snapshot = imagined.snapshot()
     for partition in snapshot.keys(stages()[asset].partitions):
         found = upstream(snapshot, (asset, partition))
@@ -37,7 +37,7 @@ def test_a_checkpoint_leads_to_its_selection_its_examples_and_its_base_model(ima
     assert raw <= law, "its base model was trained on the pool"
 
 
-def test_what_a_base_model_must_not_see_is_among_its_inputs(imagined):
+def test_the_documents_that_a_base_model_must_not_see_are_among_its_inputs(imagined):
     found = upstream(imagined.snapshot(), ("base_models", "small"))
     assert {("target_examples", "goal"), ("contamination", "goal"), ("target_examples", "other")} <= found
 
@@ -61,7 +61,7 @@ OF_TARGETS = Stage(name="c", group="made_up", code_version="1", partitions="targ
     [
         ((replace(A, edges=()), replace(A, edges=())), "two stages have this name"),
         ((A,), "it reads 'b', which is no stage; stages: a"),
-        ((A, B), "it reads what is made from it: a, b"),
+        ((A, B), "it reads a value that is made from it: a, b"),
         ((OF_TARGETS,), "rows of its table made_up name neither their partition nor their document"),
     ],
 )
@@ -71,7 +71,7 @@ def test_stages_that_could_not_be_made_or_removed_are_refused(declared, problem)
     assert raised.value.problem == problem
 
 
-def test_what_needs_no_model_comes_first_however_stages_are_declared():
+def test_a_stage_that_needs_no_model_comes_first_in_any_order_of_declaration():
     names = [name for name in stages() if not name.startswith(("stg_", "mart_"))]
     declared = [stage for module in declaring_modules() for stage in module.STAGES]
     assert [stage.name for stage in in_order(declared)] == names[:-1]

@@ -1,4 +1,4 @@
-"""Estimates: from what earlier runs took, by rows and by the growth of the pool; else unknown."""
+"""Estimates: from measurements of earlier runs, by rows and by the growth of the pool, else unknown."""
 
 import itertools
 
@@ -39,7 +39,7 @@ def write(root, name: str, rows: int) -> None:
 
 
 def made(project: Project, asset: str, partition: str, rows: int, input_key="earlier", **beside) -> None:
-    """What a run of an earlier state leaves behind."""
+    """Store the manifest and the current value that an earlier run would have left."""
     record(project.home, asset, partition, input_key=input_key, row_count=rows, beside=beside)
 
 
@@ -49,7 +49,7 @@ def stored(project: Project, shard: str, rows: int) -> None:
 
 
 def built(project: Project, empty: str = "") -> None:
-    """Shard a as it lies, and one without a row; half the pool is new."""
+    """Store shard a in its present state, and one without rows; half the pool is new."""
     stored(project, "web__a.jsonl", 100)
     read = [("web__a.jsonl", 100), *([(empty, 0)] if empty else [])]
     for asset, (shard, rows) in itertools.product(("raw_shards", "documents"), read):
@@ -64,7 +64,7 @@ def entry(plan, asset: str, partition: str = "") -> Estimate:
     return Estimate(rows=found["rows"], seconds=found["seconds"], cost=found["cost"])
 
 
-def test_before_anything_was_made_nothing_is_known_and_that_is_said(project):
+def test_before_anything_was_made_every_estimate_is_unknown(project):
     plan = read_plan(project)
     assert {(due["rows"], due["seconds"], due["cost"]) for due in plan if due["asset"] != "raw_shards"} == {
         (None, None, None)
@@ -72,7 +72,7 @@ def test_before_anything_was_made_nothing_is_known_and_that_is_said(project):
     assert "nothing was measured yet" in plan_lines(plan)[-1]
 
 
-def test_a_new_file_goes_by_its_bytes_and_the_pool_by_its_growth(project):
+def test_a_new_file_is_estimated_by_its_bytes_and_the_pool_by_its_growth(project):
     built(project)
     plan = read_plan(project)
     assert entry(plan, "documents", "web__b.jsonl") == Estimate(rows=100, seconds=2.0)
@@ -100,7 +100,7 @@ def test_without_a_price_there_is_no_cost(project):
     assert entry(read_plan(free), "judge_scores").cost is None
 
 
-def test_files_of_a_corpus_that_was_never_read_are_not_guessed(project):
+def test_files_of_a_corpus_that_was_never_read_are_unknown(project):
     built(project)
     (project.root / "other").mkdir()
     (project.root / "other" / "x.txt").write_text("one")

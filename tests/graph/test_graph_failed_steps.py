@@ -1,4 +1,4 @@
-"""A step that failed is told of until it is made, or would be made of something else."""
+"""Failed steps: a failure is shown until its value is made, or has other inputs."""
 
 import pytest
 from projects import due_key, note_made, plain_project, settings, target
@@ -40,12 +40,12 @@ def test_the_reason_of_another_library_is_not_kept(project):
         assert "Ann" not in reason
 
 
-def test_a_failure_at_other_inputs_is_not_told_of(project):
+def test_a_failure_at_other_inputs_is_not_shown(project):
     note_failed_step(project.home.store, ENTRY[0], {ENTRY[1]: "of other files"}, ValueError("broken"))
     assert read_status(project).failed_steps == []
 
 
-def test_the_last_reason_of_a_step_is_kept_and_raised_on(project):
+def test_the_last_reason_of_a_step_is_kept_and_its_error_raised_again(project):
     store = project.home.store
     for reason in ("first", "second"):
         with (
@@ -57,7 +57,7 @@ def test_the_last_reason_of_a_step_is_kept_and_raised_on(project):
     assert (row["partition"], row["input_key"], row["reason"]) == ("goal", "key", "second")
 
 
-def test_a_failure_that_cannot_be_noted_hides_nothing(project):
+def test_a_failure_that_cannot_be_noted_is_still_raised(project):
     def broken():
         raise RuntimeError("the store is gone")
 

@@ -1,4 +1,4 @@
-"""Absence is not deletion: what a short listing, a typo or a cut-off settings file loses is held back."""
+"""Held-back losses: a short listing, a typo or a truncated tamis.toml removes nothing by itself."""
 
 import json
 import os
@@ -17,7 +17,7 @@ DOCUMENTS = ("documents", "occurrences", VECTORS, "scores_density", "near_duplic
 
 
 def held(graph: SmallProject) -> dict[str, str]:
-    """Kind of each loss that is held back, by the name that lets it go."""
+    """Return the kind of each loss that is held back, by the name that lets it go."""
     return {one.name: one.kind for one in held_back(graph.snapshot, graph.current)}
 
 
@@ -31,7 +31,7 @@ def assert_unchanged(graph: SmallProject, before: dict[str, pl.DataFrame]) -> No
 
 
 def corpus_of_many(graph: SmallProject, count: int, documents: int = 2) -> None:
-    """Further files in the corpus, all with documents of their own."""
+    """Write further files into the corpus, all with documents of their own."""
     for number in range(count):
         write(graph.landing / f"many-{number}.jsonl", lines(texts("algebra", documents, seed=number + 20)))
 
@@ -126,7 +126,7 @@ def test_a_file_that_was_moved_unchanged_is_no_loss(graph):
     "kind", ["selection", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("target", "corpus"))]
 )
 def test_what_vanished_from_the_settings_is_kept_until_a_person_lets_it_go(graph, kind):
-    """As after a tamis.toml that was cut off at some line."""
+    """A tamis.toml that was truncated has the same effect."""
     every = {"decisions", "selected_subset", "target_examples", "transport_goal", *DOCUMENTS}
     before, versions = rows(graph, every), graph.versions()
     start = GRAPH.index('[[selection]]\nname = "near"')
@@ -298,7 +298,7 @@ def test_a_shrunken_file_that_is_renamed_or_deleted_stays_held_back(graph):
     assert held(graph) == {"web__long.jsonl": "file"}, "a permission is for one time"
 
 
-def test_what_is_held_back_keeps_up_with_a_withdrawal_and_with_new_settings(graph):
+def test_held_back_documents_follow_a_withdrawal_and_new_settings(graph):
     for path in graph.landing.glob("*.jsonl"):
         path.unlink()
     graph.make()

@@ -45,7 +45,7 @@ def test_code_settings_seed_and_versions_of_inputs_each_change_the_key(made):
     assert len({before, *others}) == 1 + len(others)
 
 
-def test_what_does_not_change_a_result_does_not_change_the_key(made):
+def test_settings_that_do_not_change_a_result_do_not_change_the_key(made):
     snapshot, stage = made.snapshot(), stages()[ENTRY[0]]
     before = input_key(stage, "", snapshot, made.current)
     sketch = made.current["density_sketch", ""]
@@ -55,7 +55,7 @@ def test_what_does_not_change_a_result_does_not_change_the_key(made):
     assert input_key(turned, "", snapshot, made.current) == before
 
 
-def test_another_seed_calls_for_everything_that_is_made_once_more(made):
+def test_another_seed_makes_everything_out_of_date(made):
     due = {
         name
         for name, stage in stages().items()
@@ -65,7 +65,7 @@ def test_another_seed_calls_for_everything_that_is_made_once_more(made):
 
 
 @pytest.mark.parametrize("state", [{"passed": False}, {"finished": False}])
-def test_what_was_refused_or_interrupted_is_no_input(made, state):
+def test_a_refused_or_interrupted_value_is_no_input(made, state):
     value = made.current["density_sketch", ""]
     current = made.current | {("density_sketch", ""): CurrentValue(**value.__dict__ | state)}
     assert input_key(stages()[ENTRY[0]], "", made.snapshot(), current) is None

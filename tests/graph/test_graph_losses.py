@@ -1,4 +1,4 @@
-"""What is noted of losses that are held back: permissions for one time, and corpora that left tamis.toml."""
+"""Notes on held-back losses: permissions hold once, and a corpus that left tamis.toml is named."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ def shrunken(shard: str, allowed: bool) -> Shrunken:
     )
 
 
-def test_a_permission_is_forgotten_with_the_file_that_was_taken_in(imagined):
+def test_a_permission_is_forgotten_once_its_file_was_read(imagined):
     store = imagined.project.home.store
     noted = {A: shrunken(A, allowed=True), B: shrunken(B, allowed=False)}
     note_shrunken(store, list(noted.values()))
@@ -22,7 +22,7 @@ def test_a_permission_is_forgotten_with_the_file_that_was_taken_in(imagined):
     assert read_shrunken(store, [A, B]) == {B: noted[B]}
 
 
-def test_of_a_corpus_that_left_the_settings_it_is_said_so_and_what_lets_it_go(imagined):
+def test_a_corpus_that_left_the_settings_is_named_with_the_command_that_lets_it_go(imagined):
     lost = replace(imagined.snapshot(), absent={"old__a": "old", "old__b": "old"})
     (found,) = held_back(lost, {})
     assert (found.kind, found.name) == ("corpus", "old")

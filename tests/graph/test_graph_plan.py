@@ -1,4 +1,4 @@
-"""Plans: everything is made once and in order, a change calls for what depends on it and nothing else."""
+"""Plans: everything is made once and in order, and a change makes only its dependants out of date."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from tamis.project import open_project
 WARM_UP, ASKED = ("trials", "warm-up__small__near"), ("trials", "warm-up__small__thin")
 
 
-def test_inputs_stand_before_what_reads_them():
+def test_inputs_come_before_the_stages_that_read_them():
     order = list(stages())
     for stage in stages().values():
         for found in stage.edges:
@@ -30,7 +30,7 @@ def test_everything_is_made_once_and_then_nothing(imagined):
     assert full_plan(imagined.snapshot(), imagined.current) == []
 
 
-def test_a_plan_names_what_is_waited_for(imagined):
+def test_a_plan_names_the_input_that_an_entry_waits_for(imagined):
     plan = full_plan(imagined.snapshot(), imagined.current)
     first = next(due for due in plan if due.asset == "documents")
     assert (first.partition, first.reason, first.waits_for) == ("web__a", "new", "raw_shards[web__a]")
@@ -71,7 +71,7 @@ def test_taking_changes_back_gives_the_same_versions(imagined, changes):
     assert imagined.versions() == before
 
 
-def test_a_failed_check_holds_back_what_depends_on_it(imagined):
+def test_a_value_whose_check_failed_holds_back_its_dependants(imagined):
     imagined.materialize()
     entry = ("target_potential", "goal")
     imagined.current[entry] = type(imagined.current[entry])(
@@ -111,7 +111,7 @@ def test_a_trial_that_is_kept_after_its_name_left_waits_for_nothing(imagined):
         ("budget = 11", {"near"}),
     ],
 )
-def test_a_selection_is_made_again_for_settings_that_its_sampler_heeds(imagined, more, due):
+def test_a_selection_is_made_again_for_settings_that_its_sampler_uses(imagined, more, due):
     imagined.materialize()
     file = imagined.project.file
     key = more.split(" ")[0]

@@ -1,4 +1,4 @@
-"""What leaves with a document or a partition: its rows in each table that declares them, and no others."""
+"""Reconciliation: with a document or a partition its rows leave every table that declares them, no others."""
 
 from dataclasses import replace
 
@@ -46,7 +46,7 @@ OF_PARTITIONS = {
 
 
 def put(store: Store, table: str, rows: list[dict]) -> None:
-    """Rows with these values, and null or a short list of numbers in the other columns."""
+    """Write rows with these values, and null or a short list of numbers in the other columns."""
     schema = schema_of(table, 4)
     lists = {field.name: [1] * 4 for field in schema if pa.types.is_fixed_size_list(field.type)}
     keys = {field.name: "x" for field in schema if field.name in key_of(table) and field.type == "string"}
@@ -54,7 +54,7 @@ def put(store: Store, table: str, rows: list[dict]) -> None:
 
 
 def kinds_with_documents() -> set[str]:
-    """Kinds of tables that name documents by id."""
+    """Return the kinds of tables that name documents by id."""
     names = {
         kind: NAMES.get(kind, "transport_goal" if kind == "transport" else kind)
         for kind in (*tables(), *RETAINED_TABLES)
@@ -62,7 +62,7 @@ def kinds_with_documents() -> set[str]:
     return {kind for kind, name in names.items() if "doc_id" in schema_of(name, 4).names} - {"occurrences"}
 
 
-def test_every_table_that_names_documents_is_known_to_lose_or_to_keep_them():
+def test_every_table_that_names_documents_is_in_one_of_the_lists_of_this_test():
     assert kinds_with_documents() == OF_DOCUMENTS | (OF_OTHERS & kinds_with_documents())
 
 

@@ -1,4 +1,4 @@
-"""A withdrawal makes the shard or target that holds it due, and no other; taken back, nothing is."""
+"""Withdrawals in a plan: only the shard or target that holds the document is due; none once it is undone."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Damage: what cannot be read any more is made again, and what nobody can make again is left alone."""
+"""Repair: an unreadable value is forgotten, so that it is made again; a person's decisions are left alone."""
 
 import os
 import time
@@ -17,7 +17,7 @@ from tamis.store.tables import DamagedTableError
 
 
 def taken_in(home: Home, shard: str, quarantine: str) -> CurrentValue:
-    """The head of a shard's documents, with that digest of its rows in quarantine."""
+    """Return the current value of a shard's documents, with this digest of its rows in quarantine."""
     manifest = manifest_of("documents", shard, row_count=0, rows={"quarantine": quarantine})
     folder = ManifestFolder(home.manifests)
     folder.write_rows(quarantine, b"a list of rows")
@@ -40,7 +40,9 @@ def cut(home: Home, table: str) -> None:
         ("cache", 2, True),
     ],
 )
-def test_a_draft_of_a_killed_process_goes_and_one_that_may_be_in_use_stays(tmp_path, folder, hours, gone):
+def test_a_draft_of_a_killed_process_is_removed_and_one_that_may_be_in_use_stays(
+    tmp_path, folder, hours, gone
+):
     home = Home(tmp_path)
     draft, file = (home.root / folder / "within" / name for name in (".3f.tmp", "a.tmp"))
     draft.parent.mkdir(parents=True)
@@ -52,7 +54,7 @@ def test_a_draft_of_a_killed_process_goes_and_one_that_may_be_in_use_stays(tmp_p
     assert draft.exists() is not gone
 
 
-def test_a_lost_table_takes_every_shard_with_it_that_had_rows_there(tmp_path):
+def test_a_lost_table_is_damage_to_every_shard_that_had_rows_there(tmp_path):
     home = Home(tmp_path)
     row = {"shard": "bad", "row": 1, "reason": "giant_row", "detail": "", "excerpt": ""}
     home.store.append("quarantine", pa.Table.from_pylist([row], schema=schema_of("quarantine")))
@@ -103,12 +105,12 @@ def test_a_manifest_that_cannot_be_read_among_many_is_damage(tmp_path):
     assert "cannot be read" in find_damage(home, current)["documents", "b"]
 
 
-def test_what_manifests_name_is_remembered_as_long_as_they_are_asked_for(tmp_path):
+def test_the_cache_of_rows_files_keeps_the_manifests_of_the_last_check(tmp_path):
     home, folder = Home(tmp_path), ManifestFolder(tmp_path / "manifests")
     first, second = (taken_in(home, key, 64 * key).manifest for key in ("a", "b"))
-    asked = NamedLists(home, folder)
-    assert (asked.of(first), asked.of(second)) == (["a" * 64], ["b" * 64])
-    asked.save()
+    cache = NamedLists(home, folder)
+    assert (cache.of(first), cache.of(second)) == (["a" * 64], ["b" * 64])
+    cache.save()
     folder.path(first).unlink()
     again = NamedLists(home, folder)
     assert again.of(first) == ["a" * 64], "it is not read again"
@@ -119,7 +121,7 @@ def test_what_manifests_name_is_remembered_as_long_as_they_are_asked_for(tmp_pat
         NamedLists(home, folder).of(second)
 
 
-def test_what_a_person_decided_is_not_dropped_with_what_can_be_made_again(tmp_path):
+def test_a_table_of_a_persons_decisions_is_not_dropped(tmp_path):
     home = Home(tmp_path)
     pin(home.store, "best", 1, "d" * 64, "s" * 64, "r" * 64)
     cut(home, "pins")

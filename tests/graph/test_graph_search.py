@@ -1,4 +1,4 @@
-"""The search over trials: what it asks for follows from what the store holds, and from nothing else."""
+"""Search under a budget: its next trials follow from the losses in the store, and from nothing else."""
 
 import http.client
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def loss(model: str, size: int) -> float:
 
 
 class Trials(SmallProject):
-    """A project whose base models and target are noted as made; trials as they come."""
+    """A project whose base models and target are noted as made."""
 
     @property
     def search(self) -> Search:
@@ -59,7 +59,7 @@ class Trials(SmallProject):
         note_made(self.project, asset, *keys)
 
     def finish(self, trial: str, curve: Callable[[str, int], float] = loss) -> None:
-        """What a trial that succeeds leaves behind."""
+        """Store the loss and the current value of a trial that succeeds."""
         _law, model, size, *others = trial.split("__")
         row = {
             "trial": trial,
@@ -354,7 +354,7 @@ def test_a_spent_share_says_which_would_buy_the_next_round(trials):
     assert "buys a next round" not in trials.search.sentence
 
 
-def test_where_the_whole_grid_is_told_no_share_buys_more(tmp_path, nowhere):
+def test_once_the_whole_grid_is_measured_no_share_buys_more(tmp_path, nowhere):
     made = new_trials(tmp_path, share="1")
     for name in list(made.snapshot.trials):
         made.finish(name)

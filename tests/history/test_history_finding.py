@@ -1,4 +1,4 @@
-"""Finding a document by its place: a row that is none says why."""
+"""Finding a document by file and row: a row without a document gives the reason."""
 
 import pytest
 from projects import plain_project, rows_of, settings
@@ -13,7 +13,7 @@ def quarantined(store, shard: str, row: int, reason: str) -> None:
     store.append("quarantine", rows_of("quarantine", [bad]))
 
 
-def test_a_bad_row_and_a_row_of_a_file_that_is_bad_as_a_whole_name_the_reason(tmp_path):
+def test_a_row_in_quarantine_and_a_row_of_a_file_in_quarantine_give_the_reason(tmp_path):
     store = plain_project(tmp_path, settings()).store
     shards = {
         f"web__{name}": Shard(

@@ -1,4 +1,4 @@
-"""Restoring: a pin replaces what a selection depends on, is let go of, and goes with the selection."""
+"""Pinned versions: a pin replaces the inputs of a selection until it is released or the selection leaves."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -20,7 +20,7 @@ def project(tmp_path):
     return plain_project(tmp_path, settings(selection("best"))).project
 
 
-def test_a_selection_is_pinned_and_let_go_of(project):
+def test_a_selection_is_pinned_and_released(project):
     home = project.home
     first = note_version(home, made(home, [1, 2]), "best")
     note_version(home, made(home, [2, 3]), "best")
@@ -32,10 +32,10 @@ def test_a_selection_is_pinned_and_let_go_of(project):
     assert release(project, "best") is None
 
 
-def test_what_is_not_there_is_refused(project):
+def test_an_unknown_selection_or_version_is_refused(project):
     home = project.home
     note_version(home, made(home, [1]), "best")
-    with pytest.raises(UnknownVersionError, match="there is 1 alone"):
+    with pytest.raises(UnknownVersionError, match="but version 1 alone"):
         restore(project, "best", 2)
     with pytest.raises(UnknownNameError, match="valid: best"):
         restore(project, "worst", 1)
@@ -54,7 +54,7 @@ def _with_pin(snapshot, pin: PinnedVersion):
     return replace(snapshot, pinned={pin.selection: pin})
 
 
-def test_a_pin_is_made_once_and_new_scores_do_not_call_for_it(imagined):
+def test_a_pinned_selection_is_made_once_and_not_again_for_new_scores(imagined):
     imagined.materialize()
     before = imagined.versions()[("selected_subset", "thin")]
     pinned(imagined, "thin")
@@ -67,7 +67,7 @@ def test_a_pin_is_made_once_and_new_scores_do_not_call_for_it(imagined):
     }
 
 
-def test_documents_that_come_or_go_call_for_it_again(imagined):
+def test_a_pinned_selection_is_made_again_when_documents_come_or_go(imagined):
     imagined.materialize()
     pinned(imagined, "thin")
     imagined.materialize()
@@ -76,7 +76,7 @@ def test_documents_that_come_or_go_call_for_it_again(imagined):
     assert ("selected_subset", "thin") in due
 
 
-def test_a_pin_goes_with_its_selection(project, tmp_path):
+def test_a_pin_is_removed_with_its_selection(project, tmp_path):
     home = project.home
     current = made(home, [1])
     note_version(home, current, "best")

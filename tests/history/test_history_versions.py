@@ -1,4 +1,4 @@
-"""Versions of a selection: noted once a choice, read back verified, pruned but for what is still wanted."""
+"""Versions of a selection: one for each choice, read back and verified, and pruned."""
 
 import pytest
 from made_selections import made
@@ -33,7 +33,7 @@ def numbers(home: Home, version) -> list[int]:
     return sorted(int(doc_id, 16) for doc_id in decisions_of(home, version)["doc_id"])
 
 
-def test_another_choice_is_another_version_and_the_same_brings_the_last_up_to_date(home):
+def test_another_choice_is_a_new_version_and_the_same_choice_updates_the_last(home):
     assert note(home, read_current_values(home.store)) is None
     first = note(home, made(home, [1, 2], [3]))
     assert note(home, made(home, [1, 2], [3])) == first, "noted again by a resumed run"
@@ -49,7 +49,7 @@ def test_another_choice_is_another_version_and_the_same_brings_the_last_up_to_da
     assert (again.version, again.pinned_to) == (3, 1)
 
 
-def test_what_a_killed_run_left_unnoted_is_noted_by_the_next(home):
+def test_a_version_that_a_killed_run_did_not_note_is_noted_by_the_next(home):
     note(home, made(home, [1]))
     current = made(home, [2])  # killed before it was noted
     note(home, current)
@@ -57,7 +57,7 @@ def test_what_a_killed_run_left_unnoted_is_noted_by_the_next(home):
     assert [numbers(home, version) for version in read_versions(home.store, "best")] == [[1], [2], [3]]
 
 
-def test_rows_that_no_longer_belong_to_a_version_are_not_kept_as_its_own(home):
+def test_rows_of_a_later_choice_are_not_kept_for_an_earlier_version(home):
     current = made(home, [1])
     made(home, [2])  # the table has moved on
     lost = note(home, current)
@@ -78,7 +78,7 @@ def test_altered_decisions_are_refused(home):
         decisions_of(home, first)
 
 
-def test_versions_are_pruned_but_for_the_last_and_what_is_pinned(home):
+def test_all_versions_but_the_last_and_the_pinned_ones_are_pruned(home):
     versions = [note(home, made(home, [number])) for number in range(5)]
     pin(home.store, "best", 1, versions[0].decisions, versions[0].subset, versions[0].rows)
     pinned = read_pinned_versions(home.store)
@@ -90,10 +90,10 @@ def test_versions_are_pruned_but_for_the_last_and_what_is_pinned(home):
     assert prune_versions(home, 2, []) == 1
 
 
-def test_a_version_that_never_was_is_named_with_those_there_are(home):
+def test_an_unknown_version_is_refused_with_the_known_ones(home):
     for number in range(2):
         note(home, made(home, [number]))
-    with pytest.raises(UnknownVersionError, match="there is 1 to 2"):
+    with pytest.raises(UnknownVersionError, match="but versions 1 to 2"):
         find_version(home.store, "best", 3)
     with pytest.raises(NotMadeError):
         find_version(home.store, "later", None, ["later"])

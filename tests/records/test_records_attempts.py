@@ -1,4 +1,4 @@
-"""Attempts: what was begun and did not end is known, is made again, and is nothing to build on."""
+"""Attempts: a value whose latest attempt did not end is known, is made again, and is no input of others."""
 
 import hashlib
 import subprocess
@@ -32,7 +32,7 @@ def store(tmp_path) -> Store:
     return Store(tmp_path / "lance")
 
 
-def test_a_current_value_speaks_for_what_is_stored_only_after_its_latest_attempt(store):
+def test_a_current_value_is_finished_only_with_the_token_of_the_latest_attempt(store):
     first = begin(store, [ENTRY])
     assert unfinished(read_current_values(store), read_attempts(store)) == {ENTRY}
     write_current_values(store, [value(first)])
@@ -44,7 +44,7 @@ def test_a_current_value_speaks_for_what_is_stored_only_after_its_latest_attempt
     assert read_current_values(store)[ENTRY].usable
 
 
-def test_a_current_value_from_before_attempts_were_noted_counts(store):
+def test_a_current_value_of_a_table_without_attempts_is_finished(store):
     asset, partition = ENTRY
     row = value("").__dict__ | {"made_at": None}
     old = pa.schema([field for field in schema_of("heads") if field.name != "attempt"])
@@ -69,7 +69,7 @@ write_current_values(store, [CurrentValue(**dict(zip(fields, names)))])
 
 @pytest.mark.parametrize("data_version", ["other", "again"])
 def test_current_values_that_another_process_writes_are_seen_at_once(store, data_version):
-    """Also where the table was removed and made again, with as many versions as before."""
+    """That holds, too, where the table was dropped and made again with as many versions as before."""
     write_current_values(store, [value("")])
     assert read_current_values(store)[ENTRY].data_version == "v"
     command = [sys.executable, "-c", IN_ANOTHER_PROCESS, str(store.folder), data_version]
@@ -78,7 +78,7 @@ def test_current_values_that_another_process_writes_are_seen_at_once(store, data
 
 
 @pytest.mark.parametrize("table", ["heads", "attempts"])
-def test_a_table_that_was_read_and_is_damaged_since_is_known_to_be(store, table):
+def test_a_table_that_is_damaged_after_it_was_read_raises(store, table):
     write_current_values(store, [value(begin(store, [ENTRY]))])
     assert read_current_values(store)[ENTRY].usable
     (data,) = (Path(store.folder) / f"{table}.lance" / "data").iterdir()
@@ -87,13 +87,13 @@ def test_a_table_that_was_read_and_is_damaged_since_is_known_to_be(store, table)
         read_current_values(Store(store.folder))  # as each step opens it
 
 
-def test_what_a_reader_does_to_its_current_values_is_not_seen_by_the_next(store):
+def test_a_reader_that_changes_its_current_values_does_not_change_those_of_the_next(store):
     write_current_values(store, [value("")])
     read_current_values(store).clear()
     assert read_current_values(store) == {ENTRY: value("")}
 
 
-def test_an_interrupted_value_is_due_though_its_inputs_are_what_they_were(imagined):
+def test_an_interrupted_value_is_due_though_its_inputs_are_unchanged(imagined):
     imagined.materialize()
     assert full_plan(imagined.snapshot(), imagined.current) == []
     made = imagined.current[ENTRY]
@@ -104,7 +104,7 @@ def test_an_interrupted_value_is_due_though_its_inputs_are_what_they_were(imagin
     assert reading == ["documents[web__a]"]
 
 
-def test_what_was_only_begun_leaves_with_its_partition(imagined):
+def test_rows_of_an_attempt_that_did_not_end_are_removed_with_their_partition(imagined):
     store, snapshot = imagined.project.home.store, imagined.snapshot()
     begin(store, [("target_examples", "left"), ("documents", "web__left"), ("documents", "web__a")])
     rows = {
@@ -130,7 +130,7 @@ def test_what_was_only_begun_leaves_with_its_partition(imagined):
 
 
 def taken_in(snapshot) -> dict:
-    """Current values of shards that are stored as they lie there."""
+    """Return current values that say that every shard was read in its present state."""
     found = {}
     for key, digest in snapshot.fingerprints.items():
         for asset in ("raw_shards", "documents"):
@@ -139,7 +139,7 @@ def taken_in(snapshot) -> dict:
     return found
 
 
-def test_documents_of_a_shard_that_is_gone_wait_for_shards_that_may_hold_them_again(imagined):
+def test_documents_of_a_removed_shard_stay_while_another_shard_that_may_hold_them_waits(imagined):
     store, snapshot = imagined.project.home.store, imagined.snapshot()
     schema = schema_of("documents")
     row = dict.fromkeys(schema.names) | {"doc_id": "2" * 32, "text": "moved"}

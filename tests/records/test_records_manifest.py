@@ -1,3 +1,5 @@
+"""Manifests and current values: written, read back and verified; and the writer's lock."""
+
 import json
 
 import pytest
@@ -29,11 +31,11 @@ def manifest(**changes):
     return Manifest(**(values | changes))
 
 
-def test_the_id_is_pinned():
+def test_the_id_of_a_manifest_never_changes():
     assert manifest().id == "b02de999f93fcaa1dcc13b196deade6577e6efc88903d20ec7506349a741ac16"
 
 
-def test_what_stands_beside_is_not_hashed_and_everything_else_is():
+def test_beside_is_not_hashed_and_every_other_field_is():
     assert manifest(beside={"seconds": 3}).id == manifest().id
     changed = [
         manifest(seed=1),
@@ -45,7 +47,7 @@ def test_what_stands_beside_is_not_hashed_and_everything_else_is():
     assert len({found.id for found in changed} | {manifest().id}) == 6
 
 
-def test_reading_gives_back_what_was_written_and_notices_a_change(tmp_path):
+def test_a_manifest_reads_back_and_an_altered_lost_or_broken_one_raises(tmp_path):
     folder = ManifestFolder(tmp_path)
     key = folder.write(manifest(beside={"seconds": 3}))
     assert folder.read(key) == manifest(beside={"seconds": 3})
@@ -60,7 +62,7 @@ def test_reading_gives_back_what_was_written_and_notices_a_change(tmp_path):
         folder.read(key)
 
 
-def test_current_values_move_forward_and_can_be_forgotten(tmp_path):
+def test_a_current_value_replaces_the_one_before_and_can_be_forgotten(tmp_path):
     store = Store(tmp_path)
     first = CurrentValue(asset="a", partition="", manifest="m1", input_key="k1", data_version="v1")
     second = CurrentValue(

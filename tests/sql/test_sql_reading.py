@@ -80,7 +80,7 @@ def test_a_folder_with_a_source_that_nothing_writes_says_so(write_project):
 
     folder = write_project({"staging/stg_items.sql": "select id from {{ source('raw', 'items') }}"})
     assert load_project(folder)
-    with pytest.raises(ProjectFileError, match=r"sources\.yml:5: no stage .* 'items'; known: .*trials"):
+    with pytest.raises(ProjectFileError, match=r"sources\.yml:5: no stage .* 'items'; sources: .*trials"):
         mart_stages(OTHERS, folder)
 
 
@@ -91,8 +91,8 @@ def test_a_folder_with_a_source_that_nothing_writes_says_so(write_project):
         ("transport_law", "is the name of a table or asset of the platform"),
         ("embeddings_static", "is the name of a table or asset of the platform"),
         ("raw_shards", "is the name of a table or asset of the platform"),
-        ("my model's", "is no name of a model"),
-        ("1st", "is no name of a model"),
+        ("my model's", "cannot name a model"),
+        ("1st", "cannot name a model"),
     ],
 )
 def test_a_model_cannot_replace_what_the_platform_has_of_that_name(write_project, name, problem):

@@ -16,7 +16,7 @@ from tamis.history.explain import explain_document, explanation_lines
 from tamis.history.finding import UnknownDocumentError, UnknownPlaceError, document_of_place
 from tamis.history.versions import VersionLostError, decisions_of, find_version, note_version
 from tamis.records.listed_rows import lost_decisions
-from tamis.records.receipts import read_receipts, receipt_problems, standing_again
+from tamis.records.receipts import read_receipts, receipt_problems, stored_again
 from tamis.store.home import writing
 from tamis.store.withdrawn import read_places, read_withdrawals, withdrawn_versions
 from tamis.withdrawal import purging, withdrawing
@@ -139,10 +139,10 @@ def test_twice_is_once_and_a_restored_row_goes_again(home):
     assert (again.new, again.receipts, again.purged.anything) == ([], [], False)
     home.store.append("documents", rows_of("documents", [{"doc_id": IDS[0], "text": TEXTS[0]}]))
     assert not verify(home).holds
-    assert standing_again(home.store) == "1 rows of documents"
+    assert stored_again(home.store) == "1 rows of documents"
     back = withdraw(home, asked(home, IDS[0]), REASON)
     assert back.purged.rows == {"documents": 1}
-    assert standing_again(home.store) == ""
+    assert stored_again(home.store) == ""
     assert verify(home).holds
 
 

@@ -19,11 +19,11 @@ from tamis.embedding.storing import current_table, encoder_slug
 from tamis.report.comparison_plot import comparison_plot_png
 from tamis.report.figures import plot_markdown
 from tamis.report.samplers import sampler_page
-from tamis.selection.comparison import compare_samplers
+from tamis.selection.agreement import compare_samplers
 from tamis.selection.paper import configured_paper_samplers
 from tamis.store.schemas import schema_of
 from tamis.training import preset_shape
-from tamis.training.measured import MeasuredOptions, Start
+from tamis.training.followed import MeasuredOptions, Start
 from tamis.training.planned import model_section
 
 

@@ -16,11 +16,10 @@ from resources.specification import described
 from resources.store import StoreResource
 from resources.work import Work
 from tamis.corpus import read_target, split_target
-from tamis.corpus.labels import never_learnt, require_labels
 from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.corpus.refusing import NEAR_REPEATS, Refusal, refusal
 from tamis.corpus.setting_aside import place_of, show_rows
-from tamis.corpus.target_quarantine import quarantine_of_target, rows_of_target
+from tamis.corpus.targets import never_learnt, quarantine_of_target, require_labels, rows_of_target
 from tamis.embedding import encode_each
 from tamis.embedding.storing import current_table, encoder_slug
 from tamis.records.manifest import content_digest

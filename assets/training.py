@@ -26,8 +26,8 @@ from tamis.training import (
     train_tokenizer,
 )
 from tamis.training.failures import failure_noted
+from tamis.training.loop import resume_folder
 from tamis.training.planned import model_section
-from tamis.training.state import resume_folder
 from tamis.training.storing import (
     keyed_order,
     pretraining_documents,

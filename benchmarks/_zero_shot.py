@@ -6,8 +6,8 @@ same frequent words whatever the text (Holtzman et al., arXiv 2104.08315).
 
 from collections.abc import Sequence
 
+from tamis.training.evaluation import evaluate_pairs
 from tamis.training.examples import Labelled, Pair
-from tamis.training.measuring import evaluate_pairs
 from tamis.training.results import Outcomes
 
 QUESTION = "\n\nTopic:"

@@ -25,11 +25,11 @@ from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 from benchmarks._flags import begin
 from tamis.training import PRESETS, ModelShape, NoCompilerError
 from tamis.training.attention import choose_attention
-from tamis.training.batch import Batch, filled
 from tamis.training.compiling import fused
 from tamis.training.device import choose_device, retained_heap, training_precision
 from tamis.training.models import Kind, LoadedModel, prepared
 from tamis.training.objective import backward
+from tamis.training.packing import Batch, filled
 from tamis.training.shapes import new_model
 from tamis.training.weights import MasterWeights
 

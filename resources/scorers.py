@@ -8,7 +8,7 @@ from resources.work import Work
 from tamis.selection.model_scores import ModelScorer, judge_scorer, perplexity_scorer
 from tamis.settings.samplers import ASK_LLM, ModelOf, model_of
 from tamis.store.digests import canonical_digest
-from tamis.training.finish import checkpoint_folder
+from tamis.training.loop import checkpoint_folder
 from tamis.training.planned import TWIN, model_section
 from tamis.training.stage import BASE_MODELS_STAGE
 

@@ -3,8 +3,7 @@
 import dagster as dg
 
 from tamis.project import Project
-from tamis.training.tracking import log_trial, require_tracker
-from tamis.training.tracking_models import register_checkpoint
+from tamis.training.tracking import log_trial, register_checkpoint, require_tracker
 from tamis.training.trial import Finished
 
 

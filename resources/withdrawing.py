@@ -5,8 +5,7 @@ from resources.taint_checks import log_taints
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
 from tamis.store.writable import storing
-from tamis.withdrawal.asking import Asked
-from tamis.withdrawal.reasons import WithdrawalReason
+from tamis.withdrawal.asking import Asked, WithdrawalReason
 from tamis.withdrawal.withdrawing import Withdrawn, withdraw
 
 

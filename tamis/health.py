@@ -12,7 +12,7 @@ from tamis.base.errors import MissingPackageError, TamisError, without_secrets
 from tamis.graph.repair import unreadable_tables
 from tamis.project import Project
 from tamis.store.home import writer
-from tamis.store.object_errors import StorageRefusedError, problem_of, require_endpoint
+from tamis.store.objects import StorageRefusedError, problem_of, require_endpoint
 from tamis.training.errors import TrackerUnavailableError
 from tamis.training.tracking import require_tracker
 

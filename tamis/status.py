@@ -8,13 +8,11 @@ from typing import Any
 
 from tamis.base.errors import UnknownNameError
 from tamis.base.precision import Speeds
-from tamis.corpus.few_examples import few_examples
-from tamis.corpus.labels import label_warnings
 from tamis.corpus.listing import links_out
 from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.refusing import near_repeat_lines, refusal
 from tamis.corpus.stage import DOCUMENTS, QUARANTINE
-from tamis.corpus.targets import target_links_out
+from tamis.corpus.targets import few_examples, label_warnings, target_links_out
 from tamis.graph.approval import Approval, read_approvals, waiting, waiting_lines
 from tamis.graph.failed_steps import FailedStep, failed_steps
 from tamis.graph.held_back import HeldBack, held_back, kept_trials

@@ -55,7 +55,7 @@ from tamis.store.records import stored_rows
 from tamis.store.retained import retained_tables
 from tamis.store.schemas import UNHASHED_COLUMNS, declared, kind_of, schema_of
 from tamis.store.tables import Store
-from tamis.withdrawal.reasons import WithdrawalReason
+from tamis.withdrawal.asking import WithdrawalReason
 
 if TYPE_CHECKING:
     import dagster as dg

@@ -40,7 +40,7 @@ IMPORTED = {
     "pydantic": "tamis/settings/config.py",
     "pydantic-core": "tamis/settings/values.py",
     "pyyaml": "tamis/sql/yaml_tree.py",
-    "safetensors": "tamis/training/state.py",
+    "safetensors": "tamis/training/loop.py",
     "scikit-learn": "tamis/coverage/prototypes.py",
     "scipy": "tamis/embedding/static.py",
     "sentence-transformers": "tamis/embedding/sentence.py",
@@ -60,7 +60,7 @@ READ = {
 # ... or one that makes a call, by the words given, for which a file of another package says that it needs it.
 CALLED = {
     "accelerate": (
-        ("tamis/training/model_files.py", ["gguf_file"]),
+        ("tamis/training/models.py", ["gguf_file"]),
         ("transformers", "modeling_utils.py", "accelerate is required when loading a GGUF file"),
     ),
     "dagster-webserver": (

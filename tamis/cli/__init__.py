@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 0
     except RuntimeError as error:
-        from tamis.store.object_errors import object_store_problem
+        from tamis.store.objects import object_store_problem
 
         if (problem := object_store_problem(error)) is None:
             raise

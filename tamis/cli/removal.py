@@ -17,8 +17,7 @@ from tamis.graph.scan import scan
 from tamis.project import Project, read_project
 from tamis.store.home import writing
 from tamis.store.retained import purge_answers
-from tamis.withdrawal.asking import Asked, Asking
-from tamis.withdrawal.reasons import WithdrawalReason
+from tamis.withdrawal.asking import Asked, Asking, WithdrawalReason
 from tamis.withdrawal.telling import (
     history,
     history_lines,

@@ -9,8 +9,8 @@ import polars as pl
 
 from tamis.base.errors import PermanentError
 from tamis.comparison.convergence import Convergence, convergences
-from tamis.comparison.grid import FULL, RANDOM
 from tamis.comparison.losses import Floats, interval, mean_of_runs, stacked
+from tamis.comparison.runs import FULL, RANDOM
 from tamis.comparison.statistics import (
     LEVEL,
     RESAMPLES,

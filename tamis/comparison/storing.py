@@ -18,8 +18,16 @@ import pyarrow as pa
 
 from tamis.base.errors import PermanentError
 from tamis.base.progress import Advance, ignore
-from tamis.comparison.finished import TABLE, bring_back, known_runs, set_aside
-from tamis.comparison.grid import FULL, WHOLE, PlannedRun, planned_runs
+from tamis.comparison.runs import (
+    FULL,
+    TABLE,
+    WHOLE,
+    PlannedRun,
+    bring_back,
+    known_runs,
+    planned_runs,
+    set_aside,
+)
 from tamis.corpus.intake import texts_of
 from tamis.coverage.keyed_hash import keyed_uniform
 from tamis.selection import find_sampler, select
@@ -31,9 +39,9 @@ from tamis.store.digests import canonical_digest
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 from tamis.training import CODE_VERSION, DivergedError, model_identity
-from tamis.training.measured import MeasuredOptions, MeasuredRun, Start, train_measured
+from tamis.training.followed import MeasuredOptions, MeasuredRun, Start, train_measured
+from tamis.training.loop import resume_folder
 from tamis.training.stage import TRAINED_ON
-from tamis.training.state import resume_folder
 from tamis.training.storing import keyed_order, split_texts
 
 TARGET, POOL = "target", "pool"

@@ -13,7 +13,7 @@ from typing import Any
 from tamis.base.errors import MissingPackageError
 from tamis.corpus.remote import RemoteForbiddenError, RemoteUnavailableError
 from tamis.corpus.shards import RemoteFile, Shard, ShardChangedError, ShardGoneError
-from tamis.store.object_errors import require_endpoint
+from tamis.store.objects import require_endpoint
 
 SCHEMES = ("s3", "gs", "az", "file", "http", "https")
 BLOCK_BYTES = 1 << 20

@@ -21,9 +21,90 @@ from tamis.corpus.fingerprint import fingerprint_shard, hash_sources
 from tamis.corpus.listing import ListingError, links_out, list_shards
 from tamis.corpus.records import Defect, Reason, quarantine_frame
 from tamis.corpus.shards import Shard, ShardGoneError
-from tamis.corpus.target_quarantine import place_in_target
 from tamis.corpus.text import excerpt
 from tamis.settings.config import CorpusSection, TargetSection
+from tamis.store.schemas import schema_of
+from tamis.store.tables import Store, quoted
+
+FEW = 100
+
+
+def few_examples(store: Store) -> list[str]:
+    """What a person should know of the sizes of all targets, a line each that is small."""
+    rows = store.read("target_examples", ["target"], "split = 'train'")
+    counted = rows.group_by("target").len().filter(pl.col("len") < FEW).sort("target")
+    return [
+        f"target {target}: {count} examples to choose by; with so few the choice depends on which they are: "
+        "read it as a draft (1,000 to 2,000 are best)"
+        for target, count in counted.iter_rows()
+    ]
+
+
+class OneLabelError(PermanentError):
+    """Labelled examples that are all of one class."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        super().__init__(
+            f"all {count} labelled examples have the same label, so there is nothing to tell apart; "
+            "give examples of at least two labels, or name the column that holds them (label_column)"
+        )
+
+
+def require_labels(split: pl.DataFrame) -> None:
+    """Raise `OneLabelError` where the examples (split, label) that are trained and measured on have one."""
+    used = split.filter(pl.col("split") != "unused")["label"].drop_nulls()
+    if used.n_unique() == 1:
+        raise OneLabelError(len(used))
+
+
+def never_learnt(split: pl.DataFrame) -> dict[str, int]:
+    """Labels of held-out examples (split, label) that no training example has, and of how many."""
+    known = split.filter(split="train")["label"].drop_nulls().implode()
+    unknown = split.filter(pl.col("split") == "held_out", pl.col("label").is_not_null())
+    counted = unknown.filter(~pl.col("label").is_in(known)).group_by("label").len().sort("label")
+    return dict(counted.iter_rows())
+
+
+def label_warnings(store: Store) -> list[str]:
+    """What a person should know of the labels of all targets, a line each."""
+    answers = store.read("target_answers", ["target", "doc_id", "label"])
+    split = store.read("target_examples", ["target", "doc_id", "split"])
+    rows = split.join(answers, on=["target", "doc_id"]).sort("target")
+    return [
+        f"target {target}: label {label!r} stands in {count} held-out examples and in none of train, so no "
+        "model can learn it; add examples of it, or leave it out"
+        for (target,), own in rows.group_by("target", maintain_order=True)
+        for label, count in never_learnt(own).items()
+    ]
+
+
+TABLE = "quarantine"
+PREFIX = "target/"
+
+
+def place_in_target(target: str, file: str) -> str:
+    """What stands for a shard where rows of a target's file are named."""
+    return f"{PREFIX}{target}/{file}"
+
+
+def target_of_place(shard: str) -> str | None:
+    """The target that a place is in; None for a shard of a corpus."""
+    return shard.removeprefix(PREFIX).split("/", 1)[0] if shard.startswith(PREFIX) else None
+
+
+def rows_of_target(target: str) -> str:
+    """A filter: what a target has in quarantine."""
+    return f"starts_with(shard, {quoted(place_in_target(target, ''))})"
+
+
+def quarantine_of_target(store: Store, target: str, found: pl.DataFrame) -> dict[str, int]:
+    """Make what a target has in quarantine exactly this, and count it by reason."""
+    schema, scope = schema_of(TABLE), rows_of_target(target)
+    if len(found) or store.count(TABLE, scope):
+        store.replace(TABLE, found.select(schema.names).to_arrow().cast(schema), scope)
+    return dict(found.group_by("reason").len().sort("reason").iter_rows())
+
 
 BATCH_ROWS = 2_000
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from tamis.corpus.intake import delete_orphans, documents_of_shards, find_orphans, remove_shards
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, QUARANTINE, RAW_STAGE
-from tamis.corpus.target_quarantine import rows_of_target
+from tamis.corpus.targets import rows_of_target
 from tamis.embedding.stage import EMBEDDINGS, EMBEDDINGS_STAGE
 from tamis.embedding.storing import current_table
 from tamis.graph.held_back import (

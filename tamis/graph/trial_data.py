@@ -12,12 +12,12 @@ from tamis.records.manifest import ManifestFolder
 from tamis.records.published import chosen_of, find_published
 from tamis.store.digests import canonical_digest
 from tamis.training import nested_subset
+from tamis.training.cost import tokens_per_epoch
 from tamis.training.examples import Example
-from tamis.training.expected import tokens_per_epoch
 from tamis.training.planned import Trial, model_section
 from tamis.training.stage import BASE_MODELS_STAGE, target_of_trial
-from tamis.training.stages import TrainingStage
 from tamis.training.storing import split_examples, without_validation
+from tamis.training.trainings import TrainingStage
 from tamis.training.trial import TrialData
 
 

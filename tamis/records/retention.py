@@ -21,8 +21,7 @@ from tamis.records.manifest import Manifest, ManifestFolder
 from tamis.store.home import Home
 from tamis.training.errors import TrackerUnavailableError
 from tamis.training.stage import TRIALS_STAGE
-from tamis.training.tracking import require_tracker
-from tamis.training.tracking_models import aliased_checkpoints, mark_removed, registered_manifests
+from tamis.training.tracking import aliased_checkpoints, mark_removed, registered_manifests, require_tracker
 
 ASSET, KEY_CHARACTERS = TRIALS_STAGE.name, 16
 NOTE = "removed.json"

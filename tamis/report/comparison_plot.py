@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tamis.comparison.analysis import ComparisonReport
-from tamis.comparison.grid import FULL
+from tamis.comparison.runs import FULL
 from tamis.report.figures import BLUE, FONT_POINTS, GREY, INK, new_figure, png_of
 
 if TYPE_CHECKING:

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tamis.base.errors import PermanentError, TransientError
-from tamis.store.object_errors import StorageUnavailableError
-from tamis.store.objects import ObjectFolder
+from tamis.store.objects import ObjectFolder, StorageUnavailableError
 
 LOCK = "writer.lock"
 OLD_SECONDS = 600.0

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tamis.base.errors import PermanentError, TamisError, TransientError
-from tamis.store.object_errors import object_store_problem
+from tamis.store.objects import object_store_problem
 
 PROBE_BYTES = 1 << 18
 FULL, READ_ONLY = (errno.ENOSPC, errno.EDQUOT), (errno.EROFS, errno.EACCES, errno.EPERM)

@@ -3,7 +3,7 @@
 from tamis.training.errors import DivergedError, EmptyTextError, NoCompilerError, UnknownModelError
 from tamis.training.evaluation import Evaluation, document_bits_per_byte, evaluate
 from tamis.training.fine_tuning import fine_tune
-from tamis.training.model_files import count_parameters, model_identity
+from tamis.training.models import count_parameters, model_identity
 from tamis.training.options import FineTuningOptions, PretrainingOptions, Runtime
 from tamis.training.pretraining import pretrain
 from tamis.training.results import TrainingResult

@@ -13,22 +13,17 @@ from pathlib import Path
 from typing import cast
 
 from tamis.base.progress import Advance, ignore
-from tamis.corpus.labels import OneLabelError
+from tamis.corpus.targets import OneLabelError
 from tamis.training.adapters import with_adapter
-from tamis.training.batch import TrainingSet
 from tamis.training.device import choose_device
 from tamis.training.errors import EmptyTextError, NeedsPairsError
-from tamis.training.evaluation import Evaluation
-from tamis.training.example_rows import labelled_rows, pair_rows
-from tamis.training.examples import Example, Labelled, Pair, classes_of
-from tamis.training.finish import finish
-from tamis.training.loop import train
+from tamis.training.evaluation import Evaluation, loss_of, measure
+from tamis.training.examples import Example, Labelled, Pair, classes_of, labelled_rows, pair_rows
+from tamis.training.loop import finish, train
 from tamis.training.masking import masked
-from tamis.training.measuring import loss_of, measure
-from tamis.training.model_files import model_identity
-from tamis.training.models import Kind, LoadedModel, load_model
+from tamis.training.models import Kind, LoadedModel, load_model, model_identity
 from tamis.training.options import FineTuningOptions, Runtime
-from tamis.training.packing import pack
+from tamis.training.packing import TrainingSet, pack
 from tamis.training.plan import Plan, run_key, steps_per_epoch
 from tamis.training.results import TrainingResult
 from tamis.training.stopping import Stopper

@@ -5,15 +5,20 @@ epoch), dropout of (seed, step). So a run killed at any moment ends with the wei
 (same machine and number of threads). Saving costs 0.1 s for 6M parameters, 1 % at the default interval.
 """
 
+import math
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tamis.base.files import replace_folder, whole_file
 from tamis.base.progress import Advance
-from tamis.training.batch import Batch
+from tamis.training.adapters import FOLDER as ADAPTER_FOLDER
+from tamis.training.adapters import merged, save_adapter
 from tamis.training.compiling import fused
+from tamis.training.cost import sizes_of
 from tamis.training.device import (
     AUTOCAST,
     casting,
@@ -23,14 +28,106 @@ from tamis.training.device import (
     training_precision,
 )
 from tamis.training.errors import DivergedError
-from tamis.training.models import LoadedModel
+from tamis.training.evaluation import Classification, Evaluation, measure
+from tamis.training.examples import Example
+from tamis.training.models import LoadedModel, without_bars
 from tamis.training.objective import backward
-from tamis.training.options import Runtime
+from tamis.training.options import Runtime, StepOptions
+from tamis.training.packing import Batch
 from tamis.training.plan import Plan
-from tamis.training.schedule import Schedule
-from tamis.training.state import SavedState, load_state, save_state
+from tamis.training.results import TrainingResult, history
 from tamis.training.stopping import Stopper
 from tamis.training.weights import MasterWeights
+
+FLOOR_SHARE = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Peak learning rate, steps in all, and the share of them that warms up."""
+
+    peak: float
+    steps: int
+    warm_up_share: float
+
+    def rate(self, step: int) -> float:
+        """Learning rate of `step`, counted from 0."""
+        warm_up = max(1, round(self.warm_up_share * self.steps))
+        if step < warm_up:
+            return self.peak * (step + 1) / warm_up
+        progress = (step - warm_up) / max(1, self.steps - warm_up)
+        return self.peak * (FLOOR_SHARE + (1 - FLOOR_SHARE) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FILE = "state.safetensors"
+FOLDER = "training"
+"""Of the cache: resume states of every kind of training, none of which removes those of another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedState:
+    """Where a run stood: steps done, seconds spent, tensors by name."""
+
+    step: int
+    seconds: float
+    tensors: Mapping[str, "Tensor"]
+
+
+def save_state(folder: Path, key: str, state: SavedState) -> None:
+    """Replace the state in `folder`; a kill at any moment leaves the old one or the new one."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
+    metadata = {"key": key, "step": str(state.step), "seconds": repr(state.seconds)}
+    with whole_file(folder / FILE) as draft:
+        save_file(tensors, draft, metadata=metadata)
+
+
+def load_state(folder: Path, key: str) -> SavedState | None:
+    """The state of the run `key`, or None when there is none (or it is another run's)."""
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("key") != key:
+                return None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except SafetensorError:
+        return None
+    return SavedState(step=int(metadata["step"]), seconds=float(metadata["seconds"]), tensors=tensors)
+
+
+def resume_folder(cache: Path, kind: str, name: str) -> Path:
+    """Where a training of this kind keeps its resume state; `kind` is the asset that trains."""
+    return cache / FOLDER / f"{kind}-{name}"
+
+
+def keep_newest(folder: Path, count: int, kind: str = "") -> list[Path]:
+    """Of the resume folders of a kind in `folder`, remove all but the `count` written to last; returns them.
+
+    Those of other kinds stay: a base model may have trained for weeks when a trial begins. A finished run
+    removes its own, so what is there belongs to runs that were stopped: the newest may go on, older ones are
+    mostly of settings that have changed since.
+    """
+    own = f"{kind}-*" if kind else "*"
+    found = [path for path in folder.glob(own) if path.is_dir()]
+    removed = sorted(found, key=_last_written, reverse=True)[count:]
+    for path in removed:
+        shutil.rmtree(path, ignore_errors=True)
+    return removed
+
+
+def _last_written(folder: Path) -> float:
+    return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+
 
 if TYPE_CHECKING:
     import torch
@@ -209,3 +306,68 @@ class Keeper:
         bad = torch.nonzero(~torch.isfinite(self._losses[:done]))
         if len(bad):
             raise DivergedError(int(bad[0]), self._plan.options.learning_rate)
+
+
+CHECKPOINTS = "checkpoints"
+
+
+def finish(
+    loaded: LoadedModel,
+    outcome: Outcome,
+    options: StepOptions,
+    output: Path,
+    resume: Path,
+    *,
+    held_out: Sequence[Example],
+    zero_shot: Evaluation | float | None,
+) -> TrainingResult:
+    """Evaluate on `held_out` (if any), write `output`, remove `resume`; the run's result.
+
+    Evaluations made for this run count towards its operations; a zero-shot figure that was given does not,
+    nor do those on validation examples, which are part of its seconds alone.
+    """
+    started = time.monotonic()
+    sizes = sizes_of(loaded)
+    save_adapter(loaded, resume)
+    whole = merged(loaded)
+    after = measure(whole, held_out, options.sequence_length) if held_out else None
+    evaluated = [done for done in (zero_shot, after) if isinstance(done, Evaluation | Classification)]
+    reading = sum(sizes.reading(one.n_tokens, one.source_tokens) for one in evaluated)
+    save_checkpoint(whole, output, kept=resume)
+    shutil.rmtree(resume, ignore_errors=True)
+    ended = time.monotonic() - started
+    return TrainingResult(
+        steps=len(outcome.losses),
+        tokens=outcome.tokens,
+        flops=sizes.training(outcome.tokens, outcome.source_tokens) + reading,
+        seconds=outcome.seconds + ended,
+        evaluation_flops=float(reading),
+        evaluation_seconds=ended,
+        peak_memory_bytes=outcome.peak_memory_bytes,
+        parameters=sizes.whole.parameters,
+        trainable_parameters=sizes.whole.trained,
+        losses=history(outcome.losses),
+        zero_shot_bits_per_byte=zero_shot.bits_per_byte if isinstance(zero_shot, Evaluation) else zero_shot,
+        best_step=outcome.best_step,
+        **(after.figures() if after else {}),
+    )
+
+
+def checkpoint_folder(model: Path, share: float) -> Path:
+    """Where the folder of a model keeps it as it was after a share of its training."""
+    return model / CHECKPOINTS / f"{share:g}"
+
+
+def save_checkpoint(loaded: LoadedModel, output: Path, kept: Path | None = None) -> None:
+    """Write config.json, model.safetensors and the tokenizer to `output`, all or nothing.
+
+    With them what training has `kept` beside its resume state: earlier checkpoints, and the adapter.
+    """
+    with replace_folder(output) as draft, without_bars():
+        loaded.model.save_pretrained(draft)
+        if loaded.tokenizer.is_fast:  # it keeps the length that it was last asked to cut labelled texts to
+            loaded.tokenizer.backend_tokenizer.no_truncation()
+        loaded.tokenizer.save_pretrained(draft)
+        for name in (CHECKPOINTS, ADAPTER_FOLDER):
+            if kept is not None and (kept / name).is_dir():
+                shutil.copytree(kept / name, draft / name)

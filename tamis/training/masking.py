@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tamis.training.batch import IGNORED, Batch
-from tamis.training.packing import PackedDocuments
+from tamis.training.packing import IGNORED, Batch, PackedDocuments
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

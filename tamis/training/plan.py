@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 
 from tamis.base.precision import precision_in_force
-from tamis.training.batch import Batch, TrainingSet
 from tamis.training.options import StepOptions
+from tamis.training.packing import Batch, TrainingSet
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,8 @@ from pathlib import Path
 
 from tamis.base.progress import Advance, ignore
 from tamis.training.device import choose_device
-from tamis.training.finish import checkpoint_folder, finish, save_checkpoint
-from tamis.training.loop import train
-from tamis.training.model_files import model_identity
-from tamis.training.models import LoadedModel, prepared
+from tamis.training.loop import checkpoint_folder, finish, save_checkpoint, train
+from tamis.training.models import LoadedModel, model_identity, prepared
 from tamis.training.options import PretrainingOptions, Runtime
 from tamis.training.packing import pack
 from tamis.training.plan import Plan, run_key, steps_for

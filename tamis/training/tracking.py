@@ -6,21 +6,171 @@ its relative path and digests, so the home folder can be moved. Importing mlflow
 time, a run with 200 losses 0.1 s.
 """
 
+import logging
 import os
+import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
-from pathlib import PurePath
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
 
+from tamis.base.errors import MissingPackageError
+from tamis.base.files import flush
 from tamis.training.errors import TrackerUnavailableError
-from tamis.training.tracking_database import (
-    ARTIFACT_ROOT,
-    POSTGRESQL,
-    SQLITE,
-    ensure_database,
-    require_database,
-)
+
+SQLITE = "sqlite:///"
+POSTGRESQL = "postgresql"
+PATIENCE_SECONDS = 5
+ARTIFACT_ROOT = "mlflow-artifacts:/"  # resolved by whoever serves the database; never a path of one machine
+
+
+def ensure_database(uri: str) -> None:
+    """Create the file of an `sqlite:///` address and its folder when missing; leave other addresses alone."""
+    if not uri.startswith(SQLITE):
+        return
+    path = Path(uri.removeprefix(SQLITE))
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=path.parent) as folder:
+        draft = Path(folder) / path.name
+        with _quiet_migrations(), _unflushed_connections():
+            _build(draft)
+        flush(Path(folder))
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return
+
+
+def require_database(uri: str) -> None:
+    """Connect to a PostgreSQL database; raises `TrackerUnavailableError`, `MissingPackageError`."""
+    import sqlalchemy
+
+    try:
+        engine = sqlalchemy.create_engine(uri, connect_args={"connect_timeout": PATIENCE_SECONDS})
+    except ModuleNotFoundError as error:
+        needed_for = "tracking in a PostgreSQL database"
+        raise MissingPackageError(
+            "psycopg2", needed_for, "pip install -c constraints.txt -e '.[postgres]'"
+        ) from error
+    try:
+        engine.connect().close()
+    except sqlalchemy.exc.OperationalError as error:
+        raise TrackerUnavailableError(uri, str(error.orig).strip().splitlines()[0]) from error
+    finally:
+        engine.dispose()
+
+
+def _build(path: Path) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    store = SqlAlchemyStore(f"{SQLITE}{path}", ARTIFACT_ROOT)
+    store.engine.dispose()
+
+
+@contextmanager
+def _unflushed_connections() -> Iterator[None]:
+    """SQLite connections opened inside do not wait for the disk."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def relax(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA synchronous=OFF")
+
+    event.listen(Engine, "connect", relax)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", relax)
+
+
+@contextmanager
+def _quiet_migrations() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in ("mlflow.store.db.utils", "alembic")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+REMOVED = "tamis.removed"
+SCHEME = "tamis:///"  # no place to fetch from: what follows is relative to a home that may be moved
+
+
+def model_name(experiment: str, trial: str) -> str:
+    """Name of a trial's registered model."""
+    return f"{experiment}.{trial}"
+
+
+def register_checkpoint(
+    uri: str, experiment: str, trial: str, input_key: str, run: str, checkpoint: str, manifest: str
+) -> str:
+    """Register a checkpoint and tag its run with the manifest; the number of the version.
+
+    A second call with the same input key and manifest changes nothing.
+    """
+    client, name = open_tracker(uri), model_name(experiment, trial)
+    client.set_tag(run, MANIFEST, manifest)
+    tags = {TRIAL: trial, INPUT_KEY: input_key, MANIFEST: manifest, CHECKPOINT: checkpoint}
+    found = _version(client, name, tags)
+    if found is None:
+        _ensure_model(client, name)
+        found = client.create_model_version(name, f"{SCHEME}{checkpoint}", run_id=run, tags=tags)
+    elif REMOVED in found.tags:  # it was removed by the rule, and is made again
+        client.delete_model_version_tag(name, found.version, REMOVED)
+        client.update_model_version(name, found.version, "")
+    return str(found.version)
+
+
+def mark_removed(uri: str, experiment: str, trial: str, manifest: str, rule: str) -> None:
+    """Let the model versions of a manifest say that their weights were removed, and by which rule."""
+    client, name = open_tracker(uri), model_name(experiment, trial)
+    for version in client.search_model_versions(f"name = '{name}'"):
+        if version.tags.get(MANIFEST) == manifest:
+            client.set_model_version_tag(name, version.version, REMOVED, rule)
+            said = f"Its weights were removed by {rule}; the manifest stays."
+            client.update_model_version(name, version.version, said)
+
+
+def registered_manifests(uri: str, experiment: str, trial: str) -> set[str]:
+    """Manifests of a trial's model versions."""
+    client, name = open_tracker(uri), model_name(experiment, trial)
+    return {one.tags.get(MANIFEST, "") for one in client.search_model_versions(f"name = '{name}'")}
+
+
+def aliased_checkpoints(uri: str, experiment: str, trial: str) -> set[str]:
+    """Folders, relative to the home, of the model versions that somebody gave an alias."""
+    client, name = open_tracker(uri), model_name(experiment, trial)
+    return {
+        client.get_model_version(name, version).tags.get(CHECKPOINT, "")
+        for model in client.search_registered_models(f"name = '{name}'")
+        for version in set(model.aliases.values())
+    }
+
+
+def _version(client: "MlflowClient", name: str, tags: dict[str, str]) -> "ModelVersion | None":
+    """The version with these tags, where there is one."""
+    for version in client.search_model_versions(f"name = '{name}'"):
+        if all(version.tags.get(key) == value for key, value in tags.items()):
+            return version
+    return None
+
+
+def _ensure_model(client: "MlflowClient", name: str) -> None:
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
+
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -17,15 +17,14 @@ from tamis.base.progress import Advance, ignore
 from tamis.project import Project
 from tamis.store.schemas import schema_of
 from tamis.training.adapters import Adapter, require_peft
-from tamis.training.evaluation import evaluate
+from tamis.training.evaluation import evaluate, evaluate_pairs
 from tamis.training.examples import Example, Labelled, Pair
 from tamis.training.intervals import estimates
-from tamis.training.measuring import evaluate_pairs
+from tamis.training.loop import keep_newest, resume_folder
 from tamis.training.options import FineTuningOptions
 from tamis.training.planned import Trial, model_section
 from tamis.training.results import TrainingResult
-from tamis.training.stages import Schooling, TrainingStage, school
-from tamis.training.state import keep_newest, resume_folder
+from tamis.training.trainings import Schooling, TrainingStage, school
 
 KIND = "trials"  # of training: states of other kinds are not counted with these
 SUMMED = ("steps", "tokens", "flops", "seconds", "evaluation_flops", "evaluation_seconds")

@@ -5,12 +5,48 @@ and gives the same bits. The price is a copy where blocks meet: 0.3 % of a pass 
 """
 
 from collections.abc import Iterable, Iterator
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
 import numpy.typing as npt
 
 from tamis.base.errors import PermanentError
+
+Floats = npt.NDArray[np.float64]
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Raise `BadShapeError` unless the value is a finite number above 0."""
+    try:
+        fits = bool(np.isfinite(value) and value > 0)
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise BadShapeError(name, repr(value), "a positive finite number")
+
+
+def check_whole(name: str, value: Any) -> None:
+    """Raise `BadShapeError` unless the value is a whole number of 1 or more."""
+    if not (isinstance(value, Integral) and int(value) >= 1):
+        raise BadShapeError(name, repr(value), "a whole number, 1 or more")
+
+
+def as_floats(values: Any, name: str, expected: str) -> Floats:
+    """Values as float64, from numpy, torch (any device and type, with or without gradient) or a list.
+
+    Raises `BadShapeError` on what are no numbers, and on sparse tensors.
+    """
+    import torch
+
+    try:
+        plain = values.detach().cpu().double() if isinstance(values, torch.Tensor) else values
+        return np.asarray(plain, dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise BadShapeError(
+            name, f"a {type(values).__name__} that is no array of numbers", expected
+        ) from None
+
 
 if TYPE_CHECKING:
     import torch

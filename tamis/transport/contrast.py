@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from tamis.base.progress import Advance, ignore
-from tamis.transport.blocks import BadShapeError, OneShotIterableError, Rows, is_array
-from tamis.transport.checks import as_floats
+from tamis.transport.blocks import BadShapeError, OneShotIterableError, Rows, as_floats, is_array
 from tamis.transport.potential import Float32s, TargetPotential
 
 

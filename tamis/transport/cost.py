@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tamis.base.progress import Advance, ignore
-from tamis.transport.blocks import BadShapeError, BadVectorError, Matrix, RowSource, as_matrix, is_array
-from tamis.transport.checks import Floats, as_floats
+from tamis.transport.blocks import (
+    BadShapeError,
+    BadVectorError,
+    Floats,
+    Matrix,
+    RowSource,
+    as_floats,
+    as_matrix,
+    is_array,
+)
 
 if TYPE_CHECKING:
     import torch

@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis.base.progress import Advance
-from tamis.transport.blocks import BadShapeError, Matrix, RowSource
-from tamis.transport.checks import check_positive, check_whole
+from tamis.transport.blocks import BadShapeError, Matrix, RowSource, check_positive, check_whole
 from tamis.transport.cost import Floats, Geometry, as_weights, squared_norms, target_points
 from tamis.transport.sinkhorn import chunk_rows
 

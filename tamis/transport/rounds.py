@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis.base.progress import Advance, ignore
-from tamis.transport.blocks import BadShapeError, Matrix, Rows
-from tamis.transport.checks import as_floats
+from tamis.transport.blocks import BadShapeError, Matrix, Rows, as_floats
 from tamis.transport.cost import Floats
 from tamis.transport.mixture import Mixture, rows_at
 from tamis.transport.ordering import Indices, check_k, ranks_of, smallest_first

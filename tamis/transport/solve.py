@@ -17,13 +17,13 @@ from tamis.transport.anderson import Solution
 from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource
 from tamis.transport.certificate import gap_bound, score_error_estimate
 from tamis.transport.cost import Floats, Geometry, center_vector, survey
+from tamis.transport.ladder import Stages
 from tamis.transport.potential import Float32s, TargetPotential, resolve_device
 from tamis.transport.prepare import READING_WIDTH, Accuracy, Problem, explicit_center, prepare
 from tamis.transport.rows import StoredRows, on_device
 from tamis.transport.shared_rows import rows_of_pass
 from tamis.transport.sinkhorn import chunk_rows, exact_products
 from tamis.transport.spectrum import slowest_contraction, spectral_rows
-from tamis.transport.stages import Stages
 from tamis.transport.target_side import TargetSide
 
 # Above this noise in a similarity, bfloat16 passes would say too little.

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from enum import StrEnum
 
 import polars as pl
 
 from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.corpus.stage import NEAR_DUPLICATES, OCCURRENCES, QUARANTINE
-from tamis.corpus.target_quarantine import target_of_place
+from tamis.corpus.targets import target_of_place
 from tamis.corpus.text import normalise_text, normalised_id
 from tamis.history.finding import ID_DIGITS, resolve_document
 from tamis.store.tables import Store, one_of, quoted
@@ -164,3 +165,16 @@ def near_repeats(store: Store, doc_ids: Sequence[str]) -> pl.DataFrame:
         pl.col("repeats").is_in(asked) & ~pl.col("doc_id").is_in(asked)
     )
     return found.unique("doc_id", keep="first", maintain_order=True).sort("doc_id")
+
+
+class WithdrawalReason(StrEnum):
+    """The reasons that `tamis withdraw --reason` takes."""
+
+    NOT_STATED = "not_stated"
+    OWNER_REQUEST = "owner_request"
+    PERSONAL_DATA = "personal_data"
+    COPYRIGHT = "copyright"
+    LICENCE = "licence"
+    LEGAL_ORDER = "legal_order"
+    UNSAFE_CONTENT = "unsafe_content"
+    MISTAKE = "mistake"

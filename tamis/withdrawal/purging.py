@@ -5,18 +5,24 @@ is noted as begun before: it is made again by the next materialization, and unti
 altered.
 """
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
+from tamis.base.files import write_atomically
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES, TARGET_EXAMPLES
-from tamis.corpus.target_quarantine import target_of_place
+from tamis.corpus.targets import target_of_place
 from tamis.graph.stages import names_where
 from tamis.records import attempts
 from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import ManifestFolder
+from tamis.records.published import ROWS_A_GROUP
 from tamis.stage import Learning
 from tamis.store.erasing import count_rows_of, erase_rows, forget_versions
 from tamis.store.home import Home
@@ -32,8 +38,7 @@ from tamis.withdrawal.files import (
     purge_pages,
     purge_resume_state,
 )
-from tamis.withdrawal.kept import purge_kept
-from tamis.withdrawal.places import tables_of_documents, tables_of_excerpts
+from tamis.withdrawal.places import Named, files_named, tables_of_documents, tables_of_excerpts
 from tamis.withdrawal.tainting import Tainted, checkpoints, find_tainted
 
 TEXTS_AT_ONCE = 5_000
@@ -184,3 +189,19 @@ def _fits(home: Home, tainted: Sequence[Tainted]) -> list[Path]:
             files = folder.read(one.manifest).files
             found |= {(home.root / name).parent for name in files if name.startswith("fitted/")}
     return sorted(found)
+
+
+KEPT = "manifests/rows"
+
+
+def purge_kept(home: Home, doc_ids: Sequence[str]) -> Iterator[Touched]:
+    """Take the rows of documents out of all kept versions."""
+    gone = pa.array(sorted(doc_ids), pa.string())
+    for path in files_named(home, Named.BY_ROWS, KEPT):
+        rows = pq.read_table(path)
+        left = rows.filter(pc.invert(pc.is_in(rows["doc_id"], gone)))
+        if left.num_rows < rows.num_rows:
+            stream = io.BytesIO()
+            pq.write_table(left, stream, compression="zstd", row_group_size=ROWS_A_GROUP)
+            write_atomically(path, stream.getvalue())
+            yield Touched(path=home.relative(path), done="rewritten")

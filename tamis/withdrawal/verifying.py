@@ -18,8 +18,8 @@ from tamis.store.home import Home
 from tamis.store.schemas import declaration, tables_of_texts
 from tamis.store.tables import Store
 from tamis.store.withdrawn import unfinished, withdrawn_ids
+from tamis.withdrawal.excerpts import showing
 from tamis.withdrawal.files import files_holding
-from tamis.withdrawal.pieces import showing
 from tamis.withdrawal.places import Named, files_named, tables_of_documents, tables_of_excerpts
 
 

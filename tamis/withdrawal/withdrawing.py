@@ -29,11 +29,10 @@ from tamis.store.withdrawn import (
     withdrawn_ids,
     write_withdrawals,
 )
-from tamis.withdrawal.asking import Asked, near_repeats
+from tamis.withdrawal.asking import Asked, WithdrawalReason, near_repeats
 from tamis.withdrawal.excerpts import excerpts_with_ids
 from tamis.withdrawal.files import files_holding
 from tamis.withdrawal.purging import Purged, count_rows, excerpts_of, places_of, purge, withhold_excerpts
-from tamis.withdrawal.reasons import WithdrawalReason
 from tamis.withdrawal.tainting import Tainted, find_tainted
 
 PATIENCE_SECONDS = 30.0

@@ -3,8 +3,8 @@
 import polars as pl
 import pytest
 
-from tamis.comparison import finished
-from tamis.comparison.finished import LEFT, TABLE, bring_back, known_runs, set_aside
+from tamis.comparison import runs as finished
+from tamis.comparison.runs import LEFT, TABLE, bring_back, known_runs, set_aside
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 

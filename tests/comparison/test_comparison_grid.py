@@ -1,6 +1,6 @@
 """The planned runs: pairs are whole, baselines always there."""
 
-from tamis.comparison.grid import FULL, RANDOM, planned_runs
+from tamis.comparison.runs import FULL, RANDOM, planned_runs
 
 
 def test_every_pair_of_seeds_meets_every_sampler_and_both_baselines():

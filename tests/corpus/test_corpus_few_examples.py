@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from tamis.corpus.few_examples import FEW, few_examples
+from tamis.corpus.targets import FEW, few_examples
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 

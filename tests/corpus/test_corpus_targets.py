@@ -16,8 +16,15 @@ from tamis.corpus import (
     read_target,
     split_target,
 )
-from tamis.corpus.labels import OneLabelError, label_warnings, never_learnt, require_labels
-from tamis.corpus.target_quarantine import quarantine_of_target, rows_of_target, target_of_place
+from tamis.corpus.targets import (
+    OneLabelError,
+    label_warnings,
+    never_learnt,
+    quarantine_of_target,
+    require_labels,
+    rows_of_target,
+    target_of_place,
+)
 from tamis.settings.config import TargetSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store

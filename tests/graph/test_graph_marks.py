@@ -27,8 +27,8 @@ from tamis.exporting import export_selection
 from tamis.graph.failed_steps import TABLE as FAILED_STEPS
 from tamis.store.schemas import schema_of, tables
 from tamis.store.tables import Store
+from tamis.withdrawal.asking import WithdrawalReason
 from tamis.withdrawal.places import tables_of_documents, tables_of_excerpts
-from tamis.withdrawal.reasons import WithdrawalReason
 from tamis.withdrawal.verifying import verify
 
 MARK = "Zyzzyva-Quokka-4711"

@@ -21,8 +21,7 @@ from tamis.sql import load_project, run_model
 from tamis.sql.reading import pin_tables
 from tamis.status import read_status
 from tamis.store.tables import Store
-from tamis.withdrawal.asking import Asked
-from tamis.withdrawal.reasons import WithdrawalReason
+from tamis.withdrawal.asking import Asked, WithdrawalReason
 from tamis.withdrawal.withdrawing import withdraw
 
 MODELS = frozenset({"stg_decisions", "mart_reasons"})

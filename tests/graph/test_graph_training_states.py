@@ -5,7 +5,7 @@ import os
 from projects import CORPUS, GRAPH
 
 from tamis.base.errors import PermanentError
-from tamis.training.state import keep_newest
+from tamis.training.loop import keep_newest
 from tamis.training.trial import KIND, state_folder
 
 MODEL = """

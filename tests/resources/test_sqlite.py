@@ -7,7 +7,7 @@ import sqlalchemy
 from projects import plain_project, settings
 
 from resources.instance import open_instance
-from tamis.training.tracking_database import ensure_database
+from tamis.training.tracking import ensure_database
 
 FULL, NORMAL = 2, 1
 

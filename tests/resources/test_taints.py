@@ -6,8 +6,7 @@ from projects import heads_of, record, rows_of, write_rows
 
 from resources.taint_checks import UNTAINTED, log_taints, taint_evaluation
 from tamis.store.home import Home
-from tamis.withdrawal.asking import Asked
-from tamis.withdrawal.reasons import WithdrawalReason
+from tamis.withdrawal.asking import Asked, WithdrawalReason
 from tamis.withdrawal.withdrawing import withdraw
 
 SEEN, UNSEEN = "a" * 32, "b" * 32

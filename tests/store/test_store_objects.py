@@ -8,14 +8,14 @@ import time
 import pytest
 
 from tamis.store import objects as module
-from tamis.store.object_errors import (
+from tamis.store.objects import (
     EndpointError,
+    ObjectFolder,
     StorageRefusedError,
     StorageUnavailableError,
     object_store_problem,
     require_endpoint,
 )
-from tamis.store.objects import ObjectFolder
 from tamis.store.tables import Store
 
 

@@ -10,8 +10,7 @@ from tamis.graph.repair import unreadable_tables
 from tamis.store import objects
 from tamis.store.compaction import compact
 from tamis.store.erasing import erase_rows, forget_versions, is_bare
-from tamis.store.object_errors import StorageUnavailableError
-from tamis.store.objects import ObjectFolder
+from tamis.store.objects import ObjectFolder, StorageUnavailableError
 from tamis.store.schemas import schema_of
 from tamis.store.tables import DamagedTableError, Store, UnknownTableError
 from tamis.store.vectors import VectorBlocks

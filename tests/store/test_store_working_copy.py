@@ -141,7 +141,7 @@ def test_what_lies_in_a_folder_before_it_is_a_copy_stays(homes, storage):
 
 def test_a_copy_is_never_emptied_by_a_store_that_fails(homes, storage, monkeypatch):
     from tamis.store import objects
-    from tamis.store.object_errors import StorageUnavailableError
+    from tamis.store.objects import StorageUnavailableError
 
     here, _ = homes
     with writing(here, "first"):

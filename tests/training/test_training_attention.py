@@ -6,9 +6,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
 from tamis.training.attention import LONGEST_ROW, NAME, choose_attention
-from tamis.training.batch import IGNORED, Batch
 from tamis.training.models import Kind, LoadedModel
 from tamis.training.objective import backward
+from tamis.training.packing import IGNORED, Batch
 
 
 def small_llama(family=LlamaForCausalLM, **changes):

@@ -8,12 +8,12 @@ from families import bert, labelled
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tamis.training.batch import IGNORED, WIDTH_STEP, filled
 from tamis.training.device import choose_device
-from tamis.training.example_rows import labelled_rows
-from tamis.training.measuring import measure
+from tamis.training.evaluation import measure
+from tamis.training.examples import labelled_rows
 from tamis.training.models import load_model
 from tamis.training.objective import backward, row_logits
+from tamis.training.packing import IGNORED, WIDTH_STEP, filled
 
 
 @given(

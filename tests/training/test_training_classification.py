@@ -13,8 +13,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tamis.training import FineTuningOptions, fine_tune
 from tamis.training.errors import NotCausalError, UnknownModelError
+from tamis.training.evaluation import classify, macro_f1
 from tamis.training.examples import Labelled
-from tamis.training.measuring import classify, macro_f1
 from tamis.training.tokenizer import load_tokenizer
 
 OPTIONS = FineTuningOptions(sequence_length=32, batch_size=4, epochs=4, learning_rate=1e-3, seed=5)

@@ -14,11 +14,11 @@ import torch
 
 from tamis.settings.training_sections import FineTuningSection, PretrainingSection
 from tamis.training import FineTuningOptions, NoCompilerError, fine_tune, pretrain
-from tamis.training.batch import Batch
 from tamis.training.compiling import fused
 from tamis.training.examples import Labelled
 from tamis.training.models import load_model
 from tamis.training.objective import backward
+from tamis.training.packing import Batch
 
 CPU = torch.device("cpu")
 LABELLED = [Labelled(text=f"the mean of {word}", label=word) for word in ("sample", "array", "test") * 6]

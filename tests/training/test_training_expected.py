@@ -3,8 +3,8 @@
 import pytest
 
 from tamis.training import FineTuningOptions, fine_tune
+from tamis.training.cost import tokens_per_epoch
 from tamis.training.examples import Labelled, Pair
-from tamis.training.expected import tokens_per_epoch
 
 SEQUENCE = 32
 

@@ -14,7 +14,7 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
-from tamis.corpus.labels import OneLabelError
+from tamis.corpus.targets import OneLabelError
 from tamis.training import fine_tune
 from tamis.training.errors import (
     NoTokenizerError,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tamis.training import TrainingResult
+from tamis.training.evaluation import macro_f1
 from tamis.training.intervals import estimates
-from tamis.training.measuring import macro_f1
 from tamis.training.results import Outcomes
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from tamis.training import loss as module
-from tamis.training.loss import linear_cross_entropy, token_losses
+from tamis.training import objective as module
+from tamis.training.objective import linear_cross_entropy, token_losses
 
 
 @pytest.mark.parametrize(("block", "chunk"), [(1 << 24, 1 << 19), (7 * 50, 3 * 50), (1, 1)])

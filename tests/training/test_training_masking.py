@@ -9,13 +9,12 @@ from families import bert, labelled
 from safetensors.torch import load_file
 
 from tamis.training import FineTuningOptions, fine_tune
-from tamis.training.batch import IGNORED
 from tamis.training.masking import CHOSEN, MaskedDocuments
 from tamis.training.models import Kind, load_model
 from tamis.training.objective import backward
-from tamis.training.packing import pack
-from tamis.training.stages import Schooling, TrainingStage, school
+from tamis.training.packing import IGNORED, pack
 from tamis.training.tokenizer import load_tokenizer
+from tamis.training.trainings import Schooling, TrainingStage, school
 
 OPTIONS = FineTuningOptions(sequence_length=32, batch_size=4, epochs=3, learning_rate=1e-3, seed=5)
 MASK, VOCABULARY = 2, 320

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tamis.training import evaluate
+from tamis.training.followed import MeasuredOptions, Start, train_measured
 from tamis.training.loop import Keeper
-from tamis.training.measured import MeasuredOptions, Start, train_measured
 
 OPTIONS = MeasuredOptions(tokens=1_500, evaluations=4, sequence_length=32, batch_size=4, seed=5)
 

@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from tamis.training import EmptyTextError, FineTuningOptions, document_bits_per_byte, evaluate, fine_tune
-from tamis.training.batch import IGNORED
 from tamis.training.errors import NeedsPairsError
-from tamis.training.example_rows import _windows, pair_rows
-from tamis.training.examples import Pair
-from tamis.training.measuring import evaluate_pairs
+from tamis.training.evaluation import evaluate_pairs
+from tamis.training.examples import Pair, _windows, pair_rows
 from tamis.training.models import load_model
 from tamis.training.objective import backward
+from tamis.training.packing import IGNORED
 from tamis.training.plan import Plan
 
 OPTIONS = FineTuningOptions(sequence_length=32, batch_size=4, epochs=3, seed=5)

@@ -12,10 +12,10 @@ from tamis.settings.training_sections import FineTuningSection
 from tamis.training import FineTuningOptions, fine_tune
 from tamis.training.adapters import Adapter
 from tamis.training.attention import wants_mask
-from tamis.training.batch import IGNORED, Batch
-from tamis.training.measuring import classify
+from tamis.training.evaluation import classify
 from tamis.training.models import load_model
 from tamis.training.objective import row_logits
+from tamis.training.packing import IGNORED, Batch
 from tamis.training.pooling import averages
 
 CPU = torch.device("cpu")

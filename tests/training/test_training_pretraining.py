@@ -15,14 +15,11 @@ import torch
 from safetensors.torch import load_file
 
 from tamis.training import DivergedError, EmptyTextError, Runtime, evaluate, model_identity, pretrain
-from tamis.training.finish import checkpoint_folder
-from tamis.training.loop import train
+from tamis.training.loop import Schedule, checkpoint_folder, load_state, train
 from tamis.training.models import prepared
 from tamis.training.packing import pack
 from tamis.training.plan import Plan
-from tamis.training.schedule import Schedule
 from tamis.training.shapes import new_model
-from tamis.training.state import load_state
 from tamis.training.tokenizer import load_tokenizer
 
 RUN_AND_WAIT_TO_BE_KILLED = """

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from tamis.training import TrainingResult
 from tamis.training.cost import Size, Sizes
+from tamis.training.loop import Schedule
 from tamis.training.results import HISTORY_POINTS, Outcomes, history
-from tamis.training.schedule import Schedule
 
 
 @given(

@@ -11,8 +11,7 @@ from tamis.records.manifest import Manifest
 from tamis.records.retention import NOTE, remove_superseded, removed_by
 from tamis.store.digests import folder_digests
 from tamis.store.home import bring_up_to_date, writing
-from tamis.training.tracking import log_trial, open_tracker
-from tamis.training.tracking_models import register_checkpoint
+from tamis.training.tracking import log_trial, open_tracker, register_checkpoint
 
 TRIAL = "law__small__8"
 

@@ -16,9 +16,9 @@ from families import PAIRS, labelled, t5
 from tamis.store.digests import folder_digests
 from tamis.training import FineTuningOptions, Runtime, evaluate
 from tamis.training import loop as loop_module
+from tamis.training.evaluation import classify, evaluate_pairs
 from tamis.training.intervals import estimates
-from tamis.training.measuring import classify, evaluate_pairs
-from tamis.training.stages import Schooling, TrainingStage, school
+from tamis.training.trainings import Schooling, TrainingStage, school
 
 OPTIONS = FineTuningOptions(sequence_length=32, batch_size=4, epochs=1, seed=5, learning_rate=5e-3)
 
@@ -116,7 +116,7 @@ import sys
 from pathlib import Path
 from tamis.training.examples import Labelled, Pair
 from tamis.training.options import FineTuningOptions, Runtime
-from tamis.training.stages import Schooling, TrainingStage, school
+from tamis.training.trainings import Schooling, TrainingStage, school
 
 base, stages, held_out, options, output, state = sys.argv[1:]
 schooling = Schooling(base=Path(base), stages=eval(stages), held_out=eval(held_out))

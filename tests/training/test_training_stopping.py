@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from tamis.training import FineTuningOptions, Runtime, evaluate, fine_tune
 from tamis.training import loop as loop_module
 from tamis.training.adapters import Adapter
-from tamis.training.measuring import evaluate_pairs
-from tamis.training.state import keep_newest, load_state
+from tamis.training.evaluation import evaluate_pairs
+from tamis.training.loop import keep_newest, load_state
 
 OPTIONS = FineTuningOptions(sequence_length=32, batch_size=4, epochs=12, seed=5, learning_rate=2e-3)
 EARLY = dataclasses.replace(OPTIONS, patience=3, evaluations=2)

@@ -11,8 +11,15 @@ import time
 import pytest
 
 from tamis.training.errors import TrackerUnavailableError
-from tamis.training.tracking import _experiment, find_run, log_trial, open_tracker, require_tracker
-from tamis.training.tracking_models import model_name, register_checkpoint
+from tamis.training.tracking import (
+    _experiment,
+    find_run,
+    log_trial,
+    model_name,
+    open_tracker,
+    register_checkpoint,
+    require_tracker,
+)
 
 HISTORY = [(step, 5.0 / step) for step in range(1, 41)]
 

@@ -9,8 +9,14 @@ from projects import plain_project, settings
 from tamis.base.errors import ConfigurationError
 from tamis.settings.config import parse_settings
 from tamis.training.errors import TrackerUnavailableError
-from tamis.training.tracking import find_run, log_trial, open_tracker, require_tracker
-from tamis.training.tracking_models import model_name, register_checkpoint
+from tamis.training.tracking import (
+    find_run,
+    log_trial,
+    model_name,
+    open_tracker,
+    register_checkpoint,
+    require_tracker,
+)
 
 
 @pytest.fixture

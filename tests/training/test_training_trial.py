@@ -7,9 +7,9 @@ from families import labelled
 from projects import base_model, plain_project, selection, settings, target
 
 from tamis.settings.config import FineTuningSection
+from tamis.training.loop import resume_folder
 from tamis.training.planned import Trial, planned_trials
-from tamis.training.stages import TrainingStage
-from tamis.training.state import resume_folder
+from tamis.training.trainings import TrainingStage
 from tamis.training.trial import TrialData, forget_state, run_trial, state_folder, training_options
 
 FINE_TUNING = """

@@ -60,7 +60,7 @@ def test_a_correction_on_the_sample_saves_readings_of_the_whole(monkeypatch):
             errors.append(result.marginal_error)
         return result
 
-    monkeypatch.setattr("tamis.transport.stages.evaluate", spy)
+    monkeypatch.setattr("tamis.transport.ladder.evaluate", spy)
     assert solve_potential(problem.y, problem.x).converged
     assert len(errors) <= 6
     assert errors[1] < errors[0] / 4

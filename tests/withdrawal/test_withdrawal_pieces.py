@@ -8,9 +8,8 @@ from projects import rows_of
 from tamis.corpus import document_id
 from tamis.corpus.text import excerpt
 from tamis.store.home import Home
-from tamis.withdrawal.asking import Asking
-from tamis.withdrawal.pieces import showing
-from tamis.withdrawal.reasons import WithdrawalReason
+from tamis.withdrawal.asking import Asking, WithdrawalReason
+from tamis.withdrawal.excerpts import showing
 from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import withdraw
 

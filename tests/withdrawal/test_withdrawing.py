@@ -20,9 +20,8 @@ from tamis.records.receipts import read_receipts, receipt_problems, stored_again
 from tamis.store.home import writing
 from tamis.store.withdrawn import read_places, read_withdrawals, withdrawn_versions
 from tamis.withdrawal import purging, withdrawing
-from tamis.withdrawal.asking import FEWEST_DIGITS, Asked, Asking, BadIdsError, ShortIdError
+from tamis.withdrawal.asking import FEWEST_DIGITS, Asked, Asking, BadIdsError, ShortIdError, WithdrawalReason
 from tamis.withdrawal.files import UnreadableRowsError
-from tamis.withdrawal.reasons import WithdrawalReason
 from tamis.withdrawal.telling import history, history_lines, withdrawn_json, withdrawn_lines
 from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import finish, preview, withdraw

@@ -14,8 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from tamis.base.progress import Advance, ignore
-from tamis.transport.blocks import BadShapeError
-from tamis.transport.checks import check_positive, check_whole
+from tamis.transport.blocks import BadShapeError, check_positive, check_whole
 from tamis.transport.cost import Floats
 from tamis.transport.ordering import gumbel_noise
 from tamis.transport.rivals.choice import Choice, choose

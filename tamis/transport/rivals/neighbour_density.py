@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis.base.progress import Advance, ignore
-from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource
-from tamis.transport.checks import check_positive, check_whole
+from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource, check_positive, check_whole
 from tamis.transport.cost import Floats
 from tamis.transport.mixture import rows_at
 from tamis.transport.nearest import nearest_cost

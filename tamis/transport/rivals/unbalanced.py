@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tamis.base.progress import Advance, ignore
-from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource
-from tamis.transport.checks import check_positive, check_whole
+from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource, check_positive, check_whole
 from tamis.transport.cost import Floats, Geometry, target_points
 from tamis.transport.potential import resolve_device
 from tamis.transport.rivals.choice import Choice, choose

@@ -1,17 +1,54 @@
-"""Runs of the comparison that are done: what the present one needs, and what an earlier one left.
+"""The runs of a comparison: samplers x budgets x data seeds x training seeds, and what each is measured by.
 
-Runs that are no longer planned are kept by name, so that a changed [sampler_trials], or a pool that changed
-and changed back, trains nothing twice. Kept are the 1,000 that left last (some 10 KB each); runs without
-losses are not, and are tried again.
+A data seed draws another half of the pool and another random choice, a training seed other first weights and
+another order. All samplers meet the same seeds, so differences are taken in pairs.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import product
 
 import polars as pl
 
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of
+
+FULL, RANDOM = "full", "random"
+WHOLE = "100%"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """One training run of the comparison; the sampler "full" takes every eligible document."""
+
+    sampler: str
+    budget: str
+    data_seed: int
+    training_seed: int
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return f"{self.sampler} {self.budget}, data {self.data_seed}, training {self.training_seed}"
+
+
+def planned_runs(
+    samplers: Sequence[str], budgets: Sequence[int | str], data_seeds: int, training_seeds: int
+) -> list[PlannedRun]:
+    """All runs, pair by pair, so that a comparison that was cut short has whole pairs.
+
+    "full" and "random" are always in: the one is what a choice is measured against, the other what it must
+    beat.
+    """
+    chosen = [(FULL, WHOLE)]
+    chosen += [(name, str(budget)) for budget in budgets for name in dict.fromkeys((RANDOM, *samplers))]
+    return [
+        PlannedRun(sampler=name, budget=budget, data_seed=data_seed, training_seed=training_seed)
+        for data_seed, training_seed in product(range(data_seeds), range(training_seeds))
+        for name, budget in chosen
+    ]
+
 
 TABLE, LEFT = "sampler_trials", "sampler_trials_left"
 MOST_LEFT = 1_000

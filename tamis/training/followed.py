@@ -19,8 +19,7 @@ from tamis.base.progress import Advance, ignore
 from tamis.training.device import choose_device
 from tamis.training.evaluation import Evaluation, evaluate_loaded
 from tamis.training.loop import Outcome, train
-from tamis.training.model_files import model_identity
-from tamis.training.models import LoadedModel, load_model, prepared
+from tamis.training.models import LoadedModel, load_model, model_identity, prepared
 from tamis.training.options import Runtime, StepOptions
 from tamis.training.packing import pack
 from tamis.training.plan import Plan, run_key, steps_for

@@ -8,13 +8,12 @@ text; above, it costs more than it saves.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tamis.base.progress import Advance
 from tamis.transport.anderson import Solution, iterate, plain_step
-from tamis.transport.coarse import INNER_PASSES, Coarse
 from tamis.transport.cost import Floats
 from tamis.transport.prepare import Accuracy, Problem
 from tamis.transport.rows import StoredRows
@@ -173,3 +172,48 @@ class Stages:
     def _passes(self, rows: PassRows, epsilon: float) -> Callable[[Floats], PassResult]:
         keep = self.keep_gradient and rows is self.full
         return lambda g_k: evaluate(rows, self.side, g_k, epsilon, self.advance, keep_gradient=keep)
+
+
+INNER_SHARE, INNER_PASSES = 0.05, 30
+# A column is never asked to carry more than e^3 times its share: far from the solution that is noise.
+LARGEST_CHANGE = 3.0
+# The first guess of how fast the sample problem contracts; only the certificate needs a measured one.
+PLAIN_CONTRACTION = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coarse:
+    """The problem on stored rows, whose answers correct potentials of the whole problem."""
+
+    side: TargetSide
+    stored: StoredRows
+    epsilon: float
+    advance: Advance
+
+    def correct(
+        self, g_k: Floats, whole: PassResult, tolerance: float, max_passes: int
+    ) -> tuple[Floats, int]:
+        """The next potential [K] after a pass over all rows at g [K], and the passes over the sample."""
+        here = evaluate(self.stored, self.side, g_k, self.epsilon, self.advance)
+        change_k = np.log(self.side.mass_k) - whole.log_column_sum_k
+        log_wanted_k = here.log_column_sum_k + np.clip(change_k, -LARGEST_CHANGE, LARGEST_CHANGE)
+        wanted_k = np.exp(log_wanted_k - log_wanted_k.max())
+        wanted_k = np.maximum(wanted_k / wanted_k.sum(), np.finfo(np.float64).tiny)
+        first = replace(
+            here,
+            marginal_error=float(np.abs(here.column_sum_k - wanted_k).sum()),
+            dual_value=here.dual_value + float((wanted_k - self.side.mass_k) @ g_k),
+        )
+        solution = iterate(
+            lambda next_k: evaluate(
+                self.stored, self.side, next_k, self.epsilon, self.advance, wanted_k=wanted_k
+            ),
+            g_k,
+            wanted_k,
+            epsilon=self.epsilon,
+            tolerance=max(INNER_SHARE * whole.marginal_error, 0.1 * tolerance),
+            max_passes=max_passes,
+            contraction=PLAIN_CONTRACTION,
+            first=first,
+        )
+        return solution.g_k + solution.step_k, solution.passes

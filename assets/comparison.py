@@ -27,7 +27,28 @@ from tamis.training.followed import MeasuredOptions, Start
 from tamis.training.planned import model_section
 
 
-@dg.asset(**described("sampler_trials", ["torch"]))
+@dg.asset(
+    **described(
+        "sampler_trials",
+        ["torch"],
+        reads=[
+            "documents",
+            "near_duplicates",
+            "near_copies",
+            "target_examples",
+            "contamination",
+            "document_flags",
+            "transport_scores",
+            "quality_scores",
+            "density_scores",
+            "perplexity_scores",
+            "embeddings",
+            "target_embeddings",
+            "tokenizer",
+            "base_models",
+        ],
+    )
+)
 def sampler_trials(
     context: dg.AssetExecutionContext, store: StoreResource, judge: JudgeResource, engine: EngineResource
 ) -> Iterator[Any]:
@@ -89,7 +110,25 @@ def configured(work: Work, judge: JudgeResource) -> Comparison:
     )
 
 
-@dg.asset(**described("sampler_comparison", ["polars"]))
+@dg.asset(
+    **described(
+        "sampler_comparison",
+        ["polars"],
+        reads=[
+            "documents",
+            "near_duplicates",
+            "near_copies",
+            "target_examples",
+            "contamination",
+            "document_flags",
+            "transport_scores",
+            "quality_scores",
+            "density_scores",
+            "perplexity_scores",
+            "sampler_trials",
+        ],
+    )
+)
 def sampler_comparison(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """What each sampler would choose at one budget, how alike the choices are, and what they are worth."""
     with store.work(context) as work:

@@ -57,7 +57,7 @@ def _raw(work: Work, key: str) -> Output:
     return Output(partition=key, data_version=digest, metadata=facts)
 
 
-@part("documents", ["lancedb", "polars"], [READABLE])
+@part("documents", ["lancedb", "polars"], [READABLE], reads=["raw_shards"])
 def documents(work: Work) -> Iterator[Any]:
     """Documents of a shard: normalised text under its content id, stored once however often it occurs.
 
@@ -150,7 +150,7 @@ def _readable(quarantined: dict[str, int]) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset(**described("near_duplicates", ["lancedb", "minhash"]))
+@dg.asset(**described("near_duplicates", ["lancedb", "minhash"], reads=["documents"]))
 def near_duplicate_documents(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Documents that repeat another almost word for word; the kept one is the smallest doc_id.
 

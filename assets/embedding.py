@@ -17,7 +17,7 @@ from tamis.embedding.storing import current_table, embed_missing
 from tamis.store.records import stored_rows
 
 
-@part("embeddings", ["lancedb", "torch"])
+@part("embeddings", ["lancedb", "torch"], reads=["documents"])
 def embeddings(work: Work, encoder: EncoderResource) -> Iterator[Any]:
     """Vectors of a shard's documents; only documents that this encoder has not seen are encoded."""
     name = work.project.settings.encoder.name
@@ -60,7 +60,7 @@ def _made(
     )
 
 
-@dg.asset(**described("near_copies", ["lancedb", "numpy"]))
+@dg.asset(**described("near_copies", ["lancedb", "numpy"], reads=["near_duplicates", "embeddings"]))
 def near_copy_documents(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Documents whose vector all but coincides with another's; the kept one is the smallest doc_id."""
     with store.work(context) as work:

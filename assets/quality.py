@@ -56,7 +56,7 @@ TELLS_NOISE = (
 GRADER_FILE = "grader.npz"
 
 
-@part("document_flags", ["lancedb", "polars"])
+@part("document_flags", ["lancedb", "polars"], reads=["documents"])
 def document_flags(work: Work) -> Iterator[Any]:
     """What the filters see of each document: form, language, counts of personal data; no text of it."""
     plan = plan_of(work.project.settings.filters)
@@ -82,7 +82,7 @@ def _of_shard(
     return Output(partition=shard, rows=rows, row_count=len(doc_ids), metadata=facts)
 
 
-@dg.asset(**described("judge_sample", ["polars"]))
+@dg.asset(**described("judge_sample", ["polars"], reads=["documents", "near_duplicates", "embeddings"]))
 def judge_sample(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Documents the judge is asked about: a uniform draw, and those that tell most beside it."""
     with store.work(context) as work:
@@ -91,7 +91,9 @@ def judge_sample(context: dg.AssetExecutionContext, store: StoreResource) -> Ite
         yield from work.record(Output(rows=[Rows(table="judge_sample")], row_count=len(sample)))
 
 
-@dg.asset(**described("judge_scores", ["lancedb", "transformers"], [DECISIVE, TELLS_NOISE]))
+@dg.asset(
+    **described("judge_scores", ["lancedb", "transformers"], [DECISIVE, TELLS_NOISE], reads=["judge_sample"])
+)
 def judge_scores(
     context: dg.AssetExecutionContext, store: StoreResource, judge: JudgeResource, engine: EngineResource
 ) -> Iterator[Any]:
@@ -146,7 +148,7 @@ def _tells_noise(mark: JudgeCheck | None) -> dg.AssetCheckResult:
     )
 
 
-@part("perplexity_scores", ["lancedb", "torch"])
+@part("perplexity_scores", ["lancedb", "torch"], reads=["documents", "base_models"])
 def perplexity_scores(work: Work) -> Iterator[Any]:
     """Bits per byte of each document by a small model that did not train on it."""
     section = work.project.settings.perplexity
@@ -177,7 +179,11 @@ def perplexity_scores(work: Work) -> Iterator[Any]:
         yield from work.in_groups(scores_of)
 
 
-@dg.asset(**described("quality_grader", ["numpy"], [BEATS_LENGTH]))
+@dg.asset(
+    **described(
+        "quality_grader", ["numpy"], [BEATS_LENGTH], reads=["judge_scores", "embeddings", "perplexity_scores"]
+    )
+)
 def quality_grader(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Regressor that learns the judge's margin from vectors, surface and perplexity features."""
     with store.work(context) as work:
@@ -196,7 +202,7 @@ def quality_grader(context: dg.AssetExecutionContext, store: StoreResource) -> I
         yield from work.record(Output(files=[folder], row_count=count, metadata=facts, checks=[check]))
 
 
-@part("quality_scores", ["lancedb"])
+@part("quality_scores", ["lancedb"], reads=["quality_grader", "embeddings", "perplexity_scores"])
 def quality_scores(work: Work) -> Iterator[Any]:
     """The grader's score of every document of a shard."""
     table = current_table(work.project)

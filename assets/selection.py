@@ -49,9 +49,30 @@ PARTITIONED = dg.AssetCheckSpec(
 @dg.multi_asset(
     name="selected_subset",
     specs=[
-        specified("selected_subset", ["lancedb"], "The chosen documents in order, with the plot of the cut."),
         specified(
-            "decisions", ["lancedb"], "Verdict, reason, rank and margin of every document of the pool."
+            "selected_subset",
+            ["lancedb"],
+            "The chosen documents in order, with the plot of the cut.",
+            reads=[
+                "documents",
+                "near_duplicates",
+                "near_copies",
+                "target_examples",
+                "contamination",
+                "document_flags",
+                "transport_scores",
+                "quality_scores",
+                "density_scores",
+                "perplexity_scores",
+                "embeddings",
+                "target_embeddings",
+                "base_models",
+            ],
+        ),
+        specified(
+            "decisions",
+            ["lancedb"],
+            "Verdict, reason, rank and margin of every document of the pool.",
         ),
     ],
     check_specs=[PARTITIONED],

@@ -18,6 +18,7 @@ from resources.store import StoreResource
 from resources.work_errors import failed_assets, failure_of
 from tamis.graph.stages import stages
 from tamis.stage import Stage
+from tamis.store.columns import BadDeclarationError
 from tamis.training.stage import TRIALS_STAGE
 
 PROJECT_FILE_CHECK = "project_file"
@@ -32,10 +33,17 @@ PARTITION_SETS = {
 
 
 def described(
-    name: str, kinds: Sequence[str], checks: Sequence[tuple[str, str, bool]] = ()
+    name: str,
+    kinds: Sequence[str],
+    checks: Sequence[tuple[str, str, bool]] = (),
+    reads: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Arguments of `dg.asset` for a stage; each check is (name, description, blocking)."""
-    return _of_stage(name, kinds) | {
+    """Return the arguments of `dg.asset` for a stage; each check is (name, description, blocking).
+
+    `reads`: the inputs, so that they are seen where the asset is. Raises `BadDeclarationError` where they are
+    not those that its stage declares.
+    """
+    return _of_stage(name, kinds, reads) | {
         "name": name,
         "pool": ACCELERATOR_POOL if ACCELERATED.intersection(kinds) else None,
         "output_required": False,
@@ -53,14 +61,18 @@ class Part:
     name: str
     kinds: Sequence[str]
     checks: Sequence[tuple[str, str, bool]]
+    reads: Sequence[str] | None
     make: Callable[..., Iterator[Any]]
 
 
 def part(
-    name: str, kinds: Sequence[str], checks: Sequence[tuple[str, str, bool]] = ()
+    name: str,
+    kinds: Sequence[str],
+    checks: Sequence[tuple[str, str, bool]] = (),
+    reads: Sequence[str] | None = None,
 ) -> Callable[[Callable[..., Iterator[Any]]], Part]:
     """Return a decorator of the function that makes a stage; arguments as those of `described`."""
-    return lambda make: Part(name=name, kinds=kinds, checks=checks, make=make)
+    return lambda make: Part(name=name, kinds=kinds, checks=checks, reads=reads, make=make)
 
 
 def together(step: str, *parts: Part) -> dg.AssetsDefinition:
@@ -73,7 +85,7 @@ def together(step: str, *parts: Part) -> dg.AssetsDefinition:
 
     @dg.multi_asset(
         name=step,
-        specs=[specified(one.name, one.kinds, inspect.getdoc(one.make) or "") for one in parts],
+        specs=[specified(one.name, one.kinds, inspect.getdoc(one.make) or "", one.reads) for one in parts],
         check_specs=[check for one in parts for check in _checks(one.name, one.checks)],
         partitions_def=PARTITION_SETS[first.partitions],
         can_subset=True,
@@ -113,13 +125,18 @@ def _checks(name: str, checks: Sequence[tuple[str, str, bool]]) -> list[dg.Asset
     ]
 
 
-def specified(name: str, kinds: Sequence[str], description: str) -> dg.AssetSpec:
-    """Specification of a stage that one step makes together with another."""
-    return dg.AssetSpec(name, description=description, skippable=True, **_of_stage(name, kinds))
+def specified(
+    name: str, kinds: Sequence[str], description: str, reads: Sequence[str] | None = None
+) -> dg.AssetSpec:
+    """Return the specification of a stage that one step makes together with another."""
+    return dg.AssetSpec(name, description=description, skippable=True, **_of_stage(name, kinds, reads))
 
 
-def _of_stage(name: str, kinds: Sequence[str]) -> dict[str, Any]:
+def _of_stage(name: str, kinds: Sequence[str], reads: Sequence[str] | None) -> dict[str, Any]:
     stage = stages()[name]
+    if reads is not None and set(reads) != (declared := {edge.asset for edge in stage.edges}):
+        known, said = ", ".join(sorted(declared)), ", ".join(sorted(reads))
+        raise BadDeclarationError(name, f"its asset says that it reads {said}; its declaration: {known}")
     return {
         "group_name": stage.group,
         "code_version": stage.code_version,

@@ -1,5 +1,6 @@
 """What Dagster loads: the stages that the project uses, and of a broken tamis.toml the last good state."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -21,9 +22,11 @@ from projects import (
 )
 
 from resources.loading import NothingToLoadError, load_project
+from resources.specification import described
 from resources.used import used_by
 from tamis.graph.plan import full_plan
 from tamis.graph.stages import stages
+from tamis.store.columns import BadDeclarationError
 
 LOADING_SECONDS = 5.0
 """Of one core: how long it takes on a machine that has nothing else to do."""
@@ -100,6 +103,18 @@ def test_of_what_is_used_planning_finds_nothing_else(tmp_path):
     for name, text in (("all", EVERYTHING), ("small", SMALL)):
         project = make_project(tmp_path / name, None, text)
         assert {due.asset for due in full_plan(project.snapshot, {})} <= {*used_by(project.project).assets}
+
+
+def test_an_asset_names_the_inputs_that_its_stage_declares():
+    said = "it reads documents; its declaration: embeddings"
+    with pytest.raises(BadDeclarationError, match=said):
+        described("density_sketch", ["numpy"], reads=["documents"])
+    for file in (CHECKOUT / "assets").glob("*.py"):
+        for call in (found for found in ast.walk(ast.parse(file.read_text())) if isinstance(found, ast.Call)):
+            if isinstance(call.func, ast.Name) and call.func.id in ("described", "part"):
+                name = getattr(call.args[0], "value", None)  # the audit and SQL models read what there is
+                inputs = isinstance(name, str) and stages()[name].edges
+                assert not inputs or any(one.arg == "reads" for one in call.keywords), name
 
 
 def test_a_step_makes_the_stages_that_declare_it():

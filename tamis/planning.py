@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from tamis.corpus.stage import RAW_STAGE
 from tamis.graph.estimates import Estimate, estimates
 from tamis.graph.held_back import held_back
 from tamis.graph.plan import Due, full_plan, label
@@ -16,7 +17,7 @@ from tamis.records.current_values import read_current_values
 
 NAMED = 5
 REMOVAL, HELD_BACK = "removal", "held_back"
-OF_FILES = {"raw_shards", REMOVAL, HELD_BACK}
+OF_FILES = {RAW_STAGE.name, REMOVAL, HELD_BACK}
 """What is made, or planned, where the corpora hold files, or held some."""
 
 

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 
 import click
 
+from tamis.base.deferred_signals import defer_signals_in
 from tamis.base.errors import PermanentError, TamisError
 from tamis.base.progress import close_all, show
-from tamis.base.signals import defer_signals_in, received_signals, record_signals
+from tamis.base.signals import received_signals, record_signals
 from tamis.base.waiting_threads import spin_briefly
 
 INTERRUPTED = (130, 143)

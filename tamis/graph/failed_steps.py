@@ -122,11 +122,11 @@ def failed_steps(
     wanted = {(one.asset, one.partition) for one in due}
     found = [FailedStep(**row) for row in store.read(TABLE).sort("asset", "partition").iter_rows(named=True)]
     return [
-        one
-        for one in found
-        if (one.asset, one.partition) in wanted
-        and one.input_key == input_key(stages()[one.asset], one.partition, snapshot, current)
-        and not _made_since(one, current)
+        failure
+        for failure in found
+        if (failure.asset, failure.partition) in wanted
+        and failure.input_key == input_key(stages()[failure.asset], failure.partition, snapshot, current)
+        and not _made_since(failure, current)
     ]
 
 

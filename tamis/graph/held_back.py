@@ -145,7 +145,7 @@ def _bytes_read(folder: ManifestFolder, value: CurrentValue) -> str | None:
         inputs = folder.read(value.manifest).inputs
     except ManifestError:
         return None
-    return next((one.data_version for one in inputs if one.asset == RAW_STAGE.name), None)
+    return next((entry.data_version for entry in inputs if entry.asset == RAW_STAGE.name), None)
 
 
 def begun_removals(store: Store) -> set[str]:

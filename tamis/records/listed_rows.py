@@ -33,10 +33,12 @@ class Listing:
 
     def count(self, manifest: Manifest) -> int:
         """Return how many of the documents a manifest lists: the largest count over its tables."""
-        counts = [self._in(table, manifest.partition, digest) for table, digest in manifest.rows.items()]
+        counts = [
+            self._count_in(table, manifest.partition, digest) for table, digest in manifest.rows.items()
+        ]
         return max(counts, default=0)
 
-    def _in(self, table: str, partition: str, digest: str) -> int:
+    def _count_in(self, table: str, partition: str, digest: str) -> int:
         known = declared(table)
         if known is None or "doc_id" not in known.key:
             return 0

@@ -42,9 +42,9 @@ def remove_superseded(project: Project, current: CurrentValues) -> list[str]:
     keep, home = project.settings.checkpoints.keep_superseded, project.home
     if keep is None:
         return []
-    trials = _too_many(home, current, keep)
+    trials = _with_surplus(home, current, keep)
     stated = _manifests(home, set(trials))
-    surplus = [one for trial in trials for one in _beyond(home, current, stated, trial, keep)]
+    surplus = [checkpoint for trial in trials for checkpoint in _surplus(home, current, stated, trial, keep)]
     if not surplus:
         return []
     uri, experiment = project.tracking_uri, project.settings.tracking.experiment
@@ -54,17 +54,19 @@ def remove_superseded(project: Project, current: CurrentValues) -> list[str]:
         return [f"superseded checkpoints stay for now: {error}"]
     rule = f"[checkpoints] keep_superseded = {keep}"
     counts: dict[str, int] = {}
-    for one in surplus:
-        place = home.relative(one.folder)
-        if place in aliased_checkpoints(uri, experiment, one.trial):
+    for checkpoint in surplus:
+        place = home.relative(checkpoint.folder)
+        if place in aliased_checkpoints(uri, experiment, checkpoint.trial):
             continue
-        if not one.folder.is_dir() and one.manifest not in registered_manifests(uri, experiment, one.trial):
+        if not checkpoint.folder.is_dir() and checkpoint.manifest not in registered_manifests(
+            uri, experiment, checkpoint.trial
+        ):
             continue
         # MLflow first: after a crash in between, the folder is found again and the removal repeated.
-        mark_removed(uri, experiment, one.trial, one.manifest, rule)
-        home.files.drop(one.folder)
-        _leave_note(one, rule)
-        counts[one.trial] = counts.get(one.trial, 0) + 1
+        mark_removed(uri, experiment, checkpoint.trial, checkpoint.manifest, rule)
+        home.files.drop(checkpoint.folder)
+        _leave_note(checkpoint, rule)
+        counts[checkpoint.trial] = counts.get(checkpoint.trial, 0) + 1
     return [
         f"trial {trial}: {count} superseded checkpoints removed by {rule}" for trial, count in counts.items()
     ]
@@ -86,13 +88,13 @@ def _folder(home: Home, trial: str, input_key: str) -> Path:
     return home.checkpoints / ASSET / trial / input_key[:KEY_CHARACTERS]
 
 
-def _too_many(home: Home, current: CurrentValues, keep: int) -> list[str]:
+def _with_surplus(home: Home, current: CurrentValues, keep: int) -> list[str]:
     """Return the trials with more superseded folders than the rule keeps, without reading manifests."""
     trials = sorted({name.split("/")[2] for name in home.files.names(home.checkpoints / ASSET)})
-    return [trial for trial in trials if len(list(_others(home, current, trial))) > keep]
+    return [trial for trial in trials if len(list(_superseded(home, current, trial))) > keep]
 
 
-def _others(home: Home, current: CurrentValues, trial: str) -> Iterator[Path]:
+def _superseded(home: Home, current: CurrentValues, trial: str) -> Iterator[Path]:
     """Yield the folders of complete checkpoints of a trial, without the current one."""
     value = current.get((ASSET, trial))
     latest = value.input_key[:KEY_CHARACTERS] if value else None
@@ -105,7 +107,7 @@ def _others(home: Home, current: CurrentValues, trial: str) -> Iterator[Path]:
             yield folder
 
 
-def _beyond(
+def _surplus(
     home: Home, current: CurrentValues, stated: Mapping[Path, Manifest], trial: str, keep: int
 ) -> list[Superseded]:
     """Return the superseded checkpoints of a trial, without the `keep` latest.
@@ -116,10 +118,12 @@ def _beyond(
         Superseded(
             trial=trial, folder=folder, manifest=found.id, made_at=str(found.beside.get("made_at", ""))
         )
-        for folder in _others(home, current, trial)
+        for folder in _superseded(home, current, trial)
         if (found := stated.get(folder))
     ]
-    latest_first = sorted(known, key=lambda one: (one.made_at, one.folder.name), reverse=True)
+    latest_first = sorted(
+        known, key=lambda checkpoint: (checkpoint.made_at, checkpoint.folder.name), reverse=True
+    )
     return latest_first[keep:]
 
 
@@ -133,7 +137,11 @@ def _manifests(home: Home, trials: Collection[str]) -> dict[Path, Manifest]:
     }
 
 
-def _leave_note(one: Superseded, rule: str) -> None:
-    said = {"rule": rule, "manifest": one.manifest, "removed_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
-    with replace_folder(one.folder) as draft:
-        (draft / NOTE).write_text(json.dumps(said, indent=1))
+def _leave_note(checkpoint: Superseded, rule: str) -> None:
+    note = {
+        "rule": rule,
+        "manifest": checkpoint.manifest,
+        "removed_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+    }
+    with replace_folder(checkpoint.folder) as draft:
+        (draft / NOTE).write_text(json.dumps(note, indent=1))

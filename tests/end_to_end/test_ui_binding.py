@@ -53,7 +53,7 @@ def test_no_process_of_the_ui_listens_beyond_loopback(small_project):
 
 def test_the_ui_ends_at_a_request_to_terminate_while_it_starts(small_project):
     process = subprocess.Popen(
-        small_project.command("ui", "--port", str(free_port())),
+        small_project.command("ui", "--verbose", "--port", str(free_port())),
         cwd=small_project.root,
         env=small_project.environment,
         stdout=subprocess.PIPE,

@@ -58,7 +58,12 @@ def materialize(
     with storing(project.home.root), writing(project.home, "tamis materialize", PATIENCE_SECONDS):
         forgotten = forget_failures(project.home.store) if wanted.try_again else []
         if wanted.try_again and (count := forget_aborts(project.home)):
-            say(f"{count} partitions that the process died of are tried again")
+            said = (
+                "partition that the process died of is"
+                if count == 1
+                else "partitions that the process died of are"
+            )
+            say(f"{count} {said} tried again")
         with Heartbeat("looking at what is there"):
             end_killed_runs(instance)
             repair(project, instance, say)

@@ -434,7 +434,13 @@ class SmallProject:
             certified=certified,
             allow_removal=frozenset(allowed),
         )
-        return materialize(self.project, definitions_of, self.instance, self.said.append, wanted)
+        return materialize(
+            self.project,
+            lambda project: definitions_of(project, self.replaced),
+            self.instance,
+            self.said.append,
+            wanted,
+        )
 
     # The sensors, as the daemon drives them.
 

@@ -7,6 +7,7 @@ import sys
 import pytest
 from projects import CHECKOUT, SmallProject, corpus, make_graph, settings, texts, write_jsonl
 
+from definitions import definitions_of
 from resources.aborts import Abort, _write
 from resources.driver import materialize
 from resources.running import Wanted
@@ -82,7 +83,7 @@ def test_what_is_set_aside_holds_no_other_back_and_is_tried_again_when_a_person_
     assert graph.try_making(MADE).failed.keys() == {"documents"}
     assert made(graph, "embeddings") == {*GOOD}
     wanted = Wanted(only=MADE, try_again=True)
-    done = materialize(graph.project, graph.definitions, graph.instance, graph.said.append, wanted)
+    done = materialize(graph.project, definitions_of, graph.instance, graph.said.append, wanted)
     assert not done.failed
     assert made(graph, "embeddings") == {*GOOD, BAD}
-    assert "1 partitions that the process died of are tried again" in graph.said
+    assert "1 partition is tried again though the process died of it" in graph.said

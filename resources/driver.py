@@ -58,12 +58,8 @@ def materialize(
     with storing(project.home.root), writing(project.home, "tamis materialize", PATIENCE_SECONDS):
         forgotten = forget_failures(project.home.store) if wanted.try_again else []
         if wanted.try_again and (count := forget_aborts(project.home)):
-            said = (
-                "partition that the process died of is"
-                if count == 1
-                else "partitions that the process died of are"
-            )
-            say(f"{count} {said} tried again")
+            tried = "1 partition is tried again" if count == 1 else f"{count} partitions are tried again"
+            say(f"{tried} though the process died of {'it' if count == 1 else 'them'}")
         with Heartbeat("looking at what is there"):
             end_killed_runs(instance)
             repair(project, instance, say)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from types import MappingProxyType
 
 import dagster as dg
@@ -33,10 +34,10 @@ def declared() -> tuple[list[dg.AssetsDefinition], list[dg.AssetChecksDefinition
     return [one for one in found if isinstance(one, dg.AssetsDefinition)], list(checks)
 
 
-def resources_of(project: Project) -> dict[str, dg.ConfigurableResource]:
+def resources_of(project_file: Path) -> dict[str, dg.ConfigurableResource]:
     """Return what assets and sensors ask for; a test or a deployment replaces one of them."""
     return {
-        "store": StoreResource(project_file=str(project.file)),
+        "store": StoreResource(project_file=str(project_file)),
         "encoder": EncoderResource(),
         "judge": JudgeResource(),
         "tracker": TrackerResource(),
@@ -65,7 +66,7 @@ def definitions_of(
         asset_checks=[check for check in checks if complete(check)],
         jobs=[removal, by_hand] if TRIALS_STAGE.name in used.assets else [removal],
         sensors=sensors_of(used),
-        resources={**resources_of(project), **replaced},
+        resources={**resources_of(project.file), **replaced},
         executor=dg.in_process_executor,
         metadata={LOADED_WITH: used.text},
     )

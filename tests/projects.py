@@ -397,7 +397,7 @@ class SmallProject:
         """The resources of the graph, with those of `replaced` in their place; a store reads tamis.toml."""
         from definitions import resources_of
 
-        return resources_of(self.project) | self.replaced
+        return resources_of(self.file) | self.replaced
 
     def definitions(self) -> "dg.Definitions":
         """Return what Dagster loads of this project."""

@@ -89,7 +89,7 @@ def test_the_budget_has_a_sensor_and_trials_a_job_where_they_are_used(tmp_path):
         made = plain_project(tmp_path, text).definitions()
         return {one.name for one in made.sensors}, {one.name for one in made.jobs}
 
-    watching = {"arrivals", "reselection", "notifications"}
+    watching = {"arrivals", "reselection", "failures", "notifications"}
     assert found(SMALL) == (watching, {"removal"})
     assert found(small_settings(TRAINED)) == (watching, {"removal", "trials_on_request"})
     budget = watching | {"trial_budget"}

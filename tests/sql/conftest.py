@@ -1,4 +1,4 @@
-"""A small snapshot for the SQL layer: the store's tables by hand, and a writer of throw-away projects."""
+"""A small world for the SQL layer: the store's tables by hand, and a writer of throw-away projects."""
 
 from pathlib import Path
 from textwrap import dedent
@@ -202,7 +202,7 @@ ROWS = {
 }
 
 
-class ProjectSnapshot:
+class World:
     """Arrow tables by name: sources, and marts once published; remembers which columns were read."""
 
     def __init__(self, rows: dict) -> None:
@@ -234,13 +234,13 @@ def project() -> Project:
 
 
 @pytest.fixture
-def snapshot() -> ProjectSnapshot:
-    return ProjectSnapshot(ROWS)
+def world() -> World:
+    return World(ROWS)
 
 
 @pytest.fixture
-def empty_world() -> ProjectSnapshot:
-    return ProjectSnapshot({})
+def empty_world() -> World:
+    return World({})
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ FOR_DEVELOPING = {"dev", "docs"}
 
 # Where the product uses each package of the core: a file that imports it ...
 IMPORTED = {
+    "click": "tamis/cli/__init__.py",
     "dagster": "definitions.py",
     "duckdb": "tamis/sql/run.py",
     "gguf": "tamis/quality/gguf_model.py",

@@ -14,11 +14,11 @@ from resources.encoder import EncoderResource
 from resources.engine import EngineResource
 from resources.environment import quiet_environment
 from resources.judge import JudgeResource
-from resources.loading import load_project
+from resources.last_good_project import load_project
 from resources.removal import removal
 from resources.store import StoreResource
 from resources.tracker import TrackerResource
-from resources.used import LOADED_WITH, used_by
+from resources.used_stages import LOADED_WITH, used_by
 from sensors.defined import sensors_of
 from tamis.project import Project
 from tamis.training.stage import TRIALS_STAGE

@@ -14,7 +14,7 @@ from tamis.base.files import write_atomically
 from tamis.report.figures import plot_markdown
 from tamis.report.scaling import models_markdown, scaling_law_page
 from tamis.report.scaling_plot import curve_plot_png
-from tamis.scaling.report import ScalingReport
+from tamis.scaling.report_values import ScalingReport
 from tamis.scaling.stage import law_trials
 from tamis.scaling.storing import choose_models, curves_table, reports_of_curves
 from tamis.store.schemas import schema_of

@@ -121,7 +121,7 @@ def _open(folder: Path) -> tuple[dg.DagsterInstance, Any, Any, Any]:
 
 
 def _tick(instance: dg.DagsterInstance, store: Any, sensors: Any) -> Any:
-    from resources.used import LOADED_WITH, used_by
+    from resources.used_stages import LOADED_WITH, used_by
 
     for sensor in sensors:
         metadata = {LOADED_WITH: used_by(store.project).text}

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 
 import dagster as dg
 
-from resources.aborts import forget_aborts
 from resources.events import log_again
 from resources.instance import dagster_state, open_instance, register_partitions
+from resources.process_deaths import forget_aborts
 from resources.processes import end_killed_runs
 from resources.removal import run_removal
 from resources.running import EVERYTHING, Outcome, Runner, Wanted
@@ -32,7 +32,7 @@ from tamis.records.retention import remove_superseded
 from tamis.store.home import writing
 from tamis.store.retained import retained_tables
 from tamis.store.schemas import declared
-from tamis.store.writable import stop_unless_writable, storing
+from tamis.store.unwritable import stop_unless_writable, storing
 from tamis.training.failures import Failure, forget_failures
 from tamis.training.stage import TRIALS_STAGE
 from tamis.withdrawal.withdrawing import finish

@@ -18,7 +18,7 @@ from tamis.graph.scan import scan, scan_again
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
 from tamis.store.home import writing
-from tamis.store.writable import storing
+from tamis.store.unwritable import storing
 
 SHOWN = 20
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import PrivateAttr
 
-from resources.aborts import watching
+from resources.process_deaths import watching
 from resources.processes import ACTIVE, note_process
 from resources.retries import retried
 from resources.tags import DRIVER_TAG, SENSOR, asked_for, named_partitions, refits
@@ -37,7 +37,7 @@ from tamis.store.compaction import compact
 from tamis.store.home import Home, writing
 from tamis.store.retained import collect_expired, retained_tables
 from tamis.store.tables import Store
-from tamis.store.writable import storing
+from tamis.store.unwritable import storing
 from tamis.training.stage import TRIALS_STAGE
 
 BACKFILL_TAG = "dagster/backfill"

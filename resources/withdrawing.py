@@ -4,7 +4,7 @@ from resources.instance import open_instance
 from resources.taint_checks import log_taints
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
-from tamis.store.writable import storing
+from tamis.store.unwritable import storing
 from tamis.withdrawal.asking import Asked, WithdrawalReason
 from tamis.withdrawal.withdrawing import Withdrawn, withdraw
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import dagster as dg
 
-from resources.aborts import MOST_ABORTS, PartitionAbortedError, Watch
 from resources.checks import Checks
 from resources.events import digest_of_metadata
 from resources.output import Output, Rows, scope_of, with_records
+from resources.process_deaths import MOST_ABORTS, PartitionAbortedError, Watch
 from resources.provenance import beside
 from resources.tags import COMMAND_LINE, DRIVER_TAG, refits
 from resources.work_errors import InputMissingError, PartitionGoneError, withhold
@@ -49,7 +49,7 @@ from tamis.store.digests import canonical_digest, folder_digests
 from tamis.store.records import stored_rows
 from tamis.store.schemas import described_columns
 from tamis.store.tables import Store
-from tamis.store.writable import stop_unless_writable
+from tamis.store.unwritable import stop_unless_writable
 from tamis.training.failures import note_failure
 
 COSTS = ("asked", "tokens_asked", "cost", "source_versions", "parameters", NEAR_REPEATS)

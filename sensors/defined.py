@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from resources.removal import removal
-from resources.used import Used
+from resources.used_stages import Used
 from sensors.arrivals import arrivals
 from sensors.failures import failures
 from sensors.notifications import notifications

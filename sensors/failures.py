@@ -8,13 +8,13 @@ from typing import Any
 
 import dagster as dg
 
-from resources.loading import BROKEN, load_project
+from resources.last_good_project import BROKEN, load_project
 from resources.store import StoreResource
 from resources.work_errors import failed_assets
 from sensors.outbox import put
 from tamis.base.errors import TamisError
 from tamis.base.kept_errors import NOT_KEPT, RAN_OUT
-from tamis.notices import FAILED, notice
+from tamis.webhook_notices import FAILED, notice
 
 
 @dg.run_failure_sensor(

@@ -13,7 +13,7 @@ from resources.store import StoreResource
 from sensors.outbox import deliver, put
 from sensors.requests import broken
 from tamis.base.webhook import Webhook
-from tamis.notices import Mark, mark_now, notices, wanted
+from tamis.webhook_notices import Mark, mark_now, notices, wanted
 
 
 def notifications(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SkipReason:

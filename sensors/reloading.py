@@ -9,7 +9,7 @@ import dagster as dg
 
 from resources.specification import PROJECT_FILE_CHECK
 from resources.store import StoreResource
-from resources.used import Used, loaded_with, used_by
+from resources.used_stages import Used, loaded_with, used_by
 from resources.webserver import address, ask_reload
 from tamis.corpus.stage import RAW_STAGE
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import dagster as dg
 from dagster._utils.error import SerializableErrorInfo
 
-from resources.loading import BROKEN
+from resources.last_good_project import BROKEN
 from resources.processes import ACTIVE
 from resources.running import range_tags, selected_assets
 from resources.store import StoreResource

@@ -451,7 +451,7 @@ class SmallProject:
         """
         import dagster as dg
 
-        from resources.used import LOADED_WITH, used_by
+        from resources.used_stages import LOADED_WITH, used_by
 
         evaluate = getattr(import_module(f"sensors.{sensor}"), sensor)
         before = parse_settings(tomllib.loads(loaded or self.text))

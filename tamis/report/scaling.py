@@ -12,7 +12,7 @@ from tamis.report.rendering import render
 from tamis.report.scaling_plot import CLIPPED, MOST_MODELS, curve_plot_png
 from tamis.scaling.choice import trust
 from tamis.scaling.costs import Cost
-from tamis.scaling.report import WIDEST, ModelReport, ScalingReport
+from tamis.scaling.report_values import WIDEST, ModelReport, ScalingReport
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tamis.report.figures import FONT_POINTS, INK, new_figure, png_of
-from tamis.scaling.report import ModelReport, ScalingReport
+from tamis.scaling.report_values import ModelReport, ScalingReport
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,7 +15,7 @@ from tamis.scaling import audit_curves, bootstrap_fit, fit_law, predict_full_los
 from tamis.scaling.choice import caveats_of, choose, with_chances
 from tamis.scaling.costs import Cost, FailedRun, ModelCosts
 from tamis.scaling.fitting import least_sizes
-from tamis.scaling.report import (
+from tamis.scaling.report_values import (
     BITS_PER_BYTE,
     Backtest,
     FittedLaw,

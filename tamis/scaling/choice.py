@@ -11,7 +11,7 @@ from statistics import median
 
 from tamis.base.numbers import number, percent, whole
 from tamis.scaling.costs import FailedRun
-from tamis.scaling.report import Backtest, ModelReport, Prediction
+from tamis.scaling.report_values import Backtest, ModelReport, Prediction
 
 PARAMETERS_RECTIFIED = 4
 FAR_OCTAVES = 2.0

@@ -14,7 +14,7 @@ from tamis.scaling import audit_curves, predict_full_loss
 from tamis.scaling.analysis import build_scaling_report
 from tamis.scaling.choice import best_model
 from tamis.scaling.costs import NOTHING, Cost, FailedRun, ModelCosts
-from tamis.scaling.report import BITS_PER_BYTE, NATS_PER_EXAMPLE, ScalingReport
+from tamis.scaling.report_values import BITS_PER_BYTE, NATS_PER_EXAMPLE, ScalingReport
 from tamis.scaling.searched import Search
 from tamis.settings.references import named
 from tamis.store.schemas import schema_of

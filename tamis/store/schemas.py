@@ -1,7 +1,7 @@
-"""Arrow schemas of every table in the store; each column carries its meaning and unit as metadata.
+"""The tables of the store by name, collected from where they are declared, and their Arrow schemas.
 
-Per-document truth is here and nowhere else. Tables of stages are declared in the `stage.py` of their package,
-those of the platform in `tamis.store.control_schemas`. Tables that exist once per encoder or target
+Tables of stages are declared in the `stage.py` of their package, those of the platform in
+`tamis.store.control_schemas`; each column carries its meaning and unit as metadata. Tables that exist once per encoder or target
 (`embeddings_<encoder>_<fingerprint>`, `transport_<target>`) share one schema per kind.
 """
 

@@ -8,8 +8,8 @@ import pytest
 from projects import CHECKOUT, SmallProject, corpus, make_graph, settings, texts, write_jsonl
 
 from definitions import definitions_of
-from resources.aborts import Abort, _write
 from resources.driver import materialize
+from resources.process_deaths import Abort, _write
 from resources.running import Wanted
 from tamis.graph.plan import input_key
 from tamis.graph.stages import stages

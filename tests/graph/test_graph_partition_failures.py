@@ -21,7 +21,7 @@ from resources import store
 from resources.instance import register_partitions
 from tamis.graph.failed_steps import failed_steps
 from tamis.graph.plan import full_plan
-from tamis.store.writable import DiskFullError
+from tamis.store.unwritable import DiskFullError
 
 BAD = ("web__bad0.jsonl", "web__bad1.jsonl", "web__bad2.jsonl")
 GOOD = tuple(f"web__good{number}.jsonl" for number in range(6))

@@ -9,7 +9,7 @@ from tamis.report.scaling import models_markdown, scaling_law_page
 from tamis.report.scaling_plot import CLIPPED, curve_plot_png, loss_limits
 from tamis.scaling.analysis import build_scaling_report
 from tamis.scaling.costs import Cost, FailedRun
-from tamis.scaling.report import NATS_PER_EXAMPLE, WIDEST
+from tamis.scaling.report_values import NATS_PER_EXAMPLE, WIDEST
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,14 @@ import sys
 import pytest
 from projects import CHECKOUT
 
-from resources import aborts
-from resources.aborts import OUT_OF_MEMORY, forget_aborts, read_aborts, watching
+from resources import process_deaths as aborts
+from resources.process_deaths import OUT_OF_MEMORY, forget_aborts, read_aborts, watching
 from tamis.store.home import Home
 
 PROGRAM = """
 import os, sys
 from pathlib import Path
-from resources.aborts import watching
+from resources.process_deaths import watching
 from tamis.store.home import Home
 
 with watching(Home(Path(sys.argv[1])), "documents") as watch:

@@ -21,9 +21,9 @@ from projects import (
     target,
 )
 
-from resources.loading import NothingToLoadError, load_project
+from resources.last_good_project import NothingToLoadError, load_project
 from resources.specification import described
-from resources.used import used_by
+from resources.used_stages import used_by
 from tamis.graph.plan import full_plan
 from tamis.graph.stages import stages
 from tamis.store.columns import BadDeclarationError

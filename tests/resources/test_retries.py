@@ -15,7 +15,7 @@ from resources.retries import MOST_RETRIES, retried, tried_once
 from resources.work_errors import take_withheld
 from tamis.base.errors import PermanentError, TransientError
 from tamis.base.kept_errors import kept_message
-from tamis.store.writable import DiskFullError
+from tamis.store.unwritable import DiskFullError
 
 
 class HttpError(Exception):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tamis.store.writable import (
+from tamis.store.unwritable import (
     DiskFullError,
     ReadOnlyHomeError,
     free_bytes,
@@ -43,7 +43,7 @@ def test_a_folder_of_somebody_else_is_named(tmp_path):
     code = """
 import os, sys
 from pathlib import Path
-from tamis.store.writable import ReadOnlyHomeError, storing
+from tamis.store.unwritable import ReadOnlyHomeError, storing
 if os.getuid() == 0:
     os.setuid(65534)
 try:

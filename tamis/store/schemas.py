@@ -1,8 +1,9 @@
 """The tables of the store by name, collected from where they are declared, and their Arrow schemas.
 
 Tables of stages are declared in the `stage.py` of their package, those of the platform in
-`tamis.store.control_schemas`; each column carries its meaning and unit as metadata. Tables that exist once per encoder or target
-(`embeddings_<encoder>_<fingerprint>`, `transport_<target>`) share one schema per kind.
+`tamis.store.control_schemas`; each column carries its meaning and unit as metadata. Tables that
+exist once per encoder or target (`embeddings_<encoder>_<fingerprint>`, `transport_<target>`) share
+one schema per kind.
 """
 
 from dataclasses import replace

@@ -7,7 +7,7 @@ import dagster as dg
 
 from resources.events import logged_events
 from resources.output import Output
-from resources.specification import described
+from resources.specification import asset
 from resources.store import StoreResource
 from tamis.audit.whole import audit_graph
 from tamis.base.files import write_atomically
@@ -18,7 +18,7 @@ NOT_RED = ("not_red", "Nothing that leads to a checkpoint or selection is missin
 PAGE = "lineage_audit.html"
 
 
-@dg.asset(**described(AUDIT_ASSET, ["sha256"], [NOT_RED]))
+@asset(AUDIT_ASSET, ["sha256"], [NOT_RED])
 def lineage_audit(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Four verdicts for every manifest: reachable, intact, consistent, current; drawn as one page."""
     with store.work(context) as work, work.progress("audit", unit="manifests") as progress:

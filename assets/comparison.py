@@ -9,7 +9,7 @@ from resources.engine import EngineResource
 from resources.judge import JudgeResource
 from resources.output import Output, Rows
 from resources.scorers import scorers
-from resources.specification import described
+from resources.specification import asset
 from resources.store import StoreResource
 from resources.work import Work
 from tamis.base.files import write_atomically
@@ -27,27 +27,25 @@ from tamis.training.followed import MeasuredOptions, Start
 from tamis.training.planned import model_section
 
 
-@dg.asset(
-    **described(
-        "sampler_trials",
-        ["torch"],
-        reads=[
-            "documents",
-            "near_duplicates",
-            "near_copies",
-            "target_examples",
-            "contamination",
-            "document_flags",
-            "transport_scores",
-            "quality_scores",
-            "density_scores",
-            "perplexity_scores",
-            "embeddings",
-            "target_embeddings",
-            "tokenizer",
-            "base_models",
-        ],
-    )
+@asset(
+    "sampler_trials",
+    ["torch"],
+    reads=[
+        "documents",
+        "near_duplicates",
+        "near_copies",
+        "target_examples",
+        "contamination",
+        "document_flags",
+        "transport_scores",
+        "quality_scores",
+        "density_scores",
+        "perplexity_scores",
+        "embeddings",
+        "target_embeddings",
+        "tokenizer",
+        "base_models",
+    ],
 )
 def sampler_trials(
     context: dg.AssetExecutionContext, store: StoreResource, judge: JudgeResource, engine: EngineResource
@@ -110,24 +108,22 @@ def configured(work: Work, judge: JudgeResource) -> Comparison:
     )
 
 
-@dg.asset(
-    **described(
-        "sampler_comparison",
-        ["polars"],
-        reads=[
-            "documents",
-            "near_duplicates",
-            "near_copies",
-            "target_examples",
-            "contamination",
-            "document_flags",
-            "transport_scores",
-            "quality_scores",
-            "density_scores",
-            "perplexity_scores",
-            "sampler_trials",
-        ],
-    )
+@asset(
+    "sampler_comparison",
+    ["polars"],
+    reads=[
+        "documents",
+        "near_duplicates",
+        "near_copies",
+        "target_examples",
+        "contamination",
+        "document_flags",
+        "transport_scores",
+        "quality_scores",
+        "density_scores",
+        "perplexity_scores",
+        "sampler_trials",
+    ],
 )
 def sampler_comparison(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """What each sampler would choose at one budget, how alike the choices are, and what they are worth."""

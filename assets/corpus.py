@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from resources.output import Output, Rows
-from resources.specification import PROJECT_FILE_CHECK, described, part
+from resources.specification import PROJECT_FILE_CHECK, asset, part
 from resources.store import StoreResource
 from resources.work import Work
 from tamis.base.progress import Advance
@@ -150,7 +150,7 @@ def _readable(quarantined: dict[str, int]) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset(**described("near_duplicates", ["lancedb", "minhash"], reads=["documents"]))
+@asset("near_duplicates", ["lancedb", "minhash"], reads=["documents"])
 def near_duplicate_documents(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Documents that repeat another almost word for word; the kept one is the smallest doc_id.
 

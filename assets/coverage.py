@@ -7,7 +7,7 @@ import dagster as dg
 
 from resources.engine import EngineResource
 from resources.output import Output, Rows
-from resources.specification import described
+from resources.specification import asset
 from resources.store import StoreResource
 from tamis.coverage import DensitySketch, effective_sample_size
 from tamis.coverage.storing import build_sketch, score_density
@@ -17,7 +17,7 @@ INFORMATIVE = ("informative", "The sample differs from a uniform one (effective 
 SKETCH_FILE = "sketch.npz"
 
 
-@dg.asset(**described("density_sketch", ["numpy"], reads=["embeddings"]))
+@asset("density_sketch", ["numpy"], reads=["embeddings"])
 def density_sketch(
     context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
 ) -> Iterator[Any]:
@@ -35,7 +35,7 @@ def density_sketch(
         yield from work.record(Output(files=[folder], row_count=sketch.count, metadata=facts))
 
 
-@dg.asset(**described("density_scores", ["lancedb"], [INFORMATIVE], reads=["density_sketch", "embeddings"]))
+@asset("density_scores", ["lancedb"], [INFORMATIVE], reads=["density_sketch", "embeddings"])
 def density_scores(
     context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
 ) -> Iterator[Any]:

@@ -7,7 +7,7 @@ import dagster as dg
 
 from resources.encoder import EncoderResource
 from resources.output import Output, Rows, rows_set_aside
-from resources.specification import described, part
+from resources.specification import asset, part
 from resources.store import StoreResource
 from resources.work import Work
 from tamis.corpus.intake import count_documents
@@ -60,7 +60,7 @@ def _made(
     )
 
 
-@dg.asset(**described("near_copies", ["lancedb", "numpy"], reads=["near_duplicates", "embeddings"]))
+@asset("near_copies", ["lancedb", "numpy"], reads=["near_duplicates", "embeddings"])
 def near_copy_documents(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Documents whose vector all but coincides with another's; the kept one is the smallest doc_id."""
     with store.work(context) as work:

@@ -11,7 +11,7 @@ import dagster as dg
 import pyarrow as pa
 
 from resources.output import Output, Rows
-from resources.specification import described
+from resources.specification import asset
 from resources.store import StoreResource
 from resources.work import Work
 from tamis.base.files import write_atomically
@@ -33,7 +33,7 @@ SHOWN_ROWS = 12
 def _asset_of(model: Model) -> dg.AssetsDefinition:
     checks = [(test.name, test.description, test.severity == "error") for test in model.tests]
 
-    @dg.asset(**described(model.name, ["duckdb", "sql"], checks), description=model.description)
+    @asset(model.name, ["duckdb", "sql"], checks, description=model.description)
     def build(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
         with store.work(context) as work:
             choices = published_sources(work.store, work.manifests, work.current)

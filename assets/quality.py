@@ -8,7 +8,7 @@ import dagster as dg
 from resources.engine import EngineResource
 from resources.judge import JudgeResource
 from resources.output import Output, Rows, rows_set_aside
-from resources.specification import described, part
+from resources.specification import asset, part
 from resources.store import StoreResource
 from resources.work import Work
 from tamis.corpus.intake import count_documents
@@ -82,7 +82,7 @@ def _of_shard(
     return Output(partition=shard, rows=rows, row_count=len(doc_ids), metadata=facts)
 
 
-@dg.asset(**described("judge_sample", ["polars"], reads=["documents", "near_duplicates", "embeddings"]))
+@asset("judge_sample", ["polars"], reads=["documents", "near_duplicates", "embeddings"])
 def judge_sample(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Documents the judge is asked about: a uniform draw, and those that tell most beside it."""
     with store.work(context) as work:
@@ -91,9 +91,7 @@ def judge_sample(context: dg.AssetExecutionContext, store: StoreResource) -> Ite
         yield from work.record(Output(rows=[Rows(table="judge_sample")], row_count=len(sample)))
 
 
-@dg.asset(
-    **described("judge_scores", ["lancedb", "transformers"], [DECISIVE, TELLS_NOISE], reads=["judge_sample"])
-)
+@asset("judge_scores", ["lancedb", "transformers"], [DECISIVE, TELLS_NOISE], reads=["judge_sample"])
 def judge_scores(
     context: dg.AssetExecutionContext, store: StoreResource, judge: JudgeResource, engine: EngineResource
 ) -> Iterator[Any]:
@@ -179,11 +177,7 @@ def perplexity_scores(work: Work) -> Iterator[Any]:
         yield from work.in_groups(scores_of)
 
 
-@dg.asset(
-    **described(
-        "quality_grader", ["numpy"], [BEATS_LENGTH], reads=["judge_scores", "embeddings", "perplexity_scores"]
-    )
-)
+@asset("quality_grader", ["numpy"], [BEATS_LENGTH], reads=["judge_scores", "embeddings", "perplexity_scores"])
 def quality_grader(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Regressor that learns the judge's margin from vectors, surface and perplexity features."""
     with store.work(context) as work:

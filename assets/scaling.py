@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from resources.output import Output, Rows
-from resources.specification import described
+from resources.specification import asset
 from resources.store import StoreResource
 from resources.work import Work
 from tamis.base.files import write_atomically
@@ -23,7 +23,7 @@ AUDITED = ("no_defects", "No copied, repeated or interpolated cells in the curve
 PAGES, CHOICES = "scaling_law_{}.html", "choice_{}.json"
 
 
-@dg.asset(**described("loss_curves", ["polars"], [AUDITED], reads=["trials"]))
+@asset("loss_curves", ["polars"], [AUDITED], reads=["trials"])
 def loss_curves(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Held-out target loss over the number of training documents, per model; size 0 is zero-shot."""
     with store.work(context) as work:
@@ -40,7 +40,7 @@ def loss_curves(context: dg.AssetExecutionContext, store: StoreResource) -> Iter
         yield from work.record(Output(rows=[Rows(table="loss_curves")], row_count=len(frame), checks=[check]))
 
 
-@dg.asset(**described("scaling_law_report", ["matplotlib"], reads=["loss_curves"]))
+@asset("scaling_law_report", ["matplotlib"], reads=["loss_curves"])
 def scaling_law_report(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """A page a target: curves, both phases, predictions with intervals, the chosen model and its cost."""
     with store.work(context) as work:
@@ -72,7 +72,7 @@ def _facts(work: Work, reports: list[ScalingReport]) -> dict[str, Any]:
     return facts
 
 
-@dg.asset(**described("model_choice", ["scipy"], reads=["loss_curves"]))
+@asset("model_choice", ["scipy"], reads=["loss_curves"])
 def model_choice(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """For each target the model with the smallest predicted loss at full size, and what finding it cost."""
     with store.work(context) as work:

@@ -11,7 +11,7 @@ from resources.engine import EngineResource
 from resources.judge import JudgeResource
 from resources.output import Output, Rows
 from resources.scorers import scorers
-from resources.specification import ACCELERATOR_POOL, PARTITION_SETS, specified
+from resources.specification import specified, step
 from resources.store import StoreResource
 from resources.work import Work
 from tamis.base.files import write_atomically
@@ -46,9 +46,9 @@ PARTITIONED = dg.AssetCheckSpec(
 )
 
 
-@dg.multi_asset(
-    name="selected_subset",
-    specs=[
+@step(
+    "selected_subset",
+    [
         specified(
             "selected_subset",
             ["lancedb"],
@@ -75,9 +75,8 @@ PARTITIONED = dg.AssetCheckSpec(
             "Verdict, reason, rank and margin of every document of the pool.",
         ),
     ],
-    check_specs=[PARTITIONED],
-    partitions_def=PARTITION_SETS["selections"],
-    pool=ACCELERATOR_POOL,  # some samplers score the pool by a model
+    [PARTITIONED],
+    pooled=True,  # some samplers score the pool by a model
 )
 def selected_subset(
     context: dg.AssetExecutionContext, store: StoreResource, judge: JudgeResource, engine: EngineResource

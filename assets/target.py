@@ -12,7 +12,7 @@ import pyarrow as pa
 from resources.encoder import EncoderResource
 from resources.engine import EngineResource
 from resources.output import Output, Rows, rows_set_aside
-from resources.specification import described
+from resources.specification import asset
 from resources.store import StoreResource
 from resources.work import Work
 from tamis.corpus import read_target, split_target
@@ -48,7 +48,7 @@ CONVERGED = (
 )
 
 
-@dg.asset(**described("target_examples", ["polars"], [READABLE, LEARNABLE]))
+@asset("target_examples", ["polars"], [READABLE, LEARNABLE])
 def target_examples(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Examples of a target, split into training and held-out parts by near-duplicate group."""
     with store.work(context) as work:
@@ -146,7 +146,7 @@ def _answers(work: Work, key: str, split: pl.DataFrame) -> list[Rows]:
     return [_stored(work, table, scope)]
 
 
-@dg.asset(**described("target_embeddings", ["lancedb", "torch"], reads=["target_examples"]))
+@asset("target_embeddings", ["lancedb", "torch"], reads=["target_examples"])
 def target_embeddings(
     context: dg.AssetExecutionContext, store: StoreResource, encoder: EncoderResource
 ) -> Iterator[Any]:
@@ -185,7 +185,7 @@ def target_embeddings(
                 )
 
 
-@dg.asset(**described("contamination", ["polars"], reads=["target_examples", "documents"]))
+@asset("contamination", ["polars"], reads=["target_examples", "documents"])
 def contamination(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Documents of the pool that share long n-grams with a target's held-out examples."""
     with store.work(context) as work:
@@ -208,7 +208,7 @@ def contamination(context: dg.AssetExecutionContext, store: StoreResource) -> It
                 )
 
 
-@dg.asset(**described("target_potential", ["torch"], [CONVERGED], reads=["target_embeddings", "embeddings"]))
+@asset("target_potential", ["torch"], [CONVERGED], reads=["target_embeddings", "embeddings"])
 def target_potential(
     context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
 ) -> Iterator[Any]:
@@ -260,12 +260,10 @@ def kept_potential(work: Work, key: str) -> Path | None:
     return work.upstream("target_potential", key)
 
 
-@dg.asset(
-    **described(
-        "transport_scores",
-        ["lancedb", "torch"],
-        reads=["target_potential", "target_embeddings", "embeddings"],
-    )
+@asset(
+    "transport_scores",
+    ["lancedb", "torch"],
+    reads=["target_potential", "target_embeddings", "embeddings"],
 )
 def transport_scores(
     context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource

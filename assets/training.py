@@ -9,7 +9,7 @@ import dagster as dg
 
 from resources.output import Output, Rows
 from resources.retries import tried_once
-from resources.specification import described
+from resources.specification import asset
 from resources.store import StoreResource
 from resources.tracker import TrackerResource
 from resources.work import Work
@@ -39,7 +39,7 @@ TOKENIZER_DOCUMENTS = 4_000
 IMPROVED = ("improved", "Held-out target loss is lower after training than before.", False)
 
 
-@dg.asset(**described("tokenizer", ["tokenizers"], reads=["documents"]))
+@asset("tokenizer", ["tokenizers"], reads=["documents"])
 def tokenizer(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Byte-level BPE trained on a keyed-hash sample of the pool; made once, never again by arrivals."""
     with store.work(context) as work, work.progress("tokenizer"):
@@ -55,12 +55,10 @@ def tokenizer(context: dg.AssetExecutionContext, store: StoreResource) -> Iterat
         yield from work.record(Output(files=[folder], row_count=len(sample)))
 
 
-@dg.asset(
-    **described(
-        "base_models",
-        ["torch", "transformers"],
-        reads=["tokenizer", "documents", "target_examples", "contamination"],
-    )
+@asset(
+    "base_models",
+    ["torch", "transformers"],
+    reads=["tokenizer", "documents", "target_examples", "contamination"],
 )
 def base_models(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """A small Llama-shaped model pre-trained on one half of the pool, or an existing model by path or id."""
@@ -105,11 +103,7 @@ def base_models(context: dg.AssetExecutionContext, store: StoreResource) -> Iter
                 )
 
 
-@dg.asset(
-    **described(
-        "trials", ["torch", "mlflow"], [IMPROVED], reads=["base_models", "target_examples", "selected_subset"]
-    )
-)
+@asset("trials", ["torch", "mlflow"], [IMPROVED], reads=["base_models", "target_examples", "selected_subset"])
 def trials(
     context: dg.AssetExecutionContext, store: StoreResource, tracker: TrackerResource
 ) -> Iterator[Any]:

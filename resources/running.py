@@ -1,7 +1,7 @@
 """Running a group of partitions through Dagster in this process.
 
-A run makes one asset, or several that only wait for each other, for all partitions that need them. A step
-goes on after a partition that fails, and fails at its end; what failed is tried once a command.
+A run makes assets that only wait for each other, for all partitions that need them. A step goes on after a
+partition that fails, and fails at its end; what failed is tried once a command.
 """
 
 import contextlib
@@ -10,11 +10,13 @@ import os
 import signal
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
+from dagster._core.utils import make_new_run_id
 
 from resources.processes import this_process
 from resources.tags import (
@@ -91,9 +93,9 @@ class Outcome:
     planned: set[str] = field(default_factory=set)
     begun: set[str] = field(default_factory=set)
 
-    def begin(self, group: Group) -> str:
-        """Count the assets of a group; returns which step of how many it is, `[3/14] `."""
-        self.begun.update(group.assets)
+    def begin(self, assets: Collection[str]) -> str:
+        """Count the assets of a step; returns which step of how many it is, `[3/14] `."""
+        self.begun.update(assets)
         return f"[{len(self.begun)}/{len(self.planned | self.begun)}] "
 
     def sentence(self, problems: bool, only: Collection[str] | None = None) -> str:
@@ -141,42 +143,102 @@ class Runner:
         now, found = scan_again(snapshot, current), {}
         for asset in group.assets:
             due = due_partitions(stages()[asset], now, current, not self.wanted.certified)
-            found[asset] = [one.partition for one in due if one.partition in group.partitions]
+            found[asset] = [one.partition for one in due if one.partition in group.partitions_of(asset)]
         return found
 
     def _run(self, group: Group, outcome: Outcome) -> dict[str, str]:
         """Run a group; returns the assets that failed, with the error."""
-        first, name = stages()[group.assets[0]], ", ".join(group.assets)
-        step, what = outcome.begin(group), f"{name}: {_count(first, group.partitions)}"
-        begin_step(step)
-        if is_verbose():
-            self.say(f"{step}{what}: begins")
-        started = time.monotonic()
+        steps = _Steps(group=group, outcome=outcome, say=self.say)
+        run_id = make_new_run_id()
+        self.instance.add_event_listener(run_id, steps.see)
         more = f" and {len(group.assets) - 1} more" if len(group.assets) > 1 else ""
-        with Heartbeat(f"{first.name}{more}"), interruptible(), _cancelled_as_interrupted():
+        with Heartbeat(f"{group.assets[0]}{more}"), interruptible(), _cancelled_as_interrupted():
             result = self.job.execute_in_process(
                 instance=self.instance,
                 asset_selection=[key for asset in group.assets for key in selected_assets(stages()[asset])],
                 raise_on_error=False,
                 run_config=QUIET,
-                **_run_arguments(self.instance, first, list(group.partitions), self.wanted.tags),
+                run_id=run_id,
+                **_run_arguments(self.instance, group, self.wanted.tags),
             )
-            close_all()
-            begin_step("")
+            steps.finish()
         for kept, whole in take_withheld().items():  # after the run: Dagster keeps what a step prints
             if kept not in outcome.shown:
                 outcome.shown.add(kept)
                 self.say(whole)
-        seconds = time.monotonic() - started
-        outcome.seconds[name] = outcome.seconds.get(name, 0.0) + seconds
-        self.say(f"{step}{what}, {seconds:.0f} s" + ("" if result.success else ", FAILED"))
-        if result.success:
-            views = sum(is_view(stages()[asset]) for asset in group.assets)
-            outcome.views += views
-            values = len(group.partitions) * (len(group.assets) - views)
-            outcome.made[name] = outcome.made.get(name, 0) + values
-            return {}
-        return failures(result)
+        return {} if result.success else failures(result)
+
+
+@dataclass(kw_only=True)
+class _Steps:
+    """The steps of a run as they begin and end: a line each on the terminal, and what they made."""
+
+    group: Group
+    outcome: Outcome
+    say: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        self._assets: dict[str, set[str]] = {}
+        self._number = ""
+        self._started: dict[str, float] = {}
+        self._made: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        self._models: dict[str, float] = {}
+        """Seconds by SQL model: there are many, and they are named in one line."""
+
+    def see(self, entry: dg.EventLogEntry) -> None:
+        """Take note of an event of the run."""
+        event = entry.dagster_event
+        if event is None or event.step_key is None:
+            return
+        step, asset = event.step_key, event.asset_key.path[-1] if event.asset_key else ""
+        match event.event_type:
+            case dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED:
+                if asset in self.group.assets:
+                    self._assets.setdefault(step, set()).add(asset)
+            case _ if step not in self._assets:  # a check by itself
+                return
+            case dg.DagsterEventType.STEP_START:
+                self._begin(step)
+            case dg.DagsterEventType.ASSET_MATERIALIZATION:
+                value = event.step_materialization_data.materialization
+                if asset in self.group.assets and "current" not in value.metadata:
+                    self._made[step].append((asset, value.partition or ""))
+            case dg.DagsterEventType.STEP_SUCCESS | dg.DagsterEventType.STEP_FAILURE:
+                self._end(step, event.is_step_failure)
+
+    def finish(self) -> None:
+        """Name the SQL models that were made, in one line."""
+        if self._models:
+            first, *others = self._models
+            more = f" and {len(others)} more SQL models" if others else ""
+            self.say(f"{self._number}{first}{more}: made, {sum(self._models.values()):.0f} s")
+
+    def _begin(self, step: str) -> None:
+        self._started[step] = time.monotonic()
+        self._number = self.outcome.begin(self._assets[step])
+        begin_step(self._number)
+        if is_verbose():
+            self.say(f"{self._number}{self._named(step)}: begins")
+
+    def _named(self, step: str) -> str:
+        return ", ".join(name for name in self.group.assets if name in self._assets[step])
+
+    def _end(self, step: str, failed: bool) -> None:
+        name, seconds = self._named(step), time.monotonic() - self._started[step]
+        close_all()
+        begin_step("")
+        made = self._made[step]
+        views = sum(is_view(stages()[asset]) for asset, _key in made)
+        self.outcome.views += views
+        if values := len(made) - views:
+            self.outcome.made[name] = self.outcome.made.get(name, 0) + values
+        self.outcome.seconds[name] = self.outcome.seconds.get(name, 0.0) + seconds
+        first = stages()[min(self._assets[step])]
+        if first.group in LAYERS and not failed:
+            self._models[name] = seconds
+            return
+        what = _count(first, sorted({key for _asset, key in made}))
+        self.say(f"{self._number}{name}: {what}, {seconds:.0f} s" + (", FAILED" if failed else ""))
 
 
 @contextlib.contextmanager
@@ -247,34 +309,34 @@ def selected_assets(stage: Stage) -> list[dg.AssetKey]:
     return [dg.AssetKey(name) for name in (stage.name, *together)]
 
 
-def _run_arguments(
-    instance: dg.DagsterInstance, stage: Stage, due: list[str], more: dict[str, str]
-) -> dict[str, Any]:
+def _run_arguments(instance: dg.DagsterInstance, group: Group, more: dict[str, str]) -> dict[str, Any]:
     tags = {DRIVER_TAG: COMMAND_LINE, PROCESS_TAG: this_process(), **more}
-    if stage.partitions is None:
+    if group.partition_set is None:
         return {"tags": tags}
-    if len(due) == 1:
-        return {"tags": tags, "partition_key": due[0]}
-    return {"tags": tags | range_tags(instance, stage, due)}
+    if len(group.partitions) == 1:
+        return {"tags": tags, "partition_key": group.partitions[0]}
+    return {"tags": tags | range_tags(instance, group)}
 
 
-def range_tags(instance: dg.DagsterInstance, stage: Stage, due: Sequence[str]) -> dict[str, str]:
-    """Return the tags of a run of these partitions: the range that holds them, and their list where the range
+def range_tags(instance: dg.DagsterInstance, group: Group) -> dict[str, str]:
+    """Return the tags of a run of many partitions: the range that holds them, and their list where the range
     holds others too.
     """
-    assert stage.partitions is not None
-    order = instance.get_dynamic_partitions(stage.partitions)
+    assert group.partition_set is not None
+    order = instance.get_dynamic_partitions(group.partition_set)
     places = {key: place for place, key in enumerate(order)}
-    first, last = min(due, key=places.__getitem__), max(due, key=places.__getitem__)
+    first, last = min(group.partitions, key=places.__getitem__), max(group.partitions, key=places.__getitem__)
     tags = {
         "dagster/asset_partition_range_start": first,
         "dagster/asset_partition_range_end": last,
     }
-    whole = places[last] - places[first] + 1 == len(due)
-    return tags if whole else tags | {PARTITIONS_TAG: json.dumps(sorted(due))}
+    whole = places[last] - places[first] + 1 == len(group.partitions)
+    return tags if whole else tags | {PARTITIONS_TAG: json.dumps(sorted(group.partitions))}
 
 
-def _count(stage: Stage, due: Sequence[str]) -> str:
+def _count(stage: Stage, made: Sequence[str]) -> str:
+    if not made:
+        return "unchanged"
     if stage.partitions is None:
         return "made"
-    return due[0] if len(due) == 1 else f"{len(due):,} {stage.partitions}"
+    return made[0] if len(made) == 1 else f"{len(made):,} {stage.partitions}"

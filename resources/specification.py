@@ -4,6 +4,7 @@ Partition sets are all dynamic, so a new file, target or model needs no new defi
 partitions.
 """
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,8 @@ import dagster as dg
 from resources.encoder import EncoderResource
 from resources.engine import EngineResource
 from resources.store import StoreResource
-from resources.work_errors import failed_assets, failure_of
+from resources.work import logged_by_hand
+from resources.work_errors import NothingDueError, failed_assets, failure_of
 from tamis.graph.stages import stages
 from tamis.stage import Stage
 from tamis.store.columns import BadDeclarationError
@@ -32,23 +34,59 @@ PARTITION_SETS = {
 }
 
 
-def described(
+def asset(
     name: str,
     kinds: Sequence[str],
     checks: Sequence[tuple[str, str, bool]] = (),
     reads: Sequence[str] | None = None,
-) -> dict[str, Any]:
-    """Return the arguments of `dg.asset` for a stage; each check is (name, description, blocking).
+    description: str = "",
+) -> Callable[[Callable[..., Iterator[Any]]], dg.AssetsDefinition]:
+    """Return a decorator of the step that makes a stage; each check is (name, description, blocking).
 
     `reads`: the inputs, so that they are seen where the asset is. Raises `BadDeclarationError` where they are
-    not those that its stage declares.
+    not those that its stage declares. The description is the docstring, where none is given.
     """
-    return _of_stage(name, kinds, reads) | {
-        "name": name,
-        "pool": ACCELERATOR_POOL if ACCELERATED.intersection(kinds) else None,
-        "output_required": False,
-        "check_specs": _checks(name, checks),
-    }
+    spec = specified(name, kinds, description, reads)
+
+    def decorated(make: Callable[..., Iterator[Any]]) -> dg.AssetsDefinition:
+        said = spec.replace_attributes(description=description or inspect.getdoc(make) or "")
+        return step(name, [said], _checks(name, checks))(make)
+
+    return decorated
+
+
+def step(
+    name: str, specs: Sequence[dg.AssetSpec], checks: Sequence[dg.AssetCheckSpec], pooled: bool = False
+) -> Callable[[Callable[..., Iterator[Any]]], dg.AssetsDefinition]:
+    """Return a decorator of the step that makes these assets of the same partitions.
+
+    Where nothing of them is due it makes nothing, and what comes after it in the run goes on. `pooled`: it
+    computes on an accelerator, though its kinds do not say so.
+    """
+    accelerated = pooled or any(ACCELERATED.intersection(spec.kinds) for spec in specs)
+
+    def decorated(make: Callable[..., Iterator[Any]]) -> dg.AssetsDefinition:
+        @functools.wraps(make)
+        def made(context: dg.AssetExecutionContext, **resources: Any) -> Iterator[Any]:
+            if not context.selected_asset_keys:
+                raise dg.Failure(f"checks of {name} are made with it; materialize it", allow_retries=False)
+            try:
+                yield from make(context, **resources)
+            except NothingDueError as reason:
+                context.log.info(str(reason))
+                if reason.current:
+                    yield from map(logged_by_hand, context.selected_asset_keys)
+
+        return dg.multi_asset(
+            name=name,
+            specs=specs,
+            check_specs=checks,
+            partitions_def=specs[0].partitions_def,
+            can_subset=True,  # so that outputs and checks may be missing
+            pool=ACCELERATOR_POOL if accelerated else None,
+        )(made)
+
+    return decorated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +109,7 @@ def part(
     checks: Sequence[tuple[str, str, bool]] = (),
     reads: Sequence[str] | None = None,
 ) -> Callable[[Callable[..., Iterator[Any]]], Part]:
-    """Return a decorator of the function that makes a stage; arguments as those of `described`."""
+    """Return a decorator of the function that makes a stage; arguments as those of `asset`."""
     return lambda make: Part(name=name, kinds=kinds, checks=checks, reads=reads, make=make)
 
 
@@ -105,9 +143,12 @@ def together(step: str, *parts: Part) -> dg.AssetsDefinition:
                 continue
             try:
                 with store.work(context, one.name) as work, engine.running(work):
-                    if work.partitions:
-                        asked = inspect.signature(one.make).parameters
-                        yield from one.make(work, **{name: given[name] for name in given if name in asked})
+                    asked = inspect.signature(one.make).parameters
+                    yield from one.make(work, **{name: given[name] for name in given if name in asked})
+            except NothingDueError as reason:
+                context.log.info(str(reason))
+                if reason.current:
+                    yield logged_by_hand(dg.AssetKey(one.name))
             except dg.Failure as error:
                 failed |= failed_assets(error.metadata) or {one.name: error.description or ""}
                 if len(context.partition_keys) == 1:

@@ -18,12 +18,12 @@ from resources.processes import ACTIVE, note_process
 from resources.retries import retried
 from resources.tags import DRIVER_TAG, SENSOR, asked_for, named_partitions, refits
 from resources.work import Work, log_current
-from resources.work_errors import InactiveStageError, PartitionGoneError
+from resources.work_errors import InactiveStageError, NothingDueError, PartitionGoneError
 from tamis.base.precision import computing_in
 from tamis.corpus.stage import RAW_STAGE
 from tamis.graph.failed_steps import failed_step_noted
 from tamis.graph.held_back import note_absent
-from tamis.graph.plan import due_partitions, input_key, input_references, label
+from tamis.graph.plan import due_partitions, input_key, input_references
 from tamis.graph.reconciliation import drop_unnamed_vectors
 from tamis.graph.scan import scan_again, scan_files, searched
 from tamis.graph.snapshot import ProjectSnapshot
@@ -88,7 +88,7 @@ class StoreResource(dg.ConfigurableResource):
     def work(self, context: dg.AssetExecutionContext, name: str | None = None) -> Iterator[Work]:
         """The work of this step: which partitions to make, with their inputs pinned as of now.
 
-        Of a stage that one step makes with others, there may be none.
+        Raises `NothingDueError` where there are none.
         """
         stage = stages()[name or context.asset_key.path[-1]]
         note_process(context.instance, context.run)
@@ -163,23 +163,29 @@ class StoreResource(dg.ConfigurableResource):
         snapshot: ProjectSnapshot,
         current: CurrentValues,
     ) -> list[str]:
-        """Return what the step has to make; raise `dg.Failure` where that is nothing."""
+        """Return what the step has to make; raise `NothingDueError` or `dg.Failure` where that is nothing.
+
+        A single value that a person asked for in the UI is made though it is current.
+        """
         keys = list(context.partition_keys) if stage.partitions else [""]
-        shared = stage.step is not None
-        if not stage.active(snapshot) and not (shared and len(keys) > 1):
+        if not stage.active(snapshot) and not (stage.step is not None and len(keys) > 1):
             raise dg.Failure(str(InactiveStageError(stage.name)), allow_retries=False)
         # A step over shards leaves those that are gone for the next run by itself.
         if stage.partitions != "shards" and set(snapshot.keys(stage.partitions)).isdisjoint(keys):
             gone = PartitionGoneError(stage.name, keys[0])
             raise dg.Failure(str(gone), allow_retries=False) from gone
-        if len(keys) == 1:
-            return [] if shared and _left_by_this_step(context, stage, snapshot, current) else keys
-        due = _due(context, stage, snapshot, current)
+        left = [key for key in keys if _left_by_this_run(context, stage, key, snapshot, current)]
+        if len(keys) == 1 and DRIVER_TAG not in context.run.tags and not left:
+            return keys
+        found = due_partitions(stage, snapshot, current, refits(context.run))
+        named = named_partitions(context.run) if stage.partitions else None
+        due = {one.partition for one in found if named is None or one.partition in named}
         if BACKFILL_TAG in context.run.tags:
             unchanged = [current.get((stage.name, key)) for key in keys if key not in due]
             log_current(context, self.manifests, stage, unchanged)
-        # Where another run was faster nothing is left; but a step with checks has to make something.
-        return due or ([] if shared else keys[:1])
+        if due.isdisjoint(keys):
+            raise NothingDueError(stage.name, current=not left)
+        return [key for key in keys if key in due]
 
     def _tidy(self, work: Work) -> None:
         """Drop what nobody needs any more, and compact what was written."""
@@ -193,25 +199,20 @@ class StoreResource(dg.ConfigurableResource):
             compact(self.tables, table)
 
 
-def _due(
-    context: dg.AssetExecutionContext, stage: Stage, snapshot: ProjectSnapshot, current: CurrentValues
-) -> list[str]:
-    """Return the partitions of a run that are due, of those that it names."""
-    due = {found.partition for found in due_partitions(stage, snapshot, current, refits(context.run))}
-    named = named_partitions(context.run)
-    return [key for key in context.partition_keys if key in due and (named is None or key in named)]
-
-
-def _left_by_this_step(
-    context: dg.AssetExecutionContext, stage: Stage, snapshot: ProjectSnapshot, current: CurrentValues
+def _left_by_this_run(
+    context: dg.AssetExecutionContext,
+    stage: Stage,
+    partition: str,
+    snapshot: ProjectSnapshot,
+    current: CurrentValues,
 ) -> bool:
-    """Return whether the partition lacks nothing but what this step has left for the next run, say of a file
-    that changed while it was read.
+    """Return whether a partition lacks nothing but what this run should have made and has left for the next
+    one, say of a file that changed while it was read.
     """
-    inputs = input_references(stage, context.partition_keys[0], snapshot, current)
-    missing = {found for found in inputs if isinstance(found, str)}
-    made_here = {label(asset.path[-1], context.partition_keys[0]) for asset in context.selected_asset_keys}
-    return bool(missing) and missing <= made_here
+    inputs = input_references(stage, partition, snapshot, current)
+    missing = {found.partition("[")[0] for found in inputs if isinstance(found, str)}
+    asked = context.run.asset_selection  # None: all
+    return bool(missing) and (asked is None or missing <= {asset.path[-1] for asset in asked})
 
 
 def _others_run(context: dg.AssetExecutionContext) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
 from resources.checks import Checks
 from resources.events import digest_of_metadata
@@ -308,7 +309,10 @@ class Work:
         self, stage: Stage, made: Output, manifest: Manifest, metadata: dict[str, Any], tags: dict[str, str]
     ) -> Iterator[Any]:
         if self._asked > 1:
-            self._log(stage, made, manifest, metadata, tags)
+            if stage.name not in self._tags:
+                self._tags[stage.name] = input_tags(self.context, stage)
+                yield logged_by_hand(dg.AssetKey(stage.name))
+            log_materialization(self.context, stage, manifest, metadata, tags | self._tags[stage.name])
             yield from self._checks.add(stage.name, made.partition, made.checks)
         else:
             yield dg.MaterializeResult(
@@ -394,12 +398,16 @@ class Work:
         values["seconds"] = clocked["seconds"]
         return values | {"manifest": kept.id, "input_key": manifest.input_key}
 
-    def _log(
-        self, stage: Stage, made: Output, manifest: Manifest, metadata: dict[str, Any], tags: dict[str, str]
-    ) -> None:
-        if stage.name not in self._tags:
-            self._tags[stage.name] = input_tags(self.context, stage)
-        log_materialization(self.context, stage, manifest, metadata, tags | self._tags[stage.name])
+
+def logged_by_hand(asset: dg.AssetKey) -> dg.MaterializeResult:
+    """Return an output for which Dagster logs nothing: the values are logged by hand, or current.
+
+    Without an output, Dagster skips what reads the asset in the same run; for one over many partitions, it
+    logs the same version for each. This mark exempts the observations that it logs by hand itself.
+    """
+    return dg.MaterializeResult(
+        asset_key=asset, metadata={SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
+    )
 
 
 def log_materialization(

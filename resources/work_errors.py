@@ -48,6 +48,15 @@ class PartitionGoneError(PermanentError):
         )
 
 
+class NothingDueError(Exception):
+    """A step has nothing to make: all of it is `current`, or what it reads is left for the next run."""
+
+    def __init__(self, asset: str, current: bool) -> None:
+        self.asset, self.current = asset, current
+        why = "is current" if current else "waits for what this run left for the next one"
+        super().__init__(f"{asset} {why}")
+
+
 class StepError(TamisError):
     """An error of a step as Dagster may store it: with the traceback of the original, without its chain."""
 

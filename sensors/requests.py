@@ -122,12 +122,10 @@ def waits_until(failed: Sequence[dg.RunRecord]) -> float:
 
 def requests_for(instance: dg.DagsterInstance, group: Group) -> list[dg.RunRequest]:
     """The run that makes a group, in this process's name and within certificates."""
-    stage = stages()[group.assets[0]]
     tags = {DRIVER_TAG: SENSOR, CERTIFIED_TAG: "yes", WORK_TAG: work_id(group)}
     keys = [key for name in group.assets for key in selected_assets(stages()[name])]
-    if stage.partitions is None:
+    if group.partition_set is None:
         return [dg.RunRequest(asset_selection=keys, tags=tags)]
     if len(group.partitions) == 1:
         return [dg.RunRequest(asset_selection=keys, tags=tags, partition_key=group.partitions[0])]
-    tags |= range_tags(instance, stage, list(group.partitions))
-    return [dg.RunRequest(asset_selection=keys, tags=tags)]
+    return [dg.RunRequest(asset_selection=keys, tags=tags | range_tags(instance, group))]

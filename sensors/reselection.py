@@ -8,7 +8,7 @@ wait. Automation stops at selections; trials are run by hand.
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
@@ -62,7 +62,7 @@ def _note(store: StoreResource, held: Sequence[Approval]) -> None:
 
 
 def _first_allowed(
-    context: dg.SensorEvaluationContext, store: StoreResource, groups: Sequence[Group]
+    context: dg.SensorEvaluationContext, store: StoreResource, groups: Iterable[Group]
 ) -> tuple[Group | None, str]:
     """The first piece of work that is defined, has attempts left and is not waiting for its next one."""
     most = store.project.settings.automation.maximum_attempts

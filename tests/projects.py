@@ -760,9 +760,9 @@ class Imagined:
     ) -> list[tuple[str, str]]:
         """Make everything that is due, one group after the other; returns (asset, partition) in order."""
         made = []
-        while groups := next_groups(self.snapshot(), self.current, wanted, refit):
-            for asset in groups[0].assets:
-                made += [(asset, key) for key in self.make(asset, groups[0].partitions)]
+        while group := next(next_groups(self.snapshot(), self.current, wanted, refit), None):
+            for asset in group.assets:
+                made += [(asset, key) for key in self.make(asset, group.partitions_of(asset))]
         return made
 
     def make(self, asset: str, partitions: tuple[str, ...]) -> list[str]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tamis.base.errors import TransientError, UnknownNameError
-from tamis.graph.automation import automatic_work, next_groups
+from tamis.graph.automation import automatic_work, ready_groups
 from tamis.graph.plan import full_plan, input_key
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import stages
@@ -76,7 +76,7 @@ def waiting(
         return []
     wanted = automatic_work(snapshot, current)
     held = wanted - unattended_work(snapshot, current, approvals)
-    ready = next_groups(snapshot, current, wanted, refit=False)
+    ready = ready_groups(snapshot, current, wanted, refit=False)
     found = []
     for group in ready:
         for name, key in zip(group.partitions, group.keys, strict=True):

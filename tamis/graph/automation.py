@@ -5,8 +5,9 @@ themselves follow once a person has made a selection that needs them. Trials and
 automatic.
 """
 
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tamis.graph.plan import due_partitions, full_plan, input_key, label, upstream
 from tamis.graph.snapshot import ProjectSnapshot
@@ -26,11 +27,24 @@ def stages_made(*automation: Automation) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Assets and partitions that one run can make; `keys` are the input keys of the first asset."""
+    """Assets that one run can make: unpartitioned ones, and those of one set of partitions.
+
+    `partitions` are those of the set, or `""` where no asset has any; `keys` are the input keys of the first
+    asset.
+    """
 
     assets: tuple[str, ...]
     partitions: tuple[str, ...]
     keys: tuple[str, ...]
+
+    @property
+    def partition_set(self) -> str | None:
+        """The name of the set of partitions, None where no asset has any."""
+        return next((found for name in self.assets if (found := stages()[name].partitions)), None)
+
+    def partitions_of(self, asset: str) -> tuple[str, ...]:
+        """Return the partitions of an asset that the run makes, where they are due."""
+        return self.partitions if stages()[asset].partitions else ("",)
 
 
 def automatic_work(snapshot: ProjectSnapshot, current: CurrentValues) -> set[tuple[str, str]]:
@@ -55,7 +69,7 @@ def trial_work(snapshot: ProjectSnapshot, current: CurrentValues) -> tuple[list[
     never, drawn = stages_made(Automation.BY_HAND), stages_made(Automation.ONCE_SEARCHED)
     asked = [(TRIALS_STAGE.name, name) for search in snapshot.searches.values() for name in search.open]
     if not asked:
-        return next_groups(snapshot, current, {(name, "") for name in drawn}, refit=False), ""
+        return list(next_groups(snapshot, current, {(name, "") for name in drawn}, refit=False)), ""
     inputs = {entry for trial in asked for entry in upstream(snapshot, trial, never)}
     due = {(found.asset, found.partition) for found in full_plan(snapshot, current, refit=False)}
     models = {entry for trial in asked for entry in upstream(snapshot, trial) if entry[0] in never}
@@ -76,33 +90,75 @@ def _one_by_one(group: Group) -> list[Group]:
     ]
 
 
-def next_groups(
+def ready_groups(
     snapshot: ProjectSnapshot,
     current: CurrentValues,
     wanted: set[tuple[str, str]] | None = None,
     refit: bool = True,
     without: AbstractSet[tuple[str, str]] = frozenset(),
 ) -> list[Group]:
-    """Return the groups of work whose inputs are up to date, in order of execution.
+    """Return, for each stage in order of execution, its partitions that are due and wait for nothing.
 
-    A group holds the partitions of a stage that wait for nothing, and the later stages that wait for these
-    partitions alone. A caller starts only the first group and asks again when it has ended. `wanted` limits
-    the work to these (asset, partition), None means everything; `without` are left out, as is what waits for
-    them; `refit` as in `full_plan`.
+    `wanted` limits the work to these (asset, partition), None means everything; `without` are left out, as is
+    what waits for them; `refit` as in `full_plan`.
     """
-    due_now = {(due.asset, due.partition) for due in full_plan(snapshot, current, refit)}
-    due_now = (due_now if wanted is None else due_now & wanted) - without
+    waiting = _waiting(snapshot, current, wanted, refit, without)
+    return _ready(snapshot, current, waiting, refit, without)
+
+
+def next_groups(
+    snapshot: ProjectSnapshot,
+    current: CurrentValues,
+    wanted: set[tuple[str, str]] | None = None,
+    refit: bool = True,
+    without: AbstractSet[tuple[str, str]] = frozenset(),
+) -> Iterator[Group]:
+    """Yield the runs that could start now, in order; arguments as those of `ready_groups`.
+
+    Each begins with a stage that waits for nothing, and goes on with all later stages that wait for nothing
+    outside the run: unpartitioned ones, and those of one set of partitions, since Dagster joins no two sets.
+    A caller starts only the first and asks again when it has ended.
+    """
+    waiting = _waiting(snapshot, current, wanted, refit, without)
+    selections = {entry for entry in waiting if entry[0] == SELECTION_STAGE.name}
+    needed = {name for entry in selections for name, _key in {entry, *upstream(snapshot, entry)}}
+    if not selections <= current.keys():
+        needed = {name for name in needed if _comes_first(stages()[name])}
+    for group in _ready(snapshot, current, waiting, refit, without):
+        yield _joined(group, snapshot, current, waiting, without, needed)
+
+
+def _waiting(
+    snapshot: ProjectSnapshot,
+    current: CurrentValues,
+    wanted: set[tuple[str, str]] | None,
+    refit: bool,
+    without: AbstractSet[tuple[str, str]],
+) -> set[tuple[str, str]]:
+    """Return what is to be made, now or after its inputs, with what is made in the same step."""
+    due = {(found.asset, found.partition) for found in full_plan(snapshot, current, refit)}
+    due = (due if wanted is None else due & wanted) - without
     together = {(other.name, other.made_with) for other in stages().values() if other.made_with}
-    waiting = due_now | {(name, key) for name, maker in together for asset, key in due_now if asset == maker}
+    return due | {(name, key) for name, maker in together for asset, key in due if asset == maker}
+
+
+def _ready(
+    snapshot: ProjectSnapshot,
+    current: CurrentValues,
+    waiting: set[tuple[str, str]],
+    refit: bool,
+    without: AbstractSet[tuple[str, str]],
+) -> list[Group]:
     groups = []
-    for stage in [stages()[name] for name in stages() if any(asset == name for asset, _key in due_now)]:
+    for stage in stages().values():
+        if not any(asset == stage.name for asset, _key in waiting):
+            continue
         due = [found.partition for found in due_partitions(stage, snapshot, current, refit)]
         mine = [key for key in due if (stage.name, key) in waiting]
         partitions = tuple(key for key in mine if not _waits(stage, key, snapshot, waiting | without))
         if partitions:
             keys = tuple(input_key(stage, key, snapshot, current) or "" for key in partitions)
-            assets = _together(stage, partitions, snapshot, current, waiting, without)
-            groups.append(Group(assets=assets, partitions=partitions, keys=keys))
+            groups.append(Group(assets=(stage.name,), partitions=partitions, keys=keys))
     return sorted(groups, key=lambda group: not _comes_first(stages()[group.assets[0]]))
 
 
@@ -114,45 +170,61 @@ def _comes_first(stage: Stage) -> bool:
     return stage.group in FIRST_GROUPS and stage.automation != Automation.ONCE_SELECTED
 
 
+def _inputs(stage: Stage, partition: str, snapshot: ProjectSnapshot) -> Iterator[tuple[str, str]]:
+    return ((edge.asset, key) for edge in stage.edges for key in edge.partitions(snapshot, partition))
+
+
 def _waits(stage: Stage, partition: str, snapshot: ProjectSnapshot, waiting: set[tuple[str, str]]) -> bool:
     """Return whether an input of a partition is itself out of date."""
-    return any(
-        (edge.asset, key) in waiting for edge in stage.edges for key in edge.partitions(snapshot, partition)
-    )
+    return any(entry in waiting for entry in _inputs(stage, partition, snapshot))
 
 
-def _together(
-    first: Stage,
-    partitions: tuple[str, ...],
+def _joined(
+    group: Group,
     snapshot: ProjectSnapshot,
     current: CurrentValues,
     waiting: set[tuple[str, str]],
     without: AbstractSet[tuple[str, str]],
-) -> tuple[str, ...]:
-    """Return the names of a stage and of later stages that the same run can make of the same partitions.
+    needed: set[str],
+) -> Group:
+    """Return a group with all other stages that the same run can make, inputs before what reads them.
 
-    Their other inputs are up to date, so one process makes them all.
+    What is `needed` for selections does not wait for what is not: the steps of a run are in Dagster's order,
+    so those of a new selection come in runs of their own. Trials are runs of their own: of a search,
+    each decides what comes next.
     """
-    names = [first.name]
-    for stage in list(stages().values())[list(stages()).index(first.name) + 1 :]:
-        if stage.partitions != first.partitions or stage.made_with:
+    first, partition_set, partitions = stages()[group.assets[0]], group.partition_set, group.partitions
+    if first.name == TRIALS_STAGE.name:
+        return group
+    names, made = [first.name], _made_by(first, partitions)
+    selections = {entry for entry in waiting if entry[0] == SELECTION_STAGE.name and first.name in needed}
+    new = not selections <= current.keys()
+    for stage in sorted(stages().values(), key=lambda stage: stage.name not in needed):
+        if stage is first or stage.made_with or stage.name == TRIALS_STAGE.name:
             continue
-        # A run over many partitions logs its values as events instead of outputs of Dagster, and Dagster
-        # would skip a later step that reads such an output.
-        if len(partitions) > 1 and (stage.step is None or stage.step != first.step):
+        if stage.name not in needed and (new or not selections <= made):
             continue
-        if not waiting.issuperset((stage.name, key) for key in partitions):
+        if stage.partitions and partition_set not in (None, stage.partitions):
             continue
-        if _comes_first(first) and not _comes_first(stage):
+        keys = partitions if stage.partitions and partition_set else snapshot.keys(stage.partitions)
+        mine = tuple(
+            key
+            for key in keys
+            if (stage.name, key) in waiting
+            and all(
+                entry in made or (entry in current and entry not in waiting and entry not in without)
+                for entry in _inputs(stage, key, snapshot)
+            )
+        )
+        if not mine:
             continue
-        made = {(name, key) for name in names for key in partitions}
-        inputs = {
-            (edge.asset, key)
-            for partition in partitions
-            for edge in stage.edges
-            for key in edge.partitions(snapshot, partition)
-        }
-        outside = inputs - made
-        if all(entry in current and entry not in waiting and entry not in without for entry in outside):
-            names.append(stage.name)
-    return tuple(names)
+        names.append(stage.name)
+        made |= _made_by(stage, mine)
+        if stage.partitions and not partition_set:
+            partition_set, partitions = stage.partitions, mine
+    return replace(group, assets=tuple(names), partitions=partitions)
+
+
+def _made_by(stage: Stage, partitions: Sequence[str]) -> set[tuple[str, str]]:
+    names = [stage.name, *(other.name for other in stages().values() if other.made_with == stage.name)]
+    return {(name, key) for name in names for key in partitions}

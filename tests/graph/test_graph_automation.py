@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 
-from tamis.graph.automation import automatic_work, next_groups
+import pytest
+
+from tamis.graph.automation import Group, automatic_work, next_groups
 
 
 def work_of(imagined) -> set:
@@ -28,21 +30,21 @@ def test_a_change_during_a_run_is_seen_afterwards(imagined):
     imagined.materialize(work_of(imagined))
     imagined.make("selected_subset", ("near",))
     imagined.contents["web__a"] = "2"
-    group = next_groups(imagined.snapshot(), imagined.current, work_of(imagined))[0]
+    group = next(next_groups(imagined.snapshot(), imagined.current, work_of(imagined)))
     imagined.contents["web__b"] = "2"  # lands after the request, before the run has ended
     for asset in group.assets:
-        imagined.make(asset, group.partitions)
+        imagined.make(asset, group.partitions_of(asset))
     made = imagined.materialize(work_of(imagined))
     assert ("raw_shards", "web__b") in made
     assert ("selected_subset", "near") in made
-    assert next_groups(imagined.snapshot(), imagined.current, work_of(imagined)) == []
+    assert not list(next_groups(imagined.snapshot(), imagined.current, work_of(imagined)))
 
 
 def test_the_same_work_has_the_same_keys_and_changed_work_others(imagined):
-    first = next_groups(imagined.snapshot(), imagined.current)
-    assert next_groups(imagined.snapshot(), imagined.current) == first
+    first = list(next_groups(imagined.snapshot(), imagined.current))
+    assert list(next_groups(imagined.snapshot(), imagined.current)) == first
     imagined.contents["web__a"] = "2"
-    then = next_groups(imagined.snapshot(), imagined.current)
+    then = list(next_groups(imagined.snapshot(), imagined.current))
     changed = {one.assets[0] for one, other in zip(first, then, strict=True) if one.keys != other.keys}
     assert changed == {"raw_shards"}
 
@@ -56,11 +58,36 @@ def test_a_shard_that_leaves_calls_for_a_new_selection(imagined):
     assert ("selected_subset", "near") in imagined.materialize(work_of(imagined))
 
 
-def test_one_partition_is_made_by_one_run_through_its_chain(imagined):
-    imagined.contents = {"web__a": "1"}
-    examples, shards, *_rest = next_groups(imagined.snapshot(), imagined.current)
-    assert examples.assets == ("target_examples",)  # first, since too few of them end everything
-    assert shards.assets == ("raw_shards", "documents", "embeddings")
+def runs(imagined, wanted=None) -> list[Group]:
+    """Make everything that is due; the runs of it."""
+    found = []
+    while group := next(next_groups(imagined.snapshot(), imagined.current, wanted, refit=False), None):
+        found.append(group)
+        for asset in group.assets:
+            imagined.make(asset, group.partitions_of(asset))
+    return found
+
+
+@pytest.mark.parametrize("arrived", [1, 3])
+def test_what_arrives_costs_a_run_for_each_set_of_partitions(imagined, arrived):
+    imagined.materialize()
+    imagined.contents |= {f"web__new{number}": "1" for number in range(arrived)}
+    made = runs(imagined)
+    assert [group.partition_set for group in made] == ["shards", "targets", "selections", "trials", None]
+    assert len(made[0].partitions) == arrived
+    assert made[0].assets[:3] == ("raw_shards", "documents", "embeddings")
+    assert "near_duplicates" in made[0].assets
+    assert made[1].assets[-1] == "transport_scores"
+    assert made[2].assets[0] == "selected_subset"
+    assert "mart_documents" in made[2].assets, "no selection reads it"
+
+
+def test_of_a_new_project_the_first_selections_come_before_what_they_do_not_need(imagined):
+    made = runs(imagined)
+    first = next(place for place, group in enumerate(made) if "selected_subset" in group.assets)
+    assert made[0].assets[0] == "target_examples", "first, since too few of them end everything"
+    before = {name for group in made[: first + 1] for name in group.assets}
+    assert before.isdisjoint({"judge_sample", "judge_scores", "mart_documents", "lineage_audit"})
 
 
 def test_a_certified_value_is_left_by_sensors_and_settled_by_hand(imagined):

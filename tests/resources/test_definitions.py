@@ -22,7 +22,7 @@ from projects import (
 )
 
 from resources.last_good_project import NothingToLoadError, load_project
-from resources.specification import described
+from resources.specification import asset
 from resources.used_stages import used_by
 from tamis.graph.plan import full_plan
 from tamis.graph.stages import stages
@@ -108,10 +108,10 @@ def test_of_what_is_used_planning_finds_nothing_else(tmp_path):
 def test_an_asset_names_the_inputs_that_its_stage_declares():
     said = "it reads documents; its declaration: embeddings"
     with pytest.raises(BadDeclarationError, match=said):
-        described("density_sketch", ["numpy"], reads=["documents"])
+        asset("density_sketch", ["numpy"], reads=["documents"])
     for file in (CHECKOUT / "assets").glob("*.py"):
         for call in (found for found in ast.walk(ast.parse(file.read_text())) if isinstance(found, ast.Call)):
-            if isinstance(call.func, ast.Name) and call.func.id in ("described", "part"):
+            if isinstance(call.func, ast.Name) and call.func.id in ("asset", "part"):
                 name = getattr(call.args[0], "value", None)  # the audit and SQL models read what there is
                 inputs = isinstance(name, str) and stages()[name].edges
                 assert not inputs or any(one.arg == "reads" for one in call.keywords), name

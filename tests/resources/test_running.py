@@ -4,10 +4,12 @@ import os
 import signal
 from types import SimpleNamespace
 
+import dagster as dg
 import pytest
 
 from resources import running
 from resources.running import Outcome, Runner, Wanted, interruptible
+from resources.work import logged_by_hand
 from tamis.graph.automation import Group
 from tamis.graph.plan import Due
 
@@ -74,11 +76,40 @@ def test_a_trial_that_a_search_leaves_out_fails_no_command(make):
     ],
 )
 def test_views_are_counted_apart_from_what_is_stored(monkeypatch, assets, said):
-    job = SimpleNamespace(execute_in_process=lambda **_given: SimpleNamespace(success=True))
-    runner = Runner(project=None, job=job, instance=None, say=lambda line: None, wanted=Wanted())
-    outcome = Outcome()
-    runner.make(None, Group(assets=assets, partitions=("",), keys=("",)), outcome)
+    lines, outcome = run(*(dg.asset(name=name)(lambda: None) for name in assets))
     assert outcome.sentence(problems=False) == said
+    assert len(lines) == 1, "SQL models are many, and are named in one line"
+
+
+def run(*assets: dg.AssetsDefinition) -> tuple[list[str], Outcome]:
+    """Make these assets in one run; returns what is said of its steps, without the seconds."""
+    lines: list[str] = []
+    names = tuple(key.path[-1] for one in assets for key in one.keys)
+    job = dg.Definitions(assets=assets).resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.ephemeral() as instance:
+        runner = Runner(project=None, job=job, instance=instance, say=lines.append, wanted=Wanted())
+        outcome = Outcome(planned=set(names))
+        runner.make(None, Group(assets=names, partitions=("",), keys=("",)), outcome)
+    return [line.rpartition(", ")[0] for line in lines], outcome
+
+
+def test_each_step_of_a_run_is_a_line_with_its_number():
+    lines, outcome = run(
+        dg.asset(name="near_duplicates")(lambda: None),
+        dg.asset(name="density_sketch", deps=["near_duplicates"])(lambda: None),
+    )
+    assert lines == ["[1/2] near_duplicates: made", "[2/2] density_sketch: made"]
+    assert outcome.made == {"near_duplicates": 1, "density_sketch": 1}
+
+
+def test_a_step_that_makes_nothing_lets_those_go_on_that_read_it():
+    @dg.multi_asset(specs=[dg.AssetSpec("near_duplicates", skippable=True)], can_subset=True)
+    def unchanged():
+        yield logged_by_hand(dg.AssetKey("near_duplicates"))
+
+    lines, outcome = run(unchanged, dg.asset(name="near_copies", deps=["near_duplicates"])(lambda: None))
+    assert lines == ["[1/2] near_duplicates: unchanged", "[2/2] near_copies: made"]
+    assert outcome.made == {"near_copies": 1}
 
 
 @pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])

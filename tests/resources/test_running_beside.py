@@ -19,7 +19,6 @@ from resources.instance import register_partitions
 from resources.running import EVERYTHING, Outcome, Runner, range_tags
 from resources.tags import PARTITIONS_TAG, named_partitions
 from tamis.graph.automation import Group
-from tamis.graph.stages import stages
 from tamis.project import Project
 from tamis.training.failures import failure_noted, failures_of
 
@@ -95,7 +94,8 @@ def test_a_trial_that_fails_is_tried_once_a_command_and_holds_no_other_back(proj
 def test_a_range_with_others_in_it_names_what_is_to_be_made(due, named):
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("shards", list("abcd"))
-        tags = range_tags(instance, stages()["documents"], list(due))
+        group = Group(assets=("near_duplicates", "documents"), partitions=tuple(due), keys=())
+        tags = range_tags(instance, group)
     assert tags["dagster/asset_partition_range_start"] == due[0]
     assert tags["dagster/asset_partition_range_end"] == due[-1]
     assert json.loads(tags.get(PARTITIONS_TAG, "null")) == named

@@ -10,6 +10,7 @@ from projects import SmallProject, names, note_made, plain_project, selection, s
 from resources.tags import CERTIFIED_TAG, WORK_TAG
 from sensors.requests import BACK_OFF_SECONDS
 from tamis.cli import main
+from tamis.graph.stages import stages
 from tamis.status import read_status
 
 SELECTED = dg.RunRequest(
@@ -31,7 +32,8 @@ class Ticks(SmallProject):
     def succeed(self, request: dg.RunRequest) -> None:
         """What a run that succeeds leaves behind: heads with the keys of this moment."""
         for name in names(request):
-            keys = [request.partition_key] if request.partition_key else self.partitions(name)
+            one = request.partition_key if stages()[name].partitions else ""
+            keys = self.partitions(name) if one is None else [one]
             note_made(self.project, name, *keys, ready=True)
 
 

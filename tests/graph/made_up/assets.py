@@ -10,7 +10,7 @@ import dagster as dg
 import pyarrow as pa
 
 from resources.output import Output, Rows
-from resources.specification import described
+from resources.specification import asset
 from resources.store import StoreResource
 from tamis.corpus.intake import texts_of
 from tamis.corpus.stage import DOCUMENTS, TARGET_EXAMPLES
@@ -32,19 +32,19 @@ def _of_shards(context: dg.AssetExecutionContext, store: StoreResource, column: 
                 )
 
 
-@dg.asset(**described("novelty", ["lancedb"]))
+@asset("novelty", ["lancedb"])
 def novelty(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Share of the words that are seen once."""
     yield from _of_shards(context, store, "novelty", lambda text: len({*text.split()}) / len(text.split()))
 
 
-@dg.asset(**described("openings", ["lancedb"]))
+@asset("openings", ["lancedb"])
 def openings(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """First words of each document."""
     yield from _of_shards(context, store, "opening", lambda text: " ".join(text.split()[:5]))
 
 
-@dg.asset(**described("target_words", ["lancedb"]))
+@asset("target_words", ["lancedb"])
 def target_words(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Words of each target, hashed."""
     with store.work(context) as work:
@@ -59,7 +59,7 @@ def target_words(context: dg.AssetExecutionContext, store: StoreResource) -> Ite
             )
 
 
-@dg.asset(**described("word_counts", ["numpy"]))
+@asset("word_counts", ["numpy"])
 def word_counts(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """How often each word is in the pool."""
     with store.work(context) as work:

@@ -43,7 +43,7 @@ class Study:
     """What a report says of a study besides its curves.
 
     `unit` of the losses; `searched`: the model that a search under a budget has chosen, which it measured
-    further than those it gave up; `failed`: runs that were left out; `missing`: models without any run so far.
+    further than those it gave up; `failed`: runs that were left out; `missing`: models without a run so far.
     """
 
     target: str = ""
@@ -57,7 +57,7 @@ def build_scaling_report(
     curves: Curves,
     target_size: float,
     costs: Mapping[str, ModelCosts],
-    study: Study = Study(),  # noqa: B008 (frozen)
+    study: Study = Study(),
 ) -> ScalingReport:
     """Everything the curves say about losses at `target_size` examples and beyond.
 

@@ -161,9 +161,9 @@ def train(
 ) -> Outcome:
     """Run the plan to its end, from the resume state if it is this plan's; the model ends in float32.
 
-    `observe` is called with the number of finished steps after each of them and may
-    evaluate the model. A `stopper` may end it earlier, and the weights are then the best it has seen. Raises
-    `DivergedError` when the loss is not finite, `NoCompilerError`.
+    `observe` is called with the number of finished steps after each of them and may evaluate the model. A
+    `stopper` may end it earlier, and the weights are then the best it has seen. Raises `DivergedError` when
+    the loss is not finite, `NoCompilerError`.
     """
     import torch
 

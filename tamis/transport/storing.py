@@ -68,7 +68,7 @@ def current_potential(
     seed: int,
     before: Path | None = None,
 ) -> CurrentPotential:
-    """The potential of a target [M, d] for the stored pool: solved, or that in the folder `before` kept current.
+    """The potential of a target [M, d] for the stored pool: solved, or that in `before` kept current.
 
     Raises `PoolTooSmallError`.
     """

@@ -8,11 +8,11 @@ import torch
 from families import bert, labelled
 from safetensors.torch import load_file
 
-from tamis.training.options import Session
 from tamis.training import FineTuningOptions, fine_tune
 from tamis.training.masking import CHOSEN, MaskedDocuments
 from tamis.training.models import Kind, load_model
 from tamis.training.objective import backward
+from tamis.training.options import Session
 from tamis.training.packing import IGNORED, pack
 from tamis.training.tokenizer import load_tokenizer
 from tamis.training.trainings import Schooling, TrainingStage, school

@@ -14,10 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tamis.training.options import Session
 from tamis.training import DivergedError, EmptyTextError, Runtime, evaluate, model_identity, pretrain
 from tamis.training.loop import Schedule, checkpoint_folder, load_state, train
 from tamis.training.models import prepared
+from tamis.training.options import Session
 from tamis.training.packing import pack
 from tamis.training.plan import Plan
 from tamis.training.shapes import new_model

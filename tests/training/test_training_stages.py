@@ -31,8 +31,8 @@ def stage(examples, data="data") -> TrainingStage:
 
 def schooled(tiny, folder: Path, stages, held_out, seeds=1, name="out", options=OPTIONS, **changes):
     schooling = Schooling(base=tiny.model, stages=stages, held_out=held_out)
-    values = {"runtime": tiny.runtime, **changes}
-    return school(schooling, options, seeds, folder / name, Session(resume=folder / f"{name}-state", **values))
+    session = Session(resume=folder / f"{name}-state", **{"runtime": tiny.runtime, **changes})
+    return school(schooling, options, seeds, folder / name, session)
 
 
 def test_both_stages_are_measured_and_the_second_begins_with_the_first(tiny, tmp_path):

@@ -109,7 +109,8 @@ def test_a_sample_is_rows_in_order_whatever_the_blocks(seed, count, size, block)
 
 def test_every_row_is_as_likely_to_be_sampled():
     rows = np.arange(60.0)[:, None]
-    drawn = np.concatenate([_sample(RowSource(rows, "rows"), "a", 15, seed, ignore)[0][:, 0] for seed in range(800)])
+    source = RowSource(rows, "rows")
+    drawn = np.concatenate([_sample(source, "a", 15, seed, ignore)[0][:, 0] for seed in range(800)])
     counts = np.bincount(drawn.astype(int), minlength=60)
     assert np.abs(counts - 200).max() < 5 * np.sqrt(200 * 0.75)
 

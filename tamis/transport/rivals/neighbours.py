@@ -25,7 +25,7 @@ READING_ROWS = 2_048
 
 @dataclass(frozen=True, kw_only=True)
 class Sides:
-    """The two sides of a search: target points [M, d] on a device, and the candidates in the same geometry."""
+    """Both sides of a search: target points [M, d] on a device, and the candidates in the same geometry."""
 
     points_md: "torch.Tensor"
     source: RowSource
@@ -42,10 +42,9 @@ def sides_of(
     import torch
 
     source = RowSource(candidates, "candidates")
-    if explicit_center(center):
-        center_d = center_vector(center)
-    else:
-        center_d = survey(source, None, READING_ROWS)[0] if center else None
+    center_d = center_vector(center) if explicit_center(center) else None
+    if center_d is None and center:
+        center_d = survey(source, None, READING_ROWS)[0]
     geometry = Geometry(center_d=center_d, normalize=normalize)
     like = torch.empty(0, dtype=torch.float32, device=resolve_device(device))
     return Sides(points_md=target_points(target, geometry, like), source=source, geometry=geometry)

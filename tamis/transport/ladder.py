@@ -15,9 +15,9 @@ import numpy as np
 from tamis.base.progress import Advance
 from tamis.transport.anderson import Solution, iterate, plain_step
 from tamis.transport.cost import Floats
-from tamis.transport.prepare import Accuracy, Problem
+from tamis.transport.prepare import Problem, SolveOptions
 from tamis.transport.rows import StoredRows
-from tamis.transport.sinkhorn import PassResult, PassRows, evaluate
+from tamis.transport.sinkhorn import Kernel, PassResult, PassRows, evaluate
 from tamis.transport.target_side import TargetSide
 
 SAMPLE_TOLERANCE = 2e-2
@@ -37,17 +37,16 @@ class Stages:
     stored: StoredRows
     full: PassRows | None
     problem: Problem
-    accuracy: Accuracy
+    options: SolveOptions
     reduced: bool
     keep_gradient: bool
-    advance: Advance
 
     def run(self, start_k: Floats | None, contraction: float | None) -> tuple[Solution, float]:
         """Solve from g = 0 or a given g [K]; also how many readings of the reference the work comes to."""
-        limit = self.accuracy.max_passes
+        limit = self.options.max_passes
         if self.full is None:
             g_k, used = self._ladder(limit // 2) if start_k is None else (start_k, 0)
-            solution = self._iterate(self.stored, g_k, self.accuracy.tolerance, limit - used, contraction)
+            solution = self._iterate(self.stored, g_k, self.options.tolerance, limit - used, contraction)
             return solution, float(used + solution.passes)
         if start_k is not None:
             return self._on_all(start_k, contraction, 0.0, warm=True)
@@ -56,11 +55,11 @@ class Stages:
 
     def _on_sample(self) -> tuple[Floats, float | None, float]:
         """Potential [K] and contraction from the sample, and the share of a full reading that it took."""
-        limit = int((self.accuracy.max_passes - 1) / (2 * self._share))
+        limit = int((self.options.max_passes - 1) / (2 * self._share))
         if limit == 0:
             return np.zeros(len(self.side.mass_k)), None, 0.0
         g_k, used = self._ladder(limit // 2)
-        loose = max(self.accuracy.tolerance, SAMPLE_TOLERANCE)
+        loose = max(self.options.tolerance, SAMPLE_TOLERANCE)
         solution = self._iterate(self.stored, g_k, loose, limit - used, None)
         g_k = solution.g_k + solution.step_k
         return g_k, solution.contraction, (used + solution.passes) * self._share
@@ -69,9 +68,9 @@ class Stages:
         self, g_k: Floats, contraction: float | None, used: float, *, warm: bool
     ) -> tuple[Solution, float]:
         """Passes over all rows, each followed by a correction on the sample, while that helps."""
-        limit, tolerance = self.accuracy.max_passes, self.accuracy.tolerance
+        limit, tolerance = self.options.max_passes, self.options.tolerance
         coarse = Coarse(
-            side=self.side, stored=self.stored, epsilon=self.problem.epsilon, advance=self.advance
+            side=self.side, stored=self.stored, epsilon=self.problem.epsilon, advance=self.options.advance
         )
         best: Solution | None = None
         error, gain, best_k = np.inf, 1.0, g_k
@@ -101,19 +100,17 @@ class Stages:
         """Float32 passes over all rows with Anderson mixing, from the best potential so far."""
         assert self.full is not None
         first = None if best is None else best.result
-        left = int(self.accuracy.max_passes - used) + (first is not None)
+        left = int(self.options.max_passes - used) + (first is not None)
         start_k = g_k if best is None else best.g_k
-        solution = self._iterate(self.full, start_k, self.accuracy.tolerance, left, contraction, first)
+        solution = self._iterate(self.full, start_k, self.options.tolerance, left, contraction, first)
         return solution, used + solution.passes - (first is not None)
 
     def _pass(self, g_k: Floats, reduced: bool) -> PassResult:
         assert self.full is not None
         return evaluate(
             self.full,
-            self.side,
-            g_k,
-            self.problem.epsilon,
-            self.advance,
+            Kernel(self.side, g_k, self.problem.epsilon),
+            self.options.advance,
             reduced=reduced,
             keep_gradient=self.keep_gradient and not reduced,
         )
@@ -171,7 +168,9 @@ class Stages:
 
     def _passes(self, rows: PassRows, epsilon: float) -> Callable[[Floats], PassResult]:
         keep = self.keep_gradient and rows is self.full
-        return lambda g_k: evaluate(rows, self.side, g_k, epsilon, self.advance, keep_gradient=keep)
+        return lambda g_k: evaluate(
+            rows, Kernel(self.side, g_k, epsilon), self.options.advance, keep_gradient=keep
+        )
 
 
 INNER_SHARE, INNER_PASSES = 0.05, 30
@@ -194,7 +193,7 @@ class Coarse:
         self, g_k: Floats, whole: PassResult, tolerance: float, max_passes: int
     ) -> tuple[Floats, int]:
         """The next potential [K] after a pass over all rows at g [K], and the passes over the sample."""
-        here = evaluate(self.stored, self.side, g_k, self.epsilon, self.advance)
+        here = evaluate(self.stored, Kernel(self.side, g_k, self.epsilon), self.advance)
         change_k = np.log(self.side.mass_k) - whole.log_column_sum_k
         log_wanted_k = here.log_column_sum_k + np.clip(change_k, -LARGEST_CHANGE, LARGEST_CHANGE)
         wanted_k = np.exp(log_wanted_k - log_wanted_k.max())
@@ -206,7 +205,7 @@ class Coarse:
         )
         solution = iterate(
             lambda next_k: evaluate(
-                self.stored, self.side, next_k, self.epsilon, self.advance, wanted_k=wanted_k
+                self.stored, Kernel(self.side, next_k, self.epsilon), self.advance, wanted_k=wanted_k
             ),
             g_k,
             wanted_k,

@@ -80,8 +80,7 @@ def fine_tune(
         some if bool(classes) == bool(classes_of(some)) else () for some in (validation, held_out)
     )
     stopper = _stopper(loaded, plan, options, judging, resume)
-    session = Session(resume=resume, runtime=runtime, advance=advance)
-    outcome = train(loaded, plan, session, stopper=stopper)
+    outcome = train(loaded, plan, Session(resume=resume, runtime=runtime, advance=advance), stopper=stopper)
     known = (before or zero_shot) if comparable else None
     result = finish(loaded, outcome, options, output, resume, held_out=judged, zero_shot=known)
     return replace(result, majority_accuracy=_majority(examples, held_out)) if classes else result

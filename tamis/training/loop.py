@@ -283,8 +283,11 @@ class Keeper:
 
     def _save(self, done: int) -> None:
         tensors = {**self._weights.tensors(), "losses": self._losses}
-        state = SavedState(step=done, seconds=self.seconds, tensors=tensors)
-        save_state(self._session.resume, self._plan.key, state)
+        save_state(
+            self._session.resume,
+            self._plan.key,
+            SavedState(step=done, seconds=self.seconds, tensors=tensors),
+        )
 
     def _check_finite(self, done: int) -> None:
         import torch

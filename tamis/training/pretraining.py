@@ -57,8 +57,7 @@ def pretrain(
         key=run_key(origin, options, documents, device.type),
     )
     keep = partial(_keep, loaded, {round(share * plan.steps): share for share in checkpoints}, resume)
-    session = Session(resume=resume, runtime=runtime, advance=advance)
-    outcome = train(loaded, plan, session, observe=keep)
+    outcome = train(loaded, plan, Session(resume=resume, runtime=runtime, advance=advance), observe=keep)
     return finish(loaded, outcome, options, output, resume, held_out=held_out, zero_shot=None)
 
 

@@ -57,9 +57,12 @@ class SharedRows(StreamedRows):
         self._spans = vectors.spans(
             current_engine().parts, unit=ROUNDING_TURNS * chunk_rows(len(target.mass_k), place)
         )
-        points_md, mass_m = target.points_kd.cpu().numpy(), target.mass_k
         self._pool = _Pool(
-            vectors=vectors, count=self.count, geometry=rows.geometry, points_md=points_md, mass_m=mass_m
+            vectors=vectors,
+            count=self.count,
+            geometry=rows.geometry,
+            points_md=target.points_kd.cpu().numpy(),
+            mass_m=target.mass_k,
         )
 
     def totals(self, kernel: Kernel, advance: Advance, *, reduced: bool, keep_gradient: bool) -> Totals:

@@ -105,8 +105,9 @@ def _solve(
     place = resolve_device(options.device)
     source = RowSource(on_device(reference, place), "reference")
     with exact_products():
-        chunk = chunk_rows(READING_WIDTH, place)
-        mean_d, mass_n = survey(source, options.reference_weights, chunk, options.advance)
+        mean_d, mass_n = survey(
+            source, options.reference_weights, chunk_rows(READING_WIDTH, place), options.advance
+        )
         geometry = Geometry(center_d=_center(options, mean_d), normalize=options.normalize)
         rows = StreamedRows(source, geometry, mass_n)
         problem = prepare(target, rows, options, place)
@@ -114,20 +115,16 @@ def _solve(
     problem = stages.problem
     solution, passes = stages.run(*_start(options, stages.side))
     _warn_unless_converged(solution, passes, options, problem)
-    solution = _with_slowest_mode(solution, problem, stages.side)
+    measured = slowest_contraction(
+        problem.sample_nd, problem.sample_mass_n, stages.side, solution.g_k, problem.epsilon
+    )
+    # The contraction that the certificate may rely on.
+    solution = replace(solution, contraction=max(measured, solution.contraction or 0.0))
     potential = _potential(solution, passes, stages.side, problem, geometry, options.tolerance)
     gradient_n = solution.result.gradient_n
     if keep_gradient and (gradient_n is None or problem.points_md.element_size() > 4):
         gradient_n = potential.gradient(reference, device=options.device, advance=options.advance)
     return potential, gradient_n
-
-
-def _with_slowest_mode(solution: Solution, problem: Problem, side: TargetSide) -> Solution:
-    """The solution with the contraction that the certificate may rely on."""
-    measured = slowest_contraction(
-        problem.sample_nd, problem.sample_mass_n, side, solution.g_k, problem.epsilon
-    )
-    return replace(solution, contraction=max(measured, solution.contraction or 0.0))
 
 
 def _stages(problem: Problem, rows: StreamedRows, options: SolveOptions, keep_gradient: bool) -> Stages:

@@ -88,8 +88,9 @@ def current_potential(
         # How much the best tenth of the pool depends on which examples the target happens to hold.
         stability = bootstrap_stability(target_md, pool, potential, max(1, count // 10), seed=seed)
     else:
-        known = ShardSums.load(before / SUMS_FILE)
-        joined = join_pool(pool, load_potential(before), known, target_md, section, seed)
+        joined = join_pool(
+            pool, load_potential(before), ShardSums.load(before / SUMS_FILE), target_md, section, seed
+        )
         potential, sums, certificate, done = joined.potential, joined.sums, joined.certificate, joined.done
         stability = None
     return CurrentPotential(

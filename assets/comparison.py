@@ -20,6 +20,7 @@ from tamis.report.comparison_plot import comparison_plot_png
 from tamis.report.figures import plot_markdown
 from tamis.report.samplers import sampler_page
 from tamis.selection.agreement import compare_samplers
+from tamis.selection.computing import ScoringOptions
 from tamis.selection.paper import configured_paper_samplers
 from tamis.store.schemas import schema_of
 from tamis.training import preset_shape
@@ -92,7 +93,6 @@ def configured(work: Work, judge: JudgeResource) -> Comparison:
         start = Start(model=work.upstream("base_models", base.name))
     return Comparison(
         section=section,
-        transport=settings.transport,
         filters=settings.filters,
         start=start,
         options=MeasuredOptions(
@@ -100,9 +100,12 @@ def configured(work: Work, judge: JudgeResource) -> Comparison:
             tokens=section.tokens,
             evaluations=section.evaluations,
         ),
-        seed=work.project.seed,
-        pool_table=current_table(work.project),
-        target_table=f"target_embeddings_{encoder_slug(encoder)}",
+        scoring=ScoringOptions(
+            transport=settings.transport,
+            seed=work.project.seed,
+            pool_table=current_table(work.project),
+            target_table=f"target_embeddings_{encoder_slug(encoder)}",
+        ),
         unseen_by=None if fresh else base.name,
         scorers=scorers(work, judge, section.samplers),
     )

@@ -162,9 +162,7 @@ def perplexity_scores(work: Work) -> Iterator[Any]:
 
         def scores_of(group: dict[str, list[str]]) -> Iterator[Any]:
             every = sorted({doc_id for doc_ids in group.values() for doc_id in doc_ids})
-            scored = score_perplexity(
-                work.store, work.project, folders, versions, section, every, progress.advance
-            )
+            scored = score_perplexity(work.store, work.project, folders, versions, every, progress.advance)
             aside = show_refused(work.store, stage, group, marks)
             made = []
             for key, doc_ids in group.items():

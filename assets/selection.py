@@ -27,7 +27,7 @@ from tamis.report.selection_data import selection_report
 from tamis.report.selection_plot import selection_plot_png
 from tamis.report.summary import selection_lines
 from tamis.selection import find_sampler, select, selection_digest
-from tamis.selection.computing import method_scores
+from tamis.selection.computing import ScoringOptions, method_scores
 from tamis.selection.pinned import repeated
 from tamis.selection.pool import budget_in_tokens, candidates, exclusions, mean_margin, name_set_aside
 from tamis.settings.config import SelectionSection
@@ -221,13 +221,15 @@ def computed(
         return method_scores(
             work.store,
             section,
-            work.project.settings.transport,
             pool.join(excluded, on="doc_id", how="anti"),
-            pool_table=current_table(work.project),
-            target_table=f"target_embeddings_{encoder_slug(encoder)}",
-            seed=work.project.seed,
-            scorer=scorers(work, judge, [section.sampler]).get(section.sampler),
-            advance=progress.advance,
+            ScoringOptions(
+                transport=work.project.settings.transport,
+                seed=work.project.seed,
+                pool_table=current_table(work.project),
+                target_table=f"target_embeddings_{encoder_slug(encoder)}",
+                scorer=scorers(work, judge, [section.sampler]).get(section.sampler),
+            ),
+            progress.advance,
         )
 
 

@@ -221,9 +221,8 @@ def target_potential(
                     warnings.simplefilter("always")
                     found = current_potential(
                         work.store,
-                        key,
-                        target_table=f"target_embeddings_{encoder_slug(encoder)}",
-                        pool_table=current_table(work.project),
+                        current_table(work.project),
+                        target_vectors(work.store, f"target_embeddings_{encoder_slug(encoder)}", key),
                         section=work.project.settings.transport,
                         seed=work.project.seed,
                         before=kept_potential(work, key),

@@ -140,7 +140,7 @@ def trials(
                         row_count=sum(len(doc_ids) for doc_ids in seen.values()),
                         metadata=trial_metadata(finished, run),
                         checks=[improved],
-                        announce=partial(tracker.register, work.project, finished, run),
+                        announce=partial(tracker.register, work.project, run),
                     )
                 )
                 forget_state(work.project, input_key)

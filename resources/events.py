@@ -110,7 +110,7 @@ class _Log:
                 _as_stored(rows.timestamp), db.case((rows.dagster_event_type == MADE, rows.event), else_=""),
             ]  # fmt: skip
             query = db.select(*columns).where(rows.dagster_event_type.in_(NOTED)).order_by(rows.id.desc())
-            self.rows = [_row(*row) for row in connection.execute(query)]
+            self.rows = [_row(row) for row in connection.execute(query)]
         self._of_runs: dict[str, set[str] | None] = {}
 
     def events(self) -> dict[int, LoggedEvent]:
@@ -252,9 +252,8 @@ def _name_of(asset_key: str) -> str:
         return asset_key
 
 
-def _row(
-    number: int, kind: str, asset: Any, partition: Any, run: Any, step: Any, when: Any, text: str
-) -> _Row:
+def _row(columns: Sequence[Any]) -> _Row:
+    number, kind, asset, partition, run, step, when, text = columns
     row = _Row(
         number=number, kind=kind, asset_key=str(asset), partition=partition, run_id=run or "", step=step,
         time=_time(when), text=text,

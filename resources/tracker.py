@@ -29,14 +29,6 @@ class TrackerResource(dg.ConfigurableResource):
             artifacts=project.artifact_root,
         )
 
-    def register(self, project: Project, finished: Finished, run: str, manifest: str) -> None:
+    def register(self, project: Project, run: str, manifest: str) -> None:
         """Register the checkpoint of a trial that was logged as this run, and recorded by this manifest."""
-        register_checkpoint(
-            project.tracking_uri,
-            project.settings.tracking.experiment,
-            finished.trial,
-            finished.input_key,
-            run,
-            finished.values["checkpoint"],
-            manifest,
-        )
+        register_checkpoint(project.tracking_uri, project.settings.tracking.experiment, run, manifest)

@@ -7,7 +7,7 @@ only the runs that are missing.
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,16 +31,17 @@ from tamis.comparison.runs import (
 from tamis.corpus.intake import texts_of
 from tamis.coverage.keyed_hash import keyed_uniform
 from tamis.selection import find_sampler, select
-from tamis.selection.computing import method_scores
+from tamis.selection.computing import ScoringOptions, method_scores
 from tamis.selection.model_scores import ModelScorer
 from tamis.selection.pool import candidates, exclusions
-from tamis.settings.config import FiltersSection, SamplerTrialsSection, SelectionSection, TransportSection
+from tamis.settings.config import FiltersSection, SamplerTrialsSection, SelectionSection
 from tamis.store.digests import canonical_digest
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 from tamis.training import CODE_VERSION, DivergedError, model_identity
 from tamis.training.followed import MeasuredOptions, MeasuredRun, Start, train_measured
 from tamis.training.loop import resume_folder
+from tamis.training.options import Session
 from tamis.training.stage import TRAINED_ON
 from tamis.training.storing import keyed_order, split_texts
 
@@ -64,18 +65,15 @@ class TooSmallPoolError(PermanentError, ValueError):
 class Comparison:
     """A configured comparison: its section, the model each run begins with, and how it is trained.
 
-    `unseen_by`: the base model, whose training documents may not be held out. `scorers`: of samplers that
-    name a model. Tables are those of the encoder.
+    `unseen_by`: the base model, whose training documents may not be held out. `scoring`: with the seed of the
+    project. `scorers`: of samplers that name a model.
     """
 
     section: SamplerTrialsSection
-    transport: TransportSection
     filters: FiltersSection
     start: Start
     options: MeasuredOptions
-    seed: int
-    pool_table: str
-    target_table: str
+    scoring: ScoringOptions
     unseen_by: str | None = None
     scorers: Mapping[str, ModelScorer] = field(default_factory=dict)
 
@@ -87,14 +85,14 @@ class Comparison:
 
     def data_seed(self, planned: PlannedRun) -> int:
         """What draws the part of the pool and the choice; other projects and other seeds share none."""
-        return _derived(self.seed, "data", planned.data_seed)
+        return _derived(self.scoring.seed, "data", planned.data_seed)
 
     def training_seed(self, planned: PlannedRun) -> int:
         """What draws first weights and order: shared by all samplers of a pair of seeds, by no other pair.
 
         Were it shared between data seeds, luck with the first weights would never average out.
         """
-        return _derived(self.seed, "training", planned.data_seed, planned.training_seed)
+        return _derived(self.scoring.seed, "training", planned.data_seed, planned.training_seed)
 
     @cached_property
     def origin(self) -> str:
@@ -139,8 +137,8 @@ def make_runs(
             continue
         say(planned.label)
         failure = _no_choice(planned, doc_ids, whole)
-        resume = resume_folder(cache, "sampler_trials", key)
-        row = failure or _run(store, comparison, planned, doc_ids, held_out, resume, advance)
+        session = Session(resume=resume_folder(cache, "sampler_trials", key), advance=advance)
+        row = failure or _run(store, comparison, planned, doc_ids, held_out, session)
         store.merge(TABLE, _row(key, planned, len(doc_ids), row))
     return _kept(store, keys)
 
@@ -171,7 +169,7 @@ def _held_out_ids(store: Store, comparison: Comparison) -> list[str]:
     count = comparison.section.held_out
     if len(eligible) < 2 * count:
         raise TooSmallPoolError(len(eligible), count)
-    return sorted(keyed_order(eligible["doc_id"].to_list(), comparison.seed)[:count])
+    return sorted(keyed_order(eligible["doc_id"].to_list(), comparison.scoring.seed)[:count])
 
 
 def _eligible(store: Store, comparison: Comparison, section: SelectionSection) -> pl.DataFrame:
@@ -201,16 +199,8 @@ def _choose(store: Store, comparison: Comparison, planned: PlannedRun, held_out:
     drawn = keyed_uniform(pool["doc_id"], seed, "comparison.pool")
     pool = pool.filter(pl.Series(drawn <= comparison.section.pool_share))
     if find_sampler(section.sampler).method:
-        scores = method_scores(
-            store,
-            section,
-            comparison.transport,
-            pool,
-            pool_table=comparison.pool_table,
-            target_table=comparison.target_table,
-            seed=seed,
-            scorer=comparison.scorers.get(section.sampler),
-        )
+        scorer = comparison.scorers.get(section.sampler)
+        scores = method_scores(store, section, pool, replace(comparison.scoring, seed=seed, scorer=scorer))
         pool = pool.join(scores, on="doc_id", how="left")
     decided = select(pool, section.sampler, section.budget, seed)
     return sorted(decided.filter(pl.col("verdict") == "selected")["doc_id"])
@@ -229,14 +219,13 @@ def _run(
     planned: PlannedRun,
     doc_ids: Sequence[str],
     held_out: Mapping[str, Sequence[str]],
-    resume: Path,
-    advance: Advance,
+    session: Session,
 ) -> MeasuredRun | str:
     seed = comparison.training_seed(planned)
     options = MeasuredOptions(**asdict(comparison.options) | {"seed": seed})
     texts = _texts(store, keyed_order(doc_ids, seed))
     try:
-        made = train_measured(comparison.start, texts, options, held_out, resume, advance=advance)
+        made = train_measured(comparison.start, texts, options, held_out, session)
     except DivergedError as error:
         return f"{DIVERGED}: {error}"
     unmeasured = [name for name, one in made.evaluations.items() if not math.isfinite(one.bits_per_byte)]

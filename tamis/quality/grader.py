@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tamis.base.errors import PermanentError
-from tamis.quality.grader_report import NOT_TESTED, GraderReport, length_sign, report_from, report_on
+from tamis.quality.grader_report import NOT_TESTED, GraderReport, HoldOut, length_sign, report_from, report_on
 from tamis.quality.kernel_ridge import KernelRidge, choose_setting, fit_kernel_ridge, weighted
 from tamis.quality.sample import hash_order
 
@@ -175,11 +175,12 @@ def fit_grader(
         raise TooFewJudgedError(len(train), len(held))
     grader = _fitted(features[train], margins[train], vector_columns)
     report = report_on(
-        predicted_n=grader.predict(features[held]).astype(np.float64),
-        margins_n=margins[held],
-        margins_again_n=again[held],
-        lengths_n=lengths[held],
-        length_sign=length_sign(lengths[train], margins[train]),
+        HoldOut(
+            predicted_n=grader.predict(features[held]).astype(np.float64),
+            margins_n=margins[held],
+            margins_again_n=again[held],
+            baseline_n=length_sign(lengths[train], margins[train]) * lengths[held],
+        ),
         n_train=len(train),
         cut_share=cut_share,
         seed=seed,

@@ -68,23 +68,24 @@ def report_from(stored: dict[str, Any]) -> GraderReport:
     return GraderReport(**stored | {"ceiling": NoiseCeiling(**ceiling) if ceiling else None})
 
 
-def report_on(
-    *,
-    predicted_n: Float64,
-    margins_n: Float64,
-    margins_again_n: Float64,
-    lengths_n: Float64,
-    length_sign: float,
-    n_train: int,
-    cut_share: float,
-    seed: int,
-) -> GraderReport:
-    """Report of predictions against the judge's margins, all of hold-out documents.
+@dataclass(frozen=True, kw_only=True)
+class HoldOut:
+    """Predictions and the judge's margins [n] of the documents on hold-out.
 
-    margins_again_n: of the judge's second asking, NaN where there was none.
+    margins_again_n: of the judge's second asking, NaN where there was none. baseline_n: what length alone
+    predicts.
     """
+
+    predicted_n: Float64
+    margins_n: Float64
+    margins_again_n: Float64
+    baseline_n: Float64
+
+
+def report_on(hold_out: HoldOut, *, n_train: int, cut_share: float, seed: int) -> GraderReport:
+    """Report of predictions against the judge's margins, all of hold-out documents."""
+    predicted_n, margins_n, baseline = hold_out.predicted_n, hold_out.margins_n, hold_out.baseline_n
     count = len(margins_n)
-    baseline = length_sign * lengths_n
     best = max(round(cut_share * count), 1)
     chosen, wanted = (set(np.argsort(-values, kind="stable")[:best]) for values in (predicted_n, margins_n))
     is_wanted = np.isin(np.arange(count), list(wanted))
@@ -105,7 +106,7 @@ def report_on(
         n_train=n_train,
         n_hold_out=count,
         passed=beats >= CONFIDENCE and correlation > 0,
-        ceiling=noise_ceiling(margins_n, margins_again_n, cut_share=cut_share, seed=seed),
+        ceiling=noise_ceiling(margins_n, hold_out.margins_again_n, cut_share=cut_share, seed=seed),
     )
 
 

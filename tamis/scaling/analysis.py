@@ -6,7 +6,7 @@ it in fitting laws.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,22 +38,31 @@ UNKNOWN = ModelCosts(example=Cost(examples=1.0, flops=math.nan, seconds=math.nan
 DRAWS = 100  # of the bootstrap: intervals of the pre-learned data to two digits
 
 
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What a report says of a study besides its curves.
+
+    `unit` of the losses; `searched`: the model that a search under a budget has chosen, which it measured
+    further than those it gave up; `failed`: runs that were left out; `missing`: models without a run so far.
+    """
+
+    target: str = ""
+    unit: str = BITS_PER_BYTE
+    searched: str | None = None
+    failed: Sequence[FailedRun] = ()
+    missing: Sequence[str] = ()
+
+
 def build_scaling_report(
     curves: Curves,
     target_size: float,
     costs: Mapping[str, ModelCosts],
-    target: str = "",
-    unit: str = BITS_PER_BYTE,
-    searched: str | None = None,
-    failed: Sequence[FailedRun] = (),
-    missing: Sequence[str] = (),
+    study: Study = Study(),
 ) -> ScalingReport:
     """Everything the curves say about losses at `target_size` examples and beyond.
 
     `curves`: {model: (sizes, losses)}, sizes <= 0 zero-shot, NaN not measured; `costs`: of the runs of each
-    model, where known; `unit` of the losses; `searched`: the model that a search under a budget has chosen,
-    which it measured further than those it gave up; `failed`: runs that were left out; `missing`: models
-    without any run so far. Raises `BadSettingError` (target size) and `BadCurveError`, both `ValueError`.
+    model, where known. Raises `BadSettingError` (target size) and `BadCurveError`, both `ValueError`.
     """
     plain = {name: _plain(curve) for name, curve in curves.items()}
     at_target = {method: _predict(plain, target_size, method) for method in METHODS}
@@ -67,25 +76,27 @@ def build_scaling_report(
             grid=grid,
             at_target={method: found[name] for method, found in at_target.items()},
             predictions=tuple(found[name] for found in beyond),
-            backtest=backtests.get(name),
             costs=costs.get(name, UNKNOWN),
         )
         for name, curve in plain.items()
     )
-    models = tuple(replace(model, telling_sizes=_telling_sizes(plain, model)) for model in models)
+    models = tuple(
+        replace(model, backtest=backtests.get(model.model), telling_sizes=_telling_sizes(plain, model))
+        for model in models
+    )
     defects = [{"model": d.model, "kind": d.kind, "detail": d.detail} for d in audit_curves(plain)]
-    chosen, why = choose(models, unit, searched)
+    chosen, why = choose(models, study.unit, study.searched)
     return ScalingReport(
-        target=target,
+        target=study.target,
         target_size=float(target_size),
         grid=grid,
         models=with_chances(models, chosen),
         chosen=chosen,
         why=why,
-        caveats=caveats_of(models, float(target_size), failed, missing),
+        caveats=caveats_of(models, float(target_size), study.failed, study.missing),
         defects=tuple(defects),
-        unit=unit,
-        failed=tuple(failed),
+        unit=study.unit,
+        failed=tuple(study.failed),
     )
 
 
@@ -105,7 +116,6 @@ def _model_report(
     grid: tuple[float, ...],
     at_target: dict[str, Prediction],
     predictions: tuple[Prediction, ...],
-    backtest: Backtest | None,
     costs: ModelCosts,
 ) -> ModelReport:
     points = [(n, v) for n, v in zip(*curve, strict=True) if n > 0 and math.isfinite(v)]
@@ -120,7 +130,6 @@ def _model_report(
         predictions=predictions,
         at_target=at_target,
         pre_learned=_pre_learned(fits["rectified"], curve),
-        backtest=backtest,
         spent=costs.spent or costs.at(sum(n for n, _ in points), len(points)),
         full=costs.at(predictions[0].size),
         double=costs.at(predictions[1].size),

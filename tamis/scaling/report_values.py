@@ -113,7 +113,7 @@ class ModelReport:
     predictions: tuple[Prediction, ...]
     at_target: dict[str, Prediction]
     pre_learned: PreLearned
-    backtest: Backtest | None
+    backtest: Backtest | None = None
     spent: Cost
     full: Cost
     double: Cost

@@ -11,7 +11,7 @@ import polars as pl
 from tamis.base.errors import PermanentError
 from tamis.project import Project
 from tamis.scaling import audit_curves, predict_full_loss
-from tamis.scaling.analysis import build_scaling_report
+from tamis.scaling.analysis import Study, build_scaling_report
 from tamis.scaling.choice import best_model
 from tamis.scaling.costs import NOTHING, Cost, FailedRun, ModelCosts
 from tamis.scaling.report_values import BITS_PER_BYTE, NATS_PER_EXAMPLE, ScalingReport
@@ -153,11 +153,13 @@ def _report(
         curves,
         target_size(project, target),
         costs,
-        target=target,
-        unit=loss_unit(project, target),
-        searched=search.choice if search else None,
-        failed=failed,
-        missing=[model for model in project.settings.scaling.models if model not in known],
+        Study(
+            target=target,
+            unit=loss_unit(project, target),
+            searched=search.choice if search else None,
+            failed=failed,
+            missing=[model for model in project.settings.scaling.models if model not in known],
+        ),
     )
 
 

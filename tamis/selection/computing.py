@@ -5,6 +5,7 @@ Vectors of the eligible documents are held in memory, 2 bytes a component.
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,21 +36,28 @@ class Blocks:
             yield self.vectors_nd[start : start + BLOCK_ROWS].astype(np.float32)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScoringOptions:
+    """What computed scores depend on besides the selection: how exact, what is drawn, and what is read.
+
+    Tables are those of the encoder. `scorer`: of a sampler that names a model.
+    """
+
+    transport: TransportSection
+    seed: int
+    pool_table: str
+    target_table: str
+    scorer: ModelScorer | None = None
+
+
 def method_scores(
     store: Store,
     section: SelectionSection,
-    transport: TransportSection,
     eligible: pl.DataFrame,
-    *,
-    pool_table: str,
-    target_table: str,
-    seed: int,
-    scorer: ModelScorer | None = None,
+    options: ScoringOptions,
     advance: Advance = ignore,
 ) -> pl.DataFrame:
     """doc_id and method_score (smallest first) of the eligible documents (doc_id, n_tokens, maybe quality).
-
-    `scorer`: of a sampler that names a model.
 
     Documents without a vector, and those without a quality where it counts, get none.
     """
@@ -58,24 +66,24 @@ def method_scores(
     pool = eligible.drop_nulls().sort("doc_id")
     if not len(pool):
         return pl.DataFrame(schema={"doc_id": pl.String, "method_score": pl.Float64})
-    if scorer is not None:
-        return model_scores(store, scorer, pool["doc_id"].to_list(), advance)
+    if options.scorer is not None:
+        return model_scores(store, options.scorer, pool["doc_id"].to_list(), advance)
     sides: tuple[Any, Any]
     if method in READS_TEXTS:
         texts = texts_of(store, pool["doc_id"].to_list())
         sides = _target_texts(store, target), [texts[doc_id] for doc_id in pool["doc_id"]]
     else:
-        pool, vectors_nd = _vectors(store, pool_table, pool)
-        examples = target_vectors(store, target_table, target) if sampler.needs_target else None
+        pool, vectors_nd = _vectors(store, options.pool_table, pool)
+        examples = target_vectors(store, options.target_table, target) if sampler.needs_target else None
         sides = examples, Blocks(vectors_nd)
     problem = MethodProblem(
         target=sides[0],
         candidates=sides[1],
         k=documents_in(parse_budget(section.budget), pool),
         ids=pool["doc_id"].to_list(),
-        seed=seed,
+        seed=options.seed,
         settings=section.model_dump(include={"rounds", "mixing", "quality_weight"})
-        | transport.model_dump(include={"relative_epsilon", "tolerance"}),
+        | options.transport.model_dump(include={"relative_epsilon", "tolerance"}),
         quality=pool["quality"].to_numpy() if "quality" in pool.columns else None,
         advance=advance,
     )

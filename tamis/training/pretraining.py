@@ -14,7 +14,7 @@ from tamis.base.progress import Advance, ignore
 from tamis.training.device import choose_device
 from tamis.training.loop import checkpoint_folder, finish, save_checkpoint, train
 from tamis.training.models import LoadedModel, model_identity, prepared
-from tamis.training.options import PretrainingOptions, Runtime
+from tamis.training.options import PretrainingOptions, Runtime, Session
 from tamis.training.packing import pack
 from tamis.training.plan import Plan, run_key, steps_for
 from tamis.training.results import TrainingResult
@@ -57,7 +57,7 @@ def pretrain(
         key=run_key(origin, options, documents, device.type),
     )
     keep = partial(_keep, loaded, {round(share * plan.steps): share for share in checkpoints}, resume)
-    outcome = train(loaded, plan, resume, runtime, advance, observe=keep)
+    outcome = train(loaded, plan, Session(resume=resume, runtime=runtime, advance=advance), observe=keep)
     return finish(loaded, outcome, options, output, resume, held_out=held_out, zero_shot=None)
 
 

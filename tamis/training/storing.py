@@ -24,7 +24,6 @@ from tamis.corpus.setting_aside import note_refused
 from tamis.corpus.stage import DOCUMENTS, TARGET_ANSWERS, TARGET_EXAMPLES
 from tamis.engine import current_engine
 from tamis.project import Project
-from tamis.settings.config import PerplexitySection
 from tamis.settings.references import named
 from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
@@ -82,7 +81,6 @@ def score_perplexity(
     project: Project,
     folders: Mapping[str, Path],
     versions: Mapping[str, str],
-    section: PerplexitySection,
     doc_ids: Sequence[str],
     advance: Advance = ignore,
 ) -> set[str]:
@@ -90,6 +88,7 @@ def score_perplexity(
 
     A model is loaded once a call, so callers hand over the documents of many shards.
     """
+    section = project.settings.perplexity
     assert section.model is not None
     model, twin = section.model, f"{section.model}-twin"
     scored: set[str] = set()

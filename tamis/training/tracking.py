@@ -113,20 +113,20 @@ def model_name(experiment: str, trial: str) -> str:
     return f"{experiment}.{trial}"
 
 
-def register_checkpoint(
-    uri: str, experiment: str, trial: str, input_key: str, run: str, checkpoint: str, manifest: str
-) -> str:
-    """Register a checkpoint and tag its run with the manifest; the number of the version.
+def register_checkpoint(uri: str, experiment: str, run: str, manifest: str) -> str:
+    """Register the checkpoint of a run that `log_trial` made, tag both with the manifest; return the version.
 
-    A second call with the same input key and manifest changes nothing.
+    A second call with the same run and manifest changes nothing.
     """
-    client, name = open_tracker(uri), model_name(experiment, trial)
+    client = open_tracker(uri)
     client.set_tag(run, MANIFEST, manifest)
-    tags = {TRIAL: trial, INPUT_KEY: input_key, MANIFEST: manifest, CHECKPOINT: checkpoint}
+    logged = client.get_run(run).data.tags
+    tags = {tag: logged[tag] for tag in (TRIAL, INPUT_KEY, MANIFEST, CHECKPOINT)}
+    name = model_name(experiment, tags[TRIAL])
     found = _version(client, name, tags)
     if found is None:
         _ensure_model(client, name)
-        found = client.create_model_version(name, f"{SCHEME}{checkpoint}", run_id=run, tags=tags)
+        found = client.create_model_version(name, f"{SCHEME}{tags[CHECKPOINT]}", run_id=run, tags=tags)
     elif REMOVED in found.tags:  # it was removed by the rule, and is made again
         client.delete_model_version_tag(name, found.version, REMOVED)
         client.update_model_version(name, found.version, "")

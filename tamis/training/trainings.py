@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tamis.base.files import write_atomically
-from tamis.base.progress import Advance, ignore
 from tamis.training.examples import Example
 from tamis.training.fine_tuning import fine_tune
-from tamis.training.options import FineTuningOptions, Runtime
+from tamis.training.options import FineTuningOptions, Session
 from tamis.training.results import TrainingResult
 
 
@@ -47,24 +46,20 @@ def school(
     options: FineTuningOptions,
     seeds: int,
     output: Path,
-    state: Path,
-    *,
-    runtime: Runtime = Runtime(),  # noqa: B008 (frozen)
-    advance: Advance = ignore,
+    session: Session,
 ) -> list[list[TrainingResult]]:
     """The result of every stage of every seed; the checkpoint of the first seed's last stage is `output`.
 
-    Seeds follow that of the options. `state` keeps what is under way and what is finished; whoever records
-    the trial removes it then.
+    Seeds follow that of the options. The folder of the session keeps what is under way and what is finished;
+    whoever records the trial removes it then.
     """
+    state = session.resume
     return [
         _one_seed(
             schooling,
             replace(options, seed=options.seed + number),
             output if number == 0 else state / f"seed-{number}",
-            state / f"run-{number}",
-            runtime,
-            advance,
+            replace(session, resume=state / f"run-{number}"),
         )
         for number in range(seeds)
     ]
@@ -74,11 +69,10 @@ def _one_seed(
     schooling: Schooling,
     options: FineTuningOptions,
     output: Path,
-    state: Path,
-    runtime: Runtime,
-    advance: Advance,
+    session: Session,
 ) -> list[TrainingResult]:
     results: list[TrainingResult] = []
+    state = session.resume
     base, last = schooling.base, len(schooling.stages) - 1
     for place, stage in enumerate(schooling.stages):
         folder = output if place == last else state / f"stage-{place}"
@@ -94,8 +88,8 @@ def _one_seed(
                 state / f"training-{place}",
                 validation=schooling.validation,
                 zero_shot=results[-1].held_out_bits_per_byte if results else schooling.zero_shot,
-                runtime=runtime,
-                advance=advance,
+                runtime=session.runtime,
+                advance=session.advance,
             ),
         )
         results.append(result)

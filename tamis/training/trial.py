@@ -21,7 +21,7 @@ from tamis.training.evaluation import evaluate, evaluate_pairs
 from tamis.training.examples import Example, Labelled, Pair
 from tamis.training.intervals import estimates
 from tamis.training.loop import keep_newest, resume_folder
-from tamis.training.options import FineTuningOptions
+from tamis.training.options import FineTuningOptions, Session
 from tamis.training.planned import Trial, model_section
 from tamis.training.results import TrainingResult
 from tamis.training.trainings import Schooling, TrainingStage, school
@@ -100,7 +100,7 @@ def run_trial(
         zero_shot=_zero_shot(project, data, options),
     )
     seeds = project.settings.fine_tuning.seeds
-    by_seed = school(schooling, options, seeds, folder, state, advance=advance)
+    by_seed = school(schooling, options, seeds, folder, Session(resume=state, advance=advance))
     values = _values(project, trial, data, by_seed)
     return Finished(
         trial=trial.name,

@@ -70,8 +70,11 @@ def rank_domains(
     if by not in get_args(By):
         raise BadShapeError("by", repr(by), f"one of {', '.join(get_args(By))}")
     options = (sample_rows, seed, advance, normalize)
-    target_md, _ = _sample(target, "target", *options)
-    samples = {name: _sample(rows, name, *options, label=f"domain {name}") for name, rows in domains.items()}
+    target_md, _ = _sample(RowSource(target, "target", once=True), "target", *options)
+    samples = {
+        name: _sample(RowSource(rows, f"domain {name}", once=True), name, *options)
+        for name, rows in domains.items()
+    }
     solver: dict[str, Any] = {
         "tolerance": tolerance,
         "normalize": normalize,
@@ -147,27 +150,19 @@ def _value(
 
 
 def _sample(
-    rows: Rows,
-    name: str,
-    size: int,
-    seed: int,
-    advance: Advance,
-    normalize: bool = False,
-    *,
-    label: str = "target",
+    source: RowSource, name: str, size: int, seed: int, advance: Advance, normalize: bool = False
 ) -> tuple[npt.NDArray[Any], int]:
     """A uniform sample [s, d] of rows in their order, read once, and how many rows there were.
 
-    The draw depends on name and seed; errors say `label`. Raises `BadVectorError` and `BadShapeError`.
+    The draw depends on name and seed. Raises `BadVectorError` and `BadShapeError`.
     """
     digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
     draw = np.random.default_rng(int.from_bytes(digest[:8], "little"))
-    source = RowSource(rows, label, once=True)
     raw = Geometry(center_d=None, normalize=normalize)
     keys: Floats = np.zeros(0)
     kept: npt.NDArray[Any] | None = None
     for start, block in source.chunks(BLOCK_ROWS):
-        raw.points(block, first_row=start, name=label, like=block[:0].float())
+        raw.points(block, first_row=start, name=source.name, like=block[:0].float())
         vectors_nd = as_numpy(block)
         kept = vectors_nd if kept is None else np.concatenate([kept, vectors_nd])
         keys = np.concatenate([keys, draw.random(len(vectors_nd))])
@@ -176,6 +171,6 @@ def _sample(
             kept, keys = kept[smallest], keys[smallest]
         advance(len(vectors_nd))
     if kept is None or not len(kept):
-        raise BadShapeError(label, "no rows", "at least one")
+        raise BadShapeError(source.name, "no rows", "at least one")
     assert source.count is not None
     return kept, source.count

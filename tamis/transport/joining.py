@@ -9,6 +9,7 @@ warm solve. 1 % of new rows costs under 3 % of a solve (benchmarks/transport_inc
 import hashlib
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -118,14 +119,12 @@ class Joined:
 
 
 def join_pool(
-    store: Store,
+    pool: VectorBlocks,
     potential: TargetPotential,
     known: ShardSums,
     target_md: Float32s,
-    pool_table: str,
     section: TransportSection,
     seed: int,
-    advance: Advance = ignore,
 ) -> Joined:
     """Bring a potential up to date with the stored pool, by what the certificate of the union advises.
 
@@ -135,36 +134,18 @@ def join_pool(
     """
     known.check(potential)
     potential.check_target(target_md)
-    sums = sums_of_pool(store, potential, pool_table, known, advance)
+    sums = sums_of_pool(pool.store, potential, pool.table, known)
     certificate = sums.certificate(potential)
     if certificate.advice == "accept":
         return Joined(potential=potential, sums=sums, certificate=certificate, done="accept")
     done, moved = certificate.advice, potential
+    solve = partial(solve_potential, target_md, pool, seed=seed)
     if done == "refine":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotConverged)  # the certificate judges what a few passes reached
-            moved = _warm(store, potential, target_md, pool_table, REFINED_ERROR, REFINING_PASSES, seed)
+            moved = solve(tolerance=REFINED_ERROR, max_passes=REFINING_PASSES, warm_start=potential)
         done = "refine" if moved.marginal_error < ACCEPT_BELOW else "solve"
     if done == "solve":
-        moved = _warm(store, moved, target_md, pool_table, section.tolerance, section.max_passes, seed)
-    sums = sums_of_pool(store, moved, pool_table, None, advance)
+        moved = solve(tolerance=section.tolerance, max_passes=section.max_passes, warm_start=moved)
+    sums = sums_of_pool(pool.store, moved, pool.table)
     return Joined(potential=moved, sums=sums, certificate=sums.certificate(moved), done=done)
-
-
-def _warm(
-    store: Store,
-    potential: TargetPotential,
-    target_md: Float32s,
-    pool_table: str,
-    tolerance: float,
-    max_passes: int,
-    seed: int,
-) -> TargetPotential:
-    return solve_potential(
-        target_md,
-        VectorBlocks(store, pool_table, dtype=np.float16),
-        tolerance=tolerance,
-        max_passes=max_passes,
-        warm_start=potential,
-        seed=seed,
-    )

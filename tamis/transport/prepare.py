@@ -13,12 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis.base.progress import Advance
-from tamis.transport.blocks import BadShapeError, Matrix, RowSource, check_positive, check_whole
-from tamis.transport.cost import Floats, Geometry, as_weights, squared_norms, target_points
+from tamis.transport.blocks import BadShapeError, Matrix, check_positive, check_whole
+from tamis.transport.cost import Floats, as_weights, squared_norms, target_points
+from tamis.transport.rows import StreamedRows
 from tamis.transport.sinkhorn import chunk_rows
 
 if TYPE_CHECKING:
     import torch
+
+    from tamis.transport.potential import TargetPotential
 
 SAMPLE_ROWS = 20_000
 SAMPLE_PER_TARGET = 10
@@ -39,14 +42,21 @@ class FewTargetPoints(UserWarning):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Accuracy:
-    """How sharp (epsilon) and how exact (tolerance, max_passes) a solve is; seed draws the sample."""
+class SolveOptions:
+    """What `solve_potential` takes besides target and reference, by the same names; seed draws the sample."""
 
-    epsilon: float | None
+    target_weights: Any
+    reference_weights: Any
     relative_epsilon: float
     tolerance: float
     max_passes: int
+    epsilon: float | None
+    warm_start: "TargetPotential | None"
+    center: Any
+    normalize: bool
+    device: str
     seed: int
+    advance: Advance
 
     def __post_init__(self) -> None:
         for name in ("epsilon", "relative_epsilon", "tolerance"):
@@ -83,16 +93,7 @@ class Problem:
         return 2 * largest / self.epsilon * 2.0**-9 / self.points_md.shape[1] ** 0.5
 
 
-def prepare(
-    target: Matrix,
-    target_weights: Any,
-    source: RowSource,
-    mass_n: Floats,
-    geometry: Geometry,
-    accuracy: Accuracy,
-    device: str,
-    advance: Advance,
-) -> Problem:
+def prepare(target: Matrix, reference: StreamedRows, options: SolveOptions, device: str) -> Problem:
     """Read the reference as points: float32, or float64 when the tolerance is below what float32 can measure.
 
     Raises ValueError on rows or shapes that do not fit; warns with `LargeEpsilon` and `FewTargetPoints`.
@@ -100,14 +101,14 @@ def prepare(
     import torch
 
     for dtype in (torch.float32, torch.float64):
-        points_md = target_points(target, geometry, torch.empty(0, dtype=dtype, device=device))
-        if points_md.shape[1] != source.width:
-            expected = f"width {source.width}, that of the reference"
+        points_md = target_points(target, reference.geometry, torch.empty(0, dtype=dtype, device=device))
+        if points_md.shape[1] != reference.source.width:
+            expected = f"width {reference.source.width}, that of the reference"
             raise BadShapeError("target", f"width {points_md.shape[1]}", expected)
-        mass_m = as_weights(target_weights, len(points_md), "target_weights")
-        problem = _read(points_md, mass_m, source, mass_n, geometry, accuracy, advance)
+        mass_m = as_weights(options.target_weights, len(points_md), "target_weights")
+        problem = _read(points_md, mass_m, reference, options)
         relative = problem.epsilon / problem.mean_cost
-        if accuracy.tolerance >= FLOAT32_FLOOR / relative:
+        if options.tolerance >= FLOAT32_FLOOR / relative:
             break
     _warn(relative, len(mass_m))
     return problem
@@ -116,21 +117,19 @@ def prepare(
 def _read(
     points_md: "torch.Tensor",
     mass_m: Floats,
-    source: RowSource,
-    mass_n: Floats,
-    geometry: Geometry,
-    accuracy: Accuracy,
-    advance: Advance,
+    reference: StreamedRows,
+    options: SolveOptions,
 ) -> Problem:
     import torch
 
-    chosen_n = spread_sample(mass_n, _sample_rows(len(mass_n), len(mass_m)), accuracy.seed)
+    source, mass_n = reference.source, reference.mass_n
+    chosen_n = spread_sample(mass_n, _sample_rows(len(mass_n), len(mass_m)), options.seed)
     middle_d = points_md.mean(0)
     total_d = torch.zeros(points_md.shape[1], dtype=torch.float64)
     square, radius = 0.0, 0.0
     sample_nd = points_md.new_empty(len(chosen_n), points_md.shape[1])
     for start, raw_nd in source.chunks(chunk_rows(READING_WIDTH, points_md.device.type)):
-        points_nd = geometry.points(raw_nd, first_row=start, name=source.name, like=points_md)
+        points_nd = reference.geometry.points(raw_nd, first_row=start, name=source.name, like=points_md)
         end = start + len(points_nd)
         chunk_mass_n = torch.from_numpy(mass_n[start:end])
         total_d += (chunk_mass_n.to(points_nd) @ points_nd).double().cpu()
@@ -140,7 +139,7 @@ def _read(
         radius = max(radius, float(squared_radius_n.max().clamp_min(0).sqrt()))
         low, high = np.searchsorted(chosen_n, [start, end])
         sample_nd[low:high] = points_nd[torch.from_numpy(chosen_n[low:high] - start).to(points_nd.device)]
-        advance(len(points_nd))
+        options.advance(len(points_nd))
     mean_cost = _mean_cost(points_md, mass_m, total_d, square)
     target_radius = float((points_md - middle_d).norm(dim=1).max())
     return Problem(
@@ -150,7 +149,7 @@ def _read(
         sample_mass_n=mass_n[chosen_n] / mass_n[chosen_n].sum(),
         mean_cost=mean_cost,
         optimal_range=(radius + target_radius) ** 2,
-        epsilon=accuracy.epsilon or accuracy.relative_epsilon * mean_cost,
+        epsilon=options.epsilon or options.relative_epsilon * mean_cost,
     )
 
 

@@ -97,19 +97,17 @@ class StoredRows:
                 squared_norm_n=self._squared_norm_n[rows],
             )
 
-    def totals(
-        self, kernel: Kernel, g_k: Floats, advance: Advance, *, reduced: bool, keep_gradient: bool
-    ) -> Totals:
+    def totals(self, kernel: Kernel, advance: Advance, *, reduced: bool, keep_gradient: bool) -> Totals:
         """What all rows add to a pass."""
         return totals_of(self.chunks(kernel, reduced=reduced), kernel, advance, keep_gradient=keep_gradient)
 
 
 class StreamedRows:
-    """Rows that are read and prepared again on every pass."""
+    """Rows that are read and prepared again on every pass: of a source, with masses, and a way to points."""
 
     def __init__(self, source: RowSource, geometry: Geometry, mass_n: Floats) -> None:
         self.count = len(mass_n)
-        self._source, self._geometry, self._mass_n = source, geometry, mass_n
+        self.source, self.geometry, self.mass_n = source, geometry, mass_n
 
     def chunks(self, kernel: Kernel, *, reduced: bool = False) -> Iterator[RowChunk]:
         """All rows, a chunk at a time; with `reduced`, with bfloat16 products."""
@@ -117,10 +115,10 @@ class StreamedRows:
 
         like = kernel.target.points_dm
         size = chunk_rows(like.shape[1], like.device.type)
-        for start, raw_nd in self._source.chunks(size):
-            points_nd = self._geometry.points(raw_nd, first_row=start, name=self._source.name, like=like)
+        for start, raw_nd in self.source.chunks(size):
+            points_nd = self.geometry.points(raw_nd, first_row=start, name=self.source.name, like=like)
             mass_n = torch.as_tensor(
-                self._mass_n[start : start + len(points_nd)], dtype=like.dtype, device=like.device
+                self.mass_n[start : start + len(points_nd)], dtype=like.dtype, device=like.device
             )
             yield RowChunk(
                 similarities=_similarities(kernel, points_nd, start // size, reduced=reduced),
@@ -128,9 +126,7 @@ class StreamedRows:
                 squared_norm_n=squared_norms(points_nd),
             )
 
-    def totals(
-        self, kernel: Kernel, g_k: Floats, advance: Advance, *, reduced: bool, keep_gradient: bool
-    ) -> Totals:
+    def totals(self, kernel: Kernel, advance: Advance, *, reduced: bool, keep_gradient: bool) -> Totals:
         """What all rows add to a pass."""
         return totals_of(self.chunks(kernel, reduced=reduced), kernel, advance, keep_gradient=keep_gradient)
 

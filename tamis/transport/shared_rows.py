@@ -51,27 +51,28 @@ class _Part:
 class SharedRows(StreamedRows):
     """Rows of equal mass of a stored table; whatever is no plain pass reads them here."""
 
-    def __init__(
-        self, source: RowSource, vectors: VectorBlocks, geometry: Geometry, mass_n: Floats, target: TargetSide
-    ) -> None:
-        super().__init__(source, geometry, mass_n)
+    def __init__(self, rows: StreamedRows, vectors: VectorBlocks, target: TargetSide) -> None:
+        super().__init__(rows.source, rows.geometry, rows.mass_n)
         place = target.points_dm.device.type
         self._spans = vectors.spans(
             current_engine().parts, unit=ROUNDING_TURNS * chunk_rows(len(target.mass_k), place)
         )
-        points_md, mass_m = target.points_kd.cpu().numpy(), target.mass_k
         self._pool = _Pool(
-            vectors=vectors, count=self.count, geometry=geometry, points_md=points_md, mass_m=mass_m
+            vectors=vectors,
+            count=self.count,
+            geometry=rows.geometry,
+            points_md=target.points_kd.cpu().numpy(),
+            mass_m=target.mass_k,
         )
 
-    def totals(
-        self, kernel: Kernel, g_k: Floats, advance: Advance, *, reduced: bool, keep_gradient: bool
-    ) -> Totals:
+    def totals(self, kernel: Kernel, advance: Advance, *, reduced: bool, keep_gradient: bool) -> Totals:
         """What all rows add to a pass."""
         if keep_gradient:
-            return super().totals(kernel, g_k, advance, reduced=reduced, keep_gradient=True)
-        parts = (_Part(span=span, g_k=g_k, epsilon=kernel.epsilon, reduced=reduced) for span in self._spans)
-        sum_k, primal = np.zeros(len(g_k)), 0.0
+            return super().totals(kernel, advance, reduced=reduced, keep_gradient=True)
+        parts = (
+            _Part(span=span, g_k=kernel.g_k, epsilon=kernel.epsilon, reduced=reduced) for span in self._spans
+        )
+        sum_k, primal = np.zeros(len(kernel.g_k)), 0.0
         for _part, totals in current_engine().map(_totals, self._pool, parts, advance):
             sum_k += totals.column_sum_k
             primal += totals.primal
@@ -86,10 +87,10 @@ def _totals(pool: _Pool, part: _Part, advance: Advance) -> Totals:
     return totals_of(streamed.chunks(kernel, reduced=part.reduced), kernel, advance)
 
 
-def rows_of_pass(source: RowSource, geometry: Geometry, mass_n: Floats, target: TargetSide) -> PassRows:
+def rows_of_pass(rows: StreamedRows, target: TargetSide) -> PassRows:
     """The rows of a reference that is read again on every pass, shared where the engine has workers."""
-    stored = source.rows
-    alike = bool(len(mass_n)) and mass_n.min() == mass_n.max()
+    stored = rows.source.rows
+    alike = bool(rows.count) and rows.mass_n.min() == rows.mass_n.max()
     if current_engine() is LOCAL or not isinstance(stored, VectorBlocks) or not alike:
-        return StreamedRows(source, geometry, mass_n)
-    return SharedRows(source, stored, geometry, mass_n, target)
+        return rows
+    return SharedRows(rows, stored, target)

@@ -69,7 +69,7 @@ class Kernel:
         import torch
 
         bias_k = LOG2_E * (g_k - target.squared_norm_k) / epsilon + np.log2(target.mass_k)
-        self.target, self.epsilon, self.scale = target, epsilon, 2.0 * LOG2_E / epsilon
+        self.target, self.g_k, self.epsilon, self.scale = target, g_k, epsilon, 2.0 * LOG2_E / epsilon
         self._like = target.points_dm
         self.shift = float(bias_k.max())
         self.bias_k = self._tensor(bias_k - self.shift)
@@ -193,41 +193,36 @@ class PassRows(Protocol):
         """All rows, a chunk at a time; with `reduced`, with bfloat16 products."""
         ...
 
-    def totals(
-        self, kernel: Kernel, g_k: Floats, advance: Advance, *, reduced: bool, keep_gradient: bool
-    ) -> Totals:
-        """What all rows add to a pass at potential g [K], that of the kernel."""
+    def totals(self, kernel: Kernel, advance: Advance, *, reduced: bool, keep_gradient: bool) -> Totals:
+        """What all rows add to a pass at the potential of the kernel."""
         ...
 
 
 def evaluate(
     rows: PassRows,
-    target: TargetSide,
-    g_k: Floats,
-    epsilon: float,
+    kernel: Kernel,
     advance: Advance = ignore,
     *,
     wanted_k: Floats | None = None,
     reduced: bool = False,
     keep_gradient: bool = False,
 ) -> PassResult:
-    """One pass at potential g [K]: Kang et al.'s semi-dual, streamed. Its column error is all the error.
+    """One pass at a kernel's potential: Kang et al.'s semi-dual, streamed. Its column error is all the error.
 
     wanted_k: column sums to compare with, by default the masses b. reduced: bfloat16 products. Raises
     FloatingPointError when the pass overflows.
     """
-    kernel = Kernel(target, g_k, epsilon)
-    totals = rows.totals(kernel, g_k, advance, reduced=reduced, keep_gradient=keep_gradient)
+    totals = rows.totals(kernel, advance, reduced=reduced, keep_gradient=keep_gradient)
     with exact_products():
         log_sum_k = _log_sums(rows, kernel, column_sum_k := totals.column_sum_k)
     if not math.isfinite(totals.primal):
         raise FloatingPointError("a pass overflowed: coordinates or 1 / epsilon are too large")
-    wanted = target.mass_k if wanted_k is None else wanted_k
+    wanted = kernel.target.mass_k if wanted_k is None else wanted_k
     return PassResult(
         column_sum_k=column_sum_k,
         log_column_sum_k=log_sum_k,
         marginal_error=float(np.abs(column_sum_k - wanted).sum()),
-        dual_value=totals.primal + float(wanted @ g_k),
+        dual_value=totals.primal + float(wanted @ kernel.g_k),
         gradient_n=totals.gradient_n,
     )
 

@@ -4,7 +4,6 @@ It streams the pool and never stores its costs. 50,000 x 2,000 x 384 real vector
 take 1.0 to 1.2 s of two cores and 143 MiB; benchmarks/transport.py compares with POT.
 """
 
-import inspect
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -19,8 +18,8 @@ from tamis.transport.certificate import gap_bound, score_error_estimate
 from tamis.transport.cost import Floats, Geometry, center_vector, survey
 from tamis.transport.ladder import Stages
 from tamis.transport.potential import Float32s, TargetPotential, resolve_device
-from tamis.transport.prepare import READING_WIDTH, Accuracy, Problem, explicit_center, prepare
-from tamis.transport.rows import StoredRows, on_device
+from tamis.transport.prepare import READING_WIDTH, Problem, SolveOptions, explicit_center, prepare
+from tamis.transport.rows import StoredRows, StreamedRows, on_device
 from tamis.transport.shared_rows import rows_of_pass
 from tamis.transport.sinkhorn import chunk_rows, exact_products
 from tamis.transport.spectrum import slowest_contraction, spectral_rows
@@ -65,8 +64,21 @@ def solve_potential(
     reading. Raises ValueError on NaN, infinite or zero rows, on shapes and masses that do not fit and on
     one-shot generators; warns with `NotConverged`, `LargeEpsilon`, `FewTargetPoints`.
     """
-    options = dict(locals())
-    return _solve(**options, keep_gradient=False)[0]
+    options = SolveOptions(
+        target_weights=target_weights,
+        reference_weights=reference_weights,
+        relative_epsilon=relative_epsilon,
+        tolerance=tolerance,
+        max_passes=max_passes,
+        epsilon=epsilon,
+        warm_start=warm_start,
+        center=center,
+        normalize=normalize,
+        device=device,
+        seed=seed,
+        advance=advance,
+    )
+    return _solve(target, reference, options, keep_gradient=False)[0]
 
 
 def solve_and_score(target: Matrix, reference: Rows, **options: Any) -> tuple[TargetPotential, Float32s]:
@@ -75,15 +87,8 @@ def solve_and_score(target: Matrix, reference: Rows, **options: Any) -> tuple[Ta
     The last pass of a solve computes them anyway; they equal `potential.gradient(reference)` bit for bit.
     Takes and raises what `solve_potential` does.
     """
-    defaults = {
-        name: parameter.default
-        for name, parameter in inspect.signature(solve_potential).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
-    unknown = sorted(set(options) - set(defaults))
-    if unknown:
-        raise TypeError(f"solve_and_score got an unexpected keyword argument {unknown[0]!r}")
-    potential, gradient_n = _solve(target, reference, **{**defaults, **options}, keep_gradient=True)
+    whole = SolveOptions(**{**(solve_potential.__kwdefaults__ or {}), **options})
+    potential, gradient_n = _solve(target, reference, whole, keep_gradient=True)
     assert gradient_n is not None
     return potential, gradient_n
 
@@ -91,67 +96,41 @@ def solve_and_score(target: Matrix, reference: Rows, **options: Any) -> tuple[Ta
 def _solve(
     target: Matrix,
     reference: Rows,
+    options: SolveOptions,
     *,
-    target_weights: Any,
-    reference_weights: Any,
-    relative_epsilon: float,
-    tolerance: float,
-    max_passes: int,
-    epsilon: float | None,
-    warm_start: TargetPotential | None,
-    center: Any,
-    normalize: bool,
-    device: str,
-    seed: int,
-    advance: Advance,
     keep_gradient: bool,
 ) -> tuple[TargetPotential, Float32s | None]:
-    inherited = warm_start.epsilon if epsilon is None and warm_start is not None else epsilon
-    accuracy = Accuracy(
-        epsilon=inherited,
-        relative_epsilon=relative_epsilon,
-        tolerance=tolerance,
-        max_passes=max_passes,
-        seed=seed,
-    )
-    place = resolve_device(device)
+    if options.epsilon is None and options.warm_start is not None:
+        options = replace(options, epsilon=options.warm_start.epsilon)
+    place = resolve_device(options.device)
     source = RowSource(on_device(reference, place), "reference")
     with exact_products():
-        mean_d, mass_n = survey(source, reference_weights, chunk_rows(READING_WIDTH, place), advance)
-        geometry = Geometry(center_d=_center(center, mean_d, warm_start), normalize=normalize)
-        problem = prepare(target, target_weights, source, mass_n, geometry, accuracy, place, advance)
-    stages = _stages(problem, source, geometry, mass_n, accuracy, keep_gradient, advance)
+        mean_d, mass_n = survey(
+            source, options.reference_weights, chunk_rows(READING_WIDTH, place), options.advance
+        )
+        geometry = Geometry(center_d=_center(options, mean_d), normalize=options.normalize)
+        rows = StreamedRows(source, geometry, mass_n)
+        problem = prepare(target, rows, options, place)
+    stages = _stages(problem, rows, options, keep_gradient)
     problem = stages.problem
-    solution, passes = stages.run(*_start(warm_start, stages.side, normalize))
-    _warn_unless_converged(solution, passes, accuracy, problem)
-    solution = _with_slowest_mode(solution, problem, stages.side)
-    potential = _potential(solution, passes, stages.side, problem, geometry, tolerance)
+    solution, passes = stages.run(*_start(options, stages.side))
+    _warn_unless_converged(solution, passes, options, problem)
+    measured = slowest_contraction(
+        problem.sample_nd, problem.sample_mass_n, stages.side, solution.g_k, problem.epsilon
+    )
+    # The contraction that the certificate may rely on.
+    solution = replace(solution, contraction=max(measured, solution.contraction or 0.0))
+    potential = _potential(solution, passes, stages.side, problem, geometry, options.tolerance)
     gradient_n = solution.result.gradient_n
     if keep_gradient and (gradient_n is None or problem.points_md.element_size() > 4):
-        gradient_n = potential.gradient(reference, device=device, advance=advance)
+        gradient_n = potential.gradient(reference, device=options.device, advance=options.advance)
     return potential, gradient_n
 
 
-def _with_slowest_mode(solution: Solution, problem: Problem, side: TargetSide) -> Solution:
-    """The solution with the contraction that the certificate may rely on."""
-    measured = slowest_contraction(
-        problem.sample_nd, problem.sample_mass_n, side, solution.g_k, problem.epsilon
-    )
-    return replace(solution, contraction=max(measured, solution.contraction or 0.0))
-
-
-def _stages(
-    problem: Problem,
-    source: RowSource,
-    geometry: Geometry,
-    mass_n: Floats,
-    accuracy: Accuracy,
-    keep_gradient: bool,
-    advance: Advance,
-) -> Stages:
+def _stages(problem: Problem, rows: StreamedRows, options: SolveOptions, keep_gradient: bool) -> Stages:
     """The problem with its rows ready; bfloat16, if in force, serves the first passes and a sample."""
     side = TargetSide(problem.points_md, problem.mass_m)
-    partial = len(mass_n) > len(problem.sample_nd)
+    partial = rows.count > len(problem.sample_nd)
     place = str(problem.points_md.device)
     single = problem.points_md.element_size() == 4
     compact = partial and single and problem.rounding <= LARGEST_ROUNDING
@@ -160,48 +139,49 @@ def _stages(
     return Stages(
         side=side,
         stored=stored,
-        full=rows_of_pass(source, geometry, mass_n, side) if partial else None,
+        full=rows_of_pass(rows, side) if partial else None,
         problem=problem.with_rows(spectral_rows(stored.count, len(side.mass_k))),
-        accuracy=accuracy,
+        options=options,
         reduced=reduced,
         keep_gradient=keep_gradient,
-        advance=advance,
     )
 
 
-def _warn_unless_converged(solution: Solution, passes: float, accuracy: Accuracy, problem: Problem) -> None:
+def _warn_unless_converged(
+    solution: Solution, passes: float, options: SolveOptions, problem: Problem
+) -> None:
     error = solution.result.marginal_error
-    if error <= accuracy.tolerance:
+    if error <= options.tolerance:
         return
     relative = problem.epsilon / problem.mean_cost
     text = (
         f"marginal error {error:.3g} after {passes:.1f} passes, above the tolerance "
-        f"{accuracy.tolerance:.3g}: raise max_passes (now {accuracy.max_passes}), go on with warm_start=, "
+        f"{options.tolerance:.3g}: raise max_passes (now {options.max_passes}), go on with warm_start=, "
         f"allow a larger tolerance, or raise epsilon (now {relative:.3g} of the mean cost; passes grow as "
         "it falls)"
     )
     warnings.warn(text, NotConverged, stacklevel=4)
 
 
-def _center(center: Any, mean_d: Floats, warm_start: TargetPotential | None) -> Floats | None:
-    if explicit_center(center):
-        return center_vector(center)
-    if not center:
+def _center(options: SolveOptions, mean_d: Floats) -> Floats | None:
+    if explicit_center(options.center):
+        return center_vector(options.center)
+    if not options.center:
         return None
-    return mean_d if warm_start is None else warm_start.center
+    return mean_d if options.warm_start is None else options.warm_start.center
 
 
-def _start(
-    warm_start: TargetPotential | None, side: TargetSide, normalize: bool
-) -> tuple[Floats | None, float | None]:
+def _start(options: SolveOptions, side: TargetSide) -> tuple[Floats | None, float | None]:
     """Potential [K] and contraction to start from."""
+    warm_start = options.warm_start
     if warm_start is None:
         return None, None
     if len(warm_start.potential) != side.count:
         expected = f"{side.count}, as in target"
         raise BadShapeError("warm_start", f"{len(warm_start.potential)} target points", expected)
-    if warm_start.normalize != normalize:
-        raise BadShapeError("warm_start", f"normalize={warm_start.normalize}", f"normalize={normalize}")
+    if warm_start.normalize != options.normalize:
+        expected = f"normalize={options.normalize}"
+        raise BadShapeError("warm_start", f"normalize={warm_start.normalize}", expected)
     return warm_start.potential[side.kept_m], warm_start.contraction
 
 

@@ -37,21 +37,6 @@ def target_vectors(store: Store, table: str, target: str, split: str = "train") 
     return matrix_of(store.read_arrow(table, ["vector"], where)["vector"].take(positions.to_arrow()))
 
 
-def solve_for_target(
-    store: Store, target_table: str, pool_table: str, target: str, section: TransportSection, seed: int
-) -> TargetPotential:
-    """Solve the potential of a target against the whole stored pool; raises `PoolTooSmallError`."""
-    require_documents(store, pool_table, 2)
-    return solve_potential(
-        target_vectors(store, target_table, target),
-        VectorBlocks(store, pool_table, dtype=np.float16),
-        relative_epsilon=section.relative_epsilon,
-        tolerance=section.tolerance,
-        max_passes=section.max_passes,
-        seed=seed,
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class CurrentPotential:
     """A potential for the pool as it is: solved from nothing (`done` None), or brought up to date."""
@@ -76,23 +61,36 @@ class CurrentPotential:
 
 def current_potential(
     store: Store,
-    target: str,
-    *,
-    target_table: str,
     pool_table: str,
+    target_md: np.ndarray,
+    *,
     section: TransportSection,
     seed: int,
     before: Path | None = None,
 ) -> CurrentPotential:
-    """The potential of a target for the stored pool: solved, or that in the folder `before` kept current."""
+    """The potential of a target [M, d] for the stored pool: solved, or that in `before` kept current.
+
+    Raises `PoolTooSmallError`.
+    """
+    pool = VectorBlocks(store, pool_table, dtype=np.float16)
     if before is None:
-        potential = solve_for_target(store, target_table, pool_table, target, section, seed)
+        count = require_documents(store, pool_table, 2)
+        potential = solve_potential(
+            target_md,
+            pool,
+            relative_epsilon=section.relative_epsilon,
+            tolerance=section.tolerance,
+            max_passes=section.max_passes,
+            seed=seed,
+        )
         sums, done = sums_of_pool(store, potential, pool_table), None
         certificate = sums.certificate(potential)
-        stability = stability_of(store, potential, target, target_table, pool_table, seed)
+        # How much the best tenth of the pool depends on which examples the target happens to hold.
+        stability = bootstrap_stability(target_md, pool, potential, max(1, count // 10), seed=seed)
     else:
-        goal, known = target_vectors(store, target_table, target), ShardSums.load(before / SUMS_FILE)
-        joined = join_pool(store, load_potential(before), known, goal, pool_table, section, seed)
+        joined = join_pool(
+            pool, load_potential(before), ShardSums.load(before / SUMS_FILE), target_md, section, seed
+        )
         potential, sums, certificate, done = joined.potential, joined.sums, joined.certificate, joined.done
         stability = None
     return CurrentPotential(
@@ -149,14 +147,3 @@ def potential_facts(found: CurrentPotential) -> dict[str, Any]:
         facts["bootstrap_overlap_top_10_percent"] = float(found.stability.mean_overlap)
         facts["bootstrap_overlap_lowest"] = float(found.stability.lowest_overlap)
     return facts
-
-
-def stability_of(
-    store: Store, potential: TargetPotential, target: str, target_table: str, pool_table: str, seed: int
-) -> Stability:
-    """How much the best tenth of the pool depends on which examples the target happens to hold."""
-    tenth = max(1, store.count(pool_table) // 10)
-    goal = target_vectors(store, target_table, target)
-    return bootstrap_stability(
-        goal, VectorBlocks(store, pool_table, dtype=np.float16), potential, tenth, seed=seed
-    )

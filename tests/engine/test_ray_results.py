@@ -207,9 +207,7 @@ def test_perplexity_is_the_same(few, ray_engine, tmp_path):
 
     def bits(store):
         known = {"small": "v" * 40}
-        scored = score_perplexity(
-            store, project, {"small": tmp_path}, known, project.settings.perplexity, ids
-        )
+        scored = score_perplexity(store, project, {"small": tmp_path}, known, ids)
         assert scored == set(ids)
         return store.read("scores_perplexity").sort("doc_id")
 

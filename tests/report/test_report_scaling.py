@@ -7,7 +7,7 @@ from made_curves import HARDLY, SIZES, costing, curve, steep_and_level
 
 from tamis.report.scaling import models_markdown, scaling_law_page
 from tamis.report.scaling_plot import CLIPPED, curve_plot_png, loss_limits
-from tamis.scaling.analysis import build_scaling_report
+from tamis.scaling.analysis import Study, build_scaling_report
 from tamis.scaling.costs import Cost, FailedRun
 from tamis.scaling.report_values import NATS_PER_EXAMPLE, WIDEST
 
@@ -32,7 +32,7 @@ def test_the_page_says_it_all(report, read_page):
 def test_alternatives_doublings_phases_and_costs_are_on_the_page(curves, read_page):
     seconds = {"small": 0.1, "large": 0.4}
     report = build_scaling_report(
-        curves, 51_200, costing({"small": 2e9, "large": 6e9}, seconds), target="algebra"
+        curves, 51_200, costing({"small": 2e9, "large": 6e9}, seconds), Study(target="algebra")
     )
     small, large = report.models
     text = read_page(scaling_law_page(report))
@@ -73,9 +73,9 @@ def test_runs_that_failed_are_counted_and_named(curves, read_page):
         FailedRun(model="gone", size=100, reason="<b>no weights", cost=gone),
         FailedRun(model="small", size=200, reason="out of memory", cost=some),
     ]
-    plain = build_scaling_report(curves, 51_200, costs, missing=["late"])
+    plain = build_scaling_report(curves, 51_200, costs, Study(missing=["late"]))
     assert "they are not compared: late." in plain.caveats[0]
-    report = build_scaling_report(curves, 51_200, costs, failed=lost)
+    report = build_scaling_report(curves, 51_200, costs, Study(failed=lost))
     assert report.spent.flops == pytest.approx(plain.spent.flops + 13e11)
     assert report.spent.seconds == pytest.approx(plain.spent.seconds + 10.5)
     assert report.cost_share > plain.cost_share
@@ -94,7 +94,7 @@ def test_picture(report):
 def test_losses_of_labelled_texts_are_no_bits_per_byte(read_page):
     curves = {name: curve(1.0, 50 + seed, seed, [0, 10, 20, 40, 80]) for seed, name in enumerate("ab")}
     costs = costing({"a": 1.0, "b": 3.0})
-    text = read_page(scaling_law_page(build_scaling_report(curves, 160, costs, unit=NATS_PER_EXAMPLE)))
+    text = read_page(scaling_law_page(build_scaling_report(curves, 160, costs, Study(unit=NATS_PER_EXAMPLE))))
     assert text.count("nats per example") >= 4
     assert "bits per byte" not in text
     usual = read_page(scaling_law_page(build_scaling_report(curves, 160, costs)))
@@ -146,9 +146,7 @@ def test_names_are_escaped(hostile, read_page):
         {hostile: measured, "other": measured},
         51_200,
         costing({hostile: 1.0, "other": 1.0}),
-        target=hostile,
-        failed=[lost],
-        missing=[hostile],
+        Study(target=hostile, failed=[lost], missing=[hostile]),
     )
     text = read_page(scaling_law_page(report))
     assert text.count(f"Scaling on {hostile}: which model") == 2

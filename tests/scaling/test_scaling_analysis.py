@@ -7,7 +7,7 @@ import pytest
 from made_curves import HARDLY, SIZES, costing, curve, steep_and_level
 
 from tamis.scaling import accept_then_stop, fit_law, predict_full_loss
-from tamis.scaling.analysis import build_scaling_report
+from tamis.scaling.analysis import Study, build_scaling_report
 from tamis.scaling.choice import best_model, could_be_as_good, trust
 from tamis.scaling.costs import Cost, FailedRun
 
@@ -105,10 +105,11 @@ def test_what_a_search_chose_stands_and_says_so():
     curves = {name: curve(1.0, 50, seed, [0, 10, 20, 40, 80]) for seed, name in enumerate("ab")}
     plain = build_scaling_report(curves, 160, costing({"a": 1.0, "b": 3.0}))
     other = next(name for name in curves if name != plain.chosen)
-    report = build_scaling_report(curves, 160, costing({"a": 1.0, "b": 3.0}), searched=other)
+    report = build_scaling_report(curves, 160, costing({"a": 1.0, "b": 3.0}), Study(searched=other))
     assert report.chosen == other
     assert "The search under the trial budget kept it" in report.why
-    assert build_scaling_report(curves, 160, costing({"a": 1.0}), searched=plain.chosen).why == plain.why
+    same = build_scaling_report(curves, 160, costing({"a": 1.0}), Study(searched=plain.chosen))
+    assert same.why == plain.why
 
 
 def test_a_target_that_is_no_size_is_refused(curves):
@@ -155,10 +156,10 @@ def test_runs_that_failed_and_models_without_a_run_are_named_first(curves):
         FailedRun(model=name, size=100, reason="", cost=Cost(examples=100.0, flops=1.0, seconds=1.0))
         for name in ("gone", "small")
     ]
-    failing = build_scaling_report(curves, 51_200, {}, failed=lost).caveats
+    failing = build_scaling_report(curves, 51_200, {}, Study(failed=lost)).caveats
     assert "nothing is known of them: gone." in failing[0]
     assert "sizes: small." in failing[1]
-    waiting = build_scaling_report(curves, 51_200, {}, missing=["late"]).caveats
+    waiting = build_scaling_report(curves, 51_200, {}, Study(missing=["late"])).caveats
     assert "they are not compared: late." in waiting[0]
 
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from tamis.selection import SAMPLERS, parse_budget, select
-from tamis.selection.computing import documents_in, method_scores
+from tamis.selection.computing import ScoringOptions, documents_in, method_scores
 from tamis.settings.sections import SelectionSection, TransportSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, vector_column
@@ -48,8 +48,13 @@ def table(store: Store, name: str, columns: dict) -> None:
 
 def scores(store: Store, sampler: str, pool: pl.DataFrame, **keys) -> pl.DataFrame:
     section = SelectionSection(name="s", sampler=sampler, budget=20, **{"target": "goal"} | keys)
-    places = {"pool_table": "embeddings_static", "target_table": "target_embeddings_static"}
-    return method_scores(store, section, TransportSection(), pool, seed=0, **places)
+    options = ScoringOptions(
+        transport=TransportSection(),
+        seed=0,
+        pool_table="embeddings_static",
+        target_table="target_embeddings_static",
+    )
+    return method_scores(store, section, pool, options)
 
 
 def pool_of(store: Store) -> pl.DataFrame:

@@ -12,6 +12,7 @@ from tamis.training import FineTuningOptions, fine_tune
 from tamis.training.masking import CHOSEN, MaskedDocuments
 from tamis.training.models import Kind, load_model
 from tamis.training.objective import backward
+from tamis.training.options import Session
 from tamis.training.packing import IGNORED, pack
 from tamis.training.tokenizer import load_tokenizer
 from tamis.training.trainings import Schooling, TrainingStage, school
@@ -68,9 +69,8 @@ def test_an_encoder_is_warmed_up_and_then_learns_labels(tiny, tmp_path):
     schooling = Schooling(base=base, stages=stages, held_out=labelled(20, 64))
     # Six epochs: after three, two of eight seeds still err, by luck in what dropout drops.
     longer = dataclasses.replace(OPTIONS, epochs=6)
-    ((first, second),) = school(
-        schooling, longer, 1, tmp_path / "out", tmp_path / "state", runtime=tiny.runtime
-    )
+    session = Session(resume=tmp_path / "state", runtime=tiny.runtime)
+    ((first, second),) = school(schooling, longer, 1, tmp_path / "out", session)
     assert first.losses[-1][1] < first.losses[0][1] - 1
     assert first.held_out_bits_per_byte is None
     assert second.accuracy > 0.9

@@ -8,6 +8,7 @@ import pytest
 from tamis.training import evaluate
 from tamis.training.followed import MeasuredOptions, Start, train_measured
 from tamis.training.loop import Keeper
+from tamis.training.options import Session
 
 OPTIONS = MeasuredOptions(tokens=1_500, evaluations=4, sequence_length=32, batch_size=4, seed=5)
 
@@ -15,7 +16,8 @@ OPTIONS = MeasuredOptions(tokens=1_500, evaluations=4, sequence_length=32, batch
 def run(tiny, folder, texts=None, start=None, options=OPTIONS):
     held_out = {"target": tiny.held_out, "pool": tiny.texts[:7]}
     begin = start or Start(shape=tiny.shape, model=tiny.tokenizer)
-    return train_measured(begin, texts or tiny.texts[10:], options, held_out, folder, runtime=tiny.runtime)
+    session = Session(resume=folder, runtime=tiny.runtime)
+    return train_measured(begin, texts or tiny.texts[10:], options, held_out, session)
 
 
 def test_sets_of_all_sizes_cost_the_same_tokens(tiny, tmp_path):

@@ -16,7 +16,7 @@ from tamis.training.evaluation import classify
 from tamis.training.models import load_model
 from tamis.training.objective import row_logits
 from tamis.training.packing import IGNORED, Batch
-from tamis.training.pooling import averages
+from tamis.training.pooling import averages, choose_pooling
 
 CPU = torch.device("cpu")
 OPTIONS = FineTuningOptions(
@@ -25,7 +25,8 @@ OPTIONS = FineTuningOptions(
 
 
 def classifier(model, pooling: str = "mean"):
-    loaded = load_model(model, CPU, 32, classes=sorted(WORDS), pooling=pooling)
+    loaded = load_model(model, CPU, 32, classes=sorted(WORDS))
+    choose_pooling(loaded.model, pooling)
     loaded.model.eval()
     return loaded
 

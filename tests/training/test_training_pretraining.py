@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from tamis.training import DivergedError, EmptyTextError, Runtime, evaluate, model_identity, pretrain
 from tamis.training.loop import Schedule, checkpoint_folder, load_state, train
 from tamis.training.models import prepared
+from tamis.training.options import Session
 from tamis.training.packing import pack
 from tamis.training.plan import Plan
 from tamis.training.shapes import new_model
@@ -61,7 +62,7 @@ def test_loop_equals_a_bare_one_in_float32(tiny, tmp_path):
     documents, options = pack(tokenizer, tiny.texts), tiny.options
     plan = Plan(documents=documents, steps=12, options=options, key="k")
     ours = prepared(new_model(tiny.shape, 0, tokenizer), tokenizer, torch.device("cpu"), 32)
-    outcome = train(ours, plan, tmp_path, tiny.runtime, lambda tokens: None)
+    outcome = train(ours, plan, Session(resume=tmp_path, runtime=tiny.runtime))
 
     bare = new_model(tiny.shape, 0, tokenizer)
     norms = [weight for weight in bare.parameters() if weight.dim() < 2]

@@ -41,7 +41,7 @@ def trained(project, number: int, trial: str = TRIAL) -> Manifest:
         datasets=[],
         checkpoint=home.relative(folder),
     )
-    register_checkpoint(project.tracking_uri, "tamis", trial, key, run, home.relative(folder), manifest.id)
+    register_checkpoint(project.tracking_uri, "tamis", run, manifest.id)
     return manifest
 
 

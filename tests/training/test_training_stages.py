@@ -18,6 +18,7 @@ from tamis.training import FineTuningOptions, Runtime, evaluate
 from tamis.training import loop as loop_module
 from tamis.training.evaluation import classify, evaluate_pairs
 from tamis.training.intervals import estimates
+from tamis.training.options import Session
 from tamis.training.trainings import Schooling, TrainingStage, school
 
 OPTIONS = FineTuningOptions(sequence_length=32, batch_size=4, epochs=1, seed=5, learning_rate=5e-3)
@@ -30,8 +31,8 @@ def stage(examples, data="data") -> TrainingStage:
 
 def schooled(tiny, folder: Path, stages, held_out, seeds=1, name="out", options=OPTIONS, **changes):
     schooling = Schooling(base=tiny.model, stages=stages, held_out=held_out)
-    values = {"runtime": tiny.runtime, **changes}
-    return school(schooling, options, seeds, folder / name, folder / f"{name}-state", **values)
+    session = Session(resume=folder / f"{name}-state", **{"runtime": tiny.runtime, **changes})
+    return school(schooling, options, seeds, folder / name, session)
 
 
 def test_both_stages_are_measured_and_the_second_begins_with_the_first(tiny, tmp_path):
@@ -115,13 +116,13 @@ in_force.__enter__()
 import sys
 from pathlib import Path
 from tamis.training.examples import Labelled, Pair
-from tamis.training.options import FineTuningOptions, Runtime
+from tamis.training.options import FineTuningOptions, Runtime, Session
 from tamis.training.trainings import Schooling, TrainingStage, school
 
 base, stages, held_out, options, output, state = sys.argv[1:]
 schooling = Schooling(base=Path(base), stages=eval(stages), held_out=eval(held_out))
 runtime = Runtime(device="cpu", save_seconds=0.0)
-school(schooling, eval(options), 1, Path(output), Path(state), runtime=runtime)
+school(schooling, eval(options), 1, Path(output), Session(resume=Path(state), runtime=runtime))
 """
 
 
@@ -133,8 +134,8 @@ def test_sigkill_and_again_leaves_the_bytes_of_an_undisturbed_trial(tiny, tmp_pa
         base, stages, held_out = t5(tiny.tokenizer, tmp_path / "t5"), [stage(PAIRS[:30])], PAIRS[30:]
     options, state = dataclasses.replace(OPTIONS, epochs=3), tmp_path / "out-state"
     schooling = Schooling(base=base, stages=stages, held_out=held_out)
-    whole_state = tmp_path / "whole-state"
-    whole = school(schooling, options, 1, tmp_path / "whole", whole_state, runtime=tiny.runtime)
+    undisturbed = Session(resume=tmp_path / "whole-state", runtime=tiny.runtime)
+    whole = school(schooling, options, 1, tmp_path / "whole", undisturbed)
     arguments = [base, repr(stages), repr(held_out), repr(options), tmp_path / "out", state]
     command = [sys.executable, "-c", TRAIN_AND_WAIT_TO_BE_KILLED, *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
@@ -145,6 +146,6 @@ def test_sigkill_and_again_leaves_the_bytes_of_an_undisturbed_trial(tiny, tmp_pa
     process.kill()
     assert process.wait() == -signal.SIGKILL, "the trial ended before it could be killed"
     assert not (tmp_path / "out").exists()
-    parts = school(schooling, options, 1, tmp_path / "out", state, runtime=tiny.runtime)
+    parts = school(schooling, options, 1, tmp_path / "out", Session(resume=state, runtime=tiny.runtime))
     assert folder_digests(tmp_path / "out") == folder_digests(tmp_path / "whole")
     assert [one.losses for one in parts[0]] == [one.losses for one in whole[0]]

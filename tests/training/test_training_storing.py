@@ -83,7 +83,7 @@ def test_bits_of_a_document_that_left_are_not_computed_again_when_it_is_back(sto
     retain(store, "scores_perplexity", IDS[:9])
     store.delete("scores_perplexity", one_of("doc_id", IDS[:9]))
     versions, advanced = {"small": "v" * 40}, list[int]()
-    args = (store, project, {"small": tmp_path}, versions, project.settings.perplexity, IDS, advanced.append)
+    args = (store, project, {"small": tmp_path}, versions, IDS, advanced.append)
     assert score_perplexity(*args) == set()
     assert sum(advanced) == 9
     assert store.read_arrow("scores_perplexity").sort_by("doc_id").equals(rows.sort_by("doc_id"))
@@ -107,8 +107,7 @@ def test_one_text_that_a_model_cannot_read_gets_null_and_is_not_read_again(
 
     def score():
         versions = {"small": "v" * 40}
-        section = project.settings.perplexity
-        return score_perplexity(store, project, {"small": tiny.model}, versions, section, IDS)
+        return score_perplexity(store, project, {"small": tiny.model}, versions, IDS)
 
     assert score() == set(IDS)
     stored = store.read("scores_perplexity")
@@ -130,5 +129,5 @@ def test_a_model_without_any_finite_number_stops(store, tiny, tmp_path, monkeypa
     project = scoring(tmp_path, tiny.model, max_tokens=16)
     versions = {"small": "v" * 40}
     with pytest.raises(NoNumbersError, match="plain sentence"):
-        score_perplexity(store, project, {"small": tiny.model}, versions, project.settings.perplexity, IDS)
+        score_perplexity(store, project, {"small": tiny.model}, versions, IDS)
     assert store.count("scores_perplexity") == 0

@@ -92,8 +92,8 @@ def test_unknown_trials(uri):
 
 
 def registered(uri: str, manifest: str = "cd" * 32, input_key: str = "k1") -> str:
-    run = log(uri, trial="kept", input_key=input_key)
-    return register_checkpoint(uri, "tamis", "kept", input_key, run, "checkpoints/kept", manifest)
+    run = log(uri, trial="kept", input_key=input_key, checkpoint="checkpoints/kept")
+    return register_checkpoint(uri, "tamis", run, manifest)
 
 
 def test_a_checkpoint_is_a_model_version_with_its_manifest(uri):

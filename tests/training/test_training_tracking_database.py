@@ -51,7 +51,7 @@ def test_runs_lie_in_the_database_and_artifacts_in_the_store(
     assert (
         log_trial(uri, "tamis", "llama", input_key="k1", **values) == run == find_run(uri, "tamis", "llama")
     )
-    assert register_checkpoint(uri, "tamis", "llama", "k1", run, "checkpoints/llama-200", "m1") == "1"
+    assert register_checkpoint(uri, "tamis", run, "m1") == "1"
     client = open_tracker(uri)
     assert client.get_model_version(model_name("tamis", "llama"), "1").run_id == run
     client.log_text(run, "a note", "note.txt")

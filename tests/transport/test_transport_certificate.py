@@ -12,7 +12,7 @@ from transport_problems import clustered
 from tamis.transport import NotConverged, calibrate, estimated_top_k, solve_potential, union_certificate
 from tamis.transport.anderson import iterate
 from tamis.transport.rows import StoredRows
-from tamis.transport.sinkhorn import evaluate
+from tamis.transport.sinkhorn import Kernel, evaluate
 from tamis.transport.target_side import TargetSide
 
 pytestmark = [
@@ -64,14 +64,14 @@ def test_the_dual_value_never_falls_and_the_error_vanishes(seed):
     rows = StoredRows(torch.from_numpy(problem.x), problem.a, side)
     values, errors, g = [], [], np.zeros(30)
     for _ in range(30):
-        result = evaluate(rows, side, g, 0.5)
+        result = evaluate(rows, Kernel(side, g, 0.5))
         values.append(result.dual_value)
         errors.append(result.marginal_error)
         g = g + 0.5 * (np.log(problem.b) - result.log_column_sum_k)
     assert (np.diff(values) >= -1e-12).all()
     assert (np.diff(errors) <= 1e-12).all()
     solution = iterate(
-        lambda g_k: evaluate(rows, side, g_k, 0.5),
+        lambda g_k: evaluate(rows, Kernel(side, g_k, 0.5)),
         np.zeros(30),
         problem.b,
         epsilon=0.5,

@@ -9,6 +9,7 @@ from transport_problems import Blocks
 
 from tamis.base.progress import ignore
 from tamis.transport import BadShapeError, BadVectorError
+from tamis.transport.blocks import RowSource
 from tamis.transport.domains import _sample, nearest_domains, rank_domains
 
 pytestmark = pytest.mark.filterwarnings("ignore::tamis.transport.FewTargetPoints")
@@ -97,17 +98,19 @@ def test_blocks_generators_and_the_order_of_domains_do_not_matter():
 @settings(deadline=None, max_examples=25)
 def test_a_sample_is_rows_in_order_whatever_the_blocks(seed, count, size, block):
     rows = np.arange(1.0, count + 1)[:, None]
-    sample, read = _sample(rows, "a", size, seed, ignore)
+    sample, read = _sample(RowSource(rows, "rows"), "a", size, seed, ignore)
     assert read == count
     assert len(sample) == min(size, count)
     assert (np.diff(sample[:, 0]) > 0).all()
     assert set(sample[:, 0]) <= set(rows[:, 0])
-    assert (_sample(Blocks(rows, [block]), "a", size, seed, ignore)[0] == sample).all()
+    again = RowSource(Blocks(rows, [block]), "rows")
+    assert (_sample(again, "a", size, seed, ignore)[0] == sample).all()
 
 
 def test_every_row_is_as_likely_to_be_sampled():
     rows = np.arange(60.0)[:, None]
-    drawn = np.concatenate([_sample(rows, "a", 15, seed, ignore)[0][:, 0] for seed in range(800)])
+    source = RowSource(rows, "rows")
+    drawn = np.concatenate([_sample(source, "a", 15, seed, ignore)[0][:, 0] for seed in range(800)])
     counts = np.bincount(drawn.astype(int), minlength=60)
     assert np.abs(counts - 200).max() < 5 * np.sqrt(200 * 0.75)
 

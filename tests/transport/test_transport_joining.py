@@ -7,6 +7,7 @@ import pytest
 from tamis.settings.sections import TransportSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, vector_column
+from tamis.store.vectors import VectorBlocks
 from tamis.transport import BadShapeError, solve_potential
 from tamis.transport.joining import join_pool, sums_of_pool
 from tamis.transport.scoring import PoolScoring, score_pool
@@ -51,6 +52,10 @@ class Pool:
         self.store.overwrite(
             name, pa.table([columns.get(f.name, pa.nulls(count, f.type)) for f in schema], schema=schema)
         )
+
+    @property
+    def blocks(self) -> VectorBlocks:
+        return VectorBlocks(self.store, "embeddings_static", dtype=np.float16)
 
     def matrix(self) -> np.ndarray:
         return np.array([row for rows in self.shards.values() for row in rows.values()])
@@ -100,16 +105,16 @@ def test_few_alike_are_accepted_and_a_flood_is_solved(pool, target):
     potential = solve_potential(target, pool.matrix())
     known = sums_of_pool(pool.store, potential, "embeddings_static")
     pool.put("s3", vectors(1, 3, 3))
-    joined = join_pool(pool.store, potential, known, target, "embeddings_static", SECTION, 0)
+    joined = join_pool(pool.blocks, potential, known, target, SECTION, 0)
     assert joined.done == "accept"
     assert joined.potential is potential
     pool.put("s4", vectors(0, 600, 4))
-    joined = join_pool(pool.store, potential, known, target, "embeddings_static", SECTION, 0)
+    joined = join_pool(pool.blocks, potential, known, target, SECTION, 0)
     assert joined.done == "solve"
     assert joined.certificate.marginal_error <= 2 * SECTION.tolerance
     del pool.shards["s3"], pool.shards["s4"]
     pool.write()
-    back = join_pool(pool.store, joined.potential, joined.sums, target, "embeddings_static", SECTION, 0)
+    back = join_pool(pool.blocks, joined.potential, joined.sums, target, SECTION, 0)
     again = solve_potential(target, pool.matrix()).gradient(pool.matrix())
     assert np.corrcoef(back.potential.gradient(pool.matrix()), again)[0, 1] > 0.999
 
@@ -124,7 +129,7 @@ def test_a_shard_that_fills_a_deficit_is_brought_to_what_a_full_solve_gives(tmp_
     pool.put("t", vectors(0, count, 4))
     before = sums_of_pool(pool.store, potential, "embeddings_static", known).certificate(potential)
     assert before.advice == done
-    joined = join_pool(pool.store, potential, known, target, "embeddings_static", SECTION, 0)
+    joined = join_pool(pool.blocks, potential, known, target, SECTION, 0)
     assert joined.done == done
     assert joined.certificate.advice == "accept"
     assert joined.certificate.marginal_error <= (0.05 if done == "refine" else 2 * SECTION.tolerance)
@@ -151,7 +156,7 @@ def test_another_target_is_refused_even_when_nothing_is_to_do(pool, target):
     ]
     for wrong, message in cases:
         with pytest.raises(BadShapeError, match=message):
-            join_pool(pool.store, potential, known, wrong, "embeddings_static", SECTION, 0)
+            join_pool(pool.blocks, potential, known, wrong, SECTION, 0)
 
 
 def test_sums_of_another_potential_are_refused(pool, target, tmp_path):
@@ -159,9 +164,7 @@ def test_sums_of_another_potential_are_refused(pool, target, tmp_path):
     sums_of_pool(pool.store, potential, "embeddings_static").save(tmp_path / "sums.npz")
     other = solve_potential(target, pool.matrix(), relative_epsilon=0.06)
     with pytest.raises(ValueError, match="potential"):
-        join_pool(
-            pool.store, other, ShardSums.load(tmp_path / "sums.npz"), target, "embeddings_static", SECTION, 0
-        )
+        join_pool(pool.blocks, other, ShardSums.load(tmp_path / "sums.npz"), target, SECTION, 0)
 
 
 def test_scores_are_computed_for_new_documents_only_and_gone_ones_leave(pool, target):

@@ -22,7 +22,7 @@ from tamis.transport.ordering import smallest_first
 from tamis.transport.rivals import RIVALS, TAKES_TEXTS, hidden_state_vectors, unbalanced
 from tamis.transport.rivals.importance_resampling import HashedGrams, importance_resampling
 from tamis.transport.rivals.neighbour_density import neighbour_density, spread_mass
-from tamis.transport.rivals.neighbours import nearest_neighbours
+from tamis.transport.rivals.neighbours import nearest_neighbours, sides_of
 from tamis.transport.rivals.round_robin import round_robin, take_turns
 
 pytestmark = pytest.mark.filterwarnings("ignore::tamis.transport.FewTargetPoints")
@@ -107,7 +107,7 @@ def test_a_draw_follows_seed_and_id_and_not_the_row(name, model):
 def test_neighbours_are_those_of_brute_force(seed, count, sizes):
     problem = clustered(seed)
     expected = costs(problem).T
-    cost, position = nearest_neighbours(problem.y, Blocks(problem.x, sizes), count, **RAW)
+    cost, position = nearest_neighbours(sides_of(problem.y, Blocks(problem.x, sizes), **RAW), count)
     assert cost.shape == (25, min(count, 120))
     assert np.abs(cost - np.sort(expected, 1)[:, :count]).max() < 1e-4
     assert np.abs(np.take_along_axis(expected, position, 1) - cost).max() < 1e-4
@@ -119,7 +119,7 @@ def test_equal_neighbours_are_ordered_by_position(monkeypatch):
 
     monkeypatch.setattr(neighbours, "READING_ROWS", 7)
     rows = np.tile(np.eye(3), (20, 1))
-    _, position = nearest_neighbours(np.eye(3)[:1], rows, 9, **RAW)
+    _, position = nearest_neighbours(sides_of(np.eye(3)[:1], rows, **RAW), 9)
     assert position[0].tolist() == list(range(0, 27, 3))
 
 

@@ -116,7 +116,7 @@ def test_row_sums_out_of_range_are_done_again(seed, relative):
     g = np.random.default_rng(seed).normal(size=25) * epsilon
     side = TargetSide(torch.from_numpy(problem.y).float(), problem.b)
     rows = StoredRows(torch.from_numpy(problem.x).float(), problem.a, side)
-    result = evaluate(rows, side, g, epsilon, keep_gradient=True)
+    result = evaluate(rows, Kernel(side, g, epsilon), keep_gradient=True)
     exponent = np.log(problem.b) + (g - cost) / epsilon
     largest = exponent.max(1)
     total = np.exp(exponent - largest[:, None]).sum(1)
@@ -143,9 +143,7 @@ def test_bfloat16_products_give_the_same_plan_to_two_digits():
     results = [
         evaluate(
             StoredRows(torch.from_numpy(unit.x).float(), unit.a, side, compact=compact, reduced=compact),
-            side,
-            np.zeros(60),
-            0.05,
+            Kernel(side, np.zeros(60), 0.05),
         )
         for compact in (False, True)
     ]

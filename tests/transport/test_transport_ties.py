@@ -10,7 +10,7 @@ from tamis.transport.ordering import hash_order, ranks_of, smallest_first
 from tamis.transport.rivals import RIVALS
 from tamis.transport.rivals import neighbours as neighbours_module
 from tamis.transport.rivals.neighbour_density import neighbour_density, spread_mass
-from tamis.transport.rivals.neighbours import nearest_neighbours
+from tamis.transport.rivals.neighbours import nearest_neighbours, sides_of
 from tamis.transport.rivals.round_robin import round_robin
 
 seeds = st.integers(0, 10_000)
@@ -63,7 +63,7 @@ def test_neighbours_of_equal_distance_come_in_the_order_asked(seed, n, targets, 
     order = hash_order(n, ids=list(ids), seed=seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(neighbours_module, "READING_ROWS", 7)
-        cost, position = nearest_neighbours(target, pool, count, order=order, **RAW)
+        cost, position = nearest_neighbours(sides_of(target, pool, **RAW), count, order=order)
     place = np.argsort(order)
     for point, costs, found in zip(target, cost, position, strict=True):
         distance = np.square(pool - point).sum(1).round(3)

@@ -13,14 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis.base.progress import Advance, ignore
-from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource, check_positive, check_whole
+from tamis.transport.blocks import BadShapeError, Matrix, Rows, check_positive, check_whole
 from tamis.transport.cost import Floats
 from tamis.transport.mixture import rows_at
 from tamis.transport.nearest import nearest_cost
 from tamis.transport.ordering import gumbel_noise, hash_order
-from tamis.transport.potential import resolve_device
 from tamis.transport.rivals.choice import Choice, choose
-from tamis.transport.rivals.neighbours import geometry_of, nearest_neighbours
+from tamis.transport.rivals.neighbours import Sides, nearest_neighbours, sides_of
 from tamis.transport.sinkhorn import exact_products
 
 DENSITY_ROWS = 1_024
@@ -62,10 +61,9 @@ def neighbour_density(
     cost_n = nearest_cost(target, candidates, advance=advance, **geometry)
     count = max(2, min(neighbours, max(len(cost_n) // 10, 2), len(cost_n)))
     order = None if ids is None else hash_order(len(cost_n), ids=ids, seed=seed)
-    square_mk, position_mk = nearest_neighbours(
-        target, candidates, count, order=order, advance=advance, **geometry
-    )
-    density_mk = _densities(candidates, position_mk, bandwidth, geometry, advance)
+    sides = sides_of(target, candidates, **geometry)
+    square_mk, position_mk = nearest_neighbours(sides, count, order=order, advance=advance)
+    density_mk = _densities(sides, position_mk, bandwidth, advance)
     mass_mk = spread_mass(np.sqrt(square_mk.astype(np.float64)), density_mk, spread / scale, 1 - spread)
     probability_n = np.zeros(len(cost_n))
     np.add.at(probability_n, position_mk, mass_mk)
@@ -105,11 +103,7 @@ def spread_mass(distance_mk: Floats, density_mk: Floats, pull: float, push: floa
 
 
 def _densities(
-    candidates: Rows,
-    position_mk: npt.NDArray[np.int64],
-    bandwidth: float,
-    geometry: dict[str, Any],
-    advance: Advance,
+    sides: Sides, position_mk: npt.NDArray[np.int64], bandwidth: float, advance: Advance
 ) -> Floats:
     """Kernel density [M, K] of neighbours among all that are a neighbour of any target point.
 
@@ -118,13 +112,13 @@ def _densities(
     import torch
 
     union_u, place = np.unique(position_mk, return_inverse=True)
-    shape = geometry_of(RowSource(candidates, "candidates"), geometry["center"], geometry["normalize"])
-    like = torch.empty(0, dtype=torch.float32, device=resolve_device(geometry["device"]))
     raw_ud, copy, count_u = np.unique(
-        rows_at(candidates, union_u), axis=0, return_inverse=True, return_counts=True
+        rows_at(sides.source.rows, union_u), axis=0, return_inverse=True, return_counts=True
     )
-    points_ud = shape.points(torch.from_numpy(raw_ud), first_row=0, name="candidates", like=like)
-    copies_u = torch.from_numpy(count_u).to(like)
+    points_ud = sides.geometry.points(
+        torch.from_numpy(raw_ud), first_row=0, name="candidates", like=sides.points_md
+    )
+    copies_u = torch.from_numpy(count_u).to(sides.points_md)
     square_u = points_ud.square().sum(1)
     density_u = torch.empty(len(points_ud), dtype=torch.float64)
     for start in range(0, len(points_ud), DENSITY_ROWS):

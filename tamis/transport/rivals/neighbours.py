@@ -4,6 +4,7 @@ Only the best are held, M x count costs and positions, in place of M x n: 60 MB 
 neighbours in a pool of any size. Exact, no index to build or tune; a pass costs about a scoring pass.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,23 +23,35 @@ if TYPE_CHECKING:
 READING_ROWS = 2_048
 
 
-def geometry_of(source: RowSource, center: Any, normalize: bool) -> Geometry:
-    """Points less a centre (True: mean of the rows, a vector, or none), of norm 1 if normalised."""
-    if explicit_center(center):
-        return Geometry(center_d=center_vector(center), normalize=normalize)
-    return Geometry(center_d=survey(source, None, READING_ROWS)[0] if center else None, normalize=normalize)
+@dataclass(frozen=True, kw_only=True)
+class Sides:
+    """Both sides of a search: target points [M, d] on a device, and the candidates in the same geometry."""
+
+    points_md: "torch.Tensor"
+    source: RowSource
+    geometry: Geometry
+
+
+def sides_of(
+    target: Matrix, candidates: Rows, *, center: Any = True, normalize: bool = True, device: str = "auto"
+) -> Sides:
+    """Read what a search needs: points less a centre (True: mean of the candidates, a vector, or none).
+
+    Raises ValueError on rows or shapes that do not fit.
+    """
+    import torch
+
+    source = RowSource(candidates, "candidates")
+    center_d = center_vector(center) if explicit_center(center) else None
+    if center_d is None and center:
+        center_d = survey(source, None, READING_ROWS)[0]
+    geometry = Geometry(center_d=center_d, normalize=normalize)
+    like = torch.empty(0, dtype=torch.float32, device=resolve_device(device))
+    return Sides(points_md=target_points(target, geometry, like), source=source, geometry=geometry)
 
 
 def nearest_neighbours(
-    target: Matrix,
-    candidates: Rows,
-    count: int,
-    *,
-    order: Indices | None = None,
-    center: Any = True,
-    normalize: bool = True,
-    device: str = "auto",
-    advance: Advance = ignore,
+    sides: Sides, count: int, *, order: Indices | None = None, advance: Advance = ignore
 ) -> tuple[Float32s, Indices]:
     """Squared distances [M, count] of the nearest candidates of each target point, ascending, and positions.
 
@@ -47,22 +60,19 @@ def nearest_neighbours(
     """
     import torch
 
-    source = RowSource(candidates, "candidates")
-    geometry = geometry_of(source, center, normalize)
-    like = torch.empty(0, dtype=torch.float32, device=resolve_device(device))
-    points_md = target_points(target, geometry, like)
-    place_n = None if order is None else torch.from_numpy(np.argsort(order)).to(like.device)
-    cost_mk = torch.empty((len(points_md), 0), device=like.device)
-    place_mk = torch.empty((len(points_md), 0), dtype=torch.int64, device=like.device)
-    for start, raw_nd in source.chunks(READING_ROWS):
+    points_md = sides.points_md
+    place_n = None if order is None else torch.from_numpy(np.argsort(order)).to(points_md.device)
+    cost_mk = torch.empty((len(points_md), 0), device=points_md.device)
+    place_mk = torch.empty((len(points_md), 0), dtype=torch.int64, device=points_md.device)
+    for start, raw_nd in sides.source.chunks(READING_ROWS):
         count_n = len(raw_nd)
         whole_nd = whole_tiles(raw_nd, READING_ROWS if start else 0)
-        points_nd = geometry.points(whole_nd, first_row=start, name="candidates", like=like)
+        points_nd = sides.geometry.points(whole_nd, first_row=start, name="candidates", like=points_md)
         if points_nd.shape[1] != points_md.shape[1]:
             raise BadShapeError("candidates", f"width {points_nd.shape[1]}", f"width {points_md.shape[1]}")
         with exact_products():
             cost_mn = torch.addmm(points_nd.square().sum(1), points_md, points_nd.T, alpha=-2.0)[:, :count_n]
-        stand_n = torch.arange(start, start + count_n, device=like.device)
+        stand_n = torch.arange(start, start + count_n, device=points_md.device)
         chunk_n = stand_n if place_n is None else place_n[stand_n]
         place_mn = torch.cat([place_mk, chunk_n.expand_as(cost_mn)], 1)
         cost_mk, place_mk = _smallest(torch.cat([cost_mk, cost_mn], 1), place_mn, count)

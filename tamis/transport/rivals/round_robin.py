@@ -16,7 +16,7 @@ from tamis.transport.blocks import Matrix, Rows
 from tamis.transport.nearest import nearest_cost
 from tamis.transport.ordering import Indices, check_k, hash_order, ranks_of
 from tamis.transport.rivals.choice import Choice
-from tamis.transport.rivals.neighbours import nearest_neighbours
+from tamis.transport.rivals.neighbours import nearest_neighbours, sides_of
 
 SPARE_NEIGHBOURS = 32
 
@@ -44,12 +44,11 @@ def round_robin(
     cost_n = nearest_cost(target, candidates, advance=advance, **geometry)
     check_k(k, len(cost_n))
     order = None if ids is None else hash_order(len(cost_n), ids=ids, seed=seed)
+    sides = sides_of(target, candidates, **geometry)
     count = 2 * -(-k // len(target)) + SPARE_NEIGHBOURS
     while True:
         count = min(count, len(cost_n))
-        _, position_mk = nearest_neighbours(
-            target, candidates, count, order=order, advance=advance, **geometry
-        )
+        _, position_mk = nearest_neighbours(sides, count, order=order, advance=advance)
         chosen = take_turns(position_mk, k)
         if chosen is not None:
             return Choice(chosen, ranks_of(chosen, cost_n, ids=ids, seed=seed))

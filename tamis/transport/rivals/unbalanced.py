@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tamis.base.progress import Advance, ignore
-from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource, check_positive, check_whole
-from tamis.transport.cost import Floats, Geometry, target_points
-from tamis.transport.potential import resolve_device
+from tamis.transport.blocks import BadShapeError, Matrix, Rows, check_positive, check_whole
+from tamis.transport.cost import Floats
 from tamis.transport.rivals.choice import Choice, choose
-from tamis.transport.rivals.neighbours import READING_ROWS, geometry_of
+from tamis.transport.rivals.neighbours import READING_ROWS, Sides, sides_of
 from tamis.transport.solve import NotConverged
 
 if TYPE_CHECKING:
@@ -48,8 +47,6 @@ def unbalanced(
     leaves the target. score [n]: -log(n * mass received), below 0 where a candidate gets more than its share.
     Raises ValueError as `solve_potential`, and unless 1 <= k <= n; warns with `NotConverged`.
     """
-    import torch
-
     for name, value in (
         ("relative_epsilon", relative_epsilon),
         ("penalty", penalty),
@@ -57,14 +54,9 @@ def unbalanced(
     ):
         check_positive(name, value)
     check_whole("max_passes", max_passes)
-    source = RowSource(candidates, "candidates")
-    geometry = geometry_of(source, center, normalize)
-    like = torch.empty(0, dtype=torch.float32, device=resolve_device(device))
-    points_md = target_points(target, geometry, like)
-    problem = _Relaxed(
-        source=source, geometry=geometry, points_md=points_md, penalty=penalty, advance=advance
-    )
-    cost_n = problem.soft_costs(np.zeros(len(points_md)), None)[0]
+    sides = sides_of(target, candidates, center=center, normalize=normalize, device=device)
+    problem = _Relaxed(sides=sides, penalty=penalty, advance=advance)
+    cost_n = problem.soft_costs(np.zeros(len(sides.points_md)), None)[0]
     epsilon = relative_epsilon * float(cost_n.mean())
     return choose(problem.solve(epsilon, tolerance, max_passes), k, ids=ids, seed=seed)
 
@@ -73,15 +65,13 @@ def unbalanced(
 class _Relaxed:
     """The relaxed problem, dual over the target: h = soft c-transform, mass = exp(-h / epsilon / (1 + p))."""
 
-    source: RowSource
-    geometry: Geometry
-    points_md: "torch.Tensor"
+    sides: Sides
     penalty: float
     advance: Advance
 
     def solve(self, epsilon: float, tolerance: float, max_passes: int) -> Floats:
         """-log(n * mass) [n] once the target's masses are met within the tolerance."""
-        count = len(self.points_md)
+        count = len(self.sides.points_md)
         g_m = np.zeros(count)
         for _ in range(max_passes):
             soft_n, log_sum_m = self.soft_costs(g_m, epsilon)
@@ -118,12 +108,13 @@ class _Relaxed:
         """Squared distances [n, M] of a chunk of candidates to the target."""
         import torch
 
-        squared_m = self.points_md.square().sum(1)
-        for start, raw_nd in self.source.chunks(READING_ROWS):
-            points_nd = self.geometry.points(raw_nd, first_row=start, name="candidates", like=self.points_md)
-            if points_nd.shape[1] != self.points_md.shape[1]:
-                found, expected = f"width {points_nd.shape[1]}", f"width {self.points_md.shape[1]}"
+        points_md, geometry = self.sides.points_md, self.sides.geometry
+        squared_m = points_md.square().sum(1)
+        for start, raw_nd in self.sides.source.chunks(READING_ROWS):
+            points_nd = geometry.points(raw_nd, first_row=start, name="candidates", like=points_md)
+            if points_nd.shape[1] != points_md.shape[1]:
+                found, expected = f"width {points_nd.shape[1]}", f"width {points_md.shape[1]}"
                 raise BadShapeError("candidates", found, expected)
-            cost_nm = torch.addmm(squared_m, points_nd, self.points_md.T, alpha=-2.0)
+            cost_nm = torch.addmm(squared_m, points_nd, points_md.T, alpha=-2.0)
             yield (cost_nm + points_nd.square().sum(1)[:, None]).clamp_min(0)
             self.advance(len(points_nd))

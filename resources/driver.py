@@ -1,7 +1,7 @@
 """Materializing everything that is out of date, in one process and as few runs as possible.
 
-A run makes one asset for all partitions that need it, or a chain of assets of one partition, so 1,000
-shards cost one run and not 1,000 processes. Nothing out of date means no run at all.
+A run makes all that can be made with one set of partitions, so 1,000 shards cost one run and not 1,000
+processes. Nothing out of date means no run at all.
 """
 
 from collections.abc import Callable, Sequence

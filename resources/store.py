@@ -184,7 +184,8 @@ class StoreResource(dg.ConfigurableResource):
             unchanged = [current.get((stage.name, key)) for key in keys if key not in due]
             log_current(context, self.manifests, stage, unchanged)
         if due.isdisjoint(keys):
-            raise NothingDueError(stage.name, current=not left)
+            there = [current[stage.name, key] for key in keys if (stage.name, key) in current]
+            raise NothingDueError(stage.name, current=not left, passed=all(value.passed for value in there))
         return [key for key in keys if key in due]
 
     def _tidy(self, work: Work) -> None:

@@ -49,10 +49,13 @@ class PartitionGoneError(PermanentError):
 
 
 class NothingDueError(Exception):
-    """A step has nothing to make: all of it is `current`, or what it reads is left for the next run."""
+    """A step has nothing to make: all of it is `current`, or what it reads is left for the next run.
 
-    def __init__(self, asset: str, current: bool) -> None:
-        self.asset, self.current = asset, current
+    `passed`: whether the checks of what is current did.
+    """
+
+    def __init__(self, asset: str, current: bool, passed: bool) -> None:
+        self.asset, self.current, self.passed = asset, current, current and passed
         why = "is current" if current else "waits for what this run left for the next one"
         super().__init__(f"{asset} {why}")
 

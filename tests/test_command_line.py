@@ -124,7 +124,9 @@ def test_a_call_that_names_nothing_is_refused_with_what_is_valid(built, tamis, w
         (("export",), "Missing argument 'SELECTION'"),
         (("export", "near-algebra", "--format", "csv"), "'parquet', 'jsonl'"),
         (("explain",), "a document id, --text FILE"),
-        (("explain", "00", "--row", "3"), "--file FILE with --row N"),
+        (("explain", "00", "--row", "3"), "--file FILE, which is missing"),
+        (("explain", "--row", "3"), "--file FILE, which is missing"),
+        (("health", "--only=tables", "nothing"), "'nothing' is not one of 'tables'"),
         (("approve", "near-algebra", "--all"), "name selections or give --all"),
         (("withdraw", "--reason", "because"), "'mistake'"),
         (("purge",), "--answers"),
@@ -146,6 +148,7 @@ def test_a_wrong_call_is_refused_with_what_would_be_right(capsys, words, said):
         ["--json", "--only", "tables", "writer"],
         ["--only", "tables", "--only", "writer", "--json"],
         ["--only=tables", "--only=writer", "--json"],
+        ["--only=tables", "writer", "--json"],
     ],
     ids=" ".join,
 )

@@ -2,37 +2,41 @@
 
 A process dies by itself of a fatal signal, which faulthandler writes down, or for want of memory, which the
 kernel counts. One that somebody kills, or that goes with its machine, leaves neither and counts for nothing.
-All is in the cache: without it a partition is only tried twice more.
+All is in the cache: without it a partition is only tried twice more, so a note that cannot be read is none.
 """
 
 import contextlib
 import faulthandler
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from pydantic import TypeAdapter
+
 from tamis.base.errors import PermanentError
 from tamis.base.files import write_atomically
+from tamis.base.progress import silent
 from tamis.store.home import Home
 
 MOST_ABORTS = 2
 STDERR = 2
 SAID_OF_A_FAULT = "Fatal Python error: "
 OUT_OF_MEMORY = "killed by the system for want of memory"
+LINE = TypeAdapter(dict[str, str])
+UNREADABLE = "{} cannot be read ({}): of what the process died before counts for nothing"
 BOOT, COUNTERS = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/vmstat")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Abort:
-    """How often in succession the process died while it was at a partition of these inputs, and of what."""
+    """Of what the process died in succession while it was at a partition of these inputs."""
 
     asset: str
     partition: str
     input_key: str
-    reason: str
-    count: int
+    reasons: tuple[str, ...]
 
 
 class PartitionAbortedError(PermanentError):
@@ -40,8 +44,9 @@ class PartitionAbortedError(PermanentError):
 
     def __init__(self, abort: Abort) -> None:
         self.abort = abort
+        reasons = ", then ".join(dict.fromkeys(abort.reasons))
         super().__init__(
-            f"the process died of it {abort.count} times ({abort.reason}), so it is set aside until its "
+            f"the process died of it {len(abort.reasons)} times ({reasons}), so it is set aside until its "
             "input changes or `tamis materialize --try-again`"
         )
 
@@ -83,12 +88,15 @@ class Watch:
 
 
 @contextlib.contextmanager
-def watching(home: Home, asset: str) -> Iterator[Watch]:
-    """Note what a step is at while inside; count first what the last process died of. The caller writes."""
+def watching(home: Home, asset: str, log: Callable[[str], None] = silent) -> Iterator[Watch]:
+    """Note what a step is at while inside; count first what the last process died of. The caller writes.
+
+    What cannot be read of earlier notes is logged.
+    """
     folder = _folder(home)
     folder.mkdir(parents=True, exist_ok=True)
-    _count(home)
-    suspected = {one.partition: one for one in read_aborts(home) if one.asset == asset}
+    _count(home, log)
+    suspected = {one.partition: one for one in read_aborts(home, log) if one.asset == asset}
     elsewhere = faulthandler.is_enabled()
     with (folder / "fault").open("wb") as fault, (folder / "partitions").open("wb") as file:
         faulthandler.enable(fault, all_threads=False)
@@ -101,36 +109,43 @@ def watching(home: Home, asset: str) -> Iterator[Watch]:
             (folder / "partitions").unlink()
 
 
-def read_aborts(home: Home) -> list[Abort]:
+def read_aborts(home: Home, log: Callable[[str], None] = silent) -> list[Abort]:
     """Return what the process may have died of, of each partition that was not made since."""
     path = _folder(home) / "aborts.json"
-    return [Abort(**one) for one in json.loads(path.read_bytes())] if path.exists() else []
+    try:
+        return TypeAdapter(list[Abort]).validate_json(path.read_bytes()) if path.exists() else []
+    except (OSError, ValueError) as error:
+        log(UNREADABLE.format(path, type(error).__name__))
+        return []
 
 
 def forget_aborts(home: Home) -> int:
-    """Let everything be tried again; return how many partitions were set aside."""
+    """Let everything be tried again; return how many partitions were set aside, as far as can be read."""
     found = read_aborts(home)
     _write(home, [])
-    return sum(one.count >= MOST_ABORTS for one in found)
+    return sum(len(one.reasons) >= MOST_ABORTS for one in found)
 
 
-def _count(home: Home) -> None:
+def _count(home: Home, log: Callable[[str], None]) -> None:
     """Count a death by itself of the process that worked here last, for each partition that it was at."""
     path, fault = _folder(home) / "partitions", _folder(home) / "fault"
     if not path.exists():
         return
-    noted, *begun = [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]] or [{}]
-    at = {partition: key for keys in begun for partition, key in keys.items()}
-    reason = _reason(fault.read_text(errors="replace"), noted) if at else ""
+    reason = ""
+    try:
+        noted, *begun = [LINE.validate_json(line) for line in path.read_bytes().split(b"\n")[:-1]] or [{}]
+        at = {(noted["asset"], partition): key for keys in begun for partition, key in keys.items()}
+        reason = _reason(fault.read_text(errors="replace"), noted) if at else ""
+    except (OSError, ValueError, LookupError) as error:
+        log(UNREADABLE.format(path, type(error).__name__))
     path.unlink()
     if reason:
-        known = {(one.asset, one.partition): one for one in read_aborts(home)}
-        for partition, key in at.items():
-            before = known.get((noted["asset"], partition))
-            count = before.count if before and before.input_key == key else 0
-            known[noted["asset"], partition] = Abort(
-                asset=noted["asset"], partition=partition, input_key=key, reason=reason, count=count + 1
-            )
+        known = {(one.asset, one.partition): one for one in read_aborts(home, log)}
+        for (asset, partition), key in at.items():
+            before = known.get((asset, partition))
+            earlier = before.reasons if before and before.input_key == key else ()
+            reasons = (*earlier, reason)
+            known[asset, partition] = Abort(asset=asset, partition=partition, input_key=key, reasons=reasons)
         _write(home, list(known.values()))
 
 

@@ -113,7 +113,7 @@ class StoreResource(dg.ConfigurableResource):
                 retried(context.retry_number),
                 noted,
                 storing(self.home.root),
-                watching(self.home, stage.name) as watch,
+                watching(self.home, stage.name, context.log.warning) as watch,
             ):
                 work = Work(
                     project=self.project,

@@ -36,9 +36,9 @@ def address(home: Home) -> tuple[str, int] | None:
     """Return the host and port that a process of this machine noted which still lives."""
     try:
         found = json.loads((home.dagster / NOTE).read_text())
-    except (OSError, ValueError):
+        return (found["host"], found["port"]) if lives(found["process"]) else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # no note, or a damaged one
         return None
-    return (found["host"], found["port"]) if lives(found["process"]) else None
 
 
 def ask_reload(host: str, port: int, location: str) -> str:

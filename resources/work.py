@@ -98,7 +98,7 @@ class Work:
         for partition in self.watch.suspected.keys() & set(self.partitions):
             abort = self.watch.suspected[partition]
             key = input_key(self.stage, partition, self.snapshot, self.current)
-            if abort.count >= MOST_ABORTS and abort.input_key == key:
+            if len(abort.reasons) >= MOST_ABORTS and abort.input_key == key:
                 error = PartitionAbortedError(abort)
                 if self.stage.name == TRIALS:
                     note_failure(self.store, partition, key, error, permanent=True)

@@ -1,6 +1,7 @@
 """Verbs that read a materialized project, and calls that cannot be answered, in this process."""
 
 import json
+import os
 import socket
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from projects import (
 )
 
 from resources.instance import ON_SQLITE, POSTGRES_URL, prepare_folder
+from resources.webserver import NOTE, noted
 from tamis.base.errors import PermanentError
 from tamis.cli import main, serving, verbs
 from tamis.store.retained import retain
@@ -122,7 +124,9 @@ def test_a_call_that_names_nothing_is_refused_with_what_is_valid(built, tamis, w
         (("export",), "Missing argument 'SELECTION'"),
         (("export", "near-algebra", "--format", "csv"), "'parquet', 'jsonl'"),
         (("explain",), "a document id, --text FILE"),
-        (("explain", "00", "--row", "3"), "--file FILE with --row N"),
+        (("explain", "00", "--row", "3"), "--file FILE, which is missing"),
+        (("explain", "--row", "3"), "--file FILE, which is missing"),
+        (("health", "--only=tables", "nothing"), "'nothing' is not one of 'tables'"),
         (("approve", "near-algebra", "--all"), "name selections or give --all"),
         (("withdraw", "--reason", "because"), "'mistake'"),
         (("purge",), "--answers"),
@@ -144,6 +148,7 @@ def test_a_wrong_call_is_refused_with_what_would_be_right(capsys, words, said):
         ["--json", "--only", "tables", "writer"],
         ["--only", "tables", "--only", "writer", "--json"],
         ["--only=tables", "--only=writer", "--json"],
+        ["--only=tables", "writer", "--json"],
     ],
     ids=" ".join,
 )
@@ -299,6 +304,27 @@ def test_the_ui_names_an_address_that_is_not_this_machines_and_a_port_that_is_ta
         taken.listen()
         port = str(taken.getsockname()[1])
         assert f"port {port} is taken" in tamis(empty, "ui", "--port", port, code=2).err
+
+
+@pytest.mark.parametrize("port", ["0", "-1", "65536", "99999"])
+def test_a_port_that_does_not_exist_is_refused(empty, tamis, port):
+    assert "is not in the range 1<=x<=65535" in tamis(empty, "ui", "--port", port, code=2).err
+
+
+@pytest.mark.parametrize(("port", "other"), [(3000, 3001), (65535, 65534)])
+def test_a_port_that_is_taken_advises_one_that_exists(port, other):
+    assert f"--port {other}" in str(serving.PortTakenError(port, OSError(98, "in use")))
+
+
+def test_a_second_ui_of_a_home_is_refused_with_the_address_of_the_first(empty, tamis, served):
+    with noted(empty.home, "127.0.0.1", 3456):
+        assert "served already, at http://127.0.0.1:3456;" in tamis(empty, "ui", code=2).err
+        note = (empty.home.dagster / NOTE).read_text()
+    ended = note.replace(f":{os.getpid()}:", ":999999999:")
+    assert ended != note
+    for stale in (ended, "[]", '{"process": 1}', '{"host'):
+        (empty.home.dagster / NOTE).write_text(stale)
+        served()
 
 
 def test_a_missing_package_and_a_dagster_yaml_of_the_users_own_are_named(tmp_path, nowhere, monkeypatch):

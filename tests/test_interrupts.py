@@ -20,20 +20,24 @@ sys.argv = ["tamis", "withdraw", "--text", "-"]
 tamis.cli.console()
 """
 WITHIN_EXEC = "print('waits', flush=True); exec('stdin.buffer.read()')"
+BACKGROUND = ("sh", "-c", "trap '' INT; exec \"$@\"", "sh")
 AS_DAGSTER = "import dagster._utils.interrupts as i; i.setup_interrupt_handlers()"
 
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    """Start a command in a project that waits for its standard input, after a preparation."""
+    """Start a command in a project that waits for its standard input, after a preparation.
+
+    `ignoring`: as a script starts it in the background.
+    """
     plain_project(tmp_path, settings())
     for name in ("TAMIS_PROJECT", "TAMIS_HOME"):
         monkeypatch.delenv(name, raising=False)
 
-    def starting(preparation: str) -> subprocess.Popen[str]:
+    def starting(preparation: str, ignoring: bool = False) -> subprocess.Popen[str]:
         (tmp_path / "waiting_command.py").write_text(COMMAND.format(preparation=preparation))
         process = subprocess.Popen(
-            [sys.executable, "-m", "waiting_command"],
+            [*(BACKGROUND if ignoring else ()), sys.executable, "-m", "waiting_command"],
             cwd=tmp_path,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
             stdin=subprocess.PIPE,
@@ -53,11 +57,12 @@ def start(tmp_path, monkeypatch):
     ["pass", WITHIN_EXEC, AS_DAGSTER],
     ids=["alone", "within exec", "after a run of Dagster"],
 )
+@pytest.mark.parametrize("ignoring", [False, True], ids=["in the foreground", "in the background"])
 @pytest.mark.parametrize(
     ("ended_by", "code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
-def test_a_signal_ends_a_command_with_one_line(start, preparation, ended_by, code, said):
-    process = start(preparation)
+def test_a_signal_ends_a_command_with_one_line(start, preparation, ignoring, ended_by, code, said):
+    process = start(preparation, ignoring)
     process.send_signal(ended_by)
     _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (code, f"tamis: {said}; run the same command again to go on\n")

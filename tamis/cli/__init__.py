@@ -130,7 +130,9 @@ def console() -> None:
     ended: list[int] = []
     atexit.register(_exit_as_interrupted, ended)  # before all others, so that it runs after them
     record_signals()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        # What a script runs in the background has SIGINT ignored, and Dagster treats SIGTERM as SIGINT.
+        signal.signal(ending, signal.default_int_handler)
     defer_signals_in("torch")
     spin_briefly()
     ended.append(main())

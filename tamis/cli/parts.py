@@ -48,7 +48,8 @@ def _one_by_one(args: Sequence[str], repeated: set[str]) -> Iterator[str]:
     option, first = None, False
     for arg in args:
         if arg.startswith("-"):
-            option, first = (arg if arg in repeated else None), True
+            name, given, _ = arg.partition("=")
+            option, first = (name if name in repeated else None), not given
         elif option and not first:
             yield option
         else:

@@ -15,6 +15,7 @@ from tamis.cli.parts import ListCommand, answer, checkout, json_option, platform
 from tamis.project import open_project
 
 PARTS = ("tables", "writer", "dagster", "daemon", "tracking", "object_store")
+LAST_PORT = 65535
 
 
 class NoAddressError(PermanentError):
@@ -30,14 +31,25 @@ class PortTakenError(PermanentError):
 
     def __init__(self, port: int, problem: OSError) -> None:
         self.port, self.problem = port, problem
+        other = port + 1 if port < LAST_PORT else port - 1
         super().__init__(
             f"port {port} is taken ({problem.strerror}), perhaps by another `tamis ui`; "
-            f"stop that, or take another one: tamis ui --port {port + 1}"
+            f"stop that, or take another one: tamis ui --port {other}"
+        )
+
+
+class ServedError(PermanentError):
+    """A home that another `tamis ui` serves: of two, the sensors would ask one alone to load definitions."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self.port = host, port
+        super().__init__(
+            f"this project is served already, at http://{host}:{port}; use that, or end that `tamis ui` first"
         )
 
 
 @click.command()
-@click.option("--port", type=int, default=3000, show_default=True)
+@click.option("--port", type=click.IntRange(1, LAST_PORT), default=3000, show_default=True)
 @click.option(
     "--host",
     default="127.0.0.1",
@@ -49,6 +61,8 @@ def ui(port: int, host: str, verbose: bool) -> int:
     """Serve until Ctrl-C."""
     project = open_project()
     folder = checkout()
+    if served := platform_module("webserver").address(project.home):
+        raise ServedError(*served)
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -34,8 +34,10 @@ class Document:
     checkpoint: str | None
 
     def __post_init__(self) -> None:
+        if self.row is not None and self.file is None:
+            raise click.UsageError("--row N goes with --file FILE, which is missing")
         ways = [self.doc_id, self.text, self.file, self.checkpoint]
-        if sum(way is not None for way in ways) != 1 or (self.row is not None and self.file is None):
+        if sum(way is not None for way in ways) != 1:
             raise click.UsageError(
                 "give one of: a document id, --text FILE, --file FILE with --row N, --checkpoint NAME"
             )

@@ -46,7 +46,7 @@ class UnknownPlaceError(PermanentError):
 
     def __init__(self, file: str, row: int | None, problem: str) -> None:
         self.file, self.row, self.problem = file, row, problem
-        place = file if row is None else f"{file} row {row}"
+        place = repr(file) if row is None else f"{file!r} row {row}"
         super().__init__(f"{place}: {problem}")
 
 

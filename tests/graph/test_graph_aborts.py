@@ -78,7 +78,7 @@ def test_a_file_of_which_the_process_dies_twice_is_set_aside_until_it_changes(gr
 def test_what_is_set_aside_holds_no_other_back_and_is_tried_again_when_a_person_asks_for_it(graph):
     graph.make({"raw_shards"})
     key = input_key(stages()["documents"], BAD, graph.snapshot, graph.current)
-    found = Abort(asset="documents", partition=BAD, input_key=key, reason="aborted", count=2)
+    found = Abort(asset="documents", partition=BAD, input_key=key, reasons=("aborted", "aborted"))
     _write(graph.home, [found])
     assert graph.try_making(MADE).failed.keys() == {"documents"}
     assert made(graph, "embeddings") == {*GOOD}

@@ -8,7 +8,13 @@ import pytest
 from projects import CHECKOUT
 
 from resources import process_deaths as aborts
-from resources.process_deaths import OUT_OF_MEMORY, forget_aborts, read_aborts, watching
+from resources.process_deaths import (
+    OUT_OF_MEMORY,
+    PartitionAbortedError,
+    forget_aborts,
+    read_aborts,
+    watching,
+)
 from tamis.store.home import Home
 
 PROGRAM = """
@@ -38,11 +44,11 @@ def die(home: Home, number: signal.Signals) -> None:
     assert done.returncode == -number, done.stderr.decode()
 
 
-def counted(home: Home) -> dict[tuple[str, str], tuple[int, str]]:
+def counted(home: Home) -> dict[tuple[str, str], tuple[str, ...]]:
     """What is counted once the next process has looked."""
     with watching(home, "embeddings"):
         pass
-    return {(one.asset, one.partition): (one.count, one.reason) for one in read_aborts(home)}
+    return {(one.asset, one.partition): one.reasons for one in read_aborts(home)}
 
 
 @pytest.mark.parametrize(
@@ -50,10 +56,10 @@ def counted(home: Home) -> dict[tuple[str, str], tuple[int, str]]:
 )
 def test_a_fault_counts_against_what_was_at_work_alone(home, number, reason):
     die(home, number)
-    assert counted(home) == {("documents", "bad"): (1, reason)}
+    assert counted(home) == {("documents", "bad"): (reason,)}
     die(home, number)
-    assert counted(home) == {("documents", "bad"): (2, reason)}
-    assert counted(home) == {("documents", "bad"): (2, reason)}, "a death is counted once"
+    assert counted(home) == {("documents", "bad"): (reason, reason)}
+    assert counted(home) == {("documents", "bad"): (reason, reason)}, "a death is counted once"
     assert forget_aborts(home) == 1
     assert counted(home) == {}
 
@@ -62,7 +68,7 @@ def test_a_process_that_somebody_kills_counts_for_nothing(home):
     die(home, signal.SIGSEGV)
     die(home, signal.SIGKILL)
     die(home, signal.SIGTERM)
-    assert counted(home) == {("documents", "bad"): (1, "segmentation fault")}
+    assert counted(home) == {("documents", "bad"): ("segmentation fault",)}
 
 
 def test_a_process_that_the_system_kills_for_want_of_memory_counts(home, monkeypatch):
@@ -70,11 +76,11 @@ def test_a_process_that_the_system_kills_for_want_of_memory_counts(home, monkeyp
     kernel = aborts._kernel()
     assert kernel["boot"], "of this machine it is known"
     monkeypatch.setattr(aborts, "_kernel", lambda: kernel | {"killed": "oom_kill 1000000"})
-    assert counted(home) == {("documents", "bad"): (1, OUT_OF_MEMORY)}
+    assert counted(home) == {("documents", "bad"): (OUT_OF_MEMORY,)}
     monkeypatch.undo()
     die(home, signal.SIGKILL)
     monkeypatch.setattr(aborts, "_kernel", lambda: {"boot": "another", "killed": "oom_kill 2000000"})
-    assert counted(home) == {("documents", "bad"): (1, OUT_OF_MEMORY)}, "the machine was started since"
+    assert counted(home) == {("documents", "bad"): (OUT_OF_MEMORY,)}, "the machine was started since"
 
 
 def test_other_inputs_begin_a_new_count_and_what_is_made_has_none(home):
@@ -92,3 +98,65 @@ def test_a_note_that_was_cut_off_counts_for_nothing(home, left):
     die(home, signal.SIGSEGV)
     (home.cache / "at_work" / "partitions").write_bytes(left)
     assert counted(home) == {}
+
+
+HEAD = b'{"asset": "documents", "boot": "b", "killed": ""}\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("aborts.json", b'[{"asset"'),
+        ("aborts.json", b'[{"asset": "documents", "unknown": 1}]'),
+        ("aborts.json", b'{"asset": "documents"}'),
+        ("partitions", b"\0\0\0\0\n"),
+        ("partitions", HEAD + b'{"bad": "k\n'),
+        ("partitions", b'{"bad": "k1"}\n{"bad": "k1"}\n'),
+        ("partitions", HEAD + b'["bad"]\n'),
+        ("fault", None),
+        ("fault", aborts.SAID_OF_A_FAULT.encode()),
+    ],
+)
+def test_a_damaged_note_is_logged_and_counts_for_nothing(home, name, content):
+    die(home, signal.SIGSEGV)
+    path = home.cache / "at_work" / name
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    if name == "aborts.json":
+        (path.parent / "partitions").unlink()
+    logged: list[str] = []
+    with watching(home, "documents", logged.append) as watch:
+        assert watch.suspected == {}
+        watch.begin({"bad": "k1"})
+        watch.end(["bad"], made=True)
+    (line,) = logged
+    assert (
+        f"{path.parent / ('aborts.json' if name == 'aborts.json' else 'partitions')} cannot be read" in line
+    )
+
+
+def test_a_field_that_is_not_known_leaves_the_others_as_they_are(home):
+    die(home, signal.SIGSEGV)
+    expected = counted(home)
+    path = home.cache / "at_work" / "aborts.json"
+    path.write_text(path.read_text().replace('"asset"', '"later": 1, "asset"'))
+    assert counted(home) == expected == {("documents", "bad"): ("segmentation fault",)}
+
+
+def test_what_is_forgotten_need_not_be_readable(home):
+    path = home.cache / "at_work" / "aborts.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b'[{"asset"')
+    assert forget_aborts(home) == 0
+    assert path.read_bytes() == b"[]"
+
+
+def test_each_of_two_reasons_is_named(home):
+    die(home, signal.SIGSEGV)
+    counted(home)
+    die(home, signal.SIGABRT)
+    counted(home)
+    (abort,) = read_aborts(home)
+    assert "2 times (segmentation fault, then aborted)" in str(PartitionAbortedError(abort))

@@ -132,6 +132,33 @@ def test_what_a_server_refuses_waits_and_arrives_in_order(tmp_path, receive):
     assert [entry["body"]["rows"] for entry in server.stop()] == [1, 1, 1, 1, 2]
 
 
+@pytest.mark.parametrize("content", [b"", b'{"put": 1, "bo', b"[]", b'{"put": "early", "body": {}}', b"\xff"])
+def test_a_message_that_cannot_be_read_holds_no_other_back(tmp_path, receive, capsys, content):
+    server = receive()
+    watch = new_watch(tmp_path, server.port)
+    watch.tell()
+    outbox = watch.home.cache / "outbox"
+    outbox.mkdir(parents=True)
+    (outbox / "damaged.json").write_bytes(content)
+    watch.quarantine("web__one")
+    watch.fail(ValueError(TEXT))
+    assert watch.tell() == "2 delivered"
+    assert [path.name for path in outbox.iterdir()] == ["damaged.unreadable"]
+    assert "damaged.unreadable" in capsys.readouterr().err
+    assert len(server.stop()) == 2
+
+
+def test_of_too_many_messages_the_oldest_are_dropped(tmp_path, receive, monkeypatch):
+    monkeypatch.setattr(module, "KEPT", 2)
+    server = receive()
+    watch = new_watch(tmp_path, server.port)
+    watch.tell()
+    for number in range(4):
+        module.put(watch.home, {"number": number})
+    assert watch.tell() == "2 delivered"
+    assert [entry["body"]["number"] for entry in server.stop()] == [2, 3]
+
+
 def test_a_server_that_is_gone_is_given_up_and_nothing_else_waits_for_it(tmp_path, receive):
     server = receive()
     watch = new_watch(tmp_path, server.port)

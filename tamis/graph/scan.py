@@ -7,9 +7,11 @@ shards costs stat calls only.
 import contextlib
 import json
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from tamis.base.files import write_atomically
 from tamis.corpus import (
@@ -27,9 +29,12 @@ from tamis.graph.snapshot import ProjectSnapshot, stamp_of
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.pinned_versions import read_pinned_versions
+from tamis.store.digests import canonical_digest
 from tamis.store.withdrawn import withdrawn_versions
 from tamis.training.planned import planned_trials
 from tamis.training.stage import TRIALS
+
+LISTING = "listing.json"
 
 
 def scan(
@@ -54,18 +59,18 @@ def scan_files(
     on_request: bool = False,
     by_hand: bool = False,
     allowed: Collection[str] = (),
+    listing: Mapping[str, Shard] | None = None,
 ) -> ProjectSnapshot:
     """List and fingerprint all shards and targets, and return the snapshot without searches.
 
     A file that is being written keeps the fingerprint it had, or is left for a later scan when it is new;
     `patience_seconds` is how long to wait for it. `on_request` asks for the trials that are made on request,
-    `by_hand` for all, whatever a search asks for; `allowed` are names whose removal a person allows. Raises
-    `ListingError` when a corpus cannot be listed: it must not pass for empty.
+    `by_hand` for all, whatever a search asks for; `allowed` are names whose removal a person allows;
+    `listing` is one that was made before. Raises `ListingError` when a corpus cannot be listed: it must not
+    pass for empty.
     """
     memory = _Memory(project.home.cache / "fingerprints.json")
-    corpora, cache = project.settings.corpus, project.home.cache
-    listed = (shard for corpus in corpora for shard in list_shards(corpus, project.root, cache))
-    shards = {shard.key: shard for shard in listed}
+    shards = dict(list_sources(project) if listing is None else listing)
     moving = _moving(project, shards)
     if moving and patience_seconds:
         time.sleep(patience_seconds)
@@ -97,6 +102,46 @@ def scan_files(
         shrunken=read_shrunken(store, readable),
         allowed=frozenset(allowed),
     )
+
+
+def list_sources(project: Project) -> dict[str, Shard]:
+    """Return the shards of all corpora by key. Raises `ListingError` when one cannot be listed."""
+    found = (list_shards(one, project.root, project.home.cache) for one in project.settings.corpus)
+    return {shard.key: shard for shards in found for shard in shards}
+
+
+def keep_listing(project: Project, listing: Mapping[str, Shard]) -> None:
+    """Keep a listing in the cache for the runs that a sensor asks for because of it.
+
+    One that cannot be written (a full disk, names that are no Unicode) is not kept; these runs list again.
+    """
+    path = project.home.cache / LISTING
+    kept = _KeptListing(corpora=_corpora(project), shards=list(listing.values()))
+    try:
+        write_atomically(path, kept.model_dump_json().encode())
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def kept_listing(project: Project) -> dict[str, Shard] | None:
+    """Return the listing that was kept last, None without one or where the corpora are others by now."""
+    try:
+        kept = _KeptListing.model_validate_json((project.home.cache / LISTING).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return {shard.key: shard for shard in kept.shards} if kept.corpora == _corpora(project) else None
+
+
+class _KeptListing(BaseModel):
+    corpora: str
+    shards: list[Shard]
+
+
+def _corpora(project: Project) -> str:
+    """Return the digest of what a listing depends on."""
+    sections = [corpus.model_dump(mode="json") for corpus in project.settings.corpus]
+    return canonical_digest(json.dumps([str(project.root), sections], sort_keys=True))
 
 
 def scan_again(snapshot: ProjectSnapshot, current: CurrentValues) -> ProjectSnapshot:

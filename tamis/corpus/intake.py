@@ -34,8 +34,8 @@ MOST_NAMED = 100
 
 @dataclass(kw_only=True)
 class Intake:
-    """What came in from one shard: `refused` are ids of what is withdrawn and stands in it, `records` digest
-    and rows file of what each table now holds of it.
+    """The intake of one shard: `refused` are ids of withdrawn documents in it, `records` the digest and the
+    rows file of its rows in each table.
     """
 
     shard: str

@@ -21,10 +21,10 @@ def forbidden_by_licence(
     denied: Sequence[str],
     unknown: Literal["allow", "exclude"] = "allow",
 ) -> pl.DataFrame:
-    """doc_id and rule of the documents of `occurrences` (doc_id, licence) that no licence allows; by doc_id.
+    """Return doc_id and rule of documents that no licence allows, by doc_id, given `occurrences`.
 
     Without `allowed` patterns everything is that is not denied. A licence is unknown when null or blank. Of
-    several rules the one that stands first in `RULES` is given.
+    several rules the first one in `RULES` is given.
     """
     licence = pl.col("licence")
     verdict = (

@@ -27,7 +27,7 @@ def load_local_judge(
     """Load a judge onto a device ("auto": the accelerator if there is one).
 
     Raises `JudgeModelError` when its vocabulary has no single token for yes or no, or its context no room
-    for a document beside the question.
+    for a document and the question.
     """
     import torch
 

@@ -29,7 +29,7 @@ class Prediction:
 
     @property
     def log_spread(self) -> float:
-        """Standard deviation of the log loss that the interval stands for; NaN without one."""
+        """Return the standard deviation of the log loss that the interval implies; NaN without one."""
         known = self.has_interval and self.low > 0
         return math.log(self.high / self.low) / (2 * NORMAL_90) if known else math.nan
 

@@ -42,7 +42,7 @@ class Aligned:
 
 @dataclass(frozen=True, kw_only=True)
 class Trend:
-    """Where each curve stands at its last size under every set of variances, and how likely each set is.
+    """The level of each curve at its last size under every set of variances, and how likely each set is.
 
     `weights`, `level`, `slope` and their covariance are [g, m]; the variances of noise, jumps and bending
     [g, 1]. `acceleration` is the pooled change of slope per octave (negative: curves steepen) with its error.

@@ -26,7 +26,7 @@ class BadColumnError(PermanentError, ValueError):
 
 
 class RepeatedIdsError(PermanentError, ValueError):
-    """A doc_id stands in more than one row; `doc_ids` names up to five of them."""
+    """A doc_id is in more than one row; `doc_ids` names up to five of them."""
 
     def __init__(self, doc_ids: Iterable[str], count: int) -> None:
         self.doc_ids, self.count = list(doc_ids), count

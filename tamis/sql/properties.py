@@ -1,4 +1,4 @@
-"""The YAML of a SQL project: dbt_project.yml, and descriptions, columns, tests and sources beside the models.
+"""The YAML of a SQL project: dbt_project.yml, and descriptions, columns, tests and sources of the models.
 
 The keys are those of dbt 1.11 (test arguments nested under `arguments`); any other key is an error here,
 where dbt would ignore or deprecate it.

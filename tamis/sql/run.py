@@ -76,9 +76,9 @@ def run_model(
     are not those of the model, all rows are computed. `first`: bring back only so many rows.
 
     Upstream views are inlined; sources and materialized models come from `read`, which is asked for the
-    columns that the result needs. `advance` is told the rows read. Raises `UnknownNameError`,
-    `MissingColumnsError` when a table lacks a column, `ModelRunError` when DuckDB refuses the SQL (memory
-    over the limit included).
+    columns that the result needs. `advance` is called with the number of rows read. Raises
+    `UnknownNameError`, `MissingColumnsError` when a table lacks a column, `ModelRunError` when DuckDB refuses
+    the SQL (memory over the limit included).
     """
     started = time.perf_counter()
     model = project.model(name)

@@ -78,7 +78,7 @@ def bind(query: "exp.Query", rendered: Rendered, schema: "Schema") -> Binding:
         qualified = qualify(query.copy(), schema=schema, dialect=DIALECT)
     except OptimizeError as error:
         raise _column_error(error, query, rendered, schema) from error
-    except AssertionError as error:  # sqlglot's own, when a star stands for what nothing declares
+    except AssertionError as error:  # sqlglot's own, when a star covers columns that nothing declares
         problem = "`*` of a function: only the data tell its columns; name the columns that are wanted"
         raise SqlSyntaxError(rendered.file, rendered.line(1), problem) from error
     columns = tuple(qualified.named_selects)

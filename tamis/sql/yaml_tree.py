@@ -1,4 +1,4 @@
-"""YAML with line numbers: a tree whose every node knows where it stands, so that errors can say so.
+"""YAML with line numbers: every node of the tree knows its line, so that errors can name it.
 
 `yaml.safe_load` forgets positions and lets the second of two equal keys win in silence; here it is an error.
 """

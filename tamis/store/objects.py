@@ -275,7 +275,7 @@ class ObjectFolder:
 
 
 def lance_options() -> dict[str, str]:
-    """What LanceDB is told beside what it reads in the environment: plain HTTP too, and when to give up."""
+    """Return LanceDB's options, besides those in the environment: plain HTTP too, and when to give up."""
     require_endpoint()
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)

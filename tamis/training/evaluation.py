@@ -210,7 +210,7 @@ def _window_nats(loaded: LoadedModel, rows: np.ndarray) -> np.ndarray:
     """Code length of each row [b, l + 1] after its first token: float64 [b]."""
     import torch
 
-    # Padding stands on the right, where causal attention never looks, so no mask is needed.
+    # Padding is on the right, where causal attention never looks, so no mask is needed.
     batch = torch.from_numpy(rows).to(loaded.device)
     inputs, targets = batch[:, :-1].clamp(min=0), batch[:, 1:]
     scored = targets != IGNORED

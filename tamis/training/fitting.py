@@ -1,4 +1,4 @@
-"""Whether a model, its tokenizer and the rows that it is to read fit each other, told before it is trained.
+"""Check before a training that a model, its tokenizer and the rows that it is to read fit each other.
 
 What does not fit is otherwise an index outside a table, somewhere inside a forward pass, or a tokenizer
 without words that turns every text into nothing.

@@ -72,7 +72,7 @@ def label_warnings(store: Store) -> list[str]:
     split = store.read("target_examples", ["target", "doc_id", "split"])
     rows = split.join(answers, on=["target", "doc_id"]).sort("target")
     return [
-        f"target {target}: label {label!r} stands in {count} held-out examples and in none of train, so no "
+        f"target {target}: label {label!r} is in {count} held-out examples and in none of train, so no "
         "model can learn it; add examples of it, or leave it out"
         for (target,), own in rows.group_by("target", maintain_order=True)
         for label, count in never_learnt(own).items()

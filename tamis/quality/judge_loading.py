@@ -143,6 +143,6 @@ def _room(judge: LocalJudge, name: str) -> int:
     room = int(context) - asked - JOINT
     if room < 1:
         raise JudgeModelError(
-            name, f"its context of {context} tokens leaves no room beside a question of {asked} tokens"
+            name, f"a question of {asked} tokens leaves no room for a document in a context of {context}"
         )
     return min(judge.max_tokens, room)

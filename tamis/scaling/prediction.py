@@ -21,7 +21,7 @@ LEAST_SIZES = 3  # a backtest needs as many sizes before the one it predicts
 LEAST_KEPT = 0.6  # share of the sizes that a shortened curve keeps, for its errors to narrow intervals
 UNTRIED = 1.25  # least factor where no backtest spans as many octaves as the prediction
 PSEUDO_ERRORS = np.array([0.06, 0.19, 0.32, 0.45, 0.6, 0.76, 0.93, 1.15, 1.44, 1.96])
-"""Absolute standard-normal errors added to the observed ones: with few curves the method's spread stands."""
+"""Absolute standard-normal errors added to the observed ones: with few curves the method's spread is kept."""
 
 
 def predict_full_loss(

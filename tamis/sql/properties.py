@@ -95,7 +95,7 @@ def read_properties(files: Iterable[Path]) -> tuple[dict[str, ModelEntry], dict[
         for node in fields["sources"].items() if "sources" in fields else ():
             for source in _sources(node):
                 if source.name in sources:
-                    raise ProjectFileError(source.file, source.line, f"source {source.name!r} stands twice")
+                    raise ProjectFileError(source.file, source.line, f"source {source.name!r} occurs twice")
                 sources[source.name] = source
     return models, sources
 

@@ -97,7 +97,7 @@ def _convert(loader: Any, node: Any, file: Path) -> Node:
         for key_node, value_node in node.value:
             key = str(key_node.value)
             if key in value:
-                raise ProjectFileError(file, key_node.start_mark.line + 1, f"the key {key!r} stands twice")
+                raise ProjectFileError(file, key_node.start_mark.line + 1, f"the key {key!r} occurs twice")
             child = _convert(loader, value_node, file)
             # The line of the key, not of the value: a nested value begins a line later.
             value[key] = Node(file=file, line=key_node.start_mark.line + 1, value=child.value)

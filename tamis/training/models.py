@@ -126,8 +126,8 @@ def require_whole(name: str, model: "PreTrainedModel", report: Mapping[str, Any]
             if key.startswith(prefix) and not key.removeprefix(prefix).startswith(DRAWN_LATER)
         ]
     if lost:
-        told = f"its files lack {len(lost)} weights that config.json asks for, or hold them in another shape"
-        raise UnknownModelError(name, f"{told}: {_some(lost)}")
+        lack = f"its files lack {len(lost)} weights that config.json asks for, or hold them in another shape"
+        raise UnknownModelError(name, f"{lack}: {_some(lost)}")
     broken = [key for key, weight in model.named_parameters() if not bool(torch.isfinite(weight).all())]
     if broken:
         raise UnknownModelError(name, f"weights that are no finite numbers: {_some(broken)}")

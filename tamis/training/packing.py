@@ -17,7 +17,7 @@ from tamis.training.tokenizer import blocks, boundary_tokens, encode
 
 IGNORED = -1  # a target that is scored nowhere, and what fills a row up
 WIDTH_STEP = 16
-"""Rows are as wide as the longest of a batch, rounded up: a CPU's matrix products are compiled anew for each
+"""Rows are as wide as the longest of a batch, rounded up: a CPU's matrix products are compiled for each
 shape, and oneDNN keeps 1,024 of them. A step of a classifier of .8M parameters takes 65 ms so, 83 ms with
 rows of any width (`python -m benchmarks.training --threads 1 --batch-size 16 --length 128`)."""
 

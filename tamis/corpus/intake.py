@@ -274,7 +274,7 @@ def documents_of_shards(store: Store, shards: Sequence[str]) -> dict[str, list[s
 def count_documents(
     store: Store, shards: Sequence[str], without: str | None = None, scope: str | None = None
 ) -> int:
-    """How many distinct documents stand in these shards; those with a row in a table are left out.
+    """Count the distinct documents in these shards; those with a row in a table are left out.
 
     `without`: that table; `scope`: a filter on its rows.
     """
@@ -286,7 +286,7 @@ def count_documents(
 
 
 def remove_shards(store: Store, shards: Sequence[str]) -> None:
-    """Forget the places in shards that are gone; what stood nowhere else is an orphan then."""
+    """Forget the places in shards that are gone; documents without another place are orphans then."""
     for start in range(0, len(shards), SHARDS_A_FILTER):
         scope = one_of("shard", shards[start : start + SHARDS_A_FILTER])
         store.delete("occurrences", scope)

@@ -1,4 +1,4 @@
-"""The density sketch: how many documents stand near each one, in memory that does not grow with them.
+"""The density sketch: how many documents are near each one, in memory that does not grow with them.
 
 A RACE sketch (Coleman and Shrivastava 2020): `rows` arrays of `buckets` counters. Counts add, subtract
 and merge exactly, so a pool may be counted shard by shard in any order. 500 rows give a median error

@@ -1,6 +1,6 @@
 """Which documents their licences allow: glob patterns over what the sources state.
 
-"cc-by*" covers "CC-BY-4.0". A text may stand in several places under several licences: one that is allowed
+"cc-by*" covers "CC-BY-4.0". A text may occur in several places under several licences: one that is allowed
 is enough. A denied licence is denied even where a pattern of the allowed ones covers it.
 """
 

@@ -1,6 +1,6 @@
 """Glob patterns over what the places of documents state, and documents that no place lets through.
 
-In a pattern * is any characters and ? one; neither case nor outer white space counts. A text may stand in
+In a pattern * is any characters and ? one; neither case nor outer white space counts. A text may occur in
 several places: one that is free of rules is enough.
 """
 

@@ -57,7 +57,7 @@ def repetition(units: pl.DataFrame) -> pl.DataFrame:
 
 
 def _grams(text_t: npt.NDArray[np.int64], hash_t: npt.NDArray[np.uint64], n: int) -> pl.DataFrame:
-    """N-grams that lie within one text: `first` (word), `gram` (hash of text and words); in order."""
+    """Return the n-grams within one text each: `first` (word), `gram` (hash of text and words); in order."""
     count = max(len(hash_t) - n + 1, 0)
     mixed = text_t[:count].astype(np.uint64) * _MULTIPLIER
     for offset in range(n):

@@ -157,7 +157,7 @@ class ModelReport:
 
     @property
     def in_power_phase(self) -> int:
-        """How many sizes lie beyond the slow phase."""
+        """Count the sizes beyond the slow phase."""
         return sum(size > self.pre_learned.examples for size in self.sizes)
 
 

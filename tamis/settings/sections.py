@@ -59,7 +59,7 @@ class EngineSection(Section):
 
 
 class StorageSection(Section):
-    """Where tables, manifests, checkpoints and pages lie: in the home (`url` None), or in an object store."""
+    """The place of tables, manifests, checkpoints and pages: the home (`url` None), or an object store."""
 
     url: StorageUrl | None = None
 

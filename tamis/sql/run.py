@@ -133,7 +133,7 @@ class _Inputs:
         for name, wanted in columns.items():
             types = self._types(name)
             unread = [column for column in self.plan.named[name] if column not in wanted]
-            # Without a declared type a column has no stand-in, so it is read.
+            # Without a declared type nothing can replace a column, so it is read.
             stand_ins = [column for column in unread if types.get(column)]
             self._register(name, sorted({*wanted, *unread} - {*stand_ins}), stand_ins, types)
 
@@ -191,7 +191,7 @@ def _add(
 
 
 def _name_rows(connection: "duckdb.DuckDBPyConnection", model: Model, query: str) -> None:
-    """Let the model's name stand for these rows: its tests see finished rows, not a second evaluation."""
+    """Let the model's name mean these rows: its tests see finished rows, not a second evaluation."""
     connection.execute(f"create or replace view {relation(MODEL_SCHEMA, model.name)} as {query}")
 
 

@@ -348,7 +348,7 @@ def _classified(
 
 
 def macro_f1(expected: np.ndarray, predicted: np.ndarray) -> float:
-    """Mean F1 over the classes that stand in `expected`."""
+    """Return the mean F1 over the classes that occur in `expected`."""
     from sklearn.metrics import f1_score
 
     return float(

@@ -80,7 +80,7 @@ def require_fit(
 
 
 def _tokens_in_rows(tokenizer: "PreTrainedTokenizerBase", filled: bool) -> dict[str, int]:
-    """Tokens that may stand in a row: special ones are spelled out in texts, so only borders and masks."""
+    """Return the special tokens that rows may hold: borders and masks; those in texts are spelled out."""
     names = [
         "bos_token",
         "eos_token",

@@ -68,7 +68,7 @@ FOLDER = "training"
 
 @dataclass(frozen=True, kw_only=True)
 class SavedState:
-    """Where a run stood: steps done, seconds spent, tensors by name."""
+    """The state of a run: steps done, seconds spent, tensors by name."""
 
     step: int
     seconds: float

@@ -30,7 +30,7 @@ class RepeatedIdsError(PermanentError, ValueError):
 
     def __init__(self, doc_ids: Iterable[str], count: int) -> None:
         self.doc_ids, self.count = list(doc_ids), count
-        super().__init__(f"{count} doc_ids stand in more than one row, among them {', '.join(self.doc_ids)}")
+        super().__init__(f"{count} doc_ids are in more than one row, among them {', '.join(self.doc_ids)}")
 
 
 class BudgetExceedsPool(UserWarning):

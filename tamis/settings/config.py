@@ -160,9 +160,9 @@ def load_settings(path: Path) -> Settings:
 
 def _toml_hint(problem: str) -> str:
     if "Cannot overwrite" in problem or "Cannot declare" in problem:
-        return "; a table that may stand there several times has double brackets each time: [[selection]]"
+        return "; a table that may occur several times has double brackets each time: [[selection]]"
     if "end of document after a statement" in problem or "Invalid value" in problem:
-        return '; texts and shares stand in quotes: budget = "10%"'
+        return '; texts and shares are in quotes: budget = "10%"'
     return ""
 
 

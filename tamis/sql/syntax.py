@@ -84,7 +84,7 @@ def bind(query: "exp.Query", rendered: Rendered, schema: "Schema") -> Binding:
     columns = tuple(qualified.named_selects)
     if repeated := sorted({name for name in columns if columns.count(name) > 1}):
         line = rendered.line(1)
-        raise ProjectFileError(rendered.file, line, f"output columns stand twice: {', '.join(repeated)}")
+        raise ProjectFileError(rendered.file, line, f"output columns occur twice: {', '.join(repeated)}")
     return Binding(columns=columns, reads=columns_read(qualified, schema))
 
 

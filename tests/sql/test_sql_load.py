@@ -166,7 +166,7 @@ def test_code_version_of_a_mart_does_not_follow_a_stored_parent_or_descriptions(
             "select id, weight as id\nfrom {{ ref('stg_items') }}\norder by id",
             ProjectFileError,
             1,
-            "stand twice: id",
+            "occur twice: id",
         ),
         ("marts/m.sql", "select 1 as a\nfrom {{ var('x') }}", TemplateError, 2, "unknown name 'var'"),
         ("marts/m.sql", "select 1 as a\n{% if %}", TemplateError, 2, "Expected an expression"),

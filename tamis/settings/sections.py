@@ -141,9 +141,7 @@ class TargetSection(Section):
         if self.kind == "files" and not self.path:
             raise wrong_key("path", None, 'a folder or file, since kind = "files": path = "target"')
         if self.path and "://" in self.path:
-            raise wrong_key(
-                "path", self.path, "a folder or file on this machine; only corpora may be elsewhere"
-            )
+            raise wrong_key("path", self.path, "a folder or file on this machine; only corpora may be remote")
         if self.kind == "python-docs" and not self.packages:
             raise wrong_key(
                 "packages", None, 'installed packages, since kind = "python-docs": packages = ["scipy"]'

@@ -61,7 +61,7 @@ def _raw(work: Work, key: str) -> Output:
 def documents(work: Work) -> Iterator[Any]:
     """Documents of a shard: normalised text under its content id, stored once however often it occurs.
 
-    Bad rows go to quarantine with a reason; everything valid beside them is kept. A file that lost most of
+    Bad rows go to quarantine with a reason; all valid rows are kept. A file that lost most of
     its documents is held back: they stay until a person lets them go.
     """
     with work.progress("documents", unit="rows") as progress:

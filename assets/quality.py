@@ -84,7 +84,7 @@ def _of_shard(
 
 @asset("judge_sample", ["polars"], reads=["documents", "near_duplicates", "embeddings"])
 def judge_sample(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """Documents the judge is asked about: a uniform draw, and those that tell most beside it."""
+    """Documents the judge is asked about: a uniform draw, and those that teach the grader most."""
     with store.work(context) as work:
         sample = sample_of_pool(work.store, work.project)
         work.store.overwrite("judge_sample", sample.to_arrow().cast(schema_of("judge_sample")))

@@ -104,7 +104,7 @@ def selected_subset(
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What was decided about every document, by which settings, and what the event log is told of it."""
+    """The decisions about every document, the settings they follow, and what the event log says of them."""
 
     section: SelectionSection
     decided: pl.DataFrame

@@ -40,7 +40,7 @@ from tamis.transport.storing import (
 )
 
 READABLE = ("readable", "Nothing of the target's files is in quarantine.", False)
-LEARNABLE = ("learnable", "Every label of the held-out examples stands in train too.", False)
+LEARNABLE = ("learnable", "Every label of the held-out examples is in train too.", False)
 CONVERGED = (
     "converged",
     "The marginal error is within the tolerance, or what its certificate accepts.",
@@ -135,7 +135,7 @@ def _readable(quarantined: dict[str, int]) -> dg.AssetCheckResult:
 
 
 def _answers(work: Work, key: str, split: pl.DataFrame) -> list[Rows]:
-    """Write what is to be learnt of a target's examples: of plain texts nothing beside themselves."""
+    """Write the answers that a target's examples teach; plain texts have none."""
     table, scope = "target_answers", f"target = {quoted(key)}"
     if "response_at" not in split.columns:
         work.store.delete(table, scope)

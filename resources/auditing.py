@@ -58,7 +58,7 @@ def _audited(project: Project, name: str | None, quick: bool, say: Callable[[str
 
 
 def _is_new_here(project: Project, instance: dg.DagsterInstance) -> bool:
-    """Whether the results lie in a store for many machines, and this one has made none of them yet.
+    """Return whether the results are in a store for many machines, and this one has made none of them yet.
 
     A log in a database is that of all machines, and one that holds anything speaks.
     """

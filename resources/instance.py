@@ -97,7 +97,7 @@ class DamagedStateError(PermanentError):
         self.folder, self.problem = folder, problem
         super().__init__(
             f"Dagster's state in {folder} is damaged ({problem}); move that folder away and run "
-            "`tamis materialize`, which logs again what was made; all else lies elsewhere"
+            "`tamis materialize`, which logs again what was made; everything else is elsewhere"
         )
 
 

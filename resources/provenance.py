@@ -1,4 +1,4 @@
-"""What stands beside a manifest: where, when and with which libraries a value was made. Never hashed."""
+"""The unhashed part of a manifest: where, when and with which libraries a value was made."""
 
 import platform
 import subprocess
@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 FORM = 2
-"""2: the event of a manifest carries a digest of what stands beside it."""
+"""2: the event of a manifest carries a digest of its unhashed part."""
 LIBRARIES = ("dagster", "lancedb", "polars", "torch", "transformers", "pot", "mlflow", "numpy")
 
 
 def beside(
     run_id: str, seconds: tuple[float, float], table_versions: dict[str, int], costs: dict[str, Any]
 ) -> dict[str, Any]:
-    """Run, clock, costs, versions of tables and libraries, code; seconds of the step, and of this value."""
+    """Return run, clock, costs, versions, code; `seconds`: of the step, and of this value."""
     return {
         "form": FORM,
         "run_id": run_id,

@@ -103,8 +103,8 @@ class Outcome:
         counts = {"value": sum(self.made.values()), "SQL view": self.views}
         made = [f"{count:,} {name}{'s' * (count > 1)}" for name, count in counts.items() if count]
         if made:
-            told = f"made {' and '.join(made)} in {sum(self.seconds.values()):.0f} s"
-            return f"{told}; what is named above is not right yet" if self.failed or problems else told
+            text = f"made {' and '.join(made)} in {sum(self.seconds.values()):.0f} s"
+            return f"{text}; what is named above is not right yet" if self.failed or problems else text
         if self.failed or problems:
             return "nothing was made"
         current = "everything" if only is None else ", ".join(sorted(only))
@@ -113,7 +113,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Runner:
-    """What a run needs beside the group that it makes."""
+    """The context of a run, apart from the group that it makes."""
 
     project: Project
     job: Any

@@ -42,7 +42,7 @@ def _evaluation(own: list[Tainted]) -> Evaluation:
 
 
 def log_taints(instance: dg.DagsterInstance, home: Home, current: CurrentValues) -> list[str]:
-    """Log checks that are not in the log as they are now, beside any run; returns the assets that fail.
+    """Log checks that are not in the log as they are now, outside of any run; return the assets that fail.
 
     While nothing was ever withdrawn nothing is logged; the same outcome is logged once.
     """

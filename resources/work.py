@@ -54,7 +54,7 @@ from tamis.store.unwritable import stop_unless_writable
 from tamis.training.failures import note_failure
 
 COSTS = ("asked", "tokens_asked", "cost", "source_versions", "parameters", NEAR_REPEATS)
-"""Metadata that stands beside the manifest too: what a plan says of the next time, and what was read."""
+"""Metadata that a manifest keeps unhashed, too: it serves the next plan, or says what was read."""
 
 
 MOST_TRANSIENT = 3

@@ -57,7 +57,7 @@ def trial_budget(
 def _left_out(store: StoreResource, group: Group, failed: Sequence[dg.RunRecord], said: str) -> dg.SkipReason:
     """Note a trial whose runs died without saying why, so that the search goes on without it."""
     name, count = group.partitions[0], len(failed)
-    told = f"{count} runs of it ended without a result"
+    reason = f"{count} runs of it ended without a result"
     took = sum(run.end_time - run.start_time for run in failed if run.start_time and run.end_time)
     noted = {(one.trial, one.input_key): one.spent_seconds or 0.0 for one in failures_of(store.tables)}
     # Runs that ended in an error have noted their time themselves.
@@ -66,7 +66,7 @@ def _left_out(store: StoreResource, group: Group, failed: Sequence[dg.RunRecord]
         return dg.SkipReason(f"{group.assets[0]} failed {count} times; materialize it by hand to see why")
     try:
         with writing(store.home, "trial budget sensor"):
-            note_failure(store.tables, name, group.keys[0], told, permanent=True, seconds=seconds)
+            note_failure(store.tables, name, group.keys[0], reason, permanent=True, seconds=seconds)
     except HomeLockedError as error:
         return dg.SkipReason(str(error))
-    return dg.SkipReason(f"trial {name} is left out: {told}; {said}")
+    return dg.SkipReason(f"trial {name} is left out: {reason}; {said}")

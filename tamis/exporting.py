@@ -33,8 +33,8 @@ def export_selection(project: Project, selection: str, form: str) -> tuple[Path,
 
     Of a selection that a blocking check refused, or that is being made, it is the last value that passed.
 
-    Columns doc_id, rank, margin, text, and shard, row, source and licence of the first place it stands in.
-    Beside it: a data card, a Croissant description, and its lineage as OpenLineage events and PROV-JSON.
+    Columns doc_id, rank, margin, text, and shard, row, source and licence of the first place it occurs in.
+    Next to it: a data card, a Croissant description, and its lineage as OpenLineage events and PROV-JSON.
 
     Raises `UnknownNameError`, `NotMadeError`, `SelectionRefusedError`, `IncompleteSelectionError` or, before
     anything is written, `ManifestError` where the lineage is broken.

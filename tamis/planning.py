@@ -114,15 +114,15 @@ def _measures(entries: list[dict[str, Any]]) -> str:
 def _in_all(plan: list[dict[str, Any]]) -> str:
     known = [due for due in plan if due["seconds"] is not None]
     unknown = list(dict.fromkeys(due["asset"] for due in plan if due["seconds"] is None))
-    told = f"in all about {_time(_sum(known, 'seconds') or 0.0)}" if known else "how long it takes is unknown"
+    text = f"in all about {_time(_sum(known, 'seconds') or 0.0)}" if known else "how long it takes is unknown"
     if (cost := _sum((due for due in plan if due["cost"] is not None), "cost")) is not None:
-        told += f", cost at most {cost:g}"
+        text += f", cost at most {cost:g}"
     if not unknown:
-        return told
+        return text
     if not known:
-        return f"{told}: nothing was measured yet"
+        return f"{text}: nothing was measured yet"
     shown = ", ".join(unknown[:NAMED]) + (f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else "")
-    return f"{told}; without {shown}, for which nothing was measured yet"
+    return f"{text}; without {shown}, for which nothing was measured yet"
 
 
 def _sum(entries: Iterable[dict[str, Any]], name: str) -> float | None:

@@ -88,9 +88,9 @@ class Status:
         stuck = [(label(due.asset, due.partition), due.waits_for) for due in self.stuck()]
         return lines + [f"not made: {name} waits for {reason}" for name, reason in stuck[:SHOWN]]
 
-    def without(self, told: frozenset[str]) -> "Status":
-        """The same without the failures of assets that a person has just been told of."""
-        return replace(self, failed_steps=[one for one in self.failed_steps if one.asset not in told])
+    def without(self, shown: frozenset[str]) -> "Status":
+        """Return the status without the failures of assets that a person has just been shown."""
+        return replace(self, failed_steps=[one for one in self.failed_steps if one.asset not in shown])
 
     def waiting(self, asked: frozenset[str] | None) -> list[str]:
         """What was asked for by name but waits for what was not, a line each."""

@@ -1,7 +1,7 @@
-"""What a webhook is told: what changed in the store since a mark, in counts and names, never in texts.
+"""Messages of webhooks: changes of the store since a mark, in counts and names, never in texts.
 
-Level-triggered, as everything unattended: the mark says what was told, so nothing that happened while the
-sensors were off is missed, and nothing is told twice.
+Level-triggered, as everything unattended: the mark says what was sent, so nothing that happened while the
+sensors were off is missed, and nothing is sent twice.
 """
 
 from collections.abc import Sequence
@@ -22,21 +22,21 @@ SHARDS_NAMED = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """What was told already: the last version of each selection, and rows in quarantine."""
+    """The state that was sent last: the version of each selection, and rows in quarantine."""
 
     versions: dict[str, int] = field(default_factory=dict)
     quarantine: int = 0
 
 
 def mark_now(project: Project) -> Mark:
-    """The mark after which there is nothing to tell."""
+    """Return the mark of the present state, since which there is nothing to send."""
     store = project.home.store
     latest = store.read(TABLE, ["selection", "version"]).group_by("selection").agg(pl.col("version").max())
     return Mark(versions=dict(sorted(latest.iter_rows())), quarantine=store.count(QUARANTINE.name))
 
 
 def notices(project: Project, since: Mark, now: Mark) -> list[dict[str, Any]]:
-    """Messages about what lies between two marks."""
+    """Return messages about the changes between two marks."""
     changed = [
         _selection_changed(project, name, since.versions.get(name), version)
         for name, version in now.versions.items()
@@ -46,7 +46,7 @@ def notices(project: Project, since: Mark, now: Mark) -> list[dict[str, Any]]:
 
 
 def notice(project: Project, event: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """A message: which event, of which project, when it was seen, and the facts."""
+    """Return a message: the event, the project, the time when it was seen, and the facts."""
     at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     return {"event": event, "project": project.settings.project.name, "at": at, **facts}
 
@@ -74,5 +74,5 @@ def _quarantine_grew(project: Project, since: Mark, now: Mark) -> dict[str, Any]
 
 
 def wanted(messages: Sequence[dict[str, Any]], events: Sequence[str]) -> list[dict[str, Any]]:
-    """The messages about these events."""
+    """Return the messages about these events."""
     return [message for message in messages if message["event"] in events]

@@ -225,7 +225,7 @@ def pages() -> None:
 
 
 def main() -> None:
-    """Write the pictures beside this file."""
+    """Write the pictures next to this file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--graph", action="store_true", help="only lineage.svg")
     (HERE / "lineage.svg").write_text(lineage_svg() + "\n")

@@ -72,8 +72,8 @@ def restore(selection: str, version: int | None, latest: bool) -> int:
     if version is None:
         released = release(project, selection)
         after = "`tamis materialize`, or the sensors, make it again"
-        told = f"was {released.sentence} and is so no more; {after}" if released else "was not pinned"
-        print(f"{selection} {told}")
+        text = f"was {released.sentence} and is so no more; {after}" if released else "was not pinned"
+        print(f"{selection} {text}")
         return 0
     pin, gone = restore_version(project, selection, version)
     outcome = run(project, only=frozenset({SELECTION_STAGE.name}), partitions=frozenset({selection}))
@@ -101,7 +101,7 @@ def approve(selections: Sequence[str], everything: bool, as_json: bool) -> int:
     if everything or selections:
         with writing(project.home, "tamis approve", PATIENCE_SECONDS):
             found = approve_selections(store, snapshot, current, selections)
-        lines = [f"{one.selection} is approved as it stands now; the sensors make it" for one in found]
+        lines = [f"{one.selection} is approved as it is now; the sensors make it" for one in found]
     else:
         found = waiting(snapshot, current, read_approvals(store))
         lines = waiting_lines(found)

@@ -1,8 +1,8 @@
-"""What is to be learnt of an example: the response to a prompt, or a label.
+"""Answers that examples teach: the response to a prompt, or a label.
 
-The document that a prompt and its response are is both of them with an empty line between: its content id,
-its vector and its near-duplicates are those of that text. Where the response begins is kept beside it, so no
-text stands twice in the store.
+A prompt and its response are one document, with an empty line between them; its content id, its vector and
+its near-duplicates are those of that text. The offset of the response is stored in a column of its own, so no
+text is stored twice.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,12 +21,12 @@ LABEL_CHARACTERS = 100
 
 
 def pair_text(prompt: str, response: str) -> str:
-    """The document that a prompt and its response are."""
+    """Join a prompt and its response into one document."""
     return f"{prompt}{SEPARATOR}{response}" if prompt else response
 
 
 def split_pair(text: str, response_at: int) -> tuple[str, str]:
-    """Prompt and response of a document that `pair_text` made."""
+    """Return prompt and response of a document that `pair_text` made."""
     return text[: max(0, response_at - len(SEPARATOR))], text[response_at:]
 
 

@@ -42,7 +42,7 @@ def _ended(path: Path) -> bool:
     """Whether the end was written: a file cut off between two batches would pass for a shorter one."""
     with path.open("rb") as file:
         if not file.read(4).startswith(CONTINUES):
-            return True  # the random-access format, or a stream of before 2019: neither can be told
+            return True  # the random-access format, or a stream of before 2019: neither is checked
         file.seek(max(0, path.stat().st_size - len(END)))
         return file.read() == END
 

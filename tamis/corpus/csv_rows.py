@@ -66,7 +66,7 @@ def _as_row(row: int, fields: list[str], names: list[str], text_column: str) -> 
 
 
 class _Records:
-    """Records of a CSV file, one call each; `rest` is what stood where a broken file ends."""
+    """Read the records of a CSV file, one a call; `rest` is the text where a broken file ends."""
 
     def __init__(self, content: Content, limit: int, delimiter: str) -> None:
         # The limit on fields belongs to the whole process; it is only ever raised.

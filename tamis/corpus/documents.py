@@ -47,7 +47,7 @@ DOCUMENT_SCHEMA = {
 class ShardBatch:
     """A part of a shard.
 
-    documents: a row per occurrence, columns as in `DOCUMENT_SCHEMA`; a text that stands twice has two
+    documents: a row per occurrence, columns as in `DOCUMENT_SCHEMA`; a text that occurs twice has two
     rows of one doc_id. quarantine: row (-1 = the whole shard), reason, detail, excerpt. skipped: rows
     shorter than `minimum_characters`, which are no error.
     """
@@ -145,7 +145,7 @@ class _Batch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Checks:
-    """From a row as it stands to a document: the rules of one corpus."""
+    """The rules of one corpus, by which a raw row becomes a document."""
 
     corpus: CorpusSection
     default_source: str

@@ -34,8 +34,8 @@ MOST_NAMED = 100
 
 @dataclass(kw_only=True)
 class Intake:
-    """What came in from one shard: `refused` are ids of what is withdrawn and stands in it, `records` digest
-    and rows file of what each table now holds of it.
+    """The intake of one shard: `refused` are ids of withdrawn documents in it, `records` the digest and the
+    rows file of its rows in each table.
     """
 
     shard: str
@@ -274,7 +274,7 @@ def documents_of_shards(store: Store, shards: Sequence[str]) -> dict[str, list[s
 def count_documents(
     store: Store, shards: Sequence[str], without: str | None = None, scope: str | None = None
 ) -> int:
-    """How many distinct documents stand in these shards; those with a row in a table are left out.
+    """Count the distinct documents in these shards; those with a row in a table are left out.
 
     `without`: that table; `scope`: a filter on its rows.
     """
@@ -286,7 +286,7 @@ def count_documents(
 
 
 def remove_shards(store: Store, shards: Sequence[str]) -> None:
-    """Forget the places in shards that are gone; what stood nowhere else is an orphan then."""
+    """Forget the places in shards that are gone; documents without another place are orphans then."""
     for start in range(0, len(shards), SHARDS_A_FILTER):
         scope = one_of("shard", shards[start : start + SHARDS_A_FILTER])
         store.delete("occurrences", scope)

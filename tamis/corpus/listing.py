@@ -39,7 +39,7 @@ class ListingError(PermanentError):
 def list_shards(corpus: CorpusSection, root: Path, cache: Path | None = None) -> list[Shard]:
     """Shards of a corpus, sorted by key; `root` is the folder that relative paths start from.
 
-    Files that lie elsewhere are listed, not fetched; `cache` is where they are put while they are read.
+    Remote files are listed, not fetched; `cache` is the folder that holds them while they are read.
 
     Hidden files and folders and temporary names (`*.tmp`, `*.part`, `*.crdownload`, `~*`, `*~`) are not
     shards. Raises `ListingError` when the folder or one below it cannot be read, and

@@ -170,7 +170,7 @@ def _verified(
 
 
 def _independent(edges: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
-    """Mask [count] of what a greedy pass in ascending order keeps: nobody beside a smaller kept neighbour."""
+    """Return the mask [count] that a greedy ascending pass keeps: none has a smaller kept neighbour."""
     a, b = edges  # a < b
     undecided, kept = np.ones(count, dtype=bool), np.zeros(count, dtype=bool)
     while undecided.any():

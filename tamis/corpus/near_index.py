@@ -119,7 +119,7 @@ def update(
 
 
 def _among(values: pl.Series, of: pl.Series) -> pl.Series:
-    """Mask of the values that stand in the other series."""
+    """Return the mask of the values that are in the other series."""
     return values.is_in(of.implode()) if len(of) else pl.Series(np.zeros(len(values), dtype=bool))
 
 

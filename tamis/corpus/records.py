@@ -1,7 +1,7 @@
-"""What readers hand on: a row as it stands in the file, or a defect that goes to quarantine.
+"""The output of readers: a row as the file holds it, or a defect that goes to quarantine.
 
 A reader yields both in the order of the file and never raises for bad content, so one bad row costs
-that row and nothing beside it.
+that row and nothing else.
 """
 
 from array import array

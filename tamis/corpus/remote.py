@@ -1,4 +1,4 @@
-"""A file that lies elsewhere: known by a tag that its keeper changes with it, and read by download.
+"""A remote file: identified by a tag that its server changes with it, and read by download.
 
 The tag (an ETag, or a content hash) says whether a file changed without a byte of it being moved. A download
 asks for exactly the version that was listed, is checked for its length, and is removed once it was read.
@@ -27,12 +27,12 @@ class RemoteForbiddenError(PermanentError):
 
 
 def remote_fingerprint(tag: str, size: int | None) -> str:
-    """SHA-256, hex, over tag and size; a tag that is the SHA-256 of the bytes is the fingerprint itself."""
+    """Return the SHA-256, hex, of tag and size; a tag that is the SHA-256 of the bytes is returned itself."""
     if tag.startswith("sha256:"):
         return tag.removeprefix("sha256:")
     return hashlib.sha256(f"{tag}\0{size}".encode()).hexdigest()
 
 
 def local_copy(cache: Path, key: str, name: str) -> Path:
-    """Where the file of a shard lies while it is read."""
+    """Return the path of the download of a shard, which exists while the shard is read."""
     return cache / "remote" / hashlib.sha256(key.encode()).hexdigest()[:32] / Path(name).name

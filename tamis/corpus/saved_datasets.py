@@ -1,7 +1,7 @@
 """Folders saved by Hugging Face `datasets` (`save_to_disk`): one Arrow file, one shard.
 
-`state.json` is written last and says which files belong to the dataset, so it decides: what an earlier save
-left beside them is no part of it, and without it the folder is not (yet) one.
+`state.json` is written last and says which files belong to the dataset, so it decides: other files,
+left by an earlier save, are ignored, and a folder without it is not (yet) a dataset.
 """
 
 import json

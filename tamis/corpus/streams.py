@@ -129,7 +129,7 @@ def _gunzip(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _inflate(decoder: "zlib._Decompress", data: bytes) -> Iterator[bytes]:
-    """Decode at most a block; when the bytes are corrupt, first give what stands before the fault."""
+    """Decode at most a block; when the bytes are corrupt, first yield the bytes before the fault."""
     spare = decoder.copy()
     try:
         yield decoder.decompress(data, BLOCK_BYTES)

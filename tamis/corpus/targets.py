@@ -30,7 +30,7 @@ FEW = 100
 
 
 def few_examples(store: Store) -> list[str]:
-    """What a person should know of the sizes of all targets, a line each that is small."""
+    """Return warnings about the sizes of all targets, a line for each that is small."""
     rows = store.read("target_examples", ["target"], "split = 'train'")
     counted = rows.group_by("target").len().filter(pl.col("len") < FEW).sort("target")
     return [
@@ -59,7 +59,7 @@ def require_labels(split: pl.DataFrame) -> None:
 
 
 def never_learnt(split: pl.DataFrame) -> dict[str, int]:
-    """Labels of held-out examples (split, label) that no training example has, and of how many."""
+    """Return the labels of held-out examples (split, label) that no training example has, with counts."""
     known = split.filter(split="train")["label"].drop_nulls().implode()
     unknown = split.filter(pl.col("split") == "held_out", pl.col("label").is_not_null())
     counted = unknown.filter(~pl.col("label").is_in(known)).group_by("label").len().sort("label")
@@ -67,12 +67,12 @@ def never_learnt(split: pl.DataFrame) -> dict[str, int]:
 
 
 def label_warnings(store: Store) -> list[str]:
-    """What a person should know of the labels of all targets, a line each."""
+    """Return warnings about the labels of all targets, a line each."""
     answers = store.read("target_answers", ["target", "doc_id", "label"])
     split = store.read("target_examples", ["target", "doc_id", "split"])
     rows = split.join(answers, on=["target", "doc_id"]).sort("target")
     return [
-        f"target {target}: label {label!r} stands in {count} held-out examples and in none of train, so no "
+        f"target {target}: label {label!r} is in {count} held-out examples and in none of train, so no "
         "model can learn it; add examples of it, or leave it out"
         for (target,), own in rows.group_by("target", maintain_order=True)
         for label, count in never_learnt(own).items()
@@ -84,22 +84,22 @@ PREFIX = "target/"
 
 
 def place_in_target(target: str, file: str) -> str:
-    """What stands for a shard where rows of a target's file are named."""
+    """Return the name that takes the place of a shard for the rows of a target's file."""
     return f"{PREFIX}{target}/{file}"
 
 
 def target_of_place(shard: str) -> str | None:
-    """The target that a place is in; None for a shard of a corpus."""
+    """Return the target that a place is in; None for a shard of a corpus."""
     return shard.removeprefix(PREFIX).split("/", 1)[0] if shard.startswith(PREFIX) else None
 
 
 def rows_of_target(target: str) -> str:
-    """A filter: what a target has in quarantine."""
+    """Return the filter that finds the rows of a target in quarantine."""
     return f"starts_with(shard, {quoted(place_in_target(target, ''))})"
 
 
 def quarantine_of_target(store: Store, target: str, found: pl.DataFrame) -> dict[str, int]:
-    """Make what a target has in quarantine exactly this, and count it by reason."""
+    """Replace the quarantined rows of a target by these, and count them by reason."""
     schema, scope = schema_of(TABLE), rows_of_target(target)
     if len(found) or store.count(TABLE, scope):
         store.replace(TABLE, found.select(schema.names).to_arrow().cast(schema), scope)
@@ -127,11 +127,11 @@ class TooFewExamplesError(PermanentError):
 def read_target(
     target: TargetSection, root: Path, *, advance: Advance = ignore
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Distinct examples ordered by doc_id (columns as in `DOCUMENT_SCHEMA`, and shard), and the quarantine.
+    """Return distinct examples by doc_id (columns as in `DOCUMENT_SCHEMA`, and shard), and the quarantine.
 
     The shard is `target/NAME/FILE`, which no shard of a corpus can be.
     Of a target with pairs or labels also response_at and label (`tamis.corpus.answers`). Of a text that
-    stands in several places the first (by shard and row) is kept; a row that gives it another label is
+    occurs in several places the first (by shard and row) is kept; a row that gives it another label is
     quarantined. Raises `ListingError` and `MissingPackageError` as `list_shards` does.
     """
     examples, quarantine = [], []
@@ -158,7 +158,7 @@ def _placed(places: dict[str, str]) -> pl.Expr:
 
 
 def _contradicting(ordered: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:
-    """Rows whose text has another label than where it stands first, as quarantined."""
+    """Return quarantine rows for texts whose label differs from that of their first occurrence."""
     first = kept.select("doc_id", pl.col("label").alias("first"))
     found = ordered.join(first, on="doc_id").filter(pl.col("label") != pl.col("first"))
     defects = [
@@ -174,7 +174,7 @@ def _contradicting(ordered: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:
 
 
 def fingerprint_target(target: TargetSection, root: Path) -> str:
-    """SHA-256, hex, over the names and bytes of a target's files; of a `module`, its files only."""
+    """Return the SHA-256, hex, of the names and bytes of a target's files; of a `module`, its files only."""
     digest = hashlib.sha256()
     for shard in _shards(target, root):
         if target.module is None:
@@ -193,7 +193,7 @@ def split_target(
     seed: int,
     quarantined: int = 0,
 ) -> pl.DataFrame:
-    """The examples with a column `split`: exactly `held_out` and `train` of them, the others "unused".
+    """Return the examples with a column `split`: exactly `held_out` and `train` of them, the others "unused".
 
     groups: doc_id and group, for near-duplicates; an example without one is a group of its own. No group
     has examples in both parts. Raises `TooFewExamplesError`, which tells how many rows are quarantined.
@@ -219,7 +219,7 @@ def split_target(
 def set_aside(
     examples: pl.DataFrame, groups: pl.DataFrame | None, count: int, seed: int
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Exactly `count` examples, and those of the others that are near-duplicates of none of them.
+    """Return exactly `count` examples, and those of the others that are near-duplicates of none of them.
 
     groups as for `split_target`. Both in order of id.
     """
@@ -232,7 +232,7 @@ def set_aside(
 
 
 def _in_keyed_order(examples: pl.DataFrame, groups: pl.DataFrame | None, seed: int) -> pl.DataFrame:
-    """Examples with group and place (from 0): groups by a hash of seed and group, then their members."""
+    """Return examples with group and place (from 0): groups by a hash of seed and group, then members."""
     if groups is None:
         grouped = examples.with_columns(pl.col("doc_id").alias("group"))
     else:
@@ -255,7 +255,7 @@ def _shards(target: TargetSection, root: Path) -> list[Shard]:
 
 
 def target_links_out(target: TargetSection, root: Path) -> list[str]:
-    """Links below the folder of a target that lead out of it and are not followed."""
+    """Return the links below the folder of a target that lead out of it and are not followed."""
     return links_out(_as_corpus(target), root)
 
 

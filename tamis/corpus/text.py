@@ -1,7 +1,7 @@
 """Text of a document: one normal form, and the id that follows from it.
 
 Two rows are the same document exactly when their normal forms are equal, so a text is embedded and judged
-once however often it stands in the corpus. Inner white space is kept (it carries meaning in code); 128 bits
+once however often it occurs in the corpus. Inner white space is kept (it carries meaning in code); 128 bits
 make an accidental collision among 10^9 documents less likely than 10^-20. Normalising and hashing
 costs about 10 microseconds for a page of text.
 """

@@ -42,5 +42,5 @@ class UniformDrawWarning(UserWarning):
         self.share, self.limit = share, limit
         super().__init__(
             f"weights 1 / density spread over {share:.1%} of the pool (limit {limit:.0%}): the draw cannot "
-            "be told from a uniform one; use more hashes or a smaller width"
+            "be distinguished from a uniform one; use more hashes or a smaller width"
         )

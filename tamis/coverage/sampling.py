@@ -62,9 +62,9 @@ def inverse_propensity_sample(doc_ids: Sequence[str], density: ArrayLike, k: int
 
 
 def effective_sample_size(density: ArrayLike) -> float:
-    """Share of the pool, in (0, 1], that weights 1 / max(density, 1) spread over: (sum w)^2 / (N sum w^2).
+    """Return the share of the pool that weights w = 1 / max(density, 1) spread over: (sum w)^2 / (N sum w^2).
 
-    Above 0.99 the draw cannot be told from a uniform one. Raises `BadDensityError` for none or a NaN.
+    It is in (0, 1]; above 0.99 the draw is practically uniform. Raises `BadDensityError` for none or a NaN.
     """
     densities = np.asarray(density, dtype=np.float64)
     if not densities.size or np.isnan(densities).any():

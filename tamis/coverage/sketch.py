@@ -1,4 +1,4 @@
-"""The density sketch: how many documents stand near each one, in memory that does not grow with them.
+"""The density sketch: how many documents are near each one, in memory that does not grow with them.
 
 A RACE sketch (Coleman and Shrivastava 2020): `rows` arrays of `buckets` counters. Counts add, subtract
 and merge exactly, so a pool may be counted shard by shard in any order. 500 rows give a median error
@@ -83,7 +83,7 @@ class DensitySketch:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of settings and counts: equal for equal content, whatever the order of arrival."""
-        if self._digest is None:  # 0.1 s, and stored beside every block of densities
+        if self._digest is None:  # 0.1 s, and stored with every block of densities
             digest = hashlib.sha256(json.dumps([self._likeness(), self.count]).encode())
             digest.update(self._counts.astype("<i8", copy=False).tobytes())
             self._digest = digest.hexdigest()

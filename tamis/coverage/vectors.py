@@ -26,7 +26,7 @@ def checked_vectors(vectors: ArrayLike, dim: int) -> NDArray[np.float64]:
 
 
 def unit_vectors(vectors: ArrayLike, dim: int | None = None) -> NDArray[np.float32]:
-    """[n, dim] float32 rows of length 1; a row has the same bits whatever stands beside it.
+    """Return [n, dim] float32 rows of length 1; the bits of a row do not depend on the other rows.
 
     Raises as `checked_vectors`; `dim` None takes any. Worked through in blocks of 65,536 rows.
     """

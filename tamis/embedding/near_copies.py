@@ -63,7 +63,7 @@ def bits_and_bands(threshold: float) -> tuple[int, int]:
 
 
 def sign_keys(vectors_nd: NDArray[np.floating[Any]], bits: int, bands: int) -> NDArray[np.uint64]:
-    """Band keys [n, bands] of vectors: which side of each of `bits` random planes they lie on."""
+    """Return band keys [n, bands] of vectors: their side of each of `bits` random planes."""
     unit_nd = _unit(vectors_nd)
     points_nd = np.round(unit_nd * _POINT_SCALE)
     directions_dp = _directions(vectors_nd.shape[1], bits * bands)

@@ -2,7 +2,7 @@
 
 The recipe is Model2Vec's (Tulkens and van Dongen 2024; github.com/MinishLab/model2vec): each token of the
 vocabulary goes through the model alone, principal components keep 256 of 384 dimensions, and a weight
-from Zipf's law stands in for word frequency. Distilling takes 22 s of one core, once for each user; a
+from Zipf's law replaces word frequency. Distilling takes 22 s of one core, once for each user; a
 document of 1,300 characters then takes 0.5 ms, nearly all of it for tokens, where MiniLM takes 90. Word order
 is lost.
 

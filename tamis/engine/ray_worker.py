@@ -120,7 +120,7 @@ class Worker:
         if key != self._key:
             import ray
 
-            self.forget()  # first: two models may not fit beside each other
+            self.forget()  # first: two models may not fit into memory at once
             self._state = pickle.loads(ray.get(holder[0]))
             self._key = key
         return self._state

@@ -26,7 +26,7 @@ def identifier_version() -> str:
 
 
 def identified(texts: pl.Series) -> pl.DataFrame:
-    """language and confidence (in [0, 1]) of each text in order; near 0 where nothing can be told."""
+    """Return language and confidence (in [0, 1]) of each text in order; near 0 where no language is clear."""
     classify = _identifier().classify
     found = [classify(text) for text in texts.str.slice(0, LONGEST)]
     return pl.DataFrame(

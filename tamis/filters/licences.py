@@ -1,6 +1,6 @@
 """Which documents their licences allow: glob patterns over what the sources state.
 
-"cc-by*" covers "CC-BY-4.0". A text may stand in several places under several licences: one that is allowed
+"cc-by*" covers "CC-BY-4.0". A text may occur in several places under several licences: one that is allowed
 is enough. A denied licence is denied even where a pattern of the allowed ones covers it.
 """
 
@@ -21,10 +21,10 @@ def forbidden_by_licence(
     denied: Sequence[str],
     unknown: Literal["allow", "exclude"] = "allow",
 ) -> pl.DataFrame:
-    """doc_id and rule of the documents of `occurrences` (doc_id, licence) that no licence allows; by doc_id.
+    """Return doc_id and rule of documents that no licence allows, by doc_id, given `occurrences`.
 
     Without `allowed` patterns everything is that is not denied. A licence is unknown when null or blank. Of
-    several rules the one that stands first in `RULES` is given.
+    several rules the first one in `RULES` is given.
     """
     licence = pl.col("licence")
     verdict = (

@@ -1,6 +1,6 @@
 """Glob patterns over what the places of documents state, and documents that no place lets through.
 
-In a pattern * is any characters and ? one; neither case nor outer white space counts. A text may stand in
+In a pattern * is any characters and ? one; neither case nor outer white space counts. A text may occur in
 several places: one that is free of rules is enough.
 """
 
@@ -24,9 +24,9 @@ def plain(stated: pl.Expr) -> pl.Expr:
 
 
 def without_free_place(occurrences: pl.DataFrame, verdict: pl.Expr, rules: Sequence[str]) -> pl.DataFrame:
-    """doc_id and rule of the documents each of whose places breaks a rule (`verdict`, or null); by doc_id.
+    """Return doc_id and rule of documents whose every place breaks a rule (`verdict`, or null), by doc_id.
 
-    Of several rules the one that stands first in `rules` is given.
+    Of several rules the first one in `rules` is given.
     """
     return (
         occurrences.select("doc_id", rule=verdict.cast(pl.Enum(list(rules))))
@@ -39,5 +39,5 @@ def without_free_place(occurrences: pl.DataFrame, verdict: pl.Expr, rules: Seque
 
 
 def _expression(pattern: str) -> str:
-    """A glob as a regular expression: * stands for any characters, ? for one."""
+    """Return a glob as a regular expression: * matches any characters, ? one."""
     return re.escape(pattern.strip().lower()).replace(r"\*", ".*").replace(r"\?", ".")

@@ -97,7 +97,7 @@ KINDS: tuple[Kind, ...] = (
         counts=lambda: is_iban(FOUND),
     ),
     Kind(
-        name="ssn",  # with spaces only where no other number stands beside it, as in a table
+        name="ssn",  # with spaces only where no other number is next to it, as in a table
         pattern=r"(?:\d[\d.,]* |[\w.,-])?\d{3}(?:-\d{2}-\d{4}[\w-]?| \d{2} \d{4}(?: \d|[.,]\d|[\w-])?)",
         counts=_is_ssn,
     ),
@@ -131,7 +131,7 @@ def personal_data(
 
 
 def _count(texts: pl.DataFrame, kind: Kind, phone_regions: tuple[str, ...]) -> pl.Series:
-    """How often one kind stands in each text."""
+    """Count the occurrences of one kind in each text."""
     candidates = texts.select(TEXT.str.extract_all(kind.pattern).alias("found")).with_row_index("row")
     found = candidates.explode("found").drop_nulls("found")
     counts = kind.counts() if kind.counts else phone_numbers.is_phone(found["found"], phone_regions)

@@ -28,7 +28,7 @@ _WRITTEN = (
     r"\(?0\d{1,5}\)?[ ./-](?:[ ./-]{0,2}\d{2,8}){1,5}"
 )
 _ANNOUNCED_FORM = r"[+(]?\d[\d ()./-]{5,20}\d"
-# A digit or word character beside what was found is taken in, so that a part of a longer number fails: the
+# A digit or word character next to a match becomes part of it, so that a part of a longer number fails: the
 # engine looks neither ahead nor behind.
 PATTERN = rf"(?i){_WORD}{_ANNOUNCED_FORM}\w?|(?:\d[ .]|[\w.+/-])?(?:{_WRITTEN})(?:[ .]\d|[\w-])?"
 _ANNOUNCED = re.compile(rf"(?i){_WORD}")

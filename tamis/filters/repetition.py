@@ -3,7 +3,7 @@
 Fractions of repeated lines and paragraphs, by number and by characters; of characters in the most frequent
 2- to 4-gram of words; and in repeated 5- to 10-grams, where overlapping ones count their characters once. As
 in RedPajama's version an n-gram repeats from its second occurrence on, shares are of the characters of the
-words, and an n-gram that stands once is no repetition. datatrove's `GopherRepetitionFilter` skips ahead after
+words, and an n-gram that occurs once is no repetition. datatrove's `GopherRepetitionFilter` skips ahead after
 a repetition instead of uniting what repetitions cover, which counts a little less.
 
 N-grams are compared by 64-bit hashes. With the other rules of form 3,400 texts of 1,300 characters a second
@@ -57,7 +57,7 @@ def repetition(units: pl.DataFrame) -> pl.DataFrame:
 
 
 def _grams(text_t: npt.NDArray[np.int64], hash_t: npt.NDArray[np.uint64], n: int) -> pl.DataFrame:
-    """N-grams that lie within one text: `first` (word), `gram` (hash of text and words); in order."""
+    """Return the n-grams within one text each: `first` (word), `gram` (hash of text and words); in order."""
     count = max(len(hash_t) - n + 1, 0)
     mixed = text_t[:count].astype(np.uint64) * _MULTIPLIER
     for offset in range(n):
@@ -86,7 +86,7 @@ def _most_frequent(
 def _covered(
     grams: pl.DataFrame, text_t: npt.NDArray[np.int64], length_t: Floats, n: int, texts: int
 ) -> Floats:
-    """Characters [n texts] of the words that lie in an n-gram which stands in the text before."""
+    """Return the characters [n texts] of the words in n-grams that occur earlier in the same text."""
     starts_t = np.zeros(len(text_t) + 1, dtype=np.int64)
     again = grams.filter(~pl.col("gram").is_first_distinct())["first"].to_numpy()
     np.add.at(starts_t, again, 1)

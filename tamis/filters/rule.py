@@ -41,7 +41,7 @@ def at_least(name: str, column: str, limit: float) -> Rule:
 
 
 def between(name: str, column: str, low: float, high: float) -> Rule:
-    """The measure must lie in the closed interval."""
+    """The measure must be in the closed interval."""
     allowed = f"from {low:g} to {high:g}"
     return Rule(name=name, column=column, allowed=allowed, broken=~pl.col(column).is_between(low, high))
 

@@ -1,4 +1,4 @@
-"""Which documents their sources allow: glob patterns over where each place of a document stands.
+"""Filter documents by source: glob patterns over the places in which each document occurs.
 
 A place is known by three names: its source (a column of the row, or else the file or module), its shard
 (the key that `tamis explain` shows, "web__a.jsonl") and its corpus ("web"). A pattern that matches one of

@@ -12,7 +12,7 @@ WORDS, SPOKEN, LINES, PARAGRAPHS = pl.col("words"), pl.col("spoken"), pl.col("li
 
 def with_units(texts: pl.DataFrame) -> pl.DataFrame:
     """The frame with lists of strings: `words`, `spoken` (words that hold a letter or digit), `lines` (not
-    blank, as they stand) and `paragraphs` (what blank lines separate).
+    blank, unchanged) and `paragraphs` (what blank lines separate).
     """
     words = TEXT.str.extract_all(r"\S+")
     paragraphs = TEXT.str.replace_all(r"\n{2,}", "\n\n").str.split("\n\n")
@@ -40,10 +40,10 @@ def share_matching(strings: pl.Expr, pattern: str) -> pl.Expr:
 
 
 def repeated(strings: pl.Expr) -> pl.Expr:
-    """How many of a list of strings stand in it before."""
+    """Count the strings of a list that occur in it before."""
     return strings.list.len() - strings.list.n_unique()
 
 
 def repeated_characters(strings: pl.Expr) -> pl.Expr:
-    """Characters of those of a list of strings that stand in it before."""
+    """Count the characters of those strings of a list that occur in it before."""
     return characters(strings) - characters(strings.list.unique())

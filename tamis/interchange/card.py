@@ -13,7 +13,7 @@ FILTERS = "filters"
 
 
 def data_card(facts: Facts, written: Written, beside: list[str]) -> str:
-    """The card; `beside` names the other files that describe the subset."""
+    """Return the card; `beside` names the other files that describe the subset."""
     parts = [
         _head(facts, written),
         f"# {facts.selection}\n\n{facts.sentence}",
@@ -30,7 +30,7 @@ def data_card(facts: Facts, written: Written, beside: list[str]) -> str:
 
 
 def _head(facts: Facts, written: Written) -> str:
-    """Front matter as hubs read it: how the file is loaded, and its licence where there is one alone."""
+    """Return front matter as hubs read it: how to load the file, and its licence if there is just one."""
     known = {licence for licence, _documents, _bytes in facts.licences}
     lines = ["---", f"pretty_name: {json.dumps(facts.selection)}"]
     if len(known) == 1 and (licence := next(iter(known))):
@@ -58,7 +58,7 @@ def _how(facts: Facts) -> str:
 
 
 def _filters(facts: Facts) -> str:
-    """The filters that were set, and how many documents each reason took or left."""
+    """Return the filters that were set, and how many documents each reason took or left."""
     settings = facts.settings.get(FILTERS, {})
     rows = [[f"`{name}`", _cell(value)] for name, value in sorted(settings.items())]
     parts = ["## Filters, and what became of the pool"]

@@ -47,7 +47,7 @@ COLUMNS = {
     "doc_id": ("sc:Text", "Content id: first 128 bits of SHA-256 over the normalised text, hex."),
     "rank": ("sc:Integer", "Place in the order of selection, from 1."),
     "margin": ("sc:Float", "Signed distance to the cut, positive on the selected side."),
-    "shard": ("sc:Text", "Shard of the first place where the text stands."),
+    "shard": ("sc:Text", "Shard in which the text occurs first."),
     "row": ("sc:Integer", "Row within that shard, from 0."),
     "source": ("sc:Text", "Where in the shard: file, column or module."),
     "licence": ("sc:Text", "Licence as the source states it, null when it states none."),

@@ -1,4 +1,4 @@
-"""What is told of an exported subset: counts, licences, sources, reasons, histograms; no text."""
+"""The published facts of an exported subset: counts, licences, sources, reasons, histograms; no text."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Histogram:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """All that a description or a card says of a subset."""
+    """All facts that a description or a card states of a subset."""
 
     project: str
     selection: str
@@ -57,7 +57,7 @@ class Facts:
 
     @property
     def sentence(self) -> str:
-        """What the subset is, in a sentence."""
+        """Describe the subset in a sentence."""
         how = f"by the sampler {self.settings['sampler']} " if "sampler" in self.settings else ""
         return (
             f"{self.documents:,} of {self.pool:,} documents, chosen {how}"
@@ -66,20 +66,20 @@ class Facts:
 
 
 def shares(chosen: pl.DataFrame, column: str) -> tuple[Share, ...]:
-    """Documents and bytes of each value of a column, the most frequent first, ties by name."""
+    """Return documents and bytes of each value of a column, the most frequent first, ties by name."""
     counted = chosen.group_by(column).agg(pl.len(), pl.col("n_bytes").sum())
     ordered = counted.sort(pl.col("len"), pl.col(column), descending=[True, False], nulls_last=True)
     return tuple((value, int(documents), int(size)) for value, documents, size in ordered.iter_rows())
 
 
 def histograms(decisions: pl.DataFrame) -> tuple[Histogram, ...]:
-    """Histograms of the scores that the sampler used."""
+    """Return histograms of the scores that the sampler used."""
     found = (_histogram(decisions, name) for name in used_score_columns(decisions))
     return tuple(one for one in found if one is not None)
 
 
 def _histogram(decisions: pl.DataFrame, score: str) -> Histogram | None:
-    """The middle 99 % of the pool's values; what lies outside counts in the first or last bin."""
+    """Count values over the middle 99 % of the pool's; those outside count in the first or last bin."""
     known = decisions.filter(pl.col(score).is_finite())
     if known.is_empty():
         return None

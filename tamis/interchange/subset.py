@@ -1,4 +1,4 @@
-"""The files that describe an exported subset, written beside it."""
+"""The files that describe an exported subset, written next to it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from tamis.store.exports import CARD, CROISSANT, OPENLINEAGE, PROV, beside
 
 @dataclass(frozen=True, kw_only=True)
 class SubsetFiles:
-    """Where the descriptions of a subset stand."""
+    """The paths of the files that describe a subset."""
 
     card: Path
     croissant: Path
@@ -30,7 +30,7 @@ class SubsetFiles:
 
     @classmethod
     def beside(cls, subset: Path) -> "SubsetFiles":
-        """Their places beside the file of a subset."""
+        """Return the paths next to the file of a subset."""
         return cls(
             card=beside(subset, CARD),
             croissant=beside(subset, CROISSANT),
@@ -71,7 +71,7 @@ def describe_subset(
 
 
 def write_beside(facts: Facts, lineage: Lineage, subset: Path) -> SubsetFiles:
-    """Describe the file of a subset by four others."""
+    """Write the four files that describe a subset."""
     files = SubsetFiles.beside(subset)
     written = Written(
         path=subset,

@@ -1,4 +1,4 @@
-"""How well a grader stands in for the judge, on documents neither its fit nor its setting has seen.
+"""Measure how well a grader replaces the judge, on documents neither its fit nor its setting has seen.
 
 Rank correlation says whether the order is right, AUC and recall at the cut whether a selection would be.
 With 60 held-out documents a rank correlation of .5 is known to about +-.2, so passing asks for more than a

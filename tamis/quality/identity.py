@@ -86,7 +86,7 @@ def judge_identity(
 ) -> str:
     """Fingerprint (32 hex digits) of everything that decides a score, without loading torch or the model.
 
-    Batch size and device stand outside: they move float32 scores by less than 1e-4.
+    Batch size and device do not enter: they move float32 scores by less than 1e-4.
     """
     if dtype not in DTYPES:
         raise UnknownNameError("dtype", dtype, DTYPES)

@@ -30,7 +30,7 @@ class Asked(Protocol):
 class JudgeCheck:
     """AUC of the judge on planted noise, by kind and against length alone (longer or shorter).
 
-    `beats_length`: even the lower end of the interval lies above that of length.
+    `beats_length`: even the lower end of the interval is above the AUC of length.
     """
 
     judge: AreaUnderCurve

@@ -27,7 +27,7 @@ def load_local_judge(
     """Load a judge onto a device ("auto": the accelerator if there is one).
 
     Raises `JudgeModelError` when its vocabulary has no single token for yes or no, or its context no room
-    for a document beside the question.
+    for a document and the question.
     """
     import torch
 
@@ -143,6 +143,6 @@ def _room(judge: LocalJudge, name: str) -> int:
     room = int(context) - asked - JOINT
     if room < 1:
         raise JudgeModelError(
-            name, f"its context of {context} tokens leaves no room beside a question of {asked} tokens"
+            name, f"a question of {asked} tokens leaves no room for a document in a context of {context}"
         )
     return min(judge.max_tokens, room)

@@ -1,6 +1,6 @@
 """Bad documents made on purpose, and how well a judge tells them from the good ones they were made of.
 
-Every judge carries its own AUC on such noise, beside that of length alone, since a judge near .5 or below
+Every judge has its AUC on such noise, next to that of length alone, since a judge near .5 or below
 (the paper's prompt on a 135M model: .33 on prose) would rank the pool at random and nothing downstream
 could see it. Six kinds, since a judge may be blind to one: the same model that finds shuffled words may
 like a page's menu.

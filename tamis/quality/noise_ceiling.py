@@ -1,4 +1,4 @@
-"""How well a grader could stand in for the judge at all, given how much the judge differs from itself.
+"""Bound how well any grader could replace the judge, given how much the judge differs from itself.
 
 Each document of a part of the hold-out is asked about twice, the question in two orders that ought not to
 matter. The rank correlation r of the two askings is the reliability of one. A grader that knew the judge's

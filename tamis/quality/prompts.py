@@ -29,7 +29,7 @@ OPTIONS:
 """
 CHAT_REMINDER = "\nAnswer with yes or no only."
 DOCUMENT_MARK = (
-    "\ue000document\ue000"  # private use: stands for the document while a chat template is applied
+    "\ue000document\ue000"  # private use: takes the place of the document while a chat template is applied
 )
 
 QUESTION = "Is this text informative and well written?"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_MODELS = 12
-CLIPPED = 2.0  # what lies further from the measured losses than by this factor is not drawn
+CLIPPED = 2.0  # values further from the measured losses than this factor are not drawn
 COLOURS = ("#1f5fa8", "#c25700", "#2c7a4b", "#8a2f8f", "#7a5a00", "#b3243a", "#3f6f7f", "#5b5b5b")
 COLOURS_AND_MARKS = [(colour, mark) for mark in "os^D" for colour in COLOURS]
 

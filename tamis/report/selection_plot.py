@@ -1,4 +1,4 @@
-"""Histogram of the deciding score: where the pool lies, where the cut fell, what was taken.
+"""Plot a histogram of the deciding score: the pool, the cut, and the chosen documents.
 
 A selection is often a per cent of the pool and would vanish, so a second panel shows the neighbourhood of
 the cut at a scale of its own. Samplers that use no score get the mix of sources instead.

@@ -171,7 +171,7 @@ def read_choices(project: Project, head: CurrentValue) -> list[dict[str, Any]]:
 
 
 def _time_lines(project: Project) -> list[str]:
-    """Seconds per group, from what stands beside the manifests."""
+    """Return the seconds per group, by the unhashed part of the manifests."""
     folder = ManifestFolder.of(project.home)
     seconds: dict[str, float] = defaultdict(float)
     runs: set[tuple[str, str]] = set()

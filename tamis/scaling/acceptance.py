@@ -1,7 +1,7 @@
 """Accept then Stop (AtS): a power law through the largest sizes, as far down as one still holds.
 
 Lin et al. (arXiv 2402.02314), algorithm 1. From the largest size downwards a point is accepted while it
-lies within `delta` standard deviations of the line through those accepted before; the line is then read
+is within `delta` standard deviations of the line through those accepted before; the line is then read
 at the target. The published tables come from code that never uses the smallest size when it accepts
 everything; "literal" is the algorithm as printed, and differs in 117 of their 210 correlations.
 """

@@ -2,10 +2,10 @@
 
 Successive halving by extrapolated loss (`schedule`, `trend`). On random 20-model subsets of the public
 curves with 0.5 % noise its mean regret at 7 % of the cost of tuning every model is .5 %, at 30 % it is
-.1 %; that of Accept-then-Stop at 25 % is 1.1 %. The plan is made again from all that was told whenever it is
-asked for: what to run after a size rests on the losses up to that size, whoever ran them, and on what is left
-of the budget. So the state is a function of the set of told runs, whatever their order, and a search can be
-rebuilt after a crash, or gone on with under another budget, by telling it again.
+.1 %; that of Accept-then-Stop at 25 % is 1.1 %. The plan is made again from all reported losses whenever it
+is asked for: the runs after a size depend on the losses up to that size, whoever ran them, and on the rest of
+the budget. So the state is a function of the set of reported runs, whatever their order, and a search can be
+rebuilt after a crash, or continued under another budget, by reporting the runs again.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ ROUNDING = 1e-9  # of the budget, so that sums of costs which should meet it do
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """Where the told runs lead: the last round, which of its models are in the running, up to which size."""
+    """The plan after the reported runs: its last round, and the models that are still in the running."""
 
     round: tuple[Run, ...]
     alive: tuple[str, ...]
@@ -38,8 +38,8 @@ class BudgetedSearch:
     """Ask which runs to make, tell their losses, until `ask` returns nothing; then read `choice`.
 
     A run of a model on a size costs cost_per_example[model] * size, counted once, however often it is asked
-    or told. The budget is `budget_share` of running every model at the largest size; what is asked never
-    passes it, beside all that was told. Runs told without being asked are charged, and used, as others are.
+    or reported. The budget is `budget_share` of running every model at the largest size; together with all
+    reported runs, those asked for never exceed it. Runs reported unasked are charged and used like others.
     Raises `ValueError`s that name the setting for models that repeat, sizes or costs that are not positive,
     a model without a cost.
     """
@@ -66,7 +66,7 @@ class BudgetedSearch:
 
     @property
     def spent_share(self) -> float:
-        """Cost of all runs told, and of those asked for that are open, as a share of the full cost.
+        """Return the cost of all reported runs, and of open ones asked for, as a share of the full cost.
 
         The full cost is that of running every model at the largest size.
         """
@@ -74,11 +74,11 @@ class BudgetedSearch:
 
     @property
     def least_share(self) -> float:
-        """The smallest budget_share that buys a run of every model, at the smallest size."""
+        """Return the smallest budget_share that buys a run of every model, at the smallest size."""
         return self._sizes[0] / self._sizes[-1]
 
     def next_share(self) -> float | None:
-        """A larger budget_share that buys further runs, to three digits; None where not even 1 does.
+        """Return a larger budget_share that buys further runs, to three digits; None where not even 1 does.
 
         The least one but for gaps: a larger share may begin with other runs, and need more for them.
         """
@@ -93,14 +93,14 @@ class BudgetedSearch:
         return high
 
     def _buys(self, share: float) -> bool:
-        """Whether with a share there are runs to make."""
+        """Return whether a share pays for further runs."""
         other = BudgetedSearch(self._models, self._sizes, self._costs, share, self._seed)
         other._told = self._told
         return bool(other._open())
 
     @property
     def choice(self) -> str | None:
-        """The model to take by what is known now: None until some run has succeeded."""
+        """Return the model to take by what is known now: None until some run has succeeded."""
         known = [model for model in self._models if self._curve(model)[0]]
         contenders = [model for model in self._planned().alive if model in known] or known
         order = self._ranked(contenders)
@@ -108,20 +108,20 @@ class BudgetedSearch:
 
     @property
     def round_begun(self) -> bool:
-        """Whether some runs of the present round are told and others are not."""
+        """Return whether some runs of the present round are reported and others are not."""
         return bool(self._open()) and any(run in self._told for run in self._planned().round)
 
     def ask(self) -> list[tuple[str, float]]:
-        """The open runs of the present round, best model first; [] when the budget or the sizes are used up.
+        """Return the open runs of the present round, best model first; [] when budget or sizes are used up.
 
-        Until all are told, `ask` returns those still open.
+        Until all are reported, `ask` returns those still open.
         """
         runs = self._open()
         self._asked.update(runs)
         return runs
 
     def tell(self, model: str, size: float, loss: float | None) -> None:
-        """The loss of a run; NaN (or None, infinite, not positive) = it failed, at full cost.
+        """Report the loss of a run; NaN (or None, infinite, not positive) = it failed, at full cost.
 
         A repeated tell replaces the loss and costs nothing. Raises `UnknownChoiceError` for a model and
         `BadSettingError` for a size that is not positive.
@@ -140,18 +140,18 @@ class BudgetedSearch:
         return [run for run in self._planned().round if run not in self._told]
 
     def _affordable(self, runs: Iterable[Run]) -> bool:
-        """Whether runs can be made beside all that was told; those told are paid for already."""
+        """Return whether the budget pays for runs on top of those reported, which are paid for already."""
         wanted = set(runs)
         return wanted <= set(self._told) or self._cost([*self._told, *wanted]) <= self._budget
 
     def _planned(self) -> _Plan:
-        """The plan by all that was told, made again after each tell."""
+        """Return the plan by all reported runs, made again after each `tell`."""
         if self._plan is None:
             self._plan = self._made_plan()
         return self._plan
 
     def _made_plan(self) -> _Plan:
-        """Round after round, until one is not all told or no further one can be paid."""
+        """Plan round after round, until one has open runs or no further one can be paid."""
         alive, rung, first = self._first_round()
         plan = _Plan(round=tuple(first), alive=tuple(alive))
         planned = dict.fromkeys(first)
@@ -164,7 +164,7 @@ class BudgetedSearch:
         return plan
 
     def _first_round(self) -> tuple[list[str], int, list[Run]]:
-        """All models, or as many of the cheapest as the smallest size allows; the last size; the runs."""
+        """Return all models, or as many cheap ones as the smallest size allows; the last size; the runs."""
         sizes = self._sizes
         start = choose_start(
             np.array([self._costs[model] for model in self._models]),
@@ -180,7 +180,7 @@ class BudgetedSearch:
         return alive, 0, _grid(alive, sizes[:1])
 
     def _next_round(self, order: list[str], rung: int, left: float) -> tuple[int, int]:
-        """How many of the models, best first, run which size next; none where nothing more is to be had."""
+        """Return how many of the models, best first, run which size next; none where no further run helps."""
         if len(order) < FEWEST:
             return 0, rung
         found = next_round(
@@ -193,11 +193,11 @@ class BudgetedSearch:
         return found or (0, rung)
 
     def _ranked(self, models: list[str], up_to: float = math.inf, thrift: float = 0.0) -> list[str]:
-        """Those of the models with a usable result, by predicted loss at the largest size.
+        """Rank the models with a usable result by predicted loss at the largest size.
 
         The curves of all models, up to a size, shape the prediction. A loss measured at the largest size
-        stands as it is. `thrift` is what a model e times as costly must promise in log loss to take the same
-        place.
+        is taken as it is. `thrift`: the gain in log loss that a model e times as costly must promise to
+        rank as high.
         """
         curves = {model: self._curve(model, up_to) for model in self._models}
         usable = [model for model, (sizes, _losses) in curves.items() if sizes]
@@ -218,7 +218,7 @@ class BudgetedSearch:
         return sorted(places, key=lambda model: (places[model], self._tie(model)))
 
     def _curve(self, model: str, up_to: float = math.inf) -> tuple[list[float], list[float]]:
-        """Sizes, ascending, and losses of the runs of one model that succeeded."""
+        """Return sizes, ascending, and losses of the runs of one model that succeeded."""
         kept = sorted(
             (size, loss)
             for (name, size), loss in self._told.items()
@@ -231,13 +231,13 @@ class BudgetedSearch:
 
 
 def rounded_up(share: float) -> float:
-    """To three digits, never below, and at most 1."""
+    """Round up to three digits, to at most 1."""
     step = 10.0 ** (math.floor(math.log10(share)) - 2)
     return min(1.0, math.ceil(share / step - 1e-6) * step)
 
 
 def _grid(models: Iterable[str], sizes: Iterable[float]) -> list[Run]:
-    """Every model at every size, the small sizes first."""
+    """Return every model at every size, the small sizes first."""
     names = list(models)
     return [(model, size) for size in sizes for model in names]
 

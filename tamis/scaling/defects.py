@@ -137,7 +137,7 @@ def _interpolated(model: str, curve: Measurements, cells: int) -> Iterator[Defec
         if len(departures) < 3:
             continue
         coarsest = np.maximum(np.maximum(resolution[:-2], resolution[2:]), resolution[1:-1]) * unit[1:-1]
-        # How far cells of this curve usually lie from such a line tells what a hit is worth.
+        # The usual distance of this curve's cells from such a line says what a hit is worth.
         usual = max(float(np.median(np.abs(departures))), 1e-300)
         reach = 2 * (coarsest + 1e-14)
         chance = reach / np.maximum(usual, reach)

@@ -17,7 +17,7 @@ class BadCurveError(PermanentError, ValueError):
 
 
 class BadSettingError(PermanentError, ValueError):
-    """A setting lies outside its range; names the setting, what was found and what is valid."""
+    """A setting is outside its range; names the setting, what was found and what is valid."""
 
     def __init__(self, setting: str, found: object, expected: str) -> None:
         self.setting, self.found, self.expected = setting, found, expected

@@ -62,7 +62,7 @@ def by_acceptance(curves: Sequence[Measurements], target: float) -> Reading:
 
 
 def by_subset(curves: Sequence[Measurements], target: float) -> Reading:
-    """SubTuning: the loss at the largest size stands for the loss at the target; it ranks, no more."""
+    """Predict as SubTuning: the loss at the largest size serves as that at the target; it ranks, no more."""
     log_losses, spreads = np.full((2, len(curves)), np.nan)
     for place, curve in enumerate(curves):
         if len(curve):
@@ -75,7 +75,7 @@ def by_subset(curves: Sequence[Measurements], target: float) -> Reading:
 
 
 def by_zero_shot(curves: Sequence[Measurements], target: float) -> Reading:
-    """The loss before any training stands for the loss at the target; there is nothing to check it on."""
+    """Predict by the loss before any training, in place of that at the target; nothing can check it."""
     return _reading(np.log([curve.zero_shot for curve in curves]), np.full(len(curves), np.nan))
 
 

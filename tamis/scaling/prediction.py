@@ -3,7 +3,7 @@
 A method's own standard deviation rests on its assumptions. So each curve is also cut short, predicted over
 the same number of octaves up to its last measured size (or as many as it has), and the errors, in units of
 the method's own spread, widen or narrow all intervals: conformal prediction with an in-target backtest.
-Measured coverage of the 90 % intervals stands in benchmarks/scaling.py.
+benchmarks/scaling.py measures the coverage of the 90 % intervals.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ LEAST_SIZES = 3  # a backtest needs as many sizes before the one it predicts
 LEAST_KEPT = 0.6  # share of the sizes that a shortened curve keeps, for its errors to narrow intervals
 UNTRIED = 1.25  # least factor where no backtest spans as many octaves as the prediction
 PSEUDO_ERRORS = np.array([0.06, 0.19, 0.32, 0.45, 0.6, 0.76, 0.93, 1.15, 1.44, 1.96])
-"""Absolute standard-normal errors added to the observed ones: with few curves the method's spread stands."""
+"""Absolute standard-normal errors added to the observed ones: with few curves the method's spread is kept."""
 
 
 def predict_full_loss(
@@ -52,14 +52,14 @@ def extrapolate(curves: Sequence[Measurements], target: float, method: Method) -
 
 
 def calibration(curves: Sequence[Measurements], target: float, method: Method) -> float:
-    """What to multiply spreads by, so that 90 % of the backtest errors (with pseudo-errors) lie within."""
+    """Return the factor by which spreads hold 90 % of the backtest errors (with pseudo-errors)."""
     errors, least = backtest(curves, target, method)
     pooled = np.concatenate([PSEUDO_ERRORS, errors])
     return max(float(np.quantile(pooled, 0.9, method="hazen")) / NORMAL_90, least)
 
 
 def backtest(curves: Sequence[Measurements], target: float, method: Method) -> tuple[Floats, float]:
-    """Absolute errors in units of the spread, predicting each curve's last size from a shortened curve.
+    """Return absolute errors in units of the spread, predicting each last size from a shortened curve.
 
     Also the least factor that they justify: intervals are narrowed only on the word of backtests over the
     full number of octaves from curves nearly as long (a method is less sure of short ones); where none
@@ -78,7 +78,7 @@ def backtest(curves: Sequence[Measurements], target: float, method: Method) -> t
 
 
 def shortened(curve: Measurements, target: float) -> Measurements | None:
-    """The curve up to as many octaves below its end as its end lies below the target; None if too short."""
+    """Cut a curve as many octaves below its end as its end is below the target; None if it is too short."""
     if len(curve) <= LEAST_SIZES:
         return None
     wanted = curve.sizes[-1] ** 2 / target

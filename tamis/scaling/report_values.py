@@ -29,7 +29,7 @@ class Prediction:
 
     @property
     def log_spread(self) -> float:
-        """Standard deviation of the log loss that the interval stands for; NaN without one."""
+        """Return the standard deviation of the log loss that the interval implies; NaN without one."""
         known = self.has_interval and self.low > 0
         return math.log(self.high / self.low) / (2 * NORMAL_90) if known else math.nan
 
@@ -157,7 +157,7 @@ class ModelReport:
 
     @property
     def in_power_phase(self) -> int:
-        """How many sizes lie beyond the slow phase."""
+        """Count the sizes beyond the slow phase."""
         return sum(size > self.pre_learned.examples for size in self.sizes)
 
 

@@ -5,7 +5,7 @@ models left; among those, that starts all models on the largest subsets. Late, w
 expensive ones: an elimination from a few sizes is cheap to get right, the last comparison is not. That is
 also why sizes are skipped: all runs of a survivor cost 4/3 of its last one when data quadruple, twice as
 much when they double, and what is saved runs more models at the end (on the public curves half the regret).
-Simulated regrets stand in benchmarks/scaling.py.
+benchmarks/scaling.py measures simulated regrets.
 """
 
 from collections.abc import Callable, Iterator

@@ -85,7 +85,7 @@ class Search:
         models = ", ".join(self.unpaid)
         return (
             f"[trial_budget] share = {self.budget_share:g} does not pay for trials of {models} at the "
-            f"largest size ({self.largest}) beside those that were run before; without the section "
+            f"largest size ({self.largest}) besides those that were run before; without the section "
             "[trial_budget] every trial is made"
         )
 

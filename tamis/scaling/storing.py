@@ -166,9 +166,9 @@ def _report(
 def choose_models(
     store: Store, project: Project, searches: Searches = MappingProxyType({})
 ) -> list[dict[str, Any]]:
-    """The model for each target by predicted loss, all predictions, the shares of the full cost.
+    """Return the model for each target by predicted loss, all predictions, the shares of the full cost.
 
-    The model that a search under a budget chose stands where it can be predicted. A model whose curve
+    The model that a search under a budget chose is kept where it can be predicted. A model whose curve
     predicts nothing is passed over; where that is all of them, "model" is None. `NoPredictionError` when no
     target has a model.
     """

@@ -26,7 +26,7 @@ LEAST_SLOPE_VARIANCE = 1e-4  # (1 % per octave)^2
 PRIOR_CURVES = 3.0  # the prior counts as much as so many curves; .1 to 10 give the same to .005
 ROUNDS = 20
 RECENT_OCTAVES = 5.0
-ROUNDING = 1e-6  # of octaves: halvings of any size stand just five octaves apart
+ROUNDING = 1e-6  # of octaves: halvings of any size are just five octaves apart
 CHANGE = 0.75  # the acceleration beyond the data may differ from that within by this share of it
 LEAST_ACCELERATION = 0.002  # and by this much per octave squared, about what public curves show
 
@@ -42,7 +42,7 @@ class Aligned:
 
 @dataclass(frozen=True, kw_only=True)
 class Trend:
-    """Where each curve stands at its last size under every set of variances, and how likely each set is.
+    """The level of each curve at its last size under every set of variances, and how likely each set is.
 
     `weights`, `level`, `slope` and their covariance are [g, m]; the variances of noise, jumps and bending
     [g, 1]. `acceleration` is the pooled change of slope per octave (negative: curves steepen) with its error.
@@ -111,7 +111,7 @@ def _weights(evidence: Floats, variances: Sequence[Floats]) -> Floats:
     """Posterior [g, m] of the variances of each curve, from the log likelihood [g, m] of each.
 
     How common each set is among the curves of a table is estimated too, by expectation maximisation from
-    the prior (non-parametric empirical Bayes): smooth and noisy curves may stand side by side.
+    the prior (non-parametric empirical Bayes): smooth and noisy curves may occur together.
     """
     log_prior = np.zeros(len(evidence))
     for variance, centre in zip(variances, PRIOR_CENTRES, strict=True):

@@ -33,10 +33,10 @@ def classifier_log_odds(
     seed: int = 0,
     advance: Advance = ignore,
 ) -> Floats:
-    """Log odds [n] that a candidate is of the target rather than of the pool, both equally likely before.
+    """Return log odds [n] that a candidate is of the target, not of the pool, both equally likely before.
 
     `ids` and the seed decide sample and folds, so order and sharding of the candidates do not matter. Where a
-    fold has nothing to be told from, all have 0. Raises ValueError without target texts.
+    fold has nothing to be compared with, all have 0. Raises ValueError without target texts.
     """
     if not len(target):
         raise ValueError("a classifier needs target texts, and there are none")

@@ -1,6 +1,6 @@
 """Documents of the pool that give held-out examples away: they share a long run of words with one.
 
-Runs that stand in over 1 % of the pool are template text and ignored (half of a templated held-out set
+Runs that occur in over 1 % of the pool are template text and ignored (half of a templated held-out set
 shares a 13-gram with its pool, measured), so runs are long, 20 words. Only the held-out runs are held in
 memory, the pool streams by in batches: 20,000 documents of 1,000 characters in 2 s on one core.
 """

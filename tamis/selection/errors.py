@@ -26,11 +26,11 @@ class BadColumnError(PermanentError, ValueError):
 
 
 class RepeatedIdsError(PermanentError, ValueError):
-    """A doc_id stands in more than one row; `doc_ids` names up to five of them."""
+    """A doc_id is in more than one row; `doc_ids` names up to five of them."""
 
     def __init__(self, doc_ids: Iterable[str], count: int) -> None:
         self.doc_ids, self.count = list(doc_ids), count
-        super().__init__(f"{count} doc_ids stand in more than one row, among them {', '.join(self.doc_ids)}")
+        super().__init__(f"{count} doc_ids are in more than one row, among them {', '.join(self.doc_ids)}")
 
 
 class BudgetExceedsPool(UserWarning):

@@ -1,4 +1,4 @@
-"""What a filter saw of a document that it keeps out: the measured value beside what would have been allowed.
+"""The evidence of a filter against a document: the measured value and what would have been allowed.
 
 Reads the stored measures and the places of one document; no text is looked at again.
 """

@@ -97,9 +97,9 @@ def exclusions(store: Store, filters: FiltersSection | None = None) -> pl.DataFr
 
 
 def repeats(store: Store) -> pl.DataFrame:
-    """Documents that repeat another in words or, where that is looked at, in their vector: doc_id, kept.
+    """Return documents that repeat another in words or, where compared, in their vector: doc_id, kept.
 
-    The one kept stands for all that repeat it: a document whose words repeat one whose vector repeats a third
+    The one kept represents all that repeat it: a document whose words repeat one whose vector repeats a third
     one names the third.
     """
     words = store.read(NEAR_DUPLICATES.name, ["doc_id", "kept"])

@@ -14,15 +14,15 @@ class Reason(StrEnum):
     WITHDRAWN = "withdrawn"
     """Its owner took it back."""
     HELD_OUT_EXAMPLE = "held_out_example"
-    """Stands in the held-out part of the target."""
+    """Is in the held-out part of the target."""
     TARGET_EXAMPLE = "target_example"
-    """Stands in the training part of the target."""
+    """Is in the training part of the target."""
     CONTAMINATED = "contaminated"
     """Shares long n-grams with held-out target examples."""
     SOURCE = "source"
-    """No source in which it stands is allowed."""
+    """None of its sources is allowed."""
     LICENCE = "licence"
-    """No licence under which it stands is allowed."""
+    """None of its licences is allowed."""
     PERSONAL_DATA = "personal_data"
     """Holds more personal data than is tolerated."""
     LANGUAGE = "language"
@@ -64,12 +64,12 @@ EXCLUSIONS = (
 SENTENCES: dict[str, str] = {
     Reason.WITHIN_BUDGET: "Chosen: eligible, and ranked before the cut.",
     Reason.OVER_BUDGET: "Eligible, but ranked behind the cut: the budget was spent on better documents.",
-    Reason.NEAR_DUPLICATE: "Nearly the same text as another document, which stands in its place.",
+    Reason.NEAR_DUPLICATE: "Nearly the same text as another document, which is kept in its place.",
     Reason.HEURISTIC: "Breaks a rule of form, such as too few words or too much repetition.",
     Reason.LANGUAGE: "Is in another language than those wanted.",
     Reason.PERSONAL_DATA: "Holds more e-mail addresses, phone numbers and the like than is tolerated.",
-    Reason.SOURCE: "Stands in no source that is allowed.",
-    Reason.LICENCE: "Stands under no licence that is allowed.",
+    Reason.SOURCE: "Comes from no source that is allowed.",
+    Reason.LICENCE: "Has no licence that is allowed.",
     Reason.CONTAMINATED: "Shares long word sequences with the held-out examples; training on it would make "
     "the evaluation look better than it is.",
     Reason.TARGET_EXAMPLE: "Is itself one of the target's training examples, so it is used there already.",

@@ -121,7 +121,7 @@ def project_file(start: Path | None = None) -> Path:
 
 
 def home_folder(project: Path) -> Path:
-    """Where results live: `TAMIS_HOME`, or `.tamis` beside the project file."""
+    """Return the folder of results: `TAMIS_HOME`, or `.tamis` next to the project file."""
     override = os.environ.get("TAMIS_HOME")
     return Path(override).resolve() if override else project.parent / ".tamis"
 
@@ -160,9 +160,9 @@ def load_settings(path: Path) -> Settings:
 
 def _toml_hint(problem: str) -> str:
     if "Cannot overwrite" in problem or "Cannot declare" in problem:
-        return "; a table that may stand there several times has double brackets each time: [[selection]]"
+        return "; a table that may occur several times has double brackets each time: [[selection]]"
     if "end of document after a statement" in problem or "Invalid value" in problem:
-        return '; texts and shares stand in quotes: budget = "10%"'
+        return '; texts and shares are in quotes: budget = "10%"'
     return ""
 
 
@@ -176,7 +176,7 @@ def parse_settings(values: dict[str, Any], file: str = PROJECT_FILE) -> Settings
 
 
 def _most_telling(problems: Sequence[Any]) -> Any:
-    """The first problem; an unknown key beside a missing one is likely its misspelling."""
+    """Return the first problem; if that is a missing key, prefer an unknown key, likely its misspelling."""
     first = problems[0]
     if first["type"] != "missing":
         return first

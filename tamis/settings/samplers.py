@@ -273,7 +273,7 @@ def _share(text: str, name: str) -> float:
 
 
 def sampler_of_model(name: str) -> Sampler | None:
-    """The sampler that such a name stands for; None for a name without a model."""
+    """Return the sampler that such a name means; None for a name without a model."""
     found = model_of(name)
     if found is None:
         return None

@@ -59,7 +59,7 @@ class EngineSection(Section):
 
 
 class StorageSection(Section):
-    """Where tables, manifests, checkpoints and pages lie: in the home (`url` None), or in an object store."""
+    """The place of tables, manifests, checkpoints and pages: the home (`url` None), or an object store."""
 
     url: StorageUrl | None = None
 
@@ -141,7 +141,7 @@ class TargetSection(Section):
         if self.kind == "files" and not self.path:
             raise wrong_key("path", None, 'a folder or file, since kind = "files": path = "target"')
         if self.path and "://" in self.path:
-            raise wrong_key("path", self.path, "a folder or file on this machine; only corpora lie elsewhere")
+            raise wrong_key("path", self.path, "a folder or file on this machine; only corpora may be remote")
         if self.kind == "python-docs" and not self.packages:
             raise wrong_key(
                 "packages", None, 'installed packages, since kind = "python-docs": packages = ["scipy"]'

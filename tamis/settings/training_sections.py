@@ -24,7 +24,7 @@ class BaseModelSection(Section):
     lora_targets: tuple[Pattern, ...] = ()
 
     def recipe(self) -> dict[str, Any]:
-        """What its trainings depend on beside [fine_tuning]; nothing where it has no keys of its own."""
+        """Return the settings of its trainings that differ from [fine_tuning]; empty without such keys."""
         return self.model_dump(include=OWN_RECIPE, exclude_defaults=True)
 
     @model_validator(mode="after")

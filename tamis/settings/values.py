@@ -1,4 +1,4 @@
-"""Values of tamis.toml: the types of names, budgets and codes, and how a wrong one is told."""
+"""Values of tamis.toml: the types of names, budgets and codes, and the messages on wrong ones."""
 
 from typing import Annotated, Any
 

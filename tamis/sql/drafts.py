@@ -126,7 +126,7 @@ def unique_key_of(rendered: Rendered) -> tuple[str, ...]:
 
 
 def generic_tests(drafts: list[Draft], names: Names) -> list[TestDraft]:
-    """Tests that the YAML beside the models asks for."""
+    """Return the tests that the YAML of the models asks for."""
     return [
         _generic_test(entry, draft.name, names)
         for draft in drafts

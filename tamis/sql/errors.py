@@ -1,4 +1,4 @@
-"""Errors of the SQL layer: each names the file and the line, what stands there and what would be right."""
+"""Errors of the SQL layer: each names file, line, the text found there and the right form."""
 
 import difflib
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The YAML of a SQL project: dbt_project.yml, and descriptions, columns, tests and sources beside the models.
+"""The YAML of a SQL project: dbt_project.yml, and descriptions, columns, tests and sources of the models.
 
 The keys are those of dbt 1.11 (test arguments nested under `arguments`); any other key is an error here,
 where dbt would ignore or deprecate it.
@@ -95,7 +95,7 @@ def read_properties(files: Iterable[Path]) -> tuple[dict[str, ModelEntry], dict[
         for node in fields["sources"].items() if "sources" in fields else ():
             for source in _sources(node):
                 if source.name in sources:
-                    raise ProjectFileError(source.file, source.line, f"source {source.name!r} stands twice")
+                    raise ProjectFileError(source.file, source.line, f"source {source.name!r} occurs twice")
                 sources[source.name] = source
     return models, sources
 

@@ -76,9 +76,9 @@ def run_model(
     are not those of the model, all rows are computed. `first`: bring back only so many rows.
 
     Upstream views are inlined; sources and materialized models come from `read`, which is asked for the
-    columns that the result needs. `advance` is told the rows read. Raises `UnknownNameError`,
-    `MissingColumnsError` when a table lacks a column, `ModelRunError` when DuckDB refuses the SQL (memory
-    over the limit included).
+    columns that the result needs. `advance` is called with the number of rows read. Raises
+    `UnknownNameError`, `MissingColumnsError` when a table lacks a column, `ModelRunError` when DuckDB refuses
+    the SQL (memory over the limit included).
     """
     started = time.perf_counter()
     model = project.model(name)
@@ -133,7 +133,7 @@ class _Inputs:
         for name, wanted in columns.items():
             types = self._types(name)
             unread = [column for column in self.plan.named[name] if column not in wanted]
-            # Without a declared type a column has no stand-in, so it is read.
+            # Without a declared type nothing can replace a column, so it is read.
             stand_ins = [column for column in unread if types.get(column)]
             self._register(name, sorted({*wanted, *unread} - {*stand_ins}), stand_ins, types)
 
@@ -191,7 +191,7 @@ def _add(
 
 
 def _name_rows(connection: "duckdb.DuckDBPyConnection", model: Model, query: str) -> None:
-    """Let the model's name stand for these rows: its tests see finished rows, not a second evaluation."""
+    """Let the model's name mean these rows: its tests see finished rows, not a second evaluation."""
     connection.execute(f"create or replace view {relation(MODEL_SCHEMA, model.name)} as {query}")
 
 

@@ -78,13 +78,13 @@ def bind(query: "exp.Query", rendered: Rendered, schema: "Schema") -> Binding:
         qualified = qualify(query.copy(), schema=schema, dialect=DIALECT)
     except OptimizeError as error:
         raise _column_error(error, query, rendered, schema) from error
-    except AssertionError as error:  # sqlglot's own, when a star stands for what nothing declares
+    except AssertionError as error:  # sqlglot's own, when a star covers columns that nothing declares
         problem = "`*` of a function: only the data tell its columns; name the columns that are wanted"
         raise SqlSyntaxError(rendered.file, rendered.line(1), problem) from error
     columns = tuple(qualified.named_selects)
     if repeated := sorted({name for name in columns if columns.count(name) > 1}):
         line = rendered.line(1)
-        raise ProjectFileError(rendered.file, line, f"output columns stand twice: {', '.join(repeated)}")
+        raise ProjectFileError(rendered.file, line, f"output columns occur twice: {', '.join(repeated)}")
     return Binding(columns=columns, reads=columns_read(qualified, schema))
 
 

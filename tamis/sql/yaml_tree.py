@@ -1,4 +1,4 @@
-"""YAML with line numbers: a tree whose every node knows where it stands, so that errors can say so.
+"""YAML with line numbers: every node of the tree knows its line, so that errors can name it.
 
 `yaml.safe_load` forgets positions and lets the second of two equal keys win in silence; here it is an error.
 """
@@ -97,7 +97,7 @@ def _convert(loader: Any, node: Any, file: Path) -> Node:
         for key_node, value_node in node.value:
             key = str(key_node.value)
             if key in value:
-                raise ProjectFileError(file, key_node.start_mark.line + 1, f"the key {key!r} stands twice")
+                raise ProjectFileError(file, key_node.start_mark.line + 1, f"the key {key!r} occurs twice")
             child = _convert(loader, value_node, file)
             # The line of the key, not of the value: a nested value begins a line later.
             value[key] = Node(file=file, line=key_node.start_mark.line + 1, value=child.value)

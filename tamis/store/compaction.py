@@ -21,7 +21,7 @@ _FOR_EVER = timedelta(days=36_500)
 
 
 def compact(store: Store, table: str | None = None) -> list[str]:
-    """Compact the tables (or the one named) that lie in many small files; returns their names.
+    """Compact the tables (or the one named) that have many small files; return their names.
 
     The caller holds the writer's lock. A table that somebody else compacts meanwhile is left to them.
     """

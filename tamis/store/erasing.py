@@ -1,6 +1,6 @@
 """Erasing: rows that leave a table with every byte of them, not only with the latest version.
 
-A deletion in Lance is a mark beside the data files, and old versions keep theirs. So what is left is written
+A deletion in Lance only marks rows: data files and old versions keep them. So the rows left are written
 again, in one commit, and every version but that one is removed. Whoever reads an older one at that moment
 fails and has to read again; the caller holds the writer's lock.
 """

@@ -1,4 +1,4 @@
-"""Names of exported files: a subset, and beside it the files that describe it."""
+"""Names of exported files: a subset, and next to it the files that describe it."""
 
 from pathlib import Path
 
@@ -7,5 +7,5 @@ DESCRIPTIONS = (CARD, CROISSANT, OPENLINEAGE, PROV)
 
 
 def beside(subset: Path, ending: str) -> Path:
-    """The file of that kind that describes a subset."""
+    """Return the path of the file of that kind that describes a subset."""
     return subset.with_name(f"{subset.stem}{ending}")

@@ -51,7 +51,7 @@ class Home:
 
     @property
     def place(self) -> str:
-        """Where it lies, for a person."""
+        """Return its folder or URL, as a person knows it."""
         return self.url or str(self.root)
 
     def publish(self, paths: Iterable[Path]) -> None:

@@ -44,7 +44,7 @@ _CURES = (
         "nosuchbucket",
         "there is no such bucket: check [storage] url, TAMIS_STORAGE_URL and AWS_ENDPOINT_URL",
     ),
-    ("301 moved", "the bucket lies in another region: set AWS_REGION"),
+    ("301 moved", "the bucket is in another region: set AWS_REGION"),
     ("invalidaccesskeyid", f"the key is not known there: check {_KEYS}"),
     ("signaturedoesnotmatch", f"the secret does not fit the key: check {_KEYS}"),
     ("401 unauthorized", f"the credentials are not accepted: check {_KEYS}"),
@@ -140,7 +140,7 @@ _LIMITS = {"connect_timeout": "10s", "read_timeout": "20s", "timeout": "300s"}
 The time in which a request's body is sent counts as silence, so few parts of an object are sent at once.
 """
 _LIMITS_OF_TABLES = {"connect_timeout": "5s", "read_timeout": "10s", "client_retry_timeout": "8"}
-"""LanceDB lists a folder six times and reads a part four times whatever it is told, so that what is silent is
+"""LanceDB lists a folder six times and reads a part four times whatever its options, so a silent store is
 given up after a minute when each of these takes 10 s and is not repeated below that."""
 PARTS_AT_ONCE = 4
 _ENVIRONMENT = {"LANCE_UPLOAD_CONCURRENCY": str(PARTS_AT_ONCE), "LANCE_CONN_RESET_RETRIES": "4"}
@@ -275,7 +275,7 @@ class ObjectFolder:
 
 
 def lance_options() -> dict[str, str]:
-    """What LanceDB is told beside what it reads in the environment: plain HTTP too, and when to give up."""
+    """Return LanceDB's options, besides those in the environment: plain HTTP too, and when to give up."""
     require_endpoint()
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)

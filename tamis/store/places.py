@@ -1,4 +1,4 @@
-"""Where tables lie: a folder, or a prefix of an object store. The few verbs that LanceDB has no word for."""
+"""Places of tables: a folder, or a prefix of an object store. The few verbs that LanceDB has no word for."""
 
 import os
 import shutil

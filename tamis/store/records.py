@@ -96,7 +96,7 @@ class TableRows:
         return stored_rows(self.store, self.table, scope)
 
     def doubled(self, stated: bytes) -> list[str]:
-        """Keys (hex) of the claimed documents that stand in the table more than once."""
+        """Return the keys (hex) of claimed documents that are in the table more than once."""
         keys, _records = self._sorted()
         again = keys[1:][keys[1:] == keys[:-1]]
         return sorted({key.hex() for key in np.intersect1d(again, keys_of(stated)).view(_VOID).tolist()})

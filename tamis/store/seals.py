@@ -1,4 +1,4 @@
-"""Seals: a checksum beside each row of the tables that no manifest states in full.
+"""Seals: a checksum in each row of the tables that no manifest states in full.
 
 Indexes, what a person decided, when a document was first seen, and answers that were paid for and are kept
 beyond what uses them now. A seal tells an altered row from one that was written; whoever computes a new seal,

@@ -61,7 +61,7 @@ def stream_rows(
 
 
 def _introduced_later(table: str, wanted: Sequence[str], present: Sequence[str]) -> list[pa.Field]:
-    """Columns that the table was made without: null in the rows that stand there. Others do not exist."""
+    """Return columns that the table was made without: null in its rows. Others do not exist."""
     known = declared(table)
     fields = {one.name: one for one in known.columns if isinstance(one, pa.Field)} if known else {}
     absent = [name for name in wanted if name not in present]
@@ -70,9 +70,9 @@ def _introduced_later(table: str, wanted: Sequence[str], present: Sequence[str])
 
 
 def row_ids_of(opened: Any, doc_ids: Sequence[str], at_once: int = 0) -> list[np.ndarray]:
-    """Where the rows of these documents stand, ascending, in blocks, by one scan of the ids.
+    """Return the positions of the rows of these documents, ascending, in blocks, by one scan of the ids.
 
-    `at_once`: a block holds the rows of so many documents, in their order; 0: as they stand.
+    `at_once`: a block holds the rows of so many documents, in their order; 0: in the order of the table.
     """
     wanted = pl.Series("doc_id", doc_ids, dtype=pl.String)
     found = [pl.DataFrame(schema={"doc_id": pl.String, "row": pl.UInt64})]
@@ -383,7 +383,7 @@ class Store:
         if not self.exists(table):
             self._connect().create_table(table, schema=schema, exist_ok=True)
         opened = self._connect().open_table(table)
-        # A table made before a column was introduced gets it, null in the rows that stand there.
+        # A table made before a column was introduced gets it, null in the rows it has.
         there = opened.schema.names
         if added := [field for field in schema if field.name not in there]:
             opened.add_columns(added)

@@ -68,7 +68,7 @@ def note_places(store: Store, asset: str, partitions: Sequence[str], found: pl.D
 
 
 def add_places(store: Store, asset: str, found: pl.DataFrame) -> None:
-    """Note places beside those that are known."""
+    """Add places to those that are known."""
     if len(found):
         rows = found.with_columns(pl.lit(asset).alias("asset"), pl.col("row").cast(pl.Int64))
         schema = schema_of(PLACES)

@@ -1,7 +1,7 @@
-"""Low-rank adaptation (Hu et al. 2106.09685): a few trained matrices beside frozen weights, merged last.
+"""Low-rank adaptation (Hu et al. 2106.09685): a few trained matrices added to frozen weights, merged last.
 
 The checkpoint is merged: one form for every trial, that transformers loads alone and that another training
-may begin with, at the price of a whole model on the disk. Beside it `adapter/` holds the matrices as peft
+may begin with, at the price of a whole model on the disk. Its folder `adapter/` holds the matrices as peft
 writes them, for whoever keeps one base and many adapters.
 """
 
@@ -32,7 +32,7 @@ class Adapter:
 
 
 def require_peft() -> None:
-    """Raises `MissingPackageError` where adapters cannot be made."""
+    """Raise `MissingPackageError` where adapters cannot be made."""
     if find_spec("peft") is None:
         raise MissingPackageError(
             "peft", "lora_rank in tamis.toml", "pip install -c constraints.txt -e '.[lora]'"
@@ -40,7 +40,7 @@ def require_peft() -> None:
 
 
 def with_adapter(loaded: LoadedModel, adapter: Adapter, seed: int) -> LoadedModel:
-    """The model, frozen, with an adapter drawn from `seed`; a classifier's output layer is trained too.
+    """Freeze the model and add an adapter drawn from `seed`; a classifier's output layer is trained too.
 
     Raises `UnfitLayersError` and `MissingPackageError`.
     """
@@ -90,7 +90,7 @@ def _require_layers(loaded: LoadedModel, targets: tuple[str, ...]) -> None:
 
 
 def save_adapter(loaded: LoadedModel, checkpoint: Path) -> None:
-    """Write the matrices alone beside a checkpoint that is being made; nothing without an adapter."""
+    """Write the matrices alone into a checkpoint that is being made; nothing without an adapter."""
     if loaded.adapter is None:
         return
     loaded.adapter.save_pretrained(checkpoint / FOLDER)
@@ -100,9 +100,9 @@ def save_adapter(loaded: LoadedModel, checkpoint: Path) -> None:
 
 
 def _everywhere_the_same(configuration: dict[str, Any]) -> dict[str, Any]:
-    """What peft writes without what differs between machines and processes: its digest is manifested.
+    """Return peft's settings without differences between machines and processes: a manifest has their digest.
 
-    That is the path of the base model, and the order of what it holds as a set.
+    These are the path of the base model, and the order of sets.
     """
     found = {key: configuration.get(key) for key in NAMED_LAYERS}
     named = {key: sorted(value) for key, value in found.items() if isinstance(value, list)}
@@ -110,7 +110,7 @@ def _everywhere_the_same(configuration: dict[str, Any]) -> dict[str, Any]:
 
 
 def merged(loaded: LoadedModel) -> LoadedModel:
-    """The model with its adapter added to its weights; itself without one."""
+    """Return the model with its adapter added to its weights; itself without one."""
     if loaded.adapter is None:
         return loaded
     return replace(loaded, model=loaded.adapter.merge_and_unload(), adapter=None)

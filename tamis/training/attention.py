@@ -49,7 +49,7 @@ def plain_attention(
     """
     import torch
 
-    assert attention_mask is None, "padding stands on the right, where no mask is needed"
+    assert attention_mask is None, "padding is on the right, where no mask is needed"
     batch, heads, length, width = query.shape
     groups = heads // key.shape[1]
     if groups > 1:

@@ -1,10 +1,10 @@
 """A model's own operations fused by PyTorch's compiler while it trains.
 
-What lies between the matrix products of a small model (norms, rotations, activations) becomes a few loops: a
-step of .8M parameters takes two thirds to four fifths of the time (`python -m benchmarks.training --presets
-llama-0.8m`). The first step of a process pays with a quarter of a minute, or a whole one where nothing is in
-the compiler's cache yet, so it is for trainings of minutes. Results differ from others in their rounding, and
-can from those of a compilation made again.
+The operations between the matrix products of a small model (norms, rotations, activations) become a few
+loops: a step of .8M parameters takes two thirds to four fifths of the time (`python -m benchmarks.training
+--presets llama-0.8m`). The first step of a process takes a quarter of a minute more, or a whole one while the
+compiler's cache is empty, so it is for trainings of minutes. Results differ from others in rounding, and may
+differ from those of another compilation.
 """
 
 from collections.abc import Iterator

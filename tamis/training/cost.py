@@ -1,4 +1,4 @@
-"""Operations of a run by formula: 6 N T to train all weights, 4 N T + 6 M T to train M beside N frozen ones.
+"""Operations of a run by formula: 6 N T to train all weights, 4 N T + 6 M T to train M on N frozen ones.
 
 N: distinct parameters, T: tokens read. An encoder-decoder reads the prompt with its encoder and the response
 with its decoder, each counted for itself; a forward pass is 2 N T (Kaplan et al. 2001.08361).
@@ -55,7 +55,7 @@ class Sizes:
 
 
 def sizes_of(loaded: LoadedModel) -> Sizes:
-    """As the model stands: before an adapter is merged."""
+    """Return the sizes of a model before its adapter is merged."""
     whole = _size(loaded.model)
     if loaded.kind != Kind.ENCODER_DECODER:
         return Sizes(whole=whole, encoder=Size(parameters=0, trained=0), decoder=whole)

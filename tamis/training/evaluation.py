@@ -210,7 +210,7 @@ def _window_nats(loaded: LoadedModel, rows: np.ndarray) -> np.ndarray:
     """Code length of each row [b, l + 1] after its first token: float64 [b]."""
     import torch
 
-    # Padding stands on the right, where causal attention never looks, so no mask is needed.
+    # Padding is on the right, where causal attention never looks, so no mask is needed.
     batch = torch.from_numpy(rows).to(loaded.device)
     inputs, targets = batch[:, :-1].clamp(min=0), batch[:, 1:]
     scored = targets != IGNORED
@@ -348,7 +348,7 @@ def _classified(
 
 
 def macro_f1(expected: np.ndarray, predicted: np.ndarray) -> float:
-    """Mean F1 over the classes that stand in `expected`."""
+    """Return the mean F1 over the classes that occur in `expected`."""
     from sklearn.metrics import f1_score
 
     return float(

@@ -1,6 +1,6 @@
 """What can be learnt from: plain text, a prompt with its response, a text with its label.
 
-Of a pair the loss is over the response alone, the end of the prompt standing before it; the text that names a
+Of a pair the loss is over the response alone, the end of the prompt is read before it; the text that names a
 pair and becomes its vector is the prompt, an empty line, and the response.
 """
 
@@ -47,7 +47,7 @@ __all__ = ["SEPARATOR", "Example", "Labelled", "Pair", "classes_of", "text_of"]
 
 
 def classes_of(examples: Sequence[Example]) -> tuple[str, ...]:
-    """The labels that stand in the examples, sorted; none of plain texts and pairs."""
+    """Return the labels of the examples, sorted; plain texts and pairs have none."""
     return tuple(sorted({one.label for one in examples if isinstance(one, Labelled)}))
 
 

@@ -81,13 +81,13 @@ def note_failure(
     before = store.read(TABLE, where=f"trial = {quoted(trial)}")
     same = before.filter(before["input_key"] == input_key)
     spent = (same["spent_seconds"][0] or 0.0) if len(same) and "spent_seconds" in same.columns else 0.0
-    told = error if isinstance(error, str) else kept_message(error)
+    reason = error if isinstance(error, str) else kept_message(error)
     failure = Failure(
         trial=trial,
         input_key=input_key,
         attempts=1 + (int(same["attempts"][0]) if len(same) else 0),
         permanent=permanent,
-        reason=shortened(told),
+        reason=shortened(reason),
         failed_at=datetime.now(UTC).replace(tzinfo=None),
         spent_seconds=spent + seconds,
     )

@@ -1,4 +1,4 @@
-"""Whether a model, its tokenizer and the rows that it is to read fit each other, told before it is trained.
+"""Check before a training that a model, its tokenizer and the rows that it is to read fit each other.
 
 What does not fit is otherwise an index outside a table, somewhere inside a forward pass, or a tokenizer
 without words that turns every text into nothing.
@@ -80,7 +80,7 @@ def require_fit(
 
 
 def _tokens_in_rows(tokenizer: "PreTrainedTokenizerBase", filled: bool) -> dict[str, int]:
-    """Tokens that may stand in a row: special ones are spelled out in texts, so only borders and masks."""
+    """Return the special tokens that rows may hold: borders and masks; those in texts are spelled out."""
     names = [
         "bos_token",
         "eos_token",

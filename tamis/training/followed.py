@@ -111,7 +111,7 @@ def _loaded(start: Start, options: MeasuredOptions, device: "object") -> tuple[L
 
 
 class _Curve:
-    """Losses measured on the way; they outlive a kill beside the resume state."""
+    """Losses measured on the way; they are kept next to the resume state and outlive a kill."""
 
     def __init__(
         self,

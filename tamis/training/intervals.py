@@ -74,7 +74,7 @@ def _accuracy(outcomes: Outcomes, draws_rd: np.ndarray) -> np.ndarray:
 
 
 def _macro_f1(outcomes: Outcomes, draws_rd: np.ndarray) -> np.ndarray:
-    """Of every draw the mean over the classes that stand in it."""
+    """Return the mean of every draw over the classes that occur in it."""
     expected, predicted = np.asarray(outcomes.expected), np.asarray(outcomes.predicted)
     total, present = np.zeros(len(draws_rd)), np.zeros(len(draws_rd))
     for number in np.unique(expected):

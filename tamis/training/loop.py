@@ -68,7 +68,7 @@ FOLDER = "training"
 
 @dataclass(frozen=True, kw_only=True)
 class SavedState:
-    """Where a run stood: steps done, seconds spent, tensors by name."""
+    """The state of a run: steps done, seconds spent, tensors by name."""
 
     step: int
     seconds: float
@@ -350,7 +350,7 @@ def checkpoint_folder(model: Path, share: float) -> Path:
 def save_checkpoint(loaded: LoadedModel, output: Path, kept: Path | None = None) -> None:
     """Write config.json, model.safetensors and the tokenizer to `output`, all or nothing.
 
-    With them what training has `kept` beside its resume state: earlier checkpoints, and the adapter.
+    Also copy what training has `kept` next to its resume state: earlier checkpoints, and the adapter.
     """
     with replace_folder(output) as draft, without_bars():
         loaded.model.save_pretrained(draft)

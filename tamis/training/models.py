@@ -23,7 +23,7 @@ HASH_BLOCK = 1 << 20
 
 
 def location(name: str | Path) -> tuple[str, dict[str, Any]]:
-    """Folder or hub id of a model, and what transformers has to be told to load it from there."""
+    """Return the folder or hub id of a model, and the arguments with which transformers loads it."""
     if str(name) == SMOLLM2:
         return str(_smollm2_folder()), {"gguf_file": SMOLLM2_FILE}
     return str(name), {}
@@ -40,7 +40,7 @@ def _smollm2_folder() -> Path:
 
 
 def model_identity(name: str | Path) -> str:
-    """SHA-256 (hex) over the files of a model: relative paths and bytes, sorted; 0.2 s for 100 MB.
+    """Return the SHA-256 (hex) of the files of a model: relative paths and bytes, sorted; 0.2 s for 100 MB.
 
     A hub id is resolved in the local cache. Raises `UnknownModelError` when there are no files.
     """
@@ -52,7 +52,7 @@ def model_identity(name: str | Path) -> str:
 
 
 def model_files(name: str | Path) -> tuple[Path, list[Path]]:
-    """The folder of a model and its files, sorted; raises `UnknownModelError` when there are none."""
+    """Return the folder of a model and its files, sorted; raises `UnknownModelError` when there are none."""
     if str(name) == SMOLLM2:
         root = _smollm2_folder()
         return root, [root / SMOLLM2_FILE]
@@ -64,7 +64,7 @@ def model_files(name: str | Path) -> tuple[Path, list[Path]]:
 
 
 def count_parameters(name: str | Path) -> int | None:
-    """Parameters of a model by the headers of its files, no weight read; None where no file tells."""
+    """Count the parameters of a model by the headers of its files; None where none states them."""
     _root, files = model_files(name)
     return sum(_parameters_in(path) for path in files) or None
 
@@ -107,7 +107,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 NAMED = 3  # weights that an error names
-DRAWN_LATER = ("pooler.",)  # of the base model: beside the output layer of a classifier, new with it
+DRAWN_LATER = ("pooler.",)  # of the base model: new whenever the output layer of a classifier is
 
 
 def require_whole(name: str, model: "PreTrainedModel", report: Mapping[str, Any], new_head: bool) -> None:
@@ -126,8 +126,8 @@ def require_whole(name: str, model: "PreTrainedModel", report: Mapping[str, Any]
             if key.startswith(prefix) and not key.removeprefix(prefix).startswith(DRAWN_LATER)
         ]
     if lost:
-        told = f"its files lack {len(lost)} weights that config.json asks for, or hold them in another shape"
-        raise UnknownModelError(name, f"{told}: {_some(lost)}")
+        lack = f"its files lack {len(lost)} weights that config.json asks for, or hold them in another shape"
+        raise UnknownModelError(name, f"{lack}: {_some(lost)}")
     broken = [key for key, weight in model.named_parameters() if not bool(torch.isfinite(weight).all())]
     if broken:
         raise UnknownModelError(name, f"weights that are no finite numbers: {_some(broken)}")
@@ -249,7 +249,7 @@ def load_model(
 
 
 def _kind(folder: str, options: dict[str, Any], classes: Sequence[str]) -> Kind:
-    """What the model can be, as far as its configuration says; some encoders pass for causal models."""
+    """Return the kind of a model, as far as its configuration says; some encoders pass for causal models."""
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -266,7 +266,7 @@ def _kind(folder: str, options: dict[str, Any], classes: Sequence[str]) -> Kind:
 
 
 def _model(folder: str, kind: Kind, options: dict[str, Any]) -> tuple["PreTrainedModel", dict[str, Any]]:
-    """The model, and what transformers says of weights that are missing or of another shape."""
+    """Load the model, with transformers' report on weights that are missing or of another shape."""
     import torch
     import transformers
 
@@ -276,13 +276,13 @@ def _model(folder: str, kind: Kind, options: dict[str, Any]) -> tuple["PreTraine
         Kind.CLASSIFIER: transformers.AutoModelForSequenceClassification,
         Kind.MASKED: transformers.AutoModelForMaskedLM,
     }
-    # A shape that differs is told of and not raised, so that the error can name it.
+    # A shape that differs is reported and not raised, so that the error can name it.
     settings = {"ignore_mismatched_sizes": True, "output_loading_info": True} | options
     return families[kind].from_pretrained(folder, dtype=torch.float32, trust_remote_code=False, **settings)
 
 
 def _labels(classes: Sequence[str]) -> dict[str, Any]:
-    """The labels in the model's own configuration, so that its checkpoint names them; none without."""
+    """Return the entries of a configuration that name the labels in the checkpoint; {} without labels."""
     if not classes:
         return {}
     named = dict(enumerate(classes))
@@ -307,7 +307,7 @@ def prepared(
 
 
 def _looks_ahead(model: "PreTrainedModel") -> bool:
-    """Whether what a token predicts depends on tokens behind it: then it would be told what to predict."""
+    """Return whether the prediction at a token depends on later tokens, which would give the answer away."""
     import torch
 
     with torch.no_grad():

@@ -160,7 +160,7 @@ def _scored_logits(loaded: LoadedModel, batch: Batch) -> tuple["Tensor", "Tensor
         return row_logits(loaded, batch)[scored], targets[scored]
     inputs = _tensor(loaded, batch.rows)[:, :-1].clamp(min=0)
     if loaded.kind == Kind.CAUSAL:
-        # What fills a row up stands on the right, where causal attention never looks: no mask.
+        # Padding is on the right, where causal attention never looks: no mask.
         logits = loaded.model(input_ids=inputs, use_cache=False).logits
     else:
         assert batch.sources is not None, "an encoder-decoder learns from pairs"

@@ -17,7 +17,7 @@ from tamis.training.tokenizer import blocks, boundary_tokens, encode
 
 IGNORED = -1  # a target that is scored nowhere, and what fills a row up
 WIDTH_STEP = 16
-"""Rows are as wide as the longest of a batch, rounded up: a CPU's matrix products are compiled anew for each
+"""Rows are as wide as the longest of a batch, rounded up: a CPU's matrix products are compiled for each
 shape, and oneDNN keeps 1,024 of them. A step of a classifier of .8M parameters takes 65 ms so, 83 ms with
 rows of any width (`python -m benchmarks.training --threads 1 --batch-size 16 --length 128`)."""
 
@@ -27,7 +27,7 @@ class Batch:
     """Rows of tokens, filled up on the right with `IGNORED`.
 
     rows: [b, l + 1], inputs `row[:-1]` and targets `row[1:]`; of labelled texts and where tokens are hidden
-    [b, l], all of it input. hidden: [b, l], what stood in place of it, `IGNORED` where it counts nowhere.
+    [b, l], all of it input. hidden: [b, l], the tokens that were hidden, `IGNORED` where nothing is scored.
     first_scored: [b], which target of a row is the first to count; None: all do. sources: [b, s], what an
     encoder reads. classes: [b].
     """
@@ -140,7 +140,7 @@ def _epoch(documents: PackedDocuments, sequence_length: int, seed: int, epoch: i
 
 
 def _gather(offsets: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Positions of the documents' tokens [T] when the documents stand in `order`."""
+    """Return the positions of the documents' tokens [T] when the documents are in `order`."""
     lengths = np.diff(offsets)[order]
     starts = offsets[:-1][order] - np.concatenate(([0], np.cumsum(lengths)[:-1]))
     return np.repeat(starts, lengths) + np.arange(lengths.sum())

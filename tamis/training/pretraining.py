@@ -62,6 +62,6 @@ def pretrain(
 
 
 def _keep(loaded: LoadedModel, shares: Mapping[int, float], resume: Path, done: int) -> None:
-    """Save the model beside the resume state when this step is one of those to keep."""
+    """Save the model next to the resume state when this step is one of those to keep."""
     if done in shares:
         save_checkpoint(loaded, checkpoint_folder(resume, shares[done]))

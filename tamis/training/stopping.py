@@ -1,9 +1,9 @@
 """Early stopping on validation examples: training ends when they stop getting cheaper, at the best weights.
 
 The examples must be neither trained on nor part of what the result is measured with: a held-out set that
-decided when to stop is no longer a clean measure. What was found on the way is a function of the steps alone
-and lies beside the resume state, so a killed run stops where an undisturbed one does. Of all weights on the
-way only the best are kept (4 bytes a trained parameter).
+decided when to stop is no longer a clean measure. The losses on the way depend on the steps alone and are
+kept next to the resume state, so a killed run stops where an undisturbed one does. Of all weights on the way
+only the best are kept (4 bytes a trained parameter).
 """
 
 import json

@@ -1,7 +1,7 @@
 """The trainings of a trial: one or two stages with one or more seeds, each done once however often killed.
 
 In two stages (GOT-D's recipe) the model is first warmed up on what was selected and then fine-tuned on what
-the target has to learn from; it is measured after both. What is finished is remembered beside the resume
+the target has to learn from; it is measured after both. Finished results are kept next to the resume
 state until the trial is recorded.
 """
 
@@ -98,7 +98,7 @@ def _one_seed(
 
 
 def _once(path: Path, folder: Path, make: Callable[[], TrainingResult]) -> TrainingResult:
-    """The result that stands in a file beside its checkpoint; else it is made, and written there."""
+    """Return the result from the file next to its checkpoint; without one, make the result and write it."""
     if path.is_file() and folder.is_dir():
         return TrainingResult.from_json(path.read_text())
     result = make()

@@ -17,7 +17,7 @@ MEMORY = 5
 DUAL_ROUNDING = 1e-6
 # What an iterate with a smaller error may lose of it: near the solution, where the value itself is rounded.
 DUAL_SLACK = 1e-4
-# Contractions nearer to 1 than this cannot be told from it.
+# Contractions nearer to 1 than this cannot be distinguished from it.
 SLOWEST = 1 - 1e-4
 
 

@@ -34,11 +34,11 @@ def gap_bound(marginal_error: float, potential_range: float, optimal_range: floa
 def score_error_estimate(
     marginal_error: float, step_range: float, contraction: float | None, a_priori: float
 ) -> float:
-    """Estimate of the largest |f_g - f*| up to a constant, which is at most osc(g - g*) / 2.
+    """Estimate the largest |f_g - f*| up to a constant, which is at most osc(g - g*) / 2.
 
     osc(g - g*) ~ osc(step) / (1 - contraction), where step is that of the plain iteration at g. `a_priori` =
-    osc g + osc g* always holds, and stands alone when the contraction is unknown or too near 1 to be told
-    from it.
+    osc g + osc g* always holds, and is the only bound when the contraction is unknown or too near 1 to be
+    distinguished from it.
     """
     if step_range == 0:
         return 0.0

@@ -1,7 +1,7 @@
 """Domains near a target: which parts of a large pool are worth scoring at all (Kang et al. 2405.02774, C.1).
 
 GOT-D keeps the two nearest of seven domains before it scores 2 million documents; 10,000 documents a domain
-told them apart. Here a domain of any size is read once for a uniform sample. The price is a solve of the
+were enough. Here a domain of any size is read once for a uniform sample. The price is a solve of the
 sample against the target and, to remove the bias of entropy, one against itself: 1.1 s of one core for nine
 domains of 5,000 documents.
 """
@@ -28,7 +28,7 @@ By = Literal["divergence", "distance", "gradient"]
 
 @dataclass(frozen=True, kw_only=True)
 class DomainDistance:
-    """How far a domain is from a target, in units of the cost.
+    """The distance of a domain from a target, in units of the cost.
 
     distance: entropic transport distance of its sample. divergence: the same less half the distance of each
     side to itself (Feydy et al. 1810.08278): 0 for a domain that is the target. mean_gradient: mean GOT-D
@@ -57,7 +57,7 @@ def rank_domains(
     seed: int = 0,
     advance: Advance = ignore,
 ) -> list[DomainDistance]:
-    """Distances of domains to a target [M, d], nearest first; equal ones by name.
+    """Rank domains by their distance to a target [M, d], nearest first; equal ones by name.
 
     domains: vectors [n, d] a name, an array or an iterable of blocks (a generator will do: read once). Centre
     and epsilon are shared: those of a pool of equal parts. The sample of a domain depends on seed, name and
@@ -97,7 +97,7 @@ def _distances(
     pooled: TargetPotential,
     solver: dict[str, Any],
 ) -> list[DomainDistance]:
-    """Distances of the samples, each with the number of rows it stands for, in the geometry of `pooled`."""
+    """Return distances of samples, each given with the rows of its domain, in the geometry of `pooled`."""
     own = _value(target_md, target_md, pooled, solver)
     means = {name: float(pooled.gradient(vectors_nd).mean()) for name, (vectors_nd, _) in samples.items()}
     level = float(np.mean(list(means.values())))
@@ -120,7 +120,7 @@ def _distances(
 def nearest_domains(
     target: Matrix, domains: Mapping[str, Rows], keep: int, **options: Any
 ) -> dict[str, Rows]:
-    """The `keep` domains nearest to the target, nearest first; options as `rank_domains`.
+    """Return the `keep` domains nearest to the target, nearest first; options as `rank_domains`.
 
     Kang et al. keep 2 to 4 of 7. Raises ValueError unless 1 <= keep <= number of domains, and on generators,
     which the ranking would use up.
@@ -136,13 +136,13 @@ def nearest_domains(
 def _value(
     target_md: npt.NDArray[Any], vectors_nd: npt.NDArray[Any], shared: TargetPotential, solver: dict[str, Any]
 ) -> float:
-    """Entropic distance of a sample [n, d] to target points, in the geometry and epsilon of `shared`."""
+    """Return the entropic distance of a sample [n, d] to target points, as `shared` measures it."""
     both = np.concatenate([target_md[:1], vectors_nd, target_md])
     if not np.ptp(both, axis=0).any():
         return 0.0
     center = False if shared.center is None else shared.center
     with warnings.catch_warnings():
-        # The mean cost within a tight domain is small beside the shared epsilon, as it should be.
+        # The mean cost within a tight domain is small against the shared epsilon, as it should be.
         for category in (FewTargetPoints, LargeEpsilon):
             warnings.simplefilter("ignore", category)
         solved = solve_potential(target_md, vectors_nd, center=center, epsilon=shared.epsilon, **solver)
@@ -152,7 +152,7 @@ def _value(
 def _sample(
     source: RowSource, name: str, size: int, seed: int, advance: Advance, normalize: bool = False
 ) -> tuple[npt.NDArray[Any], int]:
-    """A uniform sample [s, d] of rows in their order, read once, and how many rows there were.
+    """Draw a uniform sample [s, d] of rows in their order, read once; return it and the number of rows.
 
     The draw depends on name and seed. Raises `BadVectorError` and `BadShapeError`.
     """

@@ -1,7 +1,7 @@
 """A stored potential kept current as shards come, change and go: no new solve while its certificate allows.
 
 Each shard's column sums (M numbers) are kept, so joining a shard costs a pass over that shard alone and its
-removal nothing; the error of the union is then known exactly. A document that stands in several shards counts
+removal nothing; the error of the union is then known exactly. A document that is in several shards counts
 in the one with the smallest name. The policy is that of `union_certificate`: accept, a few warm passes, or a
 warm solve. 1 % of new rows costs under 3 % of a solve (benchmarks/transport_increment.py).
 """

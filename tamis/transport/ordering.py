@@ -55,7 +55,7 @@ def gumbel_noise(count: int, *, ids: Sequence[str] | None, seed: int, purpose: s
 
 
 def hash_order(count: int, *, ids: Sequence[str] | None, seed: int) -> Indices:
-    """Positions [n] in the order that decides between equal scores: by a hash of the id, or as they stand."""
+    """Return positions [n] in the order that decides equal scores: by a hash of the id, or as given."""
     _check_ids(ids, count, "candidate")
     if ids is None:
         return np.arange(count)

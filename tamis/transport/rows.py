@@ -63,7 +63,7 @@ class StoredRows:
         self._squared_norm_n = squared_norms(points_nd)
         size = self.count * len(target.mass_k) * (2 if compact else points_nd.element_size())
         self._products_nk: torch.Tensor | None = None
-        # Points are let go where their products stand for them: 30 MB of 20,000 rows with d = 384.
+        # Points are let go where their products replace them: 30 MB of 20,000 rows with d = 384.
         self._points_nd = points_nd
         if size <= _cached_bytes(points_nd.device):
             self._products_nk = self._products(points_nd, target, compact)

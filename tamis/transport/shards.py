@@ -1,7 +1,7 @@
 """Rows and column sums of shards under one potential: what joins, leaves, is saved and certified.
 
 Column sums of parts add up by their shares of rows, so a shard is read once, when it joins, and never again:
-M numbers stand for it.
+M numbers represent it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -116,7 +116,7 @@ def join(
     """Add or replace a shard: its rows [n, d] are read once. Returns the sums and the scores [n] of the rows.
 
     Raises `OtherPotentialError`, `ShardNameError`, and ValueError on bad rows. Rows are distinct documents
-    that stand in no other shard; no rows, as an array or as blocks, are an empty shard.
+    that are in no other shard; no rows, as an array or as blocks, are an empty shard.
     """
     sums.check(potential)
     _check_name(shard)

@@ -2,7 +2,7 @@
 
 Re-drawing the target moves the top of the ranking far more than any tolerance of the solver: top-k overlaps
 of .70 to .92 against .99 and more. Each draw is solved from the potential's own solution on a sample of
-20,000 rows, whose scores stand for all.
+20,000 rows, whose scores represent all.
 """
 
 import warnings

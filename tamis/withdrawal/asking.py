@@ -100,7 +100,7 @@ class Asking:
                 raise BadIdsError(name, number, error) from error
 
     def text(self, content: str, name: str) -> None:
-        """A whole text, as it stands in a row of a corpus; raises `EmptyTextError`."""
+        """Add a whole text, as a row of a corpus holds it; raises `EmptyTextError`."""
         normal = normalise_text(content)
         if not normal:
             raise EmptyTextError(name)

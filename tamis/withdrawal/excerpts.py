@@ -15,7 +15,7 @@ TABLE = QUARANTINE.name
 
 
 def excerpts_showing(store: Store, texts: Sequence[str], shards: Sequence[str] = ()) -> pl.DataFrame:
-    """Rows of the quarantine, with their content ids, that show a piece of the texts or lie in the shards."""
+    """Return quarantined rows, with content ids, that show a piece of the texts or are in the shards."""
     found = store.read(TABLE).filter(pl.col("detail") != WITHHELD)
     if not len(found):
         return found.with_columns(doc_id=pl.Series([], dtype=pl.String))

@@ -82,7 +82,7 @@ def texts_in_blocks(store: Store, doc_ids: Sequence[str]) -> Iterator[list[str]]
 
 
 def places_of(store: Store, doc_ids: Sequence[str]) -> dict[str, pl.DataFrame]:
-    """Where documents stand (partition, shard, row, doc_id), by the asset that read them there."""
+    """Return the places of documents (partition, shard, row, doc_id), by the asset that read them there."""
     wanted = pl.Series(sorted(doc_ids), dtype=pl.String).implode()
     stand = store.read(OCCURRENCES.name, ["doc_id", "shard", "row"]).filter(pl.col("doc_id").is_in(wanted))
     examples = store.read(TARGET_EXAMPLES.name, ["doc_id", "target", "source"])
@@ -137,14 +137,14 @@ def _purge_tables(store: Store, doc_ids: Sequence[str], purged: Purged) -> None:
 def excerpts_of(
     store: Store, doc_ids: Sequence[str], texts: Sequence[str] = (), shards: Sequence[str] = ()
 ) -> pl.DataFrame:
-    """Quarantined rows that show a piece of the documents or texts, or lie in the shards; with `doc_id`."""
+    """Return quarantined rows, with `doc_id`, that show a piece of these texts, or are in the shards."""
     found = [excerpts_showing(store, texts, shards)]
     found += [excerpts_showing(store, some) for some in texts_in_blocks(store, doc_ids)]
     return pl.concat(found).unique(["shard", "row", "reason"])
 
 
 def withhold_excerpts(store: Store, current: CurrentValues, rows: pl.DataFrame) -> None:
-    """Blank quarantined rows that are withdrawn, and note where they stand."""
+    """Blank quarantined rows that are withdrawn, and note their places."""
     target = pl.Series([target_of_place(shard) for shard in rows["shard"]], dtype=pl.String)
     placed = {
         DOCUMENTS_STAGE.name: rows.filter(target.is_null()).with_columns(partition="shard"),

@@ -108,7 +108,7 @@ def _unknown(
 def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
     """Withdraw what is asked for, at once and from everywhere in the home.
 
-    What was withdrawn before and stands there again, say from a backup, is purged again.
+    What was withdrawn before and is there again, say from a backup, is purged again.
     """
     store, done = home.store, Withdrawn()
     with writing(home, "tamis withdraw", PATIENCE_SECONDS):

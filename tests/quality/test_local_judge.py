@@ -110,7 +110,7 @@ def test_the_document_is_cut_to_the_context_and_the_question_stays(tmp_path, wor
 
 def test_a_context_without_room_is_refused(tmp_path, word_tokenizer, save_llama):
     save_llama(tmp_path, word_tokenizer(), context=32)
-    with pytest.raises(JudgeModelError, match="no room beside a question"):
+    with pytest.raises(JudgeModelError, match="leaves no room for a document"):
         AskLLM(str(tmp_path)).score(["the cat"])
 
 

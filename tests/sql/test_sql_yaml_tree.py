@@ -19,7 +19,7 @@ def test_nodes_know_their_lines(tmp_path):
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        ("a: 1\na: 2\n", 2, "stands twice"),
+        ("a: 1\na: 2\n", 2, "occurs twice"),
         ("a: 1\nb: [1, 2\n", 3, "not valid YAML"),
         ("b: 1\n", 1, "'a' is missing"),
         ("a: 1\nc: 2\n", 2, "unknown key 'c'; valid: a, b"),

@@ -55,7 +55,7 @@ def nearest_neighbours(
 ) -> tuple[Float32s, Indices]:
     """Squared distances [M, count] of the nearest candidates of each target point, ascending, and positions.
 
-    order [n]: positions in the order that decides between equal distances, by default as they stand. With
+    order [n]: positions in the order that decides between equal distances, by default as given. With
     fewer than `count` candidates all of them are given. Raises ValueError on rows or shapes that do not fit.
     """
     import torch

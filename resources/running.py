@@ -238,7 +238,8 @@ class _Steps:
             self._models[name] = seconds
             return
         what = _count(first, sorted({key for _asset, key in made}))
-        self.say(f"{self._number}{name}: {what}, {seconds:.0f} s" + (", FAILED" if failed else ""))
+        failing = "FAILED" if not made else f"{what}, the others FAILED"
+        self.say(f"{self._number}{name}: {failing if failed else what}, {seconds:.0f} s")
 
 
 @contextlib.contextmanager

@@ -222,14 +222,14 @@ class Stack:
             return json.loads(answer.read())["data"]
 
     def launch(self, partition: str, *assets: str) -> str:
-        """Materialize assets by GraphQL, as the button does; the run's id."""
+        """Materialize assets by GraphQL, as the button does; "" for those without partitions."""
         selector = {
             "repositoryLocationName": "tamis",
             "repositoryName": "__repository__",
             "jobName": "__ASSET_JOB",
             "assetSelection": [{"path": [asset]} for asset in assets],
         }
-        tags = [{"key": "dagster/partition", "value": partition}]
+        tags = [{"key": "dagster/partition", "value": partition}] if partition else []
         given = {
             "selector": selector,
             "runConfigData": {},

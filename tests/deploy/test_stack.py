@@ -153,8 +153,8 @@ def test_as_many_runs_as_devices_go_on_and_a_killed_one_frees_its_place(stack):
         first = stack.launch(SHARDS[0], "embeddings")
         process = wait_for(lambda: process_of(stack, first), 120, lambda: stack.tail("code"))
         second = stack.launch(SHARDS[1], "raw_shards", "documents", "embeddings")
-        beside = stack.launch(SHARDS[1], "raw_shards")
-        wait_for(lambda: stack.status(beside) == "STARTED", 120, lambda: stack.tail("daemon"))
+        other = stack.launch("", "near_duplicates")  # of no pool
+        wait_for(lambda: stack.status(other) == "STARTED", 120, lambda: stack.tail("daemon"))
         assert stack.status(second) == "QUEUED", "there is one device"
         os.kill(process, signal.SIGKILL)
     finally:

@@ -25,7 +25,7 @@ from tamis.graph.failed_steps import failed_step_noted
 from tamis.graph.held_back import note_absent
 from tamis.graph.plan import due_partitions, input_key, input_references
 from tamis.graph.reconciliation import drop_unnamed_vectors
-from tamis.graph.scan import keep_listing, kept_listing, list_sources, scan_again, scan_files, searched
+from tamis.graph.scan import kept_listing, scan_again, scan_files, searched
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import stages
 from tamis.project import Project, chosen_precision, open_project
@@ -75,10 +75,9 @@ class StoreResource(dg.ConfigurableResource):
         """All manifests."""
         return ManifestFolder.of(self.project.home)
 
-    def scan(self) -> tuple[ProjectSnapshot, CurrentValues]:
-        """Return the snapshot of now and the current values; the runs of a sensor go by the same listing."""
-        listing = list_sources(self.project)
-        keep_listing(self.project, listing)
+    def scan(self, within: float | None = None) -> tuple[ProjectSnapshot, CurrentValues]:
+        """Return the snapshot of now and the current values; a listing `within` so many seconds is good."""
+        listing = None if within is None else kept_listing(self.project, within)
         snapshot, current = scan_files(self.project, listing=listing), self.current()
         return searched(snapshot, current), current
 
@@ -148,8 +147,8 @@ class StoreResource(dg.ConfigurableResource):
         chosen = stage.partitions == TRIALS_STAGE.partitions and asked_for(context.run)
         seen_by = f"{context.run.run_id} {'all trials' if chosen else ''}"
         if self._seen is None or self._seen[0] != seen_by:
-            sensed = context.run.tags.get(DRIVER_TAG) == SENSOR
-            listing = kept_listing(self.project) if sensed else None
+            # Whoever asked for the run, a command or a sensor, has just listed them.
+            listing = kept_listing(self.project) if DRIVER_TAG in context.run.tags else None
             self._seen = seen_by, scan_files(self.project, by_hand=chosen, listing=listing)
         current = self.current()
         snapshot = scan_again(self._seen[1], current)

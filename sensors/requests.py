@@ -30,6 +30,8 @@ DEPRIVED = frozenset(
 BACK_OFF_SECONDS = 20.0
 SETTLED_SECONDS = 10
 MOST_COUNTED = 20
+LISTED_SECONDS = 60.0
+"""How long the sensors that ask for runs go by the last listing: the arrivals sensor makes one each tick."""
 
 
 def busy(instance: dg.DagsterInstance, home: Home) -> str:

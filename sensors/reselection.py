@@ -15,7 +15,15 @@ import dagster as dg
 from resources.processes import end_killed_runs
 from resources.store import StoreResource
 from sensors.reloading import undefined
-from sensors.requests import attempts, busy, changing, counted, requests_for, waits_until
+from sensors.requests import (
+    LISTED_SECONDS,
+    attempts,
+    busy,
+    changing,
+    counted,
+    requests_for,
+    waits_until,
+)
 from tamis.graph.approval import (
     Approval,
     note_waiting,
@@ -37,7 +45,7 @@ def reselection(context: dg.SensorEvaluationContext, store: StoreResource) -> dg
     end_killed_runs(context.instance)
     if reason := changing(store) or busy(context.instance, store.home):
         return dg.SkipReason(reason)
-    snapshot, current = store.scan()
+    snapshot, current = store.scan(LISTED_SECONDS)
     if gone := find_gone(store.tables, snapshot, current):
         return dg.SkipReason(f"{len(gone)} values of what left are removed first")
     registered = set(context.instance.get_dynamic_partitions("shards"))

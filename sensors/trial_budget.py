@@ -12,7 +12,15 @@ import dagster as dg
 
 from resources.processes import end_killed_runs
 from resources.store import StoreResource
-from sensors.requests import attempts, busy, changing, counted, requests_for, waits_until
+from sensors.requests import (
+    LISTED_SECONDS,
+    attempts,
+    busy,
+    changing,
+    counted,
+    requests_for,
+    waits_until,
+)
 from tamis.graph.automation import Group, trial_work
 from tamis.scaling.searched import sentences
 from tamis.store.home import HomeLockedError, writing
@@ -33,7 +41,7 @@ def trial_budget(
         return dg.SkipReason(NO_BUDGET)
     if reason := busy(context.instance, store.home):
         return dg.SkipReason(reason)
-    snapshot, current = store.scan()
+    snapshot, current = store.scan(LISTED_SECONDS)
     if not snapshot.searches:
         return dg.SkipReason("[scaling] has no models to choose among")
     said = "; ".join(sentences(snapshot.searches))

@@ -542,7 +542,8 @@ class SmallProject:
     def state(self) -> dict[str, Any]:
         """Return everything that a run which has nothing to do must leave as it is."""
         everything = (path for path in self.home.root.rglob("*") if path.is_file())
-        files = [path for path in everything if "lance" not in path.parts and path.name != "writer.lock"]
+        each_time = {"writer.lock", "listing.json"}  # a lock, and when the sources were listed last
+        files = [path for path in everything if "lance" not in path.parts and path.name not in each_time]
         return {
             "runs": self.instance.get_runs_count(),
             "tables": {name: self.store.version(name) for name in self.store.names()},

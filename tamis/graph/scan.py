@@ -66,11 +66,11 @@ def scan_files(
     A file that is being written keeps the fingerprint it had, or is left for a later scan when it is new;
     `patience_seconds` is how long to wait for it. `on_request` asks for the trials that are made on request,
     `by_hand` for all, whatever a search asks for; `allowed` are names whose removal a person allows;
-    `listing` is one that was made before. Raises `ListingError` when a corpus cannot be listed: it must not
-    pass for empty.
+    `listing` is one that was made before, else a new one is made and kept for the runs that follow. Raises
+    `ListingError` when a corpus cannot be listed: it must not pass for empty.
     """
     memory = _Memory(project.home.cache / "fingerprints.json")
-    shards = dict(list_sources(project) if listing is None else listing)
+    shards = dict(_list_sources(project) if listing is None else listing)
     moving = _moving(project, shards)
     if moving and patience_seconds:
         time.sleep(patience_seconds)
@@ -104,33 +104,36 @@ def scan_files(
     )
 
 
-def list_sources(project: Project) -> dict[str, Shard]:
-    """Return the shards of all corpora by key. Raises `ListingError` when one cannot be listed."""
-    found = (list_shards(one, project.root, project.home.cache) for one in project.settings.corpus)
-    return {shard.key: shard for shards in found for shard in shards}
+def kept_listing(project: Project, within: float | None = None) -> dict[str, Shard] | None:
+    """Return the listing that was made last, at most `within` seconds ago.
 
-
-def keep_listing(project: Project, listing: Mapping[str, Shard]) -> None:
-    """Keep a listing in the cache for the runs that a sensor asks for because of it.
-
-    One that cannot be written (a full disk, names that are no Unicode) is not kept; these runs list again.
+    None without one, or where the corpora are others by now.
     """
     path = project.home.cache / LISTING
-    kept = _KeptListing(corpora=_corpora(project), shards=list(listing.values()))
+    try:
+        if within is not None and not 0 <= time.time() - path.stat().st_mtime <= within:
+            return None
+        kept = _KeptListing.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return {shard.key: shard for shard in kept.shards} if kept.corpora == _corpora(project) else None
+
+
+def _list_sources(project: Project) -> dict[str, Shard]:
+    """Return the shards of all corpora by key, and keep them in the cache.
+
+    A listing that cannot be written (a full disk, names that are no Unicode) is not kept: runs list again.
+    """
+    listed = (list_shards(one, project.root, project.home.cache) for one in project.settings.corpus)
+    found = {shard.key: shard for shards in listed for shard in shards}
+    path = project.home.cache / LISTING
+    kept = _KeptListing(corpora=_corpora(project), shards=list(found.values()))
     try:
         write_atomically(path, kept.model_dump_json().encode())
     except (OSError, ValueError):
         with contextlib.suppress(OSError):
             path.unlink()
-
-
-def kept_listing(project: Project) -> dict[str, Shard] | None:
-    """Return the listing that was kept last, None without one or where the corpora are others by now."""
-    try:
-        kept = _KeptListing.model_validate_json((project.home.cache / LISTING).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return {shard.key: shard for shard in kept.shards} if kept.corpora == _corpora(project) else None
+    return found
 
 
 class _KeptListing(BaseModel):

@@ -28,26 +28,31 @@ def drop(graph, count: int) -> None:
         write(graph.landing / f"new{number}.jsonl", lines(texts("algebra", 6, seed=50 + number)))
 
 
-def test_an_arrival_costs_a_run_of_sensors_for_each_set_of_partitions(two_targets, monkeypatch):
-    """One file and many cost the same; a run does not list the sources, and logs each value once."""
-    two_targets.make()
-    listed: list[str] = []
-    whole = scan.list_shards
+def count_listings(monkeypatch) -> list[str]:
+    """Return a list that gets the name of a corpus each time it is listed."""
+    listed, whole = [], scan.list_shards
 
     def counted(corpus, *more):
         listed.append(corpus.name)
         return whole(corpus, *more)
 
     monkeypatch.setattr(scan, "list_shards", counted)
+    return listed
+
+
+def test_an_arrival_costs_a_run_of_sensors_for_each_set_of_partitions(two_targets, monkeypatch):
+    """One file and many cost the same; the sources are listed by a tick alone, and a value is logged once."""
+    two_targets.make()
+    listed = count_listings(monkeypatch)
     for count in (1, 4):
         drop(two_targets, count)
+        listed.clear()
         two_targets.arrive()
         made = []
         while requests := two_targets.tick()[0]:
-            listed.clear()
             assert two_targets.execute(requests[0]).success
-            assert listed == []
             made.append(names(requests[0]))
+        assert listed == ["web"]
         for name, asked in zip(("raw_shards", "target_potential", "selected_subset"), made, strict=True):
             assert name in asked
     two_targets.assert_sound(amber=True)  # a potential that its certificate accepts keeps its version
@@ -61,12 +66,13 @@ def test_an_arrival_costs_a_run_of_sensors_for_each_set_of_partitions(two_target
     assert len({two_targets.versions()["documents", f"web__new{number}.jsonl"] for number in range(4)}) == 4
 
 
-def test_what_arrives_and_is_made_by_hand_costs_as_many_runs(two_targets):
+def test_what_arrives_and_is_made_by_hand_costs_as_many_runs(two_targets, monkeypatch):
     two_targets.make()
     drop(two_targets, 2)
-    before = two_targets.instance.get_runs_count()
+    before, listed = two_targets.instance.get_runs_count(), count_listings(monkeypatch)
     two_targets.make()
     assert two_targets.instance.get_runs_count() - before == 3
+    assert listed == ["web", "web"], "before, and whether anything came meanwhile"
 
 
 def test_a_listing_of_other_corpora_is_not_gone_by(graph):

@@ -10,6 +10,7 @@ import dagster as dg
 
 import assets
 from assets.shards import shards
+from resources.current_checks import current_checks
 from resources.encoder import EncoderResource
 from resources.engine import EngineResource
 from resources.environment import quiet_environment
@@ -63,7 +64,7 @@ def definitions_of(
     by_hand = dg.define_asset_job("trials_on_request", selection=[TRIALS_STAGE.name], description=ON_REQUEST)
     return dg.Definitions(
         assets=[one.map_asset_specs(of_project) for one in (shards(used.assets), *alone) if complete(one)],
-        asset_checks=[check for check in checks if complete(check)],
+        asset_checks=[*(check for check in checks if complete(check)), current_checks(used.assets)],
         jobs=[removal, by_hand] if TRIALS_STAGE.name in used.assets else [removal],
         sensors=sensors_of(used),
         resources={**resources_of(project.file), **replaced},

@@ -23,6 +23,7 @@ from tamis.graph.held_back import (
 )
 from tamis.graph.reconciliation import collect_orphans
 from tamis.graph.snapshot import Shrunken
+from tamis.records.manifest import content_digest
 from tamis.settings.references import named
 from tamis.store.records import stored_rows
 from tamis.store.tables import quoted
@@ -113,13 +114,16 @@ def _hold_back(work: Work, error: ShardShrunkError) -> None:
 
 def _documents_made(intake: Intake) -> Output:
     scope, records = f"shard = {quoted(intake.shard)}", intake.records
+    read = [
+        Rows(table="occurrences", where=scope, records=records["occurrences"]),
+        Rows(table="quarantine", where=scope, records=records["quarantine"]),
+        Rows(table="documents", doc_ids=intake.doc_ids, records=records["documents"]),
+    ]
     return Output(
         partition=intake.shard,
-        rows=[
-            Rows(table="occurrences", where=scope, records=records["occurrences"]),
-            Rows(table="quarantine", where=scope, records=records["quarantine"]),
-            Rows(table="documents", doc_ids=intake.doc_ids, records=records["documents"]),
-        ],
+        rows=[*read, Rows(table="kept_rows", where=scope, records=records["kept_rows"])],
+        # No stage reads the columns that exports give back: nothing is made again when they change.
+        data_version=content_digest({one.table: records[one.table][0] for one in read}, {}),
         row_count=intake.occurrences,
         metadata=intake.metadata(),
         checks=[_readable(intake.quarantined)],

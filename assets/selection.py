@@ -23,13 +23,13 @@ from tamis.records.manifest import InputReference
 from tamis.records.pinned_versions import PinnedVersion
 from tamis.report.figures import plot_markdown
 from tamis.report.selection import selection_page
-from tamis.report.selection_data import selection_report
+from tamis.report.selection_data import SelectionReport, selection_report, source_mix
 from tamis.report.selection_plot import selection_plot_png
 from tamis.report.summary import selection_lines
 from tamis.selection import find_sampler, select, selection_digest
 from tamis.selection.computing import ScoringOptions, method_scores
 from tamis.selection.pinned import repeated
-from tamis.selection.pool import budget_in_tokens, candidates, exclusions, mean_margin, name_set_aside
+from tamis.selection.pool import candidates, exclusions, mean_margin, name_set_aside, with_scores
 from tamis.settings.config import SelectionSection
 from tamis.settings.references import named
 from tamis.settings.samplers import DEFAULT_OPTIONS
@@ -38,6 +38,7 @@ from tamis.store.tables import quoted
 from tamis.transport.storing import counts_by_estimate
 
 GONE_SHOWN = 100
+BEST_SHOWN = 3
 PARTITIONED = dg.AssetCheckSpec(
     "every_document_decided",
     asset="decisions",
@@ -97,9 +98,8 @@ def selected_subset(
                 note_version(home, read_current_values(work.store), key, pin.version if pin else None)
                 most = work.project.settings.automation.kept_versions
                 prune_versions(home, most, [found.rows for found in work.snapshot.pinned.values()])
-                if work.watched and key == order[0]:  # the first result, long before the last
-                    page = home.reports / f"selection_{key}.html"
-                    say("\n".join([*selection_lines(work.project, choice.section), f"  page: {page}"]))
+                if work.watched and key == order[0] and work.project.settings.base_model:
+                    say("\n".join(selection_lines(work.project, choice.section)))  # hours before the last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +135,7 @@ def _chosen(work: Work, judge: JudgeResource, key: str) -> Choice:
 def _repeated(work: Work, pin: PinnedVersion) -> Choice:
     """The choice of an earlier version, of the documents that are still there."""
     home = work.project.home
-    pool = work.store.read("documents", ["doc_id"])
+    pool = with_scores(work.store, (), None)
     found = repeated(decisions_of(home, pin).drop("selection"), pool)
     manifests = [work.manifests.read(pin.subset), work.manifests.read(pin.decisions)]
     facts: dict[str, Any] = {
@@ -169,11 +169,13 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
     chosen = decided.filter(pl.col("verdict") == "selected").sort("rank")
     subset = _complete(chosen, key, "selected_subset").to_arrow().cast(schema_of("selected_subset"))
     work.store.replace("selected_subset", subset, scope)
-    report = selection_report(work.store, section, decided)
+    report = selection_report(work.store, section, decided, work.project.settings.filters)
     page = work.project.home.reports / f"selection_{key}.html"
     plot = selection_plot_png(report)
     if check.passed:
         write_atomically(page, selection_page(report, plot).encode())
+        if report.baseline and report.baseline.noise:
+            say(f"selection {key}: {report.baseline.noise}")
     counts = dict(decided.group_by("reason").len().sort("reason").iter_rows())
     yield from work.record(
         Output(
@@ -183,12 +185,12 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
             row_count=len(chosen),
             data_version=selection_digest(decided),
             metadata={
+                **_shown(report, chosen, choice.pool),
+                "page": dg.MetadataValue.path(page),
                 "plot": dg.MetadataValue.md(plot_markdown(plot)),
                 "sampler": find_sampler(section.sampler).description,
                 "budget": str(section.budget),
                 "mean_margin": mean_margin(decided),
-                "report": work.project.home.relative(page),
-                "tokens_estimated": budget_in_tokens(section.budget),
                 **choice.facts,
             },
             origins=choice.origins,
@@ -203,6 +205,17 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
             origins=choice.origins,
         ),
     )
+
+
+def _shown(report: SelectionReport, chosen: pl.DataFrame, pool: pl.DataFrame) -> dict[str, Any]:
+    """Say in Dagster what was chosen: by numbers and ids, since texts are on the page alone."""
+    mix = source_mix(report).select("source", selected="chosen", rejected=pl.col("pool") - pl.col("chosen"))
+    tokens = pool.join(chosen, on="doc_id", how="semi")["n_tokens"].sum()
+    return {
+        "sources": dg.MetadataValue.table([dg.TableRecord(row) for row in mix.iter_rows(named=True)]),
+        "estimated_tokens": int(tokens),
+        "best_documents": ", ".join(chosen["doc_id"].head(BEST_SHOWN)),
+    }
 
 
 def certificate(work: Work, section: SelectionSection, decided: pl.DataFrame) -> dict[str, int]:

@@ -31,3 +31,14 @@ def _merged(checks: Sequence[dg.AssetCheckResult]) -> Iterator[dg.AssetCheckResu
         same = [check for check in checks if (check.asset_key, check.check_name) == name]
         failed = [check for check in same if not check.passed]
         yield (failed or same)[0]
+
+
+def evaluation_of(asset: str, check: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
+    """Return a result as an event to log by hand."""
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey(asset),
+        check_name=str(check.check_name),
+        passed=check.passed,
+        severity=check.severity,
+        metadata=check.metadata,
+    )

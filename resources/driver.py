@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import dagster as dg
 
+from resources.current_checks import log_current_checks
 from resources.events import log_again
 from resources.instance import dagster_state, open_instance, register_partitions
 from resources.process_deaths import forget_aborts
@@ -15,10 +16,13 @@ from resources.processes import end_killed_runs
 from resources.removal import run_removal
 from resources.running import EVERYTHING, Outcome, Runner, Wanted
 from resources.taint_checks import log_taints
+from resources.used_stages import used_by
+from tamis.base.numbers import counted
 from tamis.base.progress import Heartbeat
 from tamis.graph.automation import Group, next_groups
 from tamis.graph.held_back import hold
 from tamis.graph.plan import full_plan, input_key, label
+from tamis.graph.precheck import Precheck, UnmetTargetsError, precheck
 from tamis.graph.reconciliation import end_removals, removals, set_aside
 from tamis.graph.repair import find_damage, forget_damaged, sweep_unwritten, unreadable_tables
 from tamis.graph.scan import scan, scan_again
@@ -58,9 +62,8 @@ def materialize(
     with storing(project.home.root), writing(project.home, "tamis materialize", PATIENCE_SECONDS):
         forgotten = forget_failures(project.home.store) if wanted.try_again else []
         if wanted.try_again and (count := forget_aborts(project.home)):
-            tried = "1 partition is tried again" if count == 1 else f"{count} partitions are tried again"
-            say(f"{tried} though the process died of {'it' if count == 1 else 'them'}")
-        with Heartbeat("looking at what is there"):
+            say(f"trying again {counted(count, 'partition')} at which the process died")
+        with Heartbeat("reading the state of the project"):
             end_killed_runs(instance)
             repair(project, instance, say)
             chosen_precision(project, say, wanted.choose_precision)
@@ -69,11 +72,16 @@ def materialize(
         if wanted.allow_removal and not (outcome.removed or outcome.let_go):
             say(f"nothing is held back under {', '.join(sorted(wanted.allow_removal))}")
         if count := _tried_again(snapshot, current, forgotten, wanted):
-            say(f"{count} {'trial that failed is' if count == 1 else 'trials that failed are'} tried again")
-        if wanted.only is None and not full_plan(snapshot, current, not wanted.certified):
-            clean(project, say)
+            say(f"trying again {counted(count, 'trial')} that failed")
+        plan = full_plan(snapshot, current, not wanted.certified)
+        if wanted.only is None and not plan:
+            conclude(project, instance, snapshot, say)
             return outcome
-        outcome.planned = _planned(snapshot, current, wanted)
+        plan = [one for one in plan if wanted.only is None or one.asset in wanted.only]
+        with Heartbeat("checking the files that are new"):
+            found = precheck(snapshot, current, plan)
+        _check_first(found, wanted, say)
+        outcome.planned = {one.asset for one in plan}
         job = definitions(project).resolve_implicit_global_asset_job_def()
         runner = Runner(project=project, job=job, instance=instance, say=say, wanted=wanted)
         for _ in range(MOST_ROUNDS):
@@ -83,23 +91,30 @@ def materialize(
                     stop_unless_writable(project.home.root)
                     project.home.require_store()
             gone_before = len(outcome.removed) + len(outcome.let_go)
-            with Heartbeat("looking at what came meanwhile"):
+            with Heartbeat("looking for files that changed during the run"):
                 before, snapshot = snapshot, _scan_and_reconcile(project, instance, wanted, outcome)
             removed = len(outcome.removed) + len(outcome.let_go) > gone_before
             if snapshot.same_files(before) and not removed:
-                clean(project, say)
+                conclude(project, instance, snapshot, say)
                 return outcome
             if not removed:
-                say("files came or changed while it ran")
+                say("files arrived or changed during the run; they are processed now")
             outcome.tried.clear()
-        outcome.failed["corpus"] = "files kept changing; run `tamis materialize` again when they are at rest"
+        outcome.failed["corpus"] = "files kept changing; run `tamis materialize` again when they no longer do"
     return outcome
 
 
-def _planned(snapshot: ProjectSnapshot, current: CurrentValues, wanted: Wanted) -> set[str]:
-    """Assets that are due, of those that are asked for, to number the steps by."""
-    due = {found.asset for found in full_plan(snapshot, current, not wanted.certified)}
-    return due if wanted.only is None else due & wanted.only
+def _check_first(found: Precheck, wanted: Wanted, say: Callable[[str], None]) -> None:
+    """Say what is known of the files before they are read; raises `UnmetTargetsError`.
+
+    Where single stages are asked for, the step itself fails at once.
+    """
+    for line in found.warnings:
+        say(f"warning: {line}")
+    if found.unmet and wanted.only is None:
+        raise UnmetTargetsError(found.unmet)
+    for line in found.unmet:
+        say(f"warning: {line}")
 
 
 def _tried_again(
@@ -116,10 +131,14 @@ def _tried_again(
     )
 
 
-def clean(project: Project, say: Callable[[str], None]) -> None:
-    """Remove what a rule of the project no longer keeps."""
-    for line in remove_superseded(project, read_current_values(project.home.store)):
+def conclude(
+    project: Project, instance: dg.DagsterInstance, snapshot: ProjectSnapshot, say: Callable[[str], None]
+) -> None:
+    """Remove what a rule of the project no longer keeps, and log which assets are current now."""
+    current = read_current_values(project.home.store)
+    for line in remove_superseded(project, current):
         say(line)
+    log_current_checks(instance, scan_again(snapshot, current), current, used_by(project).assets)
 
 
 def _scan_and_reconcile(
@@ -167,12 +186,12 @@ def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], 
     """Forget what was damaged, so that it is made again, and log again what the event log has lost."""
     sweep_unwritten(project.home)
     for withdrawn in finish(project.home):
-        say(f"a withdrawal that was cut short is complete: {len(withdrawn.new)} documents")
+        say(f"completed a withdrawal that was interrupted: {counted(len(withdrawn.new), 'document')}")
     log_taints(instance, project.home, read_current_values(project.home.store))
     if unreadable_tables(project.home.store, {TABLE, ATTEMPTS}):
         for table in {TABLE, ATTEMPTS}.intersection(project.home.store.names()):
             project.home.store.drop(table)
-        say("the index of what was made cannot be read; everything is made again")
+        say("the index of current values cannot be read; everything is materialized again")
     unpaid = {
         table
         for table in retained_tables(project.home.store)
@@ -180,14 +199,14 @@ def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], 
     }
     for table in sorted(unreadable_tables(project.home.store, unpaid)):
         project.home.store.drop(table)
-        say(f"table {table} cannot be read: its rows are computed again when their texts come back")
+        say(f"table {table} cannot be read; its rows are computed again when their texts come back")
     current = read_current_values(project.home.store)
     damage = find_damage(project.home, current)
     for line in forget_damaged(project.home, damage) if damage else ():
         say(line)
     kept = {entry: value for entry, value in current.items() if entry not in damage}
     if logged := log_again(instance, kept, ManifestFolder.of(project.home)):
-        say(f"the event log had lost {logged} materializations; they are logged again")
+        say(f"logged {counted(logged, 'materialization')} again that the event log had lost")
 
 
 def materialize_project(

@@ -16,7 +16,9 @@ from sqlalchemy.exc import DatabaseError
 
 from resources.databases import Incomplete, incomplete_databases
 from resources.instance import POSTGRES_URL, dagster_state, open_instance
+from resources.webserver import address
 from tamis.base.errors import PermanentError, TransientError
+from tamis.base.numbers import brief, counted
 from tamis.health import Finding, Look, lock, looked_at, object_store, tables, tracking
 from tamis.project import Project
 
@@ -28,7 +30,7 @@ class DaemonSilentError(TransientError):
     """Dagster's daemon, which runs the sensors and the queue, is not there."""
 
     def __init__(self, seen: str) -> None:
-        super().__init__(f"{seen}; sensors and queued runs wait for `dagster-daemon run`")
+        super().__init__(f"{seen}; sensors and queued runs wait for `tamis ui` or `dagster-daemon run`")
 
 
 class IncompleteDatabasesError(PermanentError):
@@ -71,7 +73,7 @@ def state(project: Project) -> str:
         raise IncompleteDatabasesError(project.home.dagster, found)
     with opened(project) as instance:
         kept = "PostgreSQL" if os.environ.get(POSTGRES_URL) else "SQLite"
-        return f"{instance.get_runs_count()} runs in {kept}"
+        return f"{counted(instance.get_runs_count(), 'run')} in {kept}"
 
 
 @contextlib.contextmanager
@@ -94,12 +96,17 @@ def started(project: Project) -> bool:
 
 
 def daemon(project: Project, required: bool) -> str:
-    """How long ago the daemon gave a sign of life; raises `DaemonSilentError` where one is `required`."""
+    """How long ago the daemon gave a sign of life.
+
+    Raises `DaemonSilentError` for one that gives none where it is `required` or a `tamis ui` should run it.
+    """
     age = heartbeat_age(project) if started(project) else None
-    seen = "never seen" if age is None else f"last seen {age:.0f} s ago"
-    if required and (age is None or age > SILENT_SECONDS):
+    if age is not None and age <= SILENT_SECONDS:
+        return f"last seen {brief(age)} ago"
+    seen = "not running, " + ("never seen" if age is None else f"last seen {brief(age)} ago")
+    if required or address(project.home):
         raise DaemonSilentError(seen)
-    return seen
+    return f"{seen}; `tamis ui` starts it, until then new files wait for `tamis materialize`"
 
 
 def heartbeat_age(project: Project) -> float | None:

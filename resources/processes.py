@@ -42,7 +42,7 @@ def end_killed_runs(instance: dg.DagsterInstance) -> int:
     records = instance.get_run_records(dg.RunsFilter(statuses=ALIVE))
     killed = [record.dagster_run for record in records if _is_dead(record)]
     for run in killed:
-        instance.report_run_failed(run, "the process that ran it is gone; materialize again to go on")
+        instance.report_run_failed(run, "the process that ran it has died; materialize again to continue")
     return len(killed)
 
 

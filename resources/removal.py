@@ -5,12 +5,14 @@ for the names in the run tag `tamis/allow_removal` (separated by commas, or `all
 """
 
 import dagster as dg
+from dagster._core.utils import make_new_run_id
 
 from resources.instance import register_partitions
 from resources.processes import note_process, this_process
 from resources.running import QUIET, failures
 from resources.store import LOCK_PATIENCE_SECONDS, StoreResource
 from resources.tags import ALLOW_REMOVAL_TAG, COMMAND_LINE, DRIVER_TAG, PROCESS_TAG, allowed_removals
+from resources.timeline import IN_TIMELINE, show_in_timeline
 from tamis.graph.held_back import held_back
 from tamis.graph.plan import label
 from tamis.graph.reconciliation import remove
@@ -52,11 +54,14 @@ def removal() -> None:
 
 def run_removal(instance: dg.DagsterInstance, project: Project, allowed: frozenset[str]) -> str:
     """Run the removal job in this process; returns the first line of its error, or "" where it succeeded."""
-    tags = {DRIVER_TAG: COMMAND_LINE, PROCESS_TAG: this_process()}
+    tags = {DRIVER_TAG: COMMAND_LINE, PROCESS_TAG: this_process(), **IN_TIMELINE}
     if allowed:
         tags[ALLOW_REMOVAL_TAG] = ",".join(sorted(allowed))
+    run_id = make_new_run_id()
+    show_in_timeline(instance, run_id)
     result = removal.execute_in_process(
         instance=instance,
+        run_id=run_id,
         resources={"store": StoreResource(project_file=str(project.file))},
         tags=tags,
         raise_on_error=False,

@@ -27,14 +27,16 @@ from resources.tags import (
     PARTITIONS_TAG,
     PROCESS_TAG,
 )
+from resources.timeline import IN_TIMELINE, show_in_timeline
 from resources.work_errors import failed_assets, take_withheld
+from tamis.base.numbers import brief, counted
 from tamis.base.progress import Heartbeat, begin_step, close_all, is_verbose
 from tamis.graph.automation import Group
 from tamis.graph.failed_steps import TRIALS
 from tamis.graph.plan import due_partitions
 from tamis.graph.scan import scan_again
 from tamis.graph.snapshot import ProjectSnapshot
-from tamis.graph.stages import stages
+from tamis.graph.stages import made_together, stages
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
 from tamis.sql.properties import LAYERS
@@ -100,13 +102,12 @@ class Outcome:
 
     def sentence(self, problems: bool, only: Collection[str] | None = None) -> str:
         """What came of it, in a line; `only` those assets were asked for."""
-        counts = {"value": sum(self.made.values()), "SQL view": self.views}
-        made = [f"{count:,} {name}{'s' * (count > 1)}" for name, count in counts.items() if count]
-        if made:
-            text = f"made {' and '.join(made)} in {sum(self.seconds.values()):.0f} s"
-            return f"{text}; what is named above is not right yet" if self.failed or problems else text
+        counts = {"partition": sum(self.made.values()), "SQL view": self.views}
+        if made := [counted(count, name) for name, count in counts.items() if count]:
+            text = f"{' and '.join(made)} materialized in {brief(sum(self.seconds.values()))}"
+            return f"{text}; finished with problems, listed above" if self.failed or problems else text
         if self.failed or problems:
-            return "nothing was made"
+            return "nothing was materialized; the problems are listed above"
         current = "everything" if only is None else ", ".join(sorted(only))
         return f"{current} {'are' if only and len(only) > 1 else 'is'} current"
 
@@ -151,6 +152,7 @@ class Runner:
         steps = _Steps(group=group, outcome=outcome, say=self.say)
         run_id = make_new_run_id()
         self.instance.add_event_listener(run_id, steps.see)
+        show_in_timeline(self.instance, run_id)
         more = f" and {len(group.assets) - 1} more" if len(group.assets) > 1 else ""
         with Heartbeat(f"{group.assets[0]}{more}"), interruptible(), _cancelled_as_interrupted():
             result = self.job.execute_in_process(
@@ -207,18 +209,17 @@ class _Steps:
                 self._end(step, event.is_step_failure)
 
     def finish(self) -> None:
-        """Name the SQL models that were made, in one line."""
+        """Count the SQL models that were made, in one line."""
         if self._models:
-            first, *others = self._models
-            more = f" and {len(others)} more SQL models" if others else ""
-            self.say(f"{self._number}{first}{more}: made, {sum(self._models.values()):.0f} s")
+            models, seconds = counted(len(self._models), "SQL model"), sum(self._models.values())
+            self.say(f"{self._number}{models}: materialized in {brief(seconds)}")
 
     def _begin(self, step: str) -> None:
         self._started[step] = time.monotonic()
         self._number = self.outcome.begin(self._assets[step])
         begin_step(self._number)
         if is_verbose():
-            self.say(f"{self._number}{self._named(step)}: begins")
+            self.say(f"{self._number}{self._named(step)}: started")
 
     def _named(self, step: str) -> str:
         return ", ".join(name for name in self.group.assets if name in self._assets[step])
@@ -238,8 +239,9 @@ class _Steps:
             self._models[name] = seconds
             return
         what = _count(first, sorted({key for _asset, key in made}))
-        failing = "FAILED" if not made else f"{what}, the others FAILED"
-        self.say(f"{self._number}{name}: {failing if failed else what}, {seconds:.0f} s")
+        if failed:
+            what = f"FAILED after {brief(seconds)}" if not made else f"{what}; the others FAILED"
+        self.say(f"{self._number}{name}: {what}{f' in {brief(seconds)}' if made else ''}")
 
 
 @contextlib.contextmanager
@@ -306,12 +308,11 @@ def is_view(stage: Stage) -> bool:
 
 def selected_assets(stage: Stage) -> list[dg.AssetKey]:
     """The stage, and what is made in the same step."""
-    together = [other.name for other in stages().values() if other.made_with == stage.name]
-    return [dg.AssetKey(name) for name in (stage.name, *together)]
+    return [dg.AssetKey(name) for name in made_together(stage.name)]
 
 
 def _run_arguments(instance: dg.DagsterInstance, group: Group, more: dict[str, str]) -> dict[str, Any]:
-    tags = {DRIVER_TAG: COMMAND_LINE, PROCESS_TAG: this_process(), **more}
+    tags = {DRIVER_TAG: COMMAND_LINE, PROCESS_TAG: this_process(), **IN_TIMELINE, **more}
     if group.partition_set is None:
         return {"tags": tags}
     if len(group.partitions) == 1:
@@ -339,5 +340,5 @@ def _count(stage: Stage, made: Sequence[str]) -> str:
     if not made:
         return "unchanged"
     if stage.partitions is None:
-        return "made"
+        return "materialized"
     return made[0] if len(made) == 1 else f"{len(made):,} {stage.partitions}"

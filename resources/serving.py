@@ -1,5 +1,6 @@
 """Dagster's UI, its daemon and the code server: `dagster dev` in this process, until somebody ends it."""
 
+import contextlib
 import http.client
 import signal
 import threading
@@ -8,9 +9,12 @@ from collections.abc import Callable
 
 from dagster._cli.dev import dev_command
 
+from resources.instance import open_instance, register_partitions
 from resources.webserver import noted
-from tamis.base.errors import TransientError
+from tamis.base.errors import TamisError, TransientError
 from tamis.base.signals import received_signals
+from tamis.graph.scan import scan_files
+from tamis.project import Project
 from tamis.store.home import Home
 
 
@@ -19,6 +23,15 @@ class ServicesEndedError(TransientError):
 
     def __init__(self) -> None:
         super().__init__("a service of Dagster ended by itself, as the lines above say; run `tamis ui` again")
+
+
+def prepare(project: Project) -> None:
+    """Make the instance of a project, and register what its corpora hold: a click may come before a sensor.
+
+    Where files cannot be listed, the arrivals sensor says so.
+    """
+    with open_instance(project) as instance, contextlib.suppress(TamisError):
+        register_partitions(instance, scan_files(project), remove=False)
 
 
 def serve(home: Home, host: str, port: int, ready: Callable[[], None], verbose: bool = False) -> None:

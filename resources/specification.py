@@ -18,7 +18,8 @@ from resources.engine import EngineResource
 from resources.store import StoreResource
 from resources.work import logged_by_hand
 from resources.work_errors import NothingDueError, failed_assets, failure_of
-from tamis.graph.stages import stages
+from tamis.graph.stages import ancestors, stages
+from tamis.selection.stage import SELECTION_STAGE
 from tamis.stage import Stage
 from tamis.store.columns import BadDeclarationError
 from tamis.training.stage import TRIALS_STAGE
@@ -28,6 +29,10 @@ PROJECT_FILE_CHECK = "project_file"
 ACCELERATED = frozenset({"torch", "transformers"})
 ACCELERATOR_POOL = "gpu"
 """Pool of the steps that compute on an accelerator where there is one; its limit is the number of devices."""
+SINGLE_RUN = dg.BackfillPolicy.single_run()
+"""All partitions of a backfill are one run; of trials each is one, since each takes long."""
+BEFORE_REPORTS = {"dagster/priority": "1"}
+"""Of the steps of a run that could go on, those of selections do: people wait for them."""
 PARTITION_SETS = {
     name: dg.DynamicPartitionsDefinition(name=name)
     for name in ("shards", "targets", "selections", "models", "trials")
@@ -63,10 +68,12 @@ def step(
 ) -> Callable[[Callable[..., Iterator[Any]]], dg.AssetsDefinition]:
     """Return a decorator of the step that makes these assets of the same partitions, all of them or none.
 
+    Of several, a run may name one alone, so that the UI asks for no consent; the step makes the others too.
     Where nothing of them is due it makes nothing, and what comes after it in the run goes on. `pooled`: it
     computes on an accelerator, though its kinds do not say so.
     """
     accelerated = pooled or any(ACCELERATED.intersection(spec.kinds) for spec in specs)
+    partitions, chosen_by = specs[0].partitions_def, ancestors(SELECTION_STAGE.name)
 
     def decorated(make: Callable[..., Iterator[Any]]) -> dg.AssetsDefinition:
         @functools.wraps(make)
@@ -76,8 +83,10 @@ def step(
             except NothingDueError as reason:
                 context.log.info(str(reason))
                 if reason.current:
-                    yield from (logged_by_hand(spec.key) for spec in specs)
+                    yield from (logged_by_hand(key) for key in context.selected_asset_keys)
                 for check in checks:  # Dagster wants a result of each
+                    if check.key not in context.selected_asset_check_keys:
+                        continue
                     yield dg.AssetCheckResult(
                         asset_key=check.asset_key,
                         check_name=check.name,
@@ -90,8 +99,11 @@ def step(
             name=name,
             specs=specs,
             check_specs=checks,
-            partitions_def=specs[0].partitions_def,
+            partitions_def=partitions,
+            can_subset=len(specs) > 1,
+            op_tags=BEFORE_REPORTS if chosen_by.intersection(spec.key.path[-1] for spec in specs) else None,
             pool=ACCELERATOR_POOL if accelerated else None,
+            backfill_policy=SINGLE_RUN if partitions and partitions != PARTITION_SETS["trials"] else None,
         )(made)
 
     return decorated
@@ -136,7 +148,7 @@ def together(step: str, *parts: Part) -> dg.AssetsDefinition:
         partitions_def=PARTITION_SETS[first.partitions],
         can_subset=True,
         pool=ACCELERATOR_POOL if any(ACCELERATED.intersection(one.kinds) for one in parts) else None,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        backfill_policy=SINGLE_RUN,
     )
     def made(
         context: dg.AssetExecutionContext,

@@ -27,7 +27,7 @@ from tamis.graph.plan import due_partitions, input_key, input_references
 from tamis.graph.reconciliation import drop_unnamed_vectors
 from tamis.graph.scan import kept_listing, scan_again, scan_files, searched
 from tamis.graph.snapshot import ProjectSnapshot
-from tamis.graph.stages import stages
+from tamis.graph.stages import made_together, stages
 from tamis.project import Project, chosen_precision, open_project
 from tamis.records.attempts import begin
 from tamis.records.current_values import CurrentValues, read_current_values
@@ -81,6 +81,15 @@ class StoreResource(dg.ConfigurableResource):
         snapshot, current = scan_files(self.project, listing=listing), self.current()
         return searched(snapshot, current), current
 
+    def at_end_of(self, run: dg.DagsterRun) -> tuple[ProjectSnapshot, CurrentValues]:
+        """Return the sources as the steps of a run saw them, and the current values; without steps, those of
+        now.
+        """
+        if self._seen is None or self._seen[0] != f"{run.run_id} ":
+            return self.scan()
+        current = self.current()
+        return scan_again(self._seen[1], current), current
+
     def current(self) -> CurrentValues:
         """The latest materialization of everything."""
         return read_current_values(self.tables)
@@ -100,10 +109,6 @@ class StoreResource(dg.ConfigurableResource):
         ):
             snapshot, current = self._of_run(context, stage)
             keys = self._partitions(context, stage, snapshot, current)
-            made_here = [
-                stage.name,
-                *(other.name for other in stages().values() if other.made_with == stage.name),
-            ]
             noted = failed_step_noted(
                 self.tables,
                 stage.name,
@@ -128,7 +133,8 @@ class StoreResource(dg.ConfigurableResource):
                 )
                 work.set_aside()
                 work.attempt = begin(
-                    self.tables, [(asset, key) for asset in made_here for key in work.partitions]
+                    self.tables,
+                    [(asset, key) for asset in made_together(stage.name) for key in work.partitions],
                 )
                 if not stage.partitions:
                     work.begin("")
@@ -142,7 +148,8 @@ class StoreResource(dg.ConfigurableResource):
         """Return the sources as the run saw them at its first step, and the latest materializations.
 
         What arrives while it runs is for the next one; a file that changes is left by the step that reads it.
-        Of a run that a sensor asked for, what came since then is left out, too: nobody has made its inputs.
+        Of a run that a sensor or a backfill asked for, what came since then is left out, too: nobody has made
+        its inputs.
         """
         chosen = stage.partitions == TRIALS_STAGE.partitions and asked_for(context.run)
         seen_by = f"{context.run.run_id} {'all trials' if chosen else ''}"
@@ -152,7 +159,7 @@ class StoreResource(dg.ConfigurableResource):
             self._seen = seen_by, scan_files(self.project, by_hand=chosen, listing=listing)
         current = self.current()
         snapshot = scan_again(self._seen[1], current)
-        if context.run.tags.get(DRIVER_TAG) != SENSOR:
+        if context.run.tags.get(DRIVER_TAG) != SENSOR and BACKFILL_TAG not in context.run.tags:
             return snapshot, current
         made = {partition for asset, partition in current if asset == RAW_STAGE.name}
         return snapshot.with_known_shards(
@@ -168,7 +175,7 @@ class StoreResource(dg.ConfigurableResource):
     ) -> list[str]:
         """Return what the step has to make; raise `NothingDueError` or `dg.Failure` where that is nothing.
 
-        A single value that a person asked for in the UI is made though it is current.
+        A single value that a person asked for in the UI is made though it is current, but not by a backfill.
         """
         keys = list(context.partition_keys) if stage.partitions else [""]
         if not stage.active(snapshot) and not (stage.step is not None and len(keys) > 1):
@@ -178,14 +185,14 @@ class StoreResource(dg.ConfigurableResource):
             gone = PartitionGoneError(stage.name, keys[0])
             raise dg.Failure(str(gone), allow_retries=False) from gone
         left = [key for key in keys if _left_by_this_run(context, stage, key, snapshot, current)]
-        if len(keys) == 1 and DRIVER_TAG not in context.run.tags and not left:
+        if len(keys) == 1 and not left and context.run.tags.keys().isdisjoint((DRIVER_TAG, BACKFILL_TAG)):
             return keys
         found = due_partitions(stage, snapshot, current, refits(context.run))
         named = named_partitions(context.run) if stage.partitions else None
         due = {one.partition for one in found if named is None or one.partition in named}
         if BACKFILL_TAG in context.run.tags:
-            unchanged = [current.get((stage.name, key)) for key in keys if key not in due]
-            log_current(context, self.manifests, stage, unchanged)
+            unchanged = [key for key in keys if key not in due]
+            log_current(context, self.manifests, stage, unchanged, current)
         if due.isdisjoint(keys):
             there = [current[stage.name, key] for key in keys if (stage.name, key) in current]
             raise NothingDueError(stage.name, current=not left, passed=all(value.passed for value in there))

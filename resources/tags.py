@@ -1,16 +1,20 @@
-"""Tags of runs: who asked for one, and what for. Steps read them, the driver and the sensors write them."""
+"""Tags of runs: who asked for one, and what for. Steps read them, the driver and the sensors write them.
+
+The UI shows those that a person understands; names that begin with `.dagster/` it hides.
+"""
 
 import json
 
 import dagster as dg
+from dagster._core.storage.tags import HIDDEN_TAG_PREFIX
 
 DRIVER_TAG = "tamis/driver"
-PROCESS_TAG = "tamis/process"
-WORK_TAG = "tamis/work"
+PROCESS_TAG = f"{HIDDEN_TAG_PREFIX}tamis_process"
+WORK_TAG = f"{HIDDEN_TAG_PREFIX}tamis_work"
 ON_REQUEST_TAG = "tamis/on_request"
 CERTIFIED_TAG = "tamis/certified"
 ALLOW_REMOVAL_TAG = "tamis/allow_removal"
-PARTITIONS_TAG = "tamis/partitions"
+PARTITIONS_TAG = f"{HIDDEN_TAG_PREFIX}tamis_partitions"
 COMMAND_LINE, SENSOR = "command line", "sensor"
 
 

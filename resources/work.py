@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
-from resources.checks import Checks
+from resources.checks import Checks, evaluation_of
 from resources.events import digest_of_metadata
 from resources.output import Output, Rows, scope_of, with_records
 from resources.process_deaths import MOST_ABORTS, PartitionAbortedError, Watch
@@ -41,7 +41,7 @@ from tamis.graph.plan import (
     reference,
 )
 from tamis.graph.snapshot import ProjectSnapshot
-from tamis.graph.stages import stages
+from tamis.graph.stages import made_together, stages
 from tamis.project import Project
 from tamis.records.current_values import TABLE, CurrentValue, CurrentValues, write_current_values
 from tamis.records.manifest import InputReference, Manifest, ManifestFolder, content_digest
@@ -308,12 +308,19 @@ class Work:
     def _event(
         self, stage: Stage, made: Output, manifest: Manifest, metadata: dict[str, Any], tags: dict[str, str]
     ) -> Iterator[Any]:
-        if self._asked > 1:
+        """Yield what Dagster logs; log what it would not: one of many partitions, and what comes along."""
+        asked = dg.AssetKey(stage.name) in self.context.selected_asset_keys
+        if self._asked > 1 or not asked:
             if stage.name not in self._tags:
                 self._tags[stage.name] = input_tags(self.context, stage)
-                yield logged_by_hand(dg.AssetKey(stage.name))
+                if asked:
+                    yield logged_by_hand(dg.AssetKey(stage.name))
             log_materialization(self.context, stage, manifest, metadata, tags | self._tags[stage.name])
-            yield from self._checks.add(stage.name, made.partition, made.checks)
+            for check in self._checks.add(stage.name, made.partition, made.checks):
+                if asked:
+                    yield check
+                else:
+                    self.context.log_event(evaluation_of(stage.name, check))
         else:
             yield dg.MaterializeResult(
                 asset_key=stage.name,
@@ -425,7 +432,7 @@ def log_materialization(
     }
     context.log_event(
         dg.AssetMaterialization(
-            stage.name, partition=manifest.partition, metadata=metadata, tags=tags | versions
+            stage.name, partition=manifest.partition or None, metadata=metadata, tags=tags | versions
         )
     )
 
@@ -446,16 +453,19 @@ def log_current(
     context: dg.AssetExecutionContext,
     manifests: ManifestFolder,
     stage: Stage,
-    current: Sequence[CurrentValue | None],
+    partitions: Sequence[str],
+    current: CurrentValues,
 ) -> None:
     """Log values again that are current and are not made again: a backfill counts what its run has logged."""
-    inputs = input_tags(context, stage)
-    for value in current:
-        if value is not None and value.usable:
-            manifest = manifests.read(value.manifest)
-            metadata = {"current": True, "manifest": manifest.id, "input_key": manifest.input_key}
-            tags = event_tags(manifest, digest_of_metadata(metadata)) | inputs
-            log_materialization(context, stage, manifest, metadata, tags)
+    for name in made_together(stage.name):
+        inputs = input_tags(context, stages()[name])
+        for partition in partitions:
+            value = current.get((name, partition))
+            if value is not None and value.usable:
+                manifest = manifests.read(value.manifest)
+                metadata = {"current": True, "manifest": manifest.id, "input_key": manifest.input_key}
+                tags = event_tags(manifest, digest_of_metadata(metadata)) | inputs
+                log_materialization(context, stages()[name], manifest, metadata, tags)
 
 
 def _head(manifest: Manifest, manifest_id: str, attempt: str) -> CurrentValue:

@@ -33,7 +33,7 @@ class InactiveStageError(PermanentError):
         self.asset = asset
         super().__init__(
             f"{asset} has nothing to do in this project: tamis.toml configures nothing that it would make; "
-            "the template that `tamis init` writes shows the sections"
+            "docs/settings.md shows the sections"
         )
 
 

@@ -9,11 +9,13 @@ import contextlib
 
 import dagster as dg
 
+from resources.current_checks import log_current_checks
 from resources.instance import register_partitions
 from resources.specification import PARTITION_SETS
 from resources.store import StoreResource
-from sensors.reloading import changed_use, load_again, log_check
-from sensors.requests import broken, busy, removal_request, settling
+from sensors.reloading import changed_use, defined, load_again, log_check
+from sensors.requests import MOST_SHOWN, broken, busy, removal_request, settling
+from tamis.base.numbers import counted, named
 from tamis.graph.held_back import held_back, hold
 from tamis.graph.plan import label
 from tamis.graph.reconciliation import find_gone, set_aside
@@ -24,7 +26,10 @@ Changes = dict[str, tuple[list[str], list[str]]]
 
 
 def arrivals(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult | dg.SkipReason:
-    """Register new shards and request the removal of those that are gone; have loaded what is used newly."""
+    """Look at the files of all corpora: register new ones, have removed what left, say what is out of date.
+
+    It also has the definitions loaded again where tamis.toml begins to use something else.
+    """
     if reason := settling(store):
         return dg.SkipReason(reason)
     problem = broken(store)
@@ -43,18 +48,22 @@ def arrivals(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.Se
         with contextlib.suppress(HomeLockedError), writing(store.home, "arrivals sensor"):
             set_aside(store.tables, snapshot)
             hold(store.home, snapshot, current)
-    parts += [f"{name}: {len(added)} added" for name, (added, _removed) in changes.items()]
+    log_current_checks(context.instance, snapshot, current, defined(context, store))
+    added = [counted(len(names), name.removesuffix("s")) for name, (names, _removed) in changes.items()]
+    parts += [f"registered {', '.join(added)}"] if added else []
     if snapshot.held:
-        parts.append(f"{len(snapshot.held)} files are still being written")
+        held = named([*snapshot.held], MOST_SHOWN)
+        parts.append(f"{counted(len(snapshot.held), 'file')} still being written: {held}")
     parts += [one.line for one in held_back(snapshot, current)]
     gone = [label(*entry) for entry in find_gone(store.tables, snapshot, current)]
     if not gone and not _leaving(context.instance, snapshot):
-        return dg.SkipReason("; ".join(parts) or "nothing arrived, nothing left")
+        return dg.SkipReason("; ".join(parts) or "no changes")
     # Nothing leaves while somebody writes: a run in flight may name it.
     waits = busy(context.instance, store.home)
     request = "" if waits else removal_request(context.instance, gone)
     if isinstance(request, str):
         return dg.SkipReason("; ".join([*parts, f"removals wait: {waits or request}"]))
+    context.log.info(f"removal of {counted(len(gone), 'value')} requested: {named(gone, MOST_SHOWN)}")
     return dg.SensorResult(run_requests=[request])
 
 

@@ -1,5 +1,6 @@
 """The sensors of a project, with how often they look."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -17,15 +18,18 @@ from tamis.stage import Automation
 from tamis.training.stage import TRIALS_STAGE
 
 DELIVERY_SECONDS = 10
+KEPT = (Automation.ALWAYS, Automation.WHEN_READ, Automation.ONCE_SELECTED)
+"""What reselection keeps current, as far as selections or reports call for it."""
 
 
 def sensors_of(used: Used) -> list[dg.SensorDefinition]:
     """Return the sensors of what a project uses: the trial budget is one where it has something to spend."""
     seconds = used.interval_seconds
     searched = dg.AssetSelection.assets(TRIALS_STAGE.name, *stages_made(Automation.ONCE_SEARCHED))
+    kept = dg.AssetSelection.assets(*set(used.assets).intersection(stages_made(*KEPT)))
     found = [
         _running(arrivals, seconds, jobs=[removal]),
-        _running(reselection, seconds, asset_selection=dg.AssetSelection.all()),
+        _running(reselection, seconds, asset_selection=kept),
         failures,
         _running(notifications, DELIVERY_SECONDS),
     ]
@@ -33,6 +37,10 @@ def sensors_of(used: Used) -> list[dg.SensorDefinition]:
 
 
 def _running(evaluate: Callable[..., Any], seconds: int, **targets: Any) -> dg.SensorDefinition:
-    """Return a sensor that runs unless somebody stops it."""
-    status = dg.DefaultSensorStatus.RUNNING
-    return dg.sensor(minimum_interval_seconds=seconds, default_status=status, **targets)(evaluate)
+    """Return a sensor that runs unless somebody stops it; its docstring describes it in the UI."""
+    return dg.sensor(
+        minimum_interval_seconds=seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=inspect.getdoc(evaluate),
+        **targets,
+    )(evaluate)

@@ -43,6 +43,12 @@ def _uses(context: dg.SensorEvaluationContext, store: StoreResource) -> tuple[Us
     return loaded_with(context.repository_def.metadata or {}), used_by(store.project)
 
 
+def defined(context: dg.SensorEvaluationContext, store: StoreResource) -> list[str]:
+    """Return the assets that the project uses and that were defined when this process loaded them."""
+    before, now = _uses(context, store)
+    return [name for name in now.assets if name in before.assets]
+
+
 def undefined(context: dg.SensorEvaluationContext, store: StoreResource) -> set[str]:
     """Return the assets that the project uses and that are not defined yet: no run may name them."""
     before, now = _uses(context, store)

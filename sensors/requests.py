@@ -6,10 +6,12 @@ A run that somebody cancelled, or whose partition or inputs went away under it, 
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._utils.error import SerializableErrorInfo
 
 from resources.last_good_project import BROKEN
@@ -18,24 +20,34 @@ from resources.running import range_tags, selected_assets
 from resources.store import StoreResource
 from resources.tags import CERTIFIED_TAG, DRIVER_TAG, SENSOR, WORK_TAG
 from resources.work_errors import InputMissingError, PartitionGoneError
+from tamis.base.numbers import counted, named
 from tamis.graph.automation import Group
 from tamis.graph.stages import stages
 from tamis.settings.config import load_settings
 from tamis.store.home import Home, writer
 
 FAILURES = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+IN_FLIGHT = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
 DEPRIVED = frozenset(
     error.__name__ for error in (PartitionGoneError, InputMissingError, dg.DagsterUnknownPartitionError)
 )
 BACK_OFF_SECONDS = 20.0
 SETTLED_SECONDS = 10
 MOST_COUNTED = 20
+MOST_SHOWN = 5
+QUIET: Mapping[str, Any] = {"loggers": {"console": {}}}
+"""Dagster takes the logger of the definitions, which is for warnings, where the run names it."""
 LISTED_SECONDS = 60.0
 """How long the sensors that ask for runs go by the last listing: the arrivals sensor makes one each tick."""
 
 
 def busy(instance: dg.DagsterInstance, home: Home) -> str:
-    """Why nothing is requested now: a run is in flight, or somebody writes; "" when nothing is in the way."""
+    """Why nothing is requested now: a run or a backfill is in flight, or somebody writes; "" for nothing.
+
+    Between the runs of a backfill nothing may leave: it fails where a partition does that it is about.
+    """
+    if instance.get_backfills(BulkActionsFilter(statuses=IN_FLIGHT), limit=1):
+        return "a backfill is in progress; what it leaves undone is seen when it ends"
     if instance.get_runs(dg.RunsFilter(statuses=ACTIVE), limit=1):
         return "a run is in progress; what it leaves undone is seen when it ends"
     holder = writer(home)
@@ -72,7 +84,7 @@ def removal_request(instance: dg.DagsterInstance, gone: Sequence[str]) -> dg.Run
     failed = instance.get_run_records(wanted, limit=MOST_COUNTED)
     if failed and time.time() < waits_until(failed):
         return f"the removal failed {len(failed)} times and is tried again shortly; its last run says why"
-    return dg.RunRequest(job_name="removal", tags={DRIVER_TAG: SENSOR, WORK_TAG: work})
+    return dg.RunRequest(job_name="removal", run_config=QUIET, tags={DRIVER_TAG: SENSOR, WORK_TAG: work})
 
 
 def work_id(group: Group) -> str:
@@ -89,7 +101,7 @@ def attempts(instance: dg.DagsterInstance, group: Group, most: int = MOST_COUNTE
     return instance.get_run_records(dg.RunsFilter(tags={WORK_TAG: work_id(group)}), limit=most)
 
 
-def counted(instance: dg.DagsterInstance, runs: Sequence[dg.RunRecord]) -> list[dg.RunRecord]:
+def failed_attempts(instance: dg.DagsterInstance, runs: Sequence[dg.RunRecord]) -> list[dg.RunRecord]:
     """Those of these attempts that say something about the work: neither cancelled nor deprived of what they
     were to read by a withdrawal, a file that left or the like."""
     return [
@@ -122,12 +134,20 @@ def waits_until(failed: Sequence[dg.RunRecord]) -> float:
     return (failed[0].end_time or 0.0) + BACK_OFF_SECONDS * 2 ** len(failed)
 
 
+def said_of(group: Group) -> str:
+    """Say what a run is requested for."""
+    assets = named(group.assets, MOST_SHOWN)
+    if group.partition_set is None:
+        return f"requested: {assets}"
+    count = counted(len(group.partitions), "partition")
+    return f"{count} requested: {named(group.partitions, MOST_SHOWN)}: {assets}"
+
+
 def requests_for(instance: dg.DagsterInstance, group: Group) -> list[dg.RunRequest]:
     """The run that makes a group, in this process's name and within certificates."""
     tags = {DRIVER_TAG: SENSOR, CERTIFIED_TAG: "yes", WORK_TAG: work_id(group)}
     keys = [key for name in group.assets for key in selected_assets(stages()[name])]
-    if group.partition_set is None:
-        return [dg.RunRequest(asset_selection=keys, tags=tags)]
-    if len(group.partitions) == 1:
-        return [dg.RunRequest(asset_selection=keys, tags=tags, partition_key=group.partitions[0])]
-    return [dg.RunRequest(asset_selection=keys, tags=tags | range_tags(instance, group))]
+    alone = group.partitions[0] if group.partition_set and len(group.partitions) == 1 else None
+    if group.partition_set and not alone:
+        tags |= range_tags(instance, group)
+    return [dg.RunRequest(asset_selection=keys, run_config=QUIET, tags=tags, partition_key=alone)]

@@ -3,7 +3,7 @@
 Level-triggered: each tick compares the input key that every value should have with the one it has and
 requests the next run that can be made, so a change that lands while a run is in flight, or after one that
 failed, is seen on the next tick. Where selections have to be approved, all before them is made and they
-wait. Automation stops at selections; trials are run by hand.
+wait. Automation stops at selections and reports; trials are run by hand.
 """
 
 import contextlib
@@ -20,8 +20,9 @@ from sensors.requests import (
     attempts,
     busy,
     changing,
-    counted,
+    failed_attempts,
     requests_for,
+    said_of,
     waits_until,
 )
 from tamis.graph.approval import (
@@ -41,7 +42,10 @@ SHOWN = 5
 
 
 def reselection(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult | dg.SkipReason:
-    """Request the next run that brings shards and selections up to date, three attempts at most."""
+    """Keep selections that were made once current: request the next run of what they read, then of them.
+
+    Work that failed is tried again, three times at most ([automation] maximum_attempts).
+    """
     end_killed_runs(context.instance)
     if reason := changing(store) or busy(context.instance, store.home):
         return dg.SkipReason(reason)
@@ -59,6 +63,7 @@ def reselection(context: dg.SensorEvaluationContext, store: StoreResource) -> dg
         _note(store, held)
         reasons = [given_up, *waiting_lines(held)] if given_up else waiting_lines(held)
         return dg.SkipReason("; ".join(reasons) or "every selection is current")
+    context.log.info(said_of(group))
     return dg.SensorResult(run_requests=requests_for(context.instance, group))
 
 
@@ -77,7 +82,7 @@ def _first_allowed(
     new, reasons = undefined(context, store), []
     for group in groups:
         tried = attempts(context.instance, group)
-        failures = counted(context.instance, tried)
+        failures = failed_attempts(context.instance, tried)
         if missing := sorted(new.intersection(group.assets)):
             reasons.append(f"{', '.join(missing)}: not defined yet, see the arrivals sensor")
         elif len(failures) >= most:

@@ -17,7 +17,7 @@ from sensors.requests import (
     attempts,
     busy,
     changing,
-    counted,
+    failed_attempts,
     requests_for,
     waits_until,
 )
@@ -50,7 +50,7 @@ def trial_budget(
         return dg.SkipReason(f"{missing} is missing or out of date: `tamis materialize` makes it")
     for group in groups:
         tried = attempts(context.instance, group)
-        failed = counted(context.instance, tried)
+        failed = failed_attempts(context.instance, tried)
         if len(failed) >= store.project.settings.trial_budget.maximum_attempts:
             return _left_out(store, group, failed, said)
         if tried and time.time() < waits_until(tried):

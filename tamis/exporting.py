@@ -1,20 +1,28 @@
-"""Export: the chosen documents as a file that polars and `datasets.load_dataset` read, with descriptions."""
+"""Export: the chosen documents, with the columns of the user's rows, as files that other tools read."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 
-from tamis.base.errors import PermanentError
-from tamis.base.files import whole_file
+from tamis.base.errors import PermanentError, UnknownNameError
+from tamis.base.files import replace_folder, whole_file
 from tamis.corpus.stage import OCCURRENCES
 from tamis.interchange import describe_subset, write_beside
+from tamis.interchange.own_columns import json_lines
+from tamis.interchange.subset_rows import SubsetRows, subset_rows
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import find_published, read_decisions
 from tamis.selection.pool import with_texts
-from tamis.store.exports import DESCRIPTIONS, beside
+from tamis.store.exports import DESCRIPTIONS, FOLDER, README, rows_in_folder
 from tamis.store.tables import Store
+
+FORMS = ("parquet", "jsonl", FOLDER)
+ROWS_A_GROUP = 50_000
 
 
 class IncompleteSelectionError(PermanentError):
@@ -28,16 +36,37 @@ class IncompleteSelectionError(PermanentError):
         )
 
 
-def export_selection(project: Project, selection: str, form: str) -> tuple[Path, int]:
-    """Write the documents of a selection in its order; returns the path and the number of documents.
+class FolderTakenError(PermanentError):
+    """A folder to write to holds something that no export has written."""
+
+    def __init__(self, folder: Path, other: str) -> None:
+        self.folder, self.other = folder, other
+        super().__init__(f"{folder} holds {other}, which no export has written; name a new or empty folder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What was written: a file or folder, how many documents, and what to know of their columns."""
+
+    path: Path
+    documents: int
+    notes: Sequence[str]
+
+
+def export_selection(
+    project: Project, selection: str, form: str, columns: Sequence[str] = (), output: Path | None = None
+) -> Exported:
+    """Write the documents of a selection in its order, as a file of that form or a folder for `datasets`.
 
     Of a selection that a blocking check refused, or that is being made, it is the last value that passed.
 
-    Columns doc_id, rank, margin, text, and shard, row, source and licence of the first place it occurs in.
+    Columns doc_id, rank, margin, shard, row, source and licence of the first place it occurs in, text, the
+    columns of the row there, and in `other_origins` all other places with theirs; or only some `columns`.
     Next to it: a data card, a Croissant description, and its lineage as OpenLineage events and PROV-JSON.
+    `output`: the file or folder to write, if not in the folder of exports.
 
-    Raises `UnknownNameError`, `NotMadeError`, `SelectionRefusedError`, `IncompleteSelectionError` or, before
-    anything is written, `ManifestError` where the lineage is broken.
+    Raises `UnknownNameError`, `NotMadeError`, `SelectionRefusedError`, `IncompleteSelectionError`,
+    `FolderTakenError` or, before anything is written, `ManifestError` where the lineage is broken.
     """
     store = project.home.store
     configured = [section.name for section in project.settings.selection]
@@ -48,20 +77,57 @@ def export_selection(project: Project, selection: str, form: str) -> tuple[Path,
     chosen = with_texts(store, ranks)
     if len(chosen) != len(ranks):
         raise IncompleteSelectionError(selection, len(ranks), len(chosen))
-    chosen = chosen.join(_origins(store), on="doc_id", how="left", maintain_order="left")
-    chosen = chosen.select("doc_id", "rank", "margin", "shard", "row", "source", "licence", "text")
+    places = _places(store, chosen)
+    first = places.unique("doc_id", keep="first", maintain_order=True)
+    chosen = chosen.join(first, on="doc_id", how="left", maintain_order="left")
     facts, lineage = describe_subset(project, found, decisions, chosen)
-    path = project.home.exports / f"{selection}.{form}"
+    rows = subset_rows(project, chosen, places)
+    rows = _among(rows, columns) if columns else rows
+
+    name = f"{selection}.{form}"
+    path = output.absolute() if output else project.home.exports / name
+    path = path / name if path.is_dir() and form != FOLDER else path
     path.parent.mkdir(parents=True, exist_ok=True)
+    if form == FOLDER:
+        _require_own(path)
+        with replace_folder(path) as draft:
+            subset = rows_in_folder(draft)
+            subset.parent.mkdir()
+            _write(rows, subset, "parquet")
+            write_beside(facts, lineage, subset, rows.schema)
+        written = [one for one in path.rglob("*") if one.is_file()]
+    else:
+        _write(rows, path, form)
+        written = [path, *write_beside(facts, lineage, path, rows.schema).paths]
+    if path.is_relative_to(project.home.exports):
+        project.home.publish(written)
+    return Exported(path=path, documents=len(chosen), notes=rows.notes)
+
+
+def _places(store: Store, chosen: pl.DataFrame) -> pl.DataFrame:
+    places = store.read(OCCURRENCES.name, ["doc_id", "shard", "row", "source", "licence"])
+    return places.join(chosen.select("doc_id"), on="doc_id", how="semi").sort("shard", "row")
+
+
+def _among(rows: SubsetRows, columns: Sequence[str]) -> SubsetRows:
+    """Return these columns alone, and the id, by which a withdrawal finds the row."""
+    for name in columns:
+        if name not in rows.table.column_names:
+            raise UnknownNameError("column", name, rows.table.column_names)
+    return rows.select(list(dict.fromkeys(["doc_id", *columns])))
+
+
+def _write(rows: SubsetRows, path: Path, form: str) -> None:
     with whole_file(path) as draft:
-        chosen.write_parquet(draft) if form == "parquet" else chosen.write_ndjson(draft)
-    write_beside(facts, lineage, path)
-    project.home.publish([path, *(beside(path, ending) for ending in DESCRIPTIONS)])
-    return path, len(chosen)
+        if form == "parquet":
+            pq.write_table(rows.table, draft, compression="zstd", row_group_size=ROWS_A_GROUP)
+        else:
+            with draft.open("w", encoding="utf-8") as stream:
+                stream.writelines(f"{line}\n" for line in json_lines(rows.objects()))
 
 
-def _origins(store: Store) -> pl.DataFrame:
-    places = store.read(OCCURRENCES.name, ["doc_id", "shard", "row", "source", "licence"]).sort(
-        "shard", "row"
-    )
-    return places.unique("doc_id", keep="first", maintain_order=True)
+def _require_own(folder: Path) -> None:
+    """Refuse a folder with files of others: it is replaced as a whole."""
+    for one in folder.iterdir() if folder.is_dir() else ():
+        if one.name not in ("data", README) and not one.name.endswith(DESCRIPTIONS):
+            raise FolderTakenError(folder, one.name)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tamis.base.errors import MissingPackageError, TamisError, without_secrets
+from tamis.base.numbers import counted
 from tamis.graph.repair import unreadable_tables
 from tamis.project import Project
 from tamis.store.home import writer
@@ -56,14 +57,14 @@ def tables(project: Project) -> str:
     names = store.names()
     if broken := unreadable_tables(store):
         raise OSError(f"cannot be read: {', '.join(sorted(broken))}; `tamis materialize` makes them again")
-    return f"{len(names)} can be read"
+    return f"all {len(names)} can be read" if names else "none yet"
 
 
 def lock(project: Project) -> str:
     """Who writes to the home; a writer is no fault."""
     _require_store(project)
     holder = writer(project.home)
-    return f"{holder} writes" if holder else "nobody writes"
+    return f"{holder} writes" if holder else "idle"
 
 
 def _require_store(project: Project) -> None:
@@ -81,8 +82,8 @@ def tracking(project: Project) -> str:
     if uri.startswith("sqlite:") and path.exists():
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5) as connection:
             runs = connection.execute("SELECT count(*) FROM runs").fetchone()[0]
-        return f"{runs} runs in the home"
-    return "nothing tracked yet" if uri.startswith("sqlite:") else f"{without_secrets(uri)}, not looked at"
+        return f"{counted(runs, 'run')} in the home"
+    return "nothing tracked yet" if uri.startswith("sqlite:") else f"{without_secrets(uri)}, not checked"
 
 
 def _server(uri: str) -> str:

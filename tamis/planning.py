@@ -4,19 +4,22 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from tamis.base.numbers import brief, counted, named
 from tamis.corpus.stage import RAW_STAGE
 from tamis.graph.estimates import Estimate, estimates
 from tamis.graph.held_back import held_back
 from tamis.graph.plan import Due, full_plan, label
+from tamis.graph.precheck import Precheck, precheck
 from tamis.graph.reconciliation import find_gone
 from tamis.graph.repair import find_damage
 from tamis.graph.scan import scan
 from tamis.graph.stages import stages
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
+from tamis.sql.properties import LAYERS
 
 NAMED = 5
-REMOVAL, HELD_BACK = "removal", "held_back"
+REMOVAL, HELD_BACK, SQL_MODELS = "removal", "held_back", "SQL models"
 OF_FILES = {RAW_STAGE.name, REMOVAL, HELD_BACK}
 """What is made, or planned, where the corpora hold files, or held some."""
 
@@ -27,6 +30,11 @@ def read_plan(project: Project, on_request: bool = False) -> list[dict[str, Any]
     Each entry has rows, seconds and cost, null where unknown. Removals come first, then
     what is held back (asset "held_back"), under the name that lets it go.
     """
+    return checked_plan(project, on_request)[0]
+
+
+def checked_plan(project: Project, on_request: bool = False) -> tuple[list[dict[str, Any]], Precheck]:
+    """Return the entries of `read_plan`, and what can be said now of the files that they would read."""
     snapshot = scan(project, project.settings.automation.settle_seconds, on_request)
     current = read_current_values(project.home.store)
     damage = find_damage(project.home, current)
@@ -38,7 +46,9 @@ def read_plan(project: Project, on_request: bool = False) -> list[dict[str, Any]
         Due(asset=HELD_BACK, partition=one.name, reason=one.line) for one in held_back(snapshot, current)
     ]
     found = [*(Estimate() for _ in removed), *estimates(project, snapshot, current, plan)]
-    return [due.__dict__ | asdict(one) for due, one in zip([*removed, *plan], found, strict=True)]
+    entries = [due.__dict__ | asdict(one) for due, one in zip([*removed, *plan], found, strict=True)]
+    empty = bool(without_documents(project, entries))
+    return entries, Precheck() if empty else precheck(snapshot, current, plan)
 
 
 def _why(asset: str, partition: str) -> str:
@@ -55,19 +65,20 @@ def plan_lines(plan: list[dict[str, Any]]) -> list[str]:
         return ["nothing to do: everything is current"]
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for due in plan:
-        groups.setdefault((due["asset"], due["reason"]), []).append(due)
+        stage = stages().get(due["asset"])
+        name = SQL_MODELS if stage is not None and stage.group in LAYERS else due["asset"]
+        groups.setdefault((name, due["reason"]), []).append(due)
     lines = []
     for (asset, reason), entries in groups.items():
         if asset == HELD_BACK:
             lines.append(reason)
-            continue
-        if asset == REMOVAL:
-            some = ", ".join(one["partition"] for one in entries[:NAMED])
-            more = f" and {len(entries) - NAMED} more" if len(entries) > NAMED else ""
-            lines.append(f"{REMOVAL}: {reason}: {some}{more}")
-            continue
-        counted = _counted(stages()[asset].partitions, len(entries))
-        lines.append(f"{asset}: {reason}{counted}{_measures(entries)}")
+        elif asset == REMOVAL:
+            lines.append(f"{REMOVAL}: {reason}: {named([one['partition'] for one in entries])}")
+        elif asset == SQL_MODELS:
+            lines.append(f"{counted(len(entries), 'SQL model')}: {reason}{_measures(entries, rows=False)}")
+        else:
+            count = _counted(stages()[asset].partitions, len(entries))
+            lines.append(f"{asset}: {reason}{count}{_measures(entries)}")
     made = [due for due in plan if due["asset"] not in (REMOVAL, HELD_BACK)]
     return [*lines, _in_all(made)] if made else lines
 
@@ -99,13 +110,13 @@ def _counted(set_name: str | None, count: int) -> str:
     return f", {count:,} {set_name.removesuffix('s') if count == 1 else set_name}"
 
 
-def _measures(entries: list[dict[str, Any]]) -> str:
+def _measures(entries: list[dict[str, Any]], rows: bool = True) -> str:
     """Rows, time and cost of some values, as far as each of them is known."""
     parts = []
-    if (rows := _sum(entries, "rows")) is not None:
-        parts.append(f"about {rows:,.0f} rows")
+    if rows and (count := _sum(entries, "rows")) is not None:
+        parts.append(f"about {counted(round(count), 'row')}")
     if (seconds := _sum(entries, "seconds")) is not None:
-        parts.append(_time(seconds))
+        parts.append(brief(seconds))
     if (cost := _sum((one for one in entries if one["cost"] is not None), "cost")) is not None:
         parts.append(f"cost at most {cost:g}")
     return f", {', '.join(parts)}" if parts else ""
@@ -114,25 +125,17 @@ def _measures(entries: list[dict[str, Any]]) -> str:
 def _in_all(plan: list[dict[str, Any]]) -> str:
     known = [due for due in plan if due["seconds"] is not None]
     unknown = list(dict.fromkeys(due["asset"] for due in plan if due["seconds"] is None))
-    text = f"in all about {_time(_sum(known, 'seconds') or 0.0)}" if known else "how long it takes is unknown"
+    text = f"in all about {brief(_sum(known, 'seconds') or 0.0)}" if known else "how long it takes is unknown"
     if (cost := _sum((due for due in plan if due["cost"] is not None), "cost")) is not None:
         text += f", cost at most {cost:g}"
     if not unknown:
         return text
     if not known:
         return f"{text}: nothing was measured yet"
-    shown = ", ".join(unknown[:NAMED]) + (f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else "")
-    return f"{text}; without {shown}, for which nothing was measured yet"
+    return f"{text}; without {named(unknown, NAMED)}, for which nothing was measured yet"
 
 
 def _sum(entries: Iterable[dict[str, Any]], name: str) -> float | None:
     """The sum, None when there is nothing to add or any of it is unknown."""
     values = [one[name] for one in entries]
     return sum(values) if values and None not in values else None
-
-
-def _time(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,12 +1,13 @@
 """Status: what the store holds, what is due, what is in quarantine and what is wrong. Read only."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tamis.base.errors import UnknownNameError
+from tamis.base.numbers import counted, cut, named
 from tamis.base.precision import Speeds
 from tamis.corpus.listing import links_out
 from tamis.corpus.records import WHOLE_SHARD
@@ -17,6 +18,7 @@ from tamis.graph.approval import Approval, read_approvals, waiting, waiting_line
 from tamis.graph.failed_steps import FailedStep, failed_steps
 from tamis.graph.held_back import HeldBack, held_back, kept_trials
 from tamis.graph.plan import Due, full_plan, input_key, label, upstream
+from tamis.graph.quarantine import Share, quarantine_lines, quarantine_shares
 from tamis.graph.repair import find_damage
 from tamis.graph.scan import scan
 from tamis.graph.snapshot import ProjectSnapshot
@@ -30,6 +32,9 @@ from tamis.records.receipts import listed_in
 from tamis.scaling.searched import Search, sentences
 from tamis.scaling.stage import REPORT_STAGE, law_active
 from tamis.selection.stage import SELECTION_STAGE
+from tamis.settings.budget import parse_budget
+from tamis.sql.properties import LAYERS
+from tamis.store.exports import PROV
 from tamis.store.precision_choice import AUTO, read_choice
 from tamis.store.retained import Retained, count_retained
 from tamis.store.tables import DamagedTableError, Store
@@ -38,9 +43,10 @@ from tamis.training.failures import Failure, failures_of
 from tamis.training.stage import TRIALS_STAGE
 from tamis.withdrawal.tainting import Tainted, tainted_values
 
-SHOWN = 20
+LISTS_ALL = "`tamis status --json`"
 NOT_MADE = "not made yet"
 REFUSED = "refused by its check"
+SETTLED, CERTIFIED = "settled", "certified"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,22 +77,31 @@ class Status:
     held_back: list[HeldBack] = field(default_factory=list)
     kept_trials: list[str] = field(default_factory=list)
     precision: Mapping[str, Any] = field(default_factory=dict)
+    causes: list[str] = field(default_factory=list)
+    shares: list[Share] = field(default_factory=list)
 
     def problems(self) -> list[str]:
         """What keeps `tamis materialize` from exiting with 0, a line each."""
-        lines = [one.line for one in self.held_back]
-        lines += [
-            f"quarantine: {row['shard']} {_place(row['row'])}: {row['reason']}: {row['detail']}"
-            for row in self.quarantine[:SHOWN]
-        ]
-        if len(self.quarantine) > SHOWN:
-            lines.append(f"quarantine: {len(self.quarantine) - SHOWN} more; `tamis status --json` lists all")
-        lines += [f"damaged: {name}: {reason}" for name, reason in list(self.damaged.items())[:SHOWN]]
-        lines += [f"check failed: {name}" for name in self.failed_checks]
-        lines += [one.line for one in self.failed_steps[:SHOWN]]
-        lines += [one.line for one in self.failed_trials[:SHOWN]]
         stuck = [(label(due.asset, due.partition), due.waits_for) for due in self.stuck()]
-        return lines + [f"not made: {name} waits for {reason}" for name, reason in stuck[:SHOWN]]
+        kinds = [
+            [one.line for one in self.held_back],
+            [one.line for one in self.shares if one.is_over],
+            [f"damaged: {name}: {reason}" for name, reason in self.damaged.items()],
+            [f"check failed: {name}" for name in self.failed_checks],
+            [one.line for one in self.failed_steps],
+            [one.line for one in self.failed_trials],
+            [f"not made: {name} waits for {reason}" for name, reason in stuck],
+        ]
+        return [line for lines in kinds for line in cut(lines, LISTS_ALL)]
+
+    def quarantine_lines(self) -> list[str]:
+        """What is in quarantine: how much, and a line for each cause."""
+        if not self.quarantine:
+            return []
+        whole = sum(row["row"] == WHOLE_SHARD for row in self.quarantine)
+        counts = {"file": whole, "row": len(self.quarantine) - whole}
+        some = " and ".join(counted(count, name) for name, count in counts.items() if count)
+        return [f"quarantine: {some} left out:", *(f"  {line}" for line in cut(self.causes, LISTS_ALL))]
 
     def without(self, shown: frozenset[str]) -> "Status":
         """Return the status without the failures of assets that a person has just been shown."""
@@ -95,12 +110,14 @@ class Status:
     def waiting(self, asked: frozenset[str] | None) -> list[str]:
         """What was asked for by name but waits for what was not, a line each."""
         left = [due for due in self.due if asked and due.asset in asked and due.waits_for]
-        left = [due for due in left if due not in self.stuck()]
-        return [
+        stuck = self.stuck()
+        lines = [
             f"not made: {label(due.asset, due.partition)} waits for {due.waits_for}; "
-            "`tamis materialize` makes what comes before, too"
-            for due in left[:SHOWN]
+            "`tamis materialize` without --only makes that first"
+            for due in left
+            if due not in stuck
         ]
+        return cut(lines, LISTS_ALL)
 
     def stuck(self) -> list[Due]:
         """Values that wait for something that nothing is going to make."""
@@ -139,18 +156,12 @@ class Status:
             "trial_budget": {target: search.to_json() for target, search in self.searches.items()} or None,
         }
 
-    def selection_lines(self, pages: Path | None = None) -> list[str]:
-        """Each selection, how many documents it has, its state, and in `pages` the page that shows it."""
-        lines = []
-        for chosen in self.selections:
-            name, page = (
-                chosen["selection"],
-                pages / f"selection_{chosen['selection']}.html" if pages else None,
-            )
-            made = page is not None and chosen["state"] != NOT_MADE and page.exists()
-            shown = f"; {page}" if made else ""  # one that was made earlier shows another choice
-            lines.append(f"selection {name}: {chosen['documents']:,} documents, {chosen['state']}{shown}")
-        return lines
+    def selection_lines(self) -> list[str]:
+        """Each selection, how many documents it has, and its state."""
+        return [
+            f"selection {one['selection']}: {counted(one['documents'], 'document')}, {one['state']}"
+            for one in self.selections
+        ]
 
     def scaling_lines(self, pages: Path) -> list[str]:
         """The page in `pages` of each target of [scaling], if it was made, and its state."""
@@ -163,39 +174,39 @@ class Status:
 
     def lines(self) -> list[str]:
         """The status for a person."""
-        lines = [f"{self.project}: {self.shards:,} shards, {self.documents:,} documents in {self.home}"]
-        lines += [_precision_line(self.precision)]
-        lines += self.selection_lines()
+        size = f"{counted(self.shards, 'shard')}, {counted(self.documents, 'document')}"
+        lines = [f"{self.project}: {size} in {self.home}", *self.selection_lines()]
+        lines += [*self.problems(), *self.quarantine_lines(), *self.warning_lines()]
         lines += waiting_lines(self.waiting_for_approval)
-        lines += [line] if (line := self.retained.line(self.retention_days)) else []
         lines += self._withdrawn_lines()
-        lines += self.kept_trials
-        lines += self.search_lines()
-        lines += [f"due: {name}: {count}" for name, count in Counter(due.asset for due in self.due).items()]
-        return (
-            [*lines, *self.problems()] if self.due or self.problems() else [*lines, "everything is current"]
-        )
+        lines += [line] if (line := self.retained.line(self.retention_days)) else []
+        lines += [*self.kept_trials, *sentences(self.searches), _precision_line(self.precision)]
+        models = sum(stages()[due.asset].group in LAYERS for due in self.due)
+        others = Counter(due.asset for due in self.due if stages()[due.asset].group not in LAYERS)
+        lines += [f"due: {name}: {count}" for name, count in others.items()]
+        lines += [f"due: {counted(models, 'SQL model')}"] if models else []
+        if self.due:
+            return [*lines, "`tamis plan` says why, `tamis materialize` makes it"]
+        return lines if self.problems() else [*lines, "everything is current"]
 
-    def search_lines(self) -> list[str]:
-        """How far the trial budgets have come, what they left out, and warnings."""
-        return [*sentences(self.searches), *(f"warning: {one}" for one in self.warnings)]
+    def warning_lines(self) -> list[str]:
+        """What deserves a look and fails nothing."""
+        return [f"warning: {one}" for one in self.warnings]
 
     def _withdrawn_lines(self) -> list[str]:
         """What was withdrawn, which files hold it still, and what saw it; nothing where nothing was."""
         if not self.withdrawn:
             return []
-        lines = [f"withdrawn: {self.withdrawn:,} documents (`tamis withdraw --list`)"]
+        lines = [f"withdrawn: {counted(self.withdrawn, 'document')} (`tamis withdraw --list`)"]
         held = Counter(place["shard"] for place in self.still_in_files)
-        lines += [
-            f"withdrawn, but still in your files: {shard}: {rows} rows, refused whenever they are read"
-            for shard, rows in held.most_common(SHOWN)
+        in_files = [
+            f"withdrawn, but still in your files: {shard}: {counted(rows, 'row')}, refused when read"
+            for shard, rows in held.most_common()
         ]
-        lines += near_repeat_lines(self.near_repeats)[:SHOWN]
-        return lines + [f"tainted: {one.line}" for one in self.tainted[:SHOWN]]
-
-
-def _place(row: int) -> str:
-    return "as a whole" if row == WHOLE_SHARD else f"row {row}"
+        tainted = [f"tainted: {one.line}" for one in self.tainted]
+        for kind in (in_files, near_repeat_lines(self.near_repeats), tainted):
+            lines += cut(kind, LISTS_ALL)
+        return lines
 
 
 def read_status(project: Project) -> Status:
@@ -203,6 +214,8 @@ def read_status(project: Project) -> Status:
     store, snapshot = project.home.store, scan(project, project.settings.automation.settle_seconds)
     current = read_current_values(store)
     due = full_plan(snapshot, current, refit=False)
+    selections, quarantine = _selections(store, snapshot, current, due), store.read(QUARANTINE.name)
+    bad = quarantine.sort("shard", "row", "reason").to_dicts()
     with_texts = names_where(lambda stage: any("text" in table.text for table in stage.tables))
     return Status(
         project=project.settings.project.name,
@@ -210,10 +223,12 @@ def read_status(project: Project) -> Status:
         shards=len(snapshot.keys("shards")),
         documents=store.count(DOCUMENTS.name),
         due=due,
-        quarantine=store.read(QUARANTINE.name).sort("shard", "row", "reason").to_dicts(),
+        quarantine=bad,
+        causes=quarantine_lines(bad, snapshot),
+        shares=quarantine_shares(bad, snapshot),
         damaged={label(*entry): reason for entry, reason in find_damage(project.home, current).items()},
         failed_checks=sorted(label(*entry) for entry, value in current.items() if not value.passed),
-        selections=_selections(store, snapshot, current, due),
+        selections=selections,
         waiting_for_approval=waiting(snapshot, current, read_approvals(store)),
         retained=count_retained(store),
         retention_days=project.settings.retention.days,
@@ -226,7 +241,13 @@ def read_status(project: Project) -> Status:
             refusal(store),
         ),
         searches=snapshot.searches,
-        warnings=[*few_examples(store), *label_warnings(store), *_links_left_out(project)],
+        warnings=[
+            *few_examples(store),
+            *label_warnings(store),
+            *_small_pools(project, selections),
+            *_stale_exports(project, current),
+            *_links_left_out(project),
+        ],
         failed_trials=_failed_trials(store, snapshot, current, due),
         failed_steps=failed_steps(store, snapshot, current, due),
         scaling=_scaling(snapshot, current, due),
@@ -256,13 +277,40 @@ def _precision_line(found: Mapping[str, Any]) -> str:
     return f"models are computed in {found['name']}, chosen {found['made_at'][:10]}: {times.sentence}"
 
 
+def _small_pools(project: Project, selections: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the selections that chose all that is eligible, which is less than their budget in documents."""
+    documents = {
+        one["selection"]: one["documents"] for one in selections if one["state"] in (SETTLED, CERTIFIED)
+    }
+    for section in project.settings.selection:
+        budget, count = parse_budget(section.budget), documents.get(section.name)
+        if count is not None and budget.unit == "documents" and count < budget.amount:
+            yield (
+                f"selection {section.name}: all {count:,} that are eligible were chosen, for a budget of "
+                f"{int(budget.amount):,}"
+            )
+
+
+def _stale_exports(project: Project, current: CurrentValues) -> Iterator[str]:
+    """Yield the exports whose lineage does not name the choice that their selection publishes now."""
+    folder = ManifestFolder.of(project.home)
+    for path in sorted(project.home.exports.glob(f"*{PROV}")):
+        name = path.name.removesuffix(PROV)
+        try:
+            found = published(current, folder, name)
+            if found and folder.read(found.subset).data_version not in path.read_text(encoding="utf-8"):
+                yield f"the export of {name} holds an earlier choice; `tamis export {name}` writes this one"
+        except (ManifestError, OSError):
+            continue  # what is damaged is said elsewhere
+
+
 def _links_left_out(project: Project) -> list[str]:
     """Links that lead out of a folder of the project and are not read, a line each folder."""
     settings, root = project.settings, project.root
     found = {f"corpus {one.name}": links_out(one, root) for one in settings.corpus}
     found |= {f"target {one.name}": target_links_out(one, root) for one in settings.target}
     return [
-        f"{name}: not followed: {', '.join(links[:3])}{f' and {len(links) - 3} more' if links[3:] else ''}: "
+        f"{name}: not followed: {named(links, 3)}: "
         "links that lead out of its folder; with follow_links = true they are"
         for name, links in found.items()
         if links
@@ -304,7 +352,7 @@ def _selections(
             state = snapshot.pinned[name].sentence
         else:
             inputs = upstream(snapshot, entry)
-            state = "settled" if all(current[i].settled for i in inputs if i in current) else "certified"
+            state = SETTLED if all(current[i].settled for i in inputs if i in current) else CERTIFIED
         pinned = snapshot.pinned[name].version if name in snapshot.pinned else None
         found.append({"selection": name, "documents": count or 0, "state": state, "pinned_to": pinned})
     return found
@@ -336,11 +384,19 @@ def unknown_assets(names: Sequence[str] | None) -> frozenset[str] | None:
     return frozenset(names) if names else None
 
 
-def due(project: Project, asset: str, partition: str, refit: bool = True) -> str | None:
-    """Why a value would be made again now; None when it is current.
+def value_due(project: Project, asset: str, partition: str) -> Due | None:
+    """Return the entry of the plan that would make a value again; None when it is current.
 
-    `refit`: what was kept within a certificate counts as out of date, too.
+    What was kept within a certificate is current, as in the status.
     """
     snapshot = scan(project, project.settings.automation.settle_seconds)
-    found = full_plan(snapshot, read_current_values(project.home.store), refit)
-    return next((one.reason for one in found if (one.asset, one.partition) == (asset, partition)), None)
+    found = full_plan(snapshot, read_current_values(project.home.store), refit=False)
+    return next((one for one in found if (one.asset, one.partition) == (asset, partition)), None)
+
+
+def due(project: Project, asset: str, partition: str) -> str | None:
+    """Why a value would be made again now; None when it is current."""
+    found = value_due(project, asset, partition)
+    if found is None:
+        return None
+    return f"it waits for {found.waits_for}" if found.waits_for else found.reason

@@ -15,6 +15,7 @@ ALLOWED_CPU_SECONDS: dict[str, float] = {
     "graph/test_graph_changes.py": 40,
     "graph/test_graph_withdrawal.py": 40,
     "graph/test_graph_audit.py": 35,
+    "graph/test_graph_runs.py": 30,  # every run of the sensors for two arrivals
     "graph/test_graph_marks.py": 35,
     "graph/test_graph_retained.py": 30,
     "graph/test_graph_search.py": 40,  # fits scaling laws some hundred times

@@ -76,11 +76,12 @@ VECTORS = table_name("static", encoder_identity("static"))
 def settings(*parts: str, name: str = "small", precision: str = "float32", **automation: Any) -> str:
     """Return a tamis.toml of these parts, and of the corpus `web` in documents/ where none is a corpus.
 
-    `automation`: keys of [automation]; files are taken as they are unless `settle_seconds` says otherwise.
+    `automation`: keys of [automation]; files are taken as they are, and reports wait for a person, unless
+    these say otherwise.
     """
     first = [
         _table("[project]", {"name": name, "precision": precision}),
-        _table("[automation]", {"settle_seconds": 0.0} | automation),
+        _table("[automation]", {"settle_seconds": 0.0, "until": "selections"} | automation),
     ]
     if not any("[[corpus]]" in part for part in parts):
         first.append(corpus())
@@ -230,7 +231,7 @@ CHOSEN = SCORED | {
 }  # fmt: skip
 FITTED = CHOSEN - {"selected_subset"}
 """Everything but the choice, whose page and plot take as long as all before it."""
-OF_PLACES = {"occurrences", "quarantine"}
+OF_PLACES = {"occurrences", "kept_rows", "quarantine"}
 RECORDS = {
     "heads", "attempts", "selection_versions", "failed_steps", "withdrawals", "withdrawn_places",
     "shard_files", "absent_files", "shrunken_files", "removals",

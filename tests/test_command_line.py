@@ -4,6 +4,7 @@ import json
 import os
 import socket
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import polars as pl
@@ -24,7 +25,7 @@ from projects import (
 from resources.instance import ON_SQLITE, POSTGRES_URL, prepare_folder
 from resources.webserver import NOTE, noted
 from tamis.base.errors import PermanentError
-from tamis.cli import main, serving, verbs
+from tamis.cli import COMPLETION, TITLES, main, serving, verbs
 from tamis.store.retained import retain
 
 EXPLANATION_KEYS = {"doc_id", "occurrences", "scores", "decisions", "checkpoints"}
@@ -117,7 +118,6 @@ def test_a_call_that_names_nothing_is_refused_with_what_is_valid(built, tamis, w
     ("words", "said"),
     [
         (("statu",), "Did you mean 'status'?"),
-        ((), "Verbs:"),
         (("status", "--jsn"), "--json"),
         (("plan", "now"), "unexpected extra argument (now)"),
         (("materialize", "--quiet", "--verbose"), "give --quiet or --verbose, not both"),
@@ -167,6 +167,54 @@ def test_a_benchmark_gets_the_rest_of_the_call(empty, tamis, tmp_path, monkeypat
     assert said == "['made_up', '--help', '--rows', '3', 'more']\n"
 
 
+def test_without_a_verb_the_families_are_listed(capsys):
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    titles = [line.rstrip(":") for line in shown.splitlines() if line.endswith(":") and line[0] != " "]
+    assert titles == ["Options", *TITLES.values()]
+    listed = {line.split()[0] for line in shown.splitlines() if line.startswith("  ") and line.strip()}
+    assert verbs.commands.keys() <= listed
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"tamis {version('tamis')}\n"
+
+
+def test_another_folder_and_how_much_is_said_are_options_before_the_verb(empty, tamis, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, value in empty.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("TAMIS_PROJECT", raising=False)
+    assert main(["status"]) == 2
+    assert main(["-C", str(empty.root), "status"]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert main(["-C", "nowhere", "status"]) == 2
+    assert tamis(empty, "-q", "materialize", "--only", "raw_shards").err == ""
+    assert "raw_shards is current" in tamis(empty, "materialize", "--only", "raw_shards").err
+    assert main(["-q", "-v", "status"]) == 2
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_gets_its_completion_of_verbs_options_and_names(empty, monkeypatch, capsys, shell):
+    monkeypatch.chdir(empty.root)
+    monkeypatch.setenv(COMPLETION, f"{shell}_source")
+    main([])
+    assert "_TAMIS_COMPLETE" in capsys.readouterr().out
+    monkeypatch.setenv(COMPLETION, f"{shell}_complete")
+    for words, found in (
+        ("tamis ex", "explain"),
+        ("tamis status --js", "--json"),
+        ("tamis export near", "near-algebra"),
+    ):
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv(
+            "COMP_CWORD", words.split()[-1] if shell == "fish" else str(len(words.split()) - 1)
+        )
+        main([])
+        assert found in capsys.readouterr().out
+
+
 def test_every_verb_has_a_text_and_options_that_fit_eighty_columns(capsys):
     for words in [[], *([verb] for verb in verbs.commands)]:
         assert main([*words, "--help"]) == 0
@@ -183,20 +231,76 @@ def test_the_plan_of_a_project_without_documents_says_where_they_go(tmp_path, ta
     assert lines[0].startswith("nothing can be made yet: no corpus holds a file")
     assert [line.split(":")[0] for line in lines[1:]] == ["corpus web", "target goal"]
     (tmp_path / "documents" / "one.txt").write_text("now there is one")
-    assert "raw_shards: new, 1 shard" in tamis(empty, "plan").out.splitlines()
+    said = tamis(empty, "plan", code=1)
+    assert "raw_shards: new, 1 shard" in said.out.splitlines()
+    assert said.err.startswith("problem: 'goal': cannot list")
 
 
 def test_export_writes_the_chosen_documents(project, tamis):
     tamis(project, "export", "near-algebra", "--format", "jsonl")
     rows = pl.read_ndjson(project.home.exports / "near-algebra.jsonl")
     assert rows["rank"].to_list() == list(range(1, 21))
-    assert rows.columns == ["doc_id", "rank", "margin", "shard", "row", "source", "licence", "text"]
+    own = ["doc_id", "rank", "margin", "shard", "row", "source", "licence", "text"]
+    assert rows.columns[:8] == own
     assert rows["margin"].is_sorted(descending=True)
     lines = {path.name: path.read_text().splitlines() for path in (project.root / "landing").iterdir()}
     for shard, row, text in rows.select("shard", "row", "text").iter_rows():
         assert json.loads(lines[shard.removeprefix("landing__")][row])["text"] == text
     write_jsonl(project.root / "landing" / "more.jsonl", sentences("sailing", 3, 5))
     assert "this choice is out of date" in tamis(project, "export", "near-algebra").err
+
+
+def test_materialize_ends_with_what_was_chosen_and_the_next_command(project, tamis):
+    (project.home.reports / "selection_near-algebra.html").write_text("a page")
+    said = tamis(project, "materialize")
+    lines = said.out.splitlines()
+    (first,) = [place for place, line in enumerate(lines) if line.startswith("Selection near-algebra")]
+    assert lines[first].startswith("Selection near-algebra: 20 documents of ")
+    assert lines[first + 1].startswith("  from algebra")
+    best = project.store.read("decisions", ["doc_id", "rank"], "selection = 'near-algebra'").drop_nulls(
+        "rank"
+    )
+    ids = best.sort("rank")["doc_id"][:3]
+    assert [line.split()[1].rstrip(",") for line in lines[first + 2 : first + 5]] == [one[:12] for one in ids]
+    assert ", found in algebra.jsonl, row " in lines[first + 2]
+    assert lines[first + 5] == f"  page: {project.home.reports / 'selection_near-algebra.html'}"
+    assert lines[-1].startswith("Next: `tamis export near-algebra`")
+    assert "everything is current" in said.err
+    assert tamis(project, "materialize", "--quiet").out == ""
+
+
+def test_quarantine_is_a_warning_unless_it_is_strict_or_much(project, tamis):
+    landing = project.root / "landing"
+    for name in ("one.png", "more/two.png", "more/three.png"):
+        (landing / name).parent.mkdir(exist_ok=True)
+        (landing / name).write_text("no text")
+    (landing / "other.jsonl").write_text('{"body": "a"}\n' * 15)
+    (landing / "torn.jsonl").write_text('{"text": "torn\n{"text": 3}\n{"text": 4}\n{"text": 5}\n')
+    steps = ("materialize", "--only", "raw_shards", "documents")
+    said = tamis(project, *steps).err
+    assert 'exclude = ["**/*.png"] in [[corpus]] landing' in said
+    shown = tamis(project, "status").out
+    assert "quarantine: 4 files and 4 rows left out:" in shown
+    assert "3 files of a type that is not read: 1 .png in its folder, 2 .png in more/;" in shown
+    assert "other.jsonl as a whole, missing text column: no column 'text' in any of its 15 rows" in shown
+    assert "torn.jsonl, 3 rows, the first is 1, non text" in shown
+    tamis(project, *steps, "--strict", code=1)
+    text = project.file.read_text()
+    project.configure(text.replace("[automation]", "[automation]\nmaximum_quarantine = 0.01"))
+    assert "over maximum_quarantine = 0.01" in tamis(project, *steps, code=1).err
+    assert "over maximum_quarantine = 0.01" in tamis(project, "status", code=1).out
+
+
+def test_an_export_of_an_earlier_choice_is_named(project, tamis):
+    tamis(project, "export", "near-algebra")
+    assert "holds an earlier choice" not in tamis(project, "status").out
+    described = project.home.exports / "near-algebra.prov.json"
+    described.write_text(
+        described.read_text()
+        .replace("tamis:dataVersion", "tamis:dataVersions")
+        .replace(project.current["selected_subset", "near-algebra"].data_version, "0" * 64)
+    )
+    assert "warning: the export of near-algebra holds an earlier choice" in tamis(project, "status").out
 
 
 def test_an_export_is_described_in_the_forms_of_other_tools(project, tamis):
@@ -263,6 +367,16 @@ def test_a_home_that_cannot_be_made_is_named(empty, tamis, monkeypatch):
     assert "/proc/nowhere" in tamis(empty, "materialize", code=1).err
 
 
+def test_a_comparison_names_what_it_waits_for_and_old_quarantine_is_no_failure(project, tamis):
+    (project.root / "landing" / "one.png").write_text("no text")
+    tamis(project, "materialize", "--only", "raw_shards", "documents")
+    (project.root / "landing" / "one.png").unlink()
+    write_jsonl(project.root / "landing" / "more.jsonl", sentences("sailing", 3, 5))
+    said = tamis(project, "compare", code=2).err
+    assert "sampler_comparison is out of date (it waits for documents[landing__more.jsonl])" in said
+    assert "quarantine" not in said
+
+
 def test_what_waits_for_documents_is_named(empty, tamis):
     assert "has not been made yet" in tamis(empty, "compare", code=2).err
     said = tamis(empty, "materialize", "--only", "sampler_comparison", code=1).err
@@ -298,7 +412,7 @@ def test_the_ui_serves_localhost_unless_it_is_given_another_address(served):
 
 def test_the_ui_names_an_address_that_is_not_this_machines_and_a_port_that_is_taken(empty, tamis):
     elsewhere = tamis(empty, "ui", "--host", "192.0.2.1", "--port", free_port(), code=2)
-    assert "no address to serve at" in elsewhere.err
+    assert "cannot serve at 192.0.2.1" in elsewhere.err
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -49,7 +49,7 @@ WRONG = {
     ),
     "unknown key": (
         CORPUS + "[encoder]\nnmae = 'minilm'\n",
-        ["encoder.nmae", "'minilm'", "known keys: name"],
+        ["encoder.nmae", "'minilm'", "known keys: name; did you mean 'name'?"],
     ),
     "unknown key in a list": (CORPUS + "pth = 'x'\n", ["corpus[0].pth", "'x'", "splits, text_column"]),
     "no corpus": (TARGET, ["corpus is missing", "[[corpus]]"]),
@@ -59,6 +59,8 @@ WRONG = {
         CORPUS.replace('"files"', '"s3"'),
         ["corpus[0].kind", "'s3'", "'files', 'python-docs' or 'datasets'"],
     ),
+    "misspelt kind": (CORPUS.replace('"files"', '"file"'), ["'file'", "did you mean 'files'?"]),
+    "misspelt sampler": (CORPUS + selection(sampler="desnity"), ["'desnity'", "did you mean 'density'?"]),
     "a dataset from nowhere": (
         '[[corpus]]\nname = "web"\nkind = "datasets"\n',
         ["corpus[0].path is missing", "save_to_disk", "hub"],
@@ -94,6 +96,10 @@ WRONG = {
         CORPUS + TARGET + selection(target="med"),
         ["[[selection]] best: target", "'med'", "law"],
     ),
+    "misspelt target": (
+        CORPUS + TARGET + selection(target="lwa"),
+        ["[[selection]] best: target", "'lwa'", "did you mean 'law'?"],
+    ),
     "target needed": (
         CORPUS + TARGET + selection(sampler="knn"),
         ["[[selection]] best: target is missing", "'knn'", "law"],
@@ -120,7 +126,18 @@ WRONG = {
         CORPUS + TARGET + TARGET.replace("law", "spam") + selection(target="law", away_from="law"),
         ["best: away_from = 'law'", "one of: spam"],
     ),
-    "wrong type": (CORPUS + "[project]\nseed = 'one'\n", ["project.seed", "'one'", "integer"]),
+    "wrong type": (CORPUS + "[project]\nseed = 'one'\n", ["project.seed", "'one'", "a number"]),
+    "a number in quotes": (CORPUS + TARGET + 'train = "55"\n', ["target[0].train = '55'", "without quotes"]),
+    "a share in quotes": (CORPUS + '[automation]\nmaximum_quarantine = "0.1"\n', ["'0.1'", "without quotes"]),
+    "true in quotes": (CORPUS + 'follow_links = "true"\n', ["follow_links = 'true'", "true or false"]),
+    "numbers in quotes": (
+        CORPUS + '[sampler_trials]\nmodel = "small"\ntarget = "law"\nbudgets = ["10%"]\ndata_seeds = "3"\n',
+        ["sampler_trials.data_seeds = '3'", "without quotes"],
+    ),
+    "a list of numbers in quotes": (
+        CORPUS + '[scaling]\nsizes = ["6", "12"]\n',
+        ["scaling.sizes", "a number"],
+    ),
     "true for a number": (CORPUS + TARGET + "train = true\n", ["target[0].train = True", "a number"]),
     "out of range": (CORPUS + "[judge]\nsample = 3\n", ["judge.sample", "3", "40"]),
     "two origins": (
@@ -166,7 +183,7 @@ WRONG = {
     ),
     "unknown heuristics": (
         CORPUS + "[filters]\nheuristics = ['c4']\n",
-        ["filters.heuristics[0]", "'c4'", "'gopher', 'fineweb' or 'word_order'"],
+        ["filters.heuristics[0]", "'c4'", "'word_order', 'noise' or 'boilerplate'"],
     ),
     "heuristics without brackets": (
         CORPUS + "[filters]\nheuristics = 'gopher'\n",
@@ -334,25 +351,41 @@ def test_the_template_loads_as_it_is():
     settings = load_settings(TEMPLATE)
     assert {entry.sampler for entry in settings.selection} == {"got-d", "random"}
     assert settings.base_model == ()
+    assert settings.filters.heuristics == ("noise", "boilerplate")
+
+
+def reference() -> str:
+    """The block of the page that shows every key."""
+    return (CHECKOUT / "docs" / "settings.md").read_text().split("```")[1].removeprefix("toml")
 
 
 def uncommented() -> dict:
-    """The template with every commented key and section switched on."""
-    return tomllib.loads(re.sub(r"^#(?=[\[a-z])", "", TEMPLATE.read_text(), flags=re.MULTILINE))
+    """The reference with every commented key and section switched on."""
+    return tomllib.loads(re.sub(r"^#(?=[\[a-z])", "", reference(), flags=re.MULTILINE))
 
 
-def test_the_template_loads_with_everything_uncommented():
+def test_the_template_is_short_and_its_values_are_known_to_the_reference():
+    text = TEMPLATE.read_text()
+    assert len(text.splitlines()) <= 60
+    known = uncommented()
+    for name, value in tomllib.loads(text).items():
+        sections = value if isinstance(value, list) else [value]
+        there = known[name] if isinstance(known[name], list) else [known[name]]
+        assert {key for one in sections for key in one} <= {key for one in there for key in one}
+
+
+def test_the_reference_loads_with_everything_uncommented():
     settings = parse_settings(uncommented())
     assert [model.name for model in settings.base_model] == ["small", "medium"]
     assert settings.scaling.models == ("small", "medium")
 
 
-def test_the_template_explains_every_key():
-    text = TEMPLATE.read_text()
+def test_the_reference_explains_every_key():
+    text = reference()
     for name, field in Settings.model_fields.items():
         for key in keys_of(field.annotation):
             lines = re.findall(rf"^#? ?{key} = .*$", text, re.MULTILINE)
-            assert lines, f"[{name}] {key} is not in the template"
+            assert lines, f"[{name}] {key} is not in the reference"
             assert any("  # " in line for line in lines), f"[{name}] {key} has no explanation"
 
 
@@ -373,7 +406,7 @@ EXAMPLES = {
 }
 
 
-def test_what_the_template_shows_as_a_default_is_the_default():
+def test_what_the_reference_shows_as_a_default_is_the_default():
     values = uncommented()
     for name, field in Settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
@@ -387,8 +420,8 @@ def keys_of(annotation: object) -> list[str]:
     return list(inner.model_fields)
 
 
-def test_the_template_lists_every_sampler():
-    line = re.search(r"^sampler = .*$", TEMPLATE.read_text(), re.MULTILINE)
+def test_the_reference_lists_every_sampler():
+    line = re.search(r"^sampler = .*$", reference(), re.MULTILINE)
     assert line is not None
     assert set(re.split(r", | or |# ", line[0])) >= set(SAMPLERS)
 

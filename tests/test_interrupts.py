@@ -65,7 +65,7 @@ def test_a_signal_ends_a_command_with_one_line(start, preparation, ignoring, end
     process = start(preparation, ignoring)
     process.send_signal(ended_by)
     _, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (code, f"tamis: {said}; run the same command again to go on\n")
+    assert (process.returncode, errors) == (code, f"tamis: {said}; run the same command again to continue\n")
 
 
 SLOW_TORCH = """

@@ -1,7 +1,7 @@
 """The closing lines of `tamis materialize` name the pages that were made, and no others."""
 
 import pytest
-from projects import SmallProject, base_model, note_made, plain_project, selection, settings, target
+from projects import base_model, note_made, plain_project, selection, settings, target
 
 from assets.scaling import PAGES
 from tamis.status import read_status
@@ -48,16 +48,6 @@ def test_a_scaling_page_whose_curves_changed_is_out_of_date(project):
     pages = [PAGES.format(target) for target in ("goal", "other")]
     make(project, "scaling_law_report", "", *pages)
     assert all(": out of date; " in line for line in read_status(project).scaling_lines(project.home.reports))
-
-
-def test_the_page_of_a_selection_that_is_not_made_is_not_named(project):
-    reports = project.home.reports
-    make(project, "selected_subset", "uniform", "selection_uniform.html")
-    (line,) = read_status(project).selection_lines(reports)
-    assert line.endswith(str(reports / "selection_uniform.html"))
-    SmallProject(project.root).forget(("selected_subset", "uniform"))
-    (line,) = read_status(project).selection_lines(reports)
-    assert line.endswith("not made yet")
 
 
 def test_links_that_are_not_followed_are_named(project):

@@ -5,11 +5,18 @@
 these two, next to the code that raises them.
 """
 
+import difflib
 import errno
 import re
 from collections.abc import Iterable, Iterator
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*://)(?:[^/?\s]*@)?([^\s?]*)(?:\?[^\s)'\"]*)?", re.IGNORECASE)
+
+
+def did_you_mean(name: object, valid: Iterable[str]) -> str:
+    """Return the valid name that a wrong one is likely a misspelling of, as a question; "" where none is."""
+    found = difflib.get_close_matches(str(name), list(valid), n=1)
+    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 class TamisError(Exception):
@@ -34,7 +41,8 @@ class UnknownNameError(PermanentError):
 
     def __init__(self, kind: str, name: str, valid: Iterable[str]) -> None:
         self.kind, self.name, self.valid = kind, name, sorted(valid)
-        super().__init__(f"unknown {kind} {name!r}; valid: {', '.join(self.valid) or 'none'}")
+        meant = did_you_mean(name, self.valid)
+        super().__init__(f"unknown {kind} {name!r}; valid: {', '.join(self.valid) or 'none'}{meant}")
 
 
 class NotMadeError(PermanentError):
@@ -46,13 +54,13 @@ class NotMadeError(PermanentError):
 
 
 class OutdatedError(PermanentError):
-    """What there is to show was made of something else than there is now, and could not be made again."""
+    """What there is to show was made of something else than there is now, and was not made again."""
 
     def __init__(self, name: str, reason: str) -> None:
         self.name, self.reason = name, reason
         super().__init__(
-            f"{name!r} is out of date ({reason}) and was not made again, as said above; what an earlier run "
-            "found is not shown. `tamis materialize` makes it with all that it depends on"
+            f"{name} is out of date ({reason}) and is not shown; correct what failed above, if anything did, "
+            "and run `tamis materialize`"
         )
 
 

@@ -1,9 +1,29 @@
 """Numbers as sentences and tables show them: thousands separated, and a dash where there is none."""
 
 import math
+from collections.abc import Sequence
 
 MISSING = "–"
 HOUR, MINUTE = 3600.0, 60.0
+MOST_LISTED = 10
+"""The entries of a list that a person reads; the others are counted."""
+
+
+def counted(count: int, noun: str, nouns: str = "") -> str:
+    """Return how many there are of something: `1 row`, `2,000 rows`."""
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def named(names: Sequence[str], most: int = MOST_LISTED) -> str:
+    """Return names in one line, those after the first few as a number: `a, b and 7 more`."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def cut(lines: Sequence[str], lists_all: str = "", most: int = MOST_LISTED) -> list[str]:
+    """Return the first few lines, and how many more there are; `lists_all`: the command that shows them."""
+    more = f"and {len(lines) - most:,} more{f'; {lists_all} lists all' if lists_all else ''}"
+    return [*lines[:most], more] if len(lines) > most else list(lines)
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -26,6 +46,14 @@ def significant(value: float | None, digits: int = 4) -> str:
 def percent(share: float | None, digits: int = 1) -> str:
     """Return a share as per cent."""
     return MISSING if share is None or not math.isfinite(share) else f"{100 * share:.{digits}f} %"
+
+
+def brief(seconds: float) -> str:
+    """Return seconds as a line of progress shows them: `under 1 s`, `46 s`, `12 min`, `2 h 05 min`."""
+    if seconds < MINUTE:
+        return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
+    minutes = round(seconds / MINUTE)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def duration(seconds: float) -> str:

@@ -254,6 +254,11 @@ def is_verbose() -> bool:
     return _SCREEN.style == "verbose"
 
 
+def is_quiet() -> bool:
+    """Return whether a person asked for problems alone."""
+    return _SCREEN.style == "quiet"
+
+
 def close_all() -> None:
     """Stop every progress that is still shown: a step that failed may have left its own open."""
     _SCREEN.close_all()

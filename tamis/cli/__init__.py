@@ -21,6 +21,15 @@ from tamis.base.waiting_threads import spin_briefly
 
 INTERRUPTED = (130, 143)
 """Exit codes after Ctrl-C and after SIGTERM."""
+COMPLETION = "_TAMIS_COMPLETE"
+"""The variable by which a shell asks for its completion script, and then for each completion."""
+TITLES = {
+    "making": "Set up and materialize",
+    "selections": "Use a selection",
+    "tracing": "Explain and prove",
+    "removal": "Remove for good",
+    "serving": "Run the platform",
+}
 FAMILIES = {
     "making": {
         "init": "Write a commented tamis.toml, and the folders that it names.",
@@ -28,7 +37,7 @@ FAMILIES = {
         "materialize": "Bring everything up to date.",
         "status": "What is current, due, quarantined or red.",
         "compare": "What each sampler chooses, and what a model learns of it.",
-        "demo": "Materialize the project and close with a summary.",
+        "demo": "Materialize everything, as `make demo` does in the checkout.",
     },
     "selections": {
         "export": "Write the chosen documents as a file, with what describes it.",
@@ -45,12 +54,29 @@ FAMILIES = {
         "purge": "Delete what is kept of documents that left and that no rule deletes.",
     },
     "serving": {
-        "ui": "Serve Dagster's UI, on localhost unless told otherwise.",
-        "health": "Whether tables, Dagster, daemon, MLflow and object store answer; exit 1 where not.",
-        "bench": "Run a module of benchmarks; without a name: list them.",
+        "ui": "Serve Dagster's UI and run the sensors, on localhost by default.",
+        "health": "Check tables, Dagster, daemon, MLflow and object store; exit 1 if one fails.",
+        "bench": "Run a benchmark; without a name: list them.",
     },
 }
 """What each verb does, by the module of `tamis.cli` that holds it; a verb's function has its name."""
+
+
+def _enter(directory: str | None, quiet: bool, verbose: bool) -> None:
+    """Go where the project is, and choose how much is said."""
+    if quiet and verbose:
+        raise click.UsageError("give --quiet or --verbose, not both")
+    show("quiet" if quiet else "verbose" if verbose else "auto")
+    if directory:
+        os.chdir(directory)
+
+
+def _show_version(context: click.Context, _option: click.Parameter, asked: bool) -> None:
+    if asked and not context.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"tamis {version('tamis')}")
+        context.exit()
 
 
 class Families(click.Group):
@@ -69,9 +95,11 @@ class Families(click.Group):
         return name, verb, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write all texts in full, and in the order in which a project needs the verbs."""
-        with formatter.section("Verbs"):
-            formatter.write_dl([(name, verb.help or "") for name, verb in self.commands.items()])
+        """Write all texts in full, by family, in the order in which a project needs the verbs."""
+        width = max(map(len, self.commands))
+        for module, family in FAMILIES.items():
+            with formatter.section(TITLES[module]):
+                formatter.write_dl([(f"{name:{width}}", text) for name, text in family.items()])
 
 
 verbs = Families(
@@ -79,7 +107,26 @@ verbs = Families(
     commands={
         name: click.Command(name, help=text) for family in FAMILIES.values() for name, text in family.items()
     },
-    help="Which documents to train on, and why.",
+    help="Choose the documents to train on, and see why. `tamis VERB --help` says more of each verb.",
+    callback=_enter,
+    params=[
+        click.Option(
+            ["-C", "directory"],
+            metavar="DIR",
+            type=click.Path(exists=True, file_okay=False),
+            help="Work in this folder, as after `cd DIR`.",
+        ),
+        click.Option(["-q", "--quiet"], is_flag=True, help="Say only what is wrong."),
+        click.Option(["-v", "--verbose"], is_flag=True, help="A line every moment."),
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=_show_version,
+            help="Show the version and exit.",
+        ),
+    ],
     subcommand_metavar="VERB ...",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -91,9 +138,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     130 after Ctrl-C, 143 after SIGTERM.
     """
     show("auto")
+    if instruction := os.environ.get(COMPLETION):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(verbs, {}, "tamis", COMPLETION, instruction)
     try:
         # Not `verbs.main`, which puts an empty line before what is said of Ctrl-C.
-        with verbs.make_context("tamis", list(sys.argv[1:] if arguments is None else arguments)) as context:
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        with verbs.make_context("tamis", given or ["--help"]) as context:
             return int(verbs.invoke(context))
     except click.exceptions.Exit as ended:  # after --help
         return ended.exit_code
@@ -117,11 +169,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f": {error.filename}" if error.filename else ""
         print(f"tamis: {error.strerror or error}{where}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as asked:
         close_all()
         terminated = signal.SIGTERM in received_signals()
-        said = "terminated" if terminated else "interrupted"
-        print(f"tamis: {said}; run the same command again to go on", file=sys.stderr)
+        said = f"{'terminated' if terminated else 'interrupted'}; run the same command again to continue"
+        print(f"tamis: {asked.args[0] if asked.args else said}", file=sys.stderr)
         return INTERRUPTED[terminated]
 
 

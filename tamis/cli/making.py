@@ -9,14 +9,16 @@ import click
 
 from tamis.base.errors import NotMadeError, OutdatedError, PermanentError
 from tamis.base.files import write_atomically
-from tamis.base.progress import Heartbeat, complain, say
-from tamis.cli.parts import ListCommand, answer, json_option, run, spoken
+from tamis.base.progress import Heartbeat, complain, is_quiet, say
+from tamis.cli.parts import ListCommand, answer, failed_lines, json_option, run, spoken
 from tamis.comparison.stage import COMPARISON_STAGE, SAMPLER_COMPARISON, SAMPLER_TRIALS_STAGE
-from tamis.planning import HELD_BACK, plan_lines, read_plan, without_documents
-from tamis.project import open_project, read_project
+from tamis.planning import HELD_BACK, checked_plan, plan_lines, without_documents
+from tamis.project import Project, open_project, read_project
+from tamis.records.current_values import read_current_values
 from tamis.report.summary import comparison_lines, summary
+from tamis.scaling.searched import sentences
 from tamis.settings.config import PROJECT_FILE
-from tamis.status import due, read_status, unknown_assets
+from tamis.status import Status, due, read_status, unknown_assets, value_due
 
 
 class ProjectExistsError(PermanentError):
@@ -53,11 +55,13 @@ def init(folder: str) -> int:
 @click.option("--on-request", is_flag=True, help="With the trials under [comparison.on_request].")
 @json_option
 def plan(on_request: bool, as_json: bool) -> int:
-    """Show the plan; 1 where something is held back."""
+    """Show the plan; 1 where something is held back, or a target cannot be made."""
     project = read_project()
-    found = read_plan(project, on_request)
+    found, checked = checked_plan(project, on_request)
     answer(as_json, found, without_documents(project, found) or plan_lines(found))
-    return int(any(entry["asset"] == HELD_BACK for entry in found))
+    for line in checked.lines:
+        complain(line)
+    return int(bool(checked.unmet) or any(entry["asset"] == HELD_BACK for entry in found))
 
 
 @click.command(cls=ListCommand)
@@ -84,19 +88,18 @@ def plan(on_request: bool, as_json: bool) -> int:
     metavar="NAME ...",
     help="Remove what is held back under these names, or `all`.",
 )
+@click.option("--strict", is_flag=True, help="Exit with 1 for anything in quarantine, too.")
 @spoken
-def materialize(only: Sequence[str], allow_removal: Sequence[str], **wanted: bool) -> int:
+def materialize(only: Sequence[str], allow_removal: Sequence[str], strict: bool, **wanted: bool) -> int:
     """Make what is due."""
-    return _materialize(only, allow_removal=frozenset(allow_removal), **wanted)
+    return _materialize(only, strict=strict, allow_removal=frozenset(allow_removal), **wanted)
 
 
 @click.command()
 @spoken
 def demo() -> int:
-    """Make what is due, then sum up."""
-    code = _materialize()
-    print(summary(open_project()))
-    return code
+    """Make what is due."""
+    return _materialize()
 
 
 @click.command()
@@ -108,11 +111,16 @@ def compare() -> int:
         raise NothingToCompareError(project.file)
     trained = [SAMPLER_TRIALS_STAGE.name] if project.settings.sampler_trials.model else []
     wanted = [*trained, COMPARISON_STAGE.name]
-    code = _materialize(wanted)
+    for asset in wanted:
+        first = value_due(project, asset, "")
+        if first and first.waits_for and first.waits_for not in wanted:
+            made = (asset, "") in read_current_values(project.home.store)
+            raise OutdatedError(asset, f"it waits for {first.waits_for}") if made else NotMadeError(asset)
+    code = _materialize(wanted, summed_up=False)
     if not project.home.store.count(SAMPLER_COMPARISON.name):
         raise NotMadeError(COMPARISON_STAGE.name)
     for asset in wanted:
-        if reason := due(project, asset, "", refit=False):
+        if reason := due(project, asset, ""):
             raise OutdatedError(asset, reason)
     print("\n".join(comparison_lines(project)))
     return code
@@ -127,17 +135,43 @@ def status(as_json: bool) -> int:
     return int(bool(found.problems()))
 
 
-def _materialize(assets: Sequence[str] = (), **wanted: Any) -> int:
-    """Make all that is due, or of these assets, and say what there is now; 1 where anything is wrong."""
+def _materialize(
+    assets: Sequence[str] = (), *, strict: bool = False, summed_up: bool = True, **wanted: Any
+) -> int:
+    """Make all that is due, or of these assets, and say what there is now; 1 where anything is wrong.
+
+    `strict`: a row in quarantine is wrong, too.
+    """
     project, only = open_project(), unknown_assets(assets)
     outcome = run(project, only=only, **wanted)
-    with Heartbeat("looking at what was made"):
+    with Heartbeat("reading the state of the project"):
         found = read_status(project).without(frozenset(outcome.failed))
+    if summed_up and only is None and not is_quiet():
+        states = {one["selection"]: one["state"] for one in found.selections}
+        print(summary(project, states), flush=True)
     wrong = [*found.problems(), *found.waiting(only)]
-    for line in wrong:
-        complain(line)
-    pages = project.home.reports
-    for line in (*found.search_lines(), *found.scaling_lines(pages), *found.selection_lines(pages)):
+    for line in (
+        *found.scaling_lines(project.home.reports),
+        *sentences(found.searches),
+        *found.warning_lines(),
+    ):
         say(line)
-    say(outcome.sentence(bool(wrong), only))
-    return int(bool(outcome.failed or wrong))
+    listed = found.quarantine_lines() if summed_up else []
+    for line in (*listed, *failed_lines(outcome), *wrong):
+        complain(line)
+    failing = bool(outcome.failed or wrong or (strict and found.quarantine))
+    say(outcome.sentence(failing, only))
+    if summed_up and only is None and not is_quiet():
+        print(f"Next: {_next_step(project, found, failing)}")
+    return int(failing)
+
+
+def _next_step(project: Project, found: Status, failing: bool) -> str:
+    """Return what a person would do now."""
+    made = [one["selection"] for one in found.selections if one["documents"]]
+    if failing or not made:
+        return "mend what is listed above and run `tamis materialize` again; `tamis status` lists it, too"
+    return (
+        f"`tamis export {made[0]}` writes the chosen documents, `tamis explain DOC_ID` says why one was kept "
+        "or dropped, `tamis ui` shows the graph and selects again when files change"
+    )

@@ -5,15 +5,16 @@ import importlib
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tamis.base.errors import PermanentError
-from tamis.base.progress import Heartbeat, complain, say, show
-from tamis.project import Project, open_project
+from tamis.base.errors import PermanentError, TamisError
+from tamis.base.progress import Heartbeat, say, show
+from tamis.project import Project, open_project, read_project
 from tamis.settings.config import platform_folder
 
 Verb = Callable[..., int]
@@ -60,16 +61,25 @@ def _one_by_one(args: Sequence[str], repeated: set[str]) -> Iterator[str]:
 def spoken(verb: Verb) -> Verb:
     """Let a person choose how much is said while it works."""
 
-    @click.option("--quiet", is_flag=True, help="Say only what is wrong.")
-    @click.option("--verbose", is_flag=True, help="A line every moment.")
+    @click.option("-q", "--quiet", is_flag=True, help="Say only what is wrong.")
+    @click.option("-v", "--verbose", is_flag=True, help="A line every moment.")
     @functools.wraps(verb)
     def speaking(*, quiet: bool, verbose: bool, **given: Any) -> int:
         if quiet and verbose:
             raise click.UsageError("give --quiet or --verbose, not both")
-        show("quiet" if quiet else "verbose" if verbose else "auto")
+        if quiet or verbose:
+            show("quiet" if quiet else "verbose")
         return verb(**given)
 
     return speaking
+
+
+def selection_names(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return the selections of the project that begin so, for a shell that completes a name."""
+    try:
+        return [one.name for one in read_project().settings.selection if one.name.startswith(incomplete)]
+    except TamisError:
+        return []
 
 
 def answer(as_json: bool, value: Any, lines: Sequence[str]) -> None:
@@ -100,15 +110,29 @@ def platform_module(module: str) -> Any:
 
 
 def run(project: Project, **wanted: Any) -> Any:
-    """Materialize what is wanted, by the fields of `resources.running.Wanted`, and say what failed."""
+    """Materialize what is wanted, by the fields of `resources.running.Wanted`; warnings become lines."""
     with Heartbeat("loading the platform"):
         driver = platform_module("driver")
-    outcome = driver.materialize_project(
-        project,
-        say,
-        driver.Wanted(**wanted),
-        lambda of: importlib.import_module("definitions").definitions_of(of),
-    )
-    for name, error in outcome.failed.items():
-        complain(f"failed: {name}: {error}")
-    return outcome
+    said: set[str] = set()
+    shown = warnings.showwarning
+
+    def show_line(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if not category.__module__.startswith("tamis."):
+            shown(message, category, *where, **more)
+        elif str(message) not in said:
+            said.add(str(message))
+            say(f"warning: {message}")
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show_line
+        return driver.materialize_project(
+            project,
+            say,
+            driver.Wanted(**wanted),
+            lambda of: importlib.import_module("definitions").definitions_of(of),
+        )
+
+
+def failed_lines(outcome: Any) -> list[str]:
+    """What failed in a run, for a person."""
+    return [f"failed: {name}: {error}" for name, error in outcome.failed.items()]

@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from tamis.base.errors import PermanentError
-from tamis.base.progress import Heartbeat
-from tamis.cli.parts import answer, json_option, platform_module, run
+from tamis.base.numbers import counted
+from tamis.base.progress import Heartbeat, complain
+from tamis.cli.parts import answer, failed_lines, json_option, platform_module, run
 from tamis.graph.scan import scan
 from tamis.project import Project, read_project
 from tamis.store.home import writing
@@ -110,13 +111,13 @@ def withdraw(listed: bool, verified: bool, as_json: bool, **given: Any) -> int:
         return 0
     if verified:
         text = _read(named.text) if named.text else None
-        with Heartbeat("looking for it"):
+        with Heartbeat("searching the home"):
             holds = verify(project.home, text)
         answer(as_json, holds.to_json(), holds.lines())
         return int(not holds.holds)
     asked = named.found_in(project)
     if way.dry_run:
-        with Heartbeat("looking at what it would touch"):
+        with Heartbeat("checking what it would remove"):
             found = preview(project.home, asked)
         answer(as_json, preview_json(found), preview_lines(found))
         return 0
@@ -130,7 +131,9 @@ def _withdraw(project: Project, asked: Asked, way: Way) -> int:
         done = withdrawing.withdraw_project(project, asked, WithdrawalReason(way.reason))
     places = places_with_files(project)
     answer(way.as_json, withdrawn_json(done, places), withdrawn_lines(done, places, way.materialize))
-    failed = run(project).failed if way.materialize else {}
+    failed = failed_lines(run(project)) if way.materialize else []
+    for line in failed:
+        complain(line)
     return int(bool(failed or done.still_kept))
 
 
@@ -156,6 +159,6 @@ def purge(answers: bool, as_json: bool) -> int:
     project = read_project()
     with writing(project.home, "tamis purge", PATIENCE_SECONDS):
         purged = purge_answers(project.home.store)
-    said = f"deleted {purged:,} answers of a judge's server" if purged else "no answer is retained"
+    said = f"deleted {counted(purged, 'answer')} of a judge's server" if purged else "no answer is retained"
     answer(as_json, {"server_answers": purged}, [said])
     return 0

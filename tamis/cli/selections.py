@@ -1,12 +1,14 @@
 """The verbs of one selection: `export`, `diff`, `restore`, `approve`."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
-from tamis.base.progress import Heartbeat, say
-from tamis.cli.parts import answer, json_option, run
-from tamis.exporting import export_selection
+from tamis.base.numbers import cut
+from tamis.base.progress import Heartbeat, complain, say
+from tamis.cli.parts import answer, failed_lines, json_option, run, selection_names
+from tamis.exporting import FORMS, export_selection
 from tamis.graph.approval import approve as approve_selections
 from tamis.graph.approval import read_approvals, waiting, waiting_lines
 from tamis.graph.scan import scan
@@ -23,27 +25,46 @@ PATIENCE_SECONDS = 30.0
 
 
 @click.command()
-@click.argument("selection")
+@click.argument("selection", shell_complete=selection_names)
 @click.option(
-    "--format", "form", type=click.Choice(("parquet", "jsonl")), default="parquet", show_default=True
+    "--format",
+    "form",
+    type=click.Choice(FORMS),
+    help="hf: a folder that datasets.load_dataset opens.  [default: by the ending of --output, else parquet]",
 )
-def export(selection: str, form: str) -> int:
-    """Write a selection into the folder of exports."""
+@click.option(
+    "--columns", "listed", multiple=True, metavar="NAME,...", help="Only these columns, and doc_id."
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Where, if not in the folder of exports.",
+)
+def export(selection: str, form: str | None, listed: Sequence[str], output: Path | None) -> int:
+    """Write a selection, with all columns of its rows, into the folder of exports."""
     project = read_project()
-    path, rows = export_selection(project, selection, form)
-    print(f"{path}: {rows:,} documents")
+    columns = [name.strip() for names in listed for name in names.split(",") if name.strip()]
+    ending = output.suffix.removeprefix(".") if output else ""
+    form = form or (ending if ending in FORMS else "parquet")
+    done = export_selection(project, selection, form, columns, output)
+    print(f"{done.path}: {done.documents:,} documents")
+    for note in done.notes:
+        complain(note)
+    if output:
+        say("what is written outside of the folder of exports, a withdrawal does not reach")
     if reason := due(project, SELECTION_STAGE.name, selection):
         say(f"this choice is out of date ({reason}): `tamis materialize`, then export again")
     return 0
 
 
 @click.command()
-@click.argument("selection")
+@click.argument("selection", shell_complete=selection_names)
 @click.argument("start", type=int, required=False, metavar="[FROM]")
 @click.argument("end", type=int, required=False, metavar="[TO]")
 @click.option("--list", "listed", is_flag=True, help="List the versions instead.")
 @click.option(
-    "--limit", type=click.IntRange(0), default=20, show_default=True, metavar="N", help="Documents shown."
+    "--limit", type=click.IntRange(0), default=10, show_default=True, metavar="N", help="Documents shown."
 )
 @json_option
 def diff(
@@ -61,7 +82,7 @@ def diff(
 
 
 @click.command()
-@click.argument("selection")
+@click.argument("selection", shell_complete=selection_names)
 @click.argument("version", type=click.IntRange(1), required=False)
 @click.option("--latest", is_flag=True, help="End that: follow the corpora again.")
 def restore(selection: str, version: int | None, latest: bool) -> int:
@@ -71,20 +92,22 @@ def restore(selection: str, version: int | None, latest: bool) -> int:
     project = read_project()
     if version is None:
         released = release(project, selection)
-        after = "`tamis materialize`, or the sensors, make it again"
-        text = f"was {released.sentence} and is so no more; {after}" if released else "was not pinned"
+        after = "`tamis materialize` or the sensors make it again"
+        text = f"is no longer {released.sentence}; {after}" if released else "was not pinned"
         print(f"{selection} {text}")
         return 0
     pin, gone = restore_version(project, selection, version)
     outcome = run(project, only=frozenset({SELECTION_STAGE.name}), partitions=frozenset({selection}))
+    for line in failed_lines(outcome):
+        complain(line)
     print(f"{selection} is {pin.sentence}; `tamis restore {selection} --latest` ends that")
-    for doc_id in gone:
-        print(f"gone: {doc_id} was chosen then and is in none of the corpora any more")
+    for line in cut([f"gone: {doc_id} was chosen then and is no longer in any corpus" for doc_id in gone]):
+        print(line)
     return int(bool(outcome.failed))
 
 
 @click.command()
-@click.argument("selections", nargs=-1, metavar="[SELECTION]...")
+@click.argument("selections", nargs=-1, metavar="[SELECTION]...", shell_complete=selection_names)
 @click.option("--all", "everything", is_flag=True, help="Everything that waits.")
 @json_option
 def approve(selections: Sequence[str], everything: bool, as_json: bool) -> int:
@@ -93,7 +116,7 @@ def approve(selections: Sequence[str], everything: bool, as_json: bool) -> int:
         raise click.UsageError("name selections or give --all, not both")
     project = read_project()
     store = project.home.store
-    with Heartbeat("looking at what waits"):
+    with Heartbeat("checking which selections wait"):
         snapshot, current = (
             scan(project, project.settings.automation.settle_seconds),
             read_current_values(store),
@@ -101,9 +124,9 @@ def approve(selections: Sequence[str], everything: bool, as_json: bool) -> int:
     if everything or selections:
         with writing(project.home, "tamis approve", PATIENCE_SECONDS):
             found = approve_selections(store, snapshot, current, selections)
-        lines = [f"{one.selection} is approved as it is now; the sensors make it" for one in found]
+        lines = [f"{one.selection} is approved with its present inputs; the sensors make it" for one in found]
     else:
         found = waiting(snapshot, current, read_approvals(store))
         lines = waiting_lines(found)
-    answer(as_json, [one.to_json() for one in found], lines or ["nothing waits for approval"])
+    answer(as_json, [one.to_json() for one in found], lines or ["no selection waits for approval"])
     return 0

@@ -16,6 +16,7 @@ from tamis.project import open_project
 
 PARTS = ("tables", "writer", "dagster", "daemon", "tracking", "object_store")
 LAST_PORT = 65535
+STOPPED = "the UI and the sensors have stopped"
 
 
 class NoAddressError(PermanentError):
@@ -23,7 +24,7 @@ class NoAddressError(PermanentError):
 
     def __init__(self, host: str, problem: OSError) -> None:
         self.host, self.problem = host, problem
-        super().__init__(f"{host} is no address to serve at ({problem})")
+        super().__init__(f"cannot serve at {host}: {problem}")
 
 
 class PortTakenError(PermanentError):
@@ -44,7 +45,7 @@ class ServedError(PermanentError):
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
         super().__init__(
-            f"this project is served already, at http://{host}:{port}; use that, or end that `tamis ui` first"
+            f"this project is served already, at http://{host}:{port}; open that, or stop it first"
         )
 
 
@@ -70,19 +71,23 @@ def ui(port: int, host: str, verbose: bool) -> int:
         except OSError as error:
             taken = error.errno == errno.EADDRINUSE
             raise (PortTakenError(port, error) if taken else NoAddressError(host, error)) from error
-    platform_module("instance").open_instance(project).dispose()
+    platform_module("serving").prepare(project)
     os.environ["TAMIS_PROJECT"] = str(project.file)
     os.chdir(folder)
     say("starting Dagster's UI and the sensors")
     if host not in ("127.0.0.1", "localhost", "::1"):
-        say("there is no login: whoever reaches this address may run and delete everything (docs/deploy.md)")
-    platform_module("serving").serve(
-        project.home,
-        host,
-        port,
-        ready=lambda: say(f"http://{host}:{port} shows {project.file}; stop it with Ctrl-C"),
-        verbose=verbose,
-    )
+        say("there is no login: whoever reaches this address can run and delete everything (docs/deploy.md)")
+    try:
+        with platform_module("children").children_awaited():
+            platform_module("serving").serve(
+                project.home,
+                host,
+                port,
+                ready=lambda: say(f"http://{host}:{port} shows {project.file}; stop it with Ctrl-C"),
+                verbose=verbose,
+            )
+    except KeyboardInterrupt as asked:
+        raise KeyboardInterrupt(STOPPED) from asked
     return 0
 
 

@@ -108,7 +108,7 @@ def audit(name: str | None, quick: bool, as_json: bool, **given: str | None) -> 
         root = write_anchor(Path(asked.anchor), read_current_values(project.home.store))
         say(f"anchor {asked.anchor}: root {root}")
     if found.status == "red" and (asked.openlineage or asked.prov):
-        say("the lineage was not written: it is red, so it does not hold")
+        say("the lineage was not written, since the audit is red")
     elif asked.openlineage or asked.prov:
         lineage = lineage_behind(project, name)
         for file, write in ((asked.openlineage, openlineage_lines), (asked.prov, prov_json)):

@@ -5,18 +5,20 @@ its near-duplicates are those of that text. The offset of the response is stored
 text is stored twice.
 """
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
+from tamis.corpus.conversations import columns_of, read_conversation
 from tamis.corpus.records import Defect, Item, Reason, Row, require_text_column
 from tamis.corpus.text import excerpt, normalise_text
 from tamis.settings.config import TargetSection
 
 SEPARATOR = "\n\n"
-COLUMNS = {"response_at": pl.UInt32, "label": pl.Utf8}
+COLUMNS = {"response_at": pl.UInt32, "label": pl.Utf8, "turns": pl.Utf8}
 LABEL_CHARACTERS = 100
 
 
@@ -38,6 +40,7 @@ class Answers:
     rows: list[int] = field(default_factory=list)
     responses: list[int | None] = field(default_factory=list)
     labels: list[str | None] = field(default_factory=list)
+    turns: list[str | None] = field(default_factory=list)
 
     def read(self, items: Iterable[Item]) -> Iterator[Item]:
         """The items, their text that of prompt and response; a row without a prompt or label is a defect.
@@ -46,7 +49,9 @@ class Answers:
         """
         column = self.target.prompt_column if self.target.response_column else self.target.label_column
         for item in require_text_column(items, column) if column else items:
-            if isinstance(item, Row) and self.target.response_column:
+            if isinstance(item, Row) and self.target.format != "text":
+                yield self._conversation(item)
+            elif isinstance(item, Row) and self.target.response_column:
                 yield self._pair(item)
             elif isinstance(item, Row) and self.target.label_column:
                 yield self._labelled(item)
@@ -54,8 +59,8 @@ class Answers:
                 yield item
 
     def frame(self) -> pl.DataFrame:
-        """row, response_at and label of every row that was passed on."""
-        columns = {"row": self.rows, "response_at": self.responses, "label": self.labels}
+        """row, response_at, label and turns of every row that was passed on."""
+        columns = {"row": self.rows, "response_at": self.responses, "label": self.labels, "turns": self.turns}
         return pl.DataFrame(columns, schema={"row": pl.UInt32, **COLUMNS})
 
     def _pair(self, item: Row) -> Item:
@@ -83,10 +88,21 @@ class Answers:
         self._note(item.row, None, label)
         return item
 
-    def _note(self, row: int, response_at: int | None, label: str | None) -> None:
+    def _conversation(self, item: Row) -> Item:
+        form, column = self.target.format, self.target.text_column
+        found = read_conversation(item.row, item.values, form, column)
+        if isinstance(found, Defect):
+            return found
+        self._note(item.row, None, None, json.dumps(found.starts))
+        texts = columns_of(form, column)
+        others = {name: value for name, value in item.values.items() if name not in texts}
+        return Row(row=item.row, values={**others, column: found.text})
+
+    def _note(self, row: int, response_at: int | None, label: str | None, turns: str | None = None) -> None:
         self.rows.append(row)
         self.responses.append(response_at)
         self.labels.append(label)
+        self.turns.append(turns)
 
 
 def _label(value: Any) -> str | None:

@@ -1,6 +1,6 @@
 """Rows of an Arrow stream, as `datasets` saves them: a record batch at a time, memory-mapped.
 
-Where the bytes break, the rows before them are kept. Nested and binary columns are not read.
+Where the bytes break, the rows before them are kept. Columns are those that are read of Parquet.
 """
 
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from tamis.corpus.parquet_rows import batch_items, is_from_the_disk, is_plain, malformed_file
+from tamis.corpus.parquet_rows import batch_items, columns_read, is_from_the_disk, malformed_file
 from tamis.corpus.records import WHOLE_SHARD, Item, broken_stream, missing_text_column
 from tamis.corpus.streams import ENDS_EARLY
 from tamis.settings.config import CorpusSection
@@ -35,7 +35,7 @@ def read_arrow(path: Path, corpus: CorpusSection) -> Iterator[Item]:
         if corpus.text_column not in reader.schema.names:
             yield missing_text_column(WHOLE_SHARD, corpus.text_column, reader.schema.names)
             return
-        yield from _rows(reader, corpus.text_column, _ended(path))
+        yield from _rows(reader, corpus, _ended(path))
 
 
 def _ended(path: Path) -> bool:
@@ -56,8 +56,8 @@ def _opened(source: pa.MemoryMappedFile) -> pa.RecordBatchStreamReader:
     return pa.ipc.open_stream(source)
 
 
-def _rows(reader: pa.RecordBatchStreamReader, text_column: str, ended: bool) -> Iterator[Item]:
-    columns = [field.name for field in reader.schema if is_plain(field.type) or field.name == text_column]
+def _rows(reader: pa.RecordBatchStreamReader, corpus: CorpusSection, ended: bool) -> Iterator[Item]:
+    columns = columns_read(reader.schema, corpus)
     row = 0
     while True:
         try:
@@ -72,5 +72,5 @@ def _rows(reader: pa.RecordBatchStreamReader, text_column: str, ended: bool) -> 
                 raise
             yield broken_stream(row, f"rows from {row} cannot be read: {error}", "")
             return
-        yield from batch_items(batch.select(columns), row, text_column)
+        yield from batch_items(batch.select(columns), row, corpus)
         row += batch.num_rows

@@ -7,16 +7,19 @@ batch bound the memory. 50,000 to 80,000 rows of 350 characters a second on one 
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from tamis.base.errors import TamisError
 from tamis.base.progress import Advance, ignore
+from tamis.corpus.conversations import columns_of, read_conversation
 from tamis.corpus.docstrings import read_package
 from tamis.corpus.fetching import fetched
 from tamis.corpus.file_rows import read_file
+from tamis.corpus.kept_columns import KEPT_BYTES, has_columns, heading_of, kept_row
 from tamis.corpus.records import WHOLE_SHARD, Defect, Item, Reason, Row, giant_row, quarantine_frame
 from tamis.corpus.remote import RemoteForbiddenError
 from tamis.corpus.shards import Shard, ShardGoneError
@@ -29,6 +32,9 @@ LABEL_CHARACTERS = 100
 SOURCE_CHARACTERS = 300
 VALUE_CHARACTERS = 200
 METADATA_CHARACTERS = 2_000
+HELD_EXCERPTS = 10_000
+_LIST = "of type list"
+_FORMATS = '; conversations need `format = "messages"`, "sharegpt" or "alpaca" in their section'
 LICENCE_COLUMNS = ("licence", "license")
 DOCUMENT_SCHEMA = {
     "doc_id": pl.Utf8,
@@ -40,6 +46,7 @@ DOCUMENT_SCHEMA = {
     "source": pl.Utf8,
     "licence": pl.Utf8,
     "metadata": pl.Utf8,
+    "content": pl.Utf8,
 }
 
 
@@ -48,13 +55,24 @@ class ShardBatch:
     """A part of a shard.
 
     documents: a row per occurrence, columns as in `DOCUMENT_SCHEMA`; a text that occurs twice has two
-    rows of one doc_id. quarantine: row (-1 = the whole shard), reason, detail, excerpt. skipped: rows
-    shorter than `minimum_characters`, which are no error.
+    rows of one doc_id; content: the row's own columns (`tamis.corpus.kept_columns`). quarantine: row (-1 =
+    the whole shard), reason, detail, excerpt. skipped: rows shorter than `minimum_characters`, which are no
+    error. heading: what the file states of its columns; None where none is kept.
     """
 
     documents: pl.DataFrame
     quarantine: pl.DataFrame
     skipped: int = 0
+    heading: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How a shard is read: rows a batch, whom to tell of progress, and up to how many bytes rows are kept."""
+
+    batch_rows: int = 2_000
+    advance: Advance = ignore
+    kept_bytes: float = KEPT_BYTES
 
 
 def read_shard(
@@ -64,41 +82,54 @@ def read_shard(
 
     Raises `ShardGoneError` when the file or package is not there, and as `fetched` does for a remote one.
     """
+    return read_as(shard, corpus, Reading(batch_rows=batch_rows, advance=advance))
+
+
+def read_as(shard: Shard, corpus: CorpusSection, reading: Reading) -> Iterator[ShardBatch]:
+    """As `read_shard`."""
     if shard.remote is not None:
-        return _read_remote(shard, corpus, batch_rows, advance)
+        return _read_remote(shard, corpus, reading)
     if not shard.path.exists():
         raise ShardGoneError(shard.key, shard.path)
     if shard.kind == "package":
         items = read_package(shard.path, shard.name, corpus.text_column)
     else:
         items = read_file(shard.path, corpus)
-    return batches_of(items, shard, corpus, batch_rows, advance)
+    return _headed(batches_of(items, shard, corpus, reading), shard.path, shard, corpus)
 
 
-def _read_remote(
-    shard: Shard, corpus: CorpusSection, batch_rows: int, advance: Advance
-) -> Iterator[ShardBatch]:
+def _read_remote(shard: Shard, corpus: CorpusSection, reading: Reading) -> Iterator[ShardBatch]:
     """Batches of a file that is fetched first; one that may not be read is a defect, as a local one is."""
     try:
         with fetched(shard) as path:
-            yield from batches_of(read_file(path, corpus), shard, corpus, batch_rows, advance)
+            items = read_file(path, corpus)
+            yield from _headed(batches_of(items, shard, corpus, reading), path, shard, corpus)
     except RemoteForbiddenError as error:
         defect = Defect(row=WHOLE_SHARD, reason=Reason.UNREADABLE, detail=error.problem)
-        yield from batches_of([defect], shard, corpus, batch_rows, advance)
+        yield from batches_of([defect], shard, corpus, reading)
+
+
+def _headed(
+    batches: Iterator[ShardBatch], path: Path, shard: Shard, corpus: CorpusSection
+) -> Iterator[ShardBatch]:
+    """The batches, the first with the heading of the columns."""
+    heading = heading_of(path, corpus) if corpus.keep_columns and has_columns(shard.name) else None
+    yield replace(next(batches), heading=heading)
+    yield from batches
 
 
 def batches_of(
-    items: Iterable[Item], shard: Shard, corpus: CorpusSection, batch_rows: int, advance: Advance
+    items: Iterable[Item], shard: Shard, corpus: CorpusSection, reading: Reading
 ) -> Iterator[ShardBatch]:
     """Check the rows of a shard and hand them on in batches, at least one."""
-    checks = _Checks(corpus=corpus, default_source=shard.name)
-    batch = _Batch()
+    checks = _Checks(corpus=corpus, default_source=shard.name, kept_bytes=reading.kept_bytes)
+    batch, advance = _Batch(), reading.advance
     try:
-        for item in items:
-            batch.add(checks.apply(item))
+        for checked in _one_for_all(map(checks.apply, items)):
+            batch.add(checked)
             if batch.rows % REPORTED_ROWS == 0:
                 advance(REPORTED_ROWS)
-            if batch.rows >= batch_rows or batch.n_bytes >= BATCH_BYTES:
+            if batch.rows >= reading.batch_rows or batch.n_bytes >= BATCH_BYTES:
                 advance(batch.rows % REPORTED_ROWS)
                 yield batch.frames()
                 batch = _Batch(first=False)
@@ -115,6 +146,31 @@ def batches_of(
         yield batch.frames()
 
 
+Checked = tuple[Any, ...] | Defect | None
+"""A document (values in the order of `DOCUMENT_SCHEMA`), a defect, or None for a short text."""
+
+
+def _one_for_all(found: Iterable[Checked]) -> Iterator[Checked]:
+    """Pass checked rows on; where every row of a shard is no text, for one reason, give one defect of it."""
+    held: list[Defect] = []
+    for one in (rows := iter(found)):
+        if (
+            not isinstance(one, Defect)
+            or one.row == WHOLE_SHARD
+            or one.reason != Reason.NON_TEXT
+            or (held and held[0].detail != one.detail)
+        ):
+            yield from held
+            yield one
+            yield from rows
+            return
+        held.append(one if len(held) < HELD_EXCERPTS else replace(one, excerpt=""))
+    if len(held) > 1:
+        detail = f"in each of its {len(held):,} rows: {held[0].detail}"
+        held = [replace(held[0], row=WHOLE_SHARD, detail=f"{detail}{_FORMATS if _LIST in detail else ''}")]
+    yield from held
+
+
 class _Batch:
     """Checked rows on their way into two frames."""
 
@@ -127,7 +183,7 @@ class _Batch:
     def rows(self) -> int:
         return len(self._documents) + len(self._defects) + self.skipped
 
-    def add(self, checked: "tuple[Any, ...] | Defect | None") -> None:
+    def add(self, checked: Checked) -> None:
         if checked is None:
             self.skipped += 1
         elif isinstance(checked, Defect):
@@ -149,12 +205,18 @@ class _Checks:
 
     corpus: CorpusSection
     default_source: str
+    kept_bytes: float
 
-    def apply(self, item: Item) -> "tuple[Any, ...] | Defect | None":
-        """A document (values in the order of `DOCUMENT_SCHEMA`), a defect, or None for a short text."""
+    def apply(self, item: Item) -> Checked:
+        """Check one row."""
         if isinstance(item, Defect):
             return item
         raw = item.values[self.corpus.text_column]
+        if self.corpus.format != "text":
+            found = read_conversation(item.row, item.values, self.corpus.format, self.corpus.text_column)
+            if isinstance(found, Defect):
+                return found
+            raw = found.text
         if not isinstance(raw, str):
             return _non_text(item.row, raw)
         limit = self.corpus.maximum_row_bytes
@@ -170,17 +232,24 @@ class _Checks:
         doc_id = hashlib.sha256(data).hexdigest()[:32]
         return (doc_id, text, len(text), len(data), *self._origin(item))
 
-    def _origin(self, item: Row) -> tuple[str | None, int, str, str | None, str]:
+    def _origin(self, item: Row) -> tuple[str | None, int, str, str | None, str, str | None]:
         values, corpus = item.values, self.corpus
         licence = next((found for name in LICENCE_COLUMNS if (found := _licence(values.get(name)))), None)
-        own = {"language", "source", corpus.text_column, *LICENCE_COLUMNS}
+        texts = columns_of(corpus.format, corpus.text_column)
+        own = {"language", "source", *texts, *LICENCE_COLUMNS}
         return (
             _label(values.get("language")) or corpus.language,
             item.row,
             _label(values.get("source"), SOURCE_CHARACTERS) or self.default_source,
             licence or corpus.licence,
             short_metadata({name: value for name, value in values.items() if name not in own}),
+            self._kept(item) if corpus.keep_columns else None,
         )
+
+    def _kept(self, item: Row) -> str | None:
+        text = self.corpus.text_column if self.corpus.format == "text" else None
+        plain = {name: value for name, value in item.values.items() if name != text}
+        return kept_row(plain | item.as_json, self.corpus, self.kept_bytes)
 
 
 def _non_text(row: int, value: object) -> Defect:

@@ -17,6 +17,7 @@ import pyarrow as pa
 from tamis.base.errors import PermanentError
 from tamis.corpus.documents import ShardBatch
 from tamis.corpus.known_ids import KnownIds
+from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.refusing import NEAR_REPEATS, Refusal, refusal
 from tamis.corpus.setting_aside import forget_shown
 from tamis.store.digests import row_records, rows_digest
@@ -26,7 +27,7 @@ from tamis.store.schemas import declaration, declared, schema_of
 from tamis.store.tables import Store, one_of
 from tamis.store.withdrawn import PLACES, note_places
 
-GROUP_ROWS, GROUP_BYTES = 50_000, 64_000_000
+GROUP_ROWS, GROUP_BYTES, KEPT_GROUP_BYTES = 50_000, 64_000_000, 64_000_000
 SHARDS_A_FILTER = 500
 MOST_NAMED = 100
 """Near repeats of withdrawn texts that an event names: it is no table."""
@@ -80,7 +81,7 @@ def store_shards(
     leave: tuple[type[Exception], ...] = (),
     too_few: Callable[[str, int, int], bool] = lambda shard, before, now: False,
 ) -> Iterator[list[Intake]]:
-    """Store documents, occurrences and quarantine of shards, many in a commit; yields what is stored.
+    """Store what was read of shards (texts, places, columns, quarantine), many in a commit; yields that.
 
     Texts that a shard no longer holds stay until orphans are collected: another one may bring them.
     A shard that raises one of `leave` is left as it was, with its error. When reading raises another one,
@@ -104,7 +105,7 @@ def store_shards(
             if group.intakes or group.left:
                 yield group.store(store, texts)
             raise
-        if group.rows >= GROUP_ROWS:
+        if group.full:
             yield group.store(store, texts)
             group = _Group(barred)
     if group.intakes or group.left:
@@ -123,7 +124,7 @@ class _Texts:
 
     def add(self, documents: pl.DataFrame) -> int:
         """Take the documents that are not there yet; returns how many that were."""
-        first = documents.unique("doc_id", keep="first", maintain_order=True)
+        first = documents.drop("content").unique("doc_id", keep="first", maintain_order=True)
         fresh = first.filter(~self.known.among(first["doc_id"]))
         self.known.add(fresh["doc_id"])
         self.waiting.append(fresh)
@@ -157,16 +158,32 @@ class _Texts:
         return found
 
 
+_OF_PLACES = ("occurrences", "kept_rows", "quarantine")
+
+
+def kept_rows(documents: pl.DataFrame, heading: str | None) -> pl.DataFrame:
+    """Return the rows (doc_id, row, content) that keep the columns of documents, and their heading."""
+    rows = documents.select("doc_id", pl.col("row").cast(pl.Int64), "content").drop_nulls("content")
+    if heading is None:
+        return rows
+    return pl.concat([rows, pl.DataFrame([("", WHOLE_SHARD, heading)], schema=rows.schema, orient="row")])
+
+
 class _Group:
-    """Shards whose occurrences and quarantine share a commit."""
+    """Shards whose occurrences, kept columns and quarantine share commits."""
 
     def __init__(self, barred: Refusal) -> None:
         self.barred = barred
         self.intakes: dict[str, Intake] = {}
         self.left: dict[str, Exception] = {}
         self.places: list[pl.DataFrame] = []
-        self.frames: dict[str, dict[str, list[pl.DataFrame]]] = {"occurrences": {}, "quarantine": {}}
-        self.rows = 0
+        self.frames: dict[str, dict[str, list[pl.DataFrame]]] = {table: {} for table in _OF_PLACES}
+        self.rows, self.kept_bytes = 0, 0
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to store what was read."""
+        return self.rows >= GROUP_ROWS or self.kept_bytes >= KEPT_GROUP_BYTES
 
     def read(self, shard: str, batches: Iterable[ShardBatch], texts: _Texts) -> None:
         """Read all of a shard."""
@@ -175,6 +192,10 @@ class _Group:
         for batch in batches:
             intake.skipped += batch.skipped
             documents, refused = self.barred.documents(batch.documents)
+            documents, shown = self.barred.columns(documents)
+            if len(kept := kept_rows(documents, batch.heading)):
+                self.frames["kept_rows"].setdefault(shard, []).append(kept.with_columns(of_shard))
+                self.kept_bytes += int(kept["content"].str.len_bytes().sum())
             quarantine, held = self.barred.quarantine(batch.quarantine)
             if len(documents):
                 intake.new_documents += texts.add(documents)
@@ -185,7 +206,7 @@ class _Group:
             if len(quarantine):
                 bad = quarantine.with_columns(of_shard)
                 self.frames["quarantine"].setdefault(shard, []).append(bad)
-            places = pl.concat([refused, held]).with_columns(of_shard, of_shard.alias("partition"))
+            places = pl.concat([refused, shown, held]).with_columns(of_shard, of_shard.alias("partition"))
             intake.refused.update(places["doc_id"])
             self.places.append(places)
             self.rows += len(batch.documents) + len(batch.quarantine)
@@ -289,8 +310,8 @@ def remove_shards(store: Store, shards: Sequence[str]) -> None:
     """Forget the places in shards that are gone; documents without another place are orphans then."""
     for start in range(0, len(shards), SHARDS_A_FILTER):
         scope = one_of("shard", shards[start : start + SHARDS_A_FILTER])
-        store.delete("occurrences", scope)
-        store.delete("quarantine", scope)
+        for table in _OF_PLACES:
+            store.delete(table, scope)
         forget_shown(store, shards[start : start + SHARDS_A_FILTER])
         store.delete(PLACES, f"asset = 'documents' AND {scope}")
 

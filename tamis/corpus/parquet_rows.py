@@ -1,8 +1,7 @@
 """Rows of Parquet, a row group at a time; a group that cannot be decoded costs that group only.
 
 Texts are decoded one by one from their bytes, so a value that is not UTF-8 costs its row only. Nested
-and binary columns (vectors, images) are not read: they would cost more than the text and could not be
-shown as metadata.
+and binary columns (vectors, images) are read where they are kept for exports; they are no metadata.
 """
 
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tamis.corpus.kept_columns import is_json, is_kept, json_values
 from tamis.corpus.records import (
     WHOLE_SHARD,
     Defect,
@@ -37,42 +37,62 @@ def read_parquet(path: Path, corpus: CorpusSection) -> Iterator[Item]:
         yield malformed_file(path, str(error))
         return
     with file:
-        columns = [field.name for field in file.schema_arrow if is_plain(field.type)]
         if corpus.text_column not in file.schema_arrow.names:
-            yield missing_text_column(WHOLE_SHARD, corpus.text_column, file.schema_arrow.names)
+            names, rows = file.schema_arrow.names, file.metadata.num_rows
+            yield missing_text_column(WHOLE_SHARD, corpus.text_column, names, rows)
             return
-        columns = sorted({*columns, corpus.text_column})
+        columns = columns_read(file.schema_arrow, corpus)
         start = 0
         for group in range(file.num_row_groups):
-            yield from _group_items(file, group, start, columns, corpus.text_column)
+            yield from _group_items(file, group, start, columns, corpus)
             start += file.metadata.row_group(group).num_rows
 
 
 def _group_items(
-    file: pq.ParquetFile, group: int, start: int, columns: list[str], text_column: str
+    file: pq.ParquetFile, group: int, start: int, columns: list[str], corpus: CorpusSection
 ) -> Iterator[Item]:
     row, rows = start, file.metadata.row_group(group).num_rows
+    needed = columns_read(file.schema_arrow, corpus.model_copy(update={"keep_columns": False}))
     try:
         for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns):
-            yield from batch_items(batch, row, text_column)
+            yield from batch_items(batch, row, corpus)
             row += batch.num_rows
     except (pa.ArrowException, OSError) as error:
         if is_from_the_disk(error):
             raise
+        if columns != needed:  # a broken column that is read for exports alone costs no text
+            again = _group_items(file, group, start, needed, corpus)
+            yield from (item for item in again if item.row >= row)
+            return
         detail = f"rows {row} to {start + rows - 1} (row group {group}) cannot be decoded: {error}"
         yield Defect(row=row, reason=Reason.MALFORMED_ROW, detail=detail)
 
 
-def batch_items(batch: pa.RecordBatch, start: int, text_column: str) -> Iterator[Item]:
+def columns_read(schema: pa.Schema, corpus: CorpusSection) -> list[str]:
+    """Return the columns of a file that are read: plain ones, the text, and those that are kept."""
+    return [
+        field.name
+        for field in schema
+        if is_plain(field.type) or field.name == corpus.text_column or is_kept(corpus, field.name)
+    ]
+
+
+def batch_items(batch: pa.RecordBatch, start: int, corpus: CorpusSection) -> Iterator[Item]:
     """Rows of a batch that begins at row `start`; a text that is not UTF-8 is a defect of its row."""
-    columns = dict(zip(batch.schema.names, map(_values, batch.columns), strict=True))
+    shown, kept = {}, {}
+    for field, column in zip(batch.schema, batch.columns, strict=True):
+        if is_plain(field.type) or field.name == corpus.text_column:
+            shown[field.name] = _values(column)
+        if not is_json(field.type) and is_kept(corpus, field.name):
+            kept[field.name] = json_values(column)
     for offset in range(batch.num_rows):
-        values = {name: column[offset] for name, column in columns.items()}
-        text = values[text_column]
+        values = {name: column[offset] for name, column in shown.items()}
+        text = values[corpus.text_column]
         if isinstance(text, _Undecoded):
             yield wrong_encoding(start + offset, "bytes that are not UTF-8", text.data)
         else:
-            yield Row(row=start + offset, values=values)
+            as_json = {name: column[offset] for name, column in kept.items()}
+            yield Row(row=start + offset, values=values, as_json=as_json)
 
 
 class _Undecoded:

@@ -6,7 +6,7 @@ that row and nothing else.
 
 from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -37,10 +37,14 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One row: its 0-based position in the shard and the value of every column."""
+    """One row: its 0-based position in the shard and the value of every column.
+
+    `as_json`: columns that are no JSON, or are in no metadata, as `tamis.corpus.kept_columns` writes them.
+    """
 
     row: int
     values: dict[str, Any]
+    as_json: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,12 +88,16 @@ def broken_stream(row: int, problem: str, rest: bytes | str) -> Defect:
     return Defect(row=row, reason=Reason.BROKEN_COMPRESSION, detail=problem, excerpt=excerpt(rest))
 
 
-def missing_text_column(row: int, column: str, found: Iterable[str]) -> Defect:
-    """The defect of a row or file that lacks the text column; its detail names the columns found."""
+def missing_text_column(row: int, column: str, found: Iterable[str], rows: int = 0) -> Defect:
+    """The defect of a row or file that lacks the text column; its detail names the columns found.
+
+    `rows`: how many rows a file has that lacks it as a whole.
+    """
     names = list(found)
     shown = ", ".join(names[:COLUMNS_SHOWN]) + (", ..." if len(names) > COLUMNS_SHOWN else "")
     advice = "name the right one in tamis.toml, in a section of its own if other files differ"
-    detail = f"no column {column!r}; columns found: {shown or 'none'} ({advice})"
+    among = f" in {'its only row' if rows == 1 else f'any of its {rows:,} rows'}" if rows else ""
+    detail = f"no column {column!r}{among}; columns found: {shown or 'none'} ({advice})"
     return Defect(row=row, reason=Reason.MISSING_TEXT_COLUMN, detail=detail)
 
 
@@ -112,4 +120,4 @@ def require_text_column(items: Iterable[Item], column: str) -> Iterator[Item]:
             columns_found = columns_found if lacking else list(item.values)
             lacking.append(item.row)
     if lacking:
-        yield missing_text_column(WHOLE_SHARD, column, columns_found)
+        yield missing_text_column(WHOLE_SHARD, column, columns_found, len(lacking))

@@ -4,8 +4,10 @@ A text that differs from a withdrawn one in case or white space alone is another
 named.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 
@@ -16,6 +18,60 @@ from tamis.store.withdrawn import read_withdrawals
 NEAR_REPEATS = "near_repeats_of_withdrawn"
 """Name of what the event and the manifest of a shard say of such documents."""
 WITHHELD = "withheld: the row repeats something that was withdrawn"
+
+
+NAME_CHARACTERS = 24
+"""Shorter values of a column count as names, as labels and sources do, whatever document is withdrawn."""
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) >= NAME_CHARACTERS
+
+
+def texts_among(value: Any, doc_ids: Container[str]) -> Iterator[str]:
+    """Yield the ids of these texts that are strings of a JSON value, and no names."""
+    if _is_text(value):
+        if (doc_id := document_id(value)) in doc_ids:
+            yield doc_id
+    elif isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from texts_among(one, doc_ids)
+
+
+def without_texts(value: Any, doc_ids: Container[str]) -> Any:
+    """Return a JSON value in which null replaces each of these texts."""
+    if isinstance(value, dict):
+        return {name: without_texts(one, doc_ids) for name, one in value.items()}
+    if isinstance(value, list):
+        return [without_texts(one, doc_ids) for one in value]
+    return None if _is_text(value) and document_id(value) in doc_ids else value
+
+
+def rows_showing(rows: pl.DataFrame, column: str, doc_ids: Container[str]) -> pl.DataFrame:
+    """Return the rows of which a value in a column of JSON objects is one of these texts, without that.
+
+    With them: `shown`, the ids of the texts, and `names`, the names of the values.
+    """
+    cleared: list[tuple[str | None, list[str], list[str]]] = []
+    for content in rows[column]:
+        values = json.loads(content) if content else {}
+        held = {name: found for name, one in values.items() if (found := [*texts_among(one, doc_ids)])}
+        left = json.dumps(without_texts(values, doc_ids), ensure_ascii=False) if held else content
+        cleared.append((left, [doc_id for found in held.values() for doc_id in found], [*held]))
+    marked = rows.with_columns(
+        pl.Series(column, [left for left, _shown, _names in cleared], pl.String),
+        shown=pl.Series([shown for _left, shown, _names in cleared], dtype=pl.List(pl.String)),
+        names=pl.Series([names for _left, _shown, names in cleared], dtype=pl.List(pl.String)),
+    )
+    return marked.filter(pl.col("shown").list.len() > 0)
+
+
+def without_names(metadata: str, names: Container[str]) -> str:
+    """Return metadata in which these values are null: there, a long one is cut and is its text no more."""
+    values = json.loads(metadata)
+    return json.dumps(
+        {name: None if name in names else one for name, one in values.items()}, ensure_ascii=False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +88,22 @@ class Refusal:
         """Documents that may be taken, and the places (row, doc_id, shard if they have it) of the others."""
         refused = pl.col("doc_id").is_in(self.doc_ids.implode())
         return found.filter(~refused), _places(found.filter(refused))
+
+    def columns(self, documents: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Documents of which no other column holds what is withdrawn, and the places of those that did."""
+        known, places = frozenset(self.doc_ids), [_places(documents.clear())]
+        if not known:
+            return documents, places[0]
+        for column in ("content", "metadata"):
+            shown = rows_showing(documents.select("row", column).drop_nulls(), column, known)
+            places.append(_places(shown.explode("shown").select("row", doc_id="shown")))
+            documents = documents.update(shown.select("row", column), on="row")
+            if column == "content":
+                cut = shown.select("row", "names").join(documents.select("row", "metadata"), on="row")
+                cleared = [without_names(one, names) for _row, names, one in cut.iter_rows()]
+                metadata = cut.select("row", metadata=pl.Series(cleared, dtype=pl.String))
+                documents = documents.update(metadata, on="row")
+        return documents, pl.concat(places)
 
     def near_repeats(self, documents: pl.DataFrame) -> dict[str, str]:
         """Those (doc_id, text) that differ from a withdrawn one in case or white space alone, with that."""

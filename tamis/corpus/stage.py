@@ -43,6 +43,18 @@ OCCURRENCES = Table(
     ),
 )
 
+KEPT_ROWS = Table(
+    name="kept_rows",
+    key=("shard", "row"),
+    text=("content",),
+    columns=(
+        column("doc_id", pa.string(), "document of the row; empty in the heading of a file"),
+        column("shard", pa.string(), "shard that holds the row"),
+        column("row", pa.int64(), "row within the shard, from 0; -1: the heading"),
+        column("content", pa.string(), "own columns as JSON, of a heading their types; empty: over 64 kB"),
+    ),
+)
+
 QUARANTINE = Table(
     name="quarantine",
     key=("shard", "row", "reason"),
@@ -99,6 +111,7 @@ TARGET_ANSWERS = Table(
         DOC_ID,
         column("response_at", pa.uint32(), "character of the text at which the response begins, or null"),
         column("label", pa.string(), "class of the text, null where the target has none"),
+        column("turns", pa.string(), "of a conversation: who speaks from which character, as JSON, or null"),
     ),
 )
 
@@ -109,9 +122,16 @@ def _target_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     target = named(snapshot.project.settings.target, partition)
     # Columns that a target does not have are no settings of it, so the key of a target without them holds.
     lacking = {key for key in _ANSWER_COLUMNS if getattr(target, key) is None}
+    templates = {}
+    if target.format == "text":
+        lacking |= {"format"}
+    else:  # what a model's chat template does not take is quarantined
+        models = snapshot.project.settings.base_model
+        templates = {"templates": sorted(model.path for model in models if model.path)}
     return target.model_dump(exclude={"path", "follow_links"} | lacking) | {
         "bytes": snapshot.target_fingerprints[partition],
         "near_duplicates": snapshot.project.settings.near_duplicates.threshold,
+        **templates,
         **refused(snapshot, EXAMPLES_STAGE.name, partition),
     }
 
@@ -121,7 +141,9 @@ def _corpus_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     read = section.model_dump(
         include={"kind", "text_column", "licence", "language", "minimum_characters", "maximum_row_bytes"}
     )
-    return read | refused(snapshot, DOCUMENTS_STAGE.name, partition)
+    # What is as it always was is no setting, so the keys of homes from before hold.
+    later = section.model_dump(include={"keep_columns", "format"}, exclude_defaults=True)
+    return read | later | refused(snapshot, DOCUMENTS_STAGE.name, partition)
 
 
 EXAMPLES_STAGE = Stage(
@@ -155,7 +177,7 @@ DOCUMENTS_STAGE = Stage(
     by_content=True,
     edges=(edge("raw_shards", same),),
     settings=_corpus_settings,
-    tables=(DOCUMENTS, OCCURRENCES, QUARANTINE),
+    tables=(DOCUMENTS, OCCURRENCES, QUARANTINE, KEPT_ROWS),
     from_files=True,
     automation=Automation.ALWAYS,
 )

@@ -15,7 +15,7 @@ from tamis.base.errors import PermanentError
 from tamis.base.progress import Advance, ignore
 from tamis.corpus.answers import Answers
 from tamis.corpus.docstrings import documented_files, read_package
-from tamis.corpus.documents import ShardBatch, all_documents, batches_of, read_shard
+from tamis.corpus.documents import Reading, ShardBatch, all_documents, batches_of, read_shard
 from tamis.corpus.file_rows import read_file
 from tamis.corpus.fingerprint import fingerprint_shard, hash_sources
 from tamis.corpus.listing import ListingError, links_out, list_shards
@@ -165,7 +165,7 @@ def _contradicting(ordered: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:
         Defect(
             row=row,
             reason=Reason.MALFORMED_ROW,
-            detail=f"labelled {label!r} here and {other!r} where the same text stands first",
+            detail=f"labelled {label!r} here and {other!r} where the same text was found first",
             excerpt=excerpt(text),
         )
         for row, label, other, text in found.select("row", "label", "first", "text").iter_rows()
@@ -260,9 +260,10 @@ def target_links_out(target: TargetSection, root: Path) -> list[str]:
 
 
 def _as_corpus(target: TargetSection) -> CorpusSection:
-    shared = target.model_dump(include={*CorpusSection.model_fields} & {*TargetSection.model_fields})
+    fields = {*CorpusSection.model_fields} & {*TargetSection.model_fields}
+    shared = target.model_dump(include=fields - {"format"})
     return CorpusSection.model_validate(
-        shared | {"text_column": target.response_column or target.text_column}
+        shared | {"text_column": target.response_column or target.text_column, "keep_columns": False}
     )
 
 
@@ -272,8 +273,8 @@ def _batches(shard: Shard, target: TargetSection, answers: Answers, advance: Adv
         if not shard.path.exists():
             raise ShardGoneError(shard.key, shard.path)
         items = answers.read(read_file(shard.path, corpus))
-        return batches_of(items, shard, corpus, BATCH_ROWS, advance)
+        return batches_of(items, shard, corpus, Reading(batch_rows=BATCH_ROWS, advance=advance))
     if target.module is None:
         return read_shard(shard, corpus, advance=advance)
     items = read_package(shard.path, shard.name, corpus.text_column, target.module)
-    return batches_of(items, shard, corpus, BATCH_ROWS, advance)
+    return batches_of(items, shard, corpus, Reading(batch_rows=BATCH_ROWS, advance=advance))

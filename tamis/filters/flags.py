@@ -10,27 +10,34 @@ from typing import Literal
 
 import polars as pl
 
-from tamis.filters import fineweb, gopher, repetition, word_order
+from tamis.filters import boilerplate, fineweb, gopher, noise, repetition, word_order
 from tamis.filters.language import identified, identifier_version, stated_code
 from tamis.filters.personal_data import COUNTS, first_found, personal_data
 from tamis.filters.phone_numbers import DEFAULT_REGIONS, phone_rules_version
 from tamis.filters.rule import Rule, broken_rules, first_broken
 from tamis.filters.text_units import with_units
+from tamis.filters.word_pairs import table_digest
 
 FAMILIES: dict[str, tuple[Rule, ...]] = {
     "gopher": (*gopher.RULES, *repetition.RULES),
     "fineweb": fineweb.RULES,
     "word_order": word_order.RULES,
+    "noise": noise.RULES,
+    "boilerplate": boilerplate.RULES,
 }
 MEASURES: dict[str, tuple[str, ...]] = {
     "gopher": (*gopher.MEASURES, *repetition.MEASURES),
     "fineweb": tuple(fineweb.MEASURES),
     "word_order": tuple(word_order.MEASURES),
+    "noise": noise.MEASURES,
+    "boilerplate": boilerplate.MEASURES,
 }
 _MEASURE: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
     "gopher": lambda units: units.select(**gopher.MEASURES).hstack(repetition.repetition(units)),
     "fineweb": lambda units: units.select(**fineweb.MEASURES),
     "word_order": lambda units: units.select(**word_order.MEASURES),
+    "noise": noise.noise,
+    "boilerplate": boilerplate.units_of,
 }
 LanguageSource = Literal["stated", "detected"]
 
@@ -52,7 +59,8 @@ class Plan:
 
     def identity(self) -> dict[str, object]:
         """Everything but the code that decides what is measured."""
-        return {
+        table = {"word_pairs": table_digest()} if "noise" in self.heuristics else {}
+        return table | {
             "heuristics": sorted(set(self.heuristics)),
             "language": identifier_version() if self.language else None,
             "personal_data": phone_rules_version(self.phone_regions) if self.personal_data else False,
@@ -80,7 +88,7 @@ def _heuristics(texts: pl.DataFrame, families: Sequence[str]) -> pl.DataFrame:
     units = with_units(texts.select("text"))
     measured_families = [family for family in FAMILIES if family in families]
     found = pl.concat([_MEASURE[family](units) for family in measured_families], how="horizontal")
-    rules = [rule for family in measured_families for rule in FAMILIES[family]]
+    rules = [rule for family in measured_families for rule in FAMILIES[family] if not rule.of_pool]
     return found.with_columns(broken=broken_rules(rules))
 
 

@@ -12,12 +12,18 @@ import polars as pl
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A rule: `broken` is an expression over `column`, `allowed` the same in words."""
+    """A rule: `broken` is an expression over `column`, `allowed` the same in words.
+
+    `where`: which documents it is meant for, an expression over measures; without one, all.
+    `of_pool`: what it looks at depends on the other documents, so it is no part of what is stored of one.
+    """
 
     name: str
     column: str
     allowed: str
     broken: pl.Expr
+    where: pl.Expr | None = None
+    of_pool: bool = False
 
 
 def at_most(name: str, column: str, limit: float) -> Rule:
@@ -48,7 +54,8 @@ def between(name: str, column: str, low: float, high: float) -> Rule:
 
 def broken_rules(rules: Sequence[Rule]) -> pl.Expr:
     """Names of the broken rules in their order, separated by commas; "" when there are none."""
-    named = [pl.when(rule.broken).then(pl.lit(rule.name)) for rule in rules]
+    counts = [rule.broken if rule.where is None else rule.where & rule.broken for rule in rules]
+    named = [pl.when(broken).then(pl.lit(rule.name)) for broken, rule in zip(counts, rules, strict=True)]
     return pl.concat_str(named, separator=",", ignore_nulls=True) if named else pl.lit("")
 
 

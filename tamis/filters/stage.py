@@ -26,6 +26,17 @@ _MEASURES = {
     "repeated_line_character_share": "share of the lines' characters in repeated lines",
     "short_line_share": "share of lines under 30 characters",
     "misplaced_word_share": "share of articles and prepositions before a word that cannot follow, but one",
+    "code_line_share": "share of lines that look like code, 1 for its other signs",
+    "speaker_line_share": "share of lines that begin with who speaks",
+    "letter_share": "share of letters in a text of few words",
+    "unlikely_pair_share": "pairs of letters that hardly ever follow each other, a letter",
+    "repeated_3_gram_share": "share of runs of three words that occur in the text before",
+    "short_item_share": "share of characters in items of at most five words, as of menus",
+    "label_word_share": "share of words that begin with a capital, of a text without punctuation",
+    "broken_character_share": "share of characters that a wrong encoding leaves",
+    "common_word_share": "share of words that are among the frequent ones of English",
+    "capital_word_share": "share of words that begin with a capital",
+    "word_order_score": "near 1 or above for words in order, near 0 for words in none; null: not judged",
 }
 _PERSONAL_DATA = {
     "card": "card numbers",
@@ -49,6 +60,8 @@ DOCUMENT_FLAGS = Table(
         column("detected_language", pa.string(), "ISO 639 code, as identified from the text"),
         column("language_confidence", pa.float32(), "of the detected language, from 0 to 1"),
         *(column(f"{kind}_count", pa.uint32(), meaning) for kind, meaning in _PERSONAL_DATA.items()),
+        column("unit_hashes", pa.list_(pa.uint64()), "hashes of its sentences and lines, for boilerplate"),
+        column("unit_characters", pa.list_(pa.uint32()), "how long each of these is"),
         FINGERPRINT,
     ),
 )

@@ -1,8 +1,8 @@
 """Automation: which values are kept current, and the groups of work in which runs make them, in order.
 
 Everything cheap that a configured selection reads is kept current. The judge's stages and the selections
-themselves follow once a person has made a selection that needs them. Trials and base models are never
-automatic.
+themselves follow once a person has made a selection that needs them, and so do the marts, the comparison of
+samplers and the audit (`[automation] until`). Trials and base models are never automatic.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from tamis.graph.plan import due_partitions, full_plan, input_key, label, upstream
 from tamis.graph.snapshot import ProjectSnapshot
-from tamis.graph.stages import names_where, stages
+from tamis.graph.stages import ancestors, made_together, names_where, stages
 from tamis.records.current_values import CurrentValues
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.stage import Automation, Stage
@@ -57,7 +57,30 @@ def automatic_work(snapshot: ProjectSnapshot, current: CurrentValues) -> set[tup
         made = selection in current
         wanted |= upstream(snapshot, selection, never if made else (*never, *costly))
         wanted |= {selection} if made else set()
+    # Whatever samplers read: what Dagster shows before a selection has to be there when a person makes one.
+    wanted |= _readable(snapshot, wanted | current.keys(), ancestors(SELECTION_STAGE.name))
+    until = snapshot.project.settings.automation.until
+    if until == "reports" and any(asset == SELECTION_STAGE.name for asset, _key in wanted):
+        wanted |= _readable(snapshot, wanted | current.keys(), stages().keys())
     return wanted
+
+
+def _readable(
+    snapshot: ProjectSnapshot, kept: set[tuple[str, str]], names: AbstractSet[str]
+) -> set[tuple[str, str]]:
+    """Return the cheap values of these stages that read only what is kept, and selections of none.
+
+    So no report is a reason to make what it reports on.
+    """
+    found: set[tuple[str, str]] = set()
+    for name in stages_made(Automation.WHEN_READ):
+        stage = stages()[name]
+        if name not in names or SELECTION_STAGE.name in (name, stage.made_with):
+            continue
+        for key in snapshot.keys(stage.partitions) if stage.active(snapshot) else ():
+            if kept.union(found).issuperset(_inputs(stage, key, snapshot)):
+                found.add((name, key))
+    return found
 
 
 def trial_work(snapshot: ProjectSnapshot, current: CurrentValues) -> tuple[list[Group], str]:
@@ -124,7 +147,8 @@ def next_groups(
     needed = {name for entry in selections for name, _key in {entry, *upstream(snapshot, entry)}}
     if not selections <= current.keys():
         needed = {name for name in needed if _comes_first(stages()[name])}
-    for group in _ready(snapshot, current, waiting, refit, without):
+    groups = _ready(snapshot, current, waiting, refit, without)
+    for group in sorted(groups, key=lambda group: bool(needed) and group.assets[0] not in needed):
         yield _joined(group, snapshot, current, waiting, without, needed)
 
 
@@ -226,5 +250,4 @@ def _joined(
 
 
 def _made_by(stage: Stage, partitions: Sequence[str]) -> set[tuple[str, str]]:
-    names = [stage.name, *(other.name for other in stages().values() if other.made_with == stage.name)]
-    return {(name, key) for name in names for key in partitions}
+    return {(name, key) for name in made_together(stage.name) for key in partitions}

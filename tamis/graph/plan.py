@@ -11,7 +11,7 @@ from typing import Any
 
 from tamis.corpus.stage import RAW_STAGE
 from tamis.graph.snapshot import ProjectSnapshot
-from tamis.graph.stages import stages
+from tamis.graph.stages import made_together, stages
 from tamis.records.current_values import CurrentValue, CurrentValues
 from tamis.records.manifest import InputReference, Manifest, canonical_json
 from tamis.stage import Edge, Stage
@@ -119,7 +119,7 @@ def due_partitions(
     """
     if stage.made_with or not stage.active(snapshot):
         return
-    together = [stage, *(other for other in stages().values() if other.made_with == stage.name)]
+    together = [stages()[name] for name in made_together(stage.name)]
     for partition in snapshot.keys(stage.partitions):
         if snapshot.waits_for_request(stage.partitions, partition):
             continue

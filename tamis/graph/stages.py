@@ -24,6 +24,17 @@ def stages() -> dict[str, Stage]:
     return {stage.name: stage for stage in (*made, *marts, audit)}
 
 
+def made_together(name: str) -> tuple[str, ...]:
+    """Return a stage and those that its step makes, too."""
+    return name, *names_where(lambda stage: stage.made_with == name)
+
+
+@cache
+def ancestors(name: str) -> frozenset[str]:
+    """Return a stage and all that it may read, directly or not, in some project."""
+    return frozenset({name}).union(*(ancestors(edge.asset) for edge in stages()[name].edges))
+
+
 def names_where(condition: Callable[[Stage], object]) -> tuple[str, ...]:
     """Return the names of the stages for which a condition holds, in order of execution."""
     return tuple(stage.name for stage in stages().values() if condition(stage))

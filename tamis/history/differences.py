@@ -14,13 +14,13 @@ from tamis.records.manifest import Manifest, ManifestFolder
 from tamis.selection.changes import changes
 from tamis.store.home import Home
 
-SHOWN = 20
+SHOWN = 10
 SETTING_SHOWN = 120
 WORDS = {
     "new_document": "new",
     "removed_document": "removed from the corpora",
     "budget": "the cut moved",
-    "others": "others overtook it",
+    "others": "others came before it",
     "score": "its score changed",
 }
 
@@ -31,8 +31,8 @@ class OneVersionError(PermanentError):
     def __init__(self, selection: str) -> None:
         self.selection = selection
         super().__init__(
-            f"there is only one version of {selection!r} so far, and so nothing to compare it with; "
-            "the next comes when it chooses other documents"
+            f"{selection!r} has only one version so far, so there is nothing to compare; the next version "
+            "comes when it chooses other documents"
         )
 
 
@@ -86,7 +86,7 @@ class Difference:
         lines += [_document_line(row) for row in self.changes.head(limit).iter_rows(named=True)]
         if len(self.changes) > limit:
             lines.append(
-                f"  {len(self.changes) - limit:,} more: --limit {len(self.changes)}, or --json for all"
+                f"  and {len(self.changes) - limit:,} more; --limit {len(self.changes)} or --json lists all"
             )
         return lines
 

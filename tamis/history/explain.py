@@ -128,7 +128,7 @@ def explanation_lines(found: dict[str, Any]) -> list[str]:
         when = f"{gone['withdrawn_at']:%Y-%m-%d %H:%M} UTC"
         lines.append(f"  withdrawn {when}, {gone['reason']}; receipt {gone['receipt'] or 'not written yet'}")
     for row in found["occurrences"]:
-        lines.append(f"  occurs in {row['shard']} row {row['row']} ({row['source']})")
+        lines.append(f"  found in {row['shard']}, row {row['row']} ({row['source']})")
     for row in found.get("examples", []):
         lines.append(f"  example of the target {row['target']}, {_SPLITS[row['split']]} ({row['source']})")
     for row in found.get("set_aside", []):
@@ -158,7 +158,7 @@ def _decision_line(row: dict[str, Any]) -> str:
 
 KINDS = {Learning.FINE_TUNED: "fine-tuned on", Learning.PRE_TRAINED: "pre-trained on"}
 PLACES = ["doc_id", "shard", "row", "source", "licence"]
-SHOWN = 20
+SHOWN = 10
 
 
 def training_documents(home: Home, checkpoint: str, configured: set[str]) -> dict[str, Any]:
@@ -211,8 +211,8 @@ def training_lines(found: dict[str, Any]) -> list[str]:
         value = f"  {stage['checkpoint']} was {stage['how']} {len(documents):,} documents of {stage['data']}"
         lines.append(value)
         for document in documents[:SHOWN]:
-            places = [f"{place['shard']} row {place['row']}" for place in document["occurrences"]]
+            places = [f"{place['shard']}, row {place['row']}" for place in document["occurrences"]]
             lines.append(f"    {document['doc_id']}  {'; '.join(places) or 'an example of the target'}")
         if len(documents) > SHOWN:
-            lines.append(f"    {len(documents) - SHOWN:,} more; --json lists all")
+            lines.append(f"    and {len(documents) - SHOWN:,} more; --json lists all")
     return lines

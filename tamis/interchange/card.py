@@ -12,8 +12,8 @@ FILTERS = "filters"
 """Under this name a selection's settings hold those that are set."""
 
 
-def data_card(facts: Facts, written: Written, beside: list[str]) -> str:
-    """Return the card; `beside` names the other files that describe the subset."""
+def data_card(facts: Facts, written: Written, others: list[str]) -> str:
+    """Return the card; `others` names the other files that describe the subset."""
     parts = [
         _head(facts, written),
         f"# {facts.selection}\n\n{facts.sentence}",
@@ -24,7 +24,7 @@ def data_card(facts: Facts, written: Written, beside: list[str]) -> str:
         + _shares("licence", facts.licences),
         _sources(facts),
         _scores(facts),
-        _provenance(facts, beside),
+        _provenance(facts, others),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -35,7 +35,7 @@ def _head(facts: Facts, written: Written) -> str:
     lines = ["---", f"pretty_name: {json.dumps(facts.selection)}"]
     if len(known) == 1 and (licence := next(iter(known))):
         lines += ["license: other", f"license_name: {json.dumps(licence, ensure_ascii=False)}"]
-    lines += ["configs:", "- config_name: default", f"  data_files: {json.dumps(written.path.name)}", "---"]
+    lines += ["configs:", "- config_name: default", f"  data_files: {json.dumps(written.name)}", "---"]
     return "\n".join(lines)
 
 
@@ -45,8 +45,9 @@ def _counts(facts: Facts, written: Written) -> str:
         ["UTF-8 bytes of text", f"{facts.n_bytes:,}"],
         ["pool", f"{facts.pool:,} documents, {facts.eligible:,} of them eligible"],
         ["shards", f"{facts.shards:,}"],
+        ["columns", ", ".join(f"`{_cell(name)}`" for name in written.columns.names)],
         ["version", f"{facts.version}, chosen {facts.made_at}"],
-        ["file", f"`{written.path.name}`, {written.size:,} bytes, SHA-256 `{written.sha256}`"],
+        ["file", f"`{written.name}`, {written.size:,} bytes, SHA-256 `{written.sha256}`"],
     ]
     return "## What it holds\n\n" + _table(["", ""], rows)
 
@@ -109,8 +110,8 @@ def _histogram(histogram: Histogram) -> str:
     return "\n".join([*lines, "```"])
 
 
-def _provenance(facts: Facts, beside: list[str]) -> str:
-    names = ", ".join(f"`{name}`" for name in beside)
+def _provenance(facts: Facts, others: list[str]) -> str:
+    names = ", ".join(f"`{name}`" for name in others)
     return (
         "## Where it came from\n\n"
         f"Manifest `{facts.manifest}` names every input down to the SHA-256 of the raw files; {names} say it "

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pyarrow as pa
+
 from tamis.interchange.facts import Facts, Written
 
 CONTEXT: dict[str, Any] = {
@@ -54,6 +56,16 @@ COLUMNS = {
     "text": ("sc:Text", "The text, normalised: NFC, LF line ends, no white space around it."),
 }
 
+_DATA_TYPES = (
+    (pa.types.is_boolean, "sc:Boolean"),
+    (pa.types.is_integer, "sc:Integer"),
+    (pa.types.is_floating, "sc:Float"),
+    (pa.types.is_date, "sc:Date"),
+    (pa.types.is_timestamp, "sc:DateTime"),
+    (pa.types.is_string, "sc:Text"),
+    (pa.types.is_large_string, "sc:Text"),
+)
+
 
 def croissant(facts: Facts, written: Written) -> dict[str, Any]:
     """The description of the written file."""
@@ -81,9 +93,9 @@ def _file(written: Written) -> dict[str, Any]:
     return {
         "@type": "cr:FileObject",
         "@id": "file",
-        "name": written.path.name,
+        "name": written.name,
         "description": "The chosen documents in the order of selection.",
-        "contentUrl": written.path.name,
+        "contentUrl": written.name,
         "contentSize": f"{written.size} B",
         "encodingFormat": FORMATS[written.form],
         "sha256": written.sha256,
@@ -97,12 +109,19 @@ def _records(written: Written) -> dict[str, Any]:
         "name": "documents",
         "description": "One record a document.",
         "key": {"@id": "documents/doc_id"},
-        "field": [_field(name) for name in COLUMNS],
+        "field": [_field(*found) for column in written.columns if (found := _described(column))],
     }
 
 
-def _field(name: str) -> dict[str, Any]:
-    data_type, meaning = COLUMNS[name]
+def _described(column: pa.Field) -> tuple[str, str, str] | None:
+    """Return name, type and meaning of a column; None of a nested one, which the format cannot say."""
+    if column.name in COLUMNS:
+        return column.name, *COLUMNS[column.name]
+    data_type = next((name for test, name in _DATA_TYPES if test(column.type)), None)
+    return (column.name, data_type, "As the user's rows hold it.") if data_type else None
+
+
+def _field(name: str, data_type: str, meaning: str) -> dict[str, Any]:
     return {
         "@type": "cr:Field",
         "@id": f"documents/{name}",

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from tamis.selection.deciding import used_score_columns
 
@@ -17,9 +17,10 @@ Share = tuple[str | None, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """The file of a subset."""
+    """The file of a subset, by its path from where its description is."""
 
-    path: Path
+    name: str
+    columns: pa.Schema
     form: str
     size: int
     sha256: str

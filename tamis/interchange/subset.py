@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 
 from tamis.base.files import write_atomically
 from tamis.history.versions import settings_then, version_of
@@ -27,6 +28,11 @@ class SubsetFiles:
     croissant: Path
     openlineage: Path
     prov: Path
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All of them."""
+        return self.card, self.croissant, self.openlineage, self.prov
 
     @classmethod
     def beside(cls, subset: Path) -> "SubsetFiles":
@@ -70,11 +76,12 @@ def describe_subset(
     return facts, Lineage(project=facts.project, manifests=manifests_behind(folder, [found.subset]))
 
 
-def write_beside(facts: Facts, lineage: Lineage, subset: Path) -> SubsetFiles:
-    """Write the four files that describe a subset."""
+def write_beside(facts: Facts, lineage: Lineage, subset: Path, columns: pa.Schema) -> SubsetFiles:
+    """Write the four files that describe a subset with these columns."""
     files = SubsetFiles.beside(subset)
     written = Written(
-        path=subset,
+        name=subset.relative_to(files.card.parent).as_posix(),
+        columns=columns,
         form=subset.suffix.removeprefix("."),
         size=subset.stat().st_size,
         sha256=file_digest(subset),
@@ -84,7 +91,7 @@ def write_beside(facts: Facts, lineage: Lineage, subset: Path) -> SubsetFiles:
         files.card: data_card(facts, written, others),
         files.croissant: canonical_json(croissant(facts, written)) + "\n",
         files.openlineage: openlineage_lines(lineage),
-        files.prov: prov_json(lineage, {written.sha256: (subset.name, facts.manifest)}),
+        files.prov: prov_json(lineage, {written.sha256: (written.name, facts.manifest)}),
     }
     for path, text in texts.items():
         write_atomically(path, text.encode())

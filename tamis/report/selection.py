@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from tamis.report.figures import data_uri
+from tamis.report.random_baseline import RandomBaseline
 from tamis.report.rendering import render
 from tamis.report.selection_data import SHOWN_DOCUMENTS, SelectionReport, first_ranked, source_mix
 from tamis.report.selection_plot import has_zoom, selection_plot_png
@@ -42,6 +43,7 @@ class SelectionPage:
     scores: dict[str, str]
     settings: Mapping[str, str]
     mean_margin: Any
+    baseline: RandomBaseline | None
 
 
 def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
@@ -67,6 +69,7 @@ def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
         scores={name: SCORES[name] for name in used_score_columns(decisions)},
         settings=report.settings,
         mean_margin=chosen["margin"].mean(),
+        baseline=report.baseline,
     )
     return render("selection.html", page)
 

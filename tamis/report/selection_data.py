@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import polars as pl
 
 from tamis.corpus.stage import DOCUMENTS, OCCURRENCES
+from tamis.report.random_baseline import RandomBaseline, random_baseline
 from tamis.selection import find_sampler
-from tamis.settings.config import SelectionSection
+from tamis.selection.deciding import used_score_columns
+from tamis.settings.config import FiltersSection, SelectionSection
 from tamis.store.tables import Store
 
 SHOWN_SOURCES = 15
@@ -17,15 +19,21 @@ SHOWN_DOCUMENTS = 10  # of the best and of those that just missed
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionReport:
-    """What the page shows: decisions (a row per document), documents (doc_id, source, excerpt), settings."""
+    """What the page shows: decisions (a row per document), documents (doc_id, source, excerpt), settings.
+
+    `baseline`: the choice compared with a random one.
+    """
 
     name: str
     decisions: pl.DataFrame
     documents: pl.DataFrame
     settings: Mapping[str, str]
+    baseline: RandomBaseline | None = None
 
 
-def selection_report(store: Store, section: SelectionSection, decisions: pl.DataFrame) -> SelectionReport:
+def selection_report(
+    store: Store, section: SelectionSection, decisions: pl.DataFrame, filters: FiltersSection
+) -> SelectionReport:
     """Return one selection's report; texts are read only for the documents that are shown."""
     occurrences = store.read(OCCURRENCES.name, ["doc_id", "shard"]).sort("doc_id", "shard")
     first = occurrences.unique("doc_id", keep="first", maintain_order=True)
@@ -44,11 +52,13 @@ def selection_report(store: Store, section: SelectionSection, decisions: pl.Data
     )
     documents = first.rename({"shard": "source"}).join(excerpts, on="doc_id", how="left")
     heeded = section.model_dump(exclude=find_sampler(section.sampler).unheeded, exclude_none=True)
+    score = next(iter(used_score_columns(decisions)), None)
     return SelectionReport(
         name=section.name,
         decisions=decisions,
         documents=documents,
         settings={name: str(value) for name, value in heeded.items()},
+        baseline=random_baseline(store, decisions, documents.select("doc_id", "source"), score, filters),
     )
 
 

@@ -1,4 +1,4 @@
-"""The closing summary in the terminal: what was selected and why, which model, where the pages are."""
+"""How `tamis materialize` ends in the terminal: what was selected and from where, which model, the pages."""
 
 import json
 from collections import defaultdict
@@ -7,9 +7,11 @@ from typing import Any
 
 import polars as pl
 
+from tamis.base.numbers import counted, cut, named, percent
 from tamis.comparison.analysis import analyse
 from tamis.comparison.stage import SAMPLER_COMPARISON, SAMPLER_TRIALS
-from tamis.corpus.stage import DOCUMENTS, NEAR_DUPLICATES, OCCURRENCES, QUARANTINE
+from tamis.corpus.shards import SEPARATOR
+from tamis.corpus.stage import DOCUMENTS, NEAR_DUPLICATES, OCCURRENCES
 from tamis.graph.stages import stages
 from tamis.project import Project
 from tamis.records.current_values import CurrentValue, read_current_values
@@ -25,37 +27,35 @@ from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of
 from tamis.training.stage import TRIALS
 
-BEST_SHOWN = 3
+BEST_SHOWN, SOURCES_SHOWN, TRIALS_SHOWN = 3, 4, 10
 COMPARED = {"warm_up": "Warm-up", "two_stage": "Warm-up and fine-tuning", "direct": "Fine-tuning"}
 
 
-def summary(project: Project) -> str:
-    """A page of plain text about the present state of a project."""
+def summary(project: Project, states: Mapping[str, str] | None = None) -> str:
+    """A page of plain text about the present state of a project; `states`: of each selection."""
     store = project.home.store
-    lines = ["", f"== {project.settings.project.name} ==", *_pool_lines(store)]
+    lines = ["", f"== {project.settings.project.name} ==", pool_line(store)]
     for section in project.settings.selection:
-        lines += selection_lines(project, section)
-    lines += _trial_lines(store)
-    lines += _model_lines(project)
+        lines += selection_lines(project, section, (states or {}).get(section.name, ""))
+    lines += cut(_trial_lines(store), most=TRIALS_SHOWN)
+    lines += model_lines(project)
     lines += _time_lines(project)
-    lines += [
-        "Next: `make ui` shows the graph; `tamis explain DOC_ID` says why a document was kept or dropped."
-    ]
+    if (index := project.home.reports / "index.html").exists():
+        lines.append(f"All pages: {index}")
     return "\n".join(lines)
 
 
-def _pool_lines(store: Store) -> list[str]:
-    documents = store.count(DOCUMENTS.name)
+def pool_line(store: Store) -> str:
+    """Return how many documents there are, and from how many shards."""
     shards = store.read(OCCURRENCES.name, ["shard"])["shard"].n_unique()
-    near, quarantined = store.count(NEAR_DUPLICATES.name), store.count(QUARANTINE.name)
-    return [
-        f"Pool: {documents:,} distinct documents from {shards} shards; "
-        f"{near:,} near-duplicates set aside, {quarantined:,} bad rows in quarantine."
-    ]
+    return (
+        f"Pool: {counted(store.count(DOCUMENTS.name), 'distinct document')} from {counted(shards, 'shard')}; "
+        f"{counted(store.count(NEAR_DUPLICATES.name), 'near-duplicate')} set aside."
+    )
 
 
-def selection_lines(project: Project, section: SelectionSection) -> list[str]:
-    """What a selection chose and from where, why it dropped the others, its three best documents."""
+def selection_lines(project: Project, section: SelectionSection, state: str = "") -> list[str]:
+    """What a selection chose and from where, why it dropped the others, its best documents, its page."""
     store, folder = project.home.store, ManifestFolder.of(project.home)
     found = published(read_current_values(store), folder, section.name)
     if found is None:
@@ -67,38 +67,41 @@ def selection_lines(project: Project, section: SelectionSection) -> list[str]:
         decided.filter(pl.col("verdict") == "rejected").group_by("reason").len().sort("len", descending=True)
     )
     dropped = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in reasons.iter_rows())
+    size = f"{counted(len(chosen), 'document')} of {len(decided):,}{f', {state}' if state else ''}"
     lines = [
-        f"Selection {section.name}: {len(chosen):,} documents. {find_sampler(section.sampler).description}",
+        f"Selection {section.name}: {size}. {find_sampler(section.sampler).description}",
         f"  from {_mix(store, chosen['doc_id'].to_list())}; dropped: {dropped or 'nothing'}",
     ]
     best = chosen.head(BEST_SHOWN)
-    sources = _sources(store, best["doc_id"].to_list())
-    lines += [
-        f"  #{rank} {sources.get(doc_id, '')} ({doc_id[:12]}), {margin:.4g} inside the cut"
-        for doc_id, rank, margin in best.select("doc_id", "rank", "margin").iter_rows()
-    ]
-    return lines
+    places = _places(store, best["doc_id"].to_list())
+    for doc_id, rank, margin in best.select("doc_id", "rank", "margin").iter_rows():
+        lines.append(f"  #{rank} {doc_id[:12]}, {places.get(doc_id, '')}; {margin:.4g} inside the cut")
+    page = project.home.reports / f"selection_{section.name}.html"
+    return [*lines, f"  page: {page}"] if page.exists() else lines
 
 
-def _sources(store: Store, doc_ids: list[str]) -> dict[str, str]:
-    rows = store.read(OCCURRENCES.name, ["doc_id", "source"], one_of("doc_id", doc_ids)).sort(
-        "doc_id", "source"
-    )
-    return dict(
-        rows.unique("doc_id", keep="first", maintain_order=True).select("doc_id", "source").iter_rows()
-    )
+def _places(store: Store, doc_ids: list[str]) -> dict[str, str]:
+    """Return the first place of each document, for a person."""
+    rows = store.read(OCCURRENCES.name, ["doc_id", "shard", "row", "source"], one_of("doc_id", doc_ids))
+    first = rows.sort("shard", "row").unique("doc_id", keep="first", maintain_order=True)
+    return {
+        doc_id: f"{source}, found in {shard.partition(SEPARATOR)[2]}, row {row}"
+        for doc_id, source, shard, row in first.select("doc_id", "source", "shard", "row").iter_rows()
+    }
 
 
 def _mix(store: Store, doc_ids: list[str]) -> str:
-    occurrences = store.read(OCCURRENCES.name, ["doc_id", "shard"]).unique(
-        "doc_id", keep="first", maintain_order=True
-    )
+    """Return the sources with most of these documents, as shares."""
     if not doc_ids:
         return "nowhere"
-    mix = occurrences.join(pl.DataFrame({"doc_id": doc_ids}), on="doc_id", how="semi")
-    counts = mix.group_by("shard").len().sort(["len", "shard"], descending=[True, False]).head(4)
-    return ", ".join(
-        f"{shard.split('__')[-1]} {100 * count / len(doc_ids):.0f} %" for shard, count in counts.iter_rows()
+    rows = store.read(OCCURRENCES.name, ["doc_id", "source"]).unique(
+        "doc_id", keep="first", maintain_order=True
+    )
+    chosen = rows.join(pl.DataFrame({"doc_id": doc_ids}), on="doc_id", how="semi")
+    counts = chosen.group_by("source").len().sort(["len", "source"], descending=[True, False])
+    return named(
+        [f"{source} {percent(count / len(doc_ids), 0)}" for source, count in counts.iter_rows()],
+        SOURCES_SHOWN,
     )
 
 
@@ -129,15 +132,14 @@ def _outcome(row: Mapping[str, Any]) -> str:
     return f"held-out target loss {shown} bits per byte{interval}"
 
 
-def _model_lines(project: Project) -> list[str]:
+def model_lines(project: Project) -> list[str]:
+    """Return which model to take, a line for each target; nothing before there is a choice."""
     heads = read_current_values(project.home.store)
     head = heads.get((CHOICE_STAGE.name, ""))
     if head is None:
         return []
     choices = read_choices(project, head)
-    lines = [_model_line(project, choice, len(choices) > 1) for choice in choices]
-    pages = sorted((project.home.reports).glob("*.html"))
-    return [*lines, f"Reports in {project.home.reports}: " + ", ".join(page.name for page in pages)]
+    return [_model_line(project, choice, len(choices) > 1) for choice in choices]
 
 
 def _model_line(project: Project, choice: Mapping[str, Any], several: bool) -> str:
@@ -199,6 +201,6 @@ def comparison_lines(project: Project) -> list[str]:
 
 def _trained_lines(project: Project) -> list[str]:
     if project.settings.sampler_trials.model is None:
-        hint = "train on them too: add [sampler_trials] to tamis.toml, as the template of `tamis init` shows"
+        hint = "train on them too: add [sampler_trials] to tamis.toml, as docs/settings.md shows"
         return ["", hint]
     return ["", *comparison_text(analyse(project.home.store.read(SAMPLER_TRIALS.name), project.seed))]

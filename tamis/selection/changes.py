@@ -1,8 +1,10 @@
 """What changed between two versions of a selection: which documents came in or went out, and why.
 
 The cause of a document, the first of these that applies: it was not there before, or is not any more; a
-reason that excludes it came or went; the cut moved past its old rank; its score is what it was, so that
-others overtook it or made room; else its score changed.
+reason that excludes it came or went; the cut moved past its old rank; documents that came are ahead of it
+now, or documents that left were, and without them it would be on the same side of the cut as before; its
+score is what it was, so that others overtook it or made room; else its score changed. A score that is fitted
+again changes a little for every document, so a change of score alone proves nothing.
 """
 
 from collections.abc import Iterable
@@ -29,7 +31,7 @@ class Cause(StrEnum):
     REMOVED_DOCUMENT = "removed_document"  # is in none of the corpora any more
     WITHDRAWN = "withdrawn"  # was taken back by its owner
     BUDGET = "budget"  # the cut moved, its old rank would do (or no longer does)
-    OTHERS = "others"  # its score is the same: others came, went, or changed theirs
+    OTHERS = "others"  # others came before it, left, or changed their scores
     SCORE = "score"  # its score changed
 
 
@@ -53,7 +55,11 @@ def changes(before: pl.DataFrame, after: pl.DataFrame, withdrawn: pl.DataFrame) 
 
 
 def _paired(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
-    """Decisions side by side, a row for every document of either; `same`: no score of it changed."""
+    """Decisions side by side, a row for every document of either.
+
+    `same`: no score of it changed; `came`, `left`: how many documents ranked ahead of it are ranked only now,
+    or were only before.
+    """
     before, after = _with_columns(before, after.columns), _with_columns(after, before.columns)
     scores = [name for name in before.columns if name not in NOT_SCORES]
     sides = [
@@ -61,14 +67,14 @@ def _paired(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
         for frame, suffix in ((before, "_before"), (after, "_after"))
     ]
     same = [pl.col(f"{name}_before").eq_missing(pl.col(f"{name}_after")) for name in scores]
-    return (
-        sides[0]
-        .join(sides[1], on="doc_id", how="full", coalesce=True)
-        .with_columns(
-            (pl.col("verdict_before") == "selected").fill_null(False).alias("was"),
-            (pl.col("verdict_after") == "selected").fill_null(False).alias("is"),
-            (pl.all_horizontal(same) if same else pl.lit(True)).alias("same"),
-        )
+    both = sides[0].join(sides[1], on="doc_id", how="full", coalesce=True)
+    for here, there, name in (("after", "before", "came"), ("before", "after", "left")):
+        alone = pl.col(f"rank_{here}").is_not_null() & pl.col(f"rank_{there}").is_null()
+        both = both.sort(f"rank_{here}", nulls_last=True).with_columns(alone.cum_sum().alias(name))
+    return both.with_columns(
+        (pl.col("verdict_before") == "selected").fill_null(False).alias("was"),
+        (pl.col("verdict_after") == "selected").fill_null(False).alias("is"),
+        (pl.all_horizontal(same) if same else pl.lit(True)).alias("same"),
     )
 
 
@@ -91,7 +97,12 @@ def _cause(cut_after: int) -> pl.Expr:
         .then(excluded)
         .when(old_rank_does == pl.col("is"))
         .then(_lit(Cause.BUDGET))
-        .when("same")
+        .when(
+            pl.col("same")
+            | pl.when("is")
+            .then(pl.col("rank_before") - pl.col("left") <= cut_after)
+            .otherwise(pl.col("rank_after") - pl.col("came") <= cut_after)
+        )
         .then(_lit(Cause.OTHERS))
         .otherwise(_lit(Cause.SCORE))
     )

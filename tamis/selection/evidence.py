@@ -6,11 +6,13 @@ Reads the stored measures and the places of one document; no text is looked at a
 from collections.abc import Callable
 from typing import Any
 
+import polars as pl
+
 from tamis.corpus.stage import OCCURRENCES
 from tamis.filters import COUNTS, FAMILIES
 from tamis.filters.licences import DENIED, NOT_ALLOWED
 from tamis.filters.storing import TABLE
-from tamis.selection.filtering import stated_languages
+from tamis.selection.filtering import repeated, stated_languages
 from tamis.selection.reasons import Reason
 from tamis.settings.sections import FiltersSection
 from tamis.store.tables import Store, quoted
@@ -51,6 +53,9 @@ def _heuristic(store: Store, doc_id: str, rule: str | None, filters: FiltersSect
     found = _RULES.get(str(rule))
     if found is None:
         return None
+    if found.of_pool:
+        shares = dict(repeated(store).filter(pl.col("doc_id") == doc_id).iter_rows())
+        return {"measured": {found.column: shares.get(doc_id)}, "allowed": found.allowed}
     return {"measured": {found.column: _flags(store, doc_id).get(found.column)}, "allowed": found.allowed}
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import polars as pl
 
-from tamis.corpus.stage import OCCURRENCES
+from tamis.corpus.stage import DOCUMENTS, OCCURRENCES
 from tamis.filters import COUNTS, forbidden_by_licence, forbidden_by_source, source_rule
+from tamis.filters.boilerplate import MEASURES, REPEATED, repeated_share
 from tamis.filters.flags import broken_heuristic, too_much_personal_data, wrong_language
 from tamis.filters.language import stated_code
 from tamis.filters.storing import TABLE
@@ -52,7 +53,16 @@ def filtered(store: Store, filters: FiltersSection) -> pl.DataFrame:
         stated = stated_languages(store.read(OCCURRENCES.name, ["doc_id", "language"]), filters.languages)
         flags = store.read(TABLE, _FLAGS).join(stated, on="doc_id")
         found += [_excluded(flags, reason, rule) for reason, rule in _rules(filters).items()]
+    if "boilerplate" in filters.heuristics and REPEATED.name not in filters.heuristics_off:
+        rule = pl.when(REPEATED.broken).then(pl.lit(REPEATED.name))
+        found.append(_excluded(repeated(store), Reason.HEURISTIC, rule))
     return pl.concat(found)
+
+
+def repeated(store: Store) -> pl.DataFrame:
+    """doc_id and how much of it many documents of the pool say in the same words."""
+    sizes = store.read(DOCUMENTS.name, ["doc_id", "n_chars"])
+    return repeated_share(store.read(TABLE, ["doc_id", *MEASURES]).join(sizes, on="doc_id"))
 
 
 def _by_place(places: pl.DataFrame, filters: FiltersSection) -> list[pl.DataFrame]:

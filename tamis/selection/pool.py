@@ -123,11 +123,6 @@ def with_texts(store: Store, ranks: pl.DataFrame) -> pl.DataFrame:
     return ranks.join(texts, on="doc_id", how="inner").sort("rank")
 
 
-def budget_in_tokens(budget: int | str) -> bool:
-    """Whether a budget counts tokens."""
-    return isinstance(budget, str) and budget.endswith("tok")
-
-
 def mean_margin(decisions: pl.DataFrame) -> float:
     """Mean distance of the selected documents to the cut."""
     chosen = decisions.filter(pl.col("verdict") == "selected")["margin"].drop_nulls()

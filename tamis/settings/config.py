@@ -6,6 +6,7 @@ tick.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError, model_validator
 
-from tamis.base.errors import ConfigurationError, PermanentError, without_secrets
+from tamis.base.errors import ConfigurationError, PermanentError, did_you_mean, without_secrets
 from tamis.settings.references import check_references, named
 from tamis.settings.sections import (
     AutomationSection,
@@ -160,7 +161,10 @@ def load_settings(path: Path) -> Settings:
 
 def _toml_hint(problem: str) -> str:
     if "Cannot overwrite" in problem or "Cannot declare" in problem:
-        return "; a table that may occur several times has double brackets each time: [[selection]]"
+        return (
+            "; a table occurs once, but for [[corpus]], [[target]], [[selection]] and [[base_model]], which "
+            "have double brackets each time"
+        )
     if "end of document after a statement" in problem or "Invalid value" in problem:
         return '; texts and shares are in quotes: budget = "10%"'
     return ""
@@ -201,7 +205,11 @@ def _expected(problem: Any) -> str:
         case "missing":
             return "a value" if len(problem["loc"]) > 1 else f"at least one [[{problem['loc'][0]}]]"
         case "extra_forbidden":
-            return f"one of the known keys: {', '.join(_section_keys(problem['loc']))}"
+            known = _section_keys(problem["loc"])
+            return f"one of the known keys: {', '.join(known)}{did_you_mean(problem['loc'][-1], known)}"
+        case "literal_error":
+            valid = re.findall("'([^']*)'", problem["ctx"]["expected"])
+            return f"{problem['ctx']['expected']}{did_you_mean(problem['input'], valid)}"
         case "string_pattern_mismatch":
             return FORMS_IN_WORDS[problem["ctx"]["pattern"]]
         case "tuple_type" if len(problem["loc"]) > 1:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, TypeVar
 
-from tamis.base.errors import UnknownNameError
+from tamis.base.errors import UnknownNameError, did_you_mean
 from tamis.settings.samplers import (
     AWAY_SCORE,
     FORMS,
@@ -73,7 +73,8 @@ def _check_sampler(name: str, models: tuple[BaseModelSection, ...], where: str) 
     try:
         find_sampler(name)
     except (UnknownNameError, BadModelSamplerError) as error:
-        raise wrong_key(where, name, f"{_one_of(set(SAMPLERS))}; or {FORMS}") from error
+        meant = did_you_mean(name, SAMPLERS)
+        raise wrong_key(where, name, f"{_one_of(set(SAMPLERS))}; or {FORMS}{meant}") from error
     asked = model_of(name)
     if asked is None or asked.family != PERPLEXITY:
         return
@@ -153,7 +154,7 @@ def _check_trials(settings: "Settings") -> None:
 
 def _must_be(name: str | None, valid: set[str], where: str) -> None:
     if name not in valid:
-        raise wrong_key(where, name, _one_of(valid))
+        raise wrong_key(where, name, f"{_one_of(valid)}{did_you_mean(name, valid)}")
 
 
 def _one_of(valid: set[str]) -> str:

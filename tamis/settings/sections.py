@@ -4,6 +4,7 @@ Every default is one that was measured to work on two CPU cores; a range exclude
 what is unwise. What concerns several tables is checked in `tamis.settings.config`.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -31,13 +32,28 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _true_is_no_number(cls, values: Any) -> Any:
+    def _no_other_type(cls, values: Any) -> Any:
+        """Refuse what pydantic would convert: a number or true in quotes, and true for a number."""
         for key, value in values.items() if isinstance(values, dict) else ():
-            if isinstance(value, bool) and key in cls.model_fields:
-                annotation = cls.model_fields[key].annotation
-                if {int, float} & set(kinds := get_args(annotation) or (annotation,)) and bool not in kinds:
-                    raise wrong_key(key, value, "a number")
+            if key not in cls.model_fields:
+                continue
+            kinds = list(_kinds(cls.model_fields[key].annotation))
+            for one in value if isinstance(value, list) else [value]:
+                if (int in kinds or float in kinds) and type(one) in (bool, str) and type(one) not in kinds:
+                    raise wrong_key(
+                        key, value, f"a number{', without quotes' if isinstance(one, str) else ''}"
+                    )
+                of_list = isinstance(value, list) and type(one) in kinds
+                if bool in kinds and not isinstance(one, bool) and not of_list:
+                    raise wrong_key(key, value, "true or false, without quotes")
         return values
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """Yield the types that a value, or each value of a list, may have."""
+    for part in get_args(annotation):
+        yield from _kinds(part)
+    yield annotation
 
 
 class ProjectSection(Section):
@@ -64,6 +80,16 @@ class StorageSection(Section):
     url: StorageUrl | None = None
 
 
+RowFormat = Literal["text", "messages", "sharegpt", "alpaca"]
+_COLUMN_OF_FORMAT = {"messages": "messages", "sharegpt": "conversations", "alpaca": "output"}
+
+
+def _with_column(values: Any) -> Any:
+    """Name the usual column of a format of conversations, where the section names none."""
+    usual = _COLUMN_OF_FORMAT.get(str(values.get("format"))) if isinstance(values, dict) else None
+    return {"text_column": usual} | values if usual else values
+
+
 class CorpusSection(Section):
     """Where documents come from: `files` or `datasets` (one file a shard), `python-docs` (one package)."""
 
@@ -74,17 +100,23 @@ class CorpusSection(Section):
     revision: str | None = None
     splits: tuple[Pattern, ...] = ()
     packages: tuple[str, ...] = ()
+    format: RowFormat = "text"
     text_column: str = "text"
     include: tuple[str, ...] = ("**/*",)
     exclude: tuple[str, ...] = ()
     follow_links: bool = False
     licence: str | None = None
     language: str | None = None
+    keep_columns: bool | tuple[str, ...] = True
     minimum_characters: int = Field(1, ge=1)
     maximum_row_bytes: int = Field(10_000_000, ge=1_000)
 
+    _usual_column = model_validator(mode="before")(_with_column)
+
     @model_validator(mode="after")
     def _kind_has_its_key(self) -> "CorpusSection":
+        if self.format != "text" and self.kind == "python-docs":
+            raise wrong_key("format", self.format, 'nothing, since kind = "python-docs"')
         if self.kind == "files" and not self.path:
             raise wrong_key("path", None, 'a folder or file, since kind = "files": path = "documents"')
         if self.kind == "python-docs" and not self.packages:
@@ -109,6 +141,7 @@ class TargetSection(Section):
     follow_links: bool = False
     packages: tuple[str, ...] = ()
     module: str | None = None
+    format: RowFormat = "text"
     text_column: str = "text"
     minimum_characters: int = Field(1, ge=1)
     train: int = Field(300, ge=1)
@@ -119,8 +152,10 @@ class TargetSection(Section):
 
     @property
     def is_answered(self) -> bool:
-        """Whether its examples say what is to be learnt of them: a response or a label."""
-        return bool(self.response_column or self.label_column)
+        """Whether its examples say what is to be learnt of them: a response, answers or a label."""
+        return bool(self.response_column or self.label_column or self.format != "text")
+
+    _usual_column = model_validator(mode="before")(_with_column)
 
     @model_validator(mode="after")
     def _answers_fit(self) -> "TargetSection":
@@ -131,8 +166,11 @@ class TargetSection(Section):
             raise wrong_key(
                 "label_column", self.label_column, "none, since response_column says what to learn"
             )
+        if self.format != "text" and (self.response_column or self.label_column):
+            raise wrong_key("format", self.format, "text, since other columns say what to learn")
         if self.is_answered and self.kind != "files":
-            key = "response_column" if self.response_column else "label_column"
+            keys = ("response_column", "label_column", "format")
+            key = next(key for key in keys if getattr(self, key) not in (None, "text"))
             raise wrong_key(key, getattr(self, key), 'nothing, unless kind = "files"')
         return self
 
@@ -210,7 +248,7 @@ class DecontaminationSection(Section):
 class FiltersSection(Section):
     """Which documents no selection may choose: by rules of form, language, personal data, origin."""
 
-    heuristics: tuple[Literal["gopher", "fineweb", "word_order"], ...] = ()
+    heuristics: tuple[Literal["gopher", "fineweb", "word_order", "noise", "boilerplate"], ...] = ()
     heuristics_off: tuple[RuleName, ...] = ()
     languages: tuple[Language, ...] = ()
     language_from: Literal["stated", "detected"] = "stated"
@@ -255,8 +293,10 @@ class AutomationSection(Section):
     interval_seconds: int = Field(10, ge=5)
     settle_seconds: float = Field(2.0, ge=0)
     maximum_attempts: int = Field(3, ge=1)
+    until: Literal["selections", "reports"] = "reports"
     approve_selections: bool = False
     kept_versions: int = Field(20, ge=2)
+    maximum_quarantine: float = Field(0.05, ge=0, le=1)
     webhook: Annotated[str, StringConstraints(pattern=URL_FORM)] | None = None
     webhook_events: tuple[Literal["selection_changed", "failed", "quarantine_grew"], ...] = (
         "selection_changed",

@@ -29,6 +29,14 @@ RULE_NAMES = (
     "fineweb_duplicate_characters",
     "fineweb_short_lines",
     "word_order_misplaced",
+    "noise_letters",
+    "noise_encoding",
+    "noise_random_letters",
+    "noise_repetition",
+    "noise_items",
+    "noise_labels",
+    "noise_word_order",
+    "boilerplate_repeated",
 )
 """Names of the heuristics of form that can be switched off (`tamis.filters.FAMILIES` has the rules)."""
 

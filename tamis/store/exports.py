@@ -1,11 +1,28 @@
-"""Names of exported files: a subset, and next to it the files that describe it."""
+"""Names of exported files: a subset, and the files that describe it, next to it or in its folder."""
 
 from pathlib import Path
 
 CARD, CROISSANT, OPENLINEAGE, PROV = ".card.md", ".croissant.json", ".openlineage.jsonl", ".prov.json"
 DESCRIPTIONS = (CARD, CROISSANT, OPENLINEAGE, PROV)
+FOLDER = "hf"
+"""Form of a folder that `datasets.load_dataset` opens."""
+README = "README.md"
+"""Name of the card there: its head says where the rows are."""
+_ROWS = Path("data", "train-00000-of-00001.parquet")
+
+
+def rows_in_folder(folder: Path) -> Path:
+    """Return the path of the rows in a folder for `datasets`."""
+    return folder / _ROWS
+
+
+def folder_of(subset: Path) -> Path | None:
+    """Return the folder for `datasets` whose rows a file holds; None where it is by itself."""
+    return subset.parent.parent if Path(*subset.parts[-2:]) == _ROWS else None
 
 
 def beside(subset: Path, ending: str) -> Path:
     """Return the path of the file of that kind that describes a subset."""
+    if folder := folder_of(subset):
+        return folder / (README if ending == CARD else f"subset{ending}")
     return subset.with_name(f"{subset.stem}{ending}")

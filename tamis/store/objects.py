@@ -61,7 +61,7 @@ class StorageUnavailableError(TransientError):
         self.url, self.operation, self.problem = url, operation, problem
         super().__init__(
             f"the object store could not {operation} {url} ({problem}), nor when asked again; check "
-            "that it runs and can be reached (AWS_ENDPOINT_URL), then run the same command again, to go on"
+            "that it runs and can be reached (AWS_ENDPOINT_URL), then run the same command again"
         )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tamis.training.examples import Example, Labelled, Pair, text_of
+from tamis.training.examples import Chat, Example, Labelled, Pair, text_of
 from tamis.training.models import Kind, LoadedModel
 from tamis.training.tokenizer import boundary_tokens, count_tokens, load_tokenizer
 
@@ -87,7 +87,7 @@ def tokens_per_epoch(tokenizer_folder: Path, examples: Sequence[Example], sequen
         special = tokenizer.num_special_tokens_to_add(pair=False)
         return int(np.clip(counts + special, 1, sequence_length).sum())
     begin, end = boundary_tokens(tokenizer)
-    if isinstance(examples[0], Pair):
+    if isinstance(examples[0], Pair | Chat):  # what a template adds is not counted
         return int(counts.sum()) + len(counts)  # <bos> and <eos> of each, and the last token is not read
     borders = 1 if begin == end else 2
     return max(int((counts + borders)[counts > 0].sum()) - 1, 0)  # the last token of all is not read

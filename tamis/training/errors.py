@@ -115,6 +115,17 @@ class NotCausalError(PermanentError):
         )
 
 
+class BadTemplateError(PermanentError):
+    """A chat template that does not take conversations, for a reason that quotes none of them."""
+
+    def __init__(self, model: str, refused: int, count: int, reason: str) -> None:
+        self.model, self.refused, self.count, self.reason = model, refused, count, reason
+        super().__init__(
+            f"the chat template of the model {model!r} refuses {refused:,} of {count:,} conversations: "
+            f"{reason}; take these out of the target, or choose a model whose template takes them"
+        )
+
+
 class NeedsPairsError(PermanentError):
     """An encoder-decoder asked to learn from plain text or labels, which have no prompt and no response."""
 

@@ -17,7 +17,16 @@ import numpy as np
 from tamis.base.progress import Advance, ignore
 from tamis.training.device import choose_device, named_precision, retained_heap, weights_in
 from tamis.training.errors import EmptyTextError, NeedsPairsError, UnknownModelError
-from tamis.training.examples import Example, ExampleRows, Labelled, Pair, labelled_rows, pair_rows
+from tamis.training.examples import (
+    Answered,
+    Chat,
+    Example,
+    ExampleRows,
+    Labelled,
+    Pair,
+    answer_rows,
+    labelled_rows,
+)
 from tamis.training.models import Kind, LoadedModel, load_model
 from tamis.training.objective import row_logits, target_nats, token_losses
 from tamis.training.packing import IGNORED
@@ -258,8 +267,8 @@ def measure(
     first = examples[0]
     if isinstance(first, Labelled):
         return _classified(loaded, cast(Sequence[Labelled], examples), sequence_length, dtype)
-    if isinstance(first, Pair):
-        return _responses(loaded, cast(Sequence[Pair], examples), sequence_length, dtype)
+    if isinstance(first, Pair | Chat):
+        return _responses(loaded, cast(Answered, examples), sequence_length, dtype)
     if loaded.kind != Kind.CAUSAL:
         raise NeedsPairsError(loaded.name)
     return evaluate_loaded(loaded, cast(Sequence[str], examples), sequence_length, dtype=dtype)
@@ -272,13 +281,13 @@ def loss_of(measured: Evaluation | Classification) -> float:
 
 def evaluate_pairs(
     model: Path | str,
-    pairs: Sequence[Pair],
+    pairs: Answered,
     *,
     sequence_length: int = 256,
     device: str = "auto",
     dtype: str = "auto",
 ) -> Evaluation:
-    """Bits per byte of responses given their prompts, under a causal model or an encoder-decoder."""
+    """Bits per byte of responses given what comes before, under a causal model or an encoder-decoder."""
     loaded = load_model(model, choose_device(device), sequence_length)
     return _responses(loaded, pairs, sequence_length, dtype)
 
@@ -304,13 +313,22 @@ def classify(
     return _classified(loaded, examples, sequence_length, dtype)
 
 
-def _responses(loaded: LoadedModel, pairs: Sequence[Pair], sequence_length: int, dtype: str) -> Evaluation:
+def _scored_bytes(example: Pair | Chat, kind: Kind) -> int:
+    """Bytes of what is scored: of a conversation all answers, for an encoder-decoder the last one."""
+    if isinstance(example, Pair):
+        return len(example.response.encode())
+    answers = example.answers[-1:] if kind == Kind.ENCODER_DECODER else example.answers
+    return sum(len(answer.encode()) for answer in answers)
+
+
+def _responses(loaded: LoadedModel, pairs: Answered, sequence_length: int, dtype: str) -> Evaluation:
     import torch
 
-    sizes = np.fromiter((len(pair.response.encode()) for pair in pairs), dtype=np.int64, count=len(pairs))
+    counted = (_scored_bytes(pair, loaded.kind) for pair in pairs)
+    sizes = np.fromiter(counted, dtype=np.int64, count=len(pairs))
     if not sizes.sum():
         raise EmptyTextError("evaluation")
-    rows = pair_rows(loaded, pairs, sequence_length, ending=False)
+    rows = answer_rows(loaded, pairs, sequence_length, ending=False)
     nats = np.zeros(len(pairs))
     precision = named_precision(dtype, loaded.device)
     with torch.inference_mode(), retained_heap(), weights_in(loaded.model, precision):

@@ -1,4 +1,4 @@
-"""What can be learnt from: plain text, a prompt with its response, a text with its label.
+"""What can be learnt from: plain text, a prompt with its response, a conversation, a text with its label.
 
 Of a pair the loss is over the response alone, the end of the prompt is read before it; the text that names a
 pair and becomes its vector is the prompt, an empty line, and the response.
@@ -7,10 +7,13 @@ pair and becomes its vector is the prompt, an empty line, and the response.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import cast
 
 import numpy as np
 
 from tamis.corpus.answers import SEPARATOR, pair_text
+from tamis.corpus.conversations import Conversation
+from tamis.training.chats import Chat, chat_tokens, chat_windows
 from tamis.training.errors import EmptyTextError
 from tamis.training.models import Kind, LoadedModel
 from tamis.training.packing import Batch, filled
@@ -33,17 +36,19 @@ class Labelled:
     label: str
 
 
-Example = str | Pair | Labelled
+Example = str | Pair | Chat | Labelled
 
 
 def text_of(example: Example) -> str:
     """The document that an example is."""
     if isinstance(example, Pair):
         return pair_text(example.prompt, example.response)
+    if isinstance(example, Chat):
+        return Conversation.of(example.turns).text
     return example.text if isinstance(example, Labelled) else example
 
 
-__all__ = ["SEPARATOR", "Example", "Labelled", "Pair", "classes_of", "text_of"]
+__all__ = ["SEPARATOR", "Chat", "Example", "Labelled", "Pair", "classes_of", "text_of"]
 
 
 def classes_of(examples: Sequence[Example]) -> tuple[str, ...]:
@@ -58,13 +63,14 @@ Row = tuple[np.ndarray, int]
 class ExampleRows:
     """Rows of tokens, those of an example one after the other; a `TrainingSet`.
 
-    owner: [r], the example of each row, ascending. first_scored: [r], see `Batch`. sources: what the encoder
-    reads of each example. classes: [n], the class of each.
+    owner: [r], the example of each row, ascending. first_scored: [r], and scored: of each row; see `Batch`.
+    sources: what the encoder reads of each example. classes: [n], the class of each.
     """
 
     tokens: list[np.ndarray]
     owner: np.ndarray
     first_scored: np.ndarray | None = None
+    scored: list[np.ndarray] | None = None
     sources: list[np.ndarray] | None = None
     classes: np.ndarray | None = None
 
@@ -97,8 +103,10 @@ class ExampleRows:
     def chosen(self, rows: np.ndarray) -> Batch:
         """A batch of these rows."""
         owners = self.owner[rows]
+        tokens = filled([self.tokens[row] for row in rows], self._longest, behind=self.classes is None)
         return Batch(
-            rows=filled([self.tokens[row] for row in rows], self._longest, behind=self.classes is None),
+            rows=tokens,
+            scored=None if self.scored is None else _wide(self.scored, rows, tokens.shape[1] - 1),
             first_scored=None if self.first_scored is None else self.first_scored[rows],
             sources=None
             if self.sources is None
@@ -124,7 +132,13 @@ class ExampleRows:
         sizes = [len(row) for row in (*self.tokens, *(self.sources or ()))]
         parts = [np.asarray(sizes), self.owner, *self.tokens, *(self.sources or ())]
         parts += [part for part in (self.first_scored, self.classes) if part is not None]
+        parts += self.scored or []
         return b"".join(part.astype(np.int64).tobytes() for part in parts)
+
+
+def _wide(scored: list[np.ndarray], rows: np.ndarray, width: int) -> np.ndarray:
+    """Return what is scored of some rows as one array [b, width]."""
+    return np.stack([np.pad(scored[row], (0, width - len(scored[row]))) for row in rows])
 
 
 @lru_cache(maxsize=1)
@@ -132,6 +146,30 @@ def _order(examples: ExampleRows, seed: int, epoch: int) -> np.ndarray:
     """Rows in the order of an epoch [r]: examples shuffled, the rows of each together."""
     place = np.random.default_rng((seed, epoch)).permutation(int(examples.owner.max()) + 1)
     return np.argsort(place[examples.owner], kind="stable")
+
+
+def chat_rows(
+    loaded: LoadedModel, chats: Sequence[Chat], sequence_length: int, *, ending: bool = True
+) -> ExampleRows:
+    """Conversations as rows for a causal model; an encoder-decoder learns the last answer of each.
+
+    `ending`: whether what a template puts behind an answer is to be learnt, too. Raises `BadTemplateError`,
+    and `EmptyTextError` when no answer holds a token.
+    """
+    if loaded.kind == Kind.ENCODER_DECODER:
+        pairs = [
+            Pair(prompt=Conversation.of(chat.turns[:-1]).text, response=chat.turns[-1][1]) for chat in chats
+        ]
+        return pair_rows(loaded, pairs, sequence_length, ending=ending)
+    encoded = chat_tokens(loaded.tokenizer, loaded.name, chats)
+    cut = [list(chat_windows(tokens, kinds, sequence_length, ending)) for tokens, kinds in encoded]
+    if not any(cut):
+        raise EmptyTextError("training and evaluation on answers")
+    return ExampleRows(
+        tokens=[tokens for rows in cut for tokens, _scored in rows],
+        owner=np.repeat(np.arange(len(cut)), [len(rows) for rows in cut]),
+        scored=[scored for rows in cut for _tokens, scored in rows],
+    )
 
 
 def pair_rows(
@@ -155,6 +193,18 @@ def pair_rows(
         for prompt, answer in zip(prompts, answers, strict=True)
     ]
     return _joined(cut, sources=sources)
+
+
+Answered = Sequence[Pair] | Sequence[Chat]
+
+
+def answer_rows(
+    loaded: LoadedModel, examples: Answered, sequence_length: int, *, ending: bool = True
+) -> ExampleRows:
+    """Pairs or conversations as rows."""
+    if isinstance(examples[0], Chat):
+        return chat_rows(loaded, cast(Sequence[Chat], examples), sequence_length, ending=ending)
+    return pair_rows(loaded, cast(Sequence[Pair], examples), sequence_length, ending=ending)
 
 
 def _windows(begin: int, prompt: list[int], answer: list[int], length: int) -> Iterator[Row]:

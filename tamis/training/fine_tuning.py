@@ -18,7 +18,16 @@ from tamis.training.adapters import with_adapter
 from tamis.training.device import choose_device
 from tamis.training.errors import EmptyTextError, NeedsPairsError
 from tamis.training.evaluation import Evaluation, loss_of, measure
-from tamis.training.examples import Example, Labelled, Pair, classes_of, labelled_rows, pair_rows
+from tamis.training.examples import (
+    Answered,
+    Chat,
+    Example,
+    Labelled,
+    Pair,
+    answer_rows,
+    classes_of,
+    labelled_rows,
+)
 from tamis.training.loop import finish, train
 from tamis.training.masking import masked
 from tamis.training.models import Kind, LoadedModel, load_model, model_identity
@@ -92,8 +101,8 @@ def training_set(loaded: LoadedModel, examples: Sequence[Example], options: Fine
         raise EmptyTextError("training")
     if isinstance(examples[0], Labelled):
         return labelled_rows(loaded, cast(Sequence[Labelled], examples), options.sequence_length)
-    if isinstance(examples[0], Pair):
-        return pair_rows(loaded, cast(Sequence[Pair], examples), options.sequence_length)
+    if isinstance(examples[0], Pair | Chat):
+        return answer_rows(loaded, cast(Answered, examples), options.sequence_length)
     if loaded.kind == Kind.ENCODER_DECODER:
         raise NeedsPairsError(loaded.name)
     packed = pack(loaded.tokenizer, cast(Sequence[str], examples))

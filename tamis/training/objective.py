@@ -107,7 +107,7 @@ def _plain_backward(loaded: LoadedModel, batch: Batch, count: int | None) -> "Te
     rows = _tensor(loaded, batch.rows)
     hidden = loaded.hidden(rows[:, :-1].clamp(min=0)).flatten(0, 1)
     flat = _tensor(loaded, batch.targets).flatten()
-    if batch.first_scored is not None or batch.rows.min() == IGNORED:
+    if batch.first_scored is not None or batch.scored is not None or batch.rows.min() == IGNORED:
         scored = flat != IGNORED
         hidden, flat = hidden[scored], flat[scored]
     head = loaded.head

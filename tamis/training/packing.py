@@ -28,12 +28,13 @@ class Batch:
 
     rows: [b, l + 1], inputs `row[:-1]` and targets `row[1:]`; of labelled texts and where tokens are hidden
     [b, l], all of it input. hidden: [b, l], the tokens that were hidden, `IGNORED` where nothing is scored.
-    first_scored: [b], which target of a row is the first to count; None: all do. sources: [b, s], what an
-    encoder reads. classes: [b].
+    first_scored: [b], which target of a row is the first to count; None: all do. scored: [b, l], which of
+    them count, of rows with several answers. sources: [b, s], what an encoder reads. classes: [b].
     """
 
     rows: np.ndarray
     first_scored: np.ndarray | None = None
+    scored: np.ndarray | None = None
     sources: np.ndarray | None = None
     classes: np.ndarray | None = None
     hidden: np.ndarray | None = None
@@ -44,6 +45,8 @@ class Batch:
         if self.hidden is not None:
             return self.hidden
         targets = self.rows[:, 1:]
+        if self.scored is not None:
+            return np.where(self.scored, targets, IGNORED)
         if self.first_scored is None:
             return targets
         return np.where(np.arange(targets.shape[1]) >= self.first_scored[:, None], targets, IGNORED)

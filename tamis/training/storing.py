@@ -5,6 +5,7 @@ budget is reached, so the documents they saw are known before they are trained a
 """
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from tamis.base.progress import Advance, ignore
 from tamis.base.unfit import Refusal, finite_each
 from tamis.corpus import set_aside
 from tamis.corpus.answers import split_pair
+from tamis.corpus.conversations import turns_of
 from tamis.corpus.intake import texts_of
 from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.corpus.setting_aside import note_refused
@@ -30,7 +32,7 @@ from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 from tamis.training import count_tokens, document_bits_per_byte, fold_of
 from tamis.training.device import choose_device
-from tamis.training.examples import Example, Labelled, Pair, text_of
+from tamis.training.examples import Chat, Example, Labelled, Pair, text_of
 from tamis.training.models import LoadedModel, load_model
 from tamis.training.stage import CONTAMINATION
 
@@ -169,14 +171,18 @@ def split_texts(store: Store, target: str, split: str) -> pl.DataFrame:
 def split_examples(store: Store, target: str, split: str) -> dict[str, Example]:
     """The same as they are learnt, by id: pairs and labelled texts where the target has them."""
     texts = split_texts(store, target, split)
-    answers = store.read(TARGET_ANSWERS.name, None, f"target = {quoted(target)}").drop("target")
+    columns = ["doc_id", "response_at", "label", "turns"]
+    answers = store.read(TARGET_ANSWERS.name, columns, f"target = {quoted(target)}")
     joined = texts.join(answers, on="doc_id", how="left").sort("doc_id")
     return {
-        doc_id: _example(text, response_at, label) for doc_id, text, response_at, label in joined.iter_rows()
+        doc_id: _example(text, response_at, label, turns)
+        for doc_id, text, response_at, label, turns in joined.iter_rows()
     }
 
 
-def _example(text: str, response_at: int | None, label: str | None) -> Example:
+def _example(text: str, response_at: int | None, label: str | None, turns: str | None) -> Example:
+    if turns is not None:
+        return Chat(turns=turns_of(text, json.loads(turns)))
     if label is not None:
         return Labelled(text=text, label=label)
     if response_at is None:

@@ -18,7 +18,7 @@ from tamis.project import Project
 from tamis.store.schemas import schema_of
 from tamis.training.adapters import Adapter, require_peft
 from tamis.training.evaluation import evaluate, evaluate_pairs
-from tamis.training.examples import Example, Labelled, Pair
+from tamis.training.examples import Answered, Chat, Example, Labelled, Pair
 from tamis.training.intervals import estimates
 from tamis.training.loop import keep_newest, resume_folder
 from tamis.training.options import FineTuningOptions, Session
@@ -149,8 +149,8 @@ def _zero_shot(project: Project, data: TrialData, options: FineTuningOptions) ->
         return None
     path = project.home.cache / "zero_shot" / f"{data.zero_shot_key[:32]}.json"
     if not path.exists():
-        if isinstance(data.held_out[0], Pair):
-            pairs = cast(Sequence[Pair], data.held_out)
+        if isinstance(data.held_out[0], Pair | Chat):
+            pairs = cast(Answered, data.held_out)
             found = evaluate_pairs(data.base, pairs, sequence_length=options.sequence_length)
         else:
             texts = cast(Sequence[str], data.held_out)

@@ -4,15 +4,21 @@ Exports lose its rows; pages that name it, resume state and fitted things go, an
 checkpoints stay: see `tainting`.
 """
 
+import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tamis.base.errors import TransientError
 from tamis.base.files import whole_file
+from tamis.corpus.kept_columns import json_values
+from tamis.corpus.refusing import texts_among
 from tamis.store.exports import DESCRIPTIONS, beside
 from tamis.store.home import Home
 from tamis.withdrawal.places import FILES, WHOLE_FOLDER, Named, files_named
@@ -41,7 +47,7 @@ class Touched:
 
 def purge_exports(home: Home, doc_ids: Sequence[str]) -> Iterator[Touched]:
     """Take the documents out of exported files."""
-    gone = pl.Series(sorted(doc_ids), dtype=pl.String)
+    gone = frozenset(doc_ids)
     for path in files_named(home, Named.BY_ROWS, EXPORTS):
         if _without_rows(path, gone):
             yield Touched(path=home.relative(path), done="rewritten")
@@ -52,34 +58,54 @@ def purge_exports(home: Home, doc_ids: Sequence[str]) -> Iterator[Touched]:
                     yield Touched(path=home.relative(description), done="removed")
 
 
-def _without_rows(path: Path, gone: pl.Series) -> bool:
-    if not holds_rows(path, gone):
+def _without_rows(path: Path, gone: frozenset[str]) -> bool:
+    """Write an exported file again without the rows that show these documents, the others as they are."""
+    if not _any_row(path, gone, shown=True):
         return False
-    left = _scanned(path).filter(~_among(gone))
     with whole_file(path) as draft:
-        left.sink_parquet(draft) if path.suffix == ".parquet" else left.sink_ndjson(draft)
+        if path.suffix == ".parquet":
+            with (
+                pq.ParquetFile(path) as rows,
+                pq.ParquetWriter(draft, rows.schema_arrow, compression="zstd") as left,
+            ):
+                for batch in rows.iter_batches():
+                    kept = pa.array([not _shows(row, gone) for row in _rows(batch)], pa.bool_())
+                    left.write_batch(batch.filter(kept))
+        else:
+            with path.open("rb") as lines, draft.open("wb") as others:
+                others.writelines(line for line in lines if not _shows(json.loads(line), gone))
     return True
 
 
-def holds_rows(path: Path, gone: pl.Series) -> bool:
-    """Whether a file of rows, read as a stream, has one of the documents; raises `UnreadableRowsError`."""
+def _any_row(path: Path, gone: frozenset[str], shown: bool) -> bool:
+    """Whether a file has a row of one of the documents, or (`shown`) one that holds its text.
+
+    Raises `UnreadableRowsError`.
+    """
     try:
-        rows = _scanned(path)
-        return "doc_id" in rows.collect_schema() and bool(rows.select(_among(gone).any()).collect().item())
-    except pl.exceptions.PolarsError as error:
+        if path.suffix == ".parquet":
+            with pq.ParquetFile(path) as rows:
+                batches = rows.iter_batches(columns=None if shown else ["doc_id"])
+                return any(_shows(row, gone) for batch in batches for row in _rows(batch))
+        with path.open("rb") as lines:
+            return any(_shows(json.loads(line), gone) for line in lines)
+    except (pa.ArrowException, ValueError, OSError) as error:
         raise UnreadableRowsError(path, str(error).partition("\n")[0]) from error
 
 
-def _among(gone: pl.Series) -> pl.Expr:
-    return pl.col("doc_id").cast(pl.String).is_in(gone.implode())
+def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a batch, of the columns that may hold a text or the id."""
+    names = [field.name for field in batch.schema if not pa.types.is_primitive(field.type)]
+    columns = [json_values(batch[name]) for name in names]
+    return (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
 
 
-def _scanned(path: Path) -> pl.LazyFrame:
-    if path.suffix == ".parquet":
-        return pl.scan_parquet(path)
-    if not path.stat().st_size:  # every row of it was withdrawn
-        return pl.LazyFrame()
-    return pl.scan_ndjson(path, infer_schema_length=None)
+def _shows(row: Any, gone: frozenset[str]) -> bool:
+    """Whether a row is that of one of the documents, or holds its text in another column."""
+    if not isinstance(row, dict):
+        return False
+    others = {name: value for name, value in row.items() if name != "text"}
+    return row.get("doc_id") in gone or any(texts_among(others, gone))
 
 
 def pages_naming(home: Home, doc_ids: Sequence[str]) -> list[Path]:
@@ -95,10 +121,10 @@ def _names_one(path: Path, ids: Sequence[str]) -> bool:
 
 def files_holding(home: Home, doc_ids: Sequence[str]) -> Iterator[tuple[Path, str]]:
     """Files that hold or name one of the documents, and what is wrong with each."""
-    gone = pl.Series(sorted(doc_ids), dtype=pl.String)
+    gone = frozenset(doc_ids)
     for path in files_named(home, Named.BY_ROWS):
         try:
-            if holds_rows(path, gone):
+            if _any_row(path, gone, shown=path.is_relative_to(home.exports)):
                 yield path, f"{home.relative(path)} has rows of withdrawn documents"
         except UnreadableRowsError as error:
             yield path, str(error)

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.base.files import write_atomically
-from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES, TARGET_EXAMPLES
+from tamis.corpus.refusing import rows_showing, without_names
+from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, KEPT_ROWS, OCCURRENCES, TARGET_EXAMPLES
 from tamis.corpus.targets import target_of_place
 from tamis.graph.stages import names_where
 from tamis.records import attempts
@@ -26,8 +27,8 @@ from tamis.records.published import ROWS_A_GROUP
 from tamis.stage import Learning
 from tamis.store.erasing import count_rows_of, erase_rows, forget_versions
 from tamis.store.home import Home
-from tamis.store.schemas import declared, tables_of_texts
-from tamis.store.tables import Store
+from tamis.store.schemas import declared, schema_of, tables_of_texts
+from tamis.store.tables import Store, one_of
 from tamis.store.withdrawn import add_places
 from tamis.withdrawal.excerpts import excerpts_showing, withhold
 from tamis.withdrawal.files import (
@@ -101,21 +102,59 @@ def purge(home: Home, current: CurrentValues, doc_ids: Sequence[str], listed_in:
     home.files.fetch(home.exports)
     for asset, places in places_of(store, doc_ids).items():
         add_places(store, asset, places)
+    # Rows of other documents go on without that value, from here and whenever their files are read again.
+    copies = copies_in_columns(store, doc_ids)
+    for rows in copies.values():
+        add_places(
+            store,
+            DOCUMENTS_STAGE.name,
+            rows.explode("shown").select("shard", "row", doc_id="shown", partition="shard"),
+        )
+    copied = {(DOCUMENTS_STAGE.name, shard) for rows in copies.values() for shard in rows["shard"]}
     tainted = find_tainted(ManifestFolder.of(home), current, listed_in)
     again = _refitted()
     refitted = {(one.asset, one.partition) for one in tainted if one.current and one.asset in again}
     pages = pages_naming(home, doc_ids)
     shown = _made_with(home, current, pages)
     models = {(table, "") for table in tables_of_documents(store) if _loses(store, table, doc_ids)}
-    attempts.begin(store, sorted(_losing(current, listed_in) | refitted | shown | (models & current.keys())))
+    begun = _losing(current, listed_in) | refitted | shown | ((models | copied) & current.keys())
+    attempts.begin(store, sorted(begun))
     purged.files += purge_exports(home, doc_ids)
     purged.files += purge_pages(home, pages)
     purged.files += purge_resume_state(home)
     purged.files += purge_folders(home, _fits(home, tainted))
     purged.files += purge_kept(home, doc_ids)
     home.publish_all()
+    for table, rows in copies.items():
+        store.merge(table, rows.drop("shown").to_arrow().cast(schema_of(table)))
     _purge_tables(store, doc_ids, purged)
     return purged
+
+
+def copies_in_columns(store: Store, doc_ids: Sequence[str]) -> dict[str, pl.DataFrame]:
+    """Return the rows of other documents that hold one of the texts in another column, without it, by table.
+
+    With them: `shown`, the ids of these texts.
+    """
+    gone = frozenset(doc_ids)
+    kept = _showing(store, KEPT_ROWS.name, "content", gone)
+    places = _showing(store, OCCURRENCES.name, "metadata", gone)
+    if len(kept):  # of these rows, the metadata may hold the beginning of a long value
+        rows = kept.select("shard", pl.col("row").cast(pl.UInt32), "names", "shown")
+        stored = store.read(OCCURRENCES.name, where=one_of("shard", sorted(set(kept["shard"]))))
+        found = stored.join(rows, on=["shard", "row"]).join(places, on=["shard", "row"], how="anti")
+        cleared = [without_names(one, names) for one, names in found.select("metadata", "names").iter_rows()]
+        found = found.with_columns(pl.Series("metadata", cleared, pl.String))
+        places = pl.concat([places, found.select(places.columns)])
+    copies = {KEPT_ROWS.name: kept, OCCURRENCES.name: places}
+    return {table: rows.drop("names") for table, rows in copies.items() if len(rows)}
+
+
+def _showing(store: Store, table: str, column: str, gone: frozenset[str]) -> pl.DataFrame:
+    others = ~pl.col("doc_id").is_in([*gone, ""])  # a heading holds names alone
+    blocks = (pl.DataFrame(batch).filter(others) for batch in store.batches(table))
+    empty = pl.DataFrame(pl.from_arrow(schema_of(table).empty_table()))
+    return pl.concat([rows_showing(block, column, gone) for block in (empty, *blocks)])
 
 
 def _refitted() -> tuple[str, ...]:

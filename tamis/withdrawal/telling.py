@@ -1,20 +1,22 @@
 """What `tamis withdraw` says, for a person and as JSON: never any text of a document."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
+from tamis.base.numbers import counted, cut, named
 from tamis.graph.plan import label
 from tamis.graph.scan import scan
 from tamis.project import Project
 from tamis.records.receipts import read_receipts
 from tamis.store.home import Home
 from tamis.store.withdrawn import read_places, read_withdrawals
-from tamis.withdrawal.tainting import checkpoints
+from tamis.withdrawal.tainting import Tainted, checkpoints
 from tamis.withdrawal.withdrawing import Preview, Withdrawn
 
-SHOWN = 20
+LISTS_ALL, FILES_SHOWN = "--json", 3
 
 
 def places_with_files(project: Project) -> list[dict[str, Any]]:
@@ -43,18 +45,34 @@ def preview_json(found: Preview) -> dict[str, Any]:
 def preview_lines(found: Preview) -> list[str]:
     """A preview for a person."""
     lines = [f"would withdraw {_documents(found.doc_ids)}; nothing was done"]
-    lines += [f"  {len(found.already)} were withdrawn before"] if found.already else []
+    lines += [f"  withdrawn before: {len(found.already):,}"] if found.already else []
     if found.unknown:
-        lines.append(f"  {len(found.unknown)} are not in the store: they would be refused when they arrive")
+        lines.append(f"  not in the store: {len(found.unknown):,}, to be refused when they arrive")
     held = Counter(found.places["shard"].to_list())
-    lines += [f"  {shard}: {rows} rows" for shard, rows in held.most_common(SHOWN)]
-    lines += [f"  table {table}: {rows:,} rows" for table, rows in found.rows.items()]
-    lines += [f"  quarantine: {found.excerpts} rows would show nothing any more"] if found.excerpts else []
-    lines += [f"  selection {name}: {count} chosen documents" for name, count in found.selections.items()]
-    lines += [f"  tainted: {one.line}" for one in found.tainted[:SHOWN]]
-    for row in found.near_repeats.head(SHOWN).iter_rows(named=True):
-        lines.append(f"  {row['doc_id']} nearly repeats {row['repeats']} and would stay")
-    return lines
+    lines += cut([f"  {shard}: {counted(rows, 'row')}" for shard, rows in held.most_common()], LISTS_ALL)
+    rows = [f"{table} {count:,}" for table, count in found.rows.items()]
+    lines += [f"  rows of tables: {', '.join(rows)}"] if rows else []
+    lines += [f"  quarantine: {counted(found.excerpts, 'excerpt')} to be erased"] if found.excerpts else []
+    chosen = [f"{name} {count:,}" for name, count in found.selections.items()]
+    lines += [f"  chosen documents of selections: {', '.join(chosen)}"] if chosen else []
+    lines += [f"  {line}" for line in _tainted_lines(found.tainted)]
+    return lines + [f"  {line}" for line in _near_lines(found.near_repeats, "would stay")]
+
+
+def _tainted_lines(tainted: Sequence[Tainted]) -> list[str]:
+    """What saw the documents, a line for each way in which it did."""
+    ways: dict[str, list[str]] = {}
+    for one in tainted:
+        name, _, way = one.line.partition(": ")
+        ways.setdefault(way, []).append(name)
+    return [f"tainted, {way}: {named(names)}" for way, names in ways.items()]
+
+
+def _near_lines(near: pl.DataFrame, rest: str) -> list[str]:
+    lines = [
+        f"{row['doc_id']} nearly repeats {row['repeats']} and {rest}" for row in near.iter_rows(named=True)
+    ]
+    return cut(lines, LISTS_ALL)
 
 
 def withdrawn_json(done: Withdrawn, places: list[dict[str, Any]]) -> dict[str, Any]:
@@ -78,24 +96,25 @@ def withdrawn_lines(done: Withdrawn, places: list[dict[str, Any]], goes_on: bool
     """What was done, for a person, and what is left for them to do."""
     if not (done.new or done.receipts or done.purged.anything):
         return ["nothing to do: all of it was withdrawn before (`tamis withdraw --list`)"]
-    lines = [f"withdrew {_documents(done.new)}: {sum(done.purged.rows.values()):,} rows left the tables"]
+    removed = counted(sum(done.purged.rows.values()), "row")
+    lines = [f"withdrew {_documents(done.new)}: {removed} removed from the tables"]
     if done.unknown:
-        named = ", ".join(done.unknown[:SHOWN])
-        lines.append(f"{len(done.unknown)} not in the store, to be refused if ever they arrive: {named}")
+        lines.append(f"not in the store, to be refused if they ever arrive: {named(done.unknown)}")
     lines += [f"receipt {receipt}" for receipt in done.receipts]
-    lines += [f"{one.done}: {one.path}" for one in done.purged.files[:SHOWN]]
-    if len(done.purged.files) > SHOWN:
-        lines.append(f"and {len(done.purged.files) - SHOWN} more files; --json lists all")
-    lines += [f"tainted: {one.line}" for one in done.tainted[:SHOWN]]
+    files: dict[str, list[str]] = {}
+    for one in done.purged.files:
+        files.setdefault(one.done, []).append(str(one.path))
+    lines += [f"{what}: {named(paths, FILES_SHOWN)}" for what, paths in files.items()]
+    lines += _tainted_lines(done.tainted)
     trained = checkpoints()
     if any(one.asset in trained for one in done.tainted):
-        lines.append("what weights have learnt is not unlearnt: train these again, or take them out of use")
+        lines.append("trained weights cannot forget: train these checkpoints again, or stop using them")
     elif done.tainted:
-        lines.append("what was fitted on it is fitted again by the next materialization")
-    for row in done.near_repeats.head(SHOWN).iter_rows(named=True):
-        lines.append(f"{row['doc_id']} nearly repeats {row['repeats']} and stays unless you withdraw it, too")
+        lines.append("the next materialization fits these again without it")
+    lines += _near_lines(done.near_repeats, "stays unless you withdraw it, too")
     held = Counter(place["file"] for place in places)
-    lines += [f"your file holds it still: {file} ({rows} rows)" for file, rows in held.most_common(SHOWN)]
+    in_files = [f"still in your file {file} ({counted(rows, 'row')})" for file, rows in held.most_common()]
+    lines += cut(in_files, LISTS_ALL)
     if done.still_kept:
         lines.append(f"NOT erased: {done.still_kept}")
     if not goes_on:
@@ -138,7 +157,8 @@ def history_lines(rows: list[dict[str, Any]]) -> list[str]:
         when = f"{row['withdrawn_at']:%Y-%m-%d %H:%M:%S} UTC"
         lines.append(f"{when}  {_documents(row['doc_ids'])}, {row['reason']} ({', '.join(row['scopes'])})")
         lines.append(f"  {proof}")
-        for one in (row["tainted"] or [])[:SHOWN]:
-            lines.append(f"  tainted then: {label(one['asset'], one['partition'])}: {one['taint']}")
-        lines += [f"  {doc_id}" for doc_id in row["doc_ids"][:SHOWN]]
+        saw = [f"{label(one['asset'], one['partition'])}: {one['taint']}" for one in row["tainted"] or []]
+        lines += cut([f"  tainted then: {one}" for one in saw], LISTS_ALL)
+        if len(row["doc_ids"]) > 1:
+            lines += cut([f"  {doc_id}" for doc_id in row["doc_ids"]], LISTS_ALL)
     return lines

@@ -21,6 +21,7 @@ from tamis.store.withdrawn import unfinished, withdrawn_ids
 from tamis.withdrawal.excerpts import showing
 from tamis.withdrawal.files import files_holding
 from tamis.withdrawal.places import Named, files_named, tables_of_documents, tables_of_excerpts
+from tamis.withdrawal.purging import copies_in_columns
 
 
 @dataclass(kw_only=True)
@@ -98,6 +99,8 @@ def _tables(store: Store, gone: pl.Series, found: Verification) -> Iterator[str]
                 held = pl.Series(batch["doc_id"]).is_in(gone.implode())
                 if held.any():
                     yield f"table {table} version {entry['version']}: {int(held.sum())} withdrawn rows"
+    for table, rows in copies_in_columns(store, gone.to_list()).items() if len(gone) else ():
+        yield f"table {table}: {len(rows)} rows with a withdrawn text in another column"
     for table in tables_of_excerpts(store):
         for entry in store.open(table).list_versions():
             found.versions += 1

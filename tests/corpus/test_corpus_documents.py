@@ -6,11 +6,11 @@ import polars as pl
 import pytest
 from shard_files import PACK, ROWS, WRITERS, corpus, faults, read, texts, written
 
-from tamis.base.progress import ignore
 from tamis.corpus import Shard, document_id, read_shard
 from tamis.corpus.documents import (
     DOCUMENT_SCHEMA,
     METADATA_CHARACTERS,
+    Reading,
     all_documents,
     batches_of,
     short_metadata,
@@ -116,7 +116,7 @@ def test_a_reader_that_fails_keeps_the_rows_that_it_has_read(tmp_path, batch_row
         raise IndexError("a mistake of the reader")
 
     shard = Shard(corpus="web", name="a.x", key="web__a.x", kind="file", path=tmp_path / "a.x")
-    batch = all_documents(batches_of(items(), shard, corpus(), batch_rows, ignore))
+    batch = all_documents(batches_of(items(), shard, corpus(), Reading(batch_rows=batch_rows)))
     assert batch.documents["row"].to_list() == [0, 1, 2]
     (fault,) = batch.quarantine.iter_rows(named=True)
     assert (fault["row"], fault["reason"]) == (-1, "unreadable")

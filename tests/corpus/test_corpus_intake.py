@@ -16,12 +16,23 @@ from tamis.corpus.records import Defect, Reason, quarantine_frame
 from tamis.store.records import BY_DOC_IDS, stored_rows
 from tamis.store.tables import Store
 
-TABLES = {"documents": ["doc_id", "text"], "occurrences": None, "quarantine": None}
+TABLES = {"documents": ["doc_id", "text"], "occurrences": None, "quarantine": None, "kept_rows": None}
 
 
 def batch(texts, bad=(), first=0):
     rows = [
-        (document_id(t), t, len(t), len(t.encode()), None, first + row, "source", None, "{}")
+        (
+            document_id(t),
+            t,
+            len(t),
+            len(t.encode()),
+            None,
+            first + row,
+            "source",
+            None,
+            "{}",
+            f'{{"n":{row}}}',
+        )
         for row, t in enumerate(texts)
     ]
     defects = [Defect(row=row, reason=Reason.EMPTY_TEXT, detail="empty") for row in bad]
@@ -77,6 +88,7 @@ def test_the_digests_at_hand_are_those_of_what_is_stored(tmp_path, monkeypatch, 
             scope = f"shard = '{came.shard}'"
             assert came.records["occurrences"] == stored_rows(store, "occurrences", scope)
             assert came.records["quarantine"] == stored_rows(store, "quarantine", scope)
+            assert came.records["kept_rows"] == stored_rows(store, "kept_rows", scope)
             assert came.records["documents"] == stored_rows(store, "documents", BY_DOC_IDS, came.doc_ids)
 
 

@@ -66,9 +66,9 @@ def test_bad_input_goes_to_quarantine_and_loses_nothing_beside_it(project):
         stream.write(json.dumps({"text": good[2]}) + "\n")
         stream.write('{"text": "' + "x" * 50_000_000 + '"}\n')
         stream.write(json.dumps({"text": good[3]}) + "\n")
-    done = project.tamis("materialize", code=1)
+    done = project.tamis("materialize")
     assert "quarantine" in done.stderr
-    found = {(row["shard"], row["reason"]) for row in project.json("status", code=1)["quarantine"]}
+    found = {(row["shard"], row["reason"]) for row in project.json("status")["quarantine"]}
     reasons = {shard.removeprefix("landing__").split(".")[0]: reason for shard, reason in found}
     assert reasons == {
         "broken": "broken_compression",
@@ -80,9 +80,9 @@ def test_bad_input_goes_to_quarantine_and_loses_nothing_beside_it(project):
     store = project.store
     assert store.count("occurrences", "shard LIKE '%giant%'") == 2
     assert store.count("occurrences", "shard LIKE '%latin%'") == 2
-    said = project.tamis("status", code=1).stdout
-    assert "quarantine: landing__latin.jsonl row 1: wrong_encoding" in said
-    assert "quarantine: landing__columns.csv as a whole: missing_text_column" in said
+    said = project.tamis("status").stdout
+    assert "corpus landing: latin.jsonl, row 1, wrong encoding" in said
+    assert "corpus landing: columns.csv as a whole, missing text column" in said
     for name in ("columns.csv", "empty.jsonl", "giant.jsonl"):
         (landing / name).unlink()
     (landing / "broken.jsonl.gz").write_bytes(whole)
@@ -97,18 +97,18 @@ def test_bad_rows_of_a_target_go_to_quarantine_and_leave_it_when_they_are_repair
     target = project.root / "target" / "algebra.jsonl"
     whole, before = target.read_text(), versions(project)
     target.write_text(whole + 'broken\n{"body": "no text here"}\n{"text": 3}\n')
-    assert "quarantine: target/algebra/algebra.jsonl" in project.tamis("materialize", code=1).stderr
-    found = project.json("status", code=1)["quarantine"]
+    assert "target algebra: algebra.jsonl, row 60" in project.tamis("materialize").stderr
+    found = project.json("status")["quarantine"]
     assert [(row["shard"], row["row"], row["reason"]) for row in found] == [
         ("target/algebra/algebra.jsonl", 60, "malformed_row"),
         ("target/algebra/algebra.jsonl", 61, "missing_text_column"),
         ("target/algebra/algebra.jsonl", 62, "non_text"),
     ]
-    assert "quarantine: target/algebra/algebra.jsonl row 60" in project.tamis("status", code=1).stdout
+    assert "target algebra: algebra.jsonl, row 60, malformed row" in project.tamis("status").stdout
     assert project.json("audit")["status"] == "green"
     assert versions(project) == before, "the examples are the same"
     again = state(project)
-    project.tamis("materialize", code=1)
+    project.tamis("materialize")
     assert state(project) == again
     project.store.replace("quarantine", schema_of("quarantine").empty_table(), "row = 61")
     assert project.json("audit", code=1)["status"] == "red", "a row that is gone is found"
@@ -134,8 +134,8 @@ def test_a_file_that_is_still_being_written_waits(project):
     writer.start()
     try:
         time.sleep(0.5)
-        project.tamis("materialize", "--only", *INTAKE, code=1)
-        quarantine = project.json("status", code=1)["quarantine"]
+        project.tamis("materialize", "--only", *INTAKE)
+        quarantine = project.json("status")["quarantine"]
         assert [row["reason"] for row in quarantine] == ["still_being_written"]
     finally:
         stop.set()

@@ -49,7 +49,7 @@ def test_what_changed_is_told_with_its_cause(project):
     assert last["counts"]["kept"] + last["counts"]["in"] == 15
     text = project.tamis("diff", "best", "--limit", "2").stdout
     assert "setting budget: 20, then 15" in text
-    assert "more: --limit" in text
+    assert "more; --limit" in text
 
 
 def test_calls_that_name_nothing_are_refused(project):
@@ -89,7 +89,7 @@ def test_an_earlier_version_comes_back_stays_and_is_let_go_of(project):
     assert {places(project)[doc_id] for doc_id in later["doc_id"]} == {"landing__later.jsonl"}
     assert len(project.json("diff", "best", "--list")) == 4, "the same choice is the same version"
 
-    assert "and is so no more" in project.tamis("restore", "best", "--latest").stdout
+    assert "is no longer pinned" in project.tamis("restore", "best", "--latest").stdout
     (project.root / "landing" / "later.jsonl").unlink()
     project.tamis("materialize")
     assert chosen(project) == before

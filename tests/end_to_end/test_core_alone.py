@@ -117,7 +117,11 @@ def test_tamis_is_imported_from_the_environment(core):
 
 def test_the_demonstration_runs_and_explains_itself(core):
     said = core.tamis("demo")
-    for part in ("Selection near-algebra: 20 documents", "Warm-up of small on uniform", "Next: `make ui`"):
+    for part in (
+        "Selection near-algebra: 20 documents",
+        "Warm-up of small on uniform",
+        "Next: `tamis export near-algebra`",
+    ):
         assert part in said
     status = json.loads(core.tamis("status", "--json"))
     assert (status["due"], status["failed_checks"], status["damaged"]) == ([], [], {})

@@ -1,20 +1,12 @@
 """A section added to tamis.toml while `tamis ui` runs: Dagster has its assets and its sensor soon after."""
 
-import json
-import os
-import signal
-import socket
-import subprocess
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from projects import TRAINED, SmallProject, small_settings
-
-from resources.webserver import address
+from served import ask, served, wait_for
 
 USED_WITHIN_SECONDS = 90.0
 ASSETS = "{ assetNodes { assetKey { path } } }"
@@ -33,51 +25,10 @@ ADDED = ("[near_duplicates]\ncosine = 0.9\n", "[trial_budget]\nshare = 0.5\n")
 
 @pytest.fixture
 def url(small_project: SmallProject) -> Iterator[str]:
-    """Serve a project in which nothing is made; ends as Ctrl-C ends it."""
+    """Serve a project in which nothing is made."""
     small_project.configure(small_settings())
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    with (small_project.root / "server.log").open("w") as log:
-        process = subprocess.Popen(
-            small_project.command("ui", "--port", str(port)),
-            cwd=small_project.root,
-            env=small_project.environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        wait_for(lambda: answers(port), 180, small_project)
-        assert address(small_project.home) == ("127.0.0.1", port)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGINT)
-        process.wait(60)
-    assert address(small_project.home) is None
-
-
-def answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=2):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def wait_for(condition: Callable[[], Any], seconds: float, project: SmallProject) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, (project.root / "server.log").read_text()[-4000:]
-        time.sleep(0.5)
-    return found
-
-
-def ask(url: str, query: str, **variables: object) -> Any:
-    body = json.dumps({"query": query, "variables": variables}).encode()
-    request = urllib.request.Request(f"{url}/graphql", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.loads(answer.read())["data"]
+    with served(small_project) as found:
+        yield found
 
 
 def defined(url: str) -> set[str]:

@@ -12,7 +12,7 @@ GERMAN = (
 )
 FILTERS = """
 [filters]
-heuristics = ["gopher"]
+heuristics = ["gopher", "noise", "boilerplate"]
 heuristics_off = OFF
 languages = ["en"]
 personal_data = "exclude"

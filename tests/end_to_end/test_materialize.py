@@ -46,7 +46,7 @@ def test_ctrl_c_and_termination_end_the_command_and_the_next_one_goes_on(small_p
         )
         assert running.stderr is not None
         for line in running.stderr:
-            if line.endswith(": begins\n"):
+            if line.endswith(": started\n"):
                 running.send_signal(ended_by)
                 break
         said = running.stderr.read()
@@ -60,7 +60,7 @@ def test_ctrl_c_and_termination_end_the_command_and_the_next_one_goes_on(small_p
 def test_what_failed_is_told_and_by_the_status_until_it_is_mended(small_project):
     small_project.reconfigure("train = 30", "train = 300")
     said = small_project.tamis("materialize", "--only", "target_examples", code=1).stderr
-    assert said.count("need 315 distinct examples") == 2, "when it happens, and at the end"
+    assert said.count("need 315 distinct examples") == 2, "before, and at the end"
     assert (
         "failed: target_examples[algebra]: train = 300 and held_out = 15 need 315"
         in small_project.tamis("status", code=1).stdout

@@ -267,7 +267,7 @@ def test_two_machines_with_one_store_and_one_database_go_on_from_each_other(
     other = elsewhere(remote, tmp_path / "elsewhere", monkeypatch)
     for project in (other, remote):
         write_jsonl(project.root / "landing" / "more.jsonl", sentences("algebra", 30, 5))
-    assert "made 2 values" in other.tamis("materialize", "--only", *FIRST).stderr
+    assert "2 partitions materialized" in other.tamis("materialize", "--only", *FIRST).stderr
     made = stored_versions(storage_url)
     assert "are current" in remote.tamis("materialize", "--only", *FIRST).stderr
     for project in (remote, other):

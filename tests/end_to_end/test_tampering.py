@@ -21,7 +21,7 @@ def trained(tmp_path_factory, materialized):
         project.root / "landing" / "more.jsonl", [*added, f"{added[0]} again", f"{added[1]} again", " "]
     )
     project.tamis("restore", "near-algebra", "1")
-    project.tamis("materialize", code=1)
+    project.tamis("materialize")
     assert project.json("audit")["status"] == "amber", "the model was trained on what came first"
     note_heads(project.root)
     return project

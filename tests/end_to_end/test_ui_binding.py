@@ -40,11 +40,13 @@ def test_no_process_of_the_ui_listens_beyond_loopback(small_project):
             if found.status == psutil.CONN_LISTEN
         }
         assert listening == {"127.0.0.1"}
+        started = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does at Ctrl-C
         assert process.wait(60) == 130
+        assert [one for one in started if one.is_running()] == [], "it ends after all that it started"
         said = (small_project.root / "server.log").read_text()
         assert "Traceback" not in said
-        assert said.splitlines()[-1] == "tamis: interrupted; run the same command again to go on"
+        assert said.splitlines()[-1] == "tamis: the UI and the sensors have stopped"
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -68,7 +70,7 @@ def test_the_ui_ends_at_a_request_to_terminate_while_it_starts(small_project):
     said = process.stdout.read()
     assert process.wait(60) == 143, said
     assert "Traceback" not in said
-    assert said.splitlines()[-1] == "tamis: terminated; run the same command again to go on"
+    assert said.splitlines()[-1] == "tamis: the UI and the sensors have stopped"
 
 
 def answers(port: int) -> bool:

@@ -37,7 +37,7 @@ def built(tmp_path_factory, encoder_cache):
     write_jsonl(project.root / "landing" / "near.jsonl", [near_copy(1)])
     with (project.root / "landing" / "cut.jsonl").open("w") as file:
         file.write(as_line(0)[:100])
-    project.tamis("materialize", code=1)
+    project.tamis("materialize")
     project.tamis("export", "uniform")
     project.tamis("export", "uniform", "--format", "jsonl")
     return project
@@ -81,10 +81,10 @@ def test_what_is_made_again_lacks_it_and_all_else_stays(project):
     texts = dict(store.read("documents", ["doc_id", "text"]).iter_rows())
     vectors = store.read(VECTORS).sort("doc_id")
     project.tamis("withdraw", chosen, kept)
-    project.tamis("materialize", code=1)
+    project.tamis("materialize")
     assert shown_in(project.home.root, 0) == []
     after = versions(project)
-    assert "nothing was made" in project.tamis("materialize", code=1).stderr
+    assert "everything is current" in project.tamis("materialize").stderr
     assert (versions(project), project.json("plan")) == (after, [])
     assert project.json("audit")["status"] == "green", "nothing that is current listed it"
     assert project.json("withdraw", "--verify")["holds"]
@@ -99,16 +99,16 @@ def test_what_is_made_again_lacks_it_and_all_else_stays(project):
 
 def test_a_text_that_arrives_again_is_refused_and_leaves_everything_as_it_was(project):
     project.tamis("withdraw", document_id(marked(0)))
-    project.tamis("materialize", code=1)
+    project.tamis("materialize")
     before = versions(project)
     write_jsonl(project.root / "landing" / "again.jsonl", [f"  {marked(0)}\r\n"])
-    project.tamis("materialize", code=1)
+    project.tamis("materialize")
     after = versions(project)
     changed = {entry[0] for entry in before if after[entry] != before[entry]}
     assert "selected_subset" not in changed
     assert shown_in(project.home.root, 0) == []
     assert read_plan(project.project) == []
-    held = {place["shard"] for place in project.json("status", code=1)["still_in_files"]}
+    held = {place["shard"] for place in project.json("status")["still_in_files"]}
     assert held == {"landing__marked.jsonl", "landing__again.jsonl", "landing__cut.jsonl"}
 
 
@@ -151,14 +151,14 @@ def test_an_example_of_a_target_is_refused_there_too(project):
     write_jsonl(path, [*texts, f"{marker(99)} an example {marker(99)[::-1]}"])
     cut = project.root / "target" / "cut.jsonl"
     cut.write_text('{"text": "' + f"{marker(99)} an example {marker(99)[::-1]}"[:90])
-    project.tamis("materialize", code=1)
+    project.tamis("materialize")
     example = document_id(f"{marker(99)} an example {marker(99)[::-1]}")
     assert shown_in(project.home.root, 99)
     (project.root / "example.txt").write_text(f"{marker(99)} an example {marker(99)[::-1]}\n")
     project.tamis("withdraw", "--text", str(project.root / "example.txt"), "--materialize")
     assert shown_in(project.home.root, 99) == []
     assert project.store.count("quarantine", f"starts_with(shard, 'target/') AND detail = '{WITHHELD}'") == 1
-    project.tamis("materialize", code=1)
+    project.tamis("materialize")
     assert shown_in(project.home.root, 99) == []
     assert project.store.count("target_examples", f"doc_id = '{example}'") == 0
     assert project.store.count("target_examples") == len(texts)

@@ -86,4 +86,4 @@ def test_what_is_set_aside_holds_no_other_back_and_is_tried_again_when_a_person_
     done = materialize(graph.project, definitions_of, graph.instance, graph.said.append, wanted)
     assert not done.failed
     assert made(graph, "embeddings") == {*GOOD, BAD}
-    assert "1 partition is tried again though the process died of it" in graph.said
+    assert "trying again 1 partition at which the process died" in graph.said

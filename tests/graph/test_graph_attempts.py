@@ -5,7 +5,7 @@ import pytest
 from projects import CORPUS, SmallProject
 
 from resources.tags import WORK_TAG
-from sensors.requests import attempts, counted, work_id
+from sensors.requests import attempts, failed_attempts, work_id
 from tamis.corpus import document_id
 from tamis.graph.automation import Group
 
@@ -33,7 +33,7 @@ def run(graph: SmallProject, asset: str, partition: str = COOKING) -> list[str]:
     assert not result.success
     tried = attempts(graph.instance, group)
     assert tried
-    return [record.dagster_run.run_id for record in counted(graph.instance, tried)]
+    return [record.dagster_run.run_id for record in failed_attempts(graph.instance, tried)]
 
 
 def test_a_run_whose_file_left_counts_for_no_attempt(graph):

@@ -11,10 +11,25 @@ def work_of(imagined) -> set:
     return automatic_work(imagined.snapshot(), imagined.current)
 
 
+def keep_current(imagined, until: str) -> None:
+    settings = imagined.project.settings
+    automation = settings.automation.model_copy(update={"until": until})
+    imagined.project = replace(
+        imagined.project, settings=settings.model_copy(update={"automation": automation})
+    )
+
+
 def test_scores_are_kept_ready_and_selections_wait_for_a_person(imagined):
     made = {asset for asset, _key in imagined.materialize(work_of(imagined))}
     assert {"embeddings", "transport_scores", "density_scores"} <= made
     assert not made & {"selected_subset", "tokenizer", "base_models", "trials", "sampler_trials"}
+
+
+def test_what_dagster_shows_before_a_selection_is_kept_ready_whatever_samplers_read(imagined):
+    settings = imagined.project.settings
+    near = tuple(one for one in settings.selection if one.name == "near")
+    imagined.project = replace(imagined.project, settings=settings.model_copy(update={"selection": near}))
+    assert ("density_scores", "") in work_of(imagined)
 
 
 def test_a_selection_that_was_made_once_is_kept_current(imagined):
@@ -24,6 +39,29 @@ def test_a_selection_that_was_made_once_is_kept_current(imagined):
     made = imagined.materialize(work_of(imagined))
     assert ("selected_subset", "near") in made
     assert ("selected_subset", "thin") not in made
+
+
+@pytest.mark.parametrize("until", ["selections", "reports"])
+def test_what_arrives_is_in_all_that_is_read_about_it_where_the_project_says_so(imagined, until):
+    imagined.materialize()
+    keep_current(imagined, until)
+    imagined.contents["web__c"] = "1"
+    made = {asset for asset, _key in imagined.materialize(work_of(imagined))}
+    reports = {"mart_documents", "mart_reasons", "mart_trials", "sampler_comparison", "lineage_audit"}
+    assert made & reports == (reports if until == "reports" else set())
+    assert not made & {"tokenizer", "base_models", "trials", "sampler_trials", "loss_curves"}
+
+
+def test_no_report_is_a_reason_to_make_what_it_reports_on(imagined):
+    keep_current(imagined, "reports")
+    imagined.materialize(work_of(imagined))
+    assert imagined.materialize(work_of(imagined)) == []
+    imagined.make("selected_subset", ("near",))
+    made = {asset for asset, _key in imagined.materialize(work_of(imagined))}
+    assert {"mart_documents", "mart_intake"} <= made
+    others = [name for name in imagined.snapshot().keys("selections") if name != "near"]
+    assert others
+    assert not made & {"selected_subset", "mart_reasons", "judge_sample", "trials", "lineage_audit"}
 
 
 def test_a_change_during_a_run_is_seen_afterwards(imagined):
@@ -80,6 +118,19 @@ def test_what_arrives_costs_a_run_for_each_set_of_partitions(imagined, arrived):
     assert made[1].assets[-1] == "transport_scores"
     assert made[2].assets[0] == "selected_subset"
     assert "mart_documents" in made[2].assets, "no selection reads it"
+
+
+def test_no_report_is_made_before_the_selections_that_wait(imagined):
+    keep_current(imagined, "reports")
+    imagined.materialize(work_of(imagined))
+    imagined.make("selected_subset", ("near",))
+    imagined.materialize(work_of(imagined))
+    imagined.contents["web__new"] = "1"
+    made = runs(imagined, work_of(imagined))
+    assert [group.partition_set for group in made] == ["shards", "targets", "selections"]
+    assert "mart_documents" in made[-1].assets
+    before = {name for group in made[:-1] for name in group.assets}
+    assert before.isdisjoint({"density_sketch", "mart_documents", "mart_intake", "lineage_audit"})
 
 
 def test_of_a_new_project_the_first_selections_come_before_what_they_do_not_need(imagined):

@@ -70,7 +70,7 @@ def kill_before_the_record(graph: SmallProject) -> None:
 
 
 def exported(graph: SmallProject) -> pl.DataFrame:
-    path, _count = export_selection(graph.project, "near", "parquet")
+    path = export_selection(graph.project, "near", "parquet").path
     return pl.read_parquet(path)
 
 

@@ -44,7 +44,8 @@ def test_an_arrival_costs_a_run_of_sensors_for_each_set_of_partitions(two_target
     """One file and many cost the same; the sources are listed by a tick alone, and a value is logged once."""
     two_targets.make()
     listed = count_listings(monkeypatch)
-    for count in (1, 4):
+    for count, until in ((1, "selections"), (4, "reports")):
+        two_targets.reconfigure('until = "selections"', f'until = "{until}"')
         drop(two_targets, count)
         listed.clear()
         two_targets.arrive()
@@ -55,6 +56,7 @@ def test_an_arrival_costs_a_run_of_sensors_for_each_set_of_partitions(two_target
         assert listed == ["web"]
         for name, asked in zip(("raw_shards", "target_potential", "selected_subset"), made, strict=True):
             assert name in asked
+        assert ({"mart_documents", "lineage_audit"} <= {*made[-1]}) == (until == "reports")
     two_targets.assert_sound(amber=True)  # a potential that its certificate accepts keeps its version
     runs = {run.run_id for run in two_targets.instance.get_runs() if run.tags.get(DRIVER_TAG) == SENSOR}
     logged = [event for event in two_targets.events() if event.run_id in runs]

@@ -82,8 +82,9 @@ def test_a_step_that_fails_says_so_without_the_text(marked, monkeypatch):
 
 
 def test_a_withdrawn_document_is_nowhere_is_refused_and_is_green_again(marked):
-    exported, count = export_selection(marked.project, "near", "jsonl")
-    assert count == 5
+    done = export_selection(marked.project, "near", "jsonl")
+    exported = done.path
+    assert done.documents == 5
     assert {"documents", "quarantine", exported.name} <= where(marked)
     done = withdrawn(marked)
     assert (done.new, done.excerpts) == ([document_id(TEXT)], 1)

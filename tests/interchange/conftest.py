@@ -82,4 +82,4 @@ def project(tmp_path) -> Project:
 @pytest.fixture
 def exported(project):
     """The selection written as parquet, with all that describes it."""
-    return export_selection(project, "near", "parquet")[0]
+    return export_selection(project, "near", "parquet").path

@@ -12,7 +12,7 @@ from tamis.interchange.subset import SubsetFiles
 
 @pytest.mark.parametrize("form", ["parquet", "jsonl"])
 def test_mlcroissant_reads_the_documents_without_a_warning(project, form, caplog):
-    path, _ = export_selection(project, "near", form)
+    path = export_selection(project, "near", form).path
     with caplog.at_level(logging.WARNING):
         dataset = mlcroissant.Dataset(jsonld=SubsetFiles.beside(path).croissant)
         records = list(dataset.records("documents"))

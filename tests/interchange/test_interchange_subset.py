@@ -29,7 +29,7 @@ def test_datasets_and_polars_read_the_same_rows(exported, tmp_path):
 
 def test_the_same_selection_gives_the_same_bytes(project):
     def files(form: str) -> dict[str, bytes]:
-        path, _ = export_selection(project, "near", form)
+        path = export_selection(project, "near", form).path
         return {file.name: file.read_bytes() for file in path.parent.iterdir()}
 
     first = files("parquet")

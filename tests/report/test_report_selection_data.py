@@ -6,7 +6,7 @@ import pytest
 from tamis.report.selection import selection_page
 from tamis.report.selection_data import selection_report
 from tamis.selection import select
-from tamis.settings.sections import SelectionSection
+from tamis.settings.sections import FiltersSection, SelectionSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 
@@ -25,7 +25,7 @@ def test_a_selection_that_may_choose_nothing_has_a_page(store):
     excluded = pl.DataFrame({"doc_id": ids, "reason": ["contaminated"] * 3})
     decided = select(pl.DataFrame({"doc_id": ids}), "random", "50%", exclusions=excluded)
     section = SelectionSection(name="none", sampler="random", budget="50%")
-    page = selection_page(selection_report(store, section, decided))
+    page = selection_page(selection_report(store, section, decided, FiltersSection()))
     assert "none" in page
 
 
@@ -44,5 +44,5 @@ def test_a_selection_that_may_choose_nothing_has_a_page(store):
 def test_the_page_lists_what_the_sampler_heeds(store, sampler, heeded):
     section = SelectionSection(name="one", sampler=sampler, budget=2, target="near", away_from="far")
     nothing = select(pl.DataFrame({"doc_id": ["a"]}), "random", 1).clear()
-    shown = selection_report(store, section, nothing).settings
+    shown = selection_report(store, section, nothing, FiltersSection()).settings
     assert set(shown) == {"name", "sampler", "budget", *heeded}

@@ -26,6 +26,7 @@ from resources.specification import asset
 from resources.used_stages import used_by
 from tamis.graph.plan import full_plan
 from tamis.graph.stages import stages
+from tamis.stage import Automation
 from tamis.store.columns import BadDeclarationError
 
 LOADING_SECONDS = 5.0
@@ -48,6 +49,22 @@ def test_a_project_that_uses_everything_has_every_stage_with_its_owner(tmp_path)
     for key in graph.get_all_asset_keys():
         inputs = {edge.asset for edge in stages()[key.path[-1]].edges}
         assert {one.path[-1] for one in graph.get(key).parent_keys} == inputs, key
+
+
+def test_each_sensor_names_what_it_makes_alone_and_says_what_it_does(tmp_path):
+    definitions = plain_project(tmp_path, EVERYTHING).definitions()
+    graph, made = definitions.resolve_asset_graph(), {}
+    for one in definitions.sensors:
+        keys = one.asset_selection.resolve(graph) if one.asset_selection else ()
+        made[one.name] = {key.path[-1] for key in keys}
+    assert made.keys() == {"arrivals", "reselection", "trial_budget", "failures", "notifications"}
+    assert made["trial_budget"] == {"trials", "loss_curves", "scaling_law_report", "model_choice"}
+    kept = {"raw_shards", "selected_subset", "decisions", "judge_scores", "mart_documents", "lineage_audit"}
+    assert kept <= made["reselection"]
+    by_hand = {name for name, stage in stages().items() if stage.automation == Automation.BY_HAND}
+    assert made["reselection"].isdisjoint(by_hand)
+    assert not any(made[name] for name in ("arrivals", "failures", "notifications"))
+    assert all(one.description for one in definitions.sensors)
 
 
 COPIES = "[near_duplicates]\ncosine = 0.9\n"

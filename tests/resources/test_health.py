@@ -14,6 +14,7 @@ from projects import plain_project, settings
 
 from resources.health import SILENT_SECONDS, findings
 from resources.instance import ON_POSTGRES, POSTGRES_URL, open_instance
+from resources.webserver import noted
 from tamis.cli import main
 from tamis.cli.serving import PARTS
 from tamis.project import open_project
@@ -79,7 +80,7 @@ def test_a_table_that_is_cut_off_is_named(project, capsys):
     import pyarrow as pa
 
     project.home.store.overwrite("quarantine", pa.table({"shard": ["a"]}))
-    assert seen(project, "tables").seen == "1 can be read"
+    assert seen(project, "tables").seen == "all 1 can be read"
     for path in (project.home.root / "lance").rglob("*.manifest"):
         path.write_bytes(b"")
     found = seen(project, "tables")
@@ -90,7 +91,7 @@ def test_a_table_that_is_cut_off_is_named(project, capsys):
 
 
 def test_a_writer_is_named_and_no_fault(project):
-    assert seen(project, "writer").seen == "nobody writes"
+    assert seen(project, "writer").seen == "idle"
     code = (
         "import sys; from tamis.project import open_project; from tamis.store.home import writing\n"
         "with writing(open_project().home, 'a test'): print('held', flush=True); sys.stdin.read()"
@@ -108,7 +109,7 @@ def test_a_writer_is_named_and_no_fault(project):
 
 def test_a_daemon_is_missed_on_a_server_and_where_it_was_asked_for(project, monkeypatch):
     (found,) = [one for one in findings(project) if one.part == "daemon"]
-    assert (found.healthy, found.seen) == (True, "never seen")
+    assert (found.healthy, found.seen.partition(";")[0]) == (True, "not running, never seen")
     assert not seen(project, "daemon").healthy
     beat(project, 5)
     assert seen(project, "daemon").healthy
@@ -117,6 +118,11 @@ def test_a_daemon_is_missed_on_a_server_and_where_it_was_asked_for(project, monk
     found = seen(project, "daemon")
     assert not found.healthy
     assert "dagster-daemon run" in found.seen
+    (found,) = [one for one in findings(project) if one.part == "daemon"]
+    assert (found.healthy, found.seen.partition(";")[0]) == (True, "not running, last seen 4 min ago")
+    with noted(project.home, "127.0.0.1", 3456):
+        (found,) = [one for one in findings(project) if one.part == "daemon"]
+    assert not found.healthy, "a `tamis ui` runs, and its daemon is silent"
 
 
 def test_a_database_that_does_not_answer_is_told_without_its_password(project, monkeypatch):

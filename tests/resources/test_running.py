@@ -70,15 +70,18 @@ def test_a_trial_that_a_search_leaves_out_fails_no_command(make):
 @pytest.mark.parametrize(
     ("assets", "said"),
     [
-        (("mart_documents", "stg_documents", "stg_scores"), "made 1 value and 2 SQL views in 0 s"),
-        (("stg_scores",), "made 1 SQL view in 0 s"),
-        (("mart_documents", "mart_intake"), "made 2 values in 0 s"),
+        (
+            ("mart_documents", "stg_documents", "stg_scores"),
+            "1 partition and 2 SQL views materialized in under 1 s",
+        ),
+        (("stg_scores",), "1 SQL view materialized in under 1 s"),
+        (("mart_documents", "mart_intake"), "2 partitions materialized in under 1 s"),
     ],
 )
 def test_views_are_counted_apart_from_what_is_stored(monkeypatch, assets, said):
     lines, outcome = run(*(dg.asset(name=name)(lambda: None) for name in assets))
     assert outcome.sentence(problems=False) == said
-    assert len(lines) == 1, "SQL models are many, and are named in one line"
+    assert len(lines) == 1, "SQL models are many, and are counted in one line"
 
 
 def run(*assets: dg.AssetsDefinition) -> tuple[list[str], Outcome]:
@@ -90,7 +93,7 @@ def run(*assets: dg.AssetsDefinition) -> tuple[list[str], Outcome]:
         runner = Runner(project=None, job=job, instance=instance, say=lines.append, wanted=Wanted())
         outcome = Outcome(planned=set(names))
         runner.make(None, Group(assets=names, partitions=("",), keys=("",)), outcome)
-    return [line.rpartition(", ")[0] for line in lines], outcome
+    return [line.rpartition(" in ")[0] or line for line in lines], outcome
 
 
 def test_each_step_of_a_run_is_a_line_with_its_number():
@@ -98,7 +101,7 @@ def test_each_step_of_a_run_is_a_line_with_its_number():
         dg.asset(name="near_duplicates")(lambda: None),
         dg.asset(name="density_sketch", deps=["near_duplicates"])(lambda: None),
     )
-    assert lines == ["[1/2] near_duplicates: made", "[2/2] density_sketch: made"]
+    assert lines == ["[1/2] near_duplicates: materialized", "[2/2] density_sketch: materialized"]
     assert outcome.made == {"near_duplicates": 1, "density_sketch": 1}
 
 
@@ -108,7 +111,7 @@ def test_a_step_that_makes_nothing_lets_those_go_on_that_read_it():
         yield logged_by_hand(dg.AssetKey("near_duplicates"))
 
     lines, outcome = run(unchanged, dg.asset(name="near_copies", deps=["near_duplicates"])(lambda: None))
-    assert lines == ["[1/2] near_duplicates: unchanged", "[2/2] near_copies: made"]
+    assert lines == ["[1/2] near_duplicates: unchanged", "[2/2] near_copies: materialized"]
     assert outcome.made == {"near_copies": 1}
 
 

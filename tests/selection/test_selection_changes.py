@@ -74,6 +74,15 @@ def test_the_cut_others_and_a_score_of_its_own():
     assert causes(before, better) == {"d": ("in", "score"), "b": ("out", "others")}
 
 
+def test_a_refitted_score_is_not_blamed_where_others_came_or_left():
+    before = decisions(a=(IN, 1, 0.1), b=(IN, 2, 0.2), c=(OUT, 3, 0.3))
+    came = decisions(a=(IN, 1, 0.11), n=(IN, 2, 0.15), b=(OUT, 3, 0.21), c=(OUT, 4, 0.31))
+    assert causes(before, came) == {"n": ("in", "new_document"), "b": ("out", "others")}
+    assert causes(came, before) == {"n": ("out", "removed_document"), "b": ("in", "others")}
+    swapped = decisions(a=(IN, 1, 0.11), n=(OUT, 4, 0.5), c=(IN, 2, 0.12), b=(OUT, 3, 0.21))
+    assert causes(before, swapped) == {"c": ("in", "score"), "b": ("out", "score")}
+
+
 def test_rank_and_margin_stand_before_and_after():
     before, after = decisions(a=(OUT, 5, 0.1)), decisions(a=(IN, 1, 0.1))
     row = changes(before, after, NOBODY).row(0, named=True)

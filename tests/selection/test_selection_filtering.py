@@ -9,6 +9,7 @@ from tamis.filters import storing as flag_storing
 from tamis.filters.stage import plan_of
 from tamis.filters.storing import flag_documents
 from tamis.selection import select
+from tamis.selection.evidence import evidence_of
 from tamis.selection.filtering import filtered, rules_of_flags, rules_of_licences, with_heirs
 from tamis.selection.pool import exclusions
 from tamis.settings.sections import FiltersSection
@@ -85,6 +86,41 @@ def test_reasons_name_the_first_rule_and_rules_can_be_switched_off(store):
         "b": ("heuristic", "fineweb_short_lines"),
         "d": ("heuristic", "fineweb_duplicate_characters"),
     }
+
+
+NOTICES = (
+    "We use cookies on this site.",
+    "Please switch on JavaScript here.",
+    "All rights are reserved by us.",
+)
+AGAINST_PAGES = FiltersSection(heuristics=("noise", "boilerplate"))
+
+
+def pages(store: Store, numbers: range) -> list[str]:
+    """Documents of notices, flagged as they come; return the ids of all there are now."""
+    ids = [f"p{number:02}" for number in range(numbers.stop)]
+    texts = [" ".join([f"Story {number}.", *NOTICES]) for number in range(numbers.stop)]
+    everything = {"doc_id": [*ids, *TEXTS], "text": [*texts, *TEXTS.values()]}
+    table(store, "documents", everything | {"n_chars": [len(text) for text in everything["text"]]})
+    flag_documents(store, plan_of(AGAINST_PAGES), [*ids[numbers.start :], *TEXTS])
+    return ids
+
+
+def test_pages_of_notices_leave_once_there_are_many_and_measuring_them_again_is_not_needed(store):
+    few = pages(store, range(9))
+    assert not set(few) & set(reasons(store, AGAINST_PAGES))
+    many = pages(store, range(9, 12))
+    found = reasons(store, AGAINST_PAGES)
+    assert {doc_id: found[doc_id] for doc_id in many} == dict.fromkeys(
+        many, ("heuristic", "boilerplate_repeated")
+    )
+    assert found.keys() - set(many) == {"d"}  # the same lines over and over
+    evidence = evidence_of(store, many[0], "heuristic", "boilerplate_repeated", AGAINST_PAGES)
+    assert evidence is not None
+    assert evidence["measured"]["repeated_unit_share"] > 0.6
+    assert evidence["allowed"] == "at most 0.6"
+    off = AGAINST_PAGES.model_copy(update={"heuristics_off": ("boilerplate_repeated",)})
+    assert reasons(store, off).keys() == {"d"}
 
 
 def test_a_licence_comes_first_and_needs_no_flags(store):

@@ -98,7 +98,7 @@ def test_the_webserver_is_asked_once_and_the_tick_says_so(project, serve):
         assert path == "/graphql"
         assert body["variables"] == {"location": "definitions.py"}
         assert project.instance.get_dynamic_partitions("shards") == []
-        assert said(project) == "shards: 1 added"
+        assert said(project) == "registered 1 shard"
         assert len(server.asked) == 1
 
 
@@ -146,7 +146,7 @@ def test_a_webserver_that_refuses_is_quoted_and_what_arrived_is_registered(proje
         found = said(project, loaded=before)
     assert expected in found
     assert "Reload" in found
-    assert "shards: 1 added" in found
+    assert "registered 1 shard" in found
 
 
 @pytest.mark.parametrize("note", ["none", "of a process that ended", "of another machine", "unreadable"])

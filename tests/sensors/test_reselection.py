@@ -48,7 +48,7 @@ def ticks(tmp_path, monkeypatch) -> Ticks:
 
 def test_a_new_file_is_registered_before_anything_is_requested(ticks):
     assert ticks.tick() == ([], "new shards are being registered")
-    assert ticks.arrive() == "shards: 1 added; targets: 1 added; selections: 1 added"
+    assert ticks.arrive() == "registered 1 shard, 1 target, 1 selection"
     (examples,), _ = ticks.tick()
     assert names(examples)[0] == "target_examples"
     ticks.succeed(examples)

@@ -1,0 +1,194 @@
+"""Noise and boilerplate that is planted into pools: what rules are chosen on, and kinds held out from that.
+
+Each maker takes the words of a text and a generator; each kind has a chosen and a held-out maker, which were
+written apart: other menus, encodings, separators and keys.
+"""
+
+import base64
+import quopri
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import polars as pl
+
+from tamis.quality.noise import LONGEST_WORDS, MAKERS
+
+Words, Generator = list[str], np.random.Generator
+Maker = Callable[[Words, Generator], str]
+
+_MENU = (
+    *(
+        "Main page",
+        "Who we are",
+        "Our mission",
+        "Read more",
+        "View all",
+        "Next",
+        "Previous",
+        "Basket",
+        "Checkout",
+    ),
+    *("Downloads", "Press room", "Jobs", "Partners", "Investors", "Support", "Forum", "Calendar", "Photos"),
+)
+_SPACED_MENU = (
+    *(
+        "Home",
+        "About",
+        "Contact",
+        "Login",
+        "Register",
+        "Shop",
+        "Blog",
+        "News",
+        "Events",
+        "Gallery",
+        "Products",
+    ),
+    *("Services", "Help"),
+)
+_KEYS, _HOME_ROW = "qwertyuiopasdfghjklzxcvbnm", "asdfjkl;gh"
+NOTICES = (
+    "We use cookies to give you the best experience. By continuing you accept our cookie policy.",
+    "All rights reserved. No part of this page may be reproduced without prior written permission.",
+    "Subscribe to our newsletter and never miss an update. You can unsubscribe at any time.",
+    "This e-mail and any attachments are confidential and intended solely for the addressee.",
+    "Please enable JavaScript in your browser to view this page. Click here to reload.",
+    "Share this article on social media. Print this page. Report a problem with this page.",
+    "Terms of use | Privacy policy | Accessibility | Contact | Sitemap | Advertise with us",
+    "The information provided is for general purposes only and does not constitute advice.",
+)
+HELD_OUT_NOTICES = (
+    "This website stores small text files on your device so that it can remember your settings.",
+    "JavaScript appears to be turned off. Some features will not work until it is switched on.",
+    "Copyright 2019 Example Media Group Ltd. Registered in Scotland. Material may not be redistributed.",
+    "Get the day's top stories in your inbox every morning. Enter your email below.",
+    "Home > News > World. Skip to main content. Menu. Search. Log in",
+    "You have reached your limit of free articles. Already a subscriber? Sign in to continue reading.",
+    "Our partners and we process data such as IP addresses to serve relevant ads. Manage options.",
+    "Neither the publisher nor the authors accept any liability for errors or omissions.",
+    "The page you requested could not be found. It may have been moved or deleted.",
+    "Customer service: Mon-Fri 9 to 5. Delivery information. Returns. Gift cards. Store locator",
+)
+
+
+def _read_wrong(words: Words, generator: Generator) -> str:
+    """UTF-8 with accents read as another encoding, or characters that were lost."""
+    text, kind = " ".join(words), int(generator.integers(3))
+    if kind == 0:
+        return "".join("\ufffd" if generator.random() < 0.15 else one for one in text)
+    accents = str.maketrans({"a": "á", "e": "é", "o": "ö", "u": "ü"})
+    return text.translate(accents).encode().decode("latin-1" if kind == 1 else "cp1252", "replace")
+
+
+def _spaced_menu(words: Words, generator: Generator) -> str:
+    return " ".join(generator.choice(_SPACED_MENU, max(len(words) // 2, 8)).tolist())
+
+
+def _other_menu(words: Words, generator: Generator) -> str:
+    entries = generator.choice(_MENU, max(len(words) // 2, 8)).tolist()
+    linked = "\n".join(f'<li><a href="/{entry[:3].lower()}">{entry}</a></li>' for entry in entries)
+    starred = "\n".join(f"* {entry}" for entry in entries)
+    return [linked, starred, " » ".join(entries), "  ".join(entries)][int(generator.integers(4))]
+
+
+def _plain_shuffle(words: Words, generator: Generator) -> str:
+    return " ".join(generator.permutation([word.strip(".,;:!?\"'()").lower() for word in words]).tolist())
+
+
+def _repeated_sentence(words: Words, generator: Generator) -> str:
+    length = int(generator.integers(3, 12))
+    start = int(generator.integers(0, max(len(words) - length, 0) + 1))
+    phrase = " ".join(words[start : start + length])
+    again = [
+        phrase if generator.random() < 0.5 else phrase.capitalize()
+        for _ in range(max(len(words) // length, 4))
+    ]
+    return str(generator.choice([". ", "\n", ", ", " "])).join(again)
+
+
+def _other_mash(words: Words, generator: Generator) -> str:
+    keys = _KEYS if generator.random() < 0.5 else _HOME_ROW
+    lengths = [int(generator.integers(2, 12)) for _ in words]
+    return " ".join(
+        "".join(keys[key] for key in generator.integers(0, len(keys), length)) for length in lengths
+    )
+
+
+def _other_fragments(words: Words, generator: Generator) -> str:
+    pieces = []
+    for _ in range(max(len(words) // 5, 3)):
+        length = int(generator.integers(2, 6))
+        start = int(generator.integers(0, max(len(words) - length, 1)))
+        piece = " ".join(words[start : start + length])
+        pieces.append(
+            piece[int(generator.integers(0, 3)) : max(len(piece) - int(generator.integers(1, 4)), 1)]
+        )
+    return str(generator.choice(["\n", " - ", " … ", "; "])).join(pieces)
+
+
+def _other_numbers(words: Words, generator: Generator) -> str:
+    kind, count = int(generator.integers(3)), max(len(words), 8)
+    values = generator.integers(0, 2**31, count).tolist()
+    if kind == 0:
+        return "\n".join(
+            ",".join(str(value % 9_999) for value in values[at : at + 5]) for at in range(0, count, 5)
+        )
+    if kind == 1:
+        return " ".join(f"{value:08x}" for value in values)
+    return "\t".join(f"ID{value % 9_999} {value / 2**27:.2f}%" for value in values[: count // 2 + 2])
+
+
+def _other_encoding(words: Words, generator: Generator) -> str:
+    text, kind = " ".join(words), int(generator.integers(5))
+    if kind == 0:
+        return text.encode()[: len(text.encode()) // 2 * 2].decode("utf-16-le", "replace")
+    if kind == 1:
+        return quopri.encodestring(text.translate(str.maketrans({"e": "é", "a": "ä"})).encode()).decode()
+    if kind == 2:
+        return base64.b64encode(text.encode()).decode()
+    if kind == 3:
+        return text.translate(str.maketrans({"e": "é", "i": "ï"})).encode().decode("mac-roman", "replace")
+    return "".join(f"\\u{ord(one):04x}" if generator.random() < 0.4 else one for one in text)
+
+
+def _menus(words: Words, generator: Generator) -> str:
+    return (MAKERS["menu"] if generator.random() < 0.5 else _spaced_menu)(words, generator)
+
+
+CHOSEN_ON: Mapping[str, Maker] = {
+    "numbers": MAKERS["number_dump"],
+    "keyboard mash": MAKERS["keyboard_mash"],
+    "repeated n-grams": MAKERS["repeated_ngram"],
+    "menus": _menus,
+    "shuffled words": MAKERS["shuffled_words"],
+    "fragments": MAKERS["fragments"],
+    "broken encodings": _read_wrong,
+}
+HELD_OUT: Mapping[str, Maker] = {
+    "numbers": _other_numbers,
+    "keyboard mash": _other_mash,
+    "repeated n-grams": _repeated_sentence,
+    "menus": _other_menu,
+    "shuffled words": _plain_shuffle,
+    "fragments": _other_fragments,
+    "broken encodings": _other_encoding,
+}
+
+
+def noise_of(texts: Sequence[str], makers: Mapping[str, Maker], seed: int) -> pl.DataFrame:
+    """`text` and `kind`: one piece of noise of each text, the kinds by turns."""
+    generator, kinds = np.random.default_rng(seed), sorted(makers)
+    rows = [
+        (makers[kind](text.split()[:LONGEST_WORDS] or ["empty"], generator), kind)
+        for text, kind in zip(texts, kinds * (len(texts) // len(kinds) + 1), strict=False)
+    ]
+    return pl.DataFrame(rows, schema={"text": pl.String, "kind": pl.String}, orient="row")
+
+
+def pages_of_notices(texts: Sequence[str], notices: Sequence[str], seed: int) -> pl.DataFrame:
+    """`text` and `kind`: of each text the first words, among three to five notices."""
+    generator, rows = np.random.default_rng([seed, 1]), []
+    for text in texts:
+        chosen = [notices[place] for place in generator.permutation(len(notices))[: generator.integers(3, 6)]]
+        rows.append(("\n".join([" ".join(text.split()[:8]), *chosen]), "boilerplate"))
+    return pl.DataFrame(rows, schema={"text": pl.String, "kind": pl.String}, orient="row")

@@ -1,0 +1,68 @@
+"""Boilerplate: documents that say little but what many documents say in the same words.
+
+Notices about cookies, rights, subscriptions or JavaScript, legal footers, navigation: whatever they are
+worded like, a site prints them on each of its pages. Sentences and lines are known by their hashes, which are
+stored with a document; in how many documents each occurs is counted when a selection is made. So what was
+measured of a document depends on it alone, and the verdict on the pool alone, whatever the order in which
+files came. The share of the document decides: an article that ends with a footer stays. Numbers within a unit
+do not count; code and conversations have no units.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+
+from tamis.corpus.windows import word_windows
+from tamis.filters.prose import FORM, PROSE
+from tamis.filters.rule import Rule, at_most
+from tamis.filters.text_units import TEXT, ratio
+
+SHARE = "repeated_unit_share"
+REPEATED = replace(at_most("boilerplate_repeated", SHARE, 0.6), of_pool=True)
+RULES: tuple[Rule, ...] = (REPEATED,)
+MEASURES = ("unit_hashes", "unit_characters")
+MOST_UNITS, MOST_WORDS = 256, 50
+"""Of a document and of a unit, the first are looked at."""
+SHORTEST, LONGEST, LEAST_REPEATED = 12, 200, 60
+"""Characters: anybody says shorter units, and longer ones are passages that people quote, as laws are; a
+document that repeats less in all is no page of notices."""
+OFTEN, OFTEN_SHARE = 10, 5e-4
+"""A unit is a repeated one from so many documents on, or this share of the pool if that is more."""
+_UNIT = r"[^\n|•·».!?…]*\p{L}[^\n|•·».!?…]*"
+
+
+def units_of(texts: pl.DataFrame) -> pl.DataFrame:
+    """The columns `MEASURES` of a frame that `with_units` made, a row per text in order: lists, or empty."""
+    rows = texts.select(text=pl.int_range(pl.len(), dtype=pl.UInt32))
+    units = rows.hstack(texts.select(**FORM, unit=TEXT.str.extract_all(_UNIT).list.head(MOST_UNITS)))
+    units = units.filter(PROSE).select("text", "unit").explode("unit")
+    units = units.filter(pl.col("unit").str.len_chars().is_between(SHORTEST, LONGEST))
+    windows = word_windows(units["unit"].str.replace_all(r"\d+", "0"), MOST_WORDS)
+    first = np.flatnonzero(windows.first_word == 0)  # of a longer unit, too
+    hashes = np.zeros(len(units), dtype=np.uint64)
+    hashes[windows.document[first]] = windows.hashes[first]
+    found = (
+        units.select("text", pl.Series("unit_hashes", hashes), unit_characters=pl.col("unit").str.len_chars())
+        .group_by("text", maintain_order=True)
+        .agg(MEASURES)
+    )
+    return rows.join(found, on="text", how="left", maintain_order="left").select(
+        pl.col(name).fill_null([]) for name in MEASURES
+    )
+
+
+def repeated_share(flags: pl.DataFrame) -> pl.DataFrame:
+    """doc_id and `repeated_unit_share` of documents (doc_id, n_chars, unit_hashes, unit_characters): a pool.
+
+    Documents that repeat nothing, or too little to be pages of notices, are left out.
+    """
+    units = flags.select("doc_id", "n_chars", *MEASURES).explode(MEASURES).drop_nulls()
+    often = max(OFTEN, OFTEN_SHARE * len(flags))
+    common = units.group_by("unit_hashes").agg(n=pl.col("doc_id").n_unique()).filter(pl.col("n") >= often)
+    repeated = units.join(common, on="unit_hashes", how="semi").group_by("doc_id", "n_chars")
+    return (
+        repeated.agg(pl.sum("unit_characters"))
+        .filter(pl.col("unit_characters") >= LEAST_REPEATED)
+        .select("doc_id", ratio(pl.col("unit_characters"), pl.col("n_chars")).alias(SHARE))
+    )

@@ -1,0 +1,202 @@
+"""Precheck: what can be counted before anything runs, so that a mistake is found in seconds.
+
+Only files that are to be read are looked at, and of each only its beginning. What cannot be known from that
+is left to the steps: a precheck that finds nothing promises nothing.
+"""
+
+import contextlib
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tamis.base.errors import MissingPackageError, PermanentError, TamisError
+from tamis.base.numbers import counted, named
+from tamis.corpus.file_rows import is_readable, read_file
+from tamis.corpus.near_duplicates import near_duplicate_groups
+from tamis.corpus.object_store import is_url
+from tamis.corpus.records import WHOLE_SHARD, Defect, Reason
+from tamis.corpus.shards import Shard
+from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES
+from tamis.corpus.targets import TooFewExamplesError, read_target, split_target
+from tamis.graph.plan import Due
+from tamis.graph.quarantine import unread_lines
+from tamis.graph.snapshot import ProjectSnapshot
+from tamis.project import Project
+from tamis.records.current_values import CurrentValues
+from tamis.settings.budget import parse_budget
+from tamis.settings.config import CorpusSection, TargetSection, storage_url
+
+FILES_LOOKED_AT, ROWS_LOOKED_AT, BYTES_LOOKED_AT = 20, 20, 20_000_000
+LACKING = (WHOLE_SHARD, Reason.MISSING_TEXT_COLUMN)
+EXAMPLES_COMPARED = 5_000
+"""Targets up to this size are split as the step splits them; of larger ones the examples are counted."""
+LINES = (".jsonl", ".ndjson", ".csv", ".tsv")
+BYTES_COUNTED = 1_000_000_000
+EXTRA = "pip install -c constraints.txt -e '.[{}]'"
+
+
+class UnmetTargetsError(PermanentError):
+    """Targets that were never made and cannot be made of their files; nothing was begun."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self.lines = list(lines)
+        super().__init__("; ".join(lines) + ". Nothing was materialized")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Precheck:
+    """What was found: targets that cannot be made, and what is likely a mistake, a line each."""
+
+    unmet: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def lines(self) -> list[str]:
+        """All of it for a person."""
+        return [*(f"problem: {line}" for line in self.unmet), *(f"warning: {line}" for line in self.warnings)]
+
+
+def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[Due]) -> Precheck:
+    """Look at what a plan is about to read; targets that were made before are no reason to stop."""
+    project = snapshot.project
+    due = {
+        asset: [one.partition for one in plan if one.asset == asset] for asset in (one.asset for one in plan)
+    }
+    shards = [snapshot.shards[key] for key in due.get(DOCUMENTS_STAGE.name, ()) if key in snapshot.shards]
+    unmet: list[str] = []
+    warnings = list(missing_packages(project))
+    for target in project.settings.target:
+        if target.name in due.get(EXAMPLES_STAGE.name, ()) and (problem := target_problem(target, project)):
+            made = (EXAMPLES_STAGE.name, target.name) in current
+            (warnings if made else unmet).append(problem)
+    if unmet and not snapshot.shards:
+        places = [f"{one.path or one.kind} (corpus {one.name})" for one in project.settings.corpus]
+        unmet.insert(0, f"no corpus holds a file: put some into {named(places)}")
+    warnings += unread_lines(
+        [one for one in shards if one.kind != "package" and not is_readable(one.name)], project
+    )
+    for corpus in project.settings.corpus:
+        warnings += _lacking_columns(corpus, [one for one in shards if one.corpus == corpus.name])
+    return Precheck(unmet=unmet, warnings=[*warnings, *_budgets_above(snapshot, current, shards)])
+
+
+def target_problem(target: TargetSection, project: Project) -> str | None:
+    """Return why a target cannot be split as tamis.toml asks; None where it can, as far as is known."""
+    try:
+        examples, quarantine = read_target(target, project.root)
+        groups, bad = None, len(quarantine)
+        if len(examples) <= EXAMPLES_COMPARED:
+            ids, texts = examples["doc_id"].to_list(), examples["text"].to_list()
+            threshold = project.settings.near_duplicates.threshold
+            groups = near_duplicate_groups(ids, texts, threshold=threshold)
+        split_target(examples, groups, target.train, target.held_out, project.seed, bad)
+    except TooFewExamplesError as error:
+        first = f"; the first row in quarantine: {quarantine['detail'][0]}" if bad else ""
+        return f"target {target.name}: {error}{first}"
+    except TamisError as error:
+        return str(error)
+    except Exception:  # what cannot be read is left to the step
+        return None
+    return None
+
+
+def _lacking_columns(corpus: CorpusSection, shards: Sequence[Shard]) -> Iterator[str]:
+    """Yield what is known of files without the text column: a line if no file has it, else one for those."""
+    lacking: dict[str, str] = {}
+    looked = 0
+    for shard in shards:
+        if looked >= FILES_LOOKED_AT:
+            break
+        if shard.kind != "file" or not is_readable(shard.name) or _size(shard.path) > BYTES_LOOKED_AT:
+            continue
+        looked += 1
+        with contextlib.suppress(Exception):  # a file that cannot be read is left to the step
+            for item in islice(read_file(shard.path, corpus), ROWS_LOOKED_AT):
+                if isinstance(item, Defect) and (item.row, item.reason) == LACKING:
+                    lacking[shard.name] = item.detail
+    if lacking and len(lacking) == looked == len(shards):
+        yield f"corpus {corpus.name}: none of its files has the text: {next(iter(lacking.values()))}"
+    elif lacking:
+        files, first = f"{counted(len(lacking), 'file')} ({named([*lacking])})", next(iter(lacking.values()))
+        yield f"corpus {corpus.name}: {files} without the text: {first}"
+
+
+def _budgets_above(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence[Shard]) -> Iterator[str]:
+    """Yield the selections whose budget in documents is more than the pool can hold."""
+    store = snapshot.project.home.store
+    asked = {one.name: parse_budget(one.budget) for one in snapshot.project.settings.selection}
+    if not any(budget.unit == "documents" for budget in asked.values()):
+        return
+    read_again = {shard.key for shard in due}
+    frame = store.read(OCCURRENCES.name, ["shard"]).group_by("shard").len()
+    rows: list[int | None] = [count for key, count in frame.iter_rows() if key not in read_again]
+    unread = [key for key in snapshot.shards if (DOCUMENTS_STAGE.name, key) not in current]
+    rows += [None for key in unread if key not in read_again]  # a run that does not read them
+    rows += _rows_at_most(due)
+    if None in rows:
+        return
+    most = sum(count or 0 for count in rows)
+    for name, budget in asked.items():
+        if budget.unit == "documents" and budget.amount > most:
+            yield (
+                f"selection {name}: its budget of {int(budget.amount):,} documents is above the pool, which "
+                f"has at most {most:,}: all that are eligible will be chosen"
+            )
+
+
+def _rows_at_most(shards: Sequence[Shard]) -> Iterator[int | None]:
+    """Yield how many documents each file can have at most, None where that takes reading it."""
+    left = BYTES_COUNTED
+    for shard in shards:
+        ending = Path(shard.name.lower()).suffix
+        try:
+            if not is_readable(shard.name) and shard.kind == "file":
+                yield 0
+            elif shard.kind != "file" or (ending in LINES and (left := left - _size(shard.path)) < 0):
+                yield None
+            elif ending in LINES:
+                count, last = 0, b"\n"
+                with shard.path.open("rb") as file:
+                    while block := file.read(1 << 20):
+                        count, last = count + block.count(b"\n"), block[-1:]
+                yield count + (last != b"\n")
+            elif ending == ".parquet":
+                yield pq.read_metadata(shard.path).num_rows
+            else:
+                yield 1 if ending in (".txt", ".md") else None
+        except (OSError, ValueError, pa.ArrowException):
+            yield None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def missing_packages(project: Project) -> Iterator[str]:
+    """Yield the optional packages that tamis.toml asks for and that are not installed, with the command."""
+    settings = project.settings
+    asked: Mapping[str, tuple[bool, str, str]] = {
+        "ray": (settings.engine.kind == "ray", '[engine] kind = "ray"', EXTRA.format("ray")),
+        "peft": (any(one.lora_rank for one in settings.base_model), "lora_rank", EXTRA.format("lora")),
+        "obstore": (
+            storage_url(settings) is not None or any(is_url(one.path) for one in settings.corpus),
+            "an object store",
+            EXTRA.format("object-store"),
+        ),
+        "huggingface_hub": (
+            any(one.hub for one in settings.corpus),
+            "a dataset on the hub",
+            "pip install huggingface_hub",
+        ),
+    }
+    for package, (is_asked, needed_for, command) in asked.items():
+        if is_asked and importlib.util.find_spec(package) is None:
+            yield str(MissingPackageError(package, needed_for, command))

@@ -1,0 +1,142 @@
+"""Quarantine for a person: a line for each cause of what was left out, and the share of each corpus."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tamis.base.numbers import counted, named, percent
+from tamis.corpus.file_rows import COMPRESSIONS, READERS, WHOLE_FILES
+from tamis.corpus.records import WHOLE_SHARD, Reason
+from tamis.corpus.shards import SEPARATOR, Shard
+from tamis.corpus.stage import OCCURRENCES
+from tamis.corpus.targets import PREFIX
+from tamis.graph.snapshot import ProjectSnapshot
+from tamis.project import Project
+
+READABLE = f"{', '.join(sorted([*READERS, *WHOLE_FILES]))}, the texts also as .gz or .zst"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """Rows of a corpus that are in quarantine, of all that it has."""
+
+    corpus: str
+    bad: int
+    rows: int
+    maximum: float
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is more than tamis.toml allows."""
+        return self.bad > self.maximum * self.rows
+
+    @property
+    def line(self) -> str:
+        """A line for a person: the share, the limit, and what may be done."""
+        return (
+            f"corpus {self.corpus}: {percent(self.bad / self.rows)} of its rows are in quarantine "
+            f"({self.bad:,} of {self.rows:,}), over maximum_quarantine = {self.maximum:g} of [automation]; "
+            "mend or exclude what is listed under quarantine, or raise that"
+        )
+
+
+def unread_lines(shards: Collection[Shard], project: Project) -> list[str]:
+    """Return a line for each corpus with files of a type that nothing reads, and the key that excludes them.
+
+    `shards`: those files.
+    """
+    lines = []
+    for corpus in project.settings.corpus:
+        names = [PurePosixPath(shard.name) for shard in shards if shard.corpus == corpus.name]
+        if not names:
+            continue
+        kinds = Counter((str(name.parent), _ending(name)) for name in names)
+        found = [
+            f"{count:,} {ending or 'without extension'} in {'its folder' if folder == '.' else f'{folder}/'}"
+            for (folder, ending), count in sorted(kinds.items())
+        ]
+        line = (
+            f"corpus {corpus.name}: {counted(len(names), 'file')} of a type that is not read: {named(found)}"
+        )
+        if corpus.path and (project.root / corpus.path).is_file():
+            lines.append(f"{line}; read are {READABLE}")
+            continue
+        globs = dict.fromkeys(f"**/*{end}" if (end := _ending(name)) else f"**/{name.name}" for name in names)
+        kept = [glob for glob in globs if not any(fnmatchcase(glob, old) for old in corpus.exclude)]
+        exclude = ", ".join(f'"{glob}"' for glob in [*corpus.exclude, *sorted(kept)])
+        lines.append(f"{line}; to leave them out: exclude = [{exclude}] in [[corpus]] {corpus.name}")
+    return lines
+
+
+def _ending(name: PurePosixPath) -> str:
+    """Return the extension of a file, that of a compressed one with what is inside."""
+    packed = name.suffix if name.suffix in COMPRESSIONS else ""
+    return f"{Path(name.name.removesuffix(packed)).suffix}{packed}"
+
+
+def quarantine_lines(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapshot) -> list[str]:
+    """Return a line for each cause: types that nothing reads by corpus, files that fail, rows by file."""
+    unread: list[Shard] = []
+    causes: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["reason"] == Reason.UNSUPPORTED_FORMAT and row["shard"] in snapshot.shards:
+            unread.append(snapshot.shards[row["shard"]])
+            continue
+        place, file = _place(row["shard"], snapshot)
+        whole = row["row"] == WHOLE_SHARD
+        causes.setdefault((place, row["reason"], "" if whole else file), []).append(row)
+    lines = unread_lines(unread, snapshot.project)
+    for (place, reason, file), found in causes.items():
+        first, words = found[0], reason.replace("_", " ")
+        files = [_place(row["shard"], snapshot)[1] for row in found]
+        if not file and len(found) > 1:
+            lines.append(
+                f"{place}: {counted(len(found), 'file')} as a whole, {words}: {named(files)}; "
+                f"of the first: {first['detail']}"
+            )
+        elif not file:
+            lines.append(f"{place}: {files[0]} as a whole, {words}: {first['detail']}")
+        else:
+            where = (
+                f"row {first['row']}"
+                if len(found) == 1
+                else f"{len(found):,} rows, the first is {first['row']}"
+            )
+            lines.append(f"{place}: {file}, {where}, {words}: {first['detail']}")
+    return lines
+
+
+def _place(shard: str, snapshot: ProjectSnapshot) -> tuple[str, str]:
+    """Return corpus or target, and the file, of a row in quarantine."""
+    if shard.startswith(PREFIX):
+        target, _, file = shard.removeprefix(PREFIX).partition("/")
+        return f"target {target}", file
+    corpus, _, name = shard.partition(SEPARATOR)
+    found = snapshot.shards.get(shard)
+    return f"corpus {found.corpus if found else corpus}", found.name if found else name
+
+
+def quarantine_shares(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapshot) -> list[Share]:
+    """Return the share of each corpus that has rows in quarantine.
+
+    A file that cannot be read counts as the rows that are known of it, at least one.
+    """
+    frame = snapshot.project.home.store.read(OCCURRENCES.name, ["shard"]).group_by("shard").len()
+    stored: dict[str, int] = dict(frame.iter_rows())
+    good, bad = Counter[str](), Counter[str]()
+    unreadable = {row["shard"] for row in rows if row["row"] == WHOLE_SHARD}
+    for key, count in stored.items():
+        if key in snapshot.shards and key not in unreadable:
+            good[snapshot.shards[key].corpus] += count
+    for row in rows:
+        if row["shard"] in snapshot.shards:
+            whole = row["row"] == WHOLE_SHARD
+            bad[snapshot.shards[row["shard"]].corpus] += max(1, stored.get(row["shard"], 0)) if whole else 1
+    maximum = snapshot.project.settings.automation.maximum_quarantine
+    return [
+        Share(corpus=name, bad=count, rows=count + good[name], maximum=maximum)
+        for name, count in sorted(bad.items())
+    ]

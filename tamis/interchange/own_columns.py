@@ -1,0 +1,189 @@
+"""The columns of the user's own rows, as an export gives them back: with their types, as far as they agree.
+
+Rows come from the table `kept_rows`. Those that were too long to be kept, and those of homes that were made
+before rows were kept, are read again from their file, unless it has changed since.
+"""
+
+import base64
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from tamis.base.errors import TamisError
+from tamis.corpus.documents import Reading, read_as
+from tamis.corpus.kept_columns import TOO_LONG, Heading, is_json, native, read_heading
+from tamis.corpus.records import WHOLE_SHARD
+from tamis.corpus.refusing import without_texts
+from tamis.corpus.shards import Shard
+from tamis.corpus.stage import KEPT_ROWS, RAW_STAGE
+from tamis.graph.scan import scan_files
+from tamis.project import Project
+from tamis.records.current_values import read_current_values
+from tamis.settings.references import named
+from tamis.store.tables import one_of
+from tamis.store.withdrawn import withdrawn_ids
+
+Place = tuple[str, int]
+"""(shard, row)."""
+SHARDS_A_FILTER = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnRows:
+    """Columns of rows by place, headings by shard; `unread`: rows that could not be read again, by shard."""
+
+    values: dict[Place, dict[str, Any]] = field(default_factory=dict)
+    headings: dict[str, Heading] = field(default_factory=dict)
+    unread: Counter[str] = field(default_factory=Counter)
+
+
+def read_own_rows(project: Project, places: pl.DataFrame) -> OwnRows:
+    """Return the user's columns of these places: doc_id, shard, row."""
+    store, found = project.home.store, OwnRows()
+    shards = places["shard"].unique().sort().to_list()
+    for start in range(0, len(shards), SHARDS_A_FILTER):
+        scope = f"row = {WHOLE_SHARD} AND {one_of('shard', shards[start : start + SHARDS_A_FILTER])}"
+        rows = store.read(KEPT_ROWS.name, ["shard", "content"], scope).iter_rows()
+        found.headings.update((shard, read_heading(content)) for shard, content in rows)
+    wanted = set(places.select("shard", "row").iter_rows())
+    missing = {place for place in wanted if place[0] not in found.headings}
+    doc_ids = places["doc_id"].unique().to_list()
+    for block in store.by_ids(KEPT_ROWS.name, doc_ids, ["shard", "row", "content"]):
+        for *place, content in zip(*(column.to_pylist() for column in block.columns), strict=True):
+            if content == TOO_LONG:
+                missing.add(tuple(place))
+            else:
+                found.values[tuple(place)] = json.loads(content)
+    _read_again(project, missing & wanted, found)
+    return found
+
+
+def _read_again(project: Project, missing: set[Place], found: OwnRows) -> None:
+    """Read rows from their files; those of files that changed or left are counted."""
+    rows_of: dict[str, set[int]] = {}
+    for shard, row in missing:
+        rows_of.setdefault(shard, set()).add(row)
+    if not rows_of:
+        return
+    current = read_current_values(project.home.store)
+    try:
+        snapshot = scan_files(project)
+    except (TamisError, OSError):  # of a corpus that cannot be listed no file can be read
+        found.unread.update({shard: len(rows) for shard, rows in rows_of.items()})
+        return
+    for key, own in sorted(rows_of.items()):
+        made = current.get((RAW_STAGE.name, key))
+        if made is None or snapshot.fingerprints.get(key) != made.data_version:
+            found.unread[key] = len(own)
+            continue
+        try:
+            _read_file(snapshot.shards[key], project, own, found)
+        except (TamisError, OSError):
+            found.unread[key] = len(own)
+
+
+def _read_file(shard: Shard, project: Project, wanted: set[int], found: OwnRows) -> None:
+    section = named(project.settings.corpus, shard.corpus)
+    gone = frozenset(withdrawn_ids(project.home.store))
+    for batch in read_as(shard, section, Reading(kept_bytes=float("inf"))):
+        if batch.heading is not None:
+            found.headings[shard.key] = read_heading(batch.heading)
+        kept = batch.documents.select("row", "content").drop_nulls("content")
+        for row, content in kept.filter(pl.col("row").is_in(list(wanted))).iter_rows():
+            found.values[shard.key, row] = without_texts(json.loads(content), gone)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnTable:
+    """Columns of rows in an order; `printed`: their values as JSON, `mixed`: columns that are JSON text."""
+
+    columns: dict[str, pa.ChunkedArray]
+    printed: dict[str, list[Any]]
+    mixed: list[str]
+
+
+def own_table(rows: Sequence[tuple[Place, str]], own: OwnRows) -> OwnTable:
+    """Return the user's columns of rows, each given by its place and its text.
+
+    Where values of a column have no type in common (7 and "seven"), it holds each as JSON text.
+    """
+    nothing = Heading()
+    headings = [own.headings.get(shard, nothing) for (shard, _row), _text in rows]
+    values = []
+    for (place, text), heading in zip(rows, headings, strict=True):
+        text_column = heading.text_column
+        named_text = {text_column: text} if text_column and text_column != "text" else {}
+        values.append(named_text | own.values.get(place, {}))
+    names = list(dict.fromkeys(name for row in values for name in row))
+    made = OwnTable(columns={}, printed={}, mixed=[])
+    for name in names:
+        column = [row.get(name) for row in values]
+        types = [heading.types.get(name) for heading in headings]
+        try:
+            made.columns[name], made.printed[name] = _typed(column, types)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError, ArithmeticError):
+            shown = [None if value is None else json.dumps(value, ensure_ascii=False) for value in column]
+            made.columns[name], made.printed[name] = pa.chunked_array([pa.array(shown, pa.string())]), column
+            made.mixed.append(name)
+    return made
+
+
+def _typed(values: Sequence[Any], types: Sequence[pa.DataType | None]) -> tuple[pa.ChunkedArray, list[Any]]:
+    """Return values of one column as Arrow, and as JSON; raises what Arrow does where they do not fit."""
+    groups: dict[pa.DataType | None, list[int]] = {}
+    for place, kind in enumerate(types):
+        groups.setdefault(kind, []).append(place)
+    parts, printed = [], list(values)
+    for kind, places in groups.items():
+        own = [values[place] for place in places]
+        part = _chunked(pa.array(own if kind is None else [native(value, kind) for value in own], type=kind))
+        if kind is not None and not is_json(kind):
+            for place, value in zip(places, part.to_pylist(), strict=True):
+                printed[place] = value
+        parts.append(part)
+    schemas = [pa.schema([("column", part.type)]) for part in parts]
+    kind = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+    if _has_empty_struct(kind):
+        raise pa.ArrowInvalid("a struct without fields is no column of Parquet")
+    joined = pa.chunked_array([chunk for part in parts for chunk in part.cast(kind).chunks], type=kind)
+    order = [place for places in groups.values() for place in places]
+    return joined.take(pa.array(np.argsort(order))), printed
+
+
+def _chunked(column: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
+    return column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
+
+
+def _has_empty_struct(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind) and not kind.num_fields:
+        return True
+    return any(_has_empty_struct(kind.field(number).type) for number in range(kind.num_fields))
+
+
+def json_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield rows as JSON: times in ISO 8601, bytes in base 64, infinities and no numbers as null."""
+    for row in rows:
+        try:
+            yield json.dumps(row, ensure_ascii=False, allow_nan=False, default=_shown)
+        except ValueError:
+            yield json.dumps(_finite(json.loads(json.dumps(row, default=_shown))), ensure_ascii=False)
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not abs(value) < float("inf") else value

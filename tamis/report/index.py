@@ -1,0 +1,111 @@
+"""The page that leads to all others: what was chosen, which model, and which pages are out of date."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tamis.base.files import write_atomically
+from tamis.comparison.stage import COMPARISON_STAGE
+from tamis.graph.out_of_date import reason_of
+from tamis.graph.plan import Due
+from tamis.graph.snapshot import ProjectSnapshot
+from tamis.graph.stages import AUDIT_ASSET, stages
+from tamis.records.current_values import CurrentValues
+from tamis.records.manifest import canonical_json
+from tamis.report.rendering import render
+from tamis.report.summary import model_lines, pool_line, selection_lines
+from tamis.scaling.stage import CHOICE_STAGE, REPORT_STAGE
+from tamis.selection.stage import SELECTION_STAGE
+
+NAME = "index.html"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """A page in the same folder.
+
+    `file` is "" where it is not made yet; `stale` says why what it shows is out of date, "" where it is not.
+    """
+
+    file: str
+    title: str
+    stale: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexPage:
+    """`selections`: the page of each, with its lines; `pages`: the others, by what they are about."""
+
+    project: str
+    pool: str
+    state: str
+    selections: list[tuple[Page, list[str]]]
+    models: list[str]
+    pages: list[tuple[str, list[Page]]]
+
+
+def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence[Due]) -> bool:
+    """Write the page, unless the one that is there says the same; return whether it was written.
+
+    `due`: what is out of date. A tick asks for this, so what is compared is small: the data versions of what
+    the page shows, the reasons, and the names of the pages.
+    """
+    home, settings = snapshot.project.home, snapshot.project.settings
+    names = sorted(page.name for page in home.reports.glob("*.html") if page.name != NAME)
+    if not names:
+        return False
+    reasons = {(one.asset, one.partition): reason_of(one) for one in due}
+    selections = [(SELECTION_STAGE.name, name) for name in snapshot.keys("selections")]
+    shown = [current.get(entry) for entry in (*selections, (CHOICE_STAGE.name, ""))]
+    versions = [value and value.data_version for value in shown]
+    stated = [names, versions, sorted([*entry, reason] for entry, reason in reasons.items())]
+    state = hashlib.sha256(canonical_json(stated).encode()).hexdigest()[:16]
+    file = home.reports / NAME
+    if _state_of(file) == state:
+        return False
+
+    def page(name: str, title: str, asset: str, partition: str = "") -> Page:
+        there = name if name in names else ""
+        return Page(file=there, title=title, stale=reasons.get((asset, partition), ""))
+
+    chosen = [
+        (
+            page(f"selection_{section.name}.html", section.name, SELECTION_STAGE.name, section.name),
+            [line.strip() for line in selection_lines(snapshot.project, section) if "  page: " not in line],
+        )
+        for section in settings.selection
+    ]
+    laws = [f"scaling_law_{target.name}.html" for target in settings.target]
+    marts = {f"sql_{name}.html": name for name, stage in stages().items() if stage.group == "marts"}
+    staged = {f"sql_{name}.html": name for name, stage in stages().items() if stage.group == "staging"}
+    groups = {
+        "Models": [
+            page(name, f"which model, and what more data would buy: {name[12:-5]}", REPORT_STAGE.name)
+            for name in laws
+        ],
+        "Samplers": [page("sampler_comparison.html", "what each sampler chooses", COMPARISON_STAGE.name)],
+        "Lineage": [page("lineage_audit.html", "how every result came about", AUDIT_ASSET)],
+        "Tables": [page(name, model, model) for name, model in (marts | staged).items()],
+    }
+    index = IndexPage(
+        project=settings.project.name,
+        pool=pool_line(home.store),
+        state=state,
+        selections=chosen,
+        models=model_lines(snapshot.project),
+        pages=[
+            (title, there) for title, found in groups.items() if (there := [one for one in found if one.file])
+        ],
+    )
+    write_atomically(file, render("index.html", index).encode())
+    return True
+
+
+def _state_of(file: Path) -> str:
+    """Return the state that a page was written for, "" without a page."""
+    try:
+        text = file.read_text(errors="replace")
+    except OSError:
+        return ""
+    return text.partition('<p hidden id="state">')[2].partition("<")[0]

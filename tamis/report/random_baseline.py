@@ -1,0 +1,91 @@
+"""A choice compared with a random one of the same size, and what the rules against noise would drop of both.
+
+The random one is of the eligible documents with the smallest ends of their ids: a uniform draw, since ids are
+hashes, and the same at every run. Where the rules are on they have dropped it already, and nothing is
+measured.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from tamis.corpus.stage import DOCUMENTS
+from tamis.filters import Plan, measured
+from tamis.settings.sections import FiltersSection
+from tamis.store.tables import Store
+
+LOOKED_AT = 200
+"""Texts of each that are measured: a share is right to a few percent, in a fifth of a second."""
+NOISY_SHARE, NOISY_LEAST = 0.02, 3
+_PLAN = Plan(heuristics=("noise",))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomBaseline:
+    """What is compared, of the choice and of the random one; how many texts of each were measured for noise.
+
+    `noisy`: those of them that the rules would drop; nothing is measured where the rules are on.
+    """
+
+    rows: list[tuple[str, Any, Any]]
+    looked_at: tuple[int, int] = (0, 0)
+    noisy: tuple[int, int] = (0, 0)
+
+    @property
+    def noise(self) -> str | None:
+        """A sentence where the choice or the pool looks noisy and nothing keeps that out, else None."""
+        (chosen, drawn), (of_chosen, of_drawn) = self.noisy, self.looked_at
+        if not any(
+            bad >= max(NOISY_LEAST, NOISY_SHARE * seen)
+            for bad, seen in zip(self.noisy, self.looked_at, strict=True)
+        ):
+            return None
+        return (
+            f"the rules against noise would drop {100 * chosen / of_chosen:.0f} % of the choice ({chosen} of "
+            f"{of_chosen} texts looked at) and {100 * drawn / of_drawn:.0f} % of a random one; they are off: "
+            'heuristics = ["noise", "boilerplate"] in [filters] turns them on'
+        )
+
+
+def random_baseline(
+    store: Store, decisions: pl.DataFrame, sources: pl.DataFrame, score: str | None, filters: FiltersSection
+) -> RandomBaseline:
+    """Compare the chosen with as many random documents.
+
+    sources: doc_id and source. score: the column to compare, or None.
+    """
+    chosen = decisions.filter(pl.col("verdict") == "selected").sort("rank")
+    eligible = decisions.filter(pl.col("rank").is_not_null())
+    drawn = eligible.sort(pl.col("doc_id").str.slice(16), "doc_id").head(len(chosen))
+    known = store.read(DOCUMENTS.name, ["doc_id", "n_chars"]).join(sources, on="doc_id", how="left")
+    ours, random = (side.join(known, on="doc_id", how="left") for side in (chosen, drawn))
+    rows: list[tuple[str, Any, Any]] = [
+        ("documents", len(ours), len(random)),
+        ("characters, median", ours["n_chars"].median(), random["n_chars"].median()),
+        ("sources", ours["source"].n_unique(), random["source"].n_unique()),
+    ]
+    if score:
+        rows.append((f"{score.replace('_', ' ')}, mean", ours[score].mean(), random[score].mean()))
+    if "noise" in filters.heuristics or chosen.is_empty():
+        return RandomBaseline(rows=rows)
+    # Of the chosen some of every rank: the first ones alone would be too good.
+    spread = chosen.gather_every(max(len(chosen) // LOOKED_AT, 1)).head(LOOKED_AT)
+    ours, random = (_texts(store, side["doc_id"].to_list()) for side in (spread, drawn.head(LOOKED_AT)))
+    looked_at = (len(ours), len(random))
+    noisy = (_noisy(ours), _noisy(random))
+    if all(looked_at):
+        name = "share that the rules against noise would drop"
+        rows.append((name, noisy[0] / looked_at[0], noisy[1] / looked_at[1]))
+    return RandomBaseline(rows=rows, looked_at=looked_at, noisy=noisy)
+
+
+def _noisy(texts: pl.DataFrame) -> int:
+    return int((measured(texts, _PLAN)["broken"] != "").sum()) if len(texts) else 0
+
+
+def _texts(store: Store, doc_ids: Sequence[str]) -> pl.DataFrame:
+    blocks = store.by_ids(DOCUMENTS.name, sorted(doc_ids), ["text"])
+    none = pl.DataFrame(schema={"text": pl.String})
+    return pl.concat([none, *(pl.DataFrame(pl.from_arrow(block)) for block in blocks)])

@@ -1,0 +1,172 @@
+"""Conversations in corpora and targets: turns come back out of the text, and what cannot be used says why."""
+
+import json
+import tomllib
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from projects import corpus, settings, target
+
+from tamis.base.errors import ConfigurationError
+from tamis.corpus import Reason, Shard, document_id, normalise_text, read_shard, read_target
+from tamis.corpus.conversations import ROLES, Conversation, read_conversation, turns_of
+from tamis.corpus.documents import all_documents
+from tamis.settings.config import CorpusSection, TargetSection, parse_settings
+
+ASKED, ANSWERED = "What is a mean?", "A sum over a count."
+SAID = st.text(min_size=1).map(normalise_text).filter(bool)
+TURNS = st.lists(st.tuples(st.sampled_from(sorted(ROLES)), SAID), max_size=6)
+
+
+def messages(*turns: tuple[str, str]) -> list[dict]:
+    return [{"role": role, "content": text} for role, text in turns]
+
+
+def found_in(value, form="messages") -> Conversation | str:
+    """Return the conversation of a value, or why it is none."""
+    found = read_conversation(0, {"turns": value}, form, "turns")
+    return found if isinstance(found, Conversation) else found.detail
+
+
+@given(turns=TURNS, last=SAID)
+def test_the_turns_come_back_out_of_the_text(turns, last):
+    said = [*turns, ("gpt", last)]
+    found = found_in(messages(*said))
+    assert turns_of(found.text, found.starts) == tuple((ROLES[name], text) for name, text in said)
+    assert normalise_text(found.text) == found.text, "the text that is stored is in normal form"
+    shared = [{"from": name, "value": text} for name, text in said]
+    assert found_in(shared, "sharegpt") == found
+    assert found_in(json.dumps(shared), "sharegpt") == found
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.text()
+        | st.sampled_from(["role", "user", "assistant"]),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["role", "content", "x"]), inner),
+    )
+)
+def test_whatever_a_row_holds_it_is_a_conversation_or_says_why_not(value):
+    for form in ("messages", "sharegpt", "alpaca"):
+        found = read_conversation(3, {"turns": value, "instruction": value}, form, "turns")
+        if isinstance(found, Conversation):
+            assert found.text
+            assert found.starts[-1][0] == "assistant"
+        else:
+            assert (found.row, found.reason) == (3, Reason.NON_TEXT)
+
+
+def test_a_question_and_its_answer_are_one_document_in_every_form():
+    text = f"{ASKED}\n\n{ANSWERED}"
+    assert found_in(messages(("user", f" {ASKED}\r\n"), ("assistant", ANSWERED))).text == text
+    row = {"instruction": ASKED, "input": "", "output": ANSWERED}
+    assert read_conversation(0, row, "alpaca", "output").text == text
+    parts = [{"role": "user", "content": [{"type": "text", "text": ASKED}]}]
+    assert found_in([*parts, *messages(("assistant", ANSWERED), ("user", "Thanks!"))]).text == text
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (None, "a list of turns is expected, found null"),
+        ("hello", "a list of turns is expected, found a text"),
+        ([], "no turn of the assistant"),
+        (messages(("user", ASKED)), "no turn of the assistant"),
+        (messages(("user", ASKED), ("assistant", " ")), "no turn of the assistant"),
+        (
+            messages(("user", ASKED), ("wizard", ANSWERED)),
+            "turn 2 has the unknown role 'wizard'; valid: system",
+        ),
+        ([{"role": "user"}], "turn 1 is no object with 'role' and 'content'"),
+        ([{"role": "user", "content": 7}], "turn 1 is of type int, not a text"),
+        ([{"role": "user", "content": [{"type": "image"}]}], "turn 1 has a part that is no text"),
+    ],
+)
+def test_a_row_that_is_no_conversation_says_why(value, why):
+    assert why in found_in(value)
+
+
+def test_an_instruction_needs_one():
+    assert "instruction is missing" in read_conversation(0, {"output": "x"}, "alpaca", "output").detail
+
+
+ROWS = [
+    {"messages": messages(("system", "Be short."), ("user", ASKED), ("assistant", ANSWERED)), "id": 1},
+    {"messages": messages(("user", "Nobody answers.")), "id": 2},
+    {"messages": messages(("user", "And a median?"), ("assistant", "The middle one.")), "id": 3},
+]
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_a_corpus_of_conversations_keeps_them_as_they_are(tmp_path, ending):
+    path = tmp_path / f"chat.{ending}"
+    if ending == "parquet":
+        pq.write_table(pa.Table.from_pylist(ROWS), path)
+    else:
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in ROWS))
+    section = CorpusSection(name="web", kind="files", path=".", format="messages")
+    shard = Shard(corpus="web", name=path.name, key=f"web__{path.name}", kind="file", path=path)
+    found = all_documents(read_shard(shard, section))
+    text = f"Be short.\n\n{ASKED}\n\n{ANSWERED}"
+    assert found.documents["text"].to_list() == [text, "And a median?\n\nThe middle one."]
+    assert found.documents["doc_id"][0] == document_id(text)
+    assert json.loads(found.documents["content"][0])["messages"] == ROWS[0]["messages"]
+    assert json.loads(found.documents["metadata"][0]) == {"id": 1}, "no text is kept twice"
+    assert found.quarantine.select("row", "detail").rows() == [(1, "no turn of the assistant has any text")]
+
+
+def quarantined(tmp_path, rows, **more) -> list[tuple]:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    shard = Shard(corpus="web", name=path.name, key="web__rows.jsonl", kind="file", path=path)
+    section = CorpusSection(name="web", kind="files", path=".", **more)
+    found = all_documents(read_shard(shard, section)).quarantine
+    return found.select("row", "reason", "detail").rows()
+
+
+def test_a_file_that_fails_for_one_reason_is_one_line(tmp_path):
+    (line,) = quarantined(tmp_path, ROWS * 20, text_column="messages")
+    assert line[:2] == (-1, "non_text")
+    assert line[2].startswith("in each of its 60 rows: the text is of type list")
+    assert '`format = "messages"`' in line[2]
+    some = quarantined(tmp_path, [*ROWS, {"messages": "a text"}], text_column="messages")
+    assert [row for row, _reason, _detail in some] == [0, 1, 2]
+    other = quarantined(tmp_path, [*ROWS, {"messages": 7}], text_column="messages")
+    assert [row for row, _reason, _detail in other] == [0, 1, 2, 3], "two reasons"
+    assert len(quarantined(tmp_path, ROWS[:1], text_column="messages")) == 1
+
+
+def test_a_target_of_conversations_says_who_speaks_where(tmp_path):
+    (tmp_path / "goal").mkdir()
+    (tmp_path / "goal" / "a.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in ROWS))
+    section = TargetSection(name="goal", kind="files", path="goal", format="messages")
+    examples, bad = read_target(section, tmp_path)
+    found = {row["text"]: row for row in examples.to_dicts()}
+    row = found[f"Be short.\n\n{ASKED}\n\n{ANSWERED}"]
+    starts = [tuple(start) for start in json.loads(row["turns"])]
+    assert turns_of(row["text"], starts) == (
+        ("system", "Be short."),
+        ("user", ASKED),
+        ("assistant", ANSWERED),
+    )
+    assert (row["response_at"], row["label"]) == (None, None)
+    assert bad["detail"].to_list() == ["no turn of the assistant has any text"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        target(format="messages", label_column="label"),
+        target(format="chat"),
+        corpus().replace('"files"', '"python-docs"') + 'packages = ["numpy"]\nformat = "alpaca"\n',
+    ],
+)
+def test_a_format_that_cannot_be_is_refused(more):
+    with pytest.raises(ConfigurationError, match="format"):
+        parse_settings(tomllib.loads(settings(more)))

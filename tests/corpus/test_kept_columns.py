@@ -1,0 +1,191 @@
+"""Columns of rows as JSON and back: whatever Arrow holds comes out with its type; long rows are left out."""
+
+import json
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tamis.corpus import Shard, document_id, read_shard
+from tamis.corpus.documents import Reading, read_as
+from tamis.corpus.kept_columns import (
+    TOO_LONG,
+    has_columns,
+    heading_of,
+    json_values,
+    kept_row,
+    native,
+    read_heading,
+)
+from tamis.corpus.refusing import texts_among, without_texts
+from tamis.settings.config import CorpusSection
+
+COLUMNS = {
+    "small": (pa.int8(), [1, None, -7]),
+    "large": (pa.uint64(), [2**64 - 1, 0, None]),
+    "half": (pa.float16(), [1.5, None, 0.0]),
+    "single": (pa.float32(), [0.1, None, 2.5]),
+    "day": (pa.date32(), [date(2026, 1, 2), None, date(1969, 1, 1)]),
+    "moment": (pa.timestamp("ms", "UTC"), [datetime(2026, 1, 2, 3, 4, tzinfo=UTC), None, None]),
+    "exact": (pa.timestamp("ns"), [1_234_567_891, None, 0]),
+    "clock": (pa.time32("s"), [time(1, 2, 3), None, None]),
+    "span": (pa.duration("us"), [timedelta(seconds=3), None, None]),
+    "price": (pa.decimal128(9, 2), [Decimal("12.50"), None, Decimal("-0.01")]),
+    "raw": (pa.binary(), [b"\x00\xff", None, b""]),
+    "key": (pa.binary(2), [b"ab", None, b"cd"]),
+    "kind": (pa.dictionary(pa.int32(), pa.string()), ["a", None, "b"]),
+    "tags": (pa.list_(pa.string()), [["x", None], None, []]),
+    "days": (pa.large_list(pa.date32()), [[date(2026, 1, 2)], [], None]),
+    "vector": (pa.list_(pa.float32(), 2), [[1.0, 2.0], [0.0, 0.5], [3.0, 4.0]]),
+    "nested": (
+        pa.struct([("at", pa.timestamp("us")), ("parts", pa.list_(pa.struct([("n", pa.int16())])))]),
+        [{"at": datetime(2026, 1, 1), "parts": [{"n": 1}, None]}, None, {"at": None, "parts": None}],
+    ),
+    "pairs": (pa.map_(pa.string(), pa.int32()), [[("a", 1)], None, []]),
+}
+
+
+def round_trip(column: pa.Array) -> pa.Array:
+    kept = json.loads(json.dumps(json_values(column), default=str))
+    return pa.array([native(value, column.type) for value in kept], type=column.type)
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_column_comes_back_with_its_type(name):
+    kind, values = COLUMNS[name]
+    column = pa.array(values, type=kind)
+    assert round_trip(column).equals(column)
+    rest = round_trip(column[1:])  # a slice has an offset
+    assert rest.type == kind
+    assert rest.to_pylist() == column[1:].to_pylist()
+
+
+SCALARS = st.sampled_from(
+    [pa.int32(), pa.string(), pa.bool_(), pa.timestamp("us"), pa.date64(), pa.binary(), pa.time64("ns")]
+)
+KINDS = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        inner.map(pa.list_),
+        st.lists(inner, min_size=1, max_size=3).map(
+            lambda kinds: pa.struct([(f"f{n}", kind) for n, kind in enumerate(kinds)])
+        ),
+    ),
+    max_leaves=5,
+)
+
+
+def values_of(kind: pa.DataType) -> st.SearchStrategy:
+    if pa.types.is_list(kind):
+        found = st.lists(values_of(kind.value_type), max_size=3)
+    elif pa.types.is_struct(kind):
+        found = st.fixed_dictionaries({field.name: values_of(field.type) for field in kind})
+    elif pa.types.is_string(kind):
+        found = st.text(max_size=5)
+    elif pa.types.is_binary(kind):
+        found = st.binary(max_size=5)
+    elif pa.types.is_boolean(kind):
+        found = st.booleans()
+    elif pa.types.is_date64(kind):
+        found = st.integers(-1000, 1000).map(lambda days: days * 86_400_000)
+    else:
+        found = st.integers(0, 10**9)
+    return st.none() | found
+
+
+@given(st.data())
+def test_any_nested_column_comes_back(data):
+    kind = data.draw(KINDS)
+    column = pa.array(data.draw(st.lists(values_of(kind), max_size=4)), type=kind)
+    assert round_trip(column).equals(column)
+
+
+def corpus(**more) -> CorpusSection:
+    return CorpusSection(name="web", kind="files", path=".", **more)
+
+
+@pytest.mark.parametrize(
+    ("keep", "expected"), [(True, {"id": 1, "b": [2]}), (["id"], {"id": 1}), (["other"], None), (False, None)]
+)
+def test_the_columns_to_keep_are_chosen(keep, expected):
+    found = kept_row({"id": 1, "b": [2]}, corpus(keep_columns=keep), 100)
+    assert (json.loads(found) if found else found) == expected
+
+
+def test_a_long_row_is_left_out_by_its_bytes():
+    assert kept_row({"a": "ä" * 10}, corpus(), 30) != TOO_LONG
+    assert kept_row({"a": "ä" * 11}, corpus(), 28) == TOO_LONG
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("a.txt", False), ("b/C.MD.gz", False), ("a.jsonl", True), ("x.parquet", True)]
+)
+def test_texts_have_no_columns(name, expected):
+    assert has_columns(name) == expected
+
+
+def test_a_text_is_found_as_a_whole_value_and_a_name_is_none():
+    text = "A text that is long enough."
+    values = {"a": f" {text}\r\n", "b": [{"c": text}, 7], "d": f"{text} And more.", "e": "spam"}
+    ids = {document_id(text), document_id("spam")}
+    assert list(texts_among(values, ids)) == [document_id(text)] * 2
+    assert without_texts(values, ids) == values | {"a": None, "b": [{"c": None}, 7]}
+
+
+def file_shard(path) -> Shard:
+    return Shard(corpus="web", name=path.name, key=f"web__{path.name}", kind="file", path=path)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_a_file_states_the_types_of_its_columns(tmp_path, ending):
+    arrays = {name: pa.array(values, type=kind) for name, (kind, values) in COLUMNS.items() if name != "half"}
+    rows = pa.table({"text": ["one", "two", "three"], **arrays})
+    path = tmp_path / f"rows.{ending}"
+    if ending == "parquet":
+        pq.write_table(rows, path)
+        rows = pq.read_table(path)
+    else:
+        with pa.ipc.new_stream(str(path), rows.schema) as writer:
+            writer.write_table(rows)
+    types = read_heading(heading_of(path, corpus())).types
+    (batch,) = read_shard(file_shard(path), corpus())
+    kept = [json.loads(content) for content in batch.documents["content"]]
+    for name in arrays:
+        values = [native(row[name], types[name]) for row in kept]
+        assert pa.array(values, type=types[name]).to_pylist() == rows[name].to_pylist(), name
+        assert types[name] == rows[name].type
+    assert set(kept[0]) == set(arrays), "the text is not kept twice"
+
+
+def test_nested_columns_are_no_metadata_and_long_rows_are_read_again(tmp_path):
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"text": ["one"], "n": [1], "long": [["x" * 70_000]]}), path)
+    (batch,) = read_shard(file_shard(path), corpus())
+    assert batch.documents["metadata"].to_list() == ['{"n": 1}']
+    assert batch.documents["content"].to_list() == [TOO_LONG]
+    (again,) = read_as(file_shard(path), corpus(), Reading(kept_bytes=float("inf")))
+    assert json.loads(again.documents["content"][0]) == {"n": 1, "long": ["x" * 70_000]}
+
+
+def test_a_column_that_cannot_be_decoded_costs_no_text(tmp_path):
+    path = tmp_path / "rows.parquet"
+    lists = [[f"item {n} {'y' * 50}"] for n in range(100)]
+    pq.write_table(
+        pa.table({"text": [f"text {n}" for n in range(100)], "tags": lists}),
+        path,
+        compression="none",
+        use_dictionary=False,
+        write_page_checksum=True,
+    )
+    broken = bytearray(path.read_bytes())
+    at = broken.index(b"item 50 ")
+    broken[at : at + 4] = b"ITEM"
+    path.write_bytes(broken)
+    (batch,) = read_shard(file_shard(path), corpus())
+    assert (len(batch.documents), len(batch.quarantine)) == (100, 0)
+    (none,) = read_shard(file_shard(path), corpus(keep_columns=False))
+    assert batch.documents.drop("content").equals(none.documents.drop("content"))

@@ -1,0 +1,65 @@
+"""A project of conversations: the pool, a target, what a model's template does not take, and an export."""
+
+import json
+
+import pytest
+from projects import CORPUS, base_model, corpus, plain_project, selection, settings, target, texts, write
+
+from tamis.exporting import export_selection
+from tamis.training import train_tokenizer
+from tamis.training.chats import Chat
+from tamis.training.storing import split_examples
+
+MADE = CORPUS | {"target_examples", "contamination", "selected_subset"}
+SAID = texts("cooking", 40)
+TEMPLATE = (
+    "{% for message in messages %}{% if message.role == 'tool' %}{{ raise_exception('no tools') }}{% endif %}"
+    "{{ message.content }}{{ eos_token }}{% endfor %}"
+)
+
+
+def chat(number: int, role: str = "user") -> dict:
+    turns = [{"role": role, "content": SAID[number]}, {"role": "assistant", "content": SAID[number + 1]}]
+    return {"messages": turns, "id": number}
+
+
+@pytest.fixture
+def project(tmp_path, nowhere):
+    root = tmp_path / "project"
+    write(root / "chats" / "a.jsonl", [json.dumps(chat(n)) for n in (0, 2, 4)])
+    examples = [chat(6), chat(8), chat(10, "tool"), chat(12), chat(14)]
+    write(root / "target" / "a.jsonl", [json.dumps(one) for one in examples])
+    train_tokenizer(SAID, root / "model", vocabulary=300)
+    config = root / "model" / "tokenizer_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"chat_template": TEMPLATE}))
+    text = settings(
+        corpus("chats", "chats", format="messages"),
+        target(format="messages", train=2, held_out=2),
+        selection("all", "random", 10),
+        base_model(preset=None, path="model"),
+    )
+    made = plain_project(root, text, {})
+    yield made
+    made.close()
+
+
+def test_conversations_are_a_pool_and_a_target(project):
+    project.make(MADE)
+    stored = set(project.store.read("documents", ["text"])["text"])
+    assert stored == {f"{SAID[n]}\n\n{SAID[n + 1]}" for n in (0, 2, 4)}
+    learnt = {}
+    for split in ("train", "held_out"):
+        learnt |= split_examples(project.store, "goal", split)
+    expected = {Chat(turns=(("user", SAID[n]), ("assistant", SAID[n + 1]))) for n in (6, 8, 12, 14)}
+    assert set(learnt.values()) == expected
+    bad = project.store.read("quarantine", ["shard", "row", "detail"]).rows()
+    assert [row[:2] for row in bad] == [("target/goal/a.jsonl", 2)]
+    assert bad[0][2].endswith("model does not take it: no tools")
+    assert project.audit().status != "red"
+    lines = export_selection(project.project, "all", "jsonl").path.read_text().splitlines()
+    found = sorted((json.loads(line) for line in lines), key=lambda row: row["id"])
+    assert [row["messages"] for row in found] == [chat(n)["messages"] for n in (0, 2, 4)]
+
+    versions = project.versions()
+    project.make(MADE)
+    assert project.versions() == versions

@@ -1,0 +1,138 @@
+"""One answer about staleness: status, the planner and the check `current` of each asset agree."""
+
+import dagster as dg
+import pytest
+from projects import SmallProject, lines, texts, write
+
+from resources.current_checks import CURRENT, log_current_checks
+from resources.used_stages import used_by
+from tamis.graph.out_of_date import out_of_date
+from tamis.graph.stages import made_together
+from tamis.status import read_status
+
+
+@pytest.fixture
+def graph(graph, monkeypatch):
+    """The finished graph, whose tamis.toml is acted on as soon as it changes."""
+    monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)
+    return graph
+
+
+def checks(graph: SmallProject) -> dict[str, str | None]:
+    """Return the latest answer of each asset's check: "" where it passed, else the reason; None without."""
+    keys = [dg.AssetCheckKey(dg.AssetKey(name), CURRENT) for name in used_by(graph.project).assets]
+    found = graph.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    said = {key: record.event.asset_check_evaluation for key, record in found.items()}
+    return {
+        key.asset_key.path[-1]: None if said.get(key) is None else said[key].description or "" for key in keys
+    }
+
+
+def agreed(graph: SmallProject) -> dict[str, str]:
+    """Let the sensor tick, and return the amber checks: those that the status, too, calls due."""
+    graph.arrive()
+    amber = {name: reason for name, reason in checks(graph).items() if reason != ""}
+    due = read_status(graph.project).to_json()["due"]
+    assert amber.keys() == {name for one in due for name in made_together(one["asset"])}
+    assert amber == out_of_date(graph.snapshot, graph.current)
+    return amber
+
+
+def count(graph: SmallProject) -> int:
+    """Return how often the checks were evaluated, in runs and out of them."""
+    return sum(
+        len(graph.instance.event_log_storage.get_asset_check_execution_history(key, limit=100))
+        for key in graph.definitions().resolve_asset_graph().asset_check_keys
+        if key.name == CURRENT
+    )
+
+
+def test_status_check_and_planner_agree_on_what_is_not_current(graph):
+    graph.make()
+    before = agreed(graph)
+    assert "selected_subset" not in before
+    assert before["mart_documents"].startswith("waits for stg_")
+
+    file = graph.landing / "new.jsonl"
+    write(file, lines(texts("algebra", 6, seed=50)))
+    found = agreed(graph)
+    assert found["raw_shards"] == "1 of 3 shards out of date: web__new.jsonl (not made yet)"
+    assert found["near_duplicates"] == "waits for documents[web__new.jsonl]"
+    assert found["decisions"].startswith("2 of 2 selections out of date: near (waits for ")
+    graph.until_rest()
+    assert agreed(graph) == before
+
+    write(file, lines(texts("algebra", 7, seed=51)))
+    assert agreed(graph)["raw_shards"].endswith("web__new.jsonl (made from other inputs or settings)")
+    graph.until_rest()
+    file.unlink()
+    assert graph.arrive() == "removed"
+    assert {"near_duplicates", "selected_subset"} <= agreed(graph).keys() - before.keys()
+    graph.until_rest()
+    assert agreed(graph) == before
+
+    graph.reconfigure("budget = 5", "budget = 4")
+    assert agreed(graph).keys() - before.keys() == {"selected_subset", "decisions"}
+    graph.make()
+    assert agreed(graph) == before
+
+
+def test_a_page_leads_to_all_others_and_says_which_are_out_of_date(graph):
+    graph.make()
+    graph.until_rest()
+    index = graph.home.reports / "index.html"
+
+    def shown() -> dict[str, str]:
+        """Return the state of each page that is linked, by its name."""
+        entries = index.read_text().split('<a href="')[1:]
+        return {
+            one.partition('"')[0]: "out of date" if "out of date" in one else "current" for one in entries
+        }
+
+    pages = {page.name for page in graph.home.reports.glob("*.html")} - {"index.html"}
+    assert {"selection_near.html", "selection_thin.html"} <= shown().keys() == pages
+    assert shown()["selection_near.html"] == "current"
+    before = index.stat().st_mtime_ns
+    graph.arrive()
+    assert index.stat().st_mtime_ns == before
+
+    write(graph.landing / "new.jsonl", lines(texts("algebra", 6, seed=50)))
+    graph.arrive()
+    assert shown()["selection_near.html"] == "out of date"
+    graph.until_rest()
+    graph.arrive()
+    assert shown()["selection_near.html"] == "current"
+    text = graph.store.read("documents", ["text"])["text"].to_list()
+    assert not [one for one in text if one in index.read_text()]
+
+
+def test_a_check_is_written_when_its_answer_changes_alone(graph):
+    graph.make()
+    graph.arrive()
+    before, made = checks(graph), count(graph)
+    for _ in range(2):
+        graph.make()
+        graph.arrive()
+    assert count(graph) == made
+    write(graph.landing / "new.jsonl", lines(texts("algebra", 6, seed=50)))
+    for _ in range(2):
+        graph.arrive()
+    after = checks(graph)
+    changed = [name for name in after if after[name] != before[name]]
+    assert "near_duplicates" in changed
+    assert count(graph) - made == len(changed)
+
+
+def test_a_run_in_flight_answers_itself_and_one_that_died_leaves_it_to_the_sensor(graph):
+    graph.make()
+    graph.arrive()
+    key = dg.AssetKey("raw_shards")
+    run = graph.instance.create_run_for_job(graph.job, asset_selection=frozenset({key}))
+    assert run.asset_check_selection is None
+    assert checks(graph)["raw_shards"] is None, "planned"
+    log = (graph.instance, graph.snapshot, graph.current, ["raw_shards"])
+    log_current_checks(*log)
+    assert checks(graph)["raw_shards"] is None
+    graph.instance.report_run_failed(run)
+    log_current_checks(*log)
+    assert checks(graph)["raw_shards"] == ""

@@ -1,0 +1,146 @@
+"""Precheck: mistakes that the files show before anything runs, and none in a project that is well."""
+
+import importlib.util
+
+import polars as pl
+import pytest
+from projects import corpus, note_made, plain_project, selection, settings, target, texts, write_jsonl
+
+from tamis.graph.plan import full_plan
+from tamis.graph.precheck import UnmetTargetsError, precheck
+from tamis.graph.scan import scan
+from tamis.planning import checked_plan
+from tamis.records.current_values import read_current_values
+
+GOAL = target(train=20, held_out=10)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with sixty documents in two files and thirty examples."""
+    write_jsonl(tmp_path / "documents" / "a.jsonl", texts("algebra", 30))
+    write_jsonl(tmp_path / "documents" / "b.jsonl", texts("cooking", 30))
+    write_jsonl(tmp_path / "target" / "goal.jsonl", texts("sailing", 30))
+    return tmp_path
+
+
+def checked(folder, *sections: str):
+    """What is found in a project of these sections."""
+    return checked_plan(plain_project(folder, settings(*(sections or (corpus(), GOAL))), {}).project)[1]
+
+
+def test_a_project_that_is_well_has_no_findings(folder):
+    assert checked(folder).lines == []
+    assert checked(folder, corpus(), GOAL, selection("best", budget=60)).lines == []
+
+
+@pytest.mark.parametrize(
+    ("examples", "said"),
+    [
+        (texts("sailing", 29), "need 30 distinct examples; there are 29"),
+        (texts("sailing", 1) * 40, "need 30 distinct examples; there are 1,"),
+        (
+            [f"{texts('sailing', 1)[0]} {end}" for end in "abcdefghijklmnopqrstuvwxyzABCDEFG"],
+            "there are 33, of which 0",
+        ),
+    ],
+    ids=["too few", "one text", "near-duplicates"],
+)
+def test_a_target_that_is_too_small_is_unmet_until_it_was_made_once(folder, examples, said):
+    write_jsonl(folder / "target" / "goal.jsonl", examples)
+    found = checked(folder)
+    assert said in found.unmet[0]
+    assert found.warnings == []
+    project = plain_project(folder, settings(corpus(), GOAL), {}).project
+    note_made(project, "target_examples", "goal")
+    snapshot, current = scan(project), read_current_values(project.home.store)
+    again = precheck(snapshot, current, full_plan(snapshot, {}))
+    assert (again.unmet, said in again.warnings[0]) == ([], True)
+
+
+def test_a_target_without_its_column_says_which_columns_there_are(folder):
+    (folder / "target" / "goal.jsonl").write_text('{"question": "why"}\n' * 40)
+    (line,) = checked(folder).unmet
+    assert "there are 0 (rows in quarantine: 1" in line
+    assert "no column 'text' in any of its 40 rows; columns found: question" in line
+
+
+def test_types_that_nothing_reads_are_counted_with_the_key_that_leaves_them_out(folder):
+    for name in ("a.png", "deep/b.png", "deep/c.PDF", "README", "d.tar.gz"):
+        (folder / "documents" / name).parent.mkdir(exist_ok=True)
+        (folder / "documents" / name).write_bytes(b"x")
+    (line,) = checked(folder, corpus(exclude=["old/**"]), GOAL).warnings
+    assert line.startswith(
+        "corpus web: 5 files of a type that is not read: 1 without extension in its folder, "
+    )
+    assert "1 .PDF in deep/, 1 .png in deep/" in line
+    excluded = ["old/**", "**/*.PDF", "**/*.png", "**/*.tar.gz", "**/README"]
+    named = ", ".join(f'"{glob}"' for glob in excluded)
+    assert line.endswith(f"exclude = [{named}] in [[corpus]] web")
+    assert checked(folder, corpus(exclude=excluded), GOAL).lines == []
+
+
+def test_a_text_column_that_no_file_has_and_one_that_some_lack(folder):
+    (line,) = checked(folder, corpus(text_column="body"), GOAL).warnings
+    assert line.startswith("corpus web: none of its files has the text: no column 'body'")
+    pl.DataFrame({"body": ["one", "two"]}).write_parquet(folder / "documents" / "c.parquet")
+    (line,) = checked(folder).warnings
+    assert line.startswith(
+        "corpus web: 1 file (c.parquet) without the text: no column 'text' in any of its 2 rows"
+    )
+
+
+def test_what_cannot_be_read_is_left_to_the_steps(folder, monkeypatch):
+    def fails(*_args):
+        raise ZeroDivisionError
+
+    (folder / "documents" / "torn.parquet").write_bytes(b"PAR1 no more")
+    monkeypatch.setattr("tamis.graph.precheck.read_file", fails)
+    monkeypatch.setattr("tamis.graph.precheck.read_target", fails)
+    assert checked(folder, corpus(), GOAL, selection("best", budget=900)).lines == []
+
+
+def test_a_budget_above_what_the_files_can_hold(folder):
+    (line,) = checked(folder, corpus(), GOAL, selection("best", budget=61)).warnings
+    assert line.startswith(
+        "selection best: its budget of 61 documents is above the pool, which has at most 60"
+    )
+    pl.DataFrame({"text": texts("sailing", 5)}).write_parquet(folder / "documents" / "c.parquet")
+    (folder / "documents" / "d.txt").write_text("one more")
+    (folder / "documents" / "e.csv").write_text("text\none\ntwo")
+    assert checked(folder, corpus(), GOAL, selection("best", budget=68)).lines == []
+    assert len(checked(folder, corpus(), GOAL, selection("best", budget=90)).warnings) == 1
+    (folder / "documents" / "f.json").write_text('[{"text": "a"}]')
+    assert checked(folder, corpus(), GOAL, selection("best", budget=90)).lines == [], "that is not known"
+
+
+def test_a_plan_that_reads_no_documents_says_nothing_of_budgets(folder):
+    project = plain_project(folder, settings(corpus(), GOAL, selection("best", budget=900)), {}).project
+    snapshot = scan(project)
+    targets = [one for one in full_plan(snapshot, {}) if one.asset == "target_examples"]
+    assert precheck(snapshot, {}, targets).lines == []
+
+
+def test_packages_that_are_not_installed_are_named_with_the_command(folder, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else found(name))
+    assert checked(folder).lines == []
+    (line,) = checked(folder, corpus(), GOAL, '[engine]\nkind = "ray"\n').warnings
+    assert line.endswith("install it with: pip install -c constraints.txt -e '.[ray]'")
+
+
+def test_a_materialization_stops_before_it_begins(folder, monkeypatch, nowhere):
+    from tamis.cli import main
+
+    write_jsonl(folder / "target" / "goal.jsonl", texts("sailing", 5))
+    project = plain_project(folder, settings(corpus(), GOAL), {})
+    monkeypatch.chdir(folder)
+    for name, value in project.environment.items():
+        monkeypatch.setenv(name, value)
+    assert main(["materialize"]) == 2
+    assert read_current_values(project.home.store) == {}
+    for path in (folder / "documents").iterdir():
+        path.unlink()
+    found = precheck(scan(project.project), {}, full_plan(scan(project.project), {}))
+    assert found.unmet[0] == "no corpus holds a file: put some into documents (corpus web)"
+    assert str(UnmetTargetsError(found.unmet)).endswith("or add examples. Nothing was materialized")

@@ -69,20 +69,8 @@ def definitions_of(
         sensors=sensors_of(used),
         resources={**resources_of(project.file), **replaced},
         executor=dg.in_process_executor,
-        loggers={"console": console},
         metadata={LOADED_WITH: used.text},
     )
-
-
-@dg.logger(
-    config_schema={
-        "log_level": dg.Field(str, default_value="WARNING"),
-        "name": dg.Field(str, default_value="dagster"),
-    }
-)
-def console(context: dg.InitLoggerContext) -> logging.Logger:
-    """Log runs to the terminal from warnings on: all of it is in the event log, some fifty lines a run."""
-    return dg.colored_console_logger.logger_fn(context)
 
 
 @dg.definitions

@@ -61,7 +61,7 @@ def sampler_trials(
                 comparison,
                 work.project.home.cache,
                 progress.advance,
-                context.log.debug,
+                context.log.info,
             )
         yield from work.record(
             Output(

@@ -46,8 +46,12 @@ run_monitoring:
   enabled: true
   start_timeout_seconds: 300
   free_slots_after_run_end_seconds: 60
+python_logs:
+  python_log_level: INFO  # the event log has all; the terminal of `tamis ui` not each event of each step
 """
-_ON_SQLITE_BEFORE = ON_SQLITE.replace("  pools:\n    granularity: run\n", "")
+_LOGS = ON_SQLITE.index("python_logs:")
+EARLIER = {ON_SQLITE[:_LOGS], ON_SQLITE[:_LOGS].replace("  pools:\n    granularity: run\n", "")}
+"""What earlier versions wrote: it is replaced, unless somebody has changed it."""
 
 
 class StorageMismatchError(PermanentError):
@@ -132,7 +136,7 @@ def prepare_folder(project: Project) -> Path:
         needed_for = f"keeping Dagster's state in the database that {POSTGRES_URL} names"
         raise MissingPackageError("dagster-postgres", needed_for, "pip install -e '.[postgres]'")
     present = path.read_text() if path.exists() else ""
-    if present in ("", _ON_SQLITE_BEFORE, ON_SQLITE):
+    if present in {"", ON_SQLITE, *EARLIER}:
         present = ON_POSTGRES.read_text() if url else ON_SQLITE
         write_atomically(path, present.encode())
     if (POSTGRES_URL in present) != bool(url):

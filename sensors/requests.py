@@ -6,9 +6,8 @@ A run that somebody cancelled, or whose partition or inputs went away under it, 
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
@@ -35,8 +34,6 @@ BACK_OFF_SECONDS = 20.0
 SETTLED_SECONDS = 10
 MOST_COUNTED = 20
 MOST_SHOWN = 5
-QUIET: Mapping[str, Any] = {"loggers": {"console": {}}}
-"""Dagster takes the logger of the definitions, which is for warnings, where the run names it."""
 LISTED_SECONDS = 60.0
 """How long the sensors that ask for runs go by the last listing: the arrivals sensor makes one each tick."""
 
@@ -84,7 +81,7 @@ def removal_request(instance: dg.DagsterInstance, gone: Sequence[str]) -> dg.Run
     failed = instance.get_run_records(wanted, limit=MOST_COUNTED)
     if failed and time.time() < waits_until(failed):
         return f"the removal failed {len(failed)} times and is tried again shortly; its last run says why"
-    return dg.RunRequest(job_name="removal", run_config=QUIET, tags={DRIVER_TAG: SENSOR, WORK_TAG: work})
+    return dg.RunRequest(job_name="removal", tags={DRIVER_TAG: SENSOR, WORK_TAG: work})
 
 
 def work_id(group: Group) -> str:
@@ -150,4 +147,4 @@ def requests_for(instance: dg.DagsterInstance, group: Group) -> list[dg.RunReque
     alone = group.partitions[0] if group.partition_set and len(group.partitions) == 1 else None
     if group.partition_set and not alone:
         tags |= range_tags(instance, group)
-    return [dg.RunRequest(asset_selection=keys, run_config=QUIET, tags=tags, partition_key=alone)]
+    return [dg.RunRequest(asset_selection=keys, tags=tags, partition_key=alone)]

@@ -22,7 +22,7 @@ from projects import (
     write_jsonl,
 )
 
-from resources.instance import ON_SQLITE, POSTGRES_URL, prepare_folder
+from resources.instance import EARLIER, ON_SQLITE, POSTGRES_URL, prepare_folder
 from resources.webserver import NOTE, noted
 from tamis.base.errors import PermanentError
 from tamis.cli import COMPLETION, TITLES, main, serving, verbs
@@ -444,7 +444,10 @@ def test_a_second_ui_of_a_home_is_refused_with_the_address_of_the_first(empty, t
 def test_a_missing_package_and_a_dagster_yaml_of_the_users_own_are_named(tmp_path, nowhere, monkeypatch):
     project = plain_project(tmp_path, SMALL, {}).project
     folder = prepare_folder(project)
-    assert (folder / "dagster.yaml").read_text() == ON_SQLITE
+    for written in EARLIER:
+        (folder / "dagster.yaml").write_text(written)
+        prepare_folder(project)
+        assert (folder / "dagster.yaml").read_text() == ON_SQLITE
     (folder / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     monkeypatch.setenv(POSTGRES_URL, "postgresql://me@127.0.0.1/tamis")
     with pytest.raises(PermanentError, match="somewhere else than in the database"):

@@ -78,6 +78,7 @@ def test_both_shipped_instances_count_runs_and_free_what_was_left(text):
     assert shipped["concurrency"]["runs"]["max_concurrent_runs"] == 1
     assert shipped["run_monitoring"]["enabled"]
     assert shipped["run_monitoring"]["free_slots_after_run_end_seconds"] == 60
+    assert shipped["python_logs"]["python_log_level"] == "INFO"
 
 
 def test_a_run_of_the_command_line_waits_for_no_slot(opened):

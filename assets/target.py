@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted, vector_column
 from tamis.store.withdrawn import note_places, version_of
 from tamis.training.chats import refused_rows
+from tamis.transport.exact import ExactCheck
 from tamis.transport.scoring import PoolScoring, score_pool, score_range
 from tamis.transport.storing import (
     CurrentPotential,
@@ -49,6 +51,12 @@ CONVERGED = (
     "The marginal error is within the tolerance, or what its certificate accepts.",
     True,
 )
+EXACT = (
+    "agrees_with_exact_transport",
+    "Its scores order a sample of the pool as exact optimal transport, solved by POT, does.",
+    False,
+)
+LEAST_AGREEMENT = 0.9
 
 
 @asset("target_examples", ["polars"], [READABLE, LEARNABLE])
@@ -228,7 +236,7 @@ def contamination(context: dg.AssetExecutionContext, store: StoreResource) -> It
                 )
 
 
-@asset("target_potential", ["torch"], [CONVERGED], reads=["target_embeddings", "embeddings"])
+@asset("target_potential", ["torch"], [CONVERGED, EXACT], reads=["target_embeddings", "embeddings"])
 def target_potential(
     context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
 ) -> Iterator[Any]:
@@ -257,7 +265,7 @@ def target_potential(
                         files=[folder],
                         row_count=len(found.potential.g),
                         metadata=potential_facts(found),
-                        checks=[_converged(found)],
+                        checks=[_converged(found), _agreeing(found.exact)],
                         **kept_version(work, key, found),
                     )
                 )
@@ -313,4 +321,16 @@ def _converged(found: CurrentPotential) -> dg.AssetCheckResult:
         check_name="converged",
         passed=found.within_tolerance,
         metadata={"marginal_error": found.marginal_error, "tolerance": found.tolerance},
+    )
+
+
+def _agreeing(exact: ExactCheck | None) -> dg.AssetCheckResult:
+    """Without a comparison, of a potential that earlier code wrote, there is nothing to warn of."""
+    known = {} if exact is None else asdict(exact) | {"difference_of_values": exact.difference}
+    return dg.AssetCheckResult(
+        asset_key="target_potential",
+        check_name="agrees_with_exact_transport",
+        passed=exact is None or exact.rank_agreement >= LEAST_AGREEMENT,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata=known,
     )

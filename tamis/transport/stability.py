@@ -54,7 +54,7 @@ def bootstrap_stability(
         raise BadShapeError("resamples", resamples, "2 or more")
     if sample < 1:
         raise BadShapeError("sample", sample, "1 or more")
-    rows_nd, count = _sample(reference, sample, seed)
+    rows_nd, count = spread_rows(reference, sample, seed)
     if not 1 <= k <= count:
         raise BadShapeError("k", k, f"1 to {count}, the rows of the reference")
     sample_k = max(1, round(k * len(rows_nd) / count))
@@ -89,7 +89,7 @@ def _scores(target: Matrix, rows_nd: Any, potential: TargetPotential, mass_m: Fl
         ).gradient(rows_nd)
 
 
-def _sample(reference: Rows, size: int, seed: int) -> tuple[Any, int]:
+def spread_rows(reference: Rows, size: int, seed: int) -> tuple[Any, int]:
     """Evenly spread rows [n, d] as a tensor, and how many rows there are."""
     import torch
 

@@ -4,7 +4,7 @@ The pool is streamed 4,096 vectors at a time at a pinned version; what is kept o
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,16 @@ from tamis.settings.config import TransportSection
 from tamis.store.tables import Store, matrix_of, quoted
 from tamis.store.vectors import VectorBlocks, require_documents
 from tamis.transport.certificate import UnionCertificate, estimated_top_k
+from tamis.transport.exact import ExactCheck, check_exactly
 from tamis.transport.joining import Done, join_pool, sums_of_pool
 from tamis.transport.potential import TargetPotential
 from tamis.transport.shards import ShardSums
 from tamis.transport.solve import solve_potential
-from tamis.transport.stability import Stability, bootstrap_stability
+from tamis.transport.stability import Stability, bootstrap_stability, spread_rows
 
 POTENTIAL_FILE, SUMS_FILE, CERTIFICATE_FILE = "potential.npz", "shard_sums.npz", "certificate.json"
+EXACT_ROWS = 2_000
+"""Documents that are solved exactly to check a potential: a second with 1,000 examples."""
 
 
 def target_vectors(store: Store, table: str, target: str, split: str = "train") -> np.ndarray:
@@ -39,13 +42,17 @@ def target_vectors(store: Store, table: str, target: str, split: str = "train") 
 
 @dataclass(frozen=True, kw_only=True)
 class CurrentPotential:
-    """A potential for the pool as it is: solved from nothing (`done` None), or brought up to date."""
+    """A potential for the pool as it is: solved from nothing (`done` None), or brought up to date.
+
+    `exact`: its comparison with the exact solution, of the pool that it was last solved from nothing on.
+    """
 
     potential: TargetPotential
     sums: ShardSums
     certificate: UnionCertificate
     tolerance: float
     done: Done | None
+    exact: ExactCheck | None
     stability: Stability | None = None
 
     @property
@@ -87,18 +94,20 @@ def current_potential(
         certificate = sums.certificate(potential)
         # How much the best tenth of the pool depends on which examples the target happens to hold.
         stability = bootstrap_stability(target_md, pool, potential, max(1, count // 10), seed=seed)
+        exact: ExactCheck | None = check_exactly(potential, spread_rows(pool, EXACT_ROWS, seed)[0], seed)
     else:
         joined = join_pool(
             pool, load_potential(before), ShardSums.load(before / SUMS_FILE), target_md, section, seed
         )
         potential, sums, certificate, done = joined.potential, joined.sums, joined.certificate, joined.done
-        stability = None
+        stability, exact = None, _exact_of(before)
     return CurrentPotential(
         potential=potential,
         sums=sums,
         certificate=certificate,
         tolerance=section.tolerance,
         done=done,
+        exact=exact,
         stability=stability,
     )
 
@@ -108,12 +117,19 @@ def save_potential(folder: Path, found: CurrentPotential) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     found.potential.save(folder / POTENTIAL_FILE)
     found.sums.save(folder / SUMS_FILE)
-    write_atomically(folder / CERTIFICATE_FILE, json.dumps(potential_facts(found), sort_keys=True).encode())
+    facts = potential_facts(found) | {"exact": asdict(found.exact) if found.exact else None}
+    write_atomically(folder / CERTIFICATE_FILE, json.dumps(facts, sort_keys=True).encode())
 
 
 def load_potential(folder: Path) -> TargetPotential:
     """The potential in a folder."""
     return TargetPotential.load(folder / POTENTIAL_FILE)
+
+
+def _exact_of(folder: Path) -> ExactCheck | None:
+    """Return the exact comparison that a potential in a folder has; None where earlier code wrote it."""
+    facts = json.loads((folder / CERTIFICATE_FILE).read_text())
+    return ExactCheck(**facts["exact"]) if facts.get("exact") else None
 
 
 def counts_by_estimate(folder: Path, decisions: pl.DataFrame) -> dict[str, int]:

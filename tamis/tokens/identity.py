@@ -26,7 +26,6 @@ PATTERNS = (
     "tekken.json",
     "config.json",  # names the kind of model, where nothing else names the kind of tokenizer
 )
-VOCABULARIES = ("tokenizer.*", "*.model", "vocab*", "merges.txt", "tekken.json")
 HUB_ID = re.compile(r"(?P<repository>[\w.-]+(/[\w.-]+)?)(@(?P<revision>[\w./-]+))?")
 
 
@@ -58,10 +57,10 @@ def tokenizer_files(name: str) -> list[Path]:
     """
     if name == SMOLLM2:
         return [embedded_model_file()]
-    folder = tokenizer_folder(name)
-    if not _among(folder, VOCABULARIES):
+    found = _among(tokenizer_folder(name))
+    if not found:
         raise UnknownTokenizerError(name, "its folder holds no file of a tokenizer, such as tokenizer.json")
-    return _among(folder, PATTERNS)
+    return found
 
 
 def tokenizer_folder(name: str) -> Path:
@@ -77,7 +76,7 @@ def tokenizer_folder(name: str) -> Path:
     repository, revision = match["repository"], match["revision"]
     try:
         folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
-        if constants.HF_HUB_OFFLINE or _among(folder, VOCABULARIES):
+        if constants.HF_HUB_OFFLINE or _among(folder):
             return folder
     except HFValidationError as error:
         raise UnknownTokenizerError(name, "it is no folder and no hub id") from error
@@ -90,8 +89,8 @@ def tokenizer_folder(name: str) -> Path:
         raise UnknownTokenizerError(name, f"it cannot be downloaded ({type(error).__name__})") from error
 
 
-def _among(folder: Path, patterns: Iterable[str]) -> list[Path]:
-    return sorted({path for one in patterns for path in folder.glob(one) if path.is_file()})
+def _among(folder: Path) -> list[Path]:
+    return sorted({path for one in PATTERNS for path in folder.glob(one) if path.is_file()})
 
 
 def _digest(path: Path) -> str:

@@ -7,7 +7,7 @@ import dagster as dg
 import polars as pl
 import pyarrow as pa
 import pytest
-from projects import CHOSEN, COOKING, GRAPH, SAILING, SmallProject, lines, selection, texts, write
+from projects import CHOSEN, COOKING, GRAPH, SAILING, SmallProject, base_model, lines, selection, texts, write
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from tamis.base.unfit import PLAIN
@@ -171,3 +171,14 @@ def test_an_altered_count_is_found_and_a_withdrawn_document_leaves(counted):
     red = [node.name for node in counted.audit().nodes.values() if node.status == "red"]
     assert red
     assert all(name.startswith(("token_counts[", "table[token_counts]")) for name in red)
+
+
+def test_the_tokenizer_that_the_graph_trains_counts_where_it_is_named(counted):
+    named = COUNTED.replace('"words"', '"small"') + base_model() + "[pretraining]\nvocabulary = 512\n"
+    counted.configure(named)
+    counted.make(MADE | {"tokenizer"})
+    key = counted.current["tokenizer", ""].input_key[:16]
+    tokens = tokens_by(counted.home.checkpoints / "tokenizer" / "all" / key, counted)
+    assert dict(counted.store.read("token_counts", ["doc_id", "n_tokens"]).iter_rows()) == tokens
+    sums(counted, tokens)
+    assert not counted.current.keys() & {("base_models", "small")}

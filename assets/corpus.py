@@ -6,14 +6,15 @@ from typing import Any
 
 import dagster as dg
 
-from resources.output import Output, Rows
+from resources.output import Output, Rows, rows_set_aside
 from resources.specification import PROJECT_FILE_CHECK, asset, part
 from resources.store import StoreResource
 from resources.work import Work
 from tamis.base.progress import Advance
 from tamis.corpus import ShardBatch, ShardChangedError, ShardGoneError, read_shard
-from tamis.corpus.intake import Intake, ShardShrunkError, store_shards
+from tamis.corpus.intake import Intake, ShardShrunkError, count_documents, store_shards
 from tamis.corpus.near_index import INDEX, TABLE, update_near_duplicates
+from tamis.corpus.setting_aside import forget_refused, show_refused
 from tamis.graph.held_back import (
     forget_shrunken,
     keep_values,
@@ -25,9 +26,14 @@ from tamis.graph.reconciliation import collect_orphans
 from tamis.graph.snapshot import Shrunken
 from tamis.records.manifest import content_digest
 from tamis.settings.references import named
+from tamis.settings.tokenizer import counting_tokenizer
 from tamis.store.records import stored_rows
 from tamis.store.tables import quoted
 from tamis.store.withdrawn import version_of
+from tamis.tokens.counting import TokenCounter
+from tamis.tokens.identity import fingerprint
+from tamis.tokens.stage import TOKEN_COUNTS
+from tamis.tokens.storing import count_missing
 
 RECORDED_TOGETHER, BATCH_ROWS = 500, 10_000
 LEFT = (ShardChangedError, ShardGoneError, ShardShrunkError)
@@ -152,6 +158,42 @@ def _readable(quarantined: dict[str, int]) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.WARN,
         metadata={"quarantined": dg.MetadataValue.json(quarantined)},
     )
+
+
+@part("token_counts", ["lancedb", "tokenizers"], reads=["documents", "tokenizer"])
+def token_counts(work: Work) -> Iterator[Any]:
+    """Tokens of each document by the project's tokenizer; only documents that it has not counted are read."""
+    counter, mark = _counter(work)
+    known = f"fingerprint = {quoted(mark)}"
+    forget_refused(work.store, work.stage.name, [mark])
+    missing = count_documents(work.store, work.partitions, TOKEN_COUNTS.name, known)
+    with work.progress("counting tokens", missing) as progress:
+
+        def counts_of(group: dict[str, list[str]]) -> Iterator[Any]:
+            every = sorted({doc_id for doc_ids in group.values() for doc_id in doc_ids})
+            counted = set(count_missing(work.store, counter, mark, every, progress.advance))
+            aside = show_refused(work.store, work.stage.name, group, [mark])
+            made = []
+            for key, doc_ids in group.items():
+                new = len(counted.intersection(doc_ids))
+                facts = {"counted": new, "reused": len(doc_ids) - new, "fingerprint": mark}
+                shown = rows_set_aside(work.stage.name, key, facts, aside)
+                rows = [Rows(table=TOKEN_COUNTS.name, doc_ids=doc_ids), *shown]
+                made.append(Output(partition=key, rows=rows, row_count=len(doc_ids), metadata=facts))
+            yield from work.record(*made)
+
+        yield from work.in_groups(counts_of)
+
+
+def _counter(work: Work) -> tuple[TokenCounter, str]:
+    """The tokenizer that counts, and the fingerprint of its counts."""
+    found = counting_tokenizer(work.project.settings)
+    assert found is not None
+    if found.path is None:
+        version = work.current[("tokenizer", "")].data_version
+        return TokenCounter(str(work.upstream("tokenizer"))), fingerprint([version])
+    cache = work.project.home.cache / "tokenizers"
+    return TokenCounter(work.project.model(found.path), cache), work.snapshot.tokenizer_identity
 
 
 @asset("near_duplicates", ["lancedb", "minhash"], reads=["documents"])

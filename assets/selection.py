@@ -61,6 +61,7 @@ PARTITIONED = dg.AssetCheckSpec(
                 "target_examples",
                 "contamination",
                 "document_flags",
+                "token_counts",
                 "transport_scores",
                 "quality_scores",
                 "density_scores",
@@ -185,7 +186,7 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
             row_count=len(chosen),
             data_version=selection_digest(decided),
             metadata={
-                **_shown(report, chosen, choice.pool),
+                **_shown(report, chosen),
                 "page": dg.MetadataValue.path(page),
                 "plot": dg.MetadataValue.md(plot_markdown(plot)),
                 "sampler": find_sampler(section.sampler).description,
@@ -207,13 +208,14 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
     )
 
 
-def _shown(report: SelectionReport, chosen: pl.DataFrame, pool: pl.DataFrame) -> dict[str, Any]:
+def _shown(report: SelectionReport, chosen: pl.DataFrame) -> dict[str, Any]:
     """Say in Dagster what was chosen: by numbers and ids, since texts are on the page alone."""
     mix = source_mix(report).select("source", selected="chosen", rejected=pl.col("pool") - pl.col("chosen"))
-    tokens = pool.join(chosen, on="doc_id", how="semi")["n_tokens"].sum()
+    assert report.tokens is not None
     return {
         "sources": dg.MetadataValue.table([dg.TableRecord(row) for row in mix.iter_rows(named=True)]),
-        "estimated_tokens": int(tokens),
+        "tokens": report.tokens.words,
+        "token_count": report.tokens.tokens,
         "best_documents": ", ".join(chosen["doc_id"].head(BEST_SHOWN)),
     }
 

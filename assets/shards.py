@@ -4,12 +4,20 @@ from collections.abc import Collection
 
 import dagster as dg
 
-from assets.corpus import documents, raw_shards
+from assets.corpus import documents, raw_shards, token_counts
 from assets.embedding import embeddings
 from assets.quality import document_flags, perplexity_scores, quality_scores
 from resources.specification import together
 
-PARTS = (raw_shards, documents, embeddings, document_flags, perplexity_scores, quality_scores)
+PARTS = (
+    raw_shards,
+    documents,
+    token_counts,
+    embeddings,
+    document_flags,
+    perplexity_scores,
+    quality_scores,
+)
 
 
 def shards(used: Collection[str]) -> dg.AssetsDefinition:

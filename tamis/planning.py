@@ -1,10 +1,11 @@
 """What `tamis materialize` would do, and what that would take."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from tamis.base.numbers import brief, counted, named
+from tamis.base.numbers import brief, counted, named, tokens_in_words
 from tamis.corpus.stage import RAW_STAGE
 from tamis.graph.estimates import Estimate, estimates
 from tamis.graph.held_back import held_back
@@ -16,6 +17,9 @@ from tamis.graph.scan import scan
 from tamis.graph.stages import stages
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
+from tamis.selection.stage import SELECTION_STAGE
+from tamis.settings.budget import parse_budget
+from tamis.settings.tokenizer import counting_tokenizer
 from tamis.sql.properties import LAYERS
 
 NAMED = 5
@@ -81,6 +85,20 @@ def plan_lines(plan: list[dict[str, Any]]) -> list[str]:
             lines.append(f"{asset}: {reason}{count}{_measures(entries)}")
     made = [due for due in plan if due["asset"] not in (REMOVAL, HELD_BACK)]
     return [*lines, _in_all(made)] if made else lines
+
+
+def budget_lines(project: Project, plan: list[dict[str, Any]]) -> list[str]:
+    """Return the budgets in tokens of the selections of a plan, and what counts them."""
+    due = {entry["partition"] for entry in plan if entry["asset"] == SELECTION_STAGE.name}
+    tokenizer = counting_tokenizer(project.settings)
+    by = f", counted by {tokenizer.name}" if tokenizer else ""
+    found: dict[str, list[str]] = {}
+    for section in project.settings.selection:
+        budget = parse_budget(section.budget)
+        if section.name in due and budget.unit == "tokens":
+            words = tokens_in_words(math.floor(budget.amount), 1, int(tokenizer is None))
+            found.setdefault(f"{words}{by}", []).append(section.name)
+    return [f"budget of {named(names)}: {words}" for words, names in found.items()]
 
 
 def without_documents(project: Project, plan: list[dict[str, Any]]) -> list[str]:

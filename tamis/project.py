@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tamis.settings.config import Settings, home_folder, load_settings, project_file, storage_url
+from tamis.settings.tokenizer import counting_tokenizer
 from tamis.store.home import Home, bring_up_to_date, placed
 from tamis.store.precision_choice import AUTO, choose, read_choice
 
@@ -50,10 +51,12 @@ class Project:
 
     @property
     def names_hub_models(self) -> bool:
-        """Whether an encoder, judge, base model or corpus has to come from a hub."""
+        """Whether an encoder, judge, base model, tokenizer or corpus has to come from a hub."""
         settings = self.settings
         names = [settings.encoder.name, *(model.path for model in settings.base_model if model.path)]
         names += [] if settings.judge.url else [settings.judge.model]
+        tokenizer = counting_tokenizer(settings)
+        names += [tokenizer.path] if tokenizer and tokenizer.path else []
         hub = any(corpus.hub for corpus in settings.corpus)
         return hub or any("/" in name and not Path(self.model(name)).is_dir() for name in names)
 

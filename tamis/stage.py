@@ -66,6 +66,10 @@ class Snapshot(Protocol):
     def encoder_identity(self) -> str:
         """Identity of the configured encoder."""
 
+    @property
+    def tokenizer_identity(self) -> str:
+        """Identity of the tokenizer that counts tokens, of a project that has one with files."""
+
     def keys(self, partition_set: PartitionSet | None) -> tuple[str, ...]:
         """Return the partition keys of a set, those of shards sorted; ("",) for stages without partitions."""
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from tamis.base.errors import UnknownNameError
-from tamis.base.numbers import counted, cut, named
+from tamis.base.numbers import counted, cut, named, tokens_in_words
 from tamis.base.precision import Speeds
 from tamis.corpus.listing import links_out
 from tamis.corpus.records import WHOLE_SHARD
@@ -32,6 +34,7 @@ from tamis.records.receipts import listed_in
 from tamis.scaling.searched import Search, sentences
 from tamis.scaling.stage import REPORT_STAGE, law_active
 from tamis.selection.stage import SELECTION_STAGE
+from tamis.selection.token_sizes import token_sizes, tokens_of
 from tamis.settings.budget import parse_budget
 from tamis.sql.properties import LAYERS
 from tamis.store.exports import PROV
@@ -158,10 +161,7 @@ class Status:
 
     def selection_lines(self) -> list[str]:
         """Each selection, how many documents it has, and its state."""
-        return [
-            f"selection {one['selection']}: {counted(one['documents'], 'document')}, {one['state']}"
-            for one in self.selections
-        ]
+        return [f"selection {one['selection']}: {_size(one)}, {one['state']}" for one in self.selections]
 
     def scaling_lines(self, pages: Path) -> list[str]:
         """The page in `pages` of each target of [scaling], if it was made, and its state."""
@@ -339,13 +339,14 @@ def _selections(
 ) -> list[dict[str, Any]]:
     """A selection is settled when nothing that it depends on is out of date or kept within a certificate."""
     outdated = {(found.asset, found.partition) for found in due}
-    found = []
+    found, sizes = [], _sizes(store)
     for name in snapshot.keys("selections"):
-        entry, count = (SELECTION_STAGE.name, name), _published_documents(snapshot, current, name)
+        entry = (SELECTION_STAGE.name, name)
+        chosen = _published_choice(snapshot, current, name)
         if entry not in current:
             state = NOT_MADE
         elif not current[entry].passed:
-            state = REFUSED + ("" if count is None else ", these passed it before")
+            state = REFUSED + ("" if chosen is None else ", these passed it before")
         elif entry in outdated:
             state = "out of date"
         elif name in snapshot.pinned:
@@ -354,18 +355,47 @@ def _selections(
             inputs = upstream(snapshot, entry)
             state = SETTLED if all(current[i].settled for i in inputs if i in current) else CERTIFIED
         pinned = snapshot.pinned[name].version if name in snapshot.pinned else None
-        found.append({"selection": name, "documents": count or 0, "state": state, "pinned_to": pinned})
+        tokens = None if chosen is None or sizes is None else tokens_of(sizes, chosen)
+        found.append(
+            {
+                "selection": name,
+                "documents": 0 if chosen is None else len(chosen),
+                "tokens": tokens and tokens.tokens,
+                "documents_estimated": tokens and tokens.estimated,
+                "state": state,
+                "pinned_to": pinned,
+            }
+        )
     return found
 
 
-def _published_documents(snapshot: ProjectSnapshot, current: CurrentValues, selection: str) -> int | None:
-    """Return how many documents a selection publishes, None where that is nothing or damaged."""
+def _size(selection: Mapping[str, Any]) -> str:
+    """How many documents and tokens a selection has."""
+    documents, tokens = selection["documents"], selection["tokens"]
+    size = counted(documents, "document")
+    if not tokens:
+        return size
+    return f"{size} ({tokens_in_words(tokens, documents, selection['documents_estimated'])})"
+
+
+def _published_choice(
+    snapshot: ProjectSnapshot, current: CurrentValues, selection: str
+) -> pl.DataFrame | None:
+    """Return the documents that a selection publishes, None where that is nothing or damaged."""
     folder, store = ManifestFolder.of(snapshot.project.home), snapshot.project.home.store
     try:
         found = published(current, folder, selection)
-        return len(chosen_of(store, folder, found)) if found else None
+        return chosen_of(store, folder, found) if found else None
     except (ManifestError, DecisionsLostError, DamagedTableError):
         return None  # what is damaged is said elsewhere
+
+
+def _sizes(store: Store) -> pl.DataFrame | None:
+    """Return the tokens of each document, None where the tables are damaged."""
+    try:
+        return token_sizes(store)
+    except DamagedTableError:
+        return None
 
 
 def _scaling(snapshot: ProjectSnapshot, current: CurrentValues, due: list[Due]) -> dict[str, str]:

@@ -390,6 +390,7 @@ def test_the_reference_explains_every_key():
 
 
 EXAMPLES = {
+    "project": {"tokenizer"},
     "engine": {"address", "workers"},
     "storage": {"url"},
     "near_duplicates": {"cosine"},

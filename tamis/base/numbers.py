@@ -26,6 +26,15 @@ def cut(lines: Sequence[str], lists_all: str = "", most: int = MOST_LISTED) -> l
     return [*lines[:most], more] if len(lines) > most else list(lines)
 
 
+def tokens_in_words(tokens: int, documents: int, estimated: int) -> str:
+    """Return how many tokens some documents have; `estimated`: of how many of them no tokenizer counted."""
+    found = counted(tokens, "token")
+    if not estimated:
+        return found
+    whose = "" if estimated == documents else f"those of {counted(estimated, 'document')} "
+    return f"about {found}, {whose}estimated as bytes / 4"
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """Return a number with so many decimals."""
     return MISSING if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"

@@ -12,7 +12,7 @@ from tamis.base.files import write_atomically
 from tamis.base.progress import Heartbeat, complain, is_quiet, say
 from tamis.cli.parts import ListCommand, answer, failed_lines, json_option, run, spoken
 from tamis.comparison.stage import COMPARISON_STAGE, SAMPLER_COMPARISON, SAMPLER_TRIALS_STAGE
-from tamis.planning import HELD_BACK, checked_plan, plan_lines, without_documents
+from tamis.planning import HELD_BACK, budget_lines, checked_plan, plan_lines, without_documents
 from tamis.project import Project, open_project, read_project
 from tamis.records.current_values import read_current_values
 from tamis.report.summary import comparison_lines, summary
@@ -58,7 +58,8 @@ def plan(on_request: bool, as_json: bool) -> int:
     """Show the plan; 1 where something is held back, or a target cannot be made."""
     project = read_project()
     found, checked = checked_plan(project, on_request)
-    answer(as_json, found, without_documents(project, found) or plan_lines(found))
+    lines = [*plan_lines(found), *budget_lines(project, found)]
+    answer(as_json, found, without_documents(project, found) or lines)
     for line in checked.lines:
         complain(line)
     return int(bool(checked.unmet) or any(entry["asset"] == HELD_BACK for entry in found))

@@ -17,7 +17,9 @@ from tamis.graph.stages import stages
 from tamis.project import Project
 from tamis.records.pinned_versions import PinnedVersion
 from tamis.scaling.searched import Search
+from tamis.settings.tokenizer import counting_tokenizer
 from tamis.store.precision_choice import AUTO
+from tamis.tokens.identity import tokenizer_identity
 from tamis.training.planned import Trial, model_names, planned_trials
 
 
@@ -129,6 +131,14 @@ class ProjectSnapshot:
     def encoder_identity(self) -> str:
         """Identity of the configured encoder, looked up once for all shards that depend on it."""
         return encoder_identity(self.project.model(self.project.settings.encoder.name), self.precision)
+
+    @cached_property
+    def tokenizer_identity(self) -> str:
+        """Identity of the tokenizer that counts tokens, looked up once for all shards that depend on it."""
+        found = counting_tokenizer(self.project.settings)
+        assert found is not None
+        assert found.path is not None, "the graph trains it: an input, not a setting"
+        return tokenizer_identity(self.project.model(found.path))
 
     @cached_property
     def trials(self) -> dict[str, Trial]:

@@ -43,6 +43,7 @@ def _counts(facts: Facts, written: Written) -> str:
     rows = [
         ["documents", f"{facts.documents:,}"],
         ["UTF-8 bytes of text", f"{facts.n_bytes:,}"],
+        ["tokens", facts.tokens.words],
         ["pool", f"{facts.pool:,} documents, {facts.eligible:,} of them eligible"],
         ["shards", f"{facts.shards:,}"],
         ["columns", ", ".join(f"`{_cell(name)}`" for name in written.columns.names)],

@@ -9,6 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.selection.deciding import used_score_columns
+from tamis.selection.token_sizes import Tokens
 
 BINS = 20
 Share = tuple[str | None, int, int]
@@ -50,6 +51,7 @@ class Facts:
     eligible: int
     documents: int
     n_bytes: int
+    tokens: Tokens
     reasons: tuple[tuple[str, str | None, int], ...]
     licences: tuple[Share, ...]
     sources: tuple[Share, ...]

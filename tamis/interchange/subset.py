@@ -16,6 +16,7 @@ from tamis.interchange.lineage import openlineage_lines, prov_json
 from tamis.project import Project
 from tamis.records.manifest import ManifestFolder, canonical_json
 from tamis.records.published import Published
+from tamis.selection.token_sizes import token_sizes, tokens_of
 from tamis.store.digests import file_digest
 from tamis.store.exports import CARD, CROISSANT, OPENLINEAGE, PROV, beside
 
@@ -67,6 +68,7 @@ def describe_subset(
         eligible=decisions["rank"].count(),
         documents=len(chosen),
         n_bytes=int(sized["n_bytes"].sum()),
+        tokens=tokens_of(token_sizes(project.home.store), chosen),
         reasons=tuple(reasons.iter_rows()),
         licences=shares(sized, "licence"),
         sources=shares(sized, "source"),

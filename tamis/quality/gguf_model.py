@@ -55,13 +55,22 @@ def load_gguf(file: Path) -> tuple["PreTrainedModel", "PreTrainedTokenizerFast"]
     from transformers import LlamaConfig, LlamaForCausalLM
 
     reader = _open(file)
-    fields = {name: field.contents() for name, field in reader.fields.items() if not name.startswith("GGUF.")}
+    fields = _fields(reader)
     config = LlamaConfig(**_configuration(fields))
     weights = _weights(reader, fields["llama.attention.head_count"], fields["llama.attention.head_count_kv"])
     config.tie_word_embeddings = "lm_head.weight" not in weights
     with ONE_MODEL_AT_A_TIME:
         model = LlamaForCausalLM.from_pretrained(None, config=config, state_dict=weights)
     return model, _tokenizer(fields)
+
+
+def load_gguf_tokenizer(file: Path) -> "PreTrainedTokenizerFast":
+    """Its tokenizer alone, without the weights."""
+    return _tokenizer(_fields(_open(file)))
+
+
+def _fields(reader: Any) -> dict[str, Any]:
+    return {name: field.contents() for name, field in reader.fields.items() if not name.startswith("GGUF.")}
 
 
 def _open(file: Path) -> Any:

@@ -48,8 +48,8 @@ class IndexPage:
 def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence[Due]) -> bool:
     """Write the page, unless the one that is there says the same; return whether it was written.
 
-    `due`: what is out of date. A tick asks for this, so what is compared is small: the data versions of what
-    the page shows, the reasons, and the names of the pages.
+    `due`: what is out of date. A tick asks for this, so what is compared is small: the manifests of what the
+    page shows, the reasons, and the names of the pages.
     """
     home, settings = snapshot.project.home, snapshot.project.settings
     names = sorted(page.name for page in home.reports.glob("*.html") if page.name != NAME)
@@ -58,7 +58,7 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
     reasons = {(one.asset, one.partition): reason_of(one) for one in due}
     selections = [(SELECTION_STAGE.name, name) for name in snapshot.keys("selections")]
     shown = [current.get(entry) for entry in (*selections, (CHOICE_STAGE.name, ""))]
-    versions = [value and value.data_version for value in shown]
+    versions = [value and value.manifest for value in shown]  # tokens change with the tokenizer
     stated = [names, versions, sorted([*entry, reason] for entry, reason in reasons.items())]
     state = hashlib.sha256(canonical_json(stated).encode()).hexdigest()[:16]
     file = home.reports / NAME

@@ -30,6 +30,7 @@ class SelectionPage:
     pool: int
     eligible: int
     chosen: int
+    tokens: str
     share: float | None
     sampler: Sampler | None
     reasons: list[tuple[str, int, str]]
@@ -56,6 +57,7 @@ def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
         pool=len(decisions),
         eligible=decisions["rank"].count(),
         chosen=len(chosen),
+        tokens=report.tokens.words if report.tokens else "",
         share=len(chosen) / len(decisions) if len(decisions) else None,
         sampler=sampler_of(decisions, report.settings),
         reasons=_reasons(decisions),

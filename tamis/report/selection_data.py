@@ -9,6 +9,7 @@ from tamis.corpus.stage import DOCUMENTS, OCCURRENCES
 from tamis.report.random_baseline import RandomBaseline, random_baseline
 from tamis.selection import find_sampler
 from tamis.selection.deciding import used_score_columns
+from tamis.selection.token_sizes import Tokens, token_sizes, tokens_of
 from tamis.settings.config import FiltersSection, SelectionSection
 from tamis.store.tables import Store
 
@@ -21,7 +22,7 @@ SHOWN_DOCUMENTS = 10  # of the best and of those that just missed
 class SelectionReport:
     """What the page shows: decisions (a row per document), documents (doc_id, source, excerpt), settings.
 
-    `baseline`: the choice compared with a random one.
+    `baseline`: the choice compared with a random one. `tokens`: those chosen, None where nobody has counted.
     """
 
     name: str
@@ -29,6 +30,7 @@ class SelectionReport:
     documents: pl.DataFrame
     settings: Mapping[str, str]
     baseline: RandomBaseline | None = None
+    tokens: Tokens | None = None
 
 
 def selection_report(
@@ -58,6 +60,7 @@ def selection_report(
         decisions=decisions,
         documents=documents,
         settings={name: str(value) for name, value in heeded.items()},
+        tokens=tokens_of(token_sizes(store), decisions.filter(pl.col("verdict") == "selected")),
         baseline=random_baseline(store, decisions, documents.select("doc_id", "source"), score, filters),
     )
 

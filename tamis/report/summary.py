@@ -22,6 +22,7 @@ from tamis.scaling.choice import could_be_as_good
 from tamis.scaling.stage import CHOICE_STAGE
 from tamis.scaling.storing import loss_unit
 from tamis.selection import find_sampler
+from tamis.selection.token_sizes import token_sizes, tokens_of
 from tamis.settings.config import SelectionSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of
@@ -68,8 +69,9 @@ def selection_lines(project: Project, section: SelectionSection, state: str = ""
     )
     dropped = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in reasons.iter_rows())
     size = f"{counted(len(chosen), 'document')} of {len(decided):,}{f', {state}' if state else ''}"
+    tokens = tokens_of(token_sizes(store), chosen)
     lines = [
-        f"Selection {section.name}: {size}. {find_sampler(section.sampler).description}",
+        f"Selection {section.name}: {size}; {tokens.words}. {find_sampler(section.sampler).description}",
         f"  from {_mix(store, chosen['doc_id'].to_list())}; dropped: {dropped or 'nothing'}",
     ]
     best = chosen.head(BEST_SHOWN)

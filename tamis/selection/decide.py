@@ -11,6 +11,7 @@ import warnings
 import numpy as np
 import polars as pl
 
+from tamis.base.numbers import tokens_in_words
 from tamis.coverage.keyed_hash import keyed_gumbel, keyed_hash, keyed_uniform
 from tamis.coverage.sampling import inverse_propensity_keys
 from tamis.selection.errors import BadColumnError, BudgetExceedsPool, MissingColumnsError, RepeatedIdsError
@@ -31,9 +32,10 @@ def select(
     """Decisions of one sampler over a pool: a row per candidate, ordered by doc_id.
 
     `candidates`: doc_id and the sampler's score columns (numbers, nullable), for a budget in tokens also
-    n_tokens. `budget`: documents (1000), a share of the eligible candidates ("10%", rounded down, at least
-    one), or tokens ("2Mtok", "500ktok": best first, stopping at the first that does not fit). `exclusions`:
-    doc_id, reason (see `reasons.EXCLUSIONS`), duplicate_of, detail. `options`: {"quality_weight": 1.0}.
+    n_tokens, and is_estimated where no tokenizer counted them. `budget`: documents (1000), a share of the
+    eligible candidates ("10%", rounded down, at least one), or tokens ("2Mtok", "500ktok": best first,
+    stopping at the first that does not fit). `exclusions`: doc_id, reason (see `reasons.EXCLUSIONS`),
+    duplicate_of, detail. `options`: {"quality_weight": 1.0}.
 
     Returns doc_id, verdict ("selected" | "rejected"), reason (`Reason`), rank (from 1, null when not
     eligible), margin, duplicate_of, the score columns, and detail where the exclusions have it. The margin
@@ -52,7 +54,7 @@ def select(
     shown += ["detail"] if exclusions is not None and "detail" in exclusions.columns else []
     decided = _decided(ranked, _number_selected(ranked, limit))
     return (
-        pool.drop("n_tokens", strict=False)
+        pool.drop("n_tokens", "is_estimated", strict=False)
         .join(decided, on="doc_id", how="left")
         .with_columns(
             verdict=pl.coalesce("verdict", pl.lit("rejected")), reason=pl.coalesce("reason", "reason_right")
@@ -85,7 +87,8 @@ def _checked(candidates: pl.DataFrame, sampler: Sampler, limit: Budget) -> pl.Da
     if tokens and candidates.select((pl.col("n_tokens") < 0).any()).item():
         raise BadColumnError("n_tokens", "a negative number", "numbers of tokens")
     numbers = [pl.col(name).cast(pl.Float64).fill_nan(None) for name in (*sampler.score_columns, *tokens)]
-    return candidates.select("doc_id", *numbers)
+    known = pl.col("is_estimated") if "is_estimated" in candidates.columns else pl.lit(False)
+    return candidates.select("doc_id", *numbers, known.alias("is_estimated"))
 
 
 def _no_score(sampler: Sampler, limit: Budget, options: Options) -> pl.Expr:
@@ -135,7 +138,10 @@ def _number_selected(ranked: pl.DataFrame, limit: Budget) -> int:
     total = int(running[-1]) if len(running) else 0
     if limit.amount > total:
         asked = f"the budget is {float(limit.amount):,.0f} {limit.unit}"
-        warnings.warn(f"{asked}, only {total:,} are eligible: all selected", BudgetExceedsPool, stacklevel=3)
+        there = f"{total:,}"
+        if in_tokens:
+            there = tokens_in_words(total, ranked.height, int(ranked["is_estimated"].sum()))
+        warnings.warn(f"{asked}, only {there} are eligible: all selected", BudgetExceedsPool, stacklevel=3)
     return int((running <= math.floor(limit.amount)).sum())
 
 

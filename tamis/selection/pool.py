@@ -15,14 +15,12 @@ from tamis.selection import Reason, find_sampler
 from tamis.selection.filtering import filtered, with_heirs
 from tamis.selection.reasons import one_exclusion_each
 from tamis.selection.stage import SCORED
+from tamis.selection.token_sizes import token_sizes
 from tamis.settings.config import FiltersSection, SelectionSection
 from tamis.settings.samplers import AWAY_SCORE, METHOD_SCORE
 from tamis.store.tables import Store
 from tamis.training.stage import PERPLEXITY_STAGE
 from tamis.transport.stage import TRANSPORT
-
-BYTES_PER_TOKEN = 4.0
-"""Used for token budgets when no tokenizer was trained."""
 
 _SCORES = {
     column: stage for stage in SCORED for table in stage.tables if not table.many for column in table.scores
@@ -36,7 +34,7 @@ _SCORED_BY = {
 
 
 def candidates(store: Store, section: SelectionSection) -> pl.DataFrame:
-    """A row per document: doc_id, n_tokens, and the stored score columns that the sampler declares."""
+    """A row per document: doc_id, n_tokens, is_estimated, and the stored score columns of the sampler."""
     columns = find_sampler(section.sampler).score_columns
     stored = tuple(name for name in columns if name not in (METHOD_SCORE, AWAY_SCORE))
     pool = with_scores(store, stored, section.target)
@@ -47,10 +45,8 @@ def candidates(store: Store, section: SelectionSection) -> pl.DataFrame:
 
 
 def with_scores(store: Store, columns: tuple[str, ...], target: str | None) -> pl.DataFrame:
-    """A row per document with these score columns; a document without a score has null."""
-    pool = store.read(DOCUMENTS.name, ["doc_id", "n_bytes"])
-    tokens = (pl.col("n_bytes").cast(pl.Float64) / BYTES_PER_TOKEN).ceil().cast(pl.Int64).clip(lower_bound=1)
-    pool = pool.select("doc_id", tokens.alias("n_tokens"))
+    """A row per document with its tokens and these score columns; one without a score has null."""
+    pool = token_sizes(store)
     for column in columns:
         stage = _SCORES.get(column)
         table = stage.tables[0].name if stage else f"{TRANSPORT.name}_{target}"

@@ -26,6 +26,7 @@ from tamis.stage import (
     when,
 )
 from tamis.store.columns import DOC_ID, FINGERPRINT, Table, column
+from tamis.tokens.stage import TOKEN_COUNTS_STAGE, tokens_counted
 from tamis.training.stage import PERPLEXITY_STAGE, with_twins
 from tamis.transport.stage import SCORES_STAGE as TRANSPORT_STAGE
 
@@ -134,6 +135,7 @@ def pool_edges() -> tuple[Edge, ...]:
         edge("contamination", every("targets")),
         # Personal data that is only flagged keeps no document out.
         edge("document_flags", when(_flags_exclude, every("shards"))),
+        edge(TOKEN_COUNTS_STAGE.name, when(tokens_counted, every("shards"))),
     )
 
 

@@ -61,6 +61,7 @@ class ProjectSection(Section):
     seed: int = Field(0, ge=0)
     owner: Annotated[str, StringConstraints(pattern=OWNER_FORM)] = "team:data"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    tokenizer: Pattern | None = None
 
 
 class EngineSection(Section):

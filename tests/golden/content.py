@@ -272,6 +272,8 @@ LEFT_OUT = {
     "data_version": "as id for floating-point outputs; for the others, the rows themselves are compared",
     "input_key": "as id",
     "cost": "follows from clocks",
+    "tokens": "follows from the documents that are chosen, which are compared, and from their bytes",
+    "documents_estimated": "as tokens",
     "float32_ms": "a clock",
     "bfloat16_ms": "a clock",
 }

@@ -5,10 +5,17 @@ from dataclasses import replace
 import pytest
 
 from tamis.graph.automation import Group, automatic_work, next_groups
+from tamis.graph.plan import upstream
 
 
 def work_of(imagined) -> set:
     return automatic_work(imagined.snapshot(), imagined.current)
+
+
+def selecting(imagined) -> set:
+    """One selection and all that it reads."""
+    entry = ("selected_subset", "near")
+    return {entry, *upstream(imagined.snapshot(), entry)}
 
 
 def keep_current(imagined, until: str) -> None:
@@ -147,3 +154,21 @@ def test_a_certified_value_is_left_by_sensors_and_settled_by_hand(imagined):
     imagined.current[entry] = replace(imagined.current[entry], settled=False)
     assert imagined.materialize(work_of(imagined), refit=False) == []
     assert entry in imagined.materialize(work_of(imagined))
+
+
+def test_a_preset_that_counts_tokens_is_waited_for_without_its_pre_training(imagined):
+    imagined.materialize(selecting(imagined))
+    before = imagined.versions()
+    settings = imagined.project.settings
+    named = settings.project.model_copy(update={"tokenizer": "small"})
+    imagined.project = replace(imagined.project, settings=settings.model_copy(update={"project": named}))
+    made = [asset for asset, _key in imagined.materialize(selecting(imagined))]
+    assert made == ["tokenizer", "token_counts", "token_counts", "selected_subset"]
+    imagined.contents["web__c"] = "1"
+    made = {asset for asset, _key in imagined.materialize(work_of(imagined))}
+    assert {"token_counts", "selected_subset"} <= made
+    assert "tokenizer" not in made
+    imagined.project = replace(imagined.project, settings=settings)
+    del imagined.contents["web__c"]
+    imagined.materialize(selecting(imagined))
+    assert {entry: imagined.versions()[entry] for entry in before} == before

@@ -48,7 +48,8 @@ def test_a_selection_is_shown_in_numbers_and_ids(graph):
     rows = [record.data for record in shown["sources"].records]
     assert sum(row["selected"] for row in rows) == 4
     assert sum(row["selected"] + row["rejected"] for row in rows) == len(decided)
-    assert shown["estimated_tokens"].value > 4
+    assert shown["token_count"].value > 4
+    assert shown["tokens"].value == f"about {shown['token_count'].value} tokens, estimated as bytes / 4"
     assert shown["page"].value == str(graph.home.reports / f"selection_{name}.html")
     said = dg.serialize_value(event)
     assert not [text for text in graph.store.read("documents", ["text"])["text"] if text[:40] in said]

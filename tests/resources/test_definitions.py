@@ -80,6 +80,7 @@ PERPLEXITY = base_model() + '[perplexity]\nmodel = "small"\n'
         ('[filters]\nheuristics = ["gopher"]\n', {"document_flags"}),
         (base_model(), {"base_models", "tokenizer"}),
         (PERPLEXITY, {"base_models", "tokenizer", "perplexity_scores"}),
+        (base_model(preset=None, path="model"), {"base_models", "token_counts"}),
     ],
 )
 def test_a_section_adds_what_it_asks_for_and_what_leads_to_it_alone(tmp_path, text, added):

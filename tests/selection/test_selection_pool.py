@@ -4,8 +4,9 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from tamis.selection import select
+from tamis.selection import BudgetExceedsPool, select
 from tamis.selection.pool import candidates, exclusions, with_texts
+from tamis.selection.token_sizes import token_sizes, tokens_of
 from tamis.settings.config import FiltersSection, SelectionSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
@@ -93,3 +94,24 @@ def test_of_near_duplicates_whose_kept_one_is_filtered_out_the_next_is_eligible(
         ("d1", "licence", None),
         ("d3", "near_duplicate", "d2"),
     ]
+
+
+def test_tokens_are_those_that_were_counted_and_estimated_where_none_were(store):
+    put(
+        store,
+        "token_counts",
+        [{"doc_id": "d1", "n_tokens": 7}, {"doc_id": "d3", "n_tokens": 0}, {"doc_id": "d4"}],
+    )
+    sizes = token_sizes(store)
+    assert sorted(sizes.rows()) == [("d1", 7, False), ("d2", 5, True), ("d3", 0, False), ("d4", 10, True)]
+    said = {
+        ("d1", "d3"): "7 tokens",
+        ("d2", "d4"): "about 15 tokens, estimated as bytes / 4",
+        ("d1", "d4"): "about 17 tokens, those of 1 document estimated as bytes / 4",
+        (): "0 tokens",
+    }
+    for names, words in said.items():
+        documents = pl.DataFrame({"doc_id": names}, schema={"doc_id": pl.String})
+        assert tokens_of(sizes, documents).words == words
+    with pytest.warns(BudgetExceedsPool, match="only about 22 tokens, those of 2 documents estimated"):
+        select(candidates(store, section("random")), "random", "1ktok")

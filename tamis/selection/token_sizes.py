@@ -1,0 +1,52 @@
+"""Tokens of documents as budgets count them: by the project's tokenizer, else estimated by their bytes."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from tamis.base.numbers import tokens_in_words
+from tamis.corpus.stage import DOCUMENTS
+from tamis.store.tables import Store
+from tamis.tokens.stage import TOKEN_COUNTS
+
+BYTES_PER_TOKEN = 4.0
+"""Where no tokenizer has counted: a document has a token for every four bytes of UTF-8, and at least one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """The tokens of some documents; of how many of these they are estimated."""
+
+    tokens: int
+    documents: int
+    estimated: int
+
+    @property
+    def words(self) -> str:
+        """As every page and message says it."""
+        return tokens_in_words(self.tokens, self.documents, self.estimated)
+
+
+def token_sizes(store: Store) -> pl.DataFrame:
+    """Return doc_id, n_tokens and is_estimated of every document.
+
+    The same counts serve all selections, so budgets of the same size are as many tokens in each.
+    """
+    sizes = store.read(DOCUMENTS.name, ["doc_id", "n_bytes"])
+    counted = store.read(TOKEN_COUNTS.name, ["doc_id", "n_tokens"])
+    estimate = (pl.col("n_bytes").cast(pl.Float64) / BYTES_PER_TOKEN).ceil().cast(pl.Int64)
+    return sizes.join(counted, on="doc_id", how="left", maintain_order="left").select(
+        "doc_id",
+        pl.coalesce("n_tokens", estimate.clip(lower_bound=1)).alias("n_tokens"),
+        pl.col("n_tokens").is_null().alias("is_estimated"),
+    )
+
+
+def tokens_of(sizes: pl.DataFrame, documents: pl.DataFrame) -> Tokens:
+    """Return the tokens of these documents (doc_id), by the sizes of the pool."""
+    found = sizes.join(documents.select("doc_id"), on="doc_id", how="semi")
+    return Tokens(
+        tokens=int(found["n_tokens"].sum()),
+        documents=len(found),
+        estimated=int(found["is_estimated"].sum()),
+    )

@@ -1,0 +1,104 @@
+"""Which files a tokenizer consists of, and a fingerprint of them that loads nothing.
+
+The weights of a model do not count: a model that was trained further keeps its tokenizer, and its counts.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+from tamis.base.errors import PermanentError
+from tamis.quality.gguf_model import embedded_model_file
+from tamis.tokens import CODE_VERSION
+from tamis.training.models import SMOLLM2
+
+PATTERNS = (
+    "tokenizer*",
+    "*.model",
+    "vocab*",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "sentencepiece*",
+    "tekken.json",
+    "config.json",  # names the kind of model, where nothing else names the kind of tokenizer
+)
+HUB_ID = re.compile(r"(?P<repository>[\w.-]+(/[\w.-]+)?)(@(?P<revision>[\w./-]+))?")
+
+
+class UnknownTokenizerError(PermanentError):
+    """No tokenizer is found by the name that tamis.toml gives."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        self.name, self.problem = name, problem
+        super().__init__(
+            f"the tokenizer {name!r}, which counts tokens, cannot be used: {problem}; set [project] "
+            f"tokenizer to a folder, a hub id, {SMOLLM2!r} or the name of a [[base_model]]"
+        )
+
+
+def tokenizer_identity(name: str) -> str:
+    """Return a fingerprint (32 hex digits) of the files of a tokenizer. Raises `UnknownTokenizerError`."""
+    return fingerprint([f"{path.name}:{_digest(path)}" for path in tokenizer_files(name)])
+
+
+def fingerprint(parts: Iterable[str]) -> str:
+    """Return a fingerprint (32 hex digits) of what counts: parts of its identity, and the code."""
+    return hashlib.sha256(json.dumps([CODE_VERSION, *parts]).encode()).hexdigest()[:32]
+
+
+def tokenizer_files(name: str) -> list[Path]:
+    """Return the files of a tokenizer, sorted: of a folder, a hub id or the embedded model.
+
+    Raises `UnknownTokenizerError`, `MissingPackageError`.
+    """
+    if name == SMOLLM2:
+        return [embedded_model_file()]
+    found = _among(tokenizer_folder(name))
+    if not found:
+        raise UnknownTokenizerError(name, "its folder holds no file of a tokenizer, such as tokenizer.json")
+    return found
+
+
+def tokenizer_folder(name: str) -> Path:
+    """Return the folder itself, or of a hub id the local copy, downloaded where the hub may be asked."""
+    if Path(name).is_dir():
+        return Path(name)
+    match = HUB_ID.fullmatch(name)
+    if match is None or Path(name).exists():
+        raise UnknownTokenizerError(name, "it is no folder and no hub id")
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    repository, revision = match["repository"], match["revision"]
+    try:
+        folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+        if constants.HF_HUB_OFFLINE or _among(folder):
+            return folder
+    except HFValidationError as error:
+        raise UnknownTokenizerError(name, "it is no folder and no hub id") from error
+    except LocalEntryNotFoundError as error:
+        if constants.HF_HUB_OFFLINE:
+            raise UnknownTokenizerError(name, "no such folder, and not in the local hub cache") from error
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(PATTERNS)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise UnknownTokenizerError(name, f"it cannot be downloaded ({type(error).__name__})") from error
+
+
+def _among(folder: Path) -> list[Path]:
+    return sorted({path for one in PATTERNS for path in folder.glob(one) if path.is_file()})
+
+
+def _digest(path: Path) -> str:
+    state = path.stat()
+    return _digest_of(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _digest_of(path: Path, size: int, modified: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

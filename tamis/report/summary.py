@@ -17,6 +17,7 @@ from tamis.project import Project
 from tamis.records.current_values import CurrentValue, read_current_values
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import published, read_decisions
+from tamis.report.address import INDEX
 from tamis.report.comparison import comparison_text
 from tamis.scaling.choice import could_be_as_good
 from tamis.scaling.stage import CHOICE_STAGE
@@ -40,7 +41,7 @@ def summary(project: Project, states: Mapping[str, str] | None = None) -> str:
     lines += cut(_trial_lines(store), most=TRIALS_SHOWN)
     lines += model_lines(project)
     lines += _time_lines(project)
-    if (index := project.home.reports / "index.html").exists():
+    if (index := project.home.reports / INDEX).exists():
         lines.append(f"All pages: {index}")
     return "\n".join(lines)
 

@@ -23,7 +23,13 @@ from tamis.records.manifest import InputReference
 from tamis.records.pinned_versions import PinnedVersion
 from tamis.report.figures import plot_markdown
 from tamis.report.selection import selection_page
-from tamis.report.selection_data import SelectionReport, selection_report, source_mix
+from tamis.report.selection_data import (
+    SelectionReport,
+    TokenCount,
+    chosen_tokens,
+    selection_report,
+    source_mix,
+)
 from tamis.report.selection_plot import selection_plot_png
 from tamis.report.summary import selection_lines
 from tamis.selection import find_sampler, select, selection_digest
@@ -169,7 +175,8 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
     chosen = decided.filter(pl.col("verdict") == "selected").sort("rank")
     subset = _complete(chosen, key, "selected_subset").to_arrow().cast(schema_of("selected_subset"))
     work.store.replace("selected_subset", subset, scope)
-    report = selection_report(work.store, section, decided, work.project.settings.filters)
+    tokens = chosen_tokens(choice.pool, decided)
+    report = selection_report(work.store, section, decided, work.project.settings.filters, tokens)
     page = work.project.home.reports / f"selection_{key}.html"
     plot = selection_plot_png(report)
     if check.passed:
@@ -185,8 +192,8 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
             row_count=len(chosen),
             data_version=selection_digest(decided),
             metadata={
-                **_shown(report, chosen, choice.pool),
-                "page": dg.MetadataValue.path(page),
+                **_shown(report, chosen, tokens),
+                "page": work.link(page),
                 "plot": dg.MetadataValue.md(plot_markdown(plot)),
                 "sampler": find_sampler(section.sampler).description,
                 "budget": str(section.budget),
@@ -207,13 +214,12 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
     )
 
 
-def _shown(report: SelectionReport, chosen: pl.DataFrame, pool: pl.DataFrame) -> dict[str, Any]:
+def _shown(report: SelectionReport, chosen: pl.DataFrame, tokens: TokenCount) -> dict[str, Any]:
     """Say in Dagster what was chosen: by numbers and ids, since texts are on the page alone."""
     mix = source_mix(report).select("source", selected="chosen", rejected=pl.col("pool") - pl.col("chosen"))
-    tokens = pool.join(chosen, on="doc_id", how="semi")["n_tokens"].sum()
     return {
         "sources": dg.MetadataValue.table([dg.TableRecord(row) for row in mix.iter_rows(named=True)]),
-        "estimated_tokens": int(tokens),
+        "estimated_tokens" if tokens.estimated else "tokens": tokens.count,
         "best_documents": ", ".join(chosen["doc_id"].head(BEST_SHOWN)),
     }
 

@@ -14,7 +14,7 @@ INDEX = "index.html"
 """The page that leads to all others."""
 NOTE = "pages.json"
 BASE_VARIABLE = "TAMIS_REPORTS_URL"
-"""Where something else than `tamis ui` serves the folder of pages: its URL."""
+"""Where something else than `tamis ui` serves the folder of pages: its URL; set but empty: nothing does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +49,12 @@ def keep_port(home: Home, port: int) -> PagesAddress:
     return address if address.port == port else _noted(home, replace(address, port=port))
 
 
-def page_url(home: Home, page: str) -> str:
-    """Return the URL of a page by its file name, for links that are kept."""
-    base = os.environ.get(BASE_VARIABLE) or pages_address(home).url
-    return f"{base.rstrip('/')}/{quote(page)}"
+def page_url(home: Home, page: str) -> str | None:
+    """Return the URL of a page by its file name, for links that are kept; None where nothing serves it."""
+    base = os.environ.get(BASE_VARIABLE)
+    if base is None:
+        base = pages_address(home).url
+    return f"{base.rstrip('/')}/{quote(page)}" if base else None
 
 
 def _noted(home: Home, address: PagesAddress) -> PagesAddress:

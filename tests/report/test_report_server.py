@@ -188,6 +188,8 @@ def test_two_homes_have_different_keys_and_a_damaged_note_is_made_anew(home, tmp
 def test_links_lead_to_where_else_the_pages_are_served(home, monkeypatch):
     monkeypatch.setenv(BASE_VARIABLE, "https://tamis.example.org/pages/")
     assert page_url(home, "selection_a.html") == "https://tamis.example.org/pages/selection_a.html"
+    monkeypatch.setenv(BASE_VARIABLE, "")
+    assert page_url(home, "selection_a.html") is None
     assert not (home.dagster / NOTE).exists()
 
 

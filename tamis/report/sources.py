@@ -1,4 +1,4 @@
-"""The sources that people know: what the rows call theirs, else the corpus.
+"""The sources that people know: what the rows name as theirs, else the corpus.
 
 Readers put the name of the file where a row names no source, so the two are told apart here.
 """
@@ -15,12 +15,17 @@ def document_sources(occurrences: pl.DataFrame) -> pl.DataFrame:
 
     `more`: the others of a document that is in several. occurrences: doc_id, shard, source. Of an address
     the host counts. Where nearly each document of a corpus has a source of its own, they are places and no
-    groups: the file or package counts there.
+    groups: the file or package counts there. So it does in the only corpus, if no row names a source.
     """
     corpus = pl.col("shard").str.extract(r"^(.+?)__").fill_null(pl.col("shard"))
+    file = pl.col("shard").str.replace(r"^.+?__", "")
     host = pl.col("source").str.extract(r"^https?://([^/]+)").fill_null(pl.col("source"))
+    alone = (corpus.n_unique() == 1) & ~_is_own().any()
     named = occurrences.select(
-        "doc_id", "shard", corpus=corpus, own=pl.when(_is_own()).then(host).fill_null(corpus)
+        "doc_id",
+        "shard",
+        corpus=corpus,
+        own=pl.when(_is_own()).then(host).when(alone).then(file).otherwise(corpus),
     )
     groups = pl.col("own").n_unique().over("corpus")
     places = (groups > FEW) & (2 * groups > pl.col("doc_id").n_unique().over("corpus"))

@@ -26,16 +26,25 @@ def test_rows_name_their_source_and_the_corpus_stands_for_the_others():
     assert sources_of(rows) == {"a": ["news"], "b": ["web"], "c": ["books"]}
 
 
+NAMED = ("n", "web", "named.jsonl", "news")
+
+
 @pytest.mark.parametrize(
     "name", ["part one/a+b.jsonl", "x" * 150 + ".jsonl", "_hidden.csv", "données/été.txt", "a-1234abcd"]
 )
 def test_a_file_is_no_source_whatever_becomes_of_its_name_in_the_key(name):
-    assert sources_of([("a", "web", name, None)]) == {"a": ["web"]}
+    assert sources_of([("a", "web", name, None), NAMED])["a"] == ["web"]
 
 
 @given(st.text(min_size=1, max_size=130))
 def test_no_file_name_is_taken_for_a_source(name):
-    assert sources_of([("a", "web", name, None)]) == {"a": ["web"]}
+    assert sources_of([("a", "web", name, None), NAMED])["a"] == ["web"]
+
+
+def test_files_count_in_the_only_corpus_where_no_row_names_a_source():
+    rows = [("a", "web", "x.jsonl", None), ("b", "web", "y.jsonl", None)]
+    assert sources_of(rows) == {"a": ["x.jsonl"], "b": ["y.jsonl"]}
+    assert sources_of([*rows, ("c", "books", "z.txt", None)])["a"] == ["web"]
 
 
 def test_a_source_that_a_file_is_named_for_is_one():

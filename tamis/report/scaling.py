@@ -19,7 +19,7 @@ from tamis.scaling.report_values import WIDEST, ModelReport, ScalingReport
 class ScalingPage:
     """What the page shows beyond the report.
 
-    `basis`: the predicted loss of the chosen model at the target size, of which all per cent of losses are.
+    `basis`: the chosen model's predicted loss at the target size, of which percentages of losses are.
     `most_sizes`: so many are enough for everything. `preferred`: how many models each law is the best for.
     `lacking`: by number of sizes, the models for which some law has no AICc. `costs`: of each model, of runs
     that failed and of all: spent, and in full.

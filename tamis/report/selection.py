@@ -33,6 +33,12 @@ PARTS = {
     LAST: ("The last ones in", "What the end of the budget was spent on; the last one is next to the cut."),
     MISSED: ("Those that just missed", "What a larger budget would add first."),
 }
+PARTS_OF_A_DRAW = PARTS | {
+    BEST: ("The first ones drawn", "In the order of the draw, in which chance has a part."),
+    LAST: ("The last ones drawn", "The last one is next to the cut."),
+    MISSED: ("Those that were nearly drawn", "What a larger budget would add first."),
+}
+"""For samplers that draw: what comes first is not what is best."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +90,7 @@ def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
         zoomed=score is not None and has_zoom(score),
         words=words_of(sampler, score),
         several=chosen.join(report.documents.filter(pl.col("more").list.len() > 0), on="doc_id").height,
-        parts=_parts(report),
+        parts=_parts(report, PARTS_OF_A_DRAW if sampler and sampler.rule != "top_k" else PARTS),
         scores={name: SCORES[name] for name in used_score_columns(decisions)},
         settings=report.settings,
         mean_margin=chosen["margin"].mean(),
@@ -101,11 +107,13 @@ def _reasons(decisions: pl.DataFrame) -> list[tuple[str, int, str]]:
     return [(name, counts[name], SENTENCES.get(name, "")) for name in (*known, *unknown)]
 
 
-def _parts(report: SelectionReport) -> list[tuple[str, str, list[dict[str, Any]]]]:
+def _parts(
+    report: SelectionReport, parts: Mapping[str, tuple[str, str]]
+) -> list[tuple[str, str, list[dict[str, Any]]]]:
     """Return the documents that are shown; parts without a document, but for the ends, are left out."""
     texts = report.documents.unique("doc_id", keep="first", maintain_order=True)
     return [
-        (*PARTS[part], rows.join(texts, on="doc_id", how="left", maintain_order="left").to_dicts())
+        (*parts[part], rows.join(texts, on="doc_id", how="left", maintain_order="left").to_dicts())
         for part, rows in shown_documents(report.decisions).items()
         if len(rows) or part in (BEST, MISSED)
     ]

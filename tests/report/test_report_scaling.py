@@ -34,11 +34,11 @@ def test_the_page_says_it_all(report, read_page):
     assert "too few sizes" not in text.lower()
 
 
-def test_per_cent_of_losses_have_one_basis(report, read_page):
+def test_percentages_of_losses_have_one_basis(report, read_page):
     small, large = (model.predictions for model in report.models)
     basis = large[0].loss
     text = read_page(scaling_law_page(report))
-    assert f"Per cent of a loss are always of {basis:.3f} bits per byte, the predicted loss of large" in text
+    assert f"Percentages of a loss are of {basis:.3f} bits per byte, the predicted loss of large" in text
     gap = small[0].loss - basis
     assert text.count(f"{gap:.3f} ({100 * gap / basis:.1f} %)") == 1  # in the table
     assert f"{gap:.3f} bits per byte ({100 * gap / basis:.1f} %) below the next one, small" in text
@@ -135,7 +135,7 @@ def test_four_sizes_are_said_to_be_few(read_page):
     assert report.models[0].backtest.sizes_used == 3
     text = read_page(scaling_law_page(report))
     assert "only 4 sizes" in text
-    assert "Too few sizes were measured for what is a dash in a table: 4 of a, b." in text
+    assert "Too few sizes were measured for what is a dash in a table: 4 for a, b." in text
     assert text.lower().count("too few sizes") == 1
 
 

@@ -47,7 +47,10 @@ def test_the_cut_is_on_the_page(sampler, better, read_page):
 
 
 def test_samplers_that_draw(read_page):
-    assert "no sharp cut" in read_page(selection_page(_report("density")))
+    text = read_page(selection_page(_report("density")))
+    assert "no sharp cut" in text
+    assert "The first ones drawn" in text
+    assert "The best" not in text
     uniform = _report("random")
     assert "looks at no score" in read_page(selection_page(uniform))
     assert selection_plot_png(uniform).startswith(b"\x89PNG")

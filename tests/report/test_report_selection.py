@@ -1,5 +1,6 @@
 """Selection page and plot: the cut is shown, and each reason is explained."""
 
+import re
 from dataclasses import replace
 
 import polars as pl
@@ -83,6 +84,15 @@ def test_the_best_the_middle_the_last_ones_and_the_nearest_misses_are_listed(rea
     assert listed == [*range(10), *range(18, 23), *range(35, 50)]
     headings = ("The best", "From the middle of the choice", "The last ones in", "Those that just missed")
     assert sorted(headings, key=text.index) == list(headings)
+
+
+def test_each_document_whose_text_is_shown_is_named_so_that_a_withdrawal_finds_the_page():
+    report = _report("got-d")
+    documents = report.documents.with_columns(excerpt="text of " + pl.col("doc_id"))
+    page = selection_page(replace(report, documents=documents))
+    quoted = re.findall("text of ([0-9a-f]{32})", page)
+    assert len(quoted) == len({*quoted}) == 30
+    assert all(f"<code>{doc_id}</code>" in page for doc_id in quoted)
 
 
 @pytest.mark.parametrize("number", [1, 9, 10, 11, 14, 15, 16, 19, 20, 21, 40, 391])

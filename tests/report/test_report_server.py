@@ -178,7 +178,7 @@ def test_the_next_free_port_is_taken_for_good_but_never_the_one_of_the_ui(home):
         free.bind(("127.0.0.1", address.port))
 
 
-def test_two_homes_have_different_keys_and_a_damaged_note_is_made_anew(home, tmp_path):
+def test_two_homes_have_different_keys_and_a_damaged_note_is_replaced(home, tmp_path):
     assert pages_address(home) != pages_address(Home(tmp_path / "other"))
     for damaged in ("", "[]", '{"port": "x", "key": "y"}', '{"port": 1}'):
         (home.dagster / NOTE).write_text(damaged)

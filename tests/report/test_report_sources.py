@@ -21,7 +21,7 @@ def sources_of(rows: list[tuple[str, str, str, str | None]]) -> dict[str, list[s
     return {doc_id: [source, *more] for doc_id, source, more in found.iter_rows()}
 
 
-def test_rows_name_their_source_and_the_corpus_stands_for_the_others():
+def test_rows_name_their_source_and_the_others_count_for_their_corpus():
     rows = [("a", "web", "x.jsonl", "news"), ("b", "web", "x.jsonl", None), ("c", "books", "y.txt", None)]
     assert sources_of(rows) == {"a": ["news"], "b": ["web"], "c": ["books"]}
 

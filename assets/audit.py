@@ -43,7 +43,7 @@ def lineage_audit(context: dg.AssetExecutionContext, store: StoreResource) -> It
             severity=dg.AssetCheckSeverity.ERROR,
             metadata={"lowest_broken": dg.MetadataValue.json([node.name for node in audit.lowest_broken()])},
         )
-        facts = counts | {"report": work.project.home.relative(page)}
+        facts = counts | {"report": work.link(page)}
         yield from work.record(
             Output(
                 files=[page],

@@ -151,7 +151,7 @@ def sampler_comparison(context: dg.AssetExecutionContext, store: StoreResource) 
                 row_count=len(agreement),
                 metadata={
                     "samplers": dg.MetadataValue.json(chosen["sampler"].to_list()),
-                    "report": work.project.home.relative(page),
+                    "report": work.link(page),
                 },
             )
         )

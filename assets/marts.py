@@ -77,7 +77,7 @@ def _made(work: Work, model: Model, result: ModelResult, tables: PinnedTables) -
             "published": result.passed,
             "increment": "all rows" if result.increment is None else f"{result.increment} rows",
             "source_versions": dict(tables.versions),
-            "report": work.project.home.relative(page),
+            "report": work.link(page),
         },
         checks=[_check(model.name, test) for test in result.tests],
         settled=result.increment is None,

@@ -66,7 +66,7 @@ def _facts(work: Work, reports: list[ScalingReport]) -> dict[str, Any]:
             "plot": dg.MetadataValue.md(plot_markdown(curve_plot_png(report))),
             "models": dg.MetadataValue.md(models_markdown(report)),
             "share_of_full_cost": report.cost_share,
-            "report": work.project.home.relative(page),
+            "report": work.link(page),
         }
         facts |= {f"{name}{named}": value for name, value in found.items()}
     return facts
@@ -84,6 +84,7 @@ def model_choice(context: dg.AssetExecutionContext, store: StoreResource) -> Ite
             write_atomically(folder / CHOICES.format(choice["target"]), content.encode())
             named = f" ({choice['target']})" if len(choices) > 1 else ""
             plain = {name: value for name, value in choice.items() if isinstance(value, str | int | float)}
-            facts |= {f"{name}{named}": value for name, value in plain.items()}
+            page = work.link(work.project.home.reports / PAGES.format(choice["target"]))
+            facts |= {f"{name}{named}": value for name, value in (*plain.items(), ("report", page))}
         count = sum(len(choice["predictions"]) for choice in choices)
         yield from work.record(Output(files=[folder], row_count=count, metadata=facts))

@@ -23,7 +23,11 @@ from tamis.records.manifest import InputReference
 from tamis.records.pinned_versions import PinnedVersion
 from tamis.report.figures import plot_markdown
 from tamis.report.selection import selection_page
-from tamis.report.selection_data import SelectionReport, selection_report, source_mix
+from tamis.report.selection_data import (
+    SelectionReport,
+    selection_report,
+    source_mix,
+)
 from tamis.report.selection_plot import selection_plot_png
 from tamis.report.summary import selection_lines
 from tamis.selection import find_sampler, select, selection_digest
@@ -187,7 +191,7 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
             data_version=selection_digest(decided),
             metadata={
                 **_shown(report, chosen),
-                "page": dg.MetadataValue.path(page),
+                "page": work.link(page),
                 "plot": dg.MetadataValue.md(plot_markdown(plot)),
                 "sampler": find_sampler(section.sampler).description,
                 "budget": str(section.budget),

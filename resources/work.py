@@ -45,6 +45,7 @@ from tamis.graph.stages import made_together, stages
 from tamis.project import Project
 from tamis.records.current_values import TABLE, CurrentValue, CurrentValues, write_current_values
 from tamis.records.manifest import InputReference, Manifest, ManifestFolder, content_digest
+from tamis.report.address import page_url
 from tamis.stage import Stage
 from tamis.store.digests import canonical_digest, folder_digests
 from tamis.store.records import stored_rows
@@ -183,6 +184,12 @@ class Work:
         found = self.project.home.root / files / asset / (partition or "all") / value.input_key[:16]
         self.project.home.files.fetch(found)
         return found
+
+    def link(self, page: Path) -> dg.MetadataValue:
+        """Return a page as Dagster is to show it: the link to where it is served, or where the file is."""
+        if url := page_url(self.project.home, page.name):
+            return dg.MetadataValue.url(url)
+        return dg.MetadataValue.text(self.project.home.relative(page))
 
     @property
     def watched(self) -> bool:

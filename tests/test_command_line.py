@@ -26,6 +26,7 @@ from resources.instance import EARLIER, ON_SQLITE, POSTGRES_URL, prepare_folder
 from resources.webserver import NOTE, noted
 from tamis.base.errors import PermanentError
 from tamis.cli import COMPLETION, TITLES, main, serving, verbs
+from tamis.report.address import pages_address
 from tamis.store.retained import retain
 
 EXPLANATION_KEYS = {"doc_id", "occurrences", "scores", "decisions", "checkpoints"}
@@ -425,9 +426,26 @@ def test_a_port_that_does_not_exist_is_refused(empty, tamis, port):
     assert "is not in the range 1<=x<=65535" in tamis(empty, "ui", "--port", port, code=2).err
 
 
-@pytest.mark.parametrize(("port", "other"), [(3000, 3001), (65535, 65534)])
+@pytest.mark.parametrize(("port", "other"), [(3000, 3002), (65535, 65533)])
 def test_a_port_that_is_taken_advises_one_that_exists(port, other):
     assert f"--port {other}" in str(serving.PortTakenError(port, OSError(98, "in use")))
+
+
+def test_the_ui_says_where_the_pages_are_and_keeps_their_port(empty, served, tamis):
+    port = free_port()
+    for arguments in (("--reports-port", port), ()):
+        assert (
+            f"http://127.0.0.1:{port}/{pages_address(empty.home).key}/ shows the pages"
+            in served(*arguments)[1]
+        )
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", int(port)))  # it is free again, and somebody else takes it
+        taken.listen()
+        assert f"port {port} is taken; pages are at port " in served()[1]
+        said = tamis(empty, "ui", "--port", free_port(), "--reports-port", port, code=2).err
+    assert f"port {port} is taken" in said
+    assert f"tamis ui --reports-port {int(port) + 2}" in said
+    assert "need one each" in tamis(empty, "ui", "--port", port, "--reports-port", port, code=2).err
 
 
 def test_a_second_ui_of_a_home_is_refused_with_the_address_of_the_first(empty, tamis, served):

@@ -1,11 +1,12 @@
 """The verbs that run the platform itself: `ui`, `health`, `bench`."""
 
+import contextlib
 import errno
 import os
 import runpy
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -13,9 +14,16 @@ from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.base.progress import say
 from tamis.cli.parts import ListCommand, answer, checkout, json_option, platform_module
 from tamis.project import open_project
+from tamis.report.address import PagesAddress, pages_address
+from tamis.report.server import served_pages
+from tamis.store.home import Home
 
 PARTS = ("tables", "writer", "dagster", "daemon", "tracking", "object_store")
 LAST_PORT = 65535
+NO_LOGIN = (
+    "there is no login: whoever reaches {} can run and delete everything (docs/deploy.md); the pages are for "
+    "browsers of this machine alone"
+)
 STOPPED = "the UI and the sensors have stopped"
 
 
@@ -28,15 +36,24 @@ class NoAddressError(PermanentError):
 
 
 class PortTakenError(PermanentError):
-    """A port at which somebody serves already."""
+    """A port at which somebody serves already, and the option that names another."""
 
-    def __init__(self, port: int, problem: OSError) -> None:
-        self.port, self.problem = port, problem
-        other = port + 1 if port < LAST_PORT else port - 1
+    def __init__(self, port: int, problem: OSError, option: str = "--port") -> None:
+        self.port, self.problem, self.option = port, problem, option
+        # Two further: the next one is where another `tamis ui` usually serves its pages.
+        other = port + 2 if port + 2 <= LAST_PORT else port - 2
         super().__init__(
             f"port {port} is taken ({problem.strerror}), perhaps by another `tamis ui`; "
-            f"stop that, or take another one: tamis ui --port {other}"
+            f"stop that, or take another one: tamis ui {option} {other}"
         )
+
+
+class SamePortError(PermanentError):
+    """One port for the UI and for the pages."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        super().__init__(f"--port and --reports-port are both {port}; the UI and the pages need one each")
 
 
 class ServedError(PermanentError):
@@ -52,13 +69,18 @@ class ServedError(PermanentError):
 @click.command()
 @click.option("--port", type=click.IntRange(1, LAST_PORT), default=3000, show_default=True)
 @click.option(
+    "--reports-port",
+    type=click.IntRange(1, LAST_PORT),
+    help="Where the pages are, from now on.  [default: 3001, or the next one that is free]",
+)
+@click.option(
     "--host",
     default="127.0.0.1",
     show_default=True,
     help="Whoever reaches it may run everything: docs/deploy.md.",
 )
 @click.option("--verbose", is_flag=True, help="Every tick of every sensor, as Dagster logs it.")
-def ui(port: int, host: str, verbose: bool) -> int:
+def ui(port: int, reports_port: int | None, host: str, verbose: bool) -> int:
     """Serve until Ctrl-C."""
     project = open_project()
     folder = checkout()
@@ -71,24 +93,42 @@ def ui(port: int, host: str, verbose: bool) -> int:
         except OSError as error:
             taken = error.errno == errno.EADDRINUSE
             raise (PortTakenError(port, error) if taken else NoAddressError(host, error)) from error
-    platform_module("serving").prepare(project)
-    os.environ["TAMIS_PROJECT"] = str(project.file)
-    os.chdir(folder)
-    say("starting Dagster's UI and the sensors")
-    if host not in ("127.0.0.1", "localhost", "::1"):
-        say("there is no login: whoever reaches this address can run and delete everything (docs/deploy.md)")
-    try:
-        with platform_module("children").children_awaited():
-            platform_module("serving").serve(
-                project.home,
-                host,
-                port,
-                ready=lambda: say(f"http://{host}:{port} shows {project.file}; stop it with Ctrl-C"),
-                verbose=verbose,
-            )
-    except KeyboardInterrupt as asked:
-        raise KeyboardInterrupt(STOPPED) from asked
+    with _pages(project.home, reports_port, port) as pages:
+        platform_module("serving").prepare(project)
+        os.environ["TAMIS_PROJECT"] = str(project.file)
+        os.chdir(folder)
+        say("starting Dagster's UI and the sensors")
+        say(f"{pages.url} shows the pages: selections, models, comparisons")
+        if host not in ("127.0.0.1", "localhost", "::1"):
+            say(NO_LOGIN.format(host))
+        try:
+            with platform_module("children").children_awaited():
+                platform_module("serving").serve(
+                    project.home,
+                    host,
+                    port,
+                    ready=lambda: say(f"http://{host}:{port} shows {project.file}; stop it with Ctrl-C"),
+                    verbose=verbose,
+                )
+        except KeyboardInterrupt as asked:
+            raise KeyboardInterrupt(STOPPED) from asked
     return 0
+
+
+@contextlib.contextmanager
+def _pages(home: Home, wanted: int | None, ui_port: int) -> Iterator[PagesAddress]:
+    """Serve the pages as long as the UI, and say where they are if that is another port than before."""
+    if wanted == ui_port:
+        raise SamePortError(ui_port)
+    before = pages_address(home).port
+    with contextlib.ExitStack() as open_until_the_end:
+        try:
+            pages = open_until_the_end.enter_context(served_pages(home, wanted, ui_port))
+        except OSError as error:
+            raise PortTakenError(wanted or before, error, "--reports-port") from error
+        if wanted is None and pages.port != before:
+            say(f"port {before} is taken; pages are at port {pages.port}, where links lead from now on")
+        yield pages
 
 
 @click.command(cls=ListCommand)

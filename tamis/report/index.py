@@ -13,12 +13,11 @@ from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import AUDIT_ASSET, stages
 from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import canonical_json
+from tamis.report.address import INDEX
 from tamis.report.rendering import render
 from tamis.report.summary import model_lines, pool_line, selection_lines
 from tamis.scaling.stage import CHOICE_STAGE, REPORT_STAGE
 from tamis.selection.stage import SELECTION_STAGE
-
-NAME = "index.html"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +51,7 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
     page shows, the reasons, and the names of the pages.
     """
     home, settings = snapshot.project.home, snapshot.project.settings
-    names = sorted(page.name for page in home.reports.glob("*.html") if page.name != NAME)
+    names = sorted(page.name for page in home.reports.glob("*.html") if page.name != INDEX)
     if not names:
         return False
     reasons = {(one.asset, one.partition): reason_of(one) for one in due}
@@ -61,7 +60,7 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
     versions = [value and value.manifest for value in shown]  # tokens change with the tokenizer
     stated = [names, versions, sorted([*entry, reason] for entry, reason in reasons.items())]
     state = hashlib.sha256(canonical_json(stated).encode()).hexdigest()[:16]
-    file = home.reports / NAME
+    file = home.reports / INDEX
     if _state_of(file) == state:
         return False
 
@@ -98,7 +97,7 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
             (title, there) for title, found in groups.items() if (there := [one for one in found if one.file])
         ],
     )
-    write_atomically(file, render("index.html", index).encode())
+    write_atomically(file, render(INDEX, index).encode())
     return True
 
 

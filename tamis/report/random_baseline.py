@@ -5,12 +5,13 @@ hashes, and the same at every run. Where the rules are on they have dropped it a
 measured.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
+from tamis.base.numbers import percent, significant
 from tamis.corpus.stage import DOCUMENTS
 from tamis.filters import Plan, measured
 from tamis.settings.sections import FiltersSection
@@ -24,12 +25,13 @@ _PLAN = Plan(heuristics=("noise",))
 
 @dataclass(frozen=True, kw_only=True)
 class RandomBaseline:
-    """What is compared, of the choice and of the random one; how many texts of each were measured for noise.
+    """What is compared, as it is shown: a name, the value of the choice, that of the random one.
 
-    `noisy`: those of them that the rules would drop; nothing is measured where the rules are on.
+    `looked_at`: how many texts of each were measured for noise; `noisy`: those of them that the rules would
+    drop; nothing is measured where the rules are on.
     """
 
-    rows: list[tuple[str, Any, Any]]
+    rows: list[tuple[str, str, str]]
     looked_at: tuple[int, int] = (0, 0)
     noisy: tuple[int, int] = (0, 0)
 
@@ -61,23 +63,26 @@ def random_baseline(
     drawn = eligible.sort(pl.col("doc_id").str.slice(16), "doc_id").head(len(chosen))
     known = store.read(DOCUMENTS.name, ["doc_id", "n_chars"]).join(sources, on="doc_id", how="left")
     ours, random = (side.join(known, on="doc_id", how="left") for side in (chosen, drawn))
-    rows: list[tuple[str, Any, Any]] = [
-        ("documents", len(ours), len(random)),
-        ("characters, median", ours["n_chars"].median(), random["n_chars"].median()),
-        ("sources", ours["source"].n_unique(), random["source"].n_unique()),
+
+    def compared(name: str, of: Callable[[pl.DataFrame], Any]) -> tuple[str, str, str]:
+        return name, significant(of(ours)), significant(of(random))
+
+    rows = [
+        compared("documents", len),
+        compared("characters, median", lambda side: side["n_chars"].median()),
+        compared("sources", lambda side: side["source"].n_unique()),
     ]
     if score:
-        rows.append((f"{score.replace('_', ' ')}, mean", ours[score].mean(), random[score].mean()))
+        rows.append(compared(f"{score.replace('_', ' ')}, mean", lambda side: side[score].mean()))
     if "noise" in filters.heuristics or chosen.is_empty():
         return RandomBaseline(rows=rows)
     # Of the chosen some of every rank: the first ones alone would be too good.
     spread = chosen.gather_every(max(len(chosen) // LOOKED_AT, 1)).head(LOOKED_AT)
-    ours, random = (_texts(store, side["doc_id"].to_list()) for side in (spread, drawn.head(LOOKED_AT)))
-    looked_at = (len(ours), len(random))
-    noisy = (_noisy(ours), _noisy(random))
+    texts = [_texts(store, side["doc_id"].to_list()) for side in (spread, drawn.head(LOOKED_AT))]
+    looked_at, noisy = (len(texts[0]), len(texts[1])), (_noisy(texts[0]), _noisy(texts[1]))
     if all(looked_at):
-        name = "share that the rules against noise would drop"
-        rows.append((name, noisy[0] / looked_at[0], noisy[1] / looked_at[1]))
+        ours_noisy, random_noisy = (percent(bad / seen) for bad, seen in zip(noisy, looked_at, strict=True))
+        rows.append(("share that the rules against noise would drop", ours_noisy, random_noisy))
     return RandomBaseline(rows=rows, looked_at=looked_at, noisy=noisy)
 
 

@@ -19,13 +19,17 @@ from tamis.scaling.report_values import WIDEST, ModelReport, ScalingReport
 class ScalingPage:
     """What the page shows beyond the report.
 
-    `preferred`: how many models each law is the best for. `lacking`: by number of sizes, the models for which
-    some law has no AICc. `costs`: of each model, of runs that failed and of all: spent, and in full.
+    `basis`: the chosen model's predicted loss at the target size, of which percentages of losses are.
+    `most_sizes`: so many are enough for everything. `preferred`: how many models each law is the best for.
+    `lacking`: by number of sizes, the models for which some law has no AICc. `costs`: of each model, of runs
+    that failed and of all: spent, and in full.
     `measured`: by size, the loss of each model.
     """
 
     report: ScalingReport
     chosen: ModelReport | None
+    basis: float | None
+    most_sizes: int
     trust: str
     picture: str
     most_models: int
@@ -47,10 +51,13 @@ def scaling_law_page(report: ScalingReport) -> str:
             by_sizes.setdefault(len(set(model.sizes)), []).append(model)
     wasted: list[tuple[str, Cost, Cost | None]] = [("runs that failed", report.wasted, None)]
     losses = [dict(zip(model.sizes, model.losses, strict=True)) for model in models]
+    chosen = next((model for model in models if model.model == report.chosen), None)
     page = ScalingPage(
         report=report,
-        chosen=next((model for model in models if model.model == report.chosen), None),
-        trust=trust(models),
+        chosen=chosen,
+        basis=chosen.predictions[0].loss if chosen else None,
+        most_sizes=max((law.least_sizes for model in models for law in model.laws.values()), default=0),
+        trust=trust(models, report.unit),
         picture=data_uri(curve_plot_png(report)),
         most_models=MOST_MODELS,
         clipped=CLIPPED,

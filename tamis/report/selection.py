@@ -1,6 +1,6 @@
 """The selection page: what was chosen out of what, by which score, and why each other document was not.
 
-Only the documents on both sides of the cut and at the top have text; a pool of a million rows takes a second.
+Only the documents around the cut, at the top and in the middle have text; a million rows take a second.
 """
 
 from collections.abc import Mapping
@@ -12,18 +12,41 @@ import polars as pl
 from tamis.report.figures import data_uri
 from tamis.report.random_baseline import RandomBaseline
 from tamis.report.rendering import render
-from tamis.report.selection_data import SHOWN_DOCUMENTS, SelectionReport, first_ranked, source_mix
+from tamis.report.score_words import words_of
+from tamis.report.selection_data import (
+    BEST,
+    LAST,
+    MIDDLE,
+    MISSED,
+    SelectionReport,
+    shown_documents,
+    source_mix,
+)
 from tamis.report.selection_plot import has_zoom, selection_plot_png
 from tamis.selection.deciding import SCORES, DecidingScore, deciding_score, sampler_of, used_score_columns
 from tamis.selection.reasons import SENTENCES, Reason
 from tamis.settings.samplers import Sampler
+
+PARTS = {
+    BEST: ("The best", "What the sampler likes most."),
+    MIDDLE: ("From the middle of the choice", "What a usual document of the choice is like."),
+    LAST: ("The last ones in", "What the end of the budget was spent on; the last one is next to the cut."),
+    MISSED: ("Those that just missed", "What a larger budget would add first."),
+}
+PARTS_OF_A_DRAW = PARTS | {
+    BEST: ("The first ones drawn", "In the order of the draw, in which chance has a part."),
+    LAST: ("The last ones drawn", "The last one is next to the cut."),
+    MISSED: ("Those that were nearly drawn", "What a larger budget would add first."),
+}
+"""For samplers that draw: what comes first is not what is best."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionPage:
     """Counts of documents. `reasons`: name, documents, meaning; `sources`: name, in the pool, chosen.
 
-    `best`, `missed`: rows of decisions, with their source and excerpt.
+    `words`: what score and margin mean. `several`: how many of the chosen are in more than one source.
+    `parts`: heading, what to look for, and rows of decisions with their sources and excerpt.
     """
 
     name: str
@@ -38,9 +61,9 @@ class SelectionPage:
     picture: str
     score: DecidingScore | None
     zoomed: bool
-    shown: int
-    best: list[dict[str, Any]]
-    missed: list[dict[str, Any]]
+    words: list[str]
+    several: int
+    parts: list[tuple[str, str, list[dict[str, Any]]]]
     scores: dict[str, str]
     settings: Mapping[str, str]
     mean_margin: Any
@@ -51,7 +74,7 @@ def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
     """Return the whole page; `plot` is `selection_plot_png(report)`, where it has been drawn already."""
     decisions = report.decisions
     chosen = decisions.filter(pl.col("verdict") == "selected")
-    score = deciding_score(decisions, report.settings)
+    score, sampler = deciding_score(decisions, report.settings), sampler_of(decisions, report.settings)
     page = SelectionPage(
         name=report.name,
         pool=len(decisions),
@@ -59,15 +82,15 @@ def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
         chosen=len(chosen),
         tokens=report.tokens.words if report.tokens else "",
         share=len(chosen) / len(decisions) if len(decisions) else None,
-        sampler=sampler_of(decisions, report.settings),
+        sampler=sampler,
         reasons=_reasons(decisions),
         sources=source_mix(report).rows(),
         picture=data_uri(plot or selection_plot_png(report)),
         score=score,
         zoomed=score is not None and has_zoom(score),
-        shown=SHOWN_DOCUMENTS,
-        best=_documents(report, "selected"),
-        missed=_documents(report, "rejected"),
+        words=words_of(sampler, score),
+        several=chosen.join(report.documents.filter(pl.col("more").list.len() > 0), on="doc_id").height,
+        parts=_parts(report, PARTS_OF_A_DRAW if sampler and sampler.rule != "top_k" else PARTS),
         scores={name: SCORES[name] for name in used_score_columns(decisions)},
         settings=report.settings,
         mean_margin=chosen["margin"].mean(),
@@ -84,8 +107,13 @@ def _reasons(decisions: pl.DataFrame) -> list[tuple[str, int, str]]:
     return [(name, counts[name], SENTENCES.get(name, "")) for name in (*known, *unknown)]
 
 
-def _documents(report: SelectionReport, verdict: str) -> list[dict[str, Any]]:
-    """Return the first decisions of a verdict, with the source and the beginning of each document."""
+def _parts(
+    report: SelectionReport, parts: Mapping[str, tuple[str, str]]
+) -> list[tuple[str, str, list[dict[str, Any]]]]:
+    """Return the documents that are shown; parts without a document, but for the ends, are left out."""
     texts = report.documents.unique("doc_id", keep="first", maintain_order=True)
-    ranked = first_ranked(report.decisions, verdict)
-    return ranked.join(texts, on="doc_id", how="left", maintain_order="left").to_dicts()
+    return [
+        (*parts[part], rows.join(texts, on="doc_id", how="left", maintain_order="left").to_dicts())
+        for part, rows in shown_documents(report.decisions).items()
+        if len(rows) or part in (BEST, MISSED)
+    ]

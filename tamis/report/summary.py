@@ -17,7 +17,9 @@ from tamis.project import Project
 from tamis.records.current_values import CurrentValue, read_current_values
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import published, read_decisions
+from tamis.report.address import INDEX
 from tamis.report.comparison import comparison_text
+from tamis.report.sources import document_sources
 from tamis.scaling.choice import could_be_as_good
 from tamis.scaling.stage import CHOICE_STAGE
 from tamis.scaling.storing import loss_unit
@@ -41,7 +43,7 @@ def summary(project: Project, states: Mapping[str, str] | None = None) -> str:
     lines += cut(_trial_lines(store), most=TRIALS_SHOWN)
     lines += model_lines(project)
     lines += _time_lines(project)
-    if (index := project.home.reports / "index.html").exists():
+    if (index := project.home.reports / INDEX).exists():
         lines.append(f"All pages: {index}")
     return "\n".join(lines)
 
@@ -96,10 +98,8 @@ def _mix(store: Store, doc_ids: list[str]) -> str:
     """Return the sources with most of these documents, as shares."""
     if not doc_ids:
         return "nowhere"
-    rows = store.read(OCCURRENCES.name, ["doc_id", "source"]).unique(
-        "doc_id", keep="first", maintain_order=True
-    )
-    chosen = rows.join(pl.DataFrame({"doc_id": doc_ids}), on="doc_id", how="semi")
+    sources = document_sources(store.read(OCCURRENCES.name, ["doc_id", "shard", "source"]))
+    chosen = sources.join(pl.DataFrame({"doc_id": doc_ids}), on="doc_id", how="semi")
     counts = chosen.group_by("source").len().sort(["len", "source"], descending=[True, False])
     return named(
         [f"{source} {percent(count / len(doc_ids), 0)}" for source, count in counts.iter_rows()],

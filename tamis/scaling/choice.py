@@ -67,7 +67,7 @@ def _comparison(best: ModelReport, second: ModelReport, unit: str) -> str:
     first, other = best.predictions[0], second.predictions[0]
     gap = other.loss - first.loss
     why = (
-        f"It has the smallest predicted loss: {number(gap)} {unit} ({percent(gap / other.loss)}) "
+        f"It has the smallest predicted loss: {number(gap)} {unit} ({percent(gap / first.loss)}) "
         f"below the next one, {second.model}."
     )
     if not (math.isfinite(first.high) and math.isfinite(other.low)):
@@ -99,18 +99,19 @@ def _chance(model: ModelReport, best: Prediction) -> float:
     return 0.5 * math.erfc(gap / max(spread, 1e-300) / math.sqrt(2))
 
 
-def trust(models: Sequence[ModelReport]) -> str:
+def trust(models: Sequence[ModelReport], unit: str) -> str:
     """What the backtests say of predictions and choice, in sentences; "" without any."""
-    tried = [(model.model, model.backtest) for model in models if model.backtest is not None]
-    errors = sorted(abs(test.error("best")) for _name, test in tried if math.isfinite(test.error("best")))
-    if not errors:
+    tried = {model.model: model.backtest for model in models if model.backtest is not None}
+    errors = [abs(test.predictions["best"].loss - test.measured) for test in tried.values()]
+    known = sorted(error for error in errors if math.isfinite(error))
+    if not known:
         return ""
-    within = sum(test.within for _name, test in tried)
+    within = sum(test.within for test in tried.values())
     held = "" if len(tried) == 1 else f" {within} of {len(tried)} measured losses lay in their 90 % interval."
-    one = "an error" if len(errors) == 1 else "a typical error"
-    worst = "" if len(errors) == 1 else f" (at worst {percent(errors[-1])})"
+    one = "an error" if len(known) == 1 else "a typical error"
+    worst = "" if len(known) == 1 else f" (at worst {number(known[-1])})"
     said = f"Tried on the largest size of each model, hidden from it, the method made {one} of "
-    return f"{said}{percent(median(errors))}{worst}.{held}{_chosen_in_backtest(dict(tried))}"
+    return f"{said}{number(median(known))}{worst} {unit}.{held}{_chosen_in_backtest(tried)}"
 
 
 def _chosen_in_backtest(tried: dict[str, Backtest]) -> str:
@@ -122,8 +123,8 @@ def _chosen_in_backtest(tried: dict[str, Backtest]) -> str:
     best = min(usable, key=lambda name: (usable[name].measured, name))
     if would == best:
         return f" It would have chosen {would}, which was right."
-    loss = usable[would].measured / usable[best].measured - 1
-    return f" It would have chosen {would}, {percent(loss)} worse than the best, {best}."
+    loss = usable[would].measured - usable[best].measured
+    return f" It would have chosen {would}, whose loss is {number(loss)} above that of the best, {best}."
 
 
 def caveats_of(
@@ -137,8 +138,8 @@ def caveats_of(
     fewest = min((len(model.sizes) for model in models), default=0)
     if fewest < PARAMETERS_RECTIFIED:
         found.append(
-            f"At least one model was measured at only {fewest} {'size' if fewest == 1 else 'sizes'}: too few "
-            "to fit a law, and hardly enough for a slope, so take the order of the models for a guess."
+            f"At least one model was measured at only {fewest} {'size' if fewest == 1 else 'sizes'}: no "
+            "law can be fitted, and hardly a slope, so take the order of the models for a guess."
         )
     elif fewest == PARAMETERS_RECTIFIED:
         found.append(
@@ -178,9 +179,7 @@ def _caveats_of_backtests(models: Sequence[ModelReport]) -> list[str]:
     missed = [model.model for model in models if model.backtest is not None and not model.backtest.within]
     found = []
     if untested:
-        found.append(
-            f"Too few sizes to try the prediction on a known point (backtest): {', '.join(untested)}."
-        )
+        found.append(f"The prediction was not tried on a known point (backtest) for: {', '.join(untested)}.")
     if missed:
         found.append(
             f"In the backtest the measured loss lay outside the 90 % interval for: {', '.join(missed)}."

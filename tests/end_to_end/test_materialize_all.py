@@ -1,5 +1,6 @@
 """Materialize all, as the button above Dagster's graph calls it, on a project of own files."""
 
+import urllib.request
 from typing import Any
 
 import pytest
@@ -31,6 +32,12 @@ CHECKS = """
 { assetNodes { assetKey { path } assetChecksOrError { ... on AssetChecks {
   checks { name executionForLatestMaterialization { status evaluation { success severity description } } }
 } } } }
+"""
+
+LINKS = """
+{ assetNodes(assetKeys: [{path: ["selected_subset"]}]) { assetMaterializations(limit: 1) {
+  metadataEntries { label ... on UrlMetadataEntry { url } }
+} } }
 """
 
 
@@ -99,6 +106,17 @@ def amber(url: str) -> dict[str, str]:
     return found
 
 
+def at_its_link(project: SmallProject, url: str) -> None:
+    """Follow the link of a selection in Dagster's page to the selection's own, which is served as it is."""
+    (node,) = ask(url, LINKS)["assetNodes"]
+    (link,) = [
+        entry["url"] for entry in node["assetMaterializations"][0]["metadataEntries"] if "url" in entry
+    ]
+    with urllib.request.urlopen(link, timeout=20) as answer:
+        page = answer.read()
+    assert page == (project.home.reports / link.rpartition("/")[2]).read_bytes()
+
+
 def selected(project: SmallProject) -> bool:
     """Return whether the selection holds documents of the new file."""
     new = project.store.read("occurrences", ["doc_id"], f"shard LIKE '%{NEW}'")
@@ -122,6 +140,7 @@ def test_materialize_all_is_green_makes_what_is_due_and_loses_no_file_that_comes
         at_its_end(project, url, begin(url))  # what sensors leave: pages, marts, the audit
         wait_for(lambda: not amber(url), 60, project)
         assert project.json("status")["due"] == []
+        at_its_link(project, url)
         before = versions_in(project.store)
         at_its_end(project, url, begin(url))
         assert versions_in(project.store) == before

@@ -5,6 +5,7 @@ import pytest
 from projects import lines, texts, write
 
 from resources.tags import CERTIFIED_TAG, COMMAND_LINE, DRIVER_TAG, SENSOR
+from tamis.report.address import page_url
 
 
 @pytest.fixture
@@ -50,6 +51,6 @@ def test_a_selection_is_shown_in_numbers_and_ids(graph):
     assert sum(row["selected"] + row["rejected"] for row in rows) == len(decided)
     assert shown["token_count"].value > 4
     assert shown["tokens"].value == f"about {shown['token_count'].value} tokens, estimated as bytes / 4"
-    assert shown["page"].value == str(graph.home.reports / f"selection_{name}.html")
+    assert shown["page"] == dg.MetadataValue.url(page_url(graph.home, f"selection_{name}.html"))
     said = dg.serialize_value(event)
     assert not [text for text in graph.store.read("documents", ["text"])["text"] if text[:40] in said]

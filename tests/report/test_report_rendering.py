@@ -63,7 +63,7 @@ def test_escaped_text_holds_no_tag_no_quote_and_no_address(text):
 def test_text_is_escaped_in_attributes_too_and_what_a_macro_gives_is_not_escaped_twice(hostile):
     calling = '{% from "macros.html" import bullets, figure %}{{ bullets([text]) }}{{ figure(text, text) }}'
     shown = str(escape(hostile))
-    expected = f'<ul><li>{shown}</li></ul>\n<img alt="{shown}" src="{shown}">\n'
+    expected = f'<ul><li>{shown}</li></ul>\n<div class="wide"><img alt="{shown}" src="{shown}"></div>\n'
     assert environment().from_string(calling).render(text=hostile) == expected
 
 

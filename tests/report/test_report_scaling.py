@@ -24,9 +24,26 @@ def report(curves):
 
 def test_the_page_says_it_all(report, read_page):
     text = read_page(scaling_law_page(report))
-    for expected in ("Tune large", "51,200", "102,400", "204,800", "90 % interval", "D_l", "bits per byte"):
+    now = report.models[1].predictions[0]
+    answer = (
+        f"Fine-tune large: predicted loss {now.loss:.3f} (90 % interval {now.low:.3f} to {now.high:.3f}) bits"
+    )
+    assert text.index(answer) < text.index("Several base models were tuned"), "the answer is first"
+    for expected in ("51,200", "102,400", "204,800", "D_l", "bits per byte"):
         assert expected in text
-    assert "too few sizes" not in text
+    assert "too few sizes" not in text.lower()
+
+
+def test_percentages_of_losses_have_one_basis(report, read_page):
+    small, large = (model.predictions for model in report.models)
+    basis = large[0].loss
+    text = read_page(scaling_law_page(report))
+    assert f"Percentages of a loss are of {basis:.3f} bits per byte, the predicted loss of large" in text
+    gap = small[0].loss - basis
+    assert text.count(f"{gap:.3f} ({100 * gap / basis:.1f} %)") == 1  # in the table
+    assert f"{gap:.3f} bits per byte ({100 * gap / basis:.1f} %) below the next one, small" in text
+    for now, double, _four in (small, large):
+        assert f"{now.loss - double.loss:.3f} ({100 * (now.loss - double.loss) / basis:.1f} %)" in text
 
 
 def test_alternatives_doublings_phases_and_costs_are_on_the_page(curves, read_page):
@@ -63,7 +80,6 @@ def test_evaluation_costs_a_run_and_not_an_example(curves, read_page):
     assert large.double.flops - large.full.flops == pytest.approx(6e9 * 51_200)
     text = read_page(scaling_law_page(report))
     assert f"{100 * (spent + 80_000) / 61_200:.0f} % of the operations" in text
-    assert f"{100 * spent / 51_200:.0f} % of the examples" in text
 
 
 def test_runs_that_failed_are_counted_and_named(curves, read_page):
@@ -105,10 +121,11 @@ def test_losses_of_labelled_texts_are_no_bits_per_byte(read_page):
 def test_one_size_says_nothing_of_a_doubling(read_page):
     report = build_scaling_report({"a": ([0, 100], [2.5, 1.9])}, 160, costing({"a": 1.0}))
     text = read_page(scaling_law_page(report))
-    assert "Too few sizes to say what twice the data would do." in text
+    assert "Nothing can be said yet of what twice the data would do." in text
     assert "Twice the data" not in text
     assert "0.000 (0.0 %)" not in text
-    assert "at only 1 size: too few to fit a law" in text
+    assert "at only 1 size: no law can be fitted" in text
+    assert text.lower().count("too few sizes") == 1
 
 
 def test_four_sizes_are_said_to_be_few(read_page):
@@ -118,7 +135,8 @@ def test_four_sizes_are_said_to_be_few(read_page):
     assert report.models[0].backtest.sizes_used == 3
     text = read_page(scaling_law_page(report))
     assert "only 4 sizes" in text
-    assert "too few sizes" in text
+    assert "Too few sizes were measured for what is a dash in a table: 4 for a, b." in text
+    assert text.lower().count("too few sizes") == 1
 
 
 @pytest.mark.parametrize(
@@ -221,7 +239,7 @@ def test_only_laws_that_have_an_aicc_are_compared(known, read_page):
         assert report.models[0].compared == tuple(report.models[0].laws)
         return
     assert "By AICc the best law is" not in text
-    assert "There are too few sizes to compare laws." in text
+    assert "No two laws can be compared yet." in text
     if known == 6:
         assert f"With 6 sizes (a, b) only power3 has an AICc: {lacking}." in text
         assert "none to compare with" in text

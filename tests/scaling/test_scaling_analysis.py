@@ -84,8 +84,8 @@ def test_a_backtest_that_chose_wrongly_says_so():
     sizes, losses = crossing["late"]
     crossing["late"] = (sizes, [*losses[:-1], losses[-1] * 3])
     report = build_scaling_report(crossing, 51_200, {})
-    assert "It would have chosen late," in trust(report.models)
-    assert "worse than the best, early" in trust(report.models)
+    assert "It would have chosen late," in trust(report.models, report.unit)
+    assert "above that of the best, early" in trust(report.models, report.unit)
     assert any("outside the 90 % interval for: late" in caveat for caveat in report.caveats)
 
 

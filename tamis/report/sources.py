@@ -1,0 +1,53 @@
+"""The sources that people know: what the rows name as theirs, else the corpus.
+
+Readers put the name of the file where a row names no source, so the two are told apart here.
+"""
+
+import polars as pl
+
+FEW = 15
+"""So many different sources are groups, however few documents each has."""
+_HASHED = r"-[0-9a-f]{8}$"
+
+
+def document_sources(occurrences: pl.DataFrame) -> pl.DataFrame:
+    """Return doc_id, `source` and `more`: for each document its sources, folded, in the order of names.
+
+    `more`: the others of a document that is in several. occurrences: doc_id, shard, source. Of an address
+    the host counts. Where nearly each document of a corpus has a source of its own, they are places and no
+    groups: the file or package counts there. So it does in the only corpus, if no row names a source.
+    """
+    corpus = pl.col("shard").str.extract(r"^(.+?)__").fill_null(pl.col("shard"))
+    file = pl.col("shard").str.replace(r"^.+?__", "")
+    host = pl.col("source").str.extract(r"^https?://([^/]+)").fill_null(pl.col("source"))
+    alone = (corpus.n_unique() == 1) & ~_is_own().any()
+    named = occurrences.select(
+        "doc_id",
+        "shard",
+        corpus=corpus,
+        own=pl.when(_is_own()).then(host).when(alone).then(file).otherwise(corpus),
+    )
+    groups = pl.col("own").n_unique().over("corpus")
+    places = (groups > FEW) & (2 * groups > pl.col("doc_id").n_unique().over("corpus"))
+    return (
+        named.select("doc_id", name=pl.when(places).then("shard").otherwise("own"))
+        .group_by("doc_id")
+        .agg(pl.col("name").unique().sort())
+        .select("doc_id", source=pl.col("name").list.first(), more=pl.col("name").list.slice(1))
+        .sort("doc_id")
+    )
+
+
+def _is_own() -> pl.Expr:
+    """Whether the row named its source: it is not the file's name, which the shard's key ends with.
+
+    Keys keep letters and digits of the name alone, the first hundred characters, and may end with a hash.
+    """
+    key = pl.col("shard").str.replace(r"^.+?__", "")
+    plain, source = _letters(key), _letters(pl.col("source"))
+    cut = key.str.contains(_HASHED) & source.str.starts_with(_letters(key.str.replace(_HASHED, "")))
+    return pl.col("source").is_not_null() & (source != plain) & ~cut
+
+
+def _letters(text: pl.Expr) -> pl.Expr:
+    return text.str.replace_all(r"[^A-Za-z0-9]", "")

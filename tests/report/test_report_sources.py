@@ -1,0 +1,68 @@
+"""Sources as people know them: what the rows say, else the corpus; of a document in several, each once."""
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tamis.corpus.shards import shard_key
+from tamis.report.sources import FEW, document_sources
+
+
+def sources_of(rows: list[tuple[str, str, str, str | None]]) -> dict[str, list[str]]:
+    """The sources of each document, of rows (document, corpus, file, source that the row names)."""
+    frame = pl.DataFrame(
+        [
+            {"doc_id": doc_id, "shard": shard_key(corpus, name), "source": own or name}
+            for doc_id, corpus, name, own in rows
+        ]
+    )
+    found = document_sources(frame)
+    return {doc_id: [source, *more] for doc_id, source, more in found.iter_rows()}
+
+
+def test_rows_name_their_source_and_the_others_count_for_their_corpus():
+    rows = [("a", "web", "x.jsonl", "news"), ("b", "web", "x.jsonl", None), ("c", "books", "y.txt", None)]
+    assert sources_of(rows) == {"a": ["news"], "b": ["web"], "c": ["books"]}
+
+
+NAMED = ("n", "web", "named.jsonl", "news")
+
+
+@pytest.mark.parametrize(
+    "name", ["part one/a+b.jsonl", "x" * 150 + ".jsonl", "_hidden.csv", "données/été.txt", "a-1234abcd"]
+)
+def test_a_file_is_no_source_whatever_becomes_of_its_name_in_the_key(name):
+    assert sources_of([("a", "web", name, None), NAMED])["a"] == ["web"]
+
+
+@given(st.text(min_size=1, max_size=130))
+def test_no_file_name_is_taken_for_a_source(name):
+    assert sources_of([("a", "web", name, None), NAMED])["a"] == ["web"]
+
+
+def test_files_count_in_the_only_corpus_where_no_row_names_a_source():
+    rows = [("a", "web", "x.jsonl", None), ("b", "web", "y.jsonl", None)]
+    assert sources_of(rows) == {"a": ["x.jsonl"], "b": ["y.jsonl"]}
+    assert sources_of([*rows, ("c", "books", "z.txt", None)])["a"] == ["web"]
+
+
+def test_a_source_that_a_file_is_named_for_is_one():
+    assert sources_of([("a", "web", "news.jsonl", "news")]) == {"a": ["news"]}
+
+
+def test_sources_of_a_document_are_folded_in_the_order_of_names():
+    rows = [("a", "web", "x.jsonl", name) for name in ("news", "blog", "news", "mail")]
+    assert sources_of(rows) == {"a": ["blog", "mail", "news"]}
+
+
+def test_of_addresses_the_host_counts():
+    rows = [(f"{n}", "web", "x.jsonl", f"https://example.org/{n}") for n in range(50)]
+    assert {tuple(found) for found in sources_of(rows).values()} == {("example.org",)}
+
+
+def test_where_each_document_has_a_source_of_its_own_the_file_counts():
+    rows = [(f"{n}", "docs", f"package{n % 2}", f"package{n % 2}.module:f{n}") for n in range(2 * FEW)]
+    assert {tuple(found) for found in sources_of(rows).values()} == {("docs__package0",), ("docs__package1",)}
+    few = [(f"{n}", "web", "x.jsonl", f"source {n}") for n in range(FEW)]
+    assert len({tuple(found) for found in sources_of(few).values()}) == FEW

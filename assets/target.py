@@ -232,7 +232,7 @@ def contamination(context: dg.AssetExecutionContext, store: StoreResource) -> It
 def target_potential(
     context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
 ) -> Iterator[Any]:
-    """The price of each target example: one number each, the whole solution of the transport problem."""
+    """The potential of each target example: these numbers are the whole solution of the transport problem."""
     with store.work(context) as work, engine.running(work):
         encoder = work.project.settings.encoder.name
         for key in work.partitions:

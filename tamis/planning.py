@@ -131,8 +131,8 @@ def _in_all(plan: list[dict[str, Any]]) -> str:
     if not unknown:
         return text
     if not known:
-        return f"{text}: nothing was measured yet"
-    return f"{text}; without {named(unknown, NAMED)}, for which nothing was measured yet"
+        return f"{text}: nothing was timed yet"
+    return f"{text}; without {named(unknown, NAMED)}, which have not been timed yet"
 
 
 def _sum(entries: Iterable[dict[str, Any]], name: str) -> float | None:

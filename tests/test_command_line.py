@@ -124,8 +124,8 @@ def test_a_call_that_names_nothing_is_refused_with_what_is_valid(built, tamis, w
         (("export",), "Missing argument 'SELECTION'"),
         (("export", "near-algebra", "--format", "csv"), "'parquet', 'jsonl'"),
         (("explain",), "a document id, --text FILE"),
-        (("explain", "00", "--row", "3"), "--file FILE, which is missing"),
-        (("explain", "--row", "3"), "--file FILE, which is missing"),
+        (("explain", "00", "--row", "3"), "--row N needs --file FILE"),
+        (("explain", "--row", "3"), "--row N needs --file FILE"),
         (("health", "--only=tables", "nothing"), "'nothing' is not one of 'tables'"),
         (("approve", "near-algebra", "--all"), "name selections or give --all"),
         (("withdraw", "--reason", "because"), "'mistake'"),
@@ -247,7 +247,7 @@ def test_export_writes_the_chosen_documents(project, tamis):
     for shard, row, text in rows.select("shard", "row", "text").iter_rows():
         assert json.loads(lines[shard.removeprefix("landing__")][row])["text"] == text
     write_jsonl(project.root / "landing" / "more.jsonl", sentences("sailing", 3, 5))
-    assert "this choice is out of date" in tamis(project, "export", "near-algebra").err
+    assert "this selection is out of date" in tamis(project, "export", "near-algebra").err
 
 
 def test_materialize_ends_with_what_was_chosen_and_the_next_command(project, tamis):
@@ -293,14 +293,17 @@ def test_quarantine_is_a_warning_unless_it_is_strict_or_much(project, tamis):
 
 def test_an_export_of_an_earlier_choice_is_named(project, tamis):
     tamis(project, "export", "near-algebra")
-    assert "holds an earlier choice" not in tamis(project, "status").out
+    assert "the export of near-algebra is out of date" not in tamis(project, "status").out
     described = project.home.exports / "near-algebra.prov.json"
     described.write_text(
         described.read_text()
         .replace("tamis:dataVersion", "tamis:dataVersions")
         .replace(project.current["selected_subset", "near-algebra"].data_version, "0" * 64)
     )
-    assert "warning: the export of near-algebra holds an earlier choice" in tamis(project, "status").out
+    assert (
+        "warning: the export of near-algebra the export of near-algebra is out of date"
+        in tamis(project, "status").out
+    )
 
 
 def test_an_export_is_described_in_the_forms_of_other_tools(project, tamis):
@@ -458,10 +461,10 @@ def test_a_missing_package_and_a_dagster_yaml_of_the_users_own_are_named(tmp_pat
 
 
 def test_purge_deletes_answers_of_a_server_and_says_how_many(empty, tamis):
-    assert tamis(empty, "purge", "--answers").out == "no answer is retained\n"
+    assert tamis(empty, "purge", "--answers").out == "no answers are stored\n"
     ids = ["a" * 32, "b" * 32]
     rows = rows_of("scores_judge", [{"doc_id": one, "by_server": True} for one in ids])
     empty.store.merge("scores_judge", rows)
     retain(empty.store, "scores_judge", ids, local=False)
     assert tamis(empty, "purge", "--answers", "--json").json == {"server_answers": 2}
-    assert tamis(empty, "purge", "--answers").out == "no answer is retained\n"
+    assert tamis(empty, "purge", "--answers").out == "no answers are stored\n"

@@ -117,7 +117,7 @@ def test_status_says_what_is_computed_in_and_why(project, measuring):
     assert "computed in bfloat16, chosen 20" in "\n".join(status.lines())
     project.file.write_text(settings(precision="float32"))
     stated = read_status(open_project(project.root))
-    assert "computed in float32, as tamis.toml says" in "\n".join(stated.lines())
+    assert "run in float32, set by tamis.toml" in "\n".join(stated.lines())
     assert stated.to_json()["precision"] == {"name": FLOAT32, "by": "tamis.toml"}
 
 

@@ -86,7 +86,7 @@ def judge_events(
     if whole and events and not current:
         nodes["index"] = Node(manifest="", asset="table", partition=INDEX)
         nodes["index"].contradicted(
-            f"it is empty, while the event log holds {len(events)} materializations; "
+            f"it is empty, but the event log holds {len(events)} materializations; "
             "`tamis materialize` makes everything again"
         )
     logged = {event.manifest for event in events}

@@ -19,7 +19,7 @@ def sentences(report: ComparisonReport) -> Iterator[str]:
         if arm.diverged:
             yield (
                 f"{report.name_of(arm)}: {arm.diverged} of {arm.planned} runs diverged; "
-                "its figures are of the others alone and flatter it. A lower learning_rate is the usual cure."
+                "its figures cover only the others and flatter it. A lower learning_rate usually helps."
             )
 
 

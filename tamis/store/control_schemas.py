@@ -56,7 +56,7 @@ CONTROL: tuple[Table, ...] = (
             column("rows", pa.string(), "digest of the decisions' rows"),
             column("documents", pa.int64(), "chosen documents"),
             column("pool", pa.int64(), "documents decided about"),
-            column("pinned_to", pa.int64(), "earlier version that this one repeats, null when chosen anew"),
+            column("pinned_to", pa.int64(), "earlier version that this one repeats, null for none"),
             column("made_at", pa.timestamp("us"), "when, UTC"),
         ),
     ),
@@ -68,7 +68,7 @@ CONTROL: tuple[Table, ...] = (
         decided=True,
         columns=(
             _SELECTION,
-            column("version", pa.int64(), "version that the selection is kept at"),
+            column("version", pa.int64(), "version that the selection is pinned to"),
             column("decisions", pa.string(), "manifest of that version's decisions"),
             column("subset", pa.string(), "manifest of that version's chosen documents"),
             column("rows", pa.string(), "digest of that version's decisions"),
@@ -105,9 +105,7 @@ CONTROL: tuple[Table, ...] = (
                 "scope", pa.string(), "how it was named: document, text, shard, source, corpus or excerpt"
             ),
             column("receipt", pa.string(), "manifest that proves the withdrawal, null until it is complete"),
-            column(
-                "loose_id", pa.string(), "id of the text whatever its case and spaces, null of one not known"
-            ),
+            column("loose_id", pa.string(), "id of the text without case and spaces, null when not known"),
         ),
     ),
     Table(
@@ -119,7 +117,7 @@ CONTROL: tuple[Table, ...] = (
         columns=(
             column("asset", pa.string(), "what refused it: documents or target_examples"),
             column("partition", pa.string(), "shard or target that it was refused in"),
-            column("shard", pa.string(), "file or package that holds it still"),
+            column("shard", pa.string(), "file or package that still holds it"),
             column("row", pa.int64(), "row within that, -1 for the whole"),
             column("doc_id", pa.string(), "content id of what was withdrawn"),
         ),
@@ -132,7 +130,7 @@ CONTROL: tuple[Table, ...] = (
         columns=(
             column("trial", pa.string(), "name of the trial"),
             column("input_key", pa.string(), "hash of everything it depended on"),
-            column("attempts", pa.int64(), "how often it failed so"),
+            column("attempts", pa.int64(), "how often it failed in this way"),
             column("permanent", pa.bool_(), "whether trying again would change nothing"),
             column("reason", pa.string(), "the last error"),
             column("failed_at", pa.timestamp("us"), "when it failed last, UTC"),
@@ -171,7 +169,7 @@ CONTROL: tuple[Table, ...] = (
             column("before", pa.int64(), "distinct documents that it had"),
             column("now", pa.int64(), "distinct documents that it yields in that state"),
             column("bad_rows", pa.string(), "rows that cannot be read in that state, by reason, as JSON"),
-            column("allowed", pa.bool_(), "whether a person let the missing documents go"),
+            column("allowed", pa.bool_(), "whether a person allowed the removal of the missing documents"),
             column("found_at", pa.timestamp("us"), "when it was read, UTC"),
         ),
     ),
@@ -184,9 +182,9 @@ CONTROL: tuple[Table, ...] = (
             column("removal", pa.string(), "random name of the removal"),
             column("entries", pa.string(), "asset[partition] of every value that it removes, as a JSON list"),
             column("documents", pa.int64(), "documents of the shards that it removes"),
-            column("allowed", pa.string(), "names that a person let go, as a JSON list"),
+            column("allowed", pa.string(), "names whose removal a person allowed, as a JSON list"),
             column("begun_at", pa.timestamp("us"), "when it was noted, before anything was deleted, UTC"),
-            column("ended_at", pa.timestamp("us"), "when all was deleted, UTC; null while it was not"),
+            column("ended_at", pa.timestamp("us"), "when all was deleted, UTC; null until then"),
         ),
     ),
     Table(
@@ -196,7 +194,7 @@ CONTROL: tuple[Table, ...] = (
         sealed=True,
         columns=(
             column("asset", pa.string(), "what could not be made"),
-            column("partition", pa.string(), "of it; empty where it has none"),
+            column("partition", pa.string(), "its partition; empty where it has none"),
             column("input_key", pa.string(), "hash of everything it depended on"),
             column("reason", pa.string(), "the last error"),
             column("failed_at", pa.timestamp("us"), "when it failed last, UTC"),
@@ -211,9 +209,7 @@ CONTROL: tuple[Table, ...] = (
             DOC_ID,
             column("stage", pa.string(), "stage that could not work with the document"),
             column("reason", pa.string(), "reason code"),
-            column(
-                "detail", pa.string(), "what happened; nothing of the text, nor of what a server said of it"
-            ),
+            column("detail", pa.string(), "what happened; without any text, also of a server's answer"),
             FINGERPRINT,
         ),
     ),
@@ -227,9 +223,7 @@ CONTROL: tuple[Table, ...] = (
             column("precision", pa.string(), "float32 or bfloat16: what models are computed in"),
             column("device", pa.string(), "where both were timed: cpu or cuda"),
             column("float32_ms", pa.float64(), "time of a layer, forward and backward, in float32 [ms]"),
-            column(
-                "bfloat16_ms", pa.float64(), "in bfloat16, null where the hardware does not multiply it [ms]"
-            ),
+            column("bfloat16_ms", pa.float64(), "the same in bfloat16, null where the hardware cannot [ms]"),
             column("made_at", pa.timestamp("us"), "when, UTC"),
         ),
     ),

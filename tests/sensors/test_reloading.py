@@ -164,7 +164,7 @@ def test_without_a_webserver_the_tick_says_how_to_load_them(project, serve, note
         project.home.dagster.mkdir(parents=True)
         (project.home.dagster / NOTE).write_text(text if note in process else text[:9])
     found = said(project, loaded=before)
-    assert "no `tamis ui` runs here" in found
+    assert "no `tamis ui` is running here" in found
     assert "Reload" in found
     assert server.asked == []
 

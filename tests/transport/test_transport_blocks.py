@@ -121,13 +121,16 @@ def test_shapes_and_masses_that_do_not_fit_are_refused():
         ),
         (
             lambda: solve_potential(y, [x], reference_weights="even"),
-            "reference_weights: a str that is no array",
+            "reference_weights: a str that is not an array",
         ),
         (
             lambda: potential.column_sums([x], weights=1.0),
             r"weights: shape \[\]; expected \[rows\], one mass",
         ),
-        (lambda: solve_potential(y, x, center="mean"), "center: a str that is no array of numbers; expected"),
+        (
+            lambda: solve_potential(y, x, center="mean"),
+            "center: a str that is not an array of numbers; expected",
+        ),
     ]
     for call, message in cases:
         with pytest.raises(ValueError, match=message):
@@ -150,7 +153,7 @@ def test_sparse_and_complex_tensors_are_refused_with_a_way_out():
             call()
     with pytest.raises(BadShapeError, match=r"reference: dtype torch.complex128; expected numbers"):
         solve_potential(y, x.to(torch.complex128))
-    with pytest.raises(BadShapeError, match=r"row_cost: a Tensor that is no array of numbers"):
+    with pytest.raises(BadShapeError, match=r"row_cost: a Tensor that is not an array of numbers"):
         potential.gradient(x, row_cost=x[:, 0].to_sparse())
 
 

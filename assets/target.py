@@ -46,7 +46,7 @@ READABLE = ("readable", "Nothing of the target's files is in quarantine.", False
 LEARNABLE = ("learnable", "Every label of the held-out examples is in train too.", False)
 CONVERGED = (
     "converged",
-    "The marginal error is within the tolerance, or what its certificate accepts.",
+    "The marginal error is within the tolerance, or within what its certificate accepts.",
     True,
 )
 

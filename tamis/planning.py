@@ -56,7 +56,7 @@ def _why(asset: str, partition: str) -> str:
     stage = stages().get(asset)
     if stage is None or stage.partitions is None:
         return "is no longer used"
-    return "its file is gone" if stage.partitions == "shards" else "left tamis.toml"
+    return "its file is gone" if stage.partitions == "shards" else "no longer in tamis.toml"
 
 
 def plan_lines(plan: list[dict[str, Any]]) -> list[str]:

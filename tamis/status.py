@@ -345,7 +345,7 @@ def _selections(
         if entry not in current:
             state = NOT_MADE
         elif not current[entry].passed:
-            state = REFUSED + ("" if count is None else ", these passed it before")
+            state = REFUSED + ("" if count is None else "; an earlier choice is used")
         elif entry in outdated:
             state = "out of date"
         elif name in snapshot.pinned:

@@ -80,7 +80,7 @@ def plan(on_request: bool, as_json: bool) -> int:
 @click.option(
     "--choose-precision",
     is_flag=True,
-    help="Measure again whether float32 or bfloat16 is faster here, and make again what the other made.",
+    help="Measure again which of float32 and bfloat16 is faster here; a change makes results due.",
 )
 @click.option(
     "--allow-removal",

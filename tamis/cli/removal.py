@@ -84,7 +84,7 @@ class Way:
 
 @click.command()
 @click.argument("doc_ids", nargs=-1, metavar="[DOC_ID]...")
-@click.option("--ids", metavar="FILE", help="A file of content ids, one a line; - reads stdin.")
+@click.option("--ids", metavar="FILE", help="A file of content ids, one per line; - reads stdin.")
 @click.option("--text", metavar="FILE", help="A file that holds the text; - reads stdin.")
 @click.option("--shard", multiple=True, metavar="KEY", help="Everything in a shard; may be repeated.")
 @click.option("--source", multiple=True, metavar="NAME", help="Everything of a source; may be repeated.")

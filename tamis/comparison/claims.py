@@ -27,7 +27,7 @@ def _claims(report: ComparisonReport) -> Iterator[str]:
     better = [one for one in report.target.proven if one.difference < 0]
     worse = [one for one in report.target.proven if one.difference > 0]
     if not report.target.contrasts or all(math.isnan(one.p) for one in report.target.contrasts):
-        yield "One run a sampler cannot show a difference: raise data_seeds to 3 or more."
+        yield "One run per sampler cannot show a difference: raise data_seeds to 3 or more."
         return
     if report.data_seeds == 1:
         yield "One data seed says nothing about other pools: raise data_seeds to 3 or more."

@@ -56,12 +56,14 @@ DOCUMENT_FLAGS = Table(
     columns=(
         DOC_ID,
         *(column(name, pa.float32(), meaning) for name, meaning in _MEASURES.items()),
-        column("broken", pa.string(), "heuristic rules that the document breaks, by commas, or empty"),
+        column("broken", pa.string(), "heuristic rules that the document breaks, separated by commas"),
         column("detected_language", pa.string(), "ISO 639 code, as identified from the text"),
-        column("language_confidence", pa.float32(), "of the detected language, from 0 to 1"),
+        column("language_confidence", pa.float32(), "confidence in the detected language, from 0 to 1"),
         *(column(f"{kind}_count", pa.uint32(), meaning) for kind, meaning in _PERSONAL_DATA.items()),
-        column("unit_hashes", pa.list_(pa.uint64()), "hashes of its sentences and lines, for boilerplate"),
-        column("unit_characters", pa.list_(pa.uint32()), "how long each of these is"),
+        column(
+            "unit_hashes", pa.list_(pa.uint64()), "hashes of its sentences and lines, to find boilerplate"
+        ),
+        column("unit_characters", pa.list_(pa.uint32()), "length of each sentence and line, characters"),
         FINGERPRINT,
     ),
 )

@@ -35,7 +35,7 @@ CONTAMINATION = Table(
     text=(),
     partition="target",
     columns=(
-        column("target", pa.string(), "target whose held-out examples are shared"),
+        column("target", pa.string(), "target whose held-out examples the document overlaps"),
         DOC_ID,
     ),
 )

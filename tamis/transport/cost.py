@@ -68,7 +68,7 @@ class Geometry:
         assert self.center_d is not None
         if points_nd.shape[1] != len(self.center_d):
             raise BadShapeError(
-                name, f"width {points_nd.shape[1]}", f"width {len(self.center_d)}, as the centre has"
+                name, f"width {points_nd.shape[1]}", f"width {len(self.center_d)}, as in the centre"
             )
 
     def _check_rows(

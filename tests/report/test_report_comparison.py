@@ -15,7 +15,7 @@ CHOSEN = {"sampler": pl.String, "description": pl.String, "selected": pl.Int64, 
 def test_one_seed_proves_nothing_and_says_what_to_do(read_page):
     report = analyse(rows({"full": 2.0, "random": 2.3, "got-d": 2.0}, data_seeds=1), 0)
     page = read_page(sampler_page(pl.DataFrame(schema=PAIRS), pl.DataFrame(schema=CHOSEN), report))
-    assert "One run a sampler cannot show a difference: raise data_seeds to 3 or more." in page
+    assert "One run per sampler cannot show a difference: raise data_seeds to 3 or more." in page
     assert "raise training_seeds to 2 or more" in page
 
 

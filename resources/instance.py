@@ -101,7 +101,7 @@ class DamagedStateError(PermanentError):
         self.folder, self.problem = folder, problem
         super().__init__(
             f"Dagster's state in {folder} is damaged ({problem}); move that folder away and run "
-            "`tamis materialize`, which logs again what was made; nothing else is stored there"
+            "`tamis materialize`, which logs all results again; nothing else is stored there"
         )
 
 

@@ -76,8 +76,8 @@ class BadModelSamplerError(PermanentError, ValueError):
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(
-            f"{name!r} is not a sampler by a model; valid: {FORMS}, where SHARE is a part of the model's "
-            "training, above 0 and below 1"
+            f"{name!r} is not a valid model sampler; valid: {FORMS}, where SHARE is the part of "
+            "the model's training, above 0 and below 1"
         )
 
 

@@ -99,7 +99,7 @@ class Settings(Section):
             names = [entry.name for entry in getattr(self, kind)]
             if repeated := {name for name in names if names.count(name) > 1}:
                 raise wrong_key(
-                    f"[[{kind}]] name", min(repeated), f"a name of its own; several [[{kind}]] have this one"
+                    f"[[{kind}]] name", min(repeated), f"a different name; several [[{kind}]] have this one"
                 )
         check_references(self)
         return self

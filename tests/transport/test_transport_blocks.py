@@ -108,7 +108,10 @@ def test_shapes_and_masses_that_do_not_fit_are_refused():
         ),
         (lambda: solve_potential(y, x, reference_weights=2 * problem.a), "sum to 1"),
         (lambda: solve_potential(y, x, target_weights=problem.b - 0.5), "0 or more"),
-        (lambda: solve_potential(y[:1], np.tile(y[:1], (9, 1)), center=False, normalize=False), "one point"),
+        (
+            lambda: solve_potential(y[:1], np.tile(y[:1], (9, 1)), center=False, normalize=False),
+            "the same single point",
+        ),
         (lambda: potential.gradient(x[:, :5]), "width 5"),
         (lambda: potential.gradient(x, row_cost=np.zeros(3)), "row_cost"),
         (lambda: potential.gradient(x, row_cost=np.full(120, np.nan)), "row_cost"),

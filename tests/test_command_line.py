@@ -287,8 +287,8 @@ def test_quarantine_is_a_warning_unless_it_is_strict_or_much(project, tamis):
     tamis(project, *steps, "--strict", code=1)
     text = project.file.read_text()
     project.configure(text.replace("[automation]", "[automation]\nmaximum_quarantine = 0.01"))
-    assert "over maximum_quarantine = 0.01" in tamis(project, *steps, code=1).err
-    assert "over maximum_quarantine = 0.01" in tamis(project, "status", code=1).out
+    assert "above maximum_quarantine = 0.01" in tamis(project, *steps, code=1).err
+    assert "above maximum_quarantine = 0.01" in tamis(project, "status", code=1).out
 
 
 def test_an_export_of_an_earlier_choice_is_named(project, tamis):
@@ -435,7 +435,7 @@ def test_a_port_that_is_taken_advises_one_that_exists(port, other):
 
 def test_a_second_ui_of_a_home_is_refused_with_the_address_of_the_first(empty, tamis, served):
     with noted(empty.home, "127.0.0.1", 3456):
-        assert "served already, at http://127.0.0.1:3456;" in tamis(empty, "ui", code=2).err
+        assert "already served at http://127.0.0.1:3456;" in tamis(empty, "ui", code=2).err
         note = (empty.home.dagster / NOTE).read_text()
     ended = note.replace(f":{os.getpid()}:", ":999999999:")
     assert ended != note

@@ -175,7 +175,7 @@ def test_rows_of_an_older_home_are_read_again_from_unchanged_files(project):
     assert rows_of(done.path)[TEXTS[3]].get("label") is None
     assert rows_of(done.path)[TEXTS[4]] | {"label": None} == before[TEXTS[4]]
     (note, _mixed) = done.notes
-    assert "own columns of 2 rows" in note
+    assert "your columns for 2 rows" in note
     assert "tables__b.csv" in note
 
 

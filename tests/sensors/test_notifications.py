@@ -57,7 +57,7 @@ def test_quarantine_and_failures_are_told_once_and_without_text(tmp_path, receiv
     server = receive()
     watch = new_watch(tmp_path, server.port)
     watch.quarantine("web__before")
-    assert watch.tell() == "watching from now on"
+    assert watch.tell() == "watching starts now"
     assert watch.tell() == "nothing to tell"
     watch.quarantine("web__bad")
     watch.fail(ValueError(TEXT))

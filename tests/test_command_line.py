@@ -453,7 +453,7 @@ def test_a_missing_package_and_a_dagster_yaml_of_the_users_own_are_named(tmp_pat
         assert (folder / "dagster.yaml").read_text() == ON_SQLITE
     (folder / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     monkeypatch.setenv(POSTGRES_URL, "postgresql://me@127.0.0.1/tamis")
-    with pytest.raises(PermanentError, match="somewhere else than in the database"):
+    with pytest.raises(PermanentError, match="outside the database"):
         prepare_folder(project)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(PermanentError, match=r"pip install -e '\.\[postgres\]'"):

@@ -136,7 +136,7 @@ class TargetPotential:
                 with exact_products():
                     total_k += (share_n @ rows.weights_nk).double().cpu().numpy()
         if given_n is not None and len(given_n) != start:
-            raise BadShapeError("weights", f"shape [{len(given_n)}]", f"[{start}], one mass a row")
+            raise BadShapeError("weights", f"shape [{len(given_n)}]", f"[{start}], one mass per row")
         if start == 0:
             raise BadShapeError("candidates", "no rows", "at least one row")
         sums_m = np.zeros(len(self.target_weights))

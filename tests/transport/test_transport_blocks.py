@@ -101,10 +101,10 @@ def test_shapes_and_masses_that_do_not_fit_are_refused():
         (lambda: solve_potential(y, [x, x[:, :4]]), "width 4"),
         (lambda: solve_potential(y, x, center=np.zeros(5)), "width 6"),
         (lambda: solve_potential(y, x, center=np.full(6, np.nan)), "center"),
-        (lambda: solve_potential(y, x, reference_weights=problem.a[:-1]), "one mass a row"),
+        (lambda: solve_potential(y, x, reference_weights=problem.a[:-1]), "one mass per row"),
         (
             lambda: solve_potential(y, [x], reference_weights=problem.a[:-1] / problem.a[:-1].sum()),
-            "one a row",
+            "one per row",
         ),
         (lambda: solve_potential(y, x, reference_weights=2 * problem.a), "sum to 1"),
         (lambda: solve_potential(y, x, target_weights=problem.b - 0.5), "0 or more"),
@@ -115,7 +115,7 @@ def test_shapes_and_masses_that_do_not_fit_are_refused():
         (lambda: potential.gradient(x[:, :5]), "width 5"),
         (lambda: potential.gradient(x, row_cost=np.zeros(3)), "row_cost"),
         (lambda: potential.gradient(x, row_cost=np.full(120, np.nan)), "row_cost"),
-        (lambda: potential.column_sums(x, weights=problem.a[:-1] / problem.a[:-1].sum()), "one mass a row"),
+        (lambda: potential.column_sums(x, weights=problem.a[:-1] / problem.a[:-1].sum()), "one mass per row"),
         (lambda: potential.column_sums(x[:0]), "no rows"),
         (lambda: nearest_cost(y, x[:, :5], center=False), "width 5"),
         (

@@ -24,7 +24,7 @@ from sensors.defined import sensors_of
 from tamis.project import Project
 from tamis.training.stage import TRIALS_STAGE
 
-ON_REQUEST = "Train chosen trials by hand: those of [comparison.on_request] are made by this job alone."
+ON_REQUEST = "Train the trials of [comparison.on_request], which only this job trains."
 
 
 @cache
@@ -79,5 +79,5 @@ def defs() -> dg.Definitions:
     project, problem = load_project()
     quiet_environment(project)
     if problem:
-        logging.getLogger("dagster").error("%s; what is loaded is as its last good state says", problem)
+        logging.getLogger("dagster").error("%s; the last valid tamis.toml is used instead", problem)
     return definitions_of(project)

@@ -39,7 +39,7 @@ RECORDED_TOGETHER, BATCH_ROWS = 500, 10_000
 LEFT = (ShardChangedError, ShardGoneError, ShardShrunkError)
 PROJECT_FILE = (
     PROJECT_FILE_CHECK,
-    "tamis.toml can be used; while it cannot, what is defined is as its last good state says.",
+    "tamis.toml is valid; while it is not, its last valid version is used.",
     False,
 )
 READABLE = ("readable", "Nothing of the shard is in quarantine.", False)

@@ -21,7 +21,7 @@ SKETCH_FILE = "sketch.npz"
 def density_sketch(
     context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
 ) -> Iterator[Any]:
-    """Sketch of the kernel density of the whole pool: counts that add and subtract over shards."""
+    """Sketch of the kernel density of the whole pool: counts that shards add to and subtract from."""
     with store.work(context) as work, engine.running(work):
         table = current_table(work.project)
         with work.progress("density sketch", work.store.count(table)) as progress:

@@ -62,7 +62,7 @@ def _made(
 
 @asset("near_copies", ["lancedb", "numpy"], reads=["near_duplicates", "embeddings"])
 def near_copy_documents(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """Documents whose vector all but coincides with another's; the kept one is the smallest doc_id."""
+    """Documents whose vector is nearly equal to another's; the kept one is the smallest doc_id."""
     with store.work(context) as work:
         table = current_table(work.project)
         cosine = work.project.settings.near_duplicates.cosine

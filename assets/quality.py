@@ -50,7 +50,7 @@ BEATS_LENGTH = (
 DECISIVE = ("decisive", "The judge's answers hold at least half of the probability.", False)
 TELLS_NOISE = (
     "tells_noise",
-    "The judge tells documents from noise made of them, beyond what their length tells.",
+    "The judge separates documents from noise made of them better than their length does.",
     False,
 )
 GRADER_FILE = "grader.npz"

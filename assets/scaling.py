@@ -42,7 +42,7 @@ def loss_curves(context: dg.AssetExecutionContext, store: StoreResource) -> Iter
 
 @asset("scaling_law_report", ["matplotlib"], reads=["loss_curves"])
 def scaling_law_report(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """A page a target: curves, both phases, predictions with intervals, the chosen model and its cost."""
+    """A page per target: curves, both phases, predictions with intervals, the chosen model and its cost."""
     with store.work(context) as work:
         reports = reports_of_curves(work.store, work.project, work.snapshot.searches)
         pages = [work.project.home.reports / PAGES.format(report.target) for report in reports]

@@ -48,7 +48,7 @@ READABLE = ("readable", "Nothing of the target's files is in quarantine.", False
 LEARNABLE = ("learnable", "Every label of the held-out examples is in train too.", False)
 CONVERGED = (
     "converged",
-    "The marginal error is within the tolerance, or what its certificate accepts.",
+    "The marginal error is within the tolerance, or within what its certificate accepts.",
     True,
 )
 EXACT = (
@@ -240,7 +240,7 @@ def contamination(context: dg.AssetExecutionContext, store: StoreResource) -> It
 def target_potential(
     context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
 ) -> Iterator[Any]:
-    """The price of each target example: one number each, the whole solution of the transport problem."""
+    """The potential of each target example: these numbers are the whole solution of the transport problem."""
     with store.work(context) as work, engine.running(work):
         encoder = work.project.settings.encoder.name
         for key in work.partitions:

@@ -9,7 +9,7 @@ from resources.store import StoreResource
 from resources.taint_checks import UNTAINTED, taint_evaluation
 from tamis.withdrawal.tainting import watched
 
-DESCRIPTION = "No document that was withdrawn had a part in it: none was trained on, learnt from or fitted."
+DESCRIPTION = "It was not trained on, learnt from or fitted to any withdrawn document."
 
 
 def untainted(asset: str) -> dg.AssetChecksDefinition:

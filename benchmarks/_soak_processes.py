@@ -41,7 +41,7 @@ SENSORS = """
 FAILED = "{ runsOrError(filter: {statuses: [FAILURE]}) { ... on Runs { results { runId } } } }"
 START_SECONDS, STOP_SECONDS = 240.0, 30.0
 CURRENT = "every selection is current"
-RESTS = (CURRENT, "materialize it by hand")
+RESTS = (CURRENT, "materialize it to see why")
 
 
 class SoakError(RuntimeError):

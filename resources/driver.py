@@ -62,7 +62,7 @@ def materialize(
     with storing(project.home.root), writing(project.home, "tamis materialize", PATIENCE_SECONDS):
         forgotten = forget_failures(project.home.store) if wanted.try_again else []
         if wanted.try_again and (count := forget_aborts(project.home)):
-            say(f"trying again {counted(count, 'partition')} at which the process died")
+            say(f"trying again {counted(count, 'partition')} that crashed the process")
         with Heartbeat("reading the state of the project"):
             end_killed_runs(instance)
             repair(project, instance, say)
@@ -100,7 +100,7 @@ def materialize(
             if not removed:
                 say("files arrived or changed during the run; they are processed now")
             outcome.tried.clear()
-        outcome.failed["corpus"] = "files kept changing; run `tamis materialize` again when they no longer do"
+        outcome.failed["corpus"] = "files kept changing; run `tamis materialize` again when they have stopped"
     return outcome
 
 
@@ -206,7 +206,7 @@ def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], 
         say(line)
     kept = {entry: value for entry, value in current.items() if entry not in damage}
     if logged := log_again(instance, kept, ManifestFolder.of(project.home)):
-        say(f"logged {counted(logged, 'materialization')} again that the event log had lost")
+        say(f"logged again {counted(logged, 'materialization')} that the event log had lost")
 
 
 def materialize_project(

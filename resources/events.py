@@ -166,7 +166,7 @@ class _Log:
         ]
         if sorted(self.indexed.get(row.number, []), key=str) != sorted(expected, key=str):
             said = sorted({f"{key} = {str(value)[:16]}" for _a, key, value, _t in self.indexed[row.number]})
-            yield f"the event log's index of tags says otherwise ({', '.join(said) or 'nothing'})"
+            yield f"the event log's index of tags differs ({', '.join(said) or 'nothing'})"
         if self.copies and not self._in_own_run(row):
             yield "the event log's own copies of its materialization differ"
         if self.copies and not _is_readable(row.text):
@@ -188,7 +188,7 @@ class _Log:
             number, entry = None, {}
         latest_or_since = [row for row in all_rows if row.kind == MADE and row.number >= latest.number]
         if (number, entry) not in [(row.number, row.body) for row in latest_or_since]:
-            found.append("the event log's list of assets shows another last materialization")
+            found.append("the event log's list of assets shows a different last materialization")
         since = [row for row in all_rows if row.number > self.end]
         started = next(row for row in before if row.kind != OBSERVED)
         shown = _time(when)

@@ -40,7 +40,7 @@ class IncompleteDatabasesError(PermanentError):
         self.folder, self.found = folder, list(found)
         cure = "`tamis materialize` makes that again"
         if any(one.rows for one in found):
-            cure = f"move {folder} away and run `tamis materialize`, which logs again what was made"
+            cure = f"move {folder} away and run `tamis materialize`, which logs all results again"
         super().__init__(f"{'; '.join(one.line for one in found)}; {cure}")
 
 

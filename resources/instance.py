@@ -59,7 +59,7 @@ class StorageMismatchError(PermanentError):
 
     def __init__(self, path: Path, url_is_set: bool) -> None:
         self.path, self.url_is_set = path, url_is_set
-        where = "somewhere else than in the database that" if url_is_set else "in a database, but no"
+        where = "outside the database that" if url_is_set else "in a database, but no"
         cure = f"copy {ON_POSTGRES} over it, or unset {POSTGRES_URL}" if url_is_set else "set it"
         super().__init__(f"{path} keeps Dagster's state {where} {POSTGRES_URL} names; {cure}")
 
@@ -101,7 +101,7 @@ class DamagedStateError(PermanentError):
         self.folder, self.problem = folder, problem
         super().__init__(
             f"Dagster's state in {folder} is damaged ({problem}); move that folder away and run "
-            "`tamis materialize`, which logs again what was made; everything else is elsewhere"
+            "`tamis materialize`, which logs all results again; nothing else is stored there"
         )
 
 

@@ -27,9 +27,9 @@ class NothingToLoadError(PermanentError):
     def __init__(self, problem: str, copy: Path | None) -> None:
         self.problem, self.copy = problem, copy
         where = (
-            "no earlier state of it can be loaded, since without that file its home is not known"
+            "no earlier version of it can be loaded, since its home is unknown without that file"
             if copy is None
-            else f"the home holds no earlier state of it that could be loaded ({copy})"
+            else f"the home holds no earlier version of it that can be loaded ({copy})"
         )
         super().__init__(f"{problem}; {where}: correct it, then reload the code location")
 

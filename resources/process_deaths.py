@@ -23,9 +23,9 @@ from tamis.store.home import Home
 MOST_ABORTS = 2
 STDERR = 2
 SAID_OF_A_FAULT = "Fatal Python error: "
-OUT_OF_MEMORY = "killed by the system for want of memory"
+OUT_OF_MEMORY = "killed by the system because memory ran out"
 LINE = TypeAdapter(dict[str, str])
-UNREADABLE = "{} cannot be read ({}): of what the process died before counts for nothing"
+UNREADABLE = "{} cannot be read ({}): earlier crashes of the process are not counted"
 BOOT, COUNTERS = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/vmstat")
 
 
@@ -46,7 +46,7 @@ class PartitionAbortedError(PermanentError):
         self.abort = abort
         reasons = ", then ".join(dict.fromkeys(abort.reasons))
         super().__init__(
-            f"the process died of it {len(abort.reasons)} times ({reasons}), so it is set aside until its "
+            f"it crashed the process {len(abort.reasons)} times ({reasons}), so it is set aside until its "
             "input changes or `tamis materialize --try-again`"
         )
 

@@ -44,8 +44,8 @@ def remove_what_left(context: dg.OpExecutionContext, store: StoreResource) -> No
 
 
 @dg.job(
-    description="Remove what left the corpora and tamis.toml. What is held back stays, unless the run has "
-    f"the tag {ALLOW_REMOVAL_TAG} with its name, or `all`."
+    description="Remove the results of files and sections that are gone. What is held back stays, unless the "
+    f"run has the tag {ALLOW_REMOVAL_TAG} with its name, or `all`."
 )
 def removal() -> None:
     """Remove what is gone."""

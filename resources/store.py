@@ -202,10 +202,10 @@ class StoreResource(dg.ConfigurableResource):
         """Drop what nobody needs any more, and compact what was written."""
         days = self.project.settings.retention.days
         if expired := collect_expired(self.tables, days):
-            work.context.log.info(f"[retention] days = {days}: {expired} rows of documents that left expired")
+            work.context.log.info(f"[retention] days = {days}: {expired} rows of removed documents expired")
         if not _others_run(work.context):
             for table in drop_unnamed_vectors(self.project):
-                work.context.log.info(f"table {table} is dropped: no current value has vectors of it")
+                work.context.log.info(f"table {table} is dropped: no current value has vectors in it")
         for table in sorted(work.written.union(retained_tables(self.tables))):
             compact(self.tables, table)
 

@@ -32,8 +32,8 @@ class InactiveStageError(PermanentError):
     def __init__(self, asset: str) -> None:
         self.asset = asset
         super().__init__(
-            f"{asset} has nothing to do in this project: tamis.toml configures nothing that it would make; "
-            "docs/settings.md shows the sections"
+            f"{asset} has nothing to do in this project: no section of tamis.toml asks for it; "
+            "docs/settings.md lists the sections"
         )
 
 
@@ -43,8 +43,8 @@ class PartitionGoneError(PermanentError):
     def __init__(self, asset: str, partition: str) -> None:
         self.asset, self.partition = asset, partition
         super().__init__(
-            f"{asset} of {partition} is not there to be made: its file is gone or still being written, or "
-            "tamis.toml no longer names it"
+            f"cannot make {asset} of {partition}: its file is missing or still being written, or tamis.toml "
+            "no longer names it"
         )
 
 
@@ -56,7 +56,7 @@ class NothingDueError(Exception):
 
     def __init__(self, asset: str, current: bool, passed: bool) -> None:
         self.asset, self.current, self.passed = asset, current, current and passed
-        why = "is current" if current else "waits for what this run left for the next one"
+        why = "is current" if current else "waits for inputs that the next run makes"
         super().__init__(f"{asset} {why}")
 
 

@@ -27,7 +27,7 @@ def notifications(context: dg.SensorEvaluationContext, store: StoreResource) -> 
     now, before = mark_now(store.project), context.cursor
     context.update_cursor(json.dumps({"mark": asdict(now)}))
     if not before:
-        return dg.SkipReason("watching from now on")
+        return dg.SkipReason("watching starts now")
     found = notices(store.project, Mark(**json.loads(before)["mark"]), now)
     for body in wanted(found, section.webhook_events):
         put(store.home, body)

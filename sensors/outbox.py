@@ -66,11 +66,11 @@ def deliver(context: dg.SensorEvaluationContext, hook: Webhook, home: Home) -> s
                 message.not_before = time.time() + PAUSE_SECONDS * 2**message.tries
                 _write(path, message)
                 continue
-            context.log.error(f"given up after {TRIES} times: {message.body}")
+            context.log.error(f"gave up after {TRIES} attempts: {message.body}")
         path.unlink(missing_ok=True)
     told = [f"{sent} delivered"] if sent else []
-    told += [f"{left} wait: {problem or 'tried again shortly'}"] if left else []
-    return "; ".join(told) or problem or "nothing to tell"
+    told += [f"{left} waiting: {problem or 'will be tried again shortly'}"] if left else []
+    return "; ".join(told) or problem or "nothing to send"
 
 
 def _folder(home: Home) -> Path:
@@ -85,7 +85,7 @@ def _waiting(context: dg.SensorEvaluationContext, home: Home) -> list[tuple[Path
             found.append((path, TypeAdapter(Message).validate_json(path.read_bytes())))
         except (OSError, ValueError) as error:
             aside = path.rename(path.with_suffix(".unreadable"))
-            context.log.warning(f"a message cannot be read ({type(error).__name__}), it is kept as {aside}")
+            context.log.warning(f"a message cannot be read ({type(error).__name__}); it is kept as {aside}")
     return sorted(found, key=lambda entry: entry[1].put)
 
 

@@ -16,8 +16,8 @@ from tamis.corpus.stage import RAW_STAGE
 LOADING_SECONDS = 60.0
 """How long loading may take before it is asked for again."""
 BY_HAND = (
-    "load the definitions again: in Dagster's UI under Deployment, Code locations, Reload, or by a new start "
-    "of whatever serves them"
+    "load the definitions again: in Dagster's UI under Deployment, Code locations, Reload, or restart the "
+    "process that serves them"
 )
 
 
@@ -64,7 +64,7 @@ def changed_use(context: dg.SensorEvaluationContext, store: StoreResource) -> st
     gone = ", ".join(name for name in before.assets if name not in now.assets)
     said = [f"now uses {added}"] if added else []
     said += [f"no longer uses {gone}"] if gone else []
-    return f"tamis.toml {' and '.join(said) or 'states another owner, interval or budget'}"
+    return f"tamis.toml {' and '.join(said) or 'changed an owner, interval or budget'}"
 
 
 def load_again(context: dg.SensorEvaluationContext, store: StoreResource) -> str:
@@ -75,7 +75,7 @@ def load_again(context: dg.SensorEvaluationContext, store: StoreResource) -> str
         return ""
     served = address(store.home)
     if served is None:
-        return f"no `tamis ui` runs here that could be asked: {BY_HAND}"
+        return f"no `tamis ui` is running here: {BY_HAND}"
     origin = context.code_location_origin
     if problem := ask_reload(*served, origin.location_name if origin else "definitions.py"):
         return f"{problem}: {BY_HAND}"

@@ -51,7 +51,7 @@ def reselection(context: dg.SensorEvaluationContext, store: StoreResource) -> dg
         return dg.SkipReason(reason)
     snapshot, current = store.scan(LISTED_SECONDS)
     if gone := find_gone(store.tables, snapshot, current):
-        return dg.SkipReason(f"{len(gone)} values of what left are removed first")
+        return dg.SkipReason(f"{len(gone)} results of removed files or sections are deleted first")
     registered = set(context.instance.get_dynamic_partitions("shards"))
     if not registered.issuperset(snapshot.shards):
         return dg.SkipReason("new shards are being registered")
@@ -86,9 +86,9 @@ def _first_allowed(
         if missing := sorted(new.intersection(group.assets)):
             reasons.append(f"{', '.join(missing)}: not defined yet, see the arrivals sensor")
         elif len(failures) >= most:
-            reasons.append(f"{_shown(group)} failed {len(failures)} times; materialize it by hand to see why")
+            reasons.append(f"{_shown(group)} failed {len(failures)} times; materialize it to see why")
         elif tried and time.time() < waits_until(tried):
-            reasons.append(f"{_shown(group)} is tried again shortly")
+            reasons.append(f"{_shown(group)} will be tried again shortly")
         else:
             return group, ""
     return None, "; ".join(reasons[:SHOWN])

@@ -27,7 +27,7 @@ from tamis.store.home import HomeLockedError, writing
 from tamis.training.failures import failures_of, note_failure
 from tamis.training.stage import TRIALS_STAGE
 
-NO_BUDGET = "tamis.toml has no [trial_budget], so trials are run by `tamis materialize` alone"
+NO_BUDGET = "tamis.toml has no [trial_budget], so only `tamis materialize` runs trials"
 
 
 def trial_budget(
@@ -58,20 +58,20 @@ def trial_budget(
         context.log.info(said)
         return dg.SensorResult(run_requests=requests_for(context.instance, group))
     if groups:
-        return dg.SkipReason(f"{said}; what failed is tried again shortly")
+        return dg.SkipReason(f"{said}; what failed will be tried again shortly")
     return dg.SkipReason(said)
 
 
 def _left_out(store: StoreResource, group: Group, failed: Sequence[dg.RunRecord], said: str) -> dg.SkipReason:
     """Note a trial whose runs died without saying why, so that the search goes on without it."""
     name, count = group.partitions[0], len(failed)
-    reason = f"{count} runs of it ended without a result"
+    reason = f"{count} of its runs ended without a result"
     took = sum(run.end_time - run.start_time for run in failed if run.start_time and run.end_time)
     noted = {(one.trial, one.input_key): one.spent_seconds or 0.0 for one in failures_of(store.tables)}
     # Runs that ended in an error have noted their time themselves.
     seconds = max(0.0, took - noted.get((name, group.keys[0]), 0.0))
     if group.assets[0] != TRIALS_STAGE.name:
-        return dg.SkipReason(f"{group.assets[0]} failed {count} times; materialize it by hand to see why")
+        return dg.SkipReason(f"{group.assets[0]} failed {count} times; materialize it to see why")
     try:
         with writing(store.home, "trial budget sensor"):
             note_failure(store.tables, name, group.keys[0], reason, permanent=True, seconds=seconds)

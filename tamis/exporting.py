@@ -41,7 +41,7 @@ class FolderTakenError(PermanentError):
 
     def __init__(self, folder: Path, other: str) -> None:
         self.folder, self.other = folder, other
-        super().__init__(f"{folder} holds {other}, which no export has written; name a new or empty folder")
+        super().__init__(f"{folder} holds {other}, which no export wrote; name a new or empty folder")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,7 +60,7 @@ def _why(asset: str, partition: str) -> str:
     stage = stages().get(asset)
     if stage is None or stage.partitions is None:
         return "is no longer used"
-    return "its file is gone" if stage.partitions == "shards" else "left tamis.toml"
+    return "its file is gone" if stage.partitions == "shards" else "no longer in tamis.toml"
 
 
 def plan_lines(plan: list[dict[str, Any]]) -> list[str]:
@@ -149,8 +149,8 @@ def _in_all(plan: list[dict[str, Any]]) -> str:
     if not unknown:
         return text
     if not known:
-        return f"{text}: nothing was measured yet"
-    return f"{text}; without {named(unknown, NAMED)}, for which nothing was measured yet"
+        return f"{text}: nothing was timed yet"
+    return f"{text}; without {named(unknown, NAMED)}, which have not been timed yet"
 
 
 def _sum(entries: Iterable[dict[str, Any]], name: str) -> float | None:

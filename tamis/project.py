@@ -95,9 +95,9 @@ def chosen_precision(project: Project, say: Callable[[str], None], again: bool =
     if before is not None and not again:
         return before
     if project.settings.project.precision != AUTO:
-        say(f"tamis.toml says precision = {before}; nothing is measured")
+        say(f"precision = {before} is set in tamis.toml, so speed is not measured")
         return str(before)
     chosen = choose(project.home.store)
     hint = "" if again else " (`tamis materialize --choose-precision` measures again)"
-    say(f"models are computed in {chosen.faster}: {chosen.sentence}{hint}")
+    say(f"models run in {chosen.faster}: {chosen.sentence}{hint}")
     return chosen.faster

@@ -94,7 +94,7 @@ class Automation(StrEnum):
 
     ALWAYS = "kept current whatever is configured"
     WHEN_READ = "kept current where a configured selection reads it"
-    ONCE_SELECTED = "costly: kept current once a selection that reads it was made by hand"
+    ONCE_SELECTED = "costly: kept current once a person has made a selection that reads it"
     ONCE_SEARCHED = "made when a search under a budget asks for no further trial"
     BY_HAND = "never made by automation"
 
@@ -113,7 +113,7 @@ class Growth(StrEnum):
     NOTHING = "nothing of the pool"
     POOL = "documents of the pool"
     OWN_ROWS = "its own rows, which grow with the pool"
-    NO_TIME = "no time to speak of"
+    NO_TIME = "hardly any time"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -270,11 +270,11 @@ def _precision(project: Project) -> dict[str, Any]:
 
 def _precision_line(found: Mapping[str, Any]) -> str:
     if found["by"] is None:
-        return "models are computed in float32 or bfloat16; the first run measures which is faster here"
+        return "models run in float32 or bfloat16; the first run measures which is faster here"
     if found["by"] != "measurement":
-        return f"models are computed in {found['name']}, as {found['by']} says"
+        return f"models run in {found['name']}, set by {found['by']}"
     times = Speeds(**{name: found[name] for name in ("device", "float32_ms", "bfloat16_ms")})
-    return f"models are computed in {found['name']}, chosen {found['made_at'][:10]}: {times.sentence}"
+    return f"models run in {found['name']}, chosen {found['made_at'][:10]}: {times.sentence}"
 
 
 def _small_pools(project: Project, selections: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -299,7 +299,7 @@ def _stale_exports(project: Project, current: CurrentValues) -> Iterator[str]:
         try:
             found = published(current, folder, name)
             if found and folder.read(found.subset).data_version not in path.read_text(encoding="utf-8"):
-                yield f"the export of {name} holds an earlier choice; `tamis export {name}` writes this one"
+                yield f"the export of {name} is out of date; `tamis export {name}` writes the current choice"
         except (ManifestError, OSError):
             continue  # what is damaged is said elsewhere
 
@@ -310,8 +310,8 @@ def _links_left_out(project: Project) -> list[str]:
     found = {f"corpus {one.name}": links_out(one, root) for one in settings.corpus}
     found |= {f"target {one.name}": target_links_out(one, root) for one in settings.target}
     return [
-        f"{name}: not followed: {named(links, 3)}: "
-        "links that lead out of its folder; with follow_links = true they are"
+        f"{name}: links that lead out of its folder are not followed: {named(links, 3)}; "
+        "set follow_links = true to follow them"
         for name, links in found.items()
         if links
     ]
@@ -346,7 +346,7 @@ def _selections(
         if entry not in current:
             state = NOT_MADE
         elif not current[entry].passed:
-            state = REFUSED + ("" if chosen is None else ", these passed it before")
+            state = REFUSED + ("" if chosen is None else "; an earlier choice is used")
         elif entry in outdated:
             state = "out of date"
         elif name in snapshot.pinned:

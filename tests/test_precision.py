@@ -114,10 +114,10 @@ def test_status_says_what_is_computed_in_and_why(project, measuring):
     chosen_precision(project, print)
     status = read_status(project)
     assert status.to_json()["precision"]["name"] == BFLOAT16
-    assert "computed in bfloat16, chosen 20" in "\n".join(status.lines())
+    assert "run in bfloat16, chosen 20" in "\n".join(status.lines())
     project.file.write_text(settings(precision="float32"))
     stated = read_status(open_project(project.root))
-    assert "computed in float32, as tamis.toml says" in "\n".join(stated.lines())
+    assert "run in float32, set by tamis.toml" in "\n".join(stated.lines())
     assert stated.to_json()["precision"] == {"name": FLOAT32, "by": "tamis.toml"}
 
 

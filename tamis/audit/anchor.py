@@ -64,5 +64,5 @@ def judge_anchor(audit: Audit, folder: Path, path: Path) -> tuple[Audit, int, in
         except ManifestError as error:
             lost += 1
             node = nodes.setdefault(manifest, Node(manifest=manifest, asset=asset, partition=partition))
-            node.unreachable(f"{error}; the anchor {path.name} names it")
+            node.unreachable(f"{error}; the anchor {path.name} lists it")
     return Audit(nodes=nodes, roots=audit.roots), len(named) - lost, len(named)

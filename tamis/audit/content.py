@@ -108,7 +108,7 @@ def _is_present(node: Node, current: CurrentValues) -> bool:
 def _judge_index(node: Node, value: CurrentValue, manifest: Manifest) -> None:
     stated = (manifest.input_key, manifest.data_version, manifest.settled)
     if (value.input_key, value.data_version, value.settled) != stated:
-        node.contradicted("the index states another key, version or state than the manifest")
+        node.contradicted("the index gives a different key, version or state than the manifest")
 
 
 def _judge_files(
@@ -242,7 +242,7 @@ def _judge_checkpoints(
                 partition=name,
             )
             found = f"table {TRAINED_ON.name} holds rows of it that no manifest lists"
-            nodes.setdefault(own.name, own).outdated(f"{found}: a training of it did not end")
+            nodes.setdefault(own.name, own).outdated(f"{found}: one of its trainings did not finish")
 
 
 def _stated(records: Records) -> dict[str, set[str]]:

@@ -86,7 +86,7 @@ def judge_events(
     if whole and events and not current:
         nodes["index"] = Node(manifest="", asset="table", partition=INDEX)
         nodes["index"].contradicted(
-            f"it is empty, while the event log holds {len(events)} materializations; "
+            f"it is empty, but the event log holds {len(events)} materializations; "
             "`tamis materialize` makes everything again"
         )
     logged = {event.manifest for event in events}
@@ -150,7 +150,7 @@ def _wrong(records: Records, event: LoggedEvent, again: bool) -> list[str]:
     if (manifest.asset, manifest.partition) != (event.asset, event.partition):
         found.append(f"its materialization is logged as {label(event.asset, event.partition)}")
     found += [f"its materialization has lost the tag {name}" for name in lacking]
-    found += [f"the tag {name} of its materialization says {said[name][:16]}" for name in differing]
+    found += [f"its materialization has a wrong tag {name}: {said[name][:16]}" for name in differing]
     return [*found, *_wrongly_displayed(event, manifest, again)]
 
 

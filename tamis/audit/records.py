@@ -62,7 +62,7 @@ def judge_records(
         except ManifestError as error:
             if manifest not in nodes:
                 nodes[manifest] = Node(manifest=manifest, asset="manifest", partition=manifest[:16])
-                nodes[manifest].unreachable(f"{error}; no current result leads to it")
+                nodes[manifest].unreachable(f"{error}; no current result refers to it")
     if not quick:
         _judge_lists(records.folder, nodes)
         _judge_choices(home, nodes, kept_versions)
@@ -127,12 +127,10 @@ def _judge_seals(home: Home, table: str, nodes: dict[str, Node]) -> None:
         node_for(nodes, TABLES, table).altered(f"{len(broken)} rows were altered: {named}")
     if bare:
         # An earlier Tamis without seals wrote them, or somebody else did: nothing proves which.
-        node_for(nodes, TABLES, table).outdated(f"{bare} rows carry no checksum")
+        node_for(nodes, TABLES, table).outdated(f"{bare} rows have no checksum")
     if not declared.listed and (doubled := _doubled(keys, key)):
         named = label(str(doubled[0][0]), " ".join(map(str, doubled[0][1:])))
-        node_for(nodes, TABLES, table).altered(
-            f"rows of {len(doubled)} keys are in it more than once: {named}"
-        )
+        node_for(nodes, TABLES, table).altered(f"{len(doubled)} keys have more than one row: {named}")
 
 
 def _doubled(blocks: Sequence[pl.DataFrame], key: list[str]) -> list[tuple[Any, ...]]:
@@ -171,4 +169,4 @@ def judge_receipts(home: Home, nodes: dict[str, Node], quick: bool) -> None:
             (node.unreachable if quick else node.altered)(problem)
         before = [receipt]
     if before and (back := stored_again(home.store)):
-        nodes[before[0]].contradicted(f"withdrawn, but stored again: {back}; withdraw them once more")
+        nodes[before[0]].contradicted(f"withdrawn, but stored again: {back}; withdraw them again")

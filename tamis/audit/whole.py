@@ -93,8 +93,8 @@ def audit_of_crashes(crashing: Mapping[str, str]) -> Audit:
     nodes: dict[str, Node] = {}
     for table, said in crashing.items():
         node_for(nodes, TABLES, table).altered(
-            f"reading it ends the process ({said}), so nothing was audited; put lance/{table}.lance "
-            "back from a copy of the home, or remove that folder and run `tamis materialize`"
+            f"reading it crashes the process ({said}), so nothing was audited; restore lance/{table}.lance "
+            "from a backup of the home, or delete that folder and run `tamis materialize`"
         )
     return Audit(nodes=nodes, roots=[])
 
@@ -173,7 +173,7 @@ def _judge_place(
     elif (stage := stages().get(node.asset)) is None or node.partition not in snapshot.keys(stage.partitions):
         node.outdated("it is no longer part of the project")
     elif snapshot.keeps(stage.name, stage.partitions, node.partition):
-        node.outdated("its file is gone; its documents are kept until a person lets them go (held back)")
+        node.outdated("its file is gone; its documents are kept until their removal is allowed (held back)")
     elif input_key(stage, node.partition, snapshot, current) != value.input_key:
         changed = "its file has" if node.asset == RAW_STAGE.name else "code, settings or inputs have"
         node.outdated(f"{changed} changed since")

@@ -57,7 +57,7 @@ class Speeds:
     def sentence(self) -> str:
         """Both times, for a person."""
         if self.bfloat16_ms is None:
-            return f"this machine ({self.device}) has no products of bfloat16"
+            return f"this machine ({self.device}) cannot multiply in bfloat16"
         return f"a layer takes {self.float32_ms:.3g} ms in float32 and {self.bfloat16_ms:.3g} in bfloat16"
 
 

@@ -32,26 +32,26 @@ TITLES = {
 }
 FAMILIES = {
     "making": {
-        "init": "Write a commented tamis.toml, and the folders that it names.",
+        "init": "Write a commented tamis.toml and create the folders that it names.",
         "plan": "What materialize would do, with rows, time and cost.",
         "materialize": "Bring everything up to date.",
         "status": "What is current, due, quarantined or red.",
-        "compare": "What each sampler chooses, and what a model learns of it.",
+        "compare": "What each sampler chooses, and what a model learns from it.",
         "demo": "Materialize everything, as `make demo` does in the checkout.",
     },
     "selections": {
-        "export": "Write the chosen documents as a file, with what describes it.",
+        "export": "Write the chosen documents to a file, with a dataset card and their lineage.",
         "diff": "What changed between two versions of a selection, and why.",
         "restore": "Go back to an earlier version of a selection and keep it.",
-        "approve": "Let the sensors make what waits for approval.",
+        "approve": "Approve selections, so that the sensors update them.",
     },
     "tracing": {
         "explain": "Why a document was kept or dropped.",
         "audit": "Verify a checkpoint or selection down to raw bytes.",
     },
     "removal": {
-        "withdraw": "Take documents out of everything, for good, and name the checkpoints that saw them.",
-        "purge": "Delete what is kept of documents that left and that no rule deletes.",
+        "withdraw": "Remove documents everywhere, for good, and list the checkpoints that saw them.",
+        "purge": "Delete stored data of removed documents that no retention rule deletes.",
     },
     "serving": {
         "ui": "Serve Dagster's UI and run the sensors, on localhost by default.",
@@ -107,7 +107,7 @@ verbs = Families(
     commands={
         name: click.Command(name, help=text) for family in FAMILIES.values() for name, text in family.items()
     },
-    help="Choose the documents to train on, and see why. `tamis VERB --help` says more of each verb.",
+    help="Choose the documents to train on, and see why. `tamis VERB --help` explains each verb.",
     callback=_enter,
     params=[
         click.Option(
@@ -116,8 +116,8 @@ verbs = Families(
             type=click.Path(exists=True, file_okay=False),
             help="Work in this folder, as after `cd DIR`.",
         ),
-        click.Option(["-q", "--quiet"], is_flag=True, help="Say only what is wrong."),
-        click.Option(["-v", "--verbose"], is_flag=True, help="A line every moment."),
+        click.Option(["-q", "--quiet"], is_flag=True, help="Print only warnings and errors."),
+        click.Option(["-v", "--verbose"], is_flag=True, help="Print progress more often."),
         click.Option(
             ["--version"],
             is_flag=True,

@@ -52,7 +52,7 @@ def init(folder: str) -> int:
 
 
 @click.command()
-@click.option("--on-request", is_flag=True, help="With the trials under [comparison.on_request].")
+@click.option("--on-request", is_flag=True, help="Include the trials of [comparison.on_request].")
 @json_option
 def plan(on_request: bool, as_json: bool) -> int:
     """Show the plan; 1 where something is held back, or a target cannot be made."""
@@ -67,7 +67,7 @@ def plan(on_request: bool, as_json: bool) -> int:
 
 @click.command(cls=ListCommand)
 @click.option("--only", multiple=True, metavar="ASSET ...", help="Only these assets.")
-@click.option("--on-request", is_flag=True, help="Also the trials under [comparison.on_request].")
+@click.option("--on-request", is_flag=True, help="Also train the trials of [comparison.on_request].")
 @click.option(
     "--certified",
     is_flag=True,
@@ -76,12 +76,12 @@ def plan(on_request: bool, as_json: bool) -> int:
 @click.option(
     "--try-again",
     is_flag=True,
-    help="Also trials that a budget left out because they failed, and what the process died of.",
+    help="Retry trials that the budget left out because they failed, and whatever crashed the process.",
 )
 @click.option(
     "--choose-precision",
     is_flag=True,
-    help="Measure again whether float32 or bfloat16 is faster here; what the other one made is due then.",
+    help="Measure again which of float32 and bfloat16 is faster here; a change makes results due.",
 )
 @click.option(
     "--allow-removal",
@@ -89,7 +89,7 @@ def plan(on_request: bool, as_json: bool) -> int:
     metavar="NAME ...",
     help="Remove what is held back under these names, or `all`.",
 )
-@click.option("--strict", is_flag=True, help="Exit with 1 for anything in quarantine, too.")
+@click.option("--strict", is_flag=True, help="Exit with 1 also if anything is in quarantine.")
 @spoken
 def materialize(only: Sequence[str], allow_removal: Sequence[str], strict: bool, **wanted: bool) -> int:
     """Make what is due."""
@@ -171,7 +171,7 @@ def _next_step(project: Project, found: Status, failing: bool) -> str:
     """Return what a person would do now."""
     made = [one["selection"] for one in found.selections if one["documents"]]
     if failing or not made:
-        return "mend what is listed above and run `tamis materialize` again; `tamis status` lists it, too"
+        return "fix the problems listed above, then run `tamis materialize` again; `tamis status` shows them"
     return (
         f"`tamis export {made[0]}` writes the chosen documents, `tamis explain DOC_ID` says why one was kept "
         "or dropped, `tamis ui` shows the graph and selects again when files change"

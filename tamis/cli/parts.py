@@ -61,8 +61,8 @@ def _one_by_one(args: Sequence[str], repeated: set[str]) -> Iterator[str]:
 def spoken(verb: Verb) -> Verb:
     """Let a person choose how much is said while it works."""
 
-    @click.option("-q", "--quiet", is_flag=True, help="Say only what is wrong.")
-    @click.option("-v", "--verbose", is_flag=True, help="A line every moment.")
+    @click.option("-q", "--quiet", is_flag=True, help="Print only warnings and errors.")
+    @click.option("-v", "--verbose", is_flag=True, help="Print progress more often.")
     @functools.wraps(verb)
     def speaking(*, quiet: bool, verbose: bool, **given: Any) -> int:
         if quiet and verbose:

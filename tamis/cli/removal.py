@@ -84,7 +84,7 @@ class Way:
 
 @click.command()
 @click.argument("doc_ids", nargs=-1, metavar="[DOC_ID]...")
-@click.option("--ids", metavar="FILE", help="A file of content ids, one a line; - reads stdin.")
+@click.option("--ids", metavar="FILE", help="A file of content ids, one per line; - reads stdin.")
 @click.option("--text", metavar="FILE", help="A file that holds the text; - reads stdin.")
 @click.option("--shard", multiple=True, metavar="KEY", help="Everything in a shard; may be repeated.")
 @click.option("--source", multiple=True, metavar="NAME", help="Everything of a source; may be repeated.")
@@ -94,12 +94,12 @@ class Way:
     type=click.Choice([str(reason) for reason in WithdrawalReason]),
     default=str(WithdrawalReason.NOT_STATED),
     metavar="REASON",
-    help=f"Kept with the receipt: {', '.join(WithdrawalReason)}.",
+    help=f"Reason stored with the receipt: {', '.join(WithdrawalReason)}.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be touched, and do nothing.")
-@click.option("--materialize", is_flag=True, help="Then make again what depended on it.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed, and do nothing.")
+@click.option("--materialize", is_flag=True, help="Then run `tamis materialize`.")
 @click.option("--list", "listed", is_flag=True, help="List what was withdrawn, with receipts.")
-@click.option("--verify", "verified", is_flag=True, help="Look whether the home holds any of it again.")
+@click.option("--verify", "verified", is_flag=True, help="Check that nothing withdrawn is left in the home.")
 @json_option
 def withdraw(listed: bool, verified: bool, as_json: bool, **given: Any) -> int:
     """Withdraw the documents with these content ids, or unambiguous beginnings of them."""
@@ -117,7 +117,7 @@ def withdraw(listed: bool, verified: bool, as_json: bool, **given: Any) -> int:
         return int(not holds.holds)
     asked = named.found_in(project)
     if way.dry_run:
-        with Heartbeat("checking what it would remove"):
+        with Heartbeat("checking what would be removed"):
             found = preview(project.home, asked)
         answer(as_json, preview_json(found), preview_lines(found))
         return 0
@@ -149,16 +149,16 @@ def _read(name: str) -> str:
 @click.option(
     "--answers",
     is_flag=True,
-    help="Answers of a judge's server, which were paid for; a purge has to name them.",
+    help="Delete the stored answers of a judge's server, which may have cost money.",
 )
 @json_option
 def purge(answers: bool, as_json: bool) -> int:
     """Purge what is named."""
     if not answers:
-        raise click.UsageError("say what to purge: --answers, those of a judge's server")
+        raise click.UsageError("name what to purge: --answers deletes the stored answers of a judge's server")
     project = read_project()
     with writing(project.home, "tamis purge", PATIENCE_SECONDS):
         purged = purge_answers(project.home.store)
-    said = f"deleted {counted(purged, 'answer')} of a judge's server" if purged else "no answer is retained"
+    said = f"deleted {counted(purged, 'answer')} of a judge's server" if purged else "no answers are stored"
     answer(as_json, {"server_answers": purged}, [said])
     return 0

@@ -30,7 +30,7 @@ PATIENCE_SECONDS = 30.0
     "--format",
     "form",
     type=click.Choice(FORMS),
-    help="hf: a folder that datasets.load_dataset opens.  [default: by the ending of --output, else parquet]",
+    help="hf: a folder that datasets.load_dataset opens.  [default: the suffix of --output, else parquet]",
 )
 @click.option(
     "--columns", "listed", multiple=True, metavar="NAME,...", help="Only these columns, and doc_id."
@@ -39,7 +39,7 @@ PATIENCE_SECONDS = 30.0
     "--output",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Where, if not in the folder of exports.",
+    help="Where to write it, instead of in the folder of exports.",
 )
 def export(selection: str, form: str | None, listed: Sequence[str], output: Path | None) -> int:
     """Write a selection, with all columns of its rows, into the folder of exports."""
@@ -52,9 +52,9 @@ def export(selection: str, form: str | None, listed: Sequence[str], output: Path
     for note in done.notes:
         complain(note)
     if output:
-        say("what is written outside of the folder of exports, a withdrawal does not reach")
+        say("a withdrawal will not reach this file: it is outside the folder of exports")
     if reason := due(project, SELECTION_STAGE.name, selection):
-        say(f"this choice is out of date ({reason}): `tamis materialize`, then export again")
+        say(f"this selection is out of date ({reason}): run `tamis materialize`, then export again")
     return 0
 
 
@@ -84,7 +84,7 @@ def diff(
 @click.command()
 @click.argument("selection", shell_complete=selection_names)
 @click.argument("version", type=click.IntRange(1), required=False)
-@click.option("--latest", is_flag=True, help="End that: follow the corpora again.")
+@click.option("--latest", is_flag=True, help="Unpin it, so that it follows the corpora again.")
 def restore(selection: str, version: int | None, latest: bool) -> int:
     """Keep a selection at a version, and make it so; `tamis diff SELECTION --list` shows the versions."""
     if (version is None) != latest:
@@ -92,7 +92,7 @@ def restore(selection: str, version: int | None, latest: bool) -> int:
     project = read_project()
     if version is None:
         released = release(project, selection)
-        after = "`tamis materialize` or the sensors make it again"
+        after = "`tamis materialize` or the sensors update it"
         text = f"is no longer {released.sentence}; {after}" if released else "was not pinned"
         print(f"{selection} {text}")
         return 0
@@ -100,7 +100,7 @@ def restore(selection: str, version: int | None, latest: bool) -> int:
     outcome = run(project, only=frozenset({SELECTION_STAGE.name}), partitions=frozenset({selection}))
     for line in failed_lines(outcome):
         complain(line)
-    print(f"{selection} is {pin.sentence}; `tamis restore {selection} --latest` ends that")
+    print(f"{selection} is {pin.sentence}; `tamis restore {selection} --latest` unpins it")
     for line in cut([f"gone: {doc_id} was chosen then and is no longer in any corpus" for doc_id in gone]):
         print(line)
     return int(bool(outcome.failed))
@@ -124,7 +124,7 @@ def approve(selections: Sequence[str], everything: bool, as_json: bool) -> int:
     if everything or selections:
         with writing(project.home, "tamis approve", PATIENCE_SECONDS):
             found = approve_selections(store, snapshot, current, selections)
-        lines = [f"{one.selection} is approved with its present inputs; the sensors make it" for one in found]
+        lines = [f"{one.selection} is approved with its present inputs; sensors update it" for one in found]
     else:
         found = waiting(snapshot, current, read_approvals(store))
         lines = waiting_lines(found)

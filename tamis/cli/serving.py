@@ -44,7 +44,7 @@ class PortTakenError(PermanentError):
         other = port + 2 if port + 2 <= LAST_PORT else port - 2
         super().__init__(
             f"port {port} is taken ({problem.strerror}), perhaps by another `tamis ui`; "
-            f"stop that, or take another one: tamis ui {option} {other}"
+            f"stop that, or use another port: tamis ui {option} {other}"
         )
 
 
@@ -62,7 +62,8 @@ class ServedError(PermanentError):
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
         super().__init__(
-            f"this project is served already, at http://{host}:{port}; open that, or stop it first"
+            f"this project is already served at http://{host}:{port}; open that address, or stop the server "
+            "there first"
         )
 
 
@@ -77,9 +78,9 @@ class ServedError(PermanentError):
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Whoever reaches it may run everything: docs/deploy.md.",
+    help="Anyone who can reach this address can run everything: see docs/deploy.md.",
 )
-@click.option("--verbose", is_flag=True, help="Every tick of every sensor, as Dagster logs it.")
+@click.option("--verbose", is_flag=True, help="Also print Dagster's log of every sensor tick.")
 def ui(port: int, reports_port: int | None, host: str, verbose: bool) -> int:
     """Serve until Ctrl-C."""
     project = open_project()

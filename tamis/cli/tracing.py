@@ -35,7 +35,7 @@ class Document:
 
     def __post_init__(self) -> None:
         if self.row is not None and self.file is None:
-            raise click.UsageError("--row N goes with --file FILE, which is missing")
+            raise click.UsageError("--row N needs --file FILE")
         ways = [self.doc_id, self.text, self.file, self.checkpoint]
         if sum(way is not None for way in ways) != 1:
             raise click.UsageError(
@@ -58,7 +58,7 @@ class Document:
 @click.option("--text", metavar="FILE", help="The document that is this file's text; - reads stdin.")
 @click.option("--file", metavar="FILE", help="The document in a row of this file (or shard).")
 @click.option("--row", type=click.IntRange(0), metavar="N", help="Row within --file, counted from 0.")
-@click.option("--checkpoint", metavar="NAME", help="The other way: what it was trained on.")
+@click.option("--checkpoint", metavar="NAME", help="Instead: what this checkpoint was trained on.")
 @json_option
 def explain(as_json: bool, **given: Any) -> int:
     """Explain the document with a content id, or an unambiguous beginning of one."""
@@ -89,9 +89,9 @@ class Files:
 @click.command()
 @click.argument("name", required=False, metavar="[CHECKPOINT|SELECTION]")
 @click.option("--quick", is_flag=True, help="Do not hash the stored content again.")
-@click.option("--html", metavar="FILE", help="Also write the audit as one page, with the graph drawn.")
-@click.option("--anchor", metavar="FILE", help="Write the names of all manifests, to keep elsewhere.")
-@click.option("--against", metavar="FILE", help="Also check that what an anchor names is still there.")
+@click.option("--html", metavar="FILE", help="Also write the audit as one page, with a picture of the graph.")
+@click.option("--anchor", metavar="FILE", help="Write the ids of all manifests, to keep elsewhere.")
+@click.option("--against", metavar="FILE", help="Also check against a file written by --anchor.")
 @click.option("--openlineage", metavar="FILE", help="Write the lineage as OpenLineage events.")
 @click.option("--prov", metavar="FILE", help="Write the lineage as W3C PROV-JSON.")
 @json_option

@@ -19,7 +19,7 @@ def sentences(report: ComparisonReport) -> Iterator[str]:
         if arm.diverged:
             yield (
                 f"{report.name_of(arm)}: {arm.diverged} of {arm.planned} runs diverged; "
-                "its figures are of the others alone and flatter it. A lower learning_rate is the usual cure."
+                "its figures cover only the others and flatter it. A lower learning_rate usually helps."
             )
 
 
@@ -27,7 +27,7 @@ def _claims(report: ComparisonReport) -> Iterator[str]:
     better = [one for one in report.target.proven if one.difference < 0]
     worse = [one for one in report.target.proven if one.difference > 0]
     if not report.target.contrasts or all(math.isnan(one.p) for one in report.target.contrasts):
-        yield "One run a sampler cannot show a difference: raise data_seeds to 3 or more."
+        yield "One run per sampler cannot show a difference: raise data_seeds to 3 or more."
         return
     if report.data_seeds == 1:
         yield "One data seed says nothing about other pools: raise data_seeds to 3 or more."

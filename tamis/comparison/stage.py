@@ -29,11 +29,11 @@ from tamis.training.stage import PERPLEXITY_STAGE, perplexity_wanted, trained_on
 from tamis.transport.stage import SCORES_STAGE as TRANSPORT_STAGE
 
 _SAMPLER_TRIAL = (
-    column("run", pa.string(), "digest of all that decides the losses of the run"),
-    column("sampler", pa.string(), "who chose the training set; full = every eligible document"),
-    column("budget", pa.string(), "how much it chose"),
-    column("data_seed", pa.int64(), "which part of the pool, and which draw, from 0"),
-    column("training_seed", pa.int64(), "which first weights and order of documents, from 0"),
+    column("run", pa.string(), "digest of everything that the losses depend on"),
+    column("sampler", pa.string(), "sampler that chose the training set; full = every eligible document"),
+    column("budget", pa.string(), "budget of the sampler"),
+    column("data_seed", pa.int64(), "seed of the part of the pool and of the draw, from 0"),
+    column("training_seed", pa.int64(), "seed of the initial weights and the order of documents, from 0"),
     column("documents", pa.int64(), "documents in the training set"),
     column("tokens", pa.int64(), "predicted tokens"),
     column("epochs", pa.float64(), "passes over the training set"),
@@ -44,7 +44,7 @@ _SAMPLER_TRIAL = (
     column("pool_document_bits", pa.list_(pa.float64()), "code length of each held-out document, bits"),
     column("pool_document_bytes", pa.list_(pa.int64()), "length of each held-out document, UTF-8 bytes"),
     column("curve_tokens", pa.list_(pa.int64()), "tokens at which the target loss was measured"),
-    column("curve_target", pa.list_(pa.float64()), "target loss there, bits per byte"),
+    column("curve_target", pa.list_(pa.float64()), "target loss at those tokens, bits per byte"),
     column("failure", pa.string(), "why the run has no losses, null when it has"),
     column("seconds", pa.float64(), "time of training and evaluation"),
 )

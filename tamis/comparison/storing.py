@@ -56,8 +56,8 @@ class TooSmallPoolError(PermanentError, ValueError):
     def __init__(self, eligible: int, held_out: int) -> None:
         self.eligible, self.held_out = eligible, held_out
         super().__init__(
-            f"[sampler_trials] holds {held_out} documents of the pool out, and only {eligible} may be chosen "
-            "at all: lower held_out to a tenth of that, or add documents"
+            f"[sampler_trials] holds out {held_out} documents of the pool, but only {eligible} are eligible: "
+            f"lower held_out to a tenth of {eligible}, or add documents"
         )
 
 
@@ -146,9 +146,9 @@ def make_runs(
 def _no_choice(planned: PlannedRun, doc_ids: Sequence[str], whole: Sequence[str]) -> str | None:
     """Why there is nothing to learn from a run; None when there is."""
     if not doc_ids:
-        return "nothing was chosen: the budget is below the first document, or no document may be chosen"
+        return "nothing was chosen: the first document exceeds the budget, or no document is eligible"
     if planned.sampler != FULL and doc_ids == whole:
-        return 'every document was chosen, as by "full": the budget is above what there is'
+        return 'every document was chosen, as by "full": the budget exceeds the pool'
     return None
 
 

@@ -113,7 +113,7 @@ def _turns(value: Any, speaker: str, said: str) -> list[Turn]:
     turns = []
     for number, turn in enumerate(value, 1):
         if not isinstance(turn, dict) or speaker not in turn or said not in turn:
-            raise _UnusableError(f"turn {number} is no object with {speaker!r} and {said!r}")
+            raise _UnusableError(f"turn {number} is not an object with {speaker!r} and {said!r}")
         role = ROLES.get(turn[speaker].strip().lower()) if isinstance(turn[speaker], str) else None
         if role is None:
             shown = excerpt(turn[speaker])[:_ROLES_SHOWN]
@@ -129,7 +129,7 @@ def _text_of(value: Any, where: str) -> str:
         parts = [part.get("text") if isinstance(part, dict) else part for part in value]
         texts = [part for part in parts if isinstance(part, str)]
         if len(texts) < len(parts):
-            raise _UnusableError(f"{where} has a part that is no text")
+            raise _UnusableError(f"{where} has a part that is not text")
         value = "\n".join(texts)
     if value is not None and not isinstance(value, str):
         raise _UnusableError(f"{where} is of type {type(value).__name__}, not a text")

@@ -57,7 +57,7 @@ class ShardChangedError(TransientError):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        super().__init__(f"{path} changed while it was read; try again when it is written")
+        super().__init__(f"{path} changed while it was being read; try again once it is completely written")
 
 
 def shard_key(corpus: str, name: str) -> str:

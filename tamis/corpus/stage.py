@@ -22,7 +22,7 @@ DOCUMENTS = Table(
         column("text", pa.string(), "normalised text: NFC, LF line ends, outer white space stripped"),
         column("n_chars", pa.uint32(), "length in Unicode characters"),
         column("n_bytes", pa.uint32(), "length in UTF-8 bytes"),
-        column("language", pa.string(), "language code as its first place stated it, null when unknown"),
+        column("language", pa.string(), "language code given where it was first found, null when unknown"),
         column("first_seen", pa.timestamp("us"), "when the text was first stored, UTC"),
     ),
 )
@@ -38,7 +38,7 @@ OCCURRENCES = Table(
         column("row", pa.uint32(), "row within the shard, from 0"),
         column("source", pa.string(), "where in the shard: file, column or module"),
         column("licence", pa.string(), "licence as given by the source, null when unknown"),
-        column("language", pa.string(), "language code as this place states it, null when it states none"),
+        column("language", pa.string(), "language code given in this row, null when none is given"),
         column("metadata", pa.string(), "the row's other columns as JSON"),
     ),
 )
@@ -51,7 +51,7 @@ KEPT_ROWS = Table(
         column("doc_id", pa.string(), "document of the row; empty in the heading of a file"),
         column("shard", pa.string(), "shard that holds the row"),
         column("row", pa.int64(), "row within the shard, from 0; -1: the heading"),
-        column("content", pa.string(), "own columns as JSON, of a heading their types; empty: over 64 kB"),
+        column("content", pa.string(), "columns as JSON, in a heading their types; empty if over 64 kB"),
     ),
 )
 
@@ -60,7 +60,7 @@ QUARANTINE = Table(
     key=("shard", "row", "reason"),
     text=("detail", "excerpt"),
     columns=(
-        column("shard", pa.string(), "shard in which the bad input stands"),
+        column("shard", pa.string(), "shard that holds the bad input"),
         column("row", pa.int64(), "row within the shard, -1 for the whole shard"),
         column("reason", pa.string(), "reason code"),
         column("detail", pa.string(), "what was found and what would be right"),
@@ -97,7 +97,7 @@ TARGET_EXAMPLES = Table(
         DOC_ID,
         column("split", pa.string(), "train, held_out or unused"),
         column("text", pa.string(), "normalised text"),
-        column("source", pa.string(), "where the example stands"),
+        column("source", pa.string(), "file and row of the example"),
     ),
 )
 
@@ -111,7 +111,7 @@ TARGET_ANSWERS = Table(
         DOC_ID,
         column("response_at", pa.uint32(), "character of the text at which the response begins, or null"),
         column("label", pa.string(), "class of the text, null where the target has none"),
-        column("turns", pa.string(), "of a conversation: who speaks from which character, as JSON, or null"),
+        column("turns", pa.string(), "in a conversation: who speaks from which character on, as JSON"),
     ),
 )
 

@@ -52,7 +52,7 @@ def as_rows(vectors: ArrayLike, count: int) -> Any:
     rows = cast(Any, vectors if hasattr(vectors, "shape") else np.asarray(vectors))
     if len(rows.shape) != 2 or rows.shape[0] != count:
         raise BadVectorsError(
-            f"expected vectors of shape [{count}, d], a row a doc_id, got {list(rows.shape)}"
+            f"expected vectors of shape [{count}, d], one row per doc_id, got {list(rows.shape)}"
         )
     return rows
 

@@ -135,7 +135,7 @@ class SentenceEncoder:
 def _opened_again(name: str, fingerprint: str, device: str, precision: str) -> SentenceEncoder:
     files = locate(name)
     if (found := fingerprint_of(name, files, precision)) != fingerprint:
-        problem = f"its files on this machine have the fingerprint {found}, and {fingerprint} is wanted"
+        problem = f"its files on this machine have the fingerprint {found}, but {fingerprint} is expected"
         raise EncoderUnavailableError(name, problem, "put the same model files on every node")
     return SentenceEncoder(name, files.folder, fingerprint, device, precision)
 

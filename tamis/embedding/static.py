@@ -110,7 +110,7 @@ def load_static(teacher: Path, cache: Path, fingerprint: str) -> StaticEncoder:
                 _write(place, *found)
         except OSError as error:
             reason = error.strerror or error
-            say(f"the static encoder is not kept in {place.parent} ({reason}); it will be distilled again")
+            say(f"cannot store the static encoder in {place.parent} ({reason}); it will be distilled again")
     return StaticEncoder(_tokenizer(found[0]), load(found[1])["vectors"], fingerprint)
 
 

@@ -9,10 +9,10 @@ class WorkersLostError(TransientError):
     def __init__(self, work: str, tries: int, cause: str) -> None:
         self.work, self.tries, self.cause = work, tries, cause
         super().__init__(
-            f"{work}: {tries} workers in a row were lost over the same block (the last one: {cause}). Where "
-            "memory ran out, give a worker more of it: a larger cpus_per_worker of [engine] puts fewer on a "
-            "node; or make its batches smaller (batch_size of [judge], shorter documents). Where nodes come "
-            "and go, raise retries of [engine]"
+            f"{work}: {tries} workers in a row were lost at the same block (the last one: {cause}). If "
+            "memory ran out, give each worker more: a larger cpus_per_worker in [engine] puts fewer on a "
+            "node; or make the batches smaller (batch_size in [judge], shorter documents). If nodes come and "
+            "go, raise retries in [engine]"
         )
 
 
@@ -22,8 +22,8 @@ class NoWorkersError(TransientError):
     def __init__(self, wanted: str, offered: str, seconds: float) -> None:
         self.wanted, self.offered = wanted, offered
         super().__init__(
-            f"no worker was placed in {seconds:.0f} s: each asks for {wanted}, the cluster has {offered}; "
-            "add nodes, wait for other work to end, or lower cpus_per_worker and gpus_per_worker of [engine]"
+            f"no worker could start within {seconds:.0f} s: each needs {wanted}, the cluster has {offered}; "
+            "add nodes, wait for other work to end, or lower cpus_per_worker and gpus_per_worker in [engine]"
         )
 
 

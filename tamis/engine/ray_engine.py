@@ -210,7 +210,7 @@ class _Run:
         numbers = [self._calls.pop(call)[1] for call in lost]
         tries = self._tries[numbers[0]] = self._tries.get(numbers[0], 0) + 1
         name = getattr(self._work, "__qualname__", "work").strip("_").replace("_", " ")
-        note(f"a worker of the Ray cluster was lost at {name} ({cause}); {len(numbers)} blocks begin again")
+        note(f"a worker of the Ray cluster was lost at {name} ({cause}); {len(numbers)} blocks start again")
         self._again.extend(numbers)
         self._pool.replace(seat)
         if tries > self._retries:
@@ -228,5 +228,5 @@ def _cause(error: Exception) -> str:
     if "node died" in text.lower() or "node was terminated" in text.lower() or "NODE_DIED" in text:
         return "its node is gone"
     if "SYSTEM_ERROR" in text or "unexpectedly" in text:
-        return "its process was killed, as the system does where memory runs out"
+        return "its process was killed, as happens when memory runs out"
     return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)

@@ -59,7 +59,7 @@ class HeldBack:
     def line(self) -> str:
         """A line for a person: the loss, what it would remove, and both ways out."""
         return (
-            f"held back: {self.found}; nothing was removed. Restore it, or let {self.goes} go: "
+            f"held back: {self.found}; nothing was removed. Restore it, or allow the removal of {self.goes}: "
             f"`tamis materialize --allow-removal {self.name}`"
         )
 
@@ -263,7 +263,7 @@ def _corpora(snapshot: ProjectSnapshot) -> Iterator[HeldBack]:
         files = f"{len(keys):,} {'file' if len(keys) == 1 else 'files'}"
         found = f"corpus {corpus!r} lost {files} ({some})"
         if corpus not in configured:
-            found = f"corpus {corpus!r} is no longer in tamis.toml, and had {files} ({some})"
+            found = f"corpus {corpus!r} is no longer in tamis.toml; it had {files} ({some})"
         count = sum(documents.get(key, 0) for key in keys)
         yield HeldBack(
             kind="corpus", name=corpus, found=found, goes=f"the {count:,} documents of these files"

@@ -120,10 +120,10 @@ def _lacking_columns(corpus: CorpusSection, shards: Sequence[Shard]) -> Iterator
                 if isinstance(item, Defect) and (item.row, item.reason) == LACKING:
                     lacking[shard.name] = item.detail
     if lacking and len(lacking) == looked == len(shards):
-        yield f"corpus {corpus.name}: none of its files has the text: {next(iter(lacking.values()))}"
+        yield f"corpus {corpus.name}: none of its files has the text column: {next(iter(lacking.values()))}"
     elif lacking:
         files, first = f"{counted(len(lacking), 'file')} ({named([*lacking])})", next(iter(lacking.values()))
-        yield f"corpus {corpus.name}: {files} without the text: {first}"
+        yield f"corpus {corpus.name}: {files} without the text column: {first}"
 
 
 def _budgets_above(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence[Shard]) -> Iterator[str]:

@@ -38,8 +38,8 @@ class Share:
         """A line for a person: the share, the limit, and what may be done."""
         return (
             f"corpus {self.corpus}: {percent(self.bad / self.rows)} of its rows are in quarantine "
-            f"({self.bad:,} of {self.rows:,}), over maximum_quarantine = {self.maximum:g} of [automation]; "
-            "mend or exclude what is listed under quarantine, or raise that"
+            f"({self.bad:,} of {self.rows:,}), above maximum_quarantine = {self.maximum:g} in [automation]; "
+            "fix or exclude what is listed under quarantine, or raise maximum_quarantine"
         )
 
 

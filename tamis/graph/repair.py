@@ -128,7 +128,7 @@ def forget_damaged(home: Home, damage: Damage) -> list[str]:
         if (known := declared(table)) and known.decided:
             continue  # a person's decisions cannot be made again; reading the table raises with advice
         home.store.drop(table)
-        lines.append(f"table {table} cannot be read and is made again")
+        lines.append(f"table {table} cannot be read; it is made again")
     forget_current_values(home.store, damage)
     reasons: dict[tuple[str, str], int] = {}
     for (asset, _partition), reason in damage.items():

@@ -42,7 +42,7 @@ class Shrunken:
     def found(self) -> str:
         """A clause for a person: `file KEY yields 3 of the 40 documents that it had`."""
         bad = ", ".join(f"{count:,} {reason}" for reason, count in self.bad_rows.items())
-        rows = f" ({bad} in quarantine if it is taken in)" if bad else ""
+        rows = f" ({bad} would be put in quarantine)" if bad else ""
         return f"file {self.shard} yields {self.now:,} of the {self.before:,} documents that it had{rows}"
 
 

@@ -79,7 +79,7 @@ def _check(stage: Stage, known: Mapping[str, Stage]) -> None:
     """Refuse a stage with an unknown input, or whose rows could not be removed with a partition."""
     if unknown := sorted({one.asset for one in stage.edges} - known.keys()):
         valid = ", ".join(sorted(known))
-        raise BadDeclarationError(stage.name, f"it reads {unknown[0]!r}, which is no stage; stages: {valid}")
+        raise BadDeclarationError(stage.name, f"it reads {unknown[0]!r}, which is no stage; valid: {valid}")
     # What reads files lists the rows of each file itself (`tamis.corpus.intake`).
     for table in stage.tables if stage.partitions and not stage.from_files else ():
         if not (table.partition or table.per_document or table.evidence):

@@ -20,7 +20,7 @@ WORDS = {
     "new_document": "new",
     "removed_document": "removed from the corpora",
     "budget": "the cut moved",
-    "others": "others came before it",
+    "others": "others ranked before it",
     "score": "its score changed",
 }
 
@@ -31,8 +31,8 @@ class OneVersionError(PermanentError):
     def __init__(self, selection: str) -> None:
         self.selection = selection
         super().__init__(
-            f"{selection!r} has only one version so far, so there is nothing to compare; the next version "
-            "comes when it chooses other documents"
+            f"{selection!r} has only one version so far, so there is nothing to compare; a new version "
+            "is made when it chooses other documents"
         )
 
 

@@ -47,9 +47,9 @@ class UnknownVersionError(PermanentError):
     def __init__(self, selection: str, version: int, known: Sequence[int]) -> None:
         self.selection, self.version, self.known = selection, version, list(known)
         several = f"versions {self.known[0]} to {self.known[-1]}"
-        shown = several if len(self.known) > 1 else f"version {self.known[0]} alone"
+        shown = several if len(self.known) > 1 else f"version {self.known[0]}"
         super().__init__(
-            f"selection {selection!r} has no version {version}, but {shown}; "
+            f"selection {selection!r} has no version {version}, only {shown}; "
             f"`tamis diff {selection} --list` lists them"
         )
 
@@ -61,7 +61,7 @@ class VersionLostError(PermanentError):
         self.selection, self.version, self.problem = selection, version, problem
         super().__init__(
             f"the decisions of {selection!r} version {version} {problem}; "
-            f"`tamis diff {selection} --list` says which versions are kept"
+            f"`tamis diff {selection} --list` lists the versions that are kept"
         )
 
 

@@ -20,7 +20,7 @@ def data_card(facts: Facts, written: Written, others: list[str]) -> str:
         _counts(facts, written),
         _how(facts),
         _filters(facts),
-        "## Licences\n\nAs the sources state them; nobody has checked them.\n\n"
+        "## Licences\n\nAs given by the sources; they were not checked.\n\n"
         + _shares("licence", facts.licences),
         _sources(facts),
         _scores(facts),
@@ -115,9 +115,9 @@ def _provenance(facts: Facts, others: list[str]) -> str:
     names = ", ".join(f"`{name}`" for name in others)
     return (
         "## Where it came from\n\n"
-        f"Manifest `{facts.manifest}` names every input down to the SHA-256 of the raw files; {names} say it "
-        "in the forms of other tools. Personal data, licences and quality are as the filters above saw them: "
-        "what no filter looks for was not looked for."
+        f"Manifest `{facts.manifest}` names every input down to the SHA-256 of the raw files; {names} hold "
+        "the same lineage in the formats of other tools. Personal data, licences and quality were checked "
+        "only by the filters above."
     )
 
 

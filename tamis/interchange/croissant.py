@@ -52,7 +52,7 @@ COLUMNS = {
     "shard": ("sc:Text", "Shard in which the text occurs first."),
     "row": ("sc:Integer", "Row within that shard, from 0."),
     "source": ("sc:Text", "Where in the shard: file, column or module."),
-    "licence": ("sc:Text", "Licence as the source states it, null when it states none."),
+    "licence": ("sc:Text", "Licence given by the source, null when none is given."),
     "text": ("sc:Text", "The text, normalised: NFC, LF line ends, no white space around it."),
 }
 
@@ -118,7 +118,7 @@ def _described(column: pa.Field) -> tuple[str, str, str] | None:
     if column.name in COLUMNS:
         return column.name, *COLUMNS[column.name]
     data_type = next((name for test, name in _DATA_TYPES if test(column.type)), None)
-    return (column.name, data_type, "As the user's rows hold it.") if data_type else None
+    return (column.name, data_type, "A column of the user's rows, unchanged.") if data_type else None
 
 
 def _field(name: str, data_type: str, meaning: str) -> dict[str, Any]:

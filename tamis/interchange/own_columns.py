@@ -150,7 +150,7 @@ def _typed(values: Sequence[Any], types: Sequence[pa.DataType | None]) -> tuple[
     schemas = [pa.schema([("column", part.type)]) for part in parts]
     kind = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
     if _has_empty_struct(kind):
-        raise pa.ArrowInvalid("a struct without fields is no column of Parquet")
+        raise pa.ArrowInvalid("Parquet cannot store a struct without fields")
     joined = pa.chunked_array([chunk for part in parts for chunk in part.cast(kind).chunks], type=kind)
     order = [place for places in groups.values() for place in places]
     return joined.take(pa.array(np.argsort(order))), printed

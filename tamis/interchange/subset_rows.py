@@ -110,8 +110,8 @@ def _notes(own: OwnRows, mixed: Sequence[str]) -> list[str]:
         names = ", ".join(sorted(own.unread)[:MOST_NAMED])
         more = f" and {len(own.unread) - MOST_NAMED} more" if len(own.unread) > MOST_NAMED else ""
         notes.append(
-            f"the own columns of {own.unread.total():,} rows are not in it: they are not kept, and the files "
-            f"changed or left since ({names}{more}); `tamis materialize`, then export again"
+            f"the export lacks your columns for {own.unread.total():,} rows: they are not stored, and the "
+            f"files have changed or gone since ({names}{more}); run `tamis materialize`, then export again"
         )
     if mixed:
         notes.append(f"values of several types, written as JSON text in parquet: {', '.join(mixed)}")

@@ -50,7 +50,7 @@ class DecisionsLostError(PermanentError):
         self.selection = selection
         super().__init__(
             f"the decisions of {selection!r} are lost: neither their kept file nor the table {DECISIONS} "
-            "holds the rows that its manifest states; `tamis audit` says what was altered"
+            "holds the rows that its manifest lists; `tamis audit` says what was altered"
         )
 
 

@@ -18,7 +18,7 @@ FAR_OCTAVES = 2.0
 FEW_SIZES = 6
 SEARCHED = (
     "The search under the trial budget kept it to the end. {other} is predicted to do better still, but from "
-    "fewer sizes: the search had given it up."
+    "fewer sizes: the search had dropped it."
 )
 
 LONGER = (
@@ -138,8 +138,8 @@ def caveats_of(
     fewest = min((len(model.sizes) for model in models), default=0)
     if fewest < PARAMETERS_RECTIFIED:
         found.append(
-            f"At least one model was measured at only {fewest} {'size' if fewest == 1 else 'sizes'}: no "
-            "law can be fitted, and hardly a slope, so take the order of the models for a guess."
+            f"At least one model was measured at only {fewest} {'size' if fewest == 1 else 'sizes'}: too few "
+            "to fit a law, and hardly enough for a slope, so the order of the models is a guess."
         )
     elif fewest == PARAMETERS_RECTIFIED:
         found.append(
@@ -169,7 +169,7 @@ def _caveats_of_failures(models: Sequence[ModelReport], failed: Sequence[FailedR
     lost = sorted({run.model for run in failed})
     without = [name for name in lost if name not in {model.model for model in models if model.sizes}]
     some = [name for name in lost if name not in without]
-    found = [f"All runs of these models failed, so nothing is known of them: {', '.join(without)}."]
+    found = [f"All runs of these models failed, so nothing is known about them: {', '.join(without)}."]
     more = [f"Some runs of these models failed, and their curves lack those sizes: {', '.join(some)}."]
     return (found if without else []) + (more if some else [])
 

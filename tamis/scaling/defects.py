@@ -115,7 +115,7 @@ def _repeated(model: str, curve: Measurements, cells: int) -> Iterator[Defect]:
         if cells * chance ** float(count - 1) > LIKELY:
             continue
         where = _listed(curve.sizes[curve.losses == value])
-        yield Defect(model=model, kind="repeated", detail=f"loss {value:g} stands at sizes {where}")
+        yield Defect(model=model, kind="repeated", detail=f"loss {value:g} is the same at sizes {where}")
 
 
 def _rising(model: str, curve: Measurements) -> Iterator[Defect]:

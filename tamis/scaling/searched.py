@@ -7,7 +7,7 @@ from typing import Any
 from tamis.scaling.budgeted_search import rounded_up
 
 TOO_SMALL = "the share is too small for a first trial"
-SPENT = "what is left of the budget buys no more"
+SPENT = "the rest of the budget does not pay for another round"
 CLEAR = "the choice is clear"
 UNKNOWN = "no file says how many parameters these models have"
 
@@ -51,9 +51,10 @@ class Search:
 
     @property
     def sentence(self) -> str:
-        """`trial budget: 12.0 % of the full cost spent of 30.0 %, 4 trials asked for, best so far: small`."""
-        spent = f"{100 * self.spent_share:.1f} % of the full cost spent of {100 * self.budget_share:.1f} %"
-        more = f"; [trial_budget] share = {self.next_share:g} buys a next round" if self.next_share else ""
+        """`trial budget: 12.0 % of the full cost spent (30.0 % allowed), 4 trials asked for, best: s`."""
+        allowed = f"({100 * self.budget_share:.1f} % allowed)"
+        spent = f"{100 * self.spent_share:.1f} % of the full cost spent {allowed}"
+        more = f"; [trial_budget] share = {self.next_share:g} pays for another" if self.next_share else ""
         now = (
             f"{self.ended}{more}"
             if self.ended
@@ -75,8 +76,8 @@ class Search:
         """What the share does not buy, and which would."""
         none = ", ".join(self.untried)
         return (
-            f"[trial_budget] share = {self.budget_share:g} buys no trial of {none}; a first round, of every "
-            f"model at the smallest size, takes share = {rounded_up(self.least_share):g}"
+            f"[trial_budget] share = {self.budget_share:g} is too small for a trial of {none}; a first round "
+            f"(every model at the smallest size) needs share = {rounded_up(self.least_share):g}"
         )
 
     @property
@@ -85,8 +86,8 @@ class Search:
         models = ", ".join(self.unpaid)
         return (
             f"[trial_budget] share = {self.budget_share:g} does not pay for trials of {models} at the "
-            f"largest size ({self.largest}) besides those that were run before; without the section "
-            "[trial_budget] every trial is made"
+            f"largest size ({self.largest}) in addition to those already run; without the section "
+            "[trial_budget] every trial is run"
         )
 
 

@@ -75,7 +75,7 @@ SENTENCES: dict[str, str] = {
     Reason.TARGET_EXAMPLE: "Is itself one of the target's training examples, so it is used there already.",
     Reason.HELD_OUT_EXAMPLE: "Is itself one of the held-out examples that models are evaluated on.",
     Reason.WITHDRAWN: "Its owner took it back, so nothing may be trained on it.",
-    Reason.ARRIVED_LATER: "Came after the version of the selection that it is kept at.",
+    Reason.ARRIVED_LATER: "Arrived after the version that the selection is pinned to.",
     Reason.JUDGE_REFUSED: "The judge's server refused to read it, so it has no score.",
     Reason.MODEL_FAILED: "A model or its tokenizer failed on it, so it has no score.",
     Reason.NO_VECTOR: "The encoder gave a vector that is zero or not finite, so it cannot be ranked.",

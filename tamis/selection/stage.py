@@ -36,7 +36,7 @@ CONTAMINATION = Table(
     text=(),
     partition="target",
     columns=(
-        column("target", pa.string(), "target whose held-out examples are shared"),
+        column("target", pa.string(), "target whose held-out examples the document overlaps"),
         DOC_ID,
     ),
 )
@@ -47,9 +47,9 @@ CONTAMINATION_RUNS = Table(
     text=(),
     partition="target",
     columns=(
-        column("target", pa.string(), "target whose held-out examples hold the runs"),
+        column("target", pa.string(), "target whose held-out examples contain the sequences"),
         DOC_ID,
-        column("runs", pa.list_(pa.uint64()), "hashes of those runs of words that it holds, ascending"),
+        column("runs", pa.list_(pa.uint64()), "hashes of the word sequences that it contains, ascending"),
     ),
 )
 
@@ -101,7 +101,7 @@ SCORES_BY_MODEL = Table(
     columns=(
         DOC_ID,
         FINGERPRINT,
-        column("value", pa.float64(), "score by the model of a sampler, smallest first; null: it gave none"),
+        column("value", pa.float64(), "score by a sampler's own model, smallest first; null for none"),
     ),
 )
 

@@ -99,7 +99,7 @@ class Settings(Section):
             names = [entry.name for entry in getattr(self, kind)]
             if repeated := {name for name in names if names.count(name) > 1}:
                 raise wrong_key(
-                    f"[[{kind}]] name", min(repeated), f"names that differ; several [[{kind}]] have this one"
+                    f"[[{kind}]] name", min(repeated), f"a different name; several [[{kind}]] have this one"
                 )
         check_references(self)
         return self
@@ -117,7 +117,7 @@ def project_file(start: Path | None = None) -> Path:
         if (candidate / PROJECT_FILE).is_file():
             return candidate / PROJECT_FILE
     raise UnreadableProjectError(
-        folder / PROJECT_FILE, "neither here nor in a folder above is there one; `tamis init` writes one"
+        folder / PROJECT_FILE, "no tamis.toml here or in any folder above; `tamis init` writes one"
     )
 
 
@@ -162,11 +162,11 @@ def load_settings(path: Path) -> Settings:
 def _toml_hint(problem: str) -> str:
     if "Cannot overwrite" in problem or "Cannot declare" in problem:
         return (
-            "; a table occurs once, but for [[corpus]], [[target]], [[selection]] and [[base_model]], which "
-            "have double brackets each time"
+            "; a table may occur only once, except [[corpus]], [[target]], [[selection]] and [[base_model]], "
+            "which need double brackets each time"
         )
     if "end of document after a statement" in problem or "Invalid value" in problem:
-        return '; texts and shares are in quotes: budget = "10%"'
+        return '; texts and shares need quotes: budget = "10%"'
     return ""
 
 

@@ -133,7 +133,7 @@ def _check_scaling(
     for size, target in ((max(scaling.sizes), largest), (min(scaling.sizes), smallest)):
         if size > train[target]:
             aside = f" less [fine_tuning] validation = {validation}" if validation else ""
-            expected = f"sizes up to {train[target]}, the train of target {target!r}{aside}"
+            expected = f"sizes up to {train[target]} (train of target {target!r}{aside})"
             raise wrong_key("[scaling] sizes", size, expected)
 
 
@@ -143,7 +143,7 @@ def _check_trials(settings: "Settings") -> None:
     for target in settings.target if aside else ():
         if aside >= target.train:
             raise wrong_key(
-                "[fine_tuning] validation", aside, f"less than {target.train}, the train of {target.name!r}"
+                "[fine_tuning] validation", aside, f"less than train = {target.train} of {target.name!r}"
             )
     if settings.comparison.two_stage and not (settings.comparison.model and settings.comparison.selections):
         expected = "model and selections in [comparison], since two_stage = true"
@@ -158,4 +158,4 @@ def _must_be(name: str | None, valid: set[str], where: str) -> None:
 
 
 def _one_of(valid: set[str]) -> str:
-    return f"one of: {', '.join(sorted(valid))}" if valid else "a name that is configured, and there is none"
+    return f"one of: {', '.join(sorted(valid))}" if valid else "a configured name, but none is configured"

@@ -76,8 +76,8 @@ class BadModelSamplerError(PermanentError, ValueError):
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(
-            f"{name!r} is no sampler of a model; those are {FORMS}, SHARE being a part of the model's "
-            "training over 0 and under 1"
+            f"{name!r} is not a valid model sampler; valid: {FORMS}, where SHARE is the part of "
+            "the model's training, above 0 and below 1"
         )
 
 
@@ -194,7 +194,7 @@ _ALL = (
         needs_target=True,
         combine=_mean_rank,
         formula="mean of the ranks by transport gradient and by predicted margin",
-        description="Smallest mean of two ranks: by GOT-D and by Ask-LLM, whose scales do not compare.",
+        description="Smallest mean of two ranks: by GOT-D and by Ask-LLM, whose scales cannot be compared.",
     ),
     Sampler(
         name="knn",
@@ -224,7 +224,7 @@ _ALL = (
     _method(
         "semdedup",
         "semdedup",
-        "Least similar to what is kept of its cluster (SemDeDup, arXiv 2303.09540).",
+        "Least similar to the documents kept of its cluster (SemDeDup, arXiv 2303.09540).",
         needs_target=False,
     ),
     _method(
@@ -233,7 +233,9 @@ _ALL = (
         "Farthest from the centre of its cluster (SSL prototypes, arXiv 2206.14486).",
         needs_target=False,
     ),
-    _method("round-robin", "round-robin", "Target examples take turns, each its nearest document left."),
+    _method(
+        "round-robin", "round-robin", "Target examples take turns, each taking its nearest document left."
+    ),
     _method("dsir", "dsir", "Draw by importance weights of hashed n-grams (arXiv 2302.03169)."),
     _method(
         "classifier",

@@ -117,7 +117,7 @@ class CorpusSection(Section):
     @model_validator(mode="after")
     def _kind_has_its_key(self) -> "CorpusSection":
         if self.format != "text" and self.kind == "python-docs":
-            raise wrong_key("format", self.format, 'nothing, since kind = "python-docs"')
+            raise wrong_key("format", self.format, 'no format, since kind = "python-docs"')
         if self.kind == "files" and not self.path:
             raise wrong_key("path", None, 'a folder or file, since kind = "files": path = "documents"')
         if self.kind == "python-docs" and not self.packages:
@@ -129,7 +129,7 @@ class CorpusSection(Section):
             raise wrong_key("path", self.path, f'{expected}, since kind = "datasets"')
         for key in () if self.kind == "datasets" else ("hub", "revision", "splits"):
             if getattr(self, key):
-                raise wrong_key(key, getattr(self, key), 'nothing, unless kind = "datasets"')
+                raise wrong_key(key, getattr(self, key), 'no value unless kind = "datasets"')
         return self
 
 
@@ -162,17 +162,17 @@ class TargetSection(Section):
     def _answers_fit(self) -> "TargetSection":
         if (self.prompt_column is None) != (self.response_column is None):
             lacking = "prompt_column" if self.prompt_column is None else "response_column"
-            raise wrong_key(lacking, None, "a column, since a prompt and its response come together")
+            raise wrong_key(lacking, None, "a column, since a prompt and its response are given together")
         if self.response_column and self.label_column:
-            raise wrong_key(
-                "label_column", self.label_column, "none, since response_column says what to learn"
-            )
+            expected = "no value, since response_column says what to learn"
+            raise wrong_key("label_column", self.label_column, expected)
         if self.format != "text" and (self.response_column or self.label_column):
-            raise wrong_key("format", self.format, "text, since other columns say what to learn")
+            expected = "'text', since response_column or label_column says what to learn"
+            raise wrong_key("format", self.format, expected)
         if self.is_answered and self.kind != "files":
             keys = ("response_column", "label_column", "format")
             key = next(key for key in keys if getattr(self, key) not in (None, "text"))
-            raise wrong_key(key, getattr(self, key), 'nothing, unless kind = "files"')
+            raise wrong_key(key, getattr(self, key), 'no value unless kind = "files"')
         return self
 
     @model_validator(mode="after")

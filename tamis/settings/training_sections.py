@@ -31,7 +31,7 @@ class BaseModelSection(Section):
     def _adapter_has_a_rank(self) -> "BaseModelSection":
         for key in ("lora_alpha", "lora_dropout", "lora_targets"):
             if self.lora_rank is None and getattr(self, key):
-                raise wrong_key(key, getattr(self, key), "nothing without lora_rank")
+                raise wrong_key(key, getattr(self, key), "no value without lora_rank")
         return self
 
     @model_validator(mode="after")
@@ -43,7 +43,7 @@ class BaseModelSection(Section):
                 "either preset (trained on the pool) or path (an existing model), not both",
             )
         if self.path is not None and self.checkpoints:
-            raise wrong_key("checkpoints", list(self.checkpoints), "none, since path is a finished model")
+            raise wrong_key("checkpoints", list(self.checkpoints), "no value, since path is a finished model")
         return self
 
 

@@ -77,7 +77,7 @@ def draft_model(
         added = render(file, text, names, this=file.stem, incremental=True)
         increment = (added, parse(added))
     elif "unique_key" in rendered.config:
-        raise TemplateError(file, rendered.line(1), "unique_key is for materialized='incremental' alone")
+        raise TemplateError(file, rendered.line(1), "unique_key needs materialized='incremental'")
     _check_this(rendered, query)
     return Draft(
         name=file.stem,
@@ -97,7 +97,7 @@ def _check_this(rendered: Rendered, query: "exp.Query") -> None:
     if name not in rendered.models and any(
         (table.db, table.name) == (MODEL_SCHEMA, name) for table in query.find_all(exp.Table)
     ):
-        problem = "`this` is the table before: use it under is_incremental(), with materialized='incremental'"
+        problem = "`this` needs materialized='incremental', and is used under is_incremental()"
         raise TemplateError(rendered.file, rendered.line(1), problem)
 
 

@@ -20,7 +20,7 @@ def name_of(entry: TestEntry, model: str) -> str:
 def describe(entry: TestEntry) -> str:
     """What the test claims, in a sentence."""
     arguments = entry.arguments
-    claim = {"unique": "has no value twice", "not_null": "is never null"}.get(entry.kind, "")
+    claim = {"unique": "has no duplicate values", "not_null": "is never null"}.get(entry.kind, "")
     if entry.kind == "accepted_values":
         claim = "is one of: " + ", ".join(str(value.value) for value in arguments["values"].items())
     if entry.kind == "relationships":

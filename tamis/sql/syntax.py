@@ -79,7 +79,7 @@ def bind(query: "exp.Query", rendered: Rendered, schema: "Schema") -> Binding:
     except OptimizeError as error:
         raise _column_error(error, query, rendered, schema) from error
     except AssertionError as error:  # sqlglot's own, when a star covers columns that nothing declares
-        problem = "`*` of a function: only the data tell its columns; name the columns that are wanted"
+        problem = "`*` of a function: its columns are known only from the data; name the columns you want"
         raise SqlSyntaxError(rendered.file, rendered.line(1), problem) from error
     columns = tuple(qualified.named_selects)
     if repeated := sorted({name for name in columns if columns.count(name) > 1}):

@@ -28,7 +28,7 @@ def vector(dimension: int) -> pa.Field:
 
 def band_keys(dimension: int) -> pa.Field:
     """A column of band keys."""
-    return column("bands", pa.list_(pa.uint64(), dimension), "who shares one may be a near-duplicate")
+    return column("bands", pa.list_(pa.uint64(), dimension), "documents that share one may be similar")
 
 
 class BadDeclarationError(PermanentError):

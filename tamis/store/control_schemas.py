@@ -49,14 +49,14 @@ CONTROL: tuple[Table, ...] = (
         decided=True,
         columns=(
             _SELECTION,
-            column("version", pa.int64(), "from 1; another choice or another order of it is another version"),
-            column("data_version", pa.string(), "of the choice: digest of the chosen doc_ids in order"),
-            column("decisions", pa.string(), "manifest of the decisions, of the last run that chose so"),
+            column("version", pa.int64(), "number from 1; another choice or order is another version"),
+            column("data_version", pa.string(), "digest of the chosen doc_ids in order"),
+            column("decisions", pa.string(), "manifest of the decisions, from the last run with this choice"),
             column("subset", pa.string(), "manifest of the chosen documents, of the same run"),
             column("rows", pa.string(), "digest of the decisions' rows"),
             column("documents", pa.int64(), "chosen documents"),
             column("pool", pa.int64(), "documents decided about"),
-            column("pinned_to", pa.int64(), "earlier version that this one repeats, null when chosen anew"),
+            column("pinned_to", pa.int64(), "earlier version that this one repeats, null for none"),
             column("made_at", pa.timestamp("us"), "when, UTC"),
         ),
     ),
@@ -68,7 +68,7 @@ CONTROL: tuple[Table, ...] = (
         decided=True,
         columns=(
             _SELECTION,
-            column("version", pa.int64(), "version that the selection is kept at"),
+            column("version", pa.int64(), "version that the selection is pinned to"),
             column("decisions", pa.string(), "manifest of that version's decisions"),
             column("subset", pa.string(), "manifest of that version's chosen documents"),
             column("rows", pa.string(), "digest of that version's decisions"),
@@ -85,7 +85,7 @@ CONTROL: tuple[Table, ...] = (
             _SELECTION,
             column("input_key", pa.string(), "state that waits or is approved"),
             column("approved", pa.bool_(), "whether a person has approved this state"),
-            column("made_at", pa.timestamp("us"), "since when it waits, or when it was approved, UTC"),
+            column("made_at", pa.timestamp("us"), "when it began to wait, or was approved, UTC"),
         ),
     ),
     Table(
@@ -105,9 +105,7 @@ CONTROL: tuple[Table, ...] = (
                 "scope", pa.string(), "how it was named: document, text, shard, source, corpus or excerpt"
             ),
             column("receipt", pa.string(), "manifest that proves the withdrawal, null until it is complete"),
-            column(
-                "loose_id", pa.string(), "id of the text whatever its case and spaces, null of one not known"
-            ),
+            column("loose_id", pa.string(), "id of the text without case and spaces, null when not known"),
         ),
     ),
     Table(
@@ -117,10 +115,10 @@ CONTROL: tuple[Table, ...] = (
         sealed=True,
         evidence=True,
         columns=(
-            column("asset", pa.string(), "what refused it: documents or target_examples"),
+            column("asset", pa.string(), "stage that refused it: documents or target_examples"),
             column("partition", pa.string(), "shard or target that it was refused in"),
-            column("shard", pa.string(), "file or package that holds it still"),
-            column("row", pa.int64(), "row within that, -1 for the whole"),
+            column("shard", pa.string(), "file or package that still holds it"),
+            column("row", pa.int64(), "row within it, -1 for the whole"),
             column("doc_id", pa.string(), "content id of what was withdrawn"),
         ),
     ),
@@ -132,8 +130,8 @@ CONTROL: tuple[Table, ...] = (
         columns=(
             column("trial", pa.string(), "name of the trial"),
             column("input_key", pa.string(), "hash of everything it depended on"),
-            column("attempts", pa.int64(), "how often it failed so"),
-            column("permanent", pa.bool_(), "whether trying again would change nothing"),
+            column("attempts", pa.int64(), "how often it failed in this way"),
+            column("permanent", pa.bool_(), "whether trying again cannot help"),
             column("reason", pa.string(), "the last error"),
             column("failed_at", pa.timestamp("us"), "when it failed last, UTC"),
             column("spent_seconds", pa.float64(), "time of the attempts that failed"),
@@ -171,7 +169,7 @@ CONTROL: tuple[Table, ...] = (
             column("before", pa.int64(), "distinct documents that it had"),
             column("now", pa.int64(), "distinct documents that it yields in that state"),
             column("bad_rows", pa.string(), "rows that cannot be read in that state, by reason, as JSON"),
-            column("allowed", pa.bool_(), "whether a person let the missing documents go"),
+            column("allowed", pa.bool_(), "whether a person allowed the removal of the missing documents"),
             column("found_at", pa.timestamp("us"), "when it was read, UTC"),
         ),
     ),
@@ -184,9 +182,9 @@ CONTROL: tuple[Table, ...] = (
             column("removal", pa.string(), "random name of the removal"),
             column("entries", pa.string(), "asset[partition] of every value that it removes, as a JSON list"),
             column("documents", pa.int64(), "documents of the shards that it removes"),
-            column("allowed", pa.string(), "names that a person let go, as a JSON list"),
+            column("allowed", pa.string(), "names whose removal a person allowed, as a JSON list"),
             column("begun_at", pa.timestamp("us"), "when it was noted, before anything was deleted, UTC"),
-            column("ended_at", pa.timestamp("us"), "when all was deleted, UTC; null while it was not"),
+            column("ended_at", pa.timestamp("us"), "when all was deleted, UTC; null until then"),
         ),
     ),
     Table(
@@ -196,7 +194,7 @@ CONTROL: tuple[Table, ...] = (
         sealed=True,
         columns=(
             column("asset", pa.string(), "what could not be made"),
-            column("partition", pa.string(), "of it; empty where it has none"),
+            column("partition", pa.string(), "its partition; empty where it has none"),
             column("input_key", pa.string(), "hash of everything it depended on"),
             column("reason", pa.string(), "the last error"),
             column("failed_at", pa.timestamp("us"), "when it failed last, UTC"),
@@ -211,9 +209,7 @@ CONTROL: tuple[Table, ...] = (
             DOC_ID,
             column("stage", pa.string(), "stage that could not work with the document"),
             column("reason", pa.string(), "reason code"),
-            column(
-                "detail", pa.string(), "what happened; nothing of the text, nor of what a server said of it"
-            ),
+            column("detail", pa.string(), "what happened; no text of the document or of a server's answer"),
             FINGERPRINT,
         ),
     ),
@@ -223,13 +219,11 @@ CONTROL: tuple[Table, ...] = (
         text=(),
         sealed=True,
         columns=(
-            column("scope", pa.string(), "what it holds for: the project"),
-            column("precision", pa.string(), "float32 or bfloat16: what models are computed in"),
+            column("scope", pa.string(), "what this applies to: the project"),
+            column("precision", pa.string(), "float32 or bfloat16: the precision that models run in"),
             column("device", pa.string(), "where both were timed: cpu or cuda"),
             column("float32_ms", pa.float64(), "time of a layer, forward and backward, in float32 [ms]"),
-            column(
-                "bfloat16_ms", pa.float64(), "in bfloat16, null where the hardware does not multiply it [ms]"
-            ),
+            column("bfloat16_ms", pa.float64(), "the same in bfloat16, null where the hardware cannot [ms]"),
             column("made_at", pa.timestamp("us"), "when, UTC"),
         ),
     ),

@@ -155,7 +155,7 @@ def placed(home: Home) -> Home:
 
     Raises `HomeFormError` where another version of Tamis has written it.
     """
-    marker, wanted = home.root / MARKER, f"the results are said to be in {home.url}"
+    marker, wanted = home.root / MARKER, f"the settings place the results in {home.url}"
     copy_of = marker.read_text().strip() if marker.exists() else None
     if copy_of is not None and home.url is None:
         raise HomeElsewhereError(home.root, f"the working copy of {copy_of}", "no object store is configured")

@@ -45,8 +45,8 @@ _CURES = (
         "there is no such bucket: check [storage] url, TAMIS_STORAGE_URL and AWS_ENDPOINT_URL",
     ),
     ("301 moved", "the bucket is in another region: set AWS_REGION"),
-    ("invalidaccesskeyid", f"the key is not known there: check {_KEYS}"),
-    ("signaturedoesnotmatch", f"the secret does not fit the key: check {_KEYS}"),
+    ("invalidaccesskeyid", f"the server does not know the key: check {_KEYS}"),
+    ("signaturedoesnotmatch", f"the secret does not match the key: check {_KEYS}"),
     ("401 unauthorized", f"the credentials are not accepted: check {_KEYS}"),
     ("403 forbidden", f"these credentials may not do that: check {_KEYS}, and the rights of their owner"),
 )
@@ -60,7 +60,7 @@ class StorageUnavailableError(TransientError):
     def __init__(self, url: str, operation: str, problem: str) -> None:
         self.url, self.operation, self.problem = url, operation, problem
         super().__init__(
-            f"the object store could not {operation} {url} ({problem}), nor when asked again; check "
+            f"the object store could not {operation} {url} ({problem}), even when asked again; check "
             "that it runs and can be reached (AWS_ENDPOINT_URL), then run the same command again"
         )
 
@@ -72,7 +72,7 @@ class StorageRefusedError(PermanentError):
 
     def __init__(self, url: str, operation: str, problem: str, cure: str) -> None:
         self.url, self.operation, self.problem, self.cure = url, operation, problem, cure
-        super().__init__(f"the object store would not {operation} {url} ({problem}): {cure}")
+        super().__init__(f"the object store refused to {operation} {url} ({problem}): {cure}")
 
 
 class EndpointError(PermanentError):
@@ -81,7 +81,7 @@ class EndpointError(PermanentError):
     def __init__(self, variable: str, value: str) -> None:
         self.variable = variable
         super().__init__(
-            f"{variable} = {without_secrets(value)!r} is no address of an object store; "
+            f"{variable} = {without_secrets(value)!r} is not the address of an object store; "
             "expected https://HOST or http://HOST:PORT"
         )
 

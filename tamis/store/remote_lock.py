@@ -55,7 +55,7 @@ class LockLostError(TransientError):
         self.url, self.holder = url, holder
         super().__init__(
             f"this process gave no sign of life for {EXPIRY_SECONDS:.0f} s (suspended, or cut off from the "
-            f"store), and {url} is now being written by {holder}; run the same command again when it ended"
+            f"store), and {url} is now being written by {holder}; run the same command again after that"
         )
 
 
@@ -65,8 +65,8 @@ class UnconditionalStoreError(PermanentError):
     def __init__(self, url: str) -> None:
         self.url = url
         super().__init__(
-            f"the object store at {url} takes no notice of If-None-Match when it is written to, so two "
-            "writers could not be kept apart; use one with conditional writes, as Amazon S3 has them"
+            f"the object store at {url} ignores If-None-Match on writes, so two writers could not be "
+            "kept apart; use one with conditional writes, such as Amazon S3"
         )
 
 

@@ -27,8 +27,8 @@ class DamagedTableError(PermanentError):
         cure = "`tamis materialize` makes it again"
         if (known := declared(table)) and known.decided:
             cure = (
-                f"nothing can make it again: put lance/{table}.lance back from a copy of the home; "
-                "without one remove that folder, and what it held is lost"
+                f"it cannot be made again: restore lance/{table}.lance from a backup of the home; without a "
+                "backup, delete that folder, and what it held is lost"
             )
         first = next(iter(problem.strip().splitlines()), "it cannot be read")
         super().__init__(f"table {table!r} is damaged ({first[:160]}); {cure}")

@@ -26,7 +26,7 @@ class PoolTooSmallError(PermanentError):
         self.documents, self.needed = documents, needed
         held = "no document" if not documents else f"{documents} document{'s' if documents > 1 else ''}"
         super().__init__(
-            f"the corpora hold {held}, this needs {needed} at least; check path and include of [[corpus]], "
+            f"the corpora hold {held}, this needs at least {needed}; check path and include of [[corpus]], "
             "and `tamis status` for files in quarantine"
         )
 

@@ -90,7 +90,7 @@ def refused_rows(examples: pl.DataFrame, models: Sequence[str]) -> dict[int, str
         except (OSError, ValueError, TamisError):
             continue
         for position, reason in refused_by(tokenizer, chats).items():
-            refused.setdefault(position, f"the chat template of {model} does not take it: {reason}")
+            refused.setdefault(position, f"the chat template of {model} rejects it: {reason}")
     return refused
 
 
@@ -123,7 +123,7 @@ def _templated(tokenizer: "PreTrainedTokenizerBase", chat: Chat) -> Iterator[tup
     for mark in marks:
         gap, found, written = written.partition(mark)
         if not found:
-            raise _RefusedError("it does not write every turn, in its order")
+            raise _RefusedError("it does not write all turns in order")
         gaps.append(gap)
     if any(_MARK in gap for gap in (*gaps, written)):
         raise _RefusedError("it writes a turn more than once")

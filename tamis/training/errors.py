@@ -11,7 +11,7 @@ class EmptyTextError(PermanentError):
 
     def __init__(self, purpose: str) -> None:
         self.purpose = purpose
-        super().__init__(f"{purpose}: the texts hold no token; give at least one text that is not empty")
+        super().__init__(f"{purpose}: the texts contain no tokens; give at least one text that is not empty")
 
 
 class TrackerUnavailableError(TransientError):
@@ -86,7 +86,7 @@ class TooFewPositionsError(PermanentError):
     def __init__(self, model: str, positions: int, sequence_length: int) -> None:
         self.model, self.positions, self.sequence_length = model, positions, sequence_length
         super().__init__(
-            f"the model {model!r} has learnt {positions} positions, and rows of {sequence_length} tokens "
+            f"the model {model!r} supports {positions} positions, but rows of {sequence_length} tokens "
             f"were asked for; set sequence_length in [fine_tuning] (max_tokens in [perplexity]) to at most "
             f"{positions}, or take a model with more positions"
         )

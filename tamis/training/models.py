@@ -130,7 +130,7 @@ def require_whole(name: str, model: "PreTrainedModel", report: Mapping[str, Any]
         raise UnknownModelError(name, f"{lack}: {_some(lost)}")
     broken = [key for key, weight in model.named_parameters() if not bool(torch.isfinite(weight).all())]
     if broken:
-        raise UnknownModelError(name, f"weights that are no finite numbers: {_some(broken)}")
+        raise UnknownModelError(name, f"weights that are not finite: {_some(broken)}")
 
 
 def _some(keys: list[str]) -> str:

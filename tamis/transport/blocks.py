@@ -44,7 +44,7 @@ def as_floats(values: Any, name: str, expected: str) -> Floats:
         return np.asarray(plain, dtype=np.float64)
     except (TypeError, ValueError, RuntimeError):
         raise BadShapeError(
-            name, f"a {type(values).__name__} that is no array of numbers", expected
+            name, f"a {type(values).__name__} that is not an array of numbers", expected
         ) from None
 
 

@@ -68,7 +68,7 @@ class Geometry:
         assert self.center_d is not None
         if points_nd.shape[1] != len(self.center_d):
             raise BadShapeError(
-                name, f"width {points_nd.shape[1]}", f"width {len(self.center_d)}, that of the centre"
+                name, f"width {points_nd.shape[1]}", f"width {len(self.center_d)}, as in the centre"
             )
 
     def _check_rows(
@@ -101,10 +101,10 @@ def as_weights(weights: Any, count: int | None, name: str) -> Floats:
     if weights is None:
         assert count is not None
         return np.full(count, 1.0 / count)
-    array = as_floats(weights, name, "one mass a row")
+    array = as_floats(weights, name, "one mass per row")
     if array.ndim != 1 or len(array) != (len(array) if count is None else count):
         expected = "[rows]" if count is None else f"[{count}]"
-        raise BadShapeError(name, f"shape {list(array.shape)}", f"{expected}, one mass a row")
+        raise BadShapeError(name, f"shape {list(array.shape)}", f"{expected}, one mass per row")
     if not np.isfinite(array).all() or (array < 0).any():
         raise BadShapeError(
             name, f"mass {array[~(array >= 0) | np.isinf(array)][0]}", "finite masses of 0 or more"
@@ -133,7 +133,7 @@ def survey(source: RowSource, weights: Any, chunk: int, advance: Advance = ignor
         points_nd = plain.points(raw_nd, first_row=start, name=source.name, like=like)
         rows = len(points_nd)
         if given_n is not None and start + rows > len(given_n):
-            raise BadShapeError(name, f"{len(given_n)} masses", "one a row; there are more rows")
+            raise BadShapeError(name, f"{len(given_n)} masses", "one per row; there are more rows")
         if given_n is None:
             chunk_d = points_nd.sum(0)
         else:

@@ -136,9 +136,9 @@ class TargetPotential:
                 with exact_products():
                     total_k += (share_n @ rows.weights_nk).double().cpu().numpy()
         if given_n is not None and len(given_n) != start:
-            raise BadShapeError("weights", f"shape [{len(given_n)}]", f"[{start}], one mass a row")
+            raise BadShapeError("weights", f"shape [{len(given_n)}]", f"[{start}], one mass per row")
         if start == 0:
-            raise BadShapeError("candidates", "no rows", "at least one, to have column sums")
+            raise BadShapeError("candidates", "no rows", "at least one row")
         sums_m = np.zeros(len(self.target_weights))
         sums_m[self.target_weights > 0] = total_k / total_k.sum()
         return np.concatenate(scores).astype(np.float32), sums_m.astype(np.float32)
@@ -169,12 +169,12 @@ class TargetPotential:
         geometry = Geometry(center_d=self.center, normalize=self.normalize)
         found_md = target_points(target, geometry, torch.from_numpy(self.points[:0])).numpy()
         if found_md.shape != self.points.shape:
-            expected = f"shape {list(self.points.shape)}, that of the target of the potential"
+            expected = f"shape {list(self.points.shape)}, as when the potential was solved"
             raise BadShapeError("target", f"shape {list(found_md.shape)}", expected)
         away_m = np.linalg.norm(found_md - self.points, axis=1)
         row = int(away_m.argmax())
         if away_m[row] > SAME_POINT * np.linalg.norm(self.points, axis=1).max():
-            text = f"row {row} is a distance of {away_m[row]:.3g} from that of the potential"
+            text = f"row {row} is {away_m[row]:.3g} away from that of the potential"
             raise BadShapeError("target", text, "the target that the potential was solved for")
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -103,7 +103,7 @@ def prepare(target: Matrix, reference: StreamedRows, options: SolveOptions, devi
     for dtype in (torch.float32, torch.float64):
         points_md = target_points(target, reference.geometry, torch.empty(0, dtype=dtype, device=device))
         if points_md.shape[1] != reference.source.width:
-            expected = f"width {reference.source.width}, that of the reference"
+            expected = f"width {reference.source.width}, as in the reference"
             raise BadShapeError("target", f"width {points_md.shape[1]}", expected)
         mass_m = as_weights(options.target_weights, len(points_md), "target_weights")
         problem = _read(points_md, mass_m, reference, options)
@@ -166,7 +166,7 @@ def _mean_cost(points_md: "torch.Tensor", mass_m: Floats, mean_d: "torch.Tensor"
     target_square = float(target_mass_m @ target_md.square().sum(1))
     mean_cost = square + target_square - 2 * float(mean_d @ (target_mass_m @ target_md))
     if mean_cost <= 1e-12 * (square + target_square):
-        raise BadShapeError("target", "the one point that the reference is", "points at some distance")
+        raise BadShapeError("target", "the same single point as the reference", "points that differ from it")
     return mean_cost
 
 

@@ -101,7 +101,7 @@ class ShardSums:
         stored = read_npz(Path(path))
         expected = {"format", "fingerprint", "shards", "rows", "sums"}
         if set(stored) != expected or int(stored["format"]) != FILE_FORMAT:
-            raise UnreadableFileError(str(path), "no column sums of shards, or another file format")
+            raise UnreadableFileError(str(path), "not column sums of shards, or a different file format")
         shards = [str(shard) for shard in stored["shards"]]
         return cls(
             fingerprint=str(stored["fingerprint"]),

@@ -24,7 +24,7 @@ class NothingAskedError(PermanentError):
 
     def __init__(self) -> None:
         super().__init__(
-            "nothing to withdraw was named; give document ids, --ids FILE, --text FILE (or - for standard "
+            "no documents were named; give document ids, --ids FILE, --text FILE (or - for standard "
             "input), --shard, --source or --corpus"
         )
 
@@ -51,7 +51,7 @@ class ShortIdError(PermanentError):
     def __init__(self, given: str, doc_id: str) -> None:
         self.given, self.doc_id = given, doc_id
         super().__init__(
-            f"{given!r} begins the id of document {doc_id} alone, but a withdrawal cannot be undone: give at "
+            f"{given!r} matches only document {doc_id}, but a withdrawal cannot be undone: give at "
             f"least {FEWEST_DIGITS} digits"
         )
 

@@ -33,7 +33,7 @@ class UnreadableRowsError(TransientError):
         self.path, self.problem = path, problem
         super().__init__(
             f"{path} cannot be read as {path.suffix.removeprefix('.')} ({problem}) and may hold what is "
-            "withdrawn; remove it, then withdraw again: it goes on where it was"
+            "withdrawn; remove it, then run the same command again, which continues where it stopped"
         )
 
 

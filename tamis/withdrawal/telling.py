@@ -99,7 +99,7 @@ def withdrawn_lines(done: Withdrawn, places: list[dict[str, Any]], goes_on: bool
     removed = counted(sum(done.purged.rows.values()), "row")
     lines = [f"withdrew {_documents(done.new)}: {removed} removed from the tables"]
     if done.unknown:
-        lines.append(f"not in the store, to be refused if they ever arrive: {named(done.unknown)}")
+        lines.append(f"not in the store, will be refused if they ever arrive: {named(done.unknown)}")
     lines += [f"receipt {receipt}" for receipt in done.receipts]
     files: dict[str, list[str]] = {}
     for one in done.purged.files:
@@ -118,7 +118,7 @@ def withdrawn_lines(done: Withdrawn, places: list[dict[str, Any]], goes_on: bool
     if done.still_kept:
         lines.append(f"NOT erased: {done.still_kept}")
     if not goes_on:
-        lines.append("run `tamis materialize` to make the selections again; the sensors do it by themselves")
+        lines.append("run `tamis materialize` to make the selections again; the sensors do it on their own")
     return lines
 
 

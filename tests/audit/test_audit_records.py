@@ -82,7 +82,7 @@ def test_a_copy_of_a_sealed_row_is_named(home):
     opened.add(opened.to_arrow().slice(0, 1))
     found = red_after_judging(home)
     assert list(found) == ["table[selection_versions]"]
-    assert "are in it more than once: best[1]" in found["table[selection_versions]"][0]
+    assert "have more than one row: best[1]" in found["table[selection_versions]"][0]
 
 
 @pytest.mark.parametrize("table", ["retained_embeddings_static", "retained_scores_judge"])
@@ -175,4 +175,4 @@ def test_a_row_without_a_checksum_is_named(home):
     judge_records(home, Records(home.manifests), nodes, quick=False)
     found = nodes["table[heads]"]
     assert found.status == "amber"
-    assert "1 rows carry no checksum" in found.details
+    assert "1 rows have no checksum" in found.details

@@ -272,10 +272,10 @@ def test_growth_is_that_of_the_second_half():
 
 TICKS = {
     "at rest": ((20.0, "every selection is current", False), True),
-    "given up": ((20.0, "trials failed 3 times; materialize it by hand to see why", False), True),
+    "given up": ((20.0, "trials failed 3 times; materialize it to see why", False), True),
     "a tick before the last event": ((5.0, "every selection is current", False), False),
     "a run is active": ((20.0, "every selection is current", True), False),
-    "tried again": ((20.0, "documents is tried again shortly", False), False),
+    "tried again": ((20.0, "documents will be tried again shortly", False), False),
     "requested a run": ((20.0, "", False), False),
 }
 

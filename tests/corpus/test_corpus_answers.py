@@ -171,9 +171,12 @@ def test_what_is_set_aside_shares_no_near_duplicate(tmp_path):
 @pytest.mark.parametrize(
     ("keys", "expected"),
     [
-        ('prompt_column = "q"', ["target[0].response_column is missing", "come together"]),
-        ('response_column = "a"', ["target[0].prompt_column is missing", "come together"]),
-        ('prompt_column = "q"\nresponse_column = "a"\nlabel_column = "l"', ["label_column = 'l'", "none"]),
+        ('prompt_column = "q"', ["target[0].response_column is missing", "given together"]),
+        ('response_column = "a"', ["target[0].prompt_column is missing", "given together"]),
+        (
+            'prompt_column = "q"\nresponse_column = "a"\nlabel_column = "l"',
+            ["label_column = 'l'", "no value"],
+        ),
     ],
 )
 def test_columns_that_do_not_fit(keys, expected):
@@ -187,11 +190,11 @@ def test_columns_that_do_not_fit(keys, expected):
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
-        ("[fine_tuning]\nvalidation = 300\n", ["validation = 300", "less than 300"]),
+        ("[fine_tuning]\nvalidation = 300\n", ["validation = 300", "less than train = 300"]),
         ("[comparison]\ntwo_stage = true\n", ["[comparison] model is missing", "two_stage = true"]),
         (
             '[[base_model]]\nname = "m"\npath = "m"\nlora_alpha = 2\n',
-            ["base_model[0].lora_alpha = 2", "nothing without lora_rank"],
+            ["base_model[0].lora_alpha = 2", "no value without lora_rank"],
         ),
         (
             '[[base_model]]\nname = "m"\npath = "m"\n[fine_tuning]\nvalidation = 200\n'

@@ -83,9 +83,9 @@ def test_a_question_and_its_answer_are_one_document_in_every_form():
             messages(("user", ASKED), ("wizard", ANSWERED)),
             "turn 2 has the unknown role 'wizard'; valid: system",
         ),
-        ([{"role": "user"}], "turn 1 is no object with 'role' and 'content'"),
+        ([{"role": "user"}], "turn 1 is not an object with 'role' and 'content'"),
         ([{"role": "user", "content": 7}], "turn 1 is of type int, not a text"),
-        ([{"role": "user", "content": [{"type": "image"}]}], "turn 1 has a part that is no text"),
+        ([{"role": "user", "content": [{"type": "image"}]}], "turn 1 has a part that is not text"),
     ],
 )
 def test_a_row_that_is_no_conversation_says_why(value, why):

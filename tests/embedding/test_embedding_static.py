@@ -158,7 +158,10 @@ def test_a_cache_that_cannot_be_written_costs_a_line(wide_folder, tmp_path, monk
     load_tiny(wide_folder, tmp_path / "home")
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
-    assert f"is not kept in {tmp_path / 'file' / 'tamis' / 'encoders'} (Not a directory)" in said[0]
+    assert (
+        f"cannot store the static encoder in {tmp_path / 'file' / 'tamis' / 'encoders'} (Not a directory)"
+        in said[0]
+    )
     assert load_tiny(tmp_path / "no teacher", tmp_path / "home").dimension == 16
 
 

@@ -112,7 +112,7 @@ def test_what_an_earlier_run_found_is_not_shown_when_the_new_one_fails(compared)
         compared.configure(f"{head}held_out = 150{tail}")
         told = compared.tamis("compare", code=2)
         assert "target loss" not in told.stdout
-        assert "holds 150 documents of the pool out" in told.stderr
+        assert "holds out 150 documents of the pool" in told.stderr
         assert "sampler_trials is out of date" in told.stderr
         assert "is not shown" in told.stderr
     finally:
@@ -126,7 +126,7 @@ def test_what_cannot_be_compared_is_said(compared):
         for wrong, said in (
             ('samplers = ["got-d-contrast"]', "[sampler_trials] samplers"),
             ('samplers = ["perplexity"]', "perplexity.model"),
-            ("held_out = 150", "holds 150 documents of the pool out"),
+            ("held_out = 150", "holds out 150 documents of the pool"),
         ):
             key = wrong.split(" = ")[0]
             lines = settings.split("\n")

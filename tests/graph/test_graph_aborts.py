@@ -64,11 +64,11 @@ def test_a_file_of_which_the_process_dies_twice_is_set_aside_until_it_changes(gr
     die(graph)
     assert made(graph, "documents") == {*GOOD}, "the second time the others come first"
     outcome = graph.try_making(MADE)
-    assert "the process died of it 2 times (aborted)" in outcome.failed["documents"]
+    assert "it crashed the process 2 times (aborted)" in outcome.failed["documents"]
     assert made(graph, "embeddings") == {*GOOD}
     failed = read_status(graph.project).failed_steps
     assert [(one.asset, one.partition) for one in failed] == [("documents", BAD)]
-    assert "the process died of it 2 times (aborted), so it is set aside" in failed[0].reason
+    assert "it crashed the process 2 times (aborted), so it is set aside" in failed[0].reason
     write_jsonl(graph.landing / "bad.jsonl", texts("sailing", 4))
     graph.make(MADE)
     assert made(graph, "embeddings") == {*GOOD, BAD}
@@ -86,4 +86,4 @@ def test_what_is_set_aside_holds_no_other_back_and_is_tried_again_when_a_person_
     done = materialize(graph.project, definitions_of, graph.instance, graph.said.append, wanted)
     assert not done.failed
     assert made(graph, "embeddings") == {*GOOD, BAD}
-    assert "trying again 1 partition at which the process died" in graph.said
+    assert "trying again 1 partition that crashed the process" in graph.said

@@ -71,7 +71,7 @@ def test_sensors_wait_for_the_whole_backfill(graph):
     begun = {"from_failure": False, "tags": {}, "backfill_timestamp": 0.0}
     backfill = PartitionBackfill(backfill_id="all", status=BulkActionStatus.REQUESTED, **begun)
     graph.instance.add_backfill(backfill)
-    waits = "a backfill is in progress; what it leaves undone is seen when it ends"
+    waits = "a backfill is in progress; the sensor looks again when it ends"
     assert graph.arrive() == f"registered 1 shard; removals wait: {waits}"
     assert graph.tick() == ([], waits)
     graph.instance.update_backfill(backfill.with_status(BulkActionStatus.COMPLETED_SUCCESS))

@@ -54,7 +54,7 @@ def test_conversations_are_a_pool_and_a_target(project):
     assert set(learnt.values()) == expected
     bad = project.store.read("quarantine", ["shard", "row", "detail"]).rows()
     assert [row[:2] for row in bad] == [("target/goal/a.jsonl", 2)]
-    assert bad[0][2].endswith("model does not take it: no tools")
+    assert bad[0][2].endswith("model rejects it: no tools")
     assert project.audit().status != "red"
     lines = export_selection(project.project, "all", "jsonl").path.read_text().splitlines()
     found = sorted((json.loads(line) for line in lines), key=lambda row: row["id"])

@@ -60,7 +60,7 @@ OF_TARGETS = Stage(name="c", group="made_up", code_version="1", partitions="targ
     ("declared", "problem"),
     [
         ((replace(A, edges=()), replace(A, edges=())), "two stages have this name"),
-        ((A,), "it reads 'b', which is no stage; stages: a"),
+        ((A,), "it reads 'b', which is no stage; valid: a"),
         ((A, B), "it reads a value that is made from it: a, b"),
         ((OF_TARGETS,), "rows of its table made_up name neither their partition nor their document"),
     ],

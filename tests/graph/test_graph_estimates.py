@@ -69,7 +69,7 @@ def test_before_anything_was_made_every_estimate_is_unknown(project):
     assert {(due["rows"], due["seconds"], due["cost"]) for due in plan if due["asset"] != "raw_shards"} == {
         (None, None, None)
     }
-    assert "nothing was measured yet" in plan_lines(plan)[-1]
+    assert "nothing was timed yet" in plan_lines(plan)[-1]
 
 
 def test_a_new_file_is_estimated_by_its_bytes_and_the_pool_by_its_growth(project):

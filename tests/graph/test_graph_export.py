@@ -132,7 +132,7 @@ def test_the_command_takes_columns_and_a_path(project):
     assert set(rows_of(project.root / "my.jsonl")[TEXTS[4]]) == {"doc_id", "id", "day", "text"}
     assert "my.jsonl: 7 documents" in found.stdout
     assert "written as JSON text in parquet: id, mixed" in found.stderr
-    assert "a withdrawal does not reach" in found.stderr
+    assert "a withdrawal will not reach this file" in found.stderr
     refused = project.tamis("export", "all", "--columns", "ids", code=None)
     assert refused.returncode != 0
     assert "unknown column 'ids'; valid: at, body, day" in refused.stderr
@@ -175,7 +175,7 @@ def test_rows_of_an_older_home_are_read_again_from_unchanged_files(project):
     assert rows_of(done.path)[TEXTS[3]].get("label") is None
     assert rows_of(done.path)[TEXTS[4]] | {"label": None} == before[TEXTS[4]]
     (note, _mixed) = done.notes
-    assert "own columns of 2 rows" in note
+    assert "your columns for 2 rows" in note
     assert "tables__b.csv" in note
 
 

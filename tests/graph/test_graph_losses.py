@@ -26,7 +26,7 @@ def test_a_corpus_that_left_the_settings_is_named_with_the_command_that_lets_it_
     lost = replace(imagined.snapshot(), absent={"old__a": "old", "old__b": "old"})
     (found,) = held_back(lost, {})
     assert (found.kind, found.name) == ("corpus", "old")
-    assert found.found == "corpus 'old' is no longer in tamis.toml, and had 2 files (old__a, old__b)"
+    assert found.found == "corpus 'old' is no longer in tamis.toml; it had 2 files (old__a, old__b)"
     assert found.line.endswith("`tamis materialize --allow-removal old`")
     (found,) = held_back(replace(lost, absent={A: "web"}), {})
     assert found.found == f"corpus 'web' lost 1 file ({A})"

@@ -82,11 +82,11 @@ def test_types_that_nothing_reads_are_counted_with_the_key_that_leaves_them_out(
 
 def test_a_text_column_that_no_file_has_and_one_that_some_lack(folder):
     (line,) = checked(folder, corpus(text_column="body"), GOAL).warnings
-    assert line.startswith("corpus web: none of its files has the text: no column 'body'")
+    assert line.startswith("corpus web: none of its files has the text column: no column 'body'")
     pl.DataFrame({"body": ["one", "two"]}).write_parquet(folder / "documents" / "c.parquet")
     (line,) = checked(folder).warnings
     assert line.startswith(
-        "corpus web: 1 file (c.parquet) without the text: no column 'text' in any of its 2 rows"
+        "corpus web: 1 file (c.parquet) without the text column: no column 'text' in any of its 2 rows"
     )
 
 

@@ -119,7 +119,7 @@ def test_a_value_that_passes_later_is_published(graph):
     for entry in (("decisions", "near"), ("selected_subset", "near")):
         assert not graph.current[entry].passed, "both are parts of what was refused"
     (state,) = [one["state"] for one in read_status(graph.project).selections if one["selection"] == "near"]
-    assert state == "refused by its check, these passed it before"
+    assert state == "refused by its check; an earlier choice is used"
     graph.configure(GRAPH.replace("budget = 5", "budget = 6"))
     graph.make()
     found = readers(graph)

@@ -67,7 +67,7 @@ def test_a_lost_table_is_damage_to_every_shard_that_had_rows_there(tmp_path):
     cut(home, "quarantine")
     found = find_damage(home, current)
     assert found[("documents", "bad")] == "table quarantine is damaged"
-    assert "table quarantine cannot be read and is made again" in forget_damaged(home, found)
+    assert "table quarantine cannot be read; it is made again" in forget_damaged(home, found)
     assert find_damage(home, current) == {("documents", "bad"): "table quarantine is missing"}
 
 
@@ -128,5 +128,5 @@ def test_a_table_of_a_persons_decisions_is_not_dropped(tmp_path):
     assert forget_damaged(home, {("documents", "a"): "its manifest is missing"}) == [
         "documents: its manifest is missing; 1 made again"
     ]
-    with pytest.raises(DamagedTableError, match="nothing can make it again: put lance"):
+    with pytest.raises(DamagedTableError, match="it cannot be made again: restore lance"):
         read_pinned_versions(home.store)

@@ -230,15 +230,15 @@ def test_a_share_too_small_says_which_would_buy_the_first_round(tmp_path, nowher
     made = new_trials(tmp_path, share="0.001")
     assert (made.search.ended, made.search.open) == (TOO_SMALL, ())
     (notice,) = made.search.notices
-    assert "share = 0.001 buys no trial of large, middle, small" in notice
-    assert "every model at the smallest size, takes share = 0.0625" in notice
+    assert "share = 0.001 is too small for a trial of large, middle, small" in notice
+    assert "every model at the smallest size) needs share = 0.0625" in notice
     made.reconfigure("share = 0.001", "share = 0.0625")
     assert {name.split("__")[1] for name in made.search.open} == set(PLAIN)
     assert made.search.notices == []
     made.reconfigure("share = 0.0625", "share = 0.03")
     assert made.search.untried == ("large",)
     made.run_to_the_end()
-    assert "buys no trial of large;" in made.search.notices[0]
+    assert "is too small for a trial of large;" in made.search.notices[0]
 
 
 def test_a_share_that_is_raised_goes_on(trials):
@@ -267,7 +267,7 @@ def test_a_share_of_1_that_comes_too_late_says_what_it_does_not_pay_for(trials):
     assert ended.unpaid == tuple(sorted(set(PLAIN) - at_largest))
     assert ended.notices == [
         f"[trial_budget] share = 1 does not pay for trials of {', '.join(ended.unpaid)} at the largest size "
-        "(160) besides those that were run before; without the section [trial_budget] every trial is made"
+        "(160) in addition to those already run; without the section [trial_budget] every trial is run"
     ]
 
 
@@ -344,14 +344,14 @@ def test_a_spent_share_says_which_would_buy_the_next_round(trials):
     assert ended.ended == SPENT
     assert ended.next_share is not None
     assert ended.next_share > 0.5
-    assert f"{SPENT}; [trial_budget] share = {ended.next_share:g} buys a next round" in ended.sentence
+    assert f"{SPENT}; [trial_budget] share = {ended.next_share:g} pays for another" in ended.sentence
     before = trials.text
     below = f"{ended.next_share * 0.99:g}"
     for share, more in ((below, False), (f"{ended.next_share:g}", True)):
         trials.configure(before.replace("share = 0.5", f"share = {share}"))
         assert bool(trials.search.open) is more
     assert trials.search.next_share is None
-    assert "buys a next round" not in trials.search.sentence
+    assert "pays for another" not in trials.search.sentence
 
 
 def test_once_the_whole_grid_is_measured_no_share_buys_more(tmp_path, nowhere):
@@ -359,4 +359,4 @@ def test_once_the_whole_grid_is_measured_no_share_buys_more(tmp_path, nowhere):
     for name in list(made.snapshot.trials):
         made.finish(name)
     assert (made.search.open, made.search.next_share) == ((), None)
-    assert "buys a next round" not in made.search.sentence
+    assert "pays for another" not in made.search.sentence

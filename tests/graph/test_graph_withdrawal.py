@@ -128,7 +128,7 @@ def test_a_withdrawn_text_that_comes_back_in_other_case_and_spaces_is_named(mark
     assert set(expected) <= pool, "they are other documents"
     status = read_status(marked.project)
     assert status.to_json()["near_repeats_of_withdrawn"] == expected
-    named = [line for line in status.lines() if "in case or white space alone" in line]
+    named = [line for line in status.lines() if "only in case or white space" in line]
     assert len(named) == 2
     assert f"`tamis withdraw {document_id(again)}`" in "".join(named)
     found = verify(marked.home)

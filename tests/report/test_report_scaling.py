@@ -96,7 +96,12 @@ def test_runs_that_failed_are_counted_and_named(curves, read_page):
     assert report.spent.seconds == pytest.approx(plain.spent.seconds + 10.5)
     assert report.cost_share > plain.cost_share
     text = read_page(scaling_law_page(report))
-    for expected in ("Runs that failed", "<b>no weights", "nothing is known of them: gone.", "sizes: small."):
+    for expected in (
+        "Runs that failed",
+        "<b>no weights",
+        "nothing is known about them: gone.",
+        "sizes: small.",
+    ):
         assert expected in text
     assert "Runs that failed" not in read_page(scaling_law_page(plain))
 

@@ -157,7 +157,7 @@ def test_runs_that_failed_and_models_without_a_run_are_named_first(curves):
         for name in ("gone", "small")
     ]
     failing = build_scaling_report(curves, 51_200, {}, Study(failed=lost)).caveats
-    assert "nothing is known of them: gone." in failing[0]
+    assert "nothing is known about them: gone." in failing[0]
     assert "sizes: small." in failing[1]
     waiting = build_scaling_report(curves, 51_200, {}, Study(missing=["late"])).caveats
     assert "they are not compared: late." in waiting[0]

@@ -57,12 +57,12 @@ def test_quarantine_and_failures_are_told_once_and_without_text(tmp_path, receiv
     server = receive()
     watch = new_watch(tmp_path, server.port)
     watch.quarantine("web__before")
-    assert watch.tell() == "watching from now on"
-    assert watch.tell() == "nothing to tell"
+    assert watch.tell() == "watching starts now"
+    assert watch.tell() == "nothing to send"
     watch.quarantine("web__bad")
     watch.fail(ValueError(TEXT))
     assert watch.tell() == "2 delivered"
-    assert watch.tell() == "nothing to tell"
+    assert watch.tell() == "nothing to send"
     seen = server.stop()
     failed, grew = (entry["body"] for entry in seen)
     assert (grew["event"], grew["rows_before"], grew["rows"]) == ("quarantine_grew", 1, 2)
@@ -80,7 +80,7 @@ def test_a_failure_that_the_server_refuses_is_told_later_and_once(tmp_path, rece
     assert "1 wait" in watch.tell()
     watch.cursors["failures"] = before  # as after a daemon that died before it stored the cursor
     assert watch.tell() == "1 delivered"
-    assert watch.tell() == "nothing to tell"
+    assert watch.tell() == "nothing to send"
     assert [entry["body"]["event"] for entry in server.stop()] == ["failed"] * 3
 
 
@@ -105,7 +105,7 @@ def test_a_selection_that_changed_is_told_in_counts(tmp_path, receive):
     note_version(home, made(home, [3], [1, 2]), "best")
     assert watch.tell() == "1 delivered"
     note_version(home, made(home, [3], [1, 2, 4]), "best")
-    assert watch.tell() == "nothing to tell", "the same choice"
+    assert watch.tell() == "nothing to send", "the same choice"
     first, second = (entry["body"] for entry in server.stop())
     assert (first["selection"], first["from_version"], first["to_version"]) == ("best", None, 1)
     assert (second["from_version"], second["to_version"]) == (1, 3)
@@ -117,7 +117,7 @@ def test_events_that_nobody_asked_for_are_not_told(tmp_path, receive):
     watch = new_watch(tmp_path, server.port, webhook_events=["failed"])
     watch.tell()
     watch.quarantine("web__one")
-    assert watch.tell() == "nothing to tell"
+    assert watch.tell() == "nothing to send"
     assert server.stop() == []
 
 
@@ -168,7 +168,7 @@ def test_a_server_that_is_gone_is_given_up_and_nothing_else_waits_for_it(tmp_pat
     for _ in range(module.TRIES - 1):
         assert "1 wait" in watch.tell()
     assert "refused" in watch.tell()
-    assert watch.tell() == "nothing to tell"
+    assert watch.tell() == "nothing to send"
 
 
 @pytest.mark.parametrize(

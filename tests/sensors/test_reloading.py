@@ -120,7 +120,7 @@ def test_what_is_used_no_longer_and_what_only_the_definitions_state_is_loaded_to
         assert "no longer uses near_copies" in said(project, loaded=project.text + COPIES)
         before = project.text
         project.reconfigure('name = "small"', 'name = "small"\nowner = "team:ours"')
-        assert "another owner" in said(project, loaded=before)
+        assert "changed an owner" in said(project, loaded=before)
         assert len(server.asked) == 2
 
 
@@ -164,7 +164,7 @@ def test_without_a_webserver_the_tick_says_how_to_load_them(project, serve, note
         project.home.dagster.mkdir(parents=True)
         (project.home.dagster / NOTE).write_text(text if note in process else text[:9])
     found = said(project, loaded=before)
-    assert "no `tamis ui` runs here" in found
+    assert "no `tamis ui` is running here" in found
     assert "Reload" in found
     assert server.asked == []
 

@@ -26,7 +26,7 @@ def test_time_that_a_failed_run_noted_itself_is_not_counted_again(store, noted, 
         note_failure(store.tables, "law__small__8", "k", "it broke", permanent=False, seconds=noted)
     runs = [SimpleNamespace(start_time=start, end_time=end) for start, end in RUNS]
     said = _left_out(store, GROUP, runs, "how far it is")
-    assert "4 runs of it ended without a result; how far it is" in str(said.skip_message)
+    assert "4 of its runs ended without a result; how far it is" in str(said.skip_message)
     (failure,) = failures_of(store.tables)
     assert failure.permanent
     assert failure.spent_seconds == expected
@@ -34,5 +34,5 @@ def test_time_that_a_failed_run_noted_itself_is_not_counted_again(store, noted, 
 
 def test_what_is_no_trial_is_not_left_out(store):
     group = Group(assets=("loss_curves",), partitions=("",), keys=("k",))
-    assert "materialize it by hand" in str(_left_out(store, group, [], "").skip_message)
+    assert "materialize it to see why" in str(_left_out(store, group, [], "").skip_message)
     assert failures_of(store.tables) == []

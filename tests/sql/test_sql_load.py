@@ -111,13 +111,13 @@ def test_code_version_of_a_mart_does_not_follow_a_stored_parent_or_descriptions(
             1,
             "unique_key 4 is neither the name of a column",
         ),
-        ("marts/m.sql", "select n from {{ this }} order by n", TemplateError, 1, "use it under"),
+        ("marts/m.sql", "select n from {{ this }} order by n", TemplateError, 1, "is used under"),
         (
             "marts/m.sql",
             "select * from read_csv('x.csv') order by 1",
             SqlSyntaxError,
             1,
-            "only the data tell its columns",
+            "known only from the data",
         ),
         ("marts/m.yml", "models: &a\n  - *a\n", ProjectFileError, 1, "an alias that holds itself"),
         (
@@ -320,7 +320,7 @@ def test_an_incremental_model_has_two_forms_that_keep_their_lines(write_project)
     [
         ("max(weight)", "max(wieght)", UnknownColumnError, 5, "did you mean 'weight'?"),
         ("'id')", "'name')", UnknownColumnError, 1, "unknown column 'name'; valid: id, weight"),
-        ("'incremental'", "'table'", TemplateError, 1, "unique_key is for materialized='incremental'"),
+        ("'incremental'", "'table'", TemplateError, 1, "unique_key needs materialized='incremental'"),
         (
             "select id, weight",
             "select id {% if not is_incremental() %}, weight{% endif %}",

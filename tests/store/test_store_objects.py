@@ -131,7 +131,7 @@ def test_a_bucket_that_is_not_there_names_the_settings(folder):
         (
             "Generic S3 error: Error performing GET https://host/b in 1ms - Server returned non-2xx status "
             "code: 403 Forbidden: <Code>SignatureDoesNotMatch</Code>",
-            "does not fit the key",
+            "does not match the key",
         ),
         ('Generic { store: "S3", source: MissingSecretAccessKey }', "set AWS_SECRET_ACCESS_KEY"),
         ('IO { source: "Failed to get AWS credentials: ProviderError" }', "set AWS_ACCESS_KEY_ID"),

@@ -142,7 +142,9 @@ def test_a_conversation_that_a_template_does_not_take_says_why(tiny, chatty, tmp
     assert "secret" not in str(caught.value)
     refused = refused_rows(frame_of([*CHATS, TOOL]), [str(tiny.model), str(chatty), str(tmp_path / "none")])
     assert list(refused) == [3]
-    assert refused[3].endswith("does not take it: no tools here")
+    assert refused[3].endswith("rejects it: no tools here")
     tokenizer.chat_template = FORGETFUL
-    with pytest.raises(BadTemplateError, match="refuses 3 of 3 conversations: it does not write every turn"):
+    with pytest.raises(
+        BadTemplateError, match="refuses 3 of 3 conversations: it does not write all turns in order"
+    ):
         chat_tokens(tokenizer, "model", CHATS)

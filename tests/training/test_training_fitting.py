@@ -78,7 +78,7 @@ def test_rows_longer_than_the_positions_are_refused_and_as_long_ones_are_not(
     base = family(tiny.tokenizer, tmp_path / "base")
     some = {"texts": tiny.texts, "pairs": PAIRS[:20], "labels": labelled(20)}[examples]
     some = [*some, Labelled(text="mean " * 90, label="none")] if examples == "labels" else some
-    with pytest.raises(TooFewPositionsError, match=r"64 positions, and rows of 65 .*\[fine_tuning\]") as told:
+    with pytest.raises(TooFewPositionsError, match=r"64 positions, but rows of 65 .*\[fine_tuning\]") as told:
         tuned(base, some, tmp_path, 65)
     assert str(base) in str(told.value)
     assert not (tmp_path / "out").exists()

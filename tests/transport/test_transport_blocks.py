@@ -101,18 +101,21 @@ def test_shapes_and_masses_that_do_not_fit_are_refused():
         (lambda: solve_potential(y, [x, x[:, :4]]), "width 4"),
         (lambda: solve_potential(y, x, center=np.zeros(5)), "width 6"),
         (lambda: solve_potential(y, x, center=np.full(6, np.nan)), "center"),
-        (lambda: solve_potential(y, x, reference_weights=problem.a[:-1]), "one mass a row"),
+        (lambda: solve_potential(y, x, reference_weights=problem.a[:-1]), "one mass per row"),
         (
             lambda: solve_potential(y, [x], reference_weights=problem.a[:-1] / problem.a[:-1].sum()),
-            "one a row",
+            "one per row",
         ),
         (lambda: solve_potential(y, x, reference_weights=2 * problem.a), "sum to 1"),
         (lambda: solve_potential(y, x, target_weights=problem.b - 0.5), "0 or more"),
-        (lambda: solve_potential(y[:1], np.tile(y[:1], (9, 1)), center=False, normalize=False), "one point"),
+        (
+            lambda: solve_potential(y[:1], np.tile(y[:1], (9, 1)), center=False, normalize=False),
+            "the same single point",
+        ),
         (lambda: potential.gradient(x[:, :5]), "width 5"),
         (lambda: potential.gradient(x, row_cost=np.zeros(3)), "row_cost"),
         (lambda: potential.gradient(x, row_cost=np.full(120, np.nan)), "row_cost"),
-        (lambda: potential.column_sums(x, weights=problem.a[:-1] / problem.a[:-1].sum()), "one mass a row"),
+        (lambda: potential.column_sums(x, weights=problem.a[:-1] / problem.a[:-1].sum()), "one mass per row"),
         (lambda: potential.column_sums(x[:0]), "no rows"),
         (lambda: nearest_cost(y, x[:, :5], center=False), "width 5"),
         (
@@ -121,13 +124,16 @@ def test_shapes_and_masses_that_do_not_fit_are_refused():
         ),
         (
             lambda: solve_potential(y, [x], reference_weights="even"),
-            "reference_weights: a str that is no array",
+            "reference_weights: a str that is not an array",
         ),
         (
             lambda: potential.column_sums([x], weights=1.0),
             r"weights: shape \[\]; expected \[rows\], one mass",
         ),
-        (lambda: solve_potential(y, x, center="mean"), "center: a str that is no array of numbers; expected"),
+        (
+            lambda: solve_potential(y, x, center="mean"),
+            "center: a str that is not an array of numbers; expected",
+        ),
     ]
     for call, message in cases:
         with pytest.raises(ValueError, match=message):
@@ -150,7 +156,7 @@ def test_sparse_and_complex_tensors_are_refused_with_a_way_out():
             call()
     with pytest.raises(BadShapeError, match=r"reference: dtype torch.complex128; expected numbers"):
         solve_potential(y, x.to(torch.complex128))
-    with pytest.raises(BadShapeError, match=r"row_cost: a Tensor that is no array of numbers"):
+    with pytest.raises(BadShapeError, match=r"row_cost: a Tensor that is not an array of numbers"):
         potential.gradient(x, row_cost=x[:, 0].to_sparse())
 
 

@@ -67,7 +67,7 @@ def test_weights_of_none_one_and_much():
         cost = torch.linspace(0, 1, 120, dtype=torch.float64, requires_grad=True)
         plain = contrast(bad, problem.x, row_cost=cost.detach().numpy(), **options)
         assert (contrast(bad, problem.x, row_cost=cost, **options) == plain).all()
-        with pytest.raises(ValueError, match="row_cost: a str that is no array of numbers"):
+        with pytest.raises(ValueError, match="row_cost: a str that is not an array of numbers"):
             contrast(bad, problem.x, row_cost="low", **options)
 
 

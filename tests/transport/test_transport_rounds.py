@@ -168,7 +168,7 @@ def test_one_mode_is_no_longer_over_served():
         ({"rounds": 0}, "rounds"),
         ({"quality": np.zeros(3)}, "quality"),
         ({"row_cost": np.full(120, np.nan)}, "row_cost"),
-        ({"row_cost": "low"}, "row_cost: a str that is no array of numbers"),
+        ({"row_cost": "low"}, "row_cost: a str that is not an array of numbers"),
         ({"reference_weights": np.ones(120)}, "sum to 1"),
         ({"ids": ["a"]}, "ids"),
     ],

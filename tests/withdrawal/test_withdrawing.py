@@ -400,7 +400,7 @@ def test_what_stays_or_was_never_there_is_said(home):
     home.store.append("near_duplicates", rows_of("near_duplicates", pairs))
     done = withdraw(home, asked(home, IDS[0], "e" * 32), REASON)
     told = withdrawn_lines(done, [], True)
-    assert f"not in the store, to be refused if they ever arrive: {'e' * 32}" in told
+    assert f"not in the store, will be refused if they ever arrive: {'e' * 32}" in told
     assert any(line.startswith(f"{IDS[1]} nearly repeats {IDS[0]} and stays") for line in told)
     said = withdrawn_json(done, [])
     assert said["not_in_the_store"] == ["e" * 32]

@@ -144,7 +144,7 @@ def timed(name: str, change: Callable[[], None], paths: Paths, ui: Interface) ->
 
 
 def during_a_backfill(file: Path, some_texts: list[str], ui: Interface) -> None:
-    """Materialize all, write a file when the first of its runs is at work, and wait for the end of the last."""
+    """Materialize all, write a file once its first run is at work, and wait for the end of the last one."""
     assets = [node["assetKey"] for node in ui.ask(ASSETS)["assetNodes"]]
     given = {"assetSelection": assets, "allPartitions": True}
     begun = ui.ask(MATERIALIZE_ALL, given=given)["launchPartitionBackfill"]

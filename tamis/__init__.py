@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
     import polars
 
-__all__ = ["select"]
+    __version__: str
+
+__all__ = ["__version__", "select"]
 
 
 def select(
@@ -52,3 +54,12 @@ def select(
     return select_texts(
         texts, goal, Choosing(budget=budget, sampler=sampler, encoder=encoder, seed=seed, cache=cache)
     )
+
+
+def __getattr__(name: str) -> str:
+    """Return `__version__`, which is looked up when somebody asks."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("tamis")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

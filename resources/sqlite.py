@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import dagster._core.storage.sql as dagster_sql
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -30,12 +28,12 @@ DATABASES = 3
 _open: OrderedDict[str, sqlite3.Connection] = OrderedDict()
 
 
-class Migrations(ScriptDirectory):
+class Migrations(dagster_sql.ScriptDirectory):
     """Dagster's migrations; the configuration of a database is one object a process, as Dagster makes it."""
 
     @classmethod
     @lru_cache(maxsize=DATABASES)
-    def from_config(cls, config: Config) -> "Migrations":
+    def from_config(cls, config: Any) -> "Migrations":
         """Return the migrations that a configuration names, read once."""
         return cast(Migrations, super().from_config(config))
 

@@ -16,13 +16,11 @@ from resources.output import Output, Rows, rows_set_aside
 from resources.specification import asset
 from resources.store import StoreResource
 from resources.work import Work
-from tamis.corpus import Reason, read_target, split_target
+from tamis.corpus import read_target, split_target
 from tamis.corpus.near_duplicates import near_duplicate_groups
-from tamis.corpus.records import Defect, quarantine_frame
 from tamis.corpus.refusing import NEAR_REPEATS, Refusal, refusal
 from tamis.corpus.setting_aside import place_of, show_rows
 from tamis.corpus.targets import never_learnt, quarantine_of_target, require_labels, rows_of_target
-from tamis.corpus.text import excerpt
 from tamis.embedding import encode_each
 from tamis.embedding.storing import current_table, encoder_slug
 from tamis.records.manifest import content_digest
@@ -32,7 +30,7 @@ from tamis.store.records import stored_rows
 from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted, vector_column
 from tamis.store.withdrawn import note_places, version_of
-from tamis.training.chats import refused_rows
+from tamis.training.chats import without_refused
 from tamis.transport.exact import ExactCheck
 from tamis.transport.scoring import PoolScoring, score_pool, score_range
 from tamis.transport.storing import (
@@ -69,7 +67,8 @@ def target_examples(context: dg.AssetExecutionContext, store: StoreResource) -> 
                 section = named(work.project.settings.target, key)
                 found, quarantined = read_target(section, work.project.root)
                 if section.format != "text":
-                    found, refused_here = _without_refused(work, found)
+                    models = [one.path for one in work.project.settings.base_model if one.path]
+                    found, refused_here = without_refused(found, [*map(work.project.model, models)])
                     quarantined = pl.concat([quarantined, refused_here])
                 examples, refused = barred.documents(found)
                 bad = _quarantine(work, key, barred, refused, quarantined)
@@ -102,20 +101,6 @@ def target_examples(context: dg.AssetExecutionContext, store: StoreResource) -> 
                         ],
                     )
                 )
-
-
-def _without_refused(work: Work, found: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the conversations that the templates of all base models take, and rows of the others."""
-    paths = [model.path for model in work.project.settings.base_model if model.path]
-    refused = refused_rows(found, [work.project.model(path) for path in paths])
-    places = found[list(refused)]
-    shown = zip(places["row"], places["text"], refused.values(), strict=True)
-    defects = [
-        Defect(row=row, reason=Reason.NON_TEXT, detail=detail, excerpt=excerpt(text))
-        for row, text, detail in shown
-    ]
-    taken = [position for position in range(len(found)) if position not in refused]
-    return found[taken], quarantine_frame(defects).with_columns(places["shard"])
 
 
 def _quarantine(

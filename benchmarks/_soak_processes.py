@@ -112,11 +112,11 @@ class Interface:
         """Return the end of what it printed."""
         return self.log.read_text(errors="replace")[-characters:]
 
-    def ask(self, query: str) -> dict[str, Any]:
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
         """Ask its GraphQL, as a browser does; raises `OSError` when it does not answer."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/graphql",
-            json.dumps({"query": query}).encode(),
+            json.dumps({"query": query, "variables": variables}).encode(),
             {"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=60) as answer:

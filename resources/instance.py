@@ -150,19 +150,20 @@ def register_partitions(
     """Make the partition sets those of the snapshot; returns what was added and removed per set.
 
     A partition stays while a run that has not ended names it. Without `remove` only what is new is
-    registered.
+    registered, and what would be removed is returned alone.
     """
     changes, in_use = {}, None
     for name in PARTITION_SETS:
         wanted, present = set(snapshot.keys(name)), set(instance.get_dynamic_partitions(name))
         held = set(snapshot.held) if name == "shards" else snapshot.kept.get(name, frozenset())
-        added, gone = sorted(wanted - present), present - wanted - held if remove else set()
-        if gone:
+        added, gone = sorted(wanted - present), present - wanted - held
+        if gone and remove:
             in_use = in_use or partitions_in_use(instance)
-        removed = sorted(gone - in_use[name]) if in_use else []
+            gone -= in_use[name]
+        removed = sorted(gone)
         if added:
             instance.add_dynamic_partitions(name, added)
-        for key in removed:
+        for key in removed if remove else ():
             instance.delete_dynamic_partition(name, key)
         if added or removed:
             changes[name] = (added, removed)

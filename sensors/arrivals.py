@@ -11,18 +11,18 @@ import dagster as dg
 
 from resources.current_checks import log_current_checks
 from resources.instance import register_partitions
-from resources.specification import PARTITION_SETS
 from resources.store import StoreResource
 from sensors.reloading import changed_use, defined, load_again, log_check
 from sensors.requests import MOST_SHOWN, broken, busy, removal_request, settling
+from sensors.unchanged import Unchanged
 from tamis.base.numbers import counted, named
 from tamis.graph.held_back import held_back, hold
 from tamis.graph.plan import label
 from tamis.graph.reconciliation import find_gone, set_aside
-from tamis.graph.snapshot import ProjectSnapshot
 from tamis.store.home import HomeLockedError, writing
 
-Changes = dict[str, tuple[list[str], list[str]]]
+NOTHING = "no changes"
+UNCHANGED = Unchanged()
 
 
 def arrivals(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult | dg.SkipReason:
@@ -42,22 +42,26 @@ def arrivals(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.Se
         if not by_hand:
             return dg.SkipReason(f"{change}; the webserver was asked to load the definitions again")
         parts.append(f"{change}; {by_hand}")
-    snapshot, current = store.scan()
+    sight = snapshot, current = store.scan()
+    if not parts and UNCHANGED.since(store.home.root, sight):
+        return dg.SkipReason(NOTHING)
     changes = register_partitions(context.instance, snapshot, remove=False)
     if snapshot.held or snapshot.absent:
         with contextlib.suppress(HomeLockedError), writing(store.home, "arrivals sensor"):
             set_aside(store.tables, snapshot)
             hold(store.home, snapshot, current)
     log_current_checks(context.instance, snapshot, current, defined(context, store))
-    added = [counted(len(names), name.removesuffix("s")) for name, (names, _removed) in changes.items()]
+    added = [counted(len(names), name.removesuffix("s")) for name, (names, _left) in changes.items() if names]
     parts += [f"registered {', '.join(added)}"] if added else []
     if snapshot.held:
         held = named([*snapshot.held], MOST_SHOWN)
         parts.append(f"{counted(len(snapshot.held), 'file')} still being written: {held}")
     parts += [one.line for one in held_back(snapshot, current)]
     gone = [label(*entry) for entry in find_gone(store.tables, snapshot, current)]
-    if not gone and not _leaving(context.instance, snapshot):
-        return dg.SkipReason("; ".join(parts) or "no changes")
+    if not gone and not any(left for _added, left in changes.values()):
+        if not parts:
+            UNCHANGED.note(store.home.root, sight)
+        return dg.SkipReason("; ".join(parts) or NOTHING)
     # Nothing leaves while somebody writes: a run in flight may name it.
     waits = busy(context.instance, store.home)
     request = "" if waits else removal_request(context.instance, gone)
@@ -65,13 +69,3 @@ def arrivals(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.Se
         return dg.SkipReason("; ".join([*parts, f"removals wait: {waits or request}"]))
     context.log.info(f"removal of {counted(len(gone), 'value')} requested: {named(gone, MOST_SHOWN)}")
     return dg.SensorResult(run_requests=[request])
-
-
-def _leaving(instance: dg.DagsterInstance, snapshot: ProjectSnapshot) -> bool:
-    """Whether a partition is registered that the snapshot no longer holds."""
-    return any(
-        set(instance.get_dynamic_partitions(name)).difference(
-            snapshot.keys(name), snapshot.held, snapshot.kept.get(name, ())
-        )
-        for name in PARTITION_SETS
-    )

@@ -25,6 +25,7 @@ from sensors.requests import (
     said_of,
     waits_until,
 )
+from sensors.unchanged import Unchanged
 from tamis.graph.approval import (
     Approval,
     note_waiting,
@@ -39,6 +40,8 @@ from tamis.graph.reconciliation import find_gone
 from tamis.store.home import HomeLockedError, writing
 
 SHOWN = 5
+NOTHING = "every selection is current"
+UNCHANGED = Unchanged()
 
 
 def reselection(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult | dg.SkipReason:
@@ -50,19 +53,24 @@ def reselection(context: dg.SensorEvaluationContext, store: StoreResource) -> dg
     if reason := changing(store) or busy(context.instance, store.home):
         return dg.SkipReason(reason)
     snapshot, current = store.scan(LISTED_SECONDS)
+    approvals = read_approvals(store.tables)
+    sight = snapshot, current, approvals
+    if UNCHANGED.since(store.home.root, sight):
+        return dg.SkipReason(NOTHING)
     if gone := find_gone(store.tables, snapshot, current):
         return dg.SkipReason(f"{len(gone)} results of removed files or sections are deleted first")
     registered = set(context.instance.get_dynamic_partitions("shards"))
     if not registered.issuperset(snapshot.shards):
         return dg.SkipReason("new shards are being registered")
-    approvals = read_approvals(store.tables)
     wanted = unattended_work(snapshot, current, approvals)
     group, given_up = _first_allowed(context, store, next_groups(snapshot, current, wanted, refit=False))
     if group is None:
         held = waiting(snapshot, current, approvals)
         _note(store, held)
         reasons = [given_up, *waiting_lines(held)] if given_up else waiting_lines(held)
-        return dg.SkipReason("; ".join(reasons) or "every selection is current")
+        if not reasons:
+            UNCHANGED.note(store.home.root, sight)
+        return dg.SkipReason("; ".join(reasons) or NOTHING)
     context.log.info(said_of(group))
     return dg.SensorResult(run_requests=requests_for(context.instance, group))
 

@@ -1,0 +1,65 @@
+"""Which documents to train on, which model to fine-tune, what more data would buy, and why.
+
+`select` chooses among texts in memory; a project, which keeps its choice current and can prove it, is the
+command `tamis`. Importing this loads nothing that takes long.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import polars
+
+    __version__: str
+
+__all__ = ["__version__", "select"]
+
+
+def select(
+    texts: Iterable[str],
+    goal: Iterable[str] | None,
+    budget: int | str,
+    *,
+    sampler: str = "got-d",
+    encoder: str = "static",
+    seed: int = 0,
+    cache: "str | Path | None" = None,
+) -> "polars.DataFrame":
+    """Choose those texts that bring what a model learns from nearest to the examples in `goal`.
+
+    texts, goal: lists, columns of a frame, arrays or iterators of str; 500 different examples or more make a
+    goal, fewer a draft. budget: texts (1000), a share of those that may be chosen ("10%"), or tokens
+    ("2Mtok", "500ktok"), which are estimated as bytes / 4. sampler: "got-d", "got-d-rounds", "knn", "dsir",
+    "classifier", "tsds", "unbalanced" or "round-robin"; without a goal (None) "random", "density", "semdedup"
+    or "prototypes". encoder: "static" (2,000 pages a second; the first time it is made, in 20 s), "minilm", a
+    folder of sentence-transformers, or an id of the hub. cache: a folder that keeps vectors, so that other
+    samplers and budgets do not encode the texts again; the texts are not in it.
+
+    Returns a polars frame with a row for each text, the chosen first, best first: row (position in texts),
+    text, verdict ("selected" or "rejected"), reason (`tamis.selection.Reason`), rank (from 1; null for what
+    may not be chosen), margin (distance to the cut, positive inside), score (the sampler's; null for random)
+    and doc_id. Texts that are equal but for outer white space share rank and verdict and count once; those
+    that are in `goal` too are "target_example", blank ones "heuristic". The order of texts changes nothing
+    but row.
+
+    Raises `ValueError` for arguments that are no series of texts, budgets that cannot be read, and samplers
+    whose scores a project alone has; `tamis.base.errors.UnknownNameError` for names that mean nothing. Warns
+    `tamis.transport.FewTargetPoints` under 500 examples, `tamis.selection.BudgetExceedsPool` where all are
+    chosen.
+    """
+    from tamis.selecting import Choosing, select_texts
+
+    return select_texts(
+        texts, goal, Choosing(budget=budget, sampler=sampler, encoder=encoder, seed=seed, cache=cache)
+    )
+
+
+def __getattr__(name: str) -> str:
+    """Return `__version__`, which is looked up when somebody asks."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("tamis")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

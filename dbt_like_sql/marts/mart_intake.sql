@@ -22,6 +22,7 @@ refused as (
         count(*) as quarantined
     from {{ source('lake', 'quarantine') }}
     where shard not like 'target/%' and shard not like 'stage/%'
+    and reason <> 'still_being_written'  -- a note of a file that waits, which has brought nothing yet
     {% if is_incremental() %}
     and shard not in (select shard from {{ this }})
     {% endif %}

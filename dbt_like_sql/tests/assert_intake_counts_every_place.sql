@@ -9,7 +9,7 @@ with counted as (
 stored as (
     select
         (select count(*) from {{ source('lake', 'occurrences') }}) as places,
-        (select count(*) from {{ source('lake', 'quarantine') }} where shard not like 'target/%' and shard not like 'stage/%') as quarantined
+        (select count(*) from {{ source('lake', 'quarantine') }} where shard not like 'target/%' and shard not like 'stage/%' and reason <> 'still_being_written') as quarantined
 )
 
 select

@@ -9,11 +9,13 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-import tamis
+PACKAGE = "tamis"
+"""Looked up by name, too: `tamis.select` imports from the layers above this one."""
 
 
 @cache
 def declaring_modules() -> tuple[ModuleType, ...]:
     """Return the modules by name: each has `STAGES`, and `TABLES` for rows that no value lists."""
-    packages = {file.parent.name for folder in tamis.__path__ for file in Path(folder).glob("*/stage.py")}
-    return tuple(importlib.import_module(f"tamis.{package}.stage") for package in sorted(packages))
+    folders = importlib.import_module(PACKAGE).__path__
+    packages = {file.parent.name for folder in folders for file in Path(folder).glob("*/stage.py")}
+    return tuple(importlib.import_module(f"{PACKAGE}.{package}.stage") for package in sorted(packages))

@@ -6,7 +6,7 @@ batch bound the memory. 50,000 to 80,000 rows of 350 characters a second on one 
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tamis.corpus.conversations import columns_of, read_conversation
 from tamis.corpus.docstrings import read_package
 from tamis.corpus.fetching import fetched
 from tamis.corpus.file_rows import read_file
-from tamis.corpus.kept_columns import KEPT_BYTES, has_columns, heading_of, kept_row
+from tamis.corpus.kept_columns import KEPT_BYTES, has_columns, heading_of, is_kept, kept_row
 from tamis.corpus.records import WHOLE_SHARD, Defect, Item, Reason, Row, giant_row, quarantine_frame
 from tamis.corpus.remote import RemoteForbiddenError
 from tamis.corpus.shards import Shard, ShardGoneError
@@ -237,13 +237,15 @@ class _Checks:
         licence = next((found for name in LICENCE_COLUMNS if (found := _licence(values.get(name)))), None)
         texts = columns_of(corpus.format, corpus.text_column)
         own = {"language", "source", *texts, *LICENCE_COLUMNS}
+        kept = self._kept(item) if corpus.keep_columns else None
+        whole = {name for name in values if kept and is_kept(corpus, name)}
         return (
             _label(values.get("language")) or corpus.language,
             item.row,
             _label(values.get("source"), SOURCE_CHARACTERS) or self.default_source,
             licence or corpus.licence,
-            short_metadata({name: value for name, value in values.items() if name not in own}),
-            self._kept(item) if corpus.keep_columns else None,
+            short_metadata({name: value for name, value in values.items() if name not in own}, whole),
+            kept,
         )
 
     def _kept(self, item: Row) -> str | None:
@@ -271,15 +273,17 @@ def _label(value: object, characters: int = LABEL_CHARACTERS) -> str | None:
     return without_surrogates(value).strip()[:characters] or None if isinstance(value, str) else None
 
 
-def short_metadata(values: Mapping[str, Any]) -> str:
+def short_metadata(values: Mapping[str, Any], stored: Container[str]) -> str:
     """JSON of a row's other columns, keys sorted, at most about 2,000 characters: the rest is cut.
 
-    Long values end in an ellipsis; keys that no longer fit are counted under the key `...`.
+    Long values end in an ellipsis; keys that no longer fit are counted under the key `...`. Of a column that
+    is not in `stored` a long or nested value is an ellipsis alone: nothing holds the whole of it, so a
+    withdrawal could not see that it is the beginning of a withdrawn text.
     """
     kept: dict[str, Any] = {}
     length = 0
     for name in sorted(values):
-        value = _short_value(values[name])
+        value = _short_value(values[name], name in stored)
         length += len(name) + len(str(value)) + 6
         if length > METADATA_CHARACTERS:
             kept["..."] = f"{len(values) - len(kept)} more columns"
@@ -288,13 +292,15 @@ def short_metadata(values: Mapping[str, Any]) -> str:
     return json.dumps(kept, ensure_ascii=False, sort_keys=True)
 
 
-def _short_value(value: Any) -> Any:
+def _short_value(value: Any, stored: bool) -> Any:
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
         return value if abs(value) < float("inf") else str(value)
     shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     shown = without_surrogates(shown[: VALUE_CHARACTERS + 1])
+    if not stored and not (isinstance(value, str) and len(shown) <= VALUE_CHARACTERS):
+        return "…"
     return shown if len(shown) <= VALUE_CHARACTERS else shown[: VALUE_CHARACTERS - 1] + "…"
 
 

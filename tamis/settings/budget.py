@@ -6,6 +6,7 @@ Amounts are exact fractions, so "0.1%" of 3,000 documents is 3 on every machine.
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from numbers import Integral
 from typing import Literal
 
 from tamis.base.errors import PermanentError
@@ -34,8 +35,9 @@ class Budget:
 
 def parse_budget(budget: int | str) -> Budget:
     """Read 1000, "10%" (over 0, at most 100), "2Mtok" or "500ktok"; raises `BadBudgetError`."""
-    if isinstance(budget, int) and not isinstance(budget, bool) and 0 < budget <= MOST_DOCUMENTS:
-        return Budget(amount=Fraction(budget), unit="documents")
+    whole = isinstance(budget, Integral) and not isinstance(budget, bool)  # of numpy, too
+    if whole and 0 < int(budget) <= MOST_DOCUMENTS:
+        return Budget(amount=Fraction(int(budget)), unit="documents")
     form = _FORM.fullmatch(budget) if isinstance(budget, str) else None
     if form is None or (amount := Fraction(form[1])) == 0:
         raise BadBudgetError(budget)

@@ -15,6 +15,8 @@ import polars as pl
 
 from tamis.base.errors import TamisError
 from tamis.corpus.conversations import SEPARATOR, Turn, turns_of
+from tamis.corpus.records import Defect, Reason, quarantine_frame
+from tamis.corpus.text import excerpt
 from tamis.training.errors import BadTemplateError
 from tamis.training.models import location, tokenizer_in
 from tamis.training.tokenizer import boundary_tokens, encode
@@ -92,6 +94,22 @@ def refused_rows(examples: pl.DataFrame, models: Sequence[str]) -> dict[int, str
         for position, reason in refused_by(tokenizer, chats).items():
             refused.setdefault(position, f"the chat template of {model} rejects it: {reason}")
     return refused
+
+
+def without_refused(examples: pl.DataFrame, models: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the conversations (shard, row, text, turns) that the templates of all these models take.
+
+    With them: rows of the quarantine for the others.
+    """
+    refused = refused_rows(examples, models)
+    places = examples[list(refused)]
+    shown = zip(places["row"], places["text"], refused.values(), strict=True)
+    defects = [
+        Defect(row=row, reason=Reason.NON_TEXT, detail=detail, excerpt=excerpt(text))
+        for row, text, detail in shown
+    ]
+    taken = [position for position in range(len(examples)) if position not in refused]
+    return examples[taken], quarantine_frame(defects).with_columns(places["shard"])
 
 
 def chat_windows(

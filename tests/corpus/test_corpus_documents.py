@@ -65,7 +65,7 @@ def test_own_columns_of_a_row_are_used(tmp_path):
 
 def test_metadata_stays_short_and_valid():
     values = {f"column {number:04}": "x\ud800" * 500 for number in range(100)} | {"aa": float("nan"), "ab": 1}
-    metadata = short_metadata(values)
+    metadata = short_metadata(values, values)
     assert len(metadata) < METADATA_CHARACTERS + 100
     parsed = json.loads(metadata)
     assert parsed["aa"] == "nan"

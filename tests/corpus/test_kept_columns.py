@@ -4,6 +4,7 @@ import json
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,7 +22,7 @@ from tamis.corpus.kept_columns import (
     native,
     read_heading,
 )
-from tamis.corpus.refusing import texts_among, without_texts
+from tamis.corpus.refusing import Refusal, texts_among, without_texts
 from tamis.settings.config import CorpusSection
 
 COLUMNS = {
@@ -138,6 +139,29 @@ def test_a_text_is_found_as_a_whole_value_and_a_name_is_none():
 
 def file_shard(path) -> Shard:
     return Shard(corpus="web", name=path.name, key=f"web__{path.name}", kind="file", path=path)
+
+
+@pytest.mark.parametrize("more", [{}, {"filler": "z" * 70_000}], ids=["short row", "row over 64 kB"])
+@pytest.mark.parametrize("keep", [True, False, ["other"]], ids=str)
+def test_of_a_withdrawn_text_in_another_column_nothing_is_left(tmp_path, keep, more):
+    long, short = " ".join(f"word{n}" for n in range(100)), "A short text of more than a name."
+    row = {
+        "text": "one",
+        "context": long,
+        "hint": f" {short}",
+        "turns": [{"said": short}],
+        "n": 1,
+        "other": long,
+    }
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row | more) + "\n")
+    (batch,) = read_shard(file_shard(path), corpus(keep_columns=keep))
+    withdrawn = Refusal(doc_ids=pl.Series([document_id(long), document_id(short)]))
+    found, places = withdrawn.columns(batch.documents)
+    shown = [value or "" for value in found.select("metadata", "content").row(0)]
+    assert not any(text[:20] in one for text in (long, short) for one in shown)
+    assert '"n": 1' in shown[0]
+    assert set(places["doc_id"]) >= {document_id(short)}
 
 
 @pytest.mark.parametrize("ending", ["parquet", "arrow"])

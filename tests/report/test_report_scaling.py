@@ -129,7 +129,7 @@ def test_one_size_says_nothing_of_a_doubling(read_page):
     assert "Nothing can be said yet of what twice the data would do." in text
     assert "Twice the data" not in text
     assert "0.000 (0.0 %)" not in text
-    assert "at only 1 size: no law can be fitted" in text
+    assert "at only 1 size: too few to fit a law" in text
     assert text.lower().count("too few sizes") == 1
 
 

@@ -4,9 +4,11 @@ import sqlite3
 
 import pytest
 import sqlalchemy
+from alembic.script.base import Script
 from projects import plain_project, settings
 
 from resources.instance import open_instance
+from resources.sqlite import Migrations
 from tamis.training.tracking import ensure_database
 
 FULL, NORMAL = 2, 1
@@ -59,3 +61,19 @@ def test_mlflow_and_other_engines_of_the_process_wait_for_the_disk(project, tmp_
         assert of_file(neighbour / "runs.db") == FULL
         with sqlalchemy.create_engine("sqlite://").connect() as connection:
             assert synchronous(connection) == FULL
+
+
+def test_the_migrations_of_dagster_are_read_once_a_process(project, monkeypatch):
+    read = []
+    listed = Script._list_py_dir.__func__
+    monkeypatch.setattr(
+        Script, "_list_py_dir", classmethod(lambda cls, *given: read.append(given) or listed(cls, *given))
+    )
+    with open_instance(project):  # makes the databases, and notes their version
+        read.clear()
+    Migrations.from_config.__func__.cache_clear()
+    for _ in range(3):
+        with open_instance(project) as instance:
+            present, newest = instance.event_log_storage.alembic_version()
+            assert present == newest == instance.schedule_storage.alembic_version()[0]
+    assert len(read) == 3

@@ -195,3 +195,38 @@ def test_a_partition_is_not_pulled_from_under_a_run_that_waits_in_the_queue(tick
     ticks.instance.report_run_canceled(queued)
     assert ticks.arrive() == "removed"
     assert "web__b.jsonl" not in ticks.instance.get_dynamic_partitions("shards")
+
+
+def rest(ticks) -> None:
+    """Let everything be made that the sensors ask for."""
+    ticks.arrive()
+    while requests := ticks.tick()[0]:
+        for request in requests:
+            ticks.succeed(request)
+
+
+def test_a_tick_that_sees_what_the_last_one_saw_asks_dagster_nothing(ticks, monkeypatch):
+    rest(ticks)
+    assert ticks.arrive() == "no changes"
+    asked = []
+    read = type(ticks.instance).get_dynamic_partitions
+    monkeypatch.setattr(
+        type(ticks.instance),
+        "get_dynamic_partitions",
+        lambda self, name: asked.append(name) or read(self, name),
+    )
+    assert (ticks.arrive(), ticks.tick()[1]) == ("no changes", "every selection is current")
+    assert asked == []
+    ticks.write("documents/b.jsonl", "another")
+    assert ticks.arrive() == "registered 1 shard"
+    assert ticks.tick()[0]
+
+
+def test_what_somebody_deletes_in_dagster_is_seen_within_a_minute(ticks, monkeypatch):
+    rest(ticks)
+    assert ticks.arrive() == "no changes"
+    ticks.instance.delete_dynamic_partition("shards", "web__a.jsonl")
+    assert ticks.arrive() == "no changes"
+    monkeypatch.setattr("sensors.unchanged.BELIEVED_SECONDS", 0.0)
+    assert ticks.tick()[1] == "new shards are being registered"
+    assert ticks.arrive() == "registered 1 shard"

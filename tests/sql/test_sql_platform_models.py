@@ -246,10 +246,13 @@ def test_intake_counts_what_each_shard_brought_and_increments_equal_a_full_refre
 ):
     later = [row for row in rows["occurrences"] if row["shard"] == "web/b"]
     world.tables["occurrences"] = to_arrow("occurrences", [r for r in rows["occurrences"] if r not in later])
+    waiting = {"shard": "web/b", "row": -1, "reason": "still_being_written"}
+    world.tables["quarantine"] = to_arrow("quarantine", [*rows["quarantine"], waiting])
     first = world.run(project, "mart_intake", increment=True)
     assert first.increment is None
     assert [r["shard"] for r in first.table.to_pylist()] == ["law/a"]
-    world.tables["occurrences"] = to_arrow("occurrences", rows["occurrences"])
+    for name in ("occurrences", "quarantine"):
+        world.tables[name] = to_arrow(name, rows[name])
     added = world.run(project, "mart_intake", increment=True)
     whole = run_model(project, "mart_intake", world.read)
     assert (added.increment, added.rows, whole.increment) == (1, 2, None)

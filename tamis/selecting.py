@@ -27,7 +27,7 @@ from tamis.embedding.static import user_cache
 from tamis.selection import Reason, find_sampler, parse_budget, select
 from tamis.selection.computing import documents_in
 from tamis.selection.methods import METHODS, READS_TEXTS, MethodProblem
-from tamis.selection.pool import BYTES_PER_TOKEN
+from tamis.selection.token_sizes import estimated_tokens
 from tamis.settings.budget import Budget
 from tamis.settings.samplers import METHOD_SCORE, SAMPLERS, Sampler
 from tamis.settings.sections import DensitySection, SelectionSection, TransportSection
@@ -192,7 +192,7 @@ def _documents(texts: Iterable[str], argument: str) -> pl.DataFrame:
         what += f", and {len(wrong) - 1:,} more of {len(found):,} are none" if len(wrong) > 1 else ""
         raise UnusableTextsError(argument, f"{what}; leave such rows out, or give '' in their place")
     normal = [normalise_text(text) for text in found]
-    n_tokens = (pl.col("normal").str.len_bytes() / BYTES_PER_TOKEN).ceil().cast(pl.Int64).clip(lower_bound=1)
+    n_tokens = estimated_tokens(pl.col("normal").str.len_bytes())
     columns = {
         "text": [without_surrogates(text) for text in found],
         "normal": normal,

@@ -10,7 +10,6 @@ from tamis.store.tables import Store
 from tamis.tokens.stage import TOKEN_COUNTS
 
 BYTES_PER_TOKEN = 4.0
-"""Where no tokenizer has counted: a document has a token for every four bytes of UTF-8, and at least one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +26,11 @@ class Tokens:
         return tokens_in_words(self.tokens, self.documents, self.estimated)
 
 
+def estimated_tokens(n_bytes: pl.Expr) -> pl.Expr:
+    """Return the tokens of texts of so many bytes of UTF-8, where no tokenizer has counted: at least one."""
+    return (n_bytes.cast(pl.Float64) / BYTES_PER_TOKEN).ceil().cast(pl.Int64).clip(lower_bound=1)
+
+
 def token_sizes(store: Store) -> pl.DataFrame:
     """Return doc_id, n_tokens and is_estimated of every document.
 
@@ -34,10 +38,9 @@ def token_sizes(store: Store) -> pl.DataFrame:
     """
     sizes = store.read(DOCUMENTS.name, ["doc_id", "n_bytes"])
     counted = store.read(TOKEN_COUNTS.name, ["doc_id", "n_tokens"])
-    estimate = (pl.col("n_bytes").cast(pl.Float64) / BYTES_PER_TOKEN).ceil().cast(pl.Int64)
     return sizes.join(counted, on="doc_id", how="left", maintain_order="left").select(
         "doc_id",
-        pl.coalesce("n_tokens", estimate.clip(lower_bound=1)).alias("n_tokens"),
+        pl.coalesce("n_tokens", estimated_tokens(pl.col("n_bytes"))).alias("n_tokens"),
         pl.col("n_tokens").is_null().alias("is_estimated"),
     )
 

@@ -52,7 +52,7 @@ def export(selection: str, form: str | None, listed: Sequence[str], output: Path
     for note in done.notes:
         complain(note)
     if output:
-        say("a withdrawal will not reach this file: it is outside the folder of exports")
+        say("a withdrawal does not reach files outside the folder of exports")
     if reason := due(project, SELECTION_STAGE.name, selection):
         say(f"this selection is out of date ({reason}): run `tamis materialize`, then export again")
     return 0

@@ -132,7 +132,7 @@ def test_the_command_takes_columns_and_a_path(project):
     assert set(rows_of(project.root / "my.jsonl")[TEXTS[4]]) == {"doc_id", "id", "day", "text"}
     assert "my.jsonl: 7 documents" in found.stdout
     assert "written as JSON text in parquet: id, mixed" in found.stderr
-    assert "a withdrawal will not reach this file" in found.stderr
+    assert "a withdrawal does not reach files outside" in found.stderr
     refused = project.tamis("export", "all", "--columns", "ids", code=None)
     assert refused.returncode != 0
     assert "unknown column 'ids'; valid: at, body, day" in refused.stderr

@@ -18,7 +18,7 @@ from tamis.records.current_values import read_current_values
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import find_published, read_decisions
 from tamis.selection.pool import with_texts
-from tamis.store.exports import DESCRIPTIONS, FOLDER, README, rows_in_folder
+from tamis.store.exports import CROISSANT, DESCRIPTIONS, FOLDER, README, beside, rows_in_folder
 from tamis.store.tables import Store
 
 FORMS = ("parquet", "jsonl", FOLDER)
@@ -36,12 +36,12 @@ class IncompleteSelectionError(PermanentError):
         )
 
 
-class FolderTakenError(PermanentError):
-    """A folder to write to holds something that no export has written."""
+class ExportPathError(PermanentError):
+    """A path that an export must not write to: why not, and what to name instead. Nothing was written."""
 
-    def __init__(self, folder: Path, other: str) -> None:
-        self.folder, self.other = folder, other
-        super().__init__(f"{folder} holds {other}, which no export wrote; name a new or empty folder")
+    def __init__(self, path: Path, problem: str, cure: str) -> None:
+        self.path, self.problem, self.cure = path, problem, cure
+        super().__init__(f"{path} {problem}; {cure}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +66,12 @@ def export_selection(
     `output`: the file or folder to write, if not in the folder of exports.
 
     Raises `UnknownNameError`, `NotMadeError`, `SelectionRefusedError`, `IncompleteSelectionError`,
-    `FolderTakenError` or, before anything is written, `ManifestError` where the lineage is broken.
+    `ExportPathError` or, before anything is written, `ManifestError` where the lineage is broken.
     """
+    name = f"{selection}.{form}"
+    path = output.absolute() if output else project.home.exports / name
+    path = path / name if path.is_dir() and form != FOLDER else path
+    _require_free(project, path, form)
     store = project.home.store
     configured = [section.name for section in project.settings.selection]
     folder = ManifestFolder.of(project.home)
@@ -84,12 +88,8 @@ def export_selection(
     rows = subset_rows(project, chosen, places)
     rows = _among(rows, columns) if columns else rows
 
-    name = f"{selection}.{form}"
-    path = output.absolute() if output else project.home.exports / name
-    path = path / name if path.is_dir() and form != FOLDER else path
     path.parent.mkdir(parents=True, exist_ok=True)
     if form == FOLDER:
-        _require_own(path)
         with replace_folder(path) as draft:
             subset = rows_in_folder(draft)
             subset.parent.mkdir()
@@ -126,8 +126,33 @@ def _write(rows: SubsetRows, path: Path, form: str) -> None:
                 stream.writelines(f"{line}\n" for line in json_lines(rows.objects()))
 
 
-def _require_own(folder: Path) -> None:
-    """Refuse a folder with files of others: it is replaced as a whole."""
-    for one in folder.iterdir() if folder.is_dir() else ():
-        if one.name not in ("data", README) and not one.name.endswith(DESCRIPTIONS):
-            raise FolderTakenError(folder, one.name)
+def _require_free(project: Project, path: Path, form: str) -> None:
+    """Refuse a path where an export would destroy something, be read as documents, or escape a withdrawal."""
+    real, home = path.resolve(), project.home
+    for section in (*project.settings.corpus, *project.settings.target):
+        if section.path and "://" not in section.path:
+            read = (project.root / section.path).resolve()
+            if real == read or read in real.parents:
+                problem = f"is where the documents of {section.name!r} are read from"
+                raise ExportPathError(path, problem, "name a path outside it")
+    exports = home.exports.resolve()
+    if home.root.resolve() in (real, *real.parents) and exports not in real.parents:
+        raise ExportPathError(
+            path, "is in the folder of Tamis itself", f"name a path outside it, or in {exports}"
+        )
+    if form == FOLDER:
+        for one in path.iterdir() if path.is_dir() else ():
+            if one.name not in ("data", README) and not one.name.endswith(DESCRIPTIONS):
+                problem = f"holds {one.name}, which no export wrote"
+                raise ExportPathError(path, problem, "name a new or empty folder")
+        if path.is_file():
+            raise ExportPathError(path, "is a file", "name a new or empty folder")
+        return
+    # A withdrawal finds the files of exports by these endings.
+    if path.suffix != f".{form}":
+        cure = f"name it {path.with_suffix(f'.{form}').name}, or choose another --format"
+        raise ExportPathError(path, f"does not end in .{form}, as files of that format do", cure)
+    if path.exists() and not beside(path, CROISSANT).is_file() and exports not in real.parents:
+        raise ExportPathError(
+            path, "is there, and no export wrote it", "name a new file, or remove that one first"
+        )

@@ -14,6 +14,7 @@ from tamis.graph.precheck import Precheck, precheck
 from tamis.graph.reconciliation import find_gone
 from tamis.graph.repair import find_damage
 from tamis.graph.scan import scan
+from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import stages
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
@@ -45,7 +46,7 @@ def checked_plan(project: Project, on_request: bool = False) -> tuple[list[dict[
     current = {entry: value for entry, value in current.items() if entry not in damage}
     plan = full_plan(snapshot, current)
     gone = find_gone(project.home.store, snapshot, current)
-    removed = [Due(asset=REMOVAL, partition=label(*entry), reason=_why(*entry)) for entry in gone]
+    removed = [Due(asset=REMOVAL, partition=label(*entry), reason=_why(snapshot, *entry)) for entry in gone]
     removed += [
         Due(asset=HELD_BACK, partition=one.name, reason=one.line) for one in held_back(snapshot, current)
     ]
@@ -55,10 +56,10 @@ def checked_plan(project: Project, on_request: bool = False) -> tuple[list[dict[
     return entries, Precheck() if empty else precheck(snapshot, current, plan)
 
 
-def _why(asset: str, partition: str) -> str:
+def _why(snapshot: ProjectSnapshot, asset: str, partition: str) -> str:
     """Return why a value is removed, for the plan."""
     stage = stages().get(asset)
-    if stage is None or stage.partitions is None:
+    if stage is None or stage.partitions is None or not stage.active(snapshot):
         return "is no longer used"
     return "its file is gone" if stage.partitions == "shards" else "no longer in tamis.toml"
 

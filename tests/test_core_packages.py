@@ -21,6 +21,7 @@ FOR_DEVELOPING = {"dev", "docs"}
 
 # Where the product uses each package of the core: a file that imports it ...
 IMPORTED = {
+    "pot": "tamis/transport/exact.py",
     "click": "tamis/cli/__init__.py",
     "dagster": "definitions.py",
     "duckdb": "tamis/sql/run.py",
@@ -69,7 +70,6 @@ CALLED = {
         ("dagster", "_cli/dev.py", "dagster_webserver"),
     ),
 }
-UNUSED = {"pot"}  # until the core is without it: tests and benchmarks alone call it
 
 
 def names(requirements: list[str]) -> set[str]:
@@ -130,19 +130,14 @@ def missing_use(package: str) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("package", sorted(CORE - UNUSED))
+@pytest.mark.parametrize("package", sorted(CORE))
 def test_a_package_of_the_core_is_used_by_the_product(package):
     why = missing_use(package)
     assert why is None, f"{package}: {why}; name its use here, or take it out of the core"
 
 
 def test_no_use_is_listed_of_a_package_that_is_not_in_the_core():
-    assert (set(IMPORTED) | set(READ) | set(CALLED) | UNUSED) - CORE == set()
-
-
-def test_a_package_without_use_has_none():
-    everything = {module for tree in product().values() for module, _inside in imports(tree)}
-    assert UNUSED & {name for module in everything for name in packages_of(module)} == set()
+    assert (set(IMPORTED) | set(READ) | set(CALLED)) - CORE == set()
 
 
 def undeclared(file: str, tree: ast.Module) -> list[str]:

@@ -51,7 +51,7 @@ def export(selection: str, form: str | None, listed: Sequence[str], output: Path
     print(f"{done.path}: {done.documents:,} documents")
     for note in done.notes:
         complain(note)
-    if output:
+    if output and not done.path.is_relative_to(project.home.exports):
         say("a withdrawal does not reach files outside the folder of exports")
     if reason := due(project, SELECTION_STAGE.name, selection):
         say(f"this selection is out of date ({reason}): run `tamis materialize`, then export again")

@@ -10,7 +10,7 @@ from tamis.training import train_tokenizer
 from tamis.training.chats import Chat
 from tamis.training.storing import split_examples
 
-MADE = CORPUS | {"target_examples", "contamination", "selected_subset"}
+MADE = CORPUS | {"token_counts", "target_examples", "contamination", "selected_subset"}
 SAID = texts("cooking", 40)
 TEMPLATE = (
     "{% for message in messages %}{% if message.role == 'tool' %}{{ raise_exception('no tools') }}{% endif %}"

@@ -35,7 +35,7 @@ def test_a_selection_is_pinned_and_released(project):
 def test_an_unknown_selection_or_version_is_refused(project):
     home = project.home
     note_version(home, made(home, [1]), "best")
-    with pytest.raises(UnknownVersionError, match="but version 1 alone"):
+    with pytest.raises(UnknownVersionError, match="only version 1;"):
         restore(project, "best", 2)
     with pytest.raises(UnknownNameError, match="valid: best"):
         restore(project, "worst", 1)

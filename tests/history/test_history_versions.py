@@ -93,7 +93,7 @@ def test_all_versions_but_the_last_and_the_pinned_ones_are_pruned(home):
 def test_an_unknown_version_is_refused_with_the_known_ones(home):
     for number in range(2):
         note(home, made(home, [number]))
-    with pytest.raises(UnknownVersionError, match="but versions 1 to 2"):
+    with pytest.raises(UnknownVersionError, match="only versions 1 to 2"):
         find_version(home.store, "best", 3)
     with pytest.raises(NotMadeError):
         find_version(home.store, "later", None, ["later"])

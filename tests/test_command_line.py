@@ -334,7 +334,7 @@ def test_an_audit_against_an_anchor_names_what_is_gone(project, tamis):
     assert tamis(project, "audit", "uniform", "--quick", "--json").json["status"] == "green"
     found = tamis(project, "audit", "uniform", "--quick", "--against", "anchor.json", "--json", code=1).json
     assert found["lowest_broken"] == ["mart_reasons"]
-    assert "the anchor anchor.json names it" in str(found["nodes"])
+    assert "the anchor anchor.json lists it" in str(found["nodes"])
 
 
 def test_an_audit_that_cannot_read_a_manifest_writes_no_prov(project, tamis, tmp_path):

@@ -56,6 +56,7 @@ def test_links_that_are_not_followed_are_named(project):
     for folder in ("documents", "target"):
         (root / folder / "out.jsonl").symlink_to(root / "elsewhere.jsonl")
     warnings = [line for line in read_status(project).lines() if "follow_links" in line]
-    assert [line.split(": links")[0] for line in warnings] == [
-        f"warning: {name}: not followed: out.jsonl" for name in ("corpus web", "target goal", "target other")
+    assert [line.split("; ")[0] for line in warnings] == [
+        f"warning: {name}: links that lead out of its folder are not followed: out.jsonl"
+        for name in ("corpus web", "target goal", "target other")
     ]

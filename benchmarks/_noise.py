@@ -47,16 +47,6 @@ _SPACED_MENU = (
     *("Services", "Help"),
 )
 _KEYS, _HOME_ROW = "qwertyuiopasdfghjklzxcvbnm", "asdfjkl;gh"
-NOTICES = (
-    "We use cookies to give you the best experience. By continuing you accept our cookie policy.",
-    "All rights reserved. No part of this page may be reproduced without prior written permission.",
-    "Subscribe to our newsletter and never miss an update. You can unsubscribe at any time.",
-    "This e-mail and any attachments are confidential and intended solely for the addressee.",
-    "Please enable JavaScript in your browser to view this page. Click here to reload.",
-    "Share this article on social media. Print this page. Report a problem with this page.",
-    "Terms of use | Privacy policy | Accessibility | Contact | Sitemap | Advertise with us",
-    "The information provided is for general purposes only and does not constitute advice.",
-)
 HELD_OUT_NOTICES = (
     "This website stores small text files on your device so that it can remember your settings.",
     "JavaScript appears to be turned off. Some features will not work until it is switched on.",

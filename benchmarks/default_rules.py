@@ -5,7 +5,7 @@
 - noise: 5 % noise of seven kinds in a pool of one source, a target of 500 other texts of it, GOT-D by the
   static encoder, a tenth of the pool. Rules were chosen on two sources and one set of makers; three sources
   and the held-out makers are reported with their claim. Wanted: in the choice at most half the pool's share
-  of noise. Beside it the choice without rules.
+  of noise, next to the choice without rules.
 - boilerplate: 5 % pages of notices, worded as those the rule was written with and otherwise. Wanted: in the
   choice no larger share than in the pool.
 - clean: the share of clean texts that the rules drop, of every source of a file in its own pool. Wanted: at
@@ -29,8 +29,9 @@ import numpy as np
 import polars as pl
 
 from benchmarks._flags import at_least, begin
-from benchmarks._noise import CHOSEN_ON, HELD_OUT, HELD_OUT_NOTICES, NOTICES, noise_of, pages_of_notices
+from benchmarks._noise import CHOSEN_ON, HELD_OUT, HELD_OUT_NOTICES, noise_of, pages_of_notices
 from benchmarks._quality_data import FOREIGN, PACKAGES, Report, folder
+from benchmarks._real_pool import NOTICES
 from tamis.embedding import load_encoder
 from tamis.filters import Plan, measured
 from tamis.filters.boilerplate import REPEATED, repeated_share

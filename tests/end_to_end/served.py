@@ -20,9 +20,7 @@ from resources.webserver import address
 @contextlib.contextmanager
 def served(project: SmallProject) -> Iterator[str]:
     """Serve a project at the URL that is given; ends as Ctrl-C ends it."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     with (project.root / "server.log").open("w") as log:
         process = subprocess.Popen(
             project.command("ui", "--port", str(port)),
@@ -40,6 +38,12 @@ def served(project: SmallProject) -> Iterator[str]:
         os.killpg(process.pid, signal.SIGINT)
         process.wait(60)
     assert address(project.home) is None
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def answers(port: int) -> bool:

@@ -2,19 +2,11 @@
 
 import os
 import signal
-import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 
 import psutil
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+from served import answers, free_port
 
 
 def test_no_process_of_the_ui_listens_beyond_loopback(small_project):
@@ -71,11 +63,3 @@ def test_the_ui_ends_at_a_request_to_terminate_while_it_starts(small_project):
     assert process.wait(60) == 143, said
     assert "Traceback" not in said
     assert said.splitlines()[-1] == "tamis: the UI and the sensors have stopped"
-
-
-def answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=2):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False

@@ -7,16 +7,14 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import polars as pl
 import pytest
 from projects import sentences, write_jsonl
+from served import answers, free_port
 from soundness import versions_in
 
 pytestmark = pytest.mark.browser
@@ -43,12 +41,6 @@ def browser():
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield started
         started.close()
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @pytest.fixture(params=[pytest.param("prepared", marks=pytest.mark.smoke), "empty"])
@@ -84,14 +76,6 @@ def server(project):
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(10)
-
-
-def answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=2):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def wait_for(condition, seconds: float, what: str, log: Path) -> None:

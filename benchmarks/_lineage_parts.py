@@ -17,12 +17,12 @@ from benchmarks._coverage_data import Report
 from benchmarks._incremental_project import CHECKOUT, TARGET_TEXTS, command, make_project, real_texts
 from benchmarks._lineage_tables import write_tables
 from benchmarks._yardstick import least_rate, most_seconds
+from tamis.base.files import file_digest
 from tamis.history.explain import explain_document
 from tamis.history.versions import note_version
 from tamis.records.current_values import CurrentValue, read_current_values, write_current_values
 from tamis.records.manifest import Manifest, ManifestFolder
 from tamis.store.compaction import compact
-from tamis.store.digests import file_digest
 from tamis.store.home import Home
 from tamis.store.records import stored_rows
 

@@ -129,11 +129,13 @@ def _write(rows: SubsetRows, path: Path, form: str) -> None:
 def _require_free(project: Project, path: Path, form: str) -> None:
     """Refuse a path where an export would destroy something, be read as documents, or escape a withdrawal."""
     real, home = path.resolve(), project.home
-    for section in (*project.settings.corpus, *project.settings.target):
-        if section.path and "://" not in section.path:
-            read = (project.root / section.path).resolve()
+    places = [(one.name, one.path) for one in project.settings.corpus]
+    places += [(one.name, one.path) for one in project.settings.target]
+    for name, source in places:
+        if source and "://" not in source:
+            read = (project.root / source).resolve()
             if real == read or read in real.parents:
-                problem = f"is where the documents of {section.name!r} are read from"
+                problem = f"is where the documents of {name!r} are read from"
                 raise ExportPathError(path, problem, "name a path outside it")
     exports = home.exports.resolve()
     if home.root.resolve() in (real, *real.parents) and exports not in real.parents:

@@ -4,11 +4,13 @@ A reader, or a crash, sees what was there before or all of what is new. A kill -
 sibling: that of a folder goes with the next write of it, that of a file when the home is swept.
 """
 
+import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 _UMASK = os.umask(0o022)
@@ -76,3 +78,20 @@ def flush_one(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hex; streamed."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def content_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex; read once a process for each size and time of change."""
+    state = path.stat()
+    return _digest_of(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=1_024)
+def _digest_of(path: Path, size: int, modified: int) -> str:
+    return file_digest(path)

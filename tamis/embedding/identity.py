@@ -10,10 +10,10 @@ import importlib.util
 import json
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from tamis.base.errors import MissingPackageError, PermanentError, UnknownNameError
+from tamis.base.files import content_digest
 from tamis.base.precision import FLOAT32, precision_in_force
 from tamis.embedding.static import RECIPE
 
@@ -100,9 +100,7 @@ def _folder_digest(name: str, folder: Path) -> str:
     _require_safetensors(name, files)
     digest = hashlib.sha256()
     for path in files:
-        status = path.stat()
-        content = _file_digest(path, status.st_size, status.st_mtime_ns)
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{content_digest(path)}\n".encode())
     return digest.hexdigest()
 
 
@@ -114,12 +112,6 @@ def _require_safetensors(name: str, files: list[Path]) -> None:
     if not any(path.suffix == ".safetensors" for path in files):
         remedy = "only safetensors are loaded: save the model again with safe_serialization=True"
         raise EncoderUnavailableError(name, "no .safetensors file among its files", remedy)
-
-
-@lru_cache(maxsize=1_024)
-def _file_digest(path: Path, size: int, modified_ns: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _snapshot(name: str, repository: str, revision: str | None) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from tamis.base.files import write_atomically
+from tamis.base.files import file_digest, write_atomically
 from tamis.history.versions import settings_then, version_of
 from tamis.interchange.card import data_card
 from tamis.interchange.croissant import croissant
@@ -17,7 +17,6 @@ from tamis.project import Project
 from tamis.records.manifest import ManifestFolder, canonical_json
 from tamis.records.published import Published
 from tamis.selection.token_sizes import token_sizes, tokens_of
-from tamis.store.digests import file_digest
 from tamis.store.exports import CARD, CROISSANT, OPENLINEAGE, PROV, beside
 
 

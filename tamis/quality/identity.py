@@ -9,11 +9,11 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from tamis.base.errors import PermanentError, UnknownNameError
+from tamis.base.files import content_digest
 from tamis.quality.endpoint import Endpoint
 from tamis.quality.gguf_model import embedded_model_file
 from tamis.quality.prompts import PROMPT_NAMES, PROMPTS, Prompt, PromptName
@@ -104,18 +104,7 @@ def _model_key(model: str | Endpoint) -> list[str]:
         return [source.kind, source.location, source.revision or "main"]
     path = Path(source.location)
     files = [path] if path.is_file() else sorted({file for glob in MODEL_FILES for file in path.glob(glob)})
-    return [file.name + ":" + _file_digest(file) for file in files]
-
-
-def _file_digest(file: Path) -> str:
-    state = file.stat()
-    return _digest_of(file, state.st_size, state.st_mtime_ns)
-
-
-@lru_cache(maxsize=256)
-def _digest_of(file: Path, size: int, modified: int) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return [file.name + ":" + content_digest(file) for file in files]
 
 
 def _fitting_prompt(source: JudgeSource) -> PromptName:

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from tamis.base.files import file_digest
 from tamis.store.schemas import LATER_COLUMNS, UNHASHED_COLUMNS
 
 RECORD_BYTES = 48
@@ -62,12 +63,6 @@ def read_records(content: bytes) -> Iterator[tuple[str, str]]:
     """Key (hex) and row digest (hex) of each record of a rows file."""
     for start in range(0, len(content), RECORD_BYTES):
         yield content[start : start + 16].hex(), content[start + 16 : start + RECORD_BYTES].hex()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, hex, streamed."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def folder_digests(folder: Path) -> dict[str, str]:

@@ -17,8 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from tamis.base.files import whole_file
-from tamis.store.digests import file_digest
+from tamis.base.files import file_digest, whole_file
 from tamis.store.objects import ObjectFolder
 
 _TABLE = "CREATE TABLE IF NOT EXISTS objects (name TEXT PRIMARY KEY, tag TEXT, state TEXT) WITHOUT ROWID"

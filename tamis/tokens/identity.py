@@ -7,10 +7,10 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
 
 from tamis.base.errors import PermanentError
+from tamis.base.files import content_digest
 from tamis.quality.gguf_model import embedded_model_file
 from tamis.tokens import CODE_VERSION
 from tamis.training.models import SMOLLM2
@@ -42,7 +42,7 @@ class UnknownTokenizerError(PermanentError):
 
 def tokenizer_identity(name: str) -> str:
     """Return a fingerprint (32 hex digits) of the files of a tokenizer. Raises `UnknownTokenizerError`."""
-    return fingerprint([f"{path.name}:{_digest(path)}" for path in tokenizer_files(name)])
+    return fingerprint([f"{path.name}:{content_digest(path)}" for path in tokenizer_files(name)])
 
 
 def fingerprint(parts: Iterable[str]) -> str:
@@ -91,14 +91,3 @@ def tokenizer_folder(name: str) -> Path:
 
 def _among(folder: Path) -> list[Path]:
     return sorted({path for one in PATTERNS for path in folder.glob(one) if path.is_file()})
-
-
-def _digest(path: Path) -> str:
-    state = path.stat()
-    return _digest_of(path, state.st_size, state.st_mtime_ns)
-
-
-@lru_cache(maxsize=256)
-def _digest_of(path: Path, size: int, modified: int) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -11,9 +11,9 @@ from tamis.audit.content import altered_files
 from tamis.audit.events import LoggedEvent, beside_digest, event_tags, judge_events
 from tamis.audit.records import Records, judge_records
 from tamis.audit.verdicts import Audit, Node
+from tamis.base.files import file_digest
 from tamis.history.versions import note_version, read_versions
 from tamis.records.current_values import CurrentValues, read_current_values
-from tamis.store.digests import file_digest
 from tamis.store.home import Home
 from tamis.store.schemas import schema_of
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import projects
 from projects import rows_of, write_rows
 
+from tamis.base.files import file_digest
 from tamis.corpus import document_id
 from tamis.records.manifest import Manifest
-from tamis.store.digests import file_digest
 from tamis.store.home import Home
 from tamis.store.records import BY_DOC_IDS
 

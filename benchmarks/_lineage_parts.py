@@ -58,7 +58,7 @@ def audit(folder: Path, documents: int, seed: int, report: Report) -> None:
 
 
 def _hashing(folder: Path, report: Report) -> None:
-    """Files under the home as large as checkpoints are, by the audit's own threads, beside one thread."""
+    """Files under the home as large as checkpoints are, by the audit's own threads, next to one thread."""
     from tamis.audit.content import altered_files
 
     home = Home(folder / ".tamis")

@@ -59,7 +59,7 @@ class _Made:
         n = len(ids_n)
         size_n = draw.integers(200, 20_000, n)
         yield "documents", {"doc_id": ids_n, "text": [""] * n, "n_chars": size_n, "n_bytes": size_n}
-        # Every twentieth text stands in a second place.
+        # Every twentieth text is in a second place.
         place_m = np.concatenate([np.arange(n), draw.choice(n, n // 20, replace=False)])
         m = len(place_m)
         yield (

@@ -52,9 +52,9 @@ def _rounded(value: Any) -> Any:
 
 
 def folder() -> Path:
-    """Where the texts lie: TAMIS_BENCH_DATA, or ../shared/data beside the checkout."""
-    beside = Path(__file__).resolve().parents[1].parent / "shared" / "data"
-    return Path(os.environ.get("TAMIS_BENCH_DATA", beside))
+    """Folder of the texts: TAMIS_BENCH_DATA, or ../shared/data next to the checkout."""
+    default = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+    return Path(os.environ.get("TAMIS_BENCH_DATA", default))
 
 
 def clean_texts(count: int, seed: int) -> tuple[str, list[str]]:

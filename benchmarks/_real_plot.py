@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def figures_in(text: str) -> list[Line]:
-    """The lines of benchmarks.warm_up in a text that can be drawn; what else stands there is left out."""
+    """The lines of benchmarks.warm_up in a text that can be drawn; what else is there is left out."""
     found = []
     for line in text.splitlines():
         try:

@@ -1,7 +1,7 @@
 """Parallel efficiency: the same stages by one Ray worker of one processor, then by 2, 4, 8 and 16.
 
 Efficiency of w workers is the time of one over w times theirs. It counts as a figure from four processors on;
-with two, what this process does beside the workers is a large part of one of them, and lines are shown alone.
+with two, what this process does besides the workers is much of one of them, and lines are shown alone.
 """
 
 import os

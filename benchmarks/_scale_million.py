@@ -117,10 +117,10 @@ def materialized(project: Path) -> Measured:
     samples: list[tuple[float, int]] = []
     watcher = threading.Thread(target=_watch, args=(process, samples), daemon=True)
     watcher.start()
-    told = process.communicate()[0]
+    output = process.communicate()[0]
     seconds = time.perf_counter() - began
     if process.returncode:
-        sys.exit(f"tamis materialize ended with {process.returncode}: {told[-2000:]}")
+        sys.exit(f"tamis materialize ended with {process.returncode}: {output[-2000:]}")
     home = project / ".tamis"
     in_runs, steps = steps_of_runs(home)
     return Measured(

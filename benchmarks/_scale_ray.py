@@ -1,4 +1,4 @@
-"""The local engine beside a Ray cluster of two workers on the same two processors, stage by stage.
+"""The local engine next to a Ray cluster of two workers on the same two processors, stage by stage.
 
 Both do the same work on the same store, one after the other, in an order that alternates; results are
 compared. Workers have started before the clock does (`starting_seconds` says how long that took), but load

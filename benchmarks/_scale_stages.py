@@ -75,7 +75,7 @@ def seconds_of_stages(manifests: Path) -> dict[str, float]:
 
 
 def with_the_rest(found: Mapping[str, float], runs: float, wall: float) -> dict[str, float]:
-    """The stages, then what `runs` seconds of runs and `wall` seconds of a command hold beside them."""
+    """The stages, then what `runs` seconds of runs and `wall` seconds of a command hold besides them."""
     return {**found, RECORDING: runs - sum(found.values()), PLANNING: wall - runs, WHOLE: wall}
 
 

@@ -1,4 +1,4 @@
-"""What the transport benchmark claims of Tamis beside other solvers, and whether a run bears it out."""
+"""What the transport benchmark claims of Tamis next to other solvers, and whether a run bears it out."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ OVER_LAZY, OVER_FASTEST, SHARE_OF_MEMORY = 20.0, 3.0, 0.1
 
 
 def ratios(lines: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """A line for Tamis beside every other solver; `wanted` is empty, `reached` null where nothing is claimed.
+    """A line for Tamis next to every other solver; `wanted` is empty where nothing is claimed.
 
     lines: by solver, with `seconds` and `peak_memory_mib`. Claims: 20 times faster than POT lazy, 3 times
     faster than the fastest of the others that were run, a tenth of the memory of those that store all costs.

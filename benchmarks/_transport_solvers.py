@@ -125,14 +125,15 @@ class PeakMemory:
 
     def __init__(self) -> None:
         Path("/proc/self/clear_refs").write_text("5")
-        self.before = _status("VmRSS")
+        self.before = memory_mib("VmRSS")
 
     def growth(self) -> float:
         """Peak since the start, less the resident set then."""
-        return _status("VmHWM") - self.before
+        return memory_mib("VmHWM") - self.before
 
 
-def _status(name: str) -> float:
+def memory_mib(name: str) -> float:
+    """Of this process, by its name in /proc/self/status: VmRSS now, VmHWM at its peak; MiB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 

@@ -1,6 +1,6 @@
 """Warm up on a choice, fine-tune on few labels, measure: one result a (task, sampler, seed), kept as a file.
 
-A seed stands for a draw of the choice where the sampler draws, an order of documents in the warm-up, and the
+A seed is a draw of the choice where the sampler draws, an order of documents in the warm-up, and the
 first weights and orders of its fine-tunings, whose mean is its score; all samplers share it, so differences
 are paired. A choice that serves every task is warmed up on once a seed.
 """

@@ -22,7 +22,7 @@ More hashes look closer, and err more for as many rows. 500 rows with 8 hashes h
 with 10 hashes (3.6 %, 3.3 and 5.1 times).
 
 A line holds `holds` where it makes a claim; exit code 1 when one does not. Text is found through
-TAMIS_BENCH_DATA (default ../shared/data beside the checkout): every distinct text of text/*.parquet; when
+TAMIS_BENCH_DATA (default ../shared/data next to the checkout): every distinct text of text/*.parquet; when
 they are too few, paragraphs and runs of ten sentences of the long ones follow, and the line `texts` counts
 them. The encoder is the static one, 256 dimensions. All parts take about five minutes of two cores, a minute
 of it to embed, once.

@@ -13,7 +13,7 @@
   hidden, are hidden ones? Beside it DSIR, which draws, and a random choice. Wanted: at least .8.
 
 Each line with a claim says what was wanted and whether it was reached; exit code 1 when one was missed. Text
-is found through TAMIS_BENCH_DATA (default ../shared/data beside the checkout). Half a minute.
+is found through TAMIS_BENCH_DATA (default ../shared/data next to the checkout). Half a minute.
 """
 
 import argparse

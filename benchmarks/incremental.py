@@ -4,7 +4,7 @@
 
 `curve`: over a pool of real texts in files of 1,000 (static encoder, a GOT-D selection), seconds and rows
 from new files to the new selection for +0.1, +1, +10 and +100 %, by the sensors' way (certified; ticks and
-the runs that they request, in one process; loading it is printed, not counted) beside the full build; then
+the runs that they request, in one process; loading it is printed, not counted) next to the full build; then
 `tamis materialize`, compared with a build from nothing. `nothing`: `tamis materialize` when nothing changed,
 1,000 files. `tick`: both sensors when nothing changed, 10,000 files. `ingest`: files to the documents table,
 100,000 and 1,000,000 short documents. Exits 1 when a figure misses its limit. About an hour on two cores,

@@ -6,7 +6,7 @@
 files are hashed again. `explain`: a document among the decisions of one selection, query and command.
 `marts`: every SQL model of dbt_like_sql/ over synthetic tables in a real store, one after the other as the
 graph runs them: tables pinned and read, computed, tested, published. The figure with a limit is that of the
-marts; the staging views, which are computed for their tests alone, are printed beside it. Exits 1 when a
+marts; the staging views, which are computed for their tests alone, are printed next to it. Exits 1 when a
 figure misses its limit. Most of the time is spent building what is measured.
 """
 

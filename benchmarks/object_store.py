@@ -1,10 +1,10 @@
-"""Results on an object store beside a disk: JSON lines on stdout, exit 1 when they differ.
+"""Results on an object store next to a disk: JSON lines on stdout, exit 1 when they differ.
 
     python -m benchmarks.object_store [--documents 200] [--latency 0.05]
 
 A generated corpus of three files is materialized on the disk, on a local S3 server (moto), and on that server
 with every request delayed; then again with nothing to do. Seconds, requests by method, and what the second
-one wrote beside the lock: nothing, or it fails. Data versions have to be those of the disk. Ten minutes.
+one wrote next to the lock: nothing, or it fails. Data versions have to be those of the disk. Ten minutes.
 """
 
 import argparse

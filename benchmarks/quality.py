@@ -4,12 +4,12 @@
 
 - judge: AUC of clean texts against noise made of them (`tamis.quality.noise`: fragments, keyboard mash,
   menus, numbers, repeated n-grams, shuffled words). Wanted of the default: .90, and the lower end of its
-  interval above length alone. The paper's prompt is beside it.
+  interval above length alone. The paper's prompt is next to it.
 - ceiling: the judge asked twice, its question in two orders: how steady it is, and how far a grader could
   follow it at most. No claim.
 - speed: tokens a second of the judge against plain `model(**batch)` in order of arrival: same questions,
   batch size, type and threads, best of three by turns. Wanted in float32: twice as many, and the same scores
-  (1e-4) in any order and batch size. bfloat16 is beside it.
+  (1e-4) in any order and batch size. bfloat16 is next to it.
 - grader: crowd-judged arguments (ukpconvarg1), each topic predicted from the others. Wanted: mean rank
   correlation .70 (length alone .636; ridge regressions on MiniLM vectors .654, with length .683). Beside it:
   both sides of a question left out, and whether a chosen sample beats a uniform one of the same size.
@@ -17,7 +17,7 @@
   other languages than it has seen. Wanted: AUC .95.
 
 Each line with a claim says what was wanted and whether it was reached; exit code 1 when a claim was missed.
-Data is found through TAMIS_BENCH_DATA (default ../shared/data beside the checkout); without its texts,
+Data is found through TAMIS_BENCH_DATA (default ../shared/data next to the checkout); without its texts,
 docstrings of installed packages stand for them. All parts take under ten minutes of two cores.
 """
 

@@ -10,7 +10,7 @@ measured again from the potential g it returns, in float64, the same way for all
 answer converged to 1e-6. Peak memory: growth over the resident set before the call. POT on stored costs
 tests an L2 norm every ten iterations: it gets the tolerance / sqrt(targets). POT lazy tries --batches for one
 iteration each and runs with the fastest. "tamis-scores" returns the scores of all rows too. Solvers that are
-not installed are named with the command that installs them. Claims of figure a, beside Tamis with or without
+not installed are named with the command that installs them. Claims of figure a, next to Tamis with or without
 scores: POT lazy takes 20 times as long, the fastest of the other solvers 3 times, and those that store all
 costs 10 times the memory. Every ratio line says what is wanted and whether it is reached; exit code 1 when a
 claim is missed.

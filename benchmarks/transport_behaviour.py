@@ -10,8 +10,8 @@ rare topics it found. Checked at the default epsilon, for every choice of topics
 every size at which kNN gives the plentiful topic at least its 10 % of the target: GOT-D gives it at most a
 tenth of that, and more than half of the difference goes to the rare topics, as long as they have documents
 left. Exit code 1 when a check fails. Topics of one source, which overlap, are reported and make no claim.
-Text is found through TAMIS_BENCH_DATA (default ../shared/data beside the checkout); the encoder is the static
-one, distilled on the first run. One core, about 2 minutes a choice, most of it for rounds and TSDS.
+Text is found through TAMIS_BENCH_DATA (default ../shared/data next to the checkout); the encoder is the
+static one, distilled on the first run. One core, about 2 minutes a choice, most of it for rounds and TSDS.
 """
 
 import argparse

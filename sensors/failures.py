@@ -45,7 +45,7 @@ def _failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[dict
             data = event.step_failure_data
             stated = data.user_failure_data
             named = failed_assets(stated.metadata if stated else None) or {
-                str(event.step_key): told(data.error)
+                str(event.step_key): error_line(data.error)
             }
             for asset, error in named.items():
                 yield {"asset": asset, "partition": partition, "error": error, "run": run.run_id}
@@ -53,7 +53,7 @@ def _failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[dict
         yield {"asset": None, "partition": partition, "error": "the run ended early", "run": run.run_id}
 
 
-def told(error: Any) -> str:
+def error_line(error: Any) -> str:
     """An error in one line: of errors of our own the message, of others the class, which quotes nothing."""
     cause = error.cause if error is not None and error.cause is not None else error
     if cause is None:

@@ -68,9 +68,9 @@ def deliver(context: dg.SensorEvaluationContext, hook: Webhook, home: Home) -> s
                 continue
             context.log.error(f"gave up after {TRIES} attempts: {message.body}")
         path.unlink(missing_ok=True)
-    told = [f"{sent} delivered"] if sent else []
-    told += [f"{left} waiting: {problem or 'will be tried again shortly'}"] if left else []
-    return "; ".join(told) or problem or "nothing to send"
+    parts = [f"{sent} delivered"] if sent else []
+    parts += [f"{left} waiting: {problem or 'will be tried again shortly'}"] if left else []
+    return "; ".join(parts) or problem or "nothing to send"
 
 
 def _folder(home: Home) -> Path:

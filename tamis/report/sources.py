@@ -1,6 +1,6 @@
 """The sources that people know: what the rows name as theirs, else the corpus.
 
-Readers put the name of the file where a row names no source, so the two are told apart here.
+Readers put the name of the file where a row names no source, so the two are distinguished here.
 """
 
 import polars as pl

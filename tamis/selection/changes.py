@@ -45,12 +45,12 @@ def changes(before: pl.DataFrame, after: pl.DataFrame, withdrawn: pl.DataFrame) 
     both = both.with_columns(taken_back=pl.col("doc_id").is_in(withdrawn["doc_id"].implode()))
     cut_after = len(after.filter(pl.col("verdict") == "selected"))
     named = pl.when(pl.col("is")).then(pl.lit("_before")).otherwise(pl.lit("_after")) == "_before"
-    told = [
+    stated = [
         pl.when(named).then(pl.col(f"{name}_before")).otherwise(pl.col(f"{name}_after")).alias(name)
         for name in ("detail", "duplicate_of")
     ]
     change = pl.when("is").then(pl.lit("in")).otherwise(pl.lit("out")).alias("change")
-    found = both.with_columns(change, _cause(cut_after).alias("cause"), *told)
+    found = both.with_columns(change, _cause(cut_after).alias("cause"), *stated)
     return found.sort("change", "rank_after", "rank_before", "doc_id", nulls_last=True).select(COLUMNS)
 
 

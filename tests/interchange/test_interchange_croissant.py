@@ -2,12 +2,18 @@
 
 import json
 import logging
+import sys
 
 import mlcroissant
 import pytest
+from absl.logging import get_absl_handler
 
 from tamis.exporting import export_selection
 from tamis.interchange.subset import SubsetFiles
+
+# absl, which mlcroissant imports, keeps the standard error of the moment, here pytest's file. It closes that
+# file when logging is configured, as mlflow does, while a test has another standard error.
+get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 
 @pytest.mark.parametrize("form", ["parquet", "jsonl"])

@@ -1,4 +1,4 @@
-"""The notifications sensor on a real instance and a real server: told once, tried again, never in the way."""
+"""The notifications sensor on a real instance and a real server: sent once, tried again, never in the way."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from made_selections import made
 from projects import SmallProject, plain_project, rows_of, selection, settings
 
 from sensors import outbox as module
-from sensors.failures import told
+from sensors.failures import error_line
 from tamis.base.kept_errors import NOT_KEPT
 from tamis.history.versions import note_version
 
@@ -21,7 +21,7 @@ class Watch(SmallProject):
     """A project with a webhook, and the sensor as the daemon calls it."""
 
     def tell(self) -> str:
-        """Let both sensors tick, in the order in which a failure is told at once."""
+        """Let both sensors tick, in the order in which a failure is sent at once."""
         self.sense("failures")
         return self.tick("notifications")[1]
 
@@ -53,7 +53,7 @@ def test_without_a_webhook_nothing_is_watched(tmp_path):
     assert "no webhook" in new_watch(tmp_path, None).tell()
 
 
-def test_quarantine_and_failures_are_told_once_and_without_text(tmp_path, receive):
+def test_quarantine_and_failures_are_sent_once_and_without_text(tmp_path, receive):
     server = receive()
     watch = new_watch(tmp_path, server.port)
     watch.quarantine("web__before")
@@ -71,7 +71,7 @@ def test_quarantine_and_failures_are_told_once_and_without_text(tmp_path, receiv
     assert TEXT not in json.dumps(seen)
 
 
-def test_a_failure_that_the_server_refuses_is_told_later_and_once(tmp_path, receive):
+def test_a_failure_that_the_server_refuses_is_sent_later_and_once(tmp_path, receive):
     server = receive("500", "500")
     watch = new_watch(tmp_path, server.port)
     watch.tell()
@@ -84,7 +84,7 @@ def test_a_failure_that_the_server_refuses_is_told_later_and_once(tmp_path, rece
     assert [entry["body"]["event"] for entry in server.stop()] == ["failed"] * 3
 
 
-def test_a_run_whose_process_was_killed_is_told(tmp_path, receive):
+def test_a_run_whose_process_was_killed_is_reported(tmp_path, receive):
     server = receive()
     watch = new_watch(tmp_path, server.port)
     watch.tell()
@@ -94,7 +94,7 @@ def test_a_run_whose_process_was_killed_is_told(tmp_path, receive):
     assert server.stop()[0]["body"]["error"] == "the run ended early"
 
 
-def test_a_selection_that_changed_is_told_in_counts(tmp_path, receive):
+def test_a_selection_that_changed_is_reported_in_counts(tmp_path, receive):
     server = receive()
     watch = new_watch(tmp_path, server.port)
     home = watch.home
@@ -112,7 +112,7 @@ def test_a_selection_that_changed_is_told_in_counts(tmp_path, receive):
     assert second["counts"] == {"in": 1, "out": 2, "kept": 0}
 
 
-def test_events_that_nobody_asked_for_are_not_told(tmp_path, receive):
+def test_events_that_nobody_asked_for_are_not_sent(tmp_path, receive):
     server = receive()
     watch = new_watch(tmp_path, server.port, webhook_events=["failed"])
     watch.tell()
@@ -192,4 +192,4 @@ def test_a_server_that_is_gone_is_given_up_and_nothing_else_waits_for_it(tmp_pat
 def test_only_errors_of_our_own_are_quoted(name, message, expected):
     from dagster._utils.error import SerializableErrorInfo
 
-    assert told(SerializableErrorInfo(message, [], name)) == expected
+    assert error_line(SerializableErrorInfo(message, [], name)) == expected

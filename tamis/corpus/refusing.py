@@ -109,6 +109,7 @@ class Refusal:
         """Those (doc_id, text) that differ from a withdrawn one in case or white space alone, with that."""
         if not self.loose_ids:
             return {}
+        documents = documents.filter(~pl.col("doc_id").is_in(self.doc_ids.implode()))
         named = ((doc_id, loose_id(text)) for doc_id, text in documents.select("doc_id", "text").iter_rows())
         return {doc_id: self.loose_ids[loose] for doc_id, loose in named if loose in self.loose_ids}
 

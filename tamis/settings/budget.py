@@ -11,10 +11,12 @@ from typing import Literal
 
 from tamis.base.errors import PermanentError
 
-_FORM = re.compile(r"(\d+(?:\.\d+)?)(%|Mtok|ktok)", re.ASCII)
+_FORM = re.compile(r"(\d+(?:\.\d+)?)(%|Mtok|ktok|tok)", re.ASCII)
 MOST_DOCUMENTS = 10**12
-_TOKENS = {"Mtok": 1_000_000, "ktok": 1_000}
-BUDGET_FORMS = 'documents (1000), a share of the eligible candidates ("10%") or tokens ("2Mtok", "500ktok")'
+_TOKENS = {"Mtok": 1_000_000, "ktok": 1_000, "tok": 1}
+BUDGET_FORMS = (
+    'documents (1000), a share of the eligible candidates ("10%") or tokens ("2Mtok", "500ktok", "9000tok")'
+)
 
 
 class BadBudgetError(PermanentError, ValueError):
@@ -34,7 +36,7 @@ class Budget:
 
 
 def parse_budget(budget: int | str) -> Budget:
-    """Read 1000, "10%" (over 0, at most 100), "2Mtok" or "500ktok"; raises `BadBudgetError`."""
+    """Read 1000, "10%" (over 0, at most 100), "2Mtok", "500ktok" or "9000tok"; raises `BadBudgetError`."""
     whole = isinstance(budget, Integral) and not isinstance(budget, bool)  # of numpy, too
     if whole and 0 < int(budget) <= MOST_DOCUMENTS:
         return Budget(amount=Fraction(int(budget)), unit="documents")

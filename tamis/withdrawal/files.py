@@ -33,7 +33,7 @@ class UnreadableRowsError(TransientError):
         self.path, self.problem = path, problem
         super().__init__(
             f"{path} cannot be read as {path.suffix.removeprefix('.')} ({problem}) and may hold what is "
-            "withdrawn; remove it, then run the same command again, which continues where it stopped"
+            "withdrawn; remove it, then run the same command again, which completes the withdrawal"
         )
 
 
@@ -45,11 +45,18 @@ class Touched:
     done: str
 
 
-def purge_exports(home: Home, doc_ids: Sequence[str]) -> Iterator[Touched]:
-    """Take the documents out of exported files."""
+def purge_exports(
+    home: Home, doc_ids: Sequence[str], unreadable: list[UnreadableRowsError]
+) -> Iterator[Touched]:
+    """Take the documents out of exported files; those that cannot be read are added to `unreadable`."""
     gone = frozenset(doc_ids)
     for path in files_named(home, Named.BY_ROWS, EXPORTS):
-        if _without_rows(path, gone):
+        try:
+            rewritten = _without_rows(path, gone)
+        except UnreadableRowsError as error:
+            unreadable.append(error)
+            continue
+        if rewritten:
             yield Touched(path=home.relative(path), done="rewritten")
             # They state its count and hash; the next export writes them again.
             for description in [beside(path, ending) for ending in DESCRIPTIONS]:

@@ -33,6 +33,7 @@ from tamis.store.withdrawn import add_places
 from tamis.withdrawal.excerpts import excerpts_showing, withhold
 from tamis.withdrawal.files import (
     Touched,
+    UnreadableRowsError,
     pages_naming,
     purge_exports,
     purge_folders,
@@ -96,9 +97,10 @@ def places_of(store: Store, doc_ids: Sequence[str]) -> dict[str, pl.DataFrame]:
 def purge(home: Home, current: CurrentValues, doc_ids: Sequence[str], listed_in: Mapping[str, int]) -> Purged:
     """Make the home hold nothing of these documents; doing it again is doing it once.
 
-    `listed_in`: manifests that list them.
+    `listed_in`: manifests that list them. Raises `UnreadableRowsError` once all else is removed.
     """
     store, purged = home.store, Purged()
+    unreadable: list[UnreadableRowsError] = []
     home.files.fetch(home.exports)
     for asset, places in places_of(store, doc_ids).items():
         add_places(store, asset, places)
@@ -119,7 +121,7 @@ def purge(home: Home, current: CurrentValues, doc_ids: Sequence[str], listed_in:
     models = {(table, "") for table in tables_of_documents(store) if _loses(store, table, doc_ids)}
     begun = _losing(current, listed_in) | refitted | shown | ((models | copied) & current.keys())
     attempts.begin(store, sorted(begun))
-    purged.files += purge_exports(home, doc_ids)
+    purged.files += purge_exports(home, doc_ids, unreadable)
     purged.files += purge_pages(home, pages)
     purged.files += purge_resume_state(home)
     purged.files += purge_folders(home, _fits(home, tainted))
@@ -128,6 +130,8 @@ def purge(home: Home, current: CurrentValues, doc_ids: Sequence[str], listed_in:
     for table, rows in copies.items():
         store.merge(table, rows.drop("shown").to_arrow().cast(schema_of(table)))
     _purge_tables(store, doc_ids, purged)
+    for error in unreadable:
+        raise error
     return purged
 
 

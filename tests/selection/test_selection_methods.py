@@ -109,5 +109,5 @@ def test_documents_without_quality_or_vector_get_no_score(store):
 
 def test_a_budget_in_documents(store):
     pool = pl.DataFrame({"n_tokens": [10, 20, 30, 40]})
-    budgets = {3: 3, 9: 4, "50%": 2, "1%": 1, "1ktok": 4, "0.05ktok": 2}
+    budgets = {3: 3, 9: 4, "50%": 2, "1%": 1, "1ktok": 4, "0.05ktok": 2, "50tok": 2}
     assert {budget: documents_in(parse_budget(budget), pool) for budget in budgets} == budgets

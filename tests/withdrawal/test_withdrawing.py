@@ -263,8 +263,11 @@ def test_an_export_that_nobody_can_read_is_named_and_the_withdrawal_goes_on_with
     home.exports.mkdir()
     broken = home.exports / "mine.parquet"
     broken.write_bytes(content)
+    pl.DataFrame({"doc_id": IDS, "text": TEXTS}).write_ndjson(home.exports / "other.jsonl")
     with pytest.raises(UnreadableRowsError, match=r"mine\.parquet cannot be read as parquet .* remove it"):
         withdraw(home, asked(home, IDS[0]), REASON)
+    assert IDS[0] not in stored(home), "all else is removed"
+    assert pl.read_ndjson(home.exports / "other.jsonl")["doc_id"].to_list() == IDS[1:]
     assert any("mine.parquet" in problem for problem in verify(home).problems)
     broken.unlink()
     assert withdraw(home, asked(home, IDS[0]), REASON).receipts

@@ -31,8 +31,8 @@ SETTINGS = """
 precision = "float32"
 {tokenizer}
 
-[embedding]
-encoder = "static"
+[encoder]
+name = "static"
 
 [[corpus]]
 name = "web"

@@ -1,7 +1,7 @@
 """A pool of real text of many domains with planted noise, boilerplate and near-duplicates, and the truth.
 
-The pool that the platform reads has a blind id a row and nothing else besides the text; what each row is
-is in a table of its own, keyed by that id, which only the benchmark reads.
+The pool that the platform reads has a blind id a row and the text, nothing else. A table of its own,
+keyed by that id, holds what each row is; only the benchmark reads it.
 """
 
 from collections.abc import Sequence

@@ -130,8 +130,8 @@ def purge(home: Home, current: CurrentValues, doc_ids: Sequence[str], listed_in:
     for table, rows in copies.items():
         store.merge(table, rows.drop("shown").to_arrow().cast(schema_of(table)))
     _purge_tables(store, doc_ids, purged)
-    for error in unreadable:
-        raise error
+    if unreadable:
+        raise unreadable[0]
     return purged
 
 

@@ -11,7 +11,7 @@ from withdrawal_home import IDS, TEXTS, record, train
 
 from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.corpus import Shard, document_id
-from tamis.corpus.refusing import WITHHELD
+from tamis.corpus.refusing import WITHHELD, refusal
 from tamis.history.explain import explain_document, explanation_lines
 from tamis.history.finding import UnknownDocumentError, UnknownPlaceError, document_of_place
 from tamis.history.versions import VersionLostError, decisions_of, find_version, note_version
@@ -272,6 +272,12 @@ def test_an_export_that_nobody_can_read_is_named_and_the_withdrawal_goes_on_with
     broken.unlink()
     assert withdraw(home, asked(home, IDS[0]), REASON).receipts
     assert verify(home, TEXTS[0]).holds
+
+
+def test_a_withdrawn_document_that_is_back_is_no_near_repeat_of_itself(home):
+    withdraw(home, asked(home, IDS[0]), REASON)
+    back = pl.DataFrame({"doc_id": [IDS[0], "other"], "text": [TEXTS[0], TEXTS[0].upper()]})
+    assert refusal(home.store).near_repeats(back) == {"other": IDS[0]}
 
 
 def test_exports_and_pages_lose_it_and_keep_their_other_rows(home):

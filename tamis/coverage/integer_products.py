@@ -1,10 +1,13 @@
-"""Exact products of small-integer directions with large-integer points, on the units made for inference.
+"""Exact products of small-integer directions with large-integer points, on whichever unit is fastest.
 
-A point is cut into signed 8-bit digits; an 8-bit matrix product with 32-bit sums serves each digit and a
-shift puts them together, so the result is exact and equal to that of float64 products, which take over on
-processors whose 8-bit products saturate. Two digits (points under 2^15) are six times as fast as float64.
+Three ways give the same integers. A point is cut into signed 8-bit digits, an 8-bit matrix product with
+32-bit sums serves each digit, and a shift puts them together: on units made for inference, six times as fast
+as float64. float32 holds every sum where all are under 2^24, as those of unit vectors are; float64 holds all
+others. Digits are left out where their products saturate, and where they turn out slower: a processor
+without such units takes 25 times as long for them as for float64.
 """
 
+import time
 from functools import cache
 from typing import Any
 
@@ -14,25 +17,29 @@ from numpy.typing import NDArray
 LARGEST_DIRECTION = 127
 _DIGIT_BITS = 8
 _LONGEST_SUM = 2**31 // (128 * 128)  # terms of a product of digits that a 32-bit sum holds
+_TIMED, _DOCUMENTS, _OUTPUTS = 3, 1_024, 100  # products by which the units of this machine are compared
 
 
 class Projector:
     """Integer points [n, d], prepared for products with many blocks of directions.
 
-    largest: no |direction . point| reaches it, offsets the caller adds included; under 2^53.
+    largest: no sum of a part of direction . point reaches it, offsets the caller adds included; under 2^53.
+    digits: whether 8-bit digits are used; None for what is exact and fastest on this machine.
     """
 
-    def __init__(self, points_nd: NDArray[np.int64], *, largest: float, fast: bool | None = None) -> None:
+    def __init__(self, points_nd: NDArray[np.int64], *, largest: float, digits: bool | None = None) -> None:
         assert largest < 2.0**53
-        self._fast = digit_products_are_exact(points_nd.shape[1]) if fast is None else fast
+        dim, self._float = points_nd.shape[1], np.dtype(np.float32 if largest < 2.0**24 else np.float64)
+        if digits is None:
+            digits = digit_products_are_exact(dim) and digit_products_are_faster(dim, self._float)
         self._dtype = np.int32 if largest < 2.0**31 else np.int64
-        self._digits = _digits(points_nd) if self._fast else []
-        self._points_dn = None if self._fast else points_nd.T.astype(np.float64)
+        self._digits = _digits(points_nd) if digits else []
+        self._points_dn = None if digits else points_nd.T.astype(self._float)
 
     def products(self, directions_od: NDArray[np.int8]) -> NDArray[Any]:
         """[o, n] int32, or int64 where that is needed: the products of all directions and points."""
         if self._points_dn is not None:
-            return np.asarray((directions_od.astype(np.float64) @ self._points_dn).astype(self._dtype))
+            return np.asarray((directions_od.astype(self._float) @ self._points_dn).astype(self._dtype))
         total: NDArray[Any] | None = None
         for digit in reversed(self._digits):  # sums may wrap on the way, the last one fits
             product = _digit_product(directions_od, digit).astype(self._dtype, copy=False)
@@ -66,6 +73,29 @@ def digit_products_are_exact(dim: int) -> bool:
         if not np.array_equal(product, directions @ points.T):
             return False
     return True
+
+
+@cache
+def digit_products_are_faster(dim: int, other: np.dtype[Any]) -> bool:
+    """Return whether two 8-bit products take less time on this machine than one of floating-point numbers.
+
+    The best of three each. Results are the same whatever the answer, so that noise costs time alone.
+    """
+    rng = np.random.default_rng(dim)
+    directions = rng.integers(-LARGEST_DIRECTION, LARGEST_DIRECTION, size=(_OUTPUTS, dim)).astype(np.int8)
+    points = rng.integers(-128, 127, size=(_DOCUMENTS, dim)).astype(np.int8)
+    digit, points_dn = _as_digit(points), points.T.astype(other)
+    times: dict[bool, list[float]] = {True: [], False: []}
+    for _ in range(_TIMED):
+        for digits, seconds in times.items():
+            started = time.perf_counter()
+            if digits:
+                for _digit in range(2):
+                    _digit_product(directions, digit)
+            else:
+                (directions.astype(other) @ points_dn).astype(np.int32)
+            seconds.append(time.perf_counter() - started)
+    return min(times[True]) < min(times[False])
 
 
 def _digits(points_nd: NDArray[np.int64]) -> list[Any]:

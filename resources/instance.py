@@ -42,6 +42,8 @@ concurrency:
     max_concurrent_runs: 1
   pools:
     granularity: run
+run_queue:
+  dequeue_interval_seconds: 2
 run_monitoring:
   enabled: true
   start_timeout_seconds: 300
@@ -49,8 +51,9 @@ run_monitoring:
 python_logs:
   python_log_level: INFO  # the event log has all; the terminal of `tamis ui` not each event of each step
 """
-_LOGS = ON_SQLITE.index("python_logs:")
-EARLIER = {ON_SQLITE[:_LOGS], ON_SQLITE[:_LOGS].replace("  pools:\n    granularity: run\n", "")}
+_SLOWER = ON_SQLITE.replace("run_queue:\n  dequeue_interval_seconds: 2\n", "")
+_LOGS = _SLOWER.index("python_logs:")
+EARLIER = {_SLOWER, _SLOWER[:_LOGS], _SLOWER[:_LOGS].replace("  pools:\n    granularity: run\n", "")}
 """What earlier versions wrote: it is replaced, unless somebody has changed it."""
 
 

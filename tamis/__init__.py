@@ -44,10 +44,10 @@ def select(
     that are in `goal` too are "target_example", blank ones "heuristic". The order of texts changes nothing
     but row.
 
-    Raises `ValueError` for arguments that are no series of texts, budgets that cannot be read, and samplers
-    whose scores a project alone has; `tamis.base.errors.UnknownNameError` for names that mean nothing. Warns
-    `tamis.transport.FewTargetPoints` under 500 examples, `tamis.selection.BudgetExceedsPool` where all are
-    chosen.
+    Raises `ValueError` for arguments that are no series of texts, budgets that cannot be read, seeds that are
+    no whole number, and samplers whose scores a project alone has; `tamis.base.errors.UnknownNameError` for
+    names that mean nothing. Warns `tamis.transport.FewTargetPoints` under 500 examples,
+    `tamis.selection.BudgetExceedsPool` where all are chosen.
     """
     from tamis.selecting import Choosing, select_texts
 

@@ -9,6 +9,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ import numpy.typing as npt
 import polars as pl
 
 from tamis.base.errors import PermanentError
-from tamis.base.files import whole_file
+from tamis.base.files import user_cache, whole_file
+from tamis.base.numbers import counted
 from tamis.base.precision import FLOAT32, computing_in
 from tamis.base.progress import Progress
 from tamis.corpus.text import normalise_text, normalised_id, without_surrogates
 from tamis.coverage import DensitySketch
 from tamis.embedding import encode_each, load_encoder
-from tamis.embedding.static import user_cache
 from tamis.selection import Reason, find_sampler, parse_budget, select
 from tamis.selection.computing import documents_in
 from tamis.selection.methods import METHODS, READS_TEXTS, MethodProblem
@@ -45,6 +46,14 @@ class UnusableTextsError(PermanentError, ValueError):
     def __init__(self, argument: str, problem: str) -> None:
         self.argument, self.problem = argument, problem
         super().__init__(f"{argument}: {problem}")
+
+
+class BadSeedError(PermanentError, ValueError):
+    """A seed that is no whole number from 0 on."""
+
+    def __init__(self, seed: object) -> None:
+        self.seed = seed
+        super().__init__(f"seed {seed!r} is not valid; give a whole number, 0 or more")
 
 
 class UnscoredSamplerError(PermanentError, ValueError):
@@ -126,6 +135,8 @@ SCORES: Mapping[str, Callable[[_Scoring], npt.NDArray[Any]]] = {
 def select_texts(texts: Iterable[str], goal: Iterable[str] | None, choosing: Choosing) -> pl.DataFrame:
     """Return what `tamis.select` returns, and raise and warn as it does."""
     sampler, budget = _usable_sampler(choosing.sampler), parse_budget(choosing.budget)
+    if not isinstance(choosing.seed, Integral) or isinstance(choosing.seed, bool) or choosing.seed < 0:
+        raise BadSeedError(choosing.seed)
     given = _documents(texts, "texts")
     examples = _documents(goal if goal is not None else (), "goal").filter(pl.col("normal") != "")
     if given.is_empty():
@@ -139,9 +150,10 @@ def select_texts(texts: Iterable[str], goal: Iterable[str] | None, choosing: Cho
     distinct, examples = (one.drop("row", "text").unique().sort("doc_id") for one in (given, examples))
     if sampler.needs_target and len(examples) < FEW_TARGET_POINTS:
         few = (
-            f"{len(examples)} different texts in goal; under {FEW_TARGET_POINTS} the choice depends on which"
+            f"{counted(len(examples), 'different text')} in goal; under {FEW_TARGET_POINTS} the choice "
+            "depends on which they are: read it as a draft"
         )
-        warnings.warn(f"{few} they are: read it as a draft", FewTargetPoints, stacklevel=3)
+        warnings.warn(few, FewTargetPoints, stacklevel=3)
     scored, refused = _scored(sampler, budget, distinct.filter(pl.col("normal") != ""), examples, choosing)
     named = pl.concat(
         [

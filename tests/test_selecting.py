@@ -13,7 +13,7 @@ import tamis
 from tamis.base.unfit import Refusal, Unfit
 from tamis.corpus.text import document_id
 from tamis.embedding.static import StaticEncoder
-from tamis.selecting import COLUMNS, UnscoredSamplerError, UnusableTextsError
+from tamis.selecting import COLUMNS, BadSeedError, UnscoredSamplerError, UnusableTextsError
 from tamis.selection import SAMPLERS, BadBudgetError, BudgetExceedsPool
 from tamis.transport import FewTargetPoints, solve_and_score
 
@@ -139,6 +139,12 @@ def test_budgets_are_texts_shares_or_tokens():
     for budget in (0, 0.1, True, "120%", "ten"):
         with pytest.raises(BadBudgetError):
             tamis.select(POOL, GOAL, budget)
+
+
+@pytest.mark.parametrize("seed", ["a", 1.5, None, True, -1])
+def test_a_seed_is_a_whole_number(seed):
+    with pytest.raises(BadSeedError, match="give a whole number"):
+        tamis.select(POOL, GOAL, 4, sampler="dsir", seed=seed)
 
 
 def test_warnings_point_at_the_call():

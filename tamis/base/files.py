@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
+import platformdirs
+
 _UMASK = os.umask(0o022)
 os.umask(_UMASK)
 
@@ -78,6 +80,12 @@ def flush_one(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def user_cache() -> Path:
+    """Return the folder of what a user's projects share: `TAMIS_CACHE`, else `tamis` in the user's caches."""
+    override = os.environ.get("TAMIS_CACHE")
+    return Path(override) if override else Path(platformdirs.user_cache_dir("tamis"))
 
 
 def file_digest(path: Path) -> str:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy import sparse
 
 from tamis.base.progress import Advance, ignore
 from tamis.corpus.windows import counting, mixed, word_windows
@@ -100,6 +99,8 @@ def connected(buckets: Buckets, seeds_n: NDArray[np.bool_]) -> NDArray[np.bool_]
     count = len(seeds_n)
     if not len(buckets.members):
         return seeds_n.copy()
+    from scipy import sparse
+
     size = count + int(buckets.bucket.max()) + 1
     ones = np.ones(len(buckets.members), dtype=np.int8)
     graph = sparse.coo_array((ones, (buckets.members, count + buckets.bucket)), shape=(size, size))

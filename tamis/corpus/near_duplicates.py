@@ -14,7 +14,6 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy import sparse
 
 from tamis.base.errors import PermanentError
 from tamis.base.progress import Advance, ignore
@@ -113,6 +112,8 @@ class _Similarity:
     """Exact Jaccard similarities between the shingle sets of some documents, by position."""
 
     def __init__(self, texts: pl.Series, documents: NDArray[np.int64], shingle: int) -> None:
+        from scipy import sparse
+
         wanted = np.unique(documents)
         self._row = np.zeros(len(texts), dtype=np.int64)
         self._row[wanted] = np.arange(len(wanted))
@@ -184,6 +185,8 @@ def _independent(edges: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
 
 def _components(edges: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """For each of `count` nodes the smallest node of its connected component; edges [2, m]."""
+    from scipy import sparse
+
     weights = np.ones(edges.shape[1], dtype=np.int8)
     graph = sparse.coo_array((weights, (edges[0], edges[1])), shape=(count, count))
     _, label = sparse.csgraph.connected_components(graph, directed=False)

@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import platformdirs
-from scipy import sparse
 
+from tamis.base.files import user_cache
 from tamis.base.loading import ONE_MODEL_AT_A_TIME
 from tamis.base.progress import Advance, ignore, say
 from tamis.embedding.quiet import quiet_libraries
@@ -75,6 +74,8 @@ class StaticEncoder:
         return vectors_nd
 
     def _encode_batch(self, texts: list[str]) -> np.ndarray:
+        from scipy import sparse
+
         encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         ids = [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
         known = [tokens[tokens != self._unknown] for tokens in ids]
@@ -112,12 +113,6 @@ def load_static(teacher: Path, cache: Path, fingerprint: str) -> StaticEncoder:
             reason = error.strerror or error
             say(f"cannot store the static encoder in {place.parent} ({reason}); it will be distilled again")
     return StaticEncoder(_tokenizer(found[0]), load(found[1])["vectors"], fingerprint)
-
-
-def user_cache() -> Path:
-    """Folder of what all projects of a user share: `TAMIS_CACHE`, by default `tamis` in the user's caches."""
-    override = os.environ.get("TAMIS_CACHE")
-    return Path(override) if override else Path(platformdirs.user_cache_dir("tamis"))
 
 
 def distil(teacher: Path, dimension: int = DIMENSION) -> tuple[str, np.ndarray]:

@@ -6,6 +6,7 @@ is left to the steps: a precheck that finds nothing promises nothing.
 
 import contextlib
 import importlib.util
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -28,14 +29,16 @@ from tamis.graph.quarantine import unread_lines
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues
+from tamis.selection.token_sizes import BYTES_PER_TOKEN, Tokens, token_sizes, tokens_of
 from tamis.settings.budget import parse_budget
 from tamis.settings.config import CorpusSection, TargetSection, storage_url
+from tamis.settings.tokenizer import counting_tokenizer
 
 FILES_LOOKED_AT, ROWS_LOOKED_AT, BYTES_LOOKED_AT = 20, 20, 20_000_000
 LACKING = (WHOLE_SHARD, Reason.MISSING_TEXT_COLUMN)
 EXAMPLES_COMPARED = 5_000
 """Targets up to this size are split as the step splits them; of larger ones the examples are counted."""
-LINES = (".jsonl", ".ndjson", ".csv", ".tsv")
+LINES, PLAIN = (".jsonl", ".ndjson", ".csv", ".tsv"), (".txt", ".md")
 BYTES_COUNTED = 1_000_000_000
 EXTRA = "pip install -c constraints.txt -e '.[{}]'"
 
@@ -62,8 +65,14 @@ class Precheck:
 
 
 def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[Due]) -> Precheck:
-    """Look at what a plan is about to read; targets that were made before are no reason to stop."""
+    """Look at what a plan is about to read; targets that were made before are no reason to stop.
+
+    Raises `UnknownTokenizerError` where the tokenizer that is to count tokens is not found.
+    """
     project = snapshot.project
+    tokenizer = counting_tokenizer(project.settings)
+    if tokenizer is not None and tokenizer.path is not None and plan:
+        _ = snapshot.tokenizer_identity  # so that it is found missing now, not after the documents
     due = {
         asset: [one.partition for one in plan if one.asset == asset] for asset in (one.asset for one in plan)
     }
@@ -127,26 +136,51 @@ def _lacking_columns(corpus: CorpusSection, shards: Sequence[Shard]) -> Iterator
 
 
 def _budgets_above(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence[Shard]) -> Iterator[str]:
-    """Yield the selections whose budget in documents is more than the pool can hold."""
-    store = snapshot.project.home.store
+    """Yield the selections whose budget in documents or tokens is more than the pool can hold."""
     asked = {one.name: parse_budget(one.budget) for one in snapshot.project.settings.selection}
-    if not any(budget.unit == "documents" for budget in asked.values()):
+    units = {budget.unit for budget in asked.values()}
+    documents = _documents_at_most(snapshot, current, due) if units - {"percent"} else None
+    if documents is None:
         return
+    tokens = _tokens_at_most(snapshot, due, documents) if "tokens" in units else None
+    for name, budget in asked.items():
+        if budget.unit == "documents" and budget.amount > documents:
+            whole, most = f"{int(budget.amount):,} documents", f"{documents:,}"
+        elif budget.unit == "tokens" and tokens is not None and budget.amount > tokens.tokens:
+            whole, most = f"{int(budget.amount):,} tokens", tokens.words
+        else:
+            continue
+        yield (
+            f"selection {name}: its budget of {whole} is above the pool, which has at most {most}: all that "
+            "are eligible will be chosen"
+        )
+
+
+def _documents_at_most(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence[Shard]) -> int | None:
+    """Return how many documents the pool can have, None where that takes reading a file."""
     read_again = {shard.key for shard in due}
-    frame = store.read(OCCURRENCES.name, ["shard"]).group_by("shard").len()
+    frame = snapshot.project.home.store.read(OCCURRENCES.name, ["shard"]).group_by("shard").len()
     rows: list[int | None] = [count for key, count in frame.iter_rows() if key not in read_again]
     unread = [key for key in snapshot.shards if (DOCUMENTS_STAGE.name, key) not in current]
     rows += [None for key in unread if key not in read_again]  # a run that does not read them
     rows += _rows_at_most(due)
-    if None in rows:
-        return
-    most = sum(count or 0 for count in rows)
-    for name, budget in asked.items():
-        if budget.unit == "documents" and budget.amount > most:
-            yield (
-                f"selection {name}: its budget of {int(budget.amount):,} documents is above the pool, which "
-                f"has at most {most:,}: all that are eligible will be chosen"
-            )
+    return None if None in rows else sum(count or 0 for count in rows)
+
+
+def _tokens_at_most(snapshot: ProjectSnapshot, due: Sequence[Shard], documents: int) -> Tokens | None:
+    """Return how many tokens the pool can have, `documents` at most; None where that takes counting them.
+
+    Estimated ones need no reading: of lines and plain text, a file has more bytes than its documents.
+    """
+    known = token_sizes(snapshot.project.home.store)
+    found = tokens_of(known, known)
+    if not due:
+        return found
+    names = [Path(shard.name.lower()).suffix for shard in due if is_readable(shard.name)]
+    if counting_tokenizer(snapshot.project.settings) or not {*names}.issubset((*LINES, *PLAIN)):
+        return None
+    new = math.ceil(sum(_size(shard.path) for shard in due) / BYTES_PER_TOKEN) + documents
+    return Tokens(tokens=found.tokens + new, documents=documents, estimated=documents)
 
 
 def _rows_at_most(shards: Sequence[Shard]) -> Iterator[int | None]:
@@ -168,7 +202,7 @@ def _rows_at_most(shards: Sequence[Shard]) -> Iterator[int | None]:
             elif ending == ".parquet":
                 yield pq.read_metadata(shard.path).num_rows
             else:
-                yield 1 if ending in (".txt", ".md") else None
+                yield 1 if ending in PLAIN else None
         except (OSError, ValueError, pa.ArrowException):
             yield None
 

@@ -68,7 +68,11 @@ class _Pages(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         host = self.headers.get_all("Host", [])
-        path = unquote(urlsplit(self.path).path)
+        try:
+            path = unquote(urlsplit(self.path).path)
+        except ValueError:
+            self.send_error(HTTPStatus.BAD_REQUEST, explain="This address cannot be read.")
+            return
         key, _, name = path.removeprefix("/").partition("/")
         if len(host) != 1 or _name_of(host[0]) not in THIS_MACHINE:
             self.send_error(HTTPStatus.FORBIDDEN, explain="This server is for the browser of this machine.")

@@ -6,12 +6,10 @@ Names of models and source tables are unique across the project, so a bare name 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from tamis.base.errors import UnknownNameError
-
-if TYPE_CHECKING:
-    from tamis.sql.template import Rendered
+from tamis.sql.template import Rendered
 
 CODE_VERSION = "1"
 
@@ -53,7 +51,7 @@ class DataTest:
     column: str | None
     severity: Severity
     description: str
-    rendered: "Rendered"
+    rendered: Rendered
     reads: Mapping[str, tuple[str, ...]]
 
 
@@ -65,7 +63,7 @@ class Increment:
     added. `reads`: columns needed of each relation, the table itself left out.
     """
 
-    rendered: "Rendered"
+    rendered: Rendered
     reads: Mapping[str, tuple[str, ...]]
     unique_key: tuple[str, ...]
 
@@ -88,7 +86,7 @@ class Model:
     materialized: Materialization
     models: tuple[str, ...]
     sources: tuple[str, ...]
-    rendered: "Rendered"
+    rendered: Rendered
     reads: Mapping[str, tuple[str, ...]]
     order: tuple[str, ...]
     tests: tuple[DataTest, ...]

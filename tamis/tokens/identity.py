@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from tamis.base.errors import PermanentError
+from tamis.base.errors import PermanentError, did_you_mean
 from tamis.base.files import content_digest
 from tamis.quality.gguf_model import embedded_model_file
 from tamis.tokens import CODE_VERSION
@@ -37,6 +37,7 @@ class UnknownTokenizerError(PermanentError):
         super().__init__(
             f"the tokenizer {name!r}, which counts tokens, cannot be used: {problem}; set [project] "
             f"tokenizer to a folder, a hub id, {SMOLLM2!r} or the name of a [[base_model]]"
+            f"{did_you_mean(name, [SMOLLM2])}"
         )
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tamis.base.files import user_cache
 from tamis.embedding import encoder_identity
 from tamis.embedding.static import (
     DIGEST_FILE,
@@ -18,7 +19,6 @@ from tamis.embedding.static import (
     distil,
     load_static,
     principal_components,
-    user_cache,
     zipf_weights,
 )
 

@@ -11,6 +11,7 @@ from tamis.graph.precheck import UnmetTargetsError, precheck
 from tamis.graph.scan import scan
 from tamis.planning import checked_plan
 from tamis.records.current_values import read_current_values
+from tamis.tokens.identity import UnknownTokenizerError
 
 GOAL = target(train=20, held_out=10)
 
@@ -112,6 +113,26 @@ def test_a_budget_above_what_the_files_can_hold(folder):
     assert len(checked(folder, corpus(), GOAL, selection("best", budget=90)).warnings) == 1
     (folder / "documents" / "f.json").write_text('[{"text": "a"}]')
     assert checked(folder, corpus(), GOAL, selection("best", budget=90)).lines == [], "that is not known"
+
+
+def test_a_token_budget_above_what_the_files_can_hold(folder):
+    most = sum(path.stat().st_size for path in (folder / "documents").iterdir()) // 4
+    (line,) = checked(folder, corpus(), GOAL, selection("best", budget=f"{most + 70}tok")).warnings
+    assert line.startswith(
+        f"selection best: its budget of {most + 70:,} tokens is above the pool, which has at"
+    )
+    assert "estimated as bytes / 4: all that are eligible will be chosen" in line
+    assert checked(folder, corpus(), GOAL, selection("best", budget=f"{most - 70}tok")).lines == []
+    pl.DataFrame({"text": texts("sailing", 5)}).write_parquet(folder / "documents" / "c.parquet")
+    asked = selection("best", budget=f"{most + 7_000}tok")
+    assert checked(folder, corpus(), GOAL, asked).lines == [], "of a compressed file that is not known"
+
+
+def test_a_tokenizer_that_is_not_found_is_named_before_anything_is_read(folder):
+    text = settings(corpus(), GOAL).replace("[project]", '[project]\ntokenizer = "smollm-135m"')
+    project = plain_project(folder, text, {}).project
+    with pytest.raises(UnknownTokenizerError, match="did you mean 'smollm2-135m'"):
+        checked_plan(project)
 
 
 def test_a_plan_that_reads_no_documents_says_nothing_of_budgets(folder):

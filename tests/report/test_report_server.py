@@ -136,6 +136,12 @@ def test_a_request_with_no_or_two_hosts_is_refused(pages, lines):
         assert b" 403 " in connection.makefile("rb").readline()
 
 
+def test_an_address_that_cannot_be_read_is_refused(pages):
+    with socket.create_connection(("127.0.0.1", pages.port), timeout=10) as connection:
+        connection.sendall(b"GET http://[::1/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b" 400 " in connection.makefile("rb").readline()
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
 def test_nothing_can_be_written(pages, home, method):
     before = {path.name for path in home.reports.iterdir()}

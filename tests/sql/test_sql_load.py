@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from tamis.base.errors import UnknownNameError
+from tamis.graph.marts import SQL_FOLDER
 from tamis.sql import (
     CycleError,
     ProjectFileError,
@@ -13,9 +14,11 @@ from tamis.sql import (
     UnknownColumnError,
     UnknownReferenceError,
     UnorderedModelError,
+    load,
     load_project,
     tables_read,
 )
+from tamis.sql.load import read_project
 
 STAGING = "select id, weight, colour from {{ source('raw', 'items') }}\n"
 MART = """
@@ -31,6 +34,54 @@ TOY = {
     "marts/mart_colours.sql": MART,
     "tests/light.sql": "select id from {{ ref('stg_items') }} where weight > 9",
 }
+
+
+@pytest.fixture
+def cache(tmp_path_factory, monkeypatch):
+    """A user's cache of its own, and no project read in this process."""
+    folder = tmp_path_factory.mktemp("user") / "cache"
+    monkeypatch.setenv("TAMIS_CACHE", str(folder))
+    load._loaded.cache_clear()
+    yield folder
+    load._loaded.cache_clear()
+
+
+def test_what_was_read_is_kept_for_the_next_process_until_a_file_changes(write_project, cache, monkeypatch):
+    folder = write_project(TOY)
+    read = load_project(folder)
+    load._loaded.cache_clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(load, "read_project", None)
+        assert load_project(folder) == read == read_project(folder)
+    (folder / "tests" / "light.sql").write_text("select id from {{ ref('stg_items') }} where weight > 8")
+    changed = load_project(folder)
+    assert changed != read
+    for file in (cache / "sql").iterdir():
+        file.write_bytes(file.read_bytes()[:100])
+    load._loaded.cache_clear()
+    assert load_project(folder) == changed, "a damaged cache is read over"
+
+
+def test_the_models_of_the_platform_are_the_same_kept_and_read(cache):
+    load_project(SQL_FOLDER)
+    load._loaded.cache_clear()
+    assert load_project(SQL_FOLDER) == read_project(SQL_FOLDER)
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(write_project, cache):
+    cache.write_text("a file")
+    folder = write_project(TOY)
+    assert load_project(folder) == read_project(folder)
+
+
+def test_old_versions_leave_the_cache(write_project, cache):
+    folder = write_project(TOY)
+    for weight in range(load.MOST_KEPT + 3):
+        (folder / "tests" / "light.sql").write_text(
+            f"select id from {{{{ ref('stg_items') }}}} where weight > {weight}"
+        )
+        load_project(folder)
+    assert len([*(cache / "sql").iterdir()]) == load.MOST_KEPT
 
 
 def test_models_stand_in_dependency_order_with_layer_and_materialization(write_project):

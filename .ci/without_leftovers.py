@@ -36,11 +36,11 @@ def main() -> int:
 def end_children() -> None:
     """End what is left, children of children included: they become ours as their parents end."""
     deadline = time.monotonic() + GRACE_SECONDS
-    told: set[int] = set()
+    named: set[int] = set()
     while children := living_children():
-        for process in children - told:
+        for process in children - named:
             print(f"left behind, ended: {process} {command_line(process)}", file=sys.stderr)
-        told |= children
+        named |= children
         for process in children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL if time.monotonic() > deadline else signal.SIGTERM)
@@ -58,7 +58,7 @@ def living_children() -> set[int]:
 def parent(folder: Path) -> int:
     """Parent of a process, by its folder in /proc; 0 when it has ended."""
     try:
-        # The name stands in brackets and may hold spaces; state and parent follow it.
+        # The name is in brackets and may hold spaces; state and parent follow it.
         return int((folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
     except (OSError, IndexError):
         return 0

@@ -1,2 +1,2 @@
--- MLflow beside Dagster: one server, a database each.
+-- One server, a database for MLflow and one for Dagster.
 CREATE DATABASE mlflow;

@@ -13,6 +13,7 @@ from tamis.records.listed_rows import lost_decisions
 from tamis.records.manifest import Manifest, ManifestFolder
 from tamis.selection.changes import changes
 from tamis.store.home import Home
+from tamis.tokens.stage import TOKEN_COUNTS_STAGE
 
 SHOWN = 10
 SETTING_SHOWN = 120
@@ -123,14 +124,27 @@ def _decided(home: Home, version: Version) -> pl.DataFrame:
 
 
 def _settings(folder: ManifestFolder, before: Manifest, after: Manifest) -> dict[str, tuple[Any, Any]]:
-    """Return the settings, the seed and the code version in which two decisions differ, as pairs."""
+    """Return the settings, the tokenizer, the seed and the code version in which two decisions differ."""
     sides = [
-        {**settings_then(folder, one), "seed": one.seed, "code_version": one.code_version}
+        {
+            **settings_then(folder, one),
+            "tokenizer": _tokenizer(folder, one),
+            "seed": one.seed,
+            "code_version": one.code_version,
+        }
         for one in (before, after)
     ]
     names = dict.fromkeys([*sides[0], *sides[1]])
     pairs = {name: (sides[0].get(name), sides[1].get(name)) for name in names}
     return {name: values for name, values in pairs.items() if values[0] != values[1]}
+
+
+def _tokenizer(folder: ManifestFolder, decisions: Manifest) -> str:
+    """Return by what the tokens of a choice were counted: a fingerprint, since a folder keeps its name."""
+    counts = next((one for one in decisions.inputs if one.asset == TOKEN_COUNTS_STAGE.name), None)
+    if counts is None:
+        return "none, tokens estimated as bytes / 4"
+    return str(folder.read(counts.manifest).config.get("tokenizer", "that of the presets"))
 
 
 def history(project: Project, selection: str) -> list[dict[str, Any]]:

@@ -8,15 +8,18 @@ film reviews as target it finds 90 % of 300 others hidden among them (DSIR, whic
 """
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from tamis.base.progress import Advance, ignore
 from tamis.coverage.keyed_hash import keyed_hash
 from tamis.transport.ordering import smallest_first
 from tamis.transport.rivals.importance_resampling import BATCH_TEXTS, HashedGrams
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 BUCKETS = 1 << 17
 FOLDS = 4
@@ -38,6 +41,8 @@ def classifier_log_odds(
     `ids` and the seed decide sample and folds, so order and sharding of the candidates do not matter. Where a
     fold has nothing to be compared with, all have 0. Raises ValueError without target texts.
     """
+    from scipy import sparse
+
     if not len(target):
         raise ValueError("a classifier needs target texts, and there are none")
     fold_n = (keyed_hash(ids, seed, "class fold") % np.uint64(FOLDS)).astype(np.int64)
@@ -55,8 +60,9 @@ def classifier_log_odds(
     return np.concatenate(odds)[np.arange(len(ids)), fold_n]
 
 
-def _fitted(positives: sparse.csr_matrix, negatives: sparse.csr_matrix) -> tuple[Floats, float]:
+def _fitted(positives: "sparse.csr_matrix", negatives: "sparse.csr_matrix") -> tuple[Floats, float]:
     """Weights [b] and bias of one logistic regression, both classes of equal weight."""
+    from scipy import sparse
     from sklearn.linear_model import LogisticRegression
 
     if not negatives.shape[0]:
@@ -67,8 +73,10 @@ def _fitted(positives: sparse.csr_matrix, negatives: sparse.csr_matrix) -> tuple
     return model.coef_[0], float(model.intercept_[0])
 
 
-def _features(texts: Sequence[str], advance: Advance = ignore) -> Iterator[sparse.csr_matrix]:
+def _features(texts: Sequence[str], advance: Advance = ignore) -> "Iterator[sparse.csr_matrix]":
     """Which buckets the n-grams of each text fall into, rows of unit length; a matrix per batch of texts."""
+    from scipy import sparse
+
     grams = HashedGrams(buckets=BUCKETS)
     for number, (text, bucket) in enumerate(grams.batches(texts, advance)):
         rows = min(BATCH_TEXTS, len(texts) - number * BATCH_TEXTS)

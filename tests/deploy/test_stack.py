@@ -92,14 +92,14 @@ def ended(stack: Stack, run: str) -> bool:
 
 
 def test_health_sees_every_part_of_the_stack(stack):
-    told = stack.run("code", "tamis", "health", "--json")
-    assert told.returncode == 0, told.stdout + told.stderr
-    parts = {one["part"]: one["seen"] for one in json.loads(told.stdout)["parts"]}
+    answer = stack.run("code", "tamis", "health", "--json")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    parts = {one["part"]: one["seen"] for one in json.loads(answer.stdout)["parts"]}
     assert parts["dagster"].endswith("in PostgreSQL")
     assert parts["daemon"].startswith("last seen ")
     assert parts["tracking"] == f"http://127.0.0.1:{stack.ports['mlflow']} answers"
     assert parts["object_store"].startswith("s3://tamis/home") == HOME_ON_OBJECT_STORE
-    assert not any(secret in told.stdout + told.stderr for secret in SECRETS.values())
+    assert not any(secret in answer.stdout + answer.stderr for secret in SECRETS.values())
 
 
 def test_mlflow_keeps_runs_in_postgresql_and_artifacts_in_the_object_store(stack):
@@ -162,8 +162,10 @@ def test_as_many_runs_as_devices_go_on_and_a_killed_one_frees_its_place(stack):
         path.write_text(shipped)
     wait_for(lambda: ended(stack, second), 240, lambda: stack.tail("daemon") + stack.tail("code"), pause=2)
     assert (stack.status(first), stack.status(second)) == ("FAILURE", "SUCCESS"), stack.events(second)
-    told = stack.events(first)  # by the code server that started it, or by the sensors: whoever sees it first
-    assert "terminated by signal 9" in told or "the process that ran it has died" in told, told
+    answer = stack.events(
+        first
+    )  # by the code server that started it, or by the sensors: whoever sees it first
+    assert "terminated by signal 9" in answer or "the process that ran it has died" in answer, answer
 
 
 def hold(stack: Stack) -> subprocess.Popen[str]:
@@ -194,14 +196,14 @@ def process_of(stack: Stack, run: str) -> int:
 
 
 def test_no_secret_is_in_logs_home_databases_or_what_the_ui_tells(stack):
-    told = json.dumps(stack.ask("query { instance { info } }"))
-    assert "free_slots_after_run_end_seconds" in told, "this is the page of the configuration"
-    told += "".join(stack.events(run) for (run,) in stack.database.rows("SELECT run_id FROM runs"))
+    answer = json.dumps(stack.ask("query { instance { info } }"))
+    assert "free_slots_after_run_end_seconds" in answer, "this is the page of the configuration"
+    answer += "".join(stack.events(run) for (run,) in stack.database.rows("SELECT run_id FROM runs"))
     program = stack.database.server.bin_path / "pg_dump"
     for database in ("tamis", "mlflow"):
         dumped = subprocess.run([program, stack.database.url(database)], check=True, capture_output=True)
-        told += dumped.stdout.decode(errors="replace")
-    assert [name for name, secret in SECRETS.items() if secret in told] == []
+        answer += dumped.stdout.decode(errors="replace")
+    assert [name for name, secret in SECRETS.items() if secret in answer] == []
     for path in (*stack.folder.glob("*.log"), *stack.home.rglob("*")):
         held = path.read_bytes() if path.is_file() else b""
         assert not any(secret.encode() in held for secret in SECRETS.values()), path

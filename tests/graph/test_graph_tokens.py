@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from tamis.base.unfit import PLAIN
 from tamis.corpus import document_id
 from tamis.exporting import export_selection
+from tamis.history.differences import difference, history
 from tamis.interchange.subset import SubsetFiles
 from tamis.planning import budget_lines, read_plan
 from tamis.project import open_project
@@ -136,6 +137,11 @@ def test_another_tokenizer_counts_again_and_none_gives_the_estimated_choice_back
     counted.make()
     assert counted.store.count("token_counts") == 0
     assert counted.versions() == estimated.versions()
+    last = len(history(counted.project, "near"))
+    found = [difference(counted.project, "near", one, one + 1).settings for one in range(1, last)]
+    *_, before, after = [one["tokenizer"] for one in found if "tokenizer" in one]
+    assert after[1] == "none, tokens estimated as bytes / 4"
+    assert before[1] == after[0] != before[0], "another one under the same name"
     assert "tokens, estimated as bytes / 4" in page_of(counted, "near")
 
 

@@ -276,7 +276,14 @@ def _complete(frame: pl.DataFrame, selection: str, table: str) -> pl.DataFrame:
 @asset(
     "served_examples",
     ["lancedb"],
-    reads=["selected_subset", "decisions", "target_potential", "target_embeddings", "embeddings"],
+    reads=[
+        "selected_subset",
+        "decisions",
+        "target_potential",
+        "target_embeddings",
+        "target_gaps",
+        "embeddings",
+    ],
 )
 def served_examples(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Which examples of its target each chosen document serves, and how far the choice is from held-out ones.

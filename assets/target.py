@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -29,9 +30,11 @@ from tamis.settings.references import named
 from tamis.store.records import stored_rows
 from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted, vector_column
+from tamis.store.vectors import VectorBlocks
 from tamis.store.withdrawn import note_places, version_of
 from tamis.training.chats import without_refused
 from tamis.transport.exact import ExactCheck
+from tamis.transport.gaps import find_gaps
 from tamis.transport.scoring import PoolScoring, score_pool, score_range
 from tamis.transport.storing import (
     CurrentPotential,
@@ -39,6 +42,7 @@ from tamis.transport.storing import (
     load_potential,
     potential_facts,
     save_potential,
+    target_rows,
     target_vectors,
 )
 
@@ -319,3 +323,34 @@ def _agreeing(exact: ExactCheck | None) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.WARN,
         metadata=known,
     )
+
+
+@asset("target_gaps", ["lancedb", "torch"], reads=["target_potential", "target_embeddings", "embeddings"])
+def target_gaps(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+    """The examples of a target near which the whole pool has hardly a document: which data are missing."""
+    with store.work(context) as work:
+        encoder, pool_table = work.project.settings.encoder.name, current_table(work.project)
+        for key in work.partitions:
+            with work.apart(key):
+                potential = load_potential(work.upstream("target_potential", key))
+                ids, example_md = target_rows(work.store, f"target_embeddings_{encoder_slug(encoder)}", key)
+                with work.progress(f"gaps of {key}", work.store.count(pool_table)) as progress:
+                    found = find_gaps(
+                        example_md,
+                        VectorBlocks(work.store, pool_table, dtype=np.float16),
+                        center=potential.center,
+                        normalize=potential.normalize,
+                        seed=work.project.seed,
+                        advance=progress.advance,
+                    )
+                scope, schema = f"target = {quoted(key)}", schema_of("target_gaps")
+                supply = pl.Series(found.supply_m).fill_nan(None).to_arrow()
+                columns = [[key] * len(ids), ids, supply, found.is_gap_m]
+                work.store.replace("target_gaps", pa.table(columns, schema=schema), scope)
+                facts: dict[str, Any] = {"examples": len(ids), "gaps": int(found.is_gap_m.sum())}
+                if not np.isnan(found.typical):
+                    facts |= {"typical_supply": found.typical, "limit": found.limit}
+                entry = Rows(table="target_gaps", where=scope)
+                yield from work.record(
+                    Output(partition=key, rows=[entry], row_count=len(ids), metadata=facts)
+                )

@@ -48,9 +48,13 @@ def texts(kind: str) -> pl.DataFrame:
 
 def vectors(encoder: str, kind: str, count: int, cache: Path) -> Floats:
     """The first `count` vectors [count, d] of the pool or the target, made on first use."""
+    return encoded(encoder, texts(kind)["text"].head(count).to_list(), cache)
+
+
+def encoded(encoder: str, rows: list[str], cache: Path) -> Floats:
+    """The vectors [n, d] of some texts, made on first use."""
     from tamis.embedding import encoder_identity
 
-    rows = texts(kind)["text"].head(count).to_list()
     clipped = rows if encoder == "static" else [text[:CLIPPED] for text in rows]
     digest = hashlib.sha256(encoder_identity(encoder).encode())
     blocks = []

@@ -95,6 +95,18 @@ def test_explain_names_scores_reasons_and_origin(built, tamis, tmp_path):
     assert by_text == found, "a byte order mark is no part of a text"
 
 
+def test_gaps_lists_the_examples_that_nothing_serves(built, tamis, empty):
+    found = tamis(built, "gaps", "algebra", "--json").json
+    stored = built.store.read("target_gaps", where="is_gap")
+    assert {row["example_id"] for row in found["gaps"]} == set(stored["doc_id"])
+    assert set(found) == {"target", "examples", "typical_supply", "limit", "gaps"}
+    assert found["examples"] == 30
+    assert found["limit"] < found["typical_supply"]
+    said = tamis(built, "gaps", "algebra").out
+    assert f"serves {len(stored)} of the 30 examples of algebra" in said
+    assert "target_gaps[algebra]" in tamis(empty, "gaps", "algebra", code=2).err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -102,6 +114,7 @@ def test_explain_names_scores_reasons_and_origin(built, tamis, tmp_path):
         (("explain", "--file", "letter.txt"), "or a shard by its key"),
         (("explain", "--file", "landing/algebra.jsonl", "--row", "-1"), "x>=0"),
         (("export", "nothing"), "near-algebra"),
+        (("gaps", "algebr"), "Did you mean 'algebra'?"),
         (("diff", "near-algebra", "9"), "only version 1"),
         (("diff", "worst"), "valid: near-algebra"),
         (("restore", "near-algebra"), "VERSION or --latest"),

@@ -82,6 +82,14 @@ def selection_names(_context: click.Context, _parameter: click.Parameter, incomp
         return []
 
 
+def target_names(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return the targets of the project that begin so, for a shell that completes a name."""
+    try:
+        return [one.name for one in read_project().settings.target if one.name.startswith(incomplete)]
+    except TamisError:
+        return []
+
+
 def answer(as_json: bool, value: Any, lines: Sequence[str]) -> None:
     """Print a value as one JSON document, or its lines for a person."""
     if as_json:

@@ -1,4 +1,4 @@
-"""The verbs that trace what was made: `explain` of a document or checkpoint, `audit` down to raw bytes."""
+"""The verbs that trace what was made: `explain` of a document or checkpoint, `gaps` of a target, `audit`."""
 
 import sys
 from dataclasses import dataclass
@@ -9,9 +9,10 @@ import click
 
 from tamis.audit.anchor import judge_anchor, write_anchor
 from tamis.audit.verdicts import audit_lines
+from tamis.base.errors import NotMadeError, UnknownNameError
 from tamis.base.files import write_atomically
 from tamis.base.progress import say
-from tamis.cli.parts import answer, json_option, platform_module
+from tamis.cli.parts import answer, json_option, platform_module, target_names
 from tamis.graph.scan import scan
 from tamis.history.explain import explain_document, explanation_lines, training_documents, training_lines
 from tamis.history.finding import document_of_place, document_of_text, resolve_document
@@ -20,7 +21,10 @@ from tamis.project import Project, read_project
 from tamis.records.current_values import read_current_values
 from tamis.records.manifest import ManifestFolder
 from tamis.report.audit import page_of
+from tamis.status import due
 from tamis.training.planned import model_names, planned_trials
+from tamis.transport.stage import GAPS_STAGE
+from tamis.transport.stored_gaps import read_gaps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +76,25 @@ def explain(as_json: bool, **given: Any) -> int:
     home = project.home
     found = explain_document(home.store, asked.found_in(project), ManifestFolder.of(home))
     answer(as_json, found, explanation_lines(found))
+    return 0
+
+
+@click.command()
+@click.argument("target", shell_complete=target_names)
+@json_option
+def gaps(target: str, as_json: bool) -> int:
+    """List the examples of a target near which the whole pool has hardly a document."""
+    project = read_project()
+    targets = [one.name for one in project.settings.target]
+    if target not in targets:
+        raise UnknownNameError("target", target, targets)
+    store = project.home.store
+    if (GAPS_STAGE.name, target) not in read_current_values(store):
+        raise NotMadeError(f"{GAPS_STAGE.name}[{target}]")
+    found = read_gaps(store, target)
+    answer(as_json, found.to_json(store), found.lines(store))
+    if reason := due(project, GAPS_STAGE.name, target):
+        say(f"this is out of date ({reason}): run `tamis materialize`")
     return 0
 
 

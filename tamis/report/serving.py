@@ -14,6 +14,7 @@ from tamis.report.selection_data import EXCERPT_CHARACTERS
 from tamis.selection.serving import CHOSEN, POOL, RANDOM, Serving, costs_of_examples
 from tamis.store.tables import Store, quoted
 from tamis.transport.exact import Distance
+from tamis.transport.stored_gaps import TargetGaps, read_gaps
 
 SHOWN_EXAMPLES = 10
 LABELS = {POOL: "the pool, a random draw", RANDOM: "a random choice of the same size", CHOSEN: "this choice"}
@@ -24,7 +25,8 @@ class ServingPage:
     """What the page shows.
 
     `distances`: label, the distance to held-out examples. `costly`: rows of example_id, cost, source and
-    excerpt, the highest cost first.
+    excerpt, the highest cost first. `gaps`: what the pool lacks; `lacking`: the first of these examples, with
+    supply, source and excerpt.
     """
 
     name: str
@@ -34,6 +36,8 @@ class ServingPage:
     distances: list[tuple[str, Distance]]
     compared: str
     costly: list[dict[str, object]]
+    gaps: TargetGaps
+    lacking: list[dict[str, object]]
 
 
 def served_page_name(selection: str) -> str:
@@ -43,7 +47,7 @@ def served_page_name(selection: str) -> str:
 
 def serving_page(store: Store, name: str, target: str, serving: Serving) -> str:
     """Return the page of a selection; texts are read only of the examples that are shown."""
-    costly = costs_of_examples(serving.pairs).head(SHOWN_EXAMPLES)
+    costly, gaps = costs_of_examples(serving.pairs).head(SHOWN_EXAMPLES), read_gaps(store, target)
     page = ServingPage(
         name=name,
         target=target,
@@ -52,6 +56,8 @@ def serving_page(store: Store, name: str, target: str, serving: Serving) -> str:
         distances=[(label, serving.distances[key]) for key, label in LABELS.items() if serving.distances],
         compared=comparison_in_words(serving),
         costly=with_texts(store, target, costly).to_dicts(),
+        gaps=gaps,
+        lacking=with_texts(store, target, gaps.lacking.head(SHOWN_EXAMPLES)).to_dicts(),
     )
     return render("serving.html", page)
 

@@ -32,9 +32,11 @@ from tamis.transport.solve import NotConverged, solve_and_score, solve_potential
 from tamis.transport.stability import Stability, bootstrap_stability
 
 CODE_VERSION = "4"
+GAPS_CODE_VERSION = "1"
 
 __all__ = [
     "CODE_VERSION",
+    "GAPS_CODE_VERSION",
     "BadShapeError",
     "BadVectorError",
     "DomainDistance",

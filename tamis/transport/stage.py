@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from tamis.stage import Learning, Snapshot, Stage, edge, every, precision_settings, same
 from tamis.store.columns import DOC_ID, FINGERPRINT, Table, column
-from tamis.transport import CODE_VERSION
+from tamis.transport import CODE_VERSION, GAPS_CODE_VERSION
 
 TRANSPORT = Table(
     name="transport",
@@ -22,6 +22,19 @@ TRANSPORT = Table(
         column("transport_gradient", pa.float64(), "gradient of OT(pool, target) in the document's mass"),
         column("nearest_cost", pa.float64(), "cost to the nearest target example"),
         FINGERPRINT,
+    ),
+)
+
+TARGET_GAPS = Table(
+    name="target_gaps",
+    key=("target", "doc_id"),
+    text=(),
+    partition="target",
+    columns=(
+        column("target", pa.string(), "name of the target"),
+        column("doc_id", pa.string(), "content id of the example"),
+        column("supply", pa.float64(), "documents of the pool near it for each example near it, or null"),
+        column("is_gap", pa.bool_(), "whether nothing in the pool serves it"),
     ),
 )
 
@@ -42,6 +55,18 @@ SCORES_STAGE = Stage(
     ),
     tables=(TRANSPORT,),
 )
+GAPS_STAGE = Stage(
+    name="target_gaps",
+    group="target",
+    partitions="targets",
+    code_version=GAPS_CODE_VERSION,
+    edges=(
+        edge("target_potential", same),
+        edge("target_embeddings", same),
+        edge("embeddings", every("shards")),
+    ),
+    tables=(TARGET_GAPS,),
+)
 STAGES = (
     Stage(
         name="target_potential",
@@ -54,4 +79,5 @@ STAGES = (
         learning=Learning.FITTED,
     ),
     SCORES_STAGE,
+    GAPS_STAGE,
 )

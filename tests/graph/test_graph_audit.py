@@ -29,6 +29,7 @@ ALTERED = {
 """Of each table a column, and the node that speaks of the row."""
 OF_REPORTS = {
     "served_examples": ("mass", "served_examples[near]"),
+    "target_gaps": ("supply", "target_gaps[goal]"),
 }
 """The same of tables that are made after the selections."""
 
@@ -56,7 +57,7 @@ def red(graph: SmallProject) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("table", OF_REPORTS)
 def test_one_altered_cell_of_a_report_is_found_at_its_node(graph, table):
-    graph.make({table})
+    graph.make({*OF_REPORTS})
     column, node = OF_REPORTS[table]
     alter(graph, table, column, None)
     assert list(red(graph)) == [node]

@@ -48,6 +48,7 @@ METHODS = {
     "near_copies": ("tamis.embedding.near_copies:CODE_VERSION", ["tamis.embedding.near_copies"]),
     "embedding": ("tamis.embedding:CODE_VERSION", ["tamis.embedding"]),
     "transport": ("tamis.transport:CODE_VERSION", ["tamis.transport"]),
+    "gaps": ("tamis.transport:GAPS_CODE_VERSION", ["tamis.transport.gaps"]),
     "coverage": ("tamis.coverage:CODE_VERSION", ["tamis.coverage"]),
     "quality": (
         "tamis.quality:CODE_VERSION",

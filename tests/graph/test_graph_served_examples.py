@@ -1,17 +1,38 @@
 """Which examples a choice serves: made after it, explained of a document, withdrawn with an example."""
 
+import pyarrow as pa
 import pytest
 from projects import CHOSEN
 
 from tamis.history.explain import explain_document, explanation_lines
+from tamis.transport.stored_gaps import read_gaps
 
 SERVED = "served_examples"
 
 
+MADE = CHOSEN | {"target_gaps", SERVED}
+
+
 @pytest.fixture
 def served(graph):
-    graph.make(CHOSEN | {SERVED})
+    graph.make(MADE)
     return graph
+
+
+def test_the_page_and_the_table_name_the_same_gaps(served):
+    found = read_gaps(served.store, "goal")
+    assert len(found.gaps.supply_m) == 8
+    served.store.replace(
+        "target_gaps",
+        served.store.read_arrow("target_gaps").set_column(3, "is_gap", pa.array([True] * 8)),
+        "target = 'goal'",
+    )
+    some = read_gaps(served.store, "goal")
+    assert some.lacking["supply"].is_sorted()
+    listed = some.to_json(served.store)["gaps"]
+    assert [row["example_id"] for row in listed] == some.lacking["example_id"].to_list()
+    assert len(some.lines(served.store)) == 9
+    assert found.answer.replace("&", "&amp;") in (served.home.reports / "served_near.html").read_text()
 
 
 def test_a_document_names_the_examples_that_it_serves(served):
@@ -70,6 +91,7 @@ def test_a_withdrawn_example_is_on_no_page_and_in_no_row_after_the_next_run(serv
     shown = [one for one in served.store.read("target_examples")["doc_id"] if one in text]
     served.withdraw([shown[0]])
     assert not page.exists()
-    served.make(CHOSEN | {SERVED})
+    served.make(MADE)
     assert shown[0] not in page.read_text()
     assert shown[0] not in set(served.store.read(SERVED)["example_id"])
+    assert shown[0] not in set(served.store.read("target_gaps")["doc_id"])

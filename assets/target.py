@@ -17,6 +17,7 @@ from resources.output import Output, Rows, rows_set_aside
 from resources.specification import asset
 from resources.store import StoreResource
 from resources.work import Work
+from tamis.base.numbers import counted
 from tamis.corpus import read_target, split_target
 from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.corpus.refusing import NEAR_REPEATS, Refusal, refusal
@@ -27,6 +28,7 @@ from tamis.embedding.storing import current_table, encoder_slug
 from tamis.records.manifest import content_digest
 from tamis.selection.leaks import RUNS, TABLE, update_contamination
 from tamis.settings.references import named
+from tamis.stage import every
 from tamis.store.records import stored_rows
 from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted, vector_column
@@ -34,7 +36,7 @@ from tamis.store.vectors import VectorBlocks
 from tamis.store.withdrawn import note_places, version_of
 from tamis.training.chats import without_refused
 from tamis.transport.exact import ExactCheck
-from tamis.transport.gaps import find_gaps
+from tamis.transport.gaps import Gaps, find_gaps
 from tamis.transport.scoring import PoolScoring, score_pool, score_range
 from tamis.transport.storing import (
     CurrentPotential,
@@ -327,30 +329,32 @@ def _agreeing(exact: ExactCheck | None) -> dg.AssetCheckResult:
 
 @asset("target_gaps", ["lancedb", "torch"], reads=["target_potential", "target_embeddings", "embeddings"])
 def target_gaps(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """The examples of a target near which the whole pool has hardly a document: which data are missing."""
+    """The examples of each target near which the whole pool has hardly a document: which data are missing."""
     with store.work(context) as work:
-        encoder, pool_table = work.project.settings.encoder.name, current_table(work.project)
-        for key in work.partitions:
-            with work.apart(key):
-                potential = load_potential(work.upstream("target_potential", key))
-                ids, example_md = target_rows(work.store, f"target_embeddings_{encoder_slug(encoder)}", key)
-                with work.progress(f"gaps of {key}", work.store.count(pool_table)) as progress:
-                    found = find_gaps(
-                        example_md,
-                        VectorBlocks(work.store, pool_table, dtype=np.float16),
-                        center=potential.center,
-                        normalize=potential.normalize,
-                        seed=work.project.seed,
-                        advance=progress.advance,
-                    )
-                scope, schema = f"target = {quoted(key)}", schema_of("target_gaps")
-                supply = pl.Series(found.supply_m).fill_nan(None).to_arrow()
-                columns = [[key] * len(ids), ids, supply, found.is_gap_m]
-                work.store.replace("target_gaps", pa.table(columns, schema=schema), scope)
-                facts: dict[str, Any] = {"examples": len(ids), "gaps": int(found.is_gap_m.sum())}
-                if not np.isnan(found.typical):
-                    facts |= {"typical_supply": found.typical, "limit": found.limit}
-                entry = Rows(table="target_gaps", where=scope)
-                yield from work.record(
-                    Output(partition=key, rows=[entry], row_count=len(ids), metadata=facts)
-                )
+        schema, found, facts = schema_of("target_gaps"), [], {}
+        for key in every("targets")(work.snapshot, ""):
+            ids, gaps = _gaps_of(work, key)
+            supply = pl.Series(gaps.supply_m).fill_nan(None).to_arrow()
+            found.append(pa.table([[key] * len(ids), ids, supply, gaps.is_gap_m], schema=schema))
+            facts[f"gaps_of_{key}"] = f"{gaps.is_gap_m.sum():,} of {counted(len(ids), 'example')}"
+        rows = pa.concat_tables(found)
+        work.store.overwrite("target_gaps", rows)
+        entry = Rows(table="target_gaps")
+        yield from work.record(Output(rows=[entry], row_count=rows.num_rows, metadata=facts))
+
+
+def _gaps_of(work: Work, key: str) -> tuple[list[str], Gaps]:
+    """The ids of a target's examples, and their gaps in the geometry of its potential."""
+    encoder, pool_table = work.project.settings.encoder.name, current_table(work.project)
+    potential = load_potential(work.upstream("target_potential", key))
+    ids, example_md = target_rows(work.store, f"target_embeddings_{encoder_slug(encoder)}", key)
+    with work.progress(f"gaps of {key}", work.store.count(pool_table)) as progress:
+        gaps = find_gaps(
+            example_md,
+            VectorBlocks(work.store, pool_table, dtype=np.float16),
+            center=potential.center,
+            normalize=potential.normalize,
+            seed=work.project.seed,
+            advance=progress.advance,
+        )
+    return ids, gaps

@@ -89,11 +89,11 @@ def gaps(target: str, as_json: bool) -> int:
     if target not in targets:
         raise UnknownNameError("target", target, targets)
     store = project.home.store
-    if (GAPS_STAGE.name, target) not in read_current_values(store):
-        raise NotMadeError(f"{GAPS_STAGE.name}[{target}]")
     found = read_gaps(store, target)
+    if (GAPS_STAGE.name, "") not in read_current_values(store) or not len(found.gaps.supply_m):
+        raise NotMadeError(GAPS_STAGE.name)
     answer(as_json, found.to_json(store), found.lines(store))
-    if reason := due(project, GAPS_STAGE.name, target):
+    if reason := due(project, GAPS_STAGE.name, ""):
         say(f"this is out of date ({reason}): run `tamis materialize`")
     return 0
 

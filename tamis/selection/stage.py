@@ -294,7 +294,7 @@ SERVED_STAGE = Stage(
         edge("decisions", same),
         edge("target_potential", _target_of_selection),
         edge("target_embeddings", _target_of_selection),
-        edge("target_gaps", _target_of_selection),
+        edge("target_gaps", _with_target(only)),
         edge("embeddings", _with_target(every("shards"))),
     ),
     tables=(SERVED_EXAMPLES,),

@@ -29,7 +29,7 @@ TARGET_GAPS = Table(
     name="target_gaps",
     key=("target", "doc_id"),
     text=(),
-    partition="target",
+    emptied=True,
     columns=(
         column("target", pa.string(), "name of the target"),
         column("doc_id", pa.string(), "content id of the example"),
@@ -58,11 +58,12 @@ SCORES_STAGE = Stage(
 GAPS_STAGE = Stage(
     name="target_gaps",
     group="target",
-    partitions="targets",
+    # One value for all targets: then it is made in the run of the selections, without one of its own.
     code_version=GAPS_CODE_VERSION,
+    active=lambda snapshot: bool(snapshot.keys("targets")),
     edges=(
-        edge("target_potential", same),
-        edge("target_embeddings", same),
+        edge("target_potential", every("targets")),
+        edge("target_embeddings", every("targets")),
         edge("embeddings", every("shards")),
     ),
     tables=(TARGET_GAPS,),

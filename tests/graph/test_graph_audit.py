@@ -29,7 +29,7 @@ ALTERED = {
 """Of each table a column, and the node that speaks of the row."""
 OF_REPORTS = {
     "served_examples": ("mass", "served_examples[near]"),
-    "target_gaps": ("supply", "target_gaps[goal]"),
+    "target_gaps": ("supply", "target_gaps"),
 }
 """The same of tables that are made after the selections."""
 

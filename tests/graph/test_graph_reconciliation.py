@@ -42,7 +42,6 @@ OF_PARTITIONS = {
     "selected_subset": ("selected_subset", "selection"),
     "decisions": ("decisions", "selection"),
     "served_examples": ("served_examples", "selection"),
-    "target_gaps": ("target_gaps", "target"),
 }
 """Tables with rows of a target or selection: who writes them, and the column that names it."""
 

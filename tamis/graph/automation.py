@@ -151,7 +151,8 @@ def next_groups(
     if not selections <= current.keys():
         needed = {name for name in needed if _comes_first(stages()[name])}
     groups = _ready(snapshot, current, waiting, refit, without)
-    apart = not selections <= current.keys() or snapshot.project.home.store.count(DOCUMENTS.name) > LARGE_POOL
+    large = bool(selections) and snapshot.project.home.store.count(DOCUMENTS.name) > LARGE_POOL
+    apart = large or not selections <= current.keys()
     for group in sorted(groups, key=lambda group: bool(needed) and group.assets[0] not in needed):
         yield _joined(group, snapshot, current, waiting, without, needed, apart)
 

@@ -151,7 +151,7 @@ def test_of_a_large_pool_what_no_selection_reads_is_a_run_of_its_own(imagined, m
     made = runs(imagined, work_of(imagined))
     assert [group.partition_set for group in made] == ["shards", "targets", "selections", None]
     assert "selected_subset" in made[2].assets
-    assert {"density_sketch", "mart_documents", "lineage_audit"} <= {*made[3].assets}
+    assert {"density_sketch", "density_scores", "mart_documents"} <= {*made[3].assets}
 
 
 def test_of_a_new_project_the_first_selections_come_before_what_they_do_not_need(imagined):

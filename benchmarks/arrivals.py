@@ -240,7 +240,9 @@ def idle(ui: Interface) -> bool:
     time.sleep(IDLE_SECONDS / 4)  # the first ticks after a change find out that there is nothing to do
     with_sensors = shares()
     for sensor in ui.ask(SENSORS)["sensorsOrError"]["results"]:
-        if (answer := ui.ask(STOP, id=sensor["id"])["stopSensor"])["__typename"] != "Sensor":
+        if (answer := ui.ask(STOP, id=sensor["id"])["stopSensor"])[
+            "__typename"
+        ] != "StopSensorMutationResult":
             raise SoakError(f"a sensor could not be stopped: {answer}")
     without = shares()
     of_sensors = round(sum(with_sensors.values()) - sum(without.values()), 4)

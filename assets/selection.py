@@ -11,7 +11,7 @@ from resources.engine import EngineResource
 from resources.judge import JudgeResource
 from resources.output import Output, Rows
 from resources.scorers import scorers
-from resources.specification import specified, step
+from resources.specification import asset, specified, step
 from resources.store import StoreResource
 from resources.work import Work
 from tamis.base.files import write_atomically
@@ -29,17 +29,19 @@ from tamis.report.selection_data import (
     source_mix,
 )
 from tamis.report.selection_plot import selection_plot_png
+from tamis.report.serving import served_page_name, serving_page
 from tamis.report.summary import selection_lines
 from tamis.selection import find_sampler, select, selection_digest
 from tamis.selection.computing import ScoringOptions, method_scores
 from tamis.selection.pinned import repeated
 from tamis.selection.pool import candidates, exclusions, mean_margin, name_set_aside, with_scores
+from tamis.selection.serving import Goal, Serving, serving_of
 from tamis.settings.config import SelectionSection
 from tamis.settings.references import named
 from tamis.settings.samplers import DEFAULT_OPTIONS
 from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted
-from tamis.transport.storing import counts_by_estimate
+from tamis.transport.storing import counts_by_estimate, load_potential
 
 GONE_SHOWN = 100
 BEST_SHOWN = 3
@@ -269,3 +271,65 @@ def _complete(frame: pl.DataFrame, selection: str, table: str) -> pl.DataFrame:
     return frame.with_columns(
         pl.lit(selection).alias("selection"), *(pl.lit(None, dtype=pl.Float64).alias(name) for name in absent)
     ).select(schema_of(table).names)
+
+
+@asset(
+    "served_examples",
+    ["lancedb"],
+    reads=["selected_subset", "decisions", "target_potential", "target_embeddings", "embeddings"],
+)
+def served_examples(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+    """Which examples of its target each chosen document serves, and how far the choice is from held-out ones.
+
+    A selection without a target serves none.
+    """
+    table, columns = "served_examples", ["doc_id", "verdict", "rank"]
+    with store.work(context) as work:
+        for key in work.partitions:
+            with work.apart(key):
+                scope = f"selection = {quoted(key)}"
+                target = named(work.project.settings.selection, key).target
+                if target is None:
+                    work.store.delete(table, scope)
+                    yield from work.record(Output(partition=key, rows=[Rows(table=table, where=scope)]))
+                    continue
+                decisions = work.store.read("decisions", columns, scope)
+                serving = serving_of(work.store, decisions, _goal(work, target), work.project.seed)
+                rows = serving.pairs.with_columns(pl.lit(key).alias("selection"))
+                schema = schema_of(table)
+                work.store.replace(table, rows.select(schema.names).to_arrow().cast(schema), scope)
+                page = work.project.home.reports / served_page_name(key)
+                write_atomically(page, serving_page(work.store, key, target, serving).encode())
+                yield from work.record(
+                    Output(
+                        partition=key,
+                        rows=[Rows(table=table, where=scope)],
+                        files=[page],
+                        row_count=len(rows),
+                        metadata=_serving_facts(serving) | {"page": work.link(page)},
+                    )
+                )
+
+
+def _goal(work: Work, target: str) -> Goal:
+    """The target of a selection, in the geometry of its potential, so that costs compare with scores."""
+    potential = load_potential(work.upstream("target_potential", target))
+    encoder = work.project.settings.encoder.name
+    return Goal(
+        target=target,
+        pool_table=current_table(work.project),
+        target_table=f"target_embeddings_{encoder_slug(encoder)}",
+        center=potential.center,
+        normalize=potential.normalize,
+    )
+
+
+def _serving_facts(serving: Serving) -> dict[str, Any]:
+    """Figures of a coupling for the event log."""
+    facts: dict[str, Any] = {"coupled_documents": serving.coupled, "examples": serving.examples}
+    if serving.served is not None:
+        facts |= {"examples_served": serving.served, "cost_of_another_half": serving.limit}
+    for name, found in serving.distances.items():
+        facts |= {f"distance_of_{name}": found.value, f"distance_of_{name}_low": found.low}
+        facts[f"distance_of_{name}_high"] = found.high
+    return facts

@@ -29,7 +29,7 @@ from tamis.cli import COMPLETION, TITLES, main, serving, verbs
 from tamis.report.address import pages_address
 from tamis.store.retained import retain
 
-EXPLANATION_KEYS = {"doc_id", "occurrences", "scores", "decisions", "checkpoints"}
+EXPLANATION_KEYS = {"doc_id", "occurrences", "scores", "decisions", "serves", "checkpoints"}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from tamis.base.errors import NotMadeError, UnknownNameError
+from tamis.base.numbers import cut, percent
 from tamis.corpus.setting_aside import TABLE as SET_ASIDE
 from tamis.corpus.stage import OCCURRENCES, TARGET_EXAMPLES
 from tamis.graph.stages import stages
@@ -18,12 +19,13 @@ from tamis.records.current_values import read_current_values
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import all_published, read_decisions
 from tamis.selection.evidence import evidence_of, in_words
+from tamis.selection.stage import SERVED_EXAMPLES
 from tamis.settings.sections import FiltersSection
 from tamis.stage import Learning
 from tamis.store.columns import Table
 from tamis.store.home import Home
 from tamis.store.schemas import declared
-from tamis.store.tables import Store, quoted
+from tamis.store.tables import Store, one_of, quoted
 from tamis.store.withdrawn import read_withdrawals
 from tamis.training.stage import BASE_MODELS_STAGE, TRAINED_ON
 
@@ -35,6 +37,9 @@ READERS = 4
 def explain_document(store: Store, doc_id: str, manifests: ManifestFolder) -> dict[str, Any]:
     """Return the sources of a document, its scores and decisions, and the checkpoints trained on it.
 
+    `serves`: for each selection that chose it the examples of its target that it serves, the most mass first;
+    `share` is of the document's own mass.
+
     A withdrawn document has the key `withdrawn`, too, an example of a target `examples`, and one that a stage
     could not process `set_aside`. A decision made by a filter has `evidence`: the measured value, and the
     limit in the settings of that decision.
@@ -45,6 +50,7 @@ def explain_document(store: Store, doc_id: str, manifests: ManifestFolder) -> di
         store.read(TARGET_EXAMPLES.name, ["target", "split", "source"], where).sort("target").to_dicts()
     )
     aside = store.read(SET_ASIDE, ["stage", "reason", "detail"], where).sort("stage").to_dicts()
+    decided = _decisions(store, doc_id, manifests)
     return (
         ({"withdrawn": withdrawn[0]} if withdrawn else {})
         | ({"examples": examples} if examples else {})
@@ -55,7 +61,8 @@ def explain_document(store: Store, doc_id: str, manifests: ManifestFolder) -> di
             .sort("shard", "row")
             .to_dicts(),
             "scores": _scores(store, doc_id),
-            "decisions": _decisions(store, doc_id, manifests),
+            "decisions": decided,
+            "serves": _serves(store, doc_id, decided),
             "checkpoints": store.read(TRAINED_ON.name, ["checkpoint", "data"], where)
             .sort("checkpoint")
             .to_dicts(),
@@ -73,6 +80,24 @@ def _decisions(store: Store, doc_id: str, manifests: ManifestFolder) -> list[dic
             evidence = evidence_of(store, doc_id, row["reason"], row["detail"], filters)
             decided.append(row | {"evidence": evidence})
     return decided
+
+
+def _serves(store: Store, doc_id: str, decided: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    chose = [row["selection"] for row in decided if row["verdict"] == "selected"]
+    pairs = store.read(SERVED_EXAMPLES.name, where=f"doc_id = {quoted(doc_id)}")
+    pairs = pairs.filter(pl.col("selection").is_in(chose))
+    if pairs.is_empty():
+        return []
+    where = one_of("doc_id", sorted(set(pairs["example_id"])))
+    known = store.read(TARGET_EXAMPLES.name, ["doc_id", "source"], where).sort("doc_id", "source")
+    share = (pl.col("mass") / pl.col("mass").sum().over("selection")).alias("share")
+    return (
+        pairs.with_columns(share)
+        .join(known.unique("doc_id", keep="first"), left_on="example_id", right_on="doc_id")
+        .sort("selection", "mass", "example_id", descending=[False, True, False])
+        .select("selection", "example_id", "source", "mass", "share", "cost")
+        .to_dicts()
+    )
 
 
 def _scores(store: Store, doc_id: str) -> list[dict[str, Any]]:
@@ -137,6 +162,14 @@ def explanation_lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"  {score['scorer']} = {score['score']:.5g} (percentile {score['percentile']:.1f})")
     for row in found["decisions"]:
         lines.append("  " + _decision_line(row))
+    for selection in dict.fromkeys(row["selection"] for row in found["serves"]):
+        served = [row for row in found["serves"] if row["selection"] == selection]
+        lines.append(f"  {selection}: it serves these examples of the target, with a share of its mass each")
+        shown = [
+            f"{row['example_id']}  {percent(row['share'])}, cost {row['cost']:.2f} ({row['source']})"
+            for row in served
+        ]
+        lines += [f"    {line}" for line in cut(shown, "--json", SHOWN)]
     for row in found["checkpoints"]:
         lines.append(f"  {row['checkpoint']} was trained on it, as part of {row['data']}")
     if not found["checkpoints"]:

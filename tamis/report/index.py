@@ -15,9 +15,10 @@ from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import canonical_json
 from tamis.report.address import INDEX
 from tamis.report.rendering import render
+from tamis.report.serving import served_page_name
 from tamis.report.summary import model_lines, pool_line, selection_lines
 from tamis.scaling.stage import CHOICE_STAGE, REPORT_STAGE
-from tamis.selection.stage import SELECTION_STAGE
+from tamis.selection.stage import SELECTION_STAGE, SERVED_STAGE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,12 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
     marts = {f"sql_{name}.html": name for name, stage in stages().items() if stage.group == "marts"}
     staged = {f"sql_{name}.html": name for name, stage in stages().items() if stage.group == "staging"}
     groups = {
+        "Examples of the target": [
+            page(
+                served_page_name(section.name), f"what {section.name} serves", SERVED_STAGE.name, section.name
+            )
+            for section in settings.selection
+        ],
         "Models": [
             page(name, f"which model, and what more data would buy: {name[12:-5]}", REPORT_STAGE.name)
             for name in laws

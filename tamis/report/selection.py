@@ -23,6 +23,7 @@ from tamis.report.selection_data import (
     source_mix,
 )
 from tamis.report.selection_plot import has_zoom, selection_plot_png
+from tamis.report.serving import served_page_name
 from tamis.selection.deciding import SCORES, DecidingScore, deciding_score, sampler_of, used_score_columns
 from tamis.selection.reasons import SENTENCES, Reason
 from tamis.settings.samplers import Sampler
@@ -46,6 +47,7 @@ class SelectionPage:
     """Counts of documents. `reasons`: name, documents, meaning; `sources`: name, in the pool, chosen.
 
     `words`: what score and margin mean. `several`: how many of the chosen are in more than one source.
+    `served`: the file of the page about its target, "" without one.
     `parts`: heading, what to look for, and rows of decisions with their sources and excerpt.
     """
 
@@ -68,6 +70,7 @@ class SelectionPage:
     settings: Mapping[str, str]
     mean_margin: Any
     baseline: RandomBaseline | None
+    served: str
 
 
 def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
@@ -95,6 +98,7 @@ def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
         settings=report.settings,
         mean_margin=chosen["margin"].mean(),
         baseline=report.baseline,
+        served=served_page_name(report.name) if report.target else "",
     )
     return render("selection.html", page)
 

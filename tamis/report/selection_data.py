@@ -33,6 +33,7 @@ class SelectionReport:
     decisions: pl.DataFrame
     documents: pl.DataFrame
     settings: Mapping[str, str]
+    target: str | None = None
     tokens: Tokens | None = None
     baseline: RandomBaseline | None = None
 
@@ -61,6 +62,7 @@ def selection_report(
         decisions=decisions,
         documents=sources.join(excerpts, on="doc_id", how="left"),
         settings={name: str(value) for name, value in heeded.items()},
+        target=section.target,
         tokens=tokens_of(token_sizes(store), decisions.filter(pl.col("verdict") == "selected")),
         baseline=random_baseline(store, decisions, sources.select("doc_id", "source"), score, filters),
     )

@@ -7,11 +7,13 @@ from tamis.settings.budget import BadBudgetError, Budget, parse_budget
 from tamis.settings.samplers import SAMPLERS, Sampler, find_sampler
 
 CODE_VERSION = "2"  # 2: decisions have a detail, ties of rivals follow ids
+SERVING_CODE_VERSION = "1"
 
 __all__ = [
     "CODE_VERSION",
     "EXCLUSIONS",
     "SAMPLERS",
+    "SERVING_CODE_VERSION",
     "BadBudgetError",
     "BadColumnError",
     "Budget",

@@ -73,7 +73,7 @@ def method_scores(
         texts = texts_of(store, pool["doc_id"].to_list())
         sides = _target_texts(store, target), [texts[doc_id] for doc_id in pool["doc_id"]]
     else:
-        pool, vectors_nd = _vectors(store, options.pool_table, pool)
+        pool, vectors_nd = known_vectors(store, options.pool_table, pool)
         examples = target_vectors(store, options.target_table, target) if sampler.needs_target else None
         sides = examples, Blocks(vectors_nd)
     problem = MethodProblem(
@@ -106,8 +106,11 @@ def _target_texts(store: Store, target: str) -> list[str]:
     return store.read(TARGET_EXAMPLES.name, ["doc_id", "text"], where).sort("doc_id")["text"].to_list()
 
 
-def _vectors(store: Store, table: str, pool: pl.DataFrame) -> tuple[pl.DataFrame, np.ndarray]:
-    """The documents that have a vector, and their vectors [n, d] in the same order, half precision."""
+def known_vectors(store: Store, table: str, pool: pl.DataFrame) -> tuple[pl.DataFrame, np.ndarray]:
+    """Return the documents that have a vector, by id, and their vectors [n, d] in half precision.
+
+    pool: doc_id, ascending, and other columns, which are kept.
+    """
     ids: list[str] = []
     parts: list[np.ndarray] = []
     for block in store.by_ids(table, pool["doc_id"].to_list(), ["doc_id", "vector"]):
@@ -115,4 +118,4 @@ def _vectors(store: Store, table: str, pool: pl.DataFrame) -> tuple[pl.DataFrame
         parts.append(matrix_of(block["vector"]).astype(np.float16))
     order = np.argsort(np.array(ids, dtype=object), kind="stable")
     known = pool.filter(pl.col("doc_id").is_in(ids))
-    return known, np.concatenate(parts)[order]
+    return known, np.concatenate(parts or [np.zeros((0, 1), np.float16)])[order]

@@ -8,7 +8,7 @@ import pyarrow as pa
 from tamis.coverage.stage import SCORES_STAGE as DENSITY_STAGE
 from tamis.embedding.stage import copies_wanted
 from tamis.quality.stage import QUALITY_STAGE, judges_of
-from tamis.selection import CODE_VERSION, find_sampler
+from tamis.selection import CODE_VERSION, SERVING_CODE_VERSION, find_sampler
 from tamis.selection.filtering import rules_of_flags, rules_of_licences, rules_of_sources
 from tamis.settings.references import named
 from tamis.settings.samplers import ASK_LLM, AWAY_SCORE, PERPLEXITY, model_of
@@ -88,6 +88,20 @@ DECISIONS = Table(
         column("bits_per_byte", pa.float64(), "score used, null when the sampler did not use it"),
         column("method_score", pa.float64(), "score the sampler computed itself, smallest first, or null"),
         column("detail", pa.string(), "rule that the document breaks, null for reasons without rules"),
+    ),
+)
+
+SERVED_EXAMPLES = Table(
+    name="served_examples",
+    key=("selection", "doc_id", "example_id"),
+    text=(),
+    partition="selection",
+    columns=(
+        column("selection", pa.string(), "name of the selection"),
+        DOC_ID,
+        column("example_id", pa.string(), "content id of an example of its target that the document serves"),
+        column("mass", pa.float64(), "mass that goes from the document to the example; sums to 1"),
+        column("cost", pa.float64(), "cost of a unit of it: squared distance of the centred unit vectors"),
     ),
 )
 
@@ -199,6 +213,19 @@ def _target_of_selection(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
     return (target,) if target else ()
 
 
+def _with_target(mapping: PartitionMapping) -> PartitionMapping:
+    """For selections that have a target."""
+
+    def choose(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
+        return mapping(snapshot, partition) if _target_of_selection(snapshot, partition) else ()
+
+    return choose
+
+
+def _any_with_target(snapshot: Snapshot) -> bool:
+    return any(_target_of_selection(snapshot, name) for name in snapshot.keys("selections"))
+
+
 def _when_computed(mapping: PartitionMapping) -> PartitionMapping:
     """For selections whose sampler computes its score itself."""
 
@@ -256,6 +283,21 @@ DECISIONS_STAGE = Stage(
     tables=(DECISIONS,),
     result=True,
 )
+SERVED_STAGE = Stage(
+    name="served_examples",
+    group="selection",
+    partitions="selections",
+    code_version=SERVING_CODE_VERSION,
+    active=_any_with_target,
+    edges=(
+        edge("selected_subset", same),
+        edge("decisions", same),
+        edge("target_potential", _target_of_selection),
+        edge("target_embeddings", _target_of_selection),
+        edge("embeddings", _with_target(every("shards"))),
+    ),
+    tables=(SERVED_EXAMPLES,),
+)
 STAGES = (
     Stage(
         name="contamination",
@@ -269,4 +311,5 @@ STAGES = (
     ),
     SELECTION_STAGE,
     DECISIONS_STAGE,
+    SERVED_STAGE,
 )

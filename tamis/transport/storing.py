@@ -31,13 +31,21 @@ EXACT_ROWS = 2_000
 
 def target_vectors(store: Store, table: str, target: str, split: str = "train") -> np.ndarray:
     """Vectors of one split of a target's examples, in order of id, [M, d]."""
+    return target_rows(store, table, target, split)[1]
+
+
+def target_rows(store: Store, table: str, target: str, split: str = "train") -> tuple[list[str], np.ndarray]:
+    """Return the ids of one split of a target's examples that have a vector, ascending, and these [M, d]."""
     where = f"target = {quoted(target)}"
     ids = store.read(TARGET_EXAMPLES.name, ["doc_id"], f"{where} AND split = {quoted(split)}")
     vectors = pl.DataFrame(pl.from_arrow(store.read_arrow(table, ["doc_id"], where))).with_row_index(
         "position"
     )
-    positions = vectors.join(ids, on="doc_id", how="semi").sort("doc_id")["position"]
-    return matrix_of(store.read_arrow(table, ["vector"], where)["vector"].take(positions.to_arrow()))
+    known = vectors.join(ids, on="doc_id", how="semi").sort("doc_id")
+    if known.is_empty():
+        return [], np.zeros((0, 1), np.float32)
+    taken = store.read_arrow(table, ["vector"], where)["vector"].take(known["position"].to_arrow())
+    return known["doc_id"].to_list(), matrix_of(taken)
 
 
 @dataclass(frozen=True, kw_only=True)

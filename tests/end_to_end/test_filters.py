@@ -83,7 +83,7 @@ def test_filters_give_their_reasons_and_without_them_all_is_as_before(built):
     explained = {}
     for text, _columns, reason, rule in PLANTED:
         found = project.json("explain", texts[text.strip()])
-        assert set(found) == {"doc_id", "occurrences", "scores", "decisions", "checkpoints"}
+        assert set(found) == {"doc_id", "occurrences", "scores", "decisions", "serves", "checkpoints"}
         (row,) = [one for one in found["decisions"] if one["selection"] == "near-algebra"]
         assert (row["reason"], row["detail"]) == (reason, rule)
         explained[rule] = row["evidence"]

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 
-EXPLANATION_KEYS = {"doc_id", "occurrences", "scores", "decisions", "checkpoints"}
+EXPLANATION_KEYS = {"doc_id", "occurrences", "scores", "decisions", "serves", "checkpoints"}
 
 
 def test_a_copied_home_is_current_and_green(project):

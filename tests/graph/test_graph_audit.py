@@ -27,6 +27,10 @@ ALTERED = {
     "heads": ("data_version", "table[heads]"),
 }
 """Of each table a column, and the node that speaks of the row."""
+OF_REPORTS = {
+    "served_examples": ("mass", "served_examples[near]"),
+}
+"""The same of tables that are made after the selections."""
 
 
 def alter(graph: SmallProject, table: str, column: str, where: str | None) -> None:
@@ -48,6 +52,14 @@ def alter(graph: SmallProject, table: str, column: str, where: str | None) -> No
 def red(graph: SmallProject) -> dict[str, list[str]]:
     nodes = graph.audit().nodes.values()
     return {node.name: node.details for node in nodes if node.status == "red"}
+
+
+@pytest.mark.parametrize("table", OF_REPORTS)
+def test_one_altered_cell_of_a_report_is_found_at_its_node(graph, table):
+    graph.make({table})
+    column, node = OF_REPORTS[table]
+    alter(graph, table, column, None)
+    assert list(red(graph)) == [node]
 
 
 @pytest.mark.parametrize("table", ALTERED)

@@ -61,6 +61,7 @@ METHODS = {
     "token_counts": ("tamis.tokens:CODE_VERSION", ["tamis.tokens"]),
     "filters": ("tamis.filters:CODE_VERSION", ["tamis.filters"]),
     "selection": ("tamis.selection:CODE_VERSION", ["tamis.selection"]),
+    "serving": ("tamis.selection:SERVING_CODE_VERSION", ["tamis.selection.serving"]),
     "training": ("tamis.training:CODE_VERSION", ["tamis.training", "tamis.graph.trial_data"]),
     "comparison": ("tamis.comparison:CODE_VERSION", ["tamis.comparison"]),
     "scaling": ("tamis.scaling:CODE_VERSION", ["tamis.scaling"]),

@@ -28,8 +28,8 @@ RETAINED_KINDS = {name for name, table in tables().items() if table.retained}
 RETAINED_TABLES = {f"{RETAINED}{kind}" for kind in RETAINED_KINDS}
 OF_OTHERS = {
     "near_duplicates", "near_copies", "judge_sample", "transport", "selected_subset", "decisions",
-    "target_examples", "target_answers", "target_embeddings", "contamination", "contamination_runs",
-    "trained_on", "withdrawals", "withdrawn_places", *RETAINED_TABLES,
+    "served_examples", "target_examples", "target_answers", "target_embeddings", "contamination",
+    "contamination_runs", "trained_on", "withdrawals", "withdrawn_places", *RETAINED_TABLES,
 }  # fmt: skip
 """Written again as a whole, of a partition that lists them, evidence that stays, or what is retained."""
 OF_PARTITIONS = {
@@ -41,6 +41,7 @@ OF_PARTITIONS = {
     "transport_old": ("transport_scores", "target"),
     "selected_subset": ("selected_subset", "selection"),
     "decisions": ("decisions", "selection"),
+    "served_examples": ("served_examples", "selection"),
 }
 """Tables with rows of a target or selection: who writes them, and the column that names it."""
 

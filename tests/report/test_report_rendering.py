@@ -17,6 +17,7 @@ from tamis.report.rendering import ends, environment, escape
 from tamis.report.samplers import SamplerPage
 from tamis.report.scaling import ScalingPage
 from tamis.report.selection import SelectionPage
+from tamis.report.serving import ServingPage
 from tamis.report.sql_model import SqlModelPage
 
 PAGES = {
@@ -25,6 +26,7 @@ PAGES = {
     "samplers.html": SamplerPage,
     "scaling.html": ScalingPage,
     "selection.html": SelectionPage,
+    "serving.html": ServingPage,
     "sql_model.html": SqlModelPage,
 }
 PARTS = {"base.html", "comparison.html", "macros.html"}

@@ -99,10 +99,13 @@ def test_what_has_no_partition_in_the_project_is_not_defined(tmp_path):
     bare = defined(project)
     assert not {stages()[name].partitions for name in bare} - {None, "shards"}
     project.configure(settings(target(), selection("best")))
-    assert defined(project) - bare == {
+    found = {
         "target_examples", "target_embeddings", "target_potential", "transport_scores", "contamination",
         "selected_subset", "decisions", "sampler_comparison",
     }  # fmt: skip
+    assert defined(project) - bare == found
+    project.configure(settings(target(), selection("best", target="goal")))
+    assert defined(project) - bare == found | {"served_examples"}
 
 
 def test_budget_and_webhook_have_sensors_and_trials_a_job_where_they_are_used(tmp_path):

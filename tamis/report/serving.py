@@ -1,0 +1,91 @@
+"""The page about a choice and its target: distances to held-out examples, and which examples are served.
+
+Of the examples with the highest cost the beginning of the text is shown, so that a reader knows what to add.
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from tamis.base.numbers import counted, percent
+from tamis.corpus.stage import TARGET_EXAMPLES
+from tamis.report.rendering import render
+from tamis.report.selection_data import EXCERPT_CHARACTERS
+from tamis.selection.serving import CHOSEN, POOL, RANDOM, Serving, costs_of_examples
+from tamis.store.tables import Store, quoted
+from tamis.transport.exact import Distance
+
+SHOWN_EXAMPLES = 10
+LABELS = {POOL: "the pool, a random draw", RANDOM: "a random choice of the same size", CHOSEN: "this choice"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingPage:
+    """What the page shows.
+
+    `distances`: label, the distance to held-out examples. `costly`: rows of example_id, cost, source and
+    excerpt, the highest cost first.
+    """
+
+    name: str
+    target: str
+    serving: Serving
+    answer: str
+    distances: list[tuple[str, Distance]]
+    compared: str
+    costly: list[dict[str, object]]
+
+
+def served_page_name(selection: str) -> str:
+    """Return the file name of the page of a selection."""
+    return f"served_{selection}.html"
+
+
+def serving_page(store: Store, name: str, target: str, serving: Serving) -> str:
+    """Return the page of a selection; texts are read only of the examples that are shown."""
+    costly = costs_of_examples(serving.pairs).head(SHOWN_EXAMPLES)
+    page = ServingPage(
+        name=name,
+        target=target,
+        serving=serving,
+        answer=serving_answer(target, serving),
+        distances=[(label, serving.distances[key]) for key, label in LABELS.items() if serving.distances],
+        compared=comparison_in_words(serving),
+        costly=with_texts(store, target, costly).to_dicts(),
+    )
+    return render("serving.html", page)
+
+
+def serving_answer(target: str, serving: Serving) -> str:
+    """Return how many examples a choice serves, as a sentence."""
+    examples = counted(serving.examples, "example")
+    if serving.pairs.is_empty():
+        return f"The choice serves none of the {examples} of {target}: no chosen document has a vector."
+    if serving.limit is None or serving.served is None:
+        return f"{target} has {examples}: too few to say what being served well means."
+    share = percent(serving.served / serving.examples, 0)
+    return (
+        f"The choice serves {serving.served:,} of the {examples} of {target} ({share}) as well as one half "
+        "of these examples serves the other."
+    )
+
+
+def comparison_in_words(serving: Serving) -> str:
+    """Return a sentence on the distances of the choice and of a random one; "" where there are none."""
+    if not serving.distances:
+        return ""
+    chosen, random = serving.distances[CHOSEN], serving.distances[RANDOM]
+    if chosen.high < random.low:
+        return "The choice is nearer to the held-out examples than a random choice: the intervals are apart."
+    if chosen.low > random.high:
+        return "The choice is farther from the held-out examples than a random one: the intervals are apart."
+    return "The intervals of the choice and a random one overlap: this does not tell them apart."
+
+
+def with_texts(store: Store, target: str, examples: pl.DataFrame) -> pl.DataFrame:
+    """Return examples (example_id and other columns) in their order, with their source and excerpt."""
+    where = f"target = {quoted(target)}"
+    known = store.read(TARGET_EXAMPLES.name, ["doc_id", "source", "text"], where)
+    excerpt = pl.col("text").str.slice(0, EXCERPT_CHARACTERS)
+    texts = known.select("source", example_id="doc_id", excerpt=excerpt)
+    return examples.join(texts, on="example_id", how="left", maintain_order="left")

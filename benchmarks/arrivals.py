@@ -10,7 +10,7 @@ starts `tamis ui`, and then takes one step after the other, each once the sensor
                          from its end
     slow                 a new file and another version of one that is there, both copied in pieces for 20 s;
                          counted from the end of the copy. No part of them may ever be read for the whole
-    idle                 the CPU time of all processes while nothing happens
+    idle                 the CPU time of all processes while nothing happens, with sensors and without them
 
 A line for each change: seconds until both selections have a new page, and until `tamis status` names nothing
 that is out of date. Exits 1 when a figure misses its limit. About six minutes on two cores; with `--steps
@@ -54,6 +54,13 @@ mutation($given: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams
   ... on LaunchBackfillSuccess { backfillId } ... on Error { message }
 } }
 """
+SENSORS = """
+{ sensorsOrError(repositorySelector:
+    {repositoryName: "__repository__", repositoryLocationName: "definitions.py"}) {
+  ... on Sensors { results { id } }
+} }
+"""
+STOP = "mutation($id: String!) { stopSensor(id: $id) { __typename ... on Error { message } } }"
 BACKFILL = """
 query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }
 """
@@ -216,22 +223,32 @@ def slow(paths: Paths, ui: Interface, chance: random.Random) -> bool:
 
 
 def idle(ui: Interface) -> bool:
-    """Print the share of a core that all processes of the interface take while nothing happens."""
+    """Print the shares of a core that the interface takes while nothing happens, and the sensors' part.
+
+    What Dagster's processes take by themselves is measured right afterwards, with the sensors stopped.
+    """
+
+    def shares() -> dict[str, float]:
+        before = spent()
+        time.sleep(IDLE_SECONDS)
+        return {role: round((end - before[role]) / IDLE_SECONDS, 4) for role, end in spent().items()}
 
     def spent() -> dict[str, float]:
-        found = {}
-        for role, process in ui.long_lived().items():
-            times = process.cpu_times()
-            found[role] = times.user + times.system
-        return found
+        times = {role: process.cpu_times() for role, process in ui.long_lived().items()}
+        return {role: one.user + one.system for role, one in times.items()}
 
-    before = spent()
-    time.sleep(IDLE_SECONDS)
-    shares = {role: (end - before.get(role, end)) / IDLE_SECONDS for role, end in spent().items()}
-    total = sum(shares.values())
-    by_role = {role: round(share, 4) for role, share in shares.items()}
-    print(json.dumps({"step": "idle", "cores": round(total, 4), "most": MOST_IDLE, "by_process": by_role}))
-    return total <= MOST_IDLE
+    time.sleep(IDLE_SECONDS / 4)  # the first ticks after a change find out that there is nothing to do
+    with_sensors = shares()
+    for sensor in ui.ask(SENSORS)["sensorsOrError"]["results"]:
+        if (answer := ui.ask(STOP, id=sensor["id"])["stopSensor"])[
+            "__typename"
+        ] != "StopSensorMutationResult":
+            raise SoakError(f"a sensor could not be stopped: {answer}")
+    without = shares()
+    of_sensors = round(sum(with_sensors.values()) - sum(without.values()), 4)
+    found = {"all": with_sensors, "sensors stopped": without, "of the sensors": of_sensors}
+    print(json.dumps({"step": "idle", **found, "most": MOST_IDLE, "right": of_sensors <= MOST_IDLE}))
+    return of_sensors <= MOST_IDLE
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ processes. Nothing out of date means no run at all.
 from collections.abc import Callable, Sequence
 
 import dagster as dg
+from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 
 from resources.current_checks import log_current_checks
 from resources.events import log_again
@@ -219,4 +220,7 @@ def materialize_project(
     with dagster_state(project):
         with storing(project.home.root):
             instance = open_instance(project)
+        # Else Dagster copies what the terminal shows into a file and back, by four processes a run, two of
+        # which print a traceback at Ctrl-C. There is no public way to say so for one process alone.
+        instance._compute_log_manager = NoOpComputeLogManager()
         return materialize(project, definitions, instance, say, wanted)

@@ -206,7 +206,10 @@ class _Steps:
                 if asset in self.group.assets and "current" not in value.metadata:
                     self._made[step].append((asset, value.partition or ""))
             case dg.DagsterEventType.STEP_SUCCESS | dg.DagsterEventType.STEP_FAILURE:
-                self._end(step, event.is_step_failure)
+                failed = "FAILED" if event.is_step_failure else ""
+                if failed and _is_interruption(event.step_failure_data.error):
+                    failed = "interrupted"
+                self._end(step, failed)
 
     def finish(self) -> None:
         """Count the SQL models that were made, in one line."""
@@ -224,7 +227,7 @@ class _Steps:
     def _named(self, step: str) -> str:
         return ", ".join(name for name in self.group.assets if name in self._assets[step])
 
-    def _end(self, step: str, failed: bool) -> None:
+    def _end(self, step: str, failed: str) -> None:
         name, seconds = self._named(step), time.monotonic() - self._started[step]
         close_all()
         begin_step("")
@@ -240,7 +243,7 @@ class _Steps:
             return
         what = _count(first, sorted({key for _asset, key in made}))
         if failed:
-            what = f"FAILED after {brief(seconds)}" if not made else f"{what}; the others FAILED"
+            what = f"{failed} after {brief(seconds)}" if not made else f"{what}; the others {failed}"
         self.say(f"{self._number}{name}: {what}{f' in {brief(seconds)}' if made else ''}")
 
 
@@ -283,6 +286,11 @@ def _cancelled_as_interrupted() -> Iterator[None]:
         raise KeyboardInterrupt from error
 
 
+def _is_interruption(error: Any) -> bool:
+    """Return whether a step ended by Ctrl-C or SIGTERM."""
+    return any(one is not None and "Interrupt" in (one.cls_name or "") for one in (error, error.cause))
+
+
 def failures(result: Any) -> dict[str, str]:
     """Assets that failed, with the first line of the error; raises `KeyboardInterrupt` after Ctrl-C."""
     found: dict[str, str] = {}
@@ -294,7 +302,7 @@ def failures(result: Any) -> dict[str, str]:
             if named := failed_assets(stated.metadata if stated else None):
                 found |= named
                 continue
-            if "Interrupt" in (cause.cls_name or "") or "Interrupt" in (error.cls_name or ""):
+            if _is_interruption(error):
                 raise KeyboardInterrupt
             first = (cause.message.strip().splitlines() or [""])[0]
             found[str(event.step_key)] = first.split(f".{cause.cls_name}: ")[-1] or str(cause.cls_name)

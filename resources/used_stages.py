@@ -24,6 +24,7 @@ class Used:
     owner: str
     interval_seconds: int
     trial_budget: bool
+    webhook: bool
 
     @property
     def text(self) -> str:
@@ -47,6 +48,7 @@ def used_by(project: Project) -> Used:
         owner=settings.project.owner,
         interval_seconds=settings.automation.interval_seconds,
         trial_budget=settings.trial_budget.share is not None and searched.issubset(assets),
+        webhook=settings.automation.webhook is not None,
     )
 
 

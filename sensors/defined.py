@@ -23,16 +23,18 @@ KEPT = (Automation.ALWAYS, Automation.WHEN_READ, Automation.ONCE_SELECTED)
 
 
 def sensors_of(used: Used) -> list[dg.SensorDefinition]:
-    """Return the sensors of what a project uses: the trial budget is one where it has something to spend."""
+    """Return the sensors of what a project uses: that of the trial budget where it has something to spend,
+    those that notify where there is a webhook. One that has nothing to do would tick all day.
+    """
     seconds = used.interval_seconds
     searched = dg.AssetSelection.assets(TRIALS_STAGE.name, *stages_made(Automation.ONCE_SEARCHED))
     kept = dg.AssetSelection.assets(*set(used.assets).intersection(stages_made(*KEPT)))
     found = [
         _running(arrivals, seconds, jobs=[removal]),
         _running(reselection, seconds, asset_selection=kept),
-        failures,
-        _running(notifications, DELIVERY_SECONDS),
     ]
+    if used.webhook:
+        found += [failures, _running(notifications, DELIVERY_SECONDS)]
     return [*found, _running(trial_budget, seconds, asset_selection=searched)] if used.trial_budget else found
 
 

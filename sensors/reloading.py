@@ -64,7 +64,7 @@ def changed_use(context: dg.SensorEvaluationContext, store: StoreResource) -> st
     gone = ", ".join(name for name in before.assets if name not in now.assets)
     said = [f"now uses {added}"] if added else []
     said += [f"no longer uses {gone}"] if gone else []
-    return f"tamis.toml {' and '.join(said) or 'changed an owner, interval or budget'}"
+    return f"tamis.toml {' and '.join(said) or 'changed an owner, interval, budget or webhook'}"
 
 
 def load_again(context: dg.SensorEvaluationContext, store: StoreResource) -> str:

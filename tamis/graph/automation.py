@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
+from tamis.corpus.stage import DOCUMENTS
 from tamis.graph.plan import due_partitions, full_plan, input_key, label, upstream
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import ancestors, made_together, names_where, stages
@@ -17,6 +18,8 @@ from tamis.selection.stage import SELECTION_STAGE
 from tamis.stage import Automation, Stage
 from tamis.training.stage import TRIALS_STAGE
 
+LARGE_POOL = 30_000
+"""Of more documents, the scores that no selection reads take longer than a run of their own to start."""
 FIRST_GROUPS = frozenset({"corpus", "target", "embedding", "coverage", "selection"})
 
 
@@ -148,8 +151,10 @@ def next_groups(
     if not selections <= current.keys():
         needed = {name for name in needed if _comes_first(stages()[name])}
     groups = _ready(snapshot, current, waiting, refit, without)
+    large = bool(selections) and snapshot.project.home.store.count(DOCUMENTS.name) > LARGE_POOL
+    apart = large or not selections <= current.keys()
     for group in sorted(groups, key=lambda group: bool(needed) and group.assets[0] not in needed):
-        yield _joined(group, snapshot, current, waiting, without, needed)
+        yield _joined(group, snapshot, current, waiting, without, needed, apart)
 
 
 def _waiting(
@@ -210,23 +215,23 @@ def _joined(
     waiting: set[tuple[str, str]],
     without: AbstractSet[tuple[str, str]],
     needed: set[str],
+    apart: bool,
 ) -> Group:
     """Return a group with all other stages that the same run can make, inputs before what reads them.
 
     What is `needed` for selections does not wait for what is not: the steps of a run are in Dagster's order,
-    so those of a new selection come in runs of their own. Trials are runs of their own: of a search,
-    each decides what comes next.
+    so those of selections come in runs of their own where `apart` says so. Trials are runs of their own:
+    of a search, each decides what comes next.
     """
     first, partition_set, partitions = stages()[group.assets[0]], group.partition_set, group.partitions
     if first.name == TRIALS_STAGE.name:
         return group
     names, made = [first.name], _made_by(first, partitions)
     selections = {entry for entry in waiting if entry[0] == SELECTION_STAGE.name and first.name in needed}
-    new = not selections <= current.keys()
     for stage in sorted(stages().values(), key=lambda stage: stage.name not in needed):
         if stage is first or stage.made_with or stage.name == TRIALS_STAGE.name:
             continue
-        if stage.name not in needed and (new or not selections <= made):
+        if stage.name not in needed and (apart or not selections <= made):
             continue
         if stage.partitions and partition_set not in (None, stage.partitions):
             continue

@@ -5,12 +5,13 @@
 
 import hashlib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from tamis.corpus import Shard
 from tamis.corpus.fingerprint import python_files
+from tamis.corpus.shards import SEPARATOR
 from tamis.corpus.stage import DOCUMENTS_STAGE
 from tamis.embedding import encoder_identity
 from tamis.graph.stages import stages
@@ -96,6 +97,24 @@ class ProjectSnapshot:
             return self
         kept = {key: shard for key, shard in self.shards.items() if key in known}
         return replace(self, shards=kept, fingerprints={key: self.fingerprints[key] for key in kept})
+
+    def with_unremoved(self, gone: Iterable[tuple[str, str]]) -> "ProjectSnapshot":
+        """Return the snapshot in which these (asset, partition), whose files or names are gone, stay.
+
+        Their rows are still in the tables that a step reads, so they are among its inputs; once they have
+        been removed, what was made with them is out of date.
+        """
+        absent, kept = dict(self.absent), dict(self.kept)
+        for asset, partition in gone:
+            stage = stages().get(asset)
+            name = stage.partitions if stage is not None and stage.active(self) else None
+            if name is None or partition in self.keys(name):
+                continue
+            if name == "shards":
+                absent[partition] = partition.partition(SEPARATOR)[0]
+            else:
+                kept[name] = kept.get(name, frozenset()) | {partition}
+        return self if (absent, kept) == (self.absent, self.kept) else replace(self, absent=absent, kept=kept)
 
     def with_withdrawn(self, asset: str, found: Mapping[str, str | None]) -> "ProjectSnapshot":
         """Return the snapshot with the digest of refused texts of each of these partitions, None for none."""

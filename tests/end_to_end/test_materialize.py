@@ -1,4 +1,4 @@
-"""The command on a small project: from nothing, unchanged, and what each verb tells of it."""
+"""The command on a small project: from nothing, unchanged, and what each verb says of it."""
 
 import json
 import os
@@ -43,21 +43,23 @@ def test_ctrl_c_and_termination_end_the_command_and_the_next_one_goes_on(small_p
             env=small_project.environment,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
         assert running.stderr is not None
         for line in running.stderr:
             if line.endswith(": started\n"):
-                running.send_signal(ended_by)
+                os.killpg(running.pid, ended_by)  # as a terminal does: to the command and all its processes
                 break
         said = running.stderr.read()
         assert running.wait(timeout=120) == code, said
         assert said.count("run the same command again") == 1
         assert "Traceback" not in said
+        assert "FAILED" not in said
     small_project.tamis("materialize")
     assert small_project.json("plan") == []
 
 
-def test_what_failed_is_told_and_by_the_status_until_it_is_mended(small_project):
+def test_what_failed_is_named_at_once_and_by_the_status_until_it_is_mended(small_project):
     small_project.reconfigure("train = 30", "train = 300")
     said = small_project.tamis("materialize", "--only", "target_examples", code=1).stderr
     assert said.count("need 315 distinct examples") == 2, "before, and at the end"

@@ -13,8 +13,9 @@ COOKING = "web__cooking.jsonl"
 
 
 @pytest.fixture
-def graph(new_graph) -> SmallProject:
+def graph(new_graph, monkeypatch) -> SmallProject:
     """Documents of two files, and nothing after them."""
+    monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)
     graph = new_graph("graph")
     graph.make(CORPUS | {"embeddings"})
     return graph
@@ -36,11 +37,22 @@ def run(graph: SmallProject, asset: str, partition: str = COOKING) -> list[str]:
     return [record.dagster_run.run_id for record in failed_attempts(graph.instance, tried)]
 
 
-def test_a_run_whose_file_left_counts_for_no_attempt(graph):
+def test_a_run_whose_file_was_removed_counts_for_no_attempt(graph):
     (graph.landing / "cooking.jsonl").unlink()
+    assert graph.arrive() == "removed"
     assert run(graph, "embeddings") == []
-    graph.instance.delete_dynamic_partition("shards", COOKING)
-    assert run(graph, "embeddings") == []
+
+
+def test_a_run_before_the_removal_of_a_file_works_on_what_is_stored(graph):
+    (graph.landing / "cooking.jsonl").unlink()
+    job = graph.definitions().resolve_implicit_global_asset_job_def()
+    tags = {"dagster/partition": COOKING}
+    assert job.execute_in_process(
+        instance=graph.instance, tags=tags, asset_selection=[dg.AssetKey("embeddings")]
+    ).success
+    assert graph.arrive() == "removed"
+    graph.until_rest()
+    graph.assert_sound()
 
 
 def test_a_run_whose_target_left_the_project_counts_for_no_attempt(graph):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from tamis.graph import automation
 from tamis.graph.automation import Group, automatic_work, next_groups
 from tamis.graph.plan import upstream
 
@@ -139,6 +140,20 @@ def test_no_report_is_made_before_the_selections_that_wait(imagined):
     assert "mart_documents" in made[-1].assets
     before = {name for group in made[:-1] for name in group.assets}
     assert before.isdisjoint({"density_sketch", "mart_documents", "mart_intake", "lineage_audit"})
+
+
+def test_of_a_large_pool_what_no_selection_reads_is_a_run_of_its_own(imagined, monkeypatch):
+    monkeypatch.setattr(automation, "LARGE_POOL", -1)
+    keep_current(imagined, "reports")
+    imagined.materialize(work_of(imagined))
+    imagined.make("selected_subset", ("near",))
+    imagined.materialize(work_of(imagined))
+    imagined.contents["web__new"] = "1"
+    made = runs(imagined, work_of(imagined))
+    assert [group.partition_set for group in made[:3]] == ["shards", "targets", "selections"]
+    assert len(made) == 4
+    assert made[2].assets[0] == "selected_subset", made
+    assert {"density_sketch", "density_scores", "mart_documents"} <= {*made[3].assets}
 
 
 def test_of_a_new_project_the_first_selections_come_before_what_they_do_not_need(imagined):

@@ -64,6 +64,20 @@ def test_a_file_that_came_since_is_left_to_the_sensors(graph):
     graph.assert_sound()
 
 
+def test_what_is_made_before_a_removal_is_made_again_after_it(graph):
+    """Rows of a file that is gone are in the tables until the removal, which waits for the backfill."""
+    graph.make()
+    (graph.landing / "cooking.jsonl").unlink()
+    graph.reconfigure("[density]\nrows = 20", "[density]\nrows = 30")
+    run(graph, "near_duplicates", "density_sketch", "density_scores")
+    ends = {"dagster/asset_partition_range_start": "near", "dagster/asset_partition_range_end": "thin"}
+    run(graph, *PAIR, tags=ends)
+    assert graph.arrive() == "removed"
+    graph.until_rest()
+    graph.make()
+    graph.assert_sound()
+
+
 def test_sensors_wait_for_the_whole_backfill(graph):
     graph.make()
     write(graph.landing / "new.jsonl", lines(texts("algebra", 6, seed=50)))

@@ -51,8 +51,11 @@ def test_a_project_that_uses_everything_has_every_stage_with_its_owner(tmp_path)
         assert {one.path[-1] for one in graph.get(key).parent_keys} == inputs, key
 
 
+WEBHOOK = '[automation]\nwebhook = "http://127.0.0.1:9/hook"\n'
+
+
 def test_each_sensor_names_what_it_makes_alone_and_says_what_it_does(tmp_path):
-    definitions = plain_project(tmp_path, EVERYTHING).definitions()
+    definitions = plain_project(tmp_path, EVERYTHING.replace("[automation]\n", WEBHOOK)).definitions()
     graph, made = definitions.resolve_asset_graph(), {}
     for one in definitions.sensors:
         keys = one.asset_selection.resolve(graph) if one.asset_selection else ()
@@ -105,13 +108,15 @@ def test_what_has_no_partition_in_the_project_is_not_defined(tmp_path):
     assert defined(project) - bare == found | {"served_examples"}
 
 
-def test_the_budget_has_a_sensor_and_trials_a_job_where_they_are_used(tmp_path):
+def test_budget_and_webhook_have_sensors_and_trials_a_job_where_they_are_used(tmp_path):
     def found(text: str) -> tuple[set[str], set[str]]:
         made = plain_project(tmp_path, text).definitions()
         return {one.name for one in made.sensors}, {one.name for one in made.jobs}
 
-    watching = {"arrivals", "reselection", "failures", "notifications"}
+    watching = {"arrivals", "reselection"}
     assert found(SMALL) == (watching, {"removal"})
+    notified = watching | {"failures", "notifications"}
+    assert found(SMALL.replace("[automation]\n", WEBHOOK)) == (notified, {"removal"})
     assert found(small_settings(TRAINED)) == (watching, {"removal", "trials_on_request"})
     budget = watching | {"trial_budget"}
     assert found(small_settings(TRAINED, "[trial_budget]\nshare = 0.5\n")) == (

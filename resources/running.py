@@ -291,6 +291,14 @@ def _is_interruption(error: Any) -> bool:
     return any(one is not None and "Interrupt" in (one.cls_name or "") for one in (error, error.cause))
 
 
+def _first_line(message: str, name: str | None) -> str:
+    """The first line of an error, with the next one where that only announces it."""
+    lines = [line.strip() for line in message.split(f".{name}: ")[-1].splitlines() if line.strip()]
+    if not lines:
+        return str(name)
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+
+
 def failures(result: Any) -> dict[str, str]:
     """Assets that failed, with the first line of the error; raises `KeyboardInterrupt` after Ctrl-C."""
     found: dict[str, str] = {}
@@ -304,8 +312,7 @@ def failures(result: Any) -> dict[str, str]:
                 continue
             if _is_interruption(error):
                 raise KeyboardInterrupt
-            first = (cause.message.strip().splitlines() or [""])[0]
-            found[str(event.step_key)] = first.split(f".{cause.cls_name}: ")[-1] or str(cause.cls_name)
+            found[str(event.step_key)] = _first_line(cause.message, cause.cls_name)
     return found or {"run": "see the run in the UI"}
 
 

@@ -15,6 +15,13 @@ from tamis.corpus.stage import RAW_STAGE
 
 LOADING_SECONDS = 60.0
 """How long loading may take before it is asked for again."""
+KEYS = {
+    "owner": "owner in [project]",
+    "interval_seconds": "interval_seconds in [automation]",
+    "trial_budget": "share in [trial_budget]",
+    "webhook": "webhook in [automation]",
+}
+"""Settings that the definitions state."""
 BY_HAND = (
     "load the definitions again: in Dagster's UI under Deployment, Code locations, Reload, or restart the "
     "process that serves them"
@@ -64,7 +71,8 @@ def changed_use(context: dg.SensorEvaluationContext, store: StoreResource) -> st
     gone = ", ".join(name for name in before.assets if name not in now.assets)
     said = [f"now uses {added}"] if added else []
     said += [f"no longer uses {gone}"] if gone else []
-    return f"tamis.toml {' and '.join(said) or 'changed an owner, interval, budget or webhook'}"
+    said += [f"changed {key}" for name, key in KEYS.items() if getattr(now, name) != getattr(before, name)]
+    return f"tamis.toml {' and '.join(said)}"
 
 
 def load_again(context: dg.SensorEvaluationContext, store: StoreResource) -> str:

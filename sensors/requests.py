@@ -56,7 +56,7 @@ def settling(store: StoreResource) -> str:
     with contextlib.suppress(OSError):  # that it is missing is said by who opens it
         age = time.time() - Path(store.project_file).stat().st_mtime
         if 0 <= age < SETTLED_SECONDS:
-            return f"tamis.toml changed {age:.0f} s ago; sensors wait until {SETTLED_SECONDS} s have passed"
+            return f"tamis.toml changed just now; sensors wait until {SETTLED_SECONDS} s have passed"
     return ""
 
 

@@ -24,7 +24,7 @@ from tamis.graph.quarantine import Share, quarantine_lines, quarantine_shares
 from tamis.graph.repair import find_damage
 from tamis.graph.scan import scan
 from tamis.graph.snapshot import ProjectSnapshot
-from tamis.graph.stages import names_where, stages
+from tamis.graph.stages import AUDIT_ASSET, names_where, stages
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.listed_rows import noted_near_repeats
@@ -90,7 +90,7 @@ class Status:
             [one.line for one in self.held_back],
             [one.line for one in self.shares if one.is_over],
             [f"damaged: {name}: {reason}" for name, reason in self.damaged.items()],
-            [f"check failed: {name}" for name in self.failed_checks],
+            [f"check failed: {name}; {_how_to_look(name)}" for name in self.failed_checks],
             [one.line for one in self.failed_steps],
             [one.line for one in self.failed_trials],
             [f"not made: {name} waits for {reason}" for name, reason in stuck],
@@ -207,6 +207,13 @@ class Status:
         for kind in (in_files, near_repeat_lines(self.near_repeats), tainted):
             lines += cut(kind, LISTS_ALL)
         return lines
+
+
+def _how_to_look(failed: str) -> str:
+    """What shows why the check of a value failed."""
+    if failed == AUDIT_ASSET:
+        return "`tamis audit` says what differs and what to do"
+    return "why is on its page in `tamis ui`, under Checks"
 
 
 def read_status(project: Project) -> Status:

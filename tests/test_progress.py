@@ -1,6 +1,7 @@
 """What a person sees of long work: one live line on a terminal, few lines elsewhere, none when quiet."""
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -17,7 +18,18 @@ from types import SimpleNamespace
 import pytest
 
 from tamis.base import progress as module
-from tamis.base.progress import INTERVAL_SECONDS, Heartbeat, Progress, begin_step, complain, ignore, say, show
+from tamis.base.progress import (
+    INTERVAL_SECONDS,
+    Heartbeat,
+    Progress,
+    begin_step,
+    complain,
+    ignore,
+    say,
+    show,
+    visible,
+)
+from tamis.cli.parts import answer
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 WORK = """
@@ -260,3 +272,18 @@ def test_lines_of_threads_that_speak_at_once_stay_whole(monkeypatch):
     monkeypatch.setattr("sys.stderr", stderr)
     say("a line")
     assert written == ["a line\n"]
+
+
+def test_control_characters_of_names_never_reach_a_terminal(capsys):
+    name = "a\x1b[2J\x1b]0;title\x07\x9b2J\x7f\rb\t.jsonl \u00e9"
+    shown = "a\\x1b[2J\\x1b]0;title\\x07\\x9b2J\\x7f\\x0db\t.jsonl \u00e9"
+    assert visible(name) == shown
+    complain(name)
+    answer(False, None, [name, "next"])
+    answer(True, {"name": name}, [])
+    said = capsys.readouterr()
+    assert said.err == f"{shown}\n"
+    text, _, printed = said.out.partition("{")
+    assert text == f"{shown}\nnext\n"
+    assert not [one for one in printed if (ord(one) < 32 and one != "\n") or 127 <= ord(one) < 160]
+    assert json.loads("{" + printed) == {"name": name}

@@ -38,6 +38,18 @@ def silent(line: str) -> None:
     """The sink of work that nobody watches in a terminal."""
 
 
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
+
+def visible(text: str) -> str:
+    r"""Return a text with its control characters written out, such as `\x1b`.
+
+    Names of files and sources come from crawls: printed as they are, they could move the cursor or overwrite
+    what a terminal shows.
+    """
+    return text.translate(_CONTROLS)
+
+
 class Progress:
     """Context manager that shows how far a piece of work is, until it is closed.
 
@@ -181,7 +193,7 @@ class _Screen:
         with self._lock:
             self._erase()
             self._spoken = time.monotonic()
-            self._write(f"{line}\n")
+            self._write(f"{visible(line)}\n")
 
     def _write(self, text: str) -> None:
         """Write in one piece, since threads speak at the same time; work goes on where nobody listens."""

@@ -15,7 +15,7 @@ import click
 
 from tamis.base.deferred_signals import defer_signals_in
 from tamis.base.errors import PermanentError, TamisError
-from tamis.base.progress import close_all, show
+from tamis.base.progress import close_all, show, visible
 from tamis.base.signals import received_signals, record_signals
 from tamis.base.waiting_threads import spin_briefly
 
@@ -155,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except TamisError as error:
         close_all()
-        print(f"tamis: {error}", file=sys.stderr)
+        print(visible(f"tamis: {error}"), file=sys.stderr)
         return 2 if isinstance(error, PermanentError) else 1
     except BrokenPipeError:
         return 0
@@ -164,11 +164,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         if (problem := object_store_problem(error)) is None:
             raise
-        print(f"tamis: {problem}", file=sys.stderr)
+        print(visible(f"tamis: {problem}"), file=sys.stderr)
         return 2 if isinstance(problem, PermanentError) else 1
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
-        print(f"tamis: {error.strerror or error}{where}", file=sys.stderr)
+        print(visible(f"tamis: {error.strerror or error}{where}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt as asked:
         close_all()

@@ -9,7 +9,7 @@ import click
 
 from tamis.base.errors import NotMadeError, OutdatedError, PermanentError
 from tamis.base.files import write_atomically
-from tamis.base.progress import Heartbeat, complain, is_quiet, say
+from tamis.base.progress import Heartbeat, complain, is_quiet, say, visible
 from tamis.cli.parts import ListCommand, answer, failed_lines, json_option, run, spoken
 from tamis.comparison.stage import COMPARISON_STAGE, SAMPLER_COMPARISON, SAMPLER_TRIALS_STAGE
 from tamis.planning import HELD_BACK, budget_lines, checked_plan, plan_lines, without_documents
@@ -123,7 +123,7 @@ def compare() -> int:
     for asset in wanted:
         if reason := due(project, asset, ""):
             raise OutdatedError(asset, reason)
-    print("\n".join(comparison_lines(project)))
+    print(visible("\n".join(comparison_lines(project))))
     return code
 
 
@@ -149,7 +149,7 @@ def _materialize(
         found = read_status(project).without(frozenset(outcome.failed))
     if summed_up and only is None and not is_quiet():
         states = {one["selection"]: one["state"] for one in found.selections}
-        print(summary(project, states), flush=True)
+        print(visible(summary(project, states)), flush=True)
     wrong = [*found.problems(), *found.waiting(only)]
     for line in (
         *found.scaling_lines(project.home.reports),

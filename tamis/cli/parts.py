@@ -4,6 +4,7 @@ import functools
 import importlib
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 import click
 
 from tamis.base.errors import PermanentError, TamisError
-from tamis.base.progress import Heartbeat, say, show
+from tamis.base.progress import Heartbeat, say, show, visible
 from tamis.project import Project, open_project, read_project
 from tamis.settings.config import platform_folder
 
@@ -93,9 +94,10 @@ def target_names(_context: click.Context, _parameter: click.Parameter, incomplet
 def answer(as_json: bool, value: Any, lines: Sequence[str]) -> None:
     """Print a value as one JSON document, or its lines for a person."""
     if as_json:
-        print(json.dumps(value, indent=1, ensure_ascii=False, sort_keys=False, default=str))
+        text = json.dumps(value, indent=1, ensure_ascii=False, sort_keys=False, default=str)
+        print(re.sub(r"[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text))
     else:
-        print("\n".join(lines))
+        print(visible("\n".join(lines)))
 
 
 def checkout() -> Path:

@@ -44,12 +44,14 @@ class Shard:
 
 
 class ShardGoneError(PermanentError):
-    """The file or package of a shard is no longer there; list the corpus again."""
+    """The file or package of a shard is no longer there."""
 
     def __init__(self, key: str, path: Path | None = None) -> None:
         self.key, self.path = key, path
         what = path or "its file or package"
-        super().__init__(f"shard {key}: {what} is gone; list the corpus again to drop the shard")
+        super().__init__(
+            f"shard {key}: {what} is gone; the next `tamis materialize` or the sensors remove the shard"
+        )
 
 
 class ShardChangedError(TransientError):

@@ -10,7 +10,6 @@ import polars as pl
 from tamis.base.numbers import counted, cut, named, percent
 from tamis.comparison.analysis import analyse
 from tamis.comparison.stage import SAMPLER_COMPARISON, SAMPLER_TRIALS
-from tamis.corpus.shards import SEPARATOR
 from tamis.corpus.stage import DOCUMENTS, NEAR_DUPLICATES, OCCURRENCES
 from tamis.graph.stages import stages
 from tamis.project import Project
@@ -89,7 +88,7 @@ def _places(store: Store, doc_ids: list[str]) -> dict[str, str]:
     rows = store.read(OCCURRENCES.name, ["doc_id", "shard", "row", "source"], one_of("doc_id", doc_ids))
     first = rows.sort("shard", "row").unique("doc_id", keep="first", maintain_order=True)
     return {
-        doc_id: f"{source}, found in {shard.partition(SEPARATOR)[2]}, row {row}"
+        doc_id: f"found in {shard}, row {row} ({source})"
         for doc_id, source, shard, row in first.select("doc_id", "source", "shard", "row").iter_rows()
     }
 

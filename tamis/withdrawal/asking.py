@@ -8,6 +8,8 @@ from enum import StrEnum
 import polars as pl
 
 from tamis.base.errors import PermanentError, UnknownNameError
+from tamis.base.numbers import counted, named
+from tamis.corpus.shards import SEPARATOR, shard_key
 from tamis.corpus.stage import NEAR_DUPLICATES, OCCURRENCES, QUARANTINE
 from tamis.corpus.targets import target_of_place
 from tamis.corpus.text import normalise_text, normalised_id
@@ -53,6 +55,18 @@ class ShortIdError(PermanentError):
         super().__init__(
             f"{given!r} matches only document {doc_id}, but a withdrawal cannot be undone: give at "
             f"least {FEWEST_DIGITS} digits"
+        )
+
+
+class AmbiguousSourceError(PermanentError):
+    """A file name that several corpora have: which of the files is meant is not known."""
+
+    def __init__(self, source: str, files: Mapping[str, int]) -> None:
+        self.source, self.files = source, files
+        found = named([f"{key} ({counted(rows, 'row')})" for key, rows in files.items()], MOST_NAMED)
+        super().__init__(
+            f"source {source!r} is the name of {len(files)} files: {found}; name with --shard each one that "
+            "is to be withdrawn"
         )
 
 
@@ -118,10 +132,19 @@ class Asking:
         self._add(self._where(f"shard = {quoted(key)}"), f"shard {key}")
 
     def source(self, name: str) -> None:
-        """Every document of a source, as `tamis explain` names it; raises `UnknownNameError`."""
+        """Every document of a source, as `tamis explain` names it.
+
+        Raises `UnknownNameError`, and `AmbiguousSourceError` for a file name that several corpora have.
+        """
         known = self._places("source")
         if name not in known:
             raise UnknownNameError("source", name, _likely(name, known))
+        shards = self.store.read(OCCURRENCES.name, ["shard"], f"source = {quoted(name)}")["shard"]
+        files = {
+            key: rows for key, rows in shards.value_counts().sort("shard").iter_rows() if _is_file(name, key)
+        }
+        if len(files) > 1:
+            raise AmbiguousSourceError(name, files)
         self._add(self._where(f"source = {quoted(name)}"), f"source {name}")
 
     def corpus(self, name: str, shards: Mapping[str, str]) -> None:
@@ -148,6 +171,11 @@ class Asking:
 
     def _places(self, column: str) -> set[str]:
         return set(self.store.read(OCCURRENCES.name, [column])[column].unique())
+
+
+def _is_file(source: str, shard: str) -> bool:
+    """Whether a source is no more than the name of the file that the shard is."""
+    return shard == shard_key(shard.partition(SEPARATOR)[0], source)
 
 
 def _likely(name: str, known: Iterable[str]) -> list[str]:

@@ -20,7 +20,15 @@ from tamis.records.receipts import read_receipts, receipt_problems, stored_again
 from tamis.store.home import writing
 from tamis.store.withdrawn import read_places, read_withdrawals, withdrawn_versions
 from tamis.withdrawal import purging, withdrawing
-from tamis.withdrawal.asking import FEWEST_DIGITS, Asked, Asking, BadIdsError, ShortIdError, WithdrawalReason
+from tamis.withdrawal.asking import (
+    FEWEST_DIGITS,
+    AmbiguousSourceError,
+    Asked,
+    Asking,
+    BadIdsError,
+    ShortIdError,
+    WithdrawalReason,
+)
 from tamis.withdrawal.files import UnreadableRowsError
 from tamis.withdrawal.telling import history, history_lines, withdrawn_json, withdrawn_lines
 from tamis.withdrawal.verifying import verify
@@ -68,6 +76,19 @@ def test_documents_are_named_by_ids_texts_shards_sources_and_corpora(home):
 def test_what_names_nothing_is_refused(home, verb, values, error):
     with pytest.raises(error):
         getattr(Asking(store=home.store), verb)(*values)
+
+
+def test_a_file_name_that_two_corpora_have_is_refused_with_both_files(home):
+    places = [("web__c.jsonl", 0), ("news__c.jsonl", 1), ("web__deep-c.jsonl-00000000", 2)]
+    rows = [{"shard": shard, "row": 0, "doc_id": IDS[which], "source": "c.jsonl"} for shard, which in places]
+    home.store.append("occurrences", rows_of("occurrences", rows))
+    with pytest.raises(AmbiguousSourceError) as refused:
+        Asking(store=home.store).source("c.jsonl")
+    assert refused.value.files == {"web__c.jsonl": 1, "news__c.jsonl": 1}
+    home.store.delete("occurrences", "shard = 'news__c.jsonl'")
+    asking = Asking(store=home.store)
+    asking.source("c.jsonl")
+    assert asking.done().doc_ids == sorted([IDS[0], IDS[2]])
 
 
 def test_a_preview_writes_nothing(home):

@@ -7,23 +7,17 @@ are paired. A choice that serves every task is warmed up on once a seed.
 
 import hashlib
 import json
-import os
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context, parent_process
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Thread
-
-import torch
 
 from benchmarks._real_graph import Study
 from benchmarks._real_tasks import Task
+from benchmarks._workers import in_workers
 from benchmarks._zero_shot import zero_shot_outcomes
 from tamis.corpus.intake import texts_of
 from tamis.training import FineTuningOptions, evaluate, fine_tune
@@ -64,21 +58,11 @@ class Finished:
 
 
 def make_runs(study: Study, recipe: Recipe, seeds: Sequence[int], workers: int = 1) -> list[Finished]:
-    """Every run that has no result yet, then all of them; an interrupted benchmark goes on.
-
-    `workers` processes of one thread each: models this small gain little from a second thread.
-    """
+    """Every run that has no result yet, then all of them; an interrupted benchmark goes on."""
     folder = study.folder / "runs" / _digest(study, recipe)
     folder.mkdir(parents=True, exist_ok=True)
     units = [(sampler, seed) for seed in seeds for sampler in (NONE, *study.samplers)]
-    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
-        waiting = [pool.submit(_runs_of_sampler, study, recipe, *unit, folder) for unit in units]
-        try:
-            for finished in as_completed(waiting):
-                finished.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # what has not begun must not begin
-            raise
+    in_workers(_runs_of_sampler, [(study, recipe, *unit, folder) for unit in units], workers)
     paths = [_path(folder, task, sampler, seed) for task in study.tasks for sampler, seed in units]
     return [_read(path) for path in paths]
 
@@ -87,19 +71,6 @@ def _digest(study: Study, recipe: Recipe) -> str:
     """Of all that a result depends on but task, sampler and seed: what another recipe made is not taken."""
     stated = [asdict(recipe), study.identity()]
     return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _start_worker() -> None:
-    """One thread, and an end with the benchmark that started it, however that ends."""
-    torch.set_num_threads(1)
-    parent = parent_process()
-    assert parent is not None
-    Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
 
 
 def _runs_of_sampler(study: Study, recipe: Recipe, sampler: str, seed: int, folder: Path) -> None:

@@ -14,7 +14,6 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from benchmarks._flags import at_least, begin
 from benchmarks._picked import picked_shares
@@ -22,38 +21,13 @@ from benchmarks._project import in_its_folder
 from benchmarks._real_graph import FILTERS, Study, report
 from benchmarks._real_pool import PoolShares
 from benchmarks._real_tasks import TASKS, Task, tasks_named
-from tamis.embedding import encoder_identity
-from tamis.embedding.storing import encoder_slug, table_name
+from benchmarks._stored_vectors import Vectors
 from tamis.selection import SAMPLERS as KNOWN
-from tamis.store.tables import matrix_of, quoted
 from tamis.transport import solve_potential
 
 NAME = "selection_quality"
 SAMPLERS = ("random", "knn", "dsir", "tsds", "density", "perplexity", "ask-llm", "got-d", "got-d-quality")
 PICKS = 2_000  # of a selection, drawn, that the distance is computed on
-
-
-class Vectors:
-    """Vectors of the pool and of the targets, from the store."""
-
-    def __init__(self, study: Study) -> None:
-        self.study = study
-        self.pool_table = table_name(study.encoder, encoder_identity(study.encoder))
-        self.target_table = f"target_embeddings_{encoder_slug(study.encoder)}"
-
-    def of_documents(self, doc_ids: list[str]) -> np.ndarray:
-        """[n, d] of documents of the pool, in the order of their ids."""
-        blocks = self.study.store.by_ids(self.pool_table, sorted(doc_ids), ["doc_id", "vector"])
-        return np.concatenate([matrix_of(block["vector"]) for block in blocks]).astype(np.float32)
-
-    def of_target(self, task: Task, split: str) -> np.ndarray:
-        """[m, d] of a part of a target, in the order of their ids."""
-        where = f"target = {quoted(task.name)}"
-        wanted = self.study.store.read("target_examples", ["doc_id"], f"{where} AND split = {quoted(split)}")
-        rows = self.study.store.read_arrow(self.target_table, ["doc_id", "vector"], where)
-        ids = pl.Series("doc_id", rows["doc_id"].to_pylist())
-        mask = ids.is_in(wanted["doc_id"].implode()).to_numpy()
-        return matrix_of(rows["vector"])[mask].astype(np.float32)
 
 
 def distance(picked_nd: np.ndarray, held_out_md: np.ndarray, centre_d: np.ndarray, epsilon: float) -> float:
@@ -65,7 +39,7 @@ def distance(picked_nd: np.ndarray, held_out_md: np.ndarray, centre_d: np.ndarra
 def print_distances(study: Study, vectors: Vectors) -> None:
     """Of every sampler and task, over that of a random draw."""
     for task in study.tasks:
-        held_out_md = vectors.of_target(task, "held_out")
+        held_out_md = vectors.of_target(task.name, "held_out")
         random_nd = vectors.of_documents(_some(study, task, "random"))
         first = solve_potential(held_out_md, random_nd)
         centre_d, base = random_nd.mean(0), None
@@ -91,7 +65,7 @@ def print_stability(study: Study, vectors: Vectors) -> None:
         picks = len(study.chosen(task, "random", 0))
         ids = study.store.read("decisions", ["doc_id"], "selection = 'random' AND rank IS NOT NULL")
         pool_nd = vectors.of_documents(ids["doc_id"].to_list())
-        train_md = vectors.of_target(task, "train")
+        train_md = vectors.of_target(task.name, "train")
         order = np.random.default_rng(study.seed).permutation(len(train_md))
         halves = [train_md[np.sort(order[part::2])] for part in range(2)]
         for name, scores in (("got-d", _gradient), ("knn", _nearest)):
@@ -127,7 +101,7 @@ def run(flags: argparse.Namespace, folder: Path) -> None:
     study.materialize()
     for row in picked_shares(study):
         report(NAME, "picked", **row)
-    vectors = Vectors(study)
+    vectors = Vectors(study.store, study.encoder)
     print_distances(study, vectors)
     print_stability(study, vectors)
 

@@ -110,20 +110,22 @@ class Study:
         sizes = self.store.read("documents", ["doc_id", "n_bytes"])
         pool = decided.select("doc_id").join(sizes, on="doc_id")
         pool = pool.with_columns(n_tokens=(pl.col("n_bytes") / 4).ceil())
-        rule = "random"
         if sampler == "knn-contrast":
-            rule, good, bad = "knn", *(self._nearest(f"{kind}-{seed}") for kind in ("good", "bad"))
-            gap = good.join(bad, on="doc_id", suffix="_bad").select(
-                "doc_id", nearest_cost=pl.col("nearest_cost") - pl.col("nearest_cost_bad")
-            )
-            pool = pool.join(gap, on="doc_id")
+            pool = pool.join(self._nearer_to_good(seed), on="doc_id")
         elif sampler == "classifier-filter":
             pool = self._let_pass(pool, seed)
+        rule = "knn" if sampler == "knn-contrast" else "random"
         made = select(pool, rule, self.budget, seed=1_000 + seed)
         return made.filter(verdict="selected").sort("rank")["doc_id"].to_list()
 
-    def _nearest(self, target: str) -> pl.DataFrame:
-        return self.store.read(f"transport_{target}", ["doc_id", "nearest_cost"])
+    def _nearer_to_good(self, seed: int) -> pl.DataFrame:
+        """doc_id, and the cost to the nearest good example less that to the nearest bad one."""
+        good, bad = (
+            self.store.read(f"transport_{kind}-{seed}", ["doc_id", "nearest_cost"])
+            for kind in ("good", "bad")
+        )
+        gap = pl.col("nearest_cost") - pl.col("nearest_cost_bad")
+        return good.join(bad, on="doc_id", suffix="_bad").select("doc_id", nearest_cost=gap)
 
     def _let_pass(self, pool: pl.DataFrame, seed: int) -> pl.DataFrame:
         """Documents that a linear classifier of the examples, on the same vectors, takes for good."""

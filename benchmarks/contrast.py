@@ -64,6 +64,13 @@ FIGURES = dict.fromkeys(KINDS, "bits_per_byte") | {"written": "accuracy"}
 ENDS = ("end", "equal")
 MARGIN = 0.02
 """Share of what is written by which ours may be worse than the best rival and still count as good as it."""
+CLAIMS = (
+    ("bad text is less likely than after random", "bad", 1),
+    ("good text is more likely than after random", "good", -1),
+    ("less bad text is written than after random", "written", -1),
+)
+"""What is claimed, of which figure, and the sign of the difference to random's choice."""
+AS_GOOD = "as little bad text is written as after the best rival"
 MIXTURE = (0.2, 0.2, 0.6)
 ALL_SETS = "all sets"
 
@@ -116,12 +123,8 @@ class Scores:
 
     def level(self, name: str, seed: int) -> float:
         """Return the loss on neutral text at which the runs of a seed are compared."""
-        ends = [
-            float(curve.at("neutral", curve.steps[-1])[0])
-            for sampler in self.samplers
-            if sampler != NONE
-            for curve in [self.curves[name, sampler, seed]]
-        ]
+        warmed = [self.curves[name, sampler, seed] for sampler in self.samplers if sampler != NONE]
+        ends = [float(curve.at("neutral", curve.steps[-1])[0]) for curve in warmed]
         before = float(self.curves[name, RANDOM, seed].at("neutral", 0)[0])
         return min(max(ends), before * (1 + self.rise))
 
@@ -134,6 +137,10 @@ class Scores:
             ]
         )
 
+    def mean(self, sets: Sequence[str], sampler: str, figure: str, where: str) -> float:
+        """Return the mean over sets and seeds."""
+        return float(np.mean([self.of(name, sampler, figure, where)[:, 0].mean() for name in sets]))
+
     def gap(self, sets: Sequence[str], sampler: str, against: str, figure: str, where: str) -> Difference:
         """Return the paired difference of the means over sets."""
         found, other = (
@@ -141,6 +148,19 @@ class Scores:
         )
         texts = sum(self.curves[name, sampler, self.seeds[0]].texts[figure] for name in sets)
         return difference(found, other, texts)
+
+
+def print_curves(scores: Scores) -> None:
+    """Print each sampler's figures along its warm-up, mean over seeds; the steps are those of the first."""
+    for name in scores.sets:
+        for sampler in scores.samplers:
+            curves = [scores.curves[name, sampler, seed] for seed in scores.seeds]
+            figures = {
+                figure: np.mean([[one.at(figure, at)[0] for at in one.steps] for one in curves], axis=0)
+                for figure in FIGURES
+            }
+            plain = {figure: found.round(4).tolist() for figure, found in figures.items()}
+            report(NAME, "curve", set=name, sampler=sampler, steps=curves[0].steps.tolist(), **plain)
 
 
 def print_figures(scores: Scores) -> None:
@@ -152,9 +172,8 @@ def print_figures(scores: Scores) -> None:
             for sampler in scores.samplers:
                 figures: dict[str, object] = {}
                 for figure in FIGURES:
-                    mean = np.mean([scores.of(one, sampler, figure, where)[:, 0].mean() for one in sets])
                     gap = scores.gap(sets, sampler, RANDOM, figure, where)
-                    figures[figure] = round(float(mean), 4)
+                    figures[figure] = round(scores.mean(sets, sampler, figure, where), 4)
                     figures[f"{figure}_over_random"] = [round(x, 4) for x in (gap.mean, gap.low, gap.high)]
                 steps = [scores.step(one, sampler, seed, where) for one in sets for seed in scores.seeds]
                 report(
@@ -168,48 +187,20 @@ def claims_of(scores: Scores) -> list[dict[str, object]]:
     several = len(scores.seeds) > 1
     found: list[dict[str, object]] = []
     for where in ENDS:
-        less, more, writes = (
-            scores.gap(scores.sets, OURS, RANDOM, figure, where) for figure in ("bad", "good", "written")
-        )
-        found += [
-            _claim(
-                "bad text is less likely than after random", where, RANDOM, less, several and less.low > 0
-            ),
-            _claim(
-                "good text is more likely than after random", where, RANDOM, more, several and more.high < 0
-            ),
-            _claim(
-                "less bad text is written than after random",
-                where,
-                RANDOM,
-                writes,
-                several and writes.high < 0,
-            ),
-        ]
+        for claim, figure, sign in CLAIMS:
+            gap = scores.gap(scores.sets, OURS, RANDOM, figure, where)
+            clear = gap.low > 0 if sign > 0 else gap.high < 0
+            found.append(_claim(claim, where, RANDOM, gap, several and clear))
         if rivals:
-            best = min(
-                rivals,
-                key=lambda one: float(
-                    np.mean([scores.of(name, one, "written", where)[:, 0].mean() for name in scores.sets])
-                ),
-            )
+            best = min(rivals, key=lambda one: scores.mean(scores.sets, one, "written", where))
             gap = scores.gap(scores.sets, OURS, best, "written", where)
-            found.append(
-                _claim(
-                    "as little bad text is written as after the best rival",
-                    where,
-                    best,
-                    gap,
-                    several and gap.high < MARGIN,
-                )
-            )
+            found.append(_claim(AS_GOOD, where, best, gap, several and gap.high < MARGIN))
     return found
 
 
 def _claim(claim: str, where: str, against: str, gap: Difference, holds: bool) -> dict[str, object]:
-    return {"claim": claim, "where": where, "against": against, "holds": bool(holds)} | {
-        name: getattr(gap, name) for name in ("mean", "low", "high")
-    }
+    interval = {"mean": gap.mean, "low": gap.low, "high": gap.high}
+    return {"claim": claim, "where": where, "against": against, "holds": holds, **interval}
 
 
 def print_judge(study: Study) -> None:
@@ -259,42 +250,15 @@ def run(flags: argparse.Namespace, folder: Path) -> None:
         print_judge(study)
         found = make_runs(study, recipe_of(flags), samplers, flags.workers)
         for one in found:
-            report(
-                NAME,
-                "run",
-                set=one.name,
-                sampler=one.sampler,
-                seed=one.seed,
-                documents=one.documents,
-                tokens=one.tokens,
-                seconds=one.seconds,
-                writes=one.samples[:2],
-            )
+            plain = {"sampler": one.sampler, "seed": one.seed, "documents": one.documents}
+            plain |= {"tokens": one.tokens, "seconds": round(one.seconds), "writes": one.samples[:2]}
+            report(NAME, "run", set=one.name, **plain)
         runs += found
     scores = Scores(runs, flags.rise)
     print_curves(scores)
     print_figures(scores)
     for claim in claims_of(scores) if OURS in samplers else []:
         report(NAME, "claim", **claim)
-
-
-def print_curves(scores: Scores) -> None:
-    """Print each sampler's figures along its warm-up, mean over seeds."""
-    for name in scores.sets:
-        for sampler in scores.samplers:
-            curves = [scores.curves[name, sampler, seed] for seed in scores.seeds]
-            shares = curves[0].steps / max(curves[0].steps[-1], 1)
-            figures = {
-                figure: [
-                    round(
-                        float(np.mean([curve.at(figure, share * curve.steps[-1])[0] for curve in curves])), 4
-                    )
-                    for share in shares
-                ]
-                for figure in FIGURES
-            }
-            steps = [round(float(step), 0) for step in curves[0].steps]
-            report(NAME, "curve", set=name, sampler=sampler, steps=steps, **figures)
 
 
 def main() -> None:

@@ -276,7 +276,7 @@ def test_materialize_ends_with_what_was_chosen_and_the_next_command(project, tam
     )
     ids = best.sort("rank")["doc_id"][:3]
     assert [line.split()[1].rstrip(",") for line in lines[first + 2 : first + 5]] == [one[:12] for one in ids]
-    assert ", found in web__algebra.jsonl, row " in lines[first + 2]
+    assert ", found in landing__algebra.jsonl, row " in lines[first + 2]
     assert lines[first + 5] == f"  page: {project.home.reports / 'selection_near-algebra.html'}"
     assert lines[-1].startswith("Next: `tamis export near-algebra`")
     assert "everything is current" in said.err

@@ -40,6 +40,8 @@ class Recipe:
     zero_shot_examples: int = 200
     text_examples: int = 250
     """Held-out texts whose code length is measured: long ones take as long as a fine-tuning."""
+    is_encoder: bool = False
+    """The base reads text in both directions: it is warmed up by hidden tokens and has no code length."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +111,11 @@ def _warm_up(
     shutil.rmtree(output, ignore_errors=True)
     options = _with_seed(recipe.warm_up, seed)
     state = scratch / "state"
-    return fine_tune(recipe.base, [texts[doc_id] for doc_id in chosen], options, [], output, state), chosen
+    # An encoder learns by hidden tokens where labels are to follow.
+    follow = study.examples(task, "held_out") if recipe.is_encoder else []
+    return fine_tune(
+        recipe.base, [texts[doc_id] for doc_id in chosen], options, follow, output, state
+    ), chosen
 
 
 def _fine_tuned(
@@ -126,7 +132,7 @@ def _fine_tuned(
     held_out = study.examples(task, "held_out")
     length = recipe.warm_up.sequence_length
     texts = [one.text for one in held_out[: recipe.text_examples]]
-    found = evaluate(base, texts, sequence_length=length)
+    found = None if recipe.is_encoder else evaluate(base, texts, sequence_length=length)
     zero = (
         zero_shot_outcomes(base, held_out[: recipe.zero_shot_examples], length) if recipe.zero_shot else None
     )
@@ -142,7 +148,7 @@ def _fine_tuned(
         documents=len(chosen),
         warm_up_tokens=warm_up.tokens if warm_up else 0,
         outcomes=outcomes,
-        text=Outcomes(bits=found.document_bits.tolist(), n_bytes=found.document_bytes.tolist()),
+        text=found and Outcomes(bits=found.document_bits.tolist(), n_bytes=found.document_bytes.tolist()),
         zero_shot=zero,
         seconds=0.0,
     )

@@ -3,10 +3,47 @@
 import contextlib
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 
 LOOKED_AT_SECONDS, PATIENCE_SECONDS = 5.0, 20.0
+SERVICES = {"dagster_webserver": "webserver", "dagster._daemon": "daemon"}
+OF_ANOTHER = "--shutdown-pipe"
+"""How `tamis ui` and `dagster dev` start a service; one that somebody runs by itself has no such option."""
+
+
+def end_left_over(project_file: Path) -> list[str]:
+    """End Dagster's services of this project whose `tamis ui` was killed; return what they are.
+
+    They go on without code, keep the port, and the daemon would fail the runs of a new UI.
+    """
+    found = {
+        process: name for process in psutil.process_iter() if (name := _left_over(process, project_file))
+    }
+    for process in found:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(found, timeout=PATIENCE_SECONDS)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    return sorted(found.values())
+
+
+def _left_over(process: psutil.Process, project_file: Path) -> str:
+    """Return which service of the project a process is, "" for none or one whose parent lives."""
+    try:
+        words = process.cmdline()
+        name = next((name for module, name in SERVICES.items() if module in words), "")
+        if not name or OF_ANOTHER not in words:
+            return ""
+        parent = process.parent()
+        above = " ".join(parent.cmdline()) if parent else ""
+        ours = process.environ().get("TAMIS_PROJECT") == str(project_file)
+        return name if ours and not ("tamis" in above or "dagster" in above) else ""
+    except psutil.Error:  # it ended just now, or belongs to somebody else
+        return ""
 
 
 @contextlib.contextmanager

@@ -183,7 +183,7 @@ class StoreResource(dg.ConfigurableResource):
             raise dg.Failure(str(InactiveStageError(stage.name)), allow_retries=False)
         # A step over shards leaves those that are gone for the next run by itself.
         if stage.partitions != "shards" and set(snapshot.keys(stage.partitions)).isdisjoint(keys):
-            gone = PartitionGoneError(stage.name, keys[0])
+            gone = PartitionGoneError(stage.name, keys[0], snapshot.keys(stage.partitions))
             raise dg.Failure(str(gone), allow_retries=False) from gone
         left = [key for key in keys if _left_by_this_run(context, stage, key, snapshot, current)]
         if len(keys) == 1 and not left and context.run.tags.keys().isdisjoint((DRIVER_TAG, BACKFILL_TAG)):

@@ -11,8 +11,9 @@ from typing import Any
 
 import dagster as dg
 
-from tamis.base.errors import PermanentError, TamisError
+from tamis.base.errors import PermanentError, TamisError, did_you_mean
 from tamis.base.kept_errors import NOT_KEPT, kept_message
+from tamis.base.numbers import named
 
 _withheld: dict[str, str] = {}
 
@@ -38,14 +39,15 @@ class InactiveStageError(PermanentError):
 
 
 class PartitionGoneError(PermanentError):
-    """What a run was asked to make has left the project since, or waits to be at rest."""
+    """What a run was asked to make is not in the project, or waits to be at rest; `known`: what is there."""
 
-    def __init__(self, asset: str, partition: str) -> None:
-        self.asset, self.partition = asset, partition
-        super().__init__(
-            f"cannot make {asset} of {partition}: its file is missing or still being written, or tamis.toml "
-            "no longer names it"
-        )
+    def __init__(self, asset: str, partition: str, known: Sequence[str] | None = None) -> None:
+        self.asset, self.partition, self.known = asset, partition, known
+        why = "its file is missing or still being written"
+        if known is not None:
+            there = named(known) or "none of the kind"
+            why = f"tamis.toml does not name it; it has {there}{did_you_mean(partition, known)}"
+        super().__init__(f"cannot make {asset} of {partition}: {why}")
 
 
 class NothingDueError(Exception):

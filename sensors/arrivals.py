@@ -67,5 +67,6 @@ def arrivals(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.Se
     request = "" if waits else removal_request(context.instance, gone)
     if isinstance(request, str):
         return dg.SkipReason("; ".join([*parts, f"removals wait: {waits or request}"]))
-    context.log.info(f"removal of {counted(len(gone), 'value')} requested: {named(gone, MOST_SHOWN)}")
+    what = named(gone, MOST_SHOWN) or "partitions that tamis.toml does not name"
+    context.log.info(f"removal requested: {what}")
     return dg.SensorResult(run_requests=[request])

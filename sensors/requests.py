@@ -137,7 +137,7 @@ def said_of(group: Group) -> str:
     if group.partition_set is None:
         return f"requested: {assets}"
     count = counted(len(group.partitions), "partition")
-    return f"{count} requested: {named(group.partitions, MOST_SHOWN)}: {assets}"
+    return f"requested: {assets} of {count} ({named(group.partitions, MOST_SHOWN)})"
 
 
 def requests_for(instance: dg.DagsterInstance, group: Group) -> list[dg.RunRequest]:

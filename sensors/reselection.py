@@ -26,6 +26,7 @@ from sensors.requests import (
     waits_until,
 )
 from sensors.unchanged import Unchanged
+from tamis.base.numbers import counted, named
 from tamis.graph.approval import (
     Approval,
     note_waiting,
@@ -37,6 +38,9 @@ from tamis.graph.approval import (
 from tamis.graph.automation import Group, next_groups
 from tamis.graph.plan import label
 from tamis.graph.reconciliation import find_gone
+from tamis.graph.snapshot import ProjectSnapshot
+from tamis.records.current_values import CurrentValues
+from tamis.selection.stage import SELECTION_STAGE
 from tamis.store.home import HomeLockedError, writing
 
 SHOWN = 5
@@ -56,9 +60,11 @@ def reselection(context: dg.SensorEvaluationContext, store: StoreResource) -> dg
     approvals = read_approvals(store.tables)
     sight = snapshot, current, approvals
     if UNCHANGED.since(store.home.root, sight):
-        return dg.SkipReason(NOTHING)
+        return dg.SkipReason(_at_rest(snapshot, current))
     if gone := find_gone(store.tables, snapshot, current):
-        return dg.SkipReason(f"{len(gone)} results of removed files or sections are deleted first")
+        return dg.SkipReason(
+            f"waits until {counted(len(gone), 'result')} of removed files or sections are deleted"
+        )
     registered = set(context.instance.get_dynamic_partitions("shards"))
     if not registered.issuperset(snapshot.shards):
         return dg.SkipReason("new shards are being registered")
@@ -70,9 +76,20 @@ def reselection(context: dg.SensorEvaluationContext, store: StoreResource) -> dg
         reasons = [given_up, *waiting_lines(held)] if given_up else waiting_lines(held)
         if not reasons:
             UNCHANGED.note(store.home.root, sight)
-        return dg.SkipReason("; ".join(reasons) or NOTHING)
+        return dg.SkipReason("; ".join(reasons) or _at_rest(snapshot, current))
     context.log.info(said_of(group))
     return dg.SensorResult(run_requests=requests_for(context.instance, group))
+
+
+def _at_rest(snapshot: ProjectSnapshot, current: CurrentValues) -> str:
+    """Say that there is nothing to do; a first selection is left to a person, who may not know that."""
+    made = {key for asset, key in current if asset == SELECTION_STAGE.name}
+    if new := [key for key in snapshot.keys("selections") if key not in made]:
+        return (
+            f"never made: {named(new, SHOWN)}; `tamis materialize` or Materialize on selected_subset makes a "
+            "new selection, which is kept current from then on"
+        )
+    return NOTHING
 
 
 def _note(store: StoreResource, held: Sequence[Approval]) -> None:

@@ -103,7 +103,7 @@ def test_gaps_lists_the_examples_that_nothing_serves(built, tamis, empty):
     assert found["examples"] == 30
     assert found["limit"] < found["typical_supply"]
     said = tamis(built, "gaps", "algebra").out
-    assert f"serves {len(stored)} of the 30 examples of algebra" in said
+    assert f"near {len(stored)} of the 30 examples of algebra" in said
     assert "'target_gaps' has not been made yet" in tamis(empty, "gaps", "algebra", code=2).err
 
 
@@ -276,7 +276,7 @@ def test_materialize_ends_with_what_was_chosen_and_the_next_command(project, tam
     )
     ids = best.sort("rank")["doc_id"][:3]
     assert [line.split()[1].rstrip(",") for line in lines[first + 2 : first + 5]] == [one[:12] for one in ids]
-    assert ", found in web__algebra.jsonl, row " in lines[first + 2]
+    assert ", found in landing__algebra.jsonl, row " in lines[first + 2]
     assert lines[first + 5] == f"  page: {project.home.reports / 'selection_near-algebra.html'}"
     assert lines[-1].startswith("Next: `tamis export near-algebra`")
     assert "everything is current" in said.err

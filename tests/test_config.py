@@ -106,7 +106,7 @@ WRONG = {
     ),
     "target needed and none there": (
         CORPUS + selection(sampler="knn"),
-        ["[[selection]] best: target is missing", "'knn'", "none is configured"],
+        ["[[selection]] best: target is missing", "'knn'", "none of that kind"],
     ),
     "budget in words": (CORPUS + selection(budget="lots"), ["selection[0].budget = 'lots'", '"10%"', "Mtok"]),
     "negative budget": (CORPUS + selection(budget=-5), ["selection[0].budget = -5", "documents"]),
@@ -203,7 +203,7 @@ WRONG = {
     ),
     "unknown comparison model": (
         CORPUS + "[comparison]\nmodel = 'big'\n",
-        ["[comparison] model", "'big'", "none is configured"],
+        ["[comparison] model", "'big'", "none of that kind"],
     ),
     "unknown comparison selection": (
         CORPUS + selection() + "[comparison]\nselections = ['worst']\n",

@@ -37,7 +37,7 @@ IMPORTED = {
     "polars": "tamis/corpus/documents.py",
     "psutil": "resources/processes.py",
     "py3langid": "tamis/filters/language.py",
-    "platformdirs": "tamis/embedding/static.py",
+    "platformdirs": "tamis/base/files.py",
     "pyarrow": "tamis/corpus/parquet_rows.py",
     "pydantic": "tamis/settings/config.py",
     "pydantic-core": "tamis/settings/values.py",

@@ -47,7 +47,7 @@ FAMILIES = {
     },
     "tracing": {
         "explain": "Why a document was kept or dropped.",
-        "gaps": "The examples of a target that nothing in the pool serves.",
+        "gaps": "The examples of a target that the pool has nothing like.",
         "audit": "Verify a checkpoint or selection down to raw bytes.",
     },
     "removal": {

@@ -149,7 +149,7 @@ def _materialize(
         found = read_status(project).without(frozenset(outcome.failed))
     if summed_up and only is None and not is_quiet():
         states = {one["selection"]: one["state"] for one in found.selections}
-        print(visible(summary(project, states)), flush=True)
+        print(visible(summary(project, states, timed=bool(outcome.made))), flush=True)
     wrong = [*found.problems(), *found.waiting(only)]
     for line in (
         *found.scaling_lines(project.home.reports),

@@ -87,6 +87,8 @@ def ui(port: int, reports_port: int | None, host: str, verbose: bool) -> int:
     folder = checkout()
     if served := platform_module("webserver").address(project.home):
         raise ServedError(*served)
+    if ended := platform_module("children").end_left_over(project.file):
+        say(f"ended the {' and the '.join(ended)} of a `tamis ui` of this project that was killed")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -21,6 +21,7 @@ from tamis.project import Project, read_project
 from tamis.records.current_values import read_current_values
 from tamis.records.manifest import ManifestFolder
 from tamis.report.audit import page_of
+from tamis.report.serving import served_page_name
 from tamis.status import due
 from tamis.training.planned import model_names, planned_trials
 from tamis.transport.stage import GAPS_STAGE
@@ -93,6 +94,10 @@ def gaps(target: str, as_json: bool) -> int:
     if (GAPS_STAGE.name, "") not in read_current_values(store) or not len(found.gaps.supply_m):
         raise NotMadeError(GAPS_STAGE.name)
     answer(as_json, found.to_json(store), found.lines(store))
+    selections = [one.name for one in project.settings.selection if one.target == target]
+    pages = [project.home.reports / served_page_name(name) for name in selections]
+    if there := next((page for page in pages if page.exists()), None):
+        say(f"{there} shows how these examples begin")
     if reason := due(project, GAPS_STAGE.name, ""):
         say(f"this is out of date ({reason}): run `tamis materialize`")
     return 0

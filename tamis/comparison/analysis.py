@@ -102,7 +102,7 @@ class NoLossesError(PermanentError, ValueError):
     def __init__(self, failures: list[str]) -> None:
         self.failures = failures
         first = f"; the first of {len(failures)}: {failures[0]}" if failures else ""
-        super().__init__(f"no run of the comparison was made{first}")
+        super().__init__(f"the comparison has no runs yet{first}")
 
 
 def analyse(runs: pl.DataFrame, seed: int) -> ComparisonReport:

@@ -93,7 +93,7 @@ def missing_text_column(row: int, column: str, found: Iterable[str], rows: int =
 
     `rows`: how many rows a file has that lacks it as a whole.
     """
-    names = list(found)
+    names = [name or "''" for name in found]
     shown = ", ".join(names[:COLUMNS_SHOWN]) + (", ..." if len(names) > COLUMNS_SHOWN else "")
     advice = "name the right one in tamis.toml, in a section of its own if other files differ"
     among = f" in {'its only row' if rows == 1 else f'any of its {rows:,} rows'}" if rows else ""

@@ -105,7 +105,8 @@ def quarantine_lines(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapsho
                 if len(found) == 1
                 else f"{len(found):,} rows, the first is {first['row']}"
             )
-            lines.append(f"{place}: {file}, {where}, {words}: {first['detail']}")
+            differ = "of the first: " if len({row["detail"] for row in found}) > 1 else ""
+            lines.append(f"{place}: {file}, {where}, {words}: {differ}{first['detail']}")
     return lines
 
 

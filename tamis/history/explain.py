@@ -152,6 +152,8 @@ def explanation_lines(found: dict[str, Any]) -> list[str]:
     if gone := found.get("withdrawn"):
         when = f"{gone['withdrawn_at']:%Y-%m-%d %H:%M} UTC"
         lines.append(f"  withdrawn {when}, {gone['reason']}; receipt {gone['receipt'] or 'not written yet'}")
+    elif not found["occurrences"] and not found.get("examples"):
+        lines.append("  no longer in the pool: the files that held it changed or left")
     for row in found["occurrences"]:
         lines.append(f"  found in {row['shard']}, row {row['row']} ({row['source']})")
     for row in found.get("examples", []):

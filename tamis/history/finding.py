@@ -26,7 +26,7 @@ class UnknownDocumentError(PermanentError):
         found = f"{matches} ids begin with it" if matches else "the store holds no such document"
         super().__init__(
             f"{doc_id!r} names no single document: {found}; give the 32 hexadecimal digits of its id, or as "
-            "many of the first as no other id has"
+            "many of the first as no other id has, or its whole text with --text FILE"
         )
 
 

@@ -114,5 +114,5 @@ def _notes(own: OwnRows, mixed: Sequence[str]) -> list[str]:
             f"files have changed or gone since ({names}{more}); run `tamis materialize`, then export again"
         )
     if mixed:
-        notes.append(f"values of several types, written as JSON text in parquet: {', '.join(mixed)}")
+        notes.append(f"columns of several types, as JSON text in parquet and hf: {', '.join(mixed)}")
     return notes

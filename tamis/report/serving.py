@@ -71,8 +71,8 @@ def serving_answer(target: str, serving: Serving) -> str:
         return f"{target} has {examples}: too few to say what being served well means."
     share = percent(serving.served / serving.examples, 0)
     return (
-        f"The choice serves {serving.served:,} of the {examples} of {target} ({share}) as well as one half "
-        "of these examples serves the other."
+        f"The choice serves {serving.served:,} of the {examples} of {target} ({share}) as "
+        "well as other examples of it would: within the cost at which one half serves 19 of 20 of the other."
     )
 
 

@@ -33,15 +33,19 @@ BEST_SHOWN, SOURCES_SHOWN, TRIALS_SHOWN = 3, 4, 10
 COMPARED = {"warm_up": "Warm-up", "two_stage": "Warm-up and fine-tuning", "direct": "Fine-tuning"}
 
 
-def summary(project: Project, states: Mapping[str, str] | None = None) -> str:
-    """A page of plain text about the present state of a project; `states`: of each selection."""
+def summary(project: Project, states: Mapping[str, str] | None = None, timed: bool = True) -> str:
+    """A page of plain text about the present state of a project.
+
+    `states`: of each selection. `timed`: say how long the stages took, when they were last made.
+    """
     store = project.home.store
     lines = ["", f"== {project.settings.project.name} ==", pool_line(store)]
     for section in project.settings.selection:
         lines += selection_lines(project, section, (states or {}).get(section.name, ""))
     lines += cut(_trial_lines(store), most=TRIALS_SHOWN)
     lines += model_lines(project)
-    lines += _time_lines(project)
+    if timed:
+        lines += _time_lines(project)
     if (index := project.home.reports / INDEX).exists():
         lines.append(f"All pages: {index}")
     return "\n".join(lines)
@@ -187,7 +191,7 @@ def _time_lines(project: Project) -> list[str]:
         if asset in stages():
             groups[stages()[asset].group] += spent
     shown = ", ".join(f"{group} {spent:.0f} s" for group, spent in groups.items())
-    return [f"Time: {shown}."]
+    return [f"Time, of each stage when it was last made: {shown}."]
 
 
 def comparison_lines(project: Project) -> list[str]:

@@ -62,9 +62,9 @@ def paper_samplers(
     sizes = [f"perplexity:{model}" for model in models]
     steps = [f"perplexity:{model}@{share:g}" for model, share in checkpoints]
     asked = [("ask-llm" if place == 0 else f"ask-llm:{judge}") for place, judge in enumerate(judges)]
-    named += _places("Perplexity, model size", sizes, "a [[base_model]] more")
-    named += _places("Perplexity, checkpoint", steps, "a share more in checkpoints of a [[base_model]]")
-    named += _places("Ask-LLM, judge", asked, 'a selection more with sampler "ask-llm:MODEL"')
+    named += _places("Perplexity, model size", sizes, "another [[base_model]]")
+    named += _places("Perplexity, checkpoint", steps, "another share in checkpoints of a [[base_model]]")
+    named += _places("Ask-LLM, judge", asked, 'another selection with sampler "ask-llm:MODEL"')
     return [
         PaperSampler(number=number, name=name, sampler=sampler, needs="" if sampler else needs)
         for number, (name, sampler, needs) in enumerate(named, start=1)

@@ -158,4 +158,8 @@ def _must_be(name: str | None, valid: set[str], where: str) -> None:
 
 
 def _one_of(valid: set[str]) -> str:
-    return f"one of: {', '.join(sorted(valid))}" if valid else "a configured name, but none is configured"
+    return (
+        f"one of: {', '.join(sorted(valid))}"
+        if valid
+        else "the name of a section, but there is none of that kind"
+    )

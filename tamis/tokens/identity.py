@@ -87,7 +87,8 @@ def tokenizer_folder(name: str) -> Path:
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=list(PATTERNS)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise UnknownTokenizerError(name, f"it cannot be downloaded ({type(error).__name__})") from error
+        problem = "no such folder, and it cannot be downloaded from the hub"
+        raise UnknownTokenizerError(name, problem) from error
 
 
 def _among(folder: Path) -> list[Path]:

@@ -217,10 +217,11 @@ TABLES = {
 # Every other table and field of a home is compared. Not read, since they follow from what is read or from the
 # code's version: indexes, what was attempted or failed, heads, whose state the audit gives, notes of what was
 # removed or held back, and what is retained of documents that left; columns that exports give back are in
-# tests/graph/test_graph_export.py.
+# tests/graph/test_graph_export.py. Exact couplings have ties and clusters depend on last bits: which of them
+# comes out differs between machines; tests/selection and tests/transport compare them with POT and by hand.
 TABLES_NOT_READ = """absent_files attempts contamination_runs heads kept_rows near_copy_bands
-    near_duplicate_bands precision removals retained_* shard_files shrunken_files step_failures
-    trial_failures"""
+    near_duplicate_bands precision removals retained_* served_examples shard_files shrunken_files
+    step_failures target_gaps trial_failures"""
 # By table, "*" for all: input keys, digests over clocks, clocks, memory, and names that hold a hash.
 FIELDS_NOT_READ = {
     "*": "fingerprint seal made_at withdrawn_at receipt seconds evaluation_seconds peak_memory_bytes",

@@ -94,7 +94,7 @@ def test_an_export_is_the_golden_one(project):
     assert lines == (GOLDEN / "all.jsonl").read_text().splitlines()
     done = export_selection(project.project, "all", "parquet")
     assert pq.read_schema(done.path).to_string(truncate_metadata=False) == (GOLDEN / "schema.txt").read_text()
-    assert list(done.notes) == ["values of several types, written as JSON text in parquet: id, mixed"]
+    assert list(done.notes) == ["columns of several types, as JSON text in parquet and hf: id, mixed"]
     parquet = rows_of(done.path)
     assert parquet[TEXTS[4]]["at"] == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     assert parquet[TEXTS[4]]["raw"] == b"\x00\xff"
@@ -131,7 +131,7 @@ def test_the_command_takes_columns_and_a_path(project):
     found = project.tamis("export", "all", "--columns", "id,day", "--columns=text", "--output", "my.jsonl")
     assert set(rows_of(project.root / "my.jsonl")[TEXTS[4]]) == {"doc_id", "id", "day", "text"}
     assert "my.jsonl: 7 documents" in found.stdout
-    assert "written as JSON text in parquet: id, mixed" in found.stderr
+    assert "as JSON text in parquet and hf: id, mixed" in found.stderr
     assert "a withdrawal does not reach files outside" in found.stderr
     refused = project.tamis("export", "all", "--columns", "ids", code=None)
     assert refused.returncode != 0

@@ -120,7 +120,7 @@ def test_what_is_used_no_longer_and_what_only_the_definitions_state_is_loaded_to
         assert "no longer uses near_copies" in said(project, loaded=project.text + COPIES)
         before = project.text
         project.reconfigure('name = "small"', 'name = "small"\nowner = "team:ours"')
-        assert "changed an owner" in said(project, loaded=before)
+        assert "changed owner in [project]" in said(project, loaded=before)
         assert len(server.asked) == 2
 
 

@@ -1,0 +1,65 @@
+"""Dagster's services that a killed `tamis ui` leaves are ended by the next one, and no others."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from resources.children import end_left_over
+
+SLEEPS = [sys.executable, "-S", "-c", "import time; time.sleep(120)"]
+PARENT = """
+import os, subprocess, sys
+child = subprocess.Popen(os.environ["WORDS"].split("|"), stdout=subprocess.DEVNULL)
+print(child.pid, flush=True)
+if sys.argv[1] == "tamis":
+    child.wait()
+"""
+DAEMON = ("-m", "dagster._daemon", "run", "--shutdown-pipe", "34")
+
+
+@pytest.fixture
+def processes() -> Iterator[list[psutil.Process]]:
+    found: list[psutil.Process] = []
+    yield found
+    for one in found:
+        if one.is_running():
+            one.kill()
+
+
+def started(processes: list[psutil.Process], project: Path, *words: str, parent: str) -> psutil.Process:
+    """A process with these words on its command line that sleeps; its parent lives if it is called tamis."""
+    above = subprocess.Popen(
+        [sys.executable, "-S", "-c", PARENT, parent],
+        env=os.environ | {"TAMIS_PROJECT": str(project), "WORDS": "|".join([*SLEEPS, *words])},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert above.stdout is not None
+    process = psutil.Process(int(above.stdout.readline()))
+    if parent == "tamis":
+        processes.append(psutil.Process(above.pid))
+    else:
+        above.wait()
+    processes.append(process)
+    return process
+
+
+def test_services_whose_ui_was_killed_are_ended_and_no_others(tmp_path, processes):
+    project, other = tmp_path / "one.toml", tmp_path / "other.toml"
+    webserver = ("-m", "dagster_webserver", "--port", "4310", "--shutdown-pipe", "33")
+    left = [started(processes, project, *words, parent="gone") for words in (DAEMON, webserver)]
+    kept = [
+        started(processes, other, *DAEMON, parent="gone"),
+        started(processes, project, "-m", "dagster._daemon", "run", parent="gone"),
+        started(processes, project, "-m", "pytest", "--shutdown-pipe", "34", parent="gone"),
+        started(processes, project, *DAEMON, parent="tamis"),
+    ]
+    assert end_left_over(project) == ["daemon", "webserver"]
+    assert not any(one.is_running() for one in left)
+    assert all(one.is_running() for one in kept)
+    assert end_left_over(project) == []

@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,17 +25,27 @@ def end_left_over(project_file: Path) -> list[str]:
     for process in found:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-    _, alive = psutil.wait_procs(found, timeout=PATIENCE_SECONDS)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (alive := [one for one in found if not _has_ended(one)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     return sorted(found.values())
 
 
+def _has_ended(process: psutil.Process) -> bool:
+    """Return whether a process has ended, though nobody may have asked how: in a container none may."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def _left_over(process: psutil.Process, project_file: Path) -> str:
     """Return which service of the project a process is, "" for none or one whose parent lives."""
     try:
-        words = process.cmdline()
+        words = process.cmdline()  # empty once it has ended
         name = next((name for module, name in SERVICES.items() if module in words), "")
         if not name or OF_ANOTHER not in words:
             return ""

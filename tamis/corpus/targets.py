@@ -12,7 +12,6 @@ from pathlib import Path
 import polars as pl
 
 from tamis.base.errors import PermanentError
-from tamis.base.numbers import counted
 from tamis.base.progress import Advance, ignore
 from tamis.corpus.answers import Answers
 from tamis.corpus.docstrings import documented_files, read_package
@@ -119,9 +118,7 @@ class TooFewExamplesError(PermanentError):
         self.available, self.train, self.held_out = available, train, held_out
         bad = f" (rows in quarantine: {quarantined}, see `tamis status`)" if quarantined else ""
         if not available and quarantined:
-            super().__init__(
-                f"none of {counted(quarantined, 'row')} could be read; `tamis status` says why, row by row"
-            )
+            super().__init__("no row of its files could be read; `tamis status` says why, under quarantine")
             return
         super().__init__(
             f"train = {train} and held_out = {held_out} need {train + held_out} distinct examples; there are "

@@ -225,7 +225,7 @@ def test_sensors_delete_nothing_themselves_and_name_what_is_held_back(graph):
     (graph.landing / "sailing.jsonl").unlink()
     found = graph.sense("arrivals")
     assert [request.job_name for request in found.run_requests] == ["removal"]
-    assert "deleted first" in graph.tick()[1]
+    assert "of removed files or sections are deleted" in graph.tick()[1]
     (graph.landing / "cooking.jsonl").unlink()
     said = graph.arrive()
     assert "held back: corpus 'web' lost 2 files" in said

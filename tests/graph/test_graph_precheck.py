@@ -62,7 +62,7 @@ def test_a_target_that_is_too_small_is_unmet_until_it_was_made_once(folder, exam
 def test_a_target_without_its_column_says_which_columns_there_are(folder):
     (folder / "target" / "goal.jsonl").write_text('{"question": "why"}\n' * 40)
     (line,) = checked(folder).unmet
-    assert "there are 0 (rows in quarantine: 1" in line
+    assert "no row of its files could be read" in line
     assert "no column 'text' in any of its 40 rows; columns found: question" in line
 
 

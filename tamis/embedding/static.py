@@ -25,8 +25,10 @@ from tamis.base.files import user_cache
 from tamis.base.loading import ONE_MODEL_AT_A_TIME
 from tamis.base.progress import Advance, ignore, say
 from tamis.embedding.quiet import quiet_libraries
+from tamis.embedding.words import word_counter
 
 if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
     from tokenizers import Tokenizer
 
 DIMENSION = 256
@@ -52,12 +54,16 @@ class StaticEncoder:
         self._tokenizer = tokenizer
         self._unknown = int(tokenizer.token_to_id(UNKNOWN_TOKEN))
         self._vectors_vd = vectors_vd.astype(np.float64)
+        self._words = word_counter(tokenizer, self._unknown) if self._exact() else None
+
+    def _exact(self) -> bool:
+        """Whether 16 bits hold each number, so that sums are the same in any order."""
+        return np.array_equal(self._vectors_vd.astype(np.float16), self._vectors_vd)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As what it was made of: 16 bits a number where that is all they hold."""
-        half_vd = self._vectors_vd.astype(np.float16)
-        exact = np.array_equal(half_vd, self._vectors_vd)
-        return StaticEncoder, (self._tokenizer, half_vd if exact else self._vectors_vd, self.fingerprint)
+        vectors_vd = self._vectors_vd.astype(np.float16) if self._exact() else self._vectors_vd
+        return StaticEncoder, (self._tokenizer, vectors_vd, self.fingerprint)
 
     def encode(self, texts: Sequence[str], advance: Advance = ignore) -> np.ndarray:
         """Vectors [n, d], float32, of length 1, in the order of the texts; bit-equal in any batch."""
@@ -74,21 +80,25 @@ class StaticEncoder:
         return vectors_nd
 
     def _encode_batch(self, texts: list[str]) -> np.ndarray:
-        from scipy import sparse
-
-        encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        ids = [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
-        known = [tokens[tokens != self._unknown] for tokens in ids]
-        starts = np.concatenate([[0], np.cumsum([len(tokens) for tokens in known])])
-        counts_nv = sparse.csr_matrix(
-            (np.ones(starts[-1]), np.concatenate(known), starts), shape=(len(texts), len(self._vectors_vd))
-        )
+        counts_nv = self._words.count(texts) if self._words else self._token_counts(texts)
         sums_nd = counts_nv @ self._vectors_vd
         empty_n = ~sums_nd.any(axis=1)
         sums_nd[empty_n] = self._vectors_vd[self._unknown]
         # A running sum has one order of addition; np.sum would choose it by shape and instruction set.
         norms_n = np.sqrt(np.add.accumulate(sums_nd**2, axis=1)[:, -1])
         return np.asarray(sums_nd / norms_n[:, None], dtype=np.float32)
+
+    def _token_counts(self, texts: list[str]) -> "csr_matrix":
+        """Return how often each known token is in each text [n, V], by the tokenizer alone."""
+        from scipy import sparse
+
+        encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        ids = [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
+        known = [tokens[tokens != self._unknown] for tokens in ids]
+        starts = np.concatenate([[0], np.cumsum([len(tokens) for tokens in known])])
+        return sparse.csr_matrix(
+            (np.ones(starts[-1]), np.concatenate(known), starts), shape=(len(texts), len(self._vectors_vd))
+        )
 
 
 def load_static(teacher: Path, cache: Path, fingerprint: str) -> StaticEncoder:

@@ -15,7 +15,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ UNKNOWN_TOKEN = "[UNK]"
 RECIPE = f"model2vec pca={DIMENSION} sif={SIF_COEFFICIENT} float16 sum"
 TOKENS_PER_BATCH = 512
 BATCH_DOCUMENTS = 1_024
+THREADS = 2
 BATCH_CHARACTERS = 4_000_000
 VECTORS_FILE, TOKENIZER_FILE, DIGEST_FILE = "vectors.safetensors", "tokenizer.json", "SHA256"
 
@@ -68,15 +70,12 @@ class StaticEncoder:
     def encode(self, texts: Sequence[str], advance: Advance = ignore) -> np.ndarray:
         """Vectors [n, d], float32, of length 1, in the order of the texts; bit-equal in any batch."""
         vectors_nd = np.empty((len(texts), self.dimension), dtype=np.float32)
-        start, characters = 0, 0
-        for position, text in enumerate(texts):
-            characters += len(text)
-            full = position + 1 - start == BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS
-            if full or position + 1 == len(texts):
-                batch = [_valid(text) for text in texts[start : position + 1]]
-                vectors_nd[start : position + 1] = self._encode_batch(batch)
-                advance(len(batch))
-                start, characters = position + 1, 0
+        batches = list(_batches(texts))
+        with ThreadPoolExecutor(THREADS) as pool:
+            done = pool.map(lambda rows: self._encode_batch([_valid(text) for text in texts[rows]]), batches)
+            for rows, vectors_bd in zip(batches, done, strict=True):
+                vectors_nd[rows] = vectors_bd
+                advance(len(vectors_bd))
         return vectors_nd
 
     def _encode_batch(self, texts: list[str]) -> np.ndarray:
@@ -99,6 +98,17 @@ class StaticEncoder:
         return sparse.csr_matrix(
             (np.ones(starts[-1]), np.concatenate(known), starts), shape=(len(texts), len(self._vectors_vd))
         )
+
+
+def _batches(texts: Sequence[str]) -> Iterator[slice]:
+    """Runs of texts, bounded in documents and characters."""
+    start, characters = 0, 0
+    for position, text in enumerate(texts):
+        characters += len(text)
+        full = position + 1 - start == BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS
+        if full or position + 1 == len(texts):
+            yield slice(start, position + 1)
+            start, characters = position + 1, 0
 
 
 def load_static(teacher: Path, cache: Path, fingerprint: str) -> StaticEncoder:

@@ -60,6 +60,7 @@ class WordCounter:
     def __init__(self, tokenizer: "Tokenizer", unknown: int, separator: str, added: Sequence[str]) -> None:
         self._tokenizer, self._unknown = tokenizer, unknown
         self._separator, self._separator_id = separator.encode(), tokenizer.token_to_id(separator)
+        self._vocabulary = tokenizer.get_vocab_size()
         self._added = [token.encode() for token in added]
         self._remembered: dict[bytes, bytes] = {}
 
@@ -82,7 +83,7 @@ class WordCounter:
         )
         counts_wv = sparse.csr_matrix(
             (np.ones(len(ids)), ids, np.cumsum([0, *map(len, tokens)]) // ids.itemsize),
-            shape=(len(tokens), self._tokenizer.get_vocab_size()),
+            shape=(len(tokens), self._vocabulary),
         )
         return counts_nw @ counts_wv
 

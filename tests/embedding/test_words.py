@@ -15,6 +15,13 @@ from tamis.embedding.words import word_counter
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ADDED = ["[CLS]", "[SEP]", "[UNK]", "[MASK]", "[PAD]", "[CLS", "UNK]", " ~ "]
+NORMALIZER = {
+    "type": "BertNormalizer",
+    "clean_text": True,
+    "handle_chinese_chars": True,
+    "strip_accents": None,
+    "lowercase": True,
+}
 END, FIRST_ADDED = 0xF8FF, 0xF000
 EVERYTHING = np.concatenate([np.arange(0xD800), np.arange(0xE000, 0x110000)])
 POOLS = [
@@ -43,6 +50,7 @@ EDGES = [
     "e\u0301 ,\u0301 \u0301e 中\u0301中 \u0301",
     "a\x00b a\x0bb a\xa0b a\u2028b \xad,\xad",
     "\u1fef \u037e \u2260 =\u0338 İ ΣΑΣ ς ß ﬁ",
+    "a䷿a 䶿a a㐀a a鿿a aꀀa",
     "中文，没有空格。中\n中 中",
     "한국어 ไม่มีช่องว่าง テスト 😀👩‍👩‍👧",
 ]
@@ -108,14 +116,7 @@ def test_a_million_random_texts_have_the_tokens_of_the_tokenizer(encoder):
 @pytest.mark.parametrize("flag", ["clean_text", "strip_accents", "lowercase"])
 @pytest.mark.parametrize("value", [True, False])
 def test_whatever_else_the_normalizer_does(flag, value):
-    normalizer = {
-        "type": "BertNormalizer",
-        "clean_text": True,
-        "handle_chinese_chars": True,
-        "strip_accents": None,
-        "lowercase": True,
-    }
-    encoder = encoder_of(with_config(normalizer={**normalizer, flag: value}))
+    encoder = encoder_of(with_config(normalizer={**NORMALIZER, flag: value}))
     assert_same(encoder, [*EDGES, *random_texts(1_000, 7)])
 
 
@@ -146,10 +147,10 @@ def test_what_is_remembered_is_bounded(encoder, monkeypatch):
     monkeypatch.setattr(words, "WORDS_AT_ONCE", 7)
     fresh = encoder_of(encoder._tokenizer)
     for seed in range(5):
-        assert_same(fresh, random_texts(100, seed))
-        assert_same(fresh, ["one two three", "one two four"])
-        assert 0 < len(fresh._words._remembered) <= 50
-        assert max(map(len, fresh._words._remembered)) <= words.LONGEST_WORD
+        for texts in (random_texts(100, seed), ["one two three", "one two four"]):
+            assert_same(fresh, texts)
+            assert 0 < len(fresh._words._remembered) <= 50
+            assert max(map(len, fresh._words._remembered)) <= words.LONGEST_WORD
 
 
 def added(**changes):
@@ -168,9 +169,34 @@ def test_added_tokens_of_any_kind_are_found(changes):
     assert_same(encoder, [f"a {content} b", f"a{content}b", f"{content}.", "two, words", "plain", "a~ b~"])
 
 
+def test_a_separator_that_a_word_gives_by_itself_is_not_mistaken():
+    model = json.loads(with_config().to_str())["model"]
+    renamed = {mark: f"[without {mark}]" for mark in "~}|{"}
+    vocabulary = {renamed.get(token, token): index for token, index in model["vocab"].items()}
+    encoder = encoder_of(with_config(model={**model, "vocab": vocabulary}))
+    assert encoder._words._separator == b"`"
+    assert_same(encoder, ["one \u1fef two", "three ` four", "five ~ six"])
+
+
+def test_the_separator_is_no_part_of_an_added_token():
+    assert encoder_of(with_config(**added(content="x~y")))._words._separator == b"}"
+
+
+PADDING = {
+    "strategy": {"Fixed": 12},
+    "direction": "Right",
+    "pad_to_multiple_of": None,
+    "pad_id": 0,
+    "pad_type_id": 0,
+    "pad_token": "[PAD]",
+}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
+        {"normalizer": {**NORMALIZER, "handle_chinese_chars": False}},
+        {"padding": PADDING},
         added(normalized=True),
         {"truncation": {"max_length": 5, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}},
         {"normalizer": None},
@@ -178,7 +204,7 @@ def test_added_tokens_of_any_kind_are_found(changes):
         {"pre_tokenizer": {"type": "Whitespace"}},
         {"pre_tokenizer": None},
     ],
-    ids=["added after normalization", "truncation", "no normalizer", "lowercase", "whitespace", "no words"],
+    ids=["chinese in words", "padding", "added after normalization", "truncation", "no normalizer", "lowercase", "whitespace", "no words"],
 )
 def test_another_tokenizer_reads_whole_texts(changes):
     tokenizer = with_config(**changes)

@@ -3,9 +3,9 @@
     python -m benchmarks.encoding [--documents 20000] [--rounds 3]
 
 Documents of 750 characters, of several kinds: sentences of the pool drawn at random, as in part million of
-`scale` ("sentences"); the texts of the pool ("prose"); source files of installed packages ("code"); clauses of
-the Chinese declaration of human rights drawn at random ("chinese"); that declaration in all languages; and
-words that do not repeat ("numbers"), the worst case of an encoder that remembers words.
+`scale` ("sentences"); the texts of the pool ("prose"); source files of installed packages ("code"); clauses
+of the Chinese declaration of human rights drawn at random ("chinese"); that declaration in all languages
+("languages"); and words that do not repeat ("numbers"), the worst case of an encoder that remembers words.
 
 - encoding_speed: documents a second by words (as the product does), by the tokenizer alone and by model2vec
   (the same vectors and tokenizer, texts not truncated, in one process or in several, whichever is faster), by
@@ -16,7 +16,7 @@ words that do not repeat ("numbers"), the worst case of an encoder that remember
   sentences in groups as the graph does.
 
 Exits 1 when a figure misses its limit. Without model2vec its figures are missing and a line says so. Text is
-found through TAMIS_BENCH_DATA (default ../shared/data next to the checkout). Three minutes on two cores.
+found through TAMIS_BENCH_DATA (default ../shared/data next to the checkout). Five minutes on two cores.
 """
 
 import argparse

@@ -88,7 +88,7 @@ class WordCounter:
         return counts_nw @ counts_wv
 
     def _cuts(self, content: bytes, starts_n: np.ndarray) -> np.ndarray:
-        """Return where pieces begin, and the end [p + 1]; a piece is a word or a mark, and the space after it.
+        """Return where pieces begin, and the end [p + 1]: a word or a mark each, and the space after it.
 
         content: texts in UTF-8, one after the other; each begins and ends where `starts_n` says.
         """
@@ -148,7 +148,7 @@ class WordCounter:
 
 
 def word_counter(tokenizer: "Tokenizer", unknown: int) -> WordCounter | None:
-    """Return a counter with the tokenizer's own results; None where that is not proven for such a tokenizer."""
+    """Return a counter that gives what this tokenizer gives; None where that is not proven."""
     config: dict[str, Any] = json.loads(tokenizer.to_str())
     normalizer, pre_tokenizer = config["normalizer"] or {}, config["pre_tokenizer"] or {}
     added = [token["content"] for token in config["added_tokens"]]

@@ -1,4 +1,4 @@
-"""Counts of tokens by words are the tokenizer's own on any text; other tokenizers are asked for whole texts."""
+"""Counts by words are the tokenizer's own on any text; other tokenizers read whole texts."""
 
 import json
 import unicodedata
@@ -31,8 +31,24 @@ POOLS = [
     np.array(list(b"etaoin shrdlu,.")),
     np.array([code for code in EVERYTHING if unicodedata.category(chr(code)).startswith("M")]),
     np.array([code for code in EVERYTHING if unicodedata.normalize("NFD", chr(code)) != chr(code)]),
-    np.array([code for code in EVERYTHING if unicodedata.category(chr(code)) in ("Zs", "Zl", "Zp", "Cc", "Cf")]),
-    np.array([0x4DFF, 0x4E00, 0x4FFF, 0x5000, 0x9FFF, 0xA000, 0x3002, 0xFF0C, 0xFFFD, 0x20000, *range(0x4E00, 0x5100)]),
+    np.array(
+        [code for code in EVERYTHING if unicodedata.category(chr(code)) in ("Zs", "Zl", "Zp", "Cc", "Cf")]
+    ),
+    np.array(
+        [
+            0x4DFF,
+            0x4E00,
+            0x4FFF,
+            0x5000,
+            0x9FFF,
+            0xA000,
+            0x3002,
+            0xFF0C,
+            0xFFFD,
+            0x20000,
+            *range(0x4E00, 0x5100),
+        ]
+    ),
     np.arange(FIRST_ADDED, FIRST_ADDED + len(ADDED)),
 ]
 EDGES = [
@@ -129,7 +145,10 @@ def test_special_cases(encoder):
 def test_prose_code_and_chinese(encoder):
     prose = [path.read_text() for path in sorted((CHECKOUT / "docs").rglob("*.md"))]
     code = [path.read_text() for path in sorted((CHECKOUT / "tamis" / "transport").glob("*.py"))]
-    chinese = ["自然语言处理是计算机科学领域的一个重要方向。它研究人与计算机之间用 natural language 通信的方法！" * 50]
+    chinese = [
+        "自然语言处理是计算机科学领域的一个重要方向。它研究人与计算机之间用 natural language 通信的方法！"
+        * 50
+    ]
     assert min(len(prose), len(code)) > 10
     assert_same(encoder, prose + code + chinese)
 
@@ -204,7 +223,16 @@ PADDING = {
         {"pre_tokenizer": {"type": "Whitespace"}},
         {"pre_tokenizer": None},
     ],
-    ids=["chinese in words", "padding", "added after normalization", "truncation", "no normalizer", "lowercase", "whitespace", "no words"],
+    ids=[
+        "chinese in words",
+        "padding",
+        "added after normalization",
+        "truncation",
+        "no normalizer",
+        "lowercase",
+        "whitespace",
+        "no words",
+    ],
 )
 def test_another_tokenizer_reads_whole_texts(changes):
     tokenizer = with_config(**changes)

@@ -1,7 +1,7 @@
 """Encoders by name: a static model, the embedded MiniLM, or any sentence-transformers model, used alike.
 
-`static` takes 0.5 ms of a core for a document of 1,300 characters and is bit-equal whatever it is batched
-with; `minilm` understands word order and takes 90 ms.
+`static` takes 0.05 ms on two cores for a document of 750 characters and is bit-equal whatever it is batched
+with; `minilm` understands word order and takes 90 ms of a core for 1,300 characters.
 """
 
 from collections.abc import Sequence

@@ -1,0 +1,166 @@
+"""Token counts of texts by their words: what the tokenizer gives, in a fraction of its time.
+
+A text is cut where the tokens on one side cannot depend on the other side. The tokenizer reads each distinct
+piece once, and the counts of a text are the sum over its pieces. Why these places are safe (tokenizers 0.22):
+
+- `BertNormalizer` changes one character at a time, except that decomposition puts the marks after a character
+  in order, and moves none across a character that is no mark itself. White space, ASCII punctuation and
+  Chinese characters are no such marks.
+- `BertPreTokenizer` ends a word at white space, makes each punctuation character a word, and the normalizer
+  puts spaces around each Chinese character. `WordPiece` reads each word alone.
+- Added tokens such as "[SEP]" are looked for in the text as it was; a text that holds one is not cut.
+
+Accents, other scripts, control characters and long words are within a piece, so the tokenizer decides them.
+Any other tokenizer has no `WordCounter`.
+"""
+
+import json
+import re
+import string
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+    from tokenizers import Tokenizer
+
+MOST_WORDS, LONGEST_WORD = 262_144, 64
+"""How many pieces are remembered, and of how many bytes; when they become too many, all are forgotten."""
+WORDS_AT_ONCE = 1_024
+WORD, MARK, SPACE, CHINESE = range(4)
+BYTES_OF_CHINESE = 3
+
+
+def _kinds_of_bytes() -> np.ndarray:
+    """Return the kind of each byte of UTF-8 [256]; what is not listed here is a part of a word.
+
+    Bytes E5 to E9 begin the characters U+5000 to U+9FFF, which the normalizer counts as Chinese.
+    """
+    kinds_b = np.full(256, WORD, dtype=np.uint8)
+    kinds_b[list(string.punctuation.encode())] = MARK
+    kinds_b[list(b" \t\n\r")] = SPACE
+    kinds_b[0xE5:0xEA] = CHINESE
+    return kinds_b
+
+
+KIND_OF_BYTE = _kinds_of_bytes()
+
+
+class WordCounter:
+    """Counts the tokens of texts, all but the unknown one.
+
+    separator: a mark that the tokenizer knows, put between pieces that it reads at once. added: the
+    tokenizer's added tokens, as they are written in a text.
+    """
+
+    def __init__(self, tokenizer: "Tokenizer", unknown: int, separator: str, added: Sequence[str]) -> None:
+        self._tokenizer, self._unknown = tokenizer, unknown
+        self._separator, self._separator_id = separator.encode(), tokenizer.token_to_id(separator)
+        self._vocabulary = tokenizer.get_vocab_size()
+        self._added = [token.encode() for token in added]
+        self._remembered: dict[bytes, bytes] = {}
+
+    def count(self, texts: Sequence[str]) -> "csr_matrix":
+        """Return how often each known token is in each text [n, V], float64."""
+        from scipy import sparse
+
+        raw = [text.encode() for text in texts]
+        content = b"".join(raw)
+        starts_n = np.cumsum([0, *map(len, raw)])
+        cuts_p = self._cuts(content, starts_n)
+        pieces = pa.LargeBinaryArray.from_buffers(
+            pa.large_binary(), len(cuts_p) - 1, [None, pa.py_buffer(cuts_p), pa.py_buffer(content)]
+        ).dictionary_encode()
+        tokens = self._tokens(pieces.dictionary.to_pylist())
+        ids = np.frombuffer(b"".join(tokens), dtype=np.int32)
+        counts_nw = sparse.csr_matrix(
+            (np.ones(len(pieces)), pieces.indices.to_numpy(), np.searchsorted(cuts_p, starts_n)),
+            shape=(len(texts), len(tokens)),
+        )
+        counts_wv = sparse.csr_matrix(
+            (np.ones(len(ids)), ids, np.cumsum([0, *map(len, tokens)]) // ids.itemsize),
+            shape=(len(tokens), self._vocabulary),
+        )
+        return counts_nw @ counts_wv
+
+    def _cuts(self, content: bytes, starts_n: np.ndarray) -> np.ndarray:
+        """Return where pieces begin, and the end [p + 1]: a word or a mark each, and the space after it.
+
+        content: texts in UTF-8, one after the other; each begins and ends where `starts_n` says.
+        """
+        kinds_b = KIND_OF_BYTE[np.frombuffer(content, dtype=np.uint8)]
+        in_word_b = (kinds_b == WORD) | (kinds_b == CHINESE)
+        cut_b = np.zeros(len(content) + 1, dtype=np.bool_)
+        cut_b[1:-1] = (kinds_b[1:] != SPACE) & ~(in_word_b[1:] & in_word_b[:-1])
+        chinese_c = np.flatnonzero(kinds_b == CHINESE)
+        cut_b[chinese_c] = cut_b[chinese_c + BYTES_OF_CHINESE] = True
+        for token in self._added:
+            if token in content:
+                found = [match.start() for match in re.finditer(re.escape(token), content)]
+                for text in np.unique(np.searchsorted(starts_n, found, side="right")) - 1:
+                    cut_b[starts_n[text] : starts_n[text + 1]] = False
+        cut_b[starts_n] = True
+        return np.flatnonzero(cut_b)
+
+    def _tokens(self, words: list[bytes]) -> list[bytes]:
+        """Return the known tokens of each word, their ids as bytes of int32."""
+        found = list(map(self._remembered.get, words))
+        read = self._read([word for word, tokens in zip(words, found, strict=True) if tokens is None])
+        if len(self._remembered) + len(read) > MOST_WORDS:
+            self._remembered.clear()
+        short = ((word, tokens) for word, tokens in read.items() if len(word) <= LONGEST_WORD)
+        self._remembered.update(islice(short, MOST_WORDS))
+        return [read[word] if tokens is None else tokens for word, tokens in zip(words, found, strict=True)]
+
+    def _read(self, words: list[bytes]) -> dict[bytes, bytes]:
+        """Return the known tokens of each word, read many at once with the separator after each.
+
+        Where a word gives a separator of its own, words are read one by one.
+        """
+        alone = [word for word in words if self._separator in word]
+        plain = [word for word in words if self._separator not in word]
+        blocks = [plain[start : start + WORDS_AT_ONCE] for start in range(0, len(plain), WORDS_AT_ONCE)]
+        read: dict[bytes, bytes] = {}
+        joined = [self._separator.join([*block, b""]) for block in blocks]
+        for block, ids in zip(blocks, self._ids(joined), strict=True):
+            ends_w = np.flatnonzero(ids == self._separator_id)
+            if len(ends_w) != len(block):
+                alone += block
+                continue
+            known = (ids != self._unknown) & (ids != self._separator_id)
+            tokens, ends = ids[known].tobytes(), (ids.itemsize * np.cumsum(known)[ends_w]).tolist()
+            parts = (tokens[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True))
+            read.update(zip(block, parts, strict=True))
+        for word, ids in zip(alone, self._ids(alone), strict=True):
+            read[word] = ids[ids != self._unknown].tobytes()
+        return read
+
+    def _ids(self, texts: list[bytes]) -> Iterator[np.ndarray]:
+        """Yield the token ids of each text, int32."""
+        encodings = self._tokenizer.encode_batch_fast(
+            [text.decode() for text in texts], add_special_tokens=False
+        )
+        return (np.array(encoding.ids, dtype=np.int32) for encoding in encodings)
+
+
+def word_counter(tokenizer: "Tokenizer", unknown: int) -> WordCounter | None:
+    """Return a counter that gives what this tokenizer gives; None where that is not proven."""
+    config: dict[str, Any] = json.loads(tokenizer.to_str())
+    normalizer, pre_tokenizer = config["normalizer"] or {}, config["pre_tokenizer"] or {}
+    added = [token["content"] for token in config["added_tokens"]]
+    proven = (
+        normalizer.get("type") == "BertNormalizer"
+        and normalizer["handle_chinese_chars"]
+        and pre_tokenizer.get("type") == "BertPreTokenizer"
+        and config["model"]["type"] == "WordPiece"
+        and config["truncation"] is None
+        and config["padding"] is None
+        and not any(token["normalized"] for token in config["added_tokens"])
+    )
+    marks = (mark for mark in reversed(string.punctuation) if not any(mark in token for token in added))
+    separator = next((mark for mark in marks if tokenizer.token_to_id(mark) not in (None, unknown)), None)
+    return WordCounter(tokenizer, unknown, separator, added) if proven and separator else None

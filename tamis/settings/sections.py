@@ -203,6 +203,7 @@ class TransportSection(Section):
     relative_epsilon: float = Field(0.03, gt=0, le=0.3)
     tolerance: float = Field(1e-3, gt=0, lt=1)
     max_passes: int = Field(500, ge=1)
+    memory: int = Field(1_000_000_000, ge=0)
 
 
 class DensitySection(Section):

@@ -31,7 +31,7 @@ from tamis.transport.shards import (
 from tamis.transport.solve import NotConverged, solve_and_score, solve_potential
 from tamis.transport.stability import Stability, bootstrap_stability
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 GAPS_CODE_VERSION = "1"
 
 __all__ = [

@@ -139,7 +139,7 @@ def join_pool(
     if certificate.advice == "accept":
         return Joined(potential=potential, sums=sums, certificate=certificate, done="accept")
     done, moved = certificate.advice, potential
-    solve = partial(solve_potential, target_md, pool, seed=seed)
+    solve = partial(solve_potential, target_md, pool, seed=seed, memory=section.memory)
     if done == "refine":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotConverged)  # the certificate judges what a few passes reached

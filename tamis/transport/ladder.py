@@ -15,7 +15,7 @@ import numpy as np
 from tamis.transport.anderson import Solution, iterate, plain_step
 from tamis.transport.cost import Floats
 from tamis.transport.prepare import Problem, SolveOptions
-from tamis.transport.rows import StoredRows
+from tamis.transport.rows import KeptPlan, StoredRows
 from tamis.transport.sinkhorn import Kernel, PassResult, PassRows, evaluate
 from tamis.transport.target_side import TargetSide
 
@@ -52,6 +52,11 @@ class Stages:
             g_k, used = self._ladder(limit // 2) if start_k is None else (start_k, 0)
             solution = self._iterate(self.stored, g_k, self.options.tolerance, limit - used, contraction)
             return solution, float(used + solution.passes)
+        if isinstance(self.full, KeptPlan):
+            g_k, contraction, share = self._on_sample() if start_k is None else (start_k, contraction, 0.0)
+            left = max(1, int(limit - share))
+            solution = self._iterate(self.full, g_k, self.options.tolerance, left, contraction)
+            return solution, share + solution.passes
         if start_k is not None:
             return self._on_all(start_k, contraction, 0.0, warm=True)
         sample_k, contraction, share = self._on_sample()

@@ -16,6 +16,7 @@ from tamis.base.progress import Advance
 from tamis.transport.blocks import BadShapeError, Matrix, check_positive, check_whole
 from tamis.transport.cost import Floats, as_weights, squared_norms, target_points
 from tamis.transport.rows import StreamedRows
+from tamis.transport.shared_rows import keeps_plan
 from tamis.transport.sinkhorn import chunk_rows
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 SAMPLE_ROWS = 20_000
 SAMPLE_PER_TARGET = 10
 SAMPLE_PRODUCTS = 2**27
+KEPT_SAMPLE_ROWS, KEPT_SAMPLE_PER_TARGET = 5_000, 2
 READING_WIDTH = 1_000
 LARGE_EPSILON = 0.1
 FEW_TARGET_POINTS = 500
@@ -56,6 +58,7 @@ class SolveOptions:
     normalize: bool
     device: str
     seed: int
+    memory: int
     advance: Advance
 
     def __post_init__(self) -> None:
@@ -64,6 +67,8 @@ class SolveOptions:
             if value is not None:
                 check_positive(name, value)
         check_whole("max_passes", self.max_passes)
+        if self.memory != 0:
+            check_whole("memory", self.memory)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +128,8 @@ def _read(
     import torch
 
     source, mass_n = reference.source, reference.mass_n
-    chosen_n = spread_sample(mass_n, _sample_rows(len(mass_n), len(mass_m)), options.seed)
+    kept = keeps_plan(reference, points_md, options.memory)
+    chosen_n = spread_sample(mass_n, _sample_rows(len(mass_n), len(mass_m), kept=kept), options.seed)
     middle_d = points_md.mean(0)
     total_d = torch.zeros(points_md.shape[1], dtype=torch.float64)
     square, radius = 0.0, 0.0
@@ -153,8 +159,13 @@ def _read(
     )
 
 
-def _sample_rows(count: int, targets: int) -> int:
-    """At least 20,000 and 10 M; a tenth of the rows where their products still fit 16 bits of 256 MiB."""
+def _sample_rows(count: int, targets: int, *, kept: bool) -> int:
+    """At least 20,000 and 10 M; a tenth of the rows where their products still fit 16 bits of 256 MiB.
+
+    A plan that is kept makes passes over all rows cheap, so that its sample only leads near the solution.
+    """
+    if kept and count > max(SAMPLE_ROWS, SAMPLE_PER_TARGET * targets):
+        return max(KEPT_SAMPLE_ROWS, KEPT_SAMPLE_PER_TARGET * targets)
     return max(SAMPLE_ROWS, SAMPLE_PER_TARGET * targets, min(count // 10, SAMPLE_PRODUCTS // targets))
 
 

@@ -7,6 +7,7 @@ where bfloat16 rounding begins its turn again (`TargetSide.half_points_dm`).
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,9 +17,12 @@ from tamis.store.vectors import VectorBlocks
 from tamis.transport.blocks import RowSource
 from tamis.transport.cost import Floats, Geometry
 from tamis.transport.potential import resolve_device
-from tamis.transport.rows import StreamedRows
+from tamis.transport.rows import KeptPlan, StreamedRows, cached_bytes
 from tamis.transport.sinkhorn import Kernel, PassRows, Totals, chunk_rows, totals_of  # fmt: skip
 from tamis.transport.target_side import ROUNDING_TURNS, TargetSide  # fmt: skip
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +91,24 @@ def _totals(pool: _Pool, part: _Part, advance: Advance) -> Totals:
     return totals_of(streamed.chunks(kernel, reduced=part.reduced), kernel, advance)
 
 
-def rows_of_pass(rows: StreamedRows, target: TargetSide) -> PassRows:
-    """The rows of a reference that is read again on every pass, shared where the engine has workers."""
+def is_shared(rows: StreamedRows) -> bool:
+    """Return whether workers of the engine read the rows."""
+    alike = bool(rows.count) and bool(rows.mass_n.min() == rows.mass_n.max())
+    return current_engine() is not LOCAL and isinstance(rows.source.rows, VectorBlocks) and alike
+
+
+def keeps_plan(rows: StreamedRows, points_md: "torch.Tensor", memory: int) -> bool:
+    """Return whether the plan of all rows is kept: it fits the memory [bytes], and one process reads them."""
+    size = rows.count * len(points_md) * points_md.element_size()
+    return not is_shared(rows) and size <= cached_bytes(points_md.device, memory)
+
+
+def rows_of_pass(rows: StreamedRows, target: TargetSide, memory: int) -> PassRows:
+    """Return the rows of a reference for passes: a plan that is kept, shared by workers, or read each time."""
     stored = rows.source.rows
-    alike = bool(rows.count) and rows.mass_n.min() == rows.mass_n.max()
-    if current_engine() is LOCAL or not isinstance(stored, VectorBlocks) or not alike:
-        return rows
-    return SharedRows(rows, stored, target)
+    if keeps_plan(rows, target.points_kd, memory):
+        return KeptPlan(rows)
+    if is_shared(rows):
+        assert isinstance(stored, VectorBlocks)
+        return SharedRows(rows, stored, target)
+    return rows

@@ -1,7 +1,7 @@
 """`solve_potential`: from a target and a reference pool to the M numbers that score any document.
 
-It streams the pool and never stores its costs. 50,000 x 2,000 x 384 real vectors to a marginal error of 1e-3
-take 1.0 to 1.2 s of two cores and 143 MiB; benchmarks/transport.py compares with POT.
+It keeps the plan of a pool where that fits `memory`, and streams larger pools without storing their costs;
+benchmarks/transport.py compares both with POT.
 """
 
 import warnings
@@ -19,7 +19,7 @@ from tamis.transport.cost import Floats, Geometry, center_vector, survey
 from tamis.transport.ladder import Stages
 from tamis.transport.potential import Float32s, TargetPotential, resolve_device
 from tamis.transport.prepare import READING_WIDTH, Problem, SolveOptions, explicit_center, prepare
-from tamis.transport.rows import StoredRows, StreamedRows, on_device
+from tamis.transport.rows import PLAN_BYTES, StoredRows, StreamedRows, on_device
 from tamis.transport.shared_rows import rows_of_pass
 from tamis.transport.sinkhorn import chunk_rows, exact_products
 from tamis.transport.spectrum import slowest_contraction, spectral_rows
@@ -50,6 +50,7 @@ def solve_potential(
     normalize: bool = True,
     device: str = "auto",
     seed: int = 0,
+    memory: int = PLAN_BYTES,
     advance: Advance = ignore,
 ) -> TargetPotential:
     """Potential of the entropic transport problem from a reference pool to a target (Kang et al. 2405.02774).
@@ -60,7 +61,8 @@ def solve_potential(
     relative_epsilon * weighted mean cost. A warm_start supplies g, centre and epsilon unless they are
     given. tolerance bounds the L1 distance of column sums to the target masses; where float32 cannot
     measure it (1e-5 at the default epsilon) products are float64, those of scores with the potential too; its
-    column sums are returned as float32 and show errors down to 3e-8. `advance` gets rows read, reading after
+    column sums are returned as float32 and show errors down to 3e-8. memory: bytes for a plan of all rows,
+    which makes passes cheap; 0 reads the rows in every pass. `advance` gets rows read, reading after
     reading. Raises ValueError on NaN, infinite or zero rows, on shapes and masses that do not fit and on
     one-shot generators; warns with `NotConverged`, `LargeEpsilon`, `FewTargetPoints`.
     """
@@ -76,6 +78,7 @@ def solve_potential(
         normalize=normalize,
         device=device,
         seed=seed,
+        memory=memory,
         advance=advance,
     )
     return _solve(target, reference, options, keep_gradient=False)[0]
@@ -84,7 +87,8 @@ def solve_potential(
 def solve_and_score(target: Matrix, reference: Rows, **options: Any) -> tuple[TargetPotential, Float32s]:
     """The potential and the scores [N] of the reference itself, at the price of the potential.
 
-    The last pass of a solve computes them anyway; they equal `potential.gradient(reference)` bit for bit.
+    The last pass of a solve computes them anyway; they equal `potential.gradient(reference)`, bit for bit
+    where rows are read in every pass (memory=0), else up to rounding.
     Takes and raises what `solve_potential` does.
     """
     whole = SolveOptions(**{**(solve_potential.__kwdefaults__ or {}), **options})
@@ -139,7 +143,7 @@ def _stages(problem: Problem, rows: StreamedRows, options: SolveOptions, keep_gr
     return Stages(
         side=side,
         stored=stored,
-        full=rows_of_pass(rows, side) if partial else None,
+        full=rows_of_pass(rows, side, options.memory) if partial else None,
         problem=problem.with_rows(spectral_rows(stored.count, len(side.mass_k))),
         options=options,
         reduced=reduced,

@@ -97,6 +97,7 @@ def current_potential(
             tolerance=section.tolerance,
             max_passes=section.max_passes,
             seed=seed,
+            memory=section.memory,
         )
         sums, done = sums_of_pool(store, potential, pool_table), None
         certificate = sums.certificate(potential)

@@ -194,17 +194,17 @@ def test_limits_of_epsilon():
     assert np.abs(nearest - cost.min(1)).max() < 1e-5
 
 
-@given(seed=seeds, relative=st.sampled_from([0.003, 0.02, 0.08]))
+@given(seed=seeds, relative=st.sampled_from([0.003, 0.02, 0.08]), memory=st.sampled_from([0, 2**20]))
 @settings(deadline=None, max_examples=5)
-def test_a_sample_first_gives_the_same_potential_and_honest_passes(seed, relative):
+def test_a_sample_first_gives_the_same_potential_and_honest_passes(seed, relative, memory):
     problem = clustered(seed, n=887, m=20)
+    options = {"relative_epsilon": relative, "tolerance": 1e-5, "memory": memory}
     with pytest.MonkeyPatch.context() as patch:
-        stored = solve_potential(problem.y, problem.x, relative_epsilon=relative, tolerance=1e-5)
+        stored = solve_potential(problem.y, problem.x, **options)
         patch.setattr(prepare, "SAMPLE_ROWS", 200)
-        streamed = solve_potential(
-            problem.y, Blocks(problem.x, [333, 50]), relative_epsilon=relative, tolerance=1e-5
-        )
-        again = solve_potential(problem.y, problem.x, relative_epsilon=relative, tolerance=1e-5, seed=0)
+        patch.setattr(prepare, "KEPT_SAMPLE_ROWS", 100)
+        streamed = solve_potential(problem.y, Blocks(problem.x, [333, 50]), **options)
+        again = solve_potential(problem.y, problem.x, seed=0, **options)
     assert streamed.converged
     assert streamed.fingerprint == again.fingerprint
     assert streamed.passes != int(streamed.passes)
@@ -240,7 +240,7 @@ def test_a_warm_start_that_no_longer_fits_is_solved_on_a_sample_first(monkeypatc
     monkeypatch.setattr(prepare, "SAMPLE_ROWS", 200)
     problem = clustered(13, n=887, m=20)
     cold = solve_potential(problem.y, problem.x[:300] + 3.0, center=np.zeros(6))
-    moved = solve_potential(problem.y, problem.x, warm_start=cold)
+    moved = solve_potential(problem.y, problem.x, warm_start=cold, memory=0)
     assert moved.converged
     assert 1 < moved.passes != int(moved.passes)
 

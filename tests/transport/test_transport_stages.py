@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from transport_problems import RAW, Blocks, centred, clustered, costs, prepared
 
 from tamis.base.precision import PRECISIONS, computing_in
-from tamis.transport import NotConverged, prepare, solve_and_score, solve_potential
-from tamis.transport.rows import StoredRows
+from tamis.transport import BadShapeError, NotConverged, prepare, solve_and_score, solve_potential
+from tamis.transport.blocks import RowSource
+from tamis.transport.cost import Geometry
+from tamis.transport.rows import KeptPlan, StoredRows, StreamedRows
+from tamis.transport.shared_rows import keeps_plan
 from tamis.transport.sinkhorn import Kernel, evaluate
 from tamis.transport.target_side import TargetSide
 
@@ -28,15 +31,23 @@ def wide(seed, n=3_000, m=60):
 @pytest.fixture
 def small_sample(monkeypatch):
     monkeypatch.setattr(prepare, "SAMPLE_ROWS", 600)
+    monkeypatch.setattr(prepare, "KEPT_SAMPLE_ROWS", 300)
+
+
+READ_EACH_PASS, PLAN_IS_KEPT = 0, 2**20
 
 
 @pytest.mark.usefixtures("small_sample")
 @pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_streamed_solve_is_finished_in_float32_and_agrees_with_the_converged_answer(seed, precision):
+@pytest.mark.parametrize(
+    ("precision", "memory"), [*((p, READ_EACH_PASS) for p in PRECISIONS), (PRECISIONS[0], PLAN_IS_KEPT)]
+)
+def test_a_solve_in_parts_is_finished_in_float32_and_agrees_with_the_converged_answer(
+    seed, precision, memory
+):
     problem = wide(seed)
     with computing_in(precision):
-        potential = solve_potential(problem.y, problem.x)
+        potential = solve_potential(problem.y, problem.x, memory=memory)
     assert potential.converged
     cost = costs(prepared(dataclasses.replace(problem, a=np.full(3_000, 1 / 3_000), b=np.full(60, 1 / 60))))
     exponent = (potential.potential - cost) / potential.epsilon
@@ -61,7 +72,7 @@ def test_a_correction_on_the_sample_saves_readings_of_the_whole(monkeypatch):
         return result
 
     monkeypatch.setattr("tamis.transport.ladder.evaluate", spy)
-    assert solve_potential(problem.y, problem.x).converged
+    assert solve_potential(problem.y, problem.x, memory=READ_EACH_PASS).converged
     assert len(errors) <= 6
     assert errors[1] < errors[0] / 4
     assert errors[2] < errors[1] / 3
@@ -69,12 +80,19 @@ def test_a_correction_on_the_sample_saves_readings_of_the_whole(monkeypatch):
 
 @pytest.mark.usefixtures("small_sample")
 @pytest.mark.parametrize("max_passes", [1, 2, 3, 5])
-@pytest.mark.parametrize("relative", [0.002, 0.03])
-def test_a_limit_on_passes_is_kept_and_what_to_change_is_said(max_passes, relative):
+@pytest.mark.parametrize(
+    ("relative", "memory"), [(0.002, READ_EACH_PASS), (0.03, READ_EACH_PASS), (0.002, PLAN_IS_KEPT)]
+)
+def test_a_limit_on_passes_is_kept_and_what_to_change_is_said(max_passes, relative, memory):
     problem = wide(4)
     with pytest.warns(NotConverged, match="raise max_passes") as caught:
         stopped = solve_potential(
-            problem.y, problem.x, relative_epsilon=relative, max_passes=max_passes, tolerance=2e-4
+            problem.y,
+            problem.x,
+            relative_epsilon=relative,
+            max_passes=max_passes,
+            tolerance=2e-4,
+            memory=memory,
         )
     assert stopped.passes <= max_passes + 1e-9
     assert caught[0].filename == __file__
@@ -90,13 +108,60 @@ def test_scores_of_a_solve_are_those_of_its_potential_bit_for_bit(seed, sizes, w
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepare, "SAMPLE_ROWS", 600)
         start = solve_potential(problem.y, problem.x[:2_000]) if warm else None
-        for options in ({}, problem.weights, {"tolerance": 1e-7, "max_passes": 5_000}):
+        for more in ({}, problem.weights, {"tolerance": 1e-7, "max_passes": 5_000}):
+            options = {"memory": READ_EACH_PASS} | more
             potential, scores = solve_and_score(
                 problem.y, Blocks(problem.x, sizes), warm_start=start, **options
             )
             assert (scores == potential.gradient(problem.x)).all()
             again = solve_potential(problem.y, problem.x, warm_start=start, **options)
             assert again.fingerprint == potential.fingerprint
+
+
+@pytest.mark.usefixtures("small_sample")
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-8])
+def test_scores_of_a_kept_plan_are_those_of_its_potential_but_for_rounding(tolerance):
+    problem = wide(5)
+    options = {"tolerance": tolerance, "max_passes": 5_000, "memory": 2 * PLAN_IS_KEPT, **problem.weights}
+    potential, scores = solve_and_score(problem.y, Blocks(problem.x, [700, 41]), **options)
+    gradient = potential.gradient(problem.x)
+    assert np.abs(scores - gradient).max() <= 4e-6 * potential.mean_cost
+    assert solve_potential(problem.y, problem.x, **options).fingerprint == potential.fingerprint
+
+
+@given(seed=seeds, relative=st.sampled_from([1e-3, 1e-2, 0.1]), spread=st.sampled_from([0.1, 20.0, 200.0]))
+@settings(deadline=None, max_examples=15)
+def test_a_pass_over_a_kept_plan_is_a_pass_over_its_rows(seed, relative, spread):
+    problem = wide(seed, n=700)
+    side, rows, epsilon = streamed(problem, relative)
+    kept, draw = KeptPlan(rows), np.random.default_rng(seed)
+    start_k = draw.normal(size=60) * epsilon
+    for move in (0.0, 1.0, 0.5, -1.0):  # in units of the spread: columns leave the plan's range and return
+        kernel = Kernel(side, start_k + move * spread * epsilon * draw.random(60), epsilon)
+        ours, theirs = (evaluate(one, kernel, keep_gradient=True) for one in (kept, rows))
+        np.testing.assert_allclose(ours.log_column_sum_k, theirs.log_column_sum_k, atol=1e-4)
+        assert ours.dual_value == pytest.approx(theirs.dual_value, abs=1e-5 * epsilon / relative)
+        np.testing.assert_allclose(ours.gradient_n, theirs.gradient_n, atol=1e-5 * epsilon / relative)
+
+
+def test_a_plan_is_kept_where_it_fits():
+    _, rows, _ = streamed(wide(1, n=700), 0.03)
+    points_md = torch.zeros(60, 64)
+    assert keeps_plan(rows, points_md, 700 * 60 * 4)
+    assert not keeps_plan(rows, points_md, 700 * 60 * 4 - 1)
+    assert not keeps_plan(rows, points_md.double(), 700 * 60 * 4)
+    with pytest.raises(BadShapeError, match="memory"):
+        solve_potential(np.eye(3), np.eye(3) + 1, memory=-1)
+
+
+def streamed(problem, relative):
+    """The target side and the streamed rows of a problem, and epsilon."""
+    points = [torch.from_numpy(np.asarray(one, dtype=np.float32)) for one in (problem.x, problem.y)]
+    side = TargetSide(points[1], np.full(len(points[1]), 1 / len(points[1])))
+    mass_n = np.random.default_rng(1).random(len(points[0]))
+    source = RowSource(points[0], "reference")
+    rows = StreamedRows(source, Geometry(center_d=None, normalize=False), mass_n / mass_n.sum())
+    return side, rows, relative * float(torch.cdist(*points).square().mean())
 
 
 def test_scores_of_few_rows_and_wrong_options():

@@ -104,7 +104,7 @@ def keeps_plan(rows: StreamedRows, points_md: "torch.Tensor", memory: int) -> bo
 
 
 def rows_of_pass(rows: StreamedRows, target: TargetSide, memory: int) -> PassRows:
-    """Return the rows of a reference for passes: a plan that is kept, shared by workers, or read each time."""
+    """Return the rows of a reference for passes: a kept plan, shared by workers, or read each time."""
     stored = rows.source.rows
     if keeps_plan(rows, target.points_kd, memory):
         return KeptPlan(rows)

@@ -46,7 +46,7 @@ def arrivals(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.Se
     if not parts and UNCHANGED.since(store.home.root, sight):
         return dg.SkipReason(NOTHING)
     changes = register_partitions(context.instance, snapshot, remove=False)
-    if snapshot.held or snapshot.absent:
+    if snapshot.held or snapshot.lost:
         with contextlib.suppress(HomeLockedError), writing(store.home, "arrivals sensor"):
             set_aside(store.tables, snapshot)
             hold(store.home, snapshot, current)

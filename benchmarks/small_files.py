@@ -3,13 +3,12 @@
     python -m benchmarks.small_files [--files 2000 10000] [--seed 0]
 
 Real texts, one a file, in one folder; static encoder, a GOT-D selection of 10 %. `first_selection`: a new
-project; `tamis materialize` until the selection is there and until it ends, and into how many shards the files
-went. `one_more`: that command again when nothing changed, and after one more file. Exits 1 when a first
+project; `tamis materialize` until the selection is there and until it ends, and how many shards the files
+became. `one_more`: that command again when nothing changed, and after one more file. Exits 1 when a first
 selection takes over 60 s for 2,000 files or 150 s for 10,000, as the yardstick states. Five minutes.
 """
 
 import argparse
-import json
 import os
 import shutil
 import subprocess

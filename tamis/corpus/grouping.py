@@ -69,6 +69,9 @@ def path_hash(name: str) -> str:
 
 
 def group_version(group: Shard, versions: Mapping[str, str]) -> str:
-    """Return the SHA-256, hex, over path and version of each file of a group; `versions`: by key of the file."""
+    """Return the SHA-256, hex, over path and version of each file of a group.
+
+    `versions`: by the key of the file.
+    """
     lines = (f"{file.name}\0{versions[file.key]}\n" for file in group.members)
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest()

@@ -67,12 +67,16 @@ class Intake:
         if self.near_repeats:
             refused[NEAR_REPEATS] = dict(sorted(self.near_repeats.items())[:MOST_NAMED])
         read: dict[str, Any] = {} if self.files is None else {"files_read": self.files}
-        return refused | read | {
-            "documents": len(self.doc_ids),
-            "new_documents": self.new_documents,
-            "skipped_short": self.skipped,
-            "quarantined": sum(self.quarantined.values()),
-        }
+        return (
+            refused
+            | read
+            | {
+                "documents": len(self.doc_ids),
+                "new_documents": self.new_documents,
+                "skipped_short": self.skipped,
+                "quarantined": sum(self.quarantined.values()),
+            }
+        )
 
 
 class ShardShrunkError(PermanentError):
@@ -98,8 +102,8 @@ def store_shards(
     Texts that a shard no longer holds stay until orphans are collected: another one may bring them.
     A shard that raises one of `leave` is left as it was, with its error. When reading raises another one,
     what was read before is stored and handed on first. A shard is `too_few` where so few of the distinct
-    documents that it had are left that it raises `ShardShrunkError`. `group_of`: how a group is taken in, whose
-    batches hold the files that are read; of a group, files count and no documents.
+    documents that it had are left that it raises `ShardShrunkError`. `group_of`: how a
+    group is taken in, whose batches hold the files that are read; of a group, files count and no documents.
     """
     texts, barred = _Texts(store), refusal(store)
     places = store.read("occurrences", ["shard", "doc_id"])
@@ -108,7 +112,9 @@ def store_shards(
     for shard, batches in shards:
         try:
             group.read(shard, batches, texts, group_of(shard))
-            if shard not in group.groups and too_few(shard, had.get(shard, 0), now := group.documents_of(shard)):
+            if shard not in group.groups and too_few(
+                shard, had.get(shard, 0), now := group.documents_of(shard)
+            ):
                 raise ShardShrunkError(shard, had[shard], now, group.bad_rows_of(shard))
         except leave as error:
             group.drop(shard)
@@ -137,7 +143,9 @@ class _Texts:
 
     def add(self, documents: pl.DataFrame) -> int:
         """Take the documents that are not there yet; returns how many that were."""
-        first = documents.drop("content", "shard", strict=False).unique("doc_id", keep="first", maintain_order=True)
+        first = documents.drop("content", "shard", strict=False).unique(
+            "doc_id", keep="first", maintain_order=True
+        )
         fresh = first.filter(~self.known.among(first["doc_id"]))
         self.known.add(fresh["doc_id"])
         self.waiting.append(fresh)
@@ -291,7 +299,7 @@ class _Group:
                 intake.near_repeats |= self.barred.near_repeats(pl.DataFrame(pl.from_arrow(block)))
 
     def _note_files(self, store: Store) -> None:
-        """Note the files of groups as they are stored now; files that are shards of their own are forgotten."""
+        """Note the files of groups as they are stored now; forget files that are shards of their own."""
         counted = [
             frame.select("shard")
             for table in ("occurrences", "quarantine")

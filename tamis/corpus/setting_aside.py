@@ -69,7 +69,9 @@ def show_refused(
     held = rows_of_files(store, "occurrences", ["doc_id", "shard", "row"], files["shard"].to_list())
     first = held.sort("shard", "row").unique(["doc_id", "shard"], keep="first", maintain_order=True)
     found = first.join(refused, on="doc_id").join(files, on="shard").sort("shard", "row")
-    file = pl.when(pl.col("partition") == pl.col("shard")).then(pl.lit("")).otherwise(pl.format("/{}", "shard"))
+    file = (
+        pl.when(pl.col("partition") == pl.col("shard")).then(pl.lit("")).otherwise(pl.format("/{}", "shard"))
+    )
     rows = found.with_columns(
         pl.format(f"stage/{stage}/{{}}{{}}", "partition", file).alias("shard"),
         pl.col("row").cast(pl.Int64),
@@ -106,9 +108,7 @@ def forget_shown(store: Store, shards: Sequence[str]) -> None:
     """Take what stages have set aside of these shards out of the quarantine."""
     places = store.read(QUARANTINE, ["shard"], "shard LIKE 'stage/%/%'")["shard"].unique().sort()
     parts = places.str.split("/")
-    of_shards = places.filter(
-        parts.list.get(2).is_in(list(shards)) | parts.list.last().is_in(list(shards))
-    )
+    of_shards = places.filter(parts.list.get(2).is_in(list(shards)) | parts.list.last().is_in(list(shards)))
     if len(of_shards):
         store.delete(QUARANTINE, one_of("shard", of_shards.to_list()))
 

@@ -87,8 +87,8 @@ def shard_key(corpus: str, name: str) -> str:
 def group_key(corpus: str, folder: str, digits: str) -> str:
     """Key `corpus:folder:digits` of a group, safe as `shard_key` is; the folder of the corpus itself is `.`.
 
-    `digits`: the first hex digits of the hashes of its paths, "" for all files of the folder. No key of a file
-    holds a colon.
+    `digits`: the first hex digits of the hashes of its paths, "" for all files of the folder. No key of a
+    file holds a colon.
     """
     slug = f"{_UNSAFE.sub('-', corpus)}{GROUP_SEPARATOR}{_UNSAFE.sub('-', folder)}"
     longest = KEY_CHARACTERS - len(digits) - 1

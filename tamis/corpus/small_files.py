@@ -1,4 +1,4 @@
-"""Small files as they were read last: which group each belongs to, and what of a group need not be read again.
+"""Small files as they were read last: the group of each, and what of a group need not be read again.
 
 Tables name each file by its own key, so a file that changes its group, or leaves it, keeps its rows. A group
 that is made again reads the files that changed. The rows of the others are taken over where they are, byte
@@ -151,7 +151,9 @@ def group_intake(
 def _stored(store: Store, table: str, files: Sequence[str]) -> tuple[pl.DataFrame, np.ndarray]:
     """Return the stored rows of files in a table, without texts, and their records in the same order."""
     key = declaration(table).key
-    columns = [name for name in ("shard", "row", "doc_id", "reason") if name in declaration(table).column_names]
+    columns = [
+        name for name in ("shard", "row", "doc_id", "reason") if name in declaration(table).column_names
+    ]
     frames, records = [pl.DataFrame(schema={"shard": pl.String})], [np.empty(0, dtype=f"V{RECORD_BYTES}")]
     for start in range(0, len(files), AT_ONCE):
         for batch in store.batches(table, where=one_of("shard", list(files[start : start + AT_ONCE]))):
@@ -198,9 +200,7 @@ def _kept(
     rows: Mapping[str, tuple[pl.DataFrame, np.ndarray]], files: pl.Series, refused: pl.DataFrame
 ) -> Kept:
     masks = {table: frame["shard"].is_in(files.implode()) for table, (frame, _records) in rows.items()}
-    places, bad = (
-        rows[table][0].filter(masks[table]) for table in ("occurrences", "quarantine")
-    )
+    places, bad = (rows[table][0].filter(masks[table]) for table in ("occurrences", "quarantine"))
     return Kept(
         files=tuple(files),
         records={table: records[masks[table].to_numpy()] for table, (_frame, records) in rows.items()},

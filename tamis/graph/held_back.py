@@ -86,7 +86,7 @@ def absent_shards(
     project: Project,
     allowed: Collection[str] = (),
 ) -> dict[str, str]:
-    """Return the files whose removal is held back, by the key of the file or package, with the corpus of each.
+    """Return the files and packages whose removal is held back, by key, with the corpus of each.
 
     `listed` are the files that exist now, `allowed` the names of corpora and files whose removal a person
     allows. A file that was noted as held back stays so, since later arrivals do not make the loss smaller.
@@ -110,7 +110,9 @@ def absent_shards(
     configured = {corpus.name for corpus in project.settings.corpus}
     noted = set(store.read(ABSENT, ["shard"])["shard"])
     noted |= set(store.read(SHRUNKEN, ["shard"], "NOT allowed")["shard"])
-    small_keys = frozenset(small["shard"])  # without its corpus a group cannot be made again, so all of it goes
+    small_keys = frozenset(
+        small["shard"]
+    )  # without its corpus a group cannot be made again, so all of it goes
     return {
         key: corpus
         for corpus, keys in missing.items()

@@ -65,13 +65,17 @@ def find_gone(store: Store, snapshot: ProjectSnapshot, current: CurrentValues) -
 def find_regrouped(
     store: Store, snapshot: ProjectSnapshot, entries: Iterable[tuple[str, str]]
 ) -> list[tuple[str, str]]:
-    """Return those of the (asset, partition) whose partitions are none any more, since others have their files.
+    """Return those of the (asset, partition) whose partitions are gone, since others have their files.
 
     So it is with a file that has joined a group, and a group that was divided or joined to others.
     """
     in_groups = {key for asset, key in entries if is_group_key(key)}
     parts = read_small_files(store, sorted(in_groups)) if in_groups else None
-    living = set[str]() if parts is None else set(parts.filter(~pl.col("shard").is_in([*snapshot.left]))["part_of"])
+    living = (
+        set[str]()
+        if parts is None
+        else set(parts.filter(~pl.col("shard").is_in([*snapshot.left]))["part_of"])
+    )
     left = set[str]() if parts is None else set(parts["part_of"]) - living
     keys = frozenset(snapshot.keys("shards"))
     return sorted(

@@ -64,7 +64,7 @@ def scan_files(
     allowed: Collection[str] = (),
     listing: Mapping[str, Shard] | None = None,
 ) -> ProjectSnapshot:
-    """List and fingerprint all files and targets, group small files, and return the snapshot without searches.
+    """List and fingerprint all files and targets, and return the snapshot without searches.
 
     A file that is being written keeps the fingerprint it had, or is left for a later scan when it is new;
     `patience_seconds` is how long to wait for it. `on_request` asks for the trials that are made on request,
@@ -129,9 +129,7 @@ def scan_files(
 def _gone(row: Mapping[str, Any]) -> Shard:
     """Return a file of a group that is gone: a member until its removal, as it was read last."""
     path = Path(row["name"])
-    return Shard(
-        corpus=row["corpus"], name=row["name"], key=row["shard"], kind="file", path=path, small=True
-    )
+    return Shard(corpus=row["corpus"], name=row["name"], key=row["shard"], kind="file", path=path, small=True)
 
 
 def kept_listing(project: Project, within: float | None = None) -> dict[str, Shard] | None:

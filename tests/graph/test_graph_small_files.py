@@ -218,7 +218,10 @@ def test_a_home_with_a_shard_a_file_is_taken_over_without_a_loss(graph, monkeypa
         graph.make()
     gone = graph.rows("documents").filter(graph.rows("documents")["text"] == NOTES[7])["doc_id"][0]
     graph.withdraw([gone])
-    versions, tables = graph.versions(), {name: graph.rows(name) for name in ("documents", "occurrences", "quarantine")}
+    versions, tables = (
+        graph.versions(),
+        {name: graph.rows(name) for name in ("documents", "occurrences", "quarantine")},
+    )
     assert shard_key_of("n00.txt") in shards(graph)
     encoded = embedded(graph)
     outcome = graph.make()

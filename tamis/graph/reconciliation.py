@@ -69,20 +69,16 @@ def find_regrouped(
 
     So it is with a file that has joined a group, and a group that was divided or joined to others.
     """
-    in_groups = {key for asset, key in entries if is_group_key(key)}
-    parts = read_small_files(store, sorted(in_groups)) if in_groups else None
-    living = (
-        set[str]()
-        if parts is None
-        else set(parts.filter(~pl.col("shard").is_in([*snapshot.left]))["part_of"])
-    )
-    left = set[str]() if parts is None else set(parts["part_of"]) - living
     keys = frozenset(snapshot.keys("shards"))
+    others = [(asset, key) for asset, key in entries if key not in keys and _of_shards(asset)]
+    divided = sorted({key for _asset, key in others if is_group_key(key)})
+    parts = read_small_files(store, divided).select("shard", "part_of")
+    there = pl.col("shard").is_in(list(snapshot.left)).not_().any()
+    gone = set(parts.group_by("part_of").agg(there=there).filter(~pl.col("there"))["part_of"])
     return sorted(
         (asset, key)
-        for asset, key in entries
-        if _of_shards(asset) and key not in keys and (key in snapshot.group_of or is_group_key(key))
-        if key not in left
+        for asset, key in others
+        if key in snapshot.group_of or (is_group_key(key) and key not in gone)
     )
 
 

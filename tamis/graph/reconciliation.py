@@ -69,11 +69,10 @@ def find_regrouped(
 
     So it is with a file that has joined a group, and a group that was divided or joined to others.
     """
-    keys = frozenset(snapshot.keys("shards"))
-    others = [(asset, key) for asset, key in entries if key not in keys and _of_shards(asset)]
+    others = [(asset, key) for asset, key in entries if key not in snapshot.shards and _of_shards(asset)]
     divided = sorted({key for _asset, key in others if is_group_key(key)})
     parts = read_small_files(store, divided).select("shard", "part_of")
-    there = pl.col("shard").is_in(list(snapshot.left)).not_().any()
+    there = pl.col("shard").is_in([*(snapshot.files.keys() | snapshot.group_of.keys() - snapshot.left)]).any()
     gone = set(parts.group_by("part_of").agg(there=there).filter(~pl.col("there"))["part_of"])
     return sorted(
         (asset, key)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from projects import CORPUS, GRAPH, SmallProject, make_graph, texts
+from projects import CHOSEN, CORPUS, GRAPH, SmallProject, make_graph, texts
 
 from assets import corpus
 from resources import work
@@ -349,4 +349,20 @@ def test_the_sensors_take_one_more_file_into_its_group(graph, reads):
     (graph.landing / "notes" / "n06.txt").unlink()
     graph.until_rest()
     assert (reads, len(files(graph))) == (["n12.txt"], 12)
+    graph.assert_sound(amber=True)
+
+
+@pytest.mark.slow
+def test_the_sensors_take_over_a_home_with_a_shard_a_file(graph, monkeypatch):
+    as_before(graph, monkeypatch, CHOSEN)
+    pool, chosen = graph.rows("documents"), graph.rows("decisions")
+    graph.until_rest()
+    assert {one for _asset, one in graph.current if "notes" in one} == {"web:notes"}
+    assert graph.rows("documents").equals(pool)
+    assert (
+        graph.rows("decisions")
+        .select("selection", "doc_id", "verdict")
+        .equals(chosen.select("selection", "doc_id", "verdict"))
+    )
+    assert set(graph.instance.get_dynamic_partitions("shards")) == shards(graph)
     graph.assert_sound(amber=True)

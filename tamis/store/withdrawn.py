@@ -91,15 +91,15 @@ def read_places(store: Store) -> pl.DataFrame:
     return places.filter(pl.col("doc_id").is_in(withdrawn_ids(store).implode())).sort("shard", "row")
 
 
-def withdrawn_versions(store: Store, group_of: Mapping[str, str]) -> dict[Entry, str]:
+def withdrawn_versions(store: Store, group_of: Mapping[str, str] | None = None) -> dict[Entry, str]:
     """Of each (asset, partition) that holds anything withdrawn: a digest of what that is.
 
     `group_of`: the group of each file that is in one now, whatever it was in when the place was noted.
     """
     if not (store.exists(TABLE) and store.exists(PLACES)):
         return {}
-    partition = pl.col("shard").replace_strict(group_of, default=pl.col("partition"), return_dtype=pl.String)
-    places = read_places(store).with_columns(partition=partition if group_of else "partition")
+    now = pl.col("shard").replace_strict(group_of or {}, default=None, return_dtype=pl.String)
+    places = read_places(store).with_columns(partition=pl.coalesce(now, "partition"))
     places = places.select("asset", "partition", "doc_id").unique().sort("doc_id")
     grouped = places.group_by("asset", "partition", maintain_order=True).agg("doc_id")
     versions = {(asset, partition): version_of(ids) for asset, partition, ids in grouped.iter_rows()}

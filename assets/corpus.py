@@ -1,7 +1,7 @@
 """Corpus: raw shards, their documents, and near-duplicates over the whole pool."""
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from typing import Any
 
 import dagster as dg
@@ -11,10 +11,12 @@ from resources.specification import PROJECT_FILE_CHECK, asset, part
 from resources.store import StoreResource
 from resources.work import Work
 from tamis.base.progress import Advance
-from tamis.corpus import ShardBatch, ShardChangedError, ShardGoneError, read_shard
+from tamis.corpus import Shard, ShardBatch, ShardChangedError, ShardGoneError
+from tamis.corpus.documents import Reading, read_as, read_files_of_group
 from tamis.corpus.intake import Intake, ShardShrunkError, count_documents, store_shards
 from tamis.corpus.near_index import INDEX, TABLE, update_near_duplicates
 from tamis.corpus.setting_aside import forget_refused, show_refused
+from tamis.corpus.small_files import GroupIntake, group_intake
 from tamis.graph.held_back import (
     forget_shrunken,
     keep_values,
@@ -22,12 +24,13 @@ from tamis.graph.held_back import (
     note_shrunken,
     shrank_too_much,
 )
-from tamis.graph.reconciliation import collect_orphans
+from tamis.graph.reconciliation import collect_orphans, forget_regrouped
 from tamis.graph.snapshot import Shrunken
-from tamis.records.manifest import content_digest
+from tamis.records.manifest import ManifestError, canonical_json, content_digest
 from tamis.settings.references import named
 from tamis.settings.tokenizer import counting_tokenizer
-from tamis.store.records import stored_rows
+from tamis.store.digests import canonical_digest
+from tamis.store.records import LISTED_BY, stored_rows
 from tamis.store.tables import quoted
 from tamis.store.withdrawn import version_of
 from tamis.tokens.counting import TokenCounter
@@ -47,7 +50,7 @@ READABLE = ("readable", "Nothing of the shard is in quarantine.", False)
 
 @part("raw_shards", ["text"], [PROJECT_FILE])
 def raw_shards(work: Work) -> Iterator[Any]:
-    """One raw file, or one installed package: hashed again at each materialization."""
+    """One raw file, one installed package or a group of small files: hashed again at each materialization."""
     for start in range(0, len(work.partitions), RECORDED_TOGETHER):
         keys = work.partitions[start : start + RECORDED_TOGETHER]
         present = [work.snapshot.shards[key] for key in keys if key in work.snapshot.shards]
@@ -60,7 +63,9 @@ def raw_shards(work: Work) -> Iterator[Any]:
 
 def _raw(work: Work, key: str) -> Output:
     shard, digest = work.snapshot.shards[key], work.snapshot.fingerprints[key]
-    facts = {"corpus": shard.corpus, "name": shard.name, "sha256": digest}
+    facts: dict[str, Any] = {"corpus": shard.corpus, "name": shard.name, "sha256": digest}
+    if shard.kind == "group":
+        facts["files"] = len(shard.members)
     return Output(partition=key, data_version=digest, metadata=facts)
 
 
@@ -89,13 +94,17 @@ def documents(work: Work) -> Iterator[Any]:
                     yield from work.leave(intake.shard, intake.error, "readable")
                 elif intake.error:
                     work.fail(intake.shard, intake.error)
+        forget_regrouped(work.store, work.snapshot)
 
 
 def _stored(work: Work, leave: tuple[type[Exception], ...], advance: Advance) -> Iterator[list[Intake]]:
     """Store the shards, many in a commit, but none together with one of which the process may die."""
     for batch in work.batches:
-        shards = ((key, as_hashed(work, key, advance)) for key in batch)
-        yield from store_shards(work.store, shards, leave=leave, too_few=partial(_too_few, work))
+        group_of = lru_cache(maxsize=1)(partial(_group_intake, work))
+        shards = ((key, as_hashed(work, key, group_of, advance)) for key in batch)
+        yield from store_shards(
+            work.store, shards, leave=leave, too_few=partial(_too_few, work), group_of=group_of
+        )
 
 
 def _too_few(work: Work, shard: str, before: int, now: int) -> bool:
@@ -119,7 +128,8 @@ def _hold_back(work: Work, error: ShardShrunkError) -> None:
 
 
 def _documents_made(intake: Intake) -> Output:
-    scope, records = f"shard = {quoted(intake.shard)}", intake.records
+    records = intake.records
+    scope = f"shard = {quoted(intake.shard)}" if intake.files is None else LISTED_BY.format("shard")
     read = [
         Rows(table="occurrences", where=scope, records=records["occurrences"]),
         Rows(table="quarantine", where=scope, records=records["quarantine"]),
@@ -136,7 +146,9 @@ def _documents_made(intake: Intake) -> Output:
     )
 
 
-def as_hashed(work: Work, key: str, advance: Advance) -> Iterator[ShardBatch]:
+def as_hashed(
+    work: Work, key: str, group_of: Callable[[str], GroupIntake | None], advance: Advance
+) -> Iterator[ShardBatch]:
     """Batches of a shard; raises `ShardChangedError` unless they are the bytes that `raw_shards` hashed."""
     if key not in work.snapshot.shards:
         raise ShardGoneError(key)
@@ -145,9 +157,44 @@ def as_hashed(work: Work, key: str, advance: Advance) -> Iterator[ShardBatch]:
     if work.current[("raw_shards", key)].data_version != work.snapshot.fingerprints[key]:
         raise ShardChangedError(shard.path)
     section = named(work.project.settings.corpus, shard.corpus)
-    yield from read_shard(shard, section, batch_rows=BATCH_ROWS, advance=advance)
-    if not work.snapshot.is_unchanged(key):
-        raise ShardChangedError(shard.path)
+    reading = Reading(batch_rows=BATCH_ROWS, advance=advance)
+    if group := group_of(key):
+        yield from read_files_of_group(group.read, section, reading, partial(_require_unchanged, work))
+    else:
+        yield from read_as(shard, section, reading)
+        _require_unchanged(work, shard)
+
+
+def _require_unchanged(work: Work, file: Shard) -> None:
+    if not work.snapshot.is_unchanged(file):
+        raise ShardChangedError(file.path)
+
+
+def _group_intake(work: Work, key: str) -> GroupIntake | None:
+    """How a group is taken in: files that were read before, by the same code and settings, are kept.
+
+    None where the shard is no group.
+    """
+    shard = work.snapshot.shards.get(key)
+    if shard is None or shard.kind != "group":
+        return None
+    settings = work.stage.settings(work.snapshot, shard.key)
+    of_files = {name: value for name, value in settings.items() if name != "withdrawn"}
+    reading = canonical_digest(canonical_json({"code": work.stage.code_version, "settings": of_files}))
+    versions, files = work.snapshot.versions, work.snapshot.files
+    return group_intake(work.store, shard, versions, files.__contains__, reading, partial(_stated, work))
+
+
+def _stated(work: Work, group: str) -> dict[str, bytes]:
+    """The rows files that the manifest of the documents of a group states; none where it cannot be read."""
+    value = work.current.get((work.stage.name, group))
+    if value is None:
+        return {}
+    try:
+        rows = work.manifests.read(value.manifest).rows
+        return {table: work.manifests.rows_path(digest).read_bytes() for table, digest in rows.items()}
+    except (ManifestError, OSError):
+        return {}
 
 
 def _readable(quarantined: dict[str, int]) -> dg.AssetCheckResult:

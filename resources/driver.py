@@ -24,7 +24,7 @@ from tamis.graph.automation import Group, next_groups
 from tamis.graph.held_back import hold
 from tamis.graph.plan import full_plan, input_key, label
 from tamis.graph.precheck import Precheck, UnmetTargetsError, precheck
-from tamis.graph.reconciliation import end_removals, removals, set_aside
+from tamis.graph.reconciliation import end_removals, forget_regrouped, removals, set_aside
 from tamis.graph.repair import find_damage, forget_damaged, sweep_unwritten, unreadable_tables
 from tamis.graph.scan import scan, scan_again
 from tamis.graph.snapshot import ProjectSnapshot
@@ -149,6 +149,7 @@ def _scan_and_reconcile(
     store, patience = project.home.store, project.settings.automation.settle_seconds
     snapshot = scan(project, patience, wanted.on_request, allowed=wanted.allow_removal)
     set_aside(store, snapshot)
+    forget_regrouped(store, snapshot)
     current = read_current_values(store)
     hold(project.home, snapshot, current)
     gone, let_go = removals(snapshot, current)

@@ -7,11 +7,11 @@ from typing import Any
 
 import dagster as dg
 
-from tamis.corpus.setting_aside import place_of
+from tamis.corpus.setting_aside import rows_aside
 from tamis.corpus.stage import QUARANTINE
 from tamis.records.manifest import InputReference
 from tamis.store.records import BY_DOC_IDS, records_of_ids
-from tamis.store.tables import Store, quoted
+from tamis.store.tables import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ def rows_set_aside(stage: str, shard: str, facts: dict[str, Any], aside: Mapping
     if not aside.get(shard):
         return []
     facts["set_aside"] = aside[shard]
-    return [Rows(table=QUARANTINE.name, where=f"shard = {quoted(place_of(stage, shard))}")]
+    return [Rows(table=QUARANTINE.name, where=rows_aside(stage, shard))]
 
 
 def scope_of(entry: Rows) -> str:

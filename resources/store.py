@@ -24,7 +24,7 @@ from tamis.corpus.stage import RAW_STAGE
 from tamis.graph.failed_steps import failed_step_noted
 from tamis.graph.held_back import note_absent
 from tamis.graph.plan import due_partitions, input_key, input_references
-from tamis.graph.reconciliation import drop_unnamed_vectors, find_gone
+from tamis.graph.reconciliation import drop_unnamed_vectors, find_gone, find_regrouped
 from tamis.graph.scan import kept_listing, scan_again, scan_files, searched
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import made_together, stages
@@ -159,7 +159,8 @@ class StoreResource(dg.ConfigurableResource):
         current = self.current()
         snapshot = scan_again(self._seen[1], current)
         note_absent(self.tables, snapshot)
-        snapshot = snapshot.with_unremoved(find_gone(self.tables, snapshot, current))
+        waiting = find_regrouped(self.tables, snapshot, current)  # for the shards that have their files now
+        snapshot = snapshot.with_unremoved([*find_gone(self.tables, snapshot, current), *waiting])
         if context.run.tags.get(DRIVER_TAG) != SENSOR and BACKFILL_TAG not in context.run.tags:
             return snapshot, current
         made = {partition for asset, partition in current if asset == RAW_STAGE.name}

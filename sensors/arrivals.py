@@ -18,7 +18,7 @@ from sensors.unchanged import Unchanged
 from tamis.base.numbers import counted, named
 from tamis.graph.held_back import held_back, hold
 from tamis.graph.plan import label
-from tamis.graph.reconciliation import find_gone, set_aside
+from tamis.graph.reconciliation import find_gone, find_regrouped, forget_regrouped, set_aside
 from tamis.store.home import HomeLockedError, writing
 
 NOTHING = "no changes"
@@ -46,9 +46,10 @@ def arrivals(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.Se
     if not parts and UNCHANGED.since(store.home.root, sight):
         return dg.SkipReason(NOTHING)
     changes = register_partitions(context.instance, snapshot, remove=False)
-    if snapshot.held or snapshot.absent:
+    if snapshot.held or snapshot.lost or find_regrouped(store.tables, snapshot, current):
         with contextlib.suppress(HomeLockedError), writing(store.home, "arrivals sensor"):
             set_aside(store.tables, snapshot)
+            forget_regrouped(store.tables, snapshot)
             hold(store.home, snapshot, current)
     log_current_checks(context.instance, snapshot, current, defined(context, store))
     added = [counted(len(names), name.removesuffix("s")) for name, (names, _left) in changes.items() if names]

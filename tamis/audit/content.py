@@ -143,15 +143,19 @@ def _altered_files(home: Home, manifest: Manifest) -> Iterable[str]:
 
 
 def _altered_raw(snapshot: ProjectSnapshot, key: str, manifest: Manifest) -> Iterable[str]:
-    """Yield the problem of a raw file whose size and times are unchanged, but whose bytes are not."""
+    """Yield the problems of raw files whose size and times are unchanged, but whose bytes are not."""
     shard = snapshot.shards[key]
-    if shard.remote is not None:
-        return  # the scan has compared the tag that the object store gives it
-    try:
-        if fingerprint_shard(shard) != manifest.data_version:
-            yield "its bytes were altered, though size and times of the file are unchanged"
-    except (ShardGoneError, TamisError, OSError) as error:
-        yield f"its file cannot be read: {error}"
+    for file in shard.files:
+        if file.remote is not None or (shard.members and file.key not in snapshot.files):
+            continue  # the scan has compared the tag that the object store gives it; or it is gone
+        of, stated = ("", manifest.data_version)
+        if shard.members:
+            of, stated = f"{file.name}: ", snapshot.versions[file.key]
+        try:
+            if fingerprint_shard(file) != stated:
+                yield f"{of}its bytes were altered, though size and times of the file are unchanged"
+        except (ShardGoneError, TamisError, OSError) as error:
+            yield f"{of}its file cannot be read: {error}"
 
 
 def _judge_table(home: Home, records: Records, claims: list[Claim]) -> TableRows:

@@ -66,7 +66,7 @@ class Named:
         for name in self.source:
             asking.source(name)
         if self.corpus:
-            shards = {key: shard.corpus for key, shard in scan(project).shards.items()}
+            shards = {key: shard.corpus for key, shard in scan(project).files.items()}
             for name in self.corpus:
                 asking.corpus(name, shards)
         return asking.done()

@@ -55,7 +55,7 @@ class Document:
         if self.text is not None:
             raw = sys.stdin.buffer.read() if self.text == "-" else Path(self.text).read_bytes()
             return document_of_text(store, raw.decode("utf-8-sig", "replace"))
-        return document_of_place(store, scan(project).shards, str(self.file), self.row or 0)
+        return document_of_place(store, scan(project).files, str(self.file), self.row or 0)
 
 
 @click.command()

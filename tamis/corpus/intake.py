@@ -20,6 +20,14 @@ from tamis.corpus.known_ids import KnownIds
 from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.refusing import NEAR_REPEATS, Refusal, refusal
 from tamis.corpus.setting_aside import forget_shown
+from tamis.corpus.small_files import (
+    OF_PLACES,
+    GroupIntake,
+    files_of,
+    forget_small_files,
+    rows_of_files,
+)
+from tamis.corpus.small_files import TABLE as GROUPED_FILES
 from tamis.store.digests import row_records, rows_digest
 from tamis.store.records import records_of_groups
 from tamis.store.retained import retain
@@ -50,18 +58,25 @@ class Intake:
     near_repeats: dict[str, str] = field(default_factory=dict)
     """Documents that differ from a withdrawn one in case or white space alone, with that."""
     error: Exception | None = None
+    files: int | None = None
+    """Of a group: how many files were read, the others being as they were."""
 
     def metadata(self) -> dict[str, Any]:
         """Counts for the event log."""
         refused: dict[str, Any] = {"withdrawn": len(self.refused)} if self.refused else {}
         if self.near_repeats:
             refused[NEAR_REPEATS] = dict(sorted(self.near_repeats.items())[:MOST_NAMED])
-        return refused | {
-            "documents": len(self.doc_ids),
-            "new_documents": self.new_documents,
-            "skipped_short": self.skipped,
-            "quarantined": sum(self.quarantined.values()),
-        }
+        read: dict[str, Any] = {} if self.files is None else {"files_read": self.files}
+        return (
+            refused
+            | read
+            | {
+                "documents": len(self.doc_ids),
+                "new_documents": self.new_documents,
+                "skipped_short": self.skipped,
+                "quarantined": sum(self.quarantined.values()),
+            }
+        )
 
 
 class ShardShrunkError(PermanentError):
@@ -80,13 +95,15 @@ def store_shards(
     shards: Iterable[tuple[str, Iterable[ShardBatch]]],
     leave: tuple[type[Exception], ...] = (),
     too_few: Callable[[str, int, int], bool] = lambda shard, before, now: False,
+    group_of: Callable[[str], GroupIntake | None] = lambda shard: None,
 ) -> Iterator[list[Intake]]:
     """Store what was read of shards (texts, places, columns, quarantine), many in a commit; yields that.
 
     Texts that a shard no longer holds stay until orphans are collected: another one may bring them.
     A shard that raises one of `leave` is left as it was, with its error. When reading raises another one,
     what was read before is stored and handed on first. A shard is `too_few` where so few of the distinct
-    documents that it had are left that it raises `ShardShrunkError`.
+    documents that it had are left that it raises `ShardShrunkError`. `group_of`: how a
+    group is taken in, whose batches hold the files that are read; of a group, files count and no documents.
     """
     texts, barred = _Texts(store), refusal(store)
     places = store.read("occurrences", ["shard", "doc_id"])
@@ -94,8 +111,10 @@ def store_shards(
     group = _Group(barred)
     for shard, batches in shards:
         try:
-            group.read(shard, batches, texts)
-            if too_few(shard, had.get(shard, 0), now := group.documents_of(shard)):
+            group.read(shard, batches, texts, group_of(shard))
+            if shard not in group.groups and too_few(
+                shard, had.get(shard, 0), now := group.documents_of(shard)
+            ):
                 raise ShardShrunkError(shard, had[shard], now, group.bad_rows_of(shard))
         except leave as error:
             group.drop(shard)
@@ -124,7 +143,9 @@ class _Texts:
 
     def add(self, documents: pl.DataFrame) -> int:
         """Take the documents that are not there yet; returns how many that were."""
-        first = documents.drop("content").unique("doc_id", keep="first", maintain_order=True)
+        first = documents.drop("content", "shard", strict=False).unique(
+            "doc_id", keep="first", maintain_order=True
+        )
         fresh = first.filter(~self.known.among(first["doc_id"]))
         self.known.add(fresh["doc_id"])
         self.waiting.append(fresh)
@@ -158,9 +179,6 @@ class _Texts:
         return found
 
 
-_OF_PLACES = ("occurrences", "kept_rows", "quarantine")
-
-
 def kept_rows(documents: pl.DataFrame, heading: str | None) -> pl.DataFrame:
     """Return the rows (doc_id, row, content) that keep the columns of documents, and their heading."""
     rows = documents.select("doc_id", pl.col("row").cast(pl.Int64), "content").drop_nulls("content")
@@ -175,9 +193,10 @@ class _Group:
     def __init__(self, barred: Refusal) -> None:
         self.barred = barred
         self.intakes: dict[str, Intake] = {}
+        self.groups: dict[str, GroupIntake] = {}
         self.left: dict[str, Exception] = {}
         self.places: list[pl.DataFrame] = []
-        self.frames: dict[str, dict[str, list[pl.DataFrame]]] = {table: {} for table in _OF_PLACES}
+        self.frames: dict[str, dict[str, list[pl.DataFrame]]] = {table: {} for table in OF_PLACES}
         self.rows, self.kept_bytes = 0, 0
 
     @property
@@ -185,14 +204,22 @@ class _Group:
         """Whether it is time to store what was read."""
         return self.rows >= GROUP_ROWS or self.kept_bytes >= KEPT_GROUP_BYTES
 
-    def read(self, shard: str, batches: Iterable[ShardBatch], texts: _Texts) -> None:
-        """Read all of a shard."""
+    def read(
+        self, shard: str, batches: Iterable[ShardBatch], texts: _Texts, group: GroupIntake | None = None
+    ) -> None:
+        """Read all of a shard, of a group the files that are to be read."""
         intake = self.intakes[shard] = Intake(shard=shard)
+        if group is not None:
+            self.groups[shard], intake.files = group, len(group.read)
+            intake.refused.update(group.kept.refused)
         of_shard = pl.lit(shard).alias("shard")
         for batch in batches:
             intake.skipped += batch.skipped
             documents, refused = self.barred.documents(batch.documents)
-            documents, shown = self.barred.columns(documents)
+            if group is None:
+                documents, shown = self.barred.columns(documents)
+            else:  # a file of one text has no other columns
+                shown = refused.clear()
             if len(kept := kept_rows(documents, batch.heading)):
                 self.frames["kept_rows"].setdefault(shard, []).append(kept.with_columns(of_shard))
                 self.kept_bytes += int(kept["content"].str.len_bytes().sum())
@@ -200,13 +227,14 @@ class _Group:
             if len(documents):
                 intake.new_documents += texts.add(documents)
                 intake.near_repeats |= self.barred.near_repeats(documents)
-                rows = documents.with_columns(of_shard).select(schema_of("occurrences").names)
+                rows = _named(documents, of_shard).select(schema_of("occurrences").names)
                 self.frames["occurrences"].setdefault(shard, []).append(rows)
                 intake.occurrences += len(rows)
             if len(quarantine):
-                bad = quarantine.with_columns(of_shard)
+                bad = _named(quarantine, of_shard)
                 self.frames["quarantine"].setdefault(shard, []).append(bad)
-            places = pl.concat([refused, shown, held]).with_columns(of_shard, of_shard.alias("partition"))
+            found = [_named(places, of_shard) for places in (refused, shown, held)]
+            places = pl.concat(found, how="diagonal").with_columns(of_shard.alias("partition"))
             intake.refused.update(places["doc_id"])
             self.places.append(places)
             self.rows += len(batch.documents) + len(batch.quarantine)
@@ -224,6 +252,7 @@ class _Group:
     def drop(self, shard: str) -> None:
         """Forget a shard that could not be read to its end."""
         self.intakes.pop(shard, None)
+        self.groups.pop(shard, None)
         for frames in self.frames.values():
             frames.pop(shard, None)
 
@@ -231,45 +260,93 @@ class _Group:
         """Store all that was read, texts first; returns it, then what was left."""
         texts.flush()
         for table in self.frames:
-            self._replace(store, table, list(self.intakes))
+            self._replace(store, table)
         self._note_refused(store)
         for shard, intake in self.intakes.items():
             frames = self.frames["occurrences"].get(shard, [])
             intake.doc_ids = sorted(pl.concat(frames)["doc_id"].unique()) if frames else []
             intake.quarantined = self.bad_rows_of(shard)
+        for shard, group in self.groups.items():
+            self._add_kept(store, self.intakes[shard], group)
+        self._note_files(store)
         found = texts.records_of({shard: intake.doc_ids for shard, intake in self.intakes.items()})
         for shard, intake in self.intakes.items():
             intake.records["documents"] = found[shard]
         left = [Intake(shard=shard, error=error) for shard, error in self.left.items()]
         return [*self.intakes.values(), *left]
 
+    @property
+    def _files(self) -> list[str]:
+        """Keys of the files that were read: a shard itself, or those that were read of a group."""
+        alone = [shard for shard in self.intakes if shard not in self.groups]
+        return [*alone, *(file.key for group in self.groups.values() for file in group.read)]
+
     def _note_refused(self, store: Store) -> None:
         if self.places:
-            found = pl.concat(self.places).filter(pl.col("shard").is_in(list(self.intakes)))
-            note_places(store, "documents", list(self.intakes), found)
+            places = pl.concat(self.places)
+            found = places.filter(pl.col("partition").is_in(list(self.intakes)))
+            note_places(store, "documents", self._files, found, of="shard")
 
-    def _replace(self, store: Store, table: str, shards: list[str]) -> None:
-        """Make the rows of the shards exactly what was read, in one commit."""
+    def _add_kept(self, store: Store, intake: Intake, group: GroupIntake) -> None:
+        """Add what is kept of a group to what was read of it."""
+        kept = group.kept
+        intake.doc_ids = sorted({*intake.doc_ids, *kept.doc_ids})
+        intake.occurrences += kept.occurrences
+        for reason, count in kept.quarantined.items():
+            intake.quarantined[reason] = intake.quarantined.get(reason, 0) + count
+        if self.barred.loose_ids:
+            for block in store.by_ids("documents", list(kept.doc_ids), ["doc_id", "text"]):
+                intake.near_repeats |= self.barred.near_repeats(pl.DataFrame(pl.from_arrow(block)))
+
+    def _note_files(self, store: Store) -> None:
+        """Note the files of groups as they are stored now; forget files that are shards of their own."""
+        counted = [
+            frame.select("shard")
+            for table in ("occurrences", "quarantine")
+            for shard in self.groups
+            for frame in self.frames[table].get(shard, [])
+        ]
+        counts = pl.concat([pl.DataFrame(schema={"shard": pl.String}), *counted]).group_by("shard").len()
+        refused = pl.concat(self.places).unique(["shard", "row"]) if self.places else counts.clear()
+        rows: dict[str, int] = dict(counts.iter_rows())
+        for shard, more in refused.group_by("shard").len().iter_rows():
+            rows[shard] = rows.get(shard, 0) + more
+        notes = [group.notes(rows) for group in self.groups.values()]
+        if sum(map(len, notes)):
+            store.merge(GROUPED_FILES, _as_table(pl.concat(notes), GROUPED_FILES))
+        former = [key for group in self.groups.values() for key in group.former]
+        alone = [shard for shard in self.intakes if shard not in self.groups]
+        forget_small_files(store, [*former, *alone])
+
+    def _replace(self, store: Store, table: str) -> None:
+        """Make the rows of the files that were read exactly these, in one commit."""
         parts = {shard: _as_table(pl.concat(frames), table) for shard, frames in self.frames[table].items()}
         nothing = schema_of(table).empty_table()
         for shard, intake in self.intakes.items():
-            intake.records[table] = rows_digest(
-                [row_records(parts.get(shard, nothing), declaration(table).key)]
-            )
+            records = [row_records(parts.get(shard, nothing), declaration(table).key)]
+            if shard in self.groups:
+                records.append(self.groups[shard].kept.records[table])
+            intake.records[table] = rows_digest(records)
         rows = pa.concat_tables([nothing, *parts.values()])
-        scope = one_of("shard", shards)
-        if not shards:
+        if not (files := self._files):
             return
+        scope = one_of("shard", files)
         if store.count(table, scope):
             store.replace(table, rows, scope)
         elif rows.num_rows or not store.exists(table):
             store.append(table, rows)
 
 
+def _named(rows: pl.DataFrame, of_shard: pl.Expr) -> pl.DataFrame:
+    """The rows with the key of their file: the shard itself, unless a batch of many files says it."""
+    return rows if "shard" in rows.columns else rows.with_columns(of_shard)
+
+
 def groups_of_shards(store: Store, shards: Sequence[str]) -> Iterator[dict[str, list[str]]]:
     """The shards in order with the documents of each, as many at a time as hold 50,000 places."""
     held = store.read("occurrences", ["shard"]).group_by("shard").len()
-    places = dict(held.filter(pl.col("shard").is_in(list(shards))).iter_rows())
+    sizes = files_of(store, shards).join(held, on="shard").group_by("partition").agg(pl.col("len").sum())
+    places = dict(sizes.iter_rows())
     group: list[str] = []
     rows = 0
     for shard in shards:
@@ -284,12 +361,11 @@ def groups_of_shards(store: Store, shards: Sequence[str]) -> Iterator[dict[str, 
 
 def documents_of_shards(store: Store, shards: Sequence[str]) -> dict[str, list[str]]:
     """Distinct documents of each of these shards, sorted."""
+    files = files_of(store, shards)
+    places = rows_of_files(store, "occurrences", ["shard", "doc_id"], files["shard"].to_list())
+    rows = places.join(files, on="shard").select("partition", "doc_id").unique().sort("doc_id")
     found: dict[str, list[str]] = {shard: [] for shard in shards}
-    for start in range(0, len(shards), SHARDS_A_FILTER):
-        some = one_of("shard", shards[start : start + SHARDS_A_FILTER])
-        rows = store.read("occurrences", ["shard", "doc_id"], some).unique().sort("doc_id")
-        found |= dict(rows.group_by("shard", maintain_order=True).all().iter_rows())
-    return found
+    return found | dict(rows.group_by("partition", maintain_order=True).all().iter_rows())
 
 
 def count_documents(
@@ -300,17 +376,20 @@ def count_documents(
     `without`: that table; `scope`: a filter on its rows.
     """
     places = store.read("occurrences", ["doc_id", "shard"])
-    ids = places.filter(pl.col("shard").is_in(list(shards))).select("doc_id").unique()
+    ids = places.join(files_of(store, shards), on="shard", how="semi").select("doc_id").unique()
     if without is None or not store.exists(without):
         return len(ids)
     return len(ids.join(store.read(without, ["doc_id"], scope), on="doc_id", how="anti"))
 
 
 def remove_shards(store: Store, shards: Sequence[str]) -> None:
-    """Forget the places in shards that are gone; documents without another place are orphans then."""
+    """Forget the places in shards, or files of groups, that are gone.
+
+    Documents without another place are orphans then.
+    """
     for start in range(0, len(shards), SHARDS_A_FILTER):
         scope = one_of("shard", shards[start : start + SHARDS_A_FILTER])
-        for table in _OF_PLACES:
+        for table in OF_PLACES:
             store.delete(table, scope)
         forget_shown(store, shards[start : start + SHARDS_A_FILTER])
         store.delete(PLACES, f"asset = 'documents' AND {scope}")

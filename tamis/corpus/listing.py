@@ -18,6 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from tamis.base.errors import MissingPackageError, PermanentError
+from tamis.corpus.grouping import SMALL_BYTES, is_one_text
 from tamis.corpus.hub_datasets import HubProblemError, list_hub
 from tamis.corpus.object_store import StoreProblemError, is_url, list_objects
 from tamis.corpus.remote import local_copy
@@ -69,13 +70,22 @@ def _listed(corpus: CorpusSection, root: Path, cache: Path | None) -> Iterator[S
 def _remote(
     corpus: CorpusSection, url: str, found: Iterator[tuple[str, RemoteFile]], cache: Path | None
 ) -> Iterator[Shard]:
+    of_folder = corpus.hub is None and not url.startswith(("http://", "https://"))
     try:
         for name, remote in found:
             temporary = any(fnmatchcase(part, glob) for part in name.split("/") for glob in TEMPORARY_NAMES)
             if not temporary and _matches(corpus.include, name) and not _matches(corpus.exclude, name):
                 key = shard_key(corpus.name, name)
                 path = local_copy(cache or Path(tempfile.gettempdir()), key, name)
-                yield Shard(corpus=corpus.name, name=name, key=key, kind="remote", path=path, remote=remote)
+                yield Shard(
+                    corpus=corpus.name,
+                    name=name,
+                    key=key,
+                    kind="remote",
+                    path=path,
+                    remote=remote,
+                    small=of_folder and is_one_text(name) and _is_small(remote.size),
+                )
     except (StoreProblemError, HubProblemError) as error:
         raise ListingError(corpus.name, url, str(error)) from error
 
@@ -98,7 +108,7 @@ def _files(corpus: CorpusSection, path: Path) -> Iterator[Shard]:
         return
     for relative in _Walk(corpus=corpus, root=path).names(path, "", ()):
         if _matches(corpus.include, relative) and not _matches(corpus.exclude, relative):
-            yield _file_shard(corpus.name, relative, path / relative)
+            yield _file_shard(corpus.name, relative, path / relative, of_folder=True)
 
 
 def links_out(corpus: CorpusSection, root: Path) -> list[str]:
@@ -117,10 +127,23 @@ def _matches(globs: tuple[str, ...], relative: str) -> bool:
     return any(_pattern(glob).fullmatch(relative) for glob in globs)
 
 
-def _file_shard(corpus: str, relative: str, path: Path) -> Shard:
+def _file_shard(corpus: str, relative: str, path: Path, of_folder: bool = False) -> Shard:
     # Names of files are bytes; those that are not UTF-8 must still print and fit in a table.
     name = os.fsencode(relative).decode("utf-8", "backslashreplace")
-    return Shard(corpus=corpus, name=name, key=shard_key(corpus, name), kind="file", path=path)
+    small = of_folder and is_one_text(name) and _is_small(_size(path))
+    return Shard(corpus=corpus, name=name, key=shard_key(corpus, name), kind="file", path=path, small=small)
+
+
+def _is_small(size: int | None) -> bool:
+    return size is not None and size < SMALL_BYTES
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; of one that has just gone none: whoever reads it finds that out."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 @dataclass(kw_only=True)

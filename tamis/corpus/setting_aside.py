@@ -2,7 +2,7 @@
 
 The table `set_aside` is the memory: what is in it under the current fingerprint is not tried again. Rows of
 the quarantine, under `stage/NAME`, say the same to people; the key of a shard holds no slash, so no shard has
-such a name.
+such a name. Of a file of a group the place is `stage/NAME/GROUP/FILE`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from tamis.base.unfit import Refusal
+from tamis.corpus.shards import is_group_key
+from tamis.corpus.small_files import files_of, rows_of_files
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of, quoted
 
@@ -57,20 +59,35 @@ def show_refused(
     groups: documents of each shard that was looked at.
     """
     refused = read_refused(store, [stage], fingerprints)
-    scope = one_of("shard", [place_of(stage, shard) for shard in groups])
+    alone = [place_of(stage, shard) for shard in groups if not is_group_key(shard)]
+    scope = " OR ".join(
+        [one_of("shard", alone), *(rows_aside(stage, shard) for shard in groups if is_group_key(shard))]
+    )
     if not len(refused) and not store.count(QUARANTINE, scope):
         return {}
-    held = store.read("occurrences", ["doc_id", "shard", "row"], one_of("shard", list(groups)))
+    files = files_of(store, list(groups))
+    held = rows_of_files(store, "occurrences", ["doc_id", "shard", "row"], files["shard"].to_list())
     first = held.sort("shard", "row").unique(["doc_id", "shard"], keep="first", maintain_order=True)
-    found = first.join(refused, on="doc_id").sort("shard", "row")
+    found = first.join(refused, on="doc_id").join(files, on="shard").sort("shard", "row")
+    file = (
+        pl.when(pl.col("partition") == pl.col("shard")).then(pl.lit("")).otherwise(pl.format("/{}", "shard"))
+    )
     rows = found.with_columns(
-        pl.format(f"stage/{stage}/{{}}", "shard").alias("shard"),
+        pl.format(f"stage/{stage}/{{}}{{}}", "partition", file).alias("shard"),
         pl.col("row").cast(pl.Int64),
         _named_detail(),
         pl.col("doc_id").alias("excerpt"),
     )
     _replace(store, rows, scope)
-    return dict(found.group_by("shard").len().sort("shard").iter_rows())
+    return dict(found.group_by("partition").len().sort("partition").iter_rows())
+
+
+def rows_aside(stage: str, shard: str) -> str:
+    """Return the filter on the quarantine that finds what a stage has set aside of a shard."""
+    place = place_of(stage, shard)
+    if is_group_key(shard):
+        return f"starts_with(shard, {quoted(place + '/')})"
+    return f"shard = {quoted(place)}"
 
 
 def show_rows(store: Store, place: str, refused: pl.DataFrame) -> None:
@@ -90,7 +107,8 @@ def show_rows(store: Store, place: str, refused: pl.DataFrame) -> None:
 def forget_shown(store: Store, shards: Sequence[str]) -> None:
     """Take what stages have set aside of these shards out of the quarantine."""
     places = store.read(QUARANTINE, ["shard"], "shard LIKE 'stage/%/%'")["shard"].unique().sort()
-    of_shards = places.filter(places.str.splitn("/", 3).struct.field("field_2").is_in(list(shards)))
+    parts = places.str.split("/")
+    of_shards = places.filter(parts.list.get(2).is_in(list(shards)) | parts.list.last().is_in(list(shards)))
     if len(of_shards):
         store.delete(QUARANTINE, one_of("shard", of_shards.to_list()))
 

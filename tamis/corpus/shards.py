@@ -1,7 +1,8 @@
-"""A shard: one raw file or one installed package, and the key that names it everywhere.
+"""A shard: one raw file, one installed package or a group of small files, and the key that names it.
 
 The key is a Dagster partition, a column of tables and a word that people type, so it stays readable:
-`corpus__name`, with a hash of 32 bits only where the name had to change.
+`corpus__name`, with a hash of 32 bits only where the name had to change. The key of a group is
+`corpus:folder:digits`. Tables name each file of a group by its own key, as they name any other file.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from typing import Literal
 from tamis.base.errors import PermanentError, TransientError
 
 KEY_CHARACTERS = 100
-SEPARATOR = "__"
+SEPARATOR, GROUP_SEPARATOR = "__", ":"
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+|\.{3,}")
 _HASHED = re.compile(r"-[0-9a-f]{8}$")
 
@@ -30,17 +31,25 @@ class RemoteFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shard:
-    """One file or package: `name` is the path relative to the corpus folder, or the package's name.
+    """One file, package or group: `name` is the path relative to the corpus folder, or the package's name.
 
-    The `path` of a remote file is where it is put while it is read.
+    The `path` of a remote file is where it is put while it is read. `small`: a file that shares its shard
+    with others of its folder; `members`: the files of a group, by name.
     """
 
     corpus: str
     name: str
     key: str
-    kind: Literal["file", "package", "remote"]
+    kind: Literal["file", "package", "remote", "group"]
     path: Path
     remote: RemoteFile | None = None
+    small: bool = False
+    members: tuple["Shard", ...] = ()
+
+    @property
+    def files(self) -> tuple["Shard", ...]:
+        """The files of a group, or the one file or package itself."""
+        return self.members if self.kind == "group" else (self,)
 
 
 class ShardGoneError(PermanentError):
@@ -73,6 +82,30 @@ def shard_key(corpus: str, name: str) -> str:
         return slug
     digest = hashlib.sha256(f"{corpus}\0{name}".encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{slug[: KEY_CHARACTERS - 9]}-{digest}"
+
+
+def group_key(corpus: str, folder: str, digits: str) -> str:
+    """Key `corpus:folder:digits` of a group, safe as `shard_key` is; the folder of the corpus itself is `.`.
+
+    `digits`: the first hex digits of the hashes of its paths, "" for all files of the folder. No key of a
+    file holds a colon.
+    """
+    slug = f"{_UNSAFE.sub('-', corpus)}{GROUP_SEPARATOR}{_UNSAFE.sub('-', folder)}"
+    longest = KEY_CHARACTERS - len(digits) - 1
+    if slug != f"{corpus}{GROUP_SEPARATOR}{folder}" or len(slug) > longest or _HASHED.search(folder):
+        digest = hashlib.sha256(f"{corpus}\0{folder}".encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        slug = f"{slug[: longest - 9]}-{digest}"
+    return f"{slug}{GROUP_SEPARATOR}{digits}" if digits else slug
+
+
+def is_group_key(key: str) -> bool:
+    """Whether a key is that of a group."""
+    return GROUP_SEPARATOR in key
+
+
+def corpus_of_key(key: str) -> str:
+    """Return the corpus of a key, as far as the key alone says it."""
+    return key.partition(GROUP_SEPARATOR if is_group_key(key) else SEPARATOR)[0]
 
 
 def _reads_one_way(corpus: str, name: str) -> bool:

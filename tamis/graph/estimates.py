@@ -12,6 +12,8 @@ from statistics import median
 
 import polars as pl
 
+from tamis.corpus import Shard
+from tamis.corpus.small_files import group_of_files
 from tamis.corpus.stage import OCCURRENCES
 from tamis.graph.plan import Due
 from tamis.graph.snapshot import ProjectSnapshot
@@ -89,8 +91,10 @@ class _Past:
 
     @cached_property
     def _stored(self) -> dict[str, int]:
-        frame = self.project.home.store.read(OCCURRENCES.name, ["shard"]).group_by("shard").len()
-        return {str(shard): int(rows) for shard, rows in frame.sort("shard").iter_rows()}
+        store = self.project.home.store
+        places = store.read(OCCURRENCES.name, ["shard"]).join(group_of_files(store), on="shard", how="left")
+        frame = places.group_by(pl.coalesce("partition", "shard").alias("key")).len()
+        return {str(key): int(rows) for key, rows in frame.sort("key").iter_rows()}
 
     @cached_property
     def _rows_per_byte(self) -> dict[str, float]:
@@ -142,18 +146,24 @@ class _Past:
         shard = self.snapshot.shards.get(key)
         if shard is None:
             return None  # its file is gone and its removal is held back
-        if shard.remote is not None:
-            return shard.remote.size
-        try:
-            return shard.path.stat().st_size if shard.kind == "file" else None
-        except OSError:
-            return None
+        if shard.kind == "group":
+            return sum(_bytes_of(file) or 0 for file in shard.members)
+        return _bytes_of(shard)
 
     def _manifest(self, manifest: str) -> Manifest | None:
         try:
             return self._folder.read(manifest)
         except ManifestError:
             return None
+
+
+def _bytes_of(file: Shard) -> int | None:
+    if file.remote is not None:
+        return file.remote.size
+    try:
+        return file.path.stat().st_size if file.kind == "file" else None
+    except OSError:
+        return None
 
 
 def _reads_the_pool(stage: Stage, snapshot: ProjectSnapshot, partition: str) -> bool:

@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from tamis.corpus.shards import SEPARATOR, Shard
+from tamis.corpus.shards import SEPARATOR, Shard, corpus_of_key, is_group_key
+from tamis.corpus.small_files import read_small_files
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES, RAW_STAGE
 from tamis.graph.plan import input_key, label
 from tamis.graph.snapshot import ProjectSnapshot, Shrunken
@@ -85,20 +86,23 @@ def absent_shards(
     project: Project,
     allowed: Collection[str] = (),
 ) -> dict[str, str]:
-    """Return the shards whose removal is held back, with the corpus of each.
+    """Return the files and packages whose removal is held back, by key, with the corpus of each.
 
-    `listed` are the shards that exist now, `allowed` the names of corpora and shards whose removal a person
-    allows. A shard that was noted as held back stays so, since later arrivals do not make the loss smaller.
+    `listed` are the files that exist now, `allowed` the names of corpora and files whose removal a person
+    allows. A file that was noted as held back stays so, since later arrivals do not make the loss smaller.
     """
-    taken_in = [key for asset, key in current if asset == DOCUMENTS_STAGE.name]
+    small = read_small_files(store)
+    made = {key for asset, key in current if asset == DOCUMENTS_STAGE.name}
+    taken_in = dict.fromkeys([*sorted(key for key in made if not is_group_key(key)), *small["shard"]])
     if ALL in allowed or all(key in listed for key in taken_in):
         return {}
     begun = begun_removals(store)
-    taken_in = [key for key in taken_in if label(DOCUMENTS_STAGE.name, key) not in begun]
-    lost = [key for key in taken_in if key not in listed]
+    files = [key for key in taken_in if label(DOCUMENTS_STAGE.name, key) not in begun]
+    lost = [key for key in files if key not in listed]
     corpus_of = dict(store.read(FILES, ["shard", "corpus"]).iter_rows())
-    corpora = {key: corpus_of.get(key, key.partition(SEPARATOR)[0]) for key in taken_in}
-    had, moved = Counter(corpora.values()), _moved(project.home, current, lost, listed)
+    corpus_of |= dict(small.select("shard", "corpus").iter_rows())
+    corpora = {key: corpus_of.get(key, corpus_of_key(key)) for key in files}
+    had, moved = Counter(corpora.values()), _moved(project.home, current, lost, listed, small)
     missing: dict[str, list[str]] = {}
     for key in sorted(lost):
         if key not in moved:
@@ -106,35 +110,52 @@ def absent_shards(
     configured = {corpus.name for corpus in project.settings.corpus}
     noted = set(store.read(ABSENT, ["shard"])["shard"])
     noted |= set(store.read(SHRUNKEN, ["shard"], "NOT allowed")["shard"])
+    small_keys = frozenset(
+        small["shard"]
+    )  # without its corpus a group cannot be made again, so all of it goes
     return {
         key: corpus
         for corpus, keys in missing.items()
         for key in keys
         if key in noted or corpus not in configured or lost_too_many(len(keys), had[corpus])
-        if corpus not in allowed and key not in allowed
+        if corpus not in allowed and (key not in allowed or (corpus not in configured and key in small_keys))
     }
 
 
-def _moved(home: Home, current: CurrentValues, lost: Sequence[str], listed: Collection[str]) -> set[str]:
-    """Return the lost shards whose bytes were read from another file, with at least as many documents.
+def _moved(
+    home: Home,
+    current: CurrentValues,
+    lost: Sequence[str],
+    listed: Collection[str],
+    small: pl.DataFrame,
+) -> set[str]:
+    """Return the lost files whose bytes were read from another file, with at least as many documents.
 
-    The same bytes under a name that is read in another format, or not at all, are a loss.
+    The same bytes under a name that is read in another format, or not at all, are a loss. `small`: the files
+    of groups as they were read last.
     """
     folder = ManifestFolder.of(home)
-    bytes_of = {key: _bytes_read(folder, current[DOCUMENTS_STAGE.name, key]) for key in lost}
+    versions: dict[str, str] = dict(small.select("shard", "version").iter_rows())
+
+    def read_of(key: str) -> str | None:
+        made = current.get((DOCUMENTS_STAGE.name, key))
+        return versions.get(key) or (_bytes_read(folder, made) if made and made.finished else None)
+
+    bytes_of = {
+        key: versions.get(key) or _bytes_read(folder, current[DOCUMENTS_STAGE.name, key]) for key in lost
+    }
     same_bytes: dict[str, list[str]] = {}
-    for (asset, key), value in current.items():
-        if asset == RAW_STAGE.name and key in listed:
-            same_bytes.setdefault(value.data_version, []).append(key)
+    alone = {key: value.data_version for (asset, key), value in current.items() if asset == RAW_STAGE.name}
+    for key, version in {**alone, **versions}.items():
+        if key in listed:
+            same_bytes.setdefault(version, []).append(key)
     elsewhere = {key: same_bytes.get(found or "", []) for key, found in bytes_of.items()}
     if not any(elsewhere.values()):
         return set()
     counts = _documents_of(home.store)
 
     def taken_in(key: str, new: str) -> bool:
-        made = current.get((DOCUMENTS_STAGE.name, new))
-        read = made is not None and made.finished and _bytes_read(folder, made) == bytes_of[key]
-        return read and counts.get(new, 0) >= counts.get(key, 0)
+        return read_of(new) == bytes_of[key] and counts.get(new, 0) >= counts.get(key, 0)
 
     return {key for key, places in elsewhere.items() if any(taken_in(key, new) for new in places)}
 
@@ -155,15 +176,15 @@ def begun_removals(store: Store) -> set[str]:
 
 
 def note_absent(store: Store, snapshot: ProjectSnapshot) -> None:
-    """Note the shards that are held back, and forget those whose file is back.
+    """Note the files that are held back, and forget those that are back.
 
     To be called before new files are read, which would change the share that was lost.
     """
     noted = set(store.read(ABSENT, ["shard"])["shard"])
     now = datetime.now(UTC).replace(tzinfo=None)
-    new = sorted(snapshot.absent.keys() - noted)
+    new = sorted(snapshot.lost.keys() - noted)
     store.merge_values(ABSENT, [{"shard": key, "found_at": now} for key in new])
-    delete_listed(store, ABSENT, "shard", sorted(noted & snapshot.shards.keys()))
+    delete_listed(store, ABSENT, "shard", sorted(noted & snapshot.files.keys()))
 
 
 def kept_names(
@@ -256,9 +277,10 @@ def kept_trials(snapshot: ProjectSnapshot) -> list[str]:
 
 def _corpora(snapshot: ProjectSnapshot) -> Iterator[HeldBack]:
     configured = {corpus.name for corpus in snapshot.project.settings.corpus}
-    documents = _documents_of(snapshot.project.home.store) if snapshot.absent else {}
-    for corpus in sorted(set(snapshot.absent.values())):
-        keys = sorted(key for key, found in snapshot.absent.items() if found == corpus)
+    lost = snapshot.lost
+    documents = _documents_of(snapshot.project.home.store) if lost else {}
+    for corpus in sorted(set(lost.values())):
+        keys = sorted(key for key, found in lost.items() if found == corpus)
         some = ", ".join(keys[:SHOWN]) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
         files = f"{len(keys):,} {'file' if len(keys) == 1 else 'files'}"
         found = f"corpus {corpus!r} lost {files} ({some})"
@@ -300,8 +322,12 @@ def forget_shards(store: Store, shards: Sequence[str]) -> None:
 
 
 def note_files(store: Store, shards: Sequence[Shard]) -> None:
-    """Note the corpus of each shard: once file and corpus are gone, no other record has it."""
-    rows = [{"shard": one.key, "corpus": one.corpus, "name": one.name} for one in shards]
+    """Note the corpus of each shard: once file and corpus are gone, no other record has it.
+
+    The files of groups are noted when they are read.
+    """
+    alone = [one for one in shards if one.kind != "group"]
+    rows = [{"shard": one.key, "corpus": one.corpus, "name": one.name} for one in alone]
     store.merge_values(FILES, rows)
 
 

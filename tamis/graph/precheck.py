@@ -76,7 +76,13 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
     due = {
         asset: [one.partition for one in plan if one.asset == asset] for asset in (one.asset for one in plan)
     }
-    shards = [snapshot.shards[key] for key in due.get(DOCUMENTS_STAGE.name, ()) if key in snapshot.shards]
+    shards = [
+        file
+        for key in due.get(DOCUMENTS_STAGE.name, ())
+        if key in snapshot.shards
+        for file in snapshot.shards[key].files
+        if file.key in snapshot.files
+    ]
     unmet: list[str] = []
     warnings = list(missing_packages(project))
     for target in project.settings.target:
@@ -162,7 +168,8 @@ def _documents_at_most(snapshot: ProjectSnapshot, current: CurrentValues, due: S
     frame = snapshot.project.home.store.read(OCCURRENCES.name, ["shard"]).group_by("shard").len()
     rows: list[int | None] = [count for key, count in frame.iter_rows() if key not in read_again]
     unread = [key for key in snapshot.shards if (DOCUMENTS_STAGE.name, key) not in current]
-    rows += [None for key in unread if key not in read_again]  # a run that does not read them
+    files = [file.key for key in unread for file in snapshot.shards[key].files]
+    rows += [None for key in files if key not in read_again]  # a run that does not read them
     rows += _rows_at_most(due)
     return None if None in rows else sum(count or 0 for count in rows)
 

@@ -82,8 +82,8 @@ def quarantine_lines(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapsho
     unread: list[Shard] = []
     causes: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
-        if row["reason"] == Reason.UNSUPPORTED_FORMAT and row["shard"] in snapshot.shards:
-            unread.append(snapshot.shards[row["shard"]])
+        if row["reason"] == Reason.UNSUPPORTED_FORMAT and row["shard"] in snapshot.files:
+            unread.append(snapshot.files[row["shard"]])
             continue
         place, file = _place(row["shard"], snapshot)
         whole = row["row"] == WHOLE_SHARD
@@ -115,8 +115,11 @@ def _place(shard: str, snapshot: ProjectSnapshot) -> tuple[str, str]:
     if shard.startswith(PREFIX):
         target, _, file = shard.removeprefix(PREFIX).partition("/")
         return f"target {target}", file
+    if shard.count("/") > 2:  # what a stage has set aside of a file of a group: the file is what counts
+        stage, _group, shard = shard.rsplit("/", 2)
+        shard = f"{stage}/{shard}"
     corpus, _, name = shard.partition(SEPARATOR)
-    found = snapshot.shards.get(shard)
+    found = snapshot.files.get(shard)
     return f"corpus {found.corpus if found else corpus}", found.name if found else name
 
 
@@ -130,12 +133,12 @@ def quarantine_shares(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapsh
     good, bad = Counter[str](), Counter[str]()
     unreadable = {row["shard"] for row in rows if row["row"] == WHOLE_SHARD}
     for key, count in stored.items():
-        if key in snapshot.shards and key not in unreadable:
-            good[snapshot.shards[key].corpus] += count
+        if key in snapshot.files and key not in unreadable:
+            good[snapshot.files[key].corpus] += count
     for row in rows:
-        if row["shard"] in snapshot.shards:
+        if row["shard"] in snapshot.files:
             whole = row["row"] == WHOLE_SHARD
-            bad[snapshot.shards[row["shard"]].corpus] += max(1, stored.get(row["shard"], 0)) if whole else 1
+            bad[snapshot.files[row["shard"]].corpus] += max(1, stored.get(row["shard"], 0)) if whole else 1
     maximum = snapshot.project.settings.automation.maximum_quarantine
     return [
         Share(corpus=name, bad=count, rows=count + good[name], maximum=maximum)

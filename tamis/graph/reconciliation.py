@@ -10,12 +10,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import polars as pl
+
 from tamis.corpus.intake import delete_orphans, documents_of_shards, find_orphans, remove_shards
+from tamis.corpus.setting_aside import forget_shown
+from tamis.corpus.shards import is_group_key
+from tamis.corpus.small_files import forget_small_files, read_small_files
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, QUARANTINE, RAW_STAGE
 from tamis.corpus.targets import rows_of_target
 from tamis.embedding.stage import EMBEDDINGS, EMBEDDINGS_STAGE
 from tamis.embedding.storing import current_table
 from tamis.graph.held_back import (
+    FILES,
     REMOVALS,
     forget_shards,
     note_shrunken,
@@ -38,22 +44,85 @@ from tamis.training.stage import TRAINED_ON
 
 
 def find_gone(store: Store, snapshot: ProjectSnapshot, current: CurrentValues) -> list[tuple[str, str]]:
-    """Return (asset, partition) of values, finished or begun, whose partitions no longer exist."""
+    """Return (asset, partition) of values, finished or begun, whose partitions no longer exist.
+
+    A file of a group is named as if it had documents of its own; a group is gone with the last of its files.
+    One whose files are in other shards now is not gone: `find_regrouped`.
+    """
     entries = {*current, *attempts.read_attempts(store)}
-    return [entry for entry in gone_partitions(snapshot, entries) if entry[1] not in snapshot.held]
+    files = [(DOCUMENTS_STAGE.name, key) for key in sorted(snapshot.left - snapshot.held.keys())]
+    emptied = {
+        key
+        for key, shard in snapshot.shards.items()
+        if shard.members and snapshot.left.issuperset(file.key for file in shard.members)
+    }
+    groups = sorted(entry for entry in entries if entry[1] in emptied and _of_shards(entry[0]))
+    regrouped = set(find_regrouped(store, snapshot, entries))
+    gone = gone_partitions(snapshot, entries - regrouped)
+    return [*(entry for entry in gone if entry[1] not in snapshot.held), *groups, *files]
+
+
+def find_regrouped(
+    store: Store, snapshot: ProjectSnapshot, entries: Iterable[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """Return those of the (asset, partition) whose partitions are gone, since others have their files.
+
+    So it is with a file that has joined a group, and a group that was divided or joined to others.
+    """
+    others = [(asset, key) for asset, key in entries if key not in snapshot.shards and _of_shards(asset)]
+    divided = sorted({key for _asset, key in others if is_group_key(key)})
+    parts = read_small_files(store, divided).select("shard", "part_of")
+    there = pl.col("shard").is_in([*(snapshot.files.keys() | snapshot.group_of.keys() - snapshot.left)]).any()
+    gone = set(parts.group_by("part_of").agg(there=there).filter(~pl.col("there"))["part_of"])
+    return sorted(
+        (asset, key)
+        for asset, key in others
+        if key in snapshot.group_of or (is_group_key(key) and key not in gone)
+    )
+
+
+def _of_shards(asset: str) -> bool:
+    stage = stages().get(asset)
+    return stage is not None and stage.partitions == "shards"
+
+
+def forget_regrouped(store: Store, snapshot: ProjectSnapshot) -> None:
+    """Forget the values of shards whose files all belong to others by now; no row of a file is touched."""
+    current = read_current_values(store)
+    regrouped = find_regrouped(store, snapshot, {*current, *attempts.read_attempts(store)})
+    if not regrouped:
+        return
+    small = read_small_files(store)
+    part_of: dict[str, str] = dict(small.select("shard", "part_of").iter_rows())
+    owners = set(part_of.values())
+
+    def is_taken_over(key: str) -> bool:
+        if is_group_key(key):
+            return key not in owners
+        made = current.get((DOCUMENTS_STAGE.name, part_of.get(key, "")))
+        return made is not None and made.finished and part_of[key] == snapshot.group_of.get(key)
+
+    done = [entry for entry in regrouped if is_taken_over(entry[1])]
+    if done:
+        shards = sorted({key for _asset, key in done})
+        forget_shown(store, shards)
+        attempts.delete_listed(store, FILES, "shard", shards)
+        forget_current_values(store, done)
+        attempts.forget_entries(store, attempts.TABLE, done)
 
 
 def forget_gone(store: Store, snapshot: ProjectSnapshot, current: CurrentValues) -> list[tuple[str, str]]:
     """Remove the values of partitions that no longer exist, and return them as (asset, partition).
 
-    Current values go last, so that an interrupted removal is found and repeated. While other shards wait to
-    be read, documents stay: these shards may hold them under another name, and no text is embedded twice.
+    Current values, and the notes on files of groups, go last, so that an interrupted removal is found and
+    repeated. While other shards wait to be read, documents stay: these shards may hold them under another
+    name, and no text is embedded twice.
     """
     gone = find_gone(store, snapshot, current)
     if not gone:
         return []
     reading = names_where(lambda stage: stage.from_files)
-    shards = {key for asset, key in gone if asset in reading and key not in snapshot.shards}
+    shards = {key for asset, key in gone if asset in reading and key not in snapshot.files}
     if shards:
         remove_shards(store, sorted(shards))
         if not _intake_follows(snapshot, current):
@@ -68,6 +137,7 @@ def forget_gone(store: Store, snapshot: ProjectSnapshot, current: CurrentValues)
     forget_abandoned_trainings(snapshot.project.home, current, gone)
     forget_current_values(store, gone)
     attempts.forget_entries(store, attempts.TABLE, gone)
+    forget_small_files(store, sorted(shards & snapshot.left))
     return gone
 
 
@@ -101,12 +171,15 @@ def remove(snapshot: ProjectSnapshot, current: CurrentValues) -> list[tuple[str,
     if not gone and not shrunken:
         return []
     shards = [key for asset, key in gone if asset == DOCUMENTS_STAGE.name]
+    groups = {snapshot.group_of[key] for key in shards if key in snapshot.group_of}
     note = {
         "removal": uuid.uuid4().hex,
         "entries": json.dumps(
             [label(*entry) for entry in gone] + [label(DOCUMENTS_STAGE.name, one.shard) for one in shrunken]
         ),
-        "documents": sum(map(len, documents_of_shards(store, shards).values())),
+        "documents": sum(
+            len(found) for key, found in documents_of_shards(store, shards).items() if not is_group_key(key)
+        ),
         "allowed": json.dumps(sorted(snapshot.allowed)),
         "begun_at": datetime.now(UTC).replace(tzinfo=None),
         "ended_at": None,
@@ -114,7 +187,8 @@ def remove(snapshot: ProjectSnapshot, current: CurrentValues) -> list[tuple[str,
     store.merge_values(REMOVALS, [note])
     note_shrunken(store, [replace(one, allowed=True) for one in shrunken])
     # After a crash a file may be back: with an attempt open, its half deleted values are made again.
-    attempts.begin(store, gone)
+    begun = [(asset, key) for asset in (RAW_STAGE.name, DOCUMENTS_STAGE.name) for key in sorted(groups)]
+    attempts.begin(store, sorted({*begun, *(entry for entry in gone if entry[1] not in snapshot.left)}))
     forget_gone(store, snapshot, current)
     forget_shards(store, sorted(shards))
     end_removals(store)
@@ -187,7 +261,7 @@ def set_aside(store: Store, snapshot: ProjectSnapshot) -> None:
     store.merge_values(QUARANTINE.name, rows)
     noted = store.read(QUARANTINE.name, ["shard"], "reason = 'still_being_written'")["shard"].unique()
     for key in noted:
-        if key not in snapshot.held and key not in snapshot.shards:
+        if key not in snapshot.held and key not in snapshot.files:
             store.delete(QUARANTINE.name, f"shard = {quoted(key)} AND reason = 'still_being_written'")
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -23,6 +24,8 @@ from tamis.corpus import (
     is_settled,
     list_shards,
 )
+from tamis.corpus.grouping import group_version, grouped
+from tamis.corpus.small_files import read_small_files
 from tamis.graph.held_back import absent_shards, kept_names, read_shrunken
 from tamis.graph.search import searches_of
 from tamis.graph.snapshot import ProjectSnapshot, stamp_of
@@ -61,7 +64,7 @@ def scan_files(
     allowed: Collection[str] = (),
     listing: Mapping[str, Shard] | None = None,
 ) -> ProjectSnapshot:
-    """List and fingerprint all shards and targets, and return the snapshot without searches.
+    """List and fingerprint all files and targets, and return the snapshot without searches.
 
     A file that is being written keeps the fingerprint it had, or is left for a later scan when it is new;
     `patience_seconds` is how long to wait for it. `on_request` asks for the trials that are made on request,
@@ -69,39 +72,64 @@ def scan_files(
     `listing` is one that was made before, else a new one is made and kept for the runs that follow. Raises
     `ListingError` when a corpus cannot be listed: it must not pass for empty.
     """
-    memory = _Memory(project.home.cache / "fingerprints.json")
-    shards = dict(_list_sources(project) if listing is None else listing)
-    moving = _moving(project, shards)
+    memory, store = _Memory(project.home.cache / "fingerprints.json"), project.home.store
+    files = dict(_list_sources(project) if listing is None else listing)
+    small = {row["shard"]: row for row in read_small_files(store).iter_rows(named=True)}
+    moving = _moving(project, files)
     if moving and patience_seconds:
         time.sleep(patience_seconds)
-        moving = _moving(project, shards)
+        moving = _moving(project, files)
     fingerprints, held = {}, {}
-    for key, shard in sorted(shards.items()):
+    for key, file in sorted(files.items()):
+        stays = small[key]["version"] if key in small and file.small else None
+        if stays and key in moving:  # of a group, it stays what it was when that was made
+            fingerprints[key] = stays
+            continue
         try:
-            fingerprints[key] = memory.fingerprint(shard, at_rest=key not in moving)
+            fingerprints[key] = memory.fingerprint(file, at_rest=key not in moving)
         except (ShardChangedError, ShardGoneError) as error:
-            held[key] = str(error)
+            if stays:
+                fingerprints[key] = stays
+            else:
+                held[key] = str(error)
     targets = {target.name: fingerprint_target(target, project.root) for target in project.settings.target}
     memory.save()
-    readable = {key: shard for key, shard in shards.items() if key in fingerprints}
     asked = _trials_asked(project, by_hand) if on_request or by_hand else _trials_made(project)
-    stamps = {key: memory.seen[key][0] for key in readable}
-    store, current = project.home.store, read_current_values(project.home.store)
-    return ProjectSnapshot(
+    current = read_current_values(store)
+    lost = absent_shards(store, current, files, project, allowed)
+    readable = [file for key, file in files.items() if key in fingerprints]
+    gone = {key: row for key, row in small.items() if key not in files}
+    configured = {corpus.name for corpus in project.settings.corpus}
+    shards = grouped([*readable, *(_gone(row) for row in gone.values() if row["corpus"] in configured)])
+    versions = {key: row["version"] for key, row in gone.items()} | fingerprints
+    snapshot = ProjectSnapshot(
         project,
-        readable,
-        fingerprints,
+        shards,
+        {
+            key: group_version(shard, versions) if shard.kind == "group" else versions[key]
+            for key, shard in shards.items()
+        },
         targets,
         held,
         asked,
         read_pinned_versions(store),
-        stamps,
-        withdrawn_versions(store),
-        absent=absent_shards(store, current, shards, project, allowed),
+        {key: seen[0] for key, seen in memory.seen.items()},
+        absent={key: corpus for key, corpus in lost.items() if key not in gone}
+        | {gone[key]["part_of"]: one for key, one in lost.items() if key in gone and one not in configured},
         kept=kept_names(project, current, allowed),
-        shrunken=read_shrunken(store, readable),
+        shrunken=read_shrunken(store, shards),
         allowed=frozenset(allowed),
+        versions={file.key: versions[file.key] for shard in shards.values() for file in shard.members},
+        absent_files={key: corpus for key, corpus in lost.items() if key in gone},
+        left=frozenset(gone.keys() - lost.keys()),
     )
+    return replace(snapshot, withdrawn=withdrawn_versions(store, snapshot.group_of))
+
+
+def _gone(row: Mapping[str, Any]) -> Shard:
+    """Return a file of a group that is gone: a member until its removal, as it was read last."""
+    path = Path(row["name"])
+    return Shard(corpus=row["corpus"], name=row["name"], key=row["shard"], kind="file", path=path, small=True)
 
 
 def kept_listing(project: Project, within: float | None = None) -> dict[str, Shard] | None:
@@ -120,7 +148,7 @@ def kept_listing(project: Project, within: float | None = None) -> dict[str, Sha
 
 
 def _list_sources(project: Project) -> dict[str, Shard]:
-    """Return the shards of all corpora by key, and keep them in the cache.
+    """Return the files of all corpora by key, and keep them in the cache.
 
     A listing that cannot be written (a full disk, names that are no Unicode) is not kept: runs list again.
     """
@@ -154,7 +182,8 @@ def scan_again(snapshot: ProjectSnapshot, current: CurrentValues) -> ProjectSnap
     documents, and the trials that a search asks for next.
     """
     store = snapshot.project.home.store
-    shrunken, withdrawn = read_shrunken(store, snapshot.shards), withdrawn_versions(store)
+    shrunken = read_shrunken(store, snapshot.shards)
+    withdrawn = withdrawn_versions(store, snapshot.group_of)
     return searched(replace(snapshot, shrunken=shrunken, withdrawn=withdrawn), current)
 
 

@@ -11,7 +11,7 @@ from functools import cached_property
 
 from tamis.corpus import Shard
 from tamis.corpus.fingerprint import python_files
-from tamis.corpus.shards import SEPARATOR
+from tamis.corpus.shards import corpus_of_key, is_group_key
 from tamis.corpus.stage import DOCUMENTS_STAGE
 from tamis.embedding import encoder_identity
 from tamis.graph.stages import stages
@@ -55,13 +55,16 @@ class ProjectSnapshot:
     `held`: shards that cannot be read yet, such as files still being written, with the reason.
     `asked`: trials on request that were made once or are asked for now; they are kept current as others are.
     `pinned`: selections that are kept at an earlier version.
-    `stamps`: digest of size and times of each shard's files when they were hashed (`stamp_of`).
+    `stamps`: digest of size and times of each file or package when it was hashed (`stamp_of`).
     `withdrawn`: digest of the withdrawn documents of each (asset, partition) that holds any.
     `searches`: trials of the scaling law that a budget asks for, by target; empty without a budget: all are.
     `absent`: shards whose files are gone and whose removal is held back, with the corpus of each.
     `kept`: by partition set, names that left tamis.toml and whose values stay until a person allows their
     removal. `shrunken`: by shard, files that lost most of their documents.
     `allowed`: names whose removal a person allows in this run.
+    `versions`: of each file of a group, the digest of its bytes, by the key of the file.
+    `absent_files`: files of groups that are gone and whose removal is held back, with the corpus of each;
+    `left`: those that are gone and wait for their removal. Both stay members of their groups until then.
     """
 
     project: Project
@@ -78,6 +81,30 @@ class ProjectSnapshot:
     kept: Mapping[str, frozenset[str]] = field(default_factory=dict)
     shrunken: Mapping[str, Shrunken] = field(default_factory=dict)
     allowed: frozenset[str] = frozenset()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    absent_files: Mapping[str, str] = field(default_factory=dict)
+    left: frozenset[str] = frozenset()
+
+    @cached_property
+    def group_of(self) -> dict[str, str]:
+        """The group of each file that is in one, by the key of the file."""
+        return {file.key: key for key, shard in self.shards.items() for file in shard.members}
+
+    @cached_property
+    def files(self) -> dict[str, Shard]:
+        """Files and packages that are there, by the key under which tables name them."""
+        return {
+            file.key: file
+            for shard in self.shards.values()
+            for file in shard.files
+            if file.key not in self.absent_files and file.key not in self.left
+        }
+
+    @property
+    def lost(self) -> dict[str, str]:
+        """Files and packages whose removal is held back, with the corpus of each."""
+        alone = {key: corpus for key, corpus in self.absent.items() if not is_group_key(key)}
+        return {**alone, **self.absent_files}
 
     def keeps(self, asset: str, partition_set: str | None, partition: str) -> bool:
         """Return whether a value stays as it is: its source is gone, and nobody has allowed its removal."""
@@ -108,10 +135,10 @@ class ProjectSnapshot:
         for asset, partition in gone:
             stage = stages().get(asset)
             name = stage.partitions if stage is not None and stage.active(self) else None
-            if name is None or partition in self.keys(name):
+            if name is None or partition in self.keys(name) or partition in self.left:
                 continue
             if name == "shards":
-                absent[partition] = partition.partition(SEPARATOR)[0]
+                absent[partition] = corpus_of_key(partition)
             else:
                 kept[name] = kept.get(name, frozenset()) | {partition}
         return self if (absent, kept) == (self.absent, self.kept) else replace(self, absent=absent, kept=kept)
@@ -123,10 +150,10 @@ class ProjectSnapshot:
         held = {(asset, partition): one for partition, one in found.items() if one}
         return self if others | held == self.withdrawn else replace(self, withdrawn=others | held)
 
-    def is_unchanged(self, key: str) -> bool:
-        """Return whether the files of a shard are untouched since they were hashed, by size and times."""
+    def is_unchanged(self, file: Shard) -> bool:
+        """Return whether a file or package is untouched since it was hashed, by size and times."""
         try:
-            return self.stamps.get(key) == stamp_of(self.shards[key])
+            return self.stamps.get(file.key) == stamp_of(file)
         except OSError:
             return False
 
@@ -197,7 +224,7 @@ class ProjectSnapshot:
 
 
 def stamp_of(shard: Shard) -> str:
-    """Return a digest of size, inode and nanoseconds of the last change of a shard's files.
+    """Return a digest of size, inode and nanoseconds of the last change of a file, or of a package's files.
 
     Of a remote shard it is the tag of the object store and the size.
     """

@@ -5,7 +5,9 @@ Explaining a document reads one row of each table and counts in one column of ea
 """
 
 import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
 from typing import Any
 
 import polars as pl
@@ -13,6 +15,8 @@ import polars as pl
 from tamis.base.errors import NotMadeError, UnknownNameError
 from tamis.base.numbers import cut, percent
 from tamis.corpus.setting_aside import TABLE as SET_ASIDE
+from tamis.corpus.small_files import TABLE as GROUPED_FILES
+from tamis.corpus.small_files import rows_of_files
 from tamis.corpus.stage import OCCURRENCES, TARGET_EXAMPLES
 from tamis.graph.stages import stages
 from tamis.records.current_values import read_current_values
@@ -51,15 +55,14 @@ def explain_document(store: Store, doc_id: str, manifests: ManifestFolder) -> di
     )
     aside = store.read(SET_ASIDE, ["stage", "reason", "detail"], where).sort("stage").to_dicts()
     decided = _decisions(store, doc_id, manifests)
+    places = store.read(OCCURRENCES.name, ["shard", "row", "source"], where).sort("shard", "row").to_dicts()
     return (
         ({"withdrawn": withdrawn[0]} if withdrawn else {})
         | ({"examples": examples} if examples else {})
         | ({"set_aside": aside} if aside else {})
         | {
             "doc_id": doc_id,
-            "occurrences": store.read(OCCURRENCES.name, ["shard", "row", "source"], where)
-            .sort("shard", "row")
-            .to_dicts(),
+            "occurrences": _named_in_groups(store, [places])[0],
             "scores": _scores(store, doc_id),
             "decisions": decided,
             "serves": _serves(store, doc_id, decided),
@@ -68,6 +71,14 @@ def explain_document(store: Store, doc_id: str, manifests: ManifestFolder) -> di
             .to_dicts(),
         }
     )
+
+
+def _named_in_groups(store: Store, found: Sequence[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
+    """Return places as people know them: a file of a group is a row of it, called by the file's name."""
+    keys = sorted({place["shard"] for places in found for place in places})
+    files = rows_of_files(store, GROUPED_FILES, ["shard", "part_of", "name"], keys)
+    named = {key: {"shard": group, "row": PurePosixPath(name).name} for key, group, name in files.iter_rows()}
+    return [[place | named.get(place["shard"], {}) for place in places] for places in found]
 
 
 def _decisions(store: Store, doc_id: str, manifests: ManifestFolder) -> list[dict[str, Any]]:
@@ -232,7 +243,12 @@ def _stage(home: Home, checkpoint: str, how: str) -> list[dict[str, Any]]:
             "checkpoint": checkpoint,
             "how": how,
             "data": data,
-            "documents": part.select("doc_id", "occurrences").to_dicts(),
+            "documents": [
+                {"doc_id": doc_id, "occurrences": found}
+                for doc_id, found in zip(
+                    part["doc_id"], _named_in_groups(home.store, part["occurrences"].to_list()), strict=True
+                )
+            ],
         }
         for (data,), part in joined.group_by("data", maintain_order=True)
     ]

@@ -5,6 +5,7 @@ from pathlib import Path
 from tamis.base.errors import PermanentError
 from tamis.corpus import Shard
 from tamis.corpus.records import WHOLE_SHARD
+from tamis.corpus.shards import is_group_key
 from tamis.corpus.stage import OCCURRENCES, QUARANTINE
 from tamis.corpus.text import document_id, excerpt
 from tamis.store.schemas import tables_of_texts
@@ -91,6 +92,8 @@ def document_of_place(store: Store, shards: dict[str, Shard], file: str, row: in
             "is in no corpus of this project; give a file of one of its corpora, or a shard by its key, "
             "as `tamis explain DOC_ID` shows it"
         )
+        if is_group_key(file):
+            problem = "is no file; of a group of small files, give the path of the one that is meant"
         raise UnknownPlaceError(file, None, problem)
     scope = f"shard = {quoted(keys[0])}"
     here = f"{scope} AND row = {min(row, LAST_ROW)}"

@@ -21,6 +21,7 @@ from tamis.corpus.kept_columns import TOO_LONG, Heading, is_json, native, read_h
 from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.refusing import without_texts
 from tamis.corpus.shards import Shard
+from tamis.corpus.small_files import group_of_files
 from tamis.corpus.stage import KEPT_ROWS, RAW_STAGE
 from tamis.graph.scan import scan_files
 from tamis.project import Project
@@ -52,7 +53,8 @@ def read_own_rows(project: Project, places: pl.DataFrame) -> OwnRows:
         rows = store.read(KEPT_ROWS.name, ["shard", "content"], scope).iter_rows()
         found.headings.update((shard, read_heading(content)) for shard, content in rows)
     wanted = set(places.select("shard", "row").iter_rows())
-    missing = {place for place in wanted if place[0] not in found.headings}
+    small = {*group_of_files(store)["shard"]}  # files of one text, which have no other columns
+    missing = {place for place in wanted if place[0] not in found.headings and place[0] not in small}
     doc_ids = places["doc_id"].unique().to_list()
     for block in store.by_ids(KEPT_ROWS.name, doc_ids, ["shard", "row", "content"]):
         for *place, content in zip(*(column.to_pylist() for column in block.columns), strict=True):

@@ -149,6 +149,21 @@ CONTROL: tuple[Table, ...] = (
         ),
     ),
     Table(
+        name="grouped_files",
+        key=("shard",),
+        text=(),
+        sealed=True,
+        columns=(
+            column("shard", pa.string(), "key of a small file that was taken in with a group"),
+            column("part_of", pa.string(), "the group, a shard of many small files"),
+            column("corpus", pa.string(), "corpus that it belongs to"),
+            column("name", pa.string(), "path within the corpus"),
+            column("version", pa.string(), "version of the bytes that were read last"),
+            column("reading", pa.string(), "digest of the code version and settings that they were read by"),
+            column("rows", pa.int64(), "rows that it gave, those in quarantine included"),
+        ),
+    ),
+    Table(
         name="absent_files",
         key=("shard",),
         text=(),

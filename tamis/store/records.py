@@ -11,6 +11,8 @@ from tamis.store.schemas import declaration, declared
 from tamis.store.tables import Store
 
 BY_DOC_IDS = "doc_ids"
+LISTED_BY = "listed by {}"
+"""Scope of rows that the rows file alone lists, of a table that this column divides."""
 KEY_BYTES = 16
 _KEY = f"S{KEY_BYTES}"  # all of one length, so that padding cannot make two equal
 
@@ -75,6 +77,7 @@ class TableRows:
         self._claimed: list[np.ndarray] = []
         self._by_id: tuple[np.ndarray, np.ndarray] | None = None
         self._by_column: dict[str, dict[str, list[np.ndarray]]] = {}
+        self._records: tuple[np.ndarray, np.ndarray] | None = None
 
     def of(self, scope: str, stated: bytes) -> tuple[str, bytes]:
         """Digest and rows file of what a scope holds now; `stated` is the rows file that claims it."""
@@ -86,6 +89,8 @@ class TableRows:
             places = places[places < len(keys)] if len(keys) else places[:0]
             found = np.unique(places[np.isin(keys[places], wanted)])
             return rows_digest([records[found]])
+        if listed := _LISTED.fullmatch(scope):
+            return self._listed(listed[1], stated)
         if divided := _DIVIDED.fullmatch(scope):
             column, value = divided[1], divided[2].replace("''", "'")
             return rows_digest(self._divided(column).pop(value, []))
@@ -107,7 +112,29 @@ class TableRows:
             claimed = np.concatenate([np.empty(0, dtype=_KEY), *self._claimed])
             left = np.setdiff1d(self._by_id[0], claimed)
             return [key.hex() for key in left.view(_VOID).tolist()]
-        return sorted(value for groups in self._by_column.values() for value in groups)
+        listed = np.sort(np.concatenate([np.empty(0, dtype=_KEY), *self._claimed]))
+        return sorted(
+            value
+            for groups in self._by_column.values()
+            for value, blocks in groups.items()
+            if not all(_among(keys_of(block.tobytes()), listed) for block in blocks)
+        )
+
+    def _listed(self, column: str, stated: bytes) -> tuple[str, bytes]:
+        """Digest and rows file of the rows that a rows file lists by their keys, as they are stored now."""
+        if self._records is None:
+            every = [block for blocks in self._divided(column).values() for block in blocks]
+            records = np.concatenate([np.empty(0, dtype=f"V{RECORD_BYTES}"), *every])
+            keys = keys_of(records.tobytes())
+            order = np.argsort(keys, kind="stable")
+            self._records = keys[order], records[order]
+        keys, records = self._records
+        wanted = keys_of(stated)
+        self._claimed.append(wanted)
+        first, end = (np.searchsorted(keys, wanted, side=side) for side in ("left", "right"))
+        counts = end - first  # a row that is stored twice counts twice
+        before = np.cumsum(counts) - counts
+        return rows_digest([records[np.repeat(first - before, counts) + np.arange(counts.sum())]])
 
     def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
         """Keys [n] and records [n] of the whole table, by key."""
@@ -136,7 +163,14 @@ class TableRows:
         return (block for block in _blocks(self.store, self.table, "", ()) if block.num_rows)
 
 
+def _among(keys: np.ndarray, listed: np.ndarray) -> bool:
+    """Whether all keys are in a sorted list."""
+    places = np.searchsorted(listed, keys)
+    return bool((places < len(listed)).all() and (listed[places] == keys).all())
+
+
 _DIVIDED = re.compile(r"(\w+) = '((?:[^']|'')*)'")
+_LISTED = re.compile(LISTED_BY.format(r"(\w+)"))
 _BEGINNING = re.compile(r"starts_with\((\w+), '((?:[^']|'')*)'\)")
 _VOID = f"V{KEY_BYTES}"
 

@@ -4,9 +4,10 @@ The ids are hashes, so no text is kept. A shard or target depends on which of it
 a withdrawal makes these again and no others, and a text that arrives again leaves everything as it was.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Literal
 
 import polars as pl
 import pyarrow as pa
@@ -55,14 +56,23 @@ def unfinished(store: Store) -> pl.DataFrame:
     return read_withdrawals(store, "receipt IS NULL")
 
 
-def note_places(store: Store, asset: str, partitions: Sequence[str], found: pl.DataFrame) -> None:
-    """Make the places of these partitions exactly what was found: partition, shard, row, doc_id."""
+def note_places(
+    store: Store,
+    asset: str,
+    names: Sequence[str],
+    found: pl.DataFrame,
+    of: Literal["partition", "shard"] = "partition",
+) -> None:
+    """Make the places of these partitions, or of these files, exactly what was found.
+
+    `found`: partition, shard, row, doc_id; `of`: the column that holds the names.
+    """
     rows = found.with_columns(pl.lit(asset).alias("asset"), pl.col("row").cast(pl.Int64))
     table = rows.select(schema_of(PLACES).names).unique().to_arrow().cast(schema_of(PLACES))
-    for start in range(0, len(partitions), CHUNK):
-        chunk = list(partitions[start : start + CHUNK])
-        scope = f"asset = '{asset}' AND {one_of('partition', chunk)}"
-        own = table.filter(pa.compute.is_in(table["partition"], pa.array(chunk, pa.string())))
+    for start in range(0, len(names), CHUNK):
+        chunk = list(names[start : start + CHUNK])
+        scope = f"asset = '{asset}' AND {one_of(of, chunk)}"
+        own = table.filter(pa.compute.is_in(table[of], pa.array(chunk, pa.string())))
         if own.num_rows or store.count(PLACES, scope):
             store.replace(PLACES, own, scope)
 
@@ -81,11 +91,16 @@ def read_places(store: Store) -> pl.DataFrame:
     return places.filter(pl.col("doc_id").is_in(withdrawn_ids(store).implode())).sort("shard", "row")
 
 
-def withdrawn_versions(store: Store) -> dict[Entry, str]:
-    """Of each (asset, partition) that holds anything withdrawn: a digest of what that is."""
+def withdrawn_versions(store: Store, group_of: Mapping[str, str] | None = None) -> dict[Entry, str]:
+    """Of each (asset, partition) that holds anything withdrawn: a digest of what that is.
+
+    `group_of`: the group of each file that is in one now, whatever it was in when the place was noted.
+    """
     if not (store.exists(TABLE) and store.exists(PLACES)):
         return {}
-    places = read_places(store).select("asset", "partition", "doc_id").unique().sort("doc_id")
+    now = pl.col("shard").replace_strict(group_of or {}, default=None, return_dtype=pl.String)
+    places = read_places(store).with_columns(partition=pl.coalesce(now, "partition"))
+    places = places.select("asset", "partition", "doc_id").unique().sort("doc_id")
     grouped = places.group_by("asset", "partition", maintain_order=True).agg("doc_id")
     versions = {(asset, partition): version_of(ids) for asset, partition, ids in grouped.iter_rows()}
     return {entry: version for entry, version in versions.items() if version}

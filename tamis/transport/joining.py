@@ -18,6 +18,7 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.base.progress import Advance, ignore
+from tamis.corpus.small_files import group_of_files
 from tamis.corpus.stage import OCCURRENCES
 from tamis.engine import current_engine
 from tamis.settings.config import TransportSection
@@ -61,7 +62,10 @@ def sums_of_pool(
 
 def _owned(store: Store, pool_table: str) -> pl.DataFrame:
     """Each document of the pool with the one shard that it counts in."""
-    owner = store.read(OCCURRENCES.name, ["doc_id", "shard"]).group_by("doc_id").agg(pl.col("shard").min())
+    places = store.read(OCCURRENCES.name, ["doc_id", "shard"])
+    places = places.join(group_of_files(store), on="shard", how="left")
+    shard = pl.coalesce("partition", "shard").min().alias("shard")
+    owner = places.group_by("doc_id").agg(shard)
     return owner.join(store.read(pool_table, ["doc_id"]), on="doc_id", how="semi").sort("doc_id")
 
 

@@ -9,7 +9,8 @@ import polars as pl
 
 from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.base.numbers import counted, named
-from tamis.corpus.shards import SEPARATOR, shard_key
+from tamis.corpus.shards import SEPARATOR, is_group_key, shard_key
+from tamis.corpus.small_files import files_of
 from tamis.corpus.stage import NEAR_DUPLICATES, OCCURRENCES, QUARANTINE
 from tamis.corpus.targets import target_of_place
 from tamis.corpus.text import normalise_text, normalised_id
@@ -122,7 +123,15 @@ class Asking:
         self._add([normalised_id(normal)], "text")
 
     def shard(self, key: str) -> None:
-        """Everything in a shard, its quarantined rows too; raises `UnknownNameError`."""
+        """Everything in a shard, or in a file of a group, its quarantined rows too.
+
+        Raises `UnknownNameError`.
+        """
+        if is_group_key(key) and (files := files_of(self.store, [key])["shard"].to_list()):
+            self.shards += files
+            for start in range(0, len(files), 500):
+                self._add(self._where(one_of("shard", files[start : start + 500])), f"shard {key}")
+            return
         known = self._places("shard")
         bad = set(self.store.read(QUARANTINE.name, ["shard"])["shard"])
         known |= {one for one in bad if target_of_place(one) is None}

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from tamis.base.files import write_atomically
 from tamis.corpus.refusing import rows_showing, without_names
+from tamis.corpus.small_files import group_of_files
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, KEPT_ROWS, OCCURRENCES, TARGET_EXAMPLES
 from tamis.corpus.targets import target_of_place
 from tamis.graph.stages import names_where
@@ -193,7 +194,12 @@ def withhold_excerpts(store: Store, current: CurrentValues, rows: pl.DataFrame) 
         DOCUMENTS_STAGE.name: rows.filter(target.is_null()).with_columns(partition="shard"),
         EXAMPLES_STAGE.name: rows.with_columns(partition=target).filter(target.is_not_null()),
     }
-    entries = {(asset, partition) for asset, some in placed.items() for partition in some["partition"]}
+    groups: dict[str, str] = dict(group_of_files(store).iter_rows())
+    entries = {
+        (asset, groups.get(partition, partition))
+        for asset, some in placed.items()
+        for partition in some["partition"]
+    }
     attempts.begin(store, sorted(entries & current.keys()))
     for asset, some in placed.items():
         add_places(store, asset, some.select("shard", "row", "doc_id", "partition"))

@@ -22,7 +22,7 @@ LISTS_ALL, FILES_SHOWN = "--json", 3
 def places_with_files(project: Project) -> list[dict[str, Any]]:
     """Where raw files hold what is withdrawn, with the path or address of each file."""
     places = read_places(project.home.store)
-    shards = scan(project).shards if len(places) else {}
+    shards = scan(project).files if len(places) else {}
     files = {key: found.remote.url if found.remote else str(found.path) for key, found in shards.items()}
     return [row | {"file": files.get(row["shard"], row["shard"])} for row in places.to_dicts()]
 

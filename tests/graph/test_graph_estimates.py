@@ -105,5 +105,5 @@ def test_files_of_a_corpus_that_was_never_read_are_unknown(project):
     (project.root / "other").mkdir()
     (project.root / "other" / "x.txt").write_text("one")
     plan = read_plan(plain_project(project.root, SETTINGS + corpus("other", "other"), {}).project)
-    assert entry(plan, "documents", "other__x.txt") == Estimate()
+    assert entry(plan, "documents", "other:.") == Estimate()
     assert entry(plan, "near_duplicates") == Estimate()

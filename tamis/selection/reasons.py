@@ -41,6 +41,12 @@ class Reason(StrEnum):
     """A score (or number of tokens) that the ranking needs is missing."""
     OVER_BUDGET = "over_budget"
     """Eligible, but ranked behind the cut."""
+    OVER_SOURCE_BUDGET = "over_source_budget"
+    """Eligible, but its source has as much as it may have."""
+    OVER_TOPIC_BUDGET = "over_topic_budget"
+    """Eligible, but its topic has as much as it may have."""
+    OVER_LANGUAGE_BUDGET = "over_language_budget"
+    """Eligible, but its language has as much as it may have."""
     WITHIN_BUDGET = "within_budget"
     """Selected."""
     ARRIVED_LATER = "arrived_later"
@@ -64,6 +70,14 @@ EXCLUSIONS = (
 SENTENCES: dict[str, str] = {
     Reason.WITHIN_BUDGET: "Chosen: eligible, and ranked before the cut.",
     Reason.OVER_BUDGET: "Eligible, but ranked behind the cut: the budget was spent on better documents.",
+    **{
+        reason: f"Eligible, but over the {of}'s budget: better documents of its {of} have filled that."
+        for reason, of in (
+            (Reason.OVER_SOURCE_BUDGET, "source"),
+            (Reason.OVER_TOPIC_BUDGET, "topic"),
+            (Reason.OVER_LANGUAGE_BUDGET, "language"),
+        )
+    },
     Reason.NEAR_DUPLICATE: "Nearly the same text as another document, which is kept in its place.",
     Reason.HEURISTIC: "Breaks a rule of form, such as too few words or too much repetition.",
     Reason.LANGUAGE: "Is in another language than those wanted.",

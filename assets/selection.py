@@ -1,5 +1,6 @@
 """Selection: which documents are chosen, with a reason for every document of the pool."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -135,13 +136,11 @@ def _chosen(work: Work, judge: JudgeResource, key: str) -> Choice:
     if section.per:
         pool = pool.join(groups(work.store, section.per), on="doc_id")
         least, most = section.bounds
-        divided = allocate(
-            pool,
-            section.budget,
-            ShareBounds(minimum=least, maximum=most, per=section.per),
-            Ranking(sampler=find_sampler(section.sampler), seed=seed, options=complete_options(options)),
-            excluded,
-        )
+        ranking = Ranking(sampler=find_sampler(section.sampler), seed=seed, options=complete_options(options))
+        bounds = ShareBounds(minimum=least, maximum=most, per=section.per)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its shortfalls are said below
+            divided = allocate(pool, section.budget, bounds, ranking, excluded)
         decided, shortfalls = divided.decisions, divided.shortfalls
     else:
         decided = select(pool, section.sampler, section.budget, seed, exclusions=excluded, options=options)

@@ -7,6 +7,8 @@ A million candidates take about 2 s, most of it one keyed hash each for the samp
 import hashlib
 import math
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -17,7 +19,7 @@ from tamis.coverage.sampling import inverse_propensity_keys
 from tamis.selection.errors import BadColumnError, BudgetExceedsPool, MissingColumnsError, RepeatedIdsError
 from tamis.selection.reasons import Reason, one_exclusion_each
 from tamis.settings.budget import Budget, parse_budget
-from tamis.settings.samplers import Options, Sampler, complete_options, find_sampler
+from tamis.settings.samplers import DEFAULT_OPTIONS, Options, Sampler, complete_options, find_sampler
 
 
 def select(
@@ -46,28 +48,73 @@ def select(
     Raises `UnknownNameError` (sampler, option, reason), `BadBudgetError`, `MissingColumnsError`,
     `BadColumnError`, `RepeatedIdsError`; warns `BudgetExceedsPool` and selects all when too few are eligible.
     """
-    chosen, limit, settings = find_sampler(sampler), parse_budget(budget), complete_options(options)
-    pool = _checked(candidates, chosen, limit).join(one_exclusion_each(exclusions), on="doc_id", how="left")
-    pool = pool.with_columns(reason=pl.coalesce("reason", _no_score(chosen, limit, settings)))
-    ranked = _ranked(pool.filter(pl.col("reason").is_null()), chosen, settings, seed)
-    shown = [*chosen.score_columns]
-    shown += ["detail"] if exclusions is not None and "detail" in exclusions.columns else []
-    decided = _decided(ranked, _number_selected(ranked, limit))
+    limit = parse_budget(budget)
+    ranking = Ranking(sampler=find_sampler(sampler), seed=seed, options=complete_options(options))
+    pool = with_exclusions(candidates, ranking, limit, exclusions)
+    ranked = ranked_by(pool.filter(pl.col("reason").is_null()), ranking)
+    shown = ["detail"] if exclusions is not None and "detail" in exclusions.columns else []
+    return with_verdicts(pool, _decided(ranked, _number_selected(ranked, limit)), ranking, shown)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """How eligible documents are ordered: by a sampler, with its options; `seed` draws, and orders ties."""
+
+    sampler: Sampler
+    seed: int = 0
+    options: Options = field(default_factory=lambda: DEFAULT_OPTIONS)
+
+
+def with_exclusions(
+    candidates: pl.DataFrame, ranking: Ranking, limit: Budget, exclusions: pl.DataFrame | None
+) -> pl.DataFrame:
+    """Return the candidates, checked, each with the reason that keeps it out, null where it is eligible."""
+    pool = _checked(candidates, ranking.sampler, limit)
+    pool = pool.join(one_exclusion_each(exclusions), on="doc_id", how="left")
+    return pool.with_columns(reason=pl.coalesce("reason", _no_score(ranking.sampler, limit, ranking.options)))
+
+
+def with_verdicts(
+    pool: pl.DataFrame, decided: pl.DataFrame, ranking: Ranking, more: Sequence[str] = ()
+) -> pl.DataFrame:
+    """Return decisions about the whole pool, ordered by doc_id, with these further columns at the end.
+
+    `decided`: doc_id, rank, margin, verdict and reason of the eligible, and maybe a detail.
+    """
+    said = ["detail_right"] if "detail" in decided.columns else []
     return (
         pool.drop("n_tokens", "is_estimated", strict=False)
         .join(decided, on="doc_id", how="left")
         .with_columns(
-            verdict=pl.coalesce("verdict", pl.lit("rejected")), reason=pl.coalesce("reason", "reason_right")
+            verdict=pl.coalesce("verdict", pl.lit("rejected")),
+            reason=pl.coalesce("reason", "reason_right"),
+            detail=pl.coalesce("detail", *said),
         )
         .sort("doc_id")
-        .select("doc_id", "verdict", "reason", "rank", "margin", "duplicate_of", *shown)
+        .select(
+            "doc_id",
+            "verdict",
+            "reason",
+            "rank",
+            "margin",
+            "duplicate_of",
+            *ranking.sampler.score_columns,
+            *more,
+        )
     )
 
 
 def selection_digest(decisions: pl.DataFrame) -> str:
-    """SHA-256 (hex) over the chosen doc_ids, a line each, in rank order: the data version of a selection."""
-    chosen = decisions.filter(pl.col("verdict") == "selected").sort("rank")["doc_id"]
-    return hashlib.sha256("".join(f"{doc_id}\n" for doc_id in chosen).encode()).hexdigest()
+    """SHA-256 (hex) over the chosen doc_ids, a line each, in rank order: the data version of a selection.
+
+    After the id comes `training_count`, where the document is in the training set several times.
+    """
+    chosen = decisions.filter(pl.col("verdict") == "selected").sort("rank")
+    lines = chosen["doc_id"].to_list()
+    if "training_count" in chosen.columns:
+        times = chosen["training_count"].to_list()
+        lines = [f"{one} {count}" if count else one for one, count in zip(lines, times, strict=True)]
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 
 
 def _checked(candidates: pl.DataFrame, sampler: Sampler, limit: Budget) -> pl.DataFrame:
@@ -100,21 +147,26 @@ def _no_score(sampler: Sampler, limit: Budget, options: Options) -> pl.Expr:
     return pl.when(~complete).then(pl.lit(Reason.NO_SCORE.value))
 
 
-def _ranked(eligible: pl.DataFrame, sampler: Sampler, options: Options, seed: int) -> pl.DataFrame:
-    """Eligible documents best first, with `key` (large is good) and `rank`."""
-    keyed = eligible.with_columns(_keys(eligible, sampler, options, seed).alias("key"))
+def ranked_by(eligible: pl.DataFrame, ranking: Ranking, within: str | None = None) -> pl.DataFrame:
+    """Return eligible documents best first, with `key` (large is good) and `rank`.
+
+    `within`: the column of the groups inside which scores that compare documents are computed.
+    """
+    keyed = eligible.with_columns(_keys(eligible, ranking, within).alias("key"))
     return (
-        keyed.with_columns(_ties(keyed, seed).alias("tie"))
+        keyed.with_columns(_ties(keyed, ranking.seed).alias("tie"))
         .sort("key", "tie", "doc_id", descending=[True, False, False])
         .with_row_index("rank", offset=1)
         .with_columns(pl.col("rank").cast(pl.Int64))
     )
 
 
-def _keys(eligible: pl.DataFrame, sampler: Sampler, options: Options, seed: int) -> pl.Series:
+def _keys(eligible: pl.DataFrame, ranking: Ranking, within: str | None) -> pl.Series:
+    sampler, seed = ranking.sampler, ranking.seed
     if sampler.rule == "uniform":
         return pl.Series(keyed_uniform(eligible["doc_id"], seed, "uniform draw"), dtype=pl.Float64)
-    score = eligible.select(score=sampler.score(options))["score"]
+    computed = sampler.score(ranking.options)
+    score = eligible.select(score=computed.over(within) if within else computed)["score"]
     if sampler.rule == "inverse_propensity":
         return pl.Series(inverse_propensity_keys(eligible["doc_id"].to_list(), score.to_numpy(), seed))
     if sampler.rule == "softmax":  # Gumbel top-k: the largest of log weight + Gumbel noise

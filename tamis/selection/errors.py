@@ -35,3 +35,7 @@ class RepeatedIdsError(PermanentError, ValueError):
 
 class BudgetExceedsPool(UserWarning):
     """The budget is larger than what is eligible, so that everything eligible was selected."""
+
+
+class SharesNotReached(UserWarning):
+    """Groups could not have the shares that were asked for; the message says of which, and what was done."""

@@ -6,6 +6,7 @@ import polars as pl
 
 from tamis.base.errors import UnknownNameError
 from tamis.selection.errors import MissingColumnsError
+from tamis.settings.shares import Per
 
 
 class Reason(StrEnum):
@@ -41,12 +42,24 @@ class Reason(StrEnum):
     """A score (or number of tokens) that the ranking needs is missing."""
     OVER_BUDGET = "over_budget"
     """Eligible, but ranked behind the cut."""
+    OVER_SOURCE_BUDGET = "over_source_budget"
+    """Eligible, but its source has as much as it may have."""
+    OVER_TOPIC_BUDGET = "over_topic_budget"
+    """Eligible, but its topic has as much as it may have."""
+    OVER_LANGUAGE_BUDGET = "over_language_budget"
+    """Eligible, but its language has as much as it may have."""
     WITHIN_BUDGET = "within_budget"
     """Selected."""
     ARRIVED_LATER = "arrived_later"
     """Came after the version that the selection is pinned to."""
 
 
+OVER_GROUP: dict[Per, Reason] = {
+    "source": Reason.OVER_SOURCE_BUDGET,
+    "topic": Reason.OVER_TOPIC_BUDGET,
+    "language": Reason.OVER_LANGUAGE_BUDGET,
+}
+"""The reason of documents whose group has as much of a divided budget as it may have."""
 EXCLUSIONS = (
     Reason.WITHDRAWN,
     Reason.HELD_OUT_EXAMPLE,
@@ -64,6 +77,10 @@ EXCLUSIONS = (
 SENTENCES: dict[str, str] = {
     Reason.WITHIN_BUDGET: "Chosen: eligible, and ranked before the cut.",
     Reason.OVER_BUDGET: "Eligible, but ranked behind the cut: the budget was spent on better documents.",
+    **{
+        reason: f"Eligible, but over the {per}'s budget: better documents of its {per} have filled that."
+        for per, reason in OVER_GROUP.items()
+    },
     Reason.NEAR_DUPLICATE: "Nearly the same text as another document, which is kept in its place.",
     Reason.HEURISTIC: "Breaks a rule of form, such as too few words or too much repetition.",
     Reason.LANGUAGE: "Is in another language than those wanted.",

@@ -12,6 +12,7 @@ from tamis.selection import CODE_VERSION, SERVING_CODE_VERSION, find_sampler
 from tamis.selection.filtering import rules_of_flags, rules_of_licences, rules_of_sources
 from tamis.settings.references import named
 from tamis.settings.samplers import ASK_LLM, AWAY_SCORE, PERPLEXITY, model_of
+from tamis.settings.sections import DIVIDING
 from tamis.stage import (
     Edge,
     PartitionMapping,
@@ -25,7 +26,7 @@ from tamis.stage import (
     section_settings,
     when,
 )
-from tamis.store.columns import DOC_ID, FINGERPRINT, Table, column
+from tamis.store.columns import DOC_ID, FINGERPRINT, TRAINING_COUNT, Table, column
 from tamis.tokens.stage import TOKEN_COUNTS_STAGE, tokens_counted
 from tamis.training.stage import PERPLEXITY_STAGE, with_twins
 from tamis.transport.stage import SCORES_STAGE as TRANSPORT_STAGE
@@ -62,6 +63,7 @@ SELECTED_SUBSET = Table(
         column("selection", pa.string(), "name of the selection"),
         DOC_ID,
         column("rank", pa.int64(), "place in the order of selection, from 1"),
+        TRAINING_COUNT,
     ),
 )
 
@@ -87,7 +89,9 @@ DECISIONS = Table(
         column("nearest_cost", pa.float64(), "score used, null when the sampler did not use it"),
         column("bits_per_byte", pa.float64(), "score used, null when the sampler did not use it"),
         column("method_score", pa.float64(), "score the sampler computed itself, smallest first, or null"),
-        column("detail", pa.string(), "rule that the document breaks, null for reasons without rules"),
+        column("detail", pa.string(), "rule that the document breaks, budget that it is over, or null"),
+        column("budget_group", pa.string(), "group whose budget it counts for, null for undivided budgets"),
+        TRAINING_COUNT,
     ),
 )
 
@@ -182,7 +186,8 @@ def _selection_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
 def _sampler_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     section = named(snapshot.project.settings.selection, partition)
     sampler = find_sampler(section.sampler)
-    used = section.model_dump(exclude=sampler.unheeded)
+    undivided = set() if section.per else DIVIDING
+    used = section.model_dump(exclude=sampler.unheeded | undivided)
     if sampler.method is None:
         return used
     if model_of(section.sampler):

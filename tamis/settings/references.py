@@ -48,6 +48,9 @@ def check_references(settings: "Settings") -> None:
             expected = f"{_one_of(targets)} (sampler {selection.sampler!r} needs it)"
             raise wrong_key(f"[[selection]] {selection.name}: target", None, expected)
         _check_contrast(selection, targets)
+        if selection.per == "topic":
+            expected = '"source" or "language": documents have no topics here'
+            raise wrong_key(f"[[selection]] {selection.name}: per", selection.per, expected)
     _check_scaling(settings.scaling, settings.target, models, settings.fine_tuning.validation)
     if settings.trial_budget.share is not None and not settings.scaling.models:
         raise wrong_key("[scaling] models", None, f"{_one_of(models)}, which [trial_budget] chooses among")

@@ -163,7 +163,7 @@ def explanation_lines(found: dict[str, Any]) -> list[str]:
     for score in found["scores"]:
         lines.append(f"  {score['scorer']} = {score['score']:.5g} (percentile {score['percentile']:.1f})")
     for row in found["decisions"]:
-        lines.append("  " + _decision_line(row))
+        lines.append("  " + decision_line(row))
     for selection in dict.fromkeys(row["selection"] for row in found["serves"]):
         served = [row for row in found["serves"] if row["selection"] == selection]
         lines.append(f"  {selection}: it serves these examples of the target, with a share of its mass each")
@@ -179,7 +179,8 @@ def explanation_lines(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _decision_line(row: dict[str, Any]) -> str:
+def decision_line(row: dict[str, Any]) -> str:
+    """Return a decision with its `evidence` as a line for a person."""
     line = f"{row['selection']}: {row['verdict']}, {row['reason'].replace('_', ' ')}"
     if row["detail"] is not None:
         seen = f": {in_words(row['evidence'])}" if row["evidence"] else ""

@@ -360,7 +360,7 @@ def _serving_facts(serving: Serving) -> dict[str, Any]:
     ],
 )
 def selection_pages(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """What a selection looks like: a map of its documents, documents to browse, and the mix before and after."""
+    """What a selection looks like: a map, documents to browse, and what the choice did to the mix."""
     with store.work(context) as work:
         for key in work.partitions:
             with work.apart(key):

@@ -1,6 +1,6 @@
 """Many vectors in two dimensions for the eye: by principal components, or by their nearest neighbours.
 
-The same vectors in the same order give the same places: signs are fixed, sums are in float64, draws are seeded.
+The same vectors in the same order give the same places: signs are fixed, sums are in float64, draws seeded.
 """
 
 from dataclasses import dataclass
@@ -78,8 +78,8 @@ def nearest(points_nk: np.ndarray, asked_n: np.ndarray, count: int, advance: Adv
 def neighbour_layout(points_nk: Floats, advance: Advance = ignore) -> Floats:
     """Return places [n, 2] at which the nearest neighbours of points [n, k] are near.
 
-    Attraction along the graph of 15 neighbours, repulsion of drawn pairs, from the first two components, as in
-    UMAP (arXiv 1802.03426) with the curve 1 / (1 + d^2). `advance` counts n points, then n a pass.
+    Attraction along the graph of 15 neighbours and repulsion of drawn pairs, from the first two components,
+    as in UMAP (arXiv 1802.03426) with the curve 1 / (1 + d^2). `advance` counts n points, then n a pass.
     """
     count, near = len(points_nk), min(NEIGHBOURS, len(points_nk) - 1)
     if near < 2:
@@ -106,7 +106,7 @@ def neighbour_layout(points_nk: Floats, advance: Advance = ignore) -> Floats:
 
 
 def _graph(points_nk: Floats, near_nc: np.ndarray) -> tuple[np.ndarray, np.ndarray, Floats]:
-    """Return both ends and the weight of each edge of the symmetric graph of neighbours, in both directions."""
+    """Return both ends and the weight of each edge of the symmetric graph of neighbours, each way."""
     from scipy.sparse import coo_matrix
 
     count, wanted = len(points_nk), np.log2(near_nc.shape[1])
@@ -126,7 +126,7 @@ def _graph(points_nk: Floats, near_nc: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def neighbours_kept(points_nk: Floats, place_n2: Floats) -> float:
-    """Return the share of the 15 nearest points [n, k] of up to 1,000 that are among the 15 nearest places."""
+    """Return the share of the 15 nearest of up to 1,000 points [n, k] that are the 15 nearest as placed."""
     count = min(NEIGHBOURS, len(points_nk) - 1)
     if count < 1:
         return 1.0

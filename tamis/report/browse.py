@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from tamis.coverage.keyed_hash import keyed_hash
+from tamis.filters import FAMILIES
 from tamis.history.explain import decision_line
 from tamis.report.rendering import render, script, script_policy
 from tamis.report.seen import Seen, clean, heads
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 NEXT_TO_CUT, OF_A_REASON, MISTAKES = 25, 15, 10
 NEAR_CUT_SHARE, NEAR_CUT_LEAST = 0.1, 50
 """Of the chosen documents, as many on each side of the cut count as just in or just out."""
+
+OF_POOL = {rule.name for rules in FAMILIES.values() for rule in rules if rule.of_pool}
+"""Rules whose measure takes a look at the whole pool: `tamis explain` has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +60,10 @@ def browse_page(store: Store, seen: Seen, filters: FiltersSection, links: list[t
     )
     shown = rows.to_dicts()
     for row in shown:
-        row["evidence"] = evidence_of(store, row["doc_id"], row["reason"], row["detail"], filters)
+        measured = row["detail"] not in OF_POOL
+        row["evidence"] = (
+            evidence_of(store, row["doc_id"], row["reason"], row["detail"], filters) if measured else None
+        )
         row["why"] = decision_line(row | {"selection": seen.subject.name})
         row["score"] = row[scores[0]] if scores else None
         row["reason"] = row["reason"].replace("_", " ")
@@ -68,7 +75,9 @@ def browse_page(store: Store, seen: Seen, filters: FiltersSection, links: list[t
         score=scores[0].replace("_", " ") if scores else "",
         sources=sorted({row["source"] for row in shown}),
         reasons=sorted({row["reason"] for row in shown}),
-        without_quality="" if named else "Likely mistakes are named where the sampler reads the quality of documents.",
+        without_quality=""
+        if named
+        else "Likely mistakes are named where the sampler reads the quality of documents.",
         links=links,
         script=script("browse.js"),
         policy=script_policy("browse.js"),
@@ -94,7 +103,9 @@ def _parts(seen: Seen) -> list[tuple[str, int, pl.DataFrame]]:
             ("likely mistakes: poor, just inside", len(inside), inside.drop_nulls("quality").head(MISTAKES)),
         ]
     counts = dict(seen.decisions.group_by("reason").len().sort("len", descending=True).iter_rows())
-    drawn = seen.sample[np.argsort(keyed_hash(seen.sample["doc_id"], seen.subject.seed, "browse"), kind="stable")]
+    drawn = seen.sample[
+        np.argsort(keyed_hash(seen.sample["doc_id"], seen.subject.seed, "browse"), kind="stable")
+    ]
     few = drawn.group_by("reason", maintain_order=True).head(OF_A_REASON).select("doc_id")
     rows = few.join(seen.decisions, on="doc_id", how="inner", maintain_order="left")
     for reason, count in counts.items():

@@ -21,7 +21,7 @@ SIDES = {"pool": "the pool", "target": "the target", "chosen": "this choice", "b
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A group in one dimension, with its share of the bytes of text on each side, None where that is not known.
+    """A group in one dimension, with its share of the bytes of text on each side, None if that is not known.
 
     `top` and `left`: where the picture has the row, and each side's mark.
     """
@@ -64,7 +64,9 @@ def choice_before(home: Home, selection: str) -> Before | None:
                 rows = decisions_of(home, version)
             except PermanentError:
                 return None
-            return Before(version=version.version, doc_ids=rows.filter(pl.col("verdict") == "selected")["doc_id"])
+            return Before(
+                version=version.version, doc_ids=rows.filter(pl.col("verdict") == "selected")["doc_id"]
+            )
     return None
 
 
@@ -81,7 +83,9 @@ def mix_page(seen: Seen, before: Before | None, links: list[tuple[str, str]]) ->
         top += 1.6 * ROW
         for row in shares.iter_rows(named=True):
             share = {name: row[name] for name in sides}
-            left = {name: LEFT + WIDTH * value / largest for name, value in share.items() if value is not None}
+            left = {
+                name: LEFT + WIDTH * value / largest for name, value in share.items() if value is not None
+            }
             lines.append(Line(dimension=dimension, group=row["group"], share=share, top=top, left=left))
             top += ROW
         top += ROW / 2
@@ -101,8 +105,13 @@ def mix_page(seen: Seen, before: Before | None, links: list[tuple[str, str]]) ->
 
 def _with_sides(seen: Seen, before: Before | None) -> pl.DataFrame:
     """Return the groups of each document, and its bytes on each side."""
-    size, then = pl.col("n_bytes").fill_null(0).cast(pl.Int64), before.doc_ids if before else pl.Series([], dtype=pl.String)
-    names = pl.col("topic").replace_strict(dict(enumerate(seen.topics)), default=NO_VECTOR, return_dtype=pl.String)
+    size, then = (
+        pl.col("n_bytes").fill_null(0).cast(pl.Int64),
+        before.doc_ids if before else pl.Series([], dtype=pl.String),
+    )
+    names = pl.col("topic").replace_strict(
+        dict(enumerate(seen.topics)), default=NO_VECTOR, return_dtype=pl.String
+    )
     return seen.decisions.select(
         clean(pl.col("source"), 60).alias("source"),
         names.alias("topic"),
@@ -124,7 +133,10 @@ def _shares(seen: Seen, frame: pl.DataFrame, dimension: str, with_before: bool) 
         if dimension == "topic":
             group = group.replace_strict(dict(enumerate(seen.topics)), return_dtype=pl.String)
         of_target = seen.examples.group_by(group.alias("group")).agg(target=pl.col("n_bytes").sum())
-        sums, sides = sums.join(of_target, on="group", how="full", coalesce=True).fill_null(0), [*sides, "target"]
+        sums, sides = (
+            sums.join(of_target, on="group", how="full", coalesce=True).fill_null(0),
+            [*sides, "target"],
+        )
     shares = sums.with_columns(pl.col(side) / pl.max_horizontal(pl.col(side).sum(), 1) for side in sides)
     if dimension == "length":
         order = {name: place for place, name in enumerate([*LENGTHS.values(), LONGEST])}
@@ -154,7 +166,10 @@ def _shifts(lines: list[Line]) -> list[str]:
 
 
 def _notes(seen: Seen, before: Before | None) -> list[str]:
-    notes = ["Shares are of the bytes of text, so long documents count for more; a document in several sources counts for the first by name."]
+    notes = [
+        "Shares are of the bytes of text, so long documents count for more; a document in several sources "
+        "counts for the first by name."
+    ]
     if before is None:
         notes.append("There is no earlier version of this selection to compare with.")
     else:
@@ -162,5 +177,7 @@ def _notes(seen: Seen, before: Before | None) -> list[str]:
         lost = f"; {counted(gone, 'document')} of it that left the pool are not counted" if gone else ""
         notes.append(f"The version before is version {before.version}{lost}.")
     if seen.subject.target and len(seen.examples):
-        notes.append("Of the target, topics and lengths are known; its examples state no licence or language.")
+        notes.append(
+            "Of the target, topics and lengths are known; its examples state no licence or language."
+        )
     return notes

@@ -1,6 +1,6 @@
-"""What the pages of a selection let a person see: its decisions with what is known of each document, and a sample.
+"""What there is to see of a selection: its decisions, what is known of each document, and a sample.
 
-Of a large pool a bounded sample by a keyed hash has its text and its place on the map; counts are of the whole.
+Of a large pool a bounded sample by a keyed hash has a text and a place on the map; counts are of the whole.
 """
 
 from dataclasses import dataclass
@@ -53,9 +53,10 @@ class Seen:
     """Decisions, with source, licence, language, length, n_bytes and topic of each document.
 
     sample: the decisions (doc_id, verdict, reason) of those that may be shown, by id.
-    points: a row a sampled document that has a vector, by id, then a row an example of the target: doc_id, kind
-    ("selected", "rejected", "example" or "gap"), text, topic. vector_nd, point_nk: their vectors, and these in
-    the first components. examples: of the whole target, topic, length and n_bytes. left_out: in sentences.
+    points: a row a sampled document that has a vector, by id, then a row an example of the target: doc_id,
+    kind ("selected", "rejected", "example" or "gap"), text, topic. vector_nd, point_nk: their vectors, and
+    these in the first components. examples: of the whole target, topic, length and n_bytes. left_out: what
+    the map does not show, in sentences.
     """
 
     subject: Subject
@@ -111,8 +112,13 @@ def look_at(store: Store, subject: Subject) -> Seen:
     label_m = np.zeros(0, np.int64)
     if len(examples):
         label_m = nearest_center(components.of(example_md, AXES_OF_TOPICS), center_ck)
-    texts = known.join(heads(store, known["doc_id"].to_list()), on="doc_id", how="left", maintain_order="left")
-    shown = [texts.select("doc_id", "text", kind="verdict"), examples[shown_m].select("doc_id", "text", "kind")]
+    texts = known.join(
+        heads(store, known["doc_id"].to_list()), on="doc_id", how="left", maintain_order="left"
+    )
+    shown = [
+        texts.select("doc_id", "text", kind="verdict"),
+        examples[shown_m].select("doc_id", "text", "kind"),
+    ]
     points = pl.concat(shown).with_columns(topic=pl.Series(label_n, dtype=pl.Int64))
     topics = _topics_of_pool(store, subject.pool_table, components, center_ck)
     facts = documents_known(store).join(topics, on="doc_id", how="left")
@@ -147,7 +153,7 @@ def sampled(decisions: pl.DataFrame, seed: int) -> pl.DataFrame:
     for verdict, reason, count in counts.iter_rows():
         quota = taken if verdict == "selected" else FEWEST_A_REASON + spare * count // max(rest, 1)
         rows = decisions.filter((pl.col("verdict") == verdict) & (pl.col("reason") == reason))
-        if rest > MOST_DOCUMENTS - taken and count > quota or verdict == "selected" and count > taken:
+        if (rest > MOST_DOCUMENTS - taken and count > quota) or (verdict == "selected" and count > taken):
             first_n = np.argsort(keyed_hash(rows["doc_id"], seed, "map"), kind="stable")[:quota]
             rows = rows[np.sort(first_n)]
         parts.append(rows)
@@ -221,14 +227,18 @@ def _topics_of_pool(store: Store, table: str, components: Components, center_ck:
 
 
 def _left_out(
-    subject: Subject, sample: pl.DataFrame, known: pl.DataFrame, examples: tuple[int, int], components: Components
+    subject: Subject,
+    sample: pl.DataFrame,
+    known: pl.DataFrame,
+    examples: tuple[int, int],
+    components: Components,
 ) -> list[str]:
     """Return what the map does not show, as sentences."""
     said, pool = [], len(subject.decisions)
     if len(sample) < pool:
         said.append(
-            f"A sample: {len(sample):,} of {pool:,} documents, of each reason its share and of the chosen up to "
-            f"{MOST_CHOSEN:,}; so crowds on the map are not those of the pool, and counts are of the pool."
+            f"A sample: {len(sample):,} of {pool:,} documents, of each reason its share and of the chosen up "
+            f"to {MOST_CHOSEN:,}; so crowds on the map are not those of the pool. Counts are of the pool."
         )
     if len(known) < len(sample):
         said.append(f"{counted(len(sample) - len(known), 'document')} without a vector are not on the map.")

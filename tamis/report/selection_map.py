@@ -1,11 +1,10 @@
-"""The map of a selection: a point a document, coloured by what was decided, in a page that needs nothing else.
+"""The map of a selection: a point a document, coloured by what was decided, in a page on its own.
 
 Arrays and texts are packed (deflate, base64), ids are not: a withdrawal finds the page by them.
 """
 
 import base64
 import io
-import json
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -77,9 +76,10 @@ def map_page(seen: Seen, place_n2: Floats, axes: str, links: list[tuple[str, str
         (label, count, int(shown), meanings.get(label, ""))
         for label, count, shown in zip(modes[1].labels, modes[1].counts, shown_r, strict=True)
     ]
+    gaps = (points["kind"] == GAP).arg_true().to_list()
     meta = {
         "examples": int(example_n.sum()),
-        "gaps": (points["kind"] == GAP).arg_true().to_list(),
+        "gaps": gaps,
         "modes": [{"title": one.title, "labels": one.labels, "counts": one.counts} for one in modes],
         "weights": [count / max(shown, 1) for _label, count, shown, _meaning in reasons],
         "regions": _regions(seen, place_2n, example_n),
@@ -94,7 +94,7 @@ def map_page(seen: Seen, place_n2: Floats, axes: str, links: list[tuple[str, str
             chosen=int((decisions["verdict"] == "selected").sum()),
             shown=int((~example_n).sum()),
             examples=int(example_n.sum()),
-            gaps=len(meta["gaps"]),
+            gaps=len(gaps),
             axes=axes,
             reasons=reasons,
             left_out=[*seen.left_out, *cut],
@@ -115,15 +115,17 @@ def axes_in_words(seen: Seen) -> str:
     """Return what a map by principal components shows."""
     share = percent(float(seen.components.share_k[:2].sum()), 0)
     return (
-        f"The two directions in which the vectors differ most: {share} of their variance. Points that are near "
-        "each other may be far apart in other directions."
+        f"The two directions in which the vectors differ most: {share} of their variance. Points that are "
+        "near each other may be far apart in other directions."
     )
 
 
 def _modes(seen: Seen, example_n: np.ndarray) -> list[_Mode]:
     """Return the ways to colour; those of verdict and reason come first."""
     fifth = ((pl.col("rank") - 1) * len(FIFTHS) // pl.col("rank").count()).clip(0, len(FIFTHS) - 1)
-    topic = pl.col("topic").replace_strict(dict(enumerate(seen.topics)), default=NO_VECTOR, return_dtype=pl.String)
+    topic = pl.col("topic").replace_strict(
+        dict(enumerate(seen.topics)), default=NO_VECTOR, return_dtype=pl.String
+    )
     labels = seen.decisions.select(
         "doc_id",
         verdict=pl.when(pl.col("verdict") == "selected").then(pl.lit(CHOSEN)).otherwise(pl.lit(DROPPED)),
@@ -146,7 +148,9 @@ def _modes(seen: Seen, example_n: np.ndarray) -> list[_Mode]:
         order = [name for name in orders.get(title, found) if name in found]
         kept, rest = order[:MOST_LABELS], order[MOST_LABELS:]
         codes = {name: code for code, name in enumerate(kept)} | dict.fromkeys(rest, MOST_LABELS)
-        code_n = of_points[title].replace_strict(codes, default=EXAMPLE_CODE, return_dtype=pl.UInt8).to_numpy()
+        code_n = (
+            of_points[title].replace_strict(codes, default=EXAMPLE_CODE, return_dtype=pl.UInt8).to_numpy()
+        )
         summed = [*map(found.__getitem__, kept), *([sum(map(found.__getitem__, rest))] if rest else [])]
         labelled = [*kept, *([OTHERS] if rest else [])]
         modes.append(
@@ -166,7 +170,9 @@ def fitted(place_n2: Floats) -> np.ndarray:
         return np.zeros((2, 0), "<u2")
     low_2, high_2 = place_n2.min(axis=0), place_n2.max(axis=0)
     width = max(float((high_2 - low_2).max()), 1e-12)
-    return np.round(((place_n2 - (low_2 + high_2) / 2) / width + 0.5) * 65_535).clip(0, 65_535).T.astype("<u2")
+    return (
+        np.round(((place_n2 - (low_2 + high_2) / 2) / width + 0.5) * 65_535).clip(0, 65_535).T.astype("<u2")
+    )
 
 
 def _regions(seen: Seen, place_2n: np.ndarray, example_n: np.ndarray) -> list[list[Any]]:

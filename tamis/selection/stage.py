@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from tamis.coverage.stage import SCORES_STAGE as DENSITY_STAGE
 from tamis.embedding.stage import copies_wanted
-from tamis.quality.stage import QUALITY_STAGE, judges_of
 from tamis.filters.stage import STAGES as FILTER_STAGES
+from tamis.quality.stage import QUALITY_STAGE, judges_of
 from tamis.selection import CODE_VERSION, SERVING_CODE_VERSION, find_sampler
 from tamis.selection.filtering import rules_of_flags, rules_of_licences, rules_of_sources
 from tamis.settings.references import named

@@ -89,7 +89,7 @@ def _append(store: Store, table: str, **columns: object) -> None:
 def write_pages(folder: Path) -> None:
     """Make the pages of the pool in a folder, and print one line: seconds, gigabytes, bytes of each page."""
     began, store = time.perf_counter(), Store(folder / "lance")
-    decisions = store.read("decisions", where="selection = 'large'")
+    decisions = store.read("decisions", where="selection = 'large'").drop("selection")
     subject = Subject(name="large", target=None, decisions=decisions, pool_table=TABLE, target_table="none")
     del decisions
     seen, links = look_at(store, subject), page_links("large")

@@ -108,6 +108,7 @@ def _parts(seen: Seen) -> list[tuple[str, int, pl.DataFrame]]:
     ]
     few = drawn.group_by("reason", maintain_order=True).head(OF_A_REASON).select("doc_id")
     rows = few.join(seen.decisions, on="doc_id", how="inner", maintain_order="left")
+    rows = rows.select(seen.decisions.columns)
     for reason, count in counts.items():
         found.append((f"drawn: {reason.replace('_', ' ')}", count, rows.filter(pl.col("reason") == reason)))
     return [part for part in found if len(part[2])]

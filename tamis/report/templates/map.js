@@ -3,7 +3,8 @@
 (async () => {
   const $ = (id) => document.getElementById(id);
   const meta = JSON.parse($("meta").textContent), ids = $("ids").textContent.split(".").slice(1);
-  const packed = Uint8Array.from(atob($("packed").textContent), (c) => c.charCodeAt(0));
+  const letters = atob($("packed").textContent), packed = new Uint8Array(letters.length);
+  for (let i = 0; i < letters.length; i++) packed[i] = letters.charCodeAt(i);
   const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
   const bytes = new Uint8Array(await new Response(unpacked).arrayBuffer());
   const n = ids.length, EXAMPLE = 255, xs = new Uint16Array(bytes.buffer, 0, n), ys = new Uint16Array(bytes.buffer, 2 * n, n);
@@ -40,10 +41,20 @@
     if (s.fill) { p.strokeStyle = s.colour; p.lineWidth = 1.5; p.stroke(); }
   }
 
-  const size = () => [canvas.clientWidth, canvas.clientHeight];
-  const scale = () => (Math.min(...size()) - 36) * zoom;
-  const px = (i) => (xs[i] / 65535 - 0.5 - left) * scale() + size()[0] / 2;
-  const py = (i) => (0.5 - ys[i] / 65535 - top) * scale() + size()[1] / 2;
+  function stamp(s, r, members, alpha) { // one picture of the mark, put down many times: paths of 20,000 marks are slow
+    const half = Math.ceil(1.7 * r + 2), ratio = window.devicePixelRatio || 1, picture = document.createElement("canvas");
+    picture.width = picture.height = Math.ceil(2 * half * ratio);
+    const p = picture.getContext("2d");
+    p.scale(ratio, ratio); mark(p, s, half, half, r);
+    pen.globalAlpha = alpha;
+    for (const i of members) pen.drawImage(picture, px(i) - half, py(i) - half, 2 * half, 2 * half);
+    pen.globalAlpha = 1;
+  }
+
+  let width = canvas.clientWidth, height = canvas.clientHeight;
+  const size = () => [width, height], scale = () => (Math.min(width, height) - 36) * zoom;
+  const px = (i) => (xs[i] / 65535 - 0.5 - left) * scale() + width / 2;
+  const py = (i) => (0.5 - ys[i] / 65535 - top) * scale() + height / 2;
   const group = (i) => codes[mode][i] === EXAMPLE ? (gaps.has(i) ? "gap" : "example") : slot(codes[mode][i]);
   const matches = (i) => words.every((word) => texts[i].toLowerCase().includes(word));
   const seen = (i) => !hidden.has(group(i)) && matches(i);
@@ -51,22 +62,19 @@
 
   function draw() {
     const [w, h] = size(), ratio = window.devicePixelRatio || 1;
-    if (canvas.width !== Math.round(w * ratio)) { canvas.width = Math.round(w * ratio); canvas.height = Math.round(h * ratio); }
+    if (canvas.width !== Math.round(w * ratio) || canvas.height !== Math.round(h * ratio)) { canvas.width = Math.round(w * ratio); canvas.height = Math.round(h * ratio); }
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.clearRect(0, 0, w, h);
     shown = []; for (let i = 0; i < n; i++) if (seen(i)) shown.push(i);
     const r = Math.min(7, (n > 5000 ? 1.7 : n > 500 ? 2.4 : 4) * Math.sqrt(zoom));
     const groups = new Map();
     for (const i of shown) { const g = group(i); if (!groups.has(g)) groups.set(g, []); groups.get(g).push(i); }
-    const examples = () => { pen.globalAlpha = 1; for (const i of groups.get("example") || []) mark(pen, style(EXAMPLE), px(i), py(i), r); };
+    const examples = () => stamp(style(EXAMPLE), r, groups.get("example") || [], 1);
     for (const g of [...groups.keys()].filter((one) => one >= 0).sort((a, b) => b - a)) {
       if (g === 0) examples();
       const members = groups.get(g), s = style(codes[mode][members[0]]);
-      pen.globalAlpha = s.small ? 0.55 : 0.85; pen.fillStyle = s.colour; pen.beginPath();
-      for (const i of members) shape(pen, s.shape, px(i), py(i), s.small ? 0.8 * r : r);
-      pen.fill();
+      stamp(s, r, members, s.small ? 0.55 : 0.85);
     }
-    pen.globalAlpha = 1;
     if (!groups.has(0)) examples();
     for (const i of groups.get("gap") || []) mark(pen, { colour: INK, fill: "#d55e00", shape: 2 }, px(i), py(i), Math.max(5, 2 * r));
     regions(w, h);
@@ -199,7 +207,7 @@
   $("colour").onchange = () => { mode = $("colour").selectedIndex; for (const key of [...hidden]) if (typeof key === "number") hidden.delete(key); legend(); refresh(); };
   $("words").oninput = () => { words = $("words").value.toLowerCase().split(/\s+/).filter(Boolean); refresh(); };
   for (const one of meta.modes) { const option = document.createElement("option"); option.textContent = one.title; $("colour").append(option); }
-  new ResizeObserver(() => refresh()).observe(canvas);
+  new ResizeObserver(() => { [width, height] = [canvas.clientWidth, canvas.clientHeight]; refresh(); }).observe(canvas);
   legend(); tell(-1); refresh();
   document.body.dataset.ready = String(Math.round(performance.now()));
 })();

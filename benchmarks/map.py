@@ -27,7 +27,7 @@ from benchmarks._yardstick import most_seconds
 from tamis.embedding.layout import neighbour_layout, neighbours_kept, principal_components
 from tamis.report.browse import browse_page
 from tamis.report.mix import mix_page
-from tamis.report.seen import Seen, Subject, look_at, page_links
+from tamis.report.seen import SHOWN_COLUMNS, Seen, Subject, look_at, page_links
 from tamis.report.selection_map import axes_in_words, map_page
 from tamis.settings.sections import FiltersSection
 from tamis.store.schemas import schema_of
@@ -89,7 +89,7 @@ def _append(store: Store, table: str, **columns: object) -> None:
 def write_pages(folder: Path) -> None:
     """Make the pages of the pool in a folder, and print one line: seconds, gigabytes, bytes of each page."""
     began, store = time.perf_counter(), Store(folder / "lance")
-    decisions = store.read("decisions", where="selection = 'large'").drop("selection")
+    decisions = store.read("decisions", [*SHOWN_COLUMNS, "transport_gradient"], "selection = 'large'")
     subject = Subject(name="large", target=None, decisions=decisions, pool_table=TABLE, target_table="none")
     del decisions
     seen, links = look_at(store, subject), page_links("large")

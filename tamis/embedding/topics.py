@@ -12,6 +12,8 @@ READ_CHARACTERS = 500
 WORDS = 3
 COMMON_SHARE = 0.3
 """A word in more of all texts is no name."""
+LEAST_RATIO = 1.3
+"""A word names a topic only if it is in so many times as many of its texts as of all."""
 _WORD = r"\p{L}[\p{L}\p{M}]{2,23}"
 
 
@@ -51,9 +53,9 @@ def topic_names(texts: pl.Series, label_n: np.ndarray, topics: int) -> list[str]
     share = pl.col("count").sum().over("word") / max(len(texts), 1)
     ratio = within / share
     counts = words.drop_nulls().group_by("topic", "word").len("count").join(size, on="topic")
-    counts = counts.filter((pl.col("count") > 1) & (ratio > 1) & (share <= COMMON_SHARE)).with_columns(
-        score=within * ratio.log() ** 2
-    )
+    counts = counts.filter(
+        (pl.col("count") > 1) & (ratio > LEAST_RATIO) & (share <= COMMON_SHARE)
+    ).with_columns(score=within * ratio.log() ** 2)
     ranked = counts.sort("score", "word", descending=[True, False])
     first = ranked.unique("word", keep="first", maintain_order=True)
     first = first.with_columns(stem=pl.col("word").str.slice(0, 5))

@@ -20,6 +20,7 @@ from tamis.project import Project
 from tamis.report.sources import document_sources
 from tamis.selection.computing import known_vectors
 from tamis.selection.stage import DECISIONS
+from tamis.settings.samplers import find_sampler
 from tamis.settings.sections import SelectionSection
 from tamis.store.tables import Store, matrix_of, quoted
 from tamis.transport.stage import TARGET_GAPS
@@ -29,6 +30,7 @@ MOST_DOCUMENTS, MOST_CHOSEN, MOST_EXAMPLES = 20_000, 8_000, 2_000
 FEWEST_A_REASON = 100
 TEXT_CHARACTERS = 1_000
 AXES_OF_TOPICS = 16
+SHOWN_COLUMNS = ("doc_id", "verdict", "reason", "detail", "rank", "margin", "duplicate_of")
 LENGTHS = {500: "under 500", 2_000: "500 to 2,000", 8_000: "2,000 to 8,000", 32_000: "8,000 to 32,000"}
 LONGEST = "32,000 and more"
 NO_FILE, UNKNOWN, NO_VECTOR = "(in no file any more)", "not stated", "(no vector)"
@@ -73,12 +75,14 @@ class Seen:
 
 def subject_of(project: Project, section: SelectionSection, decisions: pl.DataFrame | None = None) -> Subject:
     """Return a selection as it is in the store, or with these decisions."""
+    columns = [*SHOWN_COLUMNS, *find_sampler(section.sampler).score_columns]
     if decisions is None:
-        decisions = project.home.store.read(DECISIONS.name, where=f"selection = {quoted(section.name)}")
+        where = f"selection = {quoted(section.name)}"
+        decisions = project.home.store.read(DECISIONS.name, columns, where)
     return Subject(
         name=section.name,
         target=section.target,
-        decisions=decisions.drop("selection"),
+        decisions=decisions.select(columns),
         pool_table=current_table(project),
         target_table=f"{TARGET_EMBEDDINGS.name}_{encoder_slug(project.settings.encoder.name)}",
         seed=project.seed,
@@ -221,8 +225,8 @@ def _topics_of_pool(store: Store, table: str, components: Components, center_ck:
     found = [pl.DataFrame(schema={"doc_id": pl.String, "topic": pl.Int64})]
     for batch in store.batches(table, ["doc_id", "vector"]):
         point_nk = components.of(matrix_of(batch["vector"]), AXES_OF_TOPICS)
-        label_n = nearest_center(point_nk, center_ck)
-        found.append(pl.DataFrame({"doc_id": pl.Series(batch["doc_id"], dtype=pl.String), "topic": label_n}))
+        ids = batch["doc_id"].to_pylist()  # as they are, they would keep the batch with its vectors
+        found.append(pl.DataFrame({"doc_id": ids, "topic": nearest_center(point_nk, center_ck)}))
     return pl.concat(found)
 
 

@@ -122,34 +122,38 @@ def axes_in_words(seen: Seen) -> str:
 
 def _modes(seen: Seen, example_n: np.ndarray) -> list[_Mode]:
     """Return the ways to colour; those of verdict and reason come first."""
-    fifth = ((pl.col("rank") - 1) * len(FIFTHS) // pl.col("rank").count()).clip(0, len(FIFTHS) - 1)
-    topic = pl.col("topic").replace_strict(
-        dict(enumerate(seen.topics)), default=NO_VECTOR, return_dtype=pl.String
-    )
-    labels = seen.decisions.select(
-        "doc_id",
-        verdict=pl.when(pl.col("verdict") == "selected").then(pl.lit(CHOSEN)).otherwise(pl.lit(DROPPED)),
-        reason=pl.col("reason").str.replace_all("_", " "),
-        rank=fifth.replace_strict(dict(enumerate(FIFTHS)), default=NOT_RANKED, return_dtype=pl.String),
-        source=clean(pl.col("source"), 60),
-        topic=topic,
-        language="language",
-    )
+    eligible = max(seen.decisions["rank"].count(), 1)
+    fifth = ((pl.col("rank") - 1) * len(FIFTHS) // eligible).clip(0, len(FIFTHS) - 1)
+    topics = dict(enumerate(seen.topics))
+    shown = {
+        "verdict": pl.when(pl.col("verdict") == "selected").then(pl.lit(CHOSEN)).otherwise(pl.lit(DROPPED)),
+        "reason": pl.col("reason").str.replace_all("_", " "),
+        "rank": fifth.replace_strict(dict(enumerate(FIFTHS)), default=NOT_RANKED, return_dtype=pl.String),
+        "source": clean(pl.col("source"), 60),
+        "topic": pl.col("topic").replace_strict(topics, default=NO_VECTOR, return_dtype=pl.String),
+        "language": pl.col("language"),
+    }
     orders: dict[str, list[str]] = {
         "verdict": [CHOSEN, DROPPED],
         "reason": [name.replace("_", " ") for name, _count, _meaning in reasons_of(seen.decisions)],
         "rank": [*FIFTHS, NOT_RANKED],
     }
-    of_points = seen.points.select("doc_id").join(labels, on="doc_id", how="left", maintain_order="left")
+    of_points = seen.points.select("doc_id").join(
+        seen.decisions, on="doc_id", how="left", maintain_order="left"
+    )
     modes = []
-    for title in labels.columns[1:]:
-        counts = labels.group_by(title).len("count").sort("count", title, descending=[True, False])
+    for title, label in shown.items():
+        counts = seen.decisions.group_by(label.alias("label")).len("count")
+        counts = counts.sort("count", "label", descending=[True, False])
         found = dict(counts.iter_rows())
         order = [name for name in orders.get(title, found) if name in found]
         kept, rest = order[:MOST_LABELS], order[MOST_LABELS:]
         codes = {name: code for code, name in enumerate(kept)} | dict.fromkeys(rest, MOST_LABELS)
         code_n = (
-            of_points[title].replace_strict(codes, default=EXAMPLE_CODE, return_dtype=pl.UInt8).to_numpy()
+            of_points.select(label)
+            .to_series()
+            .replace_strict(codes, default=EXAMPLE_CODE, return_dtype=pl.UInt8)
+            .to_numpy()
         )
         summed = [*map(found.__getitem__, kept), *([sum(map(found.__getitem__, rest))] if rest else [])]
         labelled = [*kept, *([OTHERS] if rest else [])]

@@ -190,8 +190,10 @@ def clean(text: pl.Expr, characters: int) -> pl.Expr:
 
 
 def _length(characters: str) -> pl.Expr:
-    names = [*LENGTHS.values(), LONGEST]
-    return pl.col(characters).cut([*LENGTHS], labels=names, left_closed=True).cast(pl.String).alias("length")
+    found: pl.Expr = pl.when(pl.col(characters).is_not_null()).then(pl.lit(LONGEST)).otherwise(None)
+    for limit, shorter in reversed(LENGTHS.items()):
+        found = pl.when(pl.col(characters) < limit).then(pl.lit(shorter)).otherwise(found)
+    return found.alias("length")
 
 
 def heads(store: Store, doc_ids: list[str]) -> pl.DataFrame:

@@ -69,7 +69,9 @@ def write_points(project: Project, selection: str, by_neighbours: bool) -> Path:
         else near_nc
     )
     columns = ["doc_id", "verdict", "reason", "rank", "margin", "source", "licence", "language"]
-    facts = seen.decisions.select(*columns, *used_score_columns(seen.decisions))
+    facts = seen.decisions.with_columns(pl.col(pl.Categorical).cast(pl.String)).select(
+        *columns, *used_score_columns(seen.decisions)
+    )
     is_target = pl.col("kind").is_in([EXAMPLE, GAP])
     neighbours = pl.DataFrame({"ids": near_nc.tolist(), "distances": far_nc.tolist()})
     rows = seen.points.join(facts, on="doc_id", how="left", maintain_order="left").select(

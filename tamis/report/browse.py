@@ -56,7 +56,8 @@ def browse_page(store: Store, seen: Seen, filters: FiltersSection, links: list[t
     rows = pl.concat([rows.with_columns(part=pl.lit(name)) for name, _count, rows in parts])
     texts = heads(store, rows["doc_id"].unique().to_list())
     rows = rows.join(texts, on="doc_id", how="left", maintain_order="left").with_columns(
-        clean(pl.col("text"), EXCERPT_CHARACTERS).alias("text"), source=clean(pl.col("source"), 60)
+        clean(pl.col("text"), EXCERPT_CHARACTERS).alias("text"),
+        source=clean(pl.col("source").cast(pl.String), 60),
     )
     shown = rows.to_dicts()
     for row in shown:

@@ -109,12 +109,9 @@ def _with_sides(seen: Seen, before: Before | None) -> pl.DataFrame:
         pl.col("n_bytes").fill_null(0).cast(pl.Int64),
         before.doc_ids if before else pl.Series([], dtype=pl.String),
     )
-    names = pl.col("topic").replace_strict(
-        dict(enumerate(seen.topics)), default=NO_VECTOR, return_dtype=pl.String
-    )
     return seen.decisions.select(
-        clean(pl.col("source"), 60).alias("source"),
-        names.alias("topic"),
+        "source",
+        "topic",
         "language",
         "length",
         "licence",
@@ -127,12 +124,15 @@ def _with_sides(seen: Seen, before: Before | None) -> pl.DataFrame:
 def _shares(seen: Seen, frame: pl.DataFrame, dimension: str, with_before: bool) -> pl.DataFrame:
     """Return `group` and its share on each side: the largest groups, or lengths in their order."""
     sides = ["pool", "chosen", *(["before"] if with_before else [])]
-    sums = frame.group_by(pl.col(dimension).alias("group")).agg(pl.col(sides).sum())
+    topics, group = dict(enumerate(seen.topics)), pl.col("group")
+    label = clean(group.cast(pl.String), 60)
+    if dimension == "topic":
+        label = group.replace_strict(topics, default=NO_VECTOR, return_dtype=pl.String)
+    sums = frame.group_by(group=dimension).agg(pl.col(sides).sum())
+    sums = sums.group_by(label).agg(pl.col(sides).sum())
     if dimension in ("topic", "length") and len(seen.examples):
-        group = pl.col(dimension)
-        if dimension == "topic":
-            group = group.replace_strict(dict(enumerate(seen.topics)), return_dtype=pl.String)
-        of_target = seen.examples.group_by(group.alias("group")).agg(target=pl.col("n_bytes").sum())
+        of_target = seen.examples.group_by(group=dimension).agg(target=pl.col("n_bytes").sum())
+        of_target = of_target.with_columns(label)
         sums, sides = (
             sums.join(of_target, on="group", how="full", coalesce=True).fill_null(0),
             [*sides, "target"],

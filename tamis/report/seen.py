@@ -101,6 +101,7 @@ def page_links(selection: str) -> list[tuple[str, str]]:
 
 def look_at(store: Store, subject: Subject) -> Seen:
     """Return what there is to see of a selection, from the store."""
+    decisions = _with_facts(store, subject.decisions)
     sample = sampled(subject.decisions.select("doc_id", "verdict", "reason"), subject.seed)
     known, document_nd = known_vectors(store, subject.pool_table, sample)
     examples, example_md = _examples(store, subject)
@@ -125,13 +126,10 @@ def look_at(store: Store, subject: Subject) -> Seen:
     ]
     points = pl.concat(shown).with_columns(topic=pl.Series(label_n, dtype=pl.Int64))
     topics = _topics_of_pool(store, subject.pool_table, components, center_ck)
-    facts = documents_known(store).join(topics, on="doc_id", how="left")
-    decisions = subject.decisions.join(facts, on="doc_id", how="left", maintain_order="left")
+    decisions = decisions.join(topics, on="doc_id", how="left", maintain_order="left")
     return Seen(
         subject=subject,
-        decisions=decisions.with_columns(
-            pl.col("source").fill_null(NO_FILE), pl.col("licence", "language", "length").fill_null(UNKNOWN)
-        ),
+        decisions=decisions,
         sample=sample,
         points=points,
         vector_nd=vector_nd,
@@ -141,6 +139,14 @@ def look_at(store: Store, subject: Subject) -> Seen:
         examples=examples.drop("text").with_columns(topic=pl.Series(label_m, dtype=pl.Int64)),
         left_out=_left_out(subject, sample, known, (len(examples), len(shown_m)), components),
     )
+
+
+def _with_facts(store: Store, decisions: pl.DataFrame) -> pl.DataFrame:
+    """Return decisions with what is known of their documents; names that many share are categories."""
+    found = decisions.join(documents_known(store), on="doc_id", how="left", maintain_order="left")
+    return found.with_columns(
+        pl.col("source").fill_null(NO_FILE), pl.col("licence", "language", "length").fill_null(UNKNOWN)
+    ).with_columns(pl.col("source", "licence", "language", "length").cast(pl.Categorical))
 
 
 def sampled(decisions: pl.DataFrame, seed: int) -> pl.DataFrame:
@@ -225,7 +231,7 @@ def _examples(store: Store, subject: Subject) -> tuple[pl.DataFrame, np.ndarray]
 
 def _topics_of_pool(store: Store, table: str, components: Components, center_ck: Floats) -> pl.DataFrame:
     found = [pl.DataFrame(schema={"doc_id": pl.String, "topic": pl.Int64})]
-    for batch in store.batches(table, ["doc_id", "vector"]):
+    for batch in store.batches(table, ["doc_id", "vector"], rows=2_048):
         point_nk = components.of(matrix_of(batch["vector"]), AXES_OF_TOPICS)
         ids = batch["doc_id"].to_pylist()  # as they are, they would keep the batch with its vectors
         found.append(pl.DataFrame({"doc_id": ids, "topic": nearest_center(point_nk, center_ck)}))

@@ -125,13 +125,14 @@ def _modes(seen: Seen, example_n: np.ndarray) -> list[_Mode]:
     eligible = max(seen.decisions["rank"].count(), 1)
     fifth = ((pl.col("rank") - 1) * len(FIFTHS) // eligible).clip(0, len(FIFTHS) - 1)
     topics = dict(enumerate(seen.topics))
+    key = pl.col("key")
     shown = {
-        "verdict": pl.when(pl.col("verdict") == "selected").then(pl.lit(CHOSEN)).otherwise(pl.lit(DROPPED)),
-        "reason": pl.col("reason").str.replace_all("_", " "),
-        "rank": fifth.replace_strict(dict(enumerate(FIFTHS)), default=NOT_RANKED, return_dtype=pl.String),
-        "source": clean(pl.col("source"), 60),
-        "topic": pl.col("topic").replace_strict(topics, default=NO_VECTOR, return_dtype=pl.String),
-        "language": pl.col("language"),
+        "verdict": pl.when(key == "selected").then(pl.lit(CHOSEN)).otherwise(pl.lit(DROPPED)),
+        "reason": key.str.replace_all("_", " "),
+        "rank": key.replace_strict(dict(enumerate(FIFTHS)), default=NOT_RANKED, return_dtype=pl.String),
+        "source": clean(key.cast(pl.String), 60),
+        "topic": key.replace_strict(topics, default=NO_VECTOR, return_dtype=pl.String),
+        "language": key.cast(pl.String),
     }
     orders: dict[str, list[str]] = {
         "verdict": [CHOSEN, DROPPED],
@@ -143,18 +144,16 @@ def _modes(seen: Seen, example_n: np.ndarray) -> list[_Mode]:
     )
     modes = []
     for title, label in shown.items():
-        counts = seen.decisions.group_by(label.alias("label")).len("count")
+        of_key = fifth if title == "rank" else pl.col(title)  # of a million documents, few differ
+        counts = seen.decisions.group_by(of_key.alias("key")).len("count")
+        counts = counts.group_by(label.alias("label")).agg(pl.col("count").sum())
         counts = counts.sort("count", "label", descending=[True, False])
         found = dict(counts.iter_rows())
         order = [name for name in orders.get(title, found) if name in found]
         kept, rest = order[:MOST_LABELS], order[MOST_LABELS:]
         codes = {name: code for code, name in enumerate(kept)} | dict.fromkeys(rest, MOST_LABELS)
-        code_n = (
-            of_points.select(label)
-            .to_series()
-            .replace_strict(codes, default=EXAMPLE_CODE, return_dtype=pl.UInt8)
-            .to_numpy()
-        )
+        labels = of_points.select(of_key.alias("key")).select(label).to_series()
+        code_n = labels.replace_strict(codes, default=EXAMPLE_CODE, return_dtype=pl.UInt8).to_numpy()
         summed = [*map(found.__getitem__, kept), *([sum(map(found.__getitem__, rest))] if rest else [])]
         labelled = [*kept, *([OTHERS] if rest else [])]
         modes.append(

@@ -49,16 +49,15 @@ def topic_names(texts: pl.Series, label_n: np.ndarray, topics: int) -> list[str]
     head = pl.col("text").str.slice(0, READ_CHARACTERS).str.to_lowercase()
     words = words.select("row", "topic", word=head.str.extract_all(_WORD)).explode("word").unique()
     size = pl.DataFrame({"topic": label_n}).group_by("topic").len("size")
-    within = pl.col("count") / pl.col("size")
-    share = pl.col("count").sum().over("word") / max(len(texts), 1)
-    ratio = within / share
     counts = words.drop_nulls().group_by("topic", "word").len("count").join(size, on="topic")
-    counts = counts.filter(
-        (pl.col("count") > 1) & (ratio > LEAST_RATIO) & (share <= COMMON_SHARE)
-    ).with_columns(score=within * ratio.log() ** 2)
+    share = pl.col("count").sum().over("word") / max(len(texts), 1)
+    counts = counts.with_columns(share=share, within=pl.col("count") / pl.col("size"))
+    ratio = pl.col("within") / pl.col("share")
+    named = (pl.col("count") > 1) & (ratio > LEAST_RATIO) & (pl.col("share") <= COMMON_SHARE)
+    counts = counts.filter(named).with_columns(score=pl.col("within") * ratio.log() ** 2)
     ranked = counts.sort("score", "word", descending=[True, False])
     first = ranked.unique("word", keep="first", maintain_order=True)
     first = first.with_columns(stem=pl.col("word").str.slice(0, 5))
     first = first.unique(["topic", "stem"], keep="first", maintain_order=True)
-    named = dict(first.group_by("topic", maintain_order=True).agg(pl.col("word").head(WORDS)).iter_rows())
-    return [", ".join(named.get(topic, [])) or f"topic {topic + 1}" for topic in range(topics)]
+    found = dict(first.group_by("topic", maintain_order=True).agg(pl.col("word").head(WORDS)).iter_rows())
+    return [", ".join(found.get(topic, [])) or f"topic {topic + 1}" for topic in range(topics)]

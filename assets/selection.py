@@ -22,13 +22,17 @@ from tamis.history.versions import decisions_of, note_version, prune_versions, s
 from tamis.records.current_values import read_current_values
 from tamis.records.manifest import InputReference
 from tamis.records.pinned_versions import PinnedVersion
+from tamis.report.browse import browse_page
 from tamis.report.figures import plot_markdown
+from tamis.report.mix import choice_before, mix_page
+from tamis.report.seen import look_at, page_links, subject_of
 from tamis.report.selection import selection_page
 from tamis.report.selection_data import (
     SelectionReport,
     selection_report,
     source_mix,
 )
+from tamis.report.selection_map import axes_in_words, map_page, thumbnail_png
 from tamis.report.selection_plot import selection_plot_png
 from tamis.report.serving import served_page_name, serving_page
 from tamis.report.summary import selection_lines
@@ -357,3 +361,48 @@ def _serving_facts(serving: Serving) -> dict[str, Any]:
         facts |= {f"distance_of_{name}": found.value, f"distance_of_{name}_low": found.low}
         facts[f"distance_of_{name}_high"] = found.high
     return facts
+
+
+@asset(
+    "selection_pages",
+    ["polars"],
+    reads=[
+        "selected_subset",
+        "decisions",
+        "documents",
+        "document_flags",
+        "embeddings",
+        "target_embeddings",
+        "target_gaps",
+    ],
+)
+def selection_pages(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+    """What a selection looks like: a map, documents to browse, and what the choice did to the mix."""
+    with store.work(context) as work:
+        for key in work.partitions:
+            with work.apart(key):
+                section = named(work.project.settings.selection, key)
+                seen = look_at(work.store, subject_of(work.project, section))
+                place_n2, links = seen.point_nk[:, :2], page_links(key)
+                filters = work.project.settings.filters
+                made = [
+                    map_page(seen, place_n2, axes_in_words(seen), links),
+                    browse_page(work.store, seen, filters, links),
+                    mix_page(seen, choice_before(work.project.home, key), links),
+                ]
+                files = [work.project.home.reports / name for name, _what in links[1:]]
+                for file, content in zip(files, made, strict=True):
+                    write_atomically(file, content.encode())
+                yield from work.record(
+                    Output(
+                        partition=key,
+                        files=files,
+                        row_count=len(seen.points),
+                        metadata={
+                            "map": work.link(files[0]),
+                            "documents": work.link(files[1]),
+                            "mix": work.link(files[2]),
+                            "thumbnail": dg.MetadataValue.md(plot_markdown(thumbnail_png(seen, place_n2))),
+                        },
+                    )
+                )

@@ -44,6 +44,7 @@ FAMILIES = {
         "diff": "What changed between two versions of a selection, and why.",
         "restore": "Go back to an earlier version of a selection and keep it.",
         "approve": "Approve selections, so that the sensors update them.",
+        "map": "Where the map of a selection is; other layouts, and its points for other tools.",
     },
     "tracing": {
         "explain": "Why a document was kept or dropped.",

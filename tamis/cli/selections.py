@@ -1,4 +1,4 @@
-"""The verbs of one selection: `export`, `diff`, `restore`, `approve`."""
+"""The verbs of one selection: `export`, `diff`, `restore`, `approve`, `map`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +15,7 @@ from tamis.graph.scan import scan
 from tamis.history.differences import difference, history, history_lines
 from tamis.history.versions import release
 from tamis.history.versions import restore as restore_version
+from tamis.mapping import LAYOUTS, current_map, map_by_neighbours, write_points
 from tamis.project import read_project
 from tamis.records.current_values import read_current_values
 from tamis.selection.stage import SELECTION_STAGE
@@ -129,4 +130,29 @@ def approve(selections: Sequence[str], everything: bool, as_json: bool) -> int:
         found = waiting(snapshot, current, read_approvals(store))
         lines = waiting_lines(found)
     answer(as_json, [one.to_json() for one in found], lines or ["no selection waits for approval"])
+    return 0
+
+
+@click.command()
+@click.argument("selection", shell_complete=selection_names)
+@click.option(
+    "--layout",
+    type=click.Choice(LAYOUTS),
+    default=LAYOUTS[0],
+    show_default=True,
+    help="neighbours: what is near in meaning is near on the map; takes minutes, once.",
+)
+@click.option(
+    "--parquet", is_flag=True, help="Write the points into the folder of exports, for Embedding Atlas."
+)
+def map(selection: str, layout: str, *, parquet: bool) -> int:
+    """Say where the map of a selection is, or make another one."""
+    project = read_project()
+    neighbours = layout == LAYOUTS[1]
+    print(map_by_neighbours(project, selection) if neighbours else current_map(project, selection))
+    if parquet:
+        written = write_points(project, selection, neighbours)
+        print(
+            f"{written}\n  uvx embedding-atlas {written.name} --text text --x x --y y --neighbors neighbors"
+        )
     return 0

@@ -179,7 +179,7 @@ def explanation_lines(found: dict[str, Any]) -> list[str]:
     for score in found["scores"]:
         lines.append(f"  {score['scorer']} = {score['score']:.5g} (percentile {score['percentile']:.1f})")
     for row in found["decisions"]:
-        lines.append("  " + _decision_line(row))
+        lines.append("  " + decision_line(row))
     for selection in dict.fromkeys(row["selection"] for row in found["serves"]):
         served = [row for row in found["serves"] if row["selection"] == selection]
         lines.append(f"  {selection}: it serves these examples of the target, with a share of its mass each")
@@ -196,7 +196,8 @@ def explanation_lines(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _decision_line(row: dict[str, Any]) -> str:
+def decision_line(row: dict[str, Any]) -> str:
+    """Return a decision with its `evidence` as a line for a person."""
     full = {str(reason): f"over the {per}'s budget" for per, reason in OVER_GROUP.items()}
     line = f"{row['selection']}: {row['verdict']}, {full.get(row['reason'], row['reason'].replace('_', ' '))}"
     if row["training_count"] > 1:

@@ -14,6 +14,8 @@ from tamis.store.withdrawn import PLACES
 from tamis.store.withdrawn import TABLE as WITHDRAWALS
 
 ID_DIGITS = 32
+SHORT_DIGITS = 10
+"""Of 1,000,000 documents, two with the same first digits are expected once in two such pools."""
 SHOWN = 60
 LAST_ROW = 2**31
 """More rows than any file has; a larger number could not be compared in every table."""
@@ -60,6 +62,11 @@ def resolve_document(store: Store, doc_id: str) -> str:
     if len(found) != 1:
         raise UnknownDocumentError(doc_id, len(found))
     return found[0]
+
+
+def short_id(doc_id: str) -> str:
+    """Return how pages with thousands of documents name one: enough digits to find it, or the page, by it."""
+    return f".{doc_id[:SHORT_DIGITS]}"
 
 
 def _beginning_with(store: Store, doc_id: str) -> set[str]:

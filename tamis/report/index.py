@@ -15,10 +15,11 @@ from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import canonical_json
 from tamis.report.address import INDEX
 from tamis.report.rendering import render
+from tamis.report.seen import page_links
 from tamis.report.serving import served_page_name
 from tamis.report.summary import model_lines, pool_line, selection_lines
 from tamis.scaling.stage import CHOICE_STAGE, REPORT_STAGE
-from tamis.selection.stage import SELECTION_STAGE, SERVED_STAGE
+from tamis.selection.stage import PAGES_STAGE, SELECTION_STAGE, SERVED_STAGE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +80,12 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
     laws = [f"scaling_law_{target.name}.html" for target in settings.target]
     marts = {f"sql_{name}.html": name for name, stage in stages().items() if stage.group == "marts"}
     staged = {f"sql_{name}.html": name for name, stage in stages().items() if stage.group == "staging"}
+    seen = [(section, *link) for section in settings.selection for link in page_links(section.name)[1:]]
     groups = {
+        "Documents of a selection": [
+            page(file, f"{section.name}: {what}", PAGES_STAGE.name, section.name)
+            for section, file, what in seen
+        ],
         "Examples of the target": [
             page(
                 served_page_name(section.name), f"what {section.name} serves", SERVED_STAGE.name, section.name

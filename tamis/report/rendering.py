@@ -1,18 +1,23 @@
-"""Pages from templates: one HTML file each, no script, nothing fetched from anywhere.
+"""Pages from templates: one HTML file each, nothing fetched from anywhere.
 
 A page must open from a mail attachment years later, so styles are inline and pictures are SVG or base64.
-A content security policy in the page forbids everything else; a typical page weighs under 200 KB.
+A content security policy in the page forbids everything else. Where a page has a script, the policy names its
+digest: that one runs and no other.
 """
 
+import base64
+import hashlib
 import html
+import json
 import math
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tamis.base.numbers import MISSING, duration, number, percent, significant, whole
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 NUMBERS = (duration, number, percent, significant, whole)
 
@@ -53,6 +58,31 @@ def escape(value: object) -> object:
         return value
     text = MISSING if value is None else str(value)
     return do_mark_safe(html.escape(text).replace("://", "&#58;//"))
+
+
+def script(name: str) -> "Markup":
+    """Return a script of the folder of templates, to be put into a page as it is."""
+    from markupsafe import Markup
+
+    loader = environment().loader
+    assert loader is not None
+    return Markup(loader.get_source(environment(), name)[0])
+
+
+def script_policy(name: str) -> str:
+    """Return the source expression by which a content security policy lets this script alone run."""
+    digest = hashlib.sha256(script(name).encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def as_json(value: Any) -> "Markup":
+    """Return a value as JSON within a script element: it can neither close that nor look like an address."""
+    from markupsafe import Markup
+
+    text = json.dumps(value, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text.replace("://", ":\\u002f/"))
 
 
 def ends(text: str, characters: int) -> str:

@@ -93,7 +93,7 @@ def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
         tokens=report.tokens.words if report.tokens else "",
         share=len(chosen) / len(decisions) if len(decisions) else None,
         sampler=sampler,
-        reasons=_reasons(decisions),
+        reasons=reasons_of(decisions),
         sources=source_mix(report).rows(),
         picture=data_uri(plot or selection_plot_png(report)),
         score=score,
@@ -111,7 +111,7 @@ def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
     return render("selection.html", page)
 
 
-def _reasons(decisions: pl.DataFrame) -> list[tuple[str, int, str]]:
+def reasons_of(decisions: pl.DataFrame) -> list[tuple[str, int, str]]:
     """Return name, documents and meaning of each reason, the chosen first."""
     counts = dict(decisions.group_by("reason").len().iter_rows())
     known = [reason.value for reason in reversed(Reason) if reason.value in counts]

@@ -32,6 +32,8 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+WITH_SCRIPT = ("map_", "neighbours_", "browse_")
+"""Pages with a script. Each names its digest in a policy of its own, so that no other one runs in it."""
 NOT_HERE = (
     "This address belongs to another project than the one that is served here now. Run tamis ui in the "
     "folder of the project that the link is from."
@@ -60,6 +62,7 @@ class PagesServer(ThreadingHTTPServer):
 
 class _Pages(BaseHTTPRequestHandler):
     server: PagesServer
+    script = False
     server_version, sys_version = "Tamis", ""
     timeout: ClassVar[float] = 20.0  # of a connection over which nothing comes
     error_message_format = (
@@ -89,6 +92,7 @@ class _Pages(BaseHTTPRequestHandler):
             self.send_response(HTTPStatus.OK)
             self.send_header("Content-Type", TYPES[Path(name or INDEX).suffix])
             self.send_header("Content-Length", str(len(content)))
+            self.script = name.startswith(WITH_SCRIPT)
             self.end_headers()
             if self.command == "GET":
                 self.wfile.write(content)
@@ -105,7 +109,8 @@ class _Pages(BaseHTTPRequestHandler):
 
     def end_headers(self) -> None:
         for name, value in HEADERS.items():
-            self.send_header(name, value)
+            allowed = "; script-src 'unsafe-inline'" * (self.script and name == "Content-Security-Policy")
+            self.send_header(name, value + allowed)
         super().end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:

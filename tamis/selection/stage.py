@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from tamis.coverage.stage import SCORES_STAGE as DENSITY_STAGE
 from tamis.embedding.stage import copies_wanted
+from tamis.filters.stage import STAGES as FILTER_STAGES
 from tamis.quality.stage import QUALITY_STAGE, judges_of
 from tamis.selection import CODE_VERSION, SERVING_CODE_VERSION, find_sampler
 from tamis.selection.filtering import rules_of_flags, rules_of_licences, rules_of_sources
@@ -18,6 +19,7 @@ from tamis.stage import (
     PartitionMapping,
     Snapshot,
     Stage,
+    all_made,
     edge,
     every,
     only,
@@ -124,6 +126,7 @@ SCORES_BY_MODEL = Table(
 )
 
 TABLES = (SCORES_BY_MODEL,)
+(FLAGS_STAGE,) = FILTER_STAGES
 SCORED = (TRANSPORT_STAGE, QUALITY_STAGE, DENSITY_STAGE, PERPLEXITY_STAGE)
 """Stages whose scores samplers rank by."""
 
@@ -304,6 +307,22 @@ SERVED_STAGE = Stage(
     ),
     tables=(SERVED_EXAMPLES,),
 )
+PAGES_STAGE = Stage(
+    name="selection_pages",
+    group="selection",
+    partitions="selections",
+    code_version="1",
+    edges=(
+        edge("selected_subset", same),
+        edge("decisions", same),
+        edge("documents", every("shards")),
+        edge(FLAGS_STAGE.name, all_made(FLAGS_STAGE)),
+        edge("embeddings", every("shards")),
+        edge("target_embeddings", _target_of_selection),
+        edge("target_gaps", _with_target(only)),
+    ),
+)
+"""The map, the documents to browse, and the mix: pages, and no table."""
 STAGES = (
     Stage(
         name="contamination",
@@ -318,4 +337,5 @@ STAGES = (
     SELECTION_STAGE,
     DECISIONS_STAGE,
     SERVED_STAGE,
+    PAGES_STAGE,
 )

@@ -19,6 +19,7 @@ from tamis.base.errors import TransientError
 from tamis.base.files import whole_file
 from tamis.corpus.kept_columns import json_values
 from tamis.corpus.refusing import texts_among
+from tamis.history.finding import short_id
 from tamis.store.exports import DESCRIPTIONS, beside
 from tamis.store.home import Home
 from tamis.withdrawal.places import FILES, WHOLE_FOLDER, Named, files_named
@@ -123,7 +124,7 @@ def pages_naming(home: Home, doc_ids: Sequence[str]) -> list[Path]:
 
 def _names_one(path: Path, ids: Sequence[str]) -> bool:
     page = pl.Series([path.read_text(errors="replace")])
-    return bool(page.str.contains_any(list(ids))[0])
+    return bool(page.str.contains_any([*ids, *map(short_id, ids)])[0])
 
 
 def files_holding(home: Home, doc_ids: Sequence[str]) -> Iterator[tuple[Path, str]]:

@@ -56,7 +56,7 @@ def test_what_arrives_is_in_all_that_is_read_about_it_where_the_project_says_so(
     imagined.contents["web__c"] = "1"
     made = {asset for asset, _key in imagined.materialize(work_of(imagined))}
     reports = {"mart_documents", "mart_reasons", "mart_trials", "sampler_comparison", "lineage_audit"}
-    reports |= {"served_examples", "target_gaps"}
+    reports |= {"served_examples", "selection_pages", "target_gaps"}
     assert made & reports == (reports if until == "reports" else set())
     assert not made & {"tokenizer", "base_models", "trials", "sampler_trials", "loss_curves"}
 

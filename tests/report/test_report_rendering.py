@@ -11,25 +11,31 @@ from hypothesis import strategies as st
 from jinja2 import UndefinedError, meta, nodes
 
 from tamis.report.audit import AuditPage
+from tamis.report.browse import BrowsePage
 from tamis.report.figures import LARGEST_BYTES, new_figure, plot_markdown, png_of
 from tamis.report.index import IndexPage
+from tamis.report.mix import MixPage
 from tamis.report.rendering import ends, environment, escape
 from tamis.report.samplers import SamplerPage
 from tamis.report.scaling import ScalingPage
 from tamis.report.selection import SelectionPage
+from tamis.report.selection_map import MapPage
 from tamis.report.serving import ServingPage
 from tamis.report.sql_model import SqlModelPage
 
 PAGES = {
     "audit.html": AuditPage,
+    "browse.html": BrowsePage,
     "index.html": IndexPage,
+    "map.html": MapPage,
+    "mix.html": MixPage,
     "samplers.html": SamplerPage,
     "scaling.html": ScalingPage,
     "selection.html": SelectionPage,
     "serving.html": ServingPage,
     "sql_model.html": SqlModelPage,
 }
-PARTS = {"base.html", "comparison.html", "macros.html"}
+PARTS = {"base.html", "browse.js", "comparison.html", "macros.html", "map.js", "seen.html"}
 
 
 def wanted(template: str) -> set[str]:

@@ -101,7 +101,7 @@ def test_what_has_no_partition_in_the_project_is_not_defined(tmp_path):
     project.configure(settings(target(), selection("best")))
     found = {
         "target_examples", "target_embeddings", "target_potential", "transport_scores", "contamination",
-        "selected_subset", "decisions", "sampler_comparison", "target_gaps",
+        "selected_subset", "decisions", "sampler_comparison", "target_gaps", "selection_pages",
     }  # fmt: skip
     assert defined(project) - bare == found
     project.configure(settings(target(), selection("best", target="goal")))

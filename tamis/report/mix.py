@@ -1,0 +1,183 @@
+"""What a choice did to the mix: shares of the text by source, topic, language, length and licence."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from tamis.base.errors import PermanentError
+from tamis.base.numbers import counted, percent
+from tamis.history.versions import decisions_of, read_versions
+from tamis.report.rendering import render
+from tamis.report.seen import LENGTHS, LONGEST, NO_VECTOR, Seen, clean
+from tamis.store.home import Home
+
+SHOWN_GROUPS, SHOWN_SHIFTS, LEAST_SHIFT = 8, 5, 0.02
+OTHERS = "all others"
+ROW, LEFT, WIDTH = 22, 260, 560
+"""Of the picture, in pixels: height of a row, width of the names, and width of the shares."""
+SIDES = {"pool": "the pool", "target": "the target", "chosen": "this choice", "before": "the version before"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A group in one dimension, with its share of the bytes of text on each side, None if that is not known.
+
+    `top` and `left`: where the picture has the row, and each side's mark.
+    """
+
+    dimension: str
+    group: str
+    share: dict[str, float | None]
+    top: float
+    left: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixPage:
+    """What the template shows; `titles`: dimension, where it begins in the picture, and its largest share."""
+
+    name: str
+    sides: dict[str, str]
+    titles: list[tuple[str, float, float]]
+    lines: list[Line]
+    height: float
+    shifts: list[str]
+    notes: list[str]
+    links: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Before:
+    """The choice of an earlier version."""
+
+    version: int
+    doc_ids: pl.Series
+
+
+def choice_before(home: Home, selection: str) -> Before | None:
+    """Return the choice of the last version before the present one, None where none is kept."""
+    versions = read_versions(home.store, selection)
+    for version in reversed(versions[:-1]):
+        if version.version < versions[-1].version:
+            try:
+                rows = decisions_of(home, version)
+            except PermanentError:
+                return None
+            return Before(
+                version=version.version, doc_ids=rows.filter(pl.col("verdict") == "selected")["doc_id"]
+            )
+    return None
+
+
+def mix_page(seen: Seen, before: Before | None, links: list[tuple[str, str]]) -> str:
+    """Return the page."""
+    lines: list[Line] = []
+    titles: list[tuple[str, float, float]] = []
+    top, frame = 0.0, _with_sides(seen, before)
+    for dimension in ("source", "topic", "language", "length", "licence"):
+        shares = _shares(seen, frame, dimension, before is not None)
+        sides = [name for name in SIDES if name in shares.columns]
+        largest = max(float(np.nanmax(shares.select(sides).fill_null(0).to_numpy(), initial=0)), 0.01)
+        titles.append((dimension, top + ROW, largest))
+        top += 1.6 * ROW
+        for row in shares.iter_rows(named=True):
+            share = {name: row[name] for name in sides}
+            left = {
+                name: LEFT + WIDTH * value / largest for name, value in share.items() if value is not None
+            }
+            lines.append(Line(dimension=dimension, group=row["group"], share=share, top=top, left=left))
+            top += ROW
+        top += ROW / 2
+    known = {side for line in lines for side in line.left}
+    page = MixPage(
+        name=seen.subject.name,
+        sides={name: words for name, words in SIDES.items() if name in known},
+        titles=titles,
+        lines=lines,
+        height=top + ROW,
+        shifts=_shifts(lines),
+        notes=_notes(seen, before),
+        links=links,
+    )
+    return render("mix.html", page)
+
+
+def _with_sides(seen: Seen, before: Before | None) -> pl.DataFrame:
+    """Return the groups of each document, and its bytes on each side."""
+    size, then = (
+        pl.col("n_bytes").fill_null(0).cast(pl.Int64),
+        before.doc_ids if before else pl.Series([], dtype=pl.String),
+    )
+    return seen.decisions.select(
+        "source",
+        "topic",
+        "language",
+        "length",
+        "licence",
+        pool=size,
+        chosen=size * (pl.col("verdict") == "selected"),
+        before=size * pl.col("doc_id").is_in(then.implode()),
+    )
+
+
+def _shares(seen: Seen, frame: pl.DataFrame, dimension: str, with_before: bool) -> pl.DataFrame:
+    """Return `group` and its share on each side: the largest groups, or lengths in their order."""
+    sides = ["pool", "chosen", *(["before"] if with_before else [])]
+    topics, group = dict(enumerate(seen.topics)), pl.col("group")
+    label = clean(group.cast(pl.String), 60)
+    if dimension == "topic":
+        label = group.replace_strict(topics, default=NO_VECTOR, return_dtype=pl.String)
+    sums = frame.group_by(group=dimension).agg(pl.col(sides).sum())
+    sums = sums.group_by(label).agg(pl.col(sides).sum())
+    if dimension in ("topic", "length") and len(seen.examples):
+        of_target = seen.examples.group_by(group=dimension).agg(target=pl.col("n_bytes").sum())
+        of_target = of_target.with_columns(label)
+        sums, sides = (
+            sums.join(of_target, on="group", how="full", coalesce=True).fill_null(0),
+            [*sides, "target"],
+        )
+    shares = sums.with_columns(pl.col(side) / pl.max_horizontal(pl.col(side).sum(), 1) for side in sides)
+    if dimension == "length":
+        order = {name: place for place, name in enumerate([*LENGTHS.values(), LONGEST])}
+        return shares.sort(pl.col("group").replace_strict(order, default=len(order)))
+    shares = shares.sort(pl.max_horizontal(sides), "group", descending=[True, False])
+    rest = shares.slice(SHOWN_GROUPS - 1)
+    if len(rest) < 2:
+        return shares
+    summed = rest.select(pl.lit(f"{OTHERS} ({len(rest)})").alias("group"), pl.col(sides).sum())
+    return pl.concat([shares.head(SHOWN_GROUPS - 1).select("group", *sides), summed])
+
+
+def _shifts(lines: list[Line]) -> list[str]:
+    """Return the largest differences between pool and choice, as sentences."""
+    moved = [
+        (line.share["chosen"] - line.share["pool"], line)
+        for line in lines
+        if line.share["chosen"] is not None and line.share["pool"] is not None
+    ]
+    moved = [(shift, line) for shift, line in moved if abs(shift) >= LEAST_SHIFT]
+    moved.sort(key=lambda pair: (-abs(pair[0]), pair[1].dimension, pair[1].group))
+    return [
+        f"{line.dimension} {line.group}: {percent(line.share['pool'])} of the pool, "
+        f"{percent(line.share['chosen'])} of the choice"
+        for _shift, line in moved[:SHOWN_SHIFTS]
+    ]
+
+
+def _notes(seen: Seen, before: Before | None) -> list[str]:
+    notes = [
+        "Shares are of the bytes of text, so long documents count for more; a document in several sources "
+        "counts for the first by name."
+    ]
+    if before is None:
+        notes.append("There is no earlier version of this selection to compare with.")
+    else:
+        gone = len(before.doc_ids) - int(seen.decisions["doc_id"].is_in(before.doc_ids.implode()).sum())
+        lost = f"; {counted(gone, 'document')} of it that left the pool are not counted" if gone else ""
+        notes.append(f"The version before is version {before.version}{lost}.")
+    if seen.subject.target and len(seen.examples):
+        notes.append(
+            "Of the target, topics and lengths are known; its examples state no licence or language."
+        )
+    return notes

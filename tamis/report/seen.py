@@ -1,0 +1,265 @@
+"""What there is to see of a selection: its decisions, what is known of each document, and a sample.
+
+Of a large pool a bounded sample by a keyed hash has a text and a place on the map; counts are of the whole.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from tamis.base.numbers import counted
+from tamis.corpus.stage import DOCUMENTS, OCCURRENCES, TARGET_EXAMPLES
+from tamis.coverage.keyed_hash import keyed_hash
+from tamis.embedding.layout import Components, Floats, principal_components
+from tamis.embedding.stage import TARGET_EMBEDDINGS
+from tamis.embedding.storing import current_table, encoder_slug
+from tamis.embedding.topics import cluster_centers, nearest_center, topic_names
+from tamis.filters.storing import TABLE as FLAGS
+from tamis.project import Project
+from tamis.report.sources import document_sources
+from tamis.selection.computing import known_vectors
+from tamis.selection.stage import DECISIONS
+from tamis.settings.samplers import find_sampler
+from tamis.settings.sections import SelectionSection
+from tamis.store.tables import Store, matrix_of, quoted
+from tamis.transport.stage import TARGET_GAPS
+from tamis.transport.storing import target_rows
+
+MOST_DOCUMENTS, MOST_CHOSEN, MOST_EXAMPLES = 20_000, 8_000, 2_000
+FEWEST_A_REASON = 100
+TEXT_CHARACTERS = 1_000
+AXES_OF_TOPICS = 16
+SHOWN_COLUMNS = ("doc_id", "verdict", "reason", "detail", "rank", "margin", "duplicate_of")
+LENGTHS = {500: "under 500", 2_000: "500 to 2,000", 8_000: "2,000 to 8,000", 32_000: "8,000 to 32,000"}
+LONGEST = "32,000 and more"
+NO_FILE, UNKNOWN, NO_VECTOR = "(in no file any more)", "not stated", "(no vector)"
+EXAMPLE, GAP = "example", "gap"
+"""What a point of the map is that is no document: an example of the target, one that nothing serves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A selection to look at: its decisions, and the tables that hold the vectors."""
+
+    name: str
+    target: str | None
+    decisions: pl.DataFrame
+    pool_table: str
+    target_table: str
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """Decisions, with source, licence, language, length, n_bytes and topic of each document.
+
+    sample: the decisions (doc_id, verdict, reason) of those that may be shown, by id.
+    points: a row a sampled document that has a vector, by id, then a row an example of the target: doc_id,
+    kind ("selected", "rejected", "example" or "gap"), text, topic. vector_nd, point_nk: their vectors, and
+    these in the first components. examples: of the whole target, topic, length and n_bytes. left_out: what
+    the map does not show, in sentences.
+    """
+
+    subject: Subject
+    decisions: pl.DataFrame
+    sample: pl.DataFrame
+    points: pl.DataFrame
+    vector_nd: np.ndarray
+    point_nk: Floats
+    components: Components
+    topics: list[str]
+    examples: pl.DataFrame
+    left_out: list[str]
+
+
+def subject_of(project: Project, section: SelectionSection, decisions: pl.DataFrame | None = None) -> Subject:
+    """Return a selection as it is in the store, or with these decisions."""
+    columns = [*SHOWN_COLUMNS, *find_sampler(section.sampler).score_columns]
+    if decisions is None:
+        where = f"selection = {quoted(section.name)}"
+        decisions = project.home.store.read(DECISIONS.name, columns, where)
+    return Subject(
+        name=section.name,
+        target=section.target,
+        decisions=decisions.select(columns),
+        pool_table=current_table(project),
+        target_table=f"{TARGET_EMBEDDINGS.name}_{encoder_slug(project.settings.encoder.name)}",
+        seed=project.seed,
+    )
+
+
+def page_links(selection: str) -> list[tuple[str, str]]:
+    """Return file and content of the pages of a selection: its own, map, documents and mix."""
+    return [
+        (f"selection_{selection}.html", "the selection: reasons, scores, the cut"),
+        (f"map_{selection}.html", "the map of its documents"),
+        (f"browse_{selection}.html", "documents that were chosen and dropped"),
+        (f"mix_{selection}.html", "what the choice did to the mix"),
+    ]
+
+
+def look_at(store: Store, subject: Subject) -> Seen:
+    """Return what there is to see of a selection, from the store."""
+    decisions = _with_facts(store, subject.decisions)
+    sample = sampled(subject.decisions.select("doc_id", "verdict", "reason"), subject.seed)
+    known, document_nd = known_vectors(store, subject.pool_table, sample)
+    examples, example_md = _examples(store, subject)
+    shown_m = np.argsort(keyed_hash(examples["doc_id"], subject.seed, "map"), kind="stable")[:MOST_EXAMPLES]
+    shown_m = np.sort(shown_m)
+    # A table without rows does not say how long its vectors are.
+    parts = [part_nd for part_nd in (document_nd, example_md[shown_m]) if len(part_nd)]
+    vector_nd = np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
+    components = principal_components(vector_nd)
+    point_nk = components.of(vector_nd)
+    center_ck = cluster_centers(point_nk[:, :AXES_OF_TOPICS])
+    label_n = nearest_center(point_nk[:, :AXES_OF_TOPICS], center_ck)
+    label_m = np.zeros(0, np.int64)
+    if len(examples):
+        label_m = nearest_center(components.of(example_md, AXES_OF_TOPICS), center_ck)
+    texts = known.join(
+        heads(store, known["doc_id"].to_list()), on="doc_id", how="left", maintain_order="left"
+    )
+    shown = [
+        texts.select("doc_id", "text", kind="verdict"),
+        examples[shown_m].select("doc_id", "text", "kind"),
+    ]
+    points = pl.concat(shown).with_columns(topic=pl.Series(label_n, dtype=pl.Int64))
+    topics = _topics_of_pool(store, subject.pool_table, components, center_ck)
+    decisions = decisions.join(topics, on="doc_id", how="left", maintain_order="left")
+    return Seen(
+        subject=subject,
+        decisions=decisions,
+        sample=sample,
+        points=points,
+        vector_nd=vector_nd,
+        point_nk=point_nk,
+        components=components,
+        topics=topic_names(points["text"].fill_null(""), label_n, len(center_ck)),
+        examples=examples.drop("text").with_columns(topic=pl.Series(label_m, dtype=pl.Int64)),
+        left_out=_left_out(subject, sample, known, (len(examples), len(shown_m)), components),
+    )
+
+
+def _with_facts(store: Store, decisions: pl.DataFrame) -> pl.DataFrame:
+    """Return decisions with what is known of their documents; names that many share are categories."""
+    found = decisions.join(documents_known(store), on="doc_id", how="left", maintain_order="left")
+    return found.with_columns(
+        pl.col("source").fill_null(NO_FILE), pl.col("licence", "language", "length").fill_null(UNKNOWN)
+    ).with_columns(pl.col("source", "licence", "language", "length").cast(pl.Categorical))
+
+
+def sampled(decisions: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Return at most 20,000 decisions (doc_id, verdict, reason, ...) by id, of each reason its share.
+
+    Up to 8,000 are of the chosen, however small their share of the pool is, and some of each other reason.
+    """
+    counts = decisions.group_by("verdict", "reason").len("count").sort("verdict", "reason")
+    chosen = int(counts.filter(pl.col("verdict") == "selected")["count"].sum())
+    rest, others = len(decisions) - chosen, len(counts) - bool(chosen)
+    taken = min(chosen, max(MOST_CHOSEN, MOST_DOCUMENTS - rest))
+    spare = MOST_DOCUMENTS - taken - FEWEST_A_REASON * others
+    parts = [decisions.clear()]
+    for verdict, reason, count in counts.iter_rows():
+        quota = taken if verdict == "selected" else FEWEST_A_REASON + spare * count // max(rest, 1)
+        rows = decisions.filter((pl.col("verdict") == verdict) & (pl.col("reason") == reason))
+        if (rest > MOST_DOCUMENTS - taken and count > quota) or (verdict == "selected" and count > taken):
+            first_n = np.argsort(keyed_hash(rows["doc_id"], seed, "map"), kind="stable")[:quota]
+            rows = rows[np.sort(first_n)]
+        parts.append(rows)
+    return pl.concat(parts).sort("doc_id")
+
+
+def documents_known(store: Store) -> pl.DataFrame:
+    """Return doc_id, source, licence, language, length and n_bytes of every document of the pool.
+
+    Of one in several places the first source, licence and language by name.
+    """
+    places = store.read(OCCURRENCES.name, ["doc_id", "shard", "source", "licence", "language"])
+    sources = document_sources(places.select("doc_id", "shard", "source")).select("doc_id", "source")
+    stated = places.group_by("doc_id").agg(pl.col("licence", "language").min())
+    known = store.read(DOCUMENTS.name, ["doc_id", "n_chars", "n_bytes", "language"])
+    found = known.rename({"language": "first"}).join(stated, on="doc_id", how="left")
+    if store.exists(FLAGS):
+        found = found.join(store.read(FLAGS, ["doc_id", "detected_language"]), on="doc_id", how="left")
+    languages = [name for name in ("language", "first", "detected_language") if name in found.columns]
+    return found.join(sources, on="doc_id", how="left").select(
+        "doc_id", "source", "licence", pl.coalesce(languages).alias("language"), _length("n_chars"), "n_bytes"
+    )
+
+
+def clean(text: pl.Expr, characters: int) -> pl.Expr:
+    """Return the head of texts in one line, without what moves or hides the words around it."""
+    hidden = r"[\p{Cc}\s\x{200B}\x{200E}\x{200F}\x{061C}\x{202A}-\x{202E}\x{2066}-\x{2069}\x{FEFF}]+"
+    head = text.fill_null("").str.slice(0, TEXT_CHARACTERS).str.replace_all(hidden, " ")
+    return head.str.strip_chars().str.slice(0, characters)
+
+
+def _length(characters: str) -> pl.Expr:
+    found: pl.Expr = pl.when(pl.col(characters).is_not_null()).then(pl.lit(LONGEST)).otherwise(None)
+    for limit, shorter in reversed(LENGTHS.items()):
+        found = pl.when(pl.col(characters) < limit).then(pl.lit(shorter)).otherwise(found)
+    return found.alias("length")
+
+
+def heads(store: Store, doc_ids: list[str]) -> pl.DataFrame:
+    """Return doc_id and the first thousand characters of the text of documents."""
+    head = pl.col("text").str.slice(0, TEXT_CHARACTERS)
+    blocks = store.by_ids(DOCUMENTS.name, doc_ids, ["doc_id", "text"], at_once=1_024)
+    texts = [pl.DataFrame(pl.from_arrow(block)).with_columns(head).rechunk() for block in blocks]
+    return pl.concat([pl.DataFrame(schema={"doc_id": pl.String, "text": pl.String}), *texts])
+
+
+def _examples(store: Store, subject: Subject) -> tuple[pl.DataFrame, np.ndarray]:
+    """Return the training examples of the target that have a vector, by id, and these vectors [M, d]."""
+    if subject.target is None or not store.exists(subject.target_table):
+        schema = dict.fromkeys(("doc_id", "text", "kind", "source", "length"), pl.String)
+        return pl.DataFrame(schema=schema | {"n_bytes": pl.Int64}), np.zeros((0, 1), np.float32)
+    ids, example_md = target_rows(store, subject.target_table, subject.target)
+    where = f"target = {quoted(subject.target)}"
+    lacking = store.read(TARGET_GAPS.name, ["doc_id"], f"{where} AND is_gap")["doc_id"].implode()
+    rows = store.read(TARGET_EXAMPLES.name, ["doc_id", "text", "source"], where)
+    rows = pl.DataFrame({"doc_id": ids}, schema={"doc_id": pl.String}).join(
+        rows.unique("doc_id", keep="first"), on="doc_id", how="left", maintain_order="left"
+    )
+    kind = pl.when(pl.col("doc_id").is_in(lacking)).then(pl.lit(GAP)).otherwise(pl.lit(EXAMPLE)).alias("kind")
+    text = pl.col("text").fill_null("")
+    found = rows.with_columns(kind, n_chars=text.str.len_chars(), n_bytes=text.str.len_bytes().cast(pl.Int64))
+    head = text.str.slice(0, TEXT_CHARACTERS)
+    return found.select("doc_id", head, "kind", "source", _length("n_chars"), "n_bytes"), example_md
+
+
+def _topics_of_pool(store: Store, table: str, components: Components, center_ck: Floats) -> pl.DataFrame:
+    found = [pl.DataFrame(schema={"doc_id": pl.String, "topic": pl.Int64})]
+    for batch in store.batches(table, ["doc_id", "vector"], rows=2_048):
+        point_nk = components.of(matrix_of(batch["vector"]), AXES_OF_TOPICS)
+        ids = batch["doc_id"].to_pylist()  # as they are, they would keep the batch with its vectors
+        found.append(pl.DataFrame({"doc_id": ids, "topic": nearest_center(point_nk, center_ck)}))
+    return pl.concat(found)
+
+
+def _left_out(
+    subject: Subject,
+    sample: pl.DataFrame,
+    known: pl.DataFrame,
+    examples: tuple[int, int],
+    components: Components,
+) -> list[str]:
+    """Return what the map does not show, as sentences."""
+    said, pool = [], len(subject.decisions)
+    if len(sample) < pool:
+        said.append(
+            f"A sample: {len(sample):,} of {pool:,} documents, of each reason its share and of the chosen up "
+            f"to {MOST_CHOSEN:,}; so crowds on the map are not those of the pool. Counts are of the pool."
+        )
+    if len(known) < len(sample):
+        said.append(f"{counted(len(sample) - len(known), 'document')} without a vector are not on the map.")
+    if subject.target is None:
+        said.append("The selection has no target, so there is no example of one.")
+    elif examples[1] < examples[0]:
+        said.append(f"Of the {examples[0]:,} examples of {subject.target}, {examples[1]:,} are shown.")
+    elif not examples[0]:
+        said.append(f"No example of {subject.target} has a vector.")
+    if len(known) and not components.share_k.any():
+        said.append("All vectors are alike: every point is in the middle.")
+    return said

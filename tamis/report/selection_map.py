@@ -1,0 +1,211 @@
+"""The map of a selection: a point a document, coloured by what was decided, in a page on its own.
+
+Arrays and texts are packed (deflate, base64), ids are not: a withdrawal finds the page by them.
+"""
+
+import base64
+import io
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from tamis.base.numbers import percent
+from tamis.embedding.layout import Floats
+from tamis.history.finding import short_id
+from tamis.report.figures import AMBER, BLUE, GREY
+from tamis.report.rendering import as_json, render, script, script_policy
+from tamis.report.seen import EXAMPLE, GAP, NO_VECTOR, Seen, clean
+from tamis.report.selection import reasons_of
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+LARGEST_PAGE = 1_450_000
+HEADS = (80, 60, 40, 20, 0)
+"""Characters of each text; fewer where the page would be larger than it may."""
+FIFTHS = ("best fifth", "second", "third", "fourth", "last fifth")
+NOT_RANKED, OTHERS = "not ranked", "others"
+THUMBNAIL = 220
+EXAMPLE_CODE, MOST_LABELS = 255, 200
+CHOSEN, DROPPED = "chosen", "dropped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapPage:
+    """What the template shows; `links`: file and what it shows, of the other pages of the selection."""
+
+    name: str
+    target: str | None
+    pool: int
+    chosen: int
+    shown: int
+    examples: int
+    gaps: int
+    axes: str
+    reasons: list[tuple[str, int, int, str]]
+    left_out: list[str]
+    links: list[tuple[str, str]]
+    meta: "Markup"
+    packed: str
+    ids: str
+    script: "Markup"
+    policy: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Mode:
+    """A way to colour: labels, documents of the whole pool with each, and the label of each point [n]."""
+
+    title: str
+    labels: list[str]
+    counts: list[int]
+    code_n: np.ndarray
+
+
+def map_page(seen: Seen, place_n2: Floats, axes: str, links: list[tuple[str, str]]) -> str:
+    """Return the page for places [n, 2] of the points; `axes`: what the two are, in words."""
+    decisions, points = seen.decisions, seen.points
+    example_n = points["kind"].is_in([EXAMPLE, GAP]).to_numpy()
+    modes, place_2n = _modes(seen, example_n), fitted(place_n2)
+    shown_r = np.bincount(modes[1].code_n[~example_n], minlength=len(modes[1].labels))
+    meanings = {name.replace("_", " "): meaning for name, _count, meaning in reasons_of(decisions)}
+    reasons = [
+        (label, count, int(shown), meanings.get(label, ""))
+        for label, count, shown in zip(modes[1].labels, modes[1].counts, shown_r, strict=True)
+    ]
+    gaps = (points["kind"] == GAP).arg_true().to_list()
+    meta = {
+        "examples": int(example_n.sum()),
+        "gaps": gaps,
+        "modes": [{"title": one.title, "labels": one.labels, "counts": one.counts} for one in modes],
+        "weights": [count / max(shown, 1) for _label, count, shown, _meaning in reasons],
+        "regions": _regions(seen, place_2n, example_n),
+    }
+    content = ""
+    for characters in HEADS:
+        cut = [] if characters == HEADS[0] else [f"Texts are cut to {characters} characters."]
+        page = MapPage(
+            name=seen.subject.name,
+            target=seen.subject.target,
+            pool=len(decisions),
+            chosen=int((decisions["verdict"] == "selected").sum()),
+            shown=int((~example_n).sum()),
+            examples=int(example_n.sum()),
+            gaps=len(gaps),
+            axes=axes,
+            reasons=reasons,
+            left_out=[*seen.left_out, *cut],
+            links=links,
+            meta=as_json(meta),
+            packed=_packed(place_2n, modes, points, characters),
+            ids="".join(map(short_id, points["doc_id"])),
+            script=script("map.js"),
+            policy=script_policy("map.js"),
+        )
+        content = render("map.html", page)
+        if len(content.encode()) <= LARGEST_PAGE:
+            break
+    return content
+
+
+def axes_in_words(seen: Seen) -> str:
+    """Return what a map by principal components shows."""
+    share = percent(float(seen.components.share_k[:2].sum()), 0)
+    return (
+        f"The two directions in which the vectors differ most: {share} of their variance. Points that are "
+        "near each other may be far apart in other directions."
+    )
+
+
+def _modes(seen: Seen, example_n: np.ndarray) -> list[_Mode]:
+    """Return the ways to colour; those of verdict and reason come first."""
+    eligible = max(seen.decisions["rank"].count(), 1)
+    fifth = ((pl.col("rank") - 1) * len(FIFTHS) // eligible).clip(0, len(FIFTHS) - 1)
+    topics = dict(enumerate(seen.topics))
+    key = pl.col("key")
+    shown = {
+        "verdict": pl.when(key == "selected").then(pl.lit(CHOSEN)).otherwise(pl.lit(DROPPED)),
+        "reason": key.str.replace_all("_", " "),
+        "rank": key.replace_strict(dict(enumerate(FIFTHS)), default=NOT_RANKED, return_dtype=pl.String),
+        "source": clean(key.cast(pl.String), 60),
+        "topic": key.replace_strict(topics, default=NO_VECTOR, return_dtype=pl.String),
+        "language": key.cast(pl.String),
+    }
+    orders: dict[str, list[str]] = {
+        "verdict": [CHOSEN, DROPPED],
+        "reason": [name.replace("_", " ") for name, _count, _meaning in reasons_of(seen.decisions)],
+        "rank": [*FIFTHS, NOT_RANKED],
+    }
+    of_points = seen.points.select("doc_id").join(
+        seen.decisions, on="doc_id", how="left", maintain_order="left"
+    )
+    modes = []
+    for title, label in shown.items():
+        of_key = fifth if title == "rank" else pl.col(title)  # of a million documents, few differ
+        counts = seen.decisions.group_by(of_key.alias("key")).len("count")
+        counts = counts.group_by(label.alias("label")).agg(pl.col("count").sum())
+        counts = counts.sort("count", "label", descending=[True, False])
+        found = dict(counts.iter_rows())
+        order = [name for name in orders.get(title, found) if name in found]
+        kept, rest = order[:MOST_LABELS], order[MOST_LABELS:]
+        codes = {name: code for code, name in enumerate(kept)} | dict.fromkeys(rest, MOST_LABELS)
+        labels = of_points.select(of_key.alias("key")).select(label).to_series()
+        code_n = labels.replace_strict(codes, default=EXAMPLE_CODE, return_dtype=pl.UInt8).to_numpy()
+        summed = [*map(found.__getitem__, kept), *([sum(map(found.__getitem__, rest))] if rest else [])]
+        labelled = [*kept, *([OTHERS] if rest else [])]
+        modes.append(
+            _Mode(
+                title=title,
+                labels=labelled,
+                counts=summed,
+                code_n=np.where(example_n, EXAMPLE_CODE, code_n).astype(np.uint8),
+            )
+        )
+    return modes
+
+
+def fitted(place_n2: Floats) -> np.ndarray:
+    """Return places as numbers from 0 to 65,535, [2, n] uint16: both axes by one scale, in the middle."""
+    if not len(place_n2):
+        return np.zeros((2, 0), "<u2")
+    low_2, high_2 = place_n2.min(axis=0), place_n2.max(axis=0)
+    width = max(float((high_2 - low_2).max()), 1e-12)
+    return (
+        np.round(((place_n2 - (low_2 + high_2) / 2) / width + 0.5) * 65_535).clip(0, 65_535).T.astype("<u2")
+    )
+
+
+def _regions(seen: Seen, place_2n: np.ndarray, example_n: np.ndarray) -> list[list[Any]]:
+    """Return the name of each topic, where the middle of its documents is, and how many these are."""
+    topic_n = np.where(example_n, -1, seen.points["topic"].to_numpy())
+    found: list[list[Any]] = []
+    for topic, name in enumerate(seen.topics):
+        mine_2n = place_2n[:, topic_n == topic]
+        if mine_2n.shape[1]:
+            found.append([name, *np.median(mine_2n, axis=1).round().tolist(), mine_2n.shape[1]])
+    return found
+
+
+def _packed(place_2n: np.ndarray, modes: list[_Mode], points: pl.DataFrame, characters: int) -> str:
+    heads = "\n".join(points.select(clean(pl.col("text"), characters)).to_series())
+    arrays = [place_2n.tobytes(), *(mode.code_n.tobytes() for mode in modes)]
+    return base64.b64encode(zlib.compress(b"".join([*arrays, heads.encode()]), 9)).decode()
+
+
+def thumbnail_png(seen: Seen, place_n2: Floats) -> bytes:
+    """Return the map as a small picture: dropped grey, chosen blue, examples of the target amber."""
+    from PIL import Image
+
+    pixel_2n = fitted(place_n2).astype(np.int64) * (THUMBNAIL - 4) // 65_536 + 2
+    picture = np.full((THUMBNAIL, THUMBNAIL, 3), 255, np.uint8)
+    kinds = seen.points["kind"]
+    for kind, colour in (("rejected", GREY), ("selected", BLUE), (EXAMPLE, AMBER), (GAP, AMBER)):
+        x_m, y_m = pixel_2n[:, (kinds == kind).to_numpy()]
+        for across, down in ((0, 0), (1, 0), (0, 1), (1, 1)):
+            picture[THUMBNAIL - 1 - y_m - down, x_m + across] = list(bytes.fromhex(colour[1:]))
+    stream = io.BytesIO()
+    Image.fromarray(picture).quantize(8).save(stream, format="PNG")
+    return stream.getvalue()

@@ -162,7 +162,7 @@ def test_a_listing_that_fails_or_is_empty_is_never_taken_for_an_empty_corpus(hub
 
 
 def test_what_cannot_be_fetched_is_told_by_kind(hub, tmp_path, monkeypatch):
-    """The client tries a server's failure again, ever more seconds later, which are not slept through here."""
+    """The client tries a failure of the server again, ever later; the test does not wait for that."""
     waited: list[float] = []
     clock = SimpleNamespace(**vars(time) | {"sleep": waited.append})
     monkeypatch.setattr("huggingface_hub.utils._http.time", clock)

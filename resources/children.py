@@ -64,12 +64,13 @@ def children_awaited() -> Iterator[None]:
     An orphan is no child any more, so they are noted while they live. After 20 s it is not waited for longer:
     a run that is still in progress ends by itself.
     """
+    before = set(psutil.Process().children(recursive=True))
     seen: set[psutil.Process] = set()
     ended = threading.Event()
 
     def note() -> None:
         with contextlib.suppress(psutil.Error):
-            seen.update(psutil.Process().children(recursive=True))
+            seen.update(set(psutil.Process().children(recursive=True)) - before)
 
     def watch() -> None:
         while not ended.wait(LOOKED_AT_SECONDS):

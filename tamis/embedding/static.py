@@ -57,15 +57,15 @@ class StaticEncoder:
         self._tokenizer = tokenizer
         self._unknown = int(tokenizer.token_to_id(UNKNOWN_TOKEN))
         self._vectors_vd = vectors_vd.astype(np.float64)
-        self._words = word_counter(tokenizer, self._unknown) if self._exact() else None
-
-    def _exact(self) -> bool:
-        """Whether 16 bits hold each number, so that sums are the same in any order."""
-        return np.array_equal(self._vectors_vd.astype(np.float16), self._vectors_vd)
+        # Whether 16 bits hold each number, so that sums are the same in any order.
+        self._exact = vectors_vd.dtype == np.float16 or np.array_equal(
+            self._vectors_vd.astype(np.float16), self._vectors_vd
+        )
+        self._words = word_counter(tokenizer, self._unknown) if self._exact else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As what it was made of: 16 bits a number where that is all they hold."""
-        vectors_vd = self._vectors_vd.astype(np.float16) if self._exact() else self._vectors_vd
+        vectors_vd = self._vectors_vd.astype(np.float16) if self._exact else self._vectors_vd
         return StaticEncoder, (self._tokenizer, vectors_vd, self.fingerprint)
 
     def encode(self, texts: Sequence[str], advance: Advance = ignore) -> np.ndarray:
@@ -122,13 +122,14 @@ def load_static(teacher: Path, cache: Path, fingerprint: str) -> StaticEncoder:
     from safetensors.numpy import load, save
 
     places = [folder / "encoders" / f"static-{fingerprint}" for folder in (cache, user_cache())]
-    found = next((files for place in places if (files := _read(place)) is not None), None)
+    kept = [_read(place) for place in places]
+    found = next((files for files in kept if files is not None), None)
     if found is None:
         tokenizer, vectors_vd = distil(teacher)
         found = tokenizer.encode(), save({"vectors": vectors_vd})
-    for place in places:
+    for place in (place for place, files in zip(places, kept, strict=True) if files is None):
         try:
-            if _read(place) is None:
+            if _read(place) is None:  # nor has another process stored it since
                 _write(place, *found)
         except OSError as error:
             reason = error.strerror or error

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -159,7 +161,11 @@ def test_a_listing_that_fails_or_is_empty_is_never_taken_for_an_empty_corpus(hub
         shards(tmp_path)
 
 
-def test_what_cannot_be_fetched_is_told_by_kind(hub, tmp_path):
+def test_what_cannot_be_fetched_is_told_by_kind(hub, tmp_path, monkeypatch):
+    """The client tries a failure of the server again, ever later; the test does not wait for that."""
+    waited: list[float] = []
+    clock = SimpleNamespace(**vars(time) | {"sleep": waited.append})
+    monkeypatch.setattr("huggingface_hub.utils._http.time", clock)
     found = shards(tmp_path)["data/test.jsonl"]
     hub.status = 403
     with pytest.raises(RemoteForbiddenError), fetched(found):
@@ -168,3 +174,4 @@ def test_what_cannot_be_fetched_is_told_by_kind(hub, tmp_path):
     hub.status = 500
     with pytest.raises(RemoteUnavailableError, match=r"test\.jsonl"), fetched(found):
         pass
+    assert len(waited) >= 3

@@ -1,4 +1,4 @@
-"""The five runs of the whole graph that `make test` affords; the UI is the sixth (test_user_interface.py)."""
+"""The four runs of the whole graph that `make test` affords; the UI is the fifth (test_user_interface.py)."""
 
 import json
 
@@ -37,29 +37,25 @@ def test_with_nothing_changed_nothing_is_made(built):
     assert built.json("plan") == []
 
 
-def test_a_changed_file_changes_what_depends_on_it_and_nothing_else(project):
+def test_a_file_that_changes_and_one_that_goes_change_what_depends_on_them_and_nothing_else(project):
+    """What its return restores is in graph/test_graph_changes.py and test_changing_files.py."""
     before = versions(project)
     write_jsonl(project.root / "landing" / "cooking.jsonl", sentences("algebra", 60, 9))
+    (project.root / "landing" / "sailing.jsonl").unlink()
     project.tamis("materialize")
     after = versions(project)
     changed = {key for key in before if after.get(key) != before[key]}
     assert {("documents", "landing__cooking.jsonl"), ("selected_subset", "near-algebra")} <= changed
-    assert ("documents", "landing__sailing.jsonl") not in changed
-    assert rows(project) == dict.fromkeys(PER_DOCUMENT, 180)
+    assert ("documents", "landing__sailing.jsonl") not in after
+    assert ("documents", "landing__algebra.jsonl") not in changed
+    assert rows(project) == dict.fromkeys(PER_DOCUMENT, 120)
+    assert project.store.count("occurrences", "shard LIKE '%sailing%'") == 0
+    assert project.store.count("decisions") == 240
+    assert project.json("audit")["status"] == "green"
     found = project.json("diff", "near-algebra")
     assert (found["from"]["version"], found["to"]["version"]) == (1, 2)
     assert found["causes"]["in"]["new_document"] > 0
     assert found["counts"]["in"] == found["counts"]["out"] == 20 - found["counts"]["kept"] > 0
-
-
-def test_a_removed_file_leaves_no_row(project):
-    """What its return restores is in graph/test_graph_changes.py and test_changing_files.py."""
-    (project.root / "landing" / "cooking.jsonl").unlink()
-    project.tamis("materialize")
-    assert rows(project) == dict.fromkeys(PER_DOCUMENT, 120)
-    assert project.store.count("occurrences", "shard LIKE '%cooking%'") == 0
-    assert project.store.count("decisions") == 240
-    assert project.json("audit")["status"] == "green"
 
 
 def test_an_altered_row_turns_the_audit_red_and_is_named(project):

@@ -1,15 +1,17 @@
-"""Dagster's services that a killed `tamis ui` leaves are ended by the next one, and no others."""
+"""Which processes a `tamis ui` ends or waits for: services that a killed one left, and its own, no others."""
 
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from resources.children import end_left_over
+from resources import children
+from resources.children import children_awaited, end_left_over
 
 SLEEPS = [sys.executable, "-S", "-c", "import time; time.sleep(120)"]
 PARENT = """
@@ -68,3 +70,21 @@ def test_services_whose_ui_was_killed_are_ended_and_no_others(tmp_path, processe
     assert not any(lives(one) for one in left)
     assert all(lives(one) for one in kept)
     assert end_left_over(project) == []
+
+
+def test_what_was_started_meanwhile_is_waited_for_though_it_is_an_orphan_and_what_was_there_is_not(
+    tmp_path, processes, monkeypatch
+):
+    monkeypatch.setattr(children, "LOOKED_AT_SECONDS", 0.05)
+    there = started(processes, tmp_path / "one.toml", parent="tamis")
+    with children_awaited():
+        shell = subprocess.Popen(["sh", "-c", "sleep 1.2 & echo $!; exec sleep .6"], stdout=subprocess.PIPE)
+        assert shell.stdout is not None
+        orphan = psutil.Process(int(shell.stdout.readline()))
+        processes.append(orphan)
+        assert shell.wait() == 0
+        assert lives(orphan)
+        began = time.monotonic()
+    assert not lives(orphan)
+    assert lives(there)
+    assert time.monotonic() - began < children.PATIENCE_SECONDS / 2

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from tamis.base.numbers import counted
+from tamis.corpus.sources import document_sources
 from tamis.corpus.stage import DOCUMENTS, OCCURRENCES, TARGET_EXAMPLES
 from tamis.coverage.keyed_hash import keyed_hash
 from tamis.embedding.layout import Components, Floats, principal_components
@@ -17,7 +18,6 @@ from tamis.embedding.storing import current_table, encoder_slug
 from tamis.embedding.topics import cluster_centers, nearest_center, topic_names
 from tamis.filters.storing import TABLE as FLAGS
 from tamis.project import Project
-from tamis.report.sources import document_sources
 from tamis.selection.computing import known_vectors
 from tamis.selection.stage import DECISIONS
 from tamis.settings.samplers import find_sampler

@@ -32,13 +32,15 @@ from tamis.report.selection_plot import selection_plot_png
 from tamis.report.serving import served_page_name, serving_page
 from tamis.report.summary import selection_lines
 from tamis.selection import find_sampler, select, selection_digest
+from tamis.selection.allocation import ShareBounds, Shortfall, allocate, stored_count
 from tamis.selection.computing import ScoringOptions, method_scores
+from tamis.selection.decide import Ranking
 from tamis.selection.pinned import repeated
-from tamis.selection.pool import candidates, exclusions, mean_margin, name_set_aside, with_scores
+from tamis.selection.pool import candidates, exclusions, groups, mean_margin, name_set_aside, with_scores
 from tamis.selection.serving import Goal, Serving, serving_of
 from tamis.settings.config import SelectionSection
 from tamis.settings.references import named
-from tamis.settings.samplers import DEFAULT_OPTIONS
+from tamis.settings.samplers import DEFAULT_OPTIONS, complete_options
 from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted
 from tamis.transport.storing import counts_by_estimate, load_potential
@@ -75,6 +77,7 @@ PARTITIONED = dg.AssetCheckSpec(
                 "embeddings",
                 "target_embeddings",
                 "base_models",
+                "mixture",
             ],
         ),
         specified(
@@ -117,6 +120,7 @@ class Choice:
     decided: pl.DataFrame
     pool: pl.DataFrame
     facts: dict[str, Any]
+    shortfalls: tuple[Shortfall, ...] = ()
     origins: tuple[InputReference, ...] = ()
 
 
@@ -127,16 +131,28 @@ def _chosen(work: Work, judge: JudgeResource, key: str) -> Choice:
     excluded = exclusions(work.store, work.project.settings.filters)
     if find_sampler(section.sampler).method:
         pool = pool.join(computed(work, judge, section, pool, excluded), on="doc_id", how="left")
-    decided = select(
-        pool,
-        section.sampler,
-        section.budget,
-        work.project.seed,
-        exclusions=excluded,
-        options=section.model_dump(include={*DEFAULT_OPTIONS}),
-    )
+    options, seed = section.model_dump(include={*DEFAULT_OPTIONS}), work.project.seed
+    shortfalls: tuple[Shortfall, ...] = ()
+    if section.per:
+        pool = pool.join(groups(work.store, section.per), on="doc_id")
+        least, most = section.bounds
+        divided = allocate(
+            pool,
+            section.budget,
+            ShareBounds(minimum=least, maximum=most, per=section.per),
+            Ranking(sampler=find_sampler(section.sampler), seed=seed, options=complete_options(options)),
+            excluded,
+        )
+        decided, shortfalls = divided.decisions, divided.shortfalls
+    else:
+        decided = select(pool, section.sampler, section.budget, seed, exclusions=excluded, options=options)
     decided = name_set_aside(work.store, decided, section.sampler)
-    return Choice(section=section, decided=decided, pool=pool, facts=certificate(work, section, decided))
+    facts: dict[str, Any] = dict(certificate(work, section, decided))
+    for found in shortfalls:
+        say(f"selection {key}: {found.message}")
+    if shortfalls:
+        facts["shares_not_reached"] = "; ".join(found.message for found in shortfalls)
+    return Choice(section=section, decided=decided, pool=pool, facts=facts, shortfalls=shortfalls)
 
 
 def _repeated(work: Work, pin: PinnedVersion) -> Choice:
@@ -171,12 +187,15 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
     """
     scope, decided, section = f"selection = {quoted(key)}", choice.decided, choice.section
     check = _every_document_decided(decided, choice.pool)
+    if "count" in decided.columns:
+        decided = decided.with_columns(stored_count("count"))
     rows = _complete(decided, key, "decisions")
     work.store.replace("decisions", rows.to_arrow().cast(schema_of("decisions")), scope)
     chosen = decided.filter(pl.col("verdict") == "selected").sort("rank")
     subset = _complete(chosen, key, "selected_subset").to_arrow().cast(schema_of("selected_subset"))
     work.store.replace("selected_subset", subset, scope)
-    report = selection_report(work.store, section, decided, work.project.settings.filters)
+    shortfalls = [found.message for found in choice.shortfalls]
+    report = selection_report(work.store, section, decided, work.project.settings.filters, shortfalls)
     page = work.project.home.reports / f"selection_{key}.html"
     plot = selection_plot_png(report)
     if check.passed:

@@ -117,7 +117,8 @@ def trials(
                     base = work.upstream("base_models", trial.model)
                     data = trial_data(work.project, work.snapshot, work.current, trial, base)
                     seen = {stage.data: stage.doc_ids for stage in data.stages}
-                    record_training_documents(work.store, key, seen)
+                    repeated = {one: count for stage in data.stages for one, count in stage.repeated.items()}
+                    record_training_documents(work.store, key, seen, repeated)
                     folder = checkpoint_folder(work, key)
                     with work.progress(f"trial {key}", data.expected_tokens, "tokens") as progress:
                         finished = run_trial(work.project, trial, data, folder, input_key, progress.advance)

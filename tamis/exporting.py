@@ -12,7 +12,7 @@ from tamis.base.files import replace_folder, whole_file
 from tamis.corpus.stage import OCCURRENCES
 from tamis.interchange import describe_subset, write_beside
 from tamis.interchange.own_columns import json_lines
-from tamis.interchange.subset_rows import SubsetRows, subset_rows
+from tamis.interchange.subset_rows import COUNT, SubsetRows, subset_rows
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
 from tamis.records.manifest import ManifestFolder
@@ -62,6 +62,7 @@ def export_selection(
 
     Columns doc_id, rank, margin, shard, row, source and licence of the first place it occurs in, text, the
     columns of the row there, and in `other_origins` all other places with theirs; or only some `columns`.
+    Where documents are in the training set several times, training_count says how often each is.
     Next to it: a data card, a Croissant description, and its lineage as OpenLineage events and PROV-JSON.
     `output`: the file or folder to write, if not in the folder of exports.
 
@@ -77,7 +78,8 @@ def export_selection(
     folder = ManifestFolder.of(project.home)
     found = find_published(read_current_values(store), folder, selection, configured)
     decisions = pl.DataFrame(pl.from_arrow(read_decisions(store, folder, found)))
-    ranks = decisions.filter(pl.col("verdict") == "selected").select("doc_id", "rank", "margin")
+    ranks = decisions.filter(pl.col("verdict") == "selected").select("doc_id", "rank", "margin", COUNT)
+    ranks = ranks.with_columns(pl.col(COUNT).fill_null(1)) if ranks[COUNT].count() else ranks.drop(COUNT)
     chosen = with_texts(store, ranks)
     if len(chosen) != len(ranks):
         raise IncompleteSelectionError(selection, len(ranks), len(chosen))

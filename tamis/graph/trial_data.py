@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import polars as pl
+
 from tamis.corpus.intake import texts_of
 from tamis.corpus.stage import EXAMPLES_STAGE
 from tamis.graph.snapshot import ProjectSnapshot
@@ -10,6 +12,7 @@ from tamis.project import Project
 from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import chosen_of, find_published
+from tamis.selection.allocation import training_order
 from tamis.store.digests import canonical_digest
 from tamis.training import nested_subset
 from tamis.training.cost import tokens_per_epoch
@@ -59,13 +62,24 @@ def trial_data(
 
 
 def _selected(project: Project, current: CurrentValues, selection: str) -> TrainingStage:
-    """Return a training stage on the documents of a selection, best first."""
+    """Return a training stage on the documents of a selection: best first, or shuffled where some repeat."""
     store, folder = project.home.store, ManifestFolder.of(project.home)
     found = find_published(current, folder, selection)
-    doc_ids = chosen_of(store, folder, found)["doc_id"].to_list()
+    chosen = chosen_of(store, folder, found)
+    doc_ids, repeated = chosen["doc_id"].to_list(), chosen.drop_nulls("training_count")
     texts = texts_of(store, doc_ids)
     version = folder.read(found.subset).data_version
-    return _stage(selection, version, {doc_id: texts[doc_id] for doc_id in doc_ids})
+    order = doc_ids
+    if len(repeated):
+        counts = chosen.select("doc_id", count=pl.col("training_count").fill_null(1))
+        order = training_order(counts, project.seed)["doc_id"].to_list()
+    return TrainingStage(
+        data=selection,
+        digest=version,
+        doc_ids=doc_ids,
+        examples=[texts[doc_id] for doc_id in order],
+        repeated=dict(repeated.select("doc_id", "training_count").iter_rows()),
+    )
 
 
 def _stage(data: str, digest: str, examples: Mapping[str, Example]) -> TrainingStage:

@@ -19,6 +19,7 @@ from tamis.records.current_values import read_current_values
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import all_published, read_decisions
 from tamis.selection.evidence import evidence_of, in_words
+from tamis.selection.reasons import OVER_GROUP
 from tamis.selection.stage import SERVED_EXAMPLES
 from tamis.settings.sections import FiltersSection
 from tamis.stage import Learning
@@ -30,6 +31,7 @@ from tamis.store.withdrawn import read_withdrawals
 from tamis.training.stage import BASE_MODELS_STAGE, TRAINED_ON
 
 _DECISION = ["selection", "verdict", "reason", "detail", "rank", "margin", "duplicate_of"]
+_DECISION += ["budget_group", "training_count"]
 _SPLITS = {"train": "to train on", "held_out": "held out", "unused": "not used"}
 READERS = 4
 
@@ -63,7 +65,8 @@ def explain_document(store: Store, doc_id: str, manifests: ManifestFolder) -> di
             "scores": _scores(store, doc_id),
             "decisions": decided,
             "serves": _serves(store, doc_id, decided),
-            "checkpoints": store.read(TRAINED_ON.name, ["checkpoint", "data"], where)
+            "checkpoints": store.read(TRAINED_ON.name, ["checkpoint", "data", "training_count"], where)
+            .with_columns(pl.col("training_count").fill_null(1))
             .sort("checkpoint")
             .to_dicts(),
         }
@@ -78,7 +81,9 @@ def _decisions(store: Store, doc_id: str, manifests: ManifestFolder) -> list[dic
         filters = FiltersSection.model_validate(config.get("filters", {}))
         for row in read_decisions(store, manifests, found, _DECISION, doc_id).to_pylist():
             evidence = evidence_of(store, doc_id, row["reason"], row["detail"], filters)
-            decided.append(row | {"evidence": evidence})
+            # Tables have null for a document that is in the training set once.
+            count = row["training_count"] or int(row["verdict"] == "selected")
+            decided.append(row | {"training_count": count, "evidence": evidence})
     return decided
 
 
@@ -173,15 +178,21 @@ def explanation_lines(found: dict[str, Any]) -> list[str]:
         ]
         lines += [f"    {line}" for line in cut(shown, "--json", SHOWN)]
     for row in found["checkpoints"]:
-        lines.append(f"  {row['checkpoint']} was trained on it, as part of {row['data']}")
+        several = f", {row['training_count']} times" if row["training_count"] > 1 else ""
+        lines.append(f"  {row['checkpoint']} was trained on it{several}, as part of {row['data']}")
     if not found["checkpoints"]:
         lines.append("  no checkpoint was trained on it")
     return lines
 
 
 def _decision_line(row: dict[str, Any]) -> str:
-    line = f"{row['selection']}: {row['verdict']}, {row['reason'].replace('_', ' ')}"
-    if row["detail"] is not None:
+    full = {str(reason): f"over the {per}'s budget" for per, reason in OVER_GROUP.items()}
+    line = f"{row['selection']}: {row['verdict']}, {full.get(row['reason'], row['reason'].replace('_', ' '))}"
+    if row["training_count"] > 1:
+        line += f", {row['training_count']} times in the training set"
+    if row["reason"] in full and row["detail"] is not None:
+        line += f": {row['detail']}"
+    elif row["detail"] is not None:
         seen = f": {in_words(row['evidence'])}" if row["evidence"] else ""
         line += f" ({row['detail']}{seen})"
     if row["rank"] is not None:
@@ -199,7 +210,7 @@ SHOWN = 10
 def training_documents(home: Home, checkpoint: str, configured: set[str]) -> dict[str, Any]:
     """Return the documents that a checkpoint and its base model were trained on, its own stage first.
 
-    The form is `{checkpoint, manifest, stages: [{checkpoint, how, data, documents: [{doc_id,
+    The form is `{checkpoint, manifest, stages: [{checkpoint, how, data, documents: [{doc_id, training_count,
     occurrences}]}]}`, with all occurrences of each document. `configured`: the trials and models of the
     project. Raises `UnknownNameError`, `NotMadeError`.
     """
@@ -220,19 +231,20 @@ def training_documents(home: Home, checkpoint: str, configured: set[str]) -> dic
 
 def _stage(home: Home, checkpoint: str, how: str) -> list[dict[str, Any]]:
     """Return an entry of `stages` for each kind of data that a checkpoint was trained on."""
-    seen = home.store.read(TRAINED_ON.name, ["doc_id", "data"], f"checkpoint = {quoted(checkpoint)}")
+    columns = ["doc_id", "data", "training_count"]
+    seen = home.store.read(TRAINED_ON.name, columns, f"checkpoint = {quoted(checkpoint)}")
     blocks = home.store.by_ids(OCCURRENCES.name, seen["doc_id"].to_list(), PLACES)
     places = [pl.DataFrame(pl.from_arrow(block)) for block in blocks]
     named = pl.concat(places) if places else pl.DataFrame(schema=dict.fromkeys(PLACES, pl.String))
     groups = named.sort("shard", "row").group_by("doc_id").agg(pl.struct(PLACES[1:]).alias("occurrences"))
     joined = seen.join(groups, on="doc_id", how="left").sort("doc_id")
-    joined = joined.with_columns(pl.col("occurrences").fill_null([]))
+    joined = joined.with_columns(pl.col("occurrences").fill_null([]), pl.col("training_count").fill_null(1))
     return [
         {
             "checkpoint": checkpoint,
             "how": how,
             "data": data,
-            "documents": part.select("doc_id", "occurrences").to_dicts(),
+            "documents": part.select("doc_id", "training_count", "occurrences").to_dicts(),
         }
         for (data,), part in joined.group_by("data", maintain_order=True)
     ]
@@ -247,7 +259,9 @@ def training_lines(found: dict[str, Any]) -> list[str]:
         lines.append(value)
         for document in documents[:SHOWN]:
             places = [f"{place['shard']}, row {place['row']}" for place in document["occurrences"]]
-            lines.append(f"    {document['doc_id']}  {'; '.join(places) or 'an example of the target'}")
+            several = f" ({document['training_count']} times)" if document["training_count"] > 1 else ""
+            found_at = "; ".join(places) or "an example of the target"
+            lines.append(f"    {document['doc_id']}{several}  {found_at}")
         if len(documents) > SHOWN:
             lines.append(f"    and {len(documents) - SHOWN:,} more; --json lists all")
     return lines

@@ -50,6 +50,11 @@ def _counts(facts: Facts, written: Written) -> str:
         ["version", f"{facts.version}, chosen {facts.made_at}"],
         ["file", f"`{written.name}`, {written.size:,} bytes, SHA-256 `{written.sha256}`"],
     ]
+    if facts.copies > facts.documents:
+        training = (
+            f"{facts.copies:,} documents, each as often as `training_count` says, which a trainer must heed"
+        )
+        rows.insert(1, ["training set", training])
     return "## What it holds\n\n" + _table(["", ""], rows)
 
 

@@ -49,6 +49,7 @@ COLUMNS = {
     "doc_id": ("sc:Text", "Content id: first 128 bits of SHA-256 over the normalised text, hex."),
     "rank": ("sc:Integer", "Place in the order of selection, from 1."),
     "margin": ("sc:Float", "Signed distance to the cut, positive on the selected side."),
+    "training_count": ("sc:Integer", "Times that the document is in the training set."),
     "shard": ("sc:Text", "Shard in which the text occurs first."),
     "row": ("sc:Integer", "Row within that shard, from 0."),
     "source": ("sc:Text", "Where in the shard: file, column or module."),

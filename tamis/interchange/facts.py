@@ -39,7 +39,10 @@ class Histogram:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """All facts that a description or a card states of a subset."""
+    """All facts that a description or a card states of a subset.
+
+    `copies`: its documents, each as often as the training set has it; `tokens` are those of all copies.
+    """
 
     project: str
     selection: str
@@ -50,6 +53,7 @@ class Facts:
     pool: int
     eligible: int
     documents: int
+    copies: int
     n_bytes: int
     tokens: Tokens
     reasons: tuple[tuple[str, str | None, int], ...]

@@ -13,6 +13,7 @@ from tamis.interchange.croissant import croissant
 from tamis.interchange.facts import Facts, Written, histograms, shares
 from tamis.interchange.graph import Lineage, manifests_behind
 from tamis.interchange.lineage import openlineage_lines, prov_json
+from tamis.interchange.subset_rows import COUNT
 from tamis.project import Project
 from tamis.records.manifest import ManifestFolder, canonical_json
 from tamis.records.published import Published
@@ -66,6 +67,7 @@ def describe_subset(
         pool=len(decisions),
         eligible=decisions["rank"].count(),
         documents=len(chosen),
+        copies=int(chosen[COUNT].sum()) if COUNT in chosen.columns else len(chosen),
         n_bytes=int(sized["n_bytes"].sum()),
         tokens=tokens_of(token_sizes(project.home.store), chosen),
         reasons=tuple(reasons.iter_rows()),

@@ -13,6 +13,8 @@ from tamis.interchange.own_columns import OwnRows, OwnTable, own_table, read_own
 from tamis.project import Project
 
 COLUMNS = ("doc_id", "rank", "margin", "shard", "row", "source", "licence", "text")
+COUNT = "training_count"
+"""A column more where documents are in the training set several times."""
 OTHERS = "other_origins"
 PLACE = ("shard", "row", "source", "licence")
 MOST_NAMED = 3
@@ -45,18 +47,19 @@ class SubsetRows:
 def subset_rows(project: Project, chosen: pl.DataFrame, places: pl.DataFrame) -> SubsetRows:
     """Return the rows of chosen documents, in their order.
 
-    `chosen`: columns as in `COLUMNS`. `places`: all places of these, by shard and row; a document has the
-    columns of the first at the top, those of the others in `other_origins`.
+    `chosen`: columns as in `COLUMNS`, and maybe `COUNT`. `places`: all places of these, by shard and
+    row; a document has the columns of the first at the top, those of the others in `other_origins`.
     """
     own = read_own_rows(project, places)
     texts = dict(chosen.select("doc_id", "text").iter_rows())
     first = [((shard, row), text) for shard, row, text in chosen.select("shard", "row", "text").iter_rows()]
     mine = own_table(first, own)
-    top = {name: pa.chunked_array(column) for name, column in _known(chosen, COLUMNS).items()}
+    known = (*COLUMNS, COUNT) if COUNT in chosen.columns else COLUMNS
+    top = {name: pa.chunked_array(column) for name, column in _known(chosen, known).items()}
     printed: dict[str, list[Any]] = {}
     for name, values in mine.columns.items():
         called = name
-        if name in (*COLUMNS, OTHERS):
+        if name in (*known, OTHERS):
             if name in top and _repeats(mine.printed[name], top[name]):
                 continue
             called = f"original_{name}"

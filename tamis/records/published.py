@@ -22,7 +22,7 @@ from tamis.records.listed_rows import only_withdrawn_missing
 from tamis.records.manifest import ManifestFolder
 from tamis.selection.stage import DECISIONS_STAGE, SELECTION_STAGE
 from tamis.store.digests import row_records, rows_digest
-from tamis.store.schemas import declaration, schema_of
+from tamis.store.schemas import LATER_COLUMNS, declaration, schema_of
 from tamis.store.tables import Store, quoted
 from tamis.store.withdrawn import withdrawn_ids
 
@@ -115,11 +115,15 @@ def read_decisions(
     """
     schema = schema_of(DECISIONS)
     names = list(columns or schema.names)
-    own = [name for name in names if name != "selection"]
     where = None if doc_id is None else [("doc_id", "==", doc_id)]
     try:
-        rows = pq.read_table(folder.kept_path(found.rows), columns=own, filters=where)
+        path = folder.kept_path(found.rows)
+        kept = set(pq.read_schema(path).names)
+        own = [name for name in names if name in kept]
+        rows = pq.read_table(path, columns=own, filters=where)
         rows = rows.append_column("selection", pa.repeat(found.selection, rows.num_rows))
+        for name in (name for name in names if name in LATER_COLUMNS and name not in kept):
+            rows = rows.append_column(name, pa.nulls(rows.num_rows))
     except (OSError, pa.ArrowException):
         rows = verified_rows(store, folder, found.selection, found.rows)
         if rows is None:
@@ -130,9 +134,11 @@ def read_decisions(
 
 
 def chosen_of(store: Store, folder: ManifestFolder, found: Published) -> pl.DataFrame:
-    """Return the published choice of a selection, ordered by rank: doc_id, rank."""
-    rows = pl.DataFrame(pl.from_arrow(read_decisions(store, folder, found, ["doc_id", "rank", "verdict"])))
-    return rows.filter(pl.col("verdict") == "selected").sort("rank").select("doc_id", "rank")
+    """Return the published choice of a selection, ordered by rank: doc_id, rank, training_count."""
+    columns = ["doc_id", "rank", "verdict", "training_count"]
+    rows = pl.DataFrame(pl.from_arrow(read_decisions(store, folder, found, columns)))
+    chosen = rows.filter(pl.col("verdict") == "selected").sort("rank")
+    return chosen.select("doc_id", "rank", "training_count")
 
 
 def verified_rows(store: Store, folder: ManifestFolder, selection: str, digest: str) -> pa.Table | None:
@@ -181,7 +187,7 @@ def _chosen_of_all(
 ) -> pa.Table:
     schema = schema_of(SUBSET)
     frames = [
-        chosen_of(store, folder, one).select(pl.lit(one.selection).alias("selection"), "doc_id", "rank")
+        chosen_of(store, folder, one).select(pl.lit(one.selection).alias("selection"), pl.all())
         for one in found
     ]
     rows = pa.concat_tables([schema.empty_table(), *(frame.to_arrow().cast(schema) for frame in frames)])

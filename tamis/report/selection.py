@@ -18,6 +18,7 @@ from tamis.report.selection_data import (
     LAST,
     MIDDLE,
     MISSED,
+    DividedBudget,
     SelectionReport,
     shown_documents,
     source_mix,
@@ -40,6 +41,10 @@ PARTS_OF_A_DRAW = PARTS | {
     MISSED: ("Those that were nearly drawn", "What a larger budget would add first."),
 }
 """For samplers that draw: what comes first is not what is best."""
+MISSED_OF_GROUPS = (
+    "The first that were left out",
+    "In the sampler's order; the budget or that of their group is full.",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +75,7 @@ class SelectionPage:
     settings: Mapping[str, str]
     mean_margin: Any
     baseline: RandomBaseline | None
+    divided: DividedBudget | None
     served: str
 
 
@@ -78,6 +84,7 @@ def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
     decisions = report.decisions
     chosen = decisions.filter(pl.col("verdict") == "selected")
     score, sampler = deciding_score(decisions, report.settings), sampler_of(decisions, report.settings)
+    parts = PARTS_OF_A_DRAW if sampler and sampler.rule != "top_k" else PARTS
     page = SelectionPage(
         name=report.name,
         pool=len(decisions),
@@ -93,11 +100,12 @@ def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
         zoomed=score is not None and has_zoom(score),
         words=words_of(sampler, score),
         several=chosen.join(report.documents.filter(pl.col("more").list.len() > 0), on="doc_id").height,
-        parts=_parts(report, PARTS_OF_A_DRAW if sampler and sampler.rule != "top_k" else PARTS),
+        parts=_parts(report, parts | ({MISSED: MISSED_OF_GROUPS} if report.divided else {})),
         scores={name: SCORES[name] for name in used_score_columns(decisions)},
         settings=report.settings,
         mean_margin=chosen["margin"].mean(),
         baseline=report.baseline,
+        divided=report.divided,
         served=served_page_name(report.name) if report.target else "",
     )
     return render("selection.html", page)

@@ -1,17 +1,22 @@
 """What the selection page shows, gathered from the store: decisions, excerpts of a few documents, the mix."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
+from tamis.base.numbers import MISSING
+from tamis.corpus.sources import document_sources
 from tamis.corpus.stage import DOCUMENTS, OCCURRENCES
 from tamis.report.random_baseline import RandomBaseline, random_baseline
-from tamis.report.sources import document_sources
 from tamis.selection import find_sampler
+from tamis.selection.allocation import group_shares
 from tamis.selection.deciding import used_score_columns
 from tamis.selection.token_sizes import Tokens, token_sizes, tokens_of
+from tamis.settings.budget import parse_budget
 from tamis.settings.config import FiltersSection, SelectionSection
+from tamis.settings.shares import share_of
 from tamis.store.tables import Store
 
 SHOWN_SOURCES = 15
@@ -22,11 +27,25 @@ BEST, MIDDLE, LAST, MISSED = "best", "middle", "last", "missed"
 
 
 @dataclass(frozen=True, kw_only=True)
+class DividedBudget:
+    """A budget that is divided over groups: what each may fill, and what it does.
+
+    `per`: what the groups are. `unit`: that of amounts. `rows`: as of `group_shares`, with `bound` in words.
+    `shortfalls`: sentences about what could not be had.
+    """
+
+    per: str
+    unit: str
+    rows: list[dict[str, Any]]
+    shortfalls: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class SelectionReport:
     """What the page shows: decisions (a row per document), documents, settings.
 
     documents: doc_id, source, more (the other sources of one that is in several), excerpt. `tokens`: of the
-    chosen. `baseline`: the choice compared with a random one.
+    chosen. `baseline`: the choice compared with a random one. `divided`: of a budget per group.
     """
 
     name: str
@@ -36,6 +55,7 @@ class SelectionReport:
     target: str | None = None
     tokens: Tokens | None = None
     baseline: RandomBaseline | None = None
+    divided: DividedBudget | None = None
 
 
 def selection_report(
@@ -43,8 +63,12 @@ def selection_report(
     section: SelectionSection,
     decisions: pl.DataFrame,
     filters: FiltersSection,
+    shortfalls: Sequence[str] = (),
 ) -> SelectionReport:
-    """Return one selection's report; texts are read only for the documents that are shown."""
+    """Return one selection's report; texts are read only for the documents that are shown.
+
+    shortfalls: what the groups of a divided budget could not have.
+    """
     sources = document_sources(store.read(OCCURRENCES.name, ["doc_id", "shard", "source"]))
     shown = pl.concat(shown_documents(decisions).values())["doc_id"].to_list()
     texts = [pl.DataFrame(schema={"doc_id": pl.String, "text": pl.String})]  # nothing may be eligible
@@ -56,6 +80,7 @@ def selection_report(
         "doc_id", pl.col("text").str.slice(0, EXCERPT_CHARACTERS).alias("excerpt")
     )
     heeded = section.model_dump(exclude=find_sampler(section.sampler).unheeded, exclude_none=True)
+    sizes = token_sizes(store)
     score = next(iter(used_score_columns(decisions)), None)
     return SelectionReport(
         name=section.name,
@@ -63,9 +88,35 @@ def selection_report(
         documents=sources.join(excerpts, on="doc_id", how="left"),
         settings={name: str(value) for name, value in heeded.items()},
         target=section.target,
-        tokens=tokens_of(token_sizes(store), decisions.filter(pl.col("verdict") == "selected")),
+        tokens=tokens_of(sizes, decisions.filter(pl.col("verdict") == "selected")),
         baseline=random_baseline(store, decisions, sources.select("doc_id", "source"), score, filters),
+        divided=_divided(section, decisions, sizes, shortfalls) if section.per else None,
     )
+
+
+def _divided(
+    section: SelectionSection, decisions: pl.DataFrame, sizes: pl.DataFrame, shortfalls: Sequence[str]
+) -> DividedBudget:
+    in_tokens = parse_budget(section.budget).unit == "tokens"
+    size = pl.col("n_tokens") if in_tokens else pl.lit(1, dtype=pl.Int64)
+    found = group_shares(decisions, sizes.select("doc_id", size=size)).sort(
+        "filled", "group", descending=[True, False]
+    )
+    rows = [row | {"bound": _bound(section, row["group"])} for row in found.iter_rows(named=True)]
+    return DividedBudget(
+        per=str(section.per), unit="tokens" if in_tokens else "documents", rows=rows, shortfalls=shortfalls
+    )
+
+
+def _bound(section: SelectionSection, group: str) -> str:
+    """Return the shares that a group may have, in words."""
+    least, most = (
+        100 * float(share_of(bound, group, free))
+        for bound, free in zip(section.bounds, (0.0, 1.0), strict=True)
+    )
+    if least == 0:
+        return MISSING if most == 100 else f"at most {most:g} %"
+    return f"at least {least:g} %" if most == 100 else f"{least:g} % to {most:g} %"
 
 
 def shown_documents(decisions: pl.DataFrame) -> dict[str, pl.DataFrame]:

@@ -10,6 +10,7 @@ import polars as pl
 from tamis.base.numbers import counted, cut, named, percent
 from tamis.comparison.analysis import analyse
 from tamis.comparison.stage import SAMPLER_COMPARISON, SAMPLER_TRIALS
+from tamis.corpus.sources import document_sources
 from tamis.corpus.stage import DOCUMENTS, NEAR_DUPLICATES, OCCURRENCES
 from tamis.graph.stages import stages
 from tamis.project import Project
@@ -18,7 +19,6 @@ from tamis.records.manifest import ManifestFolder
 from tamis.records.published import published, read_decisions
 from tamis.report.address import INDEX
 from tamis.report.comparison import comparison_text
-from tamis.report.sources import document_sources
 from tamis.scaling.choice import could_be_as_good
 from tamis.scaling.stage import CHOICE_STAGE
 from tamis.scaling.storing import loss_unit

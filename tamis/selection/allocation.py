@@ -4,9 +4,9 @@ Either every group has a target share (a mixture), or shares have bounds and the
 within them. Shares are parts of the budget. In each group the best documents of the sampler are taken, whole
 ones; where a mixture needs more of a group than it holds, its documents are taken several times.
 
-Target shares: T_j = w_j T by largest remainders, floor(T_j / U_j) passes of all U_j that may be chosen and a
-part pass of the rest. The last document of a part pass is taken when at most half of it is too much, so a group
-is within half a document of its share.
+Target shares: T_j = w_j T by largest remainders, floor(T_j / U_j) passes of all U_j that may be chosen and
+a part pass of the rest. The last document of a part pass is taken when at most half of it is too much, so a
+group is within half a document of its share.
 
 Bounds: first each group's best documents up to its minimum, then the best of all whose group is under its
 maximum, up to the first that the budget has no room for. For budgets in documents that is the best choice in
@@ -27,7 +27,7 @@ from tamis.base.numbers import counted, named
 from tamis.coverage.keyed_hash import keyed_uniform
 from tamis.selection.decide import Ranking, ranked_by, with_exclusions, with_verdicts
 from tamis.selection.errors import BadColumnError, BudgetExceedsPool, MissingColumnsError, SharesNotReached
-from tamis.selection.reasons import Reason
+from tamis.selection.reasons import OVER_GROUP, Reason
 from tamis.settings.budget import Budget, parse_budget
 from tamis.settings.shares import (
     ImpossibleSharesError,
@@ -38,12 +38,6 @@ from tamis.settings.shares import (
     exact,
     share_of,
 )
-
-OVER_GROUP: dict[str, Reason] = {
-    "source": Reason.OVER_SOURCE_BUDGET,
-    "topic": Reason.OVER_TOPIC_BUDGET,
-    "language": Reason.OVER_LANGUAGE_BUDGET,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +94,8 @@ class Allocation:
 
     `decisions`: as `select` returns them, with detail, budget_group (the document's group) and count (times
     that a document is in the training set: 0 for the rejected; over 1 where a mixture repeats its group).
-    `groups`: a row per group, by name: group, documents and size (of what may be chosen), share (of that),
-    minimum and maximum (of the budget, both the goal of a mixture), chosen (documents), filled (their size,
-    repeated ones as often), filled_share (of all that is filled), passes (filled / size). Sizes are in `unit`.
+    `groups`: a row per group, by name: group, minimum and maximum (in `unit`; both the goal of a mixture),
+    and what `group_shares` gives.
     """
 
     decisions: pl.DataFrame
@@ -121,10 +114,11 @@ def allocate(
 ) -> Allocation:
     """Decide about every candidate as `select` does, with the budget divided over groups.
 
-    `candidates`: as for `select`, and `group`, a name for each. In a mixture scores that compare documents are
-    compared inside the groups, so that what is taken of a group depends on it alone. rank is the place among
-    all eligible documents, so chosen ones need not be the first; margin is the distance to the cut of the
-    group. Warns `SharesNotReached` of each shortfall, `BudgetExceedsPool` where the budget cannot be spent.
+    `candidates`: as for `select`, and `group`, a name for each. In a mixture, scores that compare documents
+    are compared inside the groups, so that what is taken of a group depends on it alone. rank is the place
+    among all eligible documents, so chosen ones need not be the first; margin is the distance to the cut of
+    the group. Warns `SharesNotReached` of each shortfall, and `BudgetExceedsPool` where the budget cannot be
+    spent.
 
     Raises as `select` does, and `BadColumnError` for a group that is no name.
     """
@@ -163,6 +157,11 @@ def allocate(
         budget=problem.total,
         shortfalls=tuple(division.shortfalls),
     )
+
+
+def stored_count(count: str) -> pl.Expr:
+    """Return a count as tables have it, in `training_count`: null unless it is over 1."""
+    return pl.when(pl.col(count) > 1).then(pl.col(count)).alias("training_count")
 
 
 def training_order(counts: pl.DataFrame, seed: int) -> pl.DataFrame:
@@ -331,7 +330,8 @@ def _within_bounds(problem: _Problem, bounds: ShareBounds) -> _Division:
     ranked = problem.ranked.join(by_group, on="group", how="left", maintain_order="left")
     running, size = pl.col("running"), pl.col("size")
     ranked = ranked.with_columns(
-        first=(running <= pl.col("reserved")) & (pl.col("reserved") > 0), open=running <= pl.col("most")
+        first=(running <= pl.col("reserved")) & (pl.col("reserved") > 0),
+        open=(running <= pl.col("most")) | (pl.col("most") >= total),  # the whole budget bounds nothing
     )
     used = int(ranked.filter("first")["size"].sum())
     # Where a minimum ends inside a document, that document is taken too while there is room.
@@ -395,8 +395,8 @@ def _minima(
     }
     if (whole := sum(shares.values(), Fraction(0))) > 1:
         message = (
-            f"the least shares of {counted(len(shares), 'group')} are {float(whole):g} in sum, over 1: each was "
-            f"divided by that"
+            f"the least shares of {counted(len(shares), 'group')} are {float(whole):g} in sum, over 1: each "
+            "was divided by that"
         )
         shortfalls.append(
             Shortfall(
@@ -412,8 +412,9 @@ def _minima(
     for name, amount in least.items():
         if amount > available[name]:
             message = (
-                f"{name} must fill {100 * float(shares[name]):.3g} %, {problem.of_budget(math.ceil(amount))}, but "
-                f"only {problem.words(available[name])} may be chosen: all are taken"
+                f"{name} must fill {100 * float(shares[name]):.3g} %, "
+                f"{problem.of_budget(math.ceil(amount))}, but only {problem.words(available[name])} may be "
+                "chosen: all are taken"
             )
             shortfalls.append(
                 Shortfall(
@@ -460,11 +461,42 @@ def _with_margins(decided: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _groups(problem: _Problem, division: _Division) -> pl.DataFrame:
-    filled = (pl.col("size") * pl.col("count")).sum()
-    found = division.decided.group_by("group").agg(
-        documents=pl.len(), size=pl.col("size").sum(), chosen=(pl.col("count") > 0).sum(), filled=filled
+def group_shares(decisions: pl.DataFrame, sizes: pl.DataFrame) -> pl.DataFrame:
+    """Return what each group of a divided budget holds and fills, by name.
+
+    decisions: rows of the table. sizes: doc_id and size, in tokens or documents. Returned: group; documents,
+    size and share of what may be chosen; chosen documents; filled (their size, repeated ones as often) and
+    filled_share; passes (filled / size).
+    """
+    count = pl.when(pl.col("verdict") == "selected").then(pl.col("training_count").fill_null(1)).otherwise(0)
+    found = decisions.select("doc_id", "rank", group="budget_group", count=count).drop_nulls("group")
+    known = found["group"].unique().sort()
+    eligible = found.drop_nulls("rank").join(sizes, on="doc_id")
+    return _shares_of(pl.DataFrame({"group": known}), eligible)
+
+
+def _shares_of(groups: pl.DataFrame, eligible: pl.DataFrame) -> pl.DataFrame:
+    """Return groups with sums over their eligible documents (group, size, count), and shares."""
+    found = eligible.group_by("group").agg(
+        documents=pl.len(),
+        size=pl.col("size").sum(),
+        chosen=(pl.col("count") > 0).sum(),
+        filled=(pl.col("size") * pl.col("count")).sum(),
     )
+    numbers = pl.col("documents", "size", "chosen", "filled")
+    return (
+        groups.join(found, on="group", how="left")
+        .with_columns(numbers.fill_null(0).cast(pl.Int64))
+        .with_columns(
+            share=pl.col("size") / pl.col("size").sum(),
+            filled_share=pl.col("filled") / pl.col("filled").sum(),
+            passes=pl.col("filled") / pl.col("size"),
+        )
+        .sort("group")
+    )
+
+
+def _groups(problem: _Problem, division: _Division) -> pl.DataFrame:
     bounds = pl.DataFrame(
         {
             "group": problem.known,
@@ -473,26 +505,4 @@ def _groups(problem: _Problem, division: _Division) -> pl.DataFrame:
         },
         schema={"group": pl.String, "minimum": pl.Int64, "maximum": pl.Int64},
     )
-    numbers = ("documents", "size", "chosen", "filled")
-    return (
-        bounds.join(found, on="group", how="left")
-        .with_columns(pl.col(numbers).fill_null(0).cast(pl.Int64))
-        .with_columns(
-            share=pl.col("size") / pl.col("size").sum(),
-            filled_share=pl.col("filled") / pl.col("filled").sum(),
-            passes=pl.col("filled") / pl.col("size"),
-        )
-        .select(
-            "group",
-            "documents",
-            "size",
-            "share",
-            "minimum",
-            "maximum",
-            "chosen",
-            "filled",
-            "filled_share",
-            "passes",
-        )
-        .sort("group")
-    )
+    return _shares_of(bounds, division.decided)

@@ -105,9 +105,16 @@ def with_verdicts(
 
 
 def selection_digest(decisions: pl.DataFrame) -> str:
-    """SHA-256 (hex) over the chosen doc_ids, a line each, in rank order: the data version of a selection."""
-    chosen = decisions.filter(pl.col("verdict") == "selected").sort("rank")["doc_id"]
-    return hashlib.sha256("".join(f"{doc_id}\n" for doc_id in chosen).encode()).hexdigest()
+    """SHA-256 (hex) over the chosen doc_ids, a line each, in rank order: the data version of a selection.
+
+    After the id comes `training_count`, where the document is in the training set several times.
+    """
+    chosen = decisions.filter(pl.col("verdict") == "selected").sort("rank")
+    lines = chosen["doc_id"].to_list()
+    if "training_count" in chosen.columns:
+        times = chosen["training_count"].to_list()
+        lines = [f"{one} {count}" if count else one for one, count in zip(lines, times, strict=True)]
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 
 
 def _checked(candidates: pl.DataFrame, sampler: Sampler, limit: Budget) -> pl.DataFrame:

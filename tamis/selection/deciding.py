@@ -30,13 +30,17 @@ SCORES: dict[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class DecidingScore:
-    """Scores [n] of the eligible documents, whether each was chosen [n], and the cut (None for a draw)."""
+    """Scores [n] of the eligible documents, whether each was chosen [n], and the cut (None for a draw).
+
+    `divided`: each group of documents has a cut of its own, so there is none for all.
+    """
 
     label: str
     scores: NDArray[np.float64]
     chosen: NDArray[np.bool_]
     cut: float | None
     smaller_is_better: bool
+    divided: bool = False
 
 
 def used_score_columns(decisions: pl.DataFrame) -> tuple[str, ...]:
@@ -70,7 +74,8 @@ def deciding_score(decisions: pl.DataFrame, settings: Mapping[str, str]) -> Deci
         return None
     smaller = sampler.rule == "top_k" and sampler.direction == "lowest"
     scores = eligible["score"].to_numpy()
-    cut = None if sampler.rule != "top_k" else _cut(scores, eligible["margin"], smaller)
+    divided = "budget_group" in eligible.columns and eligible["budget_group"].count() > 0
+    cut = None if sampler.rule != "top_k" or divided else _cut(scores, eligible["margin"], smaller)
     label = sampler.formula.format(**options) or " + ".join(sampler.score_columns)
     return DecidingScore(
         label=label.replace("_", " "),
@@ -78,6 +83,7 @@ def deciding_score(decisions: pl.DataFrame, settings: Mapping[str, str]) -> Deci
         chosen=(eligible["verdict"] == "selected").to_numpy(),
         cut=cut,
         smaller_is_better=smaller,
+        divided=divided,
     )
 
 

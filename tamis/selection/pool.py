@@ -8,20 +8,24 @@ import math
 import polars as pl
 
 from tamis.corpus.setting_aside import read_refused
-from tamis.corpus.stage import DOCUMENTS, NEAR_DUPLICATES, TARGET_EXAMPLES
+from tamis.corpus.sources import document_sources
+from tamis.corpus.stage import DOCUMENTS, NEAR_DUPLICATES, OCCURRENCES, TARGET_EXAMPLES
 from tamis.embedding.stage import EMBEDDINGS_STAGE, NEAR_COPIES
 from tamis.quality.stage import JUDGE_STAGE, QUALITY_STAGE
 from tamis.selection import Reason, find_sampler
-from tamis.selection.filtering import filtered, with_heirs
+from tamis.selection.filtering import filtered, stated_languages, with_heirs
 from tamis.selection.reasons import one_exclusion_each
 from tamis.selection.stage import SCORED
 from tamis.selection.token_sizes import token_sizes
 from tamis.settings.config import FiltersSection, SelectionSection
 from tamis.settings.samplers import AWAY_SCORE, METHOD_SCORE
+from tamis.settings.shares import Per
 from tamis.store.tables import Store
 from tamis.training.stage import PERPLEXITY_STAGE
 from tamis.transport.stage import TRANSPORT
 
+UNKNOWN = "unknown"
+"""The group of documents of which nothing says where they belong."""
 _SCORES = {
     column: stage for stage in SCORED for table in stage.tables if not table.many for column in table.scores
 }
@@ -56,6 +60,22 @@ def with_scores(store: Store, columns: tuple[str, ...], target: str | None) -> p
         else:
             pool = pool.with_columns(pl.lit(None, dtype=pl.Float64).alias(column))
     return pool
+
+
+def groups(store: Store, per: Per) -> pl.DataFrame:
+    """Return doc_id and group of every document: the source it is counted for, or the language of its text.
+
+    Of several languages that its places state it is the first by the alphabet; `UNKNOWN` where none does.
+    """
+    if per == "source":
+        found = document_sources(store.read(OCCURRENCES.name, ["doc_id", "shard", "source"]))
+        found = found.rename({"source": "group"})
+    else:
+        assert per == "language", per  # the settings refuse topics
+        places = store.read(OCCURRENCES.name, ["doc_id", "language"])
+        found = stated_languages(places, ()).rename({"language": "group"})
+    pool = store.read(DOCUMENTS.name, ["doc_id"]).join(found, on="doc_id", how="left")
+    return pool.select("doc_id", pl.col("group").fill_null(UNKNOWN))
 
 
 def name_set_aside(store: Store, decided: pl.DataFrame, sampler: str) -> pl.DataFrame:

@@ -6,6 +6,7 @@ import polars as pl
 
 from tamis.base.errors import UnknownNameError
 from tamis.selection.errors import MissingColumnsError
+from tamis.settings.shares import Per
 
 
 class Reason(StrEnum):
@@ -53,6 +54,12 @@ class Reason(StrEnum):
     """Came after the version that the selection is pinned to."""
 
 
+OVER_GROUP: dict[Per, Reason] = {
+    "source": Reason.OVER_SOURCE_BUDGET,
+    "topic": Reason.OVER_TOPIC_BUDGET,
+    "language": Reason.OVER_LANGUAGE_BUDGET,
+}
+"""The reason of documents whose group has as much of a divided budget as it may have."""
 EXCLUSIONS = (
     Reason.WITHDRAWN,
     Reason.HELD_OUT_EXAMPLE,
@@ -71,12 +78,8 @@ SENTENCES: dict[str, str] = {
     Reason.WITHIN_BUDGET: "Chosen: eligible, and ranked before the cut.",
     Reason.OVER_BUDGET: "Eligible, but ranked behind the cut: the budget was spent on better documents.",
     **{
-        reason: f"Eligible, but over the {of}'s budget: better documents of its {of} have filled that."
-        for reason, of in (
-            (Reason.OVER_SOURCE_BUDGET, "source"),
-            (Reason.OVER_TOPIC_BUDGET, "topic"),
-            (Reason.OVER_LANGUAGE_BUDGET, "language"),
-        )
+        reason: f"Eligible, but over the {per}'s budget: better documents of its {per} have filled that."
+        for per, reason in OVER_GROUP.items()
     },
     Reason.NEAR_DUPLICATE: "Nearly the same text as another document, which is kept in its place.",
     Reason.HEURISTIC: "Breaks a rule of form, such as too few words or too much repetition.",

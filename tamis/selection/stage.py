@@ -12,6 +12,7 @@ from tamis.selection import CODE_VERSION, SERVING_CODE_VERSION, find_sampler
 from tamis.selection.filtering import rules_of_flags, rules_of_licences, rules_of_sources
 from tamis.settings.references import named
 from tamis.settings.samplers import ASK_LLM, AWAY_SCORE, PERPLEXITY, model_of
+from tamis.settings.sections import DIVIDING
 from tamis.stage import (
     Edge,
     PartitionMapping,
@@ -25,7 +26,7 @@ from tamis.stage import (
     section_settings,
     when,
 )
-from tamis.store.columns import DOC_ID, FINGERPRINT, Table, column
+from tamis.store.columns import DOC_ID, FINGERPRINT, TRAINING_COUNT, Table, column
 from tamis.tokens.stage import TOKEN_COUNTS_STAGE, tokens_counted
 from tamis.training.stage import PERPLEXITY_STAGE, with_twins
 from tamis.transport.stage import SCORES_STAGE as TRANSPORT_STAGE
@@ -62,6 +63,7 @@ SELECTED_SUBSET = Table(
         column("selection", pa.string(), "name of the selection"),
         DOC_ID,
         column("rank", pa.int64(), "place in the order of selection, from 1"),
+        TRAINING_COUNT,
     ),
 )
 
@@ -87,7 +89,9 @@ DECISIONS = Table(
         column("nearest_cost", pa.float64(), "score used, null when the sampler did not use it"),
         column("bits_per_byte", pa.float64(), "score used, null when the sampler did not use it"),
         column("method_score", pa.float64(), "score the sampler computed itself, smallest first, or null"),
-        column("detail", pa.string(), "rule that the document breaks, null for reasons without rules"),
+        column("detail", pa.string(), "rule that the document breaks, budget that it is over, or null"),
+        column("budget_group", pa.string(), "group whose budget it counts for, null for undivided budgets"),
+        TRAINING_COUNT,
     ),
 )
 
@@ -119,6 +123,8 @@ SCORES_BY_MODEL = Table(
     ),
 )
 
+MIXTURE = "mixture"
+"""Stage and table of `tamis.mixture`: how much of each source is best."""
 TABLES = (SCORES_BY_MODEL,)
 SCORED = (TRANSPORT_STAGE, QUALITY_STAGE, DENSITY_STAGE, PERPLEXITY_STAGE)
 """Stages whose scores samplers rank by."""
@@ -182,13 +188,27 @@ def _selection_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
 def _sampler_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     section = named(snapshot.project.settings.selection, partition)
     sampler = find_sampler(section.sampler)
-    used = section.model_dump(exclude=sampler.unheeded)
+    undivided = (set() if section.per else DIVIDING) | (set() if section.mixture else {"mixture"})
+    used = section.model_dump(exclude=sampler.unheeded | undivided) | _mixture_settings(snapshot, section.mixture)
     if sampler.method is None:
         return used
     if model_of(section.sampler):
         return used | measured_by(snapshot, [section.sampler])
     transport = snapshot.project.settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
     return used | transport | precision_settings(snapshot)
+
+
+def _mixture_settings(snapshot: Snapshot, followed: bool) -> dict[str, Any]:
+    """What a selection that follows [mixture] reads of it besides the shares."""
+    section = snapshot.project.settings.mixture
+    if not followed or section is None:
+        return {}
+    return {"mixture_of": section.model_dump(include={"sources", "max_repetition"})}
+
+
+def _follows_mixture(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
+    """The mixture, for a selection that follows it."""
+    return ("",) if named(snapshot.project.settings.selection, partition).mixture else ()
 
 
 def _when_scored(stage: Stage, mapping: PartitionMapping) -> PartitionMapping:
@@ -256,6 +276,7 @@ def _edges() -> tuple[Edge, ...]:
         edge("embeddings", _when_computed(every("shards"))),
         edge("target_embeddings", _when_computed(_target_of_selection)),
         edge("base_models", _models_of_selection),
+        edge(MIXTURE, _follows_mixture),
     )
     return (documents, *(edge(one.asset, _unless_pinned(one.partitions)) for one in (*deciding, *scores)))
 

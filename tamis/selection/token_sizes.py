@@ -46,10 +46,16 @@ def token_sizes(store: Store) -> pl.DataFrame:
 
 
 def tokens_of(sizes: pl.DataFrame, documents: pl.DataFrame) -> Tokens:
-    """Return the tokens of these documents (doc_id), by the sizes of the pool."""
-    found = sizes.join(documents.select("doc_id"), on="doc_id", how="semi")
+    """Return the tokens of these documents (doc_id), by the sizes of the pool.
+
+    Those of a document that a training set has several times (training_count) count as often.
+    """
+    if "training_count" not in documents.columns:
+        documents = documents.with_columns(training_count=pl.lit(1))
+    times = pl.col("training_count").fill_null(1)
+    found = sizes.join(documents.select("doc_id", times), on="doc_id")
     return Tokens(
-        tokens=int(found["n_tokens"].sum()),
+        tokens=int((found["n_tokens"] * found["training_count"]).sum()),
         documents=len(found),
         estimated=int(found["is_estimated"].sum()),
     )

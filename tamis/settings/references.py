@@ -52,6 +52,9 @@ def check_references(settings: "Settings") -> None:
             expected = f"{_one_of(targets)} (sampler {selection.sampler!r} needs it)"
             raise wrong_key(f"[[selection]] {selection.name}: target", None, expected)
         _check_contrast(selection, targets)
+        if selection.per == "topic":
+            expected = '"source" or "language": documents have no topics here'
+            raise wrong_key(f"[[selection]] {selection.name}: per", selection.per, expected)
     check_mixture(settings)
     _check_scaling(settings.scaling, settings.target, models, settings.fine_tuning.validation)
     if settings.trial_budget.share is not None and not settings.scaling.models:
@@ -109,7 +112,7 @@ def check_mixture(settings: "Settings") -> None:
             continue
         if settings.mixture is None:
             raise wrong_key(where, True, "a [mixture], whose shares it follows")
-        if getattr(selection, "per", None) is not None:
+        if selection.per is not None:
             raise wrong_key(where, True, "no mixture together with per: each of them divides the budget")
         if parse_budget(selection.budget).unit != "tokens":
             expected = 'a budget in tokens, such as budget = "2Mtok", since mixture = true'

@@ -9,12 +9,14 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from tamis.settings.shares import ImpossibleSharesError, Per, Shares, check_bounds
 from tamis.settings.values import (
     ADDRESS_FORM,
     OWNER_FORM,
     URL_FORM,
     VARIABLE_FORM,
     Budget,
+    GroupShares,
     Language,
     Name,
     Pattern,
@@ -277,6 +279,34 @@ class SelectionSection(Section):
     diversity_weight: float = Field(1.0, ge=0)
     rounds: int = Field(10, ge=1)
     mixing: float = Field(0.5, gt=0, le=1)
+    per: Per | None = None
+    minimum_shares: GroupShares | None = None
+    maximum_shares: GroupShares | None = None
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> "SelectionSection":
+        given = [key for key in ("minimum_shares", "maximum_shares") if getattr(self, key) is not None]
+        if given and self.per is None:
+            raise wrong_key("per", None, f'"source" or "language", since {given[0]} is given')
+        if self.per and not given:
+            expected = f"minimum_shares or maximum_shares, since per = {self.per!r}: maximum_shares = 0.3"
+            raise wrong_key("maximum_shares", None, expected)
+        try:
+            check_bounds(*self.bounds)
+        except ImpossibleSharesError as error:
+            key = f"{error.key}.{error.group}" if error.group is not None else error.key
+            raise wrong_key(key, error.found, error.expected) from error
+        return self
+
+    @property
+    def bounds(self) -> tuple[Shares, Shares]:
+        """The least and the largest shares of groups; 0 and 1 where tamis.toml has none."""
+        least, most = self.minimum_shares, self.maximum_shares
+        return (0.0 if least is None else least), (1.0 if most is None else most)
+
+
+DIVIDING = frozenset({"per", "minimum_shares", "maximum_shares"})
+"""Keys of a [[selection]] that divide its budget."""
 
 
 class TrackingSection(Section):

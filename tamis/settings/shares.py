@@ -14,7 +14,7 @@ Shares = float | Mapping[str, float]
 
 
 class ImpossibleSharesError(PermanentError, ValueError):
-    """Shares that no choice of documents could have; names the key, the group (None: all), and what would do."""
+    """Shares that no choice could have; names the key, the group (None: all), and what is valid."""
 
     def __init__(self, key: str, group: str | None, found: object, expected: str) -> None:
         self.key, self.group, self.found, self.expected = key, group, found, expected

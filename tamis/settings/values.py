@@ -47,6 +47,7 @@ STORAGE_FORM = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.-]*[\w-][\w.-]*)*$"
 URL_FORM = r"^https?://[^\s/]+"
 ADDRESS_FORM = r"^(auto|[^\s/:]+:\d+)$"
 VARIABLE_FORM = r"^[A-Za-z_][A-Za-z0-9_]*$"
+SHARES_FORMS = "a share from 0 to 1 for every group (0.3), or shares by group ({ web = 0.3, wiki = 0.2 })"
 FORMS_IN_WORDS = {
     NAME_FORM: "at most 60 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
     LANGUAGE_FORM: 'a code of two or three letters, such as "en"',
@@ -64,6 +65,13 @@ def _checked_budget(budget: Any) -> Any:
     except BadBudgetError as error:
         raise PydanticCustomError("budget", "{forms}", {"forms": BUDGET_FORMS}) from error
     return budget
+
+
+def _checked_shares(shares: Any) -> Any:
+    each = list(shares.values()) if isinstance(shares, dict) else [shares]
+    if not each or not all(type(one) in (int, float) and 0 <= one <= 1 for one in each):
+        raise PydanticCustomError("shares", "{forms}", {"forms": SHARES_FORMS})
+    return {name: float(one) for name, one in shares.items()} if isinstance(shares, dict) else float(shares)
 
 
 def _checked_rule(rule: Any) -> Any:
@@ -91,6 +99,7 @@ Language = Annotated[str, StringConstraints(pattern=LANGUAGE_FORM), AfterValidat
 Pattern = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Region = Annotated[str, PlainValidator(_checked_region)]
 RuleName = Annotated[str, PlainValidator(_checked_rule)]
+GroupShares = Annotated[float | dict[str, float], PlainValidator(_checked_shares)]
 Budget = Annotated[int | str, PlainValidator(_checked_budget)]
 StorageUrl = Annotated[str, BeforeValidator(_without_slash), StringConstraints(pattern=STORAGE_FORM)]
 

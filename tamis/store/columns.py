@@ -16,6 +16,9 @@ def column(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
 DOC_ID = column("doc_id", pa.string(), "content id: 128 bits of SHA-256 over the normalised text, hex")
 FINGERPRINT = column("fingerprint", pa.string(), "what computed the row: method, model and settings")
 BY_SERVER = column("by_server", pa.bool_(), "whether a judge's server answered, which may have cost money")
+TRAINING_COUNT = column(
+    "training_count", pa.int64(), "times that the document is in the training set; null for once, or for none"
+)
 LEFT_AT = column(
     "left_at", pa.timestamp("us"), "when its document left, or another judge's answer replaced it, UTC"
 )

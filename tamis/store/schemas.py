@@ -68,6 +68,8 @@ LATER_COLUMNS = frozenset(
         "word_order_score",
         "unit_hashes",
         "unit_characters",
+        "budget_group",
+        "training_count",
     }
 )
 """Columns introduced when homes already held rows: digests and seals look at them where they hold something,

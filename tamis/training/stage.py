@@ -20,7 +20,7 @@ from tamis.stage import (
     same,
     section_settings,
 )
-from tamis.store.columns import DOC_ID, FINGERPRINT, Table, column
+from tamis.store.columns import DOC_ID, FINGERPRINT, TRAINING_COUNT, Table, column
 from tamis.training import CODE_VERSION, model_identity
 from tamis.training.planned import OF_TARGETS, TWIN, model_section, target_of_warm_up
 
@@ -49,6 +49,7 @@ TRAINED_ON = Table(
         column("checkpoint", pa.string(), "base model or trial"),
         DOC_ID,
         column("data", pa.string(), "pool, target or selection the document came from"),
+        TRAINING_COUNT,
     ),
 )
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -68,12 +69,21 @@ def pretraining_documents(store: Store, tokenizer: Path, fold: int, tokens: int,
     return taken
 
 
-def record_training_documents(store: Store, checkpoint: str, by_data: Mapping[str, Sequence[str]]) -> None:
-    """Write down which documents of what a checkpoint is trained on; one of several stages counts once."""
+def record_training_documents(
+    store: Store,
+    checkpoint: str,
+    by_data: Mapping[str, Sequence[str]],
+    repeated: Mapping[str, int] = MappingProxyType({}),
+) -> None:
+    """Write down which documents of what a checkpoint is trained on; one of several stages counts once.
+
+    `repeated`: times of those documents that its training set holds several times.
+    """
     seen: dict[str, str] = {}
     for data, doc_ids in by_data.items():
         seen |= {doc_id: data for doc_id in doc_ids if doc_id not in seen}
-    columns: list[Any] = [[checkpoint] * len(seen), list(seen), list(seen.values())]
+    counts = [repeated.get(doc_id) for doc_id in seen]
+    columns: list[Any] = [[checkpoint] * len(seen), list(seen), list(seen.values()), counts]
     rows = pa.table(columns, schema=schema_of("trained_on"))
     store.replace("trained_on", rows, f"checkpoint = {quoted(checkpoint)}")
 

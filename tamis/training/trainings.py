@@ -5,8 +5,8 @@ the target has to learn from; it is measured after both. Finished results are ke
 state until the trial is recorded.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tamis.base.files import write_atomically
@@ -18,12 +18,16 @@ from tamis.training.results import TrainingResult
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingStage:
-    """What one stage is trained on: the target or selection, its data version, its documents, in order."""
+    """What one stage is trained on: the target or selection, its data version, its documents, in order.
+
+    `doc_ids`: none twice. `repeated`: how often documents are among the examples that are several times.
+    """
 
     data: str
     digest: str
     doc_ids: Sequence[str]
     examples: Sequence[Example]
+    repeated: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -144,15 +144,23 @@ def counts_by_estimate(folder: Path, decisions: pl.DataFrame) -> dict[str, int]:
     """Count the chosen documents that are clear of the cut by the estimated error, and the undecided ones.
 
     decisions: transport_gradient, verdict and rank (null for those not eligible); nothing when none was
-    chosen. The estimate is that of the certificate in the folder.
+    chosen. Each group (budget_group) of a divided budget has a cut of its own. The estimate is that of the
+    certificate in the folder.
     """
     ranked = decisions.drop_nulls("rank")
-    gradient_n, k = ranked["transport_gradient"].to_numpy(), int((ranked["verdict"] == "selected").sum())
-    if k == 0:  # nothing is eligible, or the first document is larger than the budget
+    divided = "budget_group" in ranked.columns
+    parts = ranked.partition_by("budget_group", maintain_order=True) if divided else [ranked]
+    cuts = [(part, int((part["verdict"] == "selected").sum())) for part in parts]
+    cuts = [(part, k) for part, k in cuts if k]
+    if not cuts:  # nothing is eligible, or the first document is larger than the budget
         return {}
     estimate = json.loads((folder / CERTIFICATE_FILE).read_text())["score_error_estimate"]
-    found = estimated_top_k(replace(load_potential(folder), error_estimate=estimate), gradient_n, k).counts
-    return {"chosen_clear_of_cut": found["in"], "undecided": found["undecided"]}
+    potential = replace(load_potential(folder), error_estimate=estimate)
+    found = [estimated_top_k(potential, part["transport_gradient"].to_numpy(), k).counts for part, k in cuts]
+    return {
+        "chosen_clear_of_cut": sum(one["in"] for one in found),
+        "undecided": sum(one["undecided"] for one in found),
+    }
 
 
 def potential_facts(found: CurrentPotential) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tamis.corpus.shards import shard_key
-from tamis.report.sources import FEW, document_sources
+from tamis.corpus.sources import FEW, document_sources
 
 
 def sources_of(rows: list[tuple[str, str, str, str | None]]) -> dict[str, list[str]]:

@@ -66,7 +66,9 @@ def write_swarm(store: Store, swarm: Swarm) -> int:
 
 def write_larger(store: Store, swarm: Swarm) -> None:
     """Write the runs at the larger preset, in one commit."""
-    rows = [row | {"wanted": row["run"] in swarm.larger_wanted} for row in _rows(swarm.larger.values(), swarm)]
+    rows = [
+        row | {"wanted": row["run"] in swarm.larger_wanted} for row in _rows(swarm.larger.values(), swarm)
+    ]
     schema = schema_of(LARGER)
     frame = pl.DataFrame(rows).to_arrow().select(schema.names).cast(schema) if rows else schema.empty_table()
     store.overwrite(LARGER, frame)

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from tamis.base.errors import PermanentError
+from tamis.mixture.proposing import propose_runs, runs_needed
 from tamis.store.digests import canonical_digest
 
 SWARM_CODE_VERSION = "1"
@@ -21,7 +22,6 @@ CHANGED_SHARE = 0.1
 """Part of a source's tokens that may change before its runs are made again."""
 REPEATS_CHANGE = 1.5
 """Factor by which the repetition of sources may change before the runs no longer match it."""
-LEAST_RUNS = 12
 VIRTUAL = "unchanged sources"
 Change = Literal["first", "unchanged", "grown", "revised", "added", "removed"]
 
@@ -42,14 +42,14 @@ class TooFewSourcesError(SwarmError):
         )
 
 
-class TooFewRunsError(SwarmError):
+class TooFewPlannedRunsError(SwarmError):
     """Fewer runs than a law over so many sources can be fitted to."""
 
     def __init__(self, runs: int, sources: int) -> None:
         self.runs, self.sources = runs, sources
         super().__init__(
             f"[mixture] runs = {runs} is too few for {sources} sources: a law needs {sources + 2} at least, "
-            f"and {runs_for(sources)} is what runs is where it is not set"
+            f"and {runs_needed(sources)} is what runs is where it is not set"
         )
 
 
@@ -181,11 +181,6 @@ class SwarmOptions:
         return min(1.0, self.run_tokens / self.train_tokens)
 
 
-def runs_for(sources: int) -> int:
-    """Return how many runs a first swarm over so many sources has."""
-    return max(LEAST_RUNS, 3 * (sources + 1))
-
-
 def runs_again(changed: int) -> int:
     """Return how many runs so many changed sources ask for, over these and the virtual one."""
     return 3 * (changed + 2)
@@ -213,8 +208,10 @@ def plan_swarm(
         return _first(there, options, before)
     if not touched:
         return _extended(there, before, options)
-    kept = {source.name: (chosen or {}).get(source.name, 0.0) for source in there if source.name not in touched}
-    if len(kept) < 2 or runs_again(len(touched)) >= runs_for(len(there)) or sum(kept.values()) <= 0:
+    kept = {
+        source.name: (chosen or {}).get(source.name, 0.0) for source in there if source.name not in touched
+    }
+    if len(kept) < 2 or runs_again(len(touched)) >= runs_needed(len(there)) or sum(kept.values()) <= 0:
         return _first(there, options, before)
     ratio = {name: weight / sum(kept.values()) for name, weight in kept.items() if weight > 0}
     parts = {VIRTUAL: ratio} | {name: {name: 1.0} for name in touched}
@@ -228,9 +225,9 @@ def _is_reusable(before: Swarm, options: SwarmOptions) -> bool:
 
 
 def _first(there: Sequence[Source], options: SwarmOptions, before: Swarm | None) -> Swarm:
-    runs = options.runs or runs_for(len(there))
+    runs = options.runs or runs_needed(len(there))
     if runs < len(there) + 2:
-        raise TooFewRunsError(runs, len(there))
+        raise TooFewPlannedRunsError(runs, len(there))
     return _swarm(there, options, before, {source.name: {source.name: 1.0} for source in there}, runs)
 
 
@@ -274,8 +271,6 @@ def _proposed(
     skipped: int = 0,
 ) -> dict[str, PlannedRun]:
     """Return the planned runs by name; of an extension the first `skipped` are there already."""
-    from tamis.mixture import propose_runs
-
     tokens = {source.name: source.tokens for source in there}
     prior_k = np.array([sum(tokens.get(name, 0) for name in ratio) for ratio in parts.values()], dtype=float)
     seed = options.seed + generation + 1_000 * bool(skipped)
@@ -321,14 +316,3 @@ def spread_over_ranks(names: Sequence[str], predicted: np.ndarray, count: int) -
     order = np.lexsort((np.array(names), predicted))
     places = np.unique(np.round(np.linspace(0, len(names) - 1, min(count, len(names)))).astype(int))
     return [names[order[place]] for place in places]
-
-
-def unimax(tokens: Mapping[str, int], train_tokens: int, most_passes: float) -> dict[str, float]:
-    """Return UniMax shares (arXiv 2304.09151): smallest first, an equal part of the rest, within the passes."""
-    left, shares = float(train_tokens), {}
-    ordered = sorted((size, name) for name, size in tokens.items() if size > 0)
-    for place, (size, name) in enumerate(ordered):
-        shares[name] = min(left / (len(ordered) - place), most_passes * size)
-        left -= shares[name]
-    total = sum(shares.values())
-    return {name: share / total for name, share in shares.items()}

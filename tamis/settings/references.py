@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, TypeVar
 
 from tamis.base.errors import UnknownNameError, did_you_mean
+from tamis.settings.budget import parse_budget
 from tamis.settings.samplers import (
     AWAY_SCORE,
     FORMS,
@@ -14,13 +15,12 @@ from tamis.settings.samplers import (
 )
 from tamis.settings.sections import CorpusSection, SelectionSection, TargetSection
 from tamis.settings.training_sections import (
-    BaseModelSection,
     PRESETS,
+    BaseModelSection,
     MixtureSection,
     Preset,
     ScalingSection,
 )
-from tamis.settings.budget import parse_budget
 from tamis.settings.values import wrong_key
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from tamis.mixture.errors import (
 from tamis.mixture.law import MixtureLaw, fit_mixture_law
 from tamis.mixture.optimum import Mixture, best_mixture, marginal_values, unimax, worth_of_repeats
 from tamis.mixture.proposing import propose_runs, runs_needed
+from tamis.mixture.reuse import Reuse, plan_reuse
 
 CODE_VERSION = "1"
 
@@ -20,11 +21,13 @@ __all__ = [
     "InfeasibleCapsError",
     "Mixture",
     "MixtureLaw",
+    "Reuse",
     "TooFewRunsError",
     "UnknownMethodError",
     "best_mixture",
     "fit_mixture_law",
     "marginal_values",
+    "plan_reuse",
     "propose_runs",
     "runs_needed",
     "unimax",

@@ -257,7 +257,7 @@ def gaussian(swarm: Swarm, seed: int, base: Candidate | None = None) -> Candidat
 
 
 def _likeliest(features_nk: Floats, values_n: Floats, seed: int) -> tuple[float, float, float]:
-    """Return variance, length and noise variance of the largest marginal likelihood, in units of the values."""
+    """Return variance, length and noise variance of the largest likelihood, in units of the values."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel

@@ -275,7 +275,7 @@ def _varies(losses_n: Floats) -> bool:
 
 
 def _folds(runs: int, seed: int) -> NDArray[np.intp]:
-    """Return the fold of each run: more folds the fewer runs there are, so that fits without one are alike."""
+    """Return the fold of each run: the fewer runs, the more folds, so that fits without one are alike."""
     count = min(runs, 16 if runs <= 64 else 10 if runs <= 256 else 5)
     found_r: NDArray[np.intp] = np.random.default_rng(seed).permutation(runs) % count
     return found_r
@@ -352,7 +352,7 @@ def _best(swarm: Swarm, candidates: list[Candidate], seed: int) -> tuple[Candida
     _, forms = _least_error(swarm, candidates)
     blend = mean_of(swarm, forms["root"], forms["transfer"])
     base, forms = _least_error(swarm, [*forms.values(), blend])
-    flexible = [gaussian(swarm, seed), gaussian(swarm, seed, base)]
+    flexible = [gaussian(swarm, seed, base), gaussian(swarm, seed)]
     if swarm.used_tr.sum() >= BOOSTED_FROM:
         flexible.append(boosted(swarm, seed))
     chosen, forms = base, forms | {one.name: one for one in flexible}

@@ -1,8 +1,8 @@
 """The mixture that a law likes best, under caps and near the prior; what a change of it is worth; controls.
 
 The goal is a weighted sum of the losses, plus stay_near x its standard deviation over the runs x the
-Kullback-Leibler divergence from the prior. It is minimised over square roots of the shares, in which root laws
-have finite derivatives at zero, from the prior, the uniform mixture, the best runs measured and others.
+Kullback-Leibler divergence from the prior. It is minimised over square roots of the shares, in which root
+laws have finite derivatives at zero, from the prior, the uniform mixture, the best runs and likely draws.
 """
 
 from collections.abc import Callable
@@ -164,7 +164,7 @@ def _objective(law: MixtureLaw, prior_k: Floats, stay_near: float, goal_t: Float
 
 
 def _goal_deviation(law: MixtureLaw, goal_t: Floats) -> float:
-    """Return the standard deviation of the goal over the runs; of its predictions if no run has all losses."""
+    """Return the standard deviation of the goal over the runs; of its predictions if no run has all."""
     counted = goal_t > 0
     goal_r = law.losses[:, counted] @ goal_t[counted]
     measured_r = goal_r[np.isfinite(goal_r)]

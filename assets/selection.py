@@ -1,5 +1,6 @@
 """Selection: which documents are chosen, with a reason for every document of the pool."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -138,7 +139,9 @@ def _chosen(work: Work, judge: JudgeResource, key: str) -> Choice:
         by_group, shares = _division(work, section)
         pool = pool.join(by_group, on="doc_id")
         ranking = Ranking(sampler=find_sampler(section.sampler), seed=seed, options=complete_options(options))
-        divided = allocate(pool, section.budget, shares, ranking, excluded)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its shortfalls are said below
+            divided = allocate(pool, section.budget, shares, ranking, excluded)
         decided, shortfalls = divided.decisions, divided.shortfalls
     else:
         decided = select(pool, section.sampler, section.budget, seed, exclusions=excluded, options=options)

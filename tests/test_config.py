@@ -61,6 +61,38 @@ WRONG = {
     ),
     "misspelt kind": (CORPUS.replace('"files"', '"file"'), ["'file'", "did you mean 'files'?"]),
     "misspelt sampler": (CORPUS + selection(sampler="desnity"), ["'desnity'", "did you mean 'density'?"]),
+    "shares of nothing": (
+        CORPUS + selection(maximum_shares=0.3),
+        ["selection[0].per is missing", '"source" or "language"'],
+    ),
+    "groups without shares": (
+        CORPUS + selection(per="source"),
+        ["selection[0].maximum_shares is missing", "minimum_shares or maximum_shares"],
+    ),
+    "groups that are none": (
+        CORPUS + selection(per="sources", maximum_shares=0.3),
+        ["selection[0].per", "'sources'", "did you mean 'source'?"],
+    ),
+    "topics before there are any": (
+        CORPUS + selection(per="topic", maximum_shares=0.3),
+        ["[[selection]] best: per", "'topic'", '"source" or "language"'],
+    ),
+    "least shares over 1": (
+        CORPUS + selection(per="source") + "minimum_shares = { web = 0.7, wiki = 0.4 }\n",
+        ["selection[0].minimum_shares", "at most 1 in sum; these are 1.1"],
+    ),
+    "a least share over the largest": (
+        CORPUS + selection(per="source", maximum_shares=0.2) + "minimum_shares = { web = 0.3 }\n",
+        ["selection[0].minimum_shares.web", "0.3", "at most 0.2"],
+    ),
+    "a share in quotes": (
+        CORPUS + selection(per="source", maximum_shares="30%"),
+        ["selection[0].maximum_shares", "'30%'", "a share from 0 to 1"],
+    ),
+    "a share that is no share": (
+        CORPUS + selection(per="source") + "maximum_shares = { web = true }\n",
+        ["selection[0].maximum_shares", "a share from 0 to 1"],
+    ),
     "a dataset from nowhere": (
         '[[corpus]]\nname = "web"\nkind = "datasets"\n',
         ["corpus[0].path is missing", "save_to_disk", "hub"],

@@ -14,7 +14,8 @@ import polars as pl
 
 from tamis.corpus.stage import DOCUMENTS, OCCURRENCES
 from tamis.coverage.keyed_hash import keyed_uniform
-from tamis.mixture.swarm import CHANGED_SHARE, Change, Source
+from tamis.mixture.reuse import REVISED
+from tamis.mixture.swarm import Change, Source
 from tamis.selection.decide import Ranking, ranked_by, with_exclusions
 from tamis.selection.pool import groups
 from tamis.settings.budget import Budget
@@ -101,10 +102,10 @@ def compare_source(before: pl.DataFrame, now: pl.DataFrame, vectors: Vectors, se
     lost = left / max(total, 1)
     share = int(new["n_tokens"].sum()) / max(int(now["n_tokens"].sum()), 1)
     other = 0.0
-    if share > CHANGED_SHARE and len(new) >= LEAST_COMPARED and len(before) >= LEAST_COMPARED:
+    if share > REVISED and len(new) >= LEAST_COMPARED and len(before) >= LEAST_COMPARED:
         other = _of_another_kind(_sample(before, seed, vectors), _sample(new, seed, vectors), seed)
     changed = min(1.0, lost + share * other)
-    if changed > CHANGED_SHARE:
+    if changed > REVISED:
         return Compared(change="revised", changed=changed)
     return Compared(change="grown" if len(new) else "unchanged", changed=changed)
 

@@ -15,11 +15,10 @@ import numpy as np
 
 from tamis.base.errors import PermanentError
 from tamis.mixture.proposing import propose_runs, runs_needed
+from tamis.mixture.reuse import plan_reuse
 from tamis.store.digests import canonical_digest
 
 SWARM_CODE_VERSION = "1"
-CHANGED_SHARE = 0.1
-"""Part of a source's tokens that may change before its runs are made again."""
 REPEATS_CHANGE = 1.5
 """Factor by which the repetition of sources may change before the runs no longer match it."""
 VIRTUAL = "unchanged sources"
@@ -181,11 +180,6 @@ class SwarmOptions:
         return min(1.0, self.run_tokens / self.train_tokens)
 
 
-def runs_again(changed: int) -> int:
-    """Return how many runs so many changed sources ask for, over these and the virtual one."""
-    return 3 * (changed + 2)
-
-
 def plan_swarm(
     sources: Sequence[Source],
     options: SwarmOptions,
@@ -206,16 +200,21 @@ def plan_swarm(
     touched = [source.name for source in there if source.change in ("added", "revised", "first")]
     if before is None or not _is_reusable(before, options) or (touched and not chosen):
         return _first(there, options, before)
-    if not touched:
+    if not touched or chosen is None:
         return _extended(there, before, options)
-    kept = {
-        source.name: (chosen or {}).get(source.name, 0.0) for source in there if source.name not in touched
-    }
-    if len(kept) < 2 or runs_again(len(touched)) >= runs_needed(len(there)) or sum(kept.values()) <= 0:
+    names = [source.name for source in there]
+    held = {name: chosen.get(name, 0.0) for name in names if name not in touched}
+    reuse = plan_reuse(held, names) if held else None
+    if (
+        reuse is None
+        or len(held) < 2
+        or len(reuse.free) == len(names)
+        or reuse.runs >= runs_needed(len(names))
+    ):
         return _first(there, options, before)
-    ratio = {name: weight / sum(kept.values()) for name, weight in kept.items() if weight > 0}
-    parts = {VIRTUAL: ratio} | {name: {name: 1.0} for name in touched}
-    return _swarm(there, options, before, parts, runs_again(len(touched)))
+    ratio = {name: float(share) for name, share in zip(names, reuse.ratios, strict=True) if share > 0}
+    parts = {VIRTUAL: ratio} | {name: {name: 1.0} for name in reuse.free}
+    return _swarm(there, options, before, parts, reuse.runs)
 
 
 def _is_reusable(before: Swarm, options: SwarmOptions) -> bool:

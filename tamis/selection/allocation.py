@@ -353,7 +353,9 @@ def _within_bounds(problem: _Problem, bounds: ShareBounds) -> _Division:
     ranked = ranked.with_columns(chosen=pl.col("first") | (pl.col("asking") & pl.col("fits")))
     cut = ranked.filter(pl.col("asking") & ~pl.col("fits"))["rank"].min()
     before_cut = pl.lit(True) if cut is None else pl.col("rank") < cut
-    full = ~pl.col("open") & before_cut
+    # Where the budget itself had no room for a document, that of its group did not matter.
+    taken = pl.when(pl.col("asking") & pl.col("fits")).then(size).otherwise(0).cum_sum()
+    full = ~pl.col("open") & before_cut & (used + taken + size <= total)
     helped = sorted(ranked.filter(pl.col("chosen") & ~pl.col("unaided"))["group"].unique())
     displaced = pl.col("unaided") & ~pl.col("chosen")
     first = f"the least share of {named(helped)} was filled first"
@@ -432,7 +434,7 @@ def _unknown(problem: _Problem, names: Iterable[str]) -> Iterable[Shortfall]:
     """Yield a shortfall for each group of the settings that no document is in."""
     for name in names:
         if name not in problem.known:
-            message = f"no document is of {name!r}, which has a share; there are: {named(problem.known)}"
+            message = f"no document is of {name!r}, which the shares name; there are: {named(problem.known)}"
             yield Shortfall(kind="unknown_group", group=name, wanted=0, reached=0, message=message)
 
 

@@ -53,12 +53,24 @@ DECISIONS = [
 @pytest.fixture
 def project(tmp_path) -> Project:
     """The project with everything in its home."""
+    return project_of(tmp_path, DECISIONS)
+
+
+@pytest.fixture
+def repeating(tmp_path) -> Project:
+    """The same with a training set that has the second document three times."""
+    return project_of(
+        tmp_path, [row | {"training_count": 3 if row["rank"] == 2 else None} for row in DECISIONS]
+    )
+
+
+def project_of(tmp_path, decisions: list[dict[str, Any]]) -> Project:
     near = selection("near", "got-d", 3, target="goal")
     text = settings(target(), near)
     project = plain_project(tmp_path, text, {}).project
     home, store = project.home, project.home.store
     chosen = [{name: row[name] for name in ("selection", "doc_id", "rank")} for row in DECISIONS[:3]]
-    of_tables = {"documents": DOCUMENTS, "occurrences": OCCURRENCES, "decisions": DECISIONS}
+    of_tables = {"documents": DOCUMENTS, "occurrences": OCCURRENCES, "decisions": decisions}
     for name, rows in (of_tables | {"selected_subset": chosen}).items():
         store.append(name, rows_of(name, rows))
     minute = itertools.count(1)

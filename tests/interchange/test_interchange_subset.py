@@ -1,15 +1,24 @@
 """An exported subset: read by polars and by Hugging Face datasets, with a card, the same bytes each time."""
 
 import hashlib
+import json
+import math
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 import yaml
+from conftest import DOCUMENTS
 from projects import heads_of, manifests_of
 
 from tamis.exporting import export_selection
+from tamis.graph import trial_data
+from tamis.history.explain import explain_document, explanation_lines
+from tamis.history.versions import decisions_of, read_versions
 from tamis.interchange.subset import SubsetFiles
-from tamis.records.manifest import ManifestError
+from tamis.records.manifest import ManifestError, ManifestFolder
+from tamis.records.published import find_published, read_decisions
+from tamis.training.storing import record_training_documents
 
 
 def card(path) -> str:
@@ -81,3 +90,49 @@ def test_a_broken_lineage_is_not_handed_out(project):
     with pytest.raises(ManifestError, match="is missing"):
         export_selection(project, "near", "parquet")
     assert not project.home.exports.exists()
+
+
+def test_how_often_a_document_is_in_the_training_set_is_exported_explained_and_trained(repeating):
+    path = export_selection(repeating, "near", "parquet").path
+    assert pl.read_parquet(path)["training_count"].to_list() == [1, 3, 1]
+    description = json.loads(SubsetFiles.beside(path).croissant.read_text())
+    fields = {one["name"]: one["description"] for one in description["recordSet"][0]["field"]}
+    assert fields["training_count"] == "Times that the document is in the training set."
+    text = card(path)
+    assert "| training set | 5 documents, each as often as `training_count` says" in text
+    sizes = {row["doc_id"]: math.ceil(row["n_bytes"] / 4) for row in DOCUMENTS}
+    chosen = [f"d{number:031x}" for number in (0, 1, 1, 1, 4)]
+    assert f"about {sum(sizes[doc_id] for doc_id in chosen)} tokens" in text
+
+    store, folder = repeating.home.store, ManifestFolder.of(repeating.home)
+    lines = "\n".join(explanation_lines(explain_document(store, chosen[1], folder)))
+    assert "near: selected, within budget, 3 times in the training set" in lines
+
+    stage = trial_data._selected(repeating, heads_of(repeating.home), "near")
+    assert sorted(stage.doc_ids) == sorted(set(chosen))
+    assert sorted(stage.examples) == sorted(["Text 0.", *["Text 1.ä"] * 3, "Text 4.ääää"])
+    record_training_documents(store, "trial", {"near": stage.doc_ids}, stage.repeated)
+    counts = dict(store.read("trained_on", ["doc_id", "training_count"]).iter_rows())
+    assert counts == {chosen[0]: None, chosen[1]: 3, chosen[4]: None}
+    lines = "\n".join(explanation_lines(explain_document(store, chosen[1], folder)))
+    assert "trial was trained on it, 3 times, as part of near" in lines
+
+
+def test_without_repetition_nothing_is_said_of_it(project, exported):
+    assert "training_count" not in pl.read_parquet(exported).columns
+    assert "training" not in card(exported).split("## How")[0]
+    stage = trial_data._selected(project, heads_of(project.home), "near")
+    assert stage.examples == ["Text 0.", "Text 1.ä", "Text 4.ääää"]
+    assert stage.repeated == {}
+
+
+def test_decisions_kept_before_a_column_was_introduced_are_read(project):
+    store, folder = project.home.store, ManifestFolder.of(project.home)
+    found = find_published(heads_of(project.home), folder, "near")
+    path = folder.kept_path(found.rows)
+    whole = read_decisions(store, folder, found)
+    pq.write_table(pq.read_table(path).drop_columns(["budget_group", "training_count"]), path)
+    store.delete("decisions", "selection = 'near'")  # so that only the file has them
+    assert read_decisions(store, folder, found).equals(whole)
+    (version,) = read_versions(store, "near")
+    assert len(decisions_of(project.home, version)) == len(whole)

@@ -1,4 +1,4 @@
-"""Mixtures: a small model trained on many mixtures of the sources, the law of its losses, the best mixture."""
+"""Mixtures: a small model trained on many mixtures of the sources, a law of its losses, the best mixture."""
 
 import json
 from collections.abc import Iterator
@@ -196,11 +196,10 @@ def _usable(work: Work, judge: JudgeResource, section: MixtureSection) -> pl.Dat
     pool, excluded = candidates(work.store, asked), exclusions(work.store, work.project.settings.filters)
     if find_sampler(section.sampler).method:
         pool = pool.join(computed(work, judge, asked, pool, excluded), on="doc_id", how="left")
-    by = "source" if section.sources == "source" else "corpora"
     ranking = Ranking(
         sampler=find_sampler(section.sampler), seed=work.project.seed, options=complete_options(None)
     )
-    pool = pool.join(source_of_documents(work.store, by), on="doc_id")
+    pool = pool.join(source_of_documents(work.store, section), on="doc_id")
     return usable_documents(pool, excluded, ranking, parse_budget(budget))
 
 
@@ -233,7 +232,7 @@ def _source_rows(work: Work, sources: list[Any], usable: pl.DataFrame, drawn: pl
 
 
 def _distances(work: Work, usable: pl.DataFrame) -> dict[str, float]:
-    """Mean transport divergence of each source from the targets; none where a source or target has no vector."""
+    """Mean transport divergence of each source from the targets; none where one of them has no vector."""
     table = f"target_embeddings_{encoder_slug(work.project.settings.encoder.name)}"
     vectors = {
         str(name): _vectors(work, part["doc_id"].to_list())
@@ -253,7 +252,7 @@ def _distances(work: Work, usable: pl.DataFrame) -> dict[str, float]:
 def mixture_runs(
     context: dg.AssetExecutionContext, store: StoreResource, tracker: TrackerResource
 ) -> Iterator[Any]:
-    """A small model trained from nothing on one mixture of the sources; all have the same recipe and length."""
+    """A small model trained from nothing on one mixture of the sources; all have one recipe and length."""
     with store.work(context) as work:
         yield from _trained_runs(work, tracker)
 

@@ -158,10 +158,9 @@ def _division(work: Work, section: SelectionSection) -> tuple[pl.DataFrame, Shar
     """The group of each document, and the shares of groups: those of the mixture, or bounds."""
     mixture = work.project.settings.mixture
     if section.mixture and mixture is not None:
-        by = "source" if mixture.sources == "source" else "corpora"
         weights = dict(work.store.read("mixture", ["source", "weight"]).iter_rows())
         shares = TargetShares(shares=weights, maximum_repetition=mixture.max_repetition)
-        return source_of_documents(work.store, by), shares
+        return source_of_documents(work.store, mixture), shares
     assert section.per is not None
     least, most = section.bounds
     return groups(work.store, section.per), ShareBounds(minimum=least, maximum=most, per=section.per)

@@ -88,9 +88,8 @@ def materialize(
         for _ in range(MOST_ROUNDS):
             while group := _next(project, snapshot, wanted, outcome):
                 if group.partition_set in SWARM_SETS:  # planned by a stage of this very materialization
-                    register_partitions(
-                        instance, scan_again(snapshot, read_current_values(project.home.store)), False
-                    )
+                    now = scan_again(snapshot, read_current_values(project.home.store))
+                    register_partitions(instance, now, remove=False)
                 runner.make(snapshot, group, outcome)
                 if outcome.failed:  # on a full disk, or without its store, all that follows would fail, too
                     stop_unless_writable(project.home.root)

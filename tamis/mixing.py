@@ -1,4 +1,4 @@
-"""The runs of [mixture] before they are trained: how many, of what, at which price; then what came of them."""
+"""The runs of [mixture] before they are trained: how many, at which price; then what came of them."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from tamis.base.numbers import brief, counted, named, significant
 from tamis.graph.scan import scan
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.mixture import runs_needed
-from tamis.mixture.analysis import AGREEMENT_RUNS, LEAST_AGREEMENT_RUNS, agreement
+from tamis.mixture.analysis import AGREEMENT_RUNS, LEAST_AGREEMENT_RUNS, Agreement, agreement
 from tamis.mixture.sources import source_of_documents
 from tamis.project import Project
 from tamis.report.mixture import PAGE, mixture_lines
@@ -18,7 +18,7 @@ from tamis.settings.references import mixture_presets
 from tamis.training import preset_shape
 
 OPERATIONS_A_SECOND = 1.5e11
-"""Of two CPU cores, as small shapes train there (`tamis.training.pretraining`); used until runs were timed."""
+"""Of two CPU cores that train small shapes (`tamis.training.pretraining`); used until runs were timed."""
 
 
 class NoMixtureError(PermanentError):
@@ -27,7 +27,7 @@ class NoMixtureError(PermanentError):
     def __init__(self, project: Project) -> None:
         self.file = project.file
         super().__init__(
-            f"{project.file} has no [mixture]; add one with target, model and train_tokens, as docs/mixtures.md has it"
+            f"{project.file} has no [mixture]; add one with target, model and train_tokens: docs/mixtures.md"
         )
 
 
@@ -54,7 +54,7 @@ class Priced:
             return f"{counted(self.runs, 'run')} of {self.preset}: all trained"
         by = "as runs here took" if self.timed else "on two CPU cores; none was timed here yet"
         return (
-            f"{counted(missing, 'run')} of {self.preset} to train ({self.made:,} of {self.runs:,} are there): "
+            f"{counted(missing, 'run')} of {self.preset} to train, {self.made:,} of {self.runs:,} are there: "
             f"{missing * self.tokens:,} tokens, {significant(self.flops, 3)} operations, about "
             f"{brief(self.seconds)} ({by})"
         )
@@ -95,7 +95,7 @@ def sources_named(project: Project) -> list[str]:
     section = project.settings.mixture
     if section is None or section.sources == "corpora":
         return sorted(corpus.name for corpus in project.settings.corpus)
-    return sorted(source_of_documents(project.home.store, "source")["group"].unique())
+    return sorted(source_of_documents(project.home.store, section)["group"].unique())
 
 
 def _known_sources(project: Project) -> set[str]:
@@ -124,7 +124,7 @@ def _priced(project: Project, preset: str, runs: int, made: int, tokens: int) ->
 
 
 def read_mixture(project: Project) -> dict[str, Any]:
-    """Return the plan of the runs with its price, and the mixture where there is one. Raises `NoMixtureError`."""
+    """Return the plan of the runs with its price, and the mixture if there is one. Raises `NoMixtureError`."""
     snapshot = scan(project)
     runs, sources = priced_runs(project, snapshot)
     section, store = project.settings.mixture, project.home.store
@@ -157,11 +157,7 @@ def lines_of(project: Project, found: dict[str, Any]) -> list[str]:
     ]
     lines += [Priced(**one).line for one in found["runs"] if one["runs"]]
     if found["agreement"]:
-        one = found["agreement"]
-        lines.append(
-            f"the ranks of {one['runs']} mixtures agree at {one['correlation']:.3f} between the two sizes (90 % "
-            f"interval {one['low']:.3f} to {one['high']:.3f})"
-        )
+        lines.append(Agreement(**found["agreement"]).words)
     made = mixture_lines(project.home.store)
     if made:
         lines += [*made, f"page: {project.home.relative(project.home.reports / PAGE)}"]

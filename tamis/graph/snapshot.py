@@ -172,7 +172,8 @@ class ProjectSnapshot:
     def waits_for_request(self, partition_set: str | None, key: str) -> bool:
         """Return whether a partition is made only on request of a person or a search, and none has asked.
 
-        Runs of [mixture] wait that belong to an earlier plan. That holds, too, for a kept trial that tamis.toml no longer plans.
+        Runs of [mixture] wait that belong to an earlier plan. That holds, too, for a kept trial that
+        tamis.toml no longer plans.
         """
         if partition_set in SWARM_SETS:
             return self.swarm is None or not self.swarm.wants(key)

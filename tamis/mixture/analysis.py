@@ -1,4 +1,4 @@
-"""What the runs say: held-out predictions, the best mixture against controls, and whether small runs rank alike.
+"""What the runs say: held-out predictions, the best mixture against controls, and whether sizes rank alike.
 
 Everything is computed again from weights and losses, in about a second; nothing fitted is stored.
 """
@@ -229,7 +229,7 @@ def by_distance(
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """Spearman's correlation of the losses of the same mixtures at two sizes, with a 90 % bootstrap interval."""
+    """Spearman's correlation of losses of the same mixtures at two sizes; bounds of 90 % by bootstrap."""
 
     runs: int
     correlation: float
@@ -262,7 +262,7 @@ def agreement(swarm: Swarm, losses: pl.DataFrame, targets: Sequence[str], seed: 
             pairs.append((goal[proxy], goal[name]))
     if len(pairs) < 4:
         return None
-    pairs_n2 = np.array(pairs)
+    pairs_n2: np.ndarray = np.array(pairs)
     random = np.random.default_rng(seed)
     again = [_spearman(pairs_n2[random.integers(0, len(pairs), len(pairs))]) for _ in range(1_000)]
     known = [one for one in again if np.isfinite(one)]

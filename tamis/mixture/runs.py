@@ -53,13 +53,13 @@ def texts_in_order(store: Store, documents: pl.DataFrame, seed: int) -> Iterator
 
 def evaluated(
     store: Store, checkpoint: Path, targets: Sequence[str], sequence_length: int
-) -> list[tuple[str, float, int]]:
+) -> list[tuple[str, float | None, int]]:
     """Return target, bits per byte and number of examples for each target.
 
     Held-out examples that runs may have been trained on, of a target that came later, do not count.
     """
     seen = store.read(MIXTURE_DOCUMENTS.name, ["doc_id"], "rank IS NOT NULL")
-    found = []
+    found: list[tuple[str, float | None, int]] = []
     for target in targets:
         texts = split_texts(store, target, "held_out").join(seen, on="doc_id", how="anti")["text"].to_list()
         bits = evaluate(checkpoint, texts, sequence_length=sequence_length).bits_per_byte if texts else None

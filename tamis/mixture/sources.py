@@ -7,7 +7,6 @@ holds a smaller one. Inside a part the sampler's order decides.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -19,6 +18,7 @@ from tamis.mixture.swarm import Change, Source
 from tamis.selection.decide import Ranking, ranked_by, with_exclusions
 from tamis.selection.pool import groups
 from tamis.settings.budget import Budget
+from tamis.settings.config import MixtureSection
 from tamis.store.digests import canonical_digest
 from tamis.store.tables import Store
 
@@ -29,9 +29,9 @@ LEAST_COMPARED = 20
 Vectors = Callable[[list[str]], np.ndarray]
 
 
-def source_of_documents(store: Store, by: Literal["corpora", "source"]) -> pl.DataFrame:
+def source_of_documents(store: Store, section: MixtureSection) -> pl.DataFrame:
     """Return doc_id and group of every document: its corpus, the first by name of several, or its source."""
-    if by == "source":
+    if section.sources == "source":
         return groups(store, "source")
     corpus = pl.col("shard").str.extract(r"^(.+?)__").fill_null(pl.col("shard"))
     places = store.read(OCCURRENCES.name, ["doc_id", "shard"])

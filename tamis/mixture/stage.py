@@ -1,4 +1,4 @@
-"""Stages of the mixture: runs of a small model on many mixtures, a law of their losses, and the best mixture."""
+"""Stages of the mixture: runs of a small model on many mixtures, a law of their losses, the best mixture."""
 
 from typing import Any
 
@@ -74,9 +74,7 @@ MIXTURE_SOURCES = Table(
         column("share", pa.float64(), "natural share: of the tokens of all sources"),
         column("run_tokens", pa.int64(), "tokens of the documents that runs draw from"),
         column("documents_digest", pa.string(), "digest of the documents that runs draw from, in order"),
-        column(
-            "change", pa.string(), "first, unchanged, grown, revised, added or removed since the last plan"
-        ),
+        column("change", pa.string(), "first, unchanged, grown, revised, added or removed since its plan"),
         column("changed_share", pa.float64(), "part of its tokens that left or is of another kind, 0 to 1"),
         column("distance", pa.float64(), "transport divergence from the targets, mean; null without vectors"),
     ),
@@ -165,17 +163,13 @@ MIXTURE_SHARES = Table(
     columns=(
         column("source", pa.string(), "corpus, or source as the rows name it"),
         column("weight", pa.float64(), "share of the mixture; sums to 1"),
-        column(
-            "low", pa.float64(), "lower end of its 90 % interval over resampled runs and forms of the law"
-        ),
+        column("low", pa.float64(), "lower end of its 90 % interval over resampled runs and forms of law"),
         column("high", pa.float64(), "upper end of that interval"),
         column("natural", pa.float64(), "share of the tokens that may be selected"),
         column("tokens", pa.int64(), "tokens that may be selected"),
         column("repetition", pa.float64(), "passes over them in train_tokens"),
         column("worth", pa.float64(), "passes over unique tokens that these are worth (arXiv 2305.16264)"),
-        column(
-            "marginal_value", pa.float64(), "change of the loss with one per cent more of it, bits per byte"
-        ),
+        column("marginal_value", pa.float64(), "change of the loss with 1 % more of it, bits per byte"),
         column("at_cap", pa.bool_(), "whether max_repetition or the largest share of a run bounds it"),
     ),
 )

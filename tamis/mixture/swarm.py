@@ -1,8 +1,8 @@
-"""The runs of a mixture law: which mixtures a small model is trained on, and which of them a change asks for.
+"""The runs of a mixture law: which mixtures a small model is trained on, and which a change asks for.
 
-A first swarm has 3 (m + 1) runs, 12 at least. When sources are added or revised, those that are unchanged keep
-their ratio and count as one virtual source, and 3 (k + 2) runs over it and the k changed ones are all that is
-trained (Olmix, arXiv 2602.12237). A source that grows by the same kind of content, or leaves, asks for none.
+A first swarm has 3 (m + 1) runs, 12 at least. When sources are added or revised, those that are unchanged
+keep their ratio and count as one virtual source, and 3 (k + 2) runs over it and the k changed ones are all
+that is trained (Olmix, arXiv 2602.12237). A source that grows by the same kind of content, or leaves, asks for none.
 """
 
 import json
@@ -58,7 +58,7 @@ class ImpossibleRepetitionError(SwarmError):
     def __init__(self, train_tokens: int, available: int, maximum: float) -> None:
         self.train_tokens, self.available, self.maximum = train_tokens, available, maximum
         super().__init__(
-            f"[mixture] train_tokens = {train_tokens:,} would take {train_tokens / max(available, 1):.3g} passes "
+            f"[mixture] train_tokens = {train_tokens:,} takes {train_tokens / max(available, 1):.3g} passes "
             f"over the {available:,} tokens that may be selected, and max_repetition = {maximum:g}: lower "
             f"train_tokens to {math.floor(maximum * available):,} or less, or raise max_repetition"
         )
@@ -82,7 +82,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
-    """A run: the weights [source] that it trains on, and by part of the swarm; `documents`: digest by source."""
+    """A run: the weights by source, and by part of the swarm; `documents`: digest by source."""
 
     name: str
     generation: int
@@ -98,8 +98,8 @@ class Swarm:
     """The runs that are planned, those of earlier plans included, which are kept and asked for no more.
 
     `parts`: the columns of the law, each a source or the virtual one, with the ratio of the sources in it.
-    `recipe`: digest of how runs are trained; `repetition`: run_tokens / train_tokens. `proxies`: runs by name;
-    `larger`: the same mixtures at the larger preset. `larger_wanted`: those of them that validate the law now.
+    `recipe`: digest of how runs are trained; `repetition`: run_tokens / train_tokens. `proxies`: runs by
+    name; `larger`: mixtures at the larger preset, of which `larger_wanted` validate the present law.
     """
 
     generation: int
@@ -295,7 +295,7 @@ def named_run(
     digests: Mapping[str, str],
     generation: int,
 ) -> PlannedRun:
-    """Return a run, whose name is that of what it trains on: the same mixture of the same documents is one."""
+    """Return a run, named by what it trains on: the same mixture of the same documents is one run."""
     used = {name: round(weight, 6) for name, weight in sorted(weights.items()) if weight > 0}
     documents = {name: digests.get(name, "") for name in used}
     digest = canonical_digest(json.dumps([preset, tokens, used, documents], sort_keys=True))

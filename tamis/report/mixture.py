@@ -47,7 +47,7 @@ class Method:
 
 @dataclass(frozen=True, kw_only=True)
 class Backtest:
-    """How a law predicted the runs that it was not fitted to: `rank` of the run it placed first, of `runs`."""
+    """How a law predicted runs that it was not fitted to: `rank` of the run it placed first, of `runs`."""
 
     target: str
     runs: int
@@ -167,7 +167,7 @@ def _conditional(swarm: Swarm, sources: dict[str, dict[str, Any]]) -> list[str]:
         name for ratio in swarm.parts.values() for name in ratio if not sources.get(name, {}).get("tokens")
     ]
     lines = [
-        f"{name} has no documents any more: the law is that of a mixture with it, and the rest is renormalised."
+        f"{name} has no documents any more: the law is one of mixtures with it, and its share is 0."
         for name in sorted(gone)
     ]
     if VIRTUAL in swarm.parts:

@@ -137,7 +137,10 @@ def read_mixture(project: Project) -> dict[str, Any]:
     )
     return {
         "targets": list(section.targets),
-        "sources": changes.to_dicts() or [{"source": name} for name in sources],
+        "sources": [
+            *changes.to_dicts(),
+            *({"source": name} for name in sources if name not in set(changes["source"])),
+        ],
         "parts": {name: dict(ratio) for name, ratio in swarm.parts.items()} if swarm else None,
         "runs": [asdict(one) for one in runs],
         "mixtures": [{"run": one.name, "weights": dict(one.weights)} for one in swarm.current]

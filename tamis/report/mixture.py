@@ -174,7 +174,7 @@ def _conditional(swarm: Swarm, sources: dict[str, dict[str, Any]]) -> list[str]:
         kept = ", ".join(sorted(swarm.parts[VIRTUAL]))
         lines.append(
             f"The ratio between {kept} is that of the mixture before: only their sum, and the sources that "
-            "are new or revised, were run again."
+            "are new or revised, were run again. The controls are predicted with this ratio, too."
         )
     return lines
 

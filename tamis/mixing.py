@@ -124,7 +124,7 @@ def _priced(project: Project, preset: str, runs: int, made: int, tokens: int) ->
 
 
 def read_mixture(project: Project) -> dict[str, Any]:
-    """Return the plan of the runs with its price, and the mixture if there is one. Raises `NoMixtureError`."""
+    """Return the plan of the runs with its price, and the mixture made of them. Raises `NoMixtureError`."""
     snapshot = scan(project)
     runs, sources = priced_runs(project, snapshot)
     section, store = project.settings.mixture, project.home.store

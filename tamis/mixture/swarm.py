@@ -2,7 +2,8 @@
 
 A first swarm has 3 (m + 1) runs, 12 at least. When sources are added or revised, those that are unchanged
 keep their ratio and count as one virtual source, and 3 (k + 2) runs over it and the k changed ones are all
-that is trained (Olmix, arXiv 2602.12237). A source that grows by the same kind of content, or leaves, asks for none.
+that is trained (Olmix, arXiv 2602.12237). A source that grows by the same kind of content, or leaves, asks
+for none.
 """
 
 import json
@@ -212,7 +213,8 @@ def plan_swarm(
         or reuse.runs >= runs_needed(len(names))
     ):
         return _first(there, options, before)
-    ratio = {name: float(share) for name, share in zip(names, reuse.ratios, strict=True) if share > 0}
+    shares = zip(names, reuse.ratios, strict=True)
+    ratio = {name: float(share) for name, share in shares if name not in reuse.free}
     parts = {VIRTUAL: ratio} | {name: {name: 1.0} for name in reuse.free}
     return _swarm(there, options, before, parts, reuse.runs)
 

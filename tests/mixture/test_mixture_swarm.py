@@ -102,7 +102,7 @@ def test_what_cannot_be_planned_says_what_would_do():
         plan_swarm([*sources("a"), replace(sources("b")[0], tokens=0)], OPTIONS)
     with pytest.raises(TooFewPlannedRunsError, match="needs 10 at least, and 27"):
         plan_swarm(sources(*NAMES, **dict.fromkeys(NAMES, "first")), replace(OPTIONS, runs=9))
-    with pytest.raises(ImpossibleRepetitionError, match="5 passes over the 8,000 tokens.*32,000 or less"):
+    with pytest.raises(ImpossibleRepetitionError, match=r"5 passes over the 8,000 tokens.*32,000 or less"):
         plan_swarm(sources(*NAMES), replace(OPTIONS, train_tokens=40_000))
 
 

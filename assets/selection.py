@@ -19,6 +19,7 @@ from tamis.base.files import write_atomically
 from tamis.base.progress import say
 from tamis.embedding.storing import current_table, encoder_slug
 from tamis.history.versions import decisions_of, note_version, prune_versions, section_then
+from tamis.mixture.sources import source_of_documents
 from tamis.records.current_values import read_current_values
 from tamis.records.manifest import InputReference
 from tamis.records.pinned_versions import PinnedVersion
@@ -37,7 +38,7 @@ from tamis.report.selection_plot import selection_plot_png
 from tamis.report.serving import served_page_name, serving_page
 from tamis.report.summary import selection_lines
 from tamis.selection import find_sampler, select, selection_digest
-from tamis.selection.allocation import ShareBounds, Shortfall, allocate, stored_count
+from tamis.selection.allocation import ShareBounds, Shortfall, TargetShares, allocate, stored_count
 from tamis.selection.computing import ScoringOptions, method_scores
 from tamis.selection.decide import Ranking
 from tamis.selection.pinned import repeated
@@ -82,6 +83,7 @@ PARTITIONED = dg.AssetCheckSpec(
                 "embeddings",
                 "target_embeddings",
                 "base_models",
+                "mixture",
             ],
         ),
         specified(
@@ -137,14 +139,13 @@ def _chosen(work: Work, judge: JudgeResource, key: str) -> Choice:
         pool = pool.join(computed(work, judge, section, pool, excluded), on="doc_id", how="left")
     options, seed = section.model_dump(include={*DEFAULT_OPTIONS}), work.project.seed
     shortfalls: tuple[Shortfall, ...] = ()
-    if section.per:
-        pool = pool.join(groups(work.store, section.per), on="doc_id")
-        least, most = section.bounds
+    if section.per or section.mixture:
+        by_group, shares = _division(work, section)
+        pool = pool.join(by_group, on="doc_id")
         ranking = Ranking(sampler=find_sampler(section.sampler), seed=seed, options=complete_options(options))
-        bounds = ShareBounds(minimum=least, maximum=most, per=section.per)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # its shortfalls are said below
-            divided = allocate(pool, section.budget, bounds, ranking, excluded)
+            divided = allocate(pool, section.budget, shares, ranking, excluded)
         decided, shortfalls = divided.decisions, divided.shortfalls
     else:
         decided = select(pool, section.sampler, section.budget, seed, exclusions=excluded, options=options)
@@ -155,6 +156,18 @@ def _chosen(work: Work, judge: JudgeResource, key: str) -> Choice:
     if shortfalls:
         facts["shares_not_reached"] = "; ".join(found.message for found in shortfalls)
     return Choice(section=section, decided=decided, pool=pool, facts=facts, shortfalls=shortfalls)
+
+
+def _division(work: Work, section: SelectionSection) -> tuple[pl.DataFrame, ShareBounds | TargetShares]:
+    """The group of each document, and the shares of groups: those of the mixture, or bounds."""
+    mixture = work.project.settings.mixture
+    if section.mixture and mixture is not None:
+        weights = dict(work.store.read("mixture", ["source", "weight"]).iter_rows())
+        shares = TargetShares(shares=weights, maximum_repetition=mixture.max_repetition)
+        return source_of_documents(work.store, mixture), shares
+    assert section.per is not None
+    least, most = section.bounds
+    return groups(work.store, section.per), ShareBounds(minimum=least, maximum=most, per=section.per)
 
 
 def _repeated(work: Work, pin: PinnedVersion) -> Choice:

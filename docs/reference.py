@@ -12,6 +12,7 @@ PACKAGES = (
     "tamis.coverage",
     "tamis.quality",
     "tamis.selection",
+    "tamis.mixture",
     "tamis.scaling",
     "tamis.training",
     "tamis.embedding",

@@ -27,7 +27,7 @@ from tamis.graph.precheck import Precheck, UnmetTargetsError, precheck
 from tamis.graph.reconciliation import end_removals, forget_regrouped, removals, set_aside
 from tamis.graph.repair import find_damage, forget_damaged, sweep_unwritten, unreadable_tables
 from tamis.graph.scan import scan, scan_again
-from tamis.graph.snapshot import ProjectSnapshot
+from tamis.graph.snapshot import SWARM_SETS, ProjectSnapshot
 from tamis.graph.stages import stages
 from tamis.project import Project, chosen_precision
 from tamis.records.attempts import TABLE as ATTEMPTS
@@ -87,6 +87,9 @@ def materialize(
         runner = Runner(project=project, job=job, instance=instance, say=say, wanted=wanted)
         for _ in range(MOST_ROUNDS):
             while group := _next(project, snapshot, wanted, outcome):
+                if group.partition_set in SWARM_SETS:  # planned by a stage of this very materialization
+                    now = scan_again(snapshot, read_current_values(project.home.store))
+                    register_partitions(instance, now, remove=False)
                 runner.make(snapshot, group, outcome)
                 if outcome.failed:  # on a full disk, or without its store, all that follows would fail, too
                     stop_unless_writable(project.home.root)

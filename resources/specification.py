@@ -35,7 +35,7 @@ BEFORE_REPORTS = {"dagster/priority": "1"}
 """Of the steps of a run that could go on, those of selections do: people wait for them."""
 PARTITION_SETS = {
     name: dg.DynamicPartitionsDefinition(name=name)
-    for name in ("shards", "targets", "selections", "models", "trials")
+    for name in ("shards", "targets", "selections", "models", "trials", "mixture_runs", "agreement_runs")
 }
 
 

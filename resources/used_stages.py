@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tamis.graph.automation import stages_made
-from tamis.graph.snapshot import ProjectSnapshot
+from tamis.graph.snapshot import SWARM_SETS, ProjectSnapshot
 from tamis.graph.stages import stages
 from tamis.project import Project
 from tamis.stage import Automation
@@ -40,7 +40,8 @@ def used_by(project: Project) -> Used:
     assets = tuple(
         stage.name
         for stage in stages().values()
-        if stage.active(snapshot) and (stage.partitions == "shards" or snapshot.keys(stage.partitions))
+        if stage.active(snapshot)
+        and (stage.partitions in ("shards", *SWARM_SETS) or snapshot.keys(stage.partitions))
     )
     searched = {TRIALS_STAGE.name, *stages_made(Automation.ONCE_SEARCHED)}
     return Used(

@@ -13,7 +13,9 @@ from typing import Any, Literal, Protocol
 from tamis.project import Project
 from tamis.store.columns import Table
 
-PartitionSet = Literal["shards", "targets", "selections", "models", "trials"]
+PartitionSet = Literal[
+    "shards", "targets", "selections", "models", "trials", "mixture_runs", "agreement_runs"
+]
 
 
 class Snapshot(Protocol):
@@ -49,6 +51,10 @@ class Snapshot(Protocol):
     @property
     def searches(self) -> Mapping[str, Any]:
         """Searches of the scaling law under a budget, by target."""
+
+    @property
+    def swarm(self) -> Any:
+        """The runs of [mixture] as they are planned; None without that section, or before it is planned."""
 
     @property
     def pinned(self) -> Mapping[str, Any]:
@@ -132,6 +138,7 @@ class Stage:
     `active`: whether the project uses it.
     `frozen`: inputs are recorded but do not enter the input key, so arrivals never make it out of date.
     `by_content`: the data version is a digest of the content; otherwise it is the input key.
+    `plans`: the set of partitions that its rows decide; what reads those comes in later runs.
     `made_with`: the stage whose step makes this one, too. `step`: the step that makes it together with other
     stages of the same partitions, however many partitions there are.
     `tables`: tables that it writes. `files`: folder of the home that holds its files.
@@ -148,6 +155,7 @@ class Stage:
     active: Callable[[Snapshot], bool] = field(default=lambda snapshot: True)
     frozen: bool = False
     by_content: bool = False
+    plans: PartitionSet | None = None
     made_with: str | None = None
     step: str | None = None
     tables: tuple[Table, ...] = ()

@@ -37,6 +37,7 @@ FAMILIES = {
         "materialize": "Bring everything up to date.",
         "status": "What is current, due, quarantined or red.",
         "compare": "What each sampler chooses, and what a model learns from it.",
+        "mixture": "How much of each source: the runs, their price, and the best mixture.",
         "demo": "Materialize everything, as `make demo` does in the checkout.",
     },
     "selections": {

@@ -12,6 +12,8 @@ from tamis.base.files import write_atomically
 from tamis.base.progress import Heartbeat, complain, is_quiet, say, visible
 from tamis.cli.parts import ListCommand, answer, failed_lines, json_option, run, spoken
 from tamis.comparison.stage import COMPARISON_STAGE, SAMPLER_COMPARISON, SAMPLER_TRIALS_STAGE
+from tamis.mixing import lines_of, read_mixture
+from tamis.mixing import plan_lines as runs_of_mixture
 from tamis.planning import HELD_BACK, budget_lines, checked_plan, plan_lines, without_documents
 from tamis.project import Project, open_project, read_project
 from tamis.records.current_values import read_current_values
@@ -58,7 +60,7 @@ def plan(on_request: bool, as_json: bool) -> int:
     """Show the plan; 1 where something is held back, or a target cannot be made."""
     project = read_project()
     found, checked = checked_plan(project, on_request)
-    lines = [*plan_lines(found), *budget_lines(project, found)]
+    lines = [*plan_lines(found), *runs_of_mixture(project), *budget_lines(project, found)]
     answer(as_json, found, without_documents(project, found) or lines)
     for line in checked.lines:
         complain(line)
@@ -125,6 +127,16 @@ def compare() -> int:
             raise OutdatedError(asset, reason)
     print(visible("\n".join(comparison_lines(project))))
     return code
+
+
+@click.command()
+@json_option
+def mixture(as_json: bool) -> int:
+    """Show the runs of [mixture] with their price, and the mixture where there is one."""
+    project = read_project()
+    found = read_mixture(project)
+    answer(as_json, found, lines_of(project, found))
+    return 0
 
 
 @click.command()

@@ -221,15 +221,15 @@ def _joined(
 
     What is `needed` for selections does not wait for what is not: the steps of a run are in Dagster's order,
     so those of selections come in runs of their own where `apart` says so. Trials are runs of their own:
-    of a search, each decides what comes next.
+    of a search, each decides what comes next. So are stages that plan partitions.
     """
     first, partition_set, partitions = stages()[group.assets[0]], group.partition_set, group.partitions
-    if first.name == TRIALS_STAGE.name:
+    if first.name == TRIALS_STAGE.name or first.plans:
         return group
     names, made = [first.name], _made_by(first, partitions)
     selections = {entry for entry in waiting if entry[0] == SELECTION_STAGE.name and first.name in needed}
     for stage in sorted(stages().values(), key=lambda stage: stage.name not in needed):
-        if stage is first or stage.made_with or stage.name == TRIALS_STAGE.name:
+        if stage is first or stage.made_with or stage.name == TRIALS_STAGE.name or stage.plans:
             continue
         if stage.name not in needed and (apart or not selections <= made):
             continue

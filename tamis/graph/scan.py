@@ -29,6 +29,7 @@ from tamis.corpus.small_files import read_small_files
 from tamis.graph.held_back import absent_shards, kept_names, read_shrunken
 from tamis.graph.search import searches_of
 from tamis.graph.snapshot import ProjectSnapshot, stamp_of
+from tamis.mixture.planned import read_swarm
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.pinned_versions import read_pinned_versions
@@ -118,6 +119,7 @@ def scan_files(
         | {gone[key]["part_of"]: one for key, one in lost.items() if key in gone and one not in configured},
         kept=kept_names(project, current, allowed),
         shrunken=read_shrunken(store, shards),
+        swarm=read_swarm(project),
         allowed=frozenset(allowed),
         versions={file.key: versions[file.key] for shard in shards.values() for file in shard.members},
         absent_files={key: corpus for key, corpus in lost.items() if key in gone},
@@ -179,12 +181,13 @@ def scan_again(snapshot: ProjectSnapshot, current: CurrentValues) -> ProjectSnap
     """Return the snapshot, updated by what a run has stored since; files are not listed again.
 
     Updated are the texts refused at intake, the files that are held back because they lost most of their
-    documents, and the trials that a search asks for next.
+    documents, the runs of [mixture], and the trials that a search asks for next.
     """
     store = snapshot.project.home.store
     shrunken = read_shrunken(store, snapshot.shards)
     withdrawn = withdrawn_versions(store, snapshot.group_of)
-    return searched(replace(snapshot, shrunken=shrunken, withdrawn=withdrawn), current)
+    swarm = read_swarm(snapshot.project)
+    return searched(replace(snapshot, shrunken=shrunken, withdrawn=withdrawn, swarm=swarm), current)
 
 
 def searched(snapshot: ProjectSnapshot, current: CurrentValues) -> ProjectSnapshot:

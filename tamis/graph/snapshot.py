@@ -15,6 +15,7 @@ from tamis.corpus.shards import corpus_of_key, is_group_key
 from tamis.corpus.stage import DOCUMENTS_STAGE
 from tamis.embedding import encoder_identity
 from tamis.graph.stages import stages
+from tamis.mixture.swarm import Swarm
 from tamis.project import Project
 from tamis.records.pinned_versions import PinnedVersion
 from tamis.scaling.searched import Search
@@ -22,6 +23,8 @@ from tamis.settings.tokenizer import counting_tokenizer
 from tamis.store.precision_choice import AUTO
 from tamis.tokens.identity import tokenizer_identity
 from tamis.training.planned import Trial, model_names, planned_trials
+
+SWARM_SETS = ("mixture_runs", "agreement_runs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,7 @@ class ProjectSnapshot:
     `stamps`: digest of size and times of each file or package when it was hashed (`stamp_of`).
     `withdrawn`: digest of the withdrawn documents of each (asset, partition) that holds any.
     `searches`: trials of the scaling law that a budget asks for, by target; empty without a budget: all are.
+    `swarm`: the runs of [mixture], None without that section or before they are planned.
     `absent`: shards whose files are gone and whose removal is held back, with the corpus of each.
     `kept`: by partition set, names that left tamis.toml and whose values stay until a person allows their
     removal. `shrunken`: by shard, files that lost most of their documents.
@@ -77,6 +81,7 @@ class ProjectSnapshot:
     stamps: dict[str, str] = field(default_factory=dict)
     withdrawn: dict[tuple[str, str], str] = field(default_factory=dict)
     searches: Mapping[str, Search] = field(default_factory=dict)
+    swarm: Swarm | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
     kept: Mapping[str, frozenset[str]] = field(default_factory=dict)
     shrunken: Mapping[str, Shrunken] = field(default_factory=dict)
@@ -194,8 +199,11 @@ class ProjectSnapshot:
     def waits_for_request(self, partition_set: str | None, key: str) -> bool:
         """Return whether a partition is made only on request of a person or a search, and none has asked.
 
-        That holds, too, for a kept trial that tamis.toml no longer plans.
+        Runs of [mixture] wait that belong to an earlier plan. That holds, too, for a kept trial that
+        tamis.toml no longer plans.
         """
+        if partition_set in SWARM_SETS:
+            return self.swarm is None or not self.swarm.wants(key)
         if partition_set != "trials" or key in self.asked:
             return False
         trial = self.trials.get(key)
@@ -219,6 +227,10 @@ class ProjectSnapshot:
                 return tuple(selection.name for selection in settings.selection)
             case "models":
                 return model_names(self.project)
+            case "mixture_runs":
+                return tuple(self.swarm.proxies) if self.swarm else ()
+            case "agreement_runs":
+                return tuple(self.swarm.larger) if self.swarm else ()
             case _:
                 return tuple(self.trials)
 

@@ -11,9 +11,11 @@ from tamis.graph.out_of_date import reason_of
 from tamis.graph.plan import Due
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import AUDIT_ASSET, stages
+from tamis.mixture.stage import MIXTURE_STAGE
 from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import canonical_json
 from tamis.report.address import INDEX
+from tamis.report.mixture import PAGE as MIXTURE_PAGE
 from tamis.report.rendering import render
 from tamis.report.seen import page_links
 from tamis.report.serving import served_page_name
@@ -96,6 +98,7 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
             page(name, f"which model, and what more data would buy: {name[12:-5]}", REPORT_STAGE.name)
             for name in laws
         ],
+        "Mixture": [page(MIXTURE_PAGE, "how much of each source", MIXTURE_STAGE.name)],
         "Samplers": [page("sampler_comparison.html", "what each sampler chooses", COMPARISON_STAGE.name)],
         "Lineage": [page("lineage_audit.html", "how every result came about", AUDIT_ASSET)],
         "Tables": [page(name, model, model) for name, model in (marts | staged).items()],

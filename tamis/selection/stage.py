@@ -125,6 +125,8 @@ SCORES_BY_MODEL = Table(
     ),
 )
 
+MIXTURE = "mixture"
+"""Stage and table of `tamis.mixture`: how much of each source is best."""
 TABLES = (SCORES_BY_MODEL,)
 (FLAGS_STAGE,) = FILTER_STAGES
 SCORED = (TRANSPORT_STAGE, QUALITY_STAGE, DENSITY_STAGE, PERPLEXITY_STAGE)
@@ -189,14 +191,29 @@ def _selection_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
 def _sampler_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     section = named(snapshot.project.settings.selection, partition)
     sampler = find_sampler(section.sampler)
-    undivided = set() if section.per else DIVIDING
-    used = section.model_dump(exclude=sampler.unheeded | undivided)
+    undivided = (set() if section.per else DIVIDING) | (set() if section.mixture else {"mixture"})
+    used = section.model_dump(exclude=sampler.unheeded | undivided) | _mixture_settings(
+        snapshot, section.mixture
+    )
     if sampler.method is None:
         return used
     if model_of(section.sampler):
         return used | measured_by(snapshot, [section.sampler])
     transport = snapshot.project.settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
     return used | transport | precision_settings(snapshot)
+
+
+def _mixture_settings(snapshot: Snapshot, followed: bool) -> dict[str, Any]:
+    """What a selection that follows [mixture] reads of it besides the shares."""
+    section = snapshot.project.settings.mixture
+    if not followed or section is None:
+        return {}
+    return {"mixture_of": section.model_dump(include={"sources", "max_repetition"})}
+
+
+def _follows_mixture(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
+    """The mixture, for a selection that follows it."""
+    return ("",) if named(snapshot.project.settings.selection, partition).mixture else ()
 
 
 def _when_scored(stage: Stage, mapping: PartitionMapping) -> PartitionMapping:
@@ -264,6 +281,7 @@ def _edges() -> tuple[Edge, ...]:
         edge("embeddings", _when_computed(every("shards"))),
         edge("target_embeddings", _when_computed(_target_of_selection)),
         edge("base_models", _models_of_selection),
+        edge(MIXTURE, _follows_mixture),
     )
     return (documents, *(edge(one.asset, _unless_pinned(one.partitions)) for one in (*deciding, *scores)))
 

@@ -41,6 +41,7 @@ from tamis.settings.training_sections import (
     CheckpointsSection,
     ComparisonSection,
     FineTuningSection,
+    MixtureSection,
     PretrainingSection,
     SamplerTrialsSection,
     ScalingSection,
@@ -84,6 +85,7 @@ class Settings(Section):
     trial_budget: TrialBudgetSection = TrialBudgetSection()
     comparison: ComparisonSection = ComparisonSection()
     sampler_trials: SamplerTrialsSection = SamplerTrialsSection()
+    mixture: MixtureSection | None = None
     retention: RetentionSection = RetentionSection()
     tracking: TrackingSection = TrackingSection()
     automation: AutomationSection = AutomationSection()

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, TypeVar
 
 from tamis.base.errors import UnknownNameError, did_you_mean
+from tamis.settings.budget import parse_budget
 from tamis.settings.samplers import (
     AWAY_SCORE,
     FORMS,
@@ -14,7 +15,10 @@ from tamis.settings.samplers import (
 )
 from tamis.settings.sections import CorpusSection, SelectionSection, TargetSection
 from tamis.settings.training_sections import (
+    PRESETS,
     BaseModelSection,
+    MixtureSection,
+    Preset,
     ScalingSection,
 )
 from tamis.settings.values import wrong_key
@@ -51,6 +55,7 @@ def check_references(settings: "Settings") -> None:
         if selection.per == "topic":
             expected = '"source" or "language": documents have no topics here'
             raise wrong_key(f"[[selection]] {selection.name}: per", selection.per, expected)
+    check_mixture(settings)
     _check_scaling(settings.scaling, settings.target, models, settings.fine_tuning.validation)
     if settings.trial_budget.share is not None and not settings.scaling.models:
         raise wrong_key("[scaling] models", None, f"{_one_of(models)}, which [trial_budget] chooses among")
@@ -97,6 +102,80 @@ def _check_contrast(selection: SelectionSection, targets: set[str]) -> None:
     elif AWAY_SCORE in find_sampler(selection.sampler).score_columns:
         named = _one_of(others) if others else "a second [[target]]"
         raise wrong_key(where, None, f"{named} (sampler {selection.sampler!r} needs it)")
+
+
+def check_mixture(settings: "Settings") -> None:
+    """What [mixture] and the selections that follow it ask of the other tables."""
+    for selection in settings.selection:
+        where = f"[[selection]] {selection.name}: mixture"
+        if not selection.mixture:
+            continue
+        if settings.mixture is None:
+            raise wrong_key(where, True, "a [mixture], whose shares it follows")
+        if selection.per is not None:
+            raise wrong_key(where, True, "no mixture together with per: each of them divides the budget")
+        if parse_budget(selection.budget).unit != "tokens":
+            expected = 'a budget in tokens, such as budget = "2Mtok", since mixture = true'
+            raise wrong_key(f"[[selection]] {selection.name}: budget", selection.budget, expected)
+    section = settings.mixture
+    if section is None:
+        return
+    if section.sources == "topics":
+        expected = '"corpora" or "source": documents have no topics here'
+        raise wrong_key("[mixture] sources", section.sources, expected)
+    for target in section.targets or ("",):
+        _must_be(target, {one.name for one in settings.target}, "[mixture] target")
+    for target in section.targets:
+        found = named(settings.target, target)
+        if found.is_answered:
+            expected = "a target of texts: losses of a model that is trained from nothing need no answers"
+            raise wrong_key("[mixture] target", target, expected)
+    for key in ("model", "agreement_model"):
+        if (name := getattr(section, key)) is not None and preset_named(settings, name) is None:
+            presets = {one.name for one in settings.base_model if one.preset} | {*PRESETS}
+            raise wrong_key(f"[mixture] {key}", name, f"{_one_of(presets)}{did_you_mean(name, presets)}")
+    smaller, larger = (PRESETS.index(one) if one else -1 for one in mixture_presets(settings))
+    if section.agreement_model is not None and larger <= smaller:
+        expected = f"a larger preset than that of model, {section.model!r}"
+        raise wrong_key("[mixture] agreement_model", section.agreement_model, expected)
+    where = "[mixture] sampler"
+    _check_sampler(section.sampler, settings.base_model, where)
+    if AWAY_SCORE in find_sampler(section.sampler).score_columns:
+        raise wrong_key(where, section.sampler, "samplers without away_from")
+    if "bits_per_byte" in find_sampler(section.sampler).score_columns and not settings.perplexity.model:
+        expected = 'a [[base_model]], since [mixture] has sampler "perplexity"'
+        raise wrong_key("perplexity.model", None, expected)
+    if section.sources == "corpora":
+        count = len(settings.corpus)
+        if count < 2:
+            raise wrong_key("[mixture] sources", "corpora", "two [[corpus]] at least, or sources = 'source'")
+        if section.runs is not None and section.runs < count + 2:
+            raise wrong_key(
+                "[mixture] runs", section.runs, f"{count + 2} or more: two more than the {count} sources"
+            )
+
+
+def preset_named(settings: "Settings", name: str) -> Preset | None:
+    """Return the preset of that name, or of the [[base_model]] of that name; None where it has none."""
+    for model in settings.base_model:
+        if model.name == name and model.preset:
+            return model.preset
+    return next((preset for preset in PRESETS if preset == name), None)
+
+
+def mixture_presets(settings: "Settings") -> tuple[Preset | None, Preset | None]:
+    """Return the presets of the runs of [mixture] and of those that validate them, None for none of these.
+
+    Without agreement_model it is the next larger one.
+    """
+    section: MixtureSection | None = settings.mixture
+    if section is None:
+        return None, None
+    model = preset_named(settings, section.model)
+    if section.agreement_model is not None:
+        return model, preset_named(settings, section.agreement_model)
+    larger = PRESETS[PRESETS.index(model) + 1 :] if model else ()
+    return model, next(iter(larger), None)
 
 
 def _check_sampler_trials(settings: "Settings", targets: set[str], models: set[str]) -> None:

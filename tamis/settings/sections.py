@@ -271,6 +271,7 @@ class SelectionSection(Section):
     name: Name
     sampler: str
     budget: Budget
+    mixture: bool = False
     target: Name | None = None
     away_from: Name | None = None
     away_weight: float = Field(1.0, ge=0, le=1e6)

@@ -1,12 +1,15 @@
 """The tables of tamis.toml about models, their training, and what is learnt from it."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from tamis.settings.sections import Section
 from tamis.settings.values import Budget, Name, Pattern, wrong_key
 
+Preset = Literal["llama-0.3m", "llama-0.8m", "llama-2.5m", "llama-6m"]
+PRESETS: tuple[Preset, ...] = get_args(Preset)
+"""Shapes that the graph trains itself, smallest first."""
 OWN_RECIPE = {"learning_rate", "lora_rank", "lora_alpha", "lora_dropout", "lora_targets"}
 
 
@@ -14,7 +17,7 @@ class BaseModelSection(Section):
     """A shape the graph pre-trains on the pool (`preset`), or an existing model (`path`: folder or id)."""
 
     name: Name
-    preset: Literal["llama-0.3m", "llama-0.8m", "llama-2.5m", "llama-6m"] | None = None
+    preset: Preset | None = None
     path: str | None = None
     checkpoints: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     learning_rate: float | None = Field(None, gt=0)
@@ -133,6 +136,31 @@ class ComparisonSection(Section):
     selections: tuple[Name, ...] = ()
     two_stage: bool = False
     on_request: OnRequestSection = OnRequestSection()
+
+
+class MixtureSection(Section):
+    """How much of each source to train on: a law fitted to runs of a small model on different mixtures.
+
+    `model`, `agreement_model`: a preset, or a [[base_model]] that has one. `run_tokens`: of each run;
+    `train_tokens`: of the training that the mixture is for. `agreement_model` unset: the next larger preset.
+    """
+
+    target: Name | tuple[Name, ...]
+    model: Name
+    sampler: str = "random"
+    sources: Literal["corpora", "source", "topics"] = "corpora"
+    runs: int | None = Field(None, ge=1)
+    run_tokens: int = Field(500_000, ge=1_000)
+    train_tokens: int = Field(ge=1_000)
+    max_repetition: float = Field(4.0, ge=1)
+    stay_near: float = Field(0.05, ge=0)
+    agreement_model: Name | None = None
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The targets, each once, in the order given."""
+        named = (self.target,) if isinstance(self.target, str) else self.target
+        return tuple(dict.fromkeys(named))
 
 
 class SamplerTrialsSection(Section):

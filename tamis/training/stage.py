@@ -160,6 +160,11 @@ def _trial_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     return fields | snapshot.project.settings.fine_tuning.recipe() | own | precision_settings(snapshot)
 
 
+def _presets_trained(snapshot: Snapshot) -> bool:
+    settings = snapshot.project.settings
+    return settings.mixture is not None or any(model.preset for model in settings.base_model)
+
+
 PERPLEXITY_STAGE = Stage(
     name="perplexity_scores",
     group="quality",
@@ -216,7 +221,7 @@ STAGES = (
         group="training",
         code_version=CODE_VERSION,
         frozen=True,
-        active=lambda snapshot: any(model.preset for model in snapshot.project.settings.base_model),
+        active=_presets_trained,
         edges=(edge("documents", every("shards")),),
         settings=lambda snapshot, key: {"vocabulary": snapshot.project.settings.pretraining.vocabulary},
         files="checkpoints",

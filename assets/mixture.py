@@ -1,0 +1,552 @@
+"""Mixtures: a small model trained on many mixtures of the sources, a law of its losses, the best mixture."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import polars as pl
+
+from assets.selection import computed
+from assets.training import checkpoint_folder
+from resources.engine import EngineResource
+from resources.judge import JudgeResource
+from resources.output import Output, Rows
+from resources.specification import asset
+from resources.store import StoreResource
+from resources.tracker import TrackerResource
+from resources.work import Work
+from tamis.base.files import write_atomically
+from tamis.base.progress import say
+from tamis.embedding.storing import current_table, encoder_slug
+from tamis.mixture.analysis import (
+    AGREEMENT_RUNS,
+    LEAST_AGREEMENT_RUNS,
+    REFUSED_BELOW,
+    WARNED_BELOW,
+    Agreement,
+    Caps,
+    agreement,
+    fit_losses,
+    recommend,
+)
+from tamis.mixture.planned import stored_swarm, write_larger, write_swarm
+from tamis.mixture.runs import evaluated, run_documents, texts_in_order
+from tamis.mixture.sources import drawn_from, source_of_documents, sources_now, usable_documents
+from tamis.mixture.stage import recipe_settings
+from tamis.mixture.swarm import (
+    VIRTUAL,
+    PlannedRun,
+    Swarm,
+    SwarmOptions,
+    named_run,
+    plan_swarm,
+    spread_over_ranks,
+)
+from tamis.records.manifest import InputReference, canonical_json
+from tamis.report.mixture import PAGE, mixture_page
+from tamis.selection import find_sampler
+from tamis.selection.computing import known_vectors
+from tamis.selection.decide import Ranking
+from tamis.selection.pool import candidates, exclusions
+from tamis.settings.budget import parse_budget
+from tamis.settings.config import MixtureSection, SelectionSection
+from tamis.settings.references import mixture_presets
+from tamis.settings.samplers import complete_options
+from tamis.store.digests import canonical_digest
+from tamis.store.schemas import schema_of
+from tamis.store.tables import quoted
+from tamis.training import CODE_VERSION as TRAINING_CODE_VERSION
+from tamis.training import DivergedError, PretrainingOptions, TrainingResult, preset_shape, pretrain
+from tamis.training.loop import resume_folder
+from tamis.training.storing import record_training_documents
+from tamis.training.trial import Finished, training_metadata
+from tamis.transport.domains import rank_domains
+from tamis.transport.storing import target_vectors
+
+AGREES = (
+    "proxy_agreement",
+    "Runs at a larger preset rank the mixtures alike: under .9 a warning, under .8 nothing is recommended.",
+    True,
+)
+PREDICTS = ("held_out_runs", "The law ranks runs that it was not fitted to, at .8 or better.", False)
+PREDICTS_FROM = 0.8
+
+
+@asset(
+    "mixture_design",
+    ["polars"],
+    reads=[
+        "documents",
+        "near_duplicates",
+        "near_copies",
+        "target_examples",
+        "contamination",
+        "document_flags",
+        "token_counts",
+        "transport_scores",
+        "quality_scores",
+        "density_scores",
+        "perplexity_scores",
+        "embeddings",
+        "target_embeddings",
+        "base_models",
+    ],
+)
+def mixture_design(
+    context: dg.AssetExecutionContext, store: StoreResource, judge: JudgeResource, engine: EngineResource
+) -> Iterator[Any]:
+    """The sources as their sampler leaves them, and the mixtures that runs are trained on.
+
+    What a change of the sources does not touch is kept, with its runs.
+    """
+    with store.work(context) as work, engine.running(work):
+        section = _section(work)
+        before, chosen, origins = stored_swarm(work.store), *_chosen_before(work)
+        usable = _usable(work, judge, section)
+        documents = drawn_from(usable, _options(work).repetition, work.project.seed)
+        frozen = {
+            one: digest for run in (before.current if before else []) for one, digest in run.documents.items()
+        }
+        known = work.store.read("mixture_documents") if before else documents.clear()
+        sources, drawn = sources_now(
+            documents, known, lambda ids: _vectors(work, ids), work.project.seed, frozen
+        )
+        swarm = plan_swarm(sources, _options(work), before, chosen)
+        if before is not None and swarm.generation > before.generation and VIRTUAL not in swarm.parts:
+            drawn = documents  # all runs are planned from nothing
+            sources, _drawn = sources_now(
+                documents, documents.clear(), lambda ids: _vectors(work, ids), 0, {}
+            )
+            swarm = plan_swarm(sources, _options(work), before, None)
+        schema = schema_of("mixture_documents")
+        work.store.overwrite("mixture_documents", drawn.select(schema.names).to_arrow().cast(schema))
+        rows = _source_rows(work, sources, usable, drawn)
+        schema = schema_of("mixture_sources")
+        work.store.overwrite("mixture_sources", rows.select(schema.names).to_arrow().cast(schema))
+        write_swarm(work.store, swarm)
+        new = len([run for run in swarm.current if before is None or run.name not in before.proxies])
+        shown = rows.select("source", "documents", "tokens", "share", "change")
+        yield from work.record(
+            Output(
+                rows=[Rows(table=name) for name in ("mixture_sources", "mixture_plan", "mixture_documents")],
+                row_count=len(swarm.current),
+                metadata={
+                    "runs": len(swarm.current),
+                    "new_runs": new,
+                    "tokens": sum(run.tokens for run in swarm.current),
+                    "sources": dg.MetadataValue.table(
+                        [dg.TableRecord(row) for row in shown.iter_rows(named=True)]
+                    ),
+                },
+                origins=origins,
+            )
+        )
+
+
+def _section(work: Work) -> MixtureSection:
+    section = work.project.settings.mixture
+    assert section is not None
+    return section
+
+
+def _options(work: Work) -> SwarmOptions:
+    section, preset = _section(work), mixture_presets(work.project.settings)[0]
+    assert preset is not None
+    recipe = [
+        preset,
+        section.run_tokens,
+        recipe_settings(work.snapshot),
+        TRAINING_CODE_VERSION,
+        work.project.seed,
+    ]
+    return SwarmOptions(
+        preset=preset,
+        run_tokens=section.run_tokens,
+        train_tokens=section.train_tokens,
+        recipe=canonical_digest(canonical_json(recipe))[:32],
+        runs=section.runs,
+        maximum_repetition=section.max_repetition,
+        seed=work.project.seed,
+    )
+
+
+def _chosen_before(work: Work) -> tuple[dict[str, float] | None, list[InputReference]]:
+    """The mixture that the present plan led to, where one passed its check, and where it comes from."""
+    value = work.current.get(("mixture", ""))
+    if value is None or not value.published:
+        return None, []
+    weights = dict(work.store.read("mixture", ["source", "weight"]).iter_rows())
+    manifest = work.manifests.read(value.published)
+    origin = InputReference(
+        asset="mixture", partition="", data_version=manifest.data_version, manifest=manifest.id
+    )
+    return weights or None, [origin]
+
+
+def _usable(work: Work, judge: JudgeResource, section: MixtureSection) -> pl.DataFrame:
+    """What may be selected of each source, best first, as a selection with this sampler has it."""
+    budget = f"{section.train_tokens}tok"
+    asked = SelectionSection(
+        name="mixture", sampler=section.sampler, budget=budget, target=section.targets[0]
+    )
+    pool, excluded = candidates(work.store, asked), exclusions(work.store, work.project.settings.filters)
+    if find_sampler(section.sampler).method:
+        pool = pool.join(computed(work, judge, asked, pool, excluded), on="doc_id", how="left")
+    ranking = Ranking(
+        sampler=find_sampler(section.sampler), seed=work.project.seed, options=complete_options(None)
+    )
+    pool = pool.join(source_of_documents(work.store, section), on="doc_id")
+    return usable_documents(pool, excluded, ranking, parse_budget(budget))
+
+
+def _vectors(work: Work, doc_ids: list[str]) -> np.ndarray:
+    asked = pl.DataFrame({"doc_id": sorted(doc_ids)}, schema={"doc_id": pl.String})
+    return known_vectors(work.store, current_table(work.project), asked)[1].astype(np.float32)
+
+
+def _source_rows(work: Work, sources: list[Any], usable: pl.DataFrame, drawn: pl.DataFrame) -> pl.DataFrame:
+    total = sum(source.tokens for source in sources)
+    estimated = dict(usable.group_by("source").agg(pl.col("is_estimated").sum()).iter_rows())
+    taken = drawn.filter(pl.col("rank").is_not_null()).group_by("source").agg(pl.col("n_tokens").sum())
+    tokens, distances = dict(taken.iter_rows()), _distances(work, usable)
+    rows = [
+        {
+            "source": source.name,
+            "documents": source.documents,
+            "tokens": source.tokens,
+            "estimated": int(estimated.get(source.name, 0)),
+            "share": source.tokens / total,
+            "run_tokens": tokens.get(source.name, 0),
+            "documents_digest": source.documents_digest,
+            "change": source.change,
+            "changed_share": source.changed_share,
+            "distance": distances.get(source.name),
+        }
+        for source in sources
+    ]
+    return pl.DataFrame(rows, schema_overrides={"distance": pl.Float64})
+
+
+def _distances(work: Work, usable: pl.DataFrame) -> dict[str, float]:
+    """Mean transport divergence of each source from the targets; none where one of them has no vector."""
+    table = f"target_embeddings_{encoder_slug(work.project.settings.encoder.name)}"
+    vectors = {
+        str(name): _vectors(work, part["doc_id"].to_list())
+        for (name,), part in usable.sort("source", "doc_id").group_by("source", maintain_order=True)
+    }
+    examples = [target_vectors(work.store, table, target) for target in _section(work).targets]
+    if any(len(one) == 0 for one in (*vectors.values(), *examples)):
+        return {}
+    found: dict[str, list[float]] = {}
+    for target_md in examples:
+        for one in rank_domains(target_md, vectors, seed=work.project.seed):
+            found.setdefault(one.domain, []).append(one.divergence)
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+@asset("mixture_runs", ["torch", "mlflow"], reads=["documents", "tokenizer", "mixture_design"])
+def mixture_runs(
+    context: dg.AssetExecutionContext, store: StoreResource, tracker: TrackerResource
+) -> Iterator[Any]:
+    """A small model trained from nothing on one mixture of the sources; all have one recipe and length."""
+    with store.work(context) as work:
+        yield from _trained_runs(work, tracker)
+
+
+@asset("agreement_runs", ["torch", "mlflow"], reads=["documents", "tokenizer", "mixture_law"])
+def agreement_runs(
+    context: dg.AssetExecutionContext, store: StoreResource, tracker: TrackerResource
+) -> Iterator[Any]:
+    """The next larger model trained on some of these mixtures, to see whether it ranks them alike."""
+    with store.work(context) as work:
+        yield from _trained_runs(work, tracker)
+
+
+def _trained_runs(work: Work, tracker: TrackerResource) -> Iterator[Any]:
+    for key in work.partitions:
+        with work.apart(key):
+            swarm = work.snapshot.swarm
+            assert swarm is not None
+            yield from _trained(work, tracker, swarm.proxies.get(key) or swarm.larger[key])
+
+
+def _trained(work: Work, tracker: TrackerResource, run: PlannedRun) -> Iterator[Any]:
+    """Train a run that goes on where it was killed; one that diverges has no losses, and is noted so."""
+    tracker.require(work.project)
+    documents, folder = run_documents(work.store, run), checkpoint_folder(work, run.name)
+    by_source = {str(name): part["doc_id"].to_list() for (name,), part in documents.group_by("source")}
+    repeated = dict(documents.filter(pl.col("count") > 1).select("doc_id", "count").iter_rows())
+    record_training_documents(work.store, run.name, by_source, repeated)
+    settings, failure, result = work.project.settings.pretraining, None, None
+    options = PretrainingOptions(
+        seed=work.project.seed, **settings.model_dump(exclude={"vocabulary", "tokens"}), tokens=run.tokens
+    )
+    with work.progress(f"run {run.name}", run.tokens, "tokens") as progress:
+        try:
+            result = pretrain(
+                preset_shape(run.preset, settings.vocabulary),
+                texts_in_order(work.store, documents, work.project.seed),
+                work.upstream("tokenizer"),
+                options,
+                folder,
+                resume_folder(work.project.home.cache, "mixture_runs", work.key(run.name)[:16]),
+                advance=progress.advance,
+            )
+        except DivergedError as error:
+            failure = f"diverged: {error}"
+    row: dict[str, Any] = {
+        "run": run.name,
+        "preset": run.preset,
+        "documents": len(documents),
+        "largest_count": documents["count"].max(),
+        "failure": failure,
+    }
+    announce = None
+    if result is not None:
+        row |= _figures(result) | {"checkpoint": work.project.home.relative(folder)}
+        row["mlflow_run"] = tracker.log(work.project, _finished(work, run, result, row, by_source))
+        announce = partial(tracker.register, work.project, row["mlflow_run"])
+    work.store.merge_values("mixture_runs", [row])
+    yield from work.record(
+        Output(
+            partition=run.name,
+            rows=[
+                Rows(table="mixture_runs", where=f"run = {quoted(run.name)}"),
+                Rows(table="trained_on", where=f"checkpoint = {quoted(run.name)}"),
+            ],
+            files=[folder] if result is not None else [],
+            row_count=len(documents),
+            metadata={
+                **(training_metadata(result) if result is not None else {"failure": failure}),
+                "shares": dg.MetadataValue.json(dict(run.weights)),
+            },
+            announce=announce,
+        )
+    )
+
+
+def _figures(result: TrainingResult) -> dict[str, Any]:
+    names = ("steps", "tokens", "flops", "seconds", "peak_memory_bytes", "parameters")
+    return {name: getattr(result, name) for name in names}
+
+
+def _finished(
+    work: Work, run: PlannedRun, result: TrainingResult, row: dict[str, Any], by_source: dict[str, list[str]]
+) -> Finished:
+    """The run as a tracker takes it."""
+    shares = {f"share.{name}": weight for name, weight in run.weights.items()}
+    recipe = work.project.settings.pretraining.recipe() | {"tokens": run.tokens}
+    return Finished(
+        trial=run.name,
+        input_key=work.key(run.name),
+        results=[result],
+        values=row | {"flops": float(result.flops), "seconds": float(result.seconds)},
+        parameters={"kind": "mixture", "preset": run.preset, "seed": work.project.seed} | shares | recipe,
+        losses=result.losses,
+        datasets=[(name, run.documents[name], len(ids)) for name, ids in sorted(by_source.items())],
+    )
+
+
+@asset("mixture_losses", ["torch"], reads=["mixture_runs", "target_examples"])
+def mixture_losses(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+    """Held-out target loss of each run; another target is evaluated on the checkpoints that are there."""
+    with store.work(context) as work:
+        yield from _evaluated_runs(work, "mixture_runs")
+
+
+@asset("agreement_losses", ["torch"], reads=["agreement_runs", "target_examples"])
+def agreement_losses(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+    """Held-out target loss of the runs at the larger preset."""
+    with store.work(context) as work:
+        yield from _evaluated_runs(work, "agreement_runs")
+
+
+def _evaluated_runs(work: Work, runs: str) -> Iterator[Any]:
+    length, targets = work.project.settings.pretraining.sequence_length, _section(work).targets
+    for key in work.partitions:
+        with work.apart(key):
+            where = f"run = {quoted(key)}"
+            (failure,) = work.store.read("mixture_runs", ["failure"], where)["failure"].to_list() or [None]
+            found = (
+                [(target, None, 0) for target in targets]
+                if failure
+                else evaluated(work.store, work.upstream(runs, key), targets, length)
+            )
+            rows = [
+                {"run": key, "target": target, "bits_per_byte": bits, "examples": count}
+                for target, bits, count in found
+            ]
+            schema = schema_of("mixture_losses")
+            table = pl.DataFrame(rows, schema_overrides={"bits_per_byte": pl.Float64}).to_arrow()
+            work.store.replace("mixture_losses", table.select(schema.names).cast(schema), where)
+            measured = {f"bits_per_byte_{one}": bits for one, bits, _count in found if bits is not None}
+            yield from work.record(
+                Output(
+                    partition=key,
+                    rows=[Rows(table="mixture_losses", where=where)],
+                    row_count=len(rows),
+                    metadata=measured,
+                )
+            )
+
+
+@asset("mixture_law", ["scipy"], [PREDICTS], reads=["mixture_design", "mixture_losses"])
+def mixture_law(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+    """The law of the losses, whose form cross-validation chooses, and the runs that are to validate it."""
+    with store.work(context) as work:
+        swarm, targets = work.snapshot.swarm, _section(work).targets
+        assert swarm is not None
+        law = fit_losses(swarm, work.store.read("mixture_losses"), targets, work.project.seed)
+        fitted_rt = law.values(law.weights)
+        rows = [
+            {
+                "run": run.name,
+                "target": target,
+                "measured": _number(law.losses[place, column]),
+                "predicted": _number(law.held_out[place, column]),
+                "fitted": float(fitted_rt[place, column]),
+                "outlier": place in law.outliers[column],
+            }
+            for place, run in enumerate(swarm.current)
+            for column, target in enumerate(targets)
+        ]
+        _overwrite(work, "mixture_law", rows)
+        methods = [
+            {
+                "target": target,
+                "method": method,
+                "rank_correlation": _number(value),
+                "chosen": method == law.method[column],
+            }
+            for column, target in enumerate(targets)
+            for method, value in law.cross_validated[column].items()
+        ]
+        _overwrite(work, "mixture_methods", methods)
+        write_larger(work.store, _with_larger(work, swarm, fitted_rt.mean(1), np.isfinite(law.losses).all(1)))
+        chosen = {one["target"]: one["rank_correlation"] for one in methods if one["chosen"]}
+        worst = min((value for value in chosen.values() if value is not None), default=None)
+        check = dg.AssetCheckResult(
+            asset_key="mixture_law",
+            check_name=PREDICTS[0],
+            passed=worst is not None and worst >= PREDICTS_FROM,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"rank_correlation": worst} if worst is not None else {},
+        )
+        yield from work.record(
+            Output(
+                rows=[Rows(table=name) for name in ("mixture_law", "mixture_methods", "agreement_plan")],
+                row_count=len(rows),
+                metadata={
+                    "form": ", ".join(dict.fromkeys(law.method)),
+                    "failed_runs": int((~np.isfinite(law.losses)).any(1).sum()),
+                }
+                | ({"rank_correlation": worst} if worst is not None else {}),
+                checks=[check],
+            )
+        )
+
+
+def _with_larger(work: Work, swarm: Swarm, predicted_r: np.ndarray, finished_r: np.ndarray) -> Swarm:
+    """The swarm with the runs at the larger preset that validate it: those that are there, where they can.
+
+    They are about the two presets, their length and the targets, so a new source asks for no others.
+    """
+    preset = mixture_presets(work.project.settings)[1]
+    if preset is None:
+        return replace(swarm, larger_wanted=frozenset())
+    known = {
+        name
+        for name in swarm.larger_wanted
+        if swarm.larger[name].preset == preset and swarm.larger[name].tokens == _section(work).run_tokens
+    }
+    if len(known) >= LEAST_AGREEMENT_RUNS:
+        return replace(swarm, larger_wanted=frozenset(known))
+    finished = [run.name for run, done in zip(swarm.current, finished_r, strict=True) if done]
+    names = spread_over_ranks(finished, predicted_r[finished_r], AGREEMENT_RUNS)
+    larger = {
+        made.name: made
+        for run in (swarm.proxies[name] for name in names)
+        for made in [named_run(preset, run.tokens, run.weights, run.parts, run.documents, run.generation)]
+    }
+    return replace(swarm, larger={**swarm.larger, **larger}, larger_wanted=frozenset(larger))
+
+
+@asset(
+    "mixture",
+    ["scipy"],
+    [AGREES],
+    reads=["mixture_design", "mixture_law", "mixture_losses", "agreement_losses"],
+)
+def mixture(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+    """How much of each source is best for the targets, against the natural shares and other controls."""
+    with store.work(context) as work:
+        section, swarm, seed = _section(work), work.snapshot.swarm, work.project.seed
+        assert swarm is not None
+        losses, sources = work.store.read("mixture_losses"), work.store.read("mixture_sources")
+        law = fit_losses(swarm, losses, section.targets, seed)
+        caps = Caps(
+            tokens=dict(sources.select("source", "tokens").iter_rows()),
+            train_tokens=section.train_tokens,
+            max_repetition=section.max_repetition,
+            stay_near=section.stay_near,
+            distances=dict(sources.select("source", "distance").iter_rows()),
+        )
+        found, agreed = recommend(swarm, law, caps, seed), agreement(swarm, losses, section.targets, seed)
+        check = _agrees(work, agreed)
+        page = work.project.home.reports / PAGE
+        if check.passed or check.severity == dg.AssetCheckSeverity.WARN:
+            _overwrite(work, "mixture", found.shares.to_dicts())
+            rows = [vars(one) | {"shares": json.dumps(dict(one.shares))} for one in found.controls]
+            _overwrite(work, "mixture_controls", rows)
+            write_atomically(page, mixture_page(work.project, agreed).encode())
+            files = [page]
+        else:
+            files = []
+            say(f"the mixture is not recommended: {agreed.words if agreed else ''}; the last one stays")
+        best = found.mixture
+        yield from work.record(
+            Output(
+                rows=[Rows(table="mixture"), Rows(table="mixture_controls")],
+                files=files,
+                row_count=len(found.shares),
+                metadata={
+                    "predicted": best.predicted,
+                    "predicted_at_natural_shares": best.predicted_at_prior,
+                    "better_than_natural_shares": best.better_than_prior,
+                    "shares": dg.MetadataValue.json(
+                        dict(found.shares.select("source", "weight").iter_rows())
+                    ),
+                    **({"page": work.link(page)} if files else {}),
+                },
+                checks=[check],
+            )
+        )
+
+
+def _agrees(work: Work, agreed: Agreement | None) -> dg.AssetCheckResult:
+    refused = agreed is not None and agreed.correlation < REFUSED_BELOW
+    said = agreed.words if agreed else "no larger preset was run on these mixtures, so nothing validates them"
+    return dg.AssetCheckResult(
+        asset_key="mixture",
+        check_name=AGREES[0],
+        passed=agreed is not None and agreed.correlation >= WARNED_BELOW,
+        severity=dg.AssetCheckSeverity.ERROR if refused else dg.AssetCheckSeverity.WARN,
+        metadata={"agreement": said}
+        | ({"correlation": agreed.correlation, "low": agreed.low, "high": agreed.high} if agreed else {}),
+    )
+
+
+def _overwrite(work: Work, table: str, rows: list[dict[str, Any]]) -> None:
+    schema = schema_of(table)
+    frame = pl.from_arrow(schema.empty_table())
+    assert isinstance(frame, pl.DataFrame)
+    values = pl.DataFrame(rows, schema=frame.schema) if rows else frame
+    work.store.overwrite(table, values.to_arrow().cast(schema))
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

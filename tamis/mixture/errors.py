@@ -1,0 +1,45 @@
+"""What can be wrong with runs, caps and settings of a mixture. All are `ValueError` too."""
+
+from collections.abc import Iterable
+
+from tamis.base.errors import PermanentError, UnknownNameError
+
+
+class BadWeightsError(PermanentError, ValueError):
+    """Weights that are no mixture; `row` is the first offending row, None when the whole does not fit."""
+
+    def __init__(self, problem: str, row: int | None = None) -> None:
+        self.problem, self.row = problem, row
+        super().__init__(problem if row is None else f"row {row}: {problem}")
+
+
+class TooFewRunsError(PermanentError, ValueError):
+    """A law needs more finished runs than there are; `target` is the column of the losses."""
+
+    def __init__(self, target: int, runs: int, needed: int) -> None:
+        self.target, self.runs, self.needed = target, runs, needed
+        super().__init__(
+            f"target {target} has {runs} finished runs; a law of {needed - 2} sources needs at least {needed}"
+        )
+
+
+class InfeasibleCapsError(PermanentError, ValueError):
+    """No mixture fits under the caps; `total` is their sum, `caps` what each source may take."""
+
+    def __init__(self, caps: Iterable[float], advice: str) -> None:
+        self.caps = [float(cap) for cap in caps]
+        self.total = sum(self.caps)
+        shown = ", ".join(f"{cap:.3g}" for cap in self.caps[:12]) + (", ..." if len(self.caps) > 12 else "")
+        super().__init__(f"no mixture fits: the caps [{shown}] add up to {self.total:.3g}, under 1; {advice}")
+
+
+class BadMixtureSettingError(PermanentError, ValueError):
+    """A setting is outside its range; names the setting, what was found and what is valid."""
+
+    def __init__(self, setting: str, found: object, expected: str) -> None:
+        self.setting, self.found, self.expected = setting, found, expected
+        super().__init__(f"{setting} = {found!r} is not valid; expected {expected}")
+
+
+class UnknownMethodError(UnknownNameError, ValueError):
+    """A method that does not exist; the message lists those that do."""

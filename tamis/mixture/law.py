@@ -1,0 +1,373 @@
+"""Laws that map a mixture to the losses of a model trained on it, fitted to a swarm of small runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tamis.mixture.errors import BadMixtureSettingError, BadWeightsError, TooFewRunsError, UnknownMethodError
+from tamis.mixture.exponential import Flags, Floats
+from tamis.mixture.forms import Candidate, Constants, Fitted, Swarm, boosted, gaussian, mean_of, parametric
+
+Method = Literal["best", "root", "log-linear", "boosting", "gp", "linear"]
+OFF = 0.02
+"""How far the sum of a row may be from 1."""
+MADS = 5.0
+"""A run whose residual is more than so many median absolute deviations is an outlier."""
+LEAST_OUTLIER = 3.0
+"""... and more than so many median absolute deviations of the losses themselves."""
+BOOSTED_FROM = 256
+"""Runs from which `best` tries trees: with fewer they choose badly however they rank."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MixtureLaw:
+    """A law for t losses of mixtures of k sources, and how well it does on runs it has not seen.
+
+    `method` names the form of each target; `cross_validated`: for each target the rank correlation of every
+    form tried, between predictions for held-out runs and their losses; `held_out` [R, t]: those predictions,
+    of the form chosen; `losses` [R, t]; `outliers`: runs (rows) of each target that were left out;
+    `largest_seen` [k]: the largest share of each source in a run.
+    """
+
+    weights: Floats
+    losses: Floats
+    method: tuple[str, ...]
+    cross_validated: tuple[dict[str, float], ...]
+    held_out: Floats
+    outliers: tuple[tuple[int, ...], ...]
+    parts: tuple[Fitted, ...]
+    one_target: bool
+
+    @property
+    def sources(self) -> int:
+        """k."""
+        return self.weights.shape[1]
+
+    @property
+    def targets(self) -> int:
+        """t."""
+        return self.losses.shape[1]
+
+    @property
+    def largest_seen(self) -> Floats:
+        """[k] the largest share of each source in a finished run."""
+        finished_r = np.isfinite(self.losses).any(1)
+        seen: Floats = self.weights[finished_r].max(0)
+        return seen
+
+    @property
+    def smooth(self) -> bool:
+        """Whether the law has derivatives."""
+        return all(part.smooth for part in self.parts)
+
+    def predict(self, weights: ArrayLike) -> Floats:
+        """Return losses [n], or [n, t] of a law that was fitted to [R, t]; raises `BadWeightsError`."""
+        found_nt = self.values(checked_weights(weights, self.sources))
+        return found_nt[:, 0] if self.one_target else found_nt
+
+    def values(self, weights_nk: Floats) -> Floats:
+        """Return losses [n, t] at mixtures that need no check."""
+        return np.stack([part.predict(weights_nk)[0] for part in self.parts], axis=1)
+
+    def by_root(self, roots_nk: Floats) -> Floats:
+        """Return derivatives [n, t, k] by the square roots of the shares, of a smooth law."""
+        return np.stack([part.by_root(roots_nk)[0] for part in self.parts], axis=1)
+
+    def interval(self, weights: ArrayLike, level: float = 0.9) -> tuple[Floats, Floats]:
+        """Return bounds between which the loss of a run of these mixtures is, with probability `level`.
+
+        The half-width is a quantile of the residuals of held-out runs, wider the less a mixture resembles
+        the runs. Shapes are those of `predict`.
+        """
+        weights_nk = checked_weights(weights, self.sources)
+        predicted_nt = self.values(weights_nk)
+        spread_n = self._spread(weights_nk)
+        half_nt = np.stack(
+            [
+                spread_n * self._half_width(np.eye(self.targets)[target], level)
+                for target in range(self.targets)
+            ],
+            axis=1,
+        )
+        low_nt, high_nt = predicted_nt - half_nt, predicted_nt + half_nt
+        return (low_nt[:, 0], high_nt[:, 0]) if self.one_target else (low_nt, high_nt)
+
+    def goal_interval(
+        self, weights: ArrayLike, goal_weights: ArrayLike | None = None, level: float = 0.9
+    ) -> tuple[Floats, Floats, Floats]:
+        """Return the goal (weighted sum of the losses) of mixtures [n], and its bounds as in `interval`."""
+        goal_t = self.goal_weights(goal_weights)
+        weights_nk = checked_weights(weights, self.sources)
+        goal_n = self.values(weights_nk) @ goal_t
+        half_n = self._spread(weights_nk) * self._half_width(goal_t, level)
+        return goal_n, goal_n - half_n, goal_n + half_n
+
+    def difference_interval(
+        self, first: ArrayLike, second: ArrayLike, goal_weights: ArrayLike | None = None, level: float = 0.9
+    ) -> tuple[float, float, float]:
+        """Return how much larger the goal of the first mixture [k] is than that of the second, with bounds.
+
+        The half-width is a quantile of the differences between residuals of pairs of held-out runs: bounds
+        that cover 0 say that the two cannot be told apart by the runs at hand.
+        """
+        goal_t = self.goal_weights(goal_weights)
+        both_2k = np.concatenate([checked_weights(one, self.sources) for one in (first, second)])
+        goal_2, spread_2 = self.values(both_2k) @ goal_t, self._spread(both_2k)
+        residual_r = self._scaled_residuals(goal_t)
+        above, below = np.triu_indices(len(residual_r), 1)
+        gaps = np.abs(residual_r[above] - residual_r[below])
+        half = _quantile(gaps, level) * float(np.sqrt((spread_2**2).mean()))
+        difference = float(goal_2[0] - goal_2[1])
+        return difference, difference - half, difference + half
+
+    def goal_weights(self, goal_weights: ArrayLike | None) -> Floats:
+        """Return weights [t] of the targets in the goal, uniform by default; they sum to 1."""
+        if goal_weights is None:
+            return np.full(self.targets, 1.0 / self.targets)
+        found_t = np.atleast_1d(np.asarray(goal_weights, dtype=float))
+        right = found_t.shape == (self.targets,) and np.isfinite(found_t).all() and (found_t >= 0).all()
+        if not right or abs(found_t.sum() - 1.0) > OFF:
+            raise BadMixtureSettingError(
+                "goal_weights", goal_weights, f"{self.targets} numbers of 0 or more that add up to 1"
+            )
+        return found_t / found_t.sum()
+
+    def _half_width(self, goal_t: Floats, level: float) -> float:
+        if not 0 < level < 1:
+            raise BadMixtureSettingError("level", level, "a number between 0 and 1")
+        return _quantile(np.abs(self._scaled_residuals(goal_t)), level)
+
+    def _scaled_residuals(self, goal_t: Floats) -> Floats:
+        """Return residuals of the goal for held-out runs that have all its losses, in units of the spread."""
+        counted_t = goal_t > 0
+        residual_rt = (self.losses - self.held_out)[:, counted_t]
+        whole_r = np.isfinite(residual_rt).all(1)
+        leverage_r = self._leverage(self.weights)[whole_r]
+        spread_r = np.sqrt(1.0 / np.maximum(1.0 - leverage_r, 0.05))
+        return (residual_rt[whole_r] @ goal_t[counted_t]) / spread_r
+
+    def _spread(self, weights_nk: Floats) -> Floats:
+        return np.sqrt(1.0 + self._leverage(weights_nk))
+
+    def _leverage(self, weights_nk: Floats) -> Floats:
+        """Return how far mixtures are from the runs: leverage [n] in a regression on roots of the shares."""
+        roots_rk = np.sqrt(self.weights)
+        centre_k = roots_rk.mean(0)
+        design_rk = roots_rk - centre_k
+        normal_kk = design_rk.T @ design_rk + 1e-3 * len(design_rk) * design_rk.var(0).mean() * np.eye(
+            self.sources
+        )
+        normal_kk += 1e-12 * np.eye(self.sources)
+        away_nk = np.sqrt(weights_nk) - centre_k
+        found_n = (away_nk * np.linalg.solve(normal_kk, away_nk.T).T).sum(1)
+        return found_n + 1.0 / len(design_rk)
+
+
+def _quantile(values: Floats, level: float) -> float:
+    """Return the conformal quantile: of n values the ceil((n + 1) level)-th, at most the largest."""
+    rank = min(int(np.ceil((len(values) + 1) * level)), len(values))
+    return float(np.sort(values)[rank - 1]) if len(values) else float("nan")
+
+
+def checked_weights(weights: ArrayLike, sources: int | None = None) -> Floats:
+    """Return mixtures [n, k], each summing to 1; [k] is one mixture.
+
+    Raises `BadWeightsError` for anything but finite numbers of 0 or more, for rows that are off by more than
+    2 % and for another number of sources.
+    """
+    try:
+        found_nk = np.atleast_2d(np.asarray(weights, dtype=float))
+    except (TypeError, ValueError):
+        raise BadWeightsError("weights are numbers, a row a mixture and a column a source") from None
+    if found_nk.ndim != 2 or found_nk.shape[1] == 0:
+        raise BadWeightsError(f"weights have the shape {found_nk.shape}; expected [runs, sources]")
+    if sources is not None and found_nk.shape[1] != sources:
+        raise BadWeightsError(f"mixtures of {found_nk.shape[1]} sources; the law is one of {sources}")
+    sum_n = found_nk.sum(1)
+    for wrong_n, problem in (
+        (~np.isfinite(found_nk).all(1), "a share is not a finite number"),
+        ((found_nk < 0).any(1), "a share is negative"),
+        (np.abs(sum_n - 1.0) > OFF, "shares do not add up to 1 within 2 %"),
+    ):
+        if wrong_n.any():
+            row = int(np.flatnonzero(wrong_n)[0])
+            raise BadWeightsError(f"{problem} (the sum is {sum_n[row]:.4g})", row)
+    return found_nk / sum_n[:, None]
+
+
+def fit_mixture_law(
+    weights: ArrayLike, losses: ArrayLike, method: Method = "best", seed: int = 0
+) -> MixtureLaw:
+    """Fit a law to finished runs: weights [R, k], losses [R] or [R, t], smaller is better, NaN = failed run.
+
+    "root" is c + exp(b + sum t_j sqrt(w_j)), "log-linear" c + exp(t . w), "linear" b + t . w, "gp" a Gaussian
+    process on log(w + .005), "boosting" trees. "best" decides for each target by cross-validation among
+    these, a power law in the effective data ("transfer"), means of two and a process on what a law leaves.
+    Each target uses the runs that have it. Raises `BadWeightsError`, `TooFewRunsError` (under k + 2 finished
+    runs) and `UnknownMethodError`, all `ValueError`.
+    """
+    if method not in get_args(Method):
+        raise UnknownMethodError("method", str(method), get_args(Method))
+    weights_rk = checked_weights(weights)
+    losses_rt, one_target = _checked_losses(losses, weights_rk)
+    used_rt = np.isfinite(losses_rt)
+    varied_t = np.array(
+        [_varies(column_r[used_r]) for column_r, used_r in zip(losses_rt.T, used_rt.T, strict=True)]
+    )
+    found: dict[int, _Found] = {}
+    for target in np.flatnonzero(~varied_t):
+        level = float(losses_rt[used_rt[:, target], target].mean())
+        candidate = Constants(level_s=np.array([level]))
+        found[target] = _Found("constant", {}, np.full(len(losses_rt), level), (), candidate)
+    if varied_t.any():
+        swarm = Swarm(
+            weights_rk=weights_rk,
+            losses_tr=np.where(used_rt, losses_rt, 0.0).T[varied_t],
+            used_tr=used_rt.T[varied_t],
+            fold_r=_folds(len(weights_rk), seed),
+        )
+        found |= dict(zip(np.flatnonzero(varied_t), _fit_targets(swarm, method, seed), strict=True))
+    rows = [found[target] for target in range(losses_rt.shape[1])]
+    return MixtureLaw(
+        weights=weights_rk,
+        losses=losses_rt,
+        method=tuple(row.method for row in rows),
+        cross_validated=tuple(row.cross_validated for row in rows),
+        held_out=np.stack([row.held_out_r for row in rows], axis=1),
+        outliers=tuple(row.outliers for row in rows),
+        parts=tuple(row.fitted for row in rows),
+        one_target=one_target,
+    )
+
+
+class _Found(NamedTuple):
+    """What was fitted to one target."""
+
+    method: str
+    cross_validated: dict[str, float]
+    held_out_r: Floats
+    outliers: tuple[int, ...]
+    fitted: Fitted
+
+
+def _checked_losses(losses: ArrayLike, weights_rk: Floats) -> tuple[Floats, bool]:
+    """Return losses [R, t], NaN where a run failed, and whether they came as [R]."""
+    runs, sources = weights_rk.shape
+    try:
+        given = np.asarray(losses, dtype=float)
+    except (TypeError, ValueError):
+        raise BadWeightsError("losses are numbers, a row a run and a column a target") from None
+    if given.ndim not in (1, 2) or given.shape[0] != runs or given.size == 0:
+        raise BadWeightsError(f"losses have the shape {given.shape}; expected [{runs}] or [{runs}, targets]")
+    losses_rt = given.reshape(runs, -1)
+    losses_rt = np.where(np.isfinite(losses_rt), losses_rt, np.nan)
+    for target, count in enumerate(np.isfinite(losses_rt).sum(0)):
+        if count < sources + 2:
+            raise TooFewRunsError(target, int(count), sources + 2)
+    return losses_rt, given.ndim == 1
+
+
+def _varies(losses_n: Floats) -> bool:
+    return bool(np.ptp(losses_n) > 1e-12 * np.abs(losses_n).max())
+
+
+def _folds(runs: int, seed: int) -> NDArray[np.intp]:
+    """Return the fold of each run: the fewer runs, the more folds, so that fits without one are alike."""
+    count = min(runs, 16 if runs <= 64 else 10 if runs <= 256 else 5)
+    found_r: NDArray[np.intp] = np.random.default_rng(seed).permutation(runs) % count
+    return found_r
+
+
+def _fit_targets(swarm: Swarm, method: Method, seed: int) -> list[_Found]:
+    """Fit the forms of few parameters to all targets at once, choose for each; again without outliers."""
+    used_tr = swarm.used_tr
+    roots = parametric(swarm, "root")
+    outlier_tr = _outliers(swarm, roots)
+    if outlier_tr.any():
+        swarm = replace(swarm, used_tr=used_tr & ~outlier_tr)
+        roots = parametric(swarm, "root")
+    names = ("log-linear", "transfer", "linear") if method == "best" else (method,)
+    shared = [*(roots if method in ("best", "root") else ())]
+    for name in names:
+        if name in ("log-linear", "transfer", "linear"):
+            shared += parametric(swarm, name)
+    found = []
+    for row in range(len(used_tr)):
+        one, candidates = swarm.take(row), [candidate.take(row) for candidate in shared]
+        if method == "gp":
+            candidates = [gaussian(one, seed)]
+        if method == "boosting":
+            candidates = [boosted(one, seed)]
+        chosen, tried = _best(one, candidates, seed) if method == "best" else _least_error(one, candidates)
+        ranks = {name: _rank_correlation(one, candidate) for name, candidate in tried.items()}
+        outliers = tuple(int(run) for run in np.flatnonzero(outlier_tr[row]))
+        found.append(_Found(chosen.name, ranks, chosen.held_out_tr[0], outliers, chosen.fitted))
+    return found
+
+
+def _outliers(swarm: Swarm, roots: list[Candidate]) -> Flags:
+    """Return which runs [t, R] the root law, fitted without them, misses by many absolute deviations.
+
+    A sixth of the spread of the losses is missed by laws that are wrong in form, and no sign of a bad run.
+    """
+    found_tr = np.zeros_like(swarm.used_tr)
+    for row, used_r in enumerate(swarm.used_tr):
+        one = swarm.take(row)
+        chosen, _ = _least_error(one, [candidate.take(row) for candidate in roots])
+        away_r = np.abs(swarm.losses_tr[row] - chosen.held_out_tr[0])
+        typical = float(np.median(away_r[used_r]))
+        losses_n = swarm.losses_tr[row, used_r]
+        spread = float(np.median(np.abs(losses_n - np.median(losses_n))))
+        limit = max(MADS * typical, LEAST_OUTLIER * spread)
+        found_tr[row] = used_r & (away_r > limit)
+        if used_r.sum() - found_tr[row].sum() < swarm.weights_rk.shape[1] + 2:
+            found_tr[row] = False
+    return found_tr
+
+
+def _error(swarm: Swarm, candidate: Candidate) -> Floats:
+    """Return squared errors of the runs that count, held out, of a swarm of one target."""
+    used_r = swarm.used_tr[0]
+    squares: Floats = (candidate.held_out_tr[0] - swarm.losses_tr[0])[used_r] ** 2
+    return squares
+
+
+def _least_error(swarm: Swarm, candidates: Sequence[Candidate]) -> tuple[Candidate, dict[str, Candidate]]:
+    """Return the candidate of the least error, and the best of each name."""
+    best: dict[str, Candidate] = {}
+    for candidate in sorted(candidates, key=lambda one: float(_error(swarm, one).mean())):
+        best.setdefault(candidate.name, candidate)
+    return next(iter(best.values())), best
+
+
+def _best(swarm: Swarm, candidates: list[Candidate], seed: int) -> tuple[Candidate, dict[str, Candidate]]:
+    """Return what cross-validation chooses for one target, and the best of each form.
+
+    What has as many parameters as runs follows quirks of the proxies' own size, which a larger model does
+    not share: it has to win by more than a standard error of the difference.
+    """
+    _, forms = _least_error(swarm, candidates)
+    blend = mean_of(swarm, forms["root"], forms["transfer"])
+    base, forms = _least_error(swarm, [*forms.values(), blend])
+    flexible = [gaussian(swarm, seed, base), gaussian(swarm, seed)]
+    if swarm.used_tr.sum() >= BOOSTED_FROM:
+        flexible.append(boosted(swarm, seed))
+    chosen, forms = base, forms | {one.name: one for one in flexible}
+    for one in flexible:
+        gain_n = _error(swarm, chosen) - _error(swarm, one)
+        if gain_n.mean() > gain_n.std() / np.sqrt(len(gain_n)):
+            chosen = one
+    return chosen, forms
+
+
+def _rank_correlation(swarm: Swarm, candidate: Candidate) -> float:
+    from scipy.stats import spearmanr
+
+    used_r = swarm.used_tr[0]
+    predicted_n, losses_n = candidate.held_out_tr[0, used_r], swarm.losses_tr[0, used_r]
+    if np.ptp(predicted_n) == 0:
+        return 0.0
+    return float(spearmanr(predicted_n, losses_n).statistic)

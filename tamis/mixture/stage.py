@@ -1,0 +1,385 @@
+"""Stages of the mixture: runs of a small model on many mixtures, a law of their losses, the best mixture."""
+
+from typing import Any
+
+import pyarrow as pa
+
+from tamis import training
+from tamis.coverage.stage import SCORES_STAGE as DENSITY_STAGE
+from tamis.mixture import CODE_VERSION
+from tamis.mixture.swarm import SWARM_CODE_VERSION
+from tamis.quality.stage import QUALITY_STAGE
+from tamis.selection import find_sampler
+from tamis.selection.stage import (
+    MIXTURE,
+    computes_itself,
+    filter_settings,
+    measured_by,
+    pool_edges,
+    scored_by,
+)
+from tamis.settings.references import mixture_presets
+from tamis.stage import (
+    Automation,
+    Growth,
+    Learning,
+    PartitionMapping,
+    PartitionSet,
+    Snapshot,
+    Stage,
+    edge,
+    every,
+    only,
+    precision_settings,
+    same,
+    when,
+)
+from tamis.store.columns import DOC_ID, Table, column
+from tamis.training.stage import PERPLEXITY_STAGE, TRAINED_ON, with_twins
+from tamis.transport.stage import SCORES_STAGE as TRANSPORT_STAGE
+
+_PLANNED = (
+    column("run", pa.string(), "name of the run, a digest of what it trains on"),
+    column("source", pa.string(), "a source that it trains on"),
+    column("weight", pa.float64(), "share of the source in its tokens; sums to 1 over the sources of a run"),
+    column("documents_digest", pa.string(), "digest of the source's documents that it draws from, in order"),
+    column("generation", pa.int64(), "number of the plan that the run belongs to, from 0"),
+    column("place", pa.int64(), "place of the run among all"),
+    column("preset", pa.string(), "shape of the model"),
+    column("tokens", pa.int64(), "tokens that the run trains on"),
+    column("parts", pa.string(), "share of each part of the plan, as JSON"),
+    column("ratios", pa.string(), "ratio of the sources inside each part of the last plan, as JSON"),
+    column("recipe", pa.string(), "digest of how the runs are trained"),
+    column("repetition", pa.float64(), "part of each source that runs draw from, 0 to 1"),
+)
+
+MIXTURE_PLAN = Table(name="mixture_plan", key=("run", "source"), text=(), columns=_PLANNED)
+
+AGREEMENT_PLAN = Table(
+    name="agreement_plan",
+    key=("run", "source"),
+    text=(),
+    columns=(*_PLANNED, column("wanted", pa.bool_(), "whether it validates the present law")),
+)
+
+MIXTURE_SOURCES = Table(
+    name="mixture_sources",
+    key=("source",),
+    text=(),
+    columns=(
+        column("source", pa.string(), "corpus, or source as the rows name it"),
+        column("documents", pa.int64(), "documents that may be selected"),
+        column("tokens", pa.int64(), "their tokens"),
+        column("estimated", pa.int64(), "how many of these documents have estimated tokens"),
+        column("share", pa.float64(), "natural share: of the tokens of all sources"),
+        column("run_tokens", pa.int64(), "tokens of the documents that runs draw from"),
+        column("documents_digest", pa.string(), "digest of the documents that runs draw from, in order"),
+        column("change", pa.string(), "first, unchanged, grown, revised, added or removed since its plan"),
+        column("changed_share", pa.float64(), "part of its tokens that left or is of another kind, 0 to 1"),
+        column("distance", pa.float64(), "transport divergence from the targets, mean; null without vectors"),
+    ),
+)
+
+MIXTURE_DOCUMENTS = Table(
+    name="mixture_documents",
+    key=("source", "doc_id"),
+    text=(),
+    evidence=True,
+    columns=(
+        column("source", pa.string(), "source that the document counts for"),
+        DOC_ID,
+        column("n_tokens", pa.int64(), "its tokens"),
+        column("rank", pa.int64(), "place in the sampler's order among those that runs draw from; else null"),
+    ),
+)
+
+MIXTURE_RUNS = Table(
+    name="mixture_runs",
+    key=("run",),
+    text=(),
+    sealed=True,
+    partition="run",
+    columns=(
+        column("run", pa.string(), "name of the run"),
+        column("preset", pa.string(), "shape of the model"),
+        column("documents", pa.int64(), "distinct documents that it is trained on"),
+        column("largest_count", pa.int64(), "times that its most repeated document is in the training set"),
+        column("steps", pa.int64(), "optimiser steps"),
+        column("tokens", pa.int64(), "training tokens seen, repeats counted"),
+        column("flops", pa.float64(), "6 N T"),
+        column("seconds", pa.float64(), "wall clock"),
+        column("peak_memory_bytes", pa.int64(), "peak resident memory of the process"),
+        column("parameters", pa.int64(), "parameters of the model"),
+        column("failure", pa.string(), "why the run has no losses, null when it has"),
+        column("checkpoint", pa.string(), "folder of the weights under the home folder, null for none"),
+        column("mlflow_run", pa.string(), "MLflow run id"),
+    ),
+)
+
+MIXTURE_LOSSES = Table(
+    name="mixture_losses",
+    key=("run", "target"),
+    text=(),
+    sealed=True,
+    partition="run",
+    columns=(
+        column("run", pa.string(), "name of the run"),
+        column("target", pa.string(), "target on whose held-out examples it is evaluated"),
+        column("bits_per_byte", pa.float64(), "held-out target loss; null where the run failed"),
+        column("examples", pa.int64(), "held-out examples that no run was trained on"),
+    ),
+)
+
+MIXTURE_LAW = Table(
+    name="mixture_law",
+    key=("run", "target"),
+    text=(),
+    columns=(
+        column("run", pa.string(), "name of the run"),
+        column("target", pa.string(), "target"),
+        column("measured", pa.float64(), "held-out target loss, bits per byte; null where the run failed"),
+        column("predicted", pa.float64(), "by a law that was fitted without this run, bits per byte"),
+        column("fitted", pa.float64(), "by the law of all runs, bits per byte"),
+        column("outlier", pa.bool_(), "whether it was left out, since it is far off all other runs"),
+    ),
+)
+
+MIXTURE_METHODS = Table(
+    name="mixture_methods",
+    key=("target", "method"),
+    text=(),
+    columns=(
+        column("target", pa.string(), "target"),
+        column("method", pa.string(), "form of the law"),
+        column("rank_correlation", pa.float64(), "Spearman, held-out predictions against measured losses"),
+        column("chosen", pa.bool_(), "whether the law of this target has this form"),
+    ),
+)
+
+MIXTURE_SHARES = Table(
+    name=MIXTURE,
+    key=("source",),
+    text=(),
+    columns=(
+        column("source", pa.string(), "corpus, or source as the rows name it"),
+        column("weight", pa.float64(), "share of the mixture; sums to 1"),
+        column("low", pa.float64(), "lower end of its 90 % interval over resampled runs and forms of law"),
+        column("high", pa.float64(), "upper end of that interval"),
+        column("natural", pa.float64(), "share of the tokens that may be selected"),
+        column("tokens", pa.int64(), "tokens that may be selected"),
+        column("repetition", pa.float64(), "passes over them in train_tokens"),
+        column("worth", pa.float64(), "passes over unique tokens that these are worth (arXiv 2305.16264)"),
+        column("marginal_value", pa.float64(), "change of the loss with 1 % more of it, bits per byte"),
+        column("at_cap", pa.bool_(), "whether max_repetition or the largest share of a run bounds it"),
+    ),
+)
+
+MIXTURE_CONTROLS = Table(
+    name="mixture_controls",
+    key=("name",),
+    text=(),
+    columns=(
+        column("name", pa.string(), "chosen, or a control: natural, uniform, unimax, transport, best run"),
+        column("shares", pa.string(), "share of each source, as JSON"),
+        column("predicted", pa.float64(), "mean loss over the targets by the law, bits per byte"),
+        column("low", pa.float64(), "lower end of its 90 % interval"),
+        column("high", pa.float64(), "upper end of that interval"),
+        column("difference", pa.float64(), "predicted loss of the chosen mixture less that of this one"),
+        column("difference_low", pa.float64(), "lower end of its 90 % interval"),
+        column("difference_high", pa.float64(), "upper end of that interval"),
+        column("measured", pa.float64(), "measured loss of a run of it, bits per byte; null where none is"),
+    ),
+)
+
+
+def _configured(snapshot: Snapshot) -> bool:
+    return snapshot.project.settings.mixture is not None
+
+
+def _validated(snapshot: Snapshot) -> bool:
+    """Whether some mixtures are run at a larger preset too."""
+    return mixture_presets(snapshot.project.settings)[1] is not None
+
+
+def _targets(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
+    section = snapshot.project.settings.mixture
+    return section.targets if section else ()
+
+
+def _sampler(snapshot: Snapshot) -> str:
+    section = snapshot.project.settings.mixture
+    return section.sampler if section else "random"
+
+
+def _when_scored(stage: Stage, mapping: PartitionMapping) -> PartitionMapping:
+    """For scores that the sampler inside sources ranks by."""
+    return when(
+        lambda snapshot: stage.name in scored_by(find_sampler(_sampler(snapshot)).score_columns), mapping
+    )
+
+
+def _first_target(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
+    return _targets(snapshot, partition)[:1]
+
+
+def _models(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
+    return with_twins(snapshot, [_sampler(snapshot)])
+
+
+def recipe_settings(snapshot: Snapshot) -> dict[str, Any]:
+    """How runs are trained, whatever their mixture."""
+    settings = snapshot.project.settings
+    return settings.pretraining.recipe() | precision_settings(snapshot)
+
+
+def _design_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
+    settings = snapshot.project.settings
+    section = settings.mixture
+    assert section is not None
+    transport = settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
+    read = section.model_dump(include={"target", "sampler", "sources", "runs", "run_tokens", "train_tokens"})
+    own = {"preset": mixture_presets(settings)[0], "recipe": recipe_settings(snapshot)}
+    repetition = {"max_repetition": section.max_repetition}
+    computed = {"transport": transport} if computes_itself(section.sampler) else {}
+    return (
+        read
+        | own
+        | repetition
+        | computed
+        | measured_by(snapshot, [section.sampler])
+        | filter_settings(snapshot)
+    )
+
+
+def _run_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
+    """What a run is trained on and how; its inputs do not count, so that no arrival trains it again."""
+    swarm = snapshot.swarm
+    run = swarm.proxies.get(partition) or swarm.larger[partition]
+    stated = {"preset": run.preset, "tokens": run.tokens, "weights": dict(run.weights)}
+    return stated | {"documents": dict(run.documents)} | recipe_settings(snapshot)
+
+
+def _evaluation_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
+    length = snapshot.project.settings.pretraining.sequence_length
+    return {"sequence_length": length} | precision_settings(snapshot)
+
+
+def _law_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
+    return {
+        "target": _targets(snapshot, partition),
+        "agreement": mixture_presets(snapshot.project.settings)[1],
+    }
+
+
+def _mixture_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
+    section = snapshot.project.settings.mixture
+    assert section is not None
+    return section.model_dump(include={"target", "train_tokens", "max_repetition", "stay_near"})
+
+
+def wanted_runs(partition_set: PartitionSet) -> PartitionMapping:
+    """Return a mapping to the runs of the present plan."""
+    return lambda snapshot, partition: tuple(
+        key for key in snapshot.keys(partition_set) if not snapshot.waits_for_request(partition_set, key)
+    )
+
+
+def _runs_stage(name: PartitionSet, planned_by: str) -> Stage:
+    return Stage(
+        name=name,
+        group="mixture",
+        partitions=name,
+        code_version=f"{SWARM_CODE_VERSION}.{training.CODE_VERSION}",
+        active=_validated if name == "agreement_runs" else _configured,
+        frozen=True,
+        edges=(edge("documents", every("shards")), edge("tokenizer"), edge(planned_by)),
+        settings=_run_settings,
+        tables=(MIXTURE_RUNS, TRAINED_ON),
+        files="checkpoints",
+        learning=Learning.PRE_TRAINED,
+        result=True,
+        automation=Automation.BY_HAND,
+        growth=Growth.NOTHING,
+    )
+
+
+def _losses_stage(name: str, runs: PartitionSet) -> Stage:
+    return Stage(
+        name=name,
+        group="mixture",
+        partitions=runs,
+        code_version=f"{SWARM_CODE_VERSION}.{training.CODE_VERSION}",
+        active=_validated if runs == "agreement_runs" else _configured,
+        edges=(edge(runs, same), edge("target_examples", _targets)),
+        settings=_evaluation_settings,
+        tables=(MIXTURE_LOSSES,),
+        automation=Automation.BY_HAND,
+        growth=Growth.NOTHING,
+    )
+
+
+DESIGN_STAGE = Stage(
+    name="mixture_design",
+    group="mixture",
+    code_version=SWARM_CODE_VERSION,
+    active=_configured,
+    by_content=True,
+    plans="mixture_runs",
+    edges=(
+        *pool_edges(),
+        edge("transport_scores", _when_scored(TRANSPORT_STAGE, _first_target)),
+        edge("quality_scores", _when_scored(QUALITY_STAGE, every("shards"))),
+        edge("density_scores", _when_scored(DENSITY_STAGE, only)),
+        edge("perplexity_scores", _when_scored(PERPLEXITY_STAGE, every("shards"))),
+        edge("embeddings", every("shards")),
+        edge("target_embeddings", _targets),
+        edge("base_models", _models),
+    ),
+    settings=_design_settings,
+    tables=(MIXTURE_SOURCES, MIXTURE_PLAN, MIXTURE_DOCUMENTS),
+    automation=Automation.BY_HAND,
+)
+RUNS_STAGE = _runs_stage("mixture_runs", DESIGN_STAGE.name)
+LOSSES_STAGE = _losses_stage("mixture_losses", "mixture_runs")
+LAW_STAGE = Stage(
+    name="mixture_law",
+    group="mixture",
+    code_version=f"{SWARM_CODE_VERSION}.{CODE_VERSION}",
+    active=_configured,
+    by_content=True,
+    plans="agreement_runs",
+    edges=(edge(DESIGN_STAGE.name), edge(LOSSES_STAGE.name, wanted_runs("mixture_runs"))),
+    settings=_law_settings,
+    tables=(MIXTURE_LAW, MIXTURE_METHODS, AGREEMENT_PLAN),
+    automation=Automation.BY_HAND,
+    growth=Growth.NOTHING,
+)
+LARGER_STAGE = _runs_stage("agreement_runs", LAW_STAGE.name)
+LARGER_LOSSES_STAGE = _losses_stage("agreement_losses", "agreement_runs")
+MIXTURE_STAGE = Stage(
+    name=MIXTURE,
+    group="mixture",
+    code_version=f"{SWARM_CODE_VERSION}.{CODE_VERSION}",
+    active=_configured,
+    by_content=True,
+    edges=(
+        edge(DESIGN_STAGE.name),
+        edge(LAW_STAGE.name),
+        edge(LOSSES_STAGE.name, wanted_runs("mixture_runs")),
+        edge(LARGER_LOSSES_STAGE.name, when(_validated, wanted_runs("agreement_runs"))),
+    ),
+    settings=_mixture_settings,
+    tables=(MIXTURE_SHARES, MIXTURE_CONTROLS),
+    result=True,
+    automation=Automation.BY_HAND,
+    growth=Growth.NOTHING,
+)
+STAGES = (
+    DESIGN_STAGE,
+    RUNS_STAGE,
+    LOSSES_STAGE,
+    LAW_STAGE,
+    LARGER_STAGE,
+    LARGER_LOSSES_STAGE,
+    MIXTURE_STAGE,
+)

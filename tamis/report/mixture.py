@@ -1,0 +1,192 @@
+"""The page of the mixture: natural and best shares, what they predict, and whether the runs can tell."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from tamis.mixture.analysis import (
+    BEST_RUN,
+    CHOSEN,
+    NATURAL,
+    REFUSED_BELOW,
+    TRANSPORT,
+    UNIFORM,
+    UNIMAX,
+    Agreement,
+)
+from tamis.mixture.planned import stored_swarm
+from tamis.mixture.swarm import VIRTUAL, Swarm
+from tamis.project import Project
+from tamis.report.figures import BLUE, FONT_POINTS, GREY, data_uri, new_figure, png_of
+from tamis.report.rendering import render
+from tamis.store.tables import Store
+
+PAGE = "mixture.html"
+WORDS = {
+    CHOSEN: "the best by the law",
+    NATURAL: "natural shares",
+    UNIFORM: "uniform",
+    UNIMAX: "UniMax",
+    TRANSPORT: "by transport distance",
+    BEST_RUN: "the best run",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A form of the law that was tried for a target."""
+
+    target: str
+    method: str
+    rank_correlation: float | None
+    chosen: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backtest:
+    """How a law predicted runs that it was not fitted to: `rank` of the run it placed first, of `runs`."""
+
+    target: str
+    runs: int
+    rank: int
+    largest_error: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixturePage:
+    """`told_apart`: whether the runs can tell the best mixture from the natural shares.
+
+    `conditional`: sources that left, and of what else the law is conditional, in sentences.
+    """
+
+    targets: Sequence[str]
+    model: str
+    train_tokens: int
+    run_tokens: int
+    max_repetition: float
+    runs: int
+    failed: int
+    chosen: dict[str, Any]
+    natural: dict[str, Any]
+    told_apart: bool
+    beaten: list[str]
+    not_beaten: list[str]
+    shares: list[dict[str, Any]]
+    sources: dict[str, dict[str, Any]]
+    controls: list[dict[str, Any]]
+    methods: list[Method]
+    backtests: list[Backtest]
+    picture: str
+    agreement: Agreement | None
+    refused_below: float
+    repetition: float
+    conditional: list[str]
+
+
+def mixture_page(project: Project, agreement: Agreement | None) -> str:
+    """Return the page of the mixture that the tables hold."""
+    store, section = project.home.store, project.settings.mixture
+    assert section is not None
+    swarm = stored_swarm(store)
+    assert swarm is not None
+    law = store.read("mixture_law").sort("run", "target")
+    controls = [
+        row | {"words": WORDS.get(row["name"], row["name"]), "shares": json.loads(row["shares"])}
+        for row in store.read("mixture_controls").iter_rows(named=True)
+    ]
+    by_name = {row["name"]: row for row in controls}
+    others = [row for row in controls if row["name"] not in (CHOSEN, BEST_RUN)]
+    sources = {row["source"]: row for row in store.read("mixture_sources").iter_rows(named=True)}
+    natural = by_name[NATURAL]
+    page = MixturePage(
+        targets=section.targets,
+        model=section.model,
+        train_tokens=section.train_tokens,
+        run_tokens=section.run_tokens,
+        max_repetition=section.max_repetition,
+        runs=len(swarm.current),
+        failed=law.filter(pl.col("measured").is_null())["run"].n_unique(),
+        chosen=by_name[CHOSEN],
+        natural=natural,
+        told_apart=natural["difference_high"] < 0,
+        beaten=[row["words"] for row in others if row["difference_high"] < 0],
+        not_beaten=[row["words"] for row in others if row["difference_high"] >= 0],
+        shares=store.read("mixture").sort("weight", descending=True).to_dicts(),
+        sources=sources,
+        controls=controls,
+        methods=[Method(**row) for row in store.read("mixture_methods").sort("target", "method").to_dicts()],
+        backtests=_backtests(law),
+        picture=data_uri(_picture(law)),
+        agreement=agreement,
+        refused_below=REFUSED_BELOW,
+        repetition=swarm.repetition,
+        conditional=_conditional(swarm, sources),
+    )
+    return render("mixture.html", page)
+
+
+def mixture_lines(store: Store) -> list[str]:
+    """Return the mixture as it is stored, for a person: a line for each source, then what it is worth."""
+    shares = store.read("mixture").sort("weight", "source", descending=[True, False])
+    if shares.is_empty():
+        return []
+    lines = [
+        f"{row['source']}: {100 * row['weight']:.1f} % ({100 * row['low']:.1f} to {100 * row['high']:.1f}), "
+        f"natural {100 * row['natural']:.1f} %, {row['repetition']:.2g} passes"
+        for row in shares.iter_rows(named=True)
+    ]
+    controls = {row["name"]: row for row in store.read("mixture_controls").iter_rows(named=True)}
+    for name, row in controls.items():
+        if name in (NATURAL, UNIFORM, UNIMAX, TRANSPORT):
+            against = WORDS[name]
+            if row["difference_high"] < 0:
+                said = "better by the law"
+            else:
+                said = "the runs cannot tell the two apart"
+            ends = f"{row['difference_low']:+.4f} to {row['difference_high']:+.4f}"
+            lines.append(f"against {against}: {row['difference']:+.4f} bits per byte ({ends}), {said}")
+    return lines
+
+
+def _backtests(law: pl.DataFrame) -> list[Backtest]:
+    found = []
+    known = law.filter(pl.col("measured").is_not_null() & pl.col("predicted").is_not_null())
+    for (target,), group in known.sort("target").group_by("target", maintain_order=True):
+        first = group.sort("predicted", "run").row(0, named=True)
+        rank = int((group["measured"] < first["measured"]).sum()) + 1
+        error = float((group["measured"] - group["predicted"]).abs().max())  # type: ignore[arg-type]
+        found.append(Backtest(target=str(target), runs=len(group), rank=rank, largest_error=error))
+    return found
+
+
+def _conditional(swarm: Swarm, sources: dict[str, dict[str, Any]]) -> list[str]:
+    gone = [
+        name for ratio in swarm.parts.values() for name in ratio if not sources.get(name, {}).get("tokens")
+    ]
+    lines = [
+        f"{name} has no documents any more: the law is one of mixtures with it, and its share is 0."
+        for name in sorted(gone)
+    ]
+    if VIRTUAL in swarm.parts:
+        kept = ", ".join(sorted(swarm.parts[VIRTUAL]))
+        lines.append(
+            f"The ratio between {kept} is that of the mixture before: only their sum, and the sources that "
+            "are new or revised, were run again. The controls are predicted with this ratio, too."
+        )
+    return lines
+
+
+def _picture(law: pl.DataFrame) -> bytes:
+    """Return predicted against measured losses of held-out runs, as PNG."""
+    known = law.filter(pl.col("measured").is_not_null() & pl.col("predicted").is_not_null())
+    figure, (axis,) = new_figure(1, width=5.4, height=4.2)
+    axis.plot(known["measured"], known["predicted"], "o", color=BLUE, markersize=4)
+    if len(known):
+        values = [*known["measured"], *known["predicted"]]
+        axis.plot([min(values), max(values)], [min(values), max(values)], color=GREY, linewidth=1)
+    axis.set_xlabel("measured loss, bits per byte", fontsize=FONT_POINTS)
+    axis.set_ylabel("predicted without the run", fontsize=FONT_POINTS)
+    return png_of(figure)

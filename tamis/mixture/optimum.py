@@ -18,7 +18,7 @@ from tamis.mixture.law import MixtureLaw, checked_weights
 BINDS = 1e-4
 """A share is at its cap when it is nearer than so much."""
 BEST_RUNS, DRAWS_AS_STARTS = 5, 8
-ROUNDS, DRAWS = 10, 20_000
+ROUNDS, DRAWS = 10, 4_000
 REPEATS_UNTIL_WORTHLESS = 15.4
 """R* of arXiv 2305.16264: how fast a repeated token loses its worth."""
 Objective = Callable[[Floats], Floats]

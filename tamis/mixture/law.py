@@ -219,7 +219,7 @@ def fit_mixture_law(
         [_varies(column_r[used_r]) for column_r, used_r in zip(losses_rt.T, used_rt.T, strict=True)]
     )
     found: dict[int, _Found] = {}
-    for target in np.flatnonzero(~varied_t):
+    for target in map(int, np.flatnonzero(~varied_t)):
         level = float(losses_rt[used_rt[:, target], target].mean())
         candidate = Constants(level_s=np.array([level]))
         found[target] = _Found("constant", {}, np.full(len(losses_rt), level), (), candidate)

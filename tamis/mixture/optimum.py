@@ -103,6 +103,7 @@ def best_mixture(
     worth_k = np.full(law.sources, np.nan)
     goal_of = lambda rows_nk: law.values(rows_nk) @ goal_t  # noqa: E731
     for source in np.flatnonzero(by_tokens) if passes_k is not None else ():
+        assert passes_k is not None
         raised_k = by_tokens_k.copy()
         raised_k[source] = min(1.0, raised_k[source] + passes_k[source])
         other_k, _ = solve(raised_k, weights_k[None])

@@ -426,9 +426,12 @@ def mixture_law(context: dg.AssetExecutionContext, store: StoreResource) -> Iter
             for method, value in law.cross_validated[column].items()
         ]
         _overwrite(work, "mixture_methods", methods)
-        write_larger(work.store, _with_larger(work, swarm, fitted_rt.mean(1), np.isfinite(law.losses).all(1)))
-        chosen = {one["target"]: one["rank_correlation"] for one in methods if one["chosen"]}
-        worst = min((value for value in chosen.values() if value is not None), default=None)
+        write_larger(
+            work.store,
+            _with_larger(work, swarm, fitted_rt.mean(1), np.asarray(np.isfinite(law.losses).all(1))),
+        )
+        ranked = [law.cross_validated[column][law.method[column]] for column in range(len(targets))]
+        worst = min((value for value in ranked if np.isfinite(value)), default=None)
         check = dg.AssetCheckResult(
             asset_key="mixture_law",
             check_name=PREDICTS[0],

@@ -5,15 +5,15 @@
 
 Sources: arXiv abstracts, task dialogues, law, permissive mixed text, Wikipedia sentences. Target: sentences
 of scientific papers (t_science_a), which none of them is. The graph makes the swarm, the law, the runs at the
-next larger preset and two selections of `train_tokens`: one by the law's mixture, one at random, which has the
-natural shares. Then a model one size larger than that of the swarm is trained from nothing on each selection,
-with several seeds in pairs, and measured on held-out examples.
+next larger preset and two selections of `train_tokens`: one by the law's mixture, one at random, which has
+the natural shares. Then a model one size larger than that of the swarm is trained from nothing on each
+selection, with several seeds in pairs, and measured on held-out examples.
 
 Claim, registered before the first run: the law's mixture has a lower held-out target loss than the natural
 shares, with a 95 % interval over seeds and examples that excludes 0. Prints the shares, what the law
 predicted, the agreement of the two sizes, the measured difference with its interval and whether the claim
-holds; null where the sizes disagree, so that nothing is recommended. Exit 0 whatever it says. Goes on where it
-was stopped, in the folder of --home.
+holds; null where the sizes disagree, so that nothing is recommended. Exit 0 whatever it says. Goes on where
+it was stopped, in the folder of --home.
 """
 
 import argparse
@@ -87,9 +87,7 @@ def write_project(folder: Path, flags: argparse.Namespace) -> None:
         made_once(
             folder / "pool" / f"{source}.parquet",
             {"rows": flags.documents},
-            lambda path, source=source: _rows(texts / f"p_{source}.parquet", flags.documents).write_parquet(
-                path
-            ),
+            partial(_write_rows, texts / f"p_{source}.parquet", flags.documents),
         )
     count = 4 * (300 + flags.held_out)  # near-duplicates go to one side of the split
     made_once(

@@ -27,8 +27,9 @@ from tamis.graph.precheck import Precheck, UnmetTargetsError, precheck
 from tamis.graph.reconciliation import end_removals, forget_regrouped, removals, set_aside
 from tamis.graph.repair import find_damage, forget_damaged, sweep_unwritten, unreadable_tables
 from tamis.graph.scan import scan, scan_again
-from tamis.graph.snapshot import SWARM_SETS, ProjectSnapshot
+from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import stages
+from tamis.mixture.stage import SWARM_SETS
 from tamis.project import Project, chosen_precision
 from tamis.records.attempts import TABLE as ATTEMPTS
 from tamis.records.current_values import TABLE, CurrentValues, read_current_values

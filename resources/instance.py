@@ -155,7 +155,8 @@ def register_partitions(
     A partition stays while a run that has not ended names it. Without `remove` only what is new is
     registered, and what would be removed is returned alone.
     """
-    changes, in_use = {}, None
+    changes: dict[str, tuple[list[str], list[str]]] = {}
+    in_use = None
     for name in PARTITION_SETS:
         wanted, present = set(snapshot.keys(name)), set(instance.get_dynamic_partitions(name))
         held = set(snapshot.held) if name == "shards" else snapshot.kept.get(name, frozenset())

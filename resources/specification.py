@@ -19,6 +19,7 @@ from resources.store import StoreResource
 from resources.work import logged_by_hand
 from resources.work_errors import NothingDueError, failed_assets, failure_of
 from tamis.graph.stages import ancestors, stages
+from tamis.mixture.stage import SWARM_SETS
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.stage import Stage
 from tamis.store.columns import BadDeclarationError
@@ -35,7 +36,7 @@ BEFORE_REPORTS = {"dagster/priority": "1"}
 """Of the steps of a run that could go on, those of selections do: people wait for them."""
 PARTITION_SETS = {
     name: dg.DynamicPartitionsDefinition(name=name)
-    for name in ("shards", "targets", "selections", "models", "trials", "mixture_runs", "agreement_runs")
+    for name in ("shards", "targets", "selections", "models", "trials", *SWARM_SETS)
 }
 
 

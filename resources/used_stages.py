@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tamis.graph.automation import stages_made
-from tamis.graph.snapshot import SWARM_SETS, ProjectSnapshot
+from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import stages
+from tamis.mixture.stage import SWARM_SETS
 from tamis.project import Project
 from tamis.stage import Automation
 from tamis.training.stage import TRIALS_STAGE

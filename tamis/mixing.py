@@ -12,6 +12,7 @@ from tamis.graph.snapshot import ProjectSnapshot
 from tamis.mixture import runs_needed
 from tamis.mixture.analysis import AGREEMENT_RUNS, LEAST_AGREEMENT_RUNS, Agreement, agreement
 from tamis.mixture.sources import source_of_documents
+from tamis.mixture.stage import MIXTURE_CONTROLS, MIXTURE_LOSSES, MIXTURE_RUNS, MIXTURE_SOURCES
 from tamis.project import Project
 from tamis.report.mixture import PAGE, mixture_lines
 from tamis.settings.references import mixture_presets
@@ -73,7 +74,7 @@ def priced_runs(project: Project, snapshot: ProjectSnapshot) -> tuple[list[Price
     assert small is not None
     swarm, sources = snapshot.swarm, sources_named(project)
     new = sorted(set(sources) - _known_sources(project)) if swarm else []
-    done = set(project.home.store.read("mixture_runs", ["run"])["run"])
+    done = set(project.home.store.read(MIXTURE_RUNS.name, ["run"])["run"])
     if swarm is None:
         count = section.runs or runs_needed(len(sources)) if sources else 0
         made = 0
@@ -99,11 +100,11 @@ def sources_named(project: Project) -> list[str]:
 
 
 def _known_sources(project: Project) -> set[str]:
-    return set(project.home.store.read("mixture_sources", ["source"])["source"])
+    return set(project.home.store.read(MIXTURE_SOURCES.name, ["source"])["source"])
 
 
 def _priced(project: Project, preset: str, runs: int, made: int, tokens: int) -> Priced:
-    past = project.home.store.read("mixture_runs", ["preset", "tokens", "seconds"])
+    past = project.home.store.read(MIXTURE_RUNS.name, ["preset", "tokens", "seconds"])
     past = past.filter((pl.col("preset") == preset) & (pl.col("seconds") > 0) & (pl.col("tokens") > 0))
     parameters = preset_shape(preset, project.settings.pretraining.vocabulary).parameters
     flops = 6.0 * parameters * tokens * (runs - made)
@@ -130,9 +131,9 @@ def read_mixture(project: Project) -> dict[str, Any]:
     section, store = project.settings.mixture, project.home.store
     assert section is not None
     swarm = snapshot.swarm
-    losses = store.read("mixture_losses")
+    losses = store.read(MIXTURE_LOSSES.name)
     agreed = agreement(swarm, losses, section.targets, project.seed) if swarm and len(losses) else None
-    changes = store.read("mixture_sources", ["source", "documents", "tokens", "share", "change"]).sort(
+    changes = store.read(MIXTURE_SOURCES.name, ["source", "documents", "tokens", "share", "change"]).sort(
         "source"
     )
     return {
@@ -148,7 +149,7 @@ def read_mixture(project: Project) -> dict[str, Any]:
         else [],
         "agreement": asdict(agreed) if agreed else None,
         "mixture": store.read("mixture").sort("source").to_dicts(),
-        "controls": store.read("mixture_controls").sort("name").to_dicts(),
+        "controls": store.read(MIXTURE_CONTROLS.name).sort("name").to_dicts(),
     }
 
 

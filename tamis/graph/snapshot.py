@@ -15,6 +15,7 @@ from tamis.corpus.shards import corpus_of_key, is_group_key
 from tamis.corpus.stage import DOCUMENTS_STAGE
 from tamis.embedding import encoder_identity
 from tamis.graph.stages import stages
+from tamis.mixture.stage import LARGER_STAGE, RUNS_STAGE, SWARM_SETS
 from tamis.mixture.swarm import Swarm
 from tamis.project import Project
 from tamis.records.pinned_versions import PinnedVersion
@@ -23,8 +24,6 @@ from tamis.settings.tokenizer import counting_tokenizer
 from tamis.store.precision_choice import AUTO
 from tamis.tokens.identity import tokenizer_identity
 from tamis.training.planned import Trial, model_names, planned_trials
-
-SWARM_SETS = ("mixture_runs", "agreement_runs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,9 +226,9 @@ class ProjectSnapshot:
                 return tuple(selection.name for selection in settings.selection)
             case "models":
                 return model_names(self.project)
-            case "mixture_runs":
+            case RUNS_STAGE.partitions:
                 return tuple(self.swarm.proxies) if self.swarm else ()
-            case "agreement_runs":
+            case LARGER_STAGE.partitions:
                 return tuple(self.swarm.larger) if self.swarm else ()
             case _:
                 return tuple(self.trials)

@@ -192,6 +192,10 @@ MIXTURE_CONTROLS = Table(
 )
 
 
+SWARM_SETS: tuple[PartitionSet, ...] = ("mixture_runs", "agreement_runs")
+"""Partition sets of the runs."""
+
+
 def _configured(snapshot: Snapshot) -> bool:
     return snapshot.project.settings.mixture is not None
 

@@ -18,6 +18,7 @@ from tamis.mixture.analysis import (
     Agreement,
 )
 from tamis.mixture.planned import stored_swarm
+from tamis.mixture.stage import MIXTURE_CONTROLS, MIXTURE_LAW, MIXTURE_METHODS, MIXTURE_SOURCES
 from tamis.mixture.swarm import VIRTUAL, Swarm
 from tamis.project import Project
 from tamis.report.figures import BLUE, FONT_POINTS, GREY, data_uri, new_figure, png_of
@@ -92,15 +93,15 @@ def mixture_page(project: Project, agreement: Agreement | None) -> str:
     assert section is not None
     swarm = stored_swarm(store)
     assert swarm is not None
-    law = store.read("mixture_law").sort("run", "target")
+    law = store.read(MIXTURE_LAW.name).sort("run", "target")
     controls = [
         row | {"words": WORDS.get(row["name"], row["name"]), "shares": json.loads(row["shares"])}
-        for row in store.read("mixture_controls").iter_rows(named=True)
+        for row in store.read(MIXTURE_CONTROLS.name).iter_rows(named=True)
     ]
     by_name = {row["name"]: row for row in controls}
     others = [row for row in controls if row["name"] not in (CHOSEN, BEST_RUN)]
-    sources = {row["source"]: row for row in store.read("mixture_sources").iter_rows(named=True)}
-    natural = by_name[NATURAL]
+    sources = {row["source"]: row for row in store.read(MIXTURE_SOURCES.name).iter_rows(named=True)}
+    natural, methods = by_name[NATURAL], store.read(MIXTURE_METHODS.name).sort("target", "method")
     page = MixturePage(
         targets=section.targets,
         model=section.model,
@@ -117,7 +118,9 @@ def mixture_page(project: Project, agreement: Agreement | None) -> str:
         shares=store.read("mixture").sort("weight", descending=True).to_dicts(),
         sources=sources,
         controls=controls,
-        methods=[Method(**row) for row in store.read("mixture_methods").sort("target", "method").to_dicts()],
+        methods=[
+            Method(**row) for row in store.read(MIXTURE_METHODS.name).sort("target", "method").to_dicts()
+        ],
         backtests=_backtests(law),
         picture=data_uri(_picture(law)),
         agreement=agreement,
@@ -138,7 +141,7 @@ def mixture_lines(store: Store) -> list[str]:
         f"natural {100 * row['natural']:.1f} %, {row['repetition']:.2g} passes"
         for row in shares.iter_rows(named=True)
     ]
-    controls = {row["name"]: row for row in store.read("mixture_controls").iter_rows(named=True)}
+    controls = {row["name"]: row for row in store.read(MIXTURE_CONTROLS.name).iter_rows(named=True)}
     for name, row in controls.items():
         if name in (NATURAL, UNIFORM, UNIMAX, TRANSPORT):
             against = WORDS[name]

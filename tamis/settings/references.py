@@ -125,11 +125,6 @@ def check_mixture(settings: "Settings") -> None:
         raise wrong_key("[mixture] sources", section.sources, expected)
     for target in section.targets or ("",):
         _must_be(target, {one.name for one in settings.target}, "[mixture] target")
-    for target in section.targets:
-        found = named(settings.target, target)
-        if found.is_answered:
-            expected = "a target of texts: losses of a model that is trained from nothing need no answers"
-            raise wrong_key("[mixture] target", target, expected)
     for key in ("model", "agreement_model"):
         if (name := getattr(section, key)) is not None and preset_named(settings, name) is None:
             presets = {one.name for one in settings.base_model if one.preset} | {*PRESETS}

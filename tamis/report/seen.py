@@ -3,7 +3,7 @@
 Of a large pool a bounded sample by a keyed hash has a text and a place on the map; counts are of the whole.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -54,11 +54,11 @@ class Subject:
 class Seen:
     """Decisions, with source, licence, language, length, n_bytes and topic of each document.
 
-    sample: the decisions (doc_id, verdict, reason) of those that may be shown, by id.
-    points: a row a sampled document that has a vector, by id, then a row an example of the target: doc_id,
-    kind ("selected", "rejected", "example" or "gap"), text, topic. vector_nd, point_nk: their vectors, and
-    these in the first components. examples: of the whole target, topic, length and n_bytes. left_out: what
-    the map does not show, in sentences.
+    subject: without its decisions, which are not kept twice. sample: doc_id, verdict and reason of those that
+    may be shown, by id. points: a row a sampled document that has a vector, by id, then a row an example of
+    the target: doc_id, kind ("selected", "rejected", "example" or "gap"), text, topic. vector_nd, point_nk:
+    their vectors, and these in the first components. examples: of the whole target, topic, length and n_bytes.
+    left_out: what the map does not show, in sentences.
     """
 
     subject: Subject
@@ -128,7 +128,7 @@ def look_at(store: Store, subject: Subject) -> Seen:
     topics = _topics_of_pool(store, subject.pool_table, components, center_ck)
     decisions = decisions.join(topics, on="doc_id", how="left", maintain_order="left")
     return Seen(
-        subject=subject,
+        subject=replace(subject, decisions=subject.decisions.clear()),
         decisions=decisions,
         sample=sample,
         points=points,

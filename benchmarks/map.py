@@ -90,9 +90,9 @@ def write_pages(folder: Path) -> None:
     """Make the pages of the pool in a folder, and print one line: seconds, gigabytes, bytes of each page."""
     began, store = time.perf_counter(), Store(folder / "lance")
     decisions = store.read("decisions", [*SHOWN_COLUMNS, "transport_gradient"], "selection = 'large'")
-    subject = Subject(name="large", target=None, decisions=decisions, pool_table=TABLE, target_table="none")
+    known = {"name": "large", "target": None, "pool_table": TABLE, "target_table": "none"}
+    seen, links = look_at(store, Subject(decisions=decisions, **known)), page_links("large")
     del decisions
-    seen, links = look_at(store, subject), page_links("large")
     pages = _pages(store, seen, links)
     seconds, peak = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(

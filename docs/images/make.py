@@ -192,8 +192,8 @@ def tamis(root: Path, *arguments: str) -> str:
     return subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def photograph(page: Path, target: Path) -> None:
-    """A page down to its first plot, as a PNG of 256 colours."""
+def photograph(page: Path, target: Path, plot: str = "img") -> None:
+    """A page down to its first plot, or to what another selector finds, as a PNG of 256 colours."""
     from PIL import Image
     from playwright.sync_api import sync_playwright
 
@@ -202,7 +202,7 @@ def photograph(page: Path, target: Path) -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         opened = browser.new_page(viewport={"width": 960, "height": 800}, device_scale_factor=1.5)
         opened.goto(page.as_uri())
-        box = opened.locator("img").first.bounding_box()
+        box = opened.locator(plot).first.bounding_box()
         assert box, f"{page} shows no plot"
         clip = {"x": 0, "y": 0, "width": 960, "height": box["y"] + box["height"] + 12}
         opened.screenshot(path=target, full_page=True, clip=clip)
@@ -217,6 +217,7 @@ def pages() -> None:
         root = Path(folder)
         write_files(root)
         tamis(root, "materialize")
+        photograph(root / ".tamis/reports/map_best.html", HERE / "map.png", "#map")
         photograph(root / ".tamis/reports/selection_best.html", HERE / "selection.png")
         decisions = Store(root / ".tamis/lance").read("decisions", where="selection = 'best'").sort("rank")
         for reason in ("within_budget", "near_duplicate"):

@@ -29,9 +29,11 @@ class Components:
     share_k: Floats
 
     def of(self, vectors_nd: np.ndarray, most: int | None = None) -> Floats:
-        """Return vectors [n, d] in the first of these axes, [n, k]."""
+        """Return vectors [n, d] in the first of these axes, [n, k], computed in the type that they have."""
         axes_dk = self.axes_dk[:, :most]
-        return np.asarray(unit(vectors_nd) @ axes_dk - self.center_d @ axes_dk)
+        norm_n = np.sqrt((vectors_nd * vectors_nd).sum(axis=1))[:, None]
+        shared_nk = vectors_nd @ axes_dk.astype(vectors_nd.dtype) / np.where(norm_n > 0, norm_n, 1)
+        return np.asarray(shared_nk - self.center_d @ axes_dk)
 
 
 def unit(vectors_nd: np.ndarray) -> Floats:

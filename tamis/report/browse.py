@@ -4,7 +4,7 @@ A bounded sample of each, with the counts of the whole; a large pool makes no la
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,9 +19,6 @@ from tamis.selection.deciding import used_score_columns
 from tamis.selection.evidence import evidence_of
 from tamis.settings.sections import FiltersSection
 from tamis.store.tables import Store
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
 
 NEXT_TO_CUT, OF_A_REASON, MISTAKES = 25, 15, 10
 NEAR_CUT_SHARE, NEAR_CUT_LEAST = 0.1, 50
@@ -46,7 +43,7 @@ class BrowsePage:
     reasons: list[str]
     without_quality: str
     links: list[tuple[str, str]]
-    script: "Markup"
+    script: str
     policy: str
 
 

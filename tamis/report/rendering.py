@@ -17,7 +17,6 @@ from tamis.base.numbers import MISSING, duration, number, percent, significant, 
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from markupsafe import Markup
 
 NUMBERS = (duration, number, percent, significant, whole)
 
@@ -60,13 +59,13 @@ def escape(value: object) -> object:
     return do_mark_safe(html.escape(text).replace("://", "&#58;//"))
 
 
-def script(name: str) -> "Markup":
-    """Return a script of the folder of templates, to be put into a page as it is."""
-    from markupsafe import Markup
+def script(name: str) -> str:
+    """Return a script of the folder of templates as markup, to be put into a page as it is."""
+    from jinja2.filters import do_mark_safe
 
     loader = environment().loader
     assert loader is not None
-    return Markup(loader.get_source(environment(), name)[0])
+    return do_mark_safe(loader.get_source(environment(), name)[0])
 
 
 def script_policy(name: str) -> str:
@@ -75,14 +74,14 @@ def script_policy(name: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
-def as_json(value: Any) -> "Markup":
+def as_json(value: Any) -> str:
     """Return a value as JSON within a script element: it can neither close that nor look like an address."""
-    from markupsafe import Markup
+    from jinja2.filters import do_mark_safe
 
     text = json.dumps(value, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text.replace("://", ":\\u002f/"))
+    return do_mark_safe(text.replace("://", ":\\u002f/"))
 
 
 def ends(text: str, characters: int) -> str:

@@ -3,7 +3,7 @@
 Of a large pool a bounded sample by a keyed hash has a text and a place on the map; counts are of the whole.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -23,6 +23,7 @@ from tamis.selection.stage import DECISIONS
 from tamis.settings.samplers import find_sampler
 from tamis.settings.sections import SelectionSection
 from tamis.store.tables import Store, matrix_of, quoted
+from tamis.store.vectors import MOST_A_SPAN
 from tamis.transport.stage import TARGET_GAPS
 from tamis.transport.storing import target_rows
 
@@ -54,11 +55,11 @@ class Subject:
 class Seen:
     """Decisions, with source, licence, language, length, n_bytes and topic of each document.
 
-    sample: the decisions (doc_id, verdict, reason) of those that may be shown, by id.
-    points: a row a sampled document that has a vector, by id, then a row an example of the target: doc_id,
-    kind ("selected", "rejected", "example" or "gap"), text, topic. vector_nd, point_nk: their vectors, and
-    these in the first components. examples: of the whole target, topic, length and n_bytes. left_out: what
-    the map does not show, in sentences.
+    subject: without its decisions, which are not kept twice. sample: doc_id, verdict and reason of those that
+    may be shown, by id. points: a row a sampled document that has a vector, by id, then a row an example of
+    the target: doc_id, kind ("selected", "rejected", "example" or "gap"), text, topic. vector_nd, point_nk:
+    their vectors, and these in the first components. examples: topic, length and n_bytes of the whole target.
+    left_out: what the map does not show, in sentences.
     """
 
     subject: Subject
@@ -101,7 +102,6 @@ def page_links(selection: str) -> list[tuple[str, str]]:
 
 def look_at(store: Store, subject: Subject) -> Seen:
     """Return what there is to see of a selection, from the store."""
-    decisions = _with_facts(store, subject.decisions)
     sample = sampled(subject.decisions.select("doc_id", "verdict", "reason"), subject.seed)
     known, document_nd = known_vectors(store, subject.pool_table, sample)
     examples, example_md = _examples(store, subject)
@@ -111,7 +111,7 @@ def look_at(store: Store, subject: Subject) -> Seen:
     parts = [part_nd for part_nd in (document_nd, example_md[shown_m]) if len(part_nd)]
     vector_nd = np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
     components = principal_components(vector_nd)
-    point_nk = components.of(vector_nd)
+    point_nk = components.of(vector_nd.astype(np.float64))
     center_ck = cluster_centers(point_nk[:, :AXES_OF_TOPICS])
     label_n = nearest_center(point_nk[:, :AXES_OF_TOPICS], center_ck)
     label_m = np.zeros(0, np.int64)
@@ -125,17 +125,19 @@ def look_at(store: Store, subject: Subject) -> Seen:
         examples[shown_m].select("doc_id", "text", "kind"),
     ]
     points = pl.concat(shown).with_columns(topic=pl.Series(label_n, dtype=pl.Int64))
+    names = topic_names(points["text"].fill_null(""), label_n, len(center_ck))
+    decisions = _with_facts(store, subject.decisions)
     topics = _topics_of_pool(store, subject.pool_table, components, center_ck)
     decisions = decisions.join(topics, on="doc_id", how="left", maintain_order="left")
     return Seen(
-        subject=subject,
+        subject=replace(subject, decisions=subject.decisions.clear()),
         decisions=decisions,
         sample=sample,
         points=points,
         vector_nd=vector_nd,
         point_nk=point_nk,
         components=components,
-        topics=topic_names(points["text"].fill_null(""), label_n, len(center_ck)),
+        topics=names,
         examples=examples.drop("text").with_columns(topic=pl.Series(label_m, dtype=pl.Int64)),
         left_out=_left_out(subject, sample, known, (len(examples), len(shown_m)), components),
     )
@@ -231,10 +233,13 @@ def _examples(store: Store, subject: Subject) -> tuple[pl.DataFrame, np.ndarray]
 
 def _topics_of_pool(store: Store, table: str, components: Components, center_ck: Floats) -> pl.DataFrame:
     found = [pl.DataFrame(schema={"doc_id": pl.String, "topic": pl.Int64})]
-    for batch in store.batches(table, ["doc_id", "vector"], rows=2_048):
-        point_nk = components.of(matrix_of(batch["vector"]), AXES_OF_TOPICS)
-        ids = batch["doc_id"].to_pylist()  # as they are, they would keep the batch with its vectors
-        found.append(pl.DataFrame({"doc_id": ids, "topic": nearest_center(point_nk, center_ck)}))
+    version, count = store.version(table), store.count(table)
+    for start in range(0, count, MOST_A_SPAN):  # else the whole column is read ahead
+        span = (start, min(start + MOST_A_SPAN, count))
+        for batch in store.batches(table, ["doc_id", "vector"], version=version, span=span):
+            point_nk = components.of(matrix_of(batch["vector"]), AXES_OF_TOPICS)
+            ids = batch["doc_id"].to_pylist()  # as they are, they would keep the batch with its vectors
+            found.append(pl.DataFrame({"doc_id": ids, "topic": nearest_center(point_nk, center_ck)}))
     return pl.concat(found)
 
 

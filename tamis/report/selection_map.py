@@ -7,7 +7,7 @@ import base64
 import io
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,9 +19,6 @@ from tamis.report.figures import AMBER, BLUE, GREY
 from tamis.report.rendering import as_json, render, script, script_policy
 from tamis.report.seen import EXAMPLE, GAP, NO_VECTOR, Seen, clean
 from tamis.report.selection import reasons_of
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
 
 LARGEST_PAGE = 1_450_000
 HEADS = (80, 60, 40, 20, 0)
@@ -48,10 +45,10 @@ class MapPage:
     reasons: list[tuple[str, int, int, str]]
     left_out: list[str]
     links: list[tuple[str, str]]
-    meta: "Markup"
+    meta: str
     packed: str
     ids: str
-    script: "Markup"
+    script: str
     policy: str
 
 

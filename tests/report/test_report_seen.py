@@ -142,7 +142,8 @@ def test_a_sample_is_bounded_holds_some_of_each_reason_and_depends_on_ids_alone(
     assert found.equals(again)
     assert found["doc_id"].is_sorted()
     assert len(found) <= 100
-    assert len(found) == len(frame) or len(found) >= 90
+    # What a reason does not use of its least share stays free.
+    assert len(found) == len(frame) or len(found) >= 100 - 6 * len(reasons)
     for reason, _verdict, count in reasons:
         assert (found["reason"] == reason).sum() >= min(count, 5)
     assert (found["verdict"] == "selected").sum() >= min(chosen, 40)
@@ -171,7 +172,8 @@ def test_the_documents_page_names_both_sides_of_the_cut_and_likely_mistakes(stor
     assert "drawn: near duplicate" in text
 
 
-def test_shares_of_the_mix_are_of_bytes_and_sum_to_one(store, read_page):
+def test_shares_of_the_mix_are_of_bytes_and_sum_to_one(store, read_page, monkeypatch):
+    monkeypatch.setattr(seeing, "MOST_A_SPAN", 7)
     subject = made_pool(store, pool_texts(30))
     before = Before(version=4, doc_ids=pl.Series([*subject.decisions["doc_id"][:7], "f" * 32]))
     seen, made = pages(store, subject, before)

@@ -76,7 +76,7 @@
       stamp(s, r, members, s.small ? 0.55 : 0.85);
     }
     if (!groups.has(0)) examples();
-    for (const i of groups.get("gap") || []) mark(pen, { colour: INK, fill: "#d55e00", shape: 2 }, px(i), py(i), Math.max(5, 2 * r));
+    for (const i of groups.get("gap") || []) mark(pen, { colour: INK, fill: "#d55e00", shape: 2 }, px(i), py(i), meta.gaps.length > 60 ? 1.5 * r : Math.max(5, 2 * r));
     regions(w, h);
     for (const i of [pinned, focus]) if (i >= 0) { pen.strokeStyle = "#000"; pen.lineWidth = 2; pen.beginPath(); pen.arc(px(i), py(i), r + 5, 0, 7); pen.stroke(); }
     if (box) { pen.strokeStyle = INK; pen.lineWidth = 1.5; pen.setLineDash([6, 4]); pen.strokeRect(box[0], box[1], box[2] - box[0], box[3] - box[1]); pen.setLineDash([]); }

@@ -219,7 +219,7 @@ TABLES = {
 # removed or held back, and what is retained of documents that left; columns that exports give back are in
 # tests/graph/test_graph_export.py. Exact couplings have ties and clusters depend on last bits: which of them
 # comes out differs between machines; tests/selection and tests/transport compare them with POT and by hand.
-TABLES_NOT_READ = """absent_files attempts contamination_runs heads kept_rows near_copy_bands
+TABLES_NOT_READ = """absent_files attempts contamination_runs grouped_files heads kept_rows near_copy_bands
     near_duplicate_bands precision removals retained_* served_examples shard_files shrunken_files
     step_failures target_gaps trial_failures"""
 # By table, "*" for all: input keys, digests over clocks, clocks, memory, and names that hold a hash.
@@ -231,6 +231,10 @@ FIELDS_NOT_READ = {
     "flags": "code_line_share speaker_line_share letter_share unlikely_pair_share repeated_3_gram_share "
     "short_item_share label_word_share broken_character_share common_word_share capital_word_share "
     "word_order_score unit_hashes unit_characters",
+    # Of budgets that are divided, which no golden has: null.
+    "decisions": "budget_group training_count",
+    "selected": "training_count",
+    "trained_on": "training_count",
     "judge": "by_server",
     "judge_again": "by_server",
     "withdrawals": "loose_id",  # follows from the text

@@ -29,6 +29,8 @@ from tamis.mixing import lines_of, plan_lines, read_mixture
 from tamis.report.mixture import PAGE
 from tamis.stage import Automation
 
+pytestmark = pytest.mark.slow  # the swarm alone takes a minute
+
 POOL = frozenset(
     {
         "raw_shards", "documents", "near_duplicates", "embeddings", "target_examples", "target_embeddings",

@@ -37,7 +37,9 @@ def goal(law, weights, prior, stay_near, deviation):
 
 
 @pytest.mark.parametrize("sources", [2, 3])
-@pytest.mark.parametrize("method", ["root", "log-linear", "gp", "best", "boosting"])
+@pytest.mark.parametrize(
+    "method", ["root", "log-linear", "gp", "best", pytest.param("boosting", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("stay_near", [0.0, 0.05, 1.0])
 def test_no_mixture_of_a_grid_is_better(sources, method, stay_near):
     slopes = np.random.default_rng(sources).normal(size=(2, sources))

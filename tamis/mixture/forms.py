@@ -30,7 +30,10 @@ TRANSFER_POWERS = (0.5, 0.6, 0.7)
 class Fitted(Protocol):
     """s fitted laws."""
 
-    smooth: bool
+    @property
+    def smooth(self) -> bool:
+        """Whether they have derivatives."""
+        ...
 
     def predict(self, weights_nk: Floats) -> Floats:
         """Return values [s, n]."""
@@ -262,7 +265,8 @@ def _dual(kernel_rr: Floats, noise: float, rows: Flags, values_r: Floats) -> tup
     """Return the mean of the values of some runs, and what multiplies their kernels in the posterior."""
     mean = float(values_r[rows].mean())
     noisy_nn = kernel_rr[np.ix_(rows, rows)] + noise * np.eye(int(rows.sum()))
-    return mean, np.linalg.solve(noisy_nn, values_r[rows] - mean)
+    dual_n: Floats = np.linalg.solve(noisy_nn, values_r[rows] - mean)
+    return mean, dual_n
 
 
 def _likeliest(swarm: Swarm, features_rk: Floats, used_r: Flags, values_r: Floats) -> Floats:

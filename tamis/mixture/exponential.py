@@ -32,7 +32,7 @@ class Shape(Protocol):
 
     @property
     def power(self) -> float:
-        """Features are shares raised to it."""
+        """Return p of the features w^p."""
         ...
 
     def starts(self, features_nk: Floats, above_sn: Floats, used_sn: Flags, ridge: float) -> Floats:

@@ -32,7 +32,7 @@ class Fitted(Protocol):
 
     @property
     def smooth(self) -> bool:
-        """Whether there are derivatives."""
+        """Whether they have derivatives."""
         ...
 
     def predict(self, weights_nk: Floats) -> Floats:
@@ -265,7 +265,7 @@ def _dual(kernel_rr: Floats, noise: float, rows: Flags, values_r: Floats) -> tup
     """Return the mean of the values of some runs, and what multiplies their kernels in the posterior."""
     mean = float(values_r[rows].mean())
     noisy_nn = kernel_rr[np.ix_(rows, rows)] + noise * np.eye(int(rows.sum()))
-    dual_n = np.linalg.solve(noisy_nn, values_r[rows] - mean).astype(np.float64)
+    dual_n: Floats = np.linalg.solve(noisy_nn, values_r[rows] - mean)
     return mean, dual_n
 
 

@@ -219,7 +219,7 @@ def fit_mixture_law(
         [_varies(column_r[used_r]) for column_r, used_r in zip(losses_rt.T, used_rt.T, strict=True)]
     )
     found: dict[int, _Found] = {}
-    for target in map(int, np.flatnonzero(~varied_t)):
+    for target in np.flatnonzero(~varied_t).tolist():
         level = float(losses_rt[used_rt[:, target], target].mean())
         candidate = Constants(level_s=np.array([level]))
         found[target] = _Found("constant", {}, np.full(len(losses_rt), level), (), candidate)
@@ -230,7 +230,7 @@ def fit_mixture_law(
             used_tr=used_rt.T[varied_t],
             fold_r=_folds(len(weights_rk), seed),
         )
-        found |= dict(zip(np.flatnonzero(varied_t), _fit_targets(swarm, method, seed), strict=True))
+        found |= dict(zip(np.flatnonzero(varied_t).tolist(), _fit_targets(swarm, method, seed), strict=True))
     rows = [found[target] for target in range(losses_rt.shape[1])]
     return MixtureLaw(
         weights=weights_rk,

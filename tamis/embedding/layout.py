@@ -113,7 +113,7 @@ def _graph(points_nk: Floats, near_nc: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
     count, wanted = len(points_nk), np.log2(near_nc.shape[1])
     distance_nc = np.sqrt(((points_nk[:, None, :] - points_nk[near_nc]) ** 2).sum(axis=2))
-    beyond_nc = distance_nc - distance_nc[:, :1]
+    beyond_nc = distance_nc - distance_nc.min(axis=1, keepdims=True)
     low_n, high_n = np.zeros(count), np.full(count, max(float(beyond_nc.max()), 1e-12) * 100)
     for _halving in range(40):
         width_n = (low_n + high_n) / 2

@@ -64,6 +64,12 @@ def test_a_layout_of_few_or_equal_points_is_finite(count):
     assert np.isfinite(neighbour_layout(np.ones((count, 4)))).all()
 
 
+def test_a_layout_of_nearly_equal_points_is_finite():
+    rng = np.random.default_rng(5)
+    points = np.repeat(rng.normal(size=(30, 8)), 8, axis=0) + rng.normal(size=(240, 8)) * 1e-5
+    assert np.isfinite(neighbour_layout(points)).all()
+
+
 def test_clusters_are_the_groups_and_are_named_by_their_own_words(grouped):
     points = principal_components(grouped).of(grouped)[:, :8]
     centers = cluster_centers(points, GROUPS)

@@ -265,8 +265,7 @@ def _dual(kernel_rr: Floats, noise: float, rows: Flags, values_r: Floats) -> tup
     """Return the mean of the values of some runs, and what multiplies their kernels in the posterior."""
     mean = float(values_r[rows].mean())
     noisy_nn = kernel_rr[np.ix_(rows, rows)] + noise * np.eye(int(rows.sum()))
-    dual_n: Floats = np.linalg.solve(noisy_nn, values_r[rows] - mean)
-    return mean, dual_n
+    return mean, np.linalg.solve(noisy_nn, values_r[rows] - mean).astype(np.float64)
 
 
 def _likeliest(swarm: Swarm, features_rk: Floats, used_r: Flags, values_r: Floats) -> Floats:

@@ -4,8 +4,8 @@
     python -m benchmarks.mixtures --quick    root law and linear exponent alone; under 3 minutes
 
 The runs are RegMix's (arXiv 2407.01492). Laws are fitted to runs of a model of 1M parameters and judged on
-256 other mixtures, of 1M and of 60M parameters, by which nothing is chosen. For Pile-CC ten draws of 32, 64 and
-128 of the 512 runs, for all 13 losses three draws of 64 and 128, all runs once for both. `rank` is Spearman's
+256 other mixtures, of 1M and of 60M parameters, by which nothing is chosen. For Pile-CC ten draws of 32, 64
+and 128 of the 512 runs, for all 13 losses three draws of 64 and 128, all runs once for both. `rank` is Spearman's
 correlation of predicted with true losses, `regret` the true loss of the test mixture that the law puts first,
 less that of the best, in nats; both at 1M and 60M. `coverage`: share of the test runs of 1M within their 90 %
 interval. Limits bind `best`, with --quick the root law (on single losses). An `aim` is printed, and

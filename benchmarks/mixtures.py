@@ -5,11 +5,11 @@
 
 The runs are RegMix's (arXiv 2407.01492). Laws are fitted to runs of a model of 1M parameters and judged on
 256 other mixtures, of 1M and of 60M parameters, by which nothing is chosen. For Pile-CC ten draws of 32, 64
-and 128 of the 512 runs, for all 13 losses three draws of 64 and 128, all runs once for both. `rank` is Spearman's
-correlation of predicted with true losses, `regret` the true loss of the test mixture that the law puts first,
-less that of the best, in nats; both at 1M and 60M. `coverage`: share of the test runs of 1M within their 90 %
-interval. Limits bind `best`, with --quick the root law (on single losses). An `aim` is printed, and
-missing it is no failure.
+and 128 of the 512 runs, for all 13 losses three draws of 64 and 128, all runs once for both. `rank` is
+Spearman's correlation of predicted with true losses, `regret` the true loss of the test mixture that the
+law puts first, less that of the best, in nats; both at 1M and 60M. `coverage`: share of the test runs of 1M
+within their 90 % interval. Limits bind `best`, with --quick the root law (on single losses). An `aim` is
+printed, and missing it is no failure.
 
 Reuse: a source is dropped, a law is fitted to runs that hardly had it, and the source comes back. What those
 nine mixtures would have given is not published: a law of all 512 runs says it, with noise of its residuals.

@@ -41,6 +41,7 @@ COLOURS = {
     "selection": "#cfe3fb",
     "training": "#fbe1d2",
     "scaling": "#e6e0f8",
+    "mixture": "#f3ead8",
     "marts": "#eeeeee",
     "audit": "#d9f0dd",
 }

@@ -30,7 +30,10 @@ BATCH = 4_000_000  # numbers in the Jacobians of fits that are made together
 class Shape(Protocol):
     """How an exponent depends on the shares of a mixture."""
 
-    power: float
+    @property
+    def power(self) -> float:
+        """Return p of the features w^p."""
+        ...
 
     def starts(self, features_nk: Floats, above_sn: Floats, used_sn: Flags, ridge: float) -> Floats:
         """Return parameters [s, q] with which exp(h) is about `above_sn`."""

@@ -6,7 +6,7 @@ trees have as many as runs allow, and are controls more than choices below a few
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,18 +14,26 @@ from numpy.typing import NDArray
 
 from tamis.mixture.exponential import Flags, Floats, Linear, Shape, Transfer, fit_exponentials
 
+FOLDS_OF_TREES = 5
 OFFSET = 0.005
 """What is added to a share before its logarithm is taken."""
 LINEAR_RIDGE = 1e-6
 RIDGES = {"root": (1e-4, 1e-3, 1e-2), "log-linear": (1e-6, 1e-5, 1e-4, 1e-3), "transfer": (1e-4, 1e-3)}
 """Ridges of `fit_exponentials` among which cross-validation decides."""
+LENGTHS = np.geomspace(0.2, 10.0, 12)
+"""Lengths of the process, in roots of the number of sources."""
+NOISES = np.geomspace(1e-4, 1e3, 36)
+"""Variances of its noise, in variances of its kernel."""
 TRANSFER_POWERS = (0.5, 0.6, 0.7)
 
 
 class Fitted(Protocol):
     """s fitted laws."""
 
-    smooth: bool
+    @property
+    def smooth(self) -> bool:
+        """Whether they have derivatives."""
+        ...
 
     def predict(self, weights_nk: Floats) -> Floats:
         """Return values [s, n]."""
@@ -64,12 +72,16 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Swarm:
-    """Runs that a law is fitted to: shares [R, k], losses [t, R], which of them count, and folds [R]."""
+    """Runs that a law is fitted to: shares [R, k], losses [t, R], which of them count, and folds [R].
+
+    `spectra`: of kernels over these runs, kept for the next loss.
+    """
 
     weights_rk: Floats
     losses_tr: Floats
     used_tr: Flags
     fold_r: NDArray[np.intp]
+    spectra: dict[tuple[bytes, float], Any] = field(default_factory=dict)
 
     @property
     def folds(self) -> range:
@@ -209,7 +221,7 @@ def _rbf(left_nk: Floats, right_mk: Floats, length: float) -> Floats:
     return np.exp(-0.5 * np.maximum(square_nm, 0.0) / length**2)
 
 
-def gaussian(swarm: Swarm, seed: int, base: Candidate | None = None) -> Candidate:
+def gaussian(swarm: Swarm, base: Candidate | None = None) -> Candidate:
     """Return Gaussian processes, or the sum of `base` and processes on its residuals.
 
     Length and variances are those most likely for the fit to all runs, and the same in every fold.
@@ -220,34 +232,27 @@ def gaussian(swarm: Swarm, seed: int, base: Candidate | None = None) -> Candidat
     features_rk = features_rk / scale
     full_tr = base.fitted.predict(swarm.weights_rk) if base else np.zeros_like(swarm.losses_tr)
     by_fold_ftr = (base.by_fold_ftr if base else np.zeros((len(swarm.folds), *full_tr.shape))).copy()
-    points, duals, settings, means = [], [], np.empty((targets, 2)), np.empty(targets)
+    points, duals, settings_ts, means_t = [], [], np.empty((targets, 3)), np.empty(targets)
     for target in range(targets):
         used_r = swarm.used_tr[target]
         residual_r = swarm.losses_tr[target] - full_tr[target]
-        chosen = _likeliest(features_rk[used_r], residual_r[used_r], seed)
-        kernel_rr = chosen[0] * _rbf(features_rk, features_rk, chosen[1])
-
-        def dual_of(
-            rows: Flags, residual_r: Floats, kernel: Any = kernel_rr, noise: float = chosen[2]
-        ) -> Any:
-            mean = float(residual_r[rows].mean())
-            noisy = kernel[np.ix_(rows, rows)] + noise * np.eye(int(rows.sum()))
-            return mean, np.linalg.solve(noisy, residual_r[rows] - mean)
-
-        means[target], dual = dual_of(used_r, residual_r)
+        settings_ts[target] = _likeliest(swarm, features_rk, used_r, residual_r)
+        variance, length, noise = settings_ts[target]
+        kernel_rr = variance * _rbf(features_rk, features_rk, length)
+        means_t[target], dual = _dual(kernel_rr, noise, used_r, residual_r)
         points.append(features_rk[used_r])
         duals.append(dual)
-        settings[target] = chosen[:2]
         for fold in swarm.folds:
             rows = used_r & (swarm.fold_r != fold)
-            mean, dual = dual_of(rows, swarm.losses_tr[target] - by_fold_ftr[fold, target])
+            residual_r = swarm.losses_tr[target] - by_fold_ftr[fold, target]
+            mean, dual = _dual(kernel_rr, noise, rows, residual_r)
             by_fold_ftr[fold, target] += mean + kernel_rr[:, rows] @ dual
     processes = Processes(
         points=points,
         dual=duals,
-        variance_s=settings[:, 0],
-        length_s=settings[:, 1],
-        mean_s=means,
+        variance_s=settings_ts[:, 0],
+        length_s=settings_ts[:, 1],
+        mean_s=means_t,
         scale=scale,
     )
     if base is None:
@@ -256,39 +261,51 @@ def gaussian(swarm: Swarm, seed: int, base: Candidate | None = None) -> Candidat
     return swarm.candidate(f"{base.name} + gp", together, by_fold_ftr)
 
 
-def _likeliest(features_nk: Floats, values_n: Floats, seed: int) -> tuple[float, float, float]:
-    """Return variance, length and noise variance of the largest likelihood, in units of the values."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.gaussian_process import GaussianProcessRegressor
-    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
-    from sklearn.utils._testing import ignore_warnings
+def _dual(kernel_rr: Floats, noise: float, rows: Flags, values_r: Floats) -> tuple[float, Floats]:
+    """Return the mean of the values of some runs, and what multiplies their kernels in the posterior."""
+    mean = float(values_r[rows].mean())
+    noisy_nn = kernel_rr[np.ix_(rows, rows)] + noise * np.eye(int(rows.sum()))
+    dual_n: Floats = np.linalg.solve(noisy_nn, values_r[rows] - mean)
+    return mean, dual_n
 
-    scale = float(values_n.std())
-    if not scale > 0:
-        return 0.0, 1.0, 1.0
-    typical = float(np.sqrt(features_nk.shape[1]))
-    kernel = ConstantKernel(1.0, (1e-3, 1e3)) * RBF(typical, (typical / 10, typical * 10))
-    process = GaussianProcessRegressor(
-        kernel + WhiteKernel(0.1, (1e-4, 10.0)), n_restarts_optimizer=1, random_state=seed
-    )
-    ignore_warnings(category=ConvergenceWarning)(process.fit)(
-        features_nk, (values_n - values_n.mean()) / scale
-    )
-    found = process.kernel_
-    variance, length, noise = found.k1.k1.constant_value, found.k1.k2.length_scale, found.k2.noise_level
-    return float(variance) * scale**2, float(length), float(noise) * scale**2
+
+def _likeliest(swarm: Swarm, features_rk: Floats, used_r: Flags, values_r: Floats) -> Floats:
+    """Return variance, length and noise variance of the largest likelihood on a grid, in units of the values.
+
+    The spectrum of the kernel of each length serves every ratio of noise and every loss with the same runs.
+    """
+    values_n = values_r[used_r] - values_r[used_r].mean()
+    if not values_n.any():
+        return np.array([0.0, 1.0, 1.0])
+    best, chosen = -np.inf, np.array([0.0, 1.0, 1.0])
+    for length in LENGTHS * np.sqrt(features_rk.shape[1]):
+        key = (used_r.tobytes(), float(length))
+        if key not in swarm.spectra:
+            swarm.spectra[key] = np.linalg.eigh(_rbf(features_rk[used_r], features_rk[used_r], length))
+        root_n, vectors_nn = swarm.spectra[key]
+        total_gn = np.maximum(root_n, 0.0) + NOISES[:, None]
+        variance_g = ((vectors_nn.T @ values_n) ** 2 / total_gn).mean(1)
+        likelihood_g = -len(values_n) * np.log(variance_g) - np.log(total_gn).sum(1)
+        place = int(likelihood_g.argmax())
+        if likelihood_g[place] > best:
+            best = float(likelihood_g[place])
+            chosen = np.array([1.0, 0.0, NOISES[place]]) * variance_g[place] + [0.0, length, 0.0]
+    return chosen
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trees:
-    """Boosted trees, one model a law."""
+    """Boosted trees, one model a law, of values that are standardised."""
 
     models: Sequence[Any]
+    mean_s: Floats
+    scale_s: Floats
     smooth: bool = False
 
     def predict(self, weights_nk: Floats) -> Floats:
         """Return values [s, n]."""
-        return np.stack([model.predict(weights_nk) for model in self.models])
+        found_sn = np.stack([model.predict(weights_nk) for model in self.models])
+        return self.mean_s[:, None] + self.scale_s[:, None] * found_sn
 
     def by_root(self, roots_nk: Floats) -> Floats:
         """Raise: trees are flat between their steps."""
@@ -296,30 +313,38 @@ class Trees:
 
     def take(self, rows: NDArray[np.intp]) -> "Trees":
         """Return some of the laws."""
-        return Trees(models=[self.models[s] for s in rows])
+        models = [self.models[s] for s in rows]
+        return Trees(models=models, mean_s=self.mean_s[rows], scale_s=self.scale_s[rows])
 
 
 def boosted(swarm: Swarm, seed: int) -> Candidate:
-    """Return boosted trees on the shares."""
+    """Return boosted trees on the shares; folds are put together until there are at most five."""
+    folds = min(FOLDS_OF_TREES, len(swarm.folds))
+    coarse = replace(swarm, fold_r=swarm.fold_r % folds)
+    by_fold = [_fit_trees(coarse, used_tr, seed).predict(swarm.weights_rk) for used_tr in coarse.training_ftr]
+    return coarse.candidate("boosting", _fit_trees(swarm, swarm.used_tr, seed), np.stack(by_fold))
+
+
+def _fit_trees(swarm: Swarm, used_tr: Flags, seed: int) -> Trees:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    def fit(used_tr: Flags) -> Trees:
-        models = []
-        for used_r, losses_r in zip(used_tr, swarm.losses_tr, strict=True):
-            leaf = min(20, max(2, int(used_r.sum()) // 10))
-            model = HistGradientBoostingRegressor(
-                max_iter=300,
-                learning_rate=0.06,
-                max_leaf_nodes=15,
-                min_samples_leaf=leaf,
-                early_stopping=False,
-                random_state=seed,
-            )
-            models.append(model.fit(swarm.weights_rk[used_r], losses_r[used_r]))
-        return Trees(models=models)
-
-    by_fold = [fit(used).predict(swarm.weights_rk) for used in swarm.training_ftr]
-    return swarm.candidate("boosting", fit(swarm.used_tr), np.stack(by_fold))
+    mean_t = np.where(used_tr, swarm.losses_tr, 0.0).sum(1) / used_tr.sum(1)
+    away_tr = np.where(used_tr, swarm.losses_tr - mean_t[:, None], 0.0)
+    scale_t = np.sqrt((away_tr**2).sum(1) / used_tr.sum(1))
+    scale_t = np.where(scale_t > 0, scale_t, 1.0)
+    models = []
+    for used_r, away_r, scale in zip(used_tr, away_tr, scale_t, strict=True):
+        model = HistGradientBoostingRegressor(
+            max_iter=200,
+            learning_rate=0.08,
+            max_leaf_nodes=15,
+            min_samples_leaf=min(20, max(2, int(used_r.sum()) // 10)),
+            early_stopping=False,
+            random_state=seed,
+        )
+        # Rounded, so that losses of another scale split at the same places.
+        models.append(model.fit(swarm.weights_rk[used_r], np.round(away_r[used_r] / scale, 9)))
+    return Trees(models=models, mean_s=mean_t, scale_s=scale_t)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ MADS = 5.0
 """A run whose residual is more than so many median absolute deviations is an outlier."""
 LEAST_OUTLIER = 3.0
 """... and more than so many median absolute deviations of the losses themselves."""
+OUTLIER_PASSES = 4
 BOOSTED_FROM = 256
 """Runs from which `best` tries trees: with fewer they choose badly however they rank."""
 
@@ -190,7 +191,7 @@ def checked_weights(weights: ArrayLike, sources: int | None = None) -> Floats:
     for wrong_n, problem in (
         (~np.isfinite(found_nk).all(1), "a share is not a finite number"),
         ((found_nk < 0).any(1), "a share is negative"),
-        (np.abs(sum_n - 1.0) > OFF, "shares do not add up to 1 within 2 %"),
+        (np.abs(sum_n - 1.0) > OFF + 1e-9, "shares do not add up to 1 within 2 %"),
     ):
         if wrong_n.any():
             row = int(np.flatnonzero(wrong_n)[0])
@@ -218,7 +219,7 @@ def fit_mixture_law(
         [_varies(column_r[used_r]) for column_r, used_r in zip(losses_rt.T, used_rt.T, strict=True)]
     )
     found: dict[int, _Found] = {}
-    for target in np.flatnonzero(~varied_t):
+    for target in np.flatnonzero(~varied_t).tolist():
         level = float(losses_rt[used_rt[:, target], target].mean())
         candidate = Constants(level_s=np.array([level]))
         found[target] = _Found("constant", {}, np.full(len(losses_rt), level), (), candidate)
@@ -229,7 +230,7 @@ def fit_mixture_law(
             used_tr=used_rt.T[varied_t],
             fold_r=_folds(len(weights_rk), seed),
         )
-        found |= dict(zip(np.flatnonzero(varied_t), _fit_targets(swarm, method, seed), strict=True))
+        found |= dict(zip(np.flatnonzero(varied_t).tolist(), _fit_targets(swarm, method, seed), strict=True))
     rows = [found[target] for target in range(losses_rt.shape[1])]
     return MixtureLaw(
         weights=weights_rk,
@@ -283,22 +284,29 @@ def _folds(runs: int, seed: int) -> NDArray[np.intp]:
 
 def _fit_targets(swarm: Swarm, method: Method, seed: int) -> list[_Found]:
     """Fit the forms of few parameters to all targets at once, choose for each; again without outliers."""
-    used_tr = swarm.used_tr
+    given_tr = swarm.used_tr
     roots = parametric(swarm, "root")
-    outlier_tr = _outliers(swarm, roots)
-    if outlier_tr.any():
-        swarm = replace(swarm, used_tr=used_tr & ~outlier_tr)
+    outlier_tr = _outliers(swarm, roots, given_tr)
+    for _ in range(OUTLIER_PASSES):
+        if not outlier_tr.any():
+            break
+        # Bad runs bend the law that they are judged by: it is fitted without them, and all are judged again.
+        before_tr, swarm = outlier_tr, replace(swarm, used_tr=given_tr & ~outlier_tr)
         roots = parametric(swarm, "root")
+        outlier_tr = _outliers(swarm, roots, given_tr)
+        if (outlier_tr == before_tr).all():
+            break
+    outlier_tr = given_tr & ~swarm.used_tr
     names = ("log-linear", "transfer", "linear") if method == "best" else (method,)
     shared = [*(roots if method in ("best", "root") else ())]
     for name in names:
         if name in ("log-linear", "transfer", "linear"):
             shared += parametric(swarm, name)
     found = []
-    for row in range(len(used_tr)):
+    for row in range(len(given_tr)):
         one, candidates = swarm.take(row), [candidate.take(row) for candidate in shared]
         if method == "gp":
-            candidates = [gaussian(one, seed)]
+            candidates = [gaussian(one)]
         if method == "boosting":
             candidates = [boosted(one, seed)]
         chosen, tried = _best(one, candidates, seed) if method == "best" else _least_error(one, candidates)
@@ -308,23 +316,21 @@ def _fit_targets(swarm: Swarm, method: Method, seed: int) -> list[_Found]:
     return found
 
 
-def _outliers(swarm: Swarm, roots: list[Candidate]) -> Flags:
-    """Return which runs [t, R] the root law, fitted without them, misses by many absolute deviations.
+def _outliers(swarm: Swarm, roots: list[Candidate], given_tr: Flags) -> Flags:
+    """Return which of the given runs [t, R] the root law misses by many absolute deviations, held out.
 
-    A sixth of the spread of the losses is missed by laws that are wrong in form, and no sign of a bad run.
+    What is small next to the spread of the losses may be the form of the law, and is no sign of a bad run.
     """
-    found_tr = np.zeros_like(swarm.used_tr)
-    for row, used_r in enumerate(swarm.used_tr):
-        one = swarm.take(row)
-        chosen, _ = _least_error(one, [candidate.take(row) for candidate in roots])
-        away_r = np.abs(swarm.losses_tr[row] - chosen.held_out_tr[0])
-        typical = float(np.median(away_r[used_r]))
-        losses_n = swarm.losses_tr[row, used_r]
-        spread = float(np.median(np.abs(losses_n - np.median(losses_n))))
-        limit = max(MADS * typical, LEAST_OUTLIER * spread)
-        found_tr[row] = used_r & (away_r > limit)
-        if used_r.sum() - found_tr[row].sum() < swarm.weights_rk.shape[1] + 2:
-            found_tr[row] = False
+    found_tr = np.zeros_like(given_tr)
+    for row, given_r in enumerate(given_tr):
+        chosen, _ = _least_error(swarm.take(row), [candidate.take(row) for candidate in roots])
+        losses_r = swarm.losses_tr[row]
+        away_r = np.abs(losses_r - chosen.held_out_tr[0])
+        spread = float(np.median(np.abs(losses_r[given_r] - np.median(losses_r[given_r]))))
+        limit = max(MADS * float(np.median(away_r[given_r])), LEAST_OUTLIER * spread)
+        bad_r = given_r & (away_r > limit)
+        if given_r.sum() - bad_r.sum() >= swarm.weights_rk.shape[1] + 2:
+            found_tr[row] = bad_r
     return found_tr
 
 
@@ -352,7 +358,7 @@ def _best(swarm: Swarm, candidates: list[Candidate], seed: int) -> tuple[Candida
     _, forms = _least_error(swarm, candidates)
     blend = mean_of(swarm, forms["root"], forms["transfer"])
     base, forms = _least_error(swarm, [*forms.values(), blend])
-    flexible = [gaussian(swarm, seed, base), gaussian(swarm, seed)]
+    flexible = [gaussian(swarm, base), gaussian(swarm)]
     if swarm.used_tr.sum() >= BOOSTED_FROM:
         flexible.append(boosted(swarm, seed))
     chosen, forms = base, forms | {one.name: one for one in flexible}

@@ -18,7 +18,7 @@ from tamis.mixture.law import MixtureLaw, checked_weights
 BINDS = 1e-4
 """A share is at its cap when it is nearer than so much."""
 BEST_RUNS, DRAWS_AS_STARTS = 5, 8
-ROUNDS, DRAWS = 10, 20_000
+ROUNDS, DRAWS = 10, 4_000
 REPEATS_UNTIL_WORTHLESS = 15.4
 """R* of arXiv 2305.16264: how fast a repeated token loses its worth."""
 Objective = Callable[[Floats], Floats]
@@ -101,8 +101,8 @@ def best_mixture(
     at_cap_k = (weights_k >= caps_k - BINDS) & (caps_k > 0) & (caps_k < 1)
     by_tokens = at_cap_k & (by_tokens_k <= law.largest_seen)
     worth_k = np.full(law.sources, np.nan)
-    goal_of = lambda rows_nk: law.values(rows_nk) @ goal_t  # noqa: E731
-    for source in np.flatnonzero(by_tokens) if passes_k is not None else ():
+    for source in np.flatnonzero(by_tokens):
+        assert passes_k is not None  # only tokens bound a share below 1
         raised_k = by_tokens_k.copy()
         raised_k[source] = min(1.0, raised_k[source] + passes_k[source])
         other_k, _ = solve(raised_k, weights_k[None])
@@ -114,7 +114,7 @@ def best_mixture(
         predicted=predicted,
         low=low,
         high=high,
-        predicted_at_prior=float(goal_of(prior_k[None])[0]),
+        predicted_at_prior=float(law.values(prior_k[None])[0] @ goal_t),
         difference=difference,
         difference_low=below,
         difference_high=above,

@@ -50,7 +50,12 @@ def propose_runs(prior: ArrayLike, runs: int, seed: int = 0, maximum: ArrayLike 
     else:
         drawn_nk = drawn_nk[~over_n]
     drawn_nk = np.unique(_on_grid(drawn_nk, caps_k), axis=0)
-    drawn_nk = drawn_nk[random.permutation(len(drawn_nk))]
+    order_n = random.permutation(len(drawn_nk))
+    if runs >= 2 * len(prior_k):
+        # No optimum exceeds the largest share that a run had, so each source has a run with much of it.
+        largest_k = drawn_nk[:, caps_k > 0].argmax(0)
+        order_n = np.concatenate([largest_k, order_n[~np.isin(order_n, largest_k)]])
+    drawn_nk = drawn_nk[order_n]
     for nearest in NEAREST:
         chosen = _apart(drawn_nk, runs, nearest)
         if len(chosen) == runs:

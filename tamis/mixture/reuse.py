@@ -48,7 +48,7 @@ class Reuse:
         return virtual + tuple((name,) for name in self.free)
 
     def expand(self, weights: ArrayLike) -> Floats:
-        """Return shares of all sources [n, k] from those of the columns [n, c], the frozen ones in their ratios."""
+        """Return shares of all sources [n, k] from those of columns [n, c], frozen ones in their ratios."""
         return checked_weights(weights, len(self.columns)) @ self._parts()
 
     def collapse(self, weights: ArrayLike) -> Floats:

@@ -85,7 +85,7 @@ WRONG = {
         CORPUS + selection(per="source", maximum_shares=0.2) + "minimum_shares = { web = 0.3 }\n",
         ["selection[0].minimum_shares.web", "0.3", "at most 0.2"],
     ),
-    "a share in quotes": (
+    "a group's share in quotes": (
         CORPUS + selection(per="source", maximum_shares="30%"),
         ["selection[0].maximum_shares", "'30%'", "a share from 0 to 1"],
     ),

@@ -333,17 +333,8 @@ def _within_bounds(problem: _Problem, bounds: ShareBounds) -> _Division:
         first=(running <= pl.col("reserved")) & (pl.col("reserved") > 0),
         open=(running <= pl.col("most")) | (pl.col("most") >= total),  # the whole budget bounds nothing
     )
+    ranked = ranked.with_columns(first=pl.col("first") | pl.col("doc_id").is_in(_ends(ranked, least, total)))
     used = int(ranked.filter("first")["size"].sum())
-    # Where a minimum ends inside a document, that document is taken too while there is room.
-    ends: list[str] = []
-    following = ranked.filter(~pl.col("first")).unique("group", keep="first", maintain_order=True)
-    for doc_id, group, one, so_far, allowed in following.select(
-        "doc_id", "group", "size", "running", "open"
-    ).iter_rows():
-        if so_far - one < least[group] and allowed and used + one <= total:
-            ends.append(doc_id)
-            used += one
-    ranked = ranked.with_columns(first=pl.col("first") | pl.col("doc_id").is_in(ends))
     asking = pl.col("open") & ~pl.col("first")
     ranked = ranked.with_columns(
         asking=asking,
@@ -378,6 +369,21 @@ def _within_bounds(problem: _Problem, bounds: ShareBounds) -> _Division:
         maximum=most,
         shortfalls=shortfalls,
     )
+
+
+def _ends(ranked: pl.DataFrame, least: Mapping[str, Fraction], total: int) -> list[str]:
+    """Return the documents inside which a minimum ends, the best first, as far as there is room for them.
+
+    ranked: `first`, what is within a minimum as a whole; `open`, what is within the maximum.
+    """
+    used, ends = int(ranked.filter("first")["size"].sum()), []
+    following = ranked.filter(~pl.col("first")).unique("group", keep="first", maintain_order=True)
+    of_each = following.filter("open").select("doc_id", "group", "size", "running")
+    for doc_id, group, size, running in of_each.iter_rows():
+        if running - size < least[group] and used + size <= total:
+            ends.append(doc_id)
+            used += size
+    return ends
 
 
 def _minima(

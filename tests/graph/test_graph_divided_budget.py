@@ -1,4 +1,4 @@
-"""A budget per source: decided, explained, shown, exported, kept when pinned, and unknown to other selections."""
+"""A budget per source: decided, explained, shown, exported, kept when pinned, unknown to other selections."""
 
 from collections.abc import Iterator
 

@@ -18,7 +18,7 @@ from tamis.corpus.stage import DOCUMENTS, QUARANTINE
 from tamis.corpus.targets import few_examples, label_warnings, target_links_out
 from tamis.graph.approval import Approval, read_approvals, waiting, waiting_lines
 from tamis.graph.failed_steps import FailedStep, failed_steps
-from tamis.graph.held_back import HeldBack, held_back, kept_trials
+from tamis.graph.held_back import HeldBack, held_back, kept_runs, kept_trials
 from tamis.graph.plan import Due, full_plan, input_key, label, upstream
 from tamis.graph.quarantine import Share, quarantine_lines, quarantine_shares
 from tamis.graph.repair import find_damage
@@ -259,7 +259,7 @@ def read_status(project: Project) -> Status:
         failed_steps=failed_steps(store, snapshot, current, due),
         scaling=_scaling(snapshot, current, due),
         held_back=held_back(snapshot, current),
-        kept_trials=kept_trials(snapshot),
+        kept_trials=[*kept_trials(snapshot), *kept_runs(snapshot)],
         precision=_precision(project),
     )
 

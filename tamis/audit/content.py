@@ -16,6 +16,7 @@ from tamis.corpus import ShardGoneError, fingerprint_shard
 from tamis.corpus.stage import DOCUMENTS, RAW_STAGE
 from tamis.graph.reconciliation import training_stages
 from tamis.graph.snapshot import ProjectSnapshot
+from tamis.graph.stages import stages
 from tamis.records.current_values import CurrentValue, CurrentValues
 from tamis.records.manifest import Manifest, ManifestError
 from tamis.store.digests import read_records
@@ -25,7 +26,7 @@ from tamis.store.schemas import declared
 from tamis.store.seals import has_seals
 from tamis.store.table_errors import DamagedTableError, decoding
 from tamis.store.tables import quoted
-from tamis.training.stage import BASE_MODELS_STAGE, TRAINED_ON, TRIALS_STAGE
+from tamis.training.stage import TRAINED_ON, TRIALS_STAGE
 
 THREADS = 2
 
@@ -236,13 +237,18 @@ def _judge_checkpoints(
     snapshot: ProjectSnapshot,
     nodes: dict[str, Node],
 ) -> None:
-    stated, models = _stated(records), set(snapshot.keys("models"))
+    stated = _stated(records)
+    trained = {
+        name: stage.name
+        for stage in (stages()[one] for one in reversed(training_stages()))
+        for name in snapshot.keys(stage.partitions)
+    }
     for name in strays:
         digest, _records = rows.of(f"checkpoint = {quoted(name)}", b"")
         if digest not in stated.get(name, ()):
             own = Node(
                 manifest="",
-                asset=(BASE_MODELS_STAGE if name in models else TRIALS_STAGE).name,
+                asset=trained.get(name, TRIALS_STAGE.name),
                 partition=name,
             )
             found = f"table {TRAINED_ON.name} holds rows of it that no manifest lists"

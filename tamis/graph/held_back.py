@@ -3,7 +3,8 @@
 Absence is not deletion. Held back are a corpus that lost every file it had, or more than a fifth of its files
 and at least five; a corpus, target, model or selection that left tamis.toml; a file that yields under half of
 the documents it had and at least 20 fewer. A file that was moved unchanged is no loss. Trials that tamis.toml
-no longer plans are kept, too: their checkpoints cost more than anything else.
+no longer plans are kept, too, and runs of mixtures without [mixture]: their checkpoints cost more than
+anything else.
 """
 
 import json
@@ -14,12 +15,14 @@ from datetime import UTC, datetime
 
 import polars as pl
 
+from tamis.base.numbers import counted
 from tamis.corpus.shards import SEPARATOR, Shard, corpus_of_key, is_group_key
 from tamis.corpus.small_files import read_small_files
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES, RAW_STAGE
 from tamis.graph.plan import input_key, label
 from tamis.graph.snapshot import ProjectSnapshot, Shrunken
 from tamis.graph.stages import names_where, stages
+from tamis.mixture.stage import SWARM_SETS
 from tamis.project import Project
 from tamis.records.attempts import delete_listed, read_attempts
 from tamis.records.current_values import CurrentValue, CurrentValues, write_current_values
@@ -201,6 +204,9 @@ def kept_names(
         TRIALS: {trial.name for trial in planned_trials(project)},
     }
     assets = {asset: name for name, (asset, _word) in _NAMED_BY.items()} | {TRIALS_STAGE.name: TRIALS}
+    if project.settings.mixture is None:  # its runs wait for the section to come back
+        assets |= {name: name for name in SWARM_SETS}
+        now |= {name: set() for name in SWARM_SETS}
     gone = [entry for entry in current if entry[0] in assets and entry[1] not in now[assets[entry[0]]]]
     begun = begun_removals(project.home.store) if gone else set()
     found: dict[str, set[str]] = {}
@@ -219,6 +225,8 @@ def _allows(allowed: Collection[str], partition_set: str, partition: str) -> boo
     """
     if partition_set == "models":
         return partition in allowed or partition.removesuffix(TWIN) in allowed
+    if partition_set in SWARM_SETS:
+        return partition_set in allowed
     if partition_set == TRIALS:
         parts = f"{partition}{SEPARATOR}"
         return TRIALS in allowed or any(f"{SEPARATOR}{name}{SEPARATOR}" in parts for name in allowed)
@@ -273,6 +281,16 @@ def kept_trials(snapshot: ProjectSnapshot) -> list[str]:
         else "trials that tamis.toml no longer plans are"
     )
     return [f"{count} {what} kept; `tamis materialize --allow-removal {TRIALS}` removes what is not needed"]
+
+
+def kept_runs(snapshot: ProjectSnapshot) -> list[str]:
+    """Return at most one line on the runs of mixtures that are kept though tamis.toml has no [mixture]."""
+    sets = [name for name in SWARM_SETS if snapshot.kept.get(name)]
+    count = sum(len(snapshot.kept[name]) for name in sets)
+    if not count:
+        return []
+    what = f"{counted(count, 'run')} of mixtures stay, though tamis.toml has no [mixture]"
+    return [f"{what}; `tamis materialize --allow-removal {' '.join(sets)}` removes them"]
 
 
 def _corpora(snapshot: ProjectSnapshot) -> Iterator[HeldBack]:

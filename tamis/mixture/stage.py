@@ -258,6 +258,8 @@ def _design_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
 def _run_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     """What a run is trained on and how; its inputs do not count, so that no arrival trains it again."""
     swarm = snapshot.swarm
+    if swarm is None:
+        return {}  # kept without [mixture]: it has the key that it was made with
     run = swarm.proxies.get(partition) or swarm.larger[partition]
     stated = {"preset": run.preset, "tokens": run.tokens, "weights": dict(run.weights)}
     return stated | {"documents": dict(run.documents)} | recipe_settings(snapshot)

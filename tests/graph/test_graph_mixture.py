@@ -194,6 +194,25 @@ def test_without_the_section_nothing_of_it_is_there_and_nothing_makes_runs_by_it
 
 
 @pytest.mark.slow
+def test_runs_stay_while_the_section_is_gone_and_leave_when_that_is_allowed(fitted):
+    runs = {entry: value for entry, value in fitted.current.items() if entry[0] == "mixture_runs"}
+    fitted.reconfigure(MIXTURE, "")
+    fitted.reconfigure(FOLLOWING, "")
+    fitted.try_making(POOL, allowed={"mixed"})
+    assert len(fitted.snapshot.kept["mixture_runs"]) == 12
+    assert fitted.store.count("mixture_runs") == 12
+    fitted.configure(TEXT)
+    fitted.make(DESIGN)
+    due = {one.asset for one in full_plan(fitted.snapshot, fitted.current)}
+    assert "mixture_runs" not in due, "they are named by what they train on"
+    assert {entry: value for entry, value in fitted.current.items() if entry[0] == "mixture_runs"} == runs
+    fitted.reconfigure(MIXTURE, "")
+    fitted.reconfigure(FOLLOWING, "")
+    fitted.try_making(POOL, allowed={"all"})
+    assert fitted.store.count("mixture_runs") == 0
+
+
+@pytest.mark.slow
 def test_runs_are_trained_recorded_and_sound(project):
     project.make(CHOSEN)
     runs = project.store.read("mixture_runs")

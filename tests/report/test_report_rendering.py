@@ -15,6 +15,7 @@ from tamis.report.browse import BrowsePage
 from tamis.report.figures import LARGEST_BYTES, new_figure, plot_markdown, png_of
 from tamis.report.index import IndexPage
 from tamis.report.mix import MixPage
+from tamis.report.mixture import MixturePage
 from tamis.report.rendering import ends, environment, escape
 from tamis.report.samplers import SamplerPage
 from tamis.report.scaling import ScalingPage
@@ -24,6 +25,7 @@ from tamis.report.serving import ServingPage
 from tamis.report.sql_model import SqlModelPage
 
 PAGES = {
+    "mixture.html": MixturePage,
     "audit.html": AuditPage,
     "browse.html": BrowsePage,
     "index.html": IndexPage,

@@ -16,10 +16,11 @@ OFF = 0.02
 """How far the sum of a row may be from 1."""
 MADS = 5.0
 """A run whose residual is more than so many median absolute deviations is an outlier."""
-LEAST_OUTLIER = 3.0
+LEAST_OUTLIER = 5.0
 """... and more than so many median absolute deviations of the losses themselves."""
 OUTLIER_PASSES = 4
 LEAST_WEIGHT = 0.02
+LEAST_NEARNESS = 0.05  # 1 - leverage of a run that alone determines a slope
 NEAREST_RUNS = 12
 BOOSTED_FROM = 256
 """Runs from which `best` tries trees: with fewer they choose badly however they rank."""
@@ -148,27 +149,27 @@ class MixtureLaw:
         counted_t = goal_t > 0
         residual_rt = (self.losses - self.held_out)[:, counted_t]
         whole_r = np.isfinite(residual_rt).all(1)
-        leverage_r = self._leverage(self.weights)[whole_r]
+        leverage_r = leverage(self.weights, self.weights)[whole_r]
         residual_r = residual_rt[whole_r] @ goal_t[counted_t]
-        residual_r = residual_r / np.sqrt(1.0 / np.maximum(1.0 - leverage_r, 0.05))
+        residual_r = residual_r / np.sqrt(1.0 / np.maximum(1.0 - leverage_r, LEAST_NEARNESS))
         runs_rk = self.weights[whole_r]
         near_rr, near_nr = _distances(runs_rk, runs_rk), _distances(weights_nk, runs_rk)
         np.fill_diagonal(near_rr, np.inf)
         local_r, local_n = (_nearby(near, np.abs(residual_r)) for near in (near_rr, near_nr))
-        return residual_r / local_r, local_n * np.sqrt(1.0 + self._leverage(weights_nk))
+        return residual_r / local_r, local_n * np.sqrt(1.0 + leverage(weights_nk, self.weights))
 
-    def _leverage(self, weights_nk: Floats) -> Floats:
-        """Return how far mixtures are from the runs: leverage [n] in a regression on roots of the shares."""
-        roots_rk = np.sqrt(self.weights)
-        centre_k = roots_rk.mean(0)
-        design_rk = roots_rk - centre_k
-        normal_kk = design_rk.T @ design_rk + 1e-3 * len(design_rk) * design_rk.var(0).mean() * np.eye(
-            self.sources
-        )
-        normal_kk += 1e-12 * np.eye(self.sources)
-        away_nk = np.sqrt(weights_nk) - centre_k
-        found_n = (away_nk * np.linalg.solve(normal_kk, away_nk.T).T).sum(1)
-        return found_n + 1.0 / len(design_rk)
+
+def leverage(weights_nk: Floats, runs_rk: Floats) -> Floats:
+    """Return how far mixtures are from the runs: leverage [n] in a regression on roots of the shares."""
+    roots_rk = np.sqrt(runs_rk)
+    centre_k = roots_rk.mean(0)
+    design_rk = roots_rk - centre_k
+    normal_kk = design_rk.T @ design_rk
+    slack = 1e-3 * float(np.trace(normal_kk)) / len(normal_kk) + 1e-12
+    away_nk = np.sqrt(weights_nk) - centre_k
+    solved_kn = np.linalg.solve(normal_kk + slack * np.eye(len(normal_kk)), away_nk.T)
+    found_n: Floats = (away_nk * solved_kn.T).sum(1) + 1.0 / len(runs_rk)
+    return found_n
 
 
 def _distances(left_nk: Floats, right_rk: Floats) -> Floats:
@@ -303,16 +304,13 @@ def _fit_targets(swarm: Swarm, method: Method, seed: int) -> list[_Found]:
     """Fit the forms of few parameters to all targets at once, choose for each; again without outliers."""
     given_tr = swarm.used_tr
     roots = parametric(swarm, "root")
-    outlier_tr = _outliers(swarm, roots, given_tr)
     for _ in range(OUTLIER_PASSES):
-        if not outlier_tr.any():
+        outlier_tr = _outliers(swarm, roots, given_tr)
+        if (outlier_tr == (given_tr & ~swarm.used_tr)).all():
             break
         # Bad runs bend the law that they are judged by: it is fitted without them, and all are judged again.
-        before_tr, swarm = outlier_tr, replace(swarm, used_tr=given_tr & ~outlier_tr)
+        swarm = replace(swarm, used_tr=given_tr & ~outlier_tr)
         roots = parametric(swarm, "root")
-        outlier_tr = _outliers(swarm, roots, given_tr)
-        if (outlier_tr == before_tr).all():
-            break
     outlier_tr = given_tr & ~swarm.used_tr
     names = ("log-linear", "transfer", "linear") if method == "best" else (method,)
     shared = [*(roots if method in ("best", "root") else ())]
@@ -334,20 +332,32 @@ def _fit_targets(swarm: Swarm, method: Method, seed: int) -> list[_Found]:
 
 
 def _outliers(swarm: Swarm, roots: list[Candidate], given_tr: Flags) -> Flags:
-    """Return which of the given runs [t, R] the root law misses by many absolute deviations, held out.
+    """Return which of the given runs [t, R] every form of few parameters misses by many absolute deviations.
 
-    What is small next to the spread of the losses may be the form of the law, and is no sign of a bad run.
+    Residuals are those held out, less where a run is far from the others. What is small next to the spread
+    of the losses, or what another form has right, may be the form of the law, and is no sign of a bad run.
     """
-    found_tr = np.zeros_like(given_tr)
+    found_tr = _missed(swarm, roots, given_tr)
+    if found_tr.any():
+        for name in ("log-linear", "linear"):
+            found_tr &= _missed(swarm, parametric(swarm, name), given_tr)
     for row, given_r in enumerate(given_tr):
-        chosen, _ = _least_error(swarm.take(row), [candidate.take(row) for candidate in roots])
+        if given_r.sum() - found_tr[row].sum() < swarm.weights_rk.shape[1] + 2:
+            found_tr[row] = False
+    return found_tr
+
+
+def _missed(swarm: Swarm, candidates: list[Candidate], given_tr: Flags) -> Flags:
+    """Return which runs [t, R] the best of the candidates misses."""
+    found_tr = np.zeros_like(given_tr)
+    near_r = np.sqrt(np.maximum(1.0 - leverage(swarm.weights_rk, swarm.weights_rk), LEAST_NEARNESS))
+    for row, given_r in enumerate(given_tr):
+        chosen, _ = _least_error(swarm.take(row), [candidate.take(row) for candidate in candidates])
         losses_r = swarm.losses_tr[row]
-        away_r = np.abs(losses_r - chosen.held_out_tr[0])
+        away_r = np.abs(losses_r - chosen.held_out_tr[0]) * near_r
         spread = float(np.median(np.abs(losses_r[given_r] - np.median(losses_r[given_r]))))
         limit = max(MADS * float(np.median(away_r[given_r])), LEAST_OUTLIER * spread)
-        bad_r = given_r & (away_r > limit)
-        if given_r.sum() - bad_r.sum() >= swarm.weights_rk.shape[1] + 2:
-            found_tr[row] = bad_r
+        found_tr[row] = given_r & (away_r > limit)
     return found_tr
 
 

@@ -265,7 +265,8 @@ def _dual(kernel_rr: Floats, noise: float, rows: Flags, values_r: Floats) -> tup
     """Return the mean of the values of some runs, and what multiplies their kernels in the posterior."""
     mean = float(values_r[rows].mean())
     noisy_nn = kernel_rr[np.ix_(rows, rows)] + noise * np.eye(int(rows.sum()))
-    return mean, np.linalg.solve(noisy_nn, values_r[rows] - mean).astype(np.float64)
+    dual_n = np.linalg.solve(noisy_nn, values_r[rows] - mean)
+    return mean, dual_n.astype(float)
 
 
 def _likeliest(swarm: Swarm, features_rk: Floats, used_r: Flags, values_r: Floats) -> Floats:
@@ -375,12 +376,15 @@ class Blend:
         return np.sum(found, axis=0)
 
 
-def mean_of(swarm: Swarm, *candidates: Candidate) -> Candidate:
-    """Return the mean of candidates."""
-    shares = tuple(1.0 / len(candidates) for _ in candidates)
-    fitted = Blend(parts=tuple(one.fitted for one in candidates), shares=shares)
-    by_fold_ftr = np.mean([one.by_fold_ftr for one in candidates], axis=0)
-    return swarm.candidate(" + ".join(one.name for one in candidates), fitted, by_fold_ftr)
+def mean_of(
+    swarm: Swarm, candidates: Sequence[Candidate], shares: Sequence[float] | None = None
+) -> Candidate:
+    """Return the mean of candidates, weighted by shares that add up to 1, by default alike."""
+    given = tuple(shares or [1.0 / len(candidates)] * len(candidates))
+    fitted = Blend(parts=tuple(one.fitted for one in candidates), shares=given)
+    by_fold_ftr = np.tensordot(given, np.stack([one.by_fold_ftr for one in candidates]), axes=1)
+    name = " + ".join(dict.fromkeys(one.name for one in candidates))
+    return swarm.candidate(name, fitted, by_fold_ftr)
 
 
 @dataclass(frozen=True, kw_only=True)

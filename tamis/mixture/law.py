@@ -16,9 +16,12 @@ OFF = 0.02
 """How far the sum of a row may be from 1."""
 MADS = 5.0
 """A run whose residual is more than so many median absolute deviations is an outlier."""
-LEAST_OUTLIER = 3.0
+LEAST_OUTLIER = 5.0
 """... and more than so many median absolute deviations of the losses themselves."""
 OUTLIER_PASSES = 4
+LEAST_WEIGHT = 0.02
+LEAST_NEARNESS = 0.05  # 1 - leverage of a run that alone determines a slope
+NEAREST_RUNS = 12
 BOOSTED_FROM = 256
 """Runs from which `best` tries trees: with fewer they choose badly however they rank."""
 
@@ -85,14 +88,8 @@ class MixtureLaw:
         """
         weights_nk = checked_weights(weights, self.sources)
         predicted_nt = self.values(weights_nk)
-        spread_n = self._spread(weights_nk)
-        half_nt = np.stack(
-            [
-                spread_n * self._half_width(np.eye(self.targets)[target], level)
-                for target in range(self.targets)
-            ],
-            axis=1,
-        )
+        goals_tt = np.eye(self.targets)
+        half_nt = np.stack([self._half_width(weights_nk, goal_t, level) for goal_t in goals_tt], axis=1)
         low_nt, high_nt = predicted_nt - half_nt, predicted_nt + half_nt
         return (low_nt[:, 0], high_nt[:, 0]) if self.one_target else (low_nt, high_nt)
 
@@ -103,7 +100,7 @@ class MixtureLaw:
         goal_t = self.goal_weights(goal_weights)
         weights_nk = checked_weights(weights, self.sources)
         goal_n = self.values(weights_nk) @ goal_t
-        half_n = self._spread(weights_nk) * self._half_width(goal_t, level)
+        half_n = self._half_width(weights_nk, goal_t, level)
         return goal_n, goal_n - half_n, goal_n + half_n
 
     def difference_interval(
@@ -116,8 +113,8 @@ class MixtureLaw:
         """
         goal_t = self.goal_weights(goal_weights)
         both_2k = np.concatenate([checked_weights(one, self.sources) for one in (first, second)])
-        goal_2, spread_2 = self.values(both_2k) @ goal_t, self._spread(both_2k)
-        residual_r = self._scaled_residuals(goal_t)
+        goal_2 = self.values(both_2k) @ goal_t
+        residual_r, spread_2 = self._scaled_residuals(goal_t, both_2k)
         above, below = np.triu_indices(len(residual_r), 1)
         gaps = np.abs(residual_r[above] - residual_r[below])
         half = _quantile(gaps, level) * float(np.sqrt((spread_2**2).mean()))
@@ -136,35 +133,56 @@ class MixtureLaw:
             )
         return found_t / found_t.sum()
 
-    def _half_width(self, goal_t: Floats, level: float) -> float:
+    def _half_width(self, weights_nk: Floats, goal_t: Floats, level: float) -> Floats:
         if not 0 < level < 1:
             raise BadMixtureSettingError("level", level, "a number between 0 and 1")
-        return _quantile(np.abs(self._scaled_residuals(goal_t)), level)
+        residual_r, spread_n = self._scaled_residuals(goal_t, weights_nk)
+        return spread_n * _quantile(np.abs(residual_r), level)
 
-    def _scaled_residuals(self, goal_t: Floats) -> Floats:
-        """Return residuals of the goal for held-out runs that have all its losses, in units of the spread."""
+    def _scaled_residuals(self, goal_t: Floats, weights_nk: Floats) -> tuple[Floats, Floats]:
+        """Return residuals of the goal, held out, of the runs that have it, and the spread [n] at mixtures.
+
+        Residuals are in units of the spread at their runs. It grows with the leverage of a mixture and with
+        the residuals of the runs nearest to it, by the distance of roots of the shares: laws are worse among
+        mixtures of high loss than around the prior.
+        """
         counted_t = goal_t > 0
         residual_rt = (self.losses - self.held_out)[:, counted_t]
         whole_r = np.isfinite(residual_rt).all(1)
-        leverage_r = self._leverage(self.weights)[whole_r]
-        spread_r = np.sqrt(1.0 / np.maximum(1.0 - leverage_r, 0.05))
-        return (residual_rt[whole_r] @ goal_t[counted_t]) / spread_r
+        leverage_r = leverage(self.weights, self.weights)[whole_r]
+        residual_r = residual_rt[whole_r] @ goal_t[counted_t]
+        residual_r = residual_r / np.sqrt(1.0 / np.maximum(1.0 - leverage_r, LEAST_NEARNESS))
+        runs_rk = self.weights[whole_r]
+        near_rr, near_nr = _distances(runs_rk, runs_rk), _distances(weights_nk, runs_rk)
+        np.fill_diagonal(near_rr, np.inf)
+        local_r, local_n = (_nearby(near, np.abs(residual_r)) for near in (near_rr, near_nr))
+        return residual_r / local_r, local_n * np.sqrt(1.0 + leverage(weights_nk, self.weights))
 
-    def _spread(self, weights_nk: Floats) -> Floats:
-        return np.sqrt(1.0 + self._leverage(weights_nk))
 
-    def _leverage(self, weights_nk: Floats) -> Floats:
-        """Return how far mixtures are from the runs: leverage [n] in a regression on roots of the shares."""
-        roots_rk = np.sqrt(self.weights)
-        centre_k = roots_rk.mean(0)
-        design_rk = roots_rk - centre_k
-        normal_kk = design_rk.T @ design_rk + 1e-3 * len(design_rk) * design_rk.var(0).mean() * np.eye(
-            self.sources
-        )
-        normal_kk += 1e-12 * np.eye(self.sources)
-        away_nk = np.sqrt(weights_nk) - centre_k
-        found_n = (away_nk * np.linalg.solve(normal_kk, away_nk.T).T).sum(1)
-        return found_n + 1.0 / len(design_rk)
+def leverage(weights_nk: Floats, runs_rk: Floats) -> Floats:
+    """Return how far mixtures are from the runs: leverage [n] in a regression on roots of the shares."""
+    roots_rk = np.sqrt(runs_rk)
+    centre_k = roots_rk.mean(0)
+    design_rk = roots_rk - centre_k
+    normal_kk = design_rk.T @ design_rk
+    slack = 1e-3 * float(np.trace(normal_kk)) / len(normal_kk) + 1e-12
+    away_nk = np.sqrt(weights_nk) - centre_k
+    solved_kn = np.linalg.solve(normal_kk + slack * np.eye(len(normal_kk)), away_nk.T)
+    found_n: Floats = (away_nk * solved_kn.T).sum(1) + 1.0 / len(runs_rk)
+    return found_n
+
+
+def _distances(left_nk: Floats, right_rk: Floats) -> Floats:
+    """Return squared distances [n, r] between roots of shares, by which corners are farthest apart."""
+    return 2.0 - 2.0 * np.sqrt(left_nk) @ np.sqrt(right_rk).T
+
+
+def _nearby(distance_nr: Floats, size_r: Floats) -> Floats:
+    """Return the mean [n] of the sizes of the nearest runs and of all runs; 1 where all are 0."""
+    count = min(max(NEAREST_RUNS, len(size_r) // 8), len(size_r) - 1)
+    nearest_nc = np.argpartition(distance_nr, count - 1, axis=1)[:, :count]
+    found_n = (size_r[nearest_nc].mean(1) + size_r.mean()) / 2
+    return np.where(found_n > 0, found_n, 1.0)
 
 
 def _quantile(values: Floats, level: float) -> float:
@@ -286,16 +304,13 @@ def _fit_targets(swarm: Swarm, method: Method, seed: int) -> list[_Found]:
     """Fit the forms of few parameters to all targets at once, choose for each; again without outliers."""
     given_tr = swarm.used_tr
     roots = parametric(swarm, "root")
-    outlier_tr = _outliers(swarm, roots, given_tr)
     for _ in range(OUTLIER_PASSES):
-        if not outlier_tr.any():
+        outlier_tr = _outliers(swarm, roots, given_tr)
+        if (outlier_tr == (given_tr & ~swarm.used_tr)).all():
             break
         # Bad runs bend the law that they are judged by: it is fitted without them, and all are judged again.
-        before_tr, swarm = outlier_tr, replace(swarm, used_tr=given_tr & ~outlier_tr)
+        swarm = replace(swarm, used_tr=given_tr & ~outlier_tr)
         roots = parametric(swarm, "root")
-        outlier_tr = _outliers(swarm, roots, given_tr)
-        if (outlier_tr == before_tr).all():
-            break
     outlier_tr = given_tr & ~swarm.used_tr
     names = ("log-linear", "transfer", "linear") if method == "best" else (method,)
     shared = [*(roots if method in ("best", "root") else ())]
@@ -317,20 +332,32 @@ def _fit_targets(swarm: Swarm, method: Method, seed: int) -> list[_Found]:
 
 
 def _outliers(swarm: Swarm, roots: list[Candidate], given_tr: Flags) -> Flags:
-    """Return which of the given runs [t, R] the root law misses by many absolute deviations, held out.
+    """Return which of the given runs [t, R] every form of few parameters misses by many absolute deviations.
 
-    What is small next to the spread of the losses may be the form of the law, and is no sign of a bad run.
+    Residuals are those held out, less where a run is far from the others. What is small next to the spread
+    of the losses, or what another form has right, may be the form of the law, and is no sign of a bad run.
     """
-    found_tr = np.zeros_like(given_tr)
+    found_tr = _missed(swarm, roots, given_tr)
+    if found_tr.any():
+        for name in ("log-linear", "linear"):
+            found_tr &= _missed(swarm, parametric(swarm, name), given_tr)
     for row, given_r in enumerate(given_tr):
-        chosen, _ = _least_error(swarm.take(row), [candidate.take(row) for candidate in roots])
+        if given_r.sum() - found_tr[row].sum() < swarm.weights_rk.shape[1] + 2:
+            found_tr[row] = False
+    return found_tr
+
+
+def _missed(swarm: Swarm, candidates: list[Candidate], given_tr: Flags) -> Flags:
+    """Return which runs [t, R] the best of the candidates misses."""
+    found_tr = np.zeros_like(given_tr)
+    near_r = np.sqrt(np.maximum(1.0 - leverage(swarm.weights_rk, swarm.weights_rk), LEAST_NEARNESS))
+    for row, given_r in enumerate(given_tr):
+        chosen, _ = _least_error(swarm.take(row), [candidate.take(row) for candidate in candidates])
         losses_r = swarm.losses_tr[row]
-        away_r = np.abs(losses_r - chosen.held_out_tr[0])
+        away_r = np.abs(losses_r - chosen.held_out_tr[0]) * near_r
         spread = float(np.median(np.abs(losses_r[given_r] - np.median(losses_r[given_r]))))
         limit = max(MADS * float(np.median(away_r[given_r])), LEAST_OUTLIER * spread)
-        bad_r = given_r & (away_r > limit)
-        if given_r.sum() - bad_r.sum() >= swarm.weights_rk.shape[1] + 2:
-            found_tr[row] = bad_r
+        found_tr[row] = given_r & (away_r > limit)
     return found_tr
 
 
@@ -355,8 +382,9 @@ def _best(swarm: Swarm, candidates: list[Candidate], seed: int) -> tuple[Candida
     What has as many parameters as runs follows quirks of the proxies' own size, which a larger model does
     not share: it has to win by more than a standard error of the difference.
     """
-    _, forms = _least_error(swarm, candidates)
-    blend = mean_of(swarm, forms["root"], forms["transfer"])
+    transfer = _averaged(swarm, [one for one in candidates if one.name == "transfer"])
+    _, forms = _least_error(swarm, [transfer, *(one for one in candidates if one.name != "transfer")])
+    blend = mean_of(swarm, [forms["root"], transfer])
     base, forms = _least_error(swarm, [*forms.values(), blend])
     flexible = [gaussian(swarm, base), gaussian(swarm)]
     if swarm.used_tr.sum() >= BOOSTED_FROM:
@@ -367,6 +395,20 @@ def _best(swarm: Swarm, candidates: list[Candidate], seed: int) -> tuple[Candida
         if gain_n.mean() > gain_n.std() / np.sqrt(len(gain_n)):
             chosen = one
     return chosen, forms
+
+
+def _averaged(swarm: Swarm, candidates: list[Candidate]) -> Candidate:
+    """Return the mean of variants that the held-out runs hardly tell apart, weighted by how well they do.
+
+    A variant whose error is 1 / sqrt(runs) above the least, about a standard error, has 1 / e of its weight.
+    """
+    error_c = np.array([_error(swarm, one).mean() for one in candidates])
+    least = max(float(error_c.min()), np.finfo(float).tiny)
+    weight_c = np.exp(-np.sqrt(swarm.used_tr.sum()) * (error_c / least - 1.0))
+    weight_c = np.where(weight_c < LEAST_WEIGHT, 0.0, weight_c)
+    weight_c /= weight_c.sum()
+    kept = np.flatnonzero(weight_c)
+    return mean_of(swarm, [candidates[one] for one in kept], weight_c[kept].tolist())
 
 
 def _rank_correlation(swarm: Swarm, candidate: Candidate) -> float:

@@ -18,6 +18,7 @@ from tamis.mixture.law import MixtureLaw, checked_weights
 BINDS = 1e-4
 """A share is at its cap when it is nearer than so much."""
 BEST_RUNS, DRAWS_AS_STARTS = 5, 8
+DESCENTS = 4  # from the best starts, and from prior and uniform
 ROUNDS, DRAWS = 10, 4_000
 REPEATS_UNTIL_WORTHLESS = 15.4
 """R* of arXiv 2305.16264: how fast a repeated token loses its worth."""
@@ -245,7 +246,7 @@ def _descend(
     begun_sk = under_caps(np.maximum(starts_sk, 1e-6), caps_k)
     order = np.argsort(objective(begun_sk), kind="stable")
     best_k, least = begun_sk[order[0]], float(objective(begun_sk[order[:1]])[0])
-    for start_k in begun_sk:
+    for start_k in begun_sk[np.unique([*range(min(2, len(begun_sk))), *order[:DESCENTS]])]:
         found = minimize(
             value,
             np.sqrt(start_k[free]),

@@ -79,7 +79,8 @@ def selection_report(
     excerpts = pl.concat(texts).select(
         "doc_id", pl.col("text").str.slice(0, EXCERPT_CHARACTERS).alias("excerpt")
     )
-    heeded = section.model_dump(exclude=find_sampler(section.sampler).unheeded, exclude_none=True)
+    unheeded = find_sampler(section.sampler).unheeded | (set() if section.mixture else {"mixture"})
+    heeded = section.model_dump(exclude=unheeded, exclude_none=True)
     sizes = token_sizes(store)
     score = next(iter(used_score_columns(decisions)), None)
     return SelectionReport(

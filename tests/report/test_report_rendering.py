@@ -13,6 +13,7 @@ from jinja2 import UndefinedError, meta, nodes
 from tamis.report.audit import AuditPage
 from tamis.report.figures import LARGEST_BYTES, new_figure, plot_markdown, png_of
 from tamis.report.index import IndexPage
+from tamis.report.mixture import MixturePage
 from tamis.report.rendering import ends, environment, escape
 from tamis.report.samplers import SamplerPage
 from tamis.report.scaling import ScalingPage
@@ -21,6 +22,7 @@ from tamis.report.serving import ServingPage
 from tamis.report.sql_model import SqlModelPage
 
 PAGES = {
+    "mixture.html": MixturePage,
     "audit.html": AuditPage,
     "index.html": IndexPage,
     "samplers.html": SamplerPage,

@@ -118,9 +118,7 @@ def mixture_page(project: Project, agreement: Agreement | None) -> str:
         shares=store.read("mixture").sort("weight", descending=True).to_dicts(),
         sources=sources,
         controls=controls,
-        methods=[
-            Method(**row) for row in store.read(MIXTURE_METHODS.name).sort("target", "method").to_dicts()
-        ],
+        methods=[Method(**row) for row in methods.to_dicts()],
         backtests=_backtests(law),
         picture=data_uri(_picture(law)),
         agreement=agreement,

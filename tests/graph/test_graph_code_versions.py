@@ -66,6 +66,14 @@ METHODS = {
     "training": ("tamis.training:CODE_VERSION", ["tamis.training", "tamis.graph.trial_data"]),
     "comparison": ("tamis.comparison:CODE_VERSION", ["tamis.comparison"]),
     "scaling": ("tamis.scaling:CODE_VERSION", ["tamis.scaling"]),
+    "mixture": (
+        "tamis.mixture:CODE_VERSION",
+        ["tamis.mixture.law", "tamis.mixture.optimum", "tamis.mixture.analysis"],
+    ),
+    "mixture_runs": (
+        "tamis.mixture.swarm:SWARM_CODE_VERSION",
+        ["tamis.mixture.swarm", "tamis.mixture.sources", "tamis.mixture.runs"],
+    ),
     "sql": ("tamis.sql.project:CODE_VERSION", ["tamis.sql"]),
 }
 

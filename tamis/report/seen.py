@@ -193,7 +193,7 @@ def documents_known(store: Store) -> pl.DataFrame:
 def clean(text: pl.Expr, characters: int) -> pl.Expr:
     """Return the head of texts in one line, without what moves or hides the words around it."""
     hidden = r"[\p{Cc}\s\x{200B}\x{200E}\x{200F}\x{061C}\x{202A}-\x{202E}\x{2066}-\x{2069}\x{FEFF}]+"
-    head = text.fill_null("").str.slice(0, TEXT_CHARACTERS).str.replace_all(hidden, " ")
+    head = text.fill_null("").str.slice(0, 3 * characters).str.replace_all(hidden, " ")
     return head.str.strip_chars().str.slice(0, characters)
 
 

@@ -101,7 +101,7 @@ def mixture_page(project: Project, agreement: Agreement | None) -> str:
     by_name = {row["name"]: row for row in controls}
     others = [row for row in controls if row["name"] not in (CHOSEN, BEST_RUN)]
     sources = {row["source"]: row for row in store.read(MIXTURE_SOURCES.name).iter_rows(named=True)}
-    natural = by_name[NATURAL]
+    natural, methods = by_name[NATURAL], store.read(MIXTURE_METHODS.name).sort("target", "method")
     page = MixturePage(
         targets=section.targets,
         model=section.model,

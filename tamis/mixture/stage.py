@@ -85,6 +85,7 @@ MIXTURE_DOCUMENTS = Table(
     key=("source", "doc_id"),
     text=(),
     evidence=True,
+    sealed=True,
     columns=(
         column("source", pa.string(), "source that the document counts for"),
         DOC_ID,

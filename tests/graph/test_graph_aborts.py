@@ -24,14 +24,14 @@ from pathlib import Path
 from projects import SmallProject
 from assets import corpus
 
-read = corpus.read_shard
+read = corpus.read_as
 
 def dying(shard, *arguments, **named):
     if shard.key == "web__bad.jsonl":
         os.abort()
     return read(shard, *arguments, **named)
 
-corpus.read_shard = dying
+corpus.read_as = dying
 SmallProject(Path(sys.argv[2]), durable=True).try_making({"raw_shards", "documents", "embeddings"})
 """
 

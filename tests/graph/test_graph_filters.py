@@ -47,7 +47,8 @@ def test_limits_and_licences_are_the_selections_alone(imagined):
 def test_flagging_alone_makes_no_selection_again(imagined):
     imagined.materialize()
     configure(imagined, personal_data="flag")
-    assert {asset for asset, _key in imagined.materialize()} == {"document_flags"}
+    # The pages show the language that flags found.
+    assert {asset for asset, _key in imagined.materialize()} == {"document_flags", "selection_pages"}
 
 
 def test_a_new_shard_is_flagged_alone(imagined):

@@ -75,7 +75,7 @@ def test_three_bad_shards_of_nine_hold_no_others_back_and_a_retry_makes_three(gr
     asset = {"reading": "documents", "encoding": "embeddings"}[fault]
     with monkeypatch.context() as patch:
         if fault == "reading":
-            failing_where(patch, corpus_assets, "read_shard", lambda shard, *_: shard.key in BAD)
+            failing_where(patch, corpus_assets, "read_as", lambda shard, *_: shard.key in BAD)
         else:
             bad = documents_of(graph, BAD)
             failing_where(patch, embedding_assets, "embed_missing", lambda _s, _e, every, *_: bad & {*every})
@@ -121,7 +121,7 @@ def test_what_may_pass_is_tried_again_at_once_for_what_is_left_alone(graph, monk
         return shard.key in BAD and tries[shard.key] == 1
 
     monkeypatch.setattr("resources.retries.RETRY_SECONDS", 0.0)
-    failing_where(monkeypatch, corpus_assets, "read_shard", is_bad, error=TimeoutError)
+    failing_where(monkeypatch, corpus_assets, "read_as", is_bad, error=TimeoutError)
     outcome = graph.try_making(MADE)
     assert outcome.failed == {}
     assert {tries[key] for key in BAD} == {2}
@@ -133,7 +133,7 @@ def test_where_the_home_cannot_be_written_the_step_says_so_and_tries_no_other(gr
     def full(home):
         raise DiskFullError(home, 0)
 
-    failing_where(monkeypatch, corpus_assets, "read_shard", lambda shard, *_: shard.key == BAD[0])
+    failing_where(monkeypatch, corpus_assets, "read_as", lambda shard, *_: shard.key == BAD[0])
     monkeypatch.setattr("resources.work.stop_unless_writable", full)
     monkeypatch.setattr("resources.retries.MOST_RETRIES", 0)
     outcome = graph.try_making(MADE)

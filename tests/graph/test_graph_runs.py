@@ -104,7 +104,7 @@ def test_a_file_that_changes_while_it_is_read_fails_no_step_of_the_run(graph, mo
     assert count == 1 or ("documents", "web__new1.jsonl") in graph.current
 
 
-def _changed(read, work, key, advance):
+def _changed(read, work, key, group_of, advance):
     if key.endswith("new0.jsonl"):
         raise ShardChangedError(key)
-    yield from read(work, key, advance)
+    yield from read(work, key, group_of, advance)

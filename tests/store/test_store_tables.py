@@ -95,7 +95,8 @@ def test_by_ids_gives_as_many_at_once_as_are_asked_for_in_their_order(store):
 
 
 def test_quoting_survives_a_quote(store):
-    rows = pa.table([["it's"], [doc(1)], [1]], schema=schema_of("selected_subset"))
+    row = {"selection": "it's", "doc_id": doc(1), "rank": 1}
+    rows = pa.Table.from_pylist([row], schema=schema_of("selected_subset"))
     store.merge("selected_subset", rows)
     assert store.count("selected_subset", f"selection = {quoted(chr(105) + chr(116) + chr(39) + 's')}") == 1
     assert one_of("doc_id", []) == "false"

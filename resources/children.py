@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import psutil
@@ -25,13 +25,18 @@ def end_left_over(project_file: Path) -> list[str]:
     for process in found:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while (alive := [one for one in found if not _has_ended(one)]) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    for process in alive:
+    for process in _alive_after_waiting(found):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     return sorted(found.values())
+
+
+def _alive_after_waiting(processes: Collection[psutil.Process]) -> list[psutil.Process]:
+    """Return which processes have not ended, after waiting for them for 20 s at most."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (alive := [one for one in processes if not _has_ended(one)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return alive
 
 
 def _has_ended(process: psutil.Process) -> bool:
@@ -84,4 +89,4 @@ def children_awaited() -> Iterator[None]:
         ended.set()
         thread.join()
         note()
-        psutil.wait_procs(seen, timeout=PATIENCE_SECONDS)
+        _alive_after_waiting(seen)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,29 +22,28 @@ from tamis.base.files import write_atomically
 from tamis.base.progress import say
 from tamis.embedding.storing import current_table, encoder_slug
 from tamis.mixture.analysis import (
-    AGREEMENT_RUNS,
-    LEAST_AGREEMENT_RUNS,
     REFUSED_BELOW,
     WARNED_BELOW,
     Agreement,
     Caps,
     agreement,
     fit_losses,
+    law_rows,
+    method_rows,
     recommend,
+    with_larger_runs,
 )
 from tamis.mixture.planned import stored_swarm, write_larger, write_swarm
 from tamis.mixture.runs import evaluated, run_documents, texts_in_order
-from tamis.mixture.sources import drawn_from, source_of_documents, sources_now, usable_documents
-from tamis.mixture.stage import recipe_settings
-from tamis.mixture.swarm import (
-    VIRTUAL,
-    PlannedRun,
-    Swarm,
-    SwarmOptions,
-    named_run,
-    plan_swarm,
-    spread_over_ranks,
+from tamis.mixture.sources import (
+    Design,
+    design,
+    drawn_from,
+    source_of_documents,
+    usable_documents,
 )
+from tamis.mixture.stage import recipe_settings
+from tamis.mixture.swarm import PlannedRun, SwarmOptions
 from tamis.records.manifest import InputReference, canonical_json
 from tamis.report.mixture import PAGE, mixture_page
 from tamis.selection import find_sampler
@@ -108,25 +106,14 @@ def mixture_design(
         before, chosen, origins = stored_swarm(work.store), *_chosen_before(work)
         usable = _usable(work, judge, section)
         documents = drawn_from(usable, _options(work).repetition, work.project.seed)
-        frozen = {
-            one: digest for run in (before.current if before else []) for one, digest in run.documents.items()
-        }
         known = work.store.read("mixture_documents") if before else documents.clear()
-        sources, drawn = sources_now(
-            documents, known, lambda ids: _vectors(work, ids), work.project.seed, frozen
-        )
-        swarm = plan_swarm(sources, _options(work), before, chosen)
-        if before is not None and swarm.generation > before.generation and VIRTUAL not in swarm.parts:
-            drawn = documents  # all runs are planned from nothing
-            sources, _drawn = sources_now(
-                documents, documents.clear(), lambda ids: _vectors(work, ids), 0, {}
-            )
-            swarm = plan_swarm(sources, _options(work), before, None)
+        made = design(documents, known, before, chosen, _options(work), lambda ids: _vectors(work, ids))
+        swarm = made.swarm
+        rows = _source_rows(work, made, usable)
         schema = schema_of("mixture_documents")
-        work.store.overwrite("mixture_documents", drawn.select(schema.names).to_arrow().cast(schema))
-        rows = _source_rows(work, sources, usable, drawn)
-        schema = schema_of("mixture_sources")
-        work.store.overwrite("mixture_sources", rows.select(schema.names).to_arrow().cast(schema))
+        drawn = made.documents.select(schema.names).to_arrow().cast(schema)
+        work.store.overwrite("mixture_documents", drawn)
+        work.store.overwrite_values("mixture_sources", rows.to_dicts())
         write_swarm(work.store, swarm)
         new = len([run for run in swarm.current if before is None or run.name not in before.proxies])
         shown = rows.select("source", "documents", "tokens", "share", "change")
@@ -199,7 +186,7 @@ def _usable(work: Work, judge: JudgeResource, section: MixtureSection) -> pl.Dat
     ranking = Ranking(
         sampler=find_sampler(section.sampler), seed=work.project.seed, options=complete_options(None)
     )
-    pool = pool.join(source_of_documents(work.store, section), on="doc_id")
+    pool = pool.join(source_of_documents(work.store, section, work.snapshot.files), on="doc_id")
     return usable_documents(pool, excluded, ranking, parse_budget(budget))
 
 
@@ -208,7 +195,8 @@ def _vectors(work: Work, doc_ids: list[str]) -> np.ndarray:
     return known_vectors(work.store, current_table(work.project), asked)[1].astype(np.float32)
 
 
-def _source_rows(work: Work, sources: list[Any], usable: pl.DataFrame, drawn: pl.DataFrame) -> pl.DataFrame:
+def _source_rows(work: Work, made: Design, usable: pl.DataFrame) -> pl.DataFrame:
+    sources, drawn = made.sources, made.documents
     total = sum(source.tokens for source in sources)
     estimated = dict(usable.group_by("source").agg(pl.col("is_estimated").sum()).iter_rows())
     taken = drawn.filter(pl.col("rank").is_not_null()).group_by("source").agg(pl.col("n_tokens").sum())
@@ -401,38 +389,15 @@ def mixture_law(context: dg.AssetExecutionContext, store: StoreResource) -> Iter
         swarm, targets = work.snapshot.swarm, _section(work).targets
         assert swarm is not None
         law = fit_losses(swarm, work.store.read("mixture_losses"), targets, work.project.seed)
-        fitted_rt = law.values(law.weights)
-        rows = [
-            {
-                "run": run.name,
-                "target": target,
-                "measured": _number(law.losses[place, column]),
-                "predicted": _number(law.held_out[place, column]),
-                "fitted": float(fitted_rt[place, column]),
-                "outlier": place in law.outliers[column],
-            }
-            for place, run in enumerate(swarm.current)
-            for column, target in enumerate(targets)
-        ]
-        _overwrite(work, "mixture_law", rows)
-        methods = [
-            {
-                "target": target,
-                "method": method,
-                "rank_correlation": _number(value),
-                "chosen": method == law.method[column],
-            }
-            for column, target in enumerate(targets)
-            for method, value in law.cross_validated[column].items()
-        ]
-        _overwrite(work, "mixture_methods", methods)
-        write_larger(
-            work.store,
-            _with_larger(work, swarm, fitted_rt.mean(1), np.asarray(np.isfinite(law.losses).all(1))),
-        )
-        tried = zip(law.method, law.cross_validated, strict=True)
+        rows, methods = law_rows(swarm, law, targets), method_rows(law, targets)
+        work.store.overwrite_values("mixture_law", rows)
+        work.store.overwrite_values("mixture_methods", methods)
+        preset = mixture_presets(work.project.settings)[1]
+        write_larger(work.store, with_larger_runs(swarm, law, preset, _section(work).run_tokens))
         chosen = [
-            number for form, by_form in tried if (number := _number(by_form.get(form, np.nan))) is not None
+            row["rank_correlation"]
+            for row in methods
+            if row["chosen"] and row["rank_correlation"] is not None
         ]
         worst = min(chosen, default=None)
         check = dg.AssetCheckResult(
@@ -454,31 +419,6 @@ def mixture_law(context: dg.AssetExecutionContext, store: StoreResource) -> Iter
                 checks=[check],
             )
         )
-
-
-def _with_larger(work: Work, swarm: Swarm, predicted_r: np.ndarray, finished_r: np.ndarray) -> Swarm:
-    """The swarm with the runs at the larger preset that validate it: those that are there, where they can.
-
-    They are about the two presets, their length and the targets, so a new source asks for no others.
-    """
-    preset = mixture_presets(work.project.settings)[1]
-    if preset is None:
-        return replace(swarm, larger_wanted=frozenset())
-    known = {
-        name
-        for name in swarm.larger_wanted
-        if swarm.larger[name].preset == preset and swarm.larger[name].tokens == _section(work).run_tokens
-    }
-    if len(known) >= LEAST_AGREEMENT_RUNS:
-        return replace(swarm, larger_wanted=frozenset(known))
-    finished = [run.name for run, done in zip(swarm.current, finished_r, strict=True) if done]
-    names = spread_over_ranks(finished, predicted_r[finished_r], AGREEMENT_RUNS)
-    larger = {
-        made.name: made
-        for run in (swarm.proxies[name] for name in names)
-        for made in [named_run(preset, run.tokens, run.weights, run.parts, run.documents, run.generation)]
-    }
-    return replace(swarm, larger={**swarm.larger, **larger}, larger_wanted=frozenset(larger))
 
 
 @asset(
@@ -505,9 +445,9 @@ def mixture(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator
         check = _agrees(work, agreed)
         page = work.project.home.reports / PAGE
         if check.passed or check.severity == dg.AssetCheckSeverity.WARN:
-            _overwrite(work, "mixture", found.shares.to_dicts())
+            work.store.overwrite_values("mixture", found.shares.to_dicts())
             rows = [vars(one) | {"shares": json.dumps(dict(one.shares))} for one in found.controls]
-            _overwrite(work, "mixture_controls", rows)
+            work.store.overwrite_values("mixture_controls", rows)
             write_atomically(page, mixture_page(work.project, agreed).encode())
             files = [page]
         else:
@@ -544,15 +484,3 @@ def _agrees(work: Work, agreed: Agreement | None) -> dg.AssetCheckResult:
         metadata={"agreement": said}
         | ({"correlation": agreed.correlation, "low": agreed.low, "high": agreed.high} if agreed else {}),
     )
-
-
-def _overwrite(work: Work, table: str, rows: list[dict[str, Any]]) -> None:
-    schema = schema_of(table)
-    frame = pl.from_arrow(schema.empty_table())
-    assert isinstance(frame, pl.DataFrame)
-    values = pl.DataFrame(rows, schema=frame.schema) if rows else frame
-    work.store.overwrite(table, values.to_arrow().cast(schema))
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -164,7 +164,7 @@ def _division(work: Work, section: SelectionSection) -> tuple[pl.DataFrame, Shar
     if section.mixture and mixture is not None:
         weights = dict(work.store.read("mixture", ["source", "weight"]).iter_rows())
         shares = TargetShares(shares=weights, maximum_repetition=mixture.max_repetition)
-        return source_of_documents(work.store, mixture), shares
+        return source_of_documents(work.store, mixture, work.snapshot.files), shares
     assert section.per is not None
     least, most = section.bounds
     return groups(work.store, section.per), ShareBounds(minimum=least, maximum=most, per=section.per)

@@ -49,11 +49,13 @@ def run_tamis_certified(x: np.ndarray, y: np.ndarray, flags: argparse.Namespace)
         start, scores = solve_and_score(
             y, x, epsilon=flags.epsilon, tolerance=tolerance, warm_start=start, **options
         )
-        undecided = estimated_top_k(start, scores, k).counts["undecided"]
-        if undecided <= CERTIFIED_SHARE * k or tolerance < 1e-6:
+        found = estimated_top_k(start, scores, k)
+        if found.counts["undecided"] <= CERTIFIED_SHARE * k or tolerance < 1e-6:
             return start.g
-        # About as many are undecided as the error is large.
-        tolerance = 0.8 * start.marginal_error * CERTIFIED_SHARE * k / undecided
+        # Undecided is what is nearer to the cut than twice the error, which falls with the marginal error.
+        away_n = np.sort(np.abs(scores - found.threshold))
+        wanted = away_n[int(CERTIFIED_SHARE * k)] / 2
+        tolerance = 0.8 * start.marginal_error * min(1.0, wanted / start.error_estimate)
 
 
 def run_pot_lazy(x: np.ndarray, y: np.ndarray, flags: argparse.Namespace) -> np.ndarray:
@@ -89,7 +91,9 @@ def run_pot_dense(x: np.ndarray, y: np.ndarray, flags: argparse.Namespace) -> np
 
     a, b = np.full(len(x), 1 / len(x), x.dtype), np.full(len(y), 1 / len(y), x.dtype)
     stop = flags.tolerance / len(y) ** 0.5
-    log = ot.sinkhorn(a, b, ot.dist(x, y), flags.epsilon, stopThr=stop, numItermax=10_000, log=True)[1]
+    log = ot.sinkhorn(
+        a, b, ot.dist(x, y), flags.epsilon, stopThr=stop, numItermax=flags.most_iterations, log=True
+    )[1]
     return flags.epsilon * (np.log(log["v"]) + np.log(len(y)))
 
 
@@ -101,7 +105,9 @@ def run_pot_torch(x: np.ndarray, y: np.ndarray, flags: argparse.Namespace) -> np
     x_t, y_t = torch.from_numpy(x), torch.from_numpy(y)
     a, b = torch.full((len(x),), 1 / len(x)), torch.full((len(y),), 1 / len(y))
     stop = flags.tolerance / len(y) ** 0.5
-    log = ot.sinkhorn(a, b, ot.dist(x_t, y_t), flags.epsilon, stopThr=stop, numItermax=10_000, log=True)[1]
+    log = ot.sinkhorn(
+        a, b, ot.dist(x_t, y_t), flags.epsilon, stopThr=stop, numItermax=flags.most_iterations, log=True
+    )[1]
     return flags.epsilon * (log["v"].log().numpy() + np.log(len(y)))
 
 

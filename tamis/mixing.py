@@ -11,6 +11,7 @@ from tamis.graph.scan import scan
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.mixture import runs_needed
 from tamis.mixture.analysis import AGREEMENT_RUNS, LEAST_AGREEMENT_RUNS, Agreement, agreement
+from tamis.mixture.proposing import runs_to_extend
 from tamis.mixture.sources import source_of_documents
 from tamis.mixture.stage import MIXTURE_CONTROLS, MIXTURE_LOSSES, MIXTURE_RUNS, MIXTURE_SOURCES
 from tamis.project import Project
@@ -82,7 +83,7 @@ def priced_runs(project: Project, snapshot: ProjectSnapshot) -> tuple[list[Price
         names = [run.name for run in swarm.current]
         count, made = len(names), len(done.intersection(names))
         if new:  # planned again over the virtual source and these
-            count, made = 3 * (len(new) + 2), 0
+            count, made = runs_to_extend(len(new)), 0
     found = [_priced(project, small, count, made, section.run_tokens)]
     if larger is not None and count:
         wanted = swarm.larger_wanted if swarm else frozenset()
@@ -96,7 +97,7 @@ def sources_named(project: Project) -> list[str]:
     section = project.settings.mixture
     if section is None or section.sources == "corpora":
         return sorted(corpus.name for corpus in project.settings.corpus)
-    return sorted(source_of_documents(project.home.store, section)["group"].unique())
+    return sorted(source_of_documents(project.home.store, section, {})["group"].unique())
 
 
 def _known_sources(project: Project) -> set[str]:

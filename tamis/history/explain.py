@@ -200,7 +200,7 @@ def decision_line(row: dict[str, Any]) -> str:
     """Return a decision with its `evidence` as a line for a person."""
     full = {str(reason): f"over the {per}'s budget" for per, reason in OVER_GROUP.items()}
     line = f"{row['selection']}: {row['verdict']}, {full.get(row['reason'], row['reason'].replace('_', ' '))}"
-    if row["training_count"] > 1:
+    if (row.get("training_count") or 1) > 1:
         line += f", {row['training_count']} times in the training set"
     if row["reason"] in full and row["detail"] is not None:
         line += f": {row['detail']}"

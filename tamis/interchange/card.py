@@ -52,7 +52,7 @@ def _counts(facts: Facts, written: Written) -> str:
     ]
     if facts.copies > facts.documents:
         training = (
-            f"{facts.copies:,} documents, each as often as `training_count` says, which a trainer must heed"
+            f"{facts.copies:,} documents, each as often as `training_count` says, which a trainer must repeat"
         )
         rows.insert(1, ["training set", training])
     return "## What it holds\n\n" + _table(["", ""], rows)

@@ -4,7 +4,8 @@ Everything is computed again from weights and losses, in about a second; nothing
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,7 @@ import polars as pl
 from tamis.mixture.errors import InfeasibleCapsError, TooFewRunsError
 from tamis.mixture.law import MixtureLaw, fit_mixture_law
 from tamis.mixture.optimum import Mixture, best_mixture, marginal_values, under_caps, unimax, worth_of_repeats
-from tamis.mixture.swarm import Swarm
+from tamis.mixture.swarm import Swarm, named_run, spread_over_ranks
 
 RESAMPLED = 20
 """Fits to resampled runs that the interval of each weight comes from."""
@@ -39,6 +40,66 @@ def loss_matrix(swarm: Swarm, losses: pl.DataFrame, targets: Sequence[str]) -> n
     return np.array([[np.nan if one is None else one for one in row] for row in found], dtype=float)
 
 
+def law_rows(swarm: Swarm, law: MixtureLaw, targets: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what the law says of each run, a row a run and target, as the table `mixture_law` has them."""
+    fitted_rt = law.values(law.weights)
+    return [
+        {
+            "run": run.name,
+            "target": target,
+            "measured": finite(law.losses[place, column]),
+            "predicted": finite(law.held_out[place, column]),
+            "fitted": float(fitted_rt[place, column]),
+            "outlier": place in law.outliers[column],
+        }
+        for place, run in enumerate(swarm.current)
+        for column, target in enumerate(targets)
+    ]
+
+
+def method_rows(law: MixtureLaw, targets: Sequence[str]) -> list[dict[str, Any]]:
+    """Return how well each form ranks held-out runs, as the table `mixture_methods` has them."""
+    return [
+        {
+            "target": target,
+            "method": method,
+            "rank_correlation": finite(value),
+            "chosen": method == law.method[column],
+        }
+        for column, target in enumerate(targets)
+        for method, value in law.cross_validated[column].items()
+    ]
+
+
+def finite(value: float) -> float | None:
+    """Return a number as tables have it, None for what is not finite."""
+    return float(value) if np.isfinite(value) else None
+
+
+def with_larger_runs(swarm: Swarm, law: MixtureLaw, preset: str | None, tokens: int) -> Swarm:
+    """Return the swarm with the runs at the larger preset that validate it, if possible those that are there.
+
+    They are about the two presets, their length and the targets, so a new source asks for no others. None as
+    preset: nothing validates it.
+    """
+    if preset is None:
+        return replace(swarm, larger_wanted=frozenset())
+    there = {name: swarm.larger[name] for name in swarm.larger_wanted}
+    known = {name for name, run in there.items() if run.preset == preset and run.tokens == tokens}
+    if len(known) >= LEAST_AGREEMENT_RUNS:
+        return replace(swarm, larger_wanted=frozenset(known))
+    finished_r = np.asarray(np.isfinite(law.losses).all(1))
+    finished = [run for run, done in zip(swarm.current, finished_r, strict=True) if done]
+    predicted_r = law.values(law.weights[finished_r]).mean(1)
+    names = spread_over_ranks([run.name for run in finished], predicted_r, AGREEMENT_RUNS)
+    made = [
+        named_run(preset, run.tokens, run.weights, run.parts, run.documents, run.generation)
+        for run in (swarm.proxies[name] for name in names)
+    ]
+    larger = {run.name: run for run in made}
+    return replace(swarm, larger={**swarm.larger, **larger}, larger_wanted=frozenset(larger))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Control:
     """A mixture by source; `difference`: of the chosen mixture less this one, predicted, with 90 % bounds.
@@ -55,11 +116,6 @@ class Control:
     difference_low: float
     difference_high: float
     measured: float | None = None
-
-    @property
-    def is_beaten(self) -> bool:
-        """Whether the chosen mixture is better beyond the interval."""
-        return self.difference_high < 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -109,7 +109,7 @@ class MixtureLaw:
         """Return how much larger the goal of the first mixture [k] is than that of the second, with bounds.
 
         The half-width is a quantile of the differences between residuals of pairs of held-out runs: bounds
-        that cover 0 say that the two cannot be told apart by the runs at hand.
+        that cover 0 say that the two cannot be distinguished by the runs at hand.
         """
         goal_t = self.goal_weights(goal_weights)
         both_2k = np.concatenate([checked_weights(one, self.sources) for one in (first, second)])

@@ -7,7 +7,6 @@ import polars as pl
 
 from tamis.mixture.swarm import PlannedRun, Swarm
 from tamis.project import Project
-from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 
 PLAN, LARGER = "mixture_plan", "agreement_plan"
@@ -57,21 +56,15 @@ def _runs(rows: pl.DataFrame) -> dict[str, PlannedRun]:
     return found
 
 
-def write_swarm(store: Store, swarm: Swarm) -> int:
-    """Write the runs, in one commit; return how many there are."""
-    rows = _rows(swarm.proxies.values(), swarm)
-    store.overwrite(PLAN, pl.DataFrame(rows).to_arrow().select(schema_of(PLAN).names).cast(schema_of(PLAN)))
-    return len(swarm.proxies)
+def write_swarm(store: Store, swarm: Swarm) -> None:
+    """Write the runs, in one commit."""
+    store.overwrite_values(PLAN, _rows(swarm.proxies.values(), swarm))
 
 
 def write_larger(store: Store, swarm: Swarm) -> None:
     """Write the runs at the larger preset, in one commit."""
-    rows = [
-        row | {"wanted": row["run"] in swarm.larger_wanted} for row in _rows(swarm.larger.values(), swarm)
-    ]
-    schema = schema_of(LARGER)
-    frame = pl.DataFrame(rows).to_arrow().select(schema.names).cast(schema) if rows else schema.empty_table()
-    store.overwrite(LARGER, frame)
+    rows = _rows(swarm.larger.values(), swarm)
+    store.overwrite_values(LARGER, [row | {"wanted": row["run"] in swarm.larger_wanted} for row in rows])
 
 
 def _rows(runs: Iterable[PlannedRun], swarm: Swarm) -> list[dict[str, object]]:

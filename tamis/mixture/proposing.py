@@ -23,6 +23,11 @@ def runs_needed(sources: int) -> int:
     return max(LEAST_RUNS, 3 * (sources + 1))
 
 
+def runs_to_extend(changed: int) -> int:
+    """Return how many runs a law over the frozen sources as one and some changed ones takes: 3 (k + 2)."""
+    return 3 * (changed + 2) if changed else 0
+
+
 def propose_runs(prior: ArrayLike, runs: int, seed: int = 0, maximum: ArrayLike | None = None) -> Floats:
     """Return mixtures [runs, k] to train small models on, no two nearly alike.
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from tamis.mixture.errors import BadMixtureSettingError, BadWeightsError
 from tamis.mixture.exponential import Floats
 from tamis.mixture.law import checked_weights
-from tamis.mixture.proposing import runs_needed
+from tamis.mixture.proposing import runs_needed, runs_to_extend
 
 REVISED = 0.10
 """A source of whose tokens more than this share changed is revised: the law is one of another source."""
@@ -131,5 +131,10 @@ def plan_reuse(
         )
     total = sum(held.values())
     ratios_k = np.array([held.get(name, 0.0) / total for name in names])
-    runs = 3 * (len(learnt) + 2) if learnt else 0
-    return Reuse(sources=names, free=learnt, removed=removed, ratios=ratios_k, runs=runs)
+    return Reuse(
+        sources=names,
+        free=learnt,
+        removed=removed,
+        ratios=ratios_k,
+        runs=runs_to_extend(len(learnt)),
+    )

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from tamis.corpus.shards import Shard, corpus_of_key
 from tamis.corpus.stage import DOCUMENTS, OCCURRENCES
 from tamis.coverage.keyed_hash import keyed_uniform
 from tamis.mixture.reuse import REVISED
-from tamis.mixture.swarm import Change, Source
+from tamis.mixture.swarm import VIRTUAL, Change, Source, Swarm, SwarmOptions, plan_swarm
 from tamis.selection.decide import Ranking, ranked_by, with_exclusions
 from tamis.selection.pool import groups
 from tamis.settings.budget import Budget
@@ -24,18 +25,25 @@ from tamis.store.tables import Store
 
 COMPARED = 400
 """Documents of either side whose vectors say whether new content is of the same kind."""
+MEASURED = 2_000
+"""Documents of a source whose vectors say how far it is from the targets."""
 LEAST_COMPARED = 20
 """Fewer new documents are too few to tell."""
 Vectors = Callable[[list[str]], np.ndarray]
 
 
-def source_of_documents(store: Store, section: MixtureSection) -> pl.DataFrame:
-    """Return doc_id and group of every document: its corpus, the first by name of several, or its source."""
+def source_of_documents(store: Store, section: MixtureSection, files: Mapping[str, Shard]) -> pl.DataFrame:
+    """Return doc_id and group of every document: its corpus, the first by name of several, or its source.
+
+    `files`: those that are there, by key; of one that is gone the key alone says its corpus.
+    """
     if section.sources == "source":
         return groups(store, "source")
-    corpus = pl.col("shard").str.extract(r"^(.+?)__").fill_null(pl.col("shard"))
     places = store.read(OCCURRENCES.name, ["doc_id", "shard"])
-    named = places.group_by("doc_id").agg(group=corpus.min())
+    keys = places.select(pl.col("shard").unique())
+    found = [files[key].corpus if key in files else corpus_of_key(key) for key in keys["shard"]]
+    corpus = keys.with_columns(corpus=pl.Series(found, dtype=pl.String))
+    named = places.join(corpus, on="shard").group_by("doc_id").agg(group=pl.col("corpus").min())
     pool = store.read(DOCUMENTS.name, ["doc_id"])
     return pool.join(named, on="doc_id", how="inner").select("doc_id", "group")
 
@@ -103,17 +111,19 @@ def compare_source(before: pl.DataFrame, now: pl.DataFrame, vectors: Vectors, se
     share = int(new["n_tokens"].sum()) / max(int(now["n_tokens"].sum()), 1)
     other = 0.0
     if share > REVISED and len(new) >= LEAST_COMPARED and len(before) >= LEAST_COMPARED:
-        other = _of_another_kind(_sample(before, seed, vectors), _sample(new, seed, vectors), seed)
+        old_nd, new_nd = (vectors(sampled(part, COMPARED, seed)) for part in (before, new))
+        other = _of_another_kind(old_nd, new_nd, seed)
     changed = min(1.0, lost + share * other)
     if changed > REVISED:
         return Compared(change="revised", changed=changed)
     return Compared(change="grown" if len(new) else "unchanged", changed=changed)
 
 
-def _sample(documents: pl.DataFrame, seed: int, vectors: Vectors) -> np.ndarray:
+def sampled(documents: pl.DataFrame, count: int, seed: int) -> list[str]:
+    """Return at most `count` doc_ids, those with the smallest keyed hash."""
     drawn = keyed_uniform(documents["doc_id"], seed, "mixture kind")
-    ids = documents.with_columns(draw=pl.Series(drawn)).sort("draw", "doc_id")["doc_id"][:COMPARED]
-    return vectors(ids.to_list())
+    ids = documents.with_columns(draw=pl.Series(drawn)).sort("draw", "doc_id")["doc_id"]
+    return ids[:count].to_list()
 
 
 def _of_another_kind(old_nd: np.ndarray, new_nd: np.ndarray, seed: int) -> float:
@@ -178,3 +188,36 @@ def sources_now(
             )
         )
     return sources, pl.concat(kept) if kept else documents
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """The sources, the documents that runs draw from (as `drawn_from` returns them), and the planned runs."""
+
+    sources: list[Source]
+    documents: pl.DataFrame
+    swarm: Swarm
+
+
+def design(
+    documents: pl.DataFrame,
+    known: pl.DataFrame,
+    before: Swarm | None,
+    chosen: Mapping[str, float] | None,
+    options: SwarmOptions,
+    vectors: Vectors,
+) -> Design:
+    """Plan runs over the sources as they are; what a change of them does not touch is kept, with its runs.
+
+    documents: as `drawn_from` returns them; `known`: those of the plan before; `chosen`: the mixture that
+    this plan led to. Raises as `plan_swarm`.
+    """
+    current = before.current if before else []
+    frozen = {name: digest for run in current for name, digest in run.documents.items()}
+    sources, drawn = sources_now(documents, known, vectors, options.seed, frozen)
+    swarm = plan_swarm(sources, options, before, chosen)
+    if before is not None and swarm.generation > before.generation and VIRTUAL not in swarm.parts:
+        # All runs are planned from nothing, so no source has to keep the documents of earlier ones.
+        sources, drawn = sources_now(documents, documents.clear(), vectors, options.seed, {})
+        swarm = plan_swarm(sources, options, before, None)
+    return Design(sources=sources, documents=drawn, swarm=swarm)

@@ -62,9 +62,7 @@ def browse_page(store: Store, seen: Seen, filters: FiltersSection, links: list[t
         row["evidence"] = (
             evidence_of(store, row["doc_id"], row["reason"], row["detail"], filters) if measured else None
         )
-        row["why"] = decision_line(
-            row | {"selection": seen.subject.name, "training_count": row.get("training_count") or 1}
-        )
+        row["why"] = decision_line(row | {"selection": seen.subject.name})
         row["score"] = row[scores[0]] if scores else None
         row["reason"] = row["reason"].replace("_", " ")
     named = any(name.startswith("likely mistakes") for name, _count, _rows in parts)

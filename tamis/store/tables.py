@@ -199,6 +199,10 @@ class Store:
             self._connect().create_table(table, rows, mode="overwrite")
         self.changed(table)
 
+    def overwrite_values(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Make the whole table exactly these rows, each given as its values by column, in one commit."""
+        self.overwrite(table, pa.Table.from_pylist(list(rows), schema=schema_of(table)))
+
     def overwrite_schema(self, table: str, schema: pa.Schema) -> None:
         """Make the whole table empty, in one commit."""
         self._connect().create_table(table, schema=schema, mode="overwrite")

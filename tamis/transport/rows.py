@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 CACHED_BYTES = 256 * 2**20
 PLAN_BYTES = 1_000_000_000
 """What the plan of all rows may take unless a caller says otherwise."""
+# Log2 of how far a column may move from the potential that a plan was computed at. Entries that underflowed
+# there, at 2^-126 of their row, stay under a light column's 2^-83 (sinkhorn.py).
+LARGEST_MOVE = 40.0
+MOVED_ROWS = 512
 # A larger share of a GPU is idle than of a machine that others use.
 CACHED_SHARE_OF_GPU = 0.25
 
@@ -136,12 +140,6 @@ class StreamedRows:
     def totals(self, kernel: Kernel, advance: Advance, *, reduced: bool, keep_gradient: bool) -> Totals:
         """What all rows add to a pass."""
         return totals_of(self.chunks(kernel, reduced=reduced), kernel, advance, keep_gradient=keep_gradient)
-
-
-# Log2 of how far a column may move from the potential that a plan was computed at. Entries that underflowed
-# there, at 2^-126 of their row, stay under a light column's 2^-83 (sinkhorn.py).
-LARGEST_MOVE = 40.0
-MOVED_ROWS = 512
 
 
 class KeptPlan:

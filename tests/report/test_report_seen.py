@@ -5,6 +5,7 @@ import json
 import re
 import zlib
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -170,6 +171,13 @@ def test_the_documents_page_names_both_sides_of_the_cut_and_likely_mistakes(stor
     assert f"best: selected, within budget, rank {len(inside)}," in text
     assert last in text
     assert "drawn: near duplicate" in text
+
+
+def test_the_documents_page_says_how_often_a_document_is_repeated(store, read_page):
+    subject = made_pool(store, pool_texts(30))
+    counted = subject.decisions.with_columns(training_count=pl.when(pl.col("rank") == 1).then(3).otherwise(1))
+    page = browse_page(store, look_at(store, replace(subject, decisions=counted)), FiltersSection(), LINKS)
+    assert "3 times in the training set" in read_page(page)
 
 
 def test_shares_of_the_mix_are_of_bytes_and_sum_to_one(store, read_page, monkeypatch):

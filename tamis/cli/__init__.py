@@ -15,7 +15,7 @@ import click
 
 from tamis.base.deferred_signals import defer_signals_in
 from tamis.base.errors import PermanentError, TamisError
-from tamis.base.progress import close_all, show, visible
+from tamis.base.progress import Heartbeat, close_all, show, visible
 from tamis.base.signals import received_signals, record_signals
 from tamis.base.waiting_threads import spin_briefly
 
@@ -93,7 +93,8 @@ class Families(click.Group):
         module = next((module for module, held in FAMILIES.items() if name in held), None)
         if name is None or known is None or module is None:
             return name, known, rest
-        verb: click.Command = getattr(importlib.import_module(f"tamis.cli.{module}"), name)
+        with contextlib.nullcontext() if ctx.params.get("quiet") else Heartbeat(f"starting tamis {name}"):
+            verb: click.Command = getattr(importlib.import_module(f"tamis.cli.{module}"), name)
         verb.help = known.help
         return name, verb, rest
 

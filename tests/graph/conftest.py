@@ -11,7 +11,6 @@ from tamis.embedding.static import StaticEncoder, load_static
 from tamis.report.selection_data import SelectionReport
 from tamis.report.selection_plot import selection_plot_png
 
-
 LOADED: dict[str, StaticEncoder] = {}
 """The static encoder by its fingerprint."""
 DRAWN: list[bytes] = []

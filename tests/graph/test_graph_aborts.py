@@ -1,12 +1,14 @@
 """A file of which the process dies: the others are made, and after two deaths it is set aside."""
 
+import os
 import signal
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
-from projects import CHECKOUT, SmallProject, corpus, make_graph, settings, texts, write_jsonl
+from forked import SERVER
+from projects import SmallProject, corpus, make_graph, settings, texts, write_jsonl
 
+from assets import corpus as corpus_assets
 from definitions import definitions_of
 from resources.driver import materialize
 from resources.process_deaths import Abort, _write
@@ -17,23 +19,6 @@ from tamis.status import read_status
 
 MADE = frozenset({"raw_shards", "documents", "embeddings"})
 BAD, GOOD = "web__bad.jsonl", ("web__a.jsonl", "web__z.jsonl")
-PROGRAM = """
-import os, sys
-sys.path.insert(0, sys.argv[1])
-from pathlib import Path
-from projects import SmallProject
-from assets import corpus
-
-read = corpus.read_as
-
-def dying(shard, *arguments, **named):
-    if shard.key == "web__bad.jsonl":
-        os.abort()
-    return read(shard, *arguments, **named)
-
-corpus.read_as = dying
-SmallProject(Path(sys.argv[2]), durable=True).try_making({"raw_shards", "documents", "embeddings"})
-"""
 
 
 @pytest.fixture
@@ -50,9 +35,23 @@ def graph(tmp_path, encoder_cache, nowhere) -> SmallProject:
 
 def die(graph: SmallProject) -> None:
     """Make it all in a process that aborts when it reads the bad file."""
-    arguments = [str(CHECKOUT / "tests"), str(graph.root)]
-    done = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], cwd=CHECKOUT, capture_output=True)
-    assert done.returncode == -signal.SIGABRT, done.stderr.decode()
+    process = SERVER.Process(target=make_and_abort, args=(graph.root,))
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGABRT
+
+
+def make_and_abort(root: Path) -> None:
+    """In the forked process: as a command begins."""
+    read = corpus_assets.read_as
+
+    def dying(shard, *arguments, **named):
+        if shard.key == BAD:
+            os.abort()
+        return read(shard, *arguments, **named)
+
+    corpus_assets.read_as = dying
+    SmallProject(root, durable=True).try_making(MADE)
 
 
 def made(graph: SmallProject, asset: str) -> set[str]:

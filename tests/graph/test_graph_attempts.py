@@ -1,8 +1,10 @@
 """Runs that were deprived of what they were to read: they fail, and count for no attempt at the work."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 import pytest
-from projects import CORPUS, SmallProject
+from projects import CORPUS, SmallProject, make_graph
 
 from resources.tags import WORK_TAG
 from sensors.requests import attempts, failed_attempts, work_id
@@ -12,13 +14,22 @@ from tamis.graph.automation import Group
 COOKING = "web__cooking.jsonl"
 
 
-@pytest.fixture
-def graph(new_graph, monkeypatch) -> SmallProject:
+@pytest.fixture(scope="module")
+def first(tmp_path_factory, encoder_cache) -> Iterator[SmallProject]:
     """Documents of two files, and nothing after them."""
-    monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)
-    graph = new_graph("graph")
+    graph = make_graph(tmp_path_factory.mktemp("attempts") / "graph", encoder_cache)
     graph.make(CORPUS | {"embeddings"})
-    return graph
+    yield graph
+    graph.close()
+
+
+@pytest.fixture
+def graph(tmp_path, first, nowhere, monkeypatch) -> Iterator[SmallProject]:
+    """A copy of it that a test may change."""
+    monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)
+    graph = first.copy(tmp_path / "graph")
+    yield graph
+    graph.close()
 
 
 def run(graph: SmallProject, asset: str, partition: str = COOKING) -> list[str]:

@@ -1,14 +1,12 @@
 """A file of which the process dies: the others are made, and after two deaths it is set aside."""
 
-import os
 import signal
-from pathlib import Path
+import subprocess
+import sys
 
 import pytest
-from forked import SERVER
-from projects import SmallProject, corpus, make_graph, settings, texts, write_jsonl
+from projects import CHECKOUT, SmallProject, corpus, make_graph, settings, texts, write_jsonl
 
-from assets import corpus as corpus_assets
 from definitions import definitions_of
 from resources.driver import materialize
 from resources.process_deaths import Abort, _write
@@ -19,6 +17,31 @@ from tamis.status import read_status
 
 MADE = frozenset({"raw_shards", "documents", "embeddings"})
 BAD, GOOD = "web__bad.jsonl", ("web__a.jsonl", "web__z.jsonl")
+
+PROGRAM = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+import dagster, polars, pyarrow.parquet, scipy.sparse, sqlalchemy  # once for both
+from projects import SmallProject
+from assets import corpus
+
+read = corpus.read_as
+
+def dying(shard, *arguments, **named):
+    if shard.key == "web__bad.jsonl":
+        os.abort()
+    return read(shard, *arguments, **named)
+
+corpus.read_as = dying
+for _ in range(2):
+    process = os.fork()
+    if not process:
+        os.dup2(2, 1)
+        SmallProject(Path(sys.argv[2]), durable=True).try_making({"raw_shards", "documents", "embeddings"})
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
+"""
 
 
 @pytest.fixture
@@ -33,25 +56,11 @@ def graph(tmp_path, encoder_cache, nowhere) -> SmallProject:
     graph.close()
 
 
-def die(graph: SmallProject) -> None:
-    """Make it all in a process that aborts when it reads the bad file."""
-    process = SERVER.Process(target=make_and_abort, args=(graph.root,))
-    process.start()
-    process.join(120)
-    assert process.exitcode == -signal.SIGABRT
-
-
-def make_and_abort(root: Path) -> None:
-    """In the forked process: as a command begins."""
-    read = corpus_assets.read_as
-
-    def dying(shard, *arguments, **named):
-        if shard.key == BAD:
-            os.abort()
-        return read(shard, *arguments, **named)
-
-    corpus_assets.read_as = dying
-    SmallProject(root, durable=True).try_making(MADE)
+def die_twice(graph: SmallProject) -> None:
+    """Make it all in two processes, one after the other, that abort when they read the bad file."""
+    arguments = [str(CHECKOUT / "tests"), str(graph.root)]
+    done = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], cwd=CHECKOUT, capture_output=True)
+    assert done.stdout.decode().split() == [str(-signal.SIGABRT)] * 2, done.stderr.decode()
 
 
 def made(graph: SmallProject, asset: str) -> set[str]:
@@ -59,8 +68,7 @@ def made(graph: SmallProject, asset: str) -> set[str]:
 
 
 def test_a_file_of_which_the_process_dies_twice_is_set_aside_until_it_changes(graph):
-    die(graph)
-    die(graph)
+    die_twice(graph)
     assert made(graph, "documents") == {*GOOD}, "the second time the others come first"
     outcome = graph.try_making(MADE)
     assert "it crashed the process 2 times (aborted)" in outcome.failed["documents"]

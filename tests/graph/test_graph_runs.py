@@ -54,10 +54,17 @@ def count_listings(monkeypatch) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("count", "until"), [pytest.param(1, "selections", marks=pytest.mark.slow), (4, "reports")]
+    ("count", "until"),
+    [
+        (4, "selections"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((1, "selections"), (4, "reports"))),
+    ],
 )
 def test_an_arrival_costs_a_run_of_sensors_for_each_set_of_partitions(two_targets, monkeypatch, count, until):
-    """One file and many cost the same; the sources are listed by a tick alone, and a value is logged once."""
+    """One file and many cost the same; the sources are listed by a tick alone, and a value is logged once.
+
+    What is planned after one file and after three, and for reports, is in test_graph_automation.py.
+    """
     listed = count_listings(monkeypatch)
     two_targets.reconfigure('until = "selections"', f'until = "{until}"')
     drop(two_targets, count)

@@ -63,6 +63,7 @@ def test_a_file_that_came_since_is_left_to_the_sensors(graph):
     graph.assert_sound(amber=True)  # a potential that its certificate accepts was kept
 
 
+@pytest.mark.slow
 def test_what_is_made_before_a_removal_is_made_again_after_it(graph):
     """Rows of a file that is gone are in the tables until the removal, which waits for the backfill."""
     graph.make()

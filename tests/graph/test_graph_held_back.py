@@ -81,6 +81,7 @@ def test_an_emptied_folder_loses_nothing_until_a_person_lets_it_go(graph):
     assert len(graph.rows("documents")) == len(graph.rows("occurrences")) == 0
 
 
+@pytest.mark.slow
 def test_a_typo_in_include_costs_nothing(graph):
     before = rows(graph)
     graph.configure(GRAPH.replace('path = "landing"', 'path = "landing"\ninclude = ["*.josnl"]'))
@@ -298,6 +299,7 @@ def test_a_shrunken_file_that_is_renamed_or_deleted_stays_held_back(graph):
     assert held(graph) == {"web__long.jsonl": "file"}, "a permission is for one time"
 
 
+@pytest.mark.slow
 def test_held_back_documents_follow_a_withdrawal_and_new_settings(graph):
     for path in graph.landing.glob("*.jsonl"):
         path.unlink()

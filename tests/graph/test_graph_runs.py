@@ -89,6 +89,7 @@ def test_an_arrival_costs_a_run_of_sensors_for_each_set_of_partitions(two_target
     assert len(new) == count
 
 
+@pytest.mark.slow
 def test_what_arrives_and_is_made_by_hand_costs_as_many_runs(two_targets, monkeypatch):
     drop(two_targets, 2)
     before, listed = two_targets.instance.get_runs_count(), count_listings(monkeypatch)

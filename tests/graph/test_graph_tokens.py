@@ -138,6 +138,7 @@ def test_nothing_changed_counts_nothing_and_a_file_that_comes_its_own_documents(
     assert (facts["counted"].value, facts["reused"].value) == (2, 1)
 
 
+@pytest.mark.slow
 def test_another_tokenizer_counts_again_and_none_gives_the_estimated_choice_back(counted, estimated):
     train_tokenizer(["e e e"] * 3, counted.root / "words", vocabulary=260)
     assert {"token_counts", "selected_subset"} <= {one["asset"] for one in read_plan(counted.project)}

@@ -129,8 +129,7 @@ school(schooling, eval(options), 1, Path(output), Session(resume=Path(state), ru
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["labels in two stages", "encoder-decoder"])
 def test_sigkill_and_again_leaves_the_bytes_of_an_undisturbed_trial(tiny, tmp_path, kind):
-    """Pairs with an adapter are killed in test_training_stopping.py, in the fast suite, too; whole runs in
-    tests/end_to_end. That stages resume is asked above, without a process."""
+    """Pairs with an adapter are killed in test_training_stopping.py, whole runs in tests/end_to_end."""
     base, stages, held_out = tiny.model, [stage(tiny.texts[:30]), stage(labelled(40))], labelled(10, 40)
     if kind == "encoder-decoder":
         base, stages, held_out = t5(tiny.tokenizer, tmp_path / "t5"), [stage(PAIRS[:30])], PAIRS[30:]

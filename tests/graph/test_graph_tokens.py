@@ -138,6 +138,15 @@ def test_nothing_changed_counts_nothing_and_a_file_that_comes_its_own_documents(
     assert (facts["counted"].value, facts["reused"].value) == (2, 1)
 
 
+def test_a_plan_says_the_budgets_and_what_counts_them(counted):
+    counted.configure(ESTIMATED)
+    words = f"budget of near, drawn: about {BUDGET} tokens, estimated as bytes / 4"
+    assert budget_lines(counted.project, read_plan(counted.project)) == [words]
+    removed = counted.make({"raw_shards"}).removed
+    assert {entry.partition("[")[0] for entry in removed} == {"token_counts"}
+    assert counted.store.count("token_counts") == 0
+
+
 @pytest.mark.slow
 def test_another_tokenizer_counts_again_and_none_gives_the_estimated_choice_back(counted, estimated):
     train_tokenizer(["e e e"] * 3, counted.root / "words", vocabulary=260)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import product
 
 import pytest
 from projects import plain_project, settings
@@ -52,17 +53,28 @@ def start(tmp_path, monkeypatch):
     return starting
 
 
-@pytest.mark.parametrize(
-    "preparation",
-    ["pass", WITHIN_EXEC, AS_DAGSTER],
-    ids=["alone", "within exec", "after a run of Dagster"],
-)
-@pytest.mark.parametrize("ignoring", [False, True], ids=["in the foreground", "in the background"])
-@pytest.mark.parametrize(
-    ("ended_by", "code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
-)
-def test_a_signal_ends_a_command_with_one_line(start, preparation, ignoring, ended_by, code, said):
-    process = start(preparation, ignoring)
+PREPARATIONS = {"alone": "pass", "within exec": WITHIN_EXEC, "after a run of Dagster": AS_DAGSTER}
+PLACES = {"in the foreground": False, "in the background": True}
+ENDS = {"SIGINT": (signal.SIGINT, 130, "interrupted"), "SIGTERM": (signal.SIGTERM, 143, "terminated")}
+EVERY_TWO = [
+    ("alone", "in the foreground", "SIGINT"),
+    ("alone", "in the background", "SIGTERM"),
+    ("within exec", "in the background", "SIGINT"),
+    ("within exec", "in the foreground", "SIGTERM"),
+    ("after a run of Dagster", "in the foreground", "SIGTERM"),
+    ("after a run of Dagster", "in the background", "SIGINT"),
+]
+"""Of three ways that a command may be when a signal comes, each pair."""
+CASES = [
+    pytest.param(*case, marks=[] if case in EVERY_TWO else [pytest.mark.slow])
+    for case in product(PREPARATIONS, PLACES, ENDS)
+]
+
+
+@pytest.mark.parametrize(("preparation", "place", "ended_by"), CASES)
+def test_a_signal_ends_a_command_with_one_line(start, preparation, place, ended_by):
+    ended_by, code, said = ENDS[ended_by]
+    process = start(PREPARATIONS[preparation], PLACES[place])
     process.send_signal(ended_by)
     _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (code, f"tamis: {said}; run the same command again to continue\n")

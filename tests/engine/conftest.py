@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from stored_texts import some_texts, store_of
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -39,3 +40,11 @@ def ray_engine(ray_cluster):
     engine = RayEngine(EngineSection(kind="ray", address=ray_cluster.address, workers=2, retries=1))
     yield engine
     engine.close()
+
+
+@pytest.fixture
+def twins(tmp_path):
+    """Two stores with the same 5,000 documents: one for each engine."""
+    texts = some_texts(5_000)
+    (local, ids), (spread, _) = store_of(tmp_path / "local", texts), store_of(tmp_path / "spread", texts)
+    return local, spread, ids

@@ -18,6 +18,7 @@ from pieces_of_work import (
     where,
 )
 
+from tamis.embedding.storing import embed_missing, table_name
 from tamis.engine import LOCAL, using
 from tamis.engine.errors import UnlikeWorkerError, WorkersLostError
 
@@ -77,6 +78,19 @@ def test_other_errors_arrive_as_what_they_are_too(ray_engine):
         list(ray_engine.map(fail_on, "transient", range(9)))
     with pytest.raises(KeyError):
         list(ray_engine.map(fail_on, "other", range(9)))
+
+
+def test_static_vectors_have_the_same_bits_and_the_same_commits(twins, static, ray_engine):
+    local, spread, ids = twins
+    assert embed_missing(local, static, ids) == sorted(ids)
+    rows: list[int] = []
+    with using(ray_engine):
+        assert embed_missing(spread, static, ids, rows.append) == sorted(ids)
+    table = table_name(static.name, static.fingerprint)
+    ours, theirs = (store.read_arrow(table) for store in (local, spread))
+    assert ours.equals(theirs)
+    assert local.version(table) == spread.version(table)
+    assert sum(rows) == len(ids)
 
 
 def test_a_worker_that_is_killed_costs_its_blocks_again(ray_engine, tmp_path):

@@ -7,6 +7,38 @@ import pytest
 from once import once
 from projects import GRAPH, SmallProject, make_graph
 
+from tamis.embedding.static import StaticEncoder, load_static
+from tamis.report.selection_data import SelectionReport
+from tamis.report.selection_plot import selection_plot_png
+
+LOADED: dict[str, StaticEncoder] = {}
+"""The static encoder by its fingerprint."""
+DRAWN: list[bytes] = []
+"""The first plot of a selection."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def once_in_a_worker() -> Iterator[None]:
+    """Load the encoder and draw a plot once, not in each run: a third of a second each.
+
+    How a home keeps and finds its encoder is asked in tests/embedding, what plots show in tests/report.
+    """
+
+    def found(teacher: Path, cache: Path, fingerprint: str) -> StaticEncoder:
+        if fingerprint not in LOADED:
+            LOADED[fingerprint] = load_static(teacher, cache, fingerprint)
+        return LOADED[fingerprint]
+
+    def drawn(report: SelectionReport) -> bytes:
+        if not DRAWN:
+            DRAWN.append(selection_plot_png(report))
+        return DRAWN[0]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("tamis.embedding.encoder.load_static", found)
+        patched.setattr("assets.selection.selection_plot_png", drawn)
+        yield
+
 
 @pytest.fixture
 def new_graph(tmp_path, encoder_cache, nowhere) -> Iterator[Callable[..., SmallProject]]:

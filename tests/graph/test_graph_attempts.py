@@ -1,24 +1,38 @@
 """Runs that were deprived of what they were to read: they fail, and count for no attempt at the work."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 import pytest
-from projects import CORPUS, SmallProject
+from projects import CORPUS, SmallProject, make_graph
 
+from resources.instance import register_partitions
 from resources.tags import WORK_TAG
 from sensors.requests import attempts, failed_attempts, work_id
 from tamis.corpus import document_id
 from tamis.graph.automation import Group
 
 COOKING = "web__cooking.jsonl"
+MADE = CORPUS | {"embeddings"}
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory, encoder_cache) -> Iterator[SmallProject]:
+    """Documents of two files, and nothing after them."""
+    graph = make_graph(tmp_path_factory.mktemp("attempts") / "graph", encoder_cache)
+    graph.make(MADE)
+    yield graph
+    graph.close()
 
 
 @pytest.fixture
-def graph(new_graph, monkeypatch) -> SmallProject:
-    """Documents of two files, and nothing after them."""
+def graph(tmp_path, first, nowhere, monkeypatch) -> Iterator[SmallProject]:
+    """A copy of it that a test may change."""
     monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)
-    graph = new_graph("graph")
-    graph.make(CORPUS | {"embeddings"})
-    return graph
+    graph = first.copy(tmp_path / "graph")
+    register_partitions(graph.instance, graph.snapshot)  # as the first run did with the first instance
+    yield graph
+    graph.close()
 
 
 def run(graph: SmallProject, asset: str, partition: str = COOKING) -> list[str]:
@@ -44,6 +58,7 @@ def test_a_run_whose_file_was_removed_counts_for_no_attempt(graph):
 
 
 def test_a_run_before_the_removal_of_a_file_works_on_what_is_stored(graph):
+    graph.make(MADE)  # logs again what the copy of the event log lacks
     (graph.landing / "cooking.jsonl").unlink()
     job = graph.definitions().resolve_implicit_global_asset_job_def()
     tags = {"dagster/partition": COOKING}

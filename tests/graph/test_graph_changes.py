@@ -71,6 +71,7 @@ def test_a_file_that_changes_and_changes_back_leaves_everything_as_it_was(graph)
     graph.assert_sound()
 
 
+@pytest.mark.slow
 def test_what_settles_after_arrivals_is_what_everything_at_once_gives(graph, new_graph):
     write(graph.landing / "more.jsonl", lines(MORE))
     graph.make(FITTED, certified=True)

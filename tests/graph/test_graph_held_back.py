@@ -65,22 +65,23 @@ def test_an_emptied_folder_loses_nothing_until_a_person_lets_it_go(graph):
     assert "--allow-removal web" in status.problems()[0]
     assert status.to_json()["held_back"][0]["name"] == "web"
     write(graph.landing / "new.jsonl", lines(texts("algebra", 3)))
-    graph.make(SCORED)
+    graph.make(CORPUS)
     assert ("documents", "web__new.jsonl") in graph.current
     assert len(graph.rows("documents")) == len(before["documents"]) + 3
-    graph.assert_sound(of=SCORED, amber=True)
+    graph.assert_sound(of=CORPUS, amber=True)
     shutil.copytree(away, graph.landing, dirs_exist_ok=True)
     assert held(graph) == {}
     (graph.landing / "new.jsonl").unlink()
-    graph.make(SCORED)
+    graph.make(CORPUS)
     assert graph.versions() == versions
     for path in graph.landing.glob("*.jsonl"):
         path.unlink()
-    outcome = graph.try_making(SCORED, allowed={"web"})
+    outcome = graph.try_making(CORPUS, allowed={"web"})
     assert any(entry.startswith("documents[") for entry in outcome.removed)
     assert len(graph.rows("documents")) == len(graph.rows("occurrences")) == 0
 
 
+@pytest.mark.slow
 def test_a_typo_in_include_costs_nothing(graph):
     before = rows(graph)
     graph.configure(GRAPH.replace('path = "landing"', 'path = "landing"\ninclude = ["*.josnl"]'))
@@ -115,11 +116,11 @@ def test_a_file_that_was_moved_unchanged_is_no_loss(graph):
     (graph.landing / "old").mkdir()
     for path in list(graph.landing.glob("*.jsonl")):
         path.rename(graph.landing / "old" / path.name)
-    outcome = graph.make(SCORED)
+    outcome = graph.make(CORPUS)
     assert held(graph) == {}
     assert any(entry.startswith("documents[") for entry in outcome.removed)
     assert graph.rows("documents").equals(texts_before)
-    graph.assert_sound(of=SCORED)
+    graph.assert_sound(of=CORPUS)
 
 
 @pytest.mark.parametrize(
@@ -165,11 +166,11 @@ def test_what_vanished_from_the_settings_is_kept_until_a_person_lets_it_go(graph
 def test_a_file_that_lost_most_of_its_documents_is_held_back_and_everything_else_goes_on(graph):
     long = graph.landing / "long.jsonl"
     write(long, lines(texts("algebra", 40, seed=3)))
-    graph.make(SCORED)
+    graph.make(CORPUS)
     before, versions = rows(graph), graph.versions()
     write(long, [*lines(texts("algebra", 10, seed=3)), "{no json"])
     write(graph.landing / "new.jsonl", lines(texts("sailing", 3, seed=4)))
-    graph.make(SCORED)
+    graph.make(CORPUS)
     assert held(graph) == {"web__long.jsonl": "file"}
     assert (
         "1 not_json" in read_status(graph.project).problems()[0]
@@ -180,14 +181,14 @@ def test_a_file_that_lost_most_of_its_documents_is_held_back_and_everything_else
     assert (
         graph.current["documents", "web__long.jsonl"].data_version == versions["documents", "web__long.jsonl"]
     )
-    graph.assert_sound(of=SCORED, amber=True)
-    outcome = graph.make(SCORED)
+    graph.assert_sound(of=CORPUS, amber=True)
+    outcome = graph.make(CORPUS)
     assert (outcome.made, outcome.removed) == ({}, []), "it is read once in one state"
-    graph.try_making(SCORED, allowed={"web__long.jsonl"})
+    graph.try_making(CORPUS, allowed={"web__long.jsonl"})
     assert held(graph) == {}
     assert len(graph.rows("occurrences").filter(shard="web__long.jsonl")) == 10
     assert len(graph.rows("quarantine").filter(shard="web__long.jsonl")) == 1
-    graph.assert_sound(of=SCORED, amber=True)
+    graph.assert_sound(of=CORPUS, amber=True)
 
 
 def test_a_plan_names_removals_first(graph):
@@ -262,7 +263,7 @@ def test_a_removal_that_was_killed_is_finished_and_a_file_that_is_back_is_read_a
     (graph.landing / "cooking.jsonl").unlink()
     assert held(graph) == {"web": "corpus"}
     assert "the 12 documents" in held_back(graph.snapshot, graph.current)[0].goes
-    graph.make(SCORED)
+    graph.make(CORPUS)
     assert ("documents", "web__sailing.jsonl") not in graph.current
 
 
@@ -298,6 +299,7 @@ def test_a_shrunken_file_that_is_renamed_or_deleted_stays_held_back(graph):
     assert held(graph) == {"web__long.jsonl": "file"}, "a permission is for one time"
 
 
+@pytest.mark.slow
 def test_held_back_documents_follow_a_withdrawal_and_new_settings(graph):
     for path in graph.landing.glob("*.jsonl"):
         path.unlink()

@@ -47,6 +47,14 @@ MOMENTS = {
     "density is stored, not yet in the index": Moment(coverage, "score_density", after=True),
 }
 
+BETWEEN_OTHERS = {
+    "raw shards are not yet in the index",
+    "orphans are noted, not yet deleted",
+    "vectors are stored, not yet in the index",
+    "density is stored, not yet in the index",
+}
+"""Moments that differ from one next to them in the stage or the row alone."""
+
 
 @dataclass
 class Photographed:
@@ -124,7 +132,9 @@ def keep(found: Photographed, root: Path, label: str) -> None:
     shutil.copytree(found.graph.root, found.folders[label])
 
 
-@pytest.mark.parametrize("label", MOMENTS)
+@pytest.mark.parametrize(
+    "label", [pytest.param(label, marks=[pytest.mark.slow] * (label in BETWEEN_OTHERS)) for label in MOMENTS]
+)
 def test_killed_at_any_moment_the_next_run_leaves_what_an_undisturbed_one_does(photographed, resume, label):
     resumed, undisturbed = resume(label), photographed.graph
     made = resumed.make(SCORED).made

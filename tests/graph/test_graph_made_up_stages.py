@@ -31,35 +31,54 @@ REMEMBERED = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def made_up(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def made_up(tmp_path_factory):
     """The two files where Tamis looks for them."""
+    folder = tmp_path_factory.mktemp("made-up")
     for name, package in (("stage.py", "tamis/novelty"), ("assets.py", "assets")):
-        (tmp_path / package).mkdir(parents=True)
-        shutil.copy(FILES / name, tmp_path / package / ("novelty.py" if name == "assets.py" else name))
-    monkeypatch.setattr(tamis, "__path__", [*tamis.__path__, str(tmp_path / "tamis")])
-    monkeypatch.setattr(assets, "__path__", [*assets.__path__, str(tmp_path / "assets")])
-    for one in REMEMBERED:
-        one.cache_clear()
-    yield
+        (folder / package).mkdir(parents=True)
+        shutil.copy(FILES / name, folder / package / ("novelty.py" if name == "assets.py" else name))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tamis, "__path__", [*tamis.__path__, str(folder / "tamis")])
+        patched.setattr(assets, "__path__", [*assets.__path__, str(folder / "assets")])
+        for one in REMEMBERED:
+            one.cache_clear()
+        yield
     for name in ("tamis.novelty.stage", "tamis.novelty", "assets.novelty"):
         sys.modules.pop(name, None)
     for one in REMEMBERED:
         one.cache_clear()
 
 
-@pytest.fixture
-def graph(made_up, tmp_path, encoder_cache):
+@pytest.fixture(scope="module")
+def first(made_up, tmp_path_factory):
+    """A project of two files and two targets, of which nothing is made."""
     both = settings(corpus(path="landing"), GOAL, OTHER)
-    project = make_graph(tmp_path / "project", encoder_cache, both)
+    project = make_graph(tmp_path_factory.mktemp("first") / "project", None, both)
     yield project
     project.close()
 
 
-def test_it_is_planned_made_shown_estimated_and_sound(graph):
-    planned = {due.asset for due in full_plan(graph.snapshot, graph.current)}
+@pytest.fixture(scope="module")
+def whole(first, tmp_path_factory):
+    """The same, made."""
+    project = first.copy(tmp_path_factory.mktemp("whole") / "project")
+    project.make(MADE)
+    yield project
+    project.close()
+
+
+@pytest.fixture
+def graph(whole, tmp_path):
+    """A copy of it that a test may change."""
+    project = whole.copy(tmp_path / "project")
+    yield project
+    project.close()
+
+
+def test_it_is_planned_made_shown_estimated_and_sound(first, graph):
+    planned = {due.asset for due in full_plan(first.snapshot, first.current)}
     assert planned >= MADE_UP
-    graph.make(MADE)
     shards = graph.snapshot.keys("shards")
     assert {(name, key) for name in TABLES for key in shards} <= set(graph.current)
     assert graph.store.count("novelty") == graph.store.count("documents")
@@ -79,7 +98,6 @@ def test_it_is_planned_made_shown_estimated_and_sound(graph):
 
 
 def test_what_was_altered_is_found(graph):
-    graph.make(MADE)
     doc_id = graph.store.read("openings", ["doc_id"])["doc_id"].sort()[0]
     graph.store.open("openings").update(where=f"doc_id = '{doc_id}'", values={"opening": "altered"})
     counts = next(graph.home.fitted.rglob("counts.json"))
@@ -89,7 +107,6 @@ def test_what_was_altered_is_found(graph):
 
 
 def test_it_is_explained_and_withdrawn_from(graph):
-    graph.make(MADE)
     gone, stays = document_id(SAILING[0]), document_id(SAILING[1])
     scores = {one["scorer"] for one in explain_document(graph.store, gone, graph.manifests)["scores"]}
     assert "novelty" in scores
@@ -107,7 +124,6 @@ def test_it_is_explained_and_withdrawn_from(graph):
 
 
 def test_rows_leave_with_their_file_and_with_their_target(graph):
-    graph.make(MADE)
     (graph.landing / "cooking.jsonl").unlink()
     graph.reconfigure(OTHER, "")
     graph.try_making(MADE, allowed={"all"})

@@ -3,7 +3,6 @@
 import dagster as dg
 import pytest
 from projects import (
-    CHOSEN,
     QUIET,
     SmallProject,
     corpus,
@@ -26,6 +25,7 @@ from tamis.store.unwritable import DiskFullError
 BAD = ("web__bad0.jsonl", "web__bad1.jsonl", "web__bad2.jsonl")
 GOOD = tuple(f"web__good{number}.jsonl" for number in range(6))
 MADE = frozenset({"raw_shards", "documents", "embeddings"})
+EMBEDDED = MADE | {"target_examples", "target_embeddings"}
 
 
 @pytest.fixture
@@ -103,14 +103,14 @@ def documents_of(graph: SmallProject, shards: tuple[str, ...]) -> set[str]:
 
 
 def test_a_target_of_too_few_examples_holds_no_other_target_back(graph):
-    outcome = graph.try_making(CHOSEN)
+    outcome = graph.try_making(EMBEDDED)
     assert "1 of 2 partitions of target_examples failed: short: " in outcome.failed["target_examples"]
     assert made(graph, "target_examples") == {"goal"}
     assert noted(graph, "target_examples") == {"short"}
-    assert made(graph, "transport_scores") == {"goal"}
+    assert made(graph, "target_embeddings") == {"goal"}
     write_jsonl(graph.root / "short" / "more.jsonl", texts("algebra", 14, 4))
-    graph.make(CHOSEN)
-    assert made(graph, "transport_scores") == {"goal", "short"}
+    graph.make(EMBEDDED)
+    assert made(graph, "target_embeddings") == {"goal", "short"}
 
 
 def test_what_may_pass_is_tried_again_at_once_for_what_is_left_alone(graph, monkeypatch):
@@ -149,7 +149,7 @@ def test_a_run_looks_at_the_sources_once(graph, monkeypatch):
     graph.assert_sound(MADE)
 
 
-@pytest.mark.parametrize("arrived", [0, 1])
+@pytest.mark.parametrize("arrived", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_backfill_over_all_files_makes_what_is_due_and_counts_what_is_current(graph, arrived):
     graph.make(MADE)
     before = dict(graph.current)

@@ -120,7 +120,7 @@ def test_a_value_that_passes_later_is_published(graph):
         assert not graph.current[entry].passed, "both are parts of what was refused"
     (state,) = [one["state"] for one in read_status(graph.project).selections if one["selection"] == "near"]
     assert state == "refused by its check; an earlier choice is used"
-    graph.configure(GRAPH.replace("budget = 5", "budget = 6"))
+    graph.reconfigure("budget = 7", "budget = 6")
     graph.make()
     found = readers(graph)
     assert len(found["export"]) == found["documents"] == 6
@@ -143,7 +143,7 @@ def test_decisions_and_chosen_documents_are_published_in_one_commit(graph):
         broken.setattr(selection, "note_version", dying)
         assert "selected_subset" in graph.try_making(CHOSEN, partitions=["near"]).failed
     assert len(exported(graph)) == 7
-    graph.configure(GRAPH.replace("budget = 5", "budget = 6"))
+    graph.reconfigure("budget = 7", "budget = 6")
     kill_between_the_tables(graph)
     assert len(exported(graph)) == 7
     graph.make()

@@ -3,13 +3,13 @@
 import json
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pyarrow as pa
 import pytest
-from projects import COOKING, GRAPH, REPEATED, SCORED, VECTORS, SmallProject, lines, texts, write
+from projects import COOKING, CORPUS, GRAPH, REPEATED, SCORED, VECTORS, SmallProject, lines, texts, write
 
 from tamis.cli import main
 from tamis.corpus import document_id
@@ -79,11 +79,11 @@ def graph(tmp_path, first, nowhere) -> Iterator[SmallProject]:
     copied.instance.dispose()
 
 
-def remove_a_file(graph: SmallProject) -> bytes:
+def remove_a_file(graph: SmallProject, only: Collection[str] = JUDGED) -> bytes:
     path = graph.landing / "cooking.jsonl"
     content = path.read_bytes()
     path.unlink()
-    graph.make(JUDGED)
+    graph.make(only)
     return content
 
 
@@ -177,7 +177,7 @@ def test_what_expires_goes_with_other_work_and_what_was_paid_for_stays_until_it_
 
 def test_a_withdrawal_erases_what_is_retained_at_once(graph):
     doc_id = min(set(graph.store.read("scores_judge", ["doc_id"])["doc_id"]) & LEAVING)
-    remove_a_file(graph)
+    remove_a_file(graph, CORPUS)
     tables = {f"retained_{VECTORS}", "retained_scores_judge"}
     assert {name for name in retained_tables(graph.store) if names(graph, name, doc_id)} >= tables
     done = graph.withdraw([doc_id])
@@ -192,10 +192,11 @@ def test_a_withdrawal_erases_what_is_retained_at_once(graph):
 
 
 def test_a_damaged_table_of_retained_vectors_stops_nothing(graph):
-    content = remove_a_file(graph)
+    embedded = CORPUS | {"embeddings"}
+    content = remove_a_file(graph, embedded)
     for file in (graph.home.root / "lance" / f"retained_{VECTORS}.lance" / "data").iterdir():
         file.write_bytes(file.read_bytes()[:100])
     (graph.landing / "cooking.jsonl").write_bytes(content)
-    graph.make(JUDGED)
+    graph.make(embedded)
     assert any(line.startswith(f"table retained_{VECTORS} cannot be read") for line in graph.said)
-    graph.assert_sound(of=SCORED)
+    graph.assert_sound(of=embedded)

@@ -1,10 +1,11 @@
 """What arrives costs a run for each set of partitions that it touches; what such a run logs and leaves."""
 
 import os
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
-from projects import lines, names, texts, write
+from projects import SmallProject, lines, names, texts, write
 
 from assets import corpus
 from resources.tags import DRIVER_TAG, SENSOR
@@ -13,14 +14,26 @@ from tamis.graph import scan
 from tamis.graph.scan import kept_listing
 
 
-@pytest.fixture
-def two_targets(graph, monkeypatch):
-    """The finished graph, with a second target of the same examples that is not made yet."""
-    monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)
+@pytest.fixture(scope="module")
+def first(tmp_path_factory, made_graph) -> Iterator[SmallProject]:
+    """The finished graph, with a second target of the same examples."""
+    graph = made_graph.copy(tmp_path_factory.mktemp("targets") / "graph")
     start = graph.text.index("[[target]]")
     section = graph.text[start : graph.text.index("\n[", start + 1)]
     graph.configure(graph.text + section.replace('"goal"', '"other"') + "\n")
-    return graph
+    graph.make()
+    yield graph
+    graph.close()
+
+
+@pytest.fixture
+def two_targets(tmp_path, first, nowhere, monkeypatch) -> Iterator[SmallProject]:
+    """A copy of it that a test may change."""
+    monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)
+    graph = first.copy(tmp_path / "graph")
+    graph.make()  # logs again what the copy of the event log lacks
+    yield graph
+    graph.close()
 
 
 def drop(graph, count: int) -> None:
@@ -40,23 +53,30 @@ def count_listings(monkeypatch) -> list[str]:
     return listed
 
 
-def test_an_arrival_costs_a_run_of_sensors_for_each_set_of_partitions(two_targets, monkeypatch):
-    """One file and many cost the same; the sources are listed by a tick alone, and a value is logged once."""
-    two_targets.make()
+@pytest.mark.parametrize(
+    ("count", "until"),
+    [
+        (4, "selections"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((1, "selections"), (4, "reports"))),
+    ],
+)
+def test_an_arrival_costs_a_run_of_sensors_for_each_set_of_partitions(two_targets, monkeypatch, count, until):
+    """One file and many cost the same; the sources are listed by a tick alone, and a value is logged once.
+
+    What is planned after one file and after three, and for reports, is in test_graph_automation.py.
+    """
     listed = count_listings(monkeypatch)
-    for count, until in ((1, "selections"), (4, "reports")):
-        two_targets.reconfigure('until = "selections"', f'until = "{until}"')
-        drop(two_targets, count)
-        listed.clear()
-        two_targets.arrive()
-        made = []
-        while requests := two_targets.tick()[0]:
-            assert two_targets.execute(requests[0]).success
-            made.append(names(requests[0]))
-        assert listed == ["web"]
-        for name, asked in zip(("raw_shards", "target_potential", "selected_subset"), made, strict=True):
-            assert name in asked
-        assert ({"mart_documents", "lineage_audit"} <= {*made[-1]}) == (until == "reports")
+    two_targets.reconfigure('until = "selections"', f'until = "{until}"')
+    drop(two_targets, count)
+    two_targets.arrive()
+    made = []
+    while requests := two_targets.tick()[0]:
+        assert two_targets.execute(requests[0]).success
+        made.append(names(requests[0]))
+    assert listed == ["web"]
+    for name, asked in zip(("raw_shards", "target_potential", "selected_subset"), made, strict=True):
+        assert name in asked
+    assert ({"mart_documents", "lineage_audit"} <= {*made[-1]}) == (until == "reports")
     two_targets.assert_sound(amber=True)  # a potential that its certificate accepts keeps its version
     runs = {run.run_id for run in two_targets.instance.get_runs() if run.tags.get(DRIVER_TAG) == SENSOR}
     logged = [event for event in two_targets.events() if event.run_id in runs]
@@ -65,11 +85,12 @@ def test_an_arrival_costs_a_run_of_sensors_for_each_set_of_partitions(two_target
     latest = {(event.asset, event.partition): event for event in reversed(logged)}
     for entry, event in latest.items():
         assert event.tags["dagster/data_version"] == two_targets.versions()[entry]
-    assert len({two_targets.versions()["documents", f"web__new{number}.jsonl"] for number in range(4)}) == 4
+    new = {two_targets.versions()["documents", f"web__new{number}.jsonl"] for number in range(count)}
+    assert len(new) == count
 
 
+@pytest.mark.slow
 def test_what_arrives_and_is_made_by_hand_costs_as_many_runs(two_targets, monkeypatch):
-    two_targets.make()
     drop(two_targets, 2)
     before, listed = two_targets.instance.get_runs_count(), count_listings(monkeypatch)
     two_targets.make()
@@ -94,6 +115,7 @@ def test_a_listing_that_cannot_be_kept_leaves_no_earlier_one(graph):
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_file_that_changes_while_it_is_read_fails_no_step_of_the_run(graph, monkeypatch, count):
     """What reads it waits for the next run."""
+    monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)  # tamis.toml may be new, too
     drop(graph, count)
     monkeypatch.setattr("assets.corpus.as_hashed", partial(_changed, corpus.as_hashed))
     graph.arrive()

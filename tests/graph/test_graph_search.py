@@ -91,6 +91,20 @@ def trials(tmp_path, nowhere) -> Trials:
     return new_trials(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def whole_search(tmp_path_factory) -> Trials:
+    """A search that has ended."""
+    made = new_trials(tmp_path_factory.mktemp("ended"))
+    made.run_to_the_end()
+    return made
+
+
+@pytest.fixture
+def ended_trials(tmp_path, whole_search, nowhere) -> Trials:
+    """A copy of it that a test may change."""
+    return Trials(whole_search.copy(tmp_path / "ended").root)
+
+
 def test_without_a_budget_every_trial_is_asked_for(tmp_path, nowhere):
     made = new_trials(tmp_path)
     made.configure(made.text.split("[trial_budget]")[0])
@@ -109,30 +123,27 @@ def test_without_a_budget_every_trial_is_asked_for(tmp_path, nowhere):
     assert len(law_trials(made.snapshot, "")) == 15
 
 
-def test_the_search_spends_its_share_and_no_more(trials):
-    ended = trials.run_to_the_end()
+def test_the_search_spends_its_share_and_no_more(ended_trials):
+    ended = ended_trials.search
     assert ended.ended == SPENT
     assert ended.choice == "large"
     assert 0.3 < ended.spent_share <= 0.5
     assert 3 <= len(ended.measured) < 15
-    assert law_trials(trials.snapshot, "") == ended.measured
+    assert law_trials(ended_trials.snapshot, "") == ended.measured
 
 
-def test_the_order_in_which_trials_end_changes_nothing(tmp_path, nowhere):
-    found = []
-    for order in (0, -1):
-        found.append(new_trials(tmp_path / str(order)).run_to_the_end(first=order))
-    assert found[0] == found[1]
+def test_the_order_in_which_trials_end_changes_nothing(trials, whole_search):
+    assert trials.run_to_the_end(first=-1) == whole_search.search, "the last was first, not the first"
 
 
-def test_a_trial_of_another_recipe_does_not_count(trials):
-    ended = trials.run_to_the_end()
-    before = trials.text
-    trials.configure(before + "\n[fine_tuning]\nepochs = 7\n")
-    assert trials.search.measured == ()
-    assert set(trials.search.open) <= set(ended.measured)
-    trials.configure(before)
-    assert trials.search == ended
+def test_a_trial_of_another_recipe_does_not_count(ended_trials):
+    ended = ended_trials.search
+    before = ended_trials.text
+    ended_trials.configure(before + "\n[fine_tuning]\nepochs = 7\n")
+    assert ended_trials.search.measured == ()
+    assert set(ended_trials.search.open) <= set(ended.measured)
+    ended_trials.configure(before)
+    assert ended_trials.search == ended
 
 
 def test_a_clear_choice_ends_the_search_before_the_budget(tmp_path, nowhere):
@@ -241,12 +252,12 @@ def test_a_share_too_small_says_which_would_buy_the_first_round(tmp_path, nowher
     assert "is too small for a trial of large;" in made.search.notices[0]
 
 
-def test_a_share_that_is_raised_goes_on(trials):
-    ended = trials.run_to_the_end()
-    trials.reconfigure("share = 0.5", "share = 0.9")
-    assert trials.search.open
-    assert set(trials.search.measured) == set(ended.measured)
-    more = trials.run_to_the_end()
+def test_a_share_that_is_raised_goes_on(ended_trials):
+    ended = ended_trials.search
+    ended_trials.reconfigure("share = 0.5", "share = 0.9")
+    assert ended_trials.search.open
+    assert set(ended_trials.search.measured) == set(ended.measured)
+    more = ended_trials.run_to_the_end()
     assert 0.5 < more.spent_share <= 0.9
     assert more.notices == [], "a larger share may buy more"
 
@@ -279,27 +290,27 @@ def test_a_share_of_1_from_the_beginning_pays_for_every_model_at_the_largest_siz
     assert (ended.unpaid, ended.notices) == ((), [])
 
 
-def test_each_target_has_a_search_and_a_budget_of_its_own(trials):
-    alone = trials.run_to_the_end()
-    trials.reconfigure('target = "goal"', 'target = ["goal", "side"]')
-    trials.configure(trials.text + target("side", train=50))
-    trials.made("target_examples", "side")
-    found = trials.snapshot.searches
+def test_each_target_has_a_search_and_a_budget_of_its_own(ended_trials):
+    alone = ended_trials.search
+    ended_trials.reconfigure('target = "goal"', 'target = ["goal", "side"]')
+    ended_trials.configure(ended_trials.text + target("side", train=50))
+    ended_trials.made("target_examples", "side")
+    found = ended_trials.snapshot.searches
     assert found["goal"] == alone, "another target makes no trial again"
     assert found["side"].measured == ()
-    assert {name.split("__")[2] for name in trials.snapshot.trials if name.endswith("__side")} == {
+    assert {name.split("__")[2] for name in ended_trials.snapshot.trials if name.endswith("__side")} == {
         "10",
         "20",
         "40",
     }
-    groups, _missing = trial_work(trials.snapshot, trials.current)
+    groups, _missing = trial_work(ended_trials.snapshot, ended_trials.current)
     asked = [group.partitions[0] for group in groups if group.assets[0] == "trials"]
     assert asked == list(found["side"].open)
     for name in asked:
-        trials.finish(name)
-    assert set(law_trials(trials.snapshot, "")) == {*alone.measured, *asked}
-    assert trials.snapshot.searches["goal"] == alone
-    lines = sentences(trials.snapshot.searches)
+        ended_trials.finish(name)
+    assert set(law_trials(ended_trials.snapshot, "")) == {*alone.measured, *asked}
+    assert ended_trials.snapshot.searches["goal"] == alone
+    lines = sentences(ended_trials.snapshot.searches)
     assert lines[0].startswith("trial budget on goal: ")
     assert any(line.startswith("trial budget on side: ") for line in lines)
 
@@ -339,19 +350,19 @@ def test_a_base_model_that_is_missing_is_named(trials):
     assert trial_work(trials.snapshot, trials.current) == ([], "base_models[middle]")
 
 
-def test_a_spent_share_says_which_would_buy_the_next_round(trials):
-    ended = trials.run_to_the_end()
+def test_a_spent_share_says_which_would_buy_the_next_round(ended_trials):
+    ended = ended_trials.search
     assert ended.ended == SPENT
     assert ended.next_share is not None
     assert ended.next_share > 0.5
     assert f"{SPENT}; [trial_budget] share = {ended.next_share:g} pays for another" in ended.sentence
-    before = trials.text
+    before = ended_trials.text
     below = f"{ended.next_share * 0.99:g}"
     for share, more in ((below, False), (f"{ended.next_share:g}", True)):
-        trials.configure(before.replace("share = 0.5", f"share = {share}"))
-        assert bool(trials.search.open) is more
-    assert trials.search.next_share is None
-    assert "pays for another" not in trials.search.sentence
+        ended_trials.configure(before.replace("share = 0.5", f"share = {share}"))
+        assert bool(ended_trials.search.open) is more
+    assert ended_trials.search.next_share is None
+    assert "pays for another" not in ended_trials.search.sentence
 
 
 def test_once_the_whole_grid_is_measured_no_share_buys_more(tmp_path, nowhere):

@@ -1,8 +1,10 @@
 """Pages of a selection: made after it, by `tamis map` in another layout and as a table, withdrawn."""
 
+from collections.abc import Iterator
+
 import polars as pl
 import pytest
-from projects import CHOSEN
+from projects import CHOSEN, SmallProject
 
 from tamis.base.errors import NotMadeError
 from tamis.mapping import current_map, map_by_neighbours, write_points
@@ -11,10 +13,20 @@ PAGES = "selection_pages"
 MADE = CHOSEN | {"target_gaps", PAGES}
 
 
-@pytest.fixture
-def made(graph):
+@pytest.fixture(scope="module")
+def first(tmp_path_factory, made_graph) -> Iterator[SmallProject]:
+    graph = made_graph.copy(tmp_path_factory.mktemp("pages") / "graph")
     graph.make(MADE)
-    return graph
+    yield graph
+    graph.close()
+
+
+@pytest.fixture
+def made(tmp_path, first, nowhere) -> Iterator[SmallProject]:
+    """A copy of it that a test may change."""
+    graph = first.copy(tmp_path / "graph")
+    yield graph
+    graph.close()
 
 
 def shown(page):

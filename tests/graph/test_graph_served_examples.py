@@ -1,22 +1,32 @@
 """Which examples a choice serves: made after it, explained of a document, withdrawn with an example."""
 
+from collections.abc import Iterator
+
 import pyarrow as pa
 import pytest
-from projects import CHOSEN
+from projects import CHOSEN, SmallProject
 
 from tamis.history.explain import explain_document, explanation_lines
 from tamis.transport.stored_gaps import read_gaps
 
 SERVED = "served_examples"
-
-
 MADE = CHOSEN | {"target_gaps", SERVED}
 
 
-@pytest.fixture
-def served(graph):
+@pytest.fixture(scope="module")
+def first(tmp_path_factory, made_graph) -> Iterator[SmallProject]:
+    graph = made_graph.copy(tmp_path_factory.mktemp("served") / "graph")
     graph.make(MADE)
-    return graph
+    yield graph
+    graph.close()
+
+
+@pytest.fixture
+def served(tmp_path, first, nowhere) -> Iterator[SmallProject]:
+    """A copy of it that a test may change."""
+    graph = first.copy(tmp_path / "graph")
+    yield graph
+    graph.close()
 
 
 def test_the_page_and_the_table_name_the_same_gaps(served):

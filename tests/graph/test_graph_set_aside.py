@@ -95,7 +95,13 @@ def test_selections_are_made_without_what_was_refused_and_say_why(new_graph, no_
         assert audit_of(graph, "red") == []
 
 
-@pytest.mark.parametrize("error", [MemoryError("none left"), TypeError("no list"), KeyError("vector")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("none left"),
+        *(pytest.param(one, marks=pytest.mark.slow) for one in (TypeError("no list"), KeyError("vector"))),
+    ],
+)
 def test_a_stage_that_fails_for_good_is_not_begun_again(new_graph, monkeypatch, error):
     begun = []
 

@@ -184,6 +184,7 @@ def test_a_corpus_that_left_the_settings_keeps_its_groups_until_it_is_let_go(not
     assert_rows(notes)
 
 
+@pytest.mark.slow
 def test_moved_files_are_no_loss(notes):
     pool = notes.rows("documents")
     os.replace(notes.landing / "notes", notes.landing / "others")

@@ -7,7 +7,19 @@ import dagster as dg
 import polars as pl
 import pyarrow as pa
 import pytest
-from projects import CHOSEN, COOKING, GRAPH, SAILING, SmallProject, base_model, lines, selection, texts, write
+from projects import (
+    CHOSEN,
+    COOKING,
+    CORPUS,
+    GRAPH,
+    SAILING,
+    SmallProject,
+    base_model,
+    lines,
+    selection,
+    texts,
+    write,
+)
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from tamis.base.unfit import PLAIN
@@ -119,13 +131,23 @@ def test_nothing_changed_counts_nothing_and_a_file_that_comes_its_own_documents(
     counted.make(MADE)
     assert counted.state() == before
     write(counted.landing / "more.jsonl", lines([*texts("algebra", 2, 9), COOKING[5]]))
-    counted.make(MADE)
+    counted.make(CORPUS | {"token_counts"})
     assert counted.store.count("token_counts") == counted.store.count("documents")
     event = counted.instance.get_latest_materialization_event(dg.AssetKey("token_counts"))
     facts = event.asset_materialization.metadata
     assert (facts["counted"].value, facts["reused"].value) == (2, 1)
 
 
+def test_a_plan_says_the_budgets_and_what_counts_them(counted):
+    counted.configure(ESTIMATED)
+    words = f"budget of near, drawn: about {BUDGET} tokens, estimated as bytes / 4"
+    assert budget_lines(counted.project, read_plan(counted.project)) == [words]
+    removed = counted.make({"raw_shards"}).removed
+    assert {entry.partition("[")[0] for entry in removed} == {"token_counts"}
+    assert counted.store.count("token_counts") == 0
+
+
+@pytest.mark.slow
 def test_another_tokenizer_counts_again_and_none_gives_the_estimated_choice_back(counted, estimated):
     train_tokenizer(["e e e"] * 3, counted.root / "words", vocabulary=260)
     assert {"token_counts", "selected_subset"} <= {one["asset"] for one in read_plan(counted.project)}

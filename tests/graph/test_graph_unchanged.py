@@ -56,10 +56,17 @@ def test_what_is_made_again_of_equal_content_calls_for_nothing_after_it(graph):
     assert graph.audit().status == "amber", "later stages name the bytes that they were made from"
 
 
-@pytest.mark.parametrize("at_once", [3, 50_000])
-def test_the_same_documents_in_other_files_in_any_order_and_any_chunks(
-    graph, new_graph, monkeypatch, at_once
-):
+def test_the_same_documents_in_other_files_in_any_order_and_any_chunks(graph, new_graph, monkeypatch):
+    assert_same_in_other_files(graph, new_graph, monkeypatch, at_once=3)
+
+
+@pytest.mark.slow
+def test_the_same_documents_in_other_files_at_once(graph, new_graph, monkeypatch):
+    assert_same_in_other_files(graph, new_graph, monkeypatch, at_once=50_000)
+
+
+def assert_same_in_other_files(graph, new_graph, monkeypatch, at_once: int) -> None:
+    """Check a project of these documents, arranged otherwise and read so many at a time."""
     monkeypatch.setattr(intake, "GROUP_ROWS", at_once)
     monkeypatch.setattr(storing, "BATCH", at_once)
     other = new_graph("other")

@@ -1,18 +1,16 @@
-"""A server process that serves the embedded model with log-probabilities, as an OpenAI-compatible one would.
+"""A server of a judge's model with log-probabilities, as an OpenAI-compatible one would be.
 
-    python judge_server.py FAULT ...     # each fault spoils one request: 429, 500, cut, silent
-
-It prints its port, answers /v1/completions and /v1/chat/completions, and ends with its standard input.
+It answers /v1/completions and /v1/chat/completions; each fault spoils one request: 429, 500, cut, silent.
 """
 
 import json
-import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import torch
 
-from tamis.quality import AskLLM
 from tamis.quality.local_judge import LocalJudge
 
 TOP = 20
@@ -60,14 +58,10 @@ def handler(judge: LocalJudge, faults: list[str]) -> type[BaseHTTPRequestHandler
     return Handler
 
 
-def main() -> None:
-    """Serve until standard input ends."""
-    judge = AskLLM("smollm2-135m").local_judge()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(judge, sys.argv[1:]))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(server.server_port, flush=True)
-    sys.stdin.read()
-
-
-if __name__ == "__main__":
-    main()
+@contextmanager
+def serving(judge: LocalJudge, *faults: str) -> Iterator[str]:
+    """Serve on a thread of this process, which has loaded the model, and spoil the first requests."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler(judge, [*faults])) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import boto3
 import pytest
@@ -126,6 +127,9 @@ def test_a_daemon_is_missed_on_a_server_and_where_it_was_asked_for(project, monk
 
 
 def test_a_database_that_does_not_answer_is_told_without_its_password(project, monkeypatch):
+    """Dagster asks it six times, ever later; the test does not wait for that."""
+    clock = SimpleNamespace(**vars(time) | {"sleep": lambda _seconds: None})
+    monkeypatch.setattr("dagster_postgres.utils.time", clock)
     project.home.dagster.mkdir(parents=True)
     (project.home.dagster / "dagster.yaml").write_text(ON_POSTGRES.read_text())
     monkeypatch.setenv(POSTGRES_URL, f"postgresql://tamis:{SECRET}@127.0.0.1:1/tamis")
@@ -169,6 +173,7 @@ def test_the_object_store_answers_or_is_told_without_its_key(project, bucket, mo
 
 def test_a_store_that_is_silent_is_told_within_seconds(project, bucket, monkeypatch):
     monkeypatch.setenv("TAMIS_STORAGE_URL", "s3://tamis/home")
+    monkeypatch.setattr("tamis.health.OBJECT_STORE_SECONDS", 1)
     silent = open_project(project.file.parent)
     bucket.send_signal(signal.SIGSTOP)
     began = time.monotonic()

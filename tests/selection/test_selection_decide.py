@@ -125,7 +125,7 @@ def test_quality_and_diversity_draw_in_proportion_to_their_weights():
     options = {"temperature": 0.8, "diversity_weight": 0.5}
     density = np.maximum(frame["density"].to_numpy(), 1.0)
     weights = np.exp(frame["judge_margin_predicted"].to_numpy() / 0.8) / density**0.5
-    draws = 3_000
+    draws = 1_500
     first = [chosen(select(frame, "quality-diversity", 1, seed=s, options=options))[0] for s in range(draws)]
     counts = np.array([first.count(doc_id) for doc_id in frame["doc_id"]])
     expected = draws * weights / weights.sum()

@@ -126,6 +126,7 @@ school(schooling, eval(options), 1, Path(output), Session(resume=Path(state), ru
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["labels in two stages", "encoder-decoder"])
 def test_sigkill_and_again_leaves_the_bytes_of_an_undisturbed_trial(tiny, tmp_path, kind):
     """Pairs with an adapter are killed in test_training_stopping.py, whole runs in tests/end_to_end."""

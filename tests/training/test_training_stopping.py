@@ -170,6 +170,7 @@ fine_tune(
 """
 
 
+@pytest.mark.slow
 def test_sigkill_with_every_option_on(tiny, tmp_path):
     options, texts, validation = CASES["adapter, accumulation, validation"]
     whole = trained(tiny, tmp_path, options, texts, validation, "whole")

@@ -199,7 +199,17 @@ STEPS = [
 ]
 
 
-@pytest.mark.parametrize(("module", "step", "call"), STEPS, ids=[step for _module, step, _call in STEPS])
+BETWEEN_OTHERS = ("add_places", "purge_pages", "purge_kept", "forget_versions")
+"""Steps of purging that fail as the one before or after them does."""
+
+
+@pytest.mark.parametrize(
+    ("module", "step", "call"),
+    [
+        pytest.param(*step, id=step[1], marks=[pytest.mark.slow] * (step[1] in BETWEEN_OTHERS))
+        for step in STEPS
+    ],
+)
 def test_cut_short_anywhere_the_next_one_completes_it(home, monkeypatch, module, step, call):
     home.store.append("quarantine", quarantined(TEXTS[0]))
     record(home, "documents", "web__a", "documents", IDS[:3])

@@ -1,35 +1,17 @@
-"""The judge asked through a server process that serves the embedded model, faults included."""
-
-import subprocess
-import sys
-from contextlib import contextmanager
-from pathlib import Path
+"""The judge asked through a server of the embedded model, faults included."""
 
 import numpy as np
 import pytest
+from judge_server import serving
 
 from tamis.quality import AskLLM, Endpoint, EndpointUnavailableError, MissingLogProbabilitiesError
 
-SERVER = Path(__file__).with_name("judge_server.py")
 TEXTS = (
     "Glaciers form where more snow falls in winter than melts in summer, and slowly flow downhill.",
     "84.1 0.003 77 1291 6.5 6.6 91 0.2 17 18",
     "",
     "Home | About | Login | Home | About | Login",
 )
-
-
-@contextmanager
-def serving(*faults):
-    """URL of a server process that spoils its first requests."""
-    command = [sys.executable, str(SERVER), *faults]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            port = process.stdout.readline().strip()
-            assert port, "the server did not start"
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            process.stdin.close()
 
 
 def judge(url, **settings):
@@ -44,7 +26,7 @@ def no_proxy(monkeypatch):
 
 def test_a_server_gives_the_scores_of_its_model_whatever_goes_wrong_on_the_way(smollm):
     local = smollm.score(TEXTS)
-    with serving("429", "500", "cut") as url:
+    with serving(smollm.local_judge(), "429", "500", "cut") as url:
         asked = judge(url)
         remote = asked.score(TEXTS)
         assert remote["margin"].null_count() == 0
@@ -63,8 +45,11 @@ def smollm_tokens(smollm) -> int:
 
 
 @pytest.mark.slow
-def test_a_server_that_hides_log_probabilities_or_goes_away_is_named():
-    with serving("silent") as url, pytest.raises(MissingLogProbabilitiesError, match="log-probabilities"):
+def test_a_server_that_hides_log_probabilities_or_goes_away_is_named(smollm):
+    with (
+        serving(smollm.local_judge(), "silent") as url,
+        pytest.raises(MissingLogProbabilitiesError, match="log-probabilities"),
+    ):
         judge(url).score(TEXTS[:1])
     with pytest.raises(EndpointUnavailableError, match="4"):
         judge(url).score(TEXTS[:1])

@@ -5,8 +5,11 @@ of a document and an example have mass, which a person can read. The price is th
 documents with 1,000 examples in seconds, not a million.
 """
 
+import importlib.util
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -172,18 +175,16 @@ def _points(rows: Matrix, geometry: Geometry, name: str) -> Floats:
 
 
 def _solved(x_nd: Floats, y_md: Floats, mass_n: Floats, mass_m: Floats) -> ExactCoupling:
-    import ot
-
+    lp = _network_simplex()
     if len(x_nd) * len(y_md) > DENSE_CELLS:
-        value, log = ot.lp.emd2_lazy(
+        value, log = lp.emd2_lazy(
             x_nd, y_md, mass_n, mass_m, log=True, return_matrix=True, numItermax=MOST_PIVOTS
         )
         plan = log["G"].tocoo()
         document_k, example_k, mass_k = plan.row, plan.col, plan.data
     else:
-        plan_nm, log = ot.emd(
-            mass_n, mass_m, ot.dist(x_nd, y_md, metric="sqeuclidean"), log=True, numItermax=MOST_PIVOTS
-        )
+        cost_nm = sys.modules["ot.utils"].dist(x_nd, y_md, metric="sqeuclidean")
+        plan_nm, log = lp.emd(mass_n, mass_m, cost_nm, log=True, numItermax=MOST_PIVOTS)
         value = log["cost"]
         document_k, example_k = np.nonzero(plan_nm)
         mass_k = plan_nm[document_k, example_k]
@@ -201,10 +202,34 @@ def _solved(x_nd: Floats, y_md: Floats, mass_n: Floats, mass_m: Floats) -> Exact
     )
 
 
+@cache
+def _network_simplex() -> Any:
+    """Return `ot.lp`, POT's exact solvers, without what `import ot` brings along.
+
+    That is scikit-learn and networkx for solvers that are not used here: two seconds of each command.
+    """
+    if "ot" in sys.modules:
+        return importlib.import_module("ot.lp")
+    spec = importlib.util.find_spec("ot")
+    if spec is None:
+        return importlib.import_module("ot")  # raises what is missing
+    package = sys.modules["ot"] = importlib.util.module_from_spec(spec)  # whose code is not run
+    try:
+        return importlib.import_module("ot.lp")
+    finally:
+        if sys.modules.get("ot") is package:
+            del sys.modules["ot"]  # whoever imports it gets all of it
+
+
 def _rank_agreement(one_n: Floats, other_n: Floats) -> float:
     """Spearman's correlation; 1 where either is the same for all, since nothing can be in the wrong order."""
-    from scipy.stats import rankdata
-
     if np.ptp(one_n) == 0 or np.ptp(other_n) == 0:
         return 1.0
-    return float(np.corrcoef(rankdata(one_n), rankdata(other_n))[0, 1])
+    return float(np.corrcoef(_ranks(one_n), _ranks(other_n))[0, 1])
+
+
+def _ranks(values_n: Floats) -> Floats:
+    """Return ranks from 1, the mean rank for equal values, as scipy.stats, which takes a second to import."""
+    _, place_n, count_k = np.unique(values_n, return_inverse=True, return_counts=True)
+    last_k = np.cumsum(count_k)
+    return np.asarray((last_k - (count_k - 1) / 2)[place_n])

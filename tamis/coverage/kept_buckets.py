@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +53,7 @@ class KeptBuckets:
 
     def __init__(self, folder: Path, sketch: DensitySketch) -> None:
         self.sketch, self._folder = sketch, folder / sketch.family[:32]
-        self._kind = np.dtype(np.uint16 if sketch.buckets <= 2**16 else np.uint32)
+        self._kind = _kind_of(sketch)
         for other in folder.glob("*") if folder.is_dir() else ():
             if other != self._folder:
                 shutil.rmtree(other, ignore_errors=True)
@@ -62,7 +63,7 @@ class KeptBuckets:
     @staticmethod
     def fits(sketch: DensitySketch, documents: int) -> bool:
         """Whether the buckets of so many documents are kept."""
-        return documents * sketch.rows * (2 if sketch.buckets <= 2**16 else 4) <= MOST_BYTES
+        return documents * sketch.rows * _kind_of(sketch).itemsize <= MOST_BYTES
 
     def of(
         self, blocks: Iterator[tuple[list[str], NDArray[np.float32]]], advance: Advance
@@ -121,11 +122,15 @@ class KeptBuckets:
         return _taken(every, order[last])
 
 
+def _kind_of(sketch: DensitySketch) -> np.dtype[Any]:
+    return np.dtype(np.uint16 if sketch.buckets <= 2**16 else np.uint32)
+
+
 def _taken(known: _Known, rows: NDArray[np.int64] | NDArray[np.bool_]) -> _Known:
     return _Known(ids=known.ids[rows], words=known.words[rows], buckets_nr=known.buckets_nr[rows])
 
 
-def _joined(parts: list[_Known], rows: int, kind: np.dtype[np.unsignedinteger]) -> _Known:
+def _joined(parts: list[_Known], rows: int, kind: np.dtype[Any]) -> _Known:
     ids = [np.empty(0, dtype=f"S{ID_CHARACTERS}"), *(part.ids for part in parts)]
     words = [np.empty(0, dtype=_WORD), *(part.words for part in parts)]
     buckets = [np.empty((0, rows), dtype=kind), *(part.buckets_nr for part in parts)]

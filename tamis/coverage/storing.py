@@ -41,8 +41,9 @@ def build_sketch(
     empty.calibrate(calibration_nd)
     vectors, engine = VectorBlocks(store, table), current_engine()
     if cache is not None and _keeps(empty, count):
-        blocks = [buckets_rn for _, buckets_rn in KeptBuckets(cache, empty).of(vectors.with_ids(), advance)]
-        return empty.add_buckets(np.concatenate(blocks, axis=1))
+        for _ids, buckets_rn in KeptBuckets(cache, empty).of(vectors.with_ids(), advance):
+            empty.add_buckets(buckets_rn)
+        return empty
     # A sketch of a part is as large as the whole one, so there are few.
     spans = vectors.spans(max(engine.parts // 4, 1), most=ROWS_A_SKETCH)
     parts = (part for _, part in engine.map(_counted, (empty, vectors), spans, advance))

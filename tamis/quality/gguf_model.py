@@ -78,15 +78,15 @@ def _open(file: Path) -> Any:
         raise MissingPackageError("gguf", "reading a GGUF file", "pip install gguf")
     from gguf import GGUFReader
 
-    class PlainReader(GGUFReader):  # type: ignore[misc]
+    class PlainReader(GGUFReader):
         """Reads the file as a plain array: it is sliced half a million times, which a `memmap` makes slow."""
 
         @property
-        def data(self) -> NDArray[np.uint8]:
+        def data(self) -> Any:
             return self._plain
 
         @data.setter
-        def data(self, mapped: NDArray[np.uint8]) -> None:
+        def data(self, mapped: Any) -> None:
             self._plain = np.asarray(mapped)
 
     return PlainReader(file)

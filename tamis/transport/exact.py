@@ -5,8 +5,6 @@ of a document and an example have mass, which a person can read. The price is th
 documents with 1,000 examples in seconds, not a million.
 """
 
-import importlib.util
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tamis.base.partial_packages import without_code_of
 from tamis.transport.blocks import BadShapeError, Matrix, as_matrix, check_whole
 from tamis.transport.cost import Floats, Geometry, as_weights, center_vector
 from tamis.transport.potential import TargetPotential
@@ -175,7 +174,7 @@ def _points(rows: Matrix, geometry: Geometry, name: str) -> Floats:
 
 
 def _solved(x_nd: Floats, y_md: Floats, mass_n: Floats, mass_m: Floats) -> ExactCoupling:
-    lp = _network_simplex()
+    lp, utils = _solvers()
     if len(x_nd) * len(y_md) > DENSE_CELLS:
         value, log = lp.emd2_lazy(
             x_nd, y_md, mass_n, mass_m, log=True, return_matrix=True, numItermax=MOST_PIVOTS
@@ -183,7 +182,7 @@ def _solved(x_nd: Floats, y_md: Floats, mass_n: Floats, mass_m: Floats) -> Exact
         plan = log["G"].tocoo()
         document_k, example_k, mass_k = plan.row, plan.col, plan.data
     else:
-        cost_nm = sys.modules["ot.utils"].dist(x_nd, y_md, metric="sqeuclidean")
+        cost_nm = utils.dist(x_nd, y_md, metric="sqeuclidean")
         plan_nm, log = lp.emd(mass_n, mass_m, cost_nm, log=True, numItermax=MOST_PIVOTS)
         value = log["cost"]
         document_k, example_k = np.nonzero(plan_nm)
@@ -203,22 +202,12 @@ def _solved(x_nd: Floats, y_md: Floats, mass_n: Floats, mass_m: Floats) -> Exact
 
 
 @cache
-def _network_simplex() -> Any:
-    """Return `ot.lp`, POT's exact solvers, without what `import ot` brings along.
-
-    That is scikit-learn and networkx for solvers that are not used here: two seconds of each command.
-    """
-    if "ot" in sys.modules:
-        return importlib.import_module("ot.lp")
-    spec = importlib.util.find_spec("ot")
-    if spec is None:
-        return importlib.import_module("ot")  # raises what is missing
-    package = sys.modules["ot"] = importlib.util.module_from_spec(spec)  # whose code is not run
-    try:
-        return importlib.import_module("ot.lp")
-    finally:
-        if sys.modules.get("ot") is package:
-            del sys.modules["ot"]  # whoever imports it gets all of it
+def _solvers() -> tuple[Any, Any]:
+    """Return `ot.lp` and `ot.utils`, without what `import ot` brings along."""
+    with without_code_of("ot"):
+        import ot.lp as lp
+        import ot.utils as utils
+    return lp, utils
 
 
 def _rank_agreement(one_n: Floats, other_n: Floats) -> float:

@@ -171,10 +171,15 @@ class DensitySketch:
         means = totals / self.rows
         return ((means - self.count / self.buckets) / (1 - 1 / self.buckets)).astype(np.float32)
 
-    def buckets_of(self, vectors: ArrayLike) -> NDArray[np.int64]:
+    @property
+    def bucket_type(self) -> np.dtype[Any]:
+        """The narrowest type of the number of a bucket."""
+        return np.dtype(np.uint16 if self.buckets <= 2**16 else np.uint32)
+
+    def buckets_of(self, vectors: ArrayLike) -> NDArray[np.unsignedinteger]:
         """Buckets [rows, n] of [n, dim] vectors: all that counting them or their density needs."""
         vectors_nd = checked_vectors(vectors, self.dim)
-        found, row = np.empty((self.rows, len(vectors_nd)), dtype=np.int64), 0
+        found, row = np.empty((self.rows, len(vectors_nd)), dtype=self.bucket_type), 0
         if self.width is None:
             raise SketchError("width", "is not chosen yet; calibrate the sketch first")
         for documents, places in self._hasher().places(vectors_nd, self.width):

@@ -19,6 +19,7 @@ from tamis.store.tables import Store, matrix_of
 from tamis.store.vectors import VectorBlocks, require_documents
 
 ROWS_A_SKETCH = 2**20
+COUNTED_TOGETHER = 16_384
 
 
 def build_sketch(
@@ -41,7 +42,8 @@ def build_sketch(
     empty.calibrate(calibration_nd)
     vectors, engine = VectorBlocks(store, table), current_engine()
     if cache is not None and _keeps(empty, count):
-        for _ids, buckets_rn in KeptBuckets(cache, empty).of(vectors.with_ids(), advance):
+        large = VectorBlocks(store, table, COUNTED_TOGETHER)  # counting passes over all counters of a row
+        for _ids, buckets_rn in KeptBuckets(cache, empty).of(large.with_ids(), advance):
             empty.add_buckets(buckets_rn)
         return empty
     # A sketch of a part is as large as the whole one, so there are few.

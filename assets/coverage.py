@@ -15,6 +15,7 @@ from tamis.embedding.storing import current_table
 
 INFORMATIVE = ("informative", "The sample differs from a uniform one (effective size under 99 %).", False)
 SKETCH_FILE = "sketch.npz"
+BUCKETS = "density_buckets"
 
 
 @asset("density_sketch", ["numpy"], reads=["embeddings"])
@@ -26,7 +27,12 @@ def density_sketch(
         table = current_table(work.project)
         with work.progress("density sketch", work.store.count(table)) as progress:
             sketch = build_sketch(
-                work.store, table, work.project.settings.density, work.project.seed, progress.advance
+                work.store,
+                table,
+                work.project.settings.density,
+                work.project.seed,
+                progress.advance,
+                work.project.home.cache / BUCKETS,
             )
         folder = work.fitted("")
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +50,8 @@ def density_scores(
         table = current_table(work.project)
         sketch = DensitySketch.load(work.upstream("density_sketch") / SKETCH_FILE)
         with work.progress("density scores", work.store.count(table)) as progress:
-            density_n = score_density(work.store, table, sketch, progress.advance)
+            cache = work.project.home.cache / BUCKETS
+            density_n = score_density(work.store, table, sketch, progress.advance, cache)
         share = effective_sample_size(density_n) if len(density_n) else 1.0
         check = dg.AssetCheckResult(
             asset_key="density_scores",

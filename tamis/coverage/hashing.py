@@ -8,6 +8,7 @@ microseconds of one core at d=384 and 500 rows of 4 hashes, with float64 product
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +87,7 @@ class HashFamily:
             )
 
 
+@lru_cache(maxsize=2)  # a second for 500 rows of 8 hashes, and each step of a run asks for the same
 def hash_family(*, dim: int, rows: int, hashes: int, buckets: int, seed: int) -> HashFamily:
     """The family of that seed.
 

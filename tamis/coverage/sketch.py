@@ -165,8 +165,41 @@ class DensitySketch:
             for documents, places in self._hasher().places(vectors_nd, self.width):
                 totals[documents] += flat[places].sum(axis=0)
                 done = _report(documents, done, advance)
+        return self._debiased(totals)
+
+    def _debiased(self, totals: NDArray[np.int64]) -> NDArray[np.float32]:
         means = totals / self.rows
         return ((means - self.count / self.buckets) / (1 - 1 / self.buckets)).astype(np.float32)
+
+    @property
+    def bucket_type(self) -> np.dtype[Any]:
+        """The narrowest type of the number of a bucket."""
+        return np.dtype(np.uint16 if self.buckets <= 2**16 else np.uint32)
+
+    def buckets_of(self, vectors: ArrayLike) -> NDArray[np.unsignedinteger]:
+        """Buckets [rows, n] of [n, dim] vectors: all that counting them or their density needs."""
+        vectors_nd = checked_vectors(vectors, self.dim)
+        found, row = np.empty((self.rows, len(vectors_nd)), dtype=self.bucket_type), 0
+        if self.width is None:
+            raise SketchError("width", "is not chosen yet; calibrate the sketch first")
+        for documents, places in self._hasher().places(vectors_nd, self.width):
+            block = np.arange(row, row + len(places))
+            found[block, documents] = places - block[:, None] * self.buckets
+            row = (row + len(places)) % self.rows
+        return found
+
+    def add_buckets(self, buckets_rn: NDArray[np.integer]) -> "DensitySketch":
+        """Count documents by their buckets [rows, n], as `add` counts their vectors."""
+        self._digest = None
+        for row, buckets_n in enumerate(buckets_rn):
+            self._counts[row] += np.bincount(buckets_n, minlength=self.buckets)
+        self.count += buckets_rn.shape[1]
+        return self
+
+    def density_in(self, buckets_rn: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Density [n] of documents by their buckets [rows, n], to the bit what `density` gives."""
+        totals = np.take_along_axis(self._counts, buckets_rn.astype(np.int64), axis=1).sum(axis=0)
+        return self._debiased(totals)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to exactly `path` (numpy's zip format); an older file is replaced whole or not at all."""

@@ -4,25 +4,36 @@ Two streamed passes of 4,096 vectors a block; memory does not grow with the pool
 """
 
 from functools import reduce
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from tamis.base.progress import Advance, ignore
+from tamis.coverage.kept_buckets import KeptBuckets
 from tamis.coverage.sketch import DensitySketch
-from tamis.engine import current_engine
+from tamis.engine import LOCAL, current_engine
 from tamis.settings.config import DensitySection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of
 from tamis.store.vectors import VectorBlocks, require_documents
 
 ROWS_A_SKETCH = 2**20
+COUNTED_TOGETHER = 16_384
 
 
 def build_sketch(
-    store: Store, table: str, section: DensitySection, seed: int, advance: Advance
+    store: Store,
+    table: str,
+    section: DensitySection,
+    seed: int,
+    advance: Advance,
+    cache: Path | None = None,
 ) -> DensitySketch:
-    """A sketch of all vectors of a table, its width calibrated on the documents with the smallest ids."""
+    """A sketch of all vectors of a table, its width calibrated on the documents with the smallest ids.
+
+    `cache`: a folder for the buckets of documents, so that only those are hashed that it does not know.
+    """
     count = require_documents(store, table, 1)
     calibration_nd = smallest_id_vectors(store, table, section.calibration)
     empty = DensitySketch(
@@ -30,10 +41,20 @@ def build_sketch(
     )
     empty.calibrate(calibration_nd)
     vectors, engine = VectorBlocks(store, table), current_engine()
+    if cache is not None and _keeps(empty, count):
+        large = VectorBlocks(store, table, COUNTED_TOGETHER)  # counting passes over all counters of a row
+        for _ids, buckets_rn in KeptBuckets(cache, empty).of(large.with_ids(), advance):
+            empty.add_buckets(buckets_rn)
+        return empty
     # A sketch of a part is as large as the whole one, so there are few.
     spans = vectors.spans(max(engine.parts // 4, 1), most=ROWS_A_SKETCH)
     parts = (part for _, part in engine.map(_counted, (empty, vectors), spans, advance))
     return reduce(DensitySketch.merge, parts)
+
+
+def _keeps(sketch: DensitySketch, count: int) -> bool:
+    """Whether buckets are kept: of a pool that fits, which this process reads itself."""
+    return current_engine() is LOCAL and KeptBuckets.fits(sketch, count)
 
 
 def _counted(
@@ -48,11 +69,17 @@ def _counted(
     return sketch
 
 
-def score_density(store: Store, table: str, sketch: DensitySketch, advance: Advance = ignore) -> np.ndarray:
-    """Write the density of every document; returns the densities, [N]."""
+def score_density(
+    store: Store, table: str, sketch: DensitySketch, advance: Advance = ignore, cache: Path | None = None
+) -> np.ndarray:
+    """Write the density of every document; returns the densities, [N]. `cache`: as of `build_sketch`."""
     vectors, engine = VectorBlocks(store, table), current_engine()
-    spans = vectors.spans(engine.parts)
-    parts = [part for _, part in engine.map(_density, (sketch, vectors), spans, advance)]
+    if cache is not None and sketch.width is not None and _keeps(sketch, store.count(table)):
+        kept = KeptBuckets(cache, sketch).of(vectors.with_ids(), advance)
+        parts = [_rows(ids, sketch.density_in(buckets_rn), sketch) for ids, buckets_rn in kept]
+    else:
+        spans = vectors.spans(engine.parts)
+        parts = [part for _, part in engine.map(_density, (sketch, vectors), spans, advance)]
     rows = pa.concat_tables([schema_of("scores_density").empty_table(), *parts])
     store.overwrite("scores_density", rows.sort_by("doc_id"))
     return rows["density"].to_numpy().astype(np.float32)
@@ -62,10 +89,14 @@ def _density(state: tuple[DensitySketch, VectorBlocks], span: tuple[int, int], a
     sketch, vectors = state
     parts = []
     for ids, vectors_nd in vectors.within(span).with_ids():
-        columns = [ids, sketch.density(vectors_nd).astype(np.float64), [sketch.fingerprint] * len(ids)]
-        parts.append(pa.table(columns, schema=schema_of("scores_density")))
+        parts.append(_rows(ids, sketch.density(vectors_nd), sketch))
         advance(len(ids))
     return pa.concat_tables(parts)
+
+
+def _rows(ids: list[str], density_n: np.ndarray, sketch: DensitySketch) -> pa.Table:
+    columns = [ids, density_n.astype(np.float64), [sketch.fingerprint] * len(ids)]
+    return pa.table(columns, schema=schema_of("scores_density"))
 
 
 def smallest_id_vectors(store: Store, table: str, count: int) -> np.ndarray:

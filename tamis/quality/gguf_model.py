@@ -78,7 +78,18 @@ def _open(file: Path) -> Any:
         raise MissingPackageError("gguf", "reading a GGUF file", "pip install gguf")
     from gguf import GGUFReader
 
-    return GGUFReader(file)
+    class PlainReader(GGUFReader):
+        """Reads the file as a plain array: it is sliced half a million times, which a `memmap` makes slow."""
+
+        @property
+        def data(self) -> Any:
+            return self._plain
+
+        @data.setter
+        def data(self, mapped: Any) -> None:
+            self._plain = np.asarray(mapped)
+
+    return PlainReader(file)
 
 
 def _configuration(fields: dict[str, Any]) -> dict[str, Any]:

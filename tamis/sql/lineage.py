@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 
+from tamis.sql.kept import answers_about
 from tamis.sql.plan import expand, project_schema
 from tamis.sql.project import Leaves, Model, Project
 from tamis.sql.syntax import DIALECT, parse
@@ -27,8 +28,17 @@ def column_lineage(
 
     `schemas` adds columns to sources that declare fewer; `until` = "tables" stops at the nearest materialized
     models, which is what an asset depends on. Columns made of counts or constants have no leaves. Joins and
-    filters are not leaves.
+    filters are not leaves. What follows from the project alone is kept for the next process.
     """
+    if schemas:
+        return _found(project, model, schemas, until)
+    found = answers_about(project).of(f"{until} of {model.name}", lambda: _found(project, model, {}, until))
+    return {column: [(relation, name) for relation, name in pairs] for column, pairs in found.items()}
+
+
+def _found(
+    project: Project, model: Model, schemas: Mapping[str, pa.Schema | Iterable[str]], until: str
+) -> Leaves:
     from sqlglot.lineage import lineage
     from sqlglot.optimizer.qualify import qualify
     from sqlglot.optimizer.scope import build_scope
@@ -36,7 +46,7 @@ def column_lineage(
     def inline(upstream: Model) -> bool:
         return until == "sources" or upstream.materialized == "view"
 
-    schema = project_schema(project, {name: _names(columns) for name, columns in (schemas or {}).items()})
+    schema = project_schema(project, {name: _names(columns) for name, columns in schemas.items()})
     qualified = qualify(expand(project, parse(model.rendered), inline), schema=schema, dialect=DIALECT)
     scope = build_scope(qualified)
     leaves: Leaves = {}

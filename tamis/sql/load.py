@@ -10,13 +10,12 @@ import hashlib
 import json
 from collections.abc import Hashable
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
-from tamis.base.files import user_cache, write_atomically
+from tamis.base.files import user_cache
 from tamis.sql.drafts import (
     Draft,
     TestDraft,
@@ -28,6 +27,7 @@ from tamis.sql.drafts import (
 )
 from tamis.sql.errors import CycleError, ProjectFileError, UnknownColumnError, UnorderedModelError
 from tamis.sql.graph import dependency_order, find_cycle
+from tamis.sql.kept import code_and_parsers, digest_of, write_kept
 from tamis.sql.project import CODE_VERSION, Column, DataTest, Increment, Model, Project, Source
 from tamis.sql.properties import ModelEntry, read_properties, read_settings
 from tamis.sql.syntax import Binding, bind, canonical_sql, digest, new_schema, order_terms
@@ -36,9 +36,6 @@ from tamis.store.places import stamp_of_files
 
 if TYPE_CHECKING:
     from sqlglot import Schema
-
-MOST_KEPT = 8
-"""Versions of folders in the user's cache; each takes 150 kB."""
 
 
 def load_project(folder: Path) -> Project:
@@ -54,24 +51,17 @@ def load_project(folder: Path) -> Project:
 @lru_cache(maxsize=4)
 def _loaded(folder: Path, stamp: Hashable) -> Project:
     kept = user_cache() / "sql" / f"{_identity(folder)}.json"
-    # A cache that cannot be read or written costs the time that it would have saved.
     with contextlib.suppress(OSError, ValueError):
         return TypeAdapter(Project).validate_json(kept.read_bytes())
     project = read_project(folder)
-    with contextlib.suppress(OSError):
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(kept, TypeAdapter(Project).dump_json(project))
-        for old in sorted(kept.parent.glob("*.json"), key=lambda file: file.stat().st_mtime)[:-MOST_KEPT]:
-            old.unlink(missing_ok=True)
+    write_kept(kept, TypeAdapter(Project).dump_json(project))
     return project
 
 
 def _identity(folder: Path) -> str:
     """Return a fingerprint of all that decides what is read: the files, this code, and what parses them."""
-    here = Path(__file__).parent
-    files = [*here.glob("*.py"), *(path for path in folder.rglob("*") if path.is_file())]
-    parts = [str(folder), *(metadata.version(name) for name in ("sqlglot", "jinja2", "pyyaml"))]
-    parts += [f"{path}:{hashlib.sha256(path.read_bytes()).hexdigest()}" for path in sorted(files)]
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    parts = [str(folder), *code_and_parsers(), *(f"{path}:{digest_of(path)}" for path in files)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -4,10 +4,11 @@ Two sets of columns: those that the SQL names, and the fewer that reach the resu
 unused projections dropped. Counting reasons of 5M decisions reads 3 columns of 13.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tamis.sql.kept import answers_about
 from tamis.sql.project import Model, Project
 from tamis.sql.syntax import DIALECT, SchemaTree, columns_read, new_schema, parse
 from tamis.sql.template import MODEL_SCHEMA
@@ -26,19 +27,25 @@ class Plan:
 
 
 def plan_run(project: Project, model: Model) -> Plan:
-    """The plan of a run of `model` and its tests."""
+    """The plan of a run of `model` and its tests; what its SQL needs is kept for the next process."""
     views, named = named_columns(project, model)
+    needed = answers_about(project).of(f"needed by {model.name}", lambda: _needed_by(project, model, named))
+    return Plan(
+        views=tuple(upstream for upstream in project.models.values() if upstream.name in views),
+        named={table: tuple(sorted(columns)) for table, columns in sorted(named.items())},
+        needed={table: tuple(columns) for table, columns in needed.items()},
+    )
+
+
+def _needed_by(project: Project, model: Model, named: Iterable[str]) -> dict[str, list[str]]:
+    """Return, by table, the columns that reach the result of a model or of its tests."""
     schema = project_schema(project)
     needed: dict[str, set[str]] = {table: set() for table in named}
     for query in _queries(project, model):
         for table, columns in _needed(query, schema).items():
             if table != model.name:
                 needed[table].update(columns)
-    return Plan(
-        views=tuple(upstream for upstream in project.models.values() if upstream.name in views),
-        named={table: tuple(sorted(columns)) for table, columns in sorted(named.items())},
-        needed={table: tuple(sorted(columns)) for table, columns in sorted(needed.items())},
-    )
+    return {table: sorted(columns) for table, columns in sorted(needed.items())}
 
 
 def expand(project: Project, query: "exp.Query", inline: Callable[[Model], bool]) -> "exp.Query":

@@ -7,11 +7,13 @@ documents with 1,000 examples in seconds, not a million.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tamis.base.partial_packages import without_code_of
 from tamis.transport.blocks import BadShapeError, Matrix, as_matrix, check_whole
 from tamis.transport.cost import Floats, Geometry, as_weights, center_vector
 from tamis.transport.potential import TargetPotential
@@ -172,18 +174,16 @@ def _points(rows: Matrix, geometry: Geometry, name: str) -> Floats:
 
 
 def _solved(x_nd: Floats, y_md: Floats, mass_n: Floats, mass_m: Floats) -> ExactCoupling:
-    import ot
-
+    lp, utils = _solvers()
     if len(x_nd) * len(y_md) > DENSE_CELLS:
-        value, log = ot.lp.emd2_lazy(
+        value, log = lp.emd2_lazy(
             x_nd, y_md, mass_n, mass_m, log=True, return_matrix=True, numItermax=MOST_PIVOTS
         )
         plan = log["G"].tocoo()
         document_k, example_k, mass_k = plan.row, plan.col, plan.data
     else:
-        plan_nm, log = ot.emd(
-            mass_n, mass_m, ot.dist(x_nd, y_md, metric="sqeuclidean"), log=True, numItermax=MOST_PIVOTS
-        )
+        cost_nm = utils.dist(x_nd, y_md, metric="sqeuclidean")
+        plan_nm, log = lp.emd(mass_n, mass_m, cost_nm, log=True, numItermax=MOST_PIVOTS)
         value = log["cost"]
         document_k, example_k = np.nonzero(plan_nm)
         mass_k = plan_nm[document_k, example_k]
@@ -201,10 +201,24 @@ def _solved(x_nd: Floats, y_md: Floats, mass_n: Floats, mass_m: Floats) -> Exact
     )
 
 
+@cache
+def _solvers() -> tuple[Any, Any]:
+    """Return `ot.lp` and `ot.utils`, without what `import ot` brings along."""
+    with without_code_of("ot"):
+        import ot.lp as lp
+        import ot.utils as utils
+    return lp, utils
+
+
 def _rank_agreement(one_n: Floats, other_n: Floats) -> float:
     """Spearman's correlation; 1 where either is the same for all, since nothing can be in the wrong order."""
-    from scipy.stats import rankdata
-
     if np.ptp(one_n) == 0 or np.ptp(other_n) == 0:
         return 1.0
-    return float(np.corrcoef(rankdata(one_n), rankdata(other_n))[0, 1])
+    return float(np.corrcoef(_ranks(one_n), _ranks(other_n))[0, 1])
+
+
+def _ranks(values_n: Floats) -> Floats:
+    """Return ranks from 1, the mean rank for equal values, as scipy.stats, which takes a second to import."""
+    _, place_n, count_k = np.unique(values_n, return_inverse=True, return_counts=True)
+    last_k = np.cumsum(count_k)
+    return np.asarray((last_k - (count_k - 1) / 2)[place_n])

@@ -16,7 +16,7 @@ from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource
 from tamis.transport.cost import Floats
 from tamis.transport.potential import Float32s, TargetPotential
 from tamis.transport.prepare import FewTargetPoints, spread_sample
-from tamis.transport.solve import solve_potential
+from tamis.transport.solve import solve_uncertified
 
 BLOCK_ROWS = 4_096
 TOLERANCE = 1e-2
@@ -78,7 +78,7 @@ def _scores(target: Matrix, rows_nd: Any, potential: TargetPotential, mass_m: Fl
     """Scores [n] of the rows for a target with other masses [M]."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FewTargetPoints)
-        return solve_potential(
+        return solve_uncertified(
             target,
             rows_nd,
             target_weights=mass_m,

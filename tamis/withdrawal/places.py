@@ -56,6 +56,7 @@ FILES = (
     FilePlace(folder="manifests/rows", endings=CUT_SHORT, named=Named.NOT),
     FilePlace(folder="reports", endings=CUT_SHORT, named=Named.NOT),
     FilePlace(folder="cache/training", endings=WHOLE_FOLDER, named=Named.NOT),
+    FilePlace(folder="cache/density_buckets", endings=WHOLE_FOLDER, named=Named.NOT),
     FilePlace(folder="cache/remote", endings=WHOLE_FOLDER, named=Named.NOT),
 )
 """States of interrupted training hold texts as tokens, `remote` files as they were fetched."""

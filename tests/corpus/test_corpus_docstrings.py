@@ -1,14 +1,16 @@
 """Docstrings are found without running anything, in order, with where they stand."""
 
+import ast
 import inspect
 import json
 import sys
 import warnings
+from collections import OrderedDict
 from importlib import metadata
 
 import pytest
 
-from tamis.corpus import list_shards, read_shard
+from tamis.corpus import docstrings, list_shards, read_shard
 from tamis.corpus.docstrings import module_name, package_licence
 from tamis.corpus.documents import all_documents
 from tamis.settings.config import CorpusSection
@@ -108,6 +110,25 @@ def test_files_that_do_not_parse_are_named(package):
         (5, "malformed_row"),
     ]
     assert [detail.partition(":")[0] for detail in quarantine["detail"]] == ["broken.py", "nul.py"]
+
+
+def test_a_file_is_parsed_again_only_when_its_content_changed(package, monkeypatch):
+    parsed, parse = [], ast.parse
+    monkeypatch.setattr(ast, "parse", lambda source: parsed.append(source) or parse(source))
+    monkeypatch.setattr(docstrings, "_parsed", OrderedDict())
+
+    def read() -> list[str]:
+        (shard,) = list_shards(docs(packages=("specimen",)), package)
+        return all_documents(read_shard(shard, docs(packages=("specimen",)))).documents["text"].to_list()
+
+    first, count = read(), len(parsed)
+    parsed.clear()
+    assert read() == first
+    assert len(parsed) == 2 < count  # what does not parse is tried again
+    (package / "specimen" / "b.py").write_text('"""Another text of b."""')
+    parsed.clear()
+    assert read() == [text if text != "Text of b." else "Another text of b." for text in first]
+    assert len(parsed) == 3
 
 
 def test_texts_agree_with_inspect():

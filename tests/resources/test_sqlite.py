@@ -1,6 +1,7 @@
 """Which databases commit without waiting for the disk: Dagster's under the home, and no others."""
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 import sqlalchemy
@@ -77,3 +78,40 @@ def test_the_migrations_of_dagster_are_read_once_a_process(project, monkeypatch)
             present, newest = instance.event_log_storage.alembic_version()
             assert present == newest == instance.schedule_storage.alembic_version()[0]
     assert len(read) == 3
+
+
+def test_connections_are_kept_and_made_again_where_a_database_was_replaced(project, tmp_path):
+    with open_instance(project) as instance:
+        storage = instance.event_log_storage
+        with storage.index_connection() as connection:
+            first = connection.connection.driver_connection
+        with storage.index_connection() as connection:
+            assert connection.connection.driver_connection is first
+            connection.execute(sqlalchemy.text("create table noted (word text)"))
+        (index,) = project.home.dagster.rglob("index.db")
+        for suffix in ("", "-wal", "-shm"):  # as where a home is moved away and another comes
+            part = index.with_name(index.name + suffix)
+            if part.exists():
+                part.rename(tmp_path / part.name)
+        with closing(sqlite3.connect(index)) as other:
+            other.execute("create table noted (word text)")
+            other.execute("insert into noted values ('other')")
+            other.commit()
+        with storage.index_connection() as connection:
+            assert connection.connection.driver_connection is not first
+            assert connection.execute(sqlalchemy.text("select word from noted")).scalar() == "other"
+
+
+def test_what_a_transaction_that_failed_wrote_is_undone_before_the_next(project):
+    with open_instance(project) as instance:
+        storage = instance.event_log_storage
+
+        def fail_half_way() -> None:
+            with storage.index_connection() as connection:
+                connection.execute(sqlalchemy.text("insert into asset_keys (asset_key) values ('half')"))
+                raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            fail_half_way()
+        with storage.index_connection() as connection:
+            assert connection.execute(sqlalchemy.text("select count(*) from asset_keys")).scalar() == 0

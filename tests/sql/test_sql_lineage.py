@@ -2,8 +2,12 @@
 
 import pyarrow as pa
 import pytest
+import sqlglot.optimizer.qualify
 
-from tamis.sql import column_lineage, load_project
+from tamis.sql import column_lineage, kept, load_project
+from tamis.sql.plan import plan_run
+
+CHANGED = "select id, id * 2 as twice, colour from {{ source('raw', 'items') }}"
 
 CHAIN = {
     "staging/stg_items.sql": "select id, weight * 2 as twice, colour from {{ source('raw', 'items') }}",
@@ -60,3 +64,23 @@ def test_schemas_extend_what_a_star_means(write_project):
 )
 def test_lineage_of_the_platform_models(project, model, column, leaves):
     assert set(column_lineage(project, project.model(model))[column]) == leaves
+
+
+def test_answers_are_kept_for_the_next_process_until_a_model_changes(write_project, tmp_path, monkeypatch):
+    monkeypatch.setenv("TAMIS_CACHE", str(tmp_path / "cache"))
+    project = load_project(write_project(CHAIN))
+    lineage = {name: column_lineage(project, model) for name, model in project.models.items()}
+    plans = {name: plan_run(project, model) for name, model in project.models.items()}
+    kept._answers.clear()  # as another process has none
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlglot.optimizer.qualify, "qualify", None)
+        for name, model in project.models.items():
+            again = column_lineage(project, model)
+            assert again == lineage[name]
+            assert list(again) == list(lineage[name])
+            assert plan_run(project, model) == plans[name]
+    changed = load_project(write_project(CHAIN | {"staging/stg_items.sql": CHANGED}))
+    assert column_lineage(changed, changed.model("mart_load"))["total"] == [
+        ("items", "colour"),
+        ("items", "id"),
+    ]

@@ -39,12 +39,13 @@ from tamis.report.selection_plot import selection_plot_png
 from tamis.report.serving import served_page_name, serving_page
 from tamis.report.summary import selection_lines
 from tamis.selection import find_sampler, select, selection_digest
-from tamis.selection.allocation import ShareBounds, Shortfall, TargetShares, allocate, stored_count
+from tamis.selection.allocation import ShareBounds, Shortfall, TargetShares, allocate
 from tamis.selection.computing import ScoringOptions, method_scores
 from tamis.selection.decide import Ranking
 from tamis.selection.pinned import repeated
 from tamis.selection.pool import candidates, exclusions, groups, mean_margin, name_set_aside, with_scores
 from tamis.selection.serving import Goal, Serving, serving_of
+from tamis.selection.training_sets import stored_count
 from tamis.settings.config import SelectionSection
 from tamis.settings.references import named
 from tamis.settings.samplers import DEFAULT_OPTIONS, complete_options

@@ -54,7 +54,7 @@ RANKS_OF_ROOT = {
     ("all", 64): (0.978, 0.975),
     ("all", 512): (0.986, 0.984),
 }
-"""The limits of --quick: lower with all runs, and none on the mean of the losses, where the root law has .967
+"""The limits of --quick: lower with all runs, and none on the mean of the losses, where the root law has .966
 and .948."""
 RANKS_OF = {"best": RANKS, "root": RANKS_OF_ROOT}
 WORST_DRAW = 0.975

@@ -10,11 +10,15 @@ from resources.output import Output, Rows, rows_set_aside
 from resources.specification import asset, part
 from resources.store import StoreResource
 from resources.work import Work
+from tamis.base.progress import say
 from tamis.corpus.intake import count_documents
 from tamis.corpus.setting_aside import show_refused
 from tamis.embedding.near_copies import INDEX, TABLE, update_near_copies
 from tamis.embedding.storing import current_table, embed_missing
+from tamis.graph.plan import reference
 from tamis.store.records import stored_rows
+from tamis.topics.stage import TOPIC_CENTERS, TOPIC_WORDS, TOPICS
+from tamis.topics.storing import update_topics
 
 
 @part("embeddings", ["lancedb", "torch"], reads=["documents"])
@@ -77,5 +81,38 @@ def near_copy_documents(context: dg.AssetExecutionContext, store: StoreResource)
                 row_count=update.dropped,
                 data_version=records[0],
                 metadata={"hashed": update.hashed, "decided_again": update.decided},
+            )
+        )
+
+
+@asset("topics", ["scipy"], reads=["documents", "embeddings"])
+def document_topics(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+    """The topic of each document: the nearest of a few clusters of vectors, which stay where they are.
+
+    They are fitted again when the pool has grown by half, or their number, the encoder or the seed changes.
+    """
+    with store.work(context) as work:
+        table, count = current_table(work.project), work.project.settings.topics.count
+        with work.progress("topics", work.store.count(table)) as progress:
+            update = update_topics(work.store, table, count, work.project.seed, progress.advance)
+        before = work.current.get(("topics", ""))
+        if update.refit and before is not None:
+            say(
+                f"topics were fitted again, since {update.refit}: {update.kept} of {update.topics} continue "
+                "an earlier one and have its number, the others have new numbers"
+            )
+        records = stored_rows(work.store, TOPICS.name, "")
+        yield from work.record(
+            Output(
+                rows=[
+                    Rows(table=TOPICS.name, records=records),
+                    Rows(table=TOPIC_CENTERS.name),
+                    Rows(table=TOPIC_WORDS.name),
+                ],
+                row_count=sum(update.documents.values()),
+                data_version=records[0],
+                metadata={"topics": update.topics, "continued": update.kept}
+                | ({"fitted_since": update.refit} if update.refit else {}),
+                origins=[reference(before)] if before is not None and not update.refit else [],
             )
         )

@@ -57,6 +57,7 @@ from tamis.settings.samplers import complete_options
 from tamis.store.digests import canonical_digest
 from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted
+from tamis.topics.storing import NO_VECTOR
 from tamis.training import CODE_VERSION as TRAINING_CODE_VERSION
 from tamis.training import DivergedError, PretrainingOptions, TrainingResult, preset_shape, pretrain
 from tamis.training.loop import resume_folder
@@ -92,6 +93,7 @@ PREDICTS_FROM = 0.8
         "embeddings",
         "target_embeddings",
         "base_models",
+        "topics",
     ],
 )
 def mixture_design(
@@ -186,7 +188,8 @@ def _usable(work: Work, judge: JudgeResource, section: MixtureSection) -> pl.Dat
     ranking = Ranking(
         sampler=find_sampler(section.sampler), seed=work.project.seed, options=complete_options(None)
     )
-    pool = pool.join(source_of_documents(work.store, section, work.snapshot.files), on="doc_id")
+    sources = source_of_documents(work.store, section, work.snapshot.files)
+    pool = pool.join(sources.filter(pl.col("group") != NO_VECTOR), on="doc_id")
     return usable_documents(pool, excluded, ranking, parse_budget(budget))
 
 

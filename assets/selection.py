@@ -19,7 +19,7 @@ from tamis.base.files import write_atomically
 from tamis.base.progress import say
 from tamis.embedding.storing import current_table, encoder_slug
 from tamis.history.versions import decisions_of, note_version, prune_versions, section_then
-from tamis.mixture.sources import source_of_documents
+from tamis.mixture.sources import grouped_by, source_of_documents
 from tamis.records.current_values import read_current_values
 from tamis.records.manifest import InputReference
 from tamis.records.pinned_versions import PinnedVersion
@@ -29,6 +29,7 @@ from tamis.report.mix import choice_before, mix_page
 from tamis.report.seen import look_at, page_links, subject_of
 from tamis.report.selection import selection_page
 from tamis.report.selection_data import (
+    Division,
     SelectionReport,
     selection_report,
     source_mix,
@@ -38,12 +39,13 @@ from tamis.report.selection_plot import selection_plot_png
 from tamis.report.serving import served_page_name, serving_page
 from tamis.report.summary import selection_lines
 from tamis.selection import find_sampler, select, selection_digest
-from tamis.selection.allocation import ShareBounds, Shortfall, TargetShares, allocate, stored_count
+from tamis.selection.allocation import ShareBounds, Shortfall, TargetShares, allocate
 from tamis.selection.computing import ScoringOptions, method_scores
 from tamis.selection.decide import Ranking
 from tamis.selection.pinned import repeated
 from tamis.selection.pool import candidates, exclusions, groups, mean_margin, name_set_aside, with_scores
 from tamis.selection.serving import Goal, Serving, serving_of
+from tamis.selection.training_sets import stored_count
 from tamis.settings.config import SelectionSection
 from tamis.settings.references import named
 from tamis.settings.samplers import DEFAULT_OPTIONS, complete_options
@@ -84,6 +86,7 @@ PARTITIONED = dg.AssetCheckSpec(
                 "target_embeddings",
                 "base_models",
                 "mixture",
+                "topics",
             ],
         ),
         specified(
@@ -126,7 +129,7 @@ class Choice:
     decided: pl.DataFrame
     pool: pl.DataFrame
     facts: dict[str, Any]
-    shortfalls: tuple[Shortfall, ...] = ()
+    division: Division | None = None
     origins: tuple[InputReference, ...] = ()
 
 
@@ -139,6 +142,7 @@ def _chosen(work: Work, judge: JudgeResource, key: str) -> Choice:
         pool = pool.join(computed(work, judge, section, pool, excluded), on="doc_id", how="left")
     options, seed = section.model_dump(include={*DEFAULT_OPTIONS}), work.project.seed
     shortfalls: tuple[Shortfall, ...] = ()
+    division = None
     if section.per or section.mixture:
         by_group, shares = _division(work, section)
         pool = pool.join(by_group, on="doc_id")
@@ -147,6 +151,11 @@ def _chosen(work: Work, judge: JudgeResource, key: str) -> Choice:
             warnings.simplefilter("ignore")  # its shortfalls are said below
             divided = allocate(pool, section.budget, shares, ranking, excluded)
         decided, shortfalls = divided.decisions, divided.shortfalls
+        division = Division(
+            per=shares.per,
+            shares=shares.shares if isinstance(shares, TargetShares) else None,
+            shortfalls=[found.message for found in shortfalls],
+        )
     else:
         decided = select(pool, section.sampler, section.budget, seed, exclusions=excluded, options=options)
     decided = name_set_aside(work.store, decided, section.sampler)
@@ -155,7 +164,7 @@ def _chosen(work: Work, judge: JudgeResource, key: str) -> Choice:
         say(f"selection {key}: {found.message}")
     if shortfalls:
         facts["shares_not_reached"] = "; ".join(found.message for found in shortfalls)
-    return Choice(section=section, decided=decided, pool=pool, facts=facts, shortfalls=shortfalls)
+    return Choice(section=section, decided=decided, pool=pool, facts=facts, division=division)
 
 
 def _division(work: Work, section: SelectionSection) -> tuple[pl.DataFrame, ShareBounds | TargetShares]:
@@ -163,11 +172,23 @@ def _division(work: Work, section: SelectionSection) -> tuple[pl.DataFrame, Shar
     mixture = work.project.settings.mixture
     if section.mixture and mixture is not None:
         weights = dict(work.store.read("mixture", ["source", "weight"]).iter_rows())
-        shares = TargetShares(shares=weights, maximum_repetition=mixture.max_repetition)
+        shares = TargetShares(
+            shares=weights, maximum_repetition=mixture.max_repetition, per=grouped_by(mixture)
+        )
         return source_of_documents(work.store, mixture, work.snapshot.files), shares
     assert section.per is not None
     least, most = section.bounds
     return groups(work.store, section.per), ShareBounds(minimum=least, maximum=most, per=section.per)
+
+
+def _division_then(work: Work, section: SelectionSection) -> Division | None:
+    """How a version that is repeated was divided; shares that a mixture had then are not kept."""
+    if section.per:
+        return Division(per=section.per)
+    mixture = work.project.settings.mixture
+    if not section.mixture:
+        return None
+    return Division(per=grouped_by(mixture) if mixture else "source")
 
 
 def _repeated(work: Work, pin: PinnedVersion) -> Choice:
@@ -181,11 +202,13 @@ def _repeated(work: Work, pin: PinnedVersion) -> Choice:
         "documents_gone": len(found.gone),
         "gone": dg.MetadataValue.json(found.gone[:GONE_SHOWN]),
     }
+    section = section_then(home, manifests[0], named(work.project.settings.selection, pin.selection))
     return Choice(
-        section=section_then(home, manifests[0], named(work.project.settings.selection, pin.selection)),
+        section=section,
         decided=found.decisions,
         pool=pool,
         facts=facts,
+        division=_division_then(work, section),
         origins=tuple(
             InputReference(
                 asset=one.asset, partition=one.partition, data_version=one.data_version, manifest=one.id
@@ -209,8 +232,7 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
     chosen = decided.filter(pl.col("verdict") == "selected").sort("rank")
     subset = _complete(chosen, key, "selected_subset").to_arrow().cast(schema_of("selected_subset"))
     work.store.replace("selected_subset", subset, scope)
-    shortfalls = [found.message for found in choice.shortfalls]
-    report = selection_report(work.store, section, decided, work.project.settings.filters, shortfalls)
+    report = selection_report(work.store, section, decided, work.project.settings.filters, choice.division)
     page = work.project.home.reports / f"selection_{key}.html"
     plot = selection_plot_png(report)
     if check.passed:
@@ -387,6 +409,7 @@ def _serving_facts(serving: Serving) -> dict[str, Any]:
         "embeddings",
         "target_embeddings",
         "target_gaps",
+        "topics",
     ],
 )
 def selection_pages(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:

@@ -83,7 +83,7 @@ def write_points(project: Project, selection: str, by_neighbours: bool) -> Path:
         neighbours.to_struct("neighbors"),
         is_target.alias("is_target"),
         (pl.col("kind") == GAP).alias("is_gap"),
-        pl.col("topic").replace_strict(dict(enumerate(seen.topics)), return_dtype=pl.String),
+        pl.col("topic").replace_strict(dict(enumerate(seen.topic_ids)), return_dtype=pl.String),
         *facts.columns[1:],
     )
     path, stream = project.home.exports / f"{selection}.map.parquet", io.BytesIO()

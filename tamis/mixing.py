@@ -17,6 +17,7 @@ from tamis.mixture.stage import MIXTURE_CONTROLS, MIXTURE_LOSSES, MIXTURE_RUNS, 
 from tamis.project import Project
 from tamis.report.mixture import PAGE, mixture_lines
 from tamis.settings.references import mixture_presets
+from tamis.topics.storing import read_centers
 from tamis.training import preset_shape
 
 OPERATIONS_A_SECOND = 1.5e11
@@ -93,10 +94,16 @@ def priced_runs(project: Project, snapshot: ProjectSnapshot) -> tuple[list[Price
 
 
 def sources_named(project: Project) -> list[str]:
-    """Return the sources of [mixture]: the corpora, or those of the documents that are there."""
+    """Return the sources of [mixture]: the corpora, or those of the documents that are there.
+
+    Before topics are fitted these are as many as there may be.
+    """
     section = project.settings.mixture
     if section is None or section.sources == "corpora":
         return sorted(corpus.name for corpus in project.settings.corpus)
+    if section.sources == "topics":
+        found, _center_cd = read_centers(project.home.store)
+        return found or [f"topic {number + 1}" for number in range(project.settings.topics.count)]
     return sorted(source_of_documents(project.home.store, section, {})["group"].unique())
 
 

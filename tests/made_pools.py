@@ -30,16 +30,23 @@ def pool_texts(each: int, extra: Sequence[str] = ()) -> list[str]:
     return [*extra, *(text for topic in TOPICS for text in texts(topic, each))]
 
 
+def write_pool(store: Store, contents: Sequence[str], alike: bool = False) -> list[str]:
+    """Write documents with their vectors; returns their ids."""
+    ids = [document_id(text) for text in contents]
+    rows = [
+        {"doc_id": one, "text": text, "n_chars": len(text), "n_bytes": len(text.encode())}
+        for one, text in zip(ids, contents, strict=True)
+    ]
+    store.append("documents", rows_of("documents", rows))
+    _write_vectors(store, VECTORS, ids, vectors_of(["same"] * len(ids) if alike else contents))
+    return ids
+
+
 def made_pool(
     store: Store, contents: Sequence[str], examples: int = 6, alike: bool = False, source: str = "a site"
 ) -> Subject:
     """Write the tables; return the selection: a fifth is chosen, some repeat, two examples are gaps."""
-    ids = [document_id(text) for text in contents]
-    sizes = [{"n_chars": len(text), "n_bytes": len(text.encode())} for text in contents]
-    rows = [
-        {"doc_id": one, "text": text} | size for one, text, size in zip(ids, contents, sizes, strict=True)
-    ]
-    store.append("documents", rows_of("documents", rows))
+    ids = write_pool(store, contents, alike)
     places = [
         {
             "doc_id": one,
@@ -51,7 +58,6 @@ def made_pool(
         for n, one in enumerate(ids)
     ]
     store.append("occurrences", rows_of("occurrences", places))
-    _write_vectors(store, VECTORS, ids, vectors_of(["same"] * len(ids) if alike else contents))
     order, decided, chosen = sorted(range(len(ids)), key=ids.__getitem__), [], max(len(ids) // 5, 1)
     for rank, n in enumerate(order, 1):
         near = n % 10 == 9

@@ -160,7 +160,7 @@ EVERYTHING = small_settings(
     '[filters]\nheuristics = ["gopher"]\n',
     "[trial_budget]\nshare = 0.5\n",
     '[sampler_trials]\nmodel = "small"\ntarget = "algebra"\n',
-    '[mixture]\ntarget = "algebra"\nmodel = "small"\nsources = "source"\ntrain_tokens = 4_000\n',
+    '[mixture]\ntarget = "algebra"\nmodel = "small"\nsources = "topics"\ntrain_tokens = 4_000\n',
 ).replace("[project]\n", '[project]\ntokenizer = "small"\n', 1)
 """Settings that use every stage."""
 SMALL = small_settings(settle_seconds=1.0)

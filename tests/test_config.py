@@ -63,7 +63,7 @@ WRONG = {
     "misspelt sampler": (CORPUS + selection(sampler="desnity"), ["'desnity'", "did you mean 'density'?"]),
     "shares of nothing": (
         CORPUS + selection(maximum_shares=0.3),
-        ["selection[0].per is missing", '"source" or "language"'],
+        ["selection[0].per is missing", '"source", "topic" or "language"'],
     ),
     "groups without shares": (
         CORPUS + selection(per="source"),
@@ -73,10 +73,7 @@ WRONG = {
         CORPUS + selection(per="sources", maximum_shares=0.3),
         ["selection[0].per", "'sources'", "did you mean 'source'?"],
     ),
-    "topics before there are any": (
-        CORPUS + selection(per="topic", maximum_shares=0.3),
-        ["[[selection]] best: per", "'topic'", '"source" or "language"'],
-    ),
+    "one topic": (CORPUS + "[topics]\ncount = 1\n", ["topics.count", "1", "greater than or equal to 2"]),
     "least shares over 1": (
         CORPUS + selection(per="source") + "minimum_shares = { web = 0.7, wiki = 0.4 }\n",
         ["selection[0].minimum_shares", "at most 1 in sum; these are 1.1"],

@@ -84,7 +84,7 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
         if file.key in snapshot.files
     ]
     unmet: list[str] = []
-    warnings = list(missing_packages(project))
+    warnings = [*missing_packages(project), *_other_samplers(project)]
     for target in project.settings.target:
         if target.name in due.get(EXAMPLES_STAGE.name, ()) and (problem := target_problem(target, project)):
             made = (EXAMPLES_STAGE.name, target.name) in current
@@ -118,6 +118,18 @@ def target_problem(target: TargetSection, project: Project) -> str | None:
     except Exception:  # what cannot be read is left to the step
         return None
     return None
+
+
+def _other_samplers(project: Project) -> Iterator[str]:
+    """Yield the selections that follow [mixture] by another sampler than the one its runs followed."""
+    mixture = project.settings.mixture
+    for section in project.settings.selection if mixture else ():
+        if mixture and section.mixture and section.sampler != mixture.sampler:
+            yield (
+                f"selection {section.name}: its sampler is {section.sampler}, and the shares that it follows "
+                f"are measured on what {mixture.sampler} puts first in each source; with sampler = "
+                f'"{section.sampler}" in [mixture] they would be its own'
+            )
 
 
 def _lacking_columns(corpus: CorpusSection, shards: Sequence[Shard]) -> Iterator[str]:

@@ -32,6 +32,8 @@ from tamis.store.home import Home
 from tamis.store.schemas import declared
 from tamis.store.tables import Store, one_of, quoted
 from tamis.store.withdrawn import read_withdrawals
+from tamis.topics.stage import TOPICS
+from tamis.topics.storing import read_names
 from tamis.training.stage import BASE_MODELS_STAGE, TRAINED_ON
 
 _DECISION = ["selection", "verdict", "reason", "detail", "rank", "margin", "duplicate_of"]
@@ -47,7 +49,8 @@ def explain_document(store: Store, doc_id: str, manifests: ManifestFolder) -> di
     `share` is of the document's own mass.
 
     A withdrawn document has the key `withdrawn`, too, an example of a target `examples`, and one that a stage
-    could not process `set_aside`. A decision made by a filter has `evidence`: the measured value, and the
+    could not process `set_aside`; where the project keeps topics, `topic` is that of the document, with words
+    that name it. A decision made by a filter has `evidence`: the measured value, and the
     limit in the settings of that decision.
     """
     where = f"doc_id = {quoted(doc_id)}"
@@ -62,6 +65,7 @@ def explain_document(store: Store, doc_id: str, manifests: ManifestFolder) -> di
         ({"withdrawn": withdrawn[0]} if withdrawn else {})
         | ({"examples": examples} if examples else {})
         | ({"set_aside": aside} if aside else {})
+        | _topic(store, where)
         | {
             "doc_id": doc_id,
             "occurrences": _named_in_groups(store, [places])[0],
@@ -74,6 +78,14 @@ def explain_document(store: Store, doc_id: str, manifests: ManifestFolder) -> di
             .to_dicts(),
         }
     )
+
+
+def _topic(store: Store, where: str) -> dict[str, Any]:
+    """Return the topic of a document and the words that name it, {} where there are none."""
+    found = store.read(TOPICS.name, ["topic"], where)["topic"].to_list()
+    if not found:
+        return {}
+    return {"topic": {"topic": found[0], "words": read_names(store).words.get(found[0], [])}}
 
 
 def _named_in_groups(store: Store, found: Sequence[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
@@ -176,6 +188,8 @@ def explanation_lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"  example of the target {row['target']}, {_SPLITS[row['split']]} ({row['source']})")
     for row in found.get("set_aside", []):
         lines.append(f"  set aside by {row['stage']}, {row['reason'].replace('_', ' ')}: {row['detail']}")
+    if (topic := found.get("topic")) is not None:
+        lines.append(f"  of {topic['topic']}" + (f": {', '.join(topic['words'])}" if topic["words"] else ""))
     for score in found["scores"]:
         lines.append(f"  {score['scorer']} = {score['score']:.5g} (percentile {score['percentile']:.1f})")
     for row in found["decisions"]:

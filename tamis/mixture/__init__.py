@@ -12,7 +12,7 @@ from tamis.mixture.optimum import Mixture, best_mixture, marginal_values, unimax
 from tamis.mixture.proposing import propose_runs, runs_needed
 from tamis.mixture.reuse import Reuse, plan_reuse
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"  # 2: runs that are outliers count in no interval and in no deviation
 
 __all__ = [
     "CODE_VERSION",

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from tamis.mixture.errors import InfeasibleCapsError, TooFewRunsError
-from tamis.mixture.law import MixtureLaw, fit_mixture_law
+from tamis.mixture.law import MixtureLaw, fit_mixture_law, varies
 from tamis.mixture.optimum import Mixture, best_mixture, marginal_values, under_caps, unimax, worth_of_repeats
 from tamis.mixture.swarm import Swarm, named_run, spread_over_ranks
 
@@ -28,7 +28,11 @@ LEVEL = 0.9
 
 def fit_losses(swarm: Swarm, losses: pl.DataFrame, targets: Sequence[str], seed: int) -> MixtureLaw:
     """Return the law of the present runs. losses: run, target, bits_per_byte. Raises `TooFewRunsError`."""
-    return fit_mixture_law(swarm.part_weights, loss_matrix(swarm, losses, targets), seed=seed)
+    losses_rt, needed = loss_matrix(swarm, losses, targets), len(swarm.parts) + 2
+    for column, finished in enumerate(np.isfinite(losses_rt).sum(0).tolist()):
+        if finished < needed:
+            raise TooFewRunsError(column, finished, needed, targets[column])
+    return fit_mixture_law(swarm.part_weights, losses_rt, seed=seed)
 
 
 def loss_matrix(swarm: Swarm, losses: pl.DataFrame, targets: Sequence[str]) -> np.ndarray:
@@ -58,7 +62,10 @@ def law_rows(swarm: Swarm, law: MixtureLaw, targets: Sequence[str]) -> list[dict
 
 
 def method_rows(law: MixtureLaw, targets: Sequence[str]) -> list[dict[str, Any]]:
-    """Return how well each form ranks held-out runs, as the table `mixture_methods` has them."""
+    """Return how well each form ranks held-out runs, as the table `mixture_methods` has them.
+
+    Losses that do not differ have no form but a constant, which ranks nothing.
+    """
     return [
         {
             "target": target,
@@ -67,7 +74,7 @@ def method_rows(law: MixtureLaw, targets: Sequence[str]) -> list[dict[str, Any]]
             "chosen": method == law.method[column],
         }
         for column, target in enumerate(targets)
-        for method, value in law.cross_validated[column].items()
+        for method, value in (law.cross_validated[column] or {law.method[column]: float("nan")}).items()
     ]
 
 
@@ -187,12 +194,12 @@ def _weight_intervals(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return the 90 % interval of each weight over resampled runs and both smooth forms of the law."""
     random = np.random.default_rng(seed)
-    runs, found = len(law.weights), [weights]
+    runs, found, losses_rt = len(law.weights), [weights], law.kept_losses
     for number in range(RESAMPLED):
         drawn_r = random.integers(0, runs, runs)
         method = ("root", "log-linear")[number % 2]
         try:
-            again = fit_mixture_law(law.weights[drawn_r], law.losses[drawn_r], method=method, seed=seed)  # type: ignore[arg-type]
+            again = fit_mixture_law(law.weights[drawn_r], losses_rt[drawn_r], method=method, seed=seed)  # type: ignore[arg-type]
             found.append(swarm.expanded(_best(swarm, again, caps).weights, caps.tokens))
         except (TooFewRunsError, InfeasibleCapsError):
             continue  # too few different runs were drawn to say anything of all sources
@@ -231,7 +238,7 @@ def _controls(swarm: Swarm, law: MixtureLaw, caps: Caps, mixture: Mixture) -> li
         )[0]
         by_source = dict(zip(names, map(float, bounded), strict=True))
         found.append(_control(swarm, law, name, by_source, swarm.collapsed(by_source), mixture))
-    goal_r = law.losses.mean(1)
+    goal_r = law.kept_losses.mean(1)
     if np.isfinite(goal_r).any():
         best = int(np.nanargmin(goal_r))
         run = swarm.current[best]
@@ -285,16 +292,25 @@ def by_distance(
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """Spearman's correlation of losses of the same mixtures at two sizes; bounds of 90 % by bootstrap."""
+    """Spearman's correlation of losses of the same mixtures at two sizes; bounds of 90 % by bootstrap.
+
+    `alike`: the size at which the losses do not differ, so that there are no ranks to compare; else "".
+    """
 
     runs: int
     correlation: float
     low: float
     high: float
+    alike: str = ""
 
     @property
     def words(self) -> str:
         """For people."""
+        if self.alike:
+            return (
+                f"the {self.alike} runs of {self.runs} mixtures have equal losses, so the ranks of the two "
+                "sizes cannot be compared"
+            )
         return (
             f"the ranks of {self.runs} mixtures agree at {self.correlation:.3f} between the two sizes "
             f"(90 % interval {self.low:.3f} to {self.high:.3f})"
@@ -324,11 +340,15 @@ def agreement(swarm: Swarm, losses: pl.DataFrame, targets: Sequence[str], seed: 
     known = [one for one in again if np.isfinite(one)]
     low, high = np.quantile(known, [0.05, 0.95]) if known else (-1.0, 1.0)
     found = _spearman(pairs_n2)
+    alike = [
+        size for size, losses_n in zip(("small", "larger"), pairs_n2.T, strict=True) if not varies(losses_n)
+    ]
     return Agreement(
         runs=len(pairs),
-        correlation=found if np.isfinite(found) else 0.0,
+        correlation=found if np.isfinite(found) and not alike else 0.0,
         low=float(low),
         high=float(high),
+        alike=alike[0] if alike else "",
     )
 
 

@@ -14,12 +14,20 @@ class BadWeightsError(PermanentError, ValueError):
 
 
 class TooFewRunsError(PermanentError, ValueError):
-    """A law needs more finished runs than there are; `target` is the column of the losses."""
+    """A law needs more finished runs than there are; `target` is the column of the losses.
 
-    def __init__(self, target: int, runs: int, needed: int) -> None:
-        self.target, self.runs, self.needed = target, runs, needed
+    `name`: of the target, in the graph.
+    """
+
+    def __init__(self, target: int, runs: int, needed: int, name: str | None = None) -> None:
+        self.target, self.runs, self.needed, self.name = target, runs, needed, name
+        law = f"a law of {needed - 2} sources needs at least {needed}"
+        if name is None:
+            super().__init__(f"target {target} has {runs} finished runs; {law}")
+            return
         super().__init__(
-            f"target {target} has {runs} finished runs; a law of {needed - 2} sources needs at least {needed}"
+            f"[mixture]: {runs} runs have a loss on target {name}, and {law}; lower learning_rate in "
+            "[pretraining] where runs diverged (column failure of the table mixture_runs), else raise runs"
         )
 
 

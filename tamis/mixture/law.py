@@ -19,7 +19,7 @@ MADS = 5.0
 LEAST_OUTLIER = 5.0
 """... and more than so many median absolute deviations of the losses themselves."""
 OUTLIER_PASSES = 4
-LEAST_WEIGHT = 0.02
+LEAST_WEIGHT, ROUNDING = 0.02, 1e-9
 LEAST_NEARNESS = 0.05  # 1 - leverage of a run that alone determines a slope
 NEAREST_RUNS = 12
 BOOSTED_FROM = 256
@@ -61,6 +61,14 @@ class MixtureLaw:
         finished_r = np.isfinite(self.losses).any(1)
         seen: Floats = self.weights[finished_r].max(0)
         return seen
+
+    @property
+    def kept_losses(self) -> Floats:
+        """[R, t] the losses that count, NaN for failed runs and for outliers: those have diverged."""
+        kept_rt = self.losses.copy()
+        for target, outliers in enumerate(self.outliers):
+            kept_rt[list(outliers), target] = np.nan
+        return kept_rt
 
     @property
     def smooth(self) -> bool:
@@ -142,15 +150,23 @@ class MixtureLaw:
     def _scaled_residuals(self, goal_t: Floats, weights_nk: Floats) -> tuple[Floats, Floats]:
         """Return residuals of the goal, held out, of the runs that have it, and the spread [n] at mixtures.
 
+        Where hardly any run has all targets, a run counts with the mean over those that it has.
+
         Residuals are in units of the spread at their runs. It grows with the leverage of a mixture and with
         the residuals of the runs nearest to it, by the distance of roots of the shares: laws are worse among
         mixtures of high loss than around the prior.
         """
         counted_t = goal_t > 0
-        residual_rt = (self.losses - self.held_out)[:, counted_t]
-        whole_r = np.isfinite(residual_rt).all(1)
+        residual_rt = (self.kept_losses - self.held_out)[:, counted_t]
+        known_rt, share_t = np.isfinite(residual_rt), goal_t[counted_t]
+        whole_r = known_rt.all(1)
+        if whole_r.sum() < self.sources + 2:
+            whole_r = known_rt.any(1)
+            residual_rt = (
+                np.where(known_rt, residual_rt, 0.0) / np.maximum(known_rt @ share_t, 1e-12)[:, None]
+            )
         leverage_r = leverage(self.weights, self.weights)[whole_r]
-        residual_r = residual_rt[whole_r] @ goal_t[counted_t]
+        residual_r = residual_rt[whole_r] @ share_t
         residual_r = residual_r / np.sqrt(1.0 / np.maximum(1.0 - leverage_r, LEAST_NEARNESS))
         runs_rk = self.weights[whole_r]
         near_rr, near_nr = _distances(runs_rk, runs_rk), _distances(weights_nk, runs_rk)
@@ -234,7 +250,7 @@ def fit_mixture_law(
     losses_rt, one_target = _checked_losses(losses, weights_rk)
     used_rt = np.isfinite(losses_rt)
     varied_t = np.array(
-        [_varies(column_r[used_r]) for column_r, used_r in zip(losses_rt.T, used_rt.T, strict=True)]
+        [varies(column_r[used_r]) for column_r, used_r in zip(losses_rt.T, used_rt.T, strict=True)]
     )
     found: dict[int, _Found] = {}
     for target in np.flatnonzero(~varied_t).tolist():
@@ -289,8 +305,9 @@ def _checked_losses(losses: ArrayLike, weights_rk: Floats) -> tuple[Floats, bool
     return losses_rt, given.ndim == 1
 
 
-def _varies(losses_n: Floats) -> bool:
-    return bool(np.ptp(losses_n) > 1e-12 * np.abs(losses_n).max())
+def varies(losses_n: Floats) -> bool:
+    """Return whether losses differ by more than rounding."""
+    return bool(np.ptp(losses_n) > ROUNDING * np.abs(losses_n).max())
 
 
 def _folds(runs: int, seed: int) -> NDArray[np.intp]:

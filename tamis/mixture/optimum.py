@@ -165,9 +165,9 @@ def _objective(law: MixtureLaw, prior_k: Floats, stay_near: float, goal_t: Float
 
 
 def _goal_deviation(law: MixtureLaw, goal_t: Floats) -> float:
-    """Return the standard deviation of the goal over the runs; of its predictions if no run has all."""
+    """Return the standard deviation of the goal over the runs that count; of predictions if none has all."""
     counted = goal_t > 0
-    goal_r = law.losses[:, counted] @ goal_t[counted]
+    goal_r = law.kept_losses[:, counted] @ goal_t[counted]
     measured_r = goal_r[np.isfinite(goal_r)]
     return float(measured_r.std() if len(measured_r) > 1 else (law.values(law.weights) @ goal_t).std())
 

@@ -20,6 +20,7 @@ from tamis.selection.decide import Ranking, ranked_by, with_exclusions
 from tamis.selection.pool import groups
 from tamis.settings.budget import Budget
 from tamis.settings.config import MixtureSection
+from tamis.settings.shares import Per
 from tamis.store.digests import canonical_digest
 from tamis.store.tables import Store
 
@@ -32,13 +33,18 @@ LEAST_COMPARED = 20
 Vectors = Callable[[list[str]], np.ndarray]
 
 
+def grouped_by(section: MixtureSection) -> Per:
+    """Return what the sources of the mixture are, as the reasons of decisions name it."""
+    return "topic" if section.sources == "topics" else "source"
+
+
 def source_of_documents(store: Store, section: MixtureSection, files: Mapping[str, Shard]) -> pl.DataFrame:
-    """Return doc_id and group of every document: its corpus, the first by name of several, or its source.
+    """Return doc_id and group of every document: its corpus, the first by name of several, source or topic.
 
     `files`: those that are there, by key; of one that is gone the key alone says its corpus.
     """
-    if section.sources == "source":
-        return groups(store, "source")
+    if section.sources != "corpora":
+        return groups(store, grouped_by(section))
     places = store.read(OCCURRENCES.name, ["doc_id", "shard"])
     keys = places.select(pl.col("shard").unique())
     found = [files[key].corpus if key in files else corpus_of_key(key) for key in keys["shard"]]

@@ -35,6 +35,7 @@ from tamis.stage import (
     when,
 )
 from tamis.store.columns import DOC_ID, Table, column
+from tamis.topics.stage import TOPICS_STAGE
 from tamis.training.stage import PERPLEXITY_STAGE, TRAINED_ON, with_twins
 from tamis.transport.stage import SCORES_STAGE as TRANSPORT_STAGE
 
@@ -211,6 +212,12 @@ def _targets(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
     return section.targets if section else ()
 
 
+def _of_topics(snapshot: Snapshot) -> bool:
+    """Whether the sources are topics."""
+    section = snapshot.project.settings.mixture
+    return section is not None and section.sources == "topics"
+
+
 def _sampler(snapshot: Snapshot) -> str:
     section = snapshot.project.settings.mixture
     return section.sampler if section else "random"
@@ -341,6 +348,7 @@ DESIGN_STAGE = Stage(
         edge("embeddings", every("shards")),
         edge("target_embeddings", _targets),
         edge("base_models", _models),
+        edge(TOPICS_STAGE.name, when(_of_topics, only)),
     ),
     settings=_design_settings,
     tables=(MIXTURE_SOURCES, MIXTURE_PLAN, MIXTURE_DOCUMENTS),

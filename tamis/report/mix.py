@@ -7,10 +7,12 @@ import polars as pl
 
 from tamis.base.errors import PermanentError
 from tamis.base.numbers import counted, percent
+from tamis.history.finding import short_id
 from tamis.history.versions import decisions_of, read_versions
 from tamis.report.rendering import render
-from tamis.report.seen import LENGTHS, LONGEST, NO_VECTOR, Seen, clean
+from tamis.report.seen import LENGTHS, LONGEST, Seen, clean
 from tamis.store.home import Home
+from tamis.topics.storing import NO_VECTOR
 
 SHOWN_GROUPS, SHOWN_SHIFTS, LEAST_SHIFT = 8, 5, 0.02
 OTHERS = "all others"
@@ -35,7 +37,10 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class MixPage:
-    """What the template shows; `titles`: dimension, where it begins in the picture, and its largest share."""
+    """What the template shows; `titles`: dimension, where it begins in the picture, and its largest share.
+
+    `words_from`: short ids of the documents that words of topics are from.
+    """
 
     name: str
     sides: dict[str, str]
@@ -45,6 +50,7 @@ class MixPage:
     shifts: list[str]
     notes: list[str]
     links: list[tuple[str, str]]
+    words_from: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +105,7 @@ def mix_page(seen: Seen, before: Before | None, links: list[tuple[str, str]]) ->
         shifts=_shifts(lines),
         notes=_notes(seen, before),
         links=links,
+        words_from="".join(map(short_id, seen.topics_from)),
     )
     return render("mix.html", page)
 

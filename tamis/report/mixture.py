@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from tamis.history.finding import short_id
 from tamis.mixture.analysis import (
     BEST_RUN,
     CHOSEN,
@@ -24,6 +25,7 @@ from tamis.project import Project
 from tamis.report.figures import BLUE, FONT_POINTS, GREY, data_uri, new_figure, png_of
 from tamis.report.rendering import render
 from tamis.store.tables import Store
+from tamis.topics.storing import read_names
 
 PAGE = "mixture.html"
 WORDS = {
@@ -60,7 +62,8 @@ class Backtest:
 class MixturePage:
     """`told_apart`: whether the runs can tell the best mixture from the natural shares.
 
-    `conditional`: sources that left, and of what else the law is conditional, in sentences.
+    `conditional`: sources that left, and of what else the law is conditional, in sentences. `labels`: the
+    sources as people know them; `words_from`: short ids of the documents that words of these are from.
     """
 
     targets: Sequence[str]
@@ -85,6 +88,8 @@ class MixturePage:
     refused_below: float
     repetition: float
     conditional: list[str]
+    labels: dict[str, str]
+    words_from: str
 
 
 def mixture_page(project: Project, agreement: Agreement | None) -> str:
@@ -102,6 +107,7 @@ def mixture_page(project: Project, agreement: Agreement | None) -> str:
     others = [row for row in controls if row["name"] not in (CHOSEN, BEST_RUN)]
     sources = {row["source"]: row for row in store.read(MIXTURE_SOURCES.name).iter_rows(named=True)}
     natural, methods = by_name[NATURAL], store.read(MIXTURE_METHODS.name).sort("target", "method")
+    names = read_names(store) if section.sources == "topics" else None
     page = MixturePage(
         targets=section.targets,
         model=section.model,
@@ -125,6 +131,8 @@ def mixture_page(project: Project, agreement: Agreement | None) -> str:
         refused_below=REFUSED_BELOW,
         repetition=swarm.repetition,
         conditional=_conditional(swarm, sources),
+        labels={name: names.label(name) if names else name for name in sources},
+        words_from="".join(map(short_id, names.from_documents)) if names else "",
     )
     return render("mixture.html", page)
 

@@ -15,33 +15,37 @@ from tamis.coverage.keyed_hash import keyed_hash
 from tamis.embedding.layout import Components, Floats, principal_components
 from tamis.embedding.stage import TARGET_EMBEDDINGS
 from tamis.embedding.storing import current_table, encoder_slug
-from tamis.embedding.topics import cluster_centers, nearest_center, topic_names
 from tamis.filters.storing import TABLE as FLAGS
 from tamis.project import Project
 from tamis.selection.computing import known_vectors
 from tamis.selection.stage import DECISIONS
+from tamis.settings.references import uses_topics
 from tamis.settings.samplers import find_sampler
 from tamis.settings.sections import SelectionSection
 from tamis.store.tables import Store, matrix_of, quoted
 from tamis.store.vectors import MOST_A_SPAN
+from tamis.topics.clusters import AXES_OF_TOPICS, cluster_centers, nearest_center, nearest_topic, topic_names
+from tamis.topics.storing import NO_VECTOR, read_centers, read_names, read_topics
 from tamis.transport.stage import TARGET_GAPS
 from tamis.transport.storing import target_rows
 
 MOST_DOCUMENTS, MOST_CHOSEN, MOST_EXAMPLES = 20_000, 8_000, 2_000
 FEWEST_A_REASON = 100
 TEXT_CHARACTERS = 1_000
-AXES_OF_TOPICS = 16
 SHOWN_COLUMNS = ("doc_id", "verdict", "reason", "detail", "rank", "margin", "duplicate_of", "training_count")
 LENGTHS = {500: "under 500", 2_000: "500 to 2,000", 8_000: "2,000 to 8,000", 32_000: "8,000 to 32,000"}
 LONGEST = "32,000 and more"
-NO_FILE, UNKNOWN, NO_VECTOR = "(in no file any more)", "not stated", "(no vector)"
+NO_FILE, UNKNOWN = "(in no file any more)", "not stated"
 EXAMPLE, GAP = "example", "gap"
 """What a point of the map is that is no document: an example of the target, one that nothing serves."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A selection to look at: its decisions, and the tables that hold the vectors."""
+    """A selection to look at: its decisions, and the tables that hold the vectors.
+
+    `stored_topics`: the project keeps topics, which are those of its pages.
+    """
 
     name: str
     target: str | None
@@ -49,6 +53,23 @@ class Subject:
     pool_table: str
     target_table: str
     seed: int = 0
+    stored_topics: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Topics:
+    """Topics as a page shows them: labels, and the topic of each document and point by place among these.
+
+    `ids`: what tables call them. of_pool: doc_id and topic. label_n: of the points, label_m: of the examples
+    of the target. `from_documents`: those that words of the labels are from, where these are stored.
+    """
+
+    labels: list[str]
+    ids: list[str]
+    of_pool: pl.DataFrame
+    label_n: np.ndarray
+    label_m: np.ndarray
+    from_documents: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +79,9 @@ class Seen:
     subject: without its decisions, which are not kept twice. sample: doc_id, verdict and reason of those that
     may be shown, by id. points: a row a sampled document that has a vector, by id, then a row an example of
     the target: doc_id, kind ("selected", "rejected", "example" or "gap"), text, topic. vector_nd, point_nk:
-    their vectors, and these in the first components. examples: topic, length and n_bytes of the whole target.
-    left_out: what the map does not show, in sentences.
+    their vectors, and these in the first components. topics: their labels, topic_ids: what tables call them,
+    topics_from: documents that their words are from, where these are stored. examples: topic, length and
+    n_bytes of the whole target. left_out: what the map does not show, in sentences.
     """
 
     subject: Subject
@@ -70,6 +92,8 @@ class Seen:
     point_nk: Floats
     components: Components
     topics: list[str]
+    topic_ids: list[str]
+    topics_from: list[str]
     examples: pl.DataFrame
     left_out: list[str]
 
@@ -87,6 +111,7 @@ def subject_of(project: Project, section: SelectionSection, decisions: pl.DataFr
         pool_table=current_table(project),
         target_table=f"{TARGET_EMBEDDINGS.name}_{encoder_slug(project.settings.encoder.name)}",
         seed=project.seed,
+        stored_topics=uses_topics(project.settings),
     )
 
 
@@ -112,11 +137,6 @@ def look_at(store: Store, subject: Subject) -> Seen:
     vector_nd = np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
     components = principal_components(vector_nd)
     point_nk = components.of(vector_nd.astype(np.float64))
-    center_ck = cluster_centers(point_nk[:, :AXES_OF_TOPICS])
-    label_n = nearest_center(point_nk[:, :AXES_OF_TOPICS], center_ck)
-    label_m = np.zeros(0, np.int64)
-    if len(examples):
-        label_m = nearest_center(components.of(example_md, AXES_OF_TOPICS), center_ck)
     texts = known.join(
         heads(store, known["doc_id"].to_list()), on="doc_id", how="left", maintain_order="left"
     )
@@ -124,21 +144,25 @@ def look_at(store: Store, subject: Subject) -> Seen:
         texts.select("doc_id", "text", kind="verdict"),
         examples[shown_m].select("doc_id", "text", "kind"),
     ]
-    points = pl.concat(shown).with_columns(topic=pl.Series(label_n, dtype=pl.Int64))
-    names = topic_names(points["text"].fill_null(""), label_n, len(center_ck))
+    points = pl.concat(shown)
+    if subject.stored_topics:
+        topics = _stored_topics(store, vector_nd, example_md)
+    else:
+        topics = _own_topics(store, subject.pool_table, (points, point_nk), example_md, components)
     decisions = _with_facts(store, subject.decisions)
-    topics = _topics_of_pool(store, subject.pool_table, components, center_ck)
-    decisions = decisions.join(topics, on="doc_id", how="left", maintain_order="left")
+    decisions = decisions.join(topics.of_pool, on="doc_id", how="left", maintain_order="left")
     return Seen(
         subject=replace(subject, decisions=subject.decisions.clear()),
         decisions=decisions,
         sample=sample,
-        points=points,
+        points=points.with_columns(topic=pl.Series(topics.label_n, dtype=pl.Int64)),
         vector_nd=vector_nd,
         point_nk=point_nk,
         components=components,
-        topics=names,
-        examples=examples.drop("text").with_columns(topic=pl.Series(label_m, dtype=pl.Int64)),
+        topics=topics.labels,
+        topic_ids=topics.ids,
+        topics_from=topics.from_documents,
+        examples=examples.drop("text").with_columns(topic=pl.Series(topics.label_m, dtype=pl.Int64)),
         left_out=_left_out(subject, sample, known, (len(examples), len(shown_m)), components),
     )
 
@@ -229,6 +253,47 @@ def _examples(store: Store, subject: Subject) -> tuple[pl.DataFrame, np.ndarray]
     found = rows.with_columns(kind, n_chars=text.str.len_chars(), n_bytes=text.str.len_bytes().cast(pl.Int64))
     head = text.str.slice(0, TEXT_CHARACTERS)
     return found.select("doc_id", head, "kind", "source", _length("n_chars"), "n_bytes"), example_md
+
+
+def _own_topics(
+    store: Store,
+    table: str,
+    shown: tuple[pl.DataFrame, Floats],
+    example_md: np.ndarray,
+    components: Components,
+) -> Topics:
+    """Return topics of the points that are shown, as their places in the components make them."""
+    points, point_nk = shown
+    center_ck = cluster_centers(point_nk[:, :AXES_OF_TOPICS])
+    label_n = nearest_center(point_nk[:, :AXES_OF_TOPICS], center_ck)
+    label_m = np.zeros(0, np.int64)
+    if len(example_md):
+        label_m = nearest_center(components.of(example_md, AXES_OF_TOPICS), center_ck)
+    names = topic_names(points["text"].fill_null(""), label_n, len(center_ck))
+    return Topics(
+        labels=names,
+        ids=names,
+        of_pool=_topics_of_pool(store, table, components, center_ck),
+        label_n=label_n,
+        label_m=label_m,
+        from_documents=[],
+    )
+
+
+def _stored_topics(store: Store, vector_nd: np.ndarray, example_md: np.ndarray) -> Topics:
+    """Return the topics that the project keeps; an example of the target is of the nearest."""
+    (ids, center_cd), names = read_centers(store), read_names(store)
+    if not ids:  # no document has a vector
+        ids, center_cd = [NO_VECTOR], np.zeros((1, vector_nd.shape[1]))
+    place = pl.col("topic").replace_strict(ids, range(len(ids)), default=None, return_dtype=pl.Int64)
+    return Topics(
+        labels=[names.label(topic) for topic in ids],
+        ids=ids,
+        of_pool=read_topics(store).with_columns(place),
+        label_n=nearest_topic(vector_nd, center_cd) if len(vector_nd) else np.zeros(0, np.int64),
+        label_m=nearest_topic(example_md, center_cd) if len(example_md) else np.zeros(0, np.int64),
+        from_documents=names.from_documents,
+    )
 
 
 def _topics_of_pool(store: Store, table: str, components: Components, center_ck: Floats) -> pl.DataFrame:

@@ -6,9 +6,10 @@ from typing import Any
 
 import polars as pl
 
-from tamis.base.numbers import MISSING
+from tamis.base.numbers import MISSING, percent
 from tamis.corpus.sources import document_sources
 from tamis.corpus.stage import DOCUMENTS, OCCURRENCES
+from tamis.history.finding import short_id
 from tamis.report.random_baseline import RandomBaseline, random_baseline
 from tamis.selection import find_sampler
 from tamis.selection.allocation import group_shares
@@ -16,8 +17,9 @@ from tamis.selection.deciding import used_score_columns
 from tamis.selection.token_sizes import Tokens, token_sizes, tokens_of
 from tamis.settings.budget import parse_budget
 from tamis.settings.config import FiltersSection, SelectionSection
-from tamis.settings.shares import share_of
+from tamis.settings.shares import Per, share_of
 from tamis.store.tables import Store
+from tamis.topics.storing import read_names
 
 SHOWN_SOURCES = 15
 EXCERPT_CHARACTERS = 280
@@ -30,13 +32,29 @@ BEST, MIDDLE, LAST, MISSED = "best", "middle", "last", "missed"
 class DividedBudget:
     """A budget that is divided over groups: what each may fill, and what it does.
 
-    `per`: what the groups are. `unit`: that of amounts. `rows`: as of `group_shares`, with `bound` in words.
-    `shortfalls`: sentences about what could not be had.
+    `per`: what the groups are. `unit`: that of amounts. `rows`: as of `group_shares`, with `label`, the group
+    as people know it, the share that is `wanted`, in words, and the `tokens` of what is chosen, repeats
+    counted. `shortfalls`: sentences about what could not be had. `mixture`: shares are those of [mixture].
+    `words_from`: short ids of the documents that words of labels are from.
     """
 
     per: str
     unit: str
     rows: list[dict[str, Any]]
+    shortfalls: Sequence[str] = ()
+    mixture: bool = False
+    words_from: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Division:
+    """How a selection divides its budget: per what, and into which shares where a mixture says it.
+
+    `shares` None: bounds of the selection itself. `shortfalls`: what groups could not have, in sentences.
+    """
+
+    per: Per
+    shares: Mapping[str, float] | None = None
     shortfalls: Sequence[str] = ()
 
 
@@ -63,12 +81,9 @@ def selection_report(
     section: SelectionSection,
     decisions: pl.DataFrame,
     filters: FiltersSection,
-    shortfalls: Sequence[str] = (),
+    division: Division | None = None,
 ) -> SelectionReport:
-    """Return one selection's report; texts are read only for the documents that are shown.
-
-    shortfalls: what the groups of a divided budget could not have.
-    """
+    """Return one selection's report; texts are read only for the documents that are shown."""
     sources = document_sources(store.read(OCCURRENCES.name, ["doc_id", "shard", "source"]))
     shown = pl.concat(shown_documents(decisions).values())["doc_id"].to_list()
     texts = [pl.DataFrame(schema={"doc_id": pl.String, "text": pl.String})]  # nothing may be eligible
@@ -91,22 +106,42 @@ def selection_report(
         target=section.target,
         tokens=tokens_of(sizes, decisions.filter(pl.col("verdict") == "selected")),
         baseline=random_baseline(store, decisions, sources.select("doc_id", "source"), score, filters),
-        divided=_divided(section, decisions, sizes, shortfalls) if section.per else None,
+        divided=_divided(store, section, decisions, sizes, division) if division else None,
     )
 
 
 def _divided(
-    section: SelectionSection, decisions: pl.DataFrame, sizes: pl.DataFrame, shortfalls: Sequence[str]
+    store: Store, section: SelectionSection, decisions: pl.DataFrame, sizes: pl.DataFrame, division: Division
 ) -> DividedBudget:
     in_tokens = parse_budget(section.budget).unit == "tokens"
-    size = pl.col("n_tokens") if in_tokens else pl.lit(1, dtype=pl.Int64)
-    found = group_shares(decisions, sizes.select("doc_id", size=size)).sort(
-        "filled", "group", descending=[True, False]
-    )
-    rows = [row | {"bound": _bound(section, row["group"])} for row in found.iter_rows(named=True)]
+    tokens = sizes.select("doc_id", size="n_tokens")
+    by_tokens = group_shares(decisions, tokens)
+    found = by_tokens if in_tokens else group_shares(decisions, tokens.with_columns(size=pl.lit(1, pl.Int64)))
+    found = found.join(by_tokens.select("group", tokens="filled"), on="group", how="left")
+    names = read_names(store) if division.per == "topic" else None
+    rows = [
+        row
+        | {
+            "label": names.label(row["group"]) if names else row["group"],
+            "wanted": _wanted(section, division, row["group"]),
+        }
+        for row in found.sort("filled", "group", descending=[True, False]).iter_rows(named=True)
+    ]
     return DividedBudget(
-        per=str(section.per), unit="tokens" if in_tokens else "documents", rows=rows, shortfalls=shortfalls
+        per=division.per,
+        unit="tokens" if in_tokens else "documents",
+        rows=rows,
+        shortfalls=division.shortfalls,
+        mixture=section.mixture,
+        words_from="".join(map(short_id, names.from_documents)) if names else "",
     )
+
+
+def _wanted(section: SelectionSection, division: Division, group: str) -> str:
+    """Return the share that a group is to have, or the bounds of it, in words."""
+    if not section.mixture:
+        return _bound(section, group)
+    return percent(division.shares.get(group, 0.0)) if division.shares is not None else MISSING
 
 
 def _bound(section: SelectionSection, group: str) -> str:

@@ -17,8 +17,9 @@ from tamis.embedding.layout import Floats
 from tamis.history.finding import short_id
 from tamis.report.figures import AMBER, BLUE, GREY
 from tamis.report.rendering import as_json, render, script, script_policy
-from tamis.report.seen import EXAMPLE, GAP, NO_VECTOR, Seen, clean
+from tamis.report.seen import EXAMPLE, GAP, Seen, clean
 from tamis.report.selection import reasons_of
+from tamis.topics.storing import NO_VECTOR
 
 LARGEST_PAGE = 1_450_000
 HEADS = (80, 60, 40, 20, 0)
@@ -32,7 +33,10 @@ CHOSEN, DROPPED = "chosen", "dropped"
 
 @dataclass(frozen=True, kw_only=True)
 class MapPage:
-    """What the template shows; `links`: file and what it shows, of the other pages of the selection."""
+    """What the template shows; `links`: file and what it shows, of the other pages of the selection.
+
+    `words_from`: short ids of the documents that words of topics are from.
+    """
 
     name: str
     target: str | None
@@ -50,6 +54,7 @@ class MapPage:
     ids: str
     script: str
     policy: str
+    words_from: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +106,7 @@ def map_page(seen: Seen, place_n2: Floats, axes: str, links: list[tuple[str, str
             ids="".join(map(short_id, points["doc_id"])),
             script=script("map.js"),
             policy=script_policy("map.js"),
+            words_from="".join(map(short_id, seen.topics_from)),
         )
         content = render("map.html", page)
         if len(content.encode()) <= LARGEST_PAGE:

@@ -21,6 +21,7 @@ from tamis.settings.config import FiltersSection, SelectionSection
 from tamis.settings.samplers import AWAY_SCORE, METHOD_SCORE
 from tamis.settings.shares import Per
 from tamis.store.tables import Store
+from tamis.topics.storing import read_topics
 from tamis.training.stage import PERPLEXITY_STAGE
 from tamis.transport.stage import TRANSPORT
 
@@ -63,15 +64,16 @@ def with_scores(store: Store, columns: tuple[str, ...], target: str | None) -> p
 
 
 def groups(store: Store, per: Per) -> pl.DataFrame:
-    """Return doc_id and group of every document: the source it is counted for, or the language of its text.
+    """Return doc_id and group of every document: the source it is counted for, its topic, or its language.
 
     Of several languages that its places state it is the first by the alphabet; `UNKNOWN` where none does.
     """
     if per == "source":
         found = document_sources(store.read(OCCURRENCES.name, ["doc_id", "shard", "source"]))
         found = found.rename({"source": "group"})
+    elif per == "topic":
+        found = read_topics(store).rename({"topic": "group"})
     else:
-        assert per == "language", per  # the settings refuse topics
         places = store.read(OCCURRENCES.name, ["doc_id", "language"])
         found = stated_languages(places, ()).rename({"language": "group"})
     pool = store.read(DOCUMENTS.name, ["doc_id"]).join(found, on="doc_id", how="left")

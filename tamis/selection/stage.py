@@ -30,6 +30,7 @@ from tamis.stage import (
 )
 from tamis.store.columns import DOC_ID, FINGERPRINT, TRAINING_COUNT, Table, column
 from tamis.tokens.stage import TOKEN_COUNTS_STAGE, tokens_counted
+from tamis.topics.stage import TOPICS_STAGE
 from tamis.training.stage import PERPLEXITY_STAGE, with_twins
 from tamis.transport.stage import SCORES_STAGE as TRANSPORT_STAGE
 
@@ -211,6 +212,14 @@ def _mixture_settings(snapshot: Snapshot, followed: bool) -> dict[str, Any]:
     return {"mixture_of": section.model_dump(include={"sources", "max_repetition"})}
 
 
+def _by_topic(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
+    """The topics, for a selection that divides its budget by them, itself or as the mixture does."""
+    settings = snapshot.project.settings
+    section, mixture = named(settings.selection, partition), settings.mixture
+    by_mixture = section.mixture and mixture is not None and mixture.sources == "topics"
+    return ("",) if section.per == "topic" or by_mixture else ()
+
+
 def _follows_mixture(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
     """The mixture, for a selection that follows it."""
     return ("",) if named(snapshot.project.settings.selection, partition).mixture else ()
@@ -282,6 +291,7 @@ def _edges() -> tuple[Edge, ...]:
         edge("target_embeddings", _when_computed(_target_of_selection)),
         edge("base_models", _models_of_selection),
         edge(MIXTURE, _follows_mixture),
+        edge(TOPICS_STAGE.name, _by_topic),
     )
     return (documents, *(edge(one.asset, _unless_pinned(one.partitions)) for one in (*deciding, *scores)))
 
@@ -338,6 +348,7 @@ PAGES_STAGE = Stage(
         edge("embeddings", every("shards")),
         edge("target_embeddings", _target_of_selection),
         edge("target_gaps", _with_target(only)),
+        edge(TOPICS_STAGE.name, all_made(TOPICS_STAGE)),
     ),
 )
 """The map, the documents to browse, and the mix: pages, and no table."""

@@ -33,6 +33,7 @@ from tamis.settings.sections import (
     SelectionSection,
     StorageSection,
     TargetSection,
+    TopicsSection,
     TrackingSection,
     TransportSection,
 )
@@ -72,6 +73,7 @@ class Settings(Section):
     near_duplicates: NearDuplicatesSection = NearDuplicatesSection()
     transport: TransportSection = TransportSection()
     density: DensitySection = DensitySection()
+    topics: TopicsSection = TopicsSection()
     judge: JudgeSection = JudgeSection()
     perplexity: PerplexitySection = PerplexitySection()
     decontamination: DecontaminationSection = DecontaminationSection()

@@ -52,9 +52,6 @@ def check_references(settings: "Settings") -> None:
             expected = f"{_one_of(targets)} (sampler {selection.sampler!r} needs it)"
             raise wrong_key(f"[[selection]] {selection.name}: target", None, expected)
         _check_contrast(selection, targets)
-        if selection.per == "topic":
-            expected = '"source" or "language": documents have no topics here'
-            raise wrong_key(f"[[selection]] {selection.name}: per", selection.per, expected)
     check_mixture(settings)
     _check_scaling(settings.scaling, settings.target, models, settings.fine_tuning.validation)
     if settings.trial_budget.share is not None and not settings.scaling.models:
@@ -120,9 +117,6 @@ def check_mixture(settings: "Settings") -> None:
     section = settings.mixture
     if section is None:
         return
-    if section.sources == "topics":
-        expected = '"corpora" or "source": documents have no topics here'
-        raise wrong_key("[mixture] sources", section.sources, expected)
     for target in section.targets or ("",):
         _must_be(target, {one.name for one in settings.target}, "[mixture] target")
     for key in ("model", "agreement_model"):
@@ -148,6 +142,12 @@ def check_mixture(settings: "Settings") -> None:
             raise wrong_key(
                 "[mixture] runs", section.runs, f"{count + 2} or more: two more than the {count} sources"
             )
+
+
+def uses_topics(settings: "Settings") -> bool:
+    """Return whether a selection or the mixture divides documents by topics."""
+    by_topic = any(selection.per == "topic" for selection in settings.selection)
+    return by_topic or (settings.mixture is not None and settings.mixture.sources == "topics")
 
 
 def preset_named(settings: "Settings", name: str) -> Preset | None:

@@ -235,6 +235,12 @@ class PerplexitySection(Section):
     max_tokens: int = Field(128, ge=16)
 
 
+class TopicsSection(Section):
+    """Clusters of vectors, by which a budget or a mixture may be divided."""
+
+    count: int = Field(16, ge=2, le=200)
+
+
 class RetentionSection(Section):
     """How long vectors, answers and scores of documents that left are kept; 0: not at all.
 
@@ -288,7 +294,7 @@ class SelectionSection(Section):
     def _shares_fit(self) -> "SelectionSection":
         given = [key for key in ("minimum_shares", "maximum_shares") if getattr(self, key) is not None]
         if given and self.per is None:
-            raise wrong_key("per", None, f'"source" or "language", since {given[0]} is given')
+            raise wrong_key("per", None, f'"source", "topic" or "language", since {given[0]} is given')
         if self.per and not given:
             expected = f"minimum_shares or maximum_shares, since per = {self.per!r}: maximum_shares = 0.3"
             raise wrong_key("maximum_shares", None, expected)

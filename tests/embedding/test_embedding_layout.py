@@ -1,11 +1,10 @@
 """Places in two dimensions: those of a singular value decomposition, equal at each run, for odd input too."""
 
 import numpy as np
-import polars as pl
 import pytest
 
 from tamis.embedding.layout import nearest, neighbour_layout, neighbours_kept, principal_components, unit
-from tamis.embedding.topics import cluster_centers, nearest_center, topic_names
+from tamis.topics.clusters import cluster_centers
 
 GROUPS, EACH = 6, 40
 
@@ -68,24 +67,3 @@ def test_a_layout_of_nearly_equal_points_is_finite():
     rng = np.random.default_rng(5)
     points = np.repeat(rng.normal(size=(30, 8)), 8, axis=0) + rng.normal(size=(240, 8)) * 1e-5
     assert np.isfinite(neighbour_layout(points)).all()
-
-
-def test_clusters_are_the_groups_and_are_named_by_their_own_words(grouped):
-    points = principal_components(grouped).of(grouped)[:, :8]
-    centers = cluster_centers(points, GROUPS)
-    labels = nearest_center(points, centers)
-    assert len({tuple(labels[start : start + EACH]) for start in range(0, len(labels), EACH)}) == GROUPS
-    group = np.repeat(np.arange(GROUPS), EACH)
-    texts = pl.Series(
-        [
-            f"common words everywhere subject{'abcdef'[one]} matter{'abcdef'[one]} n{n}"
-            for n, one in enumerate(group)
-        ]
-    )
-    names = topic_names(texts, labels, len(centers))
-    assert {name[-1] for name in names} == set("abcdef")
-    assert not any("common" in name or "everywhere" in name for name in names)
-
-
-def test_topics_without_words_have_a_number():
-    assert topic_names(pl.Series(["", "?", "1 2"]), np.array([0, 1, 1]), 2) == ["topic 1", "topic 2"]

@@ -59,6 +59,7 @@ METHODS = {
         ["tamis.quality.second_asking", "tamis.quality.noise_ceiling"],
     ),
     "grader": ("tamis.quality.grader:GRADER_CODE_VERSION", ["tamis.quality.grader", "tamis.quality.surface"]),
+    "topics": ("tamis.topics:CODE_VERSION", ["tamis.topics"]),
     "token_counts": ("tamis.tokens:CODE_VERSION", ["tamis.tokens"]),
     "filters": ("tamis.filters:CODE_VERSION", ["tamis.filters"]),
     "selection": ("tamis.selection:CODE_VERSION", ["tamis.selection"]),

@@ -40,6 +40,8 @@ POOL = frozenset(
 DESIGN = POOL | {"mixture_design"}
 FITTED = frozenset({"mixture_law", "mixture", "selected_subset"})
 CHOSEN = DESIGN | FITTED | {"mixture_runs", "mixture_losses", "agreement_runs", "agreement_losses"}
+LOSS_OF = {"algebra": 1.0, "sailing": 0.1}
+"""How much the noted loss falls with the root of the share of a source."""
 OF_RUNS = {"mixture_runs": "mixture_losses", "agreement_runs": "agreement_losses"}
 TINY = "[pretraining]\nvocabulary = 512\nsequence_length = 32\n"
 MIXTURE = """
@@ -95,11 +97,8 @@ def note_runs(project: SmallProject, runs: str = "mixture_runs", worse: int = 1)
     done = set(project.store.read("mixture_runs", ["run"])["run"])
     wanted = [run for run in planned.values() if swarm.wants(run.name) and run.name not in done]
     for run in wanted:
-        loss = (
-            2.0
-            - worse * run.weights.get("algebra", 0.0) ** 0.5
-            - 0.1 * run.weights.get("sailing", 0.0) ** 0.5
-        )
+        gained = sum(worth * run.weights.get(name, 0.0) ** 0.5 for name, worth in LOSS_OF.items())
+        loss = 2.0 - worse * gained
         row = {"run": run.name, "preset": run.preset, "tokens": run.tokens, "seconds": 2.0}
         project.store.merge("mixture_runs", rows_of("mixture_runs", [row]))
         row = {"run": run.name, "target": "algebra", "bits_per_byte": loss, "examples": 15}

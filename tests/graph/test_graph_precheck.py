@@ -165,3 +165,18 @@ def test_a_materialization_stops_before_it_begins(folder, monkeypatch, nowhere):
     found = precheck(scan(project.project), {}, full_plan(scan(project.project), {}))
     assert found.unmet[0] == "no corpus holds a file: put some into documents (corpus web)"
     assert str(UnmetTargetsError(found.unmet)).endswith("or add examples. Nothing was materialized")
+
+
+MIXTURE = '[mixture]\ntarget = "goal"\nmodel = "llama-0.3m"\nsources = "source"\ntrain_tokens = 4_000\n'
+
+
+@pytest.mark.parametrize(("sampler", "warned"), [("random", False), ("got-d", True)])
+def test_shares_that_were_measured_with_another_sampler_are_said_to_be(folder, sampler, warned):
+    following = selection("mixed", sampler, budget="1ktok", mixture=True, target="goal")
+    found = checked(folder, corpus(), GOAL, following, selection("other", "knn", 5, target="goal"), MIXTURE)
+    said = [line for line in found.warnings if "is measured" in line or "are measured" in line]
+    assert len(said) == warned
+    for line in said:
+        assert line.startswith("selection mixed: its sampler is got-d")
+        assert "measured on what random puts first in each source" in line
+        assert 'sampler = "got-d" in [mixture]' in line

@@ -27,7 +27,7 @@ def parsed(*parts):
     [
         ((TWO, GOAL, mixture(target='"other"')), ["[mixture] target", "goal"]),
         ((TWO, GOAL, mixture(model='"llama-0.4m"')), ["[mixture] model", "llama-0.3m"]),
-        ((TWO, GOAL, mixture(sources='"topics"')), ["[mixture] sources", "topics", '"corpora" or "source"']),
+        ((TWO, GOAL, mixture(sources='"topic"')), ["mixture.sources", "did you mean 'topics'?"]),
         ((TWO, GOAL, mixture(runs="3")), ["[mixture] runs", "4 or more"]),
         ((corpus("a", "a"), GOAL, mixture()), ["[mixture] sources", "two [[corpus]]"]),
         ((TWO, GOAL, mixture(agreement_model='"llama-0.3m"')), ["agreement_model", "larger"]),

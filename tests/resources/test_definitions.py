@@ -78,6 +78,7 @@ PERPLEXITY = base_model() + '[perplexity]\nmodel = "small"\n'
     ("text", "added"),
     [
         (COPIES, {"near_copies"}),
+        (selection("spread", per="topic", maximum_shares=0.5), {"topics"}),
         ("[judge]\nsample = 40\n", {"judge_sample", "judge_scores", "quality_grader", "quality_scores"}),
         (selection("good", "ask-llm"), {"judge_sample", "judge_scores", "quality_grader", "quality_scores"}),
         ('[filters]\nheuristics = ["gopher"]\n', {"document_flags"}),

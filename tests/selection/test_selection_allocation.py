@@ -19,11 +19,10 @@ from tamis.selection.allocation import (
     TargetShares,
     allocate,
     group_shares,
-    stored_count,
-    training_order,
 )
 from tamis.selection.decide import Ranking
 from tamis.selection.errors import SharesNotReached
+from tamis.selection.training_sets import stored_count, training_order
 from tamis.settings.samplers import find_sampler
 from tamis.settings.shares import ImpossibleSharesError
 

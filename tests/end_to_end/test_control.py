@@ -53,10 +53,10 @@ def test_what_changed_is_told_with_its_cause(project):
 
 
 def test_calls_that_name_nothing_are_refused(project):
-    assert "but versions 1 to 3" in project.tamis("diff", "best", "9", code=2).stderr
+    assert "only versions 1 to 3" in project.tamis("diff", "best", "9", code=2).stderr
     assert "valid: best" in project.tamis("diff", "worst", code=2).stderr
     assert "VERSION or --latest" in project.tamis("restore", "best", code=2).stderr
-    assert "but versions 1 to 3" in project.tamis("restore", "best", "7", code=2).stderr
+    assert "only versions 1 to 3" in project.tamis("restore", "best", "7", code=2).stderr
 
 
 def test_an_earlier_version_comes_back_stays_and_is_let_go_of(project):

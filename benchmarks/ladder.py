@@ -32,8 +32,8 @@ from benchmarks._real_pool import PoolShares
 from benchmarks._real_tasks import TASKS, Task, tasks_named
 from benchmarks._warm_up_runs import NONE, Recipe, make_runs
 from benchmarks.warm_up import Scores
+from tamis.base.ranks import spearman
 from tamis.embedding.identity import locate
-from tamis.quality.ranks import spearman
 from tamis.training import FineTuningOptions
 from tamis.training.models import SMOLLM2
 

@@ -25,7 +25,7 @@ MOST_BYTES = 2**29
 """Of larger pools nothing is kept."""
 MOST_FILES = 16
 ID_CHARACTERS = 32
-_WORD = np.dtype("<u8")
+_DIGEST = np.dtype("<u8")
 Buckets = NDArray[np.unsignedinteger]
 
 
@@ -34,7 +34,7 @@ class _Known:
     """Documents [n], the digest of the vector of each, and their buckets [n, rows]."""
 
     ids: NDArray[np.bytes_]
-    words: NDArray[np.uint64]
+    digests: NDArray[np.uint64]
     buckets_nr: Buckets
 
 
@@ -46,11 +46,11 @@ class _Index:
 
     def __init__(self, parts: list[_Known]) -> None:
         ids = np.concatenate([np.empty(0, dtype=f"S{ID_CHARACTERS}"), *(part.ids for part in parts)])
-        words = np.concatenate([np.empty(0, dtype=_WORD), *(part.words for part in parts)])
+        digests = np.concatenate([np.empty(0, dtype=_DIGEST), *(part.digests for part in parts)])
         order = np.argsort(ids, kind="stable")
         last = np.append(ids[order][1:] != ids[order][:-1], [True])[: len(order)]
         self._row = order[last]
-        self.ids, self.words = ids[self._row], words[self._row]
+        self.ids, self.digests = ids[self._row], digests[self._row]
         self._parts = parts
         self._ends = np.cumsum([len(part.ids) for part in parts], dtype=np.int64)
 
@@ -63,12 +63,12 @@ class _Index:
             part = self._parts[number]
             out_nr[into_n[mine]] = part.buckets_nr[row_n[mine] - (self._ends[number] - len(part.ids))]
 
-    def places(self, ids: NDArray[np.bytes_], words: NDArray[np.uint64]) -> NDArray[np.int64]:
+    def places(self, ids: NDArray[np.bytes_], digests: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Return where each document is that is known with this very vector, -1 for the others."""
         if not len(self.ids):
             return np.full(len(ids), -1)
         place = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
-        return np.where((self.ids[place] == ids) & (self.words[place] == words), place, -1)
+        return np.where((self.ids[place] == ids) & (self.digests[place] == digests), place, -1)
 
 
 class KeptBuckets:
@@ -101,15 +101,15 @@ class KeptBuckets:
         came: list[_Known] = []
         used = np.zeros(len(self._known.ids), dtype=bool)
         for ids, vectors_nd in blocks:
-            names, words = _names(ids), _words(vectors_nd)
-            place_n = self._known.places(names, words)
+            names, digests = np.array(ids, dtype=f"S{ID_CHARACTERS}"), _digests(vectors_nd)
+            place_n = self._known.places(names, digests)
             new_n = place_n < 0
             used[place_n[~new_n]] = True
             buckets_nr = np.empty((len(ids), self.sketch.rows), dtype=self._kind)
             self._known.take(place_n[~new_n], buckets_nr, np.flatnonzero(~new_n))
             if new_n.any():
                 buckets_nr[new_n] = self.sketch.buckets_of(vectors_nd[new_n]).T
-                came.append(_Known(ids=names[new_n], words=words[new_n], buckets_nr=buckets_nr[new_n]))
+                came.append(_Known(ids=names[new_n], digests=digests[new_n], buckets_nr=buckets_nr[new_n]))
             yield ids, np.ascontiguousarray(buckets_nr.T)
             advance(len(ids))
         self._keep(came, used)
@@ -124,14 +124,14 @@ class KeptBuckets:
             place_n = np.flatnonzero(used)
             kept_nr = np.empty((len(place_n), self.sketch.rows), dtype=self._kind)
             self._known.take(place_n, kept_nr, np.arange(len(place_n)))
-            kept = _Known(ids=self._known.ids[used], words=self._known.words[used], buckets_nr=kept_nr)
+            kept = _Known(ids=self._known.ids[used], digests=self._known.digests[used], buckets_nr=kept_nr)
             rows = _joined([kept, rows], self.sketch.rows, self._kind)
         number = int(self._files[-1].stem) + 1 if self._files else 0
         with contextlib.suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
             path = self._folder / f"{number:08d}.npz"
             with whole_file(path, flushed=False) as draft, draft.open("wb") as file:
-                np.savez(file, ids=rows.ids, words=rows.words, buckets_nr=rows.buckets_nr)
+                np.savez(file, ids=rows.ids, digests=rows.digests, buckets_nr=rows.buckets_nr)
             for old in self._files if many else ():
                 old.unlink(missing_ok=True)
 
@@ -141,7 +141,7 @@ class KeptBuckets:
         for path in self._files:
             try:
                 with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                    part = _Known(**{name: stored[name] for name in ("ids", "words", "buckets_nr")})
+                    part = _Known(**{name: stored[name] for name in ("ids", "digests", "buckets_nr")})
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
                 path.unlink(missing_ok=True)  # cut off by a power cut
                 continue
@@ -152,17 +152,15 @@ class KeptBuckets:
 
 def _joined(parts: list[_Known], rows: int, kind: np.dtype[Any]) -> _Known:
     ids = [np.empty(0, dtype=f"S{ID_CHARACTERS}"), *(part.ids for part in parts)]
-    words = [np.empty(0, dtype=_WORD), *(part.words for part in parts)]
+    digests = [np.empty(0, dtype=_DIGEST), *(part.digests for part in parts)]
     buckets = [np.empty((0, rows), dtype=kind), *(part.buckets_nr for part in parts)]
-    return _Known(ids=np.concatenate(ids), words=np.concatenate(words), buckets_nr=np.concatenate(buckets))
+    return _Known(
+        ids=np.concatenate(ids), digests=np.concatenate(digests), buckets_nr=np.concatenate(buckets)
+    )
 
 
-def _names(ids: list[str]) -> NDArray[np.bytes_]:
-    return np.array([one.encode() for one in ids], dtype=f"S{ID_CHARACTERS}")
-
-
-def _words(vectors_nd: NDArray[np.float32]) -> NDArray[np.uint64]:
+def _digests(vectors_nd: NDArray[np.float32]) -> NDArray[np.uint64]:
     """Return a digest [n] of vectors [n, d]: a sum of their bits times odd numbers, modulo 2^64."""
     bits = np.ascontiguousarray(vectors_nd, dtype="<f4").view("<u4").astype(np.uint64)
     factors = np.random.PCG64(0).random_raw(bits.shape[1]) | np.uint64(1)
-    return (bits * factors).sum(axis=1, dtype=np.uint64).astype(_WORD)
+    return (bits * factors).sum(axis=1, dtype=np.uint64).astype(_DIGEST)

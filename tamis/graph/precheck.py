@@ -123,8 +123,10 @@ def target_problem(target: TargetSection, project: Project) -> str | None:
 def _other_samplers(project: Project) -> Iterator[str]:
     """Yield the selections that follow [mixture] by another sampler than the one its runs followed."""
     mixture = project.settings.mixture
-    for section in project.settings.selection if mixture else ():
-        if mixture and section.mixture and section.sampler != mixture.sampler:
+    if mixture is None:
+        return
+    for section in project.settings.selection:
+        if section.mixture and section.sampler != mixture.sampler:
             yield (
                 f"selection {section.name}: its sampler is {section.sampler}, and the shares that it follows "
                 f"are measured on what {mixture.sampler} puts first in each source; with sampler = "

@@ -26,8 +26,6 @@ from tamis.store.tables import Store
 
 COMPARED = 400
 """Documents of either side whose vectors say whether new content is of the same kind."""
-MEASURED = 2_000
-"""Documents of a source whose vectors say how far it is from the targets."""
 LEAST_COMPARED = 20
 """Fewer new documents are too few to tell."""
 Vectors = Callable[[list[str]], np.ndarray]
@@ -117,7 +115,7 @@ def compare_source(before: pl.DataFrame, now: pl.DataFrame, vectors: Vectors, se
     share = int(new["n_tokens"].sum()) / max(int(now["n_tokens"].sum()), 1)
     other = 0.0
     if share > REVISED and len(new) >= LEAST_COMPARED and len(before) >= LEAST_COMPARED:
-        old_nd, new_nd = (vectors(sampled(part, COMPARED, seed)) for part in (before, new))
+        old_nd, new_nd = (vectors(_sampled(part, seed)) for part in (before, new))
         other = _of_another_kind(old_nd, new_nd, seed)
     changed = min(1.0, lost + share * other)
     if changed > REVISED:
@@ -125,11 +123,11 @@ def compare_source(before: pl.DataFrame, now: pl.DataFrame, vectors: Vectors, se
     return Compared(change="grown" if len(new) else "unchanged", changed=changed)
 
 
-def sampled(documents: pl.DataFrame, count: int, seed: int) -> list[str]:
-    """Return at most `count` doc_ids, those with the smallest keyed hash."""
+def _sampled(documents: pl.DataFrame, seed: int) -> list[str]:
+    """Return the doc_ids to compare, those with the smallest keyed hash."""
     drawn = keyed_uniform(documents["doc_id"], seed, "mixture kind")
     ids = documents.with_columns(draw=pl.Series(drawn)).sort("draw", "doc_id")["doc_id"]
-    return ids[:count].to_list()
+    return ids[:COMPARED].to_list()
 
 
 def _of_another_kind(old_nd: np.ndarray, new_nd: np.ndarray, seed: int) -> float:

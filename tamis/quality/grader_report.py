@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tamis.base.ranks import spearman
 from tamis.quality.noise import auc
 from tamis.quality.noise_ceiling import NoiseCeiling, noise_ceiling
-from tamis.quality.ranks import spearman
 
 RESAMPLES = 1_000
 CONFIDENCE = 0.9

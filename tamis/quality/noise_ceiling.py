@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.quality.ranks import spearman
+from tamis.base.ranks import spearman
 
 FEWEST = 10  # documents asked about twice; with fewer the interval spans everything
 RESAMPLES = 1_000

@@ -7,7 +7,6 @@ import polars as pl
 
 from tamis.base.errors import PermanentError
 from tamis.base.numbers import counted, percent
-from tamis.history.finding import short_id
 from tamis.history.versions import decisions_of, read_versions
 from tamis.report.rendering import render
 from tamis.report.seen import LENGTHS, LONGEST, Seen, clean
@@ -39,7 +38,7 @@ class Line:
 class MixPage:
     """What the template shows; `titles`: dimension, where it begins in the picture, and its largest share.
 
-    `words_from`: short ids of the documents that words of topics are from.
+    `words_from`: the documents that words of topics are from.
     """
 
     name: str
@@ -50,7 +49,7 @@ class MixPage:
     shifts: list[str]
     notes: list[str]
     links: list[tuple[str, str]]
-    words_from: str
+    words_from: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +104,7 @@ def mix_page(seen: Seen, before: Before | None, links: list[tuple[str, str]]) ->
         shifts=_shifts(lines),
         notes=_notes(seen, before),
         links=links,
-        words_from="".join(map(short_id, seen.topics_from)),
+        words_from=seen.topics_from,
     )
     return render("mix.html", page)
 

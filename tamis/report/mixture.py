@@ -7,7 +7,6 @@ from typing import Any
 
 import polars as pl
 
-from tamis.history.finding import short_id
 from tamis.mixture.analysis import (
     BEST_RUN,
     CHOSEN,
@@ -60,10 +59,10 @@ class Backtest:
 
 @dataclass(frozen=True, kw_only=True)
 class MixturePage:
-    """`told_apart`: whether the runs can tell the best mixture from the natural shares.
+    """`distinguished`: whether the runs distinguish the best mixture from the natural shares.
 
     `conditional`: sources that left, and of what else the law is conditional, in sentences. `labels`: the
-    sources as people know them; `words_from`: short ids of the documents that words of these are from.
+    sources as people know them; `words_from`: the documents that words of these are from.
     """
 
     targets: Sequence[str]
@@ -75,7 +74,7 @@ class MixturePage:
     failed: int
     chosen: dict[str, Any]
     natural: dict[str, Any]
-    told_apart: bool
+    distinguished: bool
     beaten: list[str]
     not_beaten: list[str]
     shares: list[dict[str, Any]]
@@ -89,7 +88,7 @@ class MixturePage:
     repetition: float
     conditional: list[str]
     labels: dict[str, str]
-    words_from: str
+    words_from: list[str]
 
 
 def mixture_page(project: Project, agreement: Agreement | None) -> str:
@@ -118,7 +117,7 @@ def mixture_page(project: Project, agreement: Agreement | None) -> str:
         failed=law.filter(pl.col("measured").is_null())["run"].n_unique(),
         chosen=by_name[CHOSEN],
         natural=natural,
-        told_apart=natural["difference_high"] < 0,
+        distinguished=natural["difference_high"] < 0,
         beaten=[row["words"] for row in others if row["difference_high"] < 0],
         not_beaten=[row["words"] for row in others if row["difference_high"] >= 0],
         shares=store.read("mixture").sort("weight", descending=True).to_dicts(),
@@ -132,7 +131,7 @@ def mixture_page(project: Project, agreement: Agreement | None) -> str:
         repetition=swarm.repetition,
         conditional=_conditional(swarm, sources),
         labels={name: names.label(name) if names else name for name in sources},
-        words_from="".join(map(short_id, names.from_documents)) if names else "",
+        words_from=names.from_documents if names else [],
     )
     return render("mixture.html", page)
 

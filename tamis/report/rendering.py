@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tamis.base.numbers import MISSING, duration, number, percent, significant, whole
+from tamis.history.finding import short_id
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -40,7 +41,7 @@ def environment() -> "Environment":
         lstrip_blocks=True,
         auto_reload=False,
     )
-    found.filters |= {show.__name__: show for show in (*NUMBERS, ends)}
+    found.filters |= {show.__name__: show for show in (*NUMBERS, ends, short_id)}
     found.tests["finite"] = math.isfinite
     return found
 

@@ -76,7 +76,6 @@ class SelectionPage:
     mean_margin: Any
     baseline: RandomBaseline | None
     divided: DividedBudget | None
-    words_from: str
     served: str
 
 
@@ -107,7 +106,6 @@ def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
         mean_margin=chosen["margin"].mean(),
         baseline=report.baseline,
         divided=report.divided,
-        words_from=report.divided.words_from if report.divided else "",
         served=served_page_name(report.name) if report.target else "",
     )
     return render("selection.html", page)

@@ -9,7 +9,6 @@ import polars as pl
 from tamis.base.numbers import MISSING, percent
 from tamis.corpus.sources import document_sources
 from tamis.corpus.stage import DOCUMENTS, OCCURRENCES
-from tamis.history.finding import short_id
 from tamis.report.random_baseline import RandomBaseline, random_baseline
 from tamis.selection import find_sampler
 from tamis.selection.allocation import group_shares
@@ -35,7 +34,7 @@ class DividedBudget:
     `per`: what the groups are. `unit`: that of amounts. `rows`: as of `group_shares`, with `label`, the group
     as people know it, the share that is `wanted`, in words, and the `tokens` of what is chosen, repeats
     counted. `shortfalls`: sentences about what could not be had. `mixture`: shares are those of [mixture].
-    `words_from`: short ids of the documents that words of labels are from.
+    `words_from`: the documents that words of labels are from.
     """
 
     per: str
@@ -43,7 +42,7 @@ class DividedBudget:
     rows: list[dict[str, Any]]
     shortfalls: Sequence[str] = ()
     mixture: bool = False
-    words_from: str = ""
+    words_from: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +132,7 @@ def _divided(
         rows=rows,
         shortfalls=division.shortfalls,
         mixture=section.mixture,
-        words_from="".join(map(short_id, names.from_documents)) if names else "",
+        words_from=names.from_documents if names else (),
     )
 
 

@@ -35,7 +35,7 @@ CHOSEN, DROPPED = "chosen", "dropped"
 class MapPage:
     """What the template shows; `links`: file and what it shows, of the other pages of the selection.
 
-    `words_from`: short ids of the documents that words of topics are from.
+    `words_from`: the documents that words of topics are from.
     """
 
     name: str
@@ -54,7 +54,7 @@ class MapPage:
     ids: str
     script: str
     policy: str
-    words_from: str
+    words_from: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ def map_page(seen: Seen, place_n2: Floats, axes: str, links: list[tuple[str, str
             ids="".join(map(short_id, points["doc_id"])),
             script=script("map.js"),
             policy=script_policy("map.js"),
-            words_from="".join(map(short_id, seen.topics_from)),
+            words_from=seen.topics_from,
         )
         content = render("map.html", page)
         if len(content.encode()) <= LARGEST_PAGE:

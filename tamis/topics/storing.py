@@ -99,8 +99,8 @@ def _fit(store: Store, vectors: str, count: int, seed: int, fit: str) -> int:
     vectors_nd = matrix_of(rows["vector"])
     center_cd = fit_centers(vectors_nd, count, seed)
     label_n = nearest_topic(vectors_nd, center_cd)
-    before = store.read(TOPICS.name, ["doc_id", "topic"])
-    before = before.select("doc_id", number=pl.col("topic").map_elements(number_of, pl.Int64))
+    number = pl.col("topic").str.strip_prefix("topic ").cast(pl.Int64, strict=False)  # null of `NO_VECTOR`
+    before = read_topics(store).select("doc_id", number=number.fill_null(0))
     most = int(before["number"].to_numpy().max(initial=0))
     old = sample.to_frame().join(before, on="doc_id", how="left", maintain_order="left")["number"]
     numbers = kept_numbers(old.fill_null(0).to_numpy(), label_n, len(center_cd), most)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis.base.partial_packages import without_code_of
+from tamis.base.ranks import spearman
 from tamis.transport.blocks import BadShapeError, Matrix, as_matrix, check_whole
 from tamis.transport.cost import Floats, Geometry, as_weights, center_vector
 from tamis.transport.potential import TargetPotential
@@ -214,11 +215,4 @@ def _rank_agreement(one_n: Floats, other_n: Floats) -> float:
     """Spearman's correlation; 1 where either is the same for all, since nothing can be in the wrong order."""
     if np.ptp(one_n) == 0 or np.ptp(other_n) == 0:
         return 1.0
-    return float(np.corrcoef(_ranks(one_n), _ranks(other_n))[0, 1])
-
-
-def _ranks(values_n: Floats) -> Floats:
-    """Return ranks from 1, the mean rank for equal values, as scipy.stats, which takes a second to import."""
-    _, place_n, count_k = np.unique(values_n, return_inverse=True, return_counts=True)
-    last_k = np.cumsum(count_k)
-    return np.asarray((last_k - (count_k - 1) / 2)[place_n])
+    return spearman(one_n, other_n)

@@ -1,5 +1,6 @@
 """The small graph, as it is made once for all workers and copied for each test."""
 
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,15 +14,15 @@ from tamis.report.selection_plot import selection_plot_png
 
 LOADED: dict[str, StaticEncoder] = {}
 """The static encoder by its fingerprint."""
-DRAWN: list[bytes] = []
-"""The first plot of a selection."""
+DRAWN: dict[bytes, bytes] = {}
+"""Plots by all that they are drawn from."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def once_in_a_worker() -> Iterator[None]:
-    """Load the encoder and draw a plot once, not in each run: a third of a second each.
+    """Load the encoder and draw each plot once, not in each run of a copy: a third of a second each.
 
-    How a home keeps and finds its encoder is asked in tests/embedding, what plots show in tests/report.
+    How a home keeps and finds its encoder is asked in tests/embedding.
     """
 
     def found(teacher: Path, cache: Path, fingerprint: str) -> StaticEncoder:
@@ -30,9 +31,10 @@ def once_in_a_worker() -> Iterator[None]:
         return LOADED[fingerprint]
 
     def drawn(report: SelectionReport) -> bytes:
-        if not DRAWN:
-            DRAWN.append(selection_plot_png(report))
-        return DRAWN[0]
+        asked = pickle.dumps(report)
+        if asked not in DRAWN:
+            DRAWN[asked] = selection_plot_png(report)
+        return DRAWN[asked]
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("tamis.embedding.encoder.load_static", found)

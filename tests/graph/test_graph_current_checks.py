@@ -64,6 +64,7 @@ def test_status_check_and_planner_agree_on_what_is_not_current(graph):
 
     write(file, lines(texts("algebra", 7, seed=51)))
     assert agreed(graph)["raw_shards"].endswith("web__new.jsonl (made from other inputs or settings)")
+    graph.until_rest()
     file.unlink()
     assert graph.arrive() == "removed"
     assert {"near_duplicates", "selected_subset"} <= agreed(graph).keys() - before.keys()
@@ -72,6 +73,8 @@ def test_status_check_and_planner_agree_on_what_is_not_current(graph):
 
     graph.reconfigure("budget = 5", "budget = 4")
     assert agreed(graph).keys() - before.keys() == {"selected_subset", "decisions"}
+    graph.make()
+    assert agreed(graph) == before
 
 
 def test_a_page_leads_to_all_others_and_says_which_are_out_of_date(graph):

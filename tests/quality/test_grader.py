@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from tamis.base.ranks import spearman
 from tamis.quality import Grader, TooFewJudgedError, fit_grader, grader_features, split_sample
 from tamis.quality.judging import grader_report
-from tamis.quality.ranks import spearman
 
 N = 240
 IDS = [f"{number:032x}" for number in range(N)]

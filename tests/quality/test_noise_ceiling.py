@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from tamis.base.ranks import spearman
 from tamis.quality.noise import auc
 from tamis.quality.noise_ceiling import noise_ceiling, normal_area
-from tamis.quality.ranks import spearman
 
 
 def judge(noise: float, count: int = 4_000, seed: int = 0):

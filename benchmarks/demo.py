@@ -65,7 +65,7 @@ class Watched:
     """A command run to its end while its memory, its silences and its lines are noted."""
 
     def __init__(self, arguments: list[str], environment: dict[str, str], terminal: bool = False) -> None:
-        self.peak_bytes, self.longest_silence = 0, 0.0
+        self.peak_bytes, self.longest_silence, self.silent_after = 0, 0.0, ""
         self.lines: list[tuple[float, str]] = []
         self._began = self._last = time.perf_counter()
         command = [str(Path(sys.executable).with_name(arguments[0])), *arguments[1:]]
@@ -83,7 +83,12 @@ class Watched:
         left = b""
         while part := _part(source):
             now = time.perf_counter()
-            self.longest_silence, self._last = max(self.longest_silence, now - self._last), now
+            if now - self._last > self.longest_silence:
+                self.longest_silence = now - self._last
+                self.silent_after = standing(left.decode(errors="replace")) or (
+                    self.lines[-1][1] if self.lines else "the start"
+                )
+            self._last = now
             *whole, left = (left + part).split(b"\n")
             for line in whole:
                 text = standing(line.decode(errors="replace"))
@@ -107,6 +112,7 @@ class Watched:
             "seconds": round(self.seconds, 1),
             "peak_gigabytes": round(self.peak_bytes / 1e9, 2),
             "longest_silence_seconds": round(self.longest_silence, 1),
+            "silent_after": self.silent_after,
             "lines": len(self.lines),
         }
 

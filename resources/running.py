@@ -229,7 +229,7 @@ class _Steps:
 
     def _end(self, step: str, failed: str) -> None:
         name, seconds = self._named(step), time.monotonic() - self._started[step]
-        close_all()
+        close_all(background=False)
         begin_step("")
         made = self._made[step]
         views = sum(is_view(stages()[asset]) for asset, _key in made)

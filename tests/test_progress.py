@@ -23,6 +23,7 @@ from tamis.base.progress import (
     Heartbeat,
     Progress,
     begin_step,
+    close_all,
     complain,
     ignore,
     say,
@@ -34,7 +35,7 @@ from tamis.cli.parts import answer
 CHECKOUT = Path(__file__).resolve().parents[1]
 WORK = """
 import time
-from tamis.base.progress import Progress, Heartbeat, begin_step, say, show
+from tamis.base.progress import close_all, Progress, Heartbeat, begin_step, say, show
 show("auto")
 begin_step("[3/14] ")
 with Heartbeat("embeddings"):
@@ -132,6 +133,15 @@ def test_a_heartbeat_speaks_only_where_nothing_else_does(capsys, monkeypatch):
         assert "moving" not in capsys.readouterr().err
         time.sleep(0.9)
     assert capsys.readouterr().err.startswith("moving: working, ")
+
+
+def test_a_step_that_ends_leaves_the_heartbeat_of_its_run(capsys, monkeypatch):
+    monkeypatch.setattr(module, "SILENT_SECONDS", 0.3)
+    with Heartbeat("12 models"), Progress("left open by a step") as left:
+        close_all(background=False)
+        assert not left._thread.is_alive()
+        time.sleep(0.7)
+    assert capsys.readouterr().err.startswith("12 models: working, ")
 
 
 def test_quiet_says_only_what_is_wrong(capsys, monkeypatch):

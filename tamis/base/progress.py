@@ -185,9 +185,10 @@ class _Screen:
             if progress is self._barred or not self._open:
                 self._erase()
 
-    def close_all(self) -> None:
+    def close_all(self, background: bool) -> None:
         for progress in list(self._open):
-            progress.close()
+            if background or not progress.background:
+                progress.close()
 
     def say(self, line: str) -> None:
         with self._lock:
@@ -271,9 +272,12 @@ def is_quiet() -> bool:
     return _SCREEN.style == "quiet"
 
 
-def close_all() -> None:
-    """Stop every progress that is still shown: a step that failed may have left its own open."""
-    _SCREEN.close_all()
+def close_all(*, background: bool = True) -> None:
+    """Stop every progress that is still shown: a step that failed may have left its own open.
+
+    `background`: also those of what surrounds other work.
+    """
+    _SCREEN.close_all(background)
 
 
 def say(line: str) -> None:

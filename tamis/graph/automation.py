@@ -149,12 +149,28 @@ def next_groups(
     selections = {entry for entry in waiting if entry[0] == SELECTION_STAGE.name}
     needed = {name for entry in selections for name, _key in {entry, *upstream(snapshot, entry)}}
     if not selections <= current.keys():
-        needed = {name for name in needed if _comes_first(stages()[name])}
+        new = [(SELECTION_STAGE.name, key) for key in snapshot.keys(SELECTION_STAGE.partitions)]
+        new = [entry for entry in new if entry in selections - current.keys()]
+        needed = _of_one(snapshot, new, without) or {name for name in needed if _comes_first(stages()[name])}
     groups = _ready(snapshot, current, waiting, refit, without)
     large = bool(selections) and snapshot.project.home.store.count(DOCUMENTS.name) > LARGE_POOL
     apart = large or not selections <= current.keys()
     for group in sorted(groups, key=lambda group: bool(needed) and group.assets[0] not in needed):
         yield _joined(group, snapshot, current, waiting, without, needed, apart)
+
+
+def _of_one(
+    snapshot: ProjectSnapshot, new: Sequence[tuple[str, str]], without: AbstractSet[tuple[str, str]]
+) -> set[str]:
+    """Return the stages of the first of these selections that none costly or failed is upstream of.
+
+    The others follow: somebody with a new project looks at one selection while they are made.
+    """
+    for entry in new:
+        entries = {entry, *upstream(snapshot, entry)}
+        if entries.isdisjoint(without) and all(_comes_first(stages()[name]) for name, _key in entries):
+            return {name for name, _key in entries}
+    return set()
 
 
 def _waiting(

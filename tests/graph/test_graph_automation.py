@@ -156,12 +156,30 @@ def test_of_a_large_pool_what_no_selection_reads_is_a_run_of_its_own(imagined, m
     assert {"density_sketch", "density_scores", "mart_documents"} <= {*made[3].assets}
 
 
-def test_of_a_new_project_the_first_selections_come_before_what_they_do_not_need(imagined):
+def test_of_a_new_project_the_first_selection_comes_before_what_it_does_not_need(imagined):
     made = runs(imagined)
-    first = next(place for place, group in enumerate(made) if "selected_subset" in group.assets)
+    first, second = [place for place, group in enumerate(made) if "selected_subset" in group.assets][:2]
     assert made[0].assets[0] == "target_examples", "first, since too few of them end everything"
     before = {name for group in made[: first + 1] for name in group.assets}
     assert before.isdisjoint({"judge_sample", "judge_scores", "mart_documents", "lineage_audit"})
+    assert "near" in made[first].partitions
+    assert before.isdisjoint({"density_sketch", "density_scores"}), "which the selection thin alone needs"
+    assert "thin" in made[second].partitions
+    between = {name for group in made[first + 1 : second + 1] for name in group.assets}
+    assert between.isdisjoint({"judge_scores", "mart_documents", "lineage_audit"})
+
+
+def test_a_first_selection_that_cannot_be_made_holds_up_no_other(imagined):
+    given_up = {("target_potential", "goal")}
+    made = set()
+    while group := next(next_groups(imagined.snapshot(), imagined.current, None, True, given_up), None):
+        made.update((asset, key) for asset in group.assets for key in group.partitions_of(asset))
+        for asset in group.assets:
+            imagined.make(asset, group.partitions_of(asset))
+        if ("selected_subset", "thin") in made:
+            break
+    assert ("selected_subset", "thin") in made
+    assert not {name for name, _key in made} & {"judge_scores", "mart_documents", "lineage_audit"}
 
 
 def test_a_certified_value_is_left_by_sensors_and_settled_by_hand(imagined):

@@ -1,6 +1,7 @@
 """Loading and naming models: identities follow the bytes, unknown names say what would be right."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from families import bert, gpt2, t5
 from safetensors.torch import load_file, save_file
 from transformers import GraniteConfig, GraniteForCausalLM
 
-from tamis.training import UnknownModelError, count_parameters, evaluate, fine_tune, model_identity
+from tamis.training import UnknownModelError, count_parameters, evaluate, fine_tune, model_identity, models
 from tamis.training.errors import NeedsPairsError
 from tamis.training.models import load_model, prepared
 from tamis.training.options import FineTuningOptions
@@ -36,6 +37,20 @@ def test_identity_follows_names_and_bytes(tiny, tmp_path):
     content[-1] ^= 1
     weights.write_bytes(content)
     assert len({original, renamed, model_identity(tmp_path / "copy")}) == 3
+
+
+def test_a_model_that_settled_is_read_once_until_its_files_change(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "SETTLED_SECONDS", 0.0)
+    shutil.copytree(tiny.model, tmp_path / "copy")
+    weights = tmp_path / "copy" / "model.safetensors"
+    original, reads = model_identity(tmp_path / "copy"), models._hash_of.cache_info().misses
+    assert model_identity(tmp_path / "copy") == original
+    assert models._hash_of.cache_info().misses == reads
+    before, content = weights.stat(), bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))  # only the time of its status shows it
+    assert model_identity(tmp_path / "copy") != original
 
 
 def test_unknown_models(tmp_path):

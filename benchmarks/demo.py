@@ -13,7 +13,7 @@ With `--seeds`, the warm-ups on GOT-D's choice and on a random one are made with
 first weights, order; the encoder is distilled once): GOT-D's has to be better with each, and the 90 %
 interval of the mean difference, paired by seed, above zero.
 
-Exits 1 when a figure misses its limit. About three minutes on two cores, and 45 s a seed; nothing else should
+Exits 1 when a figure misses its limit. About four minutes on two cores, and 45 s a seed; nothing else should
 run.
 """
 
@@ -34,6 +34,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -41,19 +42,23 @@ import psutil
 from scipy.stats import t
 
 from benchmarks._flags import at_least, begin
-from benchmarks._yardstick import Kind, Limit, most_seconds
+from benchmarks._yardstick import Kind, most_seconds
 from tamis.base.precision import BFLOAT16
 from tamis.store.home import Home
 from tamis.store.precision_choice import read_choice
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 SECONDS: dict[str, tuple[float, Kind]] = {
-    "first, bfloat16 is faster": (180.0, "bfloat16"),
-    "first, float32 is faster": (240.0, "float32"),
-    "first selection": (45.0, "core"),
     "second": (30.0, "process"),  # modules imported
     "validate": (10.0, "process"),
 }
+FIRST_SECONDS = {"bfloat16": 180.0, "float32": 240.0}
+"""By the type that is faster on the machine: the whole demonstration, on two cores of any kind.
+
+Not scaled, as `SELECTION_SECONDS` is not: a product, the tokenizer and Python each take a part of it, and a
+person waits for the seconds that it takes.
+"""
+SELECTION_SECONDS = 45.0
 MOST_SILENCE = 2.0, 32.0
 """Seconds on a terminal, and in a pipe, which gets a line every half minute while a stage lasts."""
 MOST_BYTES, LEAST_DOCUMENTS, MOST_LINES = 4e9, 5_000, 100
@@ -195,30 +200,31 @@ def measure(folder: Path, home: Path) -> bool:
     first = Watched(["tamis", "demo"], environment, terminal=True)
     made, chosen = contents(home), read_choice(Home(home).store) or {}
     faster = "bfloat16" if chosen.get("precision") == BFLOAT16 else "float32"
-    limits = {name: most_seconds(*SECONDS[name]) for name in ("first selection", "second", "validate")}
-    limits["first"] = most_seconds(*SECONDS[f"first, {faster} is faster"])
-    shown = first.moment(FIRST_RESULT)
+    limits = {name: most_seconds(*SECONDS[name]) for name in SECONDS}
+    shown, most = first.moment(FIRST_RESULT), FIRST_SECONDS[faster]
     precision = {name: chosen.get(name) for name in ("precision", "float32_ms", "bfloat16_ms")}
-    report("first", first, limits["first"], **made, **precision)
-    print(json.dumps({"step": "first selection", "seconds": shown, **limits["first selection"].figures()}))
+    report("first", first, {"limit_seconds": most}, **made, **precision)
+    print(json.dumps({"step": "first selection", "seconds": shown, "limit_seconds": SELECTION_SECONDS}))
     second = Watched(["tamis", "demo"], environment)
     after = contents(home)
-    report("second", second, limits["second"], **{f"new_{name}": after[name] - made[name] for name in made})
+    added = {f"new_{name}": after[name] - made[name] for name in made}
+    report("second", second, limits["second"].figures(), **added)
     validate = Watched(["dagster", "definitions", "validate"], environment)
-    report("validate", validate, limits["validate"])
+    report("validate", validate, limits["validate"].figures())
     print(json.dumps({"step": "warm_ups", "trials": warm_ups(home)}), flush=True)
-    loss, steps = losses(home), {"first": first, "second": second, "validate": validate}
+    loss, steps = losses(home), {"second": second, "validate": validate}
     within = all(steps[name].seconds < limits[name].here and not steps[name].code for name in steps)
-    soon = shown is not None and shown <= limits["first selection"].here
+    within = within and first.seconds < most and not first.code
+    soon = shown is not None and shown <= SELECTION_SECONDS
     heard = first.longest_silence <= MOST_SILENCE[0] and second.longest_silence <= MOST_SILENCE[1]
     small = first.peak_bytes < MOST_BYTES and made["documents"] >= LEAST_DOCUMENTS
     brief = len(first.lines) <= MOST_LINES
     return within and soon and heard and small and brief and after == made and loss["got-d"] < loss["random"]
 
 
-def report(step: str, watched: Watched, limit: Limit, **more: object) -> None:
+def report(step: str, watched: Watched, limit: dict[str, Any], **more: object) -> None:
     """One JSON line about one command."""
-    print(json.dumps({"step": step, **watched.figures(), **more, **limit.figures()}), flush=True)
+    print(json.dumps({"step": step, **watched.figures(), **more, **limit}), flush=True)
 
 
 def over_seeds(folder: Path, seeds: int) -> bool:

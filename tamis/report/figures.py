@@ -8,6 +8,8 @@ import base64
 import io
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -35,11 +37,13 @@ def png_of(figure: "Figure") -> bytes:
     """The figure as PNG of at most `LARGEST_BYTES`, at the highest resolution that fits."""
     from PIL import Image
 
+    canvas: Any = figure.canvas
     content = b""
     for resolution in RESOLUTIONS:
-        buffer, reduced = io.BytesIO(), io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=resolution)
-        picture = Image.open(buffer).convert("RGB").quantize(64)
+        figure.set_dpi(resolution)
+        canvas.draw()
+        picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(64)
+        reduced = io.BytesIO()
         picture.save(reduced, format="PNG", compress_level=9)
         content = reduced.getvalue()
         if len(content) <= LARGEST_BYTES:

@@ -80,19 +80,7 @@ def scan_files(
     if moving and patience_seconds:
         time.sleep(patience_seconds)
         moving = _moving(project, files)
-    fingerprints, held = {}, {}
-    for key, file in sorted(files.items()):
-        stays = small[key]["version"] if key in small and file.small else None
-        if stays and key in moving:  # of a group, it stays what it was when that was made
-            fingerprints[key] = stays
-            continue
-        try:
-            fingerprints[key] = memory.fingerprint(file, at_rest=key not in moving)
-        except (ShardChangedError, ShardGoneError) as error:
-            if stays:
-                fingerprints[key] = stays
-            else:
-                held[key] = str(error)
+    fingerprints, held = _fingerprints(files, small, moving, memory)
     targets = {target.name: fingerprint_target(target, project.root) for target in project.settings.target}
     memory.save()
     asked = _trials_asked(project, by_hand) if on_request or by_hand else _trials_made(project)
@@ -126,6 +114,33 @@ def scan_files(
         left=frozenset(gone.keys() - lost.keys()),
     )
     return replace(snapshot, withdrawn=withdrawn_versions(store, snapshot.group_of))
+
+
+def _fingerprints(
+    files: Mapping[str, Shard],
+    small: Mapping[str, Mapping[str, Any]],
+    moving: Collection[str],
+    memory: "_Memory",
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the version of each file, and why others have none yet.
+
+    small: the files that groups were made of; one of those that is `moving` stays what it was then.
+    """
+    fingerprints: dict[str, str] = {}
+    held: dict[str, str] = {}
+    for key, file in sorted(files.items()):
+        stays = small[key]["version"] if key in small and file.small else None
+        if stays and key in moving:
+            fingerprints[key] = stays
+            continue
+        try:
+            fingerprints[key] = memory.fingerprint(file, at_rest=key not in moving)
+        except (ShardChangedError, ShardGoneError) as error:
+            if stays:
+                fingerprints[key] = stays
+            else:
+                held[key] = str(error)
+    return fingerprints, held
 
 
 def _gone(row: Mapping[str, Any]) -> Shard:

@@ -78,22 +78,12 @@ def best_mixture(
         raise BadMixtureSettingError("stay_near", stay_near, "a number of 0 or more")
     goal_t = law.goal_weights(goal_weights)
     passes_k = _shares_of_a_pass(law.sources, available_tokens, train_tokens, max_repetition)
-    by_tokens_k = np.ones(law.sources) if passes_k is None else np.minimum(1.0, max_repetition * passes_k)
-    if by_tokens_k.sum() < 1 - 1e-9:
-        raise InfeasibleCapsError(by_tokens_k, "train on fewer tokens, add data or raise max_repetition")
+    by_tokens_k = _caps_of_tokens(law.sources, passes_k, max_repetition)
     objective = _objective(law, prior_k, stay_near, goal_t)
     starts_sk = _starts(law, prior_k, goal_t)
 
     def solve(token_caps_k: Floats, starts_sk: Floats) -> tuple[Floats, Floats]:
-        caps_k = np.minimum(token_caps_k, law.largest_seen)
-        if stay_near > 0:
-            caps_k = np.where(prior_k > 0, caps_k, 0.0)
-        if caps_k.sum() < 1 - 1e-9:
-            raise InfeasibleCapsError(
-                caps_k,
-                "they are the least of what tokens allow and of the largest share that a run had of each "
-                "source; make runs with more of the sources that may grow",
-            )
+        caps_k = _caps(token_caps_k, law.largest_seen, prior_k, stay_near)
         if law.smooth:
             return _descend(law, objective, starts_sk, caps_k, prior_k, stay_near, goal_t), caps_k
         return _search(objective, starts_sk, caps_k), caps_k
@@ -125,6 +115,28 @@ def best_mixture(
         at_largest_seen=tuple(int(one) for one in np.flatnonzero(at_cap_k & ~by_tokens)),
         worth_of_a_pass=worth_k,
     )
+
+
+def _caps_of_tokens(sources: int, passes_k: Floats | None, max_repetition: float) -> Floats:
+    """Return the largest shares that tokens allow; raises `InfeasibleCapsError` where they make no whole."""
+    caps_k = np.ones(sources) if passes_k is None else np.minimum(1.0, max_repetition * passes_k)
+    if caps_k.sum() < 1 - 1e-9:
+        raise InfeasibleCapsError(caps_k, "train on fewer tokens, add data or raise max_repetition")
+    return caps_k
+
+
+def _caps(token_caps_k: Floats, largest_seen_k: Floats, prior_k: Floats, stay_near: float) -> Floats:
+    """Return the largest shares that tokens and runs allow; raises as `_caps_of_tokens`."""
+    caps_k = np.minimum(token_caps_k, largest_seen_k)
+    if stay_near > 0:
+        caps_k = np.where(prior_k > 0, caps_k, 0.0)
+    if caps_k.sum() < 1 - 1e-9:
+        raise InfeasibleCapsError(
+            caps_k,
+            "they are the least of what tokens allow and of the largest share that a run had of each "
+            "source; make runs with more of the sources that may grow",
+        )
+    return caps_k
 
 
 def _repetition(weights_k: Floats, passes_k: Floats | None) -> Floats:

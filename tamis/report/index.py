@@ -1,7 +1,7 @@
 """The page that leads to all others: what was chosen, which model, and which pages are out of date."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,16 +56,10 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
     """
     home, settings = snapshot.project.home, snapshot.project.settings
     names = sorted(page.name for page in home.reports.glob("*.html") if page.name != INDEX)
-    if not names:
-        return False
     reasons = {(one.asset, one.partition): reason_of(one) for one in due}
-    selections = [(SELECTION_STAGE.name, name) for name in snapshot.keys("selections")]
-    shown = [current.get(entry) for entry in (*selections, (CHOICE_STAGE.name, ""))]
-    versions = [value and value.manifest for value in shown]  # tokens change with the tokenizer
-    stated = [names, versions, sorted([*entry, reason] for entry, reason in reasons.items())]
-    state = hashlib.sha256(canonical_json(stated).encode()).hexdigest()[:16]
+    state = _state(snapshot, current, names, reasons)
     file = home.reports / INDEX
-    if _state_of(file) == state:
+    if not names or _state_of(file) == state:
         return False
 
     def page(name: str, title: str, asset: str, partition: str = "") -> Page:
@@ -109,12 +103,24 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
         state=state,
         selections=chosen,
         models=model_lines(snapshot.project),
-        pages=[
-            (title, there) for title, found in groups.items() if (there := [one for one in found if one.file])
-        ],
+        pages=[(title, there) for title, found in groups.items() if (there := [p for p in found if p.file])],
     )
     write_atomically(file, render(INDEX, index).encode())
     return True
+
+
+def _state(
+    snapshot: ProjectSnapshot,
+    current: CurrentValues,
+    names: Sequence[str],
+    reasons: Mapping[tuple[str, str], str],
+) -> str:
+    """Return the digest of what the page shows: names of pages, manifests of values, what is out of date."""
+    selections = [(SELECTION_STAGE.name, name) for name in snapshot.keys("selections")]
+    shown = [current.get(entry) for entry in (*selections, (CHOICE_STAGE.name, ""))]
+    versions = [value and value.manifest for value in shown]  # tokens change with the tokenizer
+    stated = [names, versions, sorted([*entry, reason] for entry, reason in reasons.items())]
+    return hashlib.sha256(canonical_json(stated).encode()).hexdigest()[:16]
 
 
 def _state_of(file: Path) -> str:

@@ -286,19 +286,7 @@ def _within_bounds(problem: _Problem, bounds: ShareBounds) -> _Division:
     held = any(most[name] < size for name, size in available.items())
     why = "within the largest shares there are only" if held else "all that is eligible is selected, only"
     shortfalls += _unspent(problem, sum(possible.values()), why)
-    by_group = pl.DataFrame(
-        {
-            "group": [*available],
-            "reserved": [math.floor(least[name]) for name in available],
-            "most": [most[name] for name in available],
-            "said": [
-                f"{name} may fill {100 * float(share_of(bounds.maximum, name, 1.0)):g} %: "
-                f"{problem.of_budget(most[name])}"
-                for name in available
-            ],
-        },
-        schema={"group": pl.String, "reserved": pl.Int64, "most": pl.Int64, "said": pl.String},
-    )
+    by_group = _bounds_of_groups(problem, bounds, least, most)
     ranked = problem.ranked.join(by_group, on="group", how="left", maintain_order="left")
     running, size = pl.col("running"), pl.col("size")
     ranked = ranked.with_columns(
@@ -340,6 +328,25 @@ def _within_bounds(problem: _Problem, bounds: ShareBounds) -> _Division:
         minimum={name: math.ceil(share) for name, share in least.items()},
         maximum=most,
         shortfalls=shortfalls,
+    )
+
+
+def _bounds_of_groups(
+    problem: _Problem, bounds: ShareBounds, least: Mapping[str, Fraction], most: Mapping[str, int]
+) -> pl.DataFrame:
+    """Return by group what is reserved for it, the most that it may fill, and that in words."""
+    return pl.DataFrame(
+        {
+            "group": [*most],
+            "reserved": [math.floor(least[name]) for name in most],
+            "most": [*most.values()],
+            "said": [
+                f"{name} may fill {100 * float(share_of(bounds.maximum, name, 1.0)):g} %: "
+                f"{problem.of_budget(most[name])}"
+                for name in most
+            ],
+        },
+        schema={"group": pl.String, "reserved": pl.Int64, "most": pl.Int64, "said": pl.String},
     )
 
 

@@ -153,8 +153,8 @@ class Runner:
         run_id = make_new_run_id()
         self.instance.add_event_listener(run_id, steps.see)
         show_in_timeline(self.instance, run_id)
-        more = f" and {len(group.assets) - 1} more" if len(group.assets) > 1 else ""
-        with Heartbeat(f"{group.assets[0]}{more}"), interruptible(), _cancelled_as_interrupted():
+        steps.heartbeat = Heartbeat(group.assets[0])
+        with steps.heartbeat, interruptible(), _cancelled_as_interrupted():
             result = self.job.execute_in_process(
                 instance=self.instance,
                 asset_selection=[key for asset in group.assets for key in selected_assets(stages()[asset])],
@@ -178,6 +178,7 @@ class _Steps:
     group: Group
     outcome: Outcome
     say: Callable[[str], None]
+    heartbeat: Heartbeat | None = None
 
     def __post_init__(self) -> None:
         self._assets: dict[str, set[str]] = {}
@@ -220,6 +221,8 @@ class _Steps:
     def _begin(self, step: str) -> None:
         self._started[step] = time.monotonic()
         self._number = self.outcome.begin(self._assets[step])
+        if self.heartbeat is not None:
+            self.heartbeat.label = self._named(step)
         begin_step(self._number)
         if is_verbose():
             self.say(f"{self._number}{self._named(step)}: started")
@@ -243,7 +246,7 @@ class _Steps:
             return
         what = _count(first, sorted({key for _asset, key in made}))
         if failed:
-            what = f"{failed} after {brief(seconds)}" if not made else f"{what}; the others {failed}"
+            what = f"{failed} after {brief(seconds)}" if not made else f"{what}; then {failed}"
         self.say(f"{self._number}{name}: {what}{f' in {brief(seconds)}' if made else ''}")
 
 

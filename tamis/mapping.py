@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tamis.base.errors import NotMadeError
+from tamis.base.errors import NotMadeError, UnknownNameError
 from tamis.base.files import write_atomically
 from tamis.base.numbers import percent
 from tamis.base.progress import Progress
@@ -19,6 +19,7 @@ from tamis.records.published import find_published, read_decisions
 from tamis.report.seen import EXAMPLE, GAP, Seen, look_at, page_links, subject_of
 from tamis.report.selection_map import map_page
 from tamis.selection.deciding import used_score_columns
+from tamis.settings.config import SelectionSection
 from tamis.settings.references import named
 from tamis.store.home import writing
 
@@ -29,7 +30,7 @@ PATIENCE_SECONDS = 30.0
 
 def current_map(project: Project, selection: str) -> Path:
     """Return the map that `tamis materialize` makes. Raises `UnknownNameError`, `NotMadeError`."""
-    page = project.home.reports / page_links(named(project.settings.selection, selection).name)[1][0]
+    page = project.home.reports / page_links(_section(project, selection).name)[1][0]
     if not page.is_file():
         raise NotMadeError(page.name)
     return page
@@ -101,7 +102,15 @@ def _seen(project: Project, selection: str) -> Seen:
     names = [section.name for section in project.settings.selection]
     found = find_published(read_current_values(store), folder, selection, names)
     decisions = pl.DataFrame(pl.from_arrow(read_decisions(store, folder, found)))
-    return look_at(store, subject_of(project, named(project.settings.selection, selection), decisions))
+    return look_at(store, subject_of(project, _section(project, selection), decisions))
+
+
+def _section(project: Project, selection: str) -> SelectionSection:
+    """Return a selection of tamis.toml; raises `UnknownNameError`."""
+    names = [section.name for section in project.settings.selection]
+    if selection not in names:
+        raise UnknownNameError("selection", selection, names)
+    return named(project.settings.selection, selection)
 
 
 def _neighbour_places(project: Project, seen: Seen) -> Floats:

@@ -292,10 +292,12 @@ def _small_pools(project: Project, selections: Sequence[Mapping[str, Any]]) -> I
     for section in project.settings.selection:
         budget, count = parse_budget(section.budget), documents.get(section.name)
         if count is not None and budget.unit == "documents" and count < budget.amount:
-            yield (
-                f"selection {section.name}: all {count:,} that are eligible were chosen, for a budget of "
-                f"{int(budget.amount):,}"
+            chosen = (
+                f"{count:,} were chosen, and no more are eligible within its shares"
+                if section.per or section.mixture
+                else f"all {count:,} that are eligible were chosen"
             )
+            yield f"selection {section.name}: {chosen}, for a budget of {int(budget.amount):,}"
 
 
 def _stale_exports(project: Project, current: CurrentValues) -> Iterator[str]:

@@ -284,6 +284,11 @@ def test_lines_of_threads_that_speak_at_once_stay_whole(monkeypatch):
     assert written == ["a line\n"]
 
 
+def test_a_name_is_one_line_and_turns_no_text_around():
+    assert module.visible("found in \u202ertl") == "found in \\u202ertl"
+    assert module.visible_name("x\nfailed: corpus\t\x1b[2J") == "x\\nfailed: corpus\\t\\x1b[2J"
+
+
 def test_control_characters_of_names_never_reach_a_terminal(capsys):
     name = "a\x1b[2J\x1b]0;title\x07\x9b2J\x7f\rb\t.jsonl \u00e9"
     shown = "a\\x1b[2J\\x1b]0;title\\x07\\x9b2J\\x7f\\x0db\t.jsonl \u00e9"

@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -17,6 +18,8 @@ import platformdirs
 
 _UMASK = os.umask(0o022)
 os.umask(_UMASK)
+SETTLED_SECONDS = 2.0
+"""A file that changed longer ago is read once for each of its states."""
 
 
 @contextmanager
@@ -95,11 +98,19 @@ def file_digest(path: Path) -> str:
 
 
 def content_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, in hex; read once a process for each size and time of change."""
-    state = path.stat()
-    return _digest_of(path, state.st_size, state.st_mtime_ns)
+    """Return the SHA-256 of a file, in hex, remembered by its status once that has settled.
+
+    A file written again within one tick of the clock keeps its times, so one that changed just now is read
+    every time.
+    """
+    status = path.stat()
+    if time.time() - status.st_ctime < SETTLED_SECONDS:
+        return file_digest(path)
+    changes = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return digest_of(path, changes)
 
 
-@lru_cache(maxsize=1_024)
-def _digest_of(path: Path, size: int, modified: int) -> str:
+@lru_cache(maxsize=4_096)
+def digest_of(path: Path, changes: tuple[int, ...]) -> str:
+    """Return the digest of a file as it was after these changes, read once a process."""
     return file_digest(path)

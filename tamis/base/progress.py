@@ -39,15 +39,22 @@ def silent(line: str) -> None:
 
 
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+_TURNING = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_HIDDEN = _CONTROLS | {code: f"\\u{code:04x}" for code in _TURNING}
 
 
 def visible(text: str) -> str:
-    r"""Return a text with its control characters written out, such as `\x1b`.
+    r"""Return a text with what controls a terminal or turns the direction of text written out, as `\x1b`.
 
-    Names of files and sources come from crawls: printed as they are, they could move the cursor or overwrite
-    what a terminal shows.
+    Names of files and sources come from crawls: printed as they are, they could move the cursor, overwrite
+    what a terminal shows, or reverse the words after them. Ends of lines stay; `visible_name` has none.
     """
-    return text.translate(_CONTROLS)
+    return text.translate(_HIDDEN)
+
+
+def visible_name(name: str) -> str:
+    """Return a name as `visible` does, in one line: with more, it could pass for a message of ours."""
+    return visible(name).replace("\n", "\\n").replace("\t", "\\t")
 
 
 class Progress:

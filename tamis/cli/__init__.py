@@ -141,6 +141,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     130 after Ctrl-C, 143 after SIGTERM.
     """
+    if sys.stderr is None:  # closed by whoever started the command: work goes on without its lines
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     show("auto")
     if instruction := os.environ.get(COMPLETION):
         from click.shell_completion import shell_complete

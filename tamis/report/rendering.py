@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tamis.base.numbers import MISSING, duration, number, percent, significant, whole
+from tamis.base.progress import visible
 from tamis.history.finding import short_id
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def escape(value: object) -> object:
 
     if hasattr(value, "__html__"):
         return value
-    text = MISSING if value is None else str(value)
+    text = MISSING if value is None else visible(str(value))
     return do_mark_safe(html.escape(text).replace("://", "&#58;//"))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from tamis.base.numbers import counted, cut, named, percent
+from tamis.base.progress import visible_name
 from tamis.comparison.analysis import analyse
 from tamis.comparison.stage import SAMPLER_COMPARISON, SAMPLER_TRIALS
 from tamis.corpus.sources import document_sources
@@ -92,7 +93,7 @@ def _places(store: Store, doc_ids: list[str]) -> dict[str, str]:
     rows = store.read(OCCURRENCES.name, ["doc_id", "shard", "row", "source"], one_of("doc_id", doc_ids))
     first = rows.sort("shard", "row").unique("doc_id", keep="first", maintain_order=True)
     return {
-        doc_id: f"found in {shard}, row {row} ({source})"
+        doc_id: f"found in {shard}, row {row} ({visible_name(source)})"
         for doc_id, source, shard, row in first.select("doc_id", "source", "shard", "row").iter_rows()
     }
 
@@ -105,7 +106,10 @@ def _mix(store: Store, doc_ids: list[str]) -> str:
     chosen = sources.join(pl.DataFrame({"doc_id": doc_ids}), on="doc_id", how="semi")
     counts = chosen.group_by("source").len().sort(["len", "source"], descending=[True, False])
     return named(
-        [f"{source} {percent(count / len(doc_ids), 0)}" for source, count in counts.iter_rows()],
+        [
+            f"{visible_name(source)} {percent(count / len(doc_ids), 0)}"
+            for source, count in counts.iter_rows()
+        ],
         SOURCES_SHOWN,
     )
 

@@ -21,11 +21,11 @@ _WORD = r"\p{L}[\p{L}\p{M}]{2,23}"
 def cluster_centers(points_nk: Floats, most: int = MOST_TOPICS, seed: int = 0) -> Floats:
     """Return centres [c, k] of clusters of points [n, k] by k-means, the largest cluster first.
 
-    Fewer of few points, and one of points that are all alike.
+    Fewer of few points or few distinct ones, and one of points that are all alike.
     """
     from scipy.cluster.vq import kmeans2
 
-    wanted = min(most, len(points_nk) // FEWEST_A_TOPIC)
+    wanted = min(most, len(points_nk) // FEWEST_A_TOPIC, _distinct(points_nk))
     if wanted < 2 or not points_nk.any():
         return np.zeros((1, points_nk.shape[1]))
     with warnings.catch_warnings():
@@ -34,6 +34,12 @@ def cluster_centers(points_nk: Floats, most: int = MOST_TOPICS, seed: int = 0) -
     size_c = np.bincount(label_n, minlength=wanted)
     order_c = np.argsort(-size_c, kind="stable")
     return np.asarray(center_ck[order_c[size_c[order_c] > 0]])
+
+
+def _distinct(points_nk: Floats) -> int:
+    """Return how many rows differ: rows as bytes sort faster than rows of numbers."""
+    rows_nk = np.ascontiguousarray(points_nk)
+    return len(np.unique(rows_nk.view(f"V{rows_nk.itemsize * rows_nk.shape[1]}")))
 
 
 def fit_centers(vectors_nd: np.ndarray, most: int, seed: int) -> Floats:

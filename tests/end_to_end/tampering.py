@@ -183,6 +183,8 @@ def change_log(root: Path, draw: random.Random) -> Tampering:
     connection.close()
     asset = json.loads(key)[-1]
     names = {f"{asset}[{key}]" if key else asset for own, key in read_heads_anyway(root) if own == asset}
+    if column == "asset_key":  # the events of the audit itself are no node: one is named as it was forged
+        names.add(json.loads(forged)[-1])
     return Tampering(f"character {place} of {table}.{column} of an event of {asset}", frozenset(names))
 
 

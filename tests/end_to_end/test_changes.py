@@ -229,18 +229,18 @@ def test_what_was_read_of_a_file_that_changed_and_changed_back_is_not_taken_for_
 ):
     from assets import corpus
 
-    path, read_shard, flipped = platform.root / "landing" / "cooking.jsonl", corpus.read_shard, []
+    path, read_as, flipped = platform.root / "landing" / "cooking.jsonl", corpus.read_as, []
 
-    def read_while_the_file_is_another(shard, section, **named):
+    def read_while_the_file_is_another(shard, section, reading):
         if flipped or shard.path != path:
-            yield from read_shard(shard, section, **named)
+            yield from read_as(shard, section, reading)
             return
         right = path.read_bytes()
         flipped.append(write_jsonl(path, sentences("sailing", 5, 66)))
-        yield from read_shard(shard, section, **named)
+        yield from read_as(shard, section, reading)
         path.write_bytes(right)
 
-    monkeypatch.setattr("assets.corpus.read_shard", read_while_the_file_is_another)
+    monkeypatch.setattr("assets.corpus.read_as", read_while_the_file_is_another)
     edit(path.parent)
     keep_up(platform, way)
     assert flipped

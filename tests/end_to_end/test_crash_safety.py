@@ -1,6 +1,6 @@
 """kill -9 at any moment, then resume: what an undisturbed run leaves, no row lost, orphaned or doubled.
 
-Five kills are in test_damage.py; these are fifty more, in homes that live on.
+Five kills are in test_damage.py; these are up to fifty more, in homes that live on.
 """
 
 import random
@@ -13,12 +13,17 @@ from soundness import assert_sound, versions
 from tamis.planning import read_plan
 
 
+def rests(project) -> bool:
+    """Whether nothing is left to do."""
+    return not read_plan(project.project)
+
+
 @pytest.mark.parametrize("seed", range(5))
-def test_ten_kills_in_a_home_that_lives_on(tmp_path, encoder_cache, seed):
+def test_up_to_ten_kills_in_a_home_that_lives_on(tmp_path, encoder_cache, seed):
     calm = make_project(tmp_path / "calm", encoder_cache, small_settings())
     torn = make_project(tmp_path / "torn", encoder_cache, small_settings())
     calm.tamis("materialize", alone=True)
-    known, chance = usual(calm), random.Random(seed)
+    known, chance, killed = usual(calm), random.Random(seed), 0
     for midway, state in (("third", "first"), ("third", "second")):
         lay(calm, state)
         calm.tamis("materialize", alone=True)
@@ -30,11 +35,7 @@ def test_ten_kills_in_a_home_that_lives_on(tmp_path, encoder_cache, seed):
         torn.tamis("materialize")
         assert versions(torn) == versions(calm), f"seed {seed}, {state}"
         assert_sound(torn)
-
-
-def rests(project) -> bool:
-    """Whether nothing is left to do."""
-    return not read_plan(project.project)
+    assert killed >= 5
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -47,9 +48,9 @@ def test_up_to_ten_kills_from_the_judge_to_the_trials(tmp_path, encoder_cache, s
     assert {"judge_scores", "quality_scores", "base_models", "trials", "model_choice"} <= set(known.order)
     chance, killed = random.Random(seed), []
     while len(killed) < 10 and not (killed and rests(torn)):
-        (moment,) = draw(torn, known, 1, chance)  # anew each time: after a kill the order is another
-        kill(torn, *moment)
-        killed.append(moment[0])
+        (moment,) = draw(torn, known, 1, chance)  # after a kill the order is another
+        if kill(torn, *moment):
+            killed.append(moment[0])
     assert len(killed) >= 3, killed
     assert torn.json("audit")["status"] in ("green", "amber"), "interrupted is not altered"
     torn.tamis("materialize")

@@ -43,7 +43,7 @@ sizes = [4, 8, 16, 30]
 [trial_budget]
 share = 0.45
 """
-PLAIN = small_settings(BASES, selections=())
+PLAIN = small_settings(BASES, selections=()).replace("[project]\n", '[project]\ntokenizer = "small"\n', 1)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ from families import bert, gpt2, t5
 from safetensors.torch import load_file, save_file
 from transformers import GraniteConfig, GraniteForCausalLM
 
-from tamis.training import UnknownModelError, count_parameters, evaluate, fine_tune, model_identity, models
+from tamis.base import files
+from tamis.training import UnknownModelError, count_parameters, evaluate, fine_tune, model_identity
 from tamis.training.errors import NeedsPairsError
 from tamis.training.models import load_model, prepared
 from tamis.training.options import FineTuningOptions
@@ -40,12 +41,12 @@ def test_identity_follows_names_and_bytes(tiny, tmp_path):
 
 
 def test_a_model_that_settled_is_read_once_until_its_files_change(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(models, "SETTLED_SECONDS", 0.0)
+    monkeypatch.setattr(files, "SETTLED_SECONDS", 0.0)
     shutil.copytree(tiny.model, tmp_path / "copy")
     weights = tmp_path / "copy" / "model.safetensors"
-    original, reads = model_identity(tmp_path / "copy"), models._hash_of.cache_info().misses
+    original, reads = model_identity(tmp_path / "copy"), files.digest_of.cache_info().misses
     assert model_identity(tmp_path / "copy") == original
-    assert models._hash_of.cache_info().misses == reads
+    assert files.digest_of.cache_info().misses == reads
     before, content = weights.stat(), bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)

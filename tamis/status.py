@@ -24,7 +24,7 @@ from tamis.graph.quarantine import Share, quarantine_lines, quarantine_shares
 from tamis.graph.repair import find_damage
 from tamis.graph.scan import scan
 from tamis.graph.snapshot import ProjectSnapshot
-from tamis.graph.stages import AUDIT_ASSET, names_where, stages
+from tamis.graph.stages import AUDIT_ASSET, made_together, names_where, stages
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.listed_rows import noted_near_repeats
@@ -121,6 +121,22 @@ class Status:
             if due not in stuck
         ]
         return cut(lines, LISTS_ALL)
+
+    def blocked(self) -> list[str]:
+        """Return the selections that were left out, a line for each input that could not be made."""
+        due = [(name, one) for one in self.due for name in {one.asset, *made_together(one.asset)}]
+        before = {label(name, one.partition): one.waits_for for name, one in due}
+        found: dict[str, list[str]] = {}
+        for selection in (one for one in self.due if one.asset == SELECTION_STAGE.name):
+            first = selection.waits_for
+            while first in before and before[first] is not None:
+                first = before[first]
+            if first in before:
+                found.setdefault(str(first), []).append(selection.partition)
+        return [
+            f"not made: {counted(len(names), 'selection')} ({', '.join(cut(names))}), as {first} is missing"
+            for first, names in found.items()
+        ]
 
     def stuck(self) -> list[Due]:
         """Values that wait for something that nothing is going to make."""

@@ -1,9 +1,12 @@
-"""The closing lines of `tamis materialize` name the pages that were made, and no others."""
+"""The closing lines of `tamis materialize`: pages that were made and no others, and what was not made."""
+
+from dataclasses import replace
 
 import pytest
 from projects import base_model, note_made, plain_project, selection, settings, target
 
 from assets.scaling import PAGES
+from tamis.graph.plan import Due
 from tamis.status import read_status
 
 SCALING = """
@@ -60,3 +63,20 @@ def test_links_that_are_not_followed_are_named(project):
         f"warning: {name}: links that lead out of its folder are not followed: out.jsonl"
         for name in ("corpus web", "target goal", "target other")
     ]
+
+
+def test_selections_that_cannot_be_made_name_the_first_input_that_is_missing(project):
+    def due(asset: str, partition: str = "", waits_for: str | None = None) -> Due:
+        return Due(asset=asset, partition=partition, reason="new", waits_for=waits_for)
+
+    found = [
+        due("target_examples", "goal"),
+        due("target_embeddings", "goal", "target_examples[goal]"),
+        due("contamination", "", "target_embeddings[goal]"),
+        *(due("selected_subset", name, "contamination") for name in ("near", "thin")),
+        due("selected_subset", "judged", "judge_scores"),
+    ]
+    status = replace(read_status(project), due=found)
+    assert status.blocked() == ["not made: 2 selections (near, thin), as target_examples[goal] is missing"]
+    assert "not made: selected_subset[judged] waits for judge_scores" in status.problems()
+    assert replace(status, due=[]).blocked() == []

@@ -88,7 +88,7 @@ def flush_one(path: Path) -> None:
 def user_cache() -> Path:
     """Return the folder of what a user's projects share: `TAMIS_CACHE`, else `tamis` in the user's caches."""
     override = os.environ.get("TAMIS_CACHE")
-    return Path(override) if override else Path(platformdirs.user_cache_dir("tamis"))
+    return Path(override).expanduser() if override else Path(platformdirs.user_cache_dir("tamis"))
 
 
 def file_digest(path: Path) -> str:

@@ -163,6 +163,7 @@ def _materialize(
         states = {one["selection"]: one["state"] for one in found.selections}
         print(visible(summary(project, states, timed=bool(outcome.made))), flush=True)
     wrong = [*found.problems(), *found.waiting(only)]
+    wrong += found.blocked() if outcome.failed and only is None else []
     for line in (
         *found.scaling_lines(project.home.reports),
         *sentences(found.searches),

@@ -127,13 +127,17 @@ def load_static(teacher: Path, cache: Path, fingerprint: str) -> StaticEncoder:
     if found is None:
         tokenizer, vectors_vd = distil(teacher)
         found = tokenizer.encode(), save({"vectors": vectors_vd})
+    failed: dict[Path, str] = {}
     for place in (place for place, files in zip(places, kept, strict=True) if files is None):
         try:
             if _read(place) is None:  # nor has another process stored it since
                 _write(place, *found)
         except OSError as error:
-            reason = error.strerror or error
-            say(f"cannot store the static encoder in {place.parent} ({reason}); it will be distilled again")
+            failed[place] = error.strerror or str(error)
+    stored = [str(place.parent) for place in places if place not in failed]
+    effect = f"it is kept in {stored[0]} alone" if stored else "the next run distils it again"
+    for place, reason in failed.items():
+        say(f"cannot store the static encoder in {place.parent} ({reason}); {effect}")
     return StaticEncoder(_tokenizer(found[0]), load(found[1])["vectors"], fingerprint)
 
 
@@ -229,7 +233,7 @@ def _write(folder: Path, tokenizer: bytes, vectors: bytes) -> None:
         (made / TOKENIZER_FILE).write_bytes(tokenizer)
         (made / VECTORS_FILE).write_bytes(vectors)
         (made / DIGEST_FILE).write_text(_digest(tokenizer, vectors))
-        if folder.exists() and _read(folder) is None:
+        if os.path.lexists(folder) and _read(folder) is None:  # a link that leads nowhere, too
             shutil.move(folder, Path(scratch) / "damaged")
         try:
             os.rename(made, folder)

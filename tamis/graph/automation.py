@@ -128,6 +128,7 @@ def ready_groups(
     `wanted` limits the work to these (asset, partition), None means everything; `without` are left out, as is
     what waits for them; `refit` as in `full_plan`.
     """
+    without = without | _in_vain(snapshot, current, wanted, refit, without)
     waiting = _waiting(snapshot, current, wanted, refit, without)
     return _ready(snapshot, current, waiting, refit, without)
 
@@ -145,6 +146,7 @@ def next_groups(
     outside the run: unpartitioned ones, and those of one set of partitions, since Dagster joins no two sets.
     A caller starts only the first and asks again when it has ended.
     """
+    without = without | _in_vain(snapshot, current, wanted, refit, without)
     waiting = _waiting(snapshot, current, wanted, refit, without)
     selections = {entry for entry in waiting if entry[0] == SELECTION_STAGE.name}
     needed = {name for entry in selections for name, _key in {entry, *upstream(snapshot, entry)}}
@@ -171,6 +173,24 @@ def _of_one(
         if entries.isdisjoint(without) and all(_comes_first(stages()[name]) for name, _key in entries):
             return {name for name, _key in entries}
     return set()
+
+
+def _in_vain(
+    snapshot: ProjectSnapshot,
+    current: CurrentValues,
+    wanted: set[tuple[str, str]] | None,
+    refit: bool,
+    without: AbstractSet[tuple[str, str]],
+) -> set[tuple[str, str]]:
+    """Return costly work whose selections cannot be made: each waits for something that failed."""
+    if not without:
+        return set()
+    waiting = _waiting(snapshot, current, wanted, refit, frozenset())
+    needed_by = {entry: upstream(snapshot, entry) for entry in waiting if entry[0] == SELECTION_STAGE.name}
+    possible = [needed for one, needed in needed_by.items() if without.isdisjoint({one, *needed})]
+    costly = stages_made(Automation.ONCE_SELECTED)
+    in_vain = set().union(*needed_by.values()).difference(*possible)
+    return {entry for entry in in_vain & waiting if entry[0] in costly}
 
 
 def _waiting(

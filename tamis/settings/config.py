@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError, model_validator
 
@@ -207,9 +207,13 @@ def _found(problem: Any) -> object:
 def _expected(problem: Any) -> str:
     match problem["type"]:
         case "missing":
-            return "a value" if len(problem["loc"]) > 1 else f"at least one [[{problem['loc'][0]}]]"
+            return (
+                _wanted(problem["loc"])
+                if len(problem["loc"]) > 1
+                else f"at least one [[{problem['loc'][0]}]]"
+            )
         case "extra_forbidden":
-            known = _section_keys(problem["loc"])
+            known = sorted(_section_of(problem["loc"]).model_fields)
             return f"one of the known keys: {', '.join(known)}{did_you_mean(problem['loc'][-1], known)}"
         case "literal_error":
             valid = re.findall("'([^']*)'", problem["ctx"]["expected"])
@@ -225,7 +229,16 @@ def _expected(problem: Any) -> str:
     return str(problem["msg"]).removeprefix("Input should be ")
 
 
-def _section_keys(location: tuple[int | str, ...]) -> list[str]:
+def _wanted(location: tuple[int | str, ...]) -> str:
+    """Return in words what a key that is missing holds."""
+    field = _section_of(location).model_fields.get(str(location[-1]))
+    if field is not None and get_origin(field.annotation) is Literal:
+        return f"one of: {', '.join(map(str, get_args(field.annotation)))}"
+    return "a whole number" if field is not None and field.annotation is int else "a value"
+
+
+def _section_of(location: tuple[int | str, ...]) -> type[BaseModel]:
+    """Return the section that holds a key."""
     section: type[BaseModel] = Settings
     for part in location[:-1]:
         if isinstance(part, str) and part in section.model_fields:
@@ -233,4 +246,4 @@ def _section_keys(location: tuple[int | str, ...]) -> list[str]:
             inner = getattr(annotation, "__args__", (annotation,))[0]
             if isinstance(inner, type) and issubclass(inner, BaseModel):
                 section = inner
-    return sorted(section.model_fields)
+    return section

@@ -83,7 +83,9 @@ def _check_sampler(name: str, models: tuple[BaseModelSection, ...], where: str) 
     asked = model_of(name)
     if asked is None or asked.family != PERPLEXITY:
         return
-    _must_be(asked.model, {model.name for model in models}, where)
+    if asked.model not in (known := {model.name for model in models}):
+        expected = f"MODEL of {PERPLEXITY}:MODEL to be {_one_of(known, 'a [[base_model]]')}"
+        raise wrong_key(where, name, f"{expected}{did_you_mean(asked.model, known)}")
     kept = named(models, asked.model).checkpoints
     if asked.checkpoint is not None and asked.checkpoint not in kept:
         expected = (
@@ -117,7 +119,7 @@ def check_mixture(settings: "Settings") -> None:
     section = settings.mixture
     if section is None:
         return
-    for target in section.targets or ("",):
+    for target in section.targets:
         _must_be(target, {one.name for one in settings.target}, "[mixture] target")
     for key in ("model", "agreement_model"):
         if (name := getattr(section, key)) is not None and preset_named(settings, name) is None:
@@ -134,6 +136,12 @@ def check_mixture(settings: "Settings") -> None:
     if "bits_per_byte" in find_sampler(section.sampler).score_columns and not settings.perplexity.model:
         expected = 'a [[base_model]], since [mixture] has sampler "perplexity"'
         raise wrong_key("perplexity.model", None, expected)
+    if "run_tokens" in section.model_fields_set and section.run_tokens > section.train_tokens:
+        expected = (
+            f"at most train_tokens, {section.train_tokens:,}: "
+            "no run is longer than the training that it imitates"
+        )
+        raise wrong_key("[mixture] run_tokens", section.run_tokens, expected)
     if section.sources == "corpora":
         count = len(settings.corpus)
         if count < 2:
@@ -234,9 +242,7 @@ def _must_be(name: str | None, valid: set[str], where: str) -> None:
         raise wrong_key(where, name, f"{_one_of(valid)}{did_you_mean(name, valid)}")
 
 
-def _one_of(valid: set[str]) -> str:
-    return (
-        f"one of: {', '.join(sorted(valid))}"
-        if valid
-        else "the name of a section, but there is none of that kind"
-    )
+def _one_of(valid: set[str], kind: str = "a section") -> str:
+    if valid:
+        return f"one of: {', '.join(sorted(valid))}"
+    return f"the name of {kind}, but there is none" + (" of that kind" if kind == "a section" else "")

@@ -5,11 +5,13 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, model_validator
 
 from tamis.settings.sections import Section
-from tamis.settings.values import Budget, Name, Pattern, wrong_key
+from tamis.settings.values import Budget, Name, Names, Pattern, wrong_key
 
 Preset = Literal["llama-0.3m", "llama-0.8m", "llama-2.5m", "llama-6m"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 """Shapes that the graph trains itself, smallest first."""
+MOST_RUNS = 2_000
+"""Of one mixture: each is a partition, and the largest published swarm has half as many."""
 OWN_RECIPE = {"learning_rate", "lora_rank", "lora_alpha", "lora_dropout", "lora_targets"}
 
 
@@ -145,15 +147,15 @@ class MixtureSection(Section):
     `train_tokens`: of the training that the mixture is for. `agreement_model` unset: the next larger preset.
     """
 
-    target: Name | tuple[Name, ...]
+    target: Names
     model: Name
     sampler: str = "random"
     sources: Literal["corpora", "source", "topics"] = "corpora"
-    runs: int | None = Field(None, ge=1)
+    runs: int | None = Field(None, ge=1, le=MOST_RUNS)
     run_tokens: int = Field(500_000, ge=1_000)
     train_tokens: int = Field(ge=1_000)
-    max_repetition: float = Field(4.0, ge=1)
-    stay_near: float = Field(0.05, ge=0)
+    max_repetition: float = Field(4.0, ge=1, le=1_000)
+    stay_near: float = Field(0.05, ge=0, le=1_000)
     agreement_model: Name | None = None
 
     @property

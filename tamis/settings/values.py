@@ -1,5 +1,6 @@
 """Values of tamis.toml: the types of names, budgets and codes, and the messages on wrong ones."""
 
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, StringConstraints
@@ -48,6 +49,7 @@ URL_FORM = r"^https?://[^\s/]+"
 ADDRESS_FORM = r"^(auto|[^\s/:]+:\d+)$"
 VARIABLE_FORM = r"^[A-Za-z_][A-Za-z0-9_]*$"
 SHARES_FORMS = "a share from 0 to 1 for every group (0.3), or shares by group ({ web = 0.3, wiki = 0.2 })"
+NAMES_FORMS = 'a name, or a list of names: ["news", "law"]'
 FORMS_IN_WORDS = {
     NAME_FORM: "at most 60 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
     LANGUAGE_FORM: 'a code of two or three letters, such as "en"',
@@ -65,6 +67,15 @@ def _checked_budget(budget: Any) -> Any:
     except BadBudgetError as error:
         raise PydanticCustomError("budget", "{forms}", {"forms": BUDGET_FORMS}) from error
     return budget
+
+
+def _checked_names(names: Any) -> Any:
+    each = [names] if isinstance(names, str) else names
+    if not isinstance(each, list | tuple) or not each:
+        raise PydanticCustomError("names", "{forms}", {"forms": NAMES_FORMS})
+    if not all(isinstance(name, str) and re.match(NAME_FORM, name) for name in each):
+        raise PydanticCustomError("names", "{forms}", {"forms": NAMES_FORMS})
+    return names if isinstance(names, str) else tuple(each)
 
 
 def _checked_shares(shares: Any) -> Any:
@@ -95,6 +106,7 @@ def _without_slash(url: Any) -> Any:
 
 
 Name = Annotated[str, StringConstraints(pattern=NAME_FORM)]
+Names = Annotated[str | tuple[str, ...], PlainValidator(_checked_names)]
 Language = Annotated[str, StringConstraints(pattern=LANGUAGE_FORM), AfterValidator(short_code)]
 Pattern = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Region = Annotated[str, PlainValidator(_checked_region)]

@@ -121,6 +121,7 @@ def test_the_cache_is_read_again_and_repaired(wide_folder, tmp_path):
         lambda: shutil.rmtree(user_cache()),
         lambda: (folder / VECTORS_FILE).write_bytes((folder / VECTORS_FILE).read_bytes()[:-2] + b"zz"),
         lambda: (folder / DIGEST_FILE).unlink(),
+        lambda: (shutil.rmtree(folder), folder.symlink_to(tmp_path / "nowhere")),
     ):
         damage()
         assert np.array_equal(load_tiny(wide_folder, tmp_path).encode(["abc def"]), reference_nd)
@@ -162,13 +163,28 @@ def test_a_cache_that_cannot_be_written_costs_a_line(wide_folder, tmp_path, monk
         f"cannot store the static encoder in {tmp_path / 'file' / 'tamis' / 'encoders'} (Not a directory)"
         in said[0]
     )
+    assert said[0].endswith(f"it is kept in {tmp_path / 'home' / 'encoders'} alone")
     assert load_tiny(tmp_path / "no teacher", tmp_path / "home").dimension == 16
+
+
+def test_where_nothing_can_be_written_every_run_distils_and_says_so(
+    wide_folder, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("TAMIS_CACHE", str(tmp_path / "file" / "tamis"))
+    assert load_tiny(wide_folder, tmp_path / "file" / "home").dimension == 16
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert all(line.endswith("the next run distils it again") for line in said)
 
 
 def test_without_a_variable_it_is_the_users_cache_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("TAMIS_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert user_cache() == tmp_path / "tamis"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TAMIS_CACHE", "~/mine")
+    assert user_cache() == tmp_path / "mine"
 
 
 def test_two_may_distil_at_the_same_time(wide_folder, tmp_path):

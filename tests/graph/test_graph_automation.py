@@ -7,6 +7,8 @@ import pytest
 from tamis.graph import automation
 from tamis.graph.automation import Group, automatic_work, next_groups
 from tamis.graph.plan import upstream
+from tamis.graph.stages import stages
+from tamis.settings.sections import SelectionSection
 
 
 def work_of(imagined) -> set:
@@ -180,6 +182,23 @@ def test_a_first_selection_that_cannot_be_made_holds_up_no_other(imagined):
             break
     assert ("selected_subset", "thin") in made
     assert not {name for name, _key in made} & {"judge_scores", "mart_documents", "lineage_audit"}
+
+
+@pytest.mark.parametrize(("failed", "judged"), [("target_potential", True), ("contamination", False)])
+def test_the_judge_is_not_asked_for_a_selection_that_cannot_be_made(imagined, failed, judged):
+    settings = imagined.project.settings
+    asking = SelectionSection(name="asking", sampler="ask-llm", budget=10, target="other")
+    every = settings.model_copy(update={"selection": (*settings.selection, asking)})
+    imagined.project = replace(imagined.project, settings=every)
+    given_up = {(failed, key) for key in imagined.snapshot().keys(stages()[failed].partitions)}
+    made = set()
+    while group := next(next_groups(imagined.snapshot(), imagined.current, None, True, given_up), None):
+        made.update((asset, key) for asset in group.assets for key in group.partitions_of(asset))
+        for asset in group.assets:
+            imagined.make(asset, group.partitions_of(asset))
+    assert (("selected_subset", "asking") in made) == judged
+    assert (("judge_scores", "") in made) == judged, sorted(made)
+    assert ("density_scores", "") in made
 
 
 def test_a_certified_value_is_left_by_sensors_and_settled_by_hand(imagined):

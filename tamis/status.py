@@ -134,7 +134,7 @@ class Status:
             if first in before:
                 found.setdefault(str(first), []).append(selection.partition)
         return [
-            f"not made: {counted(len(names), 'selection')} ({', '.join(cut(names))}), as {first} is missing"
+            f"not made: {counted(len(names), 'selection')} ({', '.join(cut(names))}), as {first} failed"
             for first, names in found.items()
         ]
 

@@ -108,6 +108,11 @@ def texts(topic: str, count: int, chance: random.Random) -> list[str]:
     return [" ".join(chance.choices(words, k=WORDS)) for _ in range(count)]
 
 
+def other_texts(file: Path, chance: random.Random) -> list[str]:
+    """Return as many other texts as a file has: Tamis holds back a version that has far fewer."""
+    return texts("railway", file.read_bytes().count(b"\n"), chance)
+
+
 def build(paths: Paths, documents: int, files: int, chance: random.Random) -> None:
     """Write the project and materialize it."""
     topics = [*TOPICS]
@@ -213,7 +218,7 @@ def slow(paths: Paths, ui: Interface, chance: random.Random) -> bool:
     landing = paths.root / "landing"
     new, there = landing / SLOW, landing / OTHER_THERE
     before = {there: there.read_bytes()}
-    contents = {path: lines(texts("garden", ARRIVING, chance)) for path in (new, there)}
+    contents = {new: lines(texts("garden", ARRIVING, chance)), there: lines(other_texts(there, chance))}
     right = timed("slow", lambda: copy_slowly(contents), paths, ui)
     parts = parts_read(paths, contents, before)
     print(
@@ -272,15 +277,12 @@ def main() -> None:
         print(json.dumps({"step": "build", "documents": options.documents, "seconds": seconds}), flush=True)
         landing = paths.root / "landing"
 
-        def arriving(topic: str) -> list[str]:
-            return texts(topic, ARRIVING, chance)
-
         with interface(paths) as ui:
             changes: dict[str, Callable[[], None]] = {
-                "drop": lambda: write(landing / NEW, arriving("garden")),
-                "edit": lambda: write(landing / ONE_THERE, arriving("railway")),
+                "drop": lambda: write(landing / NEW, texts("garden", ARRIVING, chance)),
+                "edit": lambda: write(landing / ONE_THERE, other_texts(landing / ONE_THERE, chance)),
                 "delete": (landing / NEW).unlink,
-                "queued": lambda: during_a_backfill(landing / QUEUED, arriving("garden"), ui),
+                "queued": lambda: during_a_backfill(landing / QUEUED, texts("garden", ARRIVING, chance), ui),
             }
             right = []
             for step in options.steps:

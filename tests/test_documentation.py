@@ -95,9 +95,16 @@ def test_settings(text):
 
 
 @pytest.mark.parametrize(
-    "command", sorted(set(re.findall(r"`tamis ([a-z][^`]*)`", (CHECKOUT / "README.md").read_text())))
+    "command",
+    sorted(
+        {
+            command
+            for page in (CHECKOUT / "README.md", DOCS / "commands.md")
+            for command in re.findall(r"`tamis ([a-z][^`]*)`", page.read_text())
+        }
+    ),
 )
-def test_commands_named_in_the_readme_parse(command):
+def test_commands_that_the_pages_name_parse(command):
     words = [word if word.islower() else "7" for word in re.sub(r"\[(\w+)\]", "", command).split()]
     context = verbs.make_context("tamis", words)
     name, verb, rest = verbs.resolve_command(context, words)
@@ -163,8 +170,8 @@ def test_modules_and_layers_named_in_the_architecture_exist():
     assert {name for name in packages if f"`tamis/{name}`" not in table and f"`{name}`" not in table} == set()
 
 
-def test_references_of_the_readme_are_used_and_defined():
-    text = (CHECKOUT / "README.md").read_text()
+def test_references_are_used_and_defined():
+    text = (DOCS / "other-tools.md").read_text()
     defined = set(re.findall(r"^\[([\w-]+)\]: https://\S+$", text, re.MULTILINE))
     assert defined == set(re.findall(r"\]\[([\w-]+)\]", text))
 

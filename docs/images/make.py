@@ -1,4 +1,4 @@
-"""Makes the pictures of README.md and docs/, and prints the outputs that README.md quotes.
+"""Makes the pictures of README.md and docs/, and prints the outputs that docs/how-to quotes.
 
     python docs/images/make.py            all: minutes, and it takes a Chromium on the machine
     python docs/images/make.py --graph    lineage.svg alone, from the definitions: a second
@@ -213,7 +213,7 @@ def photograph(page: Path, target: Path, plot: str = "img") -> None:
 
 
 def pages() -> None:
-    """Make the project, photograph its page, print what README.md quotes."""
+    """Make the project, photograph its page, print what docs/how-to quotes."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_files(root)

@@ -57,7 +57,7 @@ CONVERGED = (
 )
 EXACT = (
     "agrees_with_exact_transport",
-    "Its scores order a sample of the pool as exact optimal transport, solved by POT, does.",
+    "On a sample of the pool, its scores give the same ranking as exact optimal transport (POT).",
     False,
 )
 LEAST_AGREEMENT = 0.9

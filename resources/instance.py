@@ -136,7 +136,7 @@ def prepare_folder(project: Project) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path, url = folder / "dagster.yaml", os.environ.get(POSTGRES_URL)
     if url and importlib.util.find_spec("dagster_postgres") is None:
-        needed_for = f"keeping Dagster's state in the database that {POSTGRES_URL} names"
+        needed_for = f"storing Dagster's state in PostgreSQL ({POSTGRES_URL} is set)"
         raise MissingPackageError("dagster-postgres", needed_for, "pip install -e '.[postgres]'")
     present = path.read_text() if path.exists() else ""
     if present in {"", ON_SQLITE, *EARLIER}:

@@ -29,8 +29,8 @@ class CheckoutMissingError(PermanentError):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         super().__init__(
-            f"{folder} holds no definitions.py: the platform runs from its checkout; "
-            "install it with `pip install -e .` there, or set TAMIS_PLATFORM to that folder"
+            f"{folder} contains no definitions.py; Tamis runs from a clone of its repository: "
+            "run `pip install -e .` in the clone, or set TAMIS_PLATFORM to its path"
         )
 
 

@@ -140,7 +140,7 @@ def approve(selections: Sequence[str], everything: bool, as_json: bool) -> int:
     type=click.Choice(LAYOUTS),
     default=LAYOUTS[0],
     show_default=True,
-    help="neighbours: what is near in meaning is near on the map; takes minutes, once.",
+    help="neighbours: documents of similar meaning are close on the map; the first time takes minutes.",
 )
 @click.option(
     "--parquet", is_flag=True, help="Write the points into the folder of exports, for Embedding Atlas."

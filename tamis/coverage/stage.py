@@ -16,7 +16,7 @@ SCORES_DENSITY = Table(
     scores=("density",),
     columns=(
         DOC_ID,
-        column("density", pa.float64(), "kernel sum over the pool, debiased, in documents"),
+        column("density", pa.float64(), "debiased kernel density over the pool, as a number of documents"),
         FINGERPRINT,
     ),
 )

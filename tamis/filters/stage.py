@@ -32,7 +32,7 @@ _MEASURES = {
     "unlikely_pair_share": "pairs of letters that hardly ever follow each other, per letter",
     "repeated_3_gram_share": "share of runs of three words that occur earlier in the text",
     "short_item_share": "share of characters in items of at most five words, as of menus",
-    "label_word_share": "share of words that begin with a capital, of a text without punctuation",
+    "label_word_share": "share of words that begin with a capital, in texts without punctuation",
     "broken_character_share": "share of characters typical of a wrong encoding",
     "common_word_share": "share of words that are common in English",
     "capital_word_share": "share of words that begin with a capital",

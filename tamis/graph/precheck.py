@@ -171,8 +171,8 @@ def _budgets_above(snapshot: ProjectSnapshot, current: CurrentValues, due: Seque
         else:
             continue
         yield (
-            f"selection {name}: its budget of {whole} is above the pool, which has at most {most}: all that "
-            "are eligible will be chosen"
+            f"selection {name}: its budget of {whole} is above the pool, which has at most {most}: every "
+            "eligible document will be chosen"
         )
 
 

@@ -196,7 +196,7 @@ def explanation_lines(found: dict[str, Any]) -> list[str]:
         lines.append("  " + decision_line(row))
     for selection in dict.fromkeys(row["selection"] for row in found["serves"]):
         served = [row for row in found["serves"] if row["selection"] == selection]
-        lines.append(f"  {selection}: it serves these examples of the target, with a share of its mass each")
+        lines.append(f"  {selection}: serves these target examples (share of the document's mass, cost)")
         shown = [
             f"{row['example_id']}  {percent(row['share'])}, cost {row['cost']:.2f} ({row['source']})"
             for row in served

@@ -26,10 +26,10 @@ class UnknownDocumentError(PermanentError):
 
     def __init__(self, doc_id: str, matches: int) -> None:
         self.doc_id, self.matches = doc_id, matches
-        found = f"{matches} ids begin with it" if matches else "the store holds no such document"
+        found = f"{matches} documents have ids that begin with" if matches else "no document has the id"
         super().__init__(
-            f"{doc_id!r} names no single document: {found}; give the 32 hexadecimal digits of its id, or as "
-            "many of the first as no other id has, or its whole text with --text FILE"
+            f"{found} {doc_id!r}; give all 32 digits of the id, enough leading digits to make it unique, or "
+            "the whole text with --text FILE"
         )
 
 

@@ -294,7 +294,7 @@ def _checked_losses(losses: ArrayLike, weights_rk: Floats) -> tuple[Floats, bool
     try:
         given = np.asarray(losses, dtype=float)
     except (TypeError, ValueError):
-        raise BadWeightsError("losses are numbers, a row a run and a column a target") from None
+        raise BadWeightsError("losses must be numbers, one row per run and one column per target") from None
     if given.ndim not in (1, 2) or given.shape[0] != runs or given.size == 0:
         raise BadWeightsError(f"losses have the shape {given.shape}; expected [{runs}] or [{runs}, targets]")
     losses_rt = given.reshape(runs, -1)

@@ -45,7 +45,7 @@ _PLANNED = (
     column("weight", pa.float64(), "share of the source in its tokens; sums to 1 over the sources of a run"),
     column("documents_digest", pa.string(), "digest of the source's documents that it draws from, in order"),
     column("generation", pa.int64(), "number of the plan that the run belongs to, from 0"),
-    column("place", pa.int64(), "place of the run among all"),
+    column("place", pa.int64(), "position of the run among all runs"),
     column("preset", pa.string(), "shape of the model"),
     column("tokens", pa.int64(), "tokens that the run trains on"),
     column("parts", pa.string(), "share of each part of the plan, as JSON"),
@@ -186,10 +186,14 @@ MIXTURE_CONTROLS = Table(
         column("predicted", pa.float64(), "mean loss over the targets by the law, bits per byte"),
         column("low", pa.float64(), "lower end of its 90 % interval"),
         column("high", pa.float64(), "upper end of that interval"),
-        column("difference", pa.float64(), "predicted loss of the chosen mixture less that of this one"),
+        column("difference", pa.float64(), "predicted loss of the chosen mixture minus that of this one"),
         column("difference_low", pa.float64(), "lower end of its 90 % interval"),
         column("difference_high", pa.float64(), "upper end of that interval"),
-        column("measured", pa.float64(), "measured loss of a run of it, bits per byte; null where none is"),
+        column(
+            "measured",
+            pa.float64(),
+            "measured loss of a run of this mixture, bits per byte; null without such a run",
+        ),
     ),
 )
 

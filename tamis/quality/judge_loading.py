@@ -143,6 +143,8 @@ def _room(judge: LocalJudge, name: str) -> int:
     room = int(context) - asked - JOINT
     if room < 1:
         raise JudgeModelError(
-            name, f"a question of {asked} tokens leaves no room for a document in a context of {context}"
+            name,
+            f"the question of {asked} tokens leaves no room for a document in the context of {context}; "
+            "use a judge with a longer context",
         )
     return min(judge.max_tokens, room)

@@ -129,10 +129,10 @@ def _trial_lines(store: Store) -> list[str]:
 
 def _outcome(row: Mapping[str, Any]) -> str:
     if row["accuracy"] is not None:
-        usual = f", the most frequent label {row['majority_accuracy']:.3f}"
+        usual = f" (the most frequent label alone: {row['majority_accuracy']:.3f})"
         return f"held-out accuracy {row['accuracy']:.3f}{usual}, macro F1 {row['macro_f1']:.3f}"
     if row["held_out_bits_per_byte"] is None:
-        return "measured once it has learnt the labels"
+        return "no accuracy yet: measured after fine-tuning on the labels"
     between = row["warm_up_bits_per_byte"]
     steps = [row["zero_shot_bits_per_byte"], between, row["held_out_bits_per_byte"]]
     shown = " -> ".join(f"{one:.3f}" for one in steps if one is not None)

@@ -382,8 +382,8 @@ def _minima(
     }
     if (whole := sum(shares.values(), Fraction(0))) > 1:
         message = (
-            f"the least shares of {counted(len(shares), 'group')} are {float(whole):g} in sum, over 1: each "
-            "was divided by that"
+            f"the minimum shares of {counted(len(shares), 'group')} add up to {float(whole):g}, over 1: "
+            f"each was divided by {float(whole):g}"
         )
         shortfalls.append(
             Shortfall(

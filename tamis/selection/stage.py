@@ -85,7 +85,11 @@ DECISIONS = Table(
         column("margin", pa.float64(), "signed distance to the cut, positive on the selected side"),
         column("duplicate_of", pa.string(), "the document kept in its place"),
         column("transport_gradient", pa.float64(), "score used, null when the sampler did not use it"),
-        column("gradient_away", pa.float64(), "transport gradient of the target kept away from, or null"),
+        column(
+            "gradient_away",
+            pa.float64(),
+            "transport gradient of the target to keep away from; null without one",
+        ),
         column("quality", pa.float64(), "score used, null when the sampler did not use it"),
         column("judge_margin_predicted", pa.float64(), "score used, null when the sampler did not use it"),
         column("density", pa.float64(), "score used, null when the sampler did not use it"),
@@ -108,7 +112,7 @@ SERVED_EXAMPLES = Table(
         DOC_ID,
         column("example_id", pa.string(), "content id of an example of its target that the document serves"),
         column("mass", pa.float64(), "mass that goes from the document to the example; sums to 1"),
-        column("cost", pa.float64(), "cost of a unit of it: squared distance of the centred unit vectors"),
+        column("cost", pa.float64(), "cost per unit of mass: squared distance of the centred unit vectors"),
     ),
 )
 
@@ -122,7 +126,9 @@ SCORES_BY_MODEL = Table(
     columns=(
         DOC_ID,
         FINGERPRINT,
-        column("value", pa.float64(), "score by a sampler's own model, smallest first; null for none"),
+        column(
+            "value", pa.float64(), "score from the sampler's own model, lower is better; null if it gave none"
+        ),
     ),
 )
 

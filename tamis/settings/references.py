@@ -145,7 +145,7 @@ def check_mixture(settings: "Settings") -> None:
     if section.sources == "corpora":
         count = len(settings.corpus)
         if count < 2:
-            raise wrong_key("[mixture] sources", "corpora", "two [[corpus]] at least, or sources = 'source'")
+            raise wrong_key("[mixture] sources", "corpora", "at least two [[corpus]], or sources = 'source'")
         if section.runs is not None and section.runs < count + 2:
             raise wrong_key(
                 "[mixture] runs", section.runs, f"{count + 2} or more: two more than the {count} sources"

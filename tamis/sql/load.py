@@ -158,7 +158,9 @@ def _logic(draft: Draft, drafts: dict[str, Draft], logic: dict[str, str]) -> str
 def _model(draft: Draft, binding: Binding, tests: list[TestDraft], schema: "Schema", logic: str) -> Model:
     order = order_terms(draft.query, draft.rendered, binding.columns)
     if draft.layer == "marts" and not order:
-        problem = "a mart needs ORDER BY columns of its result, so that equal content has equal digests"
+        problem = (
+            "a mart must end with ORDER BY columns of its result, so that the same rows have the same digest"
+        )
         last = draft.rendered.sql.rstrip().count("\n") + 1
         raise UnorderedModelError(draft.rendered.file, draft.rendered.line(last), problem)
     hashes = sorted(f"{test.name} {test.severity} {canonical_sql(test.query)}" for test in tests)

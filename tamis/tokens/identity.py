@@ -70,7 +70,7 @@ def tokenizer_folder(name: str) -> Path:
         return Path(name)
     match = HUB_ID.fullmatch(name)
     if match is None or Path(name).exists():
-        raise UnknownTokenizerError(name, "it is no folder and no hub id")
+        raise UnknownTokenizerError(name, "it is neither a folder nor a Hugging Face id")
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -80,7 +80,7 @@ def tokenizer_folder(name: str) -> Path:
         if constants.HF_HUB_OFFLINE or _among(folder):
             return folder
     except HFValidationError as error:
-        raise UnknownTokenizerError(name, "it is no folder and no hub id") from error
+        raise UnknownTokenizerError(name, "it is neither a folder nor a Hugging Face id") from error
     except LocalEntryNotFoundError as error:
         if constants.HF_HUB_OFFLINE:
             raise UnknownTokenizerError(name, "no such folder, and not in the local hub cache") from error

@@ -89,7 +89,7 @@ TRIALS = Table(
         column(
             "trainable_parameters",
             pa.int64(),
-            "parameters that were trained: of the adapter, if there is one",
+            "number of trained parameters, those of the adapter if there is one",
         ),
         column("evaluation_flops", pa.float64(), "part of the operations that does not depend on the data"),
         column("evaluation_seconds", pa.float64(), "part of the time that does not depend on the data"),

@@ -174,7 +174,7 @@ class TargetPotential:
         away_m = np.linalg.norm(found_md - self.points, axis=1)
         row = int(away_m.argmax())
         if away_m[row] > SAME_POINT * np.linalg.norm(self.points, axis=1).max():
-            text = f"row {row} is {away_m[row]:.3g} away from that of the potential"
+            text = f"row {row} is {away_m[row]:.3g} away from the same row of the potential's target"
             raise BadShapeError("target", text, "the target that the potential was solved for")
 
     def save(self, path: str | os.PathLike[str]) -> None:

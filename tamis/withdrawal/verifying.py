@@ -48,7 +48,7 @@ class Verification:
     def lines(self) -> list[str]:
         """For a person."""
         looked = f"{self.versions} versions of tables, {self.receipts} receipts, {self.files} files"
-        state = "nothing of it is left in the home" if self.holds else "NOT all of it has been removed"
+        state = "no trace is left in the home" if self.holds else "NOT everything has been removed"
         lines = [f"{self.withdrawn:,} withdrawn: {state} ({looked})", *(f"  {one}" for one in self.problems)]
         return lines + [f"  {line}" for line in near_repeat_lines(self.near_repeats)]
 

@@ -121,7 +121,7 @@ def test_a_token_budget_above_what_the_files_can_hold(folder):
     assert line.startswith(
         f"selection best: its budget of {most + 70:,} tokens is above the pool, which has at"
     )
-    assert "estimated as bytes / 4: all that are eligible will be chosen" in line
+    assert "estimated as bytes / 4: every eligible document will be chosen" in line
     assert checked(folder, corpus(), GOAL, selection("best", budget=f"{most - 70}tok")).lines == []
     pl.DataFrame({"text": texts("sailing", 5)}).write_parquet(folder / "documents" / "c.parquet")
     asked = selection("best", budget=f"{most + 7_000}tok")

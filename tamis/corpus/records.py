@@ -68,7 +68,7 @@ def quarantine_frame(defects: Iterable[Defect]) -> pl.DataFrame:
 
 def giant_row(row: int, limit: int, raw: bytes | str) -> Defect:
     """A row over `maximum_row_bytes`."""
-    detail = f"longer than maximum_row_bytes = {limit:_} (if that is intended, raise it in the row's section)"
+    detail = f"longer than maximum_row_bytes = {limit:_} (if it is meant to be, raise that in its section)"
     return Defect(row=row, reason=Reason.GIANT_ROW, detail=detail, excerpt=excerpt(raw))
 
 

@@ -110,7 +110,7 @@ def test_gaps_lists_the_examples_that_nothing_serves(built, tamis, empty):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("explain", "nonsense"), "32 hexadecimal digits"),
+        (("explain", "nonsense"), "give all 32 digits of the id"),
         (("explain", "--file", "letter.txt"), "or a shard by its key"),
         (("explain", "--file", "landing/algebra.jsonl", "--row", "-1"), "x>=0"),
         (("export", "nothing"), "near-algebra"),

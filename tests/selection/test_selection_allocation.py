@@ -313,7 +313,7 @@ def test_largest_shares_that_leave_a_part_of_the_budget():
 
 def test_least_shares_of_more_groups_than_fit_are_made_smaller():
     candidates = pool("bo we wi " * 10)
-    with pytest.warns(SharesNotReached, match=r"1\.2 in sum"):
+    with pytest.warns(SharesNotReached, match=r"add up to 1\.2, over 1"):
         found = allocate(candidates, 12, ShareBounds(minimum=0.4), GOT_D)
     assert of(found, "filled") == {"books": 4, "web": 4, "wiki": 4}
 

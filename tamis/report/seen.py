@@ -24,7 +24,15 @@ from tamis.settings.samplers import find_sampler
 from tamis.settings.sections import SelectionSection
 from tamis.store.tables import Store, matrix_of, quoted
 from tamis.store.vectors import MOST_A_SPAN
-from tamis.topics.clusters import AXES_OF_TOPICS, cluster_centers, nearest_center, nearest_topic, topic_names
+from tamis.topics.clusters import (
+    AXES_OF_TOPICS,
+    WITNESSES,
+    cluster_centers,
+    naming_words,
+    nearest_center,
+    nearest_topic,
+    topic_names,
+)
 from tamis.topics.storing import NO_VECTOR, read_centers, read_names, read_topics
 from tamis.transport.stage import TARGET_GAPS
 from tamis.transport.storing import target_rows
@@ -80,7 +88,7 @@ class Seen:
     may be shown, by id. points: a row a sampled document that has a vector, by id, then a row an example of
     the target: doc_id, kind ("selected", "rejected", "example" or "gap"), text, topic. vector_nd, point_nk:
     their vectors, and these in the first components. topics: their labels, topic_ids: what tables call them,
-    topics_from: documents that their words are from, where these are stored. examples: topic, length and
+    topics_from: documents that their words are from. examples: topic, length and
     n_bytes of the whole target. left_out: what the map does not show, in sentences.
     """
 
@@ -269,14 +277,16 @@ def _own_topics(
     label_m = np.zeros(0, np.int64)
     if len(example_md):
         label_m = nearest_center(components.of(example_md, AXES_OF_TOPICS), center_ck)
-    names = topic_names(points["text"].fill_null(""), label_n, len(center_ck))
+    words = naming_words(points["text"].fill_null(""), label_n)
+    names = topic_names(words, len(center_ck))
+    shown_in = words["rows"].list.head(WITNESSES).explode().drop_nulls().unique()
     return Topics(
         labels=names,
         ids=names,
         of_pool=_topics_of_pool(store, table, components, center_ck),
         label_n=label_n,
         label_m=label_m,
-        from_documents=[],
+        from_documents=points["doc_id"].gather(shown_in).sort().to_list(),
     )
 
 

@@ -345,7 +345,7 @@ PAGES_STAGE = Stage(
     name="selection_pages",
     group="selection",
     partitions="selections",
-    code_version="1",
+    code_version="2",
     edges=(
         edge("selected_subset", same),
         edge("decisions", same),

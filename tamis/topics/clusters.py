@@ -13,6 +13,8 @@ READ_CHARACTERS = 500
 WORDS = 3
 COMMON_SHARE = 0.3
 """A word in more of all texts is no name."""
+WITNESSES = 10
+"""Documents that are noted with a word of a name: it may be shown as long as one of them is there."""
 LEAST_RATIO = 1.3
 """A word names a topic only if it is in so many times as many of its texts as of all."""
 _WORD = r"\p{L}[\p{L}\p{M}]{2,23}"
@@ -133,8 +135,8 @@ def naming_words(texts: pl.Series, label_n: np.ndarray) -> pl.DataFrame:
     )
 
 
-def topic_names(texts: pl.Series, label_n: np.ndarray, topics: int) -> list[str]:
-    """Return the name of each topic: its words, or its number, from 1, where no word sets it apart."""
-    words = naming_words(texts, label_n).sort("topic", "place")
+def topic_names(words: pl.DataFrame, topics: int) -> list[str]:
+    """Return the name of each topic: its `naming_words`, or its number, from 1, if it has none."""
+    words = words.sort("topic", "place")
     found = dict(words.group_by("topic", maintain_order=True).agg("word").iter_rows())
     return [", ".join(found.get(topic, [])) or f"topic {topic + 1}" for topic in range(topics)]

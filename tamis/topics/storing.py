@@ -18,7 +18,14 @@ from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of
 from tamis.store.vectors import VectorBlocks
 from tamis.topics import CODE_VERSION
-from tamis.topics.clusters import READ_CHARACTERS, fit_centers, kept_numbers, naming_words, nearest_topic
+from tamis.topics.clusters import (
+    READ_CHARACTERS,
+    WITNESSES,
+    fit_centers,
+    kept_numbers,
+    naming_words,
+    nearest_topic,
+)
 from tamis.topics.stage import TOPIC_CENTERS, TOPIC_WORDS, TOPICS
 
 NO_VECTOR = "(no vector)"
@@ -27,8 +34,6 @@ SAMPLE = 20_000
 """Documents that topics are fitted on and named by, those with the smallest keyed hash."""
 GROWTH = 1.5
 """Times as many documents as topics were fitted to, from which they are fitted again."""
-WITNESSES = 10
-"""Documents that are stored with a word of a name; it stays as long as one of them does."""
 
 
 @dataclass(frozen=True, kw_only=True)

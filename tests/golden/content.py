@@ -292,7 +292,7 @@ NAMED_BY = {
     "checkpoints": "checkpoint",
     "documents": "doc_id",
 }
-RANK_FIELDS, PERCENTILE_FIELDS = ("rank",), ("percentile",)
+RANK_FIELDS, PERCENTILE_FIELDS, RANK_AFTER = ("rank",), ("percentile",), "rank_after"
 EXPLAINED = 1  # documents of each selection and reason that are explained: those with the smallest ids
 PROJECTION_SEED, SAMPLED_ROWS, DIGITS = 0, 48, 12
 BLOCK_TOKENS = 128

@@ -151,6 +151,8 @@ class _Comparison:
         """Which rows of the join agree in a field."""
         expected, got = self.joined[name], self.joined[f"{name}|got"]
         equal = expected.eq_missing(got).to_numpy()
+        if self.table == reading.ANSWERS and name == "text" and self.elsewhere is not None:
+            return equal | self._ranks_of_diffs_agree(expected, got)
         if kind == "exact" or (self.elsewhere is None and kind in ("rank", "verdict")):
             return equal
         if kind == "rank":
@@ -233,6 +235,24 @@ class _Comparison:
             return next((points for name, points in PERCENTILES.items() if name in path), PERCENTILE)
         kind = KINDS["sketch" if "[density]" in path else "score"]
         return max(reach, kind.relative * max(number, 1.0))
+
+    def _ranks_of_diffs_agree(self, expected: pl.Series, got: pl.Series) -> np.ndarray:
+        """Which answers are a rank after a change, in the band of the document that the same entry names."""
+        answers = self.joined.select("question", "path", was=expected, now=got).with_row_index("position")
+        entry = answers.with_columns(pl.col("path").str.strip_suffix(f".{reading.RANK_AFTER}"))
+        ids = answers.select(
+            "question", pl.col("path").str.strip_suffix(".doc_id"), pl.col("was").alias("doc_id")
+        )
+        found = entry.filter(answers["path"].str.ends_with(f".{reading.RANK_AFTER}"))
+        found = found.join(ids, on=["question", "path"])
+        agreeing = np.zeros(len(answers), bool)
+        for position, question, doc_id, now in found.select(
+            "position", "question", "doc_id", "now"
+        ).iter_rows():
+            asked = question.removeprefix("diff "), str(doc_id)[: reading.DIGITS]
+            low, high, _ = self.bands.get(asked, (0, 0, 0.0))
+            agreeing[position] = str(now).isdecimal() and low <= int(now) <= high
+        return agreeing
 
     def _vectors_agree(self, expected: pl.Series, got: pl.Series) -> np.ndarray:
         agreeing = np.ones(len(expected), bool)

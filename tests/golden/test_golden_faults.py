@@ -171,6 +171,21 @@ def test_elsewhere_a_rank_may_be_what_its_band_says_and_no_other():
     assert [one.value for one in differences(wanted, found, False)] == ["decisions.rank"]
 
 
+def test_elsewhere_the_rank_of_a_diff_may_be_what_the_band_of_its_document_says():
+    wanted = GOLDENS[MIXED]
+    answers = wanted.content["answers"].filter(question="diff good")
+    ids = answers.filter(pl.col("path").str.ends_with(".doc_id")).select(
+        pl.col("path").str.strip_suffix(".doc_id"), doc_id=pl.col("text").str.slice(0, reading.DIGITS)
+    )
+    bands = wanted.bands.filter(selection="good").filter(pl.col("rank_high") > pl.col("rank_low"))
+    path, low, high = ids.join(bands, on="doc_id").select("path", "rank_low", "rank_high").row(0)
+    this = (pl.col("question") == "diff good") & (pl.col("path") == f"{path}.rank_after")
+    for rank, passes in ((low, True), (high, True), (low - 1, False), (high + 1, False), ("null", False)):
+        found = changed(wanted, "answers", "text", lambda _, r=rank: str(r), this)
+        assert (differences(wanted, found, False) == []) is passes
+        assert len(differences(wanted, found, True)) == (str(rank) != answers.filter(this)["text"].item())
+
+
 def test_elsewhere_only_listed_documents_may_change_sides():
     wanted = GOLDENS[DEMO]
     chosen = wanted.content["decisions"].filter(selection="got-d", verdict="selected")["doc_id"][0]

@@ -24,6 +24,7 @@ from tamis.report.selection_map import axes_in_words, fitted, map_page, thumbnai
 from tamis.settings.sections import FiltersSection
 from tamis.store.home import Home
 from tamis.store.tables import Store
+from tamis.topics.clusters import WITNESSES
 from tamis.withdrawal.files import pages_naming
 
 LINKS = page_links("best")
@@ -205,6 +206,31 @@ def test_a_withdrawal_finds_each_page_by_each_document_and_example_on_it(tmp_pat
     for doc_id in seen.points["doc_id"]:
         assert home.reports / "map_best.html" in pages_naming(home, [doc_id])
     assert pages_naming(home, ["0" * 32]) == []
+
+
+def test_a_withdrawal_finds_the_mix_by_documents_whose_words_name_its_topics(tmp_path):
+    """The project stores no topics: a word that few documents hold finds the page by each of them."""
+    home = Home(tmp_path / "home")
+    rare = [f"zebra zebra zebra stripes {n}" for n in range(WITNESSES - 1)]
+    subject = made_pool(home.store, pool_texts(25, [*rare, *(f"zebra {n}" for n in range(20))]))
+    seen, made = pages(home.store, subject)
+    named = dict(enumerate(seen.topics))
+    words = seen.points.with_columns(word=pl.col("topic").replace_strict(named).str.split(", ")).explode(
+        "word"
+    )
+    within = words.filter(pl.col("text").str.contains(pl.col("word"), literal=True))
+    found = within.group_by("topic", "word").agg("doc_id")
+    assert "stripes" in found["word"].to_list()
+    assert len(found) > 3
+    home.reports.mkdir(parents=True)
+    mix = home.reports / "mix_best.html"
+    mix.write_text(made["mix"])
+    assert all(pages_naming(home, doc_ids) == [mix] for doc_ids in found["doc_id"])
+    for doc_id in found.filter(word="stripes")["doc_id"].item():
+        assert pages_naming(home, [doc_id]) == [mix]
+    others = set(seen.points["doc_id"]) - set(within["doc_id"])
+    assert others
+    assert pages_naming(home, sorted(others)) == []
 
 
 def test_what_a_script_holds_runs_alone_and_json_cannot_end_it():

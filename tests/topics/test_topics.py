@@ -11,7 +11,14 @@ from tamis.corpus.text import document_id
 from tamis.embedding.layout import principal_components, unit
 from tamis.store.tables import Store
 from tamis.topics import storing
-from tamis.topics.clusters import cluster_centers, fit_centers, kept_numbers, nearest_center, topic_names
+from tamis.topics.clusters import (
+    cluster_centers,
+    fit_centers,
+    kept_numbers,
+    naming_words,
+    nearest_center,
+    topic_names,
+)
 from tamis.topics.storing import NO_VECTOR, read_centers, read_names, read_topics, update_topics
 
 GROUPS, EACH = 6, 40
@@ -52,13 +59,14 @@ def test_clusters_are_the_groups_and_are_named_by_their_own_words(grouped):
             for n, one in enumerate(group)
         ]
     )
-    names = topic_names(texts, labels, len(centers))
+    names = topic_names(naming_words(texts, labels), len(centers))
     assert {name[-1] for name in names} == set("abcdef")
     assert not any("common" in name or "everywhere" in name for name in names)
 
 
 def test_topics_without_words_have_a_number():
-    assert topic_names(pl.Series(["", "?", "1 2"]), np.array([0, 1, 1]), 2) == ["topic 1", "topic 2"]
+    words = naming_words(pl.Series(["", "?", "1 2"]), np.array([0, 1, 1]))
+    assert topic_names(words, 2) == ["topic 1", "topic 2"]
 
 
 def test_the_nearest_centre_in_components_is_the_nearest_among_unit_vectors(grouped):

@@ -14,13 +14,13 @@ from tamis.base.files import write_atomically
 from tamis.graph.stages import AUDIT_ASSET
 from tamis.report.audit import page_of
 
-NOT_RED = ("not_red", "Nothing that leads to a checkpoint or selection is missing or altered.", False)
+NOT_RED = ("not_red", "Nothing in the lineage of a checkpoint or selection is missing or altered.", False)
 PAGE = "lineage_audit.html"
 
 
 @asset(AUDIT_ASSET, ["sha256"], [NOT_RED])
 def lineage_audit(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """Four verdicts for every manifest: reachable, intact, consistent, current; drawn as one page."""
+    """Four verdicts on every manifest (reachable, intact, consistent, current), shown on one page."""
     with store.work(context) as work, work.progress("audit", unit="manifests") as progress:
         events = logged_events(context.instance)
         audit = audit_graph(

@@ -13,7 +13,11 @@ from tamis.coverage import DensitySketch, effective_sample_size
 from tamis.coverage.storing import build_sketch, score_density
 from tamis.embedding.storing import current_table
 
-INFORMATIVE = ("informative", "The sample differs from a uniform one (effective size under 99 %).", False)
+INFORMATIVE = (
+    "informative",
+    "Density sampling differs from uniform sampling (effective sample size under 99 %).",
+    False,
+)
 SKETCH_FILE = "sketch.npz"
 BUCKETS = "density_buckets"
 
@@ -22,7 +26,7 @@ BUCKETS = "density_buckets"
 def density_sketch(
     context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
 ) -> Iterator[Any]:
-    """Sketch of the kernel density of the whole pool: counts that shards add to and subtract from."""
+    """Sketch of the kernel density of the whole pool: counts, so shards can be added and subtracted."""
     with store.work(context) as work, engine.running(work):
         table = current_table(work.project)
         with work.progress("density sketch", work.store.count(table)) as progress:
@@ -45,7 +49,7 @@ def density_sketch(
 def density_scores(
     context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
 ) -> Iterator[Any]:
-    """Density of each document: about how many documents of the pool are like it, itself included."""
+    """Density of each document: roughly how many documents of the pool are similar to it, itself included."""
     with store.work(context) as work, engine.running(work):
         table = current_table(work.project)
         sketch = DensitySketch.load(work.upstream("density_sketch") / SKETCH_FILE)

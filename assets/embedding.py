@@ -23,7 +23,7 @@ from tamis.topics.storing import update_topics
 
 @part("embeddings", ["lancedb", "torch"], reads=["documents"])
 def embeddings(work: Work, encoder: EncoderResource) -> Iterator[Any]:
-    """Vectors of a shard's documents; only documents that this encoder has not seen are encoded."""
+    """Vectors of a shard's documents; only documents that are new to this encoder are encoded."""
     name = work.project.settings.encoder.name
     with work.progress(f"loading encoder {name}"):
         model = encoder.open(work.project)
@@ -66,7 +66,7 @@ def _made(
 
 @asset("near_copies", ["lancedb", "numpy"], reads=["near_duplicates", "embeddings"])
 def near_copy_documents(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """Documents whose vector is nearly equal to another's; the kept one is the smallest doc_id."""
+    """Documents whose vector is nearly equal to another's; the one with the smallest doc_id is kept."""
     with store.work(context) as work:
         table = current_table(work.project)
         cosine = work.project.settings.near_duplicates.cosine
@@ -87,9 +87,9 @@ def near_copy_documents(context: dg.AssetExecutionContext, store: StoreResource)
 
 @asset("topics", ["scipy"], reads=["documents", "embeddings"])
 def document_topics(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """The topic of each document: the nearest of a few clusters of vectors, which stay where they are.
+    """The topic of each document: the nearest of a few clusters of vectors, whose centers are kept fixed.
 
-    They are fitted again when the pool has grown by half, or their number, the encoder or the seed changes.
+    They are fitted again when the pool has grown by half or their number, the encoder or the seed changes.
     """
     with store.work(context) as work:
         table, count = current_table(work.project), work.project.settings.topics.count
@@ -99,7 +99,7 @@ def document_topics(context: dg.AssetExecutionContext, store: StoreResource) -> 
         if update.refit and before is not None:
             say(
                 f"topics were fitted again, since {update.refit}: {update.kept} of {update.topics} continue "
-                "an earlier one and have its number, the others have new numbers"
+                "an earlier topic and keep its number; the others have new numbers"
             )
         records = stored_rows(work.store, TOPICS.name, "")
         yield from work.record(

@@ -68,10 +68,10 @@ from tamis.transport.storing import target_vectors
 
 AGREES = (
     "proxy_agreement",
-    "Runs at a larger preset rank the mixtures alike: under .9 a warning, under .8 nothing is recommended.",
+    "Rank correlation with runs of a larger preset: a warning under 0.9, no recommendation under 0.8.",
     True,
 )
-PREDICTS = ("held_out_runs", "The law ranks runs that it was not fitted to, at .8 or better.", False)
+PREDICTS = ("held_out_runs", "The law ranks held-out runs with a rank correlation of at least 0.8.", False)
 PREDICTS_FROM = 0.8
 
 
@@ -99,9 +99,9 @@ PREDICTS_FROM = 0.8
 def mixture_design(
     context: dg.AssetExecutionContext, store: StoreResource, judge: JudgeResource, engine: EngineResource
 ) -> Iterator[Any]:
-    """The sources as their sampler leaves them, and the mixtures that runs are trained on.
+    """The documents that the sampler keeps of each source, and the mixtures that runs are trained on.
 
-    What a change of the sources does not touch is kept, with its runs.
+    Whatever a change of the sources does not affect is kept, with its runs.
     """
     with store.work(context) as work, engine.running(work):
         section = _section(work)
@@ -243,7 +243,7 @@ def _distances(work: Work, usable: pl.DataFrame) -> dict[str, float]:
 def mixture_runs(
     context: dg.AssetExecutionContext, store: StoreResource, tracker: TrackerResource
 ) -> Iterator[Any]:
-    """A small model trained from nothing on one mixture of the sources; all have one recipe and length."""
+    """A small model trained from scratch on one mixture of the sources; all runs have the same recipe."""
     with store.work(context) as work:
         yield from _trained_runs(work, tracker)
 
@@ -252,7 +252,7 @@ def mixture_runs(
 def agreement_runs(
     context: dg.AssetExecutionContext, store: StoreResource, tracker: TrackerResource
 ) -> Iterator[Any]:
-    """The next larger model trained on some of these mixtures, to see whether it ranks them alike."""
+    """The next larger model trained on some of the mixtures, to check whether it ranks them the same way."""
     with store.work(context) as work:
         yield from _trained_runs(work, tracker)
 
@@ -344,7 +344,7 @@ def _finished(
 
 @asset("mixture_losses", ["torch"], reads=["mixture_runs", "target_examples"])
 def mixture_losses(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """Held-out target loss of each run; another target is evaluated on the checkpoints that are there."""
+    """Held-out target loss of each run; a new target is evaluated on the existing checkpoints."""
     with store.work(context) as work:
         yield from _evaluated_runs(work, "mixture_runs")
 
@@ -387,7 +387,7 @@ def _evaluated_runs(work: Work, runs: str) -> Iterator[Any]:
 
 @asset("mixture_law", ["scipy"], [PREDICTS], reads=["mixture_design", "mixture_losses"])
 def mixture_law(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """The law of the losses, whose form cross-validation chooses, and the runs that are to validate it."""
+    """The law fitted to the losses, its form chosen by cross-validation, and the runs to validate it with."""
     with store.work(context) as work:
         swarm, targets = work.snapshot.swarm, _section(work).targets
         assert swarm is not None
@@ -431,7 +431,7 @@ def mixture_law(context: dg.AssetExecutionContext, store: StoreResource) -> Iter
     reads=["mixture_design", "mixture_law", "mixture_losses", "agreement_losses"],
 )
 def mixture(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """How much of each source is best for the targets, against the natural shares and other controls."""
+    """How much of each source is best for the targets, compared with natural shares and other controls."""
     with store.work(context) as work:
         section, swarm, seed = _section(work), work.snapshot.swarm, work.project.seed
         assert swarm is not None
@@ -455,7 +455,7 @@ def mixture(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator
             files = [page]
         else:
             files = []
-            say(f"the mixture is not recommended: {agreed.words if agreed else ''}; the last one stays")
+            say(f"the mixture is not recommended: {agreed.words if agreed else ''}; the previous one is kept")
         best = found.mixture
         yield from work.record(
             Output(
@@ -478,7 +478,7 @@ def mixture(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator
 
 def _agrees(work: Work, agreed: Agreement | None) -> dg.AssetCheckResult:
     refused = agreed is not None and agreed.correlation < REFUSED_BELOW
-    said = agreed.words if agreed else "no larger preset was run on these mixtures, so nothing validates them"
+    said = agreed.words if agreed else "no larger preset was run on these mixtures, so they are not validated"
     return dg.AssetCheckResult(
         asset_key="mixture",
         check_name=AGREES[0],

@@ -44,13 +44,13 @@ from tamis.training.storing import score_perplexity
 
 BEATS_LENGTH = (
     "beats_length",
-    "On the hold-out the grader follows the judge better than length does.",
+    "On held-out documents, the grader predicts the judge's margin better than length does.",
     False,
 )
-DECISIVE = ("decisive", "The judge's answers hold at least half of the probability.", False)
+DECISIVE = ("decisive", "Yes and no get at least half of the judge's probability (median).", False)
 TELLS_NOISE = (
     "tells_noise",
-    "The judge separates documents from noise made of them better than their length does.",
+    "The judge distinguishes documents from noise made from them better than their length does.",
     False,
 )
 GRADER_FILE = "grader.npz"
@@ -58,7 +58,7 @@ GRADER_FILE = "grader.npz"
 
 @part("document_flags", ["lancedb", "polars"], reads=["documents"])
 def document_flags(work: Work) -> Iterator[Any]:
-    """What the filters see of each document: form, language, counts of personal data; no text of it."""
+    """What the filters use of each document: form, language and counts of personal data, but no text."""
     plan = plan_of(work.project.settings.filters)
     known = f"fingerprint = '{fingerprint(plan)}'"
     missing = count_documents(work.store, work.partitions, FLAGS, known)
@@ -148,7 +148,7 @@ def _tells_noise(mark: JudgeCheck | None) -> dg.AssetCheckResult:
 
 @part("perplexity_scores", ["lancedb", "torch"], reads=["documents", "base_models"])
 def perplexity_scores(work: Work) -> Iterator[Any]:
-    """Bits per byte of each document by a small model that did not train on it."""
+    """Bits per byte of each document under a small model that was not trained on it."""
     section = work.project.settings.perplexity
     stage = work.stage.name
     models = [key for key in work.snapshot.keys("models") if ("base_models", key) in work.current]
@@ -177,7 +177,7 @@ def perplexity_scores(work: Work) -> Iterator[Any]:
 
 @asset("quality_grader", ["numpy"], [BEATS_LENGTH], reads=["judge_scores", "embeddings", "perplexity_scores"])
 def quality_grader(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """Regressor that learns the judge's margin from vectors, surface and perplexity features."""
+    """Regressor that predicts the judge's margin from vectors, surface features and perplexity."""
     with store.work(context) as work:
         table = current_table(work.project)
         grader, count = grader_of_sample(work.store, table, work.project.seed)

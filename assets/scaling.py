@@ -19,7 +19,7 @@ from tamis.scaling.stage import law_trials
 from tamis.scaling.storing import choose_models, curves_table, reports_of_curves
 from tamis.store.schemas import schema_of
 
-AUDITED = ("no_defects", "No copied, repeated or interpolated cells in the curves.", False)
+AUDITED = ("no_defects", "The curves have no copied, repeated or interpolated cells.", False)
 PAGES, CHOICES = "scaling_law_{}.html", "choice_{}.json"
 
 
@@ -42,7 +42,7 @@ def loss_curves(context: dg.AssetExecutionContext, store: StoreResource) -> Iter
 
 @asset("scaling_law_report", ["matplotlib"], reads=["loss_curves"])
 def scaling_law_report(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """A page per target: curves, both phases, predictions with intervals, the chosen model and its cost."""
+    """A page per target: curves, both phases of the law, predictions with intervals, the choice, its cost."""
     with store.work(context) as work:
         reports = reports_of_curves(work.store, work.project, work.snapshot.searches)
         pages = [work.project.home.reports / PAGES.format(report.target) for report in reports]
@@ -74,7 +74,7 @@ def _facts(work: Work, reports: list[ScalingReport]) -> dict[str, Any]:
 
 @asset("model_choice", ["scipy"], reads=["loss_curves"])
 def model_choice(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """For each target the model with the smallest predicted loss at full size, and what finding it cost."""
+    """For each target, the model with the lowest predicted loss at full size, and the cost of finding it."""
     with store.work(context) as work:
         choices = choose_models(work.store, work.project, work.snapshot.searches)
         facts: dict[str, Any] = {}

@@ -69,7 +69,7 @@ PARTITIONED = dg.AssetCheckSpec(
         specified(
             "selected_subset",
             ["lancedb"],
-            "The chosen documents in order, with the plot of the cut.",
+            "The chosen documents in order of rank, with a plot of the cut.",
             reads=[
                 "documents",
                 "near_duplicates",
@@ -101,9 +101,9 @@ PARTITIONED = dg.AssetCheckSpec(
 def selected_subset(
     context: dg.AssetExecutionContext, store: StoreResource, judge: JudgeResource, engine: EngineResource
 ) -> Iterator[Any]:
-    """Rank the pool by the selection's sampler, cut it at the budget, and write why for each document.
+    """Rank the pool by the selection's sampler, cut it at the budget, and give a reason for each document.
 
-    A selection that is pinned repeats an earlier version of itself.
+    A pinned selection repeats an earlier version of itself.
     """
     with store.work(context, "selected_subset") as work, engine.running(work):
         home = work.project.home
@@ -342,7 +342,7 @@ def _complete(frame: pl.DataFrame, selection: str, table: str) -> pl.DataFrame:
     ],
 )
 def served_examples(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """Which examples of its target each chosen document serves, and how far the choice is from held-out ones.
+    """Which target examples each chosen document serves, and how far the choice is from held-out examples.
 
     A selection without a target serves none.
     """
@@ -413,7 +413,7 @@ def _serving_facts(serving: Serving) -> dict[str, Any]:
     ],
 )
 def selection_pages(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """What a selection looks like: a map, documents to browse, and what the choice did to the mix."""
+    """Pages about a selection: a map, documents to browse, and how the choice changes the mix of texts."""
     with store.work(context) as work:
         for key in work.partitions:
             with work.apart(key):

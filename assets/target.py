@@ -48,8 +48,8 @@ from tamis.transport.storing import (
     target_vectors,
 )
 
-READABLE = ("readable", "Nothing of the target's files is in quarantine.", False)
-LEARNABLE = ("learnable", "Every label of the held-out examples is in train too.", False)
+READABLE = ("readable", "Nothing from the target's files is in quarantine.", False)
+LEARNABLE = ("learnable", "Every label of the held-out examples also occurs in the training examples.", False)
 CONVERGED = (
     "converged",
     "The marginal error is within the tolerance, or within what its certificate accepts.",
@@ -57,7 +57,7 @@ CONVERGED = (
 )
 EXACT = (
     "agrees_with_exact_transport",
-    "On a sample of the pool, its scores give the same ranking as exact optimal transport (POT).",
+    "On a sample of the pool, its scores rank documents like exact optimal transport (POT).",
     False,
 )
 LEAST_AGREEMENT = 0.9
@@ -169,7 +169,7 @@ def _answers(work: Work, key: str, split: pl.DataFrame) -> list[Rows]:
 def target_embeddings(
     context: dg.AssetExecutionContext, store: StoreResource, encoder: EncoderResource
 ) -> Iterator[Any]:
-    """Vectors of a target's examples, by the encoder of the pool."""
+    """Vectors of a target's examples, from the same encoder as the pool."""
     with store.work(context) as work:
         name = work.project.settings.encoder.name
         table = f"target_embeddings_{encoder_slug(name)}"
@@ -329,7 +329,7 @@ def _agreeing(exact: ExactCheck | None) -> dg.AssetCheckResult:
 
 @asset("target_gaps", ["lancedb", "torch"], reads=["target_potential", "target_embeddings", "embeddings"])
 def target_gaps(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """The examples of each target near which the whole pool has hardly a document: which data are missing."""
+    """The examples of each target with hardly any document of the pool near them: which data are missing."""
     with store.work(context) as work:
         schema, found, facts = schema_of("target_gaps"), [], {}
         for key in every("targets")(work.snapshot, ""):

@@ -41,7 +41,7 @@ IMPROVED = ("improved", "Held-out target loss is lower after training than befor
 
 @asset("tokenizer", ["tokenizers"], reads=["documents"])
 def tokenizer(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """Byte-level BPE trained on a keyed-hash sample of the pool; made once; new files do not change it."""
+    """Byte-level BPE trained once on a keyed-hash sample of the pool; new files do not change it."""
     with store.work(context) as work, work.progress("tokenizer"):
         pool = work.store.read("documents", ["doc_id"])["doc_id"].to_list()
         sample = keyed_order(pool, work.project.seed)[:TOKENIZER_DOCUMENTS]

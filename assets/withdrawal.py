@@ -9,7 +9,7 @@ from resources.store import StoreResource
 from resources.taint_checks import UNTAINTED, taint_evaluation
 from tamis.withdrawal.tainting import watched
 
-DESCRIPTION = "It was not trained on, learnt from or fitted to any withdrawn document."
+DESCRIPTION = "No withdrawn document was used to train or fit it."
 
 
 def untainted(asset: str) -> dg.AssetChecksDefinition:

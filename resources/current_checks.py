@@ -20,7 +20,7 @@ from tamis.records.current_values import CurrentValues
 from tamis.report.index import write_index
 
 CURRENT = "current"
-DESCRIPTION = "Files, settings, code and inputs have not changed since it was made."
+DESCRIPTION = "Files, settings, code and inputs have not changed since the last materialization."
 
 PLANNED_SECONDS = 300.0
 _plans: dict[Path, tuple[float, ProjectSnapshot, CurrentValues, list[Due]]] = {}

@@ -64,7 +64,7 @@ def materialize(
     with storing(project.home.root), writing(project.home, "tamis materialize", PATIENCE_SECONDS):
         forgotten = forget_failures(project.home.store) if wanted.try_again else []
         if wanted.try_again and (count := forget_aborts(project.home)):
-            say(f"trying again {counted(count, 'partition')} that crashed the process")
+            say(f"retrying {counted(count, 'partition')} that crashed the process")
         with Heartbeat("reading the state of the project"):
             end_killed_runs(instance)
             repair(project, instance, say)
@@ -74,13 +74,13 @@ def materialize(
         if wanted.allow_removal and not (outcome.removed or outcome.let_go):
             say(f"nothing is held back under {', '.join(sorted(wanted.allow_removal))}")
         if count := _tried_again(snapshot, current, forgotten, wanted):
-            say(f"trying again {counted(count, 'trial')} that failed")
+            say(f"retrying {counted(count, 'trial')} that failed")
         plan = full_plan(snapshot, current, not wanted.certified)
         if wanted.only is None and not plan:
             conclude(project, instance, snapshot, say)
             return outcome
         plan = [one for one in plan if wanted.only is None or one.asset in wanted.only]
-        with Heartbeat("checking the files that are new"):
+        with Heartbeat("checking new files"):
             found = precheck(snapshot, current, plan)
         _check_first(found, wanted, say)
         outcome.planned = {one.asset for one in plan}
@@ -103,9 +103,9 @@ def materialize(
                 conclude(project, instance, snapshot, say)
                 return outcome
             if not removed:
-                say("files arrived or changed during the run; they are processed now")
+                say("files arrived or changed during the run; processing them now")
             outcome.tried.clear()
-        outcome.failed["corpus"] = "files kept changing; run `tamis materialize` again when they have stopped"
+        outcome.failed["corpus"] = "files kept changing; run `tamis materialize` again once they stop"
     return outcome
 
 
@@ -197,7 +197,7 @@ def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], 
     if unreadable_tables(project.home.store, {TABLE, ATTEMPTS}):
         for table in {TABLE, ATTEMPTS}.intersection(project.home.store.names()):
             project.home.store.drop(table)
-        say("the index of current values cannot be read; everything is materialized again")
+        say("the index of current values cannot be read; everything will be materialized again")
     unpaid = {
         table
         for table in retained_tables(project.home.store)
@@ -205,14 +205,14 @@ def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], 
     }
     for table in sorted(unreadable_tables(project.home.store, unpaid)):
         project.home.store.drop(table)
-        say(f"table {table} cannot be read; its rows are computed again when their texts come back")
+        say(f"table {table} cannot be read; its rows will be recomputed if their documents return")
     current = read_current_values(project.home.store)
     damage = find_damage(project.home, current)
     for line in forget_damaged(project.home, damage) if damage else ():
         say(line)
     kept = {entry: value for entry, value in current.items() if entry not in damage}
     if logged := log_again(instance, kept, ManifestFolder.of(project.home)):
-        say(f"logged again {counted(logged, 'materialization')} that the event log had lost")
+        say(f"logged again: {counted(logged, 'materialization')} missing from the event log")
 
 
 def materialize_project(

@@ -158,7 +158,7 @@ class _Log:
         }
         for name, (column, inside) in stated.items():
             if column != inside:
-                yield f"the event log's column of the {name} says {column}, the event itself {inside}"
+                yield f"the event log's {name} column says {column}, but the event itself says {inside}"
         tags = row.tags
         expected = [
             (row.asset_key, key, tags[key], row.time)
@@ -166,7 +166,7 @@ class _Log:
         ]
         if sorted(self.indexed.get(row.number, []), key=str) != sorted(expected, key=str):
             said = sorted({f"{key} = {str(value)[:16]}" for _a, key, value, _t in self.indexed[row.number]})
-            yield f"the event log's index of tags differs ({', '.join(said) or 'nothing'})"
+            yield f"the event log's tag index differs ({', '.join(said) or 'nothing'})"
         if self.copies and not self._in_own_run(row):
             yield "the event log's own copies of its materialization differ"
         if self.copies and not _is_readable(row.text):
@@ -178,7 +178,7 @@ class _Log:
         if not made:
             return []
         if asset_key not in self.assets:
-            return ["the event log's list of assets lacks it"]
+            return ["it is missing from the event log's list of assets"]
         last, run_id, _details, wiped, when = self.assets[asset_key]
         found, latest = [], made[0]
         try:
@@ -198,9 +198,9 @@ class _Log:
         if known and (run_id or "") not in {row.run_id for row in (started, *since)}:
             found.append(f"the event log's list of assets names {run_id} as the last run")
         if known and not timely:
-            found.append(f"the event log's list of assets says that it was last made at {shown}")
+            found.append(f"the event log's list of assets says that it was last materialized at {shown}")
         if wiped is not None and _time(wiped) >= shown:
-            found.append("the event log's list of assets hides it as wiped")
+            found.append("the event log's list of assets marks it as wiped")
         return found
 
     def _same(self, one: str, other: str) -> bool:

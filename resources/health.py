@@ -30,7 +30,9 @@ class DaemonSilentError(TransientError):
     """Dagster's daemon, which runs the sensors and the queue, is not there."""
 
     def __init__(self, seen: str) -> None:
-        super().__init__(f"{seen}; sensors and queued runs wait for `tamis ui` or `dagster-daemon run`")
+        super().__init__(
+            f"{seen}; `tamis ui` or `dagster-daemon run` starts it; until then, sensors and queued runs wait"
+        )
 
 
 class IncompleteDatabasesError(PermanentError):
@@ -38,7 +40,7 @@ class IncompleteDatabasesError(PermanentError):
 
     def __init__(self, folder: Path, found: Sequence[Incomplete]) -> None:
         self.folder, self.found = folder, list(found)
-        cure = "`tamis materialize` makes that again"
+        cure = "`tamis materialize` repairs this"
         if any(one.rows for one in found):
             cure = f"move {folder} away and run `tamis materialize`, which logs all results again"
         super().__init__(f"{'; '.join(one.line for one in found)}; {cure}")
@@ -106,7 +108,7 @@ def daemon(project: Project, required: bool) -> str:
     seen = "not running, " + ("never seen" if age is None else f"last seen {brief(age)} ago")
     if required or address(project.home):
         raise DaemonSilentError(seen)
-    return f"{seen}; `tamis ui` starts it, until then new files wait for `tamis materialize`"
+    return f"{seen}; `tamis ui` starts it; until then, only `tamis materialize` processes new files"
 
 
 def heartbeat_age(project: Project) -> float | None:

@@ -62,9 +62,11 @@ class StorageMismatchError(PermanentError):
 
     def __init__(self, path: Path, url_is_set: bool) -> None:
         self.path, self.url_is_set = path, url_is_set
-        where = "outside the database that" if url_is_set else "in a database, but no"
+        where = f"outside the database that {POSTGRES_URL} names"
+        if not url_is_set:
+            where = f"in a database, but {POSTGRES_URL} is not set"
         cure = f"copy {ON_POSTGRES} over it, or unset {POSTGRES_URL}" if url_is_set else "set it"
-        super().__init__(f"{path} keeps Dagster's state {where} {POSTGRES_URL} names; {cure}")
+        super().__init__(f"{path} keeps Dagster's state {where}; {cure}")
 
 
 class DatabaseUnreachableError(TransientError):

@@ -27,11 +27,11 @@ class NothingToLoadError(PermanentError):
     def __init__(self, problem: str, copy: Path | None) -> None:
         self.problem, self.copy = problem, copy
         where = (
-            "no earlier version of it can be loaded, since its home is unknown without that file"
+            "no earlier version can be loaded either, since its home is unknown without that file"
             if copy is None
-            else f"the home holds no earlier version of it that can be loaded ({copy})"
+            else f"the home contains no earlier version that can be loaded ({copy})"
         )
-        super().__init__(f"{problem}; {where}: correct it, then reload the code location")
+        super().__init__(f"{problem}; {where}; correct the file, then reload the code location")
 
 
 def load_project() -> tuple[Project, str]:

@@ -47,7 +47,7 @@ class PartitionAbortedError(PermanentError):
         reasons = ", then ".join(dict.fromkeys(abort.reasons))
         super().__init__(
             f"it crashed the process {len(abort.reasons)} times ({reasons}), so it is set aside until its "
-            "input changes or `tamis materialize --try-again`"
+            "input changes or you run `tamis materialize --try-again`"
         )
 
 

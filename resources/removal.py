@@ -44,8 +44,8 @@ def remove_what_left(context: dg.OpExecutionContext, store: StoreResource) -> No
 
 
 @dg.job(
-    description="Remove the results of files and sections that are gone. What is held back stays, unless the "
-    f"run has the tag {ALLOW_REMOVAL_TAG} with its name, or `all`."
+    description="Remove the results of files and of sections of tamis.toml that are gone. Results that are "
+    f"held back are kept, unless the run's tag {ALLOW_REMOVAL_TAG} names them or is `all`."
 )
 def removal() -> None:
     """Remove what is gone."""

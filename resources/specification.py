@@ -198,7 +198,7 @@ def _of_stage(name: str, kinds: Sequence[str], reads: Sequence[str] | None) -> d
     stage = stages()[name]
     if reads is not None and set(reads) != (declared := {edge.asset for edge in stage.edges}):
         known, said = ", ".join(sorted(declared)), ", ".join(sorted(reads))
-        raise BadDeclarationError(name, f"its asset says that it reads {said}; its declaration: {known}")
+        raise BadDeclarationError(name, f"its asset reads {said}, but its declaration says {known}")
     return {
         "group_name": stage.group,
         "code_version": stage.code_version,

@@ -207,7 +207,7 @@ class StoreResource(dg.ConfigurableResource):
             work.context.log.info(f"[retention] days = {days}: {expired} rows of removed documents expired")
         if not _others_run(work.context):
             for table in drop_unnamed_vectors(self.project):
-                work.context.log.info(f"table {table} is dropped: no current value has vectors in it")
+                work.context.log.info(f"dropped table {table}: no current value has vectors in it")
         for table in sorted(work.written.union(retained_tables(self.tables))):
             compact(self.tables, table)
 

@@ -56,6 +56,6 @@ def ask_reload(host: str, port: int, location: str) -> str:
     except TimeoutError:
         return ""
     except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
-        return f"http://{host}:{port} does not answer as Dagster's webserver does ({type(error).__name__})"
+        return f"http://{host}:{port} does not answer like Dagster's webserver ({type(error).__name__})"
     finally:
         connection.close()

@@ -24,7 +24,7 @@ class InputMissingError(PermanentError):
     def __init__(self, asset: str, missing: Sequence[str]) -> None:
         self.asset, self.missing = asset, list(missing)
         shown = ", ".join(self.missing[:5]) + (", …" if len(self.missing) > 5 else "")
-        super().__init__(f"{asset} needs {shown} first; materialize it, or run `tamis materialize`")
+        super().__init__(f"{asset} needs {shown} first; materialize the inputs, or run `tamis materialize`")
 
 
 class InactiveStageError(PermanentError):
@@ -33,7 +33,7 @@ class InactiveStageError(PermanentError):
     def __init__(self, asset: str) -> None:
         self.asset = asset
         super().__init__(
-            f"{asset} has nothing to do in this project: no section of tamis.toml asks for it; "
+            f"{asset} is not used in this project: no section of tamis.toml requests it; "
             "docs/settings.md lists the sections"
         )
 
@@ -45,9 +45,9 @@ class PartitionGoneError(PermanentError):
         self.asset, self.partition, self.known = asset, partition, known
         why = "its file is missing or still being written"
         if known is not None:
-            there = named(known) or "none of the kind"
-            why = f"tamis.toml does not name it; it has {there}{did_you_mean(partition, known)}"
-        super().__init__(f"cannot make {asset} of {partition}: {why}")
+            there = named(known) or "none of this kind"
+            why = f"it is not in tamis.toml, which has {there}{did_you_mean(partition, known)}"
+        super().__init__(f"cannot materialize {asset}[{partition}]: {why}")
 
 
 class NothingDueError(Exception):
@@ -58,7 +58,7 @@ class NothingDueError(Exception):
 
     def __init__(self, asset: str, current: bool, passed: bool) -> None:
         self.asset, self.current, self.passed = asset, current, current and passed
-        why = "is current" if current else "waits for inputs that the next run makes"
+        why = "is current" if current else "waits for inputs that the next run materializes"
         super().__init__(f"{asset} {why}")
 
 

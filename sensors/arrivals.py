@@ -26,9 +26,10 @@ UNCHANGED = Unchanged()
 
 
 def arrivals(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult | dg.SkipReason:
-    """Look at the files of all corpora: register new ones, have removed what left, say what is out of date.
+    """Watch the files of all corpora: register new ones, request removal of those that are
+    gone, and log what is out of date.
 
-    It also has the definitions loaded again where tamis.toml begins to use something else.
+    It also has the definitions reloaded when tamis.toml starts to use something else.
     """
     if reason := settling(store):
         return dg.SkipReason(reason)
@@ -40,7 +41,7 @@ def arrivals(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.Se
     if change := changed_use(context, store):
         by_hand = load_again(context, store)
         if not by_hand:
-            return dg.SkipReason(f"{change}; the webserver was asked to load the definitions again")
+            return dg.SkipReason(f"{change}; the webserver was asked to reload the definitions")
         parts.append(f"{change}; {by_hand}")
     sight = snapshot, current = store.scan()
     if not parts and UNCHANGED.since(store.home.root, sight):
@@ -67,7 +68,7 @@ def arrivals(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.Se
     waits = busy(context.instance, store.home)
     request = "" if waits else removal_request(context.instance, gone)
     if isinstance(request, str):
-        return dg.SkipReason("; ".join([*parts, f"removals wait: {waits or request}"]))
-    what = named(gone, MOST_SHOWN) or "partitions that tamis.toml does not name"
+        return dg.SkipReason("; ".join([*parts, f"removals are waiting: {waits or request}"]))
+    what = named(gone, MOST_SHOWN) or "partitions that are not in tamis.toml"
     context.log.info(f"removal requested: {what}")
     return dg.SensorResult(run_requests=[request])

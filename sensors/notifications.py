@@ -17,7 +17,7 @@ from tamis.webhook_notices import Mark, mark_now, notices, wanted
 
 
 def notifications(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SkipReason:
-    """Tell the webhook of [automation] what happened since the last look."""
+    """Notify the webhook of [automation] of what has happened since the last tick."""
     if problem := broken(store):
         return dg.SkipReason(problem)
     section = store.project.settings.automation

@@ -23,8 +23,8 @@ KEYS = {
 }
 """Settings that the definitions state."""
 BY_HAND = (
-    "load the definitions again: in Dagster's UI under Deployment, Code locations, Reload, or restart the "
-    "process that serves them"
+    "reload the definitions in Dagster's UI (Deployment > Code locations > Reload), or restart the process "
+    "that serves them"
 )
 
 

@@ -44,11 +44,11 @@ def busy(instance: dg.DagsterInstance, home: Home) -> str:
     Between the runs of a backfill nothing may leave: it fails where a partition does that it is about.
     """
     if instance.get_backfills(BulkActionsFilter(statuses=IN_FLIGHT), limit=1):
-        return "a backfill is in progress; the sensor looks again when it ends"
+        return "a backfill is in progress; the sensor continues when it ends"
     if instance.get_runs(dg.RunsFilter(statuses=ACTIVE), limit=1):
-        return "a run is in progress; the sensor looks again when it ends"
+        return "a run is in progress; the sensor continues when it ends"
     holder = writer(home)
-    return f"{holder} is writing; the sensor looks again when it ends" if holder else ""
+    return f"{holder} is writing; the sensor continues when it ends" if holder else ""
 
 
 def settling(store: StoreResource) -> str:
@@ -56,7 +56,7 @@ def settling(store: StoreResource) -> str:
     with contextlib.suppress(OSError):  # that it is missing is said by who opens it
         age = time.time() - Path(store.project_file).stat().st_mtime
         if 0 <= age < SETTLED_SECONDS:
-            return f"tamis.toml changed just now; sensors wait until {SETTLED_SECONDS} s have passed"
+            return f"tamis.toml has just changed; sensors wait {SETTLED_SECONDS} s before they read it"
     return ""
 
 
@@ -80,7 +80,7 @@ def removal_request(instance: dg.DagsterInstance, gone: Sequence[str]) -> dg.Run
     wanted = dg.RunsFilter(tags={WORK_TAG: work}, statuses=[dg.DagsterRunStatus.FAILURE])
     failed = instance.get_run_records(wanted, limit=MOST_COUNTED)
     if failed and time.time() < waits_until(failed):
-        return f"the removal failed {len(failed)} times; it will be tried again shortly; see its last run"
+        return f"the removal failed {len(failed)} times; it will be tried again shortly (see its last run)"
     return dg.RunRequest(job_name="removal", tags={DRIVER_TAG: SENSOR, WORK_TAG: work})
 
 
@@ -137,7 +137,7 @@ def said_of(group: Group) -> str:
     if group.partition_set is None:
         return f"requested: {assets}"
     count = counted(len(group.partitions), "partition")
-    return f"requested: {assets} of {count} ({named(group.partitions, MOST_SHOWN)})"
+    return f"requested: {assets} for {count} ({named(group.partitions, MOST_SHOWN)})"
 
 
 def requests_for(instance: dg.DagsterInstance, group: Group) -> list[dg.RunRequest]:

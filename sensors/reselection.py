@@ -49,9 +49,9 @@ UNCHANGED = Unchanged()
 
 
 def reselection(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult | dg.SkipReason:
-    """Keep selections that were made once current: request the next run of what they read, then of them.
+    """Keep every materialized selection current: request runs of its inputs, then of the selection itself.
 
-    Work that failed is tried again, three times at most ([automation] maximum_attempts).
+    Failed work is tried at most three times (maximum_attempts in [automation]).
     """
     end_killed_runs(context.instance)
     if reason := changing(store) or busy(context.instance, store.home):
@@ -86,8 +86,8 @@ def _at_rest(snapshot: ProjectSnapshot, current: CurrentValues) -> str:
     made = {key for asset, key in current if asset == SELECTION_STAGE.name}
     if new := [key for key in snapshot.keys("selections") if key not in made]:
         return (
-            f"never made: {named(new, SHOWN)}; `tamis materialize` or Materialize on selected_subset makes a "
-            "new selection, which is kept current from then on"
+            f"not materialized yet: {named(new, SHOWN)}; run `tamis materialize` or materialize "
+            "selected_subset; from then on the sensor keeps the selection current"
         )
     return NOTHING
 

@@ -33,7 +33,7 @@ NO_BUDGET = "tamis.toml has no [trial_budget], so only `tamis materialize` runs 
 def trial_budget(
     context: dg.SensorEvaluationContext, store: StoreResource
 ) -> dg.SensorResult | dg.SkipReason:
-    """Request the next trial that the budget asks for, then the report on all of them."""
+    """Request the next trial that [trial_budget] pays for; once there is none, the report on all trials."""
     end_killed_runs(context.instance)
     if reason := changing(store):
         return dg.SkipReason(reason)
@@ -47,7 +47,7 @@ def trial_budget(
     said = "; ".join(sentences(snapshot.searches))
     groups, missing = trial_work(snapshot, current)
     if missing:
-        return dg.SkipReason(f"{missing} is missing or out of date: `tamis materialize` makes it")
+        return dg.SkipReason(f"{missing} is missing or out of date: run `tamis materialize`")
     for group in groups:
         tried = attempts(context.instance, group)
         failed = failed_attempts(context.instance, tried)

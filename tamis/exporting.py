@@ -31,8 +31,8 @@ class IncompleteSelectionError(PermanentError):
     def __init__(self, selection: str, chosen: int, found: int) -> None:
         self.selection, self.chosen, self.found = selection, chosen, found
         super().__init__(
-            f"{chosen} documents were chosen for {selection!r}, but the store holds the text of {found}; "
-            "`tamis status` says what is damaged, `tamis materialize` makes it again"
+            f"{chosen} documents were chosen for {selection!r}, but the store has the texts of only {found}; "
+            "`tamis status` shows what is damaged, `tamis materialize` rebuilds it"
         )
 
 
@@ -138,25 +138,23 @@ def _require_free(project: Project, path: Path, form: str) -> None:
             read = (project.root / source).resolve()
             if real == read or read in real.parents:
                 problem = f"is where the documents of {name!r} are read from"
-                raise ExportPathError(path, problem, "name a path outside it")
+                raise ExportPathError(path, problem, "choose a path outside it")
     exports = home.exports.resolve()
     if home.root.resolve() in (real, *real.parents) and exports not in real.parents:
-        raise ExportPathError(
-            path, "is in the folder of Tamis itself", f"name a path outside it, or in {exports}"
-        )
+        raise ExportPathError(path, "is in Tamis's own folder", f"choose a path outside it, or in {exports}")
     if form == FOLDER:
         for one in path.iterdir() if path.is_dir() else ():
             if one.name not in ("data", README) and not one.name.endswith(DESCRIPTIONS):
-                problem = f"holds {one.name}, which no export wrote"
-                raise ExportPathError(path, problem, "name a new or empty folder")
+                problem = f"contains {one.name}, which no export wrote"
+                raise ExportPathError(path, problem, "choose a new or empty folder")
         if path.is_file():
-            raise ExportPathError(path, "is a file", "name a new or empty folder")
+            raise ExportPathError(path, "is a file", "choose a new or empty folder")
         return
     # A withdrawal finds the files of exports by these endings.
     if path.suffix != f".{form}":
         cure = f"name it {path.with_suffix(f'.{form}').name}, or choose another --format"
-        raise ExportPathError(path, f"does not end in .{form}, as files of that format do", cure)
+        raise ExportPathError(path, f"does not end in .{form}, the suffix of that format", cure)
     if path.exists() and not beside(path, CROISSANT).is_file() and exports not in real.parents:
         raise ExportPathError(
-            path, "is there, and no export wrote it", "name a new file, or remove that one first"
+            path, "exists already, and no export wrote it", "choose another path, or remove the file first"
         )

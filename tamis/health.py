@@ -56,7 +56,7 @@ def tables(project: Project) -> str:
     store = project.home.store
     names = store.names()
     if broken := unreadable_tables(store):
-        raise OSError(f"cannot be read: {', '.join(sorted(broken))}; `tamis materialize` makes them again")
+        raise OSError(f"cannot be read: {', '.join(sorted(broken))}; `tamis materialize` rebuilds them")
     return f"all {len(names)} can be read" if names else "none yet"
 
 
@@ -64,7 +64,7 @@ def lock(project: Project) -> str:
     """Who writes to the home; a writer is no fault."""
     _require_store(project)
     holder = writer(project.home)
-    return f"{holder} writes" if holder else "idle"
+    return f"{holder} is writing" if holder else "idle"
 
 
 def _require_store(project: Project) -> None:

@@ -42,10 +42,10 @@ def map_by_neighbours(project: Project, selection: str) -> Path:
     place_n2 = _neighbour_places(project, seen)
     kept = [percent(neighbours_kept(seen.point_nk, found), 0) for found in (place_n2, seen.point_nk[:, :2])]
     axes = (
-        f"Laid out so that near neighbours stay near: {kept[0]} of the {NEIGHBOURS} nearest of a point are "
-        f"among its {NEIGHBOURS} nearest here, {kept[1]} on the map by components. How far groups are apart "
-        "says nothing. "
-        "The map was made on request, and is not renewed when the selection changes."
+        f"Laid out to keep near neighbours together: {kept[0]} of a point's {NEIGHBOURS} nearest neighbours "
+        f"are also among its {NEIGHBOURS} nearest on this map, {kept[1]} on the map by components. Distances "
+        "between groups have no meaning. "
+        "The map was made on request, and is not updated when the selection changes."
     )
     page = project.home.reports / f"neighbours_{selection}.html"
     content = map_page(seen, place_n2, axes, page_links(selection))

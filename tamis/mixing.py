@@ -30,7 +30,7 @@ class NoMixtureError(PermanentError):
     def __init__(self, project: Project) -> None:
         self.file = project.file
         super().__init__(
-            f"{project.file} has no [mixture]; add one with target, model and train_tokens: docs/mixtures.md"
+            f"{project.file} has no [mixture]; add one with target, model and train_tokens (docs/mixtures.md)"
         )
 
 
@@ -55,10 +55,10 @@ class Priced:
         missing = self.runs - self.made
         if not missing:
             return f"{counted(self.runs, 'run')} of {self.preset}: all trained"
-        by = "as runs here took" if self.timed else "on two CPU cores; none was timed here yet"
+        by = "estimated from earlier runs" if self.timed else "on two CPU cores; no run has been timed yet"
         return (
-            f"{counted(missing, 'run')} of {self.preset} to train, {self.made:,} of {self.runs:,} are there: "
-            f"{missing * self.tokens:,} tokens, {significant(self.flops, 3)} operations, about "
+            f"{counted(missing, 'run')} of {self.preset} to train, {self.made:,} of {self.runs:,} are done: "
+            f"{missing * self.tokens:,} tokens, {significant(self.flops, 3)} FLOPs, about "
             f"{brief(self.seconds)} ({by})"
         )
 
@@ -174,7 +174,7 @@ def lines_of(project: Project, found: dict[str, Any]) -> list[str]:
     if made:
         lines += [*made, f"page: {project.home.relative(project.home.reports / PAGE)}"]
     else:
-        lines.append("no mixture yet: `tamis materialize` trains the runs, and goes on where it was stopped")
+        lines.append("no mixture yet: `tamis materialize` trains the runs and resumes where it stopped")
     return lines
 
 

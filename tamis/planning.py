@@ -111,12 +111,12 @@ def without_documents(project: Project, plan: list[dict[str, Any]]) -> list[str]
         return []
     corpora = [f"corpus {one.name}: {one.path or one.kind}" for one in project.settings.corpus]
     targets = [
-        f"target {one.name}: {one.path or one.kind}, {one.train} examples to select by and {one.held_out} to "
-        "measure with"
+        f"target {one.name}: {one.path or one.kind}, {one.train} examples to select by and {one.held_out} "
+        "held-out ones to evaluate on"
         for one in project.settings.target
     ]
     return [
-        "nothing can be made yet: no corpus holds a file. Put some where tamis.toml says:",
+        "nothing to materialize yet: no corpus contains a file. Put files where tamis.toml expects them:",
         *corpora,
         *targets,
     ]
@@ -144,13 +144,13 @@ def _measures(entries: list[dict[str, Any]], rows: bool = True) -> str:
 def _in_all(plan: list[dict[str, Any]]) -> str:
     known = [due for due in plan if due["seconds"] is not None]
     unknown = list(dict.fromkeys(due["asset"] for due in plan if due["seconds"] is None))
-    text = f"in all about {brief(_sum(known, 'seconds') or 0.0)}" if known else "how long it takes is unknown"
+    text = f"about {brief(_sum(known, 'seconds') or 0.0)} in all" if known else "duration unknown"
     if (cost := _sum((due for due in plan if due["cost"] is not None), "cost")) is not None:
         text += f", cost at most {cost:g}"
     if not unknown:
         return text
     if not known:
-        return f"{text}: nothing was timed yet"
+        return f"{text}: nothing has been timed yet"
     return f"{text}; without {named(unknown, NAMED)}, which have not been timed yet"
 
 

@@ -36,8 +36,8 @@ from tamis.transport import FewTargetPoints, nearest_cost, solve_and_score
 from tamis.transport.prepare import FEW_TARGET_POINTS
 
 COLUMNS = ("row", "text", "verdict", "reason", "rank", "margin", "score", "doc_id")
-_ONE_TEXT = "it is one text; give a list of texts"
-_NO_SERIES = "{} is no series of texts in order; give a list, an array or one column of a frame"
+_ONE_TEXT = "it is a single text; pass a list of texts"
+_NO_SERIES = "{} is not an ordered series of texts; pass a list, an array or one column of a data frame"
 
 
 class UnusableTextsError(PermanentError, ValueError):
@@ -53,7 +53,7 @@ class BadSeedError(PermanentError, ValueError):
 
     def __init__(self, seed: object) -> None:
         self.seed = seed
-        super().__init__(f"seed {seed!r} is not valid; give a whole number, 0 or more")
+        super().__init__(f"seed {seed!r} is not valid; pass an integer, 0 or more")
 
 
 class UnscoredSamplerError(PermanentError, ValueError):
@@ -62,8 +62,8 @@ class UnscoredSamplerError(PermanentError, ValueError):
     def __init__(self, sampler: str, columns: Iterable[str], valid: Iterable[str]) -> None:
         self.sampler, self.columns, self.valid = sampler, sorted(columns), sorted(valid)
         super().__init__(
-            f"sampler {sampler!r} needs {', '.join(self.columns)}, which a project computes (tamis init); "
-            f"on texts in memory there are: {', '.join(self.valid)}"
+            f"sampler {sampler!r} needs {', '.join(self.columns)}, which only a project computes; "
+            f"samplers for texts in memory: {', '.join(self.valid)}"
         )
 
 
@@ -144,14 +144,14 @@ def select_texts(texts: Iterable[str], goal: Iterable[str] | None, choosing: Cho
     if sampler.needs_target and examples.is_empty():
         raise UnusableTextsError(
             "goal",
-            f"there is no text in it; give examples of what a model is to become good at, "
-            f"{FEW_TARGET_POINTS} or more, or take a sampler that needs none, such as random",
+            f"it contains no text; pass {FEW_TARGET_POINTS} or more examples of what the model should become "
+            "good at, or choose a sampler that needs no goal, such as random",
         )
     distinct, examples = (one.drop("row", "text").unique().sort("doc_id") for one in (given, examples))
     if sampler.needs_target and len(examples) < FEW_TARGET_POINTS:
         few = (
-            f"{counted(len(examples), 'different text')} in goal; under {FEW_TARGET_POINTS} the choice "
-            "depends on which they are: read it as a draft"
+            f"{counted(len(examples), 'different text')} in goal; with fewer than {FEW_TARGET_POINTS}, the "
+            "choice depends on which ones they are: treat it as a draft"
         )
         warnings.warn(few, FewTargetPoints, stacklevel=3)
     scored, refused = _scored(sampler, budget, distinct.filter(pl.col("normal") != ""), examples, choosing)
@@ -200,9 +200,9 @@ def _documents(texts: Iterable[str], argument: str) -> pl.DataFrame:
     found = _listed(texts, argument)
     wrong = [row for row, text in enumerate(found) if not isinstance(text, str)]
     if wrong:
-        what = f"row {wrong[0]} is no text but {type(found[wrong[0]]).__name__}"
-        what += f", and {len(wrong) - 1:,} more of {len(found):,} are none" if len(wrong) > 1 else ""
-        raise UnusableTextsError(argument, f"{what}; leave such rows out, or give '' in their place")
+        what = f"row {wrong[0]} is not a text but {type(found[wrong[0]]).__name__}"
+        what += f", and {len(wrong) - 1:,} more of {len(found):,} are not either" if len(wrong) > 1 else ""
+        raise UnusableTextsError(argument, f"{what}; leave such rows out, or pass '' instead")
     normal = [normalise_text(text) for text in found]
     n_tokens = estimated_tokens(pl.col("normal").str.len_bytes())
     columns = {
@@ -242,7 +242,7 @@ def _scored(
         vectors, refused = _vectors(pl.concat([pool, goal]).unique(), choosing)
         pool, goal = (side.join(vectors, on="doc_id", how="semi").sort("doc_id") for side in (pool, goal))
     if sampler.needs_target and goal.is_empty():
-        raise UnusableTextsError("goal", "the encoder has no vector of any text in it")
+        raise UnusableTextsError("goal", "the encoder could not encode any of its texts")
     scoring = _Scoring(
         sampler=sampler,
         budget=budget,

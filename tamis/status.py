@@ -116,7 +116,7 @@ class Status:
         stuck = self.stuck()
         lines = [
             f"not made: {label(due.asset, due.partition)} waits for {due.waits_for}; "
-            "`tamis materialize` without --only makes that first"
+            "run `tamis materialize` without --only"
             for due in left
             if due not in stuck
         ]
@@ -134,7 +134,7 @@ class Status:
             if first in before:
                 found.setdefault(str(first), []).append(selection.partition)
         return [
-            f"not made: {counted(len(names), 'selection')} ({', '.join(cut(names))}), as {first} failed"
+            f"not made: {counted(len(names), 'selection')} ({', '.join(cut(names))}), because {first} failed"
             for first, names in found.items()
         ]
 
@@ -202,7 +202,7 @@ class Status:
         lines += [f"due: {name}: {count}" for name, count in others.items()]
         lines += [f"due: {counted(models, 'SQL model')}"] if models else []
         if self.due:
-            return [*lines, "`tamis plan` says why, `tamis materialize` makes it"]
+            return [*lines, "`tamis plan` shows why, `tamis materialize` brings it up to date"]
         return lines if self.problems() else [*lines, "everything is current"]
 
     def warning_lines(self) -> list[str]:
@@ -229,7 +229,7 @@ def _how_to_look(failed: str) -> str:
     """What shows why the check of a value failed."""
     if failed == AUDIT_ASSET:
         return "`tamis audit` says what differs and what to do"
-    return "why is on its page in `tamis ui`, under Checks"
+    return "`tamis ui` shows why, on the asset's page under Checks"
 
 
 def read_status(project: Project) -> Status:
@@ -309,11 +309,11 @@ def _small_pools(project: Project, selections: Sequence[Mapping[str, Any]]) -> I
         budget, count = parse_budget(section.budget), documents.get(section.name)
         if count is not None and budget.unit == "documents" and count < budget.amount:
             chosen = (
-                f"{count:,} were chosen, and no more are eligible within its shares"
+                f"{count:,} documents were chosen, and no more are eligible within its shares"
                 if section.per or section.mixture
-                else f"all {count:,} that are eligible were chosen"
+                else f"all {count:,} eligible documents were chosen"
             )
-            yield f"selection {section.name}: {chosen}, for a budget of {int(budget.amount):,}"
+            yield f"selection {section.name}: {chosen}; the budget is {int(budget.amount):,}"
 
 
 def _stale_exports(project: Project, current: CurrentValues) -> Iterator[str]:

@@ -104,14 +104,14 @@ def test_gaps_lists_the_examples_that_nothing_serves(built, tamis, empty):
     assert found["limit"] < found["typical_supply"]
     said = tamis(built, "gaps", "algebra").out
     assert f"near {len(stored)} of the 30 examples of algebra" in said
-    assert "'target_gaps' has not been made yet" in tamis(empty, "gaps", "algebra", code=2).err
+    assert "'target_gaps' has not been materialized yet" in tamis(empty, "gaps", "algebra", code=2).err
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("explain", "nonsense"), "give all 32 digits of the id"),
-        (("explain", "--file", "letter.txt"), "or a shard by its key"),
+        (("explain", "nonsense"), "pass all 32 digits of the id"),
+        (("explain", "--file", "letter.txt"), "or the key of a shard"),
         (("explain", "--file", "landing/algebra.jsonl", "--row", "-1"), "x>=0"),
         (("export", "nothing"), "near-algebra"),
         (("gaps", "algebr"), "did you mean 'algebra'?"),
@@ -134,14 +134,14 @@ def test_a_call_that_names_nothing_is_refused_with_what_is_valid(built, tamis, w
         (("statu",), "Did you mean 'status'?"),
         (("status", "--jsn"), "--json"),
         (("plan", "now"), "unexpected extra argument (now)"),
-        (("materialize", "--quiet", "--verbose"), "give --quiet or --verbose, not both"),
+        (("materialize", "--quiet", "--verbose"), "use --quiet or --verbose, not both"),
         (("export",), "Missing argument 'SELECTION'"),
         (("export", "near-algebra", "--format", "csv"), "'parquet', 'jsonl'"),
         (("explain",), "a document id, --text FILE"),
         (("explain", "00", "--row", "3"), "--row N needs --file FILE"),
         (("explain", "--row", "3"), "--row N needs --file FILE"),
         (("health", "--only=tables", "nothing"), "'nothing' is not one of 'tables'"),
-        (("approve", "near-algebra", "--all"), "name selections or give --all"),
+        (("approve", "near-algebra", "--all"), "name selections or use --all"),
         (("withdraw", "--reason", "because"), "'mistake'"),
         (("purge",), "--answers"),
         (("health", "--only", "tables", "nothing"), "'nothing' is not one of 'tables'"),
@@ -242,7 +242,7 @@ def test_the_plan_of_a_project_without_documents_says_where_they_go(tmp_path, ta
     for name in ("documents", "target"):
         (tmp_path / name).mkdir()
     lines = tamis(empty, "plan").out.splitlines()
-    assert lines[0].startswith("nothing can be made yet: no corpus holds a file")
+    assert lines[0].startswith("nothing to materialize yet: no corpus contains a file")
     assert [line.split(":")[0] for line in lines[1:]] == ["corpus web", "target goal"]
     (tmp_path / "documents" / "one.txt").write_text("now there is one")
     said = tamis(empty, "plan", code=1)
@@ -295,9 +295,9 @@ def test_quarantine_is_a_warning_unless_it_is_strict_or_much(project, tamis):
     assert 'exclude = ["**/*.png"] in [[corpus]] landing' in said
     shown = tamis(project, "status").out
     assert "quarantine: 4 files and 4 rows left out:" in shown
-    assert "3 files of a type that is not read: 1 .png in its folder, 2 .png in more/;" in shown
-    assert "other.jsonl as a whole, missing text column: no column 'text' in any of its 15 rows" in shown
-    assert "torn.jsonl, 3 rows, the first is 1, non text" in shown
+    assert "3 files of an unsupported type: 1 .png in its folder, 2 .png in more/;" in shown
+    assert "other.jsonl (whole file), missing text column: no column 'text' in any of its 15 rows" in shown
+    assert "torn.jsonl, 3 rows, the first is row 1, non text" in shown
     tamis(project, *steps, "--strict", code=1)
     text = project.file.read_text()
     project.configure(text.replace("[automation]", "[automation]\nmaximum_quarantine = 0.01"))
@@ -392,7 +392,7 @@ def test_a_comparison_names_what_it_waits_for_and_old_quarantine_is_no_failure(p
 
 
 def test_what_waits_for_documents_is_named(empty, tamis):
-    assert "has not been made yet" in tamis(empty, "compare", code=2).err
+    assert "has not been materialized yet" in tamis(empty, "compare", code=2).err
     said = tamis(empty, "materialize", "--only", "sampler_comparison", code=1).err
     assert "not made: sampler_comparison waits for documents[" in said
 
@@ -454,11 +454,11 @@ def test_the_ui_says_where_the_pages_are_and_keeps_their_port(empty, served, tam
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", int(port)))  # it is free again, and somebody else takes it
         taken.listen()
-        assert f"port {port} is taken; pages are at port " in served()[1]
+        assert f"port {port} is taken; the pages and all links now use port " in served()[1]
         said = tamis(empty, "ui", "--port", free_port(), "--reports-port", port, code=2).err
     assert f"port {port} is taken" in said
     assert f"tamis ui --reports-port {int(port) + 2}" in said
-    assert "need one each" in tamis(empty, "ui", "--port", port, "--reports-port", port, code=2).err
+    assert "need different ports" in tamis(empty, "ui", "--port", port, "--reports-port", port, code=2).err
 
 
 def test_a_second_ui_of_a_home_is_refused_with_the_address_of_the_first(empty, tamis, served):

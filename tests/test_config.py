@@ -76,7 +76,7 @@ WRONG = {
     "one topic": (CORPUS + "[topics]\ncount = 1\n", ["topics.count", "1", "greater than or equal to 2"]),
     "least shares over 1": (
         CORPUS + selection(per="source") + "minimum_shares = { web = 0.7, wiki = 0.4 }\n",
-        ["selection[0].minimum_shares", "at most 1 in sum; these are 1.1"],
+        ["selection[0].minimum_shares", "sum to at most 1; these sum to 1.1"],
     ),
     "a least share over the largest": (
         CORPUS + selection(per="source", maximum_shares=0.2) + "minimum_shares = { web = 0.3 }\n",
@@ -112,10 +112,10 @@ WRONG = {
         CORPUS + TARGET.replace("path", "#"),
         ["target[0].path is missing", 'path = "target"'],
     ),
-    "repeated names": (CORPUS + CORPUS, ["[[corpus]] name", "'web'", "differ"]),
+    "repeated names": (CORPUS + CORPUS, ["[[corpus]] name", "'web'", "unique"]),
     "repeated selections": (
         CORPUS + selection() + selection(),
-        ["[[selection]] name", "'best'", "differ"],
+        ["[[selection]] name", "'best'", "unique"],
     ),
     "wrong sampler": (
         CORPUS + selection(sampler="got"),

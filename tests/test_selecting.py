@@ -91,16 +91,16 @@ def test_any_series_of_texts_will_do(given):
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        ("a text", "it is one text"),
+        ("a text", "it is a single text"),
         ([], "there are none"),
-        (None, "NoneType is no series of texts"),
+        (None, "NoneType is not an ordered series of texts"),
         ({"a text"}, "set is no series"),
         ({"text": ["a text"]}, "dict is no series"),
         (np.array([["a", "b"]]), "ndarray is no series"),
-        (pl.DataFrame({"text": ["a"]}), "one column of a frame"),
-        (pd.DataFrame({"text": ["a"]}), "one column of a frame"),
-        (["a", None, "b", float("nan")], "row 1 is no text but NoneType, and 1 more of 4 are none"),
-        ([b"a"], "row 0 is no text but bytes; leave such rows out"),
+        (pl.DataFrame({"text": ["a"]}), "one column of a data frame"),
+        (pd.DataFrame({"text": ["a"]}), "one column of a data frame"),
+        (["a", None, "b", float("nan")], "row 1 is not a text but NoneType, and 1 more of 4 are not either"),
+        ([b"a"], "row 0 is not a text but bytes; leave such rows out"),
     ],
 )
 def test_what_is_no_series_of_texts_is_named_with_what_would_be_right(given, problem):
@@ -143,7 +143,7 @@ def test_budgets_are_texts_shares_or_tokens():
 
 @pytest.mark.parametrize("seed", ["a", 1.5, None, True, -1])
 def test_a_seed_is_a_whole_number(seed):
-    with pytest.raises(BadSeedError, match="give a whole number"):
+    with pytest.raises(BadSeedError, match="pass an integer"):
         tamis.select(POOL, GOAL, 4, sampler="dsir", seed=seed)
 
 

@@ -22,7 +22,7 @@ class AnchorError(PermanentError):
 
     def __init__(self, path: Path, problem: str) -> None:
         self.path, self.problem = path, problem
-        super().__init__(f"{path} {problem}; `tamis audit --anchor FILE` writes one")
+        super().__init__(f"{path} {problem}; `tamis audit --anchor FILE` writes an anchor")
 
 
 def write_anchor(path: Path, current: CurrentValues) -> str:
@@ -43,9 +43,9 @@ def read_anchor(path: Path) -> list[tuple[str, str, str]]:
         ]
         root = content["root"]
     except FileNotFoundError as error:
-        raise AnchorError(path, "is not there") from error
+        raise AnchorError(path, "does not exist") from error
     except (ValueError, TypeError, KeyError) as error:
-        raise AnchorError(path, f"is no anchor ({error})") from error
+        raise AnchorError(path, f"is not an anchor ({error})") from error
     if canonical_digest(canonical_json([list(entry) for entry in entries])) != root:
         raise AnchorError(path, "was altered: its manifests do not hash to its root")
     return entries

@@ -154,7 +154,7 @@ def _altered_raw(snapshot: ProjectSnapshot, key: str, manifest: Manifest) -> Ite
             of, stated = f"{file.name}: ", snapshot.versions[file.key]
         try:
             if fingerprint_shard(file) != stated:
-                yield f"{of}its bytes were altered, though size and times of the file are unchanged"
+                yield f"{of}its bytes were altered, although its size and times are unchanged"
         except (ShardGoneError, TamisError, OSError) as error:
             yield f"{of}its file cannot be read: {error}"
 
@@ -178,7 +178,7 @@ def _judge_table(home: Home, records: Records, claims: list[Claim]) -> TableRows
         if found != claim.digest:
             _name_difference(claim, stated, stored, held)
         if doubled:
-            claim.node.altered(f"table {claim.table} holds rows of {doubled[0]} more than once")
+            claim.node.altered(f"table {claim.table} contains rows of {doubled[0]} more than once")
     return rows
 
 
@@ -197,8 +197,8 @@ def _name_difference(
         changed = [key for key in changed if key in now] + sorted(held(gone))
         if not changed:
             return
-    first = changed[0] if changed else "their order"
-    claim.node.altered(f"table {claim.table}: {len(changed)} rows differ, first {first}")
+    first = f"first: {changed[0]}" if changed else "only the order"
+    claim.node.altered(f"table {claim.table}: {len(changed)} rows differ ({first})")
 
 
 def _by_key(content: bytes) -> dict[str, list[str]]:
@@ -226,7 +226,7 @@ def judge_strays(
         _judge_checkpoints(rows, strays, records, snapshot, nodes)
     elif strays:
         first.outdated(
-            f"table {rows.table} holds {len(strays)} rows that no manifest lists, first {strays[0]}"
+            f"table {rows.table} contains {len(strays)} rows that no manifest lists (first: {strays[0]})"
         )
 
 
@@ -251,7 +251,7 @@ def _judge_checkpoints(
                 asset=trained.get(name, TRIALS_STAGE.name),
                 partition=name,
             )
-            found = f"table {TRAINED_ON.name} holds rows of it that no manifest lists"
+            found = f"table {TRAINED_ON.name} contains rows of this checkpoint that no manifest lists"
             nodes.setdefault(own.name, own).outdated(f"{found}: one of its trainings did not finish")
 
 

@@ -86,8 +86,8 @@ def judge_events(
     if whole and events and not current:
         nodes["index"] = Node(manifest="", asset="table", partition=INDEX)
         nodes["index"].contradicted(
-            f"it is empty, but the event log holds {len(events)} materializations; "
-            "`tamis materialize` makes everything again"
+            f"it is empty, but the event log contains {len(events)} materializations; "
+            "`tamis materialize` materializes everything again"
         )
     logged = {event.manifest for event in events}
     logged_again = any(event.again for event in events)
@@ -97,19 +97,19 @@ def judge_events(
             said = latest.get((node.asset, node.partition))
             if said != node.manifest:
                 node.contradicted(
-                    f"the event log names manifest {(said or 'none')[:16]}, the index {node.manifest[:16]}"
+                    f"manifest {(said or 'none')[:16]} in the event log, {node.manifest[:16]} in the index"
                 )
         elif node.manifest not in logged and node.reachable and not logged_again:
-            node.outdated("the event log no longer holds its materialization")
+            node.outdated("the event log no longer contains its materialization")
 
 
 def judge_empty_log(nodes: dict[str, Node], place: str) -> None:
     """Note, on a machine that has run nothing itself, that there was no event log to compare with."""
     nodes["event log"] = Node(manifest="", asset="event log", partition="")
     nodes["event log"].outdated(
-        f"it is empty on this machine, so the content of {place} was checked without it; the next `tamis "
-        "materialize` here fills it from the index of what was made. Machines that share one database have "
-        "one log (docs/postgresql.md)"
+        f"it is empty on this machine, so the content of {place} was checked without it; the next "
+        "`tamis materialize` on this machine fills it from the index of current values. Machines that share "
+        "a database share one event log (docs/postgresql.md)"
     )
 
 
@@ -136,7 +136,10 @@ def _wrong(records: Records, event: LoggedEvent, again: bool) -> list[str]:
     try:
         manifest = records.read(event.manifest)
     except ManifestError as error:
-        return [*found, f"a materialization in the event log names a manifest that fails: {error}"]
+        return [
+            *found,
+            f"a materialization in the event log names a manifest that is missing or altered: {error}",
+        ]
     expected = event_tags(manifest, event.displayed) | {
         "dagster/data_version": manifest.data_version,
         "dagster/code_version": manifest.code_version,
@@ -166,4 +169,4 @@ def _wrongly_displayed(event: LoggedEvent, manifest: Manifest, again: bool) -> I
         stated["table_version"] = manifest.beside.get("table_versions", {}).get(table)
     for name, value in stated.items():
         if name in event.metadata and event.metadata[name] != value:
-            yield f"its displayed {name} is {str(event.metadata[name])[:60]}, its manifest says {value}"
+            yield f"its displayed {name} is {str(event.metadata[name])[:60]}, but its manifest says {value}"

@@ -75,7 +75,7 @@ def _judge_lists(folder: ManifestFolder, nodes: dict[str, Node]) -> None:
     for path in folder.lists():
         if file_digest(path) != path.stem:
             node = node_for(nodes, LISTS, path.stem[:16])
-            node.altered("its content no longer hashes to its name")
+            node.altered("its content no longer matches the hash in its name")
 
 
 def _judge_choices(home: Home, nodes: dict[str, Node], kept_versions: int) -> None:

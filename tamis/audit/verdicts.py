@@ -136,7 +136,7 @@ class Branch:
 def audit_lines(audit: Audit) -> list[str]:
     """Return an audit as lines for a person."""
     if not audit.nodes:
-        return ["nothing has been made yet, so there is nothing to audit"]
+        return ["nothing has been materialized yet, so there is nothing to audit"]
     named = ", ".join(audit.nodes[root].name for root in audit.roots)
     results = named if 0 < len(audit.roots) <= ONE_BY_ONE else f"{len(audit.roots):,} results"
     lines = [f"{audit.status.upper()}: {len(audit.nodes):,} records lead to {results}"]

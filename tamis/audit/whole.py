@@ -169,7 +169,7 @@ def _judge_place(
             node.outdated("superseded by a later materialization")
     elif not value.finished:
         why = "" if node.withdrawn else "it was interrupted; "
-        node.outdated(f"{why}`tamis materialize` makes it again")
+        node.outdated(f"{why}`tamis materialize` rebuilds it")
     elif (stage := stages().get(node.asset)) is None or node.partition not in snapshot.keys(stage.partitions):
         node.outdated("it is no longer part of the project")
     elif snapshot.keeps(stage.name, stage.partitions, node.partition):

@@ -50,7 +50,7 @@ class NotMadeError(PermanentError):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        super().__init__(f"{name!r} has not been made yet; run `tamis materialize`")
+        super().__init__(f"{name!r} has not been materialized yet; run `tamis materialize`")
 
 
 class OutdatedError(PermanentError):

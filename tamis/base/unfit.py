@@ -49,8 +49,8 @@ class NoNumbersError(PermanentError):
 
     def __init__(self) -> None:
         super().__init__(
-            "the model gives no finite number even for a plain sentence, so its weights are damaged or its "
-            "training has diverged: train it again with a smaller learning rate, or name another model"
+            "the model outputs no finite number even for a plain sentence, so its weights are damaged or its "
+            "training has diverged: retrain it with a smaller learning rate, or choose another model"
         )
 
 

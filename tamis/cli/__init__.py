@@ -35,21 +35,21 @@ FAMILIES = {
         "init": "Write a commented tamis.toml and create the folders that it names.",
         "plan": "What materialize would do, with rows, time and cost.",
         "materialize": "Bring everything up to date.",
-        "status": "What is current, due, quarantined or red.",
+        "status": "What is current, due, quarantined or failing.",
         "compare": "What each sampler chooses, and what a model learns from it.",
-        "mixture": "How much of each source: the runs, their price, and the best mixture.",
+        "mixture": "How much of each source to train on: the runs, their cost, and the best mixture.",
         "demo": "Materialize everything, as `make demo` does in the checkout.",
     },
     "selections": {
         "export": "Write the chosen documents to a file, with a dataset card and their lineage.",
         "diff": "What changed between two versions of a selection, and why.",
-        "restore": "Go back to an earlier version of a selection and keep it.",
+        "restore": "Pin a selection to an earlier version, or unpin it.",
         "approve": "Approve selections, so that the sensors update them.",
-        "map": "Where the map of a selection is; other layouts, and its points for other tools.",
+        "map": "Find a selection's map, choose another layout, or export its points for other tools.",
     },
     "tracing": {
         "explain": "Why a document was kept or dropped.",
-        "gaps": "The examples of a target that the pool has nothing like.",
+        "gaps": "The target examples to which nothing in the pool is similar.",
         "audit": "Verify a checkpoint or selection down to raw bytes.",
     },
     "removal": {
@@ -59,7 +59,7 @@ FAMILIES = {
     "serving": {
         "ui": "Serve Dagster's UI and run the sensors, on localhost by default.",
         "health": "Check tables, Dagster, daemon, MLflow and object store; exit 1 if one fails.",
-        "bench": "Run a benchmark; without a name: list them.",
+        "bench": "Run a benchmark, or list them all if no name is given.",
     },
 }
 """What each verb does, by the module of `tamis.cli` that holds it; a verb's function has its name."""
@@ -68,7 +68,7 @@ FAMILIES = {
 def _enter(directory: str | None, quiet: bool, verbose: bool) -> None:
     """Go where the project is, and choose how much is said."""
     if quiet and verbose:
-        raise click.UsageError("give --quiet or --verbose, not both")
+        raise click.UsageError("use --quiet or --verbose, not both")
     show("quiet" if quiet else "verbose" if verbose else "auto")
     if directory:
         os.chdir(directory)

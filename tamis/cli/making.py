@@ -28,7 +28,7 @@ class ProjectExistsError(PermanentError):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        super().__init__(f"{path} exists already; edit it, or remove it to start again")
+        super().__init__(f"{path} already exists; edit it, or remove it to start over")
 
 
 class NothingToCompareError(PermanentError):
@@ -73,7 +73,7 @@ def plan(on_request: bool, as_json: bool) -> int:
 @click.option(
     "--certified",
     is_flag=True,
-    help="Keep what was fitted on an earlier pool where its certificate allows, as sensors do.",
+    help="Reuse what was fitted on an earlier pool if its certificate allows it, the way sensors do.",
 )
 @click.option(
     "--try-again",
@@ -83,15 +83,15 @@ def plan(on_request: bool, as_json: bool) -> int:
 @click.option(
     "--choose-precision",
     is_flag=True,
-    help="Measure again which of float32 and bfloat16 is faster here; a change makes results due.",
+    help="Measure again whether float32 or bfloat16 is faster here; if that changes, results are due.",
 )
 @click.option(
     "--allow-removal",
     multiple=True,
     metavar="NAME ...",
-    help="Remove what is held back under these names, or `all`.",
+    help="Allow the removals held back under these names, or `all`.",
 )
-@click.option("--strict", is_flag=True, help="Exit with 1 also if anything is in quarantine.")
+@click.option("--strict", is_flag=True, help="Also exit with 1 if anything is in quarantine.")
 @spoken
 def materialize(only: Sequence[str], allow_removal: Sequence[str], strict: bool, **wanted: bool) -> int:
     """Make what is due."""

@@ -67,7 +67,7 @@ def spoken(verb: Verb) -> Verb:
     @functools.wraps(verb)
     def speaking(*, quiet: bool, verbose: bool, **given: Any) -> int:
         if quiet and verbose:
-            raise click.UsageError("give --quiet or --verbose, not both")
+            raise click.UsageError("use --quiet or --verbose, not both")
         if quiet or verbose:
             show("quiet" if quiet else "verbose")
         return verb(**given)

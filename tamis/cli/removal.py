@@ -39,7 +39,7 @@ class CannotReadError(PermanentError):
 
     def __init__(self, name: str, problem: str) -> None:
         self.name, self.problem = name, problem
-        super().__init__(f"{name} cannot be read: {problem}; it has to be a text file in UTF-8")
+        super().__init__(f"{name} cannot be read: {problem}; it must be a UTF-8 text file")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +85,9 @@ class Way:
 @click.command()
 @click.argument("doc_ids", nargs=-1, metavar="[DOC_ID]...")
 @click.option("--ids", metavar="FILE", help="A file of content ids, one per line; - reads stdin.")
-@click.option("--text", metavar="FILE", help="A file that holds the text; - reads stdin.")
+@click.option("--text", metavar="FILE", help="A file with the text of the document; - reads stdin.")
 @click.option("--shard", multiple=True, metavar="KEY", help="Everything in a shard; may be repeated.")
-@click.option("--source", multiple=True, metavar="NAME", help="Everything of a source; may be repeated.")
+@click.option("--source", multiple=True, metavar="NAME", help="Everything from a source; may be repeated.")
 @click.option("--corpus", multiple=True, metavar="NAME", help="Everything in a corpus; may be repeated.")
 @click.option(
     "--reason",

@@ -53,7 +53,7 @@ def export(selection: str, form: str | None, listed: Sequence[str], output: Path
     for note in done.notes:
         complain(note)
     if output and not done.path.is_relative_to(project.home.exports):
-        say("a withdrawal does not reach files outside the folder of exports")
+        say("a withdrawal does not remove anything from files outside the folder of exports")
     if reason := due(project, SELECTION_STAGE.name, selection):
         say(f"this selection is out of date ({reason}): run `tamis materialize`, then export again")
     return 0
@@ -102,22 +102,22 @@ def restore(selection: str, version: int | None, latest: bool) -> int:
     for line in failed_lines(outcome):
         complain(line)
     print(f"{selection} is {pin.sentence}; `tamis restore {selection} --latest` unpins it")
-    for line in cut([f"gone: {doc_id} was chosen then and is no longer in any corpus" for doc_id in gone]):
+    for line in cut([f"gone: {doc_id} was chosen, but is no longer in any corpus" for doc_id in gone]):
         print(line)
     return int(bool(outcome.failed))
 
 
 @click.command()
 @click.argument("selections", nargs=-1, metavar="[SELECTION]...", shell_complete=selection_names)
-@click.option("--all", "everything", is_flag=True, help="Everything that waits.")
+@click.option("--all", "everything", is_flag=True, help="Everything that is waiting.")
 @json_option
 def approve(selections: Sequence[str], everything: bool, as_json: bool) -> int:
     """Approve selections; without a name: list what waits."""
     if everything and selections:
-        raise click.UsageError("name selections or give --all, not both")
+        raise click.UsageError("name selections or use --all, not both")
     project = read_project()
     store = project.home.store
-    with Heartbeat("checking which selections wait"):
+    with Heartbeat("checking which selections are waiting"):
         snapshot, current = (
             scan(project, project.settings.automation.settle_seconds),
             read_current_values(store),
@@ -125,11 +125,11 @@ def approve(selections: Sequence[str], everything: bool, as_json: bool) -> int:
     if everything or selections:
         with writing(project.home, "tamis approve", PATIENCE_SECONDS):
             found = approve_selections(store, snapshot, current, selections)
-        lines = [f"{one.selection} is approved with its present inputs; sensors update it" for one in found]
+        lines = [f"{one.selection} is approved with its current inputs; sensors update it" for one in found]
     else:
         found = waiting(snapshot, current, read_approvals(store))
         lines = waiting_lines(found)
-    answer(as_json, [one.to_json() for one in found], lines or ["no selection waits for approval"])
+    answer(as_json, [one.to_json() for one in found], lines or ["no selection is waiting for approval"])
     return 0
 
 
@@ -140,10 +140,10 @@ def approve(selections: Sequence[str], everything: bool, as_json: bool) -> int:
     type=click.Choice(LAYOUTS),
     default=LAYOUTS[0],
     show_default=True,
-    help="neighbours: documents of similar meaning are close on the map; the first time takes minutes.",
+    help="neighbours: documents of similar meaning are close on the map; takes minutes the first time.",
 )
 @click.option(
-    "--parquet", is_flag=True, help="Write the points into the folder of exports, for Embedding Atlas."
+    "--parquet", is_flag=True, help="Also write the points to the folder of exports, for Embedding Atlas."
 )
 def map(selection: str, layout: str, *, parquet: bool) -> int:
     """Say where the map of a selection is, or make another one."""

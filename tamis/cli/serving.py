@@ -21,8 +21,8 @@ from tamis.store.home import Home
 PARTS = ("tables", "writer", "dagster", "daemon", "tracking", "object_store")
 LAST_PORT = 65535
 NO_LOGIN = (
-    "there is no login: whoever reaches {} can run and delete everything (docs/deploy.md); the pages are for "
-    "browsers of this machine alone"
+    "there is no login: anyone who can reach {} can run and delete everything (docs/deploy.md); the pages "
+    "open only in browsers on this machine"
 )
 STOPPED = "the UI and the sensors have stopped"
 
@@ -44,7 +44,7 @@ class PortTakenError(PermanentError):
         other = port + 2 if port + 2 <= LAST_PORT else port - 2
         super().__init__(
             f"port {port} is taken ({problem.strerror}), perhaps by another `tamis ui`; "
-            f"stop that, or use another port: tamis ui {option} {other}"
+            f"stop it, or use another port: tamis ui {option} {other}"
         )
 
 
@@ -53,7 +53,9 @@ class SamePortError(PermanentError):
 
     def __init__(self, port: int) -> None:
         self.port = port
-        super().__init__(f"--port and --reports-port are both {port}; the UI and the pages need one each")
+        super().__init__(
+            f"--port and --reports-port are both {port}; the UI and the pages need different ports"
+        )
 
 
 class ServedError(PermanentError):
@@ -72,7 +74,7 @@ class ServedError(PermanentError):
 @click.option(
     "--reports-port",
     type=click.IntRange(1, LAST_PORT),
-    help="Where the pages are, from now on.  [default: 3001, or the next one that is free]",
+    help="Port of the pages, from now on.  [default: 3001, or the next free port]",
 )
 @click.option(
     "--host",
@@ -88,7 +90,7 @@ def ui(port: int, reports_port: int | None, host: str, verbose: bool) -> int:
     if served := platform_module("webserver").address(project.home):
         raise ServedError(*served)
     if ended := platform_module("children").end_left_over(project.file):
-        say(f"ended the {' and the '.join(ended)} of a `tamis ui` of this project that was killed")
+        say(f"stopped the {' and the '.join(ended)} left running by a killed `tamis ui` of this project")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -130,7 +132,7 @@ def _pages(home: Home, wanted: int | None, ui_port: int) -> Iterator[PagesAddres
         except OSError as error:
             raise PortTakenError(wanted or before, error, "--reports-port") from error
         if wanted is None and pages.port != before:
-            say(f"port {before} is taken; pages are at port {pages.port}, where links lead from now on")
+            say(f"port {before} is taken; the pages and all links now use port {pages.port}")
         yield pages
 
 

@@ -44,7 +44,7 @@ class Document:
         ways = [self.doc_id, self.text, self.file, self.checkpoint]
         if sum(way is not None for way in ways) != 1:
             raise click.UsageError(
-                "give one of: a document id, --text FILE, --file FILE with --row N, --checkpoint NAME"
+                "name exactly one of: a document id, --text FILE, --file FILE with --row N, --checkpoint NAME"
             )
 
     def found_in(self, project: Project) -> str:
@@ -60,10 +60,10 @@ class Document:
 
 @click.command()
 @click.argument("doc_id", required=False)
-@click.option("--text", metavar="FILE", help="The document that is this file's text; - reads stdin.")
+@click.option("--text", metavar="FILE", help="The document with the text of this file; - reads stdin.")
 @click.option("--file", metavar="FILE", help="The document in a row of this file (or shard).")
 @click.option("--row", type=click.IntRange(0), metavar="N", help="Row within --file, counted from 0.")
-@click.option("--checkpoint", metavar="NAME", help="Instead: what this checkpoint was trained on.")
+@click.option("--checkpoint", metavar="NAME", help="Show what this checkpoint was trained on instead.")
 @json_option
 def explain(as_json: bool, **given: Any) -> int:
     """Explain the document with a content id, or an unambiguous beginning of one."""
@@ -97,7 +97,7 @@ def gaps(target: str, as_json: bool) -> int:
     selections = [one.name for one in project.settings.selection if one.target == target]
     pages = [project.home.reports / served_page_name(name) for name in selections]
     if there := next((page for page in pages if page.exists()), None):
-        say(f"{there} shows how these examples begin")
+        say(f"{there} shows the beginnings of these examples")
     if reason := due(project, GAPS_STAGE.name, ""):
         say(f"this is out of date ({reason}): run `tamis materialize`")
     return 0
@@ -118,7 +118,7 @@ class Files:
 @click.argument("name", required=False, metavar="[CHECKPOINT|SELECTION]")
 @click.option("--quick", is_flag=True, help="Do not hash the stored content again.")
 @click.option("--html", metavar="FILE", help="Also write the audit as one page, with a picture of the graph.")
-@click.option("--anchor", metavar="FILE", help="Write the ids of all manifests, to keep elsewhere.")
+@click.option("--anchor", metavar="FILE", help="Write the ids of all manifests to a file to keep elsewhere.")
 @click.option("--against", metavar="FILE", help="Also check against a file written by --anchor.")
 @click.option("--openlineage", metavar="FILE", help="Write the lineage as OpenLineage events.")
 @click.option("--prov", metavar="FILE", help="Write the lineage as W3C PROV-JSON.")
@@ -129,14 +129,14 @@ def audit(name: str | None, quick: bool, as_json: bool, **given: str | None) -> 
     found = platform_module("auditing").audit_project(project, name, quick, say)
     if asked.against:
         found, there, named = judge_anchor(found, project.home.manifests, Path(asked.against))
-        say(f"anchor {asked.against}: {there:,} of the {named:,} manifests that it names are unaltered")
+        say(f"anchor {asked.against}: {there:,} of the {named:,} manifests that it lists are unaltered")
     if asked.html:
         Path(asked.html).write_text(page_of(found), encoding="utf-8")
     if asked.anchor:
         root = write_anchor(Path(asked.anchor), read_current_values(project.home.store))
         say(f"anchor {asked.anchor}: root {root}")
     if found.status == "red" and (asked.openlineage or asked.prov):
-        say("the lineage was not written, since the audit is red")
+        say("the lineage was not written, because the audit is red")
     elif asked.openlineage or asked.prov:
         lineage = lineage_behind(project, name)
         for file, write in ((asked.openlineage, openlineage_lines), (asked.prov, prov_json)):

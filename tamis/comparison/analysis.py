@@ -101,8 +101,8 @@ class NoLossesError(PermanentError, ValueError):
 
     def __init__(self, failures: list[str]) -> None:
         self.failures = failures
-        first = f"; the first of {len(failures)}: {failures[0]}" if failures else ""
-        super().__init__(f"the comparison has no runs yet{first}")
+        first = f"; first failure of {len(failures)}: {failures[0]}" if failures else ""
+        super().__init__(f"no run of the comparison has a loss yet{first}")
 
 
 def analyse(runs: pl.DataFrame, seed: int) -> ComparisonReport:

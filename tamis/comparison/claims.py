@@ -19,7 +19,8 @@ def sentences(report: ComparisonReport) -> Iterator[str]:
         if arm.diverged:
             yield (
                 f"{report.name_of(arm)}: {arm.diverged} of {arm.planned} runs diverged; "
-                "its figures cover only the others and flatter it. A lower learning_rate usually helps."
+                "its figures cover only the other runs, so they flatter it. "
+                "A lower learning_rate usually helps."
             )
 
 
@@ -42,7 +43,7 @@ def _claims(report: ComparisonReport) -> Iterator[str]:
             f"seeds and {report.training_seeds} training seeds."
         )
     if recovered := [report.name_of(one) for one in report.target.recovered]:
-        yield f"Proven to give at least what all data give, within the margin: {', '.join(recovered)}."
+        yield f"Proven to be no worse than training on all data, within the margin: {', '.join(recovered)}."
 
 
 def _listed(report: ComparisonReport, found: list[Contrast]) -> str:

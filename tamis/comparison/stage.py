@@ -32,7 +32,7 @@ _SAMPLER_TRIAL = (
     column("run", pa.string(), "digest of everything that the losses depend on"),
     column("sampler", pa.string(), "sampler that chose the training set; full = every eligible document"),
     column("budget", pa.string(), "budget of the sampler"),
-    column("data_seed", pa.int64(), "seed of the part of the pool and of the draw, from 0"),
+    column("data_seed", pa.int64(), "seed of the random part of the pool and of the choice, from 0"),
     column("training_seed", pa.int64(), "seed of the initial weights and the order of documents, from 0"),
     column("documents", pa.int64(), "documents in the training set"),
     column("tokens", pa.int64(), "predicted tokens"),
@@ -45,7 +45,7 @@ _SAMPLER_TRIAL = (
     column("pool_document_bytes", pa.list_(pa.int64()), "length of each held-out document, UTF-8 bytes"),
     column("curve_tokens", pa.list_(pa.int64()), "tokens at which the target loss was measured"),
     column("curve_target", pa.list_(pa.float64()), "target loss at those tokens, bits per byte"),
-    column("failure", pa.string(), "why the run has no losses, null when it has"),
+    column("failure", pa.string(), "why the run has no losses; null if it has them"),
     column("seconds", pa.float64(), "time of training and evaluation"),
 )
 
@@ -57,7 +57,7 @@ SAMPLER_COMPARISON = Table(
         column("sampler_a", pa.string(), "one sampler"),
         column("sampler_b", pa.string(), "the other sampler"),
         column("jaccard", pa.float64(), "overlap of the two chosen sets"),
-        column("kendall_tau", pa.float64(), "rank agreement over the pool"),
+        column("kendall_tau", pa.float64(), "rank correlation over the pool"),
     ),
 )
 
@@ -70,7 +70,7 @@ SAMPLER_TRIALS_LEFT = Table(
     sealed=True,
     columns=(
         *_SAMPLER_TRIAL,
-        column("left_at", pa.timestamp("us"), "when the run was no longer planned, UTC"),
+        column("left_at", pa.timestamp("us"), "when the run was dropped from the plan, UTC"),
     ),
 )
 

@@ -151,7 +151,7 @@ def withheld(quarantined: pl.DataFrame, rows: pl.Expr) -> pl.DataFrame:
 def near_repeat_lines(found: Mapping[str, str]) -> list[str]:
     """Near repeats of what is withdrawn, by id, for a person."""
     return [
-        f"document {doc_id} differs from {withdrawn}, which is withdrawn, only in case or white space; "
+        f"document {doc_id} differs from withdrawn document {withdrawn} only in case or white space; "
         f"`tamis withdraw {doc_id}` withdraws it too"
         for doc_id, withdrawn in sorted(found.items())
     ]

@@ -23,7 +23,7 @@ class RemoteForbiddenError(PermanentError):
 
     def __init__(self, url: str, problem: str) -> None:
         self.url, self.problem = url, problem
-        super().__init__(f"{url} may not be read: {problem}")
+        super().__init__(f"access to {url} was denied: {problem}; check the credentials in the environment")
 
 
 def remote_fingerprint(tag: str, size: int | None) -> str:

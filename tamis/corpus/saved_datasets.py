@@ -24,14 +24,18 @@ def list_saved(folder: Path, splits: Sequence[str] = ()) -> Iterator[tuple[str, 
     """Relative name and path of the data files of these splits, or all; raises `SavedDatasetError`."""
     if not (folder / PARTS).exists():
         if splits:
-            raise SavedDatasetError(folder, "holds one dataset without splits; leave splits out")
+            raise SavedDatasetError(
+                folder, "it contains one dataset without splits; remove the setting splits"
+            )
         yield from ((path.name, path) for path in _files(folder))
         return
     known = _read(folder / PARTS).get("splits")
     if not isinstance(known, list):
-        raise SavedDatasetError(folder / PARTS, "names no splits")
+        raise SavedDatasetError(folder / PARTS, "it names no splits")
     if unknown := sorted(set(splits) - set(known)):
-        raise SavedDatasetError(folder, f"no split {unknown[0]!r}; there is {', '.join(map(str, known))}")
+        raise SavedDatasetError(
+            folder, f"there is no split {unknown[0]!r}; splits: {', '.join(map(str, known))}"
+        )
     for split in splits or known:
         yield from ((f"{split}/{path.name}", path) for path in _files(folder / str(split)))
 
@@ -39,11 +43,11 @@ def list_saved(folder: Path, splits: Sequence[str] = ()) -> Iterator[tuple[str, 
 def _files(folder: Path) -> list[Path]:
     entries = _read(folder / STATE).get("_data_files")
     if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
-        raise SavedDatasetError(folder / STATE, "lists no data files")
+        raise SavedDatasetError(folder / STATE, "it lists no data files")
     paths = [folder / Path(str(entry.get("filename"))).name for entry in entries]
     for path in paths:
         if not path.is_file():
-            raise SavedDatasetError(path, f"is missing, but {STATE} lists it")
+            raise SavedDatasetError(path, f"it is missing, but {STATE} lists it")
     return paths
 
 
@@ -51,8 +55,8 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        advice = "not a folder that save_to_disk has finished writing"
-        raise SavedDatasetError(path, f"is missing: {advice}") from error
+        advice = "save_to_disk did not write this folder, or has not finished"
+        raise SavedDatasetError(path, f"it is missing: {advice}") from error
     except (OSError, ValueError) as error:
-        raise SavedDatasetError(path, f"cannot be read: {error}") from error
+        raise SavedDatasetError(path, f"it cannot be read: {error}") from error
     return found if isinstance(found, dict) else {}

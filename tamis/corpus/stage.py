@@ -19,10 +19,12 @@ DOCUMENTS = Table(
     indexed=True,
     columns=(
         DOC_ID,
-        column("text", pa.string(), "normalised text: NFC, LF line ends, outer white space stripped"),
+        column(
+            "text", pa.string(), "normalised text: NFC, LF line endings, no leading or trailing white space"
+        ),
         column("n_chars", pa.uint32(), "length in Unicode characters"),
         column("n_bytes", pa.uint32(), "length in UTF-8 bytes"),
-        column("language", pa.string(), "language code given where it was first found, null when unknown"),
+        column("language", pa.string(), "language code at the text's first occurrence, null if unknown"),
         column("first_seen", pa.timestamp("us"), "when the text was first stored, UTC"),
     ),
 )
@@ -34,11 +36,11 @@ OCCURRENCES = Table(
     indexed=True,
     columns=(
         DOC_ID,
-        column("shard", pa.string(), "shard that holds the document"),
+        column("shard", pa.string(), "shard that contains the document"),
         column("row", pa.uint32(), "row within the shard, from 0"),
-        column("source", pa.string(), "where in the shard: file, column or module"),
-        column("licence", pa.string(), "licence as given by the source, null when unknown"),
-        column("language", pa.string(), "language code given in this row, null when none is given"),
+        column("source", pa.string(), "origin: the row's source column, file name or Python object"),
+        column("licence", pa.string(), "licence from the row or its corpus section, null if unknown"),
+        column("language", pa.string(), "language code from the row or its corpus section, null if unknown"),
         column("metadata", pa.string(), "the row's other columns as JSON"),
     ),
 )
@@ -48,10 +50,12 @@ KEPT_ROWS = Table(
     key=("shard", "row"),
     text=("content",),
     columns=(
-        column("doc_id", pa.string(), "document of the row; empty in the heading of a file"),
-        column("shard", pa.string(), "shard that holds the row"),
-        column("row", pa.int64(), "row within the shard, from 0; -1: the heading"),
-        column("content", pa.string(), "columns as JSON, in a heading their types; empty if over 64 kB"),
+        column("doc_id", pa.string(), "document of the row; empty in a file's heading row"),
+        column("shard", pa.string(), "shard that contains the row"),
+        column("row", pa.int64(), "row within the shard, from 0; -1 for the heading row"),
+        column(
+            "content", pa.string(), "columns as JSON, or their types in a heading row; empty if over 64 kB"
+        ),
     ),
 )
 
@@ -60,10 +64,10 @@ QUARANTINE = Table(
     key=("shard", "row", "reason"),
     text=("detail", "excerpt"),
     columns=(
-        column("shard", pa.string(), "shard that holds the bad input"),
+        column("shard", pa.string(), "shard that contains the bad input"),
         column("row", pa.int64(), "row within the shard, -1 for the whole shard"),
         column("reason", pa.string(), "reason code"),
-        column("detail", pa.string(), "what was found and what would be right"),
+        column("detail", pa.string(), "what is wrong and what was expected"),
         column("excerpt", pa.string(), "first characters of the raw input, control characters replaced"),
     ),
 )
@@ -74,7 +78,7 @@ NEAR_DUPLICATES = Table(
     text=(),
     columns=(
         DOC_ID,
-        column("kept", pa.string(), "the near-duplicate that is kept in its place"),
+        column("kept", pa.string(), "the near-duplicate that is kept instead"),
         column("jaccard", pa.float32(), "Jaccard similarity of word 5-shingles with the kept document"),
     ),
 )
@@ -109,9 +113,11 @@ TARGET_ANSWERS = Table(
     columns=(
         column("target", pa.string(), "name of the target"),
         DOC_ID,
-        column("response_at", pa.uint32(), "character of the text at which the response begins, or null"),
-        column("label", pa.string(), "class of the text, null where the target has none"),
-        column("turns", pa.string(), "in a conversation: who speaks from which character on, as JSON"),
+        column(
+            "response_at", pa.uint32(), "character offset at which the response begins, null if there is none"
+        ),
+        column("label", pa.string(), "label of the text, null if the target has no labels"),
+        column("turns", pa.string(), "for a conversation: role and character offset of each turn, as JSON"),
     ),
 )
 

@@ -34,8 +34,8 @@ def few_examples(store: Store) -> list[str]:
     rows = store.read("target_examples", ["target"], "split = 'train'")
     counted = rows.group_by("target").len().filter(pl.col("len") < FEW).sort("target")
     return [
-        f"target {target}: {count} examples to choose by; with so few the choice depends on which they are: "
-        "read it as a draft (1,000 to 2,000 are best)"
+        f"target {target}: {count} examples in train; with so few, the selection depends on which examples "
+        "they are, so treat it as a draft (1,000 to 2,000 are best)"
         for target, count in counted.iter_rows()
     ]
 
@@ -46,8 +46,8 @@ class OneLabelError(PermanentError):
     def __init__(self, count: int) -> None:
         self.count = count
         super().__init__(
-            f"all {count} labelled examples have the same label, so there is nothing to tell apart; "
-            "give examples of at least two labels, or name the column that holds them (label_column)"
+            f"all {count} labelled examples have the same label, so there is nothing to learn; "
+            "add examples with another label, or set label_column to the column with the labels"
         )
 
 
@@ -72,8 +72,8 @@ def label_warnings(store: Store) -> list[str]:
     split = store.read("target_examples", ["target", "doc_id", "split"])
     rows = split.join(answers, on=["target", "doc_id"]).sort("target")
     return [
-        f"target {target}: label {label!r} is in {count} held-out examples and in none of train, so no "
-        "model can learn it; add examples of it, or leave it out"
+        f"target {target}: label {label!r} is in {count} held-out examples but in no training example, so "
+        "no model can learn it; add training examples with this label, or remove the label"
         for (target,), own in rows.group_by("target", maintain_order=True)
         for label, count in never_learnt(own).items()
     ]
@@ -118,12 +118,14 @@ class TooFewExamplesError(PermanentError):
         self.available, self.train, self.held_out = available, train, held_out
         bad = f" (rows in quarantine: {quarantined}, see `tamis status`)" if quarantined else ""
         if not available and quarantined:
-            super().__init__("no row of its files could be read; `tamis status` says why, under quarantine")
+            super().__init__(
+                "no row of the target's files could be read; `tamis status` shows why, under quarantine"
+            )
             return
         super().__init__(
             f"train = {train} and held_out = {held_out} need {train + held_out} distinct examples; there are "
-            f"{available}{bad}, of which {left_for_train} are left for training once those held out and "
-            "their near-duplicates are set aside; lower train or held_out, or add examples"
+            f"{available}{bad}, of which {left_for_train} are left for training after the held-out examples "
+            "and their near-duplicates are set aside; lower train or held_out, or add examples"
         )
 
 
@@ -140,7 +142,7 @@ def read_target(
     examples, quarantine = [], []
     shards = _shards(target, root)
     if not shards:
-        raise ListingError(target.name, root / str(target.path), "no file that holds examples")
+        raise ListingError(target.name, root / str(target.path), "no file contains examples")
     for shard in shards:
         answers = Answers(target=target)
         batch = all_documents(_batches(shard, target, answers, advance))

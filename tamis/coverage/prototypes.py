@@ -71,7 +71,9 @@ def fit_prototypes(
     rows_nd = as_rows(vectors, len(doc_ids))
     wanted = clusters if clusters is not None else -(-len(doc_ids) // DOCUMENTS_PER_CLUSTER)
     if not 1 <= wanted <= len(doc_ids):
-        raise ClusteringError("clusters", f"must be from 1 to the {len(doc_ids)} documents, got {wanted}")
+        raise ClusteringError(
+            "clusters", f"must be from 1 to {len(doc_ids)}, the number of documents, got {wanted}"
+        )
     draw = keyed_hash(doc_ids, seed, "prototypes")
     order = np.lexsort((np.asarray(doc_ids), draw))[: SAMPLE_PER_CLUSTER * wanted]
     sample_sd = unit_vectors(rows_nd[order])

@@ -68,7 +68,7 @@ def effective_sample_size(density: ArrayLike) -> float:
     """
     densities = np.asarray(density, dtype=np.float64)
     if not densities.size or np.isnan(densities).any():
-        raise BadDensityError("densities must be given and hold no NaN")
+        raise BadDensityError("densities must not be empty or contain NaN")
     weights = 1.0 / np.maximum(densities, 1.0)
     return float(weights.sum() ** 2 / (weights.size * np.square(weights).sum()))
 

@@ -53,7 +53,7 @@ class DensitySketch:
         self._chooses_width = width == "auto"
         if self._chooses_width and (expected is None or expected < 1):
             raise SketchError(
-                "expected", f'width="auto" needs the number of documents to expect, got {expected}'
+                "expected", f'width="auto" needs the expected number of documents, got {expected}'
             )
         self._distances: float | None = None  # the width in median distances, where "auto" means that
         self.count = 0
@@ -109,7 +109,7 @@ class DensitySketch:
     def calibrate(self, vectors: ArrayLike) -> "DensitySketch":
         """Choose the width from [n, dim] vectors without counting them; for width "auto", before any add."""
         if not self._chooses_width or self.count:
-            raise SketchError("width", f"is {self.width} already; calibrate an empty sketch of width 'auto'")
+            raise SketchError("width", f"is already {self.width}; calibrate an empty sketch of width 'auto'")
         assert self.expected is not None
         self._digest = None
         vectors_nd = checked_vectors(vectors, self.dim)
@@ -146,7 +146,7 @@ class DensitySketch:
         for setting, value in mine.items():
             if theirs[setting] != value:
                 raise SketchError(
-                    setting, f"sketches differ, {value} and {theirs[setting]}; they cannot be merged"
+                    setting, f"differs ({value} and {theirs[setting]}), so the sketches cannot be merged"
                 )
         self.width, self._digest = mine["width"], None
         self._counts += other._counts

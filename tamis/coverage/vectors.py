@@ -59,7 +59,7 @@ def as_rows(vectors: ArrayLike, count: int) -> Any:
 
 def _must_be_usable(vectors_nd: NDArray[np.float64]) -> None:
     if (bad := np.flatnonzero(~np.isfinite(vectors_nd).all(axis=1))).size:
-        raise BadVectorsError("holds a value that is not finite", int(bad[0]))
+        raise BadVectorsError("contains a value that is not finite", int(bad[0]))
     if (empty := np.flatnonzero(~vectors_nd.any(axis=1))).size:
         raise BadVectorsError("is a vector of zeros", int(empty[0]))
 

@@ -82,7 +82,7 @@ def locate(name: str) -> ModelFiles:
         folder = _snapshot(name, match["repository"], match["revision"])
         return ModelFiles(folder=folder, content=f"{match['repository']}@{folder.name}")
     raise UnknownNameError(
-        "encoder", name, [*BUILT_IN, "an existing folder", "a hub id as in organisation/model"]
+        "encoder", name, [*BUILT_IN, "an existing folder", "a hub id such as organisation/model"]
     )
 
 
@@ -111,7 +111,7 @@ def _model_files(folder: Path) -> list[Path]:
 def _require_safetensors(name: str, files: list[Path]) -> None:
     if not any(path.suffix == ".safetensors" for path in files):
         remedy = "only safetensors are loaded: save the model again with safe_serialization=True"
-        raise EncoderUnavailableError(name, "no .safetensors file among its files", remedy)
+        raise EncoderUnavailableError(name, "it has no .safetensors file", remedy)
 
 
 def _snapshot(name: str, repository: str, revision: str | None) -> Path:

@@ -155,7 +155,7 @@ def _load(name: str, folder: Path, device: str) -> "SentenceTransformer":
                 model_kwargs={"use_safetensors": True, "dtype": torch.float32},
             )
     except (OSError, ValueError, ImportError, KeyError) as error:
-        remedy = "it must be a folder or id in sentence-transformers format that needs no remote code"
+        remedy = "use a folder or hub id in sentence-transformers format that needs no remote code"
         raise EncoderUnavailableError(name, f"cannot be loaded ({error})", remedy) from error
     return model.eval()
 

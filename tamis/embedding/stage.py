@@ -23,7 +23,7 @@ NEAR_COPIES = Table(
     emptied=True,
     columns=(
         DOC_ID,
-        column("kept", pa.string(), "document with nearly the same vector, which is kept in its place"),
+        column("kept", pa.string(), "document with nearly the same vector that is kept instead"),
         column("cosine", pa.float32(), "cosine of the two vectors"),
     ),
 )

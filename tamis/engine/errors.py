@@ -9,10 +9,10 @@ class WorkersLostError(TransientError):
     def __init__(self, work: str, tries: int, cause: str) -> None:
         self.work, self.tries, self.cause = work, tries, cause
         super().__init__(
-            f"{work}: {tries} workers in a row were lost at the same block (the last one: {cause}). If "
-            "memory ran out, give each worker more: a larger cpus_per_worker in [engine] puts fewer on a "
-            "node; or make the batches smaller (batch_size in [judge], shorter documents). If nodes come and "
-            "go, raise retries in [engine]"
+            f"{work}: {tries} workers in a row were lost on the same block (last cause: {cause}). If memory "
+            "ran out, raise cpus_per_worker in [engine], so that fewer workers share a node, or make batches "
+            "smaller (batch_size in [judge], shorter documents). If nodes come and go, raise retries in "
+            "[engine]"
         )
 
 
@@ -33,10 +33,10 @@ class ClusterUnreachableError(TransientError):
     def __init__(self, address: str | None, problem: str) -> None:
         self.address, self.problem = address, problem
         remedy = (
-            "check memory and disk of this machine"
+            "check the memory and disk space of this machine"
             if address is None
-            else "start a node here with `ray start --address=<host:port of the head>`, or check address of "
-            "[engine]; without one a cluster is started on this machine"
+            else "start a node here with `ray start --address=<host:port of the head>`, or check address in "
+            "[engine]; without an address, Tamis starts a cluster on this machine"
         )
         super().__init__(f"Ray cluster {address or 'on this machine'}: {problem}; {remedy}")
 

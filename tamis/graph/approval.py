@@ -29,7 +29,7 @@ class NotReadyError(TransientError):
         self.selection, self.waits_for = selection, waits_for
         super().__init__(
             f"selection {selection!r} cannot be approved yet: {waits_for} is not up to date; "
-            "the sensors update it while `tamis ui` runs, `tamis materialize` updates everything now"
+            "the sensors update it while `tamis ui` runs; `tamis materialize` updates everything now"
         )
 
 
@@ -128,7 +128,7 @@ def approve(
 def waiting_lines(found: Sequence[Approval]) -> list[str]:
     """Return a line for each waiting selection: since when, and the command that releases it."""
     return [
-        f"waits for approval: selection {one.selection} since {one.made_at:%Y-%m-%d %H:%M} UTC; "
+        f"waits for approval: selection {one.selection} (since {one.made_at:%Y-%m-%d %H:%M} UTC); "
         f"`tamis approve {one.selection}` releases it"
         for one in found
     ]

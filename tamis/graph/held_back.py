@@ -289,7 +289,7 @@ def kept_runs(snapshot: ProjectSnapshot) -> list[str]:
     count = sum(len(snapshot.kept[name]) for name in sets)
     if not count:
         return []
-    what = f"{counted(count, 'mixture run')} kept, though tamis.toml has no [mixture]"
+    what = f"{counted(count, 'mixture run')} kept, although tamis.toml has no [mixture]"
     return [f"{what}; `tamis materialize --allow-removal {' '.join(sets)}` removes them"]
 
 

@@ -54,8 +54,9 @@ def _check_text(source: Source) -> None:
     shown = {*table.text} if table else set()
     if listed := sorted({column.name for column in source.columns} & shown):
         problem = (
-            f"{source.name}.{listed[0]} shows text of documents, which no SQL model may read: a withdrawal "
-            "could not find it in the model's rows; list columns without text, say doc_id and n_chars"
+            f"{source.name}.{listed[0]} contains text of documents, which no SQL model may read: a "
+            "withdrawal could not find it in the model's rows; list columns without text, "
+            "such as doc_id or n_chars"
         )
         raise ProjectFileError(source.file, source.line, problem)
 
@@ -63,9 +64,13 @@ def _check_text(source: Source) -> None:
 def _check_name(model: Model, taken: Collection[str]) -> None:
     """Refuse a model whose name cannot name a table, or names a table or an asset of the platform."""
     if not _NAME.fullmatch(model.name):
-        problem = "cannot name a model: use letters without accents, digits and _, not a digit first"
+        problem = (
+            "is not a valid model name: use unaccented letters, digits and _, and do not begin with a digit"
+        )
     elif declared(model.name) or model.name in taken:
-        problem = f"is the name of a table or asset of the platform; take another, say mart_{model.name}"
+        problem = (
+            f"is the name of a table or asset of the platform; choose another, such as mart_{model.name}"
+        )
     else:
         return
     raise ProjectFileError(model.path, 1, f"{model.name!r} {problem}")
@@ -99,7 +104,7 @@ def _edges(project: Project, name: str, written: Mapping[str, tuple[Edge, ...]])
         yield from written[name]
     else:
         source, valid = project.sources[name], ", ".join(sorted(written))
-        problem = f"no stage of the graph writes the source {name!r}; sources: {valid}"
+        problem = f"no stage of the graph writes the source {name!r}; valid sources: {valid}"
         raise ProjectFileError(source.file, source.line, problem)
 
 

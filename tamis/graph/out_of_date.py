@@ -9,9 +9,9 @@ from tamis.records.current_values import CurrentValues
 
 SHOWN = 3
 REASONS = {
-    "new": "not made yet",
-    "changed": "made from other inputs or settings",
-    "interrupted": "incomplete: rows were removed from it, or its run was cut short",
+    "new": "not materialized yet",
+    "changed": "code, settings or inputs have changed",
+    "interrupted": "incomplete: rows were removed, or the run was interrupted",
 }
 
 

@@ -91,7 +91,7 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
             (warnings if made else unmet).append(problem)
     if unmet and not snapshot.shards:
         places = [f"{one.path or one.kind} (corpus {one.name})" for one in project.settings.corpus]
-        unmet.insert(0, f"no corpus holds a file: put some into {named(places)}")
+        unmet.insert(0, f"no corpus contains a file: put some into {named(places)}")
     warnings += unread_lines(
         [one for one in shards if one.kind != "package" and not is_readable(one.name)], project
     )
@@ -128,9 +128,9 @@ def _other_samplers(project: Project) -> Iterator[str]:
     for section in project.settings.selection:
         if section.mixture and section.sampler != mixture.sampler:
             yield (
-                f"selection {section.name}: its sampler is {section.sampler}, and the shares that it follows "
-                f"are measured on what {mixture.sampler} puts first in each source; with sampler = "
-                f'"{section.sampler}" in [mixture] they would be its own'
+                f"selection {section.name}: its sampler is {section.sampler}, but the shares of [mixture] "
+                f"are measured on documents chosen by {mixture.sampler}; to measure them with "
+                f'the same sampler, set sampler = "{section.sampler}" in [mixture]'
             )
 
 
@@ -171,8 +171,8 @@ def _budgets_above(snapshot: ProjectSnapshot, current: CurrentValues, due: Seque
         else:
             continue
         yield (
-            f"selection {name}: its budget of {whole} is above the pool, which has at most {most}: every "
-            "eligible document will be chosen"
+            f"selection {name}: its budget of {whole} is larger than the pool, which has at most {most}: "
+            "every eligible document will be chosen"
         )
 
 

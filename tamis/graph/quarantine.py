@@ -16,7 +16,7 @@ from tamis.corpus.targets import PREFIX
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.project import Project
 
-READABLE = f"{', '.join(sorted([*READERS, *WHOLE_FILES]))}, the texts also as .gz or .zst"
+READABLE = f"{', '.join(sorted([*READERS, *WHOLE_FILES]))}, text formats also as .gz or .zst"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,16 +58,14 @@ def unread_lines(shards: Collection[Shard], project: Project) -> list[str]:
             f"{count:,} {ending or 'without extension'} in {'its folder' if folder == '.' else f'{folder}/'}"
             for (folder, ending), count in sorted(kinds.items())
         ]
-        line = (
-            f"corpus {corpus.name}: {counted(len(names), 'file')} of a type that is not read: {named(found)}"
-        )
+        line = f"corpus {corpus.name}: {counted(len(names), 'file')} of an unsupported type: {named(found)}"
         if corpus.path and (project.root / corpus.path).is_file():
-            lines.append(f"{line}; read are {READABLE}")
+            lines.append(f"{line}; supported types: {READABLE}")
             continue
         globs = dict.fromkeys(f"**/*{end}" if (end := _ending(name)) else f"**/{name.name}" for name in names)
         kept = [glob for glob in globs if not any(fnmatchcase(glob, old) for old in corpus.exclude)]
         exclude = ", ".join(f'"{glob}"' for glob in [*corpus.exclude, *sorted(kept)])
-        lines.append(f"{line}; to leave them out: exclude = [{exclude}] in [[corpus]] {corpus.name}")
+        lines.append(f"{line}; to skip them, set exclude = [{exclude}] in [[corpus]] {corpus.name}")
     return lines
 
 
@@ -94,18 +92,18 @@ def quarantine_lines(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapsho
         files = [_place(row["shard"], snapshot)[1] for row in found]
         if not file and len(found) > 1:
             lines.append(
-                f"{place}: {counted(len(found), 'file')} as a whole, {words}: {named(files)}; "
-                f"of the first: {first['detail']}"
+                f"{place}: {counted(len(found), 'whole file')}, {words}: {named(files)}; "
+                f"the first: {first['detail']}"
             )
         elif not file:
-            lines.append(f"{place}: {files[0]} as a whole, {words}: {first['detail']}")
+            lines.append(f"{place}: {files[0]} (whole file), {words}: {first['detail']}")
         else:
             where = (
                 f"row {first['row']}"
                 if len(found) == 1
-                else f"{len(found):,} rows, the first is {first['row']}"
+                else f"{len(found):,} rows, the first is row {first['row']}"
             )
-            differ = "of the first: " if len({row["detail"] for row in found}) > 1 else ""
+            differ = "the first: " if len({row["detail"] for row in found}) > 1 else ""
             lines.append(f"{place}: {file}, {where}, {words}: {differ}{first['detail']}")
     return lines
 

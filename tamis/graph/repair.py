@@ -128,9 +128,9 @@ def forget_damaged(home: Home, damage: Damage) -> list[str]:
         if (known := declared(table)) and known.decided:
             continue  # a person's decisions cannot be made again; reading the table raises with advice
         home.store.drop(table)
-        lines.append(f"table {table} cannot be read; it is made again")
+        lines.append(f"table {table} cannot be read; it will be rebuilt")
     forget_current_values(home.store, damage)
     reasons: dict[tuple[str, str], int] = {}
     for (asset, _partition), reason in damage.items():
         reasons[(asset, reason)] = reasons.get((asset, reason), 0) + 1
-    return lines + [f"{asset}: {reason}; {count} made again" for (asset, reason), count in reasons.items()]
+    return lines + [f"{asset}: {reason}; {count} to be rebuilt" for (asset, reason), count in reasons.items()]

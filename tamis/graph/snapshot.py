@@ -187,7 +187,7 @@ class ProjectSnapshot:
         """Identity of the tokenizer that counts tokens, looked up once for all shards that depend on it."""
         found = counting_tokenizer(self.project.settings)
         assert found is not None
-        assert found.path is not None, "the graph trains it: an input, not a setting"
+        assert found.path is not None, "the graph trains this tokenizer: it is an input, not a setting"
         return tokenizer_identity(self.project.model(found.path))
 
     @cached_property

@@ -64,7 +64,7 @@ def in_order(declared: Iterable[Stage]) -> list[Stage]:
         sorter.prepare()
     except CycleError as error:
         names = sorted(set(error.args[1]))
-        problem = f"it reads a value that is made from it: {', '.join(names)}"
+        problem = f"its inputs form a cycle: {', '.join(names)}"
         raise BadDeclarationError(names[0], problem) from error
     waiting, ordered = list(sorter.get_ready()), []
     while waiting:
@@ -79,11 +79,13 @@ def _check(stage: Stage, known: Mapping[str, Stage]) -> None:
     """Refuse a stage with an unknown input, or whose rows could not be removed with a partition."""
     if unknown := sorted({one.asset for one in stage.edges} - known.keys()):
         valid = ", ".join(sorted(known))
-        raise BadDeclarationError(stage.name, f"it reads {unknown[0]!r}, which is no stage; valid: {valid}")
+        raise BadDeclarationError(
+            stage.name, f"it reads {unknown[0]!r}, which is not a stage; valid: {valid}"
+        )
     # What reads files lists the rows of each file itself (`tamis.corpus.intake`).
     for table in stage.tables if stage.partitions and not stage.from_files else ():
         if not (table.partition or table.per_document or table.evidence):
-            problem = f"rows of its table {table.name} name neither their partition nor their document"
+            problem = f"the rows of its table {table.name} identify neither a partition nor a document"
             raise BadDeclarationError(stage.name, problem)
 
 

@@ -33,7 +33,7 @@ class OneVersionError(PermanentError):
         self.selection = selection
         super().__init__(
             f"{selection!r} has only one version so far, so there is nothing to compare; a new version "
-            "is made when it chooses other documents"
+            "is created when it chooses different documents"
         )
 
 

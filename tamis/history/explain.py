@@ -38,7 +38,7 @@ from tamis.training.stage import BASE_MODELS_STAGE, TRAINED_ON
 
 _DECISION = ["selection", "verdict", "reason", "detail", "rank", "margin", "duplicate_of"]
 _DECISION += ["budget_group", "training_count"]
-_SPLITS = {"train": "to train on", "held_out": "held out", "unused": "not used"}
+_SPLITS = {"train": "for training", "held_out": "held out", "unused": "not used"}
 READERS = 4
 
 
@@ -181,7 +181,7 @@ def explanation_lines(found: dict[str, Any]) -> list[str]:
         when = f"{gone['withdrawn_at']:%Y-%m-%d %H:%M} UTC"
         lines.append(f"  withdrawn {when}, {gone['reason']}; receipt {gone['receipt'] or 'not written yet'}")
     elif not found["occurrences"] and not found.get("examples"):
-        lines.append("  no longer in the pool: the files that held it changed or left")
+        lines.append("  no longer in the pool: the files that contained it were changed or removed")
     for row in found["occurrences"]:
         lines.append(f"  found in {row['shard']}, row {row['row']} ({row['source']})")
     for row in found.get("examples", []):

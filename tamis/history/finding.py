@@ -28,7 +28,7 @@ class UnknownDocumentError(PermanentError):
         self.doc_id, self.matches = doc_id, matches
         found = f"{matches} documents have ids that begin with" if matches else "no document has the id"
         super().__init__(
-            f"{found} {doc_id!r}; give all 32 digits of the id, enough leading digits to make it unique, or "
+            f"{found} {doc_id!r}; pass all 32 digits of the id, enough leading digits to make it unique, or "
             "the whole text with --text FILE"
         )
 
@@ -39,7 +39,7 @@ class UnknownTextError(PermanentError):
     def __init__(self, text: str, doc_id: str) -> None:
         self.text, self.doc_id = text, doc_id
         super().__init__(
-            f"no document has this text ({excerpt(text)[:SHOWN]!r}, id {doc_id}); give the whole text of a "
+            f"no document has this text ({excerpt(text)[:SHOWN]!r}, id {doc_id}); pass the whole text of a "
             "document: only white space before and after it may differ"
         )
 
@@ -96,11 +96,11 @@ def document_of_place(store: Store, shards: dict[str, Shard], file: str, row: in
     keys = [key for key, shard in shards.items() if key == file or shard.path.resolve() == wanted]
     if not keys:
         problem = (
-            "is in no corpus of this project; give a file of one of its corpora, or a shard by its key, "
+            "is not in any corpus of this project; pass a file of one of its corpora, or the key of a shard "
             "as `tamis explain DOC_ID` shows it"
         )
         if is_group_key(file):
-            problem = "is no file; of a group of small files, give the path of the one that is meant"
+            problem = "is not a file but a group of small files; pass the path of the file that you mean"
         raise UnknownPlaceError(file, None, problem)
     scope = f"shard = {quoted(keys[0])}"
     here = f"{scope} AND row = {min(row, LAST_ROW)}"
@@ -113,7 +113,7 @@ def document_of_place(store: Store, shards: dict[str, Shard], file: str, row: in
         return str(gone[0])
     _raise_for_quarantine(store, file, None, f"{scope} AND row = {WHOLE_SHARD}")
     rows = store.count(OCCURRENCES.name, scope)
-    problem = f"holds no document; {rows:,} rows of the file hold one, and the first row is row 0"
+    problem = f"contains no document; {rows:,} rows of the file do, and the first row is row 0"
     raise UnknownPlaceError(file, row, problem)
 
 

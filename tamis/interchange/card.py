@@ -20,8 +20,7 @@ def data_card(facts: Facts, written: Written, others: list[str]) -> str:
         _counts(facts, written),
         _how(facts),
         _filters(facts),
-        "## Licences\n\nAs given by the sources; they were not checked.\n\n"
-        + _shares("licence", facts.licences),
+        "## Licences\n\nAs stated by the sources; not checked.\n\n" + _shares("licence", facts.licences),
         _sources(facts),
         _scores(facts),
         _provenance(facts, others),
@@ -51,11 +50,9 @@ def _counts(facts: Facts, written: Written) -> str:
         ["file", f"`{written.name}`, {written.size:,} bytes, SHA-256 `{written.sha256}`"],
     ]
     if facts.copies > facts.documents:
-        training = (
-            f"{facts.copies:,} documents, each as often as `training_count` says, which a trainer must repeat"
-        )
+        training = f"{facts.copies:,} documents: the trainer must repeat each one `training_count` times"
         rows.insert(1, ["training set", training])
-    return "## What it holds\n\n" + _table(["", ""], rows)
+    return "## What it contains\n\n" + _table(["", ""], rows)
 
 
 def _how(facts: Facts) -> str:
@@ -68,7 +65,7 @@ def _filters(facts: Facts) -> str:
     """Return the filters that were set, and how many documents each reason took or left."""
     settings = facts.settings.get(FILTERS, {})
     rows = [[f"`{name}`", _cell(value)] for name, value in sorted(settings.items())]
-    parts = ["## Filters, and what became of the pool"]
+    parts = ["## Filters, and what happened to the pool"]
     parts.append(_table(["filter", "value"], rows) if rows else "No filter was set.")
     reasons = [
         [
@@ -78,7 +75,7 @@ def _filters(facts: Facts) -> str:
         ]
         for reason, detail, count in facts.reasons
     ]
-    parts.append("Every document of the pool has one reason:")
+    parts.append("Every document of the pool has exactly one reason:")
     parts.append(_table(["reason", "documents", "meaning"], reasons, "lrl"))
     return "\n\n".join(parts)
 
@@ -97,9 +94,9 @@ def _shares(name: str, found: tuple[Share, ...]) -> str:
 
 
 def _scores(facts: Facts) -> str:
-    parts = ["## Scores, of the pool and of the chosen"]
+    parts = ["## Scores of the pool and of the chosen documents"]
     if not facts.histograms:
-        parts.append("The sampler used none.")
+        parts.append("The sampler used no scores.")
     return "\n\n".join([*parts, *(_histogram(one) for one in facts.histograms)])
 
 
@@ -120,9 +117,9 @@ def _provenance(facts: Facts, others: list[str]) -> str:
     names = ", ".join(f"`{name}`" for name in others)
     return (
         "## Where it came from\n\n"
-        f"Manifest `{facts.manifest}` names every input down to the SHA-256 of the raw files; {names} hold "
-        "the same lineage in the formats of other tools. Personal data, licences and quality were checked "
-        "only by the filters above."
+        f"Manifest `{facts.manifest}` names every input, down to the SHA-256 of the raw files; {names} "
+        "contain the same lineage in the formats of other tools. Personal data, licences and quality were "
+        "checked only by the filters above."
     )
 
 

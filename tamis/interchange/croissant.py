@@ -47,14 +47,14 @@ CONTEXT: dict[str, Any] = {
 FORMATS = {"parquet": "application/x-parquet", "jsonl": "application/jsonlines"}
 COLUMNS = {
     "doc_id": ("sc:Text", "Content id: first 128 bits of SHA-256 over the normalised text, hex."),
-    "rank": ("sc:Integer", "Place in the order of selection, from 1."),
+    "rank": ("sc:Integer", "Position in the order of selection, from 1."),
     "margin": ("sc:Float", "Signed distance to the cut, positive on the selected side."),
-    "training_count": ("sc:Integer", "Times that the document is in the training set."),
-    "shard": ("sc:Text", "Shard in which the text occurs first."),
+    "training_count": ("sc:Integer", "How many times the document is in the training set."),
+    "shard": ("sc:Text", "Shard in which the text first occurs."),
     "row": ("sc:Integer", "Row within that shard, from 0."),
     "source": ("sc:Text", "Where in the shard: file, column or module."),
-    "licence": ("sc:Text", "Licence given by the source, null when none is given."),
-    "text": ("sc:Text", "The text, normalised: NFC, LF line ends, no white space around it."),
+    "licence": ("sc:Text", "Licence stated by the source; null if it states none."),
+    "text": ("sc:Text", "The text, normalised: NFC, LF line ends, no leading or trailing white space."),
 }
 
 _DATA_TYPES = (
@@ -108,7 +108,7 @@ def _records(written: Written) -> dict[str, Any]:
         "@type": "cr:RecordSet",
         "@id": "documents",
         "name": "documents",
-        "description": "One record a document.",
+        "description": "One record per document.",
         "key": {"@id": "documents/doc_id"},
         "field": [_field(*found) for column in written.columns if (found := _described(column))],
     }

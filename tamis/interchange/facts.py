@@ -68,7 +68,7 @@ class Facts:
         how = f"by the sampler {self.settings['sampler']} " if "sampler" in self.settings else ""
         return (
             f"{self.documents:,} of {self.pool:,} documents, chosen {how}"
-            f"as the selection {self.selection} of the project {self.project}."
+            f"for the selection {self.selection} of the project {self.project}."
         )
 
 

@@ -312,7 +312,7 @@ class Agreement:
                 "sizes cannot be compared"
             )
         return (
-            f"the ranks of {self.runs} mixtures agree at {self.correlation:.3f} between the two sizes "
+            f"the rank correlation of {self.runs} mixtures between the two sizes is {self.correlation:.3f} "
             f"(90 % interval {self.low:.3f} to {self.high:.3f})"
         )
 

@@ -21,13 +21,13 @@ class TooFewRunsError(PermanentError, ValueError):
 
     def __init__(self, target: int, runs: int, needed: int, name: str | None = None) -> None:
         self.target, self.runs, self.needed, self.name = target, runs, needed, name
-        law = f"a law of {needed - 2} sources needs at least {needed}"
+        law = f"a law over {needed - 2} sources needs at least {needed}"
         if name is None:
             super().__init__(f"target {target} has {runs} finished runs; {law}")
             return
         super().__init__(
-            f"[mixture]: {runs} runs have a loss on target {name}, and {law}; lower learning_rate in "
-            "[pretraining] where runs diverged (column failure of the table mixture_runs), else raise runs"
+            f"[mixture]: {runs} runs have a loss on target {name}, but {law}; lower learning_rate in "
+            "[pretraining] if runs diverged (see column failure of table mixture_runs), otherwise raise runs"
         )
 
 
@@ -38,7 +38,7 @@ class InfeasibleCapsError(PermanentError, ValueError):
         self.caps = [float(cap) for cap in caps]
         self.total = sum(self.caps)
         shown = ", ".join(f"{cap:.3g}" for cap in self.caps[:12]) + (", ..." if len(self.caps) > 12 else "")
-        super().__init__(f"no mixture fits: the caps [{shown}] add up to {self.total:.3g}, under 1; {advice}")
+        super().__init__(f"no mixture fits: the caps [{shown}] add up to {self.total:.3g}, below 1; {advice}")
 
 
 class BadMixtureSettingError(PermanentError, ValueError):

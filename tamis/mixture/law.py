@@ -137,7 +137,7 @@ class MixtureLaw:
         right = found_t.shape == (self.targets,) and np.isfinite(found_t).all() and (found_t >= 0).all()
         if not right or abs(found_t.sum() - 1.0) > OFF:
             raise BadMixtureSettingError(
-                "goal_weights", goal_weights, f"{self.targets} numbers of 0 or more that add up to 1"
+                "goal_weights", goal_weights, f"{self.targets} non-negative numbers that add up to 1"
             )
         return found_t / found_t.sum()
 
@@ -216,11 +216,13 @@ def checked_weights(weights: ArrayLike, sources: int | None = None) -> Floats:
     try:
         found_nk = np.atleast_2d(np.asarray(weights, dtype=float))
     except (TypeError, ValueError):
-        raise BadWeightsError("weights are numbers, a row a mixture and a column a source") from None
+        raise BadWeightsError(
+            "weights must be numbers, one row per mixture and one column per source"
+        ) from None
     if found_nk.ndim != 2 or found_nk.shape[1] == 0:
         raise BadWeightsError(f"weights have the shape {found_nk.shape}; expected [runs, sources]")
     if sources is not None and found_nk.shape[1] != sources:
-        raise BadWeightsError(f"mixtures of {found_nk.shape[1]} sources; the law is one of {sources}")
+        raise BadWeightsError(f"the mixtures have {found_nk.shape[1]} sources; the law has {sources}")
     sum_n = found_nk.sum(1)
     for wrong_n, problem in (
         (~np.isfinite(found_nk).all(1), "a share is not a finite number"),

@@ -75,7 +75,7 @@ def best_mixture(
     """
     prior_k = checked_weights(prior, law.sources)[0]
     if not (np.isfinite(stay_near) and stay_near >= 0):
-        raise BadMixtureSettingError("stay_near", stay_near, "a number of 0 or more")
+        raise BadMixtureSettingError("stay_near", stay_near, "a non-negative number")
     goal_t = law.goal_weights(goal_weights)
     passes_k = _shares_of_a_pass(law.sources, available_tokens, train_tokens, max_repetition)
     by_tokens_k = _caps_of_tokens(law.sources, passes_k, max_repetition)
@@ -133,8 +133,8 @@ def _caps(token_caps_k: Floats, largest_seen_k: Floats, prior_k: Floats, stay_ne
     if caps_k.sum() < 1 - 1e-9:
         raise InfeasibleCapsError(
             caps_k,
-            "they are the least of what tokens allow and of the largest share that a run had of each "
-            "source; make runs with more of the sources that may grow",
+            "each is the smaller of what the tokens of a source allow and its largest share in any run; "
+            "train runs with larger shares of the sources that may grow",
         )
     return caps_k
 
@@ -153,7 +153,7 @@ def _shares_of_a_pass(
         raise BadMixtureSettingError("max_repetition", max_repetition, "a number over 0")
     if (available_tokens is None) != (train_tokens is None):
         missing = "available_tokens" if available_tokens is None else "train_tokens"
-        raise BadMixtureSettingError(missing, None, "both numbers of tokens, or neither")
+        raise BadMixtureSettingError(missing, None, "available_tokens and train_tokens together, or neither")
     if available_tokens is None or train_tokens is None:
         return None
     if not (np.isfinite(train_tokens) and train_tokens > 0):
@@ -161,7 +161,7 @@ def _shares_of_a_pass(
     available_k = np.asarray(available_tokens, dtype=float)
     if available_k.shape != (sources,) or not np.isfinite(available_k).all() or (available_k < 0).any():
         raise BadMixtureSettingError(
-            "available_tokens", available_tokens, f"{sources} numbers of 0 or more, one a source"
+            "available_tokens", available_tokens, f"{sources} non-negative numbers, one per source"
         )
     return available_k / float(train_tokens)
 
@@ -318,7 +318,7 @@ def unimax(available_tokens: ArrayLike, train_tokens: float, max_repetition: flo
     count = len(np.atleast_1d(np.asarray(available_tokens, dtype=float)))
     passes_k = _shares_of_a_pass(count, available_tokens, train_tokens, max_repetition)
     if passes_k is None or not passes_k.sum() > 0:
-        raise BadMixtureSettingError("available_tokens", available_tokens, "tokens of at least one source")
+        raise BadMixtureSettingError("available_tokens", available_tokens, "tokens in at least one source")
     found_k, left = np.zeros(count), 1.0
     for place, source in enumerate(np.argsort(passes_k, kind="stable")):
         found_k[source] = min(left / (count - place), max_repetition * passes_k[source])
@@ -333,6 +333,6 @@ def worth_of_repeats(passes: ArrayLike, worthless_after: float = REPEATS_UNTIL_W
     """
     passes_n: NDArray[np.float64] = np.asarray(passes, dtype=float)
     if not (np.isfinite(passes_n).all() and (passes_n >= 0).all()):
-        raise BadWeightsError("passes are finite numbers of 0 or more")
+        raise BadWeightsError("passes must be finite and not negative")
     repeats_n = np.maximum(passes_n - 1.0, 0.0)
     return np.minimum(passes_n, 1.0) - worthless_after * np.expm1(-repeats_n / worthless_after)

@@ -61,7 +61,7 @@ class Reuse:
         off_n = np.abs(collapsed_nc @ self._parts() - weights_nk).max(1)
         if (off_n > 2e-3).any():
             row = int(np.flatnonzero(off_n > 2e-3)[0])
-            raise BadWeightsError(f"frozen sources are {off_n[row]:.3g} off their ratios", row)
+            raise BadWeightsError(f"frozen sources are up to {off_n[row]:.3g} off their fixed ratios", row)
         return collapsed_nc
 
     def totals(self, weights: ArrayLike) -> Floats:
@@ -111,12 +111,12 @@ def plan_reuse(
     """
     names, changed = tuple(sources), changed or {}
     if len(set(names)) != len(names) or not names:
-        raise BadMixtureSettingError("sources", list(names), "at least one name, none twice")
+        raise BadMixtureSettingError("sources", list(names), "at least one name and no repeated names")
     for setting, given in (("changed", changed), ("free", free)):
         if unknown := sorted(set(given) - set(names)):
             raise BadMixtureSettingError(setting, unknown, "names of `sources`")
     if not all(np.isfinite(share) and share >= 0 for share in weights.values()):
-        raise BadMixtureSettingError("weights", dict(weights), "finite shares of 0 or more")
+        raise BadMixtureSettingError("weights", dict(weights), "finite, non-negative shares")
     new = {name for name in names if name not in weights or changed.get(name, 0.0) > REVISED}
     learnt = tuple(name for name in names if name in new or name in set(free))
     held = {name: float(weights[name]) for name in names if name not in learnt}

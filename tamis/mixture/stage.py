@@ -41,17 +41,21 @@ from tamis.transport.stage import SCORES_STAGE as TRANSPORT_STAGE
 
 _PLANNED = (
     column("run", pa.string(), "name of the run, a digest of what it trains on"),
-    column("source", pa.string(), "a source that it trains on"),
-    column("weight", pa.float64(), "share of the source in its tokens; sums to 1 over the sources of a run"),
-    column("documents_digest", pa.string(), "digest of the source's documents that it draws from, in order"),
+    column("source", pa.string(), "a source that the run trains on"),
+    column(
+        "weight", pa.float64(), "share of the run's tokens from this source; the shares of a run sum to 1"
+    ),
+    column(
+        "documents_digest", pa.string(), "digest of the source's documents that the run draws from, in order"
+    ),
     column("generation", pa.int64(), "number of the plan that the run belongs to, from 0"),
     column("place", pa.int64(), "position of the run among all runs"),
     column("preset", pa.string(), "shape of the model"),
     column("tokens", pa.int64(), "tokens that the run trains on"),
-    column("parts", pa.string(), "share of each part of the plan, as JSON"),
+    column("parts", pa.string(), "share of each part of the plan in the run, as JSON"),
     column("ratios", pa.string(), "ratio of the sources inside each part of the last plan, as JSON"),
-    column("recipe", pa.string(), "digest of how the runs are trained"),
-    column("repetition", pa.float64(), "part of each source that runs draw from, 0 to 1"),
+    column("recipe", pa.string(), "digest of the settings that the runs are trained with"),
+    column("repetition", pa.float64(), "fraction of each source that runs draw from, 0 to 1"),
 )
 
 MIXTURE_PLAN = Table(name="mixture_plan", key=("run", "source"), text=(), columns=_PLANNED)
@@ -60,7 +64,7 @@ AGREEMENT_PLAN = Table(
     name="agreement_plan",
     key=("run", "source"),
     text=(),
-    columns=(*_PLANNED, column("wanted", pa.bool_(), "whether it validates the present law")),
+    columns=(*_PLANNED, column("wanted", pa.bool_(), "whether the run validates the current law")),
 )
 
 MIXTURE_SOURCES = Table(
@@ -68,16 +72,22 @@ MIXTURE_SOURCES = Table(
     key=("source",),
     text=(),
     columns=(
-        column("source", pa.string(), "corpus, or source as the rows name it"),
+        column("source", pa.string(), "name of the corpus, source or topic"),
         column("documents", pa.int64(), "documents that may be selected"),
-        column("tokens", pa.int64(), "their tokens"),
-        column("estimated", pa.int64(), "how many of these documents have estimated tokens"),
-        column("share", pa.float64(), "natural share: of the tokens of all sources"),
+        column("tokens", pa.int64(), "tokens of these documents"),
+        column("estimated", pa.int64(), "documents of these whose token count is an estimate"),
+        column("share", pa.float64(), "natural share: the source's share of the tokens of all sources"),
         column("run_tokens", pa.int64(), "tokens of the documents that runs draw from"),
         column("documents_digest", pa.string(), "digest of the documents that runs draw from, in order"),
-        column("change", pa.string(), "first, unchanged, grown, revised, added or removed since its plan"),
-        column("changed_share", pa.float64(), "part of its tokens that left or is of another kind, 0 to 1"),
-        column("distance", pa.float64(), "transport divergence from the targets, mean; null without vectors"),
+        column(
+            "change",
+            pa.string(),
+            "change since it was planned: first, unchanged, grown, revised, added or removed",
+        ),
+        column(
+            "changed_share", pa.float64(), "share of its tokens that was removed or is of a new kind, 0 to 1"
+        ),
+        column("distance", pa.float64(), "mean transport divergence from the targets; null without vectors"),
     ),
 )
 
@@ -88,10 +98,10 @@ MIXTURE_DOCUMENTS = Table(
     evidence=True,
     sealed=True,
     columns=(
-        column("source", pa.string(), "source that the document counts for"),
+        column("source", pa.string(), "source that the document is assigned to"),
         DOC_ID,
-        column("n_tokens", pa.int64(), "its tokens"),
-        column("rank", pa.int64(), "place in the sampler's order among those that runs draw from; else null"),
+        column("n_tokens", pa.int64(), "tokens of the document"),
+        column("rank", pa.int64(), "rank in the sampler's order; null if runs do not draw from the document"),
     ),
 )
 
@@ -104,16 +114,18 @@ MIXTURE_RUNS = Table(
     columns=(
         column("run", pa.string(), "name of the run"),
         column("preset", pa.string(), "shape of the model"),
-        column("documents", pa.int64(), "distinct documents that it is trained on"),
-        column("largest_count", pa.int64(), "times that its most repeated document is in the training set"),
+        column("documents", pa.int64(), "distinct documents that the run is trained on"),
+        column("largest_count", pa.int64(), "how often its most repeated document is in the training set"),
         column("steps", pa.int64(), "optimiser steps"),
         column("tokens", pa.int64(), "training tokens seen, repeats counted"),
         column("flops", pa.float64(), "6 N T"),
         column("seconds", pa.float64(), "wall clock"),
         column("peak_memory_bytes", pa.int64(), "peak resident memory of the process"),
         column("parameters", pa.int64(), "parameters of the model"),
-        column("failure", pa.string(), "why the run has no losses, null when it has"),
-        column("checkpoint", pa.string(), "folder of the weights under the home folder, null for none"),
+        column("failure", pa.string(), "why the run has no losses; null if it has them"),
+        column(
+            "checkpoint", pa.string(), "folder of the weights under the home folder; null if there is none"
+        ),
         column("mlflow_run", pa.string(), "MLflow run id"),
     ),
 )
@@ -126,8 +138,8 @@ MIXTURE_LOSSES = Table(
     partition="run",
     columns=(
         column("run", pa.string(), "name of the run"),
-        column("target", pa.string(), "target on whose held-out examples it is evaluated"),
-        column("bits_per_byte", pa.float64(), "held-out target loss; null where the run failed"),
+        column("target", pa.string(), "target on whose held-out examples the run is evaluated"),
+        column("bits_per_byte", pa.float64(), "held-out target loss; null if the run failed"),
         column("examples", pa.int64(), "held-out examples that no run was trained on"),
     ),
 )
@@ -139,10 +151,10 @@ MIXTURE_LAW = Table(
     columns=(
         column("run", pa.string(), "name of the run"),
         column("target", pa.string(), "target"),
-        column("measured", pa.float64(), "held-out target loss, bits per byte; null where the run failed"),
-        column("predicted", pa.float64(), "by a law that was fitted without this run, bits per byte"),
-        column("fitted", pa.float64(), "by the law of all runs, bits per byte"),
-        column("outlier", pa.bool_(), "whether it was left out, since it is far off all other runs"),
+        column("measured", pa.float64(), "held-out target loss, bits per byte; null if the run failed"),
+        column("predicted", pa.float64(), "loss predicted by a law fitted without this run, bits per byte"),
+        column("fitted", pa.float64(), "loss predicted by the law fitted to all runs, bits per byte"),
+        column("outlier", pa.bool_(), "whether the run was left out as an outlier"),
     ),
 )
 
@@ -153,7 +165,11 @@ MIXTURE_METHODS = Table(
     columns=(
         column("target", pa.string(), "target"),
         column("method", pa.string(), "form of the law"),
-        column("rank_correlation", pa.float64(), "Spearman, held-out predictions against measured losses"),
+        column(
+            "rank_correlation",
+            pa.float64(),
+            "Spearman correlation of held-out predictions and measured losses",
+        ),
         column("chosen", pa.bool_(), "whether the law of this target has this form"),
     ),
 )
@@ -163,16 +179,22 @@ MIXTURE_SHARES = Table(
     key=("source",),
     text=(),
     columns=(
-        column("source", pa.string(), "corpus, or source as the rows name it"),
-        column("weight", pa.float64(), "share of the mixture; sums to 1"),
-        column("low", pa.float64(), "lower end of its 90 % interval over resampled runs and forms of law"),
+        column("source", pa.string(), "name of the corpus, source or topic"),
+        column("weight", pa.float64(), "share of the source in the mixture; sums to 1"),
+        column("low", pa.float64(), "lower end of its 90 % interval over resampled runs and law forms"),
         column("high", pa.float64(), "upper end of that interval"),
-        column("natural", pa.float64(), "share of the tokens that may be selected"),
+        column("natural", pa.float64(), "the source's share of all tokens that may be selected"),
         column("tokens", pa.int64(), "tokens that may be selected"),
-        column("repetition", pa.float64(), "passes over them in train_tokens"),
-        column("worth", pa.float64(), "passes over unique tokens that these are worth (arXiv 2305.16264)"),
-        column("marginal_value", pa.float64(), "change of the loss with 1 % more of it, bits per byte"),
-        column("at_cap", pa.bool_(), "whether max_repetition or the largest share of a run bounds it"),
+        column("repetition", pa.float64(), "passes over these tokens when training on train_tokens"),
+        column(
+            "worth", pa.float64(), "passes over unique tokens that would be worth as much (arXiv 2305.16264)"
+        ),
+        column(
+            "marginal_value",
+            pa.float64(),
+            "change of the loss if 1 % of the mixture moves to the source, bits per byte",
+        ),
+        column("at_cap", pa.bool_(), "whether max_repetition or its largest share in any run limits it"),
     ),
 )
 
@@ -183,7 +205,7 @@ MIXTURE_CONTROLS = Table(
     columns=(
         column("name", pa.string(), "chosen, or a control: natural, uniform, unimax, transport, best run"),
         column("shares", pa.string(), "share of each source, as JSON"),
-        column("predicted", pa.float64(), "mean loss over the targets by the law, bits per byte"),
+        column("predicted", pa.float64(), "mean loss over the targets predicted by the law, bits per byte"),
         column("low", pa.float64(), "lower end of its 90 % interval"),
         column("high", pa.float64(), "upper end of that interval"),
         column("difference", pa.float64(), "predicted loss of the chosen mixture minus that of this one"),
@@ -192,7 +214,7 @@ MIXTURE_CONTROLS = Table(
         column(
             "measured",
             pa.float64(),
-            "measured loss of a run of this mixture, bits per byte; null without such a run",
+            "measured loss of a run of this mixture, bits per byte; null if there is none",
         ),
     ),
 )

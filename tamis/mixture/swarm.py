@@ -37,8 +37,8 @@ class TooFewSourcesError(SwarmError):
         self.named, self.empty = tuple(named), tuple(empty)
         without = f" ({', '.join(empty)} have none)" if empty else ""
         super().__init__(
-            f"[mixture] needs two sources with documents that may be selected, and there are {len(named)}: "
-            f"{', '.join(named) or 'none'}{without}; add a corpus, or choose another value of sources"
+            f"[mixture] needs at least two sources with documents that may be selected, found {len(named)}: "
+            f"{', '.join(named) or 'none'}{without}; add a corpus, or set sources to another value"
         )
 
 
@@ -48,8 +48,8 @@ class TooFewPlannedRunsError(SwarmError):
     def __init__(self, runs: int, sources: int) -> None:
         self.runs, self.sources = runs, sources
         super().__init__(
-            f"[mixture] runs = {runs} is too few for {sources} sources: a law needs {sources + 2} at least, "
-            f"and {runs_needed(sources)} is what runs is where it is not set"
+            f"[mixture] runs = {runs} is too few for {sources} sources: a law needs at least "
+            f"{sources + 2}; the default is {runs_needed(sources)}"
         )
 
 
@@ -59,8 +59,8 @@ class ImpossibleRepetitionError(SwarmError):
     def __init__(self, train_tokens: int, available: int, maximum: float) -> None:
         self.train_tokens, self.available, self.maximum = train_tokens, available, maximum
         super().__init__(
-            f"[mixture] train_tokens = {train_tokens:,} takes {train_tokens / max(available, 1):.3g} passes "
-            f"over the {available:,} tokens that may be selected, and max_repetition = {maximum:g}: lower "
+            f"[mixture] train_tokens = {train_tokens:,} needs {train_tokens / max(available, 1):.3g} passes "
+            f"over the {available:,} tokens that may be selected, above max_repetition = {maximum:g}: lower "
             f"train_tokens to {math.floor(maximum * available):,} or less, or raise max_repetition"
         )
 

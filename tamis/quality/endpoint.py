@@ -86,10 +86,9 @@ class EndpointRefusesAllError(PermanentError):
     def __init__(self, url: str, asked: int, first: str) -> None:
         self.url, self.asked, self.first = url, asked, first
         super().__init__(
-            f"{url} refused all {asked} documents it was asked about and answered about none (the first: "
-            f"{first}), so the server or [judge] is at fault and not the documents: check url, model, prompt "
-            "and max_tokens of [judge] and the server's own log. No refusal was stored: the next run asks "
-            "again"
+            f"{url} refused all {asked} documents (the first with {first}), so the problem is the server or "
+            "[judge], not the documents: check url, model, prompt and max_tokens in [judge], and the "
+            "server's log. No refusal was stored; the next run asks again"
         )
 
 
@@ -99,7 +98,8 @@ class MissingKeyError(PermanentError):
     def __init__(self, variable: str) -> None:
         self.variable = variable
         super().__init__(
-            f"the judge's key is read from the environment variable {variable}, which is not set"
+            f"the judge's API key is read from the environment variable {variable}, which is not set; "
+            "set it, or change key_env in [judge]"
         )
 
 
@@ -109,7 +109,7 @@ class MissingLogProbabilitiesError(PermanentError):
     def __init__(self, url: str, model: str) -> None:
         self.url, self.model = url, model
         super().__init__(
-            f"{url}: model {model!r} returned no log-probabilities of its first answer token; the judge "
+            f"{url}: model {model!r} returned no log-probabilities for the first answer token; the judge "
             f"needs the top {ALTERNATIVES} (vLLM: --max-logprobs {ALTERNATIVES})"
         )
 
@@ -196,7 +196,7 @@ def _post_with_retries(endpoint: Endpoint, address: str, body: Mapping[str, Any]
         except OSError as error:  # refused, cut off, timed out
             reason, asked_wait = f"{type(error).__name__}: {error}", 0.0
         except (HTTPException, ValueError) as error:  # half an answer, which the message would quote
-            reason, asked_wait = f"{type(error).__name__}, an answer that is cut off or no JSON", 0.0
+            reason, asked_wait = f"{type(error).__name__}: the answer is cut off or not JSON", 0.0
     raise EndpointUnavailableError(address, endpoint.attempts, reason)
 
 
@@ -221,18 +221,12 @@ def _rejection(error: urllib.error.HTTPError, address: str, endpoint: Endpoint) 
     said = [f"{name} {value}" for name, value in (("code", code), ("type", kind)) if value]
     said.append(f"body {len(body):,} bytes, sha256 {hashlib.sha256(body).hexdigest()[:16]}")
     if error.code in (401, 403):
-        named = (
-            f"the key that {endpoint.key_env} holds is not accepted"
-            if endpoint.key_env
-            else "no key was sent"
-        )
-        cure = f"{named}; set key_env of [judge] to the variable with a key that may use {endpoint.model!r}"
+        named = f"the key in {endpoint.key_env} was not accepted" if endpoint.key_env else "no key was sent"
+        cure = f"{named}; set key_env in [judge] to a variable whose key has access to {endpoint.model!r}"
     elif error.code == 404:
-        cure = (
-            f"the server has no such address or no model {endpoint.model!r}; check url and model of [judge]"
-        )
+        cure = f"the server has no such path or no model {endpoint.model!r}; check url and model in [judge]"
     else:
-        cure = "check url, model, prompt and max_tokens of [judge], and the server's own log"
+        cure = "check url, model, prompt and max_tokens in [judge], and the server's log"
     return EndpointRejectedError(address, error.code, ", ".join(said), cure, code or kind)
 
 

@@ -30,9 +30,9 @@ class TooFewJudgedError(PermanentError, ValueError):
     def __init__(self, trained: int, held_out: int) -> None:
         self.trained, self.held_out = trained, held_out
         super().__init__(
-            f"a grader needs {FEWEST_TRAINED} judged documents to learn from and {FEWEST_HELD_OUT} to be "
-            f"tested on; got {trained} and {held_out}: raise [judge] sample, or leave [judge] and "
-            "samplers that need quality out while the pool is this small"
+            f"a grader needs at least {FEWEST_TRAINED} judged documents for training and {FEWEST_HELD_OUT} "
+            f"for testing; there are {trained} and {held_out}: raise sample in [judge], or remove [judge] "
+            "and the samplers that need quality while the pool is this small"
         )
 
 
@@ -57,7 +57,7 @@ class Grader:
         """
         features = np.asarray(features_nk)
         if features.ndim != 2 or features.shape[1] != len(self.medians_k):
-            raise ValueError(f"features of shape {features.shape} do not fit {len(self.medians_k)} columns")
+            raise ValueError(f"features of shape {features.shape} do not have {len(self.medians_k)} columns")
         blocks = [self._predict(features[start : start + BLOCK]) for start in range(0, len(features), BLOCK)]
         return np.concatenate(blocks) if blocks else np.empty(0, dtype=np.float32)
 
@@ -137,7 +137,8 @@ def grader_features(
     bits = np.asarray(bits_per_byte_n, np.float32).reshape(-1, 1)
     if not len(vectors) == len(surface) == len(bits):
         raise ValueError(
-            f"rows differ: {len(vectors)} vectors, {len(surface)} surface, {len(bits)} bits per byte"
+            f"numbers of rows differ: {len(vectors)} of vectors, {len(surface)} of surface features, "
+            f"{len(bits)} of bits per byte"
         )
     return np.concatenate([vectors, surface, bits, np.isnan(bits)], axis=1)
 
@@ -167,7 +168,9 @@ def fit_grader(
     hold_out, lengths = np.asarray(hold_out_n, dtype=np.bool_), np.asarray(lengths_n, dtype=np.float64)
     again = np.full(len(margins), np.nan) if margins_again_n is None else np.asarray(margins_again_n, float)
     if any(len(given) != len(features) for given in (margins, hold_out, lengths, again, doc_ids)):
-        raise ValueError("features, margins, hold_out, lengths and doc_ids must have a row per document each")
+        raise ValueError(
+            "features, margins, hold_out, lengths and doc_ids must each have one row per document"
+        )
     order = hash_order(doc_ids, seed)
     order = order[~np.isnan(margins[order])]
     train, held = order[~hold_out[order]], order[hold_out[order]]

@@ -59,7 +59,7 @@ def judge_source(model: str | Endpoint) -> JudgeSource:
         return JudgeSource(kind="embedded", location=str(embedded_model_file()))
     if Path(model).is_dir():
         if not (Path(model) / "config.json").is_file():
-            raise JudgeModelError(model, "the folder holds no config.json, so it is not a transformers model")
+            raise JudgeModelError(model, "the folder has no config.json, so it is not a transformers model")
         return JudgeSource(kind="folder", location=model)
     if not HUB_ID.fullmatch(model):
         raise JudgeModelError(model, f"neither {EMBEDDED_JUDGE!r}, nor an existing folder, nor a hub id")

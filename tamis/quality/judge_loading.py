@@ -115,7 +115,7 @@ def _answer_tokens(tokenizer: Any, prompt: Prompt, name: str) -> AnswerTokens:
     yes, no = _single_tokens(tokenizer, YES), _single_tokens(tokenizer, NO)
     if not yes or not no:
         missing = " or ".join(word for word, ids in (("yes", yes), ("no", no)) if not ids)
-        raise JudgeModelError(name, f"no spelling of {missing} is a single token of its vocabulary")
+        raise JudgeModelError(name, f"its vocabulary has no single token for {missing}; use another judge")
     raw = _single_tokens(tokenizer, (prompt.answer, prompt.answer.strip(), *YES))
     return AnswerTokens(raw=raw[0], yes=yes, no=no)
 
@@ -144,7 +144,7 @@ def _room(judge: LocalJudge, name: str) -> int:
     if room < 1:
         raise JudgeModelError(
             name,
-            f"the question of {asked} tokens leaves no room for a document in the context of {context}; "
-            "use a judge with a longer context",
+            f"the question has {asked} tokens, which leaves no room for a document in a context of "
+            f"{context}; use a judge with a longer context",
         )
     return min(judge.max_tokens, room)

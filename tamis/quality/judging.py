@@ -142,5 +142,5 @@ def mark_in_words(mark: JudgeCheck | None) -> dict[str, Any]:
         "auc_of_length_alone": mark.length_only,
         **{f"auc_{kind}": value for kind, value in mark.by_kind.items()},
         "auc_on": f"{mark.judge.n_clean} documents of the sample against {mark.judge.n_noisy} pieces "
-        "of noise made of them: shuffled words, repeated n-grams, menus, keyboard mash, fragments, numbers",
+        "of noise made from them: shuffled words, repeated n-grams, menus, keyboard mash, fragments, numbers",
     }

@@ -35,11 +35,11 @@ SCORES_JUDGE = Table(
     columns=(
         DOC_ID,
         column("logp_yes_raw", pa.float64(), "log P of the single token yes over the whole vocabulary, nats"),
-        column("logp_yes", pa.float64(), "log P of all single-token variants of yes, nats"),
-        column("logp_no", pa.float64(), "log P of all single-token variants of no, nats"),
+        column("logp_yes", pa.float64(), "log of the total P of all single-token variants of yes, nats"),
+        column("logp_no", pa.float64(), "log of the total P of all single-token variants of no, nats"),
         column("answer_mass", pa.float64(), "P(yes) + P(no) over all variants"),
         column("margin", pa.float64(), "logp_yes - logp_no, nats"),
-        column("truncated", pa.bool_(), "whether the document was cut to the judge's window"),
+        column("truncated", pa.bool_(), "whether the document was truncated to fit the judge"),
         BY_SERVER,
         FINGERPRINT,
     ),
@@ -56,7 +56,7 @@ SCORES_JUDGE_AGAIN = Table(
     columns=(
         DOC_ID,
         column("answer_mass", pa.float64(), "P(yes) + P(no) over all variants"),
-        column("margin", pa.float64(), "logp_yes - logp_no of the question in another order, nats"),
+        column("margin", pa.float64(), "logp_yes - logp_no with the parts of the question reordered, nats"),
         BY_SERVER,
         FINGERPRINT,
     ),
@@ -68,7 +68,7 @@ SCORES_NOISE = Table(
     text=(),
     sealed=True,
     columns=(
-        column("text_digest", pa.string(), "128 bits of SHA-256 over a piece of planted noise, hex"),
+        column("text_digest", pa.string(), "first 128 bits of the SHA-256 of a piece of planted noise, hex"),
         column("answer_mass", pa.float64(), "P(yes) + P(no) over all variants"),
         column("margin", pa.float64(), "logp_yes - logp_no, nats"),
         FINGERPRINT,
@@ -84,7 +84,7 @@ SCORES_QUALITY = Table(
     scores=("judge_margin_predicted", "quality"),
     columns=(
         DOC_ID,
-        column("judge_margin_predicted", pa.float64(), "the judge's margin as the grader predicts it, nats"),
+        column("judge_margin_predicted", pa.float64(), "the judge's margin as predicted by the grader, nats"),
         column("quality", pa.float64(), "quality in [0, 1], monotone in the predicted margin"),
         FINGERPRINT,
     ),

@@ -38,8 +38,8 @@ class SelectionRefusedError(PermanentError):
         self.selection = selection
         super().__init__(
             f"the blocking check of {DECISIONS}[{selection}] failed and no earlier value of {selection!r} "
-            "passed it, so there is nothing to read; the run's page says what it found, and "
-            "`tamis materialize` makes the selection again when its inputs or settings have changed"
+            "passed it, so there is nothing to read; the run's page shows what failed, and "
+            "`tamis materialize` rebuilds the selection when its inputs or settings have changed"
         )
 
 
@@ -49,8 +49,8 @@ class DecisionsLostError(PermanentError):
     def __init__(self, selection: str) -> None:
         self.selection = selection
         super().__init__(
-            f"the decisions of {selection!r} are lost: neither their kept file nor the table {DECISIONS} "
-            "holds the rows that its manifest lists; `tamis audit` says what was altered"
+            f"the decisions of {selection!r} are lost: neither their file nor the table {DECISIONS} contains "
+            "the rows that the manifest lists; `tamis audit` says what was altered"
         )
 
 

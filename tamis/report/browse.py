@@ -75,7 +75,7 @@ def browse_page(store: Store, seen: Seen, filters: FiltersSection, links: list[t
         reasons=sorted({row["reason"] for row in shown}),
         without_quality=""
         if named
-        else "Likely mistakes are named where the sampler reads the quality of documents.",
+        else "Likely mistakes are listed only for samplers that use the quality score.",
         links=links,
         script=script("browse.js"),
         policy=script_policy("browse.js"),

@@ -53,7 +53,7 @@ def comparison_text(report: ComparisonReport) -> list[str]:
         (one.sampler, one.budget): (one, p)
         for one, p in zip(report.target.contrasts, report.target.p_holm, strict=True)
     }
-    lines = [f"{'trained on':24}{'target loss':>13}{'pool loss':>11}{'to random':>11}{'p (Holm)':>10}  runs"]
+    lines = [f"{'trained on':24}{'target loss':>13}{'pool loss':>11}{'vs random':>11}{'p (Holm)':>10}  runs"]
     for target, pool in zip(report.target.arms, report.pool.arms, strict=True):
         contrast = corrected.get((target.sampler, target.budget))
         shown = (contrast[0].difference, contrast[1]) if contrast else (math.nan, math.nan)

@@ -89,12 +89,16 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
             for section in settings.selection
         ],
         "Models": [
-            page(name, f"which model, and what more data would buy: {name[12:-5]}", REPORT_STAGE.name)
+            page(
+                name,
+                f"which model to tune, and what more data would buy: {name[12:-5]}",
+                REPORT_STAGE.name,
+            )
             for name in laws
         ],
         "Mixture": [page(MIXTURE_PAGE, "how much of each source", MIXTURE_STAGE.name)],
         "Samplers": [page("sampler_comparison.html", "what each sampler chooses", COMPARISON_STAGE.name)],
-        "Lineage": [page("lineage_audit.html", "how every result came about", AUDIT_ASSET)],
+        "Lineage": [page("lineage_audit.html", "how every result was made", AUDIT_ASSET)],
         "Tables": [page(name, model, model) for name, model in (marts | staged).items()],
     }
     index = IndexPage(

@@ -17,7 +17,12 @@ SHOWN_GROUPS, SHOWN_SHIFTS, LEAST_SHIFT = 8, 5, 0.02
 OTHERS = "all others"
 ROW, LEFT, WIDTH = 22, 260, 560
 """Of the picture, in pixels: height of a row, width of the names, and width of the shares."""
-SIDES = {"pool": "the pool", "target": "the target", "chosen": "this choice", "before": "the version before"}
+SIDES = {
+    "pool": "the pool",
+    "target": "the target",
+    "chosen": "this choice",
+    "before": "the previous version",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,17 +178,17 @@ def _shifts(lines: list[Line]) -> list[str]:
 
 def _notes(seen: Seen, before: Before | None) -> list[str]:
     notes = [
-        "Shares are of the bytes of text, so long documents count for more; a document in several sources "
-        "counts for the first by name."
+        "Shares are of bytes of text, so long documents weigh more; a document in several sources is counted "
+        "under the first of them by name."
     ]
     if before is None:
         notes.append("There is no earlier version of this selection to compare with.")
     else:
         gone = len(before.doc_ids) - int(seen.decisions["doc_id"].is_in(before.doc_ids.implode()).sum())
-        lost = f"; {counted(gone, 'document')} of it that left the pool are not counted" if gone else ""
-        notes.append(f"The version before is version {before.version}{lost}.")
+        lost = f", without {counted(gone, 'document')} no longer in the pool" if gone else ""
+        notes.append(f"The previous version is version {before.version}{lost}.")
     if seen.subject.target and len(seen.examples):
         notes.append(
-            "Of the target, topics and lengths are known; its examples state no licence or language."
+            "For the target, only topics and lengths are known: its examples state no licence or language."
         )
     return notes

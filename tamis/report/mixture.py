@@ -28,7 +28,7 @@ from tamis.topics.storing import read_names
 
 PAGE = "mixture.html"
 WORDS = {
-    CHOSEN: "the best by the law",
+    CHOSEN: "the best according to the law",
     NATURAL: "natural shares",
     UNIFORM: "uniform",
     UNIMAX: "UniMax",
@@ -151,7 +151,7 @@ def mixture_lines(store: Store) -> list[str]:
         if name in (NATURAL, UNIFORM, UNIMAX, TRANSPORT):
             against = WORDS[name]
             if row["difference_high"] < 0:
-                said = "better by the law"
+                said = "better according to the law"
             else:
                 said = "the runs cannot tell the two apart"
             ends = f"{row['difference_low']:+.4f} to {row['difference_high']:+.4f}"
@@ -175,14 +175,14 @@ def _conditional(swarm: Swarm, sources: dict[str, dict[str, Any]]) -> list[str]:
         name for ratio in swarm.parts.values() for name in ratio if not sources.get(name, {}).get("tokens")
     ]
     lines = [
-        f"{name} has no documents any more: the law is one of mixtures with it, and its share is 0."
+        f"{name} no longer has documents, so its share is 0; the law was fitted to mixtures that had it."
         for name in sorted(gone)
     ]
     if VIRTUAL in swarm.parts:
         kept = ", ".join(sorted(swarm.parts[VIRTUAL]))
         lines.append(
-            f"The ratio between {kept} is that of the mixture before: only their sum, and the sources that "
-            "are new or revised, were run again. The controls are predicted with this ratio, too."
+            f"The ratio between {kept} is that of the previous mixture: the new runs varied only their sum "
+            "and the new or revised sources. The controls are predicted with this ratio, too."
         )
     return lines
 
@@ -196,5 +196,5 @@ def _picture(law: pl.DataFrame) -> bytes:
         values = [*known["measured"], *known["predicted"]]
         axis.plot([min(values), max(values)], [min(values), max(values)], color=GREY, linewidth=1)
     axis.set_xlabel("measured loss, bits per byte", fontsize=FONT_POINTS)
-    axis.set_ylabel("predicted without the run", fontsize=FONT_POINTS)
+    axis.set_ylabel("predicted loss, run held out", fontsize=FONT_POINTS)
     return png_of(figure)

@@ -43,7 +43,7 @@ TEXT_CHARACTERS = 1_000
 SHOWN_COLUMNS = ("doc_id", "verdict", "reason", "detail", "rank", "margin", "duplicate_of", "training_count")
 LENGTHS = {500: "under 500", 2_000: "500 to 2,000", 8_000: "2,000 to 8,000", 32_000: "8,000 to 32,000"}
 LONGEST = "32,000 and more"
-NO_FILE, UNKNOWN = "(in no file any more)", "not stated"
+NO_FILE, UNKNOWN = "(no longer in any file)", "not stated"
 EXAMPLE, GAP = "example", "gap"
 """What a point of the map is that is no document: an example of the target, one that nothing serves."""
 
@@ -128,7 +128,7 @@ def page_links(selection: str) -> list[tuple[str, str]]:
     return [
         (f"selection_{selection}.html", "the selection: reasons, scores, the cut"),
         (f"map_{selection}.html", "the map of its documents"),
-        (f"browse_{selection}.html", "documents that were chosen and dropped"),
+        (f"browse_{selection}.html", "documents that were chosen or dropped"),
         (f"mix_{selection}.html", "what the choice did to the mix"),
     ]
 
@@ -329,17 +329,18 @@ def _left_out(
     said, pool = [], len(subject.decisions)
     if len(sample) < pool:
         said.append(
-            f"A sample: {len(sample):,} of {pool:,} documents, of each reason its share and of the chosen up "
-            f"to {MOST_CHOSEN:,}; so crowds on the map are not those of the pool. Counts are of the pool."
+            f"The map shows a sample: {len(sample):,} of {pool:,} documents, up to {MOST_CHOSEN:,} of them "
+            "chosen (more if few were dropped), the others in proportion to their reasons. So density on the "
+            "map is not that of the pool; counts are of the whole pool."
         )
     if len(known) < len(sample):
-        said.append(f"{counted(len(sample) - len(known), 'document')} without a vector are not on the map.")
+        said.append(f"Not on the map: {counted(len(sample) - len(known), 'document')} without a vector.")
     if subject.target is None:
-        said.append("The selection has no target, so there is no example of one.")
+        said.append("The selection has no target, so the map shows no target examples.")
     elif examples[1] < examples[0]:
-        said.append(f"Of the {examples[0]:,} examples of {subject.target}, {examples[1]:,} are shown.")
+        said.append(f"{examples[1]:,} of the {examples[0]:,} examples of {subject.target} are shown.")
     elif not examples[0]:
         said.append(f"No example of {subject.target} has a vector.")
     if len(known) and not components.share_k.any():
-        said.append("All vectors are alike: every point is in the middle.")
+        said.append("All vectors are identical, so every point is in the middle.")
     return said

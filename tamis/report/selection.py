@@ -31,19 +31,19 @@ from tamis.settings.samplers import Sampler
 
 PARTS = {
     BEST: ("The best", "What the sampler likes most."),
-    MIDDLE: ("From the middle of the choice", "What a usual document of the choice is like."),
+    MIDDLE: ("From the middle of the choice", "What a typical chosen document is like."),
     LAST: ("The last ones in", "What the end of the budget was spent on; the last one is next to the cut."),
     MISSED: ("Those that just missed", "What a larger budget would add first."),
 }
 PARTS_OF_A_DRAW = PARTS | {
-    BEST: ("The first ones drawn", "In the order of the draw, in which chance has a part."),
+    BEST: ("The first ones drawn", "In the order of the draw, which depends partly on chance."),
     LAST: ("The last ones drawn", "The last one is next to the cut."),
     MISSED: ("Those that were nearly drawn", "What a larger budget would add first."),
 }
 """For samplers that draw: what comes first is not what is best."""
 MISSED_OF_GROUPS = (
-    "The first that were left out",
-    "In the sampler's order; the budget or that of their group is full.",
+    "The first ones left out",
+    "In the sampler's order; the whole budget or their group's share of it was full.",
 )
 
 

@@ -181,7 +181,7 @@ def source_mix(report: SelectionReport) -> pl.DataFrame:
     counts = (
         report.decisions.select("doc_id", "verdict")
         .join(sources, on="doc_id", how="left")
-        .group_by(pl.col("source").fill_null("(in no file any more)"))
+        .group_by(pl.col("source").fill_null("(no longer in any file)"))
         .agg(pool=pl.len(), chosen=(pl.col("verdict") == "selected").sum())
         .sort("chosen", "pool", "source", descending=[True, True, False])
     )

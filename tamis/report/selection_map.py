@@ -118,8 +118,8 @@ def axes_in_words(seen: Seen) -> str:
     """Return what a map by principal components shows."""
     share = percent(float(seen.components.share_k[:2].sum()), 0)
     return (
-        f"The two directions in which the vectors differ most: {share} of their variance. Points that are "
-        "near each other may be far apart in other directions."
+        f"The axes are the two directions in which the vectors vary most ({share} of the variance). Points "
+        "that are near each other here may be far apart in other directions."
     )
 
 

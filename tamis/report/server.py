@@ -35,10 +35,10 @@ HEADERS = {
 WITH_SCRIPT = ("map_", "neighbours_", "browse_")
 """Pages with a script. Each names its digest in a policy of its own, so that no other one runs in it."""
 NOT_HERE = (
-    "This address belongs to another project than the one that is served here now. Run tamis ui in the "
-    "folder of the project that the link is from."
+    "This address belongs to a different project from the one that is being served here. Run tamis ui in "
+    "the folder of the project that the link came from."
 )
-NO_PAGE = "There is no such page now. tamis materialize makes the pages that are missing or out of date."
+NO_PAGE = "This page does not exist. tamis materialize writes the pages that are missing or out of date."
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -74,11 +74,12 @@ class _Pages(BaseHTTPRequestHandler):
         try:
             path = unquote(urlsplit(self.path).path)
         except ValueError:
-            self.send_error(HTTPStatus.BAD_REQUEST, explain="This address cannot be read.")
+            self.send_error(HTTPStatus.BAD_REQUEST, explain="This address is not valid.")
             return
         key, _, name = path.removeprefix("/").partition("/")
         if len(host) != 1 or _name_of(host[0]) not in THIS_MACHINE:
-            self.send_error(HTTPStatus.FORBIDDEN, explain="This server is for the browser of this machine.")
+            explain = "This server answers only requests to localhost, from a browser on this machine."
+            self.send_error(HTTPStatus.FORBIDDEN, explain=explain)
         elif path in ("/", f"/{self.server.key}"):
             self.send_response(HTTPStatus.FOUND)
             self.send_header("Location", f"/{self.server.key}/")
@@ -176,4 +177,4 @@ def _bound(home: Home, wanted: int | None, ui_port: int | None) -> PagesServer:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-    raise OSError(errno.EADDRINUSE, f"{os.strerror(errno.EADDRINUSE)}, as are those up to {last}")
+    raise OSError(errno.EADDRINUSE, f"{os.strerror(errno.EADDRINUSE)}, and so are all ports up to {last}")

@@ -17,7 +17,11 @@ from tamis.transport.exact import Distance
 from tamis.transport.stored_gaps import TargetGaps, read_gaps
 
 SHOWN_EXAMPLES = 10
-LABELS = {POOL: "the pool, a random draw", RANDOM: "a random choice of the same size", CHOSEN: "this choice"}
+LABELS = {
+    POOL: "a random draw from the pool",
+    RANDOM: "a random choice of the same size",
+    CHOSEN: "this choice",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +72,11 @@ def serving_answer(target: str, serving: Serving) -> str:
     if serving.pairs.is_empty():
         return f"The choice serves none of the {examples} of {target}: no chosen document has a vector."
     if serving.limit is None or serving.served is None:
-        return f"{target} has {examples}: too few to say what being served well means."
+        return f"{target} has {examples}: too few to tell which of them are served well."
     share = percent(serving.served / serving.examples, 0)
     return (
-        f"The choice serves {serving.served:,} of the {examples} of {target} ({share}) as "
-        "well as other examples of it would: within the cost at which one half serves 19 of 20 of the other."
+        f"The choice serves {serving.served:,} of the {examples} of {target} ({share}) as well as other "
+        "target examples would: within the cost at which one half of them serves 19 of 20 in the other half."
     )
 
 
@@ -82,10 +86,10 @@ def comparison_in_words(serving: Serving) -> str:
         return ""
     chosen, random = serving.distances[CHOSEN], serving.distances[RANDOM]
     if chosen.high < random.low:
-        return "The choice is nearer to the held-out examples than a random choice: the intervals are apart."
+        return "The choice is closer to the held-out examples than a random one: the intervals are apart."
     if chosen.low > random.high:
         return "The choice is farther from the held-out examples than a random one: the intervals are apart."
-    return "The intervals of the choice and a random one overlap: this does not tell them apart."
+    return "The intervals of the choice and of a random one overlap: no difference between them is shown."
 
 
 def with_texts(store: Store, target: str, examples: pl.DataFrame) -> pl.DataFrame:

@@ -101,7 +101,7 @@ def _places(store: Store, doc_ids: list[str]) -> dict[str, str]:
 def _mix(store: Store, doc_ids: list[str]) -> str:
     """Return the sources with most of these documents, as shares."""
     if not doc_ids:
-        return "nowhere"
+        return "no source"
     sources = document_sources(store.read(OCCURRENCES.name, ["doc_id", "shard", "source"]))
     chosen = sources.join(pl.DataFrame({"doc_id": doc_ids}), on="doc_id", how="semi")
     counts = chosen.group_by("source").len().sort(["len", "source"], descending=[True, False])
@@ -129,10 +129,10 @@ def _trial_lines(store: Store) -> list[str]:
 
 def _outcome(row: Mapping[str, Any]) -> str:
     if row["accuracy"] is not None:
-        usual = f" (the most frequent label alone: {row['majority_accuracy']:.3f})"
+        usual = f" (always the most frequent label: {row['majority_accuracy']:.3f})"
         return f"held-out accuracy {row['accuracy']:.3f}{usual}, macro F1 {row['macro_f1']:.3f}"
     if row["held_out_bits_per_byte"] is None:
-        return "no accuracy yet: measured after fine-tuning on the labels"
+        return "no accuracy yet: it is measured after fine-tuning on the labels"
     between = row["warm_up_bits_per_byte"]
     steps = [row["zero_shot_bits_per_byte"], between, row["held_out_bits_per_byte"]]
     shown = " -> ".join(f"{one:.3f}" for one in steps if one is not None)
@@ -154,13 +154,13 @@ def model_lines(project: Project) -> list[str]:
 def _model_line(project: Project, choice: Mapping[str, Any], several: bool) -> str:
     of_target = f" for {choice['target']}" if several else ""
     if choice["model"] is None:
-        return f"Model{of_target}: none, since no loss curve predicts anything; see its page."
+        return f"Model{of_target}: none, since no loss curve allows a prediction; see the page of its curves."
     share = choice["cost_share"]
     cost = f"{100 * share:.0f} % of training every model at that size" if share is not None else "unknown"
     return (
         f"Model{of_target}: {choice['model']}, predicted {choice['predicted_loss']:.3f} "
         f"{loss_unit(project, choice['target'])} at {choice['predict_at']} target documents"
-        f"{_doubt(choice)}; finding it cost {cost}."
+        f"{_doubt(choice)}; cost of finding it: {cost}."
     )
 
 
@@ -195,7 +195,7 @@ def _time_lines(project: Project) -> list[str]:
         if asset in stages():
             groups[stages()[asset].group] += spent
     shown = ", ".join(f"{group} {spent:.0f} s" for group, spent in groups.items())
-    return [f"Time, of each stage when it was last made: {shown}."]
+    return [f"Time of each stage's last run, by group: {shown}."]
 
 
 def comparison_lines(project: Project) -> list[str]:
@@ -210,6 +210,6 @@ def comparison_lines(project: Project) -> list[str]:
 
 def _trained_lines(project: Project) -> list[str]:
     if project.settings.sampler_trials.model is None:
-        hint = "train on them too: add [sampler_trials] to tamis.toml, as docs/settings.md shows"
+        hint = "to train a model on each choice too, add [sampler_trials] to tamis.toml: see docs/settings.md"
         return ["", hint]
     return ["", *comparison_text(analyse(project.home.store.read(SAMPLER_TRIALS.name), project.seed))]

@@ -17,13 +17,13 @@ PARAMETERS_RECTIFIED = 4
 FAR_OCTAVES = 2.0
 FEW_SIZES = 6
 SEARCHED = (
-    "The search under the trial budget kept it to the end. {other} is predicted to do better still, but from "
-    "fewer sizes: the search had dropped it."
+    "The search under the trial budget kept it until the end. {other} is predicted to do even better, but "
+    "from fewer sizes, since the search dropped it."
 )
 
 LONGER = (
-    "For these add to [scaling] sizes in tamis.toml, up to as many examples as the target has for training, "
-    "and where there is a [trial_budget] raise its share."
+    "To plan them, add larger sizes to [scaling] in tamis.toml, up to the number of training examples of the "
+    "target, and raise the share in [trial_budget] if there is one."
 )
 
 
@@ -107,10 +107,14 @@ def trust(models: Sequence[ModelReport], unit: str) -> str:
     if not known:
         return ""
     within = sum(test.within for test in tried.values())
-    held = "" if len(tried) == 1 else f" {within} of {len(tried)} measured losses lay in their 90 % interval."
+    held = (
+        ""
+        if len(tried) == 1
+        else f" {within} of {len(tried)} measured losses were within their 90 % intervals."
+    )
     one = "an error" if len(known) == 1 else "a typical error"
     worst = "" if len(known) == 1 else f" (at worst {number(known[-1])})"
-    said = f"Tried on the largest size of each model, hidden from it, the method made {one} of "
+    said = f"Tested on the largest size of each model, which it had not seen, the method had {one} of "
     return f"{said}{number(median(known))}{worst} {unit}.{held}{_chosen_in_backtest(tried)}"
 
 
@@ -124,7 +128,9 @@ def _chosen_in_backtest(tried: dict[str, Backtest]) -> str:
     if would == best:
         return f" It would have chosen {would}, which was right."
     loss = usable[would].measured - usable[best].measured
-    return f" It would have chosen {would}, whose loss is {number(loss)} above that of the best, {best}."
+    return (
+        f" It would have chosen {would}, whose loss is {number(loss)} above that of the best model, {best}."
+    )
 
 
 def caveats_of(
@@ -144,22 +150,22 @@ def caveats_of(
     elif fewest == PARAMETERS_RECTIFIED:
         found.append(
             f"At least one model was measured at only {fewest} sizes. The rectified law has four parameters "
-            "and passes through any four points, so a small misfit here is no evidence, and parameters such "
+            "and passes through any four points, so a good fit is no evidence for it, and parameters such "
             "as E and D_l are guesses."
         )
     elif fewest <= FEW_SIZES:
         found.append(
-            f"With {fewest} sizes a model, fitted parameters such as E and D_l are weakly determined."
+            f"With only {fewest} sizes per model, fitted parameters such as E and D_l are poorly determined."
         )
     largest = min((max(model.sizes) for model in models if model.sizes), default=math.nan)
     octaves = math.log2(target_size / largest) if math.isfinite(largest) else 0.0
     if octaves > FAR_OCTAVES:
         found.append(
-            f"The target of {whole(target_size)} examples is {number(2**octaves, 1)} times the largest size "
-            f"measured for some model ({whole(largest)}): the further, the more the prediction rests on "
-            "the law and the less on measurements."
+            f"The target size of {whole(target_size)} examples is {number(2**octaves, 1)} times the largest "
+            f"size measured for at least one model ({whole(largest)}). The larger this factor, the more the "
+            "prediction depends on the law and the less on measurements."
         )
-    absent = [f"No run of these models is done yet, so they are not compared: {', '.join(missing)}."]
+    absent = [f"No run of these models has finished yet, so they are not compared: {', '.join(missing)}."]
     found = (absent if missing else []) + found
     return (*_caveats_of_failures(models, failed), *found, *_caveats_of_backtests(models))
 
@@ -179,13 +185,13 @@ def _caveats_of_backtests(models: Sequence[ModelReport]) -> list[str]:
     missed = [model.model for model in models if model.backtest is not None and not model.backtest.within]
     found = []
     if untested:
-        found.append(f"The prediction was not tried on a known point (backtest) for: {', '.join(untested)}.")
+        found.append(f"The prediction was not tested on a known loss (backtest) for: {', '.join(untested)}.")
     if missed:
         found.append(
-            f"In the backtest the measured loss lay outside the 90 % interval for: {', '.join(missed)}."
+            f"In the backtest, the measured loss was outside the 90 % interval for: {', '.join(missed)}."
         )
     found.append(
-        "Intervals cover the noise and curvature seen in these curves. They do not cover a change of the "
-        "training recipe, of the kind of data, or of the held-out examples."
+        "The intervals account for the noise and curvature seen in these curves, but not for changes to the "
+        "training recipe, the kind of data or the held-out examples."
     )
     return found

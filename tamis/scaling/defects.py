@@ -90,7 +90,7 @@ def _copied(curves: dict[str, Measurements]) -> Iterator[Defect]:
         if not hits.any() or len(pairs) * comb(len(sizes), int(hits.sum())) * chance > CHANCE:
             continue
         added = [f"{-amount:+.2f}" for amount in edits[hits] if amount != 0.0]
-        edited = f", up to {', '.join(added)}" if added else ""
+        edited = f", apart from an added {', '.join(added)}" if added else ""
         yield Defect(model=second, kind="copied", detail=f"equals {first} at {_listed(sizes[hits])}{edited}")
 
 
@@ -147,7 +147,7 @@ def _interpolated(model: str, curve: Measurements, cells: int) -> Iterator[Defec
                 size = float(curve.sizes[place + 1])
                 found[size] = min(found.get(size, (np.inf, "")), (expected, name))
     for size, (_expected, name) in sorted(found.items()):
-        detail = f"at {_listed(np.array([size]))}: on the line of its neighbours in {name}"
+        detail = f"at {_listed(np.array([size]))}: on the line between its neighbours in {name}"
         yield Defect(model=model, kind="interpolated", detail=detail)
 
 
@@ -192,7 +192,7 @@ def _outliers(model: str, curve: Measurements, usual: float) -> Iterator[Defect]
             limit, np.abs(deviations[max(place - 1, 0) : place + 2]).max() * 0.999
         ):
             where = _listed(curve.sizes[place + 1 : place + 2])
-            detail = f"{100 * deviations[place]:+.1f} % off the line of its neighbours at {where}"
+            detail = f"{100 * deviations[place]:+.1f} % off the line between its neighbours at {where}"
             yield Defect(model=model, kind="outlier", detail=f"{detail} (advice only)")
 
 

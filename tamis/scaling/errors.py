@@ -13,7 +13,7 @@ class BadCurveError(PermanentError, ValueError):
 
     def __init__(self, problem: str) -> None:
         self.problem = problem
-        super().__init__(f"a curve is two sequences of numbers of one length; {problem}")
+        super().__init__(f"a curve needs two sequences of numbers of equal length; {problem}")
 
 
 class BadSettingError(PermanentError, ValueError):

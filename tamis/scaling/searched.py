@@ -7,9 +7,9 @@ from typing import Any
 from tamis.scaling.budgeted_search import rounded_up
 
 TOO_SMALL = "the share is too small for a first trial"
-SPENT = "the rest of the budget does not pay for another round"
+SPENT = "the rest of the budget is not enough for another round"
 CLEAR = "the choice is clear"
-UNKNOWN = "no file says how many parameters these models have"
+UNKNOWN = "no file states the number of parameters of these models"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +51,14 @@ class Search:
 
     @property
     def sentence(self) -> str:
-        """`trial budget: 12.0 % of the full cost spent (30.0 % allowed), 4 trials asked for, best: s`."""
+        """`trial budget: 12.0 % of the full cost spent (30.0 % allowed), 4 trials requested, best: s`."""
         allowed = f"({100 * self.budget_share:.1f} % allowed)"
         spent = f"{100 * self.spent_share:.1f} % of the full cost spent {allowed}"
         more = f"; [trial_budget] share = {self.next_share:g} pays for another" if self.next_share else ""
         now = (
             f"{self.ended}{more}"
             if self.ended
-            else f"{len(self.open)} {'trial' if len(self.open) == 1 else 'trials'} asked for"
+            else f"{len(self.open)} {'trial' if len(self.open) == 1 else 'trials'} requested"
         )
         best = f", best so far: {self.choice}" if self.choice else ""
         return f"trial budget: {spent}, {now}{best}"
@@ -86,8 +86,8 @@ class Search:
         models = ", ".join(self.unpaid)
         return (
             f"[trial_budget] share = {self.budget_share:g} does not pay for trials of {models} at the "
-            f"largest size ({self.largest}) in addition to those already run; without the section "
-            "[trial_budget] every trial is run"
+            f"largest size ({self.largest}) in addition to those already run; remove the section "
+            "[trial_budget] to run every trial"
         )
 
 

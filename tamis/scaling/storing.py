@@ -30,7 +30,9 @@ class NoPredictionError(PermanentError):
     def __init__(self, measured: dict[str, int]) -> None:
         self.measured = measured
         found = ", ".join(f"{model}: {count}" for model, count in sorted(measured.items()))
-        super().__init__(f"no loss curve predicts anything (sizes measured: {found}); add [scaling] sizes")
+        super().__init__(
+            f"no loss curve gives a prediction (sizes measured: {found}); add sizes to [scaling]"
+        )
 
 
 Curves = dict[str, tuple[list[int], list[float]]]

@@ -54,7 +54,7 @@ class TargetShares:
     def __post_init__(self) -> None:
         check_shares("shares", self.shares)
         if abs((total := sum(self.shares.values())) - 1) > 0.02:
-            raise ImpossibleSharesError("shares", None, total, "shares of 1 in sum, within 2 %")
+            raise ImpossibleSharesError("shares", None, total, "shares that add up to 1, within 2 %")
         if not (math.isfinite(self.maximum_repetition) and self.maximum_repetition >= 1):
             raise ImpossibleSharesError(
                 "maximum_repetition", None, self.maximum_repetition, "a number of passes, 1 or more"
@@ -206,14 +206,14 @@ def _to_targets(problem: _Problem, wanted: TargetShares) -> _Division:
         asked = math.floor(shares[name] / sum(shares.values()) * problem.total)
         if name in available:
             message = (
-                f"{name} was to have {problem.of_budget(asked)}, but holds {problem.words(available[name])}, "
-                f"and no more than {wanted.maximum_repetition:g} passes are allowed: it has "
-                f"{problem.words(goals[name])}, and the others more"
+                f"{name} should get {problem.of_budget(asked)}, but has {problem.words(available[name])} "
+                f"and passes over a group are limited to {wanted.maximum_repetition:g}: it gets "
+                f"{problem.words(goals[name])}, and the other groups get more"
             )
             shortfalls.append(
                 Shortfall(kind="repetition", group=name, wanted=asked, reached=goals[name], message=message)
             )
-    why = f"with at most {wanted.maximum_repetition:g} passes over each group there are"
+    why = f"but with passes over each group limited to {wanted.maximum_repetition:g} there are only"
     shortfalls += _unspent(problem, sum(goals.values()), why)
     goal, there = pl.col("goal"), pl.col("there")
     table = [
@@ -284,7 +284,7 @@ def _within_bounds(problem: _Problem, bounds: ShareBounds) -> _Division:
     most = {name: math.floor(share_of(bounds.maximum, name, 1.0) * total) for name in available}
     possible = {name: min(most[name], size) for name, size in available.items()}
     held = any(most[name] < size for name, size in available.items())
-    why = "within the largest shares there are only" if held else "all that is eligible is selected, only"
+    why = "but the maximum shares allow only" if held else "everything eligible is selected, but that is only"
     shortfalls += _unspent(problem, sum(possible.values()), why)
     by_group = _bounds_of_groups(problem, bounds, least, most)
     ranked = problem.ranked.join(by_group, on="group", how="left", maintain_order="left")
@@ -382,7 +382,7 @@ def _minima(
     }
     if (whole := sum(shares.values(), Fraction(0))) > 1:
         message = (
-            f"the minimum shares of {counted(len(shares), 'group')} add up to {float(whole):g}, over 1: "
+            f"the minimum shares of {counted(len(shares), 'group')} add up to {float(whole):g}, above 1: "
             f"each was divided by {float(whole):g}"
         )
         shortfalls.append(
@@ -399,9 +399,9 @@ def _minima(
     for name, amount in least.items():
         if amount > available[name]:
             message = (
-                f"{name} must fill {100 * float(shares[name]):.3g} %, "
-                f"{problem.of_budget(math.ceil(amount))}, but only {problem.words(available[name])} may be "
-                "chosen: all are taken"
+                f"{name} must fill {100 * float(shares[name]):.3g} % "
+                f"({problem.of_budget(math.ceil(amount))}), but only {problem.words(available[name])} can be "
+                "chosen: all are selected"
             )
             shortfalls.append(
                 Shortfall(
@@ -419,7 +419,7 @@ def _unknown(problem: _Problem, names: Iterable[str]) -> Iterable[Shortfall]:
     """Yield a shortfall for each group of the settings that no document is in."""
     for name in names:
         if name not in problem.known:
-            message = f"no document is of {name!r}, which the shares name; there are: {named(problem.known)}"
+            message = f"the shares name {name!r}, which has no document; groups: {named(problem.known)}"
             yield Shortfall(kind="unknown_group", group=name, wanted=0, reached=0, message=message)
 
 

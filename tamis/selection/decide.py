@@ -193,7 +193,9 @@ def _number_selected(ranked: pl.DataFrame, limit: Budget) -> int:
         there = f"{total:,}"
         if in_tokens:
             there = tokens_in_words(total, ranked.height, int(ranked["is_estimated"].sum()))
-        warnings.warn(f"{asked}, only {there} are eligible: all selected", BudgetExceedsPool, stacklevel=3)
+        warnings.warn(
+            f"{asked}, but only {there} are eligible: all are selected", BudgetExceedsPool, stacklevel=3
+        )
     return int((running <= math.floor(limit.amount)).sum())
 
 

@@ -22,7 +22,7 @@ class BadColumnError(PermanentError, ValueError):
 
     def __init__(self, column: str, found: str, expected: str) -> None:
         self.column, self.found, self.expected = column, found, expected
-        super().__init__(f"column {column!r} holds {found}; expected {expected}")
+        super().__init__(f"column {column!r} contains {found}; expected {expected}")
 
 
 class RepeatedIdsError(PermanentError, ValueError):

@@ -66,7 +66,7 @@ def _licence(store: Store, doc_id: str, rule: str | None, filters: FiltersSectio
         NOT_ALLOWED: f"one of {', '.join(filters.licences_allowed)}",
     }
     licences = places.unique().sort(nulls_last=True).to_list()
-    return {"measured": {"licences": licences}, "allowed": allowed.get(str(rule), "a licence that is stated")}
+    return {"measured": {"licences": licences}, "allowed": allowed.get(str(rule), "any stated licence")}
 
 
 def _language(store: Store, doc_id: str, rule: str | None, filters: FiltersSection) -> Evidence:
@@ -87,7 +87,7 @@ def _personal_data(store: Store, doc_id: str, rule: str | None, filters: Filters
     flags = _flags(store, doc_id)
     return {
         "measured": {name: flags[name] for name in COUNTS if flags.get(name)},
-        "allowed": f"at most {filters.personal_data_limit} in all",
+        "allowed": f"at most {filters.personal_data_limit} in total",
     }
 
 

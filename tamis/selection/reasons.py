@@ -75,27 +75,27 @@ EXCLUSIONS = (
 """Reasons that keep a document out before anything is ranked, in order of precedence."""
 
 SENTENCES: dict[str, str] = {
-    Reason.WITHIN_BUDGET: "Chosen: eligible, and ranked before the cut.",
-    Reason.OVER_BUDGET: "Eligible, but ranked behind the cut: the budget was spent on better documents.",
+    Reason.WITHIN_BUDGET: "Selected: eligible, and ranked above the cut.",
+    Reason.OVER_BUDGET: "Eligible, but ranked below the cut: the budget was spent on better documents.",
     **{
-        reason: f"Eligible, but over the {per}'s budget: better documents of its {per} have filled that."
+        reason: f"Eligible, but better documents filled the budget of its {per}."
         for per, reason in OVER_GROUP.items()
     },
-    Reason.NEAR_DUPLICATE: "Nearly the same text as another document, which is kept in its place.",
-    Reason.HEURISTIC: "Breaks a rule of form, such as too few words or too much repetition.",
-    Reason.LANGUAGE: "Is in another language than those wanted.",
-    Reason.PERSONAL_DATA: "Holds more e-mail addresses, phone numbers and the like than is tolerated.",
-    Reason.SOURCE: "Comes from no source that is allowed.",
-    Reason.LICENCE: "Has no licence that is allowed.",
+    Reason.NEAR_DUPLICATE: "Nearly the same text as another document, which is kept instead.",
+    Reason.HEURISTIC: "Breaks a heuristic rule, for example by having too few words or too much repetition.",
+    Reason.LANGUAGE: "Is not in one of the wanted languages.",
+    Reason.PERSONAL_DATA: "Contains more e-mail addresses, phone numbers and the like than are allowed.",
+    Reason.SOURCE: "Does not come from an allowed source.",
+    Reason.LICENCE: "Does not have an allowed licence.",
     Reason.CONTAMINATED: "Shares long word sequences with the held-out examples; training on it would make "
     "the evaluation look better than it is.",
     Reason.TARGET_EXAMPLE: "Is itself one of the target's training examples, so it is used there already.",
     Reason.HELD_OUT_EXAMPLE: "Is itself one of the held-out examples that models are evaluated on.",
-    Reason.WITHDRAWN: "Its owner took it back, so nothing may be trained on it.",
+    Reason.WITHDRAWN: "Withdrawn by its owner, so no model may be trained on it.",
     Reason.ARRIVED_LATER: "Arrived after the version that the selection is pinned to.",
     Reason.JUDGE_REFUSED: "The judge's server refused to read it, so it has no score.",
     Reason.MODEL_FAILED: "A model or its tokenizer failed on it, so it has no score.",
-    Reason.NO_VECTOR: "The encoder gave a vector that is zero or not finite, so it cannot be ranked.",
+    Reason.NO_VECTOR: "The encoder returned a vector that is zero or not finite, so it cannot be ranked.",
     Reason.NO_SCORE: "A score (or a token count) that the ranking needs is missing.",
 }
 """What each reason means, for people."""

@@ -65,7 +65,7 @@ SELECTED_SUBSET = Table(
     columns=(
         column("selection", pa.string(), "name of the selection"),
         DOC_ID,
-        column("rank", pa.int64(), "place in the order of selection, from 1"),
+        column("rank", pa.int64(), "position in the order of selection, from 1"),
         TRAINING_COUNT,
     ),
 )
@@ -81,14 +81,14 @@ DECISIONS = Table(
         DOC_ID,
         column("verdict", pa.string(), "selected or rejected"),
         column("reason", pa.string(), "reason code, one per document"),
-        column("rank", pa.int64(), "place among eligible documents, from 1; null when excluded"),
+        column("rank", pa.int64(), "rank among eligible documents, from 1; null if excluded"),
         column("margin", pa.float64(), "signed distance to the cut, positive on the selected side"),
-        column("duplicate_of", pa.string(), "the document kept in its place"),
+        column("duplicate_of", pa.string(), "the document that is kept instead"),
         column("transport_gradient", pa.float64(), "score used, null when the sampler did not use it"),
         column(
             "gradient_away",
             pa.float64(),
-            "transport gradient of the target to keep away from; null without one",
+            "transport gradient of the target to keep away from; null if there is none",
         ),
         column("quality", pa.float64(), "score used, null when the sampler did not use it"),
         column("judge_margin_predicted", pa.float64(), "score used, null when the sampler did not use it"),
@@ -96,8 +96,14 @@ DECISIONS = Table(
         column("nearest_cost", pa.float64(), "score used, null when the sampler did not use it"),
         column("bits_per_byte", pa.float64(), "score used, null when the sampler did not use it"),
         column("method_score", pa.float64(), "score the sampler computed itself, smallest first, or null"),
-        column("detail", pa.string(), "rule that the document breaks, budget that it is over, or null"),
-        column("budget_group", pa.string(), "group whose budget it counts for, null for undivided budgets"),
+        column(
+            "detail",
+            pa.string(),
+            "rule that the document breaks, or why the budget had no room for it; else null",
+        ),
+        column(
+            "budget_group", pa.string(), "group whose budget the document counts towards; null if not divided"
+        ),
         TRAINING_COUNT,
     ),
 )
@@ -110,8 +116,8 @@ SERVED_EXAMPLES = Table(
     columns=(
         column("selection", pa.string(), "name of the selection"),
         DOC_ID,
-        column("example_id", pa.string(), "content id of an example of its target that the document serves"),
-        column("mass", pa.float64(), "mass that goes from the document to the example; sums to 1"),
+        column("example_id", pa.string(), "content id of a target example that the document serves"),
+        column("mass", pa.float64(), "mass transported from the document to the example; sums to 1"),
         column("cost", pa.float64(), "cost per unit of mass: squared distance of the centred unit vectors"),
     ),
 )

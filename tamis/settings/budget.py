@@ -15,7 +15,8 @@ _FORM = re.compile(r"(\d+(?:\.\d+)?)(%|Mtok|ktok|tok)", re.ASCII)
 MOST_DOCUMENTS = 10**12
 _TOKENS = {"Mtok": 1_000_000, "ktok": 1_000, "tok": 1}
 BUDGET_FORMS = (
-    'documents (1000), a share of the eligible candidates ("10%") or tokens ("2Mtok", "500ktok", "9000tok")'
+    'a positive number of documents (1000), a share of the eligible candidates ("10%") or '
+    'a number of tokens ("2Mtok", "500ktok", "9000tok")'
 )
 
 
@@ -24,7 +25,7 @@ class BadBudgetError(PermanentError, ValueError):
 
     def __init__(self, budget: object) -> None:
         self.budget, self.valid = budget, BUDGET_FORMS
-        super().__init__(f"budget {budget!r} is not valid; give a positive number of {BUDGET_FORMS}")
+        super().__init__(f"budget {budget!r} is not valid; expected {BUDGET_FORMS}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,7 +103,7 @@ class Settings(Section):
             names = [entry.name for entry in getattr(self, kind)]
             if repeated := {name for name in names if names.count(name) > 1}:
                 raise wrong_key(
-                    f"[[{kind}]] name", min(repeated), f"a different name; several [[{kind}]] have this one"
+                    f"[[{kind}]] name", min(repeated), f"a unique name; several [[{kind}]] have this one"
                 )
         check_references(self)
         return self
@@ -121,7 +121,7 @@ def project_file(start: Path | None = None) -> Path:
         if (candidate / PROJECT_FILE).is_file():
             return candidate / PROJECT_FILE
     raise UnreadableProjectError(
-        folder / PROJECT_FILE, "no tamis.toml here or in any folder above; `tamis init` writes one"
+        folder / PROJECT_FILE, "no tamis.toml here or in any parent folder; `tamis init` creates one"
     )
 
 
@@ -159,7 +159,9 @@ def load_settings(path: Path) -> Settings:
     except OSError as error:
         raise UnreadableProjectError(path, error.strerror or str(error)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UnreadableProjectError(path, f"not TOML in UTF-8: {error}{_toml_hint(str(error))}") from error
+        raise UnreadableProjectError(
+            path, f"not valid TOML in UTF-8: {error}{_toml_hint(str(error))}"
+        ) from error
     return parse_settings(values, str(path))
 
 
@@ -170,7 +172,7 @@ def _toml_hint(problem: str) -> str:
             "which need double brackets each time"
         )
     if "end of document after a statement" in problem or "Invalid value" in problem:
-        return '; texts and shares need quotes: budget = "10%"'
+        return '; strings and percentages need quotes: budget = "10%"'
     return ""
 
 
@@ -223,7 +225,7 @@ def _expected(problem: Any) -> str:
         case "tuple_type" if len(problem["loc"]) > 1:
             return "a list, in square brackets"
         case "tuple_type":
-            return f"a list; a table is repeated as [[{problem['loc'][-1]}]]"
+            return f"a list of tables, each headed [[{problem['loc'][-1]}]]"
         case "model_type":
             return f"a table: [{problem['loc'][-1]}]"
     return str(problem["msg"]).removeprefix("Input should be ")

@@ -46,16 +46,18 @@ def check_references(settings: "Settings") -> None:
         if selection.target is not None:
             _must_be(selection.target, targets, f"[[selection]] {selection.name}: target")
         if "bits_per_byte" in find_sampler(selection.sampler).score_columns and not settings.perplexity.model:
-            expected = f'a [[base_model]], since selection {selection.name!r} has sampler "perplexity"'
+            expected = (
+                f'the name of a [[base_model]], since selection {selection.name!r} uses sampler "perplexity"'
+            )
             raise wrong_key("perplexity.model", None, expected)
         if selection.target is None and find_sampler(selection.sampler).needs_target:
-            expected = f"{_one_of(targets)} (sampler {selection.sampler!r} needs it)"
+            expected = f"{_one_of(targets)} (sampler {selection.sampler!r} needs a target)"
             raise wrong_key(f"[[selection]] {selection.name}: target", None, expected)
         _check_contrast(selection, targets)
     check_mixture(settings)
     _check_scaling(settings.scaling, settings.target, models, settings.fine_tuning.validation)
     if settings.trial_budget.share is not None and not settings.scaling.models:
-        raise wrong_key("[scaling] models", None, f"{_one_of(models)}, which [trial_budget] chooses among")
+        raise wrong_key("[scaling] models", None, f"{_one_of(models)} (required by share in [trial_budget])")
     _check_trials(settings)
     for where, model_name in (
         ("comparison", settings.comparison.model),
@@ -84,12 +86,13 @@ def _check_sampler(name: str, models: tuple[BaseModelSection, ...], where: str) 
     if asked is None or asked.family != PERPLEXITY:
         return
     if asked.model not in (known := {model.name for model in models}):
-        expected = f"MODEL of {PERPLEXITY}:MODEL to be {_one_of(known, 'a [[base_model]]')}"
+        expected = f"{PERPLEXITY}:MODEL, where MODEL is {_one_of(known, 'a [[base_model]]')}"
         raise wrong_key(where, name, f"{expected}{did_you_mean(asked.model, known)}")
     kept = named(models, asked.model).checkpoints
     if asked.checkpoint is not None and asked.checkpoint not in kept:
         expected = (
-            f"a share in checkpoints of [[base_model]] {asked.model} ({', '.join(map(str, kept)) or 'none'})"
+            f"a share listed in checkpoints of [[base_model]] {asked.model} "
+            f"({', '.join(map(str, kept)) or 'none'})"
         )
         raise wrong_key(where, name, expected)
 
@@ -100,7 +103,7 @@ def _check_contrast(selection: SelectionSection, targets: set[str]) -> None:
         _must_be(selection.away_from, others, where)
     elif AWAY_SCORE in find_sampler(selection.sampler).score_columns:
         named = _one_of(others) if others else "a second [[target]]"
-        raise wrong_key(where, None, f"{named} (sampler {selection.sampler!r} needs it)")
+        raise wrong_key(where, None, f"{named} (sampler {selection.sampler!r} needs two targets)")
 
 
 def check_mixture(settings: "Settings") -> None:
@@ -110,9 +113,9 @@ def check_mixture(settings: "Settings") -> None:
         if not selection.mixture:
             continue
         if settings.mixture is None:
-            raise wrong_key(where, True, "a [mixture], whose shares it follows")
+            raise wrong_key(where, True, "a [mixture] section, whose shares the selection follows")
         if selection.per is not None:
-            raise wrong_key(where, True, "no mixture together with per: each of them divides the budget")
+            raise wrong_key(where, True, "either mixture or per, not both, since each divides the budget")
         if parse_budget(selection.budget).unit != "tokens":
             expected = 'a budget in tokens, such as budget = "2Mtok", since mixture = true'
             raise wrong_key(f"[[selection]] {selection.name}: budget", selection.budget, expected)
@@ -127,19 +130,19 @@ def check_mixture(settings: "Settings") -> None:
             raise wrong_key(f"[mixture] {key}", name, f"{_one_of(presets)}{did_you_mean(name, presets)}")
     smaller, larger = (PRESETS.index(one) if one else -1 for one in mixture_presets(settings))
     if section.agreement_model is not None and larger <= smaller:
-        expected = f"a larger preset than that of model, {section.model!r}"
+        expected = f"a preset larger than that of model = {section.model!r}"
         raise wrong_key("[mixture] agreement_model", section.agreement_model, expected)
     where = "[mixture] sampler"
     _check_sampler(section.sampler, settings.base_model, where)
     if AWAY_SCORE in find_sampler(section.sampler).score_columns:
-        raise wrong_key(where, section.sampler, "samplers without away_from")
+        raise wrong_key(where, section.sampler, "a sampler that needs no away_from")
     if "bits_per_byte" in find_sampler(section.sampler).score_columns and not settings.perplexity.model:
-        expected = 'a [[base_model]], since [mixture] has sampler "perplexity"'
+        expected = 'the name of a [[base_model]], since [mixture] uses sampler "perplexity"'
         raise wrong_key("perplexity.model", None, expected)
     if "run_tokens" in section.model_fields_set and section.run_tokens > section.train_tokens:
         expected = (
-            f"at most train_tokens, {section.train_tokens:,}: "
-            "no run is longer than the training that it imitates"
+            f"at most train_tokens ({section.train_tokens:,}), "
+            "since no run may be longer than the training that it imitates"
         )
         raise wrong_key("[mixture] run_tokens", section.run_tokens, expected)
     if section.sources == "corpora":
@@ -148,7 +151,7 @@ def check_mixture(settings: "Settings") -> None:
             raise wrong_key("[mixture] sources", "corpora", "at least two [[corpus]], or sources = 'source'")
         if section.runs is not None and section.runs < count + 2:
             raise wrong_key(
-                "[mixture] runs", section.runs, f"{count + 2} or more: two more than the {count} sources"
+                "[mixture] runs", section.runs, f"at least {count + 2}, two more than the {count} sources"
             )
 
 
@@ -191,10 +194,10 @@ def _check_sampler_trials(settings: "Settings", targets: set[str], models: set[s
         where = "[sampler_trials] samplers"
         _check_sampler(name, settings.base_model, where)
         if AWAY_SCORE in find_sampler(name).score_columns:
-            raise wrong_key(where, name, "samplers without away_from")
+            raise wrong_key(where, name, "a sampler that needs no away_from")
     measured = any("bits_per_byte" in find_sampler(name).score_columns for name in trials.samplers)
     if measured and not settings.perplexity.model:
-        expected = 'a [[base_model]], since [sampler_trials] has sampler "perplexity"'
+        expected = 'the name of a [[base_model]], since [sampler_trials] uses sampler "perplexity"'
         raise wrong_key("perplexity.model", None, expected)
 
 
@@ -217,7 +220,7 @@ def _check_scaling(
     largest, smallest = max(train, key=lambda one: train[one]), min(train, key=lambda one: train[one])
     for size, target in ((max(scaling.sizes), largest), (min(scaling.sizes), smallest)):
         if size > train[target]:
-            aside = f" less [fine_tuning] validation = {validation}" if validation else ""
+            aside = f" minus [fine_tuning] validation = {validation}" if validation else ""
             expected = f"sizes up to {train[target]} (train of target {target!r}{aside})"
             raise wrong_key("[scaling] sizes", size, expected)
 
@@ -228,13 +231,15 @@ def _check_trials(settings: "Settings") -> None:
     for target in settings.target if aside else ():
         if aside >= target.train:
             raise wrong_key(
-                "[fine_tuning] validation", aside, f"less than train = {target.train} of {target.name!r}"
+                "[fine_tuning] validation",
+                aside,
+                f"less than train = {target.train} of target {target.name!r}",
             )
     if settings.comparison.two_stage and not (settings.comparison.model and settings.comparison.selections):
         expected = "model and selections in [comparison], since two_stage = true"
         raise wrong_key("[comparison] model", settings.comparison.model, expected)
     if settings.comparison.two_stage and not settings.target:
-        raise wrong_key("[comparison] two_stage", True, "a [[target]] to learn from in the second stage")
+        raise wrong_key("[comparison] two_stage", True, "a [[target]] to train on in the second stage")
 
 
 def _must_be(name: str | None, valid: set[str], where: str) -> None:
@@ -245,4 +250,4 @@ def _must_be(name: str | None, valid: set[str], where: str) -> None:
 def _one_of(valid: set[str], kind: str = "a section") -> str:
     if valid:
         return f"one of: {', '.join(sorted(valid))}"
-    return f"the name of {kind}, but there is none" + (" of that kind" if kind == "a section" else "")
+    return f"the name of {kind}, but tamis.toml has none" + (" of that kind" if kind == "a section" else "")

@@ -76,8 +76,8 @@ class BadModelSamplerError(PermanentError, ValueError):
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(
-            f"{name!r} is not a valid model sampler; valid: {FORMS}, where SHARE is the part of "
-            "the model's training, above 0 and below 1"
+            f"{name!r} is not a valid model sampler; valid: {FORMS}, where SHARE (above 0, below 1) "
+            "is how much of its training the model has completed"
         )
 
 
@@ -151,7 +151,8 @@ _ALL = (
         combine=_gradient_and_quality,
         options=("quality_weight",),
         formula="transport gradient + {quality_weight:g} x (1 - quality)",
-        description="Smallest transport gradient plus quality_weight * (1 - quality): both papers at once.",
+        description="Smallest transport gradient plus quality_weight * (1 - quality): "
+        "target fit and quality combined.",
     ),
     Sampler(
         name="got-d-contrast",
@@ -161,15 +162,15 @@ _ALL = (
         needs_target=True,
         combine=_gradient_and_contrast,
         options=("away_weight",),
-        formula="transport gradient - {away_weight:g} x gradient away",
-        description="Towards one target and away from another: transport gradient less away_weight times "
-        "that of away_from (arXiv 2405.02774, section 4.1).",
+        formula="transport gradient - {away_weight:g} x gradient for the target to avoid",
+        description="Smallest transport gradient minus away_weight * (gradient for away_from): towards one "
+        "target and away from another (arXiv 2405.02774, section 4.1).",
     ),
     Sampler(
         name="ask-llm",
         rule="top_k",
         score_columns=("judge_margin_predicted",),
-        description="Highest Ask-LLM margin (arXiv 2402.09668), which the grader extends to the whole pool.",
+        description="Highest Ask-LLM margin (arXiv 2402.09668), predicted by the grader for the whole pool.",
     ),
     Sampler(
         name="density",
@@ -184,7 +185,8 @@ _ALL = (
         combine=_quality_and_diversity,
         options=("temperature", "diversity_weight"),
         formula="predicted margin / {temperature:g} - {diversity_weight:g} x log density",
-        description="Draw with weights exp(margin / temperature) / density: good ones that are not alike.",
+        description="Draw with weights exp(margin / temperature) / density^diversity_weight: "
+        "good and diverse documents.",
     ),
     Sampler(
         name="rank-ensemble",
@@ -194,7 +196,7 @@ _ALL = (
         needs_target=True,
         combine=_mean_rank,
         formula="mean of the ranks by transport gradient and by predicted margin",
-        description="Smallest mean of two ranks: by GOT-D and by Ask-LLM, whose scales cannot be compared.",
+        description="Smallest mean of the ranks by GOT-D and by Ask-LLM, whose scores have different scales.",
     ),
     Sampler(
         name="knn",
@@ -209,22 +211,25 @@ _ALL = (
         rule="top_k",
         direction="lowest",
         score_columns=("bits_per_byte",),
-        description="Fewest bits per byte under a model that did not train on the document.",
+        description="Fewest bits per byte under a model; "
+        "a model trained by Tamis never scores its own training data.",
     ),
     _method(
-        "got-d-rounds", "rounds", "GOT-D in several rounds, each on the pool plus what was chosen before."
+        "got-d-rounds",
+        "rounds",
+        "GOT-D in several rounds, each on the pool mixed with the documents chosen so far.",
     ),
     _method(
         "got-d-quality-rounds",
         "rounds",
-        "Several rounds on the joint objective: transport distance plus quality_weight * (1 - quality).",
+        "Like got-d-rounds, for the joint objective: transport distance plus quality_weight * (1 - quality).",
         "quality",
         options=("quality_weight",),
     ),
     _method(
         "semdedup",
         "semdedup",
-        "Least similar to the documents kept of its cluster (SemDeDup, arXiv 2303.09540).",
+        "Least similar to the documents already kept in its cluster (SemDeDup, arXiv 2303.09540).",
         needs_target=False,
     ),
     _method(
@@ -234,16 +239,22 @@ _ALL = (
         needs_target=False,
     ),
     _method(
-        "round-robin", "round-robin", "Target examples take turns, each taking its nearest document left."
+        "round-robin",
+        "round-robin",
+        "Target examples take turns, each taking the nearest document still available.",
     ),
-    _method("dsir", "dsir", "Draw by importance weights of hashed n-grams (arXiv 2302.03169)."),
+    _method("dsir", "dsir", "Draw by importance weights computed from hashed n-grams (arXiv 2302.03169)."),
     _method(
         "classifier",
         "classifier",
-        "Highest log odds of a linear classifier of target against pool (DCLM, arXiv 2406.11794).",
+        "Highest log odds under a linear classifier of target versus pool (DCLM, arXiv 2406.11794).",
     ),
-    _method("tsds", "tsds", "Nearest neighbours of the target, thinned where they crowd (arXiv 2410.11303)."),
-    _method("unbalanced", "unbalanced", "Most mass received in unbalanced transport from the target."),
+    _method(
+        "tsds", "tsds", "Nearest neighbours of the target, thinned in crowded regions (arXiv 2410.11303)."
+    ),
+    _method(
+        "unbalanced", "unbalanced", "Most mass received in unbalanced optimal transport from the target."
+    ),
 )
 
 SAMPLERS: dict[str, Sampler] = {sampler.name: sampler for sampler in _ALL}
@@ -280,10 +291,13 @@ def sampler_of_model(name: str) -> Sampler | None:
     if found is None:
         return None
     if found.family == ASK_LLM:
-        text = f"Highest Ask-LLM margin by {found.model}, asked about every document that may be chosen."
+        text = f"Highest Ask-LLM margin by {found.model}, which is asked about every eligible document."
     else:
         part = "" if found.checkpoint is None else f" after {100 * found.checkpoint:g} % of its training"
-        text = f"Fewest bits per byte under {found.model}{part}, which did not train on the document."
+        text = (
+            f"Fewest bits per byte under {found.model}{part}; "
+            "a model trained by Tamis never scores its own training data."
+        )
     return Sampler(
         name=name,
         description=text,

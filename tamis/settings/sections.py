@@ -121,10 +121,14 @@ class CorpusSection(Section):
         if self.format != "text" and self.kind == "python-docs":
             raise wrong_key("format", self.format, 'no format, since kind = "python-docs"')
         if self.kind == "files" and not self.path:
-            raise wrong_key("path", None, 'a folder or file, since kind = "files": path = "documents"')
+            raise wrong_key(
+                "path", None, 'a folder or file, such as path = "documents", since kind = "files"'
+            )
         if self.kind == "python-docs" and not self.packages:
             raise wrong_key(
-                "packages", None, 'installed packages, since kind = "python-docs": packages = ["numpy"]'
+                "packages",
+                None,
+                'installed packages, such as packages = ["numpy"], since kind = "python-docs"',
             )
         if self.kind == "datasets" and (self.path is None) == (self.hub is None):
             expected = 'either path (a folder that save_to_disk wrote) or hub ("owner/name")'
@@ -164,7 +168,9 @@ class TargetSection(Section):
     def _answers_fit(self) -> "TargetSection":
         if (self.prompt_column is None) != (self.response_column is None):
             lacking = "prompt_column" if self.prompt_column is None else "response_column"
-            raise wrong_key(lacking, None, "a column, since a prompt and its response are given together")
+            raise wrong_key(
+                lacking, None, "a column, since prompt_column and response_column must be set together"
+            )
         if self.response_column and self.label_column:
             expected = "no value, since response_column says what to learn"
             raise wrong_key("label_column", self.label_column, expected)
@@ -180,12 +186,14 @@ class TargetSection(Section):
     @model_validator(mode="after")
     def _kind_has_its_key(self) -> "TargetSection":
         if self.kind == "files" and not self.path:
-            raise wrong_key("path", None, 'a folder or file, since kind = "files": path = "target"')
+            raise wrong_key("path", None, 'a folder or file, such as path = "target", since kind = "files"')
         if self.path and "://" in self.path:
             raise wrong_key("path", self.path, "a folder or file on this machine; only corpora may be remote")
         if self.kind == "python-docs" and not self.packages:
             raise wrong_key(
-                "packages", None, 'installed packages, since kind = "python-docs": packages = ["scipy"]'
+                "packages",
+                None,
+                'installed packages, such as packages = ["scipy"], since kind = "python-docs"',
             )
         return self
 
@@ -294,9 +302,11 @@ class SelectionSection(Section):
     def _shares_fit(self) -> "SelectionSection":
         given = [key for key in ("minimum_shares", "maximum_shares") if getattr(self, key) is not None]
         if given and self.per is None:
-            raise wrong_key("per", None, f'"source", "topic" or "language", since {given[0]} is given')
+            raise wrong_key("per", None, f'"source", "topic" or "language", since {given[0]} is set')
         if self.per and not given:
-            expected = f"minimum_shares or maximum_shares, since per = {self.per!r}: maximum_shares = 0.3"
+            expected = (
+                f"minimum_shares or maximum_shares, such as maximum_shares = 0.3, since per = {self.per!r}"
+            )
             raise wrong_key("maximum_shares", None, expected)
         try:
             check_bounds(*self.bounds)
@@ -324,7 +334,9 @@ class TrackingSection(Section):
     def _no_secret(self) -> "TrackingSection":
         user, at, _host = (self.uri or "").partition("://")[2].partition("@")
         if at and ":" in user:
-            raise wrong_key("uri", "(hidden)", "an address without a password; TAMIS_MLFLOW_URL may hold one")
+            raise wrong_key(
+                "uri", "(hidden)", "an address without a password; only TAMIS_MLFLOW_URL may contain one"
+            )
         return self
 
 

@@ -45,7 +45,10 @@ def check_bounds(minimum: Shares, maximum: Shares) -> None:
     check_shares("maximum_shares", maximum)
     if isinstance(minimum, Mapping) and (total := sum(map(exact, minimum.values()))) > 1:
         raise ImpossibleSharesError(
-            "minimum_shares", None, dict(minimum), f"shares of at most 1 in sum; these are {float(total):g}"
+            "minimum_shares",
+            None,
+            dict(minimum),
+            f"shares that sum to at most 1; these sum to {float(total):g}",
         )
     named = [*(minimum if isinstance(minimum, Mapping) else ())]
     named += [*(maximum if isinstance(maximum, Mapping) else ())]
@@ -53,10 +56,12 @@ def check_bounds(minimum: Shares, maximum: Shares) -> None:
     for group in (*dict.fromkeys(named), None):
         least, most = share_of(minimum, group or "", 0.0), share_of(maximum, group or "", 1.0)
         if least > most:
-            expected = f"a share of at most {float(most):g}, the largest share that it may have"
+            expected = f"a share of at most {float(most):g}, as set in maximum_shares"
             raise ImpossibleSharesError("minimum_shares", group, float(least), expected)
     if not isinstance(maximum, Mapping) and exact(maximum) == 0:
-        raise ImpossibleSharesError("maximum_shares", None, maximum, "a share over 0, or nothing is chosen")
+        raise ImpossibleSharesError(
+            "maximum_shares", None, maximum, "a share above 0; otherwise nothing could be chosen"
+        )
 
 
 def _each(shares: Shares) -> Iterator[tuple[str | None, float]]:

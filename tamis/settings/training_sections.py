@@ -48,7 +48,9 @@ class BaseModelSection(Section):
                 "either preset (trained on the pool) or path (an existing model), not both",
             )
         if self.path is not None and self.checkpoints:
-            raise wrong_key("checkpoints", list(self.checkpoints), "no value, since path is a finished model")
+            raise wrong_key(
+                "checkpoints", list(self.checkpoints), "no value, since path names a finished model"
+            )
         return self
 
 

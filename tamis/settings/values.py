@@ -51,12 +51,12 @@ VARIABLE_FORM = r"^[A-Za-z_][A-Za-z0-9_]*$"
 SHARES_FORMS = "a share from 0 to 1 for every group (0.3), or shares by group ({ web = 0.3, wiki = 0.2 })"
 NAMES_FORMS = 'a name, or a list of names: ["news", "law"]'
 FORMS_IN_WORDS = {
-    NAME_FORM: "at most 60 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
+    NAME_FORM: "at most 60 characters from a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
     LANGUAGE_FORM: 'a code of two or three letters, such as "en"',
     STORAGE_FORM: "s3://BUCKET or s3://BUCKET/PREFIX; credentials and endpoint come from the environment",
     URL_FORM: "an address that begins with https:// or http://",
     VARIABLE_FORM: "the name of an environment variable",
-    ADDRESS_FORM: '"auto" (the cluster that this machine is a node of), or host:port of its head',
+    ADDRESS_FORM: '"auto" (the Ray cluster that this machine belongs to), or host:port of the head node',
     OWNER_FORM: '"team:NAME" or an e-mail address',
 }
 

@@ -97,7 +97,7 @@ def _check_this(rendered: Rendered, query: "exp.Query") -> None:
     if name not in rendered.models and any(
         (table.db, table.name) == (MODEL_SCHEMA, name) for table in query.find_all(exp.Table)
     ):
-        problem = "`this` needs materialized='incremental', and is used under is_incremental()"
+        problem = "`this` needs materialized='incremental', and works only inside is_incremental()"
         raise TemplateError(rendered.file, rendered.line(1), problem)
 
 
@@ -120,7 +120,7 @@ def unique_key_of(rendered: Rendered) -> tuple[str, ...]:
     key = rendered.config.get("unique_key") or ()
     names = [key] if isinstance(key, str) else key
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        problem = f"unique_key {key!r} is neither the name of a column nor a list of such names"
+        problem = f"unique_key {key!r} is neither a column name nor a list of column names"
         raise TemplateError(rendered.file, rendered.line(1), problem)
     return tuple(names)
 
@@ -160,7 +160,7 @@ def singular_tests(
 def _singular_test(file: Path, names: Names, drafts: Mapping[str, Draft]) -> TestDraft:
     rendered = render(file, _text(file), names)
     if not rendered.models:
-        raise ProjectFileError(file, 1, "a test needs ref() of the model that it audits")
+        raise ProjectFileError(file, 1, "a test must name the model that it tests with ref()")
     # It belongs to the last stored model that it reads: the others exist by then, and views are inlined.
     stored = [model for model in rendered.models if drafts[model].materialized != "view"]
     return TestDraft(

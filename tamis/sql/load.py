@@ -90,7 +90,9 @@ def _names(layers: dict[str, list[Path]], sources: dict[str, Source]) -> Names:
     models: set[str] = set()
     for file in (file for files in layers.values() for file in files):
         if file.stem in models or file.stem in sources:
-            raise ProjectFileError(file, 1, f"the name {file.stem!r} is taken by another model or source")
+            raise ProjectFileError(
+                file, 1, f"the name {file.stem!r} is already used by another model or source"
+            )
         models.add(file.stem)
     for source in sources.values():
         if source.group == MODEL_SCHEMA:
@@ -103,14 +105,14 @@ def _check_entries(entries: dict[str, ModelEntry], names: Names) -> None:
     for name, entry in entries.items():
         if name not in names.models:
             valid = ", ".join(sorted(names.models)) or "none"
-            raise entry.node.fail(f"describes the model {name!r}, which has no SQL file; valid: {valid}")
+            raise entry.node.fail(f"the model {name!r} has no SQL file; models with one: {valid}")
 
 
 def _check_test_names(tests: list[TestDraft]) -> None:
     taken: set[str] = set()
     for test in tests:
         if test.name in taken:
-            problem = f"the test name {test.name!r} is taken; give this one another (in YAML by `name:`)"
+            problem = f"the test name {test.name!r} is already used; choose another (in YAML, set `name:`)"
             raise ProjectFileError(test.rendered.file, test.rendered.line(1), problem)
         taken.add(test.name)
 
@@ -159,7 +161,7 @@ def _model(draft: Draft, binding: Binding, tests: list[TestDraft], schema: "Sche
     order = order_terms(draft.query, draft.rendered, binding.columns)
     if draft.layer == "marts" and not order:
         problem = (
-            "a mart must end with ORDER BY columns of its result, so that the same rows have the same digest"
+            "a mart must end with ORDER BY columns of its result, so that the same rows give the same digest"
         )
         last = draft.rendered.sql.rstrip().count("\n") + 1
         raise UnorderedModelError(draft.rendered.file, draft.rendered.line(last), problem)
@@ -189,7 +191,10 @@ def _increment(draft: Draft, whole: Binding, schema: "Schema") -> Increment | No
     rendered, query = draft.increment
     binding, key = bind(query, rendered, schema), unique_key_of(draft.rendered)
     if binding.columns != whole.columns:
-        problem = f"has the columns {', '.join(whole.columns)}, its increment: {', '.join(binding.columns)}"
+        problem = (
+            f"the model has the columns {', '.join(whole.columns)}, but its increment has "
+            f"{', '.join(binding.columns)}; make them the same"
+        )
         raise ProjectFileError(rendered.file, rendered.line(1), problem)
     if missing := [name for name in key if name not in whole.columns]:
         raise UnknownColumnError(rendered.file, rendered.line(1), missing[0], whole.columns)

@@ -120,7 +120,7 @@ def _sources(node: Node) -> list[Source]:
         inner = table.fields(("name", "columns"), ("description",))
         columns = tuple(_column(column, tested=False) for column in inner["columns"].items())
         if not columns:
-            raise inner["columns"].fail("a source needs its columns: only declared columns can be read")
+            raise inner["columns"].fail("a source must list its columns: only listed columns can be read")
         sources.append(
             Source(
                 name=inner["name"].text(),
@@ -152,7 +152,7 @@ def _tests(column: Node) -> list[TestEntry]:
 
 def _test(column: str, node: Node) -> TestEntry:
     if isinstance(node.value, dict) and len(node.value) != 1:
-        raise node.fail("expected one test, as `- unique` or `- accepted_values: {arguments: ...}`")
+        raise node.fail("expected one test, such as `- unique` or `- accepted_values: {arguments: ...}`")
     kind, body = next(iter(node.value.items())) if isinstance(node.value, dict) else (node.text(), None)
     if kind not in GENERIC_TESTS:
         raise node.fail(f"unknown test {kind!r}; valid: {', '.join(GENERIC_TESTS)}")

@@ -79,7 +79,9 @@ def bind(query: "exp.Query", rendered: Rendered, schema: "Schema") -> Binding:
     except OptimizeError as error:
         raise _column_error(error, query, rendered, schema) from error
     except AssertionError as error:  # sqlglot's own, when a star covers columns that nothing declares
-        problem = "`*` of a function: its columns are known only from the data; name the columns you want"
+        problem = (
+            "`*` cannot be used here: the columns of this function depend on the data; name those you want"
+        )
         raise SqlSyntaxError(rendered.file, rendered.line(1), problem) from error
     columns = tuple(qualified.named_selects)
     if repeated := sorted({name for name in columns if columns.count(name) > 1}):
@@ -115,7 +117,7 @@ def order_terms(query: "exp.Query", rendered: Rendered, columns: tuple[str, ...]
         return ()
     for term in order.expressions:
         if term.this.name.lower() not in columns or term.this.args.get("table"):
-            problem = f"ORDER BY {term.this.sql(DIALECT)} must name a column of the result by its bare name"
+            problem = f"ORDER BY {term.this.sql(DIALECT)} must be just the name of a column of the result"
             raise UnorderedModelError(rendered.file, rendered.line(_position(term) or 1), problem)
     return tuple(term.sql(DIALECT, comments=False) for term in order.expressions)
 
@@ -147,7 +149,7 @@ def _check_relations(query: "exp.Query", rendered: Rendered) -> None:
     for table in query.find_all(exp.Table):
         if isinstance(table.this, exp.Identifier) and not table.db and table.name not in common_tables:
             line = rendered.line(_position(table) or 1)
-            problem = f"reads {table.name!r} by its bare name; use ref() for a model, source() for a table"
+            problem = f"{table.name!r} is read by its bare name; use ref() for a model, source() for a table"
             raise ProjectFileError(rendered.file, line, problem)
 
 

@@ -132,7 +132,7 @@ def _texts(function: str, given: tuple[object, ...], *wanted: str) -> list[str]:
 def _config(uses: _Uses) -> Callable[..., str]:
     def config(*unnamed: object, **values: Any) -> str:
         if unnamed:
-            raise ValueError("config() takes key=value, say config(materialized='table')")
+            raise ValueError("config() takes key=value, such as config(materialized='table')")
         for key in values:
             if key not in CONFIG_KEYS:
                 raise ValueError(f"unknown config key {key!r}; valid: {', '.join(CONFIG_KEYS)}")

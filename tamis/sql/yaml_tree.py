@@ -54,10 +54,10 @@ class Node:
     def text(self) -> str:
         """The scalar as a stripped string; raises `ProjectFileError`."""
         if isinstance(self.value, dict | list) or self.value is None:
-            raise self.fail("expected a text")
+            raise self.fail("expected text")
         if isinstance(self.value, bool):
             raise self.fail(
-                "expected a text; YAML reads a bare yes, no, on, off, true or false as a truth value"
+                "expected text; YAML reads yes, no, on, off, true and false without quotes as booleans"
             )
         return str(self.value).strip()
 
@@ -77,7 +77,7 @@ def read_yaml(file: Path) -> Node:
         root = loader.get_single_node()
         return _convert(loader, root, file) if root else Node(file=file, line=1, value=None)
     except RecursionError as error:
-        raise ProjectFileError(file, 1, "nested too deeply, or an alias that holds itself") from error
+        raise ProjectFileError(file, 1, "nested too deeply, or an alias that contains itself") from error
     except OSError as error:
         raise ProjectFileError(file, 1, f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -14,13 +14,17 @@ def column(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
 
 
 DOC_ID = column("doc_id", pa.string(), "content id: 128 bits of SHA-256 over the normalised text, hex")
-FINGERPRINT = column("fingerprint", pa.string(), "what computed the row: method, model and settings")
-BY_SERVER = column("by_server", pa.bool_(), "whether a judge's server answered, which may have cost money")
+FINGERPRINT = column(
+    "fingerprint", pa.string(), "identifies the method, model and settings that computed the row"
+)
+BY_SERVER = column(
+    "by_server", pa.bool_(), "whether the answer is from a judge's server, which may have cost money"
+)
 TRAINING_COUNT = column(
-    "training_count", pa.int64(), "times that the document is in the training set; null for once, or for none"
+    "training_count", pa.int64(), "copies of the document in the training set; null if there is one or none"
 )
 LEFT_AT = column(
-    "left_at", pa.timestamp("us"), "when its document left, or another judge's answer replaced it, UTC"
+    "left_at", pa.timestamp("us"), "when its document was removed or another judge's answer replaced it, UTC"
 )
 
 
@@ -31,7 +35,11 @@ def vector(dimension: int) -> pa.Field:
 
 def band_keys(dimension: int) -> pa.Field:
     """A column of band keys."""
-    return column("bands", pa.list_(pa.uint64(), dimension), "documents that share one may be similar")
+    return column(
+        "bands",
+        pa.list_(pa.uint64(), dimension),
+        "hashes (LSH bands); documents that share one may be similar",
+    )
 
 
 class BadDeclarationError(PermanentError):
@@ -89,10 +97,10 @@ class Table:
         if "doc_id" in names:
             return
         if self.per_document:
-            problem = "its rows leave with a document, so it needs a column doc_id"
+            problem = "its rows are removed with their document, so it needs a column doc_id"
             raise BadDeclarationError(self.name, problem)
         if self.text and not names.issuperset({"shard", "row", "detail", "excerpt"}):
-            problem = "its rows show raw input, so it needs a column doc_id, by which a withdrawal finds them"
+            problem = "its rows show raw input, so it needs a column doc_id for withdrawals to find them by"
             raise BadDeclarationError(self.name, problem)
 
     @property

@@ -133,8 +133,9 @@ class HomeElsewhereError(PermanentError):
     def __init__(self, home: Path, found: str, configured: str) -> None:
         self.home, self.found, self.configured = home, found, configured
         super().__init__(
-            f"{home} holds {found}, but {configured}; set [storage] url in tamis.toml or TAMIS_STORAGE_URL "
-            "accordingly, or name another folder in TAMIS_HOME (docs/object-store.md says how to move a home)"
+            f"{home} contains {found}, but {configured}; correct [storage] url in tamis.toml or "
+            "TAMIS_STORAGE_URL, or set TAMIS_HOME to another folder (docs/object-store.md explains how to "
+            "move a home)"
         )
 
 
@@ -143,10 +144,10 @@ class HomeFormError(PermanentError):
 
     def __init__(self, home: str, found: str | None) -> None:
         self.home, self.found, self.expected = home, found, FORM
-        written = "by Tamis 0.1" if found is None else f"in form {found}"
+        written = "by Tamis 0.1" if found is None else f"in format {found}"
         super().__init__(
-            f"{home} was written {written}, and this version reads form {FORM}; move it away and run "
-            "`tamis materialize`, which makes everything again from your files"
+            f"{home} was written {written}, but this version reads format {FORM}; move it away and run "
+            "`tamis materialize`, which rebuilds everything from your files"
         )
 
 
@@ -155,7 +156,7 @@ def placed(home: Home) -> Home:
 
     Raises `HomeFormError` where another version of Tamis has written it.
     """
-    marker, wanted = home.root / MARKER, f"the settings place the results in {home.url}"
+    marker, wanted = home.root / MARKER, f"the settings say that results are stored in {home.url}"
     copy_of = marker.read_text().strip() if marker.exists() else None
     if copy_of is not None and home.url is None:
         raise HomeElsewhereError(home.root, f"the working copy of {copy_of}", "no object store is configured")

@@ -28,7 +28,7 @@ _OF_A_STORE = (
     "nosuchbucket",
     "failed to get aws credentials",
 )
-_VERBS = {"GET": "read", "HEAD": "look at", "PUT": "write", "POST": "write", "DELETE": "delete"}
+_VERBS = {"GET": "read", "HEAD": "look up", "PUT": "write", "POST": "write", "DELETE": "delete"}
 _REQUEST = re.compile(r"(?:Error performing|method:) (\w+),?\s+(?:uri: Some\(\s*)?(https?://[^\s?,)]+)")
 _REASON = re.compile(r"status code: (\d+ [\w ]+)|status: (\d+)|<Code>(\w+)</Code>|<Message>([^<]+)</Message>")
 _ENDPOINT = re.compile(r"https?://[^/\s]+/?", re.IGNORECASE)
@@ -36,10 +36,10 @@ _KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 _CURES = (
     ("169.254.", f"no credentials were found: set {_KEYS}"),
     ("failed to get aws credentials", f"no credentials were found: set {_KEYS}"),
-    ("missing secretaccesskey", "there is a key without its secret: set AWS_SECRET_ACCESS_KEY"),
-    ("missingsecretaccesskey", "there is a key without its secret: set AWS_SECRET_ACCESS_KEY"),
-    ("missing accesskeyid", "there is a secret without its key: set AWS_ACCESS_KEY_ID"),
-    ("missingaccesskeyid", "there is a secret without its key: set AWS_ACCESS_KEY_ID"),
+    ("missing secretaccesskey", "the access key has no secret: set AWS_SECRET_ACCESS_KEY"),
+    ("missingsecretaccesskey", "the access key has no secret: set AWS_SECRET_ACCESS_KEY"),
+    ("missing accesskeyid", "the secret has no access key: set AWS_ACCESS_KEY_ID"),
+    ("missingaccesskeyid", "the secret has no access key: set AWS_ACCESS_KEY_ID"),
     (
         "nosuchbucket",
         "there is no such bucket: check [storage] url, TAMIS_STORAGE_URL and AWS_ENDPOINT_URL",
@@ -48,7 +48,7 @@ _CURES = (
     ("invalidaccesskeyid", f"the server does not know the key: check {_KEYS}"),
     ("signaturedoesnotmatch", f"the secret does not match the key: check {_KEYS}"),
     ("401 unauthorized", f"the credentials are not accepted: check {_KEYS}"),
-    ("403 forbidden", f"these credentials may not do that: check {_KEYS}, and the rights of their owner"),
+    ("403 forbidden", f"the credentials do not permit this: check {_KEYS} and their owner's permissions"),
 )
 
 
@@ -60,8 +60,8 @@ class StorageUnavailableError(TransientError):
     def __init__(self, url: str, operation: str, problem: str) -> None:
         self.url, self.operation, self.problem = url, operation, problem
         super().__init__(
-            f"the object store could not {operation} {url} ({problem}), even when asked again; check "
-            "that it runs and can be reached (AWS_ENDPOINT_URL), then run the same command again"
+            f"the object store could not {operation} {url} ({problem}), even after retries; check "
+            "that it is running and reachable (AWS_ENDPOINT_URL), then run the same command again"
         )
 
 
@@ -119,7 +119,7 @@ def object_store_problem(error: BaseException) -> TamisError | None:
     if not any(words in said.lower() for words in _OF_A_STORE):
         return None
     request: Any = _REQUEST.search(said)
-    operation = _VERBS.get(request[1], "answer") if request else "answer for"
+    operation = _VERBS.get(request[1], "access") if request else "read or write"
     return problem_of(request[2] if request else "the tables", operation, error)
 
 
@@ -182,7 +182,7 @@ class ObjectFolder:
     def head(self, name: str) -> Stored | None:
         """What the store says of one object, None where there is none."""
         try:
-            return _stored(self._ask("look at", name, lambda obstore, store: obstore.head(store, name)))
+            return _stored(self._ask("look up", name, lambda obstore, store: obstore.head(store, name)))
         except FileNotFoundError:
             return None
 

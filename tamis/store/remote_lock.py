@@ -40,11 +40,11 @@ class StorageLockedError(HomeLockedError):
 
     def __init__(self, url: str, holder: str, since: datetime | None) -> None:
         self.url, self.holder, self.since = url, holder, since
-        seen = f", last sign of life {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
+        seen = f", last heartbeat {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
         TransientError.__init__(
             self,
             f"{url} is being written by {holder}{seen}; wait for it to end, or stop it: the lock of a "
-            f"process that was killed can be taken {EXPIRY_SECONDS:.0f} s after its last sign of life",
+            f"killed process expires {EXPIRY_SECONDS:.0f} s after its last heartbeat",
         )
 
 
@@ -54,7 +54,7 @@ class LockLostError(TransientError):
     def __init__(self, url: str, holder: str) -> None:
         self.url, self.holder = url, holder
         super().__init__(
-            f"this process gave no sign of life for {EXPIRY_SECONDS:.0f} s (suspended, or cut off from the "
+            f"this process sent no heartbeat for {EXPIRY_SECONDS:.0f} s (suspended, or cut off from the "
             f"store), and {url} is now being written by {holder}; run the same command again after that"
         )
 
@@ -65,8 +65,8 @@ class UnconditionalStoreError(PermanentError):
     def __init__(self, url: str) -> None:
         self.url = url
         super().__init__(
-            f"the object store at {url} ignores If-None-Match on writes, so two writers could not be "
-            "kept apart; use one with conditional writes, such as Amazon S3"
+            f"the object store at {url} ignores If-None-Match on writes, so two writers could "
+            "overwrite each other's data; use a store with conditional writes, such as Amazon S3"
         )
 
 

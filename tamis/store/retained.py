@@ -46,7 +46,7 @@ class Retained:
         if count := self.server_answers:
             answers = "answer" if count == 1 else "answers"
             parts.append(f"{count:,} {answers} of a judge's server until `tamis purge --answers`")
-        return f"retained of documents that left: {', '.join(parts)}" if parts else ""
+        return f"retained from removed documents: {', '.join(parts)}" if parts else ""
 
 
 def retained_tables(store: Store) -> list[str]:

@@ -16,7 +16,7 @@ class UnknownTableError(PermanentError):
 
     def __init__(self, table: str) -> None:
         self.table = table
-        super().__init__(f"the store holds no table {table!r} yet; `tamis materialize` makes it")
+        super().__init__(f"there is no table {table!r} yet; `tamis materialize` creates it")
 
 
 class DamagedTableError(PermanentError):
@@ -24,11 +24,11 @@ class DamagedTableError(PermanentError):
 
     def __init__(self, table: str, problem: str) -> None:
         self.table, self.problem = table, problem
-        cure = "`tamis materialize` makes it again"
+        cure = "`tamis materialize` rebuilds it"
         if (known := declared(table)) and known.decided:
             cure = (
-                f"it cannot be made again: restore lance/{table}.lance from a backup of the home; without a "
-                "backup, delete that folder, and what it held is lost"
+                f"it cannot be rebuilt: restore lance/{table}.lance from a backup of the home; without a "
+                "backup, delete that folder: its contents are lost"
             )
         first = next(iter(problem.strip().splitlines()), "it cannot be read")
         super().__init__(f"table {table!r} is damaged ({first[:160]}); {cure}")

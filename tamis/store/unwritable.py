@@ -25,9 +25,9 @@ class DiskFullError(TransientError):
     def __init__(self, home: Path, free_bytes: int) -> None:
         self.home, self.free_bytes = home, free_bytes
         super().__init__(
-            f"the disk that holds {home} is full ({free_bytes / 1e6:,.1f} MB free): make room there, or move "
-            "the folder to a larger disk and name it in TAMIS_HOME; then run the same command again. What "
-            "was finished is kept, and the next run goes on from there"
+            f"the disk that holds {home} is full ({free_bytes / 1e6:,.1f} MB free): free some space, or move "
+            "the folder to a larger disk and set TAMIS_HOME to it; then run the same command again. "
+            "Finished work is kept, and the next run continues from there"
         )
 
 
@@ -37,9 +37,9 @@ class ReadOnlyHomeError(PermanentError):
     def __init__(self, home: Path, problem: str) -> None:
         self.home, self.problem = home, problem
         super().__init__(
-            f"{home} cannot be written ({problem}): mount its disk for writing, give this user the right to "
-            "write there, or name another home in TAMIS_HOME. Nothing was changed; status, plan and explain "
-            "only read and still work"
+            f"{home} cannot be written ({problem}): mount its disk for writing, give this user permission to "
+            "write there, or set TAMIS_HOME to another folder. Nothing was changed; status, plan and explain "
+            "only read, and still work"
         )
 
 

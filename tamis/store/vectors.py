@@ -24,10 +24,10 @@ class PoolTooSmallError(PermanentError):
 
     def __init__(self, documents: int, needed: int) -> None:
         self.documents, self.needed = documents, needed
-        held = "no document" if not documents else f"{documents} document{'s' if documents > 1 else ''}"
+        held = "no documents" if not documents else f"{documents} document{'s' if documents > 1 else ''}"
         super().__init__(
-            f"the corpora hold {held}, this needs at least {needed}; check path and include of [[corpus]], "
-            "and `tamis status` for files in quarantine"
+            f"the corpora contain {held}, but this needs at least {needed}; check path and include in "
+            "[[corpus]], and `tamis status` for files in quarantine"
         )
 
 

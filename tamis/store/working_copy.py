@@ -260,9 +260,9 @@ class WorkingCopy:
             return ""
         bucket, _, prefix = self.objects.url.removeprefix("s3://").partition("/")
         return (
-            f"bucket {bucket} keeps earlier versions of its objects, so what was removed can still be read "
-            f"there; `aws s3api list-object-versions --bucket {bucket} --prefix '{prefix}'` shows them, "
-            "`aws s3api delete-object --version-id ...` or a rule NoncurrentVersionExpiration removes them"
+            f"bucket {bucket} keeps earlier versions of its objects, so removed data can still be read "
+            f"there; `aws s3api list-object-versions --bucket {bucket} --prefix '{prefix}'` lists them, "
+            "`aws s3api delete-object --version-id ...` or a NoncurrentVersionExpiration rule removes them"
         )
 
     @contextmanager

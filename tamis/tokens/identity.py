@@ -35,7 +35,7 @@ class UnknownTokenizerError(PermanentError):
     def __init__(self, name: str, problem: str) -> None:
         self.name, self.problem = name, problem
         super().__init__(
-            f"the tokenizer {name!r}, which counts tokens, cannot be used: {problem}; set [project] "
+            f"the tokenizer {name!r} cannot be used to count tokens: {problem}; set [project] "
             f"tokenizer to a folder, a hub id, {SMOLLM2!r} or the name of a [[base_model]]"
             f"{did_you_mean(name, [SMOLLM2])}"
         )
@@ -60,7 +60,7 @@ def tokenizer_files(name: str) -> list[Path]:
         return [embedded_model_file()]
     found = _among(tokenizer_folder(name))
     if not found:
-        raise UnknownTokenizerError(name, "its folder holds no file of a tokenizer, such as tokenizer.json")
+        raise UnknownTokenizerError(name, "its folder contains no tokenizer file, such as tokenizer.json")
     return found
 
 

@@ -17,7 +17,9 @@ TOKEN_COUNTS = Table(
     emptied=True,
     columns=(
         DOC_ID,
-        column("n_tokens", pa.int64(), "tokens of the text, without special ones; null: it failed on it"),
+        column(
+            "n_tokens", pa.int64(), "tokens of the text, without special tokens; null if the tokenizer failed"
+        ),
         FINGERPRINT,
     ),
 )

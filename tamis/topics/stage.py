@@ -7,7 +7,7 @@ from tamis.stage import Learning, Snapshot, Stage, edge, every, section_settings
 from tamis.store.columns import DOC_ID, FINGERPRINT, Table, column
 from tamis.topics import CODE_VERSION
 
-_TOPIC = column("topic", pa.string(), "topic: its number, or (no vector)")
+_TOPIC = column("topic", pa.string(), "name of the topic, such as topic 3, or (no vector)")
 
 TOPICS = Table(
     name="topics",
@@ -25,7 +25,7 @@ TOPIC_CENTERS = Table(
     emptied=True,
     columns=(
         _TOPIC,
-        column("center", pa.list_(pa.float64()), "its centre among vectors of length 1"),
+        column("center", pa.list_(pa.float64()), "centre of the topic among vectors of length 1"),
         column("pool", pa.int64(), "documents that had a vector when topics were fitted"),
         FINGERPRINT,
     ),
@@ -39,7 +39,7 @@ TOPIC_WORDS = Table(
     emptied=True,
     columns=(
         _TOPIC,
-        column("place", pa.int64(), "place of the word in the topic's name, from 0"),
+        column("place", pa.int64(), "position of the word in the topic's name, from 0"),
         column("word", pa.string(), "a word that names the topic"),
         DOC_ID,
     ),

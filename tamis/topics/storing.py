@@ -92,7 +92,7 @@ def _reason_to_fit(store: Store, there: int, fit: str) -> str:
         return "there were none yet"
     before, fitted = known.row(0)
     if fitted != fit:
-        return "their number, the encoder or the seed is another"
+        return "their number, the encoder or the seed changed"
     return f"the pool grew from {before:,} to {there:,} documents" if there >= GROWTH * before else ""
 
 

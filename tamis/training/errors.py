@@ -11,7 +11,7 @@ class EmptyTextError(PermanentError):
 
     def __init__(self, purpose: str) -> None:
         self.purpose = purpose
-        super().__init__(f"{purpose}: the texts contain no tokens; give at least one text that is not empty")
+        super().__init__(f"{purpose}: the texts contain no tokens; add at least one text that is not empty")
 
 
 class TrackerUnavailableError(TransientError):
@@ -20,8 +20,8 @@ class TrackerUnavailableError(TransientError):
     def __init__(self, uri: str, problem: str) -> None:
         self.uri, self.problem = without_secrets(uri), problem
         super().__init__(
-            f"the tracking server {self.uri} does not answer ({problem}); start it, or leave [tracking] uri "
-            "and TAMIS_MLFLOW_URL out to track in the home folder"
+            f"the tracking server {self.uri} does not answer ({problem}); start it, or remove uri from "
+            "[tracking] and unset TAMIS_MLFLOW_URL to track in the home folder"
         )
 
 
@@ -31,7 +31,7 @@ class DivergedError(PermanentError):
     def __init__(self, step: int, learning_rate: float) -> None:
         self.step, self.learning_rate = step, learning_rate
         super().__init__(
-            f"the training loss is not finite at step {step}; try a learning rate under {learning_rate:g}"
+            f"the training loss is not finite at step {step}; try a learning rate below {learning_rate:g}"
         )
 
 
@@ -41,8 +41,9 @@ class NoCompilerError(PermanentError):
     def __init__(self, problem: str) -> None:
         self.problem = problem.strip().split("\n", 1)[0].rstrip(".")
         super().__init__(
-            f"the model cannot be compiled here: {self.problem}; on a CPU a C++ compiler and Python's header "
-            "files are needed (Debian: apt-get install g++ python3-dev), or leave `compile` out of tamis.toml"
+            f"the model cannot be compiled here: {self.problem}; on a CPU, install a C++ compiler "
+            "and Python's header files (Debian: apt-get install g++ python3-dev), or remove `compile` from "
+            "tamis.toml"
         )
 
 
@@ -52,8 +53,8 @@ class UnknownModelError(PermanentError):
     def __init__(self, model: str, reason: str) -> None:
         self.model, self.reason = model, reason
         super().__init__(
-            f"cannot load the model {model!r}: {reason}; give a folder with config.json and *.safetensors, "
-            "'smollm2-135m', or a hub id (with hub access, or already in the local cache)"
+            f"cannot load the model {model!r}: {reason}; use a folder with config.json and "
+            "*.safetensors, 'smollm2-135m', or a hub id (with access to the hub or a copy in the cache)"
         )
 
 
@@ -63,8 +64,8 @@ class NoTokenizerError(PermanentError):
     def __init__(self, model: str, folder: Path, files: Sequence[str]) -> None:
         self.model, self.folder, self.files = model, folder, tuple(files)
         super().__init__(
-            f"the model {model!r} has no tokenizer: {folder} holds none of {', '.join(files)}; put the files "
-            "of its tokenizer there (tokenizer.save_pretrained(folder) writes tokenizer.json)"
+            f"the model {model!r} has no tokenizer: {folder} contains none of {', '.join(files)}; put its "
+            "tokenizer files there (tokenizer.save_pretrained(folder) writes tokenizer.json)"
         )
 
 
@@ -74,9 +75,9 @@ class UnfitTokenizerError(PermanentError):
     def __init__(self, model: str, token: str, number: int, rows: int) -> None:
         self.model, self.token, self.number, self.rows = model, token, number, rows
         super().__init__(
-            f"the tokenizer of the model {model!r} does not fit it: token {token!r} has the id {number}, and "
-            f"the embedding matrix has {rows} rows (ids 0 to {rows - 1}); give it the tokenizer that it was "
-            f"trained with, or enlarge it with model.resize_token_embeddings({number + 1})"
+            f"the tokenizer of the model {model!r} does not match it: token {token!r} has the id {number}, "
+            f"but the embedding matrix has {rows} rows (ids 0 to {rows - 1}); use the tokenizer that the "
+            f"model was trained with, or enlarge the matrix with model.resize_token_embeddings({number + 1})"
         )
 
 
@@ -87,8 +88,8 @@ class TooFewPositionsError(PermanentError):
         self.model, self.positions, self.sequence_length = model, positions, sequence_length
         super().__init__(
             f"the model {model!r} supports {positions} positions, but rows of {sequence_length} tokens "
-            f"were asked for; set sequence_length in [fine_tuning] (max_tokens in [perplexity]) to at most "
-            f"{positions}, or take a model with more positions"
+            f"were requested; set sequence_length in [fine_tuning] (max_tokens in [perplexity]) to at most "
+            f"{positions}, or use a model with more positions"
         )
 
 
@@ -98,8 +99,8 @@ class UnfitLayersError(PermanentError):
     def __init__(self, model: str, targets: Sequence[str], problem: str) -> None:
         self.model, self.targets = model, tuple(targets)
         super().__init__(
-            f"lora_targets = {list(targets)} does not suit the model {model!r}: {problem}; name linear "
-            "layers by the end of their names, or leave lora_targets out for all of them"
+            f"lora_targets = {list(targets)} does not work for the model {model!r}: {problem}; list linear "
+            "layers by the ends of their names, or remove lora_targets to adapt all of them"
         )
 
 
@@ -110,8 +111,8 @@ class NotCausalError(PermanentError):
         self.model = model
         super().__init__(
             f"the model {model!r} reads text in both directions, so it cannot learn to predict plain text or "
-            "responses; fine-tune it on a target with a label_column (and, with two_stage, on a selection "
-            "before), or take a causal model"
+            "responses; fine-tune it on a target with a label_column (and, with two_stage, first on a "
+            "selection), or use a causal model"
         )
 
 
@@ -121,8 +122,8 @@ class BadTemplateError(PermanentError):
     def __init__(self, model: str, refused: int, count: int, reason: str) -> None:
         self.model, self.refused, self.count, self.reason = model, refused, count, reason
         super().__init__(
-            f"the chat template of the model {model!r} refuses {refused:,} of {count:,} conversations: "
-            f"{reason}; take these out of the target, or choose a model whose template takes them"
+            f"the chat template of the model {model!r} rejects {refused:,} of {count:,} conversations: "
+            f"{reason}; remove them from the target, or choose a model whose template accepts them"
         )
 
 
@@ -133,5 +134,5 @@ class NeedsPairsError(PermanentError):
         self.model = model
         super().__init__(
             f"the model {model!r} is an encoder-decoder: it learns from a target with a prompt_column and a "
-            "response_column, not from plain text or labels; take a causal model for those and for warm-ups"
+            "response_column, not from plain text or labels; use a causal model for those and for warm-ups"
         )

@@ -64,5 +64,5 @@ class MaskedDocuments:
 def masked(tokenizer: "PreTrainedTokenizerBase", documents: PackedDocuments) -> MaskedDocuments:
     """Documents for a model of this tokenizer; a tokenizer without a mask hides behind its filling token."""
     mask = tokenizer.mask_token_id if tokenizer.mask_token_id is not None else tokenizer.pad_token_id
-    assert mask is not None, "an encoder's tokenizer has one of them"
+    assert mask is not None, "an encoder's tokenizer has a mask or a padding token"
     return MaskedDocuments(documents=documents, mask=int(mask), vocabulary=len(tokenizer))

@@ -92,7 +92,9 @@ def _cached_snapshot(model_id: str) -> Path:
     try:
         return Path(snapshot_download(model_id, local_files_only=True))
     except (HFValidationError, LocalEntryNotFoundError) as error:
-        raise UnknownModelError(model_id, "no such folder, and not in the local hub cache") from error
+        raise UnknownModelError(
+            model_id, "there is no such folder, and it is not in the local hub cache"
+        ) from error
 
 
 if TYPE_CHECKING:
@@ -118,11 +120,11 @@ def require_whole(name: str, model: "PreTrainedModel", report: Mapping[str, Any]
             if key.startswith(prefix) and not key.removeprefix(prefix).startswith(DRAWN_LATER)
         ]
     if lost:
-        lack = f"its files lack {len(lost)} weights that config.json asks for, or hold them in another shape"
+        lack = f"{len(lost)} weights that config.json requires are missing or have another shape"
         raise UnknownModelError(name, f"{lack}: {_some(lost)}")
     broken = [key for key, weight in model.named_parameters() if not bool(torch.isfinite(weight).all())]
     if broken:
-        raise UnknownModelError(name, f"weights that are not finite: {_some(broken)}")
+        raise UnknownModelError(name, f"it has weights that are NaN or infinite: {_some(broken)}")
 
 
 def _some(keys: list[str]) -> str:

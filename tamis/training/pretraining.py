@@ -44,7 +44,9 @@ def pretrain(
     """
     tokenizer = load_tokenizer(tokenizer_folder)
     if len(tokenizer) > shape.vocabulary:
-        raise ValueError(f"the tokenizer has {len(tokenizer)} tokens, the shape only {shape.vocabulary}")
+        raise ValueError(
+            f"the tokenizer has {len(tokenizer)} tokens, but the shape allows only {shape.vocabulary}"
+        )
     documents = pack(tokenizer, texts, options.tokens)
     device = choose_device(runtime.device)
     model = new_model(shape, options.seed, tokenizer)

@@ -37,7 +37,7 @@ def nested_subset(doc_ids: Sequence[str] | pl.Series, size: int, seed: int) -> l
     """
     ids = list(doc_ids)
     if len(set(ids)) != len(ids):
-        raise ValueError("doc_ids repeat; a subset is drawn from distinct documents")
+        raise ValueError("doc_ids has duplicates; a subset is drawn from distinct documents")
     if not 0 <= size <= len(ids):
         raise ValueError(f"a subset of {size} documents cannot be drawn from {len(ids)}")
     keys = _keyed(ids, b"tamis.training.subset:%d" % seed)

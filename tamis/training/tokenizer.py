@@ -106,5 +106,5 @@ def boundary_tokens(tokenizer: "PreTrainedTokenizerBase") -> tuple[int, int]:
     if begin is None and end is None:
         begin, end = tokenizer.cls_token_id, tokenizer.sep_token_id
     if begin is None and end is None:
-        raise ValueError("the tokenizer has neither a bos nor an eos token, so documents cannot be separated")
+        raise ValueError("the tokenizer has no bos, eos, cls or sep token, so documents cannot be separated")
     return (end if begin is None else begin), (begin if end is None else end)

@@ -139,7 +139,7 @@ def mark_removed(uri: str, experiment: str, trial: str, manifest: str, rule: str
     for version in client.search_model_versions(f"name = '{name}'"):
         if version.tags.get(MANIFEST) == manifest:
             client.set_model_version_tag(name, version.version, REMOVED, rule)
-            said = f"Its weights were removed by {rule}; the manifest stays."
+            said = f"The weights were removed by the rule {rule}; the manifest is kept."
             client.update_model_version(name, version.version, said)
 
 
@@ -261,7 +261,7 @@ def open_tracker(uri: str) -> "MlflowClient":
 
 def _find(client: "MlflowClient", experiment: str, trial: str, input_key: str | None) -> "Run | None":
     if "'" in trial + (input_key or ""):
-        raise ValueError(f"trial {trial!r} and input key {input_key!r} must not hold a quote")
+        raise ValueError(f"trial {trial!r} and input key {input_key!r} must not contain a quote")
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return None

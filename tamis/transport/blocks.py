@@ -79,8 +79,8 @@ class OneShotIterableError(PermanentError, ValueError):
     def __init__(self, source: str) -> None:
         self.source = source
         super().__init__(
-            f"{source} can be iterated only once; give an array, a list of blocks, or an object whose "
-            "__iter__ starts again"
+            f"{source} can be iterated only once; pass an array, a list of blocks, or an object whose "
+            "__iter__ starts from the beginning again"
         )
 
 
@@ -141,7 +141,9 @@ class RowSource:
             self.count, self.width = int(rows.shape[0]), int(rows.shape[1])  # type: ignore[union-attr]
             self._check_not_empty(self.count)
         elif not isinstance(rows, Iterable):
-            raise BadShapeError(name, f"a {type(rows).__name__}", "an array [rows, d] or an iterable of them")
+            raise BadShapeError(
+                name, f"a {type(rows).__name__}", "an array [rows, d] or an iterable of such arrays"
+            )
         elif not once and iter(rows) is rows:
             raise OneShotIterableError(name)
 
@@ -163,7 +165,9 @@ class RowSource:
             start += len(chunk)
         self._check_not_empty(start)
         if self.count is not None and start != self.count:
-            raise BadShapeError(self.name, f"{start} rows when read again", f"{self.count} as the first time")
+            raise BadShapeError(
+                self.name, f"{start} rows when read again", f"{self.count}, as on the first read"
+            )
         self.count = start
 
     def _blocks(self) -> "Iterator[torch.Tensor]":

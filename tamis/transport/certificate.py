@@ -140,7 +140,7 @@ def union_certificate(
     sums_pm = np.asarray(column_sums, dtype=np.float64)
     share_p = np.asarray(rows, dtype=np.float64)
     if not share_p.size or share_p.sum() <= 0:
-        raise BadShapeError("rows", f"{int(share_p.sum())} rows in {share_p.size} parts", "one row at least")
+        raise BadShapeError("rows", f"{int(share_p.sum())} rows in {share_p.size} parts", "at least one row")
     if sums_pm.shape != (len(share_p), len(potential.g)) or (share_p < 0).any() or share_p.sum() <= 0:
         raise BadShapeError(
             "column_sums", f"shape {list(sums_pm.shape)}", f"[{len(share_p)}, {len(potential.g)}]"

@@ -32,7 +32,7 @@ def contrast(
     are read once a potential. Raises ValueError on a weight below 0 and as `gradient`, and on generators.
     """
     if not (np.isfinite(weight) and weight >= 0):
-        raise BadShapeError("weight", repr(weight), "a finite number of 0 or more")
+        raise BadShapeError("weight", repr(weight), "a finite, non-negative number")
     if good is None:
         opposite = None if row_cost is None else -as_floats(row_cost, "row_cost", "one number a candidate")
         return -bad.gradient(candidates, opposite, device=device, advance=advance)

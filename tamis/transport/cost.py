@@ -68,7 +68,7 @@ class Geometry:
         assert self.center_d is not None
         if points_nd.shape[1] != len(self.center_d):
             raise BadShapeError(
-                name, f"width {points_nd.shape[1]}", f"width {len(self.center_d)}, as in the centre"
+                name, f"width {points_nd.shape[1]}", f"width {len(self.center_d)}, the width of the centre"
             )
 
     def _check_rows(
@@ -107,7 +107,7 @@ def as_weights(weights: Any, count: int | None, name: str) -> Floats:
         raise BadShapeError(name, f"shape {list(array.shape)}", f"{expected}, one mass per row")
     if not np.isfinite(array).all() or (array < 0).any():
         raise BadShapeError(
-            name, f"mass {array[~(array >= 0) | np.isinf(array)][0]}", "finite masses of 0 or more"
+            name, f"mass {array[~(array >= 0) | np.isinf(array)][0]}", "finite, non-negative masses"
         )
     if abs(array.sum() - 1) > WEIGHT_SUM_TOLERANCE:
         raise BadShapeError(name, f"sum {array.sum():.6g}", "masses that sum to 1")
@@ -133,7 +133,7 @@ def survey(source: RowSource, weights: Any, chunk: int, advance: Advance = ignor
         points_nd = plain.points(raw_nd, first_row=start, name=source.name, like=like)
         rows = len(points_nd)
         if given_n is not None and start + rows > len(given_n):
-            raise BadShapeError(name, f"{len(given_n)} masses", "one per row; there are more rows")
+            raise BadShapeError(name, f"{len(given_n)} masses", "one per row, but there are more rows")
         if given_n is None:
             chunk_d = points_nd.sum(0)
         else:

@@ -66,7 +66,9 @@ def rank_domains(
     with its domain.
     """
     if not domains or sample_rows < 1:
-        raise BadShapeError("domains", f"{len(domains)} domains, sample_rows = {sample_rows}", "1 or more")
+        raise BadShapeError(
+            "domains", f"{len(domains)} domains, sample_rows = {sample_rows}", "1 or more of each"
+        )
     if by not in get_args(By):
         raise BadShapeError("by", repr(by), f"one of {', '.join(get_args(By))}")
     options = (sample_rows, seed, advance, normalize)

@@ -32,7 +32,9 @@ class NotSolvedError(RuntimeError):
 
     def __init__(self, documents: int, examples: int, problem: str) -> None:
         self.documents, self.examples, self.problem = documents, examples, problem
-        super().__init__(f"exact transport of {documents:,} documents to {examples:,} examples: {problem}")
+        super().__init__(
+            f"exact transport of {documents:,} documents to {examples:,} examples failed: {problem}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,7 +72,9 @@ def exact_coupling(
     x_nd = _points(documents, geometry, "documents")
     y_md = _points(examples, geometry, "examples")
     if x_nd.shape[1] != y_md.shape[1]:
-        raise BadShapeError("examples", f"width {y_md.shape[1]}", f"width {x_nd.shape[1]}, as the documents")
+        raise BadShapeError(
+            "examples", f"width {y_md.shape[1]}", f"width {x_nd.shape[1]}, the width of the documents"
+        )
     mass_n = as_weights(document_weights, len(x_nd), "document_weights")
     mass_m = as_weights(example_weights, len(y_md), "example_weights")
     return _solved(x_nd, y_md, mass_n, mass_m)

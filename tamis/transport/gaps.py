@@ -92,7 +92,7 @@ def find_gaps(
     sample_nd = geometry.points(spread_rows(pool, SAMPLE, seed)[0], first_row=0, name="pool", like=like)
     if sample_nd.shape[1] != points_md.shape[1]:
         raise BadShapeError(
-            "pool", f"width {sample_nd.shape[1]}", f"width {points_md.shape[1]}, as the examples"
+            "pool", f"width {sample_nd.shape[1]}", f"width {points_md.shape[1]}, the width of the examples"
         )
     whitening_dd = _whitening(torch.cat([sample_nd, points_md]))
     clusters = _all_clusters(_unit(points_md @ whitening_dd).double().numpy(), seed)

@@ -79,7 +79,7 @@ def ranks_of(
 
 def _check_ids(ids: Sequence[str] | None, count: int, unit: str) -> None:
     if ids is not None and len(ids) != count:
-        raise BadShapeError("ids", f"{len(ids)} ids", f"{count}, one a {unit}")
+        raise BadShapeError("ids", f"{len(ids)} ids", f"{count}, one per {unit}")
 
 
 def _tie_hashes(sorted_score_n: Floats, ids: list[str], seed: int) -> npt.NDArray[np.uint64]:

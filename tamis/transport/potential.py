@@ -192,7 +192,7 @@ class TargetPotential:
         except UnreadableFileError as error:
             raise UnreadablePotentialError(str(path), error.reason) from error
         if str(stored.get("format", "")) != str(FILE_FORMAT):
-            raise UnreadablePotentialError(str(path), "another file format")
+            raise UnreadablePotentialError(str(path), "unsupported file format")
         content = str(stored.pop("content", ""))
         if content != content_digest(stored):
             raise UnreadablePotentialError(str(path), "the content does not match its digest")
@@ -207,7 +207,7 @@ class TargetPotential:
         except (TypeError, AttributeError) as error:
             raise UnreadablePotentialError(str(path), str(error)) from error
         if not fits:
-            raise UnreadablePotentialError(str(path), "points and potential do not fit each other")
+            raise UnreadablePotentialError(str(path), "the shapes of points and potential do not match")
         if potential.fingerprint != fingerprint:
             raise UnreadablePotentialError(str(path), "the content does not match its fingerprint")
         return potential

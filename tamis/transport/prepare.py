@@ -108,7 +108,7 @@ def prepare(target: Matrix, reference: StreamedRows, options: SolveOptions, devi
     for dtype in (torch.float32, torch.float64):
         points_md = target_points(target, reference.geometry, torch.empty(0, dtype=dtype, device=device))
         if points_md.shape[1] != reference.source.width:
-            expected = f"width {reference.source.width}, as in the reference"
+            expected = f"width {reference.source.width}, the width of the reference"
             raise BadShapeError("target", f"width {points_md.shape[1]}", expected)
         mass_m = as_weights(options.target_weights, len(points_md), "target_weights")
         problem = _read(points_md, mass_m, reference, options)
@@ -195,10 +195,14 @@ def spread_sample(mass_n: Floats, size: int, seed: int) -> npt.NDArray[np.int64]
 
 def _warn(relative_epsilon: float, target_count: int) -> None:
     if relative_epsilon > LARGE_EPSILON * (1 + 1e-6):
-        text = f"epsilon is {relative_epsilon:.3g} of the mean cost; above {LARGE_EPSILON} scores blur"
+        text = (
+            f"epsilon is {relative_epsilon:.3g} of the mean cost; above {LARGE_EPSILON} it blurs the scores"
+        )
         warnings.warn(text, LargeEpsilon, stacklevel=5)
     if target_count < FEW_TARGET_POINTS:
-        text = f"{target_count} target points; under {FEW_TARGET_POINTS} the choice depends on the draw"
+        text = (
+            f"{target_count} target points; under {FEW_TARGET_POINTS} the choice depends on which were drawn"
+        )
         warnings.warn(text, FewTargetPoints, stacklevel=5)
 
 

@@ -69,7 +69,9 @@ def select_in_rounds(
     `solve_potential`, which raises; D_S sets epsilon and centre, OT is the entropic dual value.
     """
     if not (0 < mixing <= 1 and rounds >= 1):
-        raise BadShapeError("mixing, rounds", f"{mixing!r}, {rounds}", "above 0 and at most 1, and 1 or more")
+        raise BadShapeError(
+            "mixing, rounds", f"{mixing!r}, {rounds}", "mixing above 0 and at most 1, rounds at least 1"
+        )
     pool = candidates if reference is None else reference
     first = solve_potential(target, pool, reference_weights=reference_weights, advance=advance, **solver)
     gradient_n = first.gradient(candidates, advance=advance)

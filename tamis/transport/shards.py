@@ -44,7 +44,7 @@ class OtherPotentialError(PermanentError, ValueError):
     def __init__(self, expected: str, found: str) -> None:
         self.expected, self.found = expected, found
         super().__init__(
-            f"the column sums are of potential {expected[:12]}, not of {found[:12]}: score the shards again"
+            f"the column sums belong to potential {expected[:12]}, not {found[:12]}: score the shards again"
         )
 
 
@@ -101,7 +101,9 @@ class ShardSums:
         stored = read_npz(Path(path))
         expected = {"format", "fingerprint", "shards", "rows", "sums"}
         if set(stored) != expected or int(stored["format"]) != FILE_FORMAT:
-            raise UnreadableFileError(str(path), "not column sums of shards, or a different file format")
+            raise UnreadableFileError(
+                str(path), "not a file of column sums of shards, or an unsupported format"
+            )
         shards = [str(shard) for shard in stored["shards"]]
         return cls(
             fingerprint=str(stored["fingerprint"]),

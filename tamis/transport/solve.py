@@ -172,9 +172,9 @@ def _warn_unless_converged(
     relative = problem.epsilon / problem.mean_cost
     text = (
         f"marginal error {error:.3g} after {passes:.1f} passes, above the tolerance "
-        f"{options.tolerance:.3g}: raise max_passes (now {options.max_passes}), go on with warm_start=, "
-        f"allow a larger tolerance, or raise epsilon (now {relative:.3g} of the mean cost; passes grow as "
-        "it falls)"
+        f"{options.tolerance:.3g}: raise max_passes (now {options.max_passes}), continue with warm_start=, "
+        f"allow a larger tolerance, or raise epsilon (now {relative:.3g} of the mean cost; a smaller "
+        "epsilon needs more passes)"
     )
     warnings.warn(text, NotConverged, stacklevel=4)
 

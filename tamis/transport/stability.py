@@ -56,7 +56,7 @@ def bootstrap_stability(
         raise BadShapeError("sample", sample, "1 or more")
     rows_nd, count = spread_rows(reference, sample, seed)
     if not 1 <= k <= count:
-        raise BadShapeError("k", k, f"1 to {count}, the rows of the reference")
+        raise BadShapeError("k", k, f"1 to {count}, the number of rows in the reference")
     sample_k = max(1, round(k * len(rows_nd) / count))
     rng = np.random.default_rng(seed)
     chosen = []

@@ -19,7 +19,11 @@ TRANSPORT = Table(
     columns=(
         column("target", pa.string(), "name of the target"),
         DOC_ID,
-        column("transport_gradient", pa.float64(), "gradient of OT(pool, target) in the document's mass"),
+        column(
+            "transport_gradient",
+            pa.float64(),
+            "gradient of OT(pool, target) with respect to the document's mass",
+        ),
         column("nearest_cost", pa.float64(), "cost to the nearest target example"),
         FINGERPRINT,
     ),
@@ -33,8 +37,12 @@ TARGET_GAPS = Table(
     columns=(
         column("target", pa.string(), "name of the target"),
         column("doc_id", pa.string(), "content id of the example"),
-        column("supply", pa.float64(), "documents of the pool near it for each example near it, or null"),
-        column("is_gap", pa.bool_(), "whether nothing in the pool serves it"),
+        column(
+            "supply",
+            pa.float64(),
+            "pool documents per target example near it; null if there are too few examples",
+        ),
+        column("is_gap", pa.bool_(), "whether the pool has too few documents near it"),
     ),
 )
 

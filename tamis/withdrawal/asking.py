@@ -27,7 +27,7 @@ class NothingAskedError(PermanentError):
 
     def __init__(self) -> None:
         super().__init__(
-            "no documents were named; give document ids, --ids FILE, --text FILE (or - for standard "
+            "no documents were named; specify document ids, --ids FILE, --text FILE (or - for standard "
             "input), --shard, --source or --corpus"
         )
 
@@ -37,7 +37,7 @@ class EmptyTextError(PermanentError):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        super().__init__(f"{name} holds no text; a document is its text without outer white space")
+        super().__init__(f"{name} is empty or only white space, so it names no document")
 
 
 class BadIdsError(PermanentError):
@@ -54,8 +54,8 @@ class ShortIdError(PermanentError):
     def __init__(self, given: str, doc_id: str) -> None:
         self.given, self.doc_id = given, doc_id
         super().__init__(
-            f"{given!r} matches only document {doc_id}, but a withdrawal cannot be undone: give at "
-            f"least {FEWEST_DIGITS} digits"
+            f"{given!r} matches only document {doc_id}, but a withdrawal cannot be undone: enter "
+            f"at least {FEWEST_DIGITS} digits of the id"
         )
 
 
@@ -66,8 +66,7 @@ class AmbiguousSourceError(PermanentError):
         self.source, self.files = source, files
         found = named([f"{key} ({counted(rows, 'row')})" for key, rows in files.items()], MOST_NAMED)
         super().__init__(
-            f"source {source!r} is the name of {len(files)} files: {found}; name with --shard each one that "
-            "is to be withdrawn"
+            f"source {source!r} is the name of {len(files)} files: {found}; withdraw each file with --shard"
         )
 
 

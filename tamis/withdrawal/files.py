@@ -33,8 +33,8 @@ class UnreadableRowsError(TransientError):
     def __init__(self, path: Path, problem: str) -> None:
         self.path, self.problem = path, problem
         super().__init__(
-            f"{path} cannot be read as {path.suffix.removeprefix('.')} ({problem}) and may hold what is "
-            "withdrawn; remove it, then run the same command again, which completes the withdrawal"
+            f"{path} cannot be read as {path.suffix.removeprefix('.')} ({problem}) and may contain "
+            "withdrawn documents; remove it, then run the same command again to complete the withdrawal"
         )
 
 

@@ -24,9 +24,9 @@ WHOLE_FOLDER = ("",)
 class Named(StrEnum):
     """How a file names the documents that it shows, and so what a withdrawal does to it."""
 
-    BY_ROWS = "a column doc_id: the rows leave"
-    BY_IDS = "ids in its text: it is removed, and made again"
-    NOT = "by nothing: it is removed whatever is withdrawn, and made again where it is needed"
+    BY_ROWS = "a doc_id column: their rows are removed"
+    BY_IDS = "ids in its text: it is removed, and rebuilt"
+    NOT = "not at all: it is removed at every withdrawal, and rebuilt where needed"
 
 
 @dataclass(frozen=True, kw_only=True)

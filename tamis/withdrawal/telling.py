@@ -47,16 +47,16 @@ def preview_lines(found: Preview) -> list[str]:
     lines = [f"would withdraw {_documents(found.doc_ids)}; nothing was done"]
     lines += [f"  withdrawn before: {len(found.already):,}"] if found.already else []
     if found.unknown:
-        lines.append(f"  not in the store: {len(found.unknown):,}, to be refused when they arrive")
+        lines.append(f"  not in the store: {len(found.unknown):,}, to be refused if they ever arrive")
     held = Counter(found.places["shard"].to_list())
     lines += cut([f"  {shard}: {counted(rows, 'row')}" for shard, rows in held.most_common()], LISTS_ALL)
     rows = [f"{table} {count:,}" for table, count in found.rows.items()]
     lines += [f"  rows of tables: {', '.join(rows)}"] if rows else []
     lines += [f"  quarantine: {counted(found.excerpts, 'excerpt')} to be erased"] if found.excerpts else []
     chosen = [f"{name} {count:,}" for name, count in found.selections.items()]
-    lines += [f"  chosen documents of selections: {', '.join(chosen)}"] if chosen else []
+    lines += [f"  chosen documents by selection: {', '.join(chosen)}"] if chosen else []
     lines += [f"  {line}" for line in _tainted_lines(found.tainted)]
-    return lines + [f"  {line}" for line in _near_lines(found.near_repeats, "would stay")]
+    return lines + [f"  {line}" for line in _near_lines(found.near_repeats, "would be kept")]
 
 
 def _tainted_lines(tainted: Sequence[Tainted]) -> list[str]:
@@ -70,7 +70,8 @@ def _tainted_lines(tainted: Sequence[Tainted]) -> list[str]:
 
 def _near_lines(near: pl.DataFrame, rest: str) -> list[str]:
     lines = [
-        f"{row['doc_id']} nearly repeats {row['repeats']} and {rest}" for row in near.iter_rows(named=True)
+        f"{row['doc_id']} is a near-duplicate of {row['repeats']} and {rest}"
+        for row in near.iter_rows(named=True)
     ]
     return cut(lines, LISTS_ALL)
 
@@ -95,7 +96,7 @@ def withdrawn_json(done: Withdrawn, places: list[dict[str, Any]]) -> dict[str, A
 def withdrawn_lines(done: Withdrawn, places: list[dict[str, Any]], goes_on: bool) -> list[str]:
     """What was done, for a person, and what is left for them to do."""
     if not (done.new or done.receipts or done.purged.anything):
-        return ["nothing to do: all of it was withdrawn before (`tamis withdraw --list`)"]
+        return ["nothing to do: all of this was withdrawn before (see `tamis withdraw --list`)"]
     removed = counted(sum(done.purged.rows.values()), "row")
     lines = [f"withdrew {_documents(done.new)}: {removed} removed from the tables"]
     if done.unknown:
@@ -110,15 +111,15 @@ def withdrawn_lines(done: Withdrawn, places: list[dict[str, Any]], goes_on: bool
     if any(one.asset in trained for one in done.tainted):
         lines.append("trained weights cannot forget: train these checkpoints again, or stop using them")
     elif done.tainted:
-        lines.append("the next materialization fits these again without it")
-    lines += _near_lines(done.near_repeats, "stays unless you withdraw it, too")
+        lines.append("the next materialization refits these without the withdrawn documents")
+    lines += _near_lines(done.near_repeats, "is kept unless you withdraw it, too")
     held = Counter(place["file"] for place in places)
     in_files = [f"still in your file {file} ({counted(rows, 'row')})" for file, rows in held.most_common()]
     lines += cut(in_files, LISTS_ALL)
     if done.still_kept:
         lines.append(f"NOT erased: {done.still_kept}")
     if not goes_on:
-        lines.append("run `tamis materialize` to make the selections again; the sensors do it on their own")
+        lines.append("run `tamis materialize` to recompute the selections; the sensors do so on their own")
     return lines
 
 
@@ -152,7 +153,7 @@ def history_lines(rows: list[dict[str, Any]]) -> list[str]:
     lines = []
     for row in rows:
         proof = (
-            f"receipt {row['receipt']}" if row["receipt"] else "cut short: `tamis materialize` completes it"
+            f"receipt {row['receipt']}" if row["receipt"] else "interrupted: `tamis materialize` completes it"
         )
         when = f"{row['withdrawn_at']:%Y-%m-%d %H:%M:%S} UTC"
         lines.append(f"{when}  {_documents(row['doc_ids'])}, {row['reason']} ({', '.join(row['scopes'])})")

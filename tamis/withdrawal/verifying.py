@@ -47,7 +47,7 @@ class Verification:
 
     def lines(self) -> list[str]:
         """For a person."""
-        looked = f"{self.versions} versions of tables, {self.receipts} receipts, {self.files} files"
+        looked = f"checked: {self.versions} table versions, {self.receipts} receipts, {self.files} files"
         state = "no trace is left in the home" if self.holds else "NOT everything has been removed"
         lines = [f"{self.withdrawn:,} withdrawn: {state} ({looked})", *(f"  {one}" for one in self.problems)]
         return lines + [f"  {line}" for line in near_repeat_lines(self.near_repeats)]
@@ -60,7 +60,7 @@ def verify(home: Home, text: str | None = None) -> Verification:
     waiting = unfinished(home.store)
     if len(waiting):
         found.problems.append(
-            f"{len(waiting)} withdrawals were cut short; `tamis materialize` completes them"
+            f"{len(waiting)} withdrawals were interrupted; `tamis materialize` completes them"
         )
     with home.as_stored("manifests", "exports", "reports") as stored:
         found.problems += _receipts(stored, found)
@@ -113,11 +113,11 @@ def _tables(store: Store, gone: pl.Series, found: Verification) -> Iterator[str]
 def _text(store: Store, text: str, gone: pl.Series) -> Iterator[str]:
     """One text, in the excerpts of every version of the quarantine."""
     if document_id(text) not in gone:
-        yield f"the text is document {document_id(text)}, which is not withdrawn"
+        yield f"the text belongs to document {document_id(text)}, which is not withdrawn"
     for table in tables_of_excerpts(store):
         for entry in store.open(table).list_versions():
             rows = store.read_arrow(
                 table, list(declaration(table).text), version=int(entry["version"])
             ).to_pylist()
             if any(showing(["\n".join(row.values()) for row in rows], [text])):
-                yield f"table {table} version {entry['version']} shows the text"
+                yield f"table {table} version {entry['version']} contains part of the text"

@@ -50,7 +50,7 @@ def test_an_anchor_that_was_altered_is_refused(tmp_path):
         read_anchor(anchor)
     for bad in ("", "[]", '{"root": 1}'):
         anchor.write_text(bad)
-        with pytest.raises(AnchorError, match="no anchor"):
+        with pytest.raises(AnchorError, match="not an anchor"):
             read_anchor(anchor)
-    with pytest.raises(AnchorError, match="not there"):
+    with pytest.raises(AnchorError, match="does not exist"):
         read_anchor(tmp_path / "none.json")

@@ -54,5 +54,5 @@ def test_a_sampler_has_its_budget_in_its_name_where_there_are_several():
 
 def test_a_comparison_without_a_single_loss_is_an_error():
     failed = rows({"full": 2.0}, data_seeds=1, failed="full")
-    with pytest.raises(ValueError, match="the comparison has no runs yet; the first of 1: full 100%"):
+    with pytest.raises(ValueError, match="comparison has a loss yet; first failure of 1: full 100%"):
         analyse(failed, 0)

@@ -20,4 +20,4 @@ def test_a_target_with_few_examples_to_choose_by_is_named(tmp_path):
     ]
     store.overwrite("target_examples", pa.Table.from_pylist(rows, schema=schema))
     (said,) = few_examples(store)
-    assert said.startswith(f"target small: {FEW - 1} examples")
+    assert said.startswith(f"target small: {FEW - 1} examples in train;")

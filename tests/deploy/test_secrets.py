@@ -140,9 +140,7 @@ def test_secrets_are_in_no_byte_of_home_database_output_and_events(
 ):
     failed = project.tamis("materialize", code=1)
     assert failed.stderr.count("failed: judge_scores: ") == 1
-    assert "the key that JUDGE_KEY holds is not accepted" in failed.stderr, (
-        "what the answer says is not quoted"
-    )
+    assert "the key in JUDGE_KEY was not accepted" in failed.stderr, "what the answer says is not quoted"
     assert f"Bearer {SECRETS['JUDGE_KEY']}" in Refuses.seen, "it was sent"
     assert project.home.root.joinpath("lance").exists()
     said = [failed.stdout, failed.stderr]

@@ -175,7 +175,7 @@ def test_where_nothing_can_be_written_every_run_distils_and_says_so(
     assert load_tiny(wide_folder, tmp_path / "file" / "home").dimension == 16
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2
-    assert all(line.endswith("the next run distils it again") for line in said)
+    assert all(line.endswith("the next run will distil it again") for line in said)
 
 
 def test_without_a_variable_it_is_the_users_cache_folder(monkeypatch, tmp_path):

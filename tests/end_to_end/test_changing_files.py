@@ -82,7 +82,7 @@ def test_bad_input_goes_to_quarantine_and_loses_nothing_beside_it(project):
     assert store.count("occurrences", "shard LIKE '%latin%'") == 2
     said = project.tamis("status").stdout
     assert "corpus landing: latin.jsonl, row 1, wrong encoding" in said
-    assert "corpus landing: columns.csv as a whole, missing text column" in said
+    assert "corpus landing: columns.csv (whole file), missing text column" in said
     for name in ("columns.csv", "empty.jsonl", "giant.jsonl"):
         (landing / name).unlink()
     (landing / "broken.jsonl.gz").write_bytes(whole)

@@ -57,7 +57,7 @@ def test_webserver_and_daemon_use_what_is_added_within_90_seconds_and_say_what_i
     wait_for(used, USED_WITHIN_SECONDS - (time.monotonic() - began), small_project)
     said = "\n".join(ticks(url, "arrivals"))
     assert "tamis.toml now uses near_copies, judge_sample" in said
-    assert "was asked to load the definitions again" in said
+    assert "was asked to reload the definitions" in said
 
     def check() -> dict[str, Any]:
         (node,) = ask(url, CHECK)["assetNodes"]

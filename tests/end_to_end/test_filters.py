@@ -79,7 +79,7 @@ def test_filters_give_their_reasons_and_without_them_all_is_as_before(built):
     assert ("heuristic", "gopher_hash_ratio") in reasons.rows()
     email = texts[PLANTED[2][0]]
     said = project.tamis("explain", email).stdout
-    assert "personal data (personal_data_email: email_count = 1; allowed: at most 0 in all)" in said
+    assert "personal data (personal_data_email: email_count = 1; allowed: at most 0 in total)" in said
     explained = {}
     for text, _columns, reason, rule in PLANTED:
         found = project.json("explain", texts[text.strip()])

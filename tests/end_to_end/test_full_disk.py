@@ -49,7 +49,7 @@ def test_a_full_disk_is_named_and_with_room_again_the_run_ends_as_if_undisturbed
     ballast = leave_only(disk, free_bytes)
     failed = project.tamis("materialize", code=1)
     assert f"the disk that holds {project.home.root} is full" in failed.stderr
-    assert "make room there" in failed.stderr
+    assert "free some space" in failed.stderr
     assert "TAMIS_HOME" in failed.stderr
     assert "Traceback" not in failed.stderr
     ballast.unlink()

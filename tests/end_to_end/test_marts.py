@@ -19,7 +19,7 @@ def test_a_model_that_fails_its_tests_does_not_replace_its_table(project):
     assert "check failed: mart_reasons" in done.stderr
     assert store.read("mart_reasons").equals(before)
     page = (project.home.reports / "sql_mart_reasons.html").read_text()
-    assert "The table before stays in place" in page
+    assert "The previous table is kept" in page
     assert "accepted_values_mart_reasons_verdict" in page
 
 

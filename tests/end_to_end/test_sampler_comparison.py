@@ -55,7 +55,7 @@ def test_every_sampler_meets_the_same_seeds_and_the_page_says_what_is_proven(com
     chosen = runs.filter(pl.col("sampler") != "full")
     assert chosen.group_by("data_seed").agg(pl.col("documents").n_unique())["documents"].to_list() == [1, 1]
     page = (compared.home.reports / "sampler_comparison.html").read_text()
-    assert "What training on them gives" in page
+    assert "What models learn from each choice" in page
     said = compared.tamis("compare").stdout
     (head,) = [line.split() for line in said.splitlines() if "Kendall" in line]
     assert len(set(head)) == len(head), "no two columns of one name"

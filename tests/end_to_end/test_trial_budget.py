@@ -128,7 +128,7 @@ def test_what_failed_for_good_is_tried_again_when_asked_though_nothing_else_is_d
     assert "everything is current" in project.tamis("materialize").stderr
     assert failures(project) == before, "what failed for good is not tried again by itself"
     said = project.tamis("materialize", "--try-again", code=None).stderr
-    assert f"trying again {len(before)} trials that failed" in said
+    assert f"retrying {len(before)} trials that failed" in said
     after = failures(project)
     # The reasons name the folders of their weights.
     assert replace(search_of(project), left_out={}) == replace(search, left_out={})

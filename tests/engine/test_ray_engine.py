@@ -99,7 +99,7 @@ def test_a_worker_that_is_killed_costs_its_blocks_again(ray_engine, tmp_path):
         found = [block for block, _ in ray_engine.map(die_once, tmp_path, range(9))]
     assert found == list(range(9))
     assert (tmp_path / "died").exists()
-    assert any("was lost at die once" in note and "memory" in note for note in notes)
+    assert any("was lost during die once" in note and "memory" in note for note in notes)
 
 
 @pytest.mark.slow
@@ -137,7 +137,7 @@ def test_a_node_that_dies_in_mid_run_costs_its_blocks_again(ray_cluster, ray_eng
         ray_cluster.remove_node(doomed, allow_graceful=False)
         found += list(results)
     assert found == [(block, 2 * block) for block in range(30)]
-    assert any("was lost at multiply slowly" in note for note in notes)
+    assert any("was lost during multiply slowly" in note for note in notes)
     began = [path.name.split("-")[1] for path in tmp_path.glob("began-*")]
     assert 30 < len(began) <= 30 + 3 * 2  # what the lost workers had, and nothing else
     assert len(set(began)) == 30

@@ -50,7 +50,10 @@ def audited(imagined) -> dict[str, tuple[str, list[str]]]:
 
 def test_notes_of_a_training_that_never_ended_are_removed_with_its_trial(project):
     home = project.project.home
-    said = "table trained_on holds rows of it that no manifest lists: one of its trainings did not finish"
+    said = (
+        "table trained_on contains rows of this checkpoint that no manifest lists: "
+        "one of its trainings did not finish"
+    )
     assert audited(project)[f"trials[{FAILED}]"] == ("amber", [said])
     assert audited(project)[f"trials[{KEPT}]"] == ("green", [])
     gone = forget_gone(home.store, project.snapshot(), read_current_values(home.store))

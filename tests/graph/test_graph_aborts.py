@@ -93,4 +93,4 @@ def test_what_is_set_aside_holds_no_other_back_and_is_tried_again_when_a_person_
     done = materialize(graph.project, definitions_of, graph.instance, graph.said.append, wanted)
     assert not done.failed
     assert made(graph, "embeddings") == {*GOOD, BAD}
-    assert "trying again 1 partition that crashed the process" in graph.said
+    assert "retrying 1 partition that crashed the process" in graph.said

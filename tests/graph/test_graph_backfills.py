@@ -86,8 +86,8 @@ def test_sensors_wait_for_the_whole_backfill(graph):
     begun = {"from_failure": False, "tags": {}, "backfill_timestamp": 0.0}
     backfill = PartitionBackfill(backfill_id="all", status=BulkActionStatus.REQUESTED, **begun)
     graph.instance.add_backfill(backfill)
-    waits = "a backfill is in progress; the sensor looks again when it ends"
-    assert graph.arrive() == f"registered 1 shard; removals wait: {waits}"
+    waits = "a backfill is in progress; the sensor continues when it ends"
+    assert graph.arrive() == f"registered 1 shard; removals are waiting: {waits}"
     assert graph.tick() == ([], waits)
     graph.instance.update_backfill(backfill.with_status(BulkActionStatus.COMPLETED_SUCCESS))
     assert graph.arrive() == "removed"

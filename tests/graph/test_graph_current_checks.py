@@ -56,14 +56,14 @@ def test_status_check_and_planner_agree_on_what_is_not_current(graph):
     file = graph.landing / "new.jsonl"
     write(file, lines(texts("algebra", 6, seed=50)))
     found = agreed(graph)
-    assert found["raw_shards"] == "1 of 3 shards out of date: web__new.jsonl (not made yet)"
+    assert found["raw_shards"] == "1 of 3 shards out of date: web__new.jsonl (not materialized yet)"
     assert found["near_duplicates"] == "waits for documents[web__new.jsonl]"
     assert found["decisions"].startswith("2 of 2 selections out of date: near (waits for ")
     graph.until_rest()
     assert agreed(graph) == before
 
     write(file, lines(texts("algebra", 7, seed=51)))
-    assert agreed(graph)["raw_shards"].endswith("web__new.jsonl (made from other inputs or settings)")
+    assert agreed(graph)["raw_shards"].endswith("web__new.jsonl (code, settings or inputs have changed)")
     graph.until_rest()
     file.unlink()
     assert graph.arrive() == "removed"

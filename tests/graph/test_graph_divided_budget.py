@@ -68,7 +68,7 @@ def test_what_cannot_be_had_is_said(divided):
     found = decisions(divided, "spoken")
     assert set(found["budget_group"]) == {"unknown"}
     assert found["verdict"].eq("selected").sum() == 2
-    said = "the budget is 4 documents, within the largest shares there are only 2 documents"
+    said = "the budget is 4 documents, but the maximum shares allow only 2 documents"
     assert said in (divided.home.reports / "selection_spoken.html").read_text()
 
 

@@ -69,7 +69,7 @@ def test_before_anything_was_made_every_estimate_is_unknown(project):
     assert {(due["rows"], due["seconds"], due["cost"]) for due in plan if due["asset"] != "raw_shards"} == {
         (None, None, None)
     }
-    assert "nothing was timed yet" in plan_lines(plan)[-1]
+    assert "nothing has been timed yet" in plan_lines(plan)[-1]
 
 
 def test_a_new_file_is_estimated_by_its_bytes_and_the_pool_by_its_growth(project):
@@ -82,7 +82,7 @@ def test_a_new_file_is_estimated_by_its_bytes_and_the_pool_by_its_growth(project
     lines = plan_lines(plan)
     assert "documents: new, 1 shard, about 100 rows, 2 s" in lines
     assert any(line.startswith("judge_scores: ") and "cost at most 0.1" in line for line in lines)
-    assert "in all about 1 min, cost at most 0.1; without " in lines[-1]
+    assert "about 1 min in all, cost at most 0.1; without " in lines[-1]
     (project.root / "documents" / "b.jsonl").unlink()
     write(project.root, "c", 300)
     assert entry(read_plan(project), "documents", "web__c.jsonl") == Estimate(rows=300, seconds=6.0)

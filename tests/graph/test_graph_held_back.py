@@ -220,8 +220,8 @@ def test_what_a_removal_deletes_is_noted_before(graph, monkeypatch):
 def test_sensors_delete_nothing_themselves_and_name_what_is_held_back(graph):
     before, current = rows(graph), graph.current
     graph.file.touch()
-    assert "tamis.toml changed" in graph.arrive()
-    assert "tamis.toml changed" in graph.tick()[1]
+    assert "tamis.toml has just changed" in graph.arrive()
+    assert "tamis.toml has just changed" in graph.tick()[1]
     os.utime(graph.file, (time.time() - 60,) * 2)
     (graph.landing / "sailing.jsonl").unlink()
     found = graph.sense("arrivals")

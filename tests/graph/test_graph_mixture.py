@@ -71,7 +71,7 @@ def project(tmp_path, encoder_cache, nowhere):
 def noted(tmp_path_factory, encoder_cache):
     """A project whose runs are noted and whose law is fitted, to be copied."""
     made = make_project(tmp_path_factory.mktemp("noted") / "project", encoder_cache, TEXT)
-    assert "12 runs of llama-0.3m to train, 0 of 12 are there: 12,000 tokens" in plan_lines(made.project)[0]
+    assert "12 runs of llama-0.3m to train, 0 of 12 are done: 12,000 tokens" in plan_lines(made.project)[0]
     assert "two CPU cores" in plan_lines(made.project)[1]
     made.make(DESIGN)
     due = [one.partition for one in full_plan(made.snapshot, made.current) if one.asset == "mixture_runs"]
@@ -138,7 +138,13 @@ def test_it_is_fitted_validated_and_followed(fitted):
     assert "of the mixture" in explained["decisions"][0]["detail"]
     assert any("of the mixture" in line for line in explanation_lines(explained))
     page = (project.home.reports / PAGE).read_text()
-    for said in ("natural share", "UniMax", "by transport distance", "held out", "agree at 1.000"):
+    for said in (
+        "natural share",
+        "UniMax",
+        "by transport distance",
+        "held out",
+        "between the two sizes is 1.000",
+    ):
         assert said in page
     found = read_mixture(project.project)
     assert json.loads(json.dumps(found))["agreement"]["correlation"] == pytest.approx(1)

@@ -62,7 +62,7 @@ def test_a_target_that_is_too_small_is_unmet_until_it_was_made_once(folder, exam
 def test_a_target_without_its_column_says_which_columns_there_are(folder):
     (folder / "target" / "goal.jsonl").write_text('{"question": "why"}\n' * 40)
     (line,) = checked(folder).unmet
-    assert "no row of its files could be read" in line
+    assert "no row of the target's files could be read" in line
     assert "no column 'text' in any of its 40 rows; columns found: question" in line
 
 
@@ -71,9 +71,7 @@ def test_types_that_nothing_reads_are_counted_with_the_key_that_leaves_them_out(
         (folder / "documents" / name).parent.mkdir(exist_ok=True)
         (folder / "documents" / name).write_bytes(b"x")
     (line,) = checked(folder, corpus(exclude=["old/**"]), GOAL).warnings
-    assert line.startswith(
-        "corpus web: 5 files of a type that is not read: 1 without extension in its folder, "
-    )
+    assert line.startswith("corpus web: 5 files of an unsupported type: 1 without extension in its folder, ")
     assert "1 .PDF in deep/, 1 .png in deep/" in line
     excluded = ["old/**", "**/*.PDF", "**/*.png", "**/*.tar.gz", "**/README"]
     named = ", ".join(f'"{glob}"' for glob in excluded)
@@ -104,7 +102,7 @@ def test_what_cannot_be_read_is_left_to_the_steps(folder, monkeypatch):
 def test_a_budget_above_what_the_files_can_hold(folder):
     (line,) = checked(folder, corpus(), GOAL, selection("best", budget=61)).warnings
     assert line.startswith(
-        "selection best: its budget of 61 documents is above the pool, which has at most 60"
+        "selection best: its budget of 61 documents is larger than the pool, which has at most 60"
     )
     pl.DataFrame({"text": texts("sailing", 5)}).write_parquet(folder / "documents" / "c.parquet")
     (folder / "documents" / "d.txt").write_text("one more")
@@ -119,7 +117,7 @@ def test_a_token_budget_above_what_the_files_can_hold(folder):
     most = sum(path.stat().st_size for path in (folder / "documents").iterdir()) // 4
     (line,) = checked(folder, corpus(), GOAL, selection("best", budget=f"{most + 70}tok")).warnings
     assert line.startswith(
-        f"selection best: its budget of {most + 70:,} tokens is above the pool, which has at"
+        f"selection best: its budget of {most + 70:,} tokens is larger than the pool, which has at"
     )
     assert "estimated as bytes / 4: every eligible document will be chosen" in line
     assert checked(folder, corpus(), GOAL, selection("best", budget=f"{most - 70}tok")).lines == []
@@ -163,7 +161,7 @@ def test_a_materialization_stops_before_it_begins(folder, monkeypatch, nowhere):
     for path in (folder / "documents").iterdir():
         path.unlink()
     found = precheck(scan(project.project), {}, full_plan(scan(project.project), {}))
-    assert found.unmet[0] == "no corpus holds a file: put some into documents (corpus web)"
+    assert found.unmet[0] == "no corpus contains a file: put some into documents (corpus web)"
     assert str(UnmetTargetsError(found.unmet)).endswith("or add examples. Nothing was materialized")
 
 
@@ -178,5 +176,5 @@ def test_shares_that_were_measured_with_another_sampler_are_said_to_be(folder, s
     assert len(said) == warned
     for line in said:
         assert line.startswith("selection mixed: its sampler is got-d")
-        assert "measured on what random puts first in each source" in line
+        assert "measured on documents chosen by random" in line
         assert 'sampler = "got-d" in [mixture]' in line

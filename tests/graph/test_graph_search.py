@@ -278,7 +278,7 @@ def test_a_share_of_1_that_comes_too_late_says_what_it_does_not_pay_for(trials):
     assert ended.unpaid == tuple(sorted(set(PLAIN) - at_largest))
     assert ended.notices == [
         f"[trial_budget] share = 1 does not pay for trials of {', '.join(ended.unpaid)} at the largest size "
-        "(160) in addition to those already run; without the section [trial_budget] every trial is run"
+        "(160) in addition to those already run; remove the section [trial_budget] to run every trial"
     ]
 
 

@@ -55,7 +55,7 @@ def test_the_same_selection_gives_the_same_bytes(project):
 
 def test_the_card_tells_counts_licences_sources_filters_and_scores(exported):
     text = card(exported)
-    assert "3 of 6 documents, chosen by the sampler got-d as the selection near" in text
+    assert "3 of 6 documents, chosen by the sampler got-d for the selection near" in text
     assert "| pool | 6 documents, 4 of them eligible |" in text
     assert "| not stated | 2 | 22 |" in text
     assert "| CC0-1.0 | 1 | 9 |" in text
@@ -97,9 +97,9 @@ def test_how_often_a_document_is_in_the_training_set_is_exported_explained_and_t
     assert pl.read_parquet(path)["training_count"].to_list() == [1, 3, 1]
     description = json.loads(SubsetFiles.beside(path).croissant.read_text())
     fields = {one["name"]: one["description"] for one in description["recordSet"][0]["field"]}
-    assert fields["training_count"] == "Times that the document is in the training set."
+    assert fields["training_count"] == "How many times the document is in the training set."
     text = card(path)
-    assert "| training set | 5 documents, each as often as `training_count` says" in text
+    assert "| training set | 5 documents: the trainer must repeat each one `training_count` times" in text
     sizes = {row["doc_id"]: math.ceil(row["n_bytes"] / 4) for row in DOCUMENTS}
     chosen = [f"d{number:031x}" for number in (0, 1, 1, 1, 4)]
     assert f"about {sum(sizes[doc_id] for doc_id in chosen)} tokens" in text

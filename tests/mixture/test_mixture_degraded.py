@@ -90,7 +90,7 @@ def test_one_run_that_diverged_changes_nothing_that_the_others_say(loss):
 def test_too_few_finished_runs_name_the_target_and_what_to_do(without):
     spoilt = [None] * without + GOOD[without:]
     with pytest.raises(
-        TooFewRunsError, match="loss on target other, and a law of 3 sources needs at least 5"
+        TooFewRunsError, match="loss on target other, but a law over 3 sources needs at least 5"
     ) as few:
         fit_losses(SWARM, losses(goal=GOOD, other=spoilt), ("goal", "other"), 0)
     assert (few.value.target, few.value.runs, few.value.name) == (1, len(GOOD) - without, "other")
@@ -192,12 +192,14 @@ def test_a_source_without_usable_documents_is_in_no_plan_and_one_that_loses_all_
     assert {one.name: (one.change, one.tokens) for one in now.sources}["c"] == ("removed", 0)
     assert now.swarm.current == before.swarm.current, "nothing is trained"
     alone = documents.filter(pl.col("source") == "a")
-    with pytest.raises(TooFewSourcesError, match=r"there are 1: a \(b, c have none\)"):
+    with pytest.raises(TooFewSourcesError, match=r"found 1: a \(b, c have none\)"):
         design(alone, documents, before.swarm, chosen, OPTIONS, no_vectors)
 
 
 def test_fewer_runs_than_a_law_over_the_sources_needs_are_refused_with_the_number():
     many = [*(Source(name=f"s{place:02}", documents=5, tokens=500) for place in range(30))]
-    with pytest.raises(TooFewPlannedRunsError, match="runs = 12 is too few for 30 sources: a law needs 32"):
+    with pytest.raises(
+        TooFewPlannedRunsError, match="runs = 12 is too few for 30 sources: a law needs at least 32"
+    ):
         plan_swarm(many, replace(OPTIONS, runs=12))
     assert len(plan_swarm(sources("a", "b", a="first", b="first"), OPTIONS).current) == 12

@@ -59,7 +59,7 @@ def test_sources_of_prior_zero_are_left_out():
 def test_what_cannot_be_proposed_is_refused():
     with pytest.raises(InfeasibleCapsError):
         propose_runs([0.5, 0.5], 4, maximum=0.4)
-    with pytest.raises(BadMixtureSettingError, match="differ from one another"):
+    with pytest.raises(BadMixtureSettingError, match="more mixtures that differ enough"):
         propose_runs([0.5, 0.5], 4, maximum=0.5)
     for runs in (0, -1, 1.5, True):
         with pytest.raises(BadMixtureSettingError):

@@ -53,7 +53,7 @@ def test_collapsing_undoes_expanding():
     assert expanded[0, 1] == pytest.approx(0.7 * 0.3)
     assert found.collapse(expanded) == pytest.approx(weights)
     other = np.full(9, 1 / 9)
-    with pytest.raises(BadWeightsError, match="off their ratios"):
+    with pytest.raises(BadWeightsError, match="off their fixed ratios"):
         found.collapse(other)
     assert found.totals(other)[0] == pytest.approx([8 / 9, 1 / 9])
 

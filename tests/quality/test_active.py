@@ -71,7 +71,7 @@ def test_candidates_of_a_pool_hold_its_uniform_sample():
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="between 0 and 1"):
         sample_of(range(N), 1.5)
-    with pytest.raises(ValueError, match="do not fit 2 documents"):
+    with pytest.raises(ValueError, match="for 2 documents"):
         choose_actively(IDS[:2], FEATURES[:3], 2, 0, active_share=0.5)
     with pytest.raises(ValueError, match="must not repeat"):
         choose_actively(["a", "a"], FEATURES[:2], 2, 0, active_share=0.5)

@@ -116,7 +116,7 @@ def test_a_context_without_room_is_refused(tmp_path, word_tokenizer, save_llama)
 
 def test_a_vocabulary_without_answers_is_refused(tmp_path, word_tokenizer, save_llama):
     save_llama(tmp_path, word_tokenizer(words=("yes", "the", "cat")))
-    with pytest.raises(JudgeModelError, match="no spelling of no"):
+    with pytest.raises(JudgeModelError, match="no single token for no"):
         AskLLM(str(tmp_path)).score(["the cat"])
 
 

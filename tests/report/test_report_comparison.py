@@ -27,7 +27,7 @@ def test_a_failed_run_is_named_and_the_rest_counts(read_page):
     assert [one.runs for one in report.target.arms] == [4, 4, 3]
     assert [one.diverged for one in report.target.arms] == [0, 0, 1]
     assert "3 of 4, 1 diverged" in page
-    caveat = "got-d: 1 of 4 runs diverged; its figures cover only the others and flatter it."
+    caveat = "got-d: 1 of 4 runs diverged; its figures cover only the other runs, so they flatter it."
     assert caveat in page
     lines = comparison_text(report)
     assert lines[3].endswith("3 of 4, 1 diverged")

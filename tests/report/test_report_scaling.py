@@ -38,7 +38,7 @@ def test_percentages_of_losses_have_one_basis(report, read_page):
     small, large = (model.predictions for model in report.models)
     basis = large[0].loss
     text = read_page(scaling_law_page(report))
-    assert f"Percentages of a loss are of {basis:.3f} bits per byte, the predicted loss of large" in text
+    assert f"are relative to {basis:.3f} bits per byte, the predicted loss of large" in text
     gap = small[0].loss - basis
     assert text.count(f"{gap:.3f} ({100 * gap / basis:.1f} %)") == 1  # in the table
     assert f"{gap:.3f} bits per byte ({100 * gap / basis:.1f} %) below the next one, small" in text
@@ -58,7 +58,7 @@ def test_alternatives_doublings_phases_and_costs_are_on_the_page(curves, read_pa
     gap = small.predictions[0].loss - large.predictions[0].loss
     assert f"{gap:.3f} ({100 * gap / large.predictions[0].loss:.1f} %)" in text
     assert f"lower its loss by {large.next_doubling:.3f}" in text
-    assert "A run on them takes 6.14e+14 FLOP and 11.4 hours, one on 51,200 takes 3.07e+14 and 5.7" in text
+    assert "A run on them takes 6.14e+14 FLOP and 11.4 hours, a run on 51,200 takes 3.07e+14 and 5.7" in text
     assert f"of {len(large.sizes)} sizes lie in the power phase" in text
     spent = sum(size for size in SIZES if size > 0)
     assert report.spent.examples == 2 * spent
@@ -126,7 +126,7 @@ def test_losses_of_labelled_texts_are_no_bits_per_byte(read_page):
 def test_one_size_says_nothing_of_a_doubling(read_page):
     report = build_scaling_report({"a": ([0, 100], [2.5, 1.9])}, 160, costing({"a": 1.0}))
     text = read_page(scaling_law_page(report))
-    assert "Nothing can be said yet of what twice the data would do." in text
+    assert "Nothing can be said yet about what twice the data would do." in text
     assert "Twice the data" not in text
     assert "0.000 (0.0 %)" not in text
     assert "at only 1 size: too few to fit a law" in text
@@ -140,7 +140,7 @@ def test_four_sizes_are_said_to_be_few(read_page):
     assert report.models[0].backtest.sizes_used == 3
     text = read_page(scaling_law_page(report))
     assert "only 4 sizes" in text
-    assert "Too few sizes were measured for what is a dash in a table: 4 for a, b." in text
+    assert "A dash in a table means that too few sizes were measured: 4 for a, b." in text
     assert text.lower().count("too few sizes") == 1
 
 
@@ -204,12 +204,12 @@ def test_an_interval_that_says_nothing_is_no_gain(read_page):
     double = best.predictions[1]
     assert double.high > WIDEST * double.low
     text = read_page(scaling_law_page(report))
-    assert "Nothing can be said of what twice the data, 2,000 examples, would do" in text
+    assert "Nothing can be said about what twice the data, 2,000 examples, would do" in text
     assert f"{double.low:.3f} to " in text
     assert "should lower" not in text
     sizes = best.telling_sizes
     assert sizes[:2] == (48.0, 96.0)
-    assert f"at least {len(sizes)} more sizes in [scaling] sizes, such as 48, 96 and" in text
+    assert f"at least {len(sizes)} more sizes to [scaling] sizes, such as 48, 96 and" in text
 
 
 def test_a_gain_is_said_with_its_interval(report, read_page):
@@ -217,7 +217,7 @@ def test_a_gain_is_said_with_its_interval(report, read_page):
     double = large.predictions[1]
     text = read_page(scaling_law_page(report))
     assert f"to {double.loss:.3f}, 90 % interval {double.low:.3f} to {double.high:.3f}" in text
-    assert ("which holds the present prediction" in text) == (double.high >= large.predictions[0].loss)
+    assert ("contains the present prediction" in text) == (double.high >= large.predictions[0].loss)
     assert large.telling_sizes == ()
 
 
@@ -237,7 +237,7 @@ def test_only_laws_that_have_an_aicc_are_compared(known, read_page):
     curves = {name: curve(1.0, 50 + seed, seed, SIZES[: known + 1]) for seed, name in enumerate("ab")}
     report = build_scaling_report(curves, 51_200, {})
     text = read_page(scaling_law_page(report))
-    lacking = "rectified takes 7, vanilla takes 7"
+    lacking = "rectified needs 7, vanilla needs 7"
     if known >= 7:
         assert "By AICc the best law is:" in text
         assert "has an AICc" not in text
@@ -249,7 +249,7 @@ def test_only_laws_that_have_an_aicc_are_compared(known, read_page):
         assert f"With 6 sizes (a, b) only power3 has an AICc: {lacking}." in text
         assert "none to compare with" in text
     else:
-        assert f"With {known} sizes (a, b) no law has an AICc: {lacking}, power3 takes 6." in text
+        assert f"With {known} sizes (a, b) no law has an AICc: {lacking}, power3 needs 6." in text
     for law in report.models[0].laws.values():
         assert math.isfinite(law.aicc) == (known >= law.least_sizes)
 
@@ -257,15 +257,15 @@ def test_only_laws_that_have_an_aicc_are_compared(known, read_page):
 def test_a_model_with_fewer_sizes_is_named_beside_those_compared(read_page):
     curves = {"long": curve(1.0, 50, 1), "short": curve(1.2, 50, 2, SIZES[:7])}
     text = read_page(scaling_law_page(build_scaling_report(curves, 51_200, {})))
-    assert " of 1 model. With 6 sizes (short) only power3 has an AICc: rectified takes 7" in text
+    assert " of 1 model. With 6 sizes (short) only power3 has an AICc: rectified needs 7" in text
 
 
 def test_an_order_that_is_not_settled_names_the_settings_that_settle_it(read_page):
     twin = build_scaling_report({"a": curve(1.2, 90, 1), "b": curve(1.2, 90, 1)}, 51_200, {})
     text = read_page(scaling_law_page(twin))
     assert "not settled" in text
-    assert "add to [scaling] sizes in tamis.toml" in text
-    assert "where there is a [trial_budget] raise its share" in text
+    assert "add larger sizes to [scaling] in tamis.toml" in text
+    assert "raise the share in [trial_budget] if there is one" in text
     clear = build_scaling_report({"a": curve(1.2, 90, 1), "b": curve(0.1, 20, 1)}, 51_200, {})
     assert "the difference is clear" in clear.why
     assert "[trial_budget]" not in clear.why

@@ -97,7 +97,7 @@ def test_pages_are_equal_to_the_byte_whatever_the_order_of_arrival(tmp_path):
     [
         (pool_texts(1), 6, False, "examples"),
         (pool_texts(1)[:1], 0, False, "has no target"),
-        (pool_texts(20), 0, True, "All vectors are alike"),
+        (pool_texts(20), 0, True, "All vectors are identical"),
         (pool_texts(20), 0, False, "has no target"),
         ([HOSTILE, "x" * 5_000_000, "\u200f\u202e", *pool_texts(9)], 3, False, "examples"),
     ],
@@ -187,7 +187,7 @@ def test_shares_of_the_mix_are_of_bytes_and_sum_to_one(store, read_page, monkeyp
     before = Before(version=4, doc_ids=pl.Series([*subject.decisions["doc_id"][:7], "f" * 32]))
     seen, made = pages(store, subject, before)
     text = read_page(made["mix"])
-    assert "The version before is version 4; 1 document of it that left the pool are not counted." in text
+    assert "The previous version is version 4, without 1 document no longer in the pool." in text
     chosen = seen.decisions.filter(pl.col("verdict") == "selected")
     for source, bytes_of in chosen.group_by("source").agg(pl.col("n_bytes").sum()).iter_rows():
         share = bytes_of / chosen["n_bytes"].sum()

@@ -134,8 +134,8 @@ def test_score_and_margin_are_explained_in_numbers(sampler, read_page):
     column = find_sampler(sampler).score_columns[0]
     best, last = chosen[column][0], chosen[column][-1]
     text = read_page(selection_page(report))
-    assert f"the best document has {best:.4g}, the last one chosen {last:.4g}, and the cut is at" in text
-    assert f"has a margin of {chosen['margin'][0]:.4g}, the last one of {chosen['margin'][-1]:.2g}." in text
+    assert f"the best document scores {best:.4g}, the last one chosen {last:.4g}, and the cut is at" in text
+    assert f"margins are {chosen['margin'][0]:.4g} and {chosen['margin'][-1]:.2g}." in text
     assert f"{score.cut:.4g}" in text
 
 
@@ -194,7 +194,7 @@ def test_names_texts_and_settings_are_escaped(hostile, read_page):
     assert text.startswith(f"Selection {hostile} Selection {hostile}")
     assert f"{hostile} 1 0.2 %" in text  # a reason
     assert f"{hostile} 399 99.8 % 40 100.0 %" in text  # a source
-    assert f"{hostile} {hostile} mean margin of the chosen" in text  # a setting
+    assert f"{hostile} {hostile} mean margin of the chosen documents" in text  # a setting
     shown = pl.concat(shown_documents(report.decisions).values()).join(report.documents, on="doc_id")
     of_documents = len(shown) + shown["excerpt"].count() + (shown["more"].list.len() > 0).sum()
     assert text.count(hostile) == 2 + 1 + 1 + 2 + of_documents

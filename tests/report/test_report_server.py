@@ -112,7 +112,7 @@ def test_a_folder_of_pages_that_is_a_link_is_not_followed(home, tmp_path):
 def test_a_link_to_a_page_of_another_project_shows_none(pages):
     status, _headers, body = ask(pages, "/00000000/selection_a.html")
     assert status == 404
-    assert "belongs to another project" in body
+    assert "belongs to a different project" in body
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:3001", "LOCALHOST:8080", "[::1]:3001"])

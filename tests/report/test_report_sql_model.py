@@ -54,7 +54,7 @@ def test_columns_are_traced_through_all_models():
 def test_a_failed_test_says_whether_the_table_was_replaced(passed, severity, shade, kept):
     page = page_of("mart_reasons", result(passed, severity))
     assert f'class="answer {shade}"' in page
-    assert ("The table before stays in place" in page) == kept
+    assert ("The previous table is kept" in page) == kept
     assert ("x a&lt;b; occurrences 2" in page) == (not passed)
 
 

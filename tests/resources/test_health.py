@@ -103,7 +103,7 @@ def test_a_writer_is_named_and_no_fault(project):
     assert holder.stdout.readline() == "held\n"
     found = seen(project, "writer")
     holder.communicate("", timeout=20)
-    assert (found.healthy, found.seen) == (True, f"process {holder.pid} (a test) writes")
+    assert (found.healthy, found.seen) == (True, f"process {holder.pid} (a test) is writing")
     with writing(project.home, "again"):
         pass
 

@@ -85,7 +85,7 @@ def test_a_backtest_that_chose_wrongly_says_so():
     crossing["late"] = (sizes, [*losses[:-1], losses[-1] * 3])
     report = build_scaling_report(crossing, 51_200, {})
     assert "It would have chosen late," in trust(report.models, report.unit)
-    assert "above that of the best, early" in trust(report.models, report.unit)
+    assert "above that of the best model, early" in trust(report.models, report.unit)
     assert any("outside the 90 % interval for: late" in caveat for caveat in report.caveats)
 
 

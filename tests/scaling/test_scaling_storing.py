@@ -185,5 +185,5 @@ def test_trials_that_are_not_named_are_left_out(project):
 
 def test_no_usable_curve_is_said(project):
     store, _defects = stored(project, [trial("cooking", "small", 25) | {"held_out_bits_per_byte": math.nan}])
-    with pytest.raises(NoPredictionError, match=r"no loss curve predicts anything .*small on cooking: 2"):
+    with pytest.raises(NoPredictionError, match=r"no loss curve gives a prediction .*small on cooking: 2"):
         choose_models(store, project)

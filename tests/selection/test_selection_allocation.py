@@ -201,7 +201,7 @@ def test_a_mixture_in_documents_has_exactly_its_shares():
 def test_what_a_source_cannot_take_the_others_get_by_their_shares():
     candidates = pool("bo " * 5 + "we " * 60 + "wi " * 35)
     shares = TargetShares(shares={"books": 0.5, "web": 0.3, "wiki": 0.2}, maximum_repetition=2.0)
-    with pytest.warns(SharesNotReached, match="no more than 2 passes"):
+    with pytest.warns(SharesNotReached, match="passes over a group are limited to 2"):
         found = allocate(candidates, 40, shares, GOT_D)
     assert of(found, "filled") == {"books": 10, "web": 18, "wiki": 12}
     with pytest.warns(SharesNotReached, match="'law'"):
@@ -294,7 +294,7 @@ def test_excluded_documents_count_for_no_budget():
 def test_a_least_share_that_the_documents_cannot_fill_is_said_and_the_rest_is_spent():
     candidates = pool("bo bo " + "we " * 20)
     with pytest.warns(
-        SharesNotReached, match="books must fill 50 %, 5 of 10 documents, but only 2 documents"
+        SharesNotReached, match=r"books must fill 50 % \(5 of 10 documents\), but only 2 documents"
     ):
         found = allocate(candidates, 10, ShareBounds(minimum={"books": 0.5}), GOT_D)
     assert of(found, "filled") == {"books": 2, "web": 8}
@@ -304,16 +304,18 @@ def test_a_least_share_that_the_documents_cannot_fill_is_said_and_the_rest_is_sp
 
 def test_largest_shares_that_leave_a_part_of_the_budget():
     candidates = pool("we " * 20 + "wi " * 20)
-    with pytest.warns(BudgetExceedsPool, match="within the largest shares there are only 8 documents"):
+    with pytest.warns(BudgetExceedsPool, match="but the maximum shares allow only 8 documents"):
         found = allocate(candidates, 10, ShareBounds(maximum=0.4), GOT_D)
     assert of(found, "filled") == {"web": 4, "wiki": 4}
-    with pytest.warns(BudgetExceedsPool, match="all that is eligible is selected, only 40 documents"):
+    with pytest.warns(
+        BudgetExceedsPool, match="everything eligible is selected, but that is only 40 documents"
+    ):
         allocate(candidates, 100, ShareBounds(minimum=0.1), GOT_D)
 
 
 def test_least_shares_of_more_groups_than_fit_are_made_smaller():
     candidates = pool("bo we wi " * 10)
-    with pytest.warns(SharesNotReached, match=r"add up to 1\.2, over 1"):
+    with pytest.warns(SharesNotReached, match=r"add up to 1\.2, above 1"):
         found = allocate(candidates, 12, ShareBounds(minimum=0.4), GOT_D)
     assert of(found, "filled") == {"books": 4, "web": 4, "wiki": 4}
 

@@ -279,7 +279,7 @@ def test_token_budgets_need_tokens():
 
 @pytest.mark.parametrize("budget", [11, "1Mtok"])
 def test_more_than_there_is_selects_all_with_a_warning(budget):
-    with pytest.warns(BudgetExceedsPool, match="all selected"):
+    with pytest.warns(BudgetExceedsPool, match="all are selected"):
         found = select(pool(10), "random", budget)
     assert set(found["reason"]) == {"within_budget"}
 

@@ -99,7 +99,7 @@ def test_nothing_to_find(texts, held_out):
 
 
 def test_lengths_that_differ():
-    with pytest.raises(ValueError, match="2 texts for 1 doc_ids"):
+    with pytest.raises(ValueError, match="there are 2 texts, but 1 doc_ids"):
         find_contaminated(["a"], ["x", "y"], ["z"])
 
 

@@ -64,7 +64,7 @@ def test_every_rule_of_form_names_its_measure_and_a_limit_that_breaks_where_it_s
     [
         ("licence_denied", "none of gpl*"),
         ("licence_not_allowed", "one of Apache*"),
-        ("licence_unknown", "a licence that is stated"),
+        ("licence_unknown", "any stated licence"),
     ],
 )
 def test_licences_are_all_that_the_places_state(store, rule, allowed):
@@ -84,7 +84,7 @@ def test_languages_and_personal_data(store):
     }
     assert found["allowed"] == "one of en, or a confidence below 0.6"
     found = evidence_of(store, DOC, "personal_data", "personal_data_card", filters)
-    assert found == {"measured": {"card_count": 1, "email_count": 2}, "allowed": "at most 2 in all"}
+    assert found == {"measured": {"card_count": 1, "email_count": 2}, "allowed": "at most 2 in total"}
 
 
 def test_other_reasons_have_no_evidence_and_a_document_without_flags_none_to_show(store):

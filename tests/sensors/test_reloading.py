@@ -93,7 +93,7 @@ def test_the_webserver_is_asked_once_and_the_tick_says_so(project, serve):
         for _ in range(2):
             asked = said(project, loaded=before)
             assert "tamis.toml now uses near_copies" in asked
-            assert "was asked to load the definitions again" in asked
+            assert "was asked to reload the definitions" in asked
         ((path, body),) = server.asked
         assert path == "/graphql"
         assert body["variables"] == {"location": "definitions.py"}
@@ -137,7 +137,7 @@ def test_a_webserver_that_is_loading_is_not_waited_for(serve, monkeypatch):
     ("answer", "expected"),
     [
         ({"data": {"reloadRepositoryLocation": {"message": "Authorization failed"}}}, "Authorization failed"),
-        ({"errors": [{"message": "no such field"}]}, "does not answer as Dagster's webserver does"),
+        ({"errors": [{"message": "no such field"}]}, "does not answer like Dagster's webserver"),
     ],
 )
 def test_a_webserver_that_refuses_is_quoted_and_what_arrived_is_registered(project, serve, answer, expected):

@@ -108,7 +108,7 @@ def test_a_selection_waits_for_approval_and_the_reason_says_how_to_give_it(ticks
     ticks.succeed(SELECTED)
     ticks.write("documents/b.jsonl", "two")
     ticks.arrive()
-    made = follow(ticks, "waits for approval: selection near since")
+    made = follow(ticks, "waits for approval: selection near (since")
     assert "transport_scores" in made
     assert "selected_subset" not in made
     assert "`tamis approve near`" in ticks.tick()[1]
@@ -119,7 +119,7 @@ def test_a_selection_waits_for_approval_and_the_reason_says_how_to_give_it(ticks
     assert (held["selection"], held["approved"]) == ("near", False)
     monkeypatch.setenv("TAMIS_PROJECT", str(ticks.file))
     assert main(["approve"]) == 0
-    assert "waits for approval: selection near since" in capsys.readouterr().out
+    assert "waits for approval: selection near (since" in capsys.readouterr().out
     assert main(["approve", "far"]) == 2
     assert main(["approve", "near", "--json"]) == 0
     (given,) = json.loads(capsys.readouterr().out)
@@ -159,7 +159,7 @@ def test_everything_cheap_is_made_and_a_selection_only_after_it_was_made_once(ti
     assert "selected_subset" in follow(ticks)
 
 
-NEVER_MADE = "never made: near; `tamis materialize` or Materialize on selected_subset makes a new selection"
+NEVER_MADE = "not materialized yet: near; run `tamis materialize` or materialize selected_subset"
 
 
 def follow(ticks: Ticks, until: str = "") -> list[str]:

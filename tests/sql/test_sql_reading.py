@@ -80,19 +80,21 @@ def test_a_folder_with_a_source_that_nothing_writes_says_so(write_project):
 
     folder = write_project({"staging/stg_items.sql": "select id from {{ source('raw', 'items') }}"})
     assert load_project(folder)
-    with pytest.raises(ProjectFileError, match=r"sources\.yml:5: no stage .* 'items'; sources: .*trials"):
+    with pytest.raises(
+        ProjectFileError, match=r"sources\.yml:5: no stage .* 'items'; valid sources: .*trials"
+    ):
         mart_stages(OTHERS, folder)
 
 
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("heads", "is the name of a table or asset of the platform; take another, say mart_heads"),
+        ("heads", "is the name of a table or asset of the platform; choose another, such as mart_heads"),
         ("transport_law", "is the name of a table or asset of the platform"),
         ("embeddings_static", "is the name of a table or asset of the platform"),
         ("raw_shards", "is the name of a table or asset of the platform"),
-        ("my model's", "cannot name a model"),
-        ("1st", "cannot name a model"),
+        ("my model's", "is not a valid model name"),
+        ("1st", "is not a valid model name"),
     ],
 )
 def test_a_model_cannot_replace_what_the_platform_has_of_that_name(write_project, name, problem):
@@ -123,5 +125,7 @@ def test_no_model_may_read_text_of_documents(tmp_path):
     assert listed in sources.read_text()
     text = "          - {name: text, data_type: varchar, description: The text.}\n"
     sources.write_text(sources.read_text().replace(listed, text + listed, 1))
-    with pytest.raises(ProjectFileError, match=r"sources\.yml:\d+: documents\.text shows text of documents"):
+    with pytest.raises(
+        ProjectFileError, match=r"sources\.yml:\d+: documents\.text contains text of documents"
+    ):
         mart_stages(OTHERS, folder)

@@ -127,7 +127,7 @@ def test_a_folder_is_the_copy_of_one_place(homes, tmp_path):
     assert placed(here) == here
     with pytest.raises(HomeElsewhereError, match=f"working copy of {here.url}.*no object store"):
         placed(Home(here.root))
-    with pytest.raises(HomeElsewhereError, match=r"place the results in s3://another"):
+    with pytest.raises(HomeElsewhereError, match=r"results are stored in s3://another"):
         placed(Home(here.root, "s3://another"))
     (there.root / "lance" / "heads.lance").mkdir(parents=True)
     with pytest.raises(HomeElsewhereError, match="tables of its own"):

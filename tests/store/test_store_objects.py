@@ -126,7 +126,7 @@ def test_a_bucket_that_is_not_there_names_the_settings(folder):
             "The operation lacked the necessary privileges to complete for path x: Error performing GET "
             "https://host/b/x in 1ms - Server returned non-2xx status code: 403 Forbidden: "
             "<Code>AccessDenied</Code>",
-            "rights of their owner",
+            "their owner's permissions",
         ),
         (
             "Generic S3 error: Error performing GET https://host/b in 1ms - Server returned non-2xx status "

@@ -153,7 +153,7 @@ def test_rows_expire_and_answers_of_a_server_do_not(store):
 def test_the_line_for_a_person_names_what_is_kept_and_how_long():
     assert Retained().line(30) == ""
     assert Retained(vectors=1_200, scores=1, server_answers=2).line(7) == (
-        "retained of documents that left: 1,200 vectors and 1 score for 7 days ([retention]), "
+        "retained from removed documents: 1,200 vectors and 1 score for 7 days ([retention]), "
         "2 answers of a judge's server until `tamis purge --answers`"
     )
     assert Retained(vectors=2).line(0).endswith("2 vectors until the next run ([retention])")

@@ -103,7 +103,7 @@ def test_what_is_no_tokenizer_is_named(name):
 
 
 def test_a_folder_without_one_or_with_a_broken_one_is_named(tmp_path):
-    with pytest.raises(UnknownTokenizerError, match="no file of a tokenizer"):
+    with pytest.raises(UnknownTokenizerError, match="no tokenizer file"):
         tokenizer_identity(str(tmp_path))
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(UnknownTokenizerError, match="cannot be read"):

@@ -137,7 +137,7 @@ def frame_of(chats) -> pl.DataFrame:
 
 def test_a_conversation_that_a_template_does_not_take_says_why(tiny, chatty, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(chatty)
-    with pytest.raises(BadTemplateError, match="refuses 1 of 2 conversations: no tools here") as caught:
+    with pytest.raises(BadTemplateError, match="rejects 1 of 2 conversations: no tools here") as caught:
         chat_tokens(tokenizer, "model", [CHATS[0], TOOL])
     assert "secret" not in str(caught.value)
     refused = refused_rows(frame_of([*CHATS, TOOL]), [str(tiny.model), str(chatty), str(tmp_path / "none")])
@@ -145,6 +145,6 @@ def test_a_conversation_that_a_template_does_not_take_says_why(tiny, chatty, tmp
     assert refused[3].endswith("rejects it: no tools here")
     tokenizer.chat_template = FORGETFUL
     with pytest.raises(
-        BadTemplateError, match="refuses 3 of 3 conversations: it does not write all turns in order"
+        BadTemplateError, match="rejects 3 of 3 conversations: it does not write all turns in order"
     ):
         chat_tokens(tokenizer, "model", CHATS)

@@ -80,5 +80,5 @@ def test_an_encoder_cannot_predict_text(tiny, tmp_path):
 
 def test_a_label_that_the_model_does_not_know(tiny, tmp_path):
     trained(tiny.model, tiny, tmp_path)
-    with pytest.raises(UnknownModelError, match="it knows 3 labels, and the examples have 1 others"):
+    with pytest.raises(UnknownModelError, match="it has 3 labels, but the examples have 1 others"):
         classify(tmp_path / "out", [Labelled(text="mean", label="other")], device="cpu")

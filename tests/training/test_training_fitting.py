@@ -97,7 +97,7 @@ def test_a_tokenizer_with_more_tokens_than_the_model_has_rows_is_refused(tiny, t
     wider.add_tokens(["eigenvalue"] + [f"word{number}" for number in range(10 + 320 - len(wider))])
     wider.save_pretrained(base)
     last = len(wider) - 1
-    with pytest.raises(UnfitTokenizerError, match=rf"has the id {last}, and .* has 320 rows") as told:
+    with pytest.raises(UnfitTokenizerError, match=rf"has the id {last}, but .* has 320 rows") as told:
         load_model(base, CPU, 32, hiding=True)
     assert str(base) in str(told.value)
 
@@ -121,7 +121,7 @@ def test_a_folder_without_a_tokenizer_names_the_files_that_are_sought_there(tiny
     base = family(tiny.tokenizer, tmp_path / "base")
     (base / "tokenizer.json").unlink()
     for _ in range(2):  # with tokenizer_config.json, and with nothing at all
-        with pytest.raises(NoTokenizerError, match=r"holds none of tokenizer\.json, .*; put") as told:
+        with pytest.raises(NoTokenizerError, match=r"contains none of tokenizer\.json, .*; put") as told:
             load_model(base, CPU, 32, hiding=True)
         assert file in str(told.value)
         assert str(base) in str(told.value)

@@ -50,7 +50,7 @@ def test_counts_agree_with_transformers(tiny):
 def test_tokenizer_without_boundaries_is_refused(tiny):
     tokenizer = load_tokenizer(tiny.tokenizer)
     tokenizer.bos_token = tokenizer.eos_token = None
-    with pytest.raises(ValueError, match="neither a bos nor an eos"):
+    with pytest.raises(ValueError, match="no bos, eos, cls or sep token"):
         boundary_tokens(tokenizer)
     tokenizer.eos_token = "<eos>"
     assert boundary_tokens(tokenizer) == (1, 1)

@@ -107,7 +107,7 @@ def test_shapes_and_masses_that_do_not_fit_are_refused():
             "one per row",
         ),
         (lambda: solve_potential(y, x, reference_weights=2 * problem.a), "sum to 1"),
-        (lambda: solve_potential(y, x, target_weights=problem.b - 0.5), "0 or more"),
+        (lambda: solve_potential(y, x, target_weights=problem.b - 0.5), "non-negative"),
         (
             lambda: solve_potential(y[:1], np.tile(y[:1], (9, 1)), center=False, normalize=False),
             "the same single point",

@@ -143,7 +143,7 @@ def test_files_of_the_first_format_are_refused_as_such(tmp_path):
     solve_potential(problem.y, problem.x).save(path)
     values = {name: value for name, value in stored(path).items() if name != "content"}
     write_npz(path, **{**values, "format": np.asarray(1)})
-    with pytest.raises(UnreadablePotentialError, match="another file format; expected a file written by"):
+    with pytest.raises(UnreadablePotentialError, match="unsupported file format; expected a file written by"):
         TargetPotential.load(path)
 
 

@@ -48,9 +48,7 @@ def test_settings_of_unbalanced_transport_that_make_no_sense_are_refused(name, v
 
 @pytest.mark.parametrize("rival", [RIVALS["dsir"], lambda *given: hidden_states(*given, model="none")])
 def test_texts_that_are_none_are_named(rival):
-    surrogate = (
-        "half of a surrogate pair, '\\udc80', at character 3; expected a str that can be encoded as UTF-8"
-    )
+    surrogate = "unpaired surrogate '\\udc80' at character 3; expected a str that can be encoded as UTF-8"
     for target, pool, message in (
         (["good"], ["fine", "so \udc80 so"], f"candidates text 1: {surrogate}"),
         (["so \udc80"], ["fine"], f"target text 0: {surrogate}"),

@@ -77,7 +77,7 @@ def test_another_seed_takes_other_copies_and_ids_must_fit():
     found = [round_robin(target, pool, 9, seed=seed, ids=list(ids)).chosen.tolist() for seed in range(4)]
     assert len({tuple(chosen) for chosen in found}) == 4
     for method in (round_robin, neighbour_density):
-        with pytest.raises(ValueError, match="ids: 99 ids; expected 100, one a candidate"):
+        with pytest.raises(ValueError, match="ids: 99 ids; expected 100, one per candidate"):
             method(target, pool, 9, ids=list(ids[1:]))
 
 

@@ -422,7 +422,7 @@ def test_a_withdrawn_row_is_found_by_its_place_and_a_row_beyond_every_file_is_no
     shards = {"web__a": Shard(corpus="web", name="a", key="web__a", kind="file", path=home.root / "a.jsonl")}
     assert document_of_place(home.store, shards, "web__a", 0) == IDS[0]
     assert document_of_place(home.store, shards, str(home.root / "a.jsonl"), 1) == IDS[1]
-    with pytest.raises(UnknownPlaceError, match="row 99999999999999999999: holds no document"):
+    with pytest.raises(UnknownPlaceError, match="row 99999999999999999999: contains no document"):
         document_of_place(home.store, shards, "web__a", 99999999999999999999)
 
 
@@ -441,7 +441,7 @@ def test_what_stays_or_was_never_there_is_said(home):
     done = withdraw(home, asked(home, IDS[0], "e" * 32), REASON)
     told = withdrawn_lines(done, [], True)
     assert f"not in the store, will be refused if they ever arrive: {'e' * 32}" in told
-    assert any(line.startswith(f"{IDS[1]} nearly repeats {IDS[0]} and stays") for line in told)
+    assert any(line.startswith(f"{IDS[1]} is a near-duplicate of {IDS[0]} and is kept") for line in told)
     said = withdrawn_json(done, [])
     assert said["not_in_the_store"] == ["e" * 32]
     assert said["near_repeats"] == [{"doc_id": IDS[1], "repeats": IDS[0]}]

@@ -114,13 +114,13 @@
     about.append(...row("Beginning of the text", texts[i] || "(none)"));
     if (codes[0][i] === EXAMPLE) about.append(...row("What it is", gaps.has(i) ? "example of the target that nothing in the pool serves" : "example of the target"));
     else for (const m of [0, REASON, 2, SOURCE, TOPIC, 5]) about.append(...row(meta.modes[m].title, label(m, i)));
-    about.append(...row("Why, in full", "tamis explain " + ids[i]));
+    about.append(...row("Full explanation", "tamis explain " + ids[i]));
   }
   function count() {
     const inside = box ? shown.filter((i) => px(i) >= box[0] && px(i) <= box[2] && py(i) >= box[1] && py(i) <= box[3]) : [];
     const body = $("counts");
     body.replaceChildren();
-    $("inside").textContent = box ? `${inside.length.toLocaleString("en")} points in the box; a document stands for as many of the pool as "pool, about" says.` : "No box yet: drag one over the map, or press B on it.";
+    $("inside").textContent = box ? `${inside.length.toLocaleString("en")} points in the box; "pool (estimate)" is how many documents of the pool they stand for.` : "No box yet: drag one over the map, or press B on it.";
     if (!box) return;
     const add = (kind, name, points, pool) => {
       const tr = document.createElement("tr");

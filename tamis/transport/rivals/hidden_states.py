@@ -70,7 +70,7 @@ def hidden_state_vectors(
     import torch
 
     if not len(texts) or max_tokens < 1:
-        raise BadShapeError("texts", f"{len(texts)} texts, max_tokens = {max_tokens}", "1 or more")
+        raise BadShapeError("texts", f"{len(texts)} texts, max_tokens = {max_tokens}", "1 or more of each")
     loaded = _loaded(model, max_tokens, device)
     tokens = _tokens(loaded, list(texts), max_tokens)
     vectors_nd = np.empty((len(texts), loaded.model.config.hidden_size), dtype=np.float32)

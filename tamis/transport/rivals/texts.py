@@ -21,5 +21,5 @@ def check_texts(texts: Sequence[str], source: str) -> None:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            problem = f"half of a surrogate pair, {text[error.start]!a}, at character {error.start}"
+            problem = f"unpaired surrogate {text[error.start]!a} at character {error.start}"
             raise BadTextError(source, row, problem) from None

@@ -84,7 +84,7 @@ def explain(as_json: bool, **given: Any) -> int:
 @click.argument("target", shell_complete=target_names)
 @json_option
 def gaps(target: str, as_json: bool) -> int:
-    """List the examples of a target near which the whole pool has hardly a document."""
+    """List the examples of a target with hardly any document of the pool near them."""
     project = read_project()
     targets = [one.name for one in project.settings.target]
     if target not in targets:

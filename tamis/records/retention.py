@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tamis.base.files import replace_folder
+from tamis.base.numbers import counted
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import Manifest, ManifestFolder
@@ -68,7 +69,8 @@ def remove_superseded(project: Project, current: CurrentValues) -> list[str]:
         _leave_note(checkpoint, rule)
         counts[checkpoint.trial] = counts.get(checkpoint.trial, 0) + 1
     return [
-        f"trial {trial}: {count} superseded checkpoints removed by {rule}" for trial, count in counts.items()
+        f"trial {trial}: {counted(count, 'superseded checkpoint')} removed by {rule}"
+        for trial, count in counts.items()
     ]
 
 

@@ -129,7 +129,7 @@ def page_links(selection: str) -> list[tuple[str, str]]:
         (f"selection_{selection}.html", "the selection: reasons, scores, the cut"),
         (f"map_{selection}.html", "the map of its documents"),
         (f"browse_{selection}.html", "documents that were chosen or dropped"),
-        (f"mix_{selection}.html", "what the choice did to the mix"),
+        (f"mix_{selection}.html", "how the choice changed the mix"),
     ]
 
 

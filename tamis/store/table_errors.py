@@ -16,7 +16,9 @@ class UnknownTableError(PermanentError):
 
     def __init__(self, table: str) -> None:
         self.table = table
-        super().__init__(f"there is no table {table!r} yet; `tamis materialize` creates it")
+        super().__init__(
+            f"there is no table {table!r}; if it is one of Tamis's, `tamis materialize` creates it"
+        )
 
 
 class DamagedTableError(PermanentError):
